@@ -1,0 +1,116 @@
+/* gguf.h - a GGUF file (v2, v3; one file or split), mapped and checked. Hosted. Every field is hostile input:
+ * whatever fv_gguf_open() accepts is safe to read through these calls. */
+#ifndef FOVEA_GGUF_H
+#define FOVEA_GGUF_H
+
+#include "fovea/message.h"
+#include "fovea/weight.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** An open model file. Read-only, hence thread-safe once open. */
+typedef struct fv_gguf fv_gguf;
+
+/** Metadata value types, numbered as in the file format. */
+typedef enum fv_gguf_type {
+    FV_GGUF_UINT8 = 0,
+    FV_GGUF_INT8 = 1,
+    FV_GGUF_UINT16 = 2,
+    FV_GGUF_INT16 = 3,
+    FV_GGUF_UINT32 = 4,
+    FV_GGUF_INT32 = 5,
+    FV_GGUF_FLOAT32 = 6,
+    FV_GGUF_BOOL = 7,
+    FV_GGUF_STRING = 8,
+    FV_GGUF_ARRAY = 9,
+    FV_GGUF_UINT64 = 10,
+    FV_GGUF_INT64 = 11,
+    FV_GGUF_FLOAT64 = 12
+} fv_gguf_type;
+
+/** Bytes inside the mapped file; not zero-terminated, may hold any byte. */
+typedef struct fv_gguf_text {
+    const char *bytes;
+    size_t length;
+} fv_gguf_text;
+
+/** One metadata entry. For an array, `type` is FV_GGUF_ARRAY, `element_type` what it holds and `count` how many. */
+typedef struct fv_gguf_entry {
+    fv_gguf_text key;
+    fv_gguf_type type;
+    fv_gguf_type element_type; /* of an array; == type else */
+    uint64_t count;            /* elements of an array; 1 else */
+    const uint8_t *data;       /* first byte of the value (of the first element), unaligned, little-endian */
+    size_t data_bytes;         /* bytes of the whole value, checked to lie inside the file */
+} fv_gguf_entry;
+
+/** One tensor. dimensions[0] is the row length (fastest); absent dimensions are 1. */
+typedef struct fv_gguf_tensor {
+    fv_gguf_text name;
+    uint32_t ggml_type;     /* the file's number, whether or not fovea supports it */
+    uint32_t dimension_count; /* 1..4 */
+    uint64_t dimensions[4];
+    const void *data; /* inside the mapped file; NULL if the type is unknown (its size is then unknown too) */
+    uint64_t bytes;   /* 0 if the type is unknown */
+    uint64_t file_offset;
+    uint32_t file; /* index of the split file it lies in */
+} fv_gguf_tensor;
+
+/**
+ * Opens and checks `path`; a name ending in -00001-of-NNNNN.gguf opens its siblings too (any other part of a split
+ * is an error that names the first part).
+ *
+ * gguf     out; untouched on error. Close with fv_gguf_close().
+ * message  may be NULL; on error: the file, the place in it, what to do.
+ * returns  FV_OK, FV_ERROR_FILE, FV_ERROR_CORRUPT, FV_ERROR_UNSUPPORTED (version, big-endian file), FV_ERROR_MEMORY.
+ * Cost: reads the header only; O(metadata + tensors).
+ */
+fv_status fv_gguf_open(fv_gguf **gguf, const char *path, fv_message *message);
+
+/** The same over bytes in memory that the caller keeps alive and unchanged (tests, fuzzing). `name` is for messages. */
+fv_status fv_gguf_open_memory(fv_gguf **gguf, const void *bytes, size_t count, const char *name, fv_message *message);
+
+/** NULL is allowed. Pointers into the file die with it. */
+void fv_gguf_close(fv_gguf *gguf);
+
+const char *fv_gguf_path(const fv_gguf *gguf);     /* as given, for messages */
+uint32_t fv_gguf_version(const fv_gguf *gguf);     /* 2 or 3 */
+uint32_t fv_gguf_files(const fv_gguf *gguf);       /* parts of a split; 1 else */
+uint64_t fv_gguf_file_bytes(const fv_gguf *gguf);  /* of all parts */
+uint64_t fv_gguf_alignment(const fv_gguf *gguf);   /* of tensor data */
+size_t fv_gguf_entries(const fv_gguf *gguf);       /* metadata entries (of the first part) */
+size_t fv_gguf_tensors(const fv_gguf *gguf);       /* of all parts */
+const fv_gguf_entry *fv_gguf_entry_at(const fv_gguf *gguf, size_t index);   /* NULL out of range */
+const fv_gguf_tensor *fv_gguf_tensor_at(const fv_gguf *gguf, size_t index); /* NULL out of range */
+
+/** By exact name; NULL if absent. O(1) expected. */
+const fv_gguf_entry *fv_gguf_entry_find(const fv_gguf *gguf, const char *key);
+const fv_gguf_tensor *fv_gguf_tensor_find(const fv_gguf *gguf, const char *name);
+
+/** Typed reads: false, and *value untouched, if the key is absent or does not fit (a negative or too large integer,
+ *  another kind). Any integer type is accepted for an integer, any float or integer type for a float. */
+bool fv_gguf_u32(const fv_gguf *gguf, const char *key, uint32_t *value);
+bool fv_gguf_f32(const fv_gguf *gguf, const char *key, float *value);
+bool fv_gguf_bool(const fv_gguf *gguf, const char *key, bool *value);
+bool fv_gguf_string(const fv_gguf *gguf, const char *key, fv_gguf_text *value);
+
+/** Element `index` of an array of integers / floats; false as above. O(1). */
+bool fv_gguf_array_i64(const fv_gguf_entry *entry, uint64_t index, int64_t *value);
+bool fv_gguf_array_f32(const fv_gguf_entry *entry, uint64_t index, float *value);
+
+/** Walks an array of strings: *cursor starts at 0 and is advanced; false at the end or if it is no array of strings. */
+bool fv_gguf_array_next(const fv_gguf_entry *entry, size_t *cursor, fv_gguf_text *value);
+
+/** Name of a ggml type ("Q4_1", "IQ1_S", …), "type 77" style fallbacks excluded: NULL if unknown. */
+const char *fv_gguf_type_name(uint32_t ggml_type);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

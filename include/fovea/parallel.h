@@ -1,0 +1,19 @@
+/* parallel.h - the loop over tasks that the caller may hand in; the library starts no threads of its own. */
+#ifndef FOVEA_PARALLEL_H
+#define FOVEA_PARALLEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** One task. `task` is 0..tasks-1; `worker` is 0..workers-1 and is never in use by two tasks at the same time. */
+typedef void fv_task_fn(void *context, size_t task, size_t worker);
+
+/** run() calls task(context, i, worker) once for each i and returns when all are done. The order is free: results
+ *  never depend on it, nor on `workers`. NULL in place of an fv_parallel means a plain loop in the calling thread. */
+typedef struct fv_parallel {
+    void (*run)(void *pool, size_t tasks, fv_task_fn *task, void *context);
+    void *pool;
+    uint32_t workers; /* >= 1 */
+} fv_parallel;
+
+#endif

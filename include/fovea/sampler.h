@@ -1,0 +1,46 @@
+/* sampler.h - from logits to the next token: llama.cpp's default chain, in its order and meaning. Hosted. */
+#ifndef FOVEA_SAMPLER_H
+#define FOVEA_SAMPLER_H
+
+#include "fovea/message.h"
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Chain: penalties, top-k, top-p, min-p, temperature, draw. Start from fv_sampler_config_default(). */
+typedef struct fv_sampler_config {
+    uint32_t vocabulary;       /* tokens; >= 1 */
+    float temperature;         /* <= 0: greedy; default 0.8 */
+    int32_t top_k;             /* <= 0: off; default 40 */
+    float top_p;               /* >= 1: off; default 0.95 */
+    float min_p;               /* <= 0: off; default 0.05 */
+    float repeat_penalty;      /* 1: off; default 1 */
+    int32_t repeat_last_tokens; /* window of the penalties; 0: off, -1: context size; default 64 */
+    float presence_penalty;    /* 0: off */
+    float frequency_penalty;   /* 0: off */
+    uint32_t seed;             /* same seed, logits and history: same tokens on every machine */
+    uint32_t context_tokens;   /* what repeat_last_tokens == -1 means */
+} fv_sampler_config;
+
+typedef struct fv_sampler fv_sampler; /* one sequence; not thread-safe */
+
+fv_sampler_config fv_sampler_config_default(void);
+fv_status fv_sampler_open(fv_sampler **sampler, const fv_sampler_config *config, fv_message *message);
+void fv_sampler_close(fv_sampler *sampler);
+
+/** Adds `token` to the history of the penalties (prompt tokens too, as llama.cpp does). */
+void fv_sampler_accept(fv_sampler *sampler, int32_t token);
+
+/** Forbids `token` from now on (--ignore-eos). FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY. */
+fv_status fv_sampler_forbid(fv_sampler *sampler, int32_t token);
+
+/** The next token; does not accept it. logits [vocabulary], unchanged. No allocation. O(vocabulary). */
+int32_t fv_sampler_next(fv_sampler *sampler, const float *logits);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

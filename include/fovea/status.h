@@ -1,0 +1,33 @@
+/* status.h - what a call can return. */
+#ifndef FOVEA_STATUS_H
+#define FOVEA_STATUS_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* X(name, value, text): the one list; enum, texts, bindings and docs are made from it.
+ * Values are pinned: never renumber, only append. */
+#define FV_STATUS_LIST(X) \
+    X(FV_OK, 0, "success") \
+    X(FV_ERROR_ARGUMENT, -1, "an argument is out of its documented range") \
+    X(FV_ERROR_OVERFLOW, -2, "a size does not fit in size_t") \
+    X(FV_ERROR_MEMORY, -3, "the memory handed over is too small or misaligned, or none was to be had") \
+    X(FV_ERROR_FULL, -4, "the cache or plan has no room left") \
+    X(FV_ERROR_UNSUPPORTED, -5, "not supported by this build, processor or version") \
+    X(FV_ERROR_CORRUPT, -6, "input data is malformed") \
+    X(FV_ERROR_FILE, -7, "a file could not be opened, read or written") \
+    X(FV_ERROR_INTERRUPTED, -8, "stopped by the caller")
+
+#define FV_STATUS_ENUM(name, value, text) name = value,
+typedef enum fv_status { FV_STATUS_LIST(FV_STATUS_ENUM) } fv_status;
+#undef FV_STATUS_ENUM
+
+/** Constant, static text for `status`; never NULL, also for unknown values. Thread-safe. */
+const char *fv_status_text(fv_status status);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,81 @@
+/* tokenizer.h - text to token ids and back, as the model file prescribes. Hosted. */
+#ifndef FOVEA_TOKENIZER_H
+#define FOVEA_TOKENIZER_H
+
+#include "fovea/gguf.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Vocabulary and rules of one model. Borrows the file's strings: the fv_gguf must outlive it. Read-only once open,
+ *  hence thread-safe. */
+typedef struct fv_tokenizer fv_tokenizer;
+
+/** Growing arrays that the calls below fill; start from {0}, drop with the _free calls. `capacity` is ours. */
+typedef struct fv_tokens {
+    int32_t *ids;
+    size_t count, capacity;
+} fv_tokens;
+typedef struct fv_text {
+    char *bytes; /* zero-terminated behind `length` bytes once anything was written; may hold any byte */
+    size_t length, capacity;
+} fv_text;
+void fv_tokens_free(fv_tokens *tokens);
+void fv_text_free(fv_text *text);
+fv_status fv_tokens_append(fv_tokens *tokens, const int32_t *ids, size_t count); /* FV_OK or FV_ERROR_MEMORY */
+fv_status fv_text_append(fv_text *text, const char *bytes, size_t length);       /* FV_OK or FV_ERROR_MEMORY */
+
+/**
+ * Reads tokenizer.ggml.* : model "gpt2" (BPE; pre-tokenizers gpt2, smollm, llama-bpe, qwen2, …) and "llama"
+ * (SentencePiece-style, byte fallback; Llama 2, Mistral, Gemma).
+ * returns FV_OK, FV_ERROR_UNSUPPORTED (model or pre-tokenizer, named, with the supported ones), FV_ERROR_CORRUPT,
+ *         FV_ERROR_MEMORY. *tokenizer untouched on error.
+ */
+fv_status fv_tokenizer_open(fv_tokenizer **tokenizer, const fv_gguf *gguf, fv_message *message);
+void fv_tokenizer_close(fv_tokenizer *tokenizer);
+
+/** How to read the text. */
+typedef enum fv_tokenize_flags {
+    FV_TOKENIZE_ADD_SPECIAL = 1,  /* BOS/EOS where the metadata says so */
+    FV_TOKENIZE_PARSE_SPECIAL = 2 /* text of control tokens ("<|im_start|>") becomes that token */
+} fv_tokenize_flags;
+
+/**
+ * Appends the ids of `text` to `tokens`. Same ids as llama.cpp's llama_tokenize with the same two switches.
+ * Bytes that are not UTF-8 are no error here: each is taken as llama.cpp takes it (see docs/tokenizer.md).
+ * returns FV_OK, FV_ERROR_MEMORY (tokens as before the call). O(n log n).
+ */
+fv_status fv_tokenizer_encode(const fv_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
+                              fv_tokens *tokens);
+
+/**
+ * Appends the bytes of one token, as llama.cpp's token_to_piece: no leading-space trimming. A token may hold a part
+ * of a UTF-8 sequence. Control tokens give their text if `special`, nothing otherwise.
+ * returns FV_OK, FV_ERROR_ARGUMENT (id out of range), FV_ERROR_MEMORY.
+ */
+fv_status fv_tokenizer_piece(const fv_tokenizer *tokenizer, int32_t id, bool special, fv_text *text);
+
+/** Appends the text of many tokens; drops the one leading space that encode() added if the metadata prescribes one
+ *  (as llama.cpp's llama_detokenize). detokenize(tokenize(x)) == x for valid UTF-8 without special-token text. */
+fv_status fv_tokenizer_decode(const fv_tokenizer *tokenizer, const int32_t *ids, size_t count, bool special,
+                              fv_text *text);
+
+int32_t fv_tokenizer_tokens(const fv_tokenizer *tokenizer); /* vocabulary size */
+int32_t fv_tokenizer_bos(const fv_tokenizer *tokenizer);    /* -1 if none; likewise below */
+int32_t fv_tokenizer_eos(const fv_tokenizer *tokenizer);
+bool fv_tokenizer_adds_bos(const fv_tokenizer *tokenizer);
+bool fv_tokenizer_adds_eos(const fv_tokenizer *tokenizer);
+bool fv_tokenizer_is_end(const fv_tokenizer *tokenizer, int32_t id);     /* any end-of-generation token: eos, eot, eom, and
+                                                                            the well-known texts that llama.cpp counts */
+bool fv_tokenizer_is_control(const fv_tokenizer *tokenizer, int32_t id); /* type control, user-defined excluded */
+
+/** Length of the longest prefix of `bytes` that ends at a UTF-8 boundary: print that much, keep the rest for the next
+ *  piece. Invalid bytes count as complete. */
+size_t fv_utf8_complete(const char *bytes, size_t length);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

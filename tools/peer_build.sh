@@ -1,0 +1,68 @@
+#!/bin/sh
+# Builds llama.cpp, the program we compare with, outside this repository.
+#
+#   tools/peer_build.sh DIR
+#
+# Fetches the source package of llama-cpp-python (which carries a pinned copy of llama.cpp) with pip, checks its
+# SHA-256, unpacks it into DIR/src, builds it in DIR/build and copies the programs to DIR/bin. CPU only: Release,
+# static, all instructions of this processor, no CUDA, no network code. A step that is already done is skipped, so
+# that a second run costs seconds and a broken run can be resumed.
+#
+# Needs: python3 with pip, cmake >= 3.14, a C and a C++17 compiler, about 1.2 GB in DIR and 15 minutes on two cores.
+# Environment: JOBS (default: number of processors), CC and CXX (as cmake reads them), PYTHON (default python3).
+set -eu
+
+package=llama_cpp_python
+version=0.3.36
+sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
+# llama-cli became a chat program built on the server's code; llama-completion is the plain "continue this text".
+targets="llama-perplexity llama-bench llama-tokenize llama-quantize llama-completion llama-cli"
+
+if [ $# -ne 1 ]; then
+    echo "usage: $0 DIR" >&2
+    exit 2
+fi
+mkdir -p "$1"
+dir=$(cd "$1" && pwd)
+python=${PYTHON:-python3}
+jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN)}
+archive=$dir/$package-$version.tar.gz
+source=$dir/src/$package-$version/vendor/llama.cpp
+build=$dir/build
+
+sha256_is_right() {
+    [ -f "$1" ] && echo "$sha256  $1" | sha256sum -c - >/dev/null 2>&1
+}
+
+if ! sha256_is_right "$archive"; then
+    "$python" -m pip download --quiet --no-deps --no-binary "$package" --dest "$dir" "$package==$version"
+    if ! sha256_is_right "$archive"; then
+        echo "$0: $archive does not have the expected SHA-256 $sha256" >&2
+        exit 1
+    fi
+fi
+
+if [ ! -f "$dir/src/.complete-$version" ]; then
+    rm -rf "$dir/src"
+    mkdir -p "$dir/src"
+    tar -xzf "$archive" -C "$dir/src"
+    : >"$dir/src/.complete-$version"
+fi
+
+# The three UI/OpenSSL switches keep the server's library (llama-cli needs it) from fetching or linking anything.
+cmake -S "$source" -B "$build" \
+    -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF \
+    -DGGML_NATIVE=ON -DGGML_CUDA=OFF -DGGML_CCACHE=OFF \
+    -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_APP=OFF \
+    -DLLAMA_BUILD_TOOLS=ON -DLLAMA_BUILD_SERVER=ON \
+    -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF
+# shellcheck disable=SC2086 # one word per target
+cmake --build "$build" --parallel "$jobs" --target $targets
+
+mkdir -p "$dir/bin"
+for target in $targets; do
+    # Through a temporary name: a program that is running can be replaced but not overwritten.
+    cp "$build/bin/$target" "$dir/bin/.$target.new"
+    mv -f "$dir/bin/.$target.new" "$dir/bin/$target"
+done
+echo "$dir/bin: $targets"
