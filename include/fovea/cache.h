@@ -1,0 +1,85 @@
+/* cache.h - the pages of K and V of one layer, as packed panels: what is appended is what the kernels read. */
+#ifndef FOVEA_CACHE_H
+#define FOVEA_CACHE_H
+
+#include "fovea/isa.h"
+#include "fovea/plan.h"
+#include "fovea/status.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FV_CACHE_ALIGN 64 /* bytes; alignment of every panel */
+
+/** How a cached element is stored. X(NAME, name): the name is what -ctk/-ctv take. */
+#define FV_ELEMENT_LIST(X) X(F32, f32) X(F16, f16) X(Q8_0, q8_0)
+#define FV_ELEMENT_ENUM(NAME, name) FV_ELEMENT_##NAME,
+typedef enum fv_element { FV_ELEMENT_LIST(FV_ELEMENT_ENUM) FV_ELEMENT_COUNT } fv_element;
+#undef FV_ELEMENT_ENUM
+
+/** Shape of one layer's cache. Start from fv_cache_config_default(), then set what differs. */
+typedef struct fv_cache_config {
+    uint32_t kv_heads;        /* 1..1024 */
+    uint32_t head_dim;        /* 1..1024, elements; K and V alike */
+    uint32_t max_tokens;      /* 1..2^30, rounded up to whole pages; memory grows linearly with it */
+    uint32_t key_type;        /* fv_element; default F16 */
+    uint32_t value_type;      /* fv_element; default F16 */
+    uint32_t landmark_tokens; /* tokens per landmark (block mean of K and V, f32), a multiple of 16; 0 = none (default) */
+} fv_cache_config;
+
+/** Pages of K and V of one layer. Opaque; lives inside the caller's memory and holds no other resource: there is no
+ *  destroy call, drop the memory instead. One writer or many readers at a time. */
+typedef struct fv_cache fv_cache;
+
+fv_cache_config fv_cache_config_default(void);
+
+/**
+ * Bytes that fv_cache_init() needs for `config`, exactly. Pure. O(1).
+ * bytes   out; untouched on error.
+ * returns FV_OK, FV_ERROR_ARGUMENT (a field is out of range), FV_ERROR_OVERFLOW.
+ */
+fv_status fv_cache_size(const fv_cache_config *config, size_t *bytes);
+
+/**
+ * Builds an empty cache in place.
+ *
+ * kernels do the conversions of fv_cache_append(); must outlive the cache.
+ * memory  `bytes` long, aligned to FV_CACHE_ALIGN; owned by the caller, must outlive the cache. Need not be cleared.
+ * cache   out; points into `memory`; untouched on error.
+ * returns FV_OK, FV_ERROR_MEMORY (too small, misaligned or NULL), and what fv_cache_size() returns. O(1).
+ */
+fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const fv_kernels *kernels, void *memory,
+                        size_t bytes);
+
+/**
+ * Appends `tokens` tokens to all heads.
+ *
+ * keys    [tokens][kv_heads][head_dim] f32, row-major, tokens `key_stride` elements apart; values likewise.
+ * returns FV_OK, FV_ERROR_ARGUMENT (NULL, stride too small), FV_ERROR_FULL (nothing appended).
+ * F16 rounds to nearest even, overflow to infinity. Q8_0: one scale per token and head (max |x| / 127).
+ * Landmarks are running means of the unrounded input. O(tokens * kv_heads * head_dim).
+ */
+fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,
+                          size_t value_stride);
+
+/** Forgets all behind the first `tokens` tokens. A landmark that the cut leaves partly filled is computed anew from the
+ *  stored (rounded) elements. FV_OK or FV_ERROR_ARGUMENT (more than there are). */
+fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens);
+
+uint32_t fv_cache_tokens(const fv_cache *cache); /* stored */
+const fv_cache_config *fv_cache_shape(const fv_cache *cache);
+uint32_t fv_cache_landmarks(const fv_cache *cache); /* complete ones; a plan may MARK these only */
+
+/** Copies stored elements back out as f32: keys/values [count][head_dim] of one head; either may be NULL.
+ *  FV_OK or FV_ERROR_ARGUMENT. */
+fv_status fv_cache_read(const fv_cache *cache, uint32_t head, uint32_t first_token, uint32_t count, float *keys,
+                        float *values);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

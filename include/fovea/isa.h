@@ -1,0 +1,43 @@
+/* isa.h - which instruction set the kernels use; the table is picked once and handed in, there is no global. */
+#ifndef FOVEA_ISA_H
+#define FOVEA_ISA_H
+
+#include "fovea/status.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* X(NAME, name): in rising order of preference. */
+#define FV_ISA_LIST(X) X(SCALAR, scalar) X(AVX2, avx2) X(AVX512, avx512)
+#define FV_ISA_ENUM(NAME, name) FV_ISA_##NAME,
+typedef enum fv_isa { FV_ISA_LIST(FV_ISA_ENUM) FV_ISA_COUNT } fv_isa;
+#undef FV_ISA_ENUM
+
+/** The table of kernels; opaque, lives in the caller's memory. Read-only once made, hence thread-safe. */
+typedef struct fv_kernels fv_kernels;
+
+#define FV_KERNELS_BYTES 1024 /* memory for one table is at least this long, 8-byte aligned */
+
+/**
+ * Fills a table with the best kernels that this processor and build have, up to `limit`.
+ *
+ * memory  FV_KERNELS_BYTES long, 8-byte aligned; owned by the caller, must outlive the table's use.
+ * kernels out; points into `memory`; untouched on error.
+ * returns FV_OK, FV_ERROR_MEMORY, FV_ERROR_ARGUMENT (limit out of range).
+ */
+fv_status fv_kernels_init(const fv_kernels **kernels, fv_isa limit, void *memory, size_t bytes);
+
+/** The best level in the table, which may be lower than the limit. */
+fv_isa fv_kernels_isa(const fv_kernels *kernels);
+
+/** "scalar", "avx2", …; NULL for an unknown value. Thread-safe. */
+const char *fv_isa_name(fv_isa isa);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,124 @@
+/* model.h - the forward pass of a transformer over memory that the caller hands in: freestanding, no heap, no files.
+ * The architectures are rows of differences over this one pass; src/llm/loader.c fills them from a GGUF. */
+#ifndef FOVEA_MODEL_H
+#define FOVEA_MODEL_H
+
+#include "fovea/cache.h"
+#include "fovea/parallel.h"
+#include "fovea/report.h"
+#include "fovea/select.h"
+#include "fovea/weight.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum fv_rope_kind {
+    FV_ROPE_NONE = 0,
+    FV_ROPE_PAIRS = 1, /* rotates (x[2i], x[2i+1]): llama, mistral as stored in GGUF */
+    FV_ROPE_HALVES = 2 /* rotates (x[i], x[i + rope_dims/2]): qwen, gemma */
+} fv_rope_kind;
+
+typedef enum fv_activation {
+    FV_ACTIVATION_SILU = 0,
+    FV_ACTIVATION_GELU = 1 /* tanh form */
+} fv_activation;
+
+/** Shape of a model. Start from fv_model_config_default(): zeros and ones that switch everything optional off. */
+typedef struct fv_model_config {
+    uint32_t vocabulary;   /* tokens */
+    uint32_t width;        /* embedding length */
+    uint32_t feed_forward; /* hidden length of the feed-forward block */
+    uint32_t layers;
+    uint32_t query_heads;
+    uint32_t kv_heads; /* divides query_heads */
+    uint32_t head_dim; /* K and V alike */
+    uint32_t max_tokens;   /* cache size */
+    uint32_t batch_tokens; /* most tokens in one fv_model_forward() */
+    uint32_t key_type, value_type; /* fv_element */
+    uint32_t landmark_tokens;      /* of the caches, see fv_cache_config */
+    uint32_t rope_kind;            /* fv_rope_kind */
+    uint32_t rope_dims;            /* elements of a head that are rotated; even, <= head_dim */
+    uint32_t activation;           /* fv_activation */
+    uint32_t local_window;         /* sliding window of local layers, tokens, own included; 0 = no local layers */
+    uint32_t local_period;         /* layer l is local unless (l + 1) % local_period == 0; 0 = none, 1 is not allowed */
+    uint32_t exact_activations;    /* 1: f32 products for every weight type */
+    float norm_epsilon;
+    float attention_scale;   /* score = scale * q.k; 1/sqrt(head_dim) usually */
+    float attention_softcap; /* score = cap * tanh(score / cap); 0 = off */
+    float logit_softcap;     /* likewise on logits; 0 = off */
+    float embedding_scale;   /* 1 = off */
+    float residual_scale;    /* each block's output times this before it is added; 1 = off */
+    float logit_scale;       /* logits times this; 1 = off */
+    float rope_magnitude;    /* cos and sin times this (yarn's attention factor); 1 = off */
+} fv_model_config;
+
+/** Weights of one layer; absent ones have data == NULL. Norms and biases are F32 with rows == 1. */
+typedef struct fv_layer_weights {
+    fv_weight attention_norm, query, key, value, output; /* output: [width][query_heads * head_dim] */
+    fv_weight query_bias, key_bias, value_bias;          /* optional */
+    fv_weight query_norm, key_norm;                      /* optional, per head: [head_dim] */
+    fv_weight attention_post_norm;                       /* optional, on the block's output (gemma) */
+    fv_weight feed_norm, gate, up, down;
+    fv_weight feed_post_norm; /* optional (gemma) */
+} fv_layer_weights;
+
+/** All weights; not owned, must outlive the model. */
+typedef struct fv_model_weights {
+    fv_weight embedding; /* [vocabulary][width] */
+    fv_weight output_norm;
+    fv_weight output;                     /* [vocabulary][width]; may be the embedding (tied) */
+    const fv_layer_weights *layers;       /* [config.layers] */
+    const float *rope_frequencies;        /* [rope_dims / 2] radians per token of global layers; scaling included */
+    const float *rope_local_frequencies;  /* likewise of local layers; NULL if there are none */
+} fv_model_weights;
+
+/** A model with its caches and activations, inside the caller's memory. One caller at a time. */
+typedef struct fv_model fv_model;
+
+fv_model_config fv_model_config_default(void);
+
+/** Bytes by purpose; `total` is what fv_model_init() needs. */
+typedef struct fv_model_bytes {
+    size_t total, cache, landmarks, scratch;
+} fv_model_bytes;
+
+/**
+ * workers  of the fv_parallel that will be handed to fv_model_forward(); >= 1.
+ * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW; *bytes untouched on error. Pure. O(1).
+ */
+fv_status fv_model_size(const fv_model_config *config, uint32_t workers, fv_model_bytes *bytes);
+
+/**
+ * Builds a model with empty caches in place. memory: aligned to FV_CACHE_ALIGN, at least total bytes.
+ * returns FV_OK, FV_ERROR_MEMORY, FV_ERROR_ARGUMENT (a weight is missing or has not the shape that config says).
+ */
+fv_status fv_model_init(fv_model **model, const fv_model_config *config, const fv_model_weights *weights,
+                        const fv_kernels *kernels, uint32_t workers, void *memory, size_t bytes);
+
+/**
+ * Evaluates tokens behind those in the caches; keeps the normed output rows for fv_model_logits().
+ *
+ * tokens    [count] ids, count 1..batch_tokens.
+ * attention policy of the layers without a sliding window.
+ * parallel  NULL or with workers <= those of fv_model_init().
+ * report    counters are added to; may be NULL.
+ * returns   FV_OK, FV_ERROR_ARGUMENT (an id outside the vocabulary, pattern without fitting landmarks), FV_ERROR_FULL;
+ *           caches untouched on error. The same bits for any number of workers and any cutting into calls.
+ */
+fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_select_config *attention,
+                           const fv_parallel *parallel, fv_report *report);
+
+/** Logits of rows first_row .. first_row + rows - 1 of the last forward. logits [rows][vocabulary] f32.
+ *  FV_OK or FV_ERROR_ARGUMENT. */
+fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel, float *logits);
+
+uint32_t fv_model_tokens(const fv_model *model);
+uint32_t fv_model_batch_rows(const fv_model *model); /* rows of the last forward */
+fv_status fv_model_truncate(fv_model *model, uint32_t tokens); /* FV_OK or FV_ERROR_ARGUMENT */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

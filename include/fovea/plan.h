@@ -1,0 +1,56 @@
+/* plan.h - what a tile of query rows reads: a list of a few kinds of step. Selectors write it, executors run it. */
+#ifndef FOVEA_PLAN_H
+#define FOVEA_PLAN_H
+
+#include "fovea/status.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FV_PAGE_TOKENS 16 /* tokens per page; part of the file format */
+#define FV_TILE_ROWS 16   /* most query rows (positions) in one plan */
+
+typedef enum fv_step_kind {
+    FV_STEP_SPAN = 0, /* tokens begin..end-1, exactly; row i (position p) reads those t with t <= p and, if `window` is not
+                         0, t > p - window */
+    FV_STEP_DIAG = 1, /* the one token p - begin of each row with p >= begin; `end` unused */
+    FV_STEP_MARK = 2  /* landmarks begin..end-1 of the cache, each one key of the softmax */
+} fv_step_kind;
+
+/** One step; applies to rows row_begin..row_end-1 of the tile only. */
+typedef struct fv_step {
+    uint32_t kind; /* fv_step_kind */
+    uint32_t begin, end;
+    uint32_t window;            /* SPAN only; 0 = no lower edge */
+    uint16_t row_begin, row_end; /* 0 <= row_begin < row_end <= rows */
+} fv_step;
+
+/** The list. `steps` is the caller's memory of `capacity` entries. */
+typedef struct fv_plan {
+    fv_step *steps;
+    uint32_t count, capacity;
+    uint32_t first_token; /* position of row 0 */
+    uint32_t rows;        /* 1..FV_TILE_ROWS */
+} fv_plan;
+
+/** Appends a step; FV_ERROR_FULL leaves the plan as it was. An empty step (begin >= end, no rows) is dropped. */
+fv_status fv_plan_add(fv_plan *plan, fv_step step);
+
+/**
+ * Whether `plan` can be run: every step in range for a cache of `tokens` tokens and `marks` landmarks, rows inside the
+ * tile, spans ascending and disjoint. It does not look for a key that two kinds of step share.
+ * returns FV_OK or FV_ERROR_ARGUMENT. O(steps).
+ */
+fv_status fv_plan_check(const fv_plan *plan, uint32_t tokens, uint32_t marks);
+
+/** Keys that row `row` reads exactly (SPAN and DIAG). O(steps). */
+uint64_t fv_plan_row_keys(const fv_plan *plan, uint32_t row);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

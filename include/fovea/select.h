@@ -1,0 +1,61 @@
+/* select.h - who decides what is read: a selector writes the plan of a tile of query rows. */
+#ifndef FOVEA_SELECT_H
+#define FOVEA_SELECT_H
+
+#include "fovea/plan.h"
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum fv_selector {
+    FV_SELECTOR_DENSE = 0,  /* every visible key */
+    FV_SELECTOR_WINDOW = 1, /* the first `sinks` tokens and the last `window` */
+    FV_SELECTOR_PATTERN = 2 /* window + globals + i-1, i-2, i-4, ... + block means; the published log-stride pattern */
+} fv_selector;
+
+#define FV_SELECT_GLOBALS 16 /* most global tokens */
+
+/** A policy. Start from fv_select_config_default(selector). Fields that a selector does not use are ignored. */
+typedef struct fv_select_config {
+    uint32_t selector;     /* fv_selector */
+    uint32_t window;       /* WINDOW: newest tokens read, the row's own included, >= 1, default 512.
+                              PATTERN: tokens before the own one, default 128, 0 = the own only */
+    uint32_t sinks;        /* WINDOW: first tokens always read, default 16 */
+    uint32_t block;        /* PATTERN: tokens per landmark, a multiple of 16, >= 16, default 64; as the cache's */
+    uint32_t globals_count; /* PATTERN: default 1 */
+    uint32_t globals[FV_SELECT_GLOBALS]; /* PATTERN: token indices, default {0} */
+    uint32_t log_stride;   /* PATTERN: 0 or 1, default 1 */
+    uint32_t landmarks;    /* PATTERN: 0 or 1, default 1 */
+} fv_select_config;
+
+fv_select_config fv_select_config_default(fv_selector selector);
+
+/** What a plan is made for: rows first_token .. first_token + rows - 1, all already in the cache. */
+typedef struct fv_select_view {
+    uint32_t first_token;  /* position of row 0 */
+    uint32_t rows;         /* 1..FV_TILE_ROWS */
+    uint32_t local_window; /* the model's own mask: a row sees its last local_window tokens only; 0 = all. A selector
+                              applies only where it is 0: a sliding-window layer is read as the model says */
+} fv_select_view;
+
+/** Whether `config` is in range. FV_OK or FV_ERROR_ARGUMENT. O(globals^2). */
+fv_status fv_select_check(const fv_select_config *config);
+
+/**
+ * Writes the plan for `view` into `plan` (cleared first): spans in ascending order, no key twice for a row.
+ *
+ * returns FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_FULL (the plan has too few steps: see fv_select_steps()).
+ * Pure. O(steps). PATTERN: the method of ruvllm_sparse_attention 0.1.1 (causal).
+ */
+fv_status fv_select_plan(const fv_select_config *config, const fv_select_view *view, fv_plan *plan);
+
+/** Steps that a plan needs at most for a cache of max_tokens. */
+uint32_t fv_select_steps(const fv_select_config *config, uint32_t max_tokens);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,108 @@
+/* session.h - a model file opened, and conversations with it: what the command line and bindings use. Hosted. */
+#ifndef FOVEA_SESSION_H
+#define FOVEA_SESSION_H
+
+#include "fovea/cache.h"
+#include "fovea/isa.h"
+#include "fovea/model.h"
+#include "fovea/pool.h"
+#include "fovea/report.h"
+#include "fovea/select.h"
+#include "fovea/tokenizer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** A model file: mapped weights, tokenizer, the shape of its forward pass. Read-only once open: many sessions may
+ *  share it, from many threads. */
+typedef struct fv_llm fv_llm;
+
+/**
+ * Opens `path`, checks that every tensor and every metadata key under the architecture's prefix is understood.
+ * returns FV_OK, FV_ERROR_UNSUPPORTED (architecture, tensor type or key, named, with what is supported) and what
+ *         fv_gguf_open() and fv_tokenizer_open() return.
+ */
+fv_status fv_llm_open(fv_llm **llm, const char *path, fv_message *message);
+void fv_llm_close(fv_llm *llm); /* after its sessions */
+
+const fv_gguf *fv_llm_gguf(const fv_llm *llm);
+const fv_tokenizer *fv_llm_tokenizer(const fv_llm *llm);
+const fv_model_config *fv_llm_config(const fv_llm *llm); /* shape; max_tokens is the training context */
+const char *fv_llm_architecture(const fv_llm *llm);      /* "llama", ... */
+uint64_t fv_llm_parameters(const fv_llm *llm);           /* weights in all tensors */
+uint64_t fv_llm_weight_bytes(const fv_llm *llm);         /* bytes of all tensors */
+
+typedef struct fv_session_config {
+    uint32_t context_tokens; /* KV cache size; 0 = training context */
+    uint32_t batch_tokens;   /* tokens per micro-batch of a prompt; default 512 (clamped to the context) */
+    uint32_t key_type, value_type; /* fv_element; default FV_ELEMENT_F16 */
+    uint32_t exact_activations;    /* 1: f32 activations against every weight type (slow, for checking); default 0 */
+    uint32_t isa_limit;            /* fv_isa; default FV_ISA_COUNT - 1; FV_ISA in the environment lowers it */
+    fv_select_config attention;    /* default dense */
+} fv_session_config;
+
+fv_session_config fv_session_config_default(void);
+
+/** Tokens in a cache, and what they were read with. One caller at a time; sessions are independent. */
+typedef struct fv_session fv_session;
+
+/**
+ * Allocates everything that the session will ever need: no later call allocates.
+ * pool     may be NULL (one thread); must outlive the session.
+ * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY (the message says how many bytes for what).
+ */
+fv_status fv_session_open(fv_session **session, const fv_llm *llm, const fv_session_config *config, const fv_pool *pool,
+                          fv_message *message);
+void fv_session_close(fv_session *session);
+
+/** Called after each micro-batch; false stops: FV_ERROR_INTERRUPTED, what was evaluated stays in the cache. */
+typedef bool fv_session_progress_fn(void *context, size_t done, size_t total);
+
+/**
+ * Evaluates `count` tokens behind those in the cache.
+ * returns FV_OK, FV_ERROR_FULL (nothing evaluated), FV_ERROR_ARGUMENT (an id outside the vocabulary: nothing evaluated),
+ *         FV_ERROR_INTERRUPTED.
+ * progress may be NULL. The same tokens give the same bits however they are cut into calls.
+ */
+fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count, fv_session_progress_fn *progress,
+                          void *context);
+
+/**
+ * Logits of rows of the last micro-batch (the last min(count, batch_tokens)-ish tokens of the last feed: see
+ * fv_session_batch_rows()). Row 0 is its first token; the vocabulary product is done here, for these rows only.
+ * logits  [rows][vocabulary] f32.
+ * returns FV_OK, FV_ERROR_ARGUMENT.
+ */
+fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, float *logits);
+size_t fv_session_batch_rows(const fv_session *session);
+
+size_t fv_session_tokens(const fv_session *session);         /* in the cache */
+size_t fv_session_context_tokens(const fv_session *session); /* that it can hold */
+fv_status fv_session_truncate(fv_session *session, size_t tokens); /* forgets all behind the first `tokens` */
+
+/** Another policy from the next feed on. FV_ERROR_ARGUMENT (message says why; pattern's block must be the cache's). */
+fv_status fv_session_set_attention(fv_session *session, const fv_select_config *attention, fv_message *message);
+
+/** Counters since the last reset. */
+fv_report fv_session_report(const fv_session *session);
+void fv_session_report_reset(fv_session *session);
+
+/** Bytes held, by purpose. */
+typedef struct fv_session_memory {
+    uint64_t cache_bytes;     /* K, V and landmarks of all layers */
+    uint64_t landmark_bytes;  /* of them, landmarks (0 unless the policy at opening was pattern) */
+    uint64_t scratch_bytes;   /* activations, tables, per-thread buffers */
+    uint64_t token_bytes;     /* of K and V per token of context, all layers */
+} fv_session_memory;
+fv_session_memory fv_session_memory_use(const fv_session *session);
+
+/** The same for a session that is not opened (fovea inspect). Pure. */
+fv_status fv_session_memory_plan(const fv_llm *llm, const fv_session_config *config, uint32_t threads,
+                                 fv_session_memory *memory, fv_message *message);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
