@@ -8,7 +8,7 @@
 # static, all instructions of this processor, no CUDA, no network code. A step that is already done is skipped, so
 # that a second run costs seconds and a broken run can be resumed.
 #
-# Needs: python3 with pip, cmake >= 3.14, a C and a C++17 compiler, about 1.2 GB in DIR and 15 minutes on two cores.
+# Needs: python3 with pip, cmake >= 3.14, a C and a C++17 compiler, about 1.2 GB in DIR and 10 minutes on two cores.
 # Environment: JOBS (default: number of processors), CC and CXX (as cmake reads them), PYTHON (default python3).
 set -eu
 
