@@ -45,7 +45,8 @@ typedef struct fv_gguf_entry {
     fv_gguf_type type;
     fv_gguf_type element_type; /* of an array; == type else */
     uint64_t count;            /* elements of an array; 1 else */
-    const uint8_t *data;       /* first byte of the value (of the first element), unaligned, little-endian */
+    const uint8_t *data;       /* first byte of the value (of the first element), unaligned, little-endian; a string
+                                  starts with its 8-byte length */
     size_t data_bytes;         /* bytes of the whole value, checked to lie inside the file */
 } fv_gguf_entry;
 
@@ -68,11 +69,13 @@ typedef struct fv_gguf_tensor {
  * gguf     out; untouched on error. Close with fv_gguf_close().
  * message  may be NULL; on error: the file, the place in it, what to do.
  * returns  FV_OK, FV_ERROR_FILE, FV_ERROR_CORRUPT, FV_ERROR_UNSUPPORTED (version, big-endian file), FV_ERROR_MEMORY.
- * Cost: reads the header only; O(metadata + tensors).
+ * Cost: reads the header only; O(n log n) in its entries. Arrays of arrays are FV_ERROR_UNSUPPORTED.
+ * The file is mapped: it must not be shortened while open.
  */
 fv_status fv_gguf_open(fv_gguf **gguf, const char *path, fv_message *message);
 
-/** The same over bytes in memory that the caller keeps alive and unchanged (tests, fuzzing). `name` is for messages. */
+/** The same over bytes in memory that the caller keeps alive and unchanged (tests, fuzzing); align them to 8 if tensor
+ *  data is to be computed with. `name` is for messages. A part of a split model is FV_ERROR_UNSUPPORTED. */
 fv_status fv_gguf_open_memory(fv_gguf **gguf, const void *bytes, size_t count, const char *name, fv_message *message);
 
 /** NULL is allowed. Pointers into the file die with it. */
@@ -88,7 +91,7 @@ size_t fv_gguf_tensors(const fv_gguf *gguf);       /* of all parts */
 const fv_gguf_entry *fv_gguf_entry_at(const fv_gguf *gguf, size_t index);   /* NULL out of range */
 const fv_gguf_tensor *fv_gguf_tensor_at(const fv_gguf *gguf, size_t index); /* NULL out of range */
 
-/** By exact name; NULL if absent. O(1) expected. */
+/** By exact name; NULL if absent. O(log n) whatever names the file holds (a hash could be flooded). */
 const fv_gguf_entry *fv_gguf_entry_find(const fv_gguf *gguf, const char *key);
 const fv_gguf_tensor *fv_gguf_tensor_find(const fv_gguf *gguf, const char *name);
 
@@ -99,11 +102,13 @@ bool fv_gguf_f32(const fv_gguf *gguf, const char *key, float *value);
 bool fv_gguf_bool(const fv_gguf *gguf, const char *key, bool *value);
 bool fv_gguf_string(const fv_gguf *gguf, const char *key, fv_gguf_text *value);
 
-/** Element `index` of an array of integers / floats; false as above. O(1). */
+/** Element `index` of an array of integers (bools count as 0 and 1) / of floats or integers; false as above, or if
+ *  `entry` is NULL or no such array. O(1). */
 bool fv_gguf_array_i64(const fv_gguf_entry *entry, uint64_t index, int64_t *value);
 bool fv_gguf_array_f32(const fv_gguf_entry *entry, uint64_t index, float *value);
 
-/** Walks an array of strings: *cursor starts at 0 and is advanced; false at the end or if it is no array of strings. */
+/** Walks an array of strings: *cursor starts at 0 and is advanced; false at the end or if it is no array of strings
+ *  (or NULL). */
 bool fv_gguf_array_next(const fv_gguf_entry *entry, size_t *cursor, fv_gguf_text *value);
 
 /** Name of a ggml type ("Q4_1", "IQ1_S", …), "type 77" style fallbacks excluded: NULL if unknown. */

@@ -3,7 +3,6 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <string.h>
 
 /* Bytes of the well-formed UTF-8 sequence at `text`; 0 if there is none. Stops at the closing zero by itself. */
 static size_t sequence_length(const unsigned char *text) {

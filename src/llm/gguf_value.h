@@ -1,0 +1,13 @@
+/* gguf_value.h - one metadata value as a number, from the entry itself. */
+#ifndef FV_GGUF_VALUE_H
+#define FV_GGUF_VALUE_H
+
+#include "fovea/gguf.h"
+
+/* Bytes of one value of a fixed-size type; 0 for strings, arrays and unknown types. */
+size_t fv_gguf_value_bytes(uint32_t type);
+
+/* False, and *value untouched, if `entry` is NULL or its value does not fit. */
+bool fv_gguf_entry_u32(const fv_gguf_entry *entry, uint32_t *value);
+
+#endif
