@@ -1,0 +1,239 @@
+/* Pages of one layer: layout, append, truncate. One function knows the layout; size query and init both read it. */
+#include "cache/cache_pages.h"
+#include "kernels/kernels.h"
+#include "size.h"
+
+typedef struct cache_layout {
+    size_t key_page_bytes, value_row_bytes, key_head_bytes, value_head_bytes, scale_head_stride, mark_head_stride;
+    size_t key_offset, value_offset, key_scale_offset, value_scale_offset, mark_key_offset, mark_value_offset;
+    size_t bytes;
+} cache_layout;
+
+static size_t element_bytes(uint32_t type) { return type == FV_ELEMENT_F32 ? 4 : type == FV_ELEMENT_F16 ? 2 : 1; }
+
+/* Reserves heads * head_bytes and says where they begin. */
+static bool region_add(cache_layout *layout, size_t heads, size_t head_bytes, size_t *offset) {
+    *offset = layout->bytes;
+    return fv_size_add(&layout->bytes, heads, head_bytes, FV_CACHE_ALIGN);
+}
+
+static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *out) {
+    if (!config || config->kv_heads < 1 || config->kv_heads > 1024) return FV_ERROR_ARGUMENT;
+    if (config->head_dim < 1 || config->head_dim > 1024) return FV_ERROR_ARGUMENT;
+    if (config->max_tokens < 1 || config->max_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
+    if (config->key_type >= FV_ELEMENT_COUNT || config->value_type >= FV_ELEMENT_COUNT) return FV_ERROR_ARGUMENT;
+    if (config->landmark_tokens % FV_PAGE_TOKENS != 0 || config->landmark_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
+    cache_layout layout = {0};
+    size_t pages = ((size_t)config->max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS, heads = config->kv_heads;
+    layout.key_page_bytes = FV_PAGE_TOKENS * config->head_dim * element_bytes(config->key_type);
+    layout.value_row_bytes = config->head_dim * element_bytes(config->value_type);
+    layout.bytes = (sizeof(fv_cache) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN;
+    size_t scale_head_bytes = 0, mark_head_bytes = 0;
+    if (!fv_size_add(&layout.key_head_bytes, pages, layout.key_page_bytes, FV_CACHE_ALIGN) ||
+        !fv_size_add(&layout.value_head_bytes, pages, FV_PAGE_TOKENS * layout.value_row_bytes, FV_CACHE_ALIGN) ||
+        !fv_size_add(&scale_head_bytes, pages, FV_PAGE_TOKENS * sizeof(float), FV_CACHE_ALIGN) ||
+        !region_add(&layout, heads, layout.key_head_bytes, &layout.key_offset) ||
+        !region_add(&layout, heads, layout.value_head_bytes, &layout.value_offset))
+        return FV_ERROR_OVERFLOW;
+    layout.scale_head_stride = scale_head_bytes / sizeof(float);
+    if (config->key_type == FV_ELEMENT_Q8_0 && !region_add(&layout, heads, scale_head_bytes, &layout.key_scale_offset))
+        return FV_ERROR_OVERFLOW;
+    if (config->value_type == FV_ELEMENT_Q8_0 && !region_add(&layout, heads, scale_head_bytes, &layout.value_scale_offset))
+        return FV_ERROR_OVERFLOW;
+    if (config->landmark_tokens) {
+        size_t marks = ((size_t)config->max_tokens + config->landmark_tokens - 1) / config->landmark_tokens;
+        size_t mark_pages = (marks + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
+        if (!fv_size_add(&mark_head_bytes, mark_pages, FV_PAGE_TOKENS * config->head_dim * sizeof(float), FV_CACHE_ALIGN) ||
+            !region_add(&layout, heads, mark_head_bytes, &layout.mark_key_offset) ||
+            !region_add(&layout, heads, mark_head_bytes, &layout.mark_value_offset))
+            return FV_ERROR_OVERFLOW;
+        layout.mark_head_stride = mark_head_bytes / sizeof(float);
+    }
+    *out = layout;
+    return FV_OK;
+}
+
+fv_cache_config fv_cache_config_default(void) {
+    return (fv_cache_config){.kv_heads = 1,
+                             .head_dim = 64,
+                             .max_tokens = 1024,
+                             .key_type = FV_ELEMENT_F16,
+                             .value_type = FV_ELEMENT_F16,
+                             .landmark_tokens = 0};
+}
+
+fv_status fv_cache_size(const fv_cache_config *config, size_t *bytes) {
+    cache_layout layout;
+    fv_status status = cache_layout_make(config, &layout);
+    if (status != FV_OK) return status;
+    if (!bytes) return FV_ERROR_ARGUMENT;
+    *bytes = layout.bytes;
+    return FV_OK;
+}
+
+fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const fv_kernels *kernels, void *memory,
+                        size_t bytes) {
+    cache_layout layout;
+    fv_status status = cache_layout_make(config, &layout);
+    if (status != FV_OK) return status;
+    if (!cache || !kernels) return FV_ERROR_ARGUMENT;
+    if (!memory || bytes < layout.bytes || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
+    unsigned char *base = memory;
+    fv_cache *made = memory;
+    *made = (fv_cache){.config = *config,
+                       .kernels = kernels,
+                       .keys = base + layout.key_offset,
+                       .values = base + layout.value_offset,
+                       .key_page_bytes = layout.key_page_bytes,
+                       .value_row_bytes = layout.value_row_bytes,
+                       .key_head_bytes = layout.key_head_bytes,
+                       .value_head_bytes = layout.value_head_bytes,
+                       .scale_head_stride = layout.scale_head_stride,
+                       .mark_head_stride = layout.mark_head_stride};
+    if (layout.key_scale_offset) made->key_scales = (float *)(void *)(base + layout.key_scale_offset);
+    if (layout.value_scale_offset) made->value_scales = (float *)(void *)(base + layout.value_scale_offset);
+    if (layout.mark_key_offset) made->mark_keys = (float *)(void *)(base + layout.mark_key_offset);
+    if (layout.mark_value_offset) made->mark_values = (float *)(void *)(base + layout.mark_value_offset);
+    *cache = made;
+    return FV_OK;
+}
+
+uint32_t fv_cache_tokens(const fv_cache *cache) { return cache->tokens; }
+
+const fv_cache_config *fv_cache_shape(const fv_cache *cache) { return &cache->config; }
+
+uint32_t fv_cache_landmarks(const fv_cache *cache) {
+    return cache->config.landmark_tokens ? cache->tokens / cache->config.landmark_tokens : 0;
+}
+
+uint64_t fv_cache_page_bytes(const fv_cache *cache) {
+    uint64_t bytes = cache->key_page_bytes + FV_PAGE_TOKENS * cache->value_row_bytes;
+    if (cache->key_scales) bytes += FV_PAGE_TOKENS * sizeof(float);
+    if (cache->value_scales) bytes += FV_PAGE_TOKENS * sizeof(float);
+    return (bytes + 63) / 64 * 64;
+}
+
+static float magnitude_max(const float *x, size_t n) {
+    float best = 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        float magnitude = x[i] < 0.0f ? -x[i] : x[i];
+        if (magnitude > best) best = magnitude;
+    }
+    return best;
+}
+
+/* Nearest even by the magic number; the clamp also takes a NaN to 0. */
+static int8_t quant_of(float x, float inverse) {
+    float q = x * inverse;
+    q = q < -127.0f ? -127.0f : q > 127.0f ? 127.0f : q == q ? q : 0.0f;
+    return (int8_t)((q + 12582912.0f) - 12582912.0f);
+}
+
+/* Writes one token's vector with `stride` elements between channels: 16 in a key panel, 1 in a value row. */
+static void vector_store(const fv_cache *cache, uint32_t type, const float *x, void *out, size_t stride, float *scale) {
+    size_t dim = cache->config.head_dim;
+    if (type == FV_ELEMENT_F32) {
+        float *element = out;
+        for (size_t c = 0; c < dim; c++) element[c * stride] = x[c];
+    } else if (type == FV_ELEMENT_F16) {
+        uint16_t *element = out, half[64];
+        for (size_t first = 0; first < dim; first += 64) {
+            size_t n = dim - first < 64 ? dim - first : 64;
+            cache->kernels->narrow_f16(n, x + first, half);
+            for (size_t c = 0; c < n; c++) element[(first + c) * stride] = half[c];
+        }
+    } else {
+        int8_t *element = out;
+        float step = magnitude_max(x, dim) / 127.0f, inverse = step > 0.0f ? 1.0f / step : 0.0f;
+        if (!(inverse <= 3.402823466e38f)) inverse = 0.0f;
+        for (size_t c = 0; c < dim; c++) element[c * stride] = quant_of(x[c], inverse);
+        *scale = step;
+    }
+}
+
+static float vector_element(uint32_t type, const fv_cache *cache, const void *data, size_t index, const float *scale) {
+    float value;
+    if (type == FV_ELEMENT_F32) return ((const float *)data)[index];
+    if (type == FV_ELEMENT_F16) {
+        cache->kernels->widen_f16(1, (const uint16_t *)data + index, &value);
+        return value;
+    }
+    return (float)((const int8_t *)data)[index] * *scale;
+}
+
+/* One channel of the running mean (Welford): exact for one token, and the same numbers however the tokens arrive. */
+static void landmark_add(fv_cache *cache, uint32_t head, uint32_t token, size_t channel, float key, float value) {
+    uint32_t mark = token / cache->config.landmark_tokens, before = token % cache->config.landmark_tokens;
+    size_t dim = cache->config.head_dim, page = mark / FV_PAGE_TOKENS, column = mark % FV_PAGE_TOKENS;
+    float *key_mean = cache->mark_keys + head * cache->mark_head_stride + (page * dim + channel) * FV_PAGE_TOKENS + column;
+    float *value_mean = cache->mark_values + head * cache->mark_head_stride + mark * dim + channel;
+    float old_key = before ? *key_mean : 0.0f, old_value = before ? *value_mean : 0.0f, count = (float)(before + 1);
+    *key_mean = old_key + (key - old_key) / count;
+    *value_mean = old_value + (value - old_value) / count;
+}
+
+static void token_store(fv_cache *cache, uint32_t head, uint32_t token, const float *key, const float *value) {
+    uint32_t page = token / FV_PAGE_TOKENS, column = token % FV_PAGE_TOKENS;
+    unsigned char *panel = cache->keys + head * cache->key_head_bytes + page * cache->key_page_bytes;
+    unsigned char *row = cache->values + head * cache->value_head_bytes + token * cache->value_row_bytes;
+    size_t scale = head * cache->scale_head_stride + token;
+    vector_store(cache, cache->config.key_type, key, panel + column * element_bytes(cache->config.key_type), FV_PAGE_TOKENS,
+                 cache->key_scales ? cache->key_scales + scale : NULL);
+    vector_store(cache, cache->config.value_type, value, row, 1, cache->value_scales ? cache->value_scales + scale : NULL);
+    for (size_t c = 0; cache->mark_keys && c < cache->config.head_dim; c++)
+        landmark_add(cache, head, token, c, key[c], value[c]);
+}
+
+fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,
+                          size_t value_stride) {
+    if (!cache || !keys || !values) return FV_ERROR_ARGUMENT;
+    size_t dim = cache->config.head_dim, row = dim * cache->config.kv_heads;
+    if (key_stride < row || value_stride < row) return FV_ERROR_ARGUMENT;
+    if (tokens > cache->config.max_tokens - cache->tokens) return FV_ERROR_FULL;
+    for (uint32_t head = 0; head < cache->config.kv_heads; head++)
+        for (uint32_t t = 0; t < tokens; t++)
+            token_store(cache, head, cache->tokens + t, keys + t * key_stride + head * dim,
+                        values + t * value_stride + head * dim);
+    cache->tokens += tokens;
+    return FV_OK;
+}
+
+fv_status fv_cache_read(const fv_cache *cache, uint32_t head, uint32_t first_token, uint32_t count, float *keys,
+                        float *values) {
+    if (!cache || head >= cache->config.kv_heads || first_token > cache->tokens || count > cache->tokens - first_token)
+        return FV_ERROR_ARGUMENT;
+    size_t dim = cache->config.head_dim;
+    for (uint32_t token = first_token; token < first_token + count; token++) {
+        const void *panel = fv_cache_key_page(cache, head, token / FV_PAGE_TOKENS);
+        const void *row = fv_cache_value_row(cache, head, token);
+        for (size_t c = 0; keys && c < dim; c++)
+            *keys++ = vector_element(cache->config.key_type, cache, panel, c * FV_PAGE_TOKENS + token % FV_PAGE_TOKENS,
+                                     fv_cache_key_scale(cache, head, token));
+        for (size_t c = 0; values && c < dim; c++)
+            *values++ = vector_element(cache->config.value_type, cache, row, c, fv_cache_value_scale(cache, head, token));
+    }
+    return FV_OK;
+}
+
+/* The landmark that the cut leaves partly filled is built anew, channel by channel, from what is stored. */
+static void landmark_rebuild(fv_cache *cache, uint32_t head) {
+    uint32_t first = cache->tokens - cache->tokens % cache->config.landmark_tokens;
+    for (uint32_t token = first; token < cache->tokens; token++) {
+        const void *panel = fv_cache_key_page(cache, head, token / FV_PAGE_TOKENS);
+        const void *row = fv_cache_value_row(cache, head, token);
+        for (size_t c = 0; c < cache->config.head_dim; c++)
+            landmark_add(cache, head, token, c,
+                         vector_element(cache->config.key_type, cache, panel, c * FV_PAGE_TOKENS + token % FV_PAGE_TOKENS,
+                                        fv_cache_key_scale(cache, head, token)),
+                         vector_element(cache->config.value_type, cache, row, c, fv_cache_value_scale(cache, head, token)));
+    }
+}
+
+fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens) {
+    if (!cache || tokens > cache->tokens) return FV_ERROR_ARGUMENT;
+    bool cut = tokens < cache->tokens;
+    cache->tokens = tokens;
+    if (cut && cache->mark_keys)
+        for (uint32_t head = 0; head < cache->config.kv_heads; head++) landmark_rebuild(cache, head);
+    return FV_OK;
+}

@@ -1,0 +1,50 @@
+/* cache_pages.h - where things lie inside a cache; for the executor and the cache itself.
+ * Per head, in this order: key panels [pages][head_dim][16], value rows [pages * 16][head_dim] (so that neighbouring pages
+ * are one run of rows), and for Q8_0 one f32 scale per token of either. Landmarks are f32 pages of the same form. */
+#ifndef FV_CACHE_PAGES_H
+#define FV_CACHE_PAGES_H
+
+#include "fovea/cache.h"
+
+struct fv_cache {
+    fv_cache_config config;
+    const fv_kernels *kernels;
+    uint32_t tokens;
+    unsigned char *keys, *values;
+    float *key_scales, *value_scales; /* NULL unless Q8_0 */
+    float *mark_keys, *mark_values;   /* NULL unless landmarks are kept */
+    size_t key_page_bytes, value_row_bytes;
+    size_t key_head_bytes, value_head_bytes; /* from one head to the next */
+    size_t scale_head_stride;                /* elements; likewise */
+    size_t mark_head_stride;
+};
+
+static inline const void *fv_cache_key_page(const fv_cache *cache, uint32_t head, uint32_t page) {
+    return cache->keys + head * cache->key_head_bytes + page * cache->key_page_bytes;
+}
+
+static inline const void *fv_cache_value_row(const fv_cache *cache, uint32_t head, uint32_t token) {
+    return cache->values + head * cache->value_head_bytes + token * cache->value_row_bytes;
+}
+
+/* NULL unless Q8_0. */
+static inline const float *fv_cache_key_scale(const fv_cache *cache, uint32_t head, uint32_t token) {
+    return cache->key_scales ? cache->key_scales + head * cache->scale_head_stride + token : NULL;
+}
+
+static inline const float *fv_cache_value_scale(const fv_cache *cache, uint32_t head, uint32_t token) {
+    return cache->value_scales ? cache->value_scales + head * cache->scale_head_stride + token : NULL;
+}
+
+static inline const float *fv_cache_mark_key_page(const fv_cache *cache, uint32_t head, uint32_t page) {
+    return cache->mark_keys + head * cache->mark_head_stride + (size_t)page * FV_PAGE_TOKENS * cache->config.head_dim;
+}
+
+static inline const float *fv_cache_mark_value_row(const fv_cache *cache, uint32_t head, uint32_t mark) {
+    return cache->mark_values + head * cache->mark_head_stride + (size_t)mark * cache->config.head_dim;
+}
+
+/* Cache lines of 64 bytes that a page of keys and values takes (one head); what reports count as bytes read. */
+uint64_t fv_cache_page_bytes(const fv_cache *cache);
+
+#endif

@@ -1,0 +1,160 @@
+/* Limit: FMA for six rows (12 accumulators hide its latency), loads and conversions of the key for fewer.
+ * Blocking: 6 rows x 16 keys and 6 rows x 16 channels leave 4 of 16 registers for the panel and the broadcast. */
+#include "kernels/kernels.h"
+#include "kernels/avx2/exp_avx2.h"
+#include <immintrin.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef enum element { ELEMENT_F32, ELEMENT_F16, ELEMENT_Q8 } element;
+
+INLINE __m256 load8(element type, const void *data, size_t index) {
+    if (type == ELEMENT_F32) return _mm256_loadu_ps((const float *)data + index);
+    if (type == ELEMENT_F16)
+        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)((const uint16_t *)data + index)));
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const int8_t *)data + index))));
+}
+
+INLINE void score_block(element type, size_t rows, size_t head_dim, const float *query, size_t query_stride,
+                        const void *key, const float *key_scale, float *score, size_t score_stride) {
+    __m256 low[6], high[6];
+    for (size_t r = 0; r < rows; r++) low[r] = high[r] = _mm256_setzero_ps();
+    for (size_t c = 0; c < head_dim; c++) {
+        __m256 k0 = load8(type, key, c * 16), k1 = load8(type, key, c * 16 + 8);
+        for (size_t r = 0; r < rows; r++) {
+            __m256 q = _mm256_broadcast_ss(query + r * query_stride + c);
+            low[r] = _mm256_fmadd_ps(q, k0, low[r]);
+            high[r] = _mm256_fmadd_ps(q, k1, high[r]);
+        }
+    }
+    for (size_t r = 0; r < rows; r++) {
+        if (type == ELEMENT_Q8) {
+            low[r] = _mm256_mul_ps(low[r], _mm256_loadu_ps(key_scale));
+            high[r] = _mm256_mul_ps(high[r], _mm256_loadu_ps(key_scale + 8));
+        }
+        _mm256_storeu_ps(score + r * score_stride, low[r]);
+        _mm256_storeu_ps(score + r * score_stride + 8, high[r]);
+    }
+}
+
+INLINE void score_page(element type, size_t rows, size_t head_dim, const float *query, size_t query_stride,
+                       const void *key, const float *key_scale, float *score, size_t score_stride) {
+    for (; rows >= 6; rows -= 6, query += 6 * query_stride, score += 6 * score_stride)
+        score_block(type, 6, head_dim, query, query_stride, key, key_scale, score, score_stride);
+    if (rows == 5) score_block(type, 5, head_dim, query, query_stride, key, key_scale, score, score_stride);
+    if (rows == 4) score_block(type, 4, head_dim, query, query_stride, key, key_scale, score, score_stride);
+    if (rows == 3) score_block(type, 3, head_dim, query, query_stride, key, key_scale, score, score_stride);
+    if (rows == 2) score_block(type, 2, head_dim, query, query_stride, key, key_scale, score, score_stride);
+    if (rows == 1) score_block(type, 1, head_dim, query, query_stride, key, key_scale, score, score_stride);
+}
+
+void fv_score_page_f32_avx2(size_t rows, size_t head_dim, const float *query, size_t query_stride, const void *key,
+                            const float *key_scale, float *score, size_t score_stride) {
+    score_page(ELEMENT_F32, rows, head_dim, query, query_stride, key, key_scale, score, score_stride);
+}
+
+void fv_score_page_f16_avx2(size_t rows, size_t head_dim, const float *query, size_t query_stride, const void *key,
+                            const float *key_scale, float *score, size_t score_stride) {
+    score_page(ELEMENT_F16, rows, head_dim, query, query_stride, key, key_scale, score, score_stride);
+}
+
+void fv_score_page_q8_avx2(size_t rows, size_t head_dim, const float *query, size_t query_stride, const void *key,
+                           const float *key_scale, float *score, size_t score_stride) {
+    score_page(ELEMENT_Q8, rows, head_dim, query, query_stride, key, key_scale, score, score_stride);
+}
+
+/* rows x (8 * vectors) channels, from channel `first` on. */
+INLINE void value_block(element type, size_t rows, size_t vectors, size_t first, size_t head_dim, size_t keys,
+                        const float *weight, size_t weight_stride, const void *value, float *out, size_t out_stride) {
+    __m256 sum[12];
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < vectors; j++) sum[r * vectors + j] = _mm256_loadu_ps(out + r * out_stride + first + 8 * j);
+    for (size_t t = 0; t < keys; t++) {
+        __m256 v[4];
+        for (size_t j = 0; j < vectors; j++) v[j] = load8(type, value, t * head_dim + first + 8 * j);
+        for (size_t r = 0; r < rows; r++) {
+            __m256 w = _mm256_broadcast_ss(weight + r * weight_stride + t);
+            for (size_t j = 0; j < vectors; j++) sum[r * vectors + j] = _mm256_fmadd_ps(w, v[j], sum[r * vectors + j]);
+        }
+    }
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < vectors; j++) _mm256_storeu_ps(out + r * out_stride + first + 8 * j, sum[r * vectors + j]);
+}
+
+INLINE float element_at(element type, const void *data, size_t index) {
+    if (type == ELEMENT_F32) return ((const float *)data)[index];
+    if (type == ELEMENT_F16) return _cvtsh_ss(((const uint16_t *)data)[index]);
+    return (float)((const int8_t *)data)[index];
+}
+
+/* `wide` vectors while they fit, then one at a time, then single channels: each channel is the same chain in all three. */
+INLINE void value_rows(element type, size_t rows, size_t wide, size_t head_dim, size_t keys, const float *weight,
+                       size_t weight_stride, const void *value, float *out, size_t out_stride) {
+    size_t c = 0;
+    for (; c + 8 * wide <= head_dim; c += 8 * wide)
+        value_block(type, rows, wide, c, head_dim, keys, weight, weight_stride, value, out, out_stride);
+    for (; c + 8 <= head_dim; c += 8)
+        value_block(type, rows, 1, c, head_dim, keys, weight, weight_stride, value, out, out_stride);
+    for (; c < head_dim; c++)
+        for (size_t r = 0; r < rows; r++)
+            for (size_t t = 0; t < keys; t++)
+                out[r * out_stride + c] = __builtin_fmaf(weight[r * weight_stride + t],
+                                                         element_at(type, value, t * head_dim + c), out[r * out_stride + c]);
+}
+
+INLINE void value_sum(element type, size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                      const void *value, float *out, size_t out_stride) {
+    for (; rows >= 6; rows -= 6, weight += 6 * weight_stride, out += 6 * out_stride)
+        value_rows(type, 6, 2, head_dim, keys, weight, weight_stride, value, out, out_stride);
+    if (rows == 5) value_rows(type, 5, 2, head_dim, keys, weight, weight_stride, value, out, out_stride);
+    if (rows == 4) value_rows(type, 4, 2, head_dim, keys, weight, weight_stride, value, out, out_stride);
+    if (rows == 3) value_rows(type, 3, 4, head_dim, keys, weight, weight_stride, value, out, out_stride);
+    if (rows == 2) value_rows(type, 2, 4, head_dim, keys, weight, weight_stride, value, out, out_stride);
+    if (rows == 1) value_rows(type, 1, 4, head_dim, keys, weight, weight_stride, value, out, out_stride);
+}
+
+void fv_value_sum_f32_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                           const void *value, float *out, size_t out_stride) {
+    value_sum(ELEMENT_F32, rows, head_dim, keys, weight, weight_stride, value, out, out_stride);
+}
+
+void fv_value_sum_f16_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                           const void *value, float *out, size_t out_stride) {
+    value_sum(ELEMENT_F16, rows, head_dim, keys, weight, weight_stride, value, out, out_stride);
+}
+
+void fv_value_sum_q8_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                          const void *value, float *out, size_t out_stride) {
+    value_sum(ELEMENT_Q8, rows, head_dim, keys, weight, weight_stride, value, out, out_stride);
+}
+
+void fv_softmax_chunk_avx2(size_t rows, size_t head_dim, float scale, float *score, float *maximum, float *sum,
+                           float *out, size_t out_stride) {
+    enum { VECTORS = FV_CHUNK_KEYS / 8 };
+    const __m256 factor8 = _mm256_set1_ps(scale), limit = _mm256_set1_ps(3.402823466e38f);
+    for (size_t r = 0; r < rows; r++, score += FV_CHUNK_KEYS, out += out_stride) {
+        __m256 s[VECTORS], best8 = _mm256_set1_ps(maximum[r]), total = _mm256_setzero_ps();
+        for (size_t j = 0; j < VECTORS; j++) {
+            s[j] = _mm256_min_ps(_mm256_mul_ps(factor8, _mm256_loadu_ps(score + 8 * j)), limit);
+            best8 = _mm256_max_ps(best8, s[j]);
+        }
+        float best = max8(best8);
+        best8 = _mm256_set1_ps(best);
+        for (size_t j = 0; j < VECTORS; j++) {
+            __m256 p = exp8(_mm256_sub_ps(s[j], best8));
+            total = _mm256_add_ps(total, p);
+            _mm256_storeu_ps(score + 8 * j, p);
+        }
+        if (best > maximum[r]) { /* most chunks raise no maximum: nothing to rescale, the factor is exactly 1 */
+            float factor = _mm256_cvtss_f32(exp8(_mm256_set1_ps(maximum[r] - best)));
+            __m256 f = _mm256_set1_ps(factor);
+            sum[r] *= factor;
+            size_t c = 0;
+            for (; c + 8 <= head_dim; c += 8) _mm256_storeu_ps(out + c, _mm256_mul_ps(f, _mm256_loadu_ps(out + c)));
+            for (; c < head_dim; c++) out[c] *= factor;
+            maximum[r] = best;
+        }
+        sum[r] += sum8(total);
+    }
+}

@@ -1,0 +1,162 @@
+/* Limit: byte multiply-adds. 8 rows x 4 inputs fill one register; unsigned 4-bit weights times int8 may be summed eight
+ * deep in 16 bits (8 * 2 * 15 * 127 = 30,480), 5-bit four deep, 6-bit two deep, so that widening is rare. */
+#include "kernels/kernels.h"
+#include "kernels/avx2/exp_avx2.h"
+#include <immintrin.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+void fv_quantize_q8_avx2(size_t n, const float *x, int8_t *quants, float *scale, float *sum16, float *sum32) {
+    const __m256 sign = _mm256_set1_ps(-0.0f), top = _mm256_set1_ps(127.0f), bottom = _mm256_set1_ps(-127.0f);
+    for (size_t b = 0; b < n / 32; b++, x += 32, quants += 32) {
+        __m256 v[4], best = _mm256_setzero_ps();
+        for (size_t j = 0; j < 4; j++) {
+            v[j] = _mm256_loadu_ps(x + 8 * j);
+            best = _mm256_max_ps(_mm256_andnot_ps(sign, v[j]), best); /* a NaN leaves `best` as it is */
+        }
+        float step = max8(best) / 127.0f, inverse = step > 0.0f ? 1.0f / step : 0.0f;
+        if (!(inverse <= 3.402823466e38f)) inverse = 0.0f;
+        __m256i q[4];
+        for (size_t j = 0; j < 4; j++) {
+            __m256 y = _mm256_mul_ps(v[j], _mm256_set1_ps(inverse));
+            y = _mm256_and_ps(y, _mm256_cmp_ps(y, y, _CMP_ORD_Q));
+            q[j] = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(y, bottom), top));
+        }
+        __m256i first = _mm256_add_epi32(q[0], q[1]), second = _mm256_add_epi32(q[2], q[3]);
+        __m256i both = _mm256_hadd_epi32(first, second); /* [f f s s | f f s s] */
+        __m128i low = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+        int32_t half0 = _mm_extract_epi32(low, 0) + _mm_extract_epi32(low, 1);
+        int32_t half1 = _mm_extract_epi32(low, 2) + _mm_extract_epi32(low, 3);
+        __m256i words0 = _mm256_packs_epi32(q[0], q[1]), words1 = _mm256_packs_epi32(q[2], q[3]);
+        __m256i bytes = _mm256_packs_epi16(words0, words1);
+        bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        _mm256_storeu_si256((__m256i *)(void *)quants, bytes);
+        scale[b] = step;
+        sum16[2 * b] = step * (float)half0;
+        sum16[2 * b + 1] = step * (float)half1;
+        sum32[b] = step * (float)(half0 + half1);
+    }
+}
+
+/* 8 x 8 transpose of dwords: row r of `in` has 32 bytes of weight row r; column k becomes panel step k. */
+INLINE void transpose8(const __m256i in[8], __m256i out[8]) {
+    __m256i a[8], b[8];
+    for (size_t i = 0; i < 4; i++) {
+        a[2 * i] = _mm256_unpacklo_epi32(in[2 * i], in[2 * i + 1]);
+        a[2 * i + 1] = _mm256_unpackhi_epi32(in[2 * i], in[2 * i + 1]);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        b[4 * i] = _mm256_unpacklo_epi64(a[4 * i], a[4 * i + 2]);
+        b[4 * i + 1] = _mm256_unpackhi_epi64(a[4 * i], a[4 * i + 2]);
+        b[4 * i + 2] = _mm256_unpacklo_epi64(a[4 * i + 1], a[4 * i + 3]);
+        b[4 * i + 3] = _mm256_unpackhi_epi64(a[4 * i + 1], a[4 * i + 3]);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        out[i] = _mm256_permute2x128_si256(b[i], b[4 + i], 0x20);
+        out[4 + i] = _mm256_permute2x128_si256(b[i], b[4 + i], 0x31);
+    }
+}
+
+void fv_panel_pack_avx2(size_t columns, size_t groups, const uint8_t *quants, const float *scale, const float *offset,
+                        uint8_t *out_quants, float *out_scale, float *out_offset) {
+    for (size_t c = 0; c < columns; c += 32, out_quants += 256) {
+        __m256i in[8], out[8];
+        for (size_t r = 0; r < 8; r++) in[r] = _mm256_loadu_si256((const __m256i *)(const void *)(quants + r * columns + c));
+        transpose8(in, out);
+        for (size_t k = 0; k < 8; k++) _mm256_storeu_si256((__m256i *)(void *)(out_quants + 32 * k), out[k]);
+    }
+    for (size_t g = 0; g < groups; g++)
+        for (size_t r = 0; r < 8; r++) {
+            *out_scale++ = scale[r * groups + g];
+            *out_offset++ = offset[r * groups + g];
+        }
+}
+
+INLINE __m256i broadcast4(const int8_t *x) {
+    int32_t four;
+    __builtin_memcpy(&four, x, sizeof four);
+    return _mm256_set1_epi32(four);
+}
+
+/* The bias of 128 keeps weights unsigned in the panel; 16-bit products are exact for them. */
+INLINE __m256i dot_wide(const uint8_t *panel, const int8_t *x) {
+    __m256i low = _mm256_setzero_si256(), high = _mm256_setzero_si256();
+    for (size_t k = 0; k < 8; k++) {
+        __m256i w = _mm256_loadu_si256((const __m256i *)(const void *)(panel + 32 * k));
+        int32_t four;
+        __builtin_memcpy(&four, x + 4 * k, sizeof four);
+        __m256i a = _mm256_cvtepi8_epi16(_mm_set1_epi32(four));
+        low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm256_castsi256_si128(w)), a));
+        high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm256_extracti128_si256(w, 1)), a));
+    }
+    return _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xD8);
+}
+
+/* `tokens` rows at once; `deep` products are summed in 16 bits before widening, 0 = none (8-bit weights). */
+INLINE void panel_block(size_t tokens, size_t group, size_t deep, size_t columns, const fv_panel *panel,
+                        const int8_t *quants, const float *scale, const float *sum, float *out, size_t out_stride) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256 a[4], b[4];
+    size_t groups = columns / group;
+    for (size_t t = 0; t < tokens; t++) a[t] = b[t] = _mm256_setzero_ps();
+    for (size_t g = 0; g < groups; g++) {
+        const uint8_t *w = panel->quants + g * group * 8;
+        __m256i dot[4];
+        if (deep == 0) {
+            for (size_t t = 0; t < tokens; t++) dot[t] = dot_wide(w, quants + t * columns + g * group);
+        } else {
+            for (size_t t = 0; t < tokens; t++) dot[t] = _mm256_setzero_si256();
+            for (size_t first = 0; first < group / 4; first += deep) {
+                __m256i words[4];
+                for (size_t t = 0; t < tokens; t++) words[t] = _mm256_setzero_si256();
+                for (size_t k = first; k < first + deep; k++) {
+                    __m256i step = _mm256_loadu_si256((const __m256i *)(const void *)(w + 32 * k));
+                    for (size_t t = 0; t < tokens; t++)
+                        words[t] = _mm256_add_epi16(
+                            words[t], _mm256_maddubs_epi16(step, broadcast4(quants + t * columns + g * group + 4 * k)));
+                }
+                for (size_t t = 0; t < tokens; t++)
+                    dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(words[t], ones));
+            }
+        }
+        __m256 weight_scale = _mm256_loadu_ps(panel->scale + 8 * g), offset = _mm256_loadu_ps(panel->offset + 8 * g);
+        for (size_t t = 0; t < tokens; t++) {
+            __m256 s = _mm256_mul_ps(weight_scale, _mm256_broadcast_ss(scale + t * (columns / 32) + g * group / 32));
+            a[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t]), s, a[t]);
+            b[t] = _mm256_fmadd_ps(offset, _mm256_broadcast_ss(sum + t * groups + g), b[t]);
+        }
+    }
+    for (size_t t = 0; t < tokens; t++) _mm256_storeu_ps(out + t * out_stride, _mm256_add_ps(a[t], b[t]));
+}
+
+INLINE void product_panel(size_t group, size_t deep, size_t columns, size_t tokens, const fv_panel *panel,
+                          const fv_q8_rows *x, float *out, size_t out_stride) {
+    const float *sums = group == 16 ? x->sum16 : x->sum32;
+    size_t t = 0;
+    for (; t + 4 <= tokens; t += 4)
+        panel_block(4, group, deep, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
+                    sums + t * (columns / group), out + t * out_stride, out_stride);
+    for (; t < tokens; t++)
+        panel_block(1, group, deep, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
+                    sums + t * (columns / group), out + t * out_stride, out_stride);
+}
+
+void fv_product_panel_u4_avx2(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
+                              size_t out_stride) {
+    product_panel(32, 8, columns, tokens, panel, x, out, out_stride);
+}
+
+void fv_product_panel_u5_avx2(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
+                              size_t out_stride) {
+    product_panel(32, 4, columns, tokens, panel, x, out, out_stride);
+}
+
+void fv_product_panel_u8_avx2(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
+                              size_t out_stride) {
+    product_panel(32, 0, columns, tokens, panel, x, out, out_stride);
+}
+
+void fv_product_panel_u6_avx2(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
+                              size_t out_stride) {
+    product_panel(16, 2, columns, tokens, panel, x, out, out_stride);
+}

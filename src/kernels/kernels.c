@@ -1,0 +1,86 @@
+/* The one place that picks kernels: scalar fills every slot, each instruction set overrides what it has. */
+#include "kernels/kernels.h"
+#include "platform/cpu.h"
+
+_Static_assert(sizeof(fv_kernels) <= FV_KERNELS_BYTES, "raise FV_KERNELS_BYTES");
+
+#define FV_KERNEL_SCALAR(name, type) .name = fv_##name##_scalar,
+#define FV_KERNEL_DEQUANT(NAME, name, number, values, bytes) .dequant_##name = fv_dequant_##name##_scalar,
+#define FV_KERNEL_UNPACK(NAME, name, group, largest) .unpack_##name = fv_unpack_##name##_scalar,
+static const fv_kernels scalar_kernels = {.isa = FV_ISA_SCALAR,
+                                          FV_KERNEL_LIST(FV_KERNEL_SCALAR) FV_WEIGHT_LIST(FV_KERNEL_DEQUANT)
+                                              FV_UNPACK_LIST(FV_KERNEL_UNPACK)};
+
+#if FV_BUILD_AVX2
+static void use_avx2(fv_kernels *table) {
+    table->isa = FV_ISA_AVX2;
+    table->score_page_f32 = fv_score_page_f32_avx2;
+    table->score_page_f16 = fv_score_page_f16_avx2;
+    table->score_page_q8 = fv_score_page_q8_avx2;
+    table->value_sum_f32 = fv_value_sum_f32_avx2;
+    table->value_sum_f16 = fv_value_sum_f16_avx2;
+    table->value_sum_q8 = fv_value_sum_q8_avx2;
+    table->softmax_chunk = fv_softmax_chunk_avx2;
+    table->narrow_f16 = fv_narrow_f16_avx2;
+    table->widen_f16 = fv_widen_f16_avx2;
+    table->widen_i8 = fv_widen_i8_avx2;
+    table->rms_norm_f32 = fv_rms_norm_f32_avx2;
+    table->silu_f32 = fv_silu_f32_avx2;
+    table->gelu_f32 = fv_gelu_f32_avx2;
+    table->dot_f32 = fv_dot_f32_avx2;
+    table->quantize_q8 = fv_quantize_q8_avx2;
+    table->panel_pack = fv_panel_pack_avx2;
+    table->product_panel_u4 = fv_product_panel_u4_avx2;
+    table->product_panel_u5 = fv_product_panel_u5_avx2;
+    table->product_panel_u8 = fv_product_panel_u8_avx2;
+    table->product_panel_u6 = fv_product_panel_u6_avx2;
+    table->product_rows_q4_0 = fv_product_rows_q4_0_avx2;
+    table->product_rows_q4_1 = fv_product_rows_q4_1_avx2;
+    table->product_rows_q5_0 = fv_product_rows_q5_0_avx2;
+    table->product_rows_q8_0 = fv_product_rows_q8_0_avx2;
+}
+#endif
+
+#if FV_BUILD_AVX512
+static void use_avx512(fv_kernels *table) {
+    table->isa = FV_ISA_AVX512;
+    table->product_panel_u4 = fv_product_panel_u4_avx512;
+    table->product_panel_u5 = fv_product_panel_u4_avx512; /* dpbusd is exact for any byte */
+    table->product_panel_u8 = fv_product_panel_u4_avx512;
+    table->product_panel_u6 = fv_product_panel_u6_avx512;
+    table->product_rows_q4_0 = fv_product_rows_q4_0_avx512;
+    table->product_rows_q4_1 = fv_product_rows_q4_1_avx512;
+    table->product_rows_q5_0 = fv_product_rows_q5_0_avx512;
+    table->product_rows_q8_0 = fv_product_rows_q8_0_avx512;
+}
+#endif
+
+fv_status fv_kernels_init(const fv_kernels **kernels, fv_isa limit, void *memory, size_t bytes) {
+    if (!kernels || limit >= FV_ISA_COUNT) return FV_ERROR_ARGUMENT;
+    if (!memory || bytes < FV_KERNELS_BYTES || (uintptr_t)memory % 8 != 0) return FV_ERROR_MEMORY;
+    fv_kernels *table = memory;
+    fv_isa here = fv_cpu_isa();
+    if (here > limit) here = limit;
+    *table = scalar_kernels;
+#if FV_BUILD_AVX2
+    if (here >= FV_ISA_AVX2) use_avx2(table);
+#endif
+#if FV_BUILD_AVX512
+    if (here >= FV_ISA_AVX512) use_avx512(table);
+#endif
+    *kernels = table;
+    return FV_OK;
+}
+
+fv_isa fv_kernels_isa(const fv_kernels *kernels) { return (fv_isa)kernels->isa; }
+
+const char *fv_isa_name(fv_isa isa) {
+#define FV_ISA_CASE(NAME, name) \
+    case FV_ISA_##NAME: return #name;
+    switch (isa) {
+        FV_ISA_LIST(FV_ISA_CASE)
+    case FV_ISA_COUNT: break;
+    }
+#undef FV_ISA_CASE
+    return NULL;
+}

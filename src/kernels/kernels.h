@@ -1,0 +1,143 @@
+/* kernels.h - the contracts of all kernels and the one list of slots. A kernel sees plain pointers and sizes, never a
+ * page, plan or config. Each slot has a scalar twin; bounds are against it unless said otherwise.
+ *
+ * Words: a row is a query row. "Same order" means that each output element is one chain of operations in the order that
+ * the contract gives, whatever the number of rows: so cutting rows into calls changes no bit. */
+#ifndef FV_KERNELS_H
+#define FV_KERNELS_H
+
+#include "fovea/isa.h"
+#include "fovea/weight.h"
+#include "kernels/dequant.h"
+#include "kernels/unpack.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#define FV_CHUNK_KEYS 64 /* keys that share one softmax update */
+
+/* Scores of one page: score[r][t] = sum over c, ascending, of query[r][c] * key[c][t], t = 0..15.
+ * query [rows][query_stride].  key [head_dim][16] of the type, 32-byte aligned.  score [rows][score_stride], 16 written.
+ * q8: the sum over the integers is multiplied by key_scale[t] at the end; the others ignore key_scale. Same order.
+ * Bound: head_dim * 2^-23 * sum |query[c] * key[c][t]|. */
+typedef void fv_score_page_fn(size_t rows, size_t head_dim, const float *query, size_t query_stride, const void *key,
+                              const float *key_scale, float *score, size_t score_stride);
+
+/* Weighted sum of values: out[r][c] += sum over t < keys, ascending, of weight[r][t] * value[t][c].
+ * value [keys][head_dim] of the type, contiguous.  weight [rows][weight_stride], out [rows][out_stride] f32. Same order.
+ * q8: the integers; the caller has multiplied the token's scale into the weight.
+ * Bound: keys * 2^-23 * sum |weight * value|. */
+typedef void fv_value_sum_fn(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                             const void *value, float *out, size_t out_stride);
+
+/* One step of the online softmax (Milakov & Gimelshein 2018) for `rows` rows and 64 keys:
+ *   s = min(scale * score, FLT_MAX); m' = max(m, max s); f = exp(m - m'); score <- exp(s - m'); l <- l * f + sum; out *= f
+ * score [rows][64], -inf = masked; maximum, sum [rows]; start from -FV_NO_MAXIMUM and 0.  out [rows][out_stride].
+ * exp: relative error <= 2 ulp for results >= 2^-126, below that 0. Same order. */
+#define FV_NO_MAXIMUM 3e38f
+typedef void fv_softmax_chunk_fn(size_t rows, size_t head_dim, float scale, float *score, float *maximum, float *sum,
+                                 float *out, size_t out_stride);
+
+/* x[i] <- cap * tanh(x[i] * scale / cap). Bound: 4 ulp of cap. */
+typedef void fv_softcap_f32_fn(size_t n, float scale, float cap, float *x);
+
+typedef void fv_narrow_f16_fn(size_t n, const float *x, uint16_t *out); /* nearest even, overflow to infinity; exact twin */
+typedef void fv_widen_f16_fn(size_t n, const uint16_t *x, float *out);  /* exact */
+typedef void fv_widen_i8_fn(size_t n, const int8_t *x, float *out);     /* exact */
+
+/* out[i] = x[i] * weight[i] / sqrt(mean(x^2) + epsilon). Any overlap of x and out but shifted. Bound: n * 2^-23 relative. */
+typedef void fv_rms_norm_f32_fn(size_t n, const float *x, const float *weight, float epsilon, float *out);
+
+/* out[i] = silu(gate[i]) * up[i];  gelu: the tanh form. out may be gate or up. Bound: 8 ulp + 2^-23 * |up|. */
+typedef void fv_gated_f32_fn(size_t n, const float *gate, const float *up, float *out);
+
+/* sum of x[i] * y[i]. Bound: n * 2^-23 * sum |x * y|. */
+typedef float fv_dot_f32_fn(size_t n, const float *x, const float *y);
+
+/* Symmetric int8 of n values (n a multiple of 32) in blocks of 32: scale = max|x| / 127, quants nearest even, -127..127;
+ * sum16[i], sum32[i]: scale times the sum of 16 / 32 quants. Exact twin. */
+typedef void fv_quantize_q8_fn(size_t n, const float *x, int8_t *quants, float *scale, float *sum16, float *sum32);
+
+/* Quantised rows of activations. */
+typedef struct fv_q8_rows {
+    const int8_t *quants; /* [tokens][columns] */
+    const float *scale;   /* [tokens][columns / 32] */
+    const float *sum16;   /* [tokens][columns / 16] */
+    const float *sum32;   /* [tokens][columns / 32] */
+} fv_q8_rows;
+
+/* A panel: 8 weight rows, unpacked and interleaved so that 8 lanes are 8 rows.
+ * quants [columns / 4][8][4]; scale, offset [columns / group][8]; weight = scale * quant + offset. */
+typedef struct fv_panel {
+    const uint8_t *quants;
+    const float *scale, *offset;
+} fv_panel;
+
+/* Interleaves 8 rows of natural order (as unpack writes them) into a panel. quants [8][columns], scale, offset
+ * [8][groups] -> out_quants [columns / 4][8][4], out_scale, out_offset [groups][8]. Exact twin. */
+typedef void fv_panel_pack_fn(size_t columns, size_t groups, const uint8_t *quants, const float *scale,
+                              const float *offset, uint8_t *out_quants, float *out_scale, float *out_offset);
+
+/* Products of a panel with `tokens` rows: out[token * out_stride + r], r = 0..7,
+ *   = A + B, A = sum over groups g, ascending, of (float)(sum of quants) * (scale[g] * activation scale),
+ *            B = sum over groups g, ascending, of offset[g] * activation sum.
+ * u4: quants 0..15, u5: 0..31, u8: 0..255, all in groups of 32; u6: 0..63 in groups of 16. Same order.
+ * Bound: groups * 2^-22 * (sum |A's terms| + sum |B's terms|). */
+typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
+                                 size_t out_stride);
+
+/* The same numbers, bit for bit, for one activation row straight from the file's blocks: out[r], r = 0..8*panels-1.
+ * weights: rows `row_bytes` apart. Optional: a table may lack them (NULL), the panel then does it. */
+typedef void fv_product_rows_fn(size_t columns, size_t panels, const void *weights, size_t row_bytes,
+                                const fv_q8_rows *x, float *out);
+
+/* X(slot, function type): a missing scalar twin is a link error. */
+#define FV_KERNEL_LIST(K) \
+    K(score_page_f32, fv_score_page_fn) \
+    K(score_page_f16, fv_score_page_fn) \
+    K(score_page_q8, fv_score_page_fn) \
+    K(value_sum_f32, fv_value_sum_fn) \
+    K(value_sum_f16, fv_value_sum_fn) \
+    K(value_sum_q8, fv_value_sum_fn) \
+    K(softmax_chunk, fv_softmax_chunk_fn) \
+    K(softcap_f32, fv_softcap_f32_fn) \
+    K(narrow_f16, fv_narrow_f16_fn) \
+    K(widen_f16, fv_widen_f16_fn) \
+    K(widen_i8, fv_widen_i8_fn) \
+    K(rms_norm_f32, fv_rms_norm_f32_fn) \
+    K(silu_f32, fv_gated_f32_fn) \
+    K(gelu_f32, fv_gated_f32_fn) \
+    K(dot_f32, fv_dot_f32_fn) \
+    K(quantize_q8, fv_quantize_q8_fn) \
+    K(panel_pack, fv_panel_pack_fn) \
+    K(product_panel_u4, fv_product_panel_fn) \
+    K(product_panel_u5, fv_product_panel_fn) \
+    K(product_panel_u8, fv_product_panel_fn) \
+    K(product_panel_u6, fv_product_panel_fn)
+
+/* Slots that only a faster instruction set fills. */
+#define FV_KERNEL_OPTIONAL_LIST(K) \
+    K(product_rows_q4_0, fv_product_rows_fn) \
+    K(product_rows_q4_1, fv_product_rows_fn) \
+    K(product_rows_q5_0, fv_product_rows_fn) \
+    K(product_rows_q8_0, fv_product_rows_fn)
+
+#define FV_KERNEL_SLOT(name, type) type *name;
+struct fv_kernels {
+    uint32_t isa; /* fv_isa, the best in this table */
+    FV_KERNEL_LIST(FV_KERNEL_SLOT)
+    FV_KERNEL_OPTIONAL_LIST(FV_KERNEL_SLOT)
+#define FV_KERNEL_DEQUANT(NAME, name, number, values, bytes) fv_dequant_fn *dequant_##name;
+    FV_WEIGHT_LIST(FV_KERNEL_DEQUANT)
+#undef FV_KERNEL_DEQUANT
+#define FV_KERNEL_UNPACK(NAME, name, group, largest) fv_unpack_fn *unpack_##name;
+    FV_UNPACK_LIST(FV_KERNEL_UNPACK)
+#undef FV_KERNEL_UNPACK
+};
+#undef FV_KERNEL_SLOT
+
+#define FV_KERNEL_DECLARE(name, type) type fv_##name##_scalar, fv_##name##_avx2, fv_##name##_avx512;
+FV_KERNEL_LIST(FV_KERNEL_DECLARE)
+FV_KERNEL_OPTIONAL_LIST(FV_KERNEL_DECLARE)
+#undef FV_KERNEL_DECLARE
+
+#endif

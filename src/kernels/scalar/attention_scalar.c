@@ -1,0 +1,88 @@
+/* Scores, softmax and value sums in plain C: the reference for every instruction set. */
+#include "kernels/kernels.h"
+#include "kernels/half.h"
+#include "kernels/scalar/exp_scalar.h"
+
+void fv_score_page_f32_scalar(size_t rows, size_t head_dim, const float *query, size_t query_stride, const void *key,
+                              const float *key_scale, float *score, size_t score_stride) {
+    const float *panel = key;
+    (void)key_scale;
+    for (size_t r = 0; r < rows; r++, query += query_stride, score += score_stride) {
+        for (size_t t = 0; t < 16; t++) score[t] = 0.0f;
+        for (size_t c = 0; c < head_dim; c++)
+            for (size_t t = 0; t < 16; t++) score[t] += query[c] * panel[c * 16 + t];
+    }
+}
+
+void fv_score_page_f16_scalar(size_t rows, size_t head_dim, const float *query, size_t query_stride, const void *key,
+                              const float *key_scale, float *score, size_t score_stride) {
+    const uint16_t *panel = key;
+    (void)key_scale;
+    for (size_t r = 0; r < rows; r++, query += query_stride, score += score_stride) {
+        for (size_t t = 0; t < 16; t++) score[t] = 0.0f;
+        for (size_t c = 0; c < head_dim; c++)
+            for (size_t t = 0; t < 16; t++) score[t] += query[c] * fv_f32_from_f16(panel[c * 16 + t]);
+    }
+}
+
+void fv_score_page_q8_scalar(size_t rows, size_t head_dim, const float *query, size_t query_stride, const void *key,
+                             const float *key_scale, float *score, size_t score_stride) {
+    const int8_t *panel = key;
+    for (size_t r = 0; r < rows; r++, query += query_stride, score += score_stride) {
+        for (size_t t = 0; t < 16; t++) score[t] = 0.0f;
+        for (size_t c = 0; c < head_dim; c++)
+            for (size_t t = 0; t < 16; t++) score[t] += query[c] * (float)panel[c * 16 + t];
+        for (size_t t = 0; t < 16; t++) score[t] *= key_scale[t];
+    }
+}
+
+void fv_value_sum_f32_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                             const void *value, float *out, size_t out_stride) {
+    const float *v = value;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t t = 0; t < keys; t++)
+            for (size_t c = 0; c < head_dim; c++)
+                out[r * out_stride + c] += weight[r * weight_stride + t] * v[t * head_dim + c];
+}
+
+void fv_value_sum_f16_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                             const void *value, float *out, size_t out_stride) {
+    const uint16_t *v = value;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t t = 0; t < keys; t++)
+            for (size_t c = 0; c < head_dim; c++)
+                out[r * out_stride + c] += weight[r * weight_stride + t] * fv_f32_from_f16(v[t * head_dim + c]);
+}
+
+void fv_value_sum_q8_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                            const void *value, float *out, size_t out_stride) {
+    const int8_t *v = value;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t t = 0; t < keys; t++)
+            for (size_t c = 0; c < head_dim; c++)
+                out[r * out_stride + c] += weight[r * weight_stride + t] * (float)v[t * head_dim + c];
+}
+
+void fv_softmax_chunk_scalar(size_t rows, size_t head_dim, float scale, float *score, float *maximum, float *sum,
+                             float *out, size_t out_stride) {
+    for (size_t r = 0; r < rows; r++, score += FV_CHUNK_KEYS, out += out_stride) {
+        float best = maximum[r], total = 0.0f;
+        for (size_t t = 0; t < FV_CHUNK_KEYS; t++) {
+            float s = scale * score[t];
+            score[t] = s < 3.402823466e38f ? s : 3.402823466e38f;
+            if (score[t] > best) best = score[t];
+        }
+        float factor = fv_exp_scalar(maximum[r] - best);
+        for (size_t t = 0; t < FV_CHUNK_KEYS; t++) {
+            score[t] = fv_exp_scalar(score[t] - best);
+            total += score[t];
+        }
+        maximum[r] = best;
+        sum[r] = sum[r] * factor + total;
+        for (size_t c = 0; c < head_dim; c++) out[c] *= factor;
+    }
+}
+
+void fv_softcap_f32_scalar(size_t n, float scale, float cap, float *x) {
+    for (size_t i = 0; i < n; i++) x[i] = cap * fv_tanh_scalar(x[i] * scale / cap);
+}

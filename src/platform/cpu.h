@@ -1,0 +1,27 @@
+/* cpu.h - what this processor and its operating system can run; no state, no libc. */
+#ifndef FV_CPU_H
+#define FV_CPU_H
+
+#include "fovea/isa.h"
+#include <stdbool.h>
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <cpuid.h>
+
+/* XCR0 says which registers the operating system saves: a processor flag alone is not enough. */
+static inline fv_isa fv_cpu_isa(void) {
+    unsigned a, b, c, d, low, high;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return FV_ISA_SCALAR;
+    bool fma = c >> 12 & 1, osxsave = c >> 27 & 1, avx = c >> 28 & 1, f16c = c >> 29 & 1;
+    if (!osxsave || !avx || !fma || !f16c) return FV_ISA_SCALAR;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    if ((low & 6) != 6 || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b >> 5 & 1)) return FV_ISA_SCALAR;
+    bool f = b >> 16 & 1, dq = b >> 17 & 1, bw = b >> 30 & 1, vl = b >> 31 & 1, vnni = c >> 11 & 1;
+    if ((low & 0xE6) != 0xE6 || !f || !dq || !bw || !vl || !vnni) return FV_ISA_AVX2;
+    return FV_ISA_AVX512;
+}
+#else
+static inline fv_isa fv_cpu_isa(void) { return FV_ISA_SCALAR; }
+#endif
+
+#endif
