@@ -1,0 +1,30 @@
+/* loader.h - from a GGUF to what the forward pass wants: shape, weights, rope frequencies. Private to src/llm. */
+#ifndef FV_LOADER_H
+#define FV_LOADER_H
+
+#include "fovea/gguf.h"
+#include "fovea/model.h"
+
+/** A loaded model: points into the file, which must outlive it, and into memory of its own. */
+typedef struct fv_loaded {
+    fv_model_config config; /* max_tokens: the training context */
+    fv_model_weights weights;
+    const char *architecture; /* static */
+    uint64_t parameters;      /* weights in all tensors of the file */
+    uint64_t weight_bytes;
+    struct fv_loader_block *owned;
+} fv_loaded;
+
+/** FV_OK, FV_ERROR_UNSUPPORTED or FV_ERROR_CORRUPT: to be said before the tokenizer is looked at. */
+fv_status fv_loader_check_architecture(const fv_gguf *gguf, fv_message *message);
+
+/**
+ * Checks every metadata key under the architecture's prefix and every tensor, and fills *loaded.
+ *
+ * tokens   size of the tokenizer's vocabulary; the embedding must have as many rows.
+ * returns  FV_OK, FV_ERROR_UNSUPPORTED, FV_ERROR_CORRUPT, FV_ERROR_MEMORY; *loaded untouched on error.
+ */
+fv_status fv_loader_open(fv_loaded *loaded, const fv_gguf *gguf, int32_t tokens, fv_message *message);
+void fv_loader_close(fv_loaded *loaded); /* a zeroed one is allowed */
+
+#endif

@@ -1,0 +1,293 @@
+/* session.c - a model file opened, and conversations with it. A session takes all its memory when it is opened. */
+#include "fovea/session.h"
+#include "loader.h"
+#include "platform/pages.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdalign.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_CONTEXT ((uint32_t)1 << 30) /* fv_cache_config.max_tokens */
+#define DEFAULT_BATCH 512
+
+struct fv_llm {
+    fv_gguf *gguf;
+    fv_tokenizer *tokenizer;
+    fv_loaded loaded;
+};
+
+struct fv_session {
+    const fv_llm *llm;
+    const fv_parallel *parallel; /* NULL: one thread */
+    fv_model *model;
+    void *memory; /* of the model: caches and activations */
+    size_t memory_bytes;
+    fv_model_config shape;
+    fv_select_config attention;
+    fv_session_memory use;
+    fv_report report;
+    const fv_kernels *kernels;
+    alignas(8) unsigned char kernels_memory[FV_KERNELS_BYTES];
+};
+
+/* --- the model file --------------------------------------------------------------------------------------------- */
+
+static fv_status llm_load(fv_llm *llm, const char *path, fv_message *message) {
+    fv_status status = fv_gguf_open(&llm->gguf, path, message);
+    if (status == FV_OK) status = fv_loader_check_architecture(llm->gguf, message);
+    if (status == FV_OK) status = fv_tokenizer_open(&llm->tokenizer, llm->gguf, message);
+    if (status != FV_OK) return status;
+    return fv_loader_open(&llm->loaded, llm->gguf, fv_tokenizer_tokens(llm->tokenizer), message);
+}
+
+fv_status fv_llm_open(fv_llm **llm, const char *path, fv_message *message) {
+    if (!llm || !path) return fv_message_set(message, FV_ERROR_ARGUMENT, "no model file was given");
+    fv_llm *made = calloc(1, sizeof *made);
+    if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "%s: out of memory", path);
+    fv_status status = llm_load(made, path, message);
+    if (status != FV_OK) {
+        fv_llm_close(made);
+        return status;
+    }
+    *llm = made;
+    return FV_OK;
+}
+
+void fv_llm_close(fv_llm *llm) {
+    if (!llm) return;
+    fv_loader_close(&llm->loaded);
+    if (llm->tokenizer) fv_tokenizer_close(llm->tokenizer);
+    fv_gguf_close(llm->gguf);
+    free(llm);
+}
+
+const fv_gguf *fv_llm_gguf(const fv_llm *llm) { return llm->gguf; }
+const fv_tokenizer *fv_llm_tokenizer(const fv_llm *llm) { return llm->tokenizer; }
+const fv_model_config *fv_llm_config(const fv_llm *llm) { return &llm->loaded.config; }
+const char *fv_llm_architecture(const fv_llm *llm) { return llm->loaded.architecture; }
+uint64_t fv_llm_parameters(const fv_llm *llm) { return llm->loaded.parameters; }
+uint64_t fv_llm_weight_bytes(const fv_llm *llm) { return llm->loaded.weight_bytes; }
+
+/* --- shape and memory ------------------------------------------------------------------------------------------- */
+
+fv_session_config fv_session_config_default(void) {
+    return (fv_session_config){.batch_tokens = DEFAULT_BATCH,
+                               .key_type = FV_ELEMENT_F16,
+                               .value_type = FV_ELEMENT_F16,
+                               .isa_limit = FV_ISA_COUNT - 1,
+                               .attention = fv_select_config_default(FV_SELECTOR_DENSE)};
+}
+
+static bool uses_landmarks(const fv_select_config *attention) {
+    return attention->selector == FV_SELECTOR_PATTERN && attention->landmarks;
+}
+
+static fv_status check_config(const fv_session_config *config, fv_message *message) {
+    if (config->context_tokens > MAX_CONTEXT)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "a context of %" PRIu32 " tokens; the most is %" PRIu32,
+                              config->context_tokens, MAX_CONTEXT);
+    if (config->batch_tokens == 0)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "a batch must have at least 1 token");
+    if (config->key_type >= FV_ELEMENT_COUNT || config->value_type >= FV_ELEMENT_COUNT)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "the cache's element type is unknown");
+    if (config->isa_limit >= FV_ISA_COUNT)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "the limit of the instruction set is unknown");
+    if (fv_select_check(&config->attention) != FV_OK)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "a value of the attention policy is out of range");
+    return FV_OK;
+}
+
+static fv_model_config shape_of(const fv_llm *llm, const fv_session_config *config) {
+    fv_model_config shape = llm->loaded.config;
+    if (config->context_tokens) shape.max_tokens = config->context_tokens;
+    shape.batch_tokens = config->batch_tokens < shape.max_tokens ? config->batch_tokens : shape.max_tokens;
+    shape.key_type = config->key_type;
+    shape.value_type = config->value_type;
+    shape.exact_activations = config->exact_activations ? 1 : 0;
+    shape.landmark_tokens = uses_landmarks(&config->attention) ? config->attention.block : 0;
+    return shape;
+}
+
+/* K and V of one token: the slope of the cache's size, so that only the cache knows its layout. */
+static uint64_t token_bytes_of(const fv_model_config *shape) {
+    fv_cache_config cache = fv_cache_config_default();
+    cache.kv_heads = shape->kv_heads;
+    cache.head_dim = shape->head_dim;
+    cache.key_type = shape->key_type;
+    cache.value_type = shape->value_type;
+    size_t few = 0, many = 0;
+    const uint32_t step = 1024;
+    cache.max_tokens = step;
+    if (fv_cache_size(&cache, &few) != FV_OK) return 0;
+    cache.max_tokens = 2 * step;
+    if (fv_cache_size(&cache, &many) != FV_OK) return 0;
+    return (uint64_t)(many - few) / step * shape->layers;
+}
+
+static fv_status plan_memory(const fv_model_config *shape, uint32_t workers, fv_session_memory *memory, size_t *total,
+                             fv_message *message) {
+    fv_model_bytes bytes;
+    fv_status status = fv_model_size(shape, workers, &bytes);
+    if (status == FV_ERROR_OVERFLOW)
+        return fv_message_set(message, status, "a context of %" PRIu32 " tokens needs more bytes than can be addressed",
+                              shape->max_tokens);
+    if (status != FV_OK)
+        return fv_message_set(message, status, "the model's shape or the session's settings are out of range");
+    *memory = (fv_session_memory){.cache_bytes = bytes.cache,
+                                  .landmark_bytes = bytes.landmarks,
+                                  .scratch_bytes = bytes.scratch,
+                                  .token_bytes = token_bytes_of(shape)};
+    *total = bytes.total;
+    return FV_OK;
+}
+
+fv_status fv_session_memory_plan(const fv_llm *llm, const fv_session_config *config, uint32_t threads,
+                                 fv_session_memory *memory, fv_message *message) {
+    if (!llm || !config || !memory) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
+    fv_status status = check_config(config, message);
+    if (status != FV_OK) return status;
+    fv_model_config shape = shape_of(llm, config);
+    size_t total = 0;
+    return plan_memory(&shape, threads ? threads : 1, memory, &total, message);
+}
+
+static fv_status take_memory(fv_session *session, uint32_t workers, fv_message *message) {
+    fv_status status = plan_memory(&session->shape, workers, &session->use, &session->memory_bytes, message);
+    if (status != FV_OK) return status;
+    session->memory = fv_pages_map(session->memory_bytes);
+    if (session->memory) return FV_OK;
+    return fv_message_set(message, FV_ERROR_MEMORY,
+                          "no memory for the session: KV cache of %" PRIu32 " tokens %" PRIu64 " bytes (of them landmarks %"
+                          PRIu64 "), activations %" PRIu64 " bytes; a smaller context (-c) needs less",
+                          session->shape.max_tokens, session->use.cache_bytes, session->use.landmark_bytes,
+                          session->use.scratch_bytes);
+}
+
+/* --- opening ---------------------------------------------------------------------------------------------------- */
+
+/* FV_ISA in the environment lowers the limit: to compare instruction sets without a rebuild. */
+static fv_status apply_environment(uint32_t *limit, fv_message *message) {
+    const char *name = getenv("FV_ISA");
+    if (!name || !*name) return FV_OK;
+    char known[128] = "";
+    for (uint32_t isa = 0; isa < FV_ISA_COUNT; isa++) {
+        const char *candidate = fv_isa_name((fv_isa)isa);
+        if (strcmp(name, candidate) == 0) {
+            if (isa < *limit) *limit = isa;
+            return FV_OK;
+        }
+        size_t length = strlen(known);
+        snprintf(known + length, sizeof known - length, " %s", candidate);
+    }
+    return fv_message_set(message, FV_ERROR_ARGUMENT,
+                          "environment variable FV_ISA=%.32s is no known instruction set; known:%s", name, known);
+}
+
+static fv_status session_build(fv_session *session, const fv_session_config *config, fv_message *message) {
+    fv_status status = check_config(config, message);
+    uint32_t limit = config->isa_limit;
+    if (status == FV_OK) status = apply_environment(&limit, message);
+    if (status != FV_OK) return status;
+    status = fv_kernels_init(&session->kernels, (fv_isa)limit, session->kernels_memory, sizeof session->kernels_memory);
+    if (status != FV_OK) return fv_message_set(message, status, "the table of kernels could not be made");
+    session->attention = config->attention;
+    session->shape = shape_of(session->llm, config);
+    uint32_t workers = session->parallel ? session->parallel->workers : 1;
+    status = take_memory(session, workers, message);
+    if (status != FV_OK) return status;
+    status = fv_model_init(&session->model, &session->shape, &session->llm->loaded.weights, session->kernels, workers,
+                           session->memory, session->memory_bytes);
+    if (status != FV_OK) return fv_message_set(message, status, "the forward pass refuses the model's shape or weights");
+    fv_session_report_reset(session);
+    return FV_OK;
+}
+
+fv_status fv_session_open(fv_session **session, const fv_llm *llm, const fv_session_config *config, const fv_pool *pool,
+                          fv_message *message) {
+    if (!session || !llm || !config) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
+    fv_session *made = calloc(1, sizeof *made);
+    if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for a session of %zu bytes", sizeof *made);
+    made->llm = llm;
+    made->parallel = pool ? fv_pool_parallel(pool) : NULL;
+    fv_status status = session_build(made, config, message);
+    if (status != FV_OK) {
+        fv_session_close(made);
+        return status;
+    }
+    *session = made;
+    return FV_OK;
+}
+
+void fv_session_close(fv_session *session) {
+    if (!session) return;
+    fv_pages_unmap(session->memory, session->memory_bytes);
+    free(session);
+}
+
+/* --- evaluation ------------------------------------------------------------------------------------------------- */
+
+static fv_status check_feed(const fv_session *session, const int32_t *tokens, size_t count) {
+    if (!tokens) return FV_ERROR_ARGUMENT;
+    if (count > fv_session_context_tokens(session) - fv_session_tokens(session)) return FV_ERROR_FULL;
+    for (size_t i = 0; i < count; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= session->shape.vocabulary) return FV_ERROR_ARGUMENT;
+    return FV_OK;
+}
+
+fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count, fv_session_progress_fn *progress,
+                          void *context) {
+    if (!session) return FV_ERROR_ARGUMENT;
+    if (count == 0) return FV_OK;
+    fv_status status = check_feed(session, tokens, count);
+    size_t done = 0;
+    while (status == FV_OK && done < count) {
+        size_t batch = count - done < session->shape.batch_tokens ? count - done : session->shape.batch_tokens;
+        status = fv_model_forward(session->model, tokens + done, (uint32_t)batch, &session->attention,
+                                  session->parallel, &session->report);
+        if (status != FV_OK) return status;
+        done += batch;
+        if (progress && !progress(context, done, count)) status = FV_ERROR_INTERRUPTED;
+    }
+    return status;
+}
+
+fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, float *logits) {
+    if (!session || !logits) return FV_ERROR_ARGUMENT;
+    size_t held = fv_session_batch_rows(session);
+    if (rows > held || first_row > held - rows) return FV_ERROR_ARGUMENT;
+    return fv_model_logits(session->model, (uint32_t)first_row, (uint32_t)rows, session->parallel, logits);
+}
+
+size_t fv_session_batch_rows(const fv_session *session) { return fv_model_batch_rows(session->model); }
+size_t fv_session_tokens(const fv_session *session) { return fv_model_tokens(session->model); }
+size_t fv_session_context_tokens(const fv_session *session) { return session->shape.max_tokens; }
+
+fv_status fv_session_truncate(fv_session *session, size_t tokens) {
+    if (!session || tokens > fv_session_tokens(session)) return FV_ERROR_ARGUMENT;
+    return fv_model_truncate(session->model, (uint32_t)tokens);
+}
+
+fv_status fv_session_set_attention(fv_session *session, const fv_select_config *attention, fv_message *message) {
+    if (!session || !attention || fv_select_check(attention) != FV_OK)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "a value of the attention policy is out of range");
+    uint32_t kept = session->shape.landmark_tokens;
+    if (uses_landmarks(attention) && attention->block != kept)
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "pattern wants landmarks of %" PRIu32 " tokens, the session was opened with %" PRIu32
+                              " (0: none); open it with the policy that needs them",
+                              attention->block, kept);
+    session->attention = *attention;
+    return FV_OK;
+}
+
+fv_report fv_session_report(const fv_session *session) { return session->report; }
+
+void fv_session_report_reset(fv_session *session) {
+    session->report = (fv_report){.struct_bytes = sizeof(fv_report),
+                                  .isa = (uint32_t)fv_kernels_isa(session->kernels),
+                                  .error_bound = NAN};
+}
+
+fv_session_memory fv_session_memory_use(const fv_session *session) { return session->use; }

@@ -1,0 +1,12 @@
+/* pages.h - large blocks of memory straight from the system. Hosted. */
+#ifndef FV_PAGES_H
+#define FV_PAGES_H
+
+#include <stddef.h>
+
+/** A zeroed block of at least `bytes`, aligned to a memory page, backed by huge pages where the system gives them;
+ *  it takes real memory only where it is touched. NULL if there is none (or bytes == 0). */
+void *fv_pages_map(size_t bytes);
+void fv_pages_unmap(void *memory, size_t bytes); /* NULL is allowed; bytes as mapped */
+
+#endif
