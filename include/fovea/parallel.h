@@ -16,4 +16,13 @@ typedef struct fv_parallel {
     uint32_t workers; /* >= 1 */
 } fv_parallel;
 
+/** The loop itself, with or without workers. */
+static inline void fv_parallel_run(const fv_parallel *parallel, size_t tasks, fv_task_fn *task, void *context) {
+    if (parallel && parallel->workers > 1 && tasks > 1) {
+        parallel->run(parallel->pool, tasks, task, context);
+        return;
+    }
+    for (size_t i = 0; i < tasks; i++) task(context, i, 0);
+}
+
 #endif

@@ -1,0 +1,51 @@
+/* attention.h - attention of a batch of positions: asks a selector for each tile's plan, runs it, fills the report. */
+#ifndef FOVEA_ATTENTION_H
+#define FOVEA_ATTENTION_H
+
+#include "fovea/attend.h"
+#include "fovea/parallel.h"
+#include "fovea/report.h"
+#include "fovea/select.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct fv_attention_config {
+    fv_attend_config attend;
+    uint32_t max_tokens; /* of the caches that will be read */
+    uint32_t workers;    /* of the fv_parallel that will be handed in; >= 1 */
+    uint32_t plan_steps; /* room for plans; fv_select_steps() of the policies that will be used, at most */
+} fv_attention_config;
+
+/** Scratch and settings in the caller's memory; serves any number of caches of the shape, one call at a time. */
+typedef struct fv_attention fv_attention;
+
+/** FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW; *bytes untouched on error. */
+fv_status fv_attention_size(const fv_attention_config *config, size_t *bytes);
+
+/** memory: FV_CACHE_ALIGN aligned. FV_OK, FV_ERROR_MEMORY and what fv_attention_size() returns. */
+fv_status fv_attention_init(fv_attention **attention, const fv_attention_config *config, const fv_kernels *kernels,
+                            void *memory, size_t bytes);
+
+/**
+ * Attention of the last `rows` tokens of `cache` (appended already) under `policy`.
+ *
+ * local_window  the model's own mask: 0, or a row sees its last local_window tokens only and the policy does not apply.
+ * query, out    [rows][query_heads][head_dim] f32, rows query_stride / out_stride elements apart; no overlap.
+ * parallel      NULL or at most config.workers workers.
+ * report        counters are added to; may be NULL.
+ * returns       FV_OK, FV_ERROR_ARGUMENT (shape; pattern whose block is not the cache's), FV_ERROR_FULL (plan_steps).
+ *               `out` is untouched on error.
+ *
+ * The same bits for any number of workers and any cutting of rows into calls.
+ */
+fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
+                           uint32_t local_window, uint32_t rows, const float *query, size_t query_stride, float *out,
+                           size_t out_stride, const fv_parallel *parallel, fv_report *report);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,33 @@
+/* attend_state.h - the state (m, l, o) of the online softmax, and one segment of a plan: what attention.c needs to split
+ * a long decode over threads. */
+#ifndef FV_ATTEND_STATE_H
+#define FV_ATTEND_STATE_H
+
+#include "fovea/attend.h"
+#include <stdbool.h>
+
+/* Of `rows` query rows (positions x heads of the group). */
+typedef struct fv_state {
+    float *maximum, *sum; /* [rows] */
+    float *out;           /* [rows][head_dim], unnormalised */
+} fv_state;
+
+size_t fv_state_floats(size_t rows, size_t head_dim);
+fv_state fv_state_at(float *memory, size_t rows, size_t head_dim);
+
+/* into <- into + from. A row of `from` that read nothing changes no bit. */
+void fv_state_merge(const fv_kernels *kernels, fv_state into, fv_state from, size_t rows, size_t head_dim);
+
+/* Segments that a plan has parts in, first and one past the last; the index past the last stands for DIAG and MARK. */
+void fv_attend_segments(const fv_plan *plan, uint32_t *first, uint32_t *end);
+
+/* The state of one segment (or of the gathered keys: segment == end), rows as in fv_attend_tile(). */
+void fv_attend_segment(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
+                       const fv_plan *plan, uint32_t kv_head, uint32_t segment, bool gathered, const float *query,
+                       size_t query_stride, fv_state state, void *scratch);
+
+/* out[row] = o / l, or 0 where nothing was read. */
+void fv_state_finish(const fv_attend_config *config, fv_state state, uint32_t rows, uint32_t kv_head, float *out,
+                     size_t out_stride);
+
+#endif

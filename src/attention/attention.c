@@ -1,0 +1,210 @@
+/* Composes selector and executor. A prompt is split into tiles x KV heads; a single row into KV heads x segments. */
+#include "fovea/attention.h"
+#include "attend/attend_state.h"
+#include "cache/cache_pages.h"
+#include "size.h"
+
+struct fv_attention {
+    fv_attention_config config;
+    const fv_kernels *kernels;
+    size_t worker_bytes, attend_bytes;
+    unsigned char *workers; /* per worker: attend's scratch, then plan steps */
+    float *states;          /* [kv_heads][segments + 1] states of one row */
+    fv_step *row_steps;     /* the plan of a single row */
+    uint32_t segments;
+};
+
+typedef struct attention_layout {
+    size_t worker_offset, worker_bytes, attend_bytes, state_offset, step_offset, bytes;
+    uint32_t segments;
+} attention_layout;
+
+static fv_status attention_layout_make(const fv_attention_config *config, attention_layout *out) {
+    if (!config || config->workers < 1 || config->workers > 1024 || config->max_tokens < 1) return FV_ERROR_ARGUMENT;
+    if (config->plan_steps < 1 || config->plan_steps > 1u << 24) return FV_ERROR_ARGUMENT;
+    attention_layout layout = {.bytes = (sizeof(fv_attention) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN};
+    fv_status status = fv_attend_size(&config->attend, &layout.attend_bytes);
+    if (status != FV_OK) return status;
+    size_t group = config->attend.query_heads / config->attend.kv_heads, states = 0;
+    layout.segments = (config->max_tokens - 1) / FV_SEGMENT_TOKENS + 1;
+    layout.worker_bytes = layout.attend_bytes;
+    if (!fv_size_add(&layout.worker_bytes, config->plan_steps, sizeof(fv_step), FV_CACHE_ALIGN) ||
+        !fv_size_add(&states, config->attend.kv_heads, layout.segments + 1, 1))
+        return FV_ERROR_OVERFLOW;
+    layout.worker_offset = layout.bytes;
+    if (!fv_size_add(&layout.bytes, config->workers, layout.worker_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    layout.state_offset = layout.bytes;
+    if (!fv_size_add(&layout.bytes, states, fv_state_floats(group, config->attend.head_dim) * sizeof(float),
+                     FV_CACHE_ALIGN))
+        return FV_ERROR_OVERFLOW;
+    layout.step_offset = layout.bytes;
+    if (!fv_size_add(&layout.bytes, config->plan_steps, sizeof(fv_step), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    *out = layout;
+    return FV_OK;
+}
+
+fv_status fv_attention_size(const fv_attention_config *config, size_t *bytes) {
+    attention_layout layout;
+    fv_status status = attention_layout_make(config, &layout);
+    if (status != FV_OK) return status;
+    if (!bytes) return FV_ERROR_ARGUMENT;
+    *bytes = layout.bytes;
+    return FV_OK;
+}
+
+fv_status fv_attention_init(fv_attention **attention, const fv_attention_config *config, const fv_kernels *kernels,
+                            void *memory, size_t bytes) {
+    attention_layout layout;
+    fv_status status = attention_layout_make(config, &layout);
+    if (status != FV_OK) return status;
+    if (!attention || !kernels) return FV_ERROR_ARGUMENT;
+    if (!memory || bytes < layout.bytes || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
+    unsigned char *base = memory;
+    fv_attention *made = memory;
+    *made = (fv_attention){.config = *config,
+                           .kernels = kernels,
+                           .worker_bytes = layout.worker_bytes,
+                           .attend_bytes = layout.attend_bytes,
+                           .workers = base + layout.worker_offset,
+                           .states = (float *)(void *)(base + layout.state_offset),
+                           .row_steps = (fv_step *)(void *)(base + layout.step_offset),
+                           .segments = layout.segments};
+    *attention = made;
+    return FV_OK;
+}
+
+/* One call's arguments, shared by its tasks. */
+typedef struct attention_call {
+    fv_attention *attention;
+    const fv_cache *cache;
+    const fv_select_config *policy;
+    fv_plan plan; /* of a single row */
+    uint32_t local_window, first_token, rows;
+    uint32_t first_segment, segments; /* of a single row; the last one is the gathered keys */
+    const float *query;
+    size_t query_stride;
+    float *out;
+    size_t out_stride;
+} attention_call;
+
+/* Tiles begin at absolute multiples of FV_TILE_ROWS, wherever the batch begins. */
+static fv_select_view tile_view(const attention_call *call, uint32_t tile) {
+    uint32_t end = call->first_token + call->rows, begin = (call->first_token / FV_TILE_ROWS + tile) * FV_TILE_ROWS;
+    uint32_t stop = begin + FV_TILE_ROWS < end ? begin + FV_TILE_ROWS : end;
+    if (begin < call->first_token) begin = call->first_token;
+    return (fv_select_view){.first_token = begin, .rows = stop - begin, .local_window = call->local_window};
+}
+
+static uint32_t tile_count(const attention_call *call) {
+    return (call->first_token + call->rows - 1) / FV_TILE_ROWS - call->first_token / FV_TILE_ROWS + 1;
+}
+
+static void tile_task(void *context, size_t task, size_t worker) {
+    const attention_call *call = context;
+    fv_attention *attention = call->attention;
+    const fv_attend_config *attend = &attention->config.attend;
+    unsigned char *scratch = attention->workers + worker * attention->worker_bytes;
+    fv_plan plan = {.steps = (fv_step *)(void *)(scratch + attention->attend_bytes),
+                    .capacity = attention->config.plan_steps};
+    fv_select_view view = tile_view(call, (uint32_t)(task / attend->kv_heads));
+    if (fv_select_plan(call->policy, &view, &plan) != FV_OK) return; /* cannot happen: the call was checked */
+    size_t row = view.first_token - call->first_token;
+    fv_attend_tile(attend, attention->kernels, call->cache, &plan, (uint32_t)(task % attend->kv_heads),
+                   call->query + row * call->query_stride, call->query_stride, call->out + row * call->out_stride,
+                   call->out_stride, scratch, attention->attend_bytes);
+}
+
+static fv_state row_state(const attention_call *call, size_t kv_head, size_t segment) {
+    const fv_attend_config *attend = &call->attention->config.attend;
+    size_t group = attend->query_heads / attend->kv_heads, floats = fv_state_floats(group, attend->head_dim);
+    return fv_state_at(call->attention->states + (kv_head * (call->attention->segments + 1) + segment) * floats, group,
+                       attend->head_dim);
+}
+
+static void segment_task(void *context, size_t task, size_t worker) {
+    const attention_call *call = context;
+    fv_attention *attention = call->attention;
+    uint32_t kv_head = (uint32_t)(task / call->segments), segment = (uint32_t)(task % call->segments);
+    fv_attend_segment(&attention->config.attend, attention->kernels, call->cache, &call->plan, kv_head,
+                      call->first_segment + segment, segment == call->segments - 1, call->query, call->query_stride,
+                      row_state(call, kv_head, segment), attention->workers + worker * attention->worker_bytes);
+}
+
+/* The states merge in rising order, as fv_attend_tile() merges them: the split shows in no bit. */
+static void single_row(attention_call *call, const fv_parallel *parallel) {
+    const fv_attention *attention = call->attention;
+    const fv_attend_config *attend = &attention->config.attend;
+    uint32_t end;
+    fv_attend_segments(&call->plan, &call->first_segment, &end);
+    call->segments = end - call->first_segment + 1;
+    fv_parallel_run(parallel, (size_t)attend->kv_heads * call->segments, segment_task, call);
+    for (uint32_t head = 0; head < attend->kv_heads; head++) {
+        fv_state total = row_state(call, head, 0);
+        for (uint32_t segment = 1; segment < call->segments; segment++)
+            fv_state_merge(attention->kernels, total, row_state(call, head, segment),
+                           attend->query_heads / attend->kv_heads, attend->head_dim);
+        fv_state_finish(attend, total, 1, head, call->out, call->out_stride);
+    }
+}
+
+static void report_add(const attention_call *call, const fv_plan *plan, fv_report *report) {
+    uint64_t heads = call->attention->config.attend.kv_heads, read = 0, visible = 0;
+    for (uint32_t row = 0; row < plan->rows; row++) {
+        read += fv_plan_row_keys(plan, row);
+        visible += plan->first_token + row + 1;
+    }
+    report->isa = fv_kernels_isa(call->attention->kernels);
+    report->bytes_read += heads * fv_attend_bytes(call->cache, plan);
+    if (call->local_window) {
+        report->local_keys += heads * read;
+    } else {
+        report->keys_read += heads * read;
+        report->keys_visible += heads * visible;
+    }
+}
+
+static fv_status call_check(const fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
+                            uint32_t local_window, uint32_t rows, const fv_parallel *parallel) {
+    if (!attention || !cache || rows < 1 || rows > cache->tokens) return FV_ERROR_ARGUMENT;
+    const fv_attend_config *attend = &attention->config.attend;
+    if (attend->kv_heads != cache->config.kv_heads || attend->head_dim != cache->config.head_dim) return FV_ERROR_ARGUMENT;
+    if (cache->config.max_tokens > attention->config.max_tokens) return FV_ERROR_ARGUMENT;
+    if (parallel && parallel->workers > attention->config.workers) return FV_ERROR_ARGUMENT;
+    fv_status status = fv_select_check(policy);
+    if (status != FV_OK || local_window) return status;
+    if (policy->selector == FV_SELECTOR_PATTERN && policy->landmarks && policy->block != cache->config.landmark_tokens)
+        return FV_ERROR_ARGUMENT;
+    return fv_select_steps(policy, cache->config.max_tokens) > attention->config.plan_steps ? FV_ERROR_FULL : FV_OK;
+}
+
+fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
+                           uint32_t local_window, uint32_t rows, const float *query, size_t query_stride, float *out,
+                           size_t out_stride, const fv_parallel *parallel, fv_report *report) {
+    fv_status status = call_check(attention, cache, policy, local_window, rows, parallel);
+    if (status != FV_OK) return status;
+    size_t width = (size_t)attention->config.attend.query_heads * attention->config.attend.head_dim;
+    if (!query || !out || query_stride < width || out_stride < width) return FV_ERROR_ARGUMENT;
+    attention_call call = {.attention = attention,
+                           .cache = cache,
+                           .policy = policy,
+                           .plan = {.steps = attention->row_steps, .capacity = attention->config.plan_steps},
+                           .local_window = local_window,
+                           .first_token = cache->tokens - rows,
+                           .rows = rows,
+                           .query = query,
+                           .query_stride = query_stride,
+                           .out = out,
+                           .out_stride = out_stride};
+    uint32_t tiles = tile_count(&call);
+    for (uint32_t tile = 0; tile < tiles; tile++) { /* also the check that every plan can be made, before any output */
+        fv_select_view view = tile_view(&call, tile);
+        status = fv_select_plan(policy, &view, &call.plan);
+        if (status != FV_OK) return status;
+        if (report) report_add(&call, &call.plan, report);
+    }
+    if (rows == 1)
+        single_row(&call, parallel);
+    else
+        fv_parallel_run(parallel, (size_t)tiles * attention->config.attend.kv_heads, tile_task, &call);
+    return FV_OK;
+}
