@@ -3,7 +3,7 @@
 #include "fovea/model.h"
 #include "fovea/attention.h"
 #include "model/linear.h"
-#include "model/rope.h"
+#include "model/rotary.h"
 #include "size.h"
 
 enum { TASK_TOKENS = 8 }; /* tokens of one task of the steps between products */

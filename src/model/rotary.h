@@ -1,6 +1,6 @@
-/* rope.h - rotary position embedding (Su et al. 2021): tables of cosines and sines, and the rotation. */
-#ifndef FV_ROPE_H
-#define FV_ROPE_H
+/* rotary.h - rotary position embedding (Su et al. 2021): tables of cosines and sines, and the rotation. */
+#ifndef FV_ROTARY_H
+#define FV_ROTARY_H
 
 #include <stddef.h>
 #include <stdint.h>

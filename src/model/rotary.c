@@ -1,4 +1,4 @@
-#include "model/rope.h"
+#include "model/rotary.h"
 #include "kernels/half.h"
 
 /* Cephes' sinf and cosf on |r| <= pi/4. */
