@@ -72,7 +72,7 @@ bool fv_gguf_entry_u32(const fv_gguf_entry *entry, uint32_t *value) {
     bool negative;
     uint64_t bits;
     if (!entry || !load_integer(entry->type, entry->data, &negative, &bits)) return false;
-    if (negative || bits > UINT32_MAX) return false;
+    if (bits > UINT32_MAX) return false; /* a negative one too: its upper bits are set */
     *value = (uint32_t)bits;
     return true;
 }

@@ -212,8 +212,13 @@ static void test_string_arrays(void **state) {
     assert_false(fv_gguf_array_next(words, &cursor, &text));
     cursor = SIZE_MAX;
     assert_false(fv_gguf_array_next(words, &cursor, &text));
-    cursor = 1; /* not where a string starts: any answer but a wild read */
-    while (fv_gguf_array_next(words, &cursor, &text)) walk(gguf);
+    for (size_t start = 1; start < words->data_bytes; start++) { /* not where a string starts: any answer inside */
+        cursor = start;
+        while (fv_gguf_array_next(words, &cursor, &text)) {
+            size_t at = (size_t)((const uint8_t *)text.bytes - words->data);
+            assert_true(at <= words->data_bytes && text.length <= words->data_bytes - at);
+        }
+    }
     cursor = 0;
     assert_false(fv_gguf_array_next(fv_gguf_entry_find(gguf, "numbers"), &cursor, &text));
     assert_false(fv_gguf_array_next(NULL, &cursor, &text));
