@@ -1,0 +1,172 @@
+/* attention_spec.c - one table of keys per policy: the parser, the list in the error and nothing else reads it. */
+#include "attention_spec.h"
+#include "options.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char cli_attention_help[] = "what attention reads (default: dense):\n"
+                                  "  dense\n"
+                                  "  window:window=512,sinks=16\n"
+                                  "  pattern:window=128,block=64,globals=0+7,log-stride=on,landmarks=on\n"
+                                  "keys may be left out; globals=none for no global token";
+
+enum key_kind { KEY_NUMBER, KEY_SWITCH, KEY_GLOBALS };
+
+typedef struct spec_key {
+    const char *name;
+    enum key_kind kind;
+    size_t offset; /* of a uint32_t in fv_select_config */
+    uint32_t low, high, multiple;
+} spec_key;
+
+#define LARGEST 1073741824u /* 2^30: the most tokens that a cache can hold */
+static const spec_key window_keys[] = {
+    {"window", KEY_NUMBER, offsetof(fv_select_config, window), 1, LARGEST, 1},
+    {"sinks", KEY_NUMBER, offsetof(fv_select_config, sinks), 0, LARGEST, 1},
+};
+static const spec_key pattern_keys[] = {
+    {"window", KEY_NUMBER, offsetof(fv_select_config, window), 0, LARGEST, 1},
+    {"block", KEY_NUMBER, offsetof(fv_select_config, block), 16, 1048576, 16},
+    {"globals", KEY_GLOBALS, offsetof(fv_select_config, globals_count), 0, LARGEST, 1},
+    {"log-stride", KEY_SWITCH, offsetof(fv_select_config, log_stride), 0, 1, 1},
+    {"landmarks", KEY_SWITCH, offsetof(fv_select_config, landmarks), 0, 1, 1},
+};
+
+static const struct policy {
+    const char *name;
+    fv_selector selector;
+    const spec_key *keys;
+    size_t key_count;
+} policies[] = {
+    {"dense", FV_SELECTOR_DENSE, NULL, 0},
+    {"window", FV_SELECTOR_WINDOW, window_keys, sizeof window_keys / sizeof window_keys[0]},
+    {"pattern", FV_SELECTOR_PATTERN, pattern_keys, sizeof pattern_keys / sizeof pattern_keys[0]},
+};
+#define POLICIES (sizeof policies / sizeof policies[0])
+
+/* A part of the specification: not zero-terminated. */
+typedef struct piece {
+    const char *bytes;
+    size_t length;
+} piece;
+
+static bool piece_is(piece text, const char *word) {
+    return text.length == strlen(word) && memcmp(text.bytes, word, text.length) == 0;
+}
+
+static bool piece_number(piece text, uint32_t low, uint32_t high, uint32_t *value) {
+    uint64_t number = 0;
+    if (text.length == 0 || text.length > 10) return false;
+    for (size_t i = 0; i < text.length; i++) {
+        if (!isdigit((unsigned char)text.bytes[i])) return false;
+        number = number * 10 + (uint64_t)(text.bytes[i] - '0');
+    }
+    if (number < low || number > high) return false;
+    *value = (uint32_t)number;
+    return true;
+}
+
+static fv_status set_number(const spec_key *key, piece value, uint32_t *field, fv_message *message) {
+    uint32_t number;
+    if (piece_number(value, key->low, key->high, &number) && number % key->multiple == 0) {
+        *field = number;
+        return FV_OK;
+    }
+    return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes a whole number from %u to %u%s, not '%.*s'", key->name,
+                          key->low, key->high, key->multiple == 16 ? ", a multiple of 16" : "", (int)value.length,
+                          value.bytes);
+}
+
+static fv_status set_switch(const spec_key *key, piece value, uint32_t *field, fv_message *message) {
+    bool on = piece_is(value, "on"), off = piece_is(value, "off");
+    if (!on && !off)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes on or off, not '%.*s'", key->name,
+                              (int)value.length, value.bytes);
+    *field = on;
+    return FV_OK;
+}
+
+/* "0+7" or "none". */
+static fv_status set_globals(const spec_key *key, piece value, fv_select_config *config, fv_message *message) {
+    config->globals_count = 0;
+    if (piece_is(value, "none")) return FV_OK;
+    for (piece rest = value;;) {
+        const char *plus = memchr(rest.bytes, '+', rest.length);
+        piece item = {rest.bytes, plus ? (size_t)(plus - rest.bytes) : rest.length};
+        if (config->globals_count == FV_SELECT_GLOBALS)
+            return fv_message_set(message, FV_ERROR_ARGUMENT, "globals takes at most %d tokens", FV_SELECT_GLOBALS);
+        if (!piece_number(item, key->low, key->high, &config->globals[config->globals_count]))
+            return fv_message_set(message, FV_ERROR_ARGUMENT,
+                                  "globals takes token positions joined by + (0+7), or none; not '%.*s'",
+                                  (int)value.length, value.bytes);
+        config->globals_count++;
+        if (!plus) return FV_OK;
+        rest = (piece){plus + 1, rest.length - item.length - 1};
+    }
+}
+
+static fv_status unknown_key(const struct policy *policy, piece name, fv_message *message) {
+    char keys[128];
+    size_t used = 0;
+    if (policy->key_count == 0)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes no keys, not '%.*s'", policy->name,
+                              (int)name.length, name.bytes);
+    for (size_t i = 0; i < policy->key_count; i++)
+        used += (size_t)snprintf(keys + used, sizeof keys - used, "%s%s", i ? ", " : "", policy->keys[i].name);
+    return fv_message_set(message, FV_ERROR_ARGUMENT, "%s has no key '%.*s'; its keys: %s", policy->name,
+                          (int)name.length, name.bytes, keys);
+}
+
+/* One "key=value". */
+static fv_status set_key(const struct policy *policy, piece item, fv_select_config *config, fv_message *message) {
+    const char *equals = memchr(item.bytes, '=', item.length);
+    piece name = {item.bytes, equals ? (size_t)(equals - item.bytes) : item.length};
+    for (size_t i = 0; i < policy->key_count; i++) {
+        const spec_key *key = &policy->keys[i];
+        if (!piece_is(name, key->name)) continue;
+        if (!equals)
+            return fv_message_set(message, FV_ERROR_ARGUMENT, "%s needs a value: %s=...", key->name, key->name);
+        piece value = {equals + 1, item.length - name.length - 1};
+        uint32_t *field = (uint32_t *)(void *)((char *)config + key->offset);
+        if (key->kind == KEY_NUMBER) return set_number(key, value, field, message);
+        if (key->kind == KEY_SWITCH) return set_switch(key, value, field, message);
+        return set_globals(key, value, config, message);
+    }
+    return unknown_key(policy, name, message);
+}
+
+static fv_status find_policy(piece name, const struct policy **policy, fv_message *message) {
+    for (size_t i = 0; i < POLICIES; i++)
+        if (piece_is(name, policies[i].name)) {
+            *policy = &policies[i];
+            return FV_OK;
+        }
+    if (piece_is(name, "fovea"))
+        return fv_message_set(message, FV_ERROR_UNSUPPORTED,
+                              "fovea is not in this version; what is: dense, window, pattern");
+    return fv_message_set(message, FV_ERROR_ARGUMENT, "there is no '%.*s'; there are: dense, window, pattern",
+                          (int)name.length, name.bytes);
+}
+
+fv_status cli_attention_parse(const char *text, fv_select_config *config, fv_message *message) {
+    const struct policy *policy = NULL;
+    const char *colon = strchr(text, ':');
+    piece name = {text, colon ? (size_t)(colon - text) : strlen(text)};
+    fv_status status = find_policy(name, &policy, message);
+    if (status != FV_OK) return status;
+    fv_select_config made = fv_select_config_default(policy->selector);
+    for (const char *rest = colon; rest && status == FV_OK;) {
+        piece item = {rest + 1, strcspn(rest + 1, ",")};
+        status = set_key(policy, item, &made, message);
+        rest = item.bytes[item.length] ? item.bytes + item.length : NULL;
+    }
+    if (status != FV_OK) return status;
+    if (fv_select_check(&made) != FV_OK)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "'%s' is out of range (a global token given twice?)", text);
+    *config = made;
+    return FV_OK;
+}

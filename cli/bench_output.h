@@ -1,0 +1,35 @@
+/* bench_output.h - results of `fovea bench` in llama-bench's formats and field names, plus attn and density. */
+#ifndef FOVEA_BENCH_OUTPUT_H
+#define FOVEA_BENCH_OUTPUT_H
+
+#include "fovea/report.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CLI_BENCH_REPETITIONS 1000
+
+/** One finished test. */
+typedef struct cli_bench_result {
+    const char *model_filename, *attention;
+    char model_type[128];
+    uint64_t model_bytes, model_parameters;
+    uint32_t threads, batch, micro_batch, key_type, value_type;
+    uint32_t prompt, generated, depth; /* tokens */
+    size_t samples;
+    uint64_t samples_ns[CLI_BENCH_REPETITIONS];
+    fv_report report; /* over all samples */
+} cli_bench_result;
+
+/* X(NAME, name): what -o takes. */
+#define CLI_BENCH_FORMAT_LIST(X) X(MD, md) X(CSV, csv) X(JSON, json) X(JSONL, jsonl)
+#define CLI_BENCH_FORMAT_ENUM(NAME, name) CLI_BENCH_##NAME,
+typedef enum cli_bench_format { CLI_BENCH_FORMAT_LIST(CLI_BENCH_FORMAT_ENUM) } cli_bench_format;
+#undef CLI_BENCH_FORMAT_ENUM
+
+/* Each writes to standard output; false if that failed. `index` counts the results from 0. */
+bool cli_bench_header(cli_bench_format format);
+bool cli_bench_row(cli_bench_format format, const cli_bench_result *result, size_t index);
+bool cli_bench_footer(cli_bench_format format);
+
+#endif

@@ -1,0 +1,467 @@
+/* cmd_bench.c - `fovea bench`: speed of a model, measured as llama-bench measures it (random tokens, a warm-up, then
+ * repetitions), so that lines of both can stand side by side. */
+#include "attention_spec.h"
+#include "bench_output.h"
+#include "generation.h"
+#include "interrupt.h"
+#include "machine.h"
+#include "model_options.h"
+#include "options.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VALUES_MOST 64 /* of one list */
+
+typedef struct bench_options {
+    cli_model_options model; /* its model, threads and types come from the lists below */
+    cli_texts models, prompts, generated, pairs, depths, threads, key_types, value_types, batches, micro_batches,
+        attention;
+    int64_t repetitions;
+    int format; /* cli_bench_format */
+    bool no_warmup, progress, json;
+} bench_options;
+
+#define FORMAT_WORD(NAME, name) #name " "
+#define FIELD(name) offsetof(bench_options, name)
+#define LIST " (a list: 1,2,4 or 1-8 or 128-1024*2 or 0-4096+512)"
+static const cli_option bench_flags[] = {
+    {CLI_TEXTS, "-m --model", NULL, "FILE", NULL, NULL, "the model (several: a,b or -m twice)", FIELD(models), 0, 0},
+    {CLI_TEXTS, "-p --n-prompt", NULL, "N", NULL, NULL, "tokens of a prompt (default: 512; 0: no such test)\n" LIST,
+     FIELD(prompts), 0, 0},
+    {CLI_TEXTS, "-n --n-gen", NULL, "N", NULL, NULL,
+     "tokens generated one by one (default: 128; 0: no such test)\n" LIST, FIELD(generated), 0, 0},
+    {CLI_TEXTS, "-pg", NULL, "P,N", NULL, NULL, "a prompt of P and then N tokens, as one test", FIELD(pairs), 0, 0},
+    {CLI_TEXTS, "-d --n-depth", NULL, "N", NULL, NULL,
+     "tokens that are in the context before the clock starts (default: 0)\n" LIST, FIELD(depths), 0, 0},
+    {CLI_TEXTS, "-t --threads", NULL, "N", NULL, NULL, "threads (default: one per processor)\n" LIST, FIELD(threads), 0,
+     0},
+    {CLI_TEXTS, "-ctk --cache-type-k", NULL, "TYPE", NULL, NULL, "f32, f16 (default), q8_0; a list", FIELD(key_types),
+     0, 0},
+    {CLI_TEXTS, "-ctv --cache-type-v", NULL, "TYPE", NULL, NULL, "likewise for values", FIELD(value_types), 0, 0},
+    {CLI_TEXTS, "-b --batch-size", NULL, "N", NULL, NULL,
+     "tokens after which a prompt's logits are computed (default: 2048)\n" LIST, FIELD(batches), 0, 0},
+    {CLI_TEXTS, "-ub --ubatch-size", NULL, "N", NULL, NULL, "tokens evaluated at once (default: 512)\n" LIST,
+     FIELD(micro_batches), 0, 0},
+    {CLI_TEXTS, "--attention", NULL, "SPEC", NULL, NULL, cli_attention_help, FIELD(attention), 0, 0},
+    {CLI_INTEGER, "-r --repetitions", NULL, "N", NULL, NULL, "times that each test is run (default: 5)",
+     FIELD(repetitions), 1, CLI_BENCH_REPETITIONS},
+    {CLI_CHOICE, "-o --output", NULL, "md|csv|json|jsonl", NULL, CLI_BENCH_FORMAT_LIST(FORMAT_WORD),
+     "format of the results (default: md)", FIELD(format), 0, 0},
+    {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "the same as -o json", FIELD(json), 0, 0},
+    {CLI_SWITCH, "--no-warmup", NULL, NULL, NULL, NULL, "no warm-up run in front of each test", FIELD(no_warmup), 0, 0},
+    {CLI_SWITCH, "--progress", NULL, NULL, NULL, NULL, "say on standard error which test is running", FIELD(progress),
+     0, 0},
+    {CLI_SWITCH, "--exact-activations", NULL, NULL, NULL, NULL, "f32 activations against every type of weight: slow",
+     FIELD(model.exact), 0, 0},
+};
+
+typedef struct numbers {
+    int64_t values[VALUES_MOST];
+    size_t count;
+} numbers;
+
+/* The lists, read. Models and policies stay texts. */
+typedef struct bench_plan {
+    cli_texts models;
+    char *model_copy; /* -m a,b is cut at its commas here */
+    numbers prompts, generated, pair_prompts, pair_generated, depths, threads, key_types, value_types, batches,
+        micro_batches;
+    cli_texts attention;
+    fv_select_config policies[CLI_TEXTS_MOST];
+} bench_plan;
+
+/* One test: a line of the output. */
+typedef struct bench_case {
+    const char *model, *attention;
+    fv_select_config policy;
+    uint32_t prompt, generated, depth, batch;
+    cli_model_options options;
+} bench_case;
+
+typedef struct bench_state {
+    const bench_options *options;
+    bench_plan plan;
+    cli_engine engine;
+    const char *engine_model; /* what `engine` holds; NULL = nothing */
+    int64_t engine_threads;
+    fv_session *session;
+    float *logits;
+    int32_t *tokens; /* [batch] */
+    uint32_t random;
+    size_t results;
+    cli_bench_result result;
+} bench_state;
+
+/* ---- reading the lists ---- */
+
+static int read_numbers(const cli_texts *texts, const char *flag, int64_t low, int64_t high, int64_t standard,
+                        numbers *list) {
+    for (size_t i = 0; i < texts->count; i++)
+        if (!cli_integers_parse(texts->items[i], list->values, &list->count, VALUES_MOST))
+            return cli_usage_error("bench", "%s takes at most %d whole numbers (1,2 or 1-8 or 128-1024*2), not '%s'",
+                                   flag, VALUES_MOST, texts->items[i]);
+    if (list->count == 0) list->values[list->count++] = standard;
+    for (size_t i = 0; i < list->count; i++)
+        if (texts->count > 0 && (list->values[i] < low || list->values[i] > high))
+            return cli_usage_error("bench", "%s takes whole numbers from %lld to %lld, not %lld", flag, (long long)low,
+                                   (long long)high, (long long)list->values[i]);
+    return CLI_GO_ON;
+}
+
+static int read_types(const cli_texts *texts, const char *flag, numbers *list) {
+    for (size_t i = 0; i < texts->count; i++)
+        for (const char *word = texts->items[i];; word++) {
+            size_t length = strcspn(word, ",");
+            int type = cli_words_find(CLI_ELEMENT_WORDS, word, length);
+            if (type < 0 || list->count == VALUES_MOST)
+                return cli_usage_error("bench", "%s takes f32, f16 or q8_0, not '%.*s'", flag, (int)length, word);
+            list->values[list->count++] = type;
+            word += length;
+            if (!*word) break;
+        }
+    if (list->count == 0) list->values[list->count++] = FV_ELEMENT_F16;
+    return CLI_GO_ON;
+}
+
+static int read_pairs(const cli_texts *texts, bench_plan *plan) {
+    for (size_t i = 0; i < texts->count; i++) {
+        int64_t pair[2];
+        size_t count = 0;
+        if (!cli_integers_parse(texts->items[i], pair, &count, 2) || count != 2 ||
+            plan->pair_prompts.count == VALUES_MOST)
+            return cli_usage_error("bench", "-pg takes two whole numbers (512,128), not '%s'", texts->items[i]);
+        plan->pair_prompts.values[plan->pair_prompts.count++] = pair[0];
+        plan->pair_generated.values[plan->pair_generated.count++] = pair[1];
+    }
+    return CLI_GO_ON;
+}
+
+/* A file whose name has a comma can't be benched: that is llama-bench's rule. */
+static int read_models(const bench_options *options, bench_plan *plan) {
+    size_t bytes = 1;
+    const char *from_env = getenv("LLAMA_ARG_MODEL");
+    cli_texts given = options->models;
+    if (given.count == 0 && from_env && from_env[0]) given.items[given.count++] = from_env;
+    if (given.count == 0) return cli_need_model("bench", NULL);
+    for (size_t i = 0; i < given.count; i++) bytes += strlen(given.items[i]) + 1;
+    char *cursor = plan->model_copy = malloc(bytes);
+    if (!cursor) return cli_fail("no memory for the names of models");
+    for (size_t i = 0; i < given.count; i++) {
+        size_t length = strlen(given.items[i]);
+        memcpy(cursor, given.items[i], length + 1);
+        for (char *end = cursor + length; cursor <= end; cursor += strlen(cursor) + 1) {
+            cursor[strcspn(cursor, ",")] = 0;
+            if (plan->models.count == CLI_TEXTS_MOST || !*cursor)
+                return cli_usage_error("bench", "-m takes 1 to %d names of files", CLI_TEXTS_MOST);
+            plan->models.items[plan->models.count++] = cursor;
+        }
+    }
+    return CLI_GO_ON;
+}
+
+static int read_policies(const bench_options *options, bench_plan *plan) {
+    fv_message message = {""};
+    plan->attention = options->attention;
+    if (plan->attention.count == 0) plan->attention.items[plan->attention.count++] = "dense";
+    for (size_t i = 0; i < plan->attention.count; i++)
+        if (cli_attention_parse(plan->attention.items[i], &plan->policies[i], &message) != FV_OK)
+            return cli_usage_error("bench", "--attention: %s", message.text);
+    return CLI_GO_ON;
+}
+
+static int read_plan(const bench_options *options, bench_plan *plan) {
+    const int64_t most = 1 << 24; /* tokens: no model reads more, and sums stay small */
+    int result = read_policies(options, plan);
+    if (result == CLI_GO_ON) result = read_numbers(&options->prompts, "-p", 0, most, 512, &plan->prompts);
+    if (result == CLI_GO_ON) result = read_numbers(&options->generated, "-n", 0, most, 128, &plan->generated);
+    if (result == CLI_GO_ON) result = read_pairs(&options->pairs, plan);
+    if (result == CLI_GO_ON) result = read_numbers(&options->depths, "-d", 0, most, 0, &plan->depths);
+    if (result == CLI_GO_ON) result = read_numbers(&options->threads, "-t", 1, 1024, -1, &plan->threads);
+    if (result == CLI_GO_ON) result = read_numbers(&options->batches, "-b", 1, 1 << 20, 2048, &plan->batches);
+    if (result == CLI_GO_ON) result = read_numbers(&options->micro_batches, "-ub", 1, 65536, 512, &plan->micro_batches);
+    if (result == CLI_GO_ON) result = read_types(&options->key_types, "-ctk", &plan->key_types);
+    if (result == CLI_GO_ON) result = read_types(&options->value_types, "-ctv", &plan->value_types);
+    if (result == CLI_GO_ON) result = read_models(options, plan);
+    return result;
+}
+
+/* ---- one test ---- */
+
+static int32_t random_token(bench_state *state, uint32_t vocabulary) {
+    state->random = state->random * 1664525u + 1013904223u; /* Numerical Recipes' generator: tokens need no better */
+    return (int32_t)((state->random >> 8) % vocabulary);
+}
+
+/* Reads `count` random tokens behind what is there; the logits of each batch's last token are computed, as a program
+ * that wants the next token would. */
+static fv_status read_prompt(bench_state *state, const bench_case *test, uint32_t count) {
+    const fv_tokenizer *tokenizer = fv_llm_tokenizer(state->engine.llm);
+    uint32_t vocabulary = fv_llm_config(state->engine.llm)->vocabulary;
+    for (uint32_t done = 0; done < count;) {
+        uint32_t rows = count - done < test->batch ? count - done : test->batch;
+        for (uint32_t i = 0; i < rows; i++) state->tokens[i] = random_token(state, vocabulary);
+        if (done == 0 && fv_tokenizer_adds_bos(tokenizer) && fv_tokenizer_bos(tokenizer) >= 0)
+            state->tokens[0] = fv_tokenizer_bos(tokenizer);
+        fv_status status = fv_session_feed(state->session, state->tokens, rows, NULL, NULL);
+        if (status == FV_OK)
+            status = fv_session_logits(state->session, fv_session_batch_rows(state->session) - 1, 1, state->logits);
+        if (status != FV_OK) return status;
+        if (cli_interrupted()) return FV_ERROR_INTERRUPTED;
+        done += rows;
+    }
+    return FV_OK;
+}
+
+static fv_status generate(bench_state *state, uint32_t count) {
+    uint32_t vocabulary = fv_llm_config(state->engine.llm)->vocabulary;
+    for (uint32_t i = 0; i < count; i++) {
+        int32_t token = random_token(state, vocabulary);
+        fv_status status = fv_session_feed(state->session, &token, 1, NULL, NULL);
+        if (status == FV_OK) status = fv_session_logits(state->session, 0, 1, state->logits);
+        if (status != FV_OK) return status;
+        if (cli_interrupted()) return FV_ERROR_INTERRUPTED;
+    }
+    return FV_OK;
+}
+
+static fv_status warm_up(bench_state *state, const bench_case *test) {
+    fv_status status = test->prompt > 0 ? read_prompt(state, test, test->prompt) : FV_OK;
+    if (status == FV_OK && test->generated > 0) status = generate(state, 1);
+    return status == FV_OK ? fv_session_truncate(state->session, 0) : status;
+}
+
+static fv_status measure_once(bench_state *state, const bench_case *test) {
+    cli_bench_result *result = &state->result;
+    /* back to the depth: cheaper than reading it again, and the same tokens are in the cache */
+    fv_status status = fv_session_truncate(state->session, test->depth);
+    if (status != FV_OK) return status;
+    fv_session_report_reset(state->session);
+    uint64_t start_ns = cli_clock_ns();
+    if (test->prompt > 0) status = read_prompt(state, test, test->prompt);
+    if (status == FV_OK && test->generated > 0) status = generate(state, test->generated);
+    result->samples_ns[result->samples] = cli_clock_ns() - start_ns;
+    if (status != FV_OK) return status;
+    fv_report report = fv_session_report(state->session);
+    result->samples++;
+    result->report.isa = report.isa;
+    result->report.keys_visible += report.keys_visible;
+    result->report.keys_read += report.keys_read;
+    result->report.bytes_read += report.bytes_read;
+    return FV_OK;
+}
+
+static fv_status measure(bench_state *state, const bench_case *test) {
+    fv_status status = state->options->no_warmup ? FV_OK : warm_up(state, test);
+    if (status == FV_OK && test->depth > 0) status = read_prompt(state, test, test->depth);
+    for (int64_t i = 0; i < state->options->repetitions && status == FV_OK; i++) {
+        status = measure_once(state, test);
+        if (state->options->progress)
+            fprintf(stderr, "fovea bench: test %zu, run %lld of %lld\n", state->results + 1, (long long)i + 1,
+                    (long long)state->options->repetitions);
+    }
+    return status;
+}
+
+/* "llama 134.52 M Q4_1": the type that most bytes have, as llama-bench's column says it from the file's own words. */
+static void name_model(const fv_llm *llm, char *name, size_t bytes) {
+    const fv_gguf *gguf = fv_llm_gguf(llm);
+    uint64_t sums[64] = {0};
+    uint32_t best = 0;
+    for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) {
+        const fv_gguf_tensor *tensor = fv_gguf_tensor_at(gguf, i);
+        if (tensor->ggml_type >= 64) continue;
+        sums[tensor->ggml_type] += tensor->bytes;
+        if (sums[tensor->ggml_type] > sums[best]) best = tensor->ggml_type;
+    }
+    const char *type = fv_gguf_type_name(best);
+    double parameters = (double)fv_llm_parameters(llm);
+    snprintf(name, bytes, "%s %.2f%s %s", fv_llm_architecture(llm),
+             parameters < 1e9 ? parameters / 1e6 : parameters / 1e9, parameters < 1e9 ? "M" : "B", type ? type : "?");
+}
+
+static void describe(bench_state *state, const bench_case *test) {
+    const cli_model_options *options = &test->options;
+    cli_bench_result *result = &state->result;
+    memset(result, 0, sizeof *result);
+    result->model_filename = test->model;
+    result->attention = test->attention;
+    name_model(state->engine.llm, result->model_type, sizeof result->model_type);
+    result->model_bytes = fv_llm_weight_bytes(state->engine.llm);
+    result->model_parameters = fv_llm_parameters(state->engine.llm);
+    result->threads = state->engine.threads;
+    result->batch = test->batch;
+    result->micro_batch = (uint32_t)options->micro_batch;
+    result->key_type = (uint32_t)options->key_type;
+    result->value_type = (uint32_t)options->value_type;
+    result->prompt = test->prompt;
+    result->generated = test->generated;
+    result->depth = test->depth;
+}
+
+/* Keeps what the last test had open, if that is the same. */
+static int open_engine(bench_state *state, const bench_case *test) {
+    bool same = state->engine_model && strcmp(state->engine_model, test->model) == 0 &&
+                state->engine_threads == test->options.threads;
+    if (same) return CLI_GO_ON;
+    cli_engine_close(&state->engine);
+    state->engine_model = NULL;
+    int result = cli_engine_open(&state->engine, "bench", &test->options);
+    if (result != CLI_GO_ON) return result;
+    state->engine_model = test->model;
+    state->engine_threads = test->options.threads;
+    return CLI_GO_ON;
+}
+
+static int open_case(bench_state *state, const bench_case *test) {
+    int result = open_engine(state, test);
+    if (result != CLI_GO_ON) return result;
+    uint32_t context = test->prompt + test->generated + test->depth;
+    state->logits = malloc((size_t)fv_llm_config(state->engine.llm)->vocabulary * sizeof *state->logits);
+    state->tokens = malloc((size_t)test->batch * sizeof *state->tokens);
+    if (!state->logits || !state->tokens) return cli_fail("no memory for the logits");
+    cli_warn_context(state->engine.llm, context);
+    return cli_session_open(&state->session, &state->engine, &test->options, context, &test->policy);
+}
+
+static void close_case(bench_state *state) {
+    fv_session_close(state->session);
+    free(state->logits);
+    free(state->tokens);
+    state->session = NULL;
+    state->logits = NULL;
+    state->tokens = NULL;
+}
+
+/* A test of nothing (-p 0) is none. */
+static int run_case(bench_state *state, const bench_case *test) {
+    if (test->prompt + test->generated == 0) return CLI_GO_ON;
+    int result = open_case(state, test);
+    if (result == CLI_GO_ON) {
+        describe(state, test);
+        state->random = 1;
+        fv_status status = measure(state, test);
+        if (status == FV_ERROR_INTERRUPTED)
+            result = CLI_INTERRUPTED;
+        else if (status != FV_OK)
+            result = cli_fail_status(status, NULL);
+    }
+    if (result == CLI_GO_ON || (result == CLI_INTERRUPTED && state->result.samples > 0)) {
+        bool good = cli_bench_row((cli_bench_format)state->options->format, &state->result, state->results++);
+        if (!good) result = CLI_FAILED;
+    }
+    close_case(state);
+    return result;
+}
+
+/* ---- all tests, in llama-bench's order ---- */
+
+static int run_sizes(bench_state *state, bench_case test) {
+    const bench_plan *plan = &state->plan;
+    int result = CLI_GO_ON;
+    for (size_t i = 0; i < plan->prompts.count && result == CLI_GO_ON; i++) {
+        test.prompt = (uint32_t)plan->prompts.values[i];
+        test.generated = 0;
+        result = run_case(state, &test);
+    }
+    for (size_t i = 0; i < plan->generated.count && result == CLI_GO_ON; i++) {
+        test.prompt = 0;
+        test.generated = (uint32_t)plan->generated.values[i];
+        result = run_case(state, &test);
+    }
+    for (size_t i = 0; i < plan->pair_prompts.count && result == CLI_GO_ON; i++) {
+        test.prompt = (uint32_t)plan->pair_prompts.values[i];
+        test.generated = (uint32_t)plan->pair_generated.values[i];
+        result = run_case(state, &test);
+    }
+    return result;
+}
+
+/* The axes around the sizes, outermost first. */
+enum bench_axis {
+    AXIS_MODEL,
+    AXIS_BATCH,
+    AXIS_MICRO_BATCH,
+    AXIS_KEY,
+    AXIS_VALUE,
+    AXIS_POLICY,
+    AXIS_THREADS,
+    AXIS_DEPTH,
+    AXES
+};
+
+static size_t axis_count(const bench_plan *plan, enum bench_axis axis) {
+    const size_t counts[AXES] = {plan->models.count,    plan->batches.count,     plan->micro_batches.count,
+                                 plan->key_types.count, plan->value_types.count, plan->attention.count,
+                                 plan->threads.count,   plan->depths.count};
+    return counts[axis];
+}
+
+static bench_case case_at(const bench_state *state, const size_t *index) {
+    const bench_plan *plan = &state->plan;
+    bench_case test = {.model = plan->models.items[index[AXIS_MODEL]],
+                       .attention = plan->attention.items[index[AXIS_POLICY]],
+                       .policy = plan->policies[index[AXIS_POLICY]],
+                       .depth = (uint32_t)plan->depths.values[index[AXIS_DEPTH]],
+                       .batch = (uint32_t)plan->batches.values[index[AXIS_BATCH]],
+                       .options = state->options->model};
+    int64_t micro = plan->micro_batches.values[index[AXIS_MICRO_BATCH]];
+    test.options.model = test.model;
+    test.options.threads = plan->threads.values[index[AXIS_THREADS]];
+    test.options.key_type = (int)plan->key_types.values[index[AXIS_KEY]];
+    test.options.value_type = (int)plan->value_types.values[index[AXIS_VALUE]];
+    test.options.batch = test.batch;
+    test.options.micro_batch = micro < (int64_t)test.batch ? micro : (int64_t)test.batch;
+    return test;
+}
+
+static int run_all(bench_state *state) {
+    size_t index[AXES] = {0};
+    for (;;) {
+        int result = run_sizes(state, case_at(state, index));
+        if (result != CLI_GO_ON) return result;
+        int axis = AXES - 1;
+        while (axis >= 0 && ++index[axis] == axis_count(&state->plan, (enum bench_axis)axis)) index[axis--] = 0;
+        if (axis < 0) return CLI_GO_ON;
+    }
+}
+
+static int bench_model(const bench_options *options) {
+    bench_state *state = calloc(1, sizeof *state); /* too large for a stack: lists and samples */
+    if (!state) return cli_fail("no memory to start");
+    state->options = options;
+    int result = read_plan(options, &state->plan);
+    if (result == CLI_GO_ON) {
+        cli_bench_format format = (cli_bench_format)options->format;
+        if (!cli_bench_header(format)) result = CLI_FAILED;
+        if (result == CLI_GO_ON) result = run_all(state);
+        /* also after an error: what was measured stays a readable document */
+        if (!cli_bench_footer(format) && result == CLI_GO_ON) result = CLI_FAILED;
+    }
+    cli_engine_close(&state->engine);
+    free(state->plan.model_copy);
+    free(state);
+    return result == CLI_GO_ON ? CLI_DONE : result;
+}
+
+int cmd_bench(int argc, char **argv) {
+    static bench_options options; /* its lists are large */
+    const char *operand = NULL;
+    options = (bench_options){.model = cli_model_options_default(), .repetitions = 5};
+    const cli_option_group groups[] = {
+        {"tests", bench_flags, sizeof bench_flags / sizeof bench_flags[0], &options},
+        {"llama-bench's flags without effect here", cli_ignored_flags, cli_ignored_flag_count, &options.model},
+    };
+    const cli_syntax syntax = {
+        "bench",
+        "-m FILE [-p N] [-n N] [-d N] [flags]",
+        "Measures a model's speed: prompts (pp) and generation (tg), each combination of the lists.",
+        groups,
+        sizeof groups / sizeof groups[0],
+        &operand};
+    int result = cli_options_parse(&syntax, argc, argv);
+    if (result != CLI_GO_ON) return result;
+    if (operand) return cli_usage_error("bench", "'%s': this version benches models only", operand);
+    if (options.json) options.format = CLI_BENCH_JSON;
+    return bench_model(&options);
+}

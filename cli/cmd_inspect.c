@@ -1,0 +1,413 @@
+/* cmd_inspect.c - `fovea inspect`: what a GGUF file holds, what of it this version cannot run, and the memory that a
+ * context takes. Opening the file checks every offset and size; a file that cannot be run is shown all the same. */
+#include "fovea/gguf.h"
+#include "input.h"
+#include "json_out.h"
+#include "model_options.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LONGEST_ARRAY 8  /* elements of an array that are shown */
+#define LONGEST_TEXT 120 /* bytes of a text that are shown; JSON has all */
+#define TYPE_SLOTS 64    /* different tensor types that are counted */
+
+typedef struct inspect_options {
+    cli_model_options model;
+    bool json;
+} inspect_options;
+
+#define FIELD(name) offsetof(inspect_options, name)
+static const cli_option inspect_flags[] = {
+    {CLI_INTEGER, "-c --ctx-size", NULL, "N", "LLAMA_ARG_CTX_SIZE", NULL,
+     "tokens of the context whose memory is shown (default: 0, the training context)", FIELD(model.context), 0,
+     1073741824.0},
+    {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "one JSON document", FIELD(json), 0, 0},
+};
+
+/* What is known about one file. `llm` is NULL, and `reason` says why, if it can't be run. */
+typedef struct inspection {
+    fv_gguf *gguf;
+    fv_llm *llm;
+    fv_message reason;
+    bool has_memory;
+    fv_session_memory memory;
+    uint32_t context, batch, threads;
+    const fv_session_config *config;
+} inspection;
+
+/* ---- values of metadata ---- */
+
+static const char *value_type_name(fv_gguf_type type) {
+    static const char *const names[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+                                        "bool", "string", "array", "u64", "i64", "f64"};
+    return (size_t)type < sizeof names / sizeof names[0] ? names[type] : "?";
+}
+
+/* Up to eight little-endian bytes. */
+static uint64_t raw_bits(const uint8_t *data, size_t bytes) {
+    uint64_t bits = 0;
+    for (size_t i = 0; i < bytes; i++) bits |= (uint64_t)data[i] << (8 * i);
+    return bits;
+}
+
+static json_t *float_value(const uint8_t *data, bool wide) {
+    uint64_t bits = raw_bits(data, wide ? 8 : 4);
+    uint32_t low = (uint32_t)bits;
+    float narrow;
+    double value;
+    memcpy(&narrow, &low, sizeof narrow);
+    memcpy(&value, &bits, sizeof value);
+    json_t *number = json_real(wide ? value : (double)narrow);
+    return number ? number : json_null(); /* JSON has no infinity and no NaN */
+}
+
+/* One value that is neither text nor array. */
+static json_t *scalar_value(fv_gguf_type type, const uint8_t *data) {
+    switch (type) {
+    case FV_GGUF_UINT8:
+        return json_integer((json_int_t)raw_bits(data, 1));
+    case FV_GGUF_INT8:
+        return json_integer((int8_t)raw_bits(data, 1));
+    case FV_GGUF_UINT16:
+        return json_integer((json_int_t)raw_bits(data, 2));
+    case FV_GGUF_INT16:
+        return json_integer((int16_t)raw_bits(data, 2));
+    case FV_GGUF_UINT32:
+        return json_integer((json_int_t)raw_bits(data, 4));
+    case FV_GGUF_INT32:
+        return json_integer((int32_t)raw_bits(data, 4));
+    case FV_GGUF_UINT64:
+    case FV_GGUF_INT64:
+        return json_integer((json_int_t)raw_bits(data, 8));
+    case FV_GGUF_BOOL:
+        return json_boolean(data[0] != 0);
+    case FV_GGUF_FLOAT32:
+    case FV_GGUF_FLOAT64:
+        return float_value(data, type == FV_GGUF_FLOAT64);
+    case FV_GGUF_STRING:
+    case FV_GGUF_ARRAY:
+        break;
+    }
+    return json_null();
+}
+
+static json_t *text_value(const uint8_t *data, size_t bytes) {
+    /* u64 length, then the bytes: fv_gguf_open() checked both */
+    return bytes < 8 ? json_null() : cli_json_string((const char *)data + 8, bytes - 8);
+}
+
+static size_t scalar_bytes(fv_gguf_type type) {
+    static const uint8_t bytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+    return (size_t)type < sizeof bytes ? bytes[type] : 0;
+}
+
+/* The first elements of an array. */
+static json_t *array_value(const fv_gguf_entry *entry) {
+    json_t *array = json_array();
+    size_t step = scalar_bytes(entry->element_type), cursor = 0;
+    fv_gguf_text text;
+    for (uint64_t i = 0; i < entry->count && i < LONGEST_ARRAY; i++) {
+        if (step > 0)
+            cli_json_append(array, scalar_value(entry->element_type, entry->data + i * step));
+        else if (fv_gguf_array_next(entry, &cursor, &text))
+            cli_json_append(array, cli_json_string(text.bytes, text.length));
+    }
+    return array;
+}
+
+static json_t *entry_value(const fv_gguf *gguf, const fv_gguf_entry *entry) {
+    (void)gguf;
+    if (entry->type == FV_GGUF_ARRAY) return array_value(entry);
+    if (entry->type == FV_GGUF_STRING) return text_value(entry->data, entry->data_bytes);
+    return scalar_value(entry->type, entry->data);
+}
+
+/* ---- types of tensors ---- */
+
+typedef struct type_count {
+    uint32_t type;
+    uint64_t tensors, bytes;
+} type_count;
+
+static const char *tensor_type_name(uint32_t type, char *buffer, size_t bytes) {
+    const char *name = fv_gguf_type_name(type);
+    if (name) return name;
+    snprintf(buffer, bytes, "type %" PRIu32, type);
+    return buffer;
+}
+
+static bool type_is_supported(uint32_t type) {
+#define SAME_TYPE(NAME, name, number, values, bytes) || type == (number)
+    return false FV_WEIGHT_LIST(SAME_TYPE);
+#undef SAME_TYPE
+}
+
+/* Types in the order of their first tensor; the number of them. */
+static size_t count_types(const fv_gguf *gguf, type_count *types) {
+    size_t used = 0;
+    for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) {
+        const fv_gguf_tensor *tensor = fv_gguf_tensor_at(gguf, i);
+        size_t slot = 0;
+        while (slot < used && types[slot].type != tensor->ggml_type) slot++;
+        if (slot == TYPE_SLOTS) continue;
+        if (slot == used) types[used++] = (type_count){.type = tensor->ggml_type};
+        types[slot].tensors++;
+        types[slot].bytes += tensor->bytes;
+    }
+    return used;
+}
+
+static uint64_t tensor_values(const fv_gguf_tensor *tensor) {
+    uint64_t values = 1;
+    for (uint32_t i = 0; i < tensor->dimension_count && i < 4; i++) values *= tensor->dimensions[i];
+    return values;
+}
+
+/* ---- as text ---- */
+
+/* A value on one line: control characters and long tails are left out. */
+static void print_value(const fv_gguf_entry *entry, json_t *value) {
+    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(7));
+    size_t length = text ? strlen(text) : 0;
+    size_t shown = length > LONGEST_TEXT ? fv_utf8_complete(text, LONGEST_TEXT) : length;
+    cli_print("%.*s%s", (int)shown, text ? text : "?", shown < length ? "..." : "");
+    if (entry->type == FV_GGUF_ARRAY && entry->count > LONGEST_ARRAY)
+        cli_print(" first %d of %" PRIu64, LONGEST_ARRAY, entry->count);
+    free(text);
+}
+
+static void print_metadata(const fv_gguf *gguf) {
+    cli_print("\nmetadata: %zu entries\n", fv_gguf_entries(gguf));
+    for (size_t i = 0; i < fv_gguf_entries(gguf); i++) {
+        const fv_gguf_entry *entry = fv_gguf_entry_at(gguf, i);
+        json_t *key = cli_json_string(entry->key.bytes, entry->key.length), *value = entry_value(gguf, entry);
+        const char *array = entry->type == FV_GGUF_ARRAY ? "[]" : "";
+        cli_print("  %-44s %s%s ", key ? json_string_value(key) : "?", value_type_name(entry->element_type), array);
+        print_value(entry, value);
+        cli_print("\n");
+        json_decref(key);
+        json_decref(value);
+    }
+}
+
+static void print_tensors(const fv_gguf *gguf) {
+    cli_print("\ntensors: %zu\n  %-44s %-8s %-24s %14s %14s\n", fv_gguf_tensors(gguf), "name", "type", "shape", "bytes",
+              "offset");
+    for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) {
+        const fv_gguf_tensor *tensor = fv_gguf_tensor_at(gguf, i);
+        json_t *name = cli_json_string(tensor->name.bytes, tensor->name.length);
+        char shape[96], unknown[24];
+        size_t used = 0;
+        for (uint32_t d = 0; d < tensor->dimension_count && d < 4; d++)
+            used += (size_t)snprintf(shape + used, sizeof shape - used, "%s%" PRIu64, d ? " x " : "",
+                                     tensor->dimensions[d]);
+        cli_print("  %-44s %-8s %-24s %14" PRIu64 " %14" PRIu64 "%s\n", name ? json_string_value(name) : "?",
+                  tensor_type_name(tensor->ggml_type, unknown, sizeof unknown), shape, tensor->bytes,
+                  tensor->file_offset, type_is_supported(tensor->ggml_type) ? "" : "  not supported");
+        json_decref(name);
+    }
+}
+
+static void print_types(const fv_gguf *gguf) {
+    type_count types[TYPE_SLOTS];
+    size_t count = count_types(gguf, types);
+    cli_print("\ntypes:\n");
+    for (size_t i = 0; i < count; i++) {
+        char unknown[24];
+        cli_print("  %-8s %6" PRIu64 " tensors %14" PRIu64 " bytes%s\n",
+                  tensor_type_name(types[i].type, unknown, sizeof unknown), types[i].tensors, types[i].bytes,
+                  type_is_supported(types[i].type) ? "" : "  not supported");
+    }
+}
+
+static void print_memory(const inspection *seen) {
+    const double mib = 1024.0 * 1024.0;
+    if (!seen->llm) {
+        cli_print("\nthis version can't run the file: %s\n", seen->reason.text);
+        return;
+    }
+    if (!seen->has_memory) {
+        cli_print("\nmemory: not known: %s\n", seen->reason.text);
+        return;
+    }
+    double cache = (double)seen->memory.cache_bytes, scratch = (double)seen->memory.scratch_bytes;
+    double weights = (double)fv_llm_weight_bytes(seen->llm);
+    cli_print("\nmemory for a context of %" PRIu32 " tokens (K %s, V %s, batch %" PRIu32 ", %" PRIu32 " threads):\n",
+              seen->context, cli_element_name(seen->config->key_type), cli_element_name(seen->config->value_type),
+              seen->batch, seen->threads);
+    cli_print("  weights  %10.1f MiB, mapped from the file\n", weights / mib);
+    cli_print("  cache    %10.1f MiB, %" PRIu64 " bytes per token\n", cache / mib, seen->memory.token_bytes);
+    cli_print("  scratch  %10.1f MiB\n", scratch / mib);
+    cli_print("  together %10.1f MiB\n", (weights + cache + scratch) / mib);
+}
+
+static int print_text(const inspection *seen) {
+    const fv_gguf *gguf = seen->gguf;
+    fv_gguf_text architecture = {"(none)", 6};
+    fv_gguf_string(gguf, "general.architecture", &architecture);
+    cli_print("%s: GGUF version %" PRIu32 ", %" PRIu32 " file%s, %" PRIu64 " bytes, alignment %" PRIu64 "\n",
+              fv_gguf_path(gguf), fv_gguf_version(gguf), fv_gguf_files(gguf), fv_gguf_files(gguf) == 1 ? "" : "s",
+              fv_gguf_file_bytes(gguf), fv_gguf_alignment(gguf));
+    json_t *name = cli_json_string(architecture.bytes, architecture.length);
+    cli_print("architecture: %s, %s\n", name ? json_string_value(name) : "?",
+              seen->llm ? "supported" : "not runnable by this version (see below)");
+    json_decref(name);
+    print_metadata(gguf);
+    print_tensors(gguf);
+    print_types(gguf);
+    print_memory(seen);
+    return cli_flush() ? CLI_DONE : CLI_FAILED;
+}
+
+/* ---- as JSON ---- */
+
+static json_t *metadata_json(const fv_gguf *gguf) {
+    json_t *array = json_array();
+    for (size_t i = 0; i < fv_gguf_entries(gguf); i++) {
+        const fv_gguf_entry *entry = fv_gguf_entry_at(gguf, i);
+        json_t *object = json_object();
+        cli_json_bytes(object, "key", entry->key.bytes, entry->key.length);
+        cli_json_text(object, "type", value_type_name(entry->type));
+        if (entry->type == FV_GGUF_ARRAY) {
+            cli_json_text(object, "element_type", value_type_name(entry->element_type));
+            cli_json_count(object, "count", entry->count);
+        }
+        cli_json_set(object, "value", entry_value(gguf, entry)); /* of a long array the first elements */
+        cli_json_append(array, object);
+    }
+    return array;
+}
+
+static json_t *tensors_json(const fv_gguf *gguf) {
+    json_t *array = json_array();
+    for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) {
+        const fv_gguf_tensor *tensor = fv_gguf_tensor_at(gguf, i);
+        json_t *object = json_object(), *shape = json_array();
+        char unknown[24];
+        for (uint32_t d = 0; d < tensor->dimension_count && d < 4; d++)
+            cli_json_append(shape, json_integer((json_int_t)tensor->dimensions[d]));
+        cli_json_bytes(object, "name", tensor->name.bytes, tensor->name.length);
+        cli_json_text(object, "type", tensor_type_name(tensor->ggml_type, unknown, sizeof unknown));
+        cli_json_count(object, "type_number", tensor->ggml_type);
+        cli_json_set(object, "shape", shape);
+        cli_json_count(object, "bytes", tensor->bytes);
+        cli_json_count(object, "offset", tensor->file_offset);
+        cli_json_count(object, "file", tensor->file);
+        cli_json_bool(object, "supported", type_is_supported(tensor->ggml_type));
+        cli_json_append(array, object);
+    }
+    return array;
+}
+
+static json_t *types_json(const fv_gguf *gguf) {
+    type_count types[TYPE_SLOTS];
+    size_t count = count_types(gguf, types);
+    json_t *array = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_t *object = json_object();
+        char unknown[24];
+        cli_json_text(object, "type", tensor_type_name(types[i].type, unknown, sizeof unknown));
+        cli_json_count(object, "tensors", types[i].tensors);
+        cli_json_count(object, "bytes", types[i].bytes);
+        cli_json_bool(object, "supported", type_is_supported(types[i].type));
+        cli_json_append(array, object);
+    }
+    return array;
+}
+
+static json_t *memory_json(const inspection *seen) {
+    if (!seen->has_memory) return json_null();
+    json_t *object = json_object();
+    cli_json_count(object, "context_tokens", seen->context);
+    cli_json_count(object, "batch_tokens", seen->batch);
+    cli_json_count(object, "threads", seen->threads);
+    cli_json_text(object, "key_type", cli_element_name(seen->config->key_type));
+    cli_json_text(object, "value_type", cli_element_name(seen->config->value_type));
+    cli_json_count(object, "weight_bytes", fv_llm_weight_bytes(seen->llm));
+    cli_json_count(object, "cache_bytes", seen->memory.cache_bytes);
+    cli_json_count(object, "scratch_bytes", seen->memory.scratch_bytes);
+    cli_json_count(object, "token_bytes", seen->memory.token_bytes);
+    return object;
+}
+
+static int print_json(const inspection *seen) {
+    const fv_gguf *gguf = seen->gguf;
+    json_t *document = json_object();
+    fv_gguf_text architecture;
+    uint64_t values = 0;
+    for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) values += tensor_values(fv_gguf_tensor_at(gguf, i));
+    cli_json_text(document, "path", fv_gguf_path(gguf));
+    cli_json_count(document, "version", fv_gguf_version(gguf));
+    cli_json_count(document, "files", fv_gguf_files(gguf));
+    cli_json_count(document, "file_bytes", fv_gguf_file_bytes(gguf));
+    cli_json_count(document, "alignment", fv_gguf_alignment(gguf));
+    if (fv_gguf_string(gguf, "general.architecture", &architecture))
+        cli_json_bytes(document, "architecture", architecture.bytes, architecture.length);
+    else
+        cli_json_set(document, "architecture", json_null());
+    cli_json_bool(document, "supported", seen->llm != NULL);
+    if (seen->llm)
+        cli_json_set(document, "unsupported", json_null());
+    else
+        cli_json_text(document, "unsupported", seen->reason.text);
+    cli_json_count(document, "parameters", values);
+    cli_json_set(document, "metadata", metadata_json(gguf));
+    cli_json_set(document, "tensors", tensors_json(gguf));
+    cli_json_set(document, "types", types_json(gguf));
+    cli_json_set(document, "memory", memory_json(seen));
+    return cli_json_print(document);
+}
+
+/* ---- the verb ---- */
+
+/* A context that can't be planned (too large for the machine) is part of the answer, not an error. */
+static void plan_memory(inspection *seen, const cli_model_options *options, fv_session_config *config) {
+    uint32_t trained = fv_llm_config(seen->llm)->max_tokens;
+    seen->context = options->context > 0 ? (uint32_t)options->context : trained;
+    config->context_tokens = seen->context;
+    config->batch_tokens = (uint32_t)(options->micro_batch < options->batch ? options->micro_batch : options->batch);
+    config->key_type = (uint32_t)options->key_type;
+    config->value_type = (uint32_t)options->value_type;
+    seen->batch = config->batch_tokens < seen->context ? config->batch_tokens : seen->context;
+    seen->config = config;
+    fv_status status = fv_session_memory_plan(seen->llm, config, seen->threads, &seen->memory, &seen->reason);
+    seen->has_memory = status == FV_OK;
+    cli_warn_context(seen->llm, seen->context);
+}
+
+static int inspect(const inspect_options *options) {
+    inspection seen = {.threads = options->model.threads > 0 ? (uint32_t)options->model.threads : 1};
+    fv_session_config config = fv_session_config_default();
+    fv_status status = fv_gguf_open(&seen.gguf, options->model.model, &seen.reason);
+    if (status != FV_OK) return cli_fail_status(status, &seen.reason);
+    status = fv_llm_open(&seen.llm, options->model.model, &seen.reason);
+    if (status == FV_OK) plan_memory(&seen, &options->model, &config);
+    int result = options->json ? print_json(&seen) : print_text(&seen);
+    fv_llm_close(seen.llm);
+    fv_gguf_close(seen.gguf);
+    return result;
+}
+
+int cmd_inspect(int argc, char **argv) {
+    inspect_options options = {.model = cli_model_options_default()};
+    const char *operand = NULL;
+    const cli_option_group groups[] = {
+        {"inspect", inspect_flags, sizeof inspect_flags / sizeof inspect_flags[0], &options},
+        {"model", cli_model_flags, cli_model_flag_count, &options.model},
+        {"cache", cli_cache_flags, cli_cache_flag_count, &options.model},
+    };
+    const cli_syntax syntax = {
+        "inspect",
+        "FILE [-c N] [--json]",
+        "Shows what is in a GGUF file: metadata, tensors, types, what this version can't run, and\n"
+        "the memory that a context of N tokens takes. Every offset and size is checked.",
+        groups,
+        sizeof groups / sizeof groups[0],
+        &operand};
+    int result = cli_options_parse(&syntax, argc, argv);
+    if (result == CLI_GO_ON && operand) options.model.model = operand;
+    if (result == CLI_GO_ON) result = cli_need_model("inspect", options.model.model);
+    return result == CLI_GO_ON ? inspect(&options) : result;
+}

@@ -1,0 +1,455 @@
+/* cmd_run.c - `fovea run`: a text is completed, or a conversation is held. The mode follows llama.cpp: a model with a
+ * chat template converses unless -no-cnv is given. */
+#include "attention_spec.h"
+#include "conversation.h"
+#include "input.h"
+#include "interrupt.h"
+#include "machine.h"
+#include "run_report.h"
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ROOM_TOKENS 4096 /* kept free behind the prompt when -n sets no limit, and in a conversation */
+
+enum conversation_mode { MODE_AUTO = -1, MODE_PLAIN, MODE_CHAT };
+
+typedef struct run_options {
+    cli_model_options model;
+    const char *prompt, *file, *system, *chat_template, *attention;
+    int64_t predict, seed, top_k, repeat_last;
+    double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
+    bool chat, plain, single_turn, ignore_eos, display_prompt, escape, json;
+} run_options;
+
+#define FIELD(name) offsetof(run_options, name)
+static const cli_option text_flags[] = {
+    {CLI_TEXT, "-p --prompt", NULL, "TEXT", NULL, NULL, "the prompt", FIELD(prompt), 0, 0},
+    {CLI_TEXT, "-f --file", NULL, "FILE", NULL, NULL,
+     "the prompt from a file (- is standard input); one newline at its end is dropped", FIELD(file), 0, 0},
+    {CLI_SWITCH, "-e --escape", "--no-escape", NULL, NULL, NULL,
+     "process \\n \\t \\xHH ... in -p and -sys (default: off; never in files)", FIELD(escape), 0, 0},
+    {CLI_TEXT, "-sys --system-prompt", NULL, "TEXT", NULL, NULL, "the system turn of a conversation", FIELD(system), 0,
+     0},
+    {CLI_SWITCH, "-cnv --conversation", NULL, NULL, NULL, NULL, "converse (default: if the model has a chat template)",
+     FIELD(chat), 0, 0},
+    {CLI_SWITCH, "-no-cnv --no-conversation", NULL, NULL, NULL, NULL, "complete the prompt as plain text", FIELD(plain),
+     0, 0},
+    {CLI_SWITCH, "-st --single-turn", NULL, NULL, NULL, NULL,
+     "end after one answer (always so with --json, and with -p or -f when standard\ninput is no terminal)",
+     FIELD(single_turn), 0, 0},
+    {CLI_TEXT, "--chat-template", NULL, "NAME", "LLAMA_ARG_CHAT_TEMPLATE", NULL,
+     "chatml, llama3, mistral or gemma (default: recognised from the model file)", FIELD(chat_template), 0, 0},
+    {CLI_SWITCH, "--display-prompt", "--no-display-prompt", NULL, NULL, NULL,
+     "repeat the prompt in front of its completion (default: on; a conversation\nnever repeats it)",
+     FIELD(display_prompt), 0, 0},
+    {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "one JSON document with text and figures, when all is done",
+     FIELD(json), 0, 0},
+};
+static const cli_option limit_flags[] = {
+    {CLI_INTEGER, "-c --ctx-size", NULL, "N", "LLAMA_ARG_CTX_SIZE", NULL,
+     "tokens that the context holds; 0: as many as the model was trained on\n"
+     "(default: prompt + n, n being 4096 without -n and at least 4096 in a conversation\n"
+     "of several turns, but no more than the model was trained on). A full context\n"
+     "ends the text: nothing is ever shifted out",
+     FIELD(model.context), 0, 1073741824.0},
+    {CLI_INTEGER, "-n --predict --n-predict", NULL, "N", "LLAMA_ARG_N_PREDICT", NULL,
+     "most tokens to generate; -1, the default: until the model or the context ends", FIELD(predict), -2, 1073741824.0},
+    {CLI_SWITCH, "--ignore-eos", NULL, NULL, NULL, NULL, "forbid end-of-generation tokens", FIELD(ignore_eos), 0, 0},
+    {CLI_TEXT, "--attention", NULL, "SPEC", NULL, NULL, cli_attention_help, FIELD(attention), 0, 0},
+};
+static const cli_option sampler_flags[] = {
+    {CLI_INTEGER, "-s --seed", NULL, "N", NULL, NULL, "seed (default: -1, random; the report names it)", FIELD(seed),
+     -1, 4294967295.0},
+    {CLI_REAL, "--temp --temperature", NULL, "X", "LLAMA_ARG_TEMPERATURE", NULL,
+     "temperature; 0: always the likeliest token (default: 0.8)", FIELD(temperature), -1e9, 1e9},
+    {CLI_INTEGER, "--top-k", NULL, "N", "LLAMA_ARG_TOP_K", NULL, "keep the N likeliest; 0: off (default: 40)",
+     FIELD(top_k), -1, 2147483647.0},
+    {CLI_REAL, "--top-p", NULL, "X", "LLAMA_ARG_TOP_P", NULL, "keep a share of the probability; 1: off (default: 0.95)",
+     FIELD(top_p), 0, 1e9},
+    {CLI_REAL, "--min-p", NULL, "X", "LLAMA_ARG_MIN_P", NULL,
+     "drop what is less likely than X times the likeliest; 0: off (default: 0.05)", FIELD(min_p), 0, 1e9},
+    {CLI_REAL, "--repeat-penalty", NULL, "X", "LLAMA_ARG_REPEAT_PENALTY", NULL, "1: off (default: 1)",
+     FIELD(repeat_penalty), 1e-9, 1e9},
+    {CLI_INTEGER, "--repeat-last-n", NULL, "N", NULL, NULL,
+     "tokens that penalties look back; 0: off, -1: all (default: 64)", FIELD(repeat_last), -1, 2147483647.0},
+    {CLI_REAL, "--presence-penalty", NULL, "X", "LLAMA_ARG_PRESENCE_PENALTY", NULL, "0: off (default: 0)",
+     FIELD(presence_penalty), -1e9, 1e9},
+    {CLI_REAL, "--frequency-penalty", NULL, "X", "LLAMA_ARG_FREQUENCY_PENALTY", NULL, "0: off (default: 0)",
+     FIELD(frequency_penalty), -1e9, 1e9},
+};
+
+/* Everything that a run holds. */
+typedef struct run_state {
+    const run_options *options;
+    cli_engine engine;
+    fv_select_config attention;
+    cli_conversation conversation;
+    cli_generation generation;
+    fv_session *session;
+    fv_sampler *sampler;
+    fv_text prompt; /* as handed in */
+    fv_tokens tokens;
+    bool has_prompt, chat, single_turn, terminal;
+    uint32_t seed;
+    cli_stop stop;
+} run_state;
+
+static run_options options_default(void) {
+    fv_sampler_config sampler = fv_sampler_config_default();
+    return (run_options){.model = cli_model_options_default(),
+                         .attention = "dense",
+                         .predict = -1,
+                         .seed = -1,
+                         .display_prompt = true,
+                         .top_k = sampler.top_k,
+                         .repeat_last = sampler.repeat_last_tokens,
+                         .temperature = (double)sampler.temperature,
+                         .top_p = (double)sampler.top_p,
+                         .min_p = (double)sampler.min_p,
+                         .repeat_penalty = (double)sampler.repeat_penalty,
+                         .presence_penalty = (double)sampler.presence_penalty,
+                         .frequency_penalty = (double)sampler.frequency_penalty};
+}
+
+static int check_options(const run_options *options, fv_select_config *attention) {
+    fv_message message = {""};
+    if (options->prompt && options->file) return cli_usage_error("run", "give the prompt by one of -p and -f");
+    if (options->chat && options->plain) return cli_usage_error("run", "-cnv and -no-cnv exclude each other");
+    if (options->plain && options->system) return cli_usage_error("run", "-sys needs a conversation, not -no-cnv");
+    if (cli_attention_parse(options->attention, attention, &message) != FV_OK)
+        return cli_usage_error("run", "--attention: %s", message.text);
+    return cli_need_model("run", options->model.model);
+}
+
+/* ---- the prompt ---- */
+
+static int read_prompt(run_state *state) {
+    const run_options *options = state->options;
+    fv_message message = {""};
+    fv_status status = FV_OK;
+    state->has_prompt = options->prompt || options->file;
+    if (options->file) {
+        status = cli_read_file(options->file, &state->prompt, &message);
+        cli_text_chomp(&state->prompt);
+    } else if (options->prompt) {
+        status = fv_text_append(&state->prompt, options->prompt, strlen(options->prompt));
+        if (status == FV_OK && options->escape) cli_text_unescape(&state->prompt);
+    }
+    if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
+    if (status != FV_OK) return cli_fail_status(status, &message);
+    cli_warn_unless_utf8(options->file ? options->file : "the prompt", &state->prompt);
+    return CLI_GO_ON;
+}
+
+static int find_template(run_state *state) {
+    const run_options *options = state->options;
+    fv_chat_family *family = &state->conversation.family;
+    fv_message message = {""};
+    state->conversation.gguf = fv_llm_gguf(state->engine.llm);
+    if (options->plain) return CLI_GO_ON;
+    if (options->chat_template && fv_chat_family_from_name(options->chat_template, family, &message) != FV_OK)
+        return cli_usage_error("run", "--chat-template: %s", message.text);
+    fv_status status = FV_OK;
+    if (!options->chat_template) status = fv_chat_family_detect(state->conversation.gguf, family, &message);
+    if (status != FV_OK) return cli_fail_status(status, &message);
+    state->chat = *family != FV_CHAT_NONE;
+    if (state->chat) return CLI_GO_ON;
+    if (options->chat || options->system)
+        return cli_fail("%s has no chat template: %s needs one, name it with --chat-template", options->model.model,
+                        options->chat ? "-cnv" : "-sys");
+    cli_note("the model has no chat template: the prompt is completed as plain text");
+    return CLI_GO_ON;
+}
+
+/* A copy of `text` as the content of a turn, which ends at its first zero byte: there must be none inside. */
+static int add_turn(run_state *state, const char *role, const fv_text *text) {
+    const char *bytes = text->bytes ? text->bytes : "";
+    if (strlen(bytes) != text->length)
+        return cli_fail("byte %zu of the prompt is zero, which a chat template can't carry; use -no-cnv",
+                        strlen(bytes));
+    if (cli_conversation_add(&state->conversation, role, bytes) != FV_OK) return cli_fail("no memory for the prompt");
+    return CLI_GO_ON;
+}
+
+static int add_system_turn(run_state *state) {
+    fv_text text = {0};
+    if (!state->options->system) return CLI_GO_ON;
+    int result = CLI_GO_ON;
+    if (fv_text_append(&text, state->options->system, strlen(state->options->system)) != FV_OK)
+        result = cli_fail("no memory for the system prompt");
+    if (result == CLI_GO_ON && state->options->escape) cli_text_unescape(&text);
+    if (result == CLI_GO_ON) result = add_turn(state, "system", &text);
+    fv_text_free(&text);
+    return result;
+}
+
+static int encode(run_state *state, const fv_text *text, uint32_t flags) {
+    fv_status status = fv_tokenizer_encode(fv_llm_tokenizer(state->engine.llm), text->bytes ? text->bytes : "",
+                                           text->length, flags, &state->tokens);
+    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
+}
+
+/* state->tokens: what the model has to read next, the last token of its own answer included if that is pending. */
+static int encode_turns(run_state *state) {
+    fv_text text = {0};
+    uint32_t flags = FV_TOKENIZE_PARSE_SPECIAL;
+    state->tokens.count = 0;
+    if (cli_conversation_is_new(&state->conversation))
+        flags |= FV_TOKENIZE_ADD_SPECIAL;
+    else if (state->generation.pending >= 0 && fv_tokens_append(&state->tokens, &state->generation.pending, 1) != FV_OK)
+        return cli_fail("no memory for the prompt");
+    fv_status status = cli_conversation_render(&state->conversation, &text);
+    int result = status == FV_OK ? encode(state, &text, flags)
+                                 : cli_fail("the chat template can't be filled: %s", fv_status_text(status));
+    fv_text_free(&text);
+    return result;
+}
+
+/* As llama.cpp, control tokens in the text of a prompt are read as such. */
+static int encode_plain(run_state *state) {
+    int result = encode(state, &state->prompt, FV_TOKENIZE_ADD_SPECIAL | FV_TOKENIZE_PARSE_SPECIAL);
+    if (result == CLI_GO_ON && state->tokens.count == 0) result = cli_fail("the prompt is empty");
+    return result;
+}
+
+/* ---- opening ---- */
+
+/* -c, or what its help promises. */
+static int choose_context(const run_state *state, uint32_t *context) {
+    const run_options *options = state->options;
+    uint64_t trained = fv_llm_config(state->engine.llm)->max_tokens, prompt = state->tokens.count;
+    uint64_t room = options->predict >= 0 ? (uint64_t)options->predict : ROOM_TOKENS;
+    if (state->chat && !state->single_turn && room < ROOM_TOKENS) room = ROOM_TOKENS;
+    uint64_t tokens = prompt + room < trained ? prompt + room : trained;
+    if (options->model.context == 0) tokens = trained;
+    if (options->model.context > 0) tokens = (uint64_t)options->model.context;
+    if (tokens == 0) tokens = 1;
+    if (prompt > tokens)
+        return cli_fail("the prompt has %llu tokens, the context holds %llu (the model was trained on %llu); "
+                        "shorten the prompt or set -c",
+                        (unsigned long long)prompt, (unsigned long long)tokens, (unsigned long long)trained);
+    cli_warn_context(state->engine.llm, tokens);
+    *context = (uint32_t)tokens;
+    return CLI_GO_ON;
+}
+
+static fv_sampler_config sampler_config(const run_state *state, uint32_t context) {
+    const run_options *options = state->options;
+    fv_sampler_config config = fv_sampler_config_default();
+    config.vocabulary = fv_llm_config(state->engine.llm)->vocabulary;
+    config.temperature = (float)options->temperature;
+    config.top_k = (int32_t)options->top_k;
+    config.top_p = (float)options->top_p;
+    config.min_p = (float)options->min_p;
+    config.repeat_penalty = (float)options->repeat_penalty;
+    config.repeat_last_tokens = (int32_t)options->repeat_last;
+    config.presence_penalty = (float)options->presence_penalty;
+    config.frequency_penalty = (float)options->frequency_penalty;
+    config.seed = state->seed;
+    config.context_tokens = context;
+    return config;
+}
+
+static fv_status forbid_ends(run_state *state) {
+    const fv_tokenizer *tokenizer = fv_llm_tokenizer(state->engine.llm);
+    fv_status status = FV_OK;
+    for (int32_t id = 0; id < fv_tokenizer_tokens(tokenizer) && status == FV_OK; id++)
+        if (fv_tokenizer_is_end(tokenizer, id)) status = fv_sampler_forbid(state->sampler, id);
+    return status;
+}
+
+static int open_session(run_state *state) {
+    const run_options *options = state->options;
+    fv_message message = {""};
+    uint32_t context = 0;
+    int result = choose_context(state, &context);
+    if (result == CLI_GO_ON)
+        result = cli_session_open(&state->session, &state->engine, &options->model, context, &state->attention);
+    if (result != CLI_GO_ON) return result;
+    fv_sampler_config config = sampler_config(state, context);
+    fv_status status = fv_sampler_open(&state->sampler, &config, &message);
+    if (status == FV_OK && options->ignore_eos) status = forbid_ends(state);
+    if (status != FV_OK) return cli_fail_status(status, &message);
+    state->generation = (cli_generation){.session = state->session,
+                                         .tokenizer = fv_llm_tokenizer(state->engine.llm),
+                                         .sampler = state->sampler,
+                                         .vocabulary = config.vocabulary,
+                                         .limit = options->predict >= 0 ? options->predict : -1,
+                                         .ignore_end = options->ignore_eos,
+                                         .stream = !options->json};
+    status = cli_generation_init(&state->generation);
+    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
+}
+
+/* ---- one step ---- */
+
+/* Reads state->tokens and answers. state->stop says how it ended; an error has been printed. */
+static int read_and_answer(run_state *state) {
+    fv_status status = cli_generation_feed(&state->generation, state->tokens.ids, state->tokens.count);
+    if (status == FV_ERROR_INTERRUPTED) {
+        state->stop = CLI_STOP_INTERRUPTED;
+        return CLI_GO_ON;
+    }
+    if (status != FV_OK) return cli_fail_status(status, NULL);
+    state->generation.pending = -1; /* it was read as the first of the tokens */
+    state->stop = cli_generation_answer(&state->generation, &status);
+    if (state->stop == CLI_STOP_FAILED) return cli_fail_status(status, NULL);
+    if (state->stop == CLI_STOP_OUTPUT) return CLI_FAILED; /* cli_finish() says why */
+    if (state->generation.stream && !cli_write("\n", 1)) return CLI_FAILED;
+    return cli_flush() ? CLI_GO_ON : CLI_FAILED;
+}
+
+static int complete(run_state *state) {
+    bool show = state->options->display_prompt && !state->options->json;
+    if (show && !(cli_write(state->prompt.bytes, state->prompt.length) && cli_flush())) return CLI_FAILED;
+    return read_and_answer(state);
+}
+
+/* ---- conversation ---- */
+
+/* The next line of the user as a turn; *end at the end of input. */
+static int ask(run_state *state, bool *end) {
+    fv_text line = {0};
+    fv_message message = {""};
+    int result = CLI_GO_ON;
+    *end = false;
+    while (result == CLI_GO_ON && !*end && line.length == 0) { /* an empty line asks nothing */
+        if (state->terminal) fputs("\n> ", stderr);
+        fv_status status = cli_read_line(&line, end, &message);
+        if (status == FV_ERROR_INTERRUPTED)
+            result = CLI_INTERRUPTED;
+        else if (status != FV_OK)
+            result = cli_fail_status(status, &message);
+    }
+    if (result == CLI_GO_ON && !*end) {
+        cli_warn_unless_utf8("the line", &line);
+        result = add_turn(state, "user", &line);
+    }
+    fv_text_free(&line);
+    return result;
+}
+
+/* The answer becomes a turn; a question that was interrupted before it was read is forgotten. */
+static int book_answer(run_state *state, size_t answered) {
+    const fv_text *text = &state->generation.text;
+    if (answered == fv_session_tokens(state->session)) {
+        cli_conversation_drop(&state->conversation);
+        return CLI_GO_ON;
+    }
+    /* Its content is never rendered again, see conversation.c: a zero byte in it does no harm. */
+    fv_status status = cli_conversation_add(&state->conversation, "assistant", text->bytes ? text->bytes : "");
+    return status == FV_OK ? CLI_GO_ON : cli_fail("no memory for the conversation");
+}
+
+/* Reads the newest turn and answers it. *full: it does not fit any more. */
+static int answer_turn(run_state *state, bool *full) {
+    size_t before = fv_session_tokens(state->session);
+    int result = encode_turns(state);
+    if (result != CLI_GO_ON) return result;
+    *full = state->tokens.count > fv_session_context_tokens(state->session) - before;
+    if (*full) {
+        cli_warn("the context of %zu tokens is full: %zu are in use, the new turn needs %zu",
+                 fv_session_context_tokens(state->session), before, state->tokens.count);
+        state->stop = CLI_STOP_CONTEXT;
+        return CLI_GO_ON;
+    }
+    result = read_and_answer(state);
+    return result == CLI_GO_ON ? book_answer(state, before) : result;
+}
+
+/* From the first turn, which is in the conversation already. */
+static int converse(run_state *state) {
+    for (;;) {
+        bool full = false, end = false;
+        int result = answer_turn(state, &full);
+        if (result != CLI_GO_ON || state->single_turn || full || state->stop == CLI_STOP_CONTEXT) return result;
+        if (state->stop == CLI_STOP_INTERRUPTED) {
+            if (!state->terminal) return CLI_GO_ON;
+            cli_interrupt_clear(); /* the prompt comes back */
+        }
+        result = ask(state, &end);
+        if (result != CLI_GO_ON || end) return result;
+    }
+}
+
+/* The first turn is needed before the session is opened: the context's default depends on it. */
+static int first_turn(run_state *state, bool *end) {
+    int result = add_system_turn(state);
+    *end = false;
+    if (result == CLI_GO_ON) result = state->has_prompt ? add_turn(state, "user", &state->prompt) : ask(state, end);
+    if (result == CLI_GO_ON && !*end) result = encode_turns(state);
+    return result;
+}
+
+/* ---- the verb ---- */
+
+static int report(run_state *state, int result) {
+    const cli_run_report report = {.engine = &state->engine,
+                                   .options = &state->options->model,
+                                   .generation = &state->generation,
+                                   .attention = state->options->attention,
+                                   .stop = state->stop,
+                                   .seed = state->seed,
+                                   .prompt_tokens = state->tokens.count,
+                                   .chat = state->chat};
+    bool interrupted = result == CLI_INTERRUPTED || cli_interrupted();
+    if (result != CLI_GO_ON && result != CLI_INTERRUPTED) return result;
+    cli_run_report_print(&report);
+    if (state->options->json && cli_run_report_json(&report) != CLI_DONE) return CLI_FAILED;
+    return interrupted ? CLI_INTERRUPTED : CLI_DONE;
+}
+
+static int run(run_state *state) {
+    const run_options *options = state->options;
+    bool end = false;
+    int result = cli_engine_open(&state->engine, "run", &options->model);
+    if (result == CLI_GO_ON) result = read_prompt(state);
+    if (result == CLI_GO_ON) result = find_template(state);
+    if (result != CLI_GO_ON) return result;
+    state->terminal = isatty(STDIN_FILENO) != 0;
+    state->single_turn = options->single_turn || options->json || (state->has_prompt && !state->terminal);
+    state->seed = options->seed < 0 || options->seed == UINT32_MAX ? cli_random_seed() : (uint32_t)options->seed;
+    if (!state->chat && !state->has_prompt) return cli_usage_error("run", "no prompt: give -p TEXT or -f FILE");
+    result = state->chat ? first_turn(state, &end) : encode_plain(state);
+    if (end) return CLI_DONE; /* no question, no answer */
+    if (result == CLI_GO_ON) result = open_session(state);
+    if (result != CLI_GO_ON) return result;
+    return report(state, state->chat ? converse(state) : complete(state));
+}
+
+static void close_run(run_state *state) {
+    cli_generation_free(&state->generation);
+    fv_sampler_close(state->sampler);
+    fv_session_close(state->session);
+    cli_conversation_free(&state->conversation);
+    fv_text_free(&state->prompt);
+    fv_tokens_free(&state->tokens);
+    cli_engine_close(&state->engine);
+}
+
+int cmd_run(int argc, char **argv) {
+    run_options options = options_default();
+    run_state state = {.options = &options};
+    const cli_option_group groups[] = {
+        {"text", text_flags, sizeof text_flags / sizeof text_flags[0], &options},
+        {"limits and attention", limit_flags, sizeof limit_flags / sizeof limit_flags[0], &options},
+        {"model", cli_model_flags, cli_model_flag_count, &options.model},
+        {"cache", cli_cache_flags, cli_cache_flag_count, &options.model},
+        {"sampling", sampler_flags, sizeof sampler_flags / sizeof sampler_flags[0], &options},
+        {"llama.cpp's flags without effect here", cli_ignored_flags, cli_ignored_flag_count, &options.model},
+    };
+    const cli_syntax syntax = {"run",
+                               "-m FILE [-p TEXT | -f FILE] [flags]",
+                               "Answers or completes a text. Without a prompt a conversation is read from standard\n"
+                               "input, one turn a line. The first Ctrl-C stops an answer, the second ends the program.",
+                               groups,
+                               sizeof groups / sizeof groups[0],
+                               NULL};
+    int result = cli_options_parse(&syntax, argc, argv);
+    if (result == CLI_GO_ON) result = check_options(&options, &state.attention);
+    if (result != CLI_GO_ON) return result;
+    result = run(&state);
+    close_run(&state);
+    return result;
+}

@@ -1,0 +1,218 @@
+/* cmd_tokenize.c - `fovea tokenize`: text to token ids and back. Needs the vocabulary only, so that files without
+ * weights do, and files whose architecture this version can't run. */
+#include "cli.h"
+#include "fovea/tokenizer.h"
+#include "input.h"
+#include "json_out.h"
+#include "options.h"
+#include <ctype.h>
+#include <string.h>
+
+typedef struct tokenize_options {
+    const char *model, *prompt, *file;
+    bool from_stdin, ids, no_bos, parse_special, detokenize, escape, count, json;
+} tokenize_options;
+
+#define FIELD(name) offsetof(tokenize_options, name)
+static const cli_option tokenize_flags[] = {
+    {CLI_TEXT, "-m --model", NULL, "FILE", "LLAMA_ARG_MODEL", NULL, "a GGUF file with a vocabulary", FIELD(model), 0,
+     0},
+    {CLI_TEXT, "-p --prompt", NULL, "TEXT", NULL, NULL, "the text (with --detokenize: the ids)", FIELD(prompt), 0, 0},
+    {CLI_TEXT, "-f --file", NULL, "FILE", NULL, NULL, "read it from a file, byte for byte (- is standard input)",
+     FIELD(file), 0, 0},
+    {CLI_SWITCH, "--stdin", NULL, NULL, NULL, NULL, "read it from standard input, byte for byte", FIELD(from_stdin), 0,
+     0},
+    {CLI_SWITCH, "-e --escape", "--no-escape", NULL, NULL, NULL,
+     "process \\n \\t \\xHH ... in -p (default: off; never in files)", FIELD(escape), 0, 0},
+    {CLI_SWITCH, "--ids", NULL, NULL, NULL, NULL, "print [1, 2, 3] instead of a line per token", FIELD(ids), 0, 0},
+    {CLI_SWITCH, "--show-count", NULL, NULL, NULL, NULL, "print the number of tokens behind them", FIELD(count), 0, 0},
+    {CLI_SWITCH, "--no-bos", NULL, NULL, NULL, NULL, "add no beginning-of-text token, whatever the model file says",
+     FIELD(no_bos), 0, 0},
+    {CLI_SWITCH, "--parse-special", "--no-parse-special", NULL, NULL, NULL,
+     "text of control tokens (<|im_start|>) becomes that token (default: off);\n"
+     "with --detokenize: control tokens are written as their text",
+     FIELD(parse_special), 0, 0},
+    {CLI_SWITCH, "--detokenize", NULL, NULL, NULL, NULL,
+     "ids in, bytes out, exactly; ids as printed by --ids, or any numbers\n"
+     "between blanks, commas and brackets",
+     FIELD(detokenize), 0, 0},
+    {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "one JSON document: ids, pieces, count", FIELD(json), 0, 0},
+    {CLI_IGNORED, "--log-disable", NULL, NULL, NULL, NULL, "there is no log; send standard error elsewhere", 0, 0, 0},
+};
+
+typedef struct vocabulary_file {
+    fv_gguf *gguf;
+    fv_tokenizer *tokenizer;
+} vocabulary_file;
+
+static int read_text(const tokenize_options *options, fv_text *text) {
+    fv_message message = {""};
+    const char *path = options->from_stdin ? "-" : options->file;
+    fv_status status =
+        path ? cli_read_file(path, text, &message) : fv_text_append(text, options->prompt, strlen(options->prompt));
+    if (status != FV_OK) return cli_fail_status(status, &message);
+    if (!path && options->escape) cli_text_unescape(text);
+    return CLI_GO_ON;
+}
+
+static int open_vocabulary(vocabulary_file *file, const char *path) {
+    fv_message message = {""};
+    fv_status status = fv_gguf_open(&file->gguf, path, &message);
+    if (status == FV_OK) status = fv_tokenizer_open(&file->tokenizer, file->gguf, &message);
+    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
+}
+
+static void close_vocabulary(vocabulary_file *file) {
+    fv_tokenizer_close(file->tokenizer);
+    fv_gguf_close(file->gguf);
+}
+
+/* ---- ids to text ---- */
+
+/* Numbers between blanks, commas and brackets. */
+static int parse_ids(const fv_text *text, const fv_tokenizer *tokenizer, fv_tokens *tokens) {
+    for (size_t i = 0; i < text->length;) {
+        unsigned char c = (unsigned char)text->bytes[i];
+        if (isspace(c) || c == ',' || c == '[' || c == ']') {
+            i++;
+            continue;
+        }
+        if (!isdigit(c)) return cli_fail("byte %zu of the ids is not a digit, blank, comma or bracket", i);
+        int64_t id = 0;
+        for (; i < text->length && isdigit((unsigned char)text->bytes[i]); i++)
+            if (id <= INT32_MAX) id = id * 10 + (text->bytes[i] - '0');
+        if (id >= fv_tokenizer_tokens(tokenizer))
+            return cli_fail("an id near byte %zu is above the largest of this vocabulary, %d", i,
+                            (int)fv_tokenizer_tokens(tokenizer) - 1);
+        int32_t narrow = (int32_t)id;
+        if (fv_tokens_append(tokens, &narrow, 1) != FV_OK) return cli_fail("no memory for %zu ids", tokens->count + 1);
+    }
+    return CLI_GO_ON;
+}
+
+/* The beginning-of-text token that encoding added is no part of the text. */
+static int detokenize(const tokenize_options *options, const fv_tokenizer *tokenizer, const fv_text *text) {
+    fv_tokens tokens = {0};
+    fv_text bytes = {0};
+    int result = parse_ids(text, tokenizer, &tokens);
+    if (result == CLI_GO_ON) {
+        bool skip = tokens.count > 0 && !options->no_bos && fv_tokenizer_adds_bos(tokenizer) &&
+                    tokens.ids[0] == fv_tokenizer_bos(tokenizer);
+        fv_status status = fv_tokenizer_decode(tokenizer, tokens.ids + (skip ? 1 : 0), tokens.count - (skip ? 1 : 0),
+                                               options->parse_special, &bytes);
+        if (status != FV_OK)
+            result = cli_fail_status(status, NULL);
+        else if (options->json) {
+            json_t *document = json_object();
+            cli_json_bytes(document, "text", bytes.bytes, bytes.length);
+            result = cli_json_print(document);
+        } else
+            result = cli_write(bytes.bytes, bytes.length) ? CLI_DONE : CLI_FAILED;
+    }
+    fv_text_free(&bytes);
+    fv_tokens_free(&tokens);
+    return result;
+}
+
+/* ---- text to ids ---- */
+
+static int print_ids(const fv_tokens *tokens) {
+    bool good = cli_write("[", 1);
+    for (size_t i = 0; i < tokens->count && good; i++) good = cli_print("%s%d", i ? ", " : "", (int)tokens->ids[i]);
+    return cli_write("]\n", 2) ? CLI_DONE : CLI_FAILED;
+}
+
+/* llama-tokenize's lines: "   123 -> 'piece'", the piece byte for byte. */
+static int print_pieces(const fv_tokenizer *tokenizer, const fv_tokens *tokens) {
+    fv_text piece = {0};
+    bool good = true;
+    for (size_t i = 0; i < tokens->count && good; i++) {
+        piece.length = 0;
+        fv_status status = fv_tokenizer_piece(tokenizer, tokens->ids[i], true, &piece);
+        if (status != FV_OK) {
+            fv_text_free(&piece);
+            return cli_fail_status(status, NULL);
+        }
+        good =
+            cli_print("%6d -> '", (int)tokens->ids[i]) && cli_write(piece.bytes, piece.length) && cli_write("'\n", 2);
+    }
+    fv_text_free(&piece);
+    return good ? CLI_DONE : CLI_FAILED;
+}
+
+static int print_json(const fv_tokenizer *tokenizer, const fv_tokens *tokens) {
+    json_t *document = json_object(), *ids = json_array(), *pieces = json_array();
+    fv_text piece = {0};
+    for (size_t i = 0; i < tokens->count; i++) {
+        piece.length = 0;
+        fv_status status = fv_tokenizer_piece(tokenizer, tokens->ids[i], true, &piece);
+        cli_json_append(ids, json_integer(tokens->ids[i]));
+        cli_json_append(pieces, status == FV_OK ? cli_json_string(piece.bytes, piece.length) : NULL);
+    }
+    fv_text_free(&piece);
+    cli_json_count(document, "count", tokens->count);
+    cli_json_set(document, "ids", ids);
+    cli_json_set(document, "pieces", pieces);
+    return cli_json_print(document);
+}
+
+/* Without a beginning-of-text token the end-of-text token that the metadata may ask for stays. */
+static void drop_bos(const fv_tokenizer *tokenizer, fv_tokens *tokens) {
+    if (!fv_tokenizer_adds_bos(tokenizer) || tokens->count == 0 || tokens->ids[0] != fv_tokenizer_bos(tokenizer))
+        return;
+    tokens->count--;
+    for (size_t i = 0; i < tokens->count; i++) tokens->ids[i] = tokens->ids[i + 1];
+}
+
+static int tokenize(const tokenize_options *options, const fv_tokenizer *tokenizer, const fv_text *text) {
+    fv_tokens tokens = {0};
+    uint32_t flags = FV_TOKENIZE_ADD_SPECIAL | (options->parse_special ? (uint32_t)FV_TOKENIZE_PARSE_SPECIAL : 0u);
+    fv_status status = fv_tokenizer_encode(tokenizer, text->length ? text->bytes : "", text->length, flags, &tokens);
+    if (status == FV_OK && options->no_bos) drop_bos(tokenizer, &tokens);
+    int result = CLI_DONE;
+    if (status != FV_OK)
+        result = cli_fail_status(status, NULL);
+    else if (options->json)
+        result = print_json(tokenizer, &tokens);
+    else if (options->ids)
+        result = print_ids(&tokens);
+    else
+        result = print_pieces(tokenizer, &tokens);
+    if (result == CLI_DONE && options->count && !options->json)
+        result = cli_print("Total number of tokens: %zu\n", tokens.count) ? CLI_DONE : CLI_FAILED;
+    fv_tokens_free(&tokens);
+    return result;
+}
+
+static int check_options(const tokenize_options *options) {
+    int result = options->model ? CLI_GO_ON : cli_usage_error("tokenize", "no model: name a GGUF file with -m FILE");
+    int sources = (options->prompt != NULL) + (options->file != NULL) + options->from_stdin;
+    if (result == CLI_GO_ON && sources != 1)
+        result = cli_usage_error("tokenize", "give the text by one of -p, -f and --stdin");
+    return result;
+}
+
+int cmd_tokenize(int argc, char **argv) {
+    tokenize_options options = {0};
+    const cli_option_group group = {"flags", tokenize_flags, sizeof tokenize_flags / sizeof tokenize_flags[0],
+                                    &options};
+    const cli_syntax syntax = {"tokenize",
+                               "-m FILE (-p TEXT | -f FILE | --stdin) [--ids] [--detokenize]",
+                               "Prints the token ids of a text as the model would read it, or the text of ids.",
+                               &group,
+                               1,
+                               NULL};
+    int result = cli_options_parse(&syntax, argc, argv);
+    if (result == CLI_GO_ON) result = check_options(&options);
+    if (result != CLI_GO_ON) return result;
+    vocabulary_file file = {0};
+    fv_text text = {0};
+    result = open_vocabulary(&file, options.model);
+    if (result == CLI_GO_ON) result = read_text(&options, &text);
+    if (result == CLI_GO_ON)
+        result = options.detokenize ? detokenize(&options, file.tokenizer, &text)
+                                    : tokenize(&options, file.tokenizer, &text);
+    fv_text_free(&text);
+    close_vocabulary(&file);
+    return result;
+}

@@ -1,0 +1,113 @@
+/* input.c - reads what the user hands in, byte for byte. */
+#include "input.h"
+#include "cli.h"
+#include "interrupt.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static fv_status read_error(const char *name, fv_message *message) {
+    if (cli_interrupted()) return fv_message_set(message, FV_ERROR_INTERRUPTED, "interrupted while reading %s", name);
+    return fv_message_set(message, FV_ERROR_FILE, "%s: %s", name, strerror(errno));
+}
+
+static fv_status read_stream(FILE *file, const char *name, fv_text *text, fv_message *message) {
+    char buffer[16384];
+    for (;;) {
+        size_t count = fread(buffer, 1, sizeof buffer, file);
+        if (fv_text_append(text, buffer, count) != FV_OK)
+            return fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory for %zu bytes of text", name,
+                                  text->length + count);
+        if (count == sizeof buffer) continue;
+        return ferror(file) ? read_error(name, message) : FV_OK;
+    }
+}
+
+fv_status cli_read_file(const char *path, fv_text *text, fv_message *message) {
+    errno = 0;
+    if (strcmp(path, "-") == 0) return read_stream(stdin, "standard input", text, message);
+    FILE *file = fopen(path, "rb");
+    if (!file) return fv_message_set(message, FV_ERROR_FILE, "%s: %s", path, strerror(errno));
+    fv_status status = read_stream(file, path, text, message);
+    fclose(file);
+    return status;
+}
+
+fv_status cli_read_line(fv_text *line, bool *end, fv_message *message) {
+    *end = false;
+    for (;;) {
+        errno = 0;
+        int c = getchar();
+        if (c == EOF && ferror(stdin)) {
+            clearerr(stdin);
+            return read_error("standard input", message);
+        }
+        *end = c == EOF && line->length == 0;
+        if (c == EOF || c == '\n') return FV_OK;
+        char byte = (char)c;
+        if (fv_text_append(line, &byte, 1) != FV_OK)
+            return fv_message_set(message, FV_ERROR_MEMORY, "no memory for a line of %zu bytes", line->length);
+    }
+}
+
+void cli_text_chomp(fv_text *text) {
+    if (text->length > 0 && text->bytes[text->length - 1] == '\n') text->bytes[--text->length] = 0;
+}
+
+/* The byte that the escape at `bytes` (behind the backslash) stands for and how long it is; 0: it is none. */
+static size_t read_escape(const char *bytes, size_t length, char *byte) {
+    static const char letters[] = "nrt'\"\\", values[] = "\n\r\t'\"\\";
+    const char *letter = length > 0 && bytes[0] ? strchr(letters, bytes[0]) : NULL;
+    if (letter) {
+        *byte = values[letter - letters];
+        return 1;
+    }
+    if (length < 3 || bytes[0] != 'x' || !isxdigit((unsigned char)bytes[1]) || !isxdigit((unsigned char)bytes[2]))
+        return 0;
+    char digits[3] = {bytes[1], bytes[2], 0};
+    *byte = (char)strtoul(digits, NULL, 16);
+    return 3;
+}
+
+void cli_text_unescape(fv_text *text) {
+    size_t to = 0, used;
+    for (size_t from = 0; from < text->length; from++) {
+        char byte = text->bytes[from];
+        if (byte == '\\' && (used = read_escape(text->bytes + from + 1, text->length - from - 1, &byte)) > 0)
+            from += used;
+        text->bytes[to++] = byte;
+    }
+    text->length = to;
+    if (text->bytes) text->bytes[to] = 0;
+}
+
+/* Bytes of the well-formed sequence at `bytes`; 0 if there is none (Unicode 15, table 3-7). */
+static size_t sequence_length(const unsigned char *bytes, size_t left) {
+    unsigned char first = bytes[0], low = 0x80, high = 0xBF;
+    if (first < 0x80) return 1;
+    if (first < 0xC2 || first > 0xF4) return 0;
+    if (first == 0xE0) low = 0xA0;
+    if (first == 0xED) high = 0x9F;
+    if (first == 0xF0) low = 0x90;
+    if (first == 0xF4) high = 0x8F;
+    size_t length = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    if (left < length || bytes[1] < low || bytes[1] > high) return 0;
+    for (size_t i = 2; i < length; i++)
+        if (bytes[i] < 0x80 || bytes[i] > 0xBF) return 0;
+    return length;
+}
+
+size_t cli_utf8_valid(const char *bytes, size_t length) {
+    size_t i = 0, step;
+    while (i < length && (step = sequence_length((const unsigned char *)bytes + i, length - i)) > 0) i += step;
+    return i;
+}
+
+void cli_warn_unless_utf8(const char *name, const fv_text *text) {
+    size_t offset = cli_utf8_valid(text->bytes, text->length);
+    if (offset < text->length)
+        cli_warn("%s is not UTF-8: byte %zu is 0x%02X; it is read as it is", name, offset,
+                 (unsigned)(unsigned char)text->bytes[offset]);
+}

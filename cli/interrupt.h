@@ -1,0 +1,12 @@
+/* interrupt.h - Ctrl-C: the first is a request that the verbs poll, the second ends the program with 130. */
+#ifndef FOVEA_INTERRUPT_H
+#define FOVEA_INTERRUPT_H
+
+#include <stdbool.h>
+
+/** Also ignores SIGPIPE, so that a closed pipe is a write error like any other. */
+void cli_interrupt_install(void);
+bool cli_interrupted(void);
+void cli_interrupt_clear(void); /* the request was served (a conversation goes on) */
+
+#endif

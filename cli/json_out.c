@@ -1,0 +1,67 @@
+/* json_out.c - builds and writes JSON by jansson. */
+#include "json_out.h"
+#include "input.h"
+#include <math.h>
+#include <string.h>
+
+static bool failed; /* something could not be put into a document */
+
+void cli_json_set(json_t *object, const char *key, json_t *value) {
+    if (json_object_set_new(object, key, value) != 0) failed = true;
+}
+
+void cli_json_append(json_t *array, json_t *value) {
+    if (json_array_append_new(array, value) != 0) failed = true;
+}
+
+json_t *cli_json_string(const char *bytes, size_t length) {
+    fv_text clean = {0};
+    fv_status status = fv_text_append(&clean, "", 0);
+    while (length > 0 && status == FV_OK) {
+        size_t good = cli_utf8_valid(bytes, length);
+        status = fv_text_append(&clean, bytes, good);
+        if (status == FV_OK && good < length) {
+            status = fv_text_append(&clean, "\xEF\xBF\xBD", 3); /* U+FFFD */
+            good++;
+        }
+        bytes += good;
+        length -= good;
+    }
+    json_t *text = status == FV_OK ? json_stringn(clean.bytes ? clean.bytes : "", clean.length) : NULL;
+    fv_text_free(&clean);
+    return text;
+}
+
+void cli_json_bytes(json_t *object, const char *key, const char *bytes, size_t length) {
+    cli_json_set(object, key, cli_json_string(bytes, length));
+}
+
+void cli_json_text(json_t *object, const char *key, const char *text) {
+    cli_json_bytes(object, key, text, strlen(text));
+}
+
+void cli_json_count(json_t *object, const char *key, uint64_t count) {
+    cli_json_set(object, key, json_integer((json_int_t)count));
+}
+
+void cli_json_real(json_t *object, const char *key, double value) {
+    cli_json_set(object, key, isfinite(value) ? json_real(value) : json_null());
+}
+
+void cli_json_bool(json_t *object, const char *key, bool value) { cli_json_set(object, key, json_boolean(value)); }
+
+static int write_part(const char *bytes, size_t length, void *context) {
+    (void)context;
+    return cli_write(bytes, length) ? 0 : -1;
+}
+
+int cli_json_print(json_t *document) {
+    if (!document || failed) {
+        json_decref(document);
+        return cli_fail("no memory for the JSON document");
+    }
+    /* 12 digits: more than any measurement has, fewer than the tail of 0.1's binary expansion */
+    json_dump_callback(document, write_part, NULL, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+    json_decref(document);
+    return cli_write("\n", 1) && cli_flush() ? CLI_DONE : CLI_FAILED;
+}

@@ -1,0 +1,54 @@
+/* main.c - finds the verb and runs it. Each verb lives in its own cmd_*.c and has its own help. */
+#include "cli.h"
+#include "interrupt.h"
+#include "options.h"
+#include <stdio.h>
+#include <string.h>
+
+static const struct verb {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *about;
+} verbs[] = {
+    {"run", cmd_run, "text in, text out: completion or conversation"},
+    {"ppl", cmd_ppl, "quality on a text: perplexity, divergence from dense attention"},
+    {"bench", cmd_bench, "speed of a model"},
+    {"inspect", cmd_inspect, "what is in a GGUF file, and what memory a context takes"},
+    {"tokenize", cmd_tokenize, "text to token ids and back"},
+};
+#define VERBS (sizeof verbs / sizeof verbs[0])
+static const char verb_names[] = "run ppl bench inspect tokenize --help --version";
+static const char later_verbs[] = "eval tune serve";
+
+static int print_help(void) {
+    cli_print("usage: fovea VERB [flags]\n\n"
+              "Runs language models (GGUF) on the processor, with attention that reads what matters.\n\n");
+    for (size_t i = 0; i < VERBS; i++) cli_print("  %-10s %s\n", verbs[i].name, verbs[i].about);
+    cli_print("\n  fovea VERB --help   the flags of a verb\n"
+              "  fovea --version\n\n"
+              "example: fovea run -m model.gguf -f document.txt --temp 0\n");
+    return CLI_DONE;
+}
+
+static int unknown_verb(const char *name) {
+    char nearest[32];
+    if (cli_words_find(later_verbs, name, strlen(name)) >= 0)
+        return cli_usage_error("", "'%s' is not in this version", name);
+    cli_words_nearest(verb_names, name, nearest, sizeof nearest);
+    return cli_usage_error("", "unknown verb '%s'; did you mean '%s'?", name, nearest);
+}
+
+static int run_verb(int argc, char **argv) {
+    if (argc < 2) return cli_usage_error("", "no verb: run, ppl, bench, inspect or tokenize");
+    if (cli_words_find("-h --help --usage help", argv[1], strlen(argv[1])) >= 0) return print_help();
+    if (cli_words_find("--version version", argv[1], strlen(argv[1])) >= 0)
+        return cli_print("fovea " CLI_VERSION "\n") ? CLI_DONE : CLI_FAILED;
+    for (size_t i = 0; i < VERBS; i++)
+        if (strcmp(argv[1], verbs[i].name) == 0) return verbs[i].run(argc - 1, argv + 1);
+    return unknown_verb(argv[1]);
+}
+
+int main(int argc, char **argv) {
+    cli_interrupt_install();
+    return cli_finish(run_verb(argc, argv));
+}

@@ -1,0 +1,392 @@
+/* options.c - reads command lines by tables and prints their help. Nothing here knows a single flag but --help, and the
+ * flags of llama.cpp that this version refuses. */
+#include "options.h"
+#include "cli.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAME_BYTES 64 /* longest flag that is looked at, with its closing zero */
+
+/* llama.cpp's flags that would change the result if they were dropped silently. */
+static const struct {
+    const char *names, *reason;
+} refused_flags[] = {
+    {"-hf -hfr --hf-repo -hff --hf-file -hft --hf-token -mu --model-url -dr --docker-repo",
+     "fovea never downloads: fetch the model file and name it with -m"},
+    {"--grammar --grammar-file -j --json-schema -jf --json-schema-file", "this version has no grammars"},
+    {"--lora --lora-scaled --control-vector --override-kv", "this version runs a model file as it is"},
+    {"--mirostat --mirostat-lr --mirostat-ent --typical --typical-p --xtc-probability --xtc-threshold --dry-multiplier "
+     "--dry-base --dry-allowed-length --dry-penalty-last-n --dynatemp-range --dynatemp-exp --top-nsigma --top-n-sigma "
+     "--samplers --sampler-seq --sampling-seq -l --logit-bias --adaptive-target --adaptive-decay",
+     "this version has llama.cpp's default samplers only (see --temp, --top-k, --top-p, --min-p, --repeat-penalty)"},
+    {"--rope-scaling --rope-scale --rope-freq-base --rope-freq-scale --yarn-orig-ctx --yarn-ext-factor "
+     "--yarn-attn-factor --yarn-beta-slow --yarn-beta-fast",
+     "rotary positions come from the model file only"},
+    {"--prompt-cache --prompt-cache-all --prompt-cache-ro", "this version does not save sessions"},
+    {"-r --reverse-prompt -i --interactive -if --interactive-first --in-prefix --in-suffix -bf --binary-file",
+     "not in this version"},
+    {"--context-shift", "fovea never shifts a context: it stops when the context is full, and says so"},
+    {"--chat-template-file --jinja", "this version has built-in chat templates only (see --chat-template)"},
+    {"--kl-divergence --kl-divergence-base --save-all-logits --hellaswag --winogrande --multiple-choice --ppl-stride",
+     "not in this version"},
+};
+
+/* ---- lists of words ---- */
+
+/* Steps *cursor to the next word; its length, 0 at the end. */
+static size_t next_word(const char **cursor) {
+    *cursor += strspn(*cursor, " ");
+    return strcspn(*cursor, " ");
+}
+
+int cli_words_find(const char *words, const char *word, size_t length) {
+    if (!words) return -1;
+    int index = 0;
+    size_t bytes;
+    for (const char *cursor = words; (bytes = next_word(&cursor)) > 0; cursor += bytes, index++)
+        if (bytes == length && memcmp(cursor, word, length) == 0) return index;
+    return -1;
+}
+
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Damerau-Levenshtein (neighbours may swap): what fingers do wrong. Both shorter than NAME_BYTES. */
+static size_t distance(const char *a, size_t a_length, const char *b, size_t b_length) {
+    size_t rows[3][NAME_BYTES], *before = rows[0], *last = rows[1], *row = rows[2];
+    for (size_t j = 0; j <= b_length; j++) last[j] = before[j] = j;
+    for (size_t i = 1; i <= a_length; i++) {
+        row[0] = i;
+        for (size_t j = 1; j <= b_length; j++) {
+            size_t change = last[j - 1] + (a[i - 1] != b[j - 1]);
+            row[j] = smaller(change, smaller(last[j], row[j - 1]) + 1);
+            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if (swapped) row[j] = smaller(row[j], before[j - 2] + 1);
+        }
+        size_t *spare = before;
+        before = last, last = row, row = spare;
+    }
+    return last[b_length];
+}
+
+/* The beginning of a name counts as one slip, however long the rest is. */
+static size_t unlikeness(const char *typed, size_t typed_length, const char *name, size_t length) {
+    if (typed_length >= 3 && typed_length < length && memcmp(typed, name, typed_length) == 0) return 1;
+    return distance(typed, typed_length, name, length);
+}
+
+/* Takes over the best of `words` if it beats *best. */
+static void nearest_update(const char *words, const char *word, size_t *best, char *nearest, size_t bytes) {
+    size_t length = smaller(strlen(word), NAME_BYTES - 1), name_length;
+    for (const char *cursor = words ? words : ""; (name_length = next_word(&cursor)) > 0; cursor += name_length) {
+        size_t value = unlikeness(word, length, cursor, smaller(name_length, NAME_BYTES - 1));
+        if (value >= *best) continue;
+        *best = value;
+        snprintf(nearest, bytes, "%.*s", (int)name_length, cursor);
+    }
+}
+
+void cli_words_nearest(const char *words, const char *word, char *nearest, size_t bytes) {
+    size_t best = SIZE_MAX;
+    nearest[0] = 0;
+    nearest_update(words, word, &best, nearest, bytes);
+}
+
+/* ---- values ---- */
+
+static int value_error(const cli_syntax *syntax, const char *flag, const char *wanted, const char *text) {
+    return cli_usage_error(syntax->verb, "%s takes %s, not '%s'", flag, wanted, text);
+}
+
+static int set_integer(const cli_syntax *syntax, const cli_option *option, const char *flag, const char *text,
+                       int64_t *value) {
+    char *end;
+    errno = 0;
+    long long number = strtoll(text, &end, 10);
+    bool whole = end != text && *end == 0 && errno == 0 && !isspace((unsigned char)text[0]);
+    if (whole && (double)number >= option->low && (double)number <= option->high) {
+        *value = number;
+        return CLI_GO_ON;
+    }
+    char wanted[96];
+    snprintf(wanted, sizeof wanted, "a whole number from %.0f to %.0f", option->low, option->high);
+    return value_error(syntax, flag, wanted, text);
+}
+
+static int set_real(const cli_syntax *syntax, const cli_option *option, const char *flag, const char *text,
+                    double *value) {
+    char *end;
+    double number = strtod(text, &end);
+    bool good = end != text && *end == 0 && !isspace((unsigned char)text[0]);
+    if (good && number >= option->low && number <= option->high) { /* a NaN fails both */
+        *value = number;
+        return CLI_GO_ON;
+    }
+    char wanted[96];
+    snprintf(wanted, sizeof wanted, "a number from %g to %g", option->low, option->high);
+    return value_error(syntax, flag, wanted, text);
+}
+
+static int set_choice(const cli_syntax *syntax, const cli_option *option, const char *flag, const char *text,
+                      int *value) {
+    int index = cli_words_find(option->choices, text, strlen(text));
+    if (index >= 0) {
+        *value = index;
+        return CLI_GO_ON;
+    }
+    char wanted[160];
+    snprintf(wanted, sizeof wanted, "one of: %.*s", (int)(strlen(option->choices) - strspn(option->choices, " ")),
+             option->choices);
+    for (size_t i = strlen(wanted); i > 0 && wanted[i - 1] == ' '; i--) wanted[i - 1] = 0;
+    return value_error(syntax, flag, wanted, text);
+}
+
+static int append_text(const cli_syntax *syntax, const char *flag, const char *text, cli_texts *texts) {
+    if (texts->count == CLI_TEXTS_MOST)
+        return cli_usage_error(syntax->verb, "%s can be given %d times", flag, CLI_TEXTS_MOST);
+    texts->items[texts->count++] = text;
+    return CLI_GO_ON;
+}
+
+static int set_value(const cli_syntax *syntax, const cli_option_group *group, const cli_option *option,
+                     const char *flag, const char *text) {
+    void *target = (char *)group->target + option->offset;
+    switch (option->kind) {
+    case CLI_INTEGER:
+        return set_integer(syntax, option, flag, text, target);
+    case CLI_REAL:
+        return set_real(syntax, option, flag, text, target);
+    case CLI_CHOICE:
+        return set_choice(syntax, option, flag, text, target);
+    case CLI_TEXTS:
+        return append_text(syntax, flag, text, target);
+    case CLI_TEXT:
+        *(const char **)target = text;
+        return CLI_GO_ON;
+    case CLI_SWITCH:
+    case CLI_IGNORED:
+        break;
+    }
+    return CLI_GO_ON;
+}
+
+/* ---- the environment ---- */
+
+static int set_switch_from_env(const cli_syntax *syntax, const cli_option *option, const char *text, bool *value) {
+    static const char truths[] = "1 on true enabled", falsehoods[] = "0 off false disabled";
+    if (cli_words_find(truths, text, strlen(text)) >= 0)
+        *value = true;
+    else if (cli_words_find(falsehoods, text, strlen(text)) >= 0)
+        *value = false;
+    else
+        return value_error(syntax, option->env, "1, on, true, 0, off or false", text);
+    return CLI_GO_ON;
+}
+
+/* llama.cpp: LLAMA_ARG_NO_X, with any value, is the negated form of LLAMA_ARG_X. */
+static bool env_has_negation(const char *env) {
+    char name[NAME_BYTES + 8];
+    static const char prefix[] = "LLAMA_ARG_";
+    if (strncmp(env, prefix, strlen(prefix)) != 0) return false;
+    snprintf(name, sizeof name, "%sNO_%s", prefix, env + strlen(prefix));
+    return getenv(name) != NULL;
+}
+
+static int read_environment(const cli_syntax *syntax) {
+    for (size_t g = 0; g < syntax->group_count; g++) {
+        const cli_option_group *group = &syntax->groups[g];
+        for (size_t i = 0; i < group->count; i++) {
+            const cli_option *option = &group->options[i];
+            if (!option->env) continue;
+            const char *text = getenv(option->env);
+            int result = CLI_GO_ON;
+            bool *flag = (bool *)((char *)group->target + option->offset);
+            if (option->kind == CLI_SWITCH && env_has_negation(option->env))
+                *flag = false;
+            else if (option->kind == CLI_SWITCH && text)
+                result = set_switch_from_env(syntax, option, text, flag);
+            else if (text)
+                result = set_value(syntax, group, option, option->env, text);
+            if (result != CLI_GO_ON) return result;
+        }
+    }
+    return CLI_GO_ON;
+}
+
+/* ---- arguments ---- */
+
+/* As llama.cpp: in long flags '_' is as good as '-'. Cuts "--name=value" at the sign; *value points behind it. */
+static void normalise_name(const char *argument, char *name, const char **value) {
+    size_t length = strlen(argument);
+    *value = NULL;
+    if (strncmp(argument, "--", 2) == 0) {
+        length = strcspn(argument, "=");
+        if (argument[length] == '=') *value = argument + length + 1;
+    }
+    snprintf(name, NAME_BYTES, "%.*s", (int)smaller(length, NAME_BYTES - 1), argument);
+    if (strncmp(name, "--", 2) != 0) return;
+    for (char *c = name; *c; c++)
+        if (*c == '_') *c = '-';
+}
+
+/* The table line that has `name`; *negated: by a name that switches it off. NULL if none has. */
+static const cli_option *find_option(const cli_syntax *syntax, const char *name, const cli_option_group **group,
+                                     bool *negated) {
+    for (size_t g = 0; g < syntax->group_count; g++) {
+        *group = &syntax->groups[g];
+        for (size_t i = 0; i < (*group)->count; i++) {
+            const cli_option *option = &(*group)->options[i];
+            *negated = cli_words_find(option->negated, name, strlen(name)) >= 0;
+            if (*negated || cli_words_find(option->names, name, strlen(name)) >= 0) return option;
+        }
+    }
+    return NULL;
+}
+
+static int unknown_flag(const cli_syntax *syntax, const char *name) {
+    for (size_t i = 0; i < sizeof refused_flags / sizeof refused_flags[0]; i++)
+        if (cli_words_find(refused_flags[i].names, name, strlen(name)) >= 0)
+            return cli_usage_error(syntax->verb, "%s: %s", name, refused_flags[i].reason);
+    char nearest[NAME_BYTES];
+    size_t best = SIZE_MAX;
+    nearest_update("--help", name, &best, nearest, sizeof nearest);
+    for (size_t g = 0; g < syntax->group_count; g++)
+        for (size_t i = 0; i < syntax->groups[g].count; i++) {
+            nearest_update(syntax->groups[g].options[i].names, name, &best, nearest, sizeof nearest);
+            nearest_update(syntax->groups[g].options[i].negated, name, &best, nearest, sizeof nearest);
+        }
+    return cli_usage_error(syntax->verb, "unknown flag '%s'; did you mean '%s'?", name, nearest);
+}
+
+/* Takes the flag at argv[*index], and its value; *index is then the last argument used. */
+static int take_flag(const cli_syntax *syntax, int argc, char **argv, int *index) {
+    char name[NAME_BYTES];
+    const char *value;
+    const cli_option_group *group;
+    bool negated;
+    normalise_name(argv[*index], name, &value);
+    const cli_option *option = find_option(syntax, name, &group, &negated);
+    if (!option) return unknown_flag(syntax, name);
+    if (option->kind == CLI_IGNORED) cli_note("%s has no effect here: %s", name, option->help);
+    if (!option->value || negated) {
+        if (value) return cli_usage_error(syntax->verb, "%s takes no value", name);
+        if (option->kind == CLI_SWITCH) *(bool *)((char *)group->target + option->offset) = !negated;
+        return CLI_GO_ON;
+    }
+    const char *next = *index + 1 < argc ? argv[*index + 1] : NULL;
+    if (!value && option->kind == CLI_IGNORED && option->choices &&
+        (!next || cli_words_find(option->choices, next, strlen(next)) < 0))
+        return CLI_GO_ON;
+    if (!value && !next) return cli_usage_error(syntax->verb, "%s needs a value: %s", name, option->value);
+    if (!value) {
+        value = next;
+        (*index)++;
+    }
+    return set_value(syntax, group, option, name, value);
+}
+
+/* ---- help ---- */
+
+static void print_padded(const char *text, const char *indent) {
+    for (;;) {
+        size_t length = strcspn(text, "\n");
+        cli_print("%.*s\n", (int)length, text);
+        if (!text[length]) return;
+        text += length + 1;
+        cli_print("%s", indent);
+    }
+}
+
+static void print_option(const cli_option *option) {
+    static const char indent[] = "                                "; /* 32 blanks */
+    char left[256];
+    size_t used = 0, length;
+    for (const char *cursor = option->names; (length = next_word(&cursor)) > 0; cursor += length)
+        used += (size_t)snprintf(left + used, sizeof left - used, "%s%.*s", used ? ", " : "", (int)length, cursor);
+    if (option->negated) used += (size_t)snprintf(left + used, sizeof left - used, " / %s", option->negated);
+    if (option->value) snprintf(left + used, sizeof left - used, " %s", option->value);
+    if (strlen(left) + 4 > strlen(indent))
+        cli_print("  %s\n%s", left, indent);
+    else
+        cli_print("  %-*s", (int)strlen(indent) - 2, left);
+    if (option->kind == CLI_IGNORED) cli_print("accepted, has no effect: ");
+    print_padded(option->help, indent);
+    if (option->env) cli_print("%s(env: %s)\n", indent, option->env);
+}
+
+static void print_help(const cli_syntax *syntax) {
+    cli_print("usage: fovea %s %s\n\n%s\n", syntax->verb, syntax->synopsis, syntax->about);
+    for (size_t g = 0; g < syntax->group_count; g++) {
+        cli_print("\n%s:\n", syntax->groups[g].title);
+        for (size_t i = 0; i < syntax->groups[g].count; i++) print_option(&syntax->groups[g].options[i]);
+    }
+    cli_print(
+        "\n  -h, --help, --usage           this text\n"
+        "\nAn argument wins over the environment. Results go to standard output, everything else to standard error.\n"
+        "Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted.\n");
+}
+
+int cli_options_parse(const cli_syntax *syntax, int argc, char **argv) {
+    int result = read_environment(syntax);
+    for (int i = 1; i < argc && result == CLI_GO_ON; i++) {
+        if (cli_words_find("-h --help --usage", argv[i], strlen(argv[i])) >= 0) {
+            print_help(syntax);
+            return CLI_DONE;
+        }
+        if (strcmp(argv[i], "--version") == 0) return cli_print("fovea " CLI_VERSION "\n") ? CLI_DONE : CLI_FAILED;
+        if (argv[i][0] == '-' && argv[i][1])
+            result = take_flag(syntax, argc, argv, &i);
+        else if (syntax->operand && !*syntax->operand)
+            *syntax->operand = argv[i];
+        else
+            result = cli_usage_error(syntax->verb, "'%s' does not belong to any flag", argv[i]);
+    }
+    return result;
+}
+
+/* ---- lists of numbers ---- */
+
+/* Digits at *cursor; false if there are none or too many. */
+static bool take_number(const char **cursor, int64_t *value) {
+    char *end;
+    if (!isdigit((unsigned char)**cursor)) return false;
+    errno = 0;
+    *value = strtoll(*cursor, &end, 10);
+    *cursor = end;
+    return errno == 0 && *value <= INT32_MAX;
+}
+
+/* One of "N", "A-B", "A-B+S", "A-B*M". */
+static bool take_range(const char **cursor, int64_t *values, size_t *count, size_t capacity) {
+    int64_t first, last, step = 1;
+    bool multiply = false;
+    if (!take_number(cursor, &first)) return false;
+    last = first;
+    if (**cursor == '-') {
+        (*cursor)++;
+        if (!take_number(cursor, &last)) return false;
+        multiply = **cursor == '*';
+        if (multiply || **cursor == '+') {
+            (*cursor)++;
+            if (!take_number(cursor, &step)) return false;
+        }
+    }
+    for (int64_t value = first; value <= last;) {
+        if (*count == capacity) return false;
+        values[(*count)++] = value;
+        int64_t next = multiply ? value * step : value + step;
+        if (next <= value) return first == last;
+        value = next;
+    }
+    return true;
+}
+
+bool cli_integers_parse(const char *text, int64_t *values, size_t *count, size_t capacity) {
+    for (;;) {
+        if (!take_range(&text, values, count, capacity)) return false;
+        if (*text == 0) return true;
+        if (*text++ != ',') return false;
+    }
+}

@@ -1,0 +1,70 @@
+/* options.h - command lines from tables: llama.cpp's spellings (also -ctk, -no-cnv), its environment names, one help.
+ * An argument wins over the environment. */
+#ifndef FOVEA_OPTIONS_H
+#define FOVEA_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** What a flag writes at `offset` of its group's target. */
+typedef enum cli_option_kind {
+    CLI_SWITCH,  /* bool: true, or false by a name from `negated` */
+    CLI_INTEGER, /* int64_t, low..high */
+    CLI_REAL,    /* double, low..high */
+    CLI_TEXT,    /* const char *, borrowed from argv or the environment */
+    CLI_TEXTS,   /* cli_texts: each use appends one */
+    CLI_CHOICE,  /* int: index of the value in `choices` */
+    CLI_IGNORED  /* nothing: accepted so that pasted lines work; a note on stderr says so */
+} cli_option_kind;
+
+typedef struct cli_option {
+    cli_option_kind kind;
+    const char *names;   /* "-c --ctx-size": one blank between */
+    const char *negated; /* likewise; NULL = none */
+    const char *value;   /* its name in the help; NULL = the flag takes none */
+    const char *env;     /* NULL = none */
+    const char *choices; /* "f32 f16"; for CLI_IGNORED: a value is taken only if it is one of these */
+    const char *help;    /* lines separated by \n */
+    size_t offset;
+    double low, high;
+} cli_option;
+
+#define CLI_TEXTS_MOST 64
+typedef struct cli_texts {
+    const char *items[CLI_TEXTS_MOST];
+    size_t count;
+} cli_texts;
+
+typedef struct cli_option_group {
+    const char *title;
+    const cli_option *options;
+    size_t count;
+    void *target;
+} cli_option_group;
+
+/** One verb's command line. */
+typedef struct cli_syntax {
+    const char *verb;     /* "run" */
+    const char *synopsis; /* what follows "fovea run" */
+    const char *about;    /* lines of the help above the flags */
+    const cli_option_group *groups;
+    size_t group_count;
+    const char **operand; /* where one argument without a flag goes; NULL = there is none */
+} cli_syntax;
+
+/** Reads the environment, then argv[1..]. CLI_GO_ON, CLI_DONE (help was printed) or CLI_USAGE (and one line said why).
+ */
+int cli_options_parse(const cli_syntax *syntax, int argc, char **argv);
+
+/** Index of `word` in a blank-separated list; -1 if it is not there. */
+int cli_words_find(const char *words, const char *word, size_t length);
+
+/** The word of a blank-separated list that `word` was most likely meant to be, copied out; "" for an empty list. */
+void cli_words_nearest(const char *words, const char *word, char *nearest, size_t bytes);
+
+/** Whole numbers as llama-bench takes them: "512", "1,2,4", "1-8", "128-1024*2", "0-4096+512". Appends to `values`;
+ *  false if `text` is anything else or does not fit. */
+bool cli_integers_parse(const char *text, int64_t *values, size_t *count, size_t capacity);
+
+#endif

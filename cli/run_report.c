@@ -1,0 +1,107 @@
+/* run_report.c - what a run did: rates, density, bytes, memory, and the limits that were in force. */
+#include "run_report.h"
+#include "json_out.h"
+#include "machine.h"
+#include <inttypes.h>
+#include <stdio.h>
+
+#define MIB (1024.0 * 1024.0)
+
+static void print_phase(const char *name, const cli_phase *phase) {
+    if (phase->tokens == 0) return;
+    fprintf(stderr, "%s: %" PRIu64 " tokens in %.2f s, %.2f tokens/s, density %.4f, %.3f MiB of KV read per token\n",
+            name, phase->tokens, (double)phase->ns * 1e-9, cli_phase_rate(phase), cli_phase_density(phase),
+            cli_phase_token_bytes(phase) / MIB);
+}
+
+static const char *isa_name(const cli_generation *generation) {
+    bool decoded = generation->decode.tokens > 0;
+    const char *name = fv_isa_name((fv_isa)(decoded ? generation->decode : generation->prompt).report.isa);
+    return name ? name : "unknown";
+}
+
+static const char *stop_text(cli_stop stop) {
+    switch (stop) {
+    case CLI_STOP_END:
+        return "the model ended its text";
+    case CLI_STOP_LIMIT:
+        return "-n tokens were generated";
+    case CLI_STOP_CONTEXT:
+        return "the context is full (nothing is shifted out; -c makes it larger)";
+    case CLI_STOP_INTERRUPTED:
+        return "interrupted";
+    case CLI_STOP_OUTPUT:
+    case CLI_STOP_FAILED:
+        break;
+    }
+    return "failed";
+}
+
+void cli_run_report_print(const cli_run_report *report) {
+    const cli_generation *generation = report->generation;
+    fprintf(stderr, "\n");
+    print_phase("prompt", &generation->prompt);
+    print_phase("decode", &generation->decode);
+    uint64_t local = generation->decode.report.local_keys;
+    if (local > 0)
+        fprintf(stderr, "sliding-window layers: %.0f keys read per token of decode\n",
+                (double)local / (double)generation->decode.tokens);
+    fprintf(stderr, "attention: %s, %s, %" PRIu32 " thread%s\n", report->attention, isa_name(generation),
+            report->engine->threads, report->engine->threads == 1 ? "" : "s");
+    fprintf(stderr, "context: %zu of %zu tokens (the model was trained on %" PRIu32 "), K %s, V %s\n",
+            fv_session_tokens(generation->session), fv_session_context_tokens(generation->session),
+            fv_llm_config(report->engine->llm)->max_tokens, cli_element_name((uint32_t)report->options->key_type),
+            cli_element_name((uint32_t)report->options->value_type));
+    fprintf(stderr, "memory: peak %.1f MiB\n", (double)cli_peak_bytes() / MIB);
+    fprintf(stderr, "stopped: %s\n", stop_text(report->stop));
+}
+
+static void set_phase(json_t *document, const char *name, const cli_phase *phase) {
+    json_t *object = json_object();
+    cli_json_count(object, "tokens", phase->tokens);
+    cli_json_real(object, "seconds", (double)phase->ns * 1e-9);
+    cli_json_real(object, "tokens_per_second", cli_phase_rate(phase));
+    cli_json_real(object, "density", cli_phase_density(phase));
+    cli_json_real(object, "bytes_per_token", cli_phase_token_bytes(phase));
+    cli_json_count(object, "keys_read", phase->report.keys_read);
+    cli_json_count(object, "keys_visible", phase->report.keys_visible);
+    cli_json_count(object, "local_keys", phase->report.local_keys);
+    cli_json_set(document, name, object);
+}
+
+static void set_tokens(json_t *document, const fv_tokens *tokens) {
+    json_t *array = json_array();
+    for (size_t i = 0; i < tokens->count; i++) cli_json_append(array, json_integer(tokens->ids[i]));
+    cli_json_set(document, "tokens", array);
+}
+
+int cli_run_report_json(const cli_run_report *report) {
+    const cli_generation *generation = report->generation;
+    /* what the answer cost; a run that generated one token or none has only its prompt to show */
+    const cli_phase *phase = generation->decode.tokens > 0 ? &generation->decode : &generation->prompt;
+    json_t *document = json_object();
+    cli_json_text(document, "model", report->options->model);
+    cli_json_bytes(document, "text", generation->text.bytes ? generation->text.bytes : "", generation->text.length);
+    set_tokens(document, &generation->tokens);
+    cli_json_text(document, "stop", cli_stop_name(report->stop));
+    cli_json_bool(document, "chat", report->chat);
+    cli_json_count(document, "prompt_tokens", report->prompt_tokens);
+    cli_json_count(document, "generated_tokens", generation->tokens.count);
+    cli_json_real(document, "prompt_tokens_per_second", cli_phase_rate(&generation->prompt));
+    cli_json_real(document, "decode_tokens_per_second", cli_phase_rate(&generation->decode));
+    cli_json_text(document, "attention", report->attention);
+    cli_json_real(document, "density", cli_phase_density(phase));
+    cli_json_real(document, "bytes_per_token", cli_phase_token_bytes(phase));
+    cli_json_count(document, "peak_memory_bytes", cli_peak_bytes());
+    cli_json_count(document, "context_tokens", fv_session_context_tokens(generation->session));
+    cli_json_count(document, "used_tokens", fv_session_tokens(generation->session));
+    cli_json_count(document, "training_context_tokens", fv_llm_config(report->engine->llm)->max_tokens);
+    cli_json_text(document, "key_type", cli_element_name((uint32_t)report->options->key_type));
+    cli_json_text(document, "value_type", cli_element_name((uint32_t)report->options->value_type));
+    cli_json_text(document, "isa", isa_name(generation));
+    cli_json_count(document, "threads", report->engine->threads);
+    cli_json_count(document, "seed", report->seed);
+    set_phase(document, "prompt", &generation->prompt);
+    set_phase(document, "decode", &generation->decode);
+    return cli_json_print(document);
+}

@@ -1,0 +1,22 @@
+/* run_report.h - the last lines of `fovea run`, for people and as JSON. */
+#ifndef FOVEA_RUN_REPORT_H
+#define FOVEA_RUN_REPORT_H
+
+#include "generation.h"
+#include "model_options.h"
+
+typedef struct cli_run_report {
+    const cli_engine *engine;
+    const cli_model_options *options;
+    const cli_generation *generation;
+    const char *attention; /* as given */
+    cli_stop stop;
+    uint32_t seed;
+    size_t prompt_tokens; /* of the last prompt */
+    bool chat;
+} cli_run_report;
+
+void cli_run_report_print(const cli_run_report *report); /* on stderr */
+int cli_run_report_json(const cli_run_report *report);   /* CLI_DONE or CLI_FAILED */
+
+#endif
