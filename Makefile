@@ -1,0 +1,40 @@
+# The front door: short names for the usual commands. How things are built stands in CMakeLists.txt.
+BUILD ?= build
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+PYTHON ?= python3
+FUZZ_SECONDS ?= 60
+# A first configuration for `make` or `make demo` leaves the tests out, so that cmocka is not needed.
+CONFIGURE = cmake -S . -B $(BUILD)
+FIRST = $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DFV_TESTS=OFF)
+
+.PHONY: build demo test bench fuzz gemma clean help
+build: ## build the command line program (this is plain `make`)
+	@tools/install.sh build
+	@$(CONFIGURE) $(FIRST) >/dev/null
+	@cmake --build $(BUILD) --parallel $(JOBS) --target fovea_cli
+
+demo: build ## get a model and ask it about a document of 7,000 tokens (DEMO_TOKENS, FOVEA_MODEL, THREADS)
+	@BUILD=$(BUILD) tools/demo.sh
+
+test: ## build and run every test; ends with "N passed, M failed, K skipped"
+	@tools/install.sh test
+	@$(CONFIGURE) -DFV_TESTS=ON >/dev/null
+	@cmake --build $(BUILD) --parallel $(JOBS)
+	@$(PYTHON) tools/test.py $(BUILD)
+
+bench: build ## say what can be measured, and how
+	@tools/bench.sh $(BUILD)
+
+fuzz: ## run every fuzz target for FUZZ_SECONDS (needs clang); findings stay in build-fuzz/
+	@tools/install.sh fuzz
+	@tools/fuzz.sh build-fuzz $(FUZZ_SECONDS)
+
+gemma: ## get the second model, Gemma 3 270M (Gemma terms of use)
+	@tools/install.sh model
+	@$(PYTHON) tools/model.py gemma3
+
+clean: ## delete what was built; models/ stays
+	rm -rf $(BUILD) build-fuzz
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14

@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""Checks who includes whom: the layers of docs/architecture.md hold by this script, not by good will.
+
+Called as: includes_test.py BUILD/fovea SOURCE_FOLDER. One test per source file.
+"""
+import os
+import re
+import sys
+
+# Room under src/ -> other rooms it may include private headers of. "" is src/ itself (size.h), for all.
+ROOMS = {
+    "": set(),
+    "kernels": {"platform/cpu.h"},
+    "plan": {"kernels"},
+    "cache": {"plan", "kernels"},
+    "select": {"cache", "plan"},
+    "attend": {"cache", "plan", "kernels"},
+    "attention": {"select", "attend", "cache", "plan", "kernels"},
+    "model": {"attention", "select", "attend", "cache", "plan", "kernels"},
+    "platform": set(),
+    "llm": {"platform"},
+}
+CORE = {"", "kernels", "plan", "cache", "select", "attend", "attention", "model"}
+FREESTANDING = {"stdint.h", "stddef.h", "stdbool.h", "float.h", "limits.h"}
+ISA_HEADERS = {"avx2": {"immintrin.h"}, "avx512": {"immintrin.h"}, "neon": {"arm_neon.h"}}
+ISA_BELOW = {"avx512": {"avx2"}}  # its processors have that one too: static inline helpers may be shared
+CPU_DETECTION = {"cpuid.h"}  # in platform/cpu.h only
+
+# Public headers from the lowest layer to the highest; one may include those of its own layer and below.
+PUBLIC = [
+    ["status", "isa", "weight", "parallel", "report"],
+    ["plan", "cache"],
+    ["select", "attend"],
+    ["attention"],
+    ["model"],
+    ["message", "gguf", "pool", "sampler", "tokenizer", "chat", "session"],  # hosted
+]
+PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in names}
+ROOM_LEVEL = {"": 0, "kernels": 0, "plan": 1, "cache": 1, "select": 2, "attend": 2, "attention": 3, "model": 4,
+              "platform": 5, "llm": 5}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
+
+
+def public_name(path):
+    return path[len("fovea/"):-len(".h")] if path.startswith("fovea/") else None
+
+
+def check_public_include(problems, target, level, where):
+    name = public_name(target)
+    if name not in PUBLIC_LEVEL:
+        problems.append("includes %s, which has no layer in %s" % (target, os.path.basename(__file__)))
+    elif PUBLIC_LEVEL[name] > level:
+        problems.append("%s must not include %s, a higher layer" % (where, target))
+
+
+def check_public_header(path, includes, problems):
+    name = os.path.basename(path)[:-len(".h")]
+    if name not in PUBLIC_LEVEL:
+        problems.append("has no layer in %s" % os.path.basename(__file__))
+        return
+    for kind, target in includes:
+        if kind == "<":
+            if target not in FREESTANDING:
+                problems.append("a public header must not include <%s>" % target)
+        else:
+            check_public_include(problems, target, PUBLIC_LEVEL[name], path)
+
+
+def check_source(path, room, includes, problems, source):
+    inner = path.split("/")[2:-1]  # folders below the room
+    isa = inner[0] if room == "kernels" and inner else None
+    for kind, target in includes:
+        if kind == "<":
+            allowed = FREESTANDING | ISA_HEADERS.get(isa, set())
+            if path == "src/platform/cpu.h":
+                allowed = allowed | CPU_DETECTION
+            if (room in CORE or path == "src/platform/cpu.h") and target not in allowed:
+                problems.append("the core is freestanding: no <%s>" % target)
+            continue
+        if public_name(target):
+            check_public_include(problems, target, ROOM_LEVEL[room], "src/" + room)
+            continue
+        beside = os.path.normpath(os.path.join(os.path.dirname(path), target))
+        if os.path.exists(os.path.join(source, beside)):
+            target = beside[len("src/"):]
+        elif not os.path.exists(os.path.join(source, "src", target)):
+            problems.append("includes %s, which is not in src/" % target)
+            continue
+        other = target.split("/")[0] if "/" in target else ""
+        if other == "":
+            continue
+        if other == room:
+            folder = target.split("/")[1] if target.count("/") == 2 else isa
+            if isa and folder != isa and folder not in ISA_BELOW.get(isa, set()):
+                problems.append("src/kernels/%s must not include %s" % (isa, target))
+            continue
+        if other not in ROOMS[room] and target not in ROOMS[room]:
+            problems.append("src/%s must not include %s" % (room, target))
+
+
+def check(path, source):
+    """The problems of one file, as sentences."""
+    problems = []
+    with open(os.path.join(source, path), encoding="utf-8") as file:
+        includes = INCLUDE.findall(file.read())
+    for _, target in includes:
+        if "tests/" in target or "../" in target:
+            problems.append("includes %s" % target)
+    top = path.split("/")[0]
+    if top == "include":
+        check_public_header(path, includes, problems)
+    elif top == "src":
+        room = path.split("/")[1] if path.count("/") > 1 else ""
+        if room not in ROOMS:
+            problems.append("src/%s has no rules in %s" % (room, os.path.basename(__file__)))
+        else:
+            check_source(path, room, includes, problems, source)
+    else:  # cli, bench, examples: the public headers and their own
+        for kind, target in includes:
+            own = os.path.exists(os.path.join(source, os.path.dirname(path), target))
+            if kind == '"' and not public_name(target) and not own:
+                problems.append("only include/fovea/ and its own folder, not %s" % target)
+    return problems
+
+
+def main():
+    source = sys.argv[2]
+    passed = failed = 0
+    for top in ("include", "src", "cli", "bench", "examples"):
+        for folder, _, files in sorted(os.walk(os.path.join(source, top))):
+            for name in sorted(files):
+                if not name.endswith((".c", ".h")):
+                    continue
+                path = os.path.relpath(os.path.join(folder, name), source)
+                problems = check(path, source)
+                for problem in problems:
+                    print("%s: %s" % (path, problem))
+                passed, failed = passed + (not problems), failed + bool(problems)
+    print("%d passed, %d failed, 0 skipped" % (passed, failed))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+#!/usr/bin/env python3
+"""Checks that each public header compiles alone and twice, in C11 and in C++11, without a warning.
+
+Called as: header_test.py BUILD/fovea SOURCE_FOLDER. One test per header and language; CC and CXX name the compilers.
+"""
+import os
+import shutil
+import subprocess
+import sys
+
+WARNINGS = ["-Wall", "-Wextra", "-pedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Werror", "-fsyntax-only"]
+
+
+def main():
+    source = sys.argv[2]
+    passed = failed = skipped = 0
+    headers = sorted(os.listdir(os.path.join(source, "include", "fovea")))
+    for language, compiler, standard in (("c", os.environ.get("CC", "cc"), "-std=c11"),
+                                         ("c++", os.environ.get("CXX", "c++"), "-std=c++11")):
+        if not shutil.which(compiler):
+            print("skipped: no %s compiler (%s)" % (language.upper(), compiler))
+            skipped += len(headers)
+            continue
+        for header in headers:
+            text = '#include "fovea/%s"\n#include "fovea/%s"\nint only_headers;\n' % (header, header)
+            command = [compiler, "-x", language, standard, "-I", os.path.join(source, "include")] + WARNINGS + ["-"]
+            done = subprocess.run(command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  universal_newlines=True)
+            if done.returncode == 0:
+                passed += 1
+            else:
+                failed += 1
+                print("%s does not compile alone as %s:\n%s" % (header, language.upper(), done.stdout))
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+#!/bin/sh
+# Runs every fuzz target for a while with clang's libFuzzer, ASan and UBSan.
+#
+#   tools/fuzz.sh BUILD_FOLDER SECONDS_PER_TARGET
+#
+# New inputs grow in BUILD_FOLDER/corpus/TARGET; the committed corpus is read, never written. A finding is a file
+# BUILD_FOLDER/TARGET-crash-…: add it to tests/fuzz/corpus/TARGET together with the cure.
+set -eu
+build=$1
+seconds=$2
+source=$(cd "$(dirname "$0")/.." && pwd)
+mkdir -p "$build"
+cmake -S "$source" -B "$build" -DCMAKE_C_COMPILER=clang -DFV_TESTS=OFF -DFV_SANITIZE=ON \
+    -DCMAKE_C_FLAGS=-fsanitize=fuzzer-no-link >/dev/null
+cmake --build "$build" --parallel --target fovea
+for target in "$source"/tests/fuzz/*_fuzz.c; do
+    name=$(basename "$target" .c)
+    # shellcheck disable=SC2046 # pkg-config prints a list of words
+    clang -std=c11 -g -fsanitize=fuzzer,address,undefined -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE \
+        -I"$source/include" -I"$source/src" "$target" "$build/libfovea.a" "$build/libfovea_core.a" \
+        $(pkg-config --libs libutf8proc) -lm -lpthread -o "$build/$name"
+    mkdir -p "$build/corpus/$name"
+    echo "$name: $seconds seconds"
+    "$build/$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+        -artifact_prefix="$build/$name-" "$build/corpus/$name" "$source/tests/fuzz/corpus/$name" \
+        >"$build/$name.log" 2>&1 || { tail -n 40 "$build/$name.log"; exit 1; }
+    grep -E '^stat::(number_of_executed_units|new_units_added)' "$build/$name.log"
+done

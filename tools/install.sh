@@ -1,0 +1,80 @@
+#!/bin/sh
+# Installs from Debian's packages what a goal needs and this machine lacks; without anything lacking it does nothing.
+#
+#   tools/install.sh build|test|model|fuzz|ci
+#
+# As root it installs; else with sudo; else it prints the line to type and exits 1.
+set -eu
+
+goal=${1:-build}
+cc=${CC:-cc}
+
+# One line a need: goals, what looks for it, the Debian package. `needs` reads this table top to bottom.
+table='
+build,test,ci       compiler             gcc libc6-dev
+build,test,fuzz,ci  command:make         make
+build,test,fuzz,ci  command:cmake        cmake
+build,test,fuzz,ci  command:pkg-config   pkg-config
+build,test,fuzz,ci  library:jansson      libjansson-dev
+build,test,fuzz,ci  library:libutf8proc  libutf8proc-dev
+test,fuzz,ci        library:cmocka       libcmocka-dev
+test,model,ci       command:python3      python3
+model,ci            pip                  python3-pip
+fuzz,ci             command:clang        clang
+fuzz                fuzzer               libclang-rt-14-dev
+ci                  command:g++          g++
+ci                  command:objdump      binutils
+'
+
+has() { # has KIND: whether the need is met
+    case $1 in
+    compiler)
+        command -v "$cc" >/dev/null && echo '#include <stdio.h>' | "$cc" -x c -fsyntax-only - 2>/dev/null ;;
+    command:*) command -v "${1#command:}" >/dev/null ;;
+    library:*) command -v pkg-config >/dev/null && pkg-config --exists "${1#library:}" ;;
+    pip) python3 -m pip --version >/dev/null 2>&1 || python3 -c 'import venv, ensurepip' 2>/dev/null ;;
+    fuzzer)
+        command -v clang >/dev/null &&
+            [ -n "$(find "$(dirname "$(clang -print-libgcc-file-name -rtlib=compiler-rt)")" -name 'libclang_rt.fuzzer*' 2>/dev/null)" ] ;;
+    esac
+}
+
+packages=
+while read -r goals kind names; do
+    case ,$goals, in
+    *,"$goal",*) has "$kind" || { packages="$packages $names"; echo "needed: ${kind#*:}, from Debian's package ${names}" >&2; } ;;
+    esac
+done <<END
+$(echo "$table" | sed '/^$/d')
+END
+[ -n "$packages" ] || exit 0
+packages=${packages# }
+
+install="apt-get install -y --no-install-recommends $packages"
+by_hand() {
+    echo "$1 Please type, as root:" >&2
+    echo "    apt-get update && $install" >&2
+    exit 1
+}
+command -v apt-get >/dev/null || by_hand "There is no apt-get here; the names below are Debian's."
+if [ "$(id -u)" = 0 ]; then
+    as_root=
+elif command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+    as_root=sudo
+else
+    by_hand "This account may not install packages."
+fi
+
+echo "installing: $packages" >&2
+apt() { $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@" >&2; }
+# Package lists may be absent or old: a dry run tells, and so does a failed download.
+if ! apt install -s --no-install-recommends $packages >/dev/null 2>&1; then
+    apt update || by_hand "apt-get update failed."
+fi
+apt install -y --no-install-recommends $packages || { apt update && apt install -y --no-install-recommends $packages; } ||
+    by_hand "apt-get failed."
+
+# What was asked for must now be there: a package of another name or version would fail later and say less.
+for kind in $(echo "$table" | awk -v goal="$goal" 'NF && ("," $1 ",") ~ ("," goal ",") { print $2 }'); do
+    has "$kind" || { echo "$0: ${kind#*:} is still missing after the installation" >&2; exit 1; }
+done
