@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define MAX_LAYERS 512
+#define MAX_WIDTH ((uint32_t)1 << 24)
 #define MAX_KV_HEADS 1024
 #define MAX_HEAD_DIM 1024
 #define MAX_GROUP_HEADS 64            /* query heads per KV head */
@@ -319,8 +320,8 @@ static fv_status load_head_dim(load *l) {
 static fv_status load_shape(load *l) {
     fv_model_config *c = &l->out.config;
     fv_status status = need_u32(l, "block_count", 1, MAX_LAYERS, &c->layers);
-    if (status == FV_OK) status = need_u32(l, "embedding_length", 1, INT32_MAX, &c->width);
-    if (status == FV_OK) status = need_u32(l, "feed_forward_length", 1, INT32_MAX, &c->feed_forward);
+    if (status == FV_OK) status = need_u32(l, "embedding_length", 1, MAX_WIDTH, &c->width);
+    if (status == FV_OK) status = need_u32(l, "feed_forward_length", 1, MAX_WIDTH, &c->feed_forward);
     if (status == FV_OK) status = need_u32(l, "context_length", 1, MAX_CONTEXT, &c->max_tokens);
     if (status == FV_OK)
         status = need_u32(l, "attention.head_count", 1, MAX_KV_HEADS * MAX_GROUP_HEADS, &c->query_heads);
