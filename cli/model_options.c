@@ -85,6 +85,7 @@ int cli_engine_open(cli_engine *engine, const char *verb, const cli_model_option
     int result = cli_need_model(verb, options->model);
     if (result != CLI_GO_ON) return result;
     fv_status status = fv_llm_open(&engine->llm, options->model, &message);
+    if (status == FV_OK) status = fv_llm_repack(engine->llm, &message);
     if (status != FV_OK) return cli_fail_status(status, &message);
     status = fv_pool_open(&engine->pool, options->threads > 0 ? (uint32_t)options->threads : 0, &message);
     if (status != FV_OK) return cli_fail_status(status, &message);

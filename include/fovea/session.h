@@ -26,6 +26,14 @@ typedef struct fv_llm fv_llm;
 fv_status fv_llm_open(fv_llm **llm, const char *path, fv_message *message);
 void fv_llm_close(fv_llm *llm); /* after its sessions */
 
+/**
+ * Interleaves the weights for speed (fv_weight_pack()), reading all of them once; call it before the first session. The
+ * pages of the file are replaced by private ones: resident memory stays the file's size, but is no longer shared with
+ * other processes. The bits of every result stay the same.
+ * returns FV_OK, FV_ERROR_MEMORY (the model stays usable).
+ */
+fv_status fv_llm_repack(fv_llm *llm, fv_message *message);
+
 const fv_gguf *fv_llm_gguf(const fv_llm *llm);
 const fv_tokenizer *fv_llm_tokenizer(const fv_llm *llm);
 const fv_model_config *fv_llm_config(const fv_llm *llm); /* shape; max_tokens is the training context */

@@ -2,8 +2,14 @@
 #ifndef FOVEA_WEIGHT_H
 #define FOVEA_WEIGHT_H
 
+#include "fovea/status.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* X(NAME, name, ggml type number, values per block, bytes per block): the one list of weight types. */
 #define FV_WEIGHT_LIST(X) \
@@ -33,6 +39,27 @@ typedef struct fv_weight {
     uint32_t type;    /* fv_weight_type */
     uint32_t rows;    /* outputs of the product */
     uint32_t columns; /* inputs of the product */
+    uint32_t packed;  /* leading rows that fv_weight_pack() has interleaved; 0 = as in the file */
 } fv_weight;
+
+/** Bytes of one row; 0 if the type is unknown or `columns` is not whole blocks. */
+size_t fv_weight_row_bytes(uint32_t type, uint32_t columns);
+
+/** Whether fv_weight_pack() knows the type: Q4_0, Q4_1, Q5_0, Q8_0. */
+bool fv_weight_is_packable(uint32_t type);
+
+/**
+ * Interleaves rows, eight at a time, in place and in the same bytes, so that one load feeds eight outputs. Rows behind the
+ * last whole eight stay as they are. The products have the same bits packed or not; packed they are several times faster.
+ *
+ * data     the weight's own data, writable (a private mapping of the file will do); weight->packed is set.
+ * scratch  8 rows long.
+ * returns  FV_OK (also for types that can't be packed: nothing happens), FV_ERROR_ARGUMENT, FV_ERROR_MEMORY (scratch).
+ */
+fv_status fv_weight_pack(fv_weight *weight, void *data, void *scratch, size_t scratch_bytes);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

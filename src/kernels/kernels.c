@@ -30,14 +30,18 @@ static void use_avx2(fv_kernels *table) {
     table->dot_f32 = fv_dot_f32_avx2;
     table->quantize_q8 = fv_quantize_q8_avx2;
     table->panel_pack = fv_panel_pack_avx2;
+    table->panel_unpack_q4_0 = fv_panel_unpack_q4_0_avx2;
+    table->panel_unpack_q4_1 = fv_panel_unpack_q4_1_avx2;
+    table->panel_unpack_q5_0 = fv_panel_unpack_q5_0_avx2;
+    table->panel_unpack_q8_0 = fv_panel_unpack_q8_0_avx2;
     table->product_panel_u4 = fv_product_panel_u4_avx2;
     table->product_panel_u5 = fv_product_panel_u5_avx2;
     table->product_panel_u8 = fv_product_panel_u8_avx2;
     table->product_panel_u6 = fv_product_panel_u6_avx2;
-    table->product_rows_q4_0 = fv_product_rows_q4_0_avx2;
-    table->product_rows_q4_1 = fv_product_rows_q4_1_avx2;
-    table->product_rows_q5_0 = fv_product_rows_q5_0_avx2;
-    table->product_rows_q8_0 = fv_product_rows_q8_0_avx2;
+    table->product_packed_q4_0 = fv_product_packed_q4_0_avx2;
+    table->product_packed_q4_1 = fv_product_packed_q4_1_avx2;
+    table->product_packed_q5_0 = fv_product_packed_q5_0_avx2;
+    table->product_packed_q8_0 = fv_product_packed_q8_0_avx2;
 }
 #endif
 
@@ -48,10 +52,10 @@ static void use_avx512(fv_kernels *table) {
     table->product_panel_u5 = fv_product_panel_u4_avx512; /* dpbusd is exact for any byte */
     table->product_panel_u8 = fv_product_panel_u4_avx512;
     table->product_panel_u6 = fv_product_panel_u6_avx512;
-    table->product_rows_q4_0 = fv_product_rows_q4_0_avx512;
-    table->product_rows_q4_1 = fv_product_rows_q4_1_avx512;
-    table->product_rows_q5_0 = fv_product_rows_q5_0_avx512;
-    table->product_rows_q8_0 = fv_product_rows_q8_0_avx512;
+    table->product_packed_q4_0 = fv_product_packed_q4_0_avx512;
+    table->product_packed_q4_1 = fv_product_packed_q4_1_avx512;
+    table->product_packed_q5_0 = fv_product_packed_q5_0_avx512;
+    table->product_packed_q8_0 = fv_product_packed_q8_0_avx512;
 }
 #endif
 

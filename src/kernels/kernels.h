@@ -85,10 +85,17 @@ typedef void fv_panel_pack_fn(size_t columns, size_t groups, const uint8_t *quan
 typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
                                  size_t out_stride);
 
-/* The same numbers, bit for bit, for one activation row straight from the file's blocks: out[r], r = 0..8*panels-1.
- * weights: rows `row_bytes` apart. Optional: a table may lack them (NULL), the panel then does it. */
-typedef void fv_product_rows_fn(size_t columns, size_t panels, const void *weights, size_t row_bytes,
-                                const fv_q8_rows *x, float *out);
+/* Packed weights: eight rows of a type, interleaved in the bytes that they had in the file. Per group of 32 inputs: [8] f16
+ * scales, [8] f16 minima (Q4_1 only), then the quants. 4 bits: [4][8 rows][4] bytes, whose low nibbles are inputs 4j..4j+3
+ * and whose high nibbles are inputs 16+4j..16+4j+3, j = 0..3. 5 bits: the same and behind it [8 rows][4] bytes, of which
+ * bit j of byte i is the fifth bit of input 4j+i, j = 0..7. 8 bits: [8][8 rows][4], plus 128. */
+
+/* A packed group of eight rows to a panel (Q8_0 with its bias of 128). Exact twin. */
+typedef void fv_panel_unpack_fn(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset);
+
+/* The panel product's numbers, bit for bit, for one activation row straight from packed weights: out[0..8 * panels - 1].
+ * A packed group is eight rows' bytes long. Optional: where a table lacks it (NULL) the panel does the work. */
+typedef void fv_product_packed_fn(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out);
 
 /* X(slot, function type): a missing scalar twin is a link error. */
 #define FV_KERNEL_LIST(K) \
@@ -109,6 +116,10 @@ typedef void fv_product_rows_fn(size_t columns, size_t panels, const void *weigh
     K(dot_f32, fv_dot_f32_fn) \
     K(quantize_q8, fv_quantize_q8_fn) \
     K(panel_pack, fv_panel_pack_fn) \
+    K(panel_unpack_q4_0, fv_panel_unpack_fn) \
+    K(panel_unpack_q4_1, fv_panel_unpack_fn) \
+    K(panel_unpack_q5_0, fv_panel_unpack_fn) \
+    K(panel_unpack_q8_0, fv_panel_unpack_fn) \
     K(product_panel_u4, fv_product_panel_fn) \
     K(product_panel_u5, fv_product_panel_fn) \
     K(product_panel_u8, fv_product_panel_fn) \
@@ -116,10 +127,10 @@ typedef void fv_product_rows_fn(size_t columns, size_t panels, const void *weigh
 
 /* Slots that only a faster instruction set fills. */
 #define FV_KERNEL_OPTIONAL_LIST(K) \
-    K(product_rows_q4_0, fv_product_rows_fn) \
-    K(product_rows_q4_1, fv_product_rows_fn) \
-    K(product_rows_q5_0, fv_product_rows_fn) \
-    K(product_rows_q8_0, fv_product_rows_fn)
+    K(product_packed_q4_0, fv_product_packed_fn) \
+    K(product_packed_q4_1, fv_product_packed_fn) \
+    K(product_packed_q5_0, fv_product_packed_fn) \
+    K(product_packed_q8_0, fv_product_packed_fn)
 
 #define FV_KERNEL_SLOT(name, type) type *name;
 struct fv_kernels {

@@ -27,7 +27,7 @@ static fv_status map_descriptor(int descriptor, fv_file_map *map, const char *pa
                               "%s: has %ju bytes, more than a program can address here; use a 64-bit build", path,
                               (uintmax_t)info.st_size);
     size_t count = (size_t)info.st_size;
-    void *bytes = mmap(NULL, count, PROT_READ, MAP_SHARED, descriptor, 0);
+    void *bytes = mmap(NULL, count, PROT_READ, MAP_PRIVATE, descriptor, 0);
     if (bytes == MAP_FAILED) return system_error(path, "map it", errno, message);
     *map = (fv_file_map){.bytes = bytes, .count = count};
     return FV_OK;
@@ -39,6 +39,11 @@ fv_status fv_file_map_open(fv_file_map *map, const char *path, fv_message *messa
     fv_status status = map_descriptor(descriptor, map, path, message);
     close(descriptor); /* the mapping stays */
     return status;
+}
+
+bool fv_file_map_writable(const fv_file_map *map, bool writable) {
+    int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    return mprotect((void *)(uintptr_t)map->bytes, map->count, protection) == 0;
 }
 
 void fv_file_map_close(fv_file_map *map) {

@@ -1,8 +1,9 @@
-/* file_map.h - a whole file as read-only memory. */
+/* file_map.h - a whole file as memory, read-only until asked. */
 #ifndef FV_FILE_MAP_H
 #define FV_FILE_MAP_H
 
 #include "fovea/message.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,9 @@ typedef struct fv_file_map {
 /* Maps the regular, non-empty file at `path`; *map untouched on error.
  * returns FV_OK, FV_ERROR_FILE, FV_ERROR_UNSUPPORTED (larger than the address space), FV_ERROR_MEMORY. */
 fv_status fv_file_map_open(fv_file_map *map, const char *path, fv_message *message);
+
+/* Lets this process, and only it, change its copy of the bytes (pages are copied when written). False: refused. */
+bool fv_file_map_writable(const fv_file_map *map, bool writable);
 void fv_file_map_close(fv_file_map *map);
 
 #endif

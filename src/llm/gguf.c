@@ -2,6 +2,7 @@
  * plain. Memory grows with what was really read, never with what a header claims. */
 #include "fovea/gguf.h"
 #include "llm/file_map.h"
+#include "llm/gguf_map.h"
 #include "llm/gguf_value.h"
 #include "size.h"
 #include <stdlib.h>
@@ -656,6 +657,12 @@ fv_status fv_gguf_open_memory(fv_gguf **gguf, const void *bytes, size_t count, c
     if (!opened) return fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory to open it", name);
     reader in = {.bytes = bytes, .count = count, .path = opened->path, .message = message};
     return finish_open(gguf, opened, open_bytes(opened, &in));
+}
+
+bool fv_gguf_writable(const fv_gguf *gguf, bool writable) {
+    for (size_t i = 0; i < gguf->map_count; i++)
+        if (!fv_file_map_writable(&gguf->maps[i], writable)) return false;
+    return gguf->map_count > 0;
 }
 
 void fv_gguf_close(fv_gguf *gguf) {

@@ -1,6 +1,7 @@
 /* session.c - a model file opened, and conversations with it. A session takes all its memory when it is opened. */
 #include "fovea/session.h"
 #include "loader.h"
+#include "repack.h"
 #include "platform/pages.h"
 #include <inttypes.h>
 #include <math.h>
@@ -62,6 +63,8 @@ void fv_llm_close(fv_llm *llm) {
     fv_gguf_close(llm->gguf);
     free(llm);
 }
+
+fv_status fv_llm_repack(fv_llm *llm, fv_message *message) { return fv_repack(&llm->loaded, llm->gguf, message); }
 
 const fv_gguf *fv_llm_gguf(const fv_llm *llm) { return llm->gguf; }
 const fv_tokenizer *fv_llm_tokenizer(const fv_llm *llm) { return llm->tokenizer; }

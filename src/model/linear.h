@@ -30,9 +30,6 @@ bool fv_linear_scratch_bytes(size_t columns, size_t *bytes);
 /* Values of one row as f32. */
 void fv_linear_row(const fv_kernels *kernels, const fv_weight *weight, uint32_t row, float *out);
 
-/* Bytes of a row; 0 if the type is unknown or `columns` is not whole blocks. */
-size_t fv_linear_row_bytes(uint32_t weight_type, uint32_t columns);
-
 /* All products of one input in one parallel loop: products with the same columns as the input. The bits of an output do
  * not depend on the other tokens, nor on the workers. scratch: worker_bytes each, 64-byte aligned. */
 void fv_linear_run(const fv_kernels *kernels, const fv_linear_product *products, size_t count,

@@ -163,7 +163,8 @@ fv_status fv_model_size(const fv_model_config *config, uint32_t workers, fv_mode
 
 static bool matrix_fits(const fv_weight *weight, size_t rows, size_t columns) {
     return weight->data && weight->rows == rows && weight->columns == columns &&
-           fv_linear_row_bytes(weight->type, weight->columns) > 0;
+           fv_weight_row_bytes(weight->type, weight->columns) > 0 && weight->packed <= weight->rows &&
+           (weight->packed == 0 || fv_weight_is_packable(weight->type));
 }
 
 static bool vector_fits(const fv_weight *weight, size_t length, bool optional) {

@@ -2,9 +2,8 @@
  * deep in 16 bits (8 * 2 * 15 * 127 = 30,480), 5-bit four deep, 6-bit two deep, so that widening is rare. */
 #include "kernels/kernels.h"
 #include "kernels/avx2/exp_avx2.h"
+#include "kernels/avx2/packed_avx2.h"
 #include <immintrin.h>
-
-#define INLINE static inline __attribute__((always_inline))
 
 void fv_quantize_q8_avx2(size_t n, const float *x, int8_t *quants, float *scale, float *sum16, float *sum32) {
     const __m256 sign = _mm256_set1_ps(-0.0f), top = _mm256_set1_ps(127.0f), bottom = _mm256_set1_ps(-127.0f);
@@ -70,12 +69,6 @@ void fv_panel_pack_avx2(size_t columns, size_t groups, const uint8_t *quants, co
             *out_scale++ = scale[r * groups + g];
             *out_offset++ = offset[r * groups + g];
         }
-}
-
-INLINE __m256i broadcast4(const int8_t *x) {
-    int32_t four;
-    __builtin_memcpy(&four, x, sizeof four);
-    return _mm256_set1_epi32(four);
 }
 
 /* The bias of 128 keeps weights unsigned in the panel; 16-bit products are exact for them. */

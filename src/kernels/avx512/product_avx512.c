@@ -1,12 +1,6 @@
 /* AVX-512 VNNI on 256-bit registers. Limit: dpbusd (two a cycle on Zen 4), 32 registers let eight rows share a load. */
-#include "kernels/avx2/rows_avx2.h"
+#include "kernels/avx2/packed_avx2.h"
 #include "kernels/kernels.h"
-
-INLINE __m256i broadcast4(const int8_t *x) {
-    int32_t four;
-    __builtin_memcpy(&four, x, sizeof four);
-    return _mm256_set1_epi32(four);
-}
 
 INLINE void panel_block(size_t tokens, size_t group, size_t columns, const fv_panel *panel, const int8_t *quants,
                         const float *scale, const float *sum, float *out, size_t out_stride) {
@@ -54,41 +48,40 @@ void fv_product_panel_u6_avx512(size_t columns, size_t tokens, const fv_panel *p
     product_panel(16, columns, tokens, panel, x, out, out_stride);
 }
 
-INLINE void product_rows(block_type type, size_t columns, size_t panels, const void *weights, size_t row_bytes,
-                         const fv_q8_rows *x, float *out) {
-    const uint8_t *rows = weights;
-    for (size_t p = 0; p < panels; p++, rows += 8 * row_bytes, out += 8) {
+INLINE void product_packed(fv_packed_type type, size_t columns, size_t panels, const void *packed, const fv_q8_rows *x,
+                           float *out) {
+    const uint8_t *group = packed;
+    for (size_t p = 0; p < panels; p++, out += 8) {
         __m256 a = _mm256_setzero_ps(), b = _mm256_setzero_ps();
-        const uint8_t *block = rows;
-        for (size_t g = 0; g < columns / 32; g++, block += block_bytes(type)) {
+        for (size_t g = 0; g < columns / 32; g++, group += fv_packed_group_bytes(type)) {
             __m256 scale, offset;
-            block_scales(type, block, row_bytes, &scale, &offset);
-            __m256i quants = _mm256_loadu_si256((const __m256i *)(const void *)(x->quants + 32 * g)), v[8];
-            for (size_t r = 0; r < 8; r++)
-                v[r] = _mm256_dpbusd_epi32(_mm256_setzero_si256(), block_quants(type, block + r * row_bytes), quants);
-            a = _mm256_fmadd_ps(_mm256_cvtepi32_ps(reduce8(v)), _mm256_mul_ps(scale, _mm256_broadcast_ss(x->scale + g)), a);
+            __m256i steps[8], even = _mm256_setzero_si256(), odd = _mm256_setzero_si256();
+            packed_steps(type, group, steps);
+            packed_scales(type, group, &scale, &offset);
+            for (size_t k = 0; k < 8; k += 2) {
+                even = _mm256_dpbusd_epi32(even, steps[k], broadcast4(x->quants + 32 * g + 4 * k));
+                odd = _mm256_dpbusd_epi32(odd, steps[k + 1], broadcast4(x->quants + 32 * g + 4 * k + 4));
+            }
+            __m256 dot = _mm256_cvtepi32_ps(_mm256_add_epi32(even, odd));
+            a = _mm256_fmadd_ps(dot, _mm256_mul_ps(scale, _mm256_broadcast_ss(x->scale + g)), a);
             b = _mm256_fmadd_ps(offset, _mm256_broadcast_ss(x->sum32 + g), b);
         }
         _mm256_storeu_ps(out, _mm256_add_ps(a, b));
     }
 }
 
-void fv_product_rows_q4_0_avx512(size_t columns, size_t panels, const void *weights, size_t row_bytes,
-                                 const fv_q8_rows *x, float *out) {
-    product_rows(BLOCK_Q4_0, columns, panels, weights, row_bytes, x, out);
+void fv_product_packed_q4_0_avx512(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q4_0, columns, panels, packed, x, out);
 }
 
-void fv_product_rows_q4_1_avx512(size_t columns, size_t panels, const void *weights, size_t row_bytes,
-                                 const fv_q8_rows *x, float *out) {
-    product_rows(BLOCK_Q4_1, columns, panels, weights, row_bytes, x, out);
+void fv_product_packed_q4_1_avx512(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q4_1, columns, panels, packed, x, out);
 }
 
-void fv_product_rows_q5_0_avx512(size_t columns, size_t panels, const void *weights, size_t row_bytes,
-                                 const fv_q8_rows *x, float *out) {
-    product_rows(BLOCK_Q5_0, columns, panels, weights, row_bytes, x, out);
+void fv_product_packed_q5_0_avx512(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q5_0, columns, panels, packed, x, out);
 }
 
-void fv_product_rows_q8_0_avx512(size_t columns, size_t panels, const void *weights, size_t row_bytes,
-                                 const fv_q8_rows *x, float *out) {
-    product_rows(BLOCK_Q8_0, columns, panels, weights, row_bytes, x, out);
+void fv_product_packed_q8_0_avx512(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q8_0, columns, panels, packed, x, out);
 }

@@ -1,0 +1,90 @@
+/* Weights in eights: the layout that kernels.h describes, made in place and undone block by block. */
+#include "model/packing.h"
+#include "kernels/blocks.h"
+#include "kernels/packed.h"
+
+size_t fv_weight_row_bytes(uint32_t type, uint32_t columns) {
+    switch (type) {
+#define WEIGHT_CASE(NAME, name, number, values, bytes) \
+    case number: return columns % (values) == 0 ? (size_t)columns / (values) * (bytes) : 0;
+        FV_WEIGHT_LIST(WEIGHT_CASE)
+#undef WEIGHT_CASE
+    default: return 0;
+    }
+}
+
+bool fv_weight_is_packable(uint32_t type) {
+    return type == FV_WEIGHT_Q4_0 || type == FV_WEIGHT_Q4_1 || type == FV_WEIGHT_Q5_0 || type == FV_WEIGHT_Q8_0;
+}
+
+static fv_packed_type packed_type(uint32_t type) {
+    return type == FV_WEIGHT_Q4_0   ? FV_PACKED_Q4_0
+           : type == FV_WEIGHT_Q4_1 ? FV_PACKED_Q4_1
+           : type == FV_WEIGHT_Q5_0 ? FV_PACKED_Q5_0
+                                    : FV_PACKED_Q8_0;
+}
+
+/* Bytes before the quants' nibbles in a block of the file: scale, minimum, fifth bits. */
+static size_t block_quant_offset(fv_packed_type type) {
+    return type == FV_PACKED_Q4_1 ? 4 : type == FV_PACKED_Q5_0 ? 6 : 2;
+}
+
+/* Row r's block into its places of a packed group. */
+static void block_pack(fv_packed_type type, const uint8_t *block, size_t r, uint8_t *group) {
+    const uint8_t *bytes = block + block_quant_offset(type);
+    uint8_t *quants = group + fv_packed_quant_offset(type);
+    for (size_t i = 0; i < 2; i++) group[2 * r + i] = block[i];
+    for (size_t i = 0; type == FV_PACKED_Q4_1 && i < 2; i++) group[16 + 2 * r + i] = block[2 + i];
+    size_t steps = type == FV_PACKED_Q8_0 ? 8 : 4, flip = type == FV_PACKED_Q8_0 ? 0x80 : 0;
+    for (size_t k = 0; k < steps; k++)
+        for (size_t i = 0; i < 4; i++) quants[k * 32 + r * 4 + i] = (uint8_t)(bytes[k * 4 + i] ^ flip);
+    if (type != FV_PACKED_Q5_0) return;
+    uint32_t bits = fv_load_u32(block + 2);
+    for (size_t i = 0; i < 4; i++) {
+        uint32_t fifths = 0;
+        for (size_t k = 0; k < 8; k++) fifths |= (bits >> (4 * k + i) & 1) << k;
+        quants[128 + r * 4 + i] = (uint8_t)fifths;
+    }
+}
+
+static void block_unpack(fv_packed_type type, const uint8_t *group, size_t r, uint8_t *block) {
+    const uint8_t *quants = group + fv_packed_quant_offset(type);
+    uint8_t *bytes = block + block_quant_offset(type);
+    for (size_t i = 0; i < 2; i++) block[i] = group[2 * r + i];
+    for (size_t i = 0; type == FV_PACKED_Q4_1 && i < 2; i++) block[2 + i] = group[16 + 2 * r + i];
+    size_t steps = type == FV_PACKED_Q8_0 ? 8 : 4, flip = type == FV_PACKED_Q8_0 ? 0x80 : 0;
+    for (size_t k = 0; k < steps; k++)
+        for (size_t i = 0; i < 4; i++) bytes[k * 4 + i] = (uint8_t)(quants[k * 32 + r * 4 + i] ^ flip);
+    if (type != FV_PACKED_Q5_0) return;
+    uint32_t bits = 0;
+    for (size_t k = 0; k < 8; k++)
+        for (size_t i = 0; i < 4; i++) bits |= (uint32_t)(quants[128 + r * 4 + i] >> k & 1) << (4 * k + i);
+    for (size_t i = 0; i < 4; i++) block[2 + i] = (uint8_t)(bits >> (8 * i));
+}
+
+fv_status fv_weight_pack(fv_weight *weight, void *data, void *scratch, size_t scratch_bytes) {
+    if (!weight || !data || data != weight->data || weight->packed) return FV_ERROR_ARGUMENT;
+    if (!fv_weight_is_packable(weight->type)) return FV_OK;
+    size_t row_bytes = fv_weight_row_bytes(weight->type, weight->columns);
+    if (!row_bytes) return FV_ERROR_ARGUMENT;
+    if (!scratch || scratch_bytes / FV_PACKED_ROWS < row_bytes) return FV_ERROR_MEMORY;
+    fv_packed_type type = packed_type(weight->type);
+    size_t group_bytes = fv_packed_group_bytes(type), block_bytes = group_bytes / FV_PACKED_ROWS;
+    uint32_t rows = weight->rows / FV_PACKED_ROWS * FV_PACKED_ROWS;
+    uint8_t *eight = data, *copy = scratch;
+    for (uint32_t row = 0; row < rows; row += FV_PACKED_ROWS, eight += FV_PACKED_ROWS * row_bytes) {
+        for (size_t i = 0; i < FV_PACKED_ROWS * row_bytes; i++) copy[i] = eight[i];
+        for (size_t r = 0; r < FV_PACKED_ROWS; r++)
+            for (size_t b = 0; b < weight->columns / 32; b++)
+                block_pack(type, copy + r * row_bytes + b * block_bytes, r, eight + b * group_bytes);
+    }
+    weight->packed = rows;
+    return FV_OK;
+}
+
+void fv_weight_unpack_block(const fv_weight *weight, uint32_t row, size_t index, unsigned char *block) {
+    fv_packed_type type = packed_type(weight->type);
+    size_t eight_bytes = FV_PACKED_ROWS * fv_weight_row_bytes(weight->type, weight->columns);
+    const uint8_t *eight = (const uint8_t *)weight->data + row / FV_PACKED_ROWS * eight_bytes;
+    block_unpack(type, eight + index * fv_packed_group_bytes(type), row % FV_PACKED_ROWS, block);
+}
