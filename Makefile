@@ -23,7 +23,8 @@ test: ## build and run every test; ends with "N passed, M failed, K skipped"
 	@$(PYTHON) tools/test.py $(BUILD)
 
 bench: build ## say what can be measured, and how
-	@tools/bench.sh $(BUILD)
+	@echo "$(BUILD)/fovea bench: speed of a model, in the words of llama-bench"; $(BUILD)/fovea bench --help
+	@echo "tools/peer_build.sh DIR builds llama.cpp to compare with, outside this tree"
 
 fuzz: ## run every fuzz target for FUZZ_SECONDS (needs clang); findings stay in build-fuzz/
 	@tools/install.sh fuzz

@@ -19,7 +19,7 @@ fi
 prompt=$build/demo_prompt.txt
 "$python" "$here/document.py" --fovea "$build/fovea" --model "$model" --tokens "${DEMO_TOKENS:-7000}" --out "$prompt"
 echo "question: $(tail -n 1 "$prompt")" >&2
-set -- "$build/fovea" run -m "$model" -f "$prompt" -n 128 --temp 0 --no-display-prompt ${THREADS:+-t "$THREADS"}
+set -- "$build/fovea" run -m "$model" -f "$prompt" -n 128 --temp 0 -st --no-display-prompt ${THREADS:+-t "$THREADS"}
 # shellcheck disable=SC2086 # DEMO_ARGS is a list of words
 set -- "$@" ${DEMO_ARGS:-}
 echo "running: $*" >&2

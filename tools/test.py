@@ -70,7 +70,7 @@ def count(result, code, skip_code):
     if code not in (0, skip_code) and result.failed == 0:
         result.failed = 1  # it crashed, or failed outside of its tests
     if result.skipped:
-        result.reasons = [line.strip() for line in REASON.findall(text)
+        result.reasons = [re.sub(r"^skip(ped|ping)?:? ", "", line.strip()) for line in REASON.findall(text)
                           if not TOTALS.match(line) and "[  SKIPPED ]" not in line and not line.startswith("OK (")]
         result.reasons = list(dict.fromkeys(result.reasons)) or ["no reason was printed"]
 

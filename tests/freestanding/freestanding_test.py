@@ -2,8 +2,8 @@
 """Proves that the core is freestanding: compiled with -ffreestanding and the scalar kernels only, it links without a C
 library, needs no symbol but memcpy, memmove, memset and memcmp, and has no writable global.
 
-Called as: freestanding_test.py BUILD/fovea SOURCE_FOLDER. One test per file, one for the link, one for the symbols, one
-for the globals.
+Called as: freestanding_test.py BUILD/fovea SOURCE_FOLDER. Tests: it compiles, it links, its symbols,
+its globals.
 """
 import glob
 import os
@@ -39,10 +39,10 @@ def main():
             done = run(compiler, *FLAGS, "-I", os.path.join(source, "include"), "-I", os.path.join(source, "src"), "-c", path,
                        "-o", made)
             if done.returncode == 0:
-                passed += 1
                 objects.append(made)
             else:
                 problems.append("%s does not compile freestanding:\n%s" % (os.path.relpath(path, source), done.stdout))
+        passed += not problems
         core = os.path.join(folder, "core.o")
         done = run(compiler, "-nostdlib", "-no-pie", "-r", *objects, "-o", core)
         if done.returncode == 0:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks that each public header compiles alone and twice, in C11 and in C++11, without a warning.
 
-Called as: header_test.py BUILD/fovea SOURCE_FOLDER. One test per header and language; CC and CXX name the compilers.
+Called as: header_test.py BUILD/fovea SOURCE_FOLDER. One test per language; CC and CXX name the compilers.
 """
 import os
 import shutil
@@ -19,18 +19,18 @@ def main():
                                          ("c++", os.environ.get("CXX", "c++"), "-std=c++11")):
         if not shutil.which(compiler):
             print("skipped: no %s compiler (%s)" % (language.upper(), compiler))
-            skipped += len(headers)
+            skipped += 1
             continue
+        bad = 0
         for header in headers:
             text = '#include "fovea/%s"\n#include "fovea/%s"\nint only_headers;\n' % (header, header)
             command = [compiler, "-x", language, standard, "-I", os.path.join(source, "include")] + WARNINGS + ["-"]
             done = subprocess.run(command, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                   universal_newlines=True)
-            if done.returncode == 0:
-                passed += 1
-            else:
-                failed += 1
+            if done.returncode != 0:
+                bad += 1
                 print("%s does not compile alone as %s:\n%s" % (header, language.upper(), done.stdout))
+        passed, failed = passed + (bad == 0), failed + (bad > 0)
     print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
     return 1 if failed or not passed else 0
 
