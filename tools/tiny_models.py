@@ -155,8 +155,11 @@ def draw_tensors(spec, rng):
     yield "token_embd.weight", matrix_type, encode((VOCAB, spec.width), matrix_type, embedding, rng)
     if spec.rope["rope_type"] == "llama3":
         yield "rope_freqs.weight", Type.F32, llama3_rope_freqs(spec)
-    # Q and K are large (or their norms are), so that softmax is peaked and a wrong key shows.
-    peak = 1.0 if spec.arch in ("qwen3", "gemma3") else 2.0
+    # Q and K are large (or their norms are), so that softmax is peaked and a wrong key shows. The quantised ones are
+    # drawn softer: they are compared under int8 activations, whose noise a random peaked softmax blows up.
+    soft = spec.type not in ("f32", "f16", "bf16")
+    peak = 1.0 if soft or spec.arch in ("qwen3", "gemma3") else 2.0
+    norm_mean = 1.0 if soft else 1.6
     for layer in range(spec.layers):
         block = f"blk.{layer}."
         yield norm(block + "attn_norm.weight", spec.width)
@@ -169,8 +172,8 @@ def draw_tensors(spec, rng):
             yield vector(block + "attn_k.bias", kv_width, 0.0, 0.5)
             yield vector(block + "attn_v.bias", kv_width, 0.0, 0.5)
         if spec.arch in ("qwen3", "gemma3"):
-            yield norm(block + "attn_q_norm.weight", spec.head_dim, 1.6)
-            yield norm(block + "attn_k_norm.weight", spec.head_dim, 1.6)
+            yield norm(block + "attn_q_norm.weight", spec.head_dim, norm_mean)
+            yield norm(block + "attn_k_norm.weight", spec.head_dim, norm_mean)
         if spec.arch == "gemma3":
             yield norm(block + "post_attention_norm.weight", spec.width)
             yield norm(block + "post_ffw_norm.weight", spec.width)
