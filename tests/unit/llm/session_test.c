@@ -1,0 +1,186 @@
+/* session_test.c - opening: settings that are refused, the instruction set from the environment, memory that is not there.
+ * session.c is compiled into this test so that its memory can be made to fail. What sessions compute: model_test.c. */
+#include "platform/pages.h"
+#include <stdbool.h>
+#include <stdlib.h>
+
+static bool no_pages;
+static int allocations_left = 1000000;
+static void *test_pages_map(size_t bytes) { return no_pages ? NULL : fv_pages_map(bytes); }
+static void *test_calloc(size_t count, size_t bytes) { return allocations_left-- > 0 ? calloc(count, bytes) : NULL; }
+#define fv_pages_map test_pages_map
+#define calloc test_calloc
+#include "llm/session.c" /* NOLINT */
+#undef fv_pages_map
+#undef calloc
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#define MODEL FV_SOURCE_DIR "/tests/model/gemma3_f32.gguf"
+
+static int open_file(void **state) {
+    fv_message message = {{0}};
+    fv_llm *llm = NULL;
+    unsetenv("FV_ISA");
+    if (fv_llm_open(&llm, MODEL, &message) == FV_OK) {
+        *state = llm;
+        return 0;
+    }
+    print_error("%s\n", message.text);
+    return -1;
+}
+
+static int close_file(void **state) {
+    fv_llm_close(*state);
+    return 0;
+}
+
+static void expect_refusal(const fv_llm *llm, const fv_session_config *config, fv_status status, const char *word) {
+    fv_session *session = NULL;
+    fv_message message = {{0}};
+    assert_int_equal(fv_session_open(&session, llm, config, NULL, &message), status);
+    assert_null(session);
+    if (!strstr(message.text, word)) fail_msg("expected '%s' in '%s'", word, message.text);
+}
+
+static void what_the_file_says(void **state) {
+    const fv_llm *llm = *state;
+    assert_string_equal(fv_llm_architecture(llm), "gemma3");
+    assert_int_equal(fv_llm_config(llm)->max_tokens, 256);
+    assert_int_equal(fv_llm_config(llm)->vocabulary, fv_tokenizer_tokens(fv_llm_tokenizer(llm)));
+    assert_true(fv_llm_parameters(llm) * 4 == fv_llm_weight_bytes(llm)); /* all F32 */
+    assert_true(fv_llm_weight_bytes(llm) < fv_gguf_file_bytes(fv_llm_gguf(llm)));
+}
+
+static void files_that_do_not_open(void **state) {
+    (void)state;
+    fv_llm *llm = NULL;
+    fv_message message = {{0}};
+    assert_int_equal(fv_llm_open(&llm, "/nonexistent/model.gguf", &message), FV_ERROR_FILE);
+    assert_non_null(strstr(message.text, "/nonexistent/model.gguf"));
+    assert_int_equal(fv_llm_open(&llm, NULL, &message), FV_ERROR_ARGUMENT);
+    allocations_left = 0;
+    assert_int_equal(fv_llm_open(&llm, MODEL, &message), FV_ERROR_MEMORY);
+    allocations_left = 1000000;
+    assert_null(llm);
+    fv_llm_close(NULL);
+    fv_session_close(NULL);
+}
+
+static void settings_out_of_range(void **state) {
+    const fv_llm *llm = *state;
+    fv_session_config config = fv_session_config_default();
+    config.batch_tokens = 0;
+    expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "batch");
+    config = fv_session_config_default();
+    config.context_tokens = MAX_CONTEXT + 1;
+    expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "1073741825");
+    config = fv_session_config_default();
+    config.key_type = FV_ELEMENT_COUNT;
+    expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "element type");
+    config = fv_session_config_default();
+    config.isa_limit = FV_ISA_COUNT;
+    expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "instruction set");
+    config = fv_session_config_default();
+    config.attention.selector = 99;
+    expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "attention policy");
+}
+
+static void memory_that_is_not_there(void **state) {
+    const fv_llm *llm = *state;
+    fv_session_config config = fv_session_config_default();
+    fv_session_memory memory;
+    char bytes[32];
+    assert_int_equal(fv_session_memory_plan(llm, &config, 1, &memory, NULL), FV_OK);
+    snprintf(bytes, sizeof bytes, "256 tokens %" PRIu64 " bytes", memory.cache_bytes);
+    no_pages = true;
+    expect_refusal(llm, &config, FV_ERROR_MEMORY, bytes);
+    no_pages = false;
+    allocations_left = 0;
+    expect_refusal(llm, &config, FV_ERROR_MEMORY, "out of memory");
+    allocations_left = 1000000;
+}
+
+static void the_plan_is_what_is_taken(void **state) {
+    const fv_llm *llm = *state;
+    fv_session_config config = fv_session_config_default();
+    config.context_tokens = 100;
+    config.attention = fv_select_config_default(FV_SELECTOR_PATTERN);
+    fv_pool *pool = NULL;
+    fv_session *session = NULL;
+    fv_session_memory plan;
+    assert_int_equal(fv_pool_open(&pool, 3, NULL), FV_OK);
+    assert_int_equal(fv_session_open(&session, llm, &config, pool, NULL), FV_OK);
+    assert_int_equal(fv_session_memory_plan(llm, &config, 3, &plan, NULL), FV_OK);
+    fv_session_memory use = fv_session_memory_use(session);
+    assert_memory_equal(&plan, &use, sizeof use);
+    assert_true(use.landmark_bytes > 0 && use.landmark_bytes < use.cache_bytes && use.scratch_bytes > 0);
+    const fv_model_config *shape = fv_llm_config(llm);
+    assert_int_equal(use.token_bytes, 2 * 2 * shape->layers * shape->kv_heads * shape->head_dim); /* K and V, f16 */
+    config.attention = fv_select_config_default(FV_SELECTOR_DENSE);
+    assert_int_equal(fv_session_memory_plan(llm, &config, 3, &plan, NULL), FV_OK);
+    assert_int_equal(plan.landmark_bytes, 0);
+    assert_int_equal(plan.cache_bytes, use.cache_bytes - use.landmark_bytes);
+    fv_session_close(session);
+    fv_pool_close(pool);
+}
+
+static void the_environment_lowers_the_instruction_set(void **state) {
+    const fv_llm *llm = *state;
+    fv_session_config config = fv_session_config_default();
+    fv_session *session = NULL;
+    setenv("FV_ISA", "scalar", 1);
+    assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
+    assert_int_equal(fv_session_report(session).isa, FV_ISA_SCALAR);
+    fv_session_close(session);
+    setenv("FV_ISA", "avx512", 1); /* does not lift the caller's limit */
+    config.isa_limit = FV_ISA_SCALAR;
+    assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
+    assert_int_equal(fv_session_report(session).isa, FV_ISA_SCALAR);
+    fv_session_close(session);
+    setenv("FV_ISA", "sse9", 1);
+    expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "FV_ISA=sse9 is no known instruction set; known: scalar avx2 avx512");
+    setenv("FV_ISA", "", 1);
+    assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
+    fv_session_close(session);
+    unsetenv("FV_ISA");
+}
+
+static void another_policy_must_fit_the_cache(void **state) {
+    const fv_llm *llm = *state;
+    fv_session_config config = fv_session_config_default();
+    fv_select_config pattern = fv_select_config_default(FV_SELECTOR_PATTERN);
+    fv_session *session = NULL;
+    fv_message message = {{0}};
+    assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
+    assert_int_equal(fv_session_set_attention(session, &pattern, &message), FV_ERROR_ARGUMENT);
+    assert_non_null(strstr(message.text, "landmarks of 64 tokens"));
+    pattern.landmarks = 0;
+    assert_int_equal(fv_session_set_attention(session, &pattern, NULL), FV_OK);
+    fv_session_close(session);
+    config.attention = fv_select_config_default(FV_SELECTOR_PATTERN);
+    assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
+    pattern = config.attention;
+    assert_int_equal(fv_session_set_attention(session, &pattern, NULL), FV_OK);
+    pattern.block = 32;
+    assert_int_equal(fv_session_set_attention(session, &pattern, &message), FV_ERROR_ARGUMENT);
+    pattern = fv_select_config_default(FV_SELECTOR_DENSE);
+    assert_int_equal(fv_session_set_attention(session, &pattern, NULL), FV_OK);
+    fv_session_close(session);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_the_file_says),
+        cmocka_unit_test(files_that_do_not_open),
+        cmocka_unit_test(settings_out_of_range),
+        cmocka_unit_test(memory_that_is_not_there),
+        cmocka_unit_test(the_plan_is_what_is_taken),
+        cmocka_unit_test(the_environment_lowers_the_instruction_set),
+        cmocka_unit_test(another_policy_must_fit_the_cache),
+    };
+    return cmocka_run_group_tests(tests, open_file, close_file);
+}
