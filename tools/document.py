@@ -12,11 +12,12 @@ import json
 import subprocess
 import sys
 
-TOPICS = ["assert", "pass", "del", "return", "break", "continue", "global", "nonlocal", "if", "while", "for", "with",
+TOPICS = ["pass", "assert", "del", "return", "break", "continue", "global", "nonlocal", "if", "while", "for", "with",
           "raise", "try", "import", "lambda", "booleans", "integers", "floating", "numbers", "lists", "dict",
           "context-managers", "exceptions", "class", "function", "comparisons", "calls", "naming"]
-QUESTION = "Question: According to the text above, what does the \"pass\" statement do, and when is it useful?"
-HELP_QUESTION = "Question: According to the text above, what does the method \"append\" of a list do?"
+# Without the document the demo's small model gets this one wrong.
+QUESTION = 'What does the "pass" statement do? Answer in one sentence from the text above.'
+HELP_QUESTION = 'What does the method "append" of a list do? Answer in one sentence from the text above.'
 ROOM = 256  # tokens that the chat template and the answer take
 
 
@@ -46,10 +47,10 @@ def run(command, text=None):
 
 
 def context_of(fovea, model):
-    """The context that the model was trained for, or None if inspect does not say."""
-    for key, value in json.loads(run([fovea, "inspect", "-m", model, "--json"])).items():
-        if "context" in key and isinstance(value, int):
-            return value
+    """The context that the model was trained for, or None if the file does not say."""
+    for entry in json.loads(run([fovea, "inspect", "-m", model, "--json"]))["metadata"]:
+        if entry["key"].endswith(".context_length"):
+            return entry["value"]
     return None
 
 
