@@ -1,6 +1,7 @@
 /* cmd_bench.c - `fovea bench`: speed of a model, measured as llama-bench measures it (random tokens, a warm-up, then
  * repetitions), so that lines of both can stand side by side. */
 #include "attention_spec.h"
+#include "bench_attention.h"
 #include "bench_output.h"
 #include "generation.h"
 #include "interrupt.h"
@@ -446,7 +447,9 @@ static int bench_model(const bench_options *options) {
 
 int cmd_bench(int argc, char **argv) {
     static bench_options options; /* its lists are large */
-    const char *operand = NULL;
+    if (argc > 1 && strcmp(argv[1], "attention") == 0) return cli_bench_attention(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "machine") == 0)
+        return cli_usage_error("bench", "'machine' is not in this version");
     options = (bench_options){.model = cli_model_options_default(), .repetitions = 5};
     const cli_option_group groups[] = {
         {"tests", bench_flags, sizeof bench_flags / sizeof bench_flags[0], &options},
@@ -455,13 +458,13 @@ int cmd_bench(int argc, char **argv) {
     const cli_syntax syntax = {
         "bench",
         "-m FILE [-p N] [-n N] [-d N] [flags]",
-        "Measures a model's speed: prompts (pp) and generation (tg), each combination of the lists.",
+        "Measures a model's speed: prompts (pp) and generation (tg), each combination of the lists.\n"
+        "`fovea bench attention --help`: the attention core alone.",
         groups,
         sizeof groups / sizeof groups[0],
-        &operand};
+        NULL};
     int result = cli_options_parse(&syntax, argc, argv);
     if (result != CLI_GO_ON) return result;
-    if (operand) return cli_usage_error("bench", "'%s': this version benches models only", operand);
     if (options.json) options.format = CLI_BENCH_JSON;
     return bench_model(&options);
 }

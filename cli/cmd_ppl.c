@@ -348,7 +348,7 @@ static int measure(ppl_state *state) {
     bool text = !state->options->json;
     cli_note("%zu chunks of %u tokens, the last %u positions of each scored, %s pass", state->chunks, state->context,
              state->context - 1 - state->first, state->options->pass == PASS_DECODE ? "decode" : "prompt");
-    cli_progress_start(&state->progress, "ppl");
+    cli_progress_start(&state->progress, "ppl", "tokens");
     while (state->chunks_done < state->chunks && status == FV_OK) {
         uint64_t start_ns = cli_clock_ns();
         status = measure_next(state);

@@ -64,7 +64,7 @@ fv_status cli_generation_feed(cli_generation *generation, const int32_t *tokens,
     size_t before = fv_session_tokens(session);
     uint64_t start_ns = cli_clock_ns();
     cli_progress progress;
-    cli_progress_start(&progress, "reading");
+    cli_progress_start(&progress, "reading", "tokens");
     fv_session_report_reset(session);
     fv_status status = fv_session_feed(session, tokens, count, cli_progress_step, &progress);
     cli_progress_end(&progress);

@@ -10,9 +10,9 @@
 #define BAR_CELLS 24
 #define REDRAW_NS 100000000u /* 0.1 s: what an eye can follow */
 
-void cli_progress_start(cli_progress *progress, const char *label) {
+void cli_progress_start(cli_progress *progress, const char *label, const char *unit) {
     const char *no_colour = getenv("NO_COLOR"), *terminal = getenv("TERM");
-    *progress = (cli_progress){.label = label, .start_ns = cli_clock_ns()};
+    *progress = (cli_progress){.label = label, .unit = unit, .start_ns = cli_clock_ns()};
     progress->on = isatty(STDERR_FILENO) && !(terminal && strcmp(terminal, "dumb") == 0);
     progress->colour = !(no_colour && no_colour[0]);
 }
@@ -25,9 +25,9 @@ static void draw(const cli_progress *progress, size_t done, size_t total, uint64
     for (size_t i = 0; i < BAR_CELLS; i++) bar[i] = i < filled ? '#' : '.';
     bar[BAR_CELLS] = 0;
     unsigned long left = rate > 0 ? (unsigned long)((double)(total - done) / rate + 0.5) : 0;
-    fprintf(stderr, "\r%s %s[%s]%s %3.0f%% %zu/%zu tokens, %.1f tokens/s, %lu:%02lu left\033[K", progress->label,
-            progress->colour ? "\033[36m" : "", bar, progress->colour ? "\033[0m" : "", 100 * share, done, total, rate,
-            left / 60, left % 60);
+    fprintf(stderr, "\r%s %s[%s]%s %3.0f%% %zu/%zu %s, %.1f %s/s, %lu:%02lu left\033[K", progress->label,
+            progress->colour ? "\033[36m" : "", bar, progress->colour ? "\033[0m" : "", 100 * share, done, total,
+            progress->unit, rate, progress->unit, left / 60, left % 60);
     fflush(stderr);
 }
 

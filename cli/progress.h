@@ -7,13 +7,13 @@
 #include <stdint.h>
 
 typedef struct cli_progress {
-    const char *label;
+    const char *label, *unit;
     uint64_t start_ns, shown_ns;
     bool on, shown, colour;
 } cli_progress;
 
-void cli_progress_start(cli_progress *progress, const char *label);
-void cli_progress_show(cli_progress *progress, size_t done, size_t total); /* tokens */
+void cli_progress_start(cli_progress *progress, const char *label, const char *unit);
+void cli_progress_show(cli_progress *progress, size_t done, size_t total);
 void cli_progress_end(cli_progress *progress); /* wipes the bar; before any other line on stderr */
 
 /** A fv_session_progress_fn with a cli_progress as context: shows, and stops at Ctrl-C. */
