@@ -304,6 +304,33 @@ static void policies_are_as_steady(void **state) {
     for_each_model(check_sparse_invariance);
 }
 
+/* Weights in the order that kernels like best: fv_llm_repack(). It changes the open model only. */
+static void check_repacked(const tiny_model *model) {
+    static const fv_isa limits[] = {FV_ISA_SCALAR, FV_ISA_AVX2, FV_ISA_COUNT - 1};
+    float *base[3][2];
+    run_setup setup[3][2];
+    for (int i = 0; i < 3; i++)
+        for (int exact = 0; exact < 2; exact++) {
+            setup[i][exact] = setup_of(exact);
+            setup[i][exact].config.isa_limit = limits[i];
+            base[i][exact] = run(model, &setup[i][exact]);
+        }
+    assert_int_equal(fv_llm_repack(model->llm, NULL), FV_OK);
+    for (int i = 0; i < 3; i++)
+        for (int exact = 0; exact < 2; exact++) {
+            expect_same(model, base[i][exact], &setup[i][exact], "repacking");
+            setup[i][exact].step = 1;
+            setup[i][exact].threads = 3;
+            expect_same(model, base[i][exact], &setup[i][exact], "repacking, in single steps");
+            free(base[i][exact]);
+        }
+}
+
+static void repacking_changes_no_bit(void **state) {
+    (void)state;
+    for_each_model(check_repacked);
+}
+
 /* --- the session around it ---------------------------------------------------------------------------------------- */
 
 static void decode_does_not_allocate(void **state) {
@@ -404,8 +431,9 @@ static void the_report_counts(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_are_those_of_transformers), cmocka_unit_test(threads_and_cutting_change_no_bit),
-        cmocka_unit_test(policies_are_as_steady),           cmocka_unit_test(decode_does_not_allocate),
-        cmocka_unit_test(feeding_checks_first),             cmocka_unit_test(the_report_counts),
+        cmocka_unit_test(policies_are_as_steady),           cmocka_unit_test(repacking_changes_no_bit),
+        cmocka_unit_test(decode_does_not_allocate),         cmocka_unit_test(feeding_checks_first),
+        cmocka_unit_test(the_report_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
