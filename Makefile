@@ -3,6 +3,7 @@ BUILD ?= build
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTHON ?= python3
 FUZZ_SECONDS ?= 60
+MAKEFLAGS += --no-print-directory
 # A first configuration for `make` or `make demo` leaves the tests out, so that cmocka is not needed.
 CONFIGURE = cmake -S . -B $(BUILD)
 FIRST = $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DFV_TESTS=OFF)
