@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static fv_status read_error(const char *name, fv_message *message) {
     if (cli_interrupted()) return fv_message_set(message, FV_ERROR_INTERRUPTED, "interrupted while reading %s", name);
@@ -35,19 +36,38 @@ fv_status cli_read_file(const char *path, fv_text *text, fv_message *message) {
     return status;
 }
 
-fv_status cli_read_line(fv_text *line, bool *end, fv_message *message) {
-    *end = false;
-    for (;;) {
+/* Bytes of standard input that are read but not yet handed out. Not stdio's buffer: that can't be asked, and a line
+ * must be waited for together with Ctrl-C. */
+static struct {
+    char bytes[4096];
+    size_t next, count;
+} pending;
+
+/* The next byte; -1 at the end of input. */
+static fv_status next_byte(int *byte, fv_message *message) {
+    *byte = -1;
+    if (pending.next == pending.count) {
+        bool ready = cli_interrupt_wait(STDIN_FILENO);
         errno = 0;
-        int c = getchar();
-        if (c == EOF && ferror(stdin)) {
-            clearerr(stdin);
-            return read_error("standard input", message);
-        }
-        *end = c == EOF && line->length == 0;
-        if (c == EOF || c == '\n') return FV_OK;
-        char byte = (char)c;
-        if (fv_text_append(line, &byte, 1) != FV_OK)
+        ssize_t count = ready ? read(STDIN_FILENO, pending.bytes, sizeof pending.bytes) : -1;
+        if (count < 0) return read_error("standard input", message);
+        pending.next = 0;
+        pending.count = (size_t)count;
+        if (count == 0) return FV_OK;
+    }
+    *byte = (unsigned char)pending.bytes[pending.next++];
+    return FV_OK;
+}
+
+fv_status cli_read_line(fv_text *line, bool *end, fv_message *message) {
+    for (;;) {
+        int byte;
+        fv_status status = next_byte(&byte, message);
+        if (status != FV_OK) return status;
+        *end = byte < 0 && line->length == 0;
+        if (byte < 0 || byte == '\n') return FV_OK;
+        char text = (char)byte;
+        if (fv_text_append(line, &text, 1) != FV_OK)
             return fv_message_set(message, FV_ERROR_MEMORY, "no memory for a line of %zu bytes", line->length);
     }
 }

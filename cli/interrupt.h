@@ -9,4 +9,7 @@ void cli_interrupt_install(void);
 bool cli_interrupted(void);
 void cli_interrupt_clear(void); /* the request was served (a conversation goes on) */
 
+/** Waits until `file` can be read (or is at its end); false at Ctrl-C, also if that came before. */
+bool cli_interrupt_wait(int file);
+
 #endif

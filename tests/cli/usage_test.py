@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""Command lines: help, wrong flags, the environment, the text behind --attention. Needs no model but the tiny ones.
+
+Called as: usage_test.py BUILD/fovea SOURCE_FOLDER.
+"""
+import cli_runner
+from cli_runner import CliTest, model, run
+
+VERBS = ("run", "ppl", "bench", "inspect", "tokenize")
+
+
+class Help(CliTest):
+    def test_each_verb_has_help_on_standard_output(self):
+        for verb in VERBS:
+            for flag in ("-h", "--help"):
+                done = self.ok(verb, flag)
+                self.assertIn(b"usage: fovea " + verb.encode(), done.stdout)
+                self.assertEqual(done.stderr, b"")
+        self.assertIn(b"usage: fovea bench attention", self.ok("bench", "attention", "--help").stdout)
+
+    def test_overall_help_names_the_verbs(self):
+        text = self.ok("--help").stdout.decode()
+        for verb in VERBS:
+            self.assertIn("\n  " + verb, text)
+
+    def test_version(self):
+        self.assertRegex(self.ok("--version").stdout.decode(), r"^fovea \d+\.\d+\.\d+\n$")
+        self.assertRegex(self.ok("run", "--version").stdout.decode(), r"^fovea \d+\.\d+\.\d+\n$")
+
+
+class WrongUsage(CliTest):
+    def test_one_line_and_the_nearest_flag(self):
+        for verb, flag, nearest in (("run", "--tmep", "--temp"), ("run", "--ctx", "--ctx-size"), ("run", "-cn", "-cnv"),
+                                    ("ppl", "--chunk", "--chunks"), ("bench", "--n-promt", "--n-prompt"),
+                                    ("inspect", "--jsn", "--json"), ("tokenize", "--detokenise", "--detokenize"),
+                                    ("run", "--no-conversatoin", "--no-conversation"),
+                                    ("run", "--no-display-promt", "--no-display-prompt")):
+            done = self.fails(2, verb, flag, says=("'%s'" % flag, "did you mean '%s'" % nearest))
+            self.assertEqual(done.stderr.count(b"\n"), 1)
+
+    def test_verbs(self):
+        self.fails(2, says=("no verb",))
+        self.fails(2, "rnu", says=("did you mean 'run'",))
+        self.fails(2, "tune", says=("not in this version",))
+
+    def test_values(self):
+        self.fails(2, "run", "-c", "many", says=("-c takes a whole number", "'many'"))
+        self.fails(2, "run", "-c", "-5", says=("from 0 to",))
+        self.fails(2, "run", "-n", "99999999999999999999", says=("-n takes",))
+        self.fails(2, "run", "--temp", "nan", says=("--temp takes a number",))
+        self.fails(2, "run", "--temp", "1x", says=("--temp takes a number",))
+        self.fails(2, "run", "-ctk", "q4_0", says=("f32 f16 q8_0", "'q4_0'"))
+        self.fails(2, "run", "-m", says=("-m needs a value",))
+        self.fails(2, "run", "--ignore-eos=1", says=("takes no value",))
+        self.fails(2, "run", "loose", says=("'loose'",))
+
+    def test_what_is_missing_or_excludes(self):
+        self.fails(2, "run", "-p", "x", says=("-m FILE",))
+        self.fails(2, "ppl", "-m", model("llama_f32"), says=("-f and -p",))
+        self.fails(2, "tokenize", "-m", model("llama_f32"), says=("-p, -f and --stdin",))
+        self.fails(2, "run", "-m", model("llama_f32"), says=("no prompt",))
+        self.fails(2, "run", "-m", "x", "-p", "a", "-f", "b", says=("-p and -f",))
+        self.fails(2, "run", "-m", "x", "-p", "a", "-cnv", "-no-cnv", says=("exclude",))
+        self.fails(2, "bench", "-p", "1", says=("-m FILE",))
+        self.fails(2, "bench", "-m", "x", "-p", "4-", says=("'4-'",))
+        self.fails(2, "bench", "-m", "x", "-r", "0", says=("-r takes",))
+        self.fails(2, "bench", "attention", "--heads", "4", "--kv-heads", "3", says=("does not divide",))
+        self.fails(2, "ppl", "-m", model("llama_f32"), "-p", "x", "-c", "64", "--score", "64", says=("63 positions",))
+
+    def test_flags_of_llama_cpp_that_would_change_the_result_are_refused(self):
+        for flag in ("-hf", "--grammar", "--mirostat", "--lora", "--rope-scale", "--context-shift", "--prompt-cache"):
+            self.fails(2, "run", flag, "x", says=(flag + ":",))
+
+    def test_flags_of_llama_cpp_without_effect_are_noted(self):
+        done = self.ok("run", "-m", model("llama_f32"), "-p", "ab", "-n", "1", "-ngl", "99", "-fa", "on", "-fa",
+                       "--no-mmap", "--mlock", "-tb", "4")
+        for flag in ("-ngl", "-fa", "--no-mmap", "--mlock", "-tb"):
+            self.assertIn("note: %s has no effect" % flag, done.stderr.decode())
+
+
+class Environment(CliTest):
+    def test_names_of_llama_cpp(self):
+        figures = self.document("run", "-p", "ab", "-n", "1", "--json",
+                                env={"LLAMA_ARG_MODEL": model("llama_f32"), "LLAMA_ARG_CTX_SIZE": "77"})
+        self.assertEqual(figures["context_tokens"], 77)
+
+    def test_an_argument_wins(self):
+        figures = self.document("run", "-p", "ab", "-n", "1", "--json", "-m", model("llama_f32"), "-c", "78",
+                                env={"LLAMA_ARG_MODEL": "/nowhere", "LLAMA_ARG_CTX_SIZE": "77"})
+        self.assertEqual(figures["context_tokens"], 78)
+
+    def test_a_wrong_value_names_the_variable(self):
+        self.fails(2, "run", "-p", "x", env={"LLAMA_ARG_CTX_SIZE": "x"}, says=("LLAMA_ARG_CTX_SIZE",))
+
+    def test_spellings(self):
+        for arguments in (("--ctx-size=66",), ("--ctx_size", "66"), ("-c", "66")):
+            figures = self.document("run", "-p", "ab", "-n", "1", "--json", "-m", model("llama_f32"), *arguments)
+            self.assertEqual(figures["context_tokens"], 66)
+
+
+class Attention(CliTest):
+    def refused(self, spec, *says):
+        self.fails(2, "run", "-m", model("llama_f32"), "-p", "x", "--attention", spec, says=("--attention:",) + says)
+
+    def test_unknown_names_and_keys_list_the_right_ones(self):
+        self.refused("sparse", "dense, window, pattern")
+        self.refused("", "dense, window, pattern")
+        self.refused("window:windw=3", "'windw'", "window, sinks")
+        self.refused("pattern:budget=0.1", "'budget'", "window, block, globals, log-stride, landmarks")
+        self.refused("dense:window=1", "no keys")
+        self.refused("window:", "window, sinks")
+        self.refused("window:window=3,", "window, sinks")
+
+    def test_fovea_comes_later(self):
+        self.refused("fovea", "not in this version", "dense, window, pattern")
+        self.refused("fovea:budget=0.12", "not in this version")
+
+    def test_values(self):
+        self.refused("window:window=0", "from 1 to")
+        self.refused("window:window=-1", "'-1'")
+        self.refused("window:window", "needs a value")
+        self.refused("window:sinks=1e3", "'1e3'")
+        self.refused("pattern:block=20", "a multiple of 16")
+        self.refused("pattern:landmarks=yes", "on or off")
+        self.refused("pattern:globals=1+", "none")
+        self.refused("pattern:globals=" + "+".join(map(str, range(17))), "at most 16")
+
+    def test_every_key_is_taken(self):
+        for spec in ("dense", "window", "window:window=8,sinks=2", "pattern",
+                     "pattern:window=4,block=16,globals=0+3,log-stride=off,landmarks=off", "pattern:globals=none"):
+            figures = self.document("run", "-m", model("llama_f32"), "-p", "ab" * 20, "-n", "2", "--json",
+                                    "--attention", spec)
+            self.assertEqual(figures["attention"], spec)
+
+
+class Output(CliTest):
+    def test_a_full_disk_is_an_error(self):
+        tiny = ("-m", model("llama_f32"), "-p", "abcdef" * 20)
+        for arguments in (("--help",), ("run", "--help"), ("run",) + tiny + ("-n", "2"),
+                          ("run", "--json") + tiny + ("-n", "2"), ("ppl", "-c", "8", "--json") + tiny,
+                          ("ppl", "-c", "8") + tiny, ("tokenize",) + tiny, ("tokenize", "--ids") + tiny,
+                          ("inspect", model("llama_f32")), ("inspect", "--json", model("llama_f32")),
+                          ("bench", "-m", model("llama_f32"), "-p", "4", "-n", "0", "-r", "1"),
+                          ("bench", "attention", "--tokens", "64", "--layers", "1", "-r", "1", "--json")):
+            with open("/dev/full", "wb") as full:
+                done = run(*arguments, stdout=full)
+            self.assertEqual(done.returncode, 1, arguments)
+            self.assertIn(b"No space left", done.stderr, arguments)
+
+    def test_no_colour_and_no_bar_without_a_terminal(self):
+        done = self.ok("run", "-m", model("llama_f32"), "-p", "ab" * 60, "-n", "2")
+        self.assertNotIn(b"\x1b", done.stdout + done.stderr)
+        self.assertNotIn(b"\r", done.stderr)
+
+
+if __name__ == "__main__":
+    cli_runner.main()

@@ -1,0 +1,420 @@
+#!/usr/bin/env python3
+"""What the verbs do with the tiny models: results, JSON, limits, interruption, bad input.
+
+Called as: verbs_test.py BUILD/fovea SOURCE_FOLDER. Exit 77 if the tiny models are missing.
+"""
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+import cli_runner
+from cli_runner import FOVEA, CliTest, clean_environment, model, run
+
+LLAMA, GEMMA = model("llama_f32"), model("gemma3_f32")
+TEXT = "the rain in the inn on the ring and her thinner tin are there in the rein "
+CHAT = ("--chat-template", "chatml")
+
+
+class Run(CliTest):
+    def test_the_completion_follows_the_prompt_on_standard_output(self):
+        done = self.ok("run", "-m", LLAMA, "-p", TEXT, "-n", "8", "--temp", "0")
+        self.assertTrue(done.stdout.startswith(TEXT.encode()))
+        self.assertTrue(done.stdout.endswith(b"\n"))
+        bare = self.ok("run", "-m", LLAMA, "-p", TEXT, "-n", "8", "--temp", "0", "--no-display-prompt")
+        self.assertEqual(TEXT.encode() + bare.stdout, done.stdout)
+
+    def test_the_report(self):
+        errors = self.ok("run", "-m", LLAMA, "-p", TEXT, "-n", "8").stderr.decode()
+        for part in ("no chat template", "prompt: ", "decode: ", "tokens/s", "density 1.0000", "KV read per token",
+                     "peak", "context: ", "attention: dense", "stopped: "):
+            self.assertIn(part, errors)
+
+    def test_json(self):
+        figures = self.document("run", "-m", LLAMA, "-p", TEXT, "-n", "8", "--temp", "0", "--json", "--ignore-eos")
+        self.assertEqual(figures["generated_tokens"], 8)
+        self.assertEqual(len(figures["tokens"]), 8)
+        self.assertEqual(figures["prompt"]["tokens"], figures["prompt_tokens"])
+        self.assertEqual(figures["decode"]["tokens"], 7)
+        self.assertEqual(figures["stop"], "limit")
+        self.assertEqual(figures["density"], 1)
+        self.assertGreater(figures["bytes_per_token"], 0)
+        self.assertGreater(figures["peak_memory_bytes"], 0)
+        self.assertEqual(figures["context_tokens"], figures["prompt_tokens"] + 8)
+        self.assertEqual(figures["training_context_tokens"], 256)
+
+    def test_threads_and_batches_do_not_change_the_text(self):
+        common = ("run", "-m", LLAMA, "-p", TEXT * 2, "-n", "12", "--temp", "0", "--json")
+        texts = {tuple(self.document(*common, "-t", threads, "-ub", batch)["tokens"])
+                 for threads in ("1", "3") for batch in ("1", "7", "512")}
+        self.assertEqual(len(texts), 1)
+
+    def test_a_seed_repeats_the_text(self):
+        common = ("run", "-m", LLAMA, "-p", TEXT, "-n", "12", "--temp", "1.5", "--json")
+        first, again, other = (self.document(*common, "-s", seed)["tokens"] for seed in ("7", "7", "8"))
+        self.assertEqual(first, again)
+        self.assertNotEqual(first, other)
+
+    def test_a_full_context_stops_and_says_so(self):
+        done = self.ok("run", "-m", LLAMA, "-p", TEXT, "-c", "64", "--ignore-eos")
+        self.assertIn(b"the context is full", done.stderr)
+        figures = self.document("run", "-m", LLAMA, "-p", TEXT, "-c", "64", "--ignore-eos", "--json")
+        self.assertEqual(figures["stop"], "context")
+        self.assertEqual(figures["used_tokens"], 64)
+
+    def test_a_prompt_that_does_not_fit_gives_both_numbers(self):
+        tokens = self.document("tokenize", "-m", LLAMA, "-p", TEXT, "--json")["count"]
+        self.fails(1, "run", "-m", LLAMA, "-p", TEXT, "-c", "16", says=("%d tokens" % tokens, "holds 16"))
+        self.ok("run", "-m", LLAMA, "-p", TEXT, "-c", str(tokens), "-n", "1")
+
+    def test_a_context_above_the_training_context_warns(self):
+        done = self.ok("run", "-m", LLAMA, "-p", "ab", "-n", "1", "-c", "300")
+        self.assertIn(b"warning", done.stderr)
+        self.assertIn(b"256", done.stderr)
+
+    def test_text_that_is_not_utf8_warns_with_its_place(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"in the \xff inn\n")
+            file.flush()
+            done = self.ok("run", "-m", LLAMA, "-f", file.name, "-n", "2")
+            self.assertIn(b"byte 7 is 0xFF", done.stderr)
+            self.assertTrue(done.stdout.startswith(b"in the \xff inn"))
+
+    def test_the_prompt_from_standard_input_and_escapes(self):
+        piped = self.ok("run", "-m", LLAMA, "-f", "-", "-n", "0", stdin=b"in\nthe\n").stdout
+        self.assertEqual(piped, b"in\nthe\n")  # one newline dropped, one written behind the text
+        self.assertEqual(self.ok("run", "-m", LLAMA, "-p", "a\\nb", "-n", "0").stdout, b"a\\nb\n")
+        self.assertEqual(self.ok("run", "-m", LLAMA, "-e", "-p", "a\\nb\\x41\\q", "-n", "0").stdout, b"a\nbA\\q\n")
+
+    def test_sparse_attention_reads_less(self):
+        figures = self.document("run", "-m", LLAMA, "-p", TEXT * 3, "-n", "4", "--json", "--ignore-eos", "--attention",
+                                "window:window=16,sinks=4")
+        self.assertLess(figures["density"], 0.5)
+
+    def test_every_cache_type(self):
+        for kind in ("f32", "f16", "q8_0"):
+            figures = self.document("run", "-m", LLAMA, "-p", TEXT, "-n", "2", "--json", "-ctk", kind, "-ctv", kind)
+            self.assertEqual(figures["key_type"], kind)
+
+    def test_every_tiny_model_runs(self):
+        for name in sorted(os.listdir(cli_runner.MODELS)):
+            if name.endswith(".gguf"):
+                self.ok("run", "-m", os.path.join(cli_runner.MODELS, name), "-p", TEXT[:30], "-n", "3")
+
+
+class Conversation(CliTest):
+    def test_needs_a_template(self):
+        self.fails(1, "run", "-m", LLAMA, "-p", "x", "-cnv", says=("no chat template", "--chat-template"))
+        self.fails(1, "run", "-m", LLAMA, "-p", "x", "-sys", "y", says=("-sys",))
+        self.fails(2, "run", "-m", LLAMA, "-p", "x", "--chat-template", "alpaca", says=("alpaca", "chatml"))
+
+    def test_a_prompt_without_a_terminal_is_one_turn(self):
+        figures = self.document("run", "-m", LLAMA, "-p", "in", "-n", "4", "--json", *CHAT)
+        self.assertTrue(figures["chat"])
+        self.ok("run", "-m", LLAMA, "-p", "in", "-n", "4", *CHAT, stdin=b"more\nand more\n")
+
+    def test_turns_from_standard_input_are_read_once_each(self):
+        one = self.ok("run", "-m", LLAMA, "-n", "4", "--ignore-eos", *CHAT, stdin=b"in\n").stderr.decode()
+        two = self.ok("run", "-m", LLAMA, "-n", "4", "--ignore-eos", *CHAT, stdin=b"in\n\nin\n").stderr.decode()
+        read = [int(text.split("prompt: ")[1].split()[0]) for text in (one, two)]
+        self.assertGreater(read[1], read[0])
+        self.assertLess(read[1], 3 * read[0])  # the first turn is not read again
+
+    def test_no_question_no_answer(self):
+        self.assertEqual(self.ok("run", "-m", LLAMA, *CHAT, stdin=b"").stdout, b"")
+
+    def test_a_turn_that_does_not_fit_ends_it(self):
+        lines = ("%s\n" % TEXT).encode() * 9
+        done = self.ok("run", "-m", LLAMA, "-c", "200", "-n", "4", *CHAT, stdin=lines)
+        self.assertIn(b"the context of 200 tokens is full", done.stderr)
+
+    def test_a_zero_byte_is_refused(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"a\0b")
+            file.flush()
+            self.fails(1, "run", "-m", LLAMA, "-f", file.name, *CHAT, says=("byte 1", "-no-cnv"))
+            self.ok("run", "-m", LLAMA, "-f", file.name, "-n", "1", "-no-cnv")
+
+
+class Interruption(CliTest):
+    def start(self, *arguments, **options):
+        return subprocess.Popen([FOVEA, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                env=clean_environment(), **options)
+
+    def test_ctrl_c_prints_the_report_so_far(self):
+        program = self.start("bench", "attention", "--tokens", "512", "--layers", "2", "-r", "100000", "--json",
+                             stdin=subprocess.DEVNULL)
+        time.sleep(1)
+        program.send_signal(signal.SIGINT)
+        out, _ = program.communicate(timeout=60)
+        self.assertEqual(program.returncode, 130)
+        self.assertGreater(json.loads(out)["median_ns"], 0)
+
+    def test_ctrl_c_ends_a_completion(self):
+        # a context far above the training context: the text would go on for long
+        program = self.start("run", "-m", LLAMA, "-p", TEXT, "-c", "400000", "--ignore-eos", "--no-display-prompt",
+                             stdin=subprocess.DEVNULL)
+        program.stdout.read(64)
+        program.send_signal(signal.SIGINT)
+        out, errors = program.communicate(timeout=60)
+        self.assertEqual(program.returncode, 130)
+        self.assertIn(b"decode: ", errors)
+        self.assertIn(b"stopped: interrupted", errors)
+
+    def test_a_closed_pipe_ends_quietly(self):
+        program = self.start("run", "-m", LLAMA, "-p", TEXT, "-c", "400000", "--ignore-eos", stdin=subprocess.DEVNULL)
+        program.stdout.read(1)
+        program.stdout.close()
+        errors = program.stderr.read()
+        program.stderr.close()
+        self.assertEqual(program.wait(timeout=60), 1)
+        self.assertNotIn(b"error", errors)
+
+    def read_until(self, terminal, wanted, seconds=30):
+        seen, end = b"", time.time() + seconds
+        while wanted not in seen and time.time() < end:
+            if select.select([terminal], [], [], 0.2)[0]:
+                seen += os.read(terminal, 4096)
+        self.assertIn(wanted, seen)
+        return seen
+
+    def converse(self):
+        ours, theirs = pty.openpty()
+        program = self.start("run", "-m", LLAMA, "-c", "400000", "--ignore-eos", *CHAT, stdin=theirs)
+        os.close(theirs)
+        return program, ours
+
+    def test_ctrl_c_gives_the_prompt_back_and_ends_there(self):
+        program, terminal = self.converse()
+        try:
+            self.read_until(program.stderr.fileno(), b"> ")
+            for _ in range(2):
+                os.write(terminal, b"in the inn\n")
+                program.stdout.read(64)  # it is answering
+                program.send_signal(signal.SIGINT)
+                self.read_until(program.stderr.fileno(), b"> ")
+            program.send_signal(signal.SIGINT)
+            _, errors = program.communicate(timeout=60)
+            self.assertEqual(program.returncode, 130)
+            self.assertIn(b"decode: ", errors)
+        finally:
+            program.kill()
+            os.close(terminal)
+
+    def test_end_of_input_ends_a_conversation(self):
+        program, terminal = self.converse()
+        try:
+            self.read_until(program.stderr.fileno(), b"> ")
+            os.write(terminal, b"\x04")
+            program.communicate(timeout=60)
+            self.assertEqual(program.returncode, 0)
+        finally:
+            program.kill()
+            os.close(terminal)
+
+
+class Perplexity(CliTest):
+    FIELDS = ["attention", "model", "pass", "tokens", "scored", "ppl", "kl", "top1", "density", "bytes_per_token",
+              "mass", "seconds"]
+
+    def measure(self, *arguments):
+        return self.document("ppl", "-m", LLAMA, "-p", TEXT * 6, "--json", *arguments)
+
+    def test_lines_of_llama_perplexity(self):
+        text = self.ok("ppl", "-m", LLAMA, "-p", TEXT * 6, "-c", "64", "--chunks", "2").stdout.decode()
+        self.assertRegex(text, r"^\[1\]\d+\.\d{4},\[2\]\d+\.\d{4},\nFinal estimate: PPL = \d+\.\d{4} \+/- \d+\.\d{5}\n$")
+
+    def test_json(self):
+        rows = self.measure("-c", "64", "--chunks", "2", "--attention", "window:window=8,sinks=2", "--attention",
+                            "pattern:window=8,block=16")
+        self.assertEqual([row["attention"] for row in rows],
+                         ["dense", "window:window=8,sinks=2", "pattern:window=8,block=16"])
+        for row in rows:
+            self.assertEqual([key for key in row if key in self.FIELDS], self.FIELDS)
+            self.assertEqual((row["tokens"], row["scored"], row["pass"], row["mass"]), (128, 62, "prompt", None))
+        self.assertEqual((rows[0]["kl"], rows[0]["top1"], rows[0]["density"]), (0, 1, 1))
+        for row in rows[1:]:
+            self.assertGreater(row["kl"], 0)
+            self.assertLess(row["density"], 1)
+
+    def test_both_passes_agree_where_nothing_is_left_out(self):
+        prompt = self.measure("-c", "64", "--attention", "window:window=64")
+        decode = self.measure("-c", "64", "--attention", "window:window=64", "--pass", "decode")
+        self.assertEqual(decode[0]["pass"], "decode")
+        self.assertEqual(prompt[0]["ppl"], decode[0]["ppl"])
+        for rows in (prompt, decode):
+            self.assertEqual(rows[1]["density"], 1)
+            self.assertLess(rows[1]["kl"], 1e-9)
+
+    def test_batches_do_not_change_the_figures(self):
+        self.assertEqual(len({self.measure("-c", "64", "-ub", batch)[0]["ppl"] for batch in ("1", "5", "64")}), 1)
+
+    def test_skip_and_score(self):
+        self.assertEqual(self.measure("-c", "64", "--chunks", "1", "--score", "10")[0]["scored"], 10)
+        self.assertNotEqual(self.measure("-c", "64", "--skip", "3")[0]["ppl"], self.measure("-c", "64")[0]["ppl"])
+
+    def test_a_short_text_gives_both_numbers(self):
+        self.fails(1, "ppl", "-m", LLAMA, "-p", "ab", "-c", "64", says=("2 tokens", "64"))
+
+
+class Bench(CliTest):
+    FIELDS = ("build_commit build_number cpu_info gpu_info backends model_filename model_type model_size model_n_params "
+              "n_batch n_ubatch n_threads type_k type_v n_gpu_layers n_prompt n_gen n_depth test_time avg_ns stddev_ns "
+              "avg_ts stddev_ts attn density samples_ns samples_ts").split()
+
+    def test_json(self):
+        rows = self.document("bench", "-m", LLAMA, "-p", "8,16", "-n", "4", "-d", "0,32", "-r", "2", "-o", "json")
+        self.assertEqual([(row["n_prompt"], row["n_gen"], row["n_depth"]) for row in rows],
+                         [(8, 0, 0), (16, 0, 0), (0, 4, 0), (8, 0, 32), (16, 0, 32), (0, 4, 32)])
+        for row in rows:
+            self.assertEqual([key for key in row if key in self.FIELDS], self.FIELDS)
+            self.assertEqual(len(row["samples_ns"]), 2)
+            self.assertGreater(row["avg_ts"], 0)
+
+    def test_markdown(self):
+        lines = self.ok("bench", "-m", LLAMA, "-p", "8", "-n", "4", "-d", "32", "-r", "1").stdout.decode().split("\n")
+        self.assertIn("t/s", lines[0])
+        self.assertIn(" pp8 @ d32 |", lines[2])
+        self.assertIn(" tg4 @ d32 |", lines[3])
+
+    def test_csv_and_lists(self):
+        lines = self.ok("bench", "-m", LLAMA, "-p", "4-16*2", "-n", "0", "-t", "1,2", "-r", "1", "-o", "csv", "-ctk",
+                        "f16,q8_0").stdout.decode().strip().split("\n")
+        self.assertEqual(len(lines), 1 + 3 * 2 * 2)
+        self.assertTrue(lines[0].startswith("build_commit,build_number,"))
+        self.assertEqual({line.count('","') for line in lines[1:]}, {lines[0].count(",")})
+
+    def test_attention_of_the_core_alone(self):
+        for pass_name in ("prefill", "decode"):
+            for spec in ("dense", "window:window=32", "pattern:block=16,window=8"):
+                row = self.document("bench", "attention", "--heads", "4", "--kv-heads", "2", "--head-dim", "24",
+                                    "--layers", "3", "--tokens", "100", "--pass", pass_name, "--kv-type", "q8_0",
+                                    "--attention", spec, "-r", "2", "--json")
+                self.assertEqual((row["pass"], row["attention"], row["kv_type"]), (pass_name, spec, "q8_0"))
+                self.assertLessEqual(row["min_ns"], row["median_ns"])
+                if spec == "dense":
+                    self.assertEqual(row["keys_read"], 2 * (100 if pass_name == "decode" else 5050))
+
+
+class Inspect(CliTest):
+    def test_text(self):
+        text = self.ok("inspect", LLAMA, "-c", "128").stdout.decode()
+        for part in ("GGUF version 3", "architecture: llama, supported", "llama.context_length", "token_embd.weight",
+                     "first 8 of 304", "memory for a context of 128 tokens"):
+            self.assertIn(part, text)
+
+    def test_json(self):
+        seen = self.document("inspect", "-m", GEMMA, "--json", "-c", "128")
+        self.assertTrue(seen["supported"])
+        self.assertEqual(seen["architecture"], "gemma3")
+        self.assertEqual(seen["file_bytes"], os.path.getsize(GEMMA))
+        self.assertEqual(seen["memory"]["context_tokens"], 128)
+        self.assertEqual(sum(kind["tensors"] for kind in seen["types"]), len(seen["tensors"]))
+        entries = {entry["key"]: entry for entry in seen["metadata"]}
+        self.assertEqual(entries["tokenizer.ggml.tokens"]["count"], 304)
+        for tensor in seen["tensors"]:
+            self.assertLessEqual(tensor["offset"] + tensor["bytes"], seen["file_bytes"])
+
+    def test_a_file_that_can_not_be_run_is_shown(self):
+        with open(LLAMA, "rb") as file:
+            data = file.read()
+        with tempfile.NamedTemporaryFile(suffix=".gguf") as file:
+            value = struct.pack("<Q", 20) + b"general.architecture" + struct.pack("<IQ", 8, 5)
+            at = data.index(value) + len(value)
+            file.write(data[:at] + b"llamb" + data[at + 5:])
+            file.flush()
+            seen = self.document("inspect", file.name, "--json")
+            self.assertFalse(seen["supported"])
+            self.assertIn("llamb", seen["unsupported"])
+            self.assertIsNone(seen["memory"])
+            self.assertIn(b"this version can't run the file", self.ok("inspect", file.name).stdout)
+            self.fails(1, "run", "-m", file.name, "-p", "x", says=("llamb",))
+
+
+class Tokenize(CliTest):
+    UGLY = "Ünïcode — naïve café \U0001F600\u200d\U0001F525 日本語 \t\n  two  spaces\r\n\u0301combining <0x41> \\n "
+
+    def ids(self, text, path, *arguments):
+        out = self.ok("tokenize", "-m", path, "--stdin", "--ids", *arguments, stdin=text).stdout
+        return out, json.loads(out)
+
+    def test_what_goes_in_comes_out(self):
+        for path in (LLAMA, GEMMA, model("qwen2_f32")):
+            for text in (self.UGLY, "", " ", "\n", TEXT, "a\0b"):
+                for flags in ((), ("--no-bos",)):
+                    out, _ = self.ids(text.encode(), path, *flags)
+                    back = self.ok("tokenize", "-m", path, "--detokenize", "--stdin", *flags, stdin=out).stdout
+                    self.assertEqual(back, text.encode(), (path, text, flags))
+
+    def test_lines_of_llama_tokenize(self):
+        out = self.ok("tokenize", "-m", LLAMA, "-p", "in the", "--show-count").stdout.decode()
+        ids = self.ids(b"in the", LLAMA)[1]
+        lines = out.strip("\n").split("\n")
+        self.assertEqual(lines[-1], "Total number of tokens: %d" % len(ids))
+        self.assertEqual([int(line.split(" -> ")[0]) for line in lines[:-1]], ids)
+        self.assertEqual("".join(line.split(" -> ")[1][1:-1] for line in lines[:-1]), "in the")
+
+    def test_beginning_of_text(self):
+        with_bos, without = self.ids(b"in", GEMMA)[1], self.ids(b"in", GEMMA, "--no-bos")[1]
+        self.assertEqual(with_bos[1:], without)
+
+    def test_control_tokens_are_text_unless_asked_for(self):
+        plain, parsed = self.ids(b"<bos>", GEMMA)[1], self.ids(b"<bos>", GEMMA, "--parse-special")[1]
+        self.assertGreater(len(plain), len(parsed))
+        back = self.ok("tokenize", "-m", GEMMA, "--detokenize", "-p", "[2, 2]", "--parse-special").stdout
+        self.assertEqual(back, b"<bos>")
+
+    def test_sources(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"in\\n\n")
+            file.flush()
+            from_file = self.ok("tokenize", "-m", LLAMA, "--ids", "-f", file.name).stdout
+        self.assertEqual(from_file, self.ids(b"in\\n\n", LLAMA)[0])
+        self.assertEqual(self.ok("tokenize", "-m", LLAMA, "--ids", "-e", "-p", "in\\n").stdout, self.ids(b"in\n", LLAMA)[0])
+
+    def test_wrong_ids(self):
+        self.fails(1, "tokenize", "-m", LLAMA, "--detokenize", "-p", "[1, 304]", says=("303",))
+        self.fails(1, "tokenize", "-m", LLAMA, "--detokenize", "-p", "99999999999999999999", says=("303",))
+        self.fails(1, "tokenize", "-m", LLAMA, "--detokenize", "-p", "1 x", says=("byte 2",))
+
+
+class BadFiles(CliTest):
+    def test_no_file_no_model_no_text(self):
+        for verb, flag in (("run", "-p"), ("ppl", "-p"), ("tokenize", "-p"), ("bench", "-d")):
+            self.assertEqual(run(verb, "-m", "/nowhere/x.gguf", flag, "1", "-o", "csv").returncode if verb == "bench"
+                             else run(verb, "-m", "/nowhere/x.gguf", flag, "1").returncode, 1)
+        self.fails(1, "inspect", "/nowhere/x.gguf", says=("/nowhere/x.gguf",))
+        self.fails(1, "run", "-m", LLAMA, "-f", "/nowhere/x.txt", says=("/nowhere/x.txt", "No such file"))
+        self.fails(1, "run", "-m", cli_runner.MODELS, "-p", "x", says=("tests/model",))
+
+    def test_a_truncated_model(self):
+        with open(LLAMA, "rb") as file:
+            data = file.read()
+        for count in (0, 3, 4, 20, 100, 5000, len(data) // 2, len(data) - 1):
+            with tempfile.NamedTemporaryFile(suffix=".gguf") as file:
+                file.write(data[:count])
+                file.flush()
+                for arguments in (("run", "-m", file.name, "-p", "x"), ("inspect", file.name)):
+                    done = self.fails(1, *arguments, says=(os.path.basename(file.name),))
+                    self.assertEqual(done.stderr.count(b"\n"), 1)
+
+    def test_no_permission(self):
+        if os.geteuid() == 0:
+            self.skipTest("root may read everything")
+        with tempfile.NamedTemporaryFile() as file:
+            os.chmod(file.name, 0)
+            self.fails(1, "run", "-m", file.name, "-p", "x", says=("Permission denied",))
+            self.fails(1, "run", "-m", LLAMA, "-f", file.name, says=("Permission denied",))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2 and not os.path.exists(LLAMA):
+        print("skipped: no tiny models in tests/model")
+        sys.exit(77)
+    cli_runner.main()
