@@ -90,6 +90,13 @@ static int parse_ids(const fv_text *text, const fv_tokenizer *tokenizer, fv_toke
     return CLI_GO_ON;
 }
 
+static int print_bytes(const fv_text *bytes, bool json) {
+    if (!json) return cli_write(bytes->bytes, bytes->length) ? CLI_DONE : CLI_FAILED;
+    json_t *document = json_object();
+    cli_json_bytes(document, "text", bytes->bytes, bytes->length);
+    return cli_json_print(document);
+}
+
 /* The beginning-of-text token that encoding added is no part of the text. */
 static int detokenize(const tokenize_options *options, const fv_tokenizer *tokenizer, const fv_text *text) {
     fv_tokens tokens = {0};
@@ -98,16 +105,9 @@ static int detokenize(const tokenize_options *options, const fv_tokenizer *token
     if (result == CLI_GO_ON) {
         bool skip = tokens.count > 0 && !options->no_bos && fv_tokenizer_adds_bos(tokenizer) &&
                     tokens.ids[0] == fv_tokenizer_bos(tokenizer);
-        fv_status status = fv_tokenizer_decode(tokenizer, tokens.ids + (skip ? 1 : 0), tokens.count - (skip ? 1 : 0),
-                                               options->parse_special, &bytes);
-        if (status != FV_OK)
-            result = cli_fail_status(status, NULL);
-        else if (options->json) {
-            json_t *document = json_object();
-            cli_json_bytes(document, "text", bytes.bytes, bytes.length);
-            result = cli_json_print(document);
-        } else
-            result = cli_write(bytes.bytes, bytes.length) ? CLI_DONE : CLI_FAILED;
+        const int32_t *ids = skip ? tokens.ids + 1 : tokens.ids;
+        fv_status status = fv_tokenizer_decode(tokenizer, ids, tokens.count - skip, options->parse_special, &bytes);
+        result = status == FV_OK ? print_bytes(&bytes, options->json) : cli_fail_status(status, NULL);
     }
     fv_text_free(&bytes);
     fv_tokens_free(&tokens);

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Runs the fovea program for the tests of this folder: bytes in, bytes out, and the exit code."""
 import json
 import os
