@@ -32,7 +32,7 @@ typedef void fv_value_sum_fn(size_t rows, size_t head_dim, size_t keys, const fl
 /* One step of the online softmax (Milakov & Gimelshein 2018) for `rows` rows and 64 keys:
  *   s = min(scale * score, FLT_MAX); m' = max(m, max s); f = exp(m - m'); score <- exp(s - m'); l <- l * f + sum; out *= f
  * score [rows][64], -inf = masked; maximum, sum [rows]; start from -FV_NO_MAXIMUM and 0.  out [rows][out_stride].
- * exp: relative error <= 2 ulp for results >= 2^-126, below that 0. Same order. */
+ * exp(x): relative error <= 2 ulp for x >= -87.33, below that 0. Same order. */
 #define FV_NO_MAXIMUM 3e38f
 typedef void fv_softmax_chunk_fn(size_t rows, size_t head_dim, float scale, float *score, float *maximum, float *sum,
                                  float *out, size_t out_stride);
@@ -44,10 +44,12 @@ typedef void fv_narrow_f16_fn(size_t n, const float *x, uint16_t *out); /* neare
 typedef void fv_widen_f16_fn(size_t n, const uint16_t *x, float *out);  /* exact */
 typedef void fv_widen_i8_fn(size_t n, const int8_t *x, float *out);     /* exact */
 
-/* out[i] = x[i] * weight[i] / sqrt(mean(x^2) + epsilon). Any overlap of x and out but shifted. Bound: n * 2^-23 relative. */
+/* out[i] = x[i] * weight[i] / sqrt(mean(x^2) + epsilon), the root's argument held between FLT_MIN and FLT_MAX. Any overlap
+ * of x and out but shifted. Bound: (n + 4) * 2^-23 relative. */
 typedef void fv_rms_norm_f32_fn(size_t n, const float *x, const float *weight, float epsilon, float *out);
 
-/* out[i] = silu(gate[i]) * up[i];  gelu: the tanh form. out may be gate or up. Bound: 8 ulp + 2^-23 * |up|. */
+/* out[i] = silu(gate[i]) * up[i];  gelu: the tanh form. out may be gate or up. |gate| <= 1e30.
+ * Bound: 8 ulp + 2^-23 * |up|. */
 typedef void fv_gated_f32_fn(size_t n, const float *gate, const float *up, float *out);
 
 /* sum of x[i] * y[i]. Bound: n * 2^-23 * sum |x * y|. */

@@ -1,6 +1,7 @@
 /* Limit: loads and stores; these are short vectors that lie in L1. */
 #include "kernels/kernels.h"
 #include "kernels/avx2/exp_avx2.h"
+#include <float.h>
 #include <immintrin.h>
 
 void fv_narrow_f16_avx2(size_t n, const float *x, uint16_t *out) {
@@ -37,8 +38,9 @@ float fv_dot_f32_avx2(size_t n, const float *x, const float *y) {
 }
 
 void fv_rms_norm_f32_avx2(size_t n, const float *x, const float *weight, float epsilon, float *out) {
-    float mean = fv_dot_f32_avx2(n, x, x) / (float)n;
-    float factor = 1.0f / _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(mean + epsilon)));
+    float square = fv_dot_f32_avx2(n, x, x) / (float)n + epsilon;
+    square = square < FLT_MIN ? FLT_MIN : square > FLT_MAX ? FLT_MAX : square;
+    float factor = 1.0f / _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(square)));
     __m256 f = _mm256_set1_ps(factor);
     size_t i = 0;
     for (; i + 8 <= n; i += 8)

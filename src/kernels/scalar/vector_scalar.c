@@ -2,6 +2,7 @@
 #include "kernels/kernels.h"
 #include "kernels/half.h"
 #include "kernels/scalar/exp_scalar.h"
+#include <float.h>
 
 void fv_narrow_f16_scalar(size_t n, const float *x, uint16_t *out) {
     for (size_t i = 0; i < n; i++) out[i] = fv_f16_from_f32(x[i]);
@@ -23,8 +24,9 @@ static float inverse_sqrt(float x) {
 }
 
 void fv_rms_norm_f32_scalar(size_t n, const float *x, const float *weight, float epsilon, float *out) {
-    float sum = fv_dot_f32_scalar(n, x, x);
-    float factor = inverse_sqrt(sum / (float)n + epsilon);
+    float square = fv_dot_f32_scalar(n, x, x) / (float)n + epsilon;
+    square = square < FLT_MIN ? FLT_MIN : square > FLT_MAX ? FLT_MAX : square;
+    float factor = inverse_sqrt(square);
     for (size_t i = 0; i < n; i++) out[i] = x[i] * factor * weight[i];
 }
 
