@@ -237,9 +237,10 @@ static size_t scan_spaced_punctuation(const fv_glyph *glyphs, size_t begin, size
     return scan_spaced(glyphs, begin, end, PUNCTUATION);
 }
 
-/* [一-龥ࠀ-一가-퟿]+ : U+0800..U+9FA5 and U+AC00..U+D7FF */
+/* [一-龥ࠀ-一가-퟿]+ : U+0800..U+9FA5 and U+AC00..U+D7FF, where llama.cpp has taken the spaces out before */
 static bool is_east_asian(fv_glyph glyph) {
     uint32_t code = fv_glyph_code(glyph);
+    if (fv_glyph_class(glyph) & SPACE) return false;
     return (code >= 0x0800 && code <= 0x9FA5) || (code >= 0xAC00 && code <= 0xD7FF);
 }
 

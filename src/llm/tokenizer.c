@@ -182,18 +182,25 @@ static void drop_space(fv_text *text, size_t at) {
     text->length--;
 }
 
+/* Index of the token that begins with the space that encode() put in front; `count` if there is none. */
+static size_t find_prefixed(const fv_tokenizer *tokenizer, const int32_t *ids, size_t count) {
+    const unsigned special = FV_TOKEN_CONTROL | FV_TOKEN_UNKNOWN | FV_TOKEN_USER_DEFINED;
+    size_t first = count > 0 && ids[0] == tokenizer->special.bos;
+    if (!tokenizer->space_prefix || first == count) return count;
+    return tokenizer->vocabulary.tokens[ids[first]].kinds & special ? count : first;
+}
+
 fv_status fv_tokenizer_decode(const fv_tokenizer *tokenizer, const int32_t *ids, size_t count, bool special,
                               fv_text *text) {
     if (!tokenizer || !text || (!ids && count > 0)) return FV_ERROR_ARGUMENT;
     for (size_t i = 0; i < count; i++)
         if (!is_token(tokenizer, ids[i])) return FV_ERROR_ARGUMENT;
-    size_t before = text->length;
+    size_t before = text->length, prefixed = find_prefixed(tokenizer, ids, count);
     fv_status status = fv_text_append(text, "", 0);
-    size_t first = count > 0 && ids[0] == tokenizer->special.bos; /* the token that begins with the added space */
     for (size_t i = 0; i < count && status == FV_OK; i++) {
         size_t begin = text->length;
         status = append_piece(tokenizer, ids[i], special, text);
-        if (status == FV_OK && i == first && tokenizer->space_prefix) drop_space(text, begin);
+        if (status == FV_OK && i == prefixed) drop_space(text, begin);
     }
     return status == FV_OK ? FV_OK : undo(text, before, status);
 }
