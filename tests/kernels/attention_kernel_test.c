@@ -1,0 +1,327 @@
+/* attention_kernel_test.c - scores, value sums and the softmax step of every instruction set: against the scalar twin
+ * within the contract's bounds, the same bits however rows and keys are cut, no byte touched outside. */
+#include "kernel_slots.h"
+#include "kernels/half.h"
+#include "kernels/kernels.h"
+#include "support/fence.h"
+#include "support/random.h"
+#include "support/tables.h"
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+
+#include <cmocka.h>
+
+enum { MAX_DIM = 256, MAX_ROWS = 17, MAX_STRIDE = MAX_DIM + 9, PAGE = 16 };
+
+typedef enum element { ELEMENT_F32, ELEMENT_F16, ELEMENT_Q8 } element;
+
+static const size_t element_bytes[] = {4, 2, 1};
+static test_tables tables;
+static test_fence query_fence, key_fence, scale_fence, score_fence, weight_fence, value_fence, out_fence;
+static float expected[MAX_ROWS * MAX_STRIDE], again[MAX_ROWS * MAX_STRIDE], exact_mass[MAX_ROWS * MAX_STRIDE];
+static double exact[MAX_ROWS * MAX_STRIDE];
+
+static size_t next_dim(size_t dim) { return dim < 131 ? dim + 1 : dim == 131 ? 256 : MAX_DIM + 1; }
+
+static void fill_elements(test_random *random, element type, void *data, size_t n) {
+    if (type == ELEMENT_F32) test_fill_f32(random, data, n, 2.0f);
+    if (type == ELEMENT_Q8) test_fill_bytes(random, data, n);
+    for (size_t i = 0; type == ELEMENT_F16 && i < n; i++)
+        ((uint16_t *)data)[i] = fv_f16_from_f32(2.0f * test_random_f32(random));
+}
+
+static double element_at(element type, const void *data, size_t i) {
+    if (type == ELEMENT_F32) return (double)((const float *)data)[i];
+    if (type == ELEMENT_F16) return (double)fv_f32_from_f16(((const uint16_t *)data)[i]);
+    return (double)((const int8_t *)data)[i];
+}
+
+/* One call's shape, for messages too. */
+typedef struct shape {
+    const char *slot, *isa;
+    size_t rows, dim, keys, stride, out_stride;
+    uint32_t seed;
+} shape;
+
+static void check_near(const shape *s, size_t row, size_t column, float got, double want, double bound) {
+    double error = fabs((double)got - want);
+    if (!(error <= bound))
+        fail_msg(
+            "%s %s rows=%zu dim=%zu keys=%zu strides=%zu,%zu at [%zu][%zu]: got %.9g, want %.9g, error %.3g > %.3g "
+            "(FV_SEED=%u)",
+            s->slot, s->isa, s->rows, s->dim, s->keys, s->stride, s->out_stride, row, column, (double)got, want, error,
+            bound, s->seed);
+}
+
+/* Scores of one shape: everything that the contract says. */
+static void score_shape(element type, fv_score_page_fn *scalar, fv_score_page_fn *tested, bool is_scalar, shape s,
+                        test_random *random) {
+    float *query = fence_place(&query_fence, ((s.rows - 1) * s.stride + s.dim) * 4);
+    void *key = fence_place(&key_fence, s.dim * PAGE * element_bytes[type]);
+    float *scale = fence_place(&scale_fence, PAGE * 4);
+    float *score = fence_place(&score_fence, ((s.rows - 1) * s.out_stride + PAGE) * 4);
+    test_fill_f32(random, query, (s.rows - 1) * s.stride + s.dim, 1.0f);
+    fill_elements(random, type, key, s.dim * PAGE);
+    test_fill_f32(random, scale, PAGE, 0.1f);
+    const float *scales = type == ELEMENT_Q8 ? scale : NULL;
+    tested(s.rows, s.dim, query, s.stride, key, scales, score, s.out_stride);
+    assert_true(fence_is_whole(&score_fence, s.rows, PAGE * 4, s.out_stride * 4));
+    scalar(s.rows, s.dim, query, s.stride, key, scales, expected, PAGE);
+    for (size_t r = 0; r < s.rows; r++)
+        for (size_t t = 0; t < PAGE; t++) {
+            double sum = 0, mass = 0, factor = scales ? (double)scales[t] : 1;
+            for (size_t c = 0; c < s.dim; c++) {
+                double term = (double)query[r * s.stride + c] * element_at(type, key, c * PAGE + t) * factor;
+                sum += term;
+                mass += fabs(term);
+            }
+            check_near(&s, r, t, expected[r * PAGE + t], sum, (double)(s.dim + 2) * 0x1p-24 * mass);
+            if (!is_scalar)
+                check_near(&s, r, t, score[r * s.out_stride + t], (double)expected[r * PAGE + t],
+                           (double)s.dim * 0x1p-23 * mass);
+        }
+    for (size_t r = 0; r < s.rows; r++) { /* one row at a time: the same bits */
+        tested(1, s.dim, query + r * s.stride, s.stride, key, scales, again, PAGE);
+        assert_memory_equal(again, score + r * s.out_stride, PAGE * 4);
+    }
+}
+
+static void score_check(const char *slot, element type, fv_score_page_fn *scalar, fv_score_page_fn *tested,
+                        const char *isa) {
+    test_random random = test_random_make(type);
+    for (size_t dim = 1; dim <= MAX_DIM; dim = next_dim(dim))
+        for (size_t rows = 1; rows <= MAX_ROWS; rows++) {
+            shape s = {slot,
+                       isa,
+                       rows,
+                       dim,
+                       PAGE,
+                       dim + test_random_in(&random, 0, 9),
+                       PAGE + test_random_in(&random, 0, 9),
+                       random.seed};
+            score_shape(type, scalar, tested, scalar == tested, s, &random);
+        }
+}
+
+#define SCORE_CHECK(slot, type) \
+    static void check_##slot(const fv_kernels *table) { \
+        score_check(#slot, type, tables.table[0]->slot, table->slot, test_table_name(table)); \
+    }
+SCORE_CHECK(score_page_f32, ELEMENT_F32)
+SCORE_CHECK(score_page_f16, ELEMENT_F16)
+SCORE_CHECK(score_page_q8, ELEMENT_Q8)
+
+static void value_shape(element type, fv_value_sum_fn *scalar, fv_value_sum_fn *tested, bool is_scalar, shape s,
+                        test_random *random) {
+    size_t bytes = element_bytes[type];
+    float *weight = fence_place(&weight_fence, ((s.rows - 1) * s.stride + s.keys) * 4);
+    unsigned char *value = fence_place(&value_fence, s.keys * s.dim * bytes);
+    float *out = fence_place(&out_fence, ((s.rows - 1) * s.out_stride + s.dim) * 4);
+    test_fill_f32(random, weight, (s.rows - 1) * s.stride + s.keys, 1.0f);
+    fill_elements(random, type, value, s.keys * s.dim);
+    for (size_t r = 0; r < s.rows; r++) {
+        test_fill_f32(random, out + r * s.out_stride, s.dim, 1.0f);
+        for (size_t c = 0; c < s.dim; c++) {
+            size_t i = r * MAX_STRIDE + c;
+            expected[i] = again[i] = out[r * s.out_stride + c];
+            exact[i] = (double)expected[i];
+            exact_mass[i] = fabsf(expected[i]);
+            for (size_t t = 0; t < s.keys; t++) {
+                double term = (double)weight[r * s.stride + t] * element_at(type, value, t * s.dim + c);
+                exact[i] += term;
+                exact_mass[i] += (float)fabs(term);
+            }
+        }
+    }
+    tested(s.rows, s.dim, s.keys, weight, s.stride, value, out, s.out_stride);
+    assert_true(fence_is_whole(&out_fence, s.rows, s.dim * 4, s.out_stride * 4));
+    scalar(s.rows, s.dim, s.keys, weight, s.stride, value, expected, MAX_STRIDE);
+    size_t half = s.keys / 2;
+    for (size_t r = 0; r < s.rows; r++) { /* a row at a time, in two runs of keys: the same bits */
+        float *row = again + r * MAX_STRIDE;
+        tested(1, s.dim, half, weight + r * s.stride, s.stride, value, row, s.dim);
+        tested(1, s.dim, s.keys - half, weight + r * s.stride + half, s.stride, value + half * s.dim * bytes, row,
+               s.dim);
+        assert_memory_equal(row, out + r * s.out_stride, s.dim * 4);
+        for (size_t c = 0; c < s.dim; c++) {
+            size_t i = r * MAX_STRIDE + c;
+            double mass = (double)exact_mass[i] * (1 + 0x1p-16);
+            check_near(&s, r, c, expected[i], exact[i], (double)(s.keys + 2) * 0x1p-24 * mass);
+            if (!is_scalar)
+                check_near(&s, r, c, out[r * s.out_stride + c], (double)expected[i], (double)s.keys * 0x1p-23 * mass);
+        }
+    }
+}
+
+static void value_check(const char *slot, element type, fv_value_sum_fn *scalar, fv_value_sum_fn *tested,
+                        const char *isa) {
+    test_random random = test_random_make(10 + type);
+    for (size_t dim = 1; dim <= MAX_DIM; dim = next_dim(dim)) {
+        for (size_t rows = 1; rows <= MAX_ROWS; rows++) {
+            size_t keys = test_random_in(&random, 1, 24);
+            shape s = {slot,
+                       isa,
+                       rows,
+                       dim,
+                       keys,
+                       keys + test_random_in(&random, 0, 9),
+                       dim + test_random_in(&random, 0, 9),
+                       random.seed};
+            value_shape(type, scalar, tested, scalar == tested, s, &random);
+        }
+        for (size_t keys = 1; keys <= FV_CHUNK_KEYS; keys += dim > 64 ? test_random_in(&random, 1, 7) : 1) {
+            shape s = {slot, isa, test_random_in(&random, 1, 3), dim, keys, FV_CHUNK_KEYS, dim, random.seed};
+            value_shape(type, scalar, tested, scalar == tested, s, &random);
+        }
+    }
+}
+
+#define VALUE_CHECK(slot, type) \
+    static void check_##slot(const fv_kernels *table) { \
+        value_check(#slot, type, tables.table[0]->slot, table->slot, test_table_name(table)); \
+    }
+VALUE_CHECK(value_sum_f32, ELEMENT_F32)
+VALUE_CHECK(value_sum_f16, ELEMENT_F16)
+VALUE_CHECK(value_sum_q8, ELEMENT_Q8)
+
+static double ulp_of(double x) {
+    int exponent;
+    frexp(x, &exponent);
+    return ldexp(1, (exponent > -125 ? exponent : -125) - 24);
+}
+
+static float worst_ulp; /* of one table's exp */
+
+/* An exp result: 2 ulp where the contract promises digits, 0 below. */
+static void check_exp(const shape *s, size_t row, size_t column, float x, float got) {
+    double want = exp((double)x);
+    if (x < -87.33f) {
+        check_near(s, row, column, got, 0, 0);
+        return;
+    }
+    double error = fabs((double)got - want) / ulp_of(want);
+    if (error > (double)worst_ulp) worst_ulp = (float)error;
+    check_near(s, row, column, got, want, 2 * ulp_of(want));
+}
+
+/* Scores of all kinds: masked, tiny, huge. */
+static float random_score(test_random *random, int kind) {
+    uint32_t dice = test_random_in(random, 0, 9);
+    if (kind == 1 && dice < 3) return -INFINITY;
+    if (kind == 2) return -INFINITY;
+    if (kind == 3) return (dice < 5 ? 1e38f : -1e38f) * (1.0f + test_random_f32(random));
+    if (kind == 4 && dice == 0) return dice < 5 ? INFINITY : NAN;
+    return 20.0f * test_random_f32(random);
+}
+
+static void softmax_shape(fv_softmax_chunk_fn *tested, shape s, int kind, test_random *random) {
+    float scale = kind == 3 ? 4.0f : 0.125f + test_random_f32(random) * 0.1f, maximum[MAX_ROWS], sum[MAX_ROWS];
+    float *score = fence_place(&score_fence, s.rows * FV_CHUNK_KEYS * 4);
+    float *out = fence_place(&out_fence, ((s.rows - 1) * s.out_stride + s.dim) * 4);
+    static float before[MAX_ROWS * FV_CHUNK_KEYS], out_before[MAX_ROWS * MAX_STRIDE];
+    float maximum_before[MAX_ROWS], sum_before[MAX_ROWS];
+    for (size_t i = 0; i < s.rows * FV_CHUNK_KEYS; i++) score[i] = random_score(random, kind);
+    for (size_t r = 0; r < s.rows; r++) {
+        bool fresh = test_random_in(random, 0, 2) == 0;
+        maximum[r] = fresh ? -FV_NO_MAXIMUM : 3.0f * test_random_f32(random);
+        sum[r] = fresh ? 0.0f : 1.5f + test_random_f32(random);
+        for (size_t c = 0; c < s.dim; c++) {
+            out[r * s.out_stride + c] = fresh ? 0.0f : test_random_f32(random);
+            out_before[r * MAX_STRIDE + c] = out[r * s.out_stride + c];
+        }
+    }
+    memcpy(before, score, s.rows * FV_CHUNK_KEYS * 4);
+    memcpy(maximum_before, maximum, sizeof maximum);
+    memcpy(sum_before, sum, sizeof sum);
+    tested(s.rows, s.dim, scale, score, maximum, sum, out, s.out_stride);
+    assert_true(fence_is_whole(&out_fence, s.rows, s.dim * 4, s.out_stride * 4));
+    assert_true(fence_is_whole(&score_fence, 1, 0, 0));
+    for (size_t r = 0; r < s.rows; r++) {
+        float best = maximum_before[r], scaled[FV_CHUNK_KEYS];
+        double total = 0;
+        for (size_t t = 0; t < FV_CHUNK_KEYS; t++) {
+            float x = scale * before[r * FV_CHUNK_KEYS + t];
+            scaled[t] = x < FLT_MAX ? x : FLT_MAX; /* a NaN too */
+            if (scaled[t] > best) best = scaled[t];
+        }
+        assert_true(maximum[r] == best);
+        for (size_t t = 0; t < FV_CHUNK_KEYS; t++) {
+            check_exp(&s, r, t, scaled[t] - best, score[r * FV_CHUNK_KEYS + t]);
+            total += (double)score[r * FV_CHUNK_KEYS + t];
+        }
+        double factor = maximum_before[r] - best >= -87.33f ? exp((double)(maximum_before[r] - best)) : 0;
+        double slack = 4 * 0x1p-23, kept = (double)sum_before[r] * factor;
+        check_near(&s, r, 1000, sum[r], kept + total, (kept + total) * 66 * 0x1p-24 + kept * slack);
+        for (size_t c = 0; c < s.dim; c++) {
+            double want = (double)out_before[r * MAX_STRIDE + c] * factor;
+            check_near(&s, r, 2000 + c, out[r * s.out_stride + c], want, fabs(want) * slack + FLT_TRUE_MIN);
+        }
+        float one_maximum = maximum_before[r], one_sum = sum_before[r]; /* alone: the same bits */
+        tested(1, s.dim, scale, before + r * FV_CHUNK_KEYS, &one_maximum, &one_sum, out_before + r * MAX_STRIDE, s.dim);
+        assert_memory_equal(before + r * FV_CHUNK_KEYS, score + r * FV_CHUNK_KEYS, FV_CHUNK_KEYS * 4);
+        assert_memory_equal(out_before + r * MAX_STRIDE, out + r * s.out_stride, s.dim * 4);
+        assert_true(one_maximum == maximum[r] && one_sum == sum[r]);
+    }
+}
+
+/* Every 97th float of -104..0, then the neighbourhood of every multiple of ln 2 / 2. */
+static void softmax_sweep(fv_softmax_chunk_fn *tested, const char *isa) {
+    shape s = {"softmax_chunk exp", isa, 1, 1, FV_CHUNK_KEYS, 0, 1, 0};
+    float score[FV_CHUNK_KEYS], x[FV_CHUNK_KEYS], out = 0;
+    uint32_t bits = fv_bits_from_f32(-0x1p-26f), last = fv_bits_from_f32(-104.0f), near = 0;
+    while (bits < last) {
+        x[0] = 0;
+        for (size_t t = 1; t < FV_CHUNK_KEYS; t++, bits += near < 300 ? 97 : 997) {
+            x[t] = fv_f32_from_bits(bits);
+            if (near++ % 16 == 0)
+                x[t] = (float)(-(double)(near / 16 % 256) * 0.34657359027997265 - (double)(near % 5) * 1e-6);
+        }
+        float maximum = -FV_NO_MAXIMUM, sum = 0;
+        memcpy(score, x, sizeof score);
+        tested(1, 1, 1.0f, score, &maximum, &sum, &out, 1);
+        for (size_t t = 0; t < FV_CHUNK_KEYS; t++) check_exp(&s, 0, t, x[t] < -104.0f ? -104.0f : x[t], score[t]);
+    }
+}
+
+static void check_softmax_chunk(const fv_kernels *table) {
+    test_random random = test_random_make(20);
+    const char *isa = test_table_name(table);
+    worst_ulp = 0;
+    for (size_t dim = 1; dim <= MAX_DIM; dim = next_dim(dim))
+        for (size_t rows = 1; rows <= MAX_ROWS; rows += dim > 20 ? 4 : 1) {
+            shape s = {
+                "softmax_chunk", isa, rows, dim, FV_CHUNK_KEYS, FV_CHUNK_KEYS, dim + test_random_in(&random, 0, 9),
+                random.seed};
+            for (int kind = 0; kind < 5; kind++) softmax_shape(table->softmax_chunk, s, kind, &random);
+        }
+    softmax_sweep(table->softmax_chunk, isa);
+    printf("exp %s: worst error %.3f ulp\n", isa, (double)worst_ulp);
+}
+
+typedef void check_fn(const fv_kernels *table);
+
+static void run_check(check_fn *check) {
+    for (size_t i = 0; i < tables.count; i++) check(tables.table[i]);
+}
+
+#define SLOT_TEST(slot) \
+    static void test_##slot(void **state) { \
+        (void)state; \
+        run_check(check_##slot); \
+    }
+ATTENTION_SLOTS(SLOT_TEST)
+
+int main(void) {
+    test_tables_make(&tables);
+    test_fence *fences[] = {&query_fence,  &key_fence,   &scale_fence, &score_fence,
+                            &weight_fence, &value_fence, &out_fence};
+    for (size_t i = 0; i < sizeof fences / sizeof *fences; i++) *fences[i] = fence_open(80000);
+#define SLOT_ENTRY(slot) cmocka_unit_test(test_##slot),
+    const struct CMUnitTest tests[] = {ATTENTION_SLOTS(SLOT_ENTRY)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    for (size_t i = 0; i < sizeof fences / sizeof *fences; i++) fence_close(fences[i]);
+    return failed;
+}

@@ -1,0 +1,41 @@
+/* kernel_slots.h - which test program checks which slot. vector_kernel_test walks the library's lists and fails on a
+ * slot that is in none of these; a slot that is here and has no check_<slot>() does not compile. */
+#ifndef FV_TEST_KERNEL_SLOTS_H
+#define FV_TEST_KERNEL_SLOTS_H
+
+#define ATTENTION_SLOTS(X) \
+    X(score_page_f32) \
+    X(score_page_f16) \
+    X(score_page_q8) \
+    X(value_sum_f32) \
+    X(value_sum_f16) \
+    X(value_sum_q8) \
+    X(softmax_chunk)
+
+#define VECTOR_SLOTS(X) \
+    X(softcap_f32) \
+    X(narrow_f16) \
+    X(widen_f16) \
+    X(widen_i8) \
+    X(rms_norm_f32) \
+    X(silu_f32) \
+    X(gelu_f32) \
+    X(dot_f32)
+
+#define PRODUCT_SLOTS(X) \
+    X(quantize_q8) \
+    X(panel_pack) \
+    X(panel_unpack_q4_0) \
+    X(panel_unpack_q4_1) \
+    X(panel_unpack_q5_0) \
+    X(panel_unpack_q8_0) \
+    X(product_panel_u4) \
+    X(product_panel_u5) \
+    X(product_panel_u8) \
+    X(product_panel_u6) \
+    X(product_packed_q4_0) \
+    X(product_packed_q4_1) \
+    X(product_packed_q5_0) \
+    X(product_packed_q8_0)
+
+#endif

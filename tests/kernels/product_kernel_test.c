@@ -1,0 +1,306 @@
+/* product_kernel_test.c - quantised activations, panels and packed weights of every instruction set: exact twins where
+ * the contract says so, integers that never overflow, and packed products with the panel's bits. */
+#include "kernel_slots.h"
+#include "kernels/half.h"
+#include "kernels/kernels.h"
+#include "kernels/packed.h"
+#include "support/fence.h"
+#include "support/random.h"
+#include "support/tables.h"
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+
+#include <cmocka.h>
+
+enum { MAX_COLUMNS = 32 * 20, MAX_TOKENS = 17, MAX_PANELS = 9 };
+
+static const size_t token_counts[] = {1, 2, 3, 4, 5, 8, 9, 17};
+static test_tables tables;
+static test_fence quant_fence, scale_fence, offset_fence, out_fence, packed_fence, x_fence, x_scale_fence, sum_fence;
+
+/* Blocks of all kinds: plain, zero, a single spike, ties, subnormal, huge, infinite, NaN. */
+static void fill_activations(test_random *random, float *x, size_t n) {
+    for (size_t i = 0; i < n; i += 32) {
+        uint32_t kind = test_random_in(random, 0, 11);
+        test_fill_f32(random, x + i, 32, kind == 1 ? 0.0f : kind == 2 ? 1e-42f : kind == 3 ? 3e38f : 4.0f);
+        uint32_t place = test_random_in(random, 0, 31);
+        if (kind == 4) x[i + place] = 1e6f;
+        if (kind == 5) x[i + place] = NAN;
+        if (kind == 6) x[i + place] = -INFINITY;
+        for (size_t j = 0; kind == 7 && j < 32; j++)
+            x[i + j] = (float)((int)j - 16) + 0.5f; /* ties when the scale is 1 */
+        if (kind == 7) x[i + place] = 127.0f;
+    }
+}
+
+static void check_quantize_q8(const fv_kernels *table) {
+    test_random random = test_random_make(1);
+    static int8_t quants[MAX_COLUMNS];
+    static float scale[MAX_COLUMNS / 32], sum16[MAX_COLUMNS / 16], sum32[MAX_COLUMNS / 32];
+    for (int run = 0; run < 3000; run++) {
+        size_t n = 32 * test_random_in(&random, 0, 6);
+        float *x = fence_place(&x_fence, n * 4);
+        fill_activations(&random, x, n);
+        int8_t *got = fence_place(&quant_fence, n);
+        float *got_scale = fence_place(&scale_fence, n / 8), *got16 = fence_place(&sum_fence, n / 4);
+        float *got32 = fence_place(&offset_fence, n / 8);
+        table->quantize_q8(n, x, got, got_scale, got16, got32);
+        tables.table[0]->quantize_q8(n, x, quants, scale, sum16, sum32);
+        assert_memory_equal(got, quants, n);
+        assert_memory_equal(got_scale, scale, n / 8);
+        for (size_t i = 0; i < n / 16; i++) assert_true(got16[i] == sum16[i] || (isnan(got16[i]) && isnan(sum16[i])));
+        for (size_t i = 0; i < n / 32; i++) assert_true(got32[i] == sum32[i] || (isnan(got32[i]) && isnan(sum32[i])));
+        for (size_t i = 0; i < n; i++) assert_true(got[i] >= -127);
+        for (size_t i = 0; i < n; i++) { /* what a quant means, where the block is ordinary */
+            float step = got_scale[i / 32];
+            if (!isfinite(x[i]) || !isfinite(step) || step < 1e-30f) continue;
+            assert_true(fabs((double)x[i] - (double)step * got[i]) <= 0.50001 * (double)step);
+        }
+        assert_true(fence_is_whole(&quant_fence, 1, 0, 0) && fence_is_whole(&scale_fence, 1, 0, 0));
+        assert_true(fence_is_whole(&sum_fence, 1, 0, 0) && fence_is_whole(&offset_fence, 1, 0, 0));
+    }
+}
+
+static void check_panel_pack(const fv_kernels *table) {
+    test_random random = test_random_make(2);
+    static uint8_t quants[8 * MAX_COLUMNS], out[8 * MAX_COLUMNS];
+    static float scale[MAX_COLUMNS], offset[MAX_COLUMNS], out_scale[MAX_COLUMNS], out_offset[MAX_COLUMNS];
+    for (size_t columns = 32; columns <= MAX_COLUMNS; columns += 32)
+        for (size_t group = 16; group <= 32; group += 16) {
+            size_t groups = columns / group;
+            test_fill_bytes(&random, quants, 8 * columns);
+            test_fill_f32(&random, scale, 8 * groups, 1.0f);
+            test_fill_f32(&random, offset, 8 * groups, 1.0f);
+            uint8_t *in = fence_place(&x_fence, 8 * columns), *got = fence_place(&quant_fence, 8 * columns);
+            memcpy(in, quants, 8 * columns);
+            float *got_scale = fence_place(&scale_fence, 32 * groups),
+                  *got_offset = fence_place(&offset_fence, 32 * groups);
+            table->panel_pack(columns, groups, in, scale, offset, got, got_scale, got_offset);
+            tables.table[0]->panel_pack(columns, groups, quants, scale, offset, out, out_scale, out_offset);
+            assert_memory_equal(got, out, 8 * columns);
+            assert_memory_equal(got_scale, out_scale, 32 * groups);
+            assert_memory_equal(got_offset, out_offset, 32 * groups);
+            for (size_t r = 0; r < 8; r++)
+                for (size_t c = 0; c < columns; c++)
+                    assert_int_equal(got[c / 4 * 32 + r * 4 + c % 4], quants[r * columns + c]);
+        }
+}
+
+static void unpack_check(fv_packed_type type, fv_panel_unpack_fn *scalar, fv_panel_unpack_fn *tested) {
+    test_random random = test_random_make(3 + type);
+    static uint8_t quants[8 * MAX_COLUMNS];
+    static float scale[MAX_COLUMNS], offset[MAX_COLUMNS];
+    for (size_t groups = 1; groups <= MAX_COLUMNS / 32; groups++)
+        for (int run = 0; run < 30; run++) {
+            size_t bytes = groups * fv_packed_group_bytes(type);
+            uint8_t *packed = fence_place(&packed_fence, bytes), *got = fence_place(&quant_fence, 256 * groups);
+            float *got_scale = fence_place(&scale_fence, 32 * groups),
+                  *got_offset = fence_place(&offset_fence, 32 * groups);
+            test_fill_bytes(&random, packed, bytes);
+            tested(32 * groups, packed, got, got_scale, got_offset);
+            scalar(32 * groups, packed, quants, scale, offset);
+            assert_memory_equal(got, quants, 256 * groups);
+            for (size_t i = 0; i < 8 * groups; i++) { /* a NaN's bits are free */
+                assert_true(got_scale[i] == scale[i] || (isnan(got_scale[i]) && isnan(scale[i])));
+                assert_true(got_offset[i] == offset[i] || (isnan(got_offset[i]) && isnan(offset[i])));
+            }
+            assert_true(fence_is_whole(&quant_fence, 1, 0, 0) && fence_is_whole(&scale_fence, 1, 0, 0));
+            assert_true(fence_is_whole(&offset_fence, 1, 0, 0));
+        }
+}
+
+#define UNPACK_CHECK(NAME, name) \
+    static void check_panel_unpack_##name(const fv_kernels *table) { \
+        unpack_check(FV_PACKED_##NAME, tables.table[0]->panel_unpack_##name, table->panel_unpack_##name); \
+    }
+UNPACK_CHECK(Q4_0, q4_0)
+UNPACK_CHECK(Q4_1, q4_1)
+UNPACK_CHECK(Q5_0, q5_0)
+UNPACK_CHECK(Q8_0, q8_0)
+
+/* Quantised rows at the fence: `kind` 0 random, 1 all +127, 2 all -127, 3 alternating. */
+static fv_q8_rows make_rows(test_random *random, size_t columns, size_t tokens, int kind) {
+    int8_t *quants = fence_place(&x_fence, tokens * columns);
+    float *scale = fence_place(&x_scale_fence, tokens * columns / 32 * 4);
+    float *sums = fence_place(&sum_fence, tokens * columns / 32 * 12), *sum32 = sums + tokens * columns / 16;
+    for (size_t i = 0; i < tokens * columns; i++)
+        quants[i] = (int8_t)(kind == 1 || (kind == 3 && i % 2) ? 127
+                             : kind >= 2                       ? -127
+                                                               : (int)test_random_in(random, 0, 254) - 127);
+    for (size_t b = 0; b < tokens * columns / 32; b++) {
+        int sum[2] = {0, 0};
+        for (size_t i = 0; i < 32; i++) sum[i / 16] += quants[b * 32 + i];
+        scale[b] = kind ? 1.0f : 0.01f + 0.005f * test_random_f32(random);
+        sums[2 * b] = scale[b] * (float)sum[0];
+        sums[2 * b + 1] = scale[b] * (float)sum[1];
+        sum32[b] = scale[b] * (float)(sum[0] + sum[1]);
+    }
+    return (fv_q8_rows){quants, scale, sums, sum32};
+}
+
+static fv_q8_rows row_of(const fv_q8_rows *x, size_t columns, size_t token) {
+    return (fv_q8_rows){x->quants + token * columns, x->scale + token * (columns / 32),
+                        x->sum16 + token * (columns / 16), x->sum32 + token * (columns / 32)};
+}
+
+/* A row is [columns] quants: `kind` 0 random, 1 all `largest`, 2 all 0, 3 alternating. */
+static void product_shape(const char *slot, const fv_kernels *table, fv_product_panel_fn *scalar,
+                          fv_product_panel_fn *tested, size_t group, uint32_t largest, size_t columns, size_t tokens,
+                          int kind, int x_kind, test_random *random) {
+    size_t groups = columns / group, stride = 8 + test_random_in(random, 0, 5);
+    uint8_t *quants = fence_place(&quant_fence, 8 * columns);
+    float *scale = fence_place(&scale_fence, 32 * groups), *offset = fence_place(&offset_fence, 32 * groups);
+    for (size_t i = 0; i < 8 * columns; i++)
+        quants[i] = (uint8_t)(kind == 1 || (kind == 3 && i % 3) ? largest
+                              : kind >= 2                       ? 0
+                                                                : test_random_in(random, 0, largest));
+    for (size_t i = 0; i < 8 * groups; i++) {
+        scale[i] = kind ? 1.0f : 0.1f * test_random_f32(random);
+        offset[i] = kind ? 0.0f : test_random_f32(random);
+    }
+    fv_q8_rows x = make_rows(random, columns, tokens, x_kind);
+    fv_panel panel = {quants, scale, offset};
+    float *out = fence_place(&out_fence, ((tokens - 1) * stride + 8) * 4), want[8 * MAX_TOKENS];
+    tested(columns, tokens, &panel, &x, out, stride);
+    assert_true(fence_is_whole(&out_fence, tokens, 32, stride * 4));
+    scalar(columns, tokens, &panel, &x, want, 8);
+    const float *sums = group == 16 ? x.sum16 : x.sum32;
+    for (size_t t = 0; t < tokens; t++)
+        for (size_t r = 0; r < 8; r++) {
+            double exact = 0, mass = 0, got = (double)out[t * stride + r];
+            for (size_t g = 0; g < groups; g++) {
+                int64_t dot = 0;
+                for (size_t c = g * group; c < (g + 1) * group; c++)
+                    dot += (int64_t)quants[c / 4 * 32 + r * 4 + c % 4] * x.quants[t * columns + c];
+                double a =
+                    (double)dot * (double)scale[g * 8 + r] * (double)x.scale[t * (columns / 32) + g * group / 32];
+                double b = (double)offset[g * 8 + r] * (double)sums[t * groups + g];
+                exact += a + b;
+                mass += fabs(a) + fabs(b);
+            }
+            double bound = (double)groups * 0x1p-22 * mass;
+            if (!(fabs(got - exact) <= bound && fabs(got - (double)want[t * 8 + r]) <= bound))
+                fail_msg("%s %s columns=%zu tokens=%zu kinds=%d,%d [%zu][%zu]: got %.9g, scalar %.9g, exact %.9g, "
+                         "bound %.3g "
+                         "(FV_SEED=%u)",
+                         slot, test_table_name(table), columns, tokens, kind, x_kind, t, r, got,
+                         (double)want[t * 8 + r], exact, bound, random->seed);
+        }
+    for (size_t t = 0; t < tokens; t++) { /* alone: the same bits */
+        fv_q8_rows one = row_of(&x, columns, t);
+        float alone[8];
+        tested(columns, 1, &panel, &one, alone, 8);
+        assert_memory_equal(alone, out + t * stride, 32);
+    }
+}
+
+static void product_check(const char *slot, const fv_kernels *table, fv_product_panel_fn *scalar,
+                          fv_product_panel_fn *tested, size_t group, uint32_t largest) {
+    test_random random = test_random_make(20 + largest);
+    for (size_t columns = 32; columns <= 256 + 64; columns += 32)
+        for (size_t tokens = 1; tokens <= MAX_TOKENS; tokens++)
+            product_shape(slot, table, scalar, tested, group, largest, columns, tokens, 0, 0, &random);
+    for (int kind = 0; kind < 4; kind++) /* sixteen-bit sums at their limits */
+        for (int x_kind = 0; x_kind < 4; x_kind++)
+            for (size_t tokens = 1; tokens <= 9; tokens++)
+                product_shape(slot, table, scalar, tested, group, largest, 64, tokens, kind, x_kind, &random);
+}
+
+#define PRODUCT_CHECK(slot, group, largest) \
+    static void check_##slot(const fv_kernels *table) { \
+        product_check(#slot, table, tables.table[0]->slot, table->slot, group, largest); \
+    }
+PRODUCT_CHECK(product_panel_u4, 32, 15)
+PRODUCT_CHECK(product_panel_u5, 32, 31)
+PRODUCT_CHECK(product_panel_u8, 32, 255)
+PRODUCT_CHECK(product_panel_u6, 16, 63)
+
+/* Packed panels: `kind` 0 random, 1 all bits set, 2 all clear; scales ordinary. */
+static void fill_packed(test_random *random, fv_packed_type type, uint8_t *packed, size_t groups, int kind) {
+    size_t scales = fv_packed_quant_offset(type) / 2, bytes = fv_packed_group_bytes(type);
+    for (size_t g = 0; g < groups; g++, packed += bytes) {
+        if (kind)
+            memset(packed, kind == 1 ? 0xFF : 0, bytes);
+        else
+            test_fill_bytes(random, packed, bytes);
+        for (size_t i = 0; i < scales; i++) {
+            uint16_t half = fv_f16_from_f32(0.1f * test_random_f32(random));
+            memcpy(packed + 2 * i, &half, 2);
+        }
+    }
+}
+
+static void packed_shape(const char *slot, const fv_kernels *table, fv_packed_type type, fv_product_packed_fn *tested,
+                         fv_panel_unpack_fn *unpack, fv_product_panel_fn *product, size_t columns, size_t panels,
+                         size_t tokens, int kind, int x_kind, test_random *random) {
+    static uint8_t quants[8 * MAX_COLUMNS];
+    static float scale[MAX_COLUMNS], offset[MAX_COLUMNS], want[MAX_TOKENS * 8 * MAX_PANELS];
+    size_t groups = columns / 32, panel_bytes = groups * fv_packed_group_bytes(type);
+    uint8_t *packed = fence_place(&packed_fence, panels * panel_bytes);
+    fill_packed(random, type, packed, panels * groups, kind);
+    fv_q8_rows x = make_rows(random, columns, tokens, x_kind);
+    fv_panel panel = {quants, scale, offset};
+    for (size_t p = 0; p < panels; p++) {
+        unpack(columns, packed + p * panel_bytes, quants, scale, offset);
+        product(columns, tokens, &panel, &x, want + 8 * p, 8 * panels);
+    }
+    for (size_t t = 0; t < tokens; t++) {
+        fv_q8_rows one = row_of(&x, columns, t);
+        float *out = fence_place(&out_fence, 32 * panels);
+        tested(columns, panels, packed, &one, out);
+        if (memcmp(out, want + t * 8 * panels, 32 * panels) != 0)
+            fail_msg("%s %s columns=%zu panels=%zu tokens=%zu kinds=%d,%d token %zu: not the panel's bits (%.9g, %.9g) "
+                     "(FV_SEED=%u)",
+                     slot, test_table_name(table), columns, panels, tokens, kind, x_kind, t, (double)out[0],
+                     (double)want[t * 8 * panels], random->seed);
+        assert_true(fence_is_whole(&out_fence, 1, 0, 0));
+    }
+}
+
+static void packed_check(const char *slot, const fv_kernels *table, fv_packed_type type, fv_product_packed_fn *tested,
+                         fv_panel_unpack_fn *unpack, fv_product_panel_fn *product) {
+    if (!tested) {
+        printf("skip %s: no kernel in the %s table\n", slot, test_table_name(table));
+        return;
+    }
+    test_random random = test_random_make(30 + type);
+    for (size_t i = 0; i < sizeof token_counts / sizeof *token_counts; i++)
+        for (size_t columns = 32; columns <= 256; columns += 32)
+            packed_shape(slot, table, type, tested, unpack, product, columns, 1 + (columns / 32 + i) % MAX_PANELS,
+                         token_counts[i], 0, 0, &random);
+    for (int kind = 0; kind < 3; kind++)
+        for (int x_kind = 0; x_kind < 4; x_kind++)
+            packed_shape(slot, table, type, tested, unpack, product, 96, 3, 9, kind, x_kind, &random);
+}
+
+#define PACKED_CHECK(NAME, name, panel) \
+    static void check_product_packed_##name(const fv_kernels *table) { \
+        packed_check("product_packed_" #name, table, FV_PACKED_##NAME, table->product_packed_##name, \
+                     table->panel_unpack_##name, table->product_panel_##panel); \
+    }
+PACKED_CHECK(Q4_0, q4_0, u4)
+PACKED_CHECK(Q4_1, q4_1, u4)
+PACKED_CHECK(Q5_0, q5_0, u5)
+PACKED_CHECK(Q8_0, q8_0, u8)
+
+#define SLOT_TEST(slot) \
+    static void test_##slot(void **state) { \
+        (void)state; \
+        for (size_t k = 0; k < tables.count; k++) check_##slot(tables.table[k]); \
+    }
+PRODUCT_SLOTS(SLOT_TEST)
+
+int main(void) {
+    test_tables_make(&tables);
+    test_fence *fences[] = {&quant_fence,  &scale_fence, &offset_fence,  &out_fence,
+                            &packed_fence, &x_fence,     &x_scale_fence, &sum_fence};
+    for (size_t i = 0; i < sizeof fences / sizeof *fences; i++) *fences[i] = fence_open(65536);
+#define SLOT_ENTRY(slot) cmocka_unit_test(test_##slot),
+    const struct CMUnitTest tests[] = {PRODUCT_SLOTS(SLOT_ENTRY)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    for (size_t i = 0; i < sizeof fences / sizeof *fences; i++) fence_close(fences[i]);
+    return failed;
+}

@@ -1,0 +1,312 @@
+/* vector_kernel_test.c - conversions, norms, activation functions and dot products of every instruction set, each
+ * against its bound; and the walk over the lists: no slot may be without a check. */
+#include "kernel_slots.h"
+#include "kernels/blocks.h"
+#include "kernels/half.h"
+#include "kernels/kernels.h"
+#include "support/fence.h"
+#include "support/random.h"
+#include "support/tables.h"
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+
+#include <cmocka.h>
+
+enum { MAX_N = 300 };
+
+static test_tables tables;
+static test_fence x_fence, y_fence, out_fence;
+
+static size_t next_n(size_t n) { return n < 131 ? n + 1 : n == 131 ? 256 : n == 256 ? 300 : MAX_N + 1; }
+
+static void check_near(const char *slot, const fv_kernels *table, size_t n, size_t i, double got, double want,
+                       double bound) {
+    if (!(fabs(got - want) <= bound))
+        fail_msg("%s %s n=%zu at [%zu]: got %.9g, want %.9g, error %.3g > %.3g", slot, test_table_name(table), n, i,
+                 got, want, fabs(got - want), bound);
+}
+
+static double ulp_of(double x) {
+    int exponent;
+    frexp(x, &exponent);
+    return ldexp(1, (exponent > -125 ? exponent : -125) - 24);
+}
+
+static void check_softcap_f32(const fv_kernels *table) {
+    test_random random = test_random_make(1);
+    double worst = 0;
+    for (size_t n = 1; n <= MAX_N; n = next_n(n))
+        for (int kind = 0; kind < 4; kind++) {
+            float *x = fence_place(&x_fence, n * 4), before[MAX_N], cap = kind & 1 ? 30.0f : 50.0f;
+            float scale = kind == 3 ? 1.0f : 0.125f;
+            test_fill_f32(&random, x, n, kind == 0 ? 8.0f : kind == 1 ? 500.0f : kind == 2 ? 5000.0f : 3e38f);
+            memcpy(before, x, n * 4);
+            table->softcap_f32(n, scale, cap, x);
+            for (size_t i = 0; i < n; i++) {
+                double want = (double)cap * tanh((double)(before[i] * scale / cap));
+                check_near("softcap_f32", table, n, i, (double)x[i], want, 4 * ulp_of((double)cap));
+                worst = fmax(worst, fabs((double)x[i] - want) / ulp_of((double)cap));
+            }
+            assert_true(fence_is_whole(&x_fence, 1, 0, 0));
+        }
+    printf("softcap %s: worst error %.2f ulp of cap\n", test_table_name(table), worst);
+}
+
+/* Values that f16 rounds, overflows, keeps as subnormals; zeros, infinities, NaNs. */
+static float half_candidate(test_random *random) {
+    uint32_t dice = test_random_in(random, 0, 9);
+    if (dice == 0) return fv_f32_from_bits(test_random_u32(random));
+    if (dice == 1) return fv_f32_from_f16((uint16_t)test_random_u32(random)) * 1.0000001f;
+    return test_random_f32(random) * ldexpf(1.0f, (int)test_random_in(random, 0, 44) - 27);
+}
+
+static void check_narrow_f16(const fv_kernels *table) {
+    test_random random = test_random_make(2);
+    for (size_t n = 1; n <= MAX_N; n = next_n(n))
+        for (int run = 0; run < 20; run++) {
+            float *x = fence_place(&x_fence, n * 4);
+            uint16_t *out = fence_place(&out_fence, n * 2), want[MAX_N];
+            for (size_t i = 0; i < n; i++) x[i] = half_candidate(&random);
+            table->narrow_f16(n, x, out);
+            tables.table[0]->narrow_f16(n, x, want);
+            assert_memory_equal(out, want, n * 2);
+            assert_true(fence_is_whole(&out_fence, 1, 0, 0));
+        }
+}
+
+static void check_widen_f16(const fv_kernels *table) {
+    for (uint32_t first = 0; first < 65536; first += 256) { /* all of them */
+        uint16_t *x = fence_place(&x_fence, 512);
+        float *out = fence_place(&out_fence, 1024), want[256];
+        for (uint32_t i = 0; i < 256; i++) x[i] = (uint16_t)(first + i);
+        table->widen_f16(256, x, out);
+        tables.table[0]->widen_f16(256, x, want);
+        assert_memory_equal(out, want, 1024);
+    }
+    for (size_t n = 1; n <= MAX_N; n = next_n(n)) {
+        test_random random = test_random_make((uint32_t)n);
+        uint16_t *x = fence_place(&x_fence, n * 2);
+        float *out = fence_place(&out_fence, n * 4), want[MAX_N];
+        test_fill_bytes(&random, x, n * 2);
+        table->widen_f16(n, x, out);
+        tables.table[0]->widen_f16(n, x, want);
+        assert_memory_equal(out, want, n * 4);
+        assert_true(fence_is_whole(&out_fence, 1, 0, 0));
+    }
+}
+
+static void check_widen_i8(const fv_kernels *table) {
+    for (size_t n = 1; n <= MAX_N; n = next_n(n)) {
+        int8_t *x = fence_place(&x_fence, n);
+        float *out = fence_place(&out_fence, n * 4);
+        for (size_t i = 0; i < n; i++) x[i] = (int8_t)(i * 37);
+        table->widen_i8(n, x, out);
+        for (size_t i = 0; i < n; i++) assert_true(out[i] == (float)x[i]);
+        assert_true(fence_is_whole(&out_fence, 1, 0, 0));
+    }
+}
+
+static void check_rms_norm_f32(const fv_kernels *table) {
+    test_random random = test_random_make(3);
+    static const float sizes[] = {1.0f, 1e-4f, 1e-12f, 3e3f, 1e17f, 0.0f};
+    for (size_t n = 1; n <= MAX_N; n = next_n(n))
+        for (size_t kind = 0; kind < sizeof sizes / sizeof *sizes; kind++) {
+            float *x = fence_place(&x_fence, n * 4), *weight = fence_place(&y_fence, n * 4), in_place[MAX_N];
+            float *out = fence_place(&out_fence, n * 4), epsilon = kind % 2 ? 1e-6f : 1e-5f;
+            test_fill_f32(&random, x, n, sizes[kind]);
+            test_fill_f32(&random, weight, n, 2.0f);
+            memcpy(in_place, x, n * 4);
+            table->rms_norm_f32(n, x, weight, epsilon, out);
+            table->rms_norm_f32(n, in_place, weight, epsilon, in_place);
+            assert_memory_equal(in_place, out, n * 4);
+            assert_true(fence_is_whole(&out_fence, 1, 0, 0));
+            double sum = 0;
+            for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+            for (size_t i = 0; i < n; i++) {
+                double want = (double)x[i] * (double)weight[i] / sqrt(sum / (double)n + (double)epsilon);
+                check_near("rms_norm_f32", table, n, i, (double)out[i], want,
+                           (double)(n + 4) * 0x1p-23 * fabs(want) + (double)FLT_TRUE_MIN);
+            }
+        }
+}
+
+/* A row of zeros, or one that overflows, gives no NaN, with any epsilon. */
+static void test_rms_norm_extremes(void **state) {
+    (void)state;
+    for (size_t k = 0; k < tables.count; k++) {
+        const float rows[][3] = {{0, 0, 0}, {1e-30f, 0, 0}, {3e38f, -3e38f, 1}, {1e-45f, 1e-45f, 0}};
+        for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+            for (int e = 0; e < 2; e++) {
+                float weight[3] = {1, 1, 1}, out[3];
+                tables.table[k]->rms_norm_f32(3, rows[r], weight, e ? 1e-6f : 0.0f, out);
+                for (size_t i = 0; i < 3; i++)
+                    if (isnan(out[i])) fail_msg("%s row %zu epsilon %d: NaN", test_table_name(tables.table[k]), r, e);
+            }
+    }
+}
+
+static void gated_check(const char *slot, bool gelu, fv_gated_f32_fn *tested, const fv_kernels *table) {
+    test_random random = test_random_make(4);
+    double worst = 0;
+    static const float sizes[] = {1.0f, 8.0f, 100.0f, 1e-3f, 1e30f, 1e-30f};
+    for (size_t n = 1; n <= MAX_N; n = next_n(n))
+        for (size_t kind = 0; kind < sizeof sizes / sizeof *sizes; kind++) {
+            float *gate = fence_place(&x_fence, n * 4), *up = fence_place(&y_fence, n * 4);
+            float *out = fence_place(&out_fence, n * 4), over_gate[MAX_N], over_up[MAX_N];
+            test_fill_f32(&random, gate, n, sizes[kind]);
+            test_fill_f32(&random, up, n, 3.0f);
+            memcpy(over_gate, gate, n * 4);
+            memcpy(over_up, up, n * 4);
+            tested(n, gate, up, out);
+            tested(n, over_gate, up, over_gate);
+            tested(n, gate, over_up, over_up);
+            assert_memory_equal(over_gate, out, n * 4);
+            assert_memory_equal(over_up, out, n * 4);
+            assert_true(fence_is_whole(&out_fence, 1, 0, 0));
+            for (size_t i = 0; i < n; i++) {
+                double x = (double)gate[i], u = (double)up[i];
+                double want = gelu ? 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))) * u
+                                   : x / (1 + exp(-x)) * u;
+                check_near(slot, table, n, i, (double)out[i], want, 8 * ulp_of(want) + 0x1p-23 * fabs(u));
+                worst = fmax(worst, (fabs((double)out[i] - want) - 8 * ulp_of(want)) / (0x1p-23 * fabs(u) + 1e-45));
+            }
+        }
+    printf("%s %s: %.3f of 2^-23 * |up| left over 8 ulp\n", slot, test_table_name(table), worst > 0 ? worst : 0);
+}
+
+static void check_silu_f32(const fv_kernels *table) { gated_check("silu_f32", false, table->silu_f32, table); }
+
+static void check_gelu_f32(const fv_kernels *table) { gated_check("gelu_f32", true, table->gelu_f32, table); }
+
+static void check_dot_f32(const fv_kernels *table) {
+    test_random random = test_random_make(5);
+    for (size_t n = 0; n <= MAX_N; n++)
+        for (int run = 0; run < 20; run++) {
+            float *x = fence_place(&x_fence, n * 4), *y = fence_place(&y_fence, n * 4);
+            test_fill_f32(&random, x, n, 1.0f);
+            test_fill_f32(&random, y, n, 1.0f);
+            double sum = 0, mass = 0;
+            for (size_t i = 0; i < n; i++) {
+                sum += (double)x[i] * (double)y[i];
+                mass += fabs((double)x[i] * (double)y[i]);
+            }
+            double got = (double)table->dot_f32(n, x, y);
+            check_near("dot_f32", table, n, 0, got, sum, (double)n * 0x1p-24 * mass);
+            check_near("dot_f32 twin", table, n, 0, got, (double)tables.table[0]->dot_f32(n, x, y),
+                       (double)n * 0x1p-23 * mass);
+        }
+}
+
+/* Block decoders that an instruction set overrides: exact twins on any bytes. */
+static void test_dequant_overrides(void **state) {
+    (void)state;
+    enum { BLOCKS = 5 };
+    static float out[256 * BLOCKS], want[256 * BLOCKS];
+    test_random random = test_random_make(6);
+#define DEQUANT_CHECK(NAME, name, number, values, bytes) \
+    for (size_t k = 1; k < tables.count; k++) { \
+        if (tables.table[k]->dequant_##name == tables.table[0]->dequant_##name) continue; \
+        for (int run = 0; run < 200; run++) { \
+            uint8_t *blocks = fence_place(&x_fence, BLOCKS * (bytes)); \
+            test_fill_bytes(&random, blocks, BLOCKS *(bytes)); \
+            tables.table[k]->dequant_##name(BLOCKS *(values), blocks, out); \
+            tables.table[0]->dequant_##name(BLOCKS *(values), blocks, want); \
+            assert_memory_equal(out, want, BLOCKS *(values) * sizeof(float)); \
+        } \
+    }
+    FV_WEIGHT_LIST(DEQUANT_CHECK)
+}
+
+static void test_unpack_overrides(void **state) {
+    (void)state;
+    enum { BLOCKS = 5 };
+    static uint8_t quants[2][256 * BLOCKS];
+    static float scale[2][16 * BLOCKS], offset[2][16 * BLOCKS];
+    test_random random = test_random_make(7);
+#define UNPACK_CHECK(NAME, name, group, largest) \
+    for (size_t k = 1; k < tables.count; k++) { \
+        if (tables.table[k]->unpack_##name == tables.table[0]->unpack_##name) continue; \
+        for (int run = 0; run < 200; run++) { \
+            size_t values = BLOCKS * FV_BLOCK_VALUES_##NAME, bytes = BLOCKS * FV_BLOCK_BYTES_##NAME; \
+            uint8_t *blocks = fence_place(&x_fence, bytes); \
+            test_fill_bytes(&random, blocks, bytes); \
+            tables.table[k]->unpack_##name(values, blocks, quants[0], scale[0], offset[0]); \
+            tables.table[0]->unpack_##name(values, blocks, quants[1], scale[1], offset[1]); \
+            assert_memory_equal(quants[0], quants[1], values); \
+            assert_memory_equal(scale[0], scale[1], values / (group) * sizeof(float)); \
+            assert_memory_equal(offset[0], offset[1], values / (group) * sizeof(float)); \
+        } \
+    }
+    FV_UNPACK_LIST(UNPACK_CHECK)
+}
+
+/* A slot that no program checks. */
+static void test_no_slot_is_forgotten(void **state) {
+    (void)state;
+#define SLOT_NAME(slot) #slot,
+#define LIST_NAME(slot, type) #slot,
+    const char *checked[] = {ATTENTION_SLOTS(SLOT_NAME) VECTOR_SLOTS(SLOT_NAME) PRODUCT_SLOTS(SLOT_NAME)};
+    const char *slots[] = {FV_KERNEL_LIST(LIST_NAME) FV_KERNEL_OPTIONAL_LIST(LIST_NAME)};
+    for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) {
+        bool found = false;
+        for (size_t j = 0; j < sizeof checked / sizeof *checked; j++)
+            found = found || strcmp(slots[i], checked[j]) == 0;
+        if (!found) fail_msg("%s has no check: add it to kernel_slots.h", slots[i]);
+    }
+}
+
+static void test_init_arguments(void **state) {
+    (void)state;
+    uint64_t memory[FV_KERNELS_BYTES / 8 + 1];
+    const fv_kernels *made = NULL;
+    assert_int_equal(fv_kernels_init(NULL, FV_ISA_SCALAR, memory, FV_KERNELS_BYTES), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_kernels_init(&made, FV_ISA_COUNT, memory, FV_KERNELS_BYTES), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_kernels_init(&made, FV_ISA_SCALAR, NULL, FV_KERNELS_BYTES), FV_ERROR_MEMORY);
+    assert_int_equal(fv_kernels_init(&made, FV_ISA_SCALAR, memory, FV_KERNELS_BYTES - 1), FV_ERROR_MEMORY);
+    assert_int_equal(fv_kernels_init(&made, FV_ISA_SCALAR, (char *)memory + 4, FV_KERNELS_BYTES), FV_ERROR_MEMORY);
+    assert_null(made);
+    assert_int_equal(fv_kernels_init(&made, FV_ISA_SCALAR, memory, FV_KERNELS_BYTES), FV_OK);
+    assert_int_equal(fv_kernels_isa(made), FV_ISA_SCALAR);
+    assert_string_equal(fv_isa_name(FV_ISA_AVX2), "avx2");
+    assert_null(fv_isa_name(FV_ISA_COUNT));
+}
+
+/* Every slot that is not optional is filled in every table; the optional ones are empty in the scalar one. */
+static void test_tables_are_full(void **state) {
+    (void)state;
+#define SLOT_FILLED(slot, type) assert_non_null(tables.table[k]->slot);
+#define SLOT_EMPTY(slot, type) assert_null(tables.table[0]->slot);
+    for (size_t k = 0; k < tables.count; k++) {
+        FV_KERNEL_LIST(SLOT_FILLED)
+    }
+    FV_KERNEL_OPTIONAL_LIST(SLOT_EMPTY)
+}
+
+#define SLOT_TEST(slot) \
+    static void test_##slot(void **state) { \
+        (void)state; \
+        for (size_t k = 0; k < tables.count; k++) check_##slot(tables.table[k]); \
+    }
+VECTOR_SLOTS(SLOT_TEST)
+
+int main(void) {
+    test_tables_make(&tables);
+    test_fence *fences[] = {&x_fence, &y_fence, &out_fence};
+    for (size_t i = 0; i < sizeof fences / sizeof *fences; i++) *fences[i] = fence_open(8192);
+#define SLOT_ENTRY(slot) cmocka_unit_test(test_##slot),
+    const struct CMUnitTest tests[] = {
+        VECTOR_SLOTS(SLOT_ENTRY) //
+        cmocka_unit_test(test_rms_norm_extremes),
+        cmocka_unit_test(test_dequant_overrides),
+        cmocka_unit_test(test_unpack_overrides),
+        cmocka_unit_test(test_no_slot_is_forgotten),
+        cmocka_unit_test(test_init_arguments),
+        cmocka_unit_test(test_tables_are_full),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    for (size_t i = 0; i < sizeof fences / sizeof *fences; i++) fence_close(fences[i]);
+    return failed;
+}
