@@ -45,5 +45,6 @@ done
 END
 mount --bind /proc "$root/proc"
 mount --bind /dev "$root/dev"
-trap 'umount "$root/proc" "$root/dev"' EXIT INT TERM
+mount --bind /dev/pts "$root/dev/pts"
+trap 'umount "$root/proc" "$root/dev/pts" "$root/dev"' EXIT INT TERM
 env -u CC -u CXX PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 chroot "$root" sh -e /trial.sh "$@"

@@ -71,7 +71,7 @@ def count(result, code, skip_code):
         result.failed = 1  # it crashed, or failed outside of its tests
     if result.skipped:
         result.reasons = [re.sub(r"^skip(ped|ping)?:? ", "", line.strip()) for line in REASON.findall(text)
-                          if not TOTALS.match(line) and "[  SKIPPED ]" not in line and not line.startswith("OK (")]
+                          if not TOTALS.match(line) and "[  SKIPPED ]" not in line and not line.startswith(("OK (", "FAILED ("))]
         result.reasons = list(dict.fromkeys(result.reasons)) or ["no reason was printed"]
 
 
