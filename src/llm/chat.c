@@ -1,15 +1,16 @@
 /* chat.c - chat templates of the known families, by hand: a model file is no place to run programs from, and a template
  * in its metadata is one. What a template looks like picks the family and the spacing.
  *
- * How to go on in a conversation: evaluate render(done = 0, open_answer), let the model write, and evaluate the end token
- * with which it stops (that token closes its turn: "<|im_end|>", "<|eot_id|>", "</s>", "<end_of_turn>"). Then add the answer
- * and the next question to the turns and evaluate render(done = turns up to and with the answer): it begins with
- * what the family puts behind the end token. This equals the rendering at once, except where the family trims white
- * space at the ends of an answer: what the model wrote stays as it wrote it. */
+ * How to go on in a conversation: evaluate render(done = 0, open_answer), let the model write, and evaluate the end
+ * token with which it stops (that token closes its turn: "<|im_end|>", "<|eot_id|>", "</s>", "<end_of_turn>"). Then add
+ * the answer and the next question to the turns and evaluate render(done = turns up to and with the answer): it begins
+ * with what the family puts behind the end token. This equals the rendering at once, except where the family trims
+ * white space at the ends of an answer: what the model wrote stays as it wrote it. */
 #include "fovea/chat.h"
 #include <string.h>
 
-#define TEMPLATE_BYTES ((size_t)256 << 10) /* a longer one is looked at only this far: the search below is quadratic */
+#define TEMPLATE_BYTES ((size_t)256 << 10) /* a longer one is looked at only this far: the search below is quadratic \
+                                            */
 #define LITERAL_BYTES ((size_t)16 << 10)
 
 /* Spacing of one Mistral generation. An answer is: answer_open, content, "</s>", answer_close. */
@@ -112,9 +113,12 @@ static fv_gguf_text find_default_system(fv_gguf_text text) {
         if (at == 0 || begin == text.length || !find(near, "<|im_end|>", begin, &end)) continue;
         char quote = text.bytes[at - 1];
         if ((quote != '\'' && quote != '"') || has_quote(text, begin, end, quote)) continue;
-        if (text.bytes[begin] == '\n') begin++;
-        else if (end - begin >= 2 && memcmp(text.bytes + begin, "\\n", 2) == 0) begin += 2;
-        else continue;
+        if (text.bytes[begin] == '\n')
+            begin++;
+        else if (end - begin >= 2 && memcmp(text.bytes + begin, "\\n", 2) == 0)
+            begin += 2;
+        else
+            continue;
         return (fv_gguf_text){text.bytes + begin, end - begin};
     }
     return (fv_gguf_text){NULL, 0};
@@ -126,7 +130,8 @@ static mistral_style mistral_style_of(fv_gguf_text text, const fv_gguf *gguf) {
     static const mistral_style third_tekken = {"[INST]", "[/INST]", "\n\n", NULL, "", "", false};
     static const mistral_style seventh = {"[INST] ", "[/INST]", NULL, "[SYSTEM_PROMPT] ", " ", "", false};
     static const mistral_style seventh_tekken = {"[INST]", "[/INST]", NULL, "[SYSTEM_PROMPT]", "", "", false};
-    static const mistral_style before_v1 = {"[INST] ", " [/INST]", "\n", NULL, "", "", false}; /* 7B-Instruct-v0.1/0.2 */
+    static const mistral_style before_v1 = {"[INST] ", " [/INST]", "\n", NULL,
+                                            "",        "",         false}; /* 7B-Instruct-v0.1/0.2 */
     if (has(text, "[SYSTEM_PROMPT]"))
         return has(text, "[SYSTEM_PROMPT] ") || has(text, "[INST] ") ? seventh : seventh_tekken;
     if (has(text, "[AVAILABLE_TOOLS]") || has(text, "' [INST] ' + system_message"))
@@ -233,7 +238,8 @@ static void chatml_turn(chat_out *out, const chat_style *style, const chat_turn_
     put_string(out, "<|im_end|>");
 }
 
-/* The date of the day is not used: the same question is to give the same tokens tomorrow. This one is the template's. */
+/* The date of the day is not used: the same question is to give the same tokens tomorrow. This one is the template's.
+ */
 static void llama3_system(chat_out *out, const chat_style *style, const char *content) {
     put_string(out, "<|start_header_id|>system<|end_header_id|>\n\n");
     if (style->dated_system) put_string(out, "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n");
@@ -271,8 +277,10 @@ static void mistral_turn(chat_out *out, const chat_style *style, const chat_turn
         put_string(out, m->close);
     } else if (role == ROLE_ASSISTANT) {
         put_string(out, m->answer_open);
-        if (m->trim_answer) put_trimmed(out, view->turn->content);
-        else put_string(out, view->turn->content);
+        if (m->trim_answer)
+            put_trimmed(out, view->turn->content);
+        else
+            put_string(out, view->turn->content);
         put_string(out, "</s>");
     }
 }
@@ -291,19 +299,29 @@ static void gemma_turn(chat_out *out, const chat_turn_view *view) {
 
 static void put_turn(chat_out *out, const chat_style *style, const chat_turn_view *view) {
     switch (style->family) {
-    case FV_CHAT_CHATML: chatml_turn(out, style, view); break;
-    case FV_CHAT_LLAMA3: llama3_turn(out, style, view); break;
-    case FV_CHAT_MISTRAL: mistral_turn(out, style, view); break;
-    case FV_CHAT_GEMMA: gemma_turn(out, view); break;
+    case FV_CHAT_CHATML:
+        chatml_turn(out, style, view);
+        break;
+    case FV_CHAT_LLAMA3:
+        llama3_turn(out, style, view);
+        break;
+    case FV_CHAT_MISTRAL:
+        mistral_turn(out, style, view);
+        break;
+    case FV_CHAT_GEMMA:
+        gemma_turn(out, view);
+        break;
     case FV_CHAT_NONE:
-    case FV_CHAT_COUNT: break;
+    case FV_CHAT_COUNT:
+        break;
     }
 }
 
 /* What stands behind the end token of a turn. */
 static void put_turn_tail(chat_out *out, const chat_style *style, const fv_chat_turn *turn) {
     chat_role role = role_of(turn);
-    if (style->family == FV_CHAT_CHATML || (style->family == FV_CHAT_GEMMA && role != ROLE_SYSTEM)) put_string(out, "\n");
+    if (style->family == FV_CHAT_CHATML || (style->family == FV_CHAT_GEMMA && role != ROLE_SYSTEM))
+        put_string(out, "\n");
     if (style->family == FV_CHAT_MISTRAL && role == ROLE_ASSISTANT) put_string(out, style->mistral.answer_close);
 }
 
@@ -326,8 +344,8 @@ static void put_turns(chat_out *out, const chat_style *style, const fv_chat_turn
     out->muted = false;
 }
 
-fv_status fv_chat_render(fv_chat_family family, const fv_gguf *gguf, const fv_chat_turn *turns, size_t count, size_t done,
-                         bool open_answer, fv_text *text) {
+fv_status fv_chat_render(fv_chat_family family, const fv_gguf *gguf, const fv_chat_turn *turns, size_t count,
+                         size_t done, bool open_answer, fv_text *text) {
     if (family <= FV_CHAT_NONE || family >= FV_CHAT_COUNT || !text || (count && !turns) || done > count)
         return FV_ERROR_ARGUMENT;
     fv_status status = check_turns(family, turns, count, open_answer);

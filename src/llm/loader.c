@@ -13,9 +13,9 @@
 #define MAX_WIDTH ((uint32_t)1 << 24)
 #define MAX_KV_HEADS 1024
 #define MAX_HEAD_DIM 1024
-#define MAX_GROUP_HEADS 64            /* query heads per KV head */
+#define MAX_GROUP_HEADS 64              /* query heads per KV head */
 #define MAX_CONTEXT ((uint32_t)1 << 30) /* fv_cache_config.max_tokens */
-#define GEMMA_LOCAL_PERIOD 6          /* neither of the two is in the files */
+#define GEMMA_LOCAL_PERIOD 6            /* neither of the two is in the files */
 #define GEMMA_LOCAL_BASE 10000.0
 #define GEMMA_27B_LAYERS 62
 
@@ -46,10 +46,10 @@ static const architecture ARCHITECTURES[] = {
 
 /* Metadata keys under the architecture's prefix. Every other one is an error. */
 typedef enum key_rule {
-    KEY_READ,     /* read below, or harmless */
-    KEY_ZERO,     /* understood only as 0 or false */
-    KEY_ONE,      /* understood only as 1 or true */
-    KEY_GEMMA     /* read for gemma3; 0 elsewhere */
+    KEY_READ, /* read below, or harmless */
+    KEY_ZERO, /* understood only as 0 or false */
+    KEY_ONE,  /* understood only as 1 or true */
+    KEY_GEMMA /* read for gemma3; 0 elsewhere */
 } key_rule;
 
 static const struct known_key {
@@ -102,7 +102,15 @@ static const struct known_key {
 #define KNOWN_KEY_COUNT (sizeof KNOWN_KEYS / sizeof *KNOWN_KEYS)
 
 /* Lengths that shapes are made of. */
-typedef enum extent { EXTENT_ONE, EXTENT_WIDTH, EXTENT_QUERY, EXTENT_KV, EXTENT_HEAD, EXTENT_FEED, EXTENT_VOCABULARY } extent;
+typedef enum extent {
+    EXTENT_ONE,
+    EXTENT_WIDTH,
+    EXTENT_QUERY,
+    EXTENT_KV,
+    EXTENT_HEAD,
+    EXTENT_FEED,
+    EXTENT_VOCABULARY
+} extent;
 
 typedef enum presence { ALWAYS, IF_BIASES, IF_HEAD_NORMS, IF_POST_NORMS } presence;
 
@@ -237,8 +245,10 @@ static fv_status check_fixed(load *l, const struct known_key *known, float wante
     key_name key = key_of(l, known->suffix);
     bool flag = false;
     float number = 0;
-    if (fv_gguf_bool(l->gguf, key.text, &flag)) number = flag ? 1.0f : 0.0f;
-    else if (!fv_gguf_f32(l->gguf, key.text, &number)) return key_unfit(l, key.text, "a number or a truth value");
+    if (fv_gguf_bool(l->gguf, key.text, &flag))
+        number = flag ? 1.0f : 0.0f;
+    else if (!fv_gguf_f32(l->gguf, key.text, &number))
+        return key_unfit(l, key.text, "a number or a truth value");
     if (number >= wanted && number <= wanted) return FV_OK;
     return fv_message_set(l->message, FV_ERROR_UNSUPPORTED,
                           "%s: metadata key %s is %g; fovea's %s knows only %g (mixtures of experts, embedding models "
@@ -292,7 +302,8 @@ static fv_status check_heads(load *l) {
     const fv_model_config *c = &l->out.config;
     if (c->query_heads % c->kv_heads != 0 || c->query_heads / c->kv_heads > MAX_GROUP_HEADS)
         return fv_message_set(l->message, FV_ERROR_UNSUPPORTED,
-                              "%s: %" PRIu32 " query heads over %" PRIu32 " KV heads: it must be 1..%d whole query heads "
+                              "%s: %" PRIu32 " query heads over %" PRIu32
+                              " KV heads: it must be 1..%d whole query heads "
                               "per KV head",
                               fv_gguf_path(l->gguf), c->query_heads, c->kv_heads, MAX_GROUP_HEADS);
     return FV_OK;
@@ -376,8 +387,10 @@ static fv_status load_window(load *l) {
     const fv_gguf_entry *entry = fv_gguf_entry_find(l->gguf, key.text);
     fv_status status = read_u32(l, "attention.sliding_window", 0, MAX_CONTEXT, &c->local_window);
     if (status != FV_OK) return status;
-    if (entry && entry->type == FV_GGUF_ARRAY) status = period_from_array(l, entry, &period);
-    else status = read_u32(l, "attention.sliding_window_pattern", 1, MAX_LAYERS, &period);
+    if (entry && entry->type == FV_GGUF_ARRAY)
+        status = period_from_array(l, entry, &period);
+    else
+        status = read_u32(l, "attention.sliding_window_pattern", 1, MAX_LAYERS, &period);
     if (status != FV_OK) return status;
     if (period == 1) c->local_window = 0; /* every layer global */
     c->local_period = c->local_window ? period : 0;
@@ -391,9 +404,12 @@ static fv_status read_rope_type(load *l, fv_rope_scaling *scaling) {
     if (!fv_gguf_entry_find(l->gguf, key.text)) return FV_OK; /* a factor alone means linear */
     fv_gguf_text name;
     if (!fv_gguf_string(l->gguf, key.text, &name)) return key_unfit(l, key.text, "a string");
-    if (text_is(name, "none")) scaling->type = FV_ROPE_SCALING_NONE;
-    else if (text_is(name, "linear")) scaling->type = FV_ROPE_SCALING_LINEAR;
-    else if (text_is(name, "yarn")) scaling->type = FV_ROPE_SCALING_YARN;
+    if (text_is(name, "none"))
+        scaling->type = FV_ROPE_SCALING_NONE;
+    else if (text_is(name, "linear"))
+        scaling->type = FV_ROPE_SCALING_LINEAR;
+    else if (text_is(name, "yarn"))
+        scaling->type = FV_ROPE_SCALING_YARN;
     else
         return fv_message_set(l->message, FV_ERROR_UNSUPPORTED,
                               "%s: metadata key %s: rope scaling %.*s is not supported; supported: none linear yarn",
@@ -445,8 +461,9 @@ static fv_status divide_by_factors(load *l, float *frequencies, uint32_t count) 
     const float *values = factors.data;
     for (uint32_t i = 0; i < count; i++) {
         if (!(isfinite(values[i]) && values[i] >= TINY))
-            return fv_message_set(l->message, FV_ERROR_CORRUPT, "%s: tensor rope_freqs.weight: factor %" PRIu32
-                                  " is not above 0", fv_gguf_path(l->gguf), i);
+            return fv_message_set(l->message, FV_ERROR_CORRUPT,
+                                  "%s: tensor rope_freqs.weight: factor %" PRIu32 " is not above 0",
+                                  fv_gguf_path(l->gguf), i);
         frequencies[i] = (float)((double)frequencies[i] / (double)values[i]);
     }
     return FV_OK;
@@ -498,9 +515,8 @@ static fv_status type_unsupported(load *l, const char *name, uint32_t type, cons
     const char *known = fv_gguf_type_name(type);
     char number[24];
     snprintf(number, sizeof number, "number %" PRIu32, type);
-    return fv_message_set(l->message, FV_ERROR_UNSUPPORTED,
-                          "%s: tensor %s: type %s is not supported; supported: %s", fv_gguf_path(l->gguf), name,
-                          known ? known : number, supported);
+    return fv_message_set(l->message, FV_ERROR_UNSUPPORTED, "%s: tensor %s: type %s is not supported; supported: %s",
+                          fv_gguf_path(l->gguf), name, known ? known : number, supported);
 }
 
 #define NAME_OF(NAME, name, number, values, bytes) #NAME " "
@@ -539,7 +555,8 @@ static fv_status find_tensor(load *l, const char *name, uint32_t rows, uint32_t 
     const fv_gguf_tensor *tensor = fv_gguf_tensor_find(l->gguf, name);
     if (!tensor && !required) return FV_OK;
     if (!tensor)
-        return fv_message_set(l->message, FV_ERROR_CORRUPT, "%s: tensor %s is missing; the file is incomplete or %s "
+        return fv_message_set(l->message, FV_ERROR_CORRUPT,
+                              "%s: tensor %s is missing; the file is incomplete or %s "
                               "was made by a converter that fovea does not know",
                               fv_gguf_path(l->gguf), name, l->row->name);
     weight_layout layout = layout_of(tensor->ggml_type);
@@ -592,13 +609,20 @@ static fv_status find_vector(load *l, const char *name, uint32_t count, bool req
 
 static uint32_t extent_of(const fv_model_config *c, extent which) {
     switch (which) {
-    case EXTENT_WIDTH: return c->width;
-    case EXTENT_QUERY: return c->query_heads * c->head_dim; /* <= 2^26: see the limits */
-    case EXTENT_KV: return c->kv_heads * c->head_dim;
-    case EXTENT_HEAD: return c->head_dim;
-    case EXTENT_FEED: return c->feed_forward;
-    case EXTENT_VOCABULARY: return c->vocabulary;
-    case EXTENT_ONE: break;
+    case EXTENT_WIDTH:
+        return c->width;
+    case EXTENT_QUERY:
+        return c->query_heads * c->head_dim; /* <= 2^26: see the limits */
+    case EXTENT_KV:
+        return c->kv_heads * c->head_dim;
+    case EXTENT_HEAD:
+        return c->head_dim;
+    case EXTENT_FEED:
+        return c->feed_forward;
+    case EXTENT_VOCABULARY:
+        return c->vocabulary;
+    case EXTENT_ONE:
+        break;
     }
     return 1;
 }
@@ -690,10 +714,11 @@ static fv_status check_unused_tensors(load *l) {
     for (size_t i = 0; i < fv_gguf_tensors(l->gguf); i++) {
         const fv_gguf_tensor *tensor = fv_gguf_tensor_at(l->gguf, i);
         if (is_harmless(tensor->name) || is_used(l, tensor)) continue;
-        return fv_message_set(l->message, FV_ERROR_UNSUPPORTED,
-                              "%s: tensor %.*s has no place in fovea's %s: the model is of a kind that is not supported",
-                              fv_gguf_path(l->gguf), (int)(tensor->name.length < 128 ? tensor->name.length : 128),
-                              tensor->name.bytes, l->row->name);
+        return fv_message_set(
+            l->message, FV_ERROR_UNSUPPORTED,
+            "%s: tensor %.*s has no place in fovea's %s: the model is of a kind that is not supported",
+            fv_gguf_path(l->gguf), (int)(tensor->name.length < 128 ? tensor->name.length : 128), tensor->name.bytes,
+            l->row->name);
     }
     return FV_OK;
 }

@@ -1,5 +1,6 @@
 /* sampler.c - penalties, top-k, top-p, min-p, temperature, draw: llama.cpp's default chain, in its order and meaning.
- * The draw is our own: an integer generator, an exponential of fixed steps, ties broken by id: one answer everywhere. */
+ * The draw is our own: an integer generator, an exponential of fixed steps, ties broken by id: one answer everywhere.
+ */
 #include "fovea/sampler.h"
 #include <inttypes.h>
 #include <math.h>
@@ -46,14 +47,15 @@ static double random_unit(uint64_t *state) { return (double)(random_next(state) 
 
 /* e^x for x <= 0; relative error below 1e-15. libm's exp may differ in the last bit from one machine to the next. */
 static double exp_negative(double x) {
-    static const double taylor[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880,
-                                    1.0 / 40320,      1.0 / 5040,      1.0 / 720,      1.0 / 120,     1.0 / 24,
-                                    1.0 / 6,          1.0 / 2,         1,              1};
+    static const double taylor[] = {
+        1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040,
+        1.0 / 720,        1.0 / 120,       1.0 / 24,       1.0 / 6,       1.0 / 2,      1,           1};
     if (!(x > -700)) return 0;
     double n = floor(x * 1.4426950408889634 + 0.5);
     double r = (x - n * 0.693145751953125) - n * 1.42860682030941723212e-6; /* ln 2 in two parts, the first exact */
     double sum = 0;
-    for (size_t k = 0; k < sizeof taylor / sizeof *taylor; k++) sum = sum * r + taylor[k]; /* |r| < 0.35: rest < 1e-16 */
+    for (size_t k = 0; k < sizeof taylor / sizeof *taylor; k++)
+        sum = sum * r + taylor[k]; /* |r| < 0.35: rest < 1e-16 */
     return ldexp(sum, (int)n);
 }
 
@@ -65,9 +67,12 @@ static fv_status check_config(const fv_sampler_config *c, fv_message *message) {
     const struct {
         const char *name;
         float value;
-    } numbers[] = {{"temperature", c->temperature},           {"top-p", c->top_p},
-                   {"min-p", c->min_p},                       {"repeat-penalty", c->repeat_penalty},
-                   {"presence-penalty", c->presence_penalty}, {"frequency-penalty", c->frequency_penalty}};
+    } numbers[] = {{"temperature", c->temperature},
+                   {"top-p", c->top_p},
+                   {"min-p", c->min_p},
+                   {"repeat-penalty", c->repeat_penalty},
+                   {"presence-penalty", c->presence_penalty},
+                   {"frequency-penalty", c->frequency_penalty}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (!isfinite(numbers[i].value))
             return fv_message_set(message, FV_ERROR_ARGUMENT, "sampler: %s must be a finite number", numbers[i].name);
@@ -75,16 +80,18 @@ static fv_status check_config(const fv_sampler_config *c, fv_message *message) {
         return fv_message_set(message, FV_ERROR_ARGUMENT, "sampler: repeat-penalty must be above 0 (1 = off), got %g",
                               (double)c->repeat_penalty);
     if (c->repeat_last_tokens < -1)
-        return fv_message_set(message, FV_ERROR_ARGUMENT,
-                              "sampler: the window of the penalties must be 0 (off), above, or -1 (context), got %" PRId32,
-                              c->repeat_last_tokens);
+        return fv_message_set(
+            message, FV_ERROR_ARGUMENT,
+            "sampler: the window of the penalties must be 0 (off), above, or -1 (context), got %" PRId32,
+            c->repeat_last_tokens);
     return FV_OK;
 }
 
 static bool differs(float a, float b) { return a < b || a > b; }
 
 static uint32_t window_of(const fv_sampler_config *c) {
-    if (!differs(c->repeat_penalty, 1) && !differs(c->presence_penalty, 0) && !differs(c->frequency_penalty, 0)) return 0;
+    if (!differs(c->repeat_penalty, 1) && !differs(c->presence_penalty, 0) && !differs(c->frequency_penalty, 0))
+        return 0;
     return c->repeat_last_tokens < 0 ? c->context_tokens : (uint32_t)c->repeat_last_tokens;
 }
 
@@ -112,8 +119,8 @@ fv_status fv_sampler_open(fv_sampler **sampler, const fv_sampler_config *config,
     if (!made || !sampler_allocate(made)) {
         fv_sampler_close(made);
         return fv_message_set(message, FV_ERROR_MEMORY,
-                              "sampler: out of memory for %" PRIu32 " tokens and a window of %" PRIu32, config->vocabulary,
-                              window_of(config));
+                              "sampler: out of memory for %" PRIu32 " tokens and a window of %" PRIu32,
+                              config->vocabulary, window_of(config));
     }
     *sampler = made;
     return FV_OK;
@@ -131,8 +138,10 @@ void fv_sampler_close(fv_sampler *sampler) {
 
 void fv_sampler_accept(fv_sampler *s, int32_t token) {
     if (s->window_tokens == 0 || token < 0 || (uint32_t)token >= s->config.vocabulary) return;
-    if (s->window_held == s->window_tokens) s->counts[s->window[s->window_next]]--;
-    else s->window_held++;
+    if (s->window_held == s->window_tokens)
+        s->counts[s->window[s->window_next]]--;
+    else
+        s->window_held++;
     s->window[s->window_next] = token;
     s->counts[token]++;
     s->window_next = (s->window_next + 1) % s->window_tokens;
@@ -171,7 +180,9 @@ static int32_t greedy(const fv_sampler *s) {
 }
 
 /* Whether `a` belongs nearer to the heap's top than `b`. */
-static bool is_above(candidate a, candidate b, bool worst_on_top) { return worst_on_top ? is_before(b, a) : is_before(a, b); }
+static bool is_above(candidate a, candidate b, bool worst_on_top) {
+    return worst_on_top ? is_before(b, a) : is_before(a, b);
+}
 
 static void sift_down(candidate *heap, uint32_t count, uint32_t at, bool worst_on_top) {
     candidate moving = heap[at];

@@ -1,8 +1,8 @@
 /* session.c - a model file opened, and conversations with it. A session takes all its memory when it is opened. */
 #include "fovea/session.h"
 #include "loader.h"
-#include "repack.h"
 #include "platform/pages.h"
+#include "repack.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdalign.h>
@@ -161,11 +161,11 @@ static fv_status take_memory(fv_session *session, uint32_t workers, fv_message *
     if (status != FV_OK) return status;
     session->memory = fv_pages_map(session->memory_bytes);
     if (session->memory) return FV_OK;
-    return fv_message_set(message, FV_ERROR_MEMORY,
-                          "no memory for the session: KV cache of %" PRIu32 " tokens %" PRIu64 " bytes (of them landmarks %"
-                          PRIu64 "), activations %" PRIu64 " bytes; a smaller context (-c) needs less",
-                          session->shape.max_tokens, session->use.cache_bytes, session->use.landmark_bytes,
-                          session->use.scratch_bytes);
+    return fv_message_set(
+        message, FV_ERROR_MEMORY,
+        "no memory for the session: KV cache of %" PRIu32 " tokens %" PRIu64 " bytes (of them landmarks %" PRIu64
+        "), activations %" PRIu64 " bytes; a smaller context (-c) needs less",
+        session->shape.max_tokens, session->use.cache_bytes, session->use.landmark_bytes, session->use.scratch_bytes);
 }
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
@@ -202,7 +202,8 @@ static fv_status session_build(fv_session *session, const fv_session_config *con
     if (status != FV_OK) return status;
     status = fv_model_init(&session->model, &session->shape, &session->llm->loaded.weights, session->kernels, workers,
                            session->memory, session->memory_bytes);
-    if (status != FV_OK) return fv_message_set(message, status, "the forward pass refuses the model's shape or weights");
+    if (status != FV_OK)
+        return fv_message_set(message, status, "the forward pass refuses the model's shape or weights");
     fv_session_report_reset(session);
     return FV_OK;
 }
@@ -211,7 +212,8 @@ fv_status fv_session_open(fv_session **session, const fv_llm *llm, const fv_sess
                           fv_message *message) {
     if (!session || !llm || !config) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
     fv_session *made = calloc(1, sizeof *made);
-    if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for a session of %zu bytes", sizeof *made);
+    if (!made)
+        return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for a session of %zu bytes", sizeof *made);
     made->llm = llm;
     made->parallel = pool ? fv_pool_parallel(pool) : NULL;
     fv_status status = session_build(made, config, message);
@@ -288,9 +290,8 @@ fv_status fv_session_set_attention(fv_session *session, const fv_select_config *
 fv_report fv_session_report(const fv_session *session) { return session->report; }
 
 void fv_session_report_reset(fv_session *session) {
-    session->report = (fv_report){.struct_bytes = sizeof(fv_report),
-                                  .isa = (uint32_t)fv_kernels_isa(session->kernels),
-                                  .error_bound = NAN};
+    session->report = (fv_report){
+        .struct_bytes = sizeof(fv_report), .isa = (uint32_t)fv_kernels_isa(session->kernels), .error_bound = NAN};
 }
 
 fv_session_memory fv_session_memory_use(const fv_session *session) { return session->use; }

@@ -1,5 +1,5 @@
-/* model_test.c - the tiny models beside this file end to end: logits against Hugging Face transformers, the same bits for
- * any number of threads and any cutting into calls, no allocation while tokens are evaluated. */
+/* model_test.c - the tiny models beside this file end to end: logits against Hugging Face transformers, the same bits
+ * for any number of threads and any cutting into calls, no allocation while tokens are evaluated. */
 #include "allocations.h"
 #include "fovea/session.h"
 #include <dirent.h>
@@ -430,9 +430,12 @@ static void the_report_counts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(logits_are_those_of_transformers), cmocka_unit_test(threads_and_cutting_change_no_bit),
-        cmocka_unit_test(policies_are_as_steady),           cmocka_unit_test(repacking_changes_no_bit),
-        cmocka_unit_test(decode_does_not_allocate),         cmocka_unit_test(feeding_checks_first),
+        cmocka_unit_test(logits_are_those_of_transformers),
+        cmocka_unit_test(threads_and_cutting_change_no_bit),
+        cmocka_unit_test(policies_are_as_steady),
+        cmocka_unit_test(repacking_changes_no_bit),
+        cmocka_unit_test(decode_does_not_allocate),
+        cmocka_unit_test(feeding_checks_first),
         cmocka_unit_test(the_report_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -229,16 +229,17 @@ fv_status fv_pool_open(fv_pool **pool, uint32_t threads, fv_message *message) {
     uint32_t available = processors();
     if (threads == 0) threads = available;
     fv_pool *made = pool_allocate(threads);
-    if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for a pool of %u threads", (unsigned)threads);
+    if (!made)
+        return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for a pool of %u threads", (unsigned)threads);
     made->spins = threads <= available;
     made->parallel = (fv_parallel){.run = pool_run, .pool = made, .workers = threads};
     int error = start_threads(made, threads - 1);
     if (error) {
         uint32_t started = made->started + 1;
         fv_pool_close(made);
-        return fv_message_set(message, FV_ERROR_MEMORY, "only %u of %u threads could be started (%s); use fewer with -t",
-                              (unsigned)started, (unsigned)threads,
-                              error == EAGAIN ? "the system's limit is reached" : "no memory");
+        return fv_message_set(message, FV_ERROR_MEMORY,
+                              "only %u of %u threads could be started (%s); use fewer with -t", (unsigned)started,
+                              (unsigned)threads, error == EAGAIN ? "the system's limit is reached" : "no memory");
     }
     *pool = made;
     return FV_OK;

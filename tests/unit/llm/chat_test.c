@@ -38,15 +38,15 @@ static const chat_case CASES[] = {
      "' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' +"
      " '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
      {
-      "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_"
-      "end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n", /* question */
-      "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_"
-      "end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi there<|im_end|>\n<|im_start|>"
-      "user\n Who are you? \n<|im_end|>\n<|im_start|>assistant\n", /* talk */
-      "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
-      "Hi there<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n", /* system */
-      "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_"
-      "end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi there<|im_end|>\n", /* answered */
+         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_"
+         "end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n", /* question */
+         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_"
+         "end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi there<|im_end|>\n<|im_start|>"
+         "user\n Who are you? \n<|im_end|>\n<|im_start|>assistant\n", /* talk */
+         "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+         "Hi there<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n", /* system */
+         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_"
+         "end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi there<|im_end|>\n", /* answered */
      }},
     {"escaped",
      FV_CHAT_CHATML,
@@ -56,26 +56,27 @@ static const chat_case CASES[] = {
      "tart|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{%- endif %}{%- endfor %}{%- if add_ge"
      "neration_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}",
      {
-      "<|im_start|>system\nIt\\s 'quoted'.\n<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>as"
-      "sistant\n", /* question */
-      "<|im_start|>system\nIt\\s 'quoted'.\n<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>as"
-      "sistant\nHi there<|im_end|>\n<|im_start|>user\n Who are you? \n<|im_end|>\n<|im_start|>assistant\n", /* talk */
-      "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
-      "Hi there<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n", /* system */
-      "<|im_start|>system\nIt\\s 'quoted'.\n<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>as"
-      "sistant\nHi there<|im_end|>\n", /* answered */
+         "<|im_start|>system\nIt\\s 'quoted'.\n<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>as"
+         "sistant\n", /* question */
+         "<|im_start|>system\nIt\\s 'quoted'.\n<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>as"
+         "sistant\nHi there<|im_end|>\n<|im_start|>user\n Who are you? \n<|im_end|>\n<|im_start|>assistant\n", /* talk
+                                                                                                                */
+         "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+         "Hi there<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n", /* system */
+         "<|im_start|>system\nIt\\s 'quoted'.\n<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>as"
+         "sistant\nHi there<|im_end|>\n", /* answered */
      }},
     {"plain_chatml",
      FV_CHAT_CHATML,
      "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\"
      "n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
      {
-      "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n", /* question */
-      "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi there<|im_end|>\n<|im_start|>user\n "
-      "Who are you? \n<|im_end|>\n<|im_start|>assistant\n", /* talk */
-      "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
-      "Hi there<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n", /* system */
-      "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi there<|im_end|>\n", /* answered */
+         "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n", /* question */
+         "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi there<|im_end|>\n<|im_start|>user\n "
+         "Who are you? \n<|im_end|>\n<|im_start|>assistant\n", /* talk */
+         "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+         "Hi there<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n",   /* system */
+         "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi there<|im_end|>\n", /* answered */
      }},
     {"llama3",
      FV_CHAT_LLAMA3,
@@ -83,17 +84,17 @@ static const chat_case CASES[] = {
      "|>\\n\\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}{{ '"
      "<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}",
      {
-      "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>assistant<|end_h"
-      "eader_id|>\n\n", /* question */
-      "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>assistant<|end_h"
-      "eader_id|>\n\nHi there<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nWho are you?<|eot_id"
-      "|><|start_header_id|>assistant<|end_header_id|>\n\n", /* talk */
-      "<|start_header_id|>system<|end_header_id|>\n\nBe kind<|eot_id|><|start_header_id|>user<|end_he"
-      "ader_id|>\n\nHello<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHi there<|eot_id|><"
-      "|start_header_id|>user<|end_header_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_head"
-      "er_id|>\n\n", /* system */
-      "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>assistant<|end_h"
-      "eader_id|>\n\nHi there<|eot_id|>", /* answered */
+         "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>assistant<|end_h"
+         "eader_id|>\n\n", /* question */
+         "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>assistant<|end_h"
+         "eader_id|>\n\nHi there<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nWho are you?<|eot_id"
+         "|><|start_header_id|>assistant<|end_header_id|>\n\n", /* talk */
+         "<|start_header_id|>system<|end_header_id|>\n\nBe kind<|eot_id|><|start_header_id|>user<|end_he"
+         "ader_id|>\n\nHello<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHi there<|eot_id|><"
+         "|start_header_id|>user<|end_header_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_head"
+         "er_id|>\n\n", /* system */
+         "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>assistant<|end_h"
+         "eader_id|>\n\nHi there<|eot_id|>", /* answered */
      }},
     {"llama31",
      FV_CHAT_LLAMA3,
@@ -105,20 +106,20 @@ static const chat_case CASES[] = {
      "'<|eot_id|>' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|start_header_id|>assistant<"
      "|end_header_id|>\\n\\n' }}{%- endif %}",
      {
-      "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date"
-      ": 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_he"
-      "ader_id|>assistant<|end_header_id|>\n\n", /* question */
-      "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date"
-      ": 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_he"
-      "ader_id|>assistant<|end_header_id|>\n\nHi there<|eot_id|><|start_header_id|>user<|end_header_i"
-      "d|>\n\nWho are you?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", /* talk */
-      "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date"
-      ": 26 Jul 2024\n\nBe kind<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|s"
-      "tart_header_id|>assistant<|end_header_id|>\n\nHi there<|eot_id|><|start_header_id|>user<|end_h"
-      "eader_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", /* system */
-      "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date"
-      ": 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_he"
-      "ader_id|>assistant<|end_header_id|>\n\nHi there<|eot_id|>", /* answered */
+         "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date"
+         ": 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_he"
+         "ader_id|>assistant<|end_header_id|>\n\n", /* question */
+         "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date"
+         ": 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_he"
+         "ader_id|>assistant<|end_header_id|>\n\nHi there<|eot_id|><|start_header_id|>user<|end_header_i"
+         "d|>\n\nWho are you?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", /* talk */
+         "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date"
+         ": 26 Jul 2024\n\nBe kind<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|s"
+         "tart_header_id|>assistant<|end_header_id|>\n\nHi there<|eot_id|><|start_header_id|>user<|end_h"
+         "eader_id|>\n\nBye<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n", /* system */
+         "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\nToday Date"
+         ": 26 Jul 2024\n\n<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_he"
+         "ader_id|>assistant<|end_header_id|>\n\nHi there<|eot_id|>", /* answered */
      }},
     {"gemma",
      FV_CHAT_GEMMA,
@@ -129,22 +130,22 @@ static const chat_case CASES[] = {
      "trim }}{{ '<end_of_turn>\\n' }}{%- endfor -%}{%- if add_generation_prompt -%}{{ '<start_of_tur"
      "n>model\\n' }}{%- endif -%}",
      {
-      "<start_of_turn>user\nHello<end_of_turn>\n<start_of_turn>model\n", /* question */
-      "<start_of_turn>user\nHello<end_of_turn>\n<start_of_turn>model\nHi there<end_of_turn>\n<start_of_"
-      "turn>user\nWho are you?<end_of_turn>\n<start_of_turn>model\n", /* talk */
-      "<start_of_turn>user\nBe kind\n\nHello<end_of_turn>\n<start_of_turn>model\nHi there<end_of_turn>\n<"
-      "start_of_turn>user\nBye<end_of_turn>\n<start_of_turn>model\n", /* system */
-      "<start_of_turn>user\nHello<end_of_turn>\n<start_of_turn>model\nHi there<end_of_turn>\n", /* answered */
+         "<start_of_turn>user\nHello<end_of_turn>\n<start_of_turn>model\n", /* question */
+         "<start_of_turn>user\nHello<end_of_turn>\n<start_of_turn>model\nHi there<end_of_turn>\n<start_of_"
+         "turn>user\nWho are you?<end_of_turn>\n<start_of_turn>model\n", /* talk */
+         "<start_of_turn>user\nBe kind\n\nHello<end_of_turn>\n<start_of_turn>model\nHi there<end_of_turn>\n<"
+         "start_of_turn>user\nBye<end_of_turn>\n<start_of_turn>model\n",                           /* system */
+         "<start_of_turn>user\nHello<end_of_turn>\n<start_of_turn>model\nHi there<end_of_turn>\n", /* answered */
      }},
     {"mistral_old",
      FV_CHAT_MISTRAL,
      "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content']"
      " + ' [/INST]' }}{% else %}{{ m['content'] + eos_token + ' ' }}{% endif %}{% endfor %}",
      {
-      "[INST] Hello [/INST]", /* question */
-      "[INST] Hello [/INST]Hi there</s> [INST]  Who are you? \n [/INST]", /* talk */
-      NULL, /* system */
-      "[INST] Hello [/INST]Hi there</s> ", /* answered */
+         "[INST] Hello [/INST]",                                             /* question */
+         "[INST] Hello [/INST]Hi there</s> [INST]  Who are you? \n [/INST]", /* talk */
+         NULL,                                                               /* system */
+         "[INST] Hello [/INST]Hi there</s> ",                                /* answered */
      }},
     {"mistral_v1",
      FV_CHAT_MISTRAL,
@@ -155,10 +156,10 @@ static const chat_case CASES[] = {
      "[/INST]' }}{%- endif %}{%- else %}{{- ' ' + m['content'] + eos_token }}{%- endif %}{%- endfor"
      " %}",
      {
-      " [INST] Hello [/INST]", /* question */
-      " [INST] Hello [/INST] Hi there</s> [INST]  Who are you? \n [/INST]", /* talk */
-      " [INST] Be kind\n\nHello [/INST] Hi there</s> [INST] Bye [/INST]", /* system */
-      " [INST] Hello [/INST] Hi there</s>", /* answered */
+         " [INST] Hello [/INST]",                                              /* question */
+         " [INST] Hello [/INST] Hi there</s> [INST]  Who are you? \n [/INST]", /* talk */
+         " [INST] Be kind\n\nHello [/INST] Hi there</s> [INST] Bye [/INST]",   /* system */
+         " [INST] Hello [/INST] Hi there</s>",                                 /* answered */
      }},
     {"mistral_v3",
      FV_CHAT_MISTRAL,
@@ -169,10 +170,10 @@ static const chat_case CASES[] = {
      "ST]\" }}{%- endif %}{%- else %}{{- ' ' + m['content']|trim + eos_token }}{%- endif %}{%- endfo"
      "r %}{#- [AVAILABLE_TOOLS] #}",
      {
-      "[INST] Hello[/INST]", /* question */
-      "[INST] Hello[/INST] Hi there</s>[INST]  Who are you? \n[/INST]", /* talk */
-      "[INST] Be kind\n\nHello[/INST] Hi there</s>[INST] Bye[/INST]", /* system */
-      "[INST] Hello[/INST] Hi there</s>", /* answered */
+         "[INST] Hello[/INST]",                                            /* question */
+         "[INST] Hello[/INST] Hi there</s>[INST]  Who are you? \n[/INST]", /* talk */
+         "[INST] Be kind\n\nHello[/INST] Hi there</s>[INST] Bye[/INST]",   /* system */
+         "[INST] Hello[/INST] Hi there</s>",                               /* answered */
      }},
     {"mistral_tekken",
      FV_CHAT_MISTRAL,
@@ -183,10 +184,10 @@ static const chat_case CASES[] = {
      "]\" }}{%- endif %}{%- else %}{{- m['content'] + eos_token }}{%- endif %}{%- endfor %}{#- [AVAI"
      "LABLE_TOOLS] #}",
      {
-      "[INST]Hello[/INST]", /* question */
-      "[INST]Hello[/INST]Hi there</s>[INST] Who are you? \n[/INST]", /* talk */
-      "[INST]Be kind\n\nHello[/INST]Hi there</s>[INST]Bye[/INST]", /* system */
-      "[INST]Hello[/INST]Hi there</s>", /* answered */
+         "[INST]Hello[/INST]",                                          /* question */
+         "[INST]Hello[/INST]Hi there</s>[INST] Who are you? \n[/INST]", /* talk */
+         "[INST]Be kind\n\nHello[/INST]Hi there</s>[INST]Bye[/INST]",   /* system */
+         "[INST]Hello[/INST]Hi there</s>",                              /* answered */
      }},
     {"mistral_v7",
      FV_CHAT_MISTRAL,
@@ -194,10 +195,10 @@ static const chat_case CASES[] = {
      " + '[/INST]' }}{% elif m['role'] == 'system' %}{{ '[SYSTEM_PROMPT] ' + m['content'] + '[/SYST"
      "EM_PROMPT]' }}{% else %}{{ ' ' + m['content'] + eos_token }}{% endif %}{% endfor %}",
      {
-      "[INST] Hello[/INST]", /* question */
-      "[INST] Hello[/INST] Hi there</s>[INST]  Who are you? \n[/INST]", /* talk */
-      "[SYSTEM_PROMPT] Be kind[/SYSTEM_PROMPT][INST] Hello[/INST] Hi there</s>[INST] Bye[/INST]", /* system */
-      "[INST] Hello[/INST] Hi there</s>", /* answered */
+         "[INST] Hello[/INST]",                                                                      /* question */
+         "[INST] Hello[/INST] Hi there</s>[INST]  Who are you? \n[/INST]",                           /* talk */
+         "[SYSTEM_PROMPT] Be kind[/SYSTEM_PROMPT][INST] Hello[/INST] Hi there</s>[INST] Bye[/INST]", /* system */
+         "[INST] Hello[/INST] Hi there</s>",                                                         /* answered */
      }},
     {"mistral_v7_tekken",
      FV_CHAT_MISTRAL,
@@ -205,10 +206,10 @@ static const chat_case CASES[] = {
      "+ '[/INST]' }}{% elif m['role'] == 'system' %}{{ '[SYSTEM_PROMPT]' + m['content'] + '[/SYSTEM"
      "_PROMPT]' }}{% else %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}",
      {
-      "[INST]Hello[/INST]", /* question */
-      "[INST]Hello[/INST]Hi there</s>[INST] Who are you? \n[/INST]", /* talk */
-      "[SYSTEM_PROMPT]Be kind[/SYSTEM_PROMPT][INST]Hello[/INST]Hi there</s>[INST]Bye[/INST]", /* system */
-      "[INST]Hello[/INST]Hi there</s>", /* answered */
+         "[INST]Hello[/INST]",                                                                   /* question */
+         "[INST]Hello[/INST]Hi there</s>[INST] Who are you? \n[/INST]",                          /* talk */
+         "[SYSTEM_PROMPT]Be kind[/SYSTEM_PROMPT][INST]Hello[/INST]Hi there</s>[INST]Bye[/INST]", /* system */
+         "[INST]Hello[/INST]Hi there</s>",                                                       /* answered */
      }},
 };
 #define CASE_COUNT (sizeof CASES / sizeof *CASES)
@@ -228,13 +229,16 @@ static fv_gguf *open_template(builder *b, const char *text, const char *model) {
     return gguf;
 }
 
-static bool ends_with_question(const conversation *talk) { return strcmp(talk->turns[talk->count - 1].role, "user") == 0; }
+static bool ends_with_question(const conversation *talk) {
+    return strcmp(talk->turns[talk->count - 1].role, "user") == 0;
+}
 
 static fv_text render(const chat_case *test, const fv_gguf *gguf, const conversation *talk, size_t count, size_t done) {
     fv_text text = {0};
     conversation part = *talk;
     part.count = count;
-    assert_int_equal(fv_chat_render(test->family, gguf, part.turns, count, done, ends_with_question(&part), &text), FV_OK);
+    assert_int_equal(fv_chat_render(test->family, gguf, part.turns, count, done, ends_with_question(&part), &text),
+                     FV_OK);
     return text;
 }
 
@@ -361,7 +365,8 @@ static void mistral_without_a_template(void **state) {
     (void)state;
     builder *b = malloc(sizeof *b);
     assert_non_null(b);
-    static const char *const models[] = {"llama", "gpt2"}, *const expected[] = {"[INST] Hello[/INST]", "[INST]Hello[/INST]"};
+    static const char *const models[] = {"llama", "gpt2"}, *const expected[] = {"[INST] Hello[/INST]",
+                                                                                "[INST]Hello[/INST]"};
     for (int i = 0; i < 2; i++) {
         fv_gguf *gguf = open_template(b, NULL, models[i]);
         fv_text text = {0};

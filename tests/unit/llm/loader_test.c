@@ -74,8 +74,8 @@ static void start(file *f, const char *name) {
     static const struct {
         const char *suffix;
         double value;
-    } numbers[] = {{"block_count", 1},          {"context_length", 64},       {"embedding_length", 16},
-                   {"feed_forward_length", 24}, {"attention.head_count", 2},  {"attention.head_count_kv", 1}};
+    } numbers[] = {{"block_count", 1},          {"context_length", 64},      {"embedding_length", 16},
+                   {"feed_forward_length", 24}, {"attention.head_count", 2}, {"attention.head_count_kv", 1}};
     static char keys[8][64]; /* one file at a time */
     memset(f, 0, sizeof *f);
     set_text(f, "general.architecture", name);
@@ -112,10 +112,14 @@ static void put_meta(builder *b, const meta *m) {
     uint32_t bits;
     memcpy(&bits, &narrow, sizeof bits);
     put_key(b, m->key, m->type);
-    if (m->type == FV_GGUF_STRING) put_text(b, m->text);
-    else if (m->type == FV_GGUF_FLOAT32) put_number(b, bits, 4);
-    else if (m->type == FV_GGUF_BOOL) put_number(b, (uint64_t)m->number, 1);
-    else put_number(b, (uint64_t)m->number, 4);
+    if (m->type == FV_GGUF_STRING)
+        put_text(b, m->text);
+    else if (m->type == FV_GGUF_FLOAT32)
+        put_number(b, bits, 4);
+    else if (m->type == FV_GGUF_BOOL)
+        put_number(b, (uint64_t)m->number, 1);
+    else
+        put_number(b, (uint64_t)m->number, 4);
 }
 
 static size_t tensor_bytes(const tensor *t) {
@@ -369,12 +373,9 @@ static void unknown_architecture(void **state) {
 
 static void missing_keys_are_named(void **state) {
     file *f = *state;
-    static const char *const keys[] = {"llama.block_count",
-                                       "llama.context_length",
-                                       "llama.embedding_length",
-                                       "llama.feed_forward_length",
-                                       "llama.attention.head_count",
-                                       "llama.attention.layer_norm_rms_epsilon"};
+    static const char *const keys[] = {"llama.block_count",          "llama.context_length",
+                                       "llama.embedding_length",     "llama.feed_forward_length",
+                                       "llama.attention.head_count", "llama.attention.layer_norm_rms_epsilon"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         start(f, "llama");
         drop_meta(f, keys[i]);
@@ -408,8 +409,11 @@ static void numbers_out_of_range_are_named(void **state) {
         set_u32(f, wrong[i].key, wrong[i].value);
         expect_error(f, FV_ERROR_CORRUPT, wrong[i].key);
     }
-    static const char *const floats[] = {"llama.attention.layer_norm_rms_epsilon", "llama.rope.freq_base",
-                                         "llama.rope.scaling.factor", "llama.attention.scale", "llama.residual_scale",
+    static const char *const floats[] = {"llama.attention.layer_norm_rms_epsilon",
+                                         "llama.rope.freq_base",
+                                         "llama.rope.scaling.factor",
+                                         "llama.attention.scale",
+                                         "llama.residual_scale",
                                          "llama.attn_logit_softcapping"};
     static const double values[] = {-1, NAN, INFINITY};
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)

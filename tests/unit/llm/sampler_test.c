@@ -88,8 +88,10 @@ static void check_draws(const fv_sampler_config *config, const float *logits) {
     fv_sampler_close(sampler);
     for (uint32_t i = 0; i < config->vocabulary; i++) {
         double mean = DRAWS * probability[i], deviation = sqrt(mean * (1 - probability[i]));
-        if (probability[i] <= 0) assert_int_equal(drawn[i], 0);
-        else assert_true(fabs((double)drawn[i] - mean) <= 5 * deviation + 1);
+        if (probability[i] <= 0)
+            assert_int_equal(drawn[i], 0);
+        else
+            assert_true(fabs((double)drawn[i] - mean) <= 5 * deviation + 1);
     }
 }
 
@@ -272,16 +274,11 @@ static void bad_settings_are_named(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(draws_follow_the_definition),
-        cmocka_unit_test(zero_temperature_is_the_lowest_best_id),
-        cmocka_unit_test(penalties_change_the_best),
-        cmocka_unit_test(negative_logits_are_multiplied),
-        cmocka_unit_test(presence_and_frequency),
-        cmocka_unit_test(a_window_of_zero_switches_penalties_off),
-        cmocka_unit_test(forbidden_tokens_never_come),
-        cmocka_unit_test(a_seed_gives_the_same_tokens_everywhere),
-        cmocka_unit_test(ugly_logits_do_no_harm),
-        cmocka_unit_test(bad_settings_are_named),
+        cmocka_unit_test(draws_follow_the_definition), cmocka_unit_test(zero_temperature_is_the_lowest_best_id),
+        cmocka_unit_test(penalties_change_the_best),   cmocka_unit_test(negative_logits_are_multiplied),
+        cmocka_unit_test(presence_and_frequency),      cmocka_unit_test(a_window_of_zero_switches_penalties_off),
+        cmocka_unit_test(forbidden_tokens_never_come), cmocka_unit_test(a_seed_gives_the_same_tokens_everywhere),
+        cmocka_unit_test(ugly_logits_do_no_harm),      cmocka_unit_test(bad_settings_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* session_test.c - opening: settings that are refused, the instruction set from the environment, memory that is not there.
- * session.c is compiled into this test so that its memory can be made to fail. What sessions compute: model_test.c. */
+/* session_test.c - opening: settings that are refused, the instruction set from the environment, memory that is not
+ * there. session.c is compiled into this test so that its memory can be made to fail. What sessions compute:
+ * model_test.c. */
 #include "platform/pages.h"
 #include <stdbool.h>
 #include <stdlib.h>
@@ -142,7 +143,8 @@ static void the_environment_lowers_the_instruction_set(void **state) {
     assert_int_equal(fv_session_report(session).isa, FV_ISA_SCALAR);
     fv_session_close(session);
     setenv("FV_ISA", "sse9", 1);
-    expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "FV_ISA=sse9 is no known instruction set; known: scalar avx2 avx512");
+    expect_refusal(llm, &config, FV_ERROR_ARGUMENT,
+                   "FV_ISA=sse9 is no known instruction set; known: scalar avx2 avx512");
     setenv("FV_ISA", "", 1);
     assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
     fv_session_close(session);
