@@ -1,3 +1,4 @@
+/* Angles by integer range reduction, tables per token, the rotation itself. No libm, no double. */
 #include "model/rotary.h"
 #include "kernels/half.h"
 
@@ -15,6 +16,7 @@ static float cosine_near(float r) {
 /* x = m * 2^e with a 24-bit m; m * (2/pi) is taken to 32 fraction bits in integers, so that the quarter turns of a large
  * angle are exact and what is left keeps its digits. */
 void fv_rope_sincos(float x, float *sine, float *cosine) {
+    if (!(x < 2147483648.0f)) x = 0.0f;
     if (x < 0.78f) {
         *sine = sine_near(x);
         *cosine = cosine_near(x);
