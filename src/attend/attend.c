@@ -6,8 +6,6 @@
 #include "kernels/scalar/exp_scalar.h"
 #include "size.h"
 
-enum { CHUNK_PAGES = FV_CHUNK_KEYS / FV_PAGE_TOKENS };
-
 /* Rows up to which a page is converted in registers; above, once into scratch for all rows. */
 enum { DIRECT_ROWS = 6 };
 
@@ -29,7 +27,8 @@ typedef struct attend_job {
 typedef struct key_chunk {
     uint32_t type;           /* fv_element of keys; FV_ELEMENT_F32 once converted */
     uint32_t value_type;     /* likewise of values */
-    const void *pages[CHUNK_PAGES]; /* NULL: no key of this page is read */
+    const void *keys;        /* panel of page `first_page` of the chunk; the next pages follow in memory */
+    uint32_t first_page, pages;
     const float *key_scales; /* [64], NULL unless Q8_0 */
     const void *values;      /* row of column `begin` */
     const float *value_scales; /* of column 0 */
@@ -122,15 +121,11 @@ void fv_state_finish(const fv_attend_config *config, fv_state state, uint32_t ro
 
 /* Converts a chunk's keys and values to f32 once; integers stay integers (their scales are applied as in registers). */
 static void chunk_widen(const attend_job *job, key_chunk *chunk) {
-    size_t page_values = FV_PAGE_TOKENS * (size_t)job->config->head_dim;
+    size_t key_count = chunk->pages * FV_PAGE_TOKENS * (size_t)job->config->head_dim;
     size_t value_count = (chunk->end - chunk->begin) * (size_t)job->config->head_dim;
-    for (size_t p = 0; chunk->type != FV_ELEMENT_F32 && p < CHUNK_PAGES; p++) {
-        float *page = job->keys + p * page_values;
-        if (!chunk->pages[p]) continue;
-        if (chunk->type == FV_ELEMENT_F16) job->kernels->widen_f16(page_values, chunk->pages[p], page);
-        if (chunk->type == FV_ELEMENT_Q8_0) job->kernels->widen_i8(page_values, chunk->pages[p], page);
-        chunk->pages[p] = page;
-    }
+    if (chunk->type == FV_ELEMENT_F16) job->kernels->widen_f16(key_count, chunk->keys, job->keys);
+    if (chunk->type == FV_ELEMENT_Q8_0) job->kernels->widen_i8(key_count, chunk->keys, job->keys);
+    if (chunk->type != FV_ELEMENT_F32) chunk->keys = job->keys;
     chunk->type = FV_ELEMENT_F32;
     if (chunk->value_type == FV_ELEMENT_F32) return;
     if (chunk->value_type == FV_ELEMENT_F16) job->kernels->widen_f16(value_count, chunk->values, job->values);
@@ -143,15 +138,12 @@ static void chunk_scores(const attend_job *job, const key_chunk *chunk, size_t f
     fv_score_page_fn *score = chunk->type == FV_ELEMENT_F32   ? job->kernels->score_page_f32
                               : chunk->type == FV_ELEMENT_F16 ? job->kernels->score_page_f16
                                                               : job->kernels->score_page_q8;
-    size_t dim = job->config->head_dim;
-    for (size_t p = 0; p < CHUNK_PAGES; p++) {
-        if (!chunk->pages[p]) continue;
-        const float *scales = chunk->key_scales ? chunk->key_scales + p * FV_PAGE_TOKENS : NULL;
-        float *out = job->score + first * FV_CHUNK_KEYS + p * FV_PAGE_TOKENS;
-        score(rows, dim, job->query + first * dim, dim, chunk->pages[p], scales, out, FV_CHUNK_KEYS);
-        for (size_t r = 0; scale_after && r < rows; r++)
-            for (size_t t = 0; t < FV_PAGE_TOKENS; t++) out[r * FV_CHUNK_KEYS + t] *= scales[t];
-    }
+    size_t dim = job->config->head_dim, column = chunk->first_page * FV_PAGE_TOKENS;
+    const float *scales = chunk->key_scales ? chunk->key_scales + column : NULL;
+    float *out = job->score + first * FV_CHUNK_KEYS + column;
+    score(rows, chunk->pages, dim, job->query + first * dim, dim, chunk->keys, scales, out, FV_CHUNK_KEYS);
+    for (size_t r = 0; scale_after && r < rows; r++)
+        for (size_t t = 0; t < chunk->pages * FV_PAGE_TOKENS; t++) out[r * FV_CHUNK_KEYS + t] *= scales[t];
 }
 
 static void value_sum(const attend_job *job, const key_chunk *chunk, size_t first, size_t rows, column_range columns) {
@@ -214,17 +206,18 @@ static void chunk_attend(const attend_job *job, key_chunk chunk, uint32_t row_be
 
 /* Tokens begin..end-1 of one aligned run of 64. */
 static void span_chunk(const attend_job *job, const fv_step *step, uint32_t begin, uint32_t end) {
-    uint32_t base = begin / FV_CHUNK_KEYS * FV_CHUNK_KEYS;
+    uint32_t base = begin / FV_CHUNK_KEYS * FV_CHUNK_KEYS, page = begin / FV_PAGE_TOKENS;
     const float *value_scales = fv_cache_value_scale(job->cache, job->kv_head, base);
     key_chunk chunk = {.type = job->cache->config.key_type,
                        .value_type = job->cache->config.value_type,
+                       .keys = fv_cache_key_page(job->cache, job->kv_head, page),
+                       .first_page = page - base / FV_PAGE_TOKENS,
+                       .pages = (end - 1) / FV_PAGE_TOKENS - page + 1,
                        .key_scales = fv_cache_key_scale(job->cache, job->kv_head, base),
                        .values = fv_cache_value_row(job->cache, job->kv_head, begin),
                        .value_scales = value_scales,
                        .begin = begin - base,
                        .end = end - base};
-    for (uint32_t page = begin / FV_PAGE_TOKENS; page <= (end - 1) / FV_PAGE_TOKENS; page++)
-        chunk.pages[page - base / FV_PAGE_TOKENS] = fv_cache_key_page(job->cache, job->kv_head, page);
     column_range columns[FV_TILE_ROWS];
     uint32_t row_begin = step->row_end, row_end = step->row_begin; /* rows that read anything of this chunk */
     for (uint32_t i = step->row_begin; i < step->row_end; i++) {
@@ -257,11 +250,14 @@ static void segment_spans(const attend_job *job, uint32_t segment) {
 /* Runs the `count` keys gathered into job->keys and job->values for the given rows. */
 static void gathered_attend(const attend_job *job, uint32_t count, uint32_t row_begin, uint32_t row_end) {
     if (!count) return;
-    size_t page_values = FV_PAGE_TOKENS * (size_t)job->config->head_dim;
-    key_chunk chunk = {.type = FV_ELEMENT_F32, .value_type = FV_ELEMENT_F32, .values = job->values, .end = count};
+    key_chunk chunk = {.type = FV_ELEMENT_F32,
+                       .value_type = FV_ELEMENT_F32,
+                       .keys = job->keys,
+                       .pages = (count - 1) / FV_PAGE_TOKENS + 1,
+                       .values = job->values,
+                       .end = count};
     column_range columns[FV_TILE_ROWS];
     for (uint32_t i = row_begin; i < row_end; i++) columns[i] = (column_range){0, count};
-    for (uint32_t p = 0; p * FV_PAGE_TOKENS < count; p++) chunk.pages[p] = job->keys + p * page_values;
     chunk_attend(job, chunk, row_begin, row_end, columns);
 }
 

@@ -15,12 +15,12 @@
 
 #define FV_CHUNK_KEYS 64 /* keys that share one softmax update */
 
-/* Scores of one page: score[r][t] = sum over c, ascending, of query[r][c] * key[c][t], t = 0..15.
- * query [rows][query_stride].  key [head_dim][16] of the type, 32-byte aligned.  score [rows][score_stride], 16 written.
- * q8: the sum over the integers is multiplied by key_scale[t] at the end; the others ignore key_scale. Same order.
+/* Scores of neighbouring pages: score[r][16 p + t] = sum over c, ascending, of query[r][c] * key[p][c][t], t = 0..15.
+ * query [rows][query_stride].  key [pages][head_dim][16] of the type.  score [rows][score_stride], 16 * pages written.
+ * q8: the sum over the integers is multiplied by key_scale[16 p + t] at the end; the others ignore key_scale. Same order.
  * Bound: head_dim * 2^-23 * sum |query[c] * key[c][t]|. */
-typedef void fv_score_page_fn(size_t rows, size_t head_dim, const float *query, size_t query_stride, const void *key,
-                              const float *key_scale, float *score, size_t score_stride);
+typedef void fv_score_page_fn(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
+                              const void *key, const float *key_scale, float *score, size_t score_stride);
 
 /* Weighted sum of values: out[r][c] += sum over t < keys, ascending, of weight[r][t] * value[t][c].
  * value [keys][head_dim] of the type, contiguous.  weight [rows][weight_stride], out [rows][out_stride] f32. Same order.

@@ -60,32 +60,34 @@ static void check_near(const shape *s, size_t row, size_t column, float got, dou
 static void score_shape(element type, fv_score_page_fn *scalar, fv_score_page_fn *tested, bool is_scalar, shape s,
                         test_random *random) {
     float *query = fence_place(&query_fence, ((s.rows - 1) * s.stride + s.dim) * 4);
-    void *key = fence_place(&key_fence, s.dim * PAGE * element_bytes[type]);
-    float *scale = fence_place(&scale_fence, PAGE * 4);
-    float *score = fence_place(&score_fence, ((s.rows - 1) * s.out_stride + PAGE) * 4);
+    void *key = fence_place(&key_fence, s.dim * s.keys * element_bytes[type]);
+    float *scale = fence_place(&scale_fence, s.keys * 4);
+    float *score = fence_place(&score_fence, ((s.rows - 1) * s.out_stride + s.keys) * 4);
     test_fill_f32(random, query, (s.rows - 1) * s.stride + s.dim, 1.0f);
-    fill_elements(random, type, key, s.dim * PAGE);
-    test_fill_f32(random, scale, PAGE, 0.1f);
+    fill_elements(random, type, key, s.dim * s.keys);
+    test_fill_f32(random, scale, s.keys, 0.1f);
     const float *scales = type == ELEMENT_Q8 ? scale : NULL;
-    tested(s.rows, s.dim, query, s.stride, key, scales, score, s.out_stride);
-    assert_true(fence_is_whole(&score_fence, s.rows, PAGE * 4, s.out_stride * 4));
-    scalar(s.rows, s.dim, query, s.stride, key, scales, expected, PAGE);
+    tested(s.rows, s.keys / PAGE, s.dim, query, s.stride, key, scales, score, s.out_stride);
+    assert_true(fence_is_whole(&score_fence, s.rows, s.keys * 4, s.out_stride * 4));
+    scalar(s.rows, s.keys / PAGE, s.dim, query, s.stride, key, scales, expected, s.keys);
     for (size_t r = 0; r < s.rows; r++)
-        for (size_t t = 0; t < PAGE; t++) {
+        for (size_t t = 0; t < s.keys; t++) {
             double sum = 0, mass = 0, factor = scales ? (double)scales[t] : 1;
             for (size_t c = 0; c < s.dim; c++) {
-                double term = (double)query[r * s.stride + c] * element_at(type, key, c * PAGE + t) * factor;
+                double term = (double)query[r * s.stride + c] * element_at(type, key, (t / PAGE * s.dim + c) * PAGE + t % PAGE) * factor;
                 sum += term;
                 mass += fabs(term);
             }
-            check_near(&s, r, t, expected[r * PAGE + t], sum, (double)(s.dim + 2) * 0x1p-24 * mass);
+            check_near(&s, r, t, expected[r * s.keys + t], sum, (double)(s.dim + 2) * 0x1p-24 * mass);
             if (!is_scalar)
-                check_near(&s, r, t, score[r * s.out_stride + t], (double)expected[r * PAGE + t],
+                check_near(&s, r, t, score[r * s.out_stride + t], (double)expected[r * s.keys + t],
                            (double)s.dim * 0x1p-23 * mass);
         }
-    for (size_t r = 0; r < s.rows; r++) { /* one row at a time: the same bits */
-        tested(1, s.dim, query + r * s.stride, s.stride, key, scales, again, PAGE);
-        assert_memory_equal(again, score + r * s.out_stride, PAGE * 4);
+    for (size_t r = 0; r < s.rows; r++) { /* one row and page at a time: the same bits */
+        for (size_t p = 0; p < s.keys / PAGE; p++)
+            tested(1, 1, s.dim, query + r * s.stride, s.stride, (char *)key + p * s.dim * PAGE * element_bytes[type],
+                   scales ? scales + p * PAGE : NULL, again + p * PAGE, PAGE);
+        assert_memory_equal(again, score + r * s.out_stride, s.keys * 4);
     }
 }
 
@@ -94,13 +96,14 @@ static void score_check(const char *slot, element type, fv_score_page_fn *scalar
     test_random random = test_random_make(type);
     for (size_t dim = 1; dim <= MAX_DIM; dim = next_dim(dim))
         for (size_t rows = 1; rows <= MAX_ROWS; rows++) {
+            size_t pages = test_random_in(&random, 1, 4);
             shape s = {slot,
                        isa,
                        rows,
                        dim,
-                       PAGE,
+                       PAGE * pages,
                        dim + test_random_in(&random, 0, 9),
-                       PAGE + test_random_in(&random, 0, 9),
+                       PAGE * pages + test_random_in(&random, 0, 9),
                        random.seed};
             score_shape(type, scalar, tested, scalar == tested, s, &random);
         }

@@ -16,52 +16,67 @@ INLINE __m256 load8(element type, const void *data, size_t index) {
         _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const int8_t *)data + index))));
 }
 
-INLINE void score_block(element type, size_t rows, size_t head_dim, const float *query, size_t query_stride,
+/* `rows` x `pages` pages at once: rows * pages * 2 chains. */
+INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
                         const void *key, const float *key_scale, float *score, size_t score_stride) {
-    __m256 low[6], high[6];
-    for (size_t r = 0; r < rows; r++) low[r] = high[r] = _mm256_setzero_ps();
-    for (size_t c = 0; c < head_dim; c++) {
-        __m256 k0 = load8(type, key, c * 16), k1 = load8(type, key, c * 16 + 8);
-        for (size_t r = 0; r < rows; r++) {
-            __m256 q = _mm256_broadcast_ss(query + r * query_stride + c);
-            low[r] = _mm256_fmadd_ps(q, k0, low[r]);
-            high[r] = _mm256_fmadd_ps(q, k1, high[r]);
+    __m256 sum[12];
+    for (size_t i = 0; i < rows * pages * 2; i++) sum[i] = _mm256_setzero_ps();
+    for (size_t c = 0; c < head_dim; c++)
+        for (size_t p = 0; p < pages; p++) {
+            __m256 low = load8(type, key, (p * head_dim + c) * 16), high = load8(type, key, (p * head_dim + c) * 16 + 8);
+            for (size_t r = 0; r < rows; r++) {
+                __m256 q = _mm256_broadcast_ss(query + r * query_stride + c);
+                sum[(r * pages + p) * 2] = _mm256_fmadd_ps(q, low, sum[(r * pages + p) * 2]);
+                sum[(r * pages + p) * 2 + 1] = _mm256_fmadd_ps(q, high, sum[(r * pages + p) * 2 + 1]);
+            }
         }
-    }
-    for (size_t r = 0; r < rows; r++) {
-        if (type == ELEMENT_Q8) {
-            low[r] = _mm256_mul_ps(low[r], _mm256_loadu_ps(key_scale));
-            high[r] = _mm256_mul_ps(high[r], _mm256_loadu_ps(key_scale + 8));
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < pages * 2; i++) {
+            __m256 value = sum[r * pages * 2 + i];
+            if (type == ELEMENT_Q8) value = _mm256_mul_ps(value, _mm256_loadu_ps(key_scale + 8 * i));
+            _mm256_storeu_ps(score + r * score_stride + 8 * i, value);
         }
-        _mm256_storeu_ps(score + r * score_stride, low[r]);
-        _mm256_storeu_ps(score + r * score_stride + 8, high[r]);
-    }
 }
 
-INLINE void score_page(element type, size_t rows, size_t head_dim, const float *query, size_t query_stride,
+/* `together` pages while they fit, then one at a time. */
+INLINE void score_rows(element type, size_t rows, size_t together, size_t pages, size_t head_dim, const float *query,
+                       size_t query_stride, const void *key, const float *key_scale, float *score, size_t score_stride) {
+    const size_t page_bytes = 16 * head_dim * (type == ELEMENT_F32 ? 4 : type == ELEMENT_F16 ? 2 : 1);
+    const unsigned char *panel = key;
+    size_t p = 0;
+    for (; p + together <= pages; p += together)
+        score_block(type, rows, together, head_dim, query, query_stride, panel + p * page_bytes,
+                    type == ELEMENT_Q8 ? key_scale + 16 * p : NULL, score + 16 * p, score_stride);
+    for (; p < pages; p++)
+        score_block(type, rows, 1, head_dim, query, query_stride, panel + p * page_bytes,
+                    type == ELEMENT_Q8 ? key_scale + 16 * p : NULL, score + 16 * p, score_stride);
+}
+
+/* Few rows take several pages, so that there are always enough chains to hide the latency of FMA. */
+INLINE void score_page(element type, size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
                        const void *key, const float *key_scale, float *score, size_t score_stride) {
     for (; rows >= 6; rows -= 6, query += 6 * query_stride, score += 6 * score_stride)
-        score_block(type, 6, head_dim, query, query_stride, key, key_scale, score, score_stride);
-    if (rows == 5) score_block(type, 5, head_dim, query, query_stride, key, key_scale, score, score_stride);
-    if (rows == 4) score_block(type, 4, head_dim, query, query_stride, key, key_scale, score, score_stride);
-    if (rows == 3) score_block(type, 3, head_dim, query, query_stride, key, key_scale, score, score_stride);
-    if (rows == 2) score_block(type, 2, head_dim, query, query_stride, key, key_scale, score, score_stride);
-    if (rows == 1) score_block(type, 1, head_dim, query, query_stride, key, key_scale, score, score_stride);
+        score_rows(type, 6, 1, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
+    if (rows == 5) score_rows(type, 5, 1, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
+    if (rows == 4) score_rows(type, 4, 1, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
+    if (rows == 3) score_rows(type, 3, 2, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
+    if (rows == 2) score_rows(type, 2, 2, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
+    if (rows == 1) score_rows(type, 1, 4, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
 }
 
-void fv_score_page_f32_avx2(size_t rows, size_t head_dim, const float *query, size_t query_stride, const void *key,
-                            const float *key_scale, float *score, size_t score_stride) {
-    score_page(ELEMENT_F32, rows, head_dim, query, query_stride, key, key_scale, score, score_stride);
+void fv_score_page_f32_avx2(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
+                            const void *key, const float *key_scale, float *score, size_t score_stride) {
+    score_page(ELEMENT_F32, rows, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
 }
 
-void fv_score_page_f16_avx2(size_t rows, size_t head_dim, const float *query, size_t query_stride, const void *key,
-                            const float *key_scale, float *score, size_t score_stride) {
-    score_page(ELEMENT_F16, rows, head_dim, query, query_stride, key, key_scale, score, score_stride);
+void fv_score_page_f16_avx2(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
+                            const void *key, const float *key_scale, float *score, size_t score_stride) {
+    score_page(ELEMENT_F16, rows, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
 }
 
-void fv_score_page_q8_avx2(size_t rows, size_t head_dim, const float *query, size_t query_stride, const void *key,
-                           const float *key_scale, float *score, size_t score_stride) {
-    score_page(ELEMENT_Q8, rows, head_dim, query, query_stride, key, key_scale, score, score_stride);
+void fv_score_page_q8_avx2(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
+                           const void *key, const float *key_scale, float *score, size_t score_stride) {
+    score_page(ELEMENT_Q8, rows, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
 }
 
 /* rows x (8 * vectors) channels, from channel `first` on. */

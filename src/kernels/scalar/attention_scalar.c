@@ -3,36 +3,45 @@
 #include "kernels/half.h"
 #include "kernels/scalar/exp_scalar.h"
 
-void fv_score_page_f32_scalar(size_t rows, size_t head_dim, const float *query, size_t query_stride, const void *key,
-                              const float *key_scale, float *score, size_t score_stride) {
-    const float *panel = key;
+void fv_score_page_f32_scalar(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
+                              const void *key, const float *key_scale, float *score, size_t score_stride) {
     (void)key_scale;
-    for (size_t r = 0; r < rows; r++, query += query_stride, score += score_stride) {
-        for (size_t t = 0; t < 16; t++) score[t] = 0.0f;
+    for (size_t i = 0; i < rows * pages; i++) {
+        size_t r = i / pages, p = i % pages;
+        const float *panel = (const float *)key + p * head_dim * 16;
+        const float *q = query + r * query_stride;
+        float *out = score + r * score_stride + p * 16;
+        for (size_t t = 0; t < 16; t++) out[t] = 0.0f;
         for (size_t c = 0; c < head_dim; c++)
-            for (size_t t = 0; t < 16; t++) score[t] += query[c] * panel[c * 16 + t];
+            for (size_t t = 0; t < 16; t++) out[t] += q[c] * panel[c * 16 + t];
     }
 }
 
-void fv_score_page_f16_scalar(size_t rows, size_t head_dim, const float *query, size_t query_stride, const void *key,
-                              const float *key_scale, float *score, size_t score_stride) {
-    const uint16_t *panel = key;
+void fv_score_page_f16_scalar(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
+                              const void *key, const float *key_scale, float *score, size_t score_stride) {
     (void)key_scale;
-    for (size_t r = 0; r < rows; r++, query += query_stride, score += score_stride) {
-        for (size_t t = 0; t < 16; t++) score[t] = 0.0f;
+    for (size_t i = 0; i < rows * pages; i++) {
+        size_t r = i / pages, p = i % pages;
+        const uint16_t *panel = (const uint16_t *)key + p * head_dim * 16;
+        const float *q = query + r * query_stride;
+        float *out = score + r * score_stride + p * 16;
+        for (size_t t = 0; t < 16; t++) out[t] = 0.0f;
         for (size_t c = 0; c < head_dim; c++)
-            for (size_t t = 0; t < 16; t++) score[t] += query[c] * fv_f32_from_f16(panel[c * 16 + t]);
+            for (size_t t = 0; t < 16; t++) out[t] += q[c] * fv_f32_from_f16(panel[c * 16 + t]);
     }
 }
 
-void fv_score_page_q8_scalar(size_t rows, size_t head_dim, const float *query, size_t query_stride, const void *key,
-                             const float *key_scale, float *score, size_t score_stride) {
-    const int8_t *panel = key;
-    for (size_t r = 0; r < rows; r++, query += query_stride, score += score_stride) {
-        for (size_t t = 0; t < 16; t++) score[t] = 0.0f;
+void fv_score_page_q8_scalar(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
+                             const void *key, const float *key_scale, float *score, size_t score_stride) {
+    for (size_t i = 0; i < rows * pages; i++) {
+        size_t r = i / pages, p = i % pages;
+        const int8_t *panel = (const int8_t *)key + p * head_dim * 16;
+        const float *q = query + r * query_stride;
+        float *out = score + r * score_stride + p * 16;
+        for (size_t t = 0; t < 16; t++) out[t] = 0.0f;
         for (size_t c = 0; c < head_dim; c++)
-            for (size_t t = 0; t < 16; t++) score[t] += query[c] * (float)panel[c * 16 + t];
-        for (size_t t = 0; t < 16; t++) score[t] *= key_scale[t];
+            for (size_t t = 0; t < 16; t++) out[t] += q[c] * (float)panel[c * 16 + t];
+        for (size_t t = 0; t < 16; t++) out[t] *= key_scale[p * 16 + t];
     }
 }
 
