@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define POLICIES_MOST 17                /* dense and 16 more */
 #define GROUP_BYTES (16u * 1024 * 1024) /* most bytes of one group of logit rows */
@@ -346,7 +347,7 @@ static fv_status measure_next(ppl_state *state) {
 static int measure(ppl_state *state) {
     fv_status status = FV_OK;
     bool text = !state->options->json;
-    cli_note("%zu chunks of %u tokens, the last %u positions of each scored, %s pass", state->chunks, state->context,
+    cli_note("chunks: %zu of %u tokens, the last %u positions of each scored, %s pass", state->chunks, state->context,
              state->context - 1 - state->first, state->options->pass == PASS_DECODE ? "decode" : "prompt");
     cli_progress_start(&state->progress, "ppl", "tokens");
     while (state->chunks_done < state->chunks && status == FV_OK) {
@@ -355,6 +356,8 @@ static int measure(ppl_state *state) {
         cli_progress_end(&state->progress);
         if (status != FV_OK) break;
         if (state->chunks_done == 1) print_estimate(state, start_ns);
+        /* on one terminal the bar would wipe the line that grows with each chunk; that line shows progress enough */
+        if (text && isatty(STDOUT_FILENO)) state->progress.on = false;
         if (text && !(cli_print("[%zu]%.4f,", state->chunks_done, cli_score_perplexity(&state->policies[0].sum)) &&
                       cli_flush()))
             return CLI_FAILED;

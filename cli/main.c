@@ -2,8 +2,10 @@
 #include "cli.h"
 #include "interrupt.h"
 #include "options.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct verb {
     const char *name;
@@ -48,7 +50,16 @@ static int run_verb(int argc, char **argv) {
     return unknown_verb(argv[1]);
 }
 
+/* A closed standard descriptor would be given to the next file that is opened, and results would be written into it.
+ * Opened for reading only, standard output still fails as it should. */
+static void guard_descriptors(void) {
+    static const int modes[3] = {O_RDONLY, O_RDONLY, O_WRONLY};
+    for (int file = 0; file < 3; file++)
+        if (fcntl(file, F_GETFD) < 0 && open("/dev/null", modes[file]) < 0) return;
+}
+
 int main(int argc, char **argv) {
+    guard_descriptors();
     cli_interrupt_install();
     return cli_finish(run_verb(argc, argv));
 }

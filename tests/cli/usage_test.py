@@ -3,6 +3,8 @@
 
 Called as: usage_test.py BUILD/fovea SOURCE_FOLDER.
 """
+import subprocess
+
 import cli_runner
 from cli_runner import CliTest, model, run
 
@@ -146,6 +148,13 @@ class Output(CliTest):
                 done = run(*arguments, stdout=full)
             self.assertEqual(done.returncode, 1, arguments)
             self.assertIn(b"No space left", done.stderr, arguments)
+
+    def test_closed_descriptors(self):
+        command = [cli_runner.FOVEA, "run", "-m", model("llama_f32"), "-p", "ab", "-n", "1"]
+        for closed, code in (("<&-", 0), (">&-", 1), ("2>&-", 0)):
+            done = subprocess.run(["sh", "-c", 'exec "$@" ' + closed, "sh"] + command, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, timeout=60)
+            self.assertEqual(done.returncode, code, (closed, done.stderr))
 
     def test_no_colour_and_no_bar_without_a_terminal(self):
         done = self.ok("run", "-m", model("llama_f32"), "-p", "ab" * 60, "-n", "2")
