@@ -21,7 +21,7 @@ TIMEOUT = 600  # seconds a program may take, unless CMake says otherwise
 CMOCKA = re.compile(r"^\[\s+(OK|FAILED|ERROR|SKIPPED)\s+\] ([A-Za-z_]\w*)\b(?! ?test\(s\))", re.M)
 TOTALS = re.compile(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 UNITTEST = re.compile(r"^Ran (\d+) tests? in .*\n\n(?:OK|FAILED)(?: \((.*)\))?$", re.M)
-REASON = re.compile(r"^.*\bskip(?:ped|ping)?\b.*$", re.M | re.I)
+REASON = re.compile(r"^(?!\s*\d+ SKIPPED).*\bskip(?:ped|ping)?\b.*$", re.M | re.I)
 
 
 class Result:
@@ -77,6 +77,8 @@ def count(result, code, skip_code):
 
 def run(test, build):
     name, command, properties = test
+    if any(word.endswith("_test.py") for word in command):
+        command = command + ["-v"]  # unittest says only then why it skips
     result = Result(name)
     start = time.monotonic()
     environment = dict(os.environ)
