@@ -1,0 +1,325 @@
+/* cache_test.c - memory that is exactly enough, what append stores, what truncate leaves, means that stay means. */
+#include "fovea/cache.h"
+#include "kernels/half.h"
+#include "support/random.h"
+#include "support/tables.h"
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* The layout inside is private, but means must be looked at. */
+#include "cache/cache_pages.h"
+
+static test_tables tables;
+
+typedef struct world {
+    fv_cache *cache;
+    unsigned char *block;
+    size_t bytes;
+    float *keys, *values; /* what was appended, [tokens][key_stride] */
+    size_t stride;
+} world;
+
+/* A cache in memory that holds garbage, with guards behind it. */
+static world world_make(const fv_cache_config *config, const fv_kernels *kernels, test_random *random) {
+    world w = {0};
+    assert_int_equal(fv_cache_size(config, &w.bytes), FV_OK);
+    w.block = aligned_alloc(FV_CACHE_ALIGN, (w.bytes + 64 + 63) / 64 * 64);
+    assert_non_null(w.block);
+    memset(w.block, 0xFF, w.bytes + 64); /* NaN wherever it is read as f32 or f16 */
+    assert_int_equal(fv_cache_init(&w.cache, config, kernels, w.block, w.bytes), FV_OK);
+    w.stride = (size_t)config->kv_heads * config->head_dim + 3;
+    w.keys = malloc(config->max_tokens * w.stride * sizeof(float));
+    w.values = malloc(config->max_tokens * w.stride * sizeof(float));
+    assert_true(w.keys && w.values);
+    test_fill_f32(random, w.keys, config->max_tokens * w.stride, 3.0f);
+    test_fill_f32(random, w.values, config->max_tokens * w.stride, 1.0f);
+    return w;
+}
+
+static void world_free(world *w) {
+    for (size_t i = 0; i < 64; i++) assert_int_equal(w->block[w->bytes + i], 0xFF);
+    free(w->block);
+    free(w->keys);
+    free(w->values);
+}
+
+static void world_append(world *w, uint32_t tokens) {
+    size_t first = fv_cache_tokens(w->cache) * w->stride;
+    assert_int_equal(fv_cache_append(w->cache, tokens, w->keys + first, w->stride, w->values + first, w->stride),
+                     FV_OK);
+}
+
+static void test_size_and_init(void **state) {
+    (void)state;
+    test_random random = test_random_make(1);
+    for (int run = 0; run < 100; run++) {
+        fv_cache_config config = {.kv_heads = test_random_in(&random, 1, 9),
+                                  .head_dim = test_random_in(&random, 1, 130),
+                                  .max_tokens = test_random_in(&random, 1, 100),
+                                  .key_type = test_random_in(&random, 0, FV_ELEMENT_COUNT - 1),
+                                  .value_type = test_random_in(&random, 0, FV_ELEMENT_COUNT - 1),
+                                  .landmark_tokens = 16 * test_random_in(&random, 0, 3)};
+        size_t bytes = 0;
+        fv_cache *cache = NULL;
+        assert_int_equal(fv_cache_size(&config, &bytes), FV_OK);
+        unsigned char *block = aligned_alloc(64, (bytes + 127) / 64 * 64);
+        assert_non_null(block);
+        assert_int_equal(fv_cache_init(&cache, &config, tables.table[0], block, bytes - 1), FV_ERROR_MEMORY);
+        assert_int_equal(fv_cache_init(&cache, &config, tables.table[0], block + 1, bytes), FV_ERROR_MEMORY);
+        assert_int_equal(fv_cache_init(&cache, &config, tables.table[0], block + 32, bytes), FV_ERROR_MEMORY);
+        assert_int_equal(fv_cache_init(&cache, &config, tables.table[0], NULL, bytes), FV_ERROR_MEMORY);
+        assert_int_equal(fv_cache_init(&cache, &config, NULL, block, bytes), FV_ERROR_ARGUMENT);
+        assert_int_equal(fv_cache_init(NULL, &config, tables.table[0], block, bytes), FV_ERROR_ARGUMENT);
+        assert_null(cache);
+        assert_int_equal(fv_cache_init(&cache, &config, tables.table[0], block, bytes), FV_OK);
+        assert_int_equal(fv_cache_tokens(cache), 0);
+        assert_int_equal(fv_cache_landmarks(cache), 0);
+        assert_memory_equal(fv_cache_shape(cache), &config, sizeof config);
+        free(block);
+    }
+}
+
+static void refuse(fv_cache_config config, fv_status status) {
+    size_t bytes = 12345;
+    fv_cache *cache = NULL;
+    static _Alignas(64) unsigned char block[64];
+    assert_int_equal(fv_cache_size(&config, &bytes), status);
+    assert_int_equal(bytes, 12345);
+    assert_int_equal(fv_cache_init(&cache, &config, tables.table[0], block, SIZE_MAX), status);
+    assert_null(cache);
+}
+
+static void test_arguments(void **state) {
+    (void)state;
+    const fv_cache_config good = fv_cache_config_default();
+    size_t bytes = 0;
+    assert_int_equal(fv_cache_size(&good, &bytes), FV_OK);
+    assert_int_equal(fv_cache_size(&good, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_size(NULL, &bytes), FV_ERROR_ARGUMENT);
+    fv_cache_config bad = good;
+    bad.kv_heads = 0, refuse(bad, FV_ERROR_ARGUMENT);
+    bad.kv_heads = 1025, refuse(bad, FV_ERROR_ARGUMENT);
+    bad = good, bad.head_dim = 0, refuse(bad, FV_ERROR_ARGUMENT);
+    bad = good, bad.head_dim = 1025, refuse(bad, FV_ERROR_ARGUMENT);
+    bad = good, bad.max_tokens = 0, refuse(bad, FV_ERROR_ARGUMENT);
+    bad = good, bad.max_tokens = (1u << 30) + 1, refuse(bad, FV_ERROR_ARGUMENT);
+    bad = good, bad.key_type = FV_ELEMENT_COUNT, refuse(bad, FV_ERROR_ARGUMENT);
+    bad = good, bad.value_type = FV_ELEMENT_COUNT, refuse(bad, FV_ERROR_ARGUMENT);
+    bad = good, bad.landmark_tokens = 24, refuse(bad, FV_ERROR_ARGUMENT);
+    bad = good, bad.landmark_tokens = 8, refuse(bad, FV_ERROR_ARGUMENT);
+    bad = good, bad.landmark_tokens = UINT32_MAX - 15, refuse(bad, FV_ERROR_ARGUMENT);
+#if SIZE_MAX <= UINT32_MAX
+    bad = good, bad.kv_heads = 1024, bad.head_dim = 1024, bad.max_tokens = 1u << 30, refuse(bad, FV_ERROR_OVERFLOW);
+#endif
+}
+
+/* What comes back: the bits of f32; the nearest f16; one scale a token and half a step of error. */
+static void check_stored(uint32_t type, const float *got, const float *want, size_t dim) {
+    double most = 0;
+    for (size_t c = 0; c < dim; c++) most = fmax(most, fabs((double)want[c]));
+    for (size_t c = 0; c < dim; c++) {
+        if (type == FV_ELEMENT_F32) assert_true(got[c] == want[c]);
+        if (type == FV_ELEMENT_F16) assert_true(got[c] == fv_f32_from_f16(fv_f16_from_f32(want[c])));
+        if (type == FV_ELEMENT_Q8_0) assert_true(fabs((double)got[c] - (double)want[c]) <= most / 127 * 0.50001);
+    }
+}
+
+static void check_contents(const world *w) {
+    const fv_cache_config *config = fv_cache_shape(w->cache);
+    uint32_t tokens = fv_cache_tokens(w->cache);
+    size_t dim = config->head_dim;
+    float *keys = malloc((tokens + 1) * dim * sizeof(float)), *values = malloc((tokens + 1) * dim * sizeof(float));
+    for (uint32_t head = 0; head < config->kv_heads; head++) {
+        assert_int_equal(fv_cache_read(w->cache, head, 0, tokens, keys, values), FV_OK);
+        for (uint32_t t = 0; t < tokens; t++) {
+            check_stored(config->key_type, keys + t * dim, w->keys + t * w->stride + head * dim, dim);
+            check_stored(config->value_type, values + t * dim, w->values + t * w->stride + head * dim, dim);
+        }
+    }
+    free(keys);
+    free(values);
+}
+
+/* Complete landmarks are means of what was appended; `loose` after a rebuild from rounded elements. */
+static void check_landmarks(const world *w, double loose) {
+    const fv_cache_config *config = fv_cache_shape(w->cache);
+    uint32_t block = config->landmark_tokens, dim = config->head_dim;
+    assert_int_equal(fv_cache_landmarks(w->cache), block ? fv_cache_tokens(w->cache) / block : 0);
+    for (uint32_t head = 0; head < config->kv_heads; head++)
+        for (uint32_t mark = 0; mark < fv_cache_landmarks(w->cache); mark++)
+            for (uint32_t c = 0; c < dim; c++) {
+                double key = 0, value = 0;
+                for (uint32_t t = mark * block; t < (mark + 1) * block; t++) {
+                    key += (double)w->keys[t * w->stride + head * dim + c] / block;
+                    value += (double)w->values[t * w->stride + head * dim + c] / block;
+                }
+                float got_key = fv_cache_mark_key_page(w->cache, head, mark / 16)[c * 16 + mark % 16];
+                float got_value = fv_cache_mark_value_row(w->cache, head, mark)[c];
+                assert_true(fabs((double)got_key - key) <= 3e-6 + loose);
+                assert_true(fabs((double)got_value - value) <= 1e-6 + loose);
+            }
+}
+
+static fv_cache_config random_config(test_random *random) {
+    return (fv_cache_config){.kv_heads = test_random_in(random, 1, 3),
+                             .head_dim = test_random_in(random, 1, 70),
+                             .max_tokens = test_random_in(random, 1, 330),
+                             .key_type = test_random_in(random, 0, FV_ELEMENT_COUNT - 1),
+                             .value_type = test_random_in(random, 0, FV_ELEMENT_COUNT - 1),
+                             .landmark_tokens = 16 * test_random_in(random, 0, 3)};
+}
+
+static void test_append_and_read(void **state) {
+    (void)state;
+    test_random random = test_random_make(2);
+    for (int run = 0; run < 120; run++) {
+        fv_cache_config config = random_config(&random);
+        world w = world_make(&config, tables.table[(size_t)run % tables.count], &random);
+        while (fv_cache_tokens(w.cache) < config.max_tokens) {
+            uint32_t left = config.max_tokens - fv_cache_tokens(w.cache);
+            uint32_t tokens = test_random_in(&random, 0, 40);
+            world_append(&w, tokens < left ? tokens : left);
+        }
+        check_contents(&w);
+        check_landmarks(&w, 0);
+        assert_int_equal(fv_cache_append(w.cache, 1, w.keys, w.stride, w.values, w.stride), FV_ERROR_FULL);
+        assert_int_equal(fv_cache_append(w.cache, UINT32_MAX, w.keys, w.stride, w.values, w.stride), FV_ERROR_FULL);
+        assert_int_equal(fv_cache_append(w.cache, 0, w.keys, w.stride, w.values, w.stride), FV_OK);
+        assert_int_equal(fv_cache_tokens(w.cache), config.max_tokens);
+        check_contents(&w);
+        world_free(&w);
+    }
+}
+
+/* The same bytes however the tokens arrive, on every instruction set. */
+static void test_cutting_shows_in_no_bit(void **state) {
+    (void)state;
+    test_random random = test_random_make(3);
+    for (int run = 0; run < 60; run++) {
+        fv_cache_config config = random_config(&random);
+        test_random same = random;
+        world a = world_make(&config, tables.table[0], &random);
+        world b = world_make(&config, tables.table[(size_t)run % tables.count], &same);
+        world_append(&a, config.max_tokens);
+        for (uint32_t t = 0; t < config.max_tokens; t++) world_append(&b, 1);
+        size_t head = (sizeof(fv_cache) + 63) / 64 * 64; /* pointers differ there */
+        assert_memory_equal(a.block + head, b.block + head, a.bytes - head);
+        world_free(&a);
+        world_free(&b);
+    }
+}
+
+static void test_truncate(void **state) {
+    (void)state;
+    test_random random = test_random_make(4);
+    for (int run = 0; run < 150; run++) {
+        fv_cache_config config = random_config(&random);
+        world w = world_make(&config, tables.table[(size_t)run % tables.count], &random);
+        uint32_t tokens = test_random_in(&random, 0, config.max_tokens), keep = test_random_in(&random, 0, tokens);
+        world_append(&w, tokens);
+        assert_int_equal(fv_cache_truncate(w.cache, tokens + 1), FV_ERROR_ARGUMENT);
+        assert_int_equal(fv_cache_tokens(w.cache), tokens);
+        assert_int_equal(fv_cache_truncate(w.cache, keep), FV_OK);
+        assert_int_equal(fv_cache_tokens(w.cache), keep);
+        check_contents(&w);
+        test_fill_f32(&random, w.keys + keep * w.stride, (config.max_tokens - keep) * w.stride,
+                      2.0f); /* another future */
+        test_fill_f32(&random, w.values + keep * w.stride, (config.max_tokens - keep) * w.stride, 2.0f);
+        world_append(&w, config.max_tokens - keep);
+        check_contents(&w);
+        check_landmarks(&w, 0.02); /* half a step of q8_0 */
+        world_free(&w);
+    }
+}
+
+/* f32 elements lose nothing: a rebuilt mean has the bits of one that was never cut. */
+static void test_truncate_f32_is_exact(void **state) {
+    (void)state;
+    test_random random = test_random_make(5);
+    fv_cache_config config = {2, 5, 200, FV_ELEMENT_F32, FV_ELEMENT_F32, 32};
+    test_random same = random;
+    world a = world_make(&config, tables.table[0], &random), b = world_make(&config, tables.table[0], &same);
+    world_append(&a, 200);
+    world_append(&b, 150);
+    for (uint32_t keep = 150; keep > 100; keep -= 7) assert_int_equal(fv_cache_truncate(b.cache, keep), FV_OK);
+    world_append(&b, 200 - fv_cache_tokens(b.cache));
+    size_t head = (sizeof(fv_cache) + 63) / 64 * 64;
+    assert_memory_equal(a.block + head, b.block + head, a.bytes - head);
+    world_free(&a);
+    world_free(&b);
+}
+
+static void test_append_and_read_arguments(void **state) {
+    (void)state;
+    test_random random = test_random_make(6);
+    fv_cache_config config = {2, 8, 64, FV_ELEMENT_F16, FV_ELEMENT_Q8_0, 0};
+    world w = world_make(&config, tables.table[0], &random);
+    world_append(&w, 20);
+    assert_int_equal(fv_cache_append(NULL, 1, w.keys, 16, w.values, 16), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_append(w.cache, 1, NULL, 16, w.values, 16), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_append(w.cache, 1, w.keys, 16, NULL, 16), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_append(w.cache, 1, w.keys, 15, w.values, 16), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_append(w.cache, 1, w.keys, 16, w.values, 15), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_append(w.cache, 45, w.keys, 16, w.values, 16), FV_ERROR_FULL);
+    assert_int_equal(fv_cache_tokens(w.cache), 20);
+    float out[8 * 20];
+    assert_int_equal(fv_cache_read(NULL, 0, 0, 1, out, out), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_read(w.cache, 2, 0, 1, out, out), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_read(w.cache, 0, 0, 21, out, out), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_read(w.cache, 0, 21, 0, out, out), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_read(w.cache, 0, 5, UINT32_MAX, out, out), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_read(w.cache, 1, 20, 0, NULL, NULL), FV_OK);
+    assert_int_equal(fv_cache_read(w.cache, 1, 17, 3, NULL, out), FV_OK);
+    check_stored(FV_ELEMENT_Q8_0, out, w.values + 17 * w.stride + 8, 8);
+    assert_int_equal(fv_cache_truncate(NULL, 0), FV_ERROR_ARGUMENT);
+    world_free(&w);
+}
+
+/* Zeros, subnormals, what f16 cannot hold, what is not finite: stored as promised, the neighbours untouched. */
+static void test_extreme_elements(void **state) {
+    (void)state;
+    fv_cache_config config = {1, 4, 16, FV_ELEMENT_Q8_0, FV_ELEMENT_F16, 0};
+    const float rows[][4] = {
+        {0, 0, 0, -0.0f},     {1e-42f, -1e-42f, 0, 0},  {3e38f, -3e38f, 1e38f, 0},   {NAN, 1, 2, 3},
+        {INFINITY, 1, -1, 0}, {127, 0.5f, 1.5f, -2.5f}, {65520, 65519, -1e6f, 6e-8f}};
+    enum { ROWS = sizeof rows / sizeof *rows };
+    _Alignas(64) static unsigned char block[8192];
+    for (size_t k = 0; k < tables.count; k++) {
+        fv_cache *cache = NULL;
+        float keys[ROWS][4], values[ROWS][4];
+        assert_int_equal(fv_cache_init(&cache, &config, tables.table[k], block, sizeof block), FV_OK);
+        assert_int_equal(fv_cache_append(cache, ROWS, rows[0], 4, rows[0], 4), FV_OK);
+        assert_int_equal(fv_cache_read(cache, 0, 0, ROWS, keys[0], values[0]), FV_OK);
+        for (size_t r = 0; r < 3; r++)
+            for (size_t c = 0; c < 4; c++) assert_true(isfinite(keys[r][c]));
+        assert_true(keys[0][0] == 0 && keys[1][0] == 0 && keys[2][1] < -2.9e38f);
+        assert_true(keys[3][0] == 0 && fabsf(keys[3][3] - 3) < 0.02f); /* a NaN is 0, the others keep their values */
+        assert_true(keys[5][0] == 127 && keys[5][1] == 0 && keys[5][2] == 2 && keys[5][3] == -2); /* ties to even */
+        for (size_t r = 0; r < ROWS; r++)
+            for (size_t c = 0; c < 4; c++) {
+                float want = fv_f32_from_f16(fv_f16_from_f32(rows[r][c]));
+                assert_true(values[r][c] == want || (isnan(want) && isnan(values[r][c])));
+            }
+        assert_true(isinf(values[6][0]) && values[6][1] == 65504.0f && isinf(values[6][2]));
+    }
+}
+
+int main(void) {
+    test_tables_make(&tables);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_size_and_init),
+        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_append_and_read),
+        cmocka_unit_test(test_cutting_shows_in_no_bit),
+        cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_truncate_f32_is_exact),
+        cmocka_unit_test(test_append_and_read_arguments),
+        cmocka_unit_test(test_extreme_elements),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
