@@ -22,6 +22,7 @@ CMOCKA = re.compile(r"^\[\s+(OK|FAILED|ERROR|SKIPPED)\s+\] ([A-Za-z_]\w*)\b(?! ?
 TOTALS = re.compile(r"^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$", re.M)
 UNITTEST = re.compile(r"^Ran (\d+) tests? in .*\n\n(?:OK|FAILED)(?: \((.*)\))?$", re.M)
 REASON = re.compile(r"^(?!\s*\d+ SKIPPED).*\bskip(?:ped|ping)?\b.*$", re.M | re.I)
+FINE = re.compile(r"^\[ +(RUN|OK) +\]| \.\.\. ok$")  # left out of a failed program's output
 
 
 class Result:
@@ -114,7 +115,9 @@ def show(result, verbose):
         print("      failed: %s" % failure)
     if result.failed or verbose:
         lines = result.output.splitlines()
-        for line in lines if verbose else lines[-60:]:
+        if not verbose:
+            lines = [line for line in lines if not FINE.search(line)][-60:]
+        for line in lines:
             print("      | %s" % line)
     sys.stdout.flush()
 
