@@ -117,8 +117,7 @@ static json_t *array_value(const fv_gguf_entry *entry) {
     return array;
 }
 
-static json_t *entry_value(const fv_gguf *gguf, const fv_gguf_entry *entry) {
-    (void)gguf;
+static json_t *entry_value(const fv_gguf_entry *entry) {
     if (entry->type == FV_GGUF_ARRAY) return array_value(entry);
     if (entry->type == FV_GGUF_STRING) return text_value(entry->data, entry->data_bytes);
     return scalar_value(entry->type, entry->data);
@@ -182,7 +181,7 @@ static void print_metadata(const fv_gguf *gguf) {
     cli_print("\nmetadata: %zu entries\n", fv_gguf_entries(gguf));
     for (size_t i = 0; i < fv_gguf_entries(gguf); i++) {
         const fv_gguf_entry *entry = fv_gguf_entry_at(gguf, i);
-        json_t *key = cli_json_string(entry->key.bytes, entry->key.length), *value = entry_value(gguf, entry);
+        json_t *key = cli_json_string(entry->key.bytes, entry->key.length), *value = entry_value(entry);
         const char *array = entry->type == FV_GGUF_ARRAY ? "[]" : "";
         cli_print("  %-44s %s%s ", key ? json_string_value(key) : "?", value_type_name(entry->element_type), array);
         print_value(entry, value);
@@ -274,7 +273,7 @@ static json_t *metadata_json(const fv_gguf *gguf) {
             cli_json_text(object, "element_type", value_type_name(entry->element_type));
             cli_json_count(object, "count", entry->count);
         }
-        cli_json_set(object, "value", entry_value(gguf, entry)); /* of a long array the first elements */
+        cli_json_set(object, "value", entry_value(entry)); /* of a long array the first elements */
         cli_json_append(array, object);
     }
     return array;

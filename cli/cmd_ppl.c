@@ -23,7 +23,7 @@ typedef struct ppl_options {
     const char *file, *prompt;
     cli_texts attention;
     int64_t chunks, skip, score;
-    int pass; /* index into pass_names */
+    int pass; /* enum ppl_pass */
     bool json, escape;
 } ppl_options;
 
@@ -182,10 +182,8 @@ static int open_sessions(ppl_state *state) {
 
 /* ---- measuring ---- */
 
-static fv_status policy_logits(const ppl_state *state, policy_run *policy, size_t first_row, size_t rows,
-                               float *logits) {
+static fv_status policy_logits(policy_run *policy, size_t first_row, size_t rows, float *logits) {
     uint64_t start_ns = cli_clock_ns();
-    (void)state;
     fv_status status = fv_session_logits(policy->session, first_row, rows, logits);
     policy->scored.ns += cli_clock_ns() - start_ns;
     return status;
@@ -197,7 +195,7 @@ static fv_status score_group(ppl_state *state, size_t first_row, size_t rows, co
     for (size_t i = 0; i < state->policy_count; i++) {
         policy_run *policy = &state->policies[i];
         float *logits = i == 0 ? state->base_logits : state->logits;
-        fv_status status = policy_logits(state, policy, first_row, rows, logits);
+        fv_status status = policy_logits(policy, first_row, rows, logits);
         if (status != FV_OK) return status;
         cli_score_rows(rows, state->vocabulary, state->base_logits, logits, next, parallel, state->scores);
         cli_score_add(&policy->sum, state->scores, rows);

@@ -101,7 +101,7 @@ static fv_status evaluate_pending(cli_generation *generation) {
     return status;
 }
 
-/* One token: CLI_GO_ON in *more, or why there is none. */
+/* One token; where *more is false, the result is why there is none. */
 static cli_stop step(cli_generation *generation, size_t *written, bool *more, fv_status *status) {
     const fv_session *session = generation->session;
     *more = false;

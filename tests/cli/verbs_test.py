@@ -189,6 +189,10 @@ class Interruption(CliTest):
         while select.select([file], [], [], 0)[0] and os.read(file, 4096):
             pass
 
+    def take(self, file, count):
+        while count > 0:
+            count -= len(os.read(file, count))
+
     def converse(self):
         ours, theirs = pty.openpty()
         program = self.start("run", "-m", LLAMA, "-c", "400000", "--ignore-eos", *CHAT, stdin=theirs)
@@ -202,7 +206,7 @@ class Interruption(CliTest):
             for _ in range(2):
                 self.drain(program.stdout.fileno())
                 os.write(terminal, b"in the inn\n")
-                os.read(program.stdout.fileno(), 1)  # it is answering
+                self.take(program.stdout.fileno(), 64)  # it is answering
                 program.send_signal(signal.SIGINT)
                 self.read_until(program.stderr.fileno(), b"> ")
             program.send_signal(signal.SIGINT)
