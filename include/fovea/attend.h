@@ -16,7 +16,7 @@ extern "C" {
 typedef struct fv_attend_config {
     uint32_t query_heads; /* a multiple of kv_heads; consecutive query heads share a KV head */
     uint32_t kv_heads, head_dim; /* as the cache's */
-    float scale;          /* of scores; usually 1/sqrt(head_dim); > 0 */
+    float scale;          /* of scores; usually 1/sqrt(head_dim); > 0, finite */
     float softcap;        /* score = cap * tanh(score / cap); 0 = off */
 } fv_attend_config;
 

@@ -5,6 +5,7 @@
 #include "kernels/kernels.h"
 #include "kernels/scalar/exp_scalar.h"
 #include "size.h"
+#include <float.h>
 
 /* Rows up to which a page is converted in registers; above, once into scratch for all rows. */
 enum { DIRECT_ROWS = 6 };
@@ -53,7 +54,8 @@ fv_state fv_state_at(float *memory, size_t rows, size_t head_dim) {
 static fv_status scratch_layout_make(const fv_attend_config *config, scratch_layout *out) {
     if (!config || config->kv_heads < 1 || config->head_dim < 1 || config->head_dim > 1024) return FV_ERROR_ARGUMENT;
     if (config->query_heads < 1 || config->query_heads % config->kv_heads != 0) return FV_ERROR_ARGUMENT;
-    if (!(config->scale > 0.0f) || !(config->softcap >= 0.0f)) return FV_ERROR_ARGUMENT;
+    if (!(config->scale > 0.0f && config->scale <= FLT_MAX)) return FV_ERROR_ARGUMENT;
+    if (!(config->softcap >= 0.0f && config->softcap <= FLT_MAX)) return FV_ERROR_ARGUMENT;
     scratch_layout layout = {0};
     size_t group = config->query_heads / config->kv_heads, dim = config->head_dim, rows = 0;
     if (!fv_size_add(&rows, group, FV_TILE_ROWS, 1) || rows > SIZE_MAX / (4 * (dim + 2 + FV_CHUNK_KEYS)))
