@@ -1,0 +1,282 @@
+/* attend_test.c - hand-written plans through fv_attend_tile(), against a slow model in double that reads key by key. */
+#include "attend/attend_state.h"
+#include "fovea/attend.h"
+#include "support/attention_world.h"
+#include "support/tables.h"
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static test_tables tables;
+
+static fv_step span_step(uint32_t begin, uint32_t end, uint16_t row_begin, uint16_t row_end) {
+    return (fv_step){.kind = FV_STEP_SPAN, .begin = begin, .end = end, .row_begin = row_begin, .row_end = row_end};
+}
+
+static fv_step mark_step(uint32_t begin, uint32_t end, uint16_t row_begin, uint16_t row_end) {
+    return (fv_step){.kind = FV_STEP_MARK, .begin = begin, .end = end, .row_begin = row_begin, .row_end = row_end};
+}
+
+static fv_step diag_step(uint32_t offset, uint16_t row_begin, uint16_t row_end) {
+    return (fv_step){.kind = FV_STEP_DIAG, .begin = offset, .row_begin = row_begin, .row_end = row_end};
+}
+
+static void check_status(fv_status status) { assert_int_equal(status, FV_OK); }
+
+/* Runs one tile for one KV head; out [rows][query_heads * head_dim], poisoned before. */
+static void tile_run(const attention_world *w, const fv_plan *plan, uint32_t kv_head, float *out) {
+    size_t bytes = 0, width = (size_t)w->attend.query_heads * w->attend.head_dim;
+    check_status(fv_attend_size(&w->attend, &bytes));
+    unsigned char *scratch = world_memory(bytes + 64);
+    memset(out, 0x88, plan->rows * width * sizeof(float));
+    check_status(fv_attend_tile(&w->attend, w->kernels, w->cache, plan, kv_head,
+                                w->queries + plan->first_token * w->query_stride, w->query_stride, out, width, scratch,
+                                bytes));
+    for (size_t i = 0; i < 64; i++) assert_int_equal(scratch[bytes + i], 0xFF);
+    free(scratch);
+}
+
+static void check_tile(const attention_world *w, const fv_plan *plan, uint32_t seed, int run) {
+    uint32_t group = w->attend.query_heads / w->attend.kv_heads, dim = w->attend.head_dim;
+    size_t width = (size_t)w->attend.query_heads * dim;
+    float *out = world_memory(plan->rows * width * sizeof(float)), poison;
+    double want[1024];
+    memset(&poison, 0x88, sizeof poison);
+    for (uint32_t kv_head = 0; kv_head < w->attend.kv_heads; kv_head++) {
+        tile_run(w, plan, kv_head, out);
+        for (uint32_t row = 0; row < plan->rows; row++) {
+            read_set set = set_of_plan(plan, row);
+            for (uint32_t head = 0; head < w->attend.query_heads; head++) {
+                const float *got = out + row * width + head * dim;
+                bool mine = head / group == kv_head;
+                if (mine) world_attend(w, &set, plan->first_token + row, head, want);
+                for (uint32_t c = 0; c < dim; c++) {
+                    if (!mine) {
+                        assert_memory_equal(&got[c], &poison, sizeof poison); /* other heads are not written */
+                        continue;
+                    }
+                    double error = fabs((double)got[c] - want[c]);
+                    if (!(error < 1.5e-5))
+                        fail_msg("%s run %d: types %u,%u group %u dim %u tokens %u first %u row %u head %u [%u]: got "
+                                 "%.9g, want "
+                                 "%.9g (FV_SEED=%u)",
+                                 test_table_name(w->kernels), run, w->shape.key_type, w->shape.value_type, group, dim,
+                                 fv_cache_tokens(w->cache), plan->first_token, row, head, c, (double)got[c], want[c],
+                                 seed);
+                }
+            }
+        }
+    }
+    free(out);
+}
+
+static uint32_t pick(test_random *random, const uint32_t *list, uint32_t count) {
+    return list[test_random_in(random, 0, count - 1)];
+}
+
+/* Ascending spans with and without windows, diagonals and landmarks, for any rows: also ones that read nothing. */
+static void random_plan(test_random *random, const attention_world *w, fv_plan *plan) {
+    uint32_t tokens = fv_cache_tokens(w->cache), marks = fv_cache_landmarks(w->cache), end = 0;
+    plan->count = 0;
+    plan->rows = test_random_in(random, 1, FV_TILE_ROWS);
+    if (plan->rows > tokens) plan->rows = tokens;
+    plan->first_token = test_random_in(random, 0, tokens - plan->rows);
+    uint32_t steps = test_random_in(random, 0, 8);
+    for (uint32_t i = 0; i < steps; i++) {
+        uint32_t kind = test_random_in(random, 0, 3), row = test_random_in(random, 0, plan->rows - 1);
+        fv_step step = {.row_begin = (uint16_t)row, .row_end = (uint16_t)test_random_in(random, row + 1, plan->rows)};
+        if (test_random_in(random, 0, 1)) step.row_begin = 0, step.row_end = (uint16_t)plan->rows;
+        if (kind == FV_STEP_DIAG) {
+            step.kind = FV_STEP_DIAG;
+            step.begin = test_random_in(random, 0, plan->first_token + plan->rows - 1);
+        } else if (kind == FV_STEP_MARK && marks) {
+            step.kind = FV_STEP_MARK;
+            step.begin = test_random_in(random, 0, marks - 1);
+            step.end = test_random_in(random, step.begin + 1, marks);
+        } else {
+            if (end >= tokens) continue;
+            step.begin = test_random_in(random, end, tokens - 1);
+            step.end = end = test_random_in(random, step.begin + 1, tokens);
+            step.window = test_random_in(random, 0, 2) ? 0 : test_random_in(random, 1, tokens);
+        }
+        check_status(fv_plan_add(plan, step));
+    }
+    check_status(fv_plan_check(plan, tokens, marks));
+}
+
+static void test_random_plans(void **state) {
+    (void)state;
+    static const uint32_t dims[] = {1, 7, 8, 24, 40, 64, 80, 128, 256}, groups[] = {1, 2, 3, 4, 7, 9, 16};
+    static const uint32_t lengths[] = {1, 15, 16, 17, 63, 64, 65, 200, 1023, 1024, 1025, 1300};
+    test_random random = test_random_make(1);
+    for (int run = 0; run < 260; run++) {
+        fv_cache_config shape = {.kv_heads = test_random_in(&random, 1, 2),
+                                 .head_dim = pick(&random, dims, 9),
+                                 .max_tokens = pick(&random, lengths, run % 8 ? 8 : 12),
+                                 .key_type = test_random_in(&random, 0, 2),
+                                 .value_type = test_random_in(&random, 0, 2),
+                                 .landmark_tokens = 16 * test_random_in(&random, 0, 2)};
+        attention_world w = world_make(tables.table[(size_t)run % tables.count], shape, pick(&random, groups, 7),
+                                       run % 5 ? 0.0f : 2.0f, &random);
+        world_append(&w, shape.max_tokens);
+        fv_step steps[8];
+        fv_plan plan = {.steps = steps, .capacity = 8};
+        for (int k = 0; k < 2; k++) {
+            random_plan(&random, &w, &plan);
+            if (w.attend.query_heads * shape.max_tokens * plan.rows > 300000 && plan.rows > 4) {
+                plan.rows = 4;
+                for (uint32_t s = 0; s < plan.count; s++) {
+                    if (steps[s].row_end > 4) steps[s].row_end = 4;
+                    if (steps[s].row_begin >= 4) steps[s].row_begin = 3;
+                }
+            }
+            check_tile(&w, &plan, random.seed, run);
+        }
+        world_free(&w);
+    }
+}
+
+/* More landmarks and diagonals than one chunk of 64 holds. */
+static void test_many_gathered_keys(void **state) {
+    (void)state;
+    test_random random = test_random_make(2);
+    for (size_t k = 0; k < tables.count; k++) {
+        fv_cache_config shape = {1, 16, 1600, FV_ELEMENT_F16, FV_ELEMENT_Q8_0, 16};
+        attention_world w = world_make(tables.table[k], shape, 2, 0, &random);
+        world_append(&w, 1600);
+        fv_step steps[140];
+        fv_plan plan = {.steps = steps, .capacity = 140, .first_token = 1590, .rows = 3};
+        check_status(fv_plan_add(&plan, mark_step(0, 65, 0, 3)));
+        check_status(fv_plan_add(&plan, mark_step(66, 99, 0, 3)));
+        check_status(fv_plan_add(&plan, mark_step(5, 6, 1, 2)));
+        for (uint32_t i = 0; i < 130; i++) check_status(fv_plan_add(&plan, diag_step(3 * i, i % 3 ? 0 : 1, 3)));
+        check_tile(&w, &plan, random.seed, 0);
+        world_free(&w);
+    }
+}
+
+/* Nothing to read: zeros, in every part of a tile. */
+static void test_empty_rows_are_zero(void **state) {
+    (void)state;
+    test_random random = test_random_make(3);
+    fv_cache_config shape = {2, 12, 40, FV_ELEMENT_F32, FV_ELEMENT_F16, 0};
+    for (size_t k = 0; k < tables.count; k++) {
+        attention_world w = world_make(tables.table[k], shape, 3, 0, &random);
+        world_append(&w, 40);
+        fv_step steps[2];
+        fv_plan plan = {.steps = steps, .capacity = 2, .first_token = 10, .rows = 8};
+        float out[8 * 6 * 12];
+        for (int filled = 0; filled < 2; filled++) {
+            plan.count = 0;
+            if (filled) check_status(fv_plan_add(&plan, span_step(14, 30, 0, 8)));
+            tile_run(&w, &plan, 1, out);
+            for (uint32_t row = 0; row < 8; row++)
+                for (uint32_t c = 0; c < 36; c++) {
+                    float got = out[row * 72 + 36 + c];
+                    if (!filled || row < 4) assert_true(got == 0.0f);
+                    if (filled && row >= 4) assert_true(got != 0.0f && fabsf(got) <= 1.0f);
+                }
+        }
+        world_free(&w);
+    }
+}
+
+/* States merge in any split to one pass; a part that read nothing changes no bit. */
+static void test_state_merge(void **state) {
+    (void)state;
+    test_random random = test_random_make(4);
+    enum { ROWS = 3, DIM = 9 };
+    for (size_t k = 0; k < tables.count; k++)
+        for (int run = 0; run < 200; run++) {
+            float memory[2][ROWS * (DIM + 2)], before[ROWS * (DIM + 2)];
+            assert_int_equal(fv_state_floats(ROWS, DIM), ROWS * (DIM + 2));
+            fv_state a = fv_state_at(memory[0], ROWS, DIM), b = fv_state_at(memory[1], ROWS, DIM);
+            double want[ROWS][DIM];
+            for (size_t r = 0; r < ROWS; r++) {
+                a.maximum[r] = 20 * test_random_f32(&random), b.maximum[r] = 20 * test_random_f32(&random);
+                a.sum[r] = 1.5f + test_random_f32(&random), b.sum[r] = 1.5f + test_random_f32(&random);
+                double best = fmax((double)a.maximum[r], (double)b.maximum[r]);
+                double x = exp((double)a.maximum[r] - best), y = exp((double)b.maximum[r] - best);
+                for (size_t c = 0; c < DIM; c++) {
+                    a.out[r * DIM + c] = test_random_f32(&random), b.out[r * DIM + c] = test_random_f32(&random);
+                    want[r][c] = (x * (double)a.out[r * DIM + c] + y * (double)b.out[r * DIM + c]) /
+                                 (x * (double)a.sum[r] + y * (double)b.sum[r]);
+                }
+            }
+            fv_state_merge(tables.table[k], a, b, ROWS, DIM);
+            for (size_t r = 0; r < ROWS; r++)
+                for (size_t c = 0; c < DIM; c++)
+                    assert_true(fabs((double)(a.out[r * DIM + c] / a.sum[r]) - want[r][c]) < 1e-6);
+            memcpy(before, memory[0], sizeof before);
+            for (size_t r = 0; r < ROWS; r++) {
+                b.sum[r] = 0, b.maximum[r] = -3e38f;
+                for (size_t c = 0; c < DIM; c++) b.out[r * DIM + c] = 0;
+            }
+            fv_state_merge(tables.table[k], a, b, ROWS, DIM);
+            assert_memory_equal(memory[0], before, sizeof before);
+            fv_state_merge(tables.table[k], b, a, ROWS, DIM); /* into an empty one: a copy */
+            assert_memory_equal(memory[1], before, sizeof before);
+        }
+}
+
+static void test_arguments(void **state) {
+    (void)state;
+    test_random random = test_random_make(5);
+    fv_cache_config shape = {2, 8, 32, FV_ELEMENT_F32, FV_ELEMENT_F32, 0};
+    attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
+    world_append(&w, 32);
+    size_t bytes = 777, exact = 0;
+    fv_attend_config bad = w.attend;
+    check_status(fv_attend_size(&w.attend, &exact));
+    bad.query_heads = 5;
+    assert_int_equal(fv_attend_size(&bad, &bytes), FV_ERROR_ARGUMENT);
+    bad = w.attend, bad.kv_heads = 0;
+    assert_int_equal(fv_attend_size(&bad, &bytes), FV_ERROR_ARGUMENT);
+    bad = w.attend, bad.head_dim = 0;
+    assert_int_equal(fv_attend_size(&bad, &bytes), FV_ERROR_ARGUMENT);
+    bad = w.attend, bad.query_heads = 0;
+    assert_int_equal(fv_attend_size(&bad, &bytes), FV_ERROR_ARGUMENT);
+    bad = w.attend, bad.scale = 0;
+    assert_int_equal(fv_attend_size(&bad, &bytes), FV_ERROR_ARGUMENT);
+    bad.scale = NAN;
+    assert_int_equal(fv_attend_size(&bad, &bytes), FV_ERROR_ARGUMENT);
+    bad.scale = INFINITY;
+    assert_int_equal(fv_attend_size(&bad, &bytes), FV_ERROR_ARGUMENT);
+    bad = w.attend, bad.softcap = -1;
+    assert_int_equal(fv_attend_size(&bad, &bytes), FV_ERROR_ARGUMENT);
+    bad.softcap = INFINITY;
+    assert_int_equal(fv_attend_size(&bad, &bytes), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_attend_size(&w.attend, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_attend_size(NULL, &bytes), FV_ERROR_ARGUMENT);
+    assert_int_equal(bytes, 777);
+    fv_step step = span_step(0, 32, 0, 2);
+    fv_plan plan = {.steps = &step, .count = 1, .capacity = 1, .first_token = 30, .rows = 2};
+    unsigned char *scratch = world_memory(exact + 64);
+    float out[2 * 32] = {0};
+#define TILE(config, kv_head, memory, size) \
+    fv_attend_tile(config, w.kernels, w.cache, &plan, kv_head, w.queries, w.query_stride, out, 32, memory, size)
+    assert_int_equal(TILE(&w.attend, 0, scratch, exact), FV_OK);
+    memset(out, 0, sizeof out);
+    assert_int_equal(TILE(&w.attend, 2, scratch, exact), FV_ERROR_ARGUMENT);
+    assert_int_equal(TILE(&w.attend, 0, scratch, exact - 1), FV_ERROR_MEMORY);
+    assert_int_equal(TILE(&w.attend, 0, scratch + 4, exact), FV_ERROR_MEMORY);
+    assert_int_equal(TILE(&w.attend, 0, NULL, exact), FV_ERROR_MEMORY);
+    bad = w.attend, bad.kv_heads = 1;
+    assert_int_equal(TILE(&bad, 0, scratch, exact * 8), FV_ERROR_ARGUMENT);
+    bad = w.attend, bad.head_dim = 4;
+    assert_int_equal(TILE(&bad, 0, scratch, exact), FV_ERROR_ARGUMENT);
+    for (size_t i = 0; i < 64; i++) assert_true(out[i] == 0.0f); /* untouched on error */
+    free(scratch);
+    world_free(&w);
+}
+
+int main(void) {
+    test_tables_make(&tables);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random_plans),        cmocka_unit_test(test_many_gathered_keys),
+        cmocka_unit_test(test_empty_rows_are_zero), cmocka_unit_test(test_state_merge),
+        cmocka_unit_test(test_arguments),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
