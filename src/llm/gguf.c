@@ -415,9 +415,15 @@ static fv_status read_tensor(reader *in, uint64_t number, fv_gguf_tensor *out) {
     return status;
 }
 
-/* Turns the offset inside the data of `data_start` into one inside the file, and checks the tensor's place. */
-static fv_status place_tensor(const reader *in, const header *facts, size_t data_start, fv_gguf_tensor *tensor) {
+/* Turns the offset inside the data of `data_start` into one inside the file, and checks the tensor's place: behind the
+ * `used` bytes of the tensors before it, as every writer lays them out (two views of the same bytes could not be packed). */
+static fv_status place_tensor(const reader *in, const header *facts, size_t data_start, uint64_t *used,
+                              fv_gguf_tensor *tensor) {
     uint64_t offset = tensor->file_offset;
+    if (offset < *used)
+        return fv_message_set(in->message, FV_ERROR_CORRUPT,
+                              "%s: tensor %.*s starts at %llu, inside or before an earlier tensor; download it again",
+                              in->path, shown(tensor->name), tensor->name.bytes, (unsigned long long)offset);
     if (offset % facts->alignment != 0)
         return fv_message_set(
             in->message, FV_ERROR_CORRUPT,
@@ -430,6 +436,7 @@ static fv_status place_tensor(const reader *in, const header *facts, size_t data
             "%s: tensor %.*s needs bytes %llu+%llu of the tensor data, the file has %llu; download it again", in->path,
             shown(tensor->name), tensor->name.bytes, (unsigned long long)offset, (unsigned long long)tensor->bytes,
             (unsigned long long)available);
+    *used = offset + tensor->bytes;
     tensor->file_offset = data_start + offset;
     if (type_find(tensor->ggml_type)) tensor->data = in->bytes + tensor->file_offset;
     return FV_OK;
@@ -447,8 +454,9 @@ static fv_status read_tensors(reader *in, const header *facts, uint32_t file, te
     }
     if (!fv_size_add(&data_start, in->offset, 1, (size_t)facts->alignment))
         return cut_short(in, "tensor entry", facts->tensor_count);
+    uint64_t used = 0;
     for (size_t i = first; i < list->count; i++) {
-        fv_status status = place_tensor(in, facts, data_start, &list->items[i]);
+        fv_status status = place_tensor(in, facts, data_start, &used, &list->items[i]);
         if (status != FV_OK) return status;
     }
     return FV_OK;
