@@ -7,20 +7,21 @@ import os
 import re
 import sys
 
-# Room under src/ -> other rooms it may include private headers of. "" is src/ itself (size.h), for all.
+# Room under src/ -> other rooms it may include private headers of. "" is src/ itself (size.h, splitmix.h), for all.
 ROOMS = {
     "": set(),
     "kernels": {"platform/cpu.h"},
     "plan": {"kernels"},
     "cache": {"plan", "kernels"},
     "select": {"cache", "plan"},
+    "gate": {"kernels"},
     "attend": {"cache", "plan", "kernels"},
     "attention": {"select", "attend", "cache", "plan", "kernels"},
     "model": {"attention", "select", "attend", "cache", "plan", "kernels"},
     "platform": set(),
     "llm": {"platform"},
 }
-CORE = {"", "kernels", "plan", "cache", "select", "attend", "attention", "model"}
+CORE = {"", "kernels", "plan", "cache", "select", "gate", "attend", "attention", "model"}
 FREESTANDING = {"stdint.h", "stddef.h", "stdbool.h", "float.h", "limits.h"}
 ISA_HEADERS = {"avx2": {"immintrin.h"}, "avx512": {"immintrin.h"}, "neon": {"arm_neon.h"}}
 ISA_BELOW = {"avx512": {"avx2"}}  # its processors have that one too: static inline helpers may be shared
@@ -30,13 +31,13 @@ CPU_DETECTION = {"cpuid.h"}  # in platform/cpu.h only
 PUBLIC = [
     ["status", "isa", "weight", "parallel", "report"],
     ["plan", "cache"],
-    ["select", "attend"],
+    ["select", "gate", "attend"],
     ["attention"],
     ["model"],
     ["message", "gguf", "pool", "sampler", "tokenizer", "chat", "session"],  # hosted
 ]
 PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in names}
-ROOM_LEVEL = {"": 0, "kernels": 0, "plan": 1, "cache": 1, "select": 2, "attend": 2, "attention": 3, "model": 4,
+ROOM_LEVEL = {"": 0, "kernels": 0, "plan": 1, "cache": 1, "select": 2, "gate": 2, "attend": 2, "attention": 3, "model": 4,
               "platform": 5, "llm": 5}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
