@@ -38,11 +38,26 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
  * returns       FV_OK, FV_ERROR_ARGUMENT (shape; pattern whose block is not the cache's), FV_ERROR_FULL (plan_steps).
  *               `out` is untouched on error.
  *
- * The same bits for any number of workers and any cutting of rows into calls.
+ * The same bits for any number of workers and any cutting of rows into calls. A policy that is not causal reads what is
+ * in the cache, no more: cut the rows then, not the appending.
  */
 fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
                            uint32_t local_window, uint32_t rows, const float *query, size_t query_stride, float *out,
                            size_t out_stride, const fv_parallel *parallel, fv_report *report);
+
+/** Which positions, and where their rows lie. */
+typedef struct fv_attention_rows {
+    uint32_t first_token, count; /* all in the cache; count >= 1 */
+    uint32_t local_window;       /* as in fv_attention_run() */
+    const float *query;          /* of position first_token */
+    size_t query_stride;
+    float *out;
+    size_t out_stride;
+} fv_attention_rows;
+
+/** fv_attention_run() for any positions of the cache. */
+fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
+                                const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report);
 
 #ifdef __cplusplus
 }

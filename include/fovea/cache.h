@@ -27,7 +27,7 @@ typedef struct fv_cache_config {
     uint32_t max_tokens;      /* 1..2^30, rounded up to whole pages; memory grows linearly with it */
     uint32_t key_type;        /* fv_element; default F16 */
     uint32_t value_type;      /* fv_element; default F16 */
-    uint32_t landmark_tokens; /* tokens per landmark (block mean of K and V, f32), a multiple of 16; 0 = none (default) */
+    uint32_t landmark_tokens; /* tokens per landmark (block mean of K and V, f32); 0 = none (default) */
 } fv_cache_config;
 
 /** Pages of K and V of one layer. Opaque; lives inside the caller's memory and holds no other resource: there is no
@@ -71,7 +71,15 @@ fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens);
 
 uint32_t fv_cache_tokens(const fv_cache *cache); /* stored */
 const fv_cache_config *fv_cache_shape(const fv_cache *cache);
-uint32_t fv_cache_landmarks(const fv_cache *cache); /* complete ones; a plan may MARK these only */
+uint32_t fv_cache_landmarks(const fv_cache *cache); /* complete ones; a causal plan may MARK these only */
+
+/** Copies landmark `mark` of one head out, [head_dim] each; either may be NULL. That of a partly filled block is the mean
+ *  of the tokens it has. FV_OK or FV_ERROR_ARGUMENT (no token of that block is stored). */
+fv_status fv_cache_landmark_read(const fv_cache *cache, uint32_t head, uint32_t mark, float *key, float *value);
+
+/** Takes token `token` out: those behind it move up by one, their landmarks are computed anew from what is stored. FV_OK
+ *  or FV_ERROR_ARGUMENT (no such token). O(tokens behind it * kv_heads * head_dim). */
+fv_status fv_cache_remove(fv_cache *cache, uint32_t token);
 
 /** Copies stored elements back out as f32: keys/values [count][head_dim] of one head; either may be NULL.
  *  FV_OK or FV_ERROR_ARGUMENT. */

@@ -14,9 +14,10 @@ extern "C" {
 #define FV_TILE_ROWS 16   /* most query rows (positions) in one plan */
 
 typedef enum fv_step_kind {
-    FV_STEP_SPAN = 0, /* tokens begin..end-1, exactly; row i (position p) reads those t with t <= p and, if `window` is not
-                         0, t > p - window */
-    FV_STEP_DIAG = 1, /* the one token p - begin of each row with p >= begin; `end` unused */
+    FV_STEP_SPAN = 0, /* tokens begin..end-1, exactly; row i (position p) reads those t with t <= p + ahead and, if
+                         `window` is not 0, t > p - window */
+    FV_STEP_DIAG = 1, /* the one token p - begin of each row with p >= begin or, if `ahead` is not 0, the one token
+                         p + ahead; `end` unused */
     FV_STEP_MARK = 2  /* landmarks begin..end-1 of the cache, each one key of the softmax */
 } fv_step_kind;
 
@@ -26,7 +27,14 @@ typedef struct fv_step {
     uint32_t begin, end;
     uint32_t window;            /* SPAN only; 0 = no lower edge */
     uint16_t row_begin, row_end; /* 0 <= row_begin < row_end <= rows */
+    uint32_t ahead;             /* SPAN: tokens after the row's own that it reads; 0 = causal, UINT32_MAX = all.
+                                   DIAG: see there. MARK: unused */
 } fv_step;
+
+/** One past the last token of a SPAN that the row at `position` may read. */
+static inline uint32_t fv_step_span_end(const fv_step *step, uint32_t position) {
+    return step->end <= position || step->end - position - 1 <= step->ahead ? step->end : position + step->ahead + 1;
+}
 
 /** The list. `steps` is the caller's memory of `capacity` entries. */
 typedef struct fv_plan {
@@ -40,8 +48,9 @@ typedef struct fv_plan {
 fv_status fv_plan_add(fv_plan *plan, fv_step step);
 
 /**
- * Whether `plan` can be run: every step in range for a cache of `tokens` tokens and `marks` landmarks, rows inside the
- * tile, spans ascending and disjoint. It does not look for a key that two kinds of step share.
+ * Whether `plan` can be run: every step in range for a cache of `tokens` tokens and `marks` landmarks (of a cache whose
+ * last block is partly filled it may be fv_cache_landmarks() + 1), rows inside the tile, spans ascending and disjoint. It
+ * does not look for a key that two kinds of step share.
  * returns FV_OK or FV_ERROR_ARGUMENT. O(steps).
  */
 fv_status fv_plan_check(const fv_plan *plan, uint32_t tokens, uint32_t marks);

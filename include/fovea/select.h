@@ -17,17 +17,25 @@ typedef enum fv_selector {
 
 #define FV_SELECT_GLOBALS 16 /* most global tokens */
 
-/** A policy. Start from fv_select_config_default(selector). Fields that a selector does not use are ignored. */
+/** A policy. Start from fv_select_config_default(selector). Fields that a selector does not use are ignored. The arrays
+ *  that it points to are the caller's and are read during calls that are given the policy. */
 typedef struct fv_select_config {
     uint32_t selector;     /* fv_selector */
     uint32_t window;       /* WINDOW: newest tokens read, the row's own included, >= 1, default 512.
-                              PATTERN: tokens before the own one, default 128, 0 = the own only */
+                              PATTERN: tokens before the own one, default 128, 0 = the own only. Not causal: as many
+                              after the own one too. More than there are is as many as there are */
     uint32_t sinks;        /* WINDOW: first tokens always read, default 16 */
-    uint32_t block;        /* PATTERN: tokens per landmark, a multiple of 16, >= 16, default 64; as the cache's */
+    uint32_t block;        /* PATTERN: tokens per landmark, >= 1, default 64; as the cache's */
     uint32_t globals_count; /* PATTERN: default 1 */
     uint32_t globals[FV_SELECT_GLOBALS]; /* PATTERN: token indices, default {0} */
     uint32_t log_stride;   /* PATTERN: 0 or 1, default 1 */
     uint32_t landmarks;    /* PATTERN: 0 or 1, default 1 */
+    uint32_t causal;       /* 0 or 1, default 1: a row reads nothing behind its own position */
+    uint32_t keep_tokens;  /* PATTERN: length of keep and keep_until, at least the tokens of the cache */
+    const uint8_t *keep;   /* PATTERN: a token whose byte is 0 is not reached by a log-stride; window, globals and
+                              landmarks stay. NULL (default) = all are kept */
+    const uint32_t *keep_until; /* PATTERN: likewise, but by row: only rows before position keep_until[token] reach the
+                                   token. NULL (default) = all are kept */
 } fv_select_config;
 
 fv_select_config fv_select_config_default(fv_selector selector);
@@ -38,6 +46,7 @@ typedef struct fv_select_view {
     uint32_t rows;         /* 1..FV_TILE_ROWS */
     uint32_t local_window; /* the model's own mask: a row sees its last local_window tokens only; 0 = all. A selector
                               applies only where it is 0: a sliding-window layer is read as the model says */
+    uint32_t tokens;       /* all tokens that there are; used where the policy is not causal */
 } fv_select_view;
 
 /** Whether `config` is in range. FV_OK or FV_ERROR_ARGUMENT. O(globals^2). */
@@ -47,7 +56,8 @@ fv_status fv_select_check(const fv_select_config *config);
  * Writes the plan for `view` into `plan` (cleared first): spans in ascending order, no key twice for a row.
  *
  * returns FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_FULL (the plan has too few steps: see fv_select_steps()).
- * Pure. O(steps). PATTERN: the method of ruvllm_sparse_attention 0.1.1 (causal).
+ * Pure. O(steps * globals). PATTERN: the method of ruvllm_sparse_attention 0.1.1; not causal, the last landmark may be
+ * that of a partly filled block.
  */
 fv_status fv_select_plan(const fv_select_config *config, const fv_select_view *view, fv_plan *plan);
 

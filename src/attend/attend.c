@@ -223,7 +223,8 @@ static void span_chunk(const attend_job *job, const fv_step *step, uint32_t begi
     column_range columns[FV_TILE_ROWS];
     uint32_t row_begin = step->row_end, row_end = step->row_begin; /* rows that read anything of this chunk */
     for (uint32_t i = step->row_begin; i < step->row_end; i++) {
-        uint32_t position = job->plan->first_token + i, low = begin, high = end < position + 1 ? end : position + 1;
+        uint32_t position = job->plan->first_token + i, low = begin, high = fv_step_span_end(step, position);
+        if (high > end) high = end;
         if (step->window && position + 1 > step->window && low < position + 1 - step->window)
             low = position + 1 - step->window;
         columns[i] = low < high ? (column_range){low - base, high - base} : (column_range){0, 0};
@@ -282,8 +283,9 @@ static void row_diagonals(const attend_job *job, uint32_t row) {
     uint32_t count = 0, position = job->plan->first_token + row;
     for (uint32_t s = 0; s < job->plan->count; s++) {
         const fv_step *step = &job->plan->steps[s];
-        if (step->kind != FV_STEP_DIAG || row < step->row_begin || row >= step->row_end || position < step->begin) continue;
-        gather_token(job, count++, position - step->begin);
+        if (step->kind != FV_STEP_DIAG || row < step->row_begin || row >= step->row_end) continue;
+        if (!step->ahead && position < step->begin) continue;
+        gather_token(job, count++, step->ahead ? position + step->ahead : position - step->begin);
         if (count < FV_CHUNK_KEYS) continue;
         gathered_attend(job, count, row, row + 1);
         count = 0;

@@ -92,7 +92,10 @@ static fv_select_view tile_view(const attention_call *call, uint32_t tile) {
     uint32_t end = call->first_token + call->rows, begin = (call->first_token / FV_TILE_ROWS + tile) * FV_TILE_ROWS;
     uint32_t stop = begin + FV_TILE_ROWS < end ? begin + FV_TILE_ROWS : end;
     if (begin < call->first_token) begin = call->first_token;
-    return (fv_select_view){.first_token = begin, .rows = stop - begin, .local_window = call->local_window};
+    return (fv_select_view){.first_token = begin,
+                            .rows = stop - begin,
+                            .local_window = call->local_window,
+                            .tokens = call->cache->tokens};
 }
 
 static uint32_t tile_count(const attention_call *call) {
@@ -151,7 +154,7 @@ static void report_add(const attention_call *call, const fv_plan *plan, fv_repor
     uint64_t heads = call->attention->config.attend.kv_heads, read = 0, visible = 0;
     for (uint32_t row = 0; row < plan->rows; row++) {
         read += fv_plan_row_keys(plan, row);
-        visible += plan->first_token + row + 1;
+        visible += call->policy->causal || call->local_window ? plan->first_token + row + 1 : call->cache->tokens;
     }
     report->isa = fv_kernels_isa(call->attention->kernels);
     report->bytes_read += heads * fv_attend_bytes(call->cache, plan);
@@ -164,37 +167,37 @@ static void report_add(const attention_call *call, const fv_plan *plan, fv_repor
 }
 
 static fv_status call_check(const fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
-                            uint32_t local_window, uint32_t rows, const fv_parallel *parallel) {
-    if (!attention || !cache || rows < 1 || rows > cache->tokens) return FV_ERROR_ARGUMENT;
+                            const fv_attention_rows *rows, const fv_parallel *parallel) {
+    if (!attention || !cache || !rows || rows->count < 1 || rows->count > cache->tokens) return FV_ERROR_ARGUMENT;
+    if (rows->first_token > cache->tokens - rows->count) return FV_ERROR_ARGUMENT;
     const fv_attend_config *attend = &attention->config.attend;
     if (attend->kv_heads != cache->config.kv_heads || attend->head_dim != cache->config.head_dim) return FV_ERROR_ARGUMENT;
     if (cache->config.max_tokens > attention->config.max_tokens) return FV_ERROR_ARGUMENT;
     if (parallel && parallel->workers > attention->config.workers) return FV_ERROR_ARGUMENT;
     fv_status status = fv_select_check(policy);
-    if (status != FV_OK || local_window) return status;
+    if (status != FV_OK || rows->local_window) return status;
     if (policy->selector == FV_SELECTOR_PATTERN && policy->landmarks && policy->block != cache->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;
     return fv_select_steps(policy, cache->config.max_tokens) > attention->config.plan_steps ? FV_ERROR_FULL : FV_OK;
 }
 
-fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
-                           uint32_t local_window, uint32_t rows, const float *query, size_t query_stride, float *out,
-                           size_t out_stride, const fv_parallel *parallel, fv_report *report) {
-    fv_status status = call_check(attention, cache, policy, local_window, rows, parallel);
+fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
+                                const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report) {
+    fv_status status = call_check(attention, cache, policy, rows, parallel);
     if (status != FV_OK) return status;
     size_t width = (size_t)attention->config.attend.query_heads * attention->config.attend.head_dim;
-    if (!query || !out || query_stride < width || out_stride < width) return FV_ERROR_ARGUMENT;
+    if (!rows->query || !rows->out || rows->query_stride < width || rows->out_stride < width) return FV_ERROR_ARGUMENT;
     attention_call call = {.attention = attention,
                            .cache = cache,
                            .policy = policy,
                            .plan = {.steps = attention->row_steps, .capacity = attention->config.plan_steps},
-                           .local_window = local_window,
-                           .first_token = cache->tokens - rows,
-                           .rows = rows,
-                           .query = query,
-                           .query_stride = query_stride,
-                           .out = out,
-                           .out_stride = out_stride};
+                           .local_window = rows->local_window,
+                           .first_token = rows->first_token,
+                           .rows = rows->count,
+                           .query = rows->query,
+                           .query_stride = rows->query_stride,
+                           .out = rows->out,
+                           .out_stride = rows->out_stride};
     uint32_t tiles = tile_count(&call);
     for (uint32_t tile = 0; tile < tiles; tile++) { /* also the check that every plan can be made, before any output */
         fv_select_view view = tile_view(&call, tile);
@@ -202,9 +205,23 @@ fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const
         if (status != FV_OK) return status;
         if (report) report_add(&call, &call.plan, report);
     }
-    if (rows == 1)
+    if (call.rows == 1)
         single_row(&call, parallel);
     else
         fv_parallel_run(parallel, (size_t)tiles * attention->config.attend.kv_heads, tile_task, &call);
     return FV_OK;
+}
+
+fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
+                           uint32_t local_window, uint32_t rows, const float *query, size_t query_stride, float *out,
+                           size_t out_stride, const fv_parallel *parallel, fv_report *report) {
+    if (!cache || rows > cache->tokens) return FV_ERROR_ARGUMENT;
+    fv_attention_rows last = {.first_token = cache->tokens - rows,
+                              .count = rows,
+                              .local_window = local_window,
+                              .query = query,
+                              .query_stride = query_stride,
+                              .out = out,
+                              .out_stride = out_stride};
+    return fv_attention_run_rows(attention, cache, policy, &last, parallel, report);
 }

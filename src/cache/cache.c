@@ -22,7 +22,7 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
     if (config->head_dim < 1 || config->head_dim > 1024) return FV_ERROR_ARGUMENT;
     if (config->max_tokens < 1 || config->max_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
     if (config->key_type >= FV_ELEMENT_COUNT || config->value_type >= FV_ELEMENT_COUNT) return FV_ERROR_ARGUMENT;
-    if (config->landmark_tokens % FV_PAGE_TOKENS != 0 || config->landmark_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
+    if (config->landmark_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
     cache_layout layout = {0};
     size_t pages = ((size_t)config->max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS, heads = config->kv_heads;
     layout.key_page_bytes = FV_PAGE_TOKENS * config->head_dim * element_bytes(config->key_type);
@@ -215,10 +215,9 @@ fv_status fv_cache_read(const fv_cache *cache, uint32_t head, uint32_t first_tok
     return FV_OK;
 }
 
-/* The landmark that the cut leaves partly filled is built anew, channel by channel, from what is stored. */
-static void landmark_rebuild(fv_cache *cache, uint32_t head) {
-    uint32_t first = cache->tokens - cache->tokens % cache->config.landmark_tokens;
-    for (uint32_t token = first; token < cache->tokens; token++) {
+/* The landmarks from that of token `first` on are built anew, channel by channel, from what is stored. */
+static void landmark_rebuild(fv_cache *cache, uint32_t head, uint32_t first) {
+    for (uint32_t token = first - first % cache->config.landmark_tokens; token < cache->tokens; token++) {
         const void *panel = fv_cache_key_page(cache, head, token / FV_PAGE_TOKENS);
         const void *row = fv_cache_value_row(cache, head, token);
         for (size_t c = 0; c < cache->config.head_dim; c++)
@@ -234,6 +233,53 @@ fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens) {
     bool cut = tokens < cache->tokens;
     cache->tokens = tokens;
     if (cut && cache->mark_keys)
-        for (uint32_t head = 0; head < cache->config.kv_heads; head++) landmark_rebuild(cache, head);
+        for (uint32_t head = 0; head < cache->config.kv_heads; head++) landmark_rebuild(cache, head, tokens);
+    return FV_OK;
+}
+
+fv_status fv_cache_landmark_read(const fv_cache *cache, uint32_t head, uint32_t mark, float *key, float *value) {
+    if (!cache || !cache->mark_keys || head >= cache->config.kv_heads) return FV_ERROR_ARGUMENT;
+    if (cache->tokens == 0 || mark > (cache->tokens - 1) / cache->config.landmark_tokens) return FV_ERROR_ARGUMENT;
+    const float *panel = fv_cache_mark_key_page(cache, head, mark / FV_PAGE_TOKENS) + mark % FV_PAGE_TOKENS;
+    const float *row = fv_cache_mark_value_row(cache, head, mark);
+    for (size_t c = 0; key && c < cache->config.head_dim; c++) key[c] = panel[c * FV_PAGE_TOKENS];
+    for (size_t c = 0; value && c < cache->config.head_dim; c++) value[c] = row[c];
+    return FV_OK;
+}
+
+/* Moves bytes to a lower address; the two may overlap. */
+static void bytes_lower(void *into, const void *from, size_t bytes) {
+    unsigned char *to = into;
+    const unsigned char *x = from;
+    for (size_t i = 0; i < bytes; i++) to[i] = x[i];
+}
+
+/* The key column of the next token takes the place of each from `token` on. */
+static void columns_close(fv_cache *cache, uint32_t head, uint32_t token) {
+    size_t element = element_bytes(cache->config.key_type), dim = cache->config.head_dim;
+    unsigned char *keys = cache->keys + head * cache->key_head_bytes;
+    for (size_t to = token; to + 1 < cache->tokens; to++) {
+        size_t from = to + 1;
+        unsigned char *into = keys + to / FV_PAGE_TOKENS * cache->key_page_bytes + to % FV_PAGE_TOKENS * element;
+        const unsigned char *out = keys + from / FV_PAGE_TOKENS * cache->key_page_bytes + from % FV_PAGE_TOKENS * element;
+        for (size_t c = 0; c < dim; c++, into += FV_PAGE_TOKENS * element, out += FV_PAGE_TOKENS * element)
+            bytes_lower(into, out, element);
+    }
+}
+
+fv_status fv_cache_remove(fv_cache *cache, uint32_t token) {
+    if (!cache || token >= cache->tokens) return FV_ERROR_ARGUMENT;
+    size_t behind = cache->tokens - token - 1;
+    for (uint32_t head = 0; head < cache->config.kv_heads; head++) {
+        unsigned char *row = cache->values + head * cache->value_head_bytes + token * cache->value_row_bytes;
+        size_t scale = head * cache->scale_head_stride + token;
+        columns_close(cache, head, token);
+        bytes_lower(row, row + cache->value_row_bytes, behind * cache->value_row_bytes);
+        if (cache->key_scales) bytes_lower(cache->key_scales + scale, cache->key_scales + scale + 1, behind * sizeof(float));
+        if (cache->value_scales)
+            bytes_lower(cache->value_scales + scale, cache->value_scales + scale + 1, behind * sizeof(float));
+    }
+    cache->tokens--;
+    for (uint32_t head = 0; cache->mark_keys && head < cache->config.kv_heads; head++) landmark_rebuild(cache, head, token);
     return FV_OK;
 }

@@ -68,6 +68,7 @@ static fv_cache_config cache_config(const fv_model_config *config) {
 static uint32_t plan_steps(uint32_t max_tokens) {
     fv_select_config most = fv_select_config_default(FV_SELECTOR_PATTERN);
     most.globals_count = FV_SELECT_GLOBALS;
+    most.block = 1;
     return fv_select_steps(&most, max_tokens);
 }
 
@@ -412,6 +413,7 @@ static fv_status forward_check(const fv_model *model, const int32_t *tokens, uin
     if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
     fv_status status = fv_select_check(attention);
     if (status != FV_OK) return status;
+    if (!attention->causal) return FV_ERROR_ARGUMENT;
     if (attention->selector == FV_SELECTOR_PATTERN && attention->landmarks && attention->block != model->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;
     for (uint32_t i = 0; i < count; i++)

@@ -10,6 +10,7 @@ fv_status fv_plan_add(fv_plan *plan, fv_step step) {
 
 static int step_is_valid(const fv_step *step, const fv_plan *plan, uint32_t tokens, uint32_t marks, uint32_t *span_end) {
     if (step->row_begin >= step->row_end || step->row_end > plan->rows) return 0;
+    if (step->kind == FV_STEP_DIAG && step->ahead) return step->ahead <= tokens - plan->first_token - step->row_end;
     if (step->kind == FV_STEP_DIAG) return step->begin <= plan->first_token + plan->rows - 1;
     if (step->begin >= step->end) return 0;
     if (step->kind == FV_STEP_MARK) return step->end <= marks;
@@ -34,9 +35,9 @@ uint64_t fv_plan_row_keys(const fv_plan *plan, uint32_t row) {
     for (uint32_t i = 0; i < plan->count; i++) {
         const fv_step *step = &plan->steps[i];
         if (row < step->row_begin || row >= step->row_end) continue;
-        if (step->kind == FV_STEP_DIAG) keys += position >= step->begin;
+        if (step->kind == FV_STEP_DIAG) keys += step->ahead || position >= step->begin;
         if (step->kind != FV_STEP_SPAN) continue;
-        uint32_t begin = step->begin, end = step->end < position + 1 ? step->end : position + 1;
+        uint32_t begin = step->begin, end = fv_step_span_end(step, position);
         if (step->window && position + 1 > step->window && begin < position + 1 - step->window)
             begin = position + 1 - step->window;
         if (begin < end) keys += end - begin;

@@ -2,7 +2,7 @@
 #include "fovea/select.h"
 
 fv_select_config fv_select_config_default(fv_selector selector) {
-    fv_select_config config = {.selector = selector, .block = 64};
+    fv_select_config config = {.selector = selector, .block = 64, .causal = 1};
     if (selector == FV_SELECTOR_WINDOW) {
         config.window = 512;
         config.sinks = 16;
@@ -17,22 +17,28 @@ fv_select_config fv_select_config_default(fv_selector selector) {
 }
 
 fv_status fv_select_check(const fv_select_config *config) {
-    if (!config || config->selector > FV_SELECTOR_PATTERN) return FV_ERROR_ARGUMENT;
+    if (!config || config->selector > FV_SELECTOR_PATTERN || config->causal > 1) return FV_ERROR_ARGUMENT;
     if (config->selector == FV_SELECTOR_WINDOW && config->window < 1) return FV_ERROR_ARGUMENT;
     if (config->selector == FV_SELECTOR_PATTERN) {
         if (config->globals_count > FV_SELECT_GLOBALS || config->log_stride > 1 || config->landmarks > 1)
             return FV_ERROR_ARGUMENT;
-        if (config->block < FV_PAGE_TOKENS || config->block % FV_PAGE_TOKENS != 0) return FV_ERROR_ARGUMENT;
+        if (config->block < 1) return FV_ERROR_ARGUMENT;
     }
     return FV_OK;
 }
 
+/* Runs of rows that a tile can be cut into where not every row takes a step. */
+enum { TILE_RUNS = (FV_TILE_ROWS + 1) / 2 };
+
 uint32_t fv_select_steps(const fv_select_config *config, uint32_t max_tokens) {
     if (config->selector != FV_SELECTOR_PATTERN) return 2;
-    uint32_t strides = 0;
+    bool kept = config->keep || config->keep_until;
+    uint32_t strides = 0, runs = kept || config->globals_count >= TILE_RUNS ? TILE_RUNS : config->globals_count + 1;
     while (strides < 31 && max_tokens >> strides) strides++;
-    /* spans: one a global and one between each two; strides: split by each global; marks: two pivots a tile and strides */
-    return 2 * config->globals_count + 1 + strides * (config->globals_count + 1) + 2 * (strides + 2);
+    uint32_t pivots = config->block < FV_TILE_ROWS ? FV_TILE_ROWS : 2, directions = config->causal ? 1 : 2;
+    /* spans: one a global and one between each two; strides: cut by globals and by what is kept; marks: of each pivot of
+     * the tile its neighbours and strides */
+    return 2 * config->globals_count + 1 + directions * strides * runs + pivots * (2 + directions * strides);
 }
 
 static fv_step step_for(fv_step_kind kind, uint32_t begin, uint32_t end, uint32_t window, uint32_t row_begin,
@@ -45,95 +51,158 @@ static fv_step step_for(fv_step_kind kind, uint32_t begin, uint32_t end, uint32_
                      .row_end = (uint16_t)row_end};
 }
 
+static fv_status add_span(fv_plan *plan, uint32_t begin, uint32_t end, uint32_t window, uint32_t ahead) {
+    fv_step step = step_for(FV_STEP_SPAN, begin, end, window, 0, plan->rows);
+    step.ahead = ahead;
+    return fv_plan_add(plan, step);
+}
+
 /* First token that the oldest row still sees through a window of `window` tokens (0: all). */
 static uint32_t window_begin(const fv_select_view *view, uint32_t window) {
     return window && view->first_token + 1 > window ? view->first_token + 1 - window : 0;
 }
 
-static fv_status plan_dense(const fv_select_view *view, uint32_t window, fv_plan *plan) {
-    return fv_plan_add(plan, step_for(FV_STEP_SPAN, window_begin(view, window), view->first_token + view->rows, window, 0,
-                                      view->rows));
+/* One past the last token that any row may see. */
+static uint32_t view_end(const fv_select_config *config, const fv_select_view *view) {
+    return config->causal || view->local_window ? view->first_token + view->rows : view->tokens;
+}
+
+/* One past the last token that the newest row sees when it looks `ahead` tokens forward. */
+static uint32_t window_end(const fv_select_view *view, uint32_t ahead, uint32_t end) {
+    uint32_t last = view->first_token + view->rows;
+    return end - last > ahead ? last + ahead : end;
 }
 
 /* The sinks and the window are disjoint spans: a row whose window reaches into the sinks reads them once. */
 static fv_status plan_window(const fv_select_config *config, const fv_select_view *view, fv_plan *plan) {
-    uint32_t end = view->first_token + view->rows, begin = window_begin(view, config->window);
-    uint32_t sinks = config->sinks < end ? config->sinks : end;
-    fv_status status = fv_plan_add(plan, step_for(FV_STEP_SPAN, 0, sinks, 0, 0, view->rows));
+    uint32_t end = view_end(config, view), begin = window_begin(view, config->window);
+    uint32_t sinks = config->sinks < end ? config->sinks : end, ahead = config->causal ? 0 : config->window - 1;
+    fv_status status = add_span(plan, 0, sinks, 0, config->causal ? 0 : UINT32_MAX);
     if (status != FV_OK) return status;
-    return fv_plan_add(plan, step_for(FV_STEP_SPAN, begin > sinks ? begin : sinks, end, config->window, 0, view->rows));
+    return add_span(plan, begin > sinks ? begin : sinks, window_end(view, ahead, end), config->window, ahead);
 }
 
-/* Globals in rising order, without repetition and without those that no row sees. */
-static uint32_t globals_sorted(const fv_select_config *config, uint32_t end, uint32_t *sorted) {
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < config->globals_count; i++) {
-        uint32_t token = config->globals[i], place = 0;
-        while (place < count && sorted[place] < token) place++;
-        if (token >= end || (place < count && sorted[place] == token)) continue;
-        for (uint32_t j = count; j > place; j--) sorted[j] = sorted[j - 1];
-        sorted[place] = token;
-        count++;
+/* What the parts of the pattern share. */
+typedef struct pattern_job {
+    const fv_select_config *config;
+    const fv_select_view *view;
+    fv_plan *plan;
+    uint32_t end;           /* one past the last visible token */
+    uint32_t window, ahead; /* as in a SPAN; window 0: everything is inside */
+    uint32_t globals_count;
+    uint32_t globals[FV_SELECT_GLOBALS]; /* rising, each once, all visible to some row */
+} pattern_job;
+
+static void globals_sort(pattern_job *job) {
+    for (uint32_t i = 0; i < job->config->globals_count; i++) {
+        uint32_t token = job->config->globals[i], place = 0;
+        while (place < job->globals_count && job->globals[place] < token) place++;
+        if (token >= job->end || (place < job->globals_count && job->globals[place] == token)) continue;
+        for (uint32_t j = job->globals_count; j > place; j--) job->globals[j] = job->globals[j - 1];
+        job->globals[place] = token;
+        job->globals_count++;
     }
-    return count;
 }
 
 /* The window without its globals, the globals without a window: every token is in one span at most. */
-static fv_status pattern_spans(const fv_select_view *view, uint32_t window, const uint32_t *globals, uint32_t count,
-                               fv_plan *plan) {
-    uint32_t end = view->first_token + view->rows, begin = window_begin(view, window);
-    for (uint32_t i = 0; i <= count; i++) {
-        uint32_t stop = i < count ? globals[i] : end;
-        fv_status status = fv_plan_add(plan, step_for(FV_STEP_SPAN, begin, stop, window, 0, view->rows));
+static fv_status pattern_spans(const pattern_job *job) {
+    uint32_t begin = window_begin(job->view, job->window), end = window_end(job->view, job->ahead, job->end);
+    for (uint32_t i = 0; i <= job->globals_count; i++) {
+        uint32_t global = i < job->globals_count ? job->globals[i] : job->end, stop = global < end ? global : end;
+        fv_status status = add_span(job->plan, begin, stop, job->window, job->ahead);
         if (status != FV_OK) return status;
-        if (i == count) break;
-        status = fv_plan_add(plan, step_for(FV_STEP_SPAN, stop, stop + 1, 0, 0, view->rows));
+        if (i == job->globals_count) break;
+        status = add_span(job->plan, global, global + 1, 0, job->config->causal ? 0 : UINT32_MAX);
         if (status != FV_OK) return status;
-        if (begin < stop + 1) begin = stop + 1;
+        if (begin < global + 1) begin = global + 1;
     }
     return FV_OK;
 }
 
-/* One stride outside the window, without the rows where it falls on a global. */
-static fv_status pattern_stride(const fv_select_view *view, uint32_t offset, const uint32_t *globals, uint32_t count,
-                                fv_plan *plan) {
-    uint32_t row = offset > view->first_token ? offset - view->first_token : 0;
-    for (uint32_t i = 0; i < count && row < view->rows; i++) {
-        uint64_t hit = (uint64_t)globals[i] + offset;
-        if (hit < view->first_token + row || hit >= view->first_token + view->rows) continue;
-        uint32_t stop = (uint32_t)hit - view->first_token;
-        fv_status status = fv_plan_add(plan, step_for(FV_STEP_DIAG, offset, offset + 1, 0, row, stop));
-        if (status != FV_OK) return status;
-        row = stop + 1;
-    }
-    return fv_plan_add(plan, step_for(FV_STEP_DIAG, offset, offset + 1, 0, row, view->rows));
+static bool is_global(const pattern_job *job, uint32_t token) {
+    for (uint32_t i = 0; i < job->globals_count; i++)
+        if (job->globals[i] == token) return true;
+    return false;
 }
 
-/* Landmarks of the rows row..stop-1, which see the same `available` complete blocks: the last two, then strides back. */
-static fv_status pattern_marks(const fv_select_config *config, uint32_t available, uint32_t row, uint32_t stop,
-                               fv_plan *plan) {
-    if (!available) return FV_OK;
-    uint32_t pivot = available - 1;
-    fv_status status = fv_plan_add(plan, step_for(FV_STEP_MARK, pivot ? pivot - 1 : 0, pivot + 1, 0, row, stop));
-    for (uint32_t s = 2; status == FV_OK && config->log_stride && s <= pivot; s *= 2)
-        status = fv_plan_add(plan, step_for(FV_STEP_MARK, pivot - s, pivot - s + 1, 0, row, stop));
+/* Whether the row at `position` reads the token that its stride leads to. */
+static bool takes_stride(const pattern_job *job, uint32_t position, uint32_t offset, bool forward) {
+    if (forward ? offset >= job->end - position : offset > position) return false;
+    uint32_t token = forward ? position + offset : position - offset;
+    if (is_global(job, token)) return false;
+    if (job->config->keep && !job->config->keep[token]) return false;
+    return !job->config->keep_until || position < job->config->keep_until[token];
+}
+
+/* One stride outside the window, for the runs of rows that take it. */
+static fv_status pattern_stride(const pattern_job *job, uint32_t offset, bool forward) {
+    uint32_t first = job->view->first_token, rows = job->view->rows;
+    for (uint32_t row = 0, stop; row < rows; row = stop + 1) {
+        while (row < rows && !takes_stride(job, first + row, offset, forward)) row++;
+        stop = row;
+        while (stop < rows && takes_stride(job, first + stop, offset, forward)) stop++;
+        fv_step step = step_for(FV_STEP_DIAG, forward ? 0 : offset, 0, 0, row, stop);
+        if (forward) step.ahead = offset;
+        fv_status status = fv_plan_add(job->plan, step);
+        if (status != FV_OK) return status;
+    }
+    return FV_OK;
+}
+
+static fv_status pattern_strides(const pattern_job *job) {
+    fv_status status = FV_OK;
+    for (uint32_t s = 1; status == FV_OK && job->window && s < job->end; s *= 2) {
+        if (s >= job->window) status = pattern_stride(job, s, false);
+        if (s >= job->window && status == FV_OK && !job->config->causal) status = pattern_stride(job, s, true);
+        if (s > UINT32_MAX / 2) break;
+    }
     return status;
 }
 
-static fv_status plan_pattern(const fv_select_config *config, const fv_select_view *view, fv_plan *plan) {
-    uint32_t globals[FV_SELECT_GLOBALS], end = view->first_token + view->rows;
-    uint32_t count = globals_sorted(config, end, globals);
-    uint32_t window = config->window < end ? config->window + 1 : 0; /* own token included; 0: everything is inside */
-    fv_status status = pattern_spans(view, window, globals, count, plan);
-    for (uint32_t s = 1; status == FV_OK && config->log_stride && window && s < end; s *= 2) {
-        if (s >= window) status = pattern_stride(view, s, globals, count, plan);
-        if (s > UINT32_MAX / 2) break;
+static fv_status add_mark(const pattern_job *job, uint32_t mark, uint32_t count, uint32_t row, uint32_t stop) {
+    return fv_plan_add(job->plan, step_for(FV_STEP_MARK, mark, mark + count, 0, row, stop));
+}
+
+/* Landmarks of the rows row..stop-1, which see the same `available` complete blocks: the last two, then strides back. */
+static fv_status marks_causal(const pattern_job *job, uint32_t available, uint32_t row, uint32_t stop) {
+    if (!available) return FV_OK;
+    uint32_t pivot = available - 1;
+    fv_status status = add_mark(job, pivot ? pivot - 1 : 0, pivot ? 2 : 1, row, stop);
+    for (uint32_t s = 2; status == FV_OK && job->config->log_stride && s <= pivot; s *= 2)
+        status = add_mark(job, pivot - s, 1, row, stop);
+    return status;
+}
+
+/* Landmarks of rows whose own block is `pivot`: its neighbours, then strides both ways; its own never. */
+static fv_status marks_both_ways(const pattern_job *job, uint32_t pivot, uint32_t row, uint32_t stop) {
+    uint32_t blocks = (job->end - 1) / job->config->block + 1;
+    fv_status status = FV_OK;
+    for (uint32_t s = 1; status == FV_OK && s < blocks; s *= 2) {
+        if (s <= pivot) status = add_mark(job, pivot - s, 1, row, stop);
+        if (status == FV_OK && s < blocks - pivot) status = add_mark(job, pivot + s, 1, row, stop);
+        if (!job->config->log_stride) break;
     }
+    return status;
+}
+
+/* What the landmarks of a row depend on. */
+static uint32_t row_blocks(const pattern_job *job, uint32_t row) {
+    return (job->view->first_token + row + job->config->causal) / job->config->block;
+}
+
+static fv_status plan_pattern(const fv_select_config *config, const fv_select_view *view, fv_plan *plan) {
+    pattern_job job = {.config = config, .view = view, .plan = plan, .end = view_end(config, view)};
+    if ((config->keep || config->keep_until) && config->keep_tokens < job.end) return FV_ERROR_ARGUMENT;
+    if (config->window < job.end) job.window = config->window + 1; /* own token included */
+    if (!config->causal) job.ahead = job.window ? config->window : UINT32_MAX;
+    globals_sort(&job);
+    fv_status status = pattern_spans(&job);
+    if (status == FV_OK && config->log_stride) status = pattern_strides(&job);
     for (uint32_t row = 0, stop; status == FV_OK && config->landmarks && row < view->rows; row = stop) {
-        uint32_t available = (view->first_token + row + 1) / config->block;
+        uint32_t blocks = row_blocks(&job, row);
         stop = row + 1;
-        while (stop < view->rows && (view->first_token + stop + 1) / config->block == available) stop++;
-        status = pattern_marks(config, available, row, stop, plan);
+        while (stop < view->rows && row_blocks(&job, stop) == blocks) stop++;
+        status = config->causal ? marks_causal(&job, blocks, row, stop) : marks_both_ways(&job, blocks, row, stop);
     }
     return status;
 }
@@ -143,10 +212,14 @@ fv_status fv_select_plan(const fv_select_config *config, const fv_select_view *v
     if (status != FV_OK) return status;
     if (!view || !plan || view->rows < 1 || view->rows > FV_TILE_ROWS || view->first_token > UINT32_MAX / 2)
         return FV_ERROR_ARGUMENT;
+    if (!config->causal && (view->tokens < view->first_token + view->rows || view->tokens > UINT32_MAX / 2))
+        return FV_ERROR_ARGUMENT;
     plan->count = 0;
     plan->first_token = view->first_token;
     plan->rows = view->rows;
-    if (view->local_window || config->selector == FV_SELECTOR_DENSE) return plan_dense(view, view->local_window, plan);
+    uint32_t end = view_end(config, view), local = view->local_window;
+    if (local || config->selector == FV_SELECTOR_DENSE)
+        return add_span(plan, window_begin(view, local), end, local, local || config->causal ? 0 : UINT32_MAX);
     if (config->selector == FV_SELECTOR_WINDOW) return plan_window(config, view, plan);
     return plan_pattern(config, view, plan);
 }
