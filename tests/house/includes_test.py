@@ -18,10 +18,11 @@ ROOMS = {
     "attend": {"cache", "plan", "kernels"},
     "attention": {"select", "attend", "cache", "plan", "kernels"},
     "model": {"attention", "select", "attend", "cache", "plan", "kernels"},
+    "dither": {"model/packing.h", "cache", "plan", "kernels"},
     "platform": set(),
     "llm": {"platform"},
 }
-CORE = {"", "kernels", "plan", "cache", "select", "gate", "attend", "attention", "model"}
+CORE = {"", "kernels", "plan", "cache", "select", "gate", "attend", "attention", "model", "dither"}
 FREESTANDING = {"stdint.h", "stddef.h", "stdbool.h", "float.h", "limits.h"}
 ISA_HEADERS = {"avx2": {"immintrin.h"}, "avx512": {"immintrin.h"}, "neon": {"arm_neon.h"}}
 ISA_BELOW = {"avx512": {"avx2"}}  # its processors have that one too: static inline helpers may be shared
@@ -33,12 +34,12 @@ PUBLIC = [
     ["plan", "cache"],
     ["select", "gate", "attend"],
     ["attention"],
-    ["model"],
+    ["model", "dither"],
     ["message", "gguf", "pool", "sampler", "tokenizer", "chat", "session"],  # hosted
 ]
 PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in names}
-ROOM_LEVEL = {"": 0, "kernels": 0, "plan": 1, "cache": 1, "select": 2, "gate": 2, "attend": 2, "attention": 3, "model": 4,
-              "platform": 5, "llm": 5}
+ROOM_LEVEL = {"": 0, "kernels": 0, "plan": 1, "cache": 1, "select": 2, "gate": 2, "attend": 2, "attention": 3,
+              "model": 4, "dither": 4, "platform": 5, "llm": 5}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 
