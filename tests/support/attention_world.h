@@ -74,14 +74,15 @@ static inline void world_free(attention_world *w) {
     free(w->cache_memory);
 }
 
-/* Means of what was appended, in double. */
+/* Means of what was appended, in double; of a block that is partly filled, of what it has. */
 static inline void world_mark(const attention_world *w, uint32_t kv_head, uint32_t mark, double *key, double *value) {
-    uint32_t block = w->shape.landmark_tokens, dim = w->shape.head_dim;
+    uint32_t block = w->shape.landmark_tokens, dim = w->shape.head_dim, first = mark * block, end = first + block;
+    if (end > fv_cache_tokens(w->cache)) end = fv_cache_tokens(w->cache);
     for (uint32_t c = 0; c < dim; c++) key[c] = value[c] = 0;
-    for (uint32_t t = mark * block; t < (mark + 1) * block; t++)
+    for (uint32_t t = first; t < end; t++)
         for (uint32_t c = 0; c < dim; c++) {
-            key[c] += (double)w->keys[t * w->kv_stride + kv_head * dim + c] / block;
-            value[c] += (double)w->values[t * w->kv_stride + kv_head * dim + c] / block;
+            key[c] += (double)w->keys[t * w->kv_stride + kv_head * dim + c] / (end - first);
+            value[c] += (double)w->values[t * w->kv_stride + kv_head * dim + c] / (end - first);
         }
 }
 

@@ -22,6 +22,7 @@ typedef struct run_case {
     fv_select_config policy;
     uint32_t local_window;
     uint32_t cut; /* 0: one call; 1: row by row; else pieces of 1..cut rows */
+    bool whole;   /* all tokens are appended before the first row is asked for; so it must be where rows look ahead */
     const fv_parallel *parallel;
     fv_report report;
 } run_case;
@@ -56,11 +57,20 @@ static float *world_run(attention_world *w, run_case *run, test_random *random) 
     for (uint32_t done = 0; done < w->tokens;) {
         uint32_t rows = run->cut ? test_random_in(random, 1, run->cut) : w->tokens;
         if (rows > w->tokens - done) rows = w->tokens - done;
-        world_append(w, rows);
+        if (!run->whole || !done) world_append(w, run->whole ? w->tokens : rows);
         memset(rows_out, 0x88, rows * out_stride * 4);
-        check_status(fv_attention_run(attention, w->cache, &run->policy, run->local_window, rows,
-                                      w->queries + done * w->query_stride, w->query_stride, rows_out, out_stride,
-                                      run->parallel, &run->report));
+        fv_attention_rows part = {.first_token = done,
+                                  .count = rows,
+                                  .local_window = run->local_window,
+                                  .query = w->queries + done * w->query_stride,
+                                  .query_stride = w->query_stride,
+                                  .out = rows_out,
+                                  .out_stride = out_stride};
+        if (run->whole)
+            check_status(fv_attention_run_rows(attention, w->cache, &run->policy, &part, run->parallel, &run->report));
+        else
+            check_status(fv_attention_run(attention, w->cache, &run->policy, run->local_window, rows, part.query,
+                                          w->query_stride, rows_out, out_stride, run->parallel, &run->report));
         for (uint32_t i = 0; i < rows; i++) {
             memcpy(out + (done + i) * width, rows_out + i * out_stride, width * 4);
             unsigned char gap[8];
@@ -79,10 +89,10 @@ static void describe(const attention_world *w, const run_case *run, char *text, 
     int n = snprintf(
         text, bytes,
         "%s types=%u,%u kv_heads=%u query_heads=%u dim=%u tokens=%u softcap=%g landmark_tokens=%u | selector=%u "
-        "window=%u sinks=%u log_stride=%u landmarks=%u local=%u cut=%u globals=",
+        "window=%u sinks=%u log_stride=%u landmarks=%u causal=%u local=%u cut=%u whole=%d globals=",
         test_table_name(w->kernels), w->shape.key_type, w->shape.value_type, w->attend.kv_heads, w->attend.query_heads,
         w->attend.head_dim, w->tokens, (double)w->attend.softcap, w->shape.landmark_tokens, p->selector, p->window,
-        p->sinks, p->log_stride, p->landmarks, run->local_window, run->cut);
+        p->sinks, p->log_stride, p->landmarks, p->causal, run->local_window, run->cut, run->whole);
     for (uint32_t g = 0; g < p->globals_count && n > 0 && (size_t)n < bytes; g++)
         n += snprintf(text + n, bytes - (size_t)n, "%u,", p->globals[g]);
 }
@@ -90,7 +100,7 @@ static void describe(const attention_world *w, const run_case *run, char *text, 
 static double worst_error; /* over all comparisons with the model */
 
 static void check_row(const attention_world *w, const run_case *run, uint32_t row, const float *out) {
-    read_set set = set_of_policy(&run->policy, run->local_window, row);
+    read_set set = set_of_policy_among(&run->policy, run->local_window, row, w->tokens);
     double want[1024];
     for (uint32_t head = 0; head < w->attend.query_heads; head++) {
         world_attend(w, &set, row, head, want);
@@ -128,9 +138,9 @@ static void check_same(const attention_world *w, const run_case *run, const floa
 static void check_report(const attention_world *w, const run_case *run) {
     uint64_t read = 0, visible = 0, heads = w->attend.kv_heads;
     for (uint32_t row = 0; row < w->tokens; row++) {
-        read_set set = set_of_policy(&run->policy, run->local_window, row);
+        read_set set = set_of_policy_among(&run->policy, run->local_window, row, w->tokens);
         read += set_tokens(&set);
-        visible += row + 1;
+        visible += run->policy.causal || run->local_window ? row + 1 : w->tokens;
     }
     assert_int_equal(run->report.keys_read, run->local_window ? 0 : heads * read);
     assert_int_equal(run->report.keys_visible, run->local_window ? 0 : heads * visible);
@@ -155,6 +165,7 @@ static void check_shape(const fv_kernels *kernels, fv_cache_config shape, uint32
                         uint32_t model_rows, test_random *random) {
     attention_world w = world_make(kernels, shape, group, softcap, random);
     run.cut = 0;
+    run.whole = false;
     run.parallel = NULL;
     float *want = world_run(&w, &run, random);
     check_rows(&w, &run, want, model_rows, random);
@@ -164,6 +175,7 @@ static void check_shape(const fv_kernels *kernels, fv_cache_config shape, uint32
         shuffle_pool pool = {.random = *random, .workers = workers[i]};
         fv_parallel parallel = shuffle_parallel(&pool);
         run.cut = cuts[i];
+        run.whole = !run.policy.causal || (i + shape.max_tokens) % 3 == 0;
         run.parallel = &parallel;
         float *out = world_run(&w, &run, random);
         check_same(&w, &run, out, want);
@@ -239,7 +251,7 @@ static void test_threads(void **state) {
 
 /* Whether row `row` reads token j, itself or through a landmark. */
 static bool row_reads(const attention_world *w, const run_case *run, uint32_t row, uint32_t j) {
-    read_set set = set_of_policy(&run->policy, run->local_window, row);
+    read_set set = set_of_policy_among(&run->policy, run->local_window, row, w->tokens);
     uint32_t block = w->shape.landmark_tokens;
     return set.token[j] || (block && j / block < SET_MARKS && set.mark[j / block]);
 }
@@ -285,6 +297,8 @@ static void test_unread_tokens_are_not_felt(void **state) {
             2, test_random_in(&random, 1, 30), test_random_in(&random, 100, 200), (uint32_t)k % 3, (uint32_t)k / 3 % 3,
             16};
         run_case run = {.policy = policy_of((uint32_t)k / 2 % 3, 16), .local_window = k % 5 == 4 ? 20 : 0};
+        run.policy.causal = k % 4 != 3;
+        run.whole = !run.policy.causal;
         attention_world w = world_make(tables.table[(size_t)k % tables.count], shape, 1 + (uint32_t)k % 4,
                                        k % 7 == 6 ? 3.0f : 0.0f, &random);
         run.cut = k % 3 == 2 ? 30 : 0;
@@ -434,6 +448,7 @@ static fv_select_config random_policy(test_random *random, uint32_t tokens, uint
     policy.block = block ? block : 64;
     policy.log_stride = test_random_in(random, 0, 3) > 0;
     policy.landmarks = block && test_random_in(random, 0, 3) > 0;
+    policy.causal = test_random_in(random, 0, 3) > 0;
     policy.globals_count = test_random_in(random, 0, test_random_in(random, 0, 4) ? 3 : FV_SELECT_GLOBALS);
     for (uint32_t g = 0; g < policy.globals_count; g++)
         policy.globals[g] = test_random_in(random, 0, tokens + tokens / 4);
@@ -454,7 +469,7 @@ static void test_property(void **state) {
                                  .max_tokens = tokens,
                                  .key_type = test_random_in(&random, 0, 2),
                                  .value_type = test_random_in(&random, 0, 2),
-                                 .landmark_tokens = 16 * test_random_in(&random, 0, 3)};
+                                 .landmark_tokens = test_random_in(&random, 0, 3) * test_random_in(&random, 3, 20)};
         run_case run = {.policy = random_policy(&random, tokens, shape.landmark_tokens),
                         .local_window = test_random_in(&random, 0, 5) ? 0 : test_random_in(&random, 1, tokens + 5)};
         float softcap = test_random_in(&random, 0, 4) ? 0.0f : 2.0f;
