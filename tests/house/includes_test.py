@@ -17,12 +17,13 @@ ROOMS = {
     "gate": {"kernels"},
     "attend": {"cache", "plan", "kernels"},
     "attention": {"select", "attend", "cache", "plan", "kernels"},
+    "pattern": {"attention", "select", "gate", "cache"},
     "model": {"attention", "select", "attend", "cache", "plan", "kernels"},
     "dither": {"model/packing.h", "cache", "plan", "kernels"},
     "platform": set(),
     "llm": {"platform"},
 }
-CORE = {"", "kernels", "plan", "cache", "select", "gate", "attend", "attention", "model", "dither"}
+CORE = {"", "kernels", "plan", "cache", "select", "gate", "attend", "attention", "pattern", "model", "dither"}
 FREESTANDING = {"stdint.h", "stddef.h", "stdbool.h", "float.h", "limits.h"}
 ISA_HEADERS = {"avx2": {"immintrin.h"}, "avx512": {"immintrin.h"}, "neon": {"arm_neon.h"}}
 ISA_BELOW = {"avx512": {"avx2"}}  # its processors have that one too: static inline helpers may be shared
@@ -30,15 +31,15 @@ CPU_DETECTION = {"cpuid.h"}  # in platform/cpu.h only
 
 # Public headers from the lowest layer to the highest; one may include those of its own layer and below.
 PUBLIC = [
-    ["status", "isa", "weight", "parallel", "report"],
-    ["plan", "cache"],
+    ["status", "isa", "f16", "weight", "parallel", "report"],
+    ["plan", "cache", "evict"],
     ["select", "gate", "attend"],
     ["attention"],
-    ["model", "dither"],
+    ["pattern", "model", "dither"],
     ["message", "gguf", "pool", "sampler", "tokenizer", "chat", "session"],  # hosted
 ]
 PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in names}
-ROOM_LEVEL = {"": 0, "kernels": 0, "plan": 1, "cache": 1, "select": 2, "gate": 2, "attend": 2, "attention": 3,
+ROOM_LEVEL = {"": 0, "kernels": 0, "plan": 1, "cache": 1, "select": 2, "gate": 2, "attend": 2, "attention": 3, "pattern": 4,
               "model": 4, "dither": 4, "platform": 5, "llm": 5}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)

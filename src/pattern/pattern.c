@@ -1,0 +1,399 @@
+/* Checks shapes, lays a cache and an fv_attention out in the scratch of a call, and runs them. No sum is made here. */
+#include "fovea/pattern.h"
+#include "size.h"
+
+struct fv_pattern {
+    fv_pattern_config config;
+    const fv_kernels *kernels;
+    unsigned char *arena;
+    size_t arena_bytes;
+};
+
+/* What a call needs in the arena. */
+typedef struct call_shape {
+    uint32_t tokens; /* the most in the cache */
+    uint32_t query_heads, kv_heads, head_dim, workers;
+    bool cache, gated; /* a cache of its own; room for saliences and masks */
+} call_shape;
+
+typedef struct call_layout {
+    fv_cache_config cache;
+    fv_attention_config attention;
+    size_t cache_bytes, attention_bytes;
+    size_t attention_offset, gate_offset, bytes; /* the cache comes first */
+} call_layout;
+
+/* A cache takes no longer landmark; neither has a block that long an end. */
+#define LONGEST_BLOCK (1u << 30)
+
+static uint32_t landmark_tokens(const fv_select_config *policy) {
+    if (policy->selector != FV_SELECTOR_PATTERN || !policy->landmarks) return 0;
+    return policy->block < LONGEST_BLOCK ? policy->block : LONGEST_BLOCK;
+}
+
+/* In single precision like the method's, but without libm: Newton from above, in double. */
+static float score_scale(uint32_t head_dim) {
+    double x = (double)head_dim, root = x > 1.0 ? x : 1.0;
+    for (int i = 0; i < 24; i++) root = 0.5 * (root + x / root);
+    return 1.0f / (float)root;
+}
+
+/* Steps of a plan with any mask. */
+static uint32_t plan_steps(const fv_select_config *policy, uint32_t tokens) {
+    static const uint8_t some_mask = 0;
+    fv_select_config most = *policy;
+    most.keep = &some_mask;
+    return fv_select_steps(&most, tokens);
+}
+
+static fv_status layout_make(const fv_select_config *policy, const call_shape *shape, call_layout *out) {
+    call_layout layout = {.cache = {.kv_heads = shape->kv_heads,
+                                    .head_dim = shape->head_dim,
+                                    .max_tokens = shape->tokens,
+                                    .key_type = FV_ELEMENT_F32,
+                                    .value_type = FV_ELEMENT_F32,
+                                    .landmark_tokens = landmark_tokens(policy)},
+                          .attention = {.attend = {.query_heads = shape->query_heads,
+                                                   .kv_heads = shape->kv_heads,
+                                                   .head_dim = shape->head_dim,
+                                                   .scale = score_scale(shape->head_dim)},
+                                        .max_tokens = shape->tokens,
+                                        .workers = shape->workers,
+                                        .plan_steps = plan_steps(policy, shape->tokens)}};
+    fv_status status = shape->cache ? fv_cache_size(&layout.cache, &layout.cache_bytes) : FV_OK;
+    if (status == FV_OK) status = fv_attention_size(&layout.attention, &layout.attention_bytes);
+    if (status != FV_OK) return status;
+    if (!fv_size_add(&layout.bytes, 1, layout.cache_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    layout.attention_offset = layout.bytes;
+    if (!fv_size_add(&layout.bytes, 1, layout.attention_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    layout.gate_offset = layout.bytes;
+    size_t row_bytes = shape->gated ? sizeof(float) + 2 * sizeof(uint32_t) : 0;
+    if (!fv_size_add(&layout.bytes, shape->tokens, row_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    *out = layout;
+    return FV_OK;
+}
+
+fv_pattern_config fv_pattern_config_default(void) {
+    return (fv_pattern_config){.policy = fv_select_config_default(FV_SELECTOR_PATTERN),
+                               .max_tokens = 1024,
+                               .query_heads = 1,
+                               .kv_heads = 1,
+                               .head_dim = 64,
+                               .workers = 1,
+                               .checked = 1};
+}
+
+static size_t header_bytes(void) { return (sizeof(fv_pattern) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN; }
+
+static fv_status pattern_bytes(const fv_pattern_config *config, size_t *bytes) {
+    if (!config || config->gated > 1 || config->checked > 1) return FV_ERROR_ARGUMENT;
+    fv_status status = fv_select_check(&config->policy);
+    if (status != FV_OK) return status;
+    call_shape shape = {.tokens = config->max_tokens,
+                        .query_heads = config->query_heads,
+                        .kv_heads = config->kv_heads,
+                        .head_dim = config->head_dim,
+                        .workers = config->workers,
+                        .cache = true,
+                        .gated = config->gated};
+    call_layout layout;
+    status = layout_make(&config->policy, &shape, &layout);
+    if (status != FV_OK) return status;
+    size_t total = header_bytes();
+    if (!fv_size_add(&total, 1, layout.bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    *bytes = total;
+    return FV_OK;
+}
+
+fv_status fv_pattern_size(const fv_pattern_config *config, size_t *bytes) {
+    size_t total;
+    fv_status status = pattern_bytes(config, &total);
+    if (status != FV_OK) return status;
+    if (!bytes) return FV_ERROR_ARGUMENT;
+    *bytes = total;
+    return FV_OK;
+}
+
+fv_status fv_pattern_init(fv_pattern **pattern, const fv_pattern_config *config, const fv_kernels *kernels, void *memory,
+                          size_t bytes) {
+    size_t total;
+    fv_status status = pattern_bytes(config, &total);
+    if (status != FV_OK) return status;
+    if (!pattern || !kernels) return FV_ERROR_ARGUMENT;
+    if (!memory || bytes < total || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
+    fv_pattern *made = memory;
+    *made = (fv_pattern){.config = *config,
+                         .kernels = kernels,
+                         .arena = (unsigned char *)memory + header_bytes(),
+                         .arena_bytes = total - header_bytes()};
+    *pattern = made;
+    return FV_OK;
+}
+
+/* Elements, 0 on overflow as for an empty array: the caller has checked emptiness. */
+static size_t tensor_elements(const fv_tensor *tensor) {
+    size_t rows = 0, elements = 0;
+    if (!fv_size_add(&rows, tensor->tokens, tensor->heads, 1) || !fv_size_add(&elements, rows, tensor->head_dim, 1)) return 0;
+    return elements;
+}
+
+static bool tensor_is_usable(const fv_pattern *pattern, const fv_tensor *tensor) {
+    size_t elements = tensor_elements(tensor);
+    if (!tensor->data || elements == 0 || elements > SIZE_MAX / sizeof(float)) return false;
+    for (size_t i = 0; pattern->config.checked && i < elements; i++) {
+        float x = tensor->data[i];
+        if (!(x - x == 0.0f)) return false; /* infinity or NaN */
+    }
+    return true;
+}
+
+static bool heads_fit(uint32_t heads, uint32_t query_heads, uint32_t kv_heads) {
+    if (heads == FV_HEADS_EQUAL || (heads == FV_HEADS_AUTO && query_heads == kv_heads)) return query_heads == kv_heads;
+    return heads <= FV_HEADS_SHARED && kv_heads > 0 && query_heads % kv_heads == 0;
+}
+
+/* The shapes of a forward call; says nothing about what is in the arrays. */
+static bool shapes_fit(const fv_pattern_call *call) {
+    const fv_tensor *q = &call->query, *k = &call->keys, *v = &call->values;
+    if (q->head_dim < 1 || k->head_dim != q->head_dim || v->head_dim != q->head_dim) return false;
+    if (k->tokens != q->tokens || v->tokens != q->tokens || k->heads != v->heads) return false;
+    return heads_fit(call->heads, q->heads, k->heads);
+}
+
+static bool call_is_masked(const fv_pattern_call *call) { return call->keep || call->keep_until; }
+
+/* The policy with the call's masks. */
+static fv_select_config call_policy(const fv_pattern *pattern, const fv_pattern_call *call) {
+    fv_select_config policy = pattern->config.policy;
+    if (policy.selector == FV_SELECTOR_PATTERN && policy.block > LONGEST_BLOCK) policy.block = LONGEST_BLOCK;
+    if (call_is_masked(call)) {
+        policy.keep = call->keep;
+        policy.keep_until = call->keep_until;
+        policy.keep_tokens = call->keep_tokens;
+    }
+    return policy;
+}
+
+static bool masks_reach(const fv_select_config *policy, uint32_t tokens) {
+    return (!policy->keep && !policy->keep_until) || policy->keep_tokens >= tokens;
+}
+
+static fv_status attention_make(const fv_pattern *pattern, const fv_select_config *policy, const call_shape *shape,
+                                call_layout *layout, fv_attention **attention) {
+    fv_status status = layout_make(policy, shape, layout);
+    if (status != FV_OK) return status;
+    if (layout->bytes > pattern->arena_bytes) return FV_ERROR_MEMORY;
+    return fv_attention_init(attention, &layout->attention, pattern->kernels, pattern->arena + layout->attention_offset,
+                             layout->attention_bytes);
+}
+
+static uint32_t call_workers(const fv_pattern_call *call) { return call->parallel ? call->parallel->workers : 1; }
+
+static call_shape forward_shape(const fv_pattern_call *call, bool gated) {
+    return (call_shape){.tokens = call->query.tokens,
+                        .query_heads = call->query.heads,
+                        .kv_heads = call->keys.heads,
+                        .head_dim = call->query.head_dim,
+                        .workers = call_workers(call),
+                        .cache = true,
+                        .gated = gated};
+}
+
+/* Packs keys and values, then hands the rows over, `tile` at a time. */
+static fv_status forward_run(const fv_pattern *pattern, const fv_select_config *policy, const fv_pattern_call *call,
+                             const call_shape *shape, float *out) {
+    call_layout layout;
+    fv_attention *attention;
+    fv_cache *cache;
+    fv_status status = attention_make(pattern, policy, shape, &layout, &attention);
+    if (status == FV_OK)
+        status = fv_cache_init(&cache, &layout.cache, pattern->kernels, pattern->arena, layout.cache_bytes);
+    if (status != FV_OK) return status;
+    size_t kv_width = (size_t)shape->kv_heads * shape->head_dim, width = (size_t)shape->query_heads * shape->head_dim;
+    status = fv_cache_append(cache, shape->tokens, call->keys.data, kv_width, call->values.data, kv_width);
+    uint32_t tile = call->tile ? call->tile : shape->tokens;
+    for (uint32_t first = 0, count; status == FV_OK && first < shape->tokens; first += count) {
+        count = tile < shape->tokens - first ? tile : shape->tokens - first;
+        fv_attention_rows rows = {.first_token = first,
+                                  .count = count,
+                                  .query = call->query.data + first * width,
+                                  .query_stride = width,
+                                  .out = out + first * width,
+                                  .out_stride = width};
+        status = fv_attention_run_rows(attention, cache, policy, &rows, call->parallel, call->report);
+    }
+    return status;
+}
+
+/* Everything that a forward call must fulfil; *empty: there is nothing to do. */
+static fv_status forward_check(const fv_pattern *pattern, const fv_pattern_call *call, const float *out, bool *empty) {
+    if (!pattern || !call || !shapes_fit(call)) return FV_ERROR_ARGUMENT;
+    if (call_is_masked(call) && call->keep_tokens != call->query.tokens) return FV_ERROR_ARGUMENT;
+    if (call->parallel && call->parallel->workers < 1) return FV_ERROR_ARGUMENT;
+    *empty = call->query.tokens == 0 || call->query.heads == 0;
+    if (*empty) return FV_OK;
+    if (!out || !tensor_is_usable(pattern, &call->query) || !tensor_is_usable(pattern, &call->keys)) return FV_ERROR_ARGUMENT;
+    return tensor_is_usable(pattern, &call->values) ? FV_OK : FV_ERROR_ARGUMENT;
+}
+
+fv_status fv_pattern_forward(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
+    bool empty;
+    fv_status status = forward_check(pattern, call, out, &empty);
+    if (status != FV_OK || empty) return status;
+    fv_select_config policy = call_policy(pattern, call);
+    if (!masks_reach(&policy, call->query.tokens)) return FV_ERROR_ARGUMENT;
+    call_shape shape = forward_shape(call, false);
+    return forward_run(pattern, &policy, call, &shape, out);
+}
+
+fv_status fv_pattern_forward_dense(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
+    bool empty;
+    fv_status status = forward_check(pattern, call, out, &empty);
+    if (status != FV_OK || empty) return status;
+    fv_select_config policy = fv_select_config_default(FV_SELECTOR_DENSE);
+    policy.causal = pattern->config.policy.causal;
+    call_shape shape = forward_shape(call, false);
+    return forward_run(pattern, &policy, call, &shape, out);
+}
+
+fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_scope scope, uint32_t keep,
+                                   const fv_pattern_call *call, float *out) {
+    bool empty;
+    fv_status status = forward_check(pattern, call, out, &empty);
+    if (status != FV_OK) return status;
+    if (!gate || call_is_masked(call) || (uint32_t)scope > FV_KEEP_WHOLE_SEQUENCE) return FV_ERROR_ARGUMENT;
+    if (scope == FV_KEEP_CAUSAL && !pattern->config.policy.causal) return FV_ERROR_ARGUMENT;
+    if (fv_gate_shape(gate)->input_dim != call->keys.head_dim) return FV_ERROR_ARGUMENT;
+    if (empty) return FV_OK;
+    fv_select_config policy = call_policy(pattern, call);
+    call_shape shape = forward_shape(call, true);
+    call_layout layout;
+    status = layout_make(&policy, &shape, &layout);
+    if (status != FV_OK) return status;
+    if (layout.bytes > pattern->arena_bytes) return FV_ERROR_MEMORY;
+    size_t tokens = shape.tokens;
+    float *salience = (float *)(void *)(pattern->arena + layout.gate_offset);
+    uint32_t *until = (uint32_t *)(void *)(salience + tokens);
+    status = fv_gate_score_keys(gate, shape.tokens, shape.kv_heads, call->keys.data,
+                                (size_t)shape.kv_heads * shape.head_dim, salience);
+    if (status == FV_OK) status = fv_keep_until(scope, shape.tokens, salience, keep, until + tokens, until);
+    if (status != FV_OK) return status;
+    policy.keep = NULL;
+    policy.keep_until = until;
+    policy.keep_tokens = shape.tokens;
+    return forward_run(pattern, &policy, call, &shape, out);
+}
+
+/* Keys or values for a cache. */
+static bool suits_cache(const fv_pattern *pattern, const fv_cache *cache, const fv_tensor *tensor) {
+    const fv_cache_config *shape = fv_cache_shape(cache);
+    if (tensor->heads != shape->kv_heads || tensor->head_dim != shape->head_dim) return false;
+    return tensor->tokens == 0 || tensor_is_usable(pattern, tensor);
+}
+
+static uint32_t cache_room(const fv_cache *cache) { return fv_cache_shape(cache)->max_tokens - fv_cache_tokens(cache); }
+
+fv_status fv_pattern_append(const fv_pattern *pattern, fv_cache *cache, const fv_tensor *keys, const fv_tensor *values) {
+    if (!pattern || !cache || !keys || !values || keys->tokens != values->tokens) return FV_ERROR_ARGUMENT;
+    if (!suits_cache(pattern, cache, keys) || !suits_cache(pattern, cache, values)) return FV_ERROR_ARGUMENT;
+    if (keys->tokens > cache_room(cache)) return FV_ERROR_FULL;
+    if (keys->tokens == 0) return FV_OK;
+    size_t width = (size_t)keys->heads * keys->head_dim;
+    return fv_cache_append(cache, keys->tokens, keys->data, width, values->data, width);
+}
+
+fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *cache, const fv_evict_config *config,
+                                  uint32_t scores_count, const float *scores, const fv_tensor *key,
+                                  const fv_tensor *value, uint32_t *victim) {
+    if (!pattern || !cache || !key || !value || key->tokens != 1 || value->tokens != 1) return FV_ERROR_ARGUMENT;
+    if (!suits_cache(pattern, cache, key) || !suits_cache(pattern, cache, value)) return FV_ERROR_ARGUMENT;
+    return fv_evict_append(cache, config, scores_count, scores, key->data, value->data, victim);
+}
+
+/* Whether the policy can read a cache of this shape holding `tokens` tokens. */
+static bool policy_suits_cache(const fv_select_config *policy, const fv_cache *cache, uint32_t tokens) {
+    uint32_t block = landmark_tokens(policy);
+    return (!block || block == fv_cache_shape(cache)->landmark_tokens) && masks_reach(policy, tokens);
+}
+
+static fv_status decode_make(const fv_pattern *pattern, const fv_select_config *policy, const fv_cache *cache,
+                             const fv_pattern_call *call, fv_attention **attention) {
+    const fv_cache_config *cached = fv_cache_shape(cache);
+    call_shape shape = {.tokens = cached->max_tokens,
+                        .query_heads = call->query.heads,
+                        .kv_heads = cached->kv_heads,
+                        .head_dim = cached->head_dim,
+                        .workers = call_workers(call)};
+    call_layout layout;
+    return attention_make(pattern, policy, &shape, &layout, attention);
+}
+
+/* The query of a decode call against the cache it reads. */
+static bool query_suits_cache(const fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call) {
+    const fv_cache_config *cached = fv_cache_shape(cache);
+    if (call->query.head_dim != cached->head_dim || call->query.heads % cached->kv_heads != 0) return false;
+    return call->query.heads == 0 || tensor_is_usable(pattern, &call->query);
+}
+
+fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call, float *out) {
+    if (!pattern || !cache || !call || call->query.tokens != 1 || call->query.head_dim < 1) return FV_ERROR_ARGUMENT;
+    if (call->parallel && call->parallel->workers < 1) return FV_ERROR_ARGUMENT;
+    size_t width = (size_t)call->query.heads * call->query.head_dim;
+    if (width > 0 && !out) return FV_ERROR_ARGUMENT;
+    if (fv_cache_tokens(cache) == 0) {
+        for (size_t i = 0; i < width; i++) out[i] = 0.0f;
+        return FV_OK;
+    }
+    fv_select_config policy = call_policy(pattern, call);
+    if (!query_suits_cache(pattern, cache, call)) return FV_ERROR_ARGUMENT;
+    if (!policy_suits_cache(&policy, cache, fv_cache_tokens(cache))) return FV_ERROR_ARGUMENT;
+    if (width == 0) return FV_OK;
+    fv_attention *attention;
+    fv_status status = decode_make(pattern, &policy, cache, call, &attention);
+    if (status != FV_OK) return status;
+    return fv_attention_run(attention, cache, &policy, 0, 1, call->query.data, width, out, width, call->parallel,
+                            call->report);
+}
+
+/* All that can go wrong, before anything is appended. */
+static fv_status batch_check(const fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call,
+                             const fv_select_config *policy) {
+    uint32_t tokens = call->query.tokens;
+    if (call->keys.tokens != tokens || call->values.tokens != tokens) return FV_ERROR_ARGUMENT;
+    if (!suits_cache(pattern, cache, &call->keys) || !suits_cache(pattern, cache, &call->values)) return FV_ERROR_ARGUMENT;
+    if (!query_suits_cache(pattern, cache, call)) return FV_ERROR_ARGUMENT;
+    if (tokens > cache_room(cache)) return FV_ERROR_FULL;
+    return policy_suits_cache(policy, cache, fv_cache_tokens(cache) + tokens) ? FV_OK : FV_ERROR_ARGUMENT;
+}
+
+/* Steps `first`..`first + count - 1` of a batch: appended together, then attended together. */
+static fv_status batch_steps(fv_attention *attention, const fv_select_config *policy, fv_cache *cache,
+                             const fv_pattern_call *call, uint32_t first, uint32_t count, float *out) {
+    size_t kv_width = (size_t)call->keys.heads * call->keys.head_dim;
+    size_t width = (size_t)call->query.heads * call->query.head_dim;
+    fv_status status = fv_cache_append(cache, count, call->keys.data + first * kv_width, kv_width,
+                                       call->values.data + first * kv_width, kv_width);
+    if (status != FV_OK || width == 0) return status;
+    return fv_attention_run(attention, cache, policy, 0, count, call->query.data + first * width, width,
+                            out + first * width, width, call->parallel, call->report);
+}
+
+fv_status fv_pattern_decode_batch(fv_pattern *pattern, fv_cache *cache, const fv_pattern_call *call, float *out) {
+    if (!pattern || !cache || !call) return FV_ERROR_ARGUMENT;
+    uint32_t tokens = call->query.tokens;
+    if (tokens == 0 && call->keys.tokens == 0 && call->values.tokens == 0) return FV_OK;
+    if (call->parallel && call->parallel->workers < 1) return FV_ERROR_ARGUMENT;
+    fv_select_config policy = call_policy(pattern, call);
+    fv_status status = batch_check(pattern, cache, call, &policy);
+    if (status != FV_OK) return status;
+    fv_attention *attention = NULL;
+    if (call->query.heads) {
+        if (!out) return FV_ERROR_ARGUMENT;
+        status = decode_make(pattern, &policy, cache, call, &attention);
+    }
+    /* not causal: a step must not see those after it, so each is appended when its turn comes */
+    uint32_t at_once = policy.causal ? tokens : 1;
+    for (uint32_t first = 0; status == FV_OK && first < tokens; first += at_once)
+        status = batch_steps(attention, &policy, cache, call, first, at_once, out);
+    return status;
+}
