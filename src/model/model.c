@@ -432,6 +432,7 @@ fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t coun
         fv_rope_table(first, count, pairs, model->weights.rope_frequencies, config->rope_magnitude, model->rope);
         if (is_local(config, 0)) fv_rope_table(first, count, pairs, model->weights.rope_local_frequencies, 1.0f, model->rope_local);
     }
+    model->batch_rows = 0; /* the last forward's rows are overwritten from here on, also if this one is refused midway */
     step_run(&call, step_embed);
     for (uint32_t layer = 0; layer < config->layers; layer++) {
         status = layer_run(&call, layer, attention, report);

@@ -1,0 +1,174 @@
+/* forward_test.c - a refused forward pass leaves a model as it was; memory that is exactly enough; bits that do not
+ * depend on the cutting. The numbers themselves are checked end to end by tests/model. */
+#include "fovea/model.h"
+#include "support/attention_world.h"
+#include "support/tables.h"
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+enum {
+    WIDTH = 24,
+    FEED = 40,
+    VOCABULARY = 11,
+    LAYERS = 2,
+    HEAD_DIM = 6,
+    QUERY_HEADS = 4,
+    KV_HEADS = 2,
+    MAX_TOKENS = 50
+};
+
+static test_tables tables;
+static float pool[20000];
+static size_t pool_used;
+
+static fv_weight weight_make(uint32_t rows, uint32_t columns, float bias, test_random *random) {
+    float *data = pool + pool_used;
+    pool_used += (size_t)rows * columns;
+    assert_true(pool_used <= sizeof pool / sizeof *pool);
+    for (size_t i = 0; i < (size_t)rows * columns; i++) data[i] = bias + 0.3f * test_random_f32(random);
+    return (fv_weight){.data = data, .type = FV_WEIGHT_F32, .rows = rows, .columns = columns};
+}
+
+static fv_model_config config_make(void) {
+    fv_model_config config = fv_model_config_default();
+    config.vocabulary = VOCABULARY, config.width = WIDTH, config.feed_forward = FEED, config.layers = LAYERS;
+    config.query_heads = QUERY_HEADS, config.kv_heads = KV_HEADS, config.head_dim = HEAD_DIM;
+    config.max_tokens = MAX_TOKENS, config.batch_tokens = 20;
+    config.landmark_tokens = 16;
+    config.rope_kind = FV_ROPE_HALVES, config.rope_dims = 4;
+    config.attention_scale = 0.4f;
+    return config;
+}
+
+static fv_model_weights weights_make(fv_layer_weights *layers, test_random *random) {
+    static const float frequencies[2] = {1.0f, 0.01f};
+    uint32_t queries = QUERY_HEADS * HEAD_DIM, keys = KV_HEADS * HEAD_DIM;
+    pool_used = 0;
+    for (size_t i = 0; i < LAYERS; i++)
+        layers[i] = (fv_layer_weights){.attention_norm = weight_make(1, WIDTH, 1, random),
+                                       .query = weight_make(queries, WIDTH, 0, random),
+                                       .key = weight_make(keys, WIDTH, 0, random),
+                                       .value = weight_make(keys, WIDTH, 0, random),
+                                       .output = weight_make(WIDTH, queries, 0, random),
+                                       .feed_norm = weight_make(1, WIDTH, 1, random),
+                                       .gate = weight_make(FEED, WIDTH, 0, random),
+                                       .up = weight_make(FEED, WIDTH, 0, random),
+                                       .down = weight_make(WIDTH, FEED, 0, random)};
+    fv_weight embedding = weight_make(VOCABULARY, WIDTH, 0, random);
+    return (fv_model_weights){.embedding = embedding,
+                              .output_norm = weight_make(1, WIDTH, 1, random),
+                              .output = embedding,
+                              .layers = layers,
+                              .rope_frequencies = frequencies};
+}
+
+typedef struct model_case {
+    fv_layer_weights layers[LAYERS];
+    fv_model *model;
+    void *memory;
+} model_case;
+
+static void model_make(model_case *c, const fv_kernels *kernels) {
+    test_random random = test_random_make(1);
+    fv_model_config config = config_make();
+    fv_model_weights weights = weights_make(c->layers, &random);
+    fv_model_bytes bytes;
+    assert_int_equal(fv_model_size(&config, 1, &bytes), FV_OK);
+    c->memory = world_memory(bytes.total);
+    c->model = NULL;
+    assert_int_equal(fv_model_init(&c->model, &config, &weights, kernels, 1, c->memory, bytes.total - 1),
+                     FV_ERROR_MEMORY);
+    assert_int_equal(fv_model_init(&c->model, &config, &weights, kernels, 1, (char *)c->memory + 4, bytes.total),
+                     FV_ERROR_MEMORY);
+    weights.output_norm.columns--;
+    assert_int_equal(fv_model_init(&c->model, &config, &weights, kernels, 1, c->memory, bytes.total),
+                     FV_ERROR_ARGUMENT);
+    weights.output_norm.columns++;
+    assert_null(c->model);
+    assert_int_equal(fv_model_init(&c->model, &config, &weights, kernels, 1, c->memory, bytes.total), FV_OK);
+}
+
+static const int32_t text[20] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1, 3, 5, 7, 9, 2, 4, 6, 8};
+
+static void test_cutting_shows_in_no_bit(void **state) {
+    (void)state;
+    for (size_t k = 0; k < tables.count; k++)
+        for (uint32_t selector = FV_SELECTOR_DENSE; selector <= FV_SELECTOR_PATTERN; selector++) {
+            fv_select_config policy = fv_select_config_default((fv_selector)selector);
+            policy.block = 16;
+            if (selector == FV_SELECTOR_PATTERN) policy.window = 3;
+            model_case c;
+            float want[20][VOCABULARY], got[VOCABULARY];
+            model_make(&c, tables.table[k]);
+            assert_int_equal(fv_model_forward(c.model, text, 20, &policy, NULL, NULL), FV_OK);
+            assert_int_equal(fv_model_logits(c.model, 0, 20, NULL, want[0]), FV_OK);
+            for (size_t i = 0; i < sizeof want / sizeof **want; i++)
+                assert_true(isfinite(want[i / VOCABULARY][i % VOCABULARY]));
+            assert_int_equal(fv_model_truncate(c.model, 0), FV_OK);
+            for (uint32_t t = 0; t < 20; t++) {
+                assert_int_equal(fv_model_forward(c.model, text + t, 1, &policy, NULL, NULL), FV_OK);
+                assert_int_equal(fv_model_logits(c.model, 0, 1, NULL, got), FV_OK);
+                assert_memory_equal(got, want[t], sizeof got);
+            }
+            free(c.memory);
+        }
+}
+
+/* Refused before and in the middle: tokens stay, rows of no forward have no logits, what follows has the same bits. */
+static void test_refused_forward(void **state) {
+    (void)state;
+    model_case c, other;
+    float got[VOCABULARY], want[VOCABULARY];
+    fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE),
+                     bad = fv_select_config_default(FV_SELECTOR_PATTERN);
+    static const uint8_t keep[1] = {1};
+    model_make(&c, tables.table[0]);
+    assert_int_equal(fv_model_logits(c.model, 0, 1, NULL, got), FV_ERROR_ARGUMENT); /* nothing was evaluated yet */
+    assert_int_equal(fv_model_forward(c.model, text, 3, &dense, NULL, NULL), FV_OK);
+    const int32_t outside[2] = {1, VOCABULARY}, negative[1] = {-1};
+    assert_int_equal(fv_model_forward(c.model, outside, 2, &dense, NULL, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_model_forward(c.model, negative, 1, &dense, NULL, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_model_forward(c.model, text, 0, &dense, NULL, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_model_forward(c.model, text, 21, &dense, NULL, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_model_forward(c.model, text, 1, &bad, NULL, NULL),
+                     FV_ERROR_ARGUMENT); /* block 64, caches have 16 */
+    assert_int_equal(fv_model_batch_rows(c.model),
+                     3); /* refused at the door: the last forward's rows are still there */
+    assert_int_equal(fv_model_logits(c.model, 1, 1, NULL, got), FV_OK);
+    bad.block = 16, bad.keep = keep, bad.keep_tokens = 1;
+    assert_int_equal(fv_model_forward(c.model, text + 3, 2, &bad, NULL, NULL),
+                     FV_ERROR_ARGUMENT); /* too short a mask */
+    assert_int_equal(fv_model_tokens(c.model), 3);
+    uint32_t rows = fv_model_batch_rows(c.model);
+    assert_true(rows == 0 || rows == 3); /* rows that are overwritten are not offered */
+    if (rows == 3) {
+        assert_int_equal(fv_model_logits(c.model, 1, 1, NULL, want), FV_OK);
+        assert_memory_equal(got, want, sizeof got);
+    }
+    assert_int_equal(fv_model_forward(c.model, text + 3, 2, &dense, NULL, NULL), FV_OK);
+    assert_int_equal(fv_model_logits(c.model, 1, 1, NULL, got), FV_OK);
+    model_make(&other, tables.table[0]);
+    assert_int_equal(fv_model_forward(other.model, text, 5, &dense, NULL, NULL), FV_OK);
+    assert_int_equal(fv_model_logits(other.model, 4, 1, NULL, want), FV_OK);
+    assert_memory_equal(got, want, sizeof got);
+    for (int i = 0; i < 2; i++) assert_int_equal(fv_model_forward(other.model, text, 20, &dense, NULL, NULL), FV_OK);
+    assert_int_equal(fv_model_forward(other.model, text, 6, &dense, NULL, NULL), FV_ERROR_FULL);
+    assert_int_equal(fv_model_forward(other.model, text, 5, &dense, NULL, NULL), FV_OK);
+    assert_int_equal(fv_model_tokens(other.model), MAX_TOKENS);
+    assert_int_equal(fv_model_logits(other.model, 5, 1, NULL, got), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_model_logits(other.model, 0, 6, NULL, got), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_model_truncate(other.model, MAX_TOKENS + 1), FV_ERROR_ARGUMENT);
+    free(c.memory);
+    free(other.memory);
+}
+
+int main(void) {
+    test_tables_make(&tables);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cutting_shows_in_no_bit),
+        cmocka_unit_test(test_refused_forward),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
