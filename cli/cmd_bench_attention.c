@@ -74,12 +74,8 @@ typedef struct attention_bench {
 static int make_kernels(attention_bench *bench) {
     const char *wanted = getenv("FV_ISA");
     fv_isa limit = (fv_isa)(FV_ISA_COUNT - 1);
-    if (wanted && wanted[0]) {
-        fv_isa isa = FV_ISA_SCALAR;
-        while (isa < FV_ISA_COUNT && strcmp(wanted, fv_isa_name(isa)) != 0) isa = (fv_isa)(isa + 1);
-        if (isa == FV_ISA_COUNT) return cli_fail("FV_ISA=%s names no instruction set", wanted);
-        limit = isa;
-    }
+    if (wanted && wanted[0] && fv_isa_from_name(wanted, &limit) != FV_OK)
+        return cli_fail("FV_ISA=%s names no instruction set", wanted);
     fv_status status = fv_kernels_init(&bench->kernels, limit, bench->kernels_memory, sizeof bench->kernels_memory);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
 }

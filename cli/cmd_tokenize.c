@@ -26,7 +26,7 @@ static const cli_option tokenize_flags[] = {
      "process \\n \\t \\xHH ... in -p (default: off; never in files)", FIELD(escape), 0, 0},
     {CLI_SWITCH, "--ids", NULL, NULL, NULL, NULL, "print [1, 2, 3] instead of a line per token", FIELD(ids), 0, 0},
     {CLI_SWITCH, "--show-count", NULL, NULL, NULL, NULL, "print the number of tokens behind them", FIELD(count), 0, 0},
-    {CLI_SWITCH, "--no-bos", NULL, NULL, NULL, NULL, "add no beginning-of-text token, whatever the model file says",
+    {CLI_SWITCH, "--no-bos", NULL, NULL, NULL, NULL, "add no beginning- or end-of-text token, whatever the model file says",
      FIELD(no_bos), 0, 0},
     {CLI_SWITCH, "--parse-special", "--no-parse-special", NULL, NULL, NULL,
      "text of control tokens (<|im_start|>) becomes that token (default: off);\n"
@@ -156,19 +156,11 @@ static int print_json(const fv_tokenizer *tokenizer, const fv_tokens *tokens) {
     return cli_json_print(document);
 }
 
-/* Without a beginning-of-text token the end-of-text token that the metadata may ask for stays. */
-static void drop_bos(const fv_tokenizer *tokenizer, fv_tokens *tokens) {
-    if (!fv_tokenizer_adds_bos(tokenizer) || tokens->count == 0 || tokens->ids[0] != fv_tokenizer_bos(tokenizer))
-        return;
-    tokens->count--;
-    for (size_t i = 0; i < tokens->count; i++) tokens->ids[i] = tokens->ids[i + 1];
-}
-
 static int tokenize(const tokenize_options *options, const fv_tokenizer *tokenizer, const fv_text *text) {
     fv_tokens tokens = {0};
-    uint32_t flags = FV_TOKENIZE_ADD_SPECIAL | (options->parse_special ? (uint32_t)FV_TOKENIZE_PARSE_SPECIAL : 0u);
+    uint32_t flags = (options->no_bos ? 0u : (uint32_t)FV_TOKENIZE_ADD_SPECIAL) |
+                     (options->parse_special ? (uint32_t)FV_TOKENIZE_PARSE_SPECIAL : 0u);
     fv_status status = fv_tokenizer_encode(tokenizer, text->length ? text->bytes : "", text->length, flags, &tokens);
-    if (status == FV_OK && options->no_bos) drop_bos(tokenizer, &tokens);
     int result = CLI_DONE;
     if (status != FV_OK)
         result = cli_fail_status(status, NULL);

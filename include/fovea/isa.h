@@ -36,6 +36,9 @@ fv_isa fv_kernels_isa(const fv_kernels *kernels);
 /** "scalar", "avx2", …; NULL for an unknown value. Thread-safe. */
 const char *fv_isa_name(fv_isa isa);
 
+/** The level of that name. FV_OK, FV_ERROR_ARGUMENT (*isa untouched). Thread-safe. */
+fv_status fv_isa_from_name(const char *name, fv_isa *isa);
+
 #ifdef __cplusplus
 }
 #endif

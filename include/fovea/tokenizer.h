@@ -44,7 +44,8 @@ typedef enum fv_tokenize_flags {
 /**
  * Appends the ids of `text` to `tokens`. Same ids as llama.cpp's llama_tokenize with the same two switches.
  * Bytes that are not UTF-8 are no error here: each is taken as llama.cpp takes it (see docs/tokenizer.md).
- * returns FV_OK, FV_ERROR_MEMORY (tokens as before the call). O(n log n).
+ * returns FV_OK, FV_ERROR_ARGUMENT (NULL, or more than 2^31-1 bytes), FV_ERROR_MEMORY; tokens as before the call on
+ *         error. O(n log n).
  */
 fv_status fv_tokenizer_encode(const fv_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
                               fv_tokens *tokens);

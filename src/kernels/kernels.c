@@ -88,3 +88,17 @@ const char *fv_isa_name(fv_isa isa) {
 #undef FV_ISA_CASE
     return NULL;
 }
+
+static bool text_equal(const char *a, const char *b) {
+    while (*a && *a == *b) a++, b++;
+    return *a == *b;
+}
+
+fv_status fv_isa_from_name(const char *name, fv_isa *isa) {
+    for (uint32_t i = 0; name && isa && i < FV_ISA_COUNT; i++) {
+        if (!text_equal(name, fv_isa_name((fv_isa)i))) continue;
+        *isa = (fv_isa)i;
+        return FV_OK;
+    }
+    return FV_ERROR_ARGUMENT;
+}

@@ -170,22 +170,19 @@ static fv_status take_memory(fv_session *session, uint32_t workers, fv_message *
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
+#define ISA_NAME(NAME, name) " " #name
+#define ISA_NAMES FV_ISA_LIST(ISA_NAME)
+
 /* FV_ISA in the environment lowers the limit: to compare instruction sets without a rebuild. */
 static fv_status apply_environment(uint32_t *limit, fv_message *message) {
     const char *name = getenv("FV_ISA");
     if (!name || !*name) return FV_OK;
-    char known[128] = "";
-    for (uint32_t isa = 0; isa < FV_ISA_COUNT; isa++) {
-        const char *candidate = fv_isa_name((fv_isa)isa);
-        if (strcmp(name, candidate) == 0) {
-            if (isa < *limit) *limit = isa;
-            return FV_OK;
-        }
-        size_t length = strlen(known);
-        snprintf(known + length, sizeof known - length, " %s", candidate);
-    }
-    return fv_message_set(message, FV_ERROR_ARGUMENT,
-                          "environment variable FV_ISA=%.32s is no known instruction set; known:%s", name, known);
+    fv_isa isa;
+    if (fv_isa_from_name(name, &isa) != FV_OK)
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "environment variable FV_ISA=%.32s is no known instruction set; known:" ISA_NAMES, name);
+    if ((uint32_t)isa < *limit) *limit = isa;
+    return FV_OK;
 }
 
 static fv_status session_build(fv_session *session, const fv_session_config *config, fv_message *message) {

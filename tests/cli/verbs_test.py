@@ -194,7 +194,10 @@ class Interruption(CliTest):
             count -= len(os.read(file, count))
 
     def converse(self):
-        ours, theirs = pty.openpty()
+        try:
+            ours, theirs = pty.openpty()
+        except OSError as error:  # a plain chroot has no /dev/pts
+            self.skipTest("no pseudo-terminal here: %s" % error)
         program = self.start("run", "-m", LLAMA, "-c", "400000", "--ignore-eos", *CHAT, stdin=theirs)
         os.close(theirs)
         return program, ours

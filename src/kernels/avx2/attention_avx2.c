@@ -16,6 +16,21 @@ INLINE __m256 load8(element type, const void *data, size_t index) {
         _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const int8_t *)data + index))));
 }
 
+/* A decode walks keys and values in turn, 8 KiB each for 64 keys of 64 channels: too short for the hardware to foresee the
+ * next stretch. Into L2, since L1 is too small to hold it until then. Doubles the speed from DRAM; f32 comes from scratch. */
+INLINE void ahead(element type, const void *data, size_t index) {
+    enum { AHEAD_BYTES = 8192 };
+    size_t bytes = type == ELEMENT_F32 ? 4 : type == ELEMENT_F16 ? 2 : 1;
+    if (type != ELEMENT_F32) _mm_prefetch((const char *)data + index * bytes + AHEAD_BYTES, _MM_HINT_T1);
+}
+
+/* A load of its own for each use: kept in registers over two pages, the queries would push a sum out to memory. */
+INLINE __m256 broadcast(const float *x) {
+    __m256 y;
+    __asm__ volatile("vbroadcastss %1, %0" : "=x"(y) : "m"(*x));
+    return y;
+}
+
 /* `rows` x `pages` pages at once: rows * pages * 2 chains. */
 INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
                         const void *key, const float *key_scale, float *score, size_t score_stride) {
@@ -23,9 +38,10 @@ INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim
     for (size_t i = 0; i < rows * pages * 2; i++) sum[i] = _mm256_setzero_ps();
     for (size_t c = 0; c < head_dim; c++)
         for (size_t p = 0; p < pages; p++) {
+            ahead(type, key, (p * head_dim + c) * 16);
             __m256 low = load8(type, key, (p * head_dim + c) * 16), high = load8(type, key, (p * head_dim + c) * 16 + 8);
             for (size_t r = 0; r < rows; r++) {
-                __m256 q = _mm256_broadcast_ss(query + r * query_stride + c);
+                __m256 q = broadcast(query + r * query_stride + c);
                 sum[(r * pages + p) * 2] = _mm256_fmadd_ps(q, low, sum[(r * pages + p) * 2]);
                 sum[(r * pages + p) * 2 + 1] = _mm256_fmadd_ps(q, high, sum[(r * pages + p) * 2 + 1]);
             }
@@ -87,6 +103,7 @@ INLINE void value_block(element type, size_t rows, size_t vectors, size_t first,
         for (size_t j = 0; j < vectors; j++) sum[r * vectors + j] = _mm256_loadu_ps(out + r * out_stride + first + 8 * j);
     for (size_t t = 0; t < keys; t++) {
         __m256 v[4];
+        ahead(type, value, t * head_dim + first);
         for (size_t j = 0; j < vectors; j++) v[j] = load8(type, value, t * head_dim + first + 8 * j);
         for (size_t r = 0; r < rows; r++) {
             __m256 w = _mm256_broadcast_ss(weight + r * weight_stride + t);
