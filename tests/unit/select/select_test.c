@@ -267,7 +267,7 @@ static void test_golden(void **state) {
     int checked = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[1000];
-        snprintf(path, sizeof path, "%s/%s/case.json", folder ? folder : FV_SOURCE_DIR "/../shared/golden", names[i]);
+        snprintf(path, sizeof path, "%s/%s/case.json", folder ? folder : FV_SOURCE_DIR "/tests/golden/reference", names[i]);
         json_t *golden = json_load_file(path, 0, NULL);
         if (!golden) continue;
         check_golden_case(golden);
