@@ -274,6 +274,13 @@ static void gather_key(const attend_job *job, uint32_t column, const float *key,
 static void gather_token(const attend_job *job, uint32_t column, uint32_t token) {
     size_t dim = job->config->head_dim;
     float *value = job->values + column * dim; /* the value's place holds the key for a moment */
+    if (job->cache->config.key_type == FV_ELEMENT_F32 && job->cache->config.value_type == FV_ELEMENT_F32) {
+        const float *panel = fv_cache_key_page(job->cache, job->kv_head, token / FV_PAGE_TOKENS);
+        const float *row = fv_cache_value_row(job->cache, job->kv_head, token);
+        gather_key(job, column, panel + token % FV_PAGE_TOKENS, FV_PAGE_TOKENS);
+        for (size_t c = 0; c < dim; c++) value[c] = row[c];
+        return;
+    }
     fv_cache_read(job->cache, job->kv_head, token, 1, value, NULL);
     gather_key(job, column, value, 1);
     fv_cache_read(job->cache, job->kv_head, token, 1, NULL, value);
@@ -330,6 +337,16 @@ void fv_attend_segments(const fv_plan *plan, uint32_t *first, uint32_t *end) {
     }
     *first = high ? low / FV_SEGMENT_TOKENS : 0;
     *end = high ? (high - 1) / FV_SEGMENT_TOKENS + 1 : 0;
+}
+
+/* Whether any span reaches into the segment. One that none reaches has nothing to merge. */
+static bool segment_is_read(const fv_plan *plan, uint32_t segment) {
+    for (uint32_t s = 0; s < plan->count; s++) {
+        const fv_step *step = &plan->steps[s];
+        if (step->kind != FV_STEP_SPAN) continue;
+        if (step->begin / FV_SEGMENT_TOKENS <= segment && segment <= (step->end - 1) / FV_SEGMENT_TOKENS) return true;
+    }
+    return false;
 }
 
 /* Lays the rows of one KV head's group side by side. */
@@ -405,6 +422,7 @@ fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kerne
     uint32_t first, end;
     fv_attend_segments(plan, &first, &end);
     for (uint32_t segment = first; segment < end; segment++) {
+        if (!segment_is_read(plan, segment)) continue;
         job_segment(&job, segment, false);
         fv_state_merge(kernels, total, part, rows, dim);
     }

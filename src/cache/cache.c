@@ -161,15 +161,21 @@ static float vector_element(uint32_t type, const fv_cache *cache, const void *da
     return (float)((const int8_t *)data)[index] * *scale;
 }
 
-/* One channel of the running mean (Welford): exact for one token, and the same numbers however the tokens arrive. */
-static void landmark_add(fv_cache *cache, uint32_t head, uint32_t token, size_t channel, float key, float value) {
+/* `channels` channels of the running mean (Welford): exact for one token, and the same numbers however tokens arrive. */
+static void landmark_add(fv_cache *cache, uint32_t head, uint32_t token, size_t channel, size_t channels, const float *key,
+                         const float *value) {
     uint32_t mark = token / cache->config.landmark_tokens, before = token % cache->config.landmark_tokens;
     size_t dim = cache->config.head_dim, page = mark / FV_PAGE_TOKENS, column = mark % FV_PAGE_TOKENS;
     float *key_mean = cache->mark_keys + head * cache->mark_head_stride + (page * dim + channel) * FV_PAGE_TOKENS + column;
-    float *value_mean = cache->mark_values + head * cache->mark_head_stride + mark * dim + channel;
-    float old_key = before ? *key_mean : 0.0f, old_value = before ? *value_mean : 0.0f, count = (float)(before + 1);
-    *key_mean = old_key + (key - old_key) / count;
-    *value_mean = old_value + (value - old_value) / count;
+    float *value_mean = cache->mark_values + head * cache->mark_head_stride + mark * dim + channel, count = (float)(before + 1);
+    for (size_t c = 0; c < channels; c++) {
+        float old = before ? key_mean[c * FV_PAGE_TOKENS] : 0.0f;
+        key_mean[c * FV_PAGE_TOKENS] = old + (key[c] - old) / count;
+    }
+    for (size_t c = 0; c < channels; c++) {
+        float old = before ? value_mean[c] : 0.0f;
+        value_mean[c] = old + (value[c] - old) / count;
+    }
 }
 
 static void token_store(fv_cache *cache, uint32_t head, uint32_t token, const float *key, const float *value) {
@@ -180,8 +186,7 @@ static void token_store(fv_cache *cache, uint32_t head, uint32_t token, const fl
     vector_store(cache, cache->config.key_type, key, panel + column * element_bytes(cache->config.key_type), FV_PAGE_TOKENS,
                  cache->key_scales ? cache->key_scales + scale : NULL);
     vector_store(cache, cache->config.value_type, value, row, 1, cache->value_scales ? cache->value_scales + scale : NULL);
-    for (size_t c = 0; cache->mark_keys && c < cache->config.head_dim; c++)
-        landmark_add(cache, head, token, c, key[c], value[c]);
+    if (cache->mark_keys) landmark_add(cache, head, token, 0, cache->config.head_dim, key, value);
 }
 
 fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,
@@ -220,11 +225,12 @@ static void landmark_rebuild(fv_cache *cache, uint32_t head, uint32_t first) {
     for (uint32_t token = first - first % cache->config.landmark_tokens; token < cache->tokens; token++) {
         const void *panel = fv_cache_key_page(cache, head, token / FV_PAGE_TOKENS);
         const void *row = fv_cache_value_row(cache, head, token);
-        for (size_t c = 0; c < cache->config.head_dim; c++)
-            landmark_add(cache, head, token, c,
-                         vector_element(cache->config.key_type, cache, panel, c * FV_PAGE_TOKENS + token % FV_PAGE_TOKENS,
-                                        fv_cache_key_scale(cache, head, token)),
-                         vector_element(cache->config.value_type, cache, row, c, fv_cache_value_scale(cache, head, token)));
+        for (size_t c = 0; c < cache->config.head_dim; c++) {
+            float key = vector_element(cache->config.key_type, cache, panel, c * FV_PAGE_TOKENS + token % FV_PAGE_TOKENS,
+                                       fv_cache_key_scale(cache, head, token));
+            float value = vector_element(cache->config.value_type, cache, row, c, fv_cache_value_scale(cache, head, token));
+            landmark_add(cache, head, token, c, 1, &key, &value);
+        }
     }
 }
 
