@@ -161,6 +161,26 @@ static void value_sum(const attend_job *job, const key_chunk *chunk, size_t firs
         job->state.out + first * dim, dim);
 }
 
+/* Positions that read different columns: those that all read are summed together, what each reads before and behind them
+ * alone, in the same order as without the cut. */
+static void value_sum_ragged(const attend_job *job, const key_chunk *chunk, uint32_t row_begin, uint32_t row_end,
+                             const column_range *columns) {
+    column_range common = columns[row_begin];
+    for (uint32_t i = row_begin; i < row_end; i++) {
+        if (common.begin < columns[i].begin) common.begin = columns[i].begin;
+        if (common.end > columns[i].end) common.end = columns[i].end;
+    }
+    bool shared = common.begin < common.end;
+    for (uint32_t i = row_begin; i < row_end; i++) {
+        column_range before = {columns[i].begin, shared ? common.begin : columns[i].end};
+        value_sum(job, chunk, (size_t)i * job->group, job->group, before);
+    }
+    if (!shared) return;
+    value_sum(job, chunk, (size_t)row_begin * job->group, (size_t)(row_end - row_begin) * job->group, common);
+    for (uint32_t i = row_begin; i < row_end; i++)
+        value_sum(job, chunk, (size_t)i * job->group, job->group, (column_range){common.end, columns[i].end});
+}
+
 /* Masks what each position does not read; tells whether all positions read the same columns. */
 static bool chunk_mask(const attend_job *job, uint32_t row_begin, uint32_t row_end, const column_range *columns) {
     bool same = true;
@@ -203,7 +223,7 @@ static void chunk_attend(const attend_job *job, key_chunk chunk, uint32_t row_be
         value_sum(job, &chunk, first, rows, columns[row_begin]);
         return;
     }
-    for (uint32_t i = row_begin; i < row_end; i++) value_sum(job, &chunk, (size_t)i * job->group, job->group, columns[i]);
+    value_sum_ragged(job, &chunk, row_begin, row_end, columns);
 }
 
 /* Tokens begin..end-1 of one aligned run of 64. */

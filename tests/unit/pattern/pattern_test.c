@@ -281,6 +281,32 @@ static void test_shared_heads(void **state) {
     }
 }
 
+/* Turning the KV heads and their groups of query heads round turns the outputs round and changes no bit. */
+static void test_permuted_heads(void **state) {
+    (void)state;
+    test_random random = test_random_make(15);
+    for (int run = 0; run < RUNS; run++) {
+        world w = world_open(&random, run % 2);
+        float *want = forward(&w, &w.call), *row = take(w.width * sizeof *row);
+        size_t group = w.width / w.kv_heads;
+        for (size_t t = 0; t < w.tokens; t++) {
+            float *rows[] = {w.q + t * w.width, want + t * w.width, w.k + t * w.kv_width, w.v + t * w.kv_width};
+            for (size_t i = 0; i < 4; i++) {
+                size_t part = i < 2 ? group : w.head_dim, width = part * w.kv_heads;
+                memcpy(row, rows[i], width * sizeof *row);
+                for (size_t h = 0; h < w.kv_heads; h++)
+                    memcpy(rows[i] + (w.kv_heads - 1 - h) * part, row + h * part, part * sizeof *row);
+            }
+        }
+        float *got = forward(&w, &w.call);
+        same_bits(got, want, w.tokens * w.width, "permuted heads");
+        free(want);
+        free(row);
+        free(got);
+        world_close(&w);
+    }
+}
+
 static uint64_t list_check(const fv_select_config *policy, uint32_t tokens, uint32_t row, bool landmarks,
                            const uint8_t *want) {
     uint32_t rising[SET_TOKENS], built[SET_TOKENS], count, again;
@@ -591,6 +617,7 @@ int main(void) {
         cmocka_unit_test(test_wide_window_is_dense),
         cmocka_unit_test(test_true_mask_changes_nothing),
         cmocka_unit_test(test_shared_heads),
+        cmocka_unit_test(test_permuted_heads),
         cmocka_unit_test(test_candidates_and_edges),
         cmocka_unit_test(test_future_changes_nothing),
         cmocka_unit_test(test_causal_gate_is_decode),
