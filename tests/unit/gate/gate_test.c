@@ -167,7 +167,7 @@ static char *vectors_or_skip(const char *name) {
     size_t bytes;
     char *json = vectors_read(name, "case.json", &bytes);
     if (!json) {
-        print_message("skipped: no ../shared/golden/%s beside this checkout\n", name);
+        print_message("skipped: no tests/golden/reference/%s here\n", name);
         skip();
     }
     return json;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VECTORS_FOLDER FV_SOURCE_DIR "/../shared/golden"
+#define VECTORS_FOLDER FV_SOURCE_DIR "/tests/golden/reference"
 
 /* All of a file and a 0 behind it, or NULL. */
 static inline char *vectors_read(const char *name, const char *file, size_t *bytes) {
