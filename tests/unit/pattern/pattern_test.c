@@ -574,6 +574,29 @@ static void test_salience_nan(void **state) {
     world_close(&w);
 }
 
+/* What a gated call refuses. */
+static void test_gated_arguments(void **state) {
+    (void)state;
+    test_random random = test_random_make(16);
+    world w = world_open(&random, false);
+    fv_gate *gate = gate_open(w.head_dim), *other = gate_open(w.head_dim + 1);
+    assert_int_equal(fv_pattern_forward_gated(w.pattern, gate, FV_KEEP_CAUSAL, 3, &w.call, w.out), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_pattern_forward_gated(w.pattern, gate, FV_KEEP_WHOLE_SEQUENCE, 3, &w.call, w.out), FV_OK);
+    assert_int_equal(fv_pattern_forward_gated(w.pattern, other, FV_KEEP_WHOLE_SEQUENCE, 3, &w.call, w.out),
+                     FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_pattern_forward_gated(w.pattern, NULL, FV_KEEP_WHOLE_SEQUENCE, 3, &w.call, w.out),
+                     FV_ERROR_ARGUMENT);
+    w.call.keep = w.keep; /* two masks at once */
+    w.call.keep_tokens = w.tokens;
+    assert_int_equal(fv_pattern_forward_gated(w.pattern, gate, FV_KEEP_WHOLE_SEQUENCE, 3, &w.call, w.out),
+                     FV_ERROR_ARGUMENT);
+    w.call.keep_tokens++; /* a mask of another length */
+    assert_int_equal(fv_pattern_forward(w.pattern, &w.call, w.out), FV_ERROR_ARGUMENT);
+    free(gate);
+    free(other);
+    world_close(&w);
+}
+
 static void test_memory(void **state) {
     (void)state;
     test_random random = test_random_make(14);
@@ -625,6 +648,7 @@ int main(void) {
         cmocka_unit_test(test_mismatches),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_salience_nan),
+        cmocka_unit_test(test_gated_arguments),
         cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
