@@ -26,8 +26,8 @@ static const cli_option tokenize_flags[] = {
      "process \\n \\t \\xHH ... in -p (default: off; never in files)", FIELD(escape), 0, 0},
     {CLI_SWITCH, "--ids", NULL, NULL, NULL, NULL, "print [1, 2, 3] instead of a line per token", FIELD(ids), 0, 0},
     {CLI_SWITCH, "--show-count", NULL, NULL, NULL, NULL, "print the number of tokens behind them", FIELD(count), 0, 0},
-    {CLI_SWITCH, "--no-bos", NULL, NULL, NULL, NULL, "add no beginning- or end-of-text token, whatever the model file says",
-     FIELD(no_bos), 0, 0},
+    {CLI_SWITCH, "--no-bos", NULL, NULL, NULL, NULL,
+     "add no beginning- or end-of-text token, whatever the model file says", FIELD(no_bos), 0, 0},
     {CLI_SWITCH, "--parse-special", "--no-parse-special", NULL, NULL, NULL,
      "text of control tokens (<|im_start|>) becomes that token (default: off);\n"
      "with --detokenize: control tokens are written as their text",

@@ -1,5 +1,5 @@
-/* Noise for what is read back. A vector's key is hashed from seed, stream and place; element i takes number i of the key's
- * splitmix64 stream. */
+/* Noise for what is read back. A vector's key is hashed from seed, stream and place; element i takes number i of the
+ * key's splitmix64 stream. */
 #include "fovea/dither.h"
 #include "cache/cache_pages.h"
 #include "kernels/blocks.h"
@@ -83,7 +83,8 @@ static weight_reader reader_of(uint32_t type) {
         break;
         FV_WEIGHT_LIST(READER_CASE)
 #undef READER_CASE
-    default: break;
+    default:
+        break;
     }
     switch (type) {
 #define READER_CASE(NAME, name, group_values, largest) \
@@ -93,7 +94,8 @@ static weight_reader reader_of(uint32_t type) {
         break;
         FV_UNPACK_LIST(READER_CASE)
 #undef READER_CASE
-    default: break;
+    default:
+        break;
     }
     if (type == FV_WEIGHT_IQ4_NL) reader.unpack = NULL;
     return reader;

@@ -1,5 +1,6 @@
-/* The FastGRNN cell. Weights lie transposed, gate and update side by side, so that one element of the input is multiplied
- * with a row of 2 * hidden_dim sums: vectors for the compiler, and each sum adds in the reference's order. */
+/* The FastGRNN cell. Weights lie transposed, gate and update side by side, so that one element of the input is
+ * multiplied with a row of 2 * hidden_dim sums: vectors for the compiler, and each sum adds in the reference's order.
+ */
 #include "fovea/gate.h"
 #include "kernels/scalar/exp_scalar.h"
 #include "size.h"
@@ -65,13 +66,20 @@ static gate_view part_view(const fv_gate *gate, fv_gate_part part) {
     size_t inputs = gate->config.input_dim, hidden = gate->config.hidden_dim, stride = 2 * hidden;
     float *states = gate->weights + inputs * stride;
     switch (part) {
-    case FV_GATE_PART_GATE_INPUT: return (gate_view){gate->weights, hidden, inputs, stride};
-    case FV_GATE_PART_GATE_STATE: return (gate_view){states, hidden, hidden, stride};
-    case FV_GATE_PART_UPDATE_INPUT: return (gate_view){gate->weights + hidden, hidden, inputs, stride};
-    case FV_GATE_PART_UPDATE_STATE: return (gate_view){states + hidden, hidden, hidden, stride};
-    case FV_GATE_PART_GATE_BIAS: return (gate_view){gate->biases, hidden, 1, stride};
-    case FV_GATE_PART_UPDATE_BIAS: return (gate_view){gate->biases + hidden, hidden, 1, stride};
-    case FV_GATE_PARTS: break;
+    case FV_GATE_PART_GATE_INPUT:
+        return (gate_view){gate->weights, hidden, inputs, stride};
+    case FV_GATE_PART_GATE_STATE:
+        return (gate_view){states, hidden, hidden, stride};
+    case FV_GATE_PART_UPDATE_INPUT:
+        return (gate_view){gate->weights + hidden, hidden, inputs, stride};
+    case FV_GATE_PART_UPDATE_STATE:
+        return (gate_view){states + hidden, hidden, hidden, stride};
+    case FV_GATE_PART_GATE_BIAS:
+        return (gate_view){gate->biases, hidden, 1, stride};
+    case FV_GATE_PART_UPDATE_BIAS:
+        return (gate_view){gate->biases + hidden, hidden, 1, stride};
+    case FV_GATE_PARTS:
+        break;
     }
     return (gate_view){0};
 }
@@ -94,8 +102,8 @@ static float root_of(float x) {
     return (float)((root + 1) >> 1) * fv_f32_from_bits((uint32_t)((exponent - 25) / 2 + 1 + 127) << 23);
 }
 
-/* The published initialiser, operation by operation; `first` tells the matrices apart, badly: a matrix of more than 1000
- * elements runs into the next one. */
+/* The published initialiser, operation by operation; `first` tells the matrices apart, badly: a matrix of more than
+ * 1000 elements runs into the next one. */
 static float reference_weight(float scale, uint32_t index) {
     float r = (float)(index * 2654435761u + 0x9E3779B9u);
     return (r / 4294967296.0f - 0.5f) * 2.0f * scale * 0.1f;
@@ -139,7 +147,8 @@ static void parts_copy(fv_gate *gate, const float *const *parts) {
     }
 }
 
-fv_status fv_gate_init(fv_gate **gate, const fv_gate_config *config, const float *const *parts, void *memory, size_t bytes) {
+fv_status fv_gate_init(fv_gate **gate, const fv_gate_config *config, const float *const *parts, void *memory,
+                       size_t bytes) {
     gate_layout layout;
     fv_status status = gate_layout_make(config, &layout);
     if (status != FV_OK) return status;
@@ -192,7 +201,8 @@ static float tangent(float x) {
 }
 
 /* sums[r] += x[i] * weights[i][r] for i ascending */
-static void sums_add(size_t n, size_t rows, const float *restrict x, const float *restrict weights, float *restrict sums) {
+static void sums_add(size_t n, size_t rows, const float *restrict x, const float *restrict weights,
+                     float *restrict sums) {
     for (size_t i = 0; i < n; i++, weights += rows)
         for (size_t r = 0; r < rows; r++) sums[r] += x[i] * weights[r];
 }

@@ -80,10 +80,12 @@ fv_isa fv_kernels_isa(const fv_kernels *kernels) { return (fv_isa)kernels->isa; 
 
 const char *fv_isa_name(fv_isa isa) {
 #define FV_ISA_CASE(NAME, name) \
-    case FV_ISA_##NAME: return #name;
+    case FV_ISA_##NAME: \
+        return #name;
     switch (isa) {
         FV_ISA_LIST(FV_ISA_CASE)
-    case FV_ISA_COUNT: break;
+    case FV_ISA_COUNT:
+        break;
     }
 #undef FV_ISA_CASE
     return NULL;

@@ -1,4 +1,5 @@
-/* packed.h - sizes inside a packed group of eight rows (kernels.h says the layout); read by the packing and its kernels. */
+/* packed.h - sizes inside a packed group of eight rows (kernels.h says the layout); read by the packing and its
+ * kernels. */
 #ifndef FV_PACKED_H
 #define FV_PACKED_H
 

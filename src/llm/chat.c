@@ -9,8 +9,9 @@
 #include "fovea/chat.h"
 #include <string.h>
 
-#define TEMPLATE_BYTES ((size_t)256 << 10) /* a longer one is looked at only this far: the search below is quadratic \
-                                            */
+#define TEMPLATE_BYTES \
+    ((size_t)256 << 10) /* a longer one is looked at only this far: the search below is quadratic \
+                         */
 #define LITERAL_BYTES ((size_t)16 << 10)
 
 /* Spacing of one Mistral generation. An answer is: answer_open, content, "</s>", answer_close. */

@@ -416,7 +416,8 @@ static fv_status read_tensor(reader *in, uint64_t number, fv_gguf_tensor *out) {
 }
 
 /* Turns the offset inside the data of `data_start` into one inside the file, and checks the tensor's place: behind the
- * `used` bytes of the tensors before it, as every writer lays them out (two views of the same bytes could not be packed). */
+ * `used` bytes of the tensors before it, as every writer lays them out (two views of the same bytes could not be
+ * packed). */
 static fv_status place_tensor(const reader *in, const header *facts, size_t data_start, uint64_t *used,
                               fv_gguf_tensor *tensor) {
     uint64_t offset = tensor->file_offset;

@@ -43,6 +43,7 @@ fv_status fv_repack(fv_loaded *loaded, const fv_gguf *gguf, fv_message *message)
     if (fv_gguf_writable(gguf, true)) status = weights_pack(loaded, &scratch);
     fv_gguf_writable(gguf, false);
     free(scratch.bytes);
-    if (status != FV_OK) return fv_message_set(message, status, "%s: out of memory while packing weights", fv_gguf_path(gguf));
+    if (status != FV_OK)
+        return fv_message_set(message, status, "%s: out of memory while packing weights", fv_gguf_path(gguf));
     return FV_OK;
 }

@@ -1,5 +1,5 @@
-/* A quantised matrix is read eight rows at a time: for one token straight from packed rows, for more through a panel that
- * all tokens share. Both give the same bits (kernels.h), so a token's numbers do not depend on its batch. */
+/* A quantised matrix is read eight rows at a time: for one token straight from packed rows, for more through a panel
+ * that all tokens share. Both give the same bits (kernels.h), so a token's numbers do not depend on its batch. */
 #include "model/linear.h"
 #include "model/packing.h"
 #include "size.h"
@@ -23,7 +23,9 @@ typedef struct linear_type {
 
 static fv_product_panel_fn *panel_kernel(const fv_kernels *kernels, size_t group, size_t largest) {
     if (group == 16) return kernels->product_panel_u6;
-    return largest <= 15 ? kernels->product_panel_u4 : largest <= 31 ? kernels->product_panel_u5 : kernels->product_panel_u8;
+    return largest <= 15   ? kernels->product_panel_u4
+           : largest <= 31 ? kernels->product_panel_u5
+                           : kernels->product_panel_u8;
 }
 
 #define LINEAR_PACKED_LIST(X) X(Q4_0, q4_0) X(Q4_1, q4_1) X(Q5_0, q5_0) X(Q8_0, q8_0)
@@ -37,7 +39,8 @@ static linear_type linear_type_of(const fv_kernels *kernels, uint32_t type) {
         break;
         FV_WEIGHT_LIST(LINEAR_CASE)
 #undef LINEAR_CASE
-    default: break;
+    default:
+        break;
     }
     switch (type) {
 #define LINEAR_CASE(NAME, name, group_values, largest) \
@@ -48,7 +51,8 @@ static linear_type linear_type_of(const fv_kernels *kernels, uint32_t type) {
         break;
         FV_UNPACK_LIST(LINEAR_CASE)
 #undef LINEAR_CASE
-    default: break;
+    default:
+        break;
     }
     switch (type) {
 #define LINEAR_CASE(NAME, name) \
@@ -58,7 +62,8 @@ static linear_type linear_type_of(const fv_kernels *kernels, uint32_t type) {
         break;
         LINEAR_PACKED_LIST(LINEAR_CASE)
 #undef LINEAR_CASE
-    default: break;
+    default:
+        break;
     }
     return found;
 }
@@ -133,15 +138,16 @@ static void panel_make(const linear_call *call, const fv_weight *weight, const l
     float *out_offset = out_scale + PANEL_ROWS * groups, *scale = out_offset + PANEL_ROWS * groups;
     float *offset = scale + PANEL_ROWS * groups;
     for (uint32_t r = 0; r < rows; r++)
-        type->unpack(columns, row_data(weight, first + r), quants + r * columns, scale + r * groups, offset + r * groups);
+        type->unpack(columns, row_data(weight, first + r), quants + r * columns, scale + r * groups,
+                     offset + r * groups);
     for (size_t i = rows * columns; i < PANEL_ROWS * columns; i++) quants[i] = 0;
     for (size_t i = rows * groups; i < PANEL_ROWS * groups; i++) scale[i] = offset[i] = 0.0f;
     call->kernels->panel_pack(columns, groups, quants, scale, offset, out_quants, out_scale, out_offset);
 }
 
 /* Up to 8 rows through a panel. */
-static void rows_panel(const linear_call *call, const fv_linear_product *product, const linear_type *type, uint32_t first,
-                       uint32_t rows, unsigned char *scratch) {
+static void rows_panel(const linear_call *call, const fv_linear_product *product, const linear_type *type,
+                       uint32_t first, uint32_t rows, unsigned char *scratch) {
     const fv_linear_input *input = call->input;
     size_t columns = input->columns, groups = columns / type->group;
     uint8_t *quants = scratch;
@@ -163,8 +169,8 @@ static void rows_panel(const linear_call *call, const fv_linear_product *product
     }
 }
 
-static void rows_packed(const linear_call *call, const fv_linear_product *product, const linear_type *type, uint32_t first,
-                        uint32_t panels) {
+static void rows_packed(const linear_call *call, const fv_linear_product *product, const linear_type *type,
+                        uint32_t first, uint32_t panels) {
     for (size_t t = 0; t < call->input->tokens; t++) {
         fv_q8_rows one = q8_row(call->input, t);
         type->packed(call->input->columns, panels, row_data(product->weight, first), &one,

@@ -1,5 +1,6 @@
-/* The forward pass. Memory comes from the caller and is laid out once; a layer is: norm, q k v, rope, append, attention,
- * output, norm, gated feed-forward. What differs between architectures is an optional weight or a number in the config. */
+/* The forward pass. Memory comes from the caller and is laid out once; a layer is: norm, q k v, rope, append,
+ * attention, output, norm, gated feed-forward. What differs between architectures is an optional weight or a number in
+ * the config. */
 #include "fovea/model.h"
 #include "fovea/attention.h"
 #include "model/linear.h"
@@ -28,8 +29,8 @@ struct fv_model {
 };
 
 typedef struct model_layout {
-    size_t caches, attention, stream, normed, query, key, value, mixed, gate, up, rope, rope_local, quants, scale, sum16,
-        sum32, linear, cache_memory;
+    size_t caches, attention, stream, normed, query, key, value, mixed, gate, up, rope, rope_local, quants, scale,
+        sum16, sum32, linear, cache_memory;
     size_t cache_bytes, attention_bytes, linear_bytes, bytes;
     fv_model_bytes sizes;
 } model_layout;
@@ -89,8 +90,9 @@ static bool is_local(const fv_model_config *config, uint32_t layer) {
 
 static fv_status config_check(const fv_model_config *config, uint32_t workers) {
     if (!config || workers < 1 || workers > 1024) return FV_ERROR_ARGUMENT;
-    const uint32_t counts[] = {config->vocabulary, config->width,    config->feed_forward, config->layers, config->query_heads,
-                               config->kv_heads,   config->head_dim, config->max_tokens,   config->batch_tokens};
+    const uint32_t counts[] = {config->vocabulary, config->width,       config->feed_forward,
+                               config->layers,     config->query_heads, config->kv_heads,
+                               config->head_dim,   config->max_tokens,  config->batch_tokens};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         if (counts[i] < 1 || counts[i] > 1u << 30) return FV_ERROR_ARGUMENT;
     if (config->query_heads % config->kv_heads != 0 || config->query_heads > 1u << 16) return FV_ERROR_ARGUMENT;
@@ -115,7 +117,8 @@ static bool scratch_layout_add(const fv_model_config *config, uint32_t workers, 
     size_t normed = width > query_width(config) ? width : query_width(config);
     return region_add(layout, config->layers, 1, sizeof(fv_cache *), &layout->caches) &&
            region_add(layout, 1, 1, layout->attention_bytes, &layout->attention) &&
-           region_add(layout, batch, width, f32, &layout->stream) && region_add(layout, batch, normed, f32, &layout->normed) &&
+           region_add(layout, batch, width, f32, &layout->stream) &&
+           region_add(layout, batch, normed, f32, &layout->normed) &&
            region_add(layout, batch, query_width(config), f32, &layout->query) &&
            region_add(layout, batch, kv_width(config), f32, &layout->key) &&
            region_add(layout, batch, kv_width(config), f32, &layout->value) &&
@@ -179,14 +182,16 @@ static bool layer_fits(const fv_model_config *config, const fv_layer_weights *la
            matrix_fits(&layer->key, keys, width) && matrix_fits(&layer->value, keys, width) &&
            matrix_fits(&layer->output, width, queries) && vector_fits(&layer->query_bias, queries, true) &&
            vector_fits(&layer->key_bias, keys, true) && vector_fits(&layer->value_bias, keys, true) &&
-           vector_fits(&layer->query_norm, config->head_dim, true) && vector_fits(&layer->key_norm, config->head_dim, true) &&
+           vector_fits(&layer->query_norm, config->head_dim, true) &&
+           vector_fits(&layer->key_norm, config->head_dim, true) &&
            vector_fits(&layer->attention_post_norm, width, true) && vector_fits(&layer->feed_norm, width, false) &&
            matrix_fits(&layer->gate, feed, width) && matrix_fits(&layer->up, feed, width) &&
            matrix_fits(&layer->down, width, feed) && vector_fits(&layer->feed_post_norm, width, true);
 }
 
 static bool weights_fit(const fv_model_config *config, const fv_model_weights *weights) {
-    if (!weights || !weights->layers || !matrix_fits(&weights->embedding, config->vocabulary, config->width)) return false;
+    if (!weights || !weights->layers || !matrix_fits(&weights->embedding, config->vocabulary, config->width))
+        return false;
     if (!matrix_fits(&weights->output, config->vocabulary, config->width)) return false;
     if (!vector_fits(&weights->output_norm, config->width, false)) return false;
     if (config->rope_kind != FV_ROPE_NONE && !weights->rope_frequencies) return false;
@@ -273,8 +278,8 @@ static void step_run(forward_call *call, void (*step)(const forward_call *call, 
     fv_parallel_run(call->parallel, (call->count + TASK_TOKENS - 1) / TASK_TOKENS, step_task, call);
 }
 
-/* Prepares a row for products: int8 unless the model computes in f32. A row that is not whole blocks is only ever met by
- * float weights. */
+/* Prepares a row for products: int8 unless the model computes in f32. A row that is not whole blocks is only ever met
+ * by float weights. */
 static void row_quantize(const fv_model *model, size_t token, const float *row, size_t columns) {
     if (model->config.exact_activations || columns % 32 != 0) return;
     model->kernels->quantize_q8(columns, row, model->quants + token * columns, model->scale + token * (columns / 32),
@@ -414,7 +419,8 @@ static fv_status forward_check(const fv_model *model, const int32_t *tokens, uin
     fv_status status = fv_select_check(attention);
     if (status != FV_OK) return status;
     if (!attention->causal) return FV_ERROR_ARGUMENT;
-    if (attention->selector == FV_SELECTOR_PATTERN && attention->landmarks && attention->block != model->config.landmark_tokens)
+    if (attention->selector == FV_SELECTOR_PATTERN && attention->landmarks &&
+        attention->block != model->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;
     for (uint32_t i = 0; i < count; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= model->config.vocabulary) return FV_ERROR_ARGUMENT;
@@ -430,9 +436,11 @@ fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t coun
     forward_call call = {.model = model, .parallel = parallel, .tokens = tokens, .count = count};
     if (config->rope_kind != FV_ROPE_NONE) {
         fv_rope_table(first, count, pairs, model->weights.rope_frequencies, config->rope_magnitude, model->rope);
-        if (is_local(config, 0)) fv_rope_table(first, count, pairs, model->weights.rope_local_frequencies, 1.0f, model->rope_local);
+        if (is_local(config, 0))
+            fv_rope_table(first, count, pairs, model->weights.rope_local_frequencies, 1.0f, model->rope_local);
     }
-    model->batch_rows = 0; /* the last forward's rows are overwritten from here on, also if this one is refused midway */
+    model->batch_rows =
+        0; /* the last forward's rows are overwritten from here on, also if this one is refused midway */
     step_run(&call, step_embed);
     for (uint32_t layer = 0; layer < config->layers; layer++) {
         status = layer_run(&call, layer, attention, report);
@@ -445,7 +453,8 @@ fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t coun
     return FV_OK;
 }
 
-fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel, float *logits) {
+fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel,
+                          float *logits) {
     if (!model || !logits || rows < 1 || first_row > model->batch_rows || rows > model->batch_rows - first_row)
         return FV_ERROR_ARGUMENT;
     if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;

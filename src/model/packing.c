@@ -6,10 +6,12 @@
 size_t fv_weight_row_bytes(uint32_t type, uint32_t columns) {
     switch (type) {
 #define WEIGHT_CASE(NAME, name, number, values, bytes) \
-    case number: return columns % (values) == 0 ? (size_t)columns / (values) * (bytes) : 0;
+    case number: \
+        return columns % (values) == 0 ? (size_t)columns / (values) * (bytes) : 0;
         FV_WEIGHT_LIST(WEIGHT_CASE)
 #undef WEIGHT_CASE
-    default: return 0;
+    default:
+        return 0;
     }
 }
 

@@ -13,8 +13,8 @@ static float cosine_near(float r) {
     return ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
 }
 
-/* x = m * 2^e with a 24-bit m; m * (2/pi) is taken to 32 fraction bits in integers, so that the quarter turns of a large
- * angle are exact and what is left keeps its digits. */
+/* x = m * 2^e with a 24-bit m; m * (2/pi) is taken to 32 fraction bits in integers, so that the quarter turns of a
+ * large angle are exact and what is left keeps its digits. */
 void fv_rope_sincos(float x, float *sine, float *cosine) {
     if (!(x < 2147483648.0f)) x = 0.0f;
     if (x < 0.78f) {
@@ -22,7 +22,7 @@ void fv_rope_sincos(float x, float *sine, float *cosine) {
         *cosine = cosine_near(x);
         return;
     }
-    const uint64_t high = 0xA2F9836E, low = 0x4E441529; /* 2/pi * 2^64 */
+    const uint64_t high = 0xA2F9836E, low = 0x4E441529;                   /* 2/pi * 2^64 */
     uint32_t bits = fv_bits_from_f32(x), shift = 32 + 150 - (bits >> 23); /* x >= 0.78: 32 <= shift <= 56 */
     uint64_t mantissa = (bits & 0x7FFFFF) | 0x800000;
     uint64_t turns = mantissa * high + (mantissa * low >> 32); /* quarter turns * 2^shift */

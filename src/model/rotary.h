@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* sin and cos of x radians, 0 <= x < 2^23; absolute error < 2^-22. No libm, no double: runs on a chip as it is. Angles from
- * 2^31 on, infinity and NaN, which only a nonsensical file can ask for, count as 0. */
+/* sin and cos of x radians, 0 <= x < 2^23; absolute error < 2^-22. No libm, no double: runs on a chip as it is. Angles
+ * from 2^31 on, infinity and NaN, which only a nonsensical file can ask for, count as 0. */
 void fv_rope_sincos(float x, float *sine, float *cosine);
 
 /* Per token: [pairs] cosines, then [pairs] sines, both times `magnitude`; angle = (float)position * frequency. */

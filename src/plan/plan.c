@@ -8,7 +8,8 @@ fv_status fv_plan_add(fv_plan *plan, fv_step step) {
     return FV_OK;
 }
 
-static int step_is_valid(const fv_step *step, const fv_plan *plan, uint32_t tokens, uint32_t marks, uint32_t *span_end) {
+static int step_is_valid(const fv_step *step, const fv_plan *plan, uint32_t tokens, uint32_t marks,
+                         uint32_t *span_end) {
     if (step->row_begin >= step->row_end || step->row_end > plan->rows) return 0;
     if (step->kind == FV_STEP_DIAG && step->ahead) return step->ahead <= tokens - plan->first_token - step->row_end;
     if (step->kind == FV_STEP_DIAG) return step->begin <= plan->first_token + plan->rows - 1;

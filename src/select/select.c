@@ -36,8 +36,8 @@ uint32_t fv_select_steps(const fv_select_config *config, uint32_t max_tokens) {
     uint32_t strides = 0, runs = kept || config->globals_count >= TILE_RUNS ? TILE_RUNS : config->globals_count + 1;
     while (strides < 31 && max_tokens >> strides) strides++;
     uint32_t pivots = config->block < FV_TILE_ROWS ? FV_TILE_ROWS : 2, directions = config->causal ? 1 : 2;
-    /* spans: one a global and one between each two; strides: cut by globals and by what is kept; marks: of each pivot of
-     * the tile its neighbours and strides */
+    /* spans: one a global and one between each two; strides: cut by globals and by what is kept; marks: of each pivot
+     * of the tile its neighbours and strides */
     return 2 * config->globals_count + 1 + directions * strides * runs + pivots * (2 + directions * strides);
 }
 
@@ -163,7 +163,8 @@ static fv_status add_mark(const pattern_job *job, uint32_t mark, uint32_t count,
     return fv_plan_add(job->plan, step_for(FV_STEP_MARK, mark, mark + count, 0, row, stop));
 }
 
-/* Landmarks of the rows row..stop-1, which see the same `available` complete blocks: the last two, then strides back. */
+/* Landmarks of the rows row..stop-1, which see the same `available` complete blocks: the last two, then strides back.
+ */
 static fv_status marks_causal(const pattern_job *job, uint32_t available, uint32_t row, uint32_t stop) {
     if (!available) return FV_OK;
     uint32_t pivot = available - 1;

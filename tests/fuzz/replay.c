@@ -1,4 +1,5 @@
-/* replay.c - runs a fuzz target over files and folders without a fuzzer; a crash or a sanitizer report is the failure. */
+/* replay.c - runs a fuzz target over files and folders without a fuzzer; a crash or a sanitizer report is the failure.
+ */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -74,7 +74,8 @@ static void score_shape(element type, fv_score_page_fn *scalar, fv_score_page_fn
         for (size_t t = 0; t < s.keys; t++) {
             double sum = 0, mass = 0, factor = scales ? (double)scales[t] : 1;
             for (size_t c = 0; c < s.dim; c++) {
-                double term = (double)query[r * s.stride + c] * element_at(type, key, (t / PAGE * s.dim + c) * PAGE + t % PAGE) * factor;
+                double term = (double)query[r * s.stride + c] *
+                              element_at(type, key, (t / PAGE * s.dim + c) * PAGE + t % PAGE) * factor;
                 sum += term;
                 mass += fabs(term);
             }

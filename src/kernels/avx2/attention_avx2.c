@@ -1,7 +1,7 @@
 /* Limit: FMA for six rows (12 accumulators hide its latency), loads and conversions of the key for fewer.
  * Blocking: 6 rows x 16 keys and 6 rows x 16 channels leave 4 of 16 registers for the panel and the broadcast. */
-#include "kernels/kernels.h"
 #include "kernels/avx2/exp_avx2.h"
+#include "kernels/kernels.h"
 #include <immintrin.h>
 
 #define INLINE static inline __attribute__((always_inline))
@@ -16,8 +16,9 @@ INLINE __m256 load8(element type, const void *data, size_t index) {
         _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const int8_t *)data + index))));
 }
 
-/* A decode walks keys and values in turn, 8 KiB each for 64 keys of 64 channels: too short for the hardware to foresee the
- * next stretch. Into L2, since L1 is too small to hold it until then. Doubles the speed from DRAM; f32 comes from scratch. */
+/* A decode walks keys and values in turn, 8 KiB each for 64 keys of 64 channels: too short for the hardware to foresee
+ * the next stretch. Into L2, since L1 is too small to hold it until then. Doubles the speed from DRAM; f32 comes from
+ * scratch. */
 INLINE void ahead(element type, const void *data, size_t index) {
     enum { AHEAD_BYTES = 8192 };
     size_t bytes = type == ELEMENT_F32 ? 4 : type == ELEMENT_F16 ? 2 : 1;
@@ -32,14 +33,16 @@ INLINE __m256 broadcast(const float *x) {
 }
 
 /* `rows` x `pages` pages at once: rows * pages * 2 chains. */
-INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                        const void *key, const float *key_scale, float *score, size_t score_stride) {
+INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim, const float *query,
+                        size_t query_stride, const void *key, const float *key_scale, float *score,
+                        size_t score_stride) {
     __m256 sum[12];
     for (size_t i = 0; i < rows * pages * 2; i++) sum[i] = _mm256_setzero_ps();
     for (size_t c = 0; c < head_dim; c++)
         for (size_t p = 0; p < pages; p++) {
             ahead(type, key, (p * head_dim + c) * 16);
-            __m256 low = load8(type, key, (p * head_dim + c) * 16), high = load8(type, key, (p * head_dim + c) * 16 + 8);
+            __m256 low = load8(type, key, (p * head_dim + c) * 16),
+                   high = load8(type, key, (p * head_dim + c) * 16 + 8);
             for (size_t r = 0; r < rows; r++) {
                 __m256 q = broadcast(query + r * query_stride + c);
                 sum[(r * pages + p) * 2] = _mm256_fmadd_ps(q, low, sum[(r * pages + p) * 2]);
@@ -56,7 +59,8 @@ INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim
 
 /* `together` pages while they fit, then one at a time. */
 INLINE void score_rows(element type, size_t rows, size_t together, size_t pages, size_t head_dim, const float *query,
-                       size_t query_stride, const void *key, const float *key_scale, float *score, size_t score_stride) {
+                       size_t query_stride, const void *key, const float *key_scale, float *score,
+                       size_t score_stride) {
     const size_t page_bytes = 16 * head_dim * (type == ELEMENT_F32 ? 4 : type == ELEMENT_F16 ? 2 : 1);
     const unsigned char *panel = key;
     size_t p = 0;
@@ -69,8 +73,9 @@ INLINE void score_rows(element type, size_t rows, size_t together, size_t pages,
 }
 
 /* Few rows take several pages, so that there are always enough chains to hide the latency of FMA. */
-INLINE void score_page(element type, size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                       const void *key, const float *key_scale, float *score, size_t score_stride) {
+INLINE void score_page(element type, size_t rows, size_t pages, size_t head_dim, const float *query,
+                       size_t query_stride, const void *key, const float *key_scale, float *score,
+                       size_t score_stride) {
     for (; rows >= 6; rows -= 6, query += 6 * query_stride, score += 6 * score_stride)
         score_rows(type, 6, 1, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
     if (rows == 5) score_rows(type, 5, 1, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
@@ -100,7 +105,8 @@ INLINE void value_block(element type, size_t rows, size_t vectors, size_t first,
                         const float *weight, size_t weight_stride, const void *value, float *out, size_t out_stride) {
     __m256 sum[12];
     for (size_t r = 0; r < rows; r++)
-        for (size_t j = 0; j < vectors; j++) sum[r * vectors + j] = _mm256_loadu_ps(out + r * out_stride + first + 8 * j);
+        for (size_t j = 0; j < vectors; j++)
+            sum[r * vectors + j] = _mm256_loadu_ps(out + r * out_stride + first + 8 * j);
     for (size_t t = 0; t < keys; t++) {
         __m256 v[4];
         ahead(type, value, t * head_dim + first);
@@ -111,7 +117,8 @@ INLINE void value_block(element type, size_t rows, size_t vectors, size_t first,
         }
     }
     for (size_t r = 0; r < rows; r++)
-        for (size_t j = 0; j < vectors; j++) _mm256_storeu_ps(out + r * out_stride + first + 8 * j, sum[r * vectors + j]);
+        for (size_t j = 0; j < vectors; j++)
+            _mm256_storeu_ps(out + r * out_stride + first + 8 * j, sum[r * vectors + j]);
 }
 
 INLINE float element_at(element type, const void *data, size_t index) {
@@ -120,7 +127,8 @@ INLINE float element_at(element type, const void *data, size_t index) {
     return (float)((const int8_t *)data)[index];
 }
 
-/* `wide` vectors while they fit, then one at a time, then single channels: each channel is the same chain in all three. */
+/* `wide` vectors while they fit, then one at a time, then single channels: each channel is the same chain in all three.
+ */
 INLINE void value_rows(element type, size_t rows, size_t wide, size_t head_dim, size_t keys, const float *weight,
                        size_t weight_stride, const void *value, float *out, size_t out_stride) {
     size_t c = 0;
@@ -131,12 +139,12 @@ INLINE void value_rows(element type, size_t rows, size_t wide, size_t head_dim, 
     for (; c < head_dim; c++)
         for (size_t r = 0; r < rows; r++)
             for (size_t t = 0; t < keys; t++)
-                out[r * out_stride + c] = __builtin_fmaf(weight[r * weight_stride + t],
-                                                         element_at(type, value, t * head_dim + c), out[r * out_stride + c]);
+                out[r * out_stride + c] = __builtin_fmaf(
+                    weight[r * weight_stride + t], element_at(type, value, t * head_dim + c), out[r * out_stride + c]);
 }
 
-INLINE void value_sum(element type, size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                      const void *value, float *out, size_t out_stride) {
+INLINE void value_sum(element type, size_t rows, size_t head_dim, size_t keys, const float *weight,
+                      size_t weight_stride, const void *value, float *out, size_t out_stride) {
     for (; rows >= 6; rows -= 6, weight += 6 * weight_stride, out += 6 * out_stride)
         value_rows(type, 6, 2, head_dim, keys, weight, weight_stride, value, out, out_stride);
     if (rows == 5) value_rows(type, 5, 2, head_dim, keys, weight, weight_stride, value, out, out_stride);

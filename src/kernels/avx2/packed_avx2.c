@@ -44,7 +44,8 @@ INLINE __m256i packed_dot(fv_packed_type type, const uint8_t *group, const int8_
             __m256i w = _mm256_xor_si256(steps[k], _mm256_set1_epi8((char)0x80));
             __m256i product = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
             __m256i bias = _mm256_maddubs_epi16(_mm256_set1_epi8((char)0x80), a);
-            sum = _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_madd_epi16(product, ones), _mm256_madd_epi16(bias, ones)));
+            sum = _mm256_add_epi32(sum,
+                                   _mm256_add_epi32(_mm256_madd_epi16(product, ones), _mm256_madd_epi16(bias, ones)));
             continue;
         }
         words = _mm256_add_epi16(words, _mm256_maddubs_epi16(steps[k], a));

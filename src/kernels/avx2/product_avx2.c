@@ -1,8 +1,8 @@
 /* Limit: byte multiply-adds. 8 rows x 4 inputs fill one register; unsigned 4-bit weights times int8 may be summed eight
  * deep in 16 bits (8 * 2 * 15 * 127 = 30,480), 5-bit four deep, 6-bit two deep, so that widening is rare. */
-#include "kernels/kernels.h"
 #include "kernels/avx2/exp_avx2.h"
 #include "kernels/avx2/packed_avx2.h"
+#include "kernels/kernels.h"
 #include <immintrin.h>
 
 void fv_quantize_q8_avx2(size_t n, const float *x, int8_t *quants, float *scale, float *sum16, float *sum32) {
@@ -60,7 +60,8 @@ void fv_panel_pack_avx2(size_t columns, size_t groups, const uint8_t *quants, co
                         uint8_t *out_quants, float *out_scale, float *out_offset) {
     for (size_t c = 0; c < columns; c += 32, out_quants += 256) {
         __m256i in[8], out[8];
-        for (size_t r = 0; r < 8; r++) in[r] = _mm256_loadu_si256((const __m256i *)(const void *)(quants + r * columns + c));
+        for (size_t r = 0; r < 8; r++)
+            in[r] = _mm256_loadu_si256((const __m256i *)(const void *)(quants + r * columns + c));
         transpose8(in, out);
         for (size_t k = 0; k < 8; k++) _mm256_storeu_si256((__m256i *)(void *)(out_quants + 32 * k), out[k]);
     }

@@ -1,13 +1,14 @@
 /* Limit: loads and stores; these are short vectors that lie in L1. */
-#include "kernels/kernels.h"
 #include "kernels/avx2/exp_avx2.h"
+#include "kernels/kernels.h"
 #include <float.h>
 #include <immintrin.h>
 
 void fv_narrow_f16_avx2(size_t n, const float *x, uint16_t *out) {
     size_t i = 0;
     for (; i + 8 <= n; i += 8)
-        _mm_storeu_si128((__m128i *)(void *)(out + i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
+        _mm_storeu_si128((__m128i *)(void *)(out + i),
+                         _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
     for (; i < n; i++) out[i] = (uint16_t)_cvtss_sh(x[i], _MM_FROUND_TO_NEAREST_INT);
 }
 
@@ -21,7 +22,8 @@ void fv_widen_f16_avx2(size_t n, const uint16_t *x, float *out) {
 void fv_widen_i8_avx2(size_t n, const int8_t *x, float *out) {
     size_t i = 0;
     for (; i + 8 <= n; i += 8)
-        _mm256_storeu_ps(out + i, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(x + i)))));
+        _mm256_storeu_ps(
+            out + i, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(x + i)))));
     for (; i < n; i++) out[i] = (float)x[i];
 }
 

@@ -1,6 +1,6 @@
 /* Scores, softmax and value sums in plain C: the reference for every instruction set. */
-#include "kernels/kernels.h"
 #include "kernels/half.h"
+#include "kernels/kernels.h"
 #include "kernels/scalar/exp_scalar.h"
 
 void fv_score_page_f32_scalar(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,

@@ -37,8 +37,8 @@ void fv_panel_pack_scalar(size_t columns, size_t groups, const uint8_t *quants, 
         }
 }
 
-static inline void product_panel(size_t group, size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x,
-                                 float *out, size_t out_stride) {
+static inline void product_panel(size_t group, size_t columns, size_t tokens, const fv_panel *panel,
+                                 const fv_q8_rows *x, float *out, size_t out_stride) {
     const float *sums = group == 16 ? x->sum16 : x->sum32;
     size_t groups = columns / group, steps = group / 4;
     for (size_t token = 0; token < tokens; token++, out += out_stride) {

@@ -1,6 +1,6 @@
 /* Conversions, norms and activation functions of the forward pass. */
-#include "kernels/kernels.h"
 #include "kernels/half.h"
+#include "kernels/kernels.h"
 #include "kernels/scalar/exp_scalar.h"
 #include <float.h>
 
