@@ -161,21 +161,32 @@ static float vector_element(uint32_t type, const fv_cache *cache, const void *da
     return (float)((const int8_t *)data)[index] * *scale;
 }
 
-/* `channels` channels of the running mean (Welford): exact for one token, and the same numbers however tokens arrive. */
-static void landmark_add(fv_cache *cache, uint32_t head, uint32_t token, size_t channel, size_t channels, const float *key,
-                         const float *value) {
+/* `tokens` rows of `channels` channels go into the running mean of the `before` rows in front of them (Welford): exact for
+ * one token, and the same numbers however the tokens arrive. The mean's channels lie `mean_stride` apart. */
+static void mean_add(uint32_t before, uint32_t tokens, size_t channels, const float *x, size_t x_stride, float *mean,
+                     size_t mean_stride) {
+    for (size_t first = 0; first < channels; first += 64) {
+        float held[64] = {0};
+        size_t n = channels - first < 64 ? channels - first : 64;
+        for (size_t c = 0; before && c < n; c++) held[c] = mean[(first + c) * mean_stride];
+        for (uint32_t t = 0; t < tokens; t++) {
+            const float *row = x + t * x_stride + first;
+            float count = (float)(before + t + 1);
+            for (size_t c = 0; c < n; c++) held[c] = held[c] + (row[c] - held[c]) / count;
+        }
+        for (size_t c = 0; c < n; c++) mean[(first + c) * mean_stride] = held[c];
+    }
+}
+
+/* Adds tokens of one block, `channels` channels from `channel` on, to its landmark. */
+static void landmark_add(fv_cache *cache, uint32_t head, uint32_t token, uint32_t tokens, size_t channel, size_t channels,
+                         const float *keys, size_t key_stride, const float *values, size_t value_stride) {
     uint32_t mark = token / cache->config.landmark_tokens, before = token % cache->config.landmark_tokens;
     size_t dim = cache->config.head_dim, page = mark / FV_PAGE_TOKENS, column = mark % FV_PAGE_TOKENS;
     float *key_mean = cache->mark_keys + head * cache->mark_head_stride + (page * dim + channel) * FV_PAGE_TOKENS + column;
-    float *value_mean = cache->mark_values + head * cache->mark_head_stride + mark * dim + channel, count = (float)(before + 1);
-    for (size_t c = 0; c < channels; c++) {
-        float old = before ? key_mean[c * FV_PAGE_TOKENS] : 0.0f;
-        key_mean[c * FV_PAGE_TOKENS] = old + (key[c] - old) / count;
-    }
-    for (size_t c = 0; c < channels; c++) {
-        float old = before ? value_mean[c] : 0.0f;
-        value_mean[c] = old + (value[c] - old) / count;
-    }
+    float *value_mean = cache->mark_values + head * cache->mark_head_stride + mark * dim + channel;
+    mean_add(before, tokens, channels, keys, key_stride, key_mean, FV_PAGE_TOKENS);
+    mean_add(before, tokens, channels, values, value_stride, value_mean, 1);
 }
 
 static void token_store(fv_cache *cache, uint32_t head, uint32_t token, const float *key, const float *value) {
@@ -186,7 +197,14 @@ static void token_store(fv_cache *cache, uint32_t head, uint32_t token, const fl
     vector_store(cache, cache->config.key_type, key, panel + column * element_bytes(cache->config.key_type), FV_PAGE_TOKENS,
                  cache->key_scales ? cache->key_scales + scale : NULL);
     vector_store(cache, cache->config.value_type, value, row, 1, cache->value_scales ? cache->value_scales + scale : NULL);
-    if (cache->mark_keys) landmark_add(cache, head, token, 0, cache->config.head_dim, key, value);
+}
+
+/* Tokens from `token` on that lie in one page and in one landmark's block, `most` at most. */
+static uint32_t run_tokens(const fv_cache *cache, uint32_t token, uint32_t most) {
+    uint32_t block = cache->mark_keys ? cache->config.landmark_tokens : FV_PAGE_TOKENS;
+    uint32_t count = FV_PAGE_TOKENS - token % FV_PAGE_TOKENS, rest = block - token % block;
+    if (count > rest) count = rest;
+    return count < most ? count : most;
 }
 
 fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,
@@ -195,10 +213,16 @@ fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, s
     size_t dim = cache->config.head_dim, row = dim * cache->config.kv_heads;
     if (key_stride < row || value_stride < row) return FV_ERROR_ARGUMENT;
     if (tokens > cache->config.max_tokens - cache->tokens) return FV_ERROR_FULL;
-    for (uint32_t head = 0; head < cache->config.kv_heads; head++)
-        for (uint32_t t = 0; t < tokens; t++)
-            token_store(cache, head, cache->tokens + t, keys + t * key_stride + head * dim,
-                        values + t * value_stride + head * dim);
+    for (uint32_t done = 0, count; done < tokens; done += count) {
+        uint32_t first = cache->tokens + done;
+        count = run_tokens(cache, first, tokens - done);
+        for (uint32_t head = 0; head < cache->config.kv_heads; head++) {
+            const float *key = keys + done * key_stride + head * dim, *value = values + done * value_stride + head * dim;
+            for (uint32_t t = 0; t < count; t++)
+                token_store(cache, head, first + t, key + t * key_stride, value + t * value_stride);
+            if (cache->mark_keys) landmark_add(cache, head, first, count, 0, dim, key, key_stride, value, value_stride);
+        }
+    }
     cache->tokens += tokens;
     return FV_OK;
 }
@@ -229,7 +253,7 @@ static void landmark_rebuild(fv_cache *cache, uint32_t head, uint32_t first) {
             float key = vector_element(cache->config.key_type, cache, panel, c * FV_PAGE_TOKENS + token % FV_PAGE_TOKENS,
                                        fv_cache_key_scale(cache, head, token));
             float value = vector_element(cache->config.value_type, cache, row, c, fv_cache_value_scale(cache, head, token));
-            landmark_add(cache, head, token, c, 1, &key, &value);
+            landmark_add(cache, head, token, 1, c, 1, &key, 1, &value, 1);
         }
     }
 }
