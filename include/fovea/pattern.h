@@ -4,6 +4,7 @@
 #define FOVEA_PATTERN_H
 
 #include "fovea/attention.h"
+#include "fovea/deadline.h"
 #include "fovea/evict.h"
 #include "fovea/gate.h"
 
@@ -59,6 +60,8 @@ typedef struct fv_pattern_call {
     const uint32_t *keep_until;   /* likewise */
     const fv_parallel *parallel;  /* NULL = the calling thread */
     fv_report *report;            /* added to; NULL = none */
+    const fv_deadline *deadline;  /* decode and batches; NULL = none, and what other calls need */
+    fv_progress *progress;        /* out, also on FV_ERROR_DEADLINE; NULL = not asked for, unless the deadline is BEST */
 } fv_pattern_call;
 
 /**
@@ -103,9 +106,14 @@ fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *cache, co
  *
  * call    query of one token, head_dim as the cache's, heads a multiple of kv_heads; keys, values, heads, tile unused.
  * out     [query heads][head_dim]; zeros if the cache is empty; untouched on error.
- * returns FV_OK, FV_ERROR_ARGUMENT (shapes; landmarks in the policy whose block is not the cache's), FV_ERROR_MEMORY.
+ * returns FV_OK, FV_ERROR_ARGUMENT (shapes; landmarks in the policy whose block is not the cache's), FV_ERROR_MEMORY,
+ *         FV_ERROR_DEADLINE.
  * A causal policy gives the row of the forward pass. Not causal: there is nothing ahead yet, and the last block is the
  * row's own, hence no landmark of it.
+ *
+ * With a deadline that is met, the same bits. With BEST and one worker the keys read are the first of this order: the tokens
+ * of the newest segment (FV_SEGMENT_TOKENS) rising, in aligned runs of 256; log-strides and landmarks; older segments,
+ * newest first. Nothing read in time: zeros.
  */
 fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call, float *out);
 
@@ -115,8 +123,31 @@ fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv
  * call    keys.tokens = values.tokens = query.tokens, keys.heads = values.heads = kv_heads; no tokens: FV_OK.
  * out     [tokens][query heads][head_dim]
  * returns as fv_pattern_decode(), FV_ERROR_FULL. On error nothing is appended and `out` is untouched.
+ *
+ * With a deadline, FV_ERROR_MEMORY also if tokens * query heads > 2 * max_tokens * kv_heads of the config. BEST appends all
+ * tokens; rows are finished in their order, up to 16 together.
  */
 fv_status fv_pattern_decode_batch(fv_pattern *pattern, fv_cache *cache, const fv_pattern_call *call, float *out);
+
+/**
+ * Touches every page of the memory of `pattern` and `cache`, then appends, decodes and takes back one token of zeros with
+ * `query_heads` heads, so that the first real call finds memory and code at hand. The cache holds what it held, bit for bit;
+ * a full one is only read.
+ * returns as fv_pattern_decode().
+ */
+fv_status fv_pattern_warm_up(fv_pattern *pattern, fv_cache *cache, uint32_t query_heads);
+
+/** Settings that go together. */
+typedef struct fv_pattern_preset {
+    fv_pattern_config pattern;
+    fv_cache_config cache;
+    uint32_t tile; /* for fv_pattern_call */
+} fv_pattern_preset;
+
+/** For a Raspberry Pi Zero 2 W (four Cortex-A53, 512 MiB): window 64, tile 16, a cache of F16, 4 workers. Landmarks of the
+ *  cache follow what is appended for decode; a forward call touches none of them. */
+fv_pattern_preset fv_pattern_preset_pi_zero_2w(uint32_t max_tokens, uint32_t query_heads, uint32_t kv_heads,
+                                               uint32_t head_dim);
 
 typedef enum fv_order {
     FV_ORDER_BUILT = 0, /* as the method lists them: window, globals, strides; nearest landmarks, then strides */

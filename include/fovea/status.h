@@ -18,7 +18,8 @@ extern "C" {
     X(FV_ERROR_CORRUPT, -6, "input data is malformed") \
     X(FV_ERROR_FILE, -7, "a file could not be opened, read or written") \
     X(FV_ERROR_INTERRUPTED, -8, "stopped by the caller") \
-    X(FV_ERROR_PROTECTED, -9, "the cache is full and every token in it is protected")
+    X(FV_ERROR_PROTECTED, -9, "the cache is full and every token in it is protected") \
+    X(FV_ERROR_DEADLINE, -10, "the deadline came before the result")
 
 #define FV_STATUS_ENUM(name, value, text) name = value,
 typedef enum fv_status { FV_STATUS_LIST(FV_STATUS_ENUM) } fv_status;

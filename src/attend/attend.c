@@ -81,7 +81,7 @@ fv_status fv_attend_size(const fv_attend_config *config, size_t *bytes) {
     return FV_OK;
 }
 
-static void state_clear(fv_state state, size_t rows, size_t dim) {
+void fv_state_clear(fv_state state, size_t rows, size_t dim) {
     for (size_t r = 0; r < rows; r++) {
         state.maximum[r] = -FV_NO_MAXIMUM;
         state.sum[r] = 0.0f;
@@ -255,8 +255,7 @@ static void span_chunk(const attend_job *job, const fv_step *step, uint32_t begi
     if (row_begin < row_end) chunk_attend(job, chunk, row_begin, row_end, columns);
 }
 
-static void segment_spans(const attend_job *job, uint32_t segment) {
-    uint32_t from = segment * FV_SEGMENT_TOKENS, to = from + FV_SEGMENT_TOKENS;
+static void spans_attend(const attend_job *job, uint32_t from, uint32_t to) {
     for (uint32_t s = 0; s < job->plan->count; s++) {
         const fv_step *step = &job->plan->steps[s];
         if (step->kind != FV_STEP_SPAN) continue;
@@ -398,9 +397,9 @@ static attend_job job_make(const fv_attend_config *config, const fv_kernels *ker
 }
 
 static void job_segment(const attend_job *job, uint32_t segment, bool gathered) {
-    state_clear(job->state, (size_t)job->plan->rows * job->group, job->config->head_dim);
+    fv_state_clear(job->state, (size_t)job->plan->rows * job->group, job->config->head_dim);
     if (!gathered) {
-        segment_spans(job, segment);
+        spans_attend(job, segment * FV_SEGMENT_TOKENS, (segment + 1) * FV_SEGMENT_TOKENS);
         return;
     }
     for (uint32_t row = 0; row < job->plan->rows; row++) row_diagonals(job, row);
@@ -415,6 +414,16 @@ void fv_attend_segment(const fv_attend_config *config, const fv_kernels *kernels
     attend_job job = job_make(config, kernels, cache, plan, kv_head, state, scratch, &layout);
     query_gather(config, plan, kv_head, query, query_stride, (float *)(void *)((unsigned char *)scratch + layout.query_offset));
     job_segment(&job, segment, gathered);
+}
+
+void fv_attend_spans(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
+                     const fv_plan *plan, uint32_t kv_head, uint32_t begin, uint32_t end, const float *query,
+                     size_t query_stride, fv_state state, void *scratch) {
+    scratch_layout layout;
+    if (scratch_layout_make(config, &layout) != FV_OK) return; /* checked by whoever made the scratch */
+    attend_job job = job_make(config, kernels, cache, plan, kv_head, state, scratch, &layout);
+    query_gather(config, plan, kv_head, query, query_stride, (float *)(void *)((unsigned char *)scratch + layout.query_offset));
+    spans_attend(&job, begin, end);
 }
 
 static bool plan_has_gathered(const fv_plan *plan) {
@@ -438,7 +447,7 @@ fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kerne
     fv_state part = fv_state_at((float *)(void *)(base + layout.segment_offset), rows, dim);
     attend_job job = job_make(config, kernels, cache, plan, kv_head, part, scratch, &layout);
     query_gather(config, plan, kv_head, query, query_stride, (float *)(void *)(base + layout.query_offset));
-    state_clear(total, rows, dim);
+    fv_state_clear(total, rows, dim);
     uint32_t first, end;
     fv_attend_segments(plan, &first, &end);
     for (uint32_t segment = first; segment < end; segment++) {

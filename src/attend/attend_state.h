@@ -15,6 +15,9 @@ typedef struct fv_state {
 size_t fv_state_floats(size_t rows, size_t head_dim);
 fv_state fv_state_at(float *memory, size_t rows, size_t head_dim);
 
+/* Nothing read yet. */
+void fv_state_clear(fv_state state, size_t rows, size_t head_dim);
+
 /* into <- into + from. A row of `from` that read nothing changes no bit. */
 void fv_state_merge(const fv_kernels *kernels, fv_state into, fv_state from, size_t rows, size_t head_dim);
 
@@ -25,6 +28,12 @@ void fv_attend_segments(const fv_plan *plan, uint32_t *first, uint32_t *end);
 void fv_attend_segment(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
                        const fv_plan *plan, uint32_t kv_head, uint32_t segment, bool gathered, const float *query,
                        size_t query_stride, fv_state state, void *scratch);
+
+/* Adds what the spans read of tokens begin..end-1, all of one segment; begin a multiple of 64. A segment whose runs follow
+ * each other in rising order has the bits of fv_attend_segment(). */
+void fv_attend_spans(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
+                     const fv_plan *plan, uint32_t kv_head, uint32_t begin, uint32_t end, const float *query,
+                     size_t query_stride, fv_state state, void *scratch);
 
 /* out[row] = o / l, or 0 where nothing was read. */
 void fv_state_finish(const fv_attend_config *config, fv_state state, uint32_t rows, uint32_t kv_head, float *out,

@@ -1,5 +1,7 @@
 /* Checks shapes, lays a cache and an fv_attention out in the scratch of a call, and runs them. No sum is made here. */
 #include "fovea/pattern.h"
+#include "attention/watch.h"
+#include "cache/rewind.h"
 #include "size.h"
 
 struct fv_pattern {
@@ -13,6 +15,7 @@ struct fv_pattern {
 typedef struct call_shape {
     uint32_t tokens; /* the most in the cache */
     uint32_t query_heads, kv_heads, head_dim, workers;
+    uint32_t state_rows, staged_rows; /* with a deadline: rows read together, rows kept back until all are done */
     bool cache, gated; /* a cache of its own; room for saliences and masks */
 } call_shape;
 
@@ -20,7 +23,7 @@ typedef struct call_layout {
     fv_cache_config cache;
     fv_attention_config attention;
     size_t cache_bytes, attention_bytes;
-    size_t attention_offset, gate_offset, bytes; /* the cache comes first */
+    size_t attention_offset, gate_offset, mark_offset, stage_offset, bytes; /* the cache comes first */
 } call_layout;
 
 /* A cache takes no longer landmark; neither has a block that long an end. */
@@ -59,7 +62,8 @@ static fv_status layout_make(const fv_select_config *policy, const call_shape *s
                                                    .scale = score_scale(shape->head_dim)},
                                         .max_tokens = shape->tokens,
                                         .workers = shape->workers,
-                                        .plan_steps = plan_steps(policy, shape->tokens)}};
+                                        .plan_steps = plan_steps(policy, shape->tokens),
+                                        .state_rows = shape->state_rows}};
     fv_status status = shape->cache ? fv_cache_size(&layout.cache, &layout.cache_bytes) : FV_OK;
     if (status == FV_OK) status = fv_attention_size(&layout.attention, &layout.attention_bytes);
     if (status != FV_OK) return status;
@@ -69,6 +73,14 @@ static fv_status layout_make(const fv_select_config *policy, const call_shape *s
     layout.gate_offset = layout.bytes;
     size_t row_bytes = shape->gated ? sizeof(float) + 2 * sizeof(uint32_t) : 0;
     if (!fv_size_add(&layout.bytes, shape->tokens, row_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    /* the last landmark of a cache, by fv_cache_mark_save(); then rows of output */
+    size_t head_bytes = shape->head_dim * sizeof(float), width_bytes = 0;
+    layout.mark_offset = layout.bytes;
+    if (!fv_size_add(&layout.bytes, 2 * (size_t)shape->kv_heads, head_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    layout.stage_offset = layout.bytes;
+    if (!fv_size_add(&width_bytes, shape->query_heads, head_bytes, 1) ||
+        !fv_size_add(&layout.bytes, shape->staged_rows, width_bytes, FV_CACHE_ALIGN))
+        return FV_ERROR_OVERFLOW;
     *out = layout;
     return FV_OK;
 }
@@ -94,6 +106,7 @@ static fv_status pattern_bytes(const fv_pattern_config *config, size_t *bytes) {
                         .kv_heads = config->kv_heads,
                         .head_dim = config->head_dim,
                         .workers = config->workers,
+                        .staged_rows = 2, /* for fv_pattern_warm_up() */
                         .cache = true,
                         .gated = config->gated};
     call_layout layout;
@@ -229,7 +242,7 @@ static fv_status forward_run(const fv_pattern *pattern, const fv_select_config *
 static fv_status forward_check(const fv_pattern *pattern, const fv_pattern_call *call, const float *out, bool *empty) {
     if (!pattern || !call || !shapes_fit(call)) return FV_ERROR_ARGUMENT;
     if (call_is_masked(call) && call->keep_tokens != call->query.tokens) return FV_ERROR_ARGUMENT;
-    if (call->parallel && call->parallel->workers < 1) return FV_ERROR_ARGUMENT;
+    if (call->deadline || (call->parallel && call->parallel->workers < 1)) return FV_ERROR_ARGUMENT;
     *empty = call->query.tokens == 0 || call->query.heads == 0;
     if (*empty) return FV_OK;
     if (!out || !tensor_is_usable(pattern, &call->query) || !tensor_is_usable(pattern, &call->keys)) return FV_ERROR_ARGUMENT;
@@ -316,16 +329,71 @@ static bool policy_suits_cache(const fv_select_config *policy, const fv_cache *c
     return (!block || block == fv_cache_shape(cache)->landmark_tokens) && masks_reach(policy, tokens);
 }
 
-static fv_status decode_make(const fv_pattern *pattern, const fv_select_config *policy, const fv_cache *cache,
-                             const fv_pattern_call *call, fv_attention **attention) {
+/* What a decode call or a batch runs with. */
+typedef struct decode_job {
+    fv_select_config policy;
+    fv_attention *attention;
+    float *marks, *stage; /* room for fv_cache_mark_save(), for staged rows */
+    fv_watch watch;       /* of a call with a deadline */
+} decode_job;
+
+/* Fewer rows are read together where the memory is too small for their states. */
+static fv_status decode_make(const fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call,
+                             uint32_t staged_rows, decode_job *job) {
     const fv_cache_config *cached = fv_cache_shape(cache);
+    uint32_t together = call->query.tokens < FV_TILE_ROWS ? call->query.tokens : FV_TILE_ROWS;
     call_shape shape = {.tokens = cached->max_tokens,
                         .query_heads = call->query.heads,
                         .kv_heads = cached->kv_heads,
                         .head_dim = cached->head_dim,
-                        .workers = call_workers(call)};
+                        .workers = call_workers(call),
+                        .state_rows = call->deadline ? together : 0,
+                        .staged_rows = staged_rows};
     call_layout layout;
-    return attention_make(pattern, policy, &shape, &layout, attention);
+    fv_status status = attention_make(pattern, &job->policy, &shape, &layout, &job->attention);
+    while (status == FV_ERROR_MEMORY && shape.state_rows > 1) {
+        shape.state_rows--;
+        status = attention_make(pattern, &job->policy, &shape, &layout, &job->attention);
+    }
+    if (status != FV_OK) return status;
+    job->marks = (float *)(void *)(pattern->arena + layout.mark_offset);
+    job->stage = (float *)(void *)(pattern->arena + layout.stage_offset);
+    return FV_OK;
+}
+
+static bool deadline_is_usable(const fv_pattern_call *call) {
+    const fv_deadline *deadline = call->deadline;
+    if (!deadline) return true;
+    return deadline->clock && deadline->on_deadline <= FV_DEADLINE_BEST &&
+           (call->progress || deadline->on_deadline == FV_DEADLINE_FAIL);
+}
+
+/* The first look at the clock. FV_ERROR_DEADLINE if it was too late and that is a failure. */
+static fv_status watch_start(const fv_pattern_call *call, decode_job *job) {
+    job->watch = (fv_watch){.deadline = call->deadline};
+    if (!call->deadline) return FV_OK;
+    return fv_watch_is_over(&job->watch) && call->deadline->on_deadline == FV_DEADLINE_FAIL ? FV_ERROR_DEADLINE : FV_OK;
+}
+
+static fv_status watch_end(const fv_pattern_call *call, const decode_job *job, fv_status status) {
+    if (call->deadline && call->progress && (status == FV_OK || status == FV_ERROR_DEADLINE))
+        *call->progress = job->watch.progress;
+    return status;
+}
+
+/* The last `count` tokens of the cache, which are the rows from `first` on of the call. */
+static fv_status decode_run(decode_job *job, const fv_cache *cache, const fv_pattern_call *call, uint32_t first,
+                            uint32_t count, float *out) {
+    size_t width = (size_t)call->query.heads * call->query.head_dim;
+    fv_attention_rows rows = {.first_token = fv_cache_tokens(cache) - count,
+                              .count = count,
+                              .query = call->query.data + first * width,
+                              .query_stride = width,
+                              .out = out,
+                              .out_stride = width};
+    if (!call->deadline)
+        return fv_attention_run_rows(job->attention, cache, &job->policy, &rows, call->parallel, call->report);
+    return fv_attention_run_watched(job->attention, cache, &job->policy, &rows, call->parallel, call->report, &job->watch);
 }
 
 /* The query of a decode call against the cache it reads. */
@@ -337,22 +405,22 @@ static bool query_suits_cache(const fv_pattern *pattern, const fv_cache *cache, 
 
 fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call, float *out) {
     if (!pattern || !cache || !call || call->query.tokens != 1 || call->query.head_dim < 1) return FV_ERROR_ARGUMENT;
-    if (call->parallel && call->parallel->workers < 1) return FV_ERROR_ARGUMENT;
+    if (!deadline_is_usable(call) || (call->parallel && call->parallel->workers < 1)) return FV_ERROR_ARGUMENT;
     size_t width = (size_t)call->query.heads * call->query.head_dim;
     if (width > 0 && !out) return FV_ERROR_ARGUMENT;
+    decode_job job = {.policy = call_policy(pattern, call)};
+    fv_status status;
     if (fv_cache_tokens(cache) == 0) {
-        for (size_t i = 0; i < width; i++) out[i] = 0.0f;
-        return FV_OK;
+        status = watch_start(call, &job);
+        for (size_t i = 0; status == FV_OK && i < width; i++) out[i] = 0.0f;
+        return watch_end(call, &job, status);
     }
-    fv_select_config policy = call_policy(pattern, call);
     if (!query_suits_cache(pattern, cache, call)) return FV_ERROR_ARGUMENT;
-    if (!policy_suits_cache(&policy, cache, fv_cache_tokens(cache))) return FV_ERROR_ARGUMENT;
-    if (width == 0) return FV_OK;
-    fv_attention *attention;
-    fv_status status = decode_make(pattern, &policy, cache, call, &attention);
-    if (status != FV_OK) return status;
-    return fv_attention_run(attention, cache, &policy, 0, 1, call->query.data, width, out, width, call->parallel,
-                            call->report);
+    if (!policy_suits_cache(&job.policy, cache, fv_cache_tokens(cache))) return FV_ERROR_ARGUMENT;
+    status = width ? decode_make(pattern, cache, call, 0, &job) : FV_OK;
+    if (status == FV_OK) status = watch_start(call, &job);
+    if (status == FV_OK && width) status = decode_run(&job, cache, call, 0, 1, out);
+    return watch_end(call, &job, status);
 }
 
 /* All that can go wrong, before anything is appended. */
@@ -367,33 +435,99 @@ static fv_status batch_check(const fv_pattern *pattern, const fv_cache *cache, c
 }
 
 /* Steps `first`..`first + count - 1` of a batch: appended together, then attended together. */
-static fv_status batch_steps(fv_attention *attention, const fv_select_config *policy, fv_cache *cache,
-                             const fv_pattern_call *call, uint32_t first, uint32_t count, float *out) {
+static fv_status batch_steps(decode_job *job, fv_cache *cache, const fv_pattern_call *call, uint32_t first, uint32_t count,
+                             float *out) {
     size_t kv_width = (size_t)call->keys.heads * call->keys.head_dim;
     size_t width = (size_t)call->query.heads * call->query.head_dim;
     fv_status status = fv_cache_append(cache, count, call->keys.data + first * kv_width, kv_width,
                                        call->values.data + first * kv_width, kv_width);
-    if (status != FV_OK || width == 0) return status;
-    return fv_attention_run(attention, cache, policy, 0, count, call->query.data + first * width, width,
-                            out + first * width, width, call->parallel, call->report);
+    return status != FV_OK || width == 0 ? status : decode_run(job, cache, call, first, count, out + first * width);
+}
+
+/* With FAIL, rows wait in the stage until the last one is done, and the cache goes back if it is not. */
+static fv_status batch_run(decode_job *job, fv_cache *cache, const fv_pattern_call *call, bool staged, float *out) {
+    uint32_t tokens = call->query.tokens, before = fv_cache_tokens(cache);
+    size_t elements = (size_t)tokens * call->query.heads * call->query.head_dim;
+    fv_status status = watch_start(call, job);
+    if (status != FV_OK) return status;
+    fv_report counted = {0};
+    fv_pattern_call inner = *call;
+    if (staged) {
+        fv_cache_mark_save(cache, job->marks);
+        if (call->report) counted = *call->report;
+        inner.report = call->report ? &counted : NULL;
+    }
+    /* not causal: a step must not see those after it, so each is appended when its turn comes */
+    uint32_t at_once = job->policy.causal ? tokens : 1;
+    for (uint32_t first = 0; status == FV_OK && first < tokens; first += at_once)
+        status = batch_steps(job, cache, &inner, first, at_once, staged ? job->stage : out);
+    if (!staged) return status;
+    if (status != FV_OK) {
+        fv_cache_rewind(cache, before, job->marks);
+        return status;
+    }
+    for (size_t i = 0; i < elements; i++) out[i] = job->stage[i];
+    if (call->report) *call->report = counted;
+    return FV_OK;
 }
 
 fv_status fv_pattern_decode_batch(fv_pattern *pattern, fv_cache *cache, const fv_pattern_call *call, float *out) {
-    if (!pattern || !cache || !call) return FV_ERROR_ARGUMENT;
+    if (!pattern || !cache || !call || !deadline_is_usable(call)) return FV_ERROR_ARGUMENT;
     uint32_t tokens = call->query.tokens;
-    if (tokens == 0 && call->keys.tokens == 0 && call->values.tokens == 0) return FV_OK;
+    decode_job job = {.policy = call_policy(pattern, call)};
+    if (tokens == 0 && call->keys.tokens == 0 && call->values.tokens == 0)
+        return watch_end(call, &job, watch_start(call, &job));
     if (call->parallel && call->parallel->workers < 1) return FV_ERROR_ARGUMENT;
-    fv_select_config policy = call_policy(pattern, call);
-    fv_status status = batch_check(pattern, cache, call, &policy);
+    fv_status status = batch_check(pattern, cache, call, &job.policy);
     if (status != FV_OK) return status;
-    fv_attention *attention = NULL;
+    bool staged = call->query.heads && call->deadline && call->deadline->on_deadline == FV_DEADLINE_FAIL;
     if (call->query.heads) {
         if (!out) return FV_ERROR_ARGUMENT;
-        status = decode_make(pattern, &policy, cache, call, &attention);
+        status = decode_make(pattern, cache, call, staged ? tokens : 0, &job);
     }
-    /* not causal: a step must not see those after it, so each is appended when its turn comes */
-    uint32_t at_once = policy.causal ? tokens : 1;
-    for (uint32_t first = 0; status == FV_OK && first < tokens; first += at_once)
-        status = batch_steps(attention, &policy, cache, call, first, at_once, out);
+    if (status != FV_OK) return status;
+    return watch_end(call, &job, batch_run(&job, cache, call, staged, out));
+}
+
+/* Every page is written with what it holds: a page that was never written may not be there yet. */
+static void pages_touch(void *memory, size_t bytes) {
+    volatile unsigned char *byte = memory;
+    for (size_t i = 0; i < bytes; i += 4096) byte[i] = byte[i];
+    if (bytes) byte[bytes - 1] = byte[bytes - 1];
+}
+
+fv_status fv_pattern_warm_up(fv_pattern *pattern, fv_cache *cache, uint32_t query_heads) {
+    if (!pattern || !cache) return FV_ERROR_ARGUMENT;
+    const fv_cache_config *cached = fv_cache_shape(cache);
+    fv_pattern_call call = {.query = {.tokens = 1, .heads = query_heads, .head_dim = cached->head_dim}};
+    decode_job job = {.policy = call_policy(pattern, &call)};
+    uint32_t before = fv_cache_tokens(cache), room = cache_room(cache) ? 1 : 0;
+    if (query_heads < 1 || query_heads % cached->kv_heads != 0) return FV_ERROR_ARGUMENT;
+    if (!policy_suits_cache(&job.policy, cache, before + room)) return FV_ERROR_ARGUMENT;
+    fv_status status = decode_make(pattern, cache, &call, 2, &job);
+    size_t bytes, width = (size_t)query_heads * cached->head_dim, kv_width = (size_t)cached->kv_heads * cached->head_dim;
+    if (status == FV_OK) status = fv_cache_size(cached, &bytes);
+    if (status != FV_OK) return status;
+    pages_touch(pattern->arena, pattern->arena_bytes);
+    pages_touch(cache, bytes);
+    for (size_t i = 0; i < width; i++) job.stage[i] = 0.0f;
+    fv_cache_mark_save(cache, job.marks);
+    if (room) fv_cache_append(cache, 1, job.stage, kv_width, job.stage, kv_width);
+    call.query.data = job.stage;
+    status = decode_run(&job, cache, &call, 0, 1, job.stage + width);
+    fv_cache_rewind(cache, before, job.marks);
     return status;
+}
+
+fv_pattern_preset fv_pattern_preset_pi_zero_2w(uint32_t max_tokens, uint32_t query_heads, uint32_t kv_heads,
+                                               uint32_t head_dim) {
+    fv_pattern_preset preset = {.pattern = fv_pattern_config_default(), .cache = fv_cache_config_default(), .tile = 16};
+    preset.pattern.policy.window = 64;
+    preset.pattern.max_tokens = preset.cache.max_tokens = max_tokens;
+    preset.pattern.query_heads = query_heads;
+    preset.pattern.kv_heads = preset.cache.kv_heads = kv_heads;
+    preset.pattern.head_dim = preset.cache.head_dim = head_dim;
+    preset.pattern.workers = 4;
+    preset.cache.landmark_tokens = preset.pattern.policy.block;
+    return preset;
 }

@@ -31,7 +31,7 @@ CPU_DETECTION = {"cpuid.h"}  # in platform/cpu.h only
 
 # Public headers from the lowest layer to the highest; one may include those of its own layer and below.
 PUBLIC = [
-    ["status", "isa", "f16", "weight", "parallel", "report"],
+    ["status", "isa", "f16", "weight", "parallel", "report", "deadline"],
     ["plan", "cache", "evict"],
     ["select", "gate", "attend"],
     ["attention"],
