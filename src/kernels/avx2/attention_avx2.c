@@ -173,6 +173,7 @@ void fv_softmax_chunk_avx2(size_t rows, size_t head_dim, float scale, float *sco
                            float *out, size_t out_stride) {
     enum { VECTORS = FV_CHUNK_KEYS / 8 };
     const __m256 factor8 = _mm256_set1_ps(scale), limit = _mm256_set1_ps(3.402823466e38f);
+    const __m256 masked = _mm256_castsi256_ps(_mm256_set1_epi32((int)0xFF800000)); /* -infinity */
     for (size_t r = 0; r < rows; r++, score += FV_CHUNK_KEYS, out += out_stride) {
         __m256 s[VECTORS], best8 = _mm256_set1_ps(maximum[r]), total = _mm256_setzero_ps();
         for (size_t j = 0; j < VECTORS; j++) {
@@ -182,6 +183,10 @@ void fv_softmax_chunk_avx2(size_t rows, size_t head_dim, float scale, float *sco
         float best = max8(best8);
         best8 = _mm256_set1_ps(best);
         for (size_t j = 0; j < VECTORS; j++) {
+            if (_mm256_movemask_ps(_mm256_cmp_ps(s[j], masked, _CMP_NEQ_UQ)) == 0) { /* its exponentials are 0 */
+                _mm256_storeu_ps(score + 8 * j, _mm256_setzero_ps());
+                continue;
+            }
             __m256 p = exp8(_mm256_sub_ps(s[j], best8));
             total = _mm256_add_ps(total, p);
             _mm256_storeu_ps(score + 8 * j, p);
