@@ -86,6 +86,55 @@ fv_status fv_cache_remove(fv_cache *cache, uint32_t token);
 fv_status fv_cache_read(const fv_cache *cache, uint32_t head, uint32_t first_token, uint32_t count, float *keys,
                         float *values);
 
+/** Where a cache is saved: a file, a partition of flash, memory. The caller's functions move `count` bytes, at most 256
+ *  and never across a multiple of 256, at `offset` below fv_cache_save_size(). They return FV_OK, or a status that ends the
+ *  call and is what it returns; only fv_cache_restore() tries the other slot before it does. */
+typedef struct fv_cache_store {
+    void *context; /* handed to the functions */
+    /** Bytes never written, past the end of a file too, read as zeros and FV_OK. */
+    fv_status (*read)(void *context, uint64_t offset, void *bytes, size_t count);
+    fv_status (*write)(void *context, uint64_t offset, const void *bytes, size_t count);
+    /** Returns when all that was written before will survive a loss of power (fsync); NULL: writes survive in order. */
+    fv_status (*sync)(void *context);
+} fv_cache_store;
+
+/**
+ * Bytes of a store for caches of `config`: two slots, one for the state before. docs/file-formats.md says what lies where.
+ * Pure. O(1). bytes is out; untouched on error. Returns what fv_cache_size() returns.
+ */
+fv_status fv_cache_save_size(const fv_cache_config *config, uint64_t *bytes);
+
+/**
+ * Saves the cache beside the state saved last. That one stays whole: a cut at any write leaves it or the new one.
+ *
+ * sequence  out, may be NULL; number of this state, one above the largest in the store. Untouched on error.
+ * returns FV_OK, FV_ERROR_ARGUMENT (NULL, or the store holds a state of another configuration), FV_ERROR_UNSUPPORTED (it
+ * holds one of a newer version), FV_ERROR_OVERFLOW (no sequence number is left), what `store` returns. A store with a
+ * state of another configuration is given up by zeros over its first 8,192 bytes.
+ *
+ * Reads the state saved last, to know that it is whole; then writes the data in rising order, and its header after it.
+ * Same bytes on every host. O(bytes stored).
+ */
+fv_status fv_cache_save(const fv_cache *cache, const fv_cache_store *store, uint64_t *sequence);
+
+/**
+ * Replaces what the cache holds by the newest whole state of the store: the same bits as when it was saved, landmarks too.
+ * If the newest state is damaged or cannot be read, that is the one before it; `sequence` tells.
+ *
+ * cache     of the configuration that was saved; any instruction set.
+ * sequence  out, may be NULL; as fv_cache_save() returned it. Untouched on error.
+ * returns FV_OK, FV_ERROR_ARGUMENT (NULL, or the store holds a state of another configuration: fv_cache_save_shape() tells
+ * which), FV_ERROR_UNSUPPORTED (it holds one of a newer version), FV_ERROR_CORRUPT (it holds no whole state), what
+ * `store` returns. On error the cache is as it was; only if the store reads differently the second time is it empty.
+ *
+ * Reads all twice: once for the checksum, once into the cache. A checksum finds accidents, it is no signature.
+ */
+fv_status fv_cache_restore(fv_cache *cache, const fv_cache_store *store, uint64_t *sequence);
+
+/** The configuration of the newest state in the store, from its header alone. FV_OK, FV_ERROR_ARGUMENT (NULL),
+ *  FV_ERROR_UNSUPPORTED, FV_ERROR_CORRUPT (no header is whole), what `store` returns. config is untouched on error. */
+fv_status fv_cache_save_shape(const fv_cache_store *store, fv_cache_config *config);
+
 #ifdef __cplusplus
 }
 #endif
