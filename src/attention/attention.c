@@ -114,10 +114,11 @@ static void tile_task(void *context, size_t task, size_t worker) {
     unsigned char *scratch = attention->workers + worker * attention->worker_bytes;
     fv_plan plan = {.steps = (fv_step *)(void *)(scratch + attention->attend_bytes),
                     .capacity = attention->config.plan_steps};
-    fv_select_view view = tile_view(call, (uint32_t)(task / attend->kv_heads));
+    uint32_t tiles = tile_count(call); /* one head after the other: what neighbouring tiles read stays in the L2 cache */
+    fv_select_view view = tile_view(call, (uint32_t)(task % tiles));
     if (fv_select_plan(call->policy, &view, &plan) != FV_OK) return; /* cannot happen: the call was checked */
     size_t row = view.first_token - call->first_token;
-    fv_attend_tile(attend, attention->kernels, call->cache, &plan, (uint32_t)(task % attend->kv_heads),
+    fv_attend_tile(attend, attention->kernels, call->cache, &plan, (uint32_t)(task / tiles),
                    call->query + row * call->query_stride, call->query_stride, call->out + row * call->out_stride,
                    call->out_stride, scratch, attention->attend_bytes);
 }
