@@ -150,14 +150,22 @@ static size_t tensor_elements(const fv_tensor *tensor) {
     return elements;
 }
 
+/* In blocks without a way out in between, so that a compiler can use vectors. */
+static bool all_finite(size_t n, const float *x) {
+    enum { BLOCK = 256 };
+    for (size_t first = 0; first < n; first += BLOCK) {
+        size_t end = n - first < BLOCK ? n : first + BLOCK;
+        uint32_t strange = 0;
+        for (size_t i = first; i < end; i++) strange |= !(x[i] - x[i] == 0.0f); /* infinity or NaN */
+        if (strange) return false;
+    }
+    return true;
+}
+
 static bool tensor_is_usable(const fv_pattern *pattern, const fv_tensor *tensor) {
     size_t elements = tensor_elements(tensor);
     if (!tensor->data || elements == 0 || elements > SIZE_MAX / sizeof(float)) return false;
-    for (size_t i = 0; pattern->config.checked && i < elements; i++) {
-        float x = tensor->data[i];
-        if (!(x - x == 0.0f)) return false; /* infinity or NaN */
-    }
-    return true;
+    return !pattern->config.checked || all_finite(elements, tensor->data);
 }
 
 static bool heads_fit(uint32_t heads, uint32_t query_heads, uint32_t kv_heads) {
