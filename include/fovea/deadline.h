@@ -22,8 +22,8 @@ typedef enum fv_checkpoint {
     FV_CHECKPOINT_OUTPUT_PROJECTION = 3    /* of a transformer's layer; the calls of fovea/pattern.h have none */
 } fv_checkpoint;
 
-/** A deadline. The clock is asked by the calling thread only: before the selection, before every 256 keys (with several
- *  workers: 256 for each), before the merge and after it; a call ends at most one such piece late. */
+/** A deadline. The clock is asked by the calling thread only: before the selection, before every 512 keys (with several
+ *  workers: 512 for each), before the merge and after it; a call ends at most one such piece late. */
 typedef struct fv_deadline {
     uint64_t (*clock)(void *context); /* nanoseconds since any moment, never falling */
     void *context;

@@ -252,7 +252,7 @@ fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const
 }
 
 /* Tokens of a segment that are read between two looks at the clock. */
-enum { ROUND_TOKENS = 256 };
+enum { ROUND_TOKENS = 512 };
 
 /* The part of `count` neighbouring segments that is read next, for all KV heads; count 0: the gathered keys. */
 typedef struct key_round {
@@ -406,10 +406,10 @@ fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cach
     uint32_t done = 0;
     while (status == FV_OK && done < call.rows && !watch->progress.expired) {
         fv_select_view view = watched_view(&call, done);
-        fv_select_plan(policy, &view, &call.plan);
+        if (view.rows < call.rows) fv_select_plan(policy, &view, &call.plan); /* else it is there already */
         call.query = rows->query + done * rows->query_stride;
         status = watched_rows(&call, parallel, watch, rows->out + done * rows->out_stride);
-        watched_report(&call, watch, &counted);
+        if (report) watched_report(&call, watch, &counted);
         done += view.rows;
     }
     if (status != FV_OK) return status;
