@@ -3,7 +3,6 @@
  * memory. */
 #include "cache/cache_pages.h"
 #include <stdbool.h>
-#include <string.h>
 
 enum {
     VERSION = 1,
@@ -35,6 +34,10 @@ static uint64_t checksum_add(uint64_t sum, const unsigned char *bytes, size_t co
     return ~sum;
 }
 
+static void bytes_copy(void *to, const void *from, size_t count) {
+    for (size_t i = 0; i < count; i++) ((unsigned char *)to)[i] = ((const unsigned char *)from)[i];
+}
+
 static uint64_t number_get(const unsigned char *bytes, size_t count) {
     uint64_t number = 0;
     for (size_t i = 0; i < count; i++) number |= (uint64_t)bytes[i] << (8 * i);
@@ -57,7 +60,7 @@ static void header_pack(const saved *state, unsigned char bytes[HEADER_BYTES]) {
     const fv_cache_config *config = &state->config;
     const uint32_t words[] = {config->kv_heads,   config->head_dim,        config->max_tokens, config->key_type,
                               config->value_type, config->landmark_tokens, state->tokens,      0};
-    memcpy(bytes, magic, sizeof magic);
+    bytes_copy(bytes, magic, sizeof magic);
     number_put(bytes + 8, 4, VERSION);
     number_put(bytes + 12, 4, HEADER_BYTES);
     number_put(bytes + 16, 8, state->sequence);
@@ -72,7 +75,7 @@ static saved header_read(const fv_cache_store *store, uint32_t slot) {
     state.status = store->read(store->context, (uint64_t)slot * SECTOR_BYTES, bytes, sizeof bytes);
     if (state.status != FV_OK) return state;
     state.status = FV_ERROR_CORRUPT;
-    if (memcmp(bytes, magic, sizeof magic) != 0 || number_get(bytes + 64, 8) != checksum_add(0, bytes, 64))
+    if (number_get(bytes, 8) != number_get(magic, 8) || number_get(bytes + 64, 8) != checksum_add(0, bytes, 64))
         return state;
     state.sequence = number_get(bytes + 16, 8);
     if (number_get(bytes + 8, 4) != VERSION) {
@@ -159,7 +162,7 @@ static void piece_end(stream *s, size_t count) {
 static void piece_read(stream *s) {
     s->filled = piece_bytes(s);
     if (s->status == FV_OK) s->status = s->store->read(s->store->context, s->offset, s->piece, s->filled);
-    if (s->status != FV_OK) memset(s->piece, 0, sizeof s->piece);
+    for (size_t i = 0; s->status != FV_OK && i < PIECE_BYTES; i++) s->piece[i] = 0;
     piece_end(s, s->filled);
 }
 
@@ -184,16 +187,16 @@ static void element_move(stream *s, void *element, size_t bytes) {
     uint32_t word = 0;
     uint16_t half = 0;
     if (s->writes) {
-        if (bytes == 4) memcpy(&word, element, 4);
-        if (bytes == 2) memcpy(&half, element, 2), word = half;
+        if (bytes == 4) bytes_copy(&word, element, 4);
+        if (bytes == 2) bytes_copy(&half, element, 2), word = half;
         if (bytes == 1) word = *(unsigned char *)element;
         for (size_t i = 0; i < bytes; i++) byte_put(s, (unsigned char)(word >> (8 * i)));
         return;
     }
     for (size_t i = 0; i < bytes; i++) word |= (uint32_t)byte_get(s) << (8 * i);
     half = (uint16_t)word;
-    if (bytes == 4) memcpy(element, &word, 4);
-    if (bytes == 2) memcpy(element, &half, 2);
+    if (bytes == 4) bytes_copy(element, &word, 4);
+    if (bytes == 2) bytes_copy(element, &half, 2);
     if (bytes == 1) *(unsigned char *)element = (unsigned char)word;
 }
 
