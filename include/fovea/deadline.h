@@ -1,4 +1,4 @@
-/* deadline.h - when attention must stop, by a clock that the caller hands in: nothing here knows an operating system. */
+/* deadline.h - when attention must stop, by a clock of the caller: nothing here knows an operating system. */
 #ifndef FOVEA_DEADLINE_H
 #define FOVEA_DEADLINE_H
 
@@ -37,14 +37,16 @@ typedef struct fv_progress {
     uint64_t elapsed_ns;    /* from the first look at the clock to the last */
     uint64_t keys_read;     /* in the output */
     uint64_t keys_planned;  /* 0 if the time was over before the selection; not causal: of the rows begun */
-    uint32_t rows_complete; /* the first rows, whose keys were all read; after the next one or more only zeros follow */
+    uint32_t rows_complete; /* the first rows, all of whose keys were read; at most 16 behind them are read in part, the
+                               others not at all */
     uint32_t checkpoint;    /* fv_checkpoint: the last kind of step begun in time */
     uint32_t expired;       /* 1: a look at the clock came too late */
     uint32_t reserved;      /* 0 */
 } fv_progress;
 
 #ifndef __cplusplus
-_Static_assert(sizeof(fv_progress) == 40 && offsetof(fv_progress, rows_complete) == 24, "fv_progress is part of the ABI");
+_Static_assert(sizeof(fv_progress) == 40 && offsetof(fv_progress, rows_complete) == 24,
+               "fv_progress is part of the ABI");
 #endif
 
 #ifdef __cplusplus
