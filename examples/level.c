@@ -2,11 +2,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PLAIN_LEAST 2  /* plain columns between two features */
+#define PLAIN_LEAST 2 /* plain columns between two features */
 #define PLAIN_MOST 6
 #define GAP_LEAST 2
 #define GAP_MOST 3
-#define ENEMY_APART 6  /* columns before an enemy without another */
+#define ENEMY_APART 6 /* columns before an enemy without another */
 #define PICTURE_ROWS 10
 
 static const level_object platform[] = {LEVEL_BRICK, LEVEL_BRICK, LEVEL_PRIZE, LEVEL_BRICK};
@@ -76,11 +76,18 @@ void level_make(uint64_t seed, uint32_t length, uint8_t *columns) {
                 ground--;
             break;
         case GAP:
-            for (uint32_t i = GAP_LEAST + below(&state, GAP_MOST - GAP_LEAST + 1); i > 0; i--) put(&out, 0, LEVEL_PLAIN);
+            for (uint32_t i = GAP_LEAST + below(&state, GAP_MOST - GAP_LEAST + 1); i > 0; i--)
+                put(&out, 0, LEVEL_PLAIN);
             break;
-        case PIPE: put_all(&out, ground, pipe, 2); break;
-        case PLATFORM: put_all(&out, ground, platform, 4); break;
-        case COINS: put_all(&out, ground, coins, 3); break;
+        case PIPE:
+            put_all(&out, ground, pipe, 2);
+            break;
+        case PLATFORM:
+            put_all(&out, ground, platform, 4);
+            break;
+        case COINS:
+            put_all(&out, ground, coins, 3);
+            break;
         default:
             put(&out, ground, LEVEL_ENEMY);
             enemy_end = out.at + ENEMY_APART;
@@ -118,7 +125,10 @@ bool level_valid(const uint8_t *columns, uint32_t at) {
         return gap >= GAP_LEAST && object == LEVEL_PLAIN && gap < at && ground == ground_of(columns[at - gap - 1]);
     }
 
-    static const struct { const level_object *objects; uint32_t count; } features[] = {{platform, 4}, {coins, 3}, {pipe, 2}};
+    static const struct {
+        const level_object *objects;
+        uint32_t count;
+    } features[] = {{platform, 4}, {coins, 3}, {pipe, 2}};
     for (uint32_t i = 0; i < 3; i++) {
         uint32_t part = begun(columns, at, features[i].objects, features[i].count);
         if (part > 0) return ground == before && object == features[i].objects[part];
@@ -146,7 +156,8 @@ uint32_t level_copied(const uint8_t *columns, uint32_t length, const uint8_t *co
     for (uint32_t at = 0; at < length; at++)
         for (uint32_t from = 0; from < corpus_length; from++) {
             uint32_t same = 0;
-            while (at + same < length && from + same < corpus_length && columns[at + same] == corpus[from + same]) same++;
+            while (at + same < length && from + same < corpus_length && columns[at + same] == corpus[from + same])
+                same++;
             longest = same > longest ? same : longest;
         }
     return longest;
@@ -168,13 +179,20 @@ static char tile(uint8_t column, uint32_t height) {
     if (ground == 0) return ' ';
     uint32_t above = height - ground;
     switch (object_of(column)) {
-    case LEVEL_COIN: return above == 2 ? 'o' : ' ';
-    case LEVEL_BRICK: return above == 3 ? '=' : ' ';
-    case LEVEL_PRIZE: return above == 3 ? '?' : ' ';
-    case LEVEL_PIPE_LEFT: return above < 2 ? '[' : ' ';
-    case LEVEL_PIPE_RIGHT: return above < 2 ? ']' : ' ';
-    case LEVEL_ENEMY: return above == 0 ? 'e' : ' ';
-    default: return ' ';
+    case LEVEL_COIN:
+        return above == 2 ? 'o' : ' ';
+    case LEVEL_BRICK:
+        return above == 3 ? '=' : ' ';
+    case LEVEL_PRIZE:
+        return above == 3 ? '?' : ' ';
+    case LEVEL_PIPE_LEFT:
+        return above < 2 ? '[' : ' ';
+    case LEVEL_PIPE_RIGHT:
+        return above < 2 ? ']' : ' ';
+    case LEVEL_ENEMY:
+        return above == 0 ? 'e' : ' ';
+    default:
+        return ' ';
     }
 }
 

@@ -1,7 +1,8 @@
-/* level_diffusion.c - masked-diffusion decoding of levels by attending over a corpus of levels: the key of a corpus position
- * is the embedding of the columns on both sides of it, its value the column itself, and attention looks both ways (not
- * causal). A level begins masked; step by step the columns that are most certain given their neighbours are drawn, then
- * those that turned out unlikely are masked and drawn again. There is no training. Usage: level_diffusion [SEED] */
+/* level_diffusion.c - masked-diffusion decoding of levels by attending over a corpus of levels: the key of a corpus
+ * position is the embedding of the columns on both sides of it, its value the column itself, and attention looks both
+ * ways (not causal). A level begins masked; step by step the columns that are most certain given their neighbours are
+ * drawn, then those that turned out unlikely are masked and drawn again. There is no training. Usage: level_diffusion
+ * [SEED] */
 #include "level.h"
 #include <fovea/attention.h>
 #include <inttypes.h>
@@ -15,7 +16,7 @@ enum {
     SIDE = 8, /* columns on each side that a key tells of */
     HEAD_DIM = 2 * SIDE * LEVEL_EMBED,
     LENGTH = 96,
-    GIVEN = 2,   /* first columns, which every level has */
+    GIVEN = 2, /* first columns, which every level has */
     LEVELS = 6,
     APART = 4,   /* columns that are filled in one step lie this far from each other */
     AT_ONCE = 6, /* columns of one step */
@@ -70,8 +71,12 @@ static void attention_predict(const model *self, const uint8_t *columns, const u
                               const uint32_t *at, float *weights) {
     static float query[LENGTH][HEAD_DIM], out[LENGTH][HEAD_DIM];
     for (uint32_t i = 0; i < asked; i++) context_embed(columns, masked, LENGTH, at[i], SHARPNESS, query[i]);
-    fv_attention_rows rows = {.first_token = self->first_token, .count = asked, .query = query[0],
-                              .query_stride = HEAD_DIM, .out = out[0], .out_stride = HEAD_DIM};
+    fv_attention_rows rows = {.first_token = self->first_token,
+                              .count = asked,
+                              .query = query[0],
+                              .query_stride = HEAD_DIM,
+                              .out = out[0],
+                              .out_stride = HEAD_DIM};
     check(fv_attention_run_rows(self->attention, self->cache, self->policy, &rows, NULL, self->report));
     for (uint32_t i = 0; i < asked; i++) memcpy(weights + i * LEVEL_COLUMNS, out[i], LEVEL_COLUMNS * sizeof(float));
 }
@@ -111,8 +116,7 @@ static uint32_t fill_step(const model *self, uint64_t *state, uint8_t *columns, 
         uint32_t best = asked;
         for (uint32_t i = 0; i < asked; i++) {
             bool free = masked[at[i]];
-            for (uint32_t j = 0; j < count && free; j++)
-                free = at[i] > filled[j] + APART || filled[j] > at[i] + APART;
+            for (uint32_t j = 0; j < count && free; j++) free = at[i] > filled[j] + APART || filled[j] > at[i] + APART;
             if (free && (best == asked || largest(weights[i]) > largest(weights[best]))) best = i;
         }
         if (best == asked) break;

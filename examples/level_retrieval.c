@@ -1,6 +1,6 @@
-/* level_retrieval.c - makes levels by attending over a corpus of levels: the key of a corpus position is the embedding of the
- * columns before it, its value the column that came next, so attention is a distribution over the next column, which is
- * drawn from it. There is no training. Usage: level_retrieval [SEED] */
+/* level_retrieval.c - makes levels by attending over a corpus of levels: the key of a corpus position is the embedding
+ * of the columns before it, its value the column that came next, so attention is a distribution over the next column,
+ * which is drawn from it. There is no training. Usage: level_retrieval [SEED] */
 #include "level.h"
 #include <fovea/pattern.h>
 #include <inttypes.h>
@@ -104,7 +104,10 @@ int main(int argc, char **argv) {
     fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE);
     fv_select_config pattern = fv_select_config_default(FV_SELECTOR_PATTERN);
     pattern.window = 2048;
-    const struct { const char *name; const fv_select_config *policy; } ways[] = {{"dense", &dense}, {"pattern", &pattern}};
+    const struct {
+        const char *name;
+        const fv_select_config *policy;
+    } ways[] = {{"dense", &dense}, {"pattern", &pattern}};
     printf("%d levels of %d columns each way\n", LEVELS, LENGTH);
     for (uint32_t way = 0; way < 2; way++) {
         void *memory;
@@ -119,8 +122,9 @@ int main(int argc, char **argv) {
             valid += level_valid_count(columns, LENGTH);
             copied = stretch > copied ? stretch : copied;
         }
-        printf("%-8s valid %.1f %%, keys read %.1f %%, longest stretch as in the corpus %" PRIu32 " columns\n", ways[way].name,
-               100.0 * valid / (LEVELS * LENGTH), 100.0 * (double)report.keys_read / (double)report.keys_visible, copied);
+        printf("%-8s valid %.1f %%, keys read %.1f %%, longest stretch as in the corpus %" PRIu32 " columns\n",
+               ways[way].name, 100.0 * valid / (LEVELS * LENGTH),
+               100.0 * (double)report.keys_read / (double)report.keys_visible, copied);
         free(memory);
     }
     free(cache_memory);

@@ -1,5 +1,6 @@
-/* scaling_table.c - edges and time per token as a sequence grows: the pattern, the pattern with a gate, dense attention.
- * One head, one thread; time is the processor's. Usage: scaling_table [--full]  (to 65,536 tokens; else to 2,048) */
+/* scaling_table.c - edges and time per token as a sequence grows: the pattern, the pattern with a gate, dense
+ * attention. One head, one thread; time is the processor's. Usage: scaling_table [--full]  (to 65,536 tokens; else to
+ * 2,048) */
 #include <fovea/pattern.h>
 #include <inttypes.h>
 #include <math.h>
@@ -9,7 +10,7 @@
 #include <time.h>
 
 enum { HEAD_DIM = 64, SHORTEST = 128, SHORT_LONGEST = 2048, FULL_LONGEST = 65536, DENSE_LONGEST = 16384, SIZES = 10 };
-#define KEEP_PART 16      /* one key in so many may be reached by a log-stride of the gated pattern */
+#define KEEP_PART 16       /* one key in so many may be reached by a log-stride of the gated pattern */
 #define LEAST_SECONDS 0.01 /* a call is repeated until so much has been spent */
 #define BAR 48
 
@@ -46,11 +47,15 @@ static void call_run(const setup *on, way which, uint32_t tokens) {
                             .keys = {on->arrays[1], tokens, 1, HEAD_DIM},
                             .values = {on->arrays[2], tokens, 1, HEAD_DIM}};
     switch (which) {
-    case PATTERN: check(fv_pattern_forward(on->pattern, &call, on->arrays[3])); break;
-    case GATED:
-        check(fv_pattern_forward_gated(on->pattern, on->gate, FV_KEEP_CAUSAL, tokens / KEEP_PART, &call, on->arrays[3]));
+    case PATTERN:
+        check(fv_pattern_forward(on->pattern, &call, on->arrays[3]));
         break;
-    default: check(fv_pattern_forward_dense(on->pattern, &call, on->arrays[3]));
+    case GATED:
+        check(
+            fv_pattern_forward_gated(on->pattern, on->gate, FV_KEEP_CAUSAL, tokens / KEEP_PART, &call, on->arrays[3]));
+        break;
+    default:
+        check(fv_pattern_forward_dense(on->pattern, &call, on->arrays[3]));
     }
 }
 
@@ -118,8 +123,8 @@ int main(int argc, char **argv) {
     on.heap = aligned(longest * sizeof(uint32_t));
     on.until = aligned(longest * sizeof(uint32_t));
 
-    printf("1 head of %d, window %" PRIu32 ", block %" PRIu32 ", gate keeps 1 key in %d, %s kernels, 1 thread\n", HEAD_DIM,
-           config.policy.window, config.policy.block, KEEP_PART, fv_isa_name(fv_kernels_isa(kernels)));
+    printf("1 head of %d, window %" PRIu32 ", block %" PRIu32 ", gate keeps 1 key in %d, %s kernels, 1 thread\n",
+           HEAD_DIM, config.policy.window, config.policy.block, KEEP_PART, fv_isa_name(fv_kernels_isa(kernels)));
     printf("%7s %36s   %24s\n", "", "edges", "ns per token");
     printf("%7s %10s %10s %14s   %7s %7s %8s\n", "tokens", "pattern", "gated", "dense", "pattern", "gated", "dense");
     figure figures[SIZES][WAYS];

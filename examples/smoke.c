@@ -1,5 +1,5 @@
-/* smoke.c - the smallest complete program: the pattern over 64 tokens, 4 heads of 32 elements, window 16, in static memory
- * only (for boards), checked against a plain computation. Prints OK and returns 0, else 1. */
+/* smoke.c - the smallest complete program: the pattern over 64 tokens, 4 heads of 32 elements, window 16, in static
+ * memory only (for boards), checked against a plain computation. Prints OK and returns 0, else 1. */
 #include <fovea/pattern.h>
 #include <math.h>
 #include <stdio.h>

@@ -34,7 +34,8 @@ def smoke(folder):
 
 
 def pattern_edges(tokens, window=128, block=64):
-    """Edges of the causal pattern, from its description: window, token 0, powers of two back; block means 0, 1, 2, 4, ... back."""
+    """Edges of the causal pattern from its description: window, token 0, powers of two back; block means 0, 1, 2, 4, ...
+    back."""
     edges = 0
     for row in range(tokens):
         read = set(range(max(0, row - window), row + 1)) | {0}
