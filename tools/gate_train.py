@@ -213,7 +213,7 @@ def gate_train(keys, mass, options):
 
 def vectors_write(folder, layer, parts, keys, kv_heads):
     """One layer's gate, a few held-out tokens and the tool's saliences of them."""
-    parts = [p[layer].float() for p in parts]
+    parts = [p[0].float() for p in parts]
     heads = keys.view(len(keys), kv_heads, -1)
     salience = gate_salience([p.double()[None] for p in parts], heads.double().mean(1)[None, None])[0, 0]
     header = np.array([heads.shape[2], parts[1].shape[0], kv_heads, len(keys)], "<u4").tobytes()
@@ -233,8 +233,8 @@ with seed {seed}, Python {python}, numpy {numpy}, torch {torch}, gguf {gguf}, to
 TEXT (the topics of pydoc_data, Python 3) `{text}`, OTHER (the GNU GPL, version 3) `{other}`. {train} sequences of 2048 tokens
 to train on, {held_out} held out. What is learned and measured: the tool's first lines. The figures: docs/numbers.md, "Gate".
 
-- `linear_mean.npy` f32 [layer][65]: weights for the mean over the KV heads of a token's keys after rope, then the bias.
-- `linear_all.npy` f32 [layer][193]: the same for the keys of the 3 KV heads side by side.
+- `linear_mean.npy` f32 [layer of --only][65]: weights for the mean over the KV heads of a token's keys after rope, then the bias.
+- `linear_all.npy` f32 [layer of --only][193]: the same for the keys of the 3 KV heads side by side.
 - `layer_N.bin`, the gate of layer N, little-endian: `"FVGT"`, u32 input_dim, hidden_dim, kv_heads, tokens, then f32: the six
   parts in the order and shapes of FV_GATE_PART_LIST (zeta 1, nu 0), keys [tokens][kv_heads][input_dim] of the first held-out
   tokens, salience [tokens] computed in f64. `gate_trained_test` checks fv_gate_score_keys() against them. The gates of the
@@ -250,6 +250,7 @@ def options_read():
     parser.add_argument("--features", help="keys and masses: read if the file exists, else made and written")
     parser.add_argument("--weights", help="folder for the trained weights, e.g. tests/golden/gate_trained")
     parser.add_argument("--layers", type=int, nargs="*", default=[], help="layers whose gate is written (25 kB each)")
+    parser.add_argument("--only", type=int, nargs="*", help="layers to train and measure (all)")
     parser.add_argument("--train", type=int, default=16, help="sequences to train on (16)")
     parser.add_argument("--held-out", type=int, default=3, help="sequences held out of each text (3)")
     parser.add_argument("--hidden", type=int, default=32, help="hidden size of the gate (32)")
@@ -275,7 +276,8 @@ def main():
         if options.features:
             np.savez(options.features, **data)
     kv_heads = int(data.pop("kv_heads"))
-    data = {name: torch.from_numpy(array) for name, array in data.items()}
+    only = options.only or list(range(len(data["train_keys"])))
+    data = {name: torch.from_numpy(array[only]) for name, array in data.items()}
     sets = [name for name in ("held_out", "other") if name + "_keys" in data]
     keys, mass = data["train_keys"], data["train_mass"][..., FIRST:]
     heads = lambda k: k.unflatten(-1, (kv_heads, -1))
@@ -313,20 +315,23 @@ def main():
         print(f"{set_}: recall of the gate, by layer:",
               *(f"{100 * r:.0f}" for r in recalls["FastGRNN gate, mean key", set_].tolist()))
     if options.weights:
-        weights_write(Path(options.weights), options, linear_mean, linear_all, gate, data, kv_heads)
+        weights_write(Path(options.weights), options, linear_mean, linear_all, gate, data, kv_heads, only)
 
 
-def weights_write(folder, options, linear_mean, linear_all, gate, data, kv_heads):
+def weights_write(folder, options, linear_mean, linear_all, gate, data, kv_heads, only):
     folder.mkdir(parents=True, exist_ok=True)
     for name, (weights, bias) in (("linear_mean", linear_mean), ("linear_all", linear_all)):
         np.save(folder / f"{name}.npy", torch.cat((weights, bias), 1).numpy().astype("<f4"))
     for layer in options.layers:
-        vectors_write(folder, layer, gate, data["held_out_keys"][layer, 0, :32].contiguous(), kv_heads)
+        place = only.index(layer)
+        gate_one = [p[place:place + 1] for p in gate]
+        vectors_write(folder, layer, gate_one, data["held_out_keys"][place, 0, :32].contiguous(), kv_heads)
     digest = lambda path: hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else "-"
     command = (f"tools/gate_train.py --model MODEL --text TEXT --other OTHER --train {options.train} "
                f"--held-out {options.held_out} \\\n        --hidden {options.hidden} --steps {options.steps} --noise "
                f"{options.noise} --rate {options.rate} --decay {options.decay} --gate-decay {options.gate_decay} \\\n        "
-               f"--seed {options.seed} --weights tests/golden/{folder.name} --layers {' '.join(map(str, options.layers))}")
+               f"--seed {options.seed} --weights tests/golden/{folder.name} --layers {' '.join(map(str, options.layers))} \\\n        "
+               f"--only {' '.join(map(str, only))}")
     (folder / "README.md").write_text(README.format(
         command=command, seed=options.seed, python=sys.version.split()[0], train=data["train_keys"].shape[1],
         held_out=data["held_out_keys"].shape[1], model=digest(options.model), text=digest(options.text),
