@@ -249,7 +249,7 @@ def options_read():
     parser.add_argument("--other", help="text of another kind, only measured")
     parser.add_argument("--features", help="keys and masses: read if the file exists, else made and written")
     parser.add_argument("--weights", help="folder for the trained weights, e.g. tests/golden/gate_trained")
-    parser.add_argument("--layers", type=int, nargs="*", default=[], help="layers whose gate is written (25 kB each)")
+    parser.add_argument("--layers", type=int, nargs="*", default=[], help="layers whose gate is written (50 kB each)")
     parser.add_argument("--only", type=int, nargs="*", help="layers to train and measure (all)")
     parser.add_argument("--train", type=int, default=16, help="sequences to train on (16)")
     parser.add_argument("--held-out", type=int, default=3, help="sequences held out of each text (3)")
