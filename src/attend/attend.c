@@ -89,8 +89,7 @@ void fv_state_clear(fv_state state, size_t rows, size_t dim) {
     for (size_t i = 0; i < rows * dim; i++) state.out[i] = 0.0f;
 }
 
-void fv_state_merge(const fv_kernels *kernels, fv_state into, fv_state from, size_t rows, size_t head_dim) {
-    (void)kernels;
+void fv_state_merge(fv_state into, fv_state from, size_t rows, size_t head_dim) {
     for (size_t r = 0; r < rows; r++) {
         float *out = into.out + r * head_dim;
         const float *more = from.out + r * head_dim;
@@ -453,11 +452,11 @@ fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kerne
     for (uint32_t segment = first; segment < end; segment++) {
         if (!segment_is_read(plan, segment)) continue;
         job_segment(&job, segment, false);
-        fv_state_merge(kernels, total, part, rows, dim);
+        fv_state_merge(total, part, rows, dim);
     }
     if (plan_has_gathered(plan)) {
         job_segment(&job, end, true);
-        fv_state_merge(kernels, total, part, rows, dim);
+        fv_state_merge(total, part, rows, dim);
     }
     fv_state_finish(config, total, plan->rows, kv_head, out, out_stride);
     return FV_OK;

@@ -19,7 +19,7 @@ fv_state fv_state_at(float *memory, size_t rows, size_t head_dim);
 void fv_state_clear(fv_state state, size_t rows, size_t head_dim);
 
 /* into <- into + from. A row of `from` that read nothing changes no bit. */
-void fv_state_merge(const fv_kernels *kernels, fv_state into, fv_state from, size_t rows, size_t head_dim);
+void fv_state_merge(fv_state into, fv_state from, size_t rows, size_t head_dim);
 
 /* Segments that a plan has parts in, first and one past the last; the index past the last stands for DIAG and MARK. */
 void fv_attend_segments(const fv_plan *plan, uint32_t *first, uint32_t *end);

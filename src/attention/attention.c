@@ -147,7 +147,7 @@ static void states_merge(const attention_call *call) {
     size_t rows = call->plan.rows * (size_t)(attend->query_heads / attend->kv_heads);
     for (uint32_t head = 0; head < attend->kv_heads; head++)
         for (uint32_t segment = 1; segment < call->segments; segment++)
-            fv_state_merge(call->attention->kernels, row_state(call, head, 0), row_state(call, head, segment), rows,
+            fv_state_merge(row_state(call, head, 0), row_state(call, head, segment), rows,
                            attend->head_dim);
 }
 

@@ -204,7 +204,7 @@ static void test_state_merge(void **state) {
                                  (x * (double)a.sum[r] + y * (double)b.sum[r]);
                 }
             }
-            fv_state_merge(tables.table[k], a, b, ROWS, DIM);
+            fv_state_merge(a, b, ROWS, DIM);
             for (size_t r = 0; r < ROWS; r++)
                 for (size_t c = 0; c < DIM; c++)
                     assert_true(fabs((double)(a.out[r * DIM + c] / a.sum[r]) - want[r][c]) < 1e-6);
@@ -213,9 +213,9 @@ static void test_state_merge(void **state) {
                 b.sum[r] = 0, b.maximum[r] = -3e38f;
                 for (size_t c = 0; c < DIM; c++) b.out[r * DIM + c] = 0;
             }
-            fv_state_merge(tables.table[k], a, b, ROWS, DIM);
+            fv_state_merge(a, b, ROWS, DIM);
             assert_memory_equal(memory[0], before, sizeof before);
-            fv_state_merge(tables.table[k], b, a, ROWS, DIM); /* into an empty one: a copy */
+            fv_state_merge(b, a, ROWS, DIM); /* into an empty one: a copy */
             assert_memory_equal(memory[1], before, sizeof before);
         }
 }
