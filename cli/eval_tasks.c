@@ -1,0 +1,265 @@
+/* eval_tasks.c - one function per task writes a fact and its question; the document is filler with facts in between. */
+#include "eval_tasks.h"
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(list) (sizeof(list) / sizeof *(list))
+#define NUMBERS_MOST (2 * EVAL_QUESTIONS_MOST)
+#define FACTS_MOST (EVAL_QUESTIONS_MOST * 9) /* counting says a thing nine times at most */
+
+static const char *const keys[] = {"kestrel", "anvil",   "lantern", "marble",  "saffron", "glacier", "trumpet",
+                                   "walnut",  "harbour", "velvet",  "compass", "orchid",  "pepper",  "thimble",
+                                   "canyon",  "beacon",  "ribbon",  "copper",  "meadow",  "falcon"};
+static const char *const names[] = {"Amara", "Bruno",  "Celia",   "Dmitri", "Esther", "Farid", "Greta",
+                                    "Hugo",  "Ingrid", "Jonas",   "Keiko",  "Lucia",  "Mateo", "Nadia",
+                                    "Oscar", "Petra",  "Quentin", "Rosa",   "Stefan", "Tamar"};
+/* Sentences that a number ends: each of a kind of its own, so that a small model can tell them apart. */
+static const char *const sayings[] = {"The train to Lisbon has the number",
+                                      "The library lends the atlas with the mark",
+                                      "The safe of the bank opens with the code",
+                                      "The farm sold its potatoes with invoice",
+                                      "The museum bought a painting, catalogue entry",
+                                      "The lighthouse keeper calls the harbour at extension",
+                                      "The bicycle was stolen from stand",
+                                      "The hotel gave the violinist room",
+                                      "The satellite was registered as object",
+                                      "The winning ticket of the lottery was",
+                                      "The professor's telephone answers at",
+                                      "The chemist keeps the acid in bottle",
+                                      "The postman delivered parcel",
+                                      "The submarine reached a depth of feet:",
+                                      "The bakery's licence is registered under",
+                                      "The astronomer named the comet after page",
+                                      "The tailor wrote the order down as",
+                                      "The election was decided by votes:",
+                                      "The dentist filed the X-ray under",
+                                      "The orchestra's flight leaves from gate"};
+/* What a person does, and the question for the person: no word of content is in both. */
+static const char *const deeds[][2] = {{"practises the violin each morning", "plays a string instrument"},
+                                       {"bakes bread before sunrise", "makes loaves"},
+                                       {"owns two kittens", "has young cats as pets"},
+                                       {"was born in Paris", "comes from the French capital"},
+                                       {"repairs broken clocks", "mends timepieces"},
+                                       {"never eats meat", "is a vegetarian"},
+                                       {"flies aeroplanes for a living", "works as a pilot"},
+                                       {"teaches children arithmetic", "gives lessons in mathematics"},
+                                       {"paints portraits", "is an artist who draws faces"},
+                                       {"grows roses behind the house", "keeps a flower garden"},
+                                       {"swims in the lake even when it snows", "enjoys bathing during winter"},
+                                       {"collects old coins", "is interested in ancient money"},
+                                       {"writes poems at night", "composes verse after dark"},
+                                       {"treats sick patients", "is a doctor"},
+                                       {"sails across the ocean alone", "travels by boat without company"},
+                                       {"speaks Portuguese at home", "uses the language of Brazil with family"},
+                                       {"catches fish for the market", "earns money with a net and a hook"},
+                                       {"studies the stars through a telescope", "is an astronomer"},
+                                       {"climbs the highest mountains", "reaches tall summits on foot"},
+                                       {"builds tables out of oak", "is a carpenter"}};
+static const char *const numerals[] = {"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"};
+
+static const char *const qualities[] = {"quiet", "narrow", "dusty", "bright", "old",  "distant", "heavy",
+                                        "plain", "warm",   "empty", "broad",  "grey", "tidy",    "slow"};
+static const char *const things[] = {"road",  "window", "basket", "bridge", "letter", "garden wall", "kettle",
+                                     "train", "roof",   "ladder", "river",  "stove",  "curtain",     "wagon"};
+static const char *const acts[] = {"stands beside", "leads to", "was left near", "is older than", "belongs with",
+                                   "looks like",    "hides",    "was moved to",  "rests against", "faces"};
+static const char *const times[] = {"in the afternoon",  "most of the year", "as everyone knows", "after the rain",
+                                    "when nobody looks", "on market days",   "since last spring", "before supper"};
+
+/* splitmix64 (Steele et al. 2014) */
+static uint64_t draw(uint64_t *state) {
+    uint64_t x = *state += 0x9E3779B97F4A7C15u;
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+    return x ^ x >> 31;
+}
+
+static size_t draw_below(uint64_t *state, size_t n) { return (size_t)(draw(state) % n); }
+
+static void shuffle(uint64_t *state, size_t *order, size_t n) {
+    for (size_t i = 0; i < n; i++) order[i] = i;
+    for (size_t i = n; i > 1; i--) {
+        size_t other = draw_below(state, i), held = order[i - 1];
+        order[i - 1] = order[other];
+        order[other] = held;
+    }
+}
+
+/* A sentence that stands in front of filler sentence `place`. */
+typedef struct fact {
+    size_t place, question;
+    char text[128];
+} fact;
+
+/* What a task's function works with. */
+typedef struct maker {
+    uint64_t state;
+    size_t sentences;
+    eval_document *document;
+    fact facts[FACTS_MOST];
+    size_t fact_count;
+    unsigned numbers;                  /* drawn so far */
+    size_t order[EVAL_QUESTIONS_MOST]; /* which key, name or deed each question has */
+} maker;
+
+static fact *add_fact(maker *make, size_t question, size_t place) {
+    fact *added = &make->facts[make->fact_count++];
+    *added = (fact){.place = place, .question = question};
+    return added;
+}
+
+/* Evenly from the first sentence to the last. */
+static size_t even_place(const maker *make, size_t question) {
+    size_t last = make->document->count - 1;
+    return last ? question * make->sentences / last : make->sentences / 2;
+}
+
+/* Five digits; no two of a document are the same. */
+static unsigned draw_number(maker *make) {
+    return 10000 + (unsigned)draw_below(&make->state, 90000 / NUMBERS_MOST) * NUMBERS_MOST + make->numbers++;
+}
+
+static void make_needle(maker *make, size_t i, eval_question *question) {
+    const char *saying = sayings[make->order[i]];
+    unsigned number = draw_number(make);
+    fact *said = add_fact(make, i, even_place(make, i));
+    snprintf(said->text, sizeof said->text, "%s %u.", saying, number);
+    snprintf(question->prompt, sizeof question->prompt,
+             "\n\nQuestion: Which number does the text above give?\nAnswer: %s", saying);
+    snprintf(question->expected[0], sizeof question->expected[0], "%u", number);
+}
+
+/* The same saying with two numbers, in two places; one is told, the other is asked for. */
+static void make_needles(maker *make, size_t i, eval_question *question) {
+    const char *saying = sayings[make->order[i]];
+    size_t places[2] = {even_place(make, i), draw_below(&make->state, make->sentences)};
+    unsigned numbers[2] = {draw_number(make), draw_number(make)};
+    for (int k = 0; k < 2; k++) {
+        fact *said = add_fact(make, i, places[k]);
+        snprintf(said->text, sizeof said->text, "%s %u.", saying, numbers[k]);
+    }
+    snprintf(question->prompt, sizeof question->prompt,
+             "\n\nQuestion: Which two numbers does the text above give?\nAnswer: %s %u. %s", saying, numbers[1],
+             saying);
+    snprintf(question->expected[0], sizeof question->expected[0], "%u", numbers[0]);
+}
+
+static void make_paraphrase(maker *make, size_t i, eval_question *question) {
+    const char *name = names[i], *const *deed = deeds[make->order[i]];
+    fact *said = add_fact(make, i, even_place(make, i));
+    snprintf(said->text, sizeof said->text, "%s %s.", name, deed[0]);
+    snprintf(question->prompt, sizeof question->prompt,
+             "\n\nQuestion: Which person in the text above %s?\nAnswer: The person's name is", deed[1]);
+    snprintf(question->expected[0], sizeof question->expected[0], "%s", name);
+}
+
+/* Questions come in pairs: a variable with a number, and one that is said to be the same as it, in another place. */
+static void make_variables(maker *make, size_t i, eval_question *question) {
+    const char *key = keys[make->order[i]];
+    fact *said = add_fact(make, i, even_place(make, i));
+    if (i % 2 == 0) {
+        unsigned number = draw_number(make);
+        snprintf(said->text, sizeof said->text, "The variable %s has the value %u.", key, number);
+        snprintf(question->expected[0], sizeof question->expected[0], "%u", number);
+    } else {
+        snprintf(said->text, sizeof said->text, "The variable %s has the same value as the variable %s.", key,
+                 keys[make->order[i - 1]]);
+        memcpy(question->expected[0], question[-1].expected[0], sizeof question->expected[0]);
+    }
+    snprintf(question->prompt, sizeof question->prompt,
+             "\n\nQuestion: Which value has the variable %s in the text above?\n"
+             "Answer: The variable %s has the value",
+             key, key);
+}
+
+static void make_counting(maker *make, size_t i, eval_question *question) {
+    const char *key = keys[make->order[i]];
+    size_t times_said = 1 + draw_below(&make->state, 9);
+    for (size_t k = 0; k < times_said; k++) {
+        fact *said = add_fact(make, i, draw_below(&make->state, make->sentences));
+        snprintf(said->text, sizeof said->text, "Then the %s fell down.", key);
+    }
+    snprintf(question->prompt, sizeof question->prompt,
+             "\n\nQuestion: How many times did the %s fall down in the text above?\n"
+             "Answer: The number of times that the %s fell down is",
+             key, key);
+    snprintf(question->expected[0], sizeof question->expected[0], "%zu", times_said);
+    snprintf(question->expected[1], sizeof question->expected[1], "%s", numerals[times_said]);
+}
+
+typedef void make_fn(maker *make, size_t i, eval_question *question);
+static make_fn *const makers[] = {make_needle, make_needles, make_paraphrase, make_variables, make_counting};
+
+const char *eval_task_name(eval_task task) {
+#define TASK_NAME(NAME, name, about) #name,
+    static const char *const task_names[] = {EVAL_TASK_LIST(TASK_NAME)};
+#undef TASK_NAME
+    return task_names[task];
+}
+
+static fv_status add_sentence(fv_text *text, const char *sentence) {
+    fv_status status = text->length ? fv_text_append(text, " ", 1) : FV_OK;
+    return status == FV_OK ? fv_text_append(text, sentence, strlen(sentence)) : status;
+}
+
+static fv_status add_filler(maker *make) {
+    char sentence[160];
+    uint64_t *state = &make->state;
+    snprintf(sentence, sizeof sentence, "The %s %s %s the %s %s %s.", qualities[draw_below(state, COUNT(qualities))],
+             things[draw_below(state, COUNT(things))], acts[draw_below(state, COUNT(acts))],
+             qualities[draw_below(state, COUNT(qualities))], things[draw_below(state, COUNT(things))],
+             times[draw_below(state, COUNT(times))]);
+    return add_sentence(&make->document->text, sentence);
+}
+
+/* Each fact in front of its place, facts of one place in the order in which they were made. */
+static fv_status write_text(maker *make) {
+    fv_status status = FV_OK;
+    bool placed[EVAL_QUESTIONS_MOST] = {false};
+    for (size_t place = 0; place <= make->sentences && status == FV_OK; place++) {
+        for (size_t i = 0; i < make->fact_count && status == FV_OK; i++) {
+            const fact *said = &make->facts[i];
+            if (said->place != place) continue;
+            if (!placed[said->question])
+                make->document->questions[said->question].depth = (double)place / (double)make->sentences;
+            placed[said->question] = true;
+            status = add_sentence(&make->document->text, said->text);
+        }
+        if (place < make->sentences && status == FV_OK) status = add_filler(make);
+    }
+    return status;
+}
+
+fv_status eval_document_make(eval_task task, uint64_t seed, size_t sentences, size_t count, eval_document *document) {
+    maker *make = calloc(1, sizeof *make);
+    if (!make) return FV_ERROR_MEMORY;
+    make->state = seed;
+    make->sentences = sentences ? sentences : 1;
+    make->document = document;
+    document->text.length = 0;
+    document->count = count;
+    shuffle(&make->state, make->order, EVAL_QUESTIONS_MOST);
+    for (size_t i = 0; i < count; i++) {
+        document->questions[i] = (eval_question){.depth = 0};
+        makers[task](make, i, &document->questions[i]);
+    }
+    fv_status status = write_text(make);
+    free(make);
+    return status;
+}
+
+/* ---- answers ---- */
+
+static bool is_word(char byte) { return isalnum((unsigned char)byte) || (unsigned char)byte >= 0x80; }
+
+static bool begins_with_word(const char *text, const char *word) {
+    size_t length = strlen(word);
+    return length > 0 && strncmp(text, word, length) == 0 && !is_word(text[length]);
+}
+
+bool eval_answer_is_right(const eval_question *question, const char *answer) {
+    while (*answer && *answer != '\n' && !is_word(*answer)) answer++;
+    return begins_with_word(answer, question->expected[0]) || begins_with_word(answer, question->expected[1]);
+}

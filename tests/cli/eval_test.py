@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""`fovea eval` with a tiny model: what it prints, that it repeats, and what it refuses. The answers themselves are noise.
+
+Called as: eval_test.py BUILD/fovea SOURCE_FOLDER. Exit 77 if the tiny models are missing.
+"""
+import os
+import sys
+
+import cli_runner
+from cli_runner import CliTest, model
+
+LLAMA = model("llama_f32")
+SMALL = ("-m", LLAMA, "-c", "1024", "-n", "3", "--per-document", "2")
+
+
+class Eval(CliTest):
+    def test_json(self):
+        figures = self.document("eval", *SMALL, "--task", "needle,counting", "--attention", "window:window=32,sinks=4",
+                                "--json")
+        self.assertEqual(["dense", "window:window=32,sinks=4"], [p["attention"] for p in figures["policies"]])
+        for policy in figures["policies"]:
+            self.assertEqual(["needle", "counting"], [task["task"] for task in policy["tasks"]])
+            for task in policy["tasks"]:
+                self.assertEqual(3, task["questions"])
+                self.assertLessEqual(task["right"], 3)
+        self.assertEqual(1, figures["policies"][0]["density"])
+        self.assertLess(figures["policies"][1]["density"], 0.5)
+        for difference in figures["differences"]:
+            self.assertNotEqual(difference["right"], difference["dense_right"])
+
+    def test_the_same_seed_gives_the_same_figures(self):
+        first = self.ok("eval", *SMALL, "--task", "variables", "--json").stdout
+        self.assertEqual(first, self.ok("eval", *SMALL, "--task", "variables", "--json", "-t", "1").stdout)
+
+    def test_the_decode_pass_reads_the_document_densely(self):
+        figures = self.document("eval", *SMALL, "--task", "needle", "--pass", "decode", "--json", "--attention",
+                                "window:window=32,sinks=4")
+        self.assertEqual("decode", figures["pass"])
+
+    def test_the_table(self):
+        text = self.ok("eval", *SMALL, "--task", "needle").stdout.decode()
+        self.assertIn("| needle", text)
+        self.assertIn("of 3", text)
+
+    def test_bad_usage(self):
+        self.fails(2, "eval", says=("-m",))
+        self.fails(2, "eval", *SMALL, "--task", "nedle", says=("nedle", "needle", "counting"))
+        self.fails(2, "eval", *SMALL, "--attention", "windw", says=("windw",))
+        self.fails(2, "eval", *SMALL, "-n", "0", says=("-n",))
+        self.fails(1, "eval", "-m", LLAMA, "-c", "256", "--per-document", "20", "-n", "20", says=("256", "-c"))
+
+
+if __name__ == "__main__":
+    if not os.path.exists(LLAMA):
+        sys.exit(77)
+    cli_runner.main()
