@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs from Debian's packages what a goal needs and this machine lacks; without anything lacking it does nothing.
 #
-#   tools/install.sh build|test|model|fuzz|ci
+#   tools/install.sh build|test|model|fuzz|ci|embedded
 #
 # As root it installs; else with sudo; else it prints the line to type and exits 1.
 set -eu
@@ -18,12 +18,22 @@ build,test,fuzz,ci  command:pkg-config   pkg-config
 build,test,fuzz,ci  library:jansson      libjansson-dev
 build,test,fuzz,ci  library:libutf8proc  libutf8proc-dev
 test,fuzz,ci        library:cmocka       libcmocka-dev
-test,model,ci       command:python3      python3
 model,ci            pip                  python3-pip
 fuzz,ci             command:clang        clang
 fuzz                fuzzer               libclang-rt-14-dev
 ci                  command:g++          g++
 ci                  command:objdump      binutils
+test,model,ci,embedded command:python3   python3
+embedded            command:gcc          gcc libc6-dev
+embedded            command:arm-none-eabi-gcc gcc-arm-none-eabi
+embedded            command:riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
+embedded            command:xtensa-lx106-elf-gcc gcc-xtensa-lx106
+embedded            command:aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+embedded            command:arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
+embedded            command:mips-linux-gnu-gcc gcc-mips-linux-gnu libc6-dev-mips-cross
+embedded            command:qemu-system-arm qemu-system-arm
+embedded            command:qemu-system-riscv32 qemu-system-misc
+embedded            command:qemu-mips    qemu-user
 '
 
 has() { # has KIND: whether the need is met

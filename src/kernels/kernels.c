@@ -11,6 +11,8 @@ static const fv_kernels scalar_kernels = {.isa = FV_ISA_SCALAR,
                                           FV_KERNEL_LIST(FV_KERNEL_SCALAR) FV_WEIGHT_LIST(FV_KERNEL_DEQUANT)
                                               FV_UNPACK_LIST(FV_KERNEL_UNPACK)};
 
+const fv_kernels *fv_kernels_scalar(void) { return &scalar_kernels; }
+
 #if FV_BUILD_AVX2
 static void use_avx2(fv_kernels *table) {
     table->isa = FV_ISA_AVX2;
