@@ -1,6 +1,7 @@
 /* cache_file_test.c - a saved cache comes back bit for bit or not at all, whatever is cut, flipped or refused. */
 #include "cache/cache_pages.h"
 #include "fovea/cache.h"
+#include "support/cache_state.h"
 #include "support/random.h"
 #include "support/tables.h"
 #include <setjmp.h>
@@ -70,60 +71,6 @@ static medium medium_copy(const medium *m) {
     return copy;
 }
 
-/* The memory of caches holds 0xFF where nothing was stored: NaN. */
-static fv_cache *cache_make(const fv_cache_config *config, const fv_kernels *kernels) {
-    size_t bytes = 0;
-    fv_cache *cache = NULL;
-    assert_int_equal(fv_cache_size(config, &bytes), FV_OK);
-    void *memory = aligned_alloc(FV_CACHE_ALIGN, (bytes + 63) / 64 * 64);
-    assert_non_null(memory);
-    memset(memory, 0xFF, bytes);
-    assert_int_equal(fv_cache_init(&cache, config, kernels, memory, bytes), FV_OK);
-    assert_ptr_equal(cache, memory);
-    return cache;
-}
-
-static void cache_append(fv_cache *cache, uint32_t tokens, test_random *random) {
-    size_t width = (size_t)cache->config.kv_heads * cache->config.head_dim;
-    float *rows = malloc((2 * tokens * width + 1) * sizeof(float));
-    assert_non_null(rows);
-    test_fill_f32(random, rows, 2 * tokens * width, 2.0f);
-    assert_int_equal(fv_cache_append(cache, tokens, rows, width, rows + tokens * width, width), FV_OK);
-    free(rows);
-}
-
-static bool same_f32(const float *a, const float *b, size_t n) { return n == 0 || memcmp(a, b, n * sizeof *a) == 0; }
-
-/* What kernels read: the stored elements themselves, their scales, the landmarks; not only their values. */
-static bool cache_equals(const fv_cache *a, const fv_cache *b) {
-    const fv_cache_config *config = &a->config;
-    size_t dim = config->head_dim, size = a->key_page_bytes / (16 * dim);
-    if (a->tokens != b->tokens || memcmp(config, &b->config, sizeof *config) != 0) return false;
-    float *x = malloc(4 * dim * sizeof *x);
-    assert_non_null(x);
-    bool same = true;
-    for (uint32_t head = 0; head < config->kv_heads; head++) {
-        for (uint32_t t = 0; t < a->tokens; t++) {
-            const unsigned char *one = fv_cache_key_page(a, head, t / 16), *two = fv_cache_key_page(b, head, t / 16);
-            for (size_t c = 0; c < dim; c++)
-                same &= memcmp(one + (c * 16 + t % 16) * size, two + (c * 16 + t % 16) * size, size) == 0;
-            same &= memcmp(fv_cache_value_row(a, head, t), fv_cache_value_row(b, head, t), a->value_row_bytes) == 0;
-            if (a->key_scales) same &= same_f32(fv_cache_key_scale(a, head, t), fv_cache_key_scale(b, head, t), 1);
-            if (a->value_scales)
-                same &= same_f32(fv_cache_value_scale(a, head, t), fv_cache_value_scale(b, head, t), 1);
-        }
-        uint32_t marks =
-            config->landmark_tokens ? (a->tokens + config->landmark_tokens - 1) / config->landmark_tokens : 0;
-        for (uint32_t mark = 0; mark < marks; mark++) {
-            assert_int_equal(fv_cache_landmark_read(a, head, mark, x, x + dim), FV_OK);
-            assert_int_equal(fv_cache_landmark_read(b, head, mark, x + 2 * dim, x + 3 * dim), FV_OK);
-            same &= same_f32(x, x + 2 * dim, 2 * dim);
-        }
-    }
-    free(x);
-    return same;
-}
-
 /* An old state and a new one, each a cache of its own, and a store that holds one or both. */
 typedef struct history {
     fv_cache *before, *after, *into;
@@ -132,13 +79,13 @@ typedef struct history {
 
 static history history_make(const fv_cache_config *config, uint32_t tokens, uint32_t more, bool both,
                             test_random *random) {
-    history h = {.before = cache_make(config, tables.table[0]), .after = cache_make(config, tables.table[0])};
-    h.into = cache_make(config, tables.table[tables.count - 1]);
+    history h = {.before = test_cache_make(config, tables.table[0]), .after = test_cache_make(config, tables.table[0])};
+    h.into = test_cache_make(config, tables.table[tables.count - 1]);
     h.medium = medium_make(config);
     test_random again = *random;
-    cache_append(h.before, tokens, random);
-    cache_append(h.after, tokens, &again);
-    cache_append(h.after, more, random);
+    test_cache_append(h.before, tokens, random);
+    test_cache_append(h.after, tokens, &again);
+    test_cache_append(h.after, more, random);
     fv_cache_store store = store_of(&h.medium);
     uint64_t sequence = 0;
     assert_int_equal(fv_cache_save(h.before, &store, &sequence), FV_OK);
@@ -169,18 +116,18 @@ static uint64_t restore_checked(history *h, medium *m) {
     fv_cache_store store = store_of(m);
     test_random random = test_random_make(9), again = random;
     assert_int_equal(fv_cache_truncate(h->into, 0), FV_OK);
-    cache_append(h->into, 1, &random);
+    test_cache_append(h->into, 1, &random);
     fv_status status = fv_cache_restore(h->into, &store, &sequence);
     if (status == FV_OK) {
         assert_true(sequence == 1 || sequence == 2);
-        assert_true(cache_equals(h->into, sequence == 1 ? h->before : h->after));
+        assert_true(test_cache_equals(h->into, sequence == 1 ? h->before : h->after));
         return sequence;
     }
     assert_true(status == FV_ERROR_CORRUPT || status == FV_ERROR_FILE);
     assert_int_equal(sequence, none);
-    fv_cache *untouched = cache_make(&h->into->config, tables.table[0]);
-    cache_append(untouched, 1, &again);
-    assert_true(cache_equals(h->into, untouched));
+    fv_cache *untouched = test_cache_make(&h->into->config, tables.table[0]);
+    test_cache_append(untouched, 1, &again);
+    assert_true(test_cache_equals(h->into, untouched));
     free(untouched);
     return 0;
 }
@@ -201,7 +148,7 @@ static void test_round_trip(void **state) {
         history h = history_make(&config, tokens, 0, false, &random);
         assert_int_equal(restore_checked(&h, &h.medium), 1);
         assert_int_equal(h.medium.syncs, 2);
-        cache_append(h.into, more, &random);
+        test_cache_append(h.into, more, &random);
         assert_int_equal(fv_cache_tokens(h.into), tokens + more);
         fv_cache_config found = {0};
         fv_cache_store store = store_of(&h.medium);
@@ -223,7 +170,7 @@ static void test_going_on(void **state) {
                                   .value_type = run / 3,
                                   .landmark_tokens = run % 2 ? 5 : 16};
         const fv_kernels *kernels = tables.table[run % tables.count];
-        fv_cache *plain = cache_make(&config, kernels), *saved = cache_make(&config, kernels);
+        fv_cache *plain = test_cache_make(&config, kernels), *saved = test_cache_make(&config, kernels);
         medium m = medium_make(&config);
         fv_cache_store store = store_of(&m);
         for (uint64_t step = 1; step <= 60; step++) {
@@ -232,17 +179,17 @@ static void test_going_on(void **state) {
             test_random again = random;
             for (int one = 0; one < 2; one++) {
                 fv_cache *cache = one ? saved : plain;
-                if (what < 2) cache_append(cache, count, one ? &again : &random);
+                if (what < 2) test_cache_append(cache, count, one ? &again : &random);
                 if (what == 2) assert_int_equal(fv_cache_truncate(cache, count), FV_OK);
                 if (what == 3 && count < tokens) assert_int_equal(fv_cache_remove(cache, count), FV_OK);
             }
             uint64_t sequence = 0, restored = 0;
             assert_int_equal(fv_cache_save(saved, &store, &sequence), FV_OK);
             free(saved);
-            saved = cache_make(&config, kernels);
+            saved = test_cache_make(&config, kernels);
             assert_int_equal(fv_cache_restore(saved, &store, &restored), FV_OK);
             assert_true(sequence == step && restored == step);
-            assert_true(cache_equals(saved, plain));
+            assert_true(test_cache_equals(saved, plain));
         }
         free(plain);
         free(saved);
@@ -261,7 +208,7 @@ static void test_landmarks_are_rebuilt_ones(void **state) {
     assert_int_equal(restore_checked(&h, &h.medium), 1);
     assert_int_equal(fv_cache_truncate(h.into, 5), FV_OK); /* rebuilds the second */
     assert_int_equal(fv_cache_truncate(h.before, 5), FV_OK);
-    assert_true(cache_equals(h.into, h.before));
+    assert_true(test_cache_equals(h.into, h.before));
     history_free(&h);
 }
 
@@ -347,11 +294,11 @@ static void test_cuts(void **state) {
                 bool is_new = restored == old + 1; /* of a cut save too, if the cut came behind the whole header */
                 assert_true(is_new || (!done && restored == old));
                 assert_true(!is_new || done || torn[t] >= HEADER);
-                assert_true(cache_equals(h.into, is_new ? h.after : h.before));
+                assert_true(test_cache_equals(h.into, is_new ? h.after : h.before));
                 assert_int_equal(fv_cache_save(h.after, &store, &sequence), FV_OK);
                 assert_int_equal(fv_cache_restore(h.into, &store, &restored), FV_OK);
                 assert_true(sequence == restored && restored == (is_new ? old + 2 : old + 1));
-                assert_true(cache_equals(h.into, h.after));
+                assert_true(test_cache_equals(h.into, h.after));
                 free(m.bytes);
             }
         assert_true(cuts > 30);
@@ -369,7 +316,7 @@ static void test_header_without_data(void **state) {
     fv_cache_store store = store_of(&h.medium);
     h.medium.bytes[h.medium.count - SECTOR] ^= 1; /* the newest, in slot 1 */
     assert_int_equal(restore_checked(&h, &h.medium), 1);
-    cache_append(h.into, 1, &random); /* neither of the two */
+    test_cache_append(h.into, 1, &random); /* neither of the two */
     h.medium.writes = 0, h.medium.writes_left = 1;
     assert_int_equal(fv_cache_save(h.into, &store, &sequence), FV_ERROR_FILE);
     h.medium.writes_left = SIZE_MAX;
@@ -389,7 +336,7 @@ static void test_other_configurations(void **state) {
         uint32_t *fields[] = {&other.kv_heads, &other.head_dim,   &other.max_tokens,
                               &other.key_type, &other.value_type, &other.landmark_tokens};
         *fields[field] = *fields[field] ? *fields[field] - 1 : 1;
-        fv_cache *cache = cache_make(&other, tables.table[0]);
+        fv_cache *cache = test_cache_make(&other, tables.table[0]);
         uint64_t sequence = 5;
         size_t writes = h.medium.writes;
         assert_int_equal(fv_cache_restore(cache, &store, &sequence), FV_ERROR_ARGUMENT);
@@ -450,7 +397,7 @@ static void test_bytes_of_version_1(void **state) {
     for (size_t i = 0; i < 8; i++) put(header + 24 + 4 * i, 4, words[i]);
     put(header + 56, 8, crc64(data, sizeof data));
     header_seal(header);
-    fv_cache *cache = cache_make(&config, tables.table[0]), *into = cache_make(&config, tables.table[0]);
+    fv_cache *cache = test_cache_make(&config, tables.table[0]), *into = test_cache_make(&config, tables.table[0]);
     medium m = medium_make(&config);
     fv_cache_store store = store_of(&m);
     uint64_t sequence = 0;
@@ -464,7 +411,7 @@ static void test_bytes_of_version_1(void **state) {
     memcpy(m.bytes + DATA, data, sizeof data);
     store.sync = NULL;
     assert_int_equal(fv_cache_restore(into, &store, &sequence), FV_OK);
-    assert_true(sequence == 1 && cache_equals(into, cache));
+    assert_true(sequence == 1 && test_cache_equals(into, cache));
 
     /* A newer version is somebody's state; a header that is whole and says what cannot be is none. */
     static const struct {
@@ -480,7 +427,7 @@ static void test_bytes_of_version_1(void **state) {
         put(m.bytes + lies[i].at, 4, lies[i].value);
         header_seal(m.bytes);
         assert_int_equal(fv_cache_restore(into, &store, NULL), lies[i].status);
-        assert_true(cache_equals(into, cache));
+        assert_true(test_cache_equals(into, cache));
         if (lies[i].status == FV_ERROR_UNSUPPORTED)
             assert_int_equal(fv_cache_save(cache, &store, NULL), lies[i].status);
     }
