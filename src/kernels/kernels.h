@@ -67,19 +67,22 @@ typedef struct fv_q8_rows {
     const float *sum32;   /* [tokens][columns / 32] */
 } fv_q8_rows;
 
-/* A panel: 8 weight rows, unpacked and interleaved so that 8 lanes are 8 rows.
- * quants [columns / 4][8][4]; scale, offset [columns / group][8]; weight = scale * quant + offset. */
+#define FV_PANEL_ROWS 32 /* two registers of 16 lanes share each activation that is loaded */
+
+/* A panel: 32 weight rows, unpacked and interleaved so that lanes are rows.
+ * quants [columns / 4][32][4]; scale, offset [columns / group][32]; weight = scale * quant + offset. */
 typedef struct fv_panel {
     const uint8_t *quants;
     const float *scale, *offset;
 } fv_panel;
 
-/* Interleaves 8 rows of natural order (as unpack writes them) into a panel. quants [8][columns], scale, offset
- * [8][groups] -> out_quants [columns / 4][8][4], out_scale, out_offset [groups][8]. Exact twin. */
+/* Interleaves 8 rows of natural order (as unpack writes them) into 8 of a panel's 32. quants [8][columns], scale, offset
+ * [8][groups] -> out_quants [columns / 4][32][4], out_scale, out_offset [groups][32], each from the first of the eight
+ * rows on; the other rows stay untouched. Exact twin. */
 typedef void fv_panel_pack_fn(size_t columns, size_t groups, const uint8_t *quants, const float *scale,
                               const float *offset, uint8_t *out_quants, float *out_scale, float *out_offset);
 
-/* Products of a panel with `tokens` rows: out[token * out_stride + r], r = 0..7,
+/* Products of a panel with `tokens` rows: out[token * out_stride + r], r = 0..31,
  *   = A + B, A = sum over groups g, ascending, of (float)(sum of quants) * (scale[g] * activation scale),
  *            B = sum over groups g, ascending, of offset[g] * activation sum.
  * u4: quants 0..15, u5: 0..31, u8: 0..255, all in groups of 32; u6: 0..63 in groups of 16. Same order.
@@ -92,7 +95,7 @@ typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *
  * and whose high nibbles are inputs 16+4j..16+4j+3, j = 0..3. 5 bits: the same and behind it [8 rows][4] bytes, of which
  * bit j of byte i is the fifth bit of input 4j+i, j = 0..7. 8 bits: [8][8 rows][4], plus 128. */
 
-/* A packed group of eight rows to a panel (Q8_0 with its bias of 128). Exact twin. */
+/* Eight packed rows to eight of a panel's 32, placed as panel_pack does (Q8_0 with its bias of 128). Exact twin. */
 typedef void fv_panel_unpack_fn(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset);
 
 /* The panel product's numbers, bit for bit, for one activation row straight from packed weights: out[0..8 * panels - 1].

@@ -1,13 +1,14 @@
-/* A quantised matrix is read eight rows at a time: for one token straight from packed rows, for more through a panel
- * that all tokens share. Both give the same bits (kernels.h), so a token's numbers do not depend on its batch. */
+/* A quantised matrix is read eight rows at a time: for one token straight from packed rows, for more through a panel of
+ * 32 rows that all tokens share. Both give the same bits (kernels.h), so a token's numbers do not depend on its batch.
+ */
 #include "model/linear.h"
 #include "model/packing.h"
 #include "size.h"
 
 enum {
-    PANEL_ROWS = 8,
-    TASK_PANELS = 8, /* of a task: small enough to balance, large enough to hide the loop's cost */
-    TASK_ROWS = PANEL_ROWS * TASK_PANELS,
+    EIGHT = 8,        /* rows that are packed together */
+    TASK_ROWS = 64,   /* small enough to balance, large enough to hide the loop's cost */
+    EDGE_TOKENS = 8,  /* of one call where a panel has missing rows */
     DIRECT_TOKENS = 3 /* up to here reading packed rows anew for each token is cheaper than making a panel */
 };
 
@@ -72,11 +73,11 @@ bool fv_linear_is_quantized(uint32_t weight_type) {
     return weight_type != FV_WEIGHT_F32 && weight_type != FV_WEIGHT_F16 && weight_type != FV_WEIGHT_BF16;
 }
 
-/* Unpacked rows and the panel made of them: bytes, then scales and offsets in groups of 16 or 32. */
+/* A panel and eight rows on their way into it: bytes, then scales and offsets in groups of 16 or 32. */
 bool fv_linear_scratch_bytes(size_t columns, size_t *bytes) {
     size_t total = 0;
-    if (!fv_size_add(&total, columns, 2 * PANEL_ROWS, 64) ||
-        !fv_size_add(&total, columns / 16 + 1, 4 * PANEL_ROWS * sizeof(float), 64) ||
+    if (!fv_size_add(&total, columns, FV_PANEL_ROWS + EIGHT, 64) ||
+        !fv_size_add(&total, columns / 16 + 1, 2 * (FV_PANEL_ROWS + EIGHT) * sizeof(float), 64) ||
         !fv_size_add(&total, columns, sizeof(float), 64))
         return false;
     *bytes = total;
@@ -130,50 +131,73 @@ static void rows_f32(const linear_call *call, const fv_linear_product *product, 
     }
 }
 
-/* Eight rows of the file's own layout to a panel; missing rows of the last panel are zero. */
-static void panel_make(const linear_call *call, const fv_weight *weight, const linear_type *type, uint32_t first,
-                       uint32_t rows, uint8_t *out_quants, float *out_scale) {
-    size_t columns = weight->columns, groups = columns / type->group;
-    uint8_t *quants = out_quants + PANEL_ROWS * columns;
-    float *out_offset = out_scale + PANEL_ROWS * groups, *scale = out_offset + PANEL_ROWS * groups;
-    float *offset = scale + PANEL_ROWS * groups;
-    for (uint32_t r = 0; r < rows; r++)
-        type->unpack(columns, row_data(weight, first + r), quants + r * columns, scale + r * groups,
-                     offset + r * groups);
-    for (size_t i = rows * columns; i < PANEL_ROWS * columns; i++) quants[i] = 0;
-    for (size_t i = rows * groups; i < PANEL_ROWS * groups; i++) scale[i] = offset[i] = 0.0f;
-    call->kernels->panel_pack(columns, groups, quants, scale, offset, out_quants, out_scale, out_offset);
+/* One worker's scratch while it makes a panel. */
+typedef struct panel_room {
+    uint8_t *quants, *eight_quants;
+    float *scale, *offset, *eight_scale, *eight_offset;
+} panel_room;
+
+static panel_room panel_room_of(unsigned char *scratch, size_t columns, size_t groups) {
+    panel_room room = {.quants = scratch, .eight_quants = scratch + FV_PANEL_ROWS * columns};
+    room.scale = (float *)(void *)(room.eight_quants + EIGHT * columns);
+    room.offset = room.scale + FV_PANEL_ROWS * groups;
+    room.eight_scale = room.offset + FV_PANEL_ROWS * groups;
+    room.eight_offset = room.eight_scale + EIGHT * groups;
+    return room;
 }
 
-/* Up to 8 rows through a panel. */
+/* Up to eight rows of the file's own layout into a panel's rows from `place` on; missing rows are zero. */
+static void eight_make(const linear_call *call, const fv_weight *weight, const linear_type *type, uint32_t first,
+                       uint32_t rows, const panel_room *room, size_t place) {
+    size_t columns = weight->columns, groups = columns / type->group;
+    for (uint32_t r = 0; r < rows; r++)
+        type->unpack(columns, row_data(weight, first + r), room->eight_quants + r * columns,
+                     room->eight_scale + r * groups, room->eight_offset + r * groups);
+    for (size_t i = rows * columns; i < EIGHT * columns; i++) room->eight_quants[i] = 0;
+    for (size_t i = rows * groups; i < EIGHT * groups; i++) room->eight_scale[i] = room->eight_offset[i] = 0.0f;
+    call->kernels->panel_pack(columns, groups, room->eight_quants, room->eight_scale, room->eight_offset,
+                              room->quants + 4 * place, room->scale + place, room->offset + place);
+}
+
+static void panel_make(const linear_call *call, const fv_weight *weight, const linear_type *type, uint32_t first,
+                       uint32_t rows, const panel_room *room) {
+    for (uint32_t place = 0; place < FV_PANEL_ROWS; place += EIGHT) {
+        uint32_t row = first + place, left = rows > place ? rows - place : 0;
+        if (left && row < weight->packed)
+            type->panel_unpack(weight->columns, row_data(weight, row), room->quants + 4 * place, room->scale + place,
+                               room->offset + place);
+        else
+            eight_make(call, weight, type, row, left < EIGHT ? left : EIGHT, room, place);
+    }
+}
+
+/* Up to 32 rows through a panel. */
 static void rows_panel(const linear_call *call, const fv_linear_product *product, const linear_type *type,
                        uint32_t first, uint32_t rows, unsigned char *scratch) {
     const fv_linear_input *input = call->input;
-    size_t columns = input->columns, groups = columns / type->group;
-    uint8_t *quants = scratch;
-    float *scale = (float *)(void *)(scratch + 2 * PANEL_ROWS * columns), *offset = scale + PANEL_ROWS * groups;
-    fv_panel panel = {quants, scale, offset};
-    if (first < product->weight->packed)
-        type->panel_unpack(columns, row_data(product->weight, first), quants, scale, offset);
-    else
-        panel_make(call, product->weight, type, first, rows, quants, scale);
-    if (rows == PANEL_ROWS) {
-        type->panel(columns, input->tokens, &panel, &input->q8, product->out + first, product->out_stride);
+    panel_room room = panel_room_of(scratch, input->columns, input->columns / type->group);
+    fv_panel panel = {room.quants, room.scale, room.offset};
+    panel_make(call, product->weight, type, first, rows, &room);
+    if (rows == FV_PANEL_ROWS) {
+        type->panel(input->columns, input->tokens, &panel, &input->q8, product->out + first, product->out_stride);
         return;
     }
-    for (size_t t = 0; t < input->tokens; t++) {
-        float out[PANEL_ROWS];
-        fv_q8_rows one = q8_row(input, t);
-        type->panel(columns, 1, &panel, &one, out, PANEL_ROWS);
-        for (uint32_t r = 0; r < rows; r++) product->out[t * product->out_stride + first + r] = out[r];
+    for (size_t done = 0; done < input->tokens; done += EDGE_TOKENS) {
+        float out[EDGE_TOKENS * FV_PANEL_ROWS];
+        size_t tokens = input->tokens - done < EDGE_TOKENS ? input->tokens - done : EDGE_TOKENS;
+        fv_q8_rows some = q8_row(input, done);
+        type->panel(input->columns, tokens, &panel, &some, out, FV_PANEL_ROWS);
+        for (size_t t = 0; t < tokens; t++)
+            for (uint32_t r = 0; r < rows; r++)
+                product->out[(done + t) * product->out_stride + first + r] = out[t * FV_PANEL_ROWS + r];
     }
 }
 
 static void rows_packed(const linear_call *call, const fv_linear_product *product, const linear_type *type,
-                        uint32_t first, uint32_t panels) {
+                        uint32_t first, uint32_t eights) {
     for (size_t t = 0; t < call->input->tokens; t++) {
         fv_q8_rows one = q8_row(call->input, t);
-        type->packed(call->input->columns, panels, row_data(product->weight, first), &one,
+        type->packed(call->input->columns, eights, row_data(product->weight, first), &one,
                      product->out + t * product->out_stride + first);
     }
 }
@@ -196,11 +220,12 @@ static void linear_task(void *context, size_t task, size_t worker) {
     }
     uint32_t done = 0;
     if (type.packed && call->input->tokens <= DIRECT_TOKENS && first < product->weight->packed) {
-        done = rows / PANEL_ROWS * PANEL_ROWS;
-        rows_packed(call, product, &type, first, done / PANEL_ROWS);
+        done = rows / EIGHT * EIGHT;
+        rows_packed(call, product, &type, first, done / EIGHT);
     }
-    for (; done < rows; done += PANEL_ROWS)
-        rows_panel(call, product, &type, first + done, rows - done < PANEL_ROWS ? rows - done : PANEL_ROWS, scratch);
+    for (; done < rows; done += FV_PANEL_ROWS)
+        rows_panel(call, product, &type, first + done, rows - done < FV_PANEL_ROWS ? rows - done : FV_PANEL_ROWS,
+                   scratch);
 }
 
 void fv_linear_run(const fv_kernels *kernels, const fv_linear_product *products, size_t count,

@@ -15,7 +15,10 @@
 
 #include <cmocka.h>
 
-enum { MAX_COLUMNS = 32 * 20, MAX_TOKENS = 17, MAX_PANELS = 9 };
+enum { MAX_COLUMNS = 32 * 20, MAX_TOKENS = 17, MAX_PANELS = 9, ROWS = FV_PANEL_ROWS };
+
+/* The bytes of eight rows in a panel: quants 32 of each 4 * ROWS, scales 8 of each ROWS. */
+enum { EIGHTS = ROWS / 8 };
 
 static const size_t token_counts[] = {1, 2, 3, 4, 5, 8, 9, 17};
 static test_tables tables;
@@ -64,51 +67,74 @@ static void check_quantize_q8(const fv_kernels *table) {
     }
 }
 
+/* Eight rows of a panel that was filled with 0xA5: theirs equal `want`, the others untouched. */
+static void eight_is(const void *got, const void *want, size_t count, size_t bytes, size_t eight) {
+    const uint8_t *a = got, *b = want;
+    for (size_t i = 0; i < count; i++)
+        for (size_t e = 0; e < EIGHTS; e++, a += bytes)
+            if (e == eight)
+                assert_memory_equal(a, b + (i * EIGHTS + e) * bytes, bytes);
+            else
+                for (size_t j = 0; j < bytes; j++) assert_int_equal(a[j], 0xA5);
+}
+
 static void check_panel_pack(const fv_kernels *table) {
     test_random random = test_random_make(2);
-    static uint8_t quants[8 * MAX_COLUMNS], out[8 * MAX_COLUMNS];
-    static float scale[MAX_COLUMNS], offset[MAX_COLUMNS], out_scale[MAX_COLUMNS], out_offset[MAX_COLUMNS];
+    static uint8_t quants[8 * MAX_COLUMNS], out[ROWS * MAX_COLUMNS];
+    static float scale[MAX_COLUMNS], offset[MAX_COLUMNS], out_scale[ROWS * MAX_COLUMNS / 16],
+        out_offset[ROWS * MAX_COLUMNS / 16];
     for (size_t columns = 32; columns <= MAX_COLUMNS; columns += 32)
         for (size_t group = 16; group <= 32; group += 16) {
-            size_t groups = columns / group;
+            size_t groups = columns / group, eight = columns / 32 % EIGHTS;
             test_fill_bytes(&random, quants, 8 * columns);
             test_fill_f32(&random, scale, 8 * groups, 1.0f);
             test_fill_f32(&random, offset, 8 * groups, 1.0f);
-            uint8_t *in = fence_place(&x_fence, 8 * columns), *got = fence_place(&quant_fence, 8 * columns);
+            uint8_t *in = fence_place(&x_fence, 8 * columns), *got = fence_place(&quant_fence, ROWS * columns);
             memcpy(in, quants, 8 * columns);
-            float *got_scale = fence_place(&scale_fence, 32 * groups),
-                  *got_offset = fence_place(&offset_fence, 32 * groups);
-            table->panel_pack(columns, groups, in, scale, offset, got, got_scale, got_offset);
-            tables.table[0]->panel_pack(columns, groups, quants, scale, offset, out, out_scale, out_offset);
-            assert_memory_equal(got, out, 8 * columns);
-            assert_memory_equal(got_scale, out_scale, 32 * groups);
-            assert_memory_equal(got_offset, out_offset, 32 * groups);
+            float *got_scale = fence_place(&scale_fence, 4 * ROWS * groups),
+                  *got_offset = fence_place(&offset_fence, 4 * ROWS * groups);
+            memset(got, 0xA5, ROWS * columns);
+            memset(got_scale, 0xA5, 4 * ROWS * groups);
+            memset(got_offset, 0xA5, 4 * ROWS * groups);
+            table->panel_pack(columns, groups, in, scale, offset, got + 32 * eight, got_scale + 8 * eight,
+                              got_offset + 8 * eight);
+            tables.table[0]->panel_pack(columns, groups, quants, scale, offset, out + 32 * eight, out_scale + 8 * eight,
+                                        out_offset + 8 * eight);
+            eight_is(got, out, columns / 4, 32, eight);
+            eight_is(got_scale, out_scale, groups, 32, eight);
+            eight_is(got_offset, out_offset, groups, 32, eight);
             for (size_t r = 0; r < 8; r++)
                 for (size_t c = 0; c < columns; c++)
-                    assert_int_equal(got[c / 4 * 32 + r * 4 + c % 4], quants[r * columns + c]);
+                    assert_int_equal(got[(c / 4 * ROWS + 8 * eight + r) * 4 + c % 4], quants[r * columns + c]);
         }
+}
+
+/* NaN of any bits, so that the rest can be compared byte by byte. */
+static void calm(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (isnan(x[i])) x[i] = NAN;
 }
 
 static void unpack_check(fv_packed_type type, fv_panel_unpack_fn *scalar, fv_panel_unpack_fn *tested) {
     test_random random = test_random_make(3 + type);
-    static uint8_t quants[8 * MAX_COLUMNS];
-    static float scale[MAX_COLUMNS], offset[MAX_COLUMNS];
+    static uint8_t quants[ROWS * MAX_COLUMNS];
+    static float scale[ROWS * MAX_COLUMNS / 32], offset[ROWS * MAX_COLUMNS / 32];
     for (size_t groups = 1; groups <= MAX_COLUMNS / 32; groups++)
-        for (int run = 0; run < 30; run++) {
-            size_t bytes = groups * fv_packed_group_bytes(type);
-            uint8_t *packed = fence_place(&packed_fence, bytes), *got = fence_place(&quant_fence, 256 * groups);
-            float *got_scale = fence_place(&scale_fence, 32 * groups),
-                  *got_offset = fence_place(&offset_fence, 32 * groups);
+        for (size_t run = 0; run < 32; run++) {
+            size_t bytes = groups * fv_packed_group_bytes(type), scales = ROWS * groups, eight = run % EIGHTS;
+            uint8_t *packed = fence_place(&packed_fence, bytes), *got = fence_place(&quant_fence, 32 * scales);
+            float *got_scale = fence_place(&scale_fence, 4 * scales),
+                  *got_offset = fence_place(&offset_fence, 4 * scales);
             test_fill_bytes(&random, packed, bytes);
-            tested(32 * groups, packed, got, got_scale, got_offset);
-            scalar(32 * groups, packed, quants, scale, offset);
-            assert_memory_equal(got, quants, 256 * groups);
-            for (size_t i = 0; i < 8 * groups; i++) { /* a NaN's bits are free */
-                assert_true(got_scale[i] == scale[i] || (isnan(got_scale[i]) && isnan(scale[i])));
-                assert_true(got_offset[i] == offset[i] || (isnan(got_offset[i]) && isnan(offset[i])));
-            }
-            assert_true(fence_is_whole(&quant_fence, 1, 0, 0) && fence_is_whole(&scale_fence, 1, 0, 0));
-            assert_true(fence_is_whole(&offset_fence, 1, 0, 0));
+            memset(got, 0xA5, 32 * scales);
+            memset(got_scale, 0xA5, 4 * scales);
+            memset(got_offset, 0xA5, 4 * scales);
+            tested(32 * groups, packed, got + 32 * eight, got_scale + 8 * eight, got_offset + 8 * eight);
+            scalar(32 * groups, packed, quants + 32 * eight, scale + 8 * eight, offset + 8 * eight);
+            calm(scale, scales), calm(offset, scales), calm(got_scale, scales), calm(got_offset, scales);
+            eight_is(got, quants, 8 * groups, 32, eight);
+            eight_is(got_scale, scale, groups, 32, eight);
+            eight_is(got_offset, offset, groups, 32, eight);
         }
 }
 
@@ -150,50 +176,51 @@ static fv_q8_rows row_of(const fv_q8_rows *x, size_t columns, size_t token) {
 static void product_shape(const char *slot, const fv_kernels *table, fv_product_panel_fn *scalar,
                           fv_product_panel_fn *tested, size_t group, uint32_t largest, size_t columns, size_t tokens,
                           int kind, int x_kind, test_random *random) {
-    size_t groups = columns / group, stride = 8 + test_random_in(random, 0, 5);
-    uint8_t *quants = fence_place(&quant_fence, 8 * columns);
-    float *scale = fence_place(&scale_fence, 32 * groups), *offset = fence_place(&offset_fence, 32 * groups);
-    for (size_t i = 0; i < 8 * columns; i++)
+    size_t groups = columns / group, stride = ROWS + test_random_in(random, 0, 5);
+    uint8_t *quants = fence_place(&quant_fence, ROWS * columns);
+    float *scale = fence_place(&scale_fence, 4 * ROWS * groups),
+          *offset = fence_place(&offset_fence, 4 * ROWS * groups);
+    for (size_t i = 0; i < ROWS * columns; i++)
         quants[i] = (uint8_t)(kind == 1 || (kind == 3 && i % 3) ? largest
                               : kind >= 2                       ? 0
                                                                 : test_random_in(random, 0, largest));
-    for (size_t i = 0; i < 8 * groups; i++) {
+    for (size_t i = 0; i < ROWS * groups; i++) {
         scale[i] = kind ? 1.0f : 0.1f * test_random_f32(random);
         offset[i] = kind ? 0.0f : test_random_f32(random);
     }
     fv_q8_rows x = make_rows(random, columns, tokens, x_kind);
     fv_panel panel = {quants, scale, offset};
-    float *out = fence_place(&out_fence, ((tokens - 1) * stride + 8) * 4), want[8 * MAX_TOKENS];
+    float *out = fence_place(&out_fence, ((tokens - 1) * stride + ROWS) * 4), want[ROWS * MAX_TOKENS];
     tested(columns, tokens, &panel, &x, out, stride);
-    assert_true(fence_is_whole(&out_fence, tokens, 32, stride * 4));
-    scalar(columns, tokens, &panel, &x, want, 8);
+    assert_true(fence_is_whole(&out_fence, tokens, 4 * ROWS, stride * 4));
+    scalar(columns, tokens, &panel, &x, want, ROWS);
     const float *sums = group == 16 ? x.sum16 : x.sum32;
     for (size_t t = 0; t < tokens; t++)
-        for (size_t r = 0; r < 8; r++) {
+        for (size_t r = 0; r < ROWS; r++) {
             double exact = 0, mass = 0, got = (double)out[t * stride + r];
             for (size_t g = 0; g < groups; g++) {
                 int64_t dot = 0;
                 for (size_t c = g * group; c < (g + 1) * group; c++)
-                    dot += (int64_t)quants[c / 4 * 32 + r * 4 + c % 4] * x.quants[t * columns + c];
+                    dot += (int64_t)quants[(c / 4 * ROWS + r) * 4 + c % 4] * x.quants[t * columns + c];
                 double a =
-                    (double)dot * (double)scale[g * 8 + r] * (double)x.scale[t * (columns / 32) + g * group / 32];
-                double b = (double)offset[g * 8 + r] * (double)sums[t * groups + g];
+                    (double)dot * (double)scale[g * ROWS + r] * (double)x.scale[t * (columns / 32) + g * group / 32];
+                double b = (double)offset[g * ROWS + r] * (double)sums[t * groups + g];
                 exact += a + b;
                 mass += fabs(a) + fabs(b);
             }
             double bound = (double)groups * 0x1p-22 * mass;
-            if (!(fabs(got - exact) <= bound && fabs(got - (double)want[t * 8 + r]) <= bound))
+            if (!(fabs(got - exact) <= bound && fabs(got - (double)want[t * ROWS + r]) <= bound))
                 fail_msg("%s %s columns=%zu tokens=%zu kinds=%d,%d [%zu][%zu]: got %.9g, scalar %.9g, exact %.9g, "
                          "bound %.3g "
                          "(FV_SEED=%u)",
                          slot, test_table_name(table), columns, tokens, kind, x_kind, t, r, got,
-                         (double)want[t * 8 + r], exact, bound, random->seed);
+                         (double)want[t * ROWS + r], exact, bound, random->seed);
         }
     for (size_t t = 0; t < tokens; t++) { /* alone: the same bits */
         fv_q8_rows one = row_of(&x, columns, t);
-        float alone[8];
-        tested(columns, 1, &panel, &one, alone, 8);
-        assert_memory_equal(alone, out + t * stride, 32);
+        float alone[ROWS];
+        tested(columns, 1, &panel, &one, alone, ROWS);
+        assert_memory_equal(alone, out + t * stride, 4 * ROWS);
     }
 }
 
@@ -236,16 +263,19 @@ static void fill_packed(test_random *random, fv_packed_type type, uint8_t *packe
 static void packed_shape(const char *slot, const fv_kernels *table, fv_packed_type type, fv_product_packed_fn *tested,
                          fv_panel_unpack_fn *unpack, fv_product_panel_fn *product, size_t columns, size_t panels,
                          size_t tokens, int kind, int x_kind, test_random *random) {
-    static uint8_t quants[8 * MAX_COLUMNS];
-    static float scale[MAX_COLUMNS], offset[MAX_COLUMNS], want[MAX_TOKENS * 8 * MAX_PANELS];
+    static uint8_t quants[ROWS * MAX_COLUMNS];
+    static float scale[ROWS * MAX_COLUMNS / 16], offset[ROWS * MAX_COLUMNS / 16], wide[MAX_TOKENS * ROWS];
+    static float want[MAX_TOKENS * 8 * MAX_PANELS];
     size_t groups = columns / 32, panel_bytes = groups * fv_packed_group_bytes(type);
     uint8_t *packed = fence_place(&packed_fence, panels * panel_bytes);
     fill_packed(random, type, packed, panels * groups, kind);
     fv_q8_rows x = make_rows(random, columns, tokens, x_kind);
     fv_panel panel = {quants, scale, offset};
     for (size_t p = 0; p < panels; p++) {
-        unpack(columns, packed + p * panel_bytes, quants, scale, offset);
-        product(columns, tokens, &panel, &x, want + 8 * p, 8 * panels);
+        size_t eight = p % EIGHTS;
+        unpack(columns, packed + p * panel_bytes, quants + 32 * eight, scale + 8 * eight, offset + 8 * eight);
+        product(columns, tokens, &panel, &x, wide, ROWS);
+        for (size_t t = 0; t < tokens; t++) memcpy(want + t * 8 * panels + 8 * p, wide + t * ROWS + 8 * eight, 32);
     }
     for (size_t t = 0; t < tokens; t++) {
         fv_q8_rows one = row_of(&x, columns, t);

@@ -5,14 +5,15 @@
 INLINE void panel_unpack(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
                          float *offset) {
     const uint8_t *group = packed;
-    for (size_t g = 0; g < columns / 32; g++, group += fv_packed_group_bytes(type), quants += 256) {
+    for (size_t g = 0; g < columns / 32; g++, group += fv_packed_group_bytes(type), quants += 32 * FV_PANEL_ROWS) {
         __m256i steps[8];
         __m256 s, o;
         packed_steps(type, group, steps);
         packed_scales(type, group, &s, &o);
-        for (size_t k = 0; k < 8; k++) _mm256_storeu_si256((__m256i *)(void *)(quants + 32 * k), steps[k]);
-        _mm256_storeu_ps(scale + 8 * g, s);
-        _mm256_storeu_ps(offset + 8 * g, o);
+        for (size_t k = 0; k < 8; k++)
+            _mm256_storeu_si256((__m256i *)(void *)(quants + k * 4 * FV_PANEL_ROWS), steps[k]);
+        _mm256_storeu_ps(scale + g * FV_PANEL_ROWS, s);
+        _mm256_storeu_ps(offset + g * FV_PANEL_ROWS, o);
     }
 }
 

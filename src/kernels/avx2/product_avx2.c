@@ -58,79 +58,115 @@ INLINE void transpose8(const __m256i in[8], __m256i out[8]) {
 
 void fv_panel_pack_avx2(size_t columns, size_t groups, const uint8_t *quants, const float *scale, const float *offset,
                         uint8_t *out_quants, float *out_scale, float *out_offset) {
-    for (size_t c = 0; c < columns; c += 32, out_quants += 256) {
+    for (size_t c = 0; c < columns; c += 32, out_quants += 32 * FV_PANEL_ROWS) {
         __m256i in[8], out[8];
         for (size_t r = 0; r < 8; r++)
             in[r] = _mm256_loadu_si256((const __m256i *)(const void *)(quants + r * columns + c));
         transpose8(in, out);
-        for (size_t k = 0; k < 8; k++) _mm256_storeu_si256((__m256i *)(void *)(out_quants + 32 * k), out[k]);
+        for (size_t k = 0; k < 8; k++)
+            _mm256_storeu_si256((__m256i *)(void *)(out_quants + k * 4 * FV_PANEL_ROWS), out[k]);
     }
     for (size_t g = 0; g < groups; g++)
         for (size_t r = 0; r < 8; r++) {
-            *out_scale++ = scale[r * groups + g];
-            *out_offset++ = offset[r * groups + g];
+            out_scale[g * FV_PANEL_ROWS + r] = scale[r * groups + g];
+            out_offset[g * FV_PANEL_ROWS + r] = offset[r * groups + g];
         }
 }
 
-/* The bias of 128 keeps weights unsigned in the panel; 16-bit products are exact for them. */
-INLINE __m256i dot_wide(const uint8_t *panel, const int8_t *x) {
-    __m256i low = _mm256_setzero_si256(), high = _mm256_setzero_si256();
-    for (size_t k = 0; k < 8; k++) {
-        __m256i w = _mm256_loadu_si256((const __m256i *)(const void *)(panel + 32 * k));
-        int32_t four;
-        __builtin_memcpy(&four, x + 4 * k, sizeof four);
-        __m256i a = _mm256_cvtepi8_epi16(_mm_set1_epi32(four));
-        low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm256_castsi256_si128(w)), a));
-        high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_cvtepu8_epi16(_mm256_extracti128_si256(w, 1)), a));
+enum { VECTORS = FV_PANEL_ROWS / 8 };
+
+/* dot[token][vector] of four inputs at a time, all the panel's rows: `deep` steps are summed in 16 bits. */
+INLINE void dot_words(size_t tokens, size_t deep, size_t columns, const uint8_t *w, const int8_t *x, __m256i *words) {
+    for (size_t i = 0; i < tokens * VECTORS; i++) words[i] = _mm256_setzero_si256();
+        /* unrolled further, gcc keeps products waiting and spills them: half the speed */
+#pragma GCC unroll 2
+    for (size_t k = 0; k < deep; k++) {
+        __m256i step[VECTORS];
+        for (size_t v = 0; v < VECTORS; v++) step[v] = load32(w + k * 4 * FV_PANEL_ROWS + 32 * v);
+        for (size_t t = 0; t < tokens; t++) {
+            __m256i four = broadcast4(x + t * columns + 4 * k);
+            for (size_t v = 0; v < VECTORS; v++)
+                words[t * VECTORS + v] = _mm256_add_epi16(words[t * VECTORS + v], _mm256_maddubs_epi16(step[v], four));
+        }
     }
-    return _mm256_permute4x64_epi64(_mm256_hadd_epi32(low, high), 0xD8);
 }
 
-/* `tokens` rows at once; `deep` products are summed in 16 bits before widening, 0 = none (8-bit weights). */
-INLINE void panel_block(size_t tokens, size_t group, size_t deep, size_t columns, const fv_panel *panel,
-                        const int8_t *quants, const float *scale, const float *sum, float *out, size_t out_stride) {
-    const __m256i ones = _mm256_set1_epi16(1);
-    __m256 a[4], b[4];
-    size_t groups = columns / group;
-    for (size_t t = 0; t < tokens; t++) a[t] = b[t] = _mm256_setzero_ps();
-    for (size_t g = 0; g < groups; g++) {
-        const uint8_t *w = panel->quants + g * group * 8;
-        __m256i dot[4];
-        if (deep == 0) {
-            for (size_t t = 0; t < tokens; t++) dot[t] = dot_wide(w, quants + t * columns + g * group);
-        } else {
-            for (size_t t = 0; t < tokens; t++) dot[t] = _mm256_setzero_si256();
-            for (size_t first = 0; first < group / 4; first += deep) {
-                __m256i words[4];
-                for (size_t t = 0; t < tokens; t++) words[t] = _mm256_setzero_si256();
-                for (size_t k = first; k < first + deep; k++) {
-                    __m256i step = _mm256_loadu_si256((const __m256i *)(const void *)(w + 32 * k));
-                    for (size_t t = 0; t < tokens; t++)
-                        words[t] = _mm256_add_epi16(
-                            words[t], _mm256_maddubs_epi16(step, broadcast4(quants + t * columns + g * group + 4 * k)));
-                }
-                for (size_t t = 0; t < tokens; t++)
-                    dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(words[t], ones));
+/* Full bytes have a bias of 128: it is taken off, |w| * sign(x, w) fits 16 bits twice, and the bias times the sum of x
+ * is added back. */
+INLINE void dot_bytes(size_t tokens, size_t columns, const uint8_t *w, const int8_t *x, __m256i *dot) {
+    const __m256i ones = _mm256_set1_epi16(1), bias = _mm256_set1_epi8((char)0x80);
+    for (size_t t = 0; t < tokens; t++) {
+        __m256i shift = _mm256_setzero_si256();
+        for (size_t k = 0; k < 8; k++)
+            shift = _mm256_add_epi32(
+                shift, _mm256_madd_epi16(_mm256_maddubs_epi16(bias, broadcast4(x + t * columns + 4 * k)), ones));
+        for (size_t v = 0; v < VECTORS; v++) dot[t * VECTORS + v] = shift;
+    }
+#pragma GCC unroll 1
+    for (size_t k = 0; k < 8; k++)
+        for (size_t v = 0; v < VECTORS; v++) {
+            __m256i step = _mm256_xor_si256(load32(w + k * 4 * FV_PANEL_ROWS + 32 * v), bias);
+            __m256i magnitude = _mm256_abs_epi8(step);
+            for (size_t t = 0; t < tokens; t++) {
+                __m256i product =
+                    _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(broadcast4(x + t * columns + 4 * k), step));
+                dot[t * VECTORS + v] = _mm256_add_epi32(dot[t * VECTORS + v], _mm256_madd_epi16(product, ones));
             }
         }
-        __m256 weight_scale = _mm256_loadu_ps(panel->scale + 8 * g), offset = _mm256_loadu_ps(panel->offset + 8 * g);
-        for (size_t t = 0; t < tokens; t++) {
-            __m256 s = _mm256_mul_ps(weight_scale, _mm256_broadcast_ss(scale + t * (columns / 32) + g * group / 32));
-            a[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t]), s, a[t]);
-            b[t] = _mm256_fmadd_ps(offset, _mm256_broadcast_ss(sum + t * groups + g), b[t]);
+}
+
+INLINE void dot_deep(size_t tokens, size_t group, size_t deep, size_t columns, const uint8_t *w, const int8_t *x,
+                     __m256i *dot) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i words[2 * VECTORS];
+    dot_words(tokens, deep, columns, w, x, words);
+    for (size_t i = 0; i < tokens * VECTORS; i++) dot[i] = _mm256_madd_epi16(words[i], ones);
+    for (size_t first = deep; first < group / 4; first += deep) {
+        dot_words(tokens, deep, columns, w + first * 4 * FV_PANEL_ROWS, x + 4 * first, words);
+        for (size_t i = 0; i < tokens * VECTORS; i++)
+            dot[i] = _mm256_add_epi32(dot[i], _mm256_madd_epi16(words[i], ones));
+    }
+}
+
+/* `tokens` rows at once; `deep` steps are summed in 16 bits before widening, 0 = none (8-bit weights). */
+INLINE void panel_block(size_t tokens, size_t group, size_t deep, size_t columns, const fv_panel *panel,
+                        const int8_t *quants, const float *scale, const float *sum, float *out, size_t out_stride) {
+    __m256 a[2 * VECTORS], b[2 * VECTORS];
+    size_t groups = columns / group;
+    for (size_t i = 0; i < tokens * VECTORS; i++) a[i] = b[i] = _mm256_setzero_ps();
+    for (size_t g = 0; g < groups; g++) {
+        const uint8_t *w = panel->quants + g * group * FV_PANEL_ROWS;
+        const int8_t *x = quants + g * group;
+        __m256i dot[2 * VECTORS];
+        if (deep == 0)
+            dot_bytes(tokens, columns, w, x, dot);
+        else
+            dot_deep(tokens, group, deep, columns, w, x, dot);
+        for (size_t v = 0; v < VECTORS; v++) {
+            __m256 weight_scale = _mm256_loadu_ps(panel->scale + g * FV_PANEL_ROWS + 8 * v);
+            __m256 offset = _mm256_loadu_ps(panel->offset + g * FV_PANEL_ROWS + 8 * v);
+            for (size_t t = 0; t < tokens; t++) {
+                size_t i = t * VECTORS + v;
+                __m256 s =
+                    _mm256_mul_ps(weight_scale, _mm256_broadcast_ss(scale + t * (columns / 32) + g * group / 32));
+                a[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[i]), s, a[i]);
+                b[i] = _mm256_fmadd_ps(offset, _mm256_broadcast_ss(sum + t * groups + g), b[i]);
+            }
         }
     }
-    for (size_t t = 0; t < tokens; t++) _mm256_storeu_ps(out + t * out_stride, _mm256_add_ps(a[t], b[t]));
+    for (size_t t = 0; t < tokens; t++)
+        for (size_t v = 0; v < VECTORS; v++)
+            _mm256_storeu_ps(out + t * out_stride + 8 * v, _mm256_add_ps(a[t * VECTORS + v], b[t * VECTORS + v]));
 }
 
 INLINE void product_panel(size_t group, size_t deep, size_t columns, size_t tokens, const fv_panel *panel,
                           const fv_q8_rows *x, float *out, size_t out_stride) {
     const float *sums = group == 16 ? x->sum16 : x->sum32;
     size_t t = 0;
-    for (; t + 4 <= tokens; t += 4)
-        panel_block(4, group, deep, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
+    for (; t + 2 <= tokens; t += 2)
+        panel_block(2, group, deep, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
                     sums + t * (columns / group), out + t * out_stride, out_stride);
-    for (; t < tokens; t++)
+    if (t < tokens)
         panel_block(1, group, deep, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
                     sums + t * (columns / group), out + t * out_stride, out_stride);
 }

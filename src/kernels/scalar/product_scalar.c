@@ -27,13 +27,12 @@ void fv_quantize_q8_scalar(size_t n, const float *x, int8_t *quants, float *scal
 
 void fv_panel_pack_scalar(size_t columns, size_t groups, const uint8_t *quants, const float *scale, const float *offset,
                           uint8_t *out_quants, float *out_scale, float *out_offset) {
-    for (size_t c = 0; c < columns; c += 4)
-        for (size_t r = 0; r < 8; r++)
-            for (size_t i = 0; i < 4; i++) *out_quants++ = quants[r * columns + c + i];
+    for (size_t c = 0; c < columns; c++)
+        for (size_t r = 0; r < 8; r++) out_quants[(c / 4 * FV_PANEL_ROWS + r) * 4 + c % 4] = quants[r * columns + c];
     for (size_t g = 0; g < groups; g++)
         for (size_t r = 0; r < 8; r++) {
-            *out_scale++ = scale[r * groups + g];
-            *out_offset++ = offset[r * groups + g];
+            out_scale[g * FV_PANEL_ROWS + r] = scale[r * groups + g];
+            out_offset[g * FV_PANEL_ROWS + r] = offset[r * groups + g];
         }
 }
 
@@ -45,15 +44,16 @@ static inline void product_panel(size_t group, size_t columns, size_t tokens, co
         const int8_t *quants = x->quants + token * columns;
         const float *scale = x->scale + token * (columns / 32);
         const float *sum = sums + token * groups;
-        for (size_t r = 0; r < 8; r++) {
+        for (size_t r = 0; r < FV_PANEL_ROWS; r++) {
             float a = 0.0f, b = 0.0f;
             for (size_t g = 0; g < groups; g++) {
-                const uint8_t *w = panel->quants + g * group * 8 + r * 4;
+                const uint8_t *w = panel->quants + g * group * FV_PANEL_ROWS + r * 4;
                 int32_t dot = 0;
                 for (size_t k = 0; k < steps; k++)
-                    for (size_t i = 0; i < 4; i++) dot += (int32_t)w[k * 32 + i] * quants[g * group + k * 4 + i];
-                a += (float)dot * (panel->scale[g * 8 + r] * scale[g * group / 32]);
-                b += panel->offset[g * 8 + r] * sum[g];
+                    for (size_t i = 0; i < 4; i++)
+                        dot += (int32_t)w[k * 4 * FV_PANEL_ROWS + i] * quants[g * group + k * 4 + i];
+                a += (float)dot * (panel->scale[g * FV_PANEL_ROWS + r] * scale[g * group / 32]);
+                b += panel->offset[g * FV_PANEL_ROWS + r] * sum[g];
             }
             out[r] = a + b;
         }
