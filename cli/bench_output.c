@@ -97,6 +97,11 @@ static json_t *fields_of(const cli_bench_result *result) {
     cli_json_real(object, "density", density_of(result));
     cli_json_real(object, "kv_read", token_bytes_of(result)); /* bytes per token */
     cli_json_text(object, "isa", isa ? isa : "unknown");
+    cli_json_real(object, "peak_gflops", result->peaks.f32_gflops);
+    cli_json_real(object, "peak_int8_gops", result->peaks.int8_gops);
+    cli_json_real(object, "peak_gb_per_s", result->peaks.gb_per_s);
+    cli_json_text(object, "limit", result->limit);
+    cli_json_real(object, "limit_share", result->limit_share);
     return object;
 }
 
@@ -179,15 +184,17 @@ static void count_text(char *text, size_t bytes, uint64_t value) {
 
 static bool print_markdown(const cli_bench_result *result) {
     statistics figures = statistics_of(result);
-    char test[64], size[32], parameters[32], rate[64];
+    char test[64], size[32], parameters[32], rate[64], limit[32];
     test_name(result, test, sizeof test);
     size_text(size, sizeof size, result->model_bytes);
     count_text(parameters, sizeof parameters, result->model_parameters);
     snprintf(rate, sizeof rate, "%.2f \xC2\xB1 %.2f", figures.mean_rate, figures.deviation_rate);
+    snprintf(limit, sizeof limit, "%.0f %% %s", 100 * result->limit_share, result->limit);
     /* one byte more than a cell is wide: the sign is two */
-    return cli_print("| %-30s | %10s | %10s | %-10s | %7" PRIu32 " | %6s | %6s | %-22s | %7.4f | %15s | %21s |\n",
+    return cli_print("| %-30s | %10s | %10s | %-10s | %7" PRIu32
+                     " | %6s | %6s | %-22s | %7.4f | %12s | %15s | %21s |\n",
                      result->model_type, size, parameters, "CPU", result->threads, cli_element_name(result->key_type),
-                     cli_element_name(result->value_type), result->attention, density_of(result), test, rate);
+                     cli_element_name(result->value_type), result->attention, density_of(result), limit, test, rate);
 }
 
 /* ---- the three calls ---- */
@@ -196,10 +203,11 @@ bool cli_bench_header(cli_bench_format format) {
     if (format == CLI_BENCH_JSON) return cli_print("[\n");
     if (format != CLI_BENCH_MD) return true;
     return cli_print(
-        "| %-30s | %10s | %10s | %-10s | %7s | %6s | %6s | %-22s | %7s | %15s | %20s |\n"
+        "| %-30s | %10s | %10s | %-10s | %7s | %6s | %6s | %-22s | %7s | %12s | %15s | %20s |\n"
         "| ------------------------------ | ---------: | ---------: | ---------- | ------: | -----: | -----: | "
-        "---------------------- | ------: | --------------: | -------------------: |\n",
-        "model", "size", "params", "backend", "threads", "type_k", "type_v", "attn", "density", "test", "t/s");
+        "---------------------- | ------: | -----------: | --------------: | -------------------: |\n",
+        "model", "size", "params", "backend", "threads", "type_k", "type_v", "attn", "density", "of limit", "test",
+        "t/s");
 }
 
 bool cli_bench_row(cli_bench_format format, const cli_bench_result *result, size_t index) {

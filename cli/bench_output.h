@@ -3,6 +3,7 @@
 #define FOVEA_BENCH_OUTPUT_H
 
 #include "fovea/report.h"
+#include "limits.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +20,9 @@ typedef struct cli_bench_result {
     size_t samples;
     uint64_t samples_ns[CLI_BENCH_REPETITIONS];
     fv_report report; /* over all samples */
+    cli_peaks peaks;
+    double limit_share; /* of the limit that binds, by the mean sample */
+    const char *limit;  /* "compute" or "memory" */
 } cli_bench_result;
 
 /* X(NAME, name): what -o takes. */

@@ -1,24 +1,18 @@
-/* cmd_bench_attention.c - `fovea bench attention`: speed of the attention core alone. The caches of all layers are
- * visited in turn, as a model does it: with many layers they come from memory, with --layers 1 from the processor's
- * own caches. Choosing what is read and merging are inside the clock. */
+/* cmd_bench_attention.c - `fovea bench attention`: speed of the attention core alone, beside the machine's limits. */
+#include "attention_bench.h"
 #include "attention_spec.h"
-#include "bench_attention.h"
+#include "bench_verbs.h"
 #include "cli.h"
-#include "fovea/attention.h"
-#include "fovea/pool.h"
 #include "generation.h"
 #include "json_out.h"
+#include "limits.h"
 #include "machine.h"
 #include "model_options.h"
 #include "options.h"
 #include "progress.h"
 #include <inttypes.h>
-#include <math.h>
-#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define FILL_TOKENS 256 /* appended at once when a cache is filled */
 
 static const char pass_words[] = "prefill decode";
 enum bench_pass { BENCH_PREFILL, BENCH_DECODE };
@@ -51,175 +45,55 @@ static const cli_option attention_flags[] = {
     {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "one JSON document", FIELD(json), 0, 0},
 };
 
-typedef struct attention_bench {
+typedef struct attention_state {
     const attention_options *options;
     fv_select_config policy;
     fv_pool *pool;
-    const fv_kernels *kernels;
-    fv_cache **caches; /* [layers], each in memory of its own */
-    void **memory;
-    fv_attention *attention;
-    void *scratch;
-    float *query, *out; /* [rows][heads][head_dim] */
-    uint32_t rows, threads;
+    cli_attention_bench bench;
     uint64_t *samples_ns; /* [repetitions * layers] */
     size_t samples;
     fv_report report;
-    alignas(8) unsigned char kernels_memory[FV_KERNELS_BYTES];
-} attention_bench;
+    cli_peaks peaks;
+} attention_state;
 
-/* ---- set-up ---- */
-
-/* FV_ISA lowers the level, as in a session. */
-static int make_kernels(attention_bench *bench) {
-    const char *wanted = getenv("FV_ISA");
-    fv_isa limit = (fv_isa)(FV_ISA_COUNT - 1);
-    if (wanted && wanted[0] && fv_isa_from_name(wanted, &limit) != FV_OK)
-        return cli_fail("FV_ISA=%s names no instruction set", wanted);
-    fv_status status = fv_kernels_init(&bench->kernels, limit, bench->kernels_memory, sizeof bench->kernels_memory);
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
-}
-
-static void *take(size_t bytes) {
-    size_t whole = bytes + (FV_CACHE_ALIGN - bytes % FV_CACHE_ALIGN);
-    return whole < bytes ? NULL : aligned_alloc(FV_CACHE_ALIGN, whole);
-}
-
-/* Uniform in -1..1: softmax weights then spread over all keys, the worst case for nothing in particular. */
-static void fill_random(uint32_t *state, float *values, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        *state = *state * 1664525u + 1013904223u;
-        values[i] = (float)(*state >> 8) / 8388608.0f - 1.0f;
-    }
-}
-
-static fv_status fill_cache(const attention_bench *bench, fv_cache *cache, uint32_t *random, float *rows) {
-    size_t stride = (size_t)bench->options->kv_heads * (size_t)bench->options->head_dim;
-    fv_status status = FV_OK;
-    for (int64_t done = 0; done < bench->options->tokens && status == FV_OK; done += FILL_TOKENS) {
-        int64_t left = bench->options->tokens - done;
-        uint32_t tokens = left < FILL_TOKENS ? (uint32_t)left : FILL_TOKENS;
-        fill_random(random, rows, 2 * FILL_TOKENS * stride);
-        status = fv_cache_append(cache, tokens, rows, stride, rows + FILL_TOKENS * stride, stride);
-    }
-    return status;
-}
-
-static fv_cache_config cache_config(const attention_bench *bench) {
-    const attention_options *options = bench->options;
-    bool marks = bench->policy.selector == FV_SELECTOR_PATTERN && bench->policy.landmarks;
-    fv_cache_config config = fv_cache_config_default();
-    config.kv_heads = (uint32_t)options->kv_heads;
-    config.head_dim = (uint32_t)options->head_dim;
-    config.max_tokens = (uint32_t)options->tokens;
-    config.key_type = config.value_type = (uint32_t)options->kv_type;
-    config.landmark_tokens = marks ? bench->policy.block : 0;
-    return config;
-}
-
-static fv_status make_caches(attention_bench *bench) {
-    fv_cache_config config = cache_config(bench);
-    size_t bytes, layers = (size_t)bench->options->layers;
-    uint32_t random = 1;
-    fv_status status = fv_cache_size(&config, &bytes);
-    if (status != FV_OK) return status;
-    float *rows = malloc(2 * FILL_TOKENS * (size_t)config.kv_heads * config.head_dim * sizeof *rows);
-    bench->caches = calloc(layers, sizeof *bench->caches);
-    bench->memory = calloc(layers, sizeof *bench->memory);
-    if (!rows || !bench->caches || !bench->memory) status = FV_ERROR_MEMORY;
-    for (size_t i = 0; i < layers && status == FV_OK; i++) {
-        bench->memory[i] = take(bytes);
-        status = fv_cache_init(&bench->caches[i], &config, bench->kernels, bench->memory[i], bytes);
-        if (status == FV_OK) status = fill_cache(bench, bench->caches[i], &random, rows);
-    }
-    free(rows);
-    return status;
-}
-
-static fv_status make_attention(attention_bench *bench) {
-    const attention_options *options = bench->options;
-    fv_attention_config config = {.attend = {.query_heads = (uint32_t)options->heads,
-                                             .kv_heads = (uint32_t)options->kv_heads,
-                                             .head_dim = (uint32_t)options->head_dim,
-                                             .scale = 1.0f / sqrtf((float)options->head_dim)},
-                                  .max_tokens = (uint32_t)options->tokens,
-                                  .workers = bench->threads,
-                                  .plan_steps = fv_select_steps(&bench->policy, (uint32_t)options->tokens)};
-    size_t bytes;
-    fv_status status = fv_attention_size(&config, &bytes);
-    if (status != FV_OK) return status;
-    bench->scratch = take(bytes);
-    return fv_attention_init(&bench->attention, &config, bench->kernels, bench->scratch, bytes);
-}
-
-static fv_status make_rows(attention_bench *bench) {
-    const attention_options *options = bench->options;
-    size_t values = (size_t)bench->rows * (size_t)options->heads * (size_t)options->head_dim;
-    uint32_t random = 2;
-    bench->query = malloc(values * sizeof *bench->query);
-    bench->out = malloc(values * sizeof *bench->out);
-    bench->samples_ns = calloc((size_t)(options->repetitions * options->layers), sizeof *bench->samples_ns);
-    if (!bench->query || !bench->out || !bench->samples_ns) return FV_ERROR_MEMORY;
-    fill_random(&random, bench->query, values);
-    return FV_OK;
-}
-
-static int set_up(attention_bench *bench) {
-    const attention_options *options = bench->options;
+static int set_up(attention_state *state, fv_isa limit) {
+    const attention_options *options = state->options;
     fv_message message = {""};
-    int result = make_kernels(bench);
-    if (result != CLI_GO_ON) return result;
-    fv_status status = fv_pool_open(&bench->pool, options->threads > 0 ? (uint32_t)options->threads : 0, &message);
+    fv_status status = fv_pool_open(&state->pool, options->threads > 0 ? (uint32_t)options->threads : 0, &message);
     if (status != FV_OK) return cli_fail_status(status, &message);
-    bench->threads = fv_pool_parallel(bench->pool)->workers;
-    bench->rows = options->pass == BENCH_DECODE ? 1 : (uint32_t)options->tokens;
-    status = make_caches(bench);
-    if (status == FV_OK) status = make_attention(bench);
-    if (status == FV_OK) status = make_rows(bench);
+    cli_attention_shape shape = {.heads = (uint32_t)options->heads,
+                                 .kv_heads = (uint32_t)options->kv_heads,
+                                 .head_dim = (uint32_t)options->head_dim,
+                                 .layers = (uint32_t)options->layers,
+                                 .tokens = (uint32_t)options->tokens,
+                                 .key_type = (uint32_t)options->kv_type,
+                                 .value_type = (uint32_t)options->kv_type,
+                                 .batch = options->pass == BENCH_DECODE ? 1 : (uint32_t)options->tokens};
+    state->samples_ns = calloc((size_t)(options->repetitions * options->layers), sizeof *state->samples_ns);
+    if (!state->samples_ns) return cli_fail("no memory for the samples");
+    status = cli_attention_bench_open(&state->bench, &shape, &state->policy, fv_pool_parallel(state->pool), limit);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
-}
-
-static void tear_down(attention_bench *bench) {
-    for (int64_t i = 0; bench->memory && i < bench->options->layers; i++) free(bench->memory[i]);
-    free(bench->memory);
-    free((void *)bench->caches);
-    free(bench->scratch);
-    free(bench->query);
-    free(bench->out);
-    free(bench->samples_ns);
-    fv_pool_close(bench->pool);
-}
-
-/* ---- measuring ---- */
-
-static fv_status visit(attention_bench *bench, size_t layer, fv_report *report, uint64_t *ns) {
-    size_t stride = (size_t)bench->options->heads * (size_t)bench->options->head_dim;
-    uint64_t start_ns = cli_clock_ns();
-    fv_status status =
-        fv_attention_run(bench->attention, bench->caches[layer], &bench->policy, 0, bench->rows, bench->query, stride,
-                         bench->out, stride, fv_pool_parallel(bench->pool), report);
-    *ns = cli_clock_ns() - start_ns;
-    return status;
 }
 
 /* The first visit of all layers warms up and is not counted. */
-static int visit_all(attention_bench *bench, cli_progress *progress) {
-    size_t layers = (size_t)bench->options->layers, calls = layers * (size_t)(bench->options->repetitions + 1);
+static int visit_all(attention_state *state, cli_progress *progress) {
+    size_t layers = state->bench.shape.layers, calls = layers * (size_t)(state->options->repetitions + 1);
     for (size_t call = 0; call < calls; call++) {
         uint64_t ns;
-        fv_status status = visit(bench, call % layers, call < layers ? NULL : &bench->report, &ns);
+        fv_status status = cli_attention_bench_visit(&state->bench, (uint32_t)(call % layers),
+                                                     call < layers ? NULL : &state->report, &ns);
         if (status != FV_OK) return cli_fail_status(status, NULL);
-        if (call >= layers) bench->samples_ns[bench->samples++] = ns;
+        if (call >= layers) state->samples_ns[state->samples++] = ns;
         if (!cli_progress_step(progress, call + 1, calls)) return CLI_INTERRUPTED;
     }
     return CLI_GO_ON;
 }
 
-static int measure(attention_bench *bench) {
+static int measure(attention_state *state) {
     cli_progress progress;
-    bench->report = (fv_report){.struct_bytes = sizeof(fv_report)};
+    state->report = (fv_report){.struct_bytes = sizeof(fv_report)};
     cli_progress_start(&progress, "attention", "calls");
-    int result = visit_all(bench, &progress);
+    int result = visit_all(state, &progress);
     cli_progress_end(&progress);
     return result;
 }
@@ -234,31 +108,35 @@ static int compare(const void *a, const void *b) {
 typedef struct attention_figures {
     double density, keys_read, bytes_read, gflops, gb_per_s; /* per layer and call; rates at the median */
     uint64_t median_ns, min_ns;
+    double share; /* of the limit that binds */
+    const char *limit;
 } attention_figures;
 
-static attention_figures figures_of(attention_bench *bench) {
-    const attention_options *options = bench->options;
-    double calls = (double)bench->samples;
-    qsort(bench->samples_ns, bench->samples, sizeof *bench->samples_ns, compare);
-    attention_figures made = {.density = cli_report_density(&bench->report),
-                              .keys_read = (double)bench->report.keys_read / calls,
-                              .bytes_read = (double)bench->report.bytes_read / calls,
-                              .median_ns = bench->samples_ns[bench->samples / 2],
-                              .min_ns = bench->samples_ns[0]};
+static attention_figures figures_of(attention_state *state) {
+    const attention_options *options = state->options;
+    double calls = (double)state->samples;
+    qsort(state->samples_ns, state->samples, sizeof *state->samples_ns, compare);
+    attention_figures made = {.density = cli_report_density(&state->report),
+                              .keys_read = (double)state->report.keys_read / calls,
+                              .bytes_read = (double)state->report.bytes_read / calls,
+                              .median_ns = state->samples_ns[state->samples / 2],
+                              .min_ns = state->samples_ns[0]};
     /* a key is counted per KV head: each query head of its group multiplies it with q, and its value with a weight */
     double products = made.keys_read * (double)(options->heads / options->kv_heads) * (double)options->head_dim;
     double ns = made.median_ns ? (double)made.median_ns : 1;
+    cli_work work = {.f32_operations = 4 * products, .bytes = made.bytes_read};
     made.gflops = 4 * products / ns;
     made.gb_per_s = made.bytes_read / ns;
+    made.share = cli_limit_share(&state->peaks, &work, ns, &made.limit);
     return made;
 }
 
-static int print_json(attention_bench *bench) {
-    const attention_options *options = bench->options;
-    attention_figures figures = figures_of(bench);
+static int print_json(attention_state *state) {
+    const attention_options *options = state->options;
+    attention_figures figures = figures_of(state);
     json_t *document = json_object();
-    cli_json_text(document, "isa", fv_isa_name(fv_kernels_isa(bench->kernels)));
-    cli_json_count(document, "threads", bench->threads);
+    cli_json_text(document, "isa", fv_isa_name(fv_kernels_isa(state->bench.kernels)));
+    cli_json_count(document, "threads", fv_pool_parallel(state->pool)->workers);
     cli_json_count(document, "heads", (uint64_t)options->heads);
     cli_json_count(document, "kv_heads", (uint64_t)options->kv_heads);
     cli_json_count(document, "head_dim", (uint64_t)options->head_dim);
@@ -273,24 +151,28 @@ static int print_json(attention_bench *bench) {
     cli_json_real(document, "keys_read", figures.keys_read);
     cli_json_real(document, "bytes_read", figures.bytes_read);
     cli_json_real(document, "gflops", figures.gflops);
-    cli_json_set(document, "peak_gflops", json_null()); /* `bench machine` will measure both peaks */
+    cli_json_real(document, "peak_gflops", state->peaks.f32_gflops);
     cli_json_real(document, "gb_per_s", figures.gb_per_s);
-    cli_json_set(document, "peak_gb_per_s", json_null());
+    cli_json_real(document, "peak_gb_per_s", state->peaks.gb_per_s);
+    cli_json_text(document, "limit", figures.limit);
+    cli_json_real(document, "limit_share", figures.share);
     return cli_json_print(document);
 }
 
-static int print_text(attention_bench *bench) {
-    const attention_options *options = bench->options;
-    attention_figures figures = figures_of(bench);
+static int print_text(attention_state *state) {
+    const attention_options *options = state->options;
+    attention_figures figures = figures_of(state);
     cli_print("%s, %s, %lld:%lld heads x %lld, %lld tokens, %lld layers, K and V %s, %s, %" PRIu32 " threads\n",
               options->pass == BENCH_DECODE ? "decode" : "prefill", options->attention, (long long)options->heads,
               (long long)options->kv_heads, (long long)options->head_dim, (long long)options->tokens,
               (long long)options->layers, cli_element_name((uint32_t)options->kv_type),
-              fv_isa_name(fv_kernels_isa(bench->kernels)), bench->threads);
-    bool good = cli_print("median %.3f ms, fastest %.3f ms a layer and call; density %.4f, %.0f keys, %.0f bytes; "
-                          "%.2f GFLOP/s, %.2f GB/s\n",
-                          (double)figures.median_ns * 1e-6, (double)figures.min_ns * 1e-6, figures.density,
-                          figures.keys_read, figures.bytes_read, figures.gflops, figures.gb_per_s);
+              fv_isa_name(fv_kernels_isa(state->bench.kernels)), fv_pool_parallel(state->pool)->workers);
+    cli_print("median %.3f ms, fastest %.3f ms a layer and call; density %.4f, %.0f keys, %.0f bytes\n",
+              (double)figures.median_ns * 1e-6, (double)figures.min_ns * 1e-6, figures.density, figures.keys_read,
+              figures.bytes_read);
+    bool good = cli_print("%.2f of %.1f GFLOP/s, %.2f of %.1f GB/s: %.0f %% of what %s allows\n", figures.gflops,
+                          state->peaks.f32_gflops, figures.gb_per_s, state->peaks.gb_per_s, 100 * figures.share,
+                          strcmp(figures.limit, "memory") == 0 ? "reading" : "computing");
     return good ? CLI_DONE : CLI_FAILED;
 }
 
@@ -304,6 +186,15 @@ static int check_options(const attention_options *options, fv_select_config *pol
     return CLI_GO_ON;
 }
 
+static int print_results(attention_state *state, fv_isa limit) {
+    double bytes = (double)state->report.bytes_read / (double)state->samples;
+    if (bytes > (double)state->bench.cache_bytes) bytes = (double)state->bench.cache_bytes; /* tiles read them anew */
+    bytes *= (double)state->options->layers;
+    int result = cli_peaks_measure(&state->peaks, limit, bytes, fv_pool_parallel(state->pool));
+    if (result != CLI_GO_ON) return result;
+    return state->options->json ? print_json(state) : print_text(state);
+}
+
 int cli_bench_attention(int argc, char **argv) {
     attention_options options = {.heads = 9,
                                  .kv_heads = 3,
@@ -314,18 +205,22 @@ int cli_bench_attention(int argc, char **argv) {
                                  .repetitions = 5,
                                  .kv_type = FV_ELEMENT_F16,
                                  .attention = "dense"};
-    attention_bench bench = {.options = &options};
+    attention_state state = {.options = &options};
+    fv_isa limit, reached;
     const cli_option_group group = {"shape and measure", attention_flags,
                                     sizeof attention_flags / sizeof attention_flags[0], &options};
     const cli_syntax syntax = {
         "bench attention", "[flags]", "Measures the attention core alone on random keys and values.", &group, 1, NULL};
     int result = cli_options_parse(&syntax, argc, argv);
-    if (result == CLI_GO_ON) result = check_options(&options, &bench.policy);
+    if (result == CLI_GO_ON) result = check_options(&options, &state.policy);
+    if (result == CLI_GO_ON) result = cli_isa_limit(&limit, &reached);
     if (result != CLI_GO_ON) return result;
-    result = set_up(&bench);
-    if (result == CLI_GO_ON) result = measure(&bench);
-    bool some = bench.samples > 0 && (result == CLI_GO_ON || result == CLI_INTERRUPTED);
-    int printed = !some ? CLI_DONE : options.json ? print_json(&bench) : print_text(&bench);
-    tear_down(&bench);
+    result = set_up(&state, limit);
+    if (result == CLI_GO_ON) result = measure(&state);
+    bool some = state.samples > 0 && (result == CLI_GO_ON || result == CLI_INTERRUPTED);
+    int printed = some ? print_results(&state, limit) : CLI_DONE;
+    cli_attention_bench_close(&state.bench);
+    free(state.samples_ns);
+    fv_pool_close(state.pool);
     return printed != CLI_DONE || result == CLI_GO_ON ? printed : result;
 }

@@ -1,5 +1,7 @@
-/* machine.c - figures about this process and processor, read from /proc where it exists. */
+/* machine.c - facts about this process and processor, read from /proc where it exists. */
 #include "machine.h"
+#include "cli.h"
+#include <stdalign.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +42,20 @@ uint64_t cli_peak_bytes(void) {
 
 void cli_processor_name(char *name, size_t bytes) {
     if (!find_line("/proc/cpuinfo", "model name", name, bytes)) snprintf(name, bytes, "unknown");
+}
+
+int cli_isa_limit(fv_isa *limit, fv_isa *reached) {
+    alignas(8) unsigned char memory[FV_KERNELS_BYTES];
+    const fv_kernels *kernels;
+    const char *wanted = getenv("FV_ISA");
+    fv_isa named = (fv_isa)(FV_ISA_COUNT - 1);
+    if (wanted && wanted[0] && fv_isa_from_name(wanted, &named) != FV_OK)
+        return cli_fail("FV_ISA=%s names no instruction set", wanted);
+    fv_status status = fv_kernels_init(&kernels, named, memory, sizeof memory);
+    if (status != FV_OK) return cli_fail_status(status, NULL);
+    *limit = named;
+    *reached = fv_kernels_isa(kernels);
+    return CLI_GO_ON;
 }
 
 uint32_t cli_random_seed(void) {

@@ -20,8 +20,15 @@ static inline fv_isa fv_cpu_isa(void) {
     if ((low & 0xE6) != 0xE6 || !f || !dq || !bw || !vl || !vnni) return FV_ISA_AVX2;
     return FV_ISA_AVX512;
 }
+
+/* Dot products of bf16 in 512-bit registers; meaningful where fv_cpu_isa() is FV_ISA_AVX512. */
+static inline bool fv_cpu_has_bf16(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
+}
 #else
 static inline fv_isa fv_cpu_isa(void) { return FV_ISA_SCALAR; }
+static inline bool fv_cpu_has_bf16(void) { return false; }
 #endif
 
 #endif

@@ -18,7 +18,8 @@ class Help(CliTest):
                 done = self.ok(verb, flag)
                 self.assertIn(b"usage: fovea " + verb.encode(), done.stdout)
                 self.assertEqual(done.stderr, b"")
-        self.assertIn(b"usage: fovea bench attention", self.ok("bench", "attention", "--help").stdout)
+        for other in ("attention", "machine"):
+            self.assertIn(b"usage: fovea bench " + other.encode(), self.ok("bench", other, "--help").stdout)
 
     def test_overall_help_names_the_verbs(self):
         text = self.ok("--help").stdout.decode()

@@ -303,6 +303,24 @@ class Bench(CliTest):
         self.assertTrue(lines[0].startswith("build_commit,build_number,"))
         self.assertEqual({line.count('","') for line in lines[1:]}, {lines[0].count(",")})
 
+    def test_share_of_the_limit(self):
+        for row in self.document("bench", "-m", LLAMA, "-p", "8", "-n", "4", "-t", "1,2", "-r", "2", "-o", "json"):
+            self.assertIn(row["limit"], ("compute", "memory"))
+            for name in ("limit_share", "peak_gflops", "peak_gb_per_s"):
+                self.assertGreater(row[name], 0)
+
+    def test_machine(self):
+        seen = self.document("bench", "machine", "-t", "2", "--json")
+        self.assertEqual([column["threads"] for column in seen["measured"]], [1, 2])
+        for column in seen["measured"]:
+            for name in ("f32_gflops", "l1_gb_per_s", "l2_gb_per_s", "l3_gb_per_s", "dram_gb_per_s"):
+                self.assertGreater(column[name], 0)
+        scalar = self.document("bench", "machine", "-t", "1", "--json", env={"FV_ISA": "scalar"})
+        self.assertEqual((scalar["isa"], len(scalar["measured"])), ("scalar", 1))
+        self.assertIsNone(scalar["measured"][0]["int8_gops"])  # no loop of plain C stands for an instruction
+        self.fails(1, "bench", "machine", env={"FV_ISA": "mmx"}, says=("FV_ISA=mmx",))
+        self.assertIn("f32 multiply-add", self.ok("bench", "machine", "-t", "1").stdout.decode())
+
     def test_attention_of_the_core_alone(self):
         for pass_name in ("prefill", "decode"):
             for spec in ("dense", "window:window=32", "pattern:block=16,window=8"):
@@ -311,6 +329,8 @@ class Bench(CliTest):
                                     "--attention", spec, "-r", "2", "--json")
                 self.assertEqual((row["pass"], row["attention"], row["kv_type"]), (pass_name, spec, "q8_0"))
                 self.assertLessEqual(row["min_ns"], row["median_ns"])
+                self.assertGreater(row["peak_gflops"], 0)
+                self.assertGreater(row["peak_gb_per_s"], 0)
                 if spec == "dense":
                     self.assertEqual(row["keys_read"], 2 * (100 if pass_name == "decode" else 5050))
 

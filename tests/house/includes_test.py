@@ -36,7 +36,7 @@ PUBLIC = [
     ["select", "gate", "attend"],
     ["attention"],
     ["pattern", "model", "dither"],
-    ["message", "gguf", "pool", "sampler", "tokenizer", "chat", "session"],  # hosted
+    ["message", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session"],  # hosted
 ]
 PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in names}
 ROOM_LEVEL = {"": 0, "kernels": 0, "plan": 1, "cache": 1, "select": 2, "gate": 2, "attend": 2, "attention": 3, "pattern": 4,

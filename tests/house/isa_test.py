@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Checks that instructions of a newer processor stay in their folder: no object outside src/kernels/avx2 and
-src/kernels/avx512 uses a ymm or zmm register, and those objects export nothing but their kernels (anything else could
+src/kernels/avx512 (and src/platform/avx2, src/platform/avx512) uses a ymm or zmm register, and those objects export nothing but their kernels and loops (anything else could
 be taken by the linker for everyone).
 
 Called as: isa_test.py BUILD/fovea SOURCE_FOLDER.
@@ -20,7 +20,7 @@ def output_of(*command):
 
 
 def problems_of(path):
-    folder = re.search(r"/kernels/(avx2|avx512)/", path)
+    folder = re.search(r"/(?:kernels|platform)/(avx2|avx512)/", path)
     if folder:
         exported = [line.split()[-1] for line in output_of("nm", "-g", "--defined-only", path).splitlines() if line]
         return ["exports %s, which is no kernel of %s" % (name, folder.group(1)) for name in exported

@@ -1,0 +1,146 @@
+/* attention_bench.c - fills caches and visits them in turn, as a model does it: with many layers they come from memory,
+ * with one from the processor's own caches. Choosing what is read and merging are inside the clock. */
+#include "attention_bench.h"
+#include "machine.h"
+#include <math.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+void *cli_memory_take(size_t bytes) {
+    if (bytes == 0 || bytes > SIZE_MAX / 2) return NULL;
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return NULL;
+#if defined(MADV_HUGEPAGE)
+    (void)madvise(memory, bytes, MADV_HUGEPAGE); /* as a session's memory; a system without them says no */
+#endif
+    return memory;
+}
+
+void cli_memory_free(void *memory, size_t bytes) {
+    if (memory) (void)munmap(memory, bytes);
+}
+
+/* Eight generators of Numerical Recipes side by side: one alone waits for its multiplication. */
+static void fill_random(uint32_t seed, float *values, size_t count) {
+    uint32_t state[8];
+    for (uint32_t k = 0; k < 8; k++) state[k] = (seed * 8 + k) * 2654435761u + 12345u;
+    for (size_t i = 0; i < count; i += 8)
+        for (size_t k = 0; k < 8 && i + k < count; k++) {
+            state[k] = state[k] * 1664525u + 1013904223u;
+            values[i + k] = (float)(int32_t)state[k] * 0x1p-31f;
+        }
+}
+
+void cli_attention_rows(uint32_t layer, bool values, uint32_t block, size_t width, float *rows) {
+    fill_random((layer * 2 + values + 1) * 65599u + block, rows, CLI_BENCH_BLOCK * width);
+}
+
+static fv_status fill_cache(const cli_attention_shape *shape, uint32_t layer, fv_cache *cache, float *rows) {
+    size_t width = (size_t)shape->kv_heads * shape->head_dim;
+    float *values = rows + CLI_BENCH_BLOCK * width;
+    fv_status status = FV_OK;
+    for (uint32_t done = 0; done < shape->tokens && status == FV_OK; done += CLI_BENCH_BLOCK) {
+        uint32_t left = shape->tokens - done, tokens = left < CLI_BENCH_BLOCK ? left : CLI_BENCH_BLOCK;
+        cli_attention_rows(layer, false, done / CLI_BENCH_BLOCK, width, rows);
+        cli_attention_rows(layer, true, done / CLI_BENCH_BLOCK, width, values);
+        status = fv_cache_append(cache, tokens, rows, width, values, width);
+    }
+    return status;
+}
+
+static fv_cache_config cache_config(const cli_attention_bench *bench) {
+    const cli_attention_shape *shape = &bench->shape;
+    bool marks = bench->policy.selector == FV_SELECTOR_PATTERN && bench->policy.landmarks;
+    fv_cache_config config = fv_cache_config_default();
+    config.kv_heads = shape->kv_heads;
+    config.head_dim = shape->head_dim;
+    config.max_tokens = shape->tokens;
+    config.key_type = shape->key_type;
+    config.value_type = shape->value_type;
+    config.landmark_tokens = marks ? bench->policy.block : 0;
+    return config;
+}
+
+static fv_status make_caches(cli_attention_bench *bench) {
+    fv_cache_config config = cache_config(bench);
+    size_t layers = bench->shape.layers;
+    fv_status status = fv_cache_size(&config, &bench->cache_bytes);
+    if (status != FV_OK) return status;
+    float *rows = malloc(2 * CLI_BENCH_BLOCK * (size_t)config.kv_heads * config.head_dim * sizeof *rows);
+    bench->caches = calloc(layers, sizeof *bench->caches);
+    bench->memory = calloc(layers, sizeof *bench->memory);
+    if (!rows || !bench->caches || !bench->memory) status = FV_ERROR_MEMORY;
+    for (uint32_t i = 0; i < layers && status == FV_OK; i++) {
+        bench->memory[i] = cli_memory_take(bench->cache_bytes);
+        status = fv_cache_init(&bench->caches[i], &config, bench->kernels, bench->memory[i], bench->cache_bytes);
+        if (status == FV_OK) status = fill_cache(&bench->shape, i, bench->caches[i], rows);
+    }
+    free(rows);
+    return status;
+}
+
+static fv_status make_attention(cli_attention_bench *bench) {
+    const cli_attention_shape *shape = &bench->shape;
+    fv_attention_config config = {.attend = {.query_heads = shape->heads,
+                                             .kv_heads = shape->kv_heads,
+                                             .head_dim = shape->head_dim,
+                                             .scale = 1.0f / sqrtf((float)shape->head_dim)},
+                                  .max_tokens = shape->tokens,
+                                  .workers = bench->parallel ? bench->parallel->workers : 1,
+                                  .plan_steps = fv_select_steps(&bench->policy, shape->tokens)};
+    fv_status status = fv_attention_size(&config, &bench->scratch_bytes);
+    if (status != FV_OK) return status;
+    bench->scratch = cli_memory_take(bench->scratch_bytes);
+    return fv_attention_init(&bench->attention, &config, bench->kernels, bench->scratch, bench->scratch_bytes);
+}
+
+static fv_status make_rows(cli_attention_bench *bench) {
+    size_t values = (size_t)bench->rows * bench->shape.heads * bench->shape.head_dim;
+    bench->query = malloc(values * sizeof *bench->query);
+    bench->out = calloc(values, sizeof *bench->out);
+    if (!bench->query || !bench->out) return FV_ERROR_MEMORY;
+    fill_random(0, bench->query, values);
+    return FV_OK;
+}
+
+fv_status cli_attention_bench_open(cli_attention_bench *bench, const cli_attention_shape *shape,
+                                   const fv_select_config *policy, const fv_parallel *parallel, fv_isa limit) {
+    *bench = (cli_attention_bench){.shape = *shape, .policy = *policy, .parallel = parallel};
+    bench->rows = shape->batch == 1 ? 1 : shape->tokens;
+    fv_status status = fv_kernels_init(&bench->kernels, limit, bench->kernels_memory, sizeof bench->kernels_memory);
+    if (status == FV_OK) status = make_caches(bench);
+    if (status == FV_OK) status = make_attention(bench);
+    if (status == FV_OK) status = make_rows(bench);
+    return status;
+}
+
+void cli_attention_bench_close(cli_attention_bench *bench) {
+    for (uint32_t i = 0; bench->memory && i < bench->shape.layers; i++)
+        cli_memory_free(bench->memory[i], bench->cache_bytes);
+    free(bench->memory);
+    free((void *)bench->caches);
+    cli_memory_free(bench->scratch, bench->scratch_bytes);
+    free(bench->query);
+    free(bench->out);
+    *bench = (cli_attention_bench){0};
+}
+
+fv_status cli_attention_bench_visit(cli_attention_bench *bench, uint32_t layer, fv_report *report, uint64_t *ns) {
+    const cli_attention_shape *shape = &bench->shape;
+    size_t stride = (size_t)shape->heads * shape->head_dim;
+    fv_status status = FV_OK;
+    uint64_t start_ns = cli_clock_ns();
+    for (uint32_t done = 0; done < bench->rows && status == FV_OK; done += shape->batch) {
+        uint32_t left = bench->rows - done;
+        fv_attention_rows rows = {.first_token = shape->tokens - bench->rows + done,
+                                  .count = left < shape->batch ? left : shape->batch,
+                                  .query = bench->query + done * stride,
+                                  .query_stride = stride,
+                                  .out = bench->out + done * stride,
+                                  .out_stride = stride};
+        status = fv_attention_run_rows(bench->attention, bench->caches[layer], &bench->policy, &rows, bench->parallel,
+                                       report);
+    }
+    *ns = cli_clock_ns() - start_ns;
+    return status;
+}

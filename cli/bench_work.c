@@ -1,0 +1,51 @@
+/* bench_work.c - counts a model's work from its shape and the report. */
+#include "bench_work.h"
+#include "fovea/weight.h"
+
+typedef struct model_products {
+    double layers, output; /* multiply-adds of a token; of a row of logits */
+    double layer_bytes, output_bytes;
+    bool quantised;
+} model_products;
+
+/* The embedding is looked up, not multiplied; where it is the output matrix as well, it is counted as that one. */
+static model_products products_of(const fv_llm *llm) {
+    const fv_gguf *gguf = fv_llm_gguf(llm);
+    const fv_gguf_tensor *output = fv_gguf_tensor_find(gguf, "output.weight");
+    const fv_gguf_tensor *embedding = fv_gguf_tensor_find(gguf, "token_embd.weight");
+    const fv_model_config *config = fv_llm_config(llm);
+    double table = (double)config->vocabulary * config->width, embedded = embedding ? (double)embedding->bytes : 0;
+    model_products made = {.output = table, .output_bytes = output ? (double)output->bytes : embedded};
+    made.layers = (double)fv_llm_parameters(llm) - (output ? 2 : 1) * table;
+    made.layer_bytes = (double)fv_llm_weight_bytes(llm) - embedded - (output ? made.output_bytes : 0);
+    made.quantised = made.layer_bytes < 1.5 * made.layers; /* bytes; 16 and 32 bits are multiplied as f32 */
+    return made;
+}
+
+static double rows_up(double tokens, double batch) { return (double)(uint64_t)((tokens + batch - 1) / batch); }
+
+cli_work cli_bench_work(const fv_llm *llm, const cli_bench_result *result) {
+    model_products products = products_of(llm);
+    const fv_model_config *config = fv_llm_config(llm);
+    double prompt = result->prompt, generated = result->generated,
+           samples = result->samples ? (double)result->samples : 1;
+    double logits = rows_up(prompt, result->batch) + generated,
+           batches = rows_up(prompt, result->micro_batch) + generated;
+    double operations = 2 * ((prompt + generated) * products.layers + logits * products.output);
+    double keys = (double)(result->report.keys_read + result->report.local_keys) / samples;
+    double group = (double)config->query_heads / config->kv_heads;
+    cli_work work = {.f32_operations = 4 * keys * group * config->head_dim};
+    if (products.quantised)
+        work.int8_operations = operations;
+    else
+        work.f32_operations += operations;
+    work.bytes =
+        batches * products.layer_bytes + logits * products.output_bytes + (double)result->report.bytes_read / samples;
+    return work;
+}
+
+double cli_bench_bytes(const fv_llm *llm, const cli_bench_result *result) {
+    cli_work work = cli_bench_work(llm, result);
+    double batches = rows_up(result->prompt, result->micro_batch) + result->generated;
+    return batches > 0 ? work.bytes / batches : work.bytes;
+}

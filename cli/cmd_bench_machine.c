@@ -1,0 +1,143 @@
+/* cmd_bench_machine.c - `fovea bench machine`: what this machine can do at most, by one thread and by all. */
+#include "bench_verbs.h"
+#include "cli.h"
+#include "fovea/peaks.h"
+#include "fovea/pool.h"
+#include "interrupt.h"
+#include "json_out.h"
+#include "machine.h"
+#include "options.h"
+#include <math.h>
+
+typedef struct machine_options {
+    int64_t threads;
+    bool json;
+} machine_options;
+
+#define FIELD(name) offsetof(machine_options, name)
+static const cli_option machine_flags[] = {
+    {CLI_INTEGER, "-t --threads", NULL, "N", "LLAMA_ARG_THREADS", NULL,
+     "threads of the second column (default: -1, one per processor)", FIELD(threads), -1, 1024},
+    {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "one JSON document", FIELD(json), 0, 0},
+};
+
+/* X(name, text, unit): the lines, in the order in which they are measured. */
+#define MACHINE_LINES(X) \
+    X(f32_gflops, "f32 multiply-add", "GFLOP/s") \
+    X(bf16_gflops, "bf16 dot product", "GFLOP/s") \
+    X(int8_gops, "int8 dot product", "GOP/s") \
+    X(l1_gb_per_s, "read, L1 cache", "GB/s") \
+    X(l2_gb_per_s, "read, L2 cache", "GB/s") \
+    X(l3_gb_per_s, "read, L3 cache", "GB/s") \
+    X(dram_gb_per_s, "read, main memory", "GB/s")
+#define MACHINE_ENUM(name, text, unit) LINE_##name,
+enum machine_line { MACHINE_LINES(MACHINE_ENUM) LINES, LINE_CACHE = LINE_l1_gb_per_s };
+#undef MACHINE_ENUM
+
+typedef struct machine_column {
+    uint32_t threads;
+    double figures[LINES]; /* NAN: this processor has no such instruction */
+} machine_column;
+
+/* Half of a cache: the other half is for what else goes on. The first two belong to one core, the last is shared. */
+static size_t read_bytes(enum machine_line line, uint32_t threads) {
+    if (line == LINE_dram_gb_per_s) return fv_peak_memory_bytes();
+    uint32_t level = (uint32_t)(line - LINE_CACHE) + 1;
+    return fv_peak_cache_bytes(level) / 2 * (level < 3 ? threads : 1);
+}
+
+static int measure_column(fv_isa limit, uint32_t threads, machine_column *column) {
+    fv_message message = {""};
+    fv_pool *pool = NULL;
+    fv_status status = fv_pool_open(&pool, threads, &message);
+    if (status != FV_OK) return cli_fail_status(status, &message);
+    const fv_parallel *parallel = fv_pool_parallel(pool);
+    column->threads = parallel->workers;
+    int result = CLI_GO_ON;
+    for (int line = 0; line < LINES && result == CLI_GO_ON; line++) {
+        double *figure = &column->figures[line];
+        *figure = NAN;
+        if (line < LINE_CACHE)
+            status = fv_peak_operations(limit, (fv_peak)line, parallel, figure);
+        else
+            status = fv_peak_read(limit, read_bytes((enum machine_line)line, column->threads), parallel, figure);
+        if (status != FV_OK && status != FV_ERROR_UNSUPPORTED) result = cli_fail_status(status, NULL);
+        if (cli_interrupted()) result = CLI_INTERRUPTED;
+    }
+    fv_pool_close(pool);
+    return result;
+}
+
+static int print_json(const char *processor, fv_isa isa, const machine_column *columns, size_t count) {
+    static const char *const names[LINES] = {
+#define MACHINE_NAME(name, text, unit) #name,
+        MACHINE_LINES(MACHINE_NAME)
+#undef MACHINE_NAME
+    };
+    json_t *document = json_object(), *measured = json_array();
+    cli_json_text(document, "cpu_info", processor);
+    cli_json_text(document, "isa", fv_isa_name(isa));
+    cli_json_count(document, "l1_bytes", fv_peak_cache_bytes(1));
+    cli_json_count(document, "l2_bytes", fv_peak_cache_bytes(2));
+    cli_json_count(document, "l3_bytes", fv_peak_cache_bytes(3));
+    cli_json_count(document, "dram_bytes", fv_peak_memory_bytes());
+    for (size_t i = 0; i < count; i++) {
+        json_t *column = json_object();
+        cli_json_count(column, "threads", columns[i].threads);
+        for (size_t line = 0; line < LINES; line++) cli_json_real(column, names[line], columns[i].figures[line]);
+        cli_json_append(measured, column);
+    }
+    cli_json_set(document, "measured", measured);
+    return cli_json_print(document);
+}
+
+static int print_text(const char *processor, fv_isa isa, const machine_column *columns, size_t count) {
+    static const struct {
+        const char *text, *unit;
+    } lines[LINES] = {
+#define MACHINE_TEXT(name, text, unit) {text, unit},
+        MACHINE_LINES(MACHINE_TEXT)
+#undef MACHINE_TEXT
+    };
+    cli_print("%s, %s; caches %zu KiB, %zu KiB, %zu MiB\n%-20s", processor, fv_isa_name(isa),
+              fv_peak_cache_bytes(1) >> 10, fv_peak_cache_bytes(2) >> 10, fv_peak_cache_bytes(3) >> 20, "threads");
+    for (size_t i = 0; i < count; i++) cli_print(" %10u", (unsigned)columns[i].threads);
+    bool good = cli_write("\n", 1);
+    for (size_t line = 0; line < LINES; line++) {
+        cli_print("%-20s", lines[line].text);
+        for (size_t i = 0; i < count; i++)
+            if (isnan(columns[i].figures[line]))
+                cli_print(" %10s", "-");
+            else
+                cli_print(" %10.1f", columns[i].figures[line]);
+        good = cli_print(" %s\n", lines[line].unit);
+    }
+    return good ? CLI_DONE : CLI_FAILED;
+}
+
+int cli_bench_machine(int argc, char **argv) {
+    machine_options options = {.threads = -1};
+    const cli_option_group group = {"flags", machine_flags, sizeof machine_flags / sizeof machine_flags[0], &options};
+    const cli_syntax syntax = {"bench machine",
+                               "[flags]",
+                               "Measures what this machine can do at most: products a second, bytes a second from each "
+                               "memory. The best of short\n"
+                               "runs; FV_ISA limits the instruction set. Half of each cache is read, and of main "
+                               "memory 4 times the last cache.",
+                               &group,
+                               1,
+                               NULL};
+    machine_column columns[2];
+    size_t count = 1;
+    fv_isa limit, isa;
+    char processor[256];
+    int result = cli_options_parse(&syntax, argc, argv);
+    if (result == CLI_GO_ON) result = cli_isa_limit(&limit, &isa);
+    if (result == CLI_GO_ON) result = measure_column(limit, 1, &columns[0]);
+    if (result == CLI_GO_ON)
+        result = measure_column(limit, options.threads > 0 ? (uint32_t)options.threads : 0, &columns[1]);
+    if (result != CLI_GO_ON) return result;
+    if (columns[1].threads > 1) count = 2;
+    cli_processor_name(processor, sizeof processor);
+    return options.json ? print_json(processor, isa, columns, count) : print_text(processor, isa, columns, count);
+}

@@ -1,0 +1,50 @@
+/* peaks.h - what this machine can do at most, measured by loops of their own: the limits to hold a speed against. Hosted. */
+#ifndef FOVEA_PEAKS_H
+#define FOVEA_PEAKS_H
+
+#include "fovea/isa.h"
+#include "fovea/parallel.h"
+#include "fovea/status.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* X(NAME, name): multiply-adds of f32; dot products of bf16 into f32, of bytes into 32-bit integers. */
+#define FV_PEAK_LIST(X) X(F32, f32) X(BF16, bf16) X(INT8, int8)
+#define FV_PEAK_ENUM(NAME, name) FV_PEAK_##NAME,
+typedef enum fv_peak { FV_PEAK_LIST(FV_PEAK_ENUM) FV_PEAK_COUNT } fv_peak;
+#undef FV_PEAK_ENUM
+
+/**
+ * Operations per nanosecond (10^9 a second) of all workers together; a multiply-add of one element is two. Best of short
+ * repetitions, about 30 ms.
+ *
+ * limit     the instruction set that is used at most, as for fv_kernels_init(); the best one of this processor below it.
+ * parallel  NULL: one thread.
+ * rate      out; untouched on error.
+ * returns   FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_UNSUPPORTED (no such instruction at that level, or no loop for it).
+ */
+fv_status fv_peak_operations(fv_isa limit, fv_peak kind, const fv_parallel *parallel, double *rate);
+
+/**
+ * Bytes per nanosecond (GB a second) at which all workers together read `bytes` again and again, each its own part: the
+ * size decides which memory that is. Best of short repetitions, about 30 ms (main memory: 100 ms) behind writing it once.
+ *
+ * bytes     >= 1; rounded up to 1 KiB a worker.  returns also FV_ERROR_MEMORY.
+ */
+fv_status fv_peak_read(fv_isa limit, size_t bytes, const fv_parallel *parallel, double *rate);
+
+/** Bytes of the data cache of `level` 1, 2, 3, as the system says; if it does not: 32 KiB, 512 KiB, 16 MiB. */
+size_t fv_peak_cache_bytes(uint32_t level);
+
+/** A size that is read from main memory: 4 x the last cache, within 128 MiB .. 2 GiB. */
+size_t fv_peak_memory_bytes(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
