@@ -6,6 +6,7 @@
 #include "input.h"
 #include "interrupt.h"
 #include "json_out.h"
+#include "kld_file.h"
 #include "machine.h"
 #include "model_options.h"
 #include "progress.h"
@@ -20,7 +21,7 @@
 
 typedef struct ppl_options {
     cli_model_options model;
-    const char *file, *prompt;
+    const char *file, *prompt, *base;
     cli_texts attention;
     int64_t chunks, skip, score;
     int pass; /* enum ppl_pass */
@@ -49,6 +50,10 @@ static const cli_option ppl_flags[] = {
      "decode: what is before the scored positions is read densely in batches, the\n"
      "scored ones one at a time with the policy",
      FIELD(pass), 0, 0},
+    {CLI_TEXT, "--kl-divergence-base --save-all-logits", NULL, "FILE", NULL, NULL,
+     "what KL and top-1 are measured against, in place of our dense attention: a file\n"
+     "of llama-perplexity's flag of this name; text and chunks come from it",
+     FIELD(base), 0, 0},
     {CLI_TEXTS, "--attention", NULL, "SPEC", NULL, NULL, cli_attention_help, FIELD(attention), 0, 0},
     {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "a JSON array, one object a policy, dense first", FIELD(json), 0, 0},
     {CLI_SWITCH, "-e --escape", "--no-escape", NULL, NULL, NULL,
@@ -67,6 +72,7 @@ typedef struct policy_run {
 typedef struct ppl_state {
     const ppl_options *options;
     cli_engine engine;
+    cli_kld_file base; /* its file is NULL where dense attention is the base */
     policy_run policies[POLICIES_MOST];
     size_t policy_count;
     fv_text text;
@@ -103,8 +109,12 @@ static int read_policies(ppl_state *state) {
 static int check_options(ppl_state *state) {
     const ppl_options *options = state->options;
     int result = read_policies(state);
-    if (result == CLI_GO_ON && (options->prompt != NULL) == (options->file != NULL))
-        result = cli_usage_error("ppl", "give the text by one of -f and -p");
+    if (result == CLI_GO_ON && options->base &&
+        (options->score > 0 || options->skip > 0 || options->model.context >= 0))
+        result =
+            cli_usage_error("ppl", "--kl-divergence-base says which tokens are scored: drop -c, --skip and --score");
+    if (result == CLI_GO_ON && (options->prompt != NULL) + (options->file != NULL) + (options->base != NULL) != 1)
+        result = cli_usage_error("ppl", "give the text by one of -f, -p and --kl-divergence-base");
     return result == CLI_GO_ON ? cli_need_model("ppl", options->model.model) : result;
 }
 
@@ -160,6 +170,33 @@ static int encode_text(ppl_state *state) {
     return state->chunks > 0 ? CLI_GO_ON : cli_usage_error("ppl", "--chunks 0 leaves nothing to measure");
 }
 
+/* Text, chunks and base out of the file. */
+static int open_base(ppl_state *state) {
+    cli_kld_file *base = &state->base;
+    fv_message message = {""};
+    fv_status status = cli_kld_open(base, state->options->base, &message);
+    if (status != FV_OK) return cli_fail_status(status, &message);
+    uint32_t vocabulary = fv_llm_config(state->engine.llm)->vocabulary;
+    if (base->vocabulary != vocabulary)
+        return cli_fail("%s was made with a vocabulary of %u tokens, the model has %u", base->path, base->vocabulary,
+                        vocabulary);
+    state->context = base->context;
+    state->first = base->context / 2;
+    state->chunks = base->chunks;
+    if (state->options->chunks > 0 && (size_t)state->options->chunks < state->chunks)
+        state->chunks = (size_t)state->options->chunks;
+    cli_warn_context(state->engine.llm, state->context);
+    status = fv_tokens_append(&state->tokens, base->tokens, state->chunks * state->context);
+    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
+}
+
+static int prepare_text(ppl_state *state) {
+    if (state->options->base) return open_base(state);
+    int result = read_text(state);
+    if (result == CLI_GO_ON) result = choose_positions(state);
+    return result == CLI_GO_ON ? encode_text(state) : result;
+}
+
 static int open_sessions(ppl_state *state) {
     const cli_model_options *options = &state->options->model;
     int64_t batch = options->micro_batch < options->batch ? options->micro_batch : options->batch;
@@ -174,9 +211,10 @@ static int open_sessions(ppl_state *state) {
     state->group_rows = row_bytes < GROUP_BYTES ? GROUP_BYTES / row_bytes : 1;
     if (state->group_rows > state->batch) state->group_rows = state->batch;
     state->base_logits = malloc(state->group_rows * row_bytes);
-    state->logits = state->policy_count > 1 ? malloc(state->group_rows * row_bytes) : NULL;
+    bool base_only = state->policy_count == 1 && !state->base.file;
+    state->logits = base_only ? NULL : malloc(state->group_rows * row_bytes);
     state->scores = malloc(state->group_rows * sizeof *state->scores);
-    if (state->base_logits && (state->logits || state->policy_count == 1) && state->scores) return CLI_GO_ON;
+    if (state->base_logits && (state->logits || base_only) && state->scores) return CLI_GO_ON;
     return cli_fail("no memory for %zu rows of logits", state->group_rows);
 }
 
@@ -189,18 +227,25 @@ static fv_status policy_logits(policy_run *policy, size_t first_row, size_t rows
     return status;
 }
 
-/* Scores rows first_row... of the last micro-batch of every policy. */
-static fv_status score_group(ppl_state *state, size_t first_row, size_t rows, const int32_t *next) {
+/* Scores rows first_row... of the last micro-batch of every policy; the first of them is scored position `scored` of
+ * its chunk. */
+static fv_status score_group(ppl_state *state, size_t scored, size_t first_row, size_t rows, const int32_t *next) {
     const fv_parallel *parallel = fv_pool_parallel(state->engine.pool);
-    for (size_t i = 0; i < state->policy_count; i++) {
+    fv_status status = FV_OK;
+    if (state->base.file) {
+        fv_message message = {""};
+        status = cli_kld_read(&state->base, state->chunks_done, scored, rows, state->base_logits, &message);
+        if (status != FV_OK) cli_warn("%s", message.text);
+    }
+    for (size_t i = 0; i < state->policy_count && status == FV_OK; i++) {
         policy_run *policy = &state->policies[i];
-        float *logits = i == 0 ? state->base_logits : state->logits;
-        fv_status status = policy_logits(policy, first_row, rows, logits);
+        float *logits = i == 0 && !state->base.file ? state->base_logits : state->logits;
+        status = policy_logits(policy, first_row, rows, logits);
         if (status != FV_OK) return status;
         cli_score_rows(rows, state->vocabulary, state->base_logits, logits, next, parallel, state->scores);
         cli_score_add(&policy->sum, state->scores, rows);
     }
-    return FV_OK;
+    return status;
 }
 
 static fv_status feed_all(ppl_state *state, const int32_t *tokens, size_t count) {
@@ -223,7 +268,7 @@ static fv_status read_span(ppl_state *state, const int32_t *chunk, size_t begin,
         fv_status status = feed_all(state, chunk + begin + done, rows);
         for (size_t row = 0; row < rows && score && status == FV_OK; row += state->group_rows) {
             size_t group = rows - row < state->group_rows ? rows - row : state->group_rows;
-            status = score_group(state, row, group, chunk + begin + done + row + 1);
+            status = score_group(state, begin + done + row - state->first, row, group, chunk + begin + done + row + 1);
         }
         if (status != FV_OK) return status;
         done += rows;
@@ -292,7 +337,7 @@ static void print_table(const ppl_state *state) {
 static void print_final(const ppl_state *state) {
     const cli_score_sum *sum = &state->policies[0].sum;
     cli_print("Final estimate: PPL = %.4f +/- %.5f\n", cli_score_perplexity(sum), cli_score_error(sum));
-    if (state->policy_count > 1) print_table(state);
+    if (state->policy_count > 1 || state->base.file) print_table(state);
 }
 
 static json_t *policy_json(const ppl_state *state, const policy_run *policy) {
@@ -311,6 +356,7 @@ static json_t *policy_json(const ppl_state *state, const policy_run *policy) {
     cli_json_set(object, "mass", json_null());
     cli_json_real(object, "seconds", (double)policy->scored.ns * 1e-9);
     cli_json_count(object, "context", state->context);
+    cli_json_text(object, "base", state->base.file ? state->base.path : "dense");
     return object;
 }
 
@@ -374,6 +420,7 @@ static void close_ppl(ppl_state *state) {
     free(state->scores);
     fv_text_free(&state->text);
     fv_tokens_free(&state->tokens);
+    cli_kld_close(&state->base);
     cli_engine_close(&state->engine);
 }
 
@@ -398,9 +445,7 @@ int cmd_ppl(int argc, char **argv) {
     if (result == CLI_GO_ON) result = check_options(&state);
     if (result != CLI_GO_ON) return result;
     result = cli_engine_open(&state.engine, "ppl", &options.model);
-    if (result == CLI_GO_ON) result = read_text(&state);
-    if (result == CLI_GO_ON) result = choose_positions(&state);
-    if (result == CLI_GO_ON) result = encode_text(&state);
+    if (result == CLI_GO_ON) result = prepare_text(&state);
     if (result == CLI_GO_ON) result = open_sessions(&state);
     if (result == CLI_GO_ON) result = measure(&state);
     close_ppl(&state);
