@@ -1,5 +1,5 @@
-/* attend_state.h - the state (m, l, o) of the online softmax, and one segment of a plan: what attention.c needs to split
- * a long decode over threads. */
+/* attend_state.h - the state of the online softmax, and one segment of a plan: what attention.c needs to split a long
+ * decode over threads. */
 #ifndef FV_ATTEND_STATE_H
 #define FV_ATTEND_STATE_H
 
@@ -8,8 +8,9 @@
 
 /* Of `rows` query rows (positions x heads of the group). */
 typedef struct fv_state {
-    float *maximum, *sum; /* [rows] */
-    float *out;           /* [rows][head_dim], unnormalised */
+    float *maximum; /* [rows], whole; weights are 2^(score - maximum) */
+    float *sum;     /* [rows][FV_SUM_LANES] of weights */
+    float *out;     /* [rows][head_dim], unnormalised */
 } fv_state;
 
 size_t fv_state_floats(size_t rows, size_t head_dim);
@@ -29,8 +30,8 @@ void fv_attend_segment(const fv_attend_config *config, const fv_kernels *kernels
                        const fv_plan *plan, uint32_t kv_head, uint32_t segment, bool gathered, const float *query,
                        size_t query_stride, fv_state state, void *scratch);
 
-/* Adds what the spans read of tokens begin..end-1, all of one segment; begin a multiple of 64. A segment whose runs follow
- * each other in rising order has the bits of fv_attend_segment(). */
+/* Adds what the spans read of tokens begin..end-1, all of one segment. A segment whose runs follow each other in rising
+ * order has the bits of fv_attend_segment(). */
 void fv_attend_spans(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
                      const fv_plan *plan, uint32_t kv_head, uint32_t begin, uint32_t end, const float *query,
                      size_t query_stride, fv_state state, void *scratch);

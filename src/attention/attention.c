@@ -38,7 +38,7 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
     layout.worker_offset = layout.bytes;
     if (!fv_size_add(&layout.bytes, config->workers, layout.worker_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     layout.state_offset = layout.bytes;
-    if (state_rows > SIZE_MAX / sizeof(float) / (config->attend.head_dim + 2) ||
+    if (state_rows > SIZE_MAX / sizeof(float) / fv_state_floats(1, config->attend.head_dim) ||
         !fv_size_add(&layout.bytes, states, fv_state_floats(state_rows, config->attend.head_dim) * sizeof(float),
                      FV_CACHE_ALIGN))
         return FV_ERROR_OVERFLOW;

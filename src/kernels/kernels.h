@@ -29,13 +29,19 @@ typedef void fv_score_page_fn(size_t rows, size_t pages, size_t head_dim, const 
 typedef void fv_value_sum_fn(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
                              const void *value, float *out, size_t out_stride);
 
-/* One step of the online softmax (Milakov & Gimelshein 2018) for `rows` rows and 64 keys:
- *   s = min(scale * score, FLT_MAX); m' = max(m, max s); f = exp(m - m'); score <- exp(s - m'); l <- l * f + sum; out *= f
- * score [rows][64], -inf = masked; maximum, sum [rows]; start from -FV_NO_MAXIMUM and 0.  out [rows][out_stride].
- * exp(x): relative error <= 2 ulp for x >= -87.33, below that 0. Same order. */
+/* One step of the online softmax (Milakov & Gimelshein 2018), in powers of two, for `rows` rows and `columns` keys (a
+ * multiple of 16, at most 64). Per row:
+ *   x = min(factor * score, FLT_MAX);  where some x > m + FV_SOFTMAX_SLACK: m' = max x rounded up to a whole number, and
+ *   out and sum are multiplied by 2^(m - m'), otherwise m' = m;  score <- 2^(x - m');  sum[t % 16] += score[t]
+ * As m is whole, a correction is exact: where chunks are cut and what masked columns lie between shows in no bit of sum,
+ * out and of what is made of them, unless it is below 2^-126 of m.
+ * score [rows][FV_CHUNK_KEYS], -inf = masked; maximum [rows], sum [rows][FV_SUM_LANES]; start from -FV_NO_MAXIMUM and 0.
+ * out [rows][out_stride].  2^x: relative error <= 2 ulp for x >= -126, below that 0. Same order. */
 #define FV_NO_MAXIMUM 3e38f
-typedef void fv_softmax_chunk_fn(size_t rows, size_t head_dim, float scale, float *score, float *maximum, float *sum,
-                                 float *out, size_t out_stride);
+#define FV_SOFTMAX_SLACK 8.0f /* a maximum that rises by less does not make a weight too large */
+#define FV_SUM_LANES 16
+typedef void fv_softmax_chunk_fn(size_t rows, size_t columns, size_t head_dim, float factor, float *score,
+                                 float *maximum, float *sum, float *out, size_t out_stride);
 
 /* x[i] <- cap * tanh(x[i] * scale / cap). Bound: 4 ulp of cap. */
 typedef void fv_softcap_f32_fn(size_t n, float scale, float cap, float *x);

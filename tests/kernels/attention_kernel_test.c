@@ -197,16 +197,16 @@ static double ulp_of(double x) {
     return ldexp(1, (exponent > -125 ? exponent : -125) - 24);
 }
 
-static float worst_ulp; /* of one table's exp */
+static float worst_ulp; /* of one table's 2^x */
 
-/* An exp result: 2 ulp where the contract promises digits, 0 below. */
-static void check_exp(const shape *s, size_t row, size_t column, float x, float got) {
-    double want = exp((double)x);
-    if (x < -87.33f) {
+/* A weight: 2 ulp where the contract promises digits, 0 below. */
+static void check_exp2(const shape *s, size_t row, size_t column, double x, float got) {
+    if (x < -126.5) {
         check_near(s, row, column, got, 0, 0);
         return;
     }
-    double error = fabs((double)got - want) / ulp_of(want);
+    double want = exp2(x), error = fabs((double)got - want) / ulp_of(want);
+    if (x < -125.5 && got == 0.0f) return; /* which of the two depends on the nearest whole number */
     if (error > (double)worst_ulp) worst_ulp = (float)error;
     check_near(s, row, column, got, want, 2 * ulp_of(want));
 }
@@ -217,21 +217,48 @@ static float random_score(test_random *random, int kind) {
     if (kind == 1 && dice < 3) return -INFINITY;
     if (kind == 2) return -INFINITY;
     if (kind == 3) return (dice < 5 ? 1e38f : -1e38f) * (1.0f + test_random_f32(random));
-    if (kind == 4 && dice == 0) return dice < 5 ? INFINITY : NAN;
+    if (kind == 4 && dice < 2) return dice ? INFINITY : NAN;
     return 20.0f * test_random_f32(random);
 }
 
+/* What the contract says of the maximum. */
+static float next_maximum(float maximum, float best) {
+    return best > maximum + FV_SOFTMAX_SLACK ? ceilf(best) : maximum;
+}
+
+static void softmax_row_check(const shape *s, size_t r, float factor, const float *before, const float *score,
+                              const float state[2], const float *sum_before, const float *sum) {
+    float best = -INFINITY, x[FV_CHUNK_KEYS];
+    for (size_t t = 0; t < s->keys; t++) {
+        x[t] = factor * before[t];
+        x[t] = x[t] < FLT_MAX ? x[t] : FLT_MAX; /* a NaN too */
+        if (x[t] > best) best = x[t];
+    }
+    assert_true(state[1] == next_maximum(state[0], best));
+    double total[FV_SUM_LANES], keep = exp2((double)state[0] - (double)state[1]);
+    for (size_t i = 0; i < FV_SUM_LANES; i++) total[i] = (double)sum_before[i] * keep;
+    for (size_t t = 0; t < s->keys; t++) {
+        check_exp2(s, r, t, (double)x[t] - (double)state[1], score[t]);
+        total[t % FV_SUM_LANES] += (double)score[t];
+    }
+    for (size_t i = 0; i < FV_SUM_LANES; i++)
+        check_near(s, r, 1000 + i, sum[i], total[i], total[i] * 5 * 0x1p-24 + (double)FLT_MIN);
+    for (size_t t = s->keys; t < FV_CHUNK_KEYS; t++) assert_memory_equal(&before[t], &score[t], sizeof *score);
+}
+
 static void softmax_shape(fv_softmax_chunk_fn *tested, shape s, int kind, test_random *random) {
-    float scale = kind == 3 ? 4.0f : 0.125f + test_random_f32(random) * 0.1f, maximum[MAX_ROWS], sum[MAX_ROWS];
+    static float before[MAX_ROWS * FV_CHUNK_KEYS], out_before[MAX_ROWS * MAX_STRIDE];
+    float factor = kind == 3 ? 4.0f : 0.125f + test_random_f32(random) * 0.1f, maximum[MAX_ROWS],
+          maximum_before[MAX_ROWS];
+    float sum[MAX_ROWS * FV_SUM_LANES], sum_before[MAX_ROWS * FV_SUM_LANES];
     float *score = fence_place(&score_fence, s.rows * FV_CHUNK_KEYS * 4);
     float *out = fence_place(&out_fence, ((s.rows - 1) * s.out_stride + s.dim) * 4);
-    static float before[MAX_ROWS * FV_CHUNK_KEYS], out_before[MAX_ROWS * MAX_STRIDE];
-    float maximum_before[MAX_ROWS], sum_before[MAX_ROWS];
     for (size_t i = 0; i < s.rows * FV_CHUNK_KEYS; i++) score[i] = random_score(random, kind);
     for (size_t r = 0; r < s.rows; r++) {
         bool fresh = test_random_in(random, 0, 2) == 0;
-        maximum[r] = fresh ? -FV_NO_MAXIMUM : 3.0f * test_random_f32(random);
-        sum[r] = fresh ? 0.0f : 1.5f + test_random_f32(random);
+        maximum[r] = fresh ? -FV_NO_MAXIMUM : (float)test_random_in(random, 0, 30) - 20.0f;
+        for (size_t i = 0; i < FV_SUM_LANES; i++)
+            sum[r * FV_SUM_LANES + i] = fresh ? 0.0f : 1.5f + test_random_f32(random);
         for (size_t c = 0; c < s.dim; c++) {
             out[r * s.out_stride + c] = fresh ? 0.0f : test_random_f32(random);
             out_before[r * MAX_STRIDE + c] = out[r * s.out_stride + c];
@@ -240,53 +267,67 @@ static void softmax_shape(fv_softmax_chunk_fn *tested, shape s, int kind, test_r
     memcpy(before, score, s.rows * FV_CHUNK_KEYS * 4);
     memcpy(maximum_before, maximum, sizeof maximum);
     memcpy(sum_before, sum, sizeof sum);
-    tested(s.rows, s.dim, scale, score, maximum, sum, out, s.out_stride);
+    tested(s.rows, s.keys, s.dim, factor, score, maximum, sum, out, s.out_stride);
     assert_true(fence_is_whole(&out_fence, s.rows, s.dim * 4, s.out_stride * 4));
     assert_true(fence_is_whole(&score_fence, 1, 0, 0));
     for (size_t r = 0; r < s.rows; r++) {
-        float best = maximum_before[r], scaled[FV_CHUNK_KEYS];
-        double total = 0;
-        for (size_t t = 0; t < FV_CHUNK_KEYS; t++) {
-            float x = scale * before[r * FV_CHUNK_KEYS + t];
-            scaled[t] = x < FLT_MAX ? x : FLT_MAX; /* a NaN too */
-            if (scaled[t] > best) best = scaled[t];
-        }
-        assert_true(maximum[r] == best);
-        for (size_t t = 0; t < FV_CHUNK_KEYS; t++) {
-            check_exp(&s, r, t, scaled[t] - best, score[r * FV_CHUNK_KEYS + t]);
-            total += (double)score[r * FV_CHUNK_KEYS + t];
-        }
-        double factor = maximum_before[r] - best >= -87.33f ? exp((double)(maximum_before[r] - best)) : 0;
-        double slack = 4 * 0x1p-23, kept = (double)sum_before[r] * factor;
-        check_near(&s, r, 1000, sum[r], kept + total, (kept + total) * 66 * 0x1p-24 + kept * slack);
-        for (size_t c = 0; c < s.dim; c++) {
-            double want = (double)out_before[r * MAX_STRIDE + c] * factor;
-            check_near(&s, r, 2000 + c, out[r * s.out_stride + c], want, fabs(want) * slack + FLT_TRUE_MIN);
-        }
-        float one_maximum = maximum_before[r], one_sum = sum_before[r]; /* alone: the same bits */
-        tested(1, s.dim, scale, before + r * FV_CHUNK_KEYS, &one_maximum, &one_sum, out_before + r * MAX_STRIDE, s.dim);
-        assert_memory_equal(before + r * FV_CHUNK_KEYS, score + r * FV_CHUNK_KEYS, FV_CHUNK_KEYS * 4);
+        float *old_score = before + r * FV_CHUNK_KEYS, *old_sum = sum_before + r * FV_SUM_LANES;
+        softmax_row_check(&s, r, factor, old_score, score + r * FV_CHUNK_KEYS, (float[]){maximum_before[r], maximum[r]},
+                          old_sum, sum + r * FV_SUM_LANES);
+        float keep = (float)exp2((double)maximum_before[r] - (double)maximum[r]);
+        for (size_t c = 0; c < s.dim; c++)
+            assert_true(out[r * s.out_stride + c] == out_before[r * MAX_STRIDE + c] * keep);
+        tested(1, s.keys, s.dim, factor, old_score, &maximum_before[r], old_sum, out_before + r * MAX_STRIDE, s.dim);
+        assert_memory_equal(old_score, score + r * FV_CHUNK_KEYS, FV_CHUNK_KEYS * 4); /* alone: the same bits */
+        assert_memory_equal(old_sum, sum + r * FV_SUM_LANES, FV_SUM_LANES * 4);
         assert_memory_equal(out_before + r * MAX_STRIDE, out + r * s.out_stride, s.dim * 4);
-        assert_true(one_maximum == maximum[r] && one_sum == sum[r]);
+        assert_true(maximum_before[r] == maximum[r]);
     }
 }
 
-/* Every 97th float of -104..0, then the neighbourhood of every multiple of ln 2 / 2. */
+/* Two pages in one chunk, in two, and with a masked page between them: the same bits but for the power of two. */
+static void softmax_cuts(fv_softmax_chunk_fn *tested, test_random *random) {
+    enum { PAGES = 2, WAYS = 3 };
+    static const size_t slots[WAYS][PAGES] = {{0, 1}, {0, 0}, {0, 2}}, columns[WAYS] = {32, 16, 48};
+    for (int run = 0; run < 2000; run++) {
+        float x[PAGES * PAGE], sum[WAYS][FV_SUM_LANES] = {{0}}, out[WAYS], maximum[WAYS];
+        for (size_t t = 0; t < PAGES * PAGE; t++) x[t] = (run % 3 ? 10.0f : 50.0f) * test_random_f32(random);
+        for (size_t way = 0; way < WAYS; way++) {
+            float score[FV_CHUNK_KEYS];
+            maximum[way] = -FV_NO_MAXIMUM, out[way] = 0;
+            for (size_t t = 0; t < FV_CHUNK_KEYS; t++) score[t] = -INFINITY;
+            for (size_t p = 0; p < PAGES; p++) {
+                memcpy(score + PAGE * slots[way][p], x + PAGE * p, PAGE * 4);
+                if (way != 1 && p + 1 < PAGES) continue;
+                tested(1, columns[way], 1, 1.0f, score, maximum + way, sum[way], out + way, 1);
+                for (size_t i = way == 1 ? p : 0; i <= p; i++)
+                    for (size_t t = 0; t < PAGE; t++)
+                        out[way] = fmaf(score[PAGE * slots[way][i] + t], x[PAGE * i + t], out[way]);
+            }
+        }
+        for (size_t way = 1; way < WAYS; way++) {
+            float shift = exp2f(maximum[way] - maximum[0]);
+            assert_true(out[way] * shift == out[0]);
+            for (size_t i = 0; i < FV_SUM_LANES; i++) assert_true(sum[way][i] * shift == sum[0][i]);
+        }
+    }
+}
+
+/* Every 97th float of -150..0, then the neighbourhood of every half. */
 static void softmax_sweep(fv_softmax_chunk_fn *tested, const char *isa) {
-    shape s = {"softmax_chunk exp", isa, 1, 1, FV_CHUNK_KEYS, 0, 1, 0};
+    shape s = {"softmax_chunk 2^x", isa, 1, 1, FV_CHUNK_KEYS, 0, 1, 0};
     float score[FV_CHUNK_KEYS], x[FV_CHUNK_KEYS], out = 0;
-    uint32_t bits = fv_bits_from_f32(-0x1p-26f), last = fv_bits_from_f32(-104.0f), near = 0;
+    uint32_t bits = fv_bits_from_f32(-0x1p-26f), last = fv_bits_from_f32(-150.0f), near = 0;
     while (bits < last) {
         x[0] = 0;
         for (size_t t = 1; t < FV_CHUNK_KEYS; t++, bits += near < 300 ? 97 : 997) {
             x[t] = fv_f32_from_bits(bits);
-            if (near++ % 16 == 0)
-                x[t] = (float)(-(double)(near / 16 % 256) * 0.34657359027997265 - (double)(near % 5) * 1e-6);
+            if (near++ % 16 == 0) x[t] = (float)(-(double)(near / 16 % 256) * 0.5 - (double)(near % 5) * 1e-6);
         }
-        float maximum = -FV_NO_MAXIMUM, sum = 0;
+        float maximum = -FV_NO_MAXIMUM, sum[FV_SUM_LANES] = {0};
         memcpy(score, x, sizeof score);
-        tested(1, 1, 1.0f, score, &maximum, &sum, &out, 1);
-        for (size_t t = 0; t < FV_CHUNK_KEYS; t++) check_exp(&s, 0, t, x[t] < -104.0f ? -104.0f : x[t], score[t]);
+        tested(1, FV_CHUNK_KEYS, 1, 1.0f, score, &maximum, sum, &out, 1);
+        for (size_t t = 0; t < FV_CHUNK_KEYS; t++) check_exp2(&s, 0, t, (double)x[t], score[t]);
     }
 }
 
@@ -296,13 +337,19 @@ static void check_softmax_chunk(const fv_kernels *table) {
     worst_ulp = 0;
     for (size_t dim = 1; dim <= MAX_DIM; dim = next_dim(dim))
         for (size_t rows = 1; rows <= MAX_ROWS; rows += dim > 20 ? 4 : 1) {
-            shape s = {
-                "softmax_chunk", isa, rows, dim, FV_CHUNK_KEYS, FV_CHUNK_KEYS, dim + test_random_in(&random, 0, 9),
-                random.seed};
+            shape s = {"softmax_chunk",
+                       isa,
+                       rows,
+                       dim,
+                       PAGE * test_random_in(&random, 1, FV_CHUNK_KEYS / PAGE),
+                       FV_CHUNK_KEYS,
+                       dim + test_random_in(&random, 0, 9),
+                       random.seed};
             for (int kind = 0; kind < 5; kind++) softmax_shape(table->softmax_chunk, s, kind, &random);
         }
+    softmax_cuts(table->softmax_chunk, &random);
     softmax_sweep(table->softmax_chunk, isa);
-    printf("exp %s: worst error %.3f ulp\n", isa, (double)worst_ulp);
+    printf("2^x %s: worst error %.3f ulp\n", isa, (double)worst_ulp);
 }
 
 typedef void check_fn(const fv_kernels *table);

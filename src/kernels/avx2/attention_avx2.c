@@ -169,37 +169,48 @@ void fv_value_sum_q8_avx2(size_t rows, size_t head_dim, size_t keys, const float
     value_sum(ELEMENT_Q8, rows, head_dim, keys, weight, weight_stride, value, out, out_stride);
 }
 
-void fv_softmax_chunk_avx2(size_t rows, size_t head_dim, float scale, float *score, float *maximum, float *sum,
-                           float *out, size_t out_stride) {
-    enum { VECTORS = FV_CHUNK_KEYS / 8 };
-    const __m256 factor8 = _mm256_set1_ps(scale), limit = _mm256_set1_ps(3.402823466e38f);
-    const __m256 masked = _mm256_castsi256_ps(_mm256_set1_epi32((int)0xFF800000)); /* -infinity */
-    for (size_t r = 0; r < rows; r++, score += FV_CHUNK_KEYS, out += out_stride) {
-        __m256 s[VECTORS], best8 = _mm256_set1_ps(maximum[r]), total = _mm256_setzero_ps();
-        for (size_t j = 0; j < VECTORS; j++) {
-            s[j] = _mm256_min_ps(_mm256_mul_ps(factor8, _mm256_loadu_ps(score + 8 * j)), limit);
-            best8 = _mm256_max_ps(best8, s[j]);
+/* The maximum of one row rises to hold `best`; rare once a few chunks are read. */
+INLINE void raise_maximum(size_t head_dim, float best, float *maximum, float *sum, float *out) {
+    __m256 whole = _mm256_round_ps(_mm256_set1_ps(best), _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
+    __m256 factor = exp2_8(_mm256_set1_ps(*maximum), whole);
+    size_t c = 0;
+    for (; c + 8 <= head_dim; c += 8) _mm256_storeu_ps(out + c, _mm256_mul_ps(factor, _mm256_loadu_ps(out + c)));
+    for (; c < head_dim; c++) out[c] *= _mm256_cvtss_f32(factor);
+    for (size_t i = 0; i < FV_SUM_LANES; i += 8)
+        _mm256_storeu_ps(sum + i, _mm256_mul_ps(factor, _mm256_loadu_ps(sum + i)));
+    *maximum = _mm256_cvtss_f32(whole);
+}
+
+INLINE void softmax_rows(size_t rows, size_t columns, size_t head_dim, float factor, float *score, float *maximum,
+                         float *sum, float *out, size_t out_stride) {
+    const __m256 factor8 = _mm256_set1_ps(factor), limit = _mm256_set1_ps(3.402823466e38f);
+    for (size_t r = 0; r < rows; r++, score += FV_CHUNK_KEYS, sum += FV_SUM_LANES, out += out_stride) {
+        __m256 best = _mm256_set1_ps(-FV_NO_MAXIMUM);
+        for (size_t t = 0; t < columns; t += 8) {
+            __m256 x = _mm256_min_ps(_mm256_mul_ps(factor8, _mm256_loadu_ps(score + t)), limit);
+            _mm256_storeu_ps(score + t, x);
+            best = _mm256_max_ps(best, x);
         }
-        float best = max8(best8);
-        best8 = _mm256_set1_ps(best);
-        for (size_t j = 0; j < VECTORS; j++) {
-            if (_mm256_movemask_ps(_mm256_cmp_ps(s[j], masked, _CMP_NEQ_UQ)) == 0) { /* its exponentials are 0 */
-                _mm256_storeu_ps(score + 8 * j, _mm256_setzero_ps());
-                continue;
-            }
-            __m256 p = exp8(_mm256_sub_ps(s[j], best8));
-            total = _mm256_add_ps(total, p);
-            _mm256_storeu_ps(score + 8 * j, p);
+        __m256 enough = _mm256_set1_ps(maximum[r] + FV_SOFTMAX_SLACK);
+        if (_mm256_movemask_ps(_mm256_cmp_ps(best, enough, _CMP_GT_OQ)))
+            raise_maximum(head_dim, max8(best), maximum + r, sum, out);
+        __m256 whole = _mm256_set1_ps(maximum[r]), low = _mm256_loadu_ps(sum), high = _mm256_loadu_ps(sum + 8);
+        for (size_t t = 0; t < columns; t += 16) {
+            __m256 p = exp2_8(_mm256_loadu_ps(score + t), whole), q = exp2_8(_mm256_loadu_ps(score + t + 8), whole);
+            low = _mm256_add_ps(low, p);
+            high = _mm256_add_ps(high, q);
+            _mm256_storeu_ps(score + t, p);
+            _mm256_storeu_ps(score + t + 8, q);
         }
-        if (best > maximum[r]) { /* most chunks raise no maximum: nothing to rescale, the factor is exactly 1 */
-            float factor = _mm256_cvtss_f32(exp8(_mm256_set1_ps(maximum[r] - best)));
-            __m256 f = _mm256_set1_ps(factor);
-            sum[r] *= factor;
-            size_t c = 0;
-            for (; c + 8 <= head_dim; c += 8) _mm256_storeu_ps(out + c, _mm256_mul_ps(f, _mm256_loadu_ps(out + c)));
-            for (; c < head_dim; c++) out[c] *= factor;
-            maximum[r] = best;
-        }
-        sum[r] += sum8(total);
+        _mm256_storeu_ps(sum, low);
+        _mm256_storeu_ps(sum + 8, high);
     }
+}
+
+void fv_softmax_chunk_avx2(size_t rows, size_t columns, size_t head_dim, float factor, float *score, float *maximum,
+                           float *sum, float *out, size_t out_stride) {
+    if (columns == FV_CHUNK_KEYS)
+        softmax_rows(rows, FV_CHUNK_KEYS, head_dim, factor, score, maximum, sum, out, out_stride);
+    else
+        softmax_rows(rows, columns, head_dim, factor, score, maximum, sum, out, out_stride);
 }

@@ -72,23 +72,28 @@ void fv_value_sum_q8_scalar(size_t rows, size_t head_dim, size_t keys, const flo
                 out[r * out_stride + c] += weight[r * weight_stride + t] * (float)v[t * head_dim + c];
 }
 
-void fv_softmax_chunk_scalar(size_t rows, size_t head_dim, float scale, float *score, float *maximum, float *sum,
-                             float *out, size_t out_stride) {
-    for (size_t r = 0; r < rows; r++, score += FV_CHUNK_KEYS, out += out_stride) {
-        float best = maximum[r], total = 0.0f;
-        for (size_t t = 0; t < FV_CHUNK_KEYS; t++) {
-            float s = scale * score[t];
-            score[t] = s < 3.402823466e38f ? s : 3.402823466e38f;
+/* The maximum of one row becomes `best`. */
+static void raise_maximum(size_t head_dim, float best, float *maximum, float *sum, float *out) {
+    float whole = fv_whole_above_scalar(best), factor = fv_exp2_scalar(*maximum, whole);
+    for (size_t i = 0; i < FV_SUM_LANES; i++) sum[i] *= factor;
+    for (size_t c = 0; c < head_dim; c++) out[c] *= factor;
+    *maximum = whole;
+}
+
+void fv_softmax_chunk_scalar(size_t rows, size_t columns, size_t head_dim, float factor, float *score, float *maximum,
+                             float *sum, float *out, size_t out_stride) {
+    for (size_t r = 0; r < rows; r++, score += FV_CHUNK_KEYS, sum += FV_SUM_LANES, out += out_stride) {
+        float best = -FV_NO_MAXIMUM;
+        for (size_t t = 0; t < columns; t++) {
+            float x = factor * score[t];
+            score[t] = x < 3.402823466e38f ? x : 3.402823466e38f;
             if (score[t] > best) best = score[t];
         }
-        float factor = fv_exp_scalar(maximum[r] - best);
-        for (size_t t = 0; t < FV_CHUNK_KEYS; t++) {
-            score[t] = fv_exp_scalar(score[t] - best);
-            total += score[t];
+        if (best > maximum[r] + FV_SOFTMAX_SLACK) raise_maximum(head_dim, best, maximum + r, sum, out);
+        for (size_t t = 0; t < columns; t++) {
+            score[t] = fv_exp2_scalar(score[t], maximum[r]);
+            sum[t % FV_SUM_LANES] += score[t];
         }
-        maximum[r] = best;
-        sum[r] = sum[r] * factor + total;
-        for (size_t c = 0; c < head_dim; c++) out[c] *= factor;
     }
 }
 

@@ -1,6 +1,7 @@
 /* attend_test.c - hand-written plans through fv_attend_tile(), against a slow model in double that reads key by key. */
 #include "attend/attend_state.h"
 #include "fovea/attend.h"
+#include "kernels/kernels.h"
 #include "support/attention_world.h"
 #include "support/tables.h"
 #include <setjmp.h>
@@ -156,6 +157,145 @@ static void test_many_gathered_keys(void **state) {
     }
 }
 
+/* Single pages here and there, read from some row of the tile on, and the tile's own pages. */
+static void page_plan(test_random *random, uint32_t tokens, uint32_t rows, fv_plan *plan) {
+    plan->count = 0;
+    plan->rows = rows;
+    plan->first_token = tokens - rows;
+    uint32_t own = plan->first_token / FV_PAGE_TOKENS * FV_PAGE_TOKENS, often = test_random_in(random, 1, 9);
+    for (uint32_t begin = 0; begin < own; begin += FV_PAGE_TOKENS) {
+        if (test_random_in(random, 0, 9) >= often) continue;
+        uint32_t row = test_random_in(random, 0, 1) ? test_random_in(random, 0, rows - 1) : 0;
+        check_status(fv_plan_add(plan, span_step(begin, begin + FV_PAGE_TOKENS, (uint16_t)row, (uint16_t)rows)));
+    }
+    check_status(fv_plan_add(plan, span_step(own, tokens, 0, (uint16_t)rows)));
+    check_status(fv_plan_check(plan, tokens, 0));
+}
+
+enum { SPARSE_TOKENS = 1300, SPARSE_STEPS = 2 * SPARSE_TOKENS / FV_PAGE_TOKENS + 4 };
+
+static attention_world sparse_world(const fv_kernels *kernels, int run, test_random *random) {
+    static const uint32_t dims[] = {64, 8, 33, 128}, groups[] = {1, 3, 7};
+    fv_cache_config shape = {1, dims[run % 4], SPARSE_TOKENS, (uint32_t)run % 3, (uint32_t)(run / 3) % 3, 0};
+    attention_world w = world_make(kernels, shape, groups[run % 3], run % 7 == 6 ? 2.0f : 0.0f, random);
+    world_append(&w, SPARSE_TOKENS);
+    return w;
+}
+
+static void test_sparse_pages(void **state) {
+    (void)state;
+    test_random random = test_random_make(6);
+    for (size_t k = 0; k < tables.count; k++)
+        for (int run = 0; run < 4; run++) {
+            attention_world w = sparse_world(tables.table[k], run, &random);
+            fv_step steps[SPARSE_STEPS];
+            fv_plan plan = {.steps = steps, .capacity = SPARSE_STEPS};
+            page_plan(&random, SPARSE_TOKENS, test_random_in(&random, 1, 6), &plan);
+            check_tile(&w, &plan, random.seed, run);
+            world_free(&w);
+        }
+}
+
+/* The plan of rows first..end-1 of a tile alone. */
+static fv_plan plan_of_rows(const fv_plan *plan, uint32_t first, uint32_t end, fv_step *steps) {
+    fv_plan part = {
+        .steps = steps, .capacity = SPARSE_STEPS, .first_token = plan->first_token + first, .rows = end - first};
+    for (uint32_t s = 0; s < plan->count; s++) {
+        fv_step step = plan->steps[s];
+        step.row_begin = (uint16_t)(step.row_begin > first ? step.row_begin - first : 0);
+        step.row_end =
+            (uint16_t)((step.row_end < end ? step.row_end : end) - (step.row_end < first ? step.row_end : first));
+        check_status(fv_plan_add(&part, step));
+    }
+    return part;
+}
+
+/* What other rows of the tile read decides how pages are packed, and no bit of a row. */
+static void test_row_bits_are_its_own(void **state) {
+    (void)state;
+    test_random random = test_random_make(7);
+    for (size_t k = 0; k < tables.count; k++)
+        for (int run = 0; run < 18; run++) {
+            attention_world w = sparse_world(tables.table[k], run, &random);
+            fv_step steps[SPARSE_STEPS], part_steps[SPARSE_STEPS];
+            fv_plan plan = {.steps = steps, .capacity = SPARSE_STEPS};
+            page_plan(&random, SPARSE_TOKENS, FV_TILE_ROWS, &plan);
+            size_t width = (size_t)w.attend.query_heads * w.attend.head_dim;
+            float *whole = world_memory(FV_TILE_ROWS * width * sizeof(float)),
+                  *part = world_memory(FV_TILE_ROWS * width * 4);
+            tile_run(&w, &plan, 0, whole);
+            for (uint32_t first = 0, end; first < FV_TILE_ROWS; first = end) {
+                end = test_random_in(&random, first + 1, FV_TILE_ROWS);
+                fv_plan rows = plan_of_rows(&plan, first, end, part_steps);
+                tile_run(&w, &rows, 0, part);
+                assert_memory_equal(part, whole + first * width, (end - first) * width * sizeof(float));
+            }
+            free(whole), free(part);
+            world_free(&w);
+        }
+}
+
+/* Every page in a step of its own, cut anywhere, is one span; and a key that nobody reads does not matter. */
+static void test_touching_spans_are_one(void **state) {
+    (void)state;
+    test_random random = test_random_make(8);
+    for (size_t k = 0; k < tables.count; k++)
+        for (int run = 0; run < 9; run++) {
+            attention_world w = sparse_world(tables.table[k], run, &random);
+            fv_step whole_steps[2], steps[SPARSE_STEPS], diagonal = diag_step(SPARSE_TOKENS - FV_TILE_ROWS, 15, 16);
+            whole_steps[0] = span_step(1 + (uint32_t)run * 7, SPARSE_TOKENS, 0, FV_TILE_ROWS),
+            whole_steps[1] = diagonal;
+            if (run % 2) whole_steps[0].window = 400;
+            fv_plan whole = {whole_steps, 2, 2, SPARSE_TOKENS - FV_TILE_ROWS, FV_TILE_ROWS}, cut = whole;
+            cut.steps = steps, cut.capacity = SPARSE_STEPS, cut.count = 0;
+            for (uint32_t begin = whole_steps[0].begin, end; begin < SPARSE_TOKENS; begin = end) {
+                end = (begin / FV_PAGE_TOKENS + 1) * FV_PAGE_TOKENS;
+                if (cut.count % 5 == 4) end = begin + test_random_in(&random, 1, 40);
+                if (end > SPARSE_TOKENS) end = SPARSE_TOKENS;
+                fv_step step = whole_steps[0];
+                step.begin = begin, step.end = end;
+                check_status(fv_plan_add(&cut, step));
+                if (cut.count == 20) check_status(fv_plan_add(&cut, diagonal)); /* between the spans */
+            }
+            size_t bytes = FV_TILE_ROWS * (size_t)w.attend.query_heads * w.attend.head_dim * sizeof(float);
+            float *one = world_memory(bytes), *many = world_memory(bytes);
+            tile_run(&w, &whole, 0, one);
+            tile_run(&w, &cut, 0, many);
+            assert_memory_equal(one, many, bytes);
+            free(one), free(many);
+            world_free(&w);
+        }
+}
+
+/* Keys and values that no row reads may be anything. */
+static void test_unread_keys_do_not_matter(void **state) {
+    (void)state;
+    test_random random = test_random_make(9);
+    for (size_t k = 0; k < tables.count; k++)
+        for (uint32_t type = 0; type < 2; type++) {
+            fv_cache_config shape = {1, 24, 400, type, type, 0};
+            attention_world w = world_make(tables.table[k], shape, 2, 0, &random);
+            fv_step steps[SPARSE_STEPS];
+            fv_plan plan = {.steps = steps, .capacity = SPARSE_STEPS};
+            page_plan(&random, 400, FV_TILE_ROWS, &plan);
+            size_t width = 2 * 24, bytes = FV_TILE_ROWS * width * sizeof(float);
+            float *clean = world_memory(bytes), *dirty = world_memory(bytes);
+            world_append(&w, 400);
+            tile_run(&w, &plan, 0, clean);
+            uint32_t row = test_random_in(&random, 0, FV_TILE_ROWS - 1);
+            read_set set = set_of_plan(&plan, row);
+            for (uint32_t token = 0; token < 400; token++)
+                for (uint32_t c = 0; c < 24 && !set.token[token]; c++)
+                    w.keys[token * w.kv_stride + c] = w.values[token * w.kv_stride + c] = token % 3 ? NAN : INFINITY;
+            world_cache_reset(&w);
+            world_append(&w, 400);
+            tile_run(&w, &plan, 0, dirty);
+            assert_memory_equal(clean + row * width, dirty + row * width, width * sizeof(float));
+            free(clean), free(dirty);
+            world_free(&w);
+        }
+}
+
 /* Nothing to read: zeros, in every part of a tile. */
 static void test_empty_rows_are_zero(void **state) {
     (void)state;
@@ -182,42 +322,40 @@ static void test_empty_rows_are_zero(void **state) {
     }
 }
 
-/* States merge in any split to one pass; a part that read nothing changes no bit. */
+/* States merge to one pass; a part that read nothing changes no bit. */
 static void test_state_merge(void **state) {
     (void)state;
     test_random random = test_random_make(4);
-    enum { ROWS = 3, DIM = 9 };
-    for (size_t k = 0; k < tables.count; k++)
-        for (int run = 0; run < 200; run++) {
-            float memory[2][ROWS * (DIM + 2)], before[ROWS * (DIM + 2)];
-            assert_int_equal(fv_state_floats(ROWS, DIM), ROWS * (DIM + 2));
-            fv_state a = fv_state_at(memory[0], ROWS, DIM), b = fv_state_at(memory[1], ROWS, DIM);
-            double want[ROWS][DIM];
+    enum { ROWS = 3, DIM = 9, FLOATS = ROWS * (DIM + 1 + FV_SUM_LANES) };
+    assert_int_equal(fv_state_floats(ROWS, DIM), FLOATS);
+    for (int run = 0; run < 400; run++) {
+        float memory[2][FLOATS], before[FLOATS];
+        fv_state part[2];
+        double want[ROWS][DIM] = {{0}}, sum[ROWS] = {0};
+        for (size_t p = 0; p < 2; p++) {
+            part[p] = fv_state_at(memory[p], ROWS, DIM);
+            for (size_t i = 0; i < FLOATS; i++) memory[p][i] = 1.5f + test_random_f32(&random);
             for (size_t r = 0; r < ROWS; r++) {
-                a.maximum[r] = 20 * test_random_f32(&random), b.maximum[r] = 20 * test_random_f32(&random);
-                a.sum[r] = 1.5f + test_random_f32(&random), b.sum[r] = 1.5f + test_random_f32(&random);
-                double best = fmax((double)a.maximum[r], (double)b.maximum[r]);
-                double x = exp((double)a.maximum[r] - best), y = exp((double)b.maximum[r] - best);
-                for (size_t c = 0; c < DIM; c++) {
-                    a.out[r * DIM + c] = test_random_f32(&random), b.out[r * DIM + c] = test_random_f32(&random);
-                    want[r][c] = (x * (double)a.out[r * DIM + c] + y * (double)b.out[r * DIM + c]) /
-                                 (x * (double)a.sum[r] + y * (double)b.sum[r]);
-                }
-            }
-            fv_state_merge(a, b, ROWS, DIM);
-            for (size_t r = 0; r < ROWS; r++)
+                part[p].maximum[r] = (float)test_random_in(&random, 0, 40) - 20.0f;
+                for (size_t i = 0; i < FV_SUM_LANES; i++)
+                    sum[r] += exp2((double)part[p].maximum[r]) * (double)part[p].sum[r * FV_SUM_LANES + i];
                 for (size_t c = 0; c < DIM; c++)
-                    assert_true(fabs((double)(a.out[r * DIM + c] / a.sum[r]) - want[r][c]) < 1e-6);
-            memcpy(before, memory[0], sizeof before);
-            for (size_t r = 0; r < ROWS; r++) {
-                b.sum[r] = 0, b.maximum[r] = -3e38f;
-                for (size_t c = 0; c < DIM; c++) b.out[r * DIM + c] = 0;
+                    want[r][c] += exp2((double)part[p].maximum[r]) * (double)part[p].out[r * DIM + c];
             }
-            fv_state_merge(a, b, ROWS, DIM);
-            assert_memory_equal(memory[0], before, sizeof before);
-            fv_state_merge(b, a, ROWS, DIM); /* into an empty one: a copy */
-            assert_memory_equal(memory[1], before, sizeof before);
         }
+        fv_state_merge(part[0], part[1], ROWS, DIM);
+        fv_attend_config config = {.query_heads = ROWS, .kv_heads = 1, .head_dim = DIM};
+        float out[ROWS * DIM];
+        fv_state_finish(&config, part[0], 1, 0, out, 0);
+        for (size_t i = 0; i < ROWS * DIM; i++)
+            assert_true(fabs((double)out[i] / (want[i / DIM][i % DIM] / sum[i / DIM]) - 1) < 3e-6);
+        memcpy(before, memory[0], sizeof before);
+        fv_state_clear(part[1], ROWS, DIM);
+        fv_state_merge(part[0], part[1], ROWS, DIM);
+        assert_memory_equal(memory[0], before, sizeof before);
+        fv_state_merge(part[1], part[0], ROWS, DIM); /* into an empty one: a copy */
+        assert_memory_equal(memory[1], before, sizeof before);
+    }
 }
 
 static void test_arguments(void **state) {
@@ -274,9 +412,15 @@ static void test_arguments(void **state) {
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_plans),        cmocka_unit_test(test_many_gathered_keys),
-        cmocka_unit_test(test_empty_rows_are_zero), cmocka_unit_test(test_state_merge),
+        cmocka_unit_test(test_random_plans),
+        cmocka_unit_test(test_many_gathered_keys),
+        cmocka_unit_test(test_empty_rows_are_zero),
+        cmocka_unit_test(test_state_merge),
         cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_sparse_pages),
+        cmocka_unit_test(test_row_bits_are_its_own),
+        cmocka_unit_test(test_touching_spans_are_one),
+        cmocka_unit_test(test_unread_keys_do_not_matter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,193 @@
+/* Scores, softmax and value sums of one chunk. The result of a row does not depend on what else is in its chunks: see
+ * fv_softmax_chunk_fn. */
+#include "attend/attend_job.h"
+#include "kernels/half.h"
+
+/* Rows up to which a page is converted in registers; above, once into scratch for all rows. */
+enum { DIRECT_ROWS = 6 };
+
+static size_t element_bytes(uint32_t type) { return type == FV_ELEMENT_F32 ? 4 : type == FV_ELEMENT_F16 ? 2 : 1; }
+
+static void widen(const attend_job *job, uint32_t type, size_t count, const void *from, float *to) {
+    if (type == FV_ELEMENT_F16) job->kernels->widen_f16(count, from, to);
+    if (type == FV_ELEMENT_Q8_0) job->kernels->widen_i8(count, from, to);
+}
+
+/* Converts keys and values to f32 once; integers stay integers (their scales are applied as in registers). */
+static void chunk_widen(const attend_job *job, key_chunk *chunk) {
+    size_t dim = job->config->head_dim, page = FV_PAGE_TOKENS * dim;
+    for (uint32_t s = 0; s < chunk->count; s++) {
+        page_slot *slot = &chunk->slots[s];
+        if (chunk->key_type != FV_ELEMENT_F32) {
+            widen(job, chunk->key_type, page, slot->keys, job->keys + s * page);
+            slot->keys = job->keys + s * page;
+        }
+        if (chunk->value_type == FV_ELEMENT_F32) continue;
+        const unsigned char *values =
+            (const unsigned char *)slot->values + slot->low * dim * element_bytes(chunk->value_type);
+        widen(job, chunk->value_type, (slot->high - slot->low) * dim, values, job->values + s * page + slot->low * dim);
+        slot->values = job->values + s * page;
+    }
+    chunk->key_type = chunk->value_type = FV_ELEMENT_F32;
+}
+
+static bool follows(const void *next, const void *page, size_t bytes) {
+    return (const unsigned char *)next == (const unsigned char *)page + bytes;
+}
+
+/* Pages from `first` on that lie behind each other in memory and are read by the same positions. */
+static uint32_t score_run(const attend_job *job, const key_chunk *chunk, uint32_t first) {
+    size_t bytes = FV_PAGE_TOKENS * (size_t)job->config->head_dim * element_bytes(chunk->key_type);
+    uint32_t s = first + 1;
+    for (; s < chunk->count; s++) {
+        const page_slot *last = &chunk->slots[s - 1], *slot = &chunk->slots[s];
+        if (!follows(slot->keys, last->keys, bytes)) break;
+        if (slot->row_begin != last->row_begin || slot->row_end != last->row_end) break;
+    }
+    return s - first;
+}
+
+/* Scores of the pages first..first+count-1 for the positions that read them; scales: of the chunk's keys, or NULL. */
+static void run_scores(const attend_job *job, const key_chunk *chunk, uint32_t first, uint32_t count,
+                       const float *scales, bool integers) {
+    fv_score_page_fn *score = chunk->key_type == FV_ELEMENT_F32   ? job->kernels->score_page_f32
+                              : chunk->key_type == FV_ELEMENT_F16 ? job->kernels->score_page_f16
+                                                                  : job->kernels->score_page_q8;
+    const page_slot *slot = &chunk->slots[first];
+    size_t dim = job->config->head_dim, row = (size_t)slot->row_begin * job->group, columns = count * FV_PAGE_TOKENS;
+    size_t rows = (size_t)(slot->row_end - slot->row_begin) * job->group;
+    float *out = job->score + row * FV_CHUNK_KEYS + first * FV_PAGE_TOKENS;
+    if (scales) scales += first * FV_PAGE_TOKENS;
+    score(rows, count, dim, job->query + row * dim, dim, slot->keys, scales, out, FV_CHUNK_KEYS);
+    for (size_t r = 0; integers && r < rows; r++)
+        for (size_t t = 0; t < columns; t++) out[r * FV_CHUNK_KEYS + t] *= scales[t];
+    if (!(job->config->softcap > 0.0f)) return;
+    for (size_t r = 0; r < rows; r++)
+        job->kernels->softcap_f32(columns, job->config->scale, job->config->softcap, out + r * FV_CHUNK_KEYS);
+}
+
+static void chunk_scores(const attend_job *job, const key_chunk *chunk, bool integers) {
+    float scales[FV_CHUNK_KEYS];
+    bool scaled = chunk->slots[0].key_scales != NULL;
+    for (uint32_t s = 0; scaled && s < chunk->count; s++)
+        for (uint32_t t = 0; t < FV_PAGE_TOKENS; t++) scales[s * FV_PAGE_TOKENS + t] = chunk->slots[s].key_scales[t];
+    for (uint32_t s = 0, count; s < chunk->count; s += count) {
+        count = score_run(job, chunk, s);
+        run_scores(job, chunk, s, count, scaled ? scales : NULL, integers);
+    }
+}
+
+static void mask(const attend_job *job, uint32_t row, uint32_t begin, uint32_t end) {
+    const float masked = fv_f32_from_bits(0xFF800000); /* -infinity */
+    float *score = job->score + (size_t)row * job->group * FV_CHUNK_KEYS;
+    for (uint32_t g = 0; g < job->group; g++, score += FV_CHUNK_KEYS)
+        for (uint32_t t = begin; t < end; t++) score[t] = masked;
+}
+
+/* Masks what the positions first..end-1 do not read of a page at column `column` of the chunk. */
+static void slot_mask(const attend_job *job, const page_slot *slot, uint32_t column, uint32_t first, uint32_t end) {
+    for (uint32_t i = first; i < slot->row_begin; i++) mask(job, i, column, column + FV_PAGE_TOKENS);
+    for (uint32_t i = slot->row_end; i < end; i++) mask(job, i, column, column + FV_PAGE_TOKENS);
+    if (slot->even && slot->low == 0 && slot->high == FV_PAGE_TOKENS) return;
+    for (uint32_t i = slot->row_begin; i < slot->row_end; i++) {
+        mask(job, i, column, column + (slot->even ? slot->low : slot->begin[i]));
+        mask(job, i, column + (slot->even ? slot->high : slot->end[i]), column + FV_PAGE_TOKENS);
+    }
+}
+
+/* Adds the values of `keys` columns from `column` on, the first of them at `values`, for the positions row..row_end-1.
+ */
+static void value_sum(const attend_job *job, uint32_t type, const void *values, uint32_t column, uint32_t keys,
+                      uint32_t row, uint32_t row_end) {
+    fv_value_sum_fn *sum = type == FV_ELEMENT_F32   ? job->kernels->value_sum_f32
+                           : type == FV_ELEMENT_F16 ? job->kernels->value_sum_f16
+                                                    : job->kernels->value_sum_q8;
+    size_t dim = job->config->head_dim, first = (size_t)row * job->group, rows = (size_t)(row_end - row) * job->group;
+    if (keys)
+        sum(rows, dim, keys, job->score + first * FV_CHUNK_KEYS + column, FV_CHUNK_KEYS, values,
+            job->state.out + first * dim, dim);
+}
+
+static const void *value_at(const attend_job *job, const key_chunk *chunk, const page_slot *slot, uint32_t column) {
+    return (const unsigned char *)slot->values +
+           column * (size_t)job->config->head_dim * element_bytes(chunk->value_type);
+}
+
+/* A page of which positions read different columns: those that all read are summed together, what each reads before and
+ * behind them alone, in the same order as without the cut. */
+static void slot_values(const attend_job *job, const key_chunk *chunk, const page_slot *slot, uint32_t column) {
+    uint32_t begin = 0, end = FV_PAGE_TOKENS;
+    for (uint32_t i = slot->row_begin; i < slot->row_end; i++) {
+        if (begin < slot->begin[i]) begin = slot->begin[i];
+        if (end > slot->end[i]) end = slot->end[i];
+    }
+    bool shared = begin < end;
+    for (uint32_t i = slot->row_begin; i < slot->row_end; i++)
+        value_sum(job, chunk->value_type, value_at(job, chunk, slot, slot->begin[i]), column + slot->begin[i],
+                  (shared ? begin : slot->end[i]) - slot->begin[i], i, i + 1);
+    if (!shared) return;
+    value_sum(job, chunk->value_type, value_at(job, chunk, slot, begin), column + begin, end - begin, slot->row_begin,
+              slot->row_end);
+    for (uint32_t i = slot->row_begin; i < slot->row_end; i++)
+        value_sum(job, chunk->value_type, value_at(job, chunk, slot, end), column + end, slot->end[i] - end, i, i + 1);
+}
+
+/* Even pages from `first` on whose keys follow each other without a gap, for the same positions. */
+static uint32_t value_run(const attend_job *job, const key_chunk *chunk, uint32_t first) {
+    size_t bytes = FV_PAGE_TOKENS * (size_t)job->config->head_dim * element_bytes(chunk->value_type);
+    uint32_t s = first + 1;
+    for (; s < chunk->count; s++) {
+        const page_slot *last = &chunk->slots[s - 1], *slot = &chunk->slots[s];
+        if (!slot->even || !last->even || last->high != FV_PAGE_TOKENS || slot->low != 0) break;
+        if (!follows(slot->values, last->values, bytes)) break;
+        if (slot->row_begin != last->row_begin || slot->row_end != last->row_end) break;
+    }
+    return s - first;
+}
+
+static void chunk_values(const attend_job *job, const key_chunk *chunk) {
+    for (uint32_t s = 0, count; s < chunk->count; s += count) {
+        const page_slot *slot = &chunk->slots[s];
+        uint32_t column = s * FV_PAGE_TOKENS;
+        count = value_run(job, chunk, s);
+        if (slot->even)
+            value_sum(job, chunk->value_type, value_at(job, chunk, slot, slot->low), column + slot->low,
+                      (count - 1) * FV_PAGE_TOKENS + chunk->slots[s + count - 1].high - slot->low, slot->row_begin,
+                      slot->row_end);
+        else
+            slot_values(job, chunk, slot, column);
+    }
+}
+
+/* The integers' scales go into the weights; those of masked keys are 0, whatever lies where the scale would be. */
+static void scale_weights(const attend_job *job, const key_chunk *chunk) {
+    for (uint32_t s = 0; s < chunk->count; s++) {
+        const page_slot *slot = &chunk->slots[s];
+        if (!slot->value_scales) continue;
+        for (size_t r = (size_t)slot->row_begin * job->group; r < (size_t)slot->row_end * job->group; r++)
+            for (uint32_t t = slot->low; t < slot->high; t++)
+                job->score[r * FV_CHUNK_KEYS + s * FV_PAGE_TOKENS + t] *= slot->value_scales[t];
+    }
+}
+
+void fv_chunk_attend(const attend_job *job, key_chunk *chunk) {
+    if (!chunk->count) return;
+    uint32_t begin = chunk->slots[0].row_begin, end = chunk->slots[0].row_end;
+    for (uint32_t s = 1; s < chunk->count; s++) {
+        if (begin > chunk->slots[s].row_begin) begin = chunk->slots[s].row_begin;
+        if (end < chunk->slots[s].row_end) end = chunk->slots[s].row_end;
+    }
+    size_t first = (size_t)begin * job->group, rows = (size_t)(end - begin) * job->group, dim = job->config->head_dim;
+    bool wide = rows > DIRECT_ROWS, integers = wide && chunk->key_type == FV_ELEMENT_Q8_0;
+    if (wide) chunk_widen(job, chunk);
+    chunk_scores(job, chunk, integers);
+    for (uint32_t s = 0; s < chunk->count; s++) slot_mask(job, &chunk->slots[s], s * FV_PAGE_TOKENS, begin, end);
+    float factor = (job->config->softcap > 0.0f ? 1.0f : job->config->scale) * 1.44269504f; /* to powers of two */
+    if (!(factor < 3e38f)) factor = 3e38f;
+    job->kernels->softmax_chunk(rows, (size_t)chunk->count * FV_PAGE_TOKENS, dim, factor,
+                                job->score + first * FV_CHUNK_KEYS, job->state.maximum + first,
+                                job->state.sum + first * FV_SUM_LANES, job->state.out + first * dim, dim);
+    scale_weights(job, chunk);
+    chunk_values(job, chunk);
+    chunk->count = 0;
+}

@@ -1,0 +1,45 @@
+/* attend_job.h - one call's surroundings and a chunk of pages; what walks a plan fills chunks, attend_chunk.c runs
+ * them. */
+#ifndef FV_ATTEND_JOB_H
+#define FV_ATTEND_JOB_H
+
+#include "attend/attend_state.h"
+#include "kernels/kernels.h"
+
+enum { FV_CHUNK_PAGES = FV_CHUNK_KEYS / FV_PAGE_TOKENS };
+
+typedef struct attend_job {
+    const fv_attend_config *config;
+    const fv_kernels *kernels;
+    const fv_cache *cache;
+    const fv_plan *plan;
+    uint32_t kv_head, group;
+    const float *query; /* [rows * group][head_dim] */
+    fv_state state;
+    float *score;  /* [rows * group][64] */
+    float *keys;   /* [4][head_dim][16] */
+    float *values; /* [64][head_dim] */
+} attend_job;
+
+/* Sixteen keys: where they lie, and which of them who reads. */
+typedef struct page_slot {
+    const void *keys, *values;              /* [head_dim][16], [16][head_dim] */
+    const float *key_scales, *value_scales; /* [16], NULL unless Q8_0 */
+    uint32_t row_begin, row_end;            /* positions that read any of them */
+    uint32_t low, high;                     /* columns that any of these reads; all of them each, if even */
+    bool even;
+    uint8_t begin[FV_TILE_ROWS], end[FV_TILE_ROWS]; /* unless even: the columns that each position reads */
+} page_slot;
+
+/* Up to four pages in the order in which their keys are added; they need not be neighbours. */
+typedef struct key_chunk {
+    uint32_t key_type, value_type; /* fv_element; FV_ELEMENT_F32 once converted */
+    uint32_t count;
+    page_slot slots[FV_CHUNK_PAGES];
+} key_chunk;
+
+/* One update of the state of all positions that read any of the chunk's pages. Values of keys that a position does not
+ * read are not touched for it: what they hold cannot reach its output. Clobbers the chunk. */
+void fv_chunk_attend(const attend_job *job, key_chunk *chunk);
+
+#endif
