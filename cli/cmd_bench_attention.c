@@ -36,7 +36,7 @@ static const cli_option attention_flags[] = {
      16777216},
     {CLI_CHOICE, "--pass", NULL, "prefill|decode", NULL, pass_words,
      "prefill, the default: all positions in one call; decode: the last one", FIELD(pass), 0, 0},
-    {CLI_CHOICE, "--kv-type", NULL, "TYPE", NULL, CLI_ELEMENT_WORDS, "f32, f16 (default), q8_0", FIELD(kv_type), 0, 0},
+    {CLI_CHOICE, "--kv-type", NULL, "TYPE", NULL, CLI_ELEMENT_WORDS, "f32, f16 (default), bf16, q8_0, q4_0", FIELD(kv_type), 0, 0},
     {CLI_TEXT, "--attention", NULL, "SPEC", NULL, NULL, cli_attention_help, FIELD(attention), 0, 0},
     {CLI_INTEGER, "-t --threads", NULL, "N", "LLAMA_ARG_THREADS", NULL, "threads (default: -1, one per processor)",
      FIELD(threads), -1, 1024},

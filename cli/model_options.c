@@ -13,7 +13,7 @@ const size_t cli_model_flag_count = sizeof cli_model_flags / sizeof cli_model_fl
 
 const cli_option cli_cache_flags[] = {
     {CLI_CHOICE, "-ctk --cache-type-k", NULL, "TYPE", "LLAMA_ARG_CACHE_TYPE_K", CLI_ELEMENT_WORDS,
-     "type of the cached keys: f32, f16 (default), q8_0", FIELD(key_type), 0, 0},
+     "type of the cached keys: f32, f16 (default), bf16, q8_0, q4_0", FIELD(key_type), 0, 0},
     {CLI_CHOICE, "-ctv --cache-type-v", NULL, "TYPE", "LLAMA_ARG_CACHE_TYPE_V", CLI_ELEMENT_WORDS,
      "type of the cached values, likewise", FIELD(value_type), 0, 0},
     {CLI_INTEGER, "-ub --ubatch-size", NULL, "N", "LLAMA_ARG_UBATCH", NULL,

@@ -14,8 +14,9 @@ extern "C" {
 
 #define FV_CACHE_ALIGN 64 /* bytes; alignment of every panel */
 
-/** How a cached element is stored. X(NAME, name): the name is what -ctk/-ctv take. */
-#define FV_ELEMENT_LIST(X) X(F32, f32) X(F16, f16) X(Q8_0, q8_0)
+/** How a cached element is stored. X(NAME, name): the name is what -ctk/-ctv take. New types go to the end: saved caches
+ *  hold the numbers. */
+#define FV_ELEMENT_LIST(X) X(F32, f32) X(F16, f16) X(Q8_0, q8_0) X(BF16, bf16) X(Q4_0, q4_0)
 #define FV_ELEMENT_ENUM(NAME, name) FV_ELEMENT_##NAME,
 typedef enum fv_element { FV_ELEMENT_LIST(FV_ELEMENT_ENUM) FV_ELEMENT_COUNT } fv_element;
 #undef FV_ELEMENT_ENUM
@@ -59,7 +60,9 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
  *
  * keys    [tokens][kv_heads][head_dim] f32, row-major, tokens `key_stride` elements apart; values likewise.
  * returns FV_OK, FV_ERROR_ARGUMENT (NULL, stride too small), FV_ERROR_FULL (nothing appended).
- * F16 rounds to nearest even, overflow to infinity. Q8_0: one scale per token and head (max |x| / 127).
+ * F16 and BF16 round to nearest even, overflow to infinity. Q8_0: one f32 scale per token and head (max |x| / 127).
+ * Q4_0: integers -8..7 with one f16 scale per token, head and 32 elements (that of largest magnitude / -8, held within
+ * f16); a part of 32 at the end of head_dim has a scale of its own. NaN becomes 0 in either.
  * Landmarks are running means of the unrounded input. O(tokens * kv_heads * head_dim).
  */
 fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,

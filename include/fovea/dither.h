@@ -24,8 +24,8 @@ typedef struct fv_dither {
 /**
  * fv_cache_read() with noise. Position: keys or values, head, token, element.
  *
- * Step: F16 the distance to the next larger magnitude of f16 (2^-24 at zero and below 2^-14), Q8_0 the token's scale, F32
- * none: read as it is. Infinities and NaN stay. Landmarks have no noise.
+ * Step: F16 and BF16 the distance to the next larger magnitude of the type (f16: 2^-24 at zero and below 2^-14), Q8_0 the
+ * token's scale, Q4_0 the scale of the 32 elements, F32 none: read as it is. Infinities and NaN stay. Landmarks have no noise.
  * dither  NULL = off: the bits of fv_cache_read().
  * keys, values  out [count][head_dim] f32; either may be NULL.
  * returns FV_OK, FV_ERROR_ARGUMENT (as fv_cache_read(); outputs untouched). O(count * head_dim).

@@ -1,16 +1,54 @@
 /* Scores, softmax and value sums of one chunk. The result of a row does not depend on what else is in its chunks: see
  * fv_softmax_chunk_fn. */
 #include "attend/attend_job.h"
+#include "cache/element.h"
 #include "kernels/half.h"
 
 /* Rows up to which a page is converted in registers; above, once into scratch for all rows. */
 enum { DIRECT_ROWS = 6 };
 
-static size_t element_bytes(uint32_t type) { return type == FV_ELEMENT_F32 ? 4 : type == FV_ELEMENT_F16 ? 2 : 1; }
+/* What reads an element type in registers. */
+typedef struct element_kernels {
+    fv_score_page_fn *score;
+    fv_value_sum_fn *sum;
+} element_kernels;
 
+static element_kernels kernels_of(const fv_kernels *kernels, uint32_t type) {
+    switch (type) {
+    case FV_ELEMENT_F16:
+        return (element_kernels){kernels->score_page_f16, kernels->value_sum_f16};
+    case FV_ELEMENT_BF16:
+        return (element_kernels){kernels->score_page_bf16, kernels->value_sum_bf16};
+    case FV_ELEMENT_Q8_0:
+        return (element_kernels){kernels->score_page_q8, kernels->value_sum_q8};
+    case FV_ELEMENT_Q4_0:
+        return (element_kernels){kernels->score_page_q4, kernels->value_sum_q4};
+    default:
+        return (element_kernels){kernels->score_page_f32, kernels->value_sum_f32};
+    }
+}
+
+/* `count` elements of a type that stores them one by one; Q8_0 as integers. */
 static void widen(const attend_job *job, uint32_t type, size_t count, const void *from, float *to) {
     if (type == FV_ELEMENT_F16) job->kernels->widen_f16(count, from, to);
+    if (type == FV_ELEMENT_BF16) job->kernels->widen_bf16(count, from, to);
     if (type == FV_ELEMENT_Q8_0) job->kernels->widen_i8(count, from, to);
+}
+
+static void widen_page(const attend_job *job, uint32_t type, const void *keys, float *to) {
+    size_t dim = job->config->head_dim;
+    if (type == FV_ELEMENT_Q4_0)
+        job->kernels->widen_panel_q4(1, dim, keys, to);
+    else
+        widen(job, type, FV_PAGE_TOKENS * dim, keys, to);
+}
+
+static void widen_rows(const attend_job *job, uint32_t type, size_t rows, const void *values, float *to) {
+    size_t dim = job->config->head_dim;
+    if (type == FV_ELEMENT_Q4_0)
+        job->kernels->widen_rows_q4(rows, dim, values, to);
+    else
+        widen(job, type, rows * dim, values, to);
 }
 
 /* Converts keys and values to f32 once; integers stay integers (their scales are applied as in registers). */
@@ -19,13 +57,13 @@ static void chunk_widen(const attend_job *job, key_chunk *chunk) {
     for (uint32_t s = 0; s < chunk->count; s++) {
         page_slot *slot = &chunk->slots[s];
         if (chunk->key_type != FV_ELEMENT_F32) {
-            widen(job, chunk->key_type, page, slot->keys, job->keys + s * page);
+            widen_page(job, chunk->key_type, slot->keys, job->keys + s * page);
             slot->keys = job->keys + s * page;
         }
         if (chunk->value_type == FV_ELEMENT_F32) continue;
-        const unsigned char *values =
-            (const unsigned char *)slot->values + slot->low * dim * element_bytes(chunk->value_type);
-        widen(job, chunk->value_type, (slot->high - slot->low) * dim, values, job->values + s * page + slot->low * dim);
+        const unsigned char *values = slot->values;
+        values += slot->low * fv_element_row_bytes(chunk->value_type, dim);
+        widen_rows(job, chunk->value_type, slot->high - slot->low, values, job->values + s * page + slot->low * dim);
         slot->values = job->values + s * page;
     }
     chunk->key_type = chunk->value_type = FV_ELEMENT_F32;
@@ -37,7 +75,7 @@ static bool follows(const void *next, const void *page, size_t bytes) {
 
 /* Pages from `first` on that lie behind each other in memory and are read by the same positions. */
 static uint32_t score_run(const attend_job *job, const key_chunk *chunk, uint32_t first) {
-    size_t bytes = FV_PAGE_TOKENS * (size_t)job->config->head_dim * element_bytes(chunk->key_type);
+    size_t bytes = fv_element_panel_bytes(chunk->key_type, job->config->head_dim);
     uint32_t s = first + 1;
     for (; s < chunk->count; s++) {
         const page_slot *last = &chunk->slots[s - 1], *slot = &chunk->slots[s];
@@ -50,9 +88,7 @@ static uint32_t score_run(const attend_job *job, const key_chunk *chunk, uint32_
 /* Scores of the pages first..first+count-1 for the positions that read them; scales: of the chunk's keys, or NULL. */
 static void run_scores(const attend_job *job, const key_chunk *chunk, uint32_t first, uint32_t count,
                        const float *scales, bool integers) {
-    fv_score_page_fn *score = chunk->key_type == FV_ELEMENT_F32   ? job->kernels->score_page_f32
-                              : chunk->key_type == FV_ELEMENT_F16 ? job->kernels->score_page_f16
-                                                                  : job->kernels->score_page_q8;
+    fv_score_page_fn *score = kernels_of(job->kernels, chunk->key_type).score;
     const page_slot *slot = &chunk->slots[first];
     size_t dim = job->config->head_dim, row = (size_t)slot->row_begin * job->group, columns = count * FV_PAGE_TOKENS;
     size_t rows = (size_t)(slot->row_end - slot->row_begin) * job->group;
@@ -99,9 +135,7 @@ static void slot_mask(const attend_job *job, const page_slot *slot, uint32_t col
  */
 static void value_sum(const attend_job *job, uint32_t type, const void *values, uint32_t column, uint32_t keys,
                       uint32_t row, uint32_t row_end) {
-    fv_value_sum_fn *sum = type == FV_ELEMENT_F32   ? job->kernels->value_sum_f32
-                           : type == FV_ELEMENT_F16 ? job->kernels->value_sum_f16
-                                                    : job->kernels->value_sum_q8;
+    fv_value_sum_fn *sum = kernels_of(job->kernels, type).sum;
     size_t dim = job->config->head_dim, first = (size_t)row * job->group, rows = (size_t)(row_end - row) * job->group;
     if (keys)
         sum(rows, dim, keys, job->score + first * FV_CHUNK_KEYS + column, FV_CHUNK_KEYS, values,
@@ -110,7 +144,7 @@ static void value_sum(const attend_job *job, uint32_t type, const void *values, 
 
 static const void *value_at(const attend_job *job, const key_chunk *chunk, const page_slot *slot, uint32_t column) {
     return (const unsigned char *)slot->values +
-           column * (size_t)job->config->head_dim * element_bytes(chunk->value_type);
+           column * fv_element_row_bytes(chunk->value_type, job->config->head_dim);
 }
 
 /* A page of which positions read different columns: those that all read are summed together, what each reads before and
@@ -134,7 +168,7 @@ static void slot_values(const attend_job *job, const key_chunk *chunk, const pag
 
 /* Even pages from `first` on whose keys follow each other without a gap, for the same positions. */
 static uint32_t value_run(const attend_job *job, const key_chunk *chunk, uint32_t first) {
-    size_t bytes = FV_PAGE_TOKENS * (size_t)job->config->head_dim * element_bytes(chunk->value_type);
+    size_t bytes = FV_PAGE_TOKENS * fv_element_row_bytes(chunk->value_type, job->config->head_dim);
     uint32_t s = first + 1;
     for (; s < chunk->count; s++) {
         const page_slot *last = &chunk->slots[s - 1], *slot = &chunk->slots[s];

@@ -1,5 +1,6 @@
 /* Pages of one layer: layout, append, truncate. One function knows the layout; size query and init both read it. */
 #include "cache/cache_pages.h"
+#include "cache/element.h"
 #include "kernels/kernels.h"
 #include "size.h"
 
@@ -8,8 +9,6 @@ typedef struct cache_layout {
     size_t key_offset, value_offset, key_scale_offset, value_scale_offset, mark_key_offset, mark_value_offset;
     size_t bytes;
 } cache_layout;
-
-static size_t element_bytes(uint32_t type) { return type == FV_ELEMENT_F32 ? 4 : type == FV_ELEMENT_F16 ? 2 : 1; }
 
 /* Reserves heads * head_bytes and says where they begin. */
 static bool region_add(cache_layout *layout, size_t heads, size_t head_bytes, size_t *offset) {
@@ -25,8 +24,8 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
     if (config->landmark_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
     cache_layout layout = {0};
     size_t pages = ((size_t)config->max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS, heads = config->kv_heads;
-    layout.key_page_bytes = FV_PAGE_TOKENS * config->head_dim * element_bytes(config->key_type);
-    layout.value_row_bytes = config->head_dim * element_bytes(config->value_type);
+    layout.key_page_bytes = fv_element_panel_bytes(config->key_type, config->head_dim);
+    layout.value_row_bytes = fv_element_row_bytes(config->value_type, config->head_dim);
     layout.bytes = (sizeof(fv_cache) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN;
     size_t scale_head_bytes = 0, mark_head_bytes = 0;
     if (!fv_size_add(&layout.key_head_bytes, pages, layout.key_page_bytes, FV_CACHE_ALIGN) ||
@@ -36,9 +35,9 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
         !region_add(&layout, heads, layout.value_head_bytes, &layout.value_offset))
         return FV_ERROR_OVERFLOW;
     layout.scale_head_stride = scale_head_bytes / sizeof(float);
-    if (config->key_type == FV_ELEMENT_Q8_0 && !region_add(&layout, heads, scale_head_bytes, &layout.key_scale_offset))
+    if (fv_element_has_scale(config->key_type) && !region_add(&layout, heads, scale_head_bytes, &layout.key_scale_offset))
         return FV_ERROR_OVERFLOW;
-    if (config->value_type == FV_ELEMENT_Q8_0 && !region_add(&layout, heads, scale_head_bytes, &layout.value_scale_offset))
+    if (fv_element_has_scale(config->value_type) && !region_add(&layout, heads, scale_head_bytes, &layout.value_scale_offset))
         return FV_ERROR_OVERFLOW;
     if (config->landmark_tokens) {
         size_t marks = ((size_t)config->max_tokens + config->landmark_tokens - 1) / config->landmark_tokens;
@@ -113,54 +112,6 @@ uint64_t fv_cache_page_bytes(const fv_cache *cache) {
     return (bytes + 63) / 64 * 64;
 }
 
-static float magnitude_max(const float *x, size_t n) {
-    float best = 0.0f;
-    for (size_t i = 0; i < n; i++) {
-        float magnitude = x[i] < 0.0f ? -x[i] : x[i];
-        if (magnitude > best) best = magnitude;
-    }
-    return best;
-}
-
-/* Nearest even by the magic number; the clamp also takes a NaN to 0. */
-static int8_t quant_of(float x, float inverse) {
-    float q = x * inverse;
-    q = q < -127.0f ? -127.0f : q > 127.0f ? 127.0f : q == q ? q : 0.0f;
-    return (int8_t)((q + 12582912.0f) - 12582912.0f);
-}
-
-/* Writes one token's vector with `stride` elements between channels: 16 in a key panel, 1 in a value row. */
-static void vector_store(const fv_cache *cache, uint32_t type, const float *x, void *out, size_t stride, float *scale) {
-    size_t dim = cache->config.head_dim;
-    if (type == FV_ELEMENT_F32) {
-        float *element = out;
-        for (size_t c = 0; c < dim; c++) element[c * stride] = x[c];
-    } else if (type == FV_ELEMENT_F16) {
-        uint16_t *element = out, half[64];
-        for (size_t first = 0; first < dim; first += 64) {
-            size_t n = dim - first < 64 ? dim - first : 64;
-            cache->kernels->narrow_f16(n, x + first, half);
-            for (size_t c = 0; c < n; c++) element[(first + c) * stride] = half[c];
-        }
-    } else {
-        int8_t *element = out;
-        float step = magnitude_max(x, dim) / 127.0f, inverse = step > 0.0f ? 1.0f / step : 0.0f;
-        if (!(inverse <= 3.402823466e38f)) inverse = 0.0f;
-        for (size_t c = 0; c < dim; c++) element[c * stride] = quant_of(x[c], inverse);
-        *scale = step;
-    }
-}
-
-static float vector_element(uint32_t type, const fv_cache *cache, const void *data, size_t index, const float *scale) {
-    float value;
-    if (type == FV_ELEMENT_F32) return ((const float *)data)[index];
-    if (type == FV_ELEMENT_F16) {
-        cache->kernels->widen_f16(1, (const uint16_t *)data + index, &value);
-        return value;
-    }
-    return (float)((const int8_t *)data)[index] * *scale;
-}
-
 /* `tokens` rows of `channels` channels go into the running mean of the `before` rows in front of them (Welford): exact for
  * one token, and the same numbers however the tokens arrive. The mean's channels lie `mean_stride` apart. */
 static void mean_add(uint32_t before, uint32_t tokens, size_t channels, const float *x, size_t x_stride, float *mean,
@@ -194,9 +145,10 @@ static void token_store(fv_cache *cache, uint32_t head, uint32_t token, const fl
     unsigned char *panel = cache->keys + head * cache->key_head_bytes + page * cache->key_page_bytes;
     unsigned char *row = cache->values + head * cache->value_head_bytes + token * cache->value_row_bytes;
     size_t scale = head * cache->scale_head_stride + token;
-    vector_store(cache, cache->config.key_type, key, panel + column * element_bytes(cache->config.key_type), FV_PAGE_TOKENS,
-                 cache->key_scales ? cache->key_scales + scale : NULL);
-    vector_store(cache, cache->config.value_type, value, row, 1, cache->value_scales ? cache->value_scales + scale : NULL);
+    fv_element_key_store(cache->kernels, cache->config.key_type, cache->config.head_dim, key, panel, column,
+                         cache->key_scales ? cache->key_scales + scale : NULL);
+    fv_element_row_store(cache->kernels, cache->config.value_type, cache->config.head_dim, value, row,
+                         cache->value_scales ? cache->value_scales + scale : NULL);
 }
 
 /* Tokens from `token` on that lie in one page and in one landmark's block, `most` at most. */
@@ -227,35 +179,41 @@ fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, s
     return FV_OK;
 }
 
+static void key_read(const fv_cache *cache, uint32_t head, uint32_t token, size_t channel, size_t count, float *out) {
+    fv_element_key_read(cache->config.key_type, cache->config.head_dim, fv_cache_key_page(cache, head, token / FV_PAGE_TOKENS),
+                        token % FV_PAGE_TOKENS, fv_cache_key_scale(cache, head, token), channel, count, out);
+}
+
+static void value_read(const fv_cache *cache, uint32_t head, uint32_t token, size_t channel, size_t count, float *out) {
+    fv_element_row_read(cache->config.value_type, fv_cache_value_row(cache, head, token),
+                        fv_cache_value_scale(cache, head, token), channel, count, out);
+}
+
 fv_status fv_cache_read(const fv_cache *cache, uint32_t head, uint32_t first_token, uint32_t count, float *keys,
                         float *values) {
     if (!cache || head >= cache->config.kv_heads || first_token > cache->tokens || count > cache->tokens - first_token)
         return FV_ERROR_ARGUMENT;
     size_t dim = cache->config.head_dim;
-    for (uint32_t token = first_token; token < first_token + count; token++) {
-        const void *panel = fv_cache_key_page(cache, head, token / FV_PAGE_TOKENS);
-        const void *row = fv_cache_value_row(cache, head, token);
-        for (size_t c = 0; keys && c < dim; c++)
-            *keys++ = vector_element(cache->config.key_type, cache, panel, c * FV_PAGE_TOKENS + token % FV_PAGE_TOKENS,
-                                     fv_cache_key_scale(cache, head, token));
-        for (size_t c = 0; values && c < dim; c++)
-            *values++ = vector_element(cache->config.value_type, cache, row, c, fv_cache_value_scale(cache, head, token));
-    }
+    for (uint32_t token = first_token; token < first_token + count; token++)
+        for (size_t c = 0; c < dim; c += FV_ELEMENT_RUN) {
+            size_t n = dim - c < FV_ELEMENT_RUN ? dim - c : FV_ELEMENT_RUN, at = (token - first_token) * dim + c;
+            if (keys) key_read(cache, head, token, c, n, keys + at);
+            if (values) value_read(cache, head, token, c, n, values + at);
+        }
     return FV_OK;
 }
 
-/* The landmarks from that of token `first` on are built anew, channel by channel, from what is stored. */
+/* The landmarks from that of token `first` on are built anew from what is stored. */
 static void landmark_rebuild(fv_cache *cache, uint32_t head, uint32_t first) {
-    for (uint32_t token = first - first % cache->config.landmark_tokens; token < cache->tokens; token++) {
-        const void *panel = fv_cache_key_page(cache, head, token / FV_PAGE_TOKENS);
-        const void *row = fv_cache_value_row(cache, head, token);
-        for (size_t c = 0; c < cache->config.head_dim; c++) {
-            float key = vector_element(cache->config.key_type, cache, panel, c * FV_PAGE_TOKENS + token % FV_PAGE_TOKENS,
-                                       fv_cache_key_scale(cache, head, token));
-            float value = vector_element(cache->config.value_type, cache, row, c, fv_cache_value_scale(cache, head, token));
-            landmark_add(cache, head, token, 1, c, 1, &key, 1, &value, 1);
+    size_t dim = cache->config.head_dim;
+    for (uint32_t token = first - first % cache->config.landmark_tokens; token < cache->tokens; token++)
+        for (size_t c = 0; c < dim; c += FV_ELEMENT_RUN) {
+            float key[FV_ELEMENT_RUN], value[FV_ELEMENT_RUN];
+            size_t n = dim - c < FV_ELEMENT_RUN ? dim - c : FV_ELEMENT_RUN;
+            key_read(cache, head, token, c, n, key);
+            value_read(cache, head, token, c, n, value);
+            landmark_add(cache, head, token, 1, c, n, key, dim, value, dim);
         }
-    }
 }
 
 fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens) {
@@ -286,14 +244,11 @@ static void bytes_lower(void *into, const void *from, size_t bytes) {
 
 /* The key column of the next token takes the place of each from `token` on. */
 static void columns_close(fv_cache *cache, uint32_t head, uint32_t token) {
-    size_t element = element_bytes(cache->config.key_type), dim = cache->config.head_dim;
     unsigned char *keys = cache->keys + head * cache->key_head_bytes;
     for (size_t to = token; to + 1 < cache->tokens; to++) {
         size_t from = to + 1;
-        unsigned char *into = keys + to / FV_PAGE_TOKENS * cache->key_page_bytes + to % FV_PAGE_TOKENS * element;
-        const unsigned char *out = keys + from / FV_PAGE_TOKENS * cache->key_page_bytes + from % FV_PAGE_TOKENS * element;
-        for (size_t c = 0; c < dim; c++, into += FV_PAGE_TOKENS * element, out += FV_PAGE_TOKENS * element)
-            bytes_lower(into, out, element);
+        fv_element_key_copy(cache->config.key_type, cache->config.head_dim, keys + from / FV_PAGE_TOKENS * cache->key_page_bytes,
+                            from % FV_PAGE_TOKENS, keys + to / FV_PAGE_TOKENS * cache->key_page_bytes, to % FV_PAGE_TOKENS);
     }
 }
 

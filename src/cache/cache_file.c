@@ -2,10 +2,12 @@
  * bytes are those of docs/file-formats.md: tokens, not pages, so that a file does not depend on how a cache lies in
  * memory. */
 #include "cache/cache_pages.h"
+#include "cache/element.h"
 #include <stdbool.h>
 
 enum {
-    VERSION = 1,
+    VERSION = 1,      /* F32, F16 and Q8_0 alone: what the first version could hold, it can still read */
+    VERSION_TYPES = 2, /* BF16, Q4_0 */
     SLOTS = 2,
     SECTOR_BYTES =
         4096, /* a header has one to itself: flash erases so much at once, and a torn sector takes no neighbour */
@@ -56,12 +58,17 @@ typedef struct saved {
     fv_cache_config config;
 } saved;
 
+static uint32_t version_of(const fv_cache_config *config) {
+    bool is_first = config->key_type <= FV_ELEMENT_Q8_0 && config->value_type <= FV_ELEMENT_Q8_0;
+    return is_first ? VERSION : VERSION_TYPES;
+}
+
 static void header_pack(const saved *state, unsigned char bytes[HEADER_BYTES]) {
     const fv_cache_config *config = &state->config;
     const uint32_t words[] = {config->kv_heads,   config->head_dim,        config->max_tokens, config->key_type,
                               config->value_type, config->landmark_tokens, state->tokens,      0};
     bytes_copy(bytes, magic, sizeof magic);
-    number_put(bytes + 8, 4, VERSION);
+    number_put(bytes + 8, 4, version_of(config));
     number_put(bytes + 12, 4, HEADER_BYTES);
     number_put(bytes + 16, 8, state->sequence);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) number_put(bytes + 24 + 4 * i, 4, words[i]);
@@ -78,7 +85,8 @@ static saved header_read(const fv_cache_store *store, uint32_t slot) {
     if (number_get(bytes, 8) != number_get(magic, 8) || number_get(bytes + 64, 8) != checksum_add(0, bytes, 64))
         return state;
     state.sequence = number_get(bytes + 16, 8);
-    if (number_get(bytes + 8, 4) != VERSION) {
+    uint32_t version = (uint32_t)number_get(bytes + 8, 4);
+    if (version != VERSION && version != VERSION_TYPES) {
         state.status = FV_ERROR_UNSUPPORTED;
         return state;
     }
@@ -93,6 +101,7 @@ static saved header_read(const fv_cache_store *store, uint32_t slot) {
     uint64_t size;
     bool is_made_here = number_get(bytes + 12, 4) == HEADER_BYTES && number_get(bytes + 52, 4) == 0;
     fv_status valid = fv_cache_save_size(&state.config, &size);
+    if (version != version_of(&state.config)) return state;
     if (is_made_here && valid != FV_ERROR_ARGUMENT && state.tokens <= state.config.max_tokens) state.status = valid;
     return state;
 }
@@ -102,10 +111,9 @@ static bool config_equals(const fv_cache_config *a, const fv_cache_config *b) {
            a->key_type == b->key_type && a->value_type == b->value_type && a->landmark_tokens == b->landmark_tokens;
 }
 
-static size_t type_bytes(uint32_t type) { return type == FV_ELEMENT_F32 ? 4 : type == FV_ELEMENT_F16 ? 2 : 1; }
-
+/* A key lies in the file as a value does. */
 static size_t vector_bytes(uint32_t type, size_t head_dim) {
-    return head_dim * type_bytes(type) + (type == FV_ELEMENT_Q8_0 ? 4 : 0);
+    return fv_element_row_bytes(type, head_dim) + (fv_element_has_scale(type) ? 4 : 0);
 }
 
 static uint32_t mark_count(const fv_cache_config *config, uint32_t tokens) {
@@ -206,20 +214,38 @@ static void vector_move(stream *s, size_t head_dim, void *first, size_t stride, 
     for (size_t c = 0; c < head_dim; c++) element_move(s, element + c * stride * bytes, bytes);
 }
 
+static void key_move(stream *s, uint32_t type, size_t head_dim, unsigned char *panel, size_t column) {
+    if (type != FV_ELEMENT_Q4_0) {
+        size_t bytes = fv_element_bytes(type);
+        vector_move(s, head_dim, panel + column * bytes, FV_PAGE_TOKENS, bytes);
+        return;
+    }
+    for (size_t block = 0; block * FV_ELEMENT_RUN < head_dim; block++) {
+        unsigned char bytes[FV_Q4_BYTES];
+        fv_element_q4_get(head_dim, panel, column, block, bytes);
+        vector_move(s, sizeof bytes, bytes, 1, 1);
+        if (!s->writes) fv_element_q4_put(head_dim, panel, column, block, bytes);
+    }
+}
+
+static void value_move(stream *s, uint32_t type, size_t head_dim, unsigned char *row) {
+    size_t bytes = type == FV_ELEMENT_Q4_0 ? 1 : fv_element_bytes(type); /* Q4_0: bytes in any case */
+    vector_move(s, fv_element_row_bytes(type, head_dim) / bytes, row, 1, bytes);
+}
+
 /* All that a state is, in the order of the file; save and restore both read it here, so they cannot disagree. */
 static void data_move(stream *s, const fv_cache *cache, uint32_t tokens) {
     const fv_cache_config *config = &cache->config;
-    size_t dim = config->head_dim, key_bytes = type_bytes(config->key_type),
-           value_bytes = type_bytes(config->value_type);
+    size_t dim = config->head_dim;
     for (uint32_t head = 0; head < config->kv_heads; head++) {
         for (uint32_t t = 0; t < tokens && s->status == FV_OK; t++) {
             unsigned char *panel =
                 cache->keys + head * cache->key_head_bytes + t / FV_PAGE_TOKENS * cache->key_page_bytes;
             unsigned char *row = cache->values + head * cache->value_head_bytes + t * cache->value_row_bytes;
             size_t scale = head * cache->scale_head_stride + t;
-            vector_move(s, dim, panel + t % FV_PAGE_TOKENS * key_bytes, FV_PAGE_TOKENS, key_bytes);
+            key_move(s, config->key_type, dim, panel, t % FV_PAGE_TOKENS);
             if (cache->key_scales) element_move(s, cache->key_scales + scale, 4);
-            vector_move(s, dim, row, 1, value_bytes);
+            value_move(s, config->value_type, dim, row);
             if (cache->value_scales) element_move(s, cache->value_scales + scale, 4);
         }
         for (uint32_t mark = 0; mark < mark_count(config, tokens) && s->status == FV_OK; mark++) {

@@ -2,6 +2,7 @@
  * key's splitmix64 stream. */
 #include "fovea/dither.h"
 #include "cache/cache_pages.h"
+#include "cache/element.h"
 #include "kernels/blocks.h"
 #include "kernels/dequant.h"
 #include "kernels/unpack.h"
@@ -25,21 +26,46 @@ static float step_of_f16(uint16_t half) {
     return fv_f32_from_bits(((exponent ? exponent : 1) + 102) << 23);
 }
 
-/* One vector with `stride` elements between channels. */
-static void vector_read(uint32_t type, size_t dim, const void *data, size_t stride, const float *scale, uint64_t key,
-                        float *out) {
-    const float *full = data;
-    const uint16_t *half = data;
-    const int8_t *quant = data;
-    if (type == FV_ELEMENT_F32)
-        for (size_t c = 0; c < dim; c++) out[c] = full[c * stride];
-    else if (type == FV_ELEMENT_F16)
-        for (size_t c = 0; c < dim; c++) {
-            uint16_t bits = half[c * stride];
-            out[c] = fv_f32_from_f16(bits) + noise(key, c) * step_of_f16(bits);
+/* Distance to the next larger magnitude: 2^(exponent - 134), 2^-133 for subnormals. Infinities and NaN: 0. */
+static float step_of_bf16(float x) {
+    uint32_t exponent = fv_bits_from_f32(x) >> 23 & 255;
+    if (exponent == 255) return 0.0f;
+    return exponent > 7 ? fv_f32_from_bits((exponent - 7) << 23)
+                        : fv_f32_from_bits(1u << (16 + (exponent ? exponent - 1 : 0)));
+}
+
+/* Noise for `count` channels from `first` on, as they were read; Q8_0 as integers. */
+static void run_dither(uint32_t type, uint64_t key, size_t first, size_t count, float step, float *x) {
+    for (size_t c = 0; c < count && type != FV_ELEMENT_F32; c++) {
+        float u = noise(key, first + c);
+        if (type == FV_ELEMENT_F16) x[c] += u * step_of_f16(fv_f16_from_f32(x[c]));
+        if (type == FV_ELEMENT_BF16) x[c] += u * step_of_bf16(x[c]);
+        if (type == FV_ELEMENT_Q4_0) x[c] += u * step;
+        if (type == FV_ELEMENT_Q8_0) x[c] = (x[c] + u) * step;
+    }
+}
+
+static void token_read(const fv_cache *cache, uint32_t head, uint32_t token, const fv_dither *dither, float *key,
+                       float *value) {
+    const fv_cache_config *config = fv_cache_shape(cache);
+    const float one = 1.0f, *key_scale = fv_cache_key_scale(cache, head, token),
+                *value_scale = fv_cache_value_scale(cache, head, token);
+    const void *panel = fv_cache_key_page(cache, head, token / FV_PAGE_TOKENS),
+               *row = fv_cache_value_row(cache, head, token);
+    size_t column = token % FV_PAGE_TOKENS, dim = config->head_dim;
+    for (size_t c = 0; c < dim; c += FV_ELEMENT_RUN) {
+        size_t n = dim - c < FV_ELEMENT_RUN ? dim - c : FV_ELEMENT_RUN;
+        if (key) {
+            float step = fv_element_key_step(config->key_type, panel, column, key_scale, c);
+            fv_element_key_read(config->key_type, dim, panel, column, &one, c, n, key + c);
+            run_dither(config->key_type, vector_key(dither, PLACE_KEY, head, token), c, n, step, key + c);
         }
-    else
-        for (size_t c = 0; c < dim; c++) out[c] = ((float)quant[c * stride] + noise(key, c)) * *scale;
+        if (value) {
+            float step = fv_element_row_step(config->value_type, row, value_scale, c);
+            fv_element_row_read(config->value_type, row, &one, c, n, value + c);
+            run_dither(config->value_type, vector_key(dither, PLACE_VALUE, head, token), c, n, step, value + c);
+        }
+    }
 }
 
 fv_status fv_cache_read_dithered(const fv_cache *cache, uint32_t head, uint32_t first_token, uint32_t count,
@@ -47,23 +73,10 @@ fv_status fv_cache_read_dithered(const fv_cache *cache, uint32_t head, uint32_t 
     if (!dither) return fv_cache_read(cache, head, first_token, count, keys, values);
     fv_status status = fv_cache_read(cache, head, first_token, count, NULL, NULL); /* checks the arguments */
     if (status != FV_OK) return status;
-    const fv_cache_config *config = fv_cache_shape(cache);
-    size_t dim = config->head_dim, key_bytes = config->key_type == FV_ELEMENT_F32   ? 4
-                                               : config->key_type == FV_ELEMENT_F16 ? 2
-                                                                                    : 1;
-    for (uint32_t token = first_token; token < first_token + count; token++) {
-        const unsigned char *panel = fv_cache_key_page(cache, head, token / FV_PAGE_TOKENS);
-        if (keys) {
-            vector_read(config->key_type, dim, panel + token % FV_PAGE_TOKENS * key_bytes, FV_PAGE_TOKENS,
-                        fv_cache_key_scale(cache, head, token), vector_key(dither, PLACE_KEY, head, token), keys);
-            keys += dim;
-        }
-        if (values) {
-            vector_read(config->value_type, dim, fv_cache_value_row(cache, head, token), 1,
-                        fv_cache_value_scale(cache, head, token), vector_key(dither, PLACE_VALUE, head, token), values);
-            values += dim;
-        }
-    }
+    size_t dim = fv_cache_shape(cache)->head_dim;
+    for (uint32_t i = 0; i < count; i++)
+        token_read(cache, head, first_token + i, dither, keys ? keys + i * dim : NULL,
+                   values ? values + i * dim : NULL);
     return FV_OK;
 }
 

@@ -22,6 +22,10 @@
 typedef void fv_score_page_fn(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
                               const void *key, const float *key_scale, float *score, size_t score_stride);
 
+/* Q4_0 panels and rows hold their scales (src/cache/cache_pages.h); score_page_q4 reads panels of
+ * 32 * ceil(head_dim / 32) + 16 * ceil(head_dim / 2) bytes, value_sum_q4 rows of 18 * ceil(head_dim / 32) bytes. An
+ * element, (quant - 8) * scale, is exact in f32, and the sums are those of score_page_f32 and value_sum_f32 over it. */
+
 /* Weighted sum of values: out[r][c] += sum over t < keys, ascending, of weight[r][t] * value[t][c].
  * value [keys][head_dim] of the type, contiguous.  weight [rows][weight_stride], out [rows][out_stride] f32. Same order.
  * q8: the integers; the caller has multiplied the token's scale into the weight.
@@ -49,6 +53,9 @@ typedef void fv_softcap_f32_fn(size_t n, float scale, float cap, float *x);
 typedef void fv_narrow_f16_fn(size_t n, const float *x, uint16_t *out); /* nearest even, overflow to infinity; exact twin */
 typedef void fv_widen_f16_fn(size_t n, const uint16_t *x, float *out);  /* exact */
 typedef void fv_widen_i8_fn(size_t n, const int8_t *x, float *out);     /* exact */
+
+/* Q4_0 panels to [pages][head_dim][16] f32; rows of values to [rows][head_dim] f32. Exact. */
+typedef void fv_widen_q4_fn(size_t count, size_t head_dim, const void *x, float *out);
 
 /* out[i] = x[i] * weight[i] / sqrt(mean(x^2) + epsilon), the root's argument held between FLT_MIN and FLT_MAX. Any overlap
  * of x and out but shifted. Bound: (n + 4) * 2^-23 relative. */
@@ -113,14 +120,22 @@ typedef void fv_product_packed_fn(size_t columns, size_t panels, const void *pac
     K(score_page_f32, fv_score_page_fn) \
     K(score_page_f16, fv_score_page_fn) \
     K(score_page_q8, fv_score_page_fn) \
+    K(score_page_bf16, fv_score_page_fn) \
+    K(score_page_q4, fv_score_page_fn) \
     K(value_sum_f32, fv_value_sum_fn) \
     K(value_sum_f16, fv_value_sum_fn) \
     K(value_sum_q8, fv_value_sum_fn) \
+    K(value_sum_bf16, fv_value_sum_fn) \
+    K(value_sum_q4, fv_value_sum_fn) \
     K(softmax_chunk, fv_softmax_chunk_fn) \
     K(softcap_f32, fv_softcap_f32_fn) \
     K(narrow_f16, fv_narrow_f16_fn) \
     K(widen_f16, fv_widen_f16_fn) \
     K(widen_i8, fv_widen_i8_fn) \
+    K(narrow_bf16, fv_narrow_f16_fn) \
+    K(widen_bf16, fv_widen_f16_fn) \
+    K(widen_panel_q4, fv_widen_q4_fn) \
+    K(widen_rows_q4, fv_widen_q4_fn) \
     K(rms_norm_f32, fv_rms_norm_f32_fn) \
     K(silu_f32, fv_gated_f32_fn) \
     K(gelu_f32, fv_gated_f32_fn) \

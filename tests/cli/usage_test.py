@@ -52,7 +52,7 @@ class WrongUsage(CliTest):
         self.fails(2, "run", "-n", "99999999999999999999", says=("-n takes",))
         self.fails(2, "run", "--temp", "nan", says=("--temp takes a number",))
         self.fails(2, "run", "--temp", "1x", says=("--temp takes a number",))
-        self.fails(2, "run", "-ctk", "q4_0", says=("f32 f16 q8_0", "'q4_0'"))
+        self.fails(2, "run", "-ctk", "q4_1", says=("f32 f16 q8_0 bf16 q4_0", "'q4_1'"))
         self.fails(2, "run", "-m", says=("-m needs a value",))
         self.fails(2, "run", "--ignore-eos=1", says=("takes no value",))
         self.fails(2, "run", "loose", says=("'loose'",))

@@ -2,6 +2,7 @@
  * back. An input is one byte that says which configuration and whether the checksums are made right, two headers of 72
  * bytes, the data of slot 0, and of slot 1 the same with one bit more set. */
 #include "fovea/cache.h"
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,14 +40,18 @@ static void number_put(uint8_t *bytes, uint64_t number) {
     for (int i = 0; i < 8; i++) bytes[i] = (uint8_t)(number >> (8 * i));
 }
 
+static size_t vector_bytes(uint32_t type, size_t dim) {
+    static const size_t element[] = {4, 2, 1, 2};
+    if (type == FV_ELEMENT_Q4_0) return (dim + 31) / 32 * 18;
+    return dim * element[type] + (type == FV_ELEMENT_Q8_0 ? 4 : 0);
+}
+
 /* As many bytes of data as the header's tokens need; tokens that are too many need none. */
 static size_t data_bytes(const fv_cache_config *config, const uint8_t *header) {
-    static const size_t element[] = {4, 2, 1};
     size_t tokens = header[48] | (size_t)header[49] << 8, dim = config->head_dim, marks = 0;
     if (tokens > config->max_tokens) return 0;
     if (config->landmark_tokens) marks = (tokens + config->landmark_tokens - 1) / config->landmark_tokens;
-    size_t token = dim * (element[config->key_type] + element[config->value_type]);
-    token += 4 * ((size_t)(config->key_type == FV_ELEMENT_Q8_0) + (config->value_type == FV_ELEMENT_Q8_0));
+    size_t token = vector_bytes(config->key_type, dim) + vector_bytes(config->value_type, dim);
     return config->kv_heads * (tokens * token + marks * dim * 8);
 }
 
@@ -58,6 +63,18 @@ static fv_cache *cache_make(const fv_cache_config *config, const fv_kernels *ker
     return cache;
 }
 
+/* 0..35: the types of version 1, each with each; 36..63: those of version 2. */
+static void config_choose(fv_cache_config *config, unsigned choice) {
+    static const uint8_t pairs[7][2] = {{FV_ELEMENT_Q4_0, FV_ELEMENT_Q4_0}, {FV_ELEMENT_BF16, FV_ELEMENT_BF16},
+                                        {FV_ELEMENT_Q4_0, FV_ELEMENT_BF16}, {FV_ELEMENT_BF16, FV_ELEMENT_Q4_0},
+                                        {FV_ELEMENT_Q8_0, FV_ELEMENT_Q4_0}, {FV_ELEMENT_Q4_0, FV_ELEMENT_F16},
+                                        {FV_ELEMENT_F32, FV_ELEMENT_BF16}};
+    bool is_first = choice < 36;
+    config->key_type = is_first ? choice / 2 % 3 : pairs[(choice - 36) / 2 % 7][0];
+    config->value_type = is_first ? choice / 6 % 3 : pairs[(choice - 36) / 2 % 7][1];
+    config->landmark_tokens = (is_first ? choice / 18 : (choice - 36) / 14) % 2 * 7;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static uint64_t table[FV_KERNELS_BYTES / 8];
     static _Alignas(FV_CACHE_ALIGN) uint8_t memory[2][CACHE_BYTES];
@@ -65,8 +82,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     REQUIRE(fv_kernels_init(&kernels, FV_ISA_SCALAR, table, sizeof table) == FV_OK);
     if (size < 1 + 2 * HEADER) return 0;
     fv_cache_config config = {.kv_heads = 1 + data[0] % 2, .head_dim = 9, .max_tokens = 40};
-    config.key_type = data[0] / 2 % 3, config.value_type = data[0] / 6 % 3,
-    config.landmark_tokens = data[0] / 18 % 2 * 7;
+    config_choose(&config, data[0] & 63);
     uint64_t store_bytes = 0;
     REQUIRE(fv_cache_save_size(&config, &store_bytes) == FV_OK && store_bytes <= STORE_BYTES);
     size_t slot_bytes = (size_t)(store_bytes - DATA) / 2, given = size - 1 - 2 * HEADER;

@@ -16,9 +16,8 @@
 
 enum { MAX_DIM = 256, MAX_ROWS = 17, MAX_STRIDE = MAX_DIM + 9, PAGE = 16 };
 
-typedef enum element { ELEMENT_F32, ELEMENT_F16, ELEMENT_Q8 } element;
+typedef enum element { ELEMENT_F32, ELEMENT_F16, ELEMENT_Q8, ELEMENT_BF16, ELEMENT_Q4 } element;
 
-static const size_t element_bytes[] = {4, 2, 1};
 static test_tables tables;
 static test_fence query_fence, key_fence, scale_fence, score_fence, weight_fence, value_fence, out_fence;
 static float expected[MAX_ROWS * MAX_STRIDE], again[MAX_ROWS * MAX_STRIDE], exact_mass[MAX_ROWS * MAX_STRIDE];
@@ -26,17 +25,65 @@ static double exact[MAX_ROWS * MAX_STRIDE];
 
 static size_t next_dim(size_t dim) { return dim < 131 ? dim + 1 : dim == 131 ? 256 : MAX_DIM + 1; }
 
-static void fill_elements(test_random *random, element type, void *data, size_t n) {
-    if (type == ELEMENT_F32) test_fill_f32(random, data, n, 2.0f);
-    if (type == ELEMENT_Q8) test_fill_bytes(random, data, n);
-    for (size_t i = 0; type == ELEMENT_F16 && i < n; i++)
-        ((uint16_t *)data)[i] = fv_f16_from_f32(2.0f * test_random_f32(random));
+static size_t simple_bytes(element type) { return type == ELEMENT_F32 ? 4 : type == ELEMENT_Q8 ? 1 : 2; }
+
+static size_t panel_bytes(element type, size_t dim) {
+    if (type == ELEMENT_Q4) return (dim + 31) / 32 * 32 + (dim + 1) / 2 * 16;
+    return PAGE * dim * simple_bytes(type);
 }
 
-static double element_at(element type, const void *data, size_t i) {
+static size_t row_bytes(element type, size_t dim) {
+    return type == ELEMENT_Q4 ? (dim + 31) / 32 * 18 : dim * simple_bytes(type);
+}
+
+/* Bytes of any value are quants; scales are made small and finite, half of them negative. */
+static void fill_elements(test_random *random, element type, void *data, size_t bytes) {
+    uint16_t *half = data;
+    if (type == ELEMENT_F32) test_fill_f32(random, data, bytes / 4, 2.0f);
+    if (type == ELEMENT_Q8 || type == ELEMENT_Q4) test_fill_bytes(random, data, bytes);
+    for (size_t i = 0; type == ELEMENT_F16 && i < bytes / 2; i++)
+        half[i] = fv_f16_from_f32(2.0f * test_random_f32(random));
+    for (size_t i = 0; type == ELEMENT_BF16 && i < bytes / 2; i++)
+        half[i] = fv_bf16_from_f32(2.0f * test_random_f32(random));
+}
+
+static void fill_panels(test_random *random, element type, void *data, size_t pages, size_t dim) {
+    fill_elements(random, type, data, pages * panel_bytes(type, dim));
+    for (size_t p = 0; type == ELEMENT_Q4 && p < pages; p++) {
+        uint16_t *scale = (void *)((unsigned char *)data + p * panel_bytes(type, dim));
+        for (size_t i = 0; i < (dim + 31) / 32 * PAGE; i++) scale[i] = fv_f16_from_f32(0.1f * test_random_f32(random));
+    }
+}
+
+static void fill_rows(test_random *random, element type, void *rows_out, size_t rows, size_t dim) {
+    unsigned char *data = rows_out;
+    fill_elements(random, type, data, rows * row_bytes(type, dim));
+    for (size_t i = 0; type == ELEMENT_Q4 && i < rows * ((dim + 31) / 32); i++) {
+        uint16_t scale = fv_f16_from_f32(0.1f * test_random_f32(random));
+        data[i * 18] = (unsigned char)scale, data[i * 18 + 1] = (unsigned char)(scale >> 8);
+    }
+}
+
+static double simple_at(element type, const void *data, size_t i) {
     if (type == ELEMENT_F32) return (double)((const float *)data)[i];
     if (type == ELEMENT_F16) return (double)fv_f32_from_f16(((const uint16_t *)data)[i]);
+    if (type == ELEMENT_BF16) return (double)fv_f32_from_bf16(((const uint16_t *)data)[i]);
     return (double)((const int8_t *)data)[i];
+}
+
+/* Channel c of key t, of any page. */
+static double key_at(element type, const void *data, size_t dim, size_t t, size_t c) {
+    const unsigned char *panel = (const unsigned char *)data + t / PAGE * panel_bytes(type, dim);
+    if (type != ELEMENT_Q4) return simple_at(type, panel, c * PAGE + t % PAGE);
+    double scale = (double)fv_f32_from_f16(((const uint16_t *)(const void *)panel)[c / 32 * PAGE + t % PAGE]);
+    return scale * ((panel[(dim + 31) / 32 * 32 + c / 2 * PAGE + t % PAGE] >> (c % 2 * 4) & 15) - 8);
+}
+
+static double value_at(element type, const void *data, size_t dim, size_t t, size_t c) {
+    const unsigned char *row = (const unsigned char *)data + t * row_bytes(type, dim), *block = row + c / 32 * 18;
+    if (type != ELEMENT_Q4) return simple_at(type, row, c);
+    return (double)fv_f32_from_f16((uint16_t)(block[0] | block[1] << 8)) *
+           ((block[2 + c % 16] >> (c % 32 / 16 * 4) & 15) - 8);
 }
 
 /* One call's shape, for messages too. */
@@ -60,11 +107,11 @@ static void check_near(const shape *s, size_t row, size_t column, float got, dou
 static void score_shape(element type, fv_score_page_fn *scalar, fv_score_page_fn *tested, bool is_scalar, shape s,
                         test_random *random) {
     float *query = fence_place(&query_fence, ((s.rows - 1) * s.stride + s.dim) * 4);
-    void *key = fence_place(&key_fence, s.dim * s.keys * element_bytes[type]);
+    void *key = fence_place(&key_fence, s.keys / PAGE * panel_bytes(type, s.dim));
     float *scale = fence_place(&scale_fence, s.keys * 4);
     float *score = fence_place(&score_fence, ((s.rows - 1) * s.out_stride + s.keys) * 4);
     test_fill_f32(random, query, (s.rows - 1) * s.stride + s.dim, 1.0f);
-    fill_elements(random, type, key, s.dim * s.keys);
+    fill_panels(random, type, key, s.keys / PAGE, s.dim);
     test_fill_f32(random, scale, s.keys, 0.1f);
     const float *scales = type == ELEMENT_Q8 ? scale : NULL;
     tested(s.rows, s.keys / PAGE, s.dim, query, s.stride, key, scales, score, s.out_stride);
@@ -74,8 +121,7 @@ static void score_shape(element type, fv_score_page_fn *scalar, fv_score_page_fn
         for (size_t t = 0; t < s.keys; t++) {
             double sum = 0, mass = 0, factor = scales ? (double)scales[t] : 1;
             for (size_t c = 0; c < s.dim; c++) {
-                double term = (double)query[r * s.stride + c] *
-                              element_at(type, key, (t / PAGE * s.dim + c) * PAGE + t % PAGE) * factor;
+                double term = (double)query[r * s.stride + c] * key_at(type, key, s.dim, t, c) * factor;
                 sum += term;
                 mass += fabs(term);
             }
@@ -86,7 +132,7 @@ static void score_shape(element type, fv_score_page_fn *scalar, fv_score_page_fn
         }
     for (size_t r = 0; r < s.rows; r++) { /* one row and page at a time: the same bits */
         for (size_t p = 0; p < s.keys / PAGE; p++)
-            tested(1, 1, s.dim, query + r * s.stride, s.stride, (char *)key + p * s.dim * PAGE * element_bytes[type],
+            tested(1, 1, s.dim, query + r * s.stride, s.stride, (char *)key + p * panel_bytes(type, s.dim),
                    scales ? scales + p * PAGE : NULL, again + p * PAGE, PAGE);
         assert_memory_equal(again, score + r * s.out_stride, s.keys * 4);
     }
@@ -117,15 +163,17 @@ static void score_check(const char *slot, element type, fv_score_page_fn *scalar
 SCORE_CHECK(score_page_f32, ELEMENT_F32)
 SCORE_CHECK(score_page_f16, ELEMENT_F16)
 SCORE_CHECK(score_page_q8, ELEMENT_Q8)
+SCORE_CHECK(score_page_bf16, ELEMENT_BF16)
+SCORE_CHECK(score_page_q4, ELEMENT_Q4)
 
 static void value_shape(element type, fv_value_sum_fn *scalar, fv_value_sum_fn *tested, bool is_scalar, shape s,
                         test_random *random) {
-    size_t bytes = element_bytes[type];
+    size_t bytes = row_bytes(type, s.dim);
     float *weight = fence_place(&weight_fence, ((s.rows - 1) * s.stride + s.keys) * 4);
-    unsigned char *value = fence_place(&value_fence, s.keys * s.dim * bytes);
+    unsigned char *value = fence_place(&value_fence, s.keys * bytes);
     float *out = fence_place(&out_fence, ((s.rows - 1) * s.out_stride + s.dim) * 4);
     test_fill_f32(random, weight, (s.rows - 1) * s.stride + s.keys, 1.0f);
-    fill_elements(random, type, value, s.keys * s.dim);
+    fill_rows(random, type, value, s.keys, s.dim);
     for (size_t r = 0; r < s.rows; r++) {
         test_fill_f32(random, out + r * s.out_stride, s.dim, 1.0f);
         for (size_t c = 0; c < s.dim; c++) {
@@ -134,7 +182,7 @@ static void value_shape(element type, fv_value_sum_fn *scalar, fv_value_sum_fn *
             exact[i] = (double)expected[i];
             exact_mass[i] = fabsf(expected[i]);
             for (size_t t = 0; t < s.keys; t++) {
-                double term = (double)weight[r * s.stride + t] * element_at(type, value, t * s.dim + c);
+                double term = (double)weight[r * s.stride + t] * value_at(type, value, s.dim, t, c);
                 exact[i] += term;
                 exact_mass[i] += (float)fabs(term);
             }
@@ -147,8 +195,7 @@ static void value_shape(element type, fv_value_sum_fn *scalar, fv_value_sum_fn *
     for (size_t r = 0; r < s.rows; r++) { /* a row at a time, in two runs of keys: the same bits */
         float *row = again + r * MAX_STRIDE;
         tested(1, s.dim, half, weight + r * s.stride, s.stride, value, row, s.dim);
-        tested(1, s.dim, s.keys - half, weight + r * s.stride + half, s.stride, value + half * s.dim * bytes, row,
-               s.dim);
+        tested(1, s.dim, s.keys - half, weight + r * s.stride + half, s.stride, value + half * bytes, row, s.dim);
         assert_memory_equal(row, out + r * s.out_stride, s.dim * 4);
         for (size_t c = 0; c < s.dim; c++) {
             size_t i = r * MAX_STRIDE + c;
@@ -190,6 +237,29 @@ static void value_check(const char *slot, element type, fv_value_sum_fn *scalar,
 VALUE_CHECK(value_sum_f32, ELEMENT_F32)
 VALUE_CHECK(value_sum_f16, ELEMENT_F16)
 VALUE_CHECK(value_sum_q8, ELEMENT_Q8)
+VALUE_CHECK(value_sum_bf16, ELEMENT_BF16)
+VALUE_CHECK(value_sum_q4, ELEMENT_Q4)
+
+/* Panels and rows of Q4_0 to f32: exact, nothing written behind. */
+static void check_widen_q4(fv_widen_q4_fn *tested, bool panels) {
+    test_random random = test_random_make(panels ? 30 : 31);
+    for (size_t dim = 1; dim <= MAX_DIM; dim = next_dim(dim)) {
+        size_t count = test_random_in(&random, 1, 3), keys = panels ? PAGE * count : count;
+        void *x = fence_place(&value_fence, count * (panels ? panel_bytes : row_bytes)(ELEMENT_Q4, dim));
+        float *out = fence_place(&out_fence, keys * dim * 4);
+        (panels ? fill_panels : fill_rows)(&random, ELEMENT_Q4, x, count, dim);
+        tested(count, dim, x, out);
+        assert_true(fence_is_whole(&out_fence, 1, 0, 0));
+        for (size_t t = 0; t < keys; t++)
+            for (size_t c = 0; c < dim; c++) {
+                float got = panels ? out[(t / PAGE * dim + c) * PAGE + t % PAGE] : out[t * dim + c];
+                assert_true((double)got == (panels ? key_at : value_at)(ELEMENT_Q4, x, dim, t, c));
+            }
+    }
+}
+
+static void check_widen_panel_q4(const fv_kernels *table) { check_widen_q4(table->widen_panel_q4, true); }
+static void check_widen_rows_q4(const fv_kernels *table) { check_widen_q4(table->widen_rows_q4, false); }
 
 static double ulp_of(double x) {
     int exponent;

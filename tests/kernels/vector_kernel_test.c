@@ -63,27 +63,27 @@ static float half_candidate(test_random *random) {
     return test_random_f32(random) * ldexpf(1.0f, (int)test_random_in(random, 0, 44) - 27);
 }
 
-static void check_narrow_f16(const fv_kernels *table) {
+static void check_narrow(fv_narrow_f16_fn *tested, fv_narrow_f16_fn *scalar) {
     test_random random = test_random_make(2);
     for (size_t n = 1; n <= MAX_N; n = next_n(n))
         for (int run = 0; run < 20; run++) {
             float *x = fence_place(&x_fence, n * 4);
             uint16_t *out = fence_place(&out_fence, n * 2), want[MAX_N];
             for (size_t i = 0; i < n; i++) x[i] = half_candidate(&random);
-            table->narrow_f16(n, x, out);
-            tables.table[0]->narrow_f16(n, x, want);
+            tested(n, x, out);
+            scalar(n, x, want);
             assert_memory_equal(out, want, n * 2);
             assert_true(fence_is_whole(&out_fence, 1, 0, 0));
         }
 }
 
-static void check_widen_f16(const fv_kernels *table) {
+static void check_widen(fv_widen_f16_fn *tested, fv_widen_f16_fn *scalar) {
     for (uint32_t first = 0; first < 65536; first += 256) { /* all of them */
         uint16_t *x = fence_place(&x_fence, 512);
         float *out = fence_place(&out_fence, 1024), want[256];
         for (uint32_t i = 0; i < 256; i++) x[i] = (uint16_t)(first + i);
-        table->widen_f16(256, x, out);
-        tables.table[0]->widen_f16(256, x, want);
+        tested(256, x, out);
+        scalar(256, x, want);
         assert_memory_equal(out, want, 1024);
     }
     for (size_t n = 1; n <= MAX_N; n = next_n(n)) {
@@ -91,12 +91,17 @@ static void check_widen_f16(const fv_kernels *table) {
         uint16_t *x = fence_place(&x_fence, n * 2);
         float *out = fence_place(&out_fence, n * 4), want[MAX_N];
         test_fill_bytes(&random, x, n * 2);
-        table->widen_f16(n, x, out);
-        tables.table[0]->widen_f16(n, x, want);
+        tested(n, x, out);
+        scalar(n, x, want);
         assert_memory_equal(out, want, n * 4);
         assert_true(fence_is_whole(&out_fence, 1, 0, 0));
     }
 }
+
+static void check_narrow_f16(const fv_kernels *table) { check_narrow(table->narrow_f16, tables.table[0]->narrow_f16); }
+static void check_narrow_bf16(const fv_kernels *table) { check_narrow(table->narrow_bf16, tables.table[0]->narrow_bf16); }
+static void check_widen_f16(const fv_kernels *table) { check_widen(table->widen_f16, tables.table[0]->widen_f16); }
+static void check_widen_bf16(const fv_kernels *table) { check_widen(table->widen_bf16, tables.table[0]->widen_bf16); }
 
 static void check_widen_i8(const fv_kernels *table) {
     for (size_t n = 1; n <= MAX_N; n = next_n(n)) {

@@ -3,6 +3,7 @@
 #define FV_TEST_CACHE_STATE_H
 
 #include "cache/cache_pages.h"
+#include "cache/element.h"
 #include "fovea/cache.h"
 #include "support/random.h"
 #include <setjmp.h>
@@ -44,7 +45,7 @@ static inline bool test_same_f32(const float *a, const float *b, size_t n) {
 /* What kernels read: the stored elements themselves, their scales, the landmarks; not only their values. */
 static inline bool test_cache_equals(const fv_cache *a, const fv_cache *b) {
     const fv_cache_config *config = &a->config;
-    size_t dim = config->head_dim, size = a->key_page_bytes / (16 * dim);
+    size_t dim = config->head_dim, size = fv_element_bytes(config->key_type);
     if (a->tokens != b->tokens || memcmp(config, &b->config, sizeof *config) != 0) return false;
     float *x = malloc(4 * dim * sizeof *x);
     assert_non_null(x);
@@ -52,7 +53,13 @@ static inline bool test_cache_equals(const fv_cache *a, const fv_cache *b) {
     for (uint32_t head = 0; head < config->kv_heads; head++) {
         for (uint32_t t = 0; t < a->tokens; t++) {
             const unsigned char *one = fv_cache_key_page(a, head, t / 16), *two = fv_cache_key_page(b, head, t / 16);
-            for (size_t c = 0; c < dim; c++)
+            for (size_t block = 0; size == 0 && block < fv_q4_blocks(dim); block++) {
+                unsigned char first[FV_Q4_BYTES], second[FV_Q4_BYTES];
+                fv_element_q4_get(dim, one, t % 16, block, first);
+                fv_element_q4_get(dim, two, t % 16, block, second);
+                same &= memcmp(first, second, sizeof first) == 0;
+            }
+            for (size_t c = 0; size && c < dim; c++)
                 same &= memcmp(one + (c * 16 + t % 16) * size, two + (c * 16 + t % 16) * size, size) == 0;
             same &= memcmp(fv_cache_value_row(a, head, t), fv_cache_value_row(b, head, t), a->value_row_bytes) == 0;
             if (a->key_scales) same &= test_same_f32(fv_cache_key_scale(a, head, t), fv_cache_key_scale(b, head, t), 1);

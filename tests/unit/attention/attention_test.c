@@ -203,7 +203,7 @@ static void test_groups_and_dims(void **state) {
     static const uint32_t groups[] = {1, 2, 3, 4, 9, 16}, dims[] = {1, 24, 40, 64, 80, 128, 256};
     for (uint32_t g = 0; g < 6; g++)
         for (uint32_t d = 0; d < 7; d++) {
-            fv_cache_config shape = {1, dims[d], 100, (g + d) % 3, (g + d / 2) % 3, 32};
+            fv_cache_config shape = {1, dims[d], 100, (g + d) % FV_ELEMENT_COUNT, (g + d / 2) % FV_ELEMENT_COUNT, 32};
             run_case run = {.policy = policy_of((g + d) % 3, 32)};
             check_shape(tables.table[(g + d) % tables.count], shape, groups[g], 0, run, 4, &random);
         }
@@ -218,7 +218,7 @@ static void test_lengths(void **state) {
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
         for (uint32_t selector = FV_SELECTOR_DENSE; selector <= FV_SELECTOR_PATTERN; selector++) {
             if (lengths[i] > 1025 && (i + selector) % 3) continue;
-            fv_cache_config shape = {1, 16, lengths[i], (uint32_t)i % 3, (uint32_t)(i + selector) % 3, 64};
+            fv_cache_config shape = {1, 16, lengths[i], (uint32_t)i % FV_ELEMENT_COUNT, (uint32_t)(i + selector) % FV_ELEMENT_COUNT, 64};
             run_case run = {.policy = policy_of(selector, 64)};
             check_shape(tables.table[(i + selector) % tables.count], shape, 2, 0, run, 6, &random);
         }

@@ -418,10 +418,11 @@ static void test_bytes_of_version_1(void **state) {
         size_t at;
         uint64_t value;
         fv_status status;
-    } lies[] = {{8, 2, FV_ERROR_UNSUPPORTED},     {8, 0, FV_ERROR_UNSUPPORTED}, {12, 80, FV_ERROR_CORRUPT},
+    } lies[] = {{8, 3, FV_ERROR_UNSUPPORTED},     {8, 0, FV_ERROR_UNSUPPORTED}, {12, 80, FV_ERROR_CORRUPT},
                 {24, 0, FV_ERROR_CORRUPT},        {28, 1025, FV_ERROR_CORRUPT}, {32, UINT32_MAX, FV_ERROR_CORRUPT},
-                {36, 3, FV_ERROR_CORRUPT},        {40, 3, FV_ERROR_CORRUPT},    {48, 4, FV_ERROR_CORRUPT},
-                {44, 1u << 31, FV_ERROR_CORRUPT}, {52, 1, FV_ERROR_CORRUPT},    {48, 1, FV_ERROR_CORRUPT}};
+                {36, 5, FV_ERROR_CORRUPT},        {40, 5, FV_ERROR_CORRUPT},    {48, 4, FV_ERROR_CORRUPT},
+                {44, 1u << 31, FV_ERROR_CORRUPT}, {52, 1, FV_ERROR_CORRUPT},    {48, 1, FV_ERROR_CORRUPT},
+                {8, 2, FV_ERROR_CORRUPT},         {36, 3, FV_ERROR_CORRUPT},    {40, 4, FV_ERROR_CORRUPT}};
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
         memcpy(m.bytes, header, HEADER);
         put(m.bytes + lies[i].at, 4, lies[i].value);
@@ -442,6 +443,46 @@ static void test_bytes_of_version_1(void **state) {
     assert_int_equal(fv_cache_restore(into, &store, &sequence), FV_OK);
     assert_true(sequence == UINT64_MAX);
     assert_int_equal(fv_cache_save(cache, &store, NULL), FV_ERROR_OVERFLOW);
+    free(cache);
+    free(into);
+    free(m.bytes);
+}
+
+/* Likewise of version 2, which has the types BF16 and Q4_0: a key lies there as a value does. */
+static void test_bytes_of_version_2(void **state) {
+    (void)state;
+    static const fv_cache_config config = {
+        .kv_heads = 1, .head_dim = 3, .max_tokens = 2, .key_type = FV_ELEMENT_Q4_0, .value_type = FV_ELEMENT_BF16};
+    static const unsigned char data[] = {
+        0x00, 0x3C, 0x80, 0x8F, 0x89, 0x88, 0x88, 0x88, 0x88, 0x88, /* key -8, 7, 1: scale 1, nibbles 0, 15, 9, zeros */
+        0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88,             /* 16..31 are all zeros */
+        0x80, 0x3F, 0x00, 0xC0, 0x00, 0x3F,                         /* value 1, -2, 0.5 */
+        0x00, 0xB8, 0x80, 0x88, 0x8A, 0x88, 0x88, 0x88, 0x88, 0x88, /* key 4, 0, -1: scale -0.5, nibbles 0, 8, 10 */
+        0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88,
+        0x00, 0x00, 0x80, 0x40, 0x40, 0xC0, /* value 0, 4, -3 */
+    };
+    static const float keys[] = {-8, 7, 1, 4, 0, -1}, values[] = {1, -2, 0.5f, 0, 4, -3};
+    unsigned char header[HEADER] = "fvcache";
+    const uint32_t words[] = {1, 3, 2, FV_ELEMENT_Q4_0, FV_ELEMENT_BF16, 0, 2, 0};
+    put(header + 8, 4, 2), put(header + 12, 4, HEADER), put(header + 16, 8, 1);
+    for (size_t i = 0; i < 8; i++) put(header + 24 + 4 * i, 4, words[i]);
+    put(header + 56, 8, crc64(data, sizeof data));
+    header_seal(header);
+    fv_cache *cache = test_cache_make(&config, tables.table[0]), *into = test_cache_make(&config, tables.table[tables.count - 1]);
+    medium m = medium_make(&config);
+    fv_cache_store store = store_of(&m);
+    float got[6];
+    assert_int_equal(fv_cache_append(cache, 2, keys, 3, values, 3), FV_OK);
+    assert_int_equal(fv_cache_save(cache, &store, NULL), FV_OK);
+    assert_memory_equal(m.bytes, header, HEADER);
+    assert_memory_equal(m.bytes + DATA, data, sizeof data);
+    assert_int_equal(fv_cache_restore(into, &store, NULL), FV_OK);
+    assert_true(test_cache_equals(into, cache));
+    assert_int_equal(fv_cache_read(into, 0, 0, 2, got, NULL), FV_OK);
+    for (size_t i = 0; i < 6; i++) assert_true(got[i] == keys[i]);
+    put(m.bytes + 8, 4, 1); /* the first version cannot hold these types */
+    header_seal(m.bytes);
+    assert_int_equal(fv_cache_restore(into, &store, NULL), FV_ERROR_CORRUPT);
     free(cache);
     free(into);
     free(m.bytes);
@@ -530,6 +571,7 @@ int main(void) {
         cmocka_unit_test(test_header_without_data),
         cmocka_unit_test(test_other_configurations),
         cmocka_unit_test(test_bytes_of_version_1),
+        cmocka_unit_test(test_bytes_of_version_2),
         cmocka_unit_test(test_failing_store),
         cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_big),

@@ -116,15 +116,30 @@ static void test_arguments(void **state) {
 #endif
 }
 
-/* What comes back: the bits of f32; the nearest f16; one scale a token and half a step of error. */
+/* Half a step of the 32 elements' scale; a whole one at the end of the range that has no -8. */
+static void check_q4(const float *got, const float *want, size_t dim) {
+    for (size_t first = 0; first < dim; first += 32) {
+        double most = 0, step;
+        for (size_t c = first; c < dim && c < first + 32; c++) most = fmax(most, fabs((double)want[c]));
+        step = most / 8;
+        for (size_t c = first; c < dim && c < first + 32; c++) {
+            double error = fabs((double)got[c] - (double)want[c]);
+            assert_true(error <= (fabs((double)want[c]) < 7.49 * step ? 0.505 : 1.005) * step + 1e-7);
+        }
+    }
+}
+
+/* What comes back: the bits of f32; the nearest f16 or bf16; one scale a token and half a step of error. */
 static void check_stored(uint32_t type, const float *got, const float *want, size_t dim) {
     double most = 0;
     for (size_t c = 0; c < dim; c++) most = fmax(most, fabs((double)want[c]));
     for (size_t c = 0; c < dim; c++) {
         if (type == FV_ELEMENT_F32) assert_true(got[c] == want[c]);
         if (type == FV_ELEMENT_F16) assert_true(got[c] == fv_f32_from_f16(fv_f16_from_f32(want[c])));
+        if (type == FV_ELEMENT_BF16) assert_true(got[c] == fv_f32_from_bf16(fv_bf16_from_f32(want[c])));
         if (type == FV_ELEMENT_Q8_0) assert_true(fabs((double)got[c] - (double)want[c]) <= most / 127 * 0.50001);
     }
+    if (type == FV_ELEMENT_Q4_0) check_q4(got, want, dim);
 }
 
 static void check_contents(const world *w) {
@@ -230,7 +245,8 @@ static void test_truncate(void **state) {
         test_fill_f32(&random, w.values + keep * w.stride, (config.max_tokens - keep) * w.stride, 2.0f);
         world_append(&w, config.max_tokens - keep);
         check_contents(&w);
-        check_landmarks(&w, 0.02); /* half a step of q8_0 */
+        bool is_coarse = config.key_type == FV_ELEMENT_Q4_0 || config.value_type == FV_ELEMENT_Q4_0;
+        check_landmarks(&w, is_coarse ? 0.4 : 0.02); /* a step of q4_0; half a step of q8_0 */
         world_free(&w);
     }
 }
@@ -307,6 +323,77 @@ static void test_extreme_elements(void **state) {
     }
 }
 
+/* The same for BF16 and Q4_0: what is finite stays finite. */
+static void test_extreme_coarse_elements(void **state) {
+    (void)state;
+    fv_cache_config config = {1, 4, 16, FV_ELEMENT_Q4_0, FV_ELEMENT_BF16, 0};
+    const float rows[][4] = {{0, 0, 0, -0.0f},        {1e-42f, -1e-42f, 0, 0}, {3e38f, -3e38f, 1e38f, 0},
+                             {NAN, 1, 2, -8},         {-8, 7, 1.5f, 2.5f},     {8, -7, -1.5f, -2.5f},
+                             {1, -1, 0.0625f, 0.06f}, {-INFINITY, 1, 0, 0}};
+    enum { ROWS = sizeof rows / sizeof *rows };
+    _Alignas(64) static unsigned char block[8192];
+    for (size_t k = 0; k < tables.count; k++) {
+        fv_cache *cache = NULL;
+        float keys[ROWS][4], values[ROWS][4];
+        assert_int_equal(fv_cache_init(&cache, &config, tables.table[k], block, sizeof block), FV_OK);
+        assert_int_equal(fv_cache_append(cache, ROWS, rows[0], 4, rows[0], 4), FV_OK);
+        assert_int_equal(fv_cache_read(cache, 0, 0, ROWS, keys[0], values[0]), FV_OK);
+        for (size_t r = 0; r < ROWS; r++)
+            for (size_t c = 0; c < 4; c++) {
+                float want = fv_f32_from_bf16(fv_bf16_from_f32(rows[r][c]));
+                assert_true(isfinite(keys[r][c]));
+                assert_true(values[r][c] == want || (isnan(want) && isnan(values[r][c])));
+            }
+        assert_true(keys[0][0] == 0 && keys[1][0] == 0 && keys[1][1] == 0);
+        assert_true(keys[2][0] == 8 * 65504.0f && keys[2][1] == -7 * 65504.0f); /* the largest scale, negative */
+        assert_true(keys[3][0] == 0 && keys[3][1] == 1 && keys[3][2] == 2 && keys[3][3] == -8); /* a NaN is 0 */
+        assert_true(keys[4][0] == -8 && keys[4][1] == 7 && keys[4][2] == 2 && keys[4][3] == 2); /* ties to even */
+        assert_true(keys[5][0] == 8 && keys[5][1] == -7 && keys[5][2] == -2 && keys[5][3] == -2);
+        assert_true(keys[6][0] == 1 && keys[6][1] == -0.875f && keys[6][2] == 0 && keys[6][3] == 0);
+    }
+}
+
+/* 4-bit blocks in every place of a page: a column that moves or is overwritten takes no neighbour along. */
+static void test_q4_columns(void **state) {
+    (void)state;
+    test_random random = test_random_make(8);
+    for (uint32_t dim = 1; dim <= 70; dim++) {
+        fv_cache_config config = {1, dim, 48, FV_ELEMENT_Q4_0, FV_ELEMENT_Q4_0, 0};
+        world w = world_make(&config, tables.table[dim % tables.count], &random);
+        world_append(&w, 48);
+        for (uint32_t gone = 0; gone < 20; gone++) {
+            uint32_t token = test_random_in(&random, 0, fv_cache_tokens(w.cache) - 1);
+            assert_int_equal(fv_cache_remove(w.cache, token), FV_OK);
+            size_t behind = (fv_cache_tokens(w.cache) - token) * w.stride * sizeof(float);
+            memmove(w.keys + token * w.stride, w.keys + (token + 1) * w.stride, behind);
+            memmove(w.values + token * w.stride, w.values + (token + 1) * w.stride, behind);
+            check_contents(&w);
+        }
+        world_free(&w);
+    }
+}
+
+/* K and V of a long context cost their bytes and little more; scales and landmarks are there only if asked for. */
+static void test_long_context_bytes(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t type;
+        double bytes; /* of an element, scales included */
+    } types[] = {{FV_ELEMENT_F32, 4},
+                 {FV_ELEMENT_F16, 2},
+                 {FV_ELEMENT_BF16, 2},
+                 {FV_ELEMENT_Q8_0, 1.0625},
+                 {FV_ELEMENT_Q4_0, 0.5625}};
+    assert_int_equal(sizeof types / sizeof *types, FV_ELEMENT_COUNT);
+    for (size_t i = 0; i < FV_ELEMENT_COUNT; i++) {
+        fv_cache_config config = {3, 64, 131072, types[i].type, types[i].type, 0};
+        double plain = 2.0 * 3 * 64 * 131072 * types[i].bytes;
+        size_t bytes = 0;
+        assert_int_equal(fv_cache_size(&config, &bytes), FV_OK);
+        assert_true((double)bytes >= plain && (double)bytes <= plain * 1.001 && bytes % FV_CACHE_ALIGN == 0);
+    }
+}
+
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
@@ -318,6 +405,9 @@ int main(void) {
         cmocka_unit_test(test_truncate_f32_is_exact),
         cmocka_unit_test(test_append_and_read_arguments),
         cmocka_unit_test(test_extreme_elements),
+        cmocka_unit_test(test_extreme_coarse_elements),
+        cmocka_unit_test(test_q4_columns),
+        cmocka_unit_test(test_long_context_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,42 @@
+/* element.h - how a vector of each element type lies in a panel of 16 keys and in a row of values: the one place that
+ * knows. Channels pass by in runs of at most 32, so that nobody needs a buffer for a whole vector. */
+#ifndef FV_ELEMENT_H
+#define FV_ELEMENT_H
+
+#include "fovea/cache.h"
+#include "kernels/q4_layout.h"
+#include <stdbool.h>
+
+enum { FV_ELEMENT_RUN = FV_Q4_VALUES }; /* channels: a block of Q4_0 */
+
+size_t fv_element_panel_bytes(uint32_t type, size_t head_dim);
+size_t fv_element_row_bytes(uint32_t type, size_t head_dim);
+bool fv_element_has_scale(uint32_t type); /* one f32 a token and head, beside panel and row */
+
+/* Bytes of one element of a type that stores them one by one, 0 for Q4_0. */
+size_t fv_element_bytes(uint32_t type);
+
+/* One vector: into column `column` of a panel, or into a row. scale: out, unless the type has none. */
+void fv_element_key_store(const fv_kernels *kernels, uint32_t type, size_t head_dim, const float *x, void *panel,
+                          size_t column, float *scale);
+void fv_element_row_store(const fv_kernels *kernels, uint32_t type, size_t head_dim, const float *x, void *row,
+                          float *scale);
+
+/* Channels channel..channel + count - 1 as f32; channel a multiple of 32, count 32 at most. */
+void fv_element_key_read(uint32_t type, size_t head_dim, const void *panel, size_t column, const float *scale,
+                         size_t channel, size_t count, float *out);
+void fv_element_row_read(uint32_t type, const void *row, const float *scale, size_t channel, size_t count, float *out);
+
+/* The step that channel `channel` was rounded to, for types with even steps; else 0. May be negative: a Q4_0 scale. */
+float fv_element_key_step(uint32_t type, const void *panel, size_t column, const float *scale, size_t channel);
+float fv_element_row_step(uint32_t type, const void *row, const float *scale, size_t channel);
+
+/* Column `from_column` of one panel into column `to_column` of another, or the same. */
+void fv_element_key_copy(uint32_t type, size_t head_dim, const void *from, size_t from_column, void *to,
+                         size_t to_column);
+
+/* Block `block` of a Q4_0 key, as a row of values holds it. */
+void fv_element_q4_get(size_t head_dim, const void *panel, size_t column, size_t block, unsigned char *bytes);
+void fv_element_q4_put(size_t head_dim, void *panel, size_t column, size_t block, const unsigned char *bytes);
+
+#endif

@@ -1,0 +1,217 @@
+/* Scores and value sums over bf16 and Q4_0, converted in registers, and the conversions alone.
+ * Limit: conversions, unless many rows share them. Blocking as in attention_avx2.c; the chains are those of the f32
+ * kernels: the same bits. */
+#include "kernels/kernels.h"
+#include "kernels/q4_layout.h"
+#include <immintrin.h>
+#include <stdbool.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef enum element { ELEMENT_BF16, ELEMENT_Q4 } element;
+
+enum { AHEAD_BYTES = 8192 };
+
+INLINE void ahead(const unsigned char *at) { _mm_prefetch((const char *)at + AHEAD_BYTES, _MM_HINT_T1); }
+
+INLINE __m256 widen8(const unsigned char *x) {
+    __m128i half = _mm_loadu_si128((const __m128i *)(const void *)x);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+
+/* The low (high: the upper) nibbles of eight bytes, minus 8. */
+INLINE __m256 nibbles8(const unsigned char *x, bool high) {
+    __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)x));
+    __m256i quants = high ? _mm256_srli_epi32(bytes, 4) : _mm256_and_si256(bytes, _mm256_set1_epi32(15));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(quants, _mm256_set1_epi32(8)));
+}
+
+INLINE __m256 scales8(const unsigned char *scales) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)scales));
+}
+
+/* Keys 8 * half .. 8 * half + 7 of channel c. */
+INLINE __m256 keys8(element type, const unsigned char *panel, size_t head_dim, size_t c, size_t half) {
+    if (type == ELEMENT_BF16) return widen8(panel + c * 32 + half * 16);
+    __m256 scale = scales8(panel + c / FV_Q4_VALUES * 32 + half * 16);
+    return _mm256_mul_ps(nibbles8(panel + fv_q4_panel_quants(head_dim) + c / 2 * 16 + half * 8, c % 2), scale);
+}
+
+INLINE size_t panel_bytes(element type, size_t head_dim) {
+    return type == ELEMENT_Q4 ? fv_q4_panel_bytes(head_dim) : 32 * head_dim;
+}
+
+INLINE size_t row_bytes(element type, size_t head_dim) {
+    return type == ELEMENT_Q4 ? fv_q4_row_bytes(head_dim) : 2 * head_dim;
+}
+
+/* A load of its own for each use: kept in registers over two pages, the queries would push a sum out to memory. */
+INLINE __m256 broadcast(const float *x) {
+    __m256 y;
+    __asm__ volatile("vbroadcastss %1, %0" : "=x"(y) : "m"(*x));
+    return y;
+}
+
+/* `rows` x `pages` pages at once: rows * pages * 2 chains. */
+INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim, const float *query,
+                        size_t query_stride, const unsigned char *key, float *score, size_t score_stride) {
+    const size_t page_bytes = panel_bytes(type, head_dim);
+    __m256 sum[12];
+    for (size_t i = 0; i < rows * pages * 2; i++) sum[i] = _mm256_setzero_ps();
+    for (size_t c = 0; c < head_dim; c++)
+        for (size_t p = 0; p < pages; p++) {
+            const unsigned char *panel = key + p * page_bytes;
+            ahead(panel + c * (type == ELEMENT_Q4 ? 8 : 32));
+            __m256 low = keys8(type, panel, head_dim, c, 0), high = keys8(type, panel, head_dim, c, 1);
+            for (size_t r = 0; r < rows; r++) {
+                __m256 q = broadcast(query + r * query_stride + c);
+                sum[(r * pages + p) * 2] = _mm256_fmadd_ps(q, low, sum[(r * pages + p) * 2]);
+                sum[(r * pages + p) * 2 + 1] = _mm256_fmadd_ps(q, high, sum[(r * pages + p) * 2 + 1]);
+            }
+        }
+    for (size_t r = 0; r < rows; r++)
+        for (size_t i = 0; i < pages * 2; i++)
+            _mm256_storeu_ps(score + r * score_stride + 8 * i, sum[r * pages * 2 + i]);
+}
+
+/* `together` pages while they fit, then one at a time. */
+INLINE void score_rows(element type, size_t rows, size_t together, size_t pages, size_t head_dim, const float *query,
+                       size_t query_stride, const void *key, float *score, size_t score_stride) {
+    const unsigned char *panel = key;
+    size_t p = 0, page_bytes = panel_bytes(type, head_dim);
+    for (; p + together <= pages; p += together)
+        score_block(type, rows, together, head_dim, query, query_stride, panel + p * page_bytes, score + 16 * p,
+                    score_stride);
+    for (; p < pages; p++)
+        score_block(type, rows, 1, head_dim, query, query_stride, panel + p * page_bytes, score + 16 * p, score_stride);
+}
+
+INLINE void score_page(element type, size_t rows, size_t pages, size_t head_dim, const float *query,
+                       size_t query_stride, const void *key, float *score, size_t score_stride) {
+    for (; rows >= 6; rows -= 6, query += 6 * query_stride, score += 6 * score_stride)
+        score_rows(type, 6, 1, pages, head_dim, query, query_stride, key, score, score_stride);
+    if (rows == 5) score_rows(type, 5, 1, pages, head_dim, query, query_stride, key, score, score_stride);
+    if (rows == 4) score_rows(type, 4, 1, pages, head_dim, query, query_stride, key, score, score_stride);
+    if (rows == 3) score_rows(type, 3, 2, pages, head_dim, query, query_stride, key, score, score_stride);
+    if (rows == 2) score_rows(type, 2, 2, pages, head_dim, query, query_stride, key, score, score_stride);
+    if (rows == 1) score_rows(type, 1, 4, pages, head_dim, query, query_stride, key, score, score_stride);
+}
+
+void fv_score_page_bf16_avx2(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
+                             const void *key, const float *key_scale, float *score, size_t score_stride) {
+    (void)key_scale;
+    score_page(ELEMENT_BF16, rows, pages, head_dim, query, query_stride, key, score, score_stride);
+}
+
+void fv_score_page_q4_avx2(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
+                           const void *key, const float *key_scale, float *score, size_t score_stride) {
+    (void)key_scale;
+    score_page(ELEMENT_Q4, rows, pages, head_dim, query, query_stride, key, score, score_stride);
+}
+
+INLINE const unsigned char *block_of(const unsigned char *row, size_t c) {
+    return row + c / FV_Q4_VALUES * FV_Q4_BYTES;
+}
+
+INLINE __m256 block_scale(const unsigned char *block) {
+    return _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(block[0] | block[1] << 8)));
+}
+
+/* Channels c..c+7 of a row; c a multiple of 8. */
+INLINE __m256 values8(element type, const unsigned char *row, size_t c) {
+    if (type == ELEMENT_BF16) return widen8(row + 2 * c);
+    const unsigned char *block = block_of(row, c);
+    return _mm256_mul_ps(nibbles8(block + 2 + c % 16, c % FV_Q4_VALUES >= 16), block_scale(block));
+}
+
+INLINE float value_at(element type, const unsigned char *row, size_t c) {
+    if (type == ELEMENT_BF16)
+        return _mm_cvtss_f32(_mm_castsi128_ps(_mm_slli_epi32(_mm_cvtsi32_si128(row[2 * c] | row[2 * c + 1] << 8), 16)));
+    const unsigned char *block = block_of(row, c);
+    int quant = block[2 + c % 16] >> (c % FV_Q4_VALUES < 16 ? 0 : 4) & 15;
+    return (float)(quant - 8) * _mm256_cvtss_f32(block_scale(block));
+}
+
+/* rows x (8 * vectors) channels, from channel `first` on. */
+INLINE void value_block(element type, size_t rows, size_t vectors, size_t first, size_t head_dim, size_t keys,
+                        const float *weight, size_t weight_stride, const unsigned char *value, float *out,
+                        size_t out_stride) {
+    __m256 sum[12];
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < vectors; j++)
+            sum[r * vectors + j] = _mm256_loadu_ps(out + r * out_stride + first + 8 * j);
+    for (size_t t = 0; t < keys; t++, value += row_bytes(type, head_dim)) {
+        __m256 v[4];
+        ahead(value + row_bytes(type, first));
+        for (size_t j = 0; j < vectors; j++) v[j] = values8(type, value, first + 8 * j);
+        for (size_t r = 0; r < rows; r++) {
+            __m256 w = _mm256_broadcast_ss(weight + r * weight_stride + t);
+            for (size_t j = 0; j < vectors; j++) sum[r * vectors + j] = _mm256_fmadd_ps(w, v[j], sum[r * vectors + j]);
+        }
+    }
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < vectors; j++)
+            _mm256_storeu_ps(out + r * out_stride + first + 8 * j, sum[r * vectors + j]);
+}
+
+/* `wide` vectors while they fit, then one at a time, then single channels: each channel is the same chain in all three.
+ */
+INLINE void value_rows(element type, size_t rows, size_t wide, size_t head_dim, size_t keys, const float *weight,
+                       size_t weight_stride, const void *value, float *out, size_t out_stride) {
+    size_t c = 0;
+    for (; c + 8 * wide <= head_dim; c += 8 * wide)
+        value_block(type, rows, wide, c, head_dim, keys, weight, weight_stride, value, out, out_stride);
+    for (; c + 8 <= head_dim; c += 8)
+        value_block(type, rows, 1, c, head_dim, keys, weight, weight_stride, value, out, out_stride);
+    for (; c < head_dim; c++)
+        for (size_t r = 0; r < rows; r++)
+            for (size_t t = 0; t < keys; t++) {
+                float x = value_at(type, (const unsigned char *)value + t * row_bytes(type, head_dim), c);
+                out[r * out_stride + c] = __builtin_fmaf(weight[r * weight_stride + t], x, out[r * out_stride + c]);
+            }
+}
+
+INLINE void value_sum(element type, size_t rows, size_t head_dim, size_t keys, const float *weight,
+                      size_t weight_stride, const void *value, float *out, size_t out_stride) {
+    for (; rows >= 6; rows -= 6, weight += 6 * weight_stride, out += 6 * out_stride)
+        value_rows(type, 6, 2, head_dim, keys, weight, weight_stride, value, out, out_stride);
+    if (rows == 5) value_rows(type, 5, 2, head_dim, keys, weight, weight_stride, value, out, out_stride);
+    if (rows == 4) value_rows(type, 4, 2, head_dim, keys, weight, weight_stride, value, out, out_stride);
+    if (rows == 3) value_rows(type, 3, 4, head_dim, keys, weight, weight_stride, value, out, out_stride);
+    if (rows == 2) value_rows(type, 2, 4, head_dim, keys, weight, weight_stride, value, out, out_stride);
+    if (rows == 1) value_rows(type, 1, 4, head_dim, keys, weight, weight_stride, value, out, out_stride);
+}
+
+void fv_value_sum_bf16_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                            const void *value, float *out, size_t out_stride) {
+    value_sum(ELEMENT_BF16, rows, head_dim, keys, weight, weight_stride, value, out, out_stride);
+}
+
+void fv_value_sum_q4_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                          const void *value, float *out, size_t out_stride) {
+    value_sum(ELEMENT_Q4, rows, head_dim, keys, weight, weight_stride, value, out, out_stride);
+}
+
+void fv_widen_bf16_avx2(size_t n, const uint16_t *x, float *out) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(out + i, widen8((const unsigned char *)(x + i)));
+    for (; i < n; i++) out[i] = value_at(ELEMENT_BF16, (const unsigned char *)x, i);
+}
+
+void fv_widen_panel_q4_avx2(size_t pages, size_t head_dim, const void *x, float *out) {
+    const unsigned char *panel = x;
+    for (size_t p = 0; p < pages; p++, panel += fv_q4_panel_bytes(head_dim))
+        for (size_t c = 0; c < head_dim; c++, out += 16) {
+            _mm256_storeu_ps(out, keys8(ELEMENT_Q4, panel, head_dim, c, 0));
+            _mm256_storeu_ps(out + 8, keys8(ELEMENT_Q4, panel, head_dim, c, 1));
+        }
+}
+
+void fv_widen_rows_q4_avx2(size_t rows, size_t head_dim, const void *x, float *out) {
+    const unsigned char *row = x;
+    for (size_t r = 0; r < rows; r++, row += fv_q4_row_bytes(head_dim), out += head_dim) {
+        size_t c = 0;
+        for (; c + 8 <= head_dim; c += 8) _mm256_storeu_ps(out + c, values8(ELEMENT_Q4, row, c));
+        for (; c < head_dim; c++) out[c] = value_at(ELEMENT_Q4, row, c);
+    }
+}
