@@ -43,6 +43,9 @@ static void use_avx2(fv_kernels *table) {
     table->panel_unpack_q4_1 = fv_panel_unpack_q4_1_avx2;
     table->panel_unpack_q5_0 = fv_panel_unpack_q5_0_avx2;
     table->panel_unpack_q8_0 = fv_panel_unpack_q8_0_avx2;
+    table->panel_unpack_q4_k = fv_panel_unpack_q4_k_avx2;
+    table->panel_unpack_q5_k = fv_panel_unpack_q5_k_avx2;
+    table->panel_unpack_q6_k = fv_panel_unpack_q6_k_avx2;
     table->product_panel_u4 = fv_product_panel_u4_avx2;
     table->product_panel_u5 = fv_product_panel_u5_avx2;
     table->product_panel_u8 = fv_product_panel_u8_avx2;
@@ -51,6 +54,9 @@ static void use_avx2(fv_kernels *table) {
     table->product_packed_q4_1 = fv_product_packed_q4_1_avx2;
     table->product_packed_q5_0 = fv_product_packed_q5_0_avx2;
     table->product_packed_q8_0 = fv_product_packed_q8_0_avx2;
+    table->product_packed_q4_k = fv_product_packed_q4_k_avx2;
+    table->product_packed_q5_k = fv_product_packed_q5_k_avx2;
+    table->product_packed_q6_k = fv_product_packed_q6_k_avx2;
 }
 #endif
 
@@ -76,6 +82,9 @@ static void use_avx512(fv_kernels *table) {
     table->product_packed_q4_1 = fv_product_packed_q4_1_avx512;
     table->product_packed_q5_0 = fv_product_packed_q5_0_avx512;
     table->product_packed_q8_0 = fv_product_packed_q8_0_avx512;
+    table->product_packed_q4_k = fv_product_packed_q4_k_avx512;
+    table->product_packed_q5_k = fv_product_packed_q5_k_avx512;
+    table->product_packed_q6_k = fv_product_packed_q6_k_avx512;
 }
 #endif
 

@@ -103,17 +103,21 @@ typedef void fv_panel_pack_fn(size_t columns, size_t groups, const uint8_t *quan
 typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
                                  size_t out_stride);
 
-/* Packed weights: eight rows of a type, interleaved in the bytes that they had in the file. Per group of 32 inputs: [8] f16
- * scales, [8] f16 minima (Q4_1 only), then the quants. 4 bits: [4][8 rows][4] bytes, whose low nibbles are inputs 4j..4j+3
- * and whose high nibbles are inputs 16+4j..16+4j+3, j = 0..3. 5 bits: the same and behind it [8 rows][4] bytes, of which
- * bit j of byte i is the fifth bit of input 4j+i, j = 0..7. 8 bits: [8][8 rows][4], plus 128. */
+/* Packed weights: eight rows of a type, interleaved in the bytes that they had in the file. A block begins with its
+ * scales. Blocks of 32: [8] f16 scales, [8] f16 minima (Q4_1 only). Blocks of 256: [8] f16 scales; then for Q6_K [16 groups]
+ * [8] int8 scales, for Q4_K and Q5_K [8] f16 minima, [8 groups][8] bytes with the lower four bits of scale (low nibble) and
+ * minimum, and [4][8] bytes with the upper two bits of scale, minimum of group g and of group g + 4, from the lowest bit on.
+ * Then the quants, 32 inputs after 32. 4 bits: [4][8 rows][4] bytes, whose low nibbles are inputs 4j..4j+3 and whose high
+ * nibbles are inputs 16+4j..16+4j+3, j = 0..3. 5 bits: the same and behind it [8 rows][4] bytes, of which bit j of byte i is
+ * the fifth bit of input 4j+i, j = 0..7. 6 bits: the same and [2][8 rows][4] bytes, of which bits 2j, 2j+1 of byte i in h are
+ * the upper bits of input 16h+4j+i, j = 0..3. 8 bits: [8][8 rows][4], plus 128. */
 
 /* Eight packed rows to eight of a panel's 32, placed as panel_pack does (Q8_0 with its bias of 128). Exact twin. */
 typedef void fv_panel_unpack_fn(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset);
 
-/* The panel product's numbers, bit for bit, for one activation row straight from packed weights: out[0..8 * panels - 1].
- * A packed group is eight rows' bytes long. Optional: where a table lacks it (NULL) the panel does the work. */
-typedef void fv_product_packed_fn(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out);
+/* The panel product's numbers, bit for bit, for one activation row straight from packed weights: out[0..8 * eights - 1].
+ * Eight rows follow eight rows. Optional: where a table lacks it (NULL) the panel does the work. */
+typedef void fv_product_packed_fn(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out);
 
 /* X(slot, function type): a missing scalar twin is a link error. */
 #define FV_KERNEL_LIST(K) \
@@ -146,6 +150,9 @@ typedef void fv_product_packed_fn(size_t columns, size_t panels, const void *pac
     K(panel_unpack_q4_1, fv_panel_unpack_fn) \
     K(panel_unpack_q5_0, fv_panel_unpack_fn) \
     K(panel_unpack_q8_0, fv_panel_unpack_fn) \
+    K(panel_unpack_q4_k, fv_panel_unpack_fn) \
+    K(panel_unpack_q5_k, fv_panel_unpack_fn) \
+    K(panel_unpack_q6_k, fv_panel_unpack_fn) \
     K(product_panel_u4, fv_product_panel_fn) \
     K(product_panel_u5, fv_product_panel_fn) \
     K(product_panel_u8, fv_product_panel_fn) \
@@ -156,7 +163,10 @@ typedef void fv_product_packed_fn(size_t columns, size_t panels, const void *pac
     K(product_packed_q4_0, fv_product_packed_fn) \
     K(product_packed_q4_1, fv_product_packed_fn) \
     K(product_packed_q5_0, fv_product_packed_fn) \
-    K(product_packed_q8_0, fv_product_packed_fn)
+    K(product_packed_q8_0, fv_product_packed_fn) \
+    K(product_packed_q4_k, fv_product_packed_fn) \
+    K(product_packed_q5_k, fv_product_packed_fn) \
+    K(product_packed_q6_k, fv_product_packed_fn)
 
 #define FV_KERNEL_SLOT(name, type) type *name;
 struct fv_kernels {

@@ -1,25 +1,50 @@
-/* packed.h - sizes inside a packed group of eight rows (kernels.h says the layout); read by the packing and its
- * kernels. */
+/* packed.h - sizes inside eight packed rows (kernels.h says the layout); read by the packing and its kernels. */
 #ifndef FV_PACKED_H
 #define FV_PACKED_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum fv_packed_type { FV_PACKED_Q4_0, FV_PACKED_Q4_1, FV_PACKED_Q5_0, FV_PACKED_Q8_0 } fv_packed_type;
+/* X(NAME, name): the types that can be packed. */
+#define FV_PACKED_LIST(X) \
+    X(Q4_0, q4_0) X(Q4_1, q4_1) X(Q5_0, q5_0) X(Q8_0, q8_0) X(Q4_K, q4_k) X(Q5_K, q5_k) X(Q6_K, q6_k)
 
-enum { FV_PACKED_ROWS = 8, FV_PACKED_SCALE_BYTES = 16 };
+#define FV_PACKED_ENUM(NAME, name) FV_PACKED_##NAME,
+typedef enum fv_packed_type { FV_PACKED_LIST(FV_PACKED_ENUM) FV_PACKED_COUNT } fv_packed_type;
+#undef FV_PACKED_ENUM
 
-/* Bytes of 32 inputs of eight rows, and where their quants begin. */
-static inline size_t fv_packed_group_bytes(fv_packed_type type) {
-    return type == FV_PACKED_Q4_0 ? 144 : type == FV_PACKED_Q4_1 ? 160 : type == FV_PACKED_Q5_0 ? 176 : 272;
+enum { FV_PACKED_ROWS = 8, FV_PACKED_MINIMA = 16, FV_PACKED_SUPER_SCALES = 32, FV_PACKED_SUPER_TOPS = 96 };
+
+/* Inputs of a block. */
+static inline size_t fv_packed_block_values(fv_packed_type type) { return type >= FV_PACKED_Q4_K ? 256 : 32; }
+
+/* Bytes of a block's scales: where the quants of eight rows begin. */
+static inline size_t fv_packed_header_bytes(fv_packed_type type) {
+    return type == FV_PACKED_Q6_K ? 144 : type >= FV_PACKED_Q4_K ? 128 : type == FV_PACKED_Q4_1 ? 32 : 16;
 }
 
-static inline size_t fv_packed_quant_offset(fv_packed_type type) { return type == FV_PACKED_Q4_1 ? 32 : 16; }
+/* Bytes of the quants of 32 inputs of eight rows. */
+static inline size_t fv_packed_group_bytes(fv_packed_type type) {
+    switch (type) {
+    case FV_PACKED_Q5_0:
+    case FV_PACKED_Q5_K:
+        return 160;
+    case FV_PACKED_Q6_K:
+        return 192;
+    case FV_PACKED_Q8_0:
+        return 256;
+    default:
+        return 128;
+    }
+}
+
+static inline size_t fv_packed_block_bytes(fv_packed_type type) {
+    return fv_packed_header_bytes(type) + fv_packed_block_values(type) / 32 * fv_packed_group_bytes(type);
+}
 
 /* offset = scale * this, for the types without minima of their own. */
 static inline float fv_packed_bias(fv_packed_type type) {
-    return type == FV_PACKED_Q4_0 ? -8.0f : type == FV_PACKED_Q5_0 ? -16.0f : -128.0f;
+    return type == FV_PACKED_Q4_0 ? -8.0f : type == FV_PACKED_Q5_0 ? -16.0f : type == FV_PACKED_Q6_K ? -32.0f : -128.0f;
 }
 
 #endif

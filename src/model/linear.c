@@ -29,8 +29,6 @@ static fv_product_panel_fn *panel_kernel(const fv_kernels *kernels, size_t group
                            : kernels->product_panel_u8;
 }
 
-#define LINEAR_PACKED_LIST(X) X(Q4_0, q4_0) X(Q4_1, q4_1) X(Q5_0, q5_0) X(Q8_0, q8_0)
-
 static linear_type linear_type_of(const fv_kernels *kernels, uint32_t type) {
     linear_type found = {0};
     switch (type) {
@@ -61,7 +59,7 @@ static linear_type linear_type_of(const fv_kernels *kernels, uint32_t type) {
         found.panel_unpack = kernels->panel_unpack_##name; \
         found.packed = kernels->product_packed_##name; \
         break;
-        LINEAR_PACKED_LIST(LINEAR_CASE)
+        FV_PACKED_LIST(LINEAR_CASE)
 #undef LINEAR_CASE
     default:
         break;
@@ -94,10 +92,10 @@ void fv_linear_row(const fv_kernels *kernels, const fv_weight *weight, uint32_t 
         type.dequant(weight->columns, row_data(weight, row), out);
         return;
     }
-    for (uint32_t first = 0; first < weight->columns; first += 32) {
-        unsigned char block[64];
-        fv_weight_unpack_block(weight, row, first / 32, block);
-        type.dequant(32, block, out + first);
+    unsigned char block[FV_PACKED_BLOCK_MOST];
+    for (size_t b = 0; b < weight->columns / type.block_values; b++) {
+        fv_weight_unpack_block(weight, row, b, block);
+        type.dequant(type.block_values, block, out + b * type.block_values);
     }
 }
 

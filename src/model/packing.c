@@ -15,28 +15,35 @@ size_t fv_weight_row_bytes(uint32_t type, uint32_t columns) {
     }
 }
 
-bool fv_weight_is_packable(uint32_t type) {
-    return type == FV_WEIGHT_Q4_0 || type == FV_WEIGHT_Q4_1 || type == FV_WEIGHT_Q5_0 || type == FV_WEIGHT_Q8_0;
+fv_packed_type fv_packed_type_of(uint32_t weight_type) {
+    switch (weight_type) {
+#define PACKED_CASE(NAME, name) \
+    case FV_WEIGHT_##NAME: \
+        return FV_PACKED_##NAME;
+        FV_PACKED_LIST(PACKED_CASE)
+#undef PACKED_CASE
+    default:
+        return FV_PACKED_COUNT;
+    }
 }
 
-static fv_packed_type packed_type(uint32_t type) {
-    return type == FV_WEIGHT_Q4_0   ? FV_PACKED_Q4_0
-           : type == FV_WEIGHT_Q4_1 ? FV_PACKED_Q4_1
-           : type == FV_WEIGHT_Q5_0 ? FV_PACKED_Q5_0
-                                    : FV_PACKED_Q8_0;
-}
+bool fv_weight_is_packable(uint32_t type) { return fv_packed_type_of(type) != FV_PACKED_COUNT; }
 
 /* Bytes before the quants' nibbles in a block of the file: scale, minimum, fifth bits. */
 static size_t block_quant_offset(fv_packed_type type) {
     return type == FV_PACKED_Q4_1 ? 4 : type == FV_PACKED_Q5_0 ? 6 : 2;
 }
 
-/* Row r's block into its places of a packed group. */
+/* Row r's block into its places of eight packed ones. */
 static void block_pack(fv_packed_type type, const uint8_t *block, size_t r, uint8_t *group) {
+    if (fv_packed_block_values(type) == FV_SUPER_VALUES) {
+        fv_super_pack(type, block, r, group);
+        return;
+    }
     const uint8_t *bytes = block + block_quant_offset(type);
-    uint8_t *quants = group + fv_packed_quant_offset(type);
+    uint8_t *quants = group + fv_packed_header_bytes(type);
     for (size_t i = 0; i < 2; i++) group[2 * r + i] = block[i];
-    for (size_t i = 0; type == FV_PACKED_Q4_1 && i < 2; i++) group[16 + 2 * r + i] = block[2 + i];
+    for (size_t i = 0; type == FV_PACKED_Q4_1 && i < 2; i++) group[FV_PACKED_MINIMA + 2 * r + i] = block[2 + i];
     size_t steps = type == FV_PACKED_Q8_0 ? 8 : 4, flip = type == FV_PACKED_Q8_0 ? 0x80 : 0;
     for (size_t k = 0; k < steps; k++)
         for (size_t i = 0; i < 4; i++) quants[k * 32 + r * 4 + i] = (uint8_t)(bytes[k * 4 + i] ^ flip);
@@ -50,10 +57,14 @@ static void block_pack(fv_packed_type type, const uint8_t *block, size_t r, uint
 }
 
 static void block_unpack(fv_packed_type type, const uint8_t *group, size_t r, uint8_t *block) {
-    const uint8_t *quants = group + fv_packed_quant_offset(type);
+    if (fv_packed_block_values(type) == FV_SUPER_VALUES) {
+        fv_super_unpack(type, group, r, block);
+        return;
+    }
+    const uint8_t *quants = group + fv_packed_header_bytes(type);
     uint8_t *bytes = block + block_quant_offset(type);
     for (size_t i = 0; i < 2; i++) block[i] = group[2 * r + i];
-    for (size_t i = 0; type == FV_PACKED_Q4_1 && i < 2; i++) block[2 + i] = group[16 + 2 * r + i];
+    for (size_t i = 0; type == FV_PACKED_Q4_1 && i < 2; i++) block[2 + i] = group[FV_PACKED_MINIMA + 2 * r + i];
     size_t steps = type == FV_PACKED_Q8_0 ? 8 : 4, flip = type == FV_PACKED_Q8_0 ? 0x80 : 0;
     for (size_t k = 0; k < steps; k++)
         for (size_t i = 0; i < 4; i++) bytes[k * 4 + i] = (uint8_t)(quants[k * 32 + r * 4 + i] ^ flip);
@@ -66,27 +77,28 @@ static void block_unpack(fv_packed_type type, const uint8_t *group, size_t r, ui
 
 fv_status fv_weight_pack(fv_weight *weight, void *data, void *scratch, size_t scratch_bytes) {
     if (!weight || !data || data != weight->data || weight->packed) return FV_ERROR_ARGUMENT;
-    if (!fv_weight_is_packable(weight->type)) return FV_OK;
+    fv_packed_type type = fv_packed_type_of(weight->type);
+    if (type == FV_PACKED_COUNT) return FV_OK;
     size_t row_bytes = fv_weight_row_bytes(weight->type, weight->columns);
     if (!row_bytes) return FV_ERROR_ARGUMENT;
     if (!scratch || scratch_bytes / FV_PACKED_ROWS < row_bytes) return FV_ERROR_MEMORY;
-    fv_packed_type type = packed_type(weight->type);
-    size_t group_bytes = fv_packed_group_bytes(type), block_bytes = group_bytes / FV_PACKED_ROWS;
+    size_t eight_bytes = fv_packed_block_bytes(type), block_bytes = eight_bytes / FV_PACKED_ROWS;
+    size_t blocks = weight->columns / fv_packed_block_values(type);
     uint32_t rows = weight->rows / FV_PACKED_ROWS * FV_PACKED_ROWS;
     uint8_t *eight = data, *copy = scratch;
     for (uint32_t row = 0; row < rows; row += FV_PACKED_ROWS, eight += FV_PACKED_ROWS * row_bytes) {
         for (size_t i = 0; i < FV_PACKED_ROWS * row_bytes; i++) copy[i] = eight[i];
         for (size_t r = 0; r < FV_PACKED_ROWS; r++)
-            for (size_t b = 0; b < weight->columns / 32; b++)
-                block_pack(type, copy + r * row_bytes + b * block_bytes, r, eight + b * group_bytes);
+            for (size_t b = 0; b < blocks; b++)
+                block_pack(type, copy + r * row_bytes + b * block_bytes, r, eight + b * eight_bytes);
     }
     weight->packed = rows;
     return FV_OK;
 }
 
 void fv_weight_unpack_block(const fv_weight *weight, uint32_t row, size_t index, unsigned char *block) {
-    fv_packed_type type = packed_type(weight->type);
+    fv_packed_type type = fv_packed_type_of(weight->type);
     size_t eight_bytes = FV_PACKED_ROWS * fv_weight_row_bytes(weight->type, weight->columns);
     const uint8_t *eight = (const uint8_t *)weight->data + row / FV_PACKED_ROWS * eight_bytes;
-    block_unpack(type, eight + index * fv_packed_group_bytes(type), row % FV_PACKED_ROWS, block);
+    block_unpack(type, eight + index * fv_packed_block_bytes(type), row % FV_PACKED_ROWS, block);
 }

@@ -37,6 +37,9 @@
     X(panel_unpack_q4_1) \
     X(panel_unpack_q5_0) \
     X(panel_unpack_q8_0) \
+    X(panel_unpack_q4_k) \
+    X(panel_unpack_q5_k) \
+    X(panel_unpack_q6_k) \
     X(product_panel_u4) \
     X(product_panel_u5) \
     X(product_panel_u8) \
@@ -44,6 +47,9 @@
     X(product_packed_q4_0) \
     X(product_packed_q4_1) \
     X(product_packed_q5_0) \
-    X(product_packed_q8_0)
+    X(product_packed_q8_0) \
+    X(product_packed_q4_k) \
+    X(product_packed_q5_k) \
+    X(product_packed_q6_k)
 
 #endif

@@ -115,24 +115,29 @@ static void calm(float *x, size_t n) {
         if (isnan(x[i])) x[i] = NAN;
 }
 
+/* Blocks and scale groups of a packed type. */
+static size_t group_of(fv_packed_type type) { return type == FV_PACKED_Q6_K ? 16 : 32; }
+
 static void unpack_check(fv_packed_type type, fv_panel_unpack_fn *scalar, fv_panel_unpack_fn *tested) {
     test_random random = test_random_make(3 + type);
     static uint8_t quants[ROWS * MAX_COLUMNS];
-    static float scale[ROWS * MAX_COLUMNS / 32], offset[ROWS * MAX_COLUMNS / 32];
-    for (size_t groups = 1; groups <= MAX_COLUMNS / 32; groups++)
+    static float scale[ROWS * MAX_COLUMNS / 16], offset[ROWS * MAX_COLUMNS / 16];
+    size_t values = fv_packed_block_values(type);
+    for (size_t columns = values; columns <= MAX_COLUMNS; columns += values)
         for (size_t run = 0; run < 32; run++) {
-            size_t bytes = groups * fv_packed_group_bytes(type), scales = ROWS * groups, eight = run % EIGHTS;
-            uint8_t *packed = fence_place(&packed_fence, bytes), *got = fence_place(&quant_fence, 32 * scales);
-            float *got_scale = fence_place(&scale_fence, 4 * scales),
-                  *got_offset = fence_place(&offset_fence, 4 * scales);
+            size_t bytes = columns / values * fv_packed_block_bytes(type), groups = columns / group_of(type);
+            size_t scales = ROWS * groups, eight = run % EIGHTS;
+            uint8_t *packed = fence_place(&packed_fence, bytes), *got = fence_place(&quant_fence, ROWS * columns);
+            float *got_scale = fence_place(&scale_fence, 4 * scales);
+            float *got_offset = fence_place(&offset_fence, 4 * scales);
             test_fill_bytes(&random, packed, bytes);
-            memset(got, 0xA5, 32 * scales);
+            memset(got, 0xA5, ROWS * columns);
             memset(got_scale, 0xA5, 4 * scales);
             memset(got_offset, 0xA5, 4 * scales);
-            tested(32 * groups, packed, got + 32 * eight, got_scale + 8 * eight, got_offset + 8 * eight);
-            scalar(32 * groups, packed, quants + 32 * eight, scale + 8 * eight, offset + 8 * eight);
+            tested(columns, packed, got + 32 * eight, got_scale + 8 * eight, got_offset + 8 * eight);
+            scalar(columns, packed, quants + 32 * eight, scale + 8 * eight, offset + 8 * eight);
             calm(scale, scales), calm(offset, scales), calm(got_scale, scales), calm(got_offset, scales);
-            eight_is(got, quants, 8 * groups, 32, eight);
+            eight_is(got, quants, columns / 4, 32, eight);
             eight_is(got_scale, scale, groups, 32, eight);
             eight_is(got_offset, offset, groups, 32, eight);
         }
@@ -146,6 +151,9 @@ UNPACK_CHECK(Q4_0, q4_0)
 UNPACK_CHECK(Q4_1, q4_1)
 UNPACK_CHECK(Q5_0, q5_0)
 UNPACK_CHECK(Q8_0, q8_0)
+UNPACK_CHECK(Q4_K, q4_k)
+UNPACK_CHECK(Q5_K, q5_k)
+UNPACK_CHECK(Q6_K, q6_k)
 
 /* Quantised rows at the fence: `kind` 0 random, 1 all +127, 2 all -127, 3 alternating. */
 static fv_q8_rows make_rows(test_random *random, size_t columns, size_t tokens, int kind) {
@@ -246,14 +254,15 @@ PRODUCT_CHECK(product_panel_u8, 32, 255)
 PRODUCT_CHECK(product_panel_u6, 16, 63)
 
 /* Packed panels: `kind` 0 random, 1 all bits set, 2 all clear; scales ordinary. */
-static void fill_packed(test_random *random, fv_packed_type type, uint8_t *packed, size_t groups, int kind) {
-    size_t scales = fv_packed_quant_offset(type) / 2, bytes = fv_packed_group_bytes(type);
-    for (size_t g = 0; g < groups; g++, packed += bytes) {
+static void fill_packed(test_random *random, fv_packed_type type, uint8_t *packed, size_t blocks, int kind) {
+    bool minima = type == FV_PACKED_Q4_1 || type == FV_PACKED_Q4_K || type == FV_PACKED_Q5_K;
+    size_t halves = minima ? 16 : 8, bytes = fv_packed_block_bytes(type);
+    for (size_t g = 0; g < blocks; g++, packed += bytes) {
         if (kind)
             memset(packed, kind == 1 ? 0xFF : 0, bytes);
         else
             test_fill_bytes(random, packed, bytes);
-        for (size_t i = 0; i < scales; i++) {
+        for (size_t i = 0; i < halves; i++) {
             uint16_t half = fv_f16_from_f32(0.1f * test_random_f32(random));
             memcpy(packed + 2 * i, &half, 2);
         }
@@ -266,9 +275,9 @@ static void packed_shape(const char *slot, const fv_kernels *table, fv_packed_ty
     static uint8_t quants[ROWS * MAX_COLUMNS];
     static float scale[ROWS * MAX_COLUMNS / 16], offset[ROWS * MAX_COLUMNS / 16], wide[MAX_TOKENS * ROWS];
     static float want[MAX_TOKENS * 8 * MAX_PANELS];
-    size_t groups = columns / 32, panel_bytes = groups * fv_packed_group_bytes(type);
+    size_t blocks = columns / fv_packed_block_values(type), panel_bytes = blocks * fv_packed_block_bytes(type);
     uint8_t *packed = fence_place(&packed_fence, panels * panel_bytes);
-    fill_packed(random, type, packed, panels * groups, kind);
+    fill_packed(random, type, packed, panels * blocks, kind);
     fv_q8_rows x = make_rows(random, columns, tokens, x_kind);
     fv_panel panel = {quants, scale, offset};
     for (size_t p = 0; p < panels; p++) {
@@ -297,13 +306,15 @@ static void packed_check(const char *slot, const fv_kernels *table, fv_packed_ty
         return;
     }
     test_random random = test_random_make(30 + type);
+    size_t values = fv_packed_block_values(type);
     for (size_t i = 0; i < sizeof token_counts / sizeof *token_counts; i++)
-        for (size_t columns = 32; columns <= 256; columns += 32)
+        for (size_t columns = values; columns <= (values == 32 ? 256 : MAX_COLUMNS); columns += values)
             packed_shape(slot, table, type, tested, unpack, product, columns, 1 + (columns / 32 + i) % MAX_PANELS,
                          token_counts[i], 0, 0, &random);
     for (int kind = 0; kind < 3; kind++)
         for (int x_kind = 0; x_kind < 4; x_kind++)
-            packed_shape(slot, table, type, tested, unpack, product, 96, 3, 9, kind, x_kind, &random);
+            packed_shape(slot, table, type, tested, unpack, product, values == 32 ? 96 : 512, 3, 9, kind, x_kind,
+                         &random);
 }
 
 #define PACKED_CHECK(NAME, name, panel) \
@@ -315,6 +326,9 @@ PACKED_CHECK(Q4_0, q4_0, u4)
 PACKED_CHECK(Q4_1, q4_1, u4)
 PACKED_CHECK(Q5_0, q5_0, u5)
 PACKED_CHECK(Q8_0, q8_0, u8)
+PACKED_CHECK(Q4_K, q4_k, u4)
+PACKED_CHECK(Q5_K, q5_k, u5)
+PACKED_CHECK(Q6_K, q6_k, u6)
 
 #define SLOT_TEST(slot) \
     static void test_##slot(void **state) { \

@@ -1,4 +1,4 @@
-/* packed_avx2.h - one packed group in registers: its eight steps of quants, its scales; shared by AVX2 and AVX-512. */
+/* packed_avx2.h - packed weights in registers: 32 inputs of eight rows, their scales; shared by AVX2 and AVX-512. */
 #ifndef FV_PACKED_AVX2_H
 #define FV_PACKED_AVX2_H
 
@@ -9,16 +9,22 @@
 
 INLINE __m256i load32(const void *bytes) { return _mm256_loadu_si256((const __m256i *)bytes); }
 
+INLINE __m256 load_f16x8(const void *bytes) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)bytes)); }
+
 INLINE __m256i broadcast4(const int8_t *x) {
     int32_t four;
     __builtin_memcpy(&four, x, sizeof four);
     return _mm256_set1_epi32(four);
 }
 
+/* Puts the bits of `mask` that lie `left` places further down (or, negative, further up) into a byte. */
+INLINE __m256i moved(__m256i bytes, int left, __m256i mask) {
+    return _mm256_and_si256(left >= 0 ? _mm256_slli_epi16(bytes, left) : _mm256_srli_epi16(bytes, -left), mask);
+}
+
 /* Step k holds inputs 4k..4k+3 of the eight rows, unsigned. */
-INLINE void packed_steps(fv_packed_type type, const uint8_t *group, __m256i steps[8]) {
-    const uint8_t *bytes = group + fv_packed_quant_offset(type);
-    const __m256i low = _mm256_set1_epi8(15), fifth = _mm256_set1_epi8(16);
+INLINE void packed_steps(fv_packed_type type, const uint8_t *bytes, __m256i steps[8]) {
+    const __m256i low = _mm256_set1_epi8(15);
     if (type == FV_PACKED_Q8_0) {
         for (size_t k = 0; k < 8; k++) steps[k] = load32(bytes + 32 * k);
         return;
@@ -28,18 +34,56 @@ INLINE void packed_steps(fv_packed_type type, const uint8_t *group, __m256i step
         steps[k] = _mm256_and_si256(both, low);
         steps[k + 4] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
     }
-    if (type != FV_PACKED_Q5_0) return;
-    __m256i bits = load32(bytes + 128);
-    for (int k = 0; k < 8; k++) {
-        __m256i moved = k < 4 ? _mm256_slli_epi16(bits, 4 - k) : _mm256_srli_epi16(bits, k - 4);
-        steps[k] = _mm256_or_si256(steps[k], _mm256_and_si256(moved, fifth));
+    if (type == FV_PACKED_Q5_0 || type == FV_PACKED_Q5_K) {
+        __m256i bits = load32(bytes + 128);
+        for (int k = 0; k < 8; k++) steps[k] = _mm256_or_si256(steps[k], moved(bits, 4 - k, _mm256_set1_epi8(0x10)));
+    }
+    if (type == FV_PACKED_Q6_K)
+        for (size_t half = 0; half < 2; half++) {
+            __m256i pairs = load32(bytes + 128 + 32 * half);
+            for (int k = 0; k < 4; k++)
+                steps[4 * half + (size_t)k] =
+                    _mm256_or_si256(steps[4 * half + (size_t)k], moved(pairs, 4 - 2 * k, _mm256_set1_epi8(0x30)));
+        }
+}
+
+/* A block's scales, as far as its groups share them. */
+typedef struct packed_header {
+    __m256 scale, minimum;          /* minimum: Q4_1's as it is, Q4_K's and Q5_K's negated */
+    uint8_t scales[64], minima[64]; /* of Q4_K, Q5_K: [group][row] */
+} packed_header;
+
+INLINE void packed_header_load(fv_packed_type type, const uint8_t *block, packed_header *header) {
+    header->scale = load_f16x8(block);
+    if (type == FV_PACKED_Q4_1) header->minimum = load_f16x8(block + FV_PACKED_MINIMA);
+    if (type != FV_PACKED_Q4_K && type != FV_PACKED_Q5_K) return;
+    const __m256i low = _mm256_set1_epi8(15), top = _mm256_set1_epi8(0x30);
+    __m256i tops = load32(block + FV_PACKED_SUPER_TOPS);
+    header->minimum = _mm256_xor_ps(load_f16x8(block + FV_PACKED_MINIMA), _mm256_set1_ps(-0.0f));
+    for (int half = 0; half < 2; half++) {
+        __m256i both = load32(block + FV_PACKED_SUPER_SCALES + 32 * half);
+        __m256i scales = _mm256_or_si256(_mm256_and_si256(both, low), moved(tops, half ? 0 : 4, top));
+        __m256i minima = _mm256_or_si256(moved(both, -4, low), moved(tops, half ? -2 : 2, top));
+        _mm256_storeu_si256((__m256i *)(void *)(header->scales + 32 * half), scales);
+        _mm256_storeu_si256((__m256i *)(void *)(header->minima + 32 * half), minima);
     }
 }
 
-INLINE void packed_scales(fv_packed_type type, const uint8_t *group, __m256 *scale, __m256 *offset) {
-    *scale = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)group));
-    if (type == FV_PACKED_Q4_1)
-        *offset = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(group + 16)));
+INLINE __m128i load8(const uint8_t *bytes) { return _mm_loadl_epi64((const __m128i *)(const void *)bytes); }
+
+/* Scales of group `group`: of 16 inputs for Q6_K, else of 32. */
+INLINE void packed_scales(fv_packed_type type, const uint8_t *block, const packed_header *header, size_t group,
+                          __m256 *scale, __m256 *offset) {
+    *scale = header->scale;
+    if (type == FV_PACKED_Q6_K)
+        *scale = _mm256_mul_ps(header->scale, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load8(block + 16 + 8 * group))));
+    if (type == FV_PACKED_Q4_K || type == FV_PACKED_Q5_K) {
+        __m256i scales = _mm256_cvtepu8_epi32(load8(header->scales + 8 * group));
+        __m256i minima = _mm256_cvtepu8_epi32(load8(header->minima + 8 * group));
+        *scale = _mm256_mul_ps(header->scale, _mm256_cvtepi32_ps(scales));
+        *offset = _mm256_mul_ps(header->minimum, _mm256_cvtepi32_ps(minima));
+    } else if (type == FV_PACKED_Q4_1)
+        *offset = header->minimum;
     else
         *offset = _mm256_mul_ps(*scale, _mm256_set1_ps(fv_packed_bias(type)));
 }

@@ -67,40 +67,65 @@ void fv_product_panel_u6_avx512(size_t columns, size_t tokens, const fv_panel *p
     product_panel(16, columns, tokens, panel, x, out, out_stride);
 }
 
-INLINE void product_packed(fv_packed_type type, size_t columns, size_t panels, const void *packed, const fv_q8_rows *x,
+INLINE __m256 packed_dot(size_t count, const __m256i *steps, const int8_t *x) {
+    __m256i even = _mm256_setzero_si256(), odd = _mm256_setzero_si256();
+    for (size_t k = 0; k < count; k += 2) {
+        even = _mm256_dpbusd_epi32(even, steps[k], broadcast4(x + 4 * k));
+        odd = _mm256_dpbusd_epi32(odd, steps[k + 1], broadcast4(x + 4 * k + 4));
+    }
+    return _mm256_cvtepi32_ps(_mm256_add_epi32(even, odd));
+}
+
+INLINE void product_packed(fv_packed_type type, size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
                            float *out) {
-    const uint8_t *group = packed;
-    for (size_t p = 0; p < panels; p++, out += 8) {
+    size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
+    const float *sums = type == FV_PACKED_Q6_K ? x->sum16 : x->sum32;
+    const uint8_t *block = packed;
+    for (size_t e = 0; e < eights; e++, out += 8) {
         __m256 a = _mm256_setzero_ps(), b = _mm256_setzero_ps();
-        for (size_t g = 0; g < columns / 32; g++, group += fv_packed_group_bytes(type)) {
-            __m256 scale, offset;
-            __m256i steps[8], even = _mm256_setzero_si256(), odd = _mm256_setzero_si256();
-            packed_steps(type, group, steps);
-            packed_scales(type, group, &scale, &offset);
-            for (size_t k = 0; k < 8; k += 2) {
-                even = _mm256_dpbusd_epi32(even, steps[k], broadcast4(x->quants + 32 * g + 4 * k));
-                odd = _mm256_dpbusd_epi32(odd, steps[k + 1], broadcast4(x->quants + 32 * g + 4 * k + 4));
+        for (size_t first = 0; first < columns / 32; first += groups, block += fv_packed_block_bytes(type)) {
+            packed_header header;
+            packed_header_load(type, block, &header);
+            for (size_t g = 0; g < groups; g++) {
+                __m256i steps[8];
+                packed_steps(type, block + fv_packed_header_bytes(type) + g * fv_packed_group_bytes(type), steps);
+                for (size_t half = 0; half < scales; half++) {
+                    __m256 scale, offset;
+                    packed_scales(type, block, &header, g * scales + half, &scale, &offset);
+                    __m256 dot = packed_dot(8 / scales, steps + 4 * half, x->quants + 32 * (first + g) + 16 * half);
+                    a = _mm256_fmadd_ps(dot, _mm256_mul_ps(scale, _mm256_broadcast_ss(x->scale + first + g)), a);
+                    b = _mm256_fmadd_ps(offset, _mm256_broadcast_ss(sums + (first + g) * scales + half), b);
+                }
             }
-            __m256 dot = _mm256_cvtepi32_ps(_mm256_add_epi32(even, odd));
-            a = _mm256_fmadd_ps(dot, _mm256_mul_ps(scale, _mm256_broadcast_ss(x->scale + g)), a);
-            b = _mm256_fmadd_ps(offset, _mm256_broadcast_ss(x->sum32 + g), b);
         }
         _mm256_storeu_ps(out, _mm256_add_ps(a, b));
     }
 }
 
-void fv_product_packed_q4_0_avx512(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q4_0, columns, panels, packed, x, out);
+void fv_product_packed_q4_0_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q4_0, columns, eights, packed, x, out);
 }
 
-void fv_product_packed_q4_1_avx512(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q4_1, columns, panels, packed, x, out);
+void fv_product_packed_q4_1_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q4_1, columns, eights, packed, x, out);
 }
 
-void fv_product_packed_q5_0_avx512(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q5_0, columns, panels, packed, x, out);
+void fv_product_packed_q5_0_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q5_0, columns, eights, packed, x, out);
 }
 
-void fv_product_packed_q8_0_avx512(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q8_0, columns, panels, packed, x, out);
+void fv_product_packed_q8_0_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q8_0, columns, eights, packed, x, out);
+}
+
+void fv_product_packed_q4_k_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q4_K, columns, eights, packed, x, out);
+}
+
+void fv_product_packed_q5_k_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q5_K, columns, eights, packed, x, out);
+}
+
+void fv_product_packed_q6_k_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q6_K, columns, eights, packed, x, out);
 }

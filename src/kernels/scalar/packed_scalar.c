@@ -3,27 +3,66 @@
 #include "kernels/kernels.h"
 #include "kernels/packed.h"
 
+/* 32 inputs of eight rows. */
+static inline void quants_unpack(fv_packed_type type, const uint8_t *bytes, uint8_t *quants) {
+    const uint8_t *upper = bytes + 128;
+    for (size_t i = 0; i < 256; i++) {
+        int step = (int)(i / 32), place = (int)(i % 32), low = i < 128 ? bytes[i] & 15 : bytes[i - 128] >> 4;
+        if (type == FV_PACKED_Q8_0) low = bytes[i];
+        if (type == FV_PACKED_Q5_0 || type == FV_PACKED_Q5_K) low |= (upper[place] >> step & 1) << 4;
+        if (type == FV_PACKED_Q6_K) low |= (upper[step / 4 * 32 + place] >> (2 * (step % 4)) & 3) << 4;
+        quants[step * 4 * FV_PANEL_ROWS + place] = (uint8_t)low;
+    }
+}
+
+static inline void scales_unpack(fv_packed_type type, const uint8_t *block, float *scale, float *offset) {
+    for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
+        scale[r] = fv_load_f16(block + 2 * r);
+        offset[r] =
+            type == FV_PACKED_Q4_1 ? fv_load_f16(block + FV_PACKED_MINIMA + 2 * r) : scale[r] * fv_packed_bias(type);
+    }
+}
+
+/* Q4_K, Q5_K: one group of 32. */
+static inline void scales_unpack_q45_k(const uint8_t *block, size_t group, float *scale, float *offset) {
+    const uint8_t *low = block + FV_PACKED_SUPER_SCALES + 8 * group,
+                  *tops = block + FV_PACKED_SUPER_TOPS + 8 * (group % 4);
+    for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
+        int top = tops[r] >> (group < 4 ? 0 : 4), steps = (low[r] & 15) | (top & 3) << 4;
+        int minimum = low[r] >> 4 | (top >> 2 & 3) << 4;
+        scale[r] = fv_load_f16(block + 2 * r) * (float)steps;
+        offset[r] = -(fv_load_f16(block + FV_PACKED_MINIMA + 2 * r) * (float)minimum);
+    }
+}
+
+/* Two groups of 16. */
+static inline void scales_unpack_q6_k(const uint8_t *block, size_t group, float *scale, float *offset) {
+    for (size_t half = 0; half < 2; half++)
+        for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
+            int byte = block[16 + 8 * (2 * group + half) + r], steps = byte < 128 ? byte : byte - 256;
+            float value = fv_load_f16(block + 2 * r) * (float)steps;
+            scale[half * FV_PANEL_ROWS + r] = value;
+            offset[half * FV_PANEL_ROWS + r] = value * fv_packed_bias(FV_PACKED_Q6_K);
+        }
+}
+
 static inline void panel_unpack(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
                                 float *offset) {
-    const uint8_t *group = packed;
-    for (size_t g = 0; g < columns / 32; g++, group += fv_packed_group_bytes(type)) {
-        for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
-            scale[r] = fv_load_f16(group + 2 * r);
-            offset[r] = type == FV_PACKED_Q4_1 ? fv_load_f16(group + 16 + 2 * r) : scale[r] * fv_packed_bias(type);
-        }
-        const uint8_t *bytes = group + fv_packed_quant_offset(type), *fifths = bytes + 128;
-        for (size_t i = 0; i < 256; i++) {
-            uint8_t *quant = quants + i / 32 * 4 * FV_PANEL_ROWS + i % 32;
-            if (type == FV_PACKED_Q8_0)
-                *quant = bytes[i];
+    size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
+    const uint8_t *block = packed;
+    for (size_t b = 0; b < columns / 32 / groups; b++, block += fv_packed_block_bytes(type))
+        for (size_t g = 0; g < groups; g++) {
+            if (type == FV_PACKED_Q6_K)
+                scales_unpack_q6_k(block, g, scale, offset);
+            else if (groups > 1)
+                scales_unpack_q45_k(block, g, scale, offset);
             else
-                *quant = i < 128 ? bytes[i] & 15 : bytes[i - 128] >> 4;
-            if (type == FV_PACKED_Q5_0) *quant = (uint8_t)(*quant | (fifths[i % 32] >> (i / 32) & 1) << 4);
+                scales_unpack(type, block, scale, offset);
+            quants_unpack(type, block + fv_packed_header_bytes(type) + g * fv_packed_group_bytes(type), quants);
+            quants += 32 * FV_PANEL_ROWS;
+            scale += scales * FV_PANEL_ROWS;
+            offset += scales * FV_PANEL_ROWS;
         }
-        quants += 32 * FV_PANEL_ROWS;
-        scale += FV_PANEL_ROWS;
-        offset += FV_PANEL_ROWS;
-    }
 }
 
 void fv_panel_unpack_q4_0_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
@@ -40,4 +79,16 @@ void fv_panel_unpack_q5_0_scalar(size_t columns, const void *packed, uint8_t *qu
 
 void fv_panel_unpack_q8_0_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
     panel_unpack(FV_PACKED_Q8_0, columns, packed, quants, scale, offset);
+}
+
+void fv_panel_unpack_q4_k_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_Q4_K, columns, packed, quants, scale, offset);
+}
+
+void fv_panel_unpack_q5_k_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_Q5_K, columns, packed, quants, scale, offset);
+}
+
+void fv_panel_unpack_q6_k_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_Q6_K, columns, packed, quants, scale, offset);
 }
