@@ -1,0 +1,177 @@
+#!/usr/bin/env python3
+"""Quality against bytes read, for policies side by side: runs `fovea ppl` and keeps a table.
+
+    tools/quality.py run --fovea build/fovea --model MODEL.gguf --texts FOLDER [--text technical prose source]
+                         [--context 2048 4096 8192] [--pass decode prompt] [--score N] [--threads N] [--skip N] SPEC...
+    tools/quality.py report [--svg docs/quality.svg] [--into docs/numbers.md]
+
+`run` adds to bench/results/quality.csv what is not there yet: one line for model, text, context, pass and SPEC, one chunk
+each, its last N positions scored (default: 512). FOLDER is made by tools/texts.py. --skip N leaves out the first N tokens
+of the text (what budgets were tuned on). `report` writes the table and the picture from that file (the picture needs
+matplotlib, from PyPI).
+"""
+import argparse
+import collections
+import csv
+import json
+import os
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CSV = os.path.join(ROOT, "bench", "results", "quality.csv")
+KEYS = ["model", "text", "context", "pass", "scored", "skip", "attention"]
+FIGURES = ["ppl", "ppl_ratio", "kl", "top1", "density", "bytes_per_token", "bytes_ratio", "mass"]
+BEGIN, END = "<!-- quality: made by tools/quality.py report -->", "<!-- quality: end -->"
+
+
+def rows_read():
+    if not os.path.exists(CSV):
+        return []
+    with open(CSV, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def rows_write(rows):
+    os.makedirs(os.path.dirname(CSV), exist_ok=True)
+    rows = sorted(rows, key=lambda row: (row["model"], row["text"], int(row["context"]), row["pass"], float(row["bytes_ratio"])))
+    with open(CSV + ".part", "w", newline="") as file:
+        writer = csv.DictWriter(file, KEYS + FIGURES, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(CSV + ".part", CSV)
+
+
+def measure(options, text, context, kind, specs):
+    command = [options.fovea, "ppl", "-m", options.model, "-f", os.path.join(options.texts, text + ".txt"), "-c",
+               str(context), "--chunks", "1", "--score", str(options.score), "--pass", kind, "--json", "-t",
+               str(options.threads), "--skip", str(options.skip)]
+    for spec in specs:
+        command += ["--attention", spec]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    results = json.loads(done.stdout)
+    dense, made = results[0], []
+    for result in results:
+        row = {"model": os.path.basename(options.model), "text": text, "context": context, "pass": kind,
+               "scored": result["scored"], "skip": options.skip, "attention": result["attention"]}
+        row.update({name: result[name] for name in ("ppl", "kl", "top1", "density", "bytes_per_token", "mass")})
+        row["ppl_ratio"] = result["ppl"] / dense["ppl"]
+        row["bytes_ratio"] = result["bytes_per_token"] / dense["bytes_per_token"]
+        for name in FIGURES:
+            row[name] = "" if row[name] is None else "%.6g" % row[name]
+        made.append({name: str(value) for name, value in row.items()})
+    return made
+
+
+def run(options):
+    for context in options.context:
+        for text in options.text:
+            for kind in options.kind:
+                rows = rows_read()
+                here = {row["attention"] for row in rows
+                        if (row["model"], row["text"], row["context"], row["pass"], row["scored"], row["skip"])
+                        == (os.path.basename(options.model), text, str(context), kind, str(options.score), str(options.skip))}
+                specs = [spec for spec in options.specs if spec not in here]
+                if not specs:
+                    continue
+                print("%s %d %s: %d policies" % (text, context, kind, len(specs)), file=sys.stderr, flush=True)
+                made = measure(options, text, context, kind, specs)
+                rows_write(rows + [row for row in made if row["attention"] not in here])
+
+
+def groups(rows):
+    found = collections.OrderedDict()
+    for row in rows:
+        found.setdefault((row["model"], row["text"], row["context"], row["pass"]), []).append(row)
+    return found
+
+
+def table(rows):
+    lines = ["", "| model | text | context | pass | attention | bytes read | density | ppl | KL | top-1 |",
+             "|---|---|---|---|---|---|---|---|---|---|"]
+    for (model, text, context, kind), members in groups(rows).items():
+        for row in members:
+            lines.append("| %s | %s | %s | %s | `%s` | %.1f %% | %.1f %% | %+.2f %% | %.4f | %.1f %% |" % (
+                model.split(".")[0], text, context, kind, row["attention"], 100 * float(row["bytes_ratio"]),
+                100 * float(row["density"]), 100 * (float(row["ppl_ratio"]) - 1), float(row["kl"]),
+                100 * float(row["top1"])))
+    return "\n".join(lines) + "\n"
+
+
+def picture(rows, path):
+    import matplotlib
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "fovea"
+    import matplotlib.pyplot as plot
+    panels = [(key, members) for key, members in groups(rows).items() if key[2] == "8192" and len(members) > 2]
+    if not panels:
+        panels = [(key, members) for key, members in groups(rows).items() if len(members) > 2]
+    columns = 2
+    height = (len(panels) + columns - 1) // columns
+    figure, axes = plot.subplots(height, columns, figsize=(11, 3.6 * height), squeeze=False)
+    for axis in axes.flat[len(panels):]:
+        axis.axis("off")
+    for axis, ((model, text, context, kind), members) in zip(axes.flat, panels):
+        families = collections.OrderedDict()
+        for row in members:
+            if float(row["kl"]) <= 0:
+                continue
+            name = row["attention"].split(":")[0]
+            if name == "fovea":
+                keys = dict(item.split("=") for item in row["attention"].partition(":")[2].split(",") if "=" in item)
+                name += " " + keys.get("selector", "shadow")
+            families.setdefault(name, []).append((100 * float(row["bytes_ratio"]), float(row["kl"])))
+        for name, points in families.items():
+            points.sort()
+            axis.plot(*zip(*points), marker="o", label=name)
+        axis.set_yscale("log")
+        axis.set_xlabel("bytes read, % of dense (choosing included)")
+        axis.set_ylabel("KL to dense, nats")
+        axis.set_title("%s, %s, %s tokens, %s pass" % (model.split(".")[0], text, context, kind), fontsize=9)
+        axis.grid(True, which="both", alpha=0.3)
+        axis.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def report(options):
+    rows = rows_read()
+    if not rows:
+        sys.exit("%s has no rows" % CSV)
+    if options.into:
+        with open(options.into) as file:
+            text = file.read()
+        if BEGIN not in text or END not in text:
+            sys.exit("%s: no lines '%s' and '%s'" % (options.into, BEGIN, END))
+        text = text[:text.index(BEGIN) + len(BEGIN)] + "\n" + table(rows) + "\n" + text[text.index(END):]
+        with open(options.into, "w") as file:
+            file.write(text)
+    else:
+        print(table(rows))
+    if options.svg:
+        picture(rows, options.svg)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    measured = verbs.add_parser("run")
+    measured.add_argument("--fovea", default="build/fovea")
+    measured.add_argument("--model", required=True)
+    measured.add_argument("--texts", required=True)
+    measured.add_argument("--text", nargs="+", default=["technical", "prose", "source"])
+    measured.add_argument("--context", nargs="+", type=int, default=[2048, 4096, 8192])
+    measured.add_argument("--pass", dest="kind", nargs="+", default=["decode", "prompt"])
+    measured.add_argument("--score", type=int, default=512)
+    measured.add_argument("--skip", type=int, default=0)
+    measured.add_argument("--threads", type=int, default=1)
+    measured.add_argument("specs", nargs="+", metavar="SPEC")
+    written = verbs.add_parser("report")
+    written.add_argument("--svg")
+    written.add_argument("--into")
+    options = parser.parse_args()
+    run(options) if options.verb == "run" else report(options)
+
+
+if __name__ == "__main__":
+    main()
