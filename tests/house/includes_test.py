@@ -33,7 +33,7 @@ CPU_DETECTION = {"cpuid.h"}  # in platform/cpu.h only
 PUBLIC = [
     ["status", "isa", "f16", "weight", "parallel", "report", "deadline"],
     ["plan", "cache", "evict"],
-    ["select", "gate", "attend"],
+    ["select", "gate", "attend", "mass"],
     ["attention"],
     ["pattern", "model", "dither"],
     ["message", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session"],  # hosted
