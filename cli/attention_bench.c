@@ -20,10 +20,17 @@ void cli_memory_free(void *memory, size_t bytes) {
     if (memory) (void)munmap(memory, bytes);
 }
 
+/* MurmurHash3's last step: seeds that follow each other must not give rows that do. */
+static uint32_t mix(uint32_t x) {
+    x = (x ^ x >> 16) * 0x85ebca6bu;
+    x = (x ^ x >> 13) * 0xc2b2ae35u;
+    return x ^ x >> 16;
+}
+
 /* Eight generators of Numerical Recipes side by side: one alone waits for its multiplication. */
 static void fill_random(uint32_t seed, float *values, size_t count) {
     uint32_t state[8];
-    for (uint32_t k = 0; k < 8; k++) state[k] = (seed * 8 + k) * 2654435761u + 12345u;
+    for (uint32_t k = 0; k < 8; k++) state[k] = mix(seed * 8 + k);
     for (size_t i = 0; i < count; i += 8)
         for (size_t k = 0; k < 8 && i + k < count; k++) {
             state[k] = state[k] * 1664525u + 1013904223u;

@@ -4,7 +4,8 @@
 #   tools/peer_build.sh DIR
 #
 # Fetches the source package of llama-cpp-python (which carries a pinned copy of llama.cpp) with pip, checks its
-# SHA-256, unpacks it into DIR/src, builds it in DIR/build and copies the programs to DIR/bin. CPU only: Release,
+# SHA-256, unpacks it into DIR/src, builds it in DIR/build and copies the programs to DIR/bin, ggml's headers to DIR/include
+# and its libraries to DIR/lib (bench/peer_attention.c needs them). CPU only: Release,
 # static, all instructions of this processor, no CUDA, no network code. A step that is already done is skipped, so
 # that a second run costs seconds and a broken run can be resumed.
 #
@@ -65,4 +66,9 @@ for target in $targets; do
     cp "$build/bin/$target" "$dir/bin/.$target.new"
     mv -f "$dir/bin/.$target.new" "$dir/bin/$target"
 done
-echo "$dir/bin: $targets"
+mkdir -p "$dir/include" "$dir/lib"
+cp "$source"/ggml/include/*.h "$dir/include/"
+for library in ggml ggml-cpu ggml-base; do
+    cp "$(find "$build/ggml" -name "lib$library.a" | head -n 1)" "$dir/lib/"
+done
+echo "$dir/bin: $targets; $dir/include, $dir/lib: ggml"

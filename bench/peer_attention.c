@@ -1,0 +1,451 @@
+/* peer_attention.c - the attention core beside ggml's FLASH_ATTN_EXT in one process: the same keys and values, caches
+ * of many layers visited in turn on both sides, round by round. Prints one JSON object. Built only where the peer is
+ * (cmake -DFV_PEER=DIR after tools/peer_build.sh DIR); bench/attention.py runs it over shapes. */
+#include "attention_bench.h"
+#include "attention_spec.h"
+#include "cli.h"
+#include "generation.h"
+#include "json_out.h"
+#include "limits.h"
+#include "machine.h"
+#include "model_options.h"
+#include "options.h"
+#include <ggml-cpu.h>
+#include <ggml.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { HOT_VISITS = 4 }; /* of a round, for decode: a prefill is not bound by memory */
+
+typedef struct peer_options {
+    int64_t heads, kv_heads, head_dim, layers, tokens, threads, rounds, batch;
+    double memory_gb, seconds;
+    int pass, kv_type;
+    const char *attention, *write;
+    bool step;
+} peer_options;
+
+static const char pass_words[] = "prefill decode";
+enum bench_pass { BENCH_PREFILL, BENCH_DECODE };
+
+#define FIELD(name) offsetof(peer_options, name)
+static const cli_option peer_flags[] = {
+    {CLI_INTEGER, "--heads", NULL, "N", NULL, NULL, "query heads (default: 9)", FIELD(heads), 1, 4096},
+    {CLI_INTEGER, "--kv-heads", NULL, "N", NULL, NULL, "KV heads (default: 3)", FIELD(kv_heads), 1, 1024},
+    {CLI_INTEGER, "--head-dim", NULL, "N", NULL, NULL, "elements of a head, a multiple of 32 (default: 64)",
+     FIELD(head_dim), 32, 1024},
+    {CLI_INTEGER, "--layers", NULL, "N", NULL, NULL, "caches at most (default: 30)", FIELD(layers), 1, 4096},
+    {CLI_REAL, "--memory", NULL, "GB", NULL, NULL, "fewer layers if both sides' caches need more (default: 8)",
+     FIELD(memory_gb), 0.001, 1e6},
+    {CLI_INTEGER, "--tokens", NULL, "N", NULL, NULL, "tokens in each cache (default: 8192)", FIELD(tokens), 1,
+     16777216},
+    {CLI_CHOICE, "--pass", NULL, "prefill|decode", NULL, pass_words,
+     "prefill: all positions, --batch a call; decode (default): the last one", FIELD(pass), 0, 0},
+    {CLI_INTEGER, "--batch", NULL, "N", NULL, NULL, "positions a call of a prefill (default: 512)", FIELD(batch), 2,
+     65536},
+    {CLI_CHOICE, "--kv-type", NULL, "TYPE", NULL, CLI_ELEMENT_WORDS, "f32, f16 (default), q8_0", FIELD(kv_type), 0, 0},
+    {CLI_TEXT, "--attention", NULL, "SPEC", NULL, NULL, cli_attention_help, FIELD(attention), 0, 0},
+    {CLI_INTEGER, "-t --threads", NULL, "N", NULL, NULL, "threads (default: 1)", FIELD(threads), 1, 1024},
+    {CLI_INTEGER, "-r --rounds", NULL, "N", NULL, NULL, "rounds behind the first, which warms up (default: 7)",
+     FIELD(rounds), 1, 1000},
+    {CLI_REAL, "--seconds", NULL, "N", NULL, NULL, "no further round behind so many seconds and 3 rounds (default: 60)",
+     FIELD(seconds), 0, 1e6},
+    {CLI_SWITCH, "--step", NULL, NULL, NULL, NULL,
+     "fovea's side alone: a round for each line on standard input, answered by nanoseconds", FIELD(step), 0, 0},
+    {CLI_TEXT, "--write", NULL, "FILE", NULL, NULL, "writes query, keys, values, out of layer 0 as f32 to a file",
+     FIELD(write), 0, 0},
+};
+
+/* ---- ggml's side ---- */
+
+typedef struct peer_side {
+    const cli_attention_bench *bench; /* shape, query */
+    enum ggml_type type;
+    struct ggml_context *tensors;
+    struct ggml_tensor **keys, **values; /* [layers], [head_dim][kv_heads][tokens] */
+    size_t cache_bytes;                  /* of one layer, K or V */
+    struct ggml_tensor **masks;          /* [calls of a pass] */
+    float *out;
+    struct ggml_cgraph **passes; /* [layers] */
+    struct ggml_cplan plan;      /* the same for all */
+    struct ggml_threadpool *threads;
+} peer_side;
+
+static size_t peer_layer_bytes(const cli_attention_shape *shape, enum ggml_type type) {
+    return ggml_row_size(type, (int64_t)shape->head_dim * shape->kv_heads) * shape->tokens;
+}
+
+static struct ggml_tensor *peer_cache(peer_side *peer, uint32_t layer, bool values, float *rows) {
+    const cli_attention_shape *shape = &peer->bench->shape;
+    size_t width = (size_t)shape->kv_heads * shape->head_dim;
+    size_t row_bytes = ggml_row_size(peer->type, (int64_t)width);
+    struct ggml_tensor *cache =
+        ggml_new_tensor_3d(peer->tensors, peer->type, shape->head_dim, shape->kv_heads, shape->tokens);
+    unsigned char *data = cache->data = cli_memory_take(peer->cache_bytes);
+    if (!data) return NULL;
+    for (uint32_t done = 0; done < shape->tokens; done += CLI_BENCH_BLOCK) {
+        uint32_t left = shape->tokens - done, tokens = left < CLI_BENCH_BLOCK ? left : CLI_BENCH_BLOCK;
+        cli_attention_rows(layer, values, done / CLI_BENCH_BLOCK, width, rows);
+        if (peer->type == GGML_TYPE_F32)
+            memcpy(data + done * row_bytes, rows, tokens * row_bytes);
+        else
+            ggml_quantize_chunk(peer->type, rows, data + done * row_bytes, 0, tokens, (int64_t)width, NULL);
+    }
+    return cache;
+}
+
+static uint32_t peer_calls(const cli_attention_bench *bench) {
+    return (bench->rows + bench->shape.batch - 1) / bench->shape.batch;
+}
+
+/* A position sees itself and what is before it. Decode sees all; llama.cpp hands in a mask there, too. */
+static struct ggml_tensor *peer_mask(peer_side *peer, uint32_t first, uint32_t count) {
+    size_t seen = first + count;
+    struct ggml_tensor *mask = ggml_new_tensor_2d(peer->tensors, GGML_TYPE_F16, (int64_t)seen, count);
+    ggml_fp16_t *data = mask->data = malloc(seen * count * sizeof *data);
+    const ggml_fp16_t zero = ggml_fp32_to_fp16(0.0f), never = ggml_fp32_to_fp16(-INFINITY);
+    for (size_t i = 0; data && i < count; i++)
+        for (size_t t = 0; t < seen; t++) data[i * seen + t] = t <= first + i ? zero : never;
+    return data ? mask : NULL;
+}
+
+/* Positions of call number `call`. */
+static void peer_rows(const cli_attention_bench *bench, uint32_t call, uint32_t *first, uint32_t *count) {
+    uint32_t done = call * bench->shape.batch, left = bench->rows - done;
+    *first = bench->shape.tokens - bench->rows + done;
+    *count = left < bench->shape.batch ? left : bench->shape.batch;
+}
+
+/* One call: its positions over all before them, with the views that llama.cpp makes. */
+static void peer_node(peer_side *peer, struct ggml_cgraph *graph, uint32_t layer, uint32_t call) {
+    const cli_attention_shape *shape = &peer->bench->shape;
+    struct ggml_context *context = peer->tensors;
+    uint32_t first, count;
+    peer_rows(peer->bench, call, &first, &count);
+    size_t offset = (size_t)call * shape->batch * shape->heads * shape->head_dim;
+    struct ggml_tensor *query = ggml_new_tensor_3d(context, GGML_TYPE_F32, shape->head_dim, shape->heads, count);
+    struct ggml_tensor *keys = peer->keys[layer], *values = peer->values[layer];
+    query->data = peer->bench->query + offset;
+    keys = ggml_view_3d(context, keys, shape->head_dim, shape->kv_heads, first + count, keys->nb[1], keys->nb[2], 0);
+    values =
+        ggml_view_3d(context, values, shape->head_dim, shape->kv_heads, first + count, values->nb[1], values->nb[2], 0);
+    struct ggml_tensor *out = ggml_flash_attn_ext(
+        context, ggml_permute(context, query, 0, 2, 1, 3), ggml_permute(context, keys, 0, 2, 1, 3),
+        ggml_permute(context, values, 0, 2, 1, 3), peer->masks[call], 1.0f / sqrtf((float)shape->head_dim), 0.0f, 0.0f);
+    out->data = peer->out + offset;
+    ggml_build_forward_expand(graph, out);
+}
+
+static bool peer_take(peer_side *peer, size_t calls, size_t layers) {
+    const cli_attention_bench *bench = peer->bench;
+    struct ggml_init_params parameters = {.mem_size = (layers * 8 + 4) * calls * (ggml_tensor_overhead() + 64) +
+                                                      layers * ggml_graph_overhead_custom(calls * 16 + 64, false) +
+                                                      (1 << 20),
+                                          .no_alloc = true};
+    peer->tensors = ggml_init(parameters);
+    peer->keys = calloc(layers, sizeof *peer->keys);
+    peer->values = calloc(layers, sizeof *peer->values);
+    peer->passes = calloc(layers, sizeof *peer->passes);
+    peer->masks = calloc(calls, sizeof *peer->masks);
+    peer->out = calloc((size_t)bench->rows * bench->shape.heads * bench->shape.head_dim, sizeof *peer->out);
+    return peer->tensors && peer->keys && peer->values && peer->passes && peer->masks && peer->out;
+}
+
+static bool peer_fill(peer_side *peer, uint32_t calls) {
+    const cli_attention_shape *shape = &peer->bench->shape;
+    float *rows = malloc(CLI_BENCH_BLOCK * (size_t)shape->kv_heads * shape->head_dim * sizeof *rows);
+    bool good = rows != NULL;
+    for (uint32_t call = 0; good && call < calls; call++) {
+        uint32_t first, count;
+        peer_rows(peer->bench, call, &first, &count);
+        good = (peer->masks[call] = peer_mask(peer, first, count)) != NULL;
+    }
+    for (uint32_t i = 0; good && i < shape->layers; i++) {
+        peer->keys[i] = peer_cache(peer, i, false, rows);
+        peer->values[i] = peer_cache(peer, i, true, rows);
+        good = peer->keys[i] && peer->values[i];
+    }
+    free(rows);
+    return good;
+}
+
+/* false: no memory. */
+static bool peer_open(peer_side *peer, const cli_attention_bench *bench, enum ggml_type type, int threads) {
+    uint32_t calls = peer_calls(bench);
+    *peer = (peer_side){.bench = bench, .type = type, .cache_bytes = peer_layer_bytes(&bench->shape, type)};
+    if (!peer_take(peer, calls, bench->shape.layers) || !peer_fill(peer, calls)) return false;
+    struct ggml_threadpool_params pool = ggml_threadpool_params_default(threads);
+    peer->threads = ggml_threadpool_new(&pool);
+    for (uint32_t layer = 0; layer < bench->shape.layers; layer++) {
+        peer->passes[layer] = ggml_new_graph_custom(peer->tensors, calls * 16 + 64, false);
+        for (uint32_t call = 0; call < calls; call++) peer_node(peer, peer->passes[layer], layer, call);
+    }
+    peer->plan = ggml_graph_plan(peer->passes[0], threads, peer->threads);
+    peer->plan.work_data = malloc(peer->plan.work_size + 64);
+    return peer->plan.work_data != NULL;
+}
+
+static uint64_t peer_visit(peer_side *peer, uint32_t layer) {
+    uint64_t start_ns = cli_clock_ns();
+    ggml_graph_compute(peer->passes[layer], &peer->plan);
+    return cli_clock_ns() - start_ns;
+}
+
+/* ---- both sides ---- */
+
+/* Nanoseconds of a layer's pass. */
+typedef struct samples {
+    uint64_t *ns;
+    size_t count;
+} samples;
+
+typedef struct side_samples {
+    samples cold, hot; /* all layers in turn; one layer again and again */
+} side_samples;
+
+typedef struct paired {
+    const peer_options *options;
+    fv_select_config policy;
+    fv_pool *pool;
+    cli_attention_bench bench;
+    peer_side peer;
+    fv_report report;
+    cli_peaks peaks;
+    side_samples ours, theirs;
+    size_t rounds;
+} paired;
+
+static void sample_add(samples *list, uint64_t ns) {
+    if (list) list->ns[list->count++] = ns;
+}
+
+static fv_status our_visit(paired *pair, uint32_t layer, samples *list, fv_report *report) {
+    uint64_t ns = 0;
+    fv_status status = cli_attention_bench_visit(&pair->bench, layer, report, &ns);
+    if (status == FV_OK) sample_add(list, ns);
+    return status;
+}
+
+/* All layers; then the first one again and again: after one visit it is in the processor's caches, as far as it fits.
+ */
+static fv_status our_round(paired *pair, side_samples *kept, fv_report *report) {
+    fv_status status = FV_OK;
+    for (uint32_t layer = 0; layer < pair->bench.shape.layers && status == FV_OK; layer++)
+        status = our_visit(pair, layer, kept ? &kept->cold : NULL, report);
+    for (int i = 0; i <= HOT_VISITS && pair->bench.rows == 1 && status == FV_OK; i++)
+        status = our_visit(pair, 0, kept && i > 0 ? &kept->hot : NULL, NULL);
+    return status;
+}
+
+static void their_round(paired *pair, side_samples *kept) {
+    for (uint32_t layer = 0; layer < pair->bench.shape.layers; layer++)
+        sample_add(kept ? &kept->cold : NULL, peer_visit(&pair->peer, layer));
+    for (int i = 0; i <= HOT_VISITS && pair->bench.rows == 1; i++)
+        sample_add(kept && i > 0 ? &kept->hot : NULL, peer_visit(&pair->peer, 0));
+}
+
+static bool samples_take(paired *pair) {
+    samples *lists[4] = {&pair->ours.cold, &pair->theirs.cold, &pair->ours.hot, &pair->theirs.hot};
+    size_t rounds = (size_t)pair->options->rounds;
+    for (size_t i = 0; i < 4; i++) {
+        lists[i]->ns = calloc(rounds * (i < 2 ? pair->bench.shape.layers : HOT_VISITS), sizeof *lists[i]->ns);
+        if (!lists[i]->ns) return false;
+    }
+    return true;
+}
+
+static int run_rounds(paired *pair) {
+    uint64_t start_ns = cli_clock_ns();
+    pair->report = (fv_report){.struct_bytes = sizeof(fv_report)};
+    if (!samples_take(pair)) return cli_fail("no memory for the samples");
+    fv_status status = our_round(pair, NULL, NULL);
+    their_round(pair, NULL);
+    for (int64_t i = 0; i < pair->options->rounds && status == FV_OK; i++) {
+        double passed = (double)(cli_clock_ns() - start_ns) * 1e-9;
+        if (i >= 3 && passed > pair->options->seconds) break;
+        status = our_round(pair, &pair->ours, &pair->report);
+        their_round(pair, &pair->theirs);
+        pair->rounds++;
+    }
+    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
+}
+
+/* For a peer that lives in another process (bench/torch_sdpa.py): it says when. */
+static int step_rounds(paired *pair) {
+    char line[64];
+    printf("ready %" PRIu32 "\n", pair->bench.shape.layers);
+    fflush(stdout);
+    while (fgets(line, sizeof line, stdin)) {
+        for (uint32_t layer = 0; layer < pair->bench.shape.layers; layer++) {
+            uint64_t ns;
+            fv_status status = cli_attention_bench_visit(&pair->bench, layer, NULL, &ns);
+            if (status != FV_OK) return cli_fail_status(status, NULL);
+            printf("%" PRIu64 " ", ns);
+        }
+        printf("\n");
+        fflush(stdout);
+    }
+    return CLI_DONE;
+}
+
+static bool write_block(FILE *file, const cli_attention_shape *shape, bool values, float *rows) {
+    size_t width = (size_t)shape->kv_heads * shape->head_dim;
+    bool good = true;
+    for (uint32_t done = 0; done < shape->tokens && good; done += CLI_BENCH_BLOCK) {
+        size_t left = shape->tokens - done, tokens = left < CLI_BENCH_BLOCK ? left : CLI_BENCH_BLOCK;
+        cli_attention_rows(0, values, done / CLI_BENCH_BLOCK, width, rows);
+        good = fwrite(rows, sizeof *rows * width, tokens, file) == tokens;
+    }
+    return good;
+}
+
+/* Layer 0: query and out [rows][heads][head_dim], keys and values [tokens][kv_heads][head_dim]. */
+static int write_data(paired *pair) {
+    const cli_attention_shape *shape = &pair->bench.shape;
+    size_t values = (size_t)pair->bench.rows * shape->heads * shape->head_dim;
+    uint64_t ns;
+    fv_status status = cli_attention_bench_visit(&pair->bench, 0, NULL, &ns);
+    if (status != FV_OK) return cli_fail_status(status, NULL);
+    float *rows = malloc(CLI_BENCH_BLOCK * (size_t)shape->kv_heads * shape->head_dim * sizeof *rows);
+    FILE *file = rows ? fopen(pair->options->write, "wb") : NULL;
+    bool good = file && fwrite(pair->bench.query, sizeof(float), values, file) == values &&
+                write_block(file, shape, false, rows) && write_block(file, shape, true, rows) &&
+                fwrite(pair->bench.out, sizeof(float), values, file) == values;
+    if (file && fclose(file) != 0) good = false;
+    free(rows);
+    return good ? CLI_GO_ON : cli_fail("%s could not be written", pair->options->write);
+}
+
+/* ---- results ---- */
+
+static int compare(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void json_times(json_t *document, const char *side, samples *list) {
+    char key[64];
+    qsort(list->ns, list->count, sizeof *list->ns, compare);
+    snprintf(key, sizeof key, "%s_min_ns", side);
+    cli_json_set(document, key, list->count ? json_integer((json_int_t)list->ns[0]) : json_null());
+    snprintf(key, sizeof key, "%s_median_ns", side);
+    cli_json_set(document, key, list->count ? json_integer((json_int_t)list->ns[list->count / 2]) : json_null());
+}
+
+/* Of the layer that both sides computed last. */
+static double largest_difference(const paired *pair) {
+    size_t values = (size_t)pair->bench.rows * pair->bench.shape.heads * pair->bench.shape.head_dim;
+    double most = 0;
+    for (size_t i = 0; i < values; i++) most = fmax(most, fabs((double)pair->bench.out[i] - (double)pair->peer.out[i]));
+    return most;
+}
+
+static void json_shape(json_t *document, const paired *pair) {
+    const cli_attention_shape *shape = &pair->bench.shape;
+    cli_json_text(document, "isa", fv_isa_name(fv_kernels_isa(pair->bench.kernels)));
+    cli_json_count(document, "threads", (uint64_t)pair->options->threads);
+    cli_json_count(document, "heads", shape->heads);
+    cli_json_count(document, "kv_heads", shape->kv_heads);
+    cli_json_count(document, "head_dim", shape->head_dim);
+    cli_json_count(document, "tokens", shape->tokens);
+    cli_json_text(document, "pass", pair->options->pass == BENCH_DECODE ? "decode" : "prefill");
+    cli_json_text(document, "kv_type", cli_element_name(shape->key_type));
+    cli_json_count(document, "layers", shape->layers);
+    cli_json_text(document, "attention", pair->options->attention);
+    cli_json_count(document, "rounds", pair->rounds);
+}
+
+static int print_results(paired *pair, fv_isa limit) {
+    const cli_attention_shape *shape = &pair->bench.shape;
+    double calls = (double)pair->rounds * shape->layers, bytes = (double)pair->report.bytes_read / calls;
+    double visited = bytes < (double)pair->bench.cache_bytes ? bytes : (double)pair->bench.cache_bytes;
+    int result = cli_peaks_measure(&pair->peaks, limit, visited * shape->layers, fv_pool_parallel(pair->pool));
+    if (result != CLI_GO_ON) return result;
+    double keys = (double)pair->report.keys_read / calls * (double)(shape->heads / shape->kv_heads);
+    cli_work work = {.f32_operations = 4 * keys * shape->head_dim, .bytes = bytes};
+    json_t *document = json_object();
+    const char *limit_name;
+    json_shape(document, pair);
+    cli_json_real(document, "density", cli_report_density(&pair->report));
+    json_times(document, "fovea", &pair->ours.cold);
+    json_times(document, "peer", &pair->theirs.cold);
+    json_times(document, "fovea_hot", &pair->ours.hot);
+    json_times(document, "peer_hot", &pair->theirs.hot);
+    double ns = (double)pair->ours.cold.ns[0]; /* sorted: the best, as the peaks are best ones */
+    cli_json_real(document, "max_difference", largest_difference(pair));
+    cli_json_real(document, "gflops", work.f32_operations / ns);
+    cli_json_real(document, "peak_gflops", pair->peaks.f32_gflops);
+    cli_json_real(document, "gb_per_s", work.bytes / ns);
+    cli_json_real(document, "peak_gb_per_s", pair->peaks.gb_per_s);
+    double share = cli_limit_share(&pair->peaks, &work, ns, &limit_name);
+    cli_json_text(document, "limit", limit_name);
+    cli_json_real(document, "limit_share", share);
+    return cli_json_print(document);
+}
+
+/* As many layers as fit: both sides hold the same tokens in about the same bytes. */
+static uint32_t layers_that_fit(const peer_options *options, const cli_attention_shape *shape, enum ggml_type type) {
+    double layer = 2.0 * (options->step ? 1.1 : 2.1) * (double)peer_layer_bytes(shape, type);
+    double fit = options->memory_gb * 1e9 / layer;
+    return fit < 1 ? 1 : fit < (double)options->layers ? (uint32_t)fit : (uint32_t)options->layers;
+}
+
+static int run_pair(paired *pair, fv_isa limit) {
+    static const enum ggml_type types[FV_ELEMENT_COUNT] = {
+        [FV_ELEMENT_F32] = GGML_TYPE_F32, [FV_ELEMENT_F16] = GGML_TYPE_F16, [FV_ELEMENT_Q8_0] = GGML_TYPE_Q8_0};
+    const peer_options *options = pair->options;
+    cli_attention_shape shape = {.heads = (uint32_t)options->heads,
+                                 .kv_heads = (uint32_t)options->kv_heads,
+                                 .head_dim = (uint32_t)options->head_dim,
+                                 .tokens = (uint32_t)options->tokens,
+                                 .key_type = (uint32_t)options->kv_type,
+                                 .value_type = (uint32_t)options->kv_type,
+                                 .batch = options->pass == BENCH_DECODE ? 1 : (uint32_t)options->batch};
+    shape.layers = layers_that_fit(options, &shape, types[options->kv_type]);
+    fv_message message = {""};
+    fv_status status = fv_pool_open(&pair->pool, (uint32_t)options->threads, &message);
+    if (status != FV_OK) return cli_fail_status(status, &message);
+    status = cli_attention_bench_open(&pair->bench, &shape, &pair->policy, fv_pool_parallel(pair->pool), limit);
+    if (status != FV_OK) return cli_fail_status(status, NULL);
+    int result = options->write ? write_data(pair) : CLI_GO_ON;
+    if (result == CLI_GO_ON && options->step) return step_rounds(pair);
+    if (result == CLI_GO_ON && !peer_open(&pair->peer, &pair->bench, types[options->kv_type], (int)options->threads))
+        result = cli_fail("no memory for the peer's side");
+    if (result == CLI_GO_ON) result = run_rounds(pair);
+    return result == CLI_GO_ON ? print_results(pair, limit) : result;
+}
+
+int main(int argc, char **argv) {
+    static paired pair; /* large; what it holds is given back by the end of the process */
+    peer_options options = {.heads = 9,
+                            .kv_heads = 3,
+                            .head_dim = 64,
+                            .layers = 30,
+                            .tokens = 8192,
+                            .threads = 1,
+                            .rounds = 7,
+                            .batch = 512,
+                            .memory_gb = 8,
+                            .seconds = 60,
+                            .pass = BENCH_DECODE,
+                            .kv_type = FV_ELEMENT_F16,
+                            .attention = "dense"};
+    const cli_option_group group = {"shape and measure", peer_flags, sizeof peer_flags / sizeof peer_flags[0],
+                                    &options};
+    const cli_syntax syntax = {"peer_attention", "[flags]", "The attention core beside ggml's FLASH_ATTN_EXT.",
+                               &group,           1,         NULL};
+    fv_message message = {""};
+    fv_isa limit, reached;
+    pair.options = &options;
+    int result = cli_options_parse(&syntax, argc, argv);
+    if (result != CLI_GO_ON) return result;
+    if (options.heads % options.kv_heads != 0 || options.head_dim % 32 != 0)
+        return cli_usage_error("peer_attention", "--heads are a multiple of --kv-heads, --head-dim of 32");
+    if (cli_attention_parse(options.attention, &pair.policy, &message) != FV_OK)
+        return cli_usage_error("peer_attention", "--attention: %s", message.text);
+    result = cli_isa_limit(&limit, &reached);
+    return cli_finish(result == CLI_GO_ON ? run_pair(&pair, limit) : result);
+}
