@@ -94,7 +94,7 @@ static fv_status make_attention(cli_attention_bench *bench) {
                                              .scale = 1.0f / sqrtf((float)shape->head_dim)},
                                   .max_tokens = shape->tokens,
                                   .workers = bench->parallel ? bench->parallel->workers : 1,
-                                  .plan_steps = fv_select_steps(&bench->policy, shape->tokens)};
+                                  .plan_steps = fv_select_steps(&bench->policy, shape->tokens, FV_TILE_ROWS)};
     fv_status status = fv_attention_size(&config, &bench->scratch_bytes);
     if (status != FV_OK) return status;
     bench->scratch = cli_memory_take(bench->scratch_bytes);

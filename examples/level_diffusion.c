@@ -212,8 +212,9 @@ int main(int argc, char **argv) {
     fv_select_config pattern = fv_select_config_default(FV_SELECTOR_PATTERN);
     dense.causal = pattern.causal = 0;
     pattern.window = 640; /* before, and as many after */
-    fv_attention_config config = {.attend = {1, 1, HEAD_DIM, 1, 0}, .max_tokens = CORPUS, .workers = 1};
-    uint32_t dense_steps = fv_select_steps(&dense, CORPUS), pattern_steps = fv_select_steps(&pattern, CORPUS);
+    fv_attention_config config = {.attend = {1, 1, HEAD_DIM, 1, 0, 0, 0}, .max_tokens = CORPUS, .workers = 1};
+    uint32_t dense_steps = fv_select_steps(&dense, CORPUS, FV_TILE_ROWS);
+    uint32_t pattern_steps = fv_select_steps(&pattern, CORPUS, FV_TILE_ROWS);
     config.plan_steps = dense_steps > pattern_steps ? dense_steps : pattern_steps;
     check(fv_attention_size(&config, &bytes));
     void *memory = aligned(bytes);

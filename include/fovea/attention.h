@@ -15,8 +15,8 @@ typedef struct fv_attention_config {
     fv_attend_config attend;
     uint32_t max_tokens; /* of the caches that will be read */
     uint32_t workers;    /* of the fv_parallel that will be handed in; >= 1 */
-    uint32_t plan_steps; /* room for plans; fv_select_steps() of the policies that will be used, at most */
-    uint32_t state_rows; /* 0..FV_TILE_ROWS, 0 = 1: rows that are read together where a deadline is set; memory grows with it */
+    uint32_t plan_steps; /* room for plans; fv_select_steps() of the policies that will be used and attend.tile_rows, at most */
+    uint32_t state_rows; /* 0..attend.tile_rows, 0 = 1: rows that are read together where a deadline is set; memory grows with it */
 } fv_attention_config;
 
 /** Scratch and settings in the caller's memory; serves any number of caches of the shape, one call at a time. */

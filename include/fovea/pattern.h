@@ -34,6 +34,8 @@ typedef struct fv_pattern_config {
     uint32_t gated;          /* 1: room for fv_pattern_forward_gated() too, 12 bytes per token; default 0 */
     uint32_t checked;        /* 1 (default): an input that is not finite is FV_ERROR_ARGUMENT; 0: it spreads to the rows that
                                 read it and to no others */
+    uint32_t decode_only;    /* 1: room for calls over caches alone, row by row: some kilobytes, but forward calls are
+                                FV_ERROR_MEMORY. The same bits. Default 0 */
 } fv_pattern_config;
 
 /** Policy and scratch in the caller's memory; one call at a time. */
@@ -41,7 +43,7 @@ typedef struct fv_pattern fv_pattern;
 
 fv_pattern_config fv_pattern_config_default(void);
 
-/** Bytes that fv_pattern_init() needs: about those of an F32 cache of max_tokens. *bytes untouched on error.
+/** Bytes that fv_pattern_init() needs: about those of an F32 cache of max_tokens, unless decode_only. *bytes untouched on error.
  *  FV_OK, FV_ERROR_ARGUMENT (a field is out of range, block 0 too), FV_ERROR_OVERFLOW. */
 fv_status fv_pattern_size(const fv_pattern_config *config, size_t *bytes);
 

@@ -61,8 +61,11 @@ fv_status fv_select_check(const fv_select_config *config);
  */
 fv_status fv_select_plan(const fv_select_config *config, const fv_select_view *view, fv_plan *plan);
 
-/** Steps that a plan needs at most for a cache of max_tokens. */
-uint32_t fv_select_steps(const fv_select_config *config, uint32_t max_tokens);
+/** Steps that a plan of `rows` rows needs at most for a cache of max_tokens. */
+uint32_t fv_select_steps(const fv_select_config *config, uint32_t max_tokens, uint32_t rows);
+
+/** Strided tokens, and likewise landmarks, that a row reads at most. */
+uint32_t fv_select_gathered(const fv_select_config *config, uint32_t max_tokens);
 
 #ifdef __cplusplus
 }

@@ -8,6 +8,7 @@
 
 typedef struct scratch_layout {
     size_t query_offset, state_offset, segment_offset, score_offset, key_offset, value_offset, bytes;
+    uint32_t gather;
 } scratch_layout;
 
 static fv_status scratch_layout_make(const fv_attend_config *config, scratch_layout *out) {
@@ -15,12 +16,17 @@ static fv_status scratch_layout_make(const fv_attend_config *config, scratch_lay
     if (config->query_heads < 1 || config->query_heads % config->kv_heads != 0) return FV_ERROR_ARGUMENT;
     if (!(config->scale > 0.0f && config->scale <= FLT_MAX)) return FV_ERROR_ARGUMENT;
     if (!(config->softcap >= 0.0f && config->softcap <= FLT_MAX)) return FV_ERROR_ARGUMENT;
+    if (config->tile_rows > FV_TILE_ROWS || config->gather_keys > FV_CHUNK_KEYS ||
+        config->gather_keys % FV_PAGE_TOKENS != 0)
+        return FV_ERROR_ARGUMENT;
     scratch_layout layout = {0};
     size_t group = config->query_heads / config->kv_heads, dim = config->head_dim, rows = 0;
-    if (!fv_size_add(&rows, group, FV_TILE_ROWS, 1) || rows > SIZE_MAX / (4 * (dim + 1 + FV_SUM_LANES + FV_CHUNK_KEYS)))
+    if (!fv_size_add(&rows, group, fv_attend_rows(config), 1) ||
+        rows > SIZE_MAX / (4 * (dim + 1 + FV_SUM_LANES + FV_CHUNK_KEYS)))
         return FV_ERROR_OVERFLOW;
+    layout.gather = config->gather_keys && rows <= FV_DIRECT_ROWS ? config->gather_keys : FV_CHUNK_KEYS;
     const size_t counts[] = {rows * dim,           fv_state_floats(rows, dim), fv_state_floats(rows, dim),
-                             rows * FV_CHUNK_KEYS, FV_CHUNK_KEYS * dim,        FV_CHUNK_KEYS * dim};
+                             rows * FV_CHUNK_KEYS, layout.gather * dim,        layout.gather * dim};
     size_t *const offsets[] = {&layout.query_offset, &layout.state_offset, &layout.segment_offset,
                                &layout.score_offset, &layout.key_offset,   &layout.value_offset};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
@@ -157,7 +163,7 @@ static void row_diagonals(const attend_job *job, uint32_t row) {
         if (step->kind != FV_STEP_DIAG || row < step->row_begin || row >= step->row_end) continue;
         if (!step->ahead && position < step->begin) continue;
         gather_token(job, count++, step->ahead ? position + step->ahead : position - step->begin);
-        if (count < FV_CHUNK_KEYS) continue;
+        if (count < job->gather) continue;
         gathered_attend(job, count, row, row + 1);
         count = 0;
     }
@@ -178,12 +184,10 @@ static void plan_marks(const attend_job *job) {
         }
         last = step;
         for (uint32_t mark = step->begin; mark < step->end; mark++) {
-            gather_key(job, count,
-                       fv_cache_mark_key_page(job->cache, job->kv_head, mark / FV_PAGE_TOKENS) + mark % FV_PAGE_TOKENS,
-                       FV_PAGE_TOKENS);
+            gather_key(job, count, fv_cache_mark_key_row(job->cache, job->kv_head, mark), 1);
             const float *value = fv_cache_mark_value_row(job->cache, job->kv_head, mark);
             for (size_t c = 0; c < dim; c++) job->values[count * dim + c] = value[c];
-            if (++count < FV_CHUNK_KEYS) continue;
+            if (++count < job->gather) continue;
             gathered_attend(job, count, step->row_begin, step->row_end);
             count = 0;
         }
@@ -233,6 +237,7 @@ static attend_job job_make(const fv_attend_config *config, const fv_kernels *ker
                         .query = (float *)(void *)(base + layout->query_offset),
                         .state = state,
                         .score = (float *)(void *)(base + layout->score_offset),
+                        .gather = layout->gather,
                         .keys = (float *)(void *)(base + layout->key_offset),
                         .values = (float *)(void *)(base + layout->value_offset)};
 }
@@ -282,6 +287,7 @@ fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kerne
     fv_status status = scratch_layout_make(config, &layout);
     if (status != FV_OK) return status;
     if (!kernels || !cache || !plan || !query || !out || kv_head >= config->kv_heads) return FV_ERROR_ARGUMENT;
+    if (plan->rows > fv_attend_rows(config)) return FV_ERROR_ARGUMENT;
     if (config->kv_heads != cache->config.kv_heads || config->head_dim != cache->config.head_dim)
         return FV_ERROR_ARGUMENT;
     if (!scratch || scratch_bytes < layout.bytes || (uintptr_t)scratch % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
@@ -317,7 +323,7 @@ uint64_t fv_attend_bytes(const fv_cache *cache, const fv_plan *plan) {
         if (step->kind == FV_STEP_SPAN)
             bytes += ((step->end - 1) / FV_PAGE_TOKENS - step->begin / FV_PAGE_TOKENS + 1) * fv_cache_page_bytes(cache);
         if (step->kind == FV_STEP_DIAG) bytes += rows * (lines_a_row + lines_a_column); /* a column crosses the panel */
-        if (step->kind == FV_STEP_MARK) bytes += (step->end - step->begin) * (dim * 64 + (dim * 4 + 63) / 64 * 64);
+        if (step->kind == FV_STEP_MARK) bytes += (step->end - step->begin) * 2 * ((dim * 4 + 63) / 64 * 64);
     }
     return bytes;
 }

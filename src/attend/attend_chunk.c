@@ -4,9 +4,6 @@
 #include "cache/element.h"
 #include "kernels/half.h"
 
-/* Rows up to which a page is converted in registers; above, once into scratch for all rows. */
-enum { DIRECT_ROWS = 6 };
-
 /* What reads an element type in registers. */
 typedef struct element_kernels {
     fv_score_page_fn *score;
@@ -212,7 +209,7 @@ void fv_chunk_attend(const attend_job *job, key_chunk *chunk) {
         if (end < chunk->slots[s].row_end) end = chunk->slots[s].row_end;
     }
     size_t first = (size_t)begin * job->group, rows = (size_t)(end - begin) * job->group, dim = job->config->head_dim;
-    bool wide = rows > DIRECT_ROWS, integers = wide && chunk->key_type == FV_ELEMENT_Q8_0;
+    bool wide = rows > FV_DIRECT_ROWS, integers = wide && chunk->key_type == FV_ELEMENT_Q8_0;
     if (wide) chunk_widen(job, chunk);
     chunk_scores(job, chunk, integers);
     for (uint32_t s = 0; s < chunk->count; s++) slot_mask(job, &chunk->slots[s], s * FV_PAGE_TOKENS, begin, end);

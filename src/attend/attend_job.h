@@ -8,6 +8,9 @@
 
 enum { FV_CHUNK_PAGES = FV_CHUNK_KEYS / FV_PAGE_TOKENS };
 
+/* Rows up to which a page is converted in registers; above, once into scratch for all rows. */
+enum { FV_DIRECT_ROWS = 6 };
+
 typedef struct attend_job {
     const fv_attend_config *config;
     const fv_kernels *kernels;
@@ -17,8 +20,9 @@ typedef struct attend_job {
     const float *query; /* [rows * group][head_dim] */
     fv_state state;
     float *score;  /* [rows * group][64] */
-    float *keys;   /* [4][head_dim][16] */
-    float *values; /* [64][head_dim] */
+    uint32_t gather; /* keys that the two below have room for; 64 where rows are widened */
+    float *keys;     /* [gather / 16][head_dim][16] */
+    float *values;   /* [gather][head_dim] */
 } attend_job;
 
 /* Sixteen keys: where they lie, and which of them who reads. */

@@ -25,6 +25,11 @@ void fv_state_merge(fv_state into, fv_state from, size_t rows, size_t head_dim);
 /* Segments that a plan has parts in, first and one past the last; the index past the last stands for DIAG and MARK. */
 void fv_attend_segments(const fv_plan *plan, uint32_t *first, uint32_t *end);
 
+/* Most rows of a plan. */
+static inline uint32_t fv_attend_rows(const fv_attend_config *config) {
+    return config->tile_rows ? config->tile_rows : FV_TILE_ROWS;
+}
+
 /* The state of one segment (or of the gathered keys: segment == end), rows as in fv_attend_tile(). */
 void fv_attend_segment(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
                        const fv_plan *plan, uint32_t kv_head, uint32_t segment, bool gathered, const float *query,

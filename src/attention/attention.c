@@ -23,7 +23,7 @@ typedef struct attention_layout {
 
 static fv_status attention_layout_make(const fv_attention_config *config, attention_layout *out) {
     if (!config || config->workers < 1 || config->workers > 1024 || config->max_tokens < 1) return FV_ERROR_ARGUMENT;
-    if (config->plan_steps < 1 || config->plan_steps > 1u << 24 || config->state_rows > FV_TILE_ROWS)
+    if (config->plan_steps < 1 || config->plan_steps > 1u << 24 || config->state_rows > fv_attend_rows(&config->attend))
         return FV_ERROR_ARGUMENT;
     attention_layout layout = {.bytes = (sizeof(fv_attention) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN};
     fv_status status = fv_attend_size(&config->attend, &layout.attend_bytes);
@@ -92,10 +92,12 @@ typedef struct attention_call {
     size_t out_stride;
 } attention_call;
 
-/* Tiles begin at absolute multiples of FV_TILE_ROWS, wherever the batch begins. */
+static uint32_t tile_rows(const attention_call *call) { return fv_attend_rows(&call->attention->config.attend); }
+
+/* Tiles begin at absolute multiples of their rows, wherever the batch begins. */
 static fv_select_view tile_view(const attention_call *call, uint32_t tile) {
-    uint32_t end = call->first_token + call->rows, begin = (call->first_token / FV_TILE_ROWS + tile) * FV_TILE_ROWS;
-    uint32_t stop = begin + FV_TILE_ROWS < end ? begin + FV_TILE_ROWS : end;
+    uint32_t most = tile_rows(call), end = call->first_token + call->rows, begin = (call->first_token / most + tile) * most;
+    uint32_t stop = begin + most < end ? begin + most : end;
     if (begin < call->first_token) begin = call->first_token;
     return (fv_select_view){.first_token = begin,
                             .rows = stop - begin,
@@ -104,7 +106,7 @@ static fv_select_view tile_view(const attention_call *call, uint32_t tile) {
 }
 
 static uint32_t tile_count(const attention_call *call) {
-    return (call->first_token + call->rows - 1) / FV_TILE_ROWS - call->first_token / FV_TILE_ROWS + 1;
+    return (call->first_token + call->rows - 1) / tile_rows(call) - call->first_token / tile_rows(call) + 1;
 }
 
 static void tile_task(void *context, size_t task, size_t worker) {
@@ -194,7 +196,8 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
     if (status != FV_OK || rows->local_window) return status;
     if (policy->selector == FV_SELECTOR_PATTERN && policy->landmarks && policy->block != cache->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;
-    return fv_select_steps(policy, cache->config.max_tokens) > attention->config.plan_steps ? FV_ERROR_FULL : FV_OK;
+    uint32_t steps = fv_select_steps(policy, cache->config.max_tokens, fv_attend_rows(attend));
+    return steps > attention->config.plan_steps ? FV_ERROR_FULL : FV_OK;
 }
 
 /* Checks everything but the plans. */

@@ -41,8 +41,7 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
         return FV_ERROR_OVERFLOW;
     if (config->landmark_tokens) {
         size_t marks = ((size_t)config->max_tokens + config->landmark_tokens - 1) / config->landmark_tokens;
-        size_t mark_pages = (marks + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
-        if (!fv_size_add(&mark_head_bytes, mark_pages, FV_PAGE_TOKENS * config->head_dim * sizeof(float), FV_CACHE_ALIGN) ||
+        if (!fv_size_add(&mark_head_bytes, marks, config->head_dim * sizeof(float), FV_CACHE_ALIGN) ||
             !region_add(&layout, heads, mark_head_bytes, &layout.mark_key_offset) ||
             !region_add(&layout, heads, mark_head_bytes, &layout.mark_value_offset))
             return FV_ERROR_OVERFLOW;
@@ -113,19 +112,18 @@ uint64_t fv_cache_page_bytes(const fv_cache *cache) {
 }
 
 /* `tokens` rows of `channels` channels go into the running mean of the `before` rows in front of them (Welford): exact for
- * one token, and the same numbers however the tokens arrive. The mean's channels lie `mean_stride` apart. */
-static void mean_add(uint32_t before, uint32_t tokens, size_t channels, const float *x, size_t x_stride, float *mean,
-                     size_t mean_stride) {
+ * one token, and the same numbers however the tokens arrive. */
+static void mean_add(uint32_t before, uint32_t tokens, size_t channels, const float *x, size_t x_stride, float *mean) {
     for (size_t first = 0; first < channels; first += 64) {
         float held[64] = {0};
         size_t n = channels - first < 64 ? channels - first : 64;
-        for (size_t c = 0; before && c < n; c++) held[c] = mean[(first + c) * mean_stride];
+        for (size_t c = 0; before && c < n; c++) held[c] = mean[first + c];
         for (uint32_t t = 0; t < tokens; t++) {
             const float *row = x + t * x_stride + first;
             float count = (float)(before + t + 1);
             for (size_t c = 0; c < n; c++) held[c] = held[c] + (row[c] - held[c]) / count;
         }
-        for (size_t c = 0; c < n; c++) mean[(first + c) * mean_stride] = held[c];
+        for (size_t c = 0; c < n; c++) mean[first + c] = held[c];
     }
 }
 
@@ -133,11 +131,9 @@ static void mean_add(uint32_t before, uint32_t tokens, size_t channels, const fl
 static void landmark_add(fv_cache *cache, uint32_t head, uint32_t token, uint32_t tokens, size_t channel, size_t channels,
                          const float *keys, size_t key_stride, const float *values, size_t value_stride) {
     uint32_t mark = token / cache->config.landmark_tokens, before = token % cache->config.landmark_tokens;
-    size_t dim = cache->config.head_dim, page = mark / FV_PAGE_TOKENS, column = mark % FV_PAGE_TOKENS;
-    float *key_mean = cache->mark_keys + head * cache->mark_head_stride + (page * dim + channel) * FV_PAGE_TOKENS + column;
-    float *value_mean = cache->mark_values + head * cache->mark_head_stride + mark * dim + channel;
-    mean_add(before, tokens, channels, keys, key_stride, key_mean, FV_PAGE_TOKENS);
-    mean_add(before, tokens, channels, values, value_stride, value_mean, 1);
+    size_t mean = head * cache->mark_head_stride + (size_t)mark * cache->config.head_dim + channel;
+    mean_add(before, tokens, channels, keys, key_stride, cache->mark_keys + mean);
+    mean_add(before, tokens, channels, values, value_stride, cache->mark_values + mean);
 }
 
 static void token_store(fv_cache *cache, uint32_t head, uint32_t token, const float *key, const float *value) {
@@ -228,10 +224,9 @@ fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens) {
 fv_status fv_cache_landmark_read(const fv_cache *cache, uint32_t head, uint32_t mark, float *key, float *value) {
     if (!cache || !cache->mark_keys || head >= cache->config.kv_heads) return FV_ERROR_ARGUMENT;
     if (cache->tokens == 0 || mark > (cache->tokens - 1) / cache->config.landmark_tokens) return FV_ERROR_ARGUMENT;
-    const float *panel = fv_cache_mark_key_page(cache, head, mark / FV_PAGE_TOKENS) + mark % FV_PAGE_TOKENS;
-    const float *row = fv_cache_mark_value_row(cache, head, mark);
-    for (size_t c = 0; key && c < cache->config.head_dim; c++) key[c] = panel[c * FV_PAGE_TOKENS];
-    for (size_t c = 0; value && c < cache->config.head_dim; c++) value[c] = row[c];
+    const float *mean_key = fv_cache_mark_key_row(cache, head, mark), *mean_value = fv_cache_mark_value_row(cache, head, mark);
+    for (size_t c = 0; key && c < cache->config.head_dim; c++) key[c] = mean_key[c];
+    for (size_t c = 0; value && c < cache->config.head_dim; c++) value[c] = mean_value[c];
     return FV_OK;
 }
 

@@ -249,9 +249,9 @@ static void data_move(stream *s, const fv_cache *cache, uint32_t tokens) {
             if (cache->value_scales) element_move(s, cache->value_scales + scale, 4);
         }
         for (uint32_t mark = 0; mark < mark_count(config, tokens) && s->status == FV_OK; mark++) {
-            size_t page = head * cache->mark_head_stride + mark / FV_PAGE_TOKENS * (FV_PAGE_TOKENS * dim);
-            vector_move(s, dim, cache->mark_keys + page + mark % FV_PAGE_TOKENS, FV_PAGE_TOKENS, 4);
-            vector_move(s, dim, cache->mark_values + head * cache->mark_head_stride + mark * dim, 1, 4);
+            size_t row = head * cache->mark_head_stride + mark * dim;
+            vector_move(s, dim, cache->mark_keys + row, 1, 4);
+            vector_move(s, dim, cache->mark_values + row, 1, 4);
         }
     }
 }

@@ -1,6 +1,7 @@
 /* cache_pages.h - where things lie inside a cache; for the executor and the cache itself.
  * Per head, in this order: key panels [pages][head_dim][16], value rows [pages * 16][head_dim] (so that neighbouring pages
- * are one run of rows), and for Q8_0 one f32 scale per token of either. Landmarks are f32 pages of the same form.
+ * are one run of rows), and for Q8_0 one f32 scale per token of either. Landmarks are f32 rows
+ * [landmarks][head_dim], of keys and of values.
  * Q4_0 holds its f16 scales itself. A panel: scales [head_dim / 32][16], then [head_dim / 2][16] bytes, of which the low
  * nibbles are the even channels. A row of values: blocks of 32 channels as in a GGUF file. */
 #ifndef FV_CACHE_PAGES_H
@@ -38,8 +39,8 @@ static inline const float *fv_cache_value_scale(const fv_cache *cache, uint32_t 
     return cache->value_scales ? cache->value_scales + head * cache->scale_head_stride + token : NULL;
 }
 
-static inline const float *fv_cache_mark_key_page(const fv_cache *cache, uint32_t head, uint32_t page) {
-    return cache->mark_keys + head * cache->mark_head_stride + (size_t)page * FV_PAGE_TOKENS * cache->config.head_dim;
+static inline const float *fv_cache_mark_key_row(const fv_cache *cache, uint32_t head, uint32_t mark) {
+    return cache->mark_keys + head * cache->mark_head_stride + (size_t)mark * cache->config.head_dim;
 }
 
 static inline const float *fv_cache_mark_value_row(const fv_cache *cache, uint32_t head, uint32_t mark) {

@@ -2,6 +2,7 @@
  * multiplied with a row of 2 * hidden_dim sums: vectors for the compiler, and each sum adds in the reference's order.
  */
 #include "fovea/gate.h"
+#include "kernels/root.h"
 #include "kernels/scalar/exp_scalar.h"
 #include "size.h"
 #include "splitmix.h"
@@ -84,24 +85,6 @@ static gate_view part_view(const fv_gate *gate, fv_gate_part part) {
     return (gate_view){0};
 }
 
-/* Nearest: 25 bits of the root of the integer x * 2^(25 - e), bit by bit; the 25th rounds (a tie cannot happen, an odd
- * root has an odd square). Negative: 0. */
-static float root_of(float x) {
-    if (!(x > 0.0f)) return x == x ? 0.0f : x;
-    if (!is_finite(x)) return x;
-    if (x < 0x1p-120f) return root_of(x * 0x1p48f) * 0x1p-24f;
-    uint32_t bits = fv_bits_from_f32(x), mantissa = (bits & 0x7FFFFF) | 0x800000;
-    int32_t exponent = (int32_t)(bits >> 23) - 150; /* x = mantissa * 2^exponent */
-    if (exponent % 2 == 0) {
-        mantissa <<= 1;
-        exponent--;
-    }
-    uint64_t square = (uint64_t)mantissa << 25, root = 0; /* exponent - 25 is even */
-    for (uint64_t bit = 1u << 24; bit != 0; bit >>= 1)
-        if ((root | bit) * (root | bit) <= square) root |= bit;
-    return (float)((root + 1) >> 1) * fv_f32_from_bits((uint32_t)((exponent - 25) / 2 + 1 + 127) << 23);
-}
-
 /* The published initialiser, operation by operation; `first` tells the matrices apart, badly: a matrix of more than
  * 1000 elements runs into the next one. */
 static float reference_weight(float scale, uint32_t index) {
@@ -115,7 +98,7 @@ static void weights_make(fv_gate *gate) {
     uint64_t place = 0;
     for (int part = FV_GATE_PART_GATE_INPUT; part <= FV_GATE_PART_UPDATE_STATE; part++) {
         gate_view view = part_view(gate, (fv_gate_part)part);
-        float scale = root_of(2.0f / dims), width = 2.0f * root_of(6.0f / (float)(view.rows + view.columns));
+        float scale = fv_root_f32(2.0f / dims), width = 2.0f * fv_root_f32(6.0f / (float)(view.rows + view.columns));
         uint32_t index = first[part];
         for (size_t row = 0; row < view.rows; row++)
             for (size_t column = 0; column < view.columns; column++, index++, place++)
@@ -220,7 +203,7 @@ static float cell(const fv_gate *gate, const float *input, const float *hidden, 
         next[r] = keep * hidden[r] + (1.0f - keep) * update;
         square += next[r] * next[r];
     }
-    return root_of(square);
+    return fv_root_f32(square);
 }
 
 fv_status fv_gate_step(fv_gate *gate, const float *input, const float *hidden, float *next, float *salience) {

@@ -70,7 +70,7 @@ static uint32_t plan_steps(uint32_t max_tokens) {
     fv_select_config most = fv_select_config_default(FV_SELECTOR_PATTERN);
     most.globals_count = FV_SELECT_GLOBALS;
     most.block = 1;
-    return fv_select_steps(&most, max_tokens);
+    return fv_select_steps(&most, max_tokens, FV_TILE_ROWS);
 }
 
 static fv_attention_config attention_config(const fv_model_config *config, uint32_t workers) {

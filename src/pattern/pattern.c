@@ -2,6 +2,7 @@
 #include "fovea/pattern.h"
 #include "attention/watch.h"
 #include "cache/rewind.h"
+#include "kernels/root.h"
 #include "size.h"
 
 struct fv_pattern {
@@ -17,6 +18,7 @@ typedef struct call_shape {
     uint32_t query_heads, kv_heads, head_dim, workers;
     uint32_t state_rows, staged_rows; /* with a deadline: rows read together, rows kept back until all are done */
     bool cache, gated; /* a cache of its own; room for saliences and masks */
+    bool by_row;       /* scratch for one row at a time */
 } call_shape;
 
 typedef struct call_layout {
@@ -34,19 +36,22 @@ static uint32_t landmark_tokens(const fv_select_config *policy) {
     return policy->block < LONGEST_BLOCK ? policy->block : LONGEST_BLOCK;
 }
 
-/* In single precision like the method's, but without libm: Newton from above, in double. */
-static float score_scale(uint32_t head_dim) {
-    double x = (double)head_dim, root = x > 1.0 ? x : 1.0;
-    for (int i = 0; i < 24; i++) root = 0.5 * (root + x / root);
-    return 1.0f / (float)root;
-}
-
 /* Steps of a plan with any mask. */
-static uint32_t plan_steps(const fv_select_config *policy, uint32_t tokens) {
+static uint32_t plan_steps(const fv_select_config *policy, uint32_t tokens, uint32_t rows) {
     static const uint8_t some_mask = 0;
     fv_select_config most = *policy;
     most.keep = &some_mask;
-    return fv_select_steps(&most, tokens);
+    return fv_select_steps(&most, tokens, rows);
+}
+
+static fv_attend_config attend_config(const fv_select_config *policy, const call_shape *shape) {
+    uint32_t pages = fv_select_gathered(policy, shape->tokens) / FV_PAGE_TOKENS + 1;
+    return (fv_attend_config){.query_heads = shape->query_heads,
+                              .kv_heads = shape->kv_heads,
+                              .head_dim = shape->head_dim,
+                              .scale = 1.0f / fv_root_f32((float)shape->head_dim),
+                              .tile_rows = shape->by_row ? 1 : FV_TILE_ROWS,
+                              .gather_keys = (pages < 4 ? pages : 4) * FV_PAGE_TOKENS};
 }
 
 static fv_status layout_make(const fv_select_config *policy, const call_shape *shape, call_layout *out) {
@@ -56,13 +61,10 @@ static fv_status layout_make(const fv_select_config *policy, const call_shape *s
                                     .key_type = FV_ELEMENT_F32,
                                     .value_type = FV_ELEMENT_F32,
                                     .landmark_tokens = landmark_tokens(policy)},
-                          .attention = {.attend = {.query_heads = shape->query_heads,
-                                                   .kv_heads = shape->kv_heads,
-                                                   .head_dim = shape->head_dim,
-                                                   .scale = score_scale(shape->head_dim)},
+                          .attention = {.attend = attend_config(policy, shape),
                                         .max_tokens = shape->tokens,
                                         .workers = shape->workers,
-                                        .plan_steps = plan_steps(policy, shape->tokens),
+                                        .plan_steps = plan_steps(policy, shape->tokens, shape->by_row ? 1 : FV_TILE_ROWS),
                                         .state_rows = shape->state_rows}};
     fv_status status = shape->cache ? fv_cache_size(&layout.cache, &layout.cache_bytes) : FV_OK;
     if (status == FV_OK) status = fv_attention_size(&layout.attention, &layout.attention_bytes);
@@ -98,7 +100,7 @@ fv_pattern_config fv_pattern_config_default(void) {
 static size_t header_bytes(void) { return (sizeof(fv_pattern) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN; }
 
 static fv_status pattern_bytes(const fv_pattern_config *config, size_t *bytes) {
-    if (!config || config->gated > 1 || config->checked > 1) return FV_ERROR_ARGUMENT;
+    if (!config || config->gated > 1 || config->checked > 1 || config->decode_only > 1) return FV_ERROR_ARGUMENT;
     fv_status status = fv_select_check(&config->policy);
     if (status != FV_OK) return status;
     call_shape shape = {.tokens = config->max_tokens,
@@ -107,8 +109,9 @@ static fv_status pattern_bytes(const fv_pattern_config *config, size_t *bytes) {
                         .head_dim = config->head_dim,
                         .workers = config->workers,
                         .staged_rows = 2, /* for fv_pattern_warm_up() */
-                        .cache = true,
-                        .gated = config->gated};
+                        .cache = !config->decode_only,
+                        .gated = config->gated,
+                        .by_row = config->decode_only};
     call_layout layout;
     status = layout_make(&config->policy, &shape, &layout);
     if (status != FV_OK) return status;
@@ -349,14 +352,16 @@ typedef struct decode_job {
 static fv_status decode_make(const fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call,
                              uint32_t staged_rows, decode_job *job) {
     const fv_cache_config *cached = fv_cache_shape(cache);
-    uint32_t together = call->query.tokens < FV_TILE_ROWS ? call->query.tokens : FV_TILE_ROWS;
+    uint32_t most = pattern->config.decode_only ? 1 : FV_TILE_ROWS;
+    uint32_t together = call->query.tokens < most ? call->query.tokens : most;
     call_shape shape = {.tokens = cached->max_tokens,
                         .query_heads = call->query.heads,
                         .kv_heads = cached->kv_heads,
                         .head_dim = cached->head_dim,
                         .workers = call_workers(call),
                         .state_rows = call->deadline ? together : 0,
-                        .staged_rows = staged_rows};
+                        .staged_rows = staged_rows,
+                        .by_row = pattern->config.decode_only};
     call_layout layout;
     fv_status status = attention_make(pattern, &job->policy, &shape, &layout, &job->attention);
     while (status == FV_ERROR_MEMORY && shape.state_rows > 1) {

@@ -27,18 +27,25 @@ fv_status fv_select_check(const fv_select_config *config) {
     return FV_OK;
 }
 
-/* Runs of rows that a tile can be cut into where not every row takes a step. */
-enum { TILE_RUNS = (FV_TILE_ROWS + 1) / 2 };
-
-uint32_t fv_select_steps(const fv_select_config *config, uint32_t max_tokens) {
-    if (config->selector != FV_SELECTOR_PATTERN) return 2;
-    bool kept = config->keep || config->keep_until;
-    uint32_t strides = 0, runs = kept || config->globals_count >= TILE_RUNS ? TILE_RUNS : config->globals_count + 1;
+/* Strides 1, 2, 4, … below max_tokens, both ways if the policy is not causal. */
+static uint32_t stride_count(const fv_select_config *config, uint32_t max_tokens) {
+    uint32_t strides = 0;
     while (strides < 31 && max_tokens >> strides) strides++;
-    uint32_t pivots = config->block < FV_TILE_ROWS ? FV_TILE_ROWS : 2, directions = config->causal ? 1 : 2;
-    /* spans: one a global and one between each two; strides: cut by globals and by what is kept; marks: of each pivot
-     * of the tile its neighbours and strides */
-    return 2 * config->globals_count + 1 + directions * strides * runs + pivots * (2 + directions * strides);
+    return config->causal ? strides : 2 * strides;
+}
+
+uint32_t fv_select_steps(const fv_select_config *config, uint32_t max_tokens, uint32_t rows) {
+    if (config->selector != FV_SELECTOR_PATTERN) return 2;
+    /* spans: one a global and one between each two; strides: cut by globals and by what is kept into runs of rows; marks:
+     * of each pivot of the tile its neighbours and strides */
+    uint32_t most_runs = (rows + 1) / 2, runs = config->globals_count + 1, pivots = config->block < rows || rows < 2 ? rows : 2;
+    if (config->keep || config->keep_until || runs > most_runs) runs = most_runs;
+    uint32_t strides = stride_count(config, max_tokens);
+    return 2 * config->globals_count + 1 + strides * runs + pivots * (2 + strides);
+}
+
+uint32_t fv_select_gathered(const fv_select_config *config, uint32_t max_tokens) {
+    return config->selector == FV_SELECTOR_PATTERN ? 2 + stride_count(config, max_tokens) : 0;
 }
 
 static fv_step step_for(fv_step_kind kind, uint32_t begin, uint32_t end, uint32_t window, uint32_t row_begin,

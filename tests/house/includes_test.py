@@ -17,7 +17,7 @@ ROOMS = {
     "gate": {"kernels"},
     "attend": {"cache", "plan", "kernels"},
     "attention": {"select", "attend", "cache", "plan", "kernels"},
-    "pattern": {"attention", "select", "gate", "cache"},
+    "pattern": {"attention", "select", "gate", "cache", "kernels/root.h"},
     "model": {"attention", "select", "attend", "cache", "plan", "kernels"},
     "dither": {"model/packing.h", "cache", "plan", "kernels"},
     "platform": set(),

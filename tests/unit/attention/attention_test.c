@@ -34,7 +34,7 @@ static fv_attention_config attention_config(const attention_world *w, const fv_s
     return (fv_attention_config){.attend = w->attend,
                                  .max_tokens = w->shape.max_tokens,
                                  .workers = workers,
-                                 .plan_steps = fv_select_steps(policy, w->shape.max_tokens)};
+                                 .plan_steps = fv_select_steps(policy, w->shape.max_tokens, FV_TILE_ROWS)};
 }
 
 static void *attention_open(const attention_world *w, const fv_select_config *policy, fv_attention **attention) {

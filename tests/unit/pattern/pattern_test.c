@@ -184,6 +184,44 @@ static void test_batch_is_steps(void **state) {
     }
 }
 
+/* Decoding in small scratch, row by row: the same bits, for steps, batches and deadlines; forward calls find no room. */
+static void test_decode_only(void **state) {
+    (void)state;
+    test_random random = test_random_make(17);
+    for (int run = 0; run < RUNS; run++) {
+        world w = world_open(&random, run % 3 > 0);
+        fv_element type = run % 2 ? FV_ELEMENT_F16 : FV_ELEMENT_Q8_0;
+        fv_cache *one = cache_open(&w, type, w.tokens), *all = cache_open(&w, type, w.tokens);
+        fv_pattern_call batch = w.call;
+        float *want = take(w.tokens * w.width * sizeof *want);
+        assert_int_equal(fv_pattern_decode_batch(w.pattern, one, &batch, want), FV_OK);
+        size_t bytes, small;
+        assert_int_equal(fv_pattern_size(&w.config, &bytes), FV_OK);
+        w.config.decode_only = 1;
+        w.config.max_tokens = w.tokens;
+        assert_int_equal(fv_pattern_size(&w.config, &small), FV_OK);
+        assert_true(small < bytes);
+        world_reopen(&w);
+        if (run % 4 == 3) {
+            assert_int_equal(fv_pattern_decode_batch(w.pattern, all, &batch, w.out), FV_OK);
+        } else {
+            for (uint32_t t = 0; t < w.tokens; t++) {
+                append(&w, all, t, 1);
+                fv_pattern_call call = {.query = tensor(w.q + t * w.width, 1, w.query_heads, w.head_dim)};
+                assert_int_equal(fv_pattern_decode(w.pattern, all, &call, w.out + t * w.width), FV_OK);
+            }
+        }
+        same_bits(w.out, want, w.tokens * w.width, "decode_only");
+        if (small < (size_t)w.tokens * w.kv_width * 8) /* an F32 cache of the call would be larger */
+            assert_int_equal(fv_pattern_forward(w.pattern, &batch, w.out), FV_ERROR_MEMORY);
+        assert_int_equal(fv_pattern_warm_up(w.pattern, all, w.query_heads), FV_OK);
+        free(want);
+        free(one);
+        free(all);
+        world_close(&w);
+    }
+}
+
 static void test_tiles(void **state) {
     (void)state;
     test_random random = test_random_make(3);
@@ -636,6 +674,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decode_is_forward),
         cmocka_unit_test(test_batch_is_steps),
+        cmocka_unit_test(test_decode_only),
         cmocka_unit_test(test_tiles),
         cmocka_unit_test(test_wide_window_is_dense),
         cmocka_unit_test(test_true_mask_changes_nothing),

@@ -27,7 +27,7 @@ static void describe(const fv_select_config *config, const fv_select_view *view,
 /* One plan: in range, no key twice, exactly the policy's sets, counted right, within the promised number of steps. */
 static void check_plan(const fv_select_config *config, fv_select_view view, uint32_t tokens) {
     fv_step steps[STEPS];
-    fv_plan plan = {.steps = steps, .capacity = fv_select_steps(config, tokens), .count = 77};
+    fv_plan plan = {.steps = steps, .capacity = fv_select_steps(config, tokens, FV_TILE_ROWS), .count = 77};
     char text[500];
     view.tokens = tokens;
     describe(config, &view, text, sizeof text);
@@ -167,7 +167,7 @@ static void test_huge_positions(void **state) {
         fv_select_view view = {.first_token = tokens - rows - (run % 2 ? test_random_in(&random, 0, 40) : 0),
                                .rows = rows,
                                .tokens = tokens};
-        fv_plan plan = {.steps = steps, .capacity = fv_select_steps(&config, tokens)};
+        fv_plan plan = {.steps = steps, .capacity = fv_select_steps(&config, tokens, FV_TILE_ROWS)};
         assert_int_equal(fv_select_plan(&config, &view, &plan), FV_OK);
         assert_int_equal(fv_plan_check(&plan, tokens, tokens / config.block + !config.causal), FV_OK);
     }
