@@ -34,8 +34,8 @@ typedef struct fv_pattern_config {
     uint32_t gated;          /* 1: room for fv_pattern_forward_gated() too, 12 bytes per token; default 0 */
     uint32_t checked;        /* 1 (default): an input that is not finite is FV_ERROR_ARGUMENT; 0: it spreads to the rows that
                                 read it and to no others */
-    uint32_t decode_only;    /* 1: room for calls over caches alone, row by row: some kilobytes, but forward calls are
-                                FV_ERROR_MEMORY. The same bits. Default 0 */
+    uint32_t decode_only;    /* 1: room for decode and batches alone, row by row: some kilobytes. Forward calls, warming up
+                                and batches that must fail at a deadline are FV_ERROR_MEMORY. The same bits. Default 0 */
 } fv_pattern_config;
 
 /** Policy and scratch in the caller's memory; one call at a time. */

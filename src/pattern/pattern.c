@@ -75,10 +75,12 @@ static fv_status layout_make(const fv_select_config *policy, const call_shape *s
     layout.gate_offset = layout.bytes;
     size_t row_bytes = shape->gated ? sizeof(float) + 2 * sizeof(uint32_t) : 0;
     if (!fv_size_add(&layout.bytes, shape->tokens, row_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    /* the last landmark of a cache, by fv_cache_mark_save(); then rows of output */
+    /* where rows may be taken back: the last landmark of a cache, by fv_cache_mark_save(); then rows of output */
     size_t head_bytes = shape->head_dim * sizeof(float), width_bytes = 0;
     layout.mark_offset = layout.bytes;
-    if (!fv_size_add(&layout.bytes, 2 * (size_t)shape->kv_heads, head_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    if (shape->staged_rows &&
+        !fv_size_add(&layout.bytes, 2 * (size_t)shape->kv_heads, head_bytes, FV_CACHE_ALIGN))
+        return FV_ERROR_OVERFLOW;
     layout.stage_offset = layout.bytes;
     if (!fv_size_add(&width_bytes, shape->query_heads, head_bytes, 1) ||
         !fv_size_add(&layout.bytes, shape->staged_rows, width_bytes, FV_CACHE_ALIGN))
@@ -108,7 +110,7 @@ static fv_status pattern_bytes(const fv_pattern_config *config, size_t *bytes) {
                         .kv_heads = config->kv_heads,
                         .head_dim = config->head_dim,
                         .workers = config->workers,
-                        .staged_rows = 2, /* for fv_pattern_warm_up() */
+                        .staged_rows = config->decode_only ? 0 : 2, /* for fv_pattern_warm_up() */
                         .cache = !config->decode_only,
                         .gated = config->gated,
                         .by_row = config->decode_only};
