@@ -25,7 +25,7 @@ test: ## build and run every test; ends with "N passed, M failed, K skipped"
 
 bench: build ## say what can be measured, and how
 	@echo "$(BUILD)/fovea bench: speed of a model, in the words of llama-bench"; $(BUILD)/fovea bench --help
-	@echo "tools/peer_build.sh DIR builds llama.cpp to compare with, outside this tree"
+	@echo "tools/peer_build.sh DIR builds llama.cpp to compare with, outside this tree; bench/run.sh DIR MODEL compares"
 
 fuzz: ## run every fuzz target for FUZZ_SECONDS (needs clang); findings stay in build-fuzz/
 	@tools/install.sh fuzz
