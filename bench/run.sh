@@ -29,14 +29,14 @@ if [ "$mode" = short ]; then
     "$build/fovea" bench machine
     "$here/attention.py" --build "$build" -t "$threads" --dry --tokens 512 --shape smollm2,gemma3-270m --kv-type f16,q8_0 -r 3
     "$here/attention.py" --build "$build" -t "$threads" --dry --tokens 512 --pass prefill -r 3
-    "$here/model.py" --build "$build" -m "$model" --peer "$peer" -t "$threads" --dry --test pp64,tg8,tg8@d128 --seconds 1
+    "$here/model_speed.py" --build "$build" -m "$model" --peer "$peer" -t "$threads" --dry --test pp64,tg8,tg8@d128 --seconds 1
     exit 0
 fi
 "$here/machine.py" --build "$build"
 # a case that fails is named and leaves the others their turn
 failed=0
 "$here/attention.py" --build "$build" -t "$threads" --seconds "${ATTENTION_SECONDS:-6}" || failed=1
-"$here/model.py" --build "$build" -m "$model" --peer "$peer" -t "$threads" --seconds "${MODEL_SECONDS:-360}" || failed=1
+"$here/model_speed.py" --build "$build" -m "$model" --peer "$peer" -t "$threads" --seconds "${MODEL_SECONDS:-360}" || failed=1
 "$python" "$here/../tools/bench_tables.py"
 if "$python" -c 'import matplotlib' 2>/dev/null; then
     "$python" "$here/../tools/bench_plots.py"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A model's speed beside llama-bench, run alternately. Standard library only.
 
-    bench/model.py -m MODEL --peer DIR [-t N] [--seconds N] [--samples N] [--test NAME] [--attention SPEC] ...
+    bench/model_speed.py -m MODEL --peer DIR [-t N] [--seconds N] [--samples N] [--test NAME] [--attention SPEC] ...
 
 DIR is what tools/peer_build.sh has filled. Tests: pp512 pp2048 pp8128 tg32 tg32@d7600 (any ppN, tgN, @dN). llama-bench runs
 with -fa 0 and -fa 1, fovea with each SPEC (default: dense). A round runs every test once, one program after the other; short
