@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Checks fovea.h and fovea.c of tools/amalgamate.py: C11 without a warning and without a C library, the header in C++17, and
+examples/smoke.c and the Arduino example with them give what they give with the library.
+
+Called as: amalgamation_test.py BUILD/fovea SOURCE_FOLDER. CC and CXX name the compilers.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+WARNINGS = ["-Wall", "-Wextra", "-pedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Werror"]
+ALLOWED = {"memcpy", "memmove", "memset", "memcmp"}
+# What the sketch needs of an Arduino: a serial line, which is standard output here.
+ARDUINO = """#include <cstdio>
+#include <cstdlib>
+struct {
+    void begin(long) {}
+    void print(const char *text) { std::fputs(text, stdout); }
+    void println(const char *text) { std::puts(text); }
+    void println(double value, int digits) { std::printf("%.*f\\n", digits, value); }
+} Serial;
+inline void delay(unsigned long) { std::exit(0); }
+#include "smoke.ino"
+int main() { setup(); for (;;) loop(); }
+"""
+
+
+def run(*command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    if done.returncode:
+        raise RuntimeError("%s: exit %d\n%s" % (" ".join(command), done.returncode, done.stdout))
+    return done.stdout
+
+
+def write(path, text):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def made_alike(source, folder):
+    """Made twice, it is the same: the order of files and names is fixed."""
+    run(sys.executable, os.path.join(source, "tools", "amalgamate.py"), folder)
+    run(sys.executable, os.path.join(source, "tools", "amalgamate.py"), os.path.join(folder, "again"))
+    for name in ("fovea.h", "fovea.c"):
+        if read(os.path.join(folder, name)) != read(os.path.join(folder, "again", name)):
+            raise RuntimeError(name + " differs when it is made again")
+
+
+def compiles_as_c(folder, compiler):
+    run(compiler, "-std=c11", "-O1", "-ffreestanding", "-fno-stack-protector", "-ffp-contract=off", *WARNINGS,
+        "-Wstrict-prototypes", "-c", os.path.join(folder, "fovea.c"), "-o", os.path.join(folder, "fovea.o"))
+    lines = run("nm", os.path.join(folder, "fovea.o")).splitlines()
+    undefined = {line.split()[-1] for line in lines if line.split()[-2] == "U"} - {"_GLOBAL_OFFSET_TABLE_"}
+    foreign = {line.split()[-1] for line in lines if line.split()[-2] in "TDBR" and not line.split()[-1].startswith("fv_")}
+    if undefined - ALLOWED or foreign:
+        raise RuntimeError("undefined %s, foreign %s" % (sorted(undefined - ALLOWED), sorted(foreign)))
+
+
+def checksum(output):
+    return re.search(r"checksum (-?[\d.]+)", output).group(1)
+
+
+def smoke_as_c(folder, compiler, source, build):
+    text = re.sub(r"#include <fovea/\w+\.h>", '#include "fovea.h"', read(os.path.join(source, "examples", "smoke.c")))
+    write(os.path.join(folder, "smoke.c"), text)
+    program = os.path.join(folder, "smoke")
+    run(compiler, "-std=c11", *WARNINGS, os.path.join(folder, "smoke.c"), os.path.join(folder, "fovea.o"), "-lm", "-o", program)
+    alone, linked = run(program), run(os.path.join(build, "examples", "smoke"))
+    if abs(float(checksum(alone)) - float(checksum(linked))) > 1e-3:
+        raise RuntimeError("%s\nis not\n%s" % (alone, linked))
+
+
+def sketch_as_cxx(folder, compiler, source):
+    for path in (("arduino", "examples", "smoke", "smoke.ino"), ("example", "find_token.h")):
+        shutil.copy(os.path.join(source, "ports", *path), folder)
+    write(os.path.join(folder, "sketch.cpp"), ARDUINO)
+    program = os.path.join(folder, "sketch")
+    run(compiler, "-std=c++17", "-I", folder, *WARNINGS, os.path.join(folder, "sketch.cpp"), os.path.join(folder, "fovea.o"), "-o", program)
+    output = run(program)
+    if output != "token 47.0\nOK\n":
+        raise RuntimeError(output)
+
+
+def main():
+    build, source = os.path.dirname(os.path.abspath(sys.argv[1])), sys.argv[2]
+    cc, cxx = os.environ.get("CC", "cc"), os.environ.get("CXX", "c++")
+    passed = failed = skipped = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, needs, test in (("made_alike", cc, lambda: made_alike(source, folder)),
+                                  ("compiles_as_c", cc, lambda: compiles_as_c(folder, cc)),
+                                  ("smoke_as_c", cc, lambda: smoke_as_c(folder, cc, source, build)),
+                                  ("sketch_as_cxx", cxx, lambda: sketch_as_cxx(folder, cxx, source))):
+            if not shutil.which(needs):
+                print("skipped %s: no %s" % (name, needs))
+                skipped += 1
+                continue
+            try:
+                test()
+                passed += 1
+            except (RuntimeError, OSError, AttributeError) as problem:
+                print("%s: %s" % (name, problem))
+                failed += 1
+    print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""Makes one header and one C file of the whole core, to drop into a project: fovea.h and fovea.c.
+
+    tools/amalgamate.py DIR
+
+Standard library only. The core is what CMakeLists.txt calls core_sources: no C library but memcpy, memmove, memset and memcmp,
+no heap, portable kernels only. Compile fovea.c as C11 with -ffp-contract=off; fovea.h is for C11 and for C++ from 11 on.
+
+Names that are private to a file stay private: one that another file uses too gets the file's name behind it.
+"""
+import argparse
+import collections
+import glob
+import os
+import re
+import sys
+
+SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"].*\n', re.M)
+COMMENT_OR_TEXT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'', re.S)
+IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+CPU = os.path.join(SOURCE, "src", "platform", "cpu.h")
+PORTABLE_CPU = "/* Only the portable kernels are here: no processor is asked. */\n" \
+               "static inline fv_isa fv_cpu_isa(void) { return FV_ISA_SCALAR; }\n"
+
+
+def text_of(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def core_sources():
+    """The list in CMakeLists.txt, so that there is one."""
+    listed = re.search(r"file\(GLOB core_sources CONFIGURE_DEPENDS ([^)]*)\)", text_of(os.path.join(SOURCE, "CMakeLists.txt")))
+    return sorted(path for pattern in listed.group(1).split() for path in glob.glob(os.path.join(SOURCE, pattern)))
+
+
+def switches():
+    """Off: what the instruction sets of CMakeLists.txt are built by."""
+    names = sorted(set(re.findall(r"\b(FV_BUILD_\w+)=0", text_of(os.path.join(SOURCE, "CMakeLists.txt")))))
+    return "".join("#undef %s\n#define %s 0\n" % (name, name) for name in names)
+
+
+def library_version():
+    return re.search(r"project\(fovea VERSION ([\d.]+)", text_of(os.path.join(SOURCE, "CMakeLists.txt"))).group(1)
+
+
+def find(name, beside):
+    """Where an #include "NAME" of a file in folder `beside` leads."""
+    for folder in (beside, os.path.join(SOURCE, "src"), os.path.join(SOURCE, "include")):
+        if os.path.exists(os.path.join(folder, name)):
+            return os.path.realpath(os.path.join(folder, name))
+    sys.exit("%s is included from %s and not there" % (name, beside))
+
+
+class Joiner:
+    """Texts of headers in the order in which they need each other, each once; project includes are replaced by them."""
+    def __init__(self, known):
+        self.known = set(known)
+
+    def expand(self, path, wanted):
+        """The text of `path` behind those headers it needs for which wanted(header) holds and that were not there yet."""
+        def replaced(match):
+            if match.group(1) == "<" and not match.group(2).startswith("fovea/"):
+                return match.group(0)
+            header = find(match.group(2), os.path.dirname(path))
+            if not wanted(header) or header in self.known:
+                return ""
+            self.known.add(header)
+            return self.expand(header, wanted) + "\n"
+        return PORTABLE_CPU if path == CPU else INCLUDE.sub(replaced, text_of(path))
+
+
+def is_public(path):
+    return path.startswith(os.path.join(SOURCE, "include"))
+
+
+def bare(text):
+    """The text without comments, strings and what is inside of braces, but for the names in enums."""
+    text = COMMENT_OR_TEXT.sub(lambda match: " ", text)
+    text = re.sub(r"^[ \t]*#(?:[^\n\\]|\\.|\\\n)*", "", text, flags=re.M)
+    out, depth, in_enum, head = [], 0, False, ""
+    for c in text:
+        if c == "{":
+            if depth == 0:
+                in_enum = re.search(r"\benum\b[^;{}()]*$", head) is not None
+                head = ""
+            depth += 1
+            out.append(" { " if depth == 1 else "")
+        elif c == "}":
+            depth -= 1
+            out.append(" } " if depth == 0 else "")
+        elif depth == 0 or in_enum:
+            out.append(c)
+            head += c
+    return "".join(out)
+
+
+def private_names(path):
+    """What a .c file defines for itself: static functions and objects, tags, types, constants of enums."""
+    text = bare(INCLUDE.sub("", text_of(path)))
+    names = set()
+    for enum in re.findall(r"\benum\b\s*\w*\s*\{([^}]*)\}", text):
+        names |= {IDENTIFIER.match(part.strip()).group(0) for part in enum.split(",") if part.strip()}
+    names |= set(re.findall(r"\b(?:struct|enum|union)\s+(\w+)\s*\{", text))
+    names |= set(re.findall(r"\}\s*(\w+)\s*;", text))
+    names |= set(re.findall(r"\bstatic\b[^;={}(]*?\b(\w+)\s*(?:\(|=|\[|;)", text))
+    return {name for name in names if not name.startswith("fv_")}
+
+
+def identifiers(path):
+    return set(IDENTIFIER.findall(COMMENT_OR_TEXT.sub(" ", text_of(path))))
+
+
+def rename(text, names, stem):
+    """Appends the stem to `names`, but not to members (behind . or ->) and not in comments and texts."""
+    pattern = re.compile(COMMENT_OR_TEXT.pattern + r"|(?<![\w.])(?<!->)(?:%s)\b" % "|".join(sorted(names)), re.S)
+    return pattern.sub(lambda match: match.group(0) + "_" + stem if match.group(0) in names else match.group(0), text)
+
+
+def header_text(sources):
+    joiner, parts = Joiner([]), []
+    for path in sources:
+        for kind, name in INCLUDE.findall(text_of(path)):
+            header = find(name, os.path.dirname(path)) if kind == '"' else ""
+            if header and is_public(header) and header not in joiner.known:
+                joiner.known.add(header)
+                parts.append(joiner.expand(header, is_public))
+    return "/* fovea.h %s - the core of fovea in one header; generated by tools/amalgamate.py */\n#ifndef FOVEA_H\n" \
+           "#define FOVEA_H\n\n%s\n#endif\n" % (library_version(), "\n".join(parts)), joiner.known
+
+
+def source_text(sources, known):
+    users = collections.Counter(name for path in sources for name in identifiers(path))
+    joiner = Joiner(known)
+    parts = ["/* fovea.c %s - the core of fovea in one file: C11, -ffp-contract=off; generated by tools/amalgamate.py */\n"
+             '#include "fovea.h"\n\n%s' % (library_version(), switches())]
+    for path in sources:
+        stem = os.path.splitext(os.path.basename(path))[0]
+        twice = {name for name in private_names(path) if users[name] > 1}
+        own = "\n/* --- %s --- */\n" % os.path.relpath(path, SOURCE)
+        headers = []
+        for kind, name in INCLUDE.findall(text_of(path)):
+            if kind == '"' and not is_public(find(name, os.path.dirname(path))):
+                header = find(name, os.path.dirname(path))
+                if header not in joiner.known:
+                    joiner.known.add(header)
+                    headers.append(joiner.expand(header, lambda other: not is_public(other)))
+        own += joiner.expand(path, lambda other: False)
+        parts += headers + [rename(own, twice, stem) if twice else own]
+    return "\n".join(parts)
+
+
+def write(directory):
+    os.makedirs(directory, exist_ok=True)
+    sources = core_sources()
+    header, known = header_text(sources)
+    for name, text in (("fovea.h", header), ("fovea.c", source_text(sources, known))):
+        with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
+            file.write(re.sub(r"\n{3,}", "\n\n", text))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("directory")
+    write(parser.parse_args().directory)
+
+
+if __name__ == "__main__":
+    main()
