@@ -57,6 +57,9 @@ static void use_avx2(fv_kernels *table) {
     table->product_packed_q4_k = fv_product_packed_q4_k_avx2;
     table->product_packed_q5_k = fv_product_packed_q5_k_avx2;
     table->product_packed_q6_k = fv_product_packed_q6_k_avx2;
+    table->product_f32 = fv_product_f32_avx2;
+    table->product_f16 = fv_product_f16_avx2;
+    table->product_bf16 = fv_product_bf16_avx2;
 }
 #endif
 
@@ -85,6 +88,9 @@ static void use_avx512(fv_kernels *table) {
     table->product_packed_q4_k = fv_product_packed_q4_k_avx512;
     table->product_packed_q5_k = fv_product_packed_q5_k_avx512;
     table->product_packed_q6_k = fv_product_packed_q6_k_avx512;
+    table->product_f32 = fv_product_f32_avx512;
+    table->product_f16 = fv_product_f16_avx512;
+    table->product_bf16 = fv_product_bf16_avx512;
 }
 #endif
 

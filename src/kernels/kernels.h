@@ -119,6 +119,12 @@ typedef void fv_panel_unpack_fn(size_t columns, const void *packed, uint8_t *qua
  * Eight rows follow eight rows. Optional: where a table lacks it (NULL) the panel does the work. */
 typedef void fv_product_packed_fn(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out);
 
+/* Products of float weights with `tokens` f32 rows: out[t * out_stride + r] = sum over c of weight[r][c] * x[t][c].
+ * weight [rows][columns] of the type, x [tokens][columns], contiguous; rows and tokens >= 1. Same bits for any number of
+ * rows and tokens. Bound: columns * 2^-23 * sum |weight * x|. */
+typedef void fv_product_float_fn(size_t columns, size_t rows, size_t tokens, const void *weight, const float *x,
+                                 float *out, size_t out_stride);
+
 /* X(slot, function type): a missing scalar twin is a link error. */
 #define FV_KERNEL_LIST(K) \
     K(score_page_f32, fv_score_page_fn) \
@@ -156,7 +162,10 @@ typedef void fv_product_packed_fn(size_t columns, size_t eights, const void *pac
     K(product_panel_u4, fv_product_panel_fn) \
     K(product_panel_u5, fv_product_panel_fn) \
     K(product_panel_u8, fv_product_panel_fn) \
-    K(product_panel_u6, fv_product_panel_fn)
+    K(product_panel_u6, fv_product_panel_fn) \
+    K(product_f32, fv_product_float_fn) \
+    K(product_f16, fv_product_float_fn) \
+    K(product_bf16, fv_product_float_fn)
 
 /* Slots that only a faster instruction set fills. */
 #define FV_KERNEL_OPTIONAL_LIST(K) \

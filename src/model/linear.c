@@ -9,6 +9,7 @@ enum {
     EIGHT = 8,        /* rows that are packed together */
     TASK_ROWS = 64,   /* small enough to balance, large enough to hide the loop's cost */
     EDGE_TOKENS = 8,  /* of one call where a panel has missing rows */
+    EXACT_ROWS = 4,   /* of a quantised matrix that are expanded to f32 at once */
     DIRECT_TOKENS = 3 /* up to here reading packed rows anew for each token is cheaper than making a panel */
 };
 
@@ -16,7 +17,8 @@ enum {
 typedef struct linear_type {
     size_t block_values, block_bytes, group;
     fv_dequant_fn *dequant;
-    fv_unpack_fn *unpack; /* NULL: products in f32 */
+    fv_product_float_fn *floats; /* of the float types; NULL: the others are expanded first */
+    fv_unpack_fn *unpack;        /* NULL: products in f32 */
     fv_product_panel_fn *panel;
     fv_panel_unpack_fn *panel_unpack; /* of packed rows */
     fv_product_packed_fn *packed;     /* NULL: the panel does it */
@@ -64,6 +66,9 @@ static linear_type linear_type_of(const fv_kernels *kernels, uint32_t type) {
     default:
         break;
     }
+    if (type == FV_WEIGHT_F32) found.floats = kernels->product_f32;
+    if (type == FV_WEIGHT_F16) found.floats = kernels->product_f16;
+    if (type == FV_WEIGHT_BF16) found.floats = kernels->product_bf16;
     return found;
 }
 
@@ -71,12 +76,13 @@ bool fv_linear_is_quantized(uint32_t weight_type) {
     return weight_type != FV_WEIGHT_F32 && weight_type != FV_WEIGHT_F16 && weight_type != FV_WEIGHT_BF16;
 }
 
-/* A panel and eight rows on their way into it: bytes, then scales and offsets in groups of 16 or 32. */
+/* A panel and eight rows on their way into it: bytes, then scales and offsets in groups of 16 or 32. The rows that
+ * exact products expand fit into the same bytes. */
+_Static_assert(EXACT_ROWS * sizeof(float) <= FV_PANEL_ROWS + EIGHT, "expanded rows need more than a panel");
 bool fv_linear_scratch_bytes(size_t columns, size_t *bytes) {
     size_t total = 0;
     if (!fv_size_add(&total, columns, FV_PANEL_ROWS + EIGHT, 64) ||
-        !fv_size_add(&total, columns / 16 + 1, 2 * (FV_PANEL_ROWS + EIGHT) * sizeof(float), 64) ||
-        !fv_size_add(&total, columns, sizeof(float), 64))
+        !fv_size_add(&total, columns / 16 + 1, 2 * (FV_PANEL_ROWS + EIGHT) * sizeof(float), 64))
         return false;
     *bytes = total;
     return true;
@@ -114,18 +120,20 @@ static fv_q8_rows q8_row(const fv_linear_input *input, size_t token) {
                         input->q8.sum16 + token * (columns / 16), input->q8.sum32 + token * (columns / 32)};
 }
 
-static void rows_f32(const linear_call *call, const fv_linear_product *product, uint32_t first, uint32_t end,
-                     void *scratch) {
+static void rows_f32(const linear_call *call, const fv_linear_product *product, const linear_type *type, uint32_t first,
+                     uint32_t rows, float *scratch) {
     const fv_linear_input *input = call->input;
-    for (uint32_t row = first; row < end; row++) {
-        const float *values = (const float *)(const void *)row_data(product->weight, row);
-        if (product->weight->type != FV_WEIGHT_F32) {
-            fv_linear_row(call->kernels, product->weight, row, scratch);
-            values = scratch;
-        }
-        for (size_t t = 0; t < input->tokens; t++)
-            product->out[t * product->out_stride + row] =
-                call->kernels->dot_f32(input->columns, values, input->rows + t * input->columns);
+    if (type->floats) {
+        type->floats(input->columns, rows, input->tokens, row_data(product->weight, first), input->rows,
+                     product->out + first, product->out_stride);
+        return;
+    }
+    for (uint32_t done = 0; done < rows; done += EXACT_ROWS) {
+        uint32_t some = rows - done < EXACT_ROWS ? rows - done : EXACT_ROWS;
+        for (uint32_t r = 0; r < some; r++)
+            fv_linear_row(call->kernels, product->weight, first + done + r, scratch + (size_t)r * input->columns);
+        call->kernels->product_f32(input->columns, some, input->tokens, scratch, input->rows,
+                                   product->out + first + done, product->out_stride);
     }
 }
 
@@ -213,7 +221,7 @@ static void linear_task(void *context, size_t task, size_t worker) {
     uint32_t first = (uint32_t)task * TASK_ROWS, left = product->weight->rows - first;
     uint32_t rows = left < TASK_ROWS ? left : TASK_ROWS;
     if (!type.unpack || call->input->exact) {
-        rows_f32(call, product, first, first + rows, scratch);
+        rows_f32(call, product, &type, first, rows, (float *)(void *)scratch);
         return;
     }
     uint32_t done = 0;

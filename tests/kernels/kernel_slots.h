@@ -52,4 +52,9 @@
     X(product_packed_q5_k) \
     X(product_packed_q6_k)
 
+#define PRODUCT_FLOAT_SLOTS(X) \
+    X(product_f32) \
+    X(product_f16) \
+    X(product_bf16)
+
 #endif
