@@ -20,7 +20,7 @@ typedef struct fv_attend_config {
     float softcap;        /* score = cap * tanh(score / cap); 0 = off */
     uint32_t tile_rows;   /* most rows of a plan, 1..FV_TILE_ROWS; 0 = FV_TILE_ROWS. Scratch grows with it */
     uint32_t gather_keys; /* strided keys, or landmarks, that are read at a time: 16, 32, 48 or 64; 0 = 64. It changes no
-                             bit. Fewer need less scratch, if tile_rows * query_heads / kv_heads is 6 at most */
+                             bit. Fewer need less scratch */
 } fv_attend_config;
 
 /** Bytes of scratch that one fv_attend_tile() needs, 64-byte aligned. FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW. */

@@ -24,7 +24,7 @@ static fv_status scratch_layout_make(const fv_attend_config *config, scratch_lay
     if (!fv_size_add(&rows, group, fv_attend_rows(config), 1) ||
         rows > SIZE_MAX / (4 * (dim + 1 + FV_SUM_LANES + FV_CHUNK_KEYS)))
         return FV_ERROR_OVERFLOW;
-    layout.gather = config->gather_keys && rows <= FV_DIRECT_ROWS ? config->gather_keys : FV_CHUNK_KEYS;
+    layout.gather = config->gather_keys ? config->gather_keys : FV_CHUNK_KEYS;
     const size_t counts[] = {rows * dim,           fv_state_floats(rows, dim), fv_state_floats(rows, dim),
                              rows * FV_CHUNK_KEYS, layout.gather * dim,        layout.gather * dim};
     size_t *const offsets[] = {&layout.query_offset, &layout.state_offset, &layout.segment_offset,
@@ -70,7 +70,7 @@ static bool slot_rows(const attend_job *job, const fv_step *step, uint32_t begin
     return slot->row_begin < slot->row_end;
 }
 
-/* Tokens begin..end-1, which are of one page. */
+/* Adds the tokens begin..end-1, which are of one page, to a chunk that has room. */
 static void chunk_add(const attend_job *job, key_chunk *chunk, const fv_step *step, uint32_t begin, uint32_t end) {
     page_slot *slot = &chunk->slots[chunk->count];
     if (!slot_rows(job, step, begin, end, slot)) return;
@@ -79,9 +79,7 @@ static void chunk_add(const attend_job *job, key_chunk *chunk, const fv_step *st
     slot->values = fv_cache_value_row(job->cache, job->kv_head, token);
     slot->key_scales = fv_cache_key_scale(job->cache, job->kv_head, token);
     slot->value_scales = fv_cache_value_scale(job->cache, job->kv_head, token);
-    chunk->key_type = job->cache->config.key_type;
-    chunk->value_type = job->cache->config.value_type;
-    if (++chunk->count == FV_CHUNK_PAGES) fv_chunk_attend(job, chunk);
+    chunk->count++;
 }
 
 /* The first span that ends behind `token`, or plan->count. Spans are in rising order; other kinds may stand between. */
@@ -100,22 +98,46 @@ static uint32_t span_find(const fv_plan *plan, uint32_t token) {
     return found;
 }
 
-static void spans_attend(const attend_job *job, uint32_t from, uint32_t to) {
-    key_chunk chunk;
-    chunk.count = 0;
-    for (uint32_t s = span_find(job->plan, from); s < job->plan->count; s++) {
-        const fv_step *step = &job->plan->steps[s];
+/* A place in the spans of a plan: the next token to be read and the step that reads it. */
+typedef struct span_walk {
+    const attend_job *job;
+    uint32_t step, token;
+} span_walk;
+
+/* Fills a chunk with the next pages of tokens below `to`. */
+static void walk_fill(span_walk *walk, uint32_t to, key_chunk *chunk) {
+    const fv_plan *plan = walk->job->plan;
+    chunk->key_type = walk->job->cache->config.key_type;
+    chunk->value_type = walk->job->cache->config.value_type;
+    for (chunk->count = 0; walk->step < plan->count; walk->step++) {
+        const fv_step *step = &plan->steps[walk->step];
         if (step->kind != FV_STEP_SPAN) continue;
-        if (step->begin >= to) break;
-        uint32_t begin = step->begin > from ? step->begin : from, end = step->end < to ? step->end : to;
-        while (begin < end) {
-            uint32_t stop = (begin / FV_PAGE_TOKENS + 1) * FV_PAGE_TOKENS;
+        if (walk->token < step->begin) walk->token = step->begin;
+        uint32_t end = step->end < to ? step->end : to;
+        while (walk->token < end && chunk->count < FV_CHUNK_PAGES) {
+            uint32_t stop = (walk->token / FV_PAGE_TOKENS + 1) * FV_PAGE_TOKENS;
             if (stop > end) stop = end;
-            chunk_add(job, &chunk, step, begin, stop);
-            begin = stop;
+            chunk_add(walk->job, chunk, step, walk->token, stop);
+            walk->token = stop;
         }
+        if (walk->token < step->end) return; /* full, or at `to` */
     }
-    fv_chunk_attend(job, &chunk);
+}
+
+/* The chunk behind the one at work is known, so that few rows can fetch it meanwhile; also if it is the next segment's.
+ */
+static void spans_attend(const attend_job *job, uint32_t from, uint32_t to) {
+    span_walk walk = {job, span_find(job->plan, from), from};
+    key_chunk chunks[2];
+    uint32_t now = 0;
+    walk_fill(&walk, to, &chunks[now]);
+    for (bool last = false; !last && chunks[now].count; now = 1 - now) {
+        key_chunk *next = &chunks[1 - now];
+        walk_fill(&walk, to, next);
+        last = next->count == 0;
+        if (last) walk_fill(&walk, UINT32_MAX, next);
+        fv_chunk_attend(job, &chunks[now], next->count ? next : NULL);
+    }
 }
 
 /* Runs the `count` keys gathered into job->keys and job->values for the given rows. */
@@ -131,7 +153,7 @@ static void gathered_attend(const attend_job *job, uint32_t count, uint32_t row_
                                                .high = left < FV_PAGE_TOKENS ? left : FV_PAGE_TOKENS,
                                                .even = true};
     }
-    fv_chunk_attend(job, &chunk);
+    if (count) fv_chunk_attend(job, &chunk, NULL);
 }
 
 /* Places one key at column `column` of the gathered chunk; `stride` is the step between its channels. */

@@ -4,7 +4,7 @@
 #include "cache/element.h"
 #include "kernels/half.h"
 
-/* What reads an element type in registers. */
+/* What reads an element type. */
 typedef struct element_kernels {
     fv_score_page_fn *score;
     fv_value_sum_fn *sum;
@@ -25,88 +25,49 @@ static element_kernels kernels_of(const fv_kernels *kernels, uint32_t type) {
     }
 }
 
-/* `count` elements of a type that stores them one by one; Q8_0 as integers. */
-static void widen(const attend_job *job, uint32_t type, size_t count, const void *from, float *to) {
-    if (type == FV_ELEMENT_F16) job->kernels->widen_f16(count, from, to);
-    if (type == FV_ELEMENT_BF16) job->kernels->widen_bf16(count, from, to);
-    if (type == FV_ELEMENT_Q8_0) job->kernels->widen_i8(count, from, to);
-}
-
-static void widen_page(const attend_job *job, uint32_t type, const void *keys, float *to) {
-    size_t dim = job->config->head_dim;
-    if (type == FV_ELEMENT_Q4_0)
-        job->kernels->widen_panel_q4(1, dim, keys, to);
-    else
-        widen(job, type, FV_PAGE_TOKENS * dim, keys, to);
-}
-
-static void widen_rows(const attend_job *job, uint32_t type, size_t rows, const void *values, float *to) {
-    size_t dim = job->config->head_dim;
-    if (type == FV_ELEMENT_Q4_0)
-        job->kernels->widen_rows_q4(rows, dim, values, to);
-    else
-        widen(job, type, rows * dim, values, to);
-}
-
-/* Converts keys and values to f32 once; integers stay integers (their scales are applied as in registers). */
-static void chunk_widen(const attend_job *job, key_chunk *chunk) {
-    size_t dim = job->config->head_dim, page = FV_PAGE_TOKENS * dim;
-    for (uint32_t s = 0; s < chunk->count; s++) {
-        page_slot *slot = &chunk->slots[s];
-        if (chunk->key_type != FV_ELEMENT_F32) {
-            widen_page(job, chunk->key_type, slot->keys, job->keys + s * page);
-            slot->keys = job->keys + s * page;
-        }
-        if (chunk->value_type == FV_ELEMENT_F32) continue;
-        const unsigned char *values = slot->values;
-        values += slot->low * fv_element_row_bytes(chunk->value_type, dim);
-        widen_rows(job, chunk->value_type, slot->high - slot->low, values, job->values + s * page + slot->low * dim);
-        slot->values = job->values + s * page;
-    }
-    chunk->key_type = chunk->value_type = FV_ELEMENT_F32;
-}
-
 static bool follows(const void *next, const void *page, size_t bytes) {
     return (const unsigned char *)next == (const unsigned char *)page + bytes;
 }
 
-/* Pages from `first` on that lie behind each other in memory and are read by the same positions. */
-static uint32_t score_run(const attend_job *job, const key_chunk *chunk, uint32_t first) {
-    size_t bytes = fv_element_panel_bytes(chunk->key_type, job->config->head_dim);
+/* Pages from `first` on that are read by the same positions. */
+static uint32_t score_run(const key_chunk *chunk, uint32_t first) {
     uint32_t s = first + 1;
-    for (; s < chunk->count; s++) {
-        const page_slot *last = &chunk->slots[s - 1], *slot = &chunk->slots[s];
-        if (!follows(slot->keys, last->keys, bytes)) break;
-        if (slot->row_begin != last->row_begin || slot->row_end != last->row_end) break;
-    }
+    while (s < chunk->count && chunk->slots[s].row_begin == chunk->slots[first].row_begin &&
+           chunk->slots[s].row_end == chunk->slots[first].row_end)
+        s++;
     return s - first;
 }
 
+static const page_slot *slot_ahead(const key_chunk *next, uint32_t s) {
+    return &next->slots[s < next->count ? s : next->count - 1];
+}
+
 /* Scores of the pages first..first+count-1 for the positions that read them; scales: of the chunk's keys, or NULL. */
-static void run_scores(const attend_job *job, const key_chunk *chunk, uint32_t first, uint32_t count,
-                       const float *scales, bool integers) {
+static void run_scores(const attend_job *job, const key_chunk *chunk, const key_chunk *next, uint32_t first,
+                       uint32_t count, const float *scales) {
     fv_score_page_fn *score = kernels_of(job->kernels, chunk->key_type).score;
     const page_slot *slot = &chunk->slots[first];
+    const void *keys[FV_CHUNK_PAGES], *ahead[FV_CHUNK_PAGES];
+    for (uint32_t s = 0; s < count; s++) keys[s] = chunk->slots[first + s].keys;
+    for (uint32_t s = 0; next && s < count; s++) ahead[s] = slot_ahead(next, first + s)->keys;
     size_t dim = job->config->head_dim, row = (size_t)slot->row_begin * job->group, columns = count * FV_PAGE_TOKENS;
     size_t rows = (size_t)(slot->row_end - slot->row_begin) * job->group;
     float *out = job->score + row * FV_CHUNK_KEYS + first * FV_PAGE_TOKENS;
-    if (scales) scales += first * FV_PAGE_TOKENS;
-    score(rows, count, dim, job->query + row * dim, dim, slot->keys, scales, out, FV_CHUNK_KEYS);
-    for (size_t r = 0; integers && r < rows; r++)
-        for (size_t t = 0; t < columns; t++) out[r * FV_CHUNK_KEYS + t] *= scales[t];
+    score(rows, count, dim, job->query + row * dim, dim, keys, next ? ahead : NULL,
+          scales ? scales + first * FV_PAGE_TOKENS : NULL, out, FV_CHUNK_KEYS);
     if (!(job->config->softcap > 0.0f)) return;
     for (size_t r = 0; r < rows; r++)
         job->kernels->softcap_f32(columns, job->config->scale, job->config->softcap, out + r * FV_CHUNK_KEYS);
 }
 
-static void chunk_scores(const attend_job *job, const key_chunk *chunk, bool integers) {
+static void chunk_scores(const attend_job *job, const key_chunk *chunk, const key_chunk *next) {
     float scales[FV_CHUNK_KEYS];
     bool scaled = chunk->slots[0].key_scales != NULL;
     for (uint32_t s = 0; scaled && s < chunk->count; s++)
         for (uint32_t t = 0; t < FV_PAGE_TOKENS; t++) scales[s * FV_PAGE_TOKENS + t] = chunk->slots[s].key_scales[t];
     for (uint32_t s = 0, count; s < chunk->count; s += count) {
-        count = score_run(job, chunk, s);
-        run_scores(job, chunk, s, count, scaled ? scales : NULL, integers);
+        count = score_run(chunk, s);
+        run_scores(job, chunk, next, s, count, scaled ? scales : NULL);
     }
 }
 
@@ -130,12 +91,12 @@ static void slot_mask(const attend_job *job, const page_slot *slot, uint32_t col
 
 /* Adds the values of `keys` columns from `column` on, the first of them at `values`, for the positions row..row_end-1.
  */
-static void value_sum(const attend_job *job, uint32_t type, const void *values, uint32_t column, uint32_t keys,
-                      uint32_t row, uint32_t row_end) {
+static void value_sum(const attend_job *job, uint32_t type, const void *values, const void *ahead, uint32_t column,
+                      uint32_t keys, uint32_t row, uint32_t row_end) {
     fv_value_sum_fn *sum = kernels_of(job->kernels, type).sum;
     size_t dim = job->config->head_dim, first = (size_t)row * job->group, rows = (size_t)(row_end - row) * job->group;
     if (keys)
-        sum(rows, dim, keys, job->score + first * FV_CHUNK_KEYS + column, FV_CHUNK_KEYS, values,
+        sum(rows, dim, keys, job->score + first * FV_CHUNK_KEYS + column, FV_CHUNK_KEYS, values, ahead,
             job->state.out + first * dim, dim);
 }
 
@@ -154,35 +115,39 @@ static void slot_values(const attend_job *job, const key_chunk *chunk, const pag
     }
     bool shared = begin < end;
     for (uint32_t i = slot->row_begin; i < slot->row_end; i++)
-        value_sum(job, chunk->value_type, value_at(job, chunk, slot, slot->begin[i]), column + slot->begin[i],
+        value_sum(job, chunk->value_type, value_at(job, chunk, slot, slot->begin[i]), NULL, column + slot->begin[i],
                   (shared ? begin : slot->end[i]) - slot->begin[i], i, i + 1);
     if (!shared) return;
-    value_sum(job, chunk->value_type, value_at(job, chunk, slot, begin), column + begin, end - begin, slot->row_begin,
-              slot->row_end);
+    value_sum(job, chunk->value_type, value_at(job, chunk, slot, begin), NULL, column + begin, end - begin,
+              slot->row_begin, slot->row_end);
     for (uint32_t i = slot->row_begin; i < slot->row_end; i++)
-        value_sum(job, chunk->value_type, value_at(job, chunk, slot, end), column + end, slot->end[i] - end, i, i + 1);
+        value_sum(job, chunk->value_type, value_at(job, chunk, slot, end), NULL, column + end, slot->end[i] - end, i,
+                  i + 1);
 }
 
-/* Even pages from `first` on whose keys follow each other without a gap, for the same positions. */
-static uint32_t value_run(const attend_job *job, const key_chunk *chunk, uint32_t first) {
+/* Even pages from `first` on whose keys follow each other without a gap, for the same positions; so do the pages ahead.
+ */
+static uint32_t value_run(const attend_job *job, const key_chunk *chunk, const key_chunk *next, uint32_t first) {
     size_t bytes = FV_PAGE_TOKENS * fv_element_row_bytes(chunk->value_type, job->config->head_dim);
     uint32_t s = first + 1;
     for (; s < chunk->count; s++) {
         const page_slot *last = &chunk->slots[s - 1], *slot = &chunk->slots[s];
         if (!slot->even || !last->even || last->high != FV_PAGE_TOKENS || slot->low != 0) break;
-        if (!follows(slot->values, last->values, bytes)) break;
         if (slot->row_begin != last->row_begin || slot->row_end != last->row_end) break;
+        if (!follows(slot->values, last->values, bytes)) break;
+        if (next && s < next->count && !follows(next->slots[s].values, next->slots[s - 1].values, bytes)) break;
     }
     return s - first;
 }
 
-static void chunk_values(const attend_job *job, const key_chunk *chunk) {
+static void chunk_values(const attend_job *job, const key_chunk *chunk, const key_chunk *next) {
     for (uint32_t s = 0, count; s < chunk->count; s += count) {
         const page_slot *slot = &chunk->slots[s];
         uint32_t column = s * FV_PAGE_TOKENS;
-        count = value_run(job, chunk, s);
+        count = value_run(job, chunk, next, s);
         if (slot->even)
-            value_sum(job, chunk->value_type, value_at(job, chunk, slot, slot->low), column + slot->low,
+            value_sum(job, chunk->value_type, value_at(job, chunk, slot, slot->low),
+                      next ? slot_ahead(next, s)->values : NULL, column + slot->low,
                       (count - 1) * FV_PAGE_TOKENS + chunk->slots[s + count - 1].high - slot->low, slot->row_begin,
                       slot->row_end);
         else
@@ -201,17 +166,14 @@ static void scale_weights(const attend_job *job, const key_chunk *chunk) {
     }
 }
 
-void fv_chunk_attend(const attend_job *job, key_chunk *chunk) {
-    if (!chunk->count) return;
+void fv_chunk_attend(const attend_job *job, const key_chunk *chunk, const key_chunk *next) {
     uint32_t begin = chunk->slots[0].row_begin, end = chunk->slots[0].row_end;
     for (uint32_t s = 1; s < chunk->count; s++) {
         if (begin > chunk->slots[s].row_begin) begin = chunk->slots[s].row_begin;
         if (end < chunk->slots[s].row_end) end = chunk->slots[s].row_end;
     }
     size_t first = (size_t)begin * job->group, rows = (size_t)(end - begin) * job->group, dim = job->config->head_dim;
-    bool wide = rows > FV_DIRECT_ROWS, integers = wide && chunk->key_type == FV_ELEMENT_Q8_0;
-    if (wide) chunk_widen(job, chunk);
-    chunk_scores(job, chunk, integers);
+    chunk_scores(job, chunk, next);
     for (uint32_t s = 0; s < chunk->count; s++) slot_mask(job, &chunk->slots[s], s * FV_PAGE_TOKENS, begin, end);
     float factor = (job->config->softcap > 0.0f ? 1.0f : job->config->scale) * 1.44269504f; /* to powers of two */
     if (!(factor < 3e38f)) factor = 3e38f;
@@ -219,6 +181,5 @@ void fv_chunk_attend(const attend_job *job, key_chunk *chunk) {
                                 job->score + first * FV_CHUNK_KEYS, job->state.maximum + first,
                                 job->state.sum + first * FV_SUM_LANES, job->state.out + first * dim, dim);
     scale_weights(job, chunk);
-    chunk_values(job, chunk);
-    chunk->count = 0;
+    chunk_values(job, chunk, next);
 }

@@ -8,9 +8,6 @@
 
 enum { FV_CHUNK_PAGES = FV_CHUNK_KEYS / FV_PAGE_TOKENS };
 
-/* Rows up to which a page is converted in registers; above, once into scratch for all rows. */
-enum { FV_DIRECT_ROWS = 6 };
-
 typedef struct attend_job {
     const fv_attend_config *config;
     const fv_kernels *kernels;
@@ -19,8 +16,8 @@ typedef struct attend_job {
     uint32_t kv_head, group;
     const float *query; /* [rows * group][head_dim] */
     fv_state state;
-    float *score;  /* [rows * group][64] */
-    uint32_t gather; /* keys that the two below have room for; 64 where rows are widened */
+    float *score;    /* [rows * group][64] */
+    uint32_t gather; /* keys that the two below have room for */
     float *keys;     /* [gather / 16][head_dim][16] */
     float *values;   /* [gather][head_dim] */
 } attend_job;
@@ -37,13 +34,14 @@ typedef struct page_slot {
 
 /* Up to four pages in the order in which their keys are added; they need not be neighbours. */
 typedef struct key_chunk {
-    uint32_t key_type, value_type; /* fv_element; FV_ELEMENT_F32 once converted */
+    uint32_t key_type, value_type; /* fv_element */
     uint32_t count;
     page_slot slots[FV_CHUNK_PAGES];
 } key_chunk;
 
 /* One update of the state of all positions that read any of the chunk's pages. Values of keys that a position does not
- * read are not touched for it: what they hold cannot reach its output. Clobbers the chunk. */
-void fv_chunk_attend(const attend_job *job, key_chunk *chunk);
+ * read are not touched for it: what they hold cannot reach its output. next: NULL, or what is likely to be read after
+ * it. */
+void fv_chunk_attend(const attend_job *job, const key_chunk *chunk, const key_chunk *next);
 
 #endif

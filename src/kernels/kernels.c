@@ -29,10 +29,6 @@ static void use_avx2(fv_kernels *table) {
     table->softmax_chunk = fv_softmax_chunk_avx2;
     table->narrow_f16 = fv_narrow_f16_avx2;
     table->widen_f16 = fv_widen_f16_avx2;
-    table->widen_i8 = fv_widen_i8_avx2;
-    table->widen_bf16 = fv_widen_bf16_avx2;
-    table->widen_panel_q4 = fv_widen_panel_q4_avx2;
-    table->widen_rows_q4 = fv_widen_rows_q4_avx2;
     table->rms_norm_f32 = fv_rms_norm_f32_avx2;
     table->silu_f32 = fv_silu_f32_avx2;
     table->gelu_f32 = fv_gelu_f32_avx2;
@@ -66,17 +62,17 @@ static void use_avx2(fv_kernels *table) {
 #if FV_BUILD_AVX512
 static void use_avx512(fv_kernels *table) {
     table->isa = FV_ISA_AVX512;
+    table->score_page_f32 = fv_score_page_f32_avx512;
     table->score_page_f16 = fv_score_page_f16_avx512;
     table->score_page_q8 = fv_score_page_q8_avx512;
     table->score_page_bf16 = fv_score_page_bf16_avx512;
     table->score_page_q4 = fv_score_page_q4_avx512;
+    table->value_sum_f32 = fv_value_sum_f32_avx512;
     table->value_sum_f16 = fv_value_sum_f16_avx512;
     table->value_sum_q8 = fv_value_sum_q8_avx512;
     table->value_sum_bf16 = fv_value_sum_bf16_avx512;
     table->value_sum_q4 = fv_value_sum_q4_avx512;
-    table->widen_bf16 = fv_widen_bf16_avx512;
-    table->widen_panel_q4 = fv_widen_panel_q4_avx512;
-    table->widen_rows_q4 = fv_widen_rows_q4_avx512;
+    table->softmax_chunk = fv_softmax_chunk_avx512;
     table->product_panel_u4 = fv_product_panel_u4_avx512;
     table->product_panel_u5 = fv_product_panel_u4_avx512; /* dpbusd is exact for any byte */
     table->product_panel_u8 = fv_product_panel_u4_avx512;

@@ -15,12 +15,14 @@
 
 #define FV_CHUNK_KEYS 64 /* keys that share one softmax update */
 
-/* Scores of neighbouring pages: score[r][16 p + t] = sum over c, ascending, of query[r][c] * key[p][c][t], t = 0..15.
- * query [rows][query_stride].  key [pages][head_dim][16] of the type.  score [rows][score_stride], 16 * pages written.
+/* Scores of pages: score[r][16 p + t] = sum over c, ascending, of query[r][c] * key[p][c][t], t = 0..15.
+ * query [rows][query_stride].  key [pages] pointers to [head_dim][16] of the type.  score [rows][score_stride], 16 * pages
+ * written.  next: NULL, or [pages] pointers to what will be read after these pages, to be fetched while they are read.
  * q8: the sum over the integers is multiplied by key_scale[16 p + t] at the end; the others ignore key_scale. Same order.
  * Bound: head_dim * 2^-23 * sum |query[c] * key[c][t]|. */
 typedef void fv_score_page_fn(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                              const void *key, const float *key_scale, float *score, size_t score_stride);
+                              const void *const *key, const void *const *next, const float *key_scale, float *score,
+                              size_t score_stride);
 
 /* Q4_0 panels and rows hold their scales (src/cache/cache_pages.h); score_page_q4 reads panels of
  * 32 * ceil(head_dim / 32) + 16 * ceil(head_dim / 2) bytes, value_sum_q4 rows of 18 * ceil(head_dim / 32) bytes. An
@@ -29,9 +31,10 @@ typedef void fv_score_page_fn(size_t rows, size_t pages, size_t head_dim, const 
 /* Weighted sum of values: out[r][c] += sum over t < keys, ascending, of weight[r][t] * value[t][c].
  * value [keys][head_dim] of the type, contiguous.  weight [rows][weight_stride], out [rows][out_stride] f32. Same order.
  * q8: the integers; the caller has multiplied the token's scale into the weight.
+ * next: NULL, or as many values that will be read after these.
  * Bound: keys * 2^-23 * sum |weight * value|. */
 typedef void fv_value_sum_fn(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                             const void *value, float *out, size_t out_stride);
+                             const void *value, const void *next, float *out, size_t out_stride);
 
 /* One step of the online softmax (Milakov & Gimelshein 2018), in powers of two, for `rows` rows and `columns` keys (a
  * multiple of 16, at most 64). Per row:
@@ -52,10 +55,6 @@ typedef void fv_softcap_f32_fn(size_t n, float scale, float cap, float *x);
 
 typedef void fv_narrow_f16_fn(size_t n, const float *x, uint16_t *out); /* nearest even, overflow to infinity; exact twin */
 typedef void fv_widen_f16_fn(size_t n, const uint16_t *x, float *out);  /* exact */
-typedef void fv_widen_i8_fn(size_t n, const int8_t *x, float *out);     /* exact */
-
-/* Q4_0 panels to [pages][head_dim][16] f32; rows of values to [rows][head_dim] f32. Exact. */
-typedef void fv_widen_q4_fn(size_t count, size_t head_dim, const void *x, float *out);
 
 /* out[i] = x[i] * weight[i] / sqrt(mean(x^2) + epsilon), the root's argument held between FLT_MIN and FLT_MAX. Any overlap
  * of x and out but shifted. Bound: (n + 4) * 2^-23 relative. */
@@ -141,11 +140,7 @@ typedef void fv_product_float_fn(size_t columns, size_t rows, size_t tokens, con
     K(softcap_f32, fv_softcap_f32_fn) \
     K(narrow_f16, fv_narrow_f16_fn) \
     K(widen_f16, fv_widen_f16_fn) \
-    K(widen_i8, fv_widen_i8_fn) \
     K(narrow_bf16, fv_narrow_f16_fn) \
-    K(widen_bf16, fv_widen_f16_fn) \
-    K(widen_panel_q4, fv_widen_q4_fn) \
-    K(widen_rows_q4, fv_widen_q4_fn) \
     K(rms_norm_f32, fv_rms_norm_f32_fn) \
     K(silu_f32, fv_gated_f32_fn) \
     K(gelu_f32, fv_gated_f32_fn) \

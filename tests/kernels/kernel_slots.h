@@ -14,17 +14,13 @@
     X(value_sum_q8) \
     X(value_sum_bf16) \
     X(value_sum_q4) \
-    X(widen_panel_q4) \
-    X(widen_rows_q4) \
     X(softmax_chunk)
 
 #define VECTOR_SLOTS(X) \
     X(softcap_f32) \
     X(narrow_f16) \
     X(widen_f16) \
-    X(widen_i8) \
     X(narrow_bf16) \
-    X(widen_bf16) \
     X(rms_norm_f32) \
     X(silu_f32) \
     X(gelu_f32) \

@@ -101,18 +101,6 @@ static void check_widen(fv_widen_f16_fn *tested, fv_widen_f16_fn *scalar) {
 static void check_narrow_f16(const fv_kernels *table) { check_narrow(table->narrow_f16, tables.table[0]->narrow_f16); }
 static void check_narrow_bf16(const fv_kernels *table) { check_narrow(table->narrow_bf16, tables.table[0]->narrow_bf16); }
 static void check_widen_f16(const fv_kernels *table) { check_widen(table->widen_f16, tables.table[0]->widen_f16); }
-static void check_widen_bf16(const fv_kernels *table) { check_widen(table->widen_bf16, tables.table[0]->widen_bf16); }
-
-static void check_widen_i8(const fv_kernels *table) {
-    for (size_t n = 1; n <= MAX_N; n = next_n(n)) {
-        int8_t *x = fence_place(&x_fence, n);
-        float *out = fence_place(&out_fence, n * 4);
-        for (size_t i = 0; i < n; i++) x[i] = (int8_t)(i * 37);
-        table->widen_i8(n, x, out);
-        for (size_t i = 0; i < n; i++) assert_true(out[i] == (float)x[i]);
-        assert_true(fence_is_whole(&out_fence, 1, 0, 0));
-    }
-}
 
 static void check_rms_norm_f32(const fv_kernels *table) {
     test_random random = test_random_make(3);

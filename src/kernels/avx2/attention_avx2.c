@@ -16,13 +16,10 @@ INLINE __m256 load8(element type, const void *data, size_t index) {
         _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const int8_t *)data + index))));
 }
 
-/* A decode walks keys and values in turn, 8 KiB each for 64 keys of 64 channels: too short for the hardware to foresee
- * the next stretch. Into L2, since L1 is too small to hold it until then. Doubles the speed from DRAM; f32 comes from
- * scratch. */
-INLINE void ahead(element type, const void *data, size_t index) {
-    enum { AHEAD_BYTES = 8192 };
+/* Few rows are a decode: what is read next comes from memory. Into L2, since L1 is too small to hold it until then. */
+INLINE void prefetch(element type, size_t rows, const void *data, size_t index) {
     size_t bytes = type == ELEMENT_F32 ? 4 : type == ELEMENT_F16 ? 2 : 1;
-    if (type != ELEMENT_F32) _mm_prefetch((const char *)data + index * bytes + AHEAD_BYTES, _MM_HINT_T1);
+    if (rows <= 8 && data) _mm_prefetch((const char *)data + index * bytes, _MM_HINT_T1);
 }
 
 /* A load of its own for each use: kept in registers over two pages, the queries would push a sum out to memory. */
@@ -34,15 +31,14 @@ INLINE __m256 broadcast(const float *x) {
 
 /* `rows` x `pages` pages at once: rows * pages * 2 chains. */
 INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim, const float *query,
-                        size_t query_stride, const void *key, const float *key_scale, float *score,
-                        size_t score_stride) {
+                        size_t query_stride, const void *const *key, const void *const *next, const float *key_scale,
+                        float *score, size_t score_stride) {
     __m256 sum[12];
     for (size_t i = 0; i < rows * pages * 2; i++) sum[i] = _mm256_setzero_ps();
     for (size_t c = 0; c < head_dim; c++)
         for (size_t p = 0; p < pages; p++) {
-            ahead(type, key, (p * head_dim + c) * 16);
-            __m256 low = load8(type, key, (p * head_dim + c) * 16),
-                   high = load8(type, key, (p * head_dim + c) * 16 + 8);
+            prefetch(type, rows, next ? next[p] : NULL, c * 16);
+            __m256 low = load8(type, key[p], c * 16), high = load8(type, key[p], c * 16 + 8);
             for (size_t r = 0; r < rows; r++) {
                 __m256 q = broadcast(query + r * query_stride + c);
                 sum[(r * pages + p) * 2] = _mm256_fmadd_ps(q, low, sum[(r * pages + p) * 2]);
@@ -59,57 +55,64 @@ INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim
 
 /* `together` pages while they fit, then one at a time. */
 INLINE void score_rows(element type, size_t rows, size_t together, size_t pages, size_t head_dim, const float *query,
-                       size_t query_stride, const void *key, const float *key_scale, float *score,
-                       size_t score_stride) {
-    const size_t page_bytes = 16 * head_dim * (type == ELEMENT_F32 ? 4 : type == ELEMENT_F16 ? 2 : 1);
-    const unsigned char *panel = key;
+                       size_t query_stride, const void *const *key, const void *const *next, const float *key_scale,
+                       float *score, size_t score_stride) {
     size_t p = 0;
     for (; p + together <= pages; p += together)
-        score_block(type, rows, together, head_dim, query, query_stride, panel + p * page_bytes,
+        score_block(type, rows, together, head_dim, query, query_stride, key + p, next ? next + p : NULL,
                     type == ELEMENT_Q8 ? key_scale + 16 * p : NULL, score + 16 * p, score_stride);
     for (; p < pages; p++)
-        score_block(type, rows, 1, head_dim, query, query_stride, panel + p * page_bytes,
+        score_block(type, rows, 1, head_dim, query, query_stride, key + p, next ? next + p : NULL,
                     type == ELEMENT_Q8 ? key_scale + 16 * p : NULL, score + 16 * p, score_stride);
 }
 
 /* Few rows take several pages, so that there are always enough chains to hide the latency of FMA. */
 INLINE void score_page(element type, size_t rows, size_t pages, size_t head_dim, const float *query,
-                       size_t query_stride, const void *key, const float *key_scale, float *score,
-                       size_t score_stride) {
+                       size_t query_stride, const void *const *key, const void *const *next, const float *key_scale,
+                       float *score, size_t score_stride) {
     for (; rows >= 6; rows -= 6, query += 6 * query_stride, score += 6 * score_stride)
-        score_rows(type, 6, 1, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
-    if (rows == 5) score_rows(type, 5, 1, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
-    if (rows == 4) score_rows(type, 4, 1, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
-    if (rows == 3) score_rows(type, 3, 2, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
-    if (rows == 2) score_rows(type, 2, 2, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
-    if (rows == 1) score_rows(type, 1, 4, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
+        score_rows(type, 6, 1, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
+    if (rows == 5)
+        score_rows(type, 5, 1, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
+    if (rows == 4)
+        score_rows(type, 4, 1, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
+    if (rows == 3)
+        score_rows(type, 3, 2, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
+    if (rows == 2)
+        score_rows(type, 2, 2, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
+    if (rows == 1)
+        score_rows(type, 1, 4, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
 }
 
 void fv_score_page_f32_avx2(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                            const void *key, const float *key_scale, float *score, size_t score_stride) {
-    score_page(ELEMENT_F32, rows, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
+                            const void *const *key, const void *const *next, const float *key_scale, float *score,
+                            size_t score_stride) {
+    score_page(ELEMENT_F32, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
 }
 
 void fv_score_page_f16_avx2(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                            const void *key, const float *key_scale, float *score, size_t score_stride) {
-    score_page(ELEMENT_F16, rows, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
+                            const void *const *key, const void *const *next, const float *key_scale, float *score,
+                            size_t score_stride) {
+    score_page(ELEMENT_F16, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
 }
 
 void fv_score_page_q8_avx2(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                           const void *key, const float *key_scale, float *score, size_t score_stride) {
-    score_page(ELEMENT_Q8, rows, pages, head_dim, query, query_stride, key, key_scale, score, score_stride);
+                           const void *const *key, const void *const *next, const float *key_scale, float *score,
+                           size_t score_stride) {
+    score_page(ELEMENT_Q8, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
 }
 
 /* rows x (8 * vectors) channels, from channel `first` on. */
 INLINE void value_block(element type, size_t rows, size_t vectors, size_t first, size_t head_dim, size_t keys,
-                        const float *weight, size_t weight_stride, const void *value, float *out, size_t out_stride) {
+                        const float *weight, size_t weight_stride, const void *value, const void *next, float *out,
+                        size_t out_stride) {
     __m256 sum[12];
     for (size_t r = 0; r < rows; r++)
         for (size_t j = 0; j < vectors; j++)
             sum[r * vectors + j] = _mm256_loadu_ps(out + r * out_stride + first + 8 * j);
     for (size_t t = 0; t < keys; t++) {
         __m256 v[4];
-        ahead(type, value, t * head_dim + first);
+        prefetch(type, rows, next, t * head_dim + first);
         for (size_t j = 0; j < vectors; j++) v[j] = load8(type, value, t * head_dim + first + 8 * j);
         for (size_t r = 0; r < rows; r++) {
             __m256 w = _mm256_broadcast_ss(weight + r * weight_stride + t);
@@ -130,12 +133,12 @@ INLINE float element_at(element type, const void *data, size_t index) {
 /* `wide` vectors while they fit, then one at a time, then single channels: each channel is the same chain in all three.
  */
 INLINE void value_rows(element type, size_t rows, size_t wide, size_t head_dim, size_t keys, const float *weight,
-                       size_t weight_stride, const void *value, float *out, size_t out_stride) {
+                       size_t weight_stride, const void *value, const void *next, float *out, size_t out_stride) {
     size_t c = 0;
     for (; c + 8 * wide <= head_dim; c += 8 * wide)
-        value_block(type, rows, wide, c, head_dim, keys, weight, weight_stride, value, out, out_stride);
+        value_block(type, rows, wide, c, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
     for (; c + 8 <= head_dim; c += 8)
-        value_block(type, rows, 1, c, head_dim, keys, weight, weight_stride, value, out, out_stride);
+        value_block(type, rows, 1, c, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
     for (; c < head_dim; c++)
         for (size_t r = 0; r < rows; r++)
             for (size_t t = 0; t < keys; t++)
@@ -144,29 +147,29 @@ INLINE void value_rows(element type, size_t rows, size_t wide, size_t head_dim, 
 }
 
 INLINE void value_sum(element type, size_t rows, size_t head_dim, size_t keys, const float *weight,
-                      size_t weight_stride, const void *value, float *out, size_t out_stride) {
+                      size_t weight_stride, const void *value, const void *next, float *out, size_t out_stride) {
     for (; rows >= 6; rows -= 6, weight += 6 * weight_stride, out += 6 * out_stride)
-        value_rows(type, 6, 2, head_dim, keys, weight, weight_stride, value, out, out_stride);
-    if (rows == 5) value_rows(type, 5, 2, head_dim, keys, weight, weight_stride, value, out, out_stride);
-    if (rows == 4) value_rows(type, 4, 2, head_dim, keys, weight, weight_stride, value, out, out_stride);
-    if (rows == 3) value_rows(type, 3, 4, head_dim, keys, weight, weight_stride, value, out, out_stride);
-    if (rows == 2) value_rows(type, 2, 4, head_dim, keys, weight, weight_stride, value, out, out_stride);
-    if (rows == 1) value_rows(type, 1, 4, head_dim, keys, weight, weight_stride, value, out, out_stride);
+        value_rows(type, 6, 2, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+    if (rows == 5) value_rows(type, 5, 2, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+    if (rows == 4) value_rows(type, 4, 2, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+    if (rows == 3) value_rows(type, 3, 4, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+    if (rows == 2) value_rows(type, 2, 4, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+    if (rows == 1) value_rows(type, 1, 4, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
 }
 
 void fv_value_sum_f32_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                           const void *value, float *out, size_t out_stride) {
-    value_sum(ELEMENT_F32, rows, head_dim, keys, weight, weight_stride, value, out, out_stride);
+                           const void *value, const void *next, float *out, size_t out_stride) {
+    value_sum(ELEMENT_F32, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
 }
 
 void fv_value_sum_f16_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                           const void *value, float *out, size_t out_stride) {
-    value_sum(ELEMENT_F16, rows, head_dim, keys, weight, weight_stride, value, out, out_stride);
+                           const void *value, const void *next, float *out, size_t out_stride) {
+    value_sum(ELEMENT_F16, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
 }
 
 void fv_value_sum_q8_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                          const void *value, float *out, size_t out_stride) {
-    value_sum(ELEMENT_Q8, rows, head_dim, keys, weight, weight_stride, value, out, out_stride);
+                          const void *value, const void *next, float *out, size_t out_stride) {
+    value_sum(ELEMENT_Q8, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
 }
 
 /* The maximum of one row rises to hold `best`; rare once a few chunks are read. */

@@ -1,4 +1,4 @@
-/* Scores and value sums over bf16 and Q4_0, converted in registers, and the conversions alone.
+/* Scores and value sums over bf16 and Q4_0, converted in registers.
  * Limit: conversions, unless many rows share them. Blocking as in attention_avx2.c; the chains are those of the f32
  * kernels: the same bits. */
 #include "kernels/kernels.h"
@@ -10,9 +10,10 @@
 
 typedef enum element { ELEMENT_BF16, ELEMENT_Q4 } element;
 
-enum { AHEAD_BYTES = 8192 };
-
-INLINE void ahead(const unsigned char *at) { _mm_prefetch((const char *)at + AHEAD_BYTES, _MM_HINT_T1); }
+/* Few rows are a decode: what is read next comes from memory. Into L2, since L1 is too small to hold it until then. */
+INLINE void prefetch(size_t rows, const unsigned char *next, size_t offset) {
+    if (rows <= 8 && next) _mm_prefetch((const char *)next + offset, _MM_HINT_T1);
+}
 
 INLINE __m256 widen8(const unsigned char *x) {
     __m128i half = _mm_loadu_si128((const __m128i *)(const void *)x);
@@ -37,10 +38,6 @@ INLINE __m256 keys8(element type, const unsigned char *panel, size_t head_dim, s
     return _mm256_mul_ps(nibbles8(panel + fv_q4_panel_quants(head_dim) + c / 2 * 16 + half * 8, c % 2), scale);
 }
 
-INLINE size_t panel_bytes(element type, size_t head_dim) {
-    return type == ELEMENT_Q4 ? fv_q4_panel_bytes(head_dim) : 32 * head_dim;
-}
-
 INLINE size_t row_bytes(element type, size_t head_dim) {
     return type == ELEMENT_Q4 ? fv_q4_row_bytes(head_dim) : 2 * head_dim;
 }
@@ -54,15 +51,14 @@ INLINE __m256 broadcast(const float *x) {
 
 /* `rows` x `pages` pages at once: rows * pages * 2 chains. */
 INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim, const float *query,
-                        size_t query_stride, const unsigned char *key, float *score, size_t score_stride) {
-    const size_t page_bytes = panel_bytes(type, head_dim);
+                        size_t query_stride, const void *const *key, const void *const *next, float *score,
+                        size_t score_stride) {
     __m256 sum[12];
     for (size_t i = 0; i < rows * pages * 2; i++) sum[i] = _mm256_setzero_ps();
     for (size_t c = 0; c < head_dim; c++)
         for (size_t p = 0; p < pages; p++) {
-            const unsigned char *panel = key + p * page_bytes;
-            ahead(panel + c * (type == ELEMENT_Q4 ? 8 : 32));
-            __m256 low = keys8(type, panel, head_dim, c, 0), high = keys8(type, panel, head_dim, c, 1);
+            prefetch(rows, next ? next[p] : NULL, c * (type == ELEMENT_Q4 ? 8 : 32));
+            __m256 low = keys8(type, key[p], head_dim, c, 0), high = keys8(type, key[p], head_dim, c, 1);
             for (size_t r = 0; r < rows; r++) {
                 __m256 q = broadcast(query + r * query_stride + c);
                 sum[(r * pages + p) * 2] = _mm256_fmadd_ps(q, low, sum[(r * pages + p) * 2]);
@@ -76,37 +72,41 @@ INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim
 
 /* `together` pages while they fit, then one at a time. */
 INLINE void score_rows(element type, size_t rows, size_t together, size_t pages, size_t head_dim, const float *query,
-                       size_t query_stride, const void *key, float *score, size_t score_stride) {
-    const unsigned char *panel = key;
-    size_t p = 0, page_bytes = panel_bytes(type, head_dim);
+                       size_t query_stride, const void *const *key, const void *const *next, float *score,
+                       size_t score_stride) {
+    size_t p = 0;
     for (; p + together <= pages; p += together)
-        score_block(type, rows, together, head_dim, query, query_stride, panel + p * page_bytes, score + 16 * p,
-                    score_stride);
+        score_block(type, rows, together, head_dim, query, query_stride, key + p, next ? next + p : NULL,
+                    score + 16 * p, score_stride);
     for (; p < pages; p++)
-        score_block(type, rows, 1, head_dim, query, query_stride, panel + p * page_bytes, score + 16 * p, score_stride);
+        score_block(type, rows, 1, head_dim, query, query_stride, key + p, next ? next + p : NULL, score + 16 * p,
+                    score_stride);
 }
 
 INLINE void score_page(element type, size_t rows, size_t pages, size_t head_dim, const float *query,
-                       size_t query_stride, const void *key, float *score, size_t score_stride) {
+                       size_t query_stride, const void *const *key, const void *const *next, float *score,
+                       size_t score_stride) {
     for (; rows >= 6; rows -= 6, query += 6 * query_stride, score += 6 * score_stride)
-        score_rows(type, 6, 1, pages, head_dim, query, query_stride, key, score, score_stride);
-    if (rows == 5) score_rows(type, 5, 1, pages, head_dim, query, query_stride, key, score, score_stride);
-    if (rows == 4) score_rows(type, 4, 1, pages, head_dim, query, query_stride, key, score, score_stride);
-    if (rows == 3) score_rows(type, 3, 2, pages, head_dim, query, query_stride, key, score, score_stride);
-    if (rows == 2) score_rows(type, 2, 2, pages, head_dim, query, query_stride, key, score, score_stride);
-    if (rows == 1) score_rows(type, 1, 4, pages, head_dim, query, query_stride, key, score, score_stride);
+        score_rows(type, 6, 1, pages, head_dim, query, query_stride, key, next, score, score_stride);
+    if (rows == 5) score_rows(type, 5, 1, pages, head_dim, query, query_stride, key, next, score, score_stride);
+    if (rows == 4) score_rows(type, 4, 1, pages, head_dim, query, query_stride, key, next, score, score_stride);
+    if (rows == 3) score_rows(type, 3, 2, pages, head_dim, query, query_stride, key, next, score, score_stride);
+    if (rows == 2) score_rows(type, 2, 2, pages, head_dim, query, query_stride, key, next, score, score_stride);
+    if (rows == 1) score_rows(type, 1, 4, pages, head_dim, query, query_stride, key, next, score, score_stride);
 }
 
 void fv_score_page_bf16_avx2(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                             const void *key, const float *key_scale, float *score, size_t score_stride) {
+                             const void *const *key, const void *const *next, const float *key_scale, float *score,
+                             size_t score_stride) {
     (void)key_scale;
-    score_page(ELEMENT_BF16, rows, pages, head_dim, query, query_stride, key, score, score_stride);
+    score_page(ELEMENT_BF16, rows, pages, head_dim, query, query_stride, key, next, score, score_stride);
 }
 
 void fv_score_page_q4_avx2(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                           const void *key, const float *key_scale, float *score, size_t score_stride) {
+                           const void *const *key, const void *const *next, const float *key_scale, float *score,
+                           size_t score_stride) {
     (void)key_scale;
-    score_page(ELEMENT_Q4, rows, pages, head_dim, query, query_stride, key, score, score_stride);
+    score_page(ELEMENT_Q4, rows, pages, head_dim, query, query_stride, key, next, score, score_stride);
 }
 
 INLINE const unsigned char *block_of(const unsigned char *row, size_t c) {
@@ -134,15 +134,15 @@ INLINE float value_at(element type, const unsigned char *row, size_t c) {
 
 /* rows x (8 * vectors) channels, from channel `first` on. */
 INLINE void value_block(element type, size_t rows, size_t vectors, size_t first, size_t head_dim, size_t keys,
-                        const float *weight, size_t weight_stride, const unsigned char *value, float *out,
-                        size_t out_stride) {
+                        const float *weight, size_t weight_stride, const unsigned char *value,
+                        const unsigned char *next, float *out, size_t out_stride) {
     __m256 sum[12];
     for (size_t r = 0; r < rows; r++)
         for (size_t j = 0; j < vectors; j++)
             sum[r * vectors + j] = _mm256_loadu_ps(out + r * out_stride + first + 8 * j);
     for (size_t t = 0; t < keys; t++, value += row_bytes(type, head_dim)) {
         __m256 v[4];
-        ahead(value + row_bytes(type, first));
+        prefetch(rows, next, t * row_bytes(type, head_dim) + row_bytes(type, first));
         for (size_t j = 0; j < vectors; j++) v[j] = values8(type, value, first + 8 * j);
         for (size_t r = 0; r < rows; r++) {
             __m256 w = _mm256_broadcast_ss(weight + r * weight_stride + t);
@@ -157,12 +157,12 @@ INLINE void value_block(element type, size_t rows, size_t vectors, size_t first,
 /* `wide` vectors while they fit, then one at a time, then single channels: each channel is the same chain in all three.
  */
 INLINE void value_rows(element type, size_t rows, size_t wide, size_t head_dim, size_t keys, const float *weight,
-                       size_t weight_stride, const void *value, float *out, size_t out_stride) {
+                       size_t weight_stride, const void *value, const void *next, float *out, size_t out_stride) {
     size_t c = 0;
     for (; c + 8 * wide <= head_dim; c += 8 * wide)
-        value_block(type, rows, wide, c, head_dim, keys, weight, weight_stride, value, out, out_stride);
+        value_block(type, rows, wide, c, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
     for (; c + 8 <= head_dim; c += 8)
-        value_block(type, rows, 1, c, head_dim, keys, weight, weight_stride, value, out, out_stride);
+        value_block(type, rows, 1, c, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
     for (; c < head_dim; c++)
         for (size_t r = 0; r < rows; r++)
             for (size_t t = 0; t < keys; t++) {
@@ -172,46 +172,22 @@ INLINE void value_rows(element type, size_t rows, size_t wide, size_t head_dim, 
 }
 
 INLINE void value_sum(element type, size_t rows, size_t head_dim, size_t keys, const float *weight,
-                      size_t weight_stride, const void *value, float *out, size_t out_stride) {
+                      size_t weight_stride, const void *value, const void *next, float *out, size_t out_stride) {
     for (; rows >= 6; rows -= 6, weight += 6 * weight_stride, out += 6 * out_stride)
-        value_rows(type, 6, 2, head_dim, keys, weight, weight_stride, value, out, out_stride);
-    if (rows == 5) value_rows(type, 5, 2, head_dim, keys, weight, weight_stride, value, out, out_stride);
-    if (rows == 4) value_rows(type, 4, 2, head_dim, keys, weight, weight_stride, value, out, out_stride);
-    if (rows == 3) value_rows(type, 3, 4, head_dim, keys, weight, weight_stride, value, out, out_stride);
-    if (rows == 2) value_rows(type, 2, 4, head_dim, keys, weight, weight_stride, value, out, out_stride);
-    if (rows == 1) value_rows(type, 1, 4, head_dim, keys, weight, weight_stride, value, out, out_stride);
+        value_rows(type, 6, 2, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+    if (rows == 5) value_rows(type, 5, 2, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+    if (rows == 4) value_rows(type, 4, 2, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+    if (rows == 3) value_rows(type, 3, 4, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+    if (rows == 2) value_rows(type, 2, 4, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+    if (rows == 1) value_rows(type, 1, 4, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
 }
 
 void fv_value_sum_bf16_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                            const void *value, float *out, size_t out_stride) {
-    value_sum(ELEMENT_BF16, rows, head_dim, keys, weight, weight_stride, value, out, out_stride);
+                            const void *value, const void *next, float *out, size_t out_stride) {
+    value_sum(ELEMENT_BF16, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
 }
 
 void fv_value_sum_q4_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                          const void *value, float *out, size_t out_stride) {
-    value_sum(ELEMENT_Q4, rows, head_dim, keys, weight, weight_stride, value, out, out_stride);
-}
-
-void fv_widen_bf16_avx2(size_t n, const uint16_t *x, float *out) {
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(out + i, widen8((const unsigned char *)(x + i)));
-    for (; i < n; i++) out[i] = value_at(ELEMENT_BF16, (const unsigned char *)x, i);
-}
-
-void fv_widen_panel_q4_avx2(size_t pages, size_t head_dim, const void *x, float *out) {
-    const unsigned char *panel = x;
-    for (size_t p = 0; p < pages; p++, panel += fv_q4_panel_bytes(head_dim))
-        for (size_t c = 0; c < head_dim; c++, out += 16) {
-            _mm256_storeu_ps(out, keys8(ELEMENT_Q4, panel, head_dim, c, 0));
-            _mm256_storeu_ps(out + 8, keys8(ELEMENT_Q4, panel, head_dim, c, 1));
-        }
-}
-
-void fv_widen_rows_q4_avx2(size_t rows, size_t head_dim, const void *x, float *out) {
-    const unsigned char *row = x;
-    for (size_t r = 0; r < rows; r++, row += fv_q4_row_bytes(head_dim), out += head_dim) {
-        size_t c = 0;
-        for (; c + 8 <= head_dim; c += 8) _mm256_storeu_ps(out + c, values8(ELEMENT_Q4, row, c));
-        for (; c < head_dim; c++) out[c] = value_at(ELEMENT_Q4, row, c);
-    }
+                          const void *value, const void *next, float *out, size_t out_stride) {
+    value_sum(ELEMENT_Q4, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
 }

@@ -19,14 +19,6 @@ void fv_widen_f16_avx2(size_t n, const uint16_t *x, float *out) {
     for (; i < n; i++) out[i] = _cvtsh_ss(x[i]);
 }
 
-void fv_widen_i8_avx2(size_t n, const int8_t *x, float *out) {
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        _mm256_storeu_ps(
-            out + i, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(x + i)))));
-    for (; i < n; i++) out[i] = (float)x[i];
-}
-
 float fv_dot_f32_avx2(size_t n, const float *x, const float *y) {
     __m256 part[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
     size_t i = 0;

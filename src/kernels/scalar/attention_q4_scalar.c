@@ -3,6 +3,8 @@
 #include "kernels/kernels.h"
 #include "kernels/q4_layout.h"
 
+enum { LANES = 16 }; /* keys that are converted at once, for all rows */
+
 /* Channel c of key t. */
 static float key_at(const unsigned char *panel, size_t head_dim, size_t c, size_t t) {
     const uint16_t *scales = (const void *)panel;
@@ -17,39 +19,28 @@ static float value_at(const unsigned char *row, size_t c) {
 }
 
 void fv_score_page_q4_scalar(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                             const void *key, const float *key_scale, float *score, size_t score_stride) {
-    (void)key_scale;
-    for (size_t i = 0; i < rows * pages; i++) {
-        size_t r = i / pages, p = i % pages;
-        const unsigned char *panel = (const unsigned char *)key + p * fv_q4_panel_bytes(head_dim);
-        const float *q = query + r * query_stride;
-        float *out = score + r * score_stride + p * 16;
-        for (size_t t = 0; t < 16; t++) out[t] = 0.0f;
-        for (size_t c = 0; c < head_dim; c++)
-            for (size_t t = 0; t < 16; t++) out[t] += q[c] * key_at(panel, head_dim, c, t);
-    }
-}
-
-void fv_value_sum_q4_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                            const void *value, float *out, size_t out_stride) {
-    for (size_t r = 0; r < rows; r++)
-        for (size_t t = 0; t < keys; t++) {
-            const unsigned char *row = (const unsigned char *)value + t * fv_q4_row_bytes(head_dim);
-            for (size_t c = 0; c < head_dim; c++)
-                out[r * out_stride + c] += weight[r * weight_stride + t] * value_at(row, c);
+                             const void *const *key, const void *const *next, const float *key_scale, float *score,
+                             size_t score_stride) {
+    (void)key_scale, (void)next;
+    for (size_t p = 0; p < pages; p++, score += LANES)
+        for (size_t c = 0; c < head_dim; c++) {
+            float k[LANES];
+            for (size_t t = 0; t < LANES; t++) k[t] = key_at(key[p], head_dim, c, t);
+            for (size_t r = 0; r < rows; r++)
+                for (size_t t = 0; t < LANES; t++) {
+                    float sum = c ? score[r * score_stride + t] : 0.0f;
+                    score[r * score_stride + t] = sum + query[r * query_stride + c] * k[t];
+                }
         }
 }
 
-void fv_widen_panel_q4_scalar(size_t pages, size_t head_dim, const void *x, float *out) {
-    for (size_t p = 0; p < pages; p++) {
-        const unsigned char *panel = (const unsigned char *)x + p * fv_q4_panel_bytes(head_dim);
-        for (size_t i = 0; i < head_dim * 16; i++) *out++ = key_at(panel, head_dim, i / 16, i % 16);
-    }
-}
-
-void fv_widen_rows_q4_scalar(size_t rows, size_t head_dim, const void *x, float *out) {
-    for (size_t r = 0; r < rows; r++) {
-        const unsigned char *row = (const unsigned char *)x + r * fv_q4_row_bytes(head_dim);
-        for (size_t c = 0; c < head_dim; c++) *out++ = value_at(row, c);
-    }
+void fv_value_sum_q4_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                            const void *value, const void *next, float *out, size_t out_stride) {
+    (void)next;
+    const unsigned char *row = value;
+    for (size_t t = 0; t < keys; t++, row += fv_q4_row_bytes(head_dim))
+        for (size_t c = 0; c < head_dim; c++) {
+            float v = value_at(row, c);
+            for (size_t r = 0; r < rows; r++) out[r * out_stride + c] += weight[r * weight_stride + t] * v;
+        }
 }

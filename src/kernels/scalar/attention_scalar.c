@@ -3,73 +3,92 @@
 #include "kernels/kernels.h"
 #include "kernels/scalar/exp_scalar.h"
 
+enum { LANES = 16 }; /* elements that are converted at once, for all rows */
+
+/* row[t] += factor * x[t] of sixteen */
+static void add_lanes(float *row, float factor, const float *x) {
+    for (size_t t = 0; t < LANES; t++) row[t] += factor * x[t];
+}
+
+static void scores_clear(size_t rows, size_t columns, float *score, size_t score_stride) {
+    for (size_t r = 0; r < rows; r++)
+        for (size_t t = 0; t < columns; t++) score[r * score_stride + t] = 0.0f;
+}
+
 void fv_score_page_f32_scalar(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                              const void *key, const float *key_scale, float *score, size_t score_stride) {
-    (void)key_scale;
-    for (size_t i = 0; i < rows * pages; i++) {
-        size_t r = i / pages, p = i % pages;
-        const float *panel = (const float *)key + p * head_dim * 16;
-        const float *q = query + r * query_stride;
-        float *out = score + r * score_stride + p * 16;
-        for (size_t t = 0; t < 16; t++) out[t] = 0.0f;
+                              const void *const *key, const void *const *next, const float *key_scale, float *score,
+                              size_t score_stride) {
+    (void)key_scale, (void)next;
+    scores_clear(rows, pages * LANES, score, score_stride);
+    for (size_t p = 0; p < pages; p++, score += LANES)
         for (size_t c = 0; c < head_dim; c++)
-            for (size_t t = 0; t < 16; t++) out[t] += q[c] * panel[c * 16 + t];
-    }
+            for (size_t r = 0; r < rows; r++)
+                add_lanes(score + r * score_stride, query[r * query_stride + c], (const float *)key[p] + c * LANES);
 }
 
 void fv_score_page_f16_scalar(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                              const void *key, const float *key_scale, float *score, size_t score_stride) {
-    (void)key_scale;
-    for (size_t i = 0; i < rows * pages; i++) {
-        size_t r = i / pages, p = i % pages;
-        const uint16_t *panel = (const uint16_t *)key + p * head_dim * 16;
-        const float *q = query + r * query_stride;
-        float *out = score + r * score_stride + p * 16;
-        for (size_t t = 0; t < 16; t++) out[t] = 0.0f;
-        for (size_t c = 0; c < head_dim; c++)
-            for (size_t t = 0; t < 16; t++) out[t] += q[c] * fv_f32_from_f16(panel[c * 16 + t]);
-    }
+                              const void *const *key, const void *const *next, const float *key_scale, float *score,
+                              size_t score_stride) {
+    (void)key_scale, (void)next;
+    scores_clear(rows, pages * LANES, score, score_stride);
+    for (size_t p = 0; p < pages; p++, score += LANES)
+        for (size_t c = 0; c < head_dim; c++) {
+            const uint16_t *panel = (const uint16_t *)key[p] + c * LANES;
+            float k[LANES];
+            for (size_t t = 0; t < LANES; t++) k[t] = fv_f32_from_f16(panel[t]);
+            for (size_t r = 0; r < rows; r++) add_lanes(score + r * score_stride, query[r * query_stride + c], k);
+        }
 }
 
 void fv_score_page_q8_scalar(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                             const void *key, const float *key_scale, float *score, size_t score_stride) {
-    for (size_t i = 0; i < rows * pages; i++) {
-        size_t r = i / pages, p = i % pages;
-        const int8_t *panel = (const int8_t *)key + p * head_dim * 16;
-        const float *q = query + r * query_stride;
-        float *out = score + r * score_stride + p * 16;
-        for (size_t t = 0; t < 16; t++) out[t] = 0.0f;
-        for (size_t c = 0; c < head_dim; c++)
-            for (size_t t = 0; t < 16; t++) out[t] += q[c] * (float)panel[c * 16 + t];
-        for (size_t t = 0; t < 16; t++) out[t] *= key_scale[p * 16 + t];
+                             const void *const *key, const void *const *next, const float *key_scale, float *score,
+                             size_t score_stride) {
+    (void)next;
+    scores_clear(rows, pages * LANES, score, score_stride);
+    for (size_t p = 0; p < pages; p++, score += LANES, key_scale += LANES) {
+        for (size_t c = 0; c < head_dim; c++) {
+            const int8_t *panel = (const int8_t *)key[p] + c * LANES;
+            float k[LANES];
+            for (size_t t = 0; t < LANES; t++) k[t] = (float)panel[t];
+            for (size_t r = 0; r < rows; r++) add_lanes(score + r * score_stride, query[r * query_stride + c], k);
+        }
+        for (size_t r = 0; r < rows; r++)
+            for (size_t t = 0; t < LANES; t++) score[r * score_stride + t] *= key_scale[t];
     }
 }
 
 void fv_value_sum_f32_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                             const void *value, float *out, size_t out_stride) {
+                             const void *value, const void *next, float *out, size_t out_stride) {
+    (void)next;
     const float *v = value;
-    for (size_t r = 0; r < rows; r++)
-        for (size_t t = 0; t < keys; t++)
-            for (size_t c = 0; c < head_dim; c++)
-                out[r * out_stride + c] += weight[r * weight_stride + t] * v[t * head_dim + c];
+    for (size_t t = 0; t < keys; t++, v += head_dim)
+        for (size_t r = 0; r < rows; r++)
+            for (size_t c = 0; c < head_dim; c++) out[r * out_stride + c] += weight[r * weight_stride + t] * v[c];
 }
 
 void fv_value_sum_f16_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                             const void *value, float *out, size_t out_stride) {
+                             const void *value, const void *next, float *out, size_t out_stride) {
+    (void)next;
     const uint16_t *v = value;
-    for (size_t r = 0; r < rows; r++)
-        for (size_t t = 0; t < keys; t++)
-            for (size_t c = 0; c < head_dim; c++)
-                out[r * out_stride + c] += weight[r * weight_stride + t] * fv_f32_from_f16(v[t * head_dim + c]);
+    for (size_t t = 0; t < keys; t++, v += head_dim)
+        for (size_t first = 0; first < head_dim; first += LANES) {
+            size_t count = head_dim - first < LANES ? head_dim - first : LANES;
+            float x[LANES];
+            for (size_t c = 0; c < count; c++) x[c] = fv_f32_from_f16(v[first + c]);
+            for (size_t r = 0; r < rows; r++)
+                for (size_t c = 0; c < count; c++)
+                    out[r * out_stride + first + c] += weight[r * weight_stride + t] * x[c];
+        }
 }
 
 void fv_value_sum_q8_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                            const void *value, float *out, size_t out_stride) {
+                            const void *value, const void *next, float *out, size_t out_stride) {
+    (void)next;
     const int8_t *v = value;
-    for (size_t r = 0; r < rows; r++)
-        for (size_t t = 0; t < keys; t++)
+    for (size_t t = 0; t < keys; t++, v += head_dim)
+        for (size_t r = 0; r < rows; r++)
             for (size_t c = 0; c < head_dim; c++)
-                out[r * out_stride + c] += weight[r * weight_stride + t] * (float)v[t * head_dim + c];
+                out[r * out_stride + c] += weight[r * weight_stride + t] * (float)v[c];
 }
 
 /* The maximum of one row becomes `best`. */

@@ -12,10 +12,6 @@ void fv_widen_f16_scalar(size_t n, const uint16_t *x, float *out) {
     for (size_t i = 0; i < n; i++) out[i] = fv_f32_from_f16(x[i]);
 }
 
-void fv_widen_i8_scalar(size_t n, const int8_t *x, float *out) {
-    for (size_t i = 0; i < n; i++) out[i] = (float)x[i];
-}
-
 /* Newton steps from the classic bit estimate, each doubles the digits: no sqrt in a freestanding core. */
 static float inverse_sqrt(float x) {
     float y = fv_f32_from_bits(0x5f3759dfu - (fv_bits_from_f32(x) >> 1));

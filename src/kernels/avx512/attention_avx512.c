@@ -1,0 +1,361 @@
+/* Scores, softmax and value sums over f32, f16, bf16, q8 and Q4_0, converted in registers; the same chains for all
+ * types. Limit: FMA for eight rows and more, memory for the few of a decode. Twelve rows x two pages, or x 32 channels,
+ * are 24 of 32 registers of sums, fed by two of keys and a broadcast: 14 loads for 24 FMA. */
+#include "kernels/avx512/exp_avx512.h"
+#include "kernels/kernels.h"
+#include "kernels/q4_layout.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef enum element { ELEMENT_F32, ELEMENT_F16, ELEMENT_BF16, ELEMENT_Q8, ELEMENT_Q4 } element;
+
+enum { LINE_BYTES = 64 };
+
+/* Bytes of 16 elements. */
+INLINE size_t lane_bytes(element type) {
+    return type == ELEMENT_F32 ? 64 : type == ELEMENT_Q8 ? 16 : type == ELEMENT_Q4 ? 8 : 32;
+}
+
+INLINE size_t row_bytes(element type, size_t head_dim) {
+    return type == ELEMENT_Q4 ? fv_q4_row_bytes(head_dim) : head_dim * lane_bytes(type) / 16;
+}
+
+/* -8..7, for a permutation that looks at the low four bits alone. */
+INLINE __m512 q4_table(void) { return _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7); }
+
+INLINE __m512 widen_i8(__m128i x) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x)); }
+
+INLINE __m512 widen_bf16(__m256i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16)); }
+
+/* Sixteen elements, of which those that `some` masks exist. */
+INLINE __m512 widen16(element type, __mmask16 some, const unsigned char *x) {
+    if (type == ELEMENT_F32) return _mm512_maskz_loadu_ps(some, x);
+    if (type == ELEMENT_Q8) return widen_i8(_mm_maskz_loadu_epi8(some, x));
+    __m256i halves = _mm256_maskz_loadu_epi16(some, x);
+    return type == ELEMENT_F16 ? _mm512_cvtph_ps(halves) : widen_bf16(halves);
+}
+
+/* The same without a mask: a plain load. */
+INLINE __m512 load16(element type, const unsigned char *x) {
+    if (type == ELEMENT_F32) return _mm512_loadu_ps(x);
+    if (type == ELEMENT_Q8) return widen_i8(_mm_loadu_si128((const __m128i *)(const void *)x));
+    __m256i halves = _mm256_loadu_si256((const __m256i *)(const void *)x);
+    return type == ELEMENT_F16 ? _mm512_cvtph_ps(halves) : widen_bf16(halves);
+}
+
+/* Few rows are a decode: what is read next comes from memory, and is asked for line by line while this is read. Into
+ * L2, since L1 is too small to hold it until then. */
+INLINE void prefetch(size_t rows, const unsigned char *next, size_t offset) {
+    if (rows <= 8 && next && offset % LINE_BYTES == 0) _mm_prefetch((const char *)next + offset, _MM_HINT_T1);
+}
+
+/* Channel c of sixteen keys; scale: of Q4_0, for its block of channels. */
+INLINE __m512 key16(element type, const unsigned char *panel, size_t head_dim, size_t c, __m512 scale) {
+    if (type != ELEMENT_Q4) return load16(type, panel + c * lane_bytes(type));
+    const unsigned char *quants = panel + fv_q4_panel_quants(head_dim) + c / 2 * 16;
+    __m512i both = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)quants));
+    if (c % 2) both = _mm512_srli_epi32(both, 4);
+    return _mm512_mul_ps(_mm512_permutexvar_ps(both, q4_table()), scale);
+}
+
+/* `rows` x `pages` at once: as many chains. */
+INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim, const float *query,
+                        size_t query_stride, const void *const *key, const void *const *next, const float *key_scale,
+                        float *score, size_t score_stride) {
+    __m512 sum[24];
+    for (size_t i = 0; i < rows * pages; i++) sum[i] = _mm512_setzero_ps();
+    for (size_t block = 0; block < head_dim; block += FV_Q4_VALUES) {
+        size_t end = head_dim - block < FV_Q4_VALUES ? head_dim : block + FV_Q4_VALUES;
+        __m512 scale[4] = {0};
+        for (size_t p = 0; type == ELEMENT_Q4 && p < pages; p++)
+            scale[p] = load16(ELEMENT_F16, (const unsigned char *)key[p] + block);
+        for (size_t c = block; c < end; c++) {
+            __m512 k[4];
+            for (size_t p = 0; p < pages; p++) {
+                prefetch(rows, next ? next[p] : NULL, c * lane_bytes(type));
+                k[p] = key16(type, key[p], head_dim, c, scale[p]);
+            }
+            for (size_t r = 0; r < rows; r++) {
+                __m512 q = _mm512_set1_ps(query[r * query_stride + c]);
+                for (size_t p = 0; p < pages; p++) sum[r * pages + p] = _mm512_fmadd_ps(q, k[p], sum[r * pages + p]);
+            }
+        }
+    }
+    for (size_t r = 0; r < rows; r++)
+        for (size_t p = 0; p < pages; p++) {
+            __m512 value = sum[r * pages + p];
+            if (type == ELEMENT_Q8) value = _mm512_mul_ps(value, _mm512_loadu_ps(key_scale + 16 * p));
+            _mm512_storeu_ps(score + r * score_stride + 16 * p, value);
+        }
+}
+
+/* `together` pages while they fit, then one at a time. */
+INLINE void score_rows(element type, size_t rows, size_t together, size_t pages, size_t head_dim, const float *query,
+                       size_t query_stride, const void *const *key, const void *const *next, const float *key_scale,
+                       float *score, size_t score_stride) {
+    size_t p = 0;
+    for (; p + together <= pages; p += together)
+        score_block(type, rows, together, head_dim, query, query_stride, key + p, next ? next + p : NULL,
+                    type == ELEMENT_Q8 ? key_scale + 16 * p : NULL, score + 16 * p, score_stride);
+    for (; p < pages; p++)
+        score_block(type, rows, 1, head_dim, query, query_stride, key + p, next ? next + p : NULL,
+                    type == ELEMENT_Q8 ? key_scale + 16 * p : NULL, score + 16 * p, score_stride);
+}
+
+/* With strides known to the compiler, many rows need one pointer. */
+INLINE void score_many(element type, size_t rows, size_t pages, size_t head_dim, const float *query,
+                       size_t query_stride, const void *const *key, const void *const *next, const float *key_scale,
+                       float *score, size_t score_stride) {
+    enum { OUT = FV_CHUNK_KEYS };
+    size_t known = score_stride == OUT ? query_stride : 0;
+    if (known == 64)
+        score_rows(type, rows, 2, pages, head_dim, query, 64, key, next, key_scale, score, OUT);
+    else if (known == 128)
+        score_rows(type, rows, 2, pages, head_dim, query, 128, key, next, key_scale, score, OUT);
+    else if (known == 256)
+        score_rows(type, rows, 2, pages, head_dim, query, 256, key, next, key_scale, score, OUT);
+    else
+        score_rows(type, rows, 2, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
+}
+
+/* Rows of the next block: twelve, but two times eight for sixteen. */
+INLINE size_t block_rows(size_t rows) {
+    if (rows >= 12 && rows != 16) return 12;
+    return rows >= 8 ? 8 : rows;
+}
+
+INLINE void score_page(element type, size_t rows, size_t pages, size_t head_dim, const float *query,
+                       size_t query_stride, const void *const *key, const void *const *next, const float *key_scale,
+                       float *score, size_t score_stride) {
+#define SCORE_MANY(count) \
+    case count: \
+        score_many(type, count, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride); \
+        break;
+#define SCORE_FEW(count, together) \
+    case count: \
+        score_rows(type, count, together, pages, head_dim, query, query_stride, key, next, key_scale, score, \
+                   score_stride); \
+        break;
+    for (size_t block; rows; rows -= block, query += block * query_stride, score += block * score_stride) {
+        block = block_rows(rows);
+        switch (block) {
+            SCORE_MANY(12)
+            SCORE_MANY(8)
+            SCORE_FEW(7, 2)
+            SCORE_FEW(6, 4)
+            SCORE_FEW(5, 4)
+            SCORE_FEW(4, 4)
+            SCORE_FEW(3, 4)
+            SCORE_FEW(2, 4)
+            SCORE_FEW(1, 4)
+        }
+    }
+}
+
+void fv_score_page_f32_avx512(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
+                              const void *const *key, const void *const *next, const float *key_scale, float *score,
+                              size_t score_stride) {
+    score_page(ELEMENT_F32, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
+}
+
+void fv_score_page_f16_avx512(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
+                              const void *const *key, const void *const *next, const float *key_scale, float *score,
+                              size_t score_stride) {
+    score_page(ELEMENT_F16, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
+}
+
+void fv_score_page_bf16_avx512(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
+                               const void *const *key, const void *const *next, const float *key_scale, float *score,
+                               size_t score_stride) {
+    score_page(ELEMENT_BF16, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
+}
+
+void fv_score_page_q8_avx512(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
+                             const void *const *key, const void *const *next, const float *key_scale, float *score,
+                             size_t score_stride) {
+    score_page(ELEMENT_Q8, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
+}
+
+void fv_score_page_q4_avx512(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
+                             const void *const *key, const void *const *next, const float *key_scale, float *score,
+                             size_t score_stride) {
+    score_page(ELEMENT_Q4, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
+}
+
+/* Two vectors of a block of Q4_0 from its 18 bytes. */
+INLINE void q4_block(const unsigned char *block, __m512 *low, __m512 *high) {
+    const __m512 table = q4_table();
+    __m512 scale = _mm512_cvtph_ps(_mm256_set1_epi16((short)(block[0] | block[1] << 8)));
+    __m512i both = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(block + 2)));
+    *low = _mm512_mul_ps(_mm512_permutexvar_ps(both, table), scale);
+    *high = _mm512_mul_ps(_mm512_permutexvar_ps(_mm512_srli_epi32(both, 4), table), scale);
+}
+
+/* `vectors` vectors of a row from channel `first` on; `last` masks the last one's channels. */
+INLINE void row_widen(element type, size_t vectors, const unsigned char *row, size_t first, __mmask16 last,
+                      __m512 *value) {
+    if (type == ELEMENT_Q4) {
+        for (size_t j = 0; j < vectors; j += 2) {
+            __m512 beyond, *high = j + 1 < vectors ? value + j + 1 : &beyond;
+            q4_block(row + (first + 16 * j) / FV_Q4_VALUES * FV_Q4_BYTES, value + j, high);
+        }
+        return;
+    }
+    for (size_t j = 0; j < vectors; j++) {
+        const unsigned char *at = row + (first + 16 * j) / 16 * lane_bytes(type);
+        value[j] = j + 1 < vectors || last == 0xFFFF ? load16(type, at) : widen16(type, last, at);
+    }
+}
+
+/* rows x (16 * vectors) channels, from channel `first` on; `last` masks the last vector's. */
+INLINE void value_block(element type, size_t rows, size_t vectors, size_t first, __mmask16 last, size_t head_dim,
+                        size_t keys, const float *weight, size_t weight_stride, const unsigned char *value,
+                        const unsigned char *next, float *out, size_t out_stride) {
+    const size_t bytes = row_bytes(type, head_dim),
+                 place = type == ELEMENT_Q4 ? first / FV_Q4_VALUES * FV_Q4_BYTES : first / 16 * lane_bytes(type);
+    __m512 sum[24], v[8];
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < vectors; j++)
+            sum[r * vectors + j] =
+                _mm512_maskz_loadu_ps(j + 1 < vectors ? 0xFFFF : last, out + r * out_stride + first + 16 * j);
+    for (size_t t = 0; t < keys; t++, value += bytes) {
+        for (size_t i = 0; i < vectors * lane_bytes(type); i += LINE_BYTES)
+            prefetch(rows, next ? next + t * bytes + place + i : NULL, 0);
+        row_widen(type, vectors, value, first, last, v);
+        for (size_t r = 0; r < rows; r++) {
+            __m512 w = _mm512_set1_ps(weight[r * weight_stride + t]);
+            for (size_t j = 0; j < vectors; j++) sum[r * vectors + j] = _mm512_fmadd_ps(w, v[j], sum[r * vectors + j]);
+        }
+    }
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < vectors; j++)
+            _mm512_mask_storeu_ps(out + r * out_stride + first + 16 * j, j + 1 < vectors ? 0xFFFF : last,
+                                  sum[r * vectors + j]);
+}
+
+/* `wide` vectors while they fit, then two, of which a block of Q4_0 is made, then one, or the masked rest. */
+INLINE void value_rows(element type, size_t rows, size_t wide, size_t head_dim, size_t keys, const float *weight,
+                       size_t weight_stride, const void *value, const void *next, float *out, size_t out_stride) {
+    size_t c = 0;
+    for (; c + 16 * wide <= head_dim; c += 16 * wide)
+        value_block(type, rows, wide, c, 0xFFFF, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+    for (; c + 16 < head_dim; c += 32) {
+        __mmask16 last = head_dim - c >= 32 ? 0xFFFF : (__mmask16)((1u << (head_dim - c - 16)) - 1);
+        value_block(type, rows, 2, c, last, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+    }
+    if (c >= head_dim) return;
+    __mmask16 last = head_dim - c >= 16 ? 0xFFFF : (__mmask16)((1u << (head_dim - c)) - 1);
+    value_block(type, rows, 1, c, last, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+}
+
+INLINE void value_many(element type, size_t rows, size_t head_dim, size_t keys, const float *weight,
+                       size_t weight_stride, const void *value, const void *next, float *out, size_t out_stride) {
+    if (weight_stride == FV_CHUNK_KEYS)
+        value_rows(type, rows, 2, head_dim, keys, weight, FV_CHUNK_KEYS, value, next, out, out_stride);
+    else
+        value_rows(type, rows, 2, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+}
+
+INLINE void value_sum(element type, size_t rows, size_t head_dim, size_t keys, const float *weight,
+                      size_t weight_stride, const void *value, const void *next, float *out, size_t out_stride) {
+#define VALUE_MANY(count) \
+    case count: \
+        value_many(type, count, head_dim, keys, weight, weight_stride, value, next, out, out_stride); \
+        break;
+#define VALUE_FEW(count, wide) \
+    case count: \
+        value_rows(type, count, wide, head_dim, keys, weight, weight_stride, value, next, out, out_stride); \
+        break;
+    for (size_t block; rows; rows -= block, weight += block * weight_stride, out += block * out_stride) {
+        block = block_rows(rows);
+        switch (block) {
+            VALUE_MANY(12)
+            VALUE_MANY(8)
+            VALUE_FEW(7, 2)
+            VALUE_FEW(6, 4)
+            VALUE_FEW(5, 4)
+            VALUE_FEW(4, 4)
+            VALUE_FEW(3, 4)
+            VALUE_FEW(2, 4)
+            VALUE_FEW(1, 8)
+        }
+    }
+}
+
+void fv_value_sum_f32_avx512(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                             const void *value, const void *next, float *out, size_t out_stride) {
+    value_sum(ELEMENT_F32, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+}
+
+void fv_value_sum_f16_avx512(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                             const void *value, const void *next, float *out, size_t out_stride) {
+    value_sum(ELEMENT_F16, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+}
+
+void fv_value_sum_bf16_avx512(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                              const void *value, const void *next, float *out, size_t out_stride) {
+    value_sum(ELEMENT_BF16, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+}
+
+void fv_value_sum_q8_avx512(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                            const void *value, const void *next, float *out, size_t out_stride) {
+    value_sum(ELEMENT_Q8, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+}
+
+void fv_value_sum_q4_avx512(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
+                            const void *value, const void *next, float *out, size_t out_stride) {
+    value_sum(ELEMENT_Q4, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+}
+
+/* The maximum of one row rises to hold `best`; rare once a few chunks are read. */
+static void raise_maximum(size_t head_dim, float best, float *maximum, float *sum, float *out) {
+    __m512 whole = _mm512_roundscale_ps(_mm512_set1_ps(best), _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
+    __m512 factor = exp2_16(_mm512_set1_ps(*maximum), whole);
+    size_t c = 0;
+    for (; c + 16 <= head_dim; c += 16) _mm512_storeu_ps(out + c, _mm512_mul_ps(factor, _mm512_loadu_ps(out + c)));
+    __mmask16 rest = (__mmask16)((1u << (head_dim - c)) - 1);
+    _mm512_mask_storeu_ps(out + c, rest, _mm512_mul_ps(factor, _mm512_maskz_loadu_ps(rest, out + c)));
+    _mm512_storeu_ps(sum, _mm512_mul_ps(factor, _mm512_loadu_ps(sum)));
+    *maximum = _mm512_cvtss_f32(whole);
+}
+
+INLINE void softmax_rows(size_t rows, size_t pages, size_t head_dim, float factor, float *score, float *maximum,
+                         float *sum, float *out, size_t out_stride) {
+    const __m512 factor16 = _mm512_set1_ps(factor), limit = _mm512_set1_ps(3.402823466e38f);
+    for (size_t r = 0; r < rows; r++, score += FV_CHUNK_KEYS, sum += FV_SUM_LANES, out += out_stride) {
+        __m512 x[FV_CHUNK_KEYS / 16], best = _mm512_set1_ps(-FV_NO_MAXIMUM), total = _mm512_loadu_ps(sum);
+        for (size_t p = 0; p < pages; p++) {
+            x[p] = _mm512_min_ps(_mm512_mul_ps(factor16, _mm512_loadu_ps(score + 16 * p)), limit);
+            best = _mm512_max_ps(best, x[p]);
+        }
+        if (_mm512_cmp_ps_mask(best, _mm512_set1_ps(maximum[r] + FV_SOFTMAX_SLACK), _CMP_GT_OQ)) {
+            raise_maximum(head_dim, _mm512_reduce_max_ps(best), maximum + r, sum, out);
+            total = _mm512_loadu_ps(sum);
+        }
+        __m512 whole = _mm512_set1_ps(maximum[r]);
+        for (size_t p = 0; p < pages; p++) {
+            x[p] = exp2_16(x[p], whole);
+            _mm512_storeu_ps(score + 16 * p, x[p]);
+            total = _mm512_add_ps(total, x[p]);
+        }
+        _mm512_storeu_ps(sum, total);
+    }
+}
+
+void fv_softmax_chunk_avx512(size_t rows, size_t columns, size_t head_dim, float factor, float *score, float *maximum,
+                             float *sum, float *out, size_t out_stride) {
+    switch (columns / 16) {
+    case 4:
+        softmax_rows(rows, 4, head_dim, factor, score, maximum, sum, out, out_stride);
+        break;
+    case 3:
+        softmax_rows(rows, 3, head_dim, factor, score, maximum, sum, out, out_stride);
+        break;
+    case 2:
+        softmax_rows(rows, 2, head_dim, factor, score, maximum, sum, out, out_stride);
+        break;
+    case 1:
+        softmax_rows(rows, 1, head_dim, factor, score, maximum, sum, out, out_stride);
+        break;
+    }
+}
