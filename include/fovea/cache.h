@@ -62,7 +62,8 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
  * returns FV_OK, FV_ERROR_ARGUMENT (NULL, stride too small), FV_ERROR_FULL (nothing appended).
  * F16 and BF16 round to nearest even, overflow to infinity. Q8_0: one f32 scale per token and head (max |x| / 127).
  * Q4_0: integers -8..7 with one f16 scale per token, head and 32 elements (that of largest magnitude / -8, held within
- * f16); a part of 32 at the end of head_dim has a scale of its own. NaN becomes 0 in either.
+ * f16); a part of 32 at the end of head_dim has a scale of its own. Its keys are first multiplied by a Hadamard matrix, 32
+ * elements at a time, so that an outlier costs the others little; reading undoes it. NaN becomes 0 in Q8_0 and Q4_0.
  * Landmarks are running means of the unrounded input. O(tokens * kv_heads * head_dim).
  */
 fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,

@@ -3,6 +3,7 @@
  */
 #include "attend/attend_job.h"
 #include "cache/cache_pages.h"
+#include "cache/element.h"
 #include "size.h"
 #include <float.h>
 
@@ -161,6 +162,7 @@ static void gather_key(const attend_job *job, uint32_t column, const float *key,
     size_t dim = job->config->head_dim;
     float *panel = job->keys + column / FV_PAGE_TOKENS * FV_PAGE_TOKENS * dim + column % FV_PAGE_TOKENS;
     for (size_t c = 0; c < dim; c++) panel[c * FV_PAGE_TOKENS] = key[c * stride];
+    fv_element_turn(job->cache->config.key_type, dim, FV_TURN_KEY, panel, FV_PAGE_TOKENS);
 }
 
 static void gather_token(const attend_job *job, uint32_t column, uint32_t token) {
@@ -235,15 +237,15 @@ static uint32_t segment_find(const fv_plan *plan, uint32_t segment, uint32_t end
     return next > segment ? next : segment;
 }
 
-/* Lays the rows of one KV head's group side by side. */
-static const float *query_gather(const fv_attend_config *config, const fv_plan *plan, uint32_t kv_head,
-                                 const float *query, size_t query_stride, float *out) {
-    size_t width = (size_t)(config->query_heads / config->kv_heads) * config->head_dim;
-    for (size_t i = 0; i < plan->rows; i++) {
-        const float *row = query + i * query_stride + kv_head * width;
+/* Lays the rows of one KV head's group side by side, turned as the keys are. */
+static void query_gather(const attend_job *job, const float *query, size_t query_stride, float *out) {
+    size_t dim = job->config->head_dim, width = job->group * dim;
+    for (size_t i = 0; i < job->plan->rows; i++) {
+        const float *row = query + i * query_stride + job->kv_head * width;
         for (size_t c = 0; c < width; c++) out[i * width + c] = row[c];
+        for (size_t g = 0; g < job->group; g++)
+            fv_element_turn(job->cache->config.key_type, dim, 1.0f, out + i * width + g * dim, 1);
     }
-    return out;
 }
 
 static attend_job job_make(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
@@ -280,8 +282,7 @@ void fv_attend_segment(const fv_attend_config *config, const fv_kernels *kernels
     scratch_layout layout;
     if (scratch_layout_make(config, &layout) != FV_OK) return; /* checked by whoever made the scratch */
     attend_job job = job_make(config, kernels, cache, plan, kv_head, state, scratch, &layout);
-    query_gather(config, plan, kv_head, query, query_stride,
-                 (float *)(void *)((unsigned char *)scratch + layout.query_offset));
+    query_gather(&job, query, query_stride, (float *)(void *)((unsigned char *)scratch + layout.query_offset));
     job_segment(&job, segment, gathered);
 }
 
@@ -291,8 +292,7 @@ void fv_attend_spans(const fv_attend_config *config, const fv_kernels *kernels, 
     scratch_layout layout;
     if (scratch_layout_make(config, &layout) != FV_OK) return; /* checked by whoever made the scratch */
     attend_job job = job_make(config, kernels, cache, plan, kv_head, state, scratch, &layout);
-    query_gather(config, plan, kv_head, query, query_stride,
-                 (float *)(void *)((unsigned char *)scratch + layout.query_offset));
+    query_gather(&job, query, query_stride, (float *)(void *)((unsigned char *)scratch + layout.query_offset));
     spans_attend(&job, begin, end);
 }
 
@@ -318,7 +318,7 @@ fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kerne
     fv_state total = fv_state_at((float *)(void *)(base + layout.state_offset), rows, dim);
     fv_state part = fv_state_at((float *)(void *)(base + layout.segment_offset), rows, dim);
     attend_job job = job_make(config, kernels, cache, plan, kv_head, part, scratch, &layout);
-    query_gather(config, plan, kv_head, query, query_stride, (float *)(void *)(base + layout.query_offset));
+    query_gather(&job, query, query_stride, (float *)(void *)(base + layout.query_offset));
     fv_state_clear(total, rows, dim);
     uint32_t first, end;
     fv_attend_segments(plan, &first, &end);

@@ -88,6 +88,23 @@ static void q4_block_read(const unsigned char *block, size_t count, float *out) 
     for (size_t c = 0; c < count; c++) out[c] = (float)((block[2 + c % 16] >> (c < 16 ? 0 : 4) & 15) - 8) * step;
 }
 
+/* The fast Walsh-Hadamard transform; the factor is a power of two and comes first, so that what is finite stays finite.
+ */
+void fv_element_turn(uint32_t type, size_t channels, float factor, float *x, size_t stride) {
+    if (type != FV_ELEMENT_Q4_0) return;
+    for (size_t first = 0; first + FV_ELEMENT_RUN <= channels; first += FV_ELEMENT_RUN, x += FV_ELEMENT_RUN * stride) {
+        float y[FV_ELEMENT_RUN];
+        for (size_t c = 0; c < FV_ELEMENT_RUN; c++) y[c] = x[c * stride] * factor;
+        for (size_t half = 1; half < FV_ELEMENT_RUN; half *= 2)
+            for (size_t c = 0; c < FV_ELEMENT_RUN; c++) {
+                if (c & half) continue;
+                float a = y[c], b = y[c + half];
+                y[c] = a + b, y[c + half] = a - b;
+            }
+        for (size_t c = 0; c < FV_ELEMENT_RUN; c++) x[c * stride] = y[c];
+    }
+}
+
 /* Byte of a panel that holds channel c of a column; even channels have its low nibble. */
 static size_t q4_place(size_t head_dim, size_t c, size_t column) {
     return fv_q4_panel_quants(head_dim) + c / 2 * FV_PAGE_TOKENS + column;
@@ -127,7 +144,12 @@ void fv_element_key_store(const fv_kernels *kernels, uint32_t type, size_t head_
     }
     for (size_t c = 0; c < head_dim; c += FV_ELEMENT_RUN) {
         unsigned char block[FV_Q4_BYTES];
-        q4_block_make(x + c, head_dim - c < FV_ELEMENT_RUN ? head_dim - c : FV_ELEMENT_RUN, block);
+        float turned[FV_ELEMENT_RUN];
+        size_t n = head_dim - c < FV_ELEMENT_RUN ? head_dim - c : FV_ELEMENT_RUN;
+        for (size_t i = 0; i < n; i++)
+            turned[i] = x[c + i] == x[c + i] ? x[c + i] : 0.0f; /* a NaN would reach all 32 */
+        fv_element_turn(type, n, FV_TURN_KEY, turned, 1);
+        q4_block_make(turned, n, block);
         fv_element_q4_put(head_dim, panel, column, c / FV_ELEMENT_RUN, block);
     }
 }
@@ -155,8 +177,8 @@ static void run_read(uint32_t type, const void *first, size_t stride, const floa
     }
 }
 
-void fv_element_key_read(uint32_t type, size_t head_dim, const void *panel, size_t column, const float *scale,
-                         size_t channel, size_t count, float *out) {
+void fv_element_key_stored(uint32_t type, size_t head_dim, const void *panel, size_t column, const float *scale,
+                           size_t channel, size_t count, float *out) {
     if (type == FV_ELEMENT_Q4_0) {
         unsigned char block[FV_Q4_BYTES];
         fv_element_q4_get(head_dim, panel, column, channel / FV_ELEMENT_RUN, block);
@@ -166,6 +188,12 @@ void fv_element_key_read(uint32_t type, size_t head_dim, const void *panel, size
     const unsigned char *first = panel;
     first += (channel * FV_PAGE_TOKENS + column) * fv_element_bytes(type);
     run_read(type, first, FV_PAGE_TOKENS, scale, count, out);
+}
+
+void fv_element_key_read(uint32_t type, size_t head_dim, const void *panel, size_t column, const float *scale,
+                         size_t channel, size_t count, float *out) {
+    fv_element_key_stored(type, head_dim, panel, column, scale, channel, count, out);
+    fv_element_turn(type, count, 1.0f, out, 1);
 }
 
 void fv_element_row_read(uint32_t type, const void *row, const float *scale, size_t channel, size_t count, float *out) {

@@ -16,6 +16,14 @@ bool fv_element_has_scale(uint32_t type); /* one f32 a token and head, beside pa
 /* Bytes of one element of a type that stores them one by one, 0 for Q4_0. */
 size_t fv_element_bytes(uint32_t type);
 
+/* Keys of Q4_0 are stored turned, so that an outlier is spread over 32 channels and does not make the others' steps
+ * coarse: whole blocks of 32 channels are multiplied by the Hadamard matrix / 32. A query is multiplied by the matrix:
+ * its product with the turned key is that of the plain ones (Ashkboos et al. 2024, QuaRot). A shorter block at the end
+ * is as it is. x: `stride` apart; a key's factor is FV_TURN_KEY, a query's, and that of the way back, 1. Nothing for
+ * other types. */
+#define FV_TURN_KEY (1.0f / 32.0f)
+void fv_element_turn(uint32_t type, size_t channels, float factor, float *x, size_t stride);
+
 /* One vector: into column `column` of a panel, or into a row. scale: out, unless the type has none. */
 void fv_element_key_store(const fv_kernels *kernels, uint32_t type, size_t head_dim, const float *x, void *panel,
                           size_t column, float *scale);
@@ -34,6 +42,10 @@ float fv_element_row_step(uint32_t type, const void *row, const float *scale, si
 /* Column `from_column` of one panel into column `to_column` of another, or the same. */
 void fv_element_key_copy(uint32_t type, size_t head_dim, const void *from, size_t from_column, void *to,
                          size_t to_column);
+
+/* The same as stored, not turned back. */
+void fv_element_key_stored(uint32_t type, size_t head_dim, const void *panel, size_t column, const float *scale,
+                           size_t channel, size_t count, float *out);
 
 /* Block `block` of a Q4_0 key, as a row of values holds it. */
 void fv_element_q4_get(size_t head_dim, const void *panel, size_t column, size_t block, unsigned char *bytes);
