@@ -483,6 +483,7 @@ int cmd_bench(int argc, char **argv) {
     options = (bench_options){.model = cli_model_options_default(), .repetitions = 5};
     const cli_option_group groups[] = {
         {"tests", bench_flags, sizeof bench_flags / sizeof bench_flags[0], &options},
+        {"weights", cli_weight_flags, cli_weight_flag_count, &options.model},
         {"llama-bench's flags without effect here", cli_ignored_flags, cli_ignored_flag_count, &options.model},
     };
     const cli_syntax syntax = {

@@ -403,6 +403,7 @@ int cmd_eval(int argc, char **argv) {
     const cli_option_group groups[] = {
         {"questions", eval_flags, sizeof eval_flags / sizeof eval_flags[0], &options},
         {"model", cli_model_flags, cli_model_flag_count, &options.model},
+        {"weights", cli_weight_flags, cli_weight_flag_count, &options.model},
         {"cache", cli_cache_flags, cli_cache_flag_count, &options.model},
         {"llama.cpp's flags without effect here", cli_ignored_flags, cli_ignored_flag_count, &options.model},
     };

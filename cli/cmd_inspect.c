@@ -34,6 +34,7 @@ typedef struct inspection {
     bool has_memory;
     fv_session_memory memory;
     uint32_t context, batch, threads;
+    uint64_t repacked_bytes; /* what a run would replace */
     const fv_session_config *config;
 } inspection;
 
@@ -236,7 +237,8 @@ static void print_memory(const inspection *seen) {
     cli_print("\nmemory for a context of %" PRIu32 " tokens (K %s, V %s, batch %" PRIu32 ", %" PRIu32 " threads):\n",
               seen->context, cli_element_name(seen->config->key_type), cli_element_name(seen->config->value_type),
               seen->batch, seen->threads);
-    cli_print("  weights  %10.1f MiB, mapped from the file\n", weights / mib);
+    cli_print("  weights  %10.1f MiB, mapped from the file; %.1f MiB are replaced by private pages when repacked\n",
+              weights / mib, (double)seen->repacked_bytes / mib);
     cli_print("  cache    %10.1f MiB, %" PRIu64 " bytes per token\n", cache / mib, seen->memory.token_bytes);
     cli_print("  scratch  %10.1f MiB\n", scratch / mib);
     cli_print("  together %10.1f MiB\n", (weights + cache + scratch) / mib);
@@ -325,6 +327,7 @@ static json_t *memory_json(const inspection *seen) {
     cli_json_text(object, "key_type", cli_element_name(seen->config->key_type));
     cli_json_text(object, "value_type", cli_element_name(seen->config->value_type));
     cli_json_count(object, "weight_bytes", fv_llm_weight_bytes(seen->llm));
+    cli_json_count(object, "repacked_bytes", seen->repacked_bytes);
     cli_json_count(object, "cache_bytes", seen->memory.cache_bytes);
     cli_json_count(object, "scratch_bytes", seen->memory.scratch_bytes);
     cli_json_count(object, "token_bytes", seen->memory.token_bytes);
@@ -369,6 +372,7 @@ static void plan_memory(inspection *seen, const cli_model_options *options, fv_s
     config->batch_tokens = (uint32_t)(options->micro_batch < options->batch ? options->micro_batch : options->batch);
     config->key_type = (uint32_t)options->key_type;
     config->value_type = (uint32_t)options->value_type;
+    seen->repacked_bytes = cli_wants_repack(seen->llm, options) ? fv_llm_packable_bytes(seen->llm) : 0;
     seen->batch = config->batch_tokens < seen->context ? config->batch_tokens : seen->context;
     seen->config = config;
     fv_status status = fv_session_memory_plan(seen->llm, config, seen->threads, &seen->memory, &seen->reason);
@@ -395,6 +399,7 @@ int cmd_inspect(int argc, char **argv) {
     const cli_option_group groups[] = {
         {"inspect", inspect_flags, sizeof inspect_flags / sizeof inspect_flags[0], &options},
         {"model", cli_model_flags, cli_model_flag_count, &options.model},
+        {"weights", cli_weight_flags, cli_weight_flag_count, &options.model},
         {"cache", cli_cache_flags, cli_cache_flag_count, &options.model},
     };
     const cli_syntax syntax = {

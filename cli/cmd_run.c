@@ -435,6 +435,7 @@ int cmd_run(int argc, char **argv) {
         {"text", text_flags, sizeof text_flags / sizeof text_flags[0], &options},
         {"limits and attention", limit_flags, sizeof limit_flags / sizeof limit_flags[0], &options},
         {"model", cli_model_flags, cli_model_flag_count, &options.model},
+        {"weights", cli_weight_flags, cli_weight_flag_count, &options.model},
         {"cache", cli_cache_flags, cli_cache_flag_count, &options.model},
         {"sampling", sampler_flags, sizeof sampler_flags / sizeof sampler_flags[0], &options},
         {"llama.cpp's flags without effect here", cli_ignored_flags, cli_ignored_flag_count, &options.model},

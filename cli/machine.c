@@ -40,6 +40,13 @@ uint64_t cli_peak_bytes(void) {
     return (uint64_t)usage.ru_maxrss * 1024u;
 }
 
+uint64_t cli_memory_bytes(void) {
+    char text[64];
+    if (find_line("/proc/meminfo", "MemTotal", text, sizeof text)) return (uint64_t)strtoull(text, NULL, 10) * 1024u;
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
+}
+
 void cli_processor_name(char *name, size_t bytes) {
     if (!find_line("/proc/cpuinfo", "model name", name, bytes)) snprintf(name, bytes, "unknown");
 }

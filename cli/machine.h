@@ -11,6 +11,9 @@ uint64_t cli_clock_ns(void); /* monotonic */
 /** Peak resident memory of this process, bytes (VmHWM); 0 if the system does not say. */
 uint64_t cli_peak_bytes(void);
 
+/** Physical memory of the machine, bytes; 0 if the system does not say. */
+uint64_t cli_memory_bytes(void);
+
 /** Name of the processor as the system gives it, zero-terminated; "unknown" if it does not. */
 void cli_processor_name(char *name, size_t bytes);
 

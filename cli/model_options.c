@@ -1,5 +1,6 @@
 /* model_options.c - llama.cpp's names for model, threads, cache and batch, and the opening of what they name. */
 #include "model_options.h"
+#include "machine.h"
 
 #define FIELD(name) offsetof(cli_model_options, name)
 
@@ -10,6 +11,17 @@ const cli_option cli_model_flags[] = {
      FIELD(threads), -1, 1024},
 };
 const size_t cli_model_flag_count = sizeof cli_model_flags / sizeof cli_model_flags[0];
+
+/* llama.cpp's --repack takes no value, and its environment a truth. */
+#define REPACK_WORDS "auto on off 1 0 true false enabled disabled"
+const cli_option cli_weight_flags[] = {
+    {CLI_MODE, "--repack", "-nr --no-repack", "[on|off|auto]", "LLAMA_ARG_REPACK", REPACK_WORDS,
+     "interleave quantised weights at load, for speed; the same results. Their pages of the file\n"
+     "become private to this process. on (also: no value): always; off: the file stays shared with\n"
+     "other processes; auto (default): unless they are more than half of the machine's memory",
+     FIELD(repack), CLI_REPACK_ON, CLI_REPACK_OFF},
+};
+const size_t cli_weight_flag_count = sizeof cli_weight_flags / sizeof cli_weight_flags[0];
 
 const cli_option cli_cache_flags[] = {
     {CLI_CHOICE, "-ctk --cache-type-k", NULL, "TYPE", "LLAMA_ARG_CACHE_TYPE_K", CLI_ELEMENT_WORDS,
@@ -48,8 +60,6 @@ const cli_option cli_ignored_flags[] = {
     {CLI_IGNORED, "--keep", NULL, "N", NULL, NULL, "a context is never shifted", 0, 0, 0},
     {CLI_IGNORED, "--swa-full", NULL, NULL, NULL, NULL, "the cache always holds the whole context", 0, 0, 0},
     {CLI_IGNORED, "--warmup --no-warmup", NULL, NULL, NULL, NULL, "only bench warms up", 0, 0, 0},
-    {CLI_IGNORED, "--repack -nr --no-repack", NULL, NULL, NULL, NULL, "weights are read as they lie in the file", 0, 0,
-     0},
     {CLI_IGNORED, "--perf --no-perf", NULL, NULL, NULL, NULL, "the report is always printed", 0, 0, 0},
     {CLI_IGNORED, "--offline", NULL, NULL, NULL, NULL, "fovea never uses the network", 0, 0, 0},
     {CLI_IGNORED, "--log-disable", NULL, NULL, NULL, NULL, "there is no log; send standard error elsewhere", 0, 0, 0},
@@ -79,13 +89,19 @@ int cli_need_model(const char *verb, const char *model) {
     return cli_usage_error(verb, "no model: name a GGUF file with -m FILE");
 }
 
+bool cli_wants_repack(const fv_llm *llm, const cli_model_options *options) {
+    uint64_t memory = cli_memory_bytes();
+    if (options->repack == CLI_REPACK_AUTO) return memory == 0 || fv_llm_packable_bytes(llm) <= memory / 2;
+    return options->repack % 2 == CLI_REPACK_ON % 2; /* the words after auto say on and off in turn */
+}
+
 int cli_engine_open(cli_engine *engine, const char *verb, const cli_model_options *options) {
     fv_message message = {""};
     *engine = (cli_engine){0};
     int result = cli_need_model(verb, options->model);
     if (result != CLI_GO_ON) return result;
     fv_status status = fv_llm_open(&engine->llm, options->model, &message);
-    if (status == FV_OK) status = fv_llm_repack(engine->llm, &message);
+    if (status == FV_OK && cli_wants_repack(engine->llm, options)) status = fv_llm_repack(engine->llm, &message);
     if (status != FV_OK) return cli_fail_status(status, &message);
     status = fv_pool_open(&engine->pool, options->threads > 0 ? (uint32_t)options->threads : 0, &message);
     if (status != FV_OK) return cli_fail_status(status, &message);

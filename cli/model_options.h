@@ -13,7 +13,10 @@ typedef struct cli_model_options {
     int64_t batch, micro_batch;
     int key_type, value_type; /* fv_element */
     bool exact;
+    int repack; /* cli_repack_mode, or a word of the same meaning behind it */
 } cli_model_options;
+
+typedef enum cli_repack_mode { CLI_REPACK_AUTO, CLI_REPACK_ON, CLI_REPACK_OFF } cli_repack_mode;
 
 #define CLI_ELEMENT_WORD(NAME, name) #name " "
 #define CLI_ELEMENT_WORDS FV_ELEMENT_LIST(CLI_ELEMENT_WORD) /* for CLI_CHOICE: the index is the fv_element */
@@ -21,8 +24,8 @@ typedef struct cli_model_options {
 cli_model_options cli_model_options_default(void);
 
 /** The flag groups; a verb adds its own -c, since its meaning differs. */
-extern const cli_option cli_model_flags[], cli_cache_flags[], cli_ignored_flags[];
-extern const size_t cli_model_flag_count, cli_cache_flag_count, cli_ignored_flag_count;
+extern const cli_option cli_model_flags[], cli_weight_flags[], cli_cache_flags[], cli_ignored_flags[];
+extern const size_t cli_model_flag_count, cli_weight_flag_count, cli_cache_flag_count, cli_ignored_flag_count;
 
 /** An opened model with its threads. */
 typedef struct cli_engine {
@@ -30,6 +33,9 @@ typedef struct cli_engine {
     fv_pool *pool;
     uint32_t threads;
 } cli_engine;
+
+/** Whether the options want this model's weights repacked. */
+bool cli_wants_repack(const fv_llm *llm, const cli_model_options *options);
 
 /** CLI_GO_ON, CLI_USAGE (no -m) or CLI_FAILED. Close in any case. */
 int cli_engine_open(cli_engine *engine, const char *verb, const cli_model_options *options);

@@ -150,6 +150,10 @@ static int append_text(const cli_syntax *syntax, const char *flag, const char *t
     return CLI_GO_ON;
 }
 
+static void set_mode(const cli_option_group *group, const cli_option *option, double mode) {
+    *(int *)(void *)((char *)group->target + option->offset) = (int)mode;
+}
+
 static int set_value(const cli_syntax *syntax, const cli_option_group *group, const cli_option *option,
                      const char *flag, const char *text) {
     void *target = (char *)group->target + option->offset;
@@ -159,6 +163,7 @@ static int set_value(const cli_syntax *syntax, const cli_option_group *group, co
     case CLI_REAL:
         return set_real(syntax, option, flag, text, target);
     case CLI_CHOICE:
+    case CLI_MODE:
         return set_choice(syntax, option, flag, text, target);
     case CLI_TEXTS:
         return append_text(syntax, flag, text, target);
@@ -205,6 +210,8 @@ static int read_environment(const cli_syntax *syntax) {
             bool *flag = (bool *)((char *)group->target + option->offset);
             if (option->kind == CLI_SWITCH && env_has_negation(option->env))
                 *flag = false;
+            else if (option->kind == CLI_MODE && env_has_negation(option->env))
+                set_mode(group, option, option->high);
             else if (option->kind == CLI_SWITCH && text)
                 result = set_switch_from_env(syntax, option, text, flag);
             else if (text)
@@ -273,12 +280,15 @@ static int take_flag(const cli_syntax *syntax, int argc, char **argv, int *index
     if (!option->value || negated) {
         if (value) return cli_usage_error(syntax->verb, "%s takes no value", name);
         if (option->kind == CLI_SWITCH) *(bool *)((char *)group->target + option->offset) = !negated;
+        if (option->kind == CLI_MODE) set_mode(group, option, option->high);
         return CLI_GO_ON;
     }
     const char *next = *index + 1 < argc ? argv[*index + 1] : NULL;
-    if (!value && option->kind == CLI_IGNORED && option->choices &&
-        (!next || cli_words_find(option->choices, next, strlen(next)) < 0))
+    bool optional = option->choices && (option->kind == CLI_IGNORED || option->kind == CLI_MODE);
+    if (!value && optional && (!next || cli_words_find(option->choices, next, strlen(next)) < 0)) {
+        if (option->kind == CLI_MODE) set_mode(group, option, option->low);
         return CLI_GO_ON;
+    }
     if (!value && !next) return cli_usage_error(syntax->verb, "%s needs a value: %s", name, option->value);
     if (!value) {
         value = next;

@@ -15,6 +15,7 @@ typedef enum cli_option_kind {
     CLI_TEXT,    /* const char *, borrowed from argv or the environment */
     CLI_TEXTS,   /* cli_texts: each use appends one */
     CLI_CHOICE,  /* int: index of the value in `choices` */
+    CLI_MODE,    /* likewise, but the value may be missing: then `low`, and by a name from `negated` `high` */
     CLI_IGNORED  /* nothing: accepted so that pasted lines work; a note on stderr says so */
 } cli_option_kind;
 

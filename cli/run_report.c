@@ -52,6 +52,9 @@ void cli_run_report_print(const cli_run_report *report) {
             fv_session_tokens(generation->session), fv_session_context_tokens(generation->session),
             fv_llm_config(report->engine->llm)->max_tokens, cli_element_name((uint32_t)report->options->key_type),
             cli_element_name((uint32_t)report->options->value_type));
+    fprintf(stderr, "weights: %.1f MiB, %.1f MiB of them repacked into private pages in place of the file's\n",
+            (double)fv_llm_weight_bytes(report->engine->llm) / MIB,
+            (double)fv_llm_packed_bytes(report->engine->llm) / MIB);
     fprintf(stderr, "memory: peak %.1f MiB\n", (double)cli_peak_bytes() / MIB);
     fprintf(stderr, "stopped: %s\n", stop_text(report->stop));
 }
@@ -93,6 +96,8 @@ int cli_run_report_json(const cli_run_report *report) {
     cli_json_real(document, "density", cli_phase_density(phase));
     cli_json_real(document, "bytes_per_token", cli_phase_token_bytes(phase));
     cli_json_count(document, "peak_memory_bytes", cli_peak_bytes());
+    cli_json_count(document, "weight_bytes", fv_llm_weight_bytes(report->engine->llm));
+    cli_json_count(document, "repacked_bytes", fv_llm_packed_bytes(report->engine->llm));
     cli_json_count(document, "context_tokens", fv_session_context_tokens(generation->session));
     cli_json_count(document, "used_tokens", fv_session_tokens(generation->session));
     cli_json_count(document, "training_context_tokens", fv_llm_config(report->engine->llm)->max_tokens);

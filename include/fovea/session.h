@@ -33,6 +33,8 @@ void fv_llm_close(fv_llm *llm); /* after its sessions */
  * returns FV_OK, FV_ERROR_MEMORY (the model stays usable).
  */
 fv_status fv_llm_repack(fv_llm *llm, fv_message *message);
+uint64_t fv_llm_packable_bytes(const fv_llm *llm); /* bytes of weights that fv_llm_repack() replaces */
+uint64_t fv_llm_packed_bytes(const fv_llm *llm);   /* bytes that it has replaced: 0 before */
 
 const fv_gguf *fv_llm_gguf(const fv_llm *llm);
 const fv_tokenizer *fv_llm_tokenizer(const fv_llm *llm);

@@ -66,6 +66,9 @@ void fv_llm_close(fv_llm *llm) {
 
 fv_status fv_llm_repack(fv_llm *llm, fv_message *message) { return fv_repack(&llm->loaded, llm->gguf, message); }
 
+uint64_t fv_llm_packable_bytes(const fv_llm *llm) { return fv_repack_bytes(&llm->loaded, false); }
+uint64_t fv_llm_packed_bytes(const fv_llm *llm) { return fv_repack_bytes(&llm->loaded, true); }
+
 const fv_gguf *fv_llm_gguf(const fv_llm *llm) { return llm->gguf; }
 const fv_tokenizer *fv_llm_tokenizer(const fv_llm *llm) { return llm->tokenizer; }
 const fv_model_config *fv_llm_config(const fv_llm *llm) { return &llm->loaded.config; }

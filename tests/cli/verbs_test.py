@@ -33,7 +33,7 @@ class Run(CliTest):
     def test_the_report(self):
         errors = self.ok("run", "-m", LLAMA, "-p", TEXT, "-n", "8").stderr.decode()
         for part in ("no chat template", "prompt: ", "decode: ", "tokens/s", "density 1.0000", "KV read per token",
-                     "peak", "context: ", "attention: dense", "stopped: "):
+                     "peak", "context: ", "attention: dense", "weights: ", "repacked", "stopped: "):
             self.assertIn(part, errors)
 
     def test_json(self):
@@ -48,6 +48,23 @@ class Run(CliTest):
         self.assertGreater(figures["peak_memory_bytes"], 0)
         self.assertEqual(figures["context_tokens"], figures["prompt_tokens"] + 8)
         self.assertEqual(figures["training_context_tokens"], 256)
+
+    def test_repacking_changes_bytes_and_not_the_text(self):
+        common = ("run", "-m", model("llama_q4_k"), "-p", TEXT, "-n", "8", "--temp", "0", "--json")
+        on, off = (self.document(*common, "--repack", mode) for mode in ("on", "off"))
+        self.assertEqual(on["tokens"], off["tokens"])
+        self.assertEqual(off["repacked_bytes"], 0)
+        self.assertGreater(on["repacked_bytes"], 0)
+        self.assertLessEqual(on["repacked_bytes"], on["weight_bytes"])
+        for arguments, env, wanted in ((("--repack",), {}, on), (("--no-repack",), {}, off), (("-nr",), {}, off),
+                                       ((), {"LLAMA_ARG_REPACK": "0"}, off), ((), {"LLAMA_ARG_REPACK": "1"}, on),
+                                       ((), {"LLAMA_ARG_NO_REPACK": ""}, off), (("--repack=auto",), {}, on)):
+            seen = self.document(*common, *arguments, env=env)
+            self.assertEqual(seen["repacked_bytes"], wanted["repacked_bytes"], (arguments, env))
+        for mode, wanted in (("on", on), ("off", off)):
+            memory = self.document("inspect", model("llama_q4_k"), "--json", "--repack", mode)["memory"]
+            self.assertEqual(memory["repacked_bytes"], wanted["repacked_bytes"])
+        self.fails(2, "run", "--repack=maybe", says=("--repack takes one of: auto on off", "'maybe'"))
 
     def test_threads_and_batches_do_not_change_the_text(self):
         common = ("run", "-m", LLAMA, "-p", TEXT * 2, "-n", "12", "--temp", "0", "--json")
