@@ -23,13 +23,11 @@ static inline uint32_t fv_bits_from_f32(float value) {
 
 /* Exact; a signalling NaN becomes quiet. */
 static inline float fv_f32_from_f16(uint16_t half) {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 0x3FF;
-    if (exponent == 0) { /* zero or subnormal: fraction * 2^-24 is a normal f32 */
-        uint32_t bits = fv_bits_from_f32((float)fraction * 0x1p-24f);
-        return fv_f32_from_bits(sign | bits);
-    }
-    if (exponent == 31) return fv_f32_from_bits(sign | 0x7F800000 | fraction << 13 | (fraction ? 0x400000u : 0));
-    return fv_f32_from_bits(sign | (exponent + 112) << 23 | fraction << 13);
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = half & 0x7FFF;
+    if (magnitude - 0x400u < 0x7800) return fv_f32_from_bits(sign | ((magnitude << 13) + 0x38000000)); /* normal */
+    if (magnitude < 0x400) /* zero or subnormal: times 2^-24 it is a normal f32 */
+        return fv_f32_from_bits(sign | fv_bits_from_f32((float)magnitude * 0x1p-24f));
+    return fv_f32_from_bits(sign | magnitude << 13 | 0x7F800000 | (magnitude > 0x7C00 ? 0x400000u : 0));
 }
 
 /* bits / 2^shift, nearest even. */

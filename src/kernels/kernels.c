@@ -8,6 +8,7 @@ _Static_assert(sizeof(fv_kernels) <= FV_KERNELS_BYTES, "raise FV_KERNELS_BYTES")
 #define FV_KERNEL_DEQUANT(NAME, name, number, values, bytes) .dequant_##name = fv_dequant_##name##_scalar,
 #define FV_KERNEL_UNPACK(NAME, name, group, largest) .unpack_##name = fv_unpack_##name##_scalar,
 static const fv_kernels scalar_kernels = {.isa = FV_ISA_SCALAR,
+                                          .product_packed_q8_0 = fv_product_packed_q8_0_scalar,
                                           FV_KERNEL_LIST(FV_KERNEL_SCALAR) FV_WEIGHT_LIST(FV_KERNEL_DEQUANT)
                                               FV_UNPACK_LIST(FV_KERNEL_UNPACK)};
 

@@ -162,7 +162,7 @@ typedef void fv_product_float_fn(size_t columns, size_t rows, size_t tokens, con
     K(product_f16, fv_product_float_fn) \
     K(product_bf16, fv_product_float_fn)
 
-/* Slots that only a faster instruction set fills. */
+/* Slots that a table may lack. */
 #define FV_KERNEL_OPTIONAL_LIST(K) \
     K(product_packed_q4_0, fv_product_packed_fn) \
     K(product_packed_q4_1, fv_product_packed_fn) \

@@ -1,4 +1,4 @@
-/* Packed weights to panels. */
+/* Packed weights to panels, and the product of one activation row with eight-bit ones where they lie. */
 #include "kernels/blocks.h"
 #include "kernels/kernels.h"
 #include "kernels/packed.h"
@@ -91,4 +91,26 @@ void fv_panel_unpack_q5_k_scalar(size_t columns, const void *packed, uint8_t *qu
 
 void fv_panel_unpack_q6_k_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
     panel_unpack(FV_PACKED_Q6_K, columns, packed, quants, scale, offset);
+}
+
+/* For chips, which have no fast kernels and no room for panels: a weight is loaded once and not copied. Sums in the order of
+ * the panel product. */
+void fv_product_packed_q8_0_scalar(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    const uint8_t *group = packed;
+    for (size_t e = 0; e < eights; e++, out += FV_PACKED_ROWS) {
+        float sum[FV_PACKED_ROWS] = {0}, offset[FV_PACKED_ROWS] = {0};
+        for (size_t g = 0; g < columns / 32; g++, group += fv_packed_block_bytes(FV_PACKED_Q8_0)) {
+            for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
+                const uint8_t *w = group + fv_packed_header_bytes(FV_PACKED_Q8_0) + 4 * r;
+                const int8_t *quants = x->quants + 32 * g;
+                float scale = fv_load_f16(group + 2 * r);
+                int32_t dot = 0;
+                for (size_t k = 0; k < 8; k++, w += 4 * FV_PACKED_ROWS, quants += 4)
+                    dot += w[0] * quants[0] + w[1] * quants[1] + w[2] * quants[2] + w[3] * quants[3];
+                sum[r] += (float)dot * (scale * x->scale[g]);
+                offset[r] += scale * fv_packed_bias(FV_PACKED_Q8_0) * x->sum32[g];
+            }
+        }
+        for (size_t r = 0; r < FV_PACKED_ROWS; r++) out[r] = sum[r] + offset[r];
+    }
 }
