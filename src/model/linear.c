@@ -6,11 +6,12 @@
 #include "size.h"
 
 enum {
-    EIGHT = 8,        /* rows that are packed together */
-    TASK_ROWS = 64,   /* small enough to balance, large enough to hide the loop's cost */
-    EDGE_TOKENS = 8,  /* of one call where a panel has missing rows */
-    EXACT_ROWS = 4,   /* of a quantised matrix that are expanded to f32 at once */
-    DIRECT_TOKENS = 3 /* up to here reading packed rows anew for each token is cheaper than making a panel */
+    EIGHT = 8,          /* rows that are packed together */
+    WORKER_TASKS = 8,   /* of one token: a task is a few microseconds of reading weights */
+    WORKER_PANELS = 32, /* of a prompt: tasks are single panels, unless there are very many */
+    EDGE_TOKENS = 8,    /* of one call where a panel has missing rows */
+    EXACT_ROWS = 4,     /* of a quantised matrix that are expanded to f32 at once */
+    DIRECT_TOKENS = 3   /* up to here reading packed rows anew for each token is cheaper than making a panel */
 };
 
 /* What a weight type needs; the kernels of one table. */
@@ -112,6 +113,7 @@ typedef struct linear_call {
     const fv_linear_input *input;
     unsigned char *scratch;
     size_t worker_bytes;
+    uint64_t bytes, tasks; /* of weights, all products; into how many parts */
 } linear_call;
 
 static fv_q8_rows q8_row(const fv_linear_input *input, size_t token) {
@@ -208,18 +210,29 @@ static void rows_packed(const linear_call *call, const fv_linear_product *produc
     }
 }
 
-static size_t product_tasks(const fv_linear_product *product) {
-    return ((size_t)product->weight->rows + TASK_ROWS - 1) / TASK_ROWS;
+/* Rows that are never divided. */
+static uint32_t unit_rows(const fv_linear_input *input) {
+    return input->tokens <= DIRECT_TOKENS ? (uint32_t)EIGHT : (uint32_t)FV_PANEL_ROWS;
 }
 
-static void linear_task(void *context, size_t task, size_t worker) {
-    const linear_call *call = context;
-    const fv_linear_product *product = call->products;
-    while (task >= product_tasks(product)) task -= product_tasks(product++);
+static uint64_t product_units(const fv_linear_product *product, uint32_t unit) {
+    return ((uint64_t)product->weight->rows + unit - 1) / unit;
+}
+
+static uint64_t unit_bytes(const fv_linear_product *product, uint32_t unit) {
+    return unit * (uint64_t)fv_weight_row_bytes(product->weight->type, product->weight->columns);
+}
+
+/* First unit of a product that lies behind `bytes` of its weights. */
+static uint32_t first_row(const fv_linear_product *product, uint32_t unit, uint64_t bytes) {
+    uint64_t size = unit_bytes(product, unit), units = product_units(product, unit), found = (bytes + size - 1) / size;
+    uint64_t row = (found < units ? found : units) * unit;
+    return row < product->weight->rows ? (uint32_t)row : product->weight->rows;
+}
+
+static void product_rows(const linear_call *call, const fv_linear_product *product, uint32_t first, uint32_t rows,
+                         unsigned char *scratch) {
     linear_type type = linear_type_of(call->kernels, product->weight->type);
-    unsigned char *scratch = call->scratch + worker * call->worker_bytes;
-    uint32_t first = (uint32_t)task * TASK_ROWS, left = product->weight->rows - first;
-    uint32_t rows = left < TASK_ROWS ? left : TASK_ROWS;
     if (!type.unpack || call->input->exact) {
         rows_f32(call, product, &type, first, rows, (float *)(void *)scratch);
         return;
@@ -234,10 +247,31 @@ static void linear_task(void *context, size_t task, size_t worker) {
                    scratch);
 }
 
+/* Each task has the same share of all the products' bytes, up to a unit of rows. */
+static void linear_task(void *context, size_t task, size_t worker) {
+    const linear_call *call = context;
+    uint32_t unit = unit_rows(call->input);
+    uint64_t begin = call->bytes * task / call->tasks, end = call->bytes * (task + 1) / call->tasks;
+    for (size_t i = 0; i < call->count; i++) {
+        const fv_linear_product *product = &call->products[i];
+        uint64_t bytes = product_units(product, unit) * unit_bytes(product, unit);
+        uint32_t first = first_row(product, unit, begin), last = first_row(product, unit, end);
+        if (first < last) product_rows(call, product, first, last - first, call->scratch + worker * call->worker_bytes);
+        begin = begin > bytes ? begin - bytes : 0;
+        end = end > bytes ? end - bytes : 0;
+    }
+}
+
 void fv_linear_run(const fv_kernels *kernels, const fv_linear_product *products, size_t count,
                    const fv_linear_input *input, const fv_parallel *parallel, void *scratch, size_t worker_bytes) {
-    linear_call call = {kernels, products, count, input, scratch, worker_bytes};
-    size_t tasks = 0;
-    for (size_t i = 0; i < count; i++) tasks += product_tasks(&products[i]);
-    fv_parallel_run(parallel, tasks, linear_task, &call);
+    linear_call call = {kernels, products, count, input, scratch, worker_bytes, 0, 0};
+    uint32_t unit = unit_rows(input);
+    uint64_t units = 0, workers = parallel ? parallel->workers : 1;
+    for (size_t i = 0; i < count; i++) {
+        units += product_units(&products[i], unit);
+        call.bytes += product_units(&products[i], unit) * unit_bytes(&products[i], unit);
+    }
+    uint64_t most = workers * (unit == EIGHT ? WORKER_TASKS : WORKER_PANELS);
+    call.tasks = workers == 1 ? 1 : units < most ? units : most;
+    fv_parallel_run(parallel, (size_t)call.tasks, linear_task, &call);
 }
