@@ -159,8 +159,10 @@ int main(int argc, char **argv) {
     const char *wanted = getenv("FV_ISA");
     fv_isa limit = (fv_isa)(FV_ISA_COUNT - 1);
     int bad = 0;
-    for (uint32_t isa = 0; wanted && isa < FV_ISA_COUNT; isa++)
-        if (strcmp(wanted, fv_isa_name((fv_isa)isa)) == 0) limit = (fv_isa)isa;
+    if (wanted && fv_isa_from_name(wanted, &limit) != FV_OK) {
+        fprintf(stderr, "FV_ISA=%s is no instruction set of this build\n", wanted);
+        return 2;
+    }
     if (fv_kernels_init(&kernels, limit, table, sizeof table) != FV_OK) return 1;
     printf("8 heads x 64, default pattern, causal, one thread, %s\n", fv_isa_name(fv_kernels_isa(kernels)));
     printf("tokens  theirs ms    ours ms   ratio      edges/s   ns/row/head  max diff\n");

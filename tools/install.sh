@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs from Debian's packages what a goal needs and this machine lacks; without anything lacking it does nothing.
 #
-#   tools/install.sh build|test|model|fuzz|ci|embedded
+#   tools/install.sh build|test|model|fuzz|ci|embedded|aarch64
 #
 # As root it installs; else with sudo; else it prints the line to type and exits 1.
 set -eu
@@ -34,6 +34,14 @@ embedded            command:mips-linux-gnu-gcc gcc-mips-linux-gnu libc6-dev-mips
 embedded            command:qemu-system-arm qemu-system-arm
 embedded            command:qemu-system-riscv32 qemu-system-misc
 embedded            command:qemu-mips    qemu-user
+aarch64             command:cmake        cmake
+aarch64             command:pkg-config   pkg-config
+aarch64             command:python3      python3
+aarch64             command:qemu-aarch64 qemu-user
+aarch64             command:aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+aarch64             arm64:jansson        libjansson-dev:arm64
+aarch64             arm64:libutf8proc    libutf8proc-dev:arm64
+aarch64             arm64:cmocka         libcmocka-dev:arm64
 '
 
 has() { # has KIND: whether the need is met
@@ -42,6 +50,7 @@ has() { # has KIND: whether the need is met
         command -v "$cc" >/dev/null && echo '#include <stdio.h>' | "$cc" -x c -fsyntax-only - 2>/dev/null ;;
     command:*) command -v "${1#command:}" >/dev/null ;;
     library:*) command -v pkg-config >/dev/null && pkg-config --exists "${1#library:}" ;;
+    arm64:*) [ -e "/usr/lib/aarch64-linux-gnu/pkgconfig/${1#arm64:}.pc" ] ;;
     pip) python3 -m pip --version >/dev/null 2>&1 || python3 -c 'import venv, ensurepip' 2>/dev/null ;;
     fuzzer)
         command -v clang >/dev/null &&

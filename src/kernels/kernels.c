@@ -2,6 +2,10 @@
 #include "kernels/kernels.h"
 #include "platform/cpu.h"
 
+#ifndef FV_BUILD_NEON
+#define FV_BUILD_NEON 0
+#endif
+
 _Static_assert(sizeof(fv_kernels) <= FV_KERNELS_BYTES, "raise FV_KERNELS_BYTES");
 
 #define FV_KERNEL_SCALAR(name, type) .name = fv_##name##_scalar,
@@ -91,6 +95,60 @@ static void use_avx512(fv_kernels *table) {
 }
 #endif
 
+#if FV_BUILD_NEON
+static void use_neon(fv_kernels *table) {
+    table->isa = FV_ISA_NEON;
+    table->score_page_f32 = fv_score_page_f32_neon;
+    table->score_page_f16 = fv_score_page_f16_neon;
+    table->score_page_q8 = fv_score_page_q8_neon;
+    table->value_sum_f32 = fv_value_sum_f32_neon;
+    table->value_sum_f16 = fv_value_sum_f16_neon;
+    table->value_sum_q8 = fv_value_sum_q8_neon;
+    table->softmax_chunk = fv_softmax_chunk_neon;
+    table->narrow_f16 = fv_narrow_f16_neon;
+    table->widen_f16 = fv_widen_f16_neon;
+    table->widen_i8 = fv_widen_i8_neon;
+    table->rms_norm_f32 = fv_rms_norm_f32_neon;
+    table->silu_f32 = fv_silu_f32_neon;
+    table->gelu_f32 = fv_gelu_f32_neon;
+    table->dot_f32 = fv_dot_f32_neon;
+    table->quantize_q8 = fv_quantize_q8_neon;
+    table->panel_pack = fv_panel_pack_neon;
+    table->panel_unpack_q4_0 = fv_panel_unpack_q4_0_neon;
+    table->panel_unpack_q4_1 = fv_panel_unpack_q4_1_neon;
+    table->panel_unpack_q5_0 = fv_panel_unpack_q5_0_neon;
+    table->panel_unpack_q8_0 = fv_panel_unpack_q8_0_neon;
+    table->product_panel_u4 = fv_product_panel_u4_neon;
+    table->product_panel_u5 = fv_product_panel_u4_neon; /* eight products of 5 bits fit 16 bits too */
+    table->product_panel_u8 = fv_product_panel_u8_neon;
+    table->product_panel_u6 = fv_product_panel_u6_neon;
+    table->product_packed_q4_0 = fv_product_packed_q4_0_neon;
+    table->product_packed_q4_1 = fv_product_packed_q4_1_neon;
+    table->product_packed_q5_0 = fv_product_packed_q5_0_neon;
+    table->product_packed_q8_0 = fv_product_packed_q8_0_neon;
+}
+
+static void use_neon_dotprod(fv_kernels *table) {
+    table->isa = FV_ISA_NEON_DOTPROD;
+    table->product_panel_u4 = fv_product_panel_u4_neon_dotprod;
+    table->product_panel_u5 = fv_product_panel_u4_neon_dotprod; /* exact for any byte up to 127 */
+    table->product_panel_u8 = fv_product_panel_u8_neon_dotprod;
+    table->product_panel_u6 = fv_product_panel_u6_neon_dotprod;
+    table->product_packed_q4_0 = fv_product_packed_q4_0_neon_dotprod;
+    table->product_packed_q4_1 = fv_product_packed_q4_1_neon_dotprod;
+    table->product_packed_q5_0 = fv_product_packed_q5_0_neon_dotprod;
+    table->product_packed_q8_0 = fv_product_packed_q8_0_neon_dotprod;
+}
+
+static void use_neon_i8mm(fv_kernels *table) {
+    table->isa = FV_ISA_NEON_I8MM;
+    table->product_panel_u4 = fv_product_panel_u4_neon_i8mm;
+    table->product_panel_u5 = fv_product_panel_u4_neon_i8mm;
+    table->product_panel_u8 = fv_product_panel_u8_neon_i8mm;
+    table->product_panel_u6 = fv_product_panel_u6_neon_i8mm;
+}
+#endif
+
 fv_status fv_kernels_init(const fv_kernels **kernels, fv_isa limit, void *memory, size_t bytes) {
     if (!kernels || limit >= FV_ISA_COUNT) return FV_ERROR_ARGUMENT;
     if (!memory || bytes < FV_KERNELS_BYTES || (uintptr_t)memory % 8 != 0) return FV_ERROR_MEMORY;
@@ -103,6 +161,11 @@ fv_status fv_kernels_init(const fv_kernels **kernels, fv_isa limit, void *memory
 #endif
 #if FV_BUILD_AVX512
     if (here >= FV_ISA_AVX512) use_avx512(table);
+#endif
+#if FV_BUILD_NEON
+    if (here >= FV_ISA_NEON) use_neon(table);
+    if (here >= FV_ISA_NEON_DOTPROD) use_neon_dotprod(table);
+    if (here >= FV_ISA_NEON_I8MM) use_neon_i8mm(table);
 #endif
     *kernels = table;
     return FV_OK;
@@ -123,6 +186,11 @@ const char *fv_isa_name(fv_isa isa) {
     return NULL;
 }
 
+static bool is_built(fv_isa isa) {
+    if (isa >= FV_ISA_NEON) return FV_BUILD_NEON;
+    return isa == FV_ISA_SCALAR || (isa == FV_ISA_AVX2 ? FV_BUILD_AVX2 : FV_BUILD_AVX512);
+}
+
 static bool text_equal(const char *a, const char *b) {
     while (*a && *a == *b) a++, b++;
     return *a == *b;
@@ -131,6 +199,7 @@ static bool text_equal(const char *a, const char *b) {
 fv_status fv_isa_from_name(const char *name, fv_isa *isa) {
     for (uint32_t i = 0; name && isa && i < FV_ISA_COUNT; i++) {
         if (!text_equal(name, fv_isa_name((fv_isa)i))) continue;
+        if (!is_built((fv_isa)i)) return FV_ERROR_UNSUPPORTED;
         *isa = (fv_isa)i;
         return FV_OK;
     }

@@ -186,7 +186,9 @@ struct fv_kernels {
 };
 #undef FV_KERNEL_SLOT
 
-#define FV_KERNEL_DECLARE(name, type) type fv_##name##_scalar, fv_##name##_avx2, fv_##name##_avx512;
+#define FV_KERNEL_DECLARE(name, type) \
+    type fv_##name##_scalar, fv_##name##_avx2, fv_##name##_avx512, fv_##name##_neon, fv_##name##_neon_dotprod, \
+        fv_##name##_neon_i8mm;
 FV_KERNEL_LIST(FV_KERNEL_DECLARE)
 FV_KERNEL_OPTIONAL_LIST(FV_KERNEL_DECLARE)
 #undef FV_KERNEL_DECLARE

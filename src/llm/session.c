@@ -173,17 +173,24 @@ static fv_status take_memory(fv_session *session, uint32_t workers, fv_message *
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
-#define ISA_NAME(NAME, name) " " #name
-#define ISA_NAMES FV_ISA_LIST(ISA_NAME)
-
 /* FV_ISA in the environment lowers the limit: to compare instruction sets without a rebuild. */
 static fv_status apply_environment(uint32_t *limit, fv_message *message) {
     const char *name = getenv("FV_ISA");
     if (!name || !*name) return FV_OK;
     fv_isa isa;
-    if (fv_isa_from_name(name, &isa) != FV_OK)
-        return fv_message_set(message, FV_ERROR_ARGUMENT,
-                              "environment variable FV_ISA=%.32s is no known instruction set; known:" ISA_NAMES, name);
+    fv_status status = fv_isa_from_name(name, &isa);
+    if (status != FV_OK) {
+        char known[100] = "";
+        size_t length = 0;
+        for (uint32_t i = 0; i < FV_ISA_COUNT && length < sizeof known; i++) {
+            const char *other = fv_isa_name((fv_isa)i);
+            if (fv_isa_from_name(other, &isa) != FV_OK) continue;
+            length += (size_t)snprintf(known + length, sizeof known - length, " %s", other);
+        }
+        return fv_message_set(message, status,
+                              "environment variable FV_ISA=%.32s is no instruction set of this build, which has:%s",
+                              name, known);
+    }
     if ((uint32_t)isa < *limit) *limit = isa;
     return FV_OK;
 }

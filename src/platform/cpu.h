@@ -26,8 +26,33 @@ static inline bool fv_cpu_has_bf16(void) {
     unsigned a, b, c, d;
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
 }
+#elif defined(__aarch64__)
+#if defined(__linux__) && __STDC_HOSTED__
+#include <sys/auxv.h>
+
+/* The bits of AT_HWCAP (16) and AT_HWCAP2 (26) are the kernel's interface and never change. */
+static inline fv_isa fv_cpu_isa(void) {
+    bool asimd = getauxval(16) >> 1 & 1, dotprod = getauxval(16) >> 20 & 1, i8mm = getauxval(26) >> 13 & 1;
+    if (!asimd) return FV_ISA_SCALAR;
+    return !dotprod ? FV_ISA_NEON : !i8mm ? FV_ISA_NEON_DOTPROD : FV_ISA_NEON_I8MM;
+}
+#else
+/* Nobody to ask: what the compiler was told. */
+static inline fv_isa fv_cpu_isa(void) {
+#if defined(__ARM_FEATURE_DOTPROD) && defined(__ARM_FEATURE_MATMUL_INT8)
+    return FV_ISA_NEON_I8MM;
+#elif defined(__ARM_FEATURE_DOTPROD)
+    return FV_ISA_NEON_DOTPROD;
+#else
+    return FV_ISA_NEON;
+#endif
+}
+#endif
 #else
 static inline fv_isa fv_cpu_isa(void) { return FV_ISA_SCALAR; }
+#endif
+
+#if !defined(__x86_64__) || !defined(__GNUC__)
 static inline bool fv_cpu_has_bf16(void) { return false; }
 #endif
 

@@ -15,7 +15,7 @@ import tempfile
 ALLOWED = {"memcpy", "memmove", "memset", "memcmp"}
 FLAGS = ["-std=c11", "-ffreestanding", "-O2", "-fno-pic", "-fno-stack-protector", "-ffp-contract=off", "-Wall", "-Wextra",
          "-pedantic", "-Wconversion", "-Wshadow", "-Wstrict-prototypes", "-Wundef", "-Werror", "-DFV_BUILD_AVX2=0",
-         "-DFV_BUILD_AVX512=0"]
+         "-DFV_BUILD_AVX512=0", "-DFV_BUILD_NEON=0"]
 
 
 def core_sources(source):

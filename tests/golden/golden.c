@@ -70,9 +70,12 @@ static bool run_folder(const char *folder, const fv_kernels *kernels, const fv_p
 
 static fv_isa isa_limit(void) {
     const char *wanted = getenv("FV_ISA");
-    for (uint32_t isa = 0; wanted && isa < FV_ISA_COUNT; isa++)
-        if (strcmp(wanted, fv_isa_name((fv_isa)isa)) == 0) return (fv_isa)isa;
-    return (fv_isa)(FV_ISA_COUNT - 1);
+    fv_isa limit = (fv_isa)(FV_ISA_COUNT - 1);
+    if (wanted && fv_isa_from_name(wanted, &limit) != FV_OK) {
+        fprintf(stderr, "FV_ISA=%s is no instruction set of this build\n", wanted);
+        exit(2);
+    }
+    return limit;
 }
 
 int main(int argc, char **argv) {

@@ -5,6 +5,7 @@ the same bits for 1, 2, 3 and 7 threads. FOVEA_GOLDEN names another folder of ve
 Called as: golden_test.py BUILD/fovea SOURCE_FOLDER.
 """
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -26,9 +27,11 @@ def golden(program, isa, *arguments):
 def main():
     program = os.path.join(os.path.dirname(sys.argv[1]), "golden")
     vectors = os.path.join(sys.argv[2], "tests", "golden", "reference")
-    for isa in ("scalar", "avx2", "avx512"):
+    arm = platform.machine() in ("aarch64", "arm64")
+    names = ("scalar", "neon", "neon_dotprod", "neon_i8mm") if arm else ("scalar", "avx2", "avx512")
+    for isa in names:
         golden(program, isa, vectors)
-    outputs = {golden(program, "avx512", "-t", str(threads), "--bits", vectors) for threads in (1, 2, 3, 7)}
+    outputs = {golden(program, names[-1], "-t", str(threads), "--bits", vectors) for threads in (1, 2, 3, 7)}
     if len(outputs) != 1:
         print("the number of threads changes bits")
         return 1
@@ -44,7 +47,7 @@ def main():
         print("FOVEA_GOLDEN=%s is no folder" % other)
         return 1
     else:
-        golden(program, "avx512", other)
+        golden(program, names[-1], other)
     return 0
 
 

@@ -25,9 +25,11 @@ ROOMS = {
 }
 CORE = {"", "kernels", "plan", "cache", "select", "gate", "attend", "attention", "pattern", "model", "dither"}
 FREESTANDING = {"stdint.h", "stddef.h", "stdbool.h", "float.h", "limits.h"}
-ISA_HEADERS = {"avx2": {"immintrin.h"}, "avx512": {"immintrin.h"}, "neon": {"arm_neon.h"}}
-ISA_BELOW = {"avx512": {"avx2"}}  # its processors have that one too: static inline helpers may be shared
-CPU_DETECTION = {"cpuid.h"}  # in platform/cpu.h only
+ISA_HEADERS = {"avx2": {"immintrin.h"}, "avx512": {"immintrin.h"}, "neon": {"arm_neon.h"}, "neon_dotprod": {"arm_neon.h"},
+               "neon_i8mm": {"arm_neon.h"}}
+# Its processors have that one too: static inline helpers may be shared.
+ISA_BELOW = {"avx512": {"avx2"}, "neon_dotprod": {"neon"}, "neon_i8mm": {"neon"}}
+CPU_DETECTION = {"cpuid.h", "sys/auxv.h"}  # in platform/cpu.h only
 
 # Public headers from the lowest layer to the highest; one may include those of its own layer and below.
 PUBLIC = [

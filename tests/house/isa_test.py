@@ -1,55 +1,79 @@
 #!/usr/bin/env python3
-"""Checks that instructions of a newer processor stay in their folder: no object outside src/kernels/avx2 and
-src/kernels/avx512 (and src/platform/avx2, src/platform/avx512) uses a ymm or zmm register, and those objects export nothing but their kernels and loops (anything else could
-be taken by the linker for everyone).
+"""Checks that instructions of a newer processor stay in their folder under src/kernels or src/platform, and that the objects there export
+nothing but their kernels (anything else could be taken by the linker for everyone). x86-64: no ymm or zmm register
+outside avx2 and avx512. Arm: dot products in neon_dotprod only, matrix products in neon_i8mm only.
 
-Called as: isa_test.py BUILD/fovea SOURCE_FOLDER.
+Called as: isa_test.py BUILD/fovea SOURCE_FOLDER. A cross build needs the objdump of its tools (aarch64-linux-gnu-objdump).
 """
 import os
-import platform
 import re
 import shutil
 import subprocess
 import sys
 
-WIDE = re.compile(r"%[yz]mm[0-9]")
+FAMILIES = {  # ELF's number of the machine -> folders, what may stand in which folders only, prefix of the cross tools
+    62: (("avx2", "avx512"), {re.compile(r"%[yz]mm[0-9]"): ("avx2", "avx512")}, "x86_64-linux-gnu-"),
+    183: (("neon", "neon_dotprod", "neon_i8mm"),
+          {re.compile(r"\t[su]dot\t"): ("neon_dotprod",), re.compile(r"\t(?:[su]mmla|usmmla|usdot|sudot)\t"): ("neon_i8mm",)},
+          "aarch64-linux-gnu-"),
+}
 
 
 def output_of(*command):
     return subprocess.run(command, stdout=subprocess.PIPE, check=True, universal_newlines=True).stdout
 
 
-def problems_of(path):
-    folder = re.search(r"/(?:kernels|platform)/(avx2|avx512)/", path)
+def family_of(path):
+    with open(path, "rb") as file:
+        head = file.read(20)
+    return FAMILIES.get(int.from_bytes(head[18:20], "little")) if head[:4] == b"\x7fELF" else None
+
+
+def problems_of(path, family, tools):
+    folders, rules, _ = family
+    room = re.search(r"/(?:kernels|platform)/(\w+)/", path)
+    folder = room.group(1) if room and room.group(1) in folders else None
+    problems = []
     if folder:
-        exported = [line.split()[-1] for line in output_of("nm", "-g", "--defined-only", path).splitlines() if line]
-        return ["exports %s, which is no kernel of %s" % (name, folder.group(1)) for name in exported
-                if not re.match(r"fv_\w+_%s(_\w+)?$" % folder.group(1), name) and not name.startswith("__odr_asan")]
-    found = WIDE.search(output_of("objdump", "-d", "--no-show-raw-insn", path))
-    return ["uses %s" % found.group()] if found else []
+        exported = [line.split()[-1] for line in output_of(tools + "nm", "-g", "--defined-only", path).splitlines() if line]
+        problems = ["exports %s, which is no kernel of %s" % (name, folder) for name in exported
+                    if not re.match(r"fv_\w+_%s(_\w+)?$" % folder, name) and not name.startswith("__odr_asan")]
+    text = output_of(tools + "objdump", "-d", "--no-show-raw-insn", path)
+    for forbidden, allowed in rules.items():
+        found = forbidden.search(text)
+        if found and folder not in allowed:
+            problems.append("uses %s" % found.group().strip())
+    return problems
+
+
+def objects_of(build):
+    for target in ("fovea_core", "fovea", "fovea_cli"):
+        for folder, _, files in sorted(os.walk(os.path.join(build, "CMakeFiles", target + ".dir"))):
+            for name in sorted(files):
+                if name.endswith(".o"):
+                    yield os.path.join(folder, name)
 
 
 def main():
     build = os.path.dirname(os.path.abspath(sys.argv[1]))
-    if platform.machine() not in ("x86_64", "AMD64"):
-        print("skipped: the rules are about x86-64, this is %s" % platform.machine())
+    objects = list(objects_of(build))
+    family = family_of(objects[0]) if objects else None
+    if objects and not family:
+        print("skipped: there are no rules for these objects' processor")
         return 77
-    if not shutil.which("objdump"):
-        print("skipped: no objdump (Debian's package binutils)")
+    native = objects and family_of(os.path.realpath("/proc/self/exe")) == family
+    tools = "" if not objects or native else family[2]
+    if not shutil.which(tools + "objdump"):
+        print("skipped: no %sobjdump (Debian's package binutils)" % tools)
         return 77
-    checked, bad = 0, 0
-    for target in ("fovea_core", "fovea", "fovea_cli"):
-        for folder, _, files in sorted(os.walk(os.path.join(build, "CMakeFiles", target + ".dir"))):
-            for name in sorted(files):
-                if not name.endswith(".o"):
-                    continue
-                path = os.path.join(folder, name)
-                problems = problems_of(path)
-                for problem in problems:
-                    print("%s: %s" % (os.path.relpath(path, build), problem))
-                checked, bad = checked + 1, bad + bool(problems)
-    print("%d files, %d with problems" % (checked, bad))
-    return 1 if bad or not checked else 0
+    bad = 0
+    for path in objects:
+        problems = problems_of(path, family, tools)
+        for problem in problems:
+            print("%s: %s" % (os.path.relpath(path, build), problem))
+        bad += bool(problems)
+    print("%d files, %d with problems" % (len(objects), bad))
+    return 1 if bad or not objects else 0
 
 
 if __name__ == "__main__":

@@ -279,10 +279,12 @@ static void test_tables_are_full(void **state) {
     FV_KERNEL_OPTIONAL_LIST(SLOT_EMPTY)
 }
 
+/* A kernel that a table takes from the one before it was checked there. */
 #define SLOT_TEST(slot) \
     static void test_##slot(void **state) { \
         (void)state; \
-        for (size_t k = 0; k < tables.count; k++) check_##slot(tables.table[k]); \
+        for (size_t k = 0; k < tables.count; k++) \
+            if (k == 0 || tables.table[k]->slot != tables.table[k - 1]->slot) check_##slot(tables.table[k]); \
     }
 VECTOR_SLOTS(SLOT_TEST)
 

@@ -1,0 +1,248 @@
+/* Limit: byte multiply-adds. Each of the sixteen-bit sums belongs to one row and one of four inputs, so that products
+ * of 4- and 5-bit weights may be summed eight deep (8 * 31 * 127 = 31,496), of 6-bit weights four deep (32,004), and of
+ * 8-bit weights less 128 two deep (32,512) before they are widened. */
+#include "kernels/neon/product_neon.h"
+#include "kernels/kernels.h"
+#include <stdbool.h>
+
+/* The maximum is taken by comparing, so that a NaN of either kind leaves it as it is. */
+INLINE float max_magnitude32(const float32x4_t v[8]) {
+    float32x4_t best = vdupq_n_f32(0.0f);
+    for (size_t j = 0; j < 8; j++) {
+        float32x4_t magnitude = vabsq_f32(v[j]);
+        best = vbslq_f32(vcgtq_f32(magnitude, best), magnitude, best);
+    }
+    return vmaxvq_f32(best);
+}
+
+INLINE int32x4_t quantize4(float32x4_t x, float inverse) {
+    float32x4_t y = vmulq_n_f32(x, inverse);
+    y = vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(y), vceqq_f32(y, y))); /* NaN becomes 0 */
+    return vcvtnq_s32_f32(vminq_f32(vmaxq_f32(y, vdupq_n_f32(-127.0f)), vdupq_n_f32(127.0f)));
+}
+
+void fv_quantize_q8_neon(size_t n, const float *x, int8_t *quants, float *scale, float *sum16, float *sum32) {
+    for (size_t b = 0; b < n / 32; b++, x += 32, quants += 32) {
+        float32x4_t v[8];
+        int32x4_t q[8];
+        for (size_t j = 0; j < 8; j++) v[j] = vld1q_f32(x + 4 * j);
+        float step = max_magnitude32(v) / 127.0f, inverse = step > 0.0f ? 1.0f / step : 0.0f;
+        if (!(inverse <= 3.402823466e38f)) inverse = 0.0f;
+        for (size_t j = 0; j < 8; j++) q[j] = quantize4(v[j], inverse);
+        int32_t half[2];
+        for (size_t i = 0; i < 2; i++) {
+            int32x4_t *four = q + 4 * i;
+            half[i] = vaddvq_s32(vaddq_s32(vaddq_s32(four[0], four[1]), vaddq_s32(four[2], four[3])));
+            int16x8_t low = vcombine_s16(vmovn_s32(four[0]), vmovn_s32(four[1]));
+            int16x8_t high = vcombine_s16(vmovn_s32(four[2]), vmovn_s32(four[3]));
+            vst1q_s8(quants + 16 * i, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+            sum16[2 * b + i] = step * (float)half[i];
+        }
+        scale[b] = step;
+        sum32[b] = step * (float)(half[0] + half[1]);
+    }
+}
+
+/* 4 x 4 transpose of dwords: row r of `in` has 16 bytes of weight row r; column k becomes half a panel step. */
+INLINE void transpose4(const uint32x4_t in[4], uint32x4_t out[4]) {
+    uint64x2_t even[2], odd[2];
+    for (size_t i = 0; i < 2; i++) {
+        even[i] = vreinterpretq_u64_u32(vtrn1q_u32(in[2 * i], in[2 * i + 1]));
+        odd[i] = vreinterpretq_u64_u32(vtrn2q_u32(in[2 * i], in[2 * i + 1]));
+    }
+    out[0] = vreinterpretq_u32_u64(vtrn1q_u64(even[0], even[1]));
+    out[1] = vreinterpretq_u32_u64(vtrn1q_u64(odd[0], odd[1]));
+    out[2] = vreinterpretq_u32_u64(vtrn2q_u64(even[0], even[1]));
+    out[3] = vreinterpretq_u32_u64(vtrn2q_u64(odd[0], odd[1]));
+}
+
+void fv_panel_pack_neon(size_t columns, size_t groups, const uint8_t *quants, const float *scale, const float *offset,
+                        uint8_t *out_quants, float *out_scale, float *out_offset) {
+    for (size_t c = 0; c < columns; c += 16, out_quants += 128)
+        for (size_t half = 0; half < 2; half++) {
+            uint32x4_t in[4], out[4];
+            for (size_t r = 0; r < 4; r++)
+                in[r] = vreinterpretq_u32_u8(vld1q_u8(quants + (4 * half + r) * columns + c));
+            transpose4(in, out);
+            for (size_t k = 0; k < 4; k++) vst1q_u8(out_quants + 32 * k + 16 * half, vreinterpretq_u8_u32(out[k]));
+        }
+    for (size_t g = 0; g < groups; g++)
+        for (size_t r = 0; r < 8; r++) {
+            *out_scale++ = scale[r * groups + g];
+            *out_offset++ = offset[r * groups + g];
+        }
+}
+
+INLINE void panel_unpack(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
+                         float *offset) {
+    const uint8_t *group = packed;
+    for (size_t g = 0; g < columns / 32; g++, group += fv_packed_group_bytes(type), quants += 256) {
+        uint8x16_t steps[16];
+        float32x4_t s[2], o[2];
+        packed_steps(type, group, steps);
+        packed_scales(type, group, s, o);
+        for (size_t k = 0; k < 16; k++) vst1q_u8(quants + 16 * k, steps[k]);
+        for (size_t i = 0; i < 2; i++) {
+            vst1q_f32(scale + 8 * g + 4 * i, s[i]);
+            vst1q_f32(offset + 8 * g + 4 * i, o[i]);
+        }
+    }
+}
+
+void fv_panel_unpack_q4_0_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_Q4_0, columns, packed, quants, scale, offset);
+}
+
+void fv_panel_unpack_q4_1_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_Q4_1, columns, packed, quants, scale, offset);
+}
+
+void fv_panel_unpack_q5_0_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_Q5_0, columns, packed, quants, scale, offset);
+}
+
+void fv_panel_unpack_q8_0_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_Q8_0, columns, packed, quants, scale, offset);
+}
+
+INLINE int8x16_t broadcast4(const int8_t *x) {
+    int32_t four;
+    __builtin_memcpy(&four, x, sizeof four);
+    return vreinterpretq_s8_s32(vdupq_n_s32(four));
+}
+
+/* Sixteen-bit sums of eight rows x four inputs. */
+typedef struct word_sum {
+    int16x8_t pair[4]; /* two rows each */
+} word_sum;
+
+INLINE word_sum word_sum_zero(void) {
+    const int16x8_t zero = vdupq_n_s16(0);
+    return (word_sum){{zero, zero, zero, zero}};
+}
+
+/* One step: rows 0..3 and 4..7, four inputs each. */
+INLINE void word_sum_add(word_sum *sum, const int8x16_t w[2], int8x16_t x) {
+    for (size_t i = 0; i < 2; i++) {
+        sum->pair[2 * i] = vmlal_s8(sum->pair[2 * i], vget_low_s8(w[i]), vget_low_s8(x));
+        sum->pair[2 * i + 1] = vmlal_high_s8(sum->pair[2 * i + 1], w[i], x);
+    }
+}
+
+INLINE void word_sum_widen(const word_sum *sum, int32x4_t dot[2]) {
+    for (size_t i = 0; i < 2; i++)
+        dot[i] = vaddq_s32(dot[i], vpaddq_s32(vpaddlq_s16(sum->pair[2 * i]), vpaddlq_s16(sum->pair[2 * i + 1])));
+}
+
+/* What less_128() took off. */
+INLINE int32x4_t bias32(const int8_t *x) {
+    return vdupq_n_s32(128 * (vaddlvq_s8(vld1q_s8(x)) + vaddlvq_s8(vld1q_s8(x + 16))));
+}
+
+INLINE int8x16_t step_at(bool biased, uint8x16_t w) { return biased ? less_128(w) : vreinterpretq_s8_u8(w); }
+
+INLINE void panel_block(size_t tokens, size_t group, size_t deep, size_t columns, const fv_panel *panel,
+                        const int8_t *quants, const float *scale, const float *sum, float *out, size_t out_stride) {
+    const bool biased = deep == 2;
+    const size_t groups = columns / group;
+    panel_sum total[4];
+    for (size_t t = 0; t < tokens; t++) total[t] = panel_sum_zero();
+    for (size_t g = 0; g < groups; g++) {
+        const uint8_t *w = panel->quants + g * group * 8;
+        int32x4_t dot[4][2];
+        for (size_t t = 0; t < tokens; t++)
+            dot[t][0] = dot[t][1] = biased ? bias32(quants + t * columns + g * group) : vdupq_n_s32(0);
+        for (size_t first = 0; first < group / 4; first += deep) {
+            word_sum words[4];
+            for (size_t t = 0; t < tokens; t++) words[t] = word_sum_zero();
+            for (size_t k = first; k < first + deep; k++) {
+                int8x16_t step[2] = {step_at(biased, vld1q_u8(w + 32 * k)), step_at(biased, vld1q_u8(w + 32 * k + 16))};
+                for (size_t t = 0; t < tokens; t++)
+                    word_sum_add(&words[t], step, broadcast4(quants + t * columns + g * group + 4 * k));
+            }
+            for (size_t t = 0; t < tokens; t++) word_sum_widen(&words[t], dot[t]);
+        }
+        float32x4_t weight_scale[2], offset[2];
+        load8_f32(panel->scale + 8 * g, weight_scale);
+        load8_f32(panel->offset + 8 * g, offset);
+        for (size_t t = 0; t < tokens; t++)
+            panel_sum_add(&total[t], dot[t], weight_scale, offset, scale[t * (columns / 32) + g * group / 32],
+                          sum[t * groups + g]);
+    }
+    for (size_t t = 0; t < tokens; t++) panel_sum_store(&total[t], out + t * out_stride);
+}
+
+INLINE void product_panel(size_t group, size_t deep, size_t columns, size_t tokens, const fv_panel *panel,
+                          const fv_q8_rows *x, float *out, size_t out_stride) {
+    const float *sums = group == 16 ? x->sum16 : x->sum32;
+    size_t t = 0;
+    for (; t + 4 <= tokens; t += 4)
+        panel_block(4, group, deep, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
+                    sums + t * (columns / group), out + t * out_stride, out_stride);
+    for (; t < tokens; t++)
+        panel_block(1, group, deep, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
+                    sums + t * (columns / group), out + t * out_stride, out_stride);
+}
+
+void fv_product_panel_u4_neon(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
+                              size_t out_stride) {
+    product_panel(32, 8, columns, tokens, panel, x, out, out_stride);
+}
+
+void fv_product_panel_u6_neon(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
+                              size_t out_stride) {
+    product_panel(16, 4, columns, tokens, panel, x, out, out_stride);
+}
+
+void fv_product_panel_u8_neon(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
+                              size_t out_stride) {
+    product_panel(32, 2, columns, tokens, panel, x, out, out_stride);
+}
+
+INLINE void packed_dot(fv_packed_type type, const uint8_t *group, const int8_t *x, int32x4_t dot[2]) {
+    const bool biased = type == FV_PACKED_Q8_0;
+    const size_t deep = biased ? 2 : 8;
+    uint8x16_t steps[16];
+    packed_steps(type, group, steps);
+    dot[0] = dot[1] = biased ? bias32(x) : vdupq_n_s32(0);
+    for (size_t first = 0; first < 8; first += deep) {
+        word_sum words = word_sum_zero();
+        for (size_t k = first; k < first + deep; k++) {
+            int8x16_t step[2] = {step_at(biased, steps[2 * k]), step_at(biased, steps[2 * k + 1])};
+            word_sum_add(&words, step, broadcast4(x + 4 * k));
+        }
+        word_sum_widen(&words, dot);
+    }
+}
+
+INLINE void product_packed(fv_packed_type type, size_t columns, size_t panels, const void *packed, const fv_q8_rows *x,
+                           float *out) {
+    const uint8_t *group = packed;
+    for (size_t p = 0; p < panels; p++, out += 8) {
+        panel_sum total = panel_sum_zero();
+        for (size_t g = 0; g < columns / 32; g++, group += fv_packed_group_bytes(type)) {
+            float32x4_t scale[2], offset[2];
+            int32x4_t dot[2];
+            packed_scales(type, group, scale, offset);
+            packed_dot(type, group, x->quants + 32 * g, dot);
+            panel_sum_add(&total, dot, scale, offset, x->scale[g], x->sum32[g]);
+        }
+        panel_sum_store(&total, out);
+    }
+}
+
+void fv_product_packed_q4_0_neon(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q4_0, columns, panels, packed, x, out);
+}
+
+void fv_product_packed_q4_1_neon(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q4_1, columns, panels, packed, x, out);
+}
+
+void fv_product_packed_q5_0_neon(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q5_0, columns, panels, packed, x, out);
+}
+
+void fv_product_packed_q8_0_neon(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q8_0, columns, panels, packed, x, out);
+}

@@ -1,0 +1,113 @@
+/* Armv8.2 dot products: four byte products summed into 32 bits by one instruction, exact for any bytes. Limit: that
+ * instruction for four tokens, loads for one. Weights to 127 are signed bytes as they are. */
+#include "kernels/kernels.h"
+#include "kernels/neon/product_neon.h"
+#include <stdbool.h>
+
+INLINE int8x16_t step_at(bool biased, uint8x16_t w) { return biased ? less_128(w) : vreinterpretq_s8_u8(w); }
+
+/* What less_128() took off of sixteen inputs: 128 times their sum, added to every row. */
+INLINE int32x4_t bias16(int8x16_t x) {
+    return vdupq_n_s32(128 * vaddvq_s32(vdotq_s32(vdupq_n_s32(0), x, vdupq_n_s8(1))));
+}
+
+/* Four steps of eight rows with sixteen inputs. */
+INLINE void dot16(bool biased, const uint8x16_t steps[8], int8x16_t x, int32x4_t dot[2]) {
+    for (size_t i = 0; i < 2; i++) {
+        if (biased) dot[i] = vaddq_s32(dot[i], bias16(x));
+        dot[i] = vdotq_laneq_s32(dot[i], step_at(biased, steps[i]), x, 0);
+        dot[i] = vdotq_laneq_s32(dot[i], step_at(biased, steps[2 + i]), x, 1);
+        dot[i] = vdotq_laneq_s32(dot[i], step_at(biased, steps[4 + i]), x, 2);
+        dot[i] = vdotq_laneq_s32(dot[i], step_at(biased, steps[6 + i]), x, 3);
+    }
+}
+
+INLINE void panel_block(size_t tokens, size_t group, bool biased, size_t columns, const fv_panel *panel,
+                        const int8_t *quants, const float *scale, const float *sum, float *out, size_t out_stride) {
+    const size_t groups = columns / group;
+    panel_sum total[4];
+    for (size_t t = 0; t < tokens; t++) total[t] = panel_sum_zero();
+    for (size_t g = 0; g < groups; g++) {
+        int32x4_t dot[4][2];
+        for (size_t t = 0; t < tokens; t++) dot[t][0] = dot[t][1] = vdupq_n_s32(0);
+        for (size_t c = g * group; c < (g + 1) * group; c += 16) {
+            uint8x16_t steps[8];
+            for (size_t k = 0; k < 8; k++) steps[k] = vld1q_u8(panel->quants + 8 * c + 16 * k);
+            for (size_t t = 0; t < tokens; t++) dot16(biased, steps, vld1q_s8(quants + t * columns + c), dot[t]);
+        }
+        float32x4_t weight_scale[2], offset[2];
+        load8_f32(panel->scale + 8 * g, weight_scale);
+        load8_f32(panel->offset + 8 * g, offset);
+        for (size_t t = 0; t < tokens; t++)
+            panel_sum_add(&total[t], dot[t], weight_scale, offset, scale[t * (columns / 32) + g * group / 32],
+                          sum[t * groups + g]);
+    }
+    for (size_t t = 0; t < tokens; t++) panel_sum_store(&total[t], out + t * out_stride);
+}
+
+INLINE void product_panel(size_t group, bool biased, size_t columns, size_t tokens, const fv_panel *panel,
+                          const fv_q8_rows *x, float *out, size_t out_stride) {
+    const float *sums = group == 16 ? x->sum16 : x->sum32;
+    size_t t = 0;
+    for (; t + 4 <= tokens; t += 4)
+        panel_block(4, group, biased, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
+                    sums + t * (columns / group), out + t * out_stride, out_stride);
+    for (; t < tokens; t++)
+        panel_block(1, group, biased, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
+                    sums + t * (columns / group), out + t * out_stride, out_stride);
+}
+
+void fv_product_panel_u4_neon_dotprod(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x,
+                                      float *out, size_t out_stride) {
+    product_panel(32, false, columns, tokens, panel, x, out, out_stride);
+}
+
+void fv_product_panel_u6_neon_dotprod(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x,
+                                      float *out, size_t out_stride) {
+    product_panel(16, false, columns, tokens, panel, x, out, out_stride);
+}
+
+void fv_product_panel_u8_neon_dotprod(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x,
+                                      float *out, size_t out_stride) {
+    product_panel(32, true, columns, tokens, panel, x, out, out_stride);
+}
+
+INLINE void product_packed(fv_packed_type type, size_t columns, size_t panels, const void *packed, const fv_q8_rows *x,
+                           float *out) {
+    const bool biased = type == FV_PACKED_Q8_0;
+    const uint8_t *group = packed;
+    for (size_t p = 0; p < panels; p++, out += 8) {
+        panel_sum total = panel_sum_zero();
+        for (size_t g = 0; g < columns / 32; g++, group += fv_packed_group_bytes(type)) {
+            uint8x16_t steps[16];
+            float32x4_t scale[2], offset[2];
+            int32x4_t dot[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
+            packed_steps(type, group, steps);
+            packed_scales(type, group, scale, offset);
+            dot16(biased, steps, vld1q_s8(x->quants + 32 * g), dot);
+            dot16(biased, steps + 8, vld1q_s8(x->quants + 32 * g + 16), dot);
+            panel_sum_add(&total, dot, scale, offset, x->scale[g], x->sum32[g]);
+        }
+        panel_sum_store(&total, out);
+    }
+}
+
+void fv_product_packed_q4_0_neon_dotprod(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x,
+                                         float *out) {
+    product_packed(FV_PACKED_Q4_0, columns, panels, packed, x, out);
+}
+
+void fv_product_packed_q4_1_neon_dotprod(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x,
+                                         float *out) {
+    product_packed(FV_PACKED_Q4_1, columns, panels, packed, x, out);
+}
+
+void fv_product_packed_q5_0_neon_dotprod(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x,
+                                         float *out) {
+    product_packed(FV_PACKED_Q5_0, columns, panels, packed, x, out);
+}
+
+void fv_product_packed_q8_0_neon_dotprod(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x,
+                                         float *out) {
+    product_packed(FV_PACKED_Q8_0, columns, panels, packed, x, out);
+}
