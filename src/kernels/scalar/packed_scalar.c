@@ -93,8 +93,8 @@ void fv_panel_unpack_q6_k_scalar(size_t columns, const void *packed, uint8_t *qu
     panel_unpack(FV_PACKED_Q6_K, columns, packed, quants, scale, offset);
 }
 
-/* For chips, which have no fast kernels and no room for panels: a weight is loaded once and not copied. Sums in the order of
- * the panel product. */
+/* For chips, which have no fast kernels and no room for panels: a weight is loaded once and not copied. Sums in the
+ * order of the panel product. */
 void fv_product_packed_q8_0_scalar(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
     const uint8_t *group = packed;
     for (size_t e = 0; e < eights; e++, out += FV_PACKED_ROWS) {
