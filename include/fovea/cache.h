@@ -40,7 +40,8 @@ fv_cache_config fv_cache_config_default(void);
 /**
  * Bytes that fv_cache_init() needs for `config`, exactly. Pure. O(1).
  * bytes   out; untouched on error.
- * returns FV_OK, FV_ERROR_ARGUMENT (a field is out of range), FV_ERROR_OVERFLOW.
+ * returns FV_OK, FV_ERROR_ARGUMENT (a field is out of range), FV_ERROR_UNSUPPORTED (a type that this build leaves out),
+ *         FV_ERROR_OVERFLOW.
  */
 fv_status fv_cache_size(const fv_cache_config *config, size_t *bytes);
 

@@ -2,6 +2,7 @@
  * that lie apart (DIAG, MARK) are first gathered into pages of their own. Every number is a function of positions only.
  */
 #include "attend/attend_job.h"
+#include "build.h"
 #include "cache/cache_pages.h"
 #include "cache/element.h"
 #include "size.h"
@@ -17,6 +18,7 @@ static fv_status scratch_layout_make(const fv_attend_config *config, scratch_lay
     if (config->query_heads < 1 || config->query_heads % config->kv_heads != 0) return FV_ERROR_ARGUMENT;
     if (!(config->scale > 0.0f && config->scale <= FLT_MAX)) return FV_ERROR_ARGUMENT;
     if (!(config->softcap >= 0.0f && config->softcap <= FLT_MAX)) return FV_ERROR_ARGUMENT;
+    if (config->softcap > 0.0f && !FV_BUILD_SOFTCAP) return FV_ERROR_ARGUMENT;
     if (config->tile_rows > FV_TILE_ROWS || config->gather_keys > FV_CHUNK_KEYS ||
         config->gather_keys % FV_PAGE_TOKENS != 0)
         return FV_ERROR_ARGUMENT;
@@ -67,6 +69,10 @@ static bool slot_rows(const attend_job *job, const fv_step *step, uint32_t begin
         slot->begin[i] = (uint8_t)(low - page), slot->end[i] = (uint8_t)(high - page);
         if (slot->row_begin > i) slot->row_begin = i;
         slot->row_end = i + 1;
+    }
+    if (slot->row_end == slot->row_begin + 1) { /* a row is even with itself */
+        slot->low = slot->begin[slot->row_begin], slot->high = slot->end[slot->row_begin];
+        slot->even = true;
     }
     return slot->row_begin < slot->row_end;
 }
@@ -228,15 +234,6 @@ void fv_attend_segments(const fv_plan *plan, uint32_t *first, uint32_t *end) {
     *end = (plan->steps[last - 1].end - 1) / FV_SEGMENT_TOKENS + 1;
 }
 
-/* The first segment from `segment` on that any span reaches into, or `end`. */
-static uint32_t segment_find(const fv_plan *plan, uint32_t segment, uint32_t end) {
-    if (segment >= end) return end;
-    uint32_t s = span_find(plan, segment * FV_SEGMENT_TOKENS);
-    if (s == plan->count) return end;
-    uint32_t next = plan->steps[s].begin / FV_SEGMENT_TOKENS;
-    return next > segment ? next : segment;
-}
-
 /* Lays the rows of one KV head's group side by side, turned as the keys are. */
 static void query_gather(const attend_job *job, const float *query, size_t query_stride, float *out) {
     size_t dim = job->config->head_dim, width = job->group * dim;
@@ -296,6 +293,16 @@ void fv_attend_spans(const fv_attend_config *config, const fv_kernels *kernels, 
     spans_attend(&job, begin, end);
 }
 
+#if FV_BUILD_PROMPT
+/* The first segment from `segment` on that any span reaches into, or `end`. */
+static uint32_t segment_find(const fv_plan *plan, uint32_t segment, uint32_t end) {
+    if (segment >= end) return end;
+    uint32_t s = span_find(plan, segment * FV_SEGMENT_TOKENS);
+    if (s == plan->count) return end;
+    uint32_t next = plan->steps[s].begin / FV_SEGMENT_TOKENS;
+    return next > segment ? next : segment;
+}
+
 static bool plan_has_gathered(const fv_plan *plan) {
     for (uint32_t s = 0; s < plan->count; s++)
         if (plan->steps[s].kind != FV_STEP_SPAN) return true;
@@ -334,6 +341,7 @@ fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kerne
     fv_state_finish(config, total, plan->rows, kv_head, out, out_stride);
     return FV_OK;
 }
+#endif
 
 uint64_t fv_attend_bytes(const fv_cache *cache, const fv_plan *plan) {
     uint64_t bytes = 0, dim = cache->config.head_dim;

@@ -10,19 +10,17 @@ typedef struct element_kernels {
     fv_value_sum_fn *sum;
 } element_kernels;
 
+/* One row, all that there is without FV_BUILD_PROMPT, is always even. */
+static bool is_even(const page_slot *slot) { return !FV_BUILD_PROMPT || slot->even; }
+
+static bool has_softcap(const fv_attend_config *config) { return FV_BUILD_SOFTCAP && config->softcap > 0.0f; }
+
 static element_kernels kernels_of(const fv_kernels *kernels, uint32_t type) {
-    switch (type) {
-    case FV_ELEMENT_F16:
-        return (element_kernels){kernels->score_page_f16, kernels->value_sum_f16};
-    case FV_ELEMENT_BF16:
-        return (element_kernels){kernels->score_page_bf16, kernels->value_sum_bf16};
-    case FV_ELEMENT_Q8_0:
-        return (element_kernels){kernels->score_page_q8, kernels->value_sum_q8};
-    case FV_ELEMENT_Q4_0:
-        return (element_kernels){kernels->score_page_q4, kernels->value_sum_q4};
-    default:
-        return (element_kernels){kernels->score_page_f32, kernels->value_sum_f32};
-    }
+    if (FV_ELEMENT_IS(type, F16)) return (element_kernels){kernels->score_page_f16, kernels->value_sum_f16};
+    if (FV_ELEMENT_IS(type, BF16)) return (element_kernels){kernels->score_page_bf16, kernels->value_sum_bf16};
+    if (FV_ELEMENT_IS(type, Q8_0)) return (element_kernels){kernels->score_page_q8, kernels->value_sum_q8};
+    if (FV_ELEMENT_IS(type, Q4_0)) return (element_kernels){kernels->score_page_q4, kernels->value_sum_q4};
+    return (element_kernels){kernels->score_page_f32, kernels->value_sum_f32};
 }
 
 static bool follows(const void *next, const void *page, size_t bytes) {
@@ -55,14 +53,14 @@ static void run_scores(const attend_job *job, const key_chunk *chunk, const key_
     float *out = job->score + row * FV_CHUNK_KEYS + first * FV_PAGE_TOKENS;
     score(rows, count, dim, job->query + row * dim, dim, keys, next ? ahead : NULL,
           scales ? scales + first * FV_PAGE_TOKENS : NULL, out, FV_CHUNK_KEYS);
-    if (!(job->config->softcap > 0.0f)) return;
+    if (!has_softcap(job->config)) return;
     for (size_t r = 0; r < rows; r++)
         job->kernels->softcap_f32(columns, job->config->scale, job->config->softcap, out + r * FV_CHUNK_KEYS);
 }
 
 static void chunk_scores(const attend_job *job, const key_chunk *chunk, const key_chunk *next) {
     float scales[FV_CHUNK_KEYS];
-    bool scaled = chunk->slots[0].key_scales != NULL;
+    bool scaled = FV_BUILD_Q8 && chunk->slots[0].key_scales != NULL;
     for (uint32_t s = 0; scaled && s < chunk->count; s++)
         for (uint32_t t = 0; t < FV_PAGE_TOKENS; t++) scales[s * FV_PAGE_TOKENS + t] = chunk->slots[s].key_scales[t];
     for (uint32_t s = 0, count; s < chunk->count; s += count) {
@@ -82,10 +80,10 @@ static void mask(const attend_job *job, uint32_t row, uint32_t begin, uint32_t e
 static void slot_mask(const attend_job *job, const page_slot *slot, uint32_t column, uint32_t first, uint32_t end) {
     for (uint32_t i = first; i < slot->row_begin; i++) mask(job, i, column, column + FV_PAGE_TOKENS);
     for (uint32_t i = slot->row_end; i < end; i++) mask(job, i, column, column + FV_PAGE_TOKENS);
-    if (slot->even && slot->low == 0 && slot->high == FV_PAGE_TOKENS) return;
+    if (is_even(slot) && slot->low == 0 && slot->high == FV_PAGE_TOKENS) return;
     for (uint32_t i = slot->row_begin; i < slot->row_end; i++) {
-        mask(job, i, column, column + (slot->even ? slot->low : slot->begin[i]));
-        mask(job, i, column + (slot->even ? slot->high : slot->end[i]), column + FV_PAGE_TOKENS);
+        mask(job, i, column, column + (is_even(slot) ? slot->low : slot->begin[i]));
+        mask(job, i, column + (is_even(slot) ? slot->high : slot->end[i]), column + FV_PAGE_TOKENS);
     }
 }
 
@@ -145,7 +143,7 @@ static void chunk_values(const attend_job *job, const key_chunk *chunk, const ke
         const page_slot *slot = &chunk->slots[s];
         uint32_t column = s * FV_PAGE_TOKENS;
         count = value_run(job, chunk, next, s);
-        if (slot->even)
+        if (is_even(slot))
             value_sum(job, chunk->value_type, value_at(job, chunk, slot, slot->low),
                       next ? slot_ahead(next, s)->values : NULL, column + slot->low,
                       (count - 1) * FV_PAGE_TOKENS + chunk->slots[s + count - 1].high - slot->low, slot->row_begin,
@@ -175,11 +173,11 @@ void fv_chunk_attend(const attend_job *job, const key_chunk *chunk, const key_ch
     size_t first = (size_t)begin * job->group, rows = (size_t)(end - begin) * job->group, dim = job->config->head_dim;
     chunk_scores(job, chunk, next);
     for (uint32_t s = 0; s < chunk->count; s++) slot_mask(job, &chunk->slots[s], s * FV_PAGE_TOKENS, begin, end);
-    float factor = (job->config->softcap > 0.0f ? 1.0f : job->config->scale) * 1.44269504f; /* to powers of two */
+    float factor = (has_softcap(job->config) ? 1.0f : job->config->scale) * 1.44269504f; /* to powers of two */
     if (!(factor < 3e38f)) factor = 3e38f;
     job->kernels->softmax_chunk(rows, (size_t)chunk->count * FV_PAGE_TOKENS, dim, factor,
                                 job->score + first * FV_CHUNK_KEYS, job->state.maximum + first,
                                 job->state.sum + first * FV_SUM_LANES, job->state.out + first * dim, dim);
-    scale_weights(job, chunk);
+    if (FV_BUILD_Q8) scale_weights(job, chunk);
     chunk_values(job, chunk, next);
 }

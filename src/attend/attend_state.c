@@ -1,8 +1,8 @@
 /* States of the online softmax: clear, merge, finish. A maximum is a whole power of two, so merging rounds sums only.
  */
 #include "attend/attend_state.h"
+#include "kernels/half.h"
 #include "kernels/kernels.h"
-#include "kernels/scalar/exp_scalar.h"
 
 size_t fv_state_floats(size_t rows, size_t head_dim) { return rows * (head_dim + 1 + FV_SUM_LANES); }
 
@@ -21,11 +21,16 @@ static void add_scaled(size_t n, float keep, float *into, float add, const float
     for (size_t i = 0; i < n; i++) into[i] = into[i] * keep + from[i] * add;
 }
 
+/* Of a whole number, 0 at most. */
+static float power_of_two(float whole) {
+    return whole >= -126.0f ? fv_f32_from_bits((uint32_t)((int32_t)whole + 127) << 23) : 0.0f;
+}
+
 void fv_state_merge(fv_state into, fv_state from, size_t rows, size_t head_dim) {
     for (size_t r = 0; r < rows; r++) {
         if (from.maximum[r] == -FV_NO_MAXIMUM) continue; /* read nothing */
         float best = into.maximum[r] > from.maximum[r] ? into.maximum[r] : from.maximum[r];
-        float keep = fv_exp2_scalar(into.maximum[r], best), add = fv_exp2_scalar(from.maximum[r], best);
+        float keep = power_of_two(into.maximum[r] - best), add = power_of_two(from.maximum[r] - best);
         add_scaled(head_dim, keep, into.out + r * head_dim, add, from.out + r * head_dim);
         add_scaled(FV_SUM_LANES, keep, into.sum + r * FV_SUM_LANES, add, from.sum + r * FV_SUM_LANES);
         into.maximum[r] = best;

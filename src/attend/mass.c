@@ -1,8 +1,11 @@
 /* The softmax over all keys, and the part of it that a plan reads. */
 #include "fovea/mass.h"
+#include "build.h"
 #include "cache/cache_pages.h"
 #include "kernels/kernels.h"
 #include "kernels/scalar/exp_scalar.h"
+
+#if FV_BUILD_MASS
 
 static void softmax(float *score, size_t count) {
     float best = score[0], total = 0.0f;
@@ -31,7 +34,7 @@ fv_status fv_mass_tokens(const fv_attend_config *config, const fv_kernels *kerne
                 mass[h * count + first + t] = config->scale * kernels->dot_f32(dim, query + h * dim, scratch + t * dim);
     }
     for (size_t h = 0; h < group; h++) {
-        if (config->softcap > 0.0f) kernels->softcap_f32(count, 1.0f, config->softcap, mass + h * count);
+        if (FV_BUILD_SOFTCAP && config->softcap > 0.0f) kernels->softcap_f32(count, 1.0f, config->softcap, mass + h * count);
         softmax(mass + h * count, count);
     }
     return FV_OK;
@@ -58,3 +61,5 @@ void fv_mass_read(const fv_plan *plan, uint32_t row, uint32_t group, const float
         for (uint32_t h = 0; h < group; h++) read[h] += mass[h * ((size_t)position + 1) + position - step->begin];
     }
 }
+
+#endif

@@ -1,8 +1,9 @@
-/* Composes selector and executor. A prompt is split into tiles x KV heads; a single row into KV heads x segments; with a
- * deadline, any rows into rounds of keys, between which the clock is looked at. */
+/* Composes selector and executor. A prompt is split into tiles x KV heads; a single row into KV heads x segments; with
+ * a deadline, any rows into rounds of keys, between which the clock is looked at. */
 #include "fovea/attention.h"
 #include "attend/attend_state.h"
 #include "attention/watch.h"
+#include "build.h"
 #include "cache/cache_pages.h"
 #include "size.h"
 
@@ -96,19 +97,19 @@ static uint32_t tile_rows(const attention_call *call) { return fv_attend_rows(&c
 
 /* Tiles begin at absolute multiples of their rows, wherever the batch begins. */
 static fv_select_view tile_view(const attention_call *call, uint32_t tile) {
-    uint32_t most = tile_rows(call), end = call->first_token + call->rows, begin = (call->first_token / most + tile) * most;
+    uint32_t most = tile_rows(call), end = call->first_token + call->rows,
+             begin = (call->first_token / most + tile) * most;
     uint32_t stop = begin + most < end ? begin + most : end;
     if (begin < call->first_token) begin = call->first_token;
-    return (fv_select_view){.first_token = begin,
-                            .rows = stop - begin,
-                            .local_window = call->local_window,
-                            .tokens = call->cache->tokens};
+    return (fv_select_view){
+        .first_token = begin, .rows = stop - begin, .local_window = call->local_window, .tokens = call->cache->tokens};
 }
 
 static uint32_t tile_count(const attention_call *call) {
     return (call->first_token + call->rows - 1) / tile_rows(call) - call->first_token / tile_rows(call) + 1;
 }
 
+#if FV_BUILD_PROMPT
 static void tile_task(void *context, size_t task, size_t worker) {
     const attention_call *call = context;
     fv_attention *attention = call->attention;
@@ -116,7 +117,8 @@ static void tile_task(void *context, size_t task, size_t worker) {
     unsigned char *scratch = attention->workers + worker * attention->worker_bytes;
     fv_plan plan = {.steps = (fv_step *)(void *)(scratch + attention->attend_bytes),
                     .capacity = attention->config.plan_steps};
-    uint32_t tiles = tile_count(call); /* one head after the other: what neighbouring tiles read stays in the L2 cache */
+    uint32_t tiles =
+        tile_count(call); /* one head after the other: what neighbouring tiles read stays in the L2 cache */
     fv_select_view view = tile_view(call, (uint32_t)(task % tiles));
     if (fv_select_plan(call->policy, &view, &plan) != FV_OK) return; /* cannot happen: the call was checked */
     size_t row = view.first_token - call->first_token;
@@ -124,6 +126,7 @@ static void tile_task(void *context, size_t task, size_t worker) {
                    call->query + row * call->query_stride, call->query_stride, call->out + row * call->out_stride,
                    call->out_stride, scratch, attention->attend_bytes);
 }
+#endif
 
 static fv_state row_state(const attention_call *call, size_t kv_head, size_t segment) {
     const fv_attend_config *attend = &call->attention->config.attend;
@@ -149,8 +152,7 @@ static void states_merge(const attention_call *call) {
     size_t rows = call->plan.rows * (size_t)(attend->query_heads / attend->kv_heads);
     for (uint32_t head = 0; head < attend->kv_heads; head++)
         for (uint32_t segment = 1; segment < call->segments; segment++)
-            fv_state_merge(row_state(call, head, 0), row_state(call, head, segment), rows,
-                           attend->head_dim);
+            fv_state_merge(row_state(call, head, 0), row_state(call, head, segment), rows, attend->head_dim);
 }
 
 static void states_finish(const attention_call *call, float *out) {
@@ -189,9 +191,11 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
     if (!attention || !cache || !rows || rows->count < 1 || rows->count > cache->tokens) return FV_ERROR_ARGUMENT;
     if (rows->first_token > cache->tokens - rows->count) return FV_ERROR_ARGUMENT;
     const fv_attend_config *attend = &attention->config.attend;
-    if (attend->kv_heads != cache->config.kv_heads || attend->head_dim != cache->config.head_dim) return FV_ERROR_ARGUMENT;
+    if (attend->kv_heads != cache->config.kv_heads || attend->head_dim != cache->config.head_dim)
+        return FV_ERROR_ARGUMENT;
     if (cache->config.max_tokens > attention->config.max_tokens) return FV_ERROR_ARGUMENT;
     if (parallel && parallel->workers > attention->config.workers) return FV_ERROR_ARGUMENT;
+    if (!FV_BUILD_PROMPT && rows->count > 1) return FV_ERROR_UNSUPPORTED;
     fv_status status = fv_select_check(policy);
     if (status != FV_OK || rows->local_window) return status;
     if (policy->selector == FV_SELECTOR_PATTERN && policy->landmarks && policy->block != cache->config.landmark_tokens)
@@ -226,17 +230,19 @@ fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, 
     attention_call call;
     fv_status status = call_make(attention, cache, policy, rows, parallel, &call);
     if (status != FV_OK) return status;
+    if (!FV_BUILD_REPORT && report) return FV_ERROR_UNSUPPORTED;
     uint32_t tiles = tile_count(&call);
     for (uint32_t tile = 0; tile < tiles; tile++) { /* also the check that every plan can be made, before any output */
         fv_select_view view = tile_view(&call, tile);
         status = fv_select_plan(policy, &view, &call.plan);
         if (status != FV_OK) return status;
-        if (report) report_add(&call, &call.plan, report);
+        if (FV_BUILD_REPORT && report) report_add(&call, &call.plan, report);
     }
-    if (call.rows == 1)
-        single_row(&call, parallel);
+    if (!FV_BUILD_PROMPT || call.rows == 1) single_row(&call, parallel);
+#if FV_BUILD_PROMPT
     else
         fv_parallel_run(parallel, (size_t)tiles * attention->config.attend.kv_heads, tile_task, &call);
+#endif
     return FV_OK;
 }
 
@@ -254,6 +260,7 @@ fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const
     return fv_attention_run_rows(attention, cache, policy, &last, parallel, report);
 }
 
+#if FV_BUILD_DEADLINE
 /* Tokens of a segment that are read between two looks at the clock. */
 enum { ROUND_TOKENS = 512 };
 
@@ -297,8 +304,8 @@ static void round_task(void *context, size_t task, size_t worker) {
     fv_attention *attention = call->attention;
     void *scratch = attention->workers + worker * attention->worker_bytes;
     if (!round->count) {
-        fv_attend_segment(&attention->config.attend, attention->kernels, call->cache, &call->plan, (uint32_t)task, 0, true,
-                          call->query, call->query_stride, row_state(call, task, call->segments - 1), scratch);
+        fv_attend_segment(&attention->config.attend, attention->kernels, call->cache, &call->plan, (uint32_t)task, 0,
+                          true, call->query, call->query_stride, row_state(call, task, call->segments - 1), scratch);
         return;
     }
     uint32_t head = (uint32_t)(task / round->count), segment = round->first_segment + (uint32_t)(task % round->count);
@@ -326,8 +333,8 @@ static bool round_run(key_round round, const fv_parallel *parallel, fv_watch *wa
     return true;
 }
 
-/* All rounds of a plan: the newest segments, what is gathered, then the older segments; within a segment in rising order, as
- * without a deadline. Whether there was time for all. */
+/* All rounds of a plan: the newest segments, what is gathered, then the older segments; within a segment in rising
+ * order, as without a deadline. Whether there was time for all. */
 static bool rounds_run(attention_call *call, const fv_parallel *parallel, fv_watch *watch) {
     const fv_attend_config *attend = &call->attention->config.attend;
     uint32_t first, end, workers = parallel && parallel->workers > 1 ? parallel->workers : 1;
@@ -388,7 +395,8 @@ static fv_status watched_plan(attention_call *call, fv_watch *watch) {
 static void watched_report(const attention_call *call, fv_watch *watch, fv_report *report) {
     fv_report rows = {0};
     report_add(call, &call->plan, &rows);
-    uint64_t planned = rows.keys_read + rows.local_keys, read = watch->tokens_read * call->attention->config.attend.kv_heads;
+    uint64_t planned = rows.keys_read + rows.local_keys,
+             read = watch->tokens_read * call->attention->config.attend.kv_heads;
     if (read < planned) rows.bytes_read = rows.bytes_read / planned * read;
     if (call->local_window)
         report->local_keys += read;
@@ -427,3 +435,5 @@ fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cach
     report->keys_visible += counted.keys_visible;
     return FV_OK;
 }
+
+#endif

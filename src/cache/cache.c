@@ -22,6 +22,7 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
     if (config->max_tokens < 1 || config->max_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
     if (config->key_type >= FV_ELEMENT_COUNT || config->value_type >= FV_ELEMENT_COUNT) return FV_ERROR_ARGUMENT;
     if (config->landmark_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
+    if (!fv_element_is_built(config->key_type) || !fv_element_is_built(config->value_type)) return FV_ERROR_UNSUPPORTED;
     cache_layout layout = {0};
     size_t pages = ((size_t)config->max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS, heads = config->kv_heads;
     layout.key_page_bytes = fv_element_panel_bytes(config->key_type, config->head_dim);
@@ -35,9 +36,11 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
         !region_add(&layout, heads, layout.value_head_bytes, &layout.value_offset))
         return FV_ERROR_OVERFLOW;
     layout.scale_head_stride = scale_head_bytes / sizeof(float);
-    if (fv_element_has_scale(config->key_type) && !region_add(&layout, heads, scale_head_bytes, &layout.key_scale_offset))
+    if (fv_element_has_scale(config->key_type) &&
+        !region_add(&layout, heads, scale_head_bytes, &layout.key_scale_offset))
         return FV_ERROR_OVERFLOW;
-    if (fv_element_has_scale(config->value_type) && !region_add(&layout, heads, scale_head_bytes, &layout.value_scale_offset))
+    if (fv_element_has_scale(config->value_type) &&
+        !region_add(&layout, heads, scale_head_bytes, &layout.value_scale_offset))
         return FV_ERROR_OVERFLOW;
     if (config->landmark_tokens) {
         size_t marks = ((size_t)config->max_tokens + config->landmark_tokens - 1) / config->landmark_tokens;
@@ -111,8 +114,8 @@ uint64_t fv_cache_page_bytes(const fv_cache *cache) {
     return (bytes + 63) / 64 * 64;
 }
 
-/* `tokens` rows of `channels` channels go into the running mean of the `before` rows in front of them (Welford): exact for
- * one token, and the same numbers however the tokens arrive. */
+/* `tokens` rows of `channels` channels go into the running mean of the `before` rows in front of them (Welford): exact
+ * for one token, and the same numbers however the tokens arrive. */
 static void mean_add(uint32_t before, uint32_t tokens, size_t channels, const float *x, size_t x_stride, float *mean) {
     for (size_t first = 0; first < channels; first += 64) {
         float held[64] = {0};
@@ -128,8 +131,9 @@ static void mean_add(uint32_t before, uint32_t tokens, size_t channels, const fl
 }
 
 /* Adds tokens of one block, `channels` channels from `channel` on, to its landmark. */
-static void landmark_add(fv_cache *cache, uint32_t head, uint32_t token, uint32_t tokens, size_t channel, size_t channels,
-                         const float *keys, size_t key_stride, const float *values, size_t value_stride) {
+static void landmark_add(fv_cache *cache, uint32_t head, uint32_t token, uint32_t tokens, size_t channel,
+                         size_t channels, const float *keys, size_t key_stride, const float *values,
+                         size_t value_stride) {
     uint32_t mark = token / cache->config.landmark_tokens, before = token % cache->config.landmark_tokens;
     size_t mean = head * cache->mark_head_stride + (size_t)mark * cache->config.head_dim + channel;
     mean_add(before, tokens, channels, keys, key_stride, cache->mark_keys + mean);
@@ -165,7 +169,8 @@ fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, s
         uint32_t first = cache->tokens + done;
         count = run_tokens(cache, first, tokens - done);
         for (uint32_t head = 0; head < cache->config.kv_heads; head++) {
-            const float *key = keys + done * key_stride + head * dim, *value = values + done * value_stride + head * dim;
+            const float *key = keys + done * key_stride + head * dim,
+                        *value = values + done * value_stride + head * dim;
             for (uint32_t t = 0; t < count; t++)
                 token_store(cache, head, first + t, key + t * key_stride, value + t * value_stride);
             if (cache->mark_keys) landmark_add(cache, head, first, count, 0, dim, key, key_stride, value, value_stride);
@@ -176,8 +181,9 @@ fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, s
 }
 
 static void key_read(const fv_cache *cache, uint32_t head, uint32_t token, size_t channel, size_t count, float *out) {
-    fv_element_key_read(cache->config.key_type, cache->config.head_dim, fv_cache_key_page(cache, head, token / FV_PAGE_TOKENS),
-                        token % FV_PAGE_TOKENS, fv_cache_key_scale(cache, head, token), channel, count, out);
+    fv_element_key_read(cache->config.key_type, cache->config.head_dim,
+                        fv_cache_key_page(cache, head, token / FV_PAGE_TOKENS), token % FV_PAGE_TOKENS,
+                        fv_cache_key_scale(cache, head, token), channel, count, out);
 }
 
 static void value_read(const fv_cache *cache, uint32_t head, uint32_t token, size_t channel, size_t count, float *out) {
@@ -224,7 +230,8 @@ fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens) {
 fv_status fv_cache_landmark_read(const fv_cache *cache, uint32_t head, uint32_t mark, float *key, float *value) {
     if (!cache || !cache->mark_keys || head >= cache->config.kv_heads) return FV_ERROR_ARGUMENT;
     if (cache->tokens == 0 || mark > (cache->tokens - 1) / cache->config.landmark_tokens) return FV_ERROR_ARGUMENT;
-    const float *mean_key = fv_cache_mark_key_row(cache, head, mark), *mean_value = fv_cache_mark_value_row(cache, head, mark);
+    const float *mean_key = fv_cache_mark_key_row(cache, head, mark),
+                *mean_value = fv_cache_mark_value_row(cache, head, mark);
     for (size_t c = 0; key && c < cache->config.head_dim; c++) key[c] = mean_key[c];
     for (size_t c = 0; value && c < cache->config.head_dim; c++) value[c] = mean_value[c];
     return FV_OK;
@@ -242,8 +249,9 @@ static void columns_close(fv_cache *cache, uint32_t head, uint32_t token) {
     unsigned char *keys = cache->keys + head * cache->key_head_bytes;
     for (size_t to = token; to + 1 < cache->tokens; to++) {
         size_t from = to + 1;
-        fv_element_key_copy(cache->config.key_type, cache->config.head_dim, keys + from / FV_PAGE_TOKENS * cache->key_page_bytes,
-                            from % FV_PAGE_TOKENS, keys + to / FV_PAGE_TOKENS * cache->key_page_bytes, to % FV_PAGE_TOKENS);
+        fv_element_key_copy(cache->config.key_type, cache->config.head_dim,
+                            keys + from / FV_PAGE_TOKENS * cache->key_page_bytes, from % FV_PAGE_TOKENS,
+                            keys + to / FV_PAGE_TOKENS * cache->key_page_bytes, to % FV_PAGE_TOKENS);
     }
 }
 
@@ -255,11 +263,13 @@ fv_status fv_cache_remove(fv_cache *cache, uint32_t token) {
         size_t scale = head * cache->scale_head_stride + token;
         columns_close(cache, head, token);
         bytes_lower(row, row + cache->value_row_bytes, behind * cache->value_row_bytes);
-        if (cache->key_scales) bytes_lower(cache->key_scales + scale, cache->key_scales + scale + 1, behind * sizeof(float));
+        if (cache->key_scales)
+            bytes_lower(cache->key_scales + scale, cache->key_scales + scale + 1, behind * sizeof(float));
         if (cache->value_scales)
             bytes_lower(cache->value_scales + scale, cache->value_scales + scale + 1, behind * sizeof(float));
     }
     cache->tokens--;
-    for (uint32_t head = 0; cache->mark_keys && head < cache->config.kv_heads; head++) landmark_rebuild(cache, head, token);
+    for (uint32_t head = 0; cache->mark_keys && head < cache->config.kv_heads; head++)
+        landmark_rebuild(cache, head, token);
     return FV_OK;
 }

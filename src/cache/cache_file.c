@@ -1,9 +1,12 @@
 /* A cache as bytes that outlive it: two slots, the header of a slot written last, a checksum over either part. The
  * bytes are those of docs/file-formats.md: tokens, not pages, so that a file does not depend on how a cache lies in
  * memory. */
+#include "build.h"
 #include "cache/cache_pages.h"
 #include "cache/element.h"
 #include <stdbool.h>
+
+#if FV_BUILD_FILE
 
 enum {
     VERSION = 1,      /* F32, F16 and Q8_0 alone: what the first version could hold, it can still read */
@@ -215,7 +218,7 @@ static void vector_move(stream *s, size_t head_dim, void *first, size_t stride, 
 }
 
 static void key_move(stream *s, uint32_t type, size_t head_dim, unsigned char *panel, size_t column) {
-    if (type != FV_ELEMENT_Q4_0) {
+    if (!FV_ELEMENT_IS(type, Q4_0)) {
         size_t bytes = fv_element_bytes(type);
         vector_move(s, head_dim, panel + column * bytes, FV_PAGE_TOKENS, bytes);
         return;
@@ -229,7 +232,7 @@ static void key_move(stream *s, uint32_t type, size_t head_dim, unsigned char *p
 }
 
 static void value_move(stream *s, uint32_t type, size_t head_dim, unsigned char *row) {
-    size_t bytes = type == FV_ELEMENT_Q4_0 ? 1 : fv_element_bytes(type); /* Q4_0: bytes in any case */
+    size_t bytes = FV_ELEMENT_IS(type, Q4_0) ? 1 : fv_element_bytes(type); /* Q4_0: bytes in any case */
     vector_move(s, fv_element_row_bytes(type, head_dim) / bytes, row, 1, bytes);
 }
 
@@ -376,3 +379,5 @@ fv_status fv_cache_restore(fv_cache *cache, const fv_cache_store *store, uint64_
     }
     return failure;
 }
+
+#endif

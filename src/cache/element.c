@@ -9,17 +9,24 @@ size_t fv_element_bytes(uint32_t type) {
     return bytes[type];
 }
 
+bool fv_element_is_built(uint32_t type) {
+#define FV_ELEMENT_BUILT(NAME, name) [FV_ELEMENT_##NAME] = FV_ELEMENT_BUILT_##NAME,
+    static const bool built[FV_ELEMENT_COUNT] = {FV_ELEMENT_LIST(FV_ELEMENT_BUILT)};
+#undef FV_ELEMENT_BUILT
+    return built[type];
+}
+
 size_t fv_element_panel_bytes(uint32_t type, size_t head_dim) {
-    if (type == FV_ELEMENT_Q4_0) return fv_q4_panel_bytes(head_dim);
+    if (FV_ELEMENT_IS(type, Q4_0)) return fv_q4_panel_bytes(head_dim);
     return FV_PAGE_TOKENS * head_dim * fv_element_bytes(type);
 }
 
 size_t fv_element_row_bytes(uint32_t type, size_t head_dim) {
-    if (type == FV_ELEMENT_Q4_0) return fv_q4_row_bytes(head_dim);
+    if (FV_ELEMENT_IS(type, Q4_0)) return fv_q4_row_bytes(head_dim);
     return head_dim * fv_element_bytes(type);
 }
 
-bool fv_element_has_scale(uint32_t type) { return type == FV_ELEMENT_Q8_0; }
+bool fv_element_has_scale(uint32_t type) { return FV_ELEMENT_IS(type, Q8_0); }
 
 /* The element of largest magnitude, with its sign; 0 if there is none. */
 static float farthest(const float *x, size_t n) {
@@ -49,14 +56,14 @@ static void vector_store(const fv_kernels *kernels, uint32_t type, size_t dim, c
     if (type == FV_ELEMENT_F32) {
         float *element = out;
         for (size_t c = 0; c < dim; c++) element[c * stride] = x[c];
-    } else if (type == FV_ELEMENT_Q8_0) {
+    } else if (FV_ELEMENT_IS(type, Q8_0)) {
         int8_t *element = out;
         float most = farthest(x, dim), step = (most < 0.0f ? -most : most) / 127.0f, inverse = inverse_of(step);
         for (size_t c = 0; c < dim; c++) element[c * stride] = (int8_t)quant_of(x[c], inverse, -127.0f, 127.0f);
         *scale = step;
     } else {
         uint16_t *element = out, half[64];
-        fv_narrow_f16_fn *narrow = type == FV_ELEMENT_F16 ? kernels->narrow_f16 : kernels->narrow_bf16;
+        fv_narrow_f16_fn *narrow = FV_ELEMENT_IS(type, F16) ? kernels->narrow_f16 : kernels->narrow_bf16;
         for (size_t first = 0; first < dim; first += 64) {
             size_t n = dim - first < 64 ? dim - first : 64;
             narrow(n, x + first, half);
@@ -91,7 +98,7 @@ static void q4_block_read(const unsigned char *block, size_t count, float *out) 
 /* The fast Walsh-Hadamard transform; the factor is a power of two and comes first, so that what is finite stays finite.
  */
 void fv_element_turn(uint32_t type, size_t channels, float factor, float *x, size_t stride) {
-    if (type != FV_ELEMENT_Q4_0) return;
+    if (!FV_ELEMENT_IS(type, Q4_0)) return;
     for (size_t first = 0; first + FV_ELEMENT_RUN <= channels; first += FV_ELEMENT_RUN, x += FV_ELEMENT_RUN * stride) {
         float y[FV_ELEMENT_RUN];
         for (size_t c = 0; c < FV_ELEMENT_RUN; c++) y[c] = x[c * stride] * factor;
@@ -137,7 +144,7 @@ void fv_element_q4_put(size_t head_dim, void *panel, size_t column, size_t block
 
 void fv_element_key_store(const fv_kernels *kernels, uint32_t type, size_t head_dim, const float *x, void *panel,
                           size_t column, float *scale) {
-    if (type != FV_ELEMENT_Q4_0) {
+    if (!FV_ELEMENT_IS(type, Q4_0)) {
         unsigned char *first = (unsigned char *)panel + column * fv_element_bytes(type);
         vector_store(kernels, type, head_dim, x, first, FV_PAGE_TOKENS, scale);
         return;
@@ -156,7 +163,7 @@ void fv_element_key_store(const fv_kernels *kernels, uint32_t type, size_t head_
 
 void fv_element_row_store(const fv_kernels *kernels, uint32_t type, size_t head_dim, const float *x, void *row,
                           float *scale) {
-    if (type != FV_ELEMENT_Q4_0) {
+    if (!FV_ELEMENT_IS(type, Q4_0)) {
         vector_store(kernels, type, head_dim, x, row, 1, scale);
         return;
     }
@@ -171,15 +178,15 @@ static void run_read(uint32_t type, const void *first, size_t stride, const floa
     const int8_t *quant = first;
     for (size_t c = 0; c < count; c++) {
         if (type == FV_ELEMENT_F32) out[c] = full[c * stride];
-        if (type == FV_ELEMENT_F16) out[c] = fv_f32_from_f16(half[c * stride]);
-        if (type == FV_ELEMENT_BF16) out[c] = fv_f32_from_bf16(half[c * stride]);
-        if (type == FV_ELEMENT_Q8_0) out[c] = (float)quant[c * stride] * *scale;
+        if (FV_ELEMENT_IS(type, F16)) out[c] = fv_f32_from_f16(half[c * stride]);
+        if (FV_ELEMENT_IS(type, BF16)) out[c] = fv_f32_from_bf16(half[c * stride]);
+        if (FV_ELEMENT_IS(type, Q8_0)) out[c] = (float)quant[c * stride] * *scale;
     }
 }
 
 void fv_element_key_stored(uint32_t type, size_t head_dim, const void *panel, size_t column, const float *scale,
                            size_t channel, size_t count, float *out) {
-    if (type == FV_ELEMENT_Q4_0) {
+    if (FV_ELEMENT_IS(type, Q4_0)) {
         unsigned char block[FV_Q4_BYTES];
         fv_element_q4_get(head_dim, panel, column, channel / FV_ELEMENT_RUN, block);
         q4_block_read(block, count, out);
@@ -198,7 +205,7 @@ void fv_element_key_read(uint32_t type, size_t head_dim, const void *panel, size
 
 void fv_element_row_read(uint32_t type, const void *row, const float *scale, size_t channel, size_t count, float *out) {
     const unsigned char *first = row;
-    if (type == FV_ELEMENT_Q4_0)
+    if (FV_ELEMENT_IS(type, Q4_0))
         q4_block_read(first + channel / FV_ELEMENT_RUN * FV_Q4_BYTES, count, out);
     else
         run_read(type, first + channel * fv_element_bytes(type), 1, scale, count, out);
@@ -206,20 +213,20 @@ void fv_element_row_read(uint32_t type, const void *row, const float *scale, siz
 
 float fv_element_key_step(uint32_t type, const void *panel, size_t column, const float *scale, size_t channel) {
     const uint16_t *scales = panel;
-    if (type == FV_ELEMENT_Q4_0) return fv_f32_from_f16(scales[channel / FV_ELEMENT_RUN * FV_PAGE_TOKENS + column]);
+    if (FV_ELEMENT_IS(type, Q4_0)) return fv_f32_from_f16(scales[channel / FV_ELEMENT_RUN * FV_PAGE_TOKENS + column]);
     return fv_element_has_scale(type) ? *scale : 0.0f;
 }
 
 float fv_element_row_step(uint32_t type, const void *row, const float *scale, size_t channel) {
     const unsigned char *blocks = row;
-    if (type == FV_ELEMENT_Q4_0) return fv_f32_from_f16(q4_scale_bits(blocks + channel / FV_ELEMENT_RUN * FV_Q4_BYTES));
+    if (FV_ELEMENT_IS(type, Q4_0)) return fv_f32_from_f16(q4_scale_bits(blocks + channel / FV_ELEMENT_RUN * FV_Q4_BYTES));
     return fv_element_has_scale(type) ? *scale : 0.0f;
 }
 
 void fv_element_key_copy(uint32_t type, size_t head_dim, const void *from, size_t from_column, void *to,
                          size_t to_column) {
     size_t bytes = fv_element_bytes(type), step = FV_PAGE_TOKENS * bytes;
-    if (type == FV_ELEMENT_Q4_0) {
+    if (FV_ELEMENT_IS(type, Q4_0)) {
         for (size_t block = 0; block < fv_q4_blocks(head_dim); block++) {
             unsigned char held[FV_Q4_BYTES];
             fv_element_q4_get(head_dim, from, from_column, block, held);

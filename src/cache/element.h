@@ -3,11 +3,23 @@
 #ifndef FV_ELEMENT_H
 #define FV_ELEMENT_H
 
+#include "build.h"
 #include "fovea/cache.h"
 #include "kernels/q4_layout.h"
 #include <stdbool.h>
 
 enum { FV_ELEMENT_RUN = FV_Q4_VALUES }; /* channels: a block of Q4_0 */
+
+#define FV_ELEMENT_BUILT_F32 1
+#define FV_ELEMENT_BUILT_F16 FV_BUILD_F16
+#define FV_ELEMENT_BUILT_BF16 FV_BUILD_BF16
+#define FV_ELEMENT_BUILT_Q8_0 FV_BUILD_Q8
+#define FV_ELEMENT_BUILT_Q4_0 FV_BUILD_Q4
+
+/* Whether `type` is FV_ELEMENT_<NAME>: a constant where it is not built, so that its code drops out. */
+#define FV_ELEMENT_IS(type, NAME) (FV_ELEMENT_BUILT_##NAME && (type) == FV_ELEMENT_##NAME)
+
+bool fv_element_is_built(uint32_t type);
 
 size_t fv_element_panel_bytes(uint32_t type, size_t head_dim);
 size_t fv_element_row_bytes(uint32_t type, size_t head_dim);

@@ -1,7 +1,10 @@
 /* Who leaves a full cache. Everything is checked before anything leaves. */
+#include "build.h"
 #include "fovea/evict.h"
 #include "cache/cache_pages.h"
 #include <stdbool.h>
+
+#if FV_BUILD_EVICT
 
 fv_evict_config fv_evict_config_default(void) { return (fv_evict_config){.when_all_protected = FV_EVICT_REFUSE}; }
 
@@ -50,3 +53,5 @@ fv_status fv_evict_close(void *items, size_t item_bytes, uint32_t count, uint32_
     for (size_t i = 0; i < bytes; i++) to[i] = to[i + item_bytes];
     return FV_OK;
 }
+
+#endif

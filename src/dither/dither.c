@@ -1,5 +1,6 @@
 /* Noise for what is read back. A vector's key is hashed from seed, stream and place; element i takes number i of the
  * key's splitmix64 stream. */
+#include "build.h"
 #include "fovea/dither.h"
 #include "cache/cache_pages.h"
 #include "cache/element.h"
@@ -8,6 +9,8 @@
 #include "kernels/unpack.h"
 #include "model/packing.h"
 #include "splitmix.h"
+
+#if FV_BUILD_DITHER
 
 /* Places of vectors: apart for keys, values and weight rows. */
 enum { PLACE_KEY = 0, PLACE_VALUE = 1, PLACE_WEIGHT = 2 };
@@ -38,10 +41,10 @@ static float step_of_bf16(float x) {
 static void run_dither(uint32_t type, uint64_t key, size_t first, size_t count, float step, float *x) {
     for (size_t c = 0; c < count && type != FV_ELEMENT_F32; c++) {
         float u = noise(key, first + c);
-        if (type == FV_ELEMENT_F16) x[c] += u * step_of_f16(fv_f16_from_f32(x[c]));
-        if (type == FV_ELEMENT_BF16) x[c] += u * step_of_bf16(x[c]);
-        if (type == FV_ELEMENT_Q4_0) x[c] += u * step;
-        if (type == FV_ELEMENT_Q8_0) x[c] = (x[c] + u) * step;
+        if (FV_ELEMENT_IS(type, F16)) x[c] += u * step_of_f16(fv_f16_from_f32(x[c]));
+        if (FV_ELEMENT_IS(type, BF16)) x[c] += u * step_of_bf16(x[c]);
+        if (FV_ELEMENT_IS(type, Q4_0)) x[c] += u * step;
+        if (FV_ELEMENT_IS(type, Q8_0)) x[c] = (x[c] + u) * step;
     }
 }
 
@@ -148,3 +151,5 @@ fv_status fv_weight_read_dithered(const fv_weight *weight, uint32_t row, const f
     }
     return FV_OK;
 }
+
+#endif

@@ -2,10 +2,13 @@
  * multiplied with a row of 2 * hidden_dim sums: vectors for the compiler, and each sum adds in the reference's order.
  */
 #include "fovea/gate.h"
+#include "build.h"
 #include "kernels/root.h"
 #include "kernels/scalar/exp_scalar.h"
 #include "size.h"
 #include "splitmix.h"
+
+#if FV_BUILD_GATE
 
 struct fv_gate {
     fv_gate_config config;
@@ -239,3 +242,5 @@ fv_status fv_gate_score_keys(fv_gate *gate, uint32_t tokens, uint32_t kv_heads, 
     }
     return FV_OK;
 }
+
+#endif

@@ -1,7 +1,10 @@
 /* Keep masks out of scores, without memory of their own: the score of a rank is found digit by digit (radix selection),
  * and the masks of all rows of a causal sequence by a heap that holds the best so far. */
+#include "build.h"
 #include "fovea/gate.h"
 #include "kernels/half.h"
+
+#if FV_BUILD_GATE
 
 /* Unsigned numbers in the order of the floats; -0 and 0 are one. */
 static uint32_t order_of(float x) {
@@ -125,3 +128,5 @@ fv_status fv_keep_until(fv_keep_scope scope, uint32_t tokens, const float *salie
     for (size_t t = 0; t < tokens; t++) until[t] = cut_keeps(&cut, salience[t]) ? UINT32_MAX : 0;
     return FV_OK;
 }
+
+#endif

@@ -1,5 +1,7 @@
-/* The one place that picks kernels: scalar fills every slot, each instruction set overrides what it has. */
+/* The one place that picks kernels: scalar fills every slot that the switches of build.h leave, each instruction set
+ * overrides what it has. A slot that is left out is NULL, and its kernel drops out of the program. */
 #include "kernels/kernels.h"
+#include "build.h"
 #include "platform/cpu.h"
 
 #ifndef FV_BUILD_NEON
@@ -11,10 +13,36 @@ _Static_assert(sizeof(fv_kernels) <= FV_KERNELS_BYTES, "raise FV_KERNELS_BYTES")
 #define FV_KERNEL_SCALAR(name, type) .name = fv_##name##_scalar,
 #define FV_KERNEL_DEQUANT(NAME, name, number, values, bytes) .dequant_##name = fv_dequant_##name##_scalar,
 #define FV_KERNEL_UNPACK(NAME, name, group, largest) .unpack_##name = fv_unpack_##name##_scalar,
-static const fv_kernels scalar_kernels = {.isa = FV_ISA_SCALAR,
-                                          .product_packed_q8_0 = fv_product_packed_q8_0_scalar,
-                                          FV_KERNEL_LIST(FV_KERNEL_SCALAR) FV_WEIGHT_LIST(FV_KERNEL_DEQUANT)
-                                              FV_UNPACK_LIST(FV_KERNEL_UNPACK)};
+/* clang-format off */
+static const fv_kernels scalar_kernels = {
+    .isa = FV_ISA_SCALAR,
+    FV_KERNEL_F32_LIST(FV_KERNEL_SCALAR)
+#if FV_BUILD_F16
+    FV_KERNEL_F16_LIST(FV_KERNEL_SCALAR)
+#endif
+#if FV_BUILD_BF16
+    FV_KERNEL_BF16_LIST(FV_KERNEL_SCALAR)
+#endif
+#if FV_BUILD_Q8
+    FV_KERNEL_Q8_LIST(FV_KERNEL_SCALAR)
+#endif
+#if FV_BUILD_Q4
+    FV_KERNEL_Q4_LIST(FV_KERNEL_SCALAR)
+#endif
+#if FV_BUILD_SOFTCAP
+    FV_KERNEL_SOFTCAP_LIST(FV_KERNEL_SCALAR)
+#endif
+#if FV_BUILD_MODEL || FV_BUILD_MASS
+    FV_KERNEL_DOT_LIST(FV_KERNEL_SCALAR)
+#endif
+#if FV_BUILD_MODEL
+    FV_KERNEL_MODEL_LIST(FV_KERNEL_SCALAR)
+    .product_packed_q8_0 = fv_product_packed_q8_0_scalar,
+    FV_WEIGHT_LIST(FV_KERNEL_DEQUANT)
+    FV_UNPACK_LIST(FV_KERNEL_UNPACK)
+#endif
+};
+/* clang-format on */
 
 const fv_kernels *fv_kernels_scalar(void) { return &scalar_kernels; }
 

@@ -124,27 +124,42 @@ typedef void fv_product_packed_fn(size_t columns, size_t eights, const void *pac
 typedef void fv_product_float_fn(size_t columns, size_t rows, size_t tokens, const void *weight, const float *x,
                                  float *out, size_t out_stride);
 
-/* X(slot, function type): a missing scalar twin is a link error. */
-#define FV_KERNEL_LIST(K) \
+/* X(slot, function type), by the switch of build.h that needs them (F32: every build). A missing scalar twin is a link
+ * error. */
+#define FV_KERNEL_F32_LIST(K) \
     K(score_page_f32, fv_score_page_fn) \
-    K(score_page_f16, fv_score_page_fn) \
-    K(score_page_q8, fv_score_page_fn) \
-    K(score_page_bf16, fv_score_page_fn) \
-    K(score_page_q4, fv_score_page_fn) \
     K(value_sum_f32, fv_value_sum_fn) \
+    K(softmax_chunk, fv_softmax_chunk_fn)
+
+#define FV_KERNEL_F16_LIST(K) \
+    K(score_page_f16, fv_score_page_fn) \
     K(value_sum_f16, fv_value_sum_fn) \
-    K(value_sum_q8, fv_value_sum_fn) \
-    K(value_sum_bf16, fv_value_sum_fn) \
-    K(value_sum_q4, fv_value_sum_fn) \
-    K(softmax_chunk, fv_softmax_chunk_fn) \
-    K(softcap_f32, fv_softcap_f32_fn) \
     K(narrow_f16, fv_narrow_f16_fn) \
-    K(widen_f16, fv_widen_f16_fn) \
-    K(narrow_bf16, fv_narrow_f16_fn) \
+    K(widen_f16, fv_widen_f16_fn)
+
+#define FV_KERNEL_BF16_LIST(K) \
+    K(score_page_bf16, fv_score_page_fn) \
+    K(value_sum_bf16, fv_value_sum_fn) \
+    K(narrow_bf16, fv_narrow_f16_fn)
+
+#define FV_KERNEL_Q8_LIST(K) \
+    K(score_page_q8, fv_score_page_fn) \
+    K(value_sum_q8, fv_value_sum_fn)
+
+#define FV_KERNEL_Q4_LIST(K) \
+    K(score_page_q4, fv_score_page_fn) \
+    K(value_sum_q4, fv_value_sum_fn)
+
+#define FV_KERNEL_SOFTCAP_LIST(K) \
+    K(softcap_f32, fv_softcap_f32_fn)
+
+#define FV_KERNEL_DOT_LIST(K) \
+    K(dot_f32, fv_dot_f32_fn)
+
+#define FV_KERNEL_MODEL_LIST(K) \
     K(rms_norm_f32, fv_rms_norm_f32_fn) \
     K(silu_f32, fv_gated_f32_fn) \
     K(gelu_f32, fv_gated_f32_fn) \
-    K(dot_f32, fv_dot_f32_fn) \
     K(quantize_q8, fv_quantize_q8_fn) \
     K(panel_pack, fv_panel_pack_fn) \
     K(panel_unpack_q4_0, fv_panel_unpack_fn) \
@@ -161,6 +176,16 @@ typedef void fv_product_float_fn(size_t columns, size_t rows, size_t tokens, con
     K(product_f32, fv_product_float_fn) \
     K(product_f16, fv_product_float_fn) \
     K(product_bf16, fv_product_float_fn)
+
+#define FV_KERNEL_LIST(K) \
+    FV_KERNEL_F32_LIST(K) \
+    FV_KERNEL_F16_LIST(K) \
+    FV_KERNEL_BF16_LIST(K) \
+    FV_KERNEL_Q8_LIST(K) \
+    FV_KERNEL_Q4_LIST(K) \
+    FV_KERNEL_SOFTCAP_LIST(K) \
+    FV_KERNEL_DOT_LIST(K) \
+    FV_KERNEL_MODEL_LIST(K)
 
 /* Slots that a table may lack. */
 #define FV_KERNEL_OPTIONAL_LIST(K) \

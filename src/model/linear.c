@@ -1,9 +1,12 @@
 /* A quantised matrix is read eight rows at a time: for one token straight from packed rows, for more through a panel of
  * 32 rows that all tokens share. Both give the same bits (kernels.h), so a token's numbers do not depend on its batch.
  */
+#include "build.h"
 #include "model/linear.h"
 #include "model/packing.h"
 #include "size.h"
+
+#if FV_BUILD_MODEL
 
 enum {
     EIGHT = 8,          /* rows that are packed together */
@@ -275,3 +278,5 @@ void fv_linear_run(const fv_kernels *kernels, const fv_linear_product *products,
     call.tasks = workers == 1 ? 1 : units < most ? units : most;
     fv_parallel_run(parallel, (size_t)call.tasks, linear_task, &call);
 }
+
+#endif

@@ -1,11 +1,14 @@
 /* The forward pass. Memory comes from the caller and is laid out once; a layer is: norm, q k v, rope, append,
  * attention, output, norm, gated feed-forward. What differs between architectures is an optional weight or a number in
  * the config. */
+#include "build.h"
 #include "fovea/model.h"
 #include "fovea/attention.h"
 #include "model/linear.h"
 #include "model/rotary.h"
 #include "size.h"
+
+#if FV_BUILD_MODEL
 
 enum { TASK_TOKENS = 8 }; /* tokens of one task of the steps between products */
 
@@ -470,3 +473,5 @@ fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, co
     if (config->logit_softcap > 0.0f) model->kernels->softcap_f32(values, 1.0f, config->logit_softcap, logits);
     return FV_OK;
 }
+
+#endif

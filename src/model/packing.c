@@ -1,7 +1,10 @@
 /* Weights in eights: the layout that kernels.h describes, made in place and undone block by block. */
+#include "build.h"
 #include "model/packing.h"
 #include "kernels/blocks.h"
 #include "kernels/packed.h"
+
+#if FV_BUILD_MODEL || FV_BUILD_DITHER
 
 size_t fv_weight_row_bytes(uint32_t type, uint32_t columns) {
     switch (type) {
@@ -102,3 +105,5 @@ void fv_weight_unpack_block(const fv_weight *weight, uint32_t row, size_t index,
     const uint8_t *eight = (const uint8_t *)weight->data + row / FV_PACKED_ROWS * eight_bytes;
     block_unpack(type, eight + index * fv_packed_block_bytes(type), row % FV_PACKED_ROWS, block);
 }
+
+#endif

@@ -1,7 +1,10 @@
 /* One row of a block of 256 values (Q4_K, Q5_K, Q6_K) to its places among eight and back. Both directions are the same
  * exchanges of nibbles and bits, read the other way round. */
+#include "build.h"
 #include "kernels/blocks.h"
 #include "model/packing.h"
+
+#if FV_BUILD_MODEL || FV_BUILD_DITHER
 
 /* Input i of group g lies in the nibble at i % 16 of the packed row; two groups share the file's bytes. */
 typedef struct nibble_pair {
@@ -130,3 +133,5 @@ void fv_super_unpack(fv_packed_type type, const uint8_t *packed, size_t r, uint8
         upper_move(set.width, packed + set.packed, set.packed_stride, block + set.file, set.file_stride);
     }
 }
+
+#endif

@@ -1,6 +1,9 @@
 /* Angles by integer range reduction, tables per token, the rotation itself. No libm, no double. */
+#include "build.h"
 #include "model/rotary.h"
 #include "kernels/half.h"
+
+#if FV_BUILD_MODEL
 
 /* Cephes' sinf and cosf on |r| <= pi/4. */
 static float sine_near(float r) {
@@ -60,3 +63,5 @@ void fv_rope_apply(uint32_t pairs, int halves, const float *table, float *x) {
         x[i * step + apart] = a * sines[i] + b * table[i];
     }
 }
+
+#endif

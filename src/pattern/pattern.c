@@ -1,6 +1,7 @@
 /* Checks shapes, lays a cache and an fv_attention out in the scratch of a call, and runs them. No sum is made here. */
 #include "fovea/pattern.h"
 #include "attention/watch.h"
+#include "build.h"
 #include "cache/rewind.h"
 #include "kernels/root.h"
 #include "size.h"
@@ -17,8 +18,8 @@ typedef struct call_shape {
     uint32_t tokens; /* the most in the cache */
     uint32_t query_heads, kv_heads, head_dim, workers;
     uint32_t state_rows, staged_rows; /* with a deadline: rows read together, rows kept back until all are done */
-    bool cache, gated; /* a cache of its own; room for saliences and masks */
-    bool by_row;       /* scratch for one row at a time */
+    bool cache, gated;                /* a cache of its own; room for saliences and masks */
+    bool by_row;                      /* scratch for one row at a time */
 } call_shape;
 
 typedef struct call_layout {
@@ -55,17 +56,18 @@ static fv_attend_config attend_config(const fv_select_config *policy, const call
 }
 
 static fv_status layout_make(const fv_select_config *policy, const call_shape *shape, call_layout *out) {
-    call_layout layout = {.cache = {.kv_heads = shape->kv_heads,
-                                    .head_dim = shape->head_dim,
-                                    .max_tokens = shape->tokens,
-                                    .key_type = FV_ELEMENT_F32,
-                                    .value_type = FV_ELEMENT_F32,
-                                    .landmark_tokens = landmark_tokens(policy)},
-                          .attention = {.attend = attend_config(policy, shape),
-                                        .max_tokens = shape->tokens,
-                                        .workers = shape->workers,
-                                        .plan_steps = plan_steps(policy, shape->tokens, shape->by_row ? 1 : FV_TILE_ROWS),
-                                        .state_rows = shape->state_rows}};
+    call_layout layout = {
+        .cache = {.kv_heads = shape->kv_heads,
+                  .head_dim = shape->head_dim,
+                  .max_tokens = shape->tokens,
+                  .key_type = FV_ELEMENT_F32,
+                  .value_type = FV_ELEMENT_F32,
+                  .landmark_tokens = landmark_tokens(policy)},
+        .attention = {.attend = attend_config(policy, shape),
+                      .max_tokens = shape->tokens,
+                      .workers = shape->workers,
+                      .plan_steps = plan_steps(policy, shape->tokens, shape->by_row ? 1 : FV_TILE_ROWS),
+                      .state_rows = shape->state_rows}};
     fv_status status = shape->cache ? fv_cache_size(&layout.cache, &layout.cache_bytes) : FV_OK;
     if (status == FV_OK) status = fv_attention_size(&layout.attention, &layout.attention_bytes);
     if (status != FV_OK) return status;
@@ -78,8 +80,7 @@ static fv_status layout_make(const fv_select_config *policy, const call_shape *s
     /* where rows may be taken back: the last landmark of a cache, by fv_cache_mark_save(); then rows of output */
     size_t head_bytes = shape->head_dim * sizeof(float), width_bytes = 0;
     layout.mark_offset = layout.bytes;
-    if (shape->staged_rows &&
-        !fv_size_add(&layout.bytes, 2 * (size_t)shape->kv_heads, head_bytes, FV_CACHE_ALIGN))
+    if (shape->staged_rows && !fv_size_add(&layout.bytes, 2 * (size_t)shape->kv_heads, head_bytes, FV_CACHE_ALIGN))
         return FV_ERROR_OVERFLOW;
     layout.stage_offset = layout.bytes;
     if (!fv_size_add(&width_bytes, shape->query_heads, head_bytes, 1) ||
@@ -132,8 +133,8 @@ fv_status fv_pattern_size(const fv_pattern_config *config, size_t *bytes) {
     return FV_OK;
 }
 
-fv_status fv_pattern_init(fv_pattern **pattern, const fv_pattern_config *config, const fv_kernels *kernels, void *memory,
-                          size_t bytes) {
+fv_status fv_pattern_init(fv_pattern **pattern, const fv_pattern_config *config, const fv_kernels *kernels,
+                          void *memory, size_t bytes) {
     size_t total;
     fv_status status = pattern_bytes(config, &total);
     if (status != FV_OK) return status;
@@ -151,7 +152,8 @@ fv_status fv_pattern_init(fv_pattern **pattern, const fv_pattern_config *config,
 /* Elements, 0 on overflow as for an empty array: the caller has checked emptiness. */
 static size_t tensor_elements(const fv_tensor *tensor) {
     size_t rows = 0, elements = 0;
-    if (!fv_size_add(&rows, tensor->tokens, tensor->heads, 1) || !fv_size_add(&elements, rows, tensor->head_dim, 1)) return 0;
+    if (!fv_size_add(&rows, tensor->tokens, tensor->heads, 1) || !fv_size_add(&elements, rows, tensor->head_dim, 1))
+        return 0;
     return elements;
 }
 
@@ -213,6 +215,9 @@ static fv_status attention_make(const fv_pattern *pattern, const fv_select_confi
                              layout->attention_bytes);
 }
 
+/* Known to be false where deadlines are not built. */
+static bool has_deadline(const fv_pattern_call *call) { return FV_BUILD_DEADLINE && call->deadline; }
+
 static uint32_t call_workers(const fv_pattern_call *call) { return call->parallel ? call->parallel->workers : 1; }
 
 static call_shape forward_shape(const fv_pattern_call *call, bool gated) {
@@ -258,7 +263,8 @@ static fv_status forward_check(const fv_pattern *pattern, const fv_pattern_call 
     if (call->deadline || (call->parallel && call->parallel->workers < 1)) return FV_ERROR_ARGUMENT;
     *empty = call->query.tokens == 0 || call->query.heads == 0;
     if (*empty) return FV_OK;
-    if (!out || !tensor_is_usable(pattern, &call->query) || !tensor_is_usable(pattern, &call->keys)) return FV_ERROR_ARGUMENT;
+    if (!out || !tensor_is_usable(pattern, &call->query) || !tensor_is_usable(pattern, &call->keys))
+        return FV_ERROR_ARGUMENT;
     return tensor_is_usable(pattern, &call->values) ? FV_OK : FV_ERROR_ARGUMENT;
 }
 
@@ -282,6 +288,7 @@ fv_status fv_pattern_forward_dense(fv_pattern *pattern, const fv_pattern_call *c
     return forward_run(pattern, &policy, call, &shape, out);
 }
 
+#if FV_BUILD_GATE
 fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_scope scope, uint32_t keep,
                                    const fv_pattern_call *call, float *out) {
     bool empty;
@@ -309,6 +316,7 @@ fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_s
     policy.keep_tokens = shape.tokens;
     return forward_run(pattern, &policy, call, &shape, out);
 }
+#endif
 
 /* Keys or values for a cache. */
 static bool suits_cache(const fv_pattern *pattern, const fv_cache *cache, const fv_tensor *tensor) {
@@ -319,7 +327,8 @@ static bool suits_cache(const fv_pattern *pattern, const fv_cache *cache, const 
 
 static uint32_t cache_room(const fv_cache *cache) { return fv_cache_shape(cache)->max_tokens - fv_cache_tokens(cache); }
 
-fv_status fv_pattern_append(const fv_pattern *pattern, fv_cache *cache, const fv_tensor *keys, const fv_tensor *values) {
+fv_status fv_pattern_append(const fv_pattern *pattern, fv_cache *cache, const fv_tensor *keys,
+                            const fv_tensor *values) {
     if (!pattern || !cache || !keys || !values || keys->tokens != values->tokens) return FV_ERROR_ARGUMENT;
     if (!suits_cache(pattern, cache, keys) || !suits_cache(pattern, cache, values)) return FV_ERROR_ARGUMENT;
     if (keys->tokens > cache_room(cache)) return FV_ERROR_FULL;
@@ -328,6 +337,7 @@ fv_status fv_pattern_append(const fv_pattern *pattern, fv_cache *cache, const fv
     return fv_cache_append(cache, keys->tokens, keys->data, width, values->data, width);
 }
 
+#if FV_BUILD_EVICT
 fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *cache, const fv_evict_config *config,
                                   uint32_t scores_count, const float *scores, const fv_tensor *key,
                                   const fv_tensor *value, uint32_t *victim) {
@@ -335,6 +345,7 @@ fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *cache, co
     if (!suits_cache(pattern, cache, key) || !suits_cache(pattern, cache, value)) return FV_ERROR_ARGUMENT;
     return fv_evict_append(cache, config, scores_count, scores, key->data, value->data, victim);
 }
+#endif
 
 /* Whether the policy can read a cache of this shape holding `tokens` tokens. */
 static bool policy_suits_cache(const fv_select_config *policy, const fv_cache *cache, uint32_t tokens) {
@@ -361,7 +372,7 @@ static fv_status decode_make(const fv_pattern *pattern, const fv_cache *cache, c
                         .kv_heads = cached->kv_heads,
                         .head_dim = cached->head_dim,
                         .workers = call_workers(call),
-                        .state_rows = call->deadline ? together : 0,
+                        .state_rows = has_deadline(call) ? together : 0,
                         .staged_rows = staged_rows,
                         .by_row = pattern->config.decode_only};
     call_layout layout;
@@ -378,6 +389,7 @@ static fv_status decode_make(const fv_pattern *pattern, const fv_cache *cache, c
 
 static bool deadline_is_usable(const fv_pattern_call *call) {
     const fv_deadline *deadline = call->deadline;
+    if (!FV_BUILD_DEADLINE && deadline) return false;
     if (!deadline) return true;
     return deadline->clock && deadline->on_deadline <= FV_DEADLINE_BEST &&
            (call->progress || deadline->on_deadline == FV_DEADLINE_FAIL);
@@ -386,12 +398,12 @@ static bool deadline_is_usable(const fv_pattern_call *call) {
 /* The first look at the clock. FV_ERROR_DEADLINE if it was too late and that is a failure. */
 static fv_status watch_start(const fv_pattern_call *call, decode_job *job) {
     job->watch = (fv_watch){.deadline = call->deadline};
-    if (!call->deadline) return FV_OK;
+    if (!has_deadline(call)) return FV_OK;
     return fv_watch_is_over(&job->watch) && call->deadline->on_deadline == FV_DEADLINE_FAIL ? FV_ERROR_DEADLINE : FV_OK;
 }
 
 static fv_status watch_end(const fv_pattern_call *call, const decode_job *job, fv_status status) {
-    if (call->deadline && call->progress && (status == FV_OK || status == FV_ERROR_DEADLINE))
+    if (has_deadline(call) && call->progress && (status == FV_OK || status == FV_ERROR_DEADLINE))
         *call->progress = job->watch.progress;
     return status;
 }
@@ -406,9 +418,10 @@ static fv_status decode_run(decode_job *job, const fv_cache *cache, const fv_pat
                               .query_stride = width,
                               .out = out,
                               .out_stride = width};
-    if (!call->deadline)
+    if (!has_deadline(call))
         return fv_attention_run_rows(job->attention, cache, &job->policy, &rows, call->parallel, call->report);
-    return fv_attention_run_watched(job->attention, cache, &job->policy, &rows, call->parallel, call->report, &job->watch);
+    return fv_attention_run_watched(job->attention, cache, &job->policy, &rows, call->parallel, call->report,
+                                    &job->watch);
 }
 
 /* The query of a decode call against the cache it reads. */
@@ -443,15 +456,16 @@ static fv_status batch_check(const fv_pattern *pattern, const fv_cache *cache, c
                              const fv_select_config *policy) {
     uint32_t tokens = call->query.tokens;
     if (call->keys.tokens != tokens || call->values.tokens != tokens) return FV_ERROR_ARGUMENT;
-    if (!suits_cache(pattern, cache, &call->keys) || !suits_cache(pattern, cache, &call->values)) return FV_ERROR_ARGUMENT;
+    if (!suits_cache(pattern, cache, &call->keys) || !suits_cache(pattern, cache, &call->values))
+        return FV_ERROR_ARGUMENT;
     if (!query_suits_cache(pattern, cache, call)) return FV_ERROR_ARGUMENT;
     if (tokens > cache_room(cache)) return FV_ERROR_FULL;
     return policy_suits_cache(policy, cache, fv_cache_tokens(cache) + tokens) ? FV_OK : FV_ERROR_ARGUMENT;
 }
 
 /* Steps `first`..`first + count - 1` of a batch: appended together, then attended together. */
-static fv_status batch_steps(decode_job *job, fv_cache *cache, const fv_pattern_call *call, uint32_t first, uint32_t count,
-                             float *out) {
+static fv_status batch_steps(decode_job *job, fv_cache *cache, const fv_pattern_call *call, uint32_t first,
+                             uint32_t count, float *out) {
     size_t kv_width = (size_t)call->keys.heads * call->keys.head_dim;
     size_t width = (size_t)call->query.heads * call->query.head_dim;
     fv_status status = fv_cache_append(cache, count, call->keys.data + first * kv_width, kv_width,
@@ -495,7 +509,7 @@ fv_status fv_pattern_decode_batch(fv_pattern *pattern, fv_cache *cache, const fv
     if (call->parallel && call->parallel->workers < 1) return FV_ERROR_ARGUMENT;
     fv_status status = batch_check(pattern, cache, call, &job.policy);
     if (status != FV_OK) return status;
-    bool staged = call->query.heads && call->deadline && call->deadline->on_deadline == FV_DEADLINE_FAIL;
+    bool staged = call->query.heads && has_deadline(call) && call->deadline->on_deadline == FV_DEADLINE_FAIL;
     if (call->query.heads) {
         if (!out) return FV_ERROR_ARGUMENT;
         status = decode_make(pattern, cache, call, staged ? tokens : 0, &job);
@@ -520,7 +534,8 @@ fv_status fv_pattern_warm_up(fv_pattern *pattern, fv_cache *cache, uint32_t quer
     if (query_heads < 1 || query_heads % cached->kv_heads != 0) return FV_ERROR_ARGUMENT;
     if (!policy_suits_cache(&job.policy, cache, before + room)) return FV_ERROR_ARGUMENT;
     fv_status status = decode_make(pattern, cache, &call, 2, &job);
-    size_t bytes, width = (size_t)query_heads * cached->head_dim, kv_width = (size_t)cached->kv_heads * cached->head_dim;
+    size_t bytes, width = (size_t)query_heads * cached->head_dim,
+                  kv_width = (size_t)cached->kv_heads * cached->head_dim;
     if (status == FV_OK) status = fv_cache_size(cached, &bytes);
     if (status != FV_OK) return status;
     pages_touch(pattern->arena, pattern->arena_bytes);

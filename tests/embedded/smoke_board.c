@@ -1,5 +1,6 @@
-/* smoke_board.c - the problem of examples/smoke.c in the memory of a small chip: TOKENS tokens, 4 heads of 32, window 16, made
- * token by token from a seed, appended to an F16 cache, and one row of output at a time, whose bits are printed. */
+/* smoke_board.c - the problem of examples/smoke.c in the memory of a small chip: TOKENS tokens, 4 heads of 32, window
+ * 16, made token by token from a seed, appended to an F16 cache, and one row of output at a time, whose bits are
+ * printed. */
 #include "board.h"
 #include <fovea/pattern.h>
 
@@ -53,7 +54,9 @@ static fv_status open(fv_cache **cache, fv_pattern **pattern) {
     fv_board_number("cache ", cache_bytes, " bytes\n");
     fv_board_number("scratch ", pattern_bytes, " bytes\n");
     status = fv_cache_init(cache, &shape, fv_kernels_scalar(), cache_memory, sizeof cache_memory);
-    return status == FV_OK ? fv_pattern_init(pattern, &config, fv_kernels_scalar(), pattern_memory, sizeof pattern_memory) : status;
+    return status == FV_OK
+               ? fv_pattern_init(pattern, &config, fv_kernels_scalar(), pattern_memory, sizeof pattern_memory)
+               : status;
 }
 
 int fv_board_main(void) {

@@ -1,4 +1,5 @@
-/* board.c - from reset to the program and back, and numbers as text. The unused stack is painted, to see how much was used. */
+/* board.c - from reset to the program and back, and numbers as text. The unused stack is painted, to see how much was
+ * used. */
 #include "board.h"
 #if __STDC_HOSTED__
 #include <string.h>

@@ -9,14 +9,16 @@
 int fv_board_main(void);
 
 /* Of the start-up file. */
-void fv_board_text(const char *text);         /* zero-terminated, to the emulator's console */
+void fv_board_text(const char *text); /* zero-terminated, to the emulator's console */
 _Noreturn void fv_board_exit(int code);
-uint64_t fv_board_instructions(void);         /* executed so far; 0 for ever where nothing counts them */
+uint64_t fv_board_instructions(void); /* executed so far; 0 for ever where nothing counts them */
 
 /* Of board.c. */
-_Noreturn void fv_board_start(void);          /* what reset calls: data, bss, stack, the program, exit */
+_Noreturn void fv_board_start(void); /* what reset calls: data, bss, stack, the program, exit */
 void fv_board_number(const char *before, uint64_t number, const char *after);
-void fv_board_floats(const char *before, size_t n, const float *x); /* their bits: 8 hexadecimal digits each, one line */
-void fv_board_count(const char *name, uint64_t since); /* "instructions NAME N": those since fv_board_instructions() said so */
+void fv_board_floats(const char *before, size_t n,
+                     const float *x); /* their bits: 8 hexadecimal digits each, one line */
+void fv_board_count(const char *name,
+                    uint64_t since); /* "instructions NAME N": those since fv_board_instructions() said so */
 
 #endif

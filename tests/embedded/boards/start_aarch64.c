@@ -1,5 +1,5 @@
-/* start_aarch64.c - reset, semihosting and cycle counter of a Cortex-A53 without an operating system (QEMU's virt machine).
- * Under -icount shift=0 a cycle is an instruction. */
+/* start_aarch64.c - reset, semihosting and cycle counter of a Cortex-A53 without an operating system (QEMU's virt
+ * machine). Under -icount shift=0 a cycle is an instruction. */
 #include "board.h"
 
 static uint64_t semihost(uint64_t operation, const void *argument) {

@@ -55,6 +55,9 @@ typedef void handler(void);
 __attribute__((section(".vectors"), used)) static const struct {
     void *stack;
     handler *reset, *faults[13], *systick;
-} vectors = {__stack_top, reset, {fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault}, tick};
+} vectors = {__stack_top,
+             reset,
+             {fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault, fault},
+             tick};
 
 __attribute__((alias("reset"))) void fv_board_reset(void);

@@ -1,4 +1,5 @@
-/* start_hosted.c - the same programs on Linux: this machine, the reference of all boards, and processors under qemu-user. */
+/* start_hosted.c - the same programs on Linux: this machine, the reference of all boards, and processors under
+ * qemu-user. */
 #include "board.h"
 #include <stdlib.h>
 #include <string.h>

@@ -4,11 +4,12 @@
 static uint32_t semihost(uint32_t operation, const void *argument) {
     register uint32_t a0 __asm__("a0") = operation;
     register const void *a1 __asm__("a1") = argument;
-    __asm__ volatile(".option push\n\t.option norvc\n\t.balign 16\n\tslli zero, zero, 0x1f\n\tebreak\n\tsrai zero, zero, 7\n\t"
-                     ".option pop"
-                     : "+r"(a0)
-                     : "r"(a1)
-                     : "memory");
+    __asm__ volatile(
+        ".option push\n\t.option norvc\n\t.balign 16\n\tslli zero, zero, 0x1f\n\tebreak\n\tsrai zero, zero, 7\n\t"
+        ".option pop"
+        : "+r"(a0)
+        : "r"(a1)
+        : "memory");
     return a0;
 }
 
@@ -21,9 +22,10 @@ _Noreturn void fv_board_exit(int code) {
 
 uint64_t fv_board_instructions(void) {
     uint32_t high, low, again;
-    do __asm__ volatile(".option push\n\t.option arch, +zicsr\n\tcsrr %0, minstreth\n\tcsrr %1, minstret\n\t"
-                        "csrr %2, minstreth\n\t.option pop"
-                        : "=r"(high), "=r"(low), "=r"(again));
+    do
+        __asm__ volatile(".option push\n\t.option arch, +zicsr\n\tcsrr %0, minstreth\n\tcsrr %1, minstret\n\t"
+                         "csrr %2, minstreth\n\t.option pop"
+                         : "=r"(high), "=r"(low), "=r"(again));
     while (high != again);
     return (uint64_t)high << 32 | low;
 }

@@ -1,5 +1,5 @@
-/* start_xtensa.c - reset, console and cycle counter of QEMU's Xtensa simulator (sim machine, lx106 core). The core has neither
- * the register windows nor the FPU of an ESP32-S3. CCOUNT follows QEMU's clock, TICK_PICOSECONDS to a tick. */
+/* start_xtensa.c - reset, console and cycle counter of QEMU's Xtensa simulator (sim machine, lx106 core). The core has
+ * neither the register windows nor the FPU of an ESP32-S3. CCOUNT follows QEMU's clock, TICK_PICOSECONDS to a tick. */
 #include "board.h"
 
 static int32_t simcall(int32_t number, int32_t a, const void *b, uint32_t c) {

@@ -1,0 +1,63 @@
+/* build.h - what is built in. Every switch is 0 or 1 and 1 unless the compiler's command says otherwise
+ * (-DFV_BUILD_Q8=0). A function that nobody calls is dropped by the linker (-ffunction-sections, --gc-sections) without
+ * any switch; these are for what hides behind the table of kernels, and for builds of one file. docs/size.md says what
+ * each costs. */
+#ifndef FV_BUILD_H
+#define FV_BUILD_H
+
+/* Elements of caches besides F32; without its switch a type is FV_ERROR_UNSUPPORTED. */
+#ifndef FV_BUILD_F16
+#define FV_BUILD_F16 1
+#endif
+#ifndef FV_BUILD_BF16
+#define FV_BUILD_BF16 1
+#endif
+#ifndef FV_BUILD_Q8
+#define FV_BUILD_Q8 1
+#endif
+#ifndef FV_BUILD_Q4
+#define FV_BUILD_Q4 1
+#endif
+
+/* Soft caps on scores (gemma 2); without it a cap is FV_ERROR_ARGUMENT. */
+#ifndef FV_BUILD_SOFTCAP
+#define FV_BUILD_SOFTCAP 1
+#endif
+
+/* Several rows in one call of attention; without it that is FV_ERROR_UNSUPPORTED, and decoding is what is left. */
+#ifndef FV_BUILD_PROMPT
+#define FV_BUILD_PROMPT 1
+#endif
+
+/* Counters of fovea/report.h; without it a report is FV_ERROR_UNSUPPORTED. */
+#ifndef FV_BUILD_REPORT
+#define FV_BUILD_REPORT 1
+#endif
+
+/* Deadlines of fovea/pattern.h; without it a deadline is FV_ERROR_ARGUMENT. */
+#ifndef FV_BUILD_DEADLINE
+#define FV_BUILD_DEADLINE 1
+#endif
+
+/* Whole headers of functions: fovea/gate.h and gated calls, fovea/evict.h, saving and restoring of fovea/cache.h,
+ * fovea/dither.h, fovea/mass.h, fovea/model.h. */
+#ifndef FV_BUILD_GATE
+#define FV_BUILD_GATE 1
+#endif
+#ifndef FV_BUILD_EVICT
+#define FV_BUILD_EVICT 1
+#endif
+#ifndef FV_BUILD_FILE
+#define FV_BUILD_FILE 1
+#endif
+#ifndef FV_BUILD_DITHER
+#define FV_BUILD_DITHER 1
+#endif
+#ifndef FV_BUILD_MASS
+#define FV_BUILD_MASS 1
+#endif
+#ifndef FV_BUILD_MODEL
+#define FV_BUILD_MODEL 1
+#endif
+
+#endif
