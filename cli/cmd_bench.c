@@ -484,6 +484,7 @@ int cmd_bench(int argc, char **argv) {
     const cli_option_group groups[] = {
         {"tests", bench_flags, sizeof bench_flags / sizeof bench_flags[0], &options},
         {"weights", cli_weight_flags, cli_weight_flag_count, &options.model},
+        {"where threads run", cli_thread_flags, cli_thread_flag_count, &options.model.placement},
         {"llama-bench's flags without effect here", cli_ignored_flags, cli_ignored_flag_count, &options.model},
     };
     const cli_syntax syntax = {

@@ -22,6 +22,7 @@ typedef struct attention_options {
     int pass, kv_type;
     const char *attention;
     bool json;
+    cli_thread_options placement;
 } attention_options;
 
 #define FIELD(name) offsetof(attention_options, name)
@@ -36,7 +37,8 @@ static const cli_option attention_flags[] = {
      16777216},
     {CLI_CHOICE, "--pass", NULL, "prefill|decode", NULL, pass_words,
      "prefill, the default: all positions in one call; decode: the last one", FIELD(pass), 0, 0},
-    {CLI_CHOICE, "--kv-type", NULL, "TYPE", NULL, CLI_ELEMENT_WORDS, "f32, f16 (default), bf16, q8_0, q4_0", FIELD(kv_type), 0, 0},
+    {CLI_CHOICE, "--kv-type", NULL, "TYPE", NULL, CLI_ELEMENT_WORDS, "f32, f16 (default), bf16, q8_0, q4_0",
+     FIELD(kv_type), 0, 0},
     {CLI_TEXT, "--attention", NULL, "SPEC", NULL, NULL, cli_attention_help, FIELD(attention), 0, 0},
     {CLI_INTEGER, "-t --threads", NULL, "N", "LLAMA_ARG_THREADS", NULL, "threads (default: -1, one per processor)",
      FIELD(threads), -1, 1024},
@@ -58,9 +60,8 @@ typedef struct attention_state {
 
 static int set_up(attention_state *state, fv_isa limit) {
     const attention_options *options = state->options;
-    fv_message message = {""};
-    fv_status status = fv_pool_open(&state->pool, options->threads > 0 ? (uint32_t)options->threads : 0, &message);
-    if (status != FV_OK) return cli_fail_status(status, &message);
+    int result = cli_pool_open(&state->pool, "bench attention", options->threads, &options->placement);
+    if (result != CLI_GO_ON) return result;
     cli_attention_shape shape = {.heads = (uint32_t)options->heads,
                                  .kv_heads = (uint32_t)options->kv_heads,
                                  .head_dim = (uint32_t)options->head_dim,
@@ -71,7 +72,8 @@ static int set_up(attention_state *state, fv_isa limit) {
                                  .batch = options->pass == BENCH_DECODE ? 1 : (uint32_t)options->tokens};
     state->samples_ns = calloc((size_t)(options->repetitions * options->layers), sizeof *state->samples_ns);
     if (!state->samples_ns) return cli_fail("no memory for the samples");
-    status = cli_attention_bench_open(&state->bench, &shape, &state->policy, fv_pool_parallel(state->pool), limit);
+    fv_status status =
+        cli_attention_bench_open(&state->bench, &shape, &state->policy, fv_pool_parallel(state->pool), limit);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
 }
 
@@ -204,13 +206,16 @@ int cli_bench_attention(int argc, char **argv) {
                                  .threads = -1,
                                  .repetitions = 5,
                                  .kv_type = FV_ELEMENT_F16,
-                                 .attention = "dense"};
+                                 .attention = "dense",
+                                 .placement = cli_thread_options_default()};
     attention_state state = {.options = &options};
     fv_isa limit, reached;
-    const cli_option_group group = {"shape and measure", attention_flags,
-                                    sizeof attention_flags / sizeof attention_flags[0], &options};
+    const cli_option_group groups[] = {
+        {"shape and measure", attention_flags, sizeof attention_flags / sizeof attention_flags[0], &options},
+        {"where threads run", cli_thread_flags, cli_thread_flag_count, &options.placement},
+    };
     const cli_syntax syntax = {
-        "bench attention", "[flags]", "Measures the attention core alone on random keys and values.", &group, 1, NULL};
+        "bench attention", "[flags]", "Measures the attention core alone on random keys and values.", groups, 2, NULL};
     int result = cli_options_parse(&syntax, argc, argv);
     if (result == CLI_GO_ON) result = check_options(&options, &state.policy);
     if (result == CLI_GO_ON) result = cli_isa_limit(&limit, &reached);

@@ -7,10 +7,12 @@
 #include "json_out.h"
 #include "machine.h"
 #include "options.h"
+#include "thread_options.h"
 #include <math.h>
 
 typedef struct machine_options {
     int64_t threads;
+    cli_thread_options placement;
     bool json;
 } machine_options;
 
@@ -46,14 +48,13 @@ static size_t read_bytes(enum machine_line line, uint32_t threads) {
     return fv_peak_cache_bytes(level) / 2 * (level < 3 ? threads : 1);
 }
 
-static int measure_column(fv_isa limit, uint32_t threads, machine_column *column) {
-    fv_message message = {""};
+static int measure_column(fv_isa limit, int64_t threads, const machine_options *options, machine_column *column) {
     fv_pool *pool = NULL;
-    fv_status status = fv_pool_open(&pool, threads, &message);
-    if (status != FV_OK) return cli_fail_status(status, &message);
+    fv_status status = FV_OK;
+    int result = cli_pool_open(&pool, "bench machine", threads, &options->placement);
+    if (result != CLI_GO_ON) return result;
     const fv_parallel *parallel = fv_pool_parallel(pool);
     column->threads = parallel->workers;
-    int result = CLI_GO_ON;
     for (int line = 0; line < LINES && result == CLI_GO_ON; line++) {
         double *figure = &column->figures[line];
         *figure = NAN;
@@ -116,16 +117,19 @@ static int print_text(const char *processor, fv_isa isa, const machine_column *c
 }
 
 int cli_bench_machine(int argc, char **argv) {
-    machine_options options = {.threads = -1};
-    const cli_option_group group = {"flags", machine_flags, sizeof machine_flags / sizeof machine_flags[0], &options};
+    machine_options options = {.threads = -1, .placement = cli_thread_options_default()};
+    const cli_option_group groups[] = {
+        {"flags", machine_flags, sizeof machine_flags / sizeof machine_flags[0], &options},
+        {"where threads run", cli_thread_flags, cli_thread_flag_count, &options.placement},
+    };
     const cli_syntax syntax = {"bench machine",
                                "[flags]",
                                "Measures what this machine can do at most: products a second, bytes a second from each "
                                "memory. The best of short\n"
                                "runs; FV_ISA limits the instruction set. Half of each cache is read, and of main "
                                "memory 4 times the last cache.",
-                               &group,
-                               1,
+                               groups,
+                               sizeof groups / sizeof groups[0],
                                NULL};
     machine_column columns[2];
     size_t count = 1;
@@ -133,9 +137,8 @@ int cli_bench_machine(int argc, char **argv) {
     char processor[256];
     int result = cli_options_parse(&syntax, argc, argv);
     if (result == CLI_GO_ON) result = cli_isa_limit(&limit, &isa);
-    if (result == CLI_GO_ON) result = measure_column(limit, 1, &columns[0]);
-    if (result == CLI_GO_ON)
-        result = measure_column(limit, options.threads > 0 ? (uint32_t)options.threads : 0, &columns[1]);
+    if (result == CLI_GO_ON) result = measure_column(limit, 1, &options, &columns[0]);
+    if (result == CLI_GO_ON) result = measure_column(limit, options.threads, &options, &columns[1]);
     if (result != CLI_GO_ON) return result;
     if (columns[1].threads > 1) count = 2;
     cli_processor_name(processor, sizeof processor);

@@ -432,6 +432,7 @@ int cmd_ppl(int argc, char **argv) {
         {"model", cli_model_flags, cli_model_flag_count, &options.model},
         {"weights", cli_weight_flags, cli_weight_flag_count, &options.model},
         {"cache", cli_cache_flags, cli_cache_flag_count, &options.model},
+        {"where threads run", cli_thread_flags, cli_thread_flag_count, &options.model.placement},
         {"llama.cpp's flags without effect here", cli_ignored_flags, cli_ignored_flag_count, &options.model},
     };
     const cli_syntax syntax = {

@@ -438,6 +438,7 @@ int cmd_run(int argc, char **argv) {
         {"weights", cli_weight_flags, cli_weight_flag_count, &options.model},
         {"cache", cli_cache_flags, cli_cache_flag_count, &options.model},
         {"sampling", sampler_flags, sizeof sampler_flags / sizeof sampler_flags[0], &options},
+        {"where threads run", cli_thread_flags, cli_thread_flag_count, &options.model.placement},
         {"llama.cpp's flags without effect here", cli_ignored_flags, cli_ignored_flag_count, &options.model},
     };
     const cli_syntax syntax = {"run",

@@ -47,11 +47,6 @@ const cli_option cli_ignored_flags[] = {
     {CLI_IGNORED, "-fa --flash-attn", NULL, "on|off|auto", NULL, "on off auto 0 1 true false enabled disabled",
      "attention is always computed tile by tile; --attention says what it reads", 0, 0, 0},
     {CLI_IGNORED, "-tb --threads-batch", NULL, "N", NULL, NULL, "prompts use the threads of -t", 0, 0, 0},
-    {CLI_IGNORED, "-C --cpu-mask", NULL, "MASK", NULL, NULL, NO_TUNING, 0, 0, 0},
-    {CLI_IGNORED, "-Cr --cpu-range", NULL, "LO-HI", NULL, NULL, NO_TUNING, 0, 0, 0},
-    {CLI_IGNORED, "--cpu-strict", NULL, "0|1", NULL, NULL, NO_TUNING, 0, 0, 0},
-    {CLI_IGNORED, "--prio", NULL, "N", NULL, NULL, NO_TUNING, 0, 0, 0},
-    {CLI_IGNORED, "--poll", NULL, "N", NULL, NULL, NO_TUNING, 0, 0, 0},
     {CLI_IGNORED, "--numa", NULL, "TYPE", NULL, NULL, NO_TUNING, 0, 0, 0},
     {CLI_IGNORED, "--mmap --no-mmap", NULL, NULL, NULL, NULL, "the model file is always mapped", 0, 0, 0},
     {CLI_IGNORED, "--mlock", NULL, NULL, NULL, NULL, "pages are not pinned", 0, 0, 0},
@@ -70,6 +65,7 @@ const size_t cli_ignored_flag_count = sizeof cli_ignored_flags / sizeof cli_igno
 cli_model_options cli_model_options_default(void) {
     fv_session_config config = fv_session_config_default();
     return (cli_model_options){.threads = -1,
+                               .placement = cli_thread_options_default(),
                                .context = -1,
                                .batch = 2048,
                                .micro_batch = config.batch_tokens,
@@ -103,8 +99,8 @@ int cli_engine_open(cli_engine *engine, const char *verb, const cli_model_option
     fv_status status = fv_llm_open(&engine->llm, options->model, &message);
     if (status == FV_OK && cli_wants_repack(engine->llm, options)) status = fv_llm_repack(engine->llm, &message);
     if (status != FV_OK) return cli_fail_status(status, &message);
-    status = fv_pool_open(&engine->pool, options->threads > 0 ? (uint32_t)options->threads : 0, &message);
-    if (status != FV_OK) return cli_fail_status(status, &message);
+    result = cli_pool_open(&engine->pool, verb, options->threads, &options->placement);
+    if (result != CLI_GO_ON) return result;
     engine->threads = fv_pool_parallel(engine->pool)->workers;
     return CLI_GO_ON;
 }

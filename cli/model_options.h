@@ -5,10 +5,12 @@
 #include "cli.h"
 #include "fovea/session.h"
 #include "options.h"
+#include "thread_options.h"
 
 typedef struct cli_model_options {
     const char *model;
     int64_t threads; /* -1: one per processor */
+    cli_thread_options placement;
     int64_t context; /* -1: not given; 0: the model's training context */
     int64_t batch, micro_batch;
     int key_type, value_type; /* fv_element */

@@ -3,6 +3,7 @@
 
 Called as: usage_test.py BUILD/fovea SOURCE_FOLDER.
 """
+import os
 import subprocess
 
 import cli_runner
@@ -79,6 +80,18 @@ class WrongUsage(CliTest):
                        "--no-mmap", "--mlock", "-tb", "4")
         for flag in ("-ngl", "-fa", "--no-mmap", "--mlock", "-tb"):
             self.assertIn("note: %s has no effect" % flag, done.stderr.decode())
+
+
+    def test_where_threads_run(self):
+        place = min(os.sched_getaffinity(0))
+        for flags in (("-C", "%x" % (1 << place)), ("-C", "0x%x" % (1 << place), "--cpu-strict", "1"), ("--prio", "-1"),
+                      ("-Cr", "%d-%d" % (place, place), "--poll", "0")):
+            self.ok("run", "-m", model("llama_f32"), "-p", "ab", "-n", "1", "-t", "2", *flags)
+        self.fails(2, "run", "-m", model("llama_f32"), "-p", "ab", "-C", "g", says=("hexadecimal",))
+        self.fails(2, "bench", "attention", "-Cr", "3", says=("-Cr takes",))
+        self.fails(2, "bench", "machine", "-Cr", "3-1", says=("-Cr takes",))
+        self.fails(2, "run", "--prio", "4", says=("--prio takes",))
+        self.fails(1, "run", "-m", model("llama_f32"), "-p", "ab", "-Cr", "1023-1023", says=("none of the processors",))
 
 
 class Environment(CliTest):

@@ -1,12 +1,12 @@
 /* pool.c - threads that take tasks by an atomic counter. One word, the gate, says whether a run is open and who is
  * inside: a thread that sleeps through a whole run is not waited for, so more threads than processors cost little. */
 #ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* sched_getaffinity: processors of this process, not of the machine */
+#define _GNU_SOURCE /* placement.h: cpu_set_t */
 #endif
 #include "fovea/pool.h"
+#include "platform/placement.h"
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdalign.h>
 #include <stdatomic.h>
@@ -14,12 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #define MAX_THREADS 1024
 #define CACHE_LINE 64
 #define STACK_BYTES ((size_t)512 << 10) /* tasks keep their data in the caller's buffers */
-#define SPIN_NS 100000 /* longer than the pause between two products of one layer, shorter than is felt as load */
+/* Of fv_pool_config.poll; its default makes 100 us: longer than the pause between two products of one layer, shorter
+ * than is felt as load. */
+#define POLL_NS 2000
 
 /* The gate: generation in the upper half, below it "open" and the number of pool threads inside. */
 #define GATE_OPEN ((uint64_t)1 << 31)
@@ -44,9 +45,10 @@ struct fv_pool {
     atomic_uint sleepers;      /* threads that wait for `opened`, or are about to */
     atomic_bool caller_sleeps; /* run() waits for `left`, or is about to */
     atomic_bool closing;
-    bool spins;
+    int64_t spin_ns;  /* 0: sleep at once */
     uint32_t started; /* pool threads that run */
     fv_parallel parallel;
+    fv_placement placement;
     pool_thread threads[];
 };
 
@@ -64,13 +66,6 @@ static int64_t now_ns(void) {
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-static uint32_t processors(void) {
-    cpu_set_t set;
-    long count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : sysconf(_SC_NPROCESSORS_ONLN);
-    if (count < 1) return 1;
-    return count > MAX_THREADS ? MAX_THREADS : (uint32_t)count;
-}
-
 static bool may_enter(uint64_t gate, uint32_t seen) { return (gate & GATE_OPEN) && GATE_GENERATION(gate) != seen; }
 
 static bool nobody_inside(uint64_t gate) { return (gate & GATE_INSIDE) == 0; }
@@ -86,8 +81,8 @@ static void take_tasks(fv_pool *pool, size_t worker) {
 
 /* Waits a while for a run to enter; true if one may be open (or the pool closes). */
 static bool spin_for_run(fv_pool *pool, uint32_t seen) {
-    if (!pool->spins) return false;
-    int64_t end = now_ns() + SPIN_NS;
+    if (pool->spin_ns == 0) return false;
+    int64_t end = now_ns() + pool->spin_ns;
     do {
         for (int i = 0; i < 64; i++) {
             if (may_enter(atomic_load_explicit(&pool->gate, memory_order_relaxed), seen)) return true;
@@ -132,6 +127,7 @@ static void *thread_main(void *argument) {
     pool_thread *self = argument;
     fv_pool *pool = self->pool;
     uint32_t seen = 0;
+    (void)fv_placement_apply(&pool->placement, self->worker); /* what worker 0 was allowed */
     while (!atomic_load(&pool->closing)) {
         if (!spin_for_run(pool, seen)) sleep_for_run(pool, seen);
         if (!enter(pool, &seen)) continue;
@@ -153,8 +149,8 @@ static void open_gate(fv_pool *pool) {
 
 static void close_gate(fv_pool *pool) {
     if (nobody_inside(atomic_fetch_and(&pool->gate, ~GATE_OPEN))) return;
-    int64_t end = pool->spins ? now_ns() + SPIN_NS : 0;
-    while (pool->spins && now_ns() < end)
+    int64_t end = pool->spin_ns ? now_ns() + pool->spin_ns : 0;
+    while (pool->spin_ns && now_ns() < end)
         for (int i = 0; i < 64; i++) {
             if (nobody_inside(atomic_load(&pool->gate))) return;
             processor_pause();
@@ -222,27 +218,48 @@ static fv_pool *pool_allocate(uint32_t threads) {
     return NULL;
 }
 
-fv_status fv_pool_open(fv_pool **pool, uint32_t threads, fv_message *message) {
-    if (!pool || threads > MAX_THREADS)
+fv_pool_config fv_pool_config_default(void) { return (fv_pool_config){.poll = 50}; }
+
+static fv_status pool_start(fv_pool *pool, uint32_t threads, fv_message *message) {
+    int error = fv_placement_apply(&pool->placement, 0);
+    if (error)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "the system does not let threads be placed so (%s)",
+                              error == EPERM ? "a raised priority needs more rights" : strerror(error));
+    error = start_threads(pool, threads - 1);
+    if (!error) return FV_OK;
+    return fv_message_set(message, FV_ERROR_MEMORY, "only %u of %u threads could be started (%s); use fewer with -t",
+                          (unsigned)pool->started + 1, (unsigned)threads,
+                          error == EAGAIN ? "the system's limit is reached" : "no memory");
+}
+
+fv_status fv_pool_open_config(fv_pool **pool, const fv_pool_config *config, fv_message *message) {
+    if (!pool || !config || config->threads > MAX_THREADS)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "threads must be 1..%d, or 0 for one per processor; got %u",
-                              MAX_THREADS, (unsigned)threads);
-    uint32_t available = processors();
-    if (threads == 0) threads = available;
+                              MAX_THREADS, config ? (unsigned)config->threads : 0u);
+    fv_placement placement;
+    fv_status status = fv_placement_init(&placement, config, message);
+    if (status != FV_OK) return status;
+    uint32_t available = fv_placement_processors(&placement), threads = config->threads;
+    if (threads == 0) threads = available < MAX_THREADS ? available : MAX_THREADS;
     fv_pool *made = pool_allocate(threads);
     if (!made)
         return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for a pool of %u threads", (unsigned)threads);
-    made->spins = threads <= available;
+    made->placement = placement;
+    made->spin_ns = threads <= available ? (int64_t)config->poll * POLL_NS : 0;
     made->parallel = (fv_parallel){.run = pool_run, .pool = made, .workers = threads};
-    int error = start_threads(made, threads - 1);
-    if (error) {
-        uint32_t started = made->started + 1;
+    status = pool_start(made, threads, message);
+    if (status != FV_OK) {
         fv_pool_close(made);
-        return fv_message_set(message, FV_ERROR_MEMORY,
-                              "only %u of %u threads could be started (%s); use fewer with -t", (unsigned)started,
-                              (unsigned)threads, error == EAGAIN ? "the system's limit is reached" : "no memory");
+        return status;
     }
     *pool = made;
     return FV_OK;
+}
+
+fv_status fv_pool_open(fv_pool **pool, uint32_t threads, fv_message *message) {
+    fv_pool_config config = fv_pool_config_default();
+    config.threads = threads;
+    return fv_pool_open_config(pool, &config, message);
 }
 
 void fv_pool_close(fv_pool *pool) {
@@ -255,6 +272,7 @@ void fv_pool_close(fv_pool *pool) {
     pthread_cond_destroy(&pool->left);
     pthread_cond_destroy(&pool->opened);
     pthread_mutex_destroy(&pool->mutex);
+    fv_placement_undo(&pool->placement);
     free(pool);
 }
 

@@ -1,5 +1,9 @@
 /* pool_test.c - each task exactly once, no worker index in use twice at a time, for any number of threads. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* sched_getcpu, sched_getaffinity */
+#endif
 #include "fovea/pool.h"
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -99,11 +103,64 @@ static void too_many_threads_are_refused(void **state) {
     assert_int_equal(fv_pool_open(NULL, 1, NULL), FV_ERROR_ARGUMENT);
 }
 
+/* The processors on which the tasks of a run were seen. */
+static void where_task(void *context, size_t task, size_t worker) {
+    (void)task;
+    atomic_fetch_or((_Atomic uint64_t *)context + worker, (uint64_t)1 << (sched_getcpu() & 63));
+}
+
+static void threads_stay_where_they_are_put(void **state) {
+    (void)state;
+    cpu_set_t before, after, one;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    size_t processor = 0;
+    while (!CPU_ISSET(processor, &before)) processor++;
+    fv_pool_config config = fv_pool_config_default();
+    config.processors[processor / 64] = (uint64_t)1 << processor % 64;
+    for (uint32_t strict = 0; strict < 2; strict++) {
+        fv_pool *pool = NULL;
+        _Atomic uint64_t seen[3] = {0};
+        config.threads = strict ? 3 : 0; /* 0: one for each processor that was named */
+        config.strict = strict;
+        config.poll = strict ? 0 : 100;
+        assert_int_equal(fv_pool_open_config(&pool, &config, NULL), FV_OK);
+        const fv_parallel *parallel = fv_pool_parallel(pool);
+        assert_int_equal(parallel->workers, strict ? 3 : 1);
+        for (int i = 0; i < 50; i++) parallel->run(parallel->pool, 8, where_task, (void *)seen);
+        for (size_t w = 0; w < 3; w++) assert_int_equal(seen[w] & ~((uint64_t)1 << (processor & 63)), 0);
+        assert_int_equal(sched_getaffinity(0, sizeof one, &one), 0);
+        assert_int_equal(CPU_COUNT(&one), 1);
+        fv_pool_close(pool);
+        assert_int_equal(sched_getaffinity(0, sizeof after, &after), 0);
+        assert_true(CPU_EQUAL(&before, &after));
+    }
+}
+
+static void wrong_places_are_refused(void **state) {
+    (void)state;
+    fv_message message;
+    fv_pool *pool = NULL;
+    fv_pool_config config = fv_pool_config_default();
+    config.processors[FV_POOL_PROCESSORS / 64 - 1] = (uint64_t)1 << 63; /* number 1023 */
+    assert_int_equal(fv_pool_open_config(&pool, &config, &message), FV_ERROR_ARGUMENT);
+    assert_non_null(strstr(message.text, "none of the processors"));
+    config = fv_pool_config_default();
+    config.priority = 4;
+    assert_int_equal(fv_pool_open_config(&pool, &config, NULL), FV_ERROR_ARGUMENT);
+    config = fv_pool_config_default();
+    config.poll = 101;
+    assert_int_equal(fv_pool_open_config(&pool, &config, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_pool_open_config(&pool, NULL, NULL), FV_ERROR_ARGUMENT);
+    assert_null(pool);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_task_runs_once),          cmocka_unit_test(many_short_runs),
         cmocka_unit_test(open_and_close_without_a_run), cmocka_unit_test(zero_means_the_processors),
         cmocka_unit_test(too_many_threads_are_refused),
+        cmocka_unit_test(threads_stay_where_they_are_put),
+        cmocka_unit_test(wrong_places_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
