@@ -29,6 +29,11 @@
 #define FV_BUILD_PROMPT 1
 #endif
 
+/* What will be read next is told to kernels that can fetch it ahead; of no use without a data cache. */
+#ifndef FV_BUILD_AHEAD
+#define FV_BUILD_AHEAD 1
+#endif
+
 /* Counters of fovea/report.h; without it a report is FV_ERROR_UNSUPPORTED. */
 #ifndef FV_BUILD_REPORT
 #define FV_BUILD_REPORT 1

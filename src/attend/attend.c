@@ -9,9 +9,12 @@
 #include <float.h>
 
 typedef struct scratch_layout {
-    size_t query_offset, state_offset, segment_offset, score_offset, key_offset, value_offset, bytes;
+    size_t query_offset, state_offset, segment_offset, score_offset, key_offset, value_offset, chunk_offset, bytes;
     uint32_t gather;
 } scratch_layout;
+
+/* The chunk at work and the one behind it. */
+enum { JOB_CHUNKS = FV_BUILD_AHEAD ? 2 : 1 };
 
 static fv_status scratch_layout_make(const fv_attend_config *config, scratch_layout *out) {
     if (!config || config->kv_heads < 1 || config->head_dim < 1 || config->head_dim > 1024) return FV_ERROR_ARGUMENT;
@@ -36,6 +39,8 @@ static fv_status scratch_layout_make(const fv_attend_config *config, scratch_lay
         *offsets[i] = layout.bytes;
         if (!fv_size_add(&layout.bytes, counts[i], sizeof(float), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     }
+    layout.chunk_offset = layout.bytes;
+    if (!fv_size_add(&layout.bytes, JOB_CHUNKS, sizeof(key_chunk), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     *out = layout;
     return FV_OK;
 }
@@ -135,7 +140,10 @@ static void walk_fill(span_walk *walk, uint32_t to, key_chunk *chunk) {
  */
 static void spans_attend(const attend_job *job, uint32_t from, uint32_t to) {
     span_walk walk = {job, span_find(job->plan, from), from};
-    key_chunk chunks[2];
+    key_chunk *chunks = job->chunks;
+#if !FV_BUILD_AHEAD
+    for (walk_fill(&walk, to, chunks); chunks->count; walk_fill(&walk, to, chunks)) fv_chunk_attend(job, chunks, NULL);
+#else
     uint32_t now = 0;
     walk_fill(&walk, to, &chunks[now]);
     for (bool last = false; !last && chunks[now].count; now = 1 - now) {
@@ -145,22 +153,25 @@ static void spans_attend(const attend_job *job, uint32_t from, uint32_t to) {
         if (last) walk_fill(&walk, UINT32_MAX, next);
         fv_chunk_attend(job, &chunks[now], next->count ? next : NULL);
     }
+#endif
 }
 
 /* Runs the `count` keys gathered into job->keys and job->values for the given rows. */
 static void gathered_attend(const attend_job *job, uint32_t count, uint32_t row_begin, uint32_t row_end) {
     size_t page = FV_PAGE_TOKENS * (size_t)job->config->head_dim;
-    key_chunk chunk = {.key_type = FV_ELEMENT_F32, .value_type = FV_ELEMENT_F32};
-    for (uint32_t first = 0; first < count; first += FV_PAGE_TOKENS, chunk.count++) {
+    key_chunk *chunk = job->chunks;
+    chunk->key_type = chunk->value_type = FV_ELEMENT_F32;
+    chunk->count = 0;
+    for (uint32_t first = 0; first < count; first += FV_PAGE_TOKENS, chunk->count++) {
         uint32_t left = count - first;
-        chunk.slots[chunk.count] = (page_slot){.keys = job->keys + chunk.count * page,
-                                               .values = job->values + chunk.count * page,
-                                               .row_begin = row_begin,
-                                               .row_end = row_end,
-                                               .high = left < FV_PAGE_TOKENS ? left : FV_PAGE_TOKENS,
-                                               .even = true};
+        chunk->slots[chunk->count] = (page_slot){.keys = job->keys + chunk->count * page,
+                                                 .values = job->values + chunk->count * page,
+                                                 .row_begin = row_begin,
+                                                 .row_end = row_end,
+                                                 .high = left < FV_PAGE_TOKENS ? left : FV_PAGE_TOKENS,
+                                                 .even = true};
     }
-    if (count) fv_chunk_attend(job, &chunk, NULL);
+    if (count) fv_chunk_attend(job, chunk, NULL);
 }
 
 /* Places one key at column `column` of the gathered chunk; `stride` is the step between its channels. */
@@ -260,7 +271,8 @@ static attend_job job_make(const fv_attend_config *config, const fv_kernels *ker
                         .score = (float *)(void *)(base + layout->score_offset),
                         .gather = layout->gather,
                         .keys = (float *)(void *)(base + layout->key_offset),
-                        .values = (float *)(void *)(base + layout->value_offset)};
+                        .values = (float *)(void *)(base + layout->value_offset),
+                        .chunks = (key_chunk *)(void *)(base + layout->chunk_offset)};
 }
 
 static void job_segment(const attend_job *job, uint32_t segment, bool gathered) {

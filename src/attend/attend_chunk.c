@@ -46,6 +46,7 @@ static void run_scores(const attend_job *job, const key_chunk *chunk, const key_
     fv_score_page_fn *score = kernels_of(job->kernels, chunk->key_type).score;
     const page_slot *slot = &chunk->slots[first];
     const void *keys[FV_CHUNK_PAGES], *ahead[FV_CHUNK_PAGES];
+    if (!FV_BUILD_AHEAD) next = NULL;
     for (uint32_t s = 0; s < count; s++) keys[s] = chunk->slots[first + s].keys;
     for (uint32_t s = 0; next && s < count; s++) ahead[s] = slot_ahead(next, first + s)->keys;
     size_t dim = job->config->head_dim, row = (size_t)slot->row_begin * job->group, columns = count * FV_PAGE_TOKENS;
@@ -59,7 +60,7 @@ static void run_scores(const attend_job *job, const key_chunk *chunk, const key_
 }
 
 static void chunk_scores(const attend_job *job, const key_chunk *chunk, const key_chunk *next) {
-    float scales[FV_CHUNK_KEYS];
+    float scales[FV_BUILD_Q8 ? FV_CHUNK_KEYS : 1];
     bool scaled = FV_BUILD_Q8 && chunk->slots[0].key_scales != NULL;
     for (uint32_t s = 0; scaled && s < chunk->count; s++)
         for (uint32_t t = 0; t < FV_PAGE_TOKENS; t++) scales[s * FV_PAGE_TOKENS + t] = chunk->slots[s].key_scales[t];
@@ -127,6 +128,7 @@ static void slot_values(const attend_job *job, const key_chunk *chunk, const pag
  */
 static uint32_t value_run(const attend_job *job, const key_chunk *chunk, const key_chunk *next, uint32_t first) {
     size_t bytes = FV_PAGE_TOKENS * fv_element_row_bytes(chunk->value_type, job->config->head_dim);
+    if (!FV_BUILD_AHEAD) next = NULL;
     uint32_t s = first + 1;
     for (; s < chunk->count; s++) {
         const page_slot *last = &chunk->slots[s - 1], *slot = &chunk->slots[s];
@@ -139,6 +141,7 @@ static uint32_t value_run(const attend_job *job, const key_chunk *chunk, const k
 }
 
 static void chunk_values(const attend_job *job, const key_chunk *chunk, const key_chunk *next) {
+    if (!FV_BUILD_AHEAD) next = NULL;
     for (uint32_t s = 0, count; s < chunk->count; s += count) {
         const page_slot *slot = &chunk->slots[s];
         uint32_t column = s * FV_PAGE_TOKENS;

@@ -8,20 +8,6 @@
 
 enum { FV_CHUNK_PAGES = FV_CHUNK_KEYS / FV_PAGE_TOKENS };
 
-typedef struct attend_job {
-    const fv_attend_config *config;
-    const fv_kernels *kernels;
-    const fv_cache *cache;
-    const fv_plan *plan;
-    uint32_t kv_head, group;
-    const float *query; /* [rows * group][head_dim] */
-    fv_state state;
-    float *score;    /* [rows * group][64] */
-    uint32_t gather; /* keys that the two below have room for */
-    float *keys;     /* [gather / 16][head_dim][16] */
-    float *values;   /* [gather][head_dim] */
-} attend_job;
-
 /* Sixteen keys: where they lie, and which of them who reads. */
 typedef struct page_slot {
     const void *keys, *values;              /* [head_dim][16], [16][head_dim] */
@@ -38,6 +24,21 @@ typedef struct key_chunk {
     uint32_t count;
     page_slot slots[FV_CHUNK_PAGES];
 } key_chunk;
+
+typedef struct attend_job {
+    const fv_attend_config *config;
+    const fv_kernels *kernels;
+    const fv_cache *cache;
+    const fv_plan *plan;
+    uint32_t kv_head, group;
+    const float *query; /* [rows * group][head_dim] */
+    fv_state state;
+    float *score;      /* [rows * group][64] */
+    uint32_t gather;   /* keys that the two below have room for */
+    float *keys;       /* [gather / 16][head_dim][16] */
+    float *values;     /* [gather][head_dim] */
+    key_chunk *chunks; /* at work, and the one behind it */
+} attend_job;
 
 /* One update of the state of all positions that read any of the chunk's pages. Values of keys that a position does not
  * read are not touched for it: what they hold cannot reach its output. next: NULL, or what is likely to be read after
