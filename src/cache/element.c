@@ -100,15 +100,17 @@ static void q4_block_read(const unsigned char *block, size_t count, float *out) 
 void fv_element_turn(uint32_t type, size_t channels, float factor, float *x, size_t stride) {
     if (!FV_ELEMENT_IS(type, Q4_0)) return;
     for (size_t first = 0; first + FV_ELEMENT_RUN <= channels; first += FV_ELEMENT_RUN, x += FV_ELEMENT_RUN * stride) {
-        float y[FV_ELEMENT_RUN];
-        for (size_t c = 0; c < FV_ELEMENT_RUN; c++) y[c] = x[c * stride] * factor;
-        for (size_t half = 1; half < FV_ELEMENT_RUN; half *= 2)
-            for (size_t c = 0; c < FV_ELEMENT_RUN; c++) {
-                if (c & half) continue;
-                float a = y[c], b = y[c + half];
-                y[c] = a + b, y[c + half] = a - b;
+        float y[2][FV_ELEMENT_RUN];
+        for (size_t c = 0; c < FV_ELEMENT_RUN; c++) y[0][c] = x[c * stride] * factor;
+        for (size_t stage = 0; stage < 5; stage++) { /* the same neighbours each time: all five are vectors' work */
+            const float *from = y[stage % 2];
+            float *to = y[1 - stage % 2];
+            for (size_t c = 0; c < FV_ELEMENT_RUN / 2; c++) {
+                float a = from[c], b = from[c + FV_ELEMENT_RUN / 2];
+                to[2 * c] = a + b, to[2 * c + 1] = a - b;
             }
-        for (size_t c = 0; c < FV_ELEMENT_RUN; c++) x[c * stride] = y[c];
+        }
+        for (size_t c = 0; c < FV_ELEMENT_RUN; c++) x[c * stride] = y[1][c];
     }
 }
 

@@ -49,13 +49,41 @@ INLINE void prefetch(size_t rows, const unsigned char *next, size_t offset) {
     if (rows <= 8 && next && offset % LINE_BYTES == 0) _mm_prefetch((const char *)next + offset, _MM_HINT_T1);
 }
 
-/* Channel c of sixteen keys; scale: of Q4_0, for its block of channels. */
-INLINE __m512 key16(element type, const unsigned char *panel, size_t head_dim, size_t c, __m512 scale) {
-    if (type != ELEMENT_Q4) return load16(type, panel + c * lane_bytes(type));
-    const unsigned char *quants = panel + fv_q4_panel_quants(head_dim) + c / 2 * 16;
-    __m512i both = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)quants));
-    if (c % 2) both = _mm512_srli_epi32(both, 4);
-    return _mm512_mul_ps(_mm512_permutexvar_ps(both, q4_table()), scale);
+/* One channel of `rows` queries times `pages` x 16 keys. */
+INLINE void score_add(size_t rows, size_t pages, const float *query, size_t query_stride, const __m512 *keys,
+                      __m512 *sum) {
+    for (size_t r = 0; r < rows; r++) {
+        __m512 q = _mm512_set1_ps(query[r * query_stride]);
+        for (size_t p = 0; p < pages; p++) sum[r * pages + p] = _mm512_fmadd_ps(q, keys[p], sum[r * pages + p]);
+    }
+}
+
+/* Channels begin..end-1, a block of Q4_0: two of them lie in the nibbles of a byte. */
+INLINE void score_q4(size_t rows, size_t pages, size_t head_dim, size_t begin, size_t end, const float *query,
+                     size_t query_stride, const void *const *key, const void *const *next, __m512 *sum) {
+    const size_t quants = fv_q4_panel_quants(head_dim) + begin * 8;
+    __m512 scale[4], keys[4];
+    __m512i both[4];
+    for (size_t p = 0; p < pages; p++) {
+        scale[p] = load16(ELEMENT_F16, (const unsigned char *)key[p] + begin);
+        prefetch(rows, next ? next[p] : NULL, begin);
+    }
+    for (size_t c = begin; c < end; c += 2) {
+        for (size_t p = 0; p < pages; p++) {
+            const unsigned char *at = (const unsigned char *)key[p] + quants + (c - begin) * 8;
+            if ((c - begin) % 8 == 0)
+                prefetch(rows, next ? (const unsigned char *)next[p] + quants + (c - begin) * 8 : NULL, 0);
+            both[p] = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)at));
+            keys[p] = _mm512_mul_ps(_mm512_permutexvar_ps(both[p], q4_table()), scale[p]);
+        }
+        score_add(rows, pages, query + c, query_stride, keys, sum);
+        if (c + 1 == end) break;
+        for (size_t p = 0; p < pages; p++) {
+            __m512i high = _mm512_srli_epi32(both[p], 4);
+            keys[p] = _mm512_mul_ps(_mm512_permutexvar_ps(high, q4_table()), scale[p]);
+        }
+        score_add(rows, pages, query + c + 1, query_stride, keys, sum);
+    }
 }
 
 /* `rows` x `pages` at once: as many chains. */
@@ -66,14 +94,12 @@ INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim
     for (size_t i = 0; i < rows * pages; i++) sum[i] = _mm512_setzero_ps();
     for (size_t block = 0; block < head_dim; block += FV_Q4_VALUES) {
         size_t end = head_dim - block < FV_Q4_VALUES ? head_dim : block + FV_Q4_VALUES;
-        __m512 scale[4] = {0};
-        for (size_t p = 0; type == ELEMENT_Q4 && p < pages; p++)
-            scale[p] = load16(ELEMENT_F16, (const unsigned char *)key[p] + block);
-        for (size_t c = block; c < end; c++) {
+        if (type == ELEMENT_Q4) score_q4(rows, pages, head_dim, block, end, query, query_stride, key, next, sum);
+        for (size_t c = block; type != ELEMENT_Q4 && c < end; c++) {
             __m512 k[4];
             for (size_t p = 0; p < pages; p++) {
                 prefetch(rows, next ? next[p] : NULL, c * lane_bytes(type));
-                k[p] = key16(type, key[p], head_dim, c, scale[p]);
+                k[p] = load16(type, (const unsigned char *)key[p] + c * lane_bytes(type));
             }
             for (size_t r = 0; r < rows; r++) {
                 __m512 q = _mm512_set1_ps(query[r * query_stride + c]);
