@@ -6,11 +6,12 @@
 # PEER is a folder that tools/peer_build.sh has filled, MODEL a GGUF file (SmolLM2-135M Q4_1 for the tables of docs/numbers.md).
 # The limits of the machine, the attention core, the model; then tables and, with matplotlib, plots. About 15 minutes on one
 # thread of a current core; `short`: 2 minutes, printed only, to see that all of it runs. Environment: THREADS (1), BUILD (build),
-# MODEL_SECONDS (360), ATTENTION_SECONDS (6, for the rounds of one case), PYTHON (python3; matplotlib is asked for there).
+# MODEL_SECONDS (360), ATTENTION_SECONDS (6, for the rounds of one case), PYTHON (python3; matplotlib is asked for there),
+# TORCH (a python3 with PyTorch: 2 minutes more).
 set -eu
 
 if [ $# -lt 2 ] || [ $# -gt 3 ]; then
-    sed -n '2,9p' "$0" >&2
+    sed -n '2,11p' "$0" >&2
     exit 2
 fi
 peer=$1
@@ -37,6 +38,9 @@ fi
 failed=0
 "$here/attention.py" --build "$build" -t "$threads" --seconds "${ATTENTION_SECONDS:-6}" || failed=1
 "$here/model_speed.py" --build "$build" -m "$model" --peer "$peer" -t "$threads" --seconds "${MODEL_SECONDS:-360}" || failed=1
+if [ -n "${TORCH:-}" ]; then
+    "$TORCH" "$here/torch_sdpa.py" --build "$build" -t "$threads" --seconds 10 || failed=1
+fi
 "$python" "$here/../tools/bench_tables.py"
 if "$python" -c 'import matplotlib' 2>/dev/null; then
     "$python" "$here/../tools/bench_plots.py"

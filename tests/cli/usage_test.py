@@ -60,7 +60,7 @@ class WrongUsage(CliTest):
 
     def test_what_is_missing_or_excludes(self):
         self.fails(2, "run", "-p", "x", says=("-m FILE",))
-        self.fails(2, "ppl", "-m", model("llama_f32"), says=("-f and -p",))
+        self.fails(2, "ppl", "-m", model("llama_f32"), says=("-f, -p",))
         self.fails(2, "tokenize", "-m", model("llama_f32"), says=("-p, -f and --stdin",))
         self.fails(2, "run", "-m", model("llama_f32"), says=("no prompt",))
         self.fails(2, "run", "-m", "x", "-p", "a", "-f", "b", says=("-p and -f",))
