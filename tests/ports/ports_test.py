@@ -2,8 +2,8 @@
 """Packs every port as tools/pack_port.py does, runs its example here, and lets the tools of its ecosystem judge it.
 
 Called as: ports_test.py BUILD/fovea SOURCE_FOLDER. CC names the compiler. The tools come from PyPI (idf-component-manager,
-esp-idf-kconfig, platformio, kconfiglib, west); FV_PORT_TOOLS names a folder like VENV/bin, else PATH is looked at. One that is
-not there is a skip. Nothing is fetched.
+esp-idf-kconfig, platformio, kconfiglib, west) and Debian (arduino-builder); FV_PORT_TOOLS names a folder like VENV/bin that is
+looked at before PATH. One that is not there is a skip. Nothing is fetched.
 """
 import os
 import re
@@ -65,7 +65,8 @@ def expect(condition, sentence):
 
 
 def tool(name):
-    found = shutil.which(name, path=os.environ.get("FV_PORT_TOOLS") or None)
+    folders = (os.environ.get("FV_PORT_TOOLS"), os.environ.get("PATH"))
+    found = shutil.which(name, path=os.pathsep.join(folder for folder in folders if folder))
     if not found:
         raise Skipped("no " + name)
     return found
@@ -109,6 +110,24 @@ def arduino_properties(port):
     expect(re.fullmatch(r"\d+\.\d+\.\d+", fields["version"]), fields["version"])
     expect(all(os.path.exists(os.path.join(port, "src", name)) for name in fields["includes"].split(",")), "includes")
     expect(os.path.exists(os.path.join(port, "examples", "smoke", "smoke.ino")), "a sketch has its folder's name")
+
+
+def arduino_build(port):
+    """arduino-builder finds the library by its properties and builds the sketch, for a platform that is this machine."""
+    builder = tool("arduino-builder")
+    for folder in ("build", "tools", "libraries", os.path.join("hardware", "fovea")):
+        os.makedirs(os.path.join(port, "host", folder))
+    shutil.copytree(os.path.join(sys.argv[2], "tests", "ports", "arduino_host"),
+                    os.path.join(port, "host", "hardware", "fovea", "host"))
+    with open(os.path.join(port, "host", "hardware", "fovea", "host", "cores", "host", "Arduino.h"), "w", encoding="utf-8") as file:
+        file.write('#include "arduino_core.h"\n')
+    shutil.copytree(port, os.path.join(port, "host", "libraries", "fovea"), ignore=shutil.ignore_patterns("host"))
+    folders = [part for name in ("hardware", "tools", "libraries") for part in ("-" + name, os.path.join(port, "host", name))]
+    output = run(builder, "-compile", *folders, "-fqbn", "fovea:host:native", "-build-path", os.path.join(port, "host", "build"),
+                 os.path.join(port, "host", "libraries", "fovea", "examples", "smoke", "smoke.ino"))
+    program = os.path.join(port, "host", "build", "smoke.ino.elf")
+    expect(os.path.exists(program), output)
+    expect(run(program) == "token 47.0\nOK\n", "the sketch prints something else")
 
 
 def esp_component(port):
@@ -165,7 +184,7 @@ def zephyr_example(port):
 
 
 TESTS = {
-    "arduino": [arduino_properties],
+    "arduino": [arduino_properties, arduino_build],
     "esp32s3": [esp_component, esp_kconfig, esp_example],
     "platformio": [platformio_manifest, platformio_project, platformio_example],
     "zephyr": [zephyr_kconfig, zephyr_module, zephyr_west, zephyr_example],

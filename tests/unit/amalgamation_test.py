@@ -13,19 +13,6 @@ import tempfile
 
 WARNINGS = ["-Wall", "-Wextra", "-pedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Werror"]
 ALLOWED = {"memcpy", "memmove", "memset", "memcmp"}
-# What the sketch needs of an Arduino: a serial line, which is standard output here.
-ARDUINO = """#include <cstdio>
-#include <cstdlib>
-struct {
-    void begin(long) {}
-    void print(const char *text) { std::fputs(text, stdout); }
-    void println(const char *text) { std::puts(text); }
-    void println(double value, int digits) { std::printf("%.*f\\n", digits, value); }
-} Serial;
-inline void delay(unsigned long) { std::exit(0); }
-#include "smoke.ino"
-int main() { setup(); for (;;) loop(); }
-"""
 
 
 def run(*command):
@@ -79,11 +66,11 @@ def smoke_as_c(folder, compiler, source, build):
 
 
 def sketch_as_cxx(folder, compiler, source):
-    for path in (("arduino", "examples", "smoke", "smoke.ino"), ("example", "find_token.h")):
-        shutil.copy(os.path.join(source, "ports", *path), folder)
-    write(os.path.join(folder, "sketch.cpp"), ARDUINO)
+    ports, core = os.path.join(source, "ports"), os.path.join(source, "tests", "ports", "arduino_host", "cores", "host")
     program = os.path.join(folder, "sketch")
-    run(compiler, "-std=c++17", "-I", folder, *WARNINGS, os.path.join(folder, "sketch.cpp"), os.path.join(folder, "fovea.o"), "-o", program)
+    run(compiler, "-std=c++17", "-I", folder, "-I", os.path.join(ports, "example"), "-I", core, *WARNINGS, "-include", "arduino_core.h",
+        os.path.join(core, "host_core.cpp"), "-x", "c++", os.path.join(ports, "arduino", "examples", "smoke", "smoke.ino"),
+        "-x", "none", os.path.join(folder, "fovea.o"), "-o", program)
     output = run(program)
     if output != "token 47.0\nOK\n":
         raise RuntimeError(output)
