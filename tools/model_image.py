@@ -28,7 +28,7 @@ class Refused(Exception):
 
 
 class File:
-    """A GGUF: metadata, and for each tensor its shape (as C has it, rows first), type and bytes."""
+    """A GGUF: metadata, and for each tensor its shape (as C has it, rows first), type and place."""
     def __init__(self, data):
         self.data, self.place = data, 4
         if data[:4] != MAGIC or self.take("I") not in VERSION:
@@ -44,14 +44,18 @@ class File:
         base = (self.place + alignment - 1) // alignment * alignment
         self.tensors = {}
         for name, sizes, kind, offset in found:
-            columns, rows = sizes[0], sizes[1] if len(sizes) > 1 else 1
-            if kind not in (F32, Q8_0) or len(sizes) > 2:
-                raise Refused("tensor %s has type %d and %d dimensions; F32 and Q8_0 with at most two are understood"
-                              % (name, kind, len(sizes)))
-            size = rows * (columns * 4 if kind == F32 else columns // BLOCK * BLOCK_BYTES)
-            self.tensors[name] = (rows, columns, kind, data[base + offset:base + offset + size])
-            if len(self.tensors[name][3]) != size:
-                raise Refused("tensor %s does not fit into the file" % name)
+            self.tensors[name] = (sizes[1] if len(sizes) > 1 else 1, sizes[0], kind, base + offset)
+
+    def tensor(self, name):
+        if name not in self.tensors:
+            raise Refused("tensor %s is missing" % name)
+        rows, columns, kind, offset = self.tensors[name]
+        if kind not in (F32, Q8_0):
+            raise Refused("tensor %s has type %d; F32 and Q8_0 are understood" % (name, kind))
+        data = self.data[offset:offset + rows * (columns * 4 if kind == F32 else columns // BLOCK * BLOCK_BYTES)]
+        if len(data) < rows * columns:
+            raise Refused("tensor %s does not fit into the file" % name)
+        return rows, columns, kind, data
 
     def take(self, form):
         self.place += struct.calcsize("<" + form)
@@ -89,7 +93,7 @@ class Model:
         self.left = {key for key in file.metadata if key not in USED and not key.startswith(HARMLESS)}
         self.unread = set(file.tensors)
         read = self.number
-        self.vocabulary, self.width = file.tensors["token_embd.weight"][:2]
+        self.vocabulary, self.width = file.tensor("token_embd.weight")[:2]
         self.layers, self.feed = read("block_count"), read("feed_forward_length")
         self.heads, self.kv_heads = read("attention.head_count"), read("attention.head_count_kv")
         self.head_dim = read("attention.key_length", self.width // self.heads)
@@ -110,10 +114,8 @@ class Model:
         return self.file.metadata.get(key, default)
 
     def tensor(self, name):
-        if name not in self.file.tensors:
-            raise Refused("tensor %s is missing" % name)
         self.unread.discard(name)
-        return self.file.tensors[name]
+        return self.file.tensor(name)
 
 
 def packed(rows, columns, data):
