@@ -129,13 +129,16 @@ static void use_neon(fv_kernels *table) {
     table->score_page_f32 = fv_score_page_f32_neon;
     table->score_page_f16 = fv_score_page_f16_neon;
     table->score_page_q8 = fv_score_page_q8_neon;
+    table->score_page_bf16 = fv_score_page_bf16_neon;
+    table->score_page_q4 = fv_score_page_q4_neon;
     table->value_sum_f32 = fv_value_sum_f32_neon;
     table->value_sum_f16 = fv_value_sum_f16_neon;
     table->value_sum_q8 = fv_value_sum_q8_neon;
+    table->value_sum_bf16 = fv_value_sum_bf16_neon;
+    table->value_sum_q4 = fv_value_sum_q4_neon;
     table->softmax_chunk = fv_softmax_chunk_neon;
     table->narrow_f16 = fv_narrow_f16_neon;
     table->widen_f16 = fv_widen_f16_neon;
-    table->widen_i8 = fv_widen_i8_neon;
     table->rms_norm_f32 = fv_rms_norm_f32_neon;
     table->silu_f32 = fv_silu_f32_neon;
     table->gelu_f32 = fv_gelu_f32_neon;
@@ -146,6 +149,9 @@ static void use_neon(fv_kernels *table) {
     table->panel_unpack_q4_1 = fv_panel_unpack_q4_1_neon;
     table->panel_unpack_q5_0 = fv_panel_unpack_q5_0_neon;
     table->panel_unpack_q8_0 = fv_panel_unpack_q8_0_neon;
+    table->panel_unpack_q4_k = fv_panel_unpack_q4_k_neon;
+    table->panel_unpack_q5_k = fv_panel_unpack_q5_k_neon;
+    table->panel_unpack_q6_k = fv_panel_unpack_q6_k_neon;
     table->product_panel_u4 = fv_product_panel_u4_neon;
     table->product_panel_u5 = fv_product_panel_u4_neon; /* eight products of 5 bits fit 16 bits too */
     table->product_panel_u8 = fv_product_panel_u8_neon;
@@ -154,6 +160,9 @@ static void use_neon(fv_kernels *table) {
     table->product_packed_q4_1 = fv_product_packed_q4_1_neon;
     table->product_packed_q5_0 = fv_product_packed_q5_0_neon;
     table->product_packed_q8_0 = fv_product_packed_q8_0_neon;
+    table->product_packed_q4_k = fv_product_packed_q4_k_neon;
+    table->product_packed_q5_k = fv_product_packed_q5_k_neon;
+    table->product_packed_q6_k = fv_product_packed_q6_k_neon;
 }
 
 static void use_neon_dotprod(fv_kernels *table) {
@@ -166,6 +175,9 @@ static void use_neon_dotprod(fv_kernels *table) {
     table->product_packed_q4_1 = fv_product_packed_q4_1_neon_dotprod;
     table->product_packed_q5_0 = fv_product_packed_q5_0_neon_dotprod;
     table->product_packed_q8_0 = fv_product_packed_q8_0_neon_dotprod;
+    table->product_packed_q4_k = fv_product_packed_q4_k_neon_dotprod;
+    table->product_packed_q5_k = fv_product_packed_q5_k_neon_dotprod;
+    table->product_packed_q6_k = fv_product_packed_q6_k_neon_dotprod;
 }
 
 static void use_neon_i8mm(fv_kernels *table) {

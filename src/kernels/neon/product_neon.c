@@ -58,33 +58,41 @@ INLINE void transpose4(const uint32x4_t in[4], uint32x4_t out[4]) {
 
 void fv_panel_pack_neon(size_t columns, size_t groups, const uint8_t *quants, const float *scale, const float *offset,
                         uint8_t *out_quants, float *out_scale, float *out_offset) {
-    for (size_t c = 0; c < columns; c += 16, out_quants += 128)
+    for (size_t c = 0; c < columns; c += 16, out_quants += 16 * FV_PANEL_ROWS)
         for (size_t half = 0; half < 2; half++) {
             uint32x4_t in[4], out[4];
             for (size_t r = 0; r < 4; r++)
                 in[r] = vreinterpretq_u32_u8(vld1q_u8(quants + (4 * half + r) * columns + c));
             transpose4(in, out);
-            for (size_t k = 0; k < 4; k++) vst1q_u8(out_quants + 32 * k + 16 * half, vreinterpretq_u8_u32(out[k]));
+            for (size_t k = 0; k < 4; k++)
+                vst1q_u8(out_quants + k * 4 * FV_PANEL_ROWS + 16 * half, vreinterpretq_u8_u32(out[k]));
         }
     for (size_t g = 0; g < groups; g++)
         for (size_t r = 0; r < 8; r++) {
-            *out_scale++ = scale[r * groups + g];
-            *out_offset++ = offset[r * groups + g];
+            out_scale[g * FV_PANEL_ROWS + r] = scale[r * groups + g];
+            out_offset[g * FV_PANEL_ROWS + r] = offset[r * groups + g];
         }
 }
 
 INLINE void panel_unpack(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
                          float *offset) {
-    const uint8_t *group = packed;
-    for (size_t g = 0; g < columns / 32; g++, group += fv_packed_group_bytes(type), quants += 256) {
-        uint8x16_t steps[16];
-        float32x4_t s[2], o[2];
-        packed_steps(type, group, steps);
-        packed_scales(type, group, s, o);
-        for (size_t k = 0; k < 16; k++) vst1q_u8(quants + 16 * k, steps[k]);
-        for (size_t i = 0; i < 2; i++) {
-            vst1q_f32(scale + 8 * g + 4 * i, s[i]);
-            vst1q_f32(offset + 8 * g + 4 * i, o[i]);
+    const size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
+    const uint8_t *block = packed;
+    for (size_t b = 0; b < columns / 32 / groups; b++, block += fv_packed_block_bytes(type)) {
+        packed_header header;
+        packed_header_load(type, block, &header);
+        for (size_t i = 0; i < groups * scales; i++, scale += FV_PANEL_ROWS, offset += FV_PANEL_ROWS) {
+            float32x4_t s[2], o[2];
+            packed_scales(type, block, &header, i, s, o);
+            for (size_t j = 0; j < 2; j++) {
+                vst1q_f32(scale + 4 * j, s[j]);
+                vst1q_f32(offset + 4 * j, o[j]);
+            }
+        }
+        for (size_t g = 0; g < groups; g++, quants += 32 * FV_PANEL_ROWS) {
+            uint8x16_t steps[16];
+            packed_steps(type, block + fv_packed_header_bytes(type) + g * fv_packed_group_bytes(type), steps);
+            for (size_t i = 0; i < 16; i++) vst1q_u8(quants + i / 2 * 4 * FV_PANEL_ROWS + i % 2 * 16, steps[i]);
         }
     }
 }
@@ -103,6 +111,18 @@ void fv_panel_unpack_q5_0_neon(size_t columns, const void *packed, uint8_t *quan
 
 void fv_panel_unpack_q8_0_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
     panel_unpack(FV_PACKED_Q8_0, columns, packed, quants, scale, offset);
+}
+
+void fv_panel_unpack_q4_k_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_Q4_K, columns, packed, quants, scale, offset);
+}
+
+void fv_panel_unpack_q5_k_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_Q5_K, columns, packed, quants, scale, offset);
+}
+
+void fv_panel_unpack_q6_k_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_Q6_K, columns, packed, quants, scale, offset);
 }
 
 INLINE int8x16_t broadcast4(const int8_t *x) {
@@ -141,47 +161,49 @@ INLINE int32x4_t bias32(const int8_t *x) {
 
 INLINE int8x16_t step_at(bool biased, uint8x16_t w) { return biased ? less_128(w) : vreinterpretq_s8_u8(w); }
 
-INLINE void panel_block(size_t tokens, size_t group, size_t deep, size_t columns, const fv_panel *panel,
+/* Eight rows of the panel, from row `first` on, with `tokens` rows. */
+INLINE void panel_block(size_t tokens, size_t first, size_t group, size_t deep, size_t columns, const fv_panel *panel,
                         const int8_t *quants, const float *scale, const float *sum, float *out, size_t out_stride) {
     const bool biased = deep == 2;
     const size_t groups = columns / group;
     panel_sum total[4];
     for (size_t t = 0; t < tokens; t++) total[t] = panel_sum_zero();
     for (size_t g = 0; g < groups; g++) {
-        const uint8_t *w = panel->quants + g * group * 8;
+        const int8_t *x = quants + g * group;
         int32x4_t dot[4][2];
-        for (size_t t = 0; t < tokens; t++)
-            dot[t][0] = dot[t][1] = biased ? bias32(quants + t * columns + g * group) : vdupq_n_s32(0);
-        for (size_t first = 0; first < group / 4; first += deep) {
+        for (size_t t = 0; t < tokens; t++) dot[t][0] = dot[t][1] = biased ? bias32(x + t * columns) : vdupq_n_s32(0);
+        for (size_t k = 0; k < group / 4; k += deep) {
             word_sum words[4];
             for (size_t t = 0; t < tokens; t++) words[t] = word_sum_zero();
-            for (size_t k = first; k < first + deep; k++) {
-                int8x16_t step[2] = {step_at(biased, vld1q_u8(w + 32 * k)), step_at(biased, vld1q_u8(w + 32 * k + 16))};
-                for (size_t t = 0; t < tokens; t++)
-                    word_sum_add(&words[t], step, broadcast4(quants + t * columns + g * group + 4 * k));
+            for (size_t i = k; i < k + deep; i++) {
+                const uint8_t *w = panel->quants + (g * group + 4 * i) * FV_PANEL_ROWS + 4 * first;
+                int8x16_t step[2] = {step_at(biased, vld1q_u8(w)), step_at(biased, vld1q_u8(w + 16))};
+                for (size_t t = 0; t < tokens; t++) word_sum_add(&words[t], step, broadcast4(x + t * columns + 4 * i));
             }
             for (size_t t = 0; t < tokens; t++) word_sum_widen(&words[t], dot[t]);
         }
         float32x4_t weight_scale[2], offset[2];
-        load8_f32(panel->scale + 8 * g, weight_scale);
-        load8_f32(panel->offset + 8 * g, offset);
+        load8_f32(panel->scale + g * FV_PANEL_ROWS + first, weight_scale);
+        load8_f32(panel->offset + g * FV_PANEL_ROWS + first, offset);
         for (size_t t = 0; t < tokens; t++)
             panel_sum_add(&total[t], dot[t], weight_scale, offset, scale[t * (columns / 32) + g * group / 32],
                           sum[t * groups + g]);
     }
-    for (size_t t = 0; t < tokens; t++) panel_sum_store(&total[t], out + t * out_stride);
+    for (size_t t = 0; t < tokens; t++) panel_sum_store(&total[t], out + t * out_stride + first);
 }
 
 INLINE void product_panel(size_t group, size_t deep, size_t columns, size_t tokens, const fv_panel *panel,
                           const fv_q8_rows *x, float *out, size_t out_stride) {
     const float *sums = group == 16 ? x->sum16 : x->sum32;
-    size_t t = 0;
-    for (; t + 4 <= tokens; t += 4)
-        panel_block(4, group, deep, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
-                    sums + t * (columns / group), out + t * out_stride, out_stride);
-    for (; t < tokens; t++)
-        panel_block(1, group, deep, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
-                    sums + t * (columns / group), out + t * out_stride, out_stride);
+    for (size_t first = 0; first < FV_PANEL_ROWS; first += 8) {
+        size_t t = 0;
+        for (; t + 4 <= tokens; t += 4)
+            panel_block(4, first, group, deep, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
+                        sums + t * (columns / group), out + t * out_stride, out_stride);
+        for (; t < tokens; t++)
+            panel_block(1, first, group, deep, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
+                        sums + t * (columns / group), out + t * out_stride, out_stride);
+    }
 }
 
 void fv_product_panel_u4_neon(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
@@ -199,50 +221,44 @@ void fv_product_panel_u8_neon(size_t columns, size_t tokens, const fv_panel *pan
     product_panel(32, 2, columns, tokens, panel, x, out, out_stride);
 }
 
-INLINE void packed_dot(fv_packed_type type, const uint8_t *group, const int8_t *x, int32x4_t dot[2]) {
+INLINE void packed_dot(fv_packed_type type, size_t count, const uint8x16_t *steps, const int8_t *x, int32x4_t dot[2]) {
     const bool biased = type == FV_PACKED_Q8_0;
-    const size_t deep = biased ? 2 : 8;
-    uint8x16_t steps[16];
-    packed_steps(type, group, steps);
+    const size_t deep = biased ? 2 : count;
     dot[0] = dot[1] = biased ? bias32(x) : vdupq_n_s32(0);
-    for (size_t first = 0; first < 8; first += deep) {
+    for (size_t k = 0; k < count; k += deep) {
         word_sum words = word_sum_zero();
-        for (size_t k = first; k < first + deep; k++) {
-            int8x16_t step[2] = {step_at(biased, steps[2 * k]), step_at(biased, steps[2 * k + 1])};
-            word_sum_add(&words, step, broadcast4(x + 4 * k));
+        for (size_t i = k; i < k + deep; i++) {
+            int8x16_t step[2] = {step_at(biased, steps[2 * i]), step_at(biased, steps[2 * i + 1])};
+            word_sum_add(&words, step, broadcast4(x + 4 * i));
         }
         word_sum_widen(&words, dot);
     }
 }
 
-INLINE void product_packed(fv_packed_type type, size_t columns, size_t panels, const void *packed, const fv_q8_rows *x,
-                           float *out) {
-    const uint8_t *group = packed;
-    for (size_t p = 0; p < panels; p++, out += 8) {
-        panel_sum total = panel_sum_zero();
-        for (size_t g = 0; g < columns / 32; g++, group += fv_packed_group_bytes(type)) {
-            float32x4_t scale[2], offset[2];
-            int32x4_t dot[2];
-            packed_scales(type, group, scale, offset);
-            packed_dot(type, group, x->quants + 32 * g, dot);
-            panel_sum_add(&total, dot, scale, offset, x->scale[g], x->sum32[g]);
-        }
-        panel_sum_store(&total, out);
-    }
+void fv_product_packed_q4_0_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    packed_product(FV_PACKED_Q4_0, packed_dot, columns, eights, packed, x, out);
 }
 
-void fv_product_packed_q4_0_neon(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q4_0, columns, panels, packed, x, out);
+void fv_product_packed_q4_1_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    packed_product(FV_PACKED_Q4_1, packed_dot, columns, eights, packed, x, out);
 }
 
-void fv_product_packed_q4_1_neon(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q4_1, columns, panels, packed, x, out);
+void fv_product_packed_q5_0_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    packed_product(FV_PACKED_Q5_0, packed_dot, columns, eights, packed, x, out);
 }
 
-void fv_product_packed_q5_0_neon(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q5_0, columns, panels, packed, x, out);
+void fv_product_packed_q8_0_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    packed_product(FV_PACKED_Q8_0, packed_dot, columns, eights, packed, x, out);
 }
 
-void fv_product_packed_q8_0_neon(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q8_0, columns, panels, packed, x, out);
+void fv_product_packed_q4_k_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    packed_product(FV_PACKED_Q4_K, packed_dot, columns, eights, packed, x, out);
+}
+
+void fv_product_packed_q5_k_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    packed_product(FV_PACKED_Q5_K, packed_dot, columns, eights, packed, x, out);
+}
+
+void fv_product_packed_q6_k_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    packed_product(FV_PACKED_Q6_K, packed_dot, columns, eights, packed, x, out);
 }

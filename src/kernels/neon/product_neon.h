@@ -3,6 +3,7 @@
 #ifndef FV_PRODUCT_NEON_H
 #define FV_PRODUCT_NEON_H
 
+#include "kernels/kernels.h"
 #include "kernels/packed.h"
 #include <arm_neon.h>
 
@@ -40,26 +41,30 @@ INLINE void load8_f32(const float *x, float32x4_t out[2]) {
 /* A weight of 0..255 minus 128, for instructions that multiply signed bytes only. */
 INLINE int8x16_t less_128(uint8x16_t w) { return vreinterpretq_s8_u8(veorq_u8(w, vdupq_n_u8(0x80))); }
 
+/* Puts the bits of `mask` that lie `left` places further down (or, negative, further up) into a byte. */
+INLINE uint8x16_t moved(uint8x16_t bytes, int left, uint8_t mask) {
+    return vandq_u8(vshlq_u8(bytes, vdupq_n_s8((int8_t)left)), vdupq_n_u8(mask));
+}
+
 /* Steps 2k and 2k+1 hold inputs 4k..4k+3 of the eight rows, unsigned. */
-INLINE void packed_steps(fv_packed_type type, const uint8_t *group, uint8x16_t steps[16]) {
-    const uint8_t *bytes = group + fv_packed_quant_offset(type);
+INLINE void packed_steps(fv_packed_type type, const uint8_t *bytes, uint8x16_t steps[16]) {
     if (type == FV_PACKED_Q8_0) {
-        for (size_t k = 0; k < 16; k++) steps[k] = vld1q_u8(bytes + 16 * k);
+        for (size_t i = 0; i < 16; i++) steps[i] = vld1q_u8(bytes + 16 * i);
         return;
     }
-    for (size_t k = 0; k < 8; k++) {
-        uint8x16_t both = vld1q_u8(bytes + 16 * k);
-        steps[k] = vandq_u8(both, vdupq_n_u8(15));
-        steps[k + 8] = vshrq_n_u8(both, 4);
+    for (size_t i = 0; i < 8; i++) {
+        uint8x16_t both = vld1q_u8(bytes + 16 * i);
+        steps[i] = vandq_u8(both, vdupq_n_u8(15));
+        steps[i + 8] = vshrq_n_u8(both, 4);
     }
-    if (type != FV_PACKED_Q5_0) return;
-    for (size_t half = 0; half < 2; half++) {
-        uint8x16_t bits = vld1q_u8(bytes + 128 + 16 * half);
-        for (int k = 0; k < 8; k++) {
-            uint8x16_t moved = vshlq_u8(bits, vdupq_n_s8((int8_t)(4 - k)));
-            steps[2 * k + (int)half] = vorrq_u8(steps[2 * k + (int)half], vandq_u8(moved, vdupq_n_u8(16)));
+    if (type == FV_PACKED_Q5_0 || type == FV_PACKED_Q5_K)
+        for (size_t i = 0; i < 16; i++)
+            steps[i] = vorrq_u8(steps[i], moved(vld1q_u8(bytes + 128 + 16 * (i % 2)), 4 - (int)(i / 2), 0x10));
+    if (type == FV_PACKED_Q6_K)
+        for (size_t i = 0; i < 16; i++) {
+            uint8x16_t pairs = vld1q_u8(bytes + 128 + 32 * (i / 8) + 16 * (i % 2));
+            steps[i] = vorrq_u8(steps[i], moved(pairs, 4 - 2 * (int)(i % 8 / 2), 0x30));
         }
-    }
 }
 
 INLINE void load8_f16(const uint8_t *bytes, float32x4_t out[2]) {
@@ -68,12 +73,76 @@ INLINE void load8_f16(const uint8_t *bytes, float32x4_t out[2]) {
     out[1] = vcvt_high_f32_f16(halves);
 }
 
-INLINE void packed_scales(fv_packed_type type, const uint8_t *group, float32x4_t scale[2], float32x4_t offset[2]) {
-    load8_f16(group, scale);
-    if (type == FV_PACKED_Q4_1)
-        load8_f16(group + 16, offset);
-    else
-        for (size_t i = 0; i < 2; i++) offset[i] = vmulq_n_f32(scale[i], fv_packed_bias(type));
+/* Eight bytes times eight floats. */
+INLINE void scaled8(int16x8_t steps, const float32x4_t scale[2], float32x4_t out[2]) {
+    out[0] = vmulq_f32(scale[0], vcvtq_f32_s32(vmovl_s16(vget_low_s16(steps))));
+    out[1] = vmulq_f32(scale[1], vcvtq_f32_s32(vmovl_high_s16(steps)));
+}
+
+/* A block's scales, as far as its groups share them. */
+typedef struct packed_header {
+    float32x4_t scale[2], minimum[2]; /* minimum: Q4_1's as it is, Q4_K's and Q5_K's negated */
+    uint8_t scales[64], minima[64];   /* of Q4_K, Q5_K: [group][row] */
+} packed_header;
+
+INLINE void packed_header_load(fv_packed_type type, const uint8_t *block, packed_header *header) {
+    load8_f16(block, header->scale);
+    if (type == FV_PACKED_Q4_1) load8_f16(block + FV_PACKED_MINIMA, header->minimum);
+    if (type != FV_PACKED_Q4_K && type != FV_PACKED_Q5_K) return;
+    load8_f16(block + FV_PACKED_MINIMA, header->minimum);
+    for (size_t i = 0; i < 2; i++) header->minimum[i] = vnegq_f32(header->minimum[i]);
+    for (int i = 0; i < 4; i++) { /* groups 2i and 2i + 1 */
+        uint8x16_t both = vld1q_u8(block + FV_PACKED_SUPER_SCALES + 16 * i);
+        uint8x16_t tops = vld1q_u8(block + FV_PACKED_SUPER_TOPS + 16 * (i % 2));
+        uint8x16_t low = vandq_u8(both, vdupq_n_u8(15)), high = vshrq_n_u8(both, 4);
+        vst1q_u8(header->scales + 16 * i, vorrq_u8(low, moved(tops, i < 2 ? 4 : 0, 0x30)));
+        vst1q_u8(header->minima + 16 * i, vorrq_u8(high, moved(tops, i < 2 ? 2 : -2, 0x30)));
+    }
+}
+
+/* Scales of group `group`: of 16 inputs for Q6_K, else of 32. */
+INLINE void packed_scales(fv_packed_type type, const uint8_t *block, const packed_header *header, size_t group,
+                          float32x4_t scale[2], float32x4_t offset[2]) {
+    for (size_t i = 0; i < 2; i++) scale[i] = header->scale[i];
+    if (type == FV_PACKED_Q6_K)
+        scaled8(vmovl_s8(vld1_s8((const int8_t *)block + 16 + 8 * group)), header->scale, scale);
+    if (type == FV_PACKED_Q4_K || type == FV_PACKED_Q5_K) {
+        scaled8(vreinterpretq_s16_u16(vmovl_u8(vld1_u8(header->scales + 8 * group))), header->scale, scale);
+        scaled8(vreinterpretq_s16_u16(vmovl_u8(vld1_u8(header->minima + 8 * group))), header->minimum, offset);
+    } else
+        for (size_t i = 0; i < 2; i++)
+            offset[i] = type == FV_PACKED_Q4_1 ? header->minimum[i] : vmulq_n_f32(scale[i], fv_packed_bias(type));
+}
+
+/* Eight dot products over `count` steps of 2 * count registers. */
+typedef void packed_dot_fn(fv_packed_type type, size_t count, const uint8x16_t *steps, const int8_t *x,
+                           int32x4_t dot[2]);
+
+/* One token with packed weights; `dot_of` is inlined. */
+INLINE void packed_product(fv_packed_type type, packed_dot_fn *dot_of, size_t columns, size_t eights,
+                           const void *packed, const fv_q8_rows *x, float *out) {
+    const size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
+    const float *sums = type == FV_PACKED_Q6_K ? x->sum16 : x->sum32;
+    const uint8_t *block = packed;
+    for (size_t e = 0; e < eights; e++, out += 8) {
+        panel_sum total = panel_sum_zero();
+        for (size_t first = 0; first < columns / 32; first += groups, block += fv_packed_block_bytes(type)) {
+            packed_header header;
+            packed_header_load(type, block, &header);
+            for (size_t g = 0; g < groups; g++) {
+                uint8x16_t steps[16];
+                packed_steps(type, block + fv_packed_header_bytes(type) + g * fv_packed_group_bytes(type), steps);
+                for (size_t half = 0; half < scales; half++) {
+                    float32x4_t scale[2], offset[2];
+                    int32x4_t dot[2];
+                    packed_scales(type, block, &header, g * scales + half, scale, offset);
+                    dot_of(type, 8 / scales, steps + 8 * half, x->quants + 32 * (first + g) + 16 * half, dot);
+                    panel_sum_add(&total, dot, scale, offset, x->scale[first + g], sums[(first + g) * scales + half]);
+                }
+            }
+        }
+        panel_sum_store(&total, out);
+    }
 }
 
 #endif

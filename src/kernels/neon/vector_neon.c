@@ -16,16 +16,6 @@ void fv_widen_f16_neon(size_t n, const uint16_t *x, float *out) {
     for (; i < n; i++) vst1q_lane_f32(out + i, vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(x[i]))), 0);
 }
 
-void fv_widen_i8_neon(size_t n, const int8_t *x, float *out) {
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        int16x8_t words = vmovl_s8(vld1_s8(x + i));
-        vst1q_f32(out + i, vcvtq_f32_s32(vmovl_s16(vget_low_s16(words))));
-        vst1q_f32(out + i + 4, vcvtq_f32_s32(vmovl_high_s16(words)));
-    }
-    for (; i < n; i++) out[i] = (float)x[i];
-}
-
 float fv_dot_f32_neon(size_t n, const float *x, const float *y) {
     float32x4_t part[4] = {vdupq_n_f32(0.0f), vdupq_n_f32(0.0f), vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)};
     size_t i = 0;

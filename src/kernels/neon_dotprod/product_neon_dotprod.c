@@ -22,7 +22,8 @@ INLINE void dot16(bool biased, const uint8x16_t steps[8], int8x16_t x, int32x4_t
     }
 }
 
-INLINE void panel_block(size_t tokens, size_t group, bool biased, size_t columns, const fv_panel *panel,
+/* Eight rows of the panel, from row `first` on, with `tokens` rows. */
+INLINE void panel_block(size_t tokens, size_t first, size_t group, bool biased, size_t columns, const fv_panel *panel,
                         const int8_t *quants, const float *scale, const float *sum, float *out, size_t out_stride) {
     const size_t groups = columns / group;
     panel_sum total[4];
@@ -31,30 +32,33 @@ INLINE void panel_block(size_t tokens, size_t group, bool biased, size_t columns
         int32x4_t dot[4][2];
         for (size_t t = 0; t < tokens; t++) dot[t][0] = dot[t][1] = vdupq_n_s32(0);
         for (size_t c = g * group; c < (g + 1) * group; c += 16) {
+            const uint8_t *w = panel->quants + c * FV_PANEL_ROWS + 4 * first;
             uint8x16_t steps[8];
-            for (size_t k = 0; k < 8; k++) steps[k] = vld1q_u8(panel->quants + 8 * c + 16 * k);
+            for (size_t k = 0; k < 8; k++) steps[k] = vld1q_u8(w + k / 2 * 4 * FV_PANEL_ROWS + k % 2 * 16);
             for (size_t t = 0; t < tokens; t++) dot16(biased, steps, vld1q_s8(quants + t * columns + c), dot[t]);
         }
         float32x4_t weight_scale[2], offset[2];
-        load8_f32(panel->scale + 8 * g, weight_scale);
-        load8_f32(panel->offset + 8 * g, offset);
+        load8_f32(panel->scale + g * FV_PANEL_ROWS + first, weight_scale);
+        load8_f32(panel->offset + g * FV_PANEL_ROWS + first, offset);
         for (size_t t = 0; t < tokens; t++)
             panel_sum_add(&total[t], dot[t], weight_scale, offset, scale[t * (columns / 32) + g * group / 32],
                           sum[t * groups + g]);
     }
-    for (size_t t = 0; t < tokens; t++) panel_sum_store(&total[t], out + t * out_stride);
+    for (size_t t = 0; t < tokens; t++) panel_sum_store(&total[t], out + t * out_stride + first);
 }
 
 INLINE void product_panel(size_t group, bool biased, size_t columns, size_t tokens, const fv_panel *panel,
                           const fv_q8_rows *x, float *out, size_t out_stride) {
     const float *sums = group == 16 ? x->sum16 : x->sum32;
-    size_t t = 0;
-    for (; t + 4 <= tokens; t += 4)
-        panel_block(4, group, biased, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
-                    sums + t * (columns / group), out + t * out_stride, out_stride);
-    for (; t < tokens; t++)
-        panel_block(1, group, biased, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
-                    sums + t * (columns / group), out + t * out_stride, out_stride);
+    for (size_t first = 0; first < FV_PANEL_ROWS; first += 8) {
+        size_t t = 0;
+        for (; t + 4 <= tokens; t += 4)
+            panel_block(4, first, group, biased, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
+                        sums + t * (columns / group), out + t * out_stride, out_stride);
+        for (; t < tokens; t++)
+            panel_block(1, first, group, biased, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
+                        sums + t * (columns / group), out + t * out_stride, out_stride);
+    }
 }
 
 void fv_product_panel_u4_neon_dotprod(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x,
@@ -72,42 +76,42 @@ void fv_product_panel_u8_neon_dotprod(size_t columns, size_t tokens, const fv_pa
     product_panel(32, true, columns, tokens, panel, x, out, out_stride);
 }
 
-INLINE void product_packed(fv_packed_type type, size_t columns, size_t panels, const void *packed, const fv_q8_rows *x,
-                           float *out) {
-    const bool biased = type == FV_PACKED_Q8_0;
-    const uint8_t *group = packed;
-    for (size_t p = 0; p < panels; p++, out += 8) {
-        panel_sum total = panel_sum_zero();
-        for (size_t g = 0; g < columns / 32; g++, group += fv_packed_group_bytes(type)) {
-            uint8x16_t steps[16];
-            float32x4_t scale[2], offset[2];
-            int32x4_t dot[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
-            packed_steps(type, group, steps);
-            packed_scales(type, group, scale, offset);
-            dot16(biased, steps, vld1q_s8(x->quants + 32 * g), dot);
-            dot16(biased, steps + 8, vld1q_s8(x->quants + 32 * g + 16), dot);
-            panel_sum_add(&total, dot, scale, offset, x->scale[g], x->sum32[g]);
-        }
-        panel_sum_store(&total, out);
-    }
+INLINE void packed_dot(fv_packed_type type, size_t count, const uint8x16_t *steps, const int8_t *x, int32x4_t dot[2]) {
+    dot[0] = dot[1] = vdupq_n_s32(0);
+    for (size_t k = 0; k < count; k += 4) dot16(type == FV_PACKED_Q8_0, steps + 2 * k, vld1q_s8(x + 4 * k), dot);
 }
 
-void fv_product_packed_q4_0_neon_dotprod(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x,
+void fv_product_packed_q4_0_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
                                          float *out) {
-    product_packed(FV_PACKED_Q4_0, columns, panels, packed, x, out);
+    packed_product(FV_PACKED_Q4_0, packed_dot, columns, eights, packed, x, out);
 }
 
-void fv_product_packed_q4_1_neon_dotprod(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x,
+void fv_product_packed_q4_1_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
                                          float *out) {
-    product_packed(FV_PACKED_Q4_1, columns, panels, packed, x, out);
+    packed_product(FV_PACKED_Q4_1, packed_dot, columns, eights, packed, x, out);
 }
 
-void fv_product_packed_q5_0_neon_dotprod(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x,
+void fv_product_packed_q5_0_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
                                          float *out) {
-    product_packed(FV_PACKED_Q5_0, columns, panels, packed, x, out);
+    packed_product(FV_PACKED_Q5_0, packed_dot, columns, eights, packed, x, out);
 }
 
-void fv_product_packed_q8_0_neon_dotprod(size_t columns, size_t panels, const void *packed, const fv_q8_rows *x,
+void fv_product_packed_q8_0_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
                                          float *out) {
-    product_packed(FV_PACKED_Q8_0, columns, panels, packed, x, out);
+    packed_product(FV_PACKED_Q8_0, packed_dot, columns, eights, packed, x, out);
+}
+
+void fv_product_packed_q4_k_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
+                                         float *out) {
+    packed_product(FV_PACKED_Q4_K, packed_dot, columns, eights, packed, x, out);
+}
+
+void fv_product_packed_q5_k_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
+                                         float *out) {
+    packed_product(FV_PACKED_Q5_K, packed_dot, columns, eights, packed, x, out);
+}
+
+void fv_product_packed_q6_k_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
+                                         float *out) {
+    packed_product(FV_PACKED_Q6_K, packed_dot, columns, eights, packed, x, out);
 }
