@@ -65,6 +65,7 @@ static fv_cache_config cache_config(const cli_attention_bench *bench) {
     config.key_type = shape->key_type;
     config.value_type = shape->value_type;
     config.landmark_tokens = marks ? bench->policy.block : 0;
+    config.shadow = fv_select_chooses(&bench->policy);
     return config;
 }
 
@@ -94,6 +95,7 @@ static fv_status make_attention(cli_attention_bench *bench) {
                                              .scale = 1.0f / sqrtf((float)shape->head_dim)},
                                   .max_tokens = shape->tokens,
                                   .workers = bench->parallel ? bench->parallel->workers : 1,
+                                  .chooses = fv_select_chooses(&bench->policy),
                                   .plan_steps = fv_select_steps(&bench->policy, shape->tokens, FV_TILE_ROWS)};
     fv_status status = fv_attention_size(&config, &bench->scratch_bytes);
     if (status != FV_OK) return status;

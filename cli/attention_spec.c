@@ -12,9 +12,22 @@ const char cli_attention_help[] = "what attention reads (default: dense):\n"
                                   "  dense\n"
                                   "  window:window=512,sinks=16\n"
                                   "  pattern:window=128,block=64,globals=0+7,log-stride=on,landmarks=on\n"
+                                  "  fovea:selector=shadow,budget=0.12,window=128,sinks=16,reselect=1,dense-below=auto,\n"
+                                  "        tail=off,certificate=off; in place of budget: pages=N, or\n"
+                                  "        top-p=P,floor=N,cap=N; selector: shadow, window\n"
                                   "keys may be left out; globals=none for no global token";
 
-enum key_kind { KEY_NUMBER, KEY_SWITCH, KEY_GLOBALS };
+enum key_kind {
+    KEY_NUMBER,
+    KEY_SWITCH,
+    KEY_GLOBALS,
+    KEY_SHARE,    /* a number above 0, at most 1; one of the three budgets */
+    KEY_PAGES,    /* a number of pages; likewise */
+    KEY_SELECTOR, /* by name */
+    KEY_AUTO,     /* a number, or auto */
+    KEY_POWER,    /* 1, 2, 4, 8 or 16 */
+    KEY_OFF       /* what is not there yet */
+};
 
 typedef struct spec_key {
     const char *name;
@@ -36,6 +49,23 @@ static const spec_key pattern_keys[] = {
     {"landmarks", KEY_SWITCH, offsetof(fv_select_config, landmarks), 0, 1, 1},
 };
 
+static const spec_key fovea_keys[] = {
+    {"selector", KEY_SELECTOR, offsetof(fv_select_config, selector), 0, 0, 1},
+    {"budget", KEY_SHARE, offsetof(fv_select_config, budget), 0, 1, 1},
+    {"pages", KEY_PAGES, offsetof(fv_select_config, pages), 1, LARGEST, 1},
+    {"top-p", KEY_SHARE, offsetof(fv_select_config, top_p), 0, 1, 1},
+    {"floor", KEY_NUMBER, offsetof(fv_select_config, floor), 0, LARGEST, 1},
+    {"cap", KEY_NUMBER, offsetof(fv_select_config, cap), 1, LARGEST, 1},
+    {"window", KEY_NUMBER, offsetof(fv_select_config, window), 1, LARGEST, 1},
+    {"sinks", KEY_NUMBER, offsetof(fv_select_config, sinks), 0, LARGEST, 1},
+    {"reselect", KEY_POWER, offsetof(fv_select_config, reselect), 1, 16, 1},
+    {"share", KEY_POWER, offsetof(fv_select_config, share_rows), 1, 16, 1},
+    {"first-share", KEY_NUMBER, offsetof(fv_select_config, first_share), 0, 256, 1},
+    {"dense-below", KEY_AUTO, offsetof(fv_select_config, dense_below), 0, LARGEST, 1},
+    {"tail", KEY_OFF, 0, 0, 0, 1},
+    {"certificate", KEY_OFF, 0, 0, 0, 1},
+};
+
 static const struct policy {
     const char *name;
     fv_selector selector;
@@ -45,6 +75,7 @@ static const struct policy {
     {"dense", FV_SELECTOR_DENSE, NULL, 0},
     {"window", FV_SELECTOR_WINDOW, window_keys, sizeof window_keys / sizeof window_keys[0]},
     {"pattern", FV_SELECTOR_PATTERN, pattern_keys, sizeof pattern_keys / sizeof pattern_keys[0]},
+    {"fovea", FV_SELECTOR_SHADOW, fovea_keys, sizeof fovea_keys / sizeof fovea_keys[0]},
 };
 #define POLICIES (sizeof policies / sizeof policies[0])
 
@@ -109,8 +140,80 @@ static fv_status set_globals(const spec_key *key, piece value, fv_select_config 
     }
 }
 
+/* The three ways to say how much put each other out, but only a default: two that were given are refused. */
+static fv_status set_budget(const spec_key *key, piece value, fv_select_config *config, uint32_t *given,
+                            fv_message *message) {
+    char text[32], *end = text;
+    double share = 0;
+    uint32_t pages = 0;
+    if ((*given)++)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "give one of budget, pages and top-p");
+    if (key->kind == KEY_PAGES && !piece_number(value, key->low, key->high, &pages))
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes a whole number from %u to %u, not '%.*s'", key->name,
+                              key->low, key->high, (int)value.length, value.bytes);
+    if (key->kind == KEY_SHARE) {
+        bool plain = value.length > 0 && value.length < sizeof text && strspn(value.bytes, "0123456789.") >= value.length;
+        snprintf(text, sizeof text, "%.*s", plain ? (int)value.length : 0, value.bytes);
+        share = plain ? strtod(text, &end) : 0;
+        if (!plain || *end || !((float)share > 0.0f && share <= 1.0))
+            return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes a number above 0, at most 1, not '%.*s'", key->name,
+                                  (int)value.length, value.bytes);
+    }
+    config->budget = config->top_p = 0.0f;
+    config->pages = pages;
+    if (key->kind == KEY_SHARE) *(float *)(void *)((char *)config + key->offset) = (float)share;
+    return FV_OK;
+}
+
+/* Names of `fovea:selector=`. */
+static const struct selector_name {
+    const char *name;
+    fv_selector selector;
+} selectors[] = {{"shadow", FV_SELECTOR_SHADOW}, {"window", FV_SELECTOR_WINDOW}};
+#define SELECTORS (sizeof selectors / sizeof selectors[0])
+
+static fv_status set_selector(piece value, uint32_t *field, fv_message *message) {
+    char names[128];
+    size_t used = 0;
+    for (size_t i = 0; i < SELECTORS; i++) {
+        if (piece_is(value, selectors[i].name)) {
+            *field = selectors[i].selector;
+            return FV_OK;
+        }
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", selectors[i].name);
+    }
+    return fv_message_set(message, FV_ERROR_ARGUMENT, "there is no selector '%.*s'; there are: %s", (int)value.length,
+                          value.bytes, names);
+}
+
+static fv_status set_auto(const spec_key *key, piece value, uint32_t *field, fv_message *message) {
+    if (piece_is(value, "auto")) {
+        *field = FV_SELECT_AUTO;
+        return FV_OK;
+    }
+    if (piece_number(value, key->low, key->high, field)) return FV_OK;
+    return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes auto or a whole number from %u to %u, not '%.*s'",
+                          key->name, key->low, key->high, (int)value.length, value.bytes);
+}
+
+static fv_status set_power(const spec_key *key, piece value, uint32_t *field, fv_message *message) {
+    uint32_t number;
+    if (piece_number(value, key->low, key->high, &number) && (number & (number - 1)) == 0) {
+        *field = number;
+        return FV_OK;
+    }
+    return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes 1, 2, 4, 8 or 16, not '%.*s'", key->name,
+                          (int)value.length, value.bytes);
+}
+
+static fv_status set_off(const spec_key *key, piece value, fv_message *message) {
+    if (piece_is(value, "off")) return FV_OK;
+    return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes off in this version, not '%.*s'", key->name,
+                          (int)value.length, value.bytes);
+}
+
 static fv_status unknown_key(const struct policy *policy, piece name, fv_message *message) {
-    char keys[128];
+    char keys[192];
     size_t used = 0;
     if (policy->key_count == 0)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes no keys, not '%.*s'", policy->name,
@@ -122,7 +225,8 @@ static fv_status unknown_key(const struct policy *policy, piece name, fv_message
 }
 
 /* One "key=value". */
-static fv_status set_key(const struct policy *policy, piece item, fv_select_config *config, fv_message *message) {
+static fv_status set_key(const struct policy *policy, piece item, fv_select_config *config, uint32_t *budgets,
+                         fv_message *message) {
     const char *equals = memchr(item.bytes, '=', item.length);
     piece name = {item.bytes, equals ? (size_t)(equals - item.bytes) : item.length};
     for (size_t i = 0; i < policy->key_count; i++) {
@@ -132,9 +236,17 @@ static fv_status set_key(const struct policy *policy, piece item, fv_select_conf
             return fv_message_set(message, FV_ERROR_ARGUMENT, "%s needs a value: %s=...", key->name, key->name);
         piece value = {equals + 1, item.length - name.length - 1};
         uint32_t *field = (uint32_t *)(void *)((char *)config + key->offset);
-        if (key->kind == KEY_NUMBER) return set_number(key, value, field, message);
-        if (key->kind == KEY_SWITCH) return set_switch(key, value, field, message);
-        return set_globals(key, value, config, message);
+        switch (key->kind) {
+        case KEY_NUMBER: return set_number(key, value, field, message);
+        case KEY_SWITCH: return set_switch(key, value, field, message);
+        case KEY_GLOBALS: return set_globals(key, value, config, message);
+        case KEY_SHARE:
+        case KEY_PAGES: return set_budget(key, value, config, budgets, message);
+        case KEY_SELECTOR: return set_selector(value, field, message);
+        case KEY_AUTO: return set_auto(key, value, field, message);
+        case KEY_POWER: return set_power(key, value, field, message);
+        case KEY_OFF: return set_off(key, value, message);
+        }
     }
     return unknown_key(policy, name, message);
 }
@@ -145,10 +257,7 @@ static fv_status find_policy(piece name, const struct policy **policy, fv_messag
             *policy = &policies[i];
             return FV_OK;
         }
-    if (piece_is(name, "fovea"))
-        return fv_message_set(message, FV_ERROR_UNSUPPORTED,
-                              "fovea is not in this version; what is: dense, window, pattern");
-    return fv_message_set(message, FV_ERROR_ARGUMENT, "there is no '%.*s'; there are: dense, window, pattern",
+    return fv_message_set(message, FV_ERROR_ARGUMENT, "there is no '%.*s'; there are: dense, window, pattern, fovea",
                           (int)name.length, name.bytes);
 }
 
@@ -159,12 +268,17 @@ fv_status cli_attention_parse(const char *text, fv_select_config *config, fv_mes
     fv_status status = find_policy(name, &policy, message);
     if (status != FV_OK) return status;
     fv_select_config made = fv_select_config_default(policy->selector);
+    uint32_t budgets = 0;
     for (const char *rest = colon; rest && status == FV_OK;) {
         piece item = {rest + 1, strcspn(rest + 1, ",")};
-        status = set_key(policy, item, &made, message);
+        status = set_key(policy, item, &made, &budgets, message);
         rest = item.bytes[item.length] ? item.bytes + item.length : NULL;
     }
     if (status != FV_OK) return status;
+    if (fv_select_chooses(&made) && made.pages && made.pages < fv_select_least_pages(&made))
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "pages takes at least %u: those of %u sinks, a window of %u and the row's own",
+                              fv_select_least_pages(&made), made.sinks, made.window);
     if (fv_select_check(&made) != FV_OK)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "'%s' is out of range (a global token given twice?)", text);
     *config = made;

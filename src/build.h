@@ -34,6 +34,12 @@
 #define FV_BUILD_AHEAD 1
 #endif
 
+/* Policies that choose by the queries (FV_SELECTOR_SHADOW) and the shadow of a cache; without it both are
+ * FV_ERROR_UNSUPPORTED. */
+#ifndef FV_BUILD_CHOOSE
+#define FV_BUILD_CHOOSE 1
+#endif
+
 /* Counters of fovea/report.h; without it a report is FV_ERROR_UNSUPPORTED. */
 #ifndef FV_BUILD_REPORT
 #define FV_BUILD_REPORT 1

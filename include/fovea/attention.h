@@ -17,6 +17,7 @@ typedef struct fv_attention_config {
     uint32_t workers;    /* of the fv_parallel that will be handed in; >= 1 */
     uint32_t plan_steps; /* room for plans; fv_select_steps() of the policies that will be used and attend.tile_rows, at most */
     uint32_t state_rows; /* 0..attend.tile_rows, 0 = 1: rows that are read together where a deadline is set; memory grows with it */
+    uint32_t chooses;    /* 1: also policies that choose by the queries (fv_select_chooses()); memory grows with max_tokens */
 } fv_attention_config;
 
 /** Scratch and settings in the caller's memory; serves any number of caches of the shape, one call at a time. */
@@ -36,7 +37,8 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
  * query, out    [rows][query_heads][head_dim] f32, rows query_stride / out_stride elements apart; no overlap.
  * parallel      NULL or at most config.workers workers.
  * report        counters are added to; may be NULL.
- * returns       FV_OK, FV_ERROR_ARGUMENT (shape; pattern whose block is not the cache's), FV_ERROR_FULL (plan_steps).
+ * returns       FV_OK, FV_ERROR_ARGUMENT (shape; pattern whose block is not the cache's; a policy that chooses without
+ *               a shadow in the cache or config.chooses, or attend.tile_rows no divisor of 16 and multiple of share_rows), FV_ERROR_FULL (plan_steps).
  *               `out` is untouched on error.
  *
  * The same bits for any number of workers and any cutting of rows into calls. A policy that is not causal reads what is
@@ -50,13 +52,15 @@ fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const
 typedef struct fv_attention_rows {
     uint32_t first_token, count; /* all in the cache; count >= 1 */
     uint32_t local_window;       /* as in fv_attention_run() */
+    uint32_t layer;              /* whose head_share of the policy applies */
     const float *query;          /* of position first_token */
     size_t query_stride;
     float *out;
     size_t out_stride;
 } fv_attention_rows;
 
-/** fv_attention_run() for any positions of the cache. */
+/** fv_attention_run() for any positions of the cache. A policy that chooses keeps the choices of the newest tile in the
+ *  cache: it counts as a writer there, and rows come in rising order for the same bits as in one call. */
 fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
                                 const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report);
 

@@ -1,26 +1,39 @@
-/* Composes selector and executor. A prompt is split into tiles x KV heads; a single row into KV heads x segments; with
- * a deadline, any rows into rounds of keys, between which the clock is looked at. */
+/* Composes selector and executor. A prompt is split into tiles x KV heads; a single row into KV heads x segments; with a
+ * deadline, any rows into rounds of keys, between which the clock is looked at. A policy that chooses by the queries has a
+ * plan for each KV head, any other one for all. */
 #include "fovea/attention.h"
 #include "attend/attend_state.h"
 #include "attention/watch.h"
 #include "build.h"
 #include "cache/cache_pages.h"
+#include "select/choose.h"
 #include "size.h"
+
+/* What a worker did; a cache line to itself. */
+typedef struct work_count {
+    uint64_t keys, bytes, unused[6];
+} work_count;
 
 struct fv_attention {
     fv_attention_config config;
     const fv_kernels *kernels;
-    size_t worker_bytes, attend_bytes;
-    unsigned char *workers; /* per worker: attend's scratch, then plan steps */
+    size_t worker_bytes, attend_bytes, step_bytes;
+    unsigned char *workers; /* per worker: attend's scratch, plan steps, then scratch for choosing */
     float *states;          /* [kv_heads][segments + 1] states of state_rows rows */
-    fv_step *row_steps;     /* the plan of a single row */
+    fv_plan *plans;         /* [kv_heads], of a single row, or of those read together until a deadline */
+    fv_step *row_steps;     /* of those plans: [kv_heads][plan_steps], but for one head if nothing chooses */
+    work_count *counts;     /* [workers] */
+    uint8_t *carried;       /* [kv_heads][pages]: what rows of the first tile chose in the call before */
     uint32_t segments;
 };
 
 typedef struct attention_layout {
-    size_t worker_offset, worker_bytes, attend_bytes, state_offset, step_offset, bytes;
+    size_t worker_offset, worker_bytes, attend_bytes, step_bytes, state_offset, plan_offset, step_offset, count_offset;
+    size_t carried_offset, bytes;
     uint32_t segments;
 } attention_layout;
+
+enum { ROWS_TOGETHER = 4 }; /* choosing rows that are scored at a time */
 
 static fv_status attention_layout_make(const fv_attention_config *config, attention_layout *out) {
     if (!config || config->workers < 1 || config->workers > 1024 || config->max_tokens < 1) return FV_ERROR_ARGUMENT;
@@ -33,7 +46,13 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
     size_t state_rows = group * (config->state_rows ? config->state_rows : 1);
     layout.segments = (config->max_tokens - 1) / FV_SEGMENT_TOKENS + 1;
     layout.worker_bytes = layout.attend_bytes;
-    if (!fv_size_add(&layout.worker_bytes, config->plan_steps, sizeof(fv_step), FV_CACHE_ALIGN) ||
+    size_t choose_bytes = 0, heads = config->attend.kv_heads;
+    if (FV_BUILD_CHOOSE && config->chooses && !fv_choose_scratch_bytes(config->attend.head_dim, (uint32_t)group, config->max_tokens,
+                                                    ROWS_TOGETHER, &choose_bytes))
+        return FV_ERROR_OVERFLOW;
+    if (!fv_size_add(&layout.step_bytes, config->plan_steps, sizeof(fv_step), FV_CACHE_ALIGN) ||
+        !fv_size_add(&layout.worker_bytes, 1, layout.step_bytes, FV_CACHE_ALIGN) ||
+        !fv_size_add(&layout.worker_bytes, 1, choose_bytes, FV_CACHE_ALIGN) ||
         !fv_size_add(&states, config->attend.kv_heads, layout.segments + 1, 1))
         return FV_ERROR_OVERFLOW;
     layout.worker_offset = layout.bytes;
@@ -43,8 +62,16 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
         !fv_size_add(&layout.bytes, states, fv_state_floats(state_rows, config->attend.head_dim) * sizeof(float),
                      FV_CACHE_ALIGN))
         return FV_ERROR_OVERFLOW;
+    layout.plan_offset = layout.bytes;
+    if (!fv_size_add(&layout.bytes, heads, sizeof(fv_plan), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     layout.step_offset = layout.bytes;
-    if (!fv_size_add(&layout.bytes, config->plan_steps, sizeof(fv_step), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    if (!fv_size_add(&layout.bytes, config->chooses ? heads : 1, layout.step_bytes, FV_CACHE_ALIGN))
+        return FV_ERROR_OVERFLOW;
+    layout.count_offset = layout.bytes;
+    if (!fv_size_add(&layout.bytes, config->workers, sizeof(work_count), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    layout.carried_offset = layout.bytes;
+    size_t pages = ((size_t)config->max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
+    if (config->chooses && !fv_size_add(&layout.bytes, heads, pages, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     *out = layout;
     return FV_OK;
 }
@@ -73,7 +100,11 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
                            .attend_bytes = layout.attend_bytes,
                            .workers = base + layout.worker_offset,
                            .states = (float *)(void *)(base + layout.state_offset),
+                           .step_bytes = layout.step_bytes,
+                           .plans = (fv_plan *)(void *)(base + layout.plan_offset),
                            .row_steps = (fv_step *)(void *)(base + layout.step_offset),
+                           .counts = (work_count *)(void *)(base + layout.count_offset),
+                           .carried = base + layout.carried_offset,
                            .segments = layout.segments};
     *attention = made;
     return FV_OK;
@@ -84,9 +115,11 @@ typedef struct attention_call {
     fv_attention *attention;
     const fv_cache *cache;
     const fv_select_config *policy;
-    fv_plan plan; /* of a single row, or of those read together until a deadline */
-    uint32_t local_window, first_token, rows;
-    uint32_t first_segment, segments; /* of that plan; the last one is the gathered keys */
+    uint32_t local_window, first_token, rows, layer;
+    bool chooses;            /* here: not in a layer with a sliding window */
+    uint32_t carried;        /* rows of the first tile that have chosen in the call before, one bit each */
+    uint32_t plan_rows;      /* of attention->plans */
+    uint32_t first_segment, segments; /* of those plans; the last one is the gathered keys */
     const float *query;
     size_t query_stride;
     float *out;
@@ -109,28 +142,181 @@ static uint32_t tile_count(const attention_call *call) {
     return (call->first_token + call->rows - 1) / tile_rows(call) - call->first_token / tile_rows(call) + 1;
 }
 
+static size_t carried_stride(const fv_attention *attention) {
+    return ((size_t)attention->config.max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
+}
+
+/* One worker's choosing for one tile and KV head. */
+typedef struct choosing {
+    const attention_call *call;
+    fv_select_view view; /* rows of the tile */
+    fv_chooser chooser;  /* of the group at hand */
+    fv_choose_scratch scratch;
+    uint32_t tokens[FV_TILE_ROWS], count; /* those that choose, rising */
+    uint32_t next, scored_begin, scored_end; /* the one that chooses next; which of them are in the scratch */
+} choosing;
+
+static uint32_t group_begin(const attention_call *call, uint32_t token) {
+    return token / call->policy->share_rows * call->policy->share_rows;
+}
+
+/* Rows of the group of `token` that have chosen in the call before. */
+static uint32_t carried_rows(const attention_call *call, uint32_t token) {
+    return group_begin(call, token) < call->first_token ? call->carried : 0;
+}
+
+static choosing choosing_make(const attention_call *call, fv_select_view view, size_t worker) {
+    const fv_attention *attention = call->attention;
+    const fv_attend_config *attend = &attention->config.attend;
+    void *memory = attention->workers + worker * attention->worker_bytes + attention->attend_bytes + attention->step_bytes;
+    choosing made = {.call = call, .view = view};
+    made.scratch = fv_choose_scratch_at(memory, attend->head_dim, attend->query_heads / attend->kv_heads,
+                                        attention->config.max_tokens, ROWS_TOGETHER);
+    uint32_t chosen = carried_rows(call, view.first_token);
+    for (uint32_t token = view.first_token; token < view.first_token + view.rows; token++) {
+        uint32_t row = token - group_begin(call, token);
+        if (row == 0) chosen = 0;
+        if (!fv_choose_row_is(call->policy, row, chosen)) continue;
+        chosen |= 1u << row;
+        made.tokens[made.count++] = token;
+    }
+    return made;
+}
+
+/* Rows that are scored together share the reading of the codes. */
+static void rows_score(choosing *at, size_t worker) {
+    const attention_call *call = at->call;
+    size_t width = (size_t)at->chooser.group * call->attention->config.attend.head_dim;
+    uint32_t count = at->count - at->next < ROWS_TOGETHER ? at->count - at->next : ROWS_TOGETHER;
+    for (uint32_t i = 0; i < count; i++) {
+        size_t row = at->tokens[at->next + i] - call->first_token;
+        fv_choose_query(&at->chooser, &at->scratch, i,
+                        call->query + row * call->query_stride + at->chooser.kv_head * width);
+    }
+    fv_choose_score(&at->chooser, &at->scratch, count, 0, at->chooser.tile);
+    if (!at->scored_end) /* a tile reads them once */
+        call->attention->counts[worker].bytes += fv_shadow_bytes(&call->cache->shadow, at->chooser.tile);
+    at->scored_begin = at->next;
+    at->scored_end = at->next + count;
+}
+
+/* Where the choices of the group are kept: the newest in the cache; those that go on from the call before, if that place is
+ * taken by another, in `carried`. */
+static uint8_t *choices_place(const choosing *at) {
+    const attention_call *call = at->call;
+    const fv_choices *choices = call->cache->choices;
+    uint32_t kv_head = at->chooser.kv_head;
+    if (at->chooser.first == choices->group) return choices->first_row + kv_head * choices->head_bytes;
+    if (carried_rows(call, at->chooser.first) && at->chooser.first < call->first_token)
+        return call->attention->carried + kv_head * carried_stride(call->attention);
+    for (uint32_t page = at->chooser.begin; page < at->chooser.end; page++) at->scratch.first_row[page] = FV_NOT_CHOSEN;
+    return at->scratch.first_row;
+}
+
+/* The plan of rows of one group by the queries; groups of a tile come in rising order. */
+static fv_status chosen_plan(choosing *at, fv_select_view rows, uint32_t kv_head, size_t worker, fv_plan *plan) {
+    const attention_call *call = at->call;
+    const fv_attend_config *attend = &call->attention->config.attend;
+    at->chooser = fv_chooser_make(call->policy, call->cache, call->attention->kernels, attend->scale,
+                                  attend->query_heads / attend->kv_heads, call->layer, kv_head, rows.first_token);
+    uint8_t *first_row = choices_place(at);
+    bool chooses = at->chooser.begin < at->chooser.end && at->chooser.allowance;
+    for (; at->next < at->count && at->tokens[at->next] < rows.first_token + rows.rows; at->next++) {
+        if (!chooses) continue;
+        if (at->next >= at->scored_end) rows_score(at, worker);
+        fv_choose_pages(&at->chooser, &at->scratch, at->next - at->scored_begin, at->tokens[at->next] - at->chooser.first,
+                        at->scratch.share, first_row);
+    }
+    plan->first_token = rows.first_token;
+    plan->rows = rows.rows;
+    return fv_choose_plan(&at->chooser, first_row, plan);
+}
+
+/* The rows from `token` on that share choices. */
+static fv_select_view group_view(const attention_call *call, fv_select_view view, uint32_t token) {
+    uint32_t stop = group_begin(call, token) + call->policy->share_rows, end = view.first_token + view.rows;
+    view.first_token = token;
+    view.rows = (stop < end ? stop : end) - token;
+    return view;
+}
+
+static void plan_count(const attention_call *call, const fv_plan *plan, work_count *count) {
+    for (uint32_t row = 0; row < plan->rows; row++) count->keys += fv_plan_row_keys(plan, row);
+    count->bytes += fv_attend_bytes(call->cache, plan);
+}
+
 #if FV_BUILD_PROMPT
+static void plan_attend(const attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker) {
+    fv_attention *attention = call->attention;
+    size_t row = plan->first_token - call->first_token;
+    plan_count(call, plan, &attention->counts[worker]);
+    fv_attend_tile(&attention->config.attend, attention->kernels, call->cache, plan, kv_head,
+                   call->query + row * call->query_stride, call->query_stride, call->out + row * call->out_stride,
+                   call->out_stride, attention->workers + worker * attention->worker_bytes, attention->attend_bytes);
+}
+
+/* Plans cannot fail here: the call was checked. */
 static void tile_task(void *context, size_t task, size_t worker) {
     const attention_call *call = context;
     fv_attention *attention = call->attention;
-    const fv_attend_config *attend = &attention->config.attend;
     unsigned char *scratch = attention->workers + worker * attention->worker_bytes;
     fv_plan plan = {.steps = (fv_step *)(void *)(scratch + attention->attend_bytes),
                     .capacity = attention->config.plan_steps};
-    uint32_t tiles =
-        tile_count(call); /* one head after the other: what neighbouring tiles read stays in the L2 cache */
+    uint32_t tiles = tile_count(call); /* one head after the other: what neighbouring tiles read stays in the L2 cache */
+    uint32_t kv_head = (uint32_t)(task / tiles);
     fv_select_view view = tile_view(call, (uint32_t)(task % tiles));
-    if (fv_select_plan(call->policy, &view, &plan) != FV_OK) return; /* cannot happen: the call was checked */
-    size_t row = view.first_token - call->first_token;
-    fv_attend_tile(attend, attention->kernels, call->cache, &plan, (uint32_t)(task / tiles),
-                   call->query + row * call->query_stride, call->query_stride, call->out + row * call->out_stride,
-                   call->out_stride, scratch, attention->attend_bytes);
+    if (!FV_BUILD_CHOOSE || !call->chooses) {
+        if (fv_select_plan(call->policy, &view, &plan) == FV_OK) plan_attend(call, &plan, kv_head, worker);
+        return;
+    }
+    choosing at = choosing_make(call, view, worker);
+    for (uint32_t token = view.first_token; token < view.first_token + view.rows; token += plan.rows) {
+        if (chosen_plan(&at, group_view(call, view, token), kv_head, worker, &plan) != FV_OK) return;
+        plan_attend(call, &plan, kv_head, worker);
+    }
 }
+
 #endif
+
+/* attention->plans for rows that share choices. */
+typedef struct plans_job {
+    attention_call *call;
+    fv_select_view view;
+} plans_job;
+
+static void plans_task(void *context, size_t task, size_t worker) {
+    const plans_job *job = context;
+    fv_attention *attention = job->call->attention;
+    choosing at = choosing_make(job->call, job->view, worker);
+    chosen_plan(&at, job->view, (uint32_t)task, worker, &attention->plans[task]);
+    plan_count(job->call, &attention->plans[task], &attention->counts[worker]);
+}
+
+/* One that chooses cannot fail: the call was checked. */
+static fv_status plans_make(attention_call *call, fv_select_view view, const fv_parallel *parallel) {
+    fv_attention *attention = call->attention;
+    call->plan_rows = view.rows;
+    for (size_t head = 0; head < attention->config.attend.kv_heads; head++) {
+        unsigned char *steps = (unsigned char *)attention->row_steps + (call->chooses ? head : 0) * attention->step_bytes;
+        attention->plans[head] =
+            (fv_plan){.steps = (fv_step *)(void *)steps, .capacity = attention->config.plan_steps};
+    }
+    if (FV_BUILD_CHOOSE && call->chooses) {
+        plans_job job = {call, view};
+        fv_parallel_run(parallel, attention->config.attend.kv_heads, plans_task, &job);
+        return FV_OK;
+    }
+    fv_status status = fv_select_plan(call->policy, &view, &attention->plans[0]);
+    for (size_t head = 0; status == FV_OK && head < attention->config.attend.kv_heads; head++) {
+        attention->plans[head] = attention->plans[0];
+        plan_count(call, &attention->plans[head], &attention->counts[0]);
+    }
+    return status;
+}
 
 static fv_state row_state(const attention_call *call, size_t kv_head, size_t segment) {
     const fv_attend_config *attend = &call->attention->config.attend;
-    size_t rows = call->plan.rows * (size_t)(attend->query_heads / attend->kv_heads);
+    size_t rows = call->plan_rows * (size_t)(attend->query_heads / attend->kv_heads);
     size_t floats = fv_state_floats(rows, attend->head_dim);
     return fv_state_at(call->attention->states + (kv_head * (call->attention->segments + 1) + segment) * floats, rows,
                        attend->head_dim);
@@ -140,7 +326,7 @@ static void segment_task(void *context, size_t task, size_t worker) {
     const attention_call *call = context;
     fv_attention *attention = call->attention;
     uint32_t kv_head = (uint32_t)(task / call->segments), segment = (uint32_t)(task % call->segments);
-    fv_attend_segment(&attention->config.attend, attention->kernels, call->cache, &call->plan, kv_head,
+    fv_attend_segment(&attention->config.attend, attention->kernels, call->cache, &attention->plans[kv_head], kv_head,
                       call->first_segment + segment, segment == call->segments - 1, call->query, call->query_stride,
                       row_state(call, kv_head, segment), attention->workers + worker * attention->worker_bytes);
 }
@@ -149,7 +335,7 @@ static void segment_task(void *context, size_t task, size_t worker) {
  * place of the first. */
 static void states_merge(const attention_call *call) {
     const fv_attend_config *attend = &call->attention->config.attend;
-    size_t rows = call->plan.rows * (size_t)(attend->query_heads / attend->kv_heads);
+    size_t rows = call->plan_rows * (size_t)(attend->query_heads / attend->kv_heads);
     for (uint32_t head = 0; head < attend->kv_heads; head++)
         for (uint32_t segment = 1; segment < call->segments; segment++)
             fv_state_merge(row_state(call, head, 0), row_state(call, head, segment), rows, attend->head_dim);
@@ -158,32 +344,88 @@ static void states_merge(const attention_call *call) {
 static void states_finish(const attention_call *call, float *out) {
     const fv_attend_config *attend = &call->attention->config.attend;
     for (uint32_t head = 0; head < attend->kv_heads; head++)
-        fv_state_finish(attend, row_state(call, head, 0), call->plan.rows, head, out, call->out_stride);
+        fv_state_finish(attend, row_state(call, head, 0), call->plan_rows, head, out, call->out_stride);
+}
+
+/* The segments that any of the plans reads. */
+static void plans_segments(attention_call *call) {
+    uint32_t heads = call->chooses ? call->attention->config.attend.kv_heads : 1, low = UINT32_MAX, high = 0;
+    for (uint32_t head = 0; head < heads; head++) {
+        uint32_t first, end;
+        fv_attend_segments(&call->attention->plans[head], &first, &end);
+        if (first < low) low = first;
+        if (end > high) high = end;
+    }
+    call->first_segment = low;
+    call->segments = high - low + 1;
 }
 
 static void single_row(attention_call *call, const fv_parallel *parallel) {
-    uint32_t end;
-    fv_attend_segments(&call->plan, &call->first_segment, &end);
-    call->segments = end - call->first_segment + 1;
+    plans_segments(call);
     fv_parallel_run(parallel, (size_t)call->attention->config.attend.kv_heads * call->segments, segment_task, call);
     states_merge(call);
     states_finish(call, call->out);
 }
 
-static void report_add(const attention_call *call, const fv_plan *plan, fv_report *report) {
-    uint64_t heads = call->attention->config.attend.kv_heads, read = 0, visible = 0;
-    for (uint32_t row = 0; row < plan->rows; row++) {
-        read += fv_plan_row_keys(plan, row);
-        visible += call->policy->causal || call->local_window ? plan->first_token + row + 1 : call->cache->tokens;
+static void counts_clear(fv_attention *attention) {
+    for (uint32_t i = 0; i < attention->config.workers; i++) attention->counts[i] = (work_count){0};
+}
+
+static work_count counts_sum(const fv_attention *attention) {
+    work_count sum = {0};
+    for (uint32_t i = 0; i < attention->config.workers; i++) {
+        sum.keys += attention->counts[i].keys;
+        sum.bytes += attention->counts[i].bytes;
     }
+    return sum;
+}
+
+/* Keys that dense attention would read in `rows` rows from `first_token` on, all KV heads. */
+static uint64_t keys_visible(const attention_call *call, uint64_t first_token, uint64_t rows) {
+    uint64_t heads = call->attention->config.attend.kv_heads;
+    if (!call->policy->causal) return heads * rows * call->cache->tokens;
+    return heads * (rows * first_token + rows * (rows + 1) / 2);
+}
+
+static void report_add(const attention_call *call, work_count count, uint64_t visible, fv_report *report) {
     report->isa = fv_kernels_isa(call->attention->kernels);
-    report->bytes_read += heads * fv_attend_bytes(call->cache, plan);
+    report->bytes_read += count.bytes;
     if (call->local_window) {
-        report->local_keys += heads * read;
+        report->local_keys += count.keys;
     } else {
-        report->keys_read += heads * read;
-        report->keys_visible += heads * visible;
+        report->keys_read += count.keys;
+        report->keys_visible += visible;
     }
+}
+
+/* Gets the cache's memory of choices ready for the last group of the call; what it held of the first one goes on. */
+static void choices_begin(attention_call *call) {
+    fv_choices *choices = call->cache->choices;
+    uint32_t heads = call->cache->config.kv_heads, first = group_begin(call, call->first_token);
+    uint32_t last = group_begin(call, call->first_token + call->rows - 1);
+    uint64_t policy = fv_choose_fingerprint(call->policy);
+    if (choices->group == first && choices->policy == policy) {
+        fv_choices_cut(choices, heads, call->first_token);
+        call->carried = choices->rows;
+    }
+    size_t stride = carried_stride(call->attention), pages = call->first_token / FV_PAGE_TOKENS;
+    for (size_t head = 0; call->carried && first != last && head < heads; head++)
+        for (size_t page = 0; page < pages; page++)
+            call->attention->carried[head * stride + page] = choices->first_row[head * choices->head_bytes + page];
+    if (!call->carried || first != last)
+        for (size_t i = 0; i < heads * choices->head_bytes; i++) choices->first_row[i] = FV_NOT_CHOSEN;
+    choices->policy = policy;
+    choices->group = last;
+    choices->rows = 0;
+}
+
+static void choices_end(const attention_call *call) {
+    fv_choices *choices = call->cache->choices;
+    uint32_t end = call->first_token + call->rows, begin = choices->group;
+    uint32_t chosen = begin < call->first_token ? call->carried : 0;
+    for (uint32_t token = begin < call->first_token ? call->first_token : begin; token < end; token++)
+        if (fv_choose_row_is(call->policy, token - begin, chosen)) chosen |= 1u << (token - begin);
+    choices->rows = chosen;
 }
 
 static fv_status call_check(const fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
@@ -198,6 +440,9 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
     if (!FV_BUILD_PROMPT && rows->count > 1) return FV_ERROR_UNSUPPORTED;
     fv_status status = fv_select_check(policy);
     if (status != FV_OK || rows->local_window) return status;
+    if (fv_select_chooses(policy) && (!cache->shadow.dim || !attention->config.chooses)) return FV_ERROR_ARGUMENT;
+    uint32_t tile = fv_attend_rows(attend); /* it lies in one page and holds whole groups */
+    if (fv_select_chooses(policy) && (FV_TILE_ROWS % tile != 0 || tile % policy->share_rows != 0)) return FV_ERROR_ARGUMENT;
     if (policy->selector == FV_SELECTOR_PATTERN && policy->landmarks && policy->block != cache->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;
     uint32_t steps = fv_select_steps(policy, cache->config.max_tokens, fv_attend_rows(attend));
@@ -214,8 +459,9 @@ static fv_status call_make(fv_attention *attention, const fv_cache *cache, const
     *call = (attention_call){.attention = attention,
                              .cache = cache,
                              .policy = policy,
-                             .plan = {.steps = attention->row_steps, .capacity = attention->config.plan_steps},
                              .local_window = rows->local_window,
+                             .layer = rows->layer,
+                             .chooses = FV_BUILD_CHOOSE && fv_select_chooses(policy) && !rows->local_window,
                              .first_token = rows->first_token,
                              .rows = rows->count,
                              .query = rows->query,
@@ -232,17 +478,24 @@ fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, 
     if (status != FV_OK) return status;
     if (!FV_BUILD_REPORT && report) return FV_ERROR_UNSUPPORTED;
     uint32_t tiles = tile_count(&call);
-    for (uint32_t tile = 0; tile < tiles; tile++) { /* also the check that every plan can be made, before any output */
+    fv_plan trial = {.steps = attention->row_steps, .capacity = attention->config.plan_steps};
+    for (uint32_t tile = 0; !call.chooses && tile < tiles; tile++) { /* that every plan can be made, before any output */
         fv_select_view view = tile_view(&call, tile);
-        status = fv_select_plan(policy, &view, &call.plan);
+        status = fv_select_plan(policy, &view, &trial);
         if (status != FV_OK) return status;
-        if (FV_BUILD_REPORT && report) report_add(&call, &call.plan, report);
     }
-    if (!FV_BUILD_PROMPT || call.rows == 1) single_row(&call, parallel);
+    counts_clear(attention);
+    if (FV_BUILD_CHOOSE && call.chooses) choices_begin(&call);
+    if (!FV_BUILD_PROMPT || call.rows == 1) {
+        plans_make(&call, tile_view(&call, 0), parallel);
+        single_row(&call, parallel);
+    }
 #if FV_BUILD_PROMPT
     else
         fv_parallel_run(parallel, (size_t)tiles * attention->config.attend.kv_heads, tile_task, &call);
 #endif
+    if (FV_BUILD_CHOOSE && call.chooses) choices_end(&call);
+    if (FV_BUILD_REPORT && report) report_add(&call, counts_sum(attention), keys_visible(&call, call.first_token, call.rows), report);
     return FV_OK;
 }
 
@@ -304,20 +557,21 @@ static void round_task(void *context, size_t task, size_t worker) {
     fv_attention *attention = call->attention;
     void *scratch = attention->workers + worker * attention->worker_bytes;
     if (!round->count) {
-        fv_attend_segment(&attention->config.attend, attention->kernels, call->cache, &call->plan, (uint32_t)task, 0,
-                          true, call->query, call->query_stride, row_state(call, task, call->segments - 1), scratch);
+        fv_attend_segment(&attention->config.attend, attention->kernels, call->cache, &attention->plans[task],
+                          (uint32_t)task, 0, true,
+                          call->query, call->query_stride, row_state(call, task, call->segments - 1), scratch);
         return;
     }
     uint32_t head = (uint32_t)(task / round->count), segment = round->first_segment + (uint32_t)(task % round->count);
     uint32_t begin = segment * FV_SEGMENT_TOKENS + round->offset;
-    fv_attend_spans(&attention->config.attend, attention->kernels, call->cache, &call->plan, head, begin,
+    fv_attend_spans(&attention->config.attend, attention->kernels, call->cache, &attention->plans[head], head, begin,
                     begin + ROUND_TOKENS, call->query, call->query_stride,
                     row_state(call, head, segment - call->first_segment), scratch);
 }
 
 /* Looks at the clock and reads, or tells that it is too late. A round of no keys is not worth a look. */
 static bool round_run(key_round round, const fv_parallel *parallel, fv_watch *watch) {
-    const fv_plan *plan = &round.call->plan;
+    const fv_plan *plan = &round.call->attention->plans[0];
     uint64_t keys = round.count ? 0 : gathered_keys(plan, true);
     for (uint32_t i = 0; i < round.count; i++) {
         uint32_t begin = (round.first_segment + i) * FV_SEGMENT_TOKENS + round.offset;
@@ -337,11 +591,10 @@ static bool round_run(key_round round, const fv_parallel *parallel, fv_watch *wa
  * order, as without a deadline. Whether there was time for all. */
 static bool rounds_run(attention_call *call, const fv_parallel *parallel, fv_watch *watch) {
     const fv_attend_config *attend = &call->attention->config.attend;
-    uint32_t first, end, workers = parallel && parallel->workers > 1 ? parallel->workers : 1;
-    fv_attend_segments(&call->plan, &first, &end);
-    call->first_segment = first;
-    call->segments = end - first + 1;
-    size_t rows = call->plan.rows * (size_t)(attend->query_heads / attend->kv_heads);
+    uint32_t workers = parallel && parallel->workers > 1 ? parallel->workers : 1;
+    plans_segments(call);
+    uint32_t first = call->first_segment, end = first + call->segments - 1;
+    size_t rows = call->plan_rows * (size_t)(attend->query_heads / attend->kv_heads);
     for (uint32_t head = 0; head < attend->kv_heads; head++)
         for (uint32_t segment = 0; segment < call->segments; segment++)
             fv_state_clear(row_state(call, head, segment), rows, attend->head_dim);
@@ -355,7 +608,7 @@ static bool rounds_run(attention_call *call, const fv_parallel *parallel, fv_wat
     return true;
 }
 
-/* The rows of call->plan. */
+/* The rows of the plans. */
 static fv_status watched_rows(attention_call *call, const fv_parallel *parallel, fv_watch *watch, float *out) {
     bool whole = rounds_run(call, parallel, watch), fail = watch->deadline->on_deadline == FV_DEADLINE_FAIL;
     if (whole && !fv_watch_is_over(watch)) watch->progress.checkpoint = FV_CHECKPOINT_SOFTMAX;
@@ -363,7 +616,7 @@ static fv_status watched_rows(attention_call *call, const fv_parallel *parallel,
     states_merge(call);
     if (fv_watch_is_over(watch) && fail) return FV_ERROR_DEADLINE;
     states_finish(call, out);
-    if (whole) watch->progress.rows_complete += call->plan.rows;
+    if (whole) watch->progress.rows_complete += call->plan_rows;
     return FV_OK;
 }
 
@@ -381,22 +634,22 @@ static fv_select_view watched_view(const attention_call *call, uint32_t done) {
 /* Writes the plans once, to know that they can be made and how many keys they read. */
 static fv_status watched_plan(attention_call *call, fv_watch *watch) {
     uint64_t planned = 0;
-    for (uint32_t done = 0; done < call->rows; done += call->plan.rows) {
-        fv_select_view view = watched_view(call, done);
-        fv_status status = fv_select_plan(call->policy, &view, &call->plan);
+    const fv_plan *plan = &call->attention->plans[0];
+    for (uint32_t done = 0; done < call->rows; done += plan->rows) {
+        fv_status status = plans_make(call, watched_view(call, done), NULL);
         if (status != FV_OK) return status;
-        planned += span_keys(&call->plan, 0, UINT32_MAX) + gathered_keys(&call->plan, true);
+        planned += span_keys(plan, 0, UINT32_MAX) + gathered_keys(plan, true);
     }
     watch->progress.keys_planned += planned;
     return FV_OK;
 }
 
-/* Adds the rows of call->plan, as far as they were read; the bytes then are in proportion. */
+/* Adds the rows of the plans, as far as they were read; the bytes then are in proportion. */
 static void watched_report(const attention_call *call, fv_watch *watch, fv_report *report) {
     fv_report rows = {0};
-    report_add(call, &call->plan, &rows);
-    uint64_t planned = rows.keys_read + rows.local_keys,
-             read = watch->tokens_read * call->attention->config.attend.kv_heads;
+    const fv_plan *plan = &call->attention->plans[0];
+    report_add(call, counts_sum(call->attention), keys_visible(call, plan->first_token, plan->rows), &rows);
+    uint64_t planned = rows.keys_read + rows.local_keys, read = watch->tokens_read * call->attention->config.attend.kv_heads;
     if (read < planned) rows.bytes_read = rows.bytes_read / planned * read;
     if (call->local_window)
         report->local_keys += read;
@@ -412,12 +665,14 @@ fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cach
                                    fv_watch *watch) {
     attention_call call;
     fv_status status = call_make(attention, cache, policy, rows, parallel, &call);
+    if (status == FV_OK && call.chooses) return FV_ERROR_UNSUPPORTED;
     if (status == FV_OK && !watch->progress.expired) status = watched_plan(&call, watch);
     fv_report counted = {0};
     uint32_t done = 0;
     while (status == FV_OK && done < call.rows && !watch->progress.expired) {
         fv_select_view view = watched_view(&call, done);
-        if (view.rows < call.rows) fv_select_plan(policy, &view, &call.plan); /* else it is there already */
+        counts_clear(attention);
+        plans_make(&call, view, NULL);
         call.query = rows->query + done * rows->query_stride;
         status = watched_rows(&call, parallel, watch, rows->out + done * rows->out_stride);
         if (report) watched_report(&call, watch, &counted);

@@ -1,4 +1,5 @@
 /* Pages of one layer: layout, append, truncate. One function knows the layout; size query and init both read it. */
+#include "build.h"
 #include "cache/cache_pages.h"
 #include "cache/element.h"
 #include "kernels/kernels.h"
@@ -7,8 +8,12 @@
 typedef struct cache_layout {
     size_t key_page_bytes, value_row_bytes, key_head_bytes, value_head_bytes, scale_head_stride, mark_head_stride;
     size_t key_offset, value_offset, key_scale_offset, value_scale_offset, mark_key_offset, mark_value_offset;
+    size_t choices_offset, choices_head_bytes;
+    fv_shadow shadow;
     size_t bytes;
 } cache_layout;
+
+enum { CHOICES_BYTES = (sizeof(fv_choices) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN };
 
 /* Reserves heads * head_bytes and says where they begin. */
 static bool region_add(cache_layout *layout, size_t heads, size_t head_bytes, size_t *offset) {
@@ -21,7 +26,8 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
     if (config->head_dim < 1 || config->head_dim > 1024) return FV_ERROR_ARGUMENT;
     if (config->max_tokens < 1 || config->max_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
     if (config->key_type >= FV_ELEMENT_COUNT || config->value_type >= FV_ELEMENT_COUNT) return FV_ERROR_ARGUMENT;
-    if (config->landmark_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
+    if (config->landmark_tokens > 1u << 30 || config->shadow > 1) return FV_ERROR_ARGUMENT;
+    if (!FV_BUILD_CHOOSE && config->shadow) return FV_ERROR_UNSUPPORTED;
     if (!fv_element_is_built(config->key_type) || !fv_element_is_built(config->value_type)) return FV_ERROR_UNSUPPORTED;
     cache_layout layout = {0};
     size_t pages = ((size_t)config->max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS, heads = config->kv_heads;
@@ -49,6 +55,14 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
             !region_add(&layout, heads, mark_head_bytes, &layout.mark_value_offset))
             return FV_ERROR_OVERFLOW;
         layout.mark_head_stride = mark_head_bytes / sizeof(float);
+    }
+    if (FV_BUILD_CHOOSE && !fv_shadow_layout(config, &layout.bytes, &layout.shadow)) return FV_ERROR_OVERFLOW;
+    if (config->shadow) {
+        layout.choices_offset = layout.bytes;
+        if (!fv_size_add(&layout.bytes, 1, sizeof(fv_choices), FV_CACHE_ALIGN) ||
+            !fv_size_add(&layout.choices_head_bytes, pages, 1, FV_CACHE_ALIGN) ||
+            !fv_size_add(&layout.bytes, heads, layout.choices_head_bytes, FV_CACHE_ALIGN))
+            return FV_ERROR_OVERFLOW;
     }
     *out = layout;
     return FV_OK;
@@ -95,6 +109,13 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
     if (layout.value_scale_offset) made->value_scales = (float *)(void *)(base + layout.value_scale_offset);
     if (layout.mark_key_offset) made->mark_keys = (float *)(void *)(base + layout.mark_key_offset);
     if (layout.mark_value_offset) made->mark_values = (float *)(void *)(base + layout.mark_value_offset);
+    made->shadow = layout.shadow;
+    made->shadow.base = base;
+    if (layout.choices_offset) {
+        made->choices = (fv_choices *)(void *)(base + layout.choices_offset);
+        *made->choices = (fv_choices){.head_bytes = layout.choices_head_bytes,
+                                      .first_row = base + layout.choices_offset + CHOICES_BYTES};
+    }
     *cache = made;
     return FV_OK;
 }
@@ -177,6 +198,7 @@ fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, s
         }
     }
     cache->tokens += tokens;
+    if (FV_BUILD_CHOOSE && cache->shadow.dim) fv_shadow_update(cache, cache->tokens - tokens);
     return FV_OK;
 }
 
@@ -222,6 +244,7 @@ fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens) {
     if (!cache || tokens > cache->tokens) return FV_ERROR_ARGUMENT;
     bool cut = tokens < cache->tokens;
     cache->tokens = tokens;
+    fv_choices_cut(cache->choices, cache->config.kv_heads, tokens);
     if (cut && cache->mark_keys)
         for (uint32_t head = 0; head < cache->config.kv_heads; head++) landmark_rebuild(cache, head, tokens);
     return FV_OK;
@@ -269,6 +292,8 @@ fv_status fv_cache_remove(fv_cache *cache, uint32_t token) {
             bytes_lower(cache->value_scales + scale, cache->value_scales + scale + 1, behind * sizeof(float));
     }
     cache->tokens--;
+    fv_choices_cut(cache->choices, cache->config.kv_heads, 0);
+    if (FV_BUILD_CHOOSE && cache->shadow.dim) fv_shadow_update(cache, token - token % FV_SHADOW_BLOCK);
     for (uint32_t head = 0; cache->mark_keys && head < cache->config.kv_heads; head++)
         landmark_rebuild(cache, head, token);
     return FV_OK;

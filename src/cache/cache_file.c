@@ -350,11 +350,13 @@ fv_status fv_cache_save(const fv_cache *cache, const fv_cache_store *store, uint
 static fv_status data_restore(fv_cache *cache, const fv_cache_store *store, const saved *state) {
     stream s;
     cache->tokens = 0;
+    fv_choices_cut(cache->choices, cache->config.kv_heads, 0);
     stream_begin(&s, store, false, state);
     data_move(&s, cache, state->tokens);
     if (s.status != FV_OK) return s.status;
     if (s.checksum != state->checksum) return FV_ERROR_CORRUPT;
     cache->tokens = state->tokens;
+    if (FV_BUILD_CHOOSE && cache->shadow.dim) fv_shadow_update(cache, 0);
     return FV_OK;
 }
 

@@ -7,6 +7,8 @@
 #ifndef FV_CACHE_PAGES_H
 #define FV_CACHE_PAGES_H
 
+#include "cache/choices.h"
+#include "cache/shadow.h"
 #include "fovea/cache.h"
 
 struct fv_cache {
@@ -20,6 +22,8 @@ struct fv_cache {
     size_t key_head_bytes, value_head_bytes; /* from one head to the next */
     size_t scale_head_stride;                /* elements; likewise */
     size_t mark_head_stride;
+    fv_shadow shadow;
+    fv_choices *choices; /* NULL unless keys are chosen; not part of the contents: attention writes it */
 };
 
 static inline const void *fv_cache_key_page(const fv_cache *cache, uint32_t head, uint32_t page) {

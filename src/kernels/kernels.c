@@ -32,6 +32,9 @@ static const fv_kernels scalar_kernels = {
 #if FV_BUILD_SOFTCAP
     FV_KERNEL_SOFTCAP_LIST(FV_KERNEL_SCALAR)
 #endif
+#if FV_BUILD_CHOOSE
+    FV_KERNEL_CHOOSE_LIST(FV_KERNEL_SCALAR)
+#endif
 #if FV_BUILD_MODEL || FV_BUILD_MASS
     FV_KERNEL_DOT_LIST(FV_KERNEL_SCALAR)
 #endif
@@ -79,6 +82,8 @@ static void use_avx2(fv_kernels *table) {
     table->product_panel_u5 = fv_product_panel_u5_avx2;
     table->product_panel_u8 = fv_product_panel_u8_avx2;
     table->product_panel_u6 = fv_product_panel_u6_avx2;
+    table->dot_panel_u8 = fv_dot_panel_u8_avx2;
+    table->shadow_mass = fv_shadow_mass_avx2;
     table->product_packed_q4_0 = fv_product_packed_q4_0_avx2;
     table->product_packed_q4_1 = fv_product_packed_q4_1_avx2;
     table->product_packed_q5_0 = fv_product_packed_q5_0_avx2;
@@ -110,6 +115,8 @@ static void use_avx512(fv_kernels *table) {
     table->product_panel_u5 = fv_product_panel_u4_avx512; /* dpbusd is exact for any byte */
     table->product_panel_u8 = fv_product_panel_u4_avx512;
     table->product_panel_u6 = fv_product_panel_u6_avx512;
+    table->dot_panel_u8 = fv_dot_panel_u8_avx512;
+    table->shadow_mass = fv_shadow_mass_avx512;
     table->product_packed_q4_0 = fv_product_packed_q4_0_avx512;
     table->product_packed_q4_1 = fv_product_packed_q4_1_avx512;
     table->product_packed_q5_0 = fv_product_packed_q5_0_avx512;

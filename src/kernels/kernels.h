@@ -123,6 +123,30 @@ typedef void fv_product_packed_fn(size_t columns, size_t eights, const void *pac
  * rows and tokens. Bound: columns * 2^-23 * sum |weight * x|. */
 typedef void fv_product_float_fn(size_t columns, size_t rows, size_t tokens, const void *weight, const float *x,
                                  float *out, size_t out_stride);
+/* Dot products with bytes: out[r][16 p + t] = sum over c of query[r][c] * key[p][c / 4][t][c % 4].
+ * query [rows][dim], -127..127.  key [panels][dim / 4][16][4], 0..255.  out [rows][out_stride]. dim a multiple of 4, at
+ * most 1024. Exact twin. */
+typedef void fv_dot_panel_u8_fn(size_t rows, size_t panels, size_t dim, const int8_t *query, const uint8_t *key,
+                                int32_t *out, size_t out_stride);
+
+/* Queries that keys of 2 bits are scored with; src/cache/shadow.h says how such a key lies. */
+typedef struct fv_shadow_rows {
+    size_t rows, dim;      /* dim a multiple of 16, at most 1024 */
+    const int8_t *query;   /* [rows][dim], -127..127 */
+    const float *half_sum; /* [rows]: 1.5 * sum of the query */
+    const float *factor;   /* [rows]: to units of 2^-8 of a power of two */
+    const float *base;     /* [rows][base_stride], one a block of 64 keys */
+    size_t base_stride;
+} fv_shadow_rows;
+
+/* Mass of pages, by blocks of 64 keys from a block's first key on; the last block may have fewer:
+ *   x[t] = (((float)(sum over c of query[c] * code[t][c]) - half_sum) * step[t] + base[block]) * factor, operation by
+ *          operation in f32, held within +-2^28 and rounded to the nearest even integer
+ *   best[r][block] = max of x;  e = x - best;  mass[r][page] = sum of ((256 + (e & 255)) << 8) >> -(e >> 8), 0 where that
+ *          shift is 32 or more: 2^16 times 2^(e/256), straight between powers of two
+ * best rows best_stride apart, mass rows mass_stride; pages behind the last key get no mass written. Exact twin. */
+typedef void fv_shadow_mass_fn(const fv_shadow_rows *query, size_t keys, const uint8_t *codes, const uint16_t *steps,
+                               int32_t *best, size_t best_stride, uint32_t *mass, size_t mass_stride);
 
 /* X(slot, function type), by the switch of build.h that needs them (F32: every build). A missing scalar twin is a link
  * error. */
@@ -177,6 +201,10 @@ typedef void fv_product_float_fn(size_t columns, size_t rows, size_t tokens, con
     K(product_f16, fv_product_float_fn) \
     K(product_bf16, fv_product_float_fn)
 
+#define FV_KERNEL_CHOOSE_LIST(K) \
+    K(dot_panel_u8, fv_dot_panel_u8_fn) \
+    K(shadow_mass, fv_shadow_mass_fn)
+
 #define FV_KERNEL_LIST(K) \
     FV_KERNEL_F32_LIST(K) \
     FV_KERNEL_F16_LIST(K) \
@@ -185,6 +213,7 @@ typedef void fv_product_float_fn(size_t columns, size_t rows, size_t tokens, con
     FV_KERNEL_Q4_LIST(K) \
     FV_KERNEL_SOFTCAP_LIST(K) \
     FV_KERNEL_DOT_LIST(K) \
+    FV_KERNEL_CHOOSE_LIST(K) \
     FV_KERNEL_MODEL_LIST(K)
 
 /* Slots that a table may lack. */

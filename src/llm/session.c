@@ -113,6 +113,7 @@ static fv_model_config shape_of(const fv_llm *llm, const fv_session_config *conf
     shape.value_type = config->value_type;
     shape.exact_activations = config->exact_activations ? 1 : 0;
     shape.landmark_tokens = uses_landmarks(&config->attention) ? config->attention.block : 0;
+    shape.shadow = fv_select_chooses(&config->attention);
     return shape;
 }
 
@@ -290,6 +291,9 @@ fv_status fv_session_set_attention(fv_session *session, const fv_select_config *
                               "pattern wants landmarks of %" PRIu32 " tokens, the session was opened with %" PRIu32
                               " (0: none); open it with the policy that needs them",
                               attention->block, kept);
+    if (fv_select_chooses(attention) && !session->shape.shadow)
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "fovea needs a cache with a shadow; open the session with the policy that needs it");
     session->attention = *attention;
     return FV_OK;
 }

@@ -65,15 +65,20 @@ static fv_cache_config cache_config(const fv_model_config *config) {
                              .max_tokens = config->max_tokens,
                              .key_type = config->key_type,
                              .value_type = config->value_type,
-                             .landmark_tokens = config->landmark_tokens};
+                             .landmark_tokens = config->landmark_tokens,
+                             .shadow = config->shadow};
 }
 
 /* Room for the plan of any policy: the pattern with all its globals needs most. */
-static uint32_t plan_steps(uint32_t max_tokens) {
+static uint32_t plan_steps(const fv_model_config *config) {
+    uint32_t max_tokens = config->max_tokens;
     fv_select_config most = fv_select_config_default(FV_SELECTOR_PATTERN);
     most.globals_count = FV_SELECT_GLOBALS;
     most.block = 1;
-    return fv_select_steps(&most, max_tokens, FV_TILE_ROWS);
+    fv_select_config chosen = fv_select_config_default(FV_SELECTOR_SHADOW);
+    uint32_t steps = fv_select_steps(&most, max_tokens, FV_TILE_ROWS);
+    uint32_t chosen_steps = fv_select_steps(&chosen, max_tokens, FV_TILE_ROWS);
+    return config->shadow && chosen_steps > steps ? chosen_steps : steps;
 }
 
 static fv_attention_config attention_config(const fv_model_config *config, uint32_t workers) {
@@ -84,7 +89,8 @@ static fv_attention_config attention_config(const fv_model_config *config, uint3
                                             .softcap = config->attention_softcap},
                                  .max_tokens = config->max_tokens,
                                  .workers = workers,
-                                 .plan_steps = plan_steps(config->max_tokens)};
+                                 .chooses = config->shadow,
+                                 .plan_steps = plan_steps(config)};
 }
 
 static bool is_local(const fv_model_config *config, uint32_t layer) {
@@ -144,7 +150,7 @@ static fv_status model_layout_make(const fv_model_config *config, uint32_t worke
     fv_attention_config attention = attention_config(config, workers);
     fv_cache_config cache = cache_config(config), bare = cache;
     size_t bare_bytes = 0;
-    bare.landmark_tokens = 0;
+    bare.landmark_tokens = bare.shadow = 0;
     if ((status = fv_attention_size(&attention, &layout.attention_bytes)) != FV_OK) return status;
     if ((status = fv_cache_size(&cache, &layout.cache_bytes)) != FV_OK) return status;
     if ((status = fv_cache_size(&bare, &bare_bytes)) != FV_OK) return status;
@@ -399,8 +405,15 @@ static fv_status layer_run(forward_call *call, uint32_t layer, const fv_select_c
     step_run(call, step_rotate);
     fv_status status = fv_cache_append(model->caches[layer], call->count, model->key, keys, model->value, keys);
     if (status != FV_OK) return status;
-    status = fv_attention_run(model->attention, model->caches[layer], attention, call->local ? config->local_window : 0,
-                              call->count, model->query, queries, model->mixed, queries, call->parallel, report);
+    fv_attention_rows rows = {.first_token = fv_cache_tokens(model->caches[layer]) - call->count,
+                              .count = call->count,
+                              .local_window = call->local ? config->local_window : 0,
+                              .layer = layer,
+                              .query = model->query,
+                              .query_stride = queries,
+                              .out = model->mixed,
+                              .out_stride = queries};
+    status = fv_attention_run_rows(model->attention, model->caches[layer], attention, &rows, call->parallel, report);
     if (status != FV_OK) return status;
     step_run(call, step_mixed);
     const fv_linear_product output[] = {{&weights->output, model->normed, width}};
@@ -425,6 +438,7 @@ static fv_status forward_check(const fv_model *model, const int32_t *tokens, uin
     if (attention->selector == FV_SELECTOR_PATTERN && attention->landmarks &&
         attention->block != model->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;
+    if (fv_select_chooses(attention) && !model->config.shadow) return FV_ERROR_ARGUMENT;
     for (uint32_t i = 0; i < count; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= model->config.vocabulary) return FV_ERROR_ARGUMENT;
     return count > model->config.max_tokens - fv_model_tokens(model) ? FV_ERROR_FULL : FV_OK;

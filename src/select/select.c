@@ -1,5 +1,7 @@
-/* The selectors that need no scores: dense, window, pattern. They write plans; nothing here reads a key. */
+/* The selectors that need no scores: dense, window, pattern. They write plans; nothing here reads a key. What chooses by
+ * the queries is in choose.c. */
 #include "fovea/select.h"
+#include "build.h"
 
 fv_select_config fv_select_config_default(fv_selector selector) {
     fv_select_config config = {.selector = selector, .block = 64, .causal = 1};
@@ -13,11 +15,44 @@ fv_select_config fv_select_config_default(fv_selector selector) {
         config.log_stride = 1;
         config.landmarks = 1;
     }
+    if (config.selector == FV_SELECTOR_SHADOW) {
+        config.window = 128;
+        config.sinks = 16;
+        config.budget = 0.12f;
+        config.cap = 1u << 30;
+        config.reselect = 1;
+        config.share_rows = 1;
+        config.first_share = 128;
+        config.dense_below = FV_SELECT_AUTO;
+    }
     return config;
 }
 
+static bool is_row_count(uint32_t rows) { return rows >= 1 && rows <= FV_TILE_ROWS && (rows & (rows - 1)) == 0; }
+
+static fv_status choice_check(const fv_select_config *config) {
+    uint32_t most = 1u << 30;
+    bool by_share = config->budget != 0.0f, by_mass = config->top_p != 0.0f, by_number = config->pages != 0;
+    if (by_share + by_mass + by_number != 1 || !config->causal) return FV_ERROR_ARGUMENT;
+    if (!(config->budget >= 0.0f && config->budget <= 1.0f && config->top_p >= 0.0f && config->top_p <= 1.0f))
+        return FV_ERROR_ARGUMENT;
+    if (config->window < 1 || config->window > most || config->sinks > most || config->pages > most)
+        return FV_ERROR_ARGUMENT;
+    if (by_number && config->pages < fv_select_least_pages(config)) return FV_ERROR_ARGUMENT;
+    if (config->floor > config->cap || config->cap > most || config->first_share > 256) return FV_ERROR_ARGUMENT;
+    if (!is_row_count(config->reselect) || !is_row_count(config->share_rows)) return FV_ERROR_ARGUMENT;
+    return config->reselect <= config->share_rows ? FV_OK : FV_ERROR_ARGUMENT;
+}
+
+uint32_t fv_select_least_pages(const fv_select_config *config) {
+    uint32_t window = (config->window + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS + 1; /* and the page of the row itself */
+    return window + (config->sinks + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
+}
+
 fv_status fv_select_check(const fv_select_config *config) {
-    if (!config || config->selector > FV_SELECTOR_PATTERN || config->causal > 1) return FV_ERROR_ARGUMENT;
+    if (!config || config->selector > FV_SELECTOR_SHADOW || config->causal > 1) return FV_ERROR_ARGUMENT;
+    if (!FV_BUILD_CHOOSE && fv_select_chooses(config)) return FV_ERROR_UNSUPPORTED;
+    if (FV_BUILD_CHOOSE && fv_select_chooses(config)) return choice_check(config);
     if (config->selector == FV_SELECTOR_WINDOW && config->window < 1) return FV_ERROR_ARGUMENT;
     if (config->selector == FV_SELECTOR_PATTERN) {
         if (config->globals_count > FV_SELECT_GLOBALS || config->log_stride > 1 || config->landmarks > 1)
@@ -35,6 +70,7 @@ static uint32_t stride_count(const fv_select_config *config, uint32_t max_tokens
 }
 
 uint32_t fv_select_steps(const fv_select_config *config, uint32_t max_tokens, uint32_t rows) {
+    if (fv_select_chooses(config)) return max_tokens / FV_PAGE_TOKENS + 4; /* one a page */
     if (config->selector != FV_SELECTOR_PATTERN) return 2;
     /* spans: one a global and one between each two; strides: cut by globals and by what is kept into runs of rows; marks:
      * of each pivot of the tile its neighbours and strides */
@@ -228,6 +264,7 @@ fv_status fv_select_plan(const fv_select_config *config, const fv_select_view *v
     uint32_t end = view_end(config, view), local = view->local_window;
     if (local || config->selector == FV_SELECTOR_DENSE)
         return add_span(plan, window_begin(view, local), end, local, local || config->causal ? 0 : UINT32_MAX);
+    if (fv_select_chooses(config)) return FV_ERROR_ARGUMENT;
     if (config->selector == FV_SELECTOR_WINDOW) return plan_window(config, view, plan);
     return plan_pattern(config, view, plan);
 }

@@ -127,9 +127,20 @@ class Attention(CliTest):
         self.refused("window:", "window, sinks")
         self.refused("window:window=3,", "window, sinks")
 
-    def test_fovea_comes_later(self):
-        self.refused("fovea", "not in this version", "dense, window, pattern")
-        self.refused("fovea:budget=0.12", "not in this version")
+    def test_fovea(self):
+        keys = "selector, budget, pages, top-p, floor, cap, window, sinks"
+        self.refused("fovea:windw=3", "'windw'", keys)
+        for share in ("1.5", "0", "nan", "-0.1", "1e-1", "inf", "", "0.1.2"):
+            self.refused("fovea:budget=" + share, "above 0, at most 1")
+            self.refused("fovea:top-p=" + share, "above 0, at most 1")
+        self.refused("fovea:pages=9", "at least 10")
+        self.refused("fovea:pages=50,budget=0.1", "one of budget, pages and top-p")
+        self.refused("fovea:budget=0.1,budget=0.1", "one of budget, pages and top-p")
+        self.refused("fovea:selector=quest", "'quest'", "shadow, window")
+        self.refused("fovea:reselect=3", "1, 2, 4, 8 or 16")
+        self.refused("fovea:dense-below=some", "auto or a whole number")
+        self.refused("fovea:tail=on", "off in this version")
+        self.refused("fovea:certificate=on", "off in this version")
 
     def test_values(self):
         self.refused("window:window=0", "from 1 to")

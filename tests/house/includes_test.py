@@ -13,7 +13,7 @@ ROOMS = {
     "kernels": {"platform/cpu.h"},
     "plan": {"kernels"},
     "cache": {"plan", "kernels"},
-    "select": {"cache", "plan"},
+    "select": {"cache", "plan", "kernels"},
     "gate": {"kernels"},
     "attend": {"cache", "plan", "kernels"},
     "attention": {"select", "attend", "cache", "plan", "kernels"},

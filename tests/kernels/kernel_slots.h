@@ -53,4 +53,8 @@
     X(product_f16) \
     X(product_bf16)
 
+#define SHADOW_SLOTS(X) \
+    X(dot_panel_u8) \
+    X(shadow_mass)
+
 #endif

@@ -1,0 +1,131 @@
+/* What pages weigh, by the 2-bit copy of the keys. */
+#include "kernels/kernels.h"
+#include "select/choose.h"
+#include "size.h"
+#include <float.h>
+
+enum { PAGE = FV_PAGE_TOKENS, BLOCK = FV_SHADOW_BLOCK, PANEL = 16, MOST_DIM = 1024 };
+
+typedef struct scratch_layout {
+    size_t query, half_sum, factor, base, dot, best, mass, share, first_row, base_stride, mass_stride, bytes;
+} scratch_layout;
+
+static bool scratch_layout_make(uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t rows, scratch_layout *out) {
+    size_t pages = ((size_t)max_tokens + PAGE - 1) / PAGE, all = (size_t)rows * group;
+    size_t blocks = ((size_t)max_tokens + BLOCK * PANEL - 1) / (BLOCK * PANEL) * PANEL;
+    scratch_layout made = {.base_stride = blocks, .mass_stride = 4 * blocks};
+    const size_t counts[9] = {all * (((size_t)head_dim + 15) / 16 * 16), all, all, all, all, all, all, pages, pages};
+    const size_t sizes[9] = {1, 4, 4, blocks * 4, blocks * 4, blocks * 4, blocks * 16, 4, 1};
+    size_t *const offsets[9] = {&made.query, &made.half_sum, &made.factor, &made.base,     &made.dot,
+                                &made.best,  &made.mass,     &made.share,  &made.first_row};
+    for (size_t i = 0; i < 9; i++) {
+        *offsets[i] = made.bytes;
+        if (!fv_size_add(&made.bytes, counts[i], sizes[i], FV_CACHE_ALIGN)) return false;
+    }
+    *out = made;
+    return true;
+}
+
+bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t rows, size_t *bytes) {
+    scratch_layout layout;
+    if (!scratch_layout_make(head_dim, group, max_tokens, rows, &layout)) return false;
+    *bytes = layout.bytes;
+    return true;
+}
+
+fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t rows) {
+    scratch_layout layout;
+    unsigned char *base = memory;
+    if (!scratch_layout_make(head_dim, group, max_tokens, rows, &layout)) return (fv_choose_scratch){0};
+    return (fv_choose_scratch){.query = (int8_t *)(base + layout.query),
+                               .half_sum = (float *)(void *)(base + layout.half_sum),
+                               .factor = (float *)(void *)(base + layout.factor),
+                               .base = (float *)(void *)(base + layout.base),
+                               .dot = (int32_t *)(void *)(base + layout.dot),
+                               .best = (int32_t *)(void *)(base + layout.best),
+                               .mass = (uint32_t *)(void *)(base + layout.mass),
+                               .share = (uint32_t *)(void *)(base + layout.share),
+                               .first_row = base + layout.first_row,
+                               .base_stride = layout.base_stride,
+                               .mass_stride = layout.mass_stride};
+}
+
+void fv_choose_query(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t row, const float *query) {
+    size_t dim = chooser->cache->config.head_dim, padded = chooser->cache->shadow.dim;
+    for (size_t g = 0; g < chooser->group; g++) {
+        size_t place = row * (size_t)chooser->group + g;
+        int8_t *out = scratch->query + place * padded;
+        float x[MOST_DIM], most = 0.0f;
+        int32_t sum = 0;
+        for (size_t c = 0; c < dim; c++) x[c] = query[g * dim + c];
+        fv_shadow_rotate(dim, x);
+        for (size_t c = 0; c < dim; c++) {
+            float magnitude = x[c] < 0.0f ? -x[c] : x[c];
+            if (magnitude > most) most = magnitude;
+        }
+        float inverse = most > 0.0f && most <= FLT_MAX ? 127.0f / most : 0.0f;
+        for (size_t c = 0; c < padded; c++) {
+            out[c] = (int8_t)(c < dim ? fv_shadow_round(x[c], inverse) : 0);
+            sum += out[c];
+        }
+        scratch->half_sum[place] = 1.5f * (float)sum;
+        float step = inverse > 0.0f ? most / 127.0f : 0.0f;
+        scratch->factor[place] = step * chooser->scale * 369.32993f; /* 256 / ln 2 */
+    }
+}
+
+/* The part of a score that a block shares: query . centre. */
+static void bases_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t rows, size_t first, size_t end) {
+    const fv_shadow *shadow = &chooser->cache->shadow;
+    const float *steps = fv_shadow_centre_steps(shadow, chooser->kv_head);
+    size_t from = first / PANEL * PANEL, stride = scratch->base_stride;
+    chooser->kernels->dot_panel_u8(rows, (end - from + PANEL - 1) / PANEL, shadow->dim, scratch->query,
+                                   fv_shadow_centres(shadow, chooser->kv_head) + from * shadow->dim, scratch->dot + from,
+                                   stride);
+    for (size_t r = 0; r < rows; r++) {
+        int32_t offset = (int32_t)(2.0f * scratch->half_sum[r]) / 3 * 128;
+        for (size_t b = first; b < end; b++)
+            scratch->base[r * stride + b] = (float)(scratch->dot[r * stride + b] - offset) * steps[b];
+    }
+}
+
+void fv_choose_score(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows, uint32_t from, uint32_t to) {
+    const fv_shadow *shadow = &chooser->cache->shadow;
+    size_t all = (size_t)rows * chooser->group, first = from / BLOCK, end = ((size_t)to + BLOCK - 1) / BLOCK;
+    bases_make(chooser, scratch, all, first, end);
+    fv_shadow_rows query = {.rows = all,
+                            .dim = shadow->dim,
+                            .query = scratch->query,
+                            .half_sum = scratch->half_sum,
+                            .factor = scratch->factor,
+                            .base = scratch->base + first,
+                            .base_stride = scratch->base_stride};
+    chooser->kernels->shadow_mass(&query, to - from, fv_shadow_codes(shadow, chooser->kv_head, from / PAGE),
+                                  fv_shadow_steps(shadow, chooser->kv_head, from), scratch->best + first,
+                                  scratch->base_stride, scratch->mass + 4 * first, scratch->mass_stride);
+}
+
+/* 2^16 * 2^(e/256) for e <= 0, straight between powers of two. */
+static uint32_t power_of(int32_t e) {
+    int32_t shift = -(e >> 8);
+    return shift < 32 ? (uint32_t)(256 + (e & 255)) << 8 >> shift : 0;
+}
+
+void fv_shadow_shares(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, uint32_t *share) {
+    size_t pages = chooser->tile / PAGE, blocks = (pages + 3) / 4;
+    for (size_t page = 0; page < pages; page++) share[page] = 1;
+    for (size_t r = place * (size_t)chooser->group; r < (place + 1) * (size_t)chooser->group; r++) {
+        const int32_t *best = scratch->best + r * scratch->base_stride;
+        const uint32_t *mass = scratch->mass + r * scratch->mass_stride;
+        int32_t most = best[0];
+        uint64_t total = 0;
+        for (size_t b = 1; b < blocks; b++) most = best[b] > most ? best[b] : most;
+        for (size_t page = 0; page < pages; page++) total += (uint64_t)mass[page] * power_of(best[page / 4] - most) >> 8;
+        uint64_t inverse = ((uint64_t)1 << 56) / total; /* total >= 2^24: that of the best key */
+        for (size_t page = 0; page < pages; page++) {
+            uint64_t own = (uint64_t)mass[page] * power_of(best[page / 4] - most) >> 8;
+            uint32_t part = (uint32_t)(own * inverse >> 26) + 1;
+            if (part > share[page]) share[page] = part;
+        }
+    }
+}

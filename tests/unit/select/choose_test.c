@@ -1,0 +1,342 @@
+/* choose_test.c - pages chosen by the queries: all chosen is dense, the same bits for any workers and any cutting, equal
+ * pages on every instruction set, nothing of the future in a row, never more than the budget, and the copy of the keys
+ * that it chooses by is what it would be if it were made anew. */
+#include "fovea/attention.h"
+#include "fovea/evict.h"
+#include "select/choose.h"
+#include "support/attention_world.h"
+#include "support/tables.h"
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+enum { MOST_WORKERS = 7 };
+
+static test_tables tables;
+
+static void check_status(fv_status status) {
+    if (status != FV_OK) fail_msg("%s", fv_status_text(status));
+}
+
+static fv_cache_config shape_of(uint32_t heads, uint32_t dim, uint32_t tokens, uint32_t type) {
+    fv_cache_config shape = fv_cache_config_default();
+    shape.kv_heads = heads;
+    shape.head_dim = dim;
+    shape.max_tokens = tokens;
+    shape.key_type = shape.value_type = type;
+    shape.shadow = 1;
+    return shape;
+}
+
+static fv_select_config policy_of(float budget, uint32_t window) {
+    fv_select_config policy = fv_select_config_default(FV_SELECTOR_SHADOW);
+    policy.budget = budget;
+    policy.window = window;
+    policy.dense_below = 0;
+    return policy;
+}
+
+static size_t row_width(const attention_world *w) { return (size_t)w->attend.query_heads * w->attend.head_dim; }
+
+static void *attention_open(const attention_world *w, fv_attention **attention) {
+    fv_select_config policy = fv_select_config_default(FV_SELECTOR_SHADOW);
+    fv_attention_config config = {.attend = w->attend,
+                                  .max_tokens = w->shape.max_tokens,
+                                  .workers = MOST_WORKERS,
+                                  .chooses = 1,
+                                  .plan_steps = fv_select_steps(&policy, w->shape.max_tokens, FV_TILE_ROWS)};
+    size_t bytes = 0;
+    check_status(fv_attention_size(&config, &bytes));
+    void *memory = world_memory(bytes);
+    check_status(fv_attention_init(attention, &config, w->kernels, memory, bytes));
+    return memory;
+}
+
+/* All tokens of the world through an empty cache in calls of at most `cut` rows (0: one call); [tokens][width]. */
+static float *world_run(attention_world *w, const fv_select_config *policy, uint32_t cut, const fv_parallel *parallel,
+                        test_random *random, fv_report *report) {
+    fv_attention *attention = NULL;
+    void *memory = attention_open(w, &attention);
+    size_t width = row_width(w);
+    float *out = world_memory(w->tokens * width * sizeof(float));
+    *report = (fv_report){.struct_bytes = sizeof(fv_report)};
+    world_cache_reset(w);
+    for (uint32_t done = 0, rows; done < w->tokens; done += rows) {
+        rows = cut ? test_random_in(random, 1, cut) : w->tokens;
+        if (rows > w->tokens - done) rows = w->tokens - done;
+        world_append(w, rows);
+        check_status(fv_attention_run(attention, w->cache, policy, 0, rows, w->queries + done * w->query_stride,
+                                      w->query_stride, out + done * width, width, parallel, report));
+    }
+    free(memory);
+    return out;
+}
+
+static void check_same(const attention_world *w, const float *out, const float *want, uint32_t rows, const char *what) {
+    for (uint32_t row = 0; row < rows; row++)
+        if (memcmp(out + row * row_width(w), want + row * row_width(w), row_width(w) * 4) != 0)
+            fail_msg("%s, %s dim %u type %u: row %u has other bits", what, test_table_name(w->kernels),
+                     w->attend.head_dim, w->shape.key_type, row);
+}
+
+/* Dense attention's bits if everything is chosen. */
+static void test_all_pages_are_dense(void **state) {
+    (void)state;
+    test_random random = test_random_make(80);
+    static const uint32_t dims[] = {8, 16, 24, 64, 80};
+    for (uint32_t i = 0; i < 10; i++) {
+        attention_world w = world_make(tables.table[i % tables.count],
+                                       shape_of(1 + i % 2, dims[i % 5], 700, i % FV_ELEMENT_COUNT), 1 + i % 3, 0, &random);
+        fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE), all = policy_of(1.0f, 20 + i);
+        fv_report report, dense_report;
+        if (i % 2) all.reselect = 2, all.share_rows = 8;
+        float *want = world_run(&w, &dense, 0, NULL, &random, &dense_report);
+        float *out = world_run(&w, &all, i % 3 ? 50 : 0, NULL, &random, &report);
+        check_same(&w, out, want, w.tokens, "all chosen");
+        assert_int_equal(report.keys_read, dense_report.keys_read);
+        assert_int_equal(report.keys_visible, dense_report.keys_visible);
+        free(want);
+        free(out);
+        world_free(&w);
+    }
+}
+
+static void test_workers_and_cuts(void **state) {
+    (void)state;
+    test_random random = test_random_make(81);
+    static const uint32_t cuts[] = {1, 5, 40, 300}, workers[] = {1, 2, 3, 7}, shares[] = {1, 2, 4, 16};
+    for (uint32_t i = 0; i < 8; i++) {
+        attention_world w =
+            world_make(tables.table[i % tables.count], shape_of(2, 32, 600, i % FV_ELEMENT_COUNT), 3, 0, &random);
+        fv_select_config policy = policy_of(0.3f, 32);
+        policy.share_rows = shares[i % 4];
+        policy.reselect = i >= 4 ? policy.share_rows : 1;
+        if (i % 4 == 3) policy.reselect = 4, policy.first_share = 200;
+        if (i == 5) policy.budget = 0, policy.top_p = 0.5f, policy.floor = 6, policy.cap = 20;
+        if (i == 6) policy.budget = 0, policy.pages = 12;
+        fv_report want_report, report;
+        float *want = world_run(&w, &policy, 0, NULL, &random, &want_report);
+        assert_true(want_report.keys_read < want_report.keys_visible * 3 / 4);
+        for (uint32_t k = 0; k < 4; k++) {
+            shuffle_pool pool = {.random = random, .workers = workers[k]};
+            fv_parallel parallel = shuffle_parallel(&pool);
+            float *out = world_run(&w, &policy, cuts[(i + k) % 4], &parallel, &random, &report);
+            check_same(&w, out, want, w.tokens, "cut and shared");
+            assert_int_equal(report.keys_read, want_report.keys_read);
+            assert_int_equal(report.keys_visible, want_report.keys_visible);
+            free(out);
+        }
+        free(want);
+        world_free(&w);
+    }
+}
+
+/* Token j changes no row before it. */
+static void test_the_future_is_not_seen(void **state) {
+    (void)state;
+    test_random random = test_random_make(82);
+    for (uint32_t i = 0; i < 12; i++) {
+        attention_world w = world_make(tables.table[i % tables.count], shape_of(1, 16, 500, FV_ELEMENT_F16), 2, 0, &random);
+        fv_select_config policy = policy_of(0.25f, 16 + i);
+        policy.share_rows = 1u << i % 5;
+        fv_report report;
+        float *want = world_run(&w, &policy, 0, NULL, &random, &report);
+        uint32_t j = test_random_in(&random, 200, 499);
+        test_fill_f32(&random, w.keys + j * w.kv_stride, w.kv_stride, 4.0f);
+        test_fill_f32(&random, w.values + j * w.kv_stride, w.kv_stride, 4.0f);
+        test_fill_f32(&random, w.queries + j * w.query_stride, w.query_stride, 4.0f);
+        float *out = world_run(&w, &policy, i % 2 ? 0 : 7, NULL, &random, &report);
+        check_same(&w, out, want, j, "a later token changed");
+        free(want);
+        free(out);
+        world_free(&w);
+    }
+}
+
+/* No row reads more than its share, window and sinks included, nor less than those. */
+static void test_budget_is_kept(void **state) {
+    (void)state;
+    test_random random = test_random_make(83);
+    attention_world w = world_make(tables.table[0], shape_of(1, 16, 900, FV_ELEMENT_F16), 2, 0, &random);
+    fv_attention *attention = NULL;
+    void *memory = attention_open(&w, &attention);
+    float out[32];
+    for (uint32_t share = 1; share <= 16; share *= 4) {
+        fv_select_config policy = policy_of(0.2f, 40);
+        policy.share_rows = share;
+        world_cache_reset(&w);
+        for (uint32_t row = 0; row < w.tokens; row++) {
+            fv_report report = {.struct_bytes = sizeof(fv_report)};
+            world_append(&w, 1);
+            check_status(fv_attention_run(attention, w.cache, &policy, 0, 1, w.queries + row * w.query_stride,
+                                          w.query_stride, out, 32, NULL, &report));
+            uint64_t visible = row + 1, always = 16 + 40 + 15 + 16;
+            assert_int_equal(report.keys_visible, visible);
+            if (report.keys_read > always && report.keys_read * 5 > visible) fail_msg("row %u reads %u", row, (unsigned)report.keys_read);
+            assert_true(report.keys_read >= (visible < 56 ? visible : 56));
+            if (row > 600 && row % share == share - 1) assert_true(report.keys_read + 16 + 1 > visible / 5);
+        }
+    }
+    free(memory);
+    world_free(&w);
+}
+
+static void choose_one(const attention_world *w, const fv_kernels *kernels, const fv_select_config *policy, uint32_t row,
+                       uint8_t *first_row) {
+    size_t bytes = 0;
+    uint32_t group = w->attend.query_heads / w->attend.kv_heads;
+    assert_true(fv_choose_scratch_bytes(w->attend.head_dim, group, w->shape.max_tokens, 1, &bytes));
+    void *memory = world_memory(bytes);
+    fv_choose_scratch scratch = fv_choose_scratch_at(memory, w->attend.head_dim, group, w->shape.max_tokens, 1);
+    fv_chooser chooser = fv_chooser_make(policy, w->cache, kernels, w->attend.scale, group, 0, 0, row);
+    memset(first_row, FV_NOT_CHOSEN, w->shape.max_tokens / 16 + 1);
+    fv_choose_query(&chooser, &scratch, 0, w->queries + row * w->query_stride);
+    fv_choose_score(&chooser, &scratch, 1, 0, chooser.tile);
+    fv_choose_pages(&chooser, &scratch, 0, 0, scratch.share, first_row);
+    free(memory);
+}
+
+static void test_every_machine_chooses_alike(void **state) {
+    (void)state;
+    test_random random = test_random_make(84);
+    static const uint32_t dims[] = {8, 24, 64, 80, 128, 256};
+    for (uint32_t i = 0; i < 24; i++) {
+        attention_world w = world_make(tables.table[0], shape_of(1, dims[i % 6], 1500, i % FV_ELEMENT_COUNT), 1 + i % 4, 0, &random);
+        fv_select_config policy = policy_of(0.1f + 0.02f * (float)i, 32);
+        if (i % 3 == 2) policy.budget = 0, policy.top_p = 0.3f;
+        uint8_t want[100], got[100];
+        world_append(&w, 1500);
+        choose_one(&w, tables.table[0], &policy, 1499 - i, want);
+        for (size_t t = 1; t < tables.count; t++) {
+            choose_one(&w, tables.table[t], &policy, 1499 - i, got);
+            assert_memory_equal(got, want, 1500 / 16);
+        }
+        world_free(&w);
+    }
+}
+
+/* The key that a row looks for is in a page that it chooses. */
+static void test_a_needle_is_found(void **state) {
+    (void)state;
+    test_random random = test_random_make(85);
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < 40; i++) {
+        attention_world w = world_make(tables.table[i % tables.count], shape_of(1, 64, 2048, FV_ELEMENT_F16), 3, 0, &random);
+        uint32_t needle = test_random_in(&random, 16, 1900);
+        fv_select_config policy = policy_of(0.09f, 128); /* one page beyond window and sinks */
+        uint8_t first_row[129];
+        for (uint32_t c = 0; c < 64; c++) /* the second head looks for it */
+            w.keys[needle * w.kv_stride + c] = 1.5f * w.queries[2040 * w.query_stride + 64 + c];
+        world_append(&w, 2048);
+        choose_one(&w, w.kernels, &policy, 2040, first_row);
+        uint32_t chosen = 0;
+        for (uint32_t page = 0; page < 128; page++) chosen += first_row[page] != FV_NOT_CHOSEN;
+        assert_int_equal(chosen, 1);
+        found += first_row[needle / 16] == 0;
+        world_free(&w);
+    }
+    assert_int_equal(found, 40);
+}
+
+static void check_shadow(const fv_cache *cache, const fv_cache *want) {
+    uint32_t tokens = fv_cache_tokens(want);
+    assert_int_equal(fv_cache_tokens(cache), tokens);
+    for (uint32_t head = 0; head < cache->config.kv_heads; head++) {
+        assert_memory_equal(fv_shadow_steps(&cache->shadow, head, 0), fv_shadow_steps(&want->shadow, head, 0), tokens * 2);
+        for (uint32_t token = 0; token < tokens; token++)
+            for (uint32_t j = 0; j < cache->shadow.dim / 16; j++) {
+                size_t place = ((size_t)j * 16 + token % 16) * 4;
+                assert_memory_equal(fv_shadow_codes(&cache->shadow, head, token / 16) + place,
+                                    fv_shadow_codes(&want->shadow, head, token / 16) + place, 4);
+            }
+        assert_memory_equal(fv_shadow_centre_steps(&cache->shadow, head), fv_shadow_centre_steps(&want->shadow, head),
+                            (tokens + 63) / 64 * 4);
+    }
+}
+
+/* The same contents, appended at once. */
+static attention_world world_copy(const attention_world *w, uint32_t tokens) {
+    attention_world copy = *w;
+    copy.cache_memory = NULL;
+    world_cache_reset(&copy);
+    world_append(&copy, tokens);
+    return copy;
+}
+
+static void test_shadow_is_maintained(void **state) {
+    (void)state;
+    test_random random = test_random_make(86);
+    for (uint32_t i = 0; i < 10; i++) {
+        uint32_t type = i % 5 < 2 ? FV_ELEMENT_F16 : i % FV_ELEMENT_COUNT;
+        attention_world w = world_make(tables.table[i % tables.count], shape_of(2, 8 + 8 * i, 400, type), 1, 0, &random);
+        while (fv_cache_tokens(w.cache) < 300) { /* forth and back */
+            world_append(&w, test_random_in(&random, 1, 90));
+            uint32_t tokens = fv_cache_tokens(w.cache), back = test_random_in(&random, 0, tokens / 3);
+            check_status(fv_cache_truncate(w.cache, tokens - back));
+        }
+        attention_world fresh = world_copy(&w, fv_cache_tokens(w.cache));
+        check_shadow(w.cache, fresh.cache);
+        free(fresh.cache_memory);
+        uint32_t gone = test_random_in(&random, 0, 299), left = fv_cache_tokens(w.cache) - 1;
+        if (type == FV_ELEMENT_F16) { /* stored again, these have the same bits */
+            check_status(fv_cache_remove(w.cache, gone));
+            memmove(w.keys + gone * w.kv_stride, w.keys + (gone + 1) * w.kv_stride, (left - gone) * w.kv_stride * 4);
+            memmove(w.values + gone * w.kv_stride, w.values + (gone + 1) * w.kv_stride, (left - gone) * w.kv_stride * 4);
+            fresh = world_copy(&w, left);
+            check_shadow(w.cache, fresh.cache);
+            free(fresh.cache_memory);
+        }
+        world_free(&w);
+    }
+}
+
+static void test_bad_policies(void **state) {
+    (void)state;
+    const fv_select_config good = fv_select_config_default(FV_SELECTOR_SHADOW);
+    check_status(fv_select_check(&good));
+#define REFUSED(...) \
+    do { \
+        fv_select_config bad = good; \
+        __VA_ARGS__; \
+        assert_int_equal(fv_select_check(&bad), FV_ERROR_ARGUMENT); \
+    } while (0)
+    REFUSED(bad.budget = 1.5f);
+    REFUSED(bad.budget = -0.1f);
+    REFUSED(bad.budget = NAN);
+    REFUSED(bad.budget = 0);
+    REFUSED(bad.top_p = 0.5f);
+    REFUSED(bad.budget = 0, bad.top_p = NAN);
+    REFUSED(bad.budget = 0, bad.top_p = 1.01f);
+    REFUSED(bad.pages = 100);
+    REFUSED(bad.budget = 0, bad.pages = fv_select_least_pages(&good) - 1);
+    REFUSED(bad.window = 0);
+    REFUSED(bad.causal = 0);
+    REFUSED(bad.reselect = 3);
+    REFUSED(bad.reselect = 2);
+    REFUSED(bad.share_rows = 32);
+    REFUSED(bad.floor = 5, bad.cap = 4);
+    test_random random = test_random_make(87);
+    fv_cache_config shape = shape_of(1, 16, 64, FV_ELEMENT_F16);
+    shape.shadow = 0;
+    attention_world w = world_make(tables.table[0], shape, 1, 0, &random);
+    fv_attention *attention = NULL;
+    void *memory = attention_open(&w, &attention);
+    float out[16];
+    world_append(&w, 64);
+    assert_int_equal(fv_attention_run(attention, w.cache, &good, 0, 1, w.queries, w.query_stride, out, 16, NULL, NULL),
+                     FV_ERROR_ARGUMENT);
+    free(memory);
+    world_free(&w);
+}
+
+int main(void) {
+    test_tables_make(&tables);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_pages_are_dense),  cmocka_unit_test(test_workers_and_cuts),
+        cmocka_unit_test(test_the_future_is_not_seen), cmocka_unit_test(test_budget_is_kept),
+        cmocka_unit_test(test_every_machine_chooses_alike), cmocka_unit_test(test_a_needle_is_found),
+        cmocka_unit_test(test_shadow_is_maintained), cmocka_unit_test(test_bad_policies),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
