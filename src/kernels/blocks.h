@@ -5,6 +5,7 @@
 
 #include "fovea/weight.h"
 #include "kernels/half.h"
+#include "kernels/packed.h"
 
 #define FV_BLOCK_ENUM(NAME, name, number, values, bytes) FV_BLOCK_VALUES_##NAME = values, FV_BLOCK_BYTES_##NAME = bytes,
 enum { FV_WEIGHT_LIST(FV_BLOCK_ENUM) };
@@ -50,9 +51,8 @@ static inline void fv_quants_q8_0(const uint8_t *block, uint8_t *quants) {
 
 /* The sixteen values of IQ4_NL, shifted up by 128. */
 static inline void fv_quants_iq4_nl(const uint8_t *block, uint8_t *quants) {
-    static const uint8_t shifted[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
     fv_nibbles_32(block + 2, quants);
-    for (int i = 0; i < 32; i++) quants[i] = shifted[quants[i]];
+    for (int i = 0; i < 32; i++) quants[i] = fv_iq4_nl_values[quants[i]];
 }
 
 /* 64 bytes hold 256 pairs of bits: of each 32 bytes, the lowest pairs are the first 32 values, and so on. */

@@ -75,6 +75,8 @@ static void use_avx2(fv_kernels *table) {
     table->panel_unpack_q4_1 = fv_panel_unpack_q4_1_avx2;
     table->panel_unpack_q5_0 = fv_panel_unpack_q5_0_avx2;
     table->panel_unpack_q8_0 = fv_panel_unpack_q8_0_avx2;
+    table->panel_unpack_q5_1 = fv_panel_unpack_q5_1_avx2;
+    table->panel_unpack_iq4_nl = fv_panel_unpack_iq4_nl_avx2;
     table->panel_unpack_q4_k = fv_panel_unpack_q4_k_avx2;
     table->panel_unpack_q5_k = fv_panel_unpack_q5_k_avx2;
     table->panel_unpack_q6_k = fv_panel_unpack_q6_k_avx2;
@@ -88,6 +90,8 @@ static void use_avx2(fv_kernels *table) {
     table->product_packed_q4_1 = fv_product_packed_q4_1_avx2;
     table->product_packed_q5_0 = fv_product_packed_q5_0_avx2;
     table->product_packed_q8_0 = fv_product_packed_q8_0_avx2;
+    table->product_packed_q5_1 = fv_product_packed_q5_1_avx2;
+    table->product_packed_iq4_nl = fv_product_packed_iq4_nl_avx2;
     table->product_packed_q4_k = fv_product_packed_q4_k_avx2;
     table->product_packed_q5_k = fv_product_packed_q5_k_avx2;
     table->product_packed_q6_k = fv_product_packed_q6_k_avx2;
@@ -121,6 +125,8 @@ static void use_avx512(fv_kernels *table) {
     table->product_packed_q4_1 = fv_product_packed_q4_1_avx512;
     table->product_packed_q5_0 = fv_product_packed_q5_0_avx512;
     table->product_packed_q8_0 = fv_product_packed_q8_0_avx512;
+    table->product_packed_q5_1 = fv_product_packed_q5_1_avx512;
+    table->product_packed_iq4_nl = fv_product_packed_iq4_nl_avx512;
     table->product_packed_q4_k = fv_product_packed_q4_k_avx512;
     table->product_packed_q5_k = fv_product_packed_q5_k_avx512;
     table->product_packed_q6_k = fv_product_packed_q6_k_avx512;

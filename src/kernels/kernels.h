@@ -103,7 +103,7 @@ typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *
                                  size_t out_stride);
 
 /* Packed weights: eight rows of a type, interleaved in the bytes that they had in the file. A block begins with its
- * scales. Blocks of 32: [8] f16 scales, [8] f16 minima (Q4_1 only). Blocks of 256: [8] f16 scales; then for Q6_K [16 groups]
+ * scales. Blocks of 32: [8] f16 scales, [8] f16 minima (Q4_1, Q5_1). Blocks of 256: [8] f16 scales; then for Q6_K [16 groups]
  * [8] int8 scales, for Q4_K and Q5_K [8] f16 minima, [8 groups][8] bytes with the lower four bits of scale (low nibble) and
  * minimum, and [4][8] bytes with the upper two bits of scale, minimum of group g and of group g + 4, from the lowest bit on.
  * Then the quants, 32 inputs after 32. 4 bits: [4][8 rows][4] bytes, whose low nibbles are inputs 4j..4j+3 and whose high
@@ -111,7 +111,7 @@ typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *
  * the fifth bit of input 4j+i, j = 0..7. 6 bits: the same and [2][8 rows][4] bytes, of which bits 2j, 2j+1 of byte i in h are
  * the upper bits of input 16h+4j+i, j = 0..3. 8 bits: [8][8 rows][4], plus 128. */
 
-/* Eight packed rows to eight of a panel's 32, placed as panel_pack does (Q8_0 with its bias of 128). Exact twin. */
+/* Eight packed rows to eight of a panel's 32, placed as panel_pack does (Q8_0 and IQ4_NL with their bias of 128). Exact twin. */
 typedef void fv_panel_unpack_fn(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset);
 
 /* The panel product's numbers, bit for bit, for one activation row straight from packed weights: out[0..8 * eights - 1].
@@ -190,6 +190,8 @@ typedef void fv_shadow_mass_fn(const fv_shadow_rows *query, size_t keys, const u
     K(panel_unpack_q4_1, fv_panel_unpack_fn) \
     K(panel_unpack_q5_0, fv_panel_unpack_fn) \
     K(panel_unpack_q8_0, fv_panel_unpack_fn) \
+    K(panel_unpack_q5_1, fv_panel_unpack_fn) \
+    K(panel_unpack_iq4_nl, fv_panel_unpack_fn) \
     K(panel_unpack_q4_k, fv_panel_unpack_fn) \
     K(panel_unpack_q5_k, fv_panel_unpack_fn) \
     K(panel_unpack_q6_k, fv_panel_unpack_fn) \
@@ -222,6 +224,8 @@ typedef void fv_shadow_mass_fn(const fv_shadow_rows *query, size_t keys, const u
     K(product_packed_q4_1, fv_product_packed_fn) \
     K(product_packed_q5_0, fv_product_packed_fn) \
     K(product_packed_q8_0, fv_product_packed_fn) \
+    K(product_packed_q5_1, fv_product_packed_fn) \
+    K(product_packed_iq4_nl, fv_product_packed_fn) \
     K(product_packed_q4_k, fv_product_packed_fn) \
     K(product_packed_q5_k, fv_product_packed_fn) \
     K(product_packed_q6_k, fv_product_packed_fn)

@@ -2,12 +2,21 @@
 #ifndef FV_PACKED_H
 #define FV_PACKED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* X(NAME, name): the types that can be packed. */
+/* X(NAME, name): the types that can be packed; from Q4_K on blocks of 256. */
 #define FV_PACKED_LIST(X) \
-    X(Q4_0, q4_0) X(Q4_1, q4_1) X(Q5_0, q5_0) X(Q8_0, q8_0) X(Q4_K, q4_k) X(Q5_K, q5_k) X(Q6_K, q6_k)
+    X(Q4_0, q4_0) \
+    X(Q4_1, q4_1) \
+    X(Q5_0, q5_0) \
+    X(Q5_1, q5_1) \
+    X(Q8_0, q8_0) \
+    X(IQ4_NL, iq4_nl) \
+    X(Q4_K, q4_k) \
+    X(Q5_K, q5_k) \
+    X(Q6_K, q6_k)
 
 #define FV_PACKED_ENUM(NAME, name) FV_PACKED_##NAME,
 typedef enum fv_packed_type { FV_PACKED_LIST(FV_PACKED_ENUM) FV_PACKED_COUNT } fv_packed_type;
@@ -15,27 +24,30 @@ typedef enum fv_packed_type { FV_PACKED_LIST(FV_PACKED_ENUM) FV_PACKED_COUNT } f
 
 enum { FV_PACKED_ROWS = 8, FV_PACKED_MINIMA = 16, FV_PACKED_SUPER_SCALES = 32, FV_PACKED_SUPER_TOPS = 96 };
 
+/* What the nibbles of IQ4_NL stand for, shifted up by 128. */
+static const uint8_t fv_iq4_nl_values[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
+
 /* Inputs of a block. */
 static inline size_t fv_packed_block_values(fv_packed_type type) { return type >= FV_PACKED_Q4_K ? 256 : 32; }
 
+/* Whether blocks of 32 have minima of their own. */
+static inline bool fv_packed_has_minima(fv_packed_type type) {
+    return type == FV_PACKED_Q4_1 || type == FV_PACKED_Q5_1;
+}
+
+static inline bool fv_packed_has_fifths(fv_packed_type type) {
+    return type == FV_PACKED_Q5_0 || type == FV_PACKED_Q5_1 || type == FV_PACKED_Q5_K;
+}
+
 /* Bytes of a block's scales: where the quants of eight rows begin. */
 static inline size_t fv_packed_header_bytes(fv_packed_type type) {
-    return type == FV_PACKED_Q6_K ? 144 : type >= FV_PACKED_Q4_K ? 128 : type == FV_PACKED_Q4_1 ? 32 : 16;
+    return type == FV_PACKED_Q6_K ? 144 : type >= FV_PACKED_Q4_K ? 128 : fv_packed_has_minima(type) ? 32 : 16;
 }
 
 /* Bytes of the quants of 32 inputs of eight rows. */
 static inline size_t fv_packed_group_bytes(fv_packed_type type) {
-    switch (type) {
-    case FV_PACKED_Q5_0:
-    case FV_PACKED_Q5_K:
-        return 160;
-    case FV_PACKED_Q6_K:
-        return 192;
-    case FV_PACKED_Q8_0:
-        return 256;
-    default:
-        return 128;
-    }
+    if (fv_packed_has_fifths(type)) return 160;
+    return type == FV_PACKED_Q6_K ? 192 : type == FV_PACKED_Q8_0 ? 256 : 128;
 }
 
 static inline size_t fv_packed_block_bytes(fv_packed_type type) {

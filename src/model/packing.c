@@ -34,7 +34,7 @@ bool fv_weight_is_packable(uint32_t type) { return fv_packed_type_of(type) != FV
 
 /* Bytes before the quants' nibbles in a block of the file: scale, minimum, fifth bits. */
 static size_t block_quant_offset(fv_packed_type type) {
-    return type == FV_PACKED_Q4_1 ? 4 : type == FV_PACKED_Q5_0 ? 6 : 2;
+    return 2u + (fv_packed_has_minima(type) ? 2u : 0u) + (fv_packed_has_fifths(type) ? 4u : 0u);
 }
 
 /* Row r's block into its places of eight packed ones. */
@@ -46,12 +46,12 @@ static void block_pack(fv_packed_type type, const uint8_t *block, size_t r, uint
     const uint8_t *bytes = block + block_quant_offset(type);
     uint8_t *quants = group + fv_packed_header_bytes(type);
     for (size_t i = 0; i < 2; i++) group[2 * r + i] = block[i];
-    for (size_t i = 0; type == FV_PACKED_Q4_1 && i < 2; i++) group[FV_PACKED_MINIMA + 2 * r + i] = block[2 + i];
+    for (size_t i = 0; fv_packed_has_minima(type) && i < 2; i++) group[FV_PACKED_MINIMA + 2 * r + i] = block[2 + i];
     size_t steps = type == FV_PACKED_Q8_0 ? 8 : 4, flip = type == FV_PACKED_Q8_0 ? 0x80 : 0;
     for (size_t k = 0; k < steps; k++)
         for (size_t i = 0; i < 4; i++) quants[k * 32 + r * 4 + i] = (uint8_t)(bytes[k * 4 + i] ^ flip);
-    if (type != FV_PACKED_Q5_0) return;
-    uint32_t bits = fv_load_u32(block + 2);
+    if (!fv_packed_has_fifths(type)) return;
+    uint32_t bits = fv_load_u32(bytes - 4);
     for (size_t i = 0; i < 4; i++) {
         uint32_t fifths = 0;
         for (size_t k = 0; k < 8; k++) fifths |= (bits >> (4 * k + i) & 1) << k;
@@ -67,15 +67,15 @@ static void block_unpack(fv_packed_type type, const uint8_t *group, size_t r, ui
     const uint8_t *quants = group + fv_packed_header_bytes(type);
     uint8_t *bytes = block + block_quant_offset(type);
     for (size_t i = 0; i < 2; i++) block[i] = group[2 * r + i];
-    for (size_t i = 0; type == FV_PACKED_Q4_1 && i < 2; i++) block[2 + i] = group[FV_PACKED_MINIMA + 2 * r + i];
+    for (size_t i = 0; fv_packed_has_minima(type) && i < 2; i++) block[2 + i] = group[FV_PACKED_MINIMA + 2 * r + i];
     size_t steps = type == FV_PACKED_Q8_0 ? 8 : 4, flip = type == FV_PACKED_Q8_0 ? 0x80 : 0;
     for (size_t k = 0; k < steps; k++)
         for (size_t i = 0; i < 4; i++) bytes[k * 4 + i] = (uint8_t)(quants[k * 32 + r * 4 + i] ^ flip);
-    if (type != FV_PACKED_Q5_0) return;
+    if (!fv_packed_has_fifths(type)) return;
     uint32_t bits = 0;
     for (size_t k = 0; k < 8; k++)
         for (size_t i = 0; i < 4; i++) bits |= (uint32_t)(quants[128 + r * 4 + i] >> k & 1) << (4 * k + i);
-    for (size_t i = 0; i < 4; i++) block[2 + i] = (uint8_t)(bits >> (8 * i));
+    for (size_t i = 0; i < 4; i++) *(bytes - 4 + i) = (uint8_t)(bits >> (8 * i));
 }
 
 fv_status fv_weight_pack(fv_weight *weight, void *data, void *scratch, size_t scratch_bytes) {

@@ -33,6 +33,8 @@
     X(panel_unpack_q4_1) \
     X(panel_unpack_q5_0) \
     X(panel_unpack_q8_0) \
+    X(panel_unpack_q5_1) \
+    X(panel_unpack_iq4_nl) \
     X(panel_unpack_q4_k) \
     X(panel_unpack_q5_k) \
     X(panel_unpack_q6_k) \
@@ -44,6 +46,8 @@
     X(product_packed_q4_1) \
     X(product_packed_q5_0) \
     X(product_packed_q8_0) \
+    X(product_packed_q5_1) \
+    X(product_packed_iq4_nl) \
     X(product_packed_q4_k) \
     X(product_packed_q5_k) \
     X(product_packed_q6_k)

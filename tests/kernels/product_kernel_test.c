@@ -151,6 +151,8 @@ UNPACK_CHECK(Q4_0, q4_0)
 UNPACK_CHECK(Q4_1, q4_1)
 UNPACK_CHECK(Q5_0, q5_0)
 UNPACK_CHECK(Q8_0, q8_0)
+UNPACK_CHECK(Q5_1, q5_1)
+UNPACK_CHECK(IQ4_NL, iq4_nl)
 UNPACK_CHECK(Q4_K, q4_k)
 UNPACK_CHECK(Q5_K, q5_k)
 UNPACK_CHECK(Q6_K, q6_k)
@@ -255,7 +257,7 @@ PRODUCT_CHECK(product_panel_u6, 16, 63)
 
 /* Packed panels: `kind` 0 random, 1 all bits set, 2 all clear; scales ordinary. */
 static void fill_packed(test_random *random, fv_packed_type type, uint8_t *packed, size_t blocks, int kind) {
-    bool minima = type == FV_PACKED_Q4_1 || type == FV_PACKED_Q4_K || type == FV_PACKED_Q5_K;
+    bool minima = fv_packed_has_minima(type) || type == FV_PACKED_Q4_K || type == FV_PACKED_Q5_K;
     size_t halves = minima ? 16 : 8, bytes = fv_packed_block_bytes(type);
     for (size_t g = 0; g < blocks; g++, packed += bytes) {
         if (kind)
@@ -326,6 +328,8 @@ PACKED_CHECK(Q4_0, q4_0, u4)
 PACKED_CHECK(Q4_1, q4_1, u4)
 PACKED_CHECK(Q5_0, q5_0, u5)
 PACKED_CHECK(Q8_0, q8_0, u8)
+PACKED_CHECK(Q5_1, q5_1, u5)
+PACKED_CHECK(IQ4_NL, iq4_nl, u8)
 PACKED_CHECK(Q4_K, q4_k, u4)
 PACKED_CHECK(Q5_K, q5_k, u5)
 PACKED_CHECK(Q6_K, q6_k, u6)

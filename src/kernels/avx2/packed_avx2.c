@@ -53,15 +53,15 @@ void fv_panel_unpack_q6_k_avx2(size_t columns, const void *packed, uint8_t *quan
 }
 
 /* Eight integer dot products over `count` steps, exact. In 16 bits fit eight steps of 4-bit weights (8 * 2 * 15 * 127 =
- * 30,480), four of 5 bits (31,496), two of 6 (32,004). For Q8_0 the bias is taken off, |w| and sign(x, w) multiplied,
- * and the bias times the sum of x added back. */
+ * 30,480), four of 5 bits (31,496), two of 6 (32,004). For Q8_0 and IQ4_NL the bias is taken off, |w| and sign(x, w)
+ * multiplied, and the bias times the sum of x added back. */
 INLINE __m256i packed_dot(fv_packed_type type, size_t count, const __m256i *steps, const int8_t *x) {
     const __m256i ones = _mm256_set1_epi16(1);
-    size_t deep = type == FV_PACKED_Q6_K ? 2 : type == FV_PACKED_Q5_0 || type == FV_PACKED_Q5_K ? 4 : 8;
+    size_t deep = type == FV_PACKED_Q6_K ? 2 : fv_packed_has_fifths(type) ? 4 : 8;
     __m256i words = _mm256_setzero_si256(), sum = _mm256_setzero_si256();
     for (size_t k = 0; k < count; k++) {
         __m256i a = broadcast4(x + 4 * k);
-        if (type == FV_PACKED_Q8_0) {
+        if (type == FV_PACKED_Q8_0 || type == FV_PACKED_IQ4_NL) {
             __m256i w = _mm256_xor_si256(steps[k], _mm256_set1_epi8((char)0x80));
             __m256i product = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
             __m256i bias = _mm256_maddubs_epi16(_mm256_set1_epi8((char)0x80), a);
@@ -131,4 +131,20 @@ void fv_product_packed_q5_k_avx2(size_t columns, size_t eights, const void *pack
 
 void fv_product_packed_q6_k_avx2(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
     product_packed(FV_PACKED_Q6_K, columns, eights, packed, x, out);
+}
+
+void fv_panel_unpack_q5_1_avx2(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_Q5_1, columns, packed, quants, scale, offset);
+}
+
+void fv_product_packed_q5_1_avx2(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q5_1, columns, eights, packed, x, out);
+}
+
+void fv_panel_unpack_iq4_nl_avx2(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_IQ4_NL, columns, packed, quants, scale, offset);
+}
+
+void fv_product_packed_iq4_nl_avx2(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_IQ4_NL, columns, eights, packed, x, out);
 }

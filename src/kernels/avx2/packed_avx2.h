@@ -34,9 +34,13 @@ INLINE void packed_steps(fv_packed_type type, const uint8_t *bytes, __m256i step
         steps[k] = _mm256_and_si256(both, low);
         steps[k + 4] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
     }
-    if (type == FV_PACKED_Q5_0 || type == FV_PACKED_Q5_K) {
+    if (fv_packed_has_fifths(type)) {
         __m256i bits = load32(bytes + 128);
         for (int k = 0; k < 8; k++) steps[k] = _mm256_or_si256(steps[k], moved(bits, 4 - k, _mm256_set1_epi8(0x10)));
+    }
+    if (type == FV_PACKED_IQ4_NL) {
+        __m256i values = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)fv_iq4_nl_values));
+        for (size_t k = 0; k < 8; k++) steps[k] = _mm256_shuffle_epi8(values, steps[k]);
     }
     if (type == FV_PACKED_Q6_K)
         for (size_t half = 0; half < 2; half++) {
@@ -49,13 +53,13 @@ INLINE void packed_steps(fv_packed_type type, const uint8_t *bytes, __m256i step
 
 /* A block's scales, as far as its groups share them. */
 typedef struct packed_header {
-    __m256 scale, minimum;          /* minimum: Q4_1's as it is, Q4_K's and Q5_K's negated */
+    __m256 scale, minimum;          /* minimum: Q4_1's and Q5_1's as it is, Q4_K's and Q5_K's negated */
     uint8_t scales[64], minima[64]; /* of Q4_K, Q5_K: [group][row] */
 } packed_header;
 
 INLINE void packed_header_load(fv_packed_type type, const uint8_t *block, packed_header *header) {
     header->scale = load_f16x8(block);
-    if (type == FV_PACKED_Q4_1) header->minimum = load_f16x8(block + FV_PACKED_MINIMA);
+    if (fv_packed_has_minima(type)) header->minimum = load_f16x8(block + FV_PACKED_MINIMA);
     if (type != FV_PACKED_Q4_K && type != FV_PACKED_Q5_K) return;
     const __m256i low = _mm256_set1_epi8(15), top = _mm256_set1_epi8(0x30);
     __m256i tops = load32(block + FV_PACKED_SUPER_TOPS);
@@ -82,7 +86,7 @@ INLINE void packed_scales(fv_packed_type type, const uint8_t *block, const packe
         __m256i minima = _mm256_cvtepu8_epi32(load8(header->minima + 8 * group));
         *scale = _mm256_mul_ps(header->scale, _mm256_cvtepi32_ps(scales));
         *offset = _mm256_mul_ps(header->minimum, _mm256_cvtepi32_ps(minima));
-    } else if (type == FV_PACKED_Q4_1)
+    } else if (fv_packed_has_minima(type))
         *offset = header->minimum;
     else
         *offset = _mm256_mul_ps(*scale, _mm256_set1_ps(fv_packed_bias(type)));

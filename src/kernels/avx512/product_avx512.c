@@ -129,3 +129,12 @@ void fv_product_packed_q5_k_avx512(size_t columns, size_t eights, const void *pa
 void fv_product_packed_q6_k_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
     product_packed(FV_PACKED_Q6_K, columns, eights, packed, x, out);
 }
+
+void fv_product_packed_q5_1_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    product_packed(FV_PACKED_Q5_1, columns, eights, packed, x, out);
+}
+
+void fv_product_packed_iq4_nl_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
+                                     float *out) {
+    product_packed(FV_PACKED_IQ4_NL, columns, eights, packed, x, out);
+}

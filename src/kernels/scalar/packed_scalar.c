@@ -9,8 +9,9 @@ static inline void quants_unpack(fv_packed_type type, const uint8_t *bytes, uint
     for (size_t i = 0; i < 256; i++) {
         int step = (int)(i / 32), place = (int)(i % 32), low = i < 128 ? bytes[i] & 15 : bytes[i - 128] >> 4;
         if (type == FV_PACKED_Q8_0) low = bytes[i];
-        if (type == FV_PACKED_Q5_0 || type == FV_PACKED_Q5_K) low |= (upper[place] >> step & 1) << 4;
+        if (fv_packed_has_fifths(type)) low |= (upper[place] >> step & 1) << 4;
         if (type == FV_PACKED_Q6_K) low |= (upper[step / 4 * 32 + place] >> (2 * (step % 4)) & 3) << 4;
+        if (type == FV_PACKED_IQ4_NL) low = fv_iq4_nl_values[low];
         quants[step * 4 * FV_PANEL_ROWS + place] = (uint8_t)low;
     }
 }
@@ -18,8 +19,8 @@ static inline void quants_unpack(fv_packed_type type, const uint8_t *bytes, uint
 static inline void scales_unpack(fv_packed_type type, const uint8_t *block, float *scale, float *offset) {
     for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
         scale[r] = fv_load_f16(block + 2 * r);
-        offset[r] =
-            type == FV_PACKED_Q4_1 ? fv_load_f16(block + FV_PACKED_MINIMA + 2 * r) : scale[r] * fv_packed_bias(type);
+        offset[r] = fv_packed_has_minima(type) ? fv_load_f16(block + FV_PACKED_MINIMA + 2 * r)
+                                               : scale[r] * fv_packed_bias(type);
     }
 }
 
@@ -91,6 +92,14 @@ void fv_panel_unpack_q5_k_scalar(size_t columns, const void *packed, uint8_t *qu
 
 void fv_panel_unpack_q6_k_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
     panel_unpack(FV_PACKED_Q6_K, columns, packed, quants, scale, offset);
+}
+
+void fv_panel_unpack_q5_1_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_Q5_1, columns, packed, quants, scale, offset);
+}
+
+void fv_panel_unpack_iq4_nl_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_IQ4_NL, columns, packed, quants, scale, offset);
 }
 
 /* For chips, which have no fast kernels and no room for panels: a weight is loaded once and not copied. Sums in the

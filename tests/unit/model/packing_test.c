@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-static const uint32_t packable[] = {FV_WEIGHT_Q4_0, FV_WEIGHT_Q4_1, FV_WEIGHT_Q5_0, FV_WEIGHT_Q8_0,
-                                    FV_WEIGHT_Q4_K, FV_WEIGHT_Q5_K, FV_WEIGHT_Q6_K};
+static const uint32_t packable[] = {FV_WEIGHT_Q4_0,   FV_WEIGHT_Q4_1, FV_WEIGHT_Q5_0, FV_WEIGHT_Q5_1, FV_WEIGHT_Q8_0,
+                                    FV_WEIGHT_IQ4_NL, FV_WEIGHT_Q4_K, FV_WEIGHT_Q5_K, FV_WEIGHT_Q6_K};
 enum { PACKABLE = sizeof packable / sizeof *packable };
 
 static uint32_t block_values(uint32_t type) { return fv_weight_row_bytes(type, 32) ? 32 : 256; }
@@ -19,7 +19,7 @@ static uint32_t block_values(uint32_t type) { return fv_weight_row_bytes(type, 3
 static void test_round_trip(void **state) {
     (void)state;
     test_random random = test_random_make(1);
-    for (int run = 0; run < 210; run++) {
+    for (int run = 0; run < 270; run++) {
         uint32_t type = packable[run % PACKABLE], values = block_values(type);
         uint32_t rows = test_random_in(&random, 1, 50), columns = values * test_random_in(&random, 1, 9);
         fv_weight weight = {.type = type, .rows = rows, .columns = columns};
