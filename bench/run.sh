@@ -6,12 +6,13 @@
 # PEER is a folder that tools/peer_build.sh has filled, MODEL a GGUF file (SmolLM2-135M Q4_1 for the tables of docs/numbers.md).
 # The limits of the machine, the attention core, the model; then tables and, with matplotlib, plots. About 15 minutes on one
 # thread of a current core; `short`: 2 minutes, printed only, to see that all of it runs. Environment: THREADS (1), BUILD (build),
-# MODEL_SECONDS (360), ATTENTION_SECONDS (6, for the rounds of one case), PYTHON (python3; matplotlib is asked for there),
-# TORCH (a python3 with PyTorch: 2 minutes more).
+# MODEL_SECONDS (300), ATTENTION_SECONDS (6, for the rounds of one case), PYTHON (python3; matplotlib is asked for there),
+# TORCH (a python3 with PyTorch: 2 minutes more), SPARSE (policies, a blank between: "fovea:budget=0.05 fovea:pages=64"; decode at
+# 8,192 to 131,072 tokens, half a minute each), SPARSE_SHAPES (llama-3.2-1b).
 set -eu
 
 if [ $# -lt 2 ] || [ $# -gt 3 ]; then
-    sed -n '2,11p' "$0" >&2
+    sed -n '2,13p' "$0" >&2
     exit 2
 fi
 peer=$1
@@ -37,7 +38,15 @@ fi
 # a case that fails is named and leaves the others their turn
 failed=0
 "$here/attention.py" --build "$build" -t "$threads" --seconds "${ATTENTION_SECONDS:-6}" || failed=1
-"$here/model_speed.py" --build "$build" -m "$model" --peer "$peer" -t "$threads" --seconds "${MODEL_SECONDS:-360}" || failed=1
+"$here/model_speed.py" --build "$build" -m "$model" --peer "$peer" -t "$threads" --seconds "${MODEL_SECONDS:-300}" || failed=1
+if [ "$(getconf _NPROCESSORS_ONLN)" -gt 1 ]; then
+    "$here/scaling.py" --build "$build" -m "$model" || failed=1
+fi
+# sparse policies beside ggml's dense attention: 4 caches in turn, whose sum no processor's cache holds
+for spec in ${SPARSE:-}; do
+    "$here/attention.py" --build "$build" -t "$threads" --layers 4 --shape "${SPARSE_SHAPES:-llama-3.2-1b}" \
+        --tokens 8192,32768,131072 --attention "$spec" --seconds "${ATTENTION_SECONDS:-6}" || failed=1
+done
 if [ -n "${TORCH:-}" ]; then
     "$TORCH" "$here/torch_sdpa.py" --build "$build" -t "$threads" --seconds 10 || failed=1
 fi
