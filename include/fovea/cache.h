@@ -137,6 +137,18 @@ fv_status fv_cache_save(const fv_cache *cache, const fv_cache_store *store, uint
  */
 fv_status fv_cache_restore(fv_cache *cache, const fv_cache_store *store, uint64_t *sequence);
 
+/**
+ * Gives up the state saved last if its number is above `sequence`, so that fv_cache_restore() finds the one before it.
+ *
+ * For a model, whose layers have a store each: after a cut some layers have the new state and some the old one. Restore all,
+ * forget in each store what is above the smallest number, restore those again: now all are old or all are new, if no layer
+ * begins a save before all have ended the one before it. If a layer has no state at all, give up every store.
+ *
+ * returns FV_OK (also if there is nothing to give up), FV_ERROR_ARGUMENT (NULL), FV_ERROR_UNSUPPORTED, FV_ERROR_CORRUPT (no
+ * whole state of that number or below would be left: nothing is given up), what `store` returns.
+ */
+fv_status fv_cache_save_forget(const fv_cache_store *store, uint64_t sequence);
+
 /** The configuration of the newest state in the store, from its header alone. FV_OK, FV_ERROR_ARGUMENT (NULL),
  *  FV_ERROR_UNSUPPORTED, FV_ERROR_CORRUPT (no header is whole), what `store` returns. config is untouched on error. */
 fv_status fv_cache_save_shape(const fv_cache_store *store, fv_cache_config *config);

@@ -347,6 +347,19 @@ fv_status fv_cache_save(const fv_cache *cache, const fv_cache_store *store, uint
     return status;
 }
 
+fv_status fv_cache_save_forget(const fv_cache_store *store, uint64_t sequence) {
+    if (!store_is_usable(store)) return FV_ERROR_ARGUMENT;
+    saved state[SLOTS];
+    fv_status status = headers_read(store, state);
+    if (status != FV_OK || state[0].sequence <= sequence) return status;
+    if (state[1].status != FV_OK || state[1].sequence > sequence) return FV_ERROR_CORRUPT;
+    status = data_check(store, &state[1]);
+    if (status != FV_OK) return status;
+    const unsigned char none[HEADER_BYTES] = {0};
+    status = store->write(store->context, (uint64_t)state[0].slot * SECTOR_BYTES, none, sizeof none);
+    return status == FV_OK ? store_sync(store) : status;
+}
+
 static fv_status data_restore(fv_cache *cache, const fv_cache_store *store, const saved *state) {
     stream s;
     cache->tokens = 0;

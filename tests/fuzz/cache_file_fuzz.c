@@ -112,5 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     REQUIRE(memcmp(again, again + slot_bytes, data_bytes(&config, image[1])) == 0);
     status = fv_cache_save(cache, &store, &saved);
     if (status == FV_OK) REQUIRE(fv_cache_restore(second, &store, &sequence) == FV_OK && sequence == saved);
+    if (status == FV_OK && fv_cache_save_forget(&store, saved - 1) == FV_OK)
+        REQUIRE(fv_cache_restore(second, &store, &sequence) == FV_OK && sequence < saved);
     return 0;
 }

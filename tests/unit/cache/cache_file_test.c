@@ -505,6 +505,32 @@ static void test_failing_store(void **state) {
     history_free(&h);
 }
 
+/* The newest state is given up for the one before it, and only if that one is whole. */
+static void test_forget(void **state) {
+    (void)state;
+    test_random random = test_random_make(13);
+    history h = history_make(&small, 3, 2, true, &random);
+    fv_cache_store store = store_of(&h.medium);
+    medium before = medium_copy(&h.medium);
+    assert_int_equal(fv_cache_save_forget(&store, 2), FV_OK);
+    assert_int_equal(fv_cache_save_forget(&store, 0), FV_ERROR_CORRUPT);
+    h.medium.bytes[DATA] ^= 1;
+    assert_int_equal(fv_cache_save_forget(&store, 1), FV_ERROR_CORRUPT);
+    h.medium.bytes[DATA] ^= 1;
+    assert_memory_equal(h.medium.bytes, before.bytes, before.count);
+    assert_int_equal(restore_checked(&h, &h.medium), 2);
+    size_t syncs = h.medium.syncs;
+    assert_int_equal(fv_cache_save_forget(&store, 1), FV_OK);
+    assert_int_equal(h.medium.syncs, syncs + 1);
+    assert_int_equal(restore_checked(&h, &h.medium), 1);
+    assert_int_equal(fv_cache_save_forget(&store, 1), FV_OK);
+    uint64_t sequence = 0;
+    assert_int_equal(fv_cache_save(h.after, &store, &sequence), FV_OK); /* in the place of the one given up */
+    assert_true(sequence == 2 && restore_checked(&h, &h.medium) == 2);
+    free(before.bytes);
+    history_free(&h);
+}
+
 static void test_arguments(void **state) {
     (void)state;
     test_random random = test_random_make(11);
@@ -522,6 +548,8 @@ static void test_arguments(void **state) {
     assert_int_equal(fv_cache_restore(h.into, &no_read, NULL), FV_ERROR_ARGUMENT);
     assert_int_equal(fv_cache_save_shape(NULL, &config), FV_ERROR_ARGUMENT);
     assert_int_equal(fv_cache_save_shape(&store, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_save_forget(NULL, 0), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_save_forget(&no_write, 0), FV_ERROR_ARGUMENT);
     assert_int_equal(fv_cache_save_size(&config, NULL), FV_ERROR_ARGUMENT);
     assert_int_equal(fv_cache_save_size(NULL, &bytes), FV_ERROR_ARGUMENT);
     config.head_dim = 0;
@@ -573,6 +601,7 @@ int main(void) {
         cmocka_unit_test(test_bytes_of_version_1),
         cmocka_unit_test(test_bytes_of_version_2),
         cmocka_unit_test(test_failing_store),
+        cmocka_unit_test(test_forget),
         cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_big),
     };

@@ -334,12 +334,111 @@ static void test_first_save(void **state) {
     }
 }
 
+/* A part of a device: the stores of a model's layers lie behind one another. */
+typedef struct part {
+    const fv_cache_store *whole;
+    uint64_t base;
+} part;
+
+static fv_status part_read(void *context, uint64_t offset, void *bytes, size_t count) {
+    const part *p = context;
+    return p->whole->read(p->whole->context, p->base + offset, bytes, count);
+}
+
+static fv_status part_write(void *context, uint64_t offset, const void *bytes, size_t count) {
+    const part *p = context;
+    return p->whole->write(p->whole->context, p->base + offset, bytes, count);
+}
+
+static fv_status part_sync(void *context) {
+    const part *p = context;
+    return p->whole->sync ? p->whole->sync(p->whole->context) : FV_OK;
+}
+
+enum { LAYERS = 3 };
+
+/* What a program does after a restart: all layers to the newest state that each of them has. The number of it. */
+static uint64_t layers_restore(fv_cache *const into[LAYERS], const fv_cache_store store[LAYERS], device *d) {
+    uint64_t least = UINT64_MAX, sequence[LAYERS];
+    d->cut_at = NEVER;
+    for (size_t layer = 0; layer < LAYERS; layer++) {
+        assert_int_equal(fv_cache_restore(into[layer], &store[layer], &sequence[layer]), FV_OK);
+        least = sequence[layer] < least ? sequence[layer] : least;
+    }
+    for (int again = 0; again < 2; again++) { /* the first time the power fails once more, somewhere */
+        d->operations = 0;
+        d->cut_at = again ? NEVER : (int32_t)test_random_in(&d->random, 0, 5);
+        for (size_t layer = 0; layer < LAYERS; layer++) {
+            fv_status status = fv_cache_save_forget(&store[layer], least);
+            assert_true(status == FV_OK || (!again && status == FV_ERROR_FILE));
+            if (status != FV_OK) break;
+        }
+    }
+    for (size_t layer = 0; layer < LAYERS; layer++) {
+        assert_int_equal(fv_cache_restore(into[layer], &store[layer], &sequence[layer]), FV_OK);
+        assert_true(sequence[layer] == least);
+    }
+    return least;
+}
+
+/* The layers of a model, saved one after the other: all old or all new. */
+static void test_layers(void **state) {
+    (void)state;
+    test_random random = test_random_make(4);
+    for (size_t type = 0; type < TRUE_DEVICES; type++) {
+        fv_cache_config config = config_of((uint32_t)type);
+        config.max_tokens *= 2;
+        device d = device_of_type(&devices[type], &config, random);
+        config.max_tokens = 16;
+        fv_cache_store whole = devices[type].store, store[LAYERS];
+        part parts[LAYERS];
+        fv_cache *now[LAYERS], *known[LAYERS], *into[LAYERS];
+        uint64_t bytes = 0, sequence = 1;
+        whole.context = &d;
+        assert_int_equal(fv_cache_save_size(&config, &bytes), FV_OK);
+        assert_true(LAYERS * bytes <= d.bytes);
+        for (size_t layer = 0; layer < LAYERS; layer++) {
+            parts[layer] = (part){&whole, layer * bytes};
+            store[layer] = (fv_cache_store){&parts[layer], part_read, part_write, part_sync};
+            now[layer] = test_cache_make(&config, tables.table[0]);
+            known[layer] = test_cache_make(&config, tables.table[0]);
+            into[layer] = test_cache_make(&config, tables.table[0]);
+            assert_int_equal(fv_cache_save(known[layer], &store[layer], NULL), FV_OK);
+        }
+        uint32_t old_rounds = 0, rounds = 0;
+        for (; rounds < 400; rounds++) {
+            uint32_t tokens = test_random_in(&random, 0, 16);
+            for (size_t layer = 0; layer < LAYERS; layer++) {
+                assert_int_equal(fv_cache_truncate(now[layer], 0), FV_OK);
+                test_cache_append(now[layer], tokens, &random);
+            }
+            d.operations = 0;
+            d.cut_at = (int32_t)test_random_in(&random, 0, 60);
+            d.kind = test_random_in(&random, 0, CUT_KINDS - 1);
+            for (size_t layer = 0; layer < LAYERS; layer++)
+                if (fv_cache_save(now[layer], &store[layer], NULL) != FV_OK) break;
+            uint64_t restored = layers_restore(into, store, &d);
+            assert_true(restored == sequence || restored == sequence + 1);
+            old_rounds += restored == sequence;
+            for (size_t layer = 0; layer < LAYERS; layer++) {
+                assert_true(test_cache_equals(into[layer], restored == sequence ? known[layer] : now[layer]));
+                assert_int_equal(fv_cache_restore(known[layer], &store[layer], NULL), FV_OK);
+            }
+            sequence = restored;
+        }
+        assert_true(old_rounds > rounds / 10 && old_rounds < rounds);
+        device_free(&d);
+        for (size_t layer = 0; layer < LAYERS; layer++) free(now[layer]), free(known[layer]), free(into[layer]);
+    }
+}
+
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_cut),
         cmocka_unit_test(test_a_life_of_cuts),
         cmocka_unit_test(test_first_save),
+        cmocka_unit_test(test_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
