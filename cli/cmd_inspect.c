@@ -222,6 +222,11 @@ static void print_types(const fv_gguf *gguf) {
     }
 }
 
+/* A part of the cache; one that was not asked for has no line. */
+static void print_part(const char *name, uint64_t bytes) {
+    if (bytes) cli_print("    %-10s %6.1f MiB\n", name, (double)bytes / (1024.0 * 1024.0));
+}
+
 static void print_memory(const inspection *seen) {
     const double mib = 1024.0 * 1024.0;
     if (!seen->llm) {
@@ -240,6 +245,10 @@ static void print_memory(const inspection *seen) {
     cli_print("  weights  %10.1f MiB, mapped from the file; %.1f MiB are replaced by private pages when repacked\n",
               weights / mib, (double)seen->repacked_bytes / mib);
     cli_print("  cache    %10.1f MiB, %" PRIu64 " bytes per token\n", cache / mib, seen->memory.token_bytes);
+    print_part("keys", seen->memory.key_bytes);
+    print_part("values", seen->memory.value_bytes);
+    print_part("scales", seen->memory.scale_bytes);
+    print_part("landmarks", seen->memory.landmark_bytes);
     cli_print("  scratch  %10.1f MiB\n", scratch / mib);
     cli_print("  together %10.1f MiB\n", (weights + cache + scratch) / mib);
 }
@@ -329,6 +338,10 @@ static json_t *memory_json(const inspection *seen) {
     cli_json_count(object, "weight_bytes", fv_llm_weight_bytes(seen->llm));
     cli_json_count(object, "repacked_bytes", seen->repacked_bytes);
     cli_json_count(object, "cache_bytes", seen->memory.cache_bytes);
+    cli_json_count(object, "key_bytes", seen->memory.key_bytes);
+    cli_json_count(object, "value_bytes", seen->memory.value_bytes);
+    cli_json_count(object, "scale_bytes", seen->memory.scale_bytes);
+    cli_json_count(object, "landmark_bytes", seen->memory.landmark_bytes);
     cli_json_count(object, "scratch_bytes", seen->memory.scratch_bytes);
     cli_json_count(object, "token_bytes", seen->memory.token_bytes);
     return object;

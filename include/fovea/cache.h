@@ -5,6 +5,7 @@
 #include "fovea/isa.h"
 #include "fovea/plan.h"
 #include "fovea/status.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,6 +47,17 @@ fv_cache_config fv_cache_config_default(void);
  */
 fv_status fv_cache_size(const fv_cache_config *config, size_t *bytes);
 
+/** Bytes of a cache by purpose; what is not asked for takes none. */
+typedef struct fv_cache_bytes {
+    size_t keys, values; /* with the scales that lie among the elements (Q4_0) */
+    size_t scales;       /* those that lie apart (Q8_0) */
+    size_t landmarks;
+    size_t total; /* all of them and the cache itself: fv_cache_size() */
+} fv_cache_bytes;
+
+/** Pure. O(1). bytes is out; untouched on error. Returns what fv_cache_size() returns. */
+fv_status fv_cache_size_parts(const fv_cache_config *config, fv_cache_bytes *bytes);
+
 /**
  * Builds an empty cache in place.
  *
@@ -78,6 +90,15 @@ fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens);
 uint32_t fv_cache_tokens(const fv_cache *cache); /* stored */
 const fv_cache_config *fv_cache_shape(const fv_cache *cache);
 uint32_t fv_cache_landmarks(const fv_cache *cache); /* complete ones; a causal plan may MARK these only */
+
+/** Memory that fills from its beginning as tokens come; nothing behind `used` has been touched. */
+typedef struct fv_cache_stretch {
+    void *memory;
+    size_t bytes, used;
+} fv_cache_stretch;
+
+/** Stretch `index`: the keys of each head, then the values of each. For who places memory. false: there are no more. */
+bool fv_cache_stretch_at(const fv_cache *cache, uint32_t index, fv_cache_stretch *stretch);
 
 /** Copies landmark `mark` of one head out, [head_dim] each; either may be NULL. That of a partly filled block is the mean
  *  of the tokens it has. FV_OK or FV_ERROR_ARGUMENT (no token of that block is stored). */

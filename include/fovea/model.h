@@ -114,6 +114,7 @@ fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t coun
  *  FV_OK or FV_ERROR_ARGUMENT. */
 fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel, float *logits);
 
+const fv_cache *fv_model_cache(const fv_model *model, uint32_t layer); /* NULL behind the last layer */
 uint32_t fv_model_tokens(const fv_model *model);
 uint32_t fv_model_batch_rows(const fv_model *model); /* rows of the last forward; 0 after one that failed midway */
 fv_status fv_model_truncate(fv_model *model, uint32_t tokens); /* FV_OK or FV_ERROR_ARGUMENT */

@@ -86,6 +86,22 @@ fv_status fv_cache_size(const fv_cache_config *config, size_t *bytes) {
     return FV_OK;
 }
 
+fv_status fv_cache_size_parts(const fv_cache_config *config, fv_cache_bytes *bytes) {
+    cache_layout layout;
+    fv_status status = cache_layout_make(config, &layout);
+    if (status != FV_OK) return status;
+    if (!bytes) return FV_ERROR_ARGUMENT;
+    size_t heads = config->kv_heads, scaled = 0;
+    scaled += fv_element_has_scale(config->key_type);
+    scaled += fv_element_has_scale(config->value_type);
+    *bytes = (fv_cache_bytes){.keys = heads * layout.key_head_bytes,
+                              .values = heads * layout.value_head_bytes,
+                              .scales = scaled * heads * layout.scale_head_stride * sizeof(float),
+                              .landmarks = 2 * heads * layout.mark_head_stride * sizeof(float),
+                              .total = layout.bytes};
+    return FV_OK;
+}
+
 fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const fv_kernels *kernels, void *memory,
                         size_t bytes) {
     cache_layout layout;
@@ -121,6 +137,21 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
 }
 
 uint32_t fv_cache_tokens(const fv_cache *cache) { return cache->tokens; }
+
+bool fv_cache_stretch_at(const fv_cache *cache, uint32_t index, fv_cache_stretch *stretch) {
+    uint32_t heads = cache->config.kv_heads, head = index % heads;
+    size_t pages = ((size_t)cache->tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
+    if (index / heads > 1) return false;
+    if (index < heads)
+        *stretch = (fv_cache_stretch){.memory = cache->keys + head * cache->key_head_bytes,
+                                      .bytes = cache->key_head_bytes,
+                                      .used = pages * cache->key_page_bytes};
+    else
+        *stretch = (fv_cache_stretch){.memory = cache->values + head * cache->value_head_bytes,
+                                      .bytes = cache->value_head_bytes,
+                                      .used = cache->tokens * cache->value_row_bytes};
+    return true;
+}
 
 const fv_cache_config *fv_cache_shape(const fv_cache *cache) { return &cache->config; }
 

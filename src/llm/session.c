@@ -25,6 +25,7 @@ struct fv_session {
     fv_model *model;
     void *memory; /* of the model: caches and activations */
     size_t memory_bytes;
+    size_t huge_tokens; /* in the caches when huge pages were last made; the context's: of all memory */
     fv_model_config shape;
     fv_select_config attention;
     fv_session_memory use;
@@ -142,7 +143,19 @@ static fv_status plan_memory(const fv_model_config *shape, uint32_t workers, fv_
                               shape->max_tokens);
     if (status != FV_OK)
         return fv_message_set(message, status, "the model's shape or the session's settings are out of range");
+    fv_cache_bytes parts;
+    status = fv_cache_size_parts(&(fv_cache_config){.kv_heads = shape->kv_heads,
+                                                    .head_dim = shape->head_dim,
+                                                    .max_tokens = shape->max_tokens,
+                                                    .key_type = shape->key_type,
+                                                    .value_type = shape->value_type,
+                                                    .landmark_tokens = shape->landmark_tokens},
+                                 &parts);
+    if (status != FV_OK) return fv_message_set(message, status, "the cache's shape is out of range");
     *memory = (fv_session_memory){.cache_bytes = bytes.cache,
+                                  .key_bytes = (uint64_t)parts.keys * shape->layers,
+                                  .value_bytes = (uint64_t)parts.values * shape->layers,
+                                  .scale_bytes = (uint64_t)parts.scales * shape->layers,
                                   .landmark_bytes = bytes.landmarks,
                                   .scratch_bytes = bytes.scratch,
                                   .token_bytes = token_bytes_of(shape)};
@@ -163,7 +176,7 @@ fv_status fv_session_memory_plan(const fv_llm *llm, const fv_session_config *con
 static fv_status take_memory(fv_session *session, uint32_t workers, fv_message *message) {
     fv_status status = plan_memory(&session->shape, workers, &session->use, &session->memory_bytes, message);
     if (status != FV_OK) return status;
-    session->memory = fv_pages_map(session->memory_bytes);
+    session->memory = fv_pages_reserve(session->memory_bytes);
     if (session->memory) return FV_OK;
     return fv_message_set(
         message, FV_ERROR_MEMORY,
@@ -249,6 +262,25 @@ static fv_status check_feed(const fv_session *session, const int32_t *tokens, si
     return FV_OK;
 }
 
+/* Huge pages are made of small ones once half of each is filled, or half of the context if its stretches are short: a
+ * context that is not used takes no memory. */
+static void place_memory(fv_session *session) {
+    enum { STEP_TOKENS = 512 };
+    size_t tokens = fv_session_tokens(session), most = session->shape.max_tokens;
+    if (session->huge_tokens == most || (tokens < session->huge_tokens + STEP_TOKENS && tokens < most - most / 2)) return;
+    if (tokens >= most - most / 2) {
+        session->huge_tokens = most;
+        fv_pages_huge(session->memory, session->memory_bytes, session->memory_bytes);
+        return;
+    }
+    session->huge_tokens = tokens;
+    const fv_cache *cache;
+    fv_cache_stretch stretch;
+    for (uint32_t layer = 0; (cache = fv_model_cache(session->model, layer)) != NULL; layer++)
+        for (uint32_t i = 0; fv_cache_stretch_at(cache, i, &stretch); i++)
+            fv_pages_huge(stretch.memory, stretch.used, stretch.bytes);
+}
+
 fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count, fv_session_progress_fn *progress,
                           void *context) {
     if (!session) return FV_ERROR_ARGUMENT;
@@ -260,6 +292,7 @@ fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t cou
         status = fv_model_forward(session->model, tokens + done, (uint32_t)batch, &session->attention,
                                   session->parallel, &session->report);
         if (status != FV_OK) return status;
+        place_memory(session);
         done += batch;
         if (progress && !progress(context, done, count)) status = FV_ERROR_INTERRUPTED;
     }

@@ -254,6 +254,10 @@ fv_status fv_model_init(fv_model **model, const fv_model_config *config, const f
     return FV_OK;
 }
 
+const fv_cache *fv_model_cache(const fv_model *model, uint32_t layer) {
+    return layer < model->config.layers ? model->caches[layer] : NULL;
+}
+
 uint32_t fv_model_tokens(const fv_model *model) { return fv_cache_tokens(model->caches[0]); }
 
 uint32_t fv_model_batch_rows(const fv_model *model) { return model->batch_rows; }

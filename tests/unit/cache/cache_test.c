@@ -422,6 +422,40 @@ static void test_q4_columns(void **state) {
     }
 }
 
+/* Each part where it is said to be: what is filled lies in the stretches, and they and the rest are all there is. */
+static void test_parts(void **state) {
+    (void)state;
+    test_random random = test_random_make(9);
+    for (int run = 0; run < 60; run++) {
+        fv_cache_config config = random_config(&random);
+        world w = world_make(&config, tables.table[0], &random);
+        fv_cache_bytes parts = {.total = 1};
+        fv_cache_stretch stretch;
+        size_t keys = 0, values = 0, header = (sizeof(fv_cache) + 63) / 64 * 64;
+        uint32_t index = 0, tokens = test_random_in(&random, 0, config.max_tokens);
+        assert_int_equal(fv_cache_size_parts(&config, NULL), FV_ERROR_ARGUMENT);
+        assert_int_equal(fv_cache_size_parts(&config, &parts), FV_OK);
+        assert_int_equal(parts.total, w.bytes);
+        assert_int_equal(parts.total, header + parts.keys + parts.values + parts.scales + parts.landmarks);
+        bool scaled = config.key_type == FV_ELEMENT_Q8_0 || config.value_type == FV_ELEMENT_Q8_0;
+        assert_true((parts.scales > 0) == scaled && (parts.landmarks > 0) == (config.landmark_tokens > 0));
+        world_append(&w, tokens);
+        for (; fv_cache_stretch_at(w.cache, index, &stretch); index++) {
+            unsigned char *memory = stretch.memory;
+            assert_true(memory >= w.block + header && memory + stretch.bytes <= w.block + w.bytes);
+            assert_true(stretch.used <= stretch.bytes && (stretch.used > 0) == (tokens > 0));
+            for (size_t i = stretch.used; i < stretch.bytes; i++) assert_int_equal(memory[i], 0xFF); /* untouched */
+            *(index < config.kv_heads ? &keys : &values) += stretch.bytes;
+        }
+        assert_true(index == 2 * config.kv_heads && keys == parts.keys && values == parts.values);
+        world_free(&w);
+    }
+    fv_cache_config bad = {0};
+    fv_cache_bytes parts = {.total = 7};
+    assert_int_equal(fv_cache_size_parts(&bad, &parts), FV_ERROR_ARGUMENT);
+    assert_int_equal(parts.total, 7);
+}
+
 /* K and V of a long context cost their bytes and little more; scales and landmarks are there only if asked for. */
 static void test_long_context_bytes(void **state) {
     (void)state;
@@ -457,6 +491,7 @@ int main(void) {
         cmocka_unit_test(test_extreme_coarse_elements),
         cmocka_unit_test(test_q4_columns),
         cmocka_unit_test(test_q4_key_outlier),
+        cmocka_unit_test(test_parts),
         cmocka_unit_test(test_long_context_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

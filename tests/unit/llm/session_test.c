@@ -7,15 +7,17 @@
 
 static bool no_pages;
 static int allocations_left = 1000000;
-static void *test_pages_map(size_t bytes) { return no_pages ? NULL : fv_pages_map(bytes); }
+static void *test_pages_reserve(size_t bytes) { return no_pages ? NULL : fv_pages_reserve(bytes); }
 static void *test_calloc(size_t count, size_t bytes) { return allocations_left-- > 0 ? calloc(count, bytes) : NULL; }
-#define fv_pages_map test_pages_map
+#define fv_pages_reserve test_pages_reserve
 #define calloc test_calloc
 #include "llm/session.c" /* NOLINT */
-#undef fv_pages_map
+#undef fv_pages_reserve
 #undef calloc
 
 #include <setjmp.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
@@ -129,6 +131,39 @@ static void the_plan_is_what_is_taken(void **state) {
     fv_pool_close(pool);
 }
 
+static size_t resident_bytes(const fv_session *session) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = (session->memory_bytes + page - 1) / page, count = 0;
+    unsigned char *there = malloc(pages);
+    assert_non_null(there);
+    assert_int_equal(mincore(session->memory, session->memory_bytes, there), 0);
+    for (size_t i = 0; i < pages; i++) count += there[i] & 1u;
+    free(there);
+    return count * page;
+}
+
+/* What has been fed, at most twice, and a few pages where a stretch begins. */
+static void a_context_takes_memory_as_it_fills(void **state) {
+    const fv_llm *llm = *state;
+    enum { TOKENS = 700, CONTEXT = 1 << 20 };
+    static int32_t tokens[TOKENS];
+    for (int32_t i = 0; i < TOKENS; i++) tokens[i] = 2 + i % 50;
+    fv_session_config config = fv_session_config_default();
+    config.context_tokens = CONTEXT;
+    config.batch_tokens = 64;
+    fv_session *session = NULL;
+    assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
+    size_t stretches = 2 * (size_t)session->shape.layers * session->shape.kv_heads;
+    for (size_t fed = 0, count = 1; fed < TOKENS; fed += count, count = TOKENS - fed) {
+        assert_int_equal(fv_session_feed(session, tokens + fed, count, NULL, NULL), FV_OK);
+        size_t most = 2 * (fed + count) * (size_t)session->use.token_bytes + stretches * 8192 + session->use.scratch_bytes;
+        assert_true(most < session->use.cache_bytes / 8); /* the bound says something */
+        assert_true(resident_bytes(session) <= most);
+    }
+    assert_true(session->use.key_bytes + session->use.value_bytes <= session->use.cache_bytes);
+    assert_true((double)session->use.cache_bytes <= 1.03 * (double)CONTEXT * (double)session->use.token_bytes);
+    fv_session_close(session);
+}
+
 static void the_environment_lowers_the_instruction_set(void **state) {
     const fv_llm *llm = *state;
     fv_session_config config = fv_session_config_default();
@@ -186,6 +221,7 @@ int main(void) {
         cmocka_unit_test(settings_out_of_range),
         cmocka_unit_test(memory_that_is_not_there),
         cmocka_unit_test(the_plan_is_what_is_taken),
+        cmocka_unit_test(a_context_takes_memory_as_it_fills),
         cmocka_unit_test(the_environment_lowers_the_instruction_set),
         cmocka_unit_test(another_policy_must_fit_the_cache),
     };
