@@ -328,7 +328,8 @@ static int open_case(bench_state *state, const bench_case *test) {
     state->tokens = malloc((size_t)test->batch * sizeof *state->tokens);
     if (!state->logits || !state->tokens) return cli_fail("no memory for the logits");
     cli_warn_context(state->engine.llm, context);
-    return cli_session_open(&state->session, &state->engine, &test->options, context, &test->policy);
+    fv_select_config policy = test->policy;
+    return cli_session_open(&state->session, &state->engine, &test->options, context, &policy);
 }
 
 static void close_case(bench_state *state) {

@@ -8,9 +8,11 @@
 #include "json_out.h"
 #include "kld_file.h"
 #include "machine.h"
+#include "mass_table.h"
 #include "model_options.h"
 #include "progress.h"
 #include "score.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,11 +23,11 @@
 
 typedef struct ppl_options {
     cli_model_options model;
-    const char *file, *prompt, *base;
+    const char *file, *prompt, *base, *by_head;
     cli_texts attention;
     int64_t chunks, skip, score;
     int pass; /* enum ppl_pass */
-    bool json, escape;
+    bool json, escape, mass;
 } ppl_options;
 
 static const char pass_words[] = "prompt decode";
@@ -55,6 +57,10 @@ static const cli_option ppl_flags[] = {
      "of llama-perplexity's flag of this name; text and chunks come from it",
      FIELD(base), 0, 0},
     {CLI_TEXTS, "--attention", NULL, "SPEC", NULL, NULL, cli_attention_help, FIELD(attention), 0, 0},
+    {CLI_SWITCH, "--mass", NULL, NULL, NULL, NULL, "also the share of dense attention's mass that is read (slow)",
+     FIELD(mass), 0, 0},
+    {CLI_TEXT, "--by-head", NULL, "FILE", NULL, NULL,
+     "that share for each policy, layer and query head, as CSV in a file", FIELD(by_head), 0, 0},
     {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "a JSON array, one object a policy, dense first", FIELD(json), 0, 0},
     {CLI_SWITCH, "-e --escape", "--no-escape", NULL, NULL, NULL,
      "process \\n \\t \\xHH ... in -p (default: off; never in files)", FIELD(escape), 0, 0},
@@ -67,6 +73,7 @@ typedef struct policy_run {
     fv_session *session;
     cli_score_sum sum;
     cli_phase scored; /* counters over the scored positions; ns over everything */
+    cli_mass mass;    /* with --mass */
 } policy_run;
 
 typedef struct ppl_state {
@@ -205,6 +212,10 @@ static int open_sessions(ppl_state *state) {
         policy_run *policy = &state->policies[i];
         int result = cli_session_open(&policy->session, &state->engine, options, state->context, &policy->config);
         if (result != CLI_GO_ON) return result;
+        if ((state->options->mass || state->options->by_head) &&
+            cli_mass_open(&policy->mass, policy->session, state->engine.llm, state->context, (uint32_t)state->batch,
+                          state->engine.threads) != FV_OK)
+            return cli_fail("no memory for the shares of %u tokens", state->context);
     }
     state->vocabulary = fv_llm_config(state->engine.llm)->vocabulary;
     size_t row_bytes = (size_t)state->vocabulary * sizeof(float);
@@ -248,11 +259,14 @@ static fv_status score_group(ppl_state *state, size_t scored, size_t first_row, 
     return status;
 }
 
-static fv_status feed_all(ppl_state *state, const int32_t *tokens, size_t count) {
+static fv_status feed_all(ppl_state *state, const int32_t *tokens, size_t count, bool score) {
     for (size_t i = 0; i < state->policy_count; i++) {
         policy_run *policy = &state->policies[i];
+        bool watch = score && policy->mass.noted;
         uint64_t start_ns = cli_clock_ns();
+        if (watch) cli_mass_begin(&policy->mass, (uint32_t)fv_session_tokens(policy->session));
         fv_status status = fv_session_feed(policy->session, tokens, count, NULL, NULL);
+        if (watch) cli_mass_end(&policy->mass, status == FV_OK ? (uint32_t)count : 0);
         policy->scored.ns += cli_clock_ns() - start_ns;
         if (status != FV_OK) return status;
         if (cli_interrupted()) return FV_ERROR_INTERRUPTED;
@@ -265,7 +279,7 @@ static fv_status read_span(ppl_state *state, const int32_t *chunk, size_t begin,
                            bool score) {
     for (size_t done = 0; done < count;) {
         size_t rows = count - done < batch ? count - done : batch;
-        fv_status status = feed_all(state, chunk + begin + done, rows);
+        fv_status status = feed_all(state, chunk + begin + done, rows, score);
         for (size_t row = 0; row < rows && score && status == FV_OK; row += state->group_rows) {
             size_t group = rows - row < state->group_rows ? rows - row : state->group_rows;
             status = score_group(state, begin + done + row - state->first, row, group, chunk + begin + done + row + 1);
@@ -321,15 +335,19 @@ static fv_status measure_chunk(ppl_state *state, int32_t *chunk) {
 
 static void print_table(const ppl_state *state) {
     double base = cli_score_perplexity(&state->policies[0].sum);
-    cli_print("\n| attention | ppl | vs dense | KL | top-1 | density | KV bytes per token | seconds |\n"
-              "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+    bool mass = state->policies[0].mass.noted;
+    cli_print("\n| attention | ppl | vs dense | KL | top-1 | density | KV bytes per token | seconds |%s\n"
+              "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |%s\n",
+              mass ? " mass |" : "", mass ? " ---: |" : "");
     for (size_t i = 0; i < state->policy_count; i++) {
         const policy_run *policy = &state->policies[i];
         double value = cli_score_perplexity(&policy->sum);
-        cli_print("| %s | %.4f | %+.2f %% | %.5f | %.2f %% | %.2f %% | %.0f | %.1f |\n", policy->text, value,
+        cli_print("| %s | %.4f | %+.2f %% | %.5f | %.2f %% | %.2f %% | %.0f | %.1f |", policy->text, value,
                   100 * (value / base - 1), cli_score_divergence(&policy->sum), 100 * cli_score_same_top(&policy->sum),
                   100 * cli_phase_density(&policy->scored), cli_phase_token_bytes(&policy->scored),
                   (double)policy->scored.ns * 1e-9);
+        if (mass) cli_print(" %.2f %% |", 100 * cli_mass_mean(&policy->mass));
+        cli_print("\n");
     }
 }
 
@@ -353,14 +371,42 @@ static json_t *policy_json(const ppl_state *state, const policy_run *policy) {
     cli_json_real(object, "top1", cli_score_same_top(&policy->sum));
     cli_json_real(object, "density", cli_phase_density(&policy->scored));
     cli_json_real(object, "bytes_per_token", cli_phase_token_bytes(&policy->scored));
-    cli_json_set(object, "mass", json_null());
+    cli_json_real(object, "mass", policy->mass.noted ? cli_mass_mean(&policy->mass) : (double)NAN);
     cli_json_real(object, "seconds", (double)policy->scored.ns * 1e-9);
     cli_json_count(object, "context", state->context);
     cli_json_text(object, "base", state->base.file ? state->base.path : "dense");
     return object;
 }
 
+static bool print_head(FILE *file, const policy_run *policy, uint32_t layer, uint32_t head) {
+    double mass = cli_mass_head(&policy->mass, layer, head);
+    if (isnan(mass)) return true; /* a layer with a sliding window */
+    return fprintf(file, "\"%s\",%u,%u,%.6f\n", policy->text, layer, head, mass) > 0;
+}
+
+/* One line for each policy, layer and query head, in a file that appears whole or not at all. */
+static int write_by_head(const ppl_state *state) {
+    const char *path = state->options->by_head;
+    char part[4096];
+    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
+        return cli_fail("%s: the name is too long", path);
+    FILE *file = fopen(part, "w");
+    bool good = file && fprintf(file, "attention,layer,head,mass\n") > 0;
+    for (size_t i = 0; i < state->policy_count && good; i++) {
+        const policy_run *policy = &state->policies[i];
+        for (uint32_t layer = 0; layer < policy->mass.layers; layer++)
+            for (uint32_t head = 0; head < policy->mass.query_heads && good; head++)
+                good = print_head(file, policy, layer, head);
+    }
+    if (file && fclose(file) != 0) good = false;
+    if (good && rename(part, path) != 0) good = false;
+    if (!good && file) remove(part);
+    return good ? CLI_DONE : cli_fail("%s: can't be written", path);
+}
+
 static int print_results(const ppl_state *state) {
+    if (state->options->by_head && write_by_head(state) != CLI_DONE) return CLI_FAILED;
+
     if (!state->options->json) {
         print_final(state);
         return cli_flush() ? CLI_DONE : CLI_FAILED;
@@ -414,7 +460,10 @@ static int measure(ppl_state *state) {
 }
 
 static void close_ppl(ppl_state *state) {
-    for (size_t i = 0; i < state->policy_count; i++) fv_session_close(state->policies[i].session);
+    for (size_t i = 0; i < state->policy_count; i++) {
+        fv_session_close(state->policies[i].session);
+        cli_mass_free(&state->policies[i].mass);
+    }
     free(state->base_logits);
     free(state->logits);
     free(state->scores);

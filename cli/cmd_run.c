@@ -19,7 +19,7 @@ typedef struct run_options {
     const char *prompt, *file, *system, *chat_template, *attention;
     int64_t predict, seed, top_k, repeat_last;
     double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
-    bool chat, plain, single_turn, ignore_eos, display_prompt, escape, json;
+    bool chat, plain, single_turn, ignore_eos, display_prompt, escape, json, show_reads;
 } run_options;
 
 #define FIELD(name) offsetof(run_options, name)
@@ -43,6 +43,8 @@ static const cli_option text_flags[] = {
     {CLI_SWITCH, "--display-prompt", "--no-display-prompt", NULL, NULL, NULL,
      "repeat the prompt in front of its completion (default: on; a conversation\nnever repeats it)",
      FIELD(display_prompt), 0, 0},
+    {CLI_SWITCH, "--show-reads", NULL, NULL, NULL, NULL,
+     "behind the answer: the passages that each of its words read most (slow)", FIELD(show_reads), 0, 0},
     {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "one JSON document with text and figures, when all is done",
      FIELD(json), 0, 0},
 };
@@ -86,6 +88,7 @@ typedef struct run_state {
     fv_select_config attention;
     cli_conversation conversation;
     cli_generation generation;
+    cli_reads reads;
     fv_session *session;
     fv_sampler *sampler;
     fv_text prompt; /* as handed in */
@@ -279,6 +282,10 @@ static int open_session(run_state *state) {
                                          .ignore_end = options->ignore_eos,
                                          .stream = !options->json};
     status = cli_generation_init(&state->generation);
+    if (status == FV_OK && options->show_reads) {
+        status = cli_reads_open(&state->reads, state->session, state->engine.llm, state->engine.threads);
+        state->generation.reads = &state->reads;
+    }
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
 }
 
@@ -393,6 +400,7 @@ static int report(run_state *state, int result) {
                                    .seed = state->seed,
                                    .prompt_tokens = state->tokens.count,
                                    .chat = state->chat};
+    if (state->options->show_reads && !state->options->json) cli_reads_print(&state->reads);
     bool interrupted = result == CLI_INTERRUPTED || cli_interrupted();
     if (result != CLI_GO_ON && result != CLI_INTERRUPTED) return result;
     cli_run_report_print(&report);
@@ -422,6 +430,7 @@ static void close_run(run_state *state) {
     cli_generation_free(&state->generation);
     fv_sampler_close(state->sampler);
     fv_session_close(state->session);
+    cli_reads_free(&state->reads);
     cli_conversation_free(&state->conversation);
     fv_text_free(&state->prompt);
     fv_tokens_free(&state->tokens);

@@ -66,7 +66,8 @@ fv_status cli_generation_feed(cli_generation *generation, const int32_t *tokens,
     cli_progress progress;
     cli_progress_start(&progress, "reading", "tokens");
     fv_session_report_reset(session);
-    fv_status status = fv_session_feed(session, tokens, count, cli_progress_step, &progress);
+    fv_status status = generation->reads ? cli_reads_feed(generation->reads, tokens, count) : FV_OK;
+    if (status == FV_OK) status = fv_session_feed(session, tokens, count, cli_progress_step, &progress);
     cli_progress_end(&progress);
     if (status == FV_OK) status = last_logits(generation);
     phase_add(&generation->prompt, session, fv_session_tokens(session) - before, start_ns);
@@ -94,7 +95,8 @@ static fv_status emit(cli_generation *generation, int32_t token, size_t *written
 static fv_status evaluate_pending(cli_generation *generation) {
     uint64_t start_ns = cli_clock_ns();
     fv_session_report_reset(generation->session);
-    fv_status status = fv_session_feed(generation->session, &generation->pending, 1, NULL, NULL);
+    fv_status status = generation->reads ? cli_reads_feed(generation->reads, &generation->pending, 1) : FV_OK;
+    if (status == FV_OK) status = fv_session_feed(generation->session, &generation->pending, 1, NULL, NULL);
     if (status == FV_OK) status = last_logits(generation);
     phase_add(&generation->decode, generation->session, 1, start_ns);
     if (status == FV_OK) generation->pending = -1;
@@ -117,6 +119,7 @@ static cli_stop step(cli_generation *generation, size_t *written, bool *more, fv
     fv_sampler_accept(generation->sampler, token);
     generation->pending = token;
     *status = emit(generation, token, written);
+    if (*status == FV_OK && generation->reads) *status = cli_reads_token(generation->reads, token);
     *more = *status == FV_OK;
     return *status == FV_ERROR_FILE ? CLI_STOP_OUTPUT : CLI_STOP_FAILED;
 }
@@ -128,6 +131,7 @@ cli_stop cli_generation_answer(cli_generation *generation, fv_status *status) {
     generation->text.length = generation->tokens.count = 0;
     *status = FV_OK;
     while (more) stop = step(generation, &written, &more, status);
+    if (generation->reads && cli_reads_finish(generation->reads) != FV_OK) *status = FV_ERROR_MEMORY;
     if (generation->stream && written < generation->text.length)
         cli_write(generation->text.bytes + written,
                   generation->text.length - written); /* a sequence that never ended */

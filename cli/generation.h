@@ -5,6 +5,7 @@
 
 #include "fovea/sampler.h"
 #include "fovea/session.h"
+#include "reads.h"
 
 /* X(NAME, name): why a generation stopped; the name is what --json says. */
 #define CLI_STOP_LIST(X) \
@@ -31,6 +32,7 @@ typedef struct cli_generation {
     int64_t limit;       /* tokens per answer; negative: none */
     bool ignore_end;     /* end-of-generation tokens are forbidden: none ends the answer */
     bool stream;         /* write the text as it comes */
+    cli_reads *reads;    /* NULL: nobody asks what was read */
     float *logits;       /* [vocabulary] of the last position; owned */
     int32_t pending;     /* chosen but not evaluated; -1: none */
     fv_text text;        /* the last answer */

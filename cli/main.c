@@ -15,13 +15,14 @@ static const struct verb {
     {"run", cmd_run, "text in, text out: completion or conversation"},
     {"ppl", cmd_ppl, "quality on a text: perplexity, divergence from dense attention"},
     {"eval", cmd_eval, "quality on long documents: questions about hidden facts"},
+    {"tune", cmd_tune, "divides a budget over layers and heads, once for a model"},
     {"bench", cmd_bench, "speed of a model"},
     {"inspect", cmd_inspect, "what is in a GGUF file, and what memory a context takes"},
     {"tokenize", cmd_tokenize, "text to token ids and back"},
 };
 #define VERBS (sizeof verbs / sizeof verbs[0])
-static const char verb_names[] = "run ppl eval bench inspect tokenize --help --version";
-static const char later_verbs[] = "tune serve";
+static const char verb_names[] = "run ppl eval tune bench inspect tokenize --help --version";
+static const char later_verbs[] = "serve";
 
 static int print_help(void) {
     cli_print("usage: fovea VERB [flags]\n\n"
@@ -42,7 +43,7 @@ static int unknown_verb(const char *name) {
 }
 
 static int run_verb(int argc, char **argv) {
-    if (argc < 2) return cli_usage_error("", "no verb: run, ppl, eval, bench, inspect or tokenize");
+    if (argc < 2) return cli_usage_error("", "no verb: run, ppl, eval, tune, bench, inspect or tokenize");
     if (cli_words_find("-h --help --usage help", argv[1], strlen(argv[1])) >= 0) return print_help();
     if (cli_words_find("--version version", argv[1], strlen(argv[1])) >= 0)
         return cli_print("fovea " CLI_VERSION "\n") ? CLI_DONE : CLI_FAILED;

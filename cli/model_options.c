@@ -1,6 +1,7 @@
 /* model_options.c - llama.cpp's names for model, threads, cache and batch, and the opening of what they name. */
 #include "model_options.h"
 #include "machine.h"
+#include <string.h>
 
 #define FIELD(name) offsetof(cli_model_options, name)
 
@@ -9,6 +10,9 @@ const cli_option cli_model_flags[] = {
      "the model: a GGUF file (of a split one the first part)", FIELD(model), 0, 0},
     {CLI_INTEGER, "-t --threads", NULL, "N", "LLAMA_ARG_THREADS", NULL, "threads (default: -1, one per processor)",
      FIELD(threads), -1, 1024},
+    {CLI_TEXT, "--tune", NULL, "FILE", NULL, NULL,
+     "shares of the budget by layer and head, from fovea tune (default: MODEL.fovea.json\n"
+     "if it is there; none: equal shares)", FIELD(tune), 0, 0},
 };
 const size_t cli_model_flag_count = sizeof cli_model_flags / sizeof cli_model_flags[0];
 
@@ -91,6 +95,18 @@ bool cli_wants_repack(const fv_llm *llm, const cli_model_options *options) {
     return options->repack % 2 == CLI_REPACK_ON % 2; /* the words after auto say on and off in turn */
 }
 
+/* The shares that are named, or those beside the model if there are any. */
+static int read_tune(cli_engine *engine, const cli_model_options *options) {
+    fv_message message = {""};
+    char path[sizeof engine->tune.path];
+    bool named = options->tune != NULL;
+    if (named && strcmp(options->tune, "none") == 0) return CLI_GO_ON;
+    if (!named && !cli_tune_path(options->model, path, sizeof path)) return CLI_GO_ON;
+    fv_status status = cli_tune_read(&engine->tune, named ? options->tune : path, engine->llm, &message);
+    if (status == FV_ERROR_FILE && !named) return CLI_GO_ON;
+    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
+}
+
 int cli_engine_open(cli_engine *engine, const char *verb, const cli_model_options *options) {
     fv_message message = {""};
     *engine = (cli_engine){0};
@@ -102,12 +118,13 @@ int cli_engine_open(cli_engine *engine, const char *verb, const cli_model_option
     result = cli_pool_open(&engine->pool, verb, options->threads, &options->placement);
     if (result != CLI_GO_ON) return result;
     engine->threads = fv_pool_parallel(engine->pool)->workers;
-    return CLI_GO_ON;
+    return read_tune(engine, options);
 }
 
 void cli_engine_close(cli_engine *engine) {
     fv_pool_close(engine->pool);
     fv_llm_close(engine->llm);
+    cli_tune_free(&engine->tune);
     *engine = (cli_engine){0};
 }
 
@@ -120,7 +137,7 @@ void cli_warn_context(const fv_llm *llm, uint64_t context) {
 }
 
 int cli_session_open(fv_session **session, const cli_engine *engine, const cli_model_options *options, uint32_t context,
-                     const fv_select_config *attention) {
+                     fv_select_config *attention) {
     fv_message message = {""};
     fv_session_config config = fv_session_config_default();
     int64_t batch = options->micro_batch < options->batch ? options->micro_batch : options->batch;
@@ -129,6 +146,11 @@ int cli_session_open(fv_session **session, const cli_engine *engine, const cli_m
     config.key_type = (uint32_t)options->key_type;
     config.value_type = (uint32_t)options->value_type;
     config.exact_activations = options->exact;
+    if (fv_select_chooses(attention) && engine->tune.shares && !attention->head_share) {
+        attention->head_share = engine->tune.shares;
+        attention->head_share_count = engine->tune.layers * engine->tune.kv_heads;
+        cli_note("the budget is divided by %s", engine->tune.path);
+    }
     config.attention = *attention;
     fv_status status = fv_session_open(session, engine->llm, &config, engine->pool, &message);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);

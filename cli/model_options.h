@@ -6,9 +6,11 @@
 #include "fovea/session.h"
 #include "options.h"
 #include "thread_options.h"
+#include "tune_file.h"
 
 typedef struct cli_model_options {
     const char *model;
+    const char *tune; /* NULL: MODEL.fovea.json, if it is there; "none" */
     int64_t threads; /* -1: one per processor */
     cli_thread_options placement;
     int64_t context; /* -1: not given; 0: the model's training context */
@@ -34,6 +36,7 @@ typedef struct cli_engine {
     fv_llm *llm;
     fv_pool *pool;
     uint32_t threads;
+    cli_tune tune; /* without shares if there is no file */
 } cli_engine;
 
 /** Whether the options want this model's weights repacked. */
@@ -43,9 +46,10 @@ bool cli_wants_repack(const fv_llm *llm, const cli_model_options *options);
 int cli_engine_open(cli_engine *engine, const char *verb, const cli_model_options *options);
 void cli_engine_close(cli_engine *engine);
 
-/** A session as the options say, with `context` tokens. CLI_GO_ON or CLI_FAILED. */
+/** A session as the options say, with `context` tokens. A policy that chooses gets the engine's shares. CLI_GO_ON or
+ *  CLI_FAILED. */
 int cli_session_open(fv_session **session, const cli_engine *engine, const cli_model_options *options, uint32_t context,
-                     const fv_select_config *attention);
+                     fv_select_config *attention);
 
 /** Says once that `context` is above what the model was trained on. */
 void cli_warn_context(const fv_llm *llm, uint64_t context);

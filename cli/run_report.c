@@ -108,5 +108,6 @@ int cli_run_report_json(const cli_run_report *report) {
     cli_json_count(document, "seed", report->seed);
     set_phase(document, "prompt", &generation->prompt);
     set_phase(document, "decode", &generation->decode);
+    if (generation->reads) cli_json_set(document, "reads", cli_reads_json(generation->reads));
     return cli_json_print(document);
 }

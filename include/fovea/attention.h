@@ -64,6 +64,23 @@ typedef struct fv_attention_rows {
 fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
                                 const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report);
 
+/** What one KV head reads for rows of one tile. Valid during the observer's call. */
+typedef struct fv_attention_seen {
+    const fv_attend_config *attend;
+    const fv_kernels *kernels;
+    const fv_cache *cache;
+    const fv_plan *plan;
+    uint32_t layer, kv_head, local_window; /* as in fv_attention_rows */
+    const float *query;                    /* of position plan->first_token, all query heads */
+    size_t query_stride;
+} fv_attention_seen;
+
+/** Called from the thread of `worker`, several at a time, in no fixed order. */
+typedef void fv_attention_observer_fn(void *context, const fv_attention_seen *seen, size_t worker);
+
+/** From now on `observer` (NULL: nobody) is shown every plan before it is run: for measuring, see mass.h. O(1). */
+void fv_attention_observe(fv_attention *attention, fv_attention_observer_fn *observer, void *context);
+
 #ifdef __cplusplus
 }
 #endif

@@ -3,6 +3,7 @@
 #ifndef FOVEA_MODEL_H
 #define FOVEA_MODEL_H
 
+#include "fovea/attention.h"
 #include "fovea/cache.h"
 #include "fovea/parallel.h"
 #include "fovea/report.h"
@@ -117,6 +118,9 @@ fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, co
 const fv_cache *fv_model_cache(const fv_model *model, uint32_t layer); /* NULL behind the last layer */
 uint32_t fv_model_tokens(const fv_model *model);
 uint32_t fv_model_batch_rows(const fv_model *model); /* rows of the last forward; 0 after one that failed midway */
+/** fv_attention_observe() for all layers. */
+void fv_model_observe(fv_model *model, fv_attention_observer_fn *observer, void *context);
+
 fv_status fv_model_truncate(fv_model *model, uint32_t tokens); /* FV_OK or FV_ERROR_ARGUMENT */
 
 #ifdef __cplusplus

@@ -94,6 +94,9 @@ fv_status fv_session_truncate(fv_session *session, size_t tokens); /* forgets al
 /** Another policy from the next feed on. FV_ERROR_ARGUMENT (message says why; pattern's block must be the cache's). */
 fv_status fv_session_set_attention(fv_session *session, const fv_select_config *attention, fv_message *message);
 
+/** Shows every plan to `observer` (NULL: nobody), see fv_attention_observe(). */
+void fv_session_observe(fv_session *session, fv_attention_observer_fn *observer, void *context);
+
 /** Counters since the last reset. */
 fv_report fv_session_report(const fv_session *session);
 void fv_session_report_reset(fv_session *session);

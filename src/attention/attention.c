@@ -25,6 +25,8 @@ struct fv_attention {
     work_count *counts;     /* [workers] */
     uint8_t *carried;       /* [kv_heads][pages]: what rows of the first tile chose in the call before */
     uint32_t segments;
+    fv_attention_observer_fn *observer; /* NULL: nobody watches */
+    void *observer_context;
 };
 
 typedef struct attention_layout {
@@ -108,6 +110,11 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
                            .segments = layout.segments};
     *attention = made;
     return FV_OK;
+}
+
+void fv_attention_observe(fv_attention *attention, fv_attention_observer_fn *observer, void *context) {
+    attention->observer = observer;
+    attention->observer_context = context;
 }
 
 /* One call's arguments, shared by its tasks. */
@@ -240,16 +247,30 @@ static fv_select_view group_view(const attention_call *call, fv_select_view view
     return view;
 }
 
-static void plan_count(const attention_call *call, const fv_plan *plan, work_count *count) {
-    for (uint32_t row = 0; row < plan->rows; row++) count->keys += fv_plan_row_keys(plan, row);
+/* Counts what a head reads, and shows it to whoever watches; `row` is the plan's first. */
+static void plan_note(const attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row, size_t worker) {
+    fv_attention *attention = call->attention;
+    work_count *count = &attention->counts[worker];
+    for (uint32_t i = 0; i < plan->rows; i++) count->keys += fv_plan_row_keys(plan, i);
     count->bytes += fv_attend_bytes(call->cache, plan);
+    if (!attention->observer) return;
+    fv_attention_seen seen = {.attend = &attention->config.attend,
+                              .kernels = attention->kernels,
+                              .cache = call->cache,
+                              .plan = plan,
+                              .layer = call->layer,
+                              .kv_head = kv_head,
+                              .local_window = call->local_window,
+                              .query = call->query + row * call->query_stride,
+                              .query_stride = call->query_stride};
+    attention->observer(attention->observer_context, &seen, worker);
 }
 
 #if FV_BUILD_PROMPT
 static void plan_attend(const attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker) {
     fv_attention *attention = call->attention;
     size_t row = plan->first_token - call->first_token;
-    plan_count(call, plan, &attention->counts[worker]);
+    plan_note(call, plan, kv_head, row, worker);
     fv_attend_tile(&attention->config.attend, attention->kernels, call->cache, plan, kv_head,
                    call->query + row * call->query_stride, call->query_stride, call->out + row * call->out_stride,
                    call->out_stride, attention->workers + worker * attention->worker_bytes, attention->attend_bytes);
@@ -289,7 +310,7 @@ static void plans_task(void *context, size_t task, size_t worker) {
     fv_attention *attention = job->call->attention;
     choosing at = choosing_make(job->call, job->view, worker);
     chosen_plan(&at, job->view, (uint32_t)task, worker, &attention->plans[task]);
-    plan_count(job->call, &attention->plans[task], &attention->counts[worker]);
+    plan_note(job->call, &attention->plans[task], (uint32_t)task, 0, worker);
 }
 
 /* One that chooses cannot fail: the call was checked. */
@@ -309,7 +330,7 @@ static fv_status plans_make(attention_call *call, fv_select_view view, const fv_
     fv_status status = fv_select_plan(call->policy, &view, &attention->plans[0]);
     for (size_t head = 0; status == FV_OK && head < attention->config.attend.kv_heads; head++) {
         attention->plans[head] = attention->plans[0];
-        plan_count(call, &attention->plans[head], &attention->counts[0]);
+        plan_note(call, &attention->plans[head], (uint32_t)head, 0, 0);
     }
     return status;
 }

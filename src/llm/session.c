@@ -331,6 +331,10 @@ fv_status fv_session_set_attention(fv_session *session, const fv_select_config *
     return FV_OK;
 }
 
+void fv_session_observe(fv_session *session, fv_attention_observer_fn *observer, void *context) {
+    fv_model_observe(session->model, observer, context);
+}
+
 fv_report fv_session_report(const fv_session *session) { return session->report; }
 
 void fv_session_report_reset(fv_session *session) {

@@ -262,6 +262,10 @@ uint32_t fv_model_tokens(const fv_model *model) { return fv_cache_tokens(model->
 
 uint32_t fv_model_batch_rows(const fv_model *model) { return model->batch_rows; }
 
+void fv_model_observe(fv_model *model, fv_attention_observer_fn *observer, void *context) {
+    fv_attention_observe(model->attention, observer, context);
+}
+
 fv_status fv_model_truncate(fv_model *model, uint32_t tokens) {
     if (!model || tokens > fv_model_tokens(model)) return FV_ERROR_ARGUMENT;
     for (uint32_t i = 0; i < model->config.layers; i++) fv_cache_truncate(model->caches[i], tokens);

@@ -1,0 +1,86 @@
+/* mass_table.c - an observer of a session's attention. */
+#include "mass_table.h"
+#include "fovea/mass.h"
+#include <math.h>
+#include <stdlib.h>
+
+static float *noted_at(const cli_mass *mass, size_t row, uint32_t layer) {
+    return mass->noted + (row * mass->layers + layer) * mass->query_heads;
+}
+
+static void observe(void *context, const fv_attention_seen *seen, size_t worker) {
+    const cli_mass *mass = context;
+    uint32_t group = seen->attend->query_heads / seen->attend->kv_heads, dim = seen->attend->head_dim;
+    if (!mass->on || seen->local_window) return;
+    float *scratch = mass->scratch[worker], *tokens = scratch + FV_PAGE_TOKENS * (size_t)dim;
+    for (uint32_t row = 0; row < seen->plan->rows; row++) {
+        uint32_t position = seen->plan->first_token + row;
+        const float *query = seen->query + row * seen->query_stride + (size_t)seen->kv_head * group * dim;
+        float *noted = noted_at(mass, position - mass->first_token, seen->layer) + seen->kv_head * group;
+        if (fv_mass_tokens(seen->attend, seen->kernels, seen->cache, seen->kv_head, position, query, tokens, scratch) ==
+            FV_OK)
+            fv_mass_read(seen->plan, row, group, tokens, noted);
+    }
+}
+
+fv_status cli_mass_open(cli_mass *mass, fv_session *session, const fv_llm *llm, uint32_t context, uint32_t rows,
+                        uint32_t workers) {
+    const fv_model_config *shape = fv_llm_config(llm);
+    size_t group = shape->query_heads / shape->kv_heads, heads = (size_t)shape->layers * shape->query_heads;
+    *mass = (cli_mass){.layers = shape->layers, .query_heads = shape->query_heads, .rows = rows, .workers = workers};
+    mass->noted = malloc(rows * heads * sizeof *mass->noted);
+    mass->sum = calloc(heads, sizeof *mass->sum);
+    mass->count = calloc(heads, sizeof *mass->count);
+    mass->scratch = calloc(workers, sizeof *mass->scratch);
+    if (!mass->noted || !mass->sum || !mass->count || !mass->scratch) return FV_ERROR_MEMORY;
+    size_t floats = FV_PAGE_TOKENS * (size_t)shape->head_dim + group * context;
+    for (uint32_t worker = 0; worker < workers; worker++) {
+        mass->scratch[worker] = malloc(floats * sizeof **mass->scratch);
+        if (!mass->scratch[worker]) return FV_ERROR_MEMORY;
+    }
+    fv_session_observe(session, observe, mass);
+    return FV_OK;
+}
+
+void cli_mass_free(cli_mass *mass) {
+    for (uint32_t worker = 0; mass->scratch && worker < mass->workers; worker++) free(mass->scratch[worker]);
+    free(mass->scratch);
+    free(mass->noted);
+    free(mass->sum);
+    free(mass->count);
+    *mass = (cli_mass){0};
+}
+
+void cli_mass_begin(cli_mass *mass, uint32_t first_token) {
+    size_t count = (size_t)mass->rows * mass->layers * mass->query_heads;
+    mass->first_token = first_token;
+    mass->on = true;
+    for (size_t i = 0; i < count; i++) mass->noted[i] = -1.0f;
+}
+
+void cli_mass_end(cli_mass *mass, uint32_t rows) {
+    size_t heads = (size_t)mass->layers * mass->query_heads;
+    mass->on = false;
+    for (size_t row = 0; row < rows; row++)
+        for (size_t i = 0; i < heads; i++) {
+            float read = noted_at(mass, row, 0)[i];
+            if (read < 0) continue;
+            mass->sum[i] += (double)read;
+            mass->count[i]++;
+        }
+}
+
+double cli_mass_head(const cli_mass *mass, uint32_t layer, uint32_t head) {
+    size_t i = (size_t)layer * mass->query_heads + head;
+    return mass->count[i] ? mass->sum[i] / (double)mass->count[i] : (double)NAN;
+}
+
+double cli_mass_mean(const cli_mass *mass) {
+    double sum = 0;
+    uint64_t count = 0;
+    for (size_t i = 0; i < (size_t)mass->layers * mass->query_heads; i++) {
+        sum += mass->sum[i];
+        count += mass->count[i];
+    }
+    return count ? sum / (double)count : (double)NAN;
+}

@@ -1,0 +1,143 @@
+/* tune_file.c - the JSON of shares. It is believed only as far as it fits the model. */
+#include "tune_file.h"
+#include "json_out.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FORMAT 1
+
+bool cli_tune_path(const char *model, char *path, size_t bytes) {
+    int length = snprintf(path, bytes, "%s.fovea.json", model);
+    return length > 0 && (size_t)length < bytes;
+}
+
+void cli_tune_free(cli_tune *tune) {
+    free(tune->shares);
+    *tune = (cli_tune){0};
+}
+
+static fv_status corrupt(const char *path, const char *what, fv_message *message) {
+    return fv_message_set(message, FV_ERROR_CORRUPT, "%s: %s; make it anew with fovea tune, or delete it", path, what);
+}
+
+/* Whether `object` has the whole number `expected` under `key`. */
+static bool has_number(const json_t *object, const char *key, uint64_t expected) {
+    const json_t *value = json_object_get(object, key);
+    return json_is_integer(value) && json_integer_value(value) >= 0 && (uint64_t)json_integer_value(value) == expected;
+}
+
+static fv_status check_model(const json_t *root, const char *path, const fv_llm *llm, fv_message *message) {
+    const fv_model_config *shape = fv_llm_config(llm);
+    const json_t *model = json_object_get(root, "model");
+    if (!has_number(root, "format", FORMAT))
+        return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: not of format %d", path, FORMAT);
+    if (!has_number(model, "layers", shape->layers) || !has_number(model, "kv_heads", shape->kv_heads) ||
+        !has_number(model, "parameters", fv_llm_parameters(llm)) ||
+        !has_number(model, "weight_bytes", fv_llm_weight_bytes(llm)))
+        return fv_message_set(message, FV_ERROR_UNSUPPORTED,
+                              "%s: made for another model; make it anew with fovea tune, or "
+                              "delete it",
+                              path);
+    return FV_OK;
+}
+
+static fv_status read_shares(cli_tune *tune, const json_t *root, const char *path, fv_message *message) {
+    const json_t *layers = json_object_get(root, "shares");
+    if (!json_is_array(layers) || json_array_size(layers) != tune->layers)
+        return corrupt(path, "no list of shares", message);
+    for (uint32_t layer = 0; layer < tune->layers; layer++) {
+        const json_t *heads = json_array_get(layers, layer);
+        if (!json_is_array(heads) || json_array_size(heads) != tune->kv_heads)
+            return corrupt(path, "a layer has not one share for each head", message);
+        for (uint32_t head = 0; head < tune->kv_heads; head++) {
+            const json_t *share = json_array_get(heads, head);
+            if (!json_is_integer(share) || json_integer_value(share) < 1 || json_integer_value(share) > UINT16_MAX)
+                return corrupt(path, "a share is not a whole number from 1 to 65535", message);
+            tune->shares[layer * tune->kv_heads + head] = (uint16_t)json_integer_value(share);
+        }
+    }
+    return FV_OK;
+}
+
+fv_status cli_tune_read(cli_tune *tune, const char *path, const fv_llm *llm, fv_message *message) {
+    const fv_model_config *shape = fv_llm_config(llm);
+    json_error_t error;
+    if (access(path, F_OK) != 0) return fv_message_set(message, FV_ERROR_FILE, "%s: there is none", path);
+    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    if (!root) return corrupt(path, error.text, message);
+    fv_status status = check_model(root, path, llm, message);
+    tune->layers = shape->layers;
+    tune->kv_heads = shape->kv_heads;
+    if (status == FV_OK) tune->shares = calloc((size_t)tune->layers * tune->kv_heads, sizeof *tune->shares);
+    if (status == FV_OK && !tune->shares) status = fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory", path);
+    if (status == FV_OK) status = read_shares(tune, root, path, message);
+    json_decref(root);
+    if (status != FV_OK) cli_tune_free(tune);
+    if (status == FV_OK) snprintf(tune->path, sizeof tune->path, "%s", path);
+    return status;
+}
+
+/* ---- writing ---- */
+
+static json_t *model_json(const fv_llm *llm) {
+    const fv_model_config *shape = fv_llm_config(llm);
+    json_t *model = json_object();
+    cli_json_text(model, "architecture", fv_llm_architecture(llm));
+    cli_json_count(model, "layers", shape->layers);
+    cli_json_count(model, "kv_heads", shape->kv_heads);
+    cli_json_count(model, "parameters", fv_llm_parameters(llm));
+    cli_json_count(model, "weight_bytes", fv_llm_weight_bytes(llm));
+    return model;
+}
+
+static json_t *notes_json(const cli_tune *tune, const cli_tune_notes *notes) {
+    json_t *made = json_object(), *layers = json_array();
+    cli_json_text(made, "text", notes->text);
+    cli_json_text(made, "attention", notes->attention);
+    cli_json_count(made, "context", notes->context);
+    cli_json_count(made, "scored", notes->scored);
+    cli_json_real(made, "kl_uniform", notes->kl_uniform);
+    cli_json_real(made, "kl_tuned", notes->kl_tuned);
+    for (uint32_t layer = 0; layer < tune->layers; layer++) {
+        json_t *heads = json_array();
+        for (uint32_t head = 0; head < tune->kv_heads; head++)
+            cli_json_append(heads, json_real(notes->divergence[layer * tune->kv_heads + head]));
+        cli_json_append(layers, heads);
+    }
+    cli_json_set(made, "kl_of_head", layers);
+    return made;
+}
+
+static json_t *shares_json(const cli_tune *tune) {
+    json_t *layers = json_array();
+    for (uint32_t layer = 0; layer < tune->layers; layer++) {
+        json_t *heads = json_array();
+        for (uint32_t head = 0; head < tune->kv_heads; head++)
+            cli_json_append(heads, json_integer(tune->shares[layer * tune->kv_heads + head]));
+        cli_json_append(layers, heads);
+    }
+    return layers;
+}
+
+fv_status cli_tune_write(const cli_tune *tune, const char *path, const fv_llm *llm, const cli_tune_notes *notes,
+                         fv_message *message) {
+    char part[600];
+    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
+        return fv_message_set(message, FV_ERROR_FILE, "%s: the name is too long", path);
+    json_t *root = json_object();
+    cli_json_count(root, "format", FORMAT);
+    cli_json_set(root, "model", model_json(llm));
+    cli_json_set(root, "shares", shares_json(tune));
+    cli_json_set(root, "made", notes_json(tune, notes));
+    FILE *file = fopen(part, "w");
+    bool good =
+        file && json_dumpf(root, file, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) == 0 && fputc('\n', file) != EOF;
+    if (file && (fflush(file) != 0 || fsync(fileno(file)) != 0)) good = false;
+    if (file && fclose(file) != 0) good = false;
+    if (good && rename(part, path) != 0) good = false;
+    if (!good && file) remove(part);
+    json_decref(root);
+    return good ? FV_OK : fv_message_set(message, FV_ERROR_FILE, "%s: can't be written", path);
+}
