@@ -86,6 +86,7 @@ static void use_avx2(fv_kernels *table) {
     table->product_panel_u6 = fv_product_panel_u6_avx2;
     table->dot_panel_u8 = fv_dot_panel_u8_avx2;
     table->shadow_mass = fv_shadow_mass_avx2;
+    table->page_share = fv_page_share_avx2;
     table->product_packed_q4_0 = fv_product_packed_q4_0_avx2;
     table->product_packed_q4_1 = fv_product_packed_q4_1_avx2;
     table->product_packed_q5_0 = fv_product_packed_q5_0_avx2;
@@ -121,6 +122,7 @@ static void use_avx512(fv_kernels *table) {
     table->product_panel_u6 = fv_product_panel_u6_avx512;
     table->dot_panel_u8 = fv_dot_panel_u8_avx512;
     table->shadow_mass = fv_shadow_mass_avx512;
+    table->page_share = fv_page_share_avx512;
     table->product_packed_q4_0 = fv_product_packed_q4_0_avx512;
     table->product_packed_q4_1 = fv_product_packed_q4_1_avx512;
     table->product_packed_q5_0 = fv_product_packed_q5_0_avx512;

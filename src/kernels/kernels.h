@@ -148,6 +148,20 @@ typedef struct fv_shadow_rows {
 typedef void fv_shadow_mass_fn(const fv_shadow_rows *query, size_t keys, const uint8_t *codes, const uint16_t *steps,
                                int32_t *best, size_t best_stride, uint32_t *mass, size_t mass_stride);
 
+/* Shares of pages in all mass of a row, and the larger of that and what is in `share`:
+ *   own[p] = (mass[p] >> 5) * w >> 8, w = 2^16 times 2^(e/256) as in fv_shadow_mass_fn, e = best[p / 4] - the largest best
+ *   share[p] = max(share[p], 1 + (uint32_t)((float)own[p] * inverse)), inverse = 2^30 / sum of own, the sum cut to its 24
+ *              upper bits, one f32 division
+ * best [(pages + 3) / 4], the largest page mass 2^16..2^20; share [pages]; pages >= 1. Exact twin. */
+typedef void fv_page_share_fn(size_t pages, const int32_t *best, const uint32_t *mass, uint32_t *share);
+
+/* The scaling of fv_page_share_fn. */
+static inline float fv_share_inverse(uint64_t total) {
+    float unit = 0x1p30f;
+    for (; total >> 24; total >>= 1) unit *= 0.5f;
+    return unit / (float)(uint32_t)total;
+}
+
 /* X(slot, function type), by the switch of build.h that needs them (F32: every build). A missing scalar twin is a link
  * error. */
 #define FV_KERNEL_F32_LIST(K) \
@@ -205,7 +219,8 @@ typedef void fv_shadow_mass_fn(const fv_shadow_rows *query, size_t keys, const u
 
 #define FV_KERNEL_CHOOSE_LIST(K) \
     K(dot_panel_u8, fv_dot_panel_u8_fn) \
-    K(shadow_mass, fv_shadow_mass_fn)
+    K(shadow_mass, fv_shadow_mass_fn) \
+    K(page_share, fv_page_share_fn)
 
 #define FV_KERNEL_LIST(K) \
     FV_KERNEL_F32_LIST(K) \

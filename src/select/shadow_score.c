@@ -105,27 +105,10 @@ void fv_choose_score(const fv_chooser *chooser, const fv_choose_scratch *scratch
                                   scratch->base_stride, scratch->mass + 4 * first, scratch->mass_stride);
 }
 
-/* 2^16 * 2^(e/256) for e <= 0, straight between powers of two. */
-static uint32_t power_of(int32_t e) {
-    int32_t shift = -(e >> 8);
-    return shift < 32 ? (uint32_t)(256 + (e & 255)) << 8 >> shift : 0;
-}
-
 void fv_shadow_shares(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, uint32_t *share) {
-    size_t pages = chooser->tile / PAGE, blocks = (pages + 3) / 4;
+    size_t pages = chooser->tile / PAGE, first = place * (size_t)chooser->group;
     for (size_t page = 0; page < pages; page++) share[page] = 1;
-    for (size_t r = place * (size_t)chooser->group; r < (place + 1) * (size_t)chooser->group; r++) {
-        const int32_t *best = scratch->best + r * scratch->base_stride;
-        const uint32_t *mass = scratch->mass + r * scratch->mass_stride;
-        int32_t most = best[0];
-        uint64_t total = 0;
-        for (size_t b = 1; b < blocks; b++) most = best[b] > most ? best[b] : most;
-        for (size_t page = 0; page < pages; page++) total += (uint64_t)mass[page] * power_of(best[page / 4] - most) >> 8;
-        uint64_t inverse = ((uint64_t)1 << 56) / total; /* total >= 2^24: that of the best key */
-        for (size_t page = 0; page < pages; page++) {
-            uint64_t own = (uint64_t)mass[page] * power_of(best[page / 4] - most) >> 8;
-            uint32_t part = (uint32_t)(own * inverse >> 26) + 1;
-            if (part > share[page]) share[page] = part;
-        }
-    }
+    for (size_t r = first; r < first + chooser->group; r++)
+        chooser->kernels->page_share(pages, scratch->best + r * scratch->base_stride,
+                                     scratch->mass + r * scratch->mass_stride, share);
 }

@@ -59,6 +59,7 @@
 
 #define SHADOW_SLOTS(X) \
     X(dot_panel_u8) \
-    X(shadow_mass)
+    X(shadow_mass) \
+    X(page_share)
 
 #endif

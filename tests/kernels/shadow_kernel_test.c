@@ -81,6 +81,26 @@ static void check_shadow_mass(const fv_kernels *table) {
     }
 }
 
+static void check_page_share(const fv_kernels *table) {
+    test_random random = test_random_make(72);
+    for (int run = 0; run < 500; run++) {
+        size_t pages = test_random_in(&random, 1, run % 20 ? 70 : 4000), blocks = (pages + 3) / 4;
+        int32_t *best = fence_place(&key_fence, blocks * 4), spread = run % 3 ? 4000 : 1 << 28;
+        uint32_t *mass = fence_place(&query_fence, pages * 4), want[4000], *got = fence_place(&out_fence, pages * 4);
+        for (size_t b = 0; b < blocks; b++) best[b] = (int32_t)test_random_in(&random, 0, (uint32_t)spread) - spread / 2;
+        for (size_t p = 0; p < pages; p++) mass[p] = test_random_in(&random, p % 4 ? 0 : 65536, 1 << 20);
+        for (size_t p = 0; p < pages; p++) want[p] = got[p] = run % 2 ? test_random_u32(&random) >> 3 : 1;
+        tables.table[0]->page_share(pages, best, mass, want);
+        table->page_share(pages, best, mass, got);
+        if (memcmp(got, want, pages * 4) != 0)
+            fail_msg("%s pages=%zu run=%d (seed %u)", test_table_name(table), pages, run, random.seed);
+        double sum = 0;
+        for (size_t p = 0; p < pages; p++) sum += want[p];
+        if (run % 2 == 0) assert_true(fabs(sum * 0x1p-30 - 1.0) < 1e-4); /* shares */
+        assert_true(fence_is_whole(&out_fence, 1, 0, 0));
+    }
+}
+
 #define SLOT_TEST(slot) \
     static void test_##slot(void **state) { \
         (void)state; \

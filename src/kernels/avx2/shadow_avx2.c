@@ -127,3 +127,38 @@ void fv_shadow_mass_avx2(const fv_shadow_rows *query, size_t keys, const uint8_t
     else
         shadow_mass(query, query->dim, keys, codes, steps, best, best_stride, mass, mass_stride);
 }
+
+/* 8 pages of 2 blocks; those behind the last have mass 0. */
+INLINE __m256i pages_own(const int32_t *best, const uint32_t *mass, size_t left, __m256i most, __m256i valid) {
+    int32_t second = left > 4 ? best[1] : best[0];
+    __m256i top = _mm256_setr_epi32(best[0], best[0], best[0], best[0], second, second, second, second);
+    __m256i x = _mm256_srli_epi32(_mm256_maskload_epi32((const int *)(const void *)mass, valid), 5);
+    return _mm256_srli_epi32(_mm256_mullo_epi32(x, power_of(_mm256_sub_epi32(top, most))), 8);
+}
+
+INLINE __m256i lanes(size_t left) {
+    __m256i count = _mm256_set1_epi32(left < 8 ? (int32_t)left : 8);
+    return _mm256_cmpgt_epi32(count, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+void fv_page_share_avx2(size_t pages, const int32_t *best, const uint32_t *mass, uint32_t *share) {
+    int32_t top = best[0];
+    for (size_t b = 1; b < (pages + 3) / 4; b++) top = best[b] > top ? best[b] : top;
+    __m256i most = _mm256_set1_epi32(top), sum = _mm256_setzero_si256();
+    for (size_t p = 0; p < pages; p += 8) {
+        __m256i own = pages_own(best + p / 4, mass + p, pages - p, most, lanes(pages - p));
+        sum = _mm256_add_epi64(sum, _mm256_cvtepu32_epi64(_mm256_castsi256_si128(own)));
+        sum = _mm256_add_epi64(sum, _mm256_cvtepu32_epi64(_mm256_extracti128_si256(own, 1)));
+    }
+    uint64_t sums[4];
+    _mm256_storeu_si256((__m256i *)(void *)sums, sum);
+    __m256 inverse = _mm256_set1_ps(fv_share_inverse(sums[0] + sums[1] + sums[2] + sums[3]));
+    for (size_t p = 0; p < pages; p += 8) {
+        __m256i valid = lanes(pages - p);
+        __m256i own = pages_own(best + p / 4, mass + p, pages - p, most, valid);
+        __m256i part = _mm256_cvttps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(own), inverse));
+        part = _mm256_add_epi32(part, _mm256_set1_epi32(1));
+        int *out = (int *)(void *)(share + p);
+        _mm256_maskstore_epi32(out, valid, _mm256_max_epi32(part, _mm256_maskload_epi32(out, valid)));
+    }
+}

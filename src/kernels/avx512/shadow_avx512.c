@@ -136,3 +136,36 @@ void fv_shadow_mass_avx512(const fv_shadow_rows *query, size_t keys, const uint8
     else
         shadow_mass(query, query->dim, keys, codes, steps, best, best_stride, mass, mass_stride);
 }
+
+/* 16 pages of 4 blocks; those behind the last have mass 0. */
+INLINE __m512i pages_own(const int32_t *best, const uint32_t *mass, size_t left, __m512i most, __mmask16 valid) {
+    const __m512i spread = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    __mmask8 blocks = (__mmask8)(left < 16 ? (1u << (left + 3) / 4) - 1 : 15);
+    __m512i top = _mm512_permutexvar_epi32(spread, _mm512_castsi128_si512(_mm_maskz_loadu_epi32(blocks, best)));
+    __m512i x = _mm512_srli_epi32(_mm512_maskz_loadu_epi32(valid, mass), 5);
+    return _mm512_srli_epi32(_mm512_mullo_epi32(x, power_of(_mm512_sub_epi32(top, most))), 8);
+}
+
+INLINE __mmask16 lanes(size_t left) { return (__mmask16)(left < 16 ? (1u << left) - 1 : 0xFFFF); }
+
+void fv_page_share_avx512(size_t pages, const int32_t *best, const uint32_t *mass, uint32_t *share) {
+    size_t blocks = (pages + 3) / 4;
+    __m512i most = _mm512_set1_epi32(best[0]), sum = _mm512_setzero_si512();
+    for (size_t b = 0; b < blocks; b += 16)
+        most = _mm512_max_epi32(most, _mm512_mask_loadu_epi32(most, lanes(blocks - b), best + b));
+    most = _mm512_set1_epi32(_mm512_reduce_max_epi32(most));
+    for (size_t p = 0; p < pages; p += 16) {
+        __m512i own = pages_own(best + p / 4, mass + p, pages - p, most, lanes(pages - p));
+        sum = _mm512_add_epi64(sum, _mm512_cvtepu32_epi64(_mm512_castsi512_si256(own)));
+        sum = _mm512_add_epi64(sum, _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(own, 1)));
+    }
+    __m512 inverse = _mm512_set1_ps(fv_share_inverse((uint64_t)_mm512_reduce_add_epi64(sum)));
+    for (size_t p = 0; p < pages; p += 16) {
+        __mmask16 valid = lanes(pages - p);
+        __m512i own = pages_own(best + p / 4, mass + p, pages - p, most, valid);
+        __m512i part = _mm512_cvttps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(own), inverse));
+        part = _mm512_add_epi32(part, _mm512_set1_epi32(1));
+        part = _mm512_max_epi32(part, _mm512_maskz_loadu_epi32(valid, share + p));
+        _mm512_mask_storeu_epi32(share + p, valid, part);
+    }
+}

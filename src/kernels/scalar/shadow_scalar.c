@@ -62,3 +62,17 @@ void fv_shadow_mass_scalar(const fv_shadow_rows *query, size_t keys, const uint8
             }
         }
 }
+
+static uint32_t page_own(uint32_t mass, int32_t below) { return (uint32_t)((uint64_t)(mass >> 5) * power_of(below) >> 8); }
+
+void fv_page_share_scalar(size_t pages, const int32_t *best, const uint32_t *mass, uint32_t *share) {
+    int32_t most = best[0];
+    uint64_t total = 0;
+    for (size_t b = 1; b < (pages + 3) / 4; b++) most = best[b] > most ? best[b] : most;
+    for (size_t p = 0; p < pages; p++) total += page_own(mass[p], best[p / 4] - most);
+    float inverse = fv_share_inverse(total);
+    for (size_t p = 0; p < pages; p++) {
+        uint32_t part = 1 + (uint32_t)((float)page_own(mass[p], best[p / 4] - most) * inverse);
+        if (part > share[p]) share[p] = part;
+    }
+}
