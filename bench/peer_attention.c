@@ -46,7 +46,8 @@ static const cli_option peer_flags[] = {
      "prefill: all positions, --batch a call; decode (default): the last one", FIELD(pass), 0, 0},
     {CLI_INTEGER, "--batch", NULL, "N", NULL, NULL, "positions a call of a prefill (default: 512)", FIELD(batch), 2,
      65536},
-    {CLI_CHOICE, "--kv-type", NULL, "TYPE", NULL, CLI_ELEMENT_WORDS, "f32, f16 (default), q8_0", FIELD(kv_type), 0, 0},
+    {CLI_CHOICE, "--kv-type", NULL, "TYPE", NULL, CLI_ELEMENT_WORDS, "f32, f16 (default), bf16, q8_0, q4_0",
+     FIELD(kv_type), 0, 0},
     {CLI_TEXT, "--attention", NULL, "SPEC", NULL, NULL, cli_attention_help, FIELD(attention), 0, 0},
     {CLI_INTEGER, "-t --threads", NULL, "N", NULL, NULL, "threads (default: 1)", FIELD(threads), 1, 1024},
     {CLI_INTEGER, "-r --rounds", NULL, "N", NULL, NULL, "rounds behind the first, which warms up (default: 7)",
@@ -394,8 +395,11 @@ static uint32_t layers_that_fit(const peer_options *options, const cli_attention
 }
 
 static int run_pair(paired *pair, fv_isa limit) {
-    static const enum ggml_type types[FV_ELEMENT_COUNT] = {
-        [FV_ELEMENT_F32] = GGML_TYPE_F32, [FV_ELEMENT_F16] = GGML_TYPE_F16, [FV_ELEMENT_Q8_0] = GGML_TYPE_Q8_0};
+    static const enum ggml_type types[FV_ELEMENT_COUNT] = {[FV_ELEMENT_F32] = GGML_TYPE_F32,
+                                                           [FV_ELEMENT_F16] = GGML_TYPE_F16,
+                                                           [FV_ELEMENT_BF16] = GGML_TYPE_BF16,
+                                                           [FV_ELEMENT_Q8_0] = GGML_TYPE_Q8_0,
+                                                           [FV_ELEMENT_Q4_0] = GGML_TYPE_Q4_0};
     const peer_options *options = pair->options;
     cli_attention_shape shape = {.heads = (uint32_t)options->heads,
                                  .kv_heads = (uint32_t)options->kv_heads,
