@@ -8,15 +8,10 @@
 #include "size.h"
 #include <float.h>
 
-typedef struct scratch_layout {
-    size_t query_offset, state_offset, segment_offset, score_offset, key_offset, value_offset, chunk_offset, bytes;
-    uint32_t gather;
-} scratch_layout;
-
 /* The chunk at work and the one behind it. */
 enum { JOB_CHUNKS = FV_BUILD_AHEAD ? 2 : 1 };
 
-static fv_status scratch_layout_make(const fv_attend_config *config, scratch_layout *out) {
+fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout *out) {
     if (!config || config->kv_heads < 1 || config->head_dim < 1 || config->head_dim > 1024) return FV_ERROR_ARGUMENT;
     if (config->query_heads < 1 || config->query_heads % config->kv_heads != 0) return FV_ERROR_ARGUMENT;
     if (!(config->scale > 0.0f && config->scale <= FLT_MAX)) return FV_ERROR_ARGUMENT;
@@ -25,7 +20,7 @@ static fv_status scratch_layout_make(const fv_attend_config *config, scratch_lay
     if (config->tile_rows > FV_TILE_ROWS || config->gather_keys > FV_CHUNK_KEYS ||
         config->gather_keys % FV_PAGE_TOKENS != 0)
         return FV_ERROR_ARGUMENT;
-    scratch_layout layout = {0};
+    fv_attend_layout layout = {0};
     size_t group = config->query_heads / config->kv_heads, dim = config->head_dim, rows = 0;
     if (!fv_size_add(&rows, group, fv_attend_rows(config), 1) ||
         rows > SIZE_MAX / (4 * (dim + 1 + FV_SUM_LANES + FV_CHUNK_KEYS)))
@@ -46,23 +41,17 @@ static fv_status scratch_layout_make(const fv_attend_config *config, scratch_lay
 }
 
 fv_status fv_attend_size(const fv_attend_config *config, size_t *bytes) {
-    scratch_layout layout;
-    fv_status status = scratch_layout_make(config, &layout);
+    fv_attend_layout layout;
+    fv_status status = fv_attend_layout_make(config, &layout);
     if (status != FV_OK) return status;
     if (!bytes) return FV_ERROR_ARGUMENT;
     *bytes = layout.bytes;
     return FV_OK;
 }
 
-/* Which of the tokens begin..end-1, all of one page, the rows read. False: none. */
+/* Which of the tokens begin..end-1, all of one page, each row reads. False: no row any. */
 static bool slot_rows(const attend_job *job, const fv_step *step, uint32_t begin, uint32_t end, page_slot *slot) {
-    uint32_t page = begin / FV_PAGE_TOKENS * FV_PAGE_TOKENS, first = job->plan->first_token + step->row_begin;
-    uint32_t last = job->plan->first_token + step->row_end - 1;
-    slot->low = begin - page, slot->high = end - page;
-    slot->row_begin = step->row_begin, slot->row_end = step->row_end;
-    slot->even =
-        fv_step_span_end(step, first) >= end && (!step->window || last < step->window || last - step->window < begin);
-    if (slot->even) return true;
+    uint32_t page = begin / FV_PAGE_TOKENS * FV_PAGE_TOKENS;
     slot->row_begin = step->row_end, slot->row_end = step->row_begin;
     for (uint32_t i = step->row_begin; i < step->row_end; i++) {
         uint32_t position = job->plan->first_token + i, low = begin, high = fv_step_span_end(step, position);
@@ -82,11 +71,33 @@ static bool slot_rows(const attend_job *job, const fv_step *step, uint32_t begin
     return slot->row_begin < slot->row_end;
 }
 
-/* Adds the tokens begin..end-1, which are of one page, to a chunk that has room. */
-static void chunk_add(const attend_job *job, key_chunk *chunk, const fv_step *step, uint32_t begin, uint32_t end) {
+/* A place in the spans of a plan: the next token to be read and the step that reads it. */
+typedef struct span_walk {
+    const attend_job *job;
+    uint32_t step, token;
+    uint32_t even_begin, even_end; /* tokens of the step that all of its rows read */
+} span_walk;
+
+/* A step comes first that reads the token or one behind it. */
+static void walk_enter(span_walk *walk) {
+    const fv_step *step = &walk->job->plan->steps[walk->step];
+    uint32_t first = walk->job->plan->first_token + step->row_begin,
+             last = walk->job->plan->first_token + step->row_end - 1;
+    if (walk->token < step->begin) walk->token = step->begin;
+    walk->even_begin = step->window && last >= step->window ? last + 1 - step->window : 0;
+    walk->even_end = fv_step_span_end(step, first);
+}
+
+/* Adds the tokens from the walk's to `end`, which are of one page, to a chunk that has room. */
+static void walk_add(const span_walk *walk, uint32_t end, key_chunk *chunk) {
+    const attend_job *job = walk->job;
+    const fv_step *step = &job->plan->steps[walk->step];
     page_slot *slot = &chunk->slots[chunk->count];
-    if (!slot_rows(job, step, begin, end, slot)) return;
-    uint32_t page = begin / FV_PAGE_TOKENS, token = page * FV_PAGE_TOKENS;
+    uint32_t page = walk->token / FV_PAGE_TOKENS, token = page * FV_PAGE_TOKENS;
+    slot->low = walk->token - token, slot->high = end - token;
+    slot->row_begin = step->row_begin, slot->row_end = step->row_end;
+    slot->even = walk->token >= walk->even_begin && end <= walk->even_end;
+    if (!slot->even && !slot_rows(job, step, walk->token, end, slot)) return;
     slot->keys = fv_cache_key_page(job->cache, job->kv_head, page);
     slot->values = fv_cache_value_row(job->cache, job->kv_head, token);
     slot->key_scales = fv_cache_key_scale(job->cache, job->kv_head, token);
@@ -110,38 +121,41 @@ static uint32_t span_find(const fv_plan *plan, uint32_t token) {
     return found;
 }
 
-/* A place in the spans of a plan: the next token to be read and the step that reads it. */
-typedef struct span_walk {
-    const attend_job *job;
-    uint32_t step, token;
-} span_walk;
+/* The place of the first token from `token` on. */
+static span_walk walk_begin(const attend_job *job, uint32_t token) {
+    span_walk walk = {.job = job, .step = span_find(job->plan, token), .token = token};
+    if (walk.step < job->plan->count) walk_enter(&walk);
+    return walk;
+}
 
 /* Fills a chunk with the next pages of tokens below `to`. */
 static void walk_fill(span_walk *walk, uint32_t to, key_chunk *chunk) {
     const fv_plan *plan = walk->job->plan;
     chunk->key_type = walk->job->cache->config.key_type;
     chunk->value_type = walk->job->cache->config.value_type;
-    for (chunk->count = 0; walk->step < plan->count; walk->step++) {
-        const fv_step *step = &plan->steps[walk->step];
-        if (step->kind != FV_STEP_SPAN) continue;
-        if (walk->token < step->begin) walk->token = step->begin;
-        uint32_t end = step->end < to ? step->end : to;
+    chunk->count = 0;
+    while (walk->step < plan->count) {
+        uint32_t last = plan->steps[walk->step].end, end = last < to ? last : to;
         while (walk->token < end && chunk->count < FV_CHUNK_PAGES) {
             uint32_t stop = (walk->token / FV_PAGE_TOKENS + 1) * FV_PAGE_TOKENS;
             if (stop > end) stop = end;
-            chunk_add(walk->job, chunk, step, walk->token, stop);
+            walk_add(walk, stop, chunk);
             walk->token = stop;
         }
-        if (walk->token < step->end) return; /* full, or at `to` */
+        if (walk->token < last) return; /* full, or at `to` */
+        do walk->step++;
+        while (walk->step < plan->count && plan->steps[walk->step].kind != FV_STEP_SPAN);
+        if (walk->step < plan->count) walk_enter(walk);
     }
 }
 
-/* The chunk behind the one at work is known, so that few rows can fetch it meanwhile; also if it is the next segment's.
- */
-static void spans_attend(const attend_job *job, uint32_t from, uint32_t to) {
-    span_walk walk = {job, span_find(job->plan, from), from};
+/* Tokens from..to-1. The chunk behind the one at work is known, so that few rows can fetch it meanwhile; behind the
+ * last one it is what lies from `ahead` on. */
+static void spans_attend(const attend_job *job, uint32_t from, uint32_t to, uint32_t ahead) {
+    span_walk walk = walk_begin(job, from);
     key_chunk *chunks = job->chunks;
 #if !FV_BUILD_AHEAD
+    (void)ahead;
     for (walk_fill(&walk, to, chunks); chunks->count; walk_fill(&walk, to, chunks)) fv_chunk_attend(job, chunks, NULL);
 #else
     uint32_t now = 0;
@@ -150,90 +164,13 @@ static void spans_attend(const attend_job *job, uint32_t from, uint32_t to) {
         key_chunk *next = &chunks[1 - now];
         walk_fill(&walk, to, next);
         last = next->count == 0;
-        if (last) walk_fill(&walk, UINT32_MAX, next);
+        if (last) {
+            walk = walk_begin(job, ahead);
+            walk_fill(&walk, UINT32_MAX, next);
+        }
         fv_chunk_attend(job, &chunks[now], next->count ? next : NULL);
     }
 #endif
-}
-
-/* Runs the `count` keys gathered into job->keys and job->values for the given rows. */
-static void gathered_attend(const attend_job *job, uint32_t count, uint32_t row_begin, uint32_t row_end) {
-    size_t page = FV_PAGE_TOKENS * (size_t)job->config->head_dim;
-    key_chunk *chunk = job->chunks;
-    chunk->key_type = chunk->value_type = FV_ELEMENT_F32;
-    chunk->count = 0;
-    for (uint32_t first = 0; first < count; first += FV_PAGE_TOKENS, chunk->count++) {
-        uint32_t left = count - first;
-        chunk->slots[chunk->count] = (page_slot){.keys = job->keys + chunk->count * page,
-                                                 .values = job->values + chunk->count * page,
-                                                 .row_begin = row_begin,
-                                                 .row_end = row_end,
-                                                 .high = left < FV_PAGE_TOKENS ? left : FV_PAGE_TOKENS,
-                                                 .even = true};
-    }
-    if (count) fv_chunk_attend(job, chunk, NULL);
-}
-
-/* Places one key at column `column` of the gathered chunk; `stride` is the step between its channels. */
-static void gather_key(const attend_job *job, uint32_t column, const float *key, size_t stride) {
-    size_t dim = job->config->head_dim;
-    float *panel = job->keys + column / FV_PAGE_TOKENS * FV_PAGE_TOKENS * dim + column % FV_PAGE_TOKENS;
-    for (size_t c = 0; c < dim; c++) panel[c * FV_PAGE_TOKENS] = key[c * stride];
-    fv_element_turn(job->cache->config.key_type, dim, FV_TURN_KEY, panel, FV_PAGE_TOKENS);
-}
-
-static void gather_token(const attend_job *job, uint32_t column, uint32_t token) {
-    size_t dim = job->config->head_dim;
-    float *value = job->values + column * dim; /* the value's place holds the key for a moment */
-    if (job->cache->config.key_type == FV_ELEMENT_F32 && job->cache->config.value_type == FV_ELEMENT_F32) {
-        const float *panel = fv_cache_key_page(job->cache, job->kv_head, token / FV_PAGE_TOKENS);
-        const float *row = fv_cache_value_row(job->cache, job->kv_head, token);
-        gather_key(job, column, panel + token % FV_PAGE_TOKENS, FV_PAGE_TOKENS);
-        for (size_t c = 0; c < dim; c++) value[c] = row[c];
-        return;
-    }
-    fv_cache_read(job->cache, job->kv_head, token, 1, value, NULL);
-    gather_key(job, column, value, 1);
-    fv_cache_read(job->cache, job->kv_head, token, 1, NULL, value);
-}
-
-static void row_diagonals(const attend_job *job, uint32_t row) {
-    uint32_t count = 0, position = job->plan->first_token + row;
-    for (uint32_t s = 0; s < job->plan->count; s++) {
-        const fv_step *step = &job->plan->steps[s];
-        if (step->kind != FV_STEP_DIAG || row < step->row_begin || row >= step->row_end) continue;
-        if (!step->ahead && position < step->begin) continue;
-        gather_token(job, count++, step->ahead ? position + step->ahead : position - step->begin);
-        if (count < job->gather) continue;
-        gathered_attend(job, count, row, row + 1);
-        count = 0;
-    }
-    gathered_attend(job, count, row, row + 1);
-}
-
-/* Neighbouring MARK steps of the same rows share chunks. */
-static void plan_marks(const attend_job *job) {
-    size_t dim = job->config->head_dim;
-    uint32_t count = 0;
-    const fv_step *last = NULL;
-    for (uint32_t s = 0; s < job->plan->count; s++) {
-        const fv_step *step = &job->plan->steps[s];
-        if (step->kind != FV_STEP_MARK) continue;
-        if (last && (last->row_begin != step->row_begin || last->row_end != step->row_end)) {
-            gathered_attend(job, count, last->row_begin, last->row_end);
-            count = 0;
-        }
-        last = step;
-        for (uint32_t mark = step->begin; mark < step->end; mark++) {
-            gather_key(job, count, fv_cache_mark_key_row(job->cache, job->kv_head, mark), 1);
-            const float *value = fv_cache_mark_value_row(job->cache, job->kv_head, mark);
-            for (size_t c = 0; c < dim; c++) job->values[count * dim + c] = value[c];
-            if (++count < job->gather) continue;
-            gathered_attend(job, count, step->row_begin, step->row_end);
-            count = 0;
-        }
-    }
-    if (last) gathered_attend(job, count, last->row_begin, last->row_end);
 }
 
 void fv_attend_segments(const fv_plan *plan, uint32_t *first, uint32_t *end) {
@@ -245,64 +182,63 @@ void fv_attend_segments(const fv_plan *plan, uint32_t *first, uint32_t *end) {
     *end = (plan->steps[last - 1].end - 1) / FV_SEGMENT_TOKENS + 1;
 }
 
-/* Lays the rows of one KV head's group side by side, turned as the keys are. */
-static void query_gather(const attend_job *job, const float *query, size_t query_stride, float *out) {
+/* Lays the rows of one KV head's group side by side, where they do not lie so already, turned as the keys are. */
+static const float *query_gather(const attend_job *job, const float *query, size_t query_stride, float *restrict out) {
+    uint32_t type = job->cache->config.key_type;
     size_t dim = job->config->head_dim, width = job->group * dim;
+    query += job->kv_head * width;
+    if (job->plan->rows == 1 && !FV_ELEMENT_IS(type, Q4_0)) return query;
     for (size_t i = 0; i < job->plan->rows; i++) {
-        const float *row = query + i * query_stride + job->kv_head * width;
+        const float *restrict row = query + i * query_stride;
         for (size_t c = 0; c < width; c++) out[i * width + c] = row[c];
-        for (size_t g = 0; g < job->group; g++)
-            fv_element_turn(job->cache->config.key_type, dim, 1.0f, out + i * width + g * dim, 1);
+        for (size_t g = 0; g < job->group; g++) fv_element_turn(type, dim, 1.0f, out + i * width + g * dim, 1);
     }
+    return out;
 }
 
 static attend_job job_make(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
-                           const fv_plan *plan, uint32_t kv_head, fv_state state, void *scratch,
-                           const scratch_layout *layout) {
+                           const fv_plan *plan, uint32_t kv_head, const float *query, size_t query_stride,
+                           fv_state state, const fv_attend_layout *layout, void *scratch) {
     unsigned char *base = scratch;
-    return (attend_job){.config = config,
-                        .kernels = kernels,
-                        .cache = cache,
-                        .plan = plan,
-                        .kv_head = kv_head,
-                        .group = config->query_heads / config->kv_heads,
-                        .query = (float *)(void *)(base + layout->query_offset),
-                        .state = state,
-                        .score = (float *)(void *)(base + layout->score_offset),
-                        .gather = layout->gather,
-                        .keys = (float *)(void *)(base + layout->key_offset),
-                        .values = (float *)(void *)(base + layout->value_offset),
-                        .chunks = (key_chunk *)(void *)(base + layout->chunk_offset)};
+    attend_job job = {.config = config,
+                      .kernels = kernels,
+                      .cache = cache,
+                      .plan = plan,
+                      .kv_head = kv_head,
+                      .group = config->query_heads / config->kv_heads,
+                      .state = state,
+                      .score = (float *)(void *)(base + layout->score_offset),
+                      .gather = layout->gather,
+                      .keys = (float *)(void *)(base + layout->key_offset),
+                      .values = (float *)(void *)(base + layout->value_offset),
+                      .chunks = (key_chunk *)(void *)(base + layout->chunk_offset)};
+    job.query = query_gather(&job, query, query_stride, (float *)(void *)(base + layout->query_offset));
+    return job;
 }
 
 static void job_segment(const attend_job *job, uint32_t segment, bool gathered) {
     fv_state_clear(job->state, (size_t)job->plan->rows * job->group, job->config->head_dim);
     if (!gathered) {
-        spans_attend(job, segment * FV_SEGMENT_TOKENS, (segment + 1) * FV_SEGMENT_TOKENS);
+        uint32_t end = (segment + 1) * FV_SEGMENT_TOKENS;
+        spans_attend(job, segment * FV_SEGMENT_TOKENS, end, end);
         return;
     }
-    for (uint32_t row = 0; row < job->plan->rows; row++) row_diagonals(job, row);
-    plan_marks(job);
+    fv_diagonals_attend(job);
+    fv_marks_attend(job);
 }
 
 void fv_attend_segment(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
                        const fv_plan *plan, uint32_t kv_head, uint32_t segment, bool gathered, const float *query,
-                       size_t query_stride, fv_state state, void *scratch) {
-    scratch_layout layout;
-    if (scratch_layout_make(config, &layout) != FV_OK) return; /* checked by whoever made the scratch */
-    attend_job job = job_make(config, kernels, cache, plan, kv_head, state, scratch, &layout);
-    query_gather(&job, query, query_stride, (float *)(void *)((unsigned char *)scratch + layout.query_offset));
+                       size_t query_stride, fv_state state, const fv_attend_layout *layout, void *scratch) {
+    attend_job job = job_make(config, kernels, cache, plan, kv_head, query, query_stride, state, layout, scratch);
     job_segment(&job, segment, gathered);
 }
 
 void fv_attend_spans(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
-                     const fv_plan *plan, uint32_t kv_head, uint32_t begin, uint32_t end, const float *query,
-                     size_t query_stride, fv_state state, void *scratch) {
-    scratch_layout layout;
-    if (scratch_layout_make(config, &layout) != FV_OK) return; /* checked by whoever made the scratch */
-    attend_job job = job_make(config, kernels, cache, plan, kv_head, state, scratch, &layout);
-    query_gather(&job, query, query_stride, (float *)(void *)((unsigned char *)scratch + layout.query_offset));
-    spans_attend(&job, begin, end);
+                     const fv_plan *plan, uint32_t kv_head, fv_token_range tokens, const float *query,
+                     size_t query_stride, fv_state state, const fv_attend_layout *layout, void *scratch) {
+    attend_job job = job_make(config, kernels, cache, plan, kv_head, query, query_stride, state, layout, scratch);
+    spans_attend(&job, tokens.begin, tokens.end, tokens.ahead);
 }
 
 #if FV_BUILD_PROMPT
@@ -321,11 +257,28 @@ static bool plan_has_gathered(const fv_plan *plan) {
     return false;
 }
 
+/* All parts, the first of them straight into job->state, each of the others in `part` and then merged. */
+static void tile_run(const attend_job *job, fv_state part) {
+    size_t rows = (size_t)job->plan->rows * job->group, dim = job->config->head_dim;
+    uint32_t first, end, parts = 0;
+    attend_job more = *job;
+    more.state = part;
+    fv_attend_segments(job->plan, &first, &end);
+    bool gathered = plan_has_gathered(job->plan);
+    for (uint32_t segment = segment_find(job->plan, first, end); segment < end || gathered;
+         segment = segment_find(job->plan, segment + 1, end)) {
+        if (segment >= end) gathered = false;
+        job_segment(parts ? &more : job, segment, segment >= end);
+        if (parts++) fv_state_merge(job->state, part, rows, dim);
+    }
+    if (!parts) fv_state_clear(job->state, rows, dim);
+}
+
 fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
                          const fv_plan *plan, uint32_t kv_head, const float *query, size_t query_stride, float *out,
                          size_t out_stride, void *scratch, size_t scratch_bytes) {
-    scratch_layout layout;
-    fv_status status = scratch_layout_make(config, &layout);
+    fv_attend_layout layout;
+    fv_status status = fv_attend_layout_make(config, &layout);
     if (status != FV_OK) return status;
     if (!kernels || !cache || !plan || !query || !out || kv_head >= config->kv_heads) return FV_ERROR_ARGUMENT;
     if (plan->rows > fv_attend_rows(config)) return FV_ERROR_ARGUMENT;
@@ -336,20 +289,8 @@ fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kerne
     unsigned char *base = scratch;
     fv_state total = fv_state_at((float *)(void *)(base + layout.state_offset), rows, dim);
     fv_state part = fv_state_at((float *)(void *)(base + layout.segment_offset), rows, dim);
-    attend_job job = job_make(config, kernels, cache, plan, kv_head, part, scratch, &layout);
-    query_gather(&job, query, query_stride, (float *)(void *)(base + layout.query_offset));
-    fv_state_clear(total, rows, dim);
-    uint32_t first, end;
-    fv_attend_segments(plan, &first, &end);
-    for (uint32_t segment = segment_find(plan, first, end); segment < end;
-         segment = segment_find(plan, segment + 1, end)) {
-        job_segment(&job, segment, false);
-        fv_state_merge(total, part, rows, dim);
-    }
-    if (plan_has_gathered(plan)) {
-        job_segment(&job, end, true);
-        fv_state_merge(total, part, rows, dim);
-    }
+    attend_job job = job_make(config, kernels, cache, plan, kv_head, query, query_stride, total, &layout, scratch);
+    tile_run(&job, part);
     fv_state_finish(config, total, plan->rows, kv_head, out, out_stride);
     return FV_OK;
 }

@@ -4,18 +4,12 @@
 #include "cache/element.h"
 #include "kernels/half.h"
 
-/* What reads an element type. */
-typedef struct element_kernels {
-    fv_score_page_fn *score;
-    fv_value_sum_fn *sum;
-} element_kernels;
-
 /* One row, all that there is without FV_BUILD_PROMPT, is always even. */
 static bool is_even(const page_slot *slot) { return !FV_BUILD_PROMPT || slot->even; }
 
 static bool has_softcap(const fv_attend_config *config) { return FV_BUILD_SOFTCAP && config->softcap > 0.0f; }
 
-static element_kernels kernels_of(const fv_kernels *kernels, uint32_t type) {
+element_kernels fv_element_kernels(const fv_kernels *kernels, uint32_t type) {
     if (FV_ELEMENT_IS(type, F16)) return (element_kernels){kernels->score_page_f16, kernels->value_sum_f16};
     if (FV_ELEMENT_IS(type, BF16)) return (element_kernels){kernels->score_page_bf16, kernels->value_sum_bf16};
     if (FV_ELEMENT_IS(type, Q8_0)) return (element_kernels){kernels->score_page_q8, kernels->value_sum_q8};
@@ -43,7 +37,7 @@ static const page_slot *slot_ahead(const key_chunk *next, uint32_t s) {
 /* Scores of the pages first..first+count-1 for the positions that read them; scales: of the chunk's keys, or NULL. */
 static void run_scores(const attend_job *job, const key_chunk *chunk, const key_chunk *next, uint32_t first,
                        uint32_t count, const float *scales) {
-    fv_score_page_fn *score = kernels_of(job->kernels, chunk->key_type).score;
+    fv_score_page_fn *score = fv_element_kernels(job->kernels, chunk->key_type).score;
     const page_slot *slot = &chunk->slots[first];
     const void *keys[FV_CHUNK_PAGES], *ahead[FV_CHUNK_PAGES];
     if (!FV_BUILD_AHEAD) next = NULL;
@@ -92,7 +86,7 @@ static void slot_mask(const attend_job *job, const page_slot *slot, uint32_t col
  */
 static void value_sum(const attend_job *job, uint32_t type, const void *values, const void *ahead, uint32_t column,
                       uint32_t keys, uint32_t row, uint32_t row_end) {
-    fv_value_sum_fn *sum = kernels_of(job->kernels, type).sum;
+    fv_value_sum_fn *sum = fv_element_kernels(job->kernels, type).sum;
     size_t dim = job->config->head_dim, first = (size_t)row * job->group, rows = (size_t)(row_end - row) * job->group;
     if (keys)
         sum(rows, dim, keys, job->score + first * FV_CHUNK_KEYS + column, FV_CHUNK_KEYS, values, ahead,
@@ -167,6 +161,11 @@ static void scale_weights(const attend_job *job, const key_chunk *chunk) {
     }
 }
 
+float fv_softmax_factor(const fv_attend_config *config) {
+    float factor = (has_softcap(config) ? 1.0f : config->scale) * 1.44269504f;
+    return factor < 3e38f ? factor : 3e38f;
+}
+
 void fv_chunk_attend(const attend_job *job, const key_chunk *chunk, const key_chunk *next) {
     uint32_t begin = chunk->slots[0].row_begin, end = chunk->slots[0].row_end;
     for (uint32_t s = 1; s < chunk->count; s++) {
@@ -176,9 +175,7 @@ void fv_chunk_attend(const attend_job *job, const key_chunk *chunk, const key_ch
     size_t first = (size_t)begin * job->group, rows = (size_t)(end - begin) * job->group, dim = job->config->head_dim;
     chunk_scores(job, chunk, next);
     for (uint32_t s = 0; s < chunk->count; s++) slot_mask(job, &chunk->slots[s], s * FV_PAGE_TOKENS, begin, end);
-    float factor = (has_softcap(job->config) ? 1.0f : job->config->scale) * 1.44269504f; /* to powers of two */
-    if (!(factor < 3e38f)) factor = 3e38f;
-    job->kernels->softmax_chunk(rows, (size_t)chunk->count * FV_PAGE_TOKENS, dim, factor,
+    job->kernels->softmax_chunk(rows, (size_t)chunk->count * FV_PAGE_TOKENS, dim, fv_softmax_factor(job->config),
                                 job->score + first * FV_CHUNK_KEYS, job->state.maximum + first,
                                 job->state.sum + first * FV_SUM_LANES, job->state.out + first * dim, dim);
     if (FV_BUILD_Q8) scale_weights(job, chunk);

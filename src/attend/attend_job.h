@@ -1,5 +1,5 @@
 /* attend_job.h - one call's surroundings and a chunk of pages; what walks a plan fills chunks, attend_chunk.c runs
- * them. */
+ * them; attend_gather.c reads the keys that are no pages. */
 #ifndef FV_ATTEND_JOB_H
 #define FV_ATTEND_JOB_H
 
@@ -44,5 +44,20 @@ typedef struct attend_job {
  * read are not touched for it: what they hold cannot reach its output. next: NULL, or what is likely to be read after
  * it. */
 void fv_chunk_attend(const attend_job *job, const key_chunk *chunk, const key_chunk *next);
+
+/* What reads an element type. */
+typedef struct element_kernels {
+    fv_score_page_fn *score;
+    fv_value_sum_fn *sum;
+} element_kernels;
+
+element_kernels fv_element_kernels(const fv_kernels *kernels, uint32_t type);
+
+/* Scores to powers of two. */
+float fv_softmax_factor(const fv_attend_config *config);
+
+/* The keys that the plan's DIAG steps read, and its MARK steps. */
+void fv_diagonals_attend(const attend_job *job);
+void fv_marks_attend(const attend_job *job);
 
 #endif

@@ -22,6 +22,16 @@ void fv_state_clear(fv_state state, size_t rows, size_t head_dim);
 /* into <- into + from. A row of `from` that read nothing changes no bit. */
 void fv_state_merge(fv_state into, fv_state from, size_t rows, size_t head_dim);
 
+/* Where things lie in the scratch of a call. Computed once: for few keys the checks would cost as much as the reading.
+ */
+typedef struct fv_attend_layout {
+    size_t query_offset, state_offset, segment_offset, score_offset, key_offset, value_offset, chunk_offset, bytes;
+    uint32_t gather; /* strided keys and landmarks that there is room for */
+} fv_attend_layout;
+
+/* Checks the config; the errors of fv_attend_size(). */
+fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout *out);
+
 /* Segments that a plan has parts in, first and one past the last; the index past the last stands for DIAG and MARK. */
 void fv_attend_segments(const fv_plan *plan, uint32_t *first, uint32_t *end);
 
@@ -33,13 +43,18 @@ static inline uint32_t fv_attend_rows(const fv_attend_config *config) {
 /* The state of one segment (or of the gathered keys: segment == end), rows as in fv_attend_tile(). */
 void fv_attend_segment(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
                        const fv_plan *plan, uint32_t kv_head, uint32_t segment, bool gathered, const float *query,
-                       size_t query_stride, fv_state state, void *scratch);
+                       size_t query_stride, fv_state state, const fv_attend_layout *layout, void *scratch);
 
-/* Adds what the spans read of tokens begin..end-1, all of one segment. A segment whose runs follow each other in rising
+/* Tokens begin..end-1, and where reading is likely to go on. */
+typedef struct fv_token_range {
+    uint32_t begin, end, ahead;
+} fv_token_range;
+
+/* Adds what the spans read of tokens that are all of one segment. A segment whose runs follow each other in rising
  * order has the bits of fv_attend_segment(). */
 void fv_attend_spans(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
-                     const fv_plan *plan, uint32_t kv_head, uint32_t begin, uint32_t end, const float *query,
-                     size_t query_stride, fv_state state, void *scratch);
+                     const fv_plan *plan, uint32_t kv_head, fv_token_range tokens, const float *query,
+                     size_t query_stride, fv_state state, const fv_attend_layout *layout, void *scratch);
 
 /* out[row] = o / l, or 0 where nothing was read. */
 void fv_state_finish(const fv_attend_config *config, fv_state state, uint32_t rows, uint32_t kv_head, float *out,

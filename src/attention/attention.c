@@ -18,6 +18,7 @@ struct fv_attention {
     fv_attention_config config;
     const fv_kernels *kernels;
     size_t worker_bytes, attend_bytes, step_bytes;
+    fv_attend_layout layout; /* of attend's scratch */
     unsigned char *workers; /* per worker: attend's scratch, plan steps, then scratch for choosing */
     float *states;          /* [kv_heads][segments + 1] states of state_rows rows */
     fv_plan *plans;         /* [kv_heads], of a single row, or of those read together until a deadline */
@@ -32,6 +33,7 @@ struct fv_attention {
 typedef struct attention_layout {
     size_t worker_offset, worker_bytes, attend_bytes, step_bytes, state_offset, plan_offset, step_offset, count_offset;
     size_t carried_offset, bytes;
+    fv_attend_layout attend;
     uint32_t segments;
 } attention_layout;
 
@@ -42,8 +44,9 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
     if (config->plan_steps < 1 || config->plan_steps > 1u << 24 || config->state_rows > fv_attend_rows(&config->attend))
         return FV_ERROR_ARGUMENT;
     attention_layout layout = {.bytes = (sizeof(fv_attention) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN};
-    fv_status status = fv_attend_size(&config->attend, &layout.attend_bytes);
+    fv_status status = fv_attend_layout_make(&config->attend, &layout.attend);
     if (status != FV_OK) return status;
+    layout.attend_bytes = layout.attend.bytes;
     size_t group = config->attend.query_heads / config->attend.kv_heads, states = 0;
     size_t state_rows = group * (config->state_rows ? config->state_rows : 1);
     layout.segments = (config->max_tokens - 1) / FV_SEGMENT_TOKENS + 1;
@@ -100,6 +103,7 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
                            .kernels = kernels,
                            .worker_bytes = layout.worker_bytes,
                            .attend_bytes = layout.attend_bytes,
+                           .layout = layout.attend,
                            .workers = base + layout.worker_offset,
                            .states = (float *)(void *)(base + layout.state_offset),
                            .step_bytes = layout.step_bytes,
@@ -349,7 +353,8 @@ static void segment_task(void *context, size_t task, size_t worker) {
     uint32_t kv_head = (uint32_t)(task / call->segments), segment = (uint32_t)(task % call->segments);
     fv_attend_segment(&attention->config.attend, attention->kernels, call->cache, &attention->plans[kv_head], kv_head,
                       call->first_segment + segment, segment == call->segments - 1, call->query, call->query_stride,
-                      row_state(call, kv_head, segment), attention->workers + worker * attention->worker_bytes);
+                      row_state(call, kv_head, segment), &attention->layout,
+                      attention->workers + worker * attention->worker_bytes);
 }
 
 /* The states merge in rising order, as fv_attend_tile() merges them: the split shows in no bit. Each total is in the
@@ -579,15 +584,18 @@ static void round_task(void *context, size_t task, size_t worker) {
     void *scratch = attention->workers + worker * attention->worker_bytes;
     if (!round->count) {
         fv_attend_segment(&attention->config.attend, attention->kernels, call->cache, &attention->plans[task],
-                          (uint32_t)task, 0, true,
-                          call->query, call->query_stride, row_state(call, task, call->segments - 1), scratch);
+                          (uint32_t)task, 0, true, call->query, call->query_stride,
+                          row_state(call, task, call->segments - 1), &attention->layout, scratch);
         return;
     }
     uint32_t head = (uint32_t)(task / round->count), segment = round->first_segment + (uint32_t)(task % round->count);
     uint32_t begin = segment * FV_SEGMENT_TOKENS + round->offset;
-    fv_attend_spans(&attention->config.attend, attention->kernels, call->cache, &attention->plans[head], head, begin,
-                    begin + ROUND_TOKENS, call->query, call->query_stride,
-                    row_state(call, head, segment - call->first_segment), scratch);
+    fv_token_range tokens = {begin, begin + ROUND_TOKENS, begin + ROUND_TOKENS};
+    if (round->offset + ROUND_TOKENS == FV_SEGMENT_TOKENS) /* then come older segments */
+        tokens.ahead = segment >= round->count ? (segment - round->count) * FV_SEGMENT_TOKENS : 0;
+    fv_attend_spans(&attention->config.attend, attention->kernels, call->cache, &attention->plans[head], head, tokens, call->query,
+                    call->query_stride, row_state(call, head, segment - call->first_segment), &attention->layout,
+                    scratch);
 }
 
 /* Looks at the clock and reads, or tells that it is too late. A round of no keys is not worth a look. */

@@ -157,7 +157,9 @@ static void test_many_gathered_keys(void **state) {
     }
 }
 
-/* Single pages here and there, read from some row of the tile on, and the tile's own pages. */
+enum { DIAGONALS = 21 };
+
+/* Single pages here and there, read from some row of the tile on, the tile's own pages, and strides. */
 static void page_plan(test_random *random, uint32_t tokens, uint32_t rows, fv_plan *plan) {
     plan->count = 0;
     plan->rows = rows;
@@ -169,10 +171,15 @@ static void page_plan(test_random *random, uint32_t tokens, uint32_t rows, fv_pl
         check_status(fv_plan_add(plan, span_step(begin, begin + FV_PAGE_TOKENS, (uint16_t)row, (uint16_t)rows)));
     }
     check_status(fv_plan_add(plan, span_step(own, tokens, 0, (uint16_t)rows)));
+    for (uint32_t i = 0; i < DIAGONALS; i++) {
+        uint32_t offset = test_random_in(random, 1, 3) == 1 ? test_random_in(random, 0, tokens) : 16 * i + 16;
+        uint32_t row = test_random_in(random, 0, 3) ? 0 : test_random_in(random, 0, rows - 1);
+        if (offset < tokens) check_status(fv_plan_add(plan, diag_step(offset, (uint16_t)row, (uint16_t)rows)));
+    }
     check_status(fv_plan_check(plan, tokens, 0));
 }
 
-enum { SPARSE_TOKENS = 1300, SPARSE_STEPS = 2 * SPARSE_TOKENS / FV_PAGE_TOKENS + 4 };
+enum { SPARSE_TOKENS = 1300, SPARSE_STEPS = 2 * SPARSE_TOKENS / FV_PAGE_TOKENS + DIAGONALS + 4 };
 
 static attention_world sparse_world(const fv_kernels *kernels, int run, test_random *random) {
     static const uint32_t dims[] = {64, 8, 33, 128}, groups[] = {1, 3, 7};
