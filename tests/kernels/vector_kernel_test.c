@@ -15,12 +15,15 @@
 
 #include <cmocka.h>
 
-enum { MAX_N = 300 };
+enum { MAX_N = 2048 };
 
 static test_tables tables;
 static test_fence x_fence, y_fence, out_fence;
 
-static size_t next_n(size_t n) { return n < 131 ? n + 1 : n == 131 ? 256 : n == 256 ? 300 : MAX_N + 1; }
+/* All up to 131, then widths of real models and one odd. */
+static size_t next_n(size_t n) {
+    return n < 131 ? n + 1 : n < 256 ? 256 : n < 300 ? 300 : n < 576 ? 576 : n < MAX_N ? MAX_N : MAX_N + 1;
+}
 
 static void check_near(const char *slot, const fv_kernels *table, size_t n, size_t i, double got, double want,
                        double bound) {
@@ -99,7 +102,9 @@ static void check_widen(fv_widen_f16_fn *tested, fv_widen_f16_fn *scalar) {
 }
 
 static void check_narrow_f16(const fv_kernels *table) { check_narrow(table->narrow_f16, tables.table[0]->narrow_f16); }
-static void check_narrow_bf16(const fv_kernels *table) { check_narrow(table->narrow_bf16, tables.table[0]->narrow_bf16); }
+static void check_narrow_bf16(const fv_kernels *table) {
+    check_narrow(table->narrow_bf16, tables.table[0]->narrow_bf16);
+}
 static void check_widen_f16(const fv_kernels *table) { check_widen(table->widen_f16, tables.table[0]->widen_f16); }
 
 static void check_rms_norm_f32(const fv_kernels *table) {
@@ -176,7 +181,7 @@ static void check_gelu_f32(const fv_kernels *table) { gated_check("gelu_f32", tr
 
 static void check_dot_f32(const fv_kernels *table) {
     test_random random = test_random_make(5);
-    for (size_t n = 0; n <= MAX_N; n++)
+    for (size_t n = 0; n <= MAX_N; n = n < 300 ? n + 1 : next_n(n))
         for (int run = 0; run < 20; run++) {
             float *x = fence_place(&x_fence, n * 4), *y = fence_place(&y_fence, n * 4);
             test_fill_f32(&random, x, n, 1.0f);
@@ -289,7 +294,7 @@ VECTOR_SLOTS(SLOT_TEST)
 int main(void) {
     test_tables_make(&tables);
     test_fence *fences[] = {&x_fence, &y_fence, &out_fence};
-    for (size_t i = 0; i < sizeof fences / sizeof *fences; i++) *fences[i] = fence_open(8192);
+    for (size_t i = 0; i < sizeof fences / sizeof *fences; i++) *fences[i] = fence_open(4 * MAX_N);
 #define SLOT_ENTRY(slot) cmocka_unit_test(test_##slot),
     const struct CMUnitTest tests[] = {
         VECTOR_SLOTS(SLOT_ENTRY) //
