@@ -12,7 +12,7 @@ enum {
     EIGHT = 8,          /* rows that are packed together */
     WORKER_TASKS = 8,   /* of one token: a task is a few microseconds of reading weights */
     WORKER_PANELS = 32, /* of a prompt: tasks are single panels, unless there are very many */
-    EDGE_TOKENS = 8,    /* of one call where a panel has missing rows */
+    EDGE_TOKENS = 1,    /* of one call where a panel has missing rows */
     EXACT_ROWS = 4,     /* of a quantised matrix that are expanded to f32 at once */
     DIRECT_TOKENS = 3   /* up to here reading packed rows anew for each token is cheaper than making a panel */
 };

@@ -6,11 +6,20 @@
 #include "kernels/root.h"
 #include "size.h"
 
+/* What a call runs with. */
+typedef struct decode_job {
+    fv_select_config policy;
+    fv_attention *attention;
+    float *marks, *stage; /* room for fv_cache_mark_save(), for staged rows */
+    fv_watch watch;       /* of a call with a deadline */
+} decode_job;
+
 struct fv_pattern {
     fv_pattern_config config;
     const fv_kernels *kernels;
     unsigned char *arena;
     size_t arena_bytes;
+    decode_job job; /* of the call at work; here and not on a chip's stack */
 };
 
 /* What a call needs in the arena. */
@@ -272,20 +281,22 @@ fv_status fv_pattern_forward(fv_pattern *pattern, const fv_pattern_call *call, f
     bool empty;
     fv_status status = forward_check(pattern, call, out, &empty);
     if (status != FV_OK || empty) return status;
-    fv_select_config policy = call_policy(pattern, call);
-    if (!masks_reach(&policy, call->query.tokens)) return FV_ERROR_ARGUMENT;
+    fv_select_config *policy = &pattern->job.policy;
+    *policy = call_policy(pattern, call);
+    if (!masks_reach(policy, call->query.tokens)) return FV_ERROR_ARGUMENT;
     call_shape shape = forward_shape(call, false);
-    return forward_run(pattern, &policy, call, &shape, out);
+    return forward_run(pattern, policy, call, &shape, out);
 }
 
 fv_status fv_pattern_forward_dense(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
     bool empty;
     fv_status status = forward_check(pattern, call, out, &empty);
     if (status != FV_OK || empty) return status;
-    fv_select_config policy = fv_select_config_default(FV_SELECTOR_DENSE);
-    policy.causal = pattern->config.policy.causal;
+    fv_select_config *policy = &pattern->job.policy;
+    *policy = fv_select_config_default(FV_SELECTOR_DENSE);
+    policy->causal = pattern->config.policy.causal;
     call_shape shape = forward_shape(call, false);
-    return forward_run(pattern, &policy, call, &shape, out);
+    return forward_run(pattern, policy, call, &shape, out);
 }
 
 #if FV_BUILD_GATE
@@ -298,10 +309,11 @@ fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_s
     if (scope == FV_KEEP_CAUSAL && !pattern->config.policy.causal) return FV_ERROR_ARGUMENT;
     if (fv_gate_shape(gate)->input_dim != call->keys.head_dim) return FV_ERROR_ARGUMENT;
     if (empty) return FV_OK;
-    fv_select_config policy = call_policy(pattern, call);
+    fv_select_config *policy = &pattern->job.policy;
+    *policy = call_policy(pattern, call);
     call_shape shape = forward_shape(call, true);
     call_layout layout;
-    status = layout_make(&policy, &shape, &layout);
+    status = layout_make(policy, &shape, &layout);
     if (status != FV_OK) return status;
     if (layout.bytes > pattern->arena_bytes) return FV_ERROR_MEMORY;
     size_t tokens = shape.tokens;
@@ -311,10 +323,10 @@ fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_s
                                 (size_t)shape.kv_heads * shape.head_dim, salience);
     if (status == FV_OK) status = fv_keep_until(scope, shape.tokens, salience, keep, until + tokens, until);
     if (status != FV_OK) return status;
-    policy.keep = NULL;
-    policy.keep_until = until;
-    policy.keep_tokens = shape.tokens;
-    return forward_run(pattern, &policy, call, &shape, out);
+    policy->keep = NULL;
+    policy->keep_until = until;
+    policy->keep_tokens = shape.tokens;
+    return forward_run(pattern, policy, call, &shape, out);
 }
 #endif
 
@@ -352,14 +364,6 @@ static bool policy_suits_cache(const fv_select_config *policy, const fv_cache *c
     uint32_t block = landmark_tokens(policy);
     return (!block || block == fv_cache_shape(cache)->landmark_tokens) && masks_reach(policy, tokens);
 }
-
-/* What a decode call or a batch runs with. */
-typedef struct decode_job {
-    fv_select_config policy;
-    fv_attention *attention;
-    float *marks, *stage; /* room for fv_cache_mark_save(), for staged rows */
-    fv_watch watch;       /* of a call with a deadline */
-} decode_job;
 
 /* Fewer rows are read together where the memory is too small for their states. */
 static fv_status decode_make(const fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call,
@@ -436,19 +440,20 @@ fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv
     if (!deadline_is_usable(call) || (call->parallel && call->parallel->workers < 1)) return FV_ERROR_ARGUMENT;
     size_t width = (size_t)call->query.heads * call->query.head_dim;
     if (width > 0 && !out) return FV_ERROR_ARGUMENT;
-    decode_job job = {.policy = call_policy(pattern, call)};
+    decode_job *job = &pattern->job;
+    job->policy = call_policy(pattern, call);
     fv_status status;
     if (fv_cache_tokens(cache) == 0) {
-        status = watch_start(call, &job);
+        status = watch_start(call, job);
         for (size_t i = 0; status == FV_OK && i < width; i++) out[i] = 0.0f;
-        return watch_end(call, &job, status);
+        return watch_end(call, job, status);
     }
     if (!query_suits_cache(pattern, cache, call)) return FV_ERROR_ARGUMENT;
-    if (!policy_suits_cache(&job.policy, cache, fv_cache_tokens(cache))) return FV_ERROR_ARGUMENT;
-    status = width ? decode_make(pattern, cache, call, 0, &job) : FV_OK;
-    if (status == FV_OK) status = watch_start(call, &job);
-    if (status == FV_OK && width) status = decode_run(&job, cache, call, 0, 1, out);
-    return watch_end(call, &job, status);
+    if (!policy_suits_cache(&job->policy, cache, fv_cache_tokens(cache))) return FV_ERROR_ARGUMENT;
+    status = width ? decode_make(pattern, cache, call, 0, job) : FV_OK;
+    if (status == FV_OK) status = watch_start(call, job);
+    if (status == FV_OK && width) status = decode_run(job, cache, call, 0, 1, out);
+    return watch_end(call, job, status);
 }
 
 /* All that can go wrong, before anything is appended. */
@@ -503,19 +508,20 @@ static fv_status batch_run(decode_job *job, fv_cache *cache, const fv_pattern_ca
 fv_status fv_pattern_decode_batch(fv_pattern *pattern, fv_cache *cache, const fv_pattern_call *call, float *out) {
     if (!pattern || !cache || !call || !deadline_is_usable(call)) return FV_ERROR_ARGUMENT;
     uint32_t tokens = call->query.tokens;
-    decode_job job = {.policy = call_policy(pattern, call)};
+    decode_job *job = &pattern->job;
+    job->policy = call_policy(pattern, call);
     if (tokens == 0 && call->keys.tokens == 0 && call->values.tokens == 0)
-        return watch_end(call, &job, watch_start(call, &job));
+        return watch_end(call, job, watch_start(call, job));
     if (call->parallel && call->parallel->workers < 1) return FV_ERROR_ARGUMENT;
-    fv_status status = batch_check(pattern, cache, call, &job.policy);
+    fv_status status = batch_check(pattern, cache, call, &job->policy);
     if (status != FV_OK) return status;
     bool staged = call->query.heads && has_deadline(call) && call->deadline->on_deadline == FV_DEADLINE_FAIL;
     if (call->query.heads) {
         if (!out) return FV_ERROR_ARGUMENT;
-        status = decode_make(pattern, cache, call, staged ? tokens : 0, &job);
+        status = decode_make(pattern, cache, call, staged ? tokens : 0, job);
     }
     if (status != FV_OK) return status;
-    return watch_end(call, &job, batch_run(&job, cache, call, staged, out));
+    return watch_end(call, job, batch_run(job, cache, call, staged, out));
 }
 
 /* Every page is written with what it holds: a page that was never written may not be there yet. */
@@ -529,23 +535,24 @@ fv_status fv_pattern_warm_up(fv_pattern *pattern, fv_cache *cache, uint32_t quer
     if (!pattern || !cache) return FV_ERROR_ARGUMENT;
     const fv_cache_config *cached = fv_cache_shape(cache);
     fv_pattern_call call = {.query = {.tokens = 1, .heads = query_heads, .head_dim = cached->head_dim}};
-    decode_job job = {.policy = call_policy(pattern, &call)};
+    decode_job *job = &pattern->job;
+    job->policy = call_policy(pattern, &call);
     uint32_t before = fv_cache_tokens(cache), room = cache_room(cache) ? 1 : 0;
     if (query_heads < 1 || query_heads % cached->kv_heads != 0) return FV_ERROR_ARGUMENT;
-    if (!policy_suits_cache(&job.policy, cache, before + room)) return FV_ERROR_ARGUMENT;
-    fv_status status = decode_make(pattern, cache, &call, 2, &job);
+    if (!policy_suits_cache(&job->policy, cache, before + room)) return FV_ERROR_ARGUMENT;
+    fv_status status = decode_make(pattern, cache, &call, 2, job);
     size_t bytes, width = (size_t)query_heads * cached->head_dim,
                   kv_width = (size_t)cached->kv_heads * cached->head_dim;
     if (status == FV_OK) status = fv_cache_size(cached, &bytes);
     if (status != FV_OK) return status;
     pages_touch(pattern->arena, pattern->arena_bytes);
     pages_touch(cache, bytes);
-    for (size_t i = 0; i < width; i++) job.stage[i] = 0.0f;
-    fv_cache_mark_save(cache, job.marks);
-    if (room) fv_cache_append(cache, 1, job.stage, kv_width, job.stage, kv_width);
-    call.query.data = job.stage;
-    status = decode_run(&job, cache, &call, 0, 1, job.stage + width);
-    fv_cache_rewind(cache, before, job.marks);
+    for (size_t i = 0; i < width; i++) job->stage[i] = 0.0f;
+    fv_cache_mark_save(cache, job->marks);
+    if (room) fv_cache_append(cache, 1, job->stage, kv_width, job->stage, kv_width);
+    call.query.data = job->stage;
+    status = decode_run(job, cache, &call, 0, 1, job->stage + width);
+    fv_cache_rewind(cache, before, job->marks);
     return status;
 }
 
