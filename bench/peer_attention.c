@@ -362,11 +362,11 @@ static void json_shape(json_t *document, const paired *pair) {
 static int print_results(paired *pair, fv_isa limit) {
     const cli_attention_shape *shape = &pair->bench.shape;
     double calls = (double)pair->rounds * shape->layers, bytes = (double)pair->report.bytes_read / calls;
-    double visited = bytes < (double)pair->bench.cache_bytes ? bytes : (double)pair->bench.cache_bytes;
-    int result = cli_peaks_measure(&pair->peaks, limit, visited * shape->layers, fv_pool_parallel(pair->pool));
+    double once = cli_attention_bench_once(&pair->bench, bytes);
+    int result = cli_peaks_measure(&pair->peaks, limit, once * shape->layers, fv_pool_parallel(pair->pool));
     if (result != CLI_GO_ON) return result;
     double keys = (double)pair->report.keys_read / calls * (double)(shape->heads / shape->kv_heads);
-    cli_work work = {.f32_operations = 4 * keys * shape->head_dim, .bytes = bytes};
+    cli_work work = {.f32_operations = 4 * keys * shape->head_dim, .bytes = once};
     json_t *document = json_object();
     const char *limit_name;
     json_shape(document, pair);
@@ -379,7 +379,7 @@ static int print_results(paired *pair, fv_isa limit) {
     cli_json_real(document, "max_difference", largest_difference(pair));
     cli_json_real(document, "gflops", work.f32_operations / ns);
     cli_json_real(document, "peak_gflops", pair->peaks.f32_gflops);
-    cli_json_real(document, "gb_per_s", work.bytes / ns);
+    cli_json_real(document, "gb_per_s", bytes / ns);
     cli_json_real(document, "peak_gb_per_s", pair->peaks.gb_per_s);
     double share = cli_limit_share(&pair->peaks, &work, ns, &limit_name);
     cli_json_text(document, "limit", limit_name);

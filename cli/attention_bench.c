@@ -153,3 +153,7 @@ fv_status cli_attention_bench_visit(cli_attention_bench *bench, uint32_t layer, 
     *ns = cli_clock_ns() - start_ns;
     return status;
 }
+
+double cli_attention_bench_once(const cli_attention_bench *bench, double bytes) {
+    return bytes < (double)bench->cache_bytes ? bytes : (double)bench->cache_bytes;
+}

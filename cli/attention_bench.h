@@ -44,6 +44,10 @@ void cli_attention_bench_close(cli_attention_bench *bench);
 /** One layer's whole pass; report may be NULL. */
 fv_status cli_attention_bench_visit(cli_attention_bench *bench, uint32_t layer, fv_report *report, uint64_t *ns);
 
+/** Of `bytes` that a pass over one layer reads, those that it must read from memory: tiles of a prompt read a cache again and
+ *  again, and find it in a nearer one. */
+double cli_attention_bench_once(const cli_attention_bench *bench, double bytes);
+
 /** A block of memory, in huge pages where the system gives them; NULL if there is none. */
 void *cli_memory_take(size_t bytes);
 void cli_memory_free(void *memory, size_t bytes);

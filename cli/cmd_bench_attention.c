@@ -126,7 +126,7 @@ static attention_figures figures_of(attention_state *state) {
     /* a key is counted per KV head: each query head of its group multiplies it with q, and its value with a weight */
     double products = made.keys_read * (double)(options->heads / options->kv_heads) * (double)options->head_dim;
     double ns = made.median_ns ? (double)made.median_ns : 1;
-    cli_work work = {.f32_operations = 4 * products, .bytes = made.bytes_read};
+    cli_work work = {.f32_operations = 4 * products, .bytes = cli_attention_bench_once(&state->bench, made.bytes_read)};
     made.gflops = 4 * products / ns;
     made.gb_per_s = made.bytes_read / ns;
     made.share = cli_limit_share(&state->peaks, &work, ns, &made.limit);
@@ -190,8 +190,7 @@ static int check_options(const attention_options *options, fv_select_config *pol
 
 static int print_results(attention_state *state, fv_isa limit) {
     double bytes = (double)state->report.bytes_read / (double)state->samples;
-    if (bytes > (double)state->bench.cache_bytes) bytes = (double)state->bench.cache_bytes; /* tiles read them anew */
-    bytes *= (double)state->options->layers;
+    bytes = cli_attention_bench_once(&state->bench, bytes) * (double)state->options->layers;
     int result = cli_peaks_measure(&state->peaks, limit, bytes, fv_pool_parallel(state->pool));
     if (result != CLI_GO_ON) return result;
     return state->options->json ? print_json(state) : print_text(state);
