@@ -155,12 +155,9 @@ static void scale_weights(const attend_job *job, const key_chunk *chunk) {
     for (uint32_t s = 0; s < chunk->count; s++) {
         const page_slot *slot = &chunk->slots[s];
         if (!slot->value_scales) continue;
-        bool whole = slot->low == 0 && slot->high == FV_PAGE_TOKENS; /* a count that the compiler knows */
-        for (size_t r = (size_t)slot->row_begin * job->group; r < (size_t)slot->row_end * job->group; r++) {
-            float *weight = job->score + r * FV_CHUNK_KEYS + s * FV_PAGE_TOKENS;
-            for (uint32_t t = 0; whole && t < FV_PAGE_TOKENS; t++) weight[t] *= slot->value_scales[t];
-            for (uint32_t t = slot->low; !whole && t < slot->high; t++) weight[t] *= slot->value_scales[t];
-        }
+        for (size_t r = (size_t)slot->row_begin * job->group; r < (size_t)slot->row_end * job->group; r++)
+            for (uint32_t t = slot->low; t < slot->high; t++)
+                job->score[r * FV_CHUNK_KEYS + s * FV_PAGE_TOKENS + t] *= slot->value_scales[t];
     }
 }
 

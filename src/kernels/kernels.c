@@ -164,6 +164,8 @@ static void use_neon(fv_kernels *table) {
     table->panel_unpack_q4_1 = fv_panel_unpack_q4_1_neon;
     table->panel_unpack_q5_0 = fv_panel_unpack_q5_0_neon;
     table->panel_unpack_q8_0 = fv_panel_unpack_q8_0_neon;
+    table->panel_unpack_q5_1 = fv_panel_unpack_q5_1_neon;
+    table->panel_unpack_iq4_nl = fv_panel_unpack_iq4_nl_neon;
     table->panel_unpack_q4_k = fv_panel_unpack_q4_k_neon;
     table->panel_unpack_q5_k = fv_panel_unpack_q5_k_neon;
     table->panel_unpack_q6_k = fv_panel_unpack_q6_k_neon;
@@ -175,6 +177,8 @@ static void use_neon(fv_kernels *table) {
     table->product_packed_q4_1 = fv_product_packed_q4_1_neon;
     table->product_packed_q5_0 = fv_product_packed_q5_0_neon;
     table->product_packed_q8_0 = fv_product_packed_q8_0_neon;
+    table->product_packed_q5_1 = fv_product_packed_q5_1_neon;
+    table->product_packed_iq4_nl = fv_product_packed_iq4_nl_neon;
     table->product_packed_q4_k = fv_product_packed_q4_k_neon;
     table->product_packed_q5_k = fv_product_packed_q5_k_neon;
     table->product_packed_q6_k = fv_product_packed_q6_k_neon;
@@ -190,6 +194,8 @@ static void use_neon_dotprod(fv_kernels *table) {
     table->product_packed_q4_1 = fv_product_packed_q4_1_neon_dotprod;
     table->product_packed_q5_0 = fv_product_packed_q5_0_neon_dotprod;
     table->product_packed_q8_0 = fv_product_packed_q8_0_neon_dotprod;
+    table->product_packed_q5_1 = fv_product_packed_q5_1_neon_dotprod;
+    table->product_packed_iq4_nl = fv_product_packed_iq4_nl_neon_dotprod;
     table->product_packed_q4_k = fv_product_packed_q4_k_neon_dotprod;
     table->product_packed_q5_k = fv_product_packed_q5_k_neon_dotprod;
     table->product_packed_q6_k = fv_product_packed_q6_k_neon_dotprod;

@@ -43,9 +43,10 @@ INLINE __m512 load16(element type, const unsigned char *x) {
     return type == ELEMENT_F16 ? _mm512_cvtph_ps(halves) : widen_bf16(halves);
 }
 
-/* Few rows are a decode: what is read next comes from memory, and is asked for line by line while this is read. */
+/* Few rows are a decode: what is read next comes from memory, and is asked for line by line while this is read. Into
+ * L2, since L1 is too small to hold it until then. */
 INLINE void prefetch(size_t rows, const unsigned char *next, size_t offset) {
-    if (rows <= 8 && next && offset % LINE_BYTES == 0) _mm_prefetch((const char *)next + offset, _MM_HINT_T0);
+    if (rows <= 8 && next && offset % LINE_BYTES == 0) _mm_prefetch((const char *)next + offset, _MM_HINT_T1);
 }
 
 /* One channel of `rows` queries times `pages` x 16 keys. */

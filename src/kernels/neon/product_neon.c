@@ -222,7 +222,7 @@ void fv_product_panel_u8_neon(size_t columns, size_t tokens, const fv_panel *pan
 }
 
 INLINE void packed_dot(fv_packed_type type, size_t count, const uint8x16_t *steps, const int8_t *x, int32x4_t dot[2]) {
-    const bool biased = type == FV_PACKED_Q8_0;
+    const bool biased = packed_is_wide(type);
     const size_t deep = biased ? 2 : count;
     dot[0] = dot[1] = biased ? bias32(x) : vdupq_n_s32(0);
     for (size_t k = 0; k < count; k += deep) {
@@ -261,4 +261,20 @@ void fv_product_packed_q5_k_neon(size_t columns, size_t eights, const void *pack
 
 void fv_product_packed_q6_k_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
     packed_product(FV_PACKED_Q6_K, packed_dot, columns, eights, packed, x, out);
+}
+
+void fv_panel_unpack_q5_1_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_Q5_1, columns, packed, quants, scale, offset);
+}
+
+void fv_panel_unpack_iq4_nl_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
+    panel_unpack(FV_PACKED_IQ4_NL, columns, packed, quants, scale, offset);
+}
+
+void fv_product_packed_q5_1_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    packed_product(FV_PACKED_Q5_1, packed_dot, columns, eights, packed, x, out);
+}
+
+void fv_product_packed_iq4_nl_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+    packed_product(FV_PACKED_IQ4_NL, packed_dot, columns, eights, packed, x, out);
 }

@@ -38,6 +38,9 @@ INLINE void load8_f32(const float *x, float32x4_t out[2]) {
     out[1] = vld1q_f32(x + 4);
 }
 
+/* Whether weights use all of a byte. */
+INLINE bool packed_is_wide(fv_packed_type type) { return type == FV_PACKED_Q8_0 || type == FV_PACKED_IQ4_NL; }
+
 /* A weight of 0..255 minus 128, for instructions that multiply signed bytes only. */
 INLINE int8x16_t less_128(uint8x16_t w) { return vreinterpretq_s8_u8(veorq_u8(w, vdupq_n_u8(0x80))); }
 
@@ -57,7 +60,7 @@ INLINE void packed_steps(fv_packed_type type, const uint8_t *bytes, uint8x16_t s
         steps[i] = vandq_u8(both, vdupq_n_u8(15));
         steps[i + 8] = vshrq_n_u8(both, 4);
     }
-    if (type == FV_PACKED_Q5_0 || type == FV_PACKED_Q5_K)
+    if (fv_packed_has_fifths(type))
         for (size_t i = 0; i < 16; i++)
             steps[i] = vorrq_u8(steps[i], moved(vld1q_u8(bytes + 128 + 16 * (i % 2)), 4 - (int)(i / 2), 0x10));
     if (type == FV_PACKED_Q6_K)
@@ -65,6 +68,8 @@ INLINE void packed_steps(fv_packed_type type, const uint8_t *bytes, uint8x16_t s
             uint8x16_t pairs = vld1q_u8(bytes + 128 + 32 * (i / 8) + 16 * (i % 2));
             steps[i] = vorrq_u8(steps[i], moved(pairs, 4 - 2 * (int)(i % 8 / 2), 0x30));
         }
+    if (type == FV_PACKED_IQ4_NL)
+        for (size_t i = 0; i < 16; i++) steps[i] = vqtbl1q_u8(vld1q_u8(fv_iq4_nl_values), steps[i]);
 }
 
 INLINE void load8_f16(const uint8_t *bytes, float32x4_t out[2]) {
@@ -81,13 +86,13 @@ INLINE void scaled8(int16x8_t steps, const float32x4_t scale[2], float32x4_t out
 
 /* A block's scales, as far as its groups share them. */
 typedef struct packed_header {
-    float32x4_t scale[2], minimum[2]; /* minimum: Q4_1's as it is, Q4_K's and Q5_K's negated */
+    float32x4_t scale[2], minimum[2]; /* minimum: Q4_1's and Q5_1's as it is, Q4_K's and Q5_K's negated */
     uint8_t scales[64], minima[64];   /* of Q4_K, Q5_K: [group][row] */
 } packed_header;
 
 INLINE void packed_header_load(fv_packed_type type, const uint8_t *block, packed_header *header) {
     load8_f16(block, header->scale);
-    if (type == FV_PACKED_Q4_1) load8_f16(block + FV_PACKED_MINIMA, header->minimum);
+    if (fv_packed_has_minima(type)) load8_f16(block + FV_PACKED_MINIMA, header->minimum);
     if (type != FV_PACKED_Q4_K && type != FV_PACKED_Q5_K) return;
     load8_f16(block + FV_PACKED_MINIMA, header->minimum);
     for (size_t i = 0; i < 2; i++) header->minimum[i] = vnegq_f32(header->minimum[i]);
@@ -111,7 +116,7 @@ INLINE void packed_scales(fv_packed_type type, const uint8_t *block, const packe
         scaled8(vreinterpretq_s16_u16(vmovl_u8(vld1_u8(header->minima + 8 * group))), header->minimum, offset);
     } else
         for (size_t i = 0; i < 2; i++)
-            offset[i] = type == FV_PACKED_Q4_1 ? header->minimum[i] : vmulq_n_f32(scale[i], fv_packed_bias(type));
+            offset[i] = fv_packed_has_minima(type) ? header->minimum[i] : vmulq_n_f32(scale[i], fv_packed_bias(type));
 }
 
 /* Eight dot products over `count` steps of 2 * count registers. */

@@ -78,7 +78,7 @@ void fv_product_panel_u8_neon_dotprod(size_t columns, size_t tokens, const fv_pa
 
 INLINE void packed_dot(fv_packed_type type, size_t count, const uint8x16_t *steps, const int8_t *x, int32x4_t dot[2]) {
     dot[0] = dot[1] = vdupq_n_s32(0);
-    for (size_t k = 0; k < count; k += 4) dot16(type == FV_PACKED_Q8_0, steps + 2 * k, vld1q_s8(x + 4 * k), dot);
+    for (size_t k = 0; k < count; k += 4) dot16(packed_is_wide(type), steps + 2 * k, vld1q_s8(x + 4 * k), dot);
 }
 
 void fv_product_packed_q4_0_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
@@ -114,4 +114,14 @@ void fv_product_packed_q5_k_neon_dotprod(size_t columns, size_t eights, const vo
 void fv_product_packed_q6_k_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
                                          float *out) {
     packed_product(FV_PACKED_Q6_K, packed_dot, columns, eights, packed, x, out);
+}
+
+void fv_product_packed_q5_1_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
+                                         float *out) {
+    packed_product(FV_PACKED_Q5_1, packed_dot, columns, eights, packed, x, out);
+}
+
+void fv_product_packed_iq4_nl_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
+                                           float *out) {
+    packed_product(FV_PACKED_IQ4_NL, packed_dot, columns, eights, packed, x, out);
 }
