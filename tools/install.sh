@@ -23,6 +23,7 @@ fuzz,ci             command:clang        clang
 fuzz                fuzzer               libclang-rt-14-dev
 ci                  command:g++          g++
 ci                  command:objdump      binutils
+ci                  command:valgrind     valgrind
 ci                  command:arduino-builder arduino-builder
 test,model,ci,embedded command:python3   python3
 embedded            command:gcc          gcc libc6-dev

@@ -1,0 +1,180 @@
+/* counts.c - five fixed workloads whose instructions counts_test.py counts under valgrind.
+ *
+ *   counts compiler          prints what this was compiled with
+ *   counts WORKLOAD ISA      runs one; all that counts happens in counted_*(), which valgrind looks for by name */
+#include "fovea/attention.h"
+#include "fovea/pattern.h"
+#include "kernels/kernels.h"
+#include "kernels/packed.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNTED __attribute__((noinline)) /* valgrind finds it by its name */
+enum { QUERY_HEADS = 9, KV_HEADS = 3, HEAD_DIM = 64, DECODE_TOKENS = 1024, PROMPT_TOKENS = 256, PATTERN_TOKENS = 512 };
+enum { COLUMNS = 576, EIGHTS = 24, GEMM_TOKENS = 32 };
+
+static const fv_kernels *kernels;
+static uint32_t seed = 1;
+
+static void *take(size_t bytes) {
+    void *memory = aligned_alloc(FV_CACHE_ALIGN, (bytes + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN);
+    if (!memory) exit(1);
+    return memset(memory, 0, bytes);
+}
+
+static float *floats(size_t n) {
+    float *x = take(n * sizeof *x);
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        x[i] = (float)(int32_t)seed * 0x1p-31f;
+    }
+    return x;
+}
+
+static void need(fv_status status) {
+    if (status == FV_OK) return;
+    fprintf(stderr, "%s\n", fv_status_text(status));
+    exit(1);
+}
+
+typedef struct attention_work {
+    fv_cache *cache;
+    fv_attention *attention;
+    fv_select_config policy;
+    float *query, *keys, *out;
+} attention_work;
+
+COUNTED static void counted_attention(attention_work *work, uint32_t rows) {
+    enum { WIDTH = QUERY_HEADS * HEAD_DIM };
+    need(fv_attention_run(work->attention, work->cache, &work->policy, 0, rows, work->query, WIDTH, work->out, WIDTH,
+                          NULL, NULL));
+}
+
+static attention_work attention_open(uint32_t tokens) {
+    attention_work work = {.policy = fv_select_config_default(FV_SELECTOR_DENSE)};
+    fv_cache_config shape = fv_cache_config_default();
+    fv_attention_config config = {.max_tokens = tokens, .workers = 1};
+    size_t bytes = 0;
+    shape.kv_heads = KV_HEADS;
+    shape.head_dim = HEAD_DIM;
+    shape.max_tokens = tokens;
+    need(fv_cache_size(&shape, &bytes));
+    need(fv_cache_init(&work.cache, &shape, kernels, take(bytes), bytes));
+    config.attend.query_heads = QUERY_HEADS;
+    config.attend.kv_heads = KV_HEADS;
+    config.attend.head_dim = HEAD_DIM;
+    config.attend.scale = 0.125f;
+    config.plan_steps = fv_select_steps(&work.policy, tokens, FV_TILE_ROWS);
+    need(fv_attention_size(&config, &bytes));
+    need(fv_attention_init(&work.attention, &config, kernels, take(bytes), bytes));
+    work.keys = floats((size_t)tokens * KV_HEADS * HEAD_DIM);
+    work.query = floats((size_t)tokens * QUERY_HEADS * HEAD_DIM);
+    work.out = floats((size_t)tokens * QUERY_HEADS * HEAD_DIM);
+    need(fv_cache_append(work.cache, tokens, work.keys, KV_HEADS * HEAD_DIM, work.keys, KV_HEADS * HEAD_DIM));
+    return work;
+}
+
+static void decode(void) {
+    attention_work work = attention_open(DECODE_TOKENS);
+    counted_attention(&work, 1);
+}
+
+static void prompt(void) {
+    attention_work work = attention_open(PROMPT_TOKENS);
+    counted_attention(&work, PROMPT_TOKENS);
+}
+
+COUNTED static void counted_pattern(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
+    need(fv_pattern_forward(pattern, call, out));
+}
+
+static void pattern(void) {
+    enum { HEADS = 4 };
+    fv_pattern_config config = fv_pattern_config_default();
+    fv_pattern *made = NULL;
+    size_t bytes = 0, n = (size_t)PATTERN_TOKENS * HEADS * HEAD_DIM;
+    config.max_tokens = PATTERN_TOKENS;
+    config.query_heads = config.kv_heads = HEADS;
+    config.head_dim = HEAD_DIM;
+    need(fv_pattern_size(&config, &bytes));
+    need(fv_pattern_init(&made, &config, kernels, take(bytes), bytes));
+    fv_tensor shape = {floats(n), PATTERN_TOKENS, HEADS, HEAD_DIM};
+    fv_pattern_call call = {.query = shape, .keys = shape, .values = shape};
+    counted_pattern(made, &call, floats(n));
+}
+
+typedef struct product_work {
+    fv_q8_rows x;
+    uint8_t *packed, *quants;
+    float *scale, *offset, *out;
+} product_work;
+
+static product_work product_open(void) {
+    size_t n = (size_t)GEMM_TOKENS * COLUMNS,
+           bytes = (size_t)EIGHTS * COLUMNS / 32 * fv_packed_block_bytes(FV_PACKED_Q4_1);
+    product_work work = {.packed = take(bytes), .quants = take((size_t)COLUMNS * FV_PANEL_ROWS)};
+    int8_t *quants = take(n);
+    float *scale = take(n / 8), *sum16 = take(n / 4), *sum32 = take(n / 8);
+    for (size_t i = 0; i < bytes; i++) work.packed[i] = (uint8_t)(i * 37 & 0x3F);
+    work.scale = take((size_t)COLUMNS * FV_PANEL_ROWS / 8);
+    work.offset = take((size_t)COLUMNS * FV_PANEL_ROWS / 8);
+    work.out = take((size_t)GEMM_TOKENS * EIGHTS * 8 * sizeof(float));
+    kernels->quantize_q8(n, floats(n), quants, scale, sum16, sum32);
+    work.x = (fv_q8_rows){quants, scale, sum16, sum32};
+    return work;
+}
+
+/* As the model does: a panel is unpacked once for all tokens, and one token needs no panel where there is a kernel. */
+COUNTED static void counted_product(product_work *work, size_t tokens) {
+    const size_t eight_bytes = COLUMNS / 32 * fv_packed_block_bytes(FV_PACKED_Q4_1);
+    if (tokens == 1 && kernels->product_packed_q4_1) {
+        kernels->product_packed_q4_1(COLUMNS, EIGHTS, work->packed, &work->x, work->out);
+        return;
+    }
+    fv_panel panel = {work->quants, work->scale, work->offset};
+    for (size_t e = 0; e < EIGHTS; e += FV_PANEL_ROWS / 8) {
+        for (size_t i = 0; i < FV_PANEL_ROWS / 8; i++)
+            kernels->panel_unpack_q4_1(COLUMNS, work->packed + (e + i) * eight_bytes, work->quants + 32 * i,
+                                       work->scale + 8 * i, work->offset + 8 * i);
+        kernels->product_panel_u4(COLUMNS, tokens, &panel, &work->x, work->out + 8 * e, EIGHTS * 8);
+    }
+}
+
+static void gemv(void) {
+    product_work work = product_open();
+    counted_product(&work, 1);
+}
+
+static void gemm(void) {
+    product_work work = product_open();
+    counted_product(&work, GEMM_TOKENS);
+}
+
+static int print_compiler(void) {
+#if defined(__clang__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
+    puts("not comparable (clang, a sanitizer or no optimisation)");
+#else
+    printf("gcc %s\n", __VERSION__);
+#endif
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    static const struct {
+        const char *name;
+        void (*run)(void);
+    } works[] = {{"decode", decode}, {"prompt", prompt}, {"pattern", pattern}, {"gemv", gemv}, {"gemm", gemm}};
+    static _Alignas(8) unsigned char table[FV_KERNELS_BYTES];
+    fv_isa isa;
+    if (argc == 2 && strcmp(argv[1], "compiler") == 0) return print_compiler();
+    if (argc != 3 || fv_isa_from_name(argv[2], &isa) != FV_OK) return 2;
+    need(fv_kernels_init(&kernels, isa, table, sizeof table));
+    if (fv_kernels_isa(kernels) != isa) return 3;
+    for (size_t i = 0; i < sizeof works / sizeof *works; i++)
+        if (strcmp(argv[1], works[i].name) == 0) {
+            works[i].run();
+            return 0;
+        }
+    return 2;
+}
