@@ -28,8 +28,8 @@ void fv_llm_close(fv_llm *llm); /* after its sessions */
 
 /**
  * Interleaves the weights for speed (fv_weight_pack()), reading all of them once; call it before the first session. The
- * pages of the file are replaced by private ones: resident memory stays the file's size, but is no longer shared with
- * other processes. The bits of every result stay the same.
+ * weights are copied into private memory of huge pages and the file's pages given back one matrix after the other:
+ * resident memory stays the file's size, but is no longer shared with other processes. The bits of every result stay the same.
  * returns FV_OK, FV_ERROR_MEMORY (the model stays usable).
  */
 fv_status fv_llm_repack(fv_llm *llm, fv_message *message);

@@ -1,4 +1,7 @@
 /* file_map.c - maps a file read-only; anything but a regular file with bytes in it is refused with the reason. */
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE /* madvise */
+#endif
 #include "llm/file_map.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -41,9 +44,11 @@ fv_status fv_file_map_open(fv_file_map *map, const char *path, fv_message *messa
     return status;
 }
 
-bool fv_file_map_writable(const fv_file_map *map, bool writable) {
-    int protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    return mprotect((void *)(uintptr_t)map->bytes, map->count, protection) == 0;
+void fv_file_map_release(const fv_file_map *map, const void *data, size_t bytes) {
+    uintptr_t begin = (uintptr_t)data, base = (uintptr_t)map->bytes, page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (begin < base || begin - base > map->count || bytes > map->count - (begin - base)) return;
+    uintptr_t first = (begin + page - 1) / page * page, end = (begin + bytes) / page * page;
+    if (first < end) (void)madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
 void fv_file_map_close(fv_file_map *map) {

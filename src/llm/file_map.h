@@ -17,8 +17,9 @@ typedef struct fv_file_map {
  * returns FV_OK, FV_ERROR_FILE, FV_ERROR_UNSUPPORTED (larger than the address space), FV_ERROR_MEMORY. */
 fv_status fv_file_map_open(fv_file_map *map, const char *path, fv_message *message);
 
-/* Lets this process, and only it, change its copy of the bytes (pages are copied when written). False: refused. */
-bool fv_file_map_writable(const fv_file_map *map, bool writable);
+/* Gives the memory of whole pages between `data` and `data + bytes` back; they are read from the file again if they are
+ * needed. Nothing happens if `data` is not in this map. */
+void fv_file_map_release(const fv_file_map *map, const void *data, size_t bytes);
 void fv_file_map_close(fv_file_map *map);
 
 #endif

@@ -668,10 +668,8 @@ fv_status fv_gguf_open_memory(fv_gguf **gguf, const void *bytes, size_t count, c
     return finish_open(gguf, opened, open_bytes(opened, &in));
 }
 
-bool fv_gguf_writable(const fv_gguf *gguf, bool writable) {
-    for (size_t i = 0; i < gguf->map_count; i++)
-        if (!fv_file_map_writable(&gguf->maps[i], writable)) return false;
-    return gguf->map_count > 0;
+void fv_gguf_release(const fv_gguf *gguf, const void *data, size_t bytes) {
+    for (size_t i = 0; i < gguf->map_count; i++) fv_file_map_release(&gguf->maps[i], data, bytes);
 }
 
 void fv_gguf_close(fv_gguf *gguf) {

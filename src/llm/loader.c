@@ -1,6 +1,7 @@
 /* loader.c - the architectures as rows of differences over one loader. The file is hostile input: what passes here is
  * in range for the core, and a key or tensor that nobody reads is an error, for it would change the model's meaning. */
 #include "loader.h"
+#include "platform/pages.h"
 #include "rope.h"
 #include "size.h"
 #include <inttypes.h>
@@ -777,6 +778,8 @@ fv_status fv_loader_open(fv_loaded *loaded, const fv_gguf *gguf, int32_t tokens,
 }
 
 void fv_loader_close(fv_loaded *loaded) {
+    fv_pages_unmap(loaded->packed, loaded->packed_bytes);
+    loaded->packed = NULL;
     while (loaded->owned) {
         struct fv_loader_block *block = loaded->owned;
         loaded->owned = block->next;

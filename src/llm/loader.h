@@ -13,6 +13,8 @@ typedef struct fv_loaded {
     uint64_t parameters;      /* weights in all tensors of the file */
     uint64_t weight_bytes;
     struct fv_loader_block *owned;
+    void *packed; /* of fv_repack(); NULL before */
+    size_t packed_bytes;
 } fv_loaded;
 
 /** FV_OK, FV_ERROR_UNSUPPORTED or FV_ERROR_CORRUPT: to be said before the tokenizer is looked at. */

@@ -1,11 +1,10 @@
-/* repack.h - weights interleaved at load, in the file's private mapping: a page is replaced, not doubled. */
+/* repack.h - weights interleaved at load into memory of huge pages; the file's pages are given back as it goes. */
 #ifndef FV_REPACK_H
 #define FV_REPACK_H
 
 #include "loader.h"
 
-/* Packs every matrix whose type can be packed. Without a writable mapping nothing happens: the products are the same,
- * slower. FV_OK or FV_ERROR_MEMORY (the weights are then partly packed, and as usable as before). */
+/* Packs every matrix whose type can be packed. FV_OK or FV_ERROR_MEMORY (the weights are then partly packed, and as usable as before). */
 fv_status fv_repack(fv_loaded *loaded, const fv_gguf *gguf, fv_message *message);
 
 /* Bytes of weights that have been packed, or else that can be. */
