@@ -12,7 +12,7 @@ const char cli_attention_help[] = "what attention reads (default: dense):\n"
                                   "  dense\n"
                                   "  window:window=512,sinks=16\n"
                                   "  pattern:window=128,block=64,globals=0+7,log-stride=on,landmarks=on\n"
-                                  "  fovea:selector=shadow,budget=0.12,window=128,sinks=16,reselect=1,dense-below=auto,\n"
+                                  "  fovea:selector=shadow,budget=0.16,window=128,sinks=16,dense-below=auto,\n"
                                   "        tail=off,certificate=off; in place of budget: pages=N, or\n"
                                   "        top-p=P,floor=N,cap=N; selector: shadow, window\n"
                                   "keys may be left out; globals=none for no global token";
@@ -25,7 +25,6 @@ enum key_kind {
     KEY_PAGES,    /* a number of pages; likewise */
     KEY_SELECTOR, /* by name */
     KEY_AUTO,     /* a number, or auto */
-    KEY_POWER,    /* 1, 2, 4, 8 or 16 */
     KEY_OFF       /* what is not there yet */
 };
 
@@ -58,9 +57,6 @@ static const spec_key fovea_keys[] = {
     {"cap", KEY_NUMBER, offsetof(fv_select_config, cap), 1, LARGEST, 1},
     {"window", KEY_NUMBER, offsetof(fv_select_config, window), 1, LARGEST, 1},
     {"sinks", KEY_NUMBER, offsetof(fv_select_config, sinks), 0, LARGEST, 1},
-    {"reselect", KEY_POWER, offsetof(fv_select_config, reselect), 1, 16, 1},
-    {"share", KEY_POWER, offsetof(fv_select_config, share_rows), 1, 16, 1},
-    {"first-share", KEY_NUMBER, offsetof(fv_select_config, first_share), 0, 256, 1},
     {"dense-below", KEY_AUTO, offsetof(fv_select_config, dense_below), 0, LARGEST, 1},
     {"tail", KEY_OFF, 0, 0, 0, 1},
     {"certificate", KEY_OFF, 0, 0, 0, 1},
@@ -196,16 +192,6 @@ static fv_status set_auto(const spec_key *key, piece value, uint32_t *field, fv_
                           key->name, key->low, key->high, (int)value.length, value.bytes);
 }
 
-static fv_status set_power(const spec_key *key, piece value, uint32_t *field, fv_message *message) {
-    uint32_t number;
-    if (piece_number(value, key->low, key->high, &number) && (number & (number - 1)) == 0) {
-        *field = number;
-        return FV_OK;
-    }
-    return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes 1, 2, 4, 8 or 16, not '%.*s'", key->name,
-                          (int)value.length, value.bytes);
-}
-
 static fv_status set_off(const spec_key *key, piece value, fv_message *message) {
     if (piece_is(value, "off")) return FV_OK;
     return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes off in this version, not '%.*s'", key->name,
@@ -244,7 +230,6 @@ static fv_status set_key(const struct policy *policy, piece item, fv_select_conf
         case KEY_PAGES: return set_budget(key, value, config, budgets, message);
         case KEY_SELECTOR: return set_selector(value, field, message);
         case KEY_AUTO: return set_auto(key, value, field, message);
-        case KEY_POWER: return set_power(key, value, field, message);
         case KEY_OFF: return set_off(key, value, message);
         }
     }

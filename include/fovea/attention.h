@@ -38,7 +38,7 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
  * parallel      NULL or at most config.workers workers.
  * report        counters are added to; may be NULL.
  * returns       FV_OK, FV_ERROR_ARGUMENT (shape; pattern whose block is not the cache's; a policy that chooses without
- *               a shadow in the cache or config.chooses, or attend.tile_rows no divisor of 16 and multiple of share_rows), FV_ERROR_FULL (plan_steps).
+ *               a shadow in the cache or config.chooses, or attend.tile_rows no divisor of 16), FV_ERROR_FULL (plan_steps).
  *               `out` is untouched on error.
  *
  * The same bits for any number of workers and any cutting of rows into calls. A policy that is not causal reads what is
@@ -59,8 +59,7 @@ typedef struct fv_attention_rows {
     size_t out_stride;
 } fv_attention_rows;
 
-/** fv_attention_run() for any positions of the cache. A policy that chooses keeps the choices of the newest tile in the
- *  cache: it counts as a writer there, and rows come in rising order for the same bits as in one call. */
+/** fv_attention_run() for any positions of the cache. */
 fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
                                 const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report);
 

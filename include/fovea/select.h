@@ -40,16 +40,12 @@ typedef struct fv_select_config {
                                    token. NULL (default) = all are kept */
 
     /* SHADOW: how much a row reads, window and sinks included but never less than them; exactly one of the three is set. */
-    float budget;          /* share of the visible keys, 0 < budget <= 1; default 0.12, 0 = not by share */
+    float budget;          /* share of the visible keys, 0 < budget <= 1; default 0.16, 0 = not by share */
     uint32_t pages;        /* pages of 16 tokens, at least those of window and sinks; 0 = not by number (default) */
     float top_p;           /* share of the mass that the copy estimates, 0 < top_p <= 1; 0 = not by mass (default) */
     uint32_t floor, cap;   /* top_p: least and most pages; default 0 and 2^30 */
-    uint32_t reselect;     /* rows at multiples of it choose: 1, 2, 4, 8 or 16; default 1 */
-    uint32_t share_rows;   /* a row reads what it and those before it chose of so many rows from a multiple of it on: 1, 2,
-                              4, 8 or 16, at least reselect; default 1 */
-    uint32_t first_share;  /* of the budget, in 1/256, what the first of them chooses; the later ones share the rest */
-    uint32_t dense_below;  /* rows with fewer tokens before them, up to a multiple of 16, read all; FV_SELECT_AUTO (default):
-                              where that reads no more bytes than choosing */
+    uint32_t dense_below;  /* rows with fewer tokens in the pages before theirs read all; FV_SELECT_AUTO (default): where
+                              that reads no more bytes than choosing */
     const uint16_t *head_share; /* [layers][kv_heads]: the budget beyond window and sinks times this / 1024; NULL
                                    (default) = 1024 everywhere */
     uint32_t head_share_count;  /* layers * kv_heads */

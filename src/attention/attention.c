@@ -24,7 +24,6 @@ struct fv_attention {
     fv_plan *plans;         /* [kv_heads], of a single row, or of those read together until a deadline */
     fv_step *row_steps;     /* of those plans: [kv_heads][plan_steps], but for one head if nothing chooses */
     work_count *counts;     /* [workers] */
-    uint8_t *carried;       /* [kv_heads][pages]: what rows of the first tile chose in the call before */
     uint32_t segments;
     fv_attention_observer_fn *observer; /* NULL: nobody watches */
     void *observer_context;
@@ -32,7 +31,7 @@ struct fv_attention {
 
 typedef struct attention_layout {
     size_t worker_offset, worker_bytes, attend_bytes, step_bytes, state_offset, plan_offset, step_offset, count_offset;
-    size_t carried_offset, bytes;
+    size_t bytes;
     fv_attend_layout attend;
     uint32_t segments;
 } attention_layout;
@@ -74,9 +73,6 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
         return FV_ERROR_OVERFLOW;
     layout.count_offset = layout.bytes;
     if (!fv_size_add(&layout.bytes, config->workers, sizeof(work_count), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    layout.carried_offset = layout.bytes;
-    size_t pages = ((size_t)config->max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
-    if (config->chooses && !fv_size_add(&layout.bytes, heads, pages, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     *out = layout;
     return FV_OK;
 }
@@ -110,7 +106,6 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
                            .plans = (fv_plan *)(void *)(base + layout.plan_offset),
                            .row_steps = (fv_step *)(void *)(base + layout.step_offset),
                            .counts = (work_count *)(void *)(base + layout.count_offset),
-                           .carried = base + layout.carried_offset,
                            .segments = layout.segments};
     *attention = made;
     return FV_OK;
@@ -128,7 +123,6 @@ typedef struct attention_call {
     const fv_select_config *policy;
     uint32_t local_window, first_token, rows, layer;
     bool chooses;            /* here: not in a layer with a sliding window */
-    uint32_t carried;        /* rows of the first tile that have chosen in the call before, one bit each */
     uint32_t plan_rows;      /* of attention->plans */
     uint32_t first_segment, segments; /* of those plans; the last one is the gathered keys */
     const float *query;
@@ -153,102 +147,69 @@ static uint32_t tile_count(const attention_call *call) {
     return (call->first_token + call->rows - 1) / tile_rows(call) - call->first_token / tile_rows(call) + 1;
 }
 
-static size_t carried_stride(const fv_attention *attention) {
-    return ((size_t)attention->config.max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
-}
-
-/* One worker's choosing for one tile and KV head. */
+/* One worker's choosing for rows of one tile and one KV head. */
 typedef struct choosing {
     const attention_call *call;
-    fv_select_view view; /* rows of the tile */
-    fv_chooser chooser;  /* of the group at hand */
+    fv_select_view view;
     fv_choose_scratch scratch;
-    uint32_t tokens[FV_TILE_ROWS], count; /* those that choose, rising */
-    uint32_t next, scored_begin, scored_end; /* the one that chooses next; which of them are in the scratch */
+    uint32_t kv_head, scored_begin, scored_end; /* positions whose scores are in the scratch */
 } choosing;
 
-static uint32_t group_begin(const attention_call *call, uint32_t token) {
-    return token / call->policy->share_rows * call->policy->share_rows;
-}
-
-/* Rows of the group of `token` that have chosen in the call before. */
-static uint32_t carried_rows(const attention_call *call, uint32_t token) {
-    return group_begin(call, token) < call->first_token ? call->carried : 0;
-}
-
-static choosing choosing_make(const attention_call *call, fv_select_view view, size_t worker) {
+static choosing choosing_make(const attention_call *call, fv_select_view view, uint32_t kv_head, size_t worker) {
     const fv_attention *attention = call->attention;
     const fv_attend_config *attend = &attention->config.attend;
     void *memory = attention->workers + worker * attention->worker_bytes + attention->attend_bytes + attention->step_bytes;
-    choosing made = {.call = call, .view = view};
-    made.scratch = fv_choose_scratch_at(memory, attend->head_dim, attend->query_heads / attend->kv_heads,
-                                        attention->config.max_tokens, ROWS_TOGETHER);
-    uint32_t chosen = carried_rows(call, view.first_token);
-    for (uint32_t token = view.first_token; token < view.first_token + view.rows; token++) {
-        uint32_t row = token - group_begin(call, token);
-        if (row == 0) chosen = 0;
-        if (!fv_choose_row_is(call->policy, row, chosen)) continue;
-        chosen |= 1u << row;
-        made.tokens[made.count++] = token;
-    }
-    return made;
+    return (choosing){.call = call,
+                      .view = view,
+                      .kv_head = kv_head,
+                      .scratch = fv_choose_scratch_at(memory, attend->head_dim, attend->query_heads / attend->kv_heads,
+                                                      attention->config.max_tokens, ROWS_TOGETHER)};
 }
 
-/* Rows that are scored together share the reading of the codes. */
-static void rows_score(choosing *at, size_t worker) {
+/* Rows that are scored together share the reading of the codes; all lie in one page. */
+static void rows_score(choosing *at, const fv_chooser *chooser, size_t worker) {
     const attention_call *call = at->call;
-    size_t width = (size_t)at->chooser.group * call->attention->config.attend.head_dim;
-    uint32_t count = at->count - at->next < ROWS_TOGETHER ? at->count - at->next : ROWS_TOGETHER;
-    for (uint32_t i = 0; i < count; i++) {
-        size_t row = at->tokens[at->next + i] - call->first_token;
-        fv_choose_query(&at->chooser, &at->scratch, i,
-                        call->query + row * call->query_stride + at->chooser.kv_head * width);
+    size_t width = (size_t)chooser->group * call->attention->config.attend.head_dim;
+    uint32_t left = at->view.first_token + at->view.rows - chooser->position;
+    uint32_t rows = left < ROWS_TOGETHER ? left : ROWS_TOGETHER;
+    for (uint32_t i = 0; i < rows; i++) {
+        size_t row = chooser->position + i - call->first_token;
+        fv_choose_query(chooser, &at->scratch, i, call->query + row * call->query_stride + chooser->kv_head * width);
     }
-    fv_choose_score(&at->chooser, &at->scratch, count, 0, at->chooser.tile);
+    fv_choose_score(chooser, &at->scratch, rows, chooser->scored);
     if (!at->scored_end) /* a tile reads them once */
-        call->attention->counts[worker].bytes += fv_shadow_bytes(&call->cache->shadow, at->chooser.tile);
-    at->scored_begin = at->next;
-    at->scored_end = at->next + count;
+        call->attention->counts[worker].bytes += fv_shadow_bytes(&call->cache->shadow, chooser->scored * FV_PAGE_TOKENS);
+    at->scored_begin = chooser->position;
+    at->scored_end = chooser->position + rows;
 }
 
-/* Where the choices of the group are kept: the newest in the cache; those that go on from the call before, if that place is
- * taken by another, in `carried`. */
-static uint8_t *choices_place(const choosing *at) {
-    const attention_call *call = at->call;
-    const fv_choices *choices = call->cache->choices;
-    uint32_t kv_head = at->chooser.kv_head;
-    if (at->chooser.first == choices->group) return choices->first_row + kv_head * choices->head_bytes;
-    if (carried_rows(call, at->chooser.first) && at->chooser.first < call->first_token)
-        return call->attention->carried + kv_head * carried_stride(call->attention);
-    for (uint32_t page = at->chooser.begin; page < at->chooser.end; page++) at->scratch.first_row[page] = FV_NOT_CHOSEN;
-    return at->scratch.first_row;
-}
-
-/* The plan of rows of one group by the queries; groups of a tile come in rising order. */
-static fv_status chosen_plan(choosing *at, fv_select_view rows, uint32_t kv_head, size_t worker, fv_plan *plan) {
+static fv_chooser chooser_at(const choosing *at, uint32_t position) {
     const attention_call *call = at->call;
     const fv_attend_config *attend = &call->attention->config.attend;
-    at->chooser = fv_chooser_make(call->policy, call->cache, call->attention->kernels, attend->scale,
-                                  attend->query_heads / attend->kv_heads, call->layer, kv_head, rows.first_token);
-    uint8_t *first_row = choices_place(at);
-    bool chooses = at->chooser.begin < at->chooser.end && at->chooser.allowance;
-    for (; at->next < at->count && at->tokens[at->next] < rows.first_token + rows.rows; at->next++) {
-        if (!chooses) continue;
-        if (at->next >= at->scored_end) rows_score(at, worker);
-        fv_choose_pages(&at->chooser, &at->scratch, at->next - at->scored_begin, at->tokens[at->next] - at->chooser.first,
-                        at->scratch.share, first_row);
-    }
-    plan->first_token = rows.first_token;
-    plan->rows = rows.rows;
-    return fv_choose_plan(&at->chooser, first_row, plan);
+    return fv_chooser_make(call->policy, call->cache, call->attention->kernels, attend->scale,
+                           attend->query_heads / attend->kv_heads, call->layer, at->kv_head, position);
 }
 
-/* The rows from `token` on that share choices. */
-static fv_select_view group_view(const attention_call *call, fv_select_view view, uint32_t token) {
-    uint32_t stop = group_begin(call, token) + call->policy->share_rows, end = view.first_token + view.rows;
-    view.first_token = token;
-    view.rows = (stop < end ? stop : end) - token;
-    return view;
+/* The plan of one row by its queries, or of as many as read all; rows of a tile come in rising order. */
+static fv_status chosen_plan(choosing *at, uint32_t position, size_t worker, fv_plan *plan) {
+    fv_chooser chooser = chooser_at(at, position);
+    uint32_t rows = 1, end = at->view.first_token + at->view.rows;
+    if (fv_chooser_reads_all(&chooser)) {
+        for (; position + rows < end; rows++) {
+            fv_chooser next = chooser_at(at, position + rows);
+            if (!fv_chooser_reads_all(&next)) break;
+        }
+        plan->count = 0;
+        plan->first_token = position;
+        plan->rows = rows;
+        fv_step all = {.kind = FV_STEP_SPAN, .end = position + rows, .row_end = (uint16_t)rows};
+        return fv_plan_add(plan, all);
+    }
+    if (fv_chooser_has_choice(&chooser)) {
+        if (position >= at->scored_end) rows_score(at, &chooser, worker);
+        fv_choose_pages(&chooser, &at->scratch, position - at->scored_begin, at->scratch.share);
+    }
+    return fv_choose_plan(&chooser, at->scratch.share, plan);
 }
 
 /* Counts what a head reads, and shows it to whoever watches; `row` is the plan's first. */
@@ -294,16 +255,16 @@ static void tile_task(void *context, size_t task, size_t worker) {
         if (fv_select_plan(call->policy, &view, &plan) == FV_OK) plan_attend(call, &plan, kv_head, worker);
         return;
     }
-    choosing at = choosing_make(call, view, worker);
-    for (uint32_t token = view.first_token; token < view.first_token + view.rows; token += plan.rows) {
-        if (chosen_plan(&at, group_view(call, view, token), kv_head, worker, &plan) != FV_OK) return;
+    choosing at = choosing_make(call, view, kv_head, worker);
+    for (uint32_t row = 0; row < view.rows; row += plan.rows) {
+        if (chosen_plan(&at, view.first_token + row, worker, &plan) != FV_OK) return;
         plan_attend(call, &plan, kv_head, worker);
     }
 }
 
 #endif
 
-/* attention->plans for rows that share choices. */
+/* attention->plans of one row that chooses. */
 typedef struct plans_job {
     attention_call *call;
     fv_select_view view;
@@ -312,8 +273,8 @@ typedef struct plans_job {
 static void plans_task(void *context, size_t task, size_t worker) {
     const plans_job *job = context;
     fv_attention *attention = job->call->attention;
-    choosing at = choosing_make(job->call, job->view, worker);
-    chosen_plan(&at, job->view, (uint32_t)task, worker, &attention->plans[task]);
+    choosing at = choosing_make(job->call, job->view, (uint32_t)task, worker);
+    chosen_plan(&at, job->view.first_token, worker, &attention->plans[task]);
     plan_note(job->call, &attention->plans[task], (uint32_t)task, 0, worker);
 }
 
@@ -424,36 +385,6 @@ static void report_add(const attention_call *call, work_count count, uint64_t vi
     }
 }
 
-/* Gets the cache's memory of choices ready for the last group of the call; what it held of the first one goes on. */
-static void choices_begin(attention_call *call) {
-    fv_choices *choices = call->cache->choices;
-    uint32_t heads = call->cache->config.kv_heads, first = group_begin(call, call->first_token);
-    uint32_t last = group_begin(call, call->first_token + call->rows - 1);
-    uint64_t policy = fv_choose_fingerprint(call->policy);
-    if (choices->group == first && choices->policy == policy) {
-        fv_choices_cut(choices, heads, call->first_token);
-        call->carried = choices->rows;
-    }
-    size_t stride = carried_stride(call->attention), pages = call->first_token / FV_PAGE_TOKENS;
-    for (size_t head = 0; call->carried && first != last && head < heads; head++)
-        for (size_t page = 0; page < pages; page++)
-            call->attention->carried[head * stride + page] = choices->first_row[head * choices->head_bytes + page];
-    if (!call->carried || first != last)
-        for (size_t i = 0; i < heads * choices->head_bytes; i++) choices->first_row[i] = FV_NOT_CHOSEN;
-    choices->policy = policy;
-    choices->group = last;
-    choices->rows = 0;
-}
-
-static void choices_end(const attention_call *call) {
-    fv_choices *choices = call->cache->choices;
-    uint32_t end = call->first_token + call->rows, begin = choices->group;
-    uint32_t chosen = begin < call->first_token ? call->carried : 0;
-    for (uint32_t token = begin < call->first_token ? call->first_token : begin; token < end; token++)
-        if (fv_choose_row_is(call->policy, token - begin, chosen)) chosen |= 1u << (token - begin);
-    choices->rows = chosen;
-}
-
 static fv_status call_check(const fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
                             const fv_attention_rows *rows, const fv_parallel *parallel) {
     if (!attention || !cache || !rows || rows->count < 1 || rows->count > cache->tokens) return FV_ERROR_ARGUMENT;
@@ -467,8 +398,7 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
     fv_status status = fv_select_check(policy);
     if (status != FV_OK || rows->local_window) return status;
     if (fv_select_chooses(policy) && (!cache->shadow.dim || !attention->config.chooses)) return FV_ERROR_ARGUMENT;
-    uint32_t tile = fv_attend_rows(attend); /* it lies in one page and holds whole groups */
-    if (fv_select_chooses(policy) && (FV_TILE_ROWS % tile != 0 || tile % policy->share_rows != 0)) return FV_ERROR_ARGUMENT;
+    if (fv_select_chooses(policy) && FV_TILE_ROWS % fv_attend_rows(attend) != 0) return FV_ERROR_ARGUMENT; /* see rows_score() */
     if (policy->selector == FV_SELECTOR_PATTERN && policy->landmarks && policy->block != cache->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;
     uint32_t steps = fv_select_steps(policy, cache->config.max_tokens, fv_attend_rows(attend));
@@ -511,7 +441,6 @@ fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, 
         if (status != FV_OK) return status;
     }
     counts_clear(attention);
-    if (FV_BUILD_CHOOSE && call.chooses) choices_begin(&call);
     if (!FV_BUILD_PROMPT || call.rows == 1) {
         plans_make(&call, tile_view(&call, 0), parallel);
         single_row(&call, parallel);
@@ -520,7 +449,6 @@ fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, 
     else
         fv_parallel_run(parallel, (size_t)tiles * attention->config.attend.kv_heads, tile_task, &call);
 #endif
-    if (FV_BUILD_CHOOSE && call.chooses) choices_end(&call);
     if (FV_BUILD_REPORT && report) report_add(&call, counts_sum(attention), keys_visible(&call, call.first_token, call.rows), report);
     return FV_OK;
 }

@@ -8,12 +8,9 @@
 typedef struct cache_layout {
     size_t key_page_bytes, value_row_bytes, key_head_bytes, value_head_bytes, scale_head_stride, mark_head_stride;
     size_t key_offset, value_offset, key_scale_offset, value_scale_offset, mark_key_offset, mark_value_offset;
-    size_t choices_offset, choices_head_bytes;
     fv_shadow shadow;
     size_t bytes;
 } cache_layout;
-
-enum { CHOICES_BYTES = (sizeof(fv_choices) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN };
 
 /* Reserves heads * head_bytes and says where they begin. */
 static bool region_add(cache_layout *layout, size_t heads, size_t head_bytes, size_t *offset) {
@@ -57,13 +54,6 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
         layout.mark_head_stride = mark_head_bytes / sizeof(float);
     }
     if (FV_BUILD_CHOOSE && !fv_shadow_layout(config, &layout.bytes, &layout.shadow)) return FV_ERROR_OVERFLOW;
-    if (config->shadow) {
-        layout.choices_offset = layout.bytes;
-        if (!fv_size_add(&layout.bytes, 1, sizeof(fv_choices), FV_CACHE_ALIGN) ||
-            !fv_size_add(&layout.choices_head_bytes, pages, 1, FV_CACHE_ALIGN) ||
-            !fv_size_add(&layout.bytes, heads, layout.choices_head_bytes, FV_CACHE_ALIGN))
-            return FV_ERROR_OVERFLOW;
-    }
     *out = layout;
     return FV_OK;
 }
@@ -127,11 +117,6 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
     if (layout.mark_value_offset) made->mark_values = (float *)(void *)(base + layout.mark_value_offset);
     made->shadow = layout.shadow;
     made->shadow.base = base;
-    if (layout.choices_offset) {
-        made->choices = (fv_choices *)(void *)(base + layout.choices_offset);
-        *made->choices = (fv_choices){.head_bytes = layout.choices_head_bytes,
-                                      .first_row = base + layout.choices_offset + CHOICES_BYTES};
-    }
     *cache = made;
     return FV_OK;
 }
@@ -275,7 +260,6 @@ fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens) {
     if (!cache || tokens > cache->tokens) return FV_ERROR_ARGUMENT;
     bool cut = tokens < cache->tokens;
     cache->tokens = tokens;
-    fv_choices_cut(cache->choices, cache->config.kv_heads, tokens);
     if (cut && cache->mark_keys)
         for (uint32_t head = 0; head < cache->config.kv_heads; head++) landmark_rebuild(cache, head, tokens);
     return FV_OK;
@@ -323,7 +307,6 @@ fv_status fv_cache_remove(fv_cache *cache, uint32_t token) {
             bytes_lower(cache->value_scales + scale, cache->value_scales + scale + 1, behind * sizeof(float));
     }
     cache->tokens--;
-    fv_choices_cut(cache->choices, cache->config.kv_heads, 0);
     if (FV_BUILD_CHOOSE && cache->shadow.dim) fv_shadow_update(cache, token - token % FV_SHADOW_BLOCK);
     for (uint32_t head = 0; cache->mark_keys && head < cache->config.kv_heads; head++)
         landmark_rebuild(cache, head, token);

@@ -363,7 +363,6 @@ fv_status fv_cache_save_forget(const fv_cache_store *store, uint64_t sequence) {
 static fv_status data_restore(fv_cache *cache, const fv_cache_store *store, const saved *state) {
     stream s;
     cache->tokens = 0;
-    fv_choices_cut(cache->choices, cache->config.kv_heads, 0);
     stream_begin(&s, store, false, state);
     data_move(&s, cache, state->tokens);
     if (s.status != FV_OK) return s.status;

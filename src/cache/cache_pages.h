@@ -7,7 +7,6 @@
 #ifndef FV_CACHE_PAGES_H
 #define FV_CACHE_PAGES_H
 
-#include "cache/choices.h"
 #include "cache/shadow.h"
 #include "fovea/cache.h"
 
@@ -23,7 +22,6 @@ struct fv_cache {
     size_t scale_head_stride;                /* elements; likewise */
     size_t mark_head_stride;
     fv_shadow shadow;
-    fv_choices *choices; /* NULL unless keys are chosen; not part of the contents: attention writes it */
 };
 
 static inline const void *fv_cache_key_page(const fv_cache *cache, uint32_t head, uint32_t page) {

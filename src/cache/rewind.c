@@ -10,7 +10,6 @@ void fv_cache_mark_save(const fv_cache *cache, float *saved) {
 
 void fv_cache_rewind(fv_cache *cache, uint32_t tokens, const float *saved) {
     cache->tokens = tokens;
-    fv_choices_cut(cache->choices, cache->config.kv_heads, tokens);
     if (!cache->mark_keys || tokens % cache->config.landmark_tokens == 0) return;
     size_t dim = cache->config.head_dim;
     size_t mark = tokens / cache->config.landmark_tokens;

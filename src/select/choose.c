@@ -4,36 +4,23 @@
 
 enum { PAGE = FV_PAGE_TOKENS };
 
-uint64_t fv_choose_fingerprint(const fv_select_config *policy) {
-    union {
-        float value;
-        uint32_t bits;
-    } budget = {.value = policy->budget}, top_p = {.value = policy->top_p};
-    const uint64_t parts[] = {policy->selector, policy->window,      policy->sinks,      budget.bits,
-                              policy->pages,    top_p.bits,          policy->floor,      policy->cap,
-                              policy->reselect, policy->first_share, policy->dense_below, policy->share_rows};
-    uint64_t print = 14695981039346656037u; /* FNV-1a, by words */
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) print = (print ^ parts[i]) * 1099511628211u;
-    return print;
-}
-
 static uint64_t pages_of_tokens(uint64_t tokens) { return (tokens + PAGE - 1) / PAGE; }
 
-/* Tokens that the last row of the group may read, by the policy. */
+/* Tokens that the row may read, by the policy. */
 static uint64_t tokens_allowed(const fv_select_config *policy, uint64_t visible) {
     if (policy->top_p != 0.0f) return (uint64_t)policy->cap * PAGE;
     if (policy->pages) return (uint64_t)policy->pages * PAGE;
     return (uint64_t)(uint32_t)(policy->budget * 0x1p24f) * visible >> 24;
 }
 
-/* Whether reading all takes no more bytes than choosing among it. */
-static bool is_dense(const fv_chooser *chooser, uint64_t always, uint64_t allowed) {
+/* Whether the row reads all: short contexts, and where reading all takes no more bytes than choosing among it. */
+static bool reads_all(const fv_chooser *chooser, uint64_t always, uint64_t allowed) {
     const fv_select_config *policy = chooser->policy;
-    if (policy->dense_below != FV_SELECT_AUTO) return chooser->tile < policy->dense_below;
-    uint64_t page_bytes = fv_cache_page_bytes(chooser->cache), visible = (uint64_t)chooser->tile + PAGE;
-    uint64_t read = allowed > always ? allowed : always;
-    uint64_t choosing = fv_shadow_bytes(&chooser->cache->shadow, chooser->tile) / policy->reselect;
-    return read >= visible || pages_of_tokens(visible) * page_bytes <= pages_of_tokens(read) * page_bytes + choosing;
+    if (policy->dense_below != FV_SELECT_AUTO) return chooser->scored * PAGE < policy->dense_below;
+    if (policy->top_p != 0.0f) return false;
+    uint64_t read = pages_of_tokens(allowed > always ? allowed : always), visible = (uint64_t)chooser->scored + 1;
+    uint64_t choosing = fv_shadow_bytes(&chooser->cache->shadow, chooser->scored * PAGE);
+    return visible * fv_cache_page_bytes(chooser->cache) <= read * fv_cache_page_bytes(chooser->cache) + choosing;
 }
 
 static uint32_t head_allowance(const fv_select_config *policy, const fv_cache *cache, uint32_t layer, uint32_t kv_head,
@@ -45,47 +32,33 @@ static uint32_t head_allowance(const fv_select_config *policy, const fv_cache *c
 }
 
 fv_chooser fv_chooser_make(const fv_select_config *policy, const fv_cache *cache, const fv_kernels *kernels, float scale,
-                           uint32_t group, uint32_t layer, uint32_t kv_head, uint32_t token) {
-    uint32_t tile = token / PAGE * PAGE;
+                           uint32_t group, uint32_t layer, uint32_t kv_head, uint32_t position) {
     fv_chooser made = {.policy = policy,
                        .cache = cache,
                        .kernels = kernels,
                        .scale = scale,
                        .kv_head = kv_head,
                        .group = group,
-                       .tile = tile,
-                       .first = token / policy->share_rows * policy->share_rows,
-                       .rows = policy->share_rows,
-                       .sinks_end = (uint32_t)pages_of_tokens(policy->sinks) * PAGE};
-    made.window_begin = made.first + 1 > policy->window ? (made.first + 1 - policy->window) / PAGE * PAGE : 0;
-    if (made.window_begin > tile) made.window_begin = tile;
-    uint64_t last = (uint64_t)made.first + made.rows, always = made.sinks_end + (last - made.window_begin);
-    uint64_t allowed = tokens_allowed(policy, last);
-    bool whole = made.sinks_end >= made.window_begin || (policy->top_p == 0.0f && is_dense(&made, always, allowed));
-    if (policy->top_p != 0.0f && policy->dense_below != FV_SELECT_AUTO && tile < policy->dense_below) whole = true;
-    if (whole) {
+                       .position = position,
+                       .sinks_end = (uint32_t)pages_of_tokens(policy->sinks) * PAGE,
+                       .scored = position / PAGE};
+    made.window_begin = position + 1 > policy->window ? (position + 1 - policy->window) / PAGE * PAGE : 0;
+    if (made.window_begin > made.scored * PAGE) made.window_begin = made.scored * PAGE;
+    uint64_t visible = (uint64_t)position + 1, always = made.sinks_end + (visible - made.window_begin);
+    uint64_t allowed = tokens_allowed(policy, visible);
+    if (made.sinks_end >= made.window_begin || reads_all(&made, always, allowed)) {
         made.sinks_end = made.window_begin = 0;
         return made;
     }
     made.begin = made.sinks_end / PAGE;
     made.end = made.window_begin / PAGE;
-    made.allowance =
-        head_allowance(policy, cache, layer, kv_head, allowed > always ? (allowed - always) / PAGE : 0);
+    made.allowance = head_allowance(policy, cache, layer, kv_head, allowed > always ? (allowed - always) / PAGE : 0);
     return made;
 }
 
-/* Pages that the rows up to `row` may have chosen together: `first_share` of the allowance by the first, equal parts of
- * the rest by the others. If there is enough for all, the first row takes all. */
-static uint32_t allowance_by(const fv_chooser *chooser, uint32_t row) {
-    uint32_t last = chooser->rows / chooser->policy->reselect - 1, turn = row / chooser->policy->reselect;
-    uint64_t all = chooser->allowance;
-    if (last == 0 || turn >= last || all >= chooser->end - chooser->begin) return chooser->allowance;
-    uint64_t first = (all * chooser->policy->first_share + 255) / 256;
-    return (uint32_t)(first + (all - first) * turn / last);
-}
-
 /* The smallest score that is taken, if the largest are taken until their weights reach `goal` (> 0), and how much weight
- * those above it have. By digits from the top: a pass over the scores each. weight: 1 (count) or the score (mass). */
+ * those above it have. By digits from the top: a pass over the scores each. weight: 1 (count) or the score (mass). What is
+ * FV_CHOSEN weighs nothing. */
 static uint32_t threshold_of(const uint32_t *score, size_t count, bool by_mass, uint64_t goal, uint64_t *above) {
     uint32_t prefix = 0;
     *above = 0;
@@ -93,31 +66,31 @@ static uint32_t threshold_of(const uint32_t *score, size_t count, bool by_mass, 
         uint64_t weight[256] = {0};
         uint32_t known = shift == 24 ? 0 : UINT32_MAX << (shift + 8), digit = 255;
         for (size_t i = 0; i < count; i++)
-            if ((score[i] & known) == prefix) weight[score[i] >> shift & 255] += by_mass ? score[i] : 1;
+            if ((score[i] & known) == prefix && score[i] != FV_CHOSEN)
+                weight[score[i] >> shift & 255] += by_mass ? score[i] : 1;
         for (; digit > 0 && *above + weight[digit] < goal; digit--) *above += weight[digit];
         prefix |= digit << shift;
         if (shift == 0) return prefix;
     }
 }
 
-/* Takes the best pages: score 0 stands for one that cannot be taken. Of equal ones at the edge the older. */
-static void take_best(uint32_t *score, size_t count, bool by_mass, uint64_t goal, uint32_t most, uint32_t row,
-                      uint8_t *first_row) {
+/* Takes the best of those that are not taken yet, at most `most`; of equal ones at the edge the older. How many. */
+static uint32_t take_best(uint32_t *score, size_t count, bool by_mass, uint64_t goal, uint32_t most) {
     uint64_t above = 0;
-    uint32_t threshold = threshold_of(score, count, by_mass, goal, &above);
-    if (threshold == 0) threshold = 1;
-    for (size_t i = 0; i < count && most; i++) {
-        if (score[i] <= threshold) continue;
-        first_row[i] = (uint8_t)row;
-        most--;
-    }
+    uint32_t threshold = threshold_of(score, count, by_mass, goal, &above), taken = 0;
     uint64_t step = by_mass ? threshold : 1;
-    for (size_t i = 0; i < count && most && above < goal; i++) {
-        if (score[i] != threshold) continue;
-        first_row[i] = (uint8_t)row;
-        above += step;
-        most--;
+    for (size_t i = 0; i < count && taken < most; i++) {
+        if (score[i] <= threshold || score[i] == FV_CHOSEN) continue;
+        score[i] = FV_CHOSEN;
+        taken++;
     }
+    for (size_t i = 0; i < count && taken < most && above < goal; i++) {
+        if (score[i] != threshold) continue;
+        score[i] = FV_CHOSEN;
+        above += step;
+        taken++;
+    }
+    return taken;
 }
 
 static uint64_t share_sum(const uint32_t *share, uint32_t begin, uint32_t end) {
@@ -126,62 +99,38 @@ static uint64_t share_sum(const uint32_t *share, uint32_t begin, uint32_t end) {
     return sum;
 }
 
-/* Counts the candidates that are taken already and puts them out of reach. */
-static uint32_t taken_clear(const fv_chooser *chooser, const uint8_t *first_row, uint32_t *share) {
-    uint32_t taken = 0;
-    for (uint32_t page = chooser->begin; page < chooser->end; page++) {
-        if (first_row[page] == FV_NOT_CHOSEN) continue;
-        taken++;
-        share[page] = 0;
-    }
-    return taken;
-}
-
-void fv_choose_pages(const fv_chooser *chooser, const fv_choose_scratch *scores, uint32_t place, uint32_t row,
-                     uint32_t *share, uint8_t *first_row) {
+void fv_choose_pages(const fv_chooser *chooser, const fv_choose_scratch *scores, uint32_t place, uint32_t *share) {
     const fv_select_config *policy = chooser->policy;
-    uint32_t begin = chooser->begin, count = chooser->end - begin, most = allowance_by(chooser, row);
-    if (!count) return;
+    uint32_t *candidates = share + chooser->begin, count = chooser->end - chooser->begin, most = chooser->allowance;
     fv_shadow_shares(chooser, scores, place, share);
-    uint64_t total = share_sum(share, 0, chooser->tile / PAGE);
-    uint32_t taken = taken_clear(chooser, first_row, share);
     if (policy->top_p == 0.0f) {
-        if (most > taken) take_best(share + begin, count, false, most - taken, most - taken, row, first_row + begin);
+        take_best(candidates, count, false, most, most);
         return;
     }
-    uint64_t left = share_sum(share, begin, chooser->end), wanted = (total >> 8) * (uint32_t)(policy->top_p * 0x1p16f) >> 8;
-    if (total - left < wanted && most > taken)
-        take_best(share + begin, count, true, wanted - (total - left), most - taken, row, first_row + begin);
-    uint64_t always = (uint64_t)chooser->sinks_end + chooser->first + chooser->rows - chooser->window_begin;
-    uint32_t least = policy->floor > always / PAGE ? policy->floor - (uint32_t)(always / PAGE) : 0;
-    taken = taken_clear(chooser, first_row, share);
+    uint64_t total = share_sum(share, 0, chooser->scored), left = share_sum(share, chooser->begin, chooser->end);
+    uint64_t wanted = (total >> 8) * (uint32_t)(policy->top_p * 0x1p16f) >> 8, taken = 0;
+    if (total - left < wanted) taken = take_best(candidates, count, true, wanted - (total - left), most);
+    uint64_t always = pages_of_tokens((uint64_t)chooser->sinks_end + chooser->position + 1 - chooser->window_begin);
+    uint64_t least = policy->floor > always ? policy->floor - always : 0;
     if (least > most) least = most;
-    if (least > taken) take_best(share + begin, count, false, least - taken, least - taken, row, first_row + begin);
+    if (least > taken) take_best(candidates, count, false, least - taken, (uint32_t)(least - taken));
 }
 
-static fv_status span_add(fv_plan *plan, uint32_t begin, uint32_t end, uint32_t row) {
+static fv_status span_add(fv_plan *plan, uint32_t begin, uint32_t end) {
     fv_step *last = plan->count ? &plan->steps[plan->count - 1] : NULL;
-    if (begin == end) return FV_OK;
-    if (last && last->end == begin && last->row_begin == row) {
+    if (last && last->end == begin) {
         last->end = end;
         return FV_OK;
     }
-    return fv_plan_add(plan, (fv_step){.kind = FV_STEP_SPAN,
-                                       .begin = begin,
-                                       .end = end,
-                                       .row_begin = (uint16_t)row,
-                                       .row_end = (uint16_t)plan->rows});
+    return fv_plan_add(plan, (fv_step){.kind = FV_STEP_SPAN, .begin = begin, .end = end, .row_end = 1});
 }
 
-fv_status fv_choose_plan(const fv_chooser *chooser, const uint8_t *first_row, fv_plan *plan) {
-    uint32_t first = plan->first_token - chooser->first, last = first + plan->rows;
+fv_status fv_choose_plan(const fv_chooser *chooser, const uint32_t *share, fv_plan *plan) {
     plan->count = 0;
-    fv_status status = span_add(plan, 0, chooser->sinks_end, 0);
-    for (uint32_t page = chooser->begin; status == FV_OK && page < chooser->end; page++) {
-        uint32_t row = first_row[page];
-        if (row >= last) continue;
-        status = span_add(plan, page * PAGE, (page + 1) * PAGE, row > first ? row - first : 0);
-    }
-    if (status != FV_OK) return status;
-    return span_add(plan, chooser->window_begin, plan->first_token + plan->rows, 0);
+    plan->first_token = chooser->position;
+    plan->rows = 1;
+    fv_status status = span_add(plan, 0, chooser->sinks_end);
+    for (uint32_t page = chooser->begin; fv_chooser_has_choice(chooser) && page < chooser->end; page++)
+        if (share[page] == FV_CHOSEN && status == FV_OK) status = span_add(plan, page * PAGE, (page + 1) * PAGE);
+    return status == FV_OK ? span_add(plan, chooser->window_begin, chooser->position + 1) : status;
 }

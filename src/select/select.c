@@ -18,17 +18,12 @@ fv_select_config fv_select_config_default(fv_selector selector) {
     if (config.selector == FV_SELECTOR_SHADOW) {
         config.window = 128;
         config.sinks = 16;
-        config.budget = 0.12f;
+        config.budget = 0.16f;
         config.cap = 1u << 30;
-        config.reselect = 1;
-        config.share_rows = 1;
-        config.first_share = 128;
         config.dense_below = FV_SELECT_AUTO;
     }
     return config;
 }
-
-static bool is_row_count(uint32_t rows) { return rows >= 1 && rows <= FV_TILE_ROWS && (rows & (rows - 1)) == 0; }
 
 static fv_status choice_check(const fv_select_config *config) {
     uint32_t most = 1u << 30;
@@ -39,9 +34,7 @@ static fv_status choice_check(const fv_select_config *config) {
     if (config->window < 1 || config->window > most || config->sinks > most || config->pages > most)
         return FV_ERROR_ARGUMENT;
     if (by_number && config->pages < fv_select_least_pages(config)) return FV_ERROR_ARGUMENT;
-    if (config->floor > config->cap || config->cap > most || config->first_share > 256) return FV_ERROR_ARGUMENT;
-    if (!is_row_count(config->reselect) || !is_row_count(config->share_rows)) return FV_ERROR_ARGUMENT;
-    return config->reselect <= config->share_rows ? FV_OK : FV_ERROR_ARGUMENT;
+    return config->floor > config->cap || config->cap > most ? FV_ERROR_ARGUMENT : FV_OK;
 }
 
 uint32_t fv_select_least_pages(const fv_select_config *config) {

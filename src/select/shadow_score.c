@@ -7,18 +7,18 @@
 enum { PAGE = FV_PAGE_TOKENS, BLOCK = FV_SHADOW_BLOCK, PANEL = 16, MOST_DIM = 1024 };
 
 typedef struct scratch_layout {
-    size_t query, half_sum, factor, base, dot, best, mass, share, first_row, base_stride, mass_stride, bytes;
+    size_t query, half_sum, factor, base, dot, best, mass, share, base_stride, mass_stride, bytes;
 } scratch_layout;
 
 static bool scratch_layout_make(uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t rows, scratch_layout *out) {
     size_t pages = ((size_t)max_tokens + PAGE - 1) / PAGE, all = (size_t)rows * group;
     size_t blocks = ((size_t)max_tokens + BLOCK * PANEL - 1) / (BLOCK * PANEL) * PANEL;
     scratch_layout made = {.base_stride = blocks, .mass_stride = 4 * blocks};
-    const size_t counts[9] = {all * (((size_t)head_dim + 15) / 16 * 16), all, all, all, all, all, all, pages, pages};
-    const size_t sizes[9] = {1, 4, 4, blocks * 4, blocks * 4, blocks * 4, blocks * 16, 4, 1};
-    size_t *const offsets[9] = {&made.query, &made.half_sum, &made.factor, &made.base,     &made.dot,
-                                &made.best,  &made.mass,     &made.share,  &made.first_row};
-    for (size_t i = 0; i < 9; i++) {
+    const size_t counts[8] = {all * (((size_t)head_dim + 15) / 16 * 16), all, all, all, all, all, all, pages};
+    const size_t sizes[8] = {1, 4, 4, blocks * 4, blocks * 4, blocks * 4, blocks * 16, 4};
+    size_t *const offsets[8] = {&made.query, &made.half_sum, &made.factor, &made.base,
+                                &made.dot,   &made.best,     &made.mass,   &made.share};
+    for (size_t i = 0; i < 8; i++) {
         *offsets[i] = made.bytes;
         if (!fv_size_add(&made.bytes, counts[i], sizes[i], FV_CACHE_ALIGN)) return false;
     }
@@ -45,16 +45,15 @@ fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t
                                .best = (int32_t *)(void *)(base + layout.best),
                                .mass = (uint32_t *)(void *)(base + layout.mass),
                                .share = (uint32_t *)(void *)(base + layout.share),
-                               .first_row = base + layout.first_row,
                                .base_stride = layout.base_stride,
                                .mass_stride = layout.mass_stride};
 }
 
-void fv_choose_query(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t row, const float *query) {
+void fv_choose_query(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, const float *query) {
     size_t dim = chooser->cache->config.head_dim, padded = chooser->cache->shadow.dim;
     for (size_t g = 0; g < chooser->group; g++) {
-        size_t place = row * (size_t)chooser->group + g;
-        int8_t *out = scratch->query + place * padded;
+        size_t at = place * (size_t)chooser->group + g;
+        int8_t *out = scratch->query + at * padded;
         float x[MOST_DIM], most = 0.0f;
         int32_t sum = 0;
         for (size_t c = 0; c < dim; c++) x[c] = query[g * dim + c];
@@ -68,45 +67,44 @@ void fv_choose_query(const fv_chooser *chooser, const fv_choose_scratch *scratch
             out[c] = (int8_t)(c < dim ? fv_shadow_round(x[c], inverse) : 0);
             sum += out[c];
         }
-        scratch->half_sum[place] = 1.5f * (float)sum;
+        scratch->half_sum[at] = 1.5f * (float)sum;
         float step = inverse > 0.0f ? most / 127.0f : 0.0f;
-        scratch->factor[place] = step * chooser->scale * 369.32993f; /* 256 / ln 2 */
+        scratch->factor[at] = step * chooser->scale * 369.32993f; /* 256 / ln 2 */
     }
 }
 
 /* The part of a score that a block shares: query . centre. */
-static void bases_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t rows, size_t first, size_t end) {
+static void bases_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t rows, size_t blocks) {
     const fv_shadow *shadow = &chooser->cache->shadow;
     const float *steps = fv_shadow_centre_steps(shadow, chooser->kv_head);
-    size_t from = first / PANEL * PANEL, stride = scratch->base_stride;
-    chooser->kernels->dot_panel_u8(rows, (end - from + PANEL - 1) / PANEL, shadow->dim, scratch->query,
-                                   fv_shadow_centres(shadow, chooser->kv_head) + from * shadow->dim, scratch->dot + from,
-                                   stride);
+    size_t stride = scratch->base_stride;
+    chooser->kernels->dot_panel_u8(rows, (blocks + PANEL - 1) / PANEL, shadow->dim, scratch->query,
+                                   fv_shadow_centres(shadow, chooser->kv_head), scratch->dot, stride);
     for (size_t r = 0; r < rows; r++) {
         int32_t offset = (int32_t)(2.0f * scratch->half_sum[r]) / 3 * 128;
-        for (size_t b = first; b < end; b++)
+        for (size_t b = 0; b < blocks; b++)
             scratch->base[r * stride + b] = (float)(scratch->dot[r * stride + b] - offset) * steps[b];
     }
 }
 
-void fv_choose_score(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows, uint32_t from, uint32_t to) {
+void fv_choose_score(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows, uint32_t page) {
     const fv_shadow *shadow = &chooser->cache->shadow;
-    size_t all = (size_t)rows * chooser->group, first = from / BLOCK, end = ((size_t)to + BLOCK - 1) / BLOCK;
-    bases_make(chooser, scratch, all, first, end);
+    size_t all = (size_t)rows * chooser->group, tokens = (size_t)page * PAGE;
+    bases_make(chooser, scratch, all, (tokens + BLOCK - 1) / BLOCK);
     fv_shadow_rows query = {.rows = all,
                             .dim = shadow->dim,
                             .query = scratch->query,
                             .half_sum = scratch->half_sum,
                             .factor = scratch->factor,
-                            .base = scratch->base + first,
+                            .base = scratch->base,
                             .base_stride = scratch->base_stride};
-    chooser->kernels->shadow_mass(&query, to - from, fv_shadow_codes(shadow, chooser->kv_head, from / PAGE),
-                                  fv_shadow_steps(shadow, chooser->kv_head, from), scratch->best + first,
-                                  scratch->base_stride, scratch->mass + 4 * first, scratch->mass_stride);
+    chooser->kernels->shadow_mass(&query, tokens, fv_shadow_codes(shadow, chooser->kv_head, 0),
+                                  fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->best, scratch->base_stride,
+                                  scratch->mass, scratch->mass_stride);
 }
 
 void fv_shadow_shares(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, uint32_t *share) {
-    size_t pages = chooser->tile / PAGE, first = place * (size_t)chooser->group;
+    size_t pages = chooser->scored, first = place * (size_t)chooser->group;
     for (size_t page = 0; page < pages; page++) share[page] = 1;
     for (size_t r = first; r < first + chooser->group; r++)
         chooser->kernels->page_share(pages, scratch->best + r * scratch->base_stride,

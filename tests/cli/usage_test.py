@@ -137,7 +137,6 @@ class Attention(CliTest):
         self.refused("fovea:pages=50,budget=0.1", "one of budget, pages and top-p")
         self.refused("fovea:budget=0.1,budget=0.1", "one of budget, pages and top-p")
         self.refused("fovea:selector=quest", "'quest'", "shadow, window")
-        self.refused("fovea:reselect=3", "1, 2, 4, 8 or 16")
         self.refused("fovea:dense-below=some", "auto or a whole number")
         self.refused("fovea:tail=on", "off in this version")
         self.refused("fovea:certificate=on", "off in this version")

@@ -90,7 +90,6 @@ static void test_all_pages_are_dense(void **state) {
                                        shape_of(1 + i % 2, dims[i % 5], 700, i % FV_ELEMENT_COUNT), 1 + i % 3, 0, &random);
         fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE), all = policy_of(1.0f, 20 + i);
         fv_report report, dense_report;
-        if (i % 2) all.reselect = 2, all.share_rows = 8;
         float *want = world_run(&w, &dense, 0, NULL, &random, &dense_report);
         float *out = world_run(&w, &all, i % 3 ? 50 : 0, NULL, &random, &report);
         check_same(&w, out, want, w.tokens, "all chosen");
@@ -105,14 +104,11 @@ static void test_all_pages_are_dense(void **state) {
 static void test_workers_and_cuts(void **state) {
     (void)state;
     test_random random = test_random_make(81);
-    static const uint32_t cuts[] = {1, 5, 40, 300}, workers[] = {1, 2, 3, 7}, shares[] = {1, 2, 4, 16};
+    static const uint32_t cuts[] = {1, 5, 40, 300}, workers[] = {1, 2, 3, 7};
     for (uint32_t i = 0; i < 8; i++) {
         attention_world w =
             world_make(tables.table[i % tables.count], shape_of(2, 32, 600, i % FV_ELEMENT_COUNT), 3, 0, &random);
         fv_select_config policy = policy_of(0.3f, 32);
-        policy.share_rows = shares[i % 4];
-        policy.reselect = i >= 4 ? policy.share_rows : 1;
-        if (i % 4 == 3) policy.reselect = 4, policy.first_share = 200;
         if (i == 5) policy.budget = 0, policy.top_p = 0.5f, policy.floor = 6, policy.cap = 20;
         if (i == 6) policy.budget = 0, policy.pages = 12;
         fv_report want_report, report;
@@ -139,7 +135,6 @@ static void test_the_future_is_not_seen(void **state) {
     for (uint32_t i = 0; i < 12; i++) {
         attention_world w = world_make(tables.table[i % tables.count], shape_of(1, 16, 500, FV_ELEMENT_F16), 2, 0, &random);
         fv_select_config policy = policy_of(0.25f, 16 + i);
-        policy.share_rows = 1u << i % 5;
         fv_report report;
         float *want = world_run(&w, &policy, 0, NULL, &random, &report);
         uint32_t j = test_random_in(&random, 200, 499);
@@ -162,39 +157,41 @@ static void test_budget_is_kept(void **state) {
     fv_attention *attention = NULL;
     void *memory = attention_open(&w, &attention);
     float out[32];
-    for (uint32_t share = 1; share <= 16; share *= 4) {
-        fv_select_config policy = policy_of(0.2f, 40);
-        policy.share_rows = share;
-        world_cache_reset(&w);
-        for (uint32_t row = 0; row < w.tokens; row++) {
-            fv_report report = {.struct_bytes = sizeof(fv_report)};
-            world_append(&w, 1);
-            check_status(fv_attention_run(attention, w.cache, &policy, 0, 1, w.queries + row * w.query_stride,
-                                          w.query_stride, out, 32, NULL, &report));
-            uint64_t visible = row + 1, always = 16 + 40 + 15 + 16;
-            assert_int_equal(report.keys_visible, visible);
-            if (report.keys_read > always && report.keys_read * 5 > visible) fail_msg("row %u reads %u", row, (unsigned)report.keys_read);
-            assert_true(report.keys_read >= (visible < 56 ? visible : 56));
-            if (row > 600 && row % share == share - 1) assert_true(report.keys_read + 16 + 1 > visible / 5);
-        }
+    const fv_select_config policy = policy_of(0.2f, 40);
+    for (uint32_t row = 0; row < w.tokens; row++) {
+        fv_report report = {.struct_bytes = sizeof(fv_report)};
+        world_append(&w, 1);
+        check_status(fv_attention_run(attention, w.cache, &policy, 0, 1, w.queries + row * w.query_stride, w.query_stride,
+                                      out, 32, NULL, &report));
+        uint64_t visible = row + 1, always = 16 + 40 + 15;
+        assert_int_equal(report.keys_visible, visible);
+        if (report.keys_read > always && report.keys_read * 5 > visible)
+            fail_msg("row %u reads %u", row, (unsigned)report.keys_read);
+        assert_true(report.keys_read >= (visible < 56 ? visible : 56));
+        if (row > 600) assert_true(report.keys_read + 16 >= visible / 5);
     }
     free(memory);
     world_free(&w);
 }
 
-static void choose_one(const attention_world *w, const fv_kernels *kernels, const fv_select_config *policy, uint32_t row,
-                       uint8_t *first_row) {
+/* chosen [pages]: 1 or 0. */
+static uint32_t choose_one(const attention_world *w, const fv_kernels *kernels, const fv_select_config *policy,
+                           uint32_t row, uint8_t *chosen) {
     size_t bytes = 0;
-    uint32_t group = w->attend.query_heads / w->attend.kv_heads;
+    uint32_t group = w->attend.query_heads / w->attend.kv_heads, count = 0;
     assert_true(fv_choose_scratch_bytes(w->attend.head_dim, group, w->shape.max_tokens, 1, &bytes));
     void *memory = world_memory(bytes);
     fv_choose_scratch scratch = fv_choose_scratch_at(memory, w->attend.head_dim, group, w->shape.max_tokens, 1);
     fv_chooser chooser = fv_chooser_make(policy, w->cache, kernels, w->attend.scale, group, 0, 0, row);
-    memset(first_row, FV_NOT_CHOSEN, w->shape.max_tokens / 16 + 1);
+    assert_true(fv_chooser_has_choice(&chooser));
+    memset(chosen, 0, w->shape.max_tokens / 16);
     fv_choose_query(&chooser, &scratch, 0, w->queries + row * w->query_stride);
-    fv_choose_score(&chooser, &scratch, 1, 0, chooser.tile);
-    fv_choose_pages(&chooser, &scratch, 0, 0, scratch.share, first_row);
+    fv_choose_score(&chooser, &scratch, 1, chooser.scored);
+    fv_choose_pages(&chooser, &scratch, 0, scratch.share);
+    for (uint32_t page = chooser.begin; page < chooser.end; page++)
+        count += chosen[page] = scratch.share[page] == FV_CHOSEN;
     free(memory);
+    return count;
 }
 
 static void test_every_machine_chooses_alike(void **state) {
@@ -225,15 +222,12 @@ static void test_a_needle_is_found(void **state) {
         attention_world w = world_make(tables.table[i % tables.count], shape_of(1, 64, 2048, FV_ELEMENT_F16), 3, 0, &random);
         uint32_t needle = test_random_in(&random, 16, 1900);
         fv_select_config policy = policy_of(0.09f, 128); /* one page beyond window and sinks */
-        uint8_t first_row[129];
+        uint8_t chosen[128];
         for (uint32_t c = 0; c < 64; c++) /* the second head looks for it */
             w.keys[needle * w.kv_stride + c] = 1.5f * w.queries[2040 * w.query_stride + 64 + c];
         world_append(&w, 2048);
-        choose_one(&w, w.kernels, &policy, 2040, first_row);
-        uint32_t chosen = 0;
-        for (uint32_t page = 0; page < 128; page++) chosen += first_row[page] != FV_NOT_CHOSEN;
-        assert_int_equal(chosen, 1);
-        found += first_row[needle / 16] == 0;
+        assert_int_equal(choose_one(&w, w.kernels, &policy, 2040, chosen), 1);
+        found += chosen[needle / 16];
         world_free(&w);
     }
     assert_int_equal(found, 40);
@@ -312,9 +306,6 @@ static void test_bad_policies(void **state) {
     REFUSED(bad.budget = 0, bad.pages = fv_select_least_pages(&good) - 1);
     REFUSED(bad.window = 0);
     REFUSED(bad.causal = 0);
-    REFUSED(bad.reselect = 3);
-    REFUSED(bad.reselect = 2);
-    REFUSED(bad.share_rows = 32);
     REFUSED(bad.floor = 5, bad.cap = 4);
     test_random random = test_random_make(87);
     fv_cache_config shape = shape_of(1, 16, 64, FV_ELEMENT_F16);
