@@ -6,13 +6,14 @@
 # PEER is a folder that tools/peer_build.sh has filled, MODEL a GGUF file (SmolLM2-135M Q4_1 for the tables of docs/numbers.md).
 # The limits of the machine, the attention core, the model; then tables and, with matplotlib, plots. About 15 minutes on one
 # thread of a current core; `short`: 2 minutes, printed only, to see that all of it runs. Environment: THREADS (1), BUILD (build),
-# MODEL_SECONDS (300), ATTENTION_SECONDS (6, for the rounds of one case), PYTHON (python3; matplotlib is asked for there),
+# MODEL_SECONDS (300), MODEL_TESTS (pp512,tg32,pp2048,tg32@d7600,pp8128; the
+# last two are half of the time), ATTENTION_SECONDS (6, for the rounds of one case), PYTHON (python3; matplotlib is asked for there),
 # TORCH (a python3 with PyTorch: 2 minutes more), SPARSE (policies, a blank between: "fovea:budget=0.05 fovea:pages=64"; decode at
 # 8,192 to 131,072 tokens, half a minute each), SPARSE_SHAPES (llama-3.2-1b).
 set -eu
 
 if [ $# -lt 2 ] || [ $# -gt 3 ]; then
-    sed -n '2,13p' "$0" >&2
+    sed -n '2,12p' "$0" >&2
     exit 2
 fi
 peer=$1
@@ -24,7 +25,7 @@ python=${PYTHON:-python3}
 here=$(dirname "$0")
 
 cmake -S "$here/.." -B "$build" -DFV_PEER="$peer" >/dev/null
-cmake --build "$build" --parallel --target fovea_cli peer_attention >/dev/null
+cmake --build "$build" --parallel "$(getconf _NPROCESSORS_ONLN)" --target fovea_cli peer_attention >/dev/null
 echo "load before: $(cut -d ' ' -f 1-3 /proc/loadavg 2>/dev/null || echo unknown)"
 
 if [ "$mode" = short ]; then
@@ -38,7 +39,8 @@ fi
 # a case that fails is named and leaves the others their turn
 failed=0
 "$here/attention.py" --build "$build" -t "$threads" --seconds "${ATTENTION_SECONDS:-6}" || failed=1
-"$here/model_speed.py" --build "$build" -m "$model" --peer "$peer" -t "$threads" --seconds "${MODEL_SECONDS:-300}" || failed=1
+"$here/model_speed.py" --build "$build" -m "$model" --peer "$peer" -t "$threads" --seconds "${MODEL_SECONDS:-300}" \
+    ${MODEL_TESTS:+--test "$MODEL_TESTS"} || failed=1
 if [ "$(getconf _NPROCESSORS_ONLN)" -gt 1 ]; then
     "$here/scaling.py" --build "$build" -m "$model" || failed=1
 fi
