@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 CONFIGURE = cmake -S . -B $(BUILD)
 FIRST = $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DFV_TESTS=OFF)
 
-.PHONY: build demo test bench fuzz gemma clean help
+.PHONY: build demo test test-embedded size bench fuzz gemma clean help
 build: ## build the command line program (this is plain `make`)
 	@tools/install.sh build
 	@$(CONFIGURE) $(FIRST) >/dev/null
@@ -22,6 +22,14 @@ test: ## build and run every test; ends with "N passed, M failed, K skipped"
 	@$(CONFIGURE) -DFV_TESTS=ON >/dev/null
 	@cmake --build $(BUILD) --parallel $(JOBS)
 	@$(PYTHON) tools/test.py $(BUILD)
+
+test-embedded: ## build the core for chips, run it in emulators, prove what it needs (installs compilers and QEMU)
+	@tools/install.sh embedded
+	@$(PYTHON) tools/embedded_test.py
+
+size: ## the same, and write the table of docs/size.md anew
+	@tools/install.sh embedded
+	@$(PYTHON) tools/embedded_test.py --prices --table docs/size.md
 
 bench: build ## say what can be measured, and how
 	@echo "$(BUILD)/fovea bench: speed of a model, in the words of llama-bench"; $(BUILD)/fovea bench --help
@@ -39,4 +47,4 @@ clean: ## delete what was built; models/ stays
 	rm -rf $(BUILD) build-fuzz
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14

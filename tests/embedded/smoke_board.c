@@ -9,8 +9,8 @@
 #endif
 enum { HEADS = 4, HEAD_DIM = 32, ROW = HEADS * HEAD_DIM, WINDOW = 16, BLOCK = 16, MARKS = TOKENS / BLOCK };
 enum {
-    CACHE_BYTES = 2 * TOKENS * ROW * 2 + 2 * MARKS * ROW * 4 + (sizeof(void *) == 4 ? 128 : 192),
-    PATTERN_BYTES = sizeof(void *) == 4 ? 9216 : 9600
+    CACHE_BYTES = 2 * TOKENS * ROW * 2 + 2 * MARKS * ROW * 4 + (sizeof(void *) == 4 ? 128 : 256),
+    PATTERN_BYTES = sizeof(void *) == 4 ? 9024 : 9600
 };
 
 static _Alignas(FV_CACHE_ALIGN) unsigned char cache_memory[CACHE_BYTES], pattern_memory[PATTERN_BYTES];
