@@ -27,7 +27,8 @@ ROOTS = ["fv_cache_size", "fv_cache_init", "fv_cache_append", "fv_pattern_size",
 
 def switch_names():
     text = embedded.text_of(os.path.join(embedded.SOURCE, "src", "build.h"))
-    return [line.split("FV_BUILD_")[1].lower() for line in text.split("\n") if line.startswith("#ifndef FV_BUILD_")]
+    return [line.split("FV_BUILD_")[1].lower() for line in text.split("\n")
+            if line.startswith("#ifndef FV_BUILD_") and line != "#ifndef FV_BUILD_H"]
 
 
 def section_bytes(target_name, path):
