@@ -7,7 +7,10 @@
 #ifndef TOKENS
 #define TOKENS 64
 #endif
-enum { HEADS = 4, HEAD_DIM = 32, ROW = HEADS * HEAD_DIM, WINDOW = 16, BLOCK = 16, MARKS = TOKENS / BLOCK };
+#ifndef HEADS
+#define HEADS 4
+#endif
+enum { HEAD_DIM = 32, ROW = HEADS * HEAD_DIM, WINDOW = 16, BLOCK = 16, MARKS = TOKENS / BLOCK };
 enum {
     CACHE_BYTES = 2 * TOKENS * ROW * 2 + 2 * MARKS * ROW * 4 + (sizeof(void *) == 4 ? 128 : 256),
     PATTERN_BYTES = sizeof(void *) == 4 ? 9024 : 9600
