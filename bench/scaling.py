@@ -3,7 +3,7 @@
 
     bench/scaling.py -m MODEL [-t N] [-r ROUNDS] [--test NAME] [--attention SPEC]
 
-Tests as in bench/model_speed.py. Rows go to bench/results/MACHINE/scaling.csv: tokens/s, best and median, and their ratios to one
+Threads are pinned (--cpu-strict 1): left alone, the system may put two of them on one processor. Tests as in model_speed.py. Rows go to bench/results/MACHINE/scaling.csv: tokens/s, best and median, and their ratios to one
 thread's. The bits are the same for any number of threads; a test holds that, not this script.
 """
 import argparse
@@ -35,7 +35,8 @@ def main():
         for _ in range(arguments.rounds):
             for threads, samples in rates.items():
                 row = results_csv.document_of([os.path.join(arguments.build, "fovea"), "bench", "-m", arguments.model, "-t",
-                                               str(threads), "-o", "json", "--attention", arguments.attention] + flags_of(test))[0]
+                                               str(threads), "-o", "json", "--attention", arguments.attention, "--cpu-strict",
+                                               "1"] + flags_of(test))[0]
                 samples += row["samples_ts"]
         rows = []
         for threads, samples in rates.items():

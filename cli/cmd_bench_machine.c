@@ -118,6 +118,7 @@ static int print_text(const char *processor, fv_isa isa, const machine_column *c
 
 int cli_bench_machine(int argc, char **argv) {
     machine_options options = {.threads = -1, .placement = cli_thread_options_default()};
+    options.placement.strict = 1; /* on a busy machine the system may run two threads on one processor for seconds */
     const cli_option_group groups[] = {
         {"flags", machine_flags, sizeof machine_flags / sizeof machine_flags[0], &options},
         {"where threads run", cli_thread_flags, cli_thread_flag_count, &options.placement},
@@ -126,7 +127,8 @@ int cli_bench_machine(int argc, char **argv) {
                                "[flags]",
                                "Measures what this machine can do at most: products a second, bytes a second from each "
                                "memory. The best of short\n"
-                               "runs; FV_ISA limits the instruction set. Half of each cache is read, and of main "
+                               "runs, each thread on a processor of its own; FV_ISA limits the instruction set. Half "
+                               "of each cache is read, and of main "
                                "memory 4 times the last cache.",
                                groups,
                                sizeof groups / sizeof groups[0],
