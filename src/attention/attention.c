@@ -275,7 +275,7 @@ static void plans_task(void *context, size_t task, size_t worker) {
     fv_attention *attention = job->call->attention;
     choosing at = choosing_make(job->call, job->view, (uint32_t)task, worker);
     chosen_plan(&at, job->view.first_token, worker, &attention->plans[task]);
-    plan_note(job->call, &attention->plans[task], (uint32_t)task, 0, worker);
+    plan_note(job->call, &attention->plans[task], (uint32_t)task, job->view.first_token - job->call->first_token, worker);
 }
 
 /* One that chooses cannot fail: the call was checked. */
@@ -295,7 +295,7 @@ static fv_status plans_make(attention_call *call, fv_select_view view, const fv_
     fv_status status = fv_select_plan(call->policy, &view, &attention->plans[0]);
     for (size_t head = 0; status == FV_OK && head < attention->config.attend.kv_heads; head++) {
         attention->plans[head] = attention->plans[0];
-        plan_note(call, &attention->plans[head], (uint32_t)head, 0, 0);
+        plan_note(call, &attention->plans[head], (uint32_t)head, view.first_token - call->first_token, 0);
     }
     return status;
 }
@@ -505,6 +505,17 @@ static uint64_t gathered_keys(const fv_plan *plan, bool landmarks) {
     return keys;
 }
 
+/* Plans that differ: one stands for all heads unless they choose. */
+static uint32_t plan_heads(const attention_call *call) {
+    return call->chooses ? call->attention->config.attend.kv_heads : 1;
+}
+
+static uint64_t plans_span_keys(const attention_call *call, uint32_t from, uint32_t to) {
+    uint64_t keys = 0;
+    for (uint32_t head = 0; head < plan_heads(call); head++) keys += span_keys(&call->attention->plans[head], from, to);
+    return keys;
+}
+
 static void round_task(void *context, size_t task, size_t worker) {
     const key_round *round = context;
     const attention_call *call = round->call;
@@ -528,11 +539,11 @@ static void round_task(void *context, size_t task, size_t worker) {
 
 /* Looks at the clock and reads, or tells that it is too late. A round of no keys is not worth a look. */
 static bool round_run(key_round round, const fv_parallel *parallel, fv_watch *watch) {
-    const fv_plan *plan = &round.call->attention->plans[0];
+    const fv_plan *plan = &round.call->attention->plans[0]; /* plans that choose gather nothing */
     uint64_t keys = round.count ? 0 : gathered_keys(plan, true);
     for (uint32_t i = 0; i < round.count; i++) {
         uint32_t begin = (round.first_segment + i) * FV_SEGMENT_TOKENS + round.offset;
-        keys += span_keys(plan, begin, begin + ROUND_TOKENS);
+        keys += plans_span_keys(round.call, begin, begin + ROUND_TOKENS);
     }
     if (keys == 0) return true;
     if (fv_watch_is_over(watch)) return false;
@@ -580,7 +591,7 @@ static fv_status watched_rows(attention_call *call, const fv_parallel *parallel,
 /* The next rows to read together: as many as there is room for, of one tile. */
 static fv_select_view watched_view(const attention_call *call, uint32_t done) {
     uint32_t begin = call->first_token + done, most = call->attention->config.state_rows, rows = call->rows - done;
-    if (!most) most = 1;
+    if (!most || call->chooses) most = 1;
     if (most > FV_TILE_ROWS - begin % FV_TILE_ROWS) most = FV_TILE_ROWS - begin % FV_TILE_ROWS;
     return (fv_select_view){.first_token = begin,
                             .rows = rows < most ? rows : most,
@@ -588,9 +599,11 @@ static fv_select_view watched_view(const attention_call *call, uint32_t done) {
                             .tokens = call->cache->tokens};
 }
 
-/* Writes the plans once, to know that they can be made and how many keys they read. */
+/* Writes the plans once, to know that they can be made and how many keys they read. Those that choose are made and counted
+ * row by row: choosing takes time, too. */
 static fv_status watched_plan(attention_call *call, fv_watch *watch) {
     uint64_t planned = 0;
+    if (call->chooses) return FV_OK;
     const fv_plan *plan = &call->attention->plans[0];
     for (uint32_t done = 0; done < call->rows; done += plan->rows) {
         fv_status status = plans_make(call, watched_view(call, done), NULL);
@@ -606,7 +619,8 @@ static void watched_report(const attention_call *call, fv_watch *watch, fv_repor
     fv_report rows = {0};
     const fv_plan *plan = &call->attention->plans[0];
     report_add(call, counts_sum(call->attention), keys_visible(call, plan->first_token, plan->rows), &rows);
-    uint64_t planned = rows.keys_read + rows.local_keys, read = watch->tokens_read * call->attention->config.attend.kv_heads;
+    uint64_t planned = rows.keys_read + rows.local_keys;
+    uint64_t read = watch->tokens_read * (call->attention->config.attend.kv_heads / plan_heads(call));
     if (read < planned) rows.bytes_read = rows.bytes_read / planned * read;
     if (call->local_window)
         report->local_keys += read;
@@ -622,14 +636,19 @@ fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cach
                                    fv_watch *watch) {
     attention_call call;
     fv_status status = call_make(attention, cache, policy, rows, parallel, &call);
-    if (status == FV_OK && call.chooses) return FV_ERROR_UNSUPPORTED;
     if (status == FV_OK && !watch->progress.expired) status = watched_plan(&call, watch);
     fv_report counted = {0};
     uint32_t done = 0;
     while (status == FV_OK && done < call.rows && !watch->progress.expired) {
         fv_select_view view = watched_view(&call, done);
         counts_clear(attention);
-        plans_make(&call, view, NULL);
+        if (call.chooses && fv_watch_is_over(watch)) {
+            if (watch->deadline->on_deadline == FV_DEADLINE_FAIL) status = FV_ERROR_DEADLINE;
+            break;
+        }
+        call.query = rows->query; /* of the first row, as those that choose count from there */
+        plans_make(&call, view, parallel);
+        if (call.chooses) watch->progress.keys_planned += plans_span_keys(&call, 0, UINT32_MAX);
         call.query = rows->query + done * rows->query_stride;
         status = watched_rows(&call, parallel, watch, rows->out + done * rows->out_stride);
         if (report) watched_report(&call, watch, &counted);

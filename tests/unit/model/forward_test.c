@@ -37,6 +37,7 @@ static fv_model_config config_make(void) {
     config.query_heads = QUERY_HEADS, config.kv_heads = KV_HEADS, config.head_dim = HEAD_DIM;
     config.max_tokens = MAX_TOKENS, config.batch_tokens = 20;
     config.landmark_tokens = 16;
+    config.shadow = 1;
     config.rope_kind = FV_ROPE_HALVES, config.rope_dims = 4;
     config.attention_scale = 0.4f;
     return config;
@@ -164,11 +165,54 @@ static void test_refused_forward(void **state) {
     free(other.memory);
 }
 
+enum { LONG_TEXT = 50 };
+
+/* Logits of all positions under a policy that chooses, in batches of at most `batch`. */
+static void long_logits(fv_model *model, const int32_t *tokens, uint32_t batch, float (*logits)[VOCABULARY]) {
+    fv_select_config policy = fv_select_config_default(FV_SELECTOR_SHADOW);
+    fv_report report = {.struct_bytes = sizeof report};
+    policy.window = 1, policy.dense_below = 0, policy.budget = 0.8f; /* of two pages between sinks and window one */
+    assert_int_equal(fv_model_truncate(model, 0), FV_OK);
+    for (uint32_t done = 0, count; done < LONG_TEXT; done += count) {
+        count = LONG_TEXT - done < batch ? LONG_TEXT - done : batch;
+        assert_int_equal(fv_model_forward(model, tokens + done, count, &policy, NULL, &report), FV_OK);
+        assert_int_equal(fv_model_logits(model, 0, count, NULL, logits[done]), FV_OK);
+    }
+    assert_true(report.keys_read < report.keys_visible); /* something was left out */
+}
+
+/* A policy that chooses by the queries: neither a later token nor the cutting shows in a bit. */
+static void test_choosing_sees_no_later_token(void **state) {
+    (void)state;
+    test_random random = test_random_make(2);
+    for (size_t k = 0; k < tables.count; k++) {
+        model_case c;
+        int32_t tokens[LONG_TEXT];
+        float want[LONG_TEXT][VOCABULARY], got[LONG_TEXT][VOCABULARY];
+        model_make(&c, tables.table[k]);
+        for (uint32_t i = 0; i < LONG_TEXT; i++) tokens[i] = (int32_t)test_random_in(&random, 0, VOCABULARY - 1);
+        long_logits(c.model, tokens, 20, want);
+        for (uint32_t batch = 1; batch <= 19; batch += 6) {
+            long_logits(c.model, tokens, batch, got);
+            assert_memory_equal(got, want, sizeof want);
+            uint32_t j = test_random_in(&random, 30, LONG_TEXT - 1);
+            int32_t held = tokens[j];
+            tokens[j] = (held + 1) % VOCABULARY;
+            long_logits(c.model, tokens, batch, got);
+            assert_memory_equal(got, want, j * sizeof *want);
+            assert_memory_not_equal(got[j], want[j], sizeof *want);
+            tokens[j] = held;
+        }
+        free(c.memory);
+    }
+}
+
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cutting_shows_in_no_bit),
         cmocka_unit_test(test_refused_forward),
+        cmocka_unit_test(test_choosing_sees_no_later_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

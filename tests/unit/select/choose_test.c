@@ -2,6 +2,7 @@
  * pages on every instruction set, nothing of the future in a row, never more than the budget, and the copy of the keys
  * that it chooses by is what it would be if it were made anew. */
 #include "fovea/attention.h"
+#include "attention/watch.h"
 #include "fovea/evict.h"
 #include "select/choose.h"
 #include "support/attention_world.h"
@@ -285,6 +286,57 @@ static void test_shadow_is_maintained(void **state) {
     }
 }
 
+/* A clock that is told how many looks it has. */
+typedef struct look_clock {
+    uint64_t looks;
+} look_clock;
+
+static uint64_t look(void *context) { return ++((look_clock *)context)->looks; }
+
+/* Any number of looks: the bits without a deadline if there was time, else a softmax over what was read, or nothing. */
+static void test_deadlines(void **state) {
+    (void)state;
+    test_random random = test_random_make(88);
+    attention_world w = world_make(tables.table[tables.count - 1], shape_of(2, 16, 1500, FV_ELEMENT_F16), 2, 0, &random);
+    const fv_select_config policy = policy_of(0.5f, 40);
+    fv_attention *attention = NULL;
+    void *memory = attention_open(&w, &attention);
+    size_t width = row_width(&w);
+    float want[3 * 64], out[3 * 64];
+    world_append(&w, 1500);
+    fv_attention_rows rows = {.first_token = 1400,
+                              .count = 3,
+                              .query = w.queries + 1400 * w.query_stride,
+                              .query_stride = w.query_stride,
+                              .out = want,
+                              .out_stride = width};
+    fv_report plain = {.struct_bytes = sizeof plain}, report;
+    check_status(fv_attention_run_rows(attention, w.cache, &policy, &rows, NULL, &plain));
+    rows.out = out;
+    uint64_t last = 0;
+    for (uint64_t end = 1;; end++) {
+        look_clock clock = {0};
+        fv_deadline deadline = {look, &clock, end, FV_DEADLINE_BEST};
+        fv_watch watch = {.deadline = &deadline};
+        report = (fv_report){.struct_bytes = sizeof report};
+        check_status(fv_attention_run_watched(attention, w.cache, &policy, &rows, NULL, &report, &watch));
+        assert_true(watch.progress.keys_read >= last && watch.progress.keys_read <= watch.progress.keys_planned);
+        assert_int_equal(report.keys_read, watch.progress.keys_read);
+        assert_memory_equal(out, want, watch.progress.rows_complete * width * 4);
+        for (size_t i = 0; i < 3 * width; i++) assert_true(isfinite(out[i]));
+        last = watch.progress.keys_read;
+        if (!watch.progress.expired) break;
+        deadline.on_deadline = FV_DEADLINE_FAIL, clock.looks = 0;
+        fv_watch failing = {.deadline = &deadline};
+        assert_int_equal(fv_attention_run_watched(attention, w.cache, &policy, &rows, NULL, NULL, &failing),
+                         FV_ERROR_DEADLINE);
+    }
+    assert_int_equal(last, plain.keys_read);
+    assert_memory_equal(out, want, sizeof out);
+    free(memory);
+    world_free(&w);
+}
+
 static void test_bad_policies(void **state) {
     (void)state;
     const fv_select_config good = fv_select_config_default(FV_SELECTOR_SHADOW);
@@ -327,7 +379,7 @@ int main(void) {
         cmocka_unit_test(test_all_pages_are_dense),  cmocka_unit_test(test_workers_and_cuts),
         cmocka_unit_test(test_the_future_is_not_seen), cmocka_unit_test(test_budget_is_kept),
         cmocka_unit_test(test_every_machine_chooses_alike), cmocka_unit_test(test_a_needle_is_found),
-        cmocka_unit_test(test_shadow_is_maintained), cmocka_unit_test(test_bad_policies),
+        cmocka_unit_test(test_shadow_is_maintained), cmocka_unit_test(test_deadlines),             cmocka_unit_test(test_bad_policies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
