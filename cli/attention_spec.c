@@ -13,7 +13,7 @@ const char cli_attention_help[] = "what attention reads (default: dense):\n"
                                   "  window:window=512,sinks=16\n"
                                   "  pattern:window=128,block=64,globals=0+7,log-stride=on,landmarks=on\n"
                                   "  fovea:selector=shadow,budget=0.16,window=128,sinks=16,dense-below=auto,\n"
-                                  "        tail=off,certificate=off; in place of budget: pages=N, or\n"
+                                  "        tail=off,certificate=off,quality=X; in place of budget: pages=N, or\n"
                                   "        top-p=P,floor=N,cap=N; selector: shadow, window\n"
                                   "keys may be left out; globals=none for no global token";
 
@@ -25,6 +25,7 @@ enum key_kind {
     KEY_PAGES,    /* a number of pages; likewise */
     KEY_SELECTOR, /* by name */
     KEY_AUTO,     /* a number, or auto */
+    KEY_QUALITY,  /* a number above 0; asks for a certificate */
     KEY_OFF       /* what is not there yet */
 };
 
@@ -59,7 +60,8 @@ static const spec_key fovea_keys[] = {
     {"sinks", KEY_NUMBER, offsetof(fv_select_config, sinks), 0, LARGEST, 1},
     {"dense-below", KEY_AUTO, offsetof(fv_select_config, dense_below), 0, LARGEST, 1},
     {"tail", KEY_OFF, 0, 0, 0, 1},
-    {"certificate", KEY_OFF, 0, 0, 0, 1},
+    {"certificate", KEY_SWITCH, offsetof(fv_select_config, certificate), 0, 1, 1},
+    {"quality", KEY_QUALITY, offsetof(fv_select_config, quality), 0, 0, 1},
 };
 
 static const struct policy {
@@ -182,6 +184,19 @@ static fv_status set_selector(piece value, uint32_t *field, fv_message *message)
                           value.bytes, names);
 }
 
+static fv_status set_quality(const spec_key *key, piece value, fv_select_config *config, fv_message *message) {
+    char text[32], *end = text;
+    bool plain = value.length > 0 && value.length < sizeof text && strspn(value.bytes, "0123456789.") >= value.length;
+    snprintf(text, sizeof text, "%.*s", plain ? (int)value.length : 0, value.bytes);
+    double quality = plain ? strtod(text, &end) : 0;
+    if (!plain || *end || !((float)quality > 0.0f && quality <= 1e6))
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes a number above 0, not '%.*s'", key->name,
+                              (int)value.length, value.bytes);
+    config->quality = (float)quality;
+    config->certificate = 1;
+    return FV_OK;
+}
+
 static fv_status set_auto(const spec_key *key, piece value, uint32_t *field, fv_message *message) {
     if (piece_is(value, "auto")) {
         *field = FV_SELECT_AUTO;
@@ -230,6 +245,7 @@ static fv_status set_key(const struct policy *policy, piece item, fv_select_conf
         case KEY_PAGES: return set_budget(key, value, config, budgets, message);
         case KEY_SELECTOR: return set_selector(value, field, message);
         case KEY_AUTO: return set_auto(key, value, field, message);
+        case KEY_QUALITY: return set_quality(key, value, config, message);
         case KEY_OFF: return set_off(key, value, message);
         }
     }

@@ -305,9 +305,7 @@ static void book_counters(ppl_state *state, uint64_t positions) {
         cli_phase *phase = &state->policies[i].scored;
         fv_report report = fv_session_report(state->policies[i].session);
         phase->tokens += positions;
-        phase->report.keys_visible += report.keys_visible;
-        phase->report.keys_read += report.keys_read;
-        phase->report.bytes_read += report.bytes_read;
+        cli_report_add(&phase->report, &report);
     }
 }
 
@@ -372,6 +370,16 @@ static json_t *policy_json(const ppl_state *state, const policy_run *policy) {
     cli_json_real(object, "density", cli_phase_density(&policy->scored));
     cli_json_real(object, "bytes_per_token", cli_phase_token_bytes(&policy->scored));
     cli_json_real(object, "mass", policy->mass.noted ? cli_mass_mean(&policy->mass) : (double)NAN);
+    if (policy->scored.report.certified_rows > 0) {
+        const fv_report *report = &policy->scored.report;
+        double rows = (double)report->certified_rows;
+        json_t *certificate = json_object();
+        cli_json_real(certificate, "worst_estimate", (double)report->relative_estimate);
+        cli_json_real(certificate, "worst_bound", (double)report->relative_bound);
+        cli_json_real(certificate, "vacuous", (double)report->vacuous_rows / rows);
+        cli_json_real(certificate, "read_all", (double)report->whole_rows / rows);
+        cli_json_set(object, "certificate", certificate);
+    }
     cli_json_real(object, "seconds", (double)policy->scored.ns * 1e-9);
     cli_json_count(object, "context", state->context);
     cli_json_text(object, "base", state->base.file ? state->base.path : "dense");

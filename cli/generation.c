@@ -22,6 +22,25 @@ double cli_report_density(const fv_report *report) {
     return report->keys_visible > 0 ? (double)report->keys_read / (double)report->keys_visible : 1;
 }
 
+/* The larger of two, of which NaN says that there is none. */
+static float larger(float a, float b) { return a >= b || b != b ? a : b; }
+
+void cli_report_add(fv_report *into, const fv_report *from) {
+    bool first = into->certified_rows == 0;
+    into->isa = from->isa;
+    into->keys_visible += from->keys_visible;
+    into->keys_read += from->keys_read;
+    into->bytes_read += from->bytes_read;
+    into->local_keys += from->local_keys;
+    into->selected_keys += from->selected_keys;
+    into->error_bound = first ? from->error_bound : larger(into->error_bound, from->error_bound);
+    into->relative_bound = first ? from->relative_bound : larger(into->relative_bound, from->relative_bound);
+    into->relative_estimate = first ? from->relative_estimate : larger(into->relative_estimate, from->relative_estimate);
+    into->certified_rows += from->certified_rows;
+    into->vacuous_rows += from->vacuous_rows;
+    into->whole_rows += from->whole_rows;
+}
+
 double cli_phase_density(const cli_phase *phase) { return cli_report_density(&phase->report); }
 
 double cli_phase_token_bytes(const cli_phase *phase) {
@@ -46,11 +65,7 @@ static void phase_add(cli_phase *phase, const fv_session *session, uint64_t toke
     fv_report report = fv_session_report(session);
     phase->tokens += tokens;
     phase->ns += cli_clock_ns() - start_ns;
-    phase->report.isa = report.isa;
-    phase->report.keys_visible += report.keys_visible;
-    phase->report.keys_read += report.keys_read;
-    phase->report.bytes_read += report.bytes_read;
-    phase->report.local_keys += report.local_keys;
+    cli_report_add(&phase->report, &report);
 }
 
 static fv_status last_logits(cli_generation *generation) {

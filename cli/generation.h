@@ -54,6 +54,9 @@ double cli_phase_rate(const cli_phase *phase);        /* tokens per second; 0 if
 double cli_phase_density(const cli_phase *phase);     /* keys read / visible; 1 if none was visible */
 double cli_phase_token_bytes(const cli_phase *phase); /* cache bytes read per token */
 
+/** Adds counters; of a certificate's figures the worse one stays. */
+void cli_report_add(fv_report *into, const fv_report *from);
+
 /** keys read / visible; 1 where dense attention has nothing to read either. */
 double cli_report_density(const fv_report *report);
 

@@ -37,6 +37,25 @@ static const char *stop_text(cli_stop stop) {
     return "failed";
 }
 
+/* Prompt and decode together: the worst row counts. */
+static fv_report certified(const cli_generation *generation) {
+    fv_report sum = generation->prompt.report;
+    cli_report_add(&sum, &generation->decode.report);
+    return sum;
+}
+
+static void print_certificate(const fv_report *report) {
+    double rows = (double)report->certified_rows;
+    if (report->certified_rows == 0) return;
+    fprintf(stderr, "certificate: |output - dense| / rms(dense) of the worst row and head: %.4f by estimate (95 %%), ",
+            (double)report->relative_estimate);
+    if (report->relative_bound <= 3e38f)
+        fprintf(stderr, "%.4f for certain", (double)report->relative_bound);
+    else
+        fprintf(stderr, "no bound for certain in %.1f %% of the rows", 100 * (double)report->vacuous_rows / rows);
+    fprintf(stderr, "; %.2f %% of the rows had to read all\n", 100 * (double)report->whole_rows / rows);
+}
+
 void cli_run_report_print(const cli_run_report *report) {
     const cli_generation *generation = report->generation;
     fprintf(stderr, "\n");
@@ -46,6 +65,8 @@ void cli_run_report_print(const cli_run_report *report) {
     if (local > 0)
         fprintf(stderr, "sliding-window layers: %.0f keys read per token of decode\n",
                 (double)local / (double)generation->decode.tokens);
+    fv_report sum = certified(generation);
+    print_certificate(&sum);
     fprintf(stderr, "attention: %s, %s, %" PRIu32 " thread%s\n", report->attention, isa_name(generation),
             report->engine->threads, report->engine->threads == 1 ? "" : "s");
     fprintf(stderr, "context: %zu of %zu tokens (the model was trained on %" PRIu32 "), K %s, V %s\n",
@@ -69,6 +90,11 @@ static void set_phase(json_t *document, const char *name, const cli_phase *phase
     cli_json_count(object, "keys_read", phase->report.keys_read);
     cli_json_count(object, "keys_visible", phase->report.keys_visible);
     cli_json_count(object, "local_keys", phase->report.local_keys);
+    cli_json_count(object, "selected_keys", phase->report.selected_keys);
+    if (phase->report.certified_rows > 0) {
+        cli_json_real(object, "certificate_estimate", (double)phase->report.relative_estimate);
+        cli_json_real(object, "certificate_bound", (double)phase->report.relative_bound);
+    }
     cli_json_set(document, name, object);
 }
 

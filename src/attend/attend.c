@@ -296,6 +296,13 @@ fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kerne
 }
 #endif
 
+fv_state fv_attend_total(const fv_attend_config *config, uint32_t rows, void *scratch) {
+    fv_attend_layout layout;
+    if (fv_attend_layout_make(config, &layout) != FV_OK) return (fv_state){0}; /* checked by whoever made the scratch */
+    return fv_state_at((float *)(void *)((unsigned char *)scratch + layout.state_offset),
+                       (size_t)rows * (config->query_heads / config->kv_heads), config->head_dim);
+}
+
 uint64_t fv_attend_bytes(const fv_cache *cache, const fv_plan *plan) {
     uint64_t bytes = 0, dim = cache->config.head_dim;
     uint64_t lines_a_row = (cache->value_row_bytes + 63) / 64 * 64,

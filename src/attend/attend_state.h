@@ -56,6 +56,9 @@ void fv_attend_spans(const fv_attend_config *config, const fv_kernels *kernels, 
                      const fv_plan *plan, uint32_t kv_head, fv_token_range tokens, const float *query,
                      size_t query_stride, fv_state state, const fv_attend_layout *layout, void *scratch);
 
+/* The state that fv_attend_tile() has left in its scratch: all that the plan's `rows` rows read. */
+fv_state fv_attend_total(const fv_attend_config *config, uint32_t rows, void *scratch);
+
 /* out[row] = o / l, or 0 where nothing was read. */
 void fv_state_finish(const fv_attend_config *config, fv_state state, uint32_t rows, uint32_t kv_head, float *out,
                      size_t out_stride);

@@ -3,6 +3,7 @@
  * plan for each KV head, any other one for all. */
 #include "fovea/attention.h"
 #include "attend/attend_state.h"
+#include "attention/certify.h"
 #include "attention/watch.h"
 #include "build.h"
 #include "cache/cache_pages.h"
@@ -11,7 +12,8 @@
 
 /* What a worker did; a cache line to itself. */
 typedef struct work_count {
-    uint64_t keys, bytes, unused[6];
+    uint64_t keys, bytes, selected;
+    fv_certified certified;
 } work_count;
 
 struct fv_attention {
@@ -190,6 +192,14 @@ static fv_chooser chooser_at(const choosing *at, uint32_t position) {
                            attend->query_heads / attend->kv_heads, call->layer, at->kv_head, position);
 }
 
+/* Keys that a row reads because they were chosen. */
+static uint64_t selected_keys(const fv_chooser *chooser, const uint32_t *share) {
+    uint64_t pages = 0;
+    for (uint32_t page = chooser->begin; fv_chooser_has_choice(chooser) && page < chooser->end; page++)
+        pages += share[page] == FV_CHOSEN;
+    return pages * FV_PAGE_TOKENS;
+}
+
 /* The plan of one row by its queries, or of as many as read all; rows of a tile come in rising order. */
 static fv_status chosen_plan(choosing *at, uint32_t position, size_t worker, fv_plan *plan) {
     fv_chooser chooser = chooser_at(at, position);
@@ -208,8 +218,19 @@ static fv_status chosen_plan(choosing *at, uint32_t position, size_t worker, fv_
     if (fv_chooser_has_choice(&chooser)) {
         if (position >= at->scored_end) rows_score(at, &chooser, worker);
         fv_choose_pages(&chooser, &at->scratch, position - at->scored_begin, at->scratch.share);
+        at->call->attention->counts[worker].selected += selected_keys(&chooser, at->scratch.share);
     }
     return fv_choose_plan(&chooser, at->scratch.share, plan);
+}
+
+/* The certificate of the row at `position`, whose scores and choices are in the scratch; its largest relative estimate. */
+static float row_certify(const choosing *at, uint32_t position, fv_state state, fv_certified *into) {
+    const attention_call *call = at->call;
+    fv_chooser chooser = chooser_at(at, position);
+    size_t row = position - call->first_token, width = (size_t)chooser.group * call->attention->config.attend.head_dim;
+    return fv_certify_row(&chooser, &at->scratch, position - at->scored_begin,
+                          call->query + row * call->query_stride + at->kv_head * width,
+                          call->out + row * call->out_stride + at->kv_head * width, state, at->scratch.share, into);
 }
 
 /* Counts what a head reads, and shows it to whoever watches; `row` is the plan's first. */
@@ -232,13 +253,42 @@ static void plan_note(const attention_call *call, const fv_plan *plan, uint32_t 
 }
 
 #if FV_BUILD_PROMPT
-static void plan_attend(const attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker) {
+static void plan_run(const attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker) {
     fv_attention *attention = call->attention;
     size_t row = plan->first_token - call->first_token;
-    plan_note(call, plan, kv_head, row, worker);
     fv_attend_tile(&attention->config.attend, attention->kernels, call->cache, plan, kv_head,
                    call->query + row * call->query_stride, call->query_stride, call->out + row * call->out_stride,
                    call->out_stride, attention->workers + worker * attention->worker_bytes, attention->attend_bytes);
+}
+
+static void plan_attend(const attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker) {
+    plan_note(call, plan, kv_head, plan->first_token - call->first_token, worker);
+    plan_run(call, plan, kv_head, worker);
+}
+
+/* One row with its certificate; where a quality is asked for, it reads more pages until its estimate is good enough or it
+ * has read all. */
+static void row_until(const choosing *at, fv_plan *plan, size_t worker) {
+    const attention_call *call = at->call;
+    fv_attention *attention = call->attention;
+    work_count *count = &attention->counts[worker];
+    fv_chooser chooser = chooser_at(at, plan->first_token);
+    fv_certified made;
+    for (uint32_t more = 8, left = UINT32_MAX;; more *= 2) {
+        made = (fv_certified){0};
+        plan_run(call, plan, at->kv_head, worker);
+        fv_state state = fv_attend_total(&attention->config.attend, 1, attention->workers + worker * attention->worker_bytes);
+        float estimate = row_certify(at, plan->first_token, state, &made);
+        if (left == 0) made.whole = made.rows;
+        if (!(call->policy->quality > 0.0f) || estimate <= call->policy->quality || left == 0) break;
+        count->bytes += fv_attend_bytes(call->cache, plan);
+        count->selected -= selected_keys(&chooser, at->scratch.share);
+        left = fv_choose_more(&chooser, more, at->scratch.share);
+        count->selected += selected_keys(&chooser, at->scratch.share);
+        if (fv_choose_plan(&chooser, at->scratch.share, plan) != FV_OK) break; /* cannot happen: there is room for all */
+    }
+    plan_note(call, plan, at->kv_head, plan->first_token - call->first_token, worker);
+    fv_certified_add(&count->certified, &made);
 }
 
 /* Plans cannot fail here: the call was checked. */
@@ -258,7 +308,10 @@ static void tile_task(void *context, size_t task, size_t worker) {
     choosing at = choosing_make(call, view, kv_head, worker);
     for (uint32_t row = 0; row < view.rows; row += plan.rows) {
         if (chosen_plan(&at, view.first_token + row, worker, &plan) != FV_OK) return;
-        plan_attend(call, &plan, kv_head, worker);
+        if (call->policy->certificate && plan.rows == 1)
+            row_until(&at, &plan, worker);
+        else
+            plan_attend(call, &plan, kv_head, worker);
     }
 }
 
@@ -347,11 +400,25 @@ static void plans_segments(attention_call *call) {
     call->segments = high - low + 1;
 }
 
+/* The scores of a single row are made once more: by now other heads' are in the scratch. */
+static void certify_task(void *context, size_t task, size_t worker) {
+    const attention_call *call = context;
+    choosing at = choosing_make(call, tile_view(call, 0), (uint32_t)task, worker);
+    fv_chooser chooser = chooser_at(&at, call->first_token);
+    if (fv_chooser_has_choice(&chooser)) {
+        rows_score(&at, &chooser, worker);
+        fv_choose_pages(&chooser, &at.scratch, 0, at.scratch.share);
+    }
+    row_certify(&at, call->first_token, row_state(call, task, 0), &call->attention->counts[worker].certified);
+}
+
 static void single_row(attention_call *call, const fv_parallel *parallel) {
     plans_segments(call);
     fv_parallel_run(parallel, (size_t)call->attention->config.attend.kv_heads * call->segments, segment_task, call);
     states_merge(call);
     states_finish(call, call->out);
+    if (FV_BUILD_CHOOSE && call->chooses && call->policy->certificate)
+        fv_parallel_run(parallel, call->attention->config.attend.kv_heads, certify_task, call);
 }
 
 static void counts_clear(fv_attention *attention) {
@@ -363,6 +430,8 @@ static work_count counts_sum(const fv_attention *attention) {
     for (uint32_t i = 0; i < attention->config.workers; i++) {
         sum.keys += attention->counts[i].keys;
         sum.bytes += attention->counts[i].bytes;
+        sum.selected += attention->counts[i].selected;
+        if (FV_BUILD_CHOOSE) fv_certified_add(&sum.certified, &attention->counts[i].certified);
     }
     return sum;
 }
@@ -374,7 +443,24 @@ static uint64_t keys_visible(const attention_call *call, uint64_t first_token, u
     return heads * (rows * first_token + rows * (rows + 1) / 2);
 }
 
+/* `into` is NaN as long as nothing was certified. */
+static void report_worst(float *into, float value) {
+    if (!(*into >= value)) *into = value;
+}
+
+static void report_certified(const fv_certified *certified, fv_report *report) {
+    if (!certified->rows) return;
+    report_worst(&report->error_bound, certified->error_bound);
+    report_worst(&report->relative_bound, certified->relative_bound);
+    report_worst(&report->relative_estimate, certified->relative_estimate);
+    report->certified_rows += certified->rows;
+    report->vacuous_rows += certified->vacuous;
+    report->whole_rows += certified->whole;
+}
+
 static void report_add(const attention_call *call, work_count count, uint64_t visible, fv_report *report) {
+    report->selected_keys += count.selected;
+    report_certified(&count.certified, report);
     report->isa = fv_kernels_isa(call->attention->kernels);
     report->bytes_read += count.bytes;
     if (call->local_window) {
@@ -399,6 +485,9 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
     if (status != FV_OK || rows->local_window) return status;
     if (fv_select_chooses(policy) && (!cache->shadow.dim || !attention->config.chooses)) return FV_ERROR_ARGUMENT;
     if (fv_select_chooses(policy) && FV_TILE_ROWS % fv_attend_rows(attend) != 0) return FV_ERROR_ARGUMENT; /* see rows_score() */
+    if (fv_select_chooses(policy) && policy->certificate && (!cache->margins.pages || attend->softcap > 0.0f))
+        return FV_ERROR_ARGUMENT;
+    if (!FV_BUILD_PROMPT && policy->quality > 0.0f) return FV_ERROR_UNSUPPORTED;
     if (policy->selector == FV_SELECTOR_PATTERN && policy->landmarks && policy->block != cache->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;
     uint32_t steps = fv_select_steps(policy, cache->config.max_tokens, fv_attend_rows(attend));
@@ -441,7 +530,7 @@ fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, 
         if (status != FV_OK) return status;
     }
     counts_clear(attention);
-    if (!FV_BUILD_PROMPT || call.rows == 1) {
+    if (!FV_BUILD_PROMPT || (call.rows == 1 && !(call.chooses && policy->quality > 0.0f))) {
         plans_make(&call, tile_view(&call, 0), parallel);
         single_row(&call, parallel);
     }

@@ -9,6 +9,7 @@ typedef struct cache_layout {
     size_t key_page_bytes, value_row_bytes, key_head_bytes, value_head_bytes, scale_head_stride, mark_head_stride;
     size_t key_offset, value_offset, key_scale_offset, value_scale_offset, mark_key_offset, mark_value_offset;
     fv_shadow shadow;
+    fv_margins margins;
     size_t bytes;
 } cache_layout;
 
@@ -23,7 +24,7 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
     if (config->head_dim < 1 || config->head_dim > 1024) return FV_ERROR_ARGUMENT;
     if (config->max_tokens < 1 || config->max_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
     if (config->key_type >= FV_ELEMENT_COUNT || config->value_type >= FV_ELEMENT_COUNT) return FV_ERROR_ARGUMENT;
-    if (config->landmark_tokens > 1u << 30 || config->shadow > 1) return FV_ERROR_ARGUMENT;
+    if (config->landmark_tokens > 1u << 30 || config->shadow > 2) return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_CHOOSE && config->shadow) return FV_ERROR_UNSUPPORTED;
     if (!fv_element_is_built(config->key_type) || !fv_element_is_built(config->value_type)) return FV_ERROR_UNSUPPORTED;
     cache_layout layout = {0};
@@ -54,6 +55,7 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
         layout.mark_head_stride = mark_head_bytes / sizeof(float);
     }
     if (FV_BUILD_CHOOSE && !fv_shadow_layout(config, &layout.bytes, &layout.shadow)) return FV_ERROR_OVERFLOW;
+    if (FV_BUILD_CHOOSE && !fv_margin_layout(config, &layout.bytes, &layout.margins)) return FV_ERROR_OVERFLOW;
     *out = layout;
     return FV_OK;
 }
@@ -117,6 +119,8 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
     if (layout.mark_value_offset) made->mark_values = (float *)(void *)(base + layout.mark_value_offset);
     made->shadow = layout.shadow;
     made->shadow.base = base;
+    made->margins = layout.margins;
+    if (config->shadow == 2) made->margins.pages = (fv_margin *)(void *)(base + layout.margins.offset);
     *cache = made;
     return FV_OK;
 }
@@ -196,6 +200,12 @@ static uint32_t run_tokens(const fv_cache *cache, uint32_t token, uint32_t most)
     return count < most ? count : most;
 }
 
+static void summaries_update(fv_cache *cache, uint32_t first) {
+    if (!FV_BUILD_CHOOSE || !cache->shadow.dim) return;
+    fv_shadow_update(cache, first);
+    fv_margin_update(cache, first);
+}
+
 fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,
                           size_t value_stride) {
     if (!cache || !keys || !values) return FV_ERROR_ARGUMENT;
@@ -214,7 +224,7 @@ fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, s
         }
     }
     cache->tokens += tokens;
-    if (FV_BUILD_CHOOSE && cache->shadow.dim) fv_shadow_update(cache, cache->tokens - tokens);
+    summaries_update(cache, cache->tokens - tokens);
     return FV_OK;
 }
 
@@ -260,6 +270,7 @@ fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens) {
     if (!cache || tokens > cache->tokens) return FV_ERROR_ARGUMENT;
     bool cut = tokens < cache->tokens;
     cache->tokens = tokens;
+    if (FV_BUILD_CHOOSE && cut) fv_margin_update(cache, tokens);
     if (cut && cache->mark_keys)
         for (uint32_t head = 0; head < cache->config.kv_heads; head++) landmark_rebuild(cache, head, tokens);
     return FV_OK;
@@ -307,7 +318,7 @@ fv_status fv_cache_remove(fv_cache *cache, uint32_t token) {
             bytes_lower(cache->value_scales + scale, cache->value_scales + scale + 1, behind * sizeof(float));
     }
     cache->tokens--;
-    if (FV_BUILD_CHOOSE && cache->shadow.dim) fv_shadow_update(cache, token - token % FV_SHADOW_BLOCK);
+    summaries_update(cache, token - token % FV_SHADOW_BLOCK);
     for (uint32_t head = 0; cache->mark_keys && head < cache->config.kv_heads; head++)
         landmark_rebuild(cache, head, token);
     return FV_OK;

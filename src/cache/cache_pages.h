@@ -7,6 +7,7 @@
 #ifndef FV_CACHE_PAGES_H
 #define FV_CACHE_PAGES_H
 
+#include "cache/margin.h"
 #include "cache/shadow.h"
 #include "fovea/cache.h"
 
@@ -22,6 +23,7 @@ struct fv_cache {
     size_t scale_head_stride;                /* elements; likewise */
     size_t mark_head_stride;
     fv_shadow shadow;
+    fv_margins margins;
 };
 
 static inline const void *fv_cache_key_page(const fv_cache *cache, uint32_t head, uint32_t page) {

@@ -1,3 +1,4 @@
+#include "build.h"
 #include "cache/rewind.h"
 #include "cache/cache_pages.h"
 
@@ -10,6 +11,7 @@ void fv_cache_mark_save(const fv_cache *cache, float *saved) {
 
 void fv_cache_rewind(fv_cache *cache, uint32_t tokens, const float *saved) {
     cache->tokens = tokens;
+    if (FV_BUILD_CHOOSE) fv_margin_update(cache, tokens);
     if (!cache->mark_keys || tokens % cache->config.landmark_tokens == 0) return;
     size_t dim = cache->config.head_dim;
     size_t mark = tokens / cache->config.landmark_tokens;

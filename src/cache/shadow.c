@@ -174,6 +174,22 @@ void fv_shadow_update(fv_cache *cache, uint32_t first) {
         }
 }
 
+void fv_shadow_read(const fv_cache *cache, uint32_t head, uint32_t token, float *out) {
+    const fv_shadow *shadow = &cache->shadow;
+    const uint8_t *page = fv_shadow_codes(shadow, head, token / LANES);
+    size_t plane = shadow->dim / 4;
+    union {
+        uint32_t bits;
+        float value;
+    } step = {.bits = (uint32_t)*fv_shadow_steps(shadow, head, token) << 16};
+    centre_read(cache, head, token / FV_SHADOW_BLOCK, out);
+    for (size_t c = 0; c < cache->config.head_dim; c++) {
+        size_t b = c % plane;
+        uint32_t code = page[(b / 4 * LANES + token % LANES) * 4 + b % 4] >> (2 * (c / plane)) & 3;
+        out[c] += ((float)code - 1.5f) * step.value;
+    }
+}
+
 uint64_t fv_shadow_bytes(const fv_shadow *shadow, uint32_t tokens) {
     uint64_t pages = ((uint64_t)tokens + LANES - 1) / LANES, blocks = (pages + BLOCK_PAGES - 1) / BLOCK_PAGES;
     uint64_t bytes = pages * (shadow->dim * 4 + LANES * sizeof(uint16_t)) + blocks * (shadow->dim + sizeof(float));

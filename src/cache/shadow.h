@@ -44,6 +44,9 @@ static inline float *fv_shadow_centre_steps(const fv_shadow *shadow, uint32_t he
 /* Adds its regions to `bytes`. False on overflow. */
 bool fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *layout);
 
+/* The coarse key of a token, rotated: [head_dim]. */
+void fv_shadow_read(const fv_cache *cache, uint32_t head, uint32_t token, float *out);
+
 /* Codes of the stored tokens from `first` on, all heads. */
 void fv_shadow_update(fv_cache *cache, uint32_t first);
 

@@ -114,7 +114,7 @@ static fv_model_config shape_of(const fv_llm *llm, const fv_session_config *conf
     shape.value_type = config->value_type;
     shape.exact_activations = config->exact_activations ? 1 : 0;
     shape.landmark_tokens = uses_landmarks(&config->attention) ? config->attention.block : 0;
-    shape.shadow = fv_select_chooses(&config->attention);
+    shape.shadow = fv_select_chooses(&config->attention) ? 1 + config->attention.certificate : 0;
     return shape;
 }
 
@@ -327,6 +327,9 @@ fv_status fv_session_set_attention(fv_session *session, const fv_select_config *
     if (fv_select_chooses(attention) && !session->shape.shadow)
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "fovea needs a cache with a shadow; open the session with the policy that needs it");
+    if (fv_select_chooses(attention) && attention->certificate && session->shape.shadow != 2)
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "a certificate needs a cache with margins; open the session with the policy that needs it");
     session->attention = *attention;
     return FV_OK;
 }
@@ -339,7 +342,7 @@ fv_report fv_session_report(const fv_session *session) { return session->report;
 
 void fv_session_report_reset(fv_session *session) {
     session->report = (fv_report){
-        .struct_bytes = sizeof(fv_report), .isa = (uint32_t)fv_kernels_isa(session->kernels), .error_bound = NAN};
+        .struct_bytes = sizeof(fv_report), .isa = (uint32_t)fv_kernels_isa(session->kernels), .error_bound = NAN, .relative_bound = NAN, .relative_estimate = NAN};
 }
 
 fv_session_memory fv_session_memory_use(const fv_session *session) { return session->use; }

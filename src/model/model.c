@@ -447,6 +447,8 @@ static fv_status forward_check(const fv_model *model, const int32_t *tokens, uin
         attention->block != model->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;
     if (fv_select_chooses(attention) && !model->config.shadow) return FV_ERROR_ARGUMENT;
+    if (fv_select_chooses(attention) && attention->certificate && (model->config.shadow != 2 || model->config.attention_softcap > 0.0f))
+        return FV_ERROR_ARGUMENT;
     for (uint32_t i = 0; i < count; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= model->config.vocabulary) return FV_ERROR_ARGUMENT;
     return count > model->config.max_tokens - fv_model_tokens(model) ? FV_ERROR_FULL : FV_OK;

@@ -116,6 +116,13 @@ void fv_choose_pages(const fv_chooser *chooser, const fv_choose_scratch *scores,
     if (least > taken) take_best(candidates, count, false, least - taken, (uint32_t)(least - taken));
 }
 
+uint32_t fv_choose_more(const fv_chooser *chooser, uint32_t most, uint32_t *share) {
+    uint32_t count = chooser->end - chooser->begin, left = 0;
+    for (uint32_t page = chooser->begin; page < chooser->end; page++) left += share[page] != FV_CHOSEN;
+    if (most > left) most = left;
+    return most ? left - take_best(share + chooser->begin, count, false, most, most) : left;
+}
+
 static fv_status span_add(fv_plan *plan, uint32_t begin, uint32_t end) {
     fv_step *last = plan->count ? &plan->steps[plan->count - 1] : NULL;
     if (last && last->end == begin) {

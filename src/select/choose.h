@@ -39,7 +39,7 @@ fv_chooser fv_chooser_make(const fv_select_config *policy, const fv_cache *cache
 
 /* Whether there is anything to choose: if not, nothing needs to be scored. */
 static inline bool fv_chooser_has_choice(const fv_chooser *chooser) {
-    return chooser->begin < chooser->end && chooser->allowance > 0;
+    return chooser->begin < chooser->end && (chooser->allowance > 0 || chooser->policy->certificate);
 }
 
 static inline bool fv_chooser_reads_all(const fv_chooser *chooser) { return chooser->window_begin == 0; }
@@ -57,6 +57,9 @@ void fv_shadow_shares(const fv_chooser *chooser, const fv_choose_scratch *scratc
 /* Chooses by the scores of row `place`: share[page] of a candidate is FV_CHOSEN if it is read, less if not. */
 #define FV_CHOSEN UINT32_MAX
 void fv_choose_pages(const fv_chooser *chooser, const fv_choose_scratch *scores, uint32_t place, uint32_t *share);
+
+/* Chooses the best `most` of the candidates that are not chosen yet; how many are left. */
+uint32_t fv_choose_more(const fv_chooser *chooser, uint32_t most, uint32_t *share);
 
 /* Writes the plan of the row; share as fv_choose_pages() left it, not read if there is no choice. */
 fv_status fv_choose_plan(const fv_chooser *chooser, const uint32_t *share, fv_plan *plan);

@@ -34,7 +34,9 @@ static fv_status choice_check(const fv_select_config *config) {
     if (config->window < 1 || config->window > most || config->sinks > most || config->pages > most)
         return FV_ERROR_ARGUMENT;
     if (by_number && config->pages < fv_select_least_pages(config)) return FV_ERROR_ARGUMENT;
-    return config->floor > config->cap || config->cap > most ? FV_ERROR_ARGUMENT : FV_OK;
+    if (config->floor > config->cap || config->cap > most || config->certificate > 1) return FV_ERROR_ARGUMENT;
+    if (!(config->quality >= 0.0f && config->quality <= 1e6f)) return FV_ERROR_ARGUMENT;
+    return config->quality > 0.0f && !config->certificate ? FV_ERROR_ARGUMENT : FV_OK;
 }
 
 uint32_t fv_select_least_pages(const fv_select_config *config) {

@@ -139,7 +139,9 @@ class Attention(CliTest):
         self.refused("fovea:selector=quest", "'quest'", "shadow, window")
         self.refused("fovea:dense-below=some", "auto or a whole number")
         self.refused("fovea:tail=on", "off in this version")
-        self.refused("fovea:certificate=on", "off in this version")
+        self.refused("fovea:certificate=1", "on or off")
+        for quality in ("0", "nan", "-1", "1e9", ""):
+            self.refused("fovea:quality=" + quality, "above 0")
 
     def test_values(self):
         self.refused("window:window=0", "from 1 to")

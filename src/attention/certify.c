@@ -1,0 +1,50 @@
+/* Certificates of rows: what the selector left out meets what the executor read. */
+#include "attention/certify.h"
+#include "attend/certificate.h"
+#include "kernels/kernels.h"
+#include "select/unread.h"
+#include <float.h>
+
+static float larger(float a, float b) { return a > b ? a : b; }
+
+void fv_certified_add(fv_certified *into, const fv_certified *from) {
+    into->error_bound = larger(into->error_bound, from->error_bound);
+    into->relative_bound = larger(into->relative_bound, from->relative_bound);
+    into->relative_estimate = larger(into->relative_estimate, from->relative_estimate);
+    into->rows += from->rows;
+    into->vacuous += from->vacuous;
+    into->whole += from->whole;
+}
+
+static fv_certified head_certify(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place,
+                                 uint32_t g, const float *query, const float *out, fv_state state,
+                                 const uint32_t *share) {
+    size_t dim = chooser->cache->config.head_dim;
+    const float *lanes = state.sum + (size_t)g * FV_SUM_LANES;
+    fv_unread unread = fv_unread_of(chooser, scratch, place, g, query + g * dim, share, state.maximum[g]);
+    fv_certificate_input input = {.mass_bound = unread.mass_bound,
+                                  .mass_estimate = unread.mass_estimate,
+                                  .value_max = unread.value_max,
+                                  .value_rms = unread.value_rms,
+                                  .head_dim = dim,
+                                  .out = out + g * dim};
+    for (size_t i = 0; i < FV_SUM_LANES; i++) input.read += lanes[i];
+    fv_certificate made = fv_certificate_make(&input);
+    return (fv_certified){.error_bound = made.error_bound,
+                          .relative_bound = made.relative_bound,
+                          .relative_estimate = made.raw_estimate * FV_CERTIFICATE_FACTOR,
+                          .rows = 1,
+                          .vacuous = !(made.relative_bound <= FLT_MAX)};
+}
+
+float fv_certify_row(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, const float *query,
+                     const float *out, fv_state state, const uint32_t *share, fv_certified *into) {
+    float worst = 0.0f;
+    for (uint32_t g = 0; g < chooser->group; g++) {
+        fv_certified made = {.rows = 1};
+        if (chooser->begin < chooser->end) made = head_certify(chooser, scratch, place, g, query, out, state, share);
+        worst = larger(worst, made.relative_estimate);
+        fv_certified_add(into, &made);
+    }
+    return worst;
+}

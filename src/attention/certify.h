@@ -1,0 +1,33 @@
+/* certify.h - what a call's certificates amount to, for one worker: the worst of all rows and query heads. */
+#ifndef FV_CERTIFY_H
+#define FV_CERTIFY_H
+
+#include "attend/attend_state.h"
+#include "select/choose.h"
+
+typedef struct fv_certified {
+    float error_bound, relative_bound, relative_estimate;
+    uint64_t rows, vacuous, whole; /* rows x query heads; of them: those without a relative bound; those that read all
+                                      because they had to (fv_select_config.quality) */
+} fv_certified;
+
+/* The factor that makes the raw estimate an upper limit in 95 % of the rows: docs/numbers.md says how it was measured.
+ */
+#define FV_CERTIFICATE_FACTOR 5.04f
+
+/*
+ * The chooser's row and all query heads of one KV head.
+ *
+ * place    where its scores are in the scratch; not used if there are no candidates.
+ * query, out  [group][head_dim], its own.
+ * state    of the group's heads, maximum and sum.
+ * share    [pages], FV_CHOSEN for a candidate that was read.
+ * returns  the largest relative estimate of the group. `into` takes what is worse than it has.
+ */
+float fv_certify_row(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, const float *query,
+                     const float *out, fv_state state, const uint32_t *share, fv_certified *into);
+
+/* into <- the worse of both, and the sums. */
+void fv_certified_add(fv_certified *into, const fv_certified *from);
+
+#endif

@@ -1,0 +1,60 @@
+/* Margins are made anew for a whole page whenever a token of it comes or goes: a cut leaves no trace. */
+#include "cache/margin.h"
+#include "cache/cache_pages.h"
+#include "kernels/root.h"
+#include "size.h"
+
+enum { MOST_DIM = 1024 };
+
+/* Of sums of squares of up to 1,024 elements, of a rotation in f32 and of a root: all far below. */
+static const float slack = 1.001f;
+static const float rotation_slack = 1e-5f; /* of the key's length */
+
+bool fv_margin_layout(const fv_cache_config *config, size_t *bytes, fv_margins *layout) {
+    *layout = (fv_margins){0};
+    if (config->shadow != 2) return true;
+    layout->offset = *bytes;
+    layout->head_stride = ((size_t)config->max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
+    size_t head_bytes = 0;
+    return fv_size_add(&head_bytes, layout->head_stride, sizeof(fv_margin), 1) &&
+           fv_size_add(bytes, config->kv_heads, head_bytes, FV_CACHE_ALIGN);
+}
+
+static float larger(float a, float b) { return a > b ? a : b; }
+
+static float length_of(size_t dim, const float *x) {
+    float sum = 0.0f;
+    for (size_t c = 0; c < dim; c++) sum += x[c] * x[c];
+    return fv_root_f32(sum) * slack;
+}
+
+static void token_add(const fv_cache *cache, uint32_t head, uint32_t token, fv_margin *margin, float *squares) {
+    size_t dim = cache->config.head_dim;
+    float key[MOST_DIM], coarse[MOST_DIM];
+    fv_cache_read(cache, head, token, 1, key, NULL);
+    float key_length = length_of(dim, key);
+    fv_shadow_rotate(dim, key);
+    fv_shadow_read(cache, head, token, coarse);
+    margin->coarse = larger(margin->coarse, length_of(dim, coarse));
+    for (size_t c = 0; c < dim; c++) key[c] -= coarse[c];
+    margin->residual = larger(margin->residual, length_of(dim, key) + rotation_slack * key_length);
+    fv_cache_read(cache, head, token, 1, NULL, key);
+    for (size_t c = 0; c < dim; c++) {
+        margin->value_max = larger(margin->value_max, key[c] < 0.0f ? -key[c] : key[c]);
+        *squares += key[c] * key[c];
+    }
+}
+
+void fv_margin_update(fv_cache *cache, uint32_t first) {
+    if (!cache->margins.pages) return;
+    for (uint32_t head = 0; head < cache->config.kv_heads; head++)
+        for (uint32_t page = first / FV_PAGE_TOKENS; page * FV_PAGE_TOKENS < cache->tokens; page++) {
+            fv_margin made = {0};
+            float squares = 0.0f;
+            uint32_t begin = page * FV_PAGE_TOKENS, left = cache->tokens - begin;
+            uint32_t count = left < FV_PAGE_TOKENS ? left : FV_PAGE_TOKENS;
+            for (uint32_t t = 0; t < count; t++) token_add(cache, head, begin + t, &made, &squares);
+            made.value_rms = fv_root_f32(squares / (float)(count * cache->config.head_dim));
+            cache->margins.pages[head * cache->margins.head_stride + page] = made;
+        }
+}

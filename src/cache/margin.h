@@ -1,0 +1,28 @@
+/* margin.h - how far the coarse keys of a page may be from the stored ones, and how large its values are: what a
+ * certificate needs of pages that were not read. */
+#ifndef FV_MARGIN_H
+#define FV_MARGIN_H
+
+#include "fovea/cache.h"
+#include <stdbool.h>
+
+/* One page of one head. All are upper bounds, rounding included, but value_rms. */
+typedef struct fv_margin {
+    float residual;  /* |key - coarse key|, the largest of the page's tokens (Euclidean) */
+    float coarse;    /* |coarse key|, likewise */
+    float value_max; /* largest magnitude of an element of a value */
+    float value_rms; /* root of the mean square of the elements */
+} fv_margin;
+
+typedef struct fv_margins {
+    fv_margin *pages; /* [kv_heads][head_stride]; NULL: they are not kept */
+    size_t offset, head_stride;
+} fv_margins;
+
+/* Adds its region to `bytes`. False on overflow. */
+bool fv_margin_layout(const fv_cache_config *config, size_t *bytes, fv_margins *layout);
+
+/* Those of the page of token `first` and of all behind it, from what is stored. */
+void fv_margin_update(fv_cache *cache, uint32_t first);
+
+#endif

@@ -1,0 +1,69 @@
+/* A page's keys are where their coarse copy says, give or take: |q . k - q' . k'| <= |q| |k - k'| + |q - q'| |k'|. */
+#include "select/unread.h"
+#include "cache/margin.h"
+#include "kernels/root.h"
+#include "kernels/scalar/exp_scalar.h"
+
+enum { MOST_DIM = 1024 };
+
+/* Scores are rounded to 2^-8; sums of up to 1,024 terms, a rotation and a few operations in f32 lie far below the rest.
+ */
+static const float score_slack = 0.502f / 256.0f;
+static const float length_slack = 1.001f;
+static const float relative_slack = 1e-5f;
+
+typedef struct query_lengths {
+    float whole, error; /* |q|, |q - its rounded copy|, rotated */
+} query_lengths;
+
+static query_lengths lengths_of(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t place,
+                                const float *query) {
+    size_t dim = chooser->cache->config.head_dim, padded = chooser->cache->shadow.dim;
+    const int8_t *rounded = scratch->query + place * padded;
+    float x[MOST_DIM], step = scratch->factor[place] / (chooser->scale * 369.32993f), whole = 0.0f, error = 0.0f;
+    for (size_t c = 0; c < dim; c++) x[c] = query[c];
+    fv_shadow_rotate(dim, x);
+    for (size_t c = 0; c < dim; c++) {
+        float rest = x[c] - (float)rounded[c] * step;
+        whole += x[c] * x[c];
+        error += rest * rest;
+    }
+    whole = fv_root_f32(whole) * length_slack;
+    return (query_lengths){.whole = whole, .error = fv_root_f32(error) * length_slack + relative_slack * whole};
+}
+
+/* 2^x, more than that where it is out of range. */
+static float power_above(float x) {
+    if (x > 100.0f) return 3e38f;
+    return fv_exp2_scalar(x, 0.0f) * 1.000001f + 1e-36f;
+}
+
+fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, uint32_t g,
+                       const float *query, const uint32_t *share, float maximum) {
+    const fv_cache *cache = chooser->cache;
+    const fv_margin *margins = cache->margins.pages + chooser->kv_head * cache->margins.head_stride;
+    size_t r = place * (size_t)chooser->group + g;
+    const int32_t *best = scratch->best + r * scratch->base_stride;
+    const uint32_t *mass = scratch->mass + r * scratch->mass_stride;
+    query_lengths length = lengths_of(chooser, scratch, r, query);
+    float unit = chooser->scale * 1.442696f; /* log2 e, upwards */
+    fv_unread unread = {.pages = 0};
+    float weighted = 0.0f;
+    for (uint32_t page = chooser->begin; page < chooser->end; page++) {
+        if (share[page] == FV_CHOSEN) continue;
+        const fv_margin *margin = &margins[page];
+        float height = (float)best[page / 4] / 256.0f - maximum, magnitude = height < 0.0f ? -height : height;
+        float reach = unit * (length.whole * (margin->residual + relative_slack * margin->coarse) +
+                              length.error * margin->coarse);
+        float likely = (float)mass[page] * 0x1p-16f * (height > 100.0f ? 3e38f : fv_exp2_scalar(height, 0.0f));
+        float most = ((float)mass[page] + 17.0f) * 0x1p-16f * 1.000001f;
+        unread.mass_estimate += likely;
+        unread.mass_bound += most * power_above(height + reach + score_slack + relative_slack * (magnitude + 64.0f));
+        weighted += likely * margin->value_rms;
+        if (margin->value_max > unread.value_max) unread.value_max = margin->value_max;
+        unread.pages++;
+    }
+    unread.value_rms = unread.mass_estimate > 0.0f ? weighted / unread.mass_estimate : 0.0f;
+    unread.mass_bound *= 1.0001f; /* the sum's own rounding */
+    return unread;
+}

@@ -1,0 +1,260 @@
+/* certify_test.c - certificates against dense attention in double: the bounds hold for every row, also for those that
+ * were made to break them, and where a quality is asked for, pages are read until it is met.
+ * FV_CERTIFICATE_ROWS=1000000 checks as many rows (default: 20,000). */
+#include "fovea/attention.h"
+#include "support/attention_world.h"
+#include "support/tables.h"
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+enum { TOKENS = 480, MOST_DIM = 40, ROWS_A_WORLD = 250 };
+
+static test_tables tables;
+
+typedef struct certified_world {
+    attention_world w;
+    fv_attention *attention;
+    void *memory;
+    double *keys, *values; /* as stored, [tokens][dim] */
+    fv_select_config policy;
+} certified_world;
+
+/* Ways to make keys and values that are hard on a bound. */
+static void spoil(attention_world *w, test_random *random, uint32_t kind) {
+    uint32_t dim = w->shape.head_dim;
+    for (uint32_t t = 0; t < w->tokens; t++) {
+        float *key = w->keys + t * w->kv_stride, *value = w->values + t * w->kv_stride;
+        bool rare = test_random_in(random, 0, 40) == 0;
+        for (uint32_t c = 0; c < dim; c++) {
+            if (kind == 1 && c == dim / 2) key[c] *= 30;                       /* a channel that outweighs all others */
+            if (kind == 2 && rare) key[c] *= 12;                               /* few tokens with long keys */
+            if (kind == 3 && rare) value[c] *= 1000;                           /* few with huge values */
+            if (kind == 4) key[c] = key[c] > 0 ? 1 : -1;                       /* corners */
+            if (kind == 5) key[c] = t % 16 == 3 ? 4 * key[c] : 0.01f * key[c]; /* one loud token in each page */
+            if (kind == 6) key[c] = w->keys[c], value[c] = w->values[c] + (rare ? 5.0f : 0.0f); /* all keys equal */
+            if (kind == 7) key[c] += 20; /* far from the origin */
+        }
+    }
+}
+
+static certified_world world_open(uint32_t number, test_random *random) {
+    static const uint32_t dims[] = {16, 8, 40, 24, 32, 20};
+    certified_world made;
+    fv_cache_config shape = fv_cache_config_default();
+    shape.head_dim = dims[number % 6];
+    shape.max_tokens = TOKENS;
+    shape.key_type = number / 2 % FV_ELEMENT_COUNT;
+    shape.value_type = number / 3 % FV_ELEMENT_COUNT;
+    shape.shadow = 2;
+    made.w = world_make(tables.table[number % tables.count], shape, 1, 0, random);
+    made.w.attend.scale = number % 4 == 3 ? 4.0f : 1.0f / sqrtf((float)shape.head_dim);
+    spoil(&made.w, random, number % 8);
+    world_append(&made.w, TOKENS);
+    made.policy = fv_select_config_default(FV_SELECTOR_SHADOW);
+    made.policy.window = 32;
+    made.policy.budget = number % 3 == 0 ? 0.7f : 0.2f;
+    made.policy.dense_below = 0;
+    made.policy.certificate = 1;
+    fv_attention_config config = {.attend = made.w.attend,
+                                  .max_tokens = TOKENS,
+                                  .workers = 1,
+                                  .chooses = 1,
+                                  .plan_steps = fv_select_steps(&made.policy, TOKENS, FV_TILE_ROWS)};
+    size_t bytes = 0;
+    assert_int_equal(fv_attention_size(&config, &bytes), FV_OK);
+    made.memory = world_memory(bytes);
+    assert_int_equal(fv_attention_init(&made.attention, &config, made.w.kernels, made.memory, bytes), FV_OK);
+    size_t count = (size_t)TOKENS * shape.head_dim;
+    float *keys = malloc(count * 4), *values = malloc(count * 4);
+    made.keys = malloc(count * sizeof(double));
+    made.values = malloc(count * sizeof(double));
+    assert_int_equal(fv_cache_read(made.w.cache, 0, 0, TOKENS, keys, values), FV_OK);
+    for (size_t i = 0; i < count; i++) made.keys[i] = (double)keys[i], made.values[i] = (double)values[i];
+    free(keys);
+    free(values);
+    return made;
+}
+
+static void world_close(certified_world *made) {
+    world_free(&made->w);
+    free(made->memory);
+    free(made->keys);
+    free(made->values);
+}
+
+/* A query of the last position: at random, or towards some key, so that mass gathers on a page that may be left out. */
+static void query_make(const certified_world *made, test_random *random, float *query) {
+    uint32_t dim = made->w.shape.head_dim, kind = test_random_in(random, 0, 3);
+    const float *key = made->w.keys + test_random_in(random, 0, TOKENS - 1) * made->w.kv_stride;
+    float size = (float)test_random_in(random, 1, 40) / 8;
+    for (uint32_t c = 0; c < dim; c++) {
+        query[c] = size * test_random_f32(random);
+        if (kind == 1) query[c] = size * key[c];
+        if (kind == 2) query[c] = 0.01f * query[c];
+        if (kind == 3 && c != dim / 2) query[c] = 0;
+    }
+}
+
+static void dense_make(const certified_world *made, const float *query, double *out) {
+    uint32_t dim = made->w.shape.head_dim;
+    double score[TOKENS], most = -1e300, sum = 0;
+    for (uint32_t t = 0; t < TOKENS; t++) {
+        score[t] = 0;
+        for (uint32_t c = 0; c < dim; c++) score[t] += (double)query[c] * made->keys[t * dim + c];
+        score[t] *= (double)made->w.attend.scale;
+        if (score[t] > most) most = score[t];
+    }
+    for (uint32_t c = 0; c < dim; c++) out[c] = 0;
+    for (uint32_t t = 0; t < TOKENS; t++) {
+        double weight = exp(score[t] - most);
+        sum += weight;
+        for (uint32_t c = 0; c < dim; c++) out[c] += weight * made->values[t * dim + c];
+    }
+    for (uint32_t c = 0; c < dim; c++) out[c] /= sum;
+}
+
+/* One row: max |out - dense| and that by rms(dense), both without the rounding of the executor's own sums. */
+static fv_report row_check(const certified_world *made, const float *query, double *relative) {
+    uint32_t dim = made->w.shape.head_dim;
+    float out[MOST_DIM];
+    double dense[MOST_DIM], error = 0, squares = 0, largest = 0;
+    fv_report report = {.struct_bytes = sizeof report};
+    assert_int_equal(
+        fv_attention_run(made->attention, made->w.cache, &made->policy, 0, 1, query, dim, out, dim, NULL, &report),
+        FV_OK);
+    dense_make(made, query, dense);
+    for (uint32_t c = 0; c < dim; c++) {
+        error = fmax(error, fabs((double)out[c] - dense[c]));
+        largest = fmax(largest, fabs(dense[c]));
+        squares += dense[c] * dense[c];
+    }
+    for (size_t i = 0; i < (size_t)TOKENS * dim; i++) largest = fmax(largest, fabs(made->values[i]));
+    double rounding = 2e-5 * largest, rms = sqrt(squares / dim);
+    *relative = error / rms;
+    assert_int_equal(report.certified_rows, 1);
+    if (!((double)report.error_bound + rounding >= error))
+        fail_msg("dim %u: error %g, bound %g", dim, error, (double)report.error_bound);
+    if (!((double)report.relative_bound + 3 * rounding / rms >= *relative))
+        fail_msg("dim %u: relative error %g, bound %g", dim, *relative, (double)report.relative_bound);
+    return report;
+}
+
+static void bounds_hold_for_every_row(void **state) {
+    (void)state;
+    const char *text = getenv("FV_CERTIFICATE_ROWS");
+    uint32_t wanted = text ? (uint32_t)strtoul(text, NULL, 10) : 20000, useful = 0, missed = 0;
+    test_random random = test_random_make(90);
+    for (uint32_t world = 0, rows = 0; rows < wanted; world++) {
+        certified_world made = world_open(world, &random);
+        for (uint32_t i = 0; i < ROWS_A_WORLD && rows < wanted; i++, rows++) {
+            float query[MOST_DIM];
+            double relative;
+            query_make(&made, &random, query);
+            fv_report report = row_check(&made, query, &relative);
+            useful += report.vacuous_rows == 0;
+            missed += relative > 1e-3;
+        }
+        world_close(&made);
+    }
+    printf("%u rows; %u with an error above 0.001, %u with a relative bound\n", wanted, missed, useful);
+    assert_true(missed > wanted / 10); /* rows that miss nothing would prove nothing */
+    assert_true(useful > 0);
+}
+
+static void all_pages_leave_nothing_unread(void **state) {
+    (void)state;
+    test_random random = test_random_make(91);
+    certified_world made = world_open(0, &random);
+    float query[MOST_DIM];
+    double relative;
+    made.policy.budget = 1.0f;
+    query_make(&made, &random, query);
+    fv_report report = row_check(&made, query, &relative);
+    assert_true(report.error_bound == 0.0f && report.relative_bound == 0.0f && report.relative_estimate == 0.0f);
+    world_close(&made);
+}
+
+static void quality_is_met_by_reading_more(void **state) {
+    (void)state;
+    test_random random = test_random_make(92);
+    for (uint32_t world = 0; world < 16; world++) {
+        certified_world made = world_open(world, &random);
+        made.policy.budget = 0.15f;
+        for (uint32_t i = 0; i < 20; i++) {
+            float query[MOST_DIM];
+            double relative;
+            uint64_t read = 0;
+            query_make(&made, &random, query);
+            for (float quality = 0.3f; quality > 1e-4f; quality /= 10) {
+                made.policy.quality = quality;
+                fv_report report = row_check(&made, query, &relative);
+                assert_true(report.relative_estimate <= quality);
+                assert_true(report.keys_read >= read);
+                assert_true(report.whole_rows == 0 || report.keys_read == report.keys_visible);
+                read = report.keys_read;
+            }
+        }
+        world_close(&made);
+    }
+}
+
+/* Margins after a cut, an eviction and a batch are those of the same tokens appended one by one. */
+static void margins_leave_no_trace(void **state) {
+    (void)state;
+    test_random random = test_random_make(93);
+    certified_world one = world_open(9, &random);
+    attention_world *w = &one.w;
+    float query[MOST_DIM], out[2][MOST_DIM];
+    query_make(&one, &random, query);
+    fv_report report[2];
+    uint32_t dim = w->shape.head_dim;
+    for (int run = 0; run < 2; run++) {
+        world_cache_reset(w);
+        if (run) {
+            world_append(w, 300);
+            assert_int_equal(fv_cache_truncate(w->cache, 201), FV_OK);
+            while (fv_cache_tokens(w->cache) < 400) world_append(w, 1);
+        } else {
+            world_append(w, 400);
+        }
+        report[run] = (fv_report){.struct_bytes = sizeof *report};
+        assert_int_equal(
+            fv_attention_run(one.attention, w->cache, &one.policy, 0, 1, query, dim, out[run], dim, NULL, &report[run]),
+            FV_OK);
+    }
+    assert_memory_equal(&report[0], &report[1], sizeof *report);
+    assert_memory_equal(out[0], out[1], dim * sizeof **out);
+    world_close(&one);
+}
+
+static void what_is_missing_is_an_error(void **state) {
+    (void)state;
+    test_random random = test_random_make(94);
+    certified_world made = world_open(0, &random);
+    float query[MOST_DIM] = {0}, out[MOST_DIM];
+    uint32_t dim = made.w.shape.head_dim;
+    made.w.shape.shadow = 1;
+    world_cache_reset(&made.w);
+    world_append(&made.w, 100);
+    assert_int_equal(
+        fv_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, NULL),
+        FV_ERROR_ARGUMENT);
+    made.policy.certificate = 0;
+    assert_int_equal(
+        fv_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, NULL), FV_OK);
+    made.policy.quality = 0.1f; /* without a certificate there is no quality */
+    assert_int_equal(fv_select_check(&made.policy), FV_ERROR_ARGUMENT);
+    world_close(&made);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bounds_hold_for_every_row),      cmocka_unit_test(all_pages_leave_nothing_unread),
+        cmocka_unit_test(quality_is_met_by_reading_more), cmocka_unit_test(margins_leave_no_trace),
+        cmocka_unit_test(what_is_missing_is_an_error),
+    };
+    test_tables_make(&tables);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
