@@ -13,7 +13,7 @@ typedef struct fv_certified {
 
 /* The factor that makes the raw estimate an upper limit in 95 % of the rows: docs/numbers.md says how it was measured.
  */
-#define FV_CERTIFICATE_FACTOR 5.04f
+#define FV_CERTIFICATE_FACTOR 4.63f
 
 /*
  * The chooser's row and all query heads of one KV head.
