@@ -112,6 +112,8 @@ INLINE void block_scores(const fv_shadow_rows *query, size_t first, size_t rows,
     }
 }
 
+enum { AHEAD = 256 }; /* keys */
+
 enum { TILE = 48 }; /* rows whose scores of a block stay in the L1 cache */
 
 INLINE void shadow_mass(const fv_shadow_rows *query, size_t dim, size_t keys, const uint8_t *codes, const uint16_t *steps,
@@ -121,6 +123,8 @@ INLINE void shadow_mass(const fv_shadow_rows *query, size_t dim, size_t keys, co
         size_t rows = query->rows - first < TILE ? query->rows - first : TILE;
         for (size_t key = 0; key < keys; key += 64) {
             size_t count = keys - key < 64 ? keys - key : 64, block = key / 64;
+            for (size_t i = 0; i < 16 * dim; i += 64)
+                _mm_prefetch((const char *)codes + (key + AHEAD) * dim / 4 + i, _MM_HINT_T0); /* past the end: no harm */
             block_scores(query, first, rows, dim, block, count, codes + key * dim / 4, steps + key, score);
             for (size_t r = 0; r < rows; r++)
                 block_mass(score + r * 64, (count + 15) / 16, best + (first + r) * best_stride + block,
