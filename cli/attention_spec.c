@@ -15,6 +15,8 @@ const char cli_attention_help[] = "what attention reads (default: dense):\n"
                                   "  fovea:selector=shadow,budget=0.16,window=128,sinks=16,dense-below=auto,\n"
                                   "        tail=off,certificate=off,quality=X; in place of budget: pages=N, or\n"
                                   "        top-p=P,floor=N,cap=N; selector: shadow, window\n"
+                                  "        fovea alone is this (SmolLM2-135M, 8,192 tokens: KL 0.010 and 23 % of the bytes\n"
+                                  "        of dense in decode, KL 0.014 and 16 % of the keys in prompts)\n"
                                   "keys may be left out; globals=none for no global token";
 
 enum key_kind {

@@ -103,7 +103,7 @@ void fv_session_report_reset(fv_session *session);
 
 /** Bytes held, by purpose. */
 typedef struct fv_session_memory {
-    uint64_t cache_bytes;     /* K, V and landmarks of all layers */
+    uint64_t cache_bytes;     /* K, V, landmarks and shadow of all layers */
     uint64_t key_bytes, value_bytes; /* of them, K and V */
     uint64_t scale_bytes;     /* of them, scales that lie apart (0 unless K or V is Q8_0) */
     uint64_t landmark_bytes;  /* of them, landmarks (0 unless the policy at opening was pattern) */

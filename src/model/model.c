@@ -150,7 +150,7 @@ static fv_status model_layout_make(const fv_model_config *config, uint32_t worke
     fv_attention_config attention = attention_config(config, workers);
     fv_cache_config cache = cache_config(config), bare = cache;
     size_t bare_bytes = 0;
-    bare.landmark_tokens = bare.shadow = 0;
+    bare.landmark_tokens = 0;
     if ((status = fv_attention_size(&attention, &layout.attention_bytes)) != FV_OK) return status;
     if ((status = fv_cache_size(&cache, &layout.cache_bytes)) != FV_OK) return status;
     if ((status = fv_cache_size(&bare, &bare_bytes)) != FV_OK) return status;
