@@ -283,7 +283,7 @@ static void row_until(const choosing *at, fv_plan *plan, size_t worker) {
         if (!(call->policy->quality > 0.0f) || estimate <= call->policy->quality || left == 0) break;
         count->bytes += fv_attend_bytes(call->cache, plan);
         count->selected -= selected_keys(&chooser, at->scratch.share);
-        left = fv_choose_more(&chooser, more, at->scratch.share);
+        left = fv_choose_more(&chooser, &at->scratch, more, at->scratch.share);
         count->selected += selected_keys(&chooser, at->scratch.share);
         if (fv_choose_plan(&chooser, at->scratch.share, plan) != FV_OK) break; /* cannot happen: there is room for all */
     }

@@ -4,8 +4,6 @@
 #include "kernels/root.h"
 #include "size.h"
 
-enum { MOST_DIM = 1024 };
-
 /* Of sums of squares of up to 1,024 elements, of a rotation in f32 and of a root: all far below. */
 static const float slack = 1.001f;
 static const float rotation_slack = 1e-5f; /* of the key's length */
@@ -30,7 +28,7 @@ static float length_of(size_t dim, const float *x) {
 
 static void token_add(const fv_cache *cache, uint32_t head, uint32_t token, fv_margin *margin, float *squares) {
     size_t dim = cache->config.head_dim;
-    float key[MOST_DIM], coarse[MOST_DIM];
+    float *key = fv_shadow_row(&cache->shadow, 0), *coarse = fv_shadow_row(&cache->shadow, 1);
     fv_cache_read(cache, head, token, 1, key, NULL);
     float key_length = length_of(dim, key);
     fv_shadow_rotate(dim, key);

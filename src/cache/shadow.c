@@ -25,12 +25,14 @@ bool fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *l
     if (!config->shadow) return true;
     size_t heads = config->kv_heads, pages = ((size_t)config->max_tokens + LANES - 1) / LANES;
     size_t panels = (pages + BLOCK_PAGES * LANES - 1) / (BLOCK_PAGES * LANES);
+    size_t work_bytes = 0;
     layout->dim = (config->head_dim + 15) / 16 * 16;
     return region_add(bytes, heads, pages, layout->dim * 4, &layout->code_offset, &layout->code_head_bytes) &&
            region_add(bytes, heads, panels, layout->dim * LANES, &layout->centre_offset, &layout->centre_head_bytes) &&
            region_add(bytes, heads, pages, LANES * sizeof(uint16_t), &layout->step_offset, &layout->step_head_bytes) &&
            region_add(bytes, heads, panels, LANES * sizeof(float), &layout->centre_step_offset,
-                      &layout->centre_step_head_bytes);
+                      &layout->centre_step_head_bytes) &&
+           region_add(bytes, 1, layout->dim, 19 * sizeof(float) + LANES, &layout->work_offset, &work_bytes);
 }
 
 /* One butterfly pass over `count` channels of `lanes` lanes each, 16 apart. */
@@ -69,7 +71,7 @@ static void page_keys(const fv_cache *cache, uint32_t head, uint32_t page, uint3
         cache->kernels->widen_f16(dim * LANES, fv_cache_key_page(cache, head, page), out);
         return;
     }
-    float key[MOST_DIM];
+    float *key = fv_shadow_row(&cache->shadow, 2);
     for (uint32_t t = first; t < end; t++) {
         fv_cache_read(cache, head, page * LANES + t, 1, key, NULL);
         for (size_t c = 0; c < dim; c++) out[c * LANES + t] = key[c];
@@ -80,7 +82,8 @@ static void page_keys(const fv_cache *cache, uint32_t head, uint32_t page, uint3
 static void centre_make(const fv_cache *cache, uint32_t head, uint32_t block) {
     const fv_shadow *shadow = &cache->shadow;
     size_t dim = cache->config.head_dim;
-    float mean[MOST_DIM] = {0}, keys[MOST_DIM * LANES], most = 0.0f;
+    float *mean = fv_shadow_row(shadow, 1), *keys = fv_shadow_keys(shadow), most = 0.0f;
+    for (size_t c = 0; c < dim; c++) mean[c] = 0.0f;
     for (uint32_t page = 0; block && page < BLOCK_PAGES; page++) {
         page_keys(cache, head, (block - 1) * BLOCK_PAGES + page, 0, LANES, keys);
         for (size_t c = 0; c < dim; c++)
@@ -152,8 +155,8 @@ static void codes_pack(const fv_shadow *shadow, size_t head_dim, uint32_t first,
 static void page_code(const fv_cache *cache, uint32_t head, uint32_t page, uint32_t first, uint32_t end,
                       const float *centre) {
     size_t dim = cache->config.head_dim;
-    float keys[MOST_DIM * LANES];
-    uint8_t code[MOST_DIM * LANES];
+    float *keys = fv_shadow_keys(&cache->shadow);
+    uint8_t *code = fv_shadow_key_codes(&cache->shadow);
     page_keys(cache, head, page, first, end, keys);
     rotate(dim, LANES, first, end, keys);
     for (size_t c = 0; c < dim; c++)
@@ -163,7 +166,7 @@ static void page_code(const fv_cache *cache, uint32_t head, uint32_t page, uint3
 }
 
 void fv_shadow_update(fv_cache *cache, uint32_t first) {
-    float centre[MOST_DIM];
+    float *centre = fv_shadow_row(&cache->shadow, 0);
     for (uint32_t head = 0; head < cache->config.kv_heads; head++)
         for (uint32_t page = first / LANES; page * LANES < cache->tokens; page++) {
             uint32_t begin = page * LANES, left = cache->tokens - begin, block = begin / FV_SHADOW_BLOCK;

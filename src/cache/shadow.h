@@ -16,11 +16,13 @@
  * codes   [pages][dim / 16][16 tokens][4]: bits 2p, 2p + 1 of byte (j, t, i) are channel p * dim/4 + 4j + i of token t
  * steps   [pages * 16] bf16
  * centres [panels][dim / 4][16 blocks][4]: byte (j, b, i) is 128 + channel 4j + i of block b in units of centre_steps
- * centre_steps [panels * 16] */
+ * centre_steps [panels * 16]
+ * The work area, one for all heads, is for whoever writes the cache: rows [3][dim], then keys [dim][16], all f32, then codes
+ * [dim][16]. */
 typedef struct fv_shadow {
     uint32_t dim;        /* 0: there is none */
     unsigned char *base; /* of the cache's memory; the offsets are bytes */
-    size_t code_offset, centre_offset, step_offset, centre_step_offset;
+    size_t code_offset, centre_offset, step_offset, centre_step_offset, work_offset;
     size_t code_head_bytes, centre_head_bytes, step_head_bytes, centre_step_head_bytes; /* from head to head */
 } fv_shadow;
 
@@ -40,6 +42,15 @@ static inline uint8_t *fv_shadow_centres(const fv_shadow *shadow, uint32_t head)
 static inline float *fv_shadow_centre_steps(const fv_shadow *shadow, uint32_t head) {
     return (float *)(void *)(shadow->base + shadow->centre_step_offset + head * shadow->centre_step_head_bytes);
 }
+
+/* Row 0..2 of the work area. */
+static inline float *fv_shadow_row(const fv_shadow *shadow, uint32_t row) {
+    return (float *)(void *)(shadow->base + shadow->work_offset) + (size_t)row * shadow->dim;
+}
+
+static inline float *fv_shadow_keys(const fv_shadow *shadow) { return fv_shadow_row(shadow, 3); }
+
+static inline uint8_t *fv_shadow_key_codes(const fv_shadow *shadow) { return (uint8_t *)fv_shadow_row(shadow, 19); }
 
 /* Adds its regions to `bytes`. False on overflow. */
 bool fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *layout);

@@ -59,11 +59,12 @@ fv_chooser fv_chooser_make(const fv_select_config *policy, const fv_cache *cache
 /* The smallest score that is taken, if the largest are taken until their weights reach `goal` (> 0), and how much weight
  * those above it have. By digits from the top: a pass over the scores each. weight: 1 (count) or the score (mass). What is
  * FV_CHOSEN weighs nothing. */
-static uint32_t threshold_of(const uint32_t *score, size_t count, bool by_mass, uint64_t goal, uint64_t *above) {
+static uint32_t threshold_of(const uint32_t *score, size_t count, bool by_mass, uint64_t goal, uint64_t *weight,
+                             uint64_t *above) {
     uint32_t prefix = 0;
     *above = 0;
     for (uint32_t shift = 24;; shift -= 8) {
-        uint64_t weight[256] = {0};
+        for (size_t i = 0; i < 256; i++) weight[i] = 0;
         uint32_t known = shift == 24 ? 0 : UINT32_MAX << (shift + 8), digit = 255;
         for (size_t i = 0; i < count; i++)
             if ((score[i] & known) == prefix && score[i] != FV_CHOSEN)
@@ -75,9 +76,10 @@ static uint32_t threshold_of(const uint32_t *score, size_t count, bool by_mass, 
 }
 
 /* Takes the best of those that are not taken yet, at most `most`; of equal ones at the edge the older. How many. */
-static uint32_t take_best(uint32_t *score, size_t count, bool by_mass, uint64_t goal, uint32_t most) {
+static uint32_t take_best(uint32_t *score, size_t count, bool by_mass, uint64_t goal, uint32_t most,
+                          uint64_t *weight) {
     uint64_t above = 0;
-    uint32_t threshold = threshold_of(score, count, by_mass, goal, &above), taken = 0;
+    uint32_t threshold = threshold_of(score, count, by_mass, goal, weight, &above), taken = 0;
     uint64_t step = by_mass ? threshold : 1;
     for (size_t i = 0; i < count && taken < most; i++) {
         if (score[i] <= threshold || score[i] == FV_CHOSEN) continue;
@@ -104,23 +106,24 @@ void fv_choose_pages(const fv_chooser *chooser, const fv_choose_scratch *scores,
     uint32_t *candidates = share + chooser->begin, count = chooser->end - chooser->begin, most = chooser->allowance;
     fv_shadow_shares(chooser, scores, place, share);
     if (policy->top_p == 0.0f) {
-        take_best(candidates, count, false, most, most);
+        take_best(candidates, count, false, most, most, scores->weight);
         return;
     }
     uint64_t total = share_sum(share, 0, chooser->scored), left = share_sum(share, chooser->begin, chooser->end);
     uint64_t wanted = (total >> 8) * (uint32_t)(policy->top_p * 0x1p16f) >> 8, taken = 0;
-    if (total - left < wanted) taken = take_best(candidates, count, true, wanted - (total - left), most);
+    if (total - left < wanted) taken = take_best(candidates, count, true, wanted - (total - left), most, scores->weight);
     uint64_t always = pages_of_tokens((uint64_t)chooser->sinks_end + chooser->position + 1 - chooser->window_begin);
     uint64_t least = policy->floor > always ? policy->floor - always : 0;
     if (least > most) least = most;
-    if (least > taken) take_best(candidates, count, false, least - taken, (uint32_t)(least - taken));
+    if (least > taken)
+        take_best(candidates, count, false, least - taken, (uint32_t)(least - taken), scores->weight);
 }
 
-uint32_t fv_choose_more(const fv_chooser *chooser, uint32_t most, uint32_t *share) {
+uint32_t fv_choose_more(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t most, uint32_t *share) {
     uint32_t count = chooser->end - chooser->begin, left = 0;
     for (uint32_t page = chooser->begin; page < chooser->end; page++) left += share[page] != FV_CHOSEN;
     if (most > left) most = left;
-    return most ? left - take_best(share + chooser->begin, count, false, most, most) : left;
+    return most ? left - take_best(share + chooser->begin, count, false, most, most, scratch->weight) : left;
 }
 
 static fv_status span_add(fv_plan *plan, uint32_t begin, uint32_t end) {

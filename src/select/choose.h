@@ -27,6 +27,8 @@ typedef struct fv_choose_scratch {
     float *half_sum, *factor, *base;
     int32_t *dot, *best;
     uint32_t *mass, *share; /* share [pages] */
+    float *rotated;         /* [dim], of one query at a time */
+    uint64_t *weight;       /* [256], of scores by one digit */
     size_t base_stride, mass_stride;
 } fv_choose_scratch;
 
@@ -59,7 +61,7 @@ void fv_shadow_shares(const fv_chooser *chooser, const fv_choose_scratch *scratc
 void fv_choose_pages(const fv_chooser *chooser, const fv_choose_scratch *scores, uint32_t place, uint32_t *share);
 
 /* Chooses the best `most` of the candidates that are not chosen yet; how many are left. */
-uint32_t fv_choose_more(const fv_chooser *chooser, uint32_t most, uint32_t *share);
+uint32_t fv_choose_more(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t most, uint32_t *share);
 
 /* Writes the plan of the row; share as fv_choose_pages() left it, not read if there is no choice. */
 fv_status fv_choose_plan(const fv_chooser *chooser, const uint32_t *share, fv_plan *plan);

@@ -4,26 +4,30 @@
 #include "size.h"
 #include <float.h>
 
-enum { PAGE = FV_PAGE_TOKENS, BLOCK = FV_SHADOW_BLOCK, PANEL = 16, MOST_DIM = 1024 };
+enum { PAGE = FV_PAGE_TOKENS, BLOCK = FV_SHADOW_BLOCK, PANEL = 16 };
 
 typedef struct scratch_layout {
-    size_t query, half_sum, factor, base, dot, best, mass, share, base_stride, mass_stride, bytes;
+    size_t query, half_sum, factor, base, dot, best, mass, share, rotated, weight, base_stride, mass_stride, bytes;
 } scratch_layout;
+
+static bool region_add(size_t *bytes, size_t count, size_t size, size_t *offset) {
+    *offset = *bytes;
+    return fv_size_add(bytes, count, size, FV_CACHE_ALIGN);
+}
 
 static bool scratch_layout_make(uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t rows, scratch_layout *out) {
     size_t pages = ((size_t)max_tokens + PAGE - 1) / PAGE, all = (size_t)rows * group;
     size_t blocks = ((size_t)max_tokens + BLOCK * PANEL - 1) / (BLOCK * PANEL) * PANEL;
     scratch_layout made = {.base_stride = blocks, .mass_stride = 4 * blocks};
-    const size_t counts[8] = {all * (((size_t)head_dim + 15) / 16 * 16), all, all, all, all, all, all, pages};
-    const size_t sizes[8] = {1, 4, 4, blocks * 4, blocks * 4, blocks * 4, blocks * 16, 4};
-    size_t *const offsets[8] = {&made.query, &made.half_sum, &made.factor, &made.base,
-                                &made.dot,   &made.best,     &made.mass,   &made.share};
-    for (size_t i = 0; i < 8; i++) {
-        *offsets[i] = made.bytes;
-        if (!fv_size_add(&made.bytes, counts[i], sizes[i], FV_CACHE_ALIGN)) return false;
-    }
+    bool fits = region_add(&made.bytes, all * (((size_t)head_dim + 15) / 16 * 16), 1, &made.query) &&
+                region_add(&made.bytes, all, 4, &made.half_sum) && region_add(&made.bytes, all, 4, &made.factor) &&
+                region_add(&made.bytes, all, blocks * 4, &made.base) &&
+                region_add(&made.bytes, all, blocks * 4, &made.dot) &&
+                region_add(&made.bytes, all, blocks * 4, &made.best) &&
+                region_add(&made.bytes, all, blocks * 16, &made.mass) && region_add(&made.bytes, pages, 4, &made.share) &&
+                region_add(&made.bytes, head_dim, 4, &made.rotated) && region_add(&made.bytes, 256, 8, &made.weight);
     *out = made;
-    return true;
+    return fits;
 }
 
 bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t rows, size_t *bytes) {
@@ -45,6 +49,8 @@ fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t
                                .best = (int32_t *)(void *)(base + layout.best),
                                .mass = (uint32_t *)(void *)(base + layout.mass),
                                .share = (uint32_t *)(void *)(base + layout.share),
+                               .rotated = (float *)(void *)(base + layout.rotated),
+                               .weight = (uint64_t *)(void *)(base + layout.weight),
                                .base_stride = layout.base_stride,
                                .mass_stride = layout.mass_stride};
 }
@@ -54,7 +60,7 @@ void fv_choose_query(const fv_chooser *chooser, const fv_choose_scratch *scratch
     for (size_t g = 0; g < chooser->group; g++) {
         size_t at = place * (size_t)chooser->group + g;
         int8_t *out = scratch->query + at * padded;
-        float x[MOST_DIM], most = 0.0f;
+        float *x = scratch->rotated, most = 0.0f;
         int32_t sum = 0;
         for (size_t c = 0; c < dim; c++) x[c] = query[g * dim + c];
         fv_shadow_rotate(dim, x);

@@ -4,8 +4,6 @@
 #include "kernels/root.h"
 #include "kernels/scalar/exp_scalar.h"
 
-enum { MOST_DIM = 1024 };
-
 /* Scores are rounded to 2^-8; sums of up to 1,024 terms, a rotation and a few operations in f32 lie far below the rest.
  */
 static const float score_slack = 0.502f / 256.0f;
@@ -20,7 +18,7 @@ static query_lengths lengths_of(const fv_chooser *chooser, const fv_choose_scrat
                                 const float *query) {
     size_t dim = chooser->cache->config.head_dim, padded = chooser->cache->shadow.dim;
     const int8_t *rounded = scratch->query + place * padded;
-    float x[MOST_DIM], step = scratch->factor[place] / (chooser->scale * 369.32993f), whole = 0.0f, error = 0.0f;
+    float *x = scratch->rotated, step = scratch->factor[place] / (chooser->scale * 369.32993f), whole = 0.0f, error = 0.0f;
     for (size_t c = 0; c < dim; c++) x[c] = query[c];
     fv_shadow_rotate(dim, x);
     for (size_t c = 0; c < dim; c++) {
