@@ -8,16 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char cli_attention_help[] = "what attention reads (default: dense):\n"
-                                  "  dense\n"
-                                  "  window:window=512,sinks=16\n"
-                                  "  pattern:window=128,block=64,globals=0+7,log-stride=on,landmarks=on\n"
-                                  "  fovea:selector=shadow,budget=0.16,window=128,sinks=16,dense-below=auto,\n"
-                                  "        tail=off,certificate=off,quality=X; in place of budget: pages=N, or\n"
-                                  "        top-p=P,floor=N,cap=N; selector: shadow, window\n"
-                                  "        fovea alone is this (SmolLM2-135M, 8,192 tokens: KL 0.010 and 23 % of the bytes\n"
-                                  "        of dense in decode, KL 0.014 and 16 % of the keys in prompts)\n"
-                                  "keys may be left out; globals=none for no global token";
+const char cli_attention_help[] =
+    "what attention reads (default: dense):\n"
+    "  dense\n"
+    "  window:window=512,sinks=16\n"
+    "  pattern:window=128,block=64,globals=0+7,log-stride=on,landmarks=on\n"
+    "  fovea:selector=shadow,budget=0.16,floor=64,window=128,sinks=16,dense-below=auto,\n"
+    "        tail=off,certificate=off,quality=X; in place of budget: pages=N, or\n"
+    "        top-p=P,cap=N; selector: shadow, window\n"
+    "        fovea alone is this: 16 % of what is visible, at least 64 pages of 16 tokens;\n"
+    "        with a budget of your own floor is 0 unless given (SmolLM2-135M, 8,192 tokens: KL 0.010 and 23 % of the "
+    "bytes\n"
+    "        of dense in decode, KL 0.014 and 16 % of the keys in prompts)\n"
+    "keys may be left out; globals=none for no global token";
 
 enum key_kind {
     KEY_NUMBER,
@@ -38,6 +41,9 @@ typedef struct spec_key {
     uint32_t low, high, multiple;
 } spec_key;
 
+#define FOVEA_FLOOR \
+    64 /* pages: without a budget of its own, fovea reads at least 1,024 tokens, so that short contexts keep their \
+          quality */
 #define LARGEST 1073741824u /* 2^30: the most tokens that a cache can hold */
 static const spec_key window_keys[] = {
     {"window", KEY_NUMBER, offsetof(fv_select_config, window), 1, LARGEST, 1},
@@ -146,21 +152,22 @@ static fv_status set_budget(const spec_key *key, piece value, fv_select_config *
     char text[32], *end = text;
     double share = 0;
     uint32_t pages = 0;
-    if ((*given)++)
-        return fv_message_set(message, FV_ERROR_ARGUMENT, "give one of budget, pages and top-p");
+    if ((*given)++) return fv_message_set(message, FV_ERROR_ARGUMENT, "give one of budget, pages and top-p");
     if (key->kind == KEY_PAGES && !piece_number(value, key->low, key->high, &pages))
-        return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes a whole number from %u to %u, not '%.*s'", key->name,
-                              key->low, key->high, (int)value.length, value.bytes);
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes a whole number from %u to %u, not '%.*s'",
+                              key->name, key->low, key->high, (int)value.length, value.bytes);
     if (key->kind == KEY_SHARE) {
-        bool plain = value.length > 0 && value.length < sizeof text && strspn(value.bytes, "0123456789.") >= value.length;
+        bool plain =
+            value.length > 0 && value.length < sizeof text && strspn(value.bytes, "0123456789.") >= value.length;
         snprintf(text, sizeof text, "%.*s", plain ? (int)value.length : 0, value.bytes);
         share = plain ? strtod(text, &end) : 0;
         if (!plain || *end || !((float)share > 0.0f && share <= 1.0))
-            return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes a number above 0, at most 1, not '%.*s'", key->name,
-                                  (int)value.length, value.bytes);
+            return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes a number above 0, at most 1, not '%.*s'",
+                                  key->name, (int)value.length, value.bytes);
     }
     config->budget = config->top_p = 0.0f;
     config->pages = pages;
+    if (config->floor == FOVEA_FLOOR) config->floor = 0;
     if (key->kind == KEY_SHARE) *(float *)(void *)((char *)config + key->offset) = (float)share;
     return FV_OK;
 }
@@ -240,15 +247,23 @@ static fv_status set_key(const struct policy *policy, piece item, fv_select_conf
         piece value = {equals + 1, item.length - name.length - 1};
         uint32_t *field = (uint32_t *)(void *)((char *)config + key->offset);
         switch (key->kind) {
-        case KEY_NUMBER: return set_number(key, value, field, message);
-        case KEY_SWITCH: return set_switch(key, value, field, message);
-        case KEY_GLOBALS: return set_globals(key, value, config, message);
+        case KEY_NUMBER:
+            return set_number(key, value, field, message);
+        case KEY_SWITCH:
+            return set_switch(key, value, field, message);
+        case KEY_GLOBALS:
+            return set_globals(key, value, config, message);
         case KEY_SHARE:
-        case KEY_PAGES: return set_budget(key, value, config, budgets, message);
-        case KEY_SELECTOR: return set_selector(value, field, message);
-        case KEY_AUTO: return set_auto(key, value, field, message);
-        case KEY_QUALITY: return set_quality(key, value, config, message);
-        case KEY_OFF: return set_off(key, value, message);
+        case KEY_PAGES:
+            return set_budget(key, value, config, budgets, message);
+        case KEY_SELECTOR:
+            return set_selector(value, field, message);
+        case KEY_AUTO:
+            return set_auto(key, value, field, message);
+        case KEY_QUALITY:
+            return set_quality(key, value, config, message);
+        case KEY_OFF:
+            return set_off(key, value, message);
         }
     }
     return unknown_key(policy, name, message);
@@ -272,6 +287,7 @@ fv_status cli_attention_parse(const char *text, fv_select_config *config, fv_mes
     if (status != FV_OK) return status;
     fv_select_config made = fv_select_config_default(policy->selector);
     uint32_t budgets = 0;
+    if (fv_select_chooses(&made)) made.floor = FOVEA_FLOOR;
     for (const char *rest = colon; rest && status == FV_OK;) {
         piece item = {rest + 1, strcspn(rest + 1, ",")};
         status = set_key(policy, item, &made, &budgets, message);

@@ -43,7 +43,7 @@ typedef struct fv_select_config {
     float budget;          /* share of the visible keys, 0 < budget <= 1; default 0.16, 0 = not by share */
     uint32_t pages;        /* pages of 16 tokens, at least those of window and sinks; 0 = not by number (default) */
     float top_p;           /* share of the mass that the copy estimates, 0 < top_p <= 1; 0 = not by mass (default) */
-    uint32_t floor, cap;   /* top_p: least and most pages; default 0 and 2^30 */
+    uint32_t floor, cap;   /* budget and top_p: least pages, default 0; top_p: most pages, default 2^30 */
     uint32_t dense_below;  /* rows with fewer tokens in the pages before theirs read all; FV_SELECT_AUTO (default): where
                               that reads no more bytes than choosing */
     uint32_t certificate;  /* 0 or 1, default 0: the report says how far the output may be from the dense one; needs a cache

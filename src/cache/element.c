@@ -128,7 +128,7 @@ void fv_element_q4_get(size_t head_dim, const void *panel, size_t column, size_t
     for (size_t j = 0; j < 16; j++) bytes[2 + j] = 0x88; /* zeros behind the last channel */
     for (size_t c = 0; c < FV_ELEMENT_RUN && first + c < head_dim; c++) {
         unsigned quant = quants[q4_place(head_dim, first + c, column)] >> (c % 2 * 4) & 15, shift = c < 16 ? 0 : 4;
-        bytes[2 + c % 16] = (unsigned char)((bytes[2 + c % 16] & 0xF0 >> shift) | quant << shift);
+        bytes[2 + c % 16] = (unsigned char)((bytes[2 + c % 16] & (0xF0u >> shift)) | quant << shift);
     }
 }
 
@@ -138,8 +138,8 @@ void fv_element_q4_put(size_t head_dim, void *panel, size_t column, size_t block
     ((uint16_t *)panel)[block * FV_PAGE_TOKENS + column] = q4_scale_bits(bytes);
     for (size_t c = 0; c < FV_ELEMENT_RUN && first + c < head_dim; c += 2) {
         unsigned shift = c < 16 ? 0 : 4;
-        unsigned low = bytes[2 + c % 16] >> shift & 15,
-                 high = first + c + 1 < head_dim ? bytes[3 + c % 16] >> shift & 15 : 8;
+        unsigned low = (unsigned)bytes[2 + c % 16] >> shift & 15,
+                 high = first + c + 1 < head_dim ? (unsigned)bytes[3 + c % 16] >> shift & 15 : 8;
         quants[q4_place(head_dim, first + c, column)] = (unsigned char)(low | high << 4);
     }
 }

@@ -10,7 +10,8 @@ static uint64_t pages_of_tokens(uint64_t tokens) { return (tokens + PAGE - 1) / 
 static uint64_t tokens_allowed(const fv_select_config *policy, uint64_t visible) {
     if (policy->top_p != 0.0f) return (uint64_t)policy->cap * PAGE;
     if (policy->pages) return (uint64_t)policy->pages * PAGE;
-    return (uint64_t)(uint32_t)(policy->budget * 0x1p24f) * visible >> 24;
+    uint64_t share = (uint64_t)(uint32_t)(policy->budget * 0x1p24f) * visible >> 24, least = (uint64_t)policy->floor * PAGE;
+    return share > least ? share : least;
 }
 
 /* Whether the row reads all: short contexts, and where reading all takes no more bytes than choosing among it. */
