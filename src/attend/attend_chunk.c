@@ -10,11 +10,11 @@ static bool is_even(const page_slot *slot) { return !FV_BUILD_PROMPT || slot->ev
 static bool has_softcap(const fv_attend_config *config) { return FV_BUILD_SOFTCAP && config->softcap > 0.0f; }
 
 element_kernels fv_element_kernels(const fv_kernels *kernels, uint32_t type) {
-    if (FV_ELEMENT_IS(type, F16)) return (element_kernels){kernels->score_page_f16, kernels->value_sum_f16};
-    if (FV_ELEMENT_IS(type, BF16)) return (element_kernels){kernels->score_page_bf16, kernels->value_sum_bf16};
-    if (FV_ELEMENT_IS(type, Q8_0)) return (element_kernels){kernels->score_page_q8, kernels->value_sum_q8};
-    if (FV_ELEMENT_IS(type, Q4_0)) return (element_kernels){kernels->score_page_q4, kernels->value_sum_q4};
-    return (element_kernels){kernels->score_page_f32, kernels->value_sum_f32};
+    if (FV_ELEMENT_IS(type, F16)) return (element_kernels){kernels->score_page_f16, kernels->value_sum_f16, kernels->value_parts_f16};
+    if (FV_ELEMENT_IS(type, BF16)) return (element_kernels){kernels->score_page_bf16, kernels->value_sum_bf16, kernels->value_parts_bf16};
+    if (FV_ELEMENT_IS(type, Q8_0)) return (element_kernels){kernels->score_page_q8, kernels->value_sum_q8, kernels->value_parts_q8};
+    if (FV_ELEMENT_IS(type, Q4_0)) return (element_kernels){kernels->score_page_q4, kernels->value_sum_q4, kernels->value_parts_q4};
+    return (element_kernels){kernels->score_page_f32, kernels->value_sum_f32, kernels->value_parts_f32};
 }
 
 static bool follows(const void *next, const void *page, size_t bytes) {
@@ -98,6 +98,36 @@ static const void *value_at(const attend_job *job, const key_chunk *chunk, const
            column * fv_element_row_bytes(chunk->value_type, job->config->head_dim);
 }
 
+void fv_parts_attend(const attend_job *job, uint32_t type, const void *values, const fv_value_part *part, uint32_t row,
+                     uint32_t positions) {
+    element_kernels kernels = fv_element_kernels(job->kernels, type);
+    size_t dim = job->config->head_dim, first = (size_t)row * job->group, bytes = fv_element_row_bytes(type, dim);
+    const float *weight = job->score + first * FV_CHUNK_KEYS;
+    float *out = job->state.out + first * dim;
+    if (kernels.parts) {
+        kernels.parts(positions, job->group, dim, part, weight, FV_CHUNK_KEYS, values, out, dim);
+        return;
+    }
+    for (uint32_t p = 0; p < positions; p++, weight += job->group * FV_CHUNK_KEYS, out += job->group * dim)
+        if (part[p].keys)
+            kernels.sum(job->group, dim, part[p].keys, weight + part[p].column, FV_CHUNK_KEYS,
+                        (const unsigned char *)values + part[p].first * bytes, NULL, out, dim);
+}
+
+/* The part of a page that each position reads of the columns begin..end-1. */
+static void slot_parts(const attend_job *job, const key_chunk *chunk, const page_slot *slot, uint32_t column,
+                       uint32_t begin, uint32_t end) {
+    fv_value_part part[FV_TILE_ROWS];
+    for (uint32_t i = slot->row_begin; i < slot->row_end; i++) {
+        uint32_t low = slot->begin[i] > begin ? slot->begin[i] : begin, high = slot->end[i] < end ? slot->end[i] : end;
+        part[i - slot->row_begin] = (fv_value_part){
+            .first = (uint8_t)low, .keys = (uint8_t)(low < high ? high - low : 0), .column = (uint8_t)(column + low)};
+    }
+    fv_parts_attend(job, chunk->value_type, slot->values, part, slot->row_begin, slot->row_end - slot->row_begin);
+}
+
+enum { SHARED_ENOUGH = 4 }; /* columns that all positions read, from which on they are worth a sum of their own */
+
 /* A page of which positions read different columns: those that all read are summed together, what each reads before and
  * behind them alone, in the same order as without the cut. */
 static void slot_values(const attend_job *job, const key_chunk *chunk, const page_slot *slot, uint32_t column) {
@@ -106,16 +136,14 @@ static void slot_values(const attend_job *job, const key_chunk *chunk, const pag
         if (begin < slot->begin[i]) begin = slot->begin[i];
         if (end > slot->end[i]) end = slot->end[i];
     }
-    bool shared = begin < end;
-    for (uint32_t i = slot->row_begin; i < slot->row_end; i++)
-        value_sum(job, chunk->value_type, value_at(job, chunk, slot, slot->begin[i]), NULL, column + slot->begin[i],
-                  (shared ? begin : slot->end[i]) - slot->begin[i], i, i + 1);
-    if (!shared) return;
+    if (end < begin + SHARED_ENOUGH) {
+        slot_parts(job, chunk, slot, column, 0, FV_PAGE_TOKENS);
+        return;
+    }
+    slot_parts(job, chunk, slot, column, 0, begin);
     value_sum(job, chunk->value_type, value_at(job, chunk, slot, begin), NULL, column + begin, end - begin,
               slot->row_begin, slot->row_end);
-    for (uint32_t i = slot->row_begin; i < slot->row_end; i++)
-        value_sum(job, chunk->value_type, value_at(job, chunk, slot, end), NULL, column + end, slot->end[i] - end, i,
-                  i + 1);
+    slot_parts(job, chunk, slot, column, end, FV_PAGE_TOKENS);
 }
 
 /* Even pages from `first` on whose keys follow each other without a gap, for the same positions; so do the pages ahead.

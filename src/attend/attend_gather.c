@@ -106,20 +106,21 @@ static void step_scores(const attend_job *job, const fv_step *step, uint8_t *col
     }
 }
 
+/* The tokens of a step follow each other, so do their values. */
 static void step_values(const attend_job *job, const fv_step *step, uint8_t *column) {
-    size_t dim = job->config->head_dim;
-    fv_value_sum_fn *sum = fv_element_kernels(job->kernels, job->cache->config.value_type).sum;
-    uint32_t token;
+    fv_value_part part[FV_TILE_ROWS];
+    uint32_t token, first = 0, row_begin = step->row_end;
     for (uint32_t row = step->row_begin; row < step->row_end; row++) {
-        if (!diagonal_token(job, step, row, &token)) continue;
+        if (!diagonal_token(job, step, row, &token)) continue; /* only the first ones read nothing */
+        if (row_begin > row) row_begin = row, first = token;
         const float *scale = fv_cache_value_scale(job->cache, job->kv_head, token);
-        size_t first = (size_t)row * job->group;
-        float *weight = job->score + first * FV_CHUNK_KEYS + column[row];
+        float *weight = job->score + (size_t)row * job->group * FV_CHUNK_KEYS + column[row];
         for (uint32_t g = 0; scale && g < job->group; g++) weight[g * FV_CHUNK_KEYS] *= *scale;
-        sum(job->group, dim, 1, weight, FV_CHUNK_KEYS, fv_cache_value_row(job->cache, job->kv_head, token), NULL,
-            job->state.out + first * dim, dim);
+        part[row - row_begin] = (fv_value_part){.first = (uint8_t)(token - first), .keys = 1, .column = column[row]};
         column[row] = (uint8_t)((column[row] + 1) % FV_SUM_LANES);
     }
+    fv_parts_attend(job, job->cache->config.value_type, fv_cache_value_row(job->cache, job->kv_head, first), part,
+                    row_begin, step->row_end - row_begin);
 }
 
 /* Neighbouring positions read neighbouring tokens of one page, or of two: scores of whole pages, of which each position

@@ -49,9 +49,14 @@ void fv_chunk_attend(const attend_job *job, const key_chunk *chunk, const key_ch
 typedef struct element_kernels {
     fv_score_page_fn *score;
     fv_value_sum_fn *sum;
+    fv_value_parts_fn *parts; /* may be NULL */
 } element_kernels;
 
 element_kernels fv_element_kernels(const fv_kernels *kernels, uint32_t type);
+
+/* Adds what each of the positions row.. reads of the values: part [positions], with columns of job->score. */
+void fv_parts_attend(const attend_job *job, uint32_t type, const void *values, const fv_value_part *part, uint32_t row,
+                     uint32_t positions);
 
 /* Scores to powers of two. */
 float fv_softmax_factor(const fv_attend_config *config);

@@ -181,15 +181,23 @@ static void landmark_add(fv_cache *cache, uint32_t head, uint32_t token, uint32_
     mean_add(before, tokens, channels, values, value_stride, cache->mark_values + mean);
 }
 
-static void token_store(fv_cache *cache, uint32_t head, uint32_t token, const float *key, const float *value) {
+/* Tokens of one page. */
+static void tokens_store(fv_cache *cache, uint32_t head, uint32_t token, uint32_t tokens, const float *key,
+                         size_t key_stride, const float *value, size_t value_stride) {
+    const fv_cache_config *config = &cache->config;
     uint32_t page = token / FV_PAGE_TOKENS, column = token % FV_PAGE_TOKENS;
     unsigned char *panel = cache->keys + head * cache->key_head_bytes + page * cache->key_page_bytes;
     unsigned char *row = cache->values + head * cache->value_head_bytes + token * cache->value_row_bytes;
     size_t scale = head * cache->scale_head_stride + token;
-    fv_element_key_store(cache->kernels, cache->config.key_type, cache->config.head_dim, key, panel, column,
-                         cache->key_scales ? cache->key_scales + scale : NULL);
-    fv_element_row_store(cache->kernels, cache->config.value_type, cache->config.head_dim, value, row,
-                         cache->value_scales ? cache->value_scales + scale : NULL);
+    bool whole = tokens == FV_PAGE_TOKENS && fv_element_page_store(cache->kernels, config->key_type, config->head_dim,
+                                                                   key, key_stride, panel);
+    for (uint32_t t = 0; t < tokens; t++, scale++, row += cache->value_row_bytes) {
+        if (!whole)
+            fv_element_key_store(cache->kernels, config->key_type, config->head_dim, key + t * key_stride, panel,
+                                 column + t, cache->key_scales ? cache->key_scales + scale : NULL);
+        fv_element_row_store(cache->kernels, config->value_type, config->head_dim, value + t * value_stride, row,
+                             cache->value_scales ? cache->value_scales + scale : NULL);
+    }
 }
 
 /* Tokens from `token` on that lie in one page and in one landmark's block, `most` at most. */
@@ -218,8 +226,7 @@ fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, s
         for (uint32_t head = 0; head < cache->config.kv_heads; head++) {
             const float *key = keys + done * key_stride + head * dim,
                         *value = values + done * value_stride + head * dim;
-            for (uint32_t t = 0; t < count; t++)
-                token_store(cache, head, first + t, key + t * key_stride, value + t * value_stride);
+            tokens_store(cache, head, first, count, key, key_stride, value, value_stride);
             if (cache->mark_keys) landmark_add(cache, head, first, count, 0, dim, key, key_stride, value, value_stride);
         }
     }

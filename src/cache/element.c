@@ -55,7 +55,8 @@ static void vector_store(const fv_kernels *kernels, uint32_t type, size_t dim, c
                          float *scale) {
     if (type == FV_ELEMENT_F32) {
         float *element = out;
-        for (size_t c = 0; c < dim; c++) element[c * stride] = x[c];
+        for (size_t c = 0; stride == 1 && c < dim; c++) element[c] = x[c]; /* a copy in runs */
+        for (size_t c = 0; stride != 1 && c < dim; c++) element[c * stride] = x[c];
     } else if (FV_ELEMENT_IS(type, Q8_0)) {
         int8_t *element = out;
         float most = farthest(x, dim), step = (most < 0.0f ? -most : most) / 127.0f, inverse = inverse_of(step);
@@ -161,6 +162,25 @@ void fv_element_key_store(const fv_kernels *kernels, uint32_t type, size_t head_
         q4_block_make(turned, n, block);
         fv_element_q4_put(head_dim, panel, column, c / FV_ELEMENT_RUN, block);
     }
+}
+
+bool fv_element_page_store(const fv_kernels *kernels, uint32_t type, size_t head_dim, const float *x, size_t stride,
+                           void *panel) {
+    enum { CHANNELS = 16 };
+    bool half = FV_ELEMENT_IS(type, F16) || FV_ELEMENT_IS(type, BF16);
+    if (!FV_BUILD_PROMPT || !kernels->turn_rows_f32 || (type != FV_ELEMENT_F32 && !half)) return false;
+    if (!half) {
+        kernels->turn_rows_f32(head_dim, x, stride, panel);
+        return true;
+    }
+    fv_narrow_f16_fn *narrow = FV_ELEMENT_IS(type, F16) ? kernels->narrow_f16 : kernels->narrow_bf16;
+    for (size_t c = 0; c < head_dim; c += CHANNELS) {
+        float turned[CHANNELS * FV_PAGE_TOKENS];
+        size_t n = head_dim - c < CHANNELS ? head_dim - c : CHANNELS;
+        kernels->turn_rows_f32(n, x + c, stride, turned);
+        narrow(n * FV_PAGE_TOKENS, turned, (uint16_t *)panel + c * FV_PAGE_TOKENS);
+    }
+    return true;
 }
 
 void fv_element_row_store(const fv_kernels *kernels, uint32_t type, size_t head_dim, const float *x, void *row,

@@ -42,6 +42,10 @@ void fv_element_key_store(const fv_kernels *kernels, uint32_t type, size_t head_
 void fv_element_row_store(const fv_kernels *kernels, uint32_t type, size_t head_dim, const float *x, void *row,
                           float *scale);
 
+/* Sixteen keys, `stride` apart, into a whole panel, if there is a fast way; the bits of fv_element_key_store(). */
+bool fv_element_page_store(const fv_kernels *kernels, uint32_t type, size_t head_dim, const float *x, size_t stride,
+                           void *panel);
+
 /* Channels channel..channel + count - 1 as f32; channel a multiple of 32, count 32 at most. */
 void fv_element_key_read(uint32_t type, size_t head_dim, const void *panel, size_t column, const float *scale,
                          size_t channel, size_t count, float *out);

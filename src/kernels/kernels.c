@@ -62,6 +62,11 @@ static void use_avx2(fv_kernels *table) {
     table->value_sum_q8 = fv_value_sum_q8_avx2;
     table->value_sum_bf16 = fv_value_sum_bf16_avx2;
     table->value_sum_q4 = fv_value_sum_q4_avx2;
+    table->value_parts_f32 = fv_value_parts_f32_avx2;
+    table->value_parts_f16 = fv_value_parts_f16_avx2;
+    table->value_parts_q8 = fv_value_parts_q8_avx2;
+    table->value_parts_bf16 = fv_value_parts_bf16_avx2;
+    table->value_parts_q4 = fv_value_parts_q4_avx2;
     table->softmax_chunk = fv_softmax_chunk_avx2;
     table->narrow_f16 = fv_narrow_f16_avx2;
     table->widen_f16 = fv_widen_f16_avx2;
@@ -115,6 +120,12 @@ static void use_avx512(fv_kernels *table) {
     table->value_sum_q8 = fv_value_sum_q8_avx512;
     table->value_sum_bf16 = fv_value_sum_bf16_avx512;
     table->value_sum_q4 = fv_value_sum_q4_avx512;
+    table->value_parts_f32 = fv_value_parts_f32_avx512;
+    table->value_parts_f16 = fv_value_parts_f16_avx512;
+    table->value_parts_q8 = fv_value_parts_q8_avx512;
+    table->value_parts_bf16 = fv_value_parts_bf16_avx512;
+    table->value_parts_q4 = fv_value_parts_q4_avx512;
+    table->turn_rows_f32 = fv_turn_rows_f32_avx512;
     table->softmax_chunk = fv_softmax_chunk_avx512;
     table->product_panel_u4 = fv_product_panel_u4_avx512;
     table->product_panel_u5 = fv_product_panel_u4_avx512; /* dpbusd is exact for any byte */

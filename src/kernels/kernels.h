@@ -36,6 +36,21 @@ typedef void fv_score_page_fn(size_t rows, size_t pages, size_t head_dim, const 
 typedef void fv_value_sum_fn(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
                              const void *value, const void *next, float *out, size_t out_stride);
 
+/* The values of one position: from row `first` on, with the weights from `column` on. */
+typedef struct fv_value_part {
+    uint8_t first, keys, column;
+} fv_value_part;
+
+/* The bits of value_sum for positions that read different values: row r = p * group + g, g < group, of position p:
+ *   out[r][c] += sum over t < part[p].keys, ascending, of weight[r][part[p].column + t] * value[part[p].first + t][c]
+ * Optional: where a table lacks it (NULL), value_sum does the work position by position. */
+typedef void fv_value_parts_fn(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
+                               const float *weight, size_t weight_stride, const void *value, float *out,
+                               size_t out_stride);
+
+/* Sixteen rows side by side: out[16 * c + t] = x[t * stride + c], c < columns. Exact; optional. */
+typedef void fv_turn_rows_fn(size_t columns, const float *x, size_t stride, float *out);
+
 /* One step of the online softmax (Milakov & Gimelshein 2018), in powers of two, for `rows` rows and `columns` keys (a
  * multiple of 16, at most 64). Per row:
  *   x = min(factor * score, FLT_MAX);  where some x > m + FV_SOFTMAX_SLACK: m' = max x rounded up to a whole number, and
@@ -235,6 +250,12 @@ static inline float fv_share_inverse(uint64_t total) {
 
 /* Slots that a table may lack. */
 #define FV_KERNEL_OPTIONAL_LIST(K) \
+    K(value_parts_f32, fv_value_parts_fn) \
+    K(value_parts_f16, fv_value_parts_fn) \
+    K(value_parts_bf16, fv_value_parts_fn) \
+    K(value_parts_q8, fv_value_parts_fn) \
+    K(value_parts_q4, fv_value_parts_fn) \
+    K(turn_rows_f32, fv_turn_rows_fn) \
     K(product_packed_q4_0, fv_product_packed_fn) \
     K(product_packed_q4_1, fv_product_packed_fn) \
     K(product_packed_q5_0, fv_product_packed_fn) \

@@ -11,6 +11,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -246,6 +247,73 @@ VALUE_CHECK(value_sum_f16, ELEMENT_F16)
 VALUE_CHECK(value_sum_q8, ELEMENT_Q8)
 VALUE_CHECK(value_sum_bf16, ELEMENT_BF16)
 VALUE_CHECK(value_sum_q4, ELEMENT_Q4)
+
+/* Any parts of 16 positions, some of them empty: value_sum's bits. */
+static void parts_shape(element type, fv_value_parts_fn *tested, fv_value_sum_fn *sum, shape s, size_t group,
+                        test_random *random) {
+    enum { ROWS_OF_VALUES = 31 };
+    size_t bytes = row_bytes(type, s.dim), positions = s.rows / group, rows = positions * group;
+    fv_value_part part[MAX_ROWS];
+    float *weight = fence_place(&weight_fence, ((rows - 1) * s.stride + s.keys) * 4);
+    unsigned char *value = fence_place(&value_fence, ROWS_OF_VALUES * bytes);
+    float *out = fence_place(&out_fence, ((rows - 1) * s.out_stride + s.dim) * 4);
+    test_fill_f32(random, weight, (rows - 1) * s.stride + s.keys, 1.0f);
+    fill_rows(random, type, value, ROWS_OF_VALUES, s.dim);
+    for (size_t r = 0; r < rows; r++) {
+        test_fill_f32(random, out + r * s.out_stride, s.dim, 1.0f);
+        memcpy(expected + r * MAX_STRIDE, out + r * s.out_stride, s.dim * 4);
+    }
+    for (size_t p = 0; p < positions; p++) {
+        size_t keys = test_random_in(random, 0, (uint32_t)(s.keys < 16 ? s.keys : 16));
+        part[p] = (fv_value_part){.first = (uint8_t)test_random_in(random, 0, (uint32_t)(ROWS_OF_VALUES - keys)),
+                                  .keys = (uint8_t)keys,
+                                  .column = (uint8_t)test_random_in(random, 0, (uint32_t)(s.keys - keys))};
+        for (size_t r = p * group; keys && r < (p + 1) * group; r++)
+            sum(1, s.dim, keys, weight + r * s.stride + part[p].column, s.stride, value + part[p].first * bytes, NULL,
+                expected + r * MAX_STRIDE, MAX_STRIDE);
+    }
+    tested(positions, group, s.dim, part, weight, s.stride, value, out, s.out_stride);
+    assert_true(fence_is_whole(&out_fence, rows, s.dim * 4, s.out_stride * 4));
+    for (size_t r = 0; r < rows; r++)
+        assert_memory_equal(out + r * s.out_stride, expected + r * MAX_STRIDE, s.dim * 4);
+}
+
+static void parts_check(const char *slot, element type, fv_value_parts_fn *tested, fv_value_sum_fn *sum,
+                        const char *isa) {
+    test_random random = test_random_make(30 + type);
+    for (size_t dim = 1; tested && dim <= MAX_DIM; dim = next_dim(dim))
+        for (size_t group = 1; group <= 4; group++) {
+            size_t rows = group * test_random_in(&random, 1, 16 / (uint32_t)group), keys = 64;
+            size_t out_stride = dim + test_random_in(&random, 0, 9);
+            shape s = {slot, isa, rows, dim, keys, keys + test_random_in(&random, 0, 9), out_stride, random.seed};
+            parts_shape(type, tested, sum, s, group, &random);
+        }
+}
+
+#define PARTS_CHECK(name, type) \
+    static void check_value_parts_##name(const fv_kernels *table) { \
+        parts_check("value_parts_" #name, type, table->value_parts_##name, table->value_sum_##name, \
+                    test_table_name(table)); \
+    }
+PARTS_CHECK(f32, ELEMENT_F32)
+PARTS_CHECK(f16, ELEMENT_F16)
+PARTS_CHECK(q8, ELEMENT_Q8)
+PARTS_CHECK(bf16, ELEMENT_BF16)
+PARTS_CHECK(q4, ELEMENT_Q4)
+
+static void check_turn_rows_f32(const fv_kernels *table) {
+    test_random random = test_random_make(40);
+    for (size_t dim = 1; table->turn_rows_f32 && dim <= MAX_DIM; dim = next_dim(dim)) {
+        size_t stride = dim + test_random_in(&random, 0, 9);
+        uint32_t *x = fence_place(&value_fence, (15 * stride + dim) * 4);
+        uint32_t *out = fence_place(&key_fence, 16 * dim * 4);
+        test_fill_bytes(&random, x, (15 * stride + dim) * 4); /* also what no number is */
+        table->turn_rows_f32(dim, (const float *)(const void *)x, stride, (float *)(void *)out);
+        assert_true(fence_is_whole(&key_fence, 1, 16 * dim * 4, 16 * dim * 4));
+        for (size_t c = 0; c < dim; c++)
+            for (size_t t = 0; t < 16; t++) assert_int_equal(out[16 * c + t], x[t * stride + c]);
+    }
+}
 
 static double ulp_of(double x) {
     int exponent;

@@ -14,6 +14,12 @@
     X(value_sum_q8) \
     X(value_sum_bf16) \
     X(value_sum_q4) \
+    X(value_parts_f32) \
+    X(value_parts_f16) \
+    X(value_parts_q8) \
+    X(value_parts_bf16) \
+    X(value_parts_q4) \
+    X(turn_rows_f32) \
     X(softmax_chunk)
 
 #define VECTOR_SLOTS(X) \

@@ -16,10 +16,11 @@ INLINE __m256 load8(element type, const void *data, size_t index) {
         _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const int8_t *)data + index))));
 }
 
+INLINE size_t element_bytes(element type) { return type == ELEMENT_F32 ? 4 : type == ELEMENT_F16 ? 2 : 1; }
+
 /* Few rows are a decode: what is read next comes from memory. Into L2, since L1 is too small to hold it until then. */
 INLINE void prefetch(element type, size_t rows, const void *data, size_t index) {
-    size_t bytes = type == ELEMENT_F32 ? 4 : type == ELEMENT_F16 ? 2 : 1;
-    if (rows <= 8 && data) _mm_prefetch((const char *)data + index * bytes, _MM_HINT_T1);
+    if (rows <= 8 && data) _mm_prefetch((const char *)data + index * element_bytes(type), _MM_HINT_T1);
 }
 
 /* A load of its own for each use: kept in registers over two pages, the queries would push a sum out to memory. */
@@ -170,6 +171,34 @@ void fv_value_sum_f16_avx2(size_t rows, size_t head_dim, size_t keys, const floa
 void fv_value_sum_q8_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
                           const void *value, const void *next, float *out, size_t out_stride) {
     value_sum(ELEMENT_Q8, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+}
+
+INLINE void value_parts(element type, size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
+                        const float *weight, size_t weight_stride, const unsigned char *value, float *out,
+                        size_t out_stride) {
+    for (size_t p = 0; p < positions; p++)
+        for (size_t g = 0; g < group; g++, weight += weight_stride, out += out_stride)
+            if (part[p].keys)
+                value_rows(type, 1, 4, head_dim, part[p].keys, weight + part[p].column, 0,
+                           value + part[p].first * head_dim * element_bytes(type), NULL, out, 0);
+}
+
+void fv_value_parts_f32_avx2(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
+                            const float *weight, size_t weight_stride, const void *value, float *out,
+                            size_t out_stride) {
+    value_parts(ELEMENT_F32, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
+}
+
+void fv_value_parts_f16_avx2(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
+                            const float *weight, size_t weight_stride, const void *value, float *out,
+                            size_t out_stride) {
+    value_parts(ELEMENT_F16, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
+}
+
+void fv_value_parts_q8_avx2(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
+                            const float *weight, size_t weight_stride, const void *value, float *out,
+                            size_t out_stride) {
+    value_parts(ELEMENT_Q8, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
 }
 
 /* The maximum of one row rises to hold `best`; rare once a few chunks are read. */

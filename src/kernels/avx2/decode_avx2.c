@@ -191,3 +191,25 @@ void fv_value_sum_q4_avx2(size_t rows, size_t head_dim, size_t keys, const float
                           const void *value, const void *next, float *out, size_t out_stride) {
     value_sum(ELEMENT_Q4, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
 }
+
+INLINE void value_parts(element type, size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
+                        const float *weight, size_t weight_stride, const unsigned char *value, float *out,
+                        size_t out_stride) {
+    for (size_t p = 0; p < positions; p++)
+        for (size_t g = 0; g < group; g++, weight += weight_stride, out += out_stride)
+            if (part[p].keys)
+                value_rows(type, 1, 4, head_dim, part[p].keys, weight + part[p].column, 0,
+                           value + part[p].first * row_bytes(type, head_dim), NULL, out, 0);
+}
+
+void fv_value_parts_bf16_avx2(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
+                            const float *weight, size_t weight_stride, const void *value, float *out,
+                            size_t out_stride) {
+    value_parts(ELEMENT_BF16, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
+}
+
+void fv_value_parts_q4_avx2(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
+                            const float *weight, size_t weight_stride, const void *value, float *out,
+                            size_t out_stride) {
+    value_parts(ELEMENT_Q4, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
+}

@@ -303,7 +303,12 @@ INLINE void value_sum(element type, size_t rows, size_t head_dim, size_t keys, c
             VALUE_FEW(4, 4)
             VALUE_FEW(3, 4)
             VALUE_FEW(2, 4)
-            VALUE_FEW(1, 8)
+        case 1: /* four vectors are as many chains as hide the latency of an FMA */
+            if (head_dim % 128 == 0)
+                value_rows(type, 1, 8, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+            else
+                value_rows(type, 1, 4, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+            break;
         }
     }
 }
@@ -331,6 +336,77 @@ void fv_value_sum_q8_avx512(size_t rows, size_t head_dim, size_t keys, const flo
 void fv_value_sum_q4_avx512(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
                             const void *value, const void *next, float *out, size_t out_stride) {
     value_sum(ELEMENT_Q4, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+}
+
+INLINE void value_parts(element type, size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
+                        const float *weight, size_t weight_stride, const unsigned char *value, float *out,
+                        size_t out_stride) {
+    for (size_t p = 0; p < positions; p++)
+        for (size_t g = 0; g < group; g++, weight += weight_stride, out += out_stride)
+            if (part[p].keys)
+                value_rows(type, 1, 4, head_dim, part[p].keys, weight + part[p].column, 0,
+                           value + part[p].first * row_bytes(type, head_dim), NULL, out, 0);
+}
+
+void fv_value_parts_f32_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
+                             const float *weight, size_t weight_stride, const void *value, float *out,
+                             size_t out_stride) {
+    value_parts(ELEMENT_F32, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
+}
+
+void fv_value_parts_f16_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
+                             const float *weight, size_t weight_stride, const void *value, float *out,
+                             size_t out_stride) {
+    value_parts(ELEMENT_F16, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
+}
+
+void fv_value_parts_bf16_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
+                             const float *weight, size_t weight_stride, const void *value, float *out,
+                             size_t out_stride) {
+    value_parts(ELEMENT_BF16, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
+}
+
+void fv_value_parts_q8_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
+                             const float *weight, size_t weight_stride, const void *value, float *out,
+                             size_t out_stride) {
+    value_parts(ELEMENT_Q8, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
+}
+
+void fv_value_parts_q4_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
+                             const float *weight, size_t weight_stride, const void *value, float *out,
+                             size_t out_stride) {
+    value_parts(ELEMENT_Q4, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
+}
+
+/* Turns 16 x 16: four neighbouring quarters at a time, within them first, then among them. */
+INLINE void turn16(const float *x, size_t stride, __mmask16 columns, size_t rows_out, float *out) {
+    __m512 a[16], b[16];
+    for (size_t t = 0; t < 16; t++) a[t] = _mm512_maskz_loadu_ps(columns, x + t * stride);
+    for (size_t t = 0; t < 16; t += 2) {
+        b[t] = _mm512_unpacklo_ps(a[t], a[t + 1]);
+        b[t + 1] = _mm512_unpackhi_ps(a[t], a[t + 1]);
+    }
+    for (size_t t = 0; t < 16; t += 4)
+        for (size_t i = 0; i < 2; i++) {
+            __m512d low = _mm512_castps_pd(b[t + i]), high = _mm512_castps_pd(b[t + i + 2]);
+            a[t + 2 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+            a[t + 2 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+        } /* a[4 i + j]: rows 4 i .. 4 i + 3 of columns j, j + 4, j + 8, j + 12 */
+    for (size_t j = 0; j < 4; j++) {
+        __m512 first = _mm512_shuffle_f32x4(a[j], a[4 + j], 0x88), second = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0x88);
+        __m512 third = _mm512_shuffle_f32x4(a[j], a[4 + j], 0xDD), fourth = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0xDD);
+        b[j] = _mm512_shuffle_f32x4(first, second, 0x88);
+        b[j + 8] = _mm512_shuffle_f32x4(first, second, 0xDD);
+        b[j + 4] = _mm512_shuffle_f32x4(third, fourth, 0x88);
+        b[j + 12] = _mm512_shuffle_f32x4(third, fourth, 0xDD);
+    }
+    for (size_t c = 0; c < rows_out; c++) _mm512_storeu_ps(out + 16 * c, b[c]);
+}
+
+void fv_turn_rows_f32_avx512(size_t columns, const float *x, size_t stride, float *out) {
+    size_t c = 0;
+    for (; c + 16 <= columns; c += 16) turn16(x + c, stride, 0xFFFF, 16, out + 16 * c);
+    if (c < columns) turn16(x + c, stride, (__mmask16)((1u << (columns - c)) - 1), columns - c, out + 16 * c);
 }
 
 /* The maximum of one row rises to hold `best`; rare once a few chunks are read. */
