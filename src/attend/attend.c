@@ -36,6 +36,8 @@ fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout
     }
     layout.chunk_offset = layout.bytes;
     if (!fv_size_add(&layout.bytes, JOB_CHUNKS, sizeof(key_chunk), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    layout.scale_offset = layout.bytes;
+    if (FV_BUILD_Q8 && !fv_size_add(&layout.bytes, FV_CHUNK_KEYS, sizeof(float), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     *out = layout;
     return FV_OK;
 }
@@ -208,6 +210,7 @@ static attend_job job_make(const fv_attend_config *config, const fv_kernels *ker
                       .group = config->query_heads / config->kv_heads,
                       .state = state,
                       .score = (float *)(void *)(base + layout->score_offset),
+                      .scales = (float *)(void *)(base + layout->scale_offset),
                       .gather = layout->gather,
                       .keys = (float *)(void *)(base + layout->key_offset),
                       .values = (float *)(void *)(base + layout->value_offset),
@@ -258,20 +261,20 @@ static bool plan_has_gathered(const fv_plan *plan) {
 }
 
 /* All parts, the first of them straight into job->state, each of the others in `part` and then merged. */
-static void tile_run(const attend_job *job, fv_state part) {
+static void tile_run(attend_job *job, fv_state part) {
     size_t rows = (size_t)job->plan->rows * job->group, dim = job->config->head_dim;
     uint32_t first, end, parts = 0;
-    attend_job more = *job;
-    more.state = part;
+    fv_state total = job->state;
     fv_attend_segments(job->plan, &first, &end);
     bool gathered = plan_has_gathered(job->plan);
     for (uint32_t segment = segment_find(job->plan, first, end); segment < end || gathered;
          segment = segment_find(job->plan, segment + 1, end)) {
         if (segment >= end) gathered = false;
-        job_segment(parts ? &more : job, segment, segment >= end);
-        if (parts++) fv_state_merge(job->state, part, rows, dim);
+        job_segment(job, segment, segment >= end);
+        if (parts++) fv_state_merge(total, part, rows, dim);
+        job->state = part;
     }
-    if (!parts) fv_state_clear(job->state, rows, dim);
+    if (!parts) fv_state_clear(total, rows, dim);
 }
 
 fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,

@@ -54,7 +54,7 @@ static void run_scores(const attend_job *job, const key_chunk *chunk, const key_
 }
 
 static void chunk_scores(const attend_job *job, const key_chunk *chunk, const key_chunk *next) {
-    float scales[FV_BUILD_Q8 ? FV_CHUNK_KEYS : 1];
+    float *scales = job->scales;
     bool scaled = FV_BUILD_Q8 && chunk->slots[0].key_scales != NULL;
     for (uint32_t s = 0; scaled && s < chunk->count; s++)
         for (uint32_t t = 0; t < FV_PAGE_TOKENS; t++) scales[s * FV_PAGE_TOKENS + t] = chunk->slots[s].key_scales[t];

@@ -128,7 +128,8 @@ static void step_values(const attend_job *job, const fv_step *step, uint8_t *col
 static void tile_diagonals(const attend_job *job) {
     const fv_plan *plan = job->plan;
     size_t rows = (size_t)plan->rows * job->group, dim = job->config->head_dim;
-    uint8_t scored[FV_TILE_ROWS] = {0}, summed[FV_TILE_ROWS] = {0};
+    uint8_t *scored = job->chunks->slots[0].begin, *summed = job->chunks->slots[0].end; /* no page is at work */
+    for (uint32_t i = 0; i < plan->rows; i++) scored[i] = summed[i] = 0;
     for (uint32_t first = 0, end; first < plan->count; first = end) {
         uint32_t steps = 0;
         for (size_t r = 0; r < rows; r++)

@@ -34,6 +34,7 @@ typedef struct attend_job {
     const float *query; /* [rows * group][head_dim] */
     fv_state state;
     float *score;      /* [rows * group][64] */
+    float *scales;     /* [64], of a chunk's keys */
     uint32_t gather;   /* keys that the two below have room for */
     float *keys;       /* [gather / 16][head_dim][16] */
     float *values;     /* [gather][head_dim] */

@@ -1,7 +1,10 @@
 /* All roundings go upwards where a bound is wanted. */
 #include "attend/certificate.h"
+#include "build.h"
 #include "kernels/root.h"
 #include <float.h>
+
+#if FV_BUILD_CHOOSE
 
 static const float upwards = 1.0001f;
 
@@ -29,3 +32,5 @@ fv_certificate fv_certificate_make(const fv_certificate_input *input) {
                                             : rms > 0.0f     ? estimate / rms
                                                              : infinite};
 }
+
+#endif

@@ -16,6 +16,21 @@ typedef struct work_count {
     fv_certified certified;
 } work_count;
 
+/* One call's arguments, shared by its tasks. */
+typedef struct attention_call {
+    fv_attention *attention;
+    const fv_cache *cache;
+    const fv_select_config *policy;
+    uint32_t local_window, first_token, rows, layer;
+    bool chooses;            /* here: not in a layer with a sliding window */
+    uint32_t plan_rows;      /* of attention->plans */
+    uint32_t first_segment, segments; /* of those plans; the last one is the gathered keys */
+    const float *query;
+    size_t query_stride;
+    float *out;
+    size_t out_stride;
+} attention_call;
+
 struct fv_attention {
     fv_attention_config config;
     const fv_kernels *kernels;
@@ -29,7 +44,19 @@ struct fv_attention {
     uint32_t segments;
     fv_attention_observer_fn *observer; /* NULL: nobody watches */
     void *observer_context;
+    attention_call call; /* at work; here and not on a chip's stack */
 };
+
+/* One worker's choosing for rows of one tile and one KV head; it lies in front of its scratch. */
+typedef struct choosing {
+    const attention_call *call;
+    fv_select_view view;
+    fv_choose_scratch scratch;
+    uint32_t kv_head, scored_begin, scored_end; /* positions whose scores are in the scratch */
+    fv_chooser chooser;                         /* of the row at work */
+} choosing;
+
+enum { CHOOSING_BYTES = (sizeof(choosing) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN };
 
 typedef struct attention_layout {
     size_t worker_offset, worker_bytes, attend_bytes, step_bytes, state_offset, plan_offset, step_offset, count_offset;
@@ -40,42 +67,42 @@ typedef struct attention_layout {
 
 enum { ROWS_TOGETHER = 4 }; /* choosing rows that are scored at a time */
 
-static fv_status attention_layout_make(const fv_attention_config *config, attention_layout *out) {
+static fv_status attention_layout_make(const fv_attention_config *config, attention_layout *layout) {
     if (!config || config->workers < 1 || config->workers > 1024 || config->max_tokens < 1) return FV_ERROR_ARGUMENT;
     if (config->plan_steps < 1 || config->plan_steps > 1u << 24 || config->state_rows > fv_attend_rows(&config->attend))
         return FV_ERROR_ARGUMENT;
-    attention_layout layout = {.bytes = (sizeof(fv_attention) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN};
-    fv_status status = fv_attend_layout_make(&config->attend, &layout.attend);
+    *layout = (attention_layout){.bytes = (sizeof(fv_attention) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN};
+    fv_status status = fv_attend_layout_make(&config->attend, &layout->attend);
     if (status != FV_OK) return status;
-    layout.attend_bytes = layout.attend.bytes;
+    layout->attend_bytes = layout->attend.bytes;
     size_t group = config->attend.query_heads / config->attend.kv_heads, states = 0;
     size_t state_rows = group * (config->state_rows ? config->state_rows : 1);
-    layout.segments = (config->max_tokens - 1) / FV_SEGMENT_TOKENS + 1;
-    layout.worker_bytes = layout.attend_bytes;
+    layout->segments = (config->max_tokens - 1) / FV_SEGMENT_TOKENS + 1;
+    layout->worker_bytes = layout->attend_bytes;
     size_t choose_bytes = 0, heads = config->attend.kv_heads;
     if (FV_BUILD_CHOOSE && config->chooses && !fv_choose_scratch_bytes(config->attend.head_dim, (uint32_t)group, config->max_tokens,
                                                     ROWS_TOGETHER, &choose_bytes))
         return FV_ERROR_OVERFLOW;
-    if (!fv_size_add(&layout.step_bytes, config->plan_steps, sizeof(fv_step), FV_CACHE_ALIGN) ||
-        !fv_size_add(&layout.worker_bytes, 1, layout.step_bytes, FV_CACHE_ALIGN) ||
-        !fv_size_add(&layout.worker_bytes, 1, choose_bytes, FV_CACHE_ALIGN) ||
-        !fv_size_add(&states, config->attend.kv_heads, layout.segments + 1, 1))
+    if (!fv_size_add(&layout->step_bytes, config->plan_steps, sizeof(fv_step), FV_CACHE_ALIGN) ||
+        !fv_size_add(&layout->worker_bytes, 1, layout->step_bytes, FV_CACHE_ALIGN) ||
+        !fv_size_add(&layout->worker_bytes, 1, choose_bytes, FV_CACHE_ALIGN) ||
+        (choose_bytes && !fv_size_add(&layout->worker_bytes, 1, CHOOSING_BYTES, FV_CACHE_ALIGN)) ||
+        !fv_size_add(&states, config->attend.kv_heads, layout->segments + 1, 1))
         return FV_ERROR_OVERFLOW;
-    layout.worker_offset = layout.bytes;
-    if (!fv_size_add(&layout.bytes, config->workers, layout.worker_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    layout.state_offset = layout.bytes;
+    layout->worker_offset = layout->bytes;
+    if (!fv_size_add(&layout->bytes, config->workers, layout->worker_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    layout->state_offset = layout->bytes;
     if (state_rows > SIZE_MAX / sizeof(float) / fv_state_floats(1, config->attend.head_dim) ||
-        !fv_size_add(&layout.bytes, states, fv_state_floats(state_rows, config->attend.head_dim) * sizeof(float),
+        !fv_size_add(&layout->bytes, states, fv_state_floats(state_rows, config->attend.head_dim) * sizeof(float),
                      FV_CACHE_ALIGN))
         return FV_ERROR_OVERFLOW;
-    layout.plan_offset = layout.bytes;
-    if (!fv_size_add(&layout.bytes, heads, sizeof(fv_plan), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    layout.step_offset = layout.bytes;
-    if (!fv_size_add(&layout.bytes, config->chooses ? heads : 1, layout.step_bytes, FV_CACHE_ALIGN))
+    layout->plan_offset = layout->bytes;
+    if (!fv_size_add(&layout->bytes, heads, sizeof(fv_plan), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    layout->step_offset = layout->bytes;
+    if (!fv_size_add(&layout->bytes, config->chooses ? heads : 1, layout->step_bytes, FV_CACHE_ALIGN))
         return FV_ERROR_OVERFLOW;
-    layout.count_offset = layout.bytes;
-    if (!fv_size_add(&layout.bytes, config->workers, sizeof(work_count), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    *out = layout;
+    layout->count_offset = layout->bytes;
+    if (!fv_size_add(&layout->bytes, config->workers, sizeof(work_count), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     return FV_OK;
 }
 
@@ -118,21 +145,6 @@ void fv_attention_observe(fv_attention *attention, fv_attention_observer_fn *obs
     attention->observer_context = context;
 }
 
-/* One call's arguments, shared by its tasks. */
-typedef struct attention_call {
-    fv_attention *attention;
-    const fv_cache *cache;
-    const fv_select_config *policy;
-    uint32_t local_window, first_token, rows, layer;
-    bool chooses;            /* here: not in a layer with a sliding window */
-    uint32_t plan_rows;      /* of attention->plans */
-    uint32_t first_segment, segments; /* of those plans; the last one is the gathered keys */
-    const float *query;
-    size_t query_stride;
-    float *out;
-    size_t out_stride;
-} attention_call;
-
 static uint32_t tile_rows(const attention_call *call) { return fv_attend_rows(&call->attention->config.attend); }
 
 /* Tiles begin at absolute multiples of their rows, wherever the batch begins. */
@@ -149,23 +161,25 @@ static uint32_t tile_count(const attention_call *call) {
     return (call->first_token + call->rows - 1) / tile_rows(call) - call->first_token / tile_rows(call) + 1;
 }
 
-/* One worker's choosing for rows of one tile and one KV head. */
-typedef struct choosing {
-    const attention_call *call;
-    fv_select_view view;
-    fv_choose_scratch scratch;
-    uint32_t kv_head, scored_begin, scored_end; /* positions whose scores are in the scratch */
-} choosing;
-
-static choosing choosing_make(const attention_call *call, fv_select_view view, uint32_t kv_head, size_t worker) {
+static choosing *choosing_make(const attention_call *call, fv_select_view view, uint32_t kv_head, size_t worker) {
     const fv_attention *attention = call->attention;
     const fv_attend_config *attend = &attention->config.attend;
-    void *memory = attention->workers + worker * attention->worker_bytes + attention->attend_bytes + attention->step_bytes;
-    return (choosing){.call = call,
-                      .view = view,
-                      .kv_head = kv_head,
-                      .scratch = fv_choose_scratch_at(memory, attend->head_dim, attend->query_heads / attend->kv_heads,
-                                                      attention->config.max_tokens, ROWS_TOGETHER)};
+    unsigned char *memory =
+        attention->workers + worker * attention->worker_bytes + attention->attend_bytes + attention->step_bytes;
+    choosing *at = (choosing *)(void *)memory;
+    *at = (choosing){.call = call, .view = view, .kv_head = kv_head};
+    at->scratch = fv_choose_scratch_at(memory + CHOOSING_BYTES, attend->head_dim, attend->query_heads / attend->kv_heads,
+                                       attention->config.max_tokens, ROWS_TOGETHER);
+    return at;
+}
+
+/* Makes at->chooser that of a row. */
+static const fv_chooser *chooser_at(choosing *at, uint32_t position) {
+    const attention_call *call = at->call;
+    const fv_attend_config *attend = &call->attention->config.attend;
+    at->chooser = fv_chooser_make(call->policy, call->cache, call->attention->kernels, attend->scale,
+                                  attend->query_heads / attend->kv_heads, call->layer, at->kv_head, position);
+    return &at->chooser;
 }
 
 /* Rows that are scored together share the reading of the codes; all lie in one page. */
@@ -185,13 +199,6 @@ static void rows_score(choosing *at, const fv_chooser *chooser, size_t worker) {
     at->scored_end = chooser->position + rows;
 }
 
-static fv_chooser chooser_at(const choosing *at, uint32_t position) {
-    const attention_call *call = at->call;
-    const fv_attend_config *attend = &call->attention->config.attend;
-    return fv_chooser_make(call->policy, call->cache, call->attention->kernels, attend->scale,
-                           attend->query_heads / attend->kv_heads, call->layer, at->kv_head, position);
-}
-
 /* Keys that a row reads because they were chosen. */
 static uint64_t selected_keys(const fv_chooser *chooser, const uint32_t *share) {
     uint64_t pages = 0;
@@ -202,33 +209,30 @@ static uint64_t selected_keys(const fv_chooser *chooser, const uint32_t *share) 
 
 /* The plan of one row by its queries, or of as many as read all; rows of a tile come in rising order. */
 static fv_status chosen_plan(choosing *at, uint32_t position, size_t worker, fv_plan *plan) {
-    fv_chooser chooser = chooser_at(at, position);
+    const fv_chooser *chooser = chooser_at(at, position);
     uint32_t rows = 1, end = at->view.first_token + at->view.rows;
-    if (fv_chooser_reads_all(&chooser)) {
-        for (; position + rows < end; rows++) {
-            fv_chooser next = chooser_at(at, position + rows);
-            if (!fv_chooser_reads_all(&next)) break;
-        }
+    if (fv_chooser_reads_all(chooser)) {
+        while (position + rows < end && fv_chooser_reads_all(chooser_at(at, position + rows))) rows++;
         plan->count = 0;
         plan->first_token = position;
         plan->rows = rows;
         fv_step all = {.kind = FV_STEP_SPAN, .end = position + rows, .row_end = (uint16_t)rows};
         return fv_plan_add(plan, all);
     }
-    if (fv_chooser_has_choice(&chooser)) {
-        if (position >= at->scored_end) rows_score(at, &chooser, worker);
-        fv_choose_pages(&chooser, &at->scratch, position - at->scored_begin, at->scratch.share);
-        at->call->attention->counts[worker].selected += selected_keys(&chooser, at->scratch.share);
+    if (fv_chooser_has_choice(chooser)) {
+        if (position >= at->scored_end) rows_score(at, chooser, worker);
+        fv_choose_pages(chooser, &at->scratch, position - at->scored_begin, at->scratch.share);
+        at->call->attention->counts[worker].selected += selected_keys(chooser, at->scratch.share);
     }
-    return fv_choose_plan(&chooser, at->scratch.share, plan);
+    return fv_choose_plan(chooser, at->scratch.share, plan);
 }
 
 /* The certificate of the row at `position`, whose scores and choices are in the scratch; its largest relative estimate. */
-static float row_certify(const choosing *at, uint32_t position, fv_state state, fv_certified *into) {
+static float row_certify(choosing *at, uint32_t position, fv_state state, fv_certified *into) {
     const attention_call *call = at->call;
-    fv_chooser chooser = chooser_at(at, position);
-    size_t row = position - call->first_token, width = (size_t)chooser.group * call->attention->config.attend.head_dim;
-    return fv_certify_row(&chooser, &at->scratch, position - at->scored_begin,
+    const fv_chooser *chooser = chooser_at(at, position);
+    size_t row = position - call->first_token, width = (size_t)chooser->group * call->attention->config.attend.head_dim;
+    return fv_certify_row(chooser, &at->scratch, position - at->scored_begin,
                           call->query + row * call->query_stride + at->kv_head * width,
                           call->out + row * call->out_stride + at->kv_head * width, state, at->scratch.share, into);
 }
@@ -268,11 +272,11 @@ static void plan_attend(const attention_call *call, const fv_plan *plan, uint32_
 
 /* One row with its certificate; where a quality is asked for, it reads more pages until its estimate is good enough or it
  * has read all. */
-static void row_until(const choosing *at, fv_plan *plan, size_t worker) {
+static void row_until(choosing *at, fv_plan *plan, size_t worker) {
     const attention_call *call = at->call;
     fv_attention *attention = call->attention;
     work_count *count = &attention->counts[worker];
-    fv_chooser chooser = chooser_at(at, plan->first_token);
+    const fv_chooser *chooser = chooser_at(at, plan->first_token);
     fv_certified made;
     for (uint32_t more = 8, left = UINT32_MAX;; more *= 2) {
         made = (fv_certified){0};
@@ -282,10 +286,10 @@ static void row_until(const choosing *at, fv_plan *plan, size_t worker) {
         if (left == 0) made.whole = made.rows;
         if (!(call->policy->quality > 0.0f) || estimate <= call->policy->quality || left == 0) break;
         count->bytes += fv_attend_bytes(call->cache, plan);
-        count->selected -= selected_keys(&chooser, at->scratch.share);
-        left = fv_choose_more(&chooser, &at->scratch, more, at->scratch.share);
-        count->selected += selected_keys(&chooser, at->scratch.share);
-        if (fv_choose_plan(&chooser, at->scratch.share, plan) != FV_OK) break; /* cannot happen: there is room for all */
+        count->selected -= selected_keys(chooser, at->scratch.share);
+        left = fv_choose_more(chooser, &at->scratch, more, at->scratch.share);
+        count->selected += selected_keys(chooser, at->scratch.share);
+        if (fv_choose_plan(chooser, at->scratch.share, plan) != FV_OK) break; /* cannot happen: there is room for all */
     }
     plan_note(call, plan, at->kv_head, plan->first_token - call->first_token, worker);
     fv_certified_add(&count->certified, &made);
@@ -305,11 +309,11 @@ static void tile_task(void *context, size_t task, size_t worker) {
         if (fv_select_plan(call->policy, &view, &plan) == FV_OK) plan_attend(call, &plan, kv_head, worker);
         return;
     }
-    choosing at = choosing_make(call, view, kv_head, worker);
-    for (uint32_t row = 0; row < view.rows; row += plan.rows) {
-        if (chosen_plan(&at, view.first_token + row, worker, &plan) != FV_OK) return;
+    choosing *at = choosing_make(call, view, kv_head, worker);
+    for (uint32_t row = 0; row < at->view.rows; row += plan.rows) {
+        if (chosen_plan(at, view.first_token + row, worker, &plan) != FV_OK) return;
         if (call->policy->certificate && plan.rows == 1)
-            row_until(&at, &plan, worker);
+            row_until(at, &plan, worker);
         else
             plan_attend(call, &plan, kv_head, worker);
     }
@@ -326,8 +330,8 @@ typedef struct plans_job {
 static void plans_task(void *context, size_t task, size_t worker) {
     const plans_job *job = context;
     fv_attention *attention = job->call->attention;
-    choosing at = choosing_make(job->call, job->view, (uint32_t)task, worker);
-    chosen_plan(&at, job->view.first_token, worker, &attention->plans[task]);
+    choosing *at = choosing_make(job->call, job->view, (uint32_t)task, worker);
+    chosen_plan(at, job->view.first_token, worker, &attention->plans[task]);
     plan_note(job->call, &attention->plans[task], (uint32_t)task, job->view.first_token - job->call->first_token, worker);
 }
 
@@ -403,13 +407,13 @@ static void plans_segments(attention_call *call) {
 /* The scores of a single row are made once more: by now other heads' are in the scratch. */
 static void certify_task(void *context, size_t task, size_t worker) {
     const attention_call *call = context;
-    choosing at = choosing_make(call, tile_view(call, 0), (uint32_t)task, worker);
-    fv_chooser chooser = chooser_at(&at, call->first_token);
-    if (fv_chooser_has_choice(&chooser)) {
-        rows_score(&at, &chooser, worker);
-        fv_choose_pages(&chooser, &at.scratch, 0, at.scratch.share);
+    choosing *at = choosing_make(call, tile_view(call, 0), (uint32_t)task, worker);
+    const fv_chooser *chooser = chooser_at(at, call->first_token);
+    if (fv_chooser_has_choice(chooser)) {
+        rows_score(at, chooser, worker);
+        fv_choose_pages(chooser, &at->scratch, 0, at->scratch.share);
     }
-    row_certify(&at, call->first_token, row_state(call, task, 0), &call->attention->counts[worker].certified);
+    row_certify(at, call->first_token, row_state(call, task, 0), &call->attention->counts[worker].certified);
 }
 
 static void single_row(attention_call *call, const fv_parallel *parallel) {
@@ -494,51 +498,51 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
     return steps > attention->config.plan_steps ? FV_ERROR_FULL : FV_OK;
 }
 
-/* Checks everything but the plans. */
+/* Checks everything but the plans, and fills attention->call. */
 static fv_status call_make(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
-                           const fv_attention_rows *rows, const fv_parallel *parallel, attention_call *call) {
+                           const fv_attention_rows *rows, const fv_parallel *parallel) {
     fv_status status = call_check(attention, cache, policy, rows, parallel);
     if (status != FV_OK) return status;
     size_t width = (size_t)attention->config.attend.query_heads * attention->config.attend.head_dim;
     if (!rows->query || !rows->out || rows->query_stride < width || rows->out_stride < width) return FV_ERROR_ARGUMENT;
-    *call = (attention_call){.attention = attention,
-                             .cache = cache,
-                             .policy = policy,
-                             .local_window = rows->local_window,
-                             .layer = rows->layer,
-                             .chooses = FV_BUILD_CHOOSE && fv_select_chooses(policy) && !rows->local_window,
-                             .first_token = rows->first_token,
-                             .rows = rows->count,
-                             .query = rows->query,
-                             .query_stride = rows->query_stride,
-                             .out = rows->out,
-                             .out_stride = rows->out_stride};
+    attention->call = (attention_call){.attention = attention,
+                                       .cache = cache,
+                                       .policy = policy,
+                                       .local_window = rows->local_window,
+                                       .layer = rows->layer,
+                                       .chooses = FV_BUILD_CHOOSE && fv_select_chooses(policy) && !rows->local_window,
+                                       .first_token = rows->first_token,
+                                       .rows = rows->count,
+                                       .query = rows->query,
+                                       .query_stride = rows->query_stride,
+                                       .out = rows->out,
+                                       .out_stride = rows->out_stride};
     return FV_OK;
 }
 
 fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
                                 const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report) {
-    attention_call call;
-    fv_status status = call_make(attention, cache, policy, rows, parallel, &call);
+    fv_status status = call_make(attention, cache, policy, rows, parallel);
     if (status != FV_OK) return status;
+    attention_call *call = &attention->call;
     if (!FV_BUILD_REPORT && report) return FV_ERROR_UNSUPPORTED;
-    uint32_t tiles = tile_count(&call);
+    uint32_t tiles = tile_count(call);
     fv_plan trial = {.steps = attention->row_steps, .capacity = attention->config.plan_steps};
-    for (uint32_t tile = 0; !call.chooses && tile < tiles; tile++) { /* that every plan can be made, before any output */
-        fv_select_view view = tile_view(&call, tile);
+    for (uint32_t tile = 0; !call->chooses && tile < tiles; tile++) { /* that every plan can be made, before any output */
+        fv_select_view view = tile_view(call, tile);
         status = fv_select_plan(policy, &view, &trial);
         if (status != FV_OK) return status;
     }
     counts_clear(attention);
-    if (!FV_BUILD_PROMPT || (call.rows == 1 && !(call.chooses && policy->quality > 0.0f))) {
-        plans_make(&call, tile_view(&call, 0), parallel);
-        single_row(&call, parallel);
+    if (!FV_BUILD_PROMPT || (call->rows == 1 && !(call->chooses && policy->quality > 0.0f))) {
+        plans_make(call, tile_view(call, 0), parallel);
+        single_row(call, parallel);
     }
 #if FV_BUILD_PROMPT
     else
-        fv_parallel_run(parallel, (size_t)tiles * attention->config.attend.kv_heads, tile_task, &call);
+        fv_parallel_run(parallel, (size_t)tiles * attention->config.attend.kv_heads, tile_task, call);
 #endif
-    if (FV_BUILD_REPORT && report) report_add(&call, counts_sum(attention), keys_visible(&call, call.first_token, call.rows), report);
+    if (FV_BUILD_REPORT && report) report_add(call, counts_sum(attention), keys_visible(call, call->first_token, call->rows), report);
     return FV_OK;
 }
 
@@ -723,29 +727,30 @@ static void watched_report(const attention_call *call, fv_watch *watch, fv_repor
 fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
                                    const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report,
                                    fv_watch *watch) {
-    attention_call call;
-    fv_status status = call_make(attention, cache, policy, rows, parallel, &call);
-    if (status == FV_OK && !watch->progress.expired) status = watched_plan(&call, watch);
+    fv_status status = call_make(attention, cache, policy, rows, parallel);
+    if (status != FV_OK) return status;
+    attention_call *call = &attention->call;
+    if (!watch->progress.expired) status = watched_plan(call, watch);
     fv_report counted = {0};
     uint32_t done = 0;
-    while (status == FV_OK && done < call.rows && !watch->progress.expired) {
-        fv_select_view view = watched_view(&call, done);
+    while (status == FV_OK && done < call->rows && !watch->progress.expired) {
+        fv_select_view view = watched_view(call, done);
         counts_clear(attention);
-        if (call.chooses && fv_watch_is_over(watch)) {
+        if (call->chooses && fv_watch_is_over(watch)) {
             if (watch->deadline->on_deadline == FV_DEADLINE_FAIL) status = FV_ERROR_DEADLINE;
             break;
         }
-        call.query = rows->query; /* of the first row, as those that choose count from there */
-        plans_make(&call, view, parallel);
-        if (call.chooses) watch->progress.keys_planned += plans_span_keys(&call, 0, UINT32_MAX);
-        call.query = rows->query + done * rows->query_stride;
-        status = watched_rows(&call, parallel, watch, rows->out + done * rows->out_stride);
-        if (report) watched_report(&call, watch, &counted);
+        call->query = rows->query; /* of the first row, as those that choose count from there */
+        plans_make(call, view, parallel);
+        if (call->chooses) watch->progress.keys_planned += plans_span_keys(call, 0, UINT32_MAX);
+        call->query = rows->query + done * rows->query_stride;
+        status = watched_rows(call, parallel, watch, rows->out + done * rows->out_stride);
+        if (report) watched_report(call, watch, &counted);
         done += view.rows;
     }
     if (status != FV_OK) return status;
     size_t width = (size_t)attention->config.attend.query_heads * attention->config.attend.head_dim;
-    for (; done < call.rows; done++)
+    for (; done < call->rows; done++)
         for (size_t c = 0; c < width; c++) rows->out[done * rows->out_stride + c] = 0.0f;
     if (!report) return FV_OK;
     report->isa = fv_kernels_isa(attention->kernels);

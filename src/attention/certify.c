@@ -1,9 +1,12 @@
 /* Certificates of rows: what the selector left out meets what the executor read. */
 #include "attention/certify.h"
 #include "attend/certificate.h"
+#include "build.h"
 #include "kernels/kernels.h"
 #include "select/unread.h"
 #include <float.h>
+
+#if FV_BUILD_CHOOSE
 
 static float larger(float a, float b) { return a > b ? a : b; }
 
@@ -48,3 +51,5 @@ float fv_certify_row(const fv_chooser *chooser, const fv_choose_scratch *scratch
     }
     return worst;
 }
+
+#endif

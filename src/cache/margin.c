@@ -1,8 +1,11 @@
 /* Margins are made anew for a whole page whenever a token of it comes or goes: a cut leaves no trace. */
 #include "cache/margin.h"
+#include "build.h"
 #include "cache/cache_pages.h"
 #include "kernels/root.h"
 #include "size.h"
+
+#if FV_BUILD_CHOOSE
 
 /* Of sums of squares of up to 1,024 elements, of a rotation in f32 and of a root: all far below. */
 static const float slack = 1.001f;
@@ -56,3 +59,5 @@ void fv_margin_update(fv_cache *cache, uint32_t first) {
             cache->margins.pages[head * cache->margins.head_stride + page] = made;
         }
 }
+
+#endif

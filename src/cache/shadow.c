@@ -1,11 +1,14 @@
 /* The coarse copy of the keys. Every number is one chain of f32 operations in a fixed order, channel by channel with the
  * tokens of a page in lanes: neither the batch nor the machine shows in a bit. */
 #include "cache/shadow.h"
+#include "build.h"
 #include "cache/cache_pages.h"
 #include "kernels/kernels.h"
 #include "size.h"
 #include "splitmix.h"
 #include <float.h>
+
+#if FV_BUILD_CHOOSE
 
 enum { LANES = FV_PAGE_TOKENS, MOST_DIM = 1024, BLOCK_PAGES = FV_SHADOW_BLOCK / FV_PAGE_TOKENS };
 
@@ -198,3 +201,5 @@ uint64_t fv_shadow_bytes(const fv_shadow *shadow, uint32_t tokens) {
     uint64_t bytes = pages * (shadow->dim * 4 + LANES * sizeof(uint16_t)) + blocks * (shadow->dim + sizeof(float));
     return (bytes + 63) / 64 * 64;
 }
+
+#endif

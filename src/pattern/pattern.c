@@ -6,22 +6,6 @@
 #include "kernels/root.h"
 #include "size.h"
 
-/* What a call runs with. */
-typedef struct decode_job {
-    fv_select_config policy;
-    fv_attention *attention;
-    float *marks, *stage; /* room for fv_cache_mark_save(), for staged rows */
-    fv_watch watch;       /* of a call with a deadline */
-} decode_job;
-
-struct fv_pattern {
-    fv_pattern_config config;
-    const fv_kernels *kernels;
-    unsigned char *arena;
-    size_t arena_bytes;
-    decode_job job; /* of the call at work; here and not on a chip's stack */
-};
-
 /* What a call needs in the arena. */
 typedef struct call_shape {
     uint32_t tokens; /* the most in the cache */
@@ -37,6 +21,25 @@ typedef struct call_layout {
     size_t cache_bytes, attention_bytes;
     size_t attention_offset, gate_offset, mark_offset, stage_offset, bytes; /* the cache comes first */
 } call_layout;
+
+/* What a call runs with. */
+typedef struct decode_job {
+    fv_select_config policy;
+    fv_attention *attention;
+    float *marks, *stage; /* room for fv_cache_mark_save(), for staged rows */
+    fv_watch watch;       /* of a call with a deadline */
+    call_layout layout;
+    fv_pattern_call inner; /* the call as it goes on, where that is another one */
+    fv_report counted;     /* of rows that may be taken back */
+} decode_job;
+
+struct fv_pattern {
+    fv_pattern_config config;
+    const fv_kernels *kernels;
+    unsigned char *arena;
+    size_t arena_bytes;
+    decode_job job; /* of the call at work; here and not on a chip's stack */
+};
 
 /* A cache takes no longer landmark; neither has a block that long an end. */
 #define LONGEST_BLOCK (1u << 30)
@@ -64,8 +67,8 @@ static fv_attend_config attend_config(const fv_select_config *policy, const call
                               .gather_keys = (pages < 4 ? pages : 4) * FV_PAGE_TOKENS};
 }
 
-static fv_status layout_make(const fv_select_config *policy, const call_shape *shape, call_layout *out) {
-    call_layout layout = {
+static fv_status layout_make(const fv_select_config *policy, const call_shape *shape, call_layout *layout) {
+    *layout = (call_layout){
         .cache = {.kv_heads = shape->kv_heads,
                   .head_dim = shape->head_dim,
                   .max_tokens = shape->tokens,
@@ -77,25 +80,24 @@ static fv_status layout_make(const fv_select_config *policy, const call_shape *s
                       .workers = shape->workers,
                       .plan_steps = plan_steps(policy, shape->tokens, shape->by_row ? 1 : FV_TILE_ROWS),
                       .state_rows = shape->state_rows}};
-    fv_status status = shape->cache ? fv_cache_size(&layout.cache, &layout.cache_bytes) : FV_OK;
-    if (status == FV_OK) status = fv_attention_size(&layout.attention, &layout.attention_bytes);
+    fv_status status = shape->cache ? fv_cache_size(&layout->cache, &layout->cache_bytes) : FV_OK;
+    if (status == FV_OK) status = fv_attention_size(&layout->attention, &layout->attention_bytes);
     if (status != FV_OK) return status;
-    if (!fv_size_add(&layout.bytes, 1, layout.cache_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    layout.attention_offset = layout.bytes;
-    if (!fv_size_add(&layout.bytes, 1, layout.attention_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    layout.gate_offset = layout.bytes;
+    if (!fv_size_add(&layout->bytes, 1, layout->cache_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    layout->attention_offset = layout->bytes;
+    if (!fv_size_add(&layout->bytes, 1, layout->attention_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    layout->gate_offset = layout->bytes;
     size_t row_bytes = shape->gated ? sizeof(float) + 2 * sizeof(uint32_t) : 0;
-    if (!fv_size_add(&layout.bytes, shape->tokens, row_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    if (!fv_size_add(&layout->bytes, shape->tokens, row_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     /* where rows may be taken back: the last landmark of a cache, by fv_cache_mark_save(); then rows of output */
     size_t head_bytes = shape->head_dim * sizeof(float), width_bytes = 0;
-    layout.mark_offset = layout.bytes;
-    if (shape->staged_rows && !fv_size_add(&layout.bytes, 2 * (size_t)shape->kv_heads, head_bytes, FV_CACHE_ALIGN))
+    layout->mark_offset = layout->bytes;
+    if (shape->staged_rows && !fv_size_add(&layout->bytes, 2 * (size_t)shape->kv_heads, head_bytes, FV_CACHE_ALIGN))
         return FV_ERROR_OVERFLOW;
-    layout.stage_offset = layout.bytes;
+    layout->stage_offset = layout->bytes;
     if (!fv_size_add(&width_bytes, shape->query_heads, head_bytes, 1) ||
-        !fv_size_add(&layout.bytes, shape->staged_rows, width_bytes, FV_CACHE_ALIGN))
+        !fv_size_add(&layout->bytes, shape->staged_rows, width_bytes, FV_CACHE_ALIGN))
         return FV_ERROR_OVERFLOW;
-    *out = layout;
     return FV_OK;
 }
 
@@ -199,14 +201,15 @@ static bool shapes_fit(const fv_pattern_call *call) {
 
 static bool call_is_masked(const fv_pattern_call *call) { return call->keep || call->keep_until; }
 
-/* The policy with the call's masks. */
-static fv_select_config call_policy(const fv_pattern *pattern, const fv_pattern_call *call) {
-    fv_select_config policy = pattern->config.policy;
-    if (policy.selector == FV_SELECTOR_PATTERN && policy.block > LONGEST_BLOCK) policy.block = LONGEST_BLOCK;
+/* The job's policy: the pattern's with the call's masks. */
+static fv_select_config *call_policy(fv_pattern *pattern, const fv_pattern_call *call) {
+    fv_select_config *policy = &pattern->job.policy;
+    *policy = pattern->config.policy;
+    if (policy->selector == FV_SELECTOR_PATTERN && policy->block > LONGEST_BLOCK) policy->block = LONGEST_BLOCK;
     if (call_is_masked(call)) {
-        policy.keep = call->keep;
-        policy.keep_until = call->keep_until;
-        policy.keep_tokens = call->keep_tokens;
+        policy->keep = call->keep;
+        policy->keep_until = call->keep_until;
+        policy->keep_tokens = call->keep_tokens;
     }
     return policy;
 }
@@ -240,14 +243,14 @@ static call_shape forward_shape(const fv_pattern_call *call, bool gated) {
 }
 
 /* Packs keys and values, then hands the rows over, `tile` at a time. */
-static fv_status forward_run(const fv_pattern *pattern, const fv_select_config *policy, const fv_pattern_call *call,
+static fv_status forward_run(fv_pattern *pattern, const fv_select_config *policy, const fv_pattern_call *call,
                              const call_shape *shape, float *out) {
-    call_layout layout;
+    call_layout *layout = &pattern->job.layout;
     fv_attention *attention;
     fv_cache *cache;
-    fv_status status = attention_make(pattern, policy, shape, &layout, &attention);
+    fv_status status = attention_make(pattern, policy, shape, layout, &attention);
     if (status == FV_OK)
-        status = fv_cache_init(&cache, &layout.cache, pattern->kernels, pattern->arena, layout.cache_bytes);
+        status = fv_cache_init(&cache, &layout->cache, pattern->kernels, pattern->arena, layout->cache_bytes);
     if (status != FV_OK) return status;
     size_t kv_width = (size_t)shape->kv_heads * shape->head_dim, width = (size_t)shape->query_heads * shape->head_dim;
     status = fv_cache_append(cache, shape->tokens, call->keys.data, kv_width, call->values.data, kv_width);
@@ -281,8 +284,7 @@ fv_status fv_pattern_forward(fv_pattern *pattern, const fv_pattern_call *call, f
     bool empty;
     fv_status status = forward_check(pattern, call, out, &empty);
     if (status != FV_OK || empty) return status;
-    fv_select_config *policy = &pattern->job.policy;
-    *policy = call_policy(pattern, call);
+    fv_select_config *policy = call_policy(pattern, call);
     if (!masks_reach(policy, call->query.tokens)) return FV_ERROR_ARGUMENT;
     call_shape shape = forward_shape(call, false);
     return forward_run(pattern, policy, call, &shape, out);
@@ -309,15 +311,14 @@ fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_s
     if (scope == FV_KEEP_CAUSAL && !pattern->config.policy.causal) return FV_ERROR_ARGUMENT;
     if (fv_gate_shape(gate)->input_dim != call->keys.head_dim) return FV_ERROR_ARGUMENT;
     if (empty) return FV_OK;
-    fv_select_config *policy = &pattern->job.policy;
-    *policy = call_policy(pattern, call);
+    fv_select_config *policy = call_policy(pattern, call);
     call_shape shape = forward_shape(call, true);
-    call_layout layout;
-    status = layout_make(policy, &shape, &layout);
+    call_layout *layout = &pattern->job.layout;
+    status = layout_make(policy, &shape, layout);
     if (status != FV_OK) return status;
-    if (layout.bytes > pattern->arena_bytes) return FV_ERROR_MEMORY;
+    if (layout->bytes > pattern->arena_bytes) return FV_ERROR_MEMORY;
     size_t tokens = shape.tokens;
-    float *salience = (float *)(void *)(pattern->arena + layout.gate_offset);
+    float *salience = (float *)(void *)(pattern->arena + layout->gate_offset);
     uint32_t *until = (uint32_t *)(void *)(salience + tokens);
     status = fv_gate_score_keys(gate, shape.tokens, shape.kv_heads, call->keys.data,
                                 (size_t)shape.kv_heads * shape.head_dim, salience);
@@ -379,15 +380,14 @@ static fv_status decode_make(const fv_pattern *pattern, const fv_cache *cache, c
                         .state_rows = has_deadline(call) ? together : 0,
                         .staged_rows = staged_rows,
                         .by_row = pattern->config.decode_only};
-    call_layout layout;
-    fv_status status = attention_make(pattern, &job->policy, &shape, &layout, &job->attention);
+    fv_status status = attention_make(pattern, &job->policy, &shape, &job->layout, &job->attention);
     while (status == FV_ERROR_MEMORY && shape.state_rows > 1) {
         shape.state_rows--;
-        status = attention_make(pattern, &job->policy, &shape, &layout, &job->attention);
+        status = attention_make(pattern, &job->policy, &shape, &job->layout, &job->attention);
     }
     if (status != FV_OK) return status;
-    job->marks = (float *)(void *)(pattern->arena + layout.mark_offset);
-    job->stage = (float *)(void *)(pattern->arena + layout.stage_offset);
+    job->marks = (float *)(void *)(pattern->arena + job->layout.mark_offset);
+    job->stage = (float *)(void *)(pattern->arena + job->layout.stage_offset);
     return FV_OK;
 }
 
@@ -441,7 +441,7 @@ fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv
     size_t width = (size_t)call->query.heads * call->query.head_dim;
     if (width > 0 && !out) return FV_ERROR_ARGUMENT;
     decode_job *job = &pattern->job;
-    job->policy = call_policy(pattern, call);
+    call_policy(pattern, call);
     fv_status status;
     if (fv_cache_tokens(cache) == 0) {
         status = watch_start(call, job);
@@ -484,24 +484,24 @@ static fv_status batch_run(decode_job *job, fv_cache *cache, const fv_pattern_ca
     size_t elements = (size_t)tokens * call->query.heads * call->query.head_dim;
     fv_status status = watch_start(call, job);
     if (status != FV_OK) return status;
-    fv_report counted = {0};
-    fv_pattern_call inner = *call;
+    fv_pattern_call *inner = &job->inner;
+    *inner = *call;
     if (staged) {
         fv_cache_mark_save(cache, job->marks);
-        if (call->report) counted = *call->report;
-        inner.report = call->report ? &counted : NULL;
+        if (call->report) job->counted = *call->report;
+        inner->report = call->report ? &job->counted : NULL;
     }
     /* not causal: a step must not see those after it, so each is appended when its turn comes */
     uint32_t at_once = job->policy.causal ? tokens : 1;
     for (uint32_t first = 0; status == FV_OK && first < tokens; first += at_once)
-        status = batch_steps(job, cache, &inner, first, at_once, staged ? job->stage : out);
+        status = batch_steps(job, cache, inner, first, at_once, staged ? job->stage : out);
     if (!staged) return status;
     if (status != FV_OK) {
         fv_cache_rewind(cache, before, job->marks);
         return status;
     }
     for (size_t i = 0; i < elements; i++) out[i] = job->stage[i];
-    if (call->report) *call->report = counted;
+    if (call->report) *call->report = job->counted;
     return FV_OK;
 }
 
@@ -509,7 +509,7 @@ fv_status fv_pattern_decode_batch(fv_pattern *pattern, fv_cache *cache, const fv
     if (!pattern || !cache || !call || !deadline_is_usable(call)) return FV_ERROR_ARGUMENT;
     uint32_t tokens = call->query.tokens;
     decode_job *job = &pattern->job;
-    job->policy = call_policy(pattern, call);
+    call_policy(pattern, call);
     if (tokens == 0 && call->keys.tokens == 0 && call->values.tokens == 0)
         return watch_end(call, job, watch_start(call, job));
     if (call->parallel && call->parallel->workers < 1) return FV_ERROR_ARGUMENT;
@@ -534,13 +534,14 @@ static void pages_touch(void *memory, size_t bytes) {
 fv_status fv_pattern_warm_up(fv_pattern *pattern, fv_cache *cache, uint32_t query_heads) {
     if (!pattern || !cache) return FV_ERROR_ARGUMENT;
     const fv_cache_config *cached = fv_cache_shape(cache);
-    fv_pattern_call call = {.query = {.tokens = 1, .heads = query_heads, .head_dim = cached->head_dim}};
     decode_job *job = &pattern->job;
-    job->policy = call_policy(pattern, &call);
+    fv_pattern_call *call = &job->inner;
+    *call = (fv_pattern_call){.query = {.tokens = 1, .heads = query_heads, .head_dim = cached->head_dim}};
+    call_policy(pattern, call);
     uint32_t before = fv_cache_tokens(cache), room = cache_room(cache) ? 1 : 0;
     if (query_heads < 1 || query_heads % cached->kv_heads != 0) return FV_ERROR_ARGUMENT;
     if (!policy_suits_cache(&job->policy, cache, before + room)) return FV_ERROR_ARGUMENT;
-    fv_status status = decode_make(pattern, cache, &call, 2, job);
+    fv_status status = decode_make(pattern, cache, call, 2, job);
     size_t bytes, width = (size_t)query_heads * cached->head_dim,
                   kv_width = (size_t)cached->kv_heads * cached->head_dim;
     if (status == FV_OK) status = fv_cache_size(cached, &bytes);
@@ -550,8 +551,8 @@ fv_status fv_pattern_warm_up(fv_pattern *pattern, fv_cache *cache, uint32_t quer
     for (size_t i = 0; i < width; i++) job->stage[i] = 0.0f;
     fv_cache_mark_save(cache, job->marks);
     if (room) fv_cache_append(cache, 1, job->stage, kv_width, job->stage, kv_width);
-    call.query.data = job->stage;
-    status = decode_run(job, cache, &call, 0, 1, job->stage + width);
+    call->query.data = job->stage;
+    status = decode_run(job, cache, call, 0, 1, job->stage + width);
     fv_cache_rewind(cache, before, job->marks);
     return status;
 }

@@ -1,6 +1,9 @@
 /* Sinks, window, and the pages that weigh most. The rule of who reads what is here; the scores are shadow_score.c's. */
 #include "select/choose.h"
+#include "build.h"
 #include "size.h"
+
+#if FV_BUILD_CHOOSE
 
 enum { PAGE = FV_PAGE_TOKENS };
 
@@ -145,3 +148,5 @@ fv_status fv_choose_plan(const fv_chooser *chooser, const uint32_t *share, fv_pl
         if (share[page] == FV_CHOSEN && status == FV_OK) status = span_add(plan, page * PAGE, (page + 1) * PAGE);
     return status == FV_OK ? span_add(plan, chooser->window_begin, chooser->position + 1) : status;
 }
+
+#endif

@@ -1,8 +1,11 @@
 /* What pages weigh, by the 2-bit copy of the keys. */
+#include "build.h"
 #include "kernels/kernels.h"
 #include "select/choose.h"
 #include "size.h"
 #include <float.h>
+
+#if FV_BUILD_CHOOSE
 
 enum { PAGE = FV_PAGE_TOKENS, BLOCK = FV_SHADOW_BLOCK, PANEL = 16 };
 
@@ -116,3 +119,5 @@ void fv_shadow_shares(const fv_chooser *chooser, const fv_choose_scratch *scratc
         chooser->kernels->page_share(pages, scratch->best + r * scratch->base_stride,
                                      scratch->mass + r * scratch->mass_stride, share);
 }
+
+#endif

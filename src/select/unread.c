@@ -1,8 +1,11 @@
 /* A page's keys are where their coarse copy says, give or take: |q . k - q' . k'| <= |q| |k - k'| + |q - q'| |k'|. */
 #include "select/unread.h"
+#include "build.h"
 #include "cache/margin.h"
 #include "kernels/root.h"
 #include "kernels/scalar/exp_scalar.h"
+
+#if FV_BUILD_CHOOSE
 
 /* Scores are rounded to 2^-8; sums of up to 1,024 terms, a rotation and a few operations in f32 lie far below the rest.
  */
@@ -65,3 +68,5 @@ fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scrat
     unread.mass_bound *= 1.0001f; /* the sum's own rounding */
     return unread;
 }
+
+#endif

@@ -1,6 +1,9 @@
 /* Scores and value sums over bf16 in plain C. */
+#include "build.h"
 #include "kernels/half.h"
 #include "kernels/kernels.h"
+
+#if FV_BUILD_BF16
 
 enum { LANES = 16 }; /* elements that are converted at once, for all rows */
 
@@ -34,3 +37,5 @@ void fv_value_sum_bf16_scalar(size_t rows, size_t head_dim, size_t keys, const f
 void fv_narrow_bf16_scalar(size_t n, const float *x, uint16_t *out) {
     for (size_t i = 0; i < n; i++) out[i] = fv_bf16_from_f32(x[i]);
 }
+
+#endif

@@ -1,7 +1,10 @@
 /* Scores and value sums over Q4_0 in plain C. */
+#include "build.h"
 #include "kernels/half.h"
 #include "kernels/kernels.h"
 #include "kernels/q4_layout.h"
+
+#if FV_BUILD_Q4
 
 enum { LANES = 16 }; /* keys that are converted at once, for all rows */
 
@@ -44,3 +47,5 @@ void fv_value_sum_q4_scalar(size_t rows, size_t head_dim, size_t keys, const flo
             for (size_t r = 0; r < rows; r++) out[r * out_stride + c] += weight[r * weight_stride + t] * v;
         }
 }
+
+#endif

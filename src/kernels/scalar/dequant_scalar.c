@@ -1,6 +1,9 @@
 /* dequant_scalar.c - values of weight blocks; operations in the order of gguf-py, so the bits are its bits. */
+#include "build.h"
 #include "kernels/blocks.h"
 #include "kernels/dequant.h"
+
+#if FV_BUILD_MODEL || FV_BUILD_DITHER
 
 void fv_dequant_f32_scalar(size_t values, const void *blocks, float *out) {
     const uint8_t *bytes = blocks;
@@ -144,3 +147,5 @@ void fv_dequant_q6_k_scalar(size_t values, const void *blocks, float *out) {
                           out + i + 16 * group);
     }
 }
+
+#endif

@@ -1,7 +1,10 @@
 /* Packed weights to panels, and the product of one activation row with eight-bit ones where they lie. */
+#include "build.h"
 #include "kernels/blocks.h"
 #include "kernels/kernels.h"
 #include "kernels/packed.h"
+
+#if FV_BUILD_MODEL
 
 /* 32 inputs of eight rows. */
 static inline void quants_unpack(fv_packed_type type, const uint8_t *bytes, uint8_t *quants) {
@@ -123,3 +126,5 @@ void fv_product_packed_q8_0_scalar(size_t columns, size_t eights, const void *pa
         for (size_t r = 0; r < FV_PACKED_ROWS; r++) out[r] = sum[r] + offset[r];
     }
 }
+
+#endif

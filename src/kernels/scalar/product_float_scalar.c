@@ -1,6 +1,9 @@
 /* Products of f32, f16 and bf16 weights with f32 activations. */
+#include "build.h"
 #include "kernels/half.h"
 #include "kernels/kernels.h"
+
+#if FV_BUILD_MODEL
 
 void fv_product_f32_scalar(size_t columns, size_t rows, size_t tokens, const void *weight, const float *x, float *out,
                            size_t out_stride) {
@@ -34,3 +37,5 @@ void fv_product_bf16_scalar(size_t columns, size_t rows, size_t tokens, const vo
             out[t * out_stride + r] = sum;
         }
 }
+
+#endif

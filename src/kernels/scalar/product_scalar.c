@@ -1,5 +1,8 @@
 /* Integer products of weight panels with int8 activations. */
+#include "build.h"
 #include "kernels/kernels.h"
+
+#if FV_BUILD_MODEL
 
 void fv_quantize_q8_scalar(size_t n, const float *x, int8_t *quants, float *scale, float *sum16, float *sum32) {
     for (size_t b = 0; b < n / 32; b++, x += 32, quants += 32) {
@@ -79,3 +82,5 @@ void fv_product_panel_u6_scalar(size_t columns, size_t tokens, const fv_panel *p
                                 size_t out_stride) {
     product_panel(16, columns, tokens, panel, x, out, out_stride);
 }
+
+#endif

@@ -1,5 +1,8 @@
 /* Scores of coarse keys in plain C: the reference for every instruction set. */
+#include "build.h"
 #include "kernels/kernels.h"
+
+#if FV_BUILD_CHOOSE
 
 void fv_dot_panel_u8_scalar(size_t rows, size_t panels, size_t dim, const int8_t *query, const uint8_t *key, int32_t *out,
                             size_t out_stride) {
@@ -76,3 +79,5 @@ void fv_page_share_scalar(size_t pages, const int32_t *best, const uint32_t *mas
         if (part > share[p]) share[p] = part;
     }
 }
+
+#endif

@@ -1,6 +1,9 @@
 /* unpack_scalar.c - weight blocks to unsigned quants, scales and offsets, for the integer product. */
+#include "build.h"
 #include "kernels/blocks.h"
 #include "kernels/unpack.h"
+
+#if FV_BUILD_MODEL
 
 void fv_unpack_q4_0_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
     const uint8_t *block = blocks;
@@ -118,3 +121,5 @@ void fv_unpack_q6_k_scalar(size_t values, const void *blocks, uint8_t *quants, f
         }
     }
 }
+
+#endif
