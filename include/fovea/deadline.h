@@ -22,8 +22,11 @@ typedef enum fv_checkpoint {
     FV_CHECKPOINT_OUTPUT_PROJECTION = 3    /* of a transformer's layer; the calls of fovea/pattern.h have none */
 } fv_checkpoint;
 
-/** A deadline. The clock is asked by the calling thread only: before the selection, before every 512 keys (with several
- *  workers: 512 for each), before the merge and after it; a call ends at most one such piece late. */
+/** A deadline. The clock is asked by the calling thread only: before the selection, before the newest segment is read
+ *  (FV_SEGMENT_TOKENS, all heads; with several workers a segment for each), before log-strides and landmarks, before older
+ *  segments, before the merge and after it; a call ends at most one such piece late. Older segments are read together as far
+ *  as a quarter of the time that is left is enough for them at the speed so far, at least one for each worker: a deadline
+ *  that is far costs next to nothing, one that is near is looked at after every segment. */
 typedef struct fv_deadline {
     uint64_t (*clock)(void *context); /* nanoseconds since any moment, never falling */
     void *context;

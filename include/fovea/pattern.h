@@ -114,8 +114,8 @@ fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *cache, co
  * row's own, hence no landmark of it.
  *
  * With a deadline that is met, the same bits. With BEST and one worker the keys read are the first of this order: the tokens
- * of the newest segment (FV_SEGMENT_TOKENS) rising, in aligned runs of 512; log-strides and landmarks; older segments,
- * newest first. Nothing read in time: zeros.
+ * of the newest segment (FV_SEGMENT_TOKENS); log-strides and landmarks; older segments, newest first; each of these whole.
+ * Nothing read in time: zeros.
  */
 fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call, float *out);
 

@@ -151,15 +151,17 @@ static void walk_fill(span_walk *walk, uint32_t to, key_chunk *chunk) {
     }
 }
 
-/* Tokens from..to-1. The chunk behind the one at work is known, so that few rows can fetch it meanwhile; behind the
- * last one it is what lies from `ahead` on. */
-static void spans_attend(const attend_job *job, uint32_t from, uint32_t to, uint32_t ahead) {
-    span_walk walk = walk_begin(job, from);
+/* The chunk behind the one at work is known, so that few rows can fetch it meanwhile; behind the last one it is what lies
+ * ahead. */
+static void spans_attend(const attend_job *job, fv_token_range tokens) {
+    span_walk walk = walk_begin(job, tokens.begin);
     key_chunk *chunks = job->chunks;
+    uint32_t to = tokens.end;
 #if !FV_BUILD_AHEAD
-    (void)ahead;
     for (walk_fill(&walk, to, chunks); chunks->count; walk_fill(&walk, to, chunks)) fv_chunk_attend(job, chunks, NULL);
 #else
+    attend_job then = *job;
+    then.kv_head = tokens.ahead_head;
     uint32_t now = 0;
     walk_fill(&walk, to, &chunks[now]);
     for (bool last = false; !last && chunks[now].count; now = 1 - now) {
@@ -167,7 +169,7 @@ static void spans_attend(const attend_job *job, uint32_t from, uint32_t to, uint
         walk_fill(&walk, to, next);
         last = next->count == 0;
         if (last) {
-            walk = walk_begin(job, ahead);
+            walk = walk_begin(&then, tokens.ahead);
             walk_fill(&walk, UINT32_MAX, next);
         }
         fv_chunk_attend(job, &chunks[now], next->count ? next : NULL);
@@ -223,7 +225,7 @@ static void job_segment(const attend_job *job, uint32_t segment, bool gathered) 
     fv_state_clear(job->state, (size_t)job->plan->rows * job->group, job->config->head_dim);
     if (!gathered) {
         uint32_t end = (segment + 1) * FV_SEGMENT_TOKENS;
-        spans_attend(job, segment * FV_SEGMENT_TOKENS, end, end);
+        spans_attend(job, (fv_token_range){segment * FV_SEGMENT_TOKENS, end, end, job->kv_head});
         return;
     }
     fv_diagonals_attend(job);
@@ -241,7 +243,7 @@ void fv_attend_spans(const fv_attend_config *config, const fv_kernels *kernels, 
                      const fv_plan *plan, uint32_t kv_head, fv_token_range tokens, const float *query,
                      size_t query_stride, fv_state state, const fv_attend_layout *layout, void *scratch) {
     attend_job job = job_make(config, kernels, cache, plan, kv_head, query, query_stride, state, layout, scratch);
-    spans_attend(&job, tokens.begin, tokens.end, tokens.ahead);
+    spans_attend(&job, tokens);
 }
 
 #if FV_BUILD_PROMPT

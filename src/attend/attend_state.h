@@ -46,9 +46,9 @@ void fv_attend_segment(const fv_attend_config *config, const fv_kernels *kernels
                        const fv_plan *plan, uint32_t kv_head, uint32_t segment, bool gathered, const float *query,
                        size_t query_stride, fv_state state, const fv_attend_layout *layout, void *scratch);
 
-/* Tokens begin..end-1, and where reading is likely to go on. */
+/* Tokens begin..end-1, and where reading is likely to go on: from token `ahead` of a KV head on. */
 typedef struct fv_token_range {
-    uint32_t begin, end, ahead;
+    uint32_t begin, end, ahead, ahead_head;
 } fv_token_range;
 
 /* Adds what the spans read of tokens that are all of one segment. A segment whose runs follow each other in rising

@@ -561,13 +561,11 @@ fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const
 }
 
 #if FV_BUILD_DEADLINE
-/* Tokens of a segment that are read between two looks at the clock. */
-enum { ROUND_TOKENS = 512 };
-
-/* The part of `count` neighbouring segments that is read next, for all KV heads; count 0: the gathered keys. */
+/* `count` neighbouring segments that are read next, one KV head after the other: each time reading moves to another head,
+ * the stream from memory starts anew. count 0: the gathered keys. */
 typedef struct key_round {
     const attention_call *call;
-    uint32_t first_segment, count, offset;
+    uint32_t first_segment, count;
 } key_round;
 
 static uint64_t span_keys(const fv_plan *plan, uint32_t from, uint32_t to) {
@@ -621,50 +619,72 @@ static void round_task(void *context, size_t task, size_t worker) {
         return;
     }
     uint32_t head = (uint32_t)(task / round->count), segment = round->first_segment + (uint32_t)(task % round->count);
-    uint32_t begin = segment * FV_SEGMENT_TOKENS + round->offset;
-    fv_token_range tokens = {begin, begin + ROUND_TOKENS, begin + ROUND_TOKENS};
-    if (round->offset + ROUND_TOKENS == FV_SEGMENT_TOKENS) /* then come older segments */
-        tokens.ahead = segment >= round->count ? (segment - round->count) * FV_SEGMENT_TOKENS : 0;
+    uint32_t begin = segment * FV_SEGMENT_TOKENS, end = begin + FV_SEGMENT_TOKENS;
+    fv_token_range tokens = {begin, end, end, head};
+    if (segment + 1 == round->first_segment + round->count) { /* then comes the next head */
+        tokens.ahead = round->first_segment * FV_SEGMENT_TOKENS;
+        if (++tokens.ahead_head == attention->config.attend.kv_heads) /* or what is older, all of it if there is time */
+            tokens.ahead = tokens.ahead_head = 0;
+    }
     fv_attend_spans(&attention->config.attend, attention->kernels, call->cache, &attention->plans[head], head, tokens, call->query,
                     call->query_stride, row_state(call, head, segment - call->first_segment), &attention->layout,
                     scratch);
 }
 
-/* Looks at the clock and reads, or tells that it is too late. A round of no keys is not worth a look. */
-static bool round_run(key_round round, const fv_parallel *parallel, fv_watch *watch) {
-    const fv_plan *plan = &round.call->attention->plans[0]; /* plans that choose gather nothing */
-    uint64_t keys = round.count ? 0 : gathered_keys(plan, true);
-    for (uint32_t i = 0; i < round.count; i++) {
-        uint32_t begin = (round.first_segment + i) * FV_SEGMENT_TOKENS + round.offset;
-        keys += plans_span_keys(round.call, begin, begin + ROUND_TOKENS);
-    }
-    if (keys == 0) return true;
-    if (fv_watch_is_over(watch)) return false;
-    watch->progress.checkpoint = FV_CHECKPOINT_DOT_PRODUCT;
+static uint64_t round_keys(key_round round) {
+    if (!round.count) return gathered_keys(&round.call->attention->plans[0], true); /* plans that choose gather nothing */
+    return plans_span_keys(round.call, round.first_segment * FV_SEGMENT_TOKENS,
+                           (round.first_segment + round.count) * FV_SEGMENT_TOKENS);
+}
+
+static void round_read(key_round round, const fv_parallel *parallel, fv_watch *watch) {
+    uint64_t keys = round_keys(round);
     size_t heads = round.call->attention->config.attend.kv_heads;
+    watch->progress.checkpoint = FV_CHECKPOINT_DOT_PRODUCT;
     fv_parallel_run(parallel, heads * (round.count ? round.count : 1), round_task, &round);
     watch->progress.keys_read += keys;
-    watch->tokens_read += round.count ? keys : gathered_keys(plan, false);
+    watch->tokens_read += round.count ? keys : gathered_keys(&round.call->attention->plans[0], false);
+}
+
+/* Looks at the clock and reads, or tells that it is too late. A round of no keys is not worth a look. */
+static bool round_run(key_round round, const fv_parallel *parallel, fv_watch *watch) {
+    if (round_keys(round) == 0) return true;
+    if (fv_watch_is_over(watch)) return false;
+    round_read(round, parallel, watch);
     return true;
 }
 
-/* All rounds of a plan: the newest segments, what is gathered, then the older segments; within a segment in rising
- * order, as without a deadline. Whether there was time for all. */
+/* Segments of the next round: as many as a quarter of the time that is left is enough for, if all their keys are read at
+ * the speed of the `keys` since `begin_ns`. */
+static uint32_t round_segments(const attention_call *call, const fv_watch *watch, uint64_t begin_ns, uint64_t keys,
+                               uint32_t least, uint32_t most) {
+    uint64_t now = watch->progress.elapsed_ns, left = watch->deadline->end_ns - watch->start_ns - now;
+    float whole = (float)FV_SEGMENT_TOKENS * (float)call->plan_rows * (float)plan_heads(call);
+    float segments = (float)(left / 4) * (float)keys / ((float)(now - begin_ns + 1) * whole);
+    return segments >= (float)most ? most : segments > (float)least ? (uint32_t)segments : least;
+}
+
+/* All rounds of a plan: the newest segments, what is gathered, then the older segments. Whether there was time for all. */
 static bool rounds_run(attention_call *call, const fv_parallel *parallel, fv_watch *watch) {
     const fv_attend_config *attend = &call->attention->config.attend;
     uint32_t workers = parallel && parallel->workers > 1 ? parallel->workers : 1;
     plans_segments(call);
     uint32_t first = call->first_segment, end = first + call->segments - 1;
+    uint32_t count = workers < end - first ? workers : end - first;
+    uint64_t before = watch->progress.keys_read;
     size_t rows = call->plan_rows * (size_t)(attend->query_heads / attend->kv_heads);
     for (uint32_t head = 0; head < attend->kv_heads; head++)
         for (uint32_t segment = 0; segment < call->segments; segment++)
             fv_state_clear(row_state(call, head, segment), rows, attend->head_dim);
-    for (bool newest = true; newest || end > first; newest = false) {
-        uint32_t count = workers < end - first ? workers : end - first;
-        for (uint32_t offset = 0; count && offset < FV_SEGMENT_TOKENS; offset += ROUND_TOKENS)
-            if (!round_run((key_round){call, end - count, count, offset}, parallel, watch)) return false;
-        if (newest && !round_run((key_round){.call = call}, parallel, watch)) return false;
-        end -= count;
+    if (count && !round_run((key_round){call, end - count, count}, parallel, watch)) return false;
+    uint64_t begin_ns = watch->progress.elapsed_ns;
+    if (!round_run((key_round){.call = call}, parallel, watch)) return false;
+    for (end -= count; end > first; end -= count) {
+        count = workers < end - first ? workers : end - first;
+        if (round_keys((key_round){call, end - count, count}) == 0) continue;
+        if (fv_watch_is_over(watch)) return false;
+        count = round_segments(call, watch, begin_ns, watch->progress.keys_read - before, count, end - first);
+        round_read((key_round){call, end - count, count}, parallel, watch);
     }
     return true;
 }
