@@ -40,7 +40,8 @@
 #define FV_BUILD_CHOOSE 1
 #endif
 
-/* Counters of fovea/report.h; without it a report is FV_ERROR_UNSUPPORTED. */
+/* Counters of fovea/report.h and observers of fovea/attention.h; without it a report is FV_ERROR_UNSUPPORTED and no
+ * observer is called. */
 #ifndef FV_BUILD_REPORT
 #define FV_BUILD_REPORT 1
 #endif

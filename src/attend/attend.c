@@ -90,6 +90,16 @@ static void walk_enter(span_walk *walk) {
     walk->even_end = fv_step_span_end(step, first);
 }
 
+/* What the only row reads of the tokens from the walk's to `end`. */
+static bool slot_cut(const span_walk *walk, uint32_t end, page_slot *slot) {
+    uint32_t page = walk->token / FV_PAGE_TOKENS * FV_PAGE_TOKENS;
+    uint32_t low = walk->token > walk->even_begin ? walk->token : walk->even_begin;
+    uint32_t high = end < walk->even_end ? end : walk->even_end;
+    slot->low = low - page, slot->high = high - page;
+    slot->even = true;
+    return low < high;
+}
+
 /* Adds the tokens from the walk's to `end`, which are of one page, to a chunk that has room. */
 static void walk_add(const span_walk *walk, uint32_t end, key_chunk *chunk) {
     const attend_job *job = walk->job;
@@ -99,7 +109,8 @@ static void walk_add(const span_walk *walk, uint32_t end, key_chunk *chunk) {
     slot->low = walk->token - token, slot->high = end - token;
     slot->row_begin = step->row_begin, slot->row_end = step->row_end;
     slot->even = walk->token >= walk->even_begin && end <= walk->even_end;
-    if (!slot->even && !slot_rows(job, step, walk->token, end, slot)) return;
+    if (!FV_BUILD_PROMPT && !slot->even && !slot_cut(walk, end, slot)) return;
+    if (FV_BUILD_PROMPT && !slot->even && !slot_rows(job, step, walk->token, end, slot)) return;
     slot->keys = fv_cache_key_page(job->cache, job->kv_head, page);
     slot->values = fv_cache_value_row(job->cache, job->kv_head, token);
     slot->key_scales = fv_cache_key_scale(job->cache, job->kv_head, token);
@@ -191,7 +202,7 @@ static const float *query_gather(const attend_job *job, const float *query, size
     uint32_t type = job->cache->config.key_type;
     size_t dim = job->config->head_dim, width = job->group * dim;
     query += job->kv_head * width;
-    if (job->plan->rows == 1 && !FV_ELEMENT_IS(type, Q4_0)) return query;
+    if ((!FV_BUILD_PROMPT || job->plan->rows == 1) && !FV_ELEMENT_IS(type, Q4_0)) return query;
     for (size_t i = 0; i < job->plan->rows; i++) {
         const float *restrict row = query + i * query_stride;
         for (size_t c = 0; c < width; c++) out[i * width + c] = row[c];

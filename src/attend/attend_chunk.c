@@ -23,6 +23,7 @@ static bool follows(const void *next, const void *page, size_t bytes) {
 
 /* Pages from `first` on that are read by the same positions. */
 static uint32_t score_run(const key_chunk *chunk, uint32_t first) {
+    if (!FV_BUILD_PROMPT) return chunk->count - first;
     uint32_t s = first + 1;
     while (s < chunk->count && chunk->slots[s].row_begin == chunk->slots[first].row_begin &&
            chunk->slots[s].row_end == chunk->slots[first].row_end)
@@ -73,8 +74,8 @@ static void mask(const attend_job *job, uint32_t row, uint32_t begin, uint32_t e
 
 /* Masks what the positions first..end-1 do not read of a page at column `column` of the chunk. */
 static void slot_mask(const attend_job *job, const page_slot *slot, uint32_t column, uint32_t first, uint32_t end) {
-    for (uint32_t i = first; i < slot->row_begin; i++) mask(job, i, column, column + FV_PAGE_TOKENS);
-    for (uint32_t i = slot->row_end; i < end; i++) mask(job, i, column, column + FV_PAGE_TOKENS);
+    for (uint32_t i = first; FV_BUILD_PROMPT && i < slot->row_begin; i++) mask(job, i, column, column + FV_PAGE_TOKENS);
+    for (uint32_t i = slot->row_end; FV_BUILD_PROMPT && i < end; i++) mask(job, i, column, column + FV_PAGE_TOKENS);
     if (is_even(slot) && slot->low == 0 && slot->high == FV_PAGE_TOKENS) return;
     for (uint32_t i = slot->row_begin; i < slot->row_end; i++) {
         mask(job, i, column, column + (is_even(slot) ? slot->low : slot->begin[i]));
@@ -195,8 +196,8 @@ float fv_softmax_factor(const fv_attend_config *config) {
 }
 
 void fv_chunk_attend(const attend_job *job, const key_chunk *chunk, const key_chunk *next) {
-    uint32_t begin = chunk->slots[0].row_begin, end = chunk->slots[0].row_end;
-    for (uint32_t s = 1; s < chunk->count; s++) {
+    uint32_t begin = FV_BUILD_PROMPT ? chunk->slots[0].row_begin : 0, end = FV_BUILD_PROMPT ? chunk->slots[0].row_end : 1;
+    for (uint32_t s = 1; FV_BUILD_PROMPT && s < chunk->count; s++) {
         if (begin > chunk->slots[s].row_begin) begin = chunk->slots[s].row_begin;
         if (end < chunk->slots[s].row_end) end = chunk->slots[s].row_end;
     }

@@ -157,10 +157,6 @@ static fv_select_view tile_view(const attention_call *call, uint32_t tile) {
         .first_token = begin, .rows = stop - begin, .local_window = call->local_window, .tokens = call->cache->tokens};
 }
 
-static uint32_t tile_count(const attention_call *call) {
-    return (call->first_token + call->rows - 1) / tile_rows(call) - call->first_token / tile_rows(call) + 1;
-}
-
 static choosing *choosing_make(const attention_call *call, fv_select_view view, uint32_t kv_head, size_t worker) {
     const fv_attention *attention = call->attention;
     const fv_attend_config *attend = &attention->config.attend;
@@ -239,6 +235,7 @@ static float row_certify(choosing *at, uint32_t position, fv_state state, fv_cer
 
 /* Counts what a head reads, and shows it to whoever watches; `row` is the plan's first. */
 static void plan_note(const attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row, size_t worker) {
+    if (!FV_BUILD_REPORT) return;
     fv_attention *attention = call->attention;
     work_count *count = &attention->counts[worker];
     for (uint32_t i = 0; i < plan->rows; i++) count->keys += fv_plan_row_keys(plan, i);
@@ -295,7 +292,23 @@ static void row_until(choosing *at, fv_plan *plan, size_t worker) {
     fv_certified_add(&count->certified, &made);
 }
 
-/* Plans cannot fail here: the call was checked. */
+static uint32_t tile_count(const attention_call *call) {
+    return (call->first_token + call->rows - 1) / tile_rows(call) - call->first_token / tile_rows(call) + 1;
+}
+
+/* That the plan of every tile can be made, before any output. */
+static fv_status plans_try(const attention_call *call) {
+    const fv_attention *attention = call->attention;
+    fv_plan trial = {.steps = attention->row_steps, .capacity = attention->config.plan_steps};
+    fv_status status = FV_OK;
+    for (uint32_t tile = 0; !call->chooses && status == FV_OK && tile < tile_count(call); tile++) {
+        fv_select_view view = tile_view(call, tile);
+        status = fv_select_plan(call->policy, &view, &trial);
+    }
+    return status;
+}
+
+/* Plans cannot fail here: they were tried. */
 static void tile_task(void *context, size_t task, size_t worker) {
     const attention_call *call = context;
     fv_attention *attention = call->attention;
@@ -426,6 +439,7 @@ static void single_row(attention_call *call, const fv_parallel *parallel) {
 }
 
 static void counts_clear(fv_attention *attention) {
+    if (!FV_BUILD_REPORT) return;
     for (uint32_t i = 0; i < attention->config.workers; i++) attention->counts[i] = (work_count){0};
 }
 
@@ -526,22 +540,19 @@ fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, 
     if (status != FV_OK) return status;
     attention_call *call = &attention->call;
     if (!FV_BUILD_REPORT && report) return FV_ERROR_UNSUPPORTED;
-    uint32_t tiles = tile_count(call);
-    fv_plan trial = {.steps = attention->row_steps, .capacity = attention->config.plan_steps};
-    for (uint32_t tile = 0; !call->chooses && tile < tiles; tile++) { /* that every plan can be made, before any output */
-        fv_select_view view = tile_view(call, tile);
-        status = fv_select_plan(policy, &view, &trial);
-        if (status != FV_OK) return status;
-    }
     counts_clear(attention);
     if (!FV_BUILD_PROMPT || (call->rows == 1 && !(call->chooses && policy->quality > 0.0f))) {
-        plans_make(call, tile_view(call, 0), parallel);
-        single_row(call, parallel);
+        status = plans_make(call, tile_view(call, 0), parallel);
+        if (status == FV_OK) single_row(call, parallel);
     }
 #if FV_BUILD_PROMPT
-    else
-        fv_parallel_run(parallel, (size_t)tiles * attention->config.attend.kv_heads, tile_task, call);
+    else {
+        status = plans_try(call);
+        if (status == FV_OK)
+            fv_parallel_run(parallel, (size_t)tile_count(call) * attention->config.attend.kv_heads, tile_task, call);
+    }
 #endif
+    if (status != FV_OK) return status;
     if (FV_BUILD_REPORT && report) report_add(call, counts_sum(attention), keys_visible(call, call->first_token, call->rows), report);
     return FV_OK;
 }

@@ -117,10 +117,12 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
     if (layout.value_scale_offset) made->value_scales = (float *)(void *)(base + layout.value_scale_offset);
     if (layout.mark_key_offset) made->mark_keys = (float *)(void *)(base + layout.mark_key_offset);
     if (layout.mark_value_offset) made->mark_values = (float *)(void *)(base + layout.mark_value_offset);
-    made->shadow = layout.shadow;
-    made->shadow.base = base;
-    made->margins = layout.margins;
-    if (config->shadow == 2) made->margins.pages = (fv_margin *)(void *)(base + layout.margins.offset);
+    if (FV_BUILD_CHOOSE) {
+        made->shadow = layout.shadow;
+        made->shadow.base = base;
+        made->margins = layout.margins;
+    }
+    if (FV_BUILD_CHOOSE && config->shadow == 2) made->margins.pages = (fv_margin *)(void *)(base + layout.margins.offset);
     *cache = made;
     return FV_OK;
 }

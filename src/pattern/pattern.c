@@ -67,27 +67,33 @@ static fv_attend_config attend_config(const fv_select_config *policy, const call
                               .gather_keys = (pages < 4 ? pages : 4) * FV_PAGE_TOKENS};
 }
 
+/* The cache of a forward call, which without FV_BUILD_PROMPT there is not. */
+static fv_status cache_layout_make(const fv_select_config *policy, const call_shape *shape, call_layout *layout) {
+    if (!FV_BUILD_PROMPT || !shape->cache) return FV_OK;
+    layout->cache = (fv_cache_config){.kv_heads = shape->kv_heads,
+                                      .head_dim = shape->head_dim,
+                                      .max_tokens = shape->tokens,
+                                      .key_type = FV_ELEMENT_F32,
+                                      .value_type = FV_ELEMENT_F32,
+                                      .landmark_tokens = landmark_tokens(policy)};
+    return fv_cache_size(&layout->cache, &layout->cache_bytes);
+}
+
 static fv_status layout_make(const fv_select_config *policy, const call_shape *shape, call_layout *layout) {
     *layout = (call_layout){
-        .cache = {.kv_heads = shape->kv_heads,
-                  .head_dim = shape->head_dim,
-                  .max_tokens = shape->tokens,
-                  .key_type = FV_ELEMENT_F32,
-                  .value_type = FV_ELEMENT_F32,
-                  .landmark_tokens = landmark_tokens(policy)},
         .attention = {.attend = attend_config(policy, shape),
                       .max_tokens = shape->tokens,
                       .workers = shape->workers,
                       .plan_steps = plan_steps(policy, shape->tokens, shape->by_row ? 1 : FV_TILE_ROWS),
                       .state_rows = shape->state_rows}};
-    fv_status status = shape->cache ? fv_cache_size(&layout->cache, &layout->cache_bytes) : FV_OK;
+    fv_status status = cache_layout_make(policy, shape, layout);
     if (status == FV_OK) status = fv_attention_size(&layout->attention, &layout->attention_bytes);
     if (status != FV_OK) return status;
     if (!fv_size_add(&layout->bytes, 1, layout->cache_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     layout->attention_offset = layout->bytes;
     if (!fv_size_add(&layout->bytes, 1, layout->attention_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     layout->gate_offset = layout->bytes;
-    size_t row_bytes = shape->gated ? sizeof(float) + 2 * sizeof(uint32_t) : 0;
+    size_t row_bytes = FV_BUILD_GATE && shape->gated ? sizeof(float) + 2 * sizeof(uint32_t) : 0;
     if (!fv_size_add(&layout->bytes, shape->tokens, row_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     /* where rows may be taken back: the last landmark of a cache, by fv_cache_mark_save(); then rows of output */
     size_t head_bytes = shape->head_dim * sizeof(float), width_bytes = 0;
