@@ -38,6 +38,8 @@ fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout
     if (!fv_size_add(&layout.bytes, JOB_CHUNKS, sizeof(key_chunk), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     layout.scale_offset = layout.bytes;
     if (FV_BUILD_Q8 && !fv_size_add(&layout.bytes, FV_CHUNK_KEYS, sizeof(float), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    layout.job_offset = layout.bytes;
+    if (!fv_size_add(&layout.bytes, 1, sizeof(attend_job), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     *out = layout;
     return FV_OK;
 }
@@ -211,24 +213,26 @@ static const float *query_gather(const attend_job *job, const float *query, size
     return out;
 }
 
-static attend_job job_make(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
-                           const fv_plan *plan, uint32_t kv_head, const float *query, size_t query_stride,
-                           fv_state state, const fv_attend_layout *layout, void *scratch) {
+/* It lies in the scratch, as a chip's stack is short. */
+static attend_job *job_make(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
+                            const fv_plan *plan, uint32_t kv_head, const float *query, size_t query_stride,
+                            fv_state state, const fv_attend_layout *layout, void *scratch) {
     unsigned char *base = scratch;
-    attend_job job = {.config = config,
-                      .kernels = kernels,
-                      .cache = cache,
-                      .plan = plan,
-                      .kv_head = kv_head,
-                      .group = config->query_heads / config->kv_heads,
-                      .state = state,
-                      .score = (float *)(void *)(base + layout->score_offset),
-                      .scales = (float *)(void *)(base + layout->scale_offset),
-                      .gather = layout->gather,
-                      .keys = (float *)(void *)(base + layout->key_offset),
-                      .values = (float *)(void *)(base + layout->value_offset),
-                      .chunks = (key_chunk *)(void *)(base + layout->chunk_offset)};
-    job.query = query_gather(&job, query, query_stride, (float *)(void *)(base + layout->query_offset));
+    attend_job *job = (attend_job *)(void *)(base + layout->job_offset);
+    *job = (attend_job){.config = config,
+                        .kernels = kernels,
+                        .cache = cache,
+                        .plan = plan,
+                        .kv_head = kv_head,
+                        .group = config->query_heads / config->kv_heads,
+                        .state = state,
+                        .score = (float *)(void *)(base + layout->score_offset),
+                        .scales = (float *)(void *)(base + layout->scale_offset),
+                        .gather = layout->gather,
+                        .keys = (float *)(void *)(base + layout->key_offset),
+                        .values = (float *)(void *)(base + layout->value_offset),
+                        .chunks = (key_chunk *)(void *)(base + layout->chunk_offset)};
+    job->query = query_gather(job, query, query_stride, (float *)(void *)(base + layout->query_offset));
     return job;
 }
 
@@ -246,15 +250,15 @@ static void job_segment(const attend_job *job, uint32_t segment, bool gathered) 
 void fv_attend_segment(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
                        const fv_plan *plan, uint32_t kv_head, uint32_t segment, bool gathered, const float *query,
                        size_t query_stride, fv_state state, const fv_attend_layout *layout, void *scratch) {
-    attend_job job = job_make(config, kernels, cache, plan, kv_head, query, query_stride, state, layout, scratch);
-    job_segment(&job, segment, gathered);
+    attend_job *job = job_make(config, kernels, cache, plan, kv_head, query, query_stride, state, layout, scratch);
+    job_segment(job, segment, gathered);
 }
 
 void fv_attend_spans(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
                      const fv_plan *plan, uint32_t kv_head, fv_token_range tokens, const float *query,
                      size_t query_stride, fv_state state, const fv_attend_layout *layout, void *scratch) {
-    attend_job job = job_make(config, kernels, cache, plan, kv_head, query, query_stride, state, layout, scratch);
-    spans_attend(&job, tokens);
+    attend_job *job = job_make(config, kernels, cache, plan, kv_head, query, query_stride, state, layout, scratch);
+    spans_attend(job, tokens);
 }
 
 #if FV_BUILD_PROMPT
@@ -305,8 +309,8 @@ fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kerne
     unsigned char *base = scratch;
     fv_state total = fv_state_at((float *)(void *)(base + layout.state_offset), rows, dim);
     fv_state part = fv_state_at((float *)(void *)(base + layout.segment_offset), rows, dim);
-    attend_job job = job_make(config, kernels, cache, plan, kv_head, query, query_stride, total, &layout, scratch);
-    tile_run(&job, part);
+    attend_job *job = job_make(config, kernels, cache, plan, kv_head, query, query_stride, total, &layout, scratch);
+    tile_run(job, part);
     fv_state_finish(config, total, plan->rows, kv_head, out, out_stride);
     return FV_OK;
 }

@@ -26,7 +26,7 @@ void fv_state_merge(fv_state into, fv_state from, size_t rows, size_t head_dim);
  */
 typedef struct fv_attend_layout {
     size_t query_offset, state_offset, segment_offset, score_offset, key_offset, value_offset, chunk_offset;
-    size_t scale_offset, bytes;
+    size_t scale_offset, job_offset, bytes;
     uint32_t gather; /* strided keys and landmarks that there is room for */
 } fv_attend_layout;
 

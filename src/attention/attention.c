@@ -45,6 +45,7 @@ struct fv_attention {
     fv_attention_observer_fn *observer; /* NULL: nobody watches */
     void *observer_context;
     attention_call call; /* at work; here and not on a chip's stack */
+    fv_report counted, counted_rows; /* with a deadline: so far, and of the rows at hand */
 };
 
 /* One worker's choosing for rows of one tile and one KV head; it lies in front of its scratch. */
@@ -740,18 +741,19 @@ static fv_status watched_plan(attention_call *call, fv_watch *watch) {
 
 /* Adds the rows of the plans, as far as they were read; the bytes then are in proportion. */
 static void watched_report(const attention_call *call, fv_watch *watch, fv_report *report) {
-    fv_report rows = {0};
+    fv_report *rows = &call->attention->counted_rows;
     const fv_plan *plan = &call->attention->plans[0];
-    report_add(call, counts_sum(call->attention), keys_visible(call, plan->first_token, plan->rows), &rows);
-    uint64_t planned = rows.keys_read + rows.local_keys;
+    *rows = (fv_report){0};
+    report_add(call, counts_sum(call->attention), keys_visible(call, plan->first_token, plan->rows), rows);
+    uint64_t planned = rows->keys_read + rows->local_keys;
     uint64_t read = watch->tokens_read * (call->attention->config.attend.kv_heads / plan_heads(call));
-    if (read < planned) rows.bytes_read = rows.bytes_read / planned * read;
+    if (read < planned) rows->bytes_read = rows->bytes_read / planned * read;
     if (call->local_window)
         report->local_keys += read;
     else
         report->keys_read += read;
-    report->keys_visible += rows.keys_visible;
-    report->bytes_read += rows.bytes_read;
+    report->keys_visible += rows->keys_visible;
+    report->bytes_read += rows->bytes_read;
     watch->tokens_read = 0;
 }
 
@@ -762,7 +764,8 @@ fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cach
     if (status != FV_OK) return status;
     attention_call *call = &attention->call;
     if (!watch->progress.expired) status = watched_plan(call, watch);
-    fv_report counted = {0};
+    fv_report *counted = &attention->counted;
+    *counted = (fv_report){0};
     uint32_t done = 0;
     while (status == FV_OK && done < call->rows && !watch->progress.expired) {
         fv_select_view view = watched_view(call, done);
@@ -776,7 +779,7 @@ fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cach
         if (call->chooses) watch->progress.keys_planned += plans_span_keys(call, 0, UINT32_MAX);
         call->query = rows->query + done * rows->query_stride;
         status = watched_rows(call, parallel, watch, rows->out + done * rows->out_stride);
-        if (report) watched_report(call, watch, &counted);
+        if (report) watched_report(call, watch, counted);
         done += view.rows;
     }
     if (status != FV_OK) return status;
@@ -785,10 +788,10 @@ fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cach
         for (size_t c = 0; c < width; c++) rows->out[done * rows->out_stride + c] = 0.0f;
     if (!report) return FV_OK;
     report->isa = fv_kernels_isa(attention->kernels);
-    report->bytes_read += counted.bytes_read;
-    report->local_keys += counted.local_keys;
-    report->keys_read += counted.keys_read;
-    report->keys_visible += counted.keys_visible;
+    report->bytes_read += counted->bytes_read;
+    report->local_keys += counted->local_keys;
+    report->keys_read += counted->keys_read;
+    report->keys_visible += counted->keys_visible;
     return FV_OK;
 }
 

@@ -164,11 +164,18 @@ void fv_element_key_store(const fv_kernels *kernels, uint32_t type, size_t head_
     }
 }
 
+/* Only kernels for AVX-512 turn rows: where there are none, the stack need not have room for it. */
+#if defined FV_BUILD_AVX512 && !FV_BUILD_AVX512
+enum { TURNS = 0 };
+#else
+enum { TURNS = 1 };
+#endif
+
 bool fv_element_page_store(const fv_kernels *kernels, uint32_t type, size_t head_dim, const float *x, size_t stride,
                            void *panel) {
     enum { CHANNELS = 16 };
     bool half = FV_ELEMENT_IS(type, F16) || FV_ELEMENT_IS(type, BF16);
-    if (!FV_BUILD_PROMPT || !kernels->turn_rows_f32 || (type != FV_ELEMENT_F32 && !half)) return false;
+    if (!FV_BUILD_PROMPT || !TURNS || !kernels->turn_rows_f32 || (type != FV_ELEMENT_F32 && !half)) return false;
     if (!half) {
         kernels->turn_rows_f32(head_dim, x, stride, panel);
         return true;
