@@ -266,11 +266,11 @@ INLINE void value_rows(element type, size_t rows, size_t wide, size_t head_dim, 
     for (; c + 16 * wide <= head_dim; c += 16 * wide)
         value_block(type, rows, wide, c, 0xFFFF, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
     for (; c + 16 < head_dim; c += 32) {
-        __mmask16 last = head_dim - c >= 32 ? 0xFFFF : (__mmask16)((1u << (head_dim - c - 16)) - 1);
+        __mmask16 last = (__mmask16)(head_dim - c >= 32 ? 0xFFFF : (1u << (head_dim - c - 16)) - 1);
         value_block(type, rows, 2, c, last, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
     }
     if (c >= head_dim) return;
-    __mmask16 last = head_dim - c >= 16 ? 0xFFFF : (__mmask16)((1u << (head_dim - c)) - 1);
+    __mmask16 last = (__mmask16)(head_dim - c >= 16 ? 0xFFFF : (1u << (head_dim - c)) - 1);
     value_block(type, rows, 1, c, last, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
 }
 
