@@ -255,8 +255,10 @@ fv_status eval_document_make(eval_task task, uint64_t seed, size_t sentences, si
 static bool is_word(char byte) { return isalnum((unsigned char)byte) || (unsigned char)byte >= 0x80; }
 
 static bool begins_with_word(const char *text, const char *word) {
-    size_t length = strlen(word);
-    return length > 0 && strncmp(text, word, length) == 0 && !is_word(text[length]);
+    if (!*word) return false;
+    for (; *word; text++, word++)
+        if (*text != *word) return false;
+    return !is_word(*text);
 }
 
 bool eval_answer_is_right(const eval_question *question, const char *answer) {
