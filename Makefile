@@ -27,9 +27,9 @@ test-embedded: ## build the core for chips, run it in emulators, prove what it n
 	@tools/install.sh embedded
 	@$(PYTHON) tools/embedded_test.py
 
-size: ## the same, and write the table of docs/size.md anew
+size: ## the same, and compare sizes and instruction counts with tests/embedded/size.csv; UPDATE=1 writes it and docs/size.md
 	@tools/install.sh embedded
-	@$(PYTHON) tools/embedded_test.py --prices --table docs/size.md
+	@$(PYTHON) tools/embedded_test.py --size $(if $(UPDATE),--update)
 
 bench: build ## say what can be measured, and how
 	@echo "$(BUILD)/fovea bench: speed of a model, in the words of llama-bench"; $(BUILD)/fovea bench --help

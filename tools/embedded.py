@@ -27,8 +27,9 @@ K, M = 1024, 1024 * 1024
 
 class Target:
     """A processor to compile for."""
-    def __init__(self, compiler, *flags, hosted=False):
+    def __init__(self, compiler, *flags, hosted=False, measured=True):
         self.compiler, self.flags, self.hosted = compiler, list(flags), hosted
+        self.measured = measured and not hosted  # its code is weighed and proven
 
 
 def cortex(cpu, *flags):
@@ -48,6 +49,7 @@ TARGETS = {
     "rv32imafc": Target("riscv64-unknown-elf-gcc", "-march=rv32imafc", "-mabi=ilp32f", "-mcmodel=medany"),
     "lx106": Target("xtensa-lx106-elf-gcc", "-mlongcalls"),
     "cortex-a53": Target("aarch64-linux-gnu-gcc", "-mcpu=cortex-a53", "-mstrict-align", "-mno-outline-atomics"),
+    "pi-zero-2w": Target("aarch64-linux-gnu-gcc", "-mcpu=cortex-a53", "-mno-outline-atomics", "-O3", measured=False),  # as on Linux
     "aarch64": Target("aarch64-linux-gnu-gcc", "-mcpu=cortex-a53", hosted=True),
     "armhf": Target("arm-linux-gnueabihf-gcc", hosted=True),
     "mips": Target("mips-linux-gnu-gcc", hosted=True),  # big-endian, strict alignment
@@ -72,6 +74,7 @@ def rv32(target, cpu):
                  (0x80000000, 16 * M), (0x81000000, 16 * M))
 
 
+A53 = ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53", "-m", "1024", "-nic", "none"]
 BOARDS = {
     "host": Board("host", []),
     "microbit": mps2("cortex-m0", "microbit", (0, 256 * K), (0x20000000, 16 * K), 62500),
@@ -84,20 +87,21 @@ BOARDS = {
     "rv32imc": rv32("rv32imc", "rv32,f=false,d=false"),
     "rv32imafc": rv32("rv32imafc", "rv32,d=false"),
     "lx106": Board("lx106", ["qemu-system-xtensa", "-M", "sim", "-cpu", "lx106"], "start_xtensa.c",
-                   (0x60000000, 4 * M), (0x61000000, 4 * M), 100000),
-    "cortex-a53": Board("cortex-a53", ["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53", "-m", "1024", "-nic", "none"],
-                        "start_aarch64.c", (0x40000000, 512 * M), (0x60000000, 512 * M)),
+                   (0x50000000, 4 * M), (0x60000000, 4 * M), 100000),
+    "cortex-a53": Board("cortex-a53", A53, "start_aarch64.c", (0x40000000, 512 * M), (0x60000000, 512 * M)),
+    "pi-zero-2w": Board("pi-zero-2w", A53, "start_aarch64.c", (0x40000000, 512 * M), (0x60000000, 512 * M)),
     "aarch64-user": Board("aarch64", ["qemu-aarch64"]),
     "armhf-user": Board("armhf", ["qemu-arm"]),
     "mips-user": Board("mips", ["qemu-mips"]),
 }
 
 
-def core_sources():
-    """The list in CMakeLists.txt, so that there is one; scalar kernels only."""
+def core_sources(features={}):
+    """The list in CMakeLists.txt, so that there is one; scalar kernels only, unless neon is among the features."""
     with open(os.path.join(SOURCE, "CMakeLists.txt"), encoding="utf-8") as file:
         listed = re.search(r"file\(GLOB core_sources CONFIGURE_DEPENDS ([^)]*)\)", file.read()).group(1)
-    return sorted(path for pattern in listed.split() for path in glob.glob(os.path.join(SOURCE, pattern)))
+    patterns = listed.split() + (["src/kernels/neon/*.c"] if features.get("neon") else [])
+    return sorted(path for pattern in patterns for path in glob.glob(os.path.join(SOURCE, pattern)))
 
 
 def call(command):
@@ -150,7 +154,7 @@ def variant(features):
 def core_objects(target_name, features={}):
     """The core for a target with some FV_BUILD_* switches: {"f16": 0, ...}; the others have their default."""
     flags = CORE_FLAGS + switches(features)
-    return compile_all(target_name, core_sources(), os.path.join(BUILD, target_name, "core" + variant(features)), flags)
+    return compile_all(target_name, core_sources(features), os.path.join(BUILD, target_name, "core" + variant(features)), flags)
 
 
 def build(program, board_name, features={}, ram_bytes=None, stack_bytes=1024, defines=(), sources=(), name=None):
@@ -160,6 +164,8 @@ def build(program, board_name, features={}, ram_bytes=None, stack_bytes=1024, de
     name = name or program
     start = os.path.join(BOARDS_FOLDER, board.start or "start_hosted.c")
     own = [os.path.join(SOURCE, "tests", "embedded", program + ".c"), os.path.join(BOARDS_FOLDER, "board.c"), start]
+    helpers = os.path.join(BOARDS_FOLDER, "helpers_%s.c" % board.target)  # where libgcc lacks some
+    own += [helpers] if os.path.exists(helpers) else []
     flags = [flag for flag in CORE_FLAGS if not (target.hosted and flag == "-ffreestanding")]
     flags += switches(features) + list(defines) + ["-DTICK_PICOSECONDS=%du" % board.tick]
     flags += ["-fno-tree-loop-distribute-patterns"]  # memcpy itself must not become a call of memcpy

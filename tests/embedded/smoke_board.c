@@ -12,7 +12,7 @@
 #endif
 enum { HEAD_DIM = 32, ROW = HEADS * HEAD_DIM, WINDOW = 16, BLOCK = 16, MARKS = TOKENS / BLOCK };
 enum {
-    CACHE_BYTES = 2 * TOKENS * ROW * 2 + 2 * MARKS * ROW * 4 + (sizeof(void *) == 4 ? 128 : 256),
+    CACHE_BYTES = 2 * TOKENS * ROW * 2 + 2 * MARKS * ROW * 4 + (sizeof(void *) == 4 ? 192 : 320),
     PATTERN_BYTES = sizeof(void *) == 4 ? 9024 : 9600
 };
 
