@@ -24,6 +24,7 @@ OFTEN = {"fv_element_kernels": ["fv_score_page_*_scalar", "fv_value_sum_*_scalar
          "panel_unpack": ["fv_panel_unpack_*_scalar"], "packed": ["fv_product_packed_*_scalar"],
          "floats": ["fv_product_*_scalar"], "task": ["*_task"], "step": ["step_*"], "fill": ["list_*"]}
 RUNNERS = {"step_run", "step_task"}  # make such calls themselves
+LARGER = {"parts", "turn_rows_f32"}  # slots that no scalar kernel fills: NULL on a chip
 CALLERS = {"observer", "run", "read", "write", "sync", "clock"}  # functions that the user of the library hands in
 
 
@@ -96,7 +97,7 @@ class Graph:
 
     def slot(self, source, label):
         name = called(label)
-        if name in CALLERS:
+        if name in CALLERS or name in LARGER:
             return []
         patterns = OFTEN.get(name, ["fv_%s_scalar" % name])
         titles = [title for known, titles in self.by_name.items() for title in titles

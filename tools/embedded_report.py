@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Writes docs/size.md from the numbers of tools/embedded_test.py."""
 import os
 
@@ -47,9 +48,9 @@ def boards(numbers):
         found = [numbers.get((name, "smoke RAM"), ""), numbers.get((name, "smoke stack"), "")]
         return [name] + found + [numbers.get((name, "instructions " + kind), "") for kind in kinds]
     return ["RAM (data, bss, the stack that was used) of the smoke program (`tests/embedded/smoke_board.c`: 64 tokens, 4 heads of 32,",
-            "micro:bit 16 and 2; window 16, F16 cache), and instructions, counted by the emulator; they are not cycles. Smoke: its last",
+            "micro:bit 16 and 2; window 16, F16 cache; built as decode above), and instructions, counted by the emulator; they are not cycles. Smoke: its last",
             "token. Pattern, fovea: the 96th token of 2 query heads on one KV head of 32, F16. Gate: one token, 16 inputs, 16 hidden.",
-            "Golden: `fwd04_seq17_causal` of the reference. Story: a token of the 260,000-parameter model, mean of two texts.", "",
+            "Golden: `fwd04_seq17_causal` of the reference. Story: a token of the 256,704-parameter model, of its second text.", "",
             "Every board, and mips (big-endian, strict alignment), 32-bit Arm and aarch64 under qemu-user, prints the bits of this machine's",
             "scalar build: the smoke rows, the cases of the reference that its flash and RAM hold, caches of all five element types, the gate,",
             "the full-tensor form and fovea decode (neither fits the micro:bit).", ""] + rows(

@@ -27,6 +27,10 @@ def switch_names():
             if line.startswith("#ifndef FV_BUILD_") and line != "#ifndef FV_BUILD_H"]
 
 
+def decode_features():
+    return {name: int(name in SMALL) for name in switch_names()}
+
+
 def section_bytes(target_name, *paths):
     total = {"code": 0, "constants": 0}
     for line in embedded_proof.output_of(embedded_proof.tool(target_name, "size"), "-A", *paths).splitlines():
@@ -40,7 +44,7 @@ def section_bytes(target_name, *paths):
 
 def decode_bytes(target_name):
     """Code and constants of decoding over an F16 cache, with libgcc's helpers, without the four memory functions."""
-    features = {name: int(name in SMALL) for name in switch_names()}
+    features = decode_features()
     target = embedded.TARGETS[target_name]
     elf = os.path.join(embedded.BUILD, target_name, "decode.elf")
     embedded.call([target.compiler] + target.flags + embedded.core_objects(target_name, features) +

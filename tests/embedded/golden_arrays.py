@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Cases of tests/golden/reference as C constants (golden_arrays.h): the smallest first, as many as fit a number of bytes."""
 import json
 import os
