@@ -1,6 +1,6 @@
 /* attention_spec.c - one table of keys per policy: the parser, the list in the error and nothing else reads it. */
 #include "attention_spec.h"
-#include "options.h"
+#include "cli.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stddef.h>
@@ -146,25 +146,28 @@ static fv_status set_globals(const spec_key *key, piece value, fv_select_config 
     }
 }
 
+/* Digits and a point; what strtod() takes besides (signs, exponents, nan) is refused. */
+static bool piece_real(piece text, double *value) {
+    char copy[32], *end = copy;
+    if (text.length == 0 || text.length >= sizeof copy || strspn(text.bytes, "0123456789.") < text.length) return false;
+    memcpy(copy, text.bytes, text.length);
+    copy[text.length] = 0;
+    *value = strtod(copy, &end);
+    return *end == 0;
+}
+
 /* The three ways to say how much put each other out, but only a default: two that were given are refused. */
 static fv_status set_budget(const spec_key *key, piece value, fv_select_config *config, uint32_t *given,
                             fv_message *message) {
-    char text[32], *end = text;
     double share = 0;
     uint32_t pages = 0;
     if ((*given)++) return fv_message_set(message, FV_ERROR_ARGUMENT, "give one of budget, pages and top-p");
     if (key->kind == KEY_PAGES && !piece_number(value, key->low, key->high, &pages))
         return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes a whole number from %u to %u, not '%.*s'",
                               key->name, key->low, key->high, (int)value.length, value.bytes);
-    if (key->kind == KEY_SHARE) {
-        bool plain =
-            value.length > 0 && value.length < sizeof text && strspn(value.bytes, "0123456789.") >= value.length;
-        snprintf(text, sizeof text, "%.*s", plain ? (int)value.length : 0, value.bytes);
-        share = plain ? strtod(text, &end) : 0;
-        if (!plain || *end || !((float)share > 0.0f && share <= 1.0))
-            return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes a number above 0, at most 1, not '%.*s'",
-                                  key->name, (int)value.length, value.bytes);
-    }
+    if (key->kind == KEY_SHARE && !(piece_real(value, &share) && (float)share > 0.0f && share <= 1.0))
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes a number above 0, at most 1, not '%.*s'", key->name,
+                              (int)value.length, value.bytes);
     config->budget = config->top_p = 0.0f;
     config->pages = pages;
     if (config->floor == FOVEA_FLOOR) config->floor = 0;
@@ -194,11 +197,8 @@ static fv_status set_selector(piece value, uint32_t *field, fv_message *message)
 }
 
 static fv_status set_quality(const spec_key *key, piece value, fv_select_config *config, fv_message *message) {
-    char text[32], *end = text;
-    bool plain = value.length > 0 && value.length < sizeof text && strspn(value.bytes, "0123456789.") >= value.length;
-    snprintf(text, sizeof text, "%.*s", plain ? (int)value.length : 0, value.bytes);
-    double quality = plain ? strtod(text, &end) : 0;
-    if (!plain || *end || !((float)quality > 0.0f && quality <= 1e6))
+    double quality;
+    if (!(piece_real(value, &quality) && (float)quality > 0.0f && quality <= 1e6))
         return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes a number above 0, not '%.*s'", key->name,
                               (int)value.length, value.bytes);
     config->quality = (float)quality;
@@ -302,4 +302,19 @@ fv_status cli_attention_parse(const char *text, fv_select_config *config, fv_mes
         return fv_message_set(message, FV_ERROR_ARGUMENT, "'%s' is out of range (a global token given twice?)", text);
     *config = made;
     return FV_OK;
+}
+
+int cli_attention_list(const char *verb, const cli_texts *texts, cli_attention *list, size_t most, size_t *count) {
+    fv_message message = {""};
+    list[0] = (cli_attention){.text = "dense", .config = fv_select_config_default(FV_SELECTOR_DENSE)};
+    *count = 1;
+    for (size_t i = 0; i < texts->count; i++) {
+        fv_select_config config;
+        if (cli_attention_parse(texts->items[i], &config, &message) != FV_OK)
+            return cli_usage_error(verb, "--attention: %s", message.text);
+        if (config.selector == FV_SELECTOR_DENSE) continue;
+        if (*count == most) return cli_usage_error(verb, "--attention can be given %zu times", most - 1);
+        list[(*count)++] = (cli_attention){.text = texts->items[i], .config = config};
+    }
+    return CLI_GO_ON;
 }

@@ -4,6 +4,7 @@
 
 #include "fovea/message.h"
 #include "fovea/select.h"
+#include "options.h"
 
 /** Text for --help. */
 extern const char cli_attention_help[];
@@ -14,5 +15,15 @@ extern const char cli_attention_help[];
  *         FV_ERROR_UNSUPPORTED (a policy that this version has not). config untouched on error.
  */
 fv_status cli_attention_parse(const char *text, fv_select_config *config, fv_message *message);
+
+/** A policy and the text that asked for it. */
+typedef struct cli_attention {
+    const char *text;
+    fv_select_config config;
+} cli_attention;
+
+/** Dense attention first, then each of `texts` that is not dense, at most `most` in all. CLI_GO_ON, or CLI_USAGE and one
+ *  line said why. */
+int cli_attention_list(const char *verb, const cli_texts *texts, cli_attention *list, size_t most, size_t *count);
 
 #endif

@@ -250,11 +250,7 @@ static fv_status measure_once(bench_state *state, const bench_case *test) {
     if (status != FV_OK) return status;
     fv_report report = fv_session_report(state->session);
     result->samples++;
-    result->report.isa = report.isa;
-    result->report.keys_visible += report.keys_visible;
-    result->report.keys_read += report.keys_read;
-    result->report.bytes_read += report.bytes_read;
-    result->report.local_keys += report.local_keys;
+    cli_report_add(&result->report, &report);
     return FV_OK;
 }
 

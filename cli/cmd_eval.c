@@ -76,11 +76,10 @@ typedef struct eval_state {
     eval_document document;
     fv_tokens tokens; /* of the document */
     fv_tokens question;
-    size_t kept; /* tokens of the document that stay in the caches: whole tiles, so that what follows is exact */
     uint32_t context, vocabulary;
     float *logits;
     json_t *differences;
-    size_t asked, total;
+    size_t asked;
     cli_progress progress;
 } eval_state;
 
@@ -108,20 +107,11 @@ static int read_tasks(eval_state *state) {
 }
 
 static int read_policies(eval_state *state) {
-    const cli_texts *texts = &state->options->attention;
-    fv_message message = {""};
-    state->policies[0] = (policy_run){.text = "dense", .config = fv_select_config_default(FV_SELECTOR_DENSE)};
-    state->policy_count = 1;
-    for (size_t i = 0; i < texts->count; i++) {
-        fv_select_config config;
-        if (cli_attention_parse(texts->items[i], &config, &message) != FV_OK)
-            return cli_usage_error("eval", "--attention: %s", message.text);
-        if (config.selector == FV_SELECTOR_DENSE) continue;
-        if (state->policy_count == POLICIES_MOST)
-            return cli_usage_error("eval", "--attention can be given %d times", POLICIES_MOST - 1);
-        state->policies[state->policy_count++] = (policy_run){.text = texts->items[i], .config = config};
-    }
-    return CLI_GO_ON;
+    cli_attention list[POLICIES_MOST];
+    int result = cli_attention_list("eval", &state->options->attention, list, POLICIES_MOST, &state->policy_count);
+    for (size_t i = 0; result == CLI_GO_ON && i < state->policy_count; i++)
+        state->policies[i] = (policy_run){.text = list[i].text, .config = list[i].config};
+    return result;
 }
 
 static int open_sessions(eval_state *state) {
@@ -164,7 +154,6 @@ static fv_status make_document(eval_state *state, eval_task task, uint64_t seed,
     if (fv_tokenizer_adds_eos(tokenizer) && state->tokens.count > 0 &&
         state->tokens.ids[state->tokens.count - 1] == fv_tokenizer_eos(tokenizer))
         state->tokens.count--;
-    state->kept = state->tokens.count / FV_TILE_ROWS * FV_TILE_ROWS;
     return state->tokens.count <= most ? FV_OK : FV_ERROR_FULL;
 }
 
@@ -175,9 +164,9 @@ static fv_status read_document(eval_state *state) {
         fv_status status = fv_session_truncate(policy->session, 0);
         if (status == FV_OK)
             status = fv_session_set_attention(policy->session, &state->policies[decode ? 0 : i].config, NULL);
-        if (status == FV_OK && state->kept > 0)
-            status =
-                fv_session_feed(policy->session, state->tokens.ids, state->kept, cli_progress_step, &state->progress);
+        if (status == FV_OK && state->tokens.count > 0)
+            status = fv_session_feed(policy->session, state->tokens.ids, state->tokens.count, cli_progress_step,
+                                     &state->progress);
         if (status == FV_OK) status = fv_session_set_attention(policy->session, &policy->config, NULL);
         if (status != FV_OK) return status;
         fv_session_report_reset(policy->session);
@@ -213,10 +202,7 @@ static fv_status write_answer(eval_state *state, policy_run *policy) {
 }
 
 static fv_status ask_policy(eval_state *state, policy_run *policy, const eval_question *question) {
-    fv_status status = fv_session_truncate(policy->session, state->kept);
-    size_t rest = state->tokens.count - state->kept;
-    if (status == FV_OK && rest > 0)
-        status = fv_session_feed(policy->session, state->tokens.ids + state->kept, rest, NULL, NULL);
+    fv_status status = fv_session_truncate(policy->session, state->tokens.count);
     if (status == FV_OK)
         status = fv_session_feed(policy->session, state->question.ids, state->question.count, NULL, NULL);
     if (status == FV_OK) status = write_answer(state, policy);
@@ -267,8 +253,7 @@ static fv_status ask(eval_state *state, eval_task task, const eval_question *que
 static void book_reports(eval_state *state) {
     for (size_t i = 0; i < state->policy_count; i++) {
         fv_report report = fv_session_report(state->policies[i].session);
-        state->policies[i].report.keys_visible += report.keys_visible;
-        state->policies[i].report.keys_read += report.keys_read;
+        cli_report_add(&state->policies[i].report, &report);
     }
 }
 

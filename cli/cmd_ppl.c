@@ -97,20 +97,11 @@ typedef struct ppl_state {
 
 /* Dense is measured first, always; it is not measured twice. */
 static int read_policies(ppl_state *state) {
-    const cli_texts *texts = &state->options->attention;
-    fv_message message = {""};
-    state->policies[0] = (policy_run){.text = "dense", .config = fv_select_config_default(FV_SELECTOR_DENSE)};
-    state->policy_count = 1;
-    for (size_t i = 0; i < texts->count; i++) {
-        fv_select_config config;
-        if (cli_attention_parse(texts->items[i], &config, &message) != FV_OK)
-            return cli_usage_error("ppl", "--attention: %s", message.text);
-        if (config.selector == FV_SELECTOR_DENSE) continue;
-        if (state->policy_count == POLICIES_MOST)
-            return cli_usage_error("ppl", "--attention can be given %d times", POLICIES_MOST - 1);
-        state->policies[state->policy_count++] = (policy_run){.text = texts->items[i], .config = config};
-    }
-    return CLI_GO_ON;
+    cli_attention list[POLICIES_MOST];
+    int result = cli_attention_list("ppl", &state->options->attention, list, POLICIES_MOST, &state->policy_count);
+    for (size_t i = 0; result == CLI_GO_ON && i < state->policy_count; i++)
+        state->policies[i] = (policy_run){.text = list[i].text, .config = list[i].config};
+    return result;
 }
 
 static int check_options(ppl_state *state) {
