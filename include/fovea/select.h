@@ -13,8 +13,15 @@ typedef enum fv_selector {
     FV_SELECTOR_DENSE = 0,  /* every visible key */
     FV_SELECTOR_WINDOW = 1, /* the first `sinks` tokens and the last `window` */
     FV_SELECTOR_PATTERN = 2, /* window + globals + i-1, i-2, i-4, ... + block means; the published log-stride pattern */
-    FV_SELECTOR_SHADOW = 3   /* sinks, window, and the pages that weigh most by a 2-bit copy of the keys */
+    FV_SELECTOR_SHADOW = 3,  /* sinks, window, and the pages that weigh most by a 2-bit copy of the keys */
+    FV_SELECTOR_CASCADE = 4, /* the same, but the copy is read of pages only whose means promise most: fewer bytes, next
+                                to no loss */
+    FV_SELECTOR_BOUND = 5,   /* by the mean and the radius of a page alone: cheap and coarse */
+    FV_SELECTOR_BLOCK = 6,   /* likewise, and the rows of a tile share one choice; a row's choice depends on later rows of its
+                                tile and on where calls begin: only for prompts that are read once */
+    FV_SELECTOR_GATE = 7     /* as SHADOW, by one learned vector a head in place of the queries: the same pages for all */
 } fv_selector;
+#define FV_SELECTOR_COUNT 8
 
 #define FV_SELECT_GLOBALS 16 /* most global tokens */
 
@@ -22,11 +29,12 @@ typedef enum fv_selector {
  *  that it points to are the caller's and are read during calls that are given the policy. */
 typedef struct fv_select_config {
     uint32_t selector;     /* fv_selector */
-    uint32_t window;       /* SHADOW: newest tokens always read, >= 1, default 128; up to whole pages.
+    uint32_t window;       /* SHADOW and behind it: newest tokens always read, >= 1, default 128; up to whole pages.
                               WINDOW: newest tokens read, the row's own included, >= 1, default 512.
                               PATTERN: tokens before the own one, default 128, 0 = the own only. Not causal: as many
                               after the own one too. More than there are is as many as there are */
-    uint32_t sinks;        /* WINDOW, SHADOW: first tokens always read, default 16; SHADOW: up to whole pages */
+    uint32_t sinks;        /* WINDOW, SHADOW and behind it: first tokens always read, default 16; not WINDOW: up to whole
+                              pages */
     uint32_t block;        /* PATTERN: tokens per landmark, >= 1, default 64; as the cache's */
     uint32_t globals_count; /* PATTERN: default 1 */
     uint32_t globals[FV_SELECT_GLOBALS]; /* PATTERN: token indices, default {0} */
@@ -39,20 +47,23 @@ typedef struct fv_select_config {
     const uint32_t *keep_until; /* PATTERN: likewise, but by row: only rows before position keep_until[token] reach the
                                    token. NULL (default) = all are kept */
 
-    /* SHADOW: how much a row reads, window and sinks included but never less than them; exactly one of the three is set. */
+    /* SHADOW and behind it: how much a row reads, window and sinks included but never less than them; exactly one of the three is set. */
     float budget;          /* share of the visible keys, 0 < budget <= 1; default 0.16, 0 = not by share */
     uint32_t pages;        /* pages of 16 tokens, at least those of window and sinks; 0 = not by number (default) */
-    float top_p;           /* share of the mass that the copy estimates, 0 < top_p <= 1; 0 = not by mass (default) */
+    float top_p;           /* SHADOW, GATE: share of the mass that the copy estimates, 0 < top_p <= 1; 0 = not by mass
+                              (default) */
     uint32_t floor, cap;   /* budget and top_p: least pages, default 0; top_p: most pages, default 2^30 */
     uint32_t dense_below;  /* rows with fewer tokens in the pages before theirs read all; FV_SELECT_AUTO (default): where
                               that reads no more bytes than choosing */
-    uint32_t certificate;  /* 0 or 1, default 0: the report says how far the output may be from the dense one; needs a cache
-                              whose shadow is 2 */
+    uint32_t certificate;  /* 0 or 1, default 0: the report says how far the output may be from the dense one; needs SHADOW
+                              and a cache whose shadow is 2 */
     float quality;         /* with a certificate: rows read more pages, up to all, until their relative estimate is at most
                               this; 0 = as the budget says (default) */
     const uint16_t *head_share; /* [layers][kv_heads]: the budget beyond window and sinks times this / 1024; NULL
                                    (default) = 1024 everywhere */
     uint32_t head_share_count;  /* layers * kv_heads */
+    const float *gate;          /* GATE: [layers][kv_heads][head_dim], what stands for a query of the head; needed */
+    uint32_t gate_count;        /* layers * kv_heads */
 } fv_select_config;
 
 #define FV_SELECT_AUTO UINT32_MAX
@@ -86,7 +97,7 @@ uint32_t fv_select_steps(const fv_select_config *config, uint32_t max_tokens, ui
 /** Strided tokens, and likewise landmarks, that a row reads at most. */
 uint32_t fv_select_gathered(const fv_select_config *config, uint32_t max_tokens);
 /** Whether the policy chooses by the queries: it then needs a cache with a shadow, and fv_select_plan() refuses it. */
-static inline bool fv_select_chooses(const fv_select_config *config) { return config->selector == FV_SELECTOR_SHADOW; }
+static inline bool fv_select_chooses(const fv_select_config *config) { return config->selector >= FV_SELECTOR_SHADOW; }
 
 /** Pages that a row of a choosing policy reads at least: sinks, window, its own. */
 uint32_t fv_select_least_pages(const fv_select_config *config);

@@ -52,9 +52,10 @@ struct fv_attention {
 typedef struct choosing {
     const attention_call *call;
     fv_select_view view;
-    fv_choose_scratch scratch;
-    uint32_t kv_head, scored_begin, scored_end; /* positions whose scores are in the scratch */
-    fv_chooser chooser;                         /* of the row at work */
+    fv_choose_scratch scratch; /* of the row at work */
+    fv_chooser chooser;        /* likewise */
+    uint32_t kv_head;
+    bool read_means; /* rows of a tile share them */
 } choosing;
 
 enum { CHOOSING_BYTES = (sizeof(choosing) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN };
@@ -65,8 +66,6 @@ typedef struct attention_layout {
     fv_attend_layout attend;
     uint32_t segments;
 } attention_layout;
-
-enum { ROWS_TOGETHER = 4 }; /* choosing rows that are scored at a time */
 
 static fv_status attention_layout_make(const fv_attention_config *config, attention_layout *layout) {
     if (!config || config->workers < 1 || config->workers > 1024 || config->max_tokens < 1) return FV_ERROR_ARGUMENT;
@@ -82,7 +81,7 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
     layout->worker_bytes = layout->attend_bytes;
     size_t choose_bytes = 0, heads = config->attend.kv_heads;
     if (FV_BUILD_CHOOSE && config->chooses && !fv_choose_scratch_bytes(config->attend.head_dim, (uint32_t)group, config->max_tokens,
-                                                    ROWS_TOGETHER, &choose_bytes))
+                                                    &choose_bytes))
         return FV_ERROR_OVERFLOW;
     if (!fv_size_add(&layout->step_bytes, config->plan_steps, sizeof(fv_step), FV_CACHE_ALIGN) ||
         !fv_size_add(&layout->worker_bytes, 1, layout->step_bytes, FV_CACHE_ALIGN) ||
@@ -166,7 +165,7 @@ static choosing *choosing_make(const attention_call *call, fv_select_view view, 
     choosing *at = (choosing *)(void *)memory;
     *at = (choosing){.call = call, .view = view, .kv_head = kv_head};
     at->scratch = fv_choose_scratch_at(memory + CHOOSING_BYTES, attend->head_dim, attend->query_heads / attend->kv_heads,
-                                       attention->config.max_tokens, ROWS_TOGETHER);
+                                       attention->config.max_tokens);
     return at;
 }
 
@@ -179,29 +178,21 @@ static const fv_chooser *chooser_at(choosing *at, uint32_t position) {
     return &at->chooser;
 }
 
-/* Rows that are scored together share the reading of the codes; all lie in one page. */
-static void rows_score(choosing *at, const fv_chooser *chooser, size_t worker) {
-    const attention_call *call = at->call;
-    size_t width = (size_t)chooser->group * call->attention->config.attend.head_dim;
-    uint32_t left = at->view.first_token + at->view.rows - chooser->position;
-    uint32_t rows = left < ROWS_TOGETHER ? left : ROWS_TOGETHER;
-    for (uint32_t i = 0; i < rows; i++) {
-        size_t row = chooser->position + i - call->first_token;
-        fv_choose_query(chooser, &at->scratch, i, call->query + row * call->query_stride + chooser->kv_head * width);
-    }
-    fv_choose_score(chooser, &at->scratch, rows, chooser->scored);
-    if (!at->scored_end) /* a tile reads them once */
-        call->attention->counts[worker].bytes += fv_shadow_bytes(&call->cache->shadow, chooser->scored * FV_PAGE_TOKENS);
-    at->scored_begin = chooser->position;
-    at->scored_end = chooser->position + rows;
+static size_t group_width(const choosing *at) {
+    return (size_t)at->chooser.group * at->call->attention->config.attend.head_dim;
 }
 
-/* Keys that a row reads because they were chosen. */
-static uint64_t selected_keys(const fv_chooser *chooser, const uint32_t *share) {
-    uint64_t pages = 0;
-    for (uint32_t page = chooser->begin; fv_chooser_has_choice(chooser) && page < chooser->end; page++)
-        pages += share[page] == FV_CHOSEN;
-    return pages * FV_PAGE_TOKENS;
+/* The chooser's row: what it weighs and what it chooses. */
+static void row_choose(choosing *at, size_t worker) {
+    const attention_call *call = at->call;
+    const fv_chooser *chooser = &at->chooser;
+    work_count *count = &call->attention->counts[worker];
+    size_t row = chooser->position - call->first_token;
+    fv_choose_weigh(chooser, &at->scratch, call->query + row * call->query_stride + at->kv_head * group_width(at));
+    count->selected += (uint64_t)FV_PAGE_TOKENS * fv_choose_pages(chooser, &at->scratch);
+    if (!at->read_means) count->bytes += fv_chooser_mean_bytes(chooser);
+    count->bytes += fv_chooser_code_bytes(chooser);
+    at->read_means = true;
 }
 
 /* The plan of one row by its queries, or of as many as read all; rows of a tile come in rising order. */
@@ -216,22 +207,17 @@ static fv_status chosen_plan(choosing *at, uint32_t position, size_t worker, fv_
         fv_step all = {.kind = FV_STEP_SPAN, .end = position + rows, .row_end = (uint16_t)rows};
         return fv_plan_add(plan, all);
     }
-    if (fv_chooser_has_choice(chooser)) {
-        if (position >= at->scored_end) rows_score(at, chooser, worker);
-        fv_choose_pages(chooser, &at->scratch, position - at->scored_begin, at->scratch.share);
-        at->call->attention->counts[worker].selected += selected_keys(chooser, at->scratch.share);
-    }
-    return fv_choose_plan(chooser, at->scratch.share, plan);
+    if (fv_chooser_has_choice(chooser)) row_choose(at, worker);
+    return fv_choose_plan(chooser, &at->scratch, plan);
 }
 
 /* The certificate of the row at `position`, whose scores and choices are in the scratch; its largest relative estimate. */
 static float row_certify(choosing *at, uint32_t position, fv_state state, fv_certified *into) {
     const attention_call *call = at->call;
     const fv_chooser *chooser = chooser_at(at, position);
-    size_t row = position - call->first_token, width = (size_t)chooser->group * call->attention->config.attend.head_dim;
-    return fv_certify_row(chooser, &at->scratch, position - at->scored_begin,
-                          call->query + row * call->query_stride + at->kv_head * width,
-                          call->out + row * call->out_stride + at->kv_head * width, state, at->scratch.share, into);
+    size_t row = position - call->first_token, width = group_width(at);
+    return fv_certify_row(chooser, &at->scratch, call->query + row * call->query_stride + at->kv_head * width,
+                          call->out + row * call->out_stride + at->kv_head * width, state, into);
 }
 
 /* Counts what a head reads, and shows it to whoever watches; `row` is the plan's first. */
@@ -276,7 +262,7 @@ static void row_until(choosing *at, fv_plan *plan, size_t worker) {
     work_count *count = &attention->counts[worker];
     const fv_chooser *chooser = chooser_at(at, plan->first_token);
     fv_certified made;
-    for (uint32_t more = 8, left = UINT32_MAX;; more *= 2) {
+    for (uint32_t more = 8, left = chooser->end - chooser->begin;; more *= 2) {
         made = (fv_certified){0};
         plan_run(call, plan, at->kv_head, worker);
         fv_state state = fv_attend_total(&attention->config.attend, 1, attention->workers + worker * attention->worker_bytes);
@@ -284,10 +270,10 @@ static void row_until(choosing *at, fv_plan *plan, size_t worker) {
         if (left == 0) made.whole = made.rows;
         if (!(call->policy->quality > 0.0f) || estimate <= call->policy->quality || left == 0) break;
         count->bytes += fv_attend_bytes(call->cache, plan);
-        count->selected -= selected_keys(chooser, at->scratch.share);
-        left = fv_choose_more(chooser, &at->scratch, more, at->scratch.share);
-        count->selected += selected_keys(chooser, at->scratch.share);
-        if (fv_choose_plan(chooser, at->scratch.share, plan) != FV_OK) break; /* cannot happen: there is room for all */
+        uint32_t before = left;
+        left = fv_choose_more(chooser, &at->scratch, more);
+        count->selected += (uint64_t)FV_PAGE_TOKENS * (before - left);
+        if (fv_choose_plan(chooser, &at->scratch, plan) != FV_OK) break; /* cannot happen: there is room for all */
     }
     plan_note(call, plan, at->kv_head, plan->first_token - call->first_token, worker);
     fv_certified_add(&count->certified, &made);
@@ -424,8 +410,8 @@ static void certify_task(void *context, size_t task, size_t worker) {
     choosing *at = choosing_make(call, tile_view(call, 0), (uint32_t)task, worker);
     const fv_chooser *chooser = chooser_at(at, call->first_token);
     if (fv_chooser_has_choice(chooser)) {
-        rows_score(at, chooser, worker);
-        fv_choose_pages(chooser, &at->scratch, 0, at->scratch.share);
+        fv_choose_weigh(chooser, &at->scratch, call->query + task * group_width(at));
+        fv_choose_pages(chooser, &at->scratch);
     }
     row_certify(at, call->first_token, row_state(call, task, 0), &call->attention->counts[worker].certified);
 }

@@ -19,12 +19,11 @@ void fv_certified_add(fv_certified *into, const fv_certified *from) {
     into->whole += from->whole;
 }
 
-static fv_certified head_certify(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place,
-                                 uint32_t g, const float *query, const float *out, fv_state state,
-                                 const uint32_t *share) {
+static fv_certified head_certify(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t g,
+                                 const float *query, const float *out, fv_state state) {
     size_t dim = chooser->cache->config.head_dim;
     const float *lanes = state.sum + (size_t)g * FV_SUM_LANES;
-    fv_unread unread = fv_unread_of(chooser, scratch, place, g, query + g * dim, share, state.maximum[g]);
+    fv_unread unread = fv_unread_of(chooser, scratch, g, query + g * dim, state.maximum[g]);
     fv_certificate_input input = {.mass_bound = unread.mass_bound,
                                   .mass_estimate = unread.mass_estimate,
                                   .value_max = unread.value_max,
@@ -40,12 +39,12 @@ static fv_certified head_certify(const fv_chooser *chooser, const fv_choose_scra
                           .vacuous = !(made.relative_bound <= FLT_MAX)};
 }
 
-float fv_certify_row(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, const float *query,
-                     const float *out, fv_state state, const uint32_t *share, fv_certified *into) {
+float fv_certify_row(const fv_chooser *chooser, const fv_choose_scratch *scratch, const float *query, const float *out,
+                     fv_state state, fv_certified *into) {
     float worst = 0.0f;
     for (uint32_t g = 0; g < chooser->group; g++) {
         fv_certified made = {.rows = 1};
-        if (chooser->begin < chooser->end) made = head_certify(chooser, scratch, place, g, query, out, state, share);
+        if (chooser->begin < chooser->end) made = head_certify(chooser, scratch, g, query, out, state);
         worst = larger(worst, made.relative_estimate);
         fv_certified_add(into, &made);
     }

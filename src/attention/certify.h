@@ -18,14 +18,13 @@ typedef struct fv_certified {
 /*
  * The chooser's row and all query heads of one KV head.
  *
- * place    where its scores are in the scratch; not used if there are no candidates.
+ * scratch  its scores and choices, not used if there are no candidates.
  * query, out  [group][head_dim], its own.
  * state    of the group's heads, maximum and sum.
- * share    [pages], FV_CHOSEN for a candidate that was read.
  * returns  the largest relative estimate of the group. `into` takes what is worse than it has.
  */
-float fv_certify_row(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, const float *query,
-                     const float *out, fv_state state, const uint32_t *share, fv_certified *into);
+float fv_certify_row(const fv_chooser *chooser, const fv_choose_scratch *scratch, const float *query, const float *out,
+                     fv_state state, fv_certified *into);
 
 /* into <- the worse of both, and the sums. */
 void fv_certified_add(fv_certified *into, const fv_certified *from);

@@ -2,6 +2,7 @@
 #include "cache/margin.h"
 #include "build.h"
 #include "cache/cache_pages.h"
+#include "kernels/kernels.h"
 #include "kernels/root.h"
 #include "size.h"
 
@@ -34,7 +35,7 @@ static void token_add(const fv_cache *cache, uint32_t head, uint32_t token, fv_m
     float *key = fv_shadow_row(&cache->shadow, 0), *coarse = fv_shadow_row(&cache->shadow, 1);
     fv_cache_read(cache, head, token, 1, key, NULL);
     float key_length = length_of(dim, key);
-    fv_shadow_rotate(dim, key);
+    cache->kernels->shadow_query(dim, dim, key, (int8_t *)fv_shadow_key_codes(&cache->shadow)); /* for the rotation */
     fv_shadow_read(cache, head, token, coarse);
     margin->coarse = larger(margin->coarse, length_of(dim, coarse));
     for (size_t c = 0; c < dim; c++) key[c] -= coarse[c];

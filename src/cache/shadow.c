@@ -3,20 +3,15 @@
 #include "cache/shadow.h"
 #include "build.h"
 #include "cache/cache_pages.h"
+#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "kernels/root.h"
 #include "size.h"
-#include "splitmix.h"
 #include <float.h>
 
 #if FV_BUILD_CHOOSE
 
-enum { LANES = FV_PAGE_TOKENS, MOST_DIM = 1024, BLOCK_PAGES = FV_SHADOW_BLOCK / FV_PAGE_TOKENS };
-
-static const uint64_t sign_seed = 0x666F766561; /* "fovea" */
-
-/* 1/sqrt(2^i) */
-static const float norm_of[11] = {1.0f,    0.70710678f, 0.5f,     0.35355339f,  0.25f,    0.17677670f,
-                                  0.125f,  0.08838835f, 0.0625f,  0.044194174f, 0.03125f};
+enum { LANES = FV_PAGE_TOKENS, BLOCK_PAGES = FV_SHADOW_BLOCK / FV_PAGE_TOKENS };
 
 static bool region_add(size_t *bytes, size_t heads, size_t count, size_t size, size_t *offset, size_t *head_bytes) {
     *offset = *bytes;
@@ -27,45 +22,16 @@ bool fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *l
     *layout = (fv_shadow){0};
     if (!config->shadow) return true;
     size_t heads = config->kv_heads, pages = ((size_t)config->max_tokens + LANES - 1) / LANES;
-    size_t panels = (pages + BLOCK_PAGES * LANES - 1) / (BLOCK_PAGES * LANES);
+    size_t panels = (pages + LANES - 1) / LANES;
     size_t work_bytes = 0;
     layout->dim = (config->head_dim + 15) / 16 * 16;
     return region_add(bytes, heads, pages, layout->dim * 4, &layout->code_offset, &layout->code_head_bytes) &&
-           region_add(bytes, heads, panels, layout->dim * LANES, &layout->centre_offset, &layout->centre_head_bytes) &&
            region_add(bytes, heads, pages, LANES * sizeof(uint16_t), &layout->step_offset, &layout->step_head_bytes) &&
-           region_add(bytes, heads, panels, LANES * sizeof(float), &layout->centre_step_offset,
-                      &layout->centre_step_head_bytes) &&
+           region_add(bytes, heads, panels, layout->dim * LANES, &layout->mean_offset, &layout->mean_head_bytes) &&
+           region_add(bytes, heads, panels, 2 * LANES * sizeof(float), &layout->mean_step_offset,
+                      &layout->mean_step_head_bytes) &&
            region_add(bytes, 1, layout->dim, 19 * sizeof(float) + LANES, &layout->work_offset, &work_bytes);
 }
-
-/* One butterfly pass over `count` channels of `lanes` lanes each, 16 apart. */
-static void butterfly(size_t count, size_t half, size_t stride, size_t first, size_t end, float *x) {
-    for (size_t i = 0; i < count; i += 2 * half)
-        for (size_t c = i; c < i + half; c++) {
-            float *low = x + c * stride, *high = x + (c + half) * stride;
-            for (size_t t = first; t < end; t++) {
-                float a = low[t], b = high[t];
-                low[t] = a + b;
-                high[t] = a - b;
-            }
-        }
-}
-
-/* Rotates lanes first..end-1; channels lie `stride` apart. A length that is no power of two is cut into powers of two. */
-static void rotate(size_t dim, size_t stride, size_t first, size_t end, float *x) {
-    for (size_t c = 0; c < dim; c++)
-        for (size_t t = first; t < end && fv_splitmix(sign_seed, c) >> 63; t++) x[c * stride + t] = -x[c * stride + t];
-    for (size_t done = 0, piece = MOST_DIM, log = 10; done < dim; piece /= 2, log--) {
-        if (piece > dim - done) continue;
-        float *part = x + done * stride;
-        for (size_t half = 1; half < piece; half *= 2) butterfly(piece, half, stride, first, end, part);
-        for (size_t c = 0; c < piece; c++)
-            for (size_t t = first; t < end; t++) part[c * stride + t] *= norm_of[log];
-        done += piece;
-    }
-}
-
-void fv_shadow_rotate(size_t dim, float *x) { rotate(dim, 1, 0, 1, x); }
 
 /* Stored keys of one page as f32, [head_dim][16]; lanes first..end-1. */
 static void page_keys(const fv_cache *cache, uint32_t head, uint32_t page, uint32_t first, uint32_t end, float *out) {
@@ -81,47 +47,53 @@ static void page_keys(const fv_cache *cache, uint32_t head, uint32_t page, uint3
     }
 }
 
-/* The centre of block `block` is the mean of the block before it, of block 0 nothing. */
-static void centre_make(const fv_cache *cache, uint32_t head, uint32_t block) {
-    const fv_shadow *shadow = &cache->shadow;
-    size_t dim = cache->config.head_dim;
-    float *mean = fv_shadow_row(shadow, 1), *keys = fv_shadow_keys(shadow), most = 0.0f;
-    for (size_t c = 0; c < dim; c++) mean[c] = 0.0f;
-    for (uint32_t page = 0; block && page < BLOCK_PAGES; page++) {
-        page_keys(cache, head, (block - 1) * BLOCK_PAGES + page, 0, LANES, keys);
-        for (size_t c = 0; c < dim; c++)
-            for (size_t t = 0; t < LANES; t++) mean[c] += keys[c * LANES + t];
-    }
-    rotate(dim, 1, 0, 1, mean);
-    for (size_t c = 0; c < dim; c++) {
-        float magnitude = mean[c] < 0.0f ? -mean[c] : mean[c];
-        if (magnitude > most) most = magnitude;
-    }
-    float inverse = most > 0.0f && most <= FLT_MAX ? 127.0f / most : 0.0f;
-    uint8_t *panel = fv_shadow_centres(shadow, head) + block / LANES * (size_t)shadow->dim * LANES;
-    for (size_t c = 0; c < shadow->dim; c++)
-        panel[(c / 4 * LANES + block % LANES) * 4 + c % 4] =
-            (uint8_t)(128 + (c < dim ? fv_shadow_round(mean[c], inverse) : 0));
-    fv_shadow_centre_steps(shadow, head)[block] = inverse > 0.0f ? most / (127.0f * FV_SHADOW_BLOCK) : 0.0f;
+/* Channel c of page `page` in a panel of means. */
+static size_t mean_place(const fv_shadow *shadow, uint32_t page, size_t c) {
+    return page / LANES * (size_t)shadow->dim * LANES + (c / 4 * LANES + page % LANES) * 4 + c % 4;
 }
 
+/* The mean of a full page's rotated keys [dim][16], and how far they lie around what is kept of it. */
+static void mean_make(const fv_cache *cache, uint32_t head, uint32_t page, const float *keys) {
+    const fv_shadow *shadow = &cache->shadow;
+    size_t dim = cache->config.head_dim;
+    float *mean = fv_shadow_row(shadow, 1), most = 0.0f, square = 0.0f;
+    uint8_t *codes = fv_shadow_means(shadow, head);
+    for (size_t c = 0; c < dim; c++) {
+        mean[c] = 0.0f;
+        for (size_t t = 0; t < LANES; t++) mean[c] += keys[c * LANES + t];
+        mean[c] /= LANES;
+        float magnitude = mean[c] < 0.0f ? -mean[c] : mean[c];
+        if (!(magnitude <= most)) most = magnitude;
+    }
+    bool fit = most > 0.0f && most <= FLT_MAX;
+    float inverse = fit ? 63.0f / most : 0.0f, step = fit ? most / 63.0f : 0.0f;
+    for (size_t c = 0; c < shadow->dim; c++) {
+        int32_t code = fit && c < dim ? fv_round_held(mean[c] * inverse, 63.0f) : 0;
+        codes[mean_place(shadow, page, c)] = (uint8_t)(64 + code);
+        for (size_t t = 0; c < dim && t < LANES; t++) {
+            float rest = keys[c * LANES + t] - (float)code * step;
+            square += rest * rest;
+        }
+    }
+    square /= LANES;
+    fv_shadow_mean_steps(shadow, head)[page] = step;
+    fv_shadow_radii(shadow, head)[page] = square <= FLT_MAX ? fv_root_f32(square) : 0.0f;
+}
+
+/* The centre of a block: of the four pages before it, nothing for the first block. */
 static void centre_read(const fv_cache *cache, uint32_t head, uint32_t block, float *out) {
     const fv_shadow *shadow = &cache->shadow;
-    const uint8_t *panel = fv_shadow_centres(shadow, head) + block / LANES * (size_t)shadow->dim * LANES;
-    float step = fv_shadow_centre_steps(shadow, head)[block];
-    for (size_t c = 0; c < cache->config.head_dim; c++)
-        out[c] = (float)((int32_t)panel[(c / 4 * LANES + block % LANES) * 4 + c % 4] - 128) * step;
+    for (size_t c = 0; c < cache->config.head_dim; c++) {
+        out[c] = 0.0f;
+        for (uint32_t page = (block - 1) * BLOCK_PAGES; block && page < block * BLOCK_PAGES; page++) {
+            int32_t code = (int32_t)fv_shadow_means(shadow, head)[mean_place(shadow, page, c)] - 64;
+            out[c] += 0.25f * ((float)code * fv_shadow_mean_steps(shadow, head)[page]);
+        }
+    }
 }
 
 /* Nearest even; what is not finite is 0. */
-static uint16_t bf16_from_f32(float x) {
-    union {
-        float value;
-        uint32_t bits;
-    } word = {.value = x};
-    if (!(x <= FLT_MAX && x >= -FLT_MAX)) return 0;
-    return (uint16_t)((word.bits + 0x7FFF + (word.bits >> 16 & 1)) >> 16);
-}
+static uint16_t step_code(float x) { return x <= FLT_MAX && x >= -FLT_MAX ? fv_bf16_from_f32(x) : 0; }
 
 /* Codes of x [dim][16], lanes first..end-1. A level is one step apart from the next; the outer ones are for what is larger
  * than the root mean square; the step then minimises the squared error. */
@@ -139,7 +111,7 @@ static void lanes_code(size_t dim, uint32_t first, uint32_t end, const float *x,
             product[t] += value * level;
             norm[t] += level * level;
         }
-    for (uint32_t t = first; t < end; t++) step[t] = bf16_from_f32(product[t] / norm[t]);
+    for (uint32_t t = first; t < end; t++) step[t] = step_code(product[t] / norm[t]);
 }
 
 /* code [dim][16] to the four planes. */
@@ -155,28 +127,28 @@ static void codes_pack(const fv_shadow *shadow, size_t head_dim, uint32_t first,
         }
 }
 
-static void page_code(const fv_cache *cache, uint32_t head, uint32_t page, uint32_t first, uint32_t end,
-                      const float *centre) {
+/* Tokens first..end-1 of a page; one that is full has a mean. */
+static void page_code(const fv_cache *cache, uint32_t head, uint32_t page, uint32_t first, uint32_t end) {
+    const fv_shadow *shadow = &cache->shadow;
     size_t dim = cache->config.head_dim;
-    float *keys = fv_shadow_keys(&cache->shadow);
-    uint8_t *code = fv_shadow_key_codes(&cache->shadow);
-    page_keys(cache, head, page, first, end, keys);
-    rotate(dim, LANES, first, end, keys);
+    float *keys = fv_shadow_keys(shadow), *centre = fv_shadow_row(shadow, 0);
+    uint8_t *code = fv_shadow_key_codes(shadow);
+    uint32_t begin = end == LANES ? 0 : first;
+    page_keys(cache, head, page, begin, end, keys);
+    cache->kernels->rotate_page(dim, begin, end, keys);
+    if (end == LANES) mean_make(cache, head, page, keys);
+    centre_read(cache, head, page / BLOCK_PAGES, centre);
     for (size_t c = 0; c < dim; c++)
         for (uint32_t t = first; t < end; t++) keys[c * LANES + t] -= centre[c];
-    lanes_code(dim, first, end, keys, code, fv_shadow_steps(&cache->shadow, head, page * LANES));
-    codes_pack(&cache->shadow, dim, first, end, code, fv_shadow_codes(&cache->shadow, head, page));
+    lanes_code(dim, first, end, keys, code, fv_shadow_steps(shadow, head, page * LANES));
+    codes_pack(shadow, dim, first, end, code, fv_shadow_codes(shadow, head, page));
 }
 
 void fv_shadow_update(fv_cache *cache, uint32_t first) {
-    float *centre = fv_shadow_row(&cache->shadow, 0);
     for (uint32_t head = 0; head < cache->config.kv_heads; head++)
         for (uint32_t page = first / LANES; page * LANES < cache->tokens; page++) {
-            uint32_t begin = page * LANES, left = cache->tokens - begin, block = begin / FV_SHADOW_BLOCK;
-            uint32_t low = first > begin ? first - begin : 0, high = left < LANES ? left : LANES;
-            if (begin % FV_SHADOW_BLOCK == 0 && low == 0) centre_make(cache, head, block);
-            if (page == first / LANES || begin % FV_SHADOW_BLOCK == 0) centre_read(cache, head, block, centre);
-            page_code(cache, head, page, low, high, centre);
+            uint32_t begin = page * LANES, left = cache->tokens - begin;
+            page_code(cache, head, page, first > begin ? first - begin : 0, left < LANES ? left : LANES);
         }
 }
 
@@ -196,10 +168,14 @@ void fv_shadow_read(const fv_cache *cache, uint32_t head, uint32_t token, float 
     }
 }
 
-uint64_t fv_shadow_bytes(const fv_shadow *shadow, uint32_t tokens) {
-    uint64_t pages = ((uint64_t)tokens + LANES - 1) / LANES, blocks = (pages + BLOCK_PAGES - 1) / BLOCK_PAGES;
-    uint64_t bytes = pages * (shadow->dim * 4 + LANES * sizeof(uint16_t)) + blocks * (shadow->dim + sizeof(float));
-    return (bytes + 63) / 64 * 64;
+static uint64_t whole_lines(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+uint64_t fv_shadow_mean_bytes(const fv_shadow *shadow, uint64_t pages) {
+    return whole_lines(pages * (shadow->dim + 2 * sizeof(float)));
+}
+
+uint64_t fv_shadow_code_bytes(const fv_shadow *shadow, uint64_t listed) {
+    return listed * (whole_lines(shadow->dim * 4) + 64); /* a page's steps: half a line, or in two */
 }
 
 #endif

@@ -89,9 +89,6 @@ static void use_avx2(fv_kernels *table) {
     table->product_panel_u5 = fv_product_panel_u5_avx2;
     table->product_panel_u8 = fv_product_panel_u8_avx2;
     table->product_panel_u6 = fv_product_panel_u6_avx2;
-    table->dot_panel_u8 = fv_dot_panel_u8_avx2;
-    table->shadow_mass = fv_shadow_mass_avx2;
-    table->page_share = fv_page_share_avx2;
     table->product_packed_q4_0 = fv_product_packed_q4_0_avx2;
     table->product_packed_q4_1 = fv_product_packed_q4_1_avx2;
     table->product_packed_q5_0 = fv_product_packed_q5_0_avx2;
@@ -104,6 +101,12 @@ static void use_avx2(fv_kernels *table) {
     table->product_f32 = fv_product_f32_avx2;
     table->product_f16 = fv_product_f16_avx2;
     table->product_bf16 = fv_product_bf16_avx2;
+    table->rotate_page = fv_rotate_page_avx2;
+    table->shadow_query = fv_shadow_query_avx2;
+    table->mean_score = fv_mean_score_avx2;
+    table->shadow_score = fv_shadow_score_avx2;
+    table->page_weight = fv_page_weight_avx2;
+    table->count_least = fv_count_least_avx2;
 }
 #endif
 
@@ -131,9 +134,6 @@ static void use_avx512(fv_kernels *table) {
     table->product_panel_u5 = fv_product_panel_u4_avx512; /* dpbusd is exact for any byte */
     table->product_panel_u8 = fv_product_panel_u4_avx512;
     table->product_panel_u6 = fv_product_panel_u6_avx512;
-    table->dot_panel_u8 = fv_dot_panel_u8_avx512;
-    table->shadow_mass = fv_shadow_mass_avx512;
-    table->page_share = fv_page_share_avx512;
     table->product_packed_q4_0 = fv_product_packed_q4_0_avx512;
     table->product_packed_q4_1 = fv_product_packed_q4_1_avx512;
     table->product_packed_q5_0 = fv_product_packed_q5_0_avx512;

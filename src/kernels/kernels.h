@@ -138,44 +138,82 @@ typedef void fv_product_packed_fn(size_t columns, size_t eights, const void *pac
  * rows and tokens. Bound: columns * 2^-23 * sum |weight * x|. */
 typedef void fv_product_float_fn(size_t columns, size_t rows, size_t tokens, const void *weight, const float *x,
                                  float *out, size_t out_stride);
-/* Dot products with bytes: out[r][16 p + t] = sum over c of query[r][c] * key[p][c / 4][t][c % 4].
- * query [rows][dim], -127..127.  key [panels][dim / 4][16][4], 0..255.  out [rows][out_stride]. dim a multiple of 4, at
- * most 1024. Exact twin. */
-typedef void fv_dot_panel_u8_fn(size_t rows, size_t panels, size_t dim, const int8_t *query, const uint8_t *key,
-                                int32_t *out, size_t out_stride);
 
-/* Queries that keys of 2 bits are scored with; src/cache/shadow.h says how such a key lies. */
+/* ---- choosing pages: src/cache/shadow.h says how the coarse copy of the keys lies. Integers that decide, and f32 in single
+ * operations of the order written here: all of these are exact twins. ---- */
+
+/* x [dim][16] <- its rotation, lanes first..end-1: lane t is a vector whose channels lie 16 apart. Signs of fv_rotate_signs,
+ * then Hadamard butterflies, the nearest channels first; a length that is no power of two is cut into powers of two, the
+ * larger first; then times 1/sqrt(piece). dim <= 1024. */
+typedef void fv_rotate_page_fn(size_t dim, size_t first, size_t end, float *x);
+
+/* x [dim] <- its rotation, the same operations; out[c] = fv_round_held(x[c] * (127 / the largest magnitude), 127), and 0 for
+ * dim <= c < padded. Returns that magnitude / 127; where it is not finite or is 0, all of out is 0 and so is the result. */
+typedef float fv_shadow_query_fn(size_t dim, size_t padded, float *x, int8_t *out);
+
+/* Queries that coarse keys are scored with. Scores are in units of 2^-8 of a power of two. */
 typedef struct fv_shadow_rows {
-    size_t rows, dim;      /* dim a multiple of 16, at most 1024 */
-    const int8_t *query;   /* [rows][dim], -127..127 */
-    const float *half_sum; /* [rows]: 1.5 * sum of the query */
-    const float *factor;   /* [rows]: to units of 2^-8 of a power of two */
-    const float *base;     /* [rows][base_stride], one a block of 64 keys */
+    size_t rows, dim;     /* dim a multiple of 16, at most 1024 */
+    const int8_t *query;  /* [rows][dim], -127..127 */
+    const int32_t *sum;   /* [rows], of the query */
+    const float *factor;  /* [rows]: to the units of scores */
+    const int32_t *base;  /* [rows][base_stride], one a block of four pages; shadow_score only */
     size_t base_stride;
 } fv_shadow_rows;
 
-/* Mass of pages, by blocks of 64 keys from a block's first key on; the last block may have fewer:
- *   x[t] = (((float)(sum over c of query[c] * code[t][c]) - half_sum) * step[t] + base[block]) * factor, operation by
- *          operation in f32, held within +-2^28 and rounded to the nearest even integer
- *   best[r][block] = max of x;  e = x - best;  mass[r][page] = sum of ((256 + (e & 255)) << 8) >> -(e >> 8), 0 where that
- *          shift is 32 or more: 2^16 times 2^(e/256), straight between powers of two
- * best rows best_stride apart, mass rows mass_stride; pages behind the last key get no mass written. Exact twin. */
-typedef void fv_shadow_mass_fn(const fv_shadow_rows *query, size_t keys, const uint8_t *codes, const uint16_t *steps,
-                               int32_t *best, size_t best_stride, uint32_t *mass, size_t mass_stride);
+/* Scores of the means of 16 * panels pages:
+ *   out[r][p] = fv_round_held((float)(sum over c of query[r][c] * mean[p][c] - 64 * sum[r]) * step[p] * factor[r], 2^28)
+ * mean [panels][dim / 4][16][4] bytes 0..127; step [16 * panels]; out rows out_stride apart. */
+typedef void fv_mean_score_fn(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step,
+                              int32_t *out, size_t out_stride);
 
-/* Shares of pages in all mass of a row, and the larger of that and what is in `share`:
- *   own[p] = (mass[p] >> 5) * w >> 8, w = 2^16 times 2^(e/256) as in fv_shadow_mass_fn, e = best[p / 4] - the largest best
- *   share[p] = max(share[p], 1 + (uint32_t)((float)own[p] * inverse)), inverse = 2^30 / sum of own, the sum cut to its 24
- *              upper bits, one f32 division
- * best [(pages + 3) / 4], the largest page mass 2^16..2^20; share [pages]; pages >= 1. Exact twin. */
-typedef void fv_page_share_fn(size_t pages, const int32_t *best, const uint32_t *mass, uint32_t *share);
+/* Logarithms of the masses of listed pages. Page n of the list is pages[n]; key t of it:
+ *   x[t] = fv_round_held(((float)(sum over c of query[c] * code[t][c]) - 1.5f * (float)sum) * step[t] * factor, 2^28)
+ *   best = max of x;  mass = sum of fv_power_of(x[t] - best);  out[r][n] = best + fv_log2_of(mass) - 16 * 256
+ *          + base[pages[n] / 4]
+ * codes, steps: of page 0. out rows out_stride apart. */
+typedef void fv_shadow_score_fn(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *codes,
+                                const uint16_t *steps, int32_t *out, size_t out_stride);
 
-/* The scaling of fv_page_share_fn. */
-static inline float fv_share_inverse(uint64_t total) {
-    float unit = 0x1p30f;
-    for (; total >> 24; total >>= 1) unit *= 0.5f;
-    return unit / (float)(uint32_t)total;
+/* How much of a row's mass pages have, as a logarithm, and the larger of that and what is in `weight`:
+ *   x[p] = score[p] + fv_round_held(radius[p] * reach, 2^28), radius NULL: score[p]
+ *   level = best + fv_log2_of(sum of fv_power_of(x[p] - best)) - 16 * 256, best = max of x
+ *   weight[p] = max(weight[p], FV_WEIGHT_WHOLE + x[p] - level)
+ * |score| <= 2^29 + 2^12, radius >= 0, pages >= 1. */
+typedef void fv_page_weight_fn(size_t pages, const int32_t *score, const float *radius, float reach, uint32_t *weight);
+#define FV_WEIGHT_WHOLE 0x78000000u /* of a page that has all mass */
+
+/* How many of x[i], i < n, are >= least. */
+typedef size_t fv_count_least_fn(size_t n, const uint32_t *x, uint32_t least);
+
+/* Nearest even integer of x, held within +-most; NaN is -most. most <= 2^28. */
+static inline int32_t fv_round_held(float x, float most) {
+    x = x > -most ? x : -most;
+    x = x < most ? x : most;
+    if (x > -0x1p22f && x < 0x1p22f) return (int32_t)((x + 12582912.0f) - 12582912.0f);
+    int32_t whole = (int32_t)x; /* an f32 of this size may have a half bit at most */
+    float rest = x - (float)whole;
+    if (rest > 0.5f || (rest == 0.5f && whole & 1)) return whole + 1;
+    if (rest < -0.5f || (rest == -0.5f && whole & 1)) return whole - 1;
+    return whole;
 }
+
+/* 2^16 times 2^(e / 256), straight between powers of two, down to a whole number; e <= 0. */
+static inline uint32_t fv_power_of(int32_t e) {
+    int32_t shift = -(e >> 8);
+    return shift < 32 ? (uint32_t)(256 + (e & 255)) << 8 >> shift : 0;
+}
+
+/* Its inverse: 256 times log2(x), straight between powers of two, of the upper 9 bits of x; x >= 1. */
+static inline int32_t fv_log2_of(uint64_t x) {
+    int32_t power = 0;
+    for (int32_t step = 32; step > 0; step /= 2)
+        if (x >> power >> step) power += step;
+    return power * 256 + (int32_t)((power >= 8 ? x >> (power - 8) : x << (8 - power)) & 255);
+}
+
+/* Bit c: the rotation turns the sign of channel c. */
+extern const uint32_t fv_rotate_signs[32];
 
 /* X(slot, function type), by the switch of build.h that needs them (F32: every build). A missing scalar twin is a link
  * error. */
@@ -233,9 +271,12 @@ static inline float fv_share_inverse(uint64_t total) {
     K(product_bf16, fv_product_float_fn)
 
 #define FV_KERNEL_CHOOSE_LIST(K) \
-    K(dot_panel_u8, fv_dot_panel_u8_fn) \
-    K(shadow_mass, fv_shadow_mass_fn) \
-    K(page_share, fv_page_share_fn)
+    K(rotate_page, fv_rotate_page_fn) \
+    K(shadow_query, fv_shadow_query_fn) \
+    K(mean_score, fv_mean_score_fn) \
+    K(shadow_score, fv_shadow_score_fn) \
+    K(page_weight, fv_page_weight_fn) \
+    K(count_least, fv_count_least_fn)
 
 #define FV_KERNEL_LIST(K) \
     FV_KERNEL_F32_LIST(K) \

@@ -1,6 +1,7 @@
 /* Sinks, window, and the pages that weigh most. The rule of who reads what is here; the scores are shadow_score.c's. */
 #include "select/choose.h"
 #include "build.h"
+#include "kernels/kernels.h"
 #include "size.h"
 
 #if FV_BUILD_CHOOSE
@@ -17,14 +18,30 @@ static uint64_t tokens_allowed(const fv_select_config *policy, uint64_t visible)
     return share > least ? share : least;
 }
 
+/* Candidates whose codes a cascade reads: the better by their means. Twice what is read, since a mean says little about one
+ * key of sixteen, and an eighth of all, for rows that read few (docs/numbers.md). */
+static uint32_t cascade_width(uint64_t allowance, uint32_t candidates, uint32_t scored) {
+    uint64_t width = 2 * allowance + scored / 8;
+    return width < candidates ? (uint32_t)width : candidates;
+}
+
+uint64_t fv_chooser_mean_bytes(const fv_chooser *chooser) {
+    return fv_shadow_mean_bytes(&chooser->cache->shadow, chooser->scored);
+}
+
+uint64_t fv_chooser_code_bytes(const fv_chooser *chooser) {
+    uint64_t always = chooser->scored - (chooser->end - chooser->begin);
+    return chooser->looked_at ? fv_shadow_code_bytes(&chooser->cache->shadow, always + chooser->looked_at) : 0;
+}
+
 /* Whether the row reads all: short contexts, and where reading all takes no more bytes than choosing among it. */
-static bool reads_all(const fv_chooser *chooser, uint64_t always, uint64_t allowed) {
+static bool reads_all(const fv_chooser *chooser) {
     const fv_select_config *policy = chooser->policy;
-    if (policy->dense_below != FV_SELECT_AUTO) return chooser->scored * PAGE < policy->dense_below;
+    if (chooser->begin >= chooser->end) return true;
+    if (policy->dense_below != FV_SELECT_AUTO) return (uint64_t)chooser->scored * PAGE < policy->dense_below;
     if (policy->top_p != 0.0f) return false;
-    uint64_t read = pages_of_tokens(allowed > always ? allowed : always), visible = (uint64_t)chooser->scored + 1;
-    uint64_t choosing = fv_shadow_bytes(&chooser->cache->shadow, chooser->scored * PAGE);
-    return visible * fv_cache_page_bytes(chooser->cache) <= read * fv_cache_page_bytes(chooser->cache) + choosing;
+    uint64_t left = chooser->end - chooser->begin, unread = left > chooser->allowance ? left - chooser->allowance : 0;
+    return unread * fv_cache_page_bytes(chooser->cache) <= fv_chooser_mean_bytes(chooser) + fv_chooser_code_bytes(chooser);
 }
 
 static uint32_t head_allowance(const fv_select_config *policy, const fv_cache *cache, uint32_t layer, uint32_t kv_head,
@@ -41,6 +58,7 @@ fv_chooser fv_chooser_make(const fv_select_config *policy, const fv_cache *cache
                        .cache = cache,
                        .kernels = kernels,
                        .scale = scale,
+                       .layer = layer,
                        .kv_head = kv_head,
                        .group = group,
                        .position = position,
@@ -50,84 +68,111 @@ fv_chooser fv_chooser_make(const fv_select_config *policy, const fv_cache *cache
     if (made.window_begin > made.scored * PAGE) made.window_begin = made.scored * PAGE;
     uint64_t visible = (uint64_t)position + 1, always = made.sinks_end + (visible - made.window_begin);
     uint64_t allowed = tokens_allowed(policy, visible);
-    if (made.sinks_end >= made.window_begin || reads_all(&made, always, allowed)) {
-        made.sinks_end = made.window_begin = 0;
-        return made;
-    }
     made.begin = made.sinks_end / PAGE;
     made.end = made.window_begin / PAGE;
     made.allowance = head_allowance(policy, cache, layer, kv_head, allowed > always ? (allowed - always) / PAGE : 0);
+    if (made.begin < made.end) made.looked_at = made.end - made.begin;
+    if (policy->selector == FV_SELECTOR_CASCADE) made.looked_at = cascade_width(made.allowance, made.looked_at, made.scored);
+    if (policy->selector == FV_SELECTOR_BOUND || policy->selector == FV_SELECTOR_BLOCK) made.looked_at = 0;
+    if (reads_all(&made)) made.sinks_end = made.window_begin = made.begin = made.end = 0;
     return made;
 }
 
-/* The smallest score that is taken, if the largest are taken until their weights reach `goal` (> 0), and how much weight
- * those above it have. By digits from the top: a pass over the scores each. weight: 1 (count) or the score (mass). What is
- * FV_CHOSEN weighs nothing. */
-static uint32_t threshold_of(const uint32_t *score, size_t count, bool by_mass, uint64_t goal, uint64_t *weight,
-                             uint64_t *above) {
-    uint32_t prefix = 0;
-    *above = 0;
-    for (uint32_t shift = 24;; shift -= 8) {
-        for (size_t i = 0; i < 256; i++) weight[i] = 0;
-        uint32_t known = shift == 24 ? 0 : UINT32_MAX << (shift + 8), digit = 255;
-        for (size_t i = 0; i < count; i++)
-            if ((score[i] & known) == prefix && score[i] != FV_CHOSEN)
-                weight[score[i] >> shift & 255] += by_mass ? score[i] : 1;
-        for (; digit > 0 && *above + weight[digit] < goal; digit--) *above += weight[digit];
-        prefix |= digit << shift;
-        if (shift == 0) return prefix;
+/* The largest number that `goal` weights reach, or 1 if fewer do: first down from a page that has all mass in steps that
+ * double, then by halves. A number that exactly `goal` reach will do as well. */
+static uint32_t threshold_of(const fv_kernels *kernels, const uint32_t *weight, uint32_t count, size_t goal) {
+    uint32_t high = FV_WEIGHT_WHOLE + 1, low = FV_WEIGHT_WHOLE;
+    size_t reached = 0;
+    for (uint32_t step = 2048; step < low; step *= 2) {
+        low -= step;
+        reached = kernels->count_least(count, weight, low);
+        if (reached >= goal) break;
+        high = low;
     }
+    if (reached < goal) low = 1;
+    while (reached != goal && high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        size_t now = kernels->count_least(count, weight, middle);
+        if (now >= goal) {
+            low = middle;
+            reached = now;
+        } else
+            high = middle;
+    }
+    return low;
 }
 
-/* Takes the best of those that are not taken yet, at most `most`; of equal ones at the edge the older. How many. */
-static uint32_t take_best(uint32_t *score, size_t count, bool by_mass, uint64_t goal, uint32_t most,
-                          uint64_t *weight) {
-    uint64_t above = 0;
-    uint32_t threshold = threshold_of(score, count, by_mass, goal, weight, &above), taken = 0;
-    uint64_t step = by_mass ? threshold : 1;
-    for (size_t i = 0; i < count && taken < most; i++) {
-        if (score[i] <= threshold || score[i] == FV_CHOSEN) continue;
-        score[i] = FV_CHOSEN;
-        taken++;
+uint32_t fv_take_best(const fv_kernels *kernels, uint32_t *weight, uint32_t count, uint32_t most) {
+    size_t before = kernels->count_least(count, weight, FV_CHOSEN);
+    if (most > count - before) most = (uint32_t)(count - before);
+    if (most == 0) return 0;
+    uint32_t threshold = threshold_of(kernels, weight, count, before + most);
+    uint32_t equal = most - (uint32_t)(kernels->count_least(count, weight, threshold + 1) - before);
+    for (uint32_t i = 0; i < count; i++) {
+        if (weight[i] < threshold || weight[i] == FV_CHOSEN || (weight[i] == threshold && equal == 0)) continue;
+        if (weight[i] == threshold) equal--;
+        weight[i] = FV_CHOSEN;
     }
-    for (size_t i = 0; i < count && taken < most && above < goal; i++) {
-        if (score[i] != threshold) continue;
-        score[i] = FV_CHOSEN;
-        above += step;
-        taken++;
-    }
-    return taken;
+    return most;
 }
 
-static uint64_t share_sum(const uint32_t *share, uint32_t begin, uint32_t end) {
+/* ---- top-p ---- */
+
+/* What a page weighs, of 2^30 in all; what is less than 2^-30 of all counts as that. */
+static uint64_t linear(uint32_t weight) {
+    uint32_t below = FV_WEIGHT_WHOLE - weight, shift = (below + 255) >> 8;
+    return shift < 31 ? (uint64_t)(256 + (-below & 255)) << 22 >> shift : 1;
+}
+
+/* Linear weights of the places begin..end-1 that are at least `least` and not chosen. */
+static uint64_t linear_sum(const uint32_t *weight, uint32_t begin, uint32_t end, uint32_t least) {
     uint64_t sum = 0;
-    for (uint32_t page = begin; page < end; page++) sum += share[page];
+    for (uint32_t i = begin; i < end; i++)
+        if (weight[i] >= least && weight[i] != FV_CHOSEN) sum += linear(weight[i]);
     return sum;
 }
 
-void fv_choose_pages(const fv_chooser *chooser, const fv_choose_scratch *scores, uint32_t place, uint32_t *share) {
-    const fv_select_config *policy = chooser->policy;
-    uint32_t *candidates = share + chooser->begin, count = chooser->end - chooser->begin, most = chooser->allowance;
-    fv_shadow_shares(chooser, scores, place, share);
-    if (policy->top_p == 0.0f) {
-        take_best(candidates, count, false, most, most, scores->weight);
-        return;
+/* The fewest candidates that have `wanted`, at least and at most so many pages. */
+static uint32_t pages_for_mass(const fv_kernels *kernels, const fv_choose_scratch *list, uint64_t wanted, uint32_t least,
+                               uint32_t most) {
+    const uint32_t *weight = list->weight + list->first;
+    uint32_t low = least, high = most;
+    while (low < high) { /* the best `middle` have enough, or not */
+        uint32_t middle = low + (high - low) / 2, edge;
+        edge = middle ? threshold_of(kernels, weight, list->candidates, middle) : FV_CHOSEN;
+        size_t above = kernels->count_least(list->candidates, weight, edge);
+        uint64_t mass = linear_sum(weight, 0, list->candidates, edge);
+        if (above > middle) mass -= (above - middle) * linear(edge);
+        if (mass >= wanted)
+            high = middle;
+        else
+            low = middle + 1;
     }
-    uint64_t total = share_sum(share, 0, chooser->scored), left = share_sum(share, chooser->begin, chooser->end);
-    uint64_t wanted = (total >> 8) * (uint32_t)(policy->top_p * 0x1p16f) >> 8, taken = 0;
-    if (total - left < wanted) taken = take_best(candidates, count, true, wanted - (total - left), most, scores->weight);
+    return low;
+}
+
+static uint32_t top_p_pages(const fv_chooser *chooser, const fv_choose_scratch *list) {
+    const fv_select_config *policy = chooser->policy;
+    uint32_t most = chooser->allowance < list->candidates ? chooser->allowance : list->candidates;
+    uint64_t total = linear_sum(list->weight, 0, list->count, 0);
+    uint64_t left = linear_sum(list->weight, list->first, list->first + list->candidates, 0);
+    uint64_t wanted = (total >> 8) * (uint32_t)(policy->top_p * 0x1p16f) >> 8;
     uint64_t always = pages_of_tokens((uint64_t)chooser->sinks_end + chooser->position + 1 - chooser->window_begin);
     uint64_t least = policy->floor > always ? policy->floor - always : 0;
     if (least > most) least = most;
-    if (least > taken)
-        take_best(candidates, count, false, least - taken, (uint32_t)(least - taken), scores->weight);
+    wanted = wanted > total - left ? wanted - (total - left) : 0;
+    return pages_for_mass(chooser->kernels, list, wanted, (uint32_t)least, most);
 }
 
-uint32_t fv_choose_more(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t most, uint32_t *share) {
-    uint32_t count = chooser->end - chooser->begin, left = 0;
-    for (uint32_t page = chooser->begin; page < chooser->end; page++) left += share[page] != FV_CHOSEN;
-    if (most > left) most = left;
-    return most ? left - take_best(share + chooser->begin, count, false, most, most, scratch->weight) : left;
+uint32_t fv_choose_pages(const fv_chooser *chooser, const fv_choose_scratch *scratch) {
+    uint32_t most = chooser->policy->top_p != 0.0f ? top_p_pages(chooser, scratch) : chooser->allowance;
+    return fv_take_best(chooser->kernels, scratch->weight + scratch->first, scratch->candidates, most);
+}
+
+uint32_t fv_choose_more(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t most) {
+    uint32_t *weight = scratch->weight + scratch->first;
+    fv_take_best(chooser->kernels, weight, scratch->candidates, most);
+    return scratch->candidates - (uint32_t)chooser->kernels->count_least(scratch->candidates, weight, FV_CHOSEN);
 }
 
 static fv_status span_add(fv_plan *plan, uint32_t begin, uint32_t end) {
@@ -139,13 +184,15 @@ static fv_status span_add(fv_plan *plan, uint32_t begin, uint32_t end) {
     return fv_plan_add(plan, (fv_step){.kind = FV_STEP_SPAN, .begin = begin, .end = end, .row_end = 1});
 }
 
-fv_status fv_choose_plan(const fv_chooser *chooser, const uint32_t *share, fv_plan *plan) {
+fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scratch, fv_plan *plan) {
     plan->count = 0;
     plan->first_token = chooser->position;
     plan->rows = 1;
     fv_status status = span_add(plan, 0, chooser->sinks_end);
-    for (uint32_t page = chooser->begin; fv_chooser_has_choice(chooser) && page < chooser->end; page++)
-        if (share[page] == FV_CHOSEN && status == FV_OK) status = span_add(plan, page * PAGE, (page + 1) * PAGE);
+    for (uint32_t i = 0; fv_chooser_has_choice(chooser) && i < scratch->candidates; i++) {
+        uint32_t place = scratch->first + i, token = scratch->page[place] * PAGE;
+        if (scratch->weight[place] == FV_CHOSEN && status == FV_OK) status = span_add(plan, token, token + PAGE);
+    }
     return status == FV_OK ? span_add(plan, chooser->window_begin, chooser->position + 1) : status;
 }
 

@@ -14,27 +14,34 @@ typedef struct fv_chooser {
     const fv_cache *cache;
     const fv_kernels *kernels;
     float scale; /* of attention */
-    uint32_t kv_head, group, position;
+    uint32_t layer, kv_head, group, position;
     uint32_t sinks_end, window_begin; /* tokens before the one and from the other on are read */
     uint32_t begin, end;              /* candidates between them, pages; begin == end: none */
     uint32_t scored;                  /* pages before the row's own: they can be scored */
     uint32_t allowance;               /* most pages that are read of the candidates */
+    uint32_t looked_at;               /* candidates whose codes are read: end - begin, but fewer for a cascade, 0 for bound */
 } fv_chooser;
 
-/* Memory of `rows` rows that are scored at a time. */
+/* Memory of one row and head. Scores are those of fv_mean_score_fn and so on. */
 typedef struct fv_choose_scratch {
-    int8_t *query; /* [rows][group][dim] and so on, as in fv_shadow_rows */
-    float *half_sum, *factor, *base;
-    int32_t *dot, *best;
-    uint32_t *mass, *share; /* share [pages] */
+    int8_t *query;          /* [group][dim], dim as the shadow's */
+    int32_t *sum;           /* [group] */
+    float *factor, *reach;  /* [group] */
+    int32_t *mean, *score;  /* [group][stride]: of means, by page; of pages, by place in the list */
+    int32_t *base;          /* [group][stride / 4] */
+    uint32_t *page;         /* the list: pages that were weighed, in rising order */
+    uint32_t *weight;       /* what they weigh, FV_CHOSEN once they are chosen */
     float *rotated;         /* [dim], of one query at a time */
-    uint64_t *weight;       /* [256], of scores by one digit */
-    size_t base_stride, mass_stride;
+    size_t stride;
+    uint32_t count;              /* pages in the list */
+    uint32_t first, candidates;  /* of the list, those that can be chosen are candidates from place `first` on */
 } fv_choose_scratch;
 
+#define FV_CHOSEN UINT32_MAX
+
 /* Bytes of it, 64-byte aligned; false on overflow. */
-bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t rows, size_t *bytes);
-fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t rows);
+bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tokens, size_t *bytes);
+fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens);
 
 fv_chooser fv_chooser_make(const fv_select_config *policy, const fv_cache *cache, const fv_kernels *kernels, float scale,
                            uint32_t group, uint32_t layer, uint32_t kv_head, uint32_t position);
@@ -46,24 +53,24 @@ static inline bool fv_chooser_has_choice(const fv_chooser *chooser) {
 
 static inline bool fv_chooser_reads_all(const fv_chooser *chooser) { return chooser->window_begin == 0; }
 
-/* Makes row `place` of the scratch ready: query [group][head_dim]. */
-void fv_choose_query(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, const float *query);
+/* Bytes of the coarse copy that a row reads: of means, and of codes of the pages that are looked at. */
+uint64_t fv_chooser_mean_bytes(const fv_chooser *chooser);
+uint64_t fv_chooser_code_bytes(const fv_chooser *chooser);
 
-/* Masses of the pages before `page` for rows 0..rows-1 of the scratch. */
-void fv_choose_score(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows, uint32_t page);
+/* Makes the list and its weights, the largest share of the page over the heads of the group: query [group][head_dim]. */
+void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, const float *query);
 
-/* What page 0..chooser->scored - 1 weighs for row `place` of the scratch: the largest share over the heads of the group,
- * 1..2^30 + 1. */
-void fv_shadow_shares(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, uint32_t *share);
-
-/* Chooses by the scores of row `place`: share[page] of a candidate is FV_CHOSEN if it is read, less if not. */
-#define FV_CHOSEN UINT32_MAX
-void fv_choose_pages(const fv_chooser *chooser, const fv_choose_scratch *scores, uint32_t place, uint32_t *share);
+/* Chooses of the list what the policy allows; how many pages. */
+uint32_t fv_choose_pages(const fv_chooser *chooser, const fv_choose_scratch *scratch);
 
 /* Chooses the best `most` of the candidates that are not chosen yet; how many are left. */
-uint32_t fv_choose_more(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t most, uint32_t *share);
+uint32_t fv_choose_more(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t most);
 
-/* Writes the plan of the row; share as fv_choose_pages() left it, not read if there is no choice. */
-fv_status fv_choose_plan(const fv_chooser *chooser, const uint32_t *share, fv_plan *plan);
+/* Of the `count` weights the best that are not chosen yet, `most` of them if there are as many: they are chosen. Of equal
+ * ones at the edge the older. How many. */
+uint32_t fv_take_best(const fv_kernels *kernels, uint32_t *weight, uint32_t count, uint32_t most);
+
+/* Writes the plan of the row; the list is not read if there is no choice. */
+fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scratch, fv_plan *plan);
 
 #endif

@@ -15,7 +15,7 @@ fv_select_config fv_select_config_default(fv_selector selector) {
         config.log_stride = 1;
         config.landmarks = 1;
     }
-    if (config.selector == FV_SELECTOR_SHADOW) {
+    if (fv_select_chooses(&config)) {
         config.window = 128;
         config.sinks = 16;
         config.budget = 0.16f;
@@ -36,6 +36,10 @@ static fv_status choice_check(const fv_select_config *config) {
     if (by_number && config->pages < fv_select_least_pages(config)) return FV_ERROR_ARGUMENT;
     if (config->floor > config->cap || config->cap > most || config->certificate > 1) return FV_ERROR_ARGUMENT;
     if (!(config->quality >= 0.0f && config->quality <= 1e6f)) return FV_ERROR_ARGUMENT;
+    bool weighs_all = config->selector == FV_SELECTOR_SHADOW || config->selector == FV_SELECTOR_GATE;
+    if (by_mass && !weighs_all) return FV_ERROR_ARGUMENT;
+    if (config->certificate && config->selector != FV_SELECTOR_SHADOW) return FV_ERROR_ARGUMENT;
+    if (config->selector == FV_SELECTOR_GATE && !config->gate) return FV_ERROR_ARGUMENT;
     return config->quality > 0.0f && !config->certificate ? FV_ERROR_ARGUMENT : FV_OK;
 }
 
@@ -45,7 +49,7 @@ uint32_t fv_select_least_pages(const fv_select_config *config) {
 }
 
 fv_status fv_select_check(const fv_select_config *config) {
-    if (!config || config->selector > FV_SELECTOR_SHADOW || config->causal > 1) return FV_ERROR_ARGUMENT;
+    if (!config || config->selector >= FV_SELECTOR_COUNT || config->causal > 1) return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_CHOOSE && fv_select_chooses(config)) return FV_ERROR_UNSUPPORTED;
     if (FV_BUILD_CHOOSE && fv_select_chooses(config)) return choice_check(config);
     if (config->selector == FV_SELECTOR_WINDOW && config->window < 1) return FV_ERROR_ARGUMENT;

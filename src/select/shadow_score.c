@@ -1,16 +1,21 @@
-/* What pages weigh, by the 2-bit copy of the keys. */
+/* What pages weigh, by the coarse copy of the keys: first by the means of pages, then by the 2-bit codes of all or of the
+ * better ones. */
 #include "build.h"
 #include "kernels/kernels.h"
+#include "kernels/root.h"
 #include "select/choose.h"
 #include "size.h"
-#include <float.h>
 
 #if FV_BUILD_CHOOSE
 
-enum { PAGE = FV_PAGE_TOKENS, BLOCK = FV_SHADOW_BLOCK, PANEL = 16 };
+enum { PAGE = FV_PAGE_TOKENS, BLOCK_PAGES = FV_SHADOW_BLOCK / PAGE };
+
+/* How far above its mean a page's best key is taken to lie, in standard deviations of a product of the query with what
+ * its keys are beside the mean. */
+static const float reach_of_best = 1.5f;
 
 typedef struct scratch_layout {
-    size_t query, half_sum, factor, base, dot, best, mass, share, rotated, weight, base_stride, mass_stride, bytes;
+    size_t query, sum, factor, reach, mean, score, base, page, weight, rotated, stride, bytes;
 } scratch_layout;
 
 static bool region_add(size_t *bytes, size_t count, size_t size, size_t *offset) {
@@ -18,106 +23,143 @@ static bool region_add(size_t *bytes, size_t count, size_t size, size_t *offset)
     return fv_size_add(bytes, count, size, FV_CACHE_ALIGN);
 }
 
-static bool scratch_layout_make(uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t rows, scratch_layout *out) {
-    size_t pages = ((size_t)max_tokens + PAGE - 1) / PAGE, all = (size_t)rows * group;
-    size_t blocks = ((size_t)max_tokens + BLOCK * PANEL - 1) / (BLOCK * PANEL) * PANEL;
-    scratch_layout made = {.base_stride = blocks, .mass_stride = 4 * blocks};
-    bool fits = region_add(&made.bytes, all * (((size_t)head_dim + 15) / 16 * 16), 1, &made.query) &&
-                region_add(&made.bytes, all, 4, &made.half_sum) && region_add(&made.bytes, all, 4, &made.factor) &&
-                region_add(&made.bytes, all, blocks * 4, &made.base) &&
-                region_add(&made.bytes, all, blocks * 4, &made.dot) &&
-                region_add(&made.bytes, all, blocks * 4, &made.best) &&
-                region_add(&made.bytes, all, blocks * 16, &made.mass) && region_add(&made.bytes, pages, 4, &made.share) &&
-                region_add(&made.bytes, head_dim, 4, &made.rotated) && region_add(&made.bytes, 256, 8, &made.weight);
+static bool scratch_layout_make(uint32_t head_dim, uint32_t group, uint32_t max_tokens, scratch_layout *out) {
+    size_t pages = ((size_t)max_tokens + PAGE - 1) / PAGE, stride = (pages + 15) / 16 * 16;
+    scratch_layout made = {.stride = stride};
+    bool fits = region_add(&made.bytes, (size_t)group * (((size_t)head_dim + 15) / 16 * 16), 1, &made.query) &&
+                region_add(&made.bytes, group, 4, &made.sum) && region_add(&made.bytes, group, 4, &made.factor) &&
+                region_add(&made.bytes, group, 4, &made.reach) &&
+                region_add(&made.bytes, group, stride * 4, &made.mean) &&
+                region_add(&made.bytes, group, stride * 4, &made.score) &&
+                region_add(&made.bytes, group, stride, &made.base) && region_add(&made.bytes, pages, 4, &made.page) &&
+                region_add(&made.bytes, pages, 4, &made.weight) && region_add(&made.bytes, head_dim, 4, &made.rotated);
     *out = made;
     return fits;
 }
 
-bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t rows, size_t *bytes) {
+bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tokens, size_t *bytes) {
     scratch_layout layout;
-    if (!scratch_layout_make(head_dim, group, max_tokens, rows, &layout)) return false;
+    if (!scratch_layout_make(head_dim, group, max_tokens, &layout)) return false;
     *bytes = layout.bytes;
     return true;
 }
 
-fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t rows) {
+fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens) {
     scratch_layout layout;
     unsigned char *base = memory;
-    if (!scratch_layout_make(head_dim, group, max_tokens, rows, &layout)) return (fv_choose_scratch){0};
+    if (!scratch_layout_make(head_dim, group, max_tokens, &layout)) return (fv_choose_scratch){0};
     return (fv_choose_scratch){.query = (int8_t *)(base + layout.query),
-                               .half_sum = (float *)(void *)(base + layout.half_sum),
+                               .sum = (int32_t *)(void *)(base + layout.sum),
                                .factor = (float *)(void *)(base + layout.factor),
-                               .base = (float *)(void *)(base + layout.base),
-                               .dot = (int32_t *)(void *)(base + layout.dot),
-                               .best = (int32_t *)(void *)(base + layout.best),
-                               .mass = (uint32_t *)(void *)(base + layout.mass),
-                               .share = (uint32_t *)(void *)(base + layout.share),
+                               .reach = (float *)(void *)(base + layout.reach),
+                               .mean = (int32_t *)(void *)(base + layout.mean),
+                               .score = (int32_t *)(void *)(base + layout.score),
+                               .base = (int32_t *)(void *)(base + layout.base),
+                               .page = (uint32_t *)(void *)(base + layout.page),
+                               .weight = (uint32_t *)(void *)(base + layout.weight),
                                .rotated = (float *)(void *)(base + layout.rotated),
-                               .weight = (uint64_t *)(void *)(base + layout.weight),
-                               .base_stride = layout.base_stride,
-                               .mass_stride = layout.mass_stride};
+                               .stride = layout.stride};
 }
 
-void fv_choose_query(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, const float *query) {
+/* Makes the head's query ready: query [head_dim]. */
+static void query_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t g, const float *query) {
     size_t dim = chooser->cache->config.head_dim, padded = chooser->cache->shadow.dim;
-    for (size_t g = 0; g < chooser->group; g++) {
-        size_t at = place * (size_t)chooser->group + g;
-        int8_t *out = scratch->query + at * padded;
-        float *x = scratch->rotated, most = 0.0f;
-        int32_t sum = 0;
-        for (size_t c = 0; c < dim; c++) x[c] = query[g * dim + c];
-        fv_shadow_rotate(dim, x);
-        for (size_t c = 0; c < dim; c++) {
-            float magnitude = x[c] < 0.0f ? -x[c] : x[c];
-            if (magnitude > most) most = magnitude;
-        }
-        float inverse = most > 0.0f && most <= FLT_MAX ? 127.0f / most : 0.0f;
-        for (size_t c = 0; c < padded; c++) {
-            out[c] = (int8_t)(c < dim ? fv_shadow_round(x[c], inverse) : 0);
-            sum += out[c];
-        }
-        scratch->half_sum[at] = 1.5f * (float)sum;
-        float step = inverse > 0.0f ? most / 127.0f : 0.0f;
-        scratch->factor[at] = step * chooser->scale * 369.32993f; /* 256 / ln 2 */
+    int8_t *out = scratch->query + g * padded;
+    int32_t sum = 0, squares = 0;
+    for (size_t c = 0; c < dim; c++) scratch->rotated[c] = query[c];
+    float step = chooser->kernels->shadow_query(dim, padded, scratch->rotated, out);
+    for (size_t c = 0; c < padded; c++) {
+        sum += out[c];
+        squares += out[c] * out[c];
     }
+    scratch->sum[g] = sum;
+    scratch->factor[g] = step * chooser->scale * 369.32993f; /* 256 / ln 2 */
+    scratch->reach[g] = fv_root_f32((float)squares / (float)dim) * scratch->factor[g] * reach_of_best;
 }
 
-/* The part of a score that a block shares: query . centre. */
-static void bases_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t rows, size_t blocks) {
-    const fv_shadow *shadow = &chooser->cache->shadow;
-    const float *steps = fv_shadow_centre_steps(shadow, chooser->kv_head);
-    size_t stride = scratch->base_stride;
-    chooser->kernels->dot_panel_u8(rows, (blocks + PANEL - 1) / PANEL, shadow->dim, scratch->query,
-                                   fv_shadow_centres(shadow, chooser->kv_head), scratch->dot, stride);
-    for (size_t r = 0; r < rows; r++) {
-        int32_t offset = (int32_t)(2.0f * scratch->half_sum[r]) / 3 * 128;
-        for (size_t b = 0; b < blocks; b++)
-            scratch->base[r * stride + b] = (float)(scratch->dot[r * stride + b] - offset) * steps[b];
-    }
+/* Query heads that weigh: a gate is one for all. */
+static uint32_t rows_of(const fv_chooser *chooser) {
+    return chooser->policy->selector == FV_SELECTOR_GATE ? 1 : chooser->group;
 }
 
-void fv_choose_score(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows, uint32_t page) {
-    const fv_shadow *shadow = &chooser->cache->shadow;
-    size_t all = (size_t)rows * chooser->group, tokens = (size_t)page * PAGE;
-    bases_make(chooser, scratch, all, (tokens + BLOCK - 1) / BLOCK);
-    fv_shadow_rows query = {.rows = all,
-                            .dim = shadow->dim,
+static void queries_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, const float *query) {
+    size_t dim = chooser->cache->config.head_dim;
+    if (chooser->policy->selector == FV_SELECTOR_GATE)
+        query = chooser->policy->gate + ((size_t)chooser->layer * chooser->cache->config.kv_heads + chooser->kv_head) * dim;
+    for (uint32_t g = 0; g < rows_of(chooser); g++) query_make(chooser, scratch, g, query + g * dim);
+}
+
+static fv_shadow_rows rows_make(const fv_chooser *chooser, const fv_choose_scratch *scratch) {
+    return (fv_shadow_rows){.rows = rows_of(chooser),
+                            .dim = chooser->cache->shadow.dim,
                             .query = scratch->query,
-                            .half_sum = scratch->half_sum,
+                            .sum = scratch->sum,
                             .factor = scratch->factor,
                             .base = scratch->base,
-                            .base_stride = scratch->base_stride};
-    chooser->kernels->shadow_mass(&query, tokens, fv_shadow_codes(shadow, chooser->kv_head, 0),
-                                  fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->best, scratch->base_stride,
-                                  scratch->mass, scratch->mass_stride);
+                            .base_stride = scratch->stride / BLOCK_PAGES};
 }
 
-void fv_shadow_shares(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, uint32_t *share) {
-    size_t pages = chooser->scored, first = place * (size_t)chooser->group;
-    for (size_t page = 0; page < pages; page++) share[page] = 1;
-    for (size_t r = first; r < first + chooser->group; r++)
-        chooser->kernels->page_share(pages, scratch->best + r * scratch->base_stride,
-                                     scratch->mass + r * scratch->mass_stride, share);
+static void means_score(const fv_chooser *chooser, const fv_choose_scratch *scratch, const fv_shadow_rows *rows) {
+    const fv_shadow *shadow = &chooser->cache->shadow;
+    chooser->kernels->mean_score(rows, (chooser->scored + 15) / 16, fv_shadow_means(shadow, chooser->kv_head),
+                                 fv_shadow_mean_steps(shadow, chooser->kv_head), scratch->mean, scratch->stride);
+}
+
+static void weigh_means(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t *weight) {
+    const float *radii = fv_shadow_radii(&chooser->cache->shadow, chooser->kv_head);
+    for (uint32_t g = 0; g < rows_of(chooser); g++)
+        chooser->kernels->page_weight(chooser->scored, scratch->mean + g * scratch->stride, radii, scratch->reach[g], weight);
+}
+
+/* The part of a score that a block shares, query . centre: of the means that the centre was made of. */
+static void bases_make(const fv_chooser *chooser, const fv_choose_scratch *scratch) {
+    for (uint32_t g = 0; g < rows_of(chooser); g++) {
+        const int32_t *mean = scratch->mean + g * scratch->stride;
+        int32_t *base = scratch->base + g * (scratch->stride / BLOCK_PAGES);
+        base[0] = 0;
+        for (uint32_t block = 1; block * BLOCK_PAGES < chooser->scored; block++, mean += BLOCK_PAGES)
+            base[block] = (mean[0] + mean[1] + mean[2] + mean[3]) >> 2;
+    }
+}
+
+static void list_add(fv_choose_scratch *scratch, uint32_t begin, uint32_t end) {
+    for (uint32_t page = begin; page < end; page++) scratch->page[scratch->count++] = page;
+}
+
+/* All pages, or sinks, window and the candidates with the best means. */
+static void list_make(const fv_chooser *chooser, fv_choose_scratch *scratch) {
+    uint32_t candidates = chooser->end - chooser->begin, *weight = scratch->weight;
+    bool all = chooser->policy->selector != FV_SELECTOR_CASCADE || chooser->looked_at >= candidates;
+    if (!all) {
+        for (uint32_t page = 0; page < chooser->scored; page++) weight[page] = 0;
+        weigh_means(chooser, scratch, weight);
+        fv_take_best(chooser->kernels, weight + chooser->begin, candidates, chooser->looked_at);
+    }
+    scratch->count = 0;
+    list_add(scratch, 0, chooser->begin);
+    for (uint32_t page = chooser->begin; page < chooser->end; page++)
+        if (all || weight[page] == FV_CHOSEN) scratch->page[scratch->count++] = page;
+    scratch->first = chooser->begin;
+    scratch->candidates = scratch->count - chooser->begin;
+    list_add(scratch, chooser->end, chooser->scored);
+}
+
+void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, const float *query) {
+    const fv_shadow *shadow = &chooser->cache->shadow;
+    fv_shadow_rows rows = rows_make(chooser, scratch);
+    queries_make(chooser, scratch, query);
+    means_score(chooser, scratch, &rows);
+    list_make(chooser, scratch);
+    for (uint32_t i = 0; i < scratch->count; i++) scratch->weight[i] = 0;
+    if (!chooser->looked_at) {
+        weigh_means(chooser, scratch, scratch->weight);
+        return;
+    }
+    bases_make(chooser, scratch);
+    chooser->kernels->shadow_score(&rows, scratch->count, scratch->page, fv_shadow_codes(shadow, chooser->kv_head, 0),
+                                   fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->score, scratch->stride);
+    for (uint32_t g = 0; g < rows.rows; g++)
+        chooser->kernels->page_weight(scratch->count, scratch->score + g * scratch->stride, NULL, 0.0f, scratch->weight);
 }
 
 #endif

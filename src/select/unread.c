@@ -2,14 +2,16 @@
 #include "select/unread.h"
 #include "build.h"
 #include "cache/margin.h"
+#include "kernels/half.h"
+#include "kernels/kernels.h"
 #include "kernels/root.h"
 #include "kernels/scalar/exp_scalar.h"
 
 #if FV_BUILD_CHOOSE
 
-/* Scores are rounded to 2^-8; sums of up to 1,024 terms, a rotation and a few operations in f32 lie far below the rest.
- */
-static const float score_slack = 0.502f / 256.0f;
+/* Scores are rounded to 2^-8: a key's, its block's from four means and their sum, and a page's logarithm, which is cut; sums
+ * of up to 1,024 terms, a rotation and a few operations in f32 lie far below the rest. */
+static const float score_slack = (0.5f + 0.5f + 0.75f + 1.0f + 0.01f) / 256.0f;
 static const float length_slack = 1.001f;
 static const float relative_slack = 1e-5f;
 
@@ -17,13 +19,13 @@ typedef struct query_lengths {
     float whole, error; /* |q|, |q - its rounded copy|, rotated */
 } query_lengths;
 
-static query_lengths lengths_of(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t place,
+static query_lengths lengths_of(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t g,
                                 const float *query) {
     size_t dim = chooser->cache->config.head_dim, padded = chooser->cache->shadow.dim;
-    const int8_t *rounded = scratch->query + place * padded;
-    float *x = scratch->rotated, step = scratch->factor[place] / (chooser->scale * 369.32993f), whole = 0.0f, error = 0.0f;
+    int8_t *rounded = scratch->query + g * padded;
+    float *x = scratch->rotated, whole = 0.0f, error = 0.0f;
     for (size_t c = 0; c < dim; c++) x[c] = query[c];
-    fv_shadow_rotate(dim, x);
+    float step = chooser->kernels->shadow_query(dim, padded, x, rounded); /* as it was before */
     for (size_t c = 0; c < dim; c++) {
         float rest = x[c] - (float)rounded[c] * step;
         whole += x[c] * x[c];
@@ -39,27 +41,34 @@ static float power_above(float x) {
     return fv_exp2_scalar(x, 0.0f) * 1.000001f + 1e-36f;
 }
 
-fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, uint32_t g,
-                       const float *query, const uint32_t *share, float maximum) {
+/* fv_power_of() without its 2^16, for any height in units of 2^-8. */
+static float straight_power(float height) {
+    if (height > 100.0f * 256) return 3e38f;
+    if (height < -120.0f * 256) return 0.0f;
+    return fv_f32_from_bits((uint32_t)((int32_t)height + 127 * 256) << 15);
+}
+
+fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t g, const float *query,
+                       float maximum) {
     const fv_cache *cache = chooser->cache;
     const fv_margin *margins = cache->margins.pages + chooser->kv_head * cache->margins.head_stride;
-    size_t r = place * (size_t)chooser->group + g;
-    const int32_t *best = scratch->best + r * scratch->base_stride;
-    const uint32_t *mass = scratch->mass + r * scratch->mass_stride;
-    query_lengths length = lengths_of(chooser, scratch, r, query);
+    const int32_t *score = scratch->score + g * scratch->stride;
+    query_lengths length = lengths_of(chooser, scratch, g, query);
     float unit = chooser->scale * 1.442696f; /* log2 e, upwards */
     fv_unread unread = {.pages = 0};
     float weighted = 0.0f;
     for (uint32_t page = chooser->begin; page < chooser->end; page++) {
-        if (share[page] == FV_CHOSEN) continue;
+        if (scratch->weight[page] == FV_CHOSEN) continue;
         const fv_margin *margin = &margins[page];
-        float height = (float)best[page / 4] / 256.0f - maximum, magnitude = height < 0.0f ? -height : height;
+        float height = (float)score[page] / 256.0f - maximum, magnitude = height < 0.0f ? -height : height;
         float reach = unit * (length.whole * (margin->residual + relative_slack * margin->coarse) +
                               length.error * margin->coarse);
-        float likely = (float)mass[page] * 0x1p-16f * (height > 100.0f ? 3e38f : fv_exp2_scalar(height, 0.0f));
-        float most = ((float)mass[page] + 17.0f) * 0x1p-16f * 1.000001f;
+        float likely = straight_power((float)score[page] - 256.0f * maximum);
+        /* a score is the straight logarithm of a sum of straight powers, which are no less than powers; a straight power of
+         * it is at most 2^0.0861 times 2^height, and 17 units of 2^-16 were cut from the sum */
+        float most = power_above(height + 0.0862f + reach + score_slack + relative_slack * (magnitude + 64.0f));
         unread.mass_estimate += likely;
-        unread.mass_bound += most * power_above(height + reach + score_slack + relative_slack * (magnitude + 64.0f));
+        unread.mass_bound += most * (1.0f + 17.0f * 0x1p-16f);
         weighted += likely * margin->value_rms;
         if (margin->value_max > unread.value_max) unread.value_max = margin->value_max;
         unread.pages++;

@@ -16,13 +16,12 @@ typedef struct fv_unread {
 /*
  * What the chooser's row did not read, for query head `g` of the group.
  *
- * place    the row's place in the scratch: fv_choose_query() and fv_choose_score() have been called for it.
+ * scratch  as fv_choose_pages() left it, all pages in its list.
  * query    [head_dim], the head's own.
- * share    [pages], FV_CHOSEN for a candidate that was read.
  * maximum  of the state of what was read.
  * The cache has margins. Its keys are the stored ones, rounded as they are. O(pages).
  */
-fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t place, uint32_t g,
-                       const float *query, const uint32_t *share, float maximum);
+fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t g, const float *query,
+                       float maximum);
 
 #endif

@@ -77,7 +77,7 @@ static void row_print(rows_job *job, const fv_attention_seen *seen, const fv_cho
     }
     for (size_t i = 0; i < (size_t)(position + 1) * dim; i++) largest = fmax(largest, fabs((double)job->values[i]));
     float maximum = (float)(most * 1.4426950408889634);
-    fv_unread unread = fv_unread_of(chooser, scratch, 0, g, query, scratch->share, maximum);
+    fv_unread unread = fv_unread_of(chooser, scratch, g, query, maximum);
     fv_certificate_input input = {.read = (float)read_sum,
                                   .mass_bound = unread.mass_bound,
                                   .mass_estimate = unread.mass_estimate,
@@ -95,14 +95,13 @@ static void row_measure(rows_job *job, const fv_attention_seen *seen, uint32_t p
     uint32_t group = seen->attend->query_heads / seen->attend->kv_heads, dim = seen->attend->head_dim;
     fv_chooser chooser = fv_chooser_make(&job->policy, seen->cache, seen->kernels, seen->attend->scale, group,
                                          seen->layer, seen->kv_head, position);
-    fv_choose_scratch scratch = fv_choose_scratch_at(job->scratch, dim, group, job->context, 1);
+    fv_choose_scratch scratch = fv_choose_scratch_at(job->scratch, dim, group, job->context);
     if (!fv_chooser_has_choice(&chooser)) return;
-    fv_choose_query(&chooser, &scratch, 0, query);
-    fv_choose_score(&chooser, &scratch, 1, chooser.scored);
-    fv_choose_pages(&chooser, &scratch, 0, scratch.share);
+    fv_choose_weigh(&chooser, &scratch, query);
+    fv_choose_pages(&chooser, &scratch);
     for (uint32_t t = 0; t <= position; t++) {
         uint32_t page = t / FV_PAGE_TOKENS;
-        job->read[t] = page < chooser.begin || page >= chooser.end || scratch.share[page] == FV_CHOSEN;
+        job->read[t] = page < chooser.begin || page >= chooser.end || scratch.weight[page] == FV_CHOSEN;
     }
     if (fv_cache_read(seen->cache, seen->kv_head, 0, position + 1, job->keys, job->values) != FV_OK) exit(1);
     for (uint32_t g = 0; g < group; g++) row_print(job, seen, &chooser, &scratch, g, query + g * dim);
@@ -123,7 +122,7 @@ static void observe(void *context, const fv_attention_seen *seen, size_t worker)
 
 static void job_open(rows_job *job, const fv_model_config *shape) {
     size_t bytes = 0, elements = (size_t)job->context * shape->head_dim;
-    if (!fv_choose_scratch_bytes(shape->head_dim, shape->query_heads / shape->kv_heads, job->context, 1, &bytes))
+    if (!fv_choose_scratch_bytes(shape->head_dim, shape->query_heads / shape->kv_heads, job->context, &bytes))
         exit(1);
     job->scratch = must(aligned_alloc(64, (bytes + 63) / 64 * 64));
     job->keys = must(malloc(elements * sizeof *job->keys));

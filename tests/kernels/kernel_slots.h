@@ -64,8 +64,11 @@
     X(product_bf16)
 
 #define SHADOW_SLOTS(X) \
-    X(dot_panel_u8) \
-    X(shadow_mass) \
-    X(page_share)
+    X(rotate_page) \
+    X(shadow_query) \
+    X(mean_score) \
+    X(shadow_score) \
+    X(page_weight) \
+    X(count_least)
 
 #endif

@@ -1,83 +1,135 @@
-/* Scores of coarse keys in plain C: the reference for every instruction set. */
+/* Choosing by coarse keys in plain C: the reference for every instruction set. */
 #include "build.h"
+#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include <float.h>
+#include <stdbool.h>
 
 #if FV_BUILD_CHOOSE
 
-void fv_dot_panel_u8_scalar(size_t rows, size_t panels, size_t dim, const int8_t *query, const uint8_t *key, int32_t *out,
-                            size_t out_stride) {
-    for (size_t i = 0; i < rows * panels; i++) {
+enum { LANES = 16, MOST_DIM = 1024 };
+
+/* The top bit of splitmix64 of the seed 0x666F766561 at place c. */
+const uint32_t fv_rotate_signs[MOST_DIM / 32] = {
+    0x93B87FD3, 0xEC2D2843, 0x076A4996, 0x934F8738, 0xABF355B6, 0x69CACE4C, 0xF21BA21B, 0x1AD0B74C,
+    0x3F8D6083, 0x0973AB2F, 0x6371EC4D, 0x7A291344, 0xD092B731, 0x1C988980, 0x9FAE0149, 0xEB2C1E9D,
+    0x73AF6AE1, 0x2851A34B, 0xE8EBD6A0, 0xBEBAF3AF, 0x4B230095, 0xDE220F1E, 0x222E6D7E, 0x987B4AA3,
+    0xF659E15B, 0xCD26460B, 0xFC4B0A55, 0x74A684AE, 0x5064E360, 0x7320A88C, 0x807DBC89, 0xC5BA7F4E,
+};
+
+/* 1/sqrt(2^i) */
+static const float norm_of[11] = {1.0f,    0.70710678f, 0.5f,     0.35355339f,  0.25f,    0.17677670f,
+                                  0.125f,  0.08838835f, 0.0625f,  0.044194174f, 0.03125f};
+
+static void butterflies(size_t piece, size_t half, size_t stride, size_t first, size_t end, float *x) {
+    for (size_t i = 0; i < piece; i += 2 * half)
+        for (size_t c = i; c < i + half; c++) {
+            float *low = x + c * stride, *high = x + (c + half) * stride;
+            for (size_t t = first; t < end; t++) {
+                float a = low[t], b = high[t];
+                low[t] = a + b;
+                high[t] = a - b;
+            }
+        }
+}
+
+/* Lanes first..end-1; channels lie `stride` apart. */
+static void rotate(size_t dim, size_t stride, size_t first, size_t end, float *x) {
+    for (size_t c = 0; c < dim; c++)
+        for (size_t t = first; t < end && fv_rotate_signs[c / 32] >> c % 32 & 1; t++) x[c * stride + t] = -x[c * stride + t];
+    for (size_t done = 0, piece = MOST_DIM, log = 10; done < dim; piece /= 2, log--) {
+        if (piece > dim - done) continue;
+        float *part = x + done * stride;
+        for (size_t half = 1; half < piece; half *= 2) butterflies(piece, half, stride, first, end, part);
+        for (size_t c = 0; c < piece; c++)
+            for (size_t t = first; t < end; t++) part[c * stride + t] *= norm_of[log];
+        done += piece;
+    }
+}
+
+void fv_rotate_page_scalar(size_t dim, size_t first, size_t end, float *x) { rotate(dim, LANES, first, end, x); }
+
+float fv_shadow_query_scalar(size_t dim, size_t padded, float *x, int8_t *out) {
+    uint32_t top = 0;
+    rotate(dim, 1, 0, 1, x);
+    for (size_t c = 0; c < dim; c++) { /* as integers, so that a NaN is larger than all */
+        uint32_t magnitude = fv_bits_from_f32(x[c]) & 0x7FFFFFFF;
+        if (magnitude > top) top = magnitude;
+    }
+    float most = fv_f32_from_bits(top);
+    bool fit = most > 0.0f && most <= FLT_MAX;
+    float inverse = fit ? 127.0f / most : 0.0f;
+    for (size_t c = 0; c < padded; c++) out[c] = (int8_t)(fit && c < dim ? fv_round_held(x[c] * inverse, 127.0f) : 0);
+    return fit ? most / 127.0f : 0.0f;
+}
+
+void fv_mean_score_scalar(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step, int32_t *out,
+                          size_t out_stride) {
+    size_t dim = query->dim;
+    for (size_t i = 0; i < query->rows * panels; i++) {
         size_t r = i / panels, p = i % panels;
-        const int8_t *q = query + r * dim;
-        for (size_t t = 0; t < 16; t++) {
-            int32_t sum = 0;
-            for (size_t c = 0; c < dim; c++) sum += q[c] * key[((p * (dim / 4) + c / 4) * 16 + t) * 4 + c % 4];
-            out[r * out_stride + p * 16 + t] = sum;
+        const int8_t *q = query->query + r * dim;
+        for (size_t t = 0; t < LANES; t++) {
+            int32_t dot = -64 * query->sum[r];
+            for (size_t c = 0; c < dim; c++) dot += q[c] * mean[((p * (dim / 4) + c / 4) * LANES + t) * 4 + c % 4];
+            float x = (float)dot * step[p * LANES + t];
+            out[r * out_stride + p * LANES + t] = fv_round_held(x * query->factor[r], 0x1p28f);
         }
     }
 }
 
 /* Score of key t of a page. */
-static int32_t key_score(const fv_shadow_rows *query, size_t r, size_t t, const uint8_t *codes, float step, float base) {
+static int32_t key_score(const fv_shadow_rows *query, size_t r, size_t t, const uint8_t *codes, float step) {
     const int8_t *q = query->query + r * query->dim;
-    const float most = 0x1p28f, magic = 12582912.0f;
     int32_t dot = 0;
     for (size_t p = 0; p < 4; p++)
         for (size_t c = 0; c < query->dim / 4; c++)
-            dot += q[p * (query->dim / 4) + c] * (codes[(c / 4 * 16 + t) * 4 + c % 4] >> (2 * p) & 3);
-    float x = ((float)dot - query->half_sum[r]) * step;
-    x = (x + base) * query->factor[r];
-    x = x > -most ? x : -most;
-    x = x < most ? x : most;
-    if (x > -0x1p22f && x < 0x1p22f) return (int32_t)((x + magic) - magic); /* beyond, an f32 may have a half bit */
-    int32_t whole = (int32_t)x;
-    float rest = x - (float)whole;
-    if (rest > 0.5f || (rest == 0.5f && whole & 1)) return whole + 1;
-    if (rest < -0.5f || (rest == -0.5f && whole & 1)) return whole - 1;
-    return whole;
+            dot += q[p * (query->dim / 4) + c] * (codes[(c / 4 * LANES + t) * 4 + c % 4] >> (2 * p) & 3);
+    float x = ((float)dot - 1.5f * (float)query->sum[r]) * step;
+    return fv_round_held(x * query->factor[r], 0x1p28f);
 }
 
-static uint32_t power_of(int32_t e) {
-    int32_t shift = -(e >> 8);
-    return shift < 32 ? (uint32_t)(256 + (e & 255)) << 8 >> shift : 0;
-}
-
-void fv_shadow_mass_scalar(const fv_shadow_rows *query, size_t keys, const uint8_t *codes, const uint16_t *steps,
-                           int32_t *best, size_t best_stride, uint32_t *mass, size_t mass_stride) {
+void fv_shadow_score_scalar(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *codes,
+                            const uint16_t *steps, int32_t *out, size_t out_stride) {
     for (size_t r = 0; r < query->rows; r++)
-        for (size_t first = 0; first < keys; first += 64) {
-            size_t count = keys - first < 64 ? keys - first : 64, block = first / 64;
-            int32_t score[64], most = -(1 << 28);
-            for (size_t t = 0; t < count; t++) {
-                union {
-                    uint32_t bits;
-                    float value;
-                } step = {.bits = (uint32_t)steps[first + t] << 16};
-                const uint8_t *page = codes + (first + t) / 16 * query->dim * 4;
-                score[t] = key_score(query, r, t % 16, page, step.value, query->base[r * query->base_stride + block]);
-                if (score[t] > most) most = score[t];
+        for (size_t n = 0; n < count; n++) {
+            size_t page = pages[n];
+            int32_t score[LANES], best = INT32_MIN;
+            uint32_t mass = 0;
+            for (size_t t = 0; t < LANES; t++) {
+                score[t] = key_score(query, r, t, codes + page * query->dim * 4,
+                                     fv_f32_from_bits((uint32_t)steps[page * LANES + t] << 16));
+                if (score[t] > best) best = score[t];
             }
-            best[r * best_stride + block] = most;
-            for (size_t page = 0; 16 * page < count; page++) {
-                uint32_t sum = 0;
-                for (size_t t = 16 * page; t < 16 * page + 16 && t < count; t++) sum += power_of(score[t] - most);
-                mass[r * mass_stride + first / 16 + page] = sum;
-            }
+            for (size_t t = 0; t < LANES; t++) mass += fv_power_of(score[t] - best);
+            out[r * out_stride + n] =
+                best + fv_log2_of(mass) - 16 * 256 + query->base[r * query->base_stride + page / 4];
         }
 }
 
-static uint32_t page_own(uint32_t mass, int32_t below) { return (uint32_t)((uint64_t)(mass >> 5) * power_of(below) >> 8); }
+static int32_t reached(const int32_t *score, const float *radius, float reach, size_t p) {
+    return radius ? score[p] + fv_round_held(radius[p] * reach, 0x1p28f) : score[p];
+}
 
-void fv_page_share_scalar(size_t pages, const int32_t *best, const uint32_t *mass, uint32_t *share) {
-    int32_t most = best[0];
+void fv_page_weight_scalar(size_t pages, const int32_t *score, const float *radius, float reach, uint32_t *weight) {
+    int32_t best = INT32_MIN;
     uint64_t total = 0;
-    for (size_t b = 1; b < (pages + 3) / 4; b++) most = best[b] > most ? best[b] : most;
-    for (size_t p = 0; p < pages; p++) total += page_own(mass[p], best[p / 4] - most);
-    float inverse = fv_share_inverse(total);
     for (size_t p = 0; p < pages; p++) {
-        uint32_t part = 1 + (uint32_t)((float)page_own(mass[p], best[p / 4] - most) * inverse);
-        if (part > share[p]) share[p] = part;
+        int32_t x = reached(score, radius, reach, p);
+        if (x > best) best = x;
     }
+    for (size_t p = 0; p < pages; p++) total += fv_power_of(reached(score, radius, reach, p) - best);
+    int32_t level = best + fv_log2_of(total) - 16 * 256;
+    for (size_t p = 0; p < pages; p++) {
+        uint32_t x = FV_WEIGHT_WHOLE + (uint32_t)(reached(score, radius, reach, p) - level);
+        if (x > weight[p]) weight[p] = x;
+    }
+}
+
+size_t fv_count_least_scalar(size_t n, const uint32_t *x, uint32_t least) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) count += x[i] >= least;
+    return count;
 }
 
 #endif

@@ -4,9 +4,11 @@
 #include "fovea/attention.h"
 #include "attention/watch.h"
 #include "fovea/evict.h"
+#include "kernels/kernels.h"
 #include "select/choose.h"
 #include "support/attention_world.h"
 #include "support/tables.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -30,8 +32,15 @@ static fv_cache_config shape_of(uint32_t heads, uint32_t dim, uint32_t tokens, u
     return shape;
 }
 
-static fv_select_config policy_of(float budget, uint32_t window) {
-    fv_select_config policy = fv_select_config_default(FV_SELECTOR_SHADOW);
+/* Policies whose rows choose for themselves. */
+static const fv_selector selectors[] = {FV_SELECTOR_SHADOW, FV_SELECTOR_CASCADE, FV_SELECTOR_BOUND, FV_SELECTOR_GATE};
+enum { SELECTORS = sizeof selectors / sizeof selectors[0], GATE_HEADS = 2, GATE_DIM = 256 };
+static float gate[GATE_HEADS * GATE_DIM];
+
+static fv_select_config policy_of(uint32_t selector, float budget, uint32_t window) {
+    fv_select_config policy = fv_select_config_default(selectors[selector % SELECTORS]);
+    policy.gate = gate;
+    policy.gate_count = GATE_HEADS;
     policy.budget = budget;
     policy.window = window;
     policy.dense_below = 0;
@@ -86,10 +95,10 @@ static void test_all_pages_are_dense(void **state) {
     (void)state;
     test_random random = test_random_make(80);
     static const uint32_t dims[] = {8, 16, 24, 64, 80};
-    for (uint32_t i = 0; i < 10; i++) {
+    for (uint32_t i = 0; i < 20; i++) {
         attention_world w = world_make(tables.table[i % tables.count],
                                        shape_of(1 + i % 2, dims[i % 5], 700, i % FV_ELEMENT_COUNT), 1 + i % 3, 0, &random);
-        fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE), all = policy_of(1.0f, 20 + i);
+        fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE), all = policy_of(i, 1.0f, 20 + i);
         fv_report report, dense_report;
         float *want = world_run(&w, &dense, 0, NULL, &random, &dense_report);
         float *out = world_run(&w, &all, i % 3 ? 50 : 0, NULL, &random, &report);
@@ -106,11 +115,11 @@ static void test_workers_and_cuts(void **state) {
     (void)state;
     test_random random = test_random_make(81);
     static const uint32_t cuts[] = {1, 5, 40, 300}, workers[] = {1, 2, 3, 7};
-    for (uint32_t i = 0; i < 8; i++) {
+    for (uint32_t i = 0; i < 12; i++) {
         attention_world w =
             world_make(tables.table[i % tables.count], shape_of(2, 32, 600, i % FV_ELEMENT_COUNT), 3, 0, &random);
-        fv_select_config policy = policy_of(0.3f, 32);
-        if (i == 5) policy.budget = 0, policy.top_p = 0.5f, policy.floor = 6, policy.cap = 20;
+        fv_select_config policy = policy_of(i, 0.3f, 32);
+        if (i == 4) policy.budget = 0, policy.top_p = 0.5f, policy.floor = 6, policy.cap = 20;
         if (i == 6) policy.budget = 0, policy.pages = 12;
         fv_report want_report, report;
         float *want = world_run(&w, &policy, 0, NULL, &random, &want_report);
@@ -135,7 +144,7 @@ static void test_the_future_is_not_seen(void **state) {
     test_random random = test_random_make(82);
     for (uint32_t i = 0; i < 12; i++) {
         attention_world w = world_make(tables.table[i % tables.count], shape_of(1, 16, 500, FV_ELEMENT_F16), 2, 0, &random);
-        fv_select_config policy = policy_of(0.25f, 16 + i);
+        fv_select_config policy = policy_of(i, 0.25f, 16 + i);
         fv_report report;
         float *want = world_run(&w, &policy, 0, NULL, &random, &report);
         uint32_t j = test_random_in(&random, 200, 499);
@@ -158,7 +167,7 @@ static void test_budget_is_kept(void **state) {
     fv_attention *attention = NULL;
     void *memory = attention_open(&w, &attention);
     float out[32];
-    const fv_select_config policy = policy_of(0.2f, 40);
+    const fv_select_config policy = policy_of(1, 0.2f, 40);
     for (uint32_t row = 0; row < w.tokens; row++) {
         fv_report report = {.struct_bytes = sizeof(fv_report)};
         world_append(&w, 1);
@@ -179,18 +188,22 @@ static void test_budget_is_kept(void **state) {
 static uint32_t choose_one(const attention_world *w, const fv_kernels *kernels, const fv_select_config *policy,
                            uint32_t row, uint8_t *chosen) {
     size_t bytes = 0;
-    uint32_t group = w->attend.query_heads / w->attend.kv_heads, count = 0;
-    assert_true(fv_choose_scratch_bytes(w->attend.head_dim, group, w->shape.max_tokens, 1, &bytes));
+    uint32_t group = w->attend.query_heads / w->attend.kv_heads;
+    assert_true(fv_choose_scratch_bytes(w->attend.head_dim, group, w->shape.max_tokens, &bytes));
     void *memory = world_memory(bytes);
-    fv_choose_scratch scratch = fv_choose_scratch_at(memory, w->attend.head_dim, group, w->shape.max_tokens, 1);
+    fv_choose_scratch scratch = fv_choose_scratch_at(memory, w->attend.head_dim, group, w->shape.max_tokens);
     fv_chooser chooser = fv_chooser_make(policy, w->cache, kernels, w->attend.scale, group, 0, 0, row);
     assert_true(fv_chooser_has_choice(&chooser));
     memset(chosen, 0, w->shape.max_tokens / 16);
-    fv_choose_query(&chooser, &scratch, 0, w->queries + row * w->query_stride);
-    fv_choose_score(&chooser, &scratch, 1, chooser.scored);
-    fv_choose_pages(&chooser, &scratch, 0, scratch.share);
-    for (uint32_t page = chooser.begin; page < chooser.end; page++)
-        count += chosen[page] = scratch.share[page] == FV_CHOSEN;
+    fv_choose_weigh(&chooser, &scratch, w->queries + row * w->query_stride);
+    uint32_t said = fv_choose_pages(&chooser, &scratch), count = 0;
+    for (uint32_t i = 0; i < scratch.count; i++) {
+        bool candidate = i >= scratch.first && i - scratch.first < scratch.candidates;
+        assert_true(candidate || scratch.weight[i] != FV_CHOSEN);
+        assert_true(candidate == (scratch.page[i] >= chooser.begin && scratch.page[i] < chooser.end));
+        count += chosen[scratch.page[i]] = scratch.weight[i] == FV_CHOSEN;
+    }
+    assert_int_equal(count, said);
     free(memory);
     return count;
 }
@@ -201,8 +214,8 @@ static void test_every_machine_chooses_alike(void **state) {
     static const uint32_t dims[] = {8, 24, 64, 80, 128, 256};
     for (uint32_t i = 0; i < 24; i++) {
         attention_world w = world_make(tables.table[0], shape_of(1, dims[i % 6], 1500, i % FV_ELEMENT_COUNT), 1 + i % 4, 0, &random);
-        fv_select_config policy = policy_of(0.1f + 0.02f * (float)i, 32);
-        if (i % 3 == 2) policy.budget = 0, policy.top_p = 0.3f;
+        fv_select_config policy = policy_of(i, 0.1f + 0.02f * (float)i, 32);
+        if (i % 12 == 0) policy.budget = 0, policy.top_p = 0.3f;
         uint8_t want[100], got[100];
         world_append(&w, 1500);
         choose_one(&w, tables.table[0], &policy, 1499 - i, want);
@@ -218,20 +231,32 @@ static void test_every_machine_chooses_alike(void **state) {
 static void test_a_needle_is_found(void **state) {
     (void)state;
     test_random random = test_random_make(85);
-    uint32_t found = 0;
+    uint32_t found[2] = {0};
     for (uint32_t i = 0; i < 40; i++) {
         attention_world w = world_make(tables.table[i % tables.count], shape_of(1, 64, 2048, FV_ELEMENT_F16), 3, 0, &random);
         uint32_t needle = test_random_in(&random, 16, 1900);
-        fv_select_config policy = policy_of(0.09f, 128); /* one page beyond window and sinks */
+        fv_select_config policy = policy_of(i % 2, 0.09f, 128); /* one page beyond window and sinks */
         uint8_t chosen[128];
         for (uint32_t c = 0; c < 64; c++) /* the second head looks for it */
             w.keys[needle * w.kv_stride + c] = 1.5f * w.queries[2040 * w.query_stride + 64 + c];
         world_append(&w, 2048);
         assert_int_equal(choose_one(&w, w.kernels, &policy, 2040, chosen), 1);
-        found += chosen[needle / 16];
+        found[i % 2] += chosen[needle / 16];
         world_free(&w);
     }
-    assert_int_equal(found, 40);
+    assert_int_equal(found[0], 20);
+    assert_true(found[1] >= 19); /* a cascade looks at 18 pages of 120: one key of random ones does not always show in a mean */
+}
+
+static void check_means(const fv_cache *cache, const fv_cache *want, uint32_t head) {
+    uint32_t pages = fv_cache_tokens(want) / FV_PAGE_TOKENS, dim = cache->shadow.dim;
+    for (uint32_t page = 0; page < pages; page++)
+        for (uint32_t j = 0; j < dim / 4; j++) {
+            size_t place = (size_t)page / 16 * dim * 16 + (j * 16 + page % 16) * 4;
+            assert_memory_equal(fv_shadow_means(&cache->shadow, head) + place, fv_shadow_means(&want->shadow, head) + place, 4);
+        }
+    assert_memory_equal(fv_shadow_mean_steps(&cache->shadow, head), fv_shadow_mean_steps(&want->shadow, head), pages * 4);
+    assert_memory_equal(fv_shadow_radii(&cache->shadow, head), fv_shadow_radii(&want->shadow, head), pages * 4);
 }
 
 static void check_shadow(const fv_cache *cache, const fv_cache *want) {
@@ -245,8 +270,58 @@ static void check_shadow(const fv_cache *cache, const fv_cache *want) {
                 assert_memory_equal(fv_shadow_codes(&cache->shadow, head, token / 16) + place,
                                     fv_shadow_codes(&want->shadow, head, token / 16) + place, 4);
             }
-        assert_memory_equal(fv_shadow_centre_steps(&cache->shadow, head), fv_shadow_centre_steps(&want->shadow, head),
-                            (tokens + 63) / 64 * 4);
+        check_means(cache, want, head);
+    }
+}
+
+/* A mean and a radius are those of the keys, as far as seven bits say. */
+static void test_means_are_means(void **state) {
+    (void)state;
+    test_random random = test_random_make(89);
+    attention_world w = world_make(tables.table[0], shape_of(1, 64, 64, FV_ELEMENT_F32), 1, 0, &random);
+    world_append(&w, 64);
+    const fv_shadow *shadow = &w.cache->shadow;
+    for (uint32_t page = 0; page < 4; page++) {
+        double want = 0, got = 0, square = 0;
+        for (uint32_t c = 0; c < 64; c++) {
+            double mean = 0;
+            for (uint32_t t = 0; t < 16; t++) {
+                double x = (double)w.keys[(page * 16 + t) * w.kv_stride + c];
+                mean += x / 16;
+                square += x * x / 16;
+            }
+            want += mean * mean;
+            double code = fv_shadow_means(shadow, 0)[(c / 4 * 16 + page) * 4 + c % 4] - 64.0;
+            got += pow(code * (double)fv_shadow_mean_steps(shadow, 0)[page], 2);
+        }
+        assert_true(fabs(got - want) < 0.02 * want); /* a rotation keeps lengths */
+        assert_true(fabs((double)fv_shadow_radii(shadow, 0)[page] - sqrt(square - want)) < 0.01 * sqrt(square));
+    }
+    world_free(&w);
+}
+
+/* fv_take_best() against a sort. */
+static void test_the_best_are_taken(void **state) {
+    (void)state;
+    test_random random = test_random_make(90);
+    for (uint32_t i = 0; i < 3000; i++) {
+        uint32_t count = test_random_in(&random, 1, i % 50 ? 60 : 3000), most = test_random_in(&random, 0, count + 2), left = 0;
+        uint32_t spread = 1u << test_random_in(&random, 0, 29), weight[3000], want[3000];
+        for (uint32_t k = 0; k < count; k++) {
+            weight[k] = FV_WEIGHT_WHOLE - test_random_in(&random, 0, spread);
+            if (test_random_in(&random, 0, 9) == 0) weight[k] = FV_CHOSEN;
+            left += weight[k] != FV_CHOSEN;
+        }
+        memcpy(want, weight, sizeof want);
+        for (uint32_t n = 0; n < most && n < left; n++) {
+            uint32_t best = UINT32_MAX;
+            for (uint32_t k = 0; k < count; k++)
+                if (want[k] != FV_CHOSEN && (best == UINT32_MAX || want[k] > want[best])) best = k;
+            want[best] = FV_CHOSEN;
+        }
+        uint32_t taken = fv_take_best(tables.table[i % tables.count], weight, count, most);
+        assert_int_equal(taken, most < left ? most : left);
+        assert_memory_equal(weight, want, count * 4);
     }
 }
 
@@ -298,7 +373,7 @@ static void test_deadlines(void **state) {
     (void)state;
     test_random random = test_random_make(88);
     attention_world w = world_make(tables.table[tables.count - 1], shape_of(2, 16, 1500, FV_ELEMENT_F16), 2, 0, &random);
-    const fv_select_config policy = policy_of(0.5f, 40);
+    const fv_select_config policy = policy_of(1, 0.5f, 40);
     fv_attention *attention = NULL;
     void *memory = attention_open(&w, &attention);
     size_t width = row_width(&w);
@@ -359,6 +434,10 @@ static void test_bad_policies(void **state) {
     REFUSED(bad.window = 0);
     REFUSED(bad.causal = 0);
     REFUSED(bad.floor = 5, bad.cap = 4);
+    REFUSED(bad.selector = FV_SELECTOR_COUNT);
+    REFUSED(bad.selector = FV_SELECTOR_GATE);
+    REFUSED(bad.selector = FV_SELECTOR_CASCADE, bad.budget = 0, bad.top_p = 0.5f);
+    REFUSED(bad.selector = FV_SELECTOR_CASCADE, bad.certificate = 1);
     test_random random = test_random_make(87);
     fv_cache_config shape = shape_of(1, 16, 64, FV_ELEMENT_F16);
     shape.shadow = 0;
@@ -375,11 +454,13 @@ static void test_bad_policies(void **state) {
 
 int main(void) {
     test_tables_make(&tables);
+    test_random random = test_random_make(79);
+    test_fill_f32(&random, gate, GATE_HEADS * GATE_DIM, 1.0f);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_pages_are_dense),  cmocka_unit_test(test_workers_and_cuts),
         cmocka_unit_test(test_the_future_is_not_seen), cmocka_unit_test(test_budget_is_kept),
         cmocka_unit_test(test_every_machine_chooses_alike), cmocka_unit_test(test_a_needle_is_found),
-        cmocka_unit_test(test_shadow_is_maintained), cmocka_unit_test(test_deadlines),             cmocka_unit_test(test_bad_policies),
+        cmocka_unit_test(test_shadow_is_maintained), cmocka_unit_test(test_means_are_means), cmocka_unit_test(test_the_best_are_taken), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_bad_policies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
