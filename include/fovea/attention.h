@@ -38,7 +38,7 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
  * parallel      NULL or at most config.workers workers.
  * report        counters are added to; may be NULL.
  * returns       FV_OK, FV_ERROR_ARGUMENT (shape; pattern whose block is not the cache's; a policy that chooses without
- *               a shadow in the cache or config.chooses, or attend.tile_rows no divisor of 16), FV_ERROR_FULL (plan_steps).
+ *               a shadow in the cache or config.chooses), FV_ERROR_FULL (plan_steps).
  *               `out` is untouched on error.
  *
  * The same bits for any number of workers and any cutting of rows into calls. A policy that is not causal reads what is

@@ -182,20 +182,21 @@ static size_t group_width(const choosing *at) {
     return (size_t)at->chooser.group * at->call->attention->config.attend.head_dim;
 }
 
-/* The chooser's row: what it weighs and what it chooses. */
-static void row_choose(choosing *at, size_t worker) {
+/* `rows` rows from the chooser's on: what they weigh and what they choose. */
+static void rows_choose(choosing *at, uint32_t rows, size_t worker) {
     const attention_call *call = at->call;
     const fv_chooser *chooser = &at->chooser;
     work_count *count = &call->attention->counts[worker];
     size_t row = chooser->position - call->first_token;
-    fv_choose_weigh(chooser, &at->scratch, call->query + row * call->query_stride + at->kv_head * group_width(at));
-    count->selected += (uint64_t)FV_PAGE_TOKENS * fv_choose_pages(chooser, &at->scratch);
+    fv_choose_weigh(chooser, &at->scratch, rows, call->query + row * call->query_stride + at->kv_head * group_width(at),
+                    call->query_stride);
+    count->selected += (uint64_t)FV_PAGE_TOKENS * rows * fv_choose_pages(chooser, &at->scratch);
     if (!at->read_means) count->bytes += fv_chooser_mean_bytes(chooser);
     count->bytes += fv_chooser_code_bytes(chooser);
     at->read_means = true;
 }
 
-/* The plan of one row by its queries, or of as many as read all; rows of a tile come in rising order. */
+/* The plan of one row by its queries, or of as many as read all or share their choice; rows of a tile come in rising order. */
 static fv_status chosen_plan(choosing *at, uint32_t position, size_t worker, fv_plan *plan) {
     const fv_chooser *chooser = chooser_at(at, position);
     uint32_t rows = 1, end = at->view.first_token + at->view.rows;
@@ -207,8 +208,9 @@ static fv_status chosen_plan(choosing *at, uint32_t position, size_t worker, fv_
         fv_step all = {.kind = FV_STEP_SPAN, .end = position + rows, .row_end = (uint16_t)rows};
         return fv_plan_add(plan, all);
     }
-    if (fv_chooser_has_choice(chooser)) row_choose(at, worker);
-    return fv_choose_plan(chooser, &at->scratch, plan);
+    if (at->call->policy->selector == FV_SELECTOR_BLOCK) rows = end - position;
+    if (fv_chooser_has_choice(chooser)) rows_choose(at, rows, worker);
+    return fv_choose_plan(chooser, &at->scratch, rows, plan);
 }
 
 /* The certificate of the row at `position`, whose scores and choices are in the scratch; its largest relative estimate. */
@@ -273,7 +275,7 @@ static void row_until(choosing *at, fv_plan *plan, size_t worker) {
         uint32_t before = left;
         left = fv_choose_more(chooser, &at->scratch, more);
         count->selected += (uint64_t)FV_PAGE_TOKENS * (before - left);
-        if (fv_choose_plan(chooser, &at->scratch, plan) != FV_OK) break; /* cannot happen: there is room for all */
+        if (fv_choose_plan(chooser, &at->scratch, 1, plan) != FV_OK) break; /* cannot happen: there is room for all */
     }
     plan_note(call, plan, at->kv_head, plan->first_token - call->first_token, worker);
     fv_certified_add(&count->certified, &made);
@@ -410,7 +412,7 @@ static void certify_task(void *context, size_t task, size_t worker) {
     choosing *at = choosing_make(call, tile_view(call, 0), (uint32_t)task, worker);
     const fv_chooser *chooser = chooser_at(at, call->first_token);
     if (fv_chooser_has_choice(chooser)) {
-        fv_choose_weigh(chooser, &at->scratch, call->query + task * group_width(at));
+        fv_choose_weigh(chooser, &at->scratch, 1, call->query + task * group_width(at), call->query_stride);
         fv_choose_pages(chooser, &at->scratch);
     }
     row_certify(at, call->first_token, row_state(call, task, 0), &call->attention->counts[worker].certified);
@@ -489,7 +491,6 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
     fv_status status = fv_select_check(policy);
     if (status != FV_OK || rows->local_window) return status;
     if (fv_select_chooses(policy) && (!cache->shadow.dim || !attention->config.chooses)) return FV_ERROR_ARGUMENT;
-    if (fv_select_chooses(policy) && FV_TILE_ROWS % fv_attend_rows(attend) != 0) return FV_ERROR_ARGUMENT; /* see rows_score() */
     if (fv_select_chooses(policy) && policy->certificate && (!cache->margins.pages || attend->softcap > 0.0f))
         return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_PROMPT && policy->quality > 0.0f) return FV_ERROR_UNSUPPORTED;

@@ -181,19 +181,19 @@ static fv_status span_add(fv_plan *plan, uint32_t begin, uint32_t end) {
         last->end = end;
         return FV_OK;
     }
-    return fv_plan_add(plan, (fv_step){.kind = FV_STEP_SPAN, .begin = begin, .end = end, .row_end = 1});
+    return fv_plan_add(plan, (fv_step){.kind = FV_STEP_SPAN, .begin = begin, .end = end, .row_end = (uint16_t)plan->rows});
 }
 
-fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scratch, fv_plan *plan) {
+fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows, fv_plan *plan) {
     plan->count = 0;
     plan->first_token = chooser->position;
-    plan->rows = 1;
+    plan->rows = rows;
     fv_status status = span_add(plan, 0, chooser->sinks_end);
     for (uint32_t i = 0; fv_chooser_has_choice(chooser) && i < scratch->candidates; i++) {
         uint32_t place = scratch->first + i, token = scratch->page[place] * PAGE;
         if (scratch->weight[place] == FV_CHOSEN && status == FV_OK) status = span_add(plan, token, token + PAGE);
     }
-    return status == FV_OK ? span_add(plan, chooser->window_begin, chooser->position + 1) : status;
+    return status == FV_OK ? span_add(plan, chooser->window_begin, chooser->position + rows) : status;
 }
 
 #endif

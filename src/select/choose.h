@@ -57,8 +57,10 @@ static inline bool fv_chooser_reads_all(const fv_chooser *chooser) { return choo
 uint64_t fv_chooser_mean_bytes(const fv_chooser *chooser);
 uint64_t fv_chooser_code_bytes(const fv_chooser *chooser);
 
-/* Makes the list and its weights, the largest share of the page over the heads of the group: query [group][head_dim]. */
-void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, const float *query);
+/* Makes the list and its weights, the largest share of the page over the heads of the group, and of `rows` rows of queries
+ * [group][head_dim], query_stride apart, from the chooser's on; 1 unless the policy is BLOCK. */
+void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
+                     size_t query_stride);
 
 /* Chooses of the list what the policy allows; how many pages. */
 uint32_t fv_choose_pages(const fv_chooser *chooser, const fv_choose_scratch *scratch);
@@ -70,7 +72,7 @@ uint32_t fv_choose_more(const fv_chooser *chooser, const fv_choose_scratch *scra
  * ones at the edge the older. How many. */
 uint32_t fv_take_best(const fv_kernels *kernels, uint32_t *weight, uint32_t count, uint32_t most);
 
-/* Writes the plan of the row; the list is not read if there is no choice. */
-fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scratch, fv_plan *plan);
+/* Writes the plan of `rows` rows from the chooser's on; the list is not read if there is no choice. */
+fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows, fv_plan *plan);
 
 #endif

@@ -144,21 +144,27 @@ static void list_make(const fv_chooser *chooser, fv_choose_scratch *scratch) {
     list_add(scratch, chooser->end, chooser->scored);
 }
 
-void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, const float *query) {
+void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
+                     size_t query_stride) {
     const fv_shadow *shadow = &chooser->cache->shadow;
-    fv_shadow_rows rows = rows_make(chooser, scratch);
+    fv_shadow_rows ready = rows_make(chooser, scratch);
     queries_make(chooser, scratch, query);
-    means_score(chooser, scratch, &rows);
+    means_score(chooser, scratch, &ready);
     list_make(chooser, scratch);
     for (uint32_t i = 0; i < scratch->count; i++) scratch->weight[i] = 0;
     if (!chooser->looked_at) {
         weigh_means(chooser, scratch, scratch->weight);
+        for (uint32_t row = 1; row < rows; row++) {
+            queries_make(chooser, scratch, query + row * query_stride);
+            means_score(chooser, scratch, &ready);
+            weigh_means(chooser, scratch, scratch->weight);
+        }
         return;
     }
     bases_make(chooser, scratch);
-    chooser->kernels->shadow_score(&rows, scratch->count, scratch->page, fv_shadow_codes(shadow, chooser->kv_head, 0),
+    chooser->kernels->shadow_score(&ready, scratch->count, scratch->page, fv_shadow_codes(shadow, chooser->kv_head, 0),
                                    fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->score, scratch->stride);
-    for (uint32_t g = 0; g < rows.rows; g++)
+    for (uint32_t g = 0; g < ready.rows; g++)
         chooser->kernels->page_weight(scratch->count, scratch->score + g * scratch->stride, NULL, 0.0f, scratch->weight);
 }
 

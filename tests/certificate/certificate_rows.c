@@ -97,7 +97,7 @@ static void row_measure(rows_job *job, const fv_attention_seen *seen, uint32_t p
                                          seen->layer, seen->kv_head, position);
     fv_choose_scratch scratch = fv_choose_scratch_at(job->scratch, dim, group, job->context);
     if (!fv_chooser_has_choice(&chooser)) return;
-    fv_choose_weigh(&chooser, &scratch, query);
+    fv_choose_weigh(&chooser, &scratch, 1, query, 0);
     fv_choose_pages(&chooser, &scratch);
     for (uint32_t t = 0; t <= position; t++) {
         uint32_t page = t / FV_PAGE_TOKENS;

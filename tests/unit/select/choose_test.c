@@ -138,6 +138,32 @@ static void test_workers_and_cuts(void **state) {
     }
 }
 
+/* Rows of a tile share what they choose, whoever computes it; a row alone chooses as BOUND does. */
+static void test_blocks_share(void **state) {
+    (void)state;
+    test_random random = test_random_make(91);
+    attention_world w = world_make(tables.table[0], shape_of(2, 32, 640, FV_ELEMENT_F16), 3, 0, &random);
+    fv_select_config block = policy_of(2, 0.3f, 32), bound = block;
+    block.selector = FV_SELECTOR_BLOCK;
+    fv_report report, shared, single;
+    float *want = world_run(&w, &block, 0, NULL, &random, &report);
+    shuffle_pool pool = {.random = random, .workers = 3};
+    fv_parallel parallel = shuffle_parallel(&pool);
+    float *out = world_run(&w, &block, 0, &parallel, &random, &shared);
+    check_same(&w, out, want, w.tokens, "shared");
+    assert_int_equal(report.keys_read, shared.keys_read);
+    assert_true(report.keys_read < report.keys_visible / 2);
+    free(want);
+    free(out);
+    want = world_run(&w, &bound, 1, NULL, &random, &report);
+    out = world_run(&w, &block, 1, NULL, &random, &single);
+    check_same(&w, out, want, w.tokens, "row by row");
+    assert_int_equal(report.keys_read, single.keys_read);
+    free(want);
+    free(out);
+    world_free(&w);
+}
+
 /* Token j changes no row before it. */
 static void test_the_future_is_not_seen(void **state) {
     (void)state;
@@ -195,7 +221,7 @@ static uint32_t choose_one(const attention_world *w, const fv_kernels *kernels, 
     fv_chooser chooser = fv_chooser_make(policy, w->cache, kernels, w->attend.scale, group, 0, 0, row);
     assert_true(fv_chooser_has_choice(&chooser));
     memset(chosen, 0, w->shape.max_tokens / 16);
-    fv_choose_weigh(&chooser, &scratch, w->queries + row * w->query_stride);
+    fv_choose_weigh(&chooser, &scratch, 1, w->queries + row * w->query_stride, w->query_stride);
     uint32_t said = fv_choose_pages(&chooser, &scratch), count = 0;
     for (uint32_t i = 0; i < scratch.count; i++) {
         bool candidate = i >= scratch.first && i - scratch.first < scratch.candidates;
@@ -458,7 +484,7 @@ int main(void) {
     test_fill_f32(&random, gate, GATE_HEADS * GATE_DIM, 1.0f);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_pages_are_dense),  cmocka_unit_test(test_workers_and_cuts),
-        cmocka_unit_test(test_the_future_is_not_seen), cmocka_unit_test(test_budget_is_kept),
+        cmocka_unit_test(test_blocks_share), cmocka_unit_test(test_the_future_is_not_seen), cmocka_unit_test(test_budget_is_kept),
         cmocka_unit_test(test_every_machine_chooses_alike), cmocka_unit_test(test_a_needle_is_found),
         cmocka_unit_test(test_shadow_is_maintained), cmocka_unit_test(test_means_are_means), cmocka_unit_test(test_the_best_are_taken), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_bad_policies),
     };
