@@ -55,7 +55,7 @@ typedef struct choosing {
     fv_choose_scratch scratch; /* of the row at work */
     fv_chooser chooser;        /* likewise */
     uint32_t kv_head;
-    bool read_means; /* rows of a tile share them */
+    bool read_shared; /* what rows of a tile share of the coarse keys */
 } choosing;
 
 enum { CHOOSING_BYTES = (sizeof(choosing) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN };
@@ -191,9 +191,9 @@ static void rows_choose(choosing *at, uint32_t rows, size_t worker) {
     fv_choose_weigh(chooser, &at->scratch, rows, call->query + row * call->query_stride + at->kv_head * group_width(at),
                     call->query_stride);
     count->selected += (uint64_t)FV_PAGE_TOKENS * rows * fv_choose_pages(chooser, &at->scratch);
-    if (!at->read_means) count->bytes += fv_chooser_mean_bytes(chooser);
-    count->bytes += fv_chooser_code_bytes(chooser);
-    at->read_means = true;
+    if (!at->read_shared) count->bytes += fv_chooser_shared_bytes(chooser);
+    count->bytes += fv_chooser_own_bytes(chooser);
+    at->read_shared = true;
 }
 
 /* The plan of one row by its queries, or of as many as read all or share their choice; rows of a tile come in rising order. */

@@ -30,14 +30,25 @@ static float length_of(size_t dim, const float *x) {
     return fv_root_f32(sum) * slack;
 }
 
+static void rotate(const fv_cache *cache, float *key) {
+    size_t dim = cache->config.head_dim;
+    float *lane = fv_shadow_keys(&cache->shadow);
+    for (size_t c = 0; c < dim; c++) lane[c * FV_PAGE_TOKENS] = key[c];
+    cache->kernels->rotate_page(dim, 0, 1, lane);
+    for (size_t c = 0; c < dim; c++) key[c] = lane[c * FV_PAGE_TOKENS];
+}
+
 static void token_add(const fv_cache *cache, uint32_t head, uint32_t token, fv_margin *margin, float *squares) {
     size_t dim = cache->config.head_dim;
     float *key = fv_shadow_row(&cache->shadow, 0), *coarse = fv_shadow_row(&cache->shadow, 1);
     fv_cache_read(cache, head, token, 1, key, NULL);
     float key_length = length_of(dim, key);
-    cache->kernels->shadow_query(dim, dim, key, (int8_t *)fv_shadow_key_codes(&cache->shadow)); /* for the rotation */
-    fv_shadow_read(cache, head, token, coarse);
-    margin->coarse = larger(margin->coarse, length_of(dim, coarse));
+    rotate(cache, key);
+    fv_shadow_centre(cache, head, token, coarse);
+    margin->centre = larger(margin->centre, length_of(dim, coarse));
+    for (size_t c = 0; c < dim; c++) key[c] -= coarse[c];
+    fv_shadow_code(cache, head, token, coarse);
+    margin->code = larger(margin->code, length_of(dim, coarse));
     for (size_t c = 0; c < dim; c++) key[c] -= coarse[c];
     margin->residual = larger(margin->residual, length_of(dim, key) + rotation_slack * key_length);
     fv_cache_read(cache, head, token, 1, NULL, key);

@@ -9,7 +9,8 @@
 /* One page of one head. All are upper bounds, rounding included, but value_rms. */
 typedef struct fv_margin {
     float residual;  /* |key - coarse key|, the largest of the page's tokens (Euclidean) */
-    float coarse;    /* |coarse key|, likewise */
+    float code;      /* |coarse key - its centre|, likewise */
+    float centre;    /* |centre| */
     float value_max; /* largest magnitude of an element of a value */
     float value_rms; /* root of the mean square of the elements */
 } fv_margin;

@@ -25,7 +25,9 @@ bool fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *l
     size_t panels = (pages + LANES - 1) / LANES;
     size_t work_bytes = 0;
     layout->dim = (config->head_dim + 15) / 16 * 16;
-    return region_add(bytes, heads, pages, layout->dim * 4, &layout->code_offset, &layout->code_head_bytes) &&
+    size_t same = 0;
+    return region_add(bytes, heads, pages, layout->dim * 2, &layout->sign_offset, &layout->plane_head_bytes) &&
+           region_add(bytes, heads, pages, layout->dim * 2, &layout->size_offset, &same) &&
            region_add(bytes, heads, pages, LANES * sizeof(uint16_t), &layout->step_offset, &layout->step_head_bytes) &&
            region_add(bytes, heads, panels, layout->dim * LANES, &layout->mean_offset, &layout->mean_head_bytes) &&
            region_add(bytes, heads, panels, 2 * LANES * sizeof(float), &layout->mean_step_offset,
@@ -92,8 +94,11 @@ static void centre_read(const fv_cache *cache, uint32_t head, uint32_t block, fl
     }
 }
 
-/* Nearest even; what is not finite is 0. */
-static uint16_t step_code(float x) { return x <= FLT_MAX && x >= -FLT_MAX ? fv_bf16_from_f32(x) : 0; }
+/* Nearest even; what is not finite then is 0. */
+static uint16_t step_code(float x) {
+    uint16_t code = fv_bf16_from_f32(x);
+    return code < 0x7F80 ? code : 0;
+}
 
 /* Codes of x [dim][16], lanes first..end-1. A level is one step apart from the next; the outer ones are for what is larger
  * than the root mean square; the step then minimises the squared error. */
@@ -114,16 +119,20 @@ static void lanes_code(size_t dim, uint32_t first, uint32_t end, const float *x,
     for (uint32_t t = first; t < end; t++) step[t] = step_code(product[t] / norm[t]);
 }
 
-/* code [dim][16] to the four planes. */
+/* code [dim][16] to the two planes. */
 static void codes_pack(const fv_shadow *shadow, size_t head_dim, uint32_t first, uint32_t end, const uint8_t *code,
-                       uint8_t *out) {
-    size_t plane = shadow->dim / 4;
-    for (size_t b = 0; b < plane; b++)
+                       uint8_t *signs, uint8_t *sizes) {
+    for (size_t j = 0; j < (size_t)shadow->dim / 8; j++) /* byte row (j / 2, j % 2) */
         for (uint32_t t = first; t < end; t++) {
-            uint32_t byte = 0;
-            for (size_t p = 0; p < 4; p++)
-                if (p * plane + b < head_dim) byte |= (uint32_t)code[(p * plane + b) * LANES + t] << (2 * p);
-            out[(b / 4 * LANES + t) * 4 + b % 4] = (uint8_t)byte;
+            uint32_t sign = 0, size = 0;
+            for (size_t i = 0; i < 8; i++) {
+                size_t c = j / 2 * 16 + j % 2 * 4 + i / 4 * 8 + i % 4;
+                if (c >= head_dim) continue;
+                sign |= (uint32_t)(code[c * LANES + t] >> 1) << i;
+                size |= (uint32_t)(code[c * LANES + t] & 1) << i;
+            }
+            signs[j * LANES + t] = (uint8_t)sign;
+            sizes[j * LANES + t] = (uint8_t)size;
         }
 }
 
@@ -141,7 +150,7 @@ static void page_code(const fv_cache *cache, uint32_t head, uint32_t page, uint3
     for (size_t c = 0; c < dim; c++)
         for (uint32_t t = first; t < end; t++) keys[c * LANES + t] -= centre[c];
     lanes_code(dim, first, end, keys, code, fv_shadow_steps(shadow, head, page * LANES));
-    codes_pack(shadow, dim, first, end, code, fv_shadow_codes(shadow, head, page));
+    codes_pack(shadow, dim, first, end, code, fv_shadow_signs(shadow, head, page), fv_shadow_sizes(shadow, head, page));
 }
 
 void fv_shadow_update(fv_cache *cache, uint32_t first) {
@@ -152,19 +161,18 @@ void fv_shadow_update(fv_cache *cache, uint32_t first) {
         }
 }
 
-void fv_shadow_read(const fv_cache *cache, uint32_t head, uint32_t token, float *out) {
-    const fv_shadow *shadow = &cache->shadow;
-    const uint8_t *page = fv_shadow_codes(shadow, head, token / LANES);
-    size_t plane = shadow->dim / 4;
-    union {
-        uint32_t bits;
-        float value;
-    } step = {.bits = (uint32_t)*fv_shadow_steps(shadow, head, token) << 16};
+void fv_shadow_centre(const fv_cache *cache, uint32_t head, uint32_t token, float *out) {
     centre_read(cache, head, token / FV_SHADOW_BLOCK, out);
+}
+
+void fv_shadow_code(const fv_cache *cache, uint32_t head, uint32_t token, float *out) {
+    const fv_shadow *shadow = &cache->shadow;
+    const uint8_t *signs = fv_shadow_signs(shadow, head, token / LANES), *sizes = fv_shadow_sizes(shadow, head, token / LANES);
+    float step = fv_f32_from_bf16(*fv_shadow_steps(shadow, head, token));
     for (size_t c = 0; c < cache->config.head_dim; c++) {
-        size_t b = c % plane;
-        uint32_t code = page[(b / 4 * LANES + token % LANES) * 4 + b % 4] >> (2 * (c / plane)) & 3;
-        out[c] += ((float)code - 1.5f) * step.value;
+        size_t byte = (c / 16 * 2 + c / 4 % 2) * LANES + token % LANES, bit = c / 8 % 2 * 4 + c % 4;
+        uint32_t code = (signs[byte] >> bit & 1u) * 2 + (sizes[byte] >> bit & 1u);
+        out[c] = ((float)code - 1.5f) * step;
     }
 }
 
@@ -174,8 +182,8 @@ uint64_t fv_shadow_mean_bytes(const fv_shadow *shadow, uint64_t pages) {
     return whole_lines(pages * (shadow->dim + 2 * sizeof(float)));
 }
 
-uint64_t fv_shadow_code_bytes(const fv_shadow *shadow, uint64_t listed) {
-    return listed * (whole_lines(shadow->dim * 4) + 64); /* a page's steps: half a line, or in two */
-}
+uint64_t fv_shadow_plane_bytes(const fv_shadow *shadow, uint64_t pages) { return whole_lines(pages * shadow->dim * 2); }
+
+uint64_t fv_shadow_step_bytes(uint64_t pages) { return whole_lines(pages * LANES * sizeof(uint16_t)); }
 
 #endif

@@ -1,6 +1,6 @@
 /* shadow.h - a coarse copy of the keys to choose by: 2 bits a channel. A key is rotated (random signs, Hadamard), less the
  * mean of the block of 64 before it, and coded in four levels of its own step:
- *   key ~ centre + step * (code - 1.5), code 0..3
+ *   key ~ centre + step * (2 * sign + size - 1.5), two bits
  * A page that is full also has the mean of its keys in 7 bits a channel and how far they lie around it; a centre is the mean
  * of the means of four pages. All of a token's depends on stored keys up to its own page's last only: it is made when tokens
  * are appended, a cut needs no repair, and made anew from what is stored it has the same bits on every machine. Method:
@@ -13,8 +13,9 @@
 
 #define FV_SHADOW_BLOCK 64 /* tokens that share a centre */
 
-/* Where it lies. `dim` is head_dim rounded up to a multiple of 16; a channel that is padding has code 0. Per head:
- * codes   [pages][dim / 16][16 tokens][4]: bits 2p, 2p + 1 of byte (j, t, i) are channel p * dim/4 + 4j + i of token t
+/* Where it lies. `dim` is head_dim rounded up to a multiple of 16; a channel that is padding has bits 0. Per head:
+ * signs, sizes [pages][dim / 16][2][16 tokens]: planes of bits; bits 0..3 of byte (j, l, t) are channels 16j + 4l + 0..3 of
+ *         token t, bits 4..7 channels 16j + 8 + 4l + 0..3
  * steps   [pages * 16] bf16
  * means   [panels][dim / 4][16 pages][4]: byte (j, p, i) is 64 + channel 4j + i of page p in units of mean_steps
  * mean_steps [panels * 16] and behind them radii [panels * 16], f32: a radius is the root of the mean square distance of a key from its page's mean
@@ -23,12 +24,16 @@
 typedef struct fv_shadow {
     uint32_t dim;        /* 0: there is none */
     unsigned char *base; /* of the cache's memory; the offsets are bytes */
-    size_t code_offset, step_offset, mean_offset, mean_step_offset, work_offset;
-    size_t code_head_bytes, step_head_bytes, mean_head_bytes, mean_step_head_bytes; /* from head to head */
+    size_t sign_offset, size_offset, step_offset, mean_offset, mean_step_offset, work_offset;
+    size_t plane_head_bytes, step_head_bytes, mean_head_bytes, mean_step_head_bytes; /* from head to head */
 } fv_shadow;
 
-static inline uint8_t *fv_shadow_codes(const fv_shadow *shadow, uint32_t head, uint32_t page) {
-    return shadow->base + shadow->code_offset + head * shadow->code_head_bytes + (size_t)page * shadow->dim * 4;
+static inline uint8_t *fv_shadow_signs(const fv_shadow *shadow, uint32_t head, uint32_t page) {
+    return shadow->base + shadow->sign_offset + head * shadow->plane_head_bytes + (size_t)page * shadow->dim * 2;
+}
+
+static inline uint8_t *fv_shadow_sizes(const fv_shadow *shadow, uint32_t head, uint32_t page) {
+    return shadow->base + shadow->size_offset + head * shadow->plane_head_bytes + (size_t)page * shadow->dim * 2;
 }
 
 static inline uint16_t *fv_shadow_steps(const fv_shadow *shadow, uint32_t head, uint32_t token) {
@@ -60,14 +65,16 @@ static inline uint8_t *fv_shadow_key_codes(const fv_shadow *shadow) { return (ui
 /* Adds its regions to `bytes`. False on overflow. */
 bool fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *layout);
 
-/* The coarse key of a token, rotated: [head_dim]. */
-void fv_shadow_read(const fv_cache *cache, uint32_t head, uint32_t token, float *out);
+/* The two parts of the coarse key of a token, rotated: [head_dim] each. */
+void fv_shadow_centre(const fv_cache *cache, uint32_t head, uint32_t token, float *out);
+void fv_shadow_code(const fv_cache *cache, uint32_t head, uint32_t token, float *out);
 
 /* Codes of the stored tokens from `first` on, all heads. */
 void fv_shadow_update(fv_cache *cache, uint32_t first);
 
-/* Cache lines x 64 that scoring reads, one head: the means of `pages` pages, the codes of `listed` pages. */
+/* Cache lines x 64 that scoring reads, one head: the means of pages, a plane of them, the steps of their keys. */
 uint64_t fv_shadow_mean_bytes(const fv_shadow *shadow, uint64_t pages);
-uint64_t fv_shadow_code_bytes(const fv_shadow *shadow, uint64_t listed);
+uint64_t fv_shadow_plane_bytes(const fv_shadow *shadow, uint64_t pages);
+uint64_t fv_shadow_step_bytes(uint64_t pages);
 
 #endif

@@ -104,6 +104,7 @@ static void use_avx2(fv_kernels *table) {
     table->rotate_page = fv_rotate_page_avx2;
     table->shadow_query = fv_shadow_query_avx2;
     table->mean_score = fv_mean_score_avx2;
+    table->sign_score = fv_sign_score_avx2;
     table->shadow_score = fv_shadow_score_avx2;
     table->page_weight = fv_page_weight_avx2;
     table->count_least = fv_count_least_avx2;

@@ -147,19 +147,24 @@ typedef void fv_product_float_fn(size_t columns, size_t rows, size_t tokens, con
  * larger first; then times 1/sqrt(piece). dim <= 1024. */
 typedef void fv_rotate_page_fn(size_t dim, size_t first, size_t end, float *x);
 
-/* x [dim] <- its rotation, the same operations; out[c] = fv_round_held(x[c] * (127 / the largest magnitude), 127), and 0 for
- * dim <= c < padded. Returns that magnitude / 127; where it is not finite or is 0, all of out is 0 and so is the result. */
-typedef float fv_shadow_query_fn(size_t dim, size_t padded, float *x, int8_t *out);
-
 /* Queries that coarse keys are scored with. Scores are in units of 2^-8 of a power of two. */
 typedef struct fv_shadow_rows {
-    size_t rows, dim;     /* dim a multiple of 16, at most 1024 */
-    const int8_t *query;  /* [rows][dim], -127..127 */
-    const int32_t *sum;   /* [rows], of the query */
-    const float *factor;  /* [rows]: to the units of scores */
-    const int32_t *base;  /* [rows][base_stride], one a block of four pages; shadow_score only */
+    size_t rows, dim;          /* dim a multiple of 16, at most 1024 */
+    const int8_t *query;       /* [rows][dim], -127..127: for means */
+    const int32_t *sum;        /* [rows], of it */
+    const float *factor;       /* [rows]: to the units of scores */
+    const uint8_t *table;      /* [rows][4 * dim]: for codes, of the query in -15..15 (fv_shadow_query_fn) */
+    const int32_t *coarse_sum; /* [rows], of that query */
+    const float *coarse_factor; /* [rows] */
+    const int32_t *base;       /* [rows][base_stride], one a block of four pages; not for means */
     size_t base_stride;
 } fv_shadow_rows;
+
+/* x [dim] <- its rotation, the same operations; query[c] = fv_round_held(x[c] * (127 / the largest magnitude), 127), and 0 for
+ * dim <= c < padded; likewise coarse with 15, of which only a table is written: entry e of group (j, n, l), at
+ * ((j * 2 + n) * 2 + l) * 16 + e, is 60 + the sum of coarse[16 j + 8 n + 4 l + i] over the bits i of e. Returns the
+ * magnitude; where it is not finite or is 0, both queries are 0 and so is the result. padded a multiple of 16. */
+typedef float fv_shadow_query_fn(size_t dim, size_t padded, float *x, int8_t *query, uint8_t *table, int32_t *coarse_sum);
 
 /* Scores of the means of 16 * panels pages:
  *   out[r][p] = fv_round_held((float)(sum over c of query[r][c] * mean[p][c] - 64 * sum[r]) * step[p] * factor[r], 2^28)
@@ -167,13 +172,24 @@ typedef struct fv_shadow_rows {
 typedef void fv_mean_score_fn(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step,
                               int32_t *out, size_t out_stride);
 
-/* Logarithms of the masses of listed pages. Page n of the list is pages[n]; key t of it:
- *   x[t] = fv_round_held(((float)(sum over c of query[c] * code[t][c]) - 1.5f * (float)sum) * step[t] * factor, 2^28)
+/* A plane holds one bit of each channel of a page's keys, [dim / 16][2][16]: bits 0..3 of byte (j, l, t) are channels
+ * 16 j + 4 l + 0..3 of key t, bits 4..7 channels 16 j + 8 + 4 l + 0..3. Below, plane[t] is the sum of coarse[c] over the
+ * channels whose bit is set.
+ *
+ * Scores of the best keys of pages 0..pages-1, by their signs:
+ *   x[t] = (float)(2 * plane[t] - coarse_sum) * step[t];  out[r][p] = fv_round_held(max of x * (0.82f * coarse_factor), 2^28)
+ *          + base[p / 4]
+ * signs, steps: of page 0; a step is a bf16, finite, >= 0. out rows out_stride apart. */
+typedef void fv_sign_score_fn(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps,
+                              int32_t *out, size_t out_stride);
+
+/* Logarithms of the masses of listed pages, by both planes. Page n of the list is pages[n]; key t of it:
+ *   x[t] = fv_round_held((float)(2 * (2 * signs[t] + sizes[t]) - 3 * coarse_sum) * step[t] * (0.5f * coarse_factor), 2^28)
  *   best = max of x;  mass = sum of fv_power_of(x[t] - best);  out[r][n] = best + fv_log2_of(mass) - 16 * 256
  *          + base[pages[n] / 4]
- * codes, steps: of page 0. out rows out_stride apart. */
-typedef void fv_shadow_score_fn(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *codes,
-                                const uint16_t *steps, int32_t *out, size_t out_stride);
+ * signs, sizes, steps: of page 0. out rows out_stride apart. */
+typedef void fv_shadow_score_fn(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *signs,
+                                const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride);
 
 /* How much of a row's mass pages have, as a logarithm, and the larger of that and what is in `weight`:
  *   x[p] = score[p] + fv_round_held(radius[p] * reach, 2^28), radius NULL: score[p]
@@ -274,6 +290,7 @@ extern const uint32_t fv_rotate_signs[32];
     K(rotate_page, fv_rotate_page_fn) \
     K(shadow_query, fv_shadow_query_fn) \
     K(mean_score, fv_mean_score_fn) \
+    K(sign_score, fv_sign_score_fn) \
     K(shadow_score, fv_shadow_score_fn) \
     K(page_weight, fv_page_weight_fn) \
     K(count_least, fv_count_least_fn)

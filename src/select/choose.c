@@ -18,20 +18,27 @@ static uint64_t tokens_allowed(const fv_select_config *policy, uint64_t visible)
     return share > least ? share : least;
 }
 
-/* Candidates whose codes a cascade reads: the better by their means. Twice what is read, since a mean says little about one
- * key of sixteen, and an eighth of all, for rows that read few (docs/numbers.md). */
+/* Candidates whose codes a cascade reads whole: the better by their signs. Twice what is read, and some more for rows that
+ * read few (docs/numbers.md). */
 static uint32_t cascade_width(uint64_t allowance, uint32_t candidates, uint32_t scored) {
-    uint64_t width = 2 * allowance + scored / 8;
+    uint64_t width = 2 * allowance + scored / 32;
     return width < candidates ? (uint32_t)width : candidates;
 }
 
-uint64_t fv_chooser_mean_bytes(const fv_chooser *chooser) {
-    return fv_shadow_mean_bytes(&chooser->cache->shadow, chooser->scored);
+static bool is_cascade(const fv_chooser *chooser) {
+    return chooser->policy->selector == FV_SELECTOR_CASCADE && chooser->looked_at < chooser->end - chooser->begin;
 }
 
-uint64_t fv_chooser_code_bytes(const fv_chooser *chooser) {
+uint64_t fv_chooser_shared_bytes(const fv_chooser *chooser) {
+    const fv_shadow *shadow = &chooser->cache->shadow;
+    uint64_t pages = chooser->scored, bytes = fv_shadow_mean_bytes(shadow, pages);
+    if (chooser->looked_at) bytes += fv_shadow_plane_bytes(shadow, pages) + fv_shadow_step_bytes(pages);
+    return bytes + (chooser->looked_at && !is_cascade(chooser) ? fv_shadow_plane_bytes(shadow, pages) : 0);
+}
+
+uint64_t fv_chooser_own_bytes(const fv_chooser *chooser) {
     uint64_t always = chooser->scored - (chooser->end - chooser->begin);
-    return chooser->looked_at ? fv_shadow_code_bytes(&chooser->cache->shadow, always + chooser->looked_at) : 0;
+    return is_cascade(chooser) ? fv_shadow_plane_bytes(&chooser->cache->shadow, always + chooser->looked_at) : 0;
 }
 
 /* Whether the row reads all: short contexts, and where reading all takes no more bytes than choosing among it. */
@@ -41,7 +48,7 @@ static bool reads_all(const fv_chooser *chooser) {
     if (policy->dense_below != FV_SELECT_AUTO) return (uint64_t)chooser->scored * PAGE < policy->dense_below;
     if (policy->top_p != 0.0f) return false;
     uint64_t left = chooser->end - chooser->begin, unread = left > chooser->allowance ? left - chooser->allowance : 0;
-    return unread * fv_cache_page_bytes(chooser->cache) <= fv_chooser_mean_bytes(chooser) + fv_chooser_code_bytes(chooser);
+    return unread * fv_cache_page_bytes(chooser->cache) <= fv_chooser_shared_bytes(chooser) + fv_chooser_own_bytes(chooser);
 }
 
 static uint32_t head_allowance(const fv_select_config *policy, const fv_cache *cache, uint32_t layer, uint32_t kv_head,

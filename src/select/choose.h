@@ -19,14 +19,15 @@ typedef struct fv_chooser {
     uint32_t begin, end;              /* candidates between them, pages; begin == end: none */
     uint32_t scored;                  /* pages before the row's own: they can be scored */
     uint32_t allowance;               /* most pages that are read of the candidates */
-    uint32_t looked_at;               /* candidates whose codes are read: end - begin, but fewer for a cascade, 0 for bound */
+    uint32_t looked_at;               /* candidates whose codes are read whole: all, but fewer for a cascade, 0 for bound */
 } fv_chooser;
 
 /* Memory of one row and head. Scores are those of fv_mean_score_fn and so on. */
 typedef struct fv_choose_scratch {
     int8_t *query;          /* [group][dim], dim as the shadow's */
-    int32_t *sum;           /* [group] */
-    float *factor, *reach;  /* [group] */
+    uint8_t *table;         /* [group][4 * dim] */
+    int32_t *sum, *coarse_sum;               /* [group] */
+    float *factor, *coarse_factor, *reach;   /* [group] */
     int32_t *mean, *score;  /* [group][stride]: of means, by page; of pages, by place in the list */
     int32_t *base;          /* [group][stride / 4] */
     uint32_t *page;         /* the list: pages that were weighed, in rising order */
@@ -53,9 +54,9 @@ static inline bool fv_chooser_has_choice(const fv_chooser *chooser) {
 
 static inline bool fv_chooser_reads_all(const fv_chooser *chooser) { return chooser->window_begin == 0; }
 
-/* Bytes of the coarse copy that a row reads: of means, and of codes of the pages that are looked at. */
-uint64_t fv_chooser_mean_bytes(const fv_chooser *chooser);
-uint64_t fv_chooser_code_bytes(const fv_chooser *chooser);
+/* Bytes of the coarse copy that a row reads: of all pages, which rows of a tile share, and of those that it looks at. */
+uint64_t fv_chooser_shared_bytes(const fv_chooser *chooser);
+uint64_t fv_chooser_own_bytes(const fv_chooser *chooser);
 
 /* Makes the list and its weights, the largest share of the page over the heads of the group, and of `rows` rows of queries
  * [group][head_dim], query_stride apart, from the chooser's on; 1 unless the policy is BLOCK. */

@@ -1,5 +1,5 @@
-/* What pages weigh, by the coarse copy of the keys: first by the means of pages, then by the 2-bit codes of all or of the
- * better ones. */
+/* What pages weigh, by the coarse copy of the keys: by the means of pages; by the signs of their keys; by all of the codes,
+ * of all pages or of the better ones. */
 #include "build.h"
 #include "kernels/kernels.h"
 #include "kernels/root.h"
@@ -15,7 +15,7 @@ enum { PAGE = FV_PAGE_TOKENS, BLOCK_PAGES = FV_SHADOW_BLOCK / PAGE };
 static const float reach_of_best = 1.5f;
 
 typedef struct scratch_layout {
-    size_t query, sum, factor, reach, mean, score, base, page, weight, rotated, stride, bytes;
+    size_t query, table, sum, coarse_sum, factor, coarse_factor, reach, mean, score, base, page, weight, rotated, stride, bytes;
 } scratch_layout;
 
 static bool region_add(size_t *bytes, size_t count, size_t size, size_t *offset) {
@@ -27,7 +27,10 @@ static bool scratch_layout_make(uint32_t head_dim, uint32_t group, uint32_t max_
     size_t pages = ((size_t)max_tokens + PAGE - 1) / PAGE, stride = (pages + 15) / 16 * 16;
     scratch_layout made = {.stride = stride};
     bool fits = region_add(&made.bytes, (size_t)group * (((size_t)head_dim + 15) / 16 * 16), 1, &made.query) &&
-                region_add(&made.bytes, group, 4, &made.sum) && region_add(&made.bytes, group, 4, &made.factor) &&
+                region_add(&made.bytes, (size_t)group * (((size_t)head_dim + 15) / 16 * 64), 1, &made.table) &&
+                region_add(&made.bytes, group, 4, &made.sum) && region_add(&made.bytes, group, 4, &made.coarse_sum) &&
+                region_add(&made.bytes, group, 4, &made.factor) &&
+                region_add(&made.bytes, group, 4, &made.coarse_factor) &&
                 region_add(&made.bytes, group, 4, &made.reach) &&
                 region_add(&made.bytes, group, stride * 4, &made.mean) &&
                 region_add(&made.bytes, group, stride * 4, &made.score) &&
@@ -49,8 +52,11 @@ fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t
     unsigned char *base = memory;
     if (!scratch_layout_make(head_dim, group, max_tokens, &layout)) return (fv_choose_scratch){0};
     return (fv_choose_scratch){.query = (int8_t *)(base + layout.query),
+                               .table = base + layout.table,
                                .sum = (int32_t *)(void *)(base + layout.sum),
+                               .coarse_sum = (int32_t *)(void *)(base + layout.coarse_sum),
                                .factor = (float *)(void *)(base + layout.factor),
+                               .coarse_factor = (float *)(void *)(base + layout.coarse_factor),
                                .reach = (float *)(void *)(base + layout.reach),
                                .mean = (int32_t *)(void *)(base + layout.mean),
                                .score = (int32_t *)(void *)(base + layout.score),
@@ -67,13 +73,16 @@ static void query_make(const fv_chooser *chooser, const fv_choose_scratch *scrat
     int8_t *out = scratch->query + g * padded;
     int32_t sum = 0, squares = 0;
     for (size_t c = 0; c < dim; c++) scratch->rotated[c] = query[c];
-    float step = chooser->kernels->shadow_query(dim, padded, scratch->rotated, out);
+    float most = chooser->kernels->shadow_query(dim, padded, scratch->rotated, out, scratch->table + g * 4 * padded,
+                                                &scratch->coarse_sum[g]);
     for (size_t c = 0; c < padded; c++) {
         sum += out[c];
         squares += out[c] * out[c];
     }
     scratch->sum[g] = sum;
-    scratch->factor[g] = step * chooser->scale * 369.32993f; /* 256 / ln 2 */
+    float unit = most * (chooser->scale * 369.32993f); /* 256 / ln 2 */
+    scratch->factor[g] = unit / 127.0f;
+    scratch->coarse_factor[g] = unit / 15.0f;
     scratch->reach[g] = fv_root_f32((float)squares / (float)dim) * scratch->factor[g] * reach_of_best;
 }
 
@@ -95,6 +104,9 @@ static fv_shadow_rows rows_make(const fv_chooser *chooser, const fv_choose_scrat
                             .query = scratch->query,
                             .sum = scratch->sum,
                             .factor = scratch->factor,
+                            .table = scratch->table,
+                            .coarse_sum = scratch->coarse_sum,
+                            .coarse_factor = scratch->coarse_factor,
                             .base = scratch->base,
                             .base_stride = scratch->stride / BLOCK_PAGES};
 }
@@ -122,17 +134,26 @@ static void bases_make(const fv_chooser *chooser, const fv_choose_scratch *scrat
     }
 }
 
+/* Weights of the pages whose scores are in the scratch. */
+static void weigh_scores(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t pages) {
+    for (uint32_t i = 0; i < pages; i++) scratch->weight[i] = 0;
+    for (uint32_t g = 0; g < rows_of(chooser); g++)
+        chooser->kernels->page_weight(pages, scratch->score + g * scratch->stride, NULL, 0.0f, scratch->weight);
+}
+
 static void list_add(fv_choose_scratch *scratch, uint32_t begin, uint32_t end) {
     for (uint32_t page = begin; page < end; page++) scratch->page[scratch->count++] = page;
 }
 
-/* All pages, or sinks, window and the candidates with the best means. */
-static void list_make(const fv_chooser *chooser, fv_choose_scratch *scratch) {
+/* All pages, or sinks, window and the candidates with the best signs. */
+static void list_make(const fv_chooser *chooser, fv_choose_scratch *scratch, const fv_shadow_rows *rows) {
+    const fv_shadow *shadow = &chooser->cache->shadow;
     uint32_t candidates = chooser->end - chooser->begin, *weight = scratch->weight;
     bool all = chooser->policy->selector != FV_SELECTOR_CASCADE || chooser->looked_at >= candidates;
     if (!all) {
-        for (uint32_t page = 0; page < chooser->scored; page++) weight[page] = 0;
-        weigh_means(chooser, scratch, weight);
+        chooser->kernels->sign_score(rows, chooser->scored, fv_shadow_signs(shadow, chooser->kv_head, 0),
+                                     fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->score, scratch->stride);
+        weigh_scores(chooser, scratch, chooser->scored);
         fv_take_best(chooser->kernels, weight + chooser->begin, candidates, chooser->looked_at);
     }
     scratch->count = 0;
@@ -150,22 +171,22 @@ void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint
     fv_shadow_rows ready = rows_make(chooser, scratch);
     queries_make(chooser, scratch, query);
     means_score(chooser, scratch, &ready);
-    list_make(chooser, scratch);
-    for (uint32_t i = 0; i < scratch->count; i++) scratch->weight[i] = 0;
-    if (!chooser->looked_at) {
-        weigh_means(chooser, scratch, scratch->weight);
-        for (uint32_t row = 1; row < rows; row++) {
-            queries_make(chooser, scratch, query + row * query_stride);
-            means_score(chooser, scratch, &ready);
-            weigh_means(chooser, scratch, scratch->weight);
-        }
+    bases_make(chooser, scratch);
+    list_make(chooser, scratch, &ready);
+    if (chooser->looked_at) {
+        chooser->kernels->shadow_score(&ready, scratch->count, scratch->page, fv_shadow_signs(shadow, chooser->kv_head, 0),
+                                       fv_shadow_sizes(shadow, chooser->kv_head, 0),
+                                       fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->score, scratch->stride);
+        weigh_scores(chooser, scratch, scratch->count);
         return;
     }
-    bases_make(chooser, scratch);
-    chooser->kernels->shadow_score(&ready, scratch->count, scratch->page, fv_shadow_codes(shadow, chooser->kv_head, 0),
-                                   fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->score, scratch->stride);
-    for (uint32_t g = 0; g < ready.rows; g++)
-        chooser->kernels->page_weight(scratch->count, scratch->score + g * scratch->stride, NULL, 0.0f, scratch->weight);
+    for (uint32_t i = 0; i < scratch->count; i++) scratch->weight[i] = 0;
+    weigh_means(chooser, scratch, scratch->weight);
+    for (uint32_t row = 1; row < rows; row++) {
+        queries_make(chooser, scratch, query + row * query_stride);
+        means_score(chooser, scratch, &ready);
+        weigh_means(chooser, scratch, scratch->weight);
+    }
 }
 
 #endif

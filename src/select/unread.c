@@ -1,4 +1,5 @@
-/* A page's keys are where their coarse copy says, give or take: |q . k - q' . k'| <= |q| |k - k'| + |q - q'| |k'|. */
+/* A page's keys are where their coarse copy says, give or take: |q . k - q' . k'| <= |q| |k - k'| + |q - q'| |k'|; centres and
+ * codes are met by different copies of the query. */
 #include "select/unread.h"
 #include "build.h"
 #include "cache/margin.h"
@@ -16,23 +17,30 @@ static const float length_slack = 1.001f;
 static const float relative_slack = 1e-5f;
 
 typedef struct query_lengths {
-    float whole, error; /* |q|, |q - its rounded copy|, rotated */
+    float whole;                    /* |q|, rotated */
+    float mean_error, coarse_error; /* |q - its rounded copies|: the one that means meet, the one that codes meet */
 } query_lengths;
 
 static query_lengths lengths_of(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t g,
                                 const float *query) {
     size_t dim = chooser->cache->config.head_dim, padded = chooser->cache->shadow.dim;
     int8_t *rounded = scratch->query + g * padded;
-    float *x = scratch->rotated, whole = 0.0f, error = 0.0f;
+    float *x = scratch->rotated, whole = 0.0f, mean_error = 0.0f, coarse_error = 0.0f;
+    int32_t sum;
     for (size_t c = 0; c < dim; c++) x[c] = query[c];
-    float step = chooser->kernels->shadow_query(dim, padded, x, rounded); /* as it was before */
+    /* all as it was before */
+    float most = chooser->kernels->shadow_query(dim, padded, x, rounded, scratch->table + g * 4 * padded, &sum);
     for (size_t c = 0; c < dim; c++) {
-        float rest = x[c] - (float)rounded[c] * step;
+        float coarse = most > 0.0f ? (float)fv_round_held(x[c] * (15.0f / most), 15.0f) : 0.0f;
+        float rest = x[c] - (float)rounded[c] * (most / 127.0f), coarse_rest = x[c] - coarse * (most / 15.0f);
         whole += x[c] * x[c];
-        error += rest * rest;
+        mean_error += rest * rest;
+        coarse_error += coarse_rest * coarse_rest;
     }
     whole = fv_root_f32(whole) * length_slack;
-    return (query_lengths){.whole = whole, .error = fv_root_f32(error) * length_slack + relative_slack * whole};
+    return (query_lengths){.whole = whole,
+                           .mean_error = fv_root_f32(mean_error) * length_slack + relative_slack * whole,
+                           .coarse_error = fv_root_f32(coarse_error) * length_slack + relative_slack * whole};
 }
 
 /* 2^x, more than that where it is out of range. */
@@ -61,8 +69,8 @@ fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scrat
         if (scratch->weight[page] == FV_CHOSEN) continue;
         const fv_margin *margin = &margins[page];
         float height = (float)score[page] / 256.0f - maximum, magnitude = height < 0.0f ? -height : height;
-        float reach = unit * (length.whole * (margin->residual + relative_slack * margin->coarse) +
-                              length.error * margin->coarse);
+        float reach = unit * (length.whole * (margin->residual + relative_slack * (margin->code + margin->centre)) +
+                              length.coarse_error * margin->code + length.mean_error * margin->centre);
         float likely = straight_power((float)score[page] - 256.0f * maximum);
         /* a score is the straight logarithm of a sum of straight powers, which are no less than powers; a straight power of
          * it is at most 2^0.0861 times 2^height, and 17 units of 2^-16 were cut from the sum */

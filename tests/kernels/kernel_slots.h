@@ -67,6 +67,7 @@
     X(rotate_page) \
     X(shadow_query) \
     X(mean_score) \
+    X(sign_score) \
     X(shadow_score) \
     X(page_weight) \
     X(count_least)

@@ -55,18 +55,70 @@ static void check_shadow_query(const fv_kernels *table) {
         if (run % 3) dim = padded;
         float *got = fence_place(&query_fence, dim * 4), want[1024], lanes[1024 * 16];
         int8_t *code = fence_place(&out_fence, padded), want_code[1024];
+        uint8_t *entry = fence_place(&key_fence, padded * 4), want_entry[4096];
+        int32_t sum, want_sum;
         random_floats(&random, want, dim);
         memcpy(got, want, dim * 4);
         for (size_t c = 0; c < dim; c++) lanes[c * 16 + 5] = want[c];
-        float want_step = tables.table[0]->shadow_query(dim, padded, want, want_code);
-        float step = table->shadow_query(dim, padded, got, code);
+        float want_most = tables.table[0]->shadow_query(dim, padded, want, want_code, want_entry, &want_sum);
+        float most = table->shadow_query(dim, padded, got, code, entry, &sum);
         table->rotate_page(dim, 5, 6, lanes);
-        if (!same_floats(got, want, dim) || memcmp(code, want_code, padded) != 0 || memcmp(&step, &want_step, 4) != 0)
+        if (!same_floats(got, want, dim) || memcmp(code, want_code, padded) != 0 || memcmp(&most, &want_most, 4) != 0 ||
+            memcmp(entry, want_entry, padded * 4) != 0 || sum != want_sum)
             fail_msg("%s dim=%zu (seed %u)", test_table_name(table), dim, random.seed);
         for (size_t c = 0; c < dim; c++) assert_true(same_floats(lanes + c * 16 + 5, want + c, 1)); /* one rotation */
         for (size_t c = dim; c < padded; c++) assert_int_equal(code[c], 0);
-        assert_true(fence_is_whole(&out_fence, 1, 0, 0) && fence_is_whole(&query_fence, 1, 0, 0));
+        for (size_t group = 0; group < padded / 4; group++) { /* entries of one bit, and of all */
+            const uint8_t *of = entry + group * 16;
+            assert_int_equal(of[0], 60);
+            assert_int_equal(of[15] - 60, of[1] + of[2] + of[4] + of[8] - 4 * 60);
+            sum -= of[15] - 60;
+        }
+        assert_int_equal(sum, 0);
+        assert_true(fence_is_whole(&out_fence, 1, 0, 0) && fence_is_whole(&query_fence, 1, 0, 0) &&
+                    fence_is_whole(&key_fence, 1, 0, 0));
     }
+}
+
+/* Queries of random tables, as if fv_shadow_query_fn had made them. */
+typedef struct coarse_rows {
+    uint8_t table[MOST_ROWS * 4096];
+    int32_t sum[MOST_ROWS], base[MOST_ROWS * 10];
+    float factor[MOST_ROWS];
+} coarse_rows;
+
+static float factor_of(test_random *random) {
+    static const float odd[] = {0.0f, 1e30f, INFINITY, NAN, 1e-30f};
+    uint32_t dice = test_random_in(random, 0, 40);
+    return dice < 5 ? odd[dice] : ldexpf(1.0f + test_random_f32(random) / 4, (int)test_random_in(random, 0, 8) - 4);
+}
+
+static fv_shadow_rows random_rows(test_random *random, coarse_rows *rows, size_t count, size_t dim) {
+    bool extreme = test_random_in(random, 0, 3) == 0;
+    for (size_t r = 0; r < count; r++) {
+        rows->sum[r] = 0;
+        for (size_t c = 0; c < dim; c += 4) {
+            int32_t x[4];
+            for (size_t i = 0; i < 4; i++) {
+                x[i] = extreme ? (test_random_in(random, 0, 1) ? 15 : -15) : (int32_t)test_random_in(random, 0, 30) - 15;
+                rows->sum[r] += x[i];
+            }
+            for (size_t e = 0; e < 16; e++) {
+                int32_t sum = 60;
+                for (size_t i = 0; i < 4; i++) sum += e >> i & 1 ? x[i] : 0;
+                rows->table[r * 4 * dim + c * 4 + e] = (uint8_t)sum;
+            }
+        }
+        rows->factor[r] = factor_of(random);
+        for (size_t i = 0; i < 10; i++) rows->base[r * 10 + i] = (int32_t)test_random_in(random, 0, 40000) - 20000;
+    }
+    return (fv_shadow_rows){.rows = count,
+                            .dim = dim,
+                            .table = rows->table,
+                            .coarse_sum = rows->sum,
+                            .coarse_factor = rows->factor,
+                            .base = rows->base,
+                            .base_stride = 10};
 }
 
 static int8_t *random_query(test_random *random, size_t rows, size_t dim, int32_t *sum) {
@@ -78,12 +130,6 @@ static int8_t *random_query(test_random *random, size_t rows, size_t dim, int32_
         sum[i / dim] += query[i];
     }
     return query;
-}
-
-static float factor_of(test_random *random) {
-    static const float odd[] = {0.0f, 1e30f, INFINITY, NAN, 1e-30f};
-    uint32_t dice = test_random_in(random, 0, 40);
-    return dice < 5 ? odd[dice] : ldexpf(1.0f + test_random_f32(random) / 4, (int)test_random_in(random, 0, 8) - 4);
 }
 
 static void check_mean_score(const fv_kernels *table) {
@@ -110,30 +156,53 @@ static void check_mean_score(const fv_kernels *table) {
     }
 }
 
+enum { PAGES = 40 };
+
+static uint16_t *random_steps(test_random *random) {
+    uint16_t *steps = fence_place(&step_fence, PAGES * 16 * 2);
+    for (size_t i = 0; i < PAGES * 16; i++) steps[i] = (uint16_t)(0x3F00 + test_random_in(random, 0, 255));
+    if (test_random_in(random, 0, 8) == 0)
+        steps[test_random_in(random, 0, PAGES * 16 - 1)] = test_random_in(random, 0, 1) ? 0 : 0x7F7F;
+    return steps;
+}
+
+static void check_sign_score(const fv_kernels *table) {
+    static coarse_rows made;
+    test_random random = test_random_make(76);
+    for (int run = 0; run < 500; run++) {
+        size_t dim = 16 * test_random_in(&random, 1, run % 10 ? 9 : 64), rows = test_random_in(&random, 1, MOST_ROWS);
+        size_t pages = test_random_in(&random, 1, PAGES), stride = pages + test_random_in(&random, 0, 3);
+        fv_shadow_rows with = random_rows(&random, &made, rows, dim);
+        uint8_t *signs = fence_place(&key_fence, pages * dim * 2);
+        const uint16_t *steps = random_steps(&random);
+        int32_t want[MOST_ROWS * (PAGES + 3)], *got = fence_place(&out_fence, rows * stride * 4);
+        test_fill_bytes(&random, signs, pages * dim * 2);
+        memset(want, FENCE_POISON, sizeof want);
+        tables.table[0]->sign_score(&with, pages, signs, steps, want, stride);
+        table->sign_score(&with, pages, signs, steps, got, stride);
+        if (memcmp(got, want, rows * stride * 4) != 0)
+            fail_msg("%s rows=%zu pages=%zu dim=%zu run=%d (seed %u)", test_table_name(table), rows, pages, dim, run, random.seed);
+        assert_true(fence_is_whole(&out_fence, 1, 0, 0));
+    }
+}
+
 static void check_shadow_score(const fv_kernels *table) {
+    static coarse_rows made;
     test_random random = test_random_make(71);
     for (int run = 0; run < 500; run++) {
-        enum { PAGES = 40 };
         size_t dim = 16 * test_random_in(&random, 1, run % 10 ? 9 : 64), rows = test_random_in(&random, 1, MOST_ROWS), count = 0;
         uint32_t pages[PAGES];
         for (uint32_t page = 0; page < PAGES; page++)
             if (run % 4 == 0 || test_random_in(&random, 0, 2) == 0) pages[count++] = page;
         if (run % 5 == 1 || count == 0) pages[0] = (uint32_t)run % PAGES, count = 1;
-        int32_t sum[MOST_ROWS], base[MOST_ROWS * (PAGES / 4)], want[MOST_ROWS * PAGES];
-        float factor[MOST_ROWS];
-        const int8_t *query = random_query(&random, rows, dim, sum);
-        uint8_t *codes = fence_place(&key_fence, PAGES * dim * 4);
-        uint16_t *steps = fence_place(&step_fence, PAGES * 16 * 2);
-        test_fill_bytes(&random, codes, PAGES * dim * 4);
-        for (size_t i = 0; i < PAGES * 16; i++) steps[i] = (uint16_t)(0x3F00 + test_random_in(&random, 0, 255));
-        if (run % 9 == 0) steps[test_random_in(&random, 0, PAGES * 16 - 1)] = 0x7FC0; /* NaN */
-        for (size_t r = 0; r < rows; r++) factor[r] = factor_of(&random);
-        for (size_t i = 0; i < rows * (PAGES / 4); i++)
-            base[i] = (int32_t)test_random_in(&random, 0, run % 3 ? 40000 : 1u << 29) - (run % 3 ? 20000 : 1 << 28);
-        int32_t *got = fence_place(&out_fence, rows * count * 4);
-        fv_shadow_rows with = {rows, dim, query, sum, factor, base, PAGES / 4};
-        tables.table[0]->shadow_score(&with, count, pages, codes, steps, want, count);
-        table->shadow_score(&with, count, pages, codes, steps, got, count);
+        fv_shadow_rows with = random_rows(&random, &made, rows, dim);
+        uint8_t *signs = fence_place(&key_fence, PAGES * dim * 2), *sizes = fence_place(&weight_fence, PAGES * dim * 2);
+        const uint16_t *steps = random_steps(&random);
+        int32_t want[MOST_ROWS * PAGES], *got = fence_place(&out_fence, rows * count * 4);
+        test_fill_bytes(&random, signs, PAGES * dim * 2);
+        test_fill_bytes(&random, sizes, PAGES * dim * 2);
+        tables.table[0]->shadow_score(&with, count, pages, signs, sizes, steps, want, count);
+        table->shadow_score(&with, count, pages, signs, sizes, steps, got, count);
         if (memcmp(got, want, rows * count * 4) != 0)
             fail_msg("%s rows=%zu pages=%zu dim=%zu run=%d (seed %u)", test_table_name(table), rows, count, dim, run, random.seed);
         assert_true(fence_is_whole(&out_fence, 1, 0, 0));
@@ -196,30 +265,34 @@ SHADOW_SLOTS(SLOT_TEST)
 /* One page by hand: scores in halves of powers of two. */
 static void test_score_by_hand(void **state) {
     (void)state;
-    int8_t query[16] = {1};
-    uint8_t codes[64] = {0};
+    uint8_t signs[32] = {0}, sizes[32] = {0}, entry[64];
     uint16_t steps[16];
+    for (size_t e = 0; e < 64; e++) entry[e] = (uint8_t)(60 + (e < 16 && e & 1)); /* channel 0 is 1, all others 0 */
     for (size_t t = 0; t < 16; t++) {
-        steps[t] = 0x3F80;               /* 1 */
-        codes[t * 4] = (uint8_t)(t & 3); /* channel 0 is plane 0, byte 0 */
+        steps[t] = 0x3F80; /* 1 */
+        signs[t] = t >> 1 & 1;
+        sizes[t] = t & 1;
     }
     float factor = 128.0f;
     int32_t base = 1000, sum = 1;
     uint32_t page = 0;
-    fv_shadow_rows with = {1, 16, query, &sum, &factor, &base, 1};
+    fv_shadow_rows with = {
+        .rows = 1, .dim = 16, .table = entry, .coarse_sum = &sum, .coarse_factor = &factor, .base = &base, .base_stride = 1};
     for (size_t i = 0; i < tables.count; i++) {
         int32_t out = 0;
-        tables.table[i]->shadow_score(&with, 1, &page, codes, steps, &out, 1);
+        tables.table[i]->shadow_score(&with, 1, &page, signs, sizes, steps, &out, 1);
         /* code 3: 1.5 * 128 = 192; four keys each of 1, 3/4 (2^-1/2 straight), 1/2, 3/8: 10.5, whose straight logarithm is
          * 3 + 5/16 */
         assert_int_equal(out, 192 + 3 * 256 + 80 + 1000);
+        tables.table[i]->sign_score(&with, 1, signs, steps, &out, 1);
+        assert_int_equal(out, 105 + 1000); /* 0.82 * 128 */
     }
 }
 
 int main(void) {
     test_tables_make(&tables);
     test_fence *fences[] = {&query_fence, &key_fence, &step_fence, &out_fence, &weight_fence};
-    for (size_t i = 0; i < sizeof fences / sizeof *fences; i++) *fences[i] = fence_open(200000);
+    for (size_t i = 0; i < sizeof fences / sizeof *fences; i++) *fences[i] = fence_open(400000);
 #define SLOT_ENTRY(slot) cmocka_unit_test(test_##slot),
     const struct CMUnitTest tests[] = {SHADOW_SLOTS(SLOT_ENTRY) cmocka_unit_test(test_score_by_hand), cmocka_unit_test(test_powers)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

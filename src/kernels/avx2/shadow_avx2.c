@@ -1,9 +1,10 @@
-/* AVX2. Limit: maddubs and the addition behind it, one of each for eight keys x four channels of a row; up to four rows share
- * the unpacked codes of a page. */
+/* AVX2. Limit: a shuffle looks four channels up for 32 keys (or two times four for 16), and the additions behind it: table
+ * look-up as in Quicker ADC and fast scan (Andre, Kermarrec & Le Scouarnec 2019); up to four rows share a page's nibbles. */
 #include "kernels/half.h"
 #include "kernels/kernels.h"
 #include <float.h>
 #include <immintrin.h>
+#include <stdbool.h>
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -96,23 +97,51 @@ void fv_rotate_page_avx2(size_t dim, size_t first, size_t end, float *x) {
     }
 }
 
-float fv_shadow_query_avx2(size_t dim, size_t padded, float *x, int8_t *out) {
-    if (dim % 8 != 0) return fv_shadow_query_scalar(dim, padded, x, out);
+/* Eight whole numbers as bytes. */
+INLINE __m128i narrow8(__m256i x) {
+    __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    return _mm_packs_epi16(words, words);
+}
+
+/* The tables of channels c..c+15. */
+INLINE void tables16(const int8_t *coarse, uint8_t *table) {
+    const __m128i bit[4] = {_mm_setr_epi8(0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1),
+                            _mm_setr_epi8(0, 0, -1, -1, 0, 0, -1, -1, 0, 0, -1, -1, 0, 0, -1, -1),
+                            _mm_setr_epi8(0, 0, 0, 0, -1, -1, -1, -1, 0, 0, 0, 0, -1, -1, -1, -1),
+                            _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1)};
+    for (size_t group = 0; group < 4; group++) {
+        __m128i sum = _mm_set1_epi8(60);
+        for (size_t i = 0; i < 4; i++) sum = _mm_add_epi8(sum, _mm_and_si128(_mm_set1_epi8(coarse[4 * group + i]), bit[i]));
+        _mm_storeu_si128((__m128i *)(void *)(table + 16 * group), sum);
+    }
+}
+
+float fv_shadow_query_avx2(size_t dim, size_t padded, float *x, int8_t *query, uint8_t *table, int32_t *coarse_sum) {
+    if (dim % 8 != 0) return fv_shadow_query_scalar(dim, padded, x, query, table, coarse_sum);
     const __m256i magnitude = _mm256_set1_epi32(INT32_MAX);
-    __m256i top = _mm256_setzero_si256();
+    __m256i top = _mm256_setzero_si256(), sum = top;
     rotate_row(dim, x);
     for (size_t c = 0; c < dim; c += 8) /* as integers, so that a NaN is larger than all */
         top = _mm256_max_epi32(top, _mm256_and_si256(load(x + c), magnitude));
     float most = fv_f32_from_bits((uint32_t)_mm256_cvtsi256_si32(spread_max(top)));
-    __builtin_memset(out, 0, padded);
-    if (!(most > 0.0f && most <= FLT_MAX)) return 0.0f;
-    __m256 inverse = _mm256_set1_ps(127.0f / most);
-    for (size_t c = 0; c < dim; c += 8) {
-        __m256i whole = round_held(_mm256_mul_ps(_mm256_loadu_ps(x + c), inverse), 127.0f);
-        __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
-        _mm_storel_epi64((__m128i *)(void *)(out + c), _mm_packs_epi16(words, words));
+    bool fit = most > 0.0f && most <= FLT_MAX;
+    __m256 inverse = _mm256_set1_ps(fit ? 127.0f / most : 0.0f), coarse_inverse = _mm256_set1_ps(fit ? 15.0f / most : 0.0f);
+    for (size_t c = 0; c < padded; c += 16) {
+        int8_t coarse[16] = {0};
+        __builtin_memset(query + c, 0, 16);
+        for (size_t i = 0; fit && i < 16 && c + i < dim; i += 8) {
+            __m256 y = _mm256_loadu_ps(x + c + i);
+            __m256i part = round_held(_mm256_mul_ps(y, coarse_inverse), 15.0f);
+            _mm_storel_epi64((__m128i *)(void *)(query + c + i), narrow8(round_held(_mm256_mul_ps(y, inverse), 127.0f)));
+            _mm_storel_epi64((__m128i *)(void *)(coarse + i), narrow8(part));
+            sum = _mm256_add_epi32(sum, part);
+        }
+        tables16(coarse, table + 4 * c);
     }
-    return most / 127.0f;
+    __m128i sums = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+    sums = _mm_add_epi32(sums, _mm_shuffle_epi32(sums, 0x4E));
+    *coarse_sum = _mm_cvtsi128_si32(_mm_add_epi32(sums, _mm_shuffle_epi32(sums, 0xB1)));
+    return fit ? most : 0.0f;
 }
 
 /* ---- scores ---- */
@@ -153,42 +182,118 @@ void fv_mean_score_avx2(const fv_shadow_rows *query, size_t panels, const uint8_
     for (; r < query->rows; r++) mean_score(1, r, query, dim, panels, mean, step, out, out_stride);
 }
 
-/* Dot products of eight keys, `half` 0 or 1 of the page, with `rows` rows. */
-INLINE void codes_dot(size_t rows, size_t dim, const int8_t *q, const uint8_t *codes, size_t half, __m256i *total) {
-    const __m256i mask = _mm256_set1_epi8(3), ones = _mm256_set1_epi16(1);
-    __m256i part[4];
-    size_t plane = dim / 4;
-    for (size_t r = 0; r < rows; r++) total[r] = part[r] = _mm256_setzero_si256();
-    for (size_t j = 0; j < plane / 4; j++) {
-        __m256i byte = load(codes + j * 64 + half * 32);
-        for (int p = 0; p < 4; p++) {
-            __m256i code = _mm256_and_si256(_mm256_srli_epi16(byte, 2 * p), mask);
-            for (size_t r = 0; r < rows; r++) {
-                __m256i four = broadcast4(q + r * dim + (size_t)p * plane + 4 * j);
-                part[r] = _mm256_add_epi16(part[r], _mm256_maddubs_epi16(code, four));
-            }
+/* Sums of a plane for `rows` rows, 60 a nibble too large: of even keys in the lower half, of odd ones in the upper. */
+INLINE void plane_sums(size_t rows, size_t dim, const uint8_t *table, const uint8_t *plane, __m256i *sum) {
+    const __m256i low = _mm256_set1_epi8(15);
+    __m256i all[4], odd[4]; /* all: of both bytes of a word, the upper one's carried on */
+    for (size_t r = 0; r < rows; r++) all[r] = odd[r] = _mm256_setzero_si256();
+    for (size_t j = 0; j < dim / 16; j++) {
+        __m256i bits = load(plane + 32 * j), first = _mm256_and_si256(bits, low);
+        __m256i second = _mm256_and_si256(_mm256_srli_epi16(bits, 4), low);
+        for (size_t r = 0; r < rows; r++) {
+            const uint8_t *from = table + r * 4 * dim + 64 * j;
+            __m256i both = _mm256_add_epi8(_mm256_shuffle_epi8(load(from), first), _mm256_shuffle_epi8(load(from + 32), second));
+            all[r] = _mm256_add_epi16(all[r], both);
+            odd[r] = _mm256_add_epi16(odd[r], _mm256_srli_epi16(both, 8));
         }
-        if (j % 8 < 7 && j + 1 < plane / 4) continue;
-        for (size_t r = 0; r < rows; r++) { /* 32 sums of at most 762 */
-            total[r] = _mm256_add_epi32(total[r], _mm256_madd_epi16(part[r], ones));
-            part[r] = _mm256_setzero_si256();
-        }
+    }
+    for (size_t r = 0; r < rows; r++) {
+        __m256i even = _mm256_sub_epi16(all[r], _mm256_slli_epi16(odd[r], 8));
+        sum[r] = _mm256_add_epi16(_mm256_permute2x128_si256(even, odd[r], 0x20), _mm256_permute2x128_si256(even, odd[r], 0x31));
     }
 }
 
-/* Scores of the keys of one page: score[64 * r + t]. */
-INLINE void page_scores(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, const uint8_t *codes,
-                        const uint16_t *steps, int32_t *score) {
-    for (size_t half = 0; half < 2; half++) {
-        __m256i dot[4];
-        codes_dot(rows, dim, query->query + first * dim, codes, half, dot);
-        __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(steps + 8 * half)));
-        __m256 step = _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
-        for (size_t r = 0; r < rows; r++) {
-            __m256 x = _mm256_sub_ps(_mm256_cvtepi32_ps(dot[r]), _mm256_set1_ps(1.5f * (float)query->sum[first + r]));
-            x = _mm256_mul_ps(_mm256_mul_ps(x, step), _mm256_set1_ps(query->factor[first + r]));
-            store(score + 64 * r + 8 * half, round_held(x, 0x1p28f));
+/* Steps of the even and of the odd keys of a page. */
+INLINE __m256 even_steps(const uint16_t *steps) { return _mm256_castsi256_ps(_mm256_slli_epi32(load(steps), 16)); }
+INLINE __m256 odd_steps(const uint16_t *steps) {
+    return _mm256_castsi256_ps(_mm256_and_si256(load(steps), _mm256_set1_epi32((int32_t)0xFFFF0000)));
+}
+
+/* (float)(times * sum - less) */
+INLINE __m256 dots(__m128i sum, int times, int32_t less) {
+    __m256i wide = _mm256_slli_epi32(_mm256_cvtepu16_epi32(sum), times);
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(wide, _mm256_set1_epi32(less)));
+}
+
+enum { MOST_DIM = 512 }; /* 3 x 120 x 128 nibbles fit 16 bits */
+
+/* The largest of four in each of four vectors. */
+INLINE __m128 max_four(const __m128 *x) {
+    __m128 a = _mm_max_ps(_mm_unpacklo_ps(x[0], x[1]), _mm_unpackhi_ps(x[0], x[1]));
+    __m128 b = _mm_max_ps(_mm_unpacklo_ps(x[2], x[3]), _mm_unpackhi_ps(x[2], x[3]));
+    return _mm_max_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
+}
+
+/* Of one page: the largest of the keys 0 and 1, 8 and 9; of 2 and 3 and so on. */
+INLINE __m128 key_max(__m256i sum, int32_t less, __m256 even, __m256 odd) {
+    __m256 x = _mm256_mul_ps(dots(_mm256_castsi256_si128(sum), 1, less), even);
+    x = _mm256_max_ps(x, _mm256_mul_ps(dots(_mm256_extracti128_si256(sum, 1), 1, less), odd));
+    return _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+}
+
+/* Four pages, of which `pages` are there, are a block: they share a base. */
+INLINE void sign_block(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, size_t page, size_t pages,
+                       const uint8_t *signs, const uint16_t *steps, int32_t *out, size_t out_stride) {
+    __m128 best[4][4]; /* [row][page] */
+    for (size_t i = 0; i < 4; i++) {
+        size_t p = page + (i < pages ? i : 0);
+        __m256i sum[4];
+        __m256 even = even_steps(steps + p * 16), odd = odd_steps(steps + p * 16);
+        plane_sums(rows, dim, query->table + first * 4 * dim, signs + p * 2 * dim, sum);
+        for (size_t r = 0; r < rows; r++)
+            best[r][i] = key_max(sum[r], 30 * (int32_t)dim + query->coarse_sum[first + r], even, odd);
+    }
+    for (size_t r = 0; r < rows; r++) {
+        __m128 x = _mm_mul_ps(max_four(best[r]), _mm_set1_ps(0.82f * query->coarse_factor[first + r]));
+        x = _mm_min_ps(_mm_max_ps(x, _mm_set1_ps(-0x1p28f)), _mm_set1_ps(0x1p28f));
+        __m128i base = _mm_set1_epi32(query->base[(first + r) * query->base_stride + page / 4]);
+        __m128i score = _mm_add_epi32(_mm_cvtps_epi32(x), base);
+        int32_t *to = out + (first + r) * out_stride + page, scores[4];
+        if (pages == 4) {
+            _mm_storeu_si128((__m128i *)(void *)to, score);
+            continue;
         }
+        _mm_storeu_si128((__m128i *)(void *)scores, score);
+        for (size_t i = 0; i < pages; i++) to[i] = scores[i];
+    }
+}
+
+INLINE void sign_score(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, size_t pages,
+                       const uint8_t *signs, const uint16_t *steps, int32_t *out, size_t out_stride) {
+    size_t p = 0;
+    for (; p + 4 <= pages; p += 4) sign_block(rows, first, query, dim, p, 4, signs, steps, out, out_stride);
+    if (p < pages) sign_block(rows, first, query, dim, p, pages - p, signs, steps, out, out_stride);
+}
+
+void fv_sign_score_avx2(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps, int32_t *out,
+                        size_t out_stride) {
+    size_t r = 0, dim = query->dim;
+    if (dim > MOST_DIM) {
+        fv_sign_score_scalar(query, pages, signs, steps, out, out_stride);
+        return;
+    }
+    if (dim == 64)
+        for (; r + 3 <= query->rows; r += 3) sign_score(3, r, query, 64, pages, signs, steps, out, out_stride);
+    for (; r + 4 <= query->rows; r += 4) sign_score(4, r, query, dim, pages, signs, steps, out, out_stride);
+    for (; r + 2 <= query->rows; r += 2) sign_score(2, r, query, dim, pages, signs, steps, out, out_stride);
+    for (; r < query->rows; r++) sign_score(1, r, query, dim, pages, signs, steps, out, out_stride);
+}
+
+/* Scores of the keys of one page, the even ones first: score[64 * r + t]. */
+INLINE void page_scores(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, const uint8_t *signs,
+                        const uint8_t *sizes, const uint16_t *steps, int32_t *score) {
+    __m256i sum[4], size[4];
+    __m256 even = even_steps(steps), odd = odd_steps(steps);
+    plane_sums(rows, dim, query->table + first * 4 * dim, signs, sum);
+    plane_sums(rows, dim, query->table + first * 4 * dim, sizes, size);
+    for (size_t r = 0; r < rows; r++) {
+        __m256i both = _mm256_add_epi16(_mm256_slli_epi16(sum[r], 1), size[r]);
+        int32_t less = 90 * (int32_t)dim + 3 * query->coarse_sum[first + r];
+        __m256 factor = _mm256_set1_ps(0.5f * query->coarse_factor[first + r]);
+        __m256 x = _mm256_mul_ps(dots(_mm256_castsi256_si128(both), 1, less), even);
+        __m256 y = _mm256_mul_ps(dots(_mm256_extracti128_si256(both, 1), 1, less), odd);
+        store(score + 64 * r, round_held(_mm256_mul_ps(x, factor), 0x1p28f));
+        store(score + 64 * r + 8, round_held(_mm256_mul_ps(y, factor), 0x1p28f));
     }
 }
 
@@ -217,17 +322,19 @@ INLINE __m128i masses(const int32_t *score) {
 enum { AHEAD = 16 }; /* pages of the list */
 
 INLINE void shadow_score(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, size_t count,
-                         const uint32_t *pages, const uint8_t *codes, const uint16_t *steps, int32_t *out,
-                         size_t out_stride) {
+                         const uint32_t *pages, const uint8_t *signs, const uint8_t *sizes, const uint16_t *steps,
+                         int32_t *out, size_t out_stride) {
     int32_t score[4 * 64];
     for (size_t n = 0; n < count; n += 4) {
         size_t here = count - n < 4 ? count - n : 4;
         for (size_t i = 0; i < here; i++) {
             size_t page = pages[n + i];
             if (n + i + AHEAD < count)
-                for (size_t line = 0; line < 4 * dim; line += 64)
-                    _mm_prefetch((const char *)codes + pages[n + i + AHEAD] * dim * 4 + line, _MM_HINT_T0);
-            page_scores(rows, first, query, dim, codes + page * dim * 4, steps + page * 16, score + 16 * i);
+                for (size_t line = 0; line < 2 * dim; line += 64) {
+                    _mm_prefetch((const char *)signs + pages[n + i + AHEAD] * 2 * dim + line, _MM_HINT_T0);
+                    _mm_prefetch((const char *)sizes + pages[n + i + AHEAD] * 2 * dim + line, _MM_HINT_T0);
+                }
+            page_scores(rows, first, query, dim, signs + page * 2 * dim, sizes + page * 2 * dim, steps + page * 16, score + 16 * i);
         }
         for (size_t r = 0; r < rows; r++) {
             if (here < 4) /* what is not there weighs something, but goes nowhere */
@@ -240,14 +347,18 @@ INLINE void shadow_score(size_t rows, size_t first, const fv_shadow_rows *query,
 }
 
 /* Constant numbers of rows and channels let the compiler keep sums in registers. */
-#define ROWS(count, dim) shadow_score(count, r, query, dim, listed, pages, codes, steps, out, out_stride)
-void fv_shadow_score_avx2(const fv_shadow_rows *query, size_t listed, const uint32_t *pages, const uint8_t *codes,
-                          const uint16_t *steps, int32_t *out, size_t out_stride) {
+#define ROWS(count, dim) shadow_score(count, r, query, dim, listed, pages, signs, sizes, steps, out, out_stride)
+void fv_shadow_score_avx2(const fv_shadow_rows *query, size_t listed, const uint32_t *pages, const uint8_t *signs,
+                          const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
     size_t r = 0;
+    if (query->dim > MOST_DIM) {
+        fv_shadow_score_scalar(query, listed, pages, signs, sizes, steps, out, out_stride);
+        return;
+    }
     if (query->dim == 64)
         for (; r + 3 <= query->rows; r += 3) ROWS(3, 64);
     for (; r + 4 <= query->rows; r += 4) ROWS(4, query->dim);
-    for (; r + 3 <= query->rows; r += 3) ROWS(3, query->dim);
+    for (; r + 2 <= query->rows; r += 2) ROWS(2, query->dim);
     for (; r < query->rows; r++) ROWS(1, query->dim);
 }
 

@@ -49,7 +49,19 @@ static void rotate(size_t dim, size_t stride, size_t first, size_t end, float *x
 
 void fv_rotate_page_scalar(size_t dim, size_t first, size_t end, float *x) { rotate(dim, LANES, first, end, x); }
 
-float fv_shadow_query_scalar(size_t dim, size_t padded, float *x, int8_t *out) {
+/* The table of four channels; their sum. */
+static int32_t group_table(const float *x, size_t channels, float inverse, uint8_t *table) {
+    int32_t coarse[4] = {0};
+    for (size_t i = 0; i < channels; i++) coarse[i] = fv_round_held(x[i] * inverse, 15.0f);
+    for (size_t e = 0; e < 16; e++) {
+        int32_t sum = 60;
+        for (size_t i = 0; i < 4; i++) sum += e >> i & 1 ? coarse[i] : 0;
+        table[e] = (uint8_t)sum;
+    }
+    return coarse[0] + coarse[1] + coarse[2] + coarse[3];
+}
+
+float fv_shadow_query_scalar(size_t dim, size_t padded, float *x, int8_t *query, uint8_t *table, int32_t *coarse_sum) {
     uint32_t top = 0;
     rotate(dim, 1, 0, 1, x);
     for (size_t c = 0; c < dim; c++) { /* as integers, so that a NaN is larger than all */
@@ -58,9 +70,14 @@ float fv_shadow_query_scalar(size_t dim, size_t padded, float *x, int8_t *out) {
     }
     float most = fv_f32_from_bits(top);
     bool fit = most > 0.0f && most <= FLT_MAX;
-    float inverse = fit ? 127.0f / most : 0.0f;
-    for (size_t c = 0; c < padded; c++) out[c] = (int8_t)(fit && c < dim ? fv_round_held(x[c] * inverse, 127.0f) : 0);
-    return fit ? most / 127.0f : 0.0f;
+    float inverse = fit ? 127.0f / most : 0.0f, coarse = fit ? 15.0f / most : 0.0f;
+    for (size_t c = 0; c < padded; c++) query[c] = (int8_t)(fit && c < dim ? fv_round_held(x[c] * inverse, 127.0f) : 0);
+    *coarse_sum = 0;
+    for (size_t c = 0; c < padded; c += 4) {
+        size_t channels = !fit || c >= dim ? 0 : dim - c < 4 ? dim - c : 4;
+        *coarse_sum += group_table(x + c, channels, coarse, table + c * 4);
+    }
+    return fit ? most : 0.0f;
 }
 
 void fv_mean_score_scalar(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step, int32_t *out,
@@ -78,27 +95,44 @@ void fv_mean_score_scalar(const fv_shadow_rows *query, size_t panels, const uint
     }
 }
 
-/* Score of key t of a page. */
-static int32_t key_score(const fv_shadow_rows *query, size_t r, size_t t, const uint8_t *codes, float step) {
-    const int8_t *q = query->query + r * query->dim;
-    int32_t dot = 0;
-    for (size_t p = 0; p < 4; p++)
-        for (size_t c = 0; c < query->dim / 4; c++)
-            dot += q[p * (query->dim / 4) + c] * (codes[(c / 4 * LANES + t) * 4 + c % 4] >> (2 * p) & 3);
-    float x = ((float)dot - 1.5f * (float)query->sum[r]) * step;
-    return fv_round_held(x * query->factor[r], 0x1p28f);
+/* Sum of the coarse query over the channels whose bit of key t is set. */
+static int32_t plane_sum(size_t dim, const uint8_t *table, const uint8_t *plane, size_t t) {
+    int32_t sum = -15 * (int32_t)dim; /* 60 for four channels */
+    for (size_t i = 0; i < dim / 16; i++, plane += 2 * LANES, table += 64)
+        sum += table[plane[t] & 15] + table[16 + (plane[LANES + t] & 15)] + table[32 + (plane[t] >> 4)] +
+               table[48 + (plane[LANES + t] >> 4)];
+    return sum;
 }
 
-void fv_shadow_score_scalar(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *codes,
-                            const uint16_t *steps, int32_t *out, size_t out_stride) {
+void fv_sign_score_scalar(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps,
+                          int32_t *out, size_t out_stride) {
+    size_t dim = query->dim;
+    for (size_t r = 0; r < query->rows; r++)
+        for (size_t p = 0; p < pages; p++) {
+            float best = 0.0f;
+            for (size_t t = 0; t < LANES; t++) {
+                int32_t dot = 2 * plane_sum(dim, query->table + r * 4 * dim, signs + p * 2 * dim, t) - query->coarse_sum[r];
+                float x = (float)dot * fv_f32_from_bf16(steps[p * LANES + t]);
+                if (t == 0 || x > best) best = x;
+            }
+            out[r * out_stride + p] = fv_round_held(best * (0.82f * query->coarse_factor[r]), 0x1p28f) +
+                                      query->base[r * query->base_stride + p / 4];
+        }
+}
+
+void fv_shadow_score_scalar(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *signs,
+                            const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
+    size_t dim = query->dim;
     for (size_t r = 0; r < query->rows; r++)
         for (size_t n = 0; n < count; n++) {
             size_t page = pages[n];
+            const uint8_t *table = query->table + r * 4 * dim;
             int32_t score[LANES], best = INT32_MIN;
             uint32_t mass = 0;
             for (size_t t = 0; t < LANES; t++) {
-                score[t] = key_score(query, r, t, codes + page * query->dim * 4,
-                                     fv_f32_from_bits((uint32_t)steps[page * LANES + t] << 16));
+                int32_t dot = 2 * plane_sum(dim, table, signs + page * 2 * dim, t) + plane_sum(dim, table, sizes + page * 2 * dim, t);
+                float x = (float)(2 * dot - 3 * query->coarse_sum[r]) * fv_f32_from_bf16(steps[page * LANES + t]);
+                score[t] = fv_round_held(x * (0.5f * query->coarse_factor[r]), 0x1p28f);
                 if (score[t] > best) best = score[t];
             }
             for (size_t t = 0; t < LANES; t++) mass += fv_power_of(score[t] - best);

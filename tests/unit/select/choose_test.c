@@ -291,10 +291,10 @@ static void check_shadow(const fv_cache *cache, const fv_cache *want) {
     for (uint32_t head = 0; head < cache->config.kv_heads; head++) {
         assert_memory_equal(fv_shadow_steps(&cache->shadow, head, 0), fv_shadow_steps(&want->shadow, head, 0), tokens * 2);
         for (uint32_t token = 0; token < tokens; token++)
-            for (uint32_t j = 0; j < cache->shadow.dim / 16; j++) {
-                size_t place = ((size_t)j * 16 + token % 16) * 4;
-                assert_memory_equal(fv_shadow_codes(&cache->shadow, head, token / 16) + place,
-                                    fv_shadow_codes(&want->shadow, head, token / 16) + place, 4);
+            for (uint32_t j = 0; j < cache->shadow.dim / 8; j++) {
+                uint32_t page = token / 16, place = j * 16 + token % 16;
+                assert_int_equal(fv_shadow_signs(&cache->shadow, head, page)[place], fv_shadow_signs(&want->shadow, head, page)[place]);
+                assert_int_equal(fv_shadow_sizes(&cache->shadow, head, page)[place], fv_shadow_sizes(&want->shadow, head, page)[place]);
             }
         check_means(cache, want, head);
     }
