@@ -108,6 +108,7 @@ static void use_avx2(fv_kernels *table) {
     table->shadow_score = fv_shadow_score_avx2;
     table->page_weight = fv_page_weight_avx2;
     table->count_least = fv_count_least_avx2;
+    table->list_least = fv_list_least_avx2;
 }
 #endif
 

@@ -156,7 +156,7 @@ typedef struct fv_shadow_rows {
     const uint8_t *table;      /* [rows][4 * dim]: for codes, of the query in -15..15 (fv_shadow_query_fn) */
     const int32_t *coarse_sum; /* [rows], of that query */
     const float *coarse_factor; /* [rows] */
-    const int32_t *base;       /* [rows][base_stride], one a block of four pages; not for means */
+    const int32_t *base;       /* [rows][base_stride], one a block of four pages, |base| <= 2^28; not for means */
     size_t base_stride;
 } fv_shadow_rows;
 
@@ -166,11 +166,12 @@ typedef struct fv_shadow_rows {
  * magnitude; where it is not finite or is 0, both queries are 0 and so is the result. padded a multiple of 16. */
 typedef float fv_shadow_query_fn(size_t dim, size_t padded, float *x, int8_t *query, uint8_t *table, int32_t *coarse_sum);
 
-/* Scores of the means of 16 * panels pages:
- *   out[r][p] = fv_round_held((float)(sum over c of query[r][c] * mean[p][c] - 64 * sum[r]) * step[p] * factor[r], 2^28)
- * mean [panels][dim / 4][16][4] bytes 0..127; step [16 * panels]; out rows out_stride apart. */
+/* Scores of the means of 16 * panels pages, and those that the four pages of a block have in common:
+ *   score[r][p] = fv_round_held((float)(sum over c of query[r][c] * mean[p][c] - 64 * sum[r]) * step[p] * factor[r], 2^28)
+ *   after[r][b] = (score[r][4b] + score[r][4b + 1] + score[r][4b + 2] + score[r][4b + 3]) >> 2
+ * mean [panels][dim / 4][16][4] bytes 0..127; step [16 * panels]; score rows stride apart, after rows stride / 4. */
 typedef void fv_mean_score_fn(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step,
-                              int32_t *out, size_t out_stride);
+                              int32_t *score, int32_t *after, size_t stride);
 
 /* A plane holds one bit of each channel of a page's keys, [dim / 16][2][16]: bits 0..3 of byte (j, l, t) are channels
  * 16 j + 4 l + 0..3 of key t, bits 4..7 channels 16 j + 8 + 4 l + 0..3. Below, plane[t] is the sum of coarse[c] over the
@@ -201,6 +202,9 @@ typedef void fv_page_weight_fn(size_t pages, const int32_t *score, const float *
 
 /* How many of x[i], i < n, are >= least. */
 typedef size_t fv_count_least_fn(size_t n, const uint32_t *x, uint32_t least);
+
+/* Writes the places i < n with x[i] >= least in rising order; how many. */
+typedef size_t fv_list_least_fn(size_t n, const uint32_t *x, uint32_t least, uint32_t *place);
 
 /* Nearest even integer of x, held within +-most; NaN is -most. most <= 2^28. */
 static inline int32_t fv_round_held(float x, float most) {
@@ -293,7 +297,8 @@ extern const uint32_t fv_rotate_signs[32];
     K(sign_score, fv_sign_score_fn) \
     K(shadow_score, fv_shadow_score_fn) \
     K(page_weight, fv_page_weight_fn) \
-    K(count_least, fv_count_least_fn)
+    K(count_least, fv_count_least_fn) \
+    K(list_least, fv_list_least_fn)
 
 #define FV_KERNEL_LIST(K) \
     FV_KERNEL_F32_LIST(K) \

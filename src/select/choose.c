@@ -109,18 +109,19 @@ static uint32_t threshold_of(const fv_kernels *kernels, const uint32_t *weight, 
     return low;
 }
 
-uint32_t fv_take_best(const fv_kernels *kernels, uint32_t *weight, uint32_t count, uint32_t most) {
-    size_t before = kernels->count_least(count, weight, FV_CHOSEN);
-    if (most > count - before) most = (uint32_t)(count - before);
-    if (most == 0) return 0;
-    uint32_t threshold = threshold_of(kernels, weight, count, before + most);
-    uint32_t equal = most - (uint32_t)(kernels->count_least(count, weight, threshold + 1) - before);
-    for (uint32_t i = 0; i < count; i++) {
-        if (weight[i] < threshold || weight[i] == FV_CHOSEN || (weight[i] == threshold && equal == 0)) continue;
-        if (weight[i] == threshold) equal--;
-        weight[i] = FV_CHOSEN;
+uint32_t fv_list_best(const fv_kernels *kernels, const uint32_t *weight, uint32_t count, uint32_t most, uint32_t *place) {
+    size_t goal = kernels->count_least(count, weight, FV_CHOSEN);
+    goal = most < count - goal ? goal + most : count;
+    if (goal == 0) return 0;
+    uint32_t threshold = threshold_of(kernels, weight, count, goal);
+    size_t listed = kernels->list_least(count, weight, threshold, place), end = listed;
+    for (size_t i = listed, surplus = listed - goal; surplus > 0; surplus--) { /* the newest of the equal ones goes first */
+        do i--;
+        while (weight[place[i]] != threshold);
+        for (size_t k = i + 1; k < end; k++) place[k - 1] = place[k];
+        end--;
     }
-    return most;
+    return (uint32_t)end;
 }
 
 /* ---- top-p ---- */
@@ -171,15 +172,21 @@ static uint32_t top_p_pages(const fv_chooser *chooser, const fv_choose_scratch *
     return pages_for_mass(chooser->kernels, list, wanted, (uint32_t)least, most);
 }
 
-uint32_t fv_choose_pages(const fv_chooser *chooser, const fv_choose_scratch *scratch) {
-    uint32_t most = chooser->policy->top_p != 0.0f ? top_p_pages(chooser, scratch) : chooser->allowance;
-    return fv_take_best(chooser->kernels, scratch->weight + scratch->first, scratch->candidates, most);
+/* The best `most` besides those that are chosen. */
+static void choose_best(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t most) {
+    uint32_t *weight = scratch->weight + scratch->first;
+    scratch->chosen_count = fv_list_best(chooser->kernels, weight, scratch->candidates, most, scratch->chosen);
+    for (uint32_t i = 0; i < scratch->chosen_count; i++) weight[scratch->chosen[i]] = FV_CHOSEN;
 }
 
-uint32_t fv_choose_more(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t most) {
-    uint32_t *weight = scratch->weight + scratch->first;
-    fv_take_best(chooser->kernels, weight, scratch->candidates, most);
-    return scratch->candidates - (uint32_t)chooser->kernels->count_least(scratch->candidates, weight, FV_CHOSEN);
+uint32_t fv_choose_pages(const fv_chooser *chooser, fv_choose_scratch *scratch) {
+    choose_best(chooser, scratch, chooser->policy->top_p != 0.0f ? top_p_pages(chooser, scratch) : chooser->allowance);
+    return scratch->chosen_count;
+}
+
+uint32_t fv_choose_more(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t most) {
+    choose_best(chooser, scratch, most);
+    return scratch->candidates - scratch->chosen_count;
 }
 
 static fv_status span_add(fv_plan *plan, uint32_t begin, uint32_t end) {
@@ -196,9 +203,10 @@ fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scr
     plan->first_token = chooser->position;
     plan->rows = rows;
     fv_status status = span_add(plan, 0, chooser->sinks_end);
-    for (uint32_t i = 0; fv_chooser_has_choice(chooser) && i < scratch->candidates; i++) {
-        uint32_t place = scratch->first + i, token = scratch->page[place] * PAGE;
-        if (scratch->weight[place] == FV_CHOSEN && status == FV_OK) status = span_add(plan, token, token + PAGE);
+    uint32_t chosen = fv_chooser_has_choice(chooser) ? scratch->chosen_count : 0;
+    for (uint32_t i = 0; i < chosen && status == FV_OK; i++) {
+        uint32_t token = scratch->page[scratch->first + scratch->chosen[i]] * PAGE;
+        status = span_add(plan, token, token + PAGE);
     }
     return status == FV_OK ? span_add(plan, chooser->window_begin, chooser->position + rows) : status;
 }

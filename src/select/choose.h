@@ -29,13 +29,15 @@ typedef struct fv_choose_scratch {
     int32_t *sum, *coarse_sum;               /* [group] */
     float *factor, *coarse_factor, *reach;   /* [group] */
     int32_t *mean, *score;  /* [group][stride]: of means, by page; of pages, by place in the list */
-    int32_t *base;          /* [group][stride / 4] */
+    int32_t *base;          /* [group][stride / 4]: of the block behind a place's */
     uint32_t *page;         /* the list: pages that were weighed, in rising order */
     uint32_t *weight;       /* what they weigh, FV_CHOSEN once they are chosen */
+    uint32_t *chosen;       /* places of the chosen in the list, less `first`, in rising order */
     float *rotated;         /* [dim], of one query at a time */
     size_t stride;
     uint32_t count;              /* pages in the list */
     uint32_t first, candidates;  /* of the list, those that can be chosen are candidates from place `first` on */
+    uint32_t chosen_count;
 } fv_choose_scratch;
 
 #define FV_CHOSEN UINT32_MAX
@@ -64,14 +66,15 @@ void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint
                      size_t query_stride);
 
 /* Chooses of the list what the policy allows; how many pages. */
-uint32_t fv_choose_pages(const fv_chooser *chooser, const fv_choose_scratch *scratch);
+uint32_t fv_choose_pages(const fv_chooser *chooser, fv_choose_scratch *scratch);
 
 /* Chooses the best `most` of the candidates that are not chosen yet; how many are left. */
-uint32_t fv_choose_more(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t most);
+uint32_t fv_choose_more(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t most);
 
-/* Of the `count` weights the best that are not chosen yet, `most` of them if there are as many: they are chosen. Of equal
- * ones at the edge the older. How many. */
-uint32_t fv_take_best(const fv_kernels *kernels, uint32_t *weight, uint32_t count, uint32_t most);
+/* Of the `count` weights the best that are not FV_CHOSEN yet, `most` of them if there are as many; of equal ones at the edge
+ * the older. Lists the places of these and of those that were chosen before, in rising order: place has room for `count`.
+ * How many are listed. */
+uint32_t fv_list_best(const fv_kernels *kernels, const uint32_t *weight, uint32_t count, uint32_t most, uint32_t *place);
 
 /* Writes the plan of `rows` rows from the chooser's on; the list is not read if there is no choice. */
 fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows, fv_plan *plan);

@@ -15,7 +15,7 @@ enum { PAGE = FV_PAGE_TOKENS, BLOCK_PAGES = FV_SHADOW_BLOCK / PAGE };
 static const float reach_of_best = 1.5f;
 
 typedef struct scratch_layout {
-    size_t query, table, sum, coarse_sum, factor, coarse_factor, reach, mean, score, base, page, weight, rotated, stride, bytes;
+    size_t query, table, sum, coarse_sum, factor, coarse_factor, reach, mean, score, base, page, weight, chosen, rotated, stride, bytes;
 } scratch_layout;
 
 static bool region_add(size_t *bytes, size_t count, size_t size, size_t *offset) {
@@ -34,8 +34,9 @@ static bool scratch_layout_make(uint32_t head_dim, uint32_t group, uint32_t max_
                 region_add(&made.bytes, group, 4, &made.reach) &&
                 region_add(&made.bytes, group, stride * 4, &made.mean) &&
                 region_add(&made.bytes, group, stride * 4, &made.score) &&
-                region_add(&made.bytes, group, stride, &made.base) && region_add(&made.bytes, pages, 4, &made.page) &&
-                region_add(&made.bytes, pages, 4, &made.weight) && region_add(&made.bytes, head_dim, 4, &made.rotated);
+                region_add(&made.bytes, (size_t)group + 1, stride, &made.base) && region_add(&made.bytes, pages, 4, &made.page) &&
+                region_add(&made.bytes, pages, 4, &made.weight) && region_add(&made.bytes, pages, 4, &made.chosen) &&
+                region_add(&made.bytes, head_dim, 4, &made.rotated);
     *out = made;
     return fits;
 }
@@ -63,6 +64,7 @@ fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t
                                .base = (int32_t *)(void *)(base + layout.base),
                                .page = (uint32_t *)(void *)(base + layout.page),
                                .weight = (uint32_t *)(void *)(base + layout.weight),
+                               .chosen = (uint32_t *)(void *)(base + layout.chosen),
                                .rotated = (float *)(void *)(base + layout.rotated),
                                .stride = layout.stride};
 }
@@ -111,27 +113,20 @@ static fv_shadow_rows rows_make(const fv_chooser *chooser, const fv_choose_scrat
                             .base_stride = scratch->stride / BLOCK_PAGES};
 }
 
+/* The scores of the means, and what a score of a block's key begins with: query . centre, that of the means that the centre was
+ * made of. */
 static void means_score(const fv_chooser *chooser, const fv_choose_scratch *scratch, const fv_shadow_rows *rows) {
     const fv_shadow *shadow = &chooser->cache->shadow;
     chooser->kernels->mean_score(rows, (chooser->scored + 15) / 16, fv_shadow_means(shadow, chooser->kv_head),
-                                 fv_shadow_mean_steps(shadow, chooser->kv_head), scratch->mean, scratch->stride);
+                                 fv_shadow_mean_steps(shadow, chooser->kv_head), scratch->mean, scratch->base + 1,
+                                 scratch->stride);
+    for (uint32_t g = 0; g < rows->rows; g++) scratch->base[g * (scratch->stride / BLOCK_PAGES)] = 0; /* nothing before it */
 }
 
 static void weigh_means(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t *weight) {
     const float *radii = fv_shadow_radii(&chooser->cache->shadow, chooser->kv_head);
     for (uint32_t g = 0; g < rows_of(chooser); g++)
         chooser->kernels->page_weight(chooser->scored, scratch->mean + g * scratch->stride, radii, scratch->reach[g], weight);
-}
-
-/* The part of a score that a block shares, query . centre: of the means that the centre was made of. */
-static void bases_make(const fv_chooser *chooser, const fv_choose_scratch *scratch) {
-    for (uint32_t g = 0; g < rows_of(chooser); g++) {
-        const int32_t *mean = scratch->mean + g * scratch->stride;
-        int32_t *base = scratch->base + g * (scratch->stride / BLOCK_PAGES);
-        base[0] = 0;
-        for (uint32_t block = 1; block * BLOCK_PAGES < chooser->scored; block++, mean += BLOCK_PAGES)
-            base[block] = (mean[0] + mean[1] + mean[2] + mean[3]) >> 2;
-    }
 }
 
 /* Weights of the pages whose scores are in the scratch. */
@@ -148,18 +143,18 @@ static void list_add(fv_choose_scratch *scratch, uint32_t begin, uint32_t end) {
 /* All pages, or sinks, window and the candidates with the best signs. */
 static void list_make(const fv_chooser *chooser, fv_choose_scratch *scratch, const fv_shadow_rows *rows) {
     const fv_shadow *shadow = &chooser->cache->shadow;
-    uint32_t candidates = chooser->end - chooser->begin, *weight = scratch->weight;
-    bool all = chooser->policy->selector != FV_SELECTOR_CASCADE || chooser->looked_at >= candidates;
-    if (!all) {
+    uint32_t candidates = chooser->end - chooser->begin;
+    scratch->count = 0;
+    list_add(scratch, 0, chooser->begin);
+    if (chooser->policy->selector == FV_SELECTOR_CASCADE && chooser->looked_at < candidates) {
+        uint32_t *place = scratch->page + chooser->begin;
         chooser->kernels->sign_score(rows, chooser->scored, fv_shadow_signs(shadow, chooser->kv_head, 0),
                                      fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->score, scratch->stride);
         weigh_scores(chooser, scratch, chooser->scored);
-        fv_take_best(chooser->kernels, weight + chooser->begin, candidates, chooser->looked_at);
-    }
-    scratch->count = 0;
-    list_add(scratch, 0, chooser->begin);
-    for (uint32_t page = chooser->begin; page < chooser->end; page++)
-        if (all || weight[page] == FV_CHOSEN) scratch->page[scratch->count++] = page;
+        scratch->count += fv_list_best(chooser->kernels, scratch->weight + chooser->begin, candidates, chooser->looked_at, place);
+        for (uint32_t i = chooser->begin; i < scratch->count; i++) scratch->page[i] += chooser->begin;
+    } else
+        list_add(scratch, chooser->begin, chooser->end);
     scratch->first = chooser->begin;
     scratch->candidates = scratch->count - chooser->begin;
     list_add(scratch, chooser->end, chooser->scored);
@@ -171,7 +166,6 @@ void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint
     fv_shadow_rows ready = rows_make(chooser, scratch);
     queries_make(chooser, scratch, query);
     means_score(chooser, scratch, &ready);
-    bases_make(chooser, scratch);
     list_make(chooser, scratch, &ready);
     if (chooser->looked_at) {
         chooser->kernels->shadow_score(&ready, scratch->count, scratch->page, fv_shadow_signs(shadow, chooser->kv_head, 0),

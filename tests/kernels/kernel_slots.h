@@ -70,6 +70,7 @@
     X(sign_score) \
     X(shadow_score) \
     X(page_weight) \
-    X(count_least)
+    X(count_least) \
+    X(list_least)
 
 #endif
