@@ -15,7 +15,8 @@ const char cli_attention_help[] =
     "  pattern:window=128,block=64,globals=0+7,log-stride=on,landmarks=on\n"
     "  fovea:selector=shadow,budget=0.16,floor=64,window=128,sinks=16,dense-below=auto,\n"
     "        tail=off,certificate=off,quality=X; in place of budget: pages=N, or\n"
-    "        top-p=P,cap=N; selector: shadow, window\n"
+    "        top-p=P,cap=N; selector: shadow, or cascade, bound, block (docs/numbers.md has what\n"
+    "        they cost), window; top-p, certificate and quality need shadow\n"
     "        fovea alone is this: 16 % of what is visible, at least 64 pages of 16 tokens;\n"
     "        with a budget of your own floor is 0 unless given (SmolLM2-135M, 8,192 tokens: KL 0.010 and 23 % of the "
     "bytes\n"
@@ -81,7 +82,7 @@ static const struct policy {
     {"dense", FV_SELECTOR_DENSE, NULL, 0},
     {"window", FV_SELECTOR_WINDOW, window_keys, sizeof window_keys / sizeof window_keys[0]},
     {"pattern", FV_SELECTOR_PATTERN, pattern_keys, sizeof pattern_keys / sizeof pattern_keys[0]},
-    {"fovea", FV_SELECTOR_CASCADE, fovea_keys, sizeof fovea_keys / sizeof fovea_keys[0]},
+    {"fovea", FV_SELECTOR_SHADOW, fovea_keys, sizeof fovea_keys / sizeof fovea_keys[0]},
 };
 #define POLICIES (sizeof policies / sizeof policies[0])
 
@@ -179,7 +180,7 @@ static fv_status set_budget(const spec_key *key, piece value, fv_select_config *
 static const struct selector_name {
     const char *name;
     fv_selector selector;
-} selectors[] = {{"cascade", FV_SELECTOR_CASCADE}, {"shadow", FV_SELECTOR_SHADOW}, {"bound", FV_SELECTOR_BOUND},
+} selectors[] = {{"shadow", FV_SELECTOR_SHADOW}, {"cascade", FV_SELECTOR_CASCADE}, {"bound", FV_SELECTOR_BOUND},
                  {"block", FV_SELECTOR_BLOCK},     {"window", FV_SELECTOR_WINDOW}};
 #define SELECTORS (sizeof selectors / sizeof selectors[0])
 
@@ -288,18 +289,15 @@ fv_status cli_attention_parse(const char *text, fv_select_config *config, fv_mes
     if (status != FV_OK) return status;
     fv_select_config made = fv_select_config_default(policy->selector);
     uint32_t budgets = 0;
-    bool names_selector = false;
     if (fv_select_chooses(&made)) made.floor = FOVEA_FLOOR;
     for (const char *rest = colon; rest && status == FV_OK;) {
         piece item = {rest + 1, strcspn(rest + 1, ",")};
-        if (strncmp(item.bytes, "selector=", 9) == 0) names_selector = true;
         status = set_key(policy, item, &made, &budgets, message);
         rest = item.bytes[item.length] ? item.bytes + item.length : NULL;
     }
     if (status != FV_OK) return status;
     /* an estimate of all mass needs the codes of all pages */
     bool weighs_all = made.top_p != 0.0f || made.certificate;
-    if (made.selector == FV_SELECTOR_CASCADE && weighs_all && !names_selector) made.selector = FV_SELECTOR_SHADOW;
     if (fv_select_chooses(&made) && weighs_all && made.selector != FV_SELECTOR_SHADOW)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "top-p, certificate and quality need selector=shadow");
     if (fv_select_chooses(&made) && made.pages && made.pages < fv_select_least_pages(&made))

@@ -94,11 +94,8 @@ static void centre_read(const fv_cache *cache, uint32_t head, uint32_t block, fl
     }
 }
 
-/* Nearest even; what is not finite then is 0. */
-static uint16_t step_code(float x) {
-    uint16_t code = fv_bf16_from_f32(x);
-    return code < 0x7F80 ? code : 0;
-}
+/* Nearest even, at most 2^100; NaN is 0. */
+static uint16_t step_code(float x) { return x > 0x1p100f ? 0x7180 : x == x ? fv_bf16_from_f32(x) : 0; }
 
 /* Codes of x [dim][16], lanes first..end-1. A level is one step apart from the next; the outer ones are for what is larger
  * than the root mean square; the step then minimises the squared error. */

@@ -155,7 +155,7 @@ typedef struct fv_shadow_rows {
     const float *factor;       /* [rows]: to the units of scores */
     const uint8_t *table;      /* [rows][4 * dim]: for codes, of the query in -15..15 (fv_shadow_query_fn) */
     const int32_t *coarse_sum; /* [rows], of that query */
-    const float *coarse_factor; /* [rows] */
+    const float *coarse_factor; /* [rows], 0..2^100 */
     const int32_t *base;       /* [rows][base_stride], one a block of four pages, |base| <= 2^28; not for means */
     size_t base_stride;
 } fv_shadow_rows;
@@ -180,12 +180,12 @@ typedef void fv_mean_score_fn(const fv_shadow_rows *query, size_t panels, const 
  * Scores of the best keys of pages 0..pages-1, by their signs:
  *   x[t] = (float)(2 * plane[t] - coarse_sum) * step[t];  out[r][p] = fv_round_held(max of x * (0.82f * coarse_factor), 2^28)
  *          + base[p / 4]
- * signs, steps: of page 0; a step is a bf16, finite, >= 0. out rows out_stride apart. */
+ * signs, steps: of page 0; a step is a bf16, 0..2^100. out rows out_stride apart. */
 typedef void fv_sign_score_fn(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps,
                               int32_t *out, size_t out_stride);
 
 /* Logarithms of the masses of listed pages, by both planes. Page n of the list is pages[n]; key t of it:
- *   x[t] = fv_round_held((float)(2 * (2 * signs[t] + sizes[t]) - 3 * coarse_sum) * step[t] * (0.5f * coarse_factor), 2^28)
+ *   x[t] = fv_round_held(((float)(2 * signs[t] + sizes[t]) - 1.5f * coarse_sum) * step[t] * coarse_factor, 2^28)
  *   best = max of x;  mass = sum of fv_power_of(x[t] - best);  out[r][n] = best + fv_log2_of(mass) - 16 * 256
  *          + base[pages[n] / 4]
  * signs, sizes, steps: of page 0. out rows out_stride apart. */

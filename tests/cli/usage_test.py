@@ -136,7 +136,7 @@ class Attention(CliTest):
         self.refused("fovea:pages=9", "at least 10")
         self.refused("fovea:pages=50,budget=0.1", "one of budget, pages and top-p")
         self.refused("fovea:budget=0.1,budget=0.1", "one of budget, pages and top-p")
-        self.refused("fovea:selector=quest", "'quest'", "cascade, shadow, bound, block, window")
+        self.refused("fovea:selector=quest", "'quest'", "shadow, cascade, bound, block, window")
         self.refused("fovea:dense-below=some", "auto or a whole number")
         self.refused("fovea:tail=on", "off in this version")
         self.refused("fovea:certificate=1", "on or off")

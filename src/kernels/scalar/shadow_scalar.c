@@ -119,24 +119,30 @@ void fv_sign_score_scalar(const fv_shadow_rows *query, size_t pages, const uint8
         }
 }
 
+/* The logarithm of the mass of a page, of its keys' scores. */
+static int32_t page_mass(const int32_t *score) {
+    int32_t best = score[0];
+    uint32_t mass = 0;
+    for (size_t t = 1; t < LANES; t++)
+        if (score[t] > best) best = score[t];
+    for (size_t t = 0; t < LANES; t++) mass += fv_power_of(score[t] - best);
+    return best + fv_log2_of(mass) - 16 * 256;
+}
+
 void fv_shadow_score_scalar(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *signs,
                             const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
     size_t dim = query->dim;
     for (size_t r = 0; r < query->rows; r++)
         for (size_t n = 0; n < count; n++) {
             size_t page = pages[n];
-            const uint8_t *table = query->table + r * 4 * dim;
-            int32_t score[LANES], best = INT32_MIN;
-            uint32_t mass = 0;
+            const uint8_t *table = query->table + r * 4 * dim, *sign = signs + page * 2 * dim, *size = sizes + page * 2 * dim;
+            int32_t score[LANES];
             for (size_t t = 0; t < LANES; t++) {
-                int32_t dot = 2 * plane_sum(dim, table, signs + page * 2 * dim, t) + plane_sum(dim, table, sizes + page * 2 * dim, t);
-                float x = (float)(2 * dot - 3 * query->coarse_sum[r]) * fv_f32_from_bf16(steps[page * LANES + t]);
-                score[t] = fv_round_held(x * (0.5f * query->coarse_factor[r]), 0x1p28f);
-                if (score[t] > best) best = score[t];
+                int32_t dot = 2 * plane_sum(dim, table, sign, t) + plane_sum(dim, table, size, t);
+                float x = ((float)dot - 1.5f * (float)query->coarse_sum[r]) * fv_f32_from_bf16(steps[page * LANES + t]);
+                score[t] = fv_round_held(x * query->coarse_factor[r], 0x1p28f);
             }
-            for (size_t t = 0; t < LANES; t++) mass += fv_power_of(score[t] - best);
-            out[r * out_stride + n] =
-                best + fv_log2_of(mass) - 16 * 256 + query->base[r * query->base_stride + page / 4];
+            out[r * out_stride + n] = page_mass(score) + query->base[r * query->base_stride + page / 4];
         }
 }
 
