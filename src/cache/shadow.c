@@ -22,7 +22,7 @@ bool fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *l
     *layout = (fv_shadow){0};
     if (!config->shadow) return true;
     size_t heads = config->kv_heads, pages = ((size_t)config->max_tokens + LANES - 1) / LANES;
-    size_t panels = (pages + LANES - 1) / LANES;
+    size_t panels = (pages + LANES - 1) / LANES, block_panels = (panels + BLOCK_PAGES - 1) / BLOCK_PAGES;
     size_t work_bytes = 0;
     layout->dim = (config->head_dim + 15) / 16 * 16;
     size_t same = 0;
@@ -32,6 +32,9 @@ bool fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *l
            region_add(bytes, heads, panels, layout->dim * LANES, &layout->mean_offset, &layout->mean_head_bytes) &&
            region_add(bytes, heads, panels, 2 * LANES * sizeof(float), &layout->mean_step_offset,
                       &layout->mean_step_head_bytes) &&
+           region_add(bytes, heads, block_panels, layout->dim * LANES, &layout->centre_offset, &layout->centre_head_bytes) &&
+           region_add(bytes, heads, block_panels, LANES * sizeof(float), &layout->centre_step_offset,
+                      &layout->centre_step_head_bytes) &&
            region_add(bytes, 1, layout->dim, 19 * sizeof(float) + LANES, &layout->work_offset, &work_bytes);
 }
 
@@ -49,49 +52,65 @@ static void page_keys(const fv_cache *cache, uint32_t head, uint32_t page, uint3
     }
 }
 
-/* Channel c of page `page` in a panel of means. */
-static size_t mean_place(const fv_shadow *shadow, uint32_t page, size_t c) {
-    return page / LANES * (size_t)shadow->dim * LANES + (c / 4 * LANES + page % LANES) * 4 + c % 4;
+/* Channel c of mean number `n` in panels of means. */
+static size_t mean_place(const fv_shadow *shadow, uint32_t n, size_t c) {
+    return n / LANES * (size_t)shadow->dim * LANES + (c / 4 * LANES + n % LANES) * 4 + c % 4;
+}
+
+/* Writes x [head_dim] as mean number n of `codes`; returns its step. */
+static float mean_code(const fv_cache *cache, const float *x, uint32_t n, uint8_t *codes) {
+    size_t dim = cache->config.head_dim;
+    float most = 0.0f;
+    for (size_t c = 0; c < dim; c++) {
+        float magnitude = x[c] < 0.0f ? -x[c] : x[c];
+        if (!(magnitude <= most)) most = magnitude;
+    }
+    bool fit = most > 0.0f && most <= FLT_MAX;
+    float inverse = fit ? 63.0f / most : 0.0f;
+    for (size_t c = 0; c < cache->shadow.dim; c++)
+        codes[mean_place(&cache->shadow, n, c)] = (uint8_t)(64 + (fit && c < dim ? fv_round_held(x[c] * inverse, 63.0f) : 0));
+    return fit ? most / 63.0f : 0.0f;
+}
+
+static float mean_value(const fv_shadow *shadow, const uint8_t *codes, const float *steps, uint32_t n, size_t c) {
+    return (float)((int32_t)codes[mean_place(shadow, n, c)] - 64) * steps[n];
 }
 
 /* The mean of a full page's rotated keys [dim][16], and how far they lie around what is kept of it. */
 static void mean_make(const fv_cache *cache, uint32_t head, uint32_t page, const float *keys) {
     const fv_shadow *shadow = &cache->shadow;
     size_t dim = cache->config.head_dim;
-    float *mean = fv_shadow_row(shadow, 1), most = 0.0f, square = 0.0f;
-    uint8_t *codes = fv_shadow_means(shadow, head);
+    float *mean = fv_shadow_row(shadow, 1), *steps = fv_shadow_mean_steps(shadow, head), square = 0.0f;
     for (size_t c = 0; c < dim; c++) {
         mean[c] = 0.0f;
         for (size_t t = 0; t < LANES; t++) mean[c] += keys[c * LANES + t];
         mean[c] /= LANES;
-        float magnitude = mean[c] < 0.0f ? -mean[c] : mean[c];
-        if (!(magnitude <= most)) most = magnitude;
     }
-    bool fit = most > 0.0f && most <= FLT_MAX;
-    float inverse = fit ? 63.0f / most : 0.0f, step = fit ? most / 63.0f : 0.0f;
-    for (size_t c = 0; c < shadow->dim; c++) {
-        int32_t code = fit && c < dim ? fv_round_held(mean[c] * inverse, 63.0f) : 0;
-        codes[mean_place(shadow, page, c)] = (uint8_t)(64 + code);
-        for (size_t t = 0; c < dim && t < LANES; t++) {
-            float rest = keys[c * LANES + t] - (float)code * step;
-            square += rest * rest;
-        }
+    steps[page] = mean_code(cache, mean, page, fv_shadow_means(shadow, head));
+    for (size_t c = 0; c < dim; c++) {
+        float kept = mean_value(shadow, fv_shadow_means(shadow, head), steps, page, c);
+        for (size_t t = 0; t < LANES; t++) square += (keys[c * LANES + t] - kept) * (keys[c * LANES + t] - kept);
     }
     square /= LANES;
-    fv_shadow_mean_steps(shadow, head)[page] = step;
     fv_shadow_radii(shadow, head)[page] = square <= FLT_MAX ? fv_root_f32(square) : 0.0f;
 }
 
-/* The centre of a block: of the four pages before it, nothing for the first block. */
+/* The centre of a block is the mean of the four pages before it, of block 0 nothing. */
+static void centre_make(const fv_cache *cache, uint32_t head, uint32_t block) {
+    const fv_shadow *shadow = &cache->shadow;
+    float *mean = fv_shadow_row(shadow, 1);
+    for (size_t c = 0; c < cache->config.head_dim; c++) {
+        mean[c] = 0.0f;
+        for (uint32_t page = (block - 1) * BLOCK_PAGES; block && page < block * BLOCK_PAGES; page++)
+            mean[c] += 0.25f * mean_value(shadow, fv_shadow_means(shadow, head), fv_shadow_mean_steps(shadow, head), page, c);
+    }
+    fv_shadow_centre_steps(shadow, head)[block] = mean_code(cache, mean, block, fv_shadow_centres(shadow, head));
+}
+
 static void centre_read(const fv_cache *cache, uint32_t head, uint32_t block, float *out) {
     const fv_shadow *shadow = &cache->shadow;
-    for (size_t c = 0; c < cache->config.head_dim; c++) {
-        out[c] = 0.0f;
-        for (uint32_t page = (block - 1) * BLOCK_PAGES; block && page < block * BLOCK_PAGES; page++) {
-            int32_t code = (int32_t)fv_shadow_means(shadow, head)[mean_place(shadow, page, c)] - 64;
-            out[c] += 0.25f * ((float)code * fv_shadow_mean_steps(shadow, head)[page]);
-        }
-    }
+    for (size_t c = 0; c < cache->config.head_dim; c++)
+        out[c] = mean_value(shadow, fv_shadow_centres(shadow, head), fv_shadow_centre_steps(shadow, head), block, c);
 }
 
 /* Nearest even, at most 2^100; NaN is 0. */
@@ -143,6 +162,7 @@ static void page_code(const fv_cache *cache, uint32_t head, uint32_t page, uint3
     page_keys(cache, head, page, begin, end, keys);
     cache->kernels->rotate_page(dim, begin, end, keys);
     if (end == LANES) mean_make(cache, head, page, keys);
+    if (page % BLOCK_PAGES == 0 && first == 0) centre_make(cache, head, page / BLOCK_PAGES);
     centre_read(cache, head, page / BLOCK_PAGES, centre);
     for (size_t c = 0; c < dim; c++)
         for (uint32_t t = first; t < end; t++) keys[c * LANES + t] -= centre[c];

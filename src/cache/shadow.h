@@ -2,7 +2,7 @@
  * mean of the block of 64 before it, and coded in four levels of its own step:
  *   key ~ centre + step * (2 * sign + size - 1.5), two bits
  * A page that is full also has the mean of its keys in 7 bits a channel and how far they lie around it; a centre is the mean
- * of the means of four pages. All of a token's depends on stored keys up to its own page's last only: it is made when tokens
+ * of the means of four pages, in 7 bits again. All of a token's depends on stored keys up to its own page's last only: it is made when tokens
  * are appended, a cut needs no repair, and made anew from what is stored it has the same bits on every machine. Method:
  * random rotation and one step a vector as in RaBitQ (Gao & Long 2024) and TurboQuant (Zandieh et al. 2025). */
 #ifndef FV_SHADOW_H
@@ -19,13 +19,16 @@
  * steps   [pages * 16] bf16
  * means   [panels][dim / 4][16 pages][4]: byte (j, p, i) is 64 + channel 4j + i of page p in units of mean_steps
  * mean_steps [panels * 16] and behind them radii [panels * 16], f32: a radius is the root of the mean square distance of a key from its page's mean
+ * centres, centre_steps: of blocks, as means and mean_steps of pages
  * What a page has of means counts once it is full. The work area, one for all heads, is for whoever writes the cache: rows
  * [3][dim], then keys [dim][16], all f32, then codes [dim][16]. */
 typedef struct fv_shadow {
     uint32_t dim;        /* 0: there is none */
     unsigned char *base; /* of the cache's memory; the offsets are bytes */
-    size_t sign_offset, size_offset, step_offset, mean_offset, mean_step_offset, work_offset;
-    size_t plane_head_bytes, step_head_bytes, mean_head_bytes, mean_step_head_bytes; /* from head to head */
+    size_t sign_offset, size_offset, step_offset, mean_offset, mean_step_offset, centre_offset, centre_step_offset,
+        work_offset;
+    size_t plane_head_bytes, step_head_bytes, mean_head_bytes, mean_step_head_bytes, /* from head to head */
+        centre_head_bytes, centre_step_head_bytes;
 } fv_shadow;
 
 static inline uint8_t *fv_shadow_signs(const fv_shadow *shadow, uint32_t head, uint32_t page) {
@@ -53,6 +56,14 @@ static inline float *fv_shadow_radii(const fv_shadow *shadow, uint32_t head) {
     return fv_shadow_mean_steps(shadow, head) + shadow->mean_step_head_bytes / 2 / sizeof(float);
 }
 
+static inline uint8_t *fv_shadow_centres(const fv_shadow *shadow, uint32_t head) {
+    return shadow->base + shadow->centre_offset + head * shadow->centre_head_bytes;
+}
+
+static inline float *fv_shadow_centre_steps(const fv_shadow *shadow, uint32_t head) {
+    return (float *)(void *)(shadow->base + shadow->centre_step_offset + head * shadow->centre_step_head_bytes);
+}
+
 /* Row 0..2 of the work area. */
 static inline float *fv_shadow_row(const fv_shadow *shadow, uint32_t row) {
     return (float *)(void *)(shadow->base + shadow->work_offset) + (size_t)row * shadow->dim;
@@ -72,7 +83,7 @@ void fv_shadow_code(const fv_cache *cache, uint32_t head, uint32_t token, float 
 /* Codes of the stored tokens from `first` on, all heads. */
 void fv_shadow_update(fv_cache *cache, uint32_t first);
 
-/* Cache lines x 64 that scoring reads, one head: the means of pages, a plane of them, the steps of their keys. */
+/* Cache lines x 64 that scoring reads, one head: the means of pages or blocks, a plane of pages, the steps of their keys. */
 uint64_t fv_shadow_mean_bytes(const fv_shadow *shadow, uint64_t pages);
 uint64_t fv_shadow_plane_bytes(const fv_shadow *shadow, uint64_t pages);
 uint64_t fv_shadow_step_bytes(uint64_t pages);

@@ -166,12 +166,11 @@ typedef struct fv_shadow_rows {
  * magnitude; where it is not finite or is 0, both queries are 0 and so is the result. padded a multiple of 16. */
 typedef float fv_shadow_query_fn(size_t dim, size_t padded, float *x, int8_t *query, uint8_t *table, int32_t *coarse_sum);
 
-/* Scores of the means of 16 * panels pages, and those that the four pages of a block have in common:
- *   score[r][p] = fv_round_held((float)(sum over c of query[r][c] * mean[p][c] - 64 * sum[r]) * step[p] * factor[r], 2^28)
- *   after[r][b] = (score[r][4b] + score[r][4b + 1] + score[r][4b + 2] + score[r][4b + 3]) >> 2
- * mean [panels][dim / 4][16][4] bytes 0..127; step [16 * panels]; score rows stride apart, after rows stride / 4. */
+/* Scores of 16 * panels means:
+ *   out[r][p] = fv_round_held((float)(sum over c of query[r][c] * mean[p][c] - 64 * sum[r]) * step[p] * factor[r], 2^28)
+ * mean [panels][dim / 4][16][4] bytes 0..127; step [16 * panels]; out rows out_stride apart. */
 typedef void fv_mean_score_fn(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step,
-                              int32_t *score, int32_t *after, size_t stride);
+                              int32_t *out, size_t out_stride);
 
 /* A plane holds one bit of each channel of a page's keys, [dim / 16][2][16]: bits 0..3 of byte (j, l, t) are channels
  * 16 j + 4 l + 0..3 of key t, bits 4..7 channels 16 j + 8 + 4 l + 0..3. Below, plane[t] is the sum of coarse[c] over the

@@ -31,9 +31,10 @@ static bool is_cascade(const fv_chooser *chooser) {
 
 uint64_t fv_chooser_shared_bytes(const fv_chooser *chooser) {
     const fv_shadow *shadow = &chooser->cache->shadow;
-    uint64_t pages = chooser->scored, bytes = fv_shadow_mean_bytes(shadow, pages);
-    if (chooser->looked_at) bytes += fv_shadow_plane_bytes(shadow, pages) + fv_shadow_step_bytes(pages);
-    return bytes + (chooser->looked_at && !is_cascade(chooser) ? fv_shadow_plane_bytes(shadow, pages) : 0);
+    uint64_t pages = chooser->scored, plane = fv_shadow_plane_bytes(shadow, pages);
+    if (!chooser->looked_at) return fv_shadow_mean_bytes(shadow, pages);
+    uint64_t centres = fv_shadow_mean_bytes(shadow, pages * FV_PAGE_TOKENS / FV_SHADOW_BLOCK + 1);
+    return centres + fv_shadow_step_bytes(pages) + (is_cascade(chooser) ? plane : 2 * plane);
 }
 
 uint64_t fv_chooser_own_bytes(const fv_chooser *chooser) {

@@ -28,13 +28,13 @@ typedef struct fv_choose_scratch {
     uint8_t *table;         /* [group][4 * dim] */
     int32_t *sum, *coarse_sum;               /* [group] */
     float *factor, *coarse_factor, *reach;   /* [group] */
-    int32_t *mean, *score;  /* [group][stride]: of means, by page; of pages, by place in the list */
-    int32_t *base;          /* [group][stride / 4]: of the block behind a place's */
+    int32_t *score;         /* [group][stride], by place in the list */
+    int32_t *base;          /* [group][base_stride], of blocks: query . centre */
     uint32_t *page;         /* the list: pages that were weighed, in rising order */
     uint32_t *weight;       /* what they weigh, FV_CHOSEN once they are chosen */
     uint32_t *chosen;       /* places of the chosen in the list, less `first`, in rising order */
     float *rotated;         /* [dim], of one query at a time */
-    size_t stride;
+    size_t stride, base_stride;
     uint32_t count;              /* pages in the list */
     uint32_t first, candidates;  /* of the list, those that can be chosen are candidates from place `first` on */
     uint32_t chosen_count;

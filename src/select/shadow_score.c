@@ -15,7 +15,8 @@ enum { PAGE = FV_PAGE_TOKENS, BLOCK_PAGES = FV_SHADOW_BLOCK / PAGE };
 static const float reach_of_best = 1.5f;
 
 typedef struct scratch_layout {
-    size_t query, table, sum, coarse_sum, factor, coarse_factor, reach, mean, score, base, page, weight, chosen, rotated, stride, bytes;
+    size_t query, table, sum, coarse_sum, factor, coarse_factor, reach, score, base, page, weight, chosen, rotated, stride, base_stride,
+        bytes;
 } scratch_layout;
 
 static bool region_add(size_t *bytes, size_t count, size_t size, size_t *offset) {
@@ -25,16 +26,16 @@ static bool region_add(size_t *bytes, size_t count, size_t size, size_t *offset)
 
 static bool scratch_layout_make(uint32_t head_dim, uint32_t group, uint32_t max_tokens, scratch_layout *out) {
     size_t pages = ((size_t)max_tokens + PAGE - 1) / PAGE, stride = (pages + 15) / 16 * 16;
-    scratch_layout made = {.stride = stride};
+    size_t base_stride = (pages + BLOCK_PAGES * 16 - 1) / (BLOCK_PAGES * 16) * 16;
+    scratch_layout made = {.stride = stride, .base_stride = base_stride};
     bool fits = region_add(&made.bytes, (size_t)group * (((size_t)head_dim + 15) / 16 * 16), 1, &made.query) &&
                 region_add(&made.bytes, (size_t)group * (((size_t)head_dim + 15) / 16 * 64), 1, &made.table) &&
                 region_add(&made.bytes, group, 4, &made.sum) && region_add(&made.bytes, group, 4, &made.coarse_sum) &&
                 region_add(&made.bytes, group, 4, &made.factor) &&
                 region_add(&made.bytes, group, 4, &made.coarse_factor) &&
                 region_add(&made.bytes, group, 4, &made.reach) &&
-                region_add(&made.bytes, group, stride * 4, &made.mean) &&
                 region_add(&made.bytes, group, stride * 4, &made.score) &&
-                region_add(&made.bytes, (size_t)group + 1, stride, &made.base) && region_add(&made.bytes, pages, 4, &made.page) &&
+                region_add(&made.bytes, group, base_stride * 4, &made.base) && region_add(&made.bytes, pages, 4, &made.page) &&
                 region_add(&made.bytes, pages, 4, &made.weight) && region_add(&made.bytes, pages, 4, &made.chosen) &&
                 region_add(&made.bytes, head_dim, 4, &made.rotated);
     *out = made;
@@ -59,14 +60,14 @@ fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t
                                .factor = (float *)(void *)(base + layout.factor),
                                .coarse_factor = (float *)(void *)(base + layout.coarse_factor),
                                .reach = (float *)(void *)(base + layout.reach),
-                               .mean = (int32_t *)(void *)(base + layout.mean),
                                .score = (int32_t *)(void *)(base + layout.score),
                                .base = (int32_t *)(void *)(base + layout.base),
                                .page = (uint32_t *)(void *)(base + layout.page),
                                .weight = (uint32_t *)(void *)(base + layout.weight),
                                .chosen = (uint32_t *)(void *)(base + layout.chosen),
                                .rotated = (float *)(void *)(base + layout.rotated),
-                               .stride = layout.stride};
+                               .stride = layout.stride,
+                               .base_stride = layout.base_stride};
 }
 
 /* Makes the head's query ready: query [head_dim]. */
@@ -111,23 +112,25 @@ static fv_shadow_rows rows_make(const fv_chooser *chooser, const fv_choose_scrat
                             .coarse_sum = scratch->coarse_sum,
                             .coarse_factor = scratch->coarse_factor,
                             .base = scratch->base,
-                            .base_stride = scratch->stride / BLOCK_PAGES};
+                            .base_stride = scratch->base_stride};
 }
 
-/* The scores of the means, and what a score of a block's key begins with: query . centre, that of the means that the centre was
- * made of. */
-static void means_score(const fv_chooser *chooser, const fv_choose_scratch *scratch, const fv_shadow_rows *rows) {
+/* What the scores of a block's keys have in common, query . centre. */
+static void bases_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, const fv_shadow_rows *rows) {
     const fv_shadow *shadow = &chooser->cache->shadow;
-    chooser->kernels->mean_score(rows, (chooser->scored + 15) / 16, fv_shadow_means(shadow, chooser->kv_head),
-                                 fv_shadow_mean_steps(shadow, chooser->kv_head), scratch->mean, scratch->base + 1,
-                                 scratch->stride);
-    for (uint32_t g = 0; g < rows->rows; g++) scratch->base[g * (scratch->stride / BLOCK_PAGES)] = 0; /* nothing before it */
+    chooser->kernels->mean_score(rows, (chooser->scored + BLOCK_PAGES * 16 - 1) / (BLOCK_PAGES * 16),
+                                 fv_shadow_centres(shadow, chooser->kv_head), fv_shadow_centre_steps(shadow, chooser->kv_head),
+                                 scratch->base, scratch->base_stride);
 }
 
-static void weigh_means(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t *weight) {
-    const float *radii = fv_shadow_radii(&chooser->cache->shadow, chooser->kv_head);
+static void weigh_means(const fv_chooser *chooser, const fv_choose_scratch *scratch, const fv_shadow_rows *rows,
+                        uint32_t *weight) {
+    const fv_shadow *shadow = &chooser->cache->shadow;
+    const float *radii = fv_shadow_radii(shadow, chooser->kv_head);
+    chooser->kernels->mean_score(rows, (chooser->scored + 15) / 16, fv_shadow_means(shadow, chooser->kv_head),
+                                 fv_shadow_mean_steps(shadow, chooser->kv_head), scratch->score, scratch->stride);
     for (uint32_t g = 0; g < rows_of(chooser); g++)
-        chooser->kernels->page_weight(chooser->scored, scratch->mean + g * scratch->stride, radii, scratch->reach[g], weight);
+        chooser->kernels->page_weight(chooser->scored, scratch->score + g * scratch->stride, radii, scratch->reach[g], weight);
 }
 
 /* Weights of the pages whose scores are in the scratch. */
@@ -166,21 +169,21 @@ void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint
     const fv_shadow *shadow = &chooser->cache->shadow;
     fv_shadow_rows ready = rows_make(chooser, scratch);
     queries_make(chooser, scratch, query);
-    means_score(chooser, scratch, &ready);
-    list_make(chooser, scratch, &ready);
     if (chooser->looked_at) {
+        bases_make(chooser, scratch, &ready);
+        list_make(chooser, scratch, &ready);
         chooser->kernels->shadow_score(&ready, scratch->count, scratch->page, fv_shadow_signs(shadow, chooser->kv_head, 0),
                                        fv_shadow_sizes(shadow, chooser->kv_head, 0),
                                        fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->score, scratch->stride);
         weigh_scores(chooser, scratch, scratch->count);
         return;
     }
+    list_make(chooser, scratch, &ready);
     for (uint32_t i = 0; i < scratch->count; i++) scratch->weight[i] = 0;
-    weigh_means(chooser, scratch, scratch->weight);
+    weigh_means(chooser, scratch, &ready, scratch->weight);
     for (uint32_t row = 1; row < rows; row++) {
         queries_make(chooser, scratch, query + row * query_stride);
-        means_score(chooser, scratch, &ready);
-        weigh_means(chooser, scratch, scratch->weight);
+        weigh_means(chooser, scratch, &ready, scratch->weight);
     }
 }
 

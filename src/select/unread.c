@@ -10,9 +10,9 @@
 
 #if FV_BUILD_CHOOSE
 
-/* Scores are rounded to 2^-8: a key's, its block's from four means and their sum, and a page's logarithm, which is cut; sums
+/* Scores are rounded to 2^-8: a key's, its block's, and a page's logarithm, which is cut; sums
  * of up to 1,024 terms, a rotation and a few operations in f32 lie far below the rest. */
-static const float score_slack = (0.5f + 0.5f + 0.75f + 1.0f + 0.01f) / 256.0f;
+static const float score_slack = (0.5f + 0.5f + 1.0f + 0.01f) / 256.0f;
 static const float length_slack = 1.001f;
 static const float relative_slack = 1e-5f;
 

@@ -161,31 +161,25 @@ INLINE void mean_rows(size_t rows, size_t dim, const int8_t *q, const uint8_t *m
 }
 
 INLINE void mean_score(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, size_t panels,
-                       const uint8_t *mean, const float *step, int32_t *score, int32_t *after, size_t stride) {
+                       const uint8_t *mean, const float *step, int32_t *out, size_t out_stride) {
     for (size_t p = 0; p < panels; p++) {
         __m256i dot[2 * 4];
         mean_rows(rows, dim, query->query + first * dim, mean + p * dim * 16, dot);
-        for (size_t r = 0; r < rows; r++) {
-            __m256i whole[2];
+        for (size_t r = 0; r < rows; r++)
             for (size_t half = 0; half < 2; half++) {
-                __m256i less = _mm256_sub_epi32(dot[2 * r + half], _mm256_set1_epi32(64 * query->sum[first + r]));
-                __m256 x = _mm256_mul_ps(_mm256_cvtepi32_ps(less), _mm256_loadu_ps(step + p * 16 + half * 8));
-                whole[half] = round_held(_mm256_mul_ps(x, _mm256_set1_ps(query->factor[first + r])), 0x1p28f);
-                store(score + (first + r) * stride + p * 16 + half * 8, whole[half]);
+                __m256i whole = _mm256_sub_epi32(dot[2 * r + half], _mm256_set1_epi32(64 * query->sum[first + r]));
+                __m256 x = _mm256_mul_ps(_mm256_cvtepi32_ps(whole), _mm256_loadu_ps(step + p * 16 + half * 8));
+                x = _mm256_mul_ps(x, _mm256_set1_ps(query->factor[first + r]));
+                store(out + (first + r) * out_stride + p * 16 + half * 8, round_held(x, 0x1p28f));
             }
-            __m256i pairs = _mm256_hadd_epi32(whole[0], whole[1]); /* blocks 0, 2; 1, 3, in twos */
-            __m128i sums = _mm_hadd_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
-            sums = _mm_srai_epi32(_mm_shuffle_epi32(sums, 0xD8), 2);
-            _mm_storeu_si128((__m128i *)(void *)(after + (first + r) * (stride / 4) + p * 4), sums);
-        }
     }
 }
 
-void fv_mean_score_avx2(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step,
-                        int32_t *score, int32_t *after, size_t stride) {
+void fv_mean_score_avx2(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step, int32_t *out,
+                        size_t out_stride) {
     size_t r = 0, dim = query->dim;
-    for (; r + 3 <= query->rows; r += 3) mean_score(3, r, query, dim, panels, mean, step, score, after, stride);
-    for (; r < query->rows; r++) mean_score(1, r, query, dim, panels, mean, step, score, after, stride);
+    for (; r + 3 <= query->rows; r += 3) mean_score(3, r, query, dim, panels, mean, step, out, out_stride);
+    for (; r < query->rows; r++) mean_score(1, r, query, dim, panels, mean, step, out, out_stride);
 }
 
 /* Sums of a plane for `rows` rows, 60 a nibble too large: of even keys in the lower half, of odd ones in the upper. */

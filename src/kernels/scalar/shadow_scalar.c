@@ -80,17 +80,16 @@ float fv_shadow_query_scalar(size_t dim, size_t padded, float *x, int8_t *query,
     return fit ? most : 0.0f;
 }
 
-void fv_mean_score_scalar(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step,
-                          int32_t *score, int32_t *after, size_t stride) {
+void fv_mean_score_scalar(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step, int32_t *out,
+                          size_t out_stride) {
     size_t dim = query->dim;
     for (size_t i = 0; i < query->rows * panels * LANES; i++) {
         size_t r = i / (panels * LANES), p = i % (panels * LANES);
         const uint8_t *panel = mean + p / LANES * dim * LANES + p % LANES * 4;
-        int32_t dot = -64 * query->sum[r], *out = score + r * stride + p;
+        int32_t dot = -64 * query->sum[r];
         for (size_t c = 0; c < dim; c++) dot += query->query[r * dim + c] * panel[c / 4 * LANES * 4 + c % 4];
         float x = (float)dot * step[p];
-        *out = fv_round_held(x * query->factor[r], 0x1p28f);
-        if (p % 4 == 3) after[r * (stride / 4) + p / 4] = (out[-3] + out[-2] + out[-1] + out[0]) >> 2;
+        out[r * out_stride + p] = fv_round_held(x * query->factor[r], 0x1p28f);
     }
 }
 

@@ -282,6 +282,8 @@ static void check_means(const fv_cache *cache, const fv_cache *want, uint32_t he
             assert_memory_equal(fv_shadow_means(&cache->shadow, head) + place, fv_shadow_means(&want->shadow, head) + place, 4);
         }
     assert_memory_equal(fv_shadow_mean_steps(&cache->shadow, head), fv_shadow_mean_steps(&want->shadow, head), pages * 4);
+    assert_memory_equal(fv_shadow_centre_steps(&cache->shadow, head), fv_shadow_centre_steps(&want->shadow, head),
+                        (fv_cache_tokens(want) + 63) / 64 * 4);
     assert_memory_equal(fv_shadow_radii(&cache->shadow, head), fv_shadow_radii(&want->shadow, head), pages * 4);
 }
 
