@@ -186,6 +186,13 @@ static void use_neon(fv_kernels *table) {
     table->product_panel_u5 = fv_product_panel_u4_neon; /* eight products of 5 bits fit 16 bits too */
     table->product_panel_u8 = fv_product_panel_u8_neon;
     table->product_panel_u6 = fv_product_panel_u6_neon;
+    table->rotate_page = fv_rotate_page_neon;
+    table->shadow_query = fv_shadow_query_neon;
+    table->mean_score = fv_mean_score_neon;
+    table->sign_score = fv_sign_score_neon;
+    table->shadow_score = fv_shadow_score_neon;
+    table->page_weight = fv_page_weight_neon;
+    table->count_least = fv_count_least_neon;
     table->product_packed_q4_0 = fv_product_packed_q4_0_neon;
     table->product_packed_q4_1 = fv_product_packed_q4_1_neon;
     table->product_packed_q5_0 = fv_product_packed_q5_0_neon;
