@@ -32,11 +32,11 @@ static const fv_kernels scalar_kernels = {
 #if FV_BUILD_SOFTCAP
     FV_KERNEL_SOFTCAP_LIST(FV_KERNEL_SCALAR)
 #endif
-#if FV_BUILD_CHOOSE
-    FV_KERNEL_CHOOSE_LIST(FV_KERNEL_SCALAR)
-#endif
 #if FV_BUILD_MODEL || FV_BUILD_MASS
     FV_KERNEL_DOT_LIST(FV_KERNEL_SCALAR)
+#endif
+#if FV_BUILD_CHOOSE
+    FV_KERNEL_CHOOSE_LIST(FV_KERNEL_SCALAR)
 #endif
 #if FV_BUILD_MODEL
     FV_KERNEL_MODEL_LIST(FV_KERNEL_SCALAR)
@@ -233,7 +233,7 @@ static void use_neon_i8mm(fv_kernels *table) {
 fv_status fv_kernels_init(const fv_kernels **kernels, fv_isa limit, void *memory, size_t bytes) {
     if (!kernels || limit >= FV_ISA_COUNT) return FV_ERROR_ARGUMENT;
     if (!memory || bytes < FV_KERNELS_BYTES || (uintptr_t)memory % 8 != 0) return FV_ERROR_MEMORY;
-    fv_kernels *table = memory;
+    fv_kernels *table = (fv_kernels *)memory;
     fv_isa here = fv_cpu_isa();
     if (here > limit) here = limit;
     *table = scalar_kernels;
