@@ -72,7 +72,6 @@ def pi_zero(numbers):
             "Linux): attention of one layer (9 query heads on 3 of 64, F16) over a cache filled from a seed, and from it a whole token:",
             "%d layers of Q4_1 weights and the output matrix in Q8_0. Default budgets. Cycles on a real A53 were not measured." % LAYERS, ""] + rows(
                 ["policy, depth", "scalar: attention", "token", "NEON: attention", "token"], lines) + [
-            "Scoring the 2-bit copies of keys has no NEON kernel yet: fovea's selector then costs more instructions than it saves.",
             "Memory at a context of 2,048: `tests/model/pi_memory_test.py` fills it and counts at most 300,000,000 bytes resident,",
             "with and without repacking.", ""]
 

@@ -30,7 +30,7 @@ embedded            command:gcc          gcc libc6-dev
 embedded            command:arm-none-eabi-gcc gcc-arm-none-eabi
 embedded            command:riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
 embedded            command:xtensa-lx106-elf-gcc gcc-xtensa-lx106
-embedded            command:aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+embedded,aarch64    cross:aarch64-linux-gnu gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 embedded            command:arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
 embedded            command:mips-linux-gnu-gcc gcc-mips-linux-gnu libc6-dev-mips-cross
 embedded            command:qemu-system-arm qemu-system-arm
@@ -40,7 +40,6 @@ aarch64             command:cmake        cmake
 aarch64             command:pkg-config   pkg-config
 aarch64             command:python3      python3
 aarch64             command:qemu-aarch64 qemu-user
-aarch64             command:aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
 aarch64             arm64:jansson        libjansson-dev:arm64
 aarch64             arm64:libutf8proc    libutf8proc-dev:arm64
 aarch64             arm64:cmocka         libcmocka-dev:arm64
@@ -52,6 +51,7 @@ has() { # has KIND: whether the need is met
         command -v "$cc" >/dev/null && echo '#include <stdio.h>' | "$cc" -x c -fsyntax-only - 2>/dev/null ;;
     command:*) command -v "${1#command:}" >/dev/null ;;
     library:*) command -v pkg-config >/dev/null && pkg-config --exists "${1#library:}" ;;
+    cross:*) echo 'int main(void) { return 0; }' | "${1#cross:}-gcc" -x c - -o /dev/null 2>/dev/null ;;
     arm64:*) [ -e "/usr/lib/aarch64-linux-gnu/pkgconfig/${1#arm64:}.pc" ] ;;
     pip) python3 -m pip --version >/dev/null 2>&1 || python3 -c 'import venv, ensurepip' 2>/dev/null ;;
     fuzzer)

@@ -217,7 +217,7 @@ static const float *query_gather(const attend_job *job, const float *query, size
 static attend_job *job_make(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
                             const fv_plan *plan, uint32_t kv_head, const float *query, size_t query_stride,
                             fv_state state, const fv_attend_layout *layout, void *scratch) {
-    unsigned char *base = scratch;
+    unsigned char *base = (unsigned char *)scratch;
     attend_job *job = (attend_job *)(void *)(base + layout->job_offset);
     *job = (attend_job){.config = config,
                         .kernels = kernels,
@@ -306,7 +306,7 @@ fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kerne
         return FV_ERROR_ARGUMENT;
     if (!scratch || scratch_bytes < layout.bytes || (uintptr_t)scratch % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
     size_t rows = (size_t)plan->rows * (config->query_heads / config->kv_heads), dim = config->head_dim;
-    unsigned char *base = scratch;
+    unsigned char *base = (unsigned char *)scratch;
     fv_state total = fv_state_at((float *)(void *)(base + layout.state_offset), rows, dim);
     fv_state part = fv_state_at((float *)(void *)(base + layout.segment_offset), rows, dim);
     attend_job *job = job_make(config, kernels, cache, plan, kv_head, query, query_stride, total, &layout, scratch);

@@ -44,8 +44,8 @@ static void gather_token(const attend_job *job, uint32_t column, uint32_t token)
     size_t dim = job->config->head_dim;
     float *value = job->values + column * dim; /* the value's place holds the key for a moment */
     if (job->cache->config.key_type == FV_ELEMENT_F32 && job->cache->config.value_type == FV_ELEMENT_F32) {
-        const float *panel = fv_cache_key_page(job->cache, job->kv_head, token / FV_PAGE_TOKENS);
-        const float *row = fv_cache_value_row(job->cache, job->kv_head, token);
+        const float *panel = (const float *)fv_cache_key_page(job->cache, job->kv_head, token / FV_PAGE_TOKENS);
+        const float *row = (const float *)fv_cache_value_row(job->cache, job->kv_head, token);
         gather_key(job, column, panel + token % FV_PAGE_TOKENS, FV_PAGE_TOKENS);
         for (size_t c = 0; c < dim; c++) value[c] = row[c];
         return;

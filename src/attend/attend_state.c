@@ -8,7 +8,7 @@ size_t fv_state_floats(size_t rows, size_t head_dim) { return rows * (head_dim +
 
 fv_state fv_state_at(float *memory, size_t rows, size_t head_dim) {
     float *sum = memory + rows * head_dim;
-    return (fv_state){.out = memory, .sum = sum, .maximum = sum + rows * FV_SUM_LANES};
+    return (fv_state){.maximum = sum + rows * FV_SUM_LANES, .sum = sum, .out = memory};
 }
 
 void fv_state_clear(fv_state state, size_t rows, size_t head_dim) {

@@ -122,16 +122,16 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
     if (status != FV_OK) return status;
     if (!attention || !kernels) return FV_ERROR_ARGUMENT;
     if (!memory || bytes < layout.bytes || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
-    unsigned char *base = memory;
-    fv_attention *made = memory;
+    unsigned char *base = (unsigned char *)memory;
+    fv_attention *made = (fv_attention *)memory;
     *made = (fv_attention){.config = *config,
                            .kernels = kernels,
                            .worker_bytes = layout.worker_bytes,
                            .attend_bytes = layout.attend_bytes,
+                           .step_bytes = layout.step_bytes,
                            .layout = layout.attend,
                            .workers = base + layout.worker_offset,
                            .states = (float *)(void *)(base + layout.state_offset),
-                           .step_bytes = layout.step_bytes,
                            .plans = (fv_plan *)(void *)(base + layout.plan_offset),
                            .row_steps = (fv_step *)(void *)(base + layout.step_offset),
                            .counts = (work_count *)(void *)(base + layout.count_offset),
@@ -299,7 +299,7 @@ static fv_status plans_try(const attention_call *call) {
 
 /* Plans cannot fail here: they were tried. */
 static void tile_task(void *context, size_t task, size_t worker) {
-    const attention_call *call = context;
+    const attention_call *call = (const attention_call *)context;
     fv_attention *attention = call->attention;
     unsigned char *scratch = attention->workers + worker * attention->worker_bytes;
     fv_plan plan = {.steps = (fv_step *)(void *)(scratch + attention->attend_bytes),
@@ -330,7 +330,7 @@ typedef struct plans_job {
 } plans_job;
 
 static void plans_task(void *context, size_t task, size_t worker) {
-    const plans_job *job = context;
+    const plans_job *job = (const plans_job *)context;
     fv_attention *attention = job->call->attention;
     choosing *at = choosing_make(job->call, job->view, (uint32_t)task, worker);
     chosen_plan(at, job->view.first_token, worker, &attention->plans[task]);
@@ -368,7 +368,7 @@ static fv_state row_state(const attention_call *call, size_t kv_head, size_t seg
 }
 
 static void segment_task(void *context, size_t task, size_t worker) {
-    const attention_call *call = context;
+    const attention_call *call = (const attention_call *)context;
     fv_attention *attention = call->attention;
     uint32_t kv_head = (uint32_t)(task / call->segments), segment = (uint32_t)(task % call->segments);
     fv_attend_segment(&attention->config.attend, attention->kernels, call->cache, &attention->plans[kv_head], kv_head,
@@ -408,7 +408,7 @@ static void plans_segments(attention_call *call) {
 
 /* The scores of a single row are made once more: by now other heads' are in the scratch. */
 static void certify_task(void *context, size_t task, size_t worker) {
-    const attention_call *call = context;
+    const attention_call *call = (const attention_call *)context;
     choosing *at = choosing_make(call, tile_view(call, 0), (uint32_t)task, worker);
     const fv_chooser *chooser = chooser_at(at, call->first_token);
     if (fv_chooser_has_choice(chooser)) {
@@ -511,10 +511,10 @@ static fv_status call_make(fv_attention *attention, const fv_cache *cache, const
                                        .cache = cache,
                                        .policy = policy,
                                        .local_window = rows->local_window,
-                                       .layer = rows->layer,
-                                       .chooses = FV_BUILD_CHOOSE && fv_select_chooses(policy) && !rows->local_window,
                                        .first_token = rows->first_token,
                                        .rows = rows->count,
+                                       .layer = rows->layer,
+                                       .chooses = FV_BUILD_CHOOSE && fv_select_chooses(policy) && !rows->local_window,
                                        .query = rows->query,
                                        .query_stride = rows->query_stride,
                                        .out = rows->out,
@@ -607,7 +607,7 @@ static uint64_t plans_span_keys(const attention_call *call, uint32_t from, uint3
 }
 
 static void round_task(void *context, size_t task, size_t worker) {
-    const key_round *round = context;
+    const key_round *round = (const key_round *)context;
     const attention_call *call = round->call;
     fv_attention *attention = call->attention;
     void *scratch = attention->workers + worker * attention->worker_bytes;

@@ -101,8 +101,8 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
     if (status != FV_OK) return status;
     if (!cache || !kernels) return FV_ERROR_ARGUMENT;
     if (!memory || bytes < layout.bytes || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
-    unsigned char *base = memory;
-    fv_cache *made = memory;
+    unsigned char *base = (unsigned char *)memory;
+    fv_cache *made = (fv_cache *)memory;
     *made = (fv_cache){.config = *config,
                        .kernels = kernels,
                        .keys = base + layout.key_offset,
@@ -297,8 +297,8 @@ fv_status fv_cache_landmark_read(const fv_cache *cache, uint32_t head, uint32_t 
 
 /* Moves bytes to a lower address; the two may overlap. */
 static void bytes_lower(void *into, const void *from, size_t bytes) {
-    unsigned char *to = into;
-    const unsigned char *x = from;
+    unsigned char *to = (unsigned char *)into;
+    const unsigned char *x = (const unsigned char *)from;
     for (size_t i = 0; i < bytes; i++) to[i] = x[i];
 }
 

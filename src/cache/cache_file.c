@@ -213,7 +213,7 @@ static void element_move(stream *s, void *element, size_t bytes) {
 
 /* `stride` elements apart: 16 in a panel of keys, 1 in a row of values. */
 static void vector_move(stream *s, size_t head_dim, void *first, size_t stride, size_t bytes) {
-    unsigned char *element = first;
+    unsigned char *element = (unsigned char *)first;
     for (size_t c = 0; c < head_dim; c++) element_move(s, element + c * stride * bytes, bytes);
 }
 

@@ -54,16 +54,16 @@ static float inverse_of(float step) {
 static void vector_store(const fv_kernels *kernels, uint32_t type, size_t dim, const float *x, void *out, size_t stride,
                          float *scale) {
     if (type == FV_ELEMENT_F32) {
-        float *element = out;
+        float *element = (float *)out;
         for (size_t c = 0; stride == 1 && c < dim; c++) element[c] = x[c]; /* a copy in runs */
         for (size_t c = 0; stride != 1 && c < dim; c++) element[c * stride] = x[c];
     } else if (FV_ELEMENT_IS(type, Q8_0)) {
-        int8_t *element = out;
+        int8_t *element = (int8_t *)out;
         float most = farthest(x, dim), step = (most < 0.0f ? -most : most) / 127.0f, inverse = inverse_of(step);
         for (size_t c = 0; c < dim; c++) element[c * stride] = (int8_t)quant_of(x[c], inverse, -127.0f, 127.0f);
         *scale = step;
     } else {
-        uint16_t *element = out, half[64];
+        uint16_t *element = (uint16_t *)out, half[64];
         fv_narrow_f16_fn *narrow = FV_ELEMENT_IS(type, F16) ? kernels->narrow_f16 : kernels->narrow_bf16;
         for (size_t first = 0; first < dim; first += 64) {
             size_t n = dim - first < 64 ? dim - first : 64;
@@ -121,7 +121,7 @@ static size_t q4_place(size_t head_dim, size_t c, size_t column) {
 }
 
 void fv_element_q4_get(size_t head_dim, const void *panel, size_t column, size_t block, unsigned char *bytes) {
-    const unsigned char *quants = panel;
+    const unsigned char *quants = (const unsigned char *)panel;
     uint16_t scale = ((const uint16_t *)panel)[block * FV_PAGE_TOKENS + column];
     size_t first = block * FV_ELEMENT_RUN;
     bytes[0] = (unsigned char)scale;
@@ -134,7 +134,7 @@ void fv_element_q4_get(size_t head_dim, const void *panel, size_t column, size_t
 }
 
 void fv_element_q4_put(size_t head_dim, void *panel, size_t column, size_t block, const unsigned char *bytes) {
-    unsigned char *quants = panel;
+    unsigned char *quants = (unsigned char *)panel;
     size_t first = block * FV_ELEMENT_RUN;
     ((uint16_t *)panel)[block * FV_PAGE_TOKENS + column] = q4_scale_bits(bytes);
     for (size_t c = 0; c < FV_ELEMENT_RUN && first + c < head_dim; c += 2) {
@@ -177,7 +177,7 @@ bool fv_element_page_store(const fv_kernels *kernels, uint32_t type, size_t head
     bool half = FV_ELEMENT_IS(type, F16) || FV_ELEMENT_IS(type, BF16);
     if (!FV_BUILD_PROMPT || !TURNS || !kernels->turn_rows_f32 || (type != FV_ELEMENT_F32 && !half)) return false;
     if (!half) {
-        kernels->turn_rows_f32(head_dim, x, stride, panel);
+        kernels->turn_rows_f32(head_dim, x, stride, (float *)panel);
         return true;
     }
     fv_narrow_f16_fn *narrow = FV_ELEMENT_IS(type, F16) ? kernels->narrow_f16 : kernels->narrow_bf16;
@@ -196,15 +196,15 @@ void fv_element_row_store(const fv_kernels *kernels, uint32_t type, size_t head_
         vector_store(kernels, type, head_dim, x, row, 1, scale);
         return;
     }
-    unsigned char *block = row;
+    unsigned char *block = (unsigned char *)row;
     for (size_t c = 0; c < head_dim; c += FV_ELEMENT_RUN, block += FV_Q4_BYTES)
         q4_block_make(x + c, head_dim - c < FV_ELEMENT_RUN ? head_dim - c : FV_ELEMENT_RUN, block);
 }
 
 static void run_read(uint32_t type, const void *first, size_t stride, const float *scale, size_t count, float *out) {
-    const float *full = first;
-    const uint16_t *half = first;
-    const int8_t *quant = first;
+    const float *full = (const float *)first;
+    const uint16_t *half = (const uint16_t *)first;
+    const int8_t *quant = (const int8_t *)first;
     for (size_t c = 0; c < count; c++) {
         if (type == FV_ELEMENT_F32) out[c] = full[c * stride];
         if (FV_ELEMENT_IS(type, F16)) out[c] = fv_f32_from_f16(half[c * stride]);
@@ -221,7 +221,7 @@ void fv_element_key_stored(uint32_t type, size_t head_dim, const void *panel, si
         q4_block_read(block, count, out);
         return;
     }
-    const unsigned char *first = panel;
+    const unsigned char *first = (const unsigned char *)panel;
     first += (channel * FV_PAGE_TOKENS + column) * fv_element_bytes(type);
     run_read(type, first, FV_PAGE_TOKENS, scale, count, out);
 }
@@ -233,7 +233,7 @@ void fv_element_key_read(uint32_t type, size_t head_dim, const void *panel, size
 }
 
 void fv_element_row_read(uint32_t type, const void *row, const float *scale, size_t channel, size_t count, float *out) {
-    const unsigned char *first = row;
+    const unsigned char *first = (const unsigned char *)row;
     if (FV_ELEMENT_IS(type, Q4_0))
         q4_block_read(first + channel / FV_ELEMENT_RUN * FV_Q4_BYTES, count, out);
     else
@@ -241,13 +241,13 @@ void fv_element_row_read(uint32_t type, const void *row, const float *scale, siz
 }
 
 float fv_element_key_step(uint32_t type, const void *panel, size_t column, const float *scale, size_t channel) {
-    const uint16_t *scales = panel;
+    const uint16_t *scales = (const uint16_t *)panel;
     if (FV_ELEMENT_IS(type, Q4_0)) return fv_f32_from_f16(scales[channel / FV_ELEMENT_RUN * FV_PAGE_TOKENS + column]);
     return fv_element_has_scale(type) ? *scale : 0.0f;
 }
 
 float fv_element_row_step(uint32_t type, const void *row, const float *scale, size_t channel) {
-    const unsigned char *blocks = row;
+    const unsigned char *blocks = (const unsigned char *)row;
     if (FV_ELEMENT_IS(type, Q4_0)) return fv_f32_from_f16(q4_scale_bits(blocks + channel / FV_ELEMENT_RUN * FV_Q4_BYTES));
     return fv_element_has_scale(type) ? *scale : 0.0f;
 }

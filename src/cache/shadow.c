@@ -42,7 +42,7 @@ bool fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *l
 static void page_keys(const fv_cache *cache, uint32_t head, uint32_t page, uint32_t first, uint32_t end, float *out) {
     size_t dim = cache->config.head_dim;
     if (cache->config.key_type == FV_ELEMENT_F16 && end - first > 1) {
-        cache->kernels->widen_f16(dim * LANES, fv_cache_key_page(cache, head, page), out);
+        cache->kernels->widen_f16(dim * LANES, (const uint16_t *)fv_cache_key_page(cache, head, page), out);
         return;
     }
     float *key = fv_shadow_row(&cache->shadow, 2);

@@ -140,7 +140,7 @@ fv_status fv_gate_init(fv_gate **gate, const fv_gate_config *config, const float
     if (status != FV_OK) return status;
     if (!gate) return FV_ERROR_ARGUMENT;
     if (!memory || bytes < layout.bytes || (uintptr_t)memory % FV_GATE_ALIGN != 0) return FV_ERROR_MEMORY;
-    unsigned char *base = memory;
+    unsigned char *base = (unsigned char *)memory;
     fv_gate made = {.config = *config,
                     .weights = (float *)(void *)(base + layout.weights),
                     .biases = (float *)(void *)(base + layout.biases),
@@ -152,7 +152,7 @@ fv_status fv_gate_init(fv_gate **gate, const fv_gate_config *config, const float
         parts_copy(&made, parts);
     else
         weights_make(&made);
-    *gate = memory;
+    *gate = (fv_gate *)memory;
     **gate = made;
     return FV_OK;
 }

@@ -32,11 +32,11 @@ static const fv_kernels scalar_kernels = {
 #if FV_BUILD_SOFTCAP
     FV_KERNEL_SOFTCAP_LIST(FV_KERNEL_SCALAR)
 #endif
-#if FV_BUILD_CHOOSE
-    FV_KERNEL_CHOOSE_LIST(FV_KERNEL_SCALAR)
-#endif
 #if FV_BUILD_MODEL || FV_BUILD_MASS
     FV_KERNEL_DOT_LIST(FV_KERNEL_SCALAR)
+#endif
+#if FV_BUILD_CHOOSE
+    FV_KERNEL_CHOOSE_LIST(FV_KERNEL_SCALAR)
 #endif
 #if FV_BUILD_MODEL
     FV_KERNEL_MODEL_LIST(FV_KERNEL_SCALAR)
@@ -186,6 +186,13 @@ static void use_neon(fv_kernels *table) {
     table->product_panel_u5 = fv_product_panel_u4_neon; /* eight products of 5 bits fit 16 bits too */
     table->product_panel_u8 = fv_product_panel_u8_neon;
     table->product_panel_u6 = fv_product_panel_u6_neon;
+    table->rotate_page = fv_rotate_page_neon;
+    table->shadow_query = fv_shadow_query_neon;
+    table->mean_score = fv_mean_score_neon;
+    table->sign_score = fv_sign_score_neon;
+    table->shadow_score = fv_shadow_score_neon;
+    table->page_weight = fv_page_weight_neon;
+    table->count_least = fv_count_least_neon;
     table->product_packed_q4_0 = fv_product_packed_q4_0_neon;
     table->product_packed_q4_1 = fv_product_packed_q4_1_neon;
     table->product_packed_q5_0 = fv_product_packed_q5_0_neon;
@@ -226,7 +233,7 @@ static void use_neon_i8mm(fv_kernels *table) {
 fv_status fv_kernels_init(const fv_kernels **kernels, fv_isa limit, void *memory, size_t bytes) {
     if (!kernels || limit >= FV_ISA_COUNT) return FV_ERROR_ARGUMENT;
     if (!memory || bytes < FV_KERNELS_BYTES || (uintptr_t)memory % 8 != 0) return FV_ERROR_MEMORY;
-    fv_kernels *table = memory;
+    fv_kernels *table = (fv_kernels *)memory;
     fv_isa here = fv_cpu_isa();
     if (here > limit) here = limit;
     *table = scalar_kernels;

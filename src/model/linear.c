@@ -252,7 +252,7 @@ static void product_rows(const linear_call *call, const fv_linear_product *produ
 
 /* Each task has the same share of all the products' bytes, up to a unit of rows. */
 static void linear_task(void *context, size_t task, size_t worker) {
-    const linear_call *call = context;
+    const linear_call *call = (const linear_call *)context;
     uint32_t unit = unit_rows(call->input);
     uint64_t begin = call->bytes * task / call->tasks, end = call->bytes * (task + 1) / call->tasks;
     for (size_t i = 0; i < call->count; i++) {
@@ -267,7 +267,7 @@ static void linear_task(void *context, size_t task, size_t worker) {
 
 void fv_linear_run(const fv_kernels *kernels, const fv_linear_product *products, size_t count,
                    const fv_linear_input *input, const fv_parallel *parallel, void *scratch, size_t worker_bytes) {
-    linear_call call = {kernels, products, count, input, scratch, worker_bytes, 0, 0};
+    linear_call call = {kernels, products, count, input, (unsigned char *)scratch, worker_bytes, 0, 0};
     uint32_t unit = unit_rows(input);
     uint64_t units = 0, workers = parallel ? parallel->workers : 1;
     for (size_t i = 0; i < count; i++) {

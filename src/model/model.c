@@ -89,8 +89,8 @@ static fv_attention_config attention_config(const fv_model_config *config, uint3
                                             .softcap = config->attention_softcap},
                                  .max_tokens = config->max_tokens,
                                  .workers = workers,
-                                 .chooses = config->shadow,
-                                 .plan_steps = plan_steps(config)};
+                                 .plan_steps = plan_steps(config),
+                                 .chooses = config->shadow};
 }
 
 static bool is_local(const fv_model_config *config, uint32_t layer) {
@@ -237,8 +237,8 @@ fv_status fv_model_init(fv_model **model, const fv_model_config *config, const f
     if (status != FV_OK) return status;
     if (!model || !kernels || !weights_fit(config, weights)) return FV_ERROR_ARGUMENT;
     if (!memory || bytes < layout.bytes || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
-    unsigned char *base = memory;
-    fv_model *made = memory;
+    unsigned char *base = (unsigned char *)memory;
+    fv_model *made = (fv_model *)memory;
     *made = (fv_model){.config = *config, .weights = *weights, .kernels = kernels, .workers = workers};
     model_place(made, base, &layout);
     fv_attention_config attention = attention_config(config, workers);
@@ -284,7 +284,7 @@ typedef struct forward_call {
 } forward_call;
 
 static void step_task(void *context, size_t task, size_t worker) {
-    const forward_call *call = context;
+    const forward_call *call = (const forward_call *)context;
     size_t begin = task * TASK_TOKENS, end = begin + TASK_TOKENS < call->count ? begin + TASK_TOKENS : call->count;
     (void)worker;
     for (size_t token = begin; token < end; token++) call->step(call, token);
@@ -322,7 +322,7 @@ static void step_embed(const forward_call *call, size_t token) {
 }
 
 static void row_norm(const fv_model *model, const fv_weight *weight, const float *x, float *out) {
-    model->kernels->rms_norm_f32(weight->columns, x, weight->data, model->config.norm_epsilon, out);
+    model->kernels->rms_norm_f32(weight->columns, x, (const float *)weight->data, model->config.norm_epsilon, out);
 }
 
 static void step_attention_norm(const forward_call *call, size_t token) {
@@ -333,7 +333,7 @@ static void step_attention_norm(const forward_call *call, size_t token) {
 }
 
 static void bias_add(const fv_weight *bias, float *x) {
-    const float *values = bias->data;
+    const float *values = (const float *)bias->data;
     for (size_t c = 0; values && c < bias->columns; c++) x[c] += values[c];
 }
 

@@ -88,7 +88,7 @@ fv_status fv_weight_pack(fv_weight *weight, void *data, void *scratch, size_t sc
     size_t eight_bytes = fv_packed_block_bytes(type), block_bytes = eight_bytes / FV_PACKED_ROWS;
     size_t blocks = weight->columns / fv_packed_block_values(type);
     uint32_t rows = weight->rows / FV_PACKED_ROWS * FV_PACKED_ROWS;
-    uint8_t *eight = data, *copy = scratch;
+    uint8_t *eight = (uint8_t *)data, *copy = (uint8_t *)scratch;
     for (uint32_t row = 0; row < rows; row += FV_PACKED_ROWS, eight += FV_PACKED_ROWS * row_bytes) {
         for (size_t i = 0; i < FV_PACKED_ROWS * row_bytes; i++) copy[i] = eight[i];
         for (size_t r = 0; r < FV_PACKED_ROWS; r++)

@@ -63,7 +63,7 @@ static fv_attend_config attend_config(const fv_select_config *policy, const call
                               .kv_heads = shape->kv_heads,
                               .head_dim = shape->head_dim,
                               .scale = 1.0f / fv_root_f32((float)shape->head_dim),
-                              .tile_rows = shape->by_row ? 1 : FV_TILE_ROWS,
+                              .tile_rows = shape->by_row ? 1u : FV_TILE_ROWS,
                               .gather_keys = (pages < 4 ? pages : 4) * FV_PAGE_TOKENS};
 }
 
@@ -128,10 +128,10 @@ static fv_status pattern_bytes(const fv_pattern_config *config, size_t *bytes) {
                         .kv_heads = config->kv_heads,
                         .head_dim = config->head_dim,
                         .workers = config->workers,
-                        .staged_rows = config->decode_only ? 0 : 2, /* for fv_pattern_warm_up() */
+                        .staged_rows = config->decode_only ? 0u : 2u, /* for fv_pattern_warm_up() */
                         .cache = !config->decode_only,
-                        .gated = config->gated,
-                        .by_row = config->decode_only};
+                        .gated = config->gated != 0,
+                        .by_row = config->decode_only != 0};
     call_layout layout;
     status = layout_make(&config->policy, &shape, &layout);
     if (status != FV_OK) return status;
@@ -157,7 +157,7 @@ fv_status fv_pattern_init(fv_pattern **pattern, const fv_pattern_config *config,
     if (status != FV_OK) return status;
     if (!pattern || !kernels) return FV_ERROR_ARGUMENT;
     if (!memory || bytes < total || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
-    fv_pattern *made = memory;
+    fv_pattern *made = (fv_pattern *)memory;
     *made = (fv_pattern){.config = *config,
                          .kernels = kernels,
                          .arena = (unsigned char *)memory + header_bytes(),
@@ -385,7 +385,7 @@ static fv_status decode_make(const fv_pattern *pattern, const fv_cache *cache, c
                         .workers = call_workers(call),
                         .state_rows = has_deadline(call) ? together : 0,
                         .staged_rows = staged_rows,
-                        .by_row = pattern->config.decode_only};
+                        .by_row = pattern->config.decode_only != 0};
     fv_status status = attention_make(pattern, &job->policy, &shape, &job->layout, &job->attention);
     while (status == FV_ERROR_MEMORY && shape.state_rows > 1) {
         shape.state_rows--;
@@ -532,7 +532,7 @@ fv_status fv_pattern_decode_batch(fv_pattern *pattern, fv_cache *cache, const fv
 
 /* Every page is written with what it holds: a page that was never written may not be there yet. */
 static void pages_touch(void *memory, size_t bytes) {
-    volatile unsigned char *byte = memory;
+    volatile unsigned char *byte = (volatile unsigned char *)memory;
     for (size_t i = 0; i < bytes; i += 4096) byte[i] = byte[i];
     if (bytes) byte[bytes - 1] = byte[bytes - 1];
 }

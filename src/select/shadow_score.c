@@ -51,7 +51,7 @@ bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tok
 
 fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens) {
     scratch_layout layout;
-    unsigned char *base = memory;
+    unsigned char *base = (unsigned char *)memory;
     if (!scratch_layout_make(head_dim, group, max_tokens, &layout)) return (fv_choose_scratch){0};
     return (fv_choose_scratch){.query = (int8_t *)(base + layout.query),
                                .table = base + layout.table,

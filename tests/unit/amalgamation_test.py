@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Checks fovea.h and fovea.c of tools/amalgamate.py: C11 without a warning and without a C library, the header in C++17, and
-examples/smoke.c and the Arduino example with them give what they give with the library.
+"""Checks fovea.h and fovea.c of tools/amalgamate.py: C11 without a warning and without a C library, the same file as C++17, and
+examples/smoke.c and the Arduino example with them give what they give with the library. Results of the C++ build are those of the C
+build, bit for bit: two programs of tests/embedded print checksums of them.
 
 Called as: amalgamation_test.py BUILD/fovea SOURCE_FOLDER. CC and CXX name the compilers.
 """
+import functools
 import os
 import re
 import shutil
@@ -11,7 +13,11 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "embedded"))
+import golden_arrays  # noqa: E402
+
 WARNINGS = ["-Wall", "-Wextra", "-pedantic", "-Wconversion", "-Wshadow", "-Wundef", "-Werror"]
+CORE = ["-O1", "-ffreestanding", "-fno-stack-protector", "-ffp-contract=off"]
 ALLOWED = {"memcpy", "memmove", "memset", "memcmp"}
 
 
@@ -41,14 +47,43 @@ def made_alike(source, folder):
             raise RuntimeError(name + " differs when it is made again")
 
 
-def compiles_as_c(folder, compiler):
-    run(compiler, "-std=c11", "-O1", "-ffreestanding", "-fno-stack-protector", "-ffp-contract=off", *WARNINGS,
-        "-Wstrict-prototypes", "-c", os.path.join(folder, "fovea.c"), "-o", os.path.join(folder, "fovea.o"))
-    lines = run("nm", os.path.join(folder, "fovea.o")).splitlines()
+def symbols_belong(object_file, own):
+    """Nothing is wanted but the four memory functions, and every name given is the library's."""
+    lines = run("nm", object_file).splitlines()
     undefined = {line.split()[-1] for line in lines if line.split()[-2] == "U"} - {"_GLOBAL_OFFSET_TABLE_"}
-    foreign = {line.split()[-1] for line in lines if line.split()[-2] in "TDBR" and not line.split()[-1].startswith("fv_")}
+    foreign = {line.split()[-1] for line in lines if line.split()[-2] in "TDBR" and not re.match(own, line.split()[-1])}
     if undefined - ALLOWED or foreign:
         raise RuntimeError("undefined %s, foreign %s" % (sorted(undefined - ALLOWED), sorted(foreign)))
+
+
+def compiles_as_c(folder, compiler):
+    run(compiler, "-std=c11", *CORE, *WARNINGS, "-Wstrict-prototypes", "-c", os.path.join(folder, "fovea.c"),
+        "-o", os.path.join(folder, "fovea.o"))
+    symbols_belong(os.path.join(folder, "fovea.o"), "fv_")
+
+
+@functools.lru_cache(None)
+def bits(folder, compiler, source, object_file):
+    """What two programs of tests/embedded print with the core that is in `object_file`: checksums of all results."""
+    embedded = os.path.join(source, "tests", "embedded")
+    boards, program, output = os.path.join(embedded, "boards"), os.path.join(folder, "board"), ""
+    golden = os.path.join(folder, "golden_list.c")
+    write(golden, golden_arrays.convert(os.path.join(source, "tests", "golden", "reference"), 300000))
+    for name in ("checks_board.c", "layer_board.c"):
+        run(compiler, "-std=c11", "-O1", "-ffp-contract=off", "-I", os.path.join(source, "include"), "-I", os.path.join(source, "src"),
+            "-I", embedded, "-I", boards, os.path.join(embedded, name), golden, os.path.join(boards, "board.c"),
+            os.path.join(boards, "start_hosted.c"), object_file, "-o", program)
+        output += run(program)
+    return output
+
+
+def same_as_cxx(folder, compiler, cxx, source):
+    compiled = os.path.join(folder, "fovea_cxx.o")
+    run(cxx, "-x", "c++", "-std=c++17", *CORE, "-c", os.path.join(folder, "fovea.c"), "-o", compiled)
+    symbols_belong(compiled, r"fv_|_ZL?\d+fv_") # what is private keeps its C++ name
+    want, got = bits(folder, compiler, source, os.path.join(folder, "fovea.o")), bits(folder, compiler, source, compiled)
+    if got != want or len(want.splitlines()) < 20:
+        raise RuntimeError("%s: %s\nis not\n%s" % (cxx, got, want))
 
 
 def checksum(output):
@@ -84,6 +119,8 @@ def main():
         for name, needs, test in (("made_alike", cc, lambda: made_alike(source, folder)),
                                   ("compiles_as_c", cc, lambda: compiles_as_c(folder, cc)),
                                   ("smoke_as_c", cc, lambda: smoke_as_c(folder, cc, source, build)),
+                                  ("same_as_cxx", cxx, lambda: same_as_cxx(folder, cc, cxx, source)),
+                                  ("same_as_clang++", "clang++", lambda: same_as_cxx(folder, cc, "clang++", source)),
                                   ("sketch_as_cxx", cxx, lambda: sketch_as_cxx(folder, cxx, source))):
             if not shutil.which(needs):
                 print("skipped %s: no %s" % (name, needs))

@@ -27,7 +27,7 @@ void fv_score_page_bf16_scalar(size_t rows, size_t pages, size_t head_dim, const
 void fv_value_sum_bf16_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
                               const void *value, const void *next, float *out, size_t out_stride) {
     (void)next;
-    const uint16_t *v = value;
+    const uint16_t *v = (const uint16_t *)value;
     for (size_t t = 0; t < keys; t++, v += head_dim)
         for (size_t r = 0; r < rows; r++)
             for (size_t c = 0; c < head_dim; c++)

@@ -10,7 +10,7 @@ enum { LANES = 16 }; /* keys that are converted at once, for all rows */
 
 /* Channel c of key t. */
 static float key_at(const unsigned char *panel, size_t head_dim, size_t c, size_t t) {
-    const uint16_t *scales = (const void *)panel;
+    const uint16_t *scales = (const uint16_t *)(const void *)panel;
     unsigned quant = panel[fv_q4_panel_quants(head_dim) + c / 2 * 16 + t] >> (c % 2 * 4) & 15;
     return (float)((int)quant - 8) * fv_f32_from_f16(scales[c / FV_Q4_VALUES * 16 + t]);
 }
@@ -28,7 +28,7 @@ void fv_score_page_q4_scalar(size_t rows, size_t pages, size_t head_dim, const f
     for (size_t p = 0; p < pages; p++, score += LANES)
         for (size_t c = 0; c < head_dim; c++) {
             float k[LANES];
-            for (size_t t = 0; t < LANES; t++) k[t] = key_at(key[p], head_dim, c, t);
+            for (size_t t = 0; t < LANES; t++) k[t] = key_at((const unsigned char *)key[p], head_dim, c, t);
             for (size_t r = 0; r < rows; r++)
                 for (size_t t = 0; t < LANES; t++) {
                     float sum = c ? score[r * score_stride + t] : 0.0f;
@@ -40,7 +40,7 @@ void fv_score_page_q4_scalar(size_t rows, size_t pages, size_t head_dim, const f
 void fv_value_sum_q4_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
                             const void *value, const void *next, float *out, size_t out_stride) {
     (void)next;
-    const unsigned char *row = value;
+    const unsigned char *row = (const unsigned char *)value;
     for (size_t t = 0; t < keys; t++, row += fv_q4_row_bytes(head_dim))
         for (size_t c = 0; c < head_dim; c++) {
             float v = value_at(row, c);

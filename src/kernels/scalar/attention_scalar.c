@@ -60,7 +60,7 @@ void fv_score_page_q8_scalar(size_t rows, size_t pages, size_t head_dim, const f
 void fv_value_sum_f32_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
                              const void *value, const void *next, float *out, size_t out_stride) {
     (void)next;
-    const float *v = value;
+    const float *v = (const float *)value;
     for (size_t t = 0; t < keys; t++, v += head_dim)
         for (size_t r = 0; r < rows; r++)
             for (size_t c = 0; c < head_dim; c++) out[r * out_stride + c] += weight[r * weight_stride + t] * v[c];
@@ -69,7 +69,7 @@ void fv_value_sum_f32_scalar(size_t rows, size_t head_dim, size_t keys, const fl
 void fv_value_sum_f16_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
                              const void *value, const void *next, float *out, size_t out_stride) {
     (void)next;
-    const uint16_t *v = value;
+    const uint16_t *v = (const uint16_t *)value;
     for (size_t t = 0; t < keys; t++, v += head_dim)
         for (size_t first = 0; first < head_dim; first += LANES) {
             size_t count = head_dim - first < LANES ? head_dim - first : LANES;
@@ -84,7 +84,7 @@ void fv_value_sum_f16_scalar(size_t rows, size_t head_dim, size_t keys, const fl
 void fv_value_sum_q8_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
                             const void *value, const void *next, float *out, size_t out_stride) {
     (void)next;
-    const int8_t *v = value;
+    const int8_t *v = (const int8_t *)value;
     for (size_t t = 0; t < keys; t++, v += head_dim)
         for (size_t r = 0; r < rows; r++)
             for (size_t c = 0; c < head_dim; c++)

@@ -6,17 +6,17 @@
 #if FV_BUILD_MODEL || FV_BUILD_DITHER
 
 void fv_dequant_f32_scalar(size_t values, const void *blocks, float *out) {
-    const uint8_t *bytes = blocks;
+    const uint8_t *bytes = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i++) out[i] = fv_f32_from_bits(fv_load_u32(bytes + 4 * i));
 }
 
 void fv_dequant_f16_scalar(size_t values, const void *blocks, float *out) {
-    const uint8_t *bytes = blocks;
+    const uint8_t *bytes = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i++) out[i] = fv_load_f16(bytes + 2 * i);
 }
 
 void fv_dequant_bf16_scalar(size_t values, const void *blocks, float *out) {
-    const uint8_t *bytes = blocks;
+    const uint8_t *bytes = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i++) out[i] = fv_f32_from_bf16(fv_load_u16(bytes + 2 * i));
 }
 
@@ -31,7 +31,7 @@ static void scale_offset(int count, float scale, float offset, const uint8_t *qu
 }
 
 void fv_dequant_q4_0_scalar(size_t values, const void *blocks, float *out) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     uint8_t quants[FV_BLOCK_VALUES_Q4_0];
     for (size_t i = 0; i < values; i += FV_BLOCK_VALUES_Q4_0, block += FV_BLOCK_BYTES_Q4_0) {
         fv_quants_q4_0(block, quants);
@@ -40,7 +40,7 @@ void fv_dequant_q4_0_scalar(size_t values, const void *blocks, float *out) {
 }
 
 void fv_dequant_q4_1_scalar(size_t values, const void *blocks, float *out) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     uint8_t quants[FV_BLOCK_VALUES_Q4_1];
     for (size_t i = 0; i < values; i += FV_BLOCK_VALUES_Q4_1, block += FV_BLOCK_BYTES_Q4_1) {
         fv_quants_q4_1(block, quants);
@@ -49,7 +49,7 @@ void fv_dequant_q4_1_scalar(size_t values, const void *blocks, float *out) {
 }
 
 void fv_dequant_q5_0_scalar(size_t values, const void *blocks, float *out) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     uint8_t quants[FV_BLOCK_VALUES_Q5_0];
     for (size_t i = 0; i < values; i += FV_BLOCK_VALUES_Q5_0, block += FV_BLOCK_BYTES_Q5_0) {
         fv_quants_q5_0(block, quants);
@@ -58,7 +58,7 @@ void fv_dequant_q5_0_scalar(size_t values, const void *blocks, float *out) {
 }
 
 void fv_dequant_q5_1_scalar(size_t values, const void *blocks, float *out) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     uint8_t quants[FV_BLOCK_VALUES_Q5_1];
     for (size_t i = 0; i < values; i += FV_BLOCK_VALUES_Q5_1, block += FV_BLOCK_BYTES_Q5_1) {
         fv_quants_q5_1(block, quants);
@@ -67,7 +67,7 @@ void fv_dequant_q5_1_scalar(size_t values, const void *blocks, float *out) {
 }
 
 void fv_dequant_q8_0_scalar(size_t values, const void *blocks, float *out) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     uint8_t quants[FV_BLOCK_VALUES_Q8_0];
     for (size_t i = 0; i < values; i += FV_BLOCK_VALUES_Q8_0, block += FV_BLOCK_BYTES_Q8_0) {
         fv_quants_q8_0(block, quants);
@@ -76,7 +76,7 @@ void fv_dequant_q8_0_scalar(size_t values, const void *blocks, float *out) {
 }
 
 void fv_dequant_iq4_nl_scalar(size_t values, const void *blocks, float *out) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     uint8_t quants[FV_BLOCK_VALUES_IQ4_NL];
     for (size_t i = 0; i < values; i += FV_BLOCK_VALUES_IQ4_NL, block += FV_BLOCK_BYTES_IQ4_NL) {
         fv_quants_iq4_nl(block, quants);
@@ -85,7 +85,7 @@ void fv_dequant_iq4_nl_scalar(size_t values, const void *blocks, float *out) {
 }
 
 void fv_dequant_q2_k_scalar(size_t values, const void *blocks, float *out) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     uint8_t quants[FV_SUPER_VALUES];
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q2_K) {
         float scale = fv_load_f16(block + 80), minimum = fv_load_f16(block + 82);
@@ -97,7 +97,7 @@ void fv_dequant_q2_k_scalar(size_t values, const void *blocks, float *out) {
 }
 
 void fv_dequant_q3_k_scalar(size_t values, const void *blocks, float *out) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     uint8_t quants[FV_SUPER_VALUES];
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q3_K) {
         float scale = fv_load_f16(block + 108);
@@ -119,7 +119,7 @@ static void dequant_q45_k(const uint8_t *block, const uint8_t *quants, float *ou
 }
 
 void fv_dequant_q4_k_scalar(size_t values, const void *blocks, float *out) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     uint8_t quants[FV_SUPER_VALUES];
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q4_K) {
         fv_quants_q4_k(block, quants);
@@ -128,7 +128,7 @@ void fv_dequant_q4_k_scalar(size_t values, const void *blocks, float *out) {
 }
 
 void fv_dequant_q5_k_scalar(size_t values, const void *blocks, float *out) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     uint8_t quants[FV_SUPER_VALUES];
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q5_K) {
         fv_quants_q5_k(block, quants);
@@ -137,7 +137,7 @@ void fv_dequant_q5_k_scalar(size_t values, const void *blocks, float *out) {
 }
 
 void fv_dequant_q6_k_scalar(size_t values, const void *blocks, float *out) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     uint8_t quants[FV_SUPER_VALUES];
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q6_K) {
         float scale = fv_load_f16(block + 208);

@@ -53,7 +53,7 @@ static inline void scales_unpack_q6_k(const uint8_t *block, size_t group, float 
 static inline void panel_unpack(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
                                 float *offset) {
     size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
-    const uint8_t *block = packed;
+    const uint8_t *block = (const uint8_t *)packed;
     for (size_t b = 0; b < columns / 32 / groups; b++, block += fv_packed_block_bytes(type))
         for (size_t g = 0; g < groups; g++) {
             if (type == FV_PACKED_Q6_K)
@@ -108,7 +108,7 @@ void fv_panel_unpack_iq4_nl_scalar(size_t columns, const void *packed, uint8_t *
 /* For chips, which have no fast kernels and no room for panels: a weight is loaded once and not copied. Sums in the
  * order of the panel product. */
 void fv_product_packed_q8_0_scalar(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    const uint8_t *group = packed;
+    const uint8_t *group = (const uint8_t *)packed;
     for (size_t e = 0; e < eights; e++, out += FV_PACKED_ROWS) {
         float sum[FV_PACKED_ROWS] = {0}, offset[FV_PACKED_ROWS] = {0};
         for (size_t g = 0; g < columns / 32; g++, group += fv_packed_block_bytes(FV_PACKED_Q8_0)) {

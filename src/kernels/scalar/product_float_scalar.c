@@ -7,7 +7,7 @@
 
 void fv_product_f32_scalar(size_t columns, size_t rows, size_t tokens, const void *weight, const float *x, float *out,
                            size_t out_stride) {
-    const float *w = weight;
+    const float *w = (const float *)weight;
     for (size_t t = 0; t < tokens; t++)
         for (size_t r = 0; r < rows; r++) {
             float sum = 0.0f;
@@ -18,7 +18,7 @@ void fv_product_f32_scalar(size_t columns, size_t rows, size_t tokens, const voi
 
 void fv_product_f16_scalar(size_t columns, size_t rows, size_t tokens, const void *weight, const float *x, float *out,
                            size_t out_stride) {
-    const uint16_t *w = weight;
+    const uint16_t *w = (const uint16_t *)weight;
     for (size_t t = 0; t < tokens; t++)
         for (size_t r = 0; r < rows; r++) {
             float sum = 0.0f;
@@ -29,7 +29,7 @@ void fv_product_f16_scalar(size_t columns, size_t rows, size_t tokens, const voi
 
 void fv_product_bf16_scalar(size_t columns, size_t rows, size_t tokens, const void *weight, const float *x, float *out,
                             size_t out_stride) {
-    const uint16_t *w = weight;
+    const uint16_t *w = (const uint16_t *)weight;
     for (size_t t = 0; t < tokens; t++)
         for (size_t r = 0; r < rows; r++) {
             float sum = 0.0f;

@@ -6,7 +6,7 @@
 #if FV_BUILD_MODEL
 
 void fv_unpack_q4_0_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_BLOCK_VALUES_Q4_0, block += FV_BLOCK_BYTES_Q4_0) {
         fv_quants_q4_0(block, quants + i);
         *scale = fv_load_f16(block);
@@ -15,7 +15,7 @@ void fv_unpack_q4_0_scalar(size_t values, const void *blocks, uint8_t *quants, f
 }
 
 void fv_unpack_q4_1_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_BLOCK_VALUES_Q4_1, block += FV_BLOCK_BYTES_Q4_1) {
         fv_quants_q4_1(block, quants + i);
         *scale++ = fv_load_f16(block);
@@ -24,7 +24,7 @@ void fv_unpack_q4_1_scalar(size_t values, const void *blocks, uint8_t *quants, f
 }
 
 void fv_unpack_q5_0_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_BLOCK_VALUES_Q5_0, block += FV_BLOCK_BYTES_Q5_0) {
         fv_quants_q5_0(block, quants + i);
         *scale = fv_load_f16(block);
@@ -33,7 +33,7 @@ void fv_unpack_q5_0_scalar(size_t values, const void *blocks, uint8_t *quants, f
 }
 
 void fv_unpack_q5_1_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_BLOCK_VALUES_Q5_1, block += FV_BLOCK_BYTES_Q5_1) {
         fv_quants_q5_1(block, quants + i);
         *scale++ = fv_load_f16(block);
@@ -42,7 +42,7 @@ void fv_unpack_q5_1_scalar(size_t values, const void *blocks, uint8_t *quants, f
 }
 
 void fv_unpack_q8_0_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_BLOCK_VALUES_Q8_0, block += FV_BLOCK_BYTES_Q8_0) {
         fv_quants_q8_0(block, quants + i);
         *scale = fv_load_f16(block);
@@ -51,7 +51,7 @@ void fv_unpack_q8_0_scalar(size_t values, const void *blocks, uint8_t *quants, f
 }
 
 void fv_unpack_iq4_nl_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_BLOCK_VALUES_IQ4_NL, block += FV_BLOCK_BYTES_IQ4_NL) {
         fv_quants_iq4_nl(block, quants + i);
         *scale = fv_load_f16(block);
@@ -60,7 +60,7 @@ void fv_unpack_iq4_nl_scalar(size_t values, const void *blocks, uint8_t *quants,
 }
 
 void fv_unpack_q2_k_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q2_K) {
         float block_scale = fv_load_f16(block + 80), minimum = fv_load_f16(block + 82);
         fv_quants_q2_k(block, quants + i);
@@ -72,7 +72,7 @@ void fv_unpack_q2_k_scalar(size_t values, const void *blocks, uint8_t *quants, f
 }
 
 void fv_unpack_q3_k_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q3_K) {
         float block_scale = fv_load_f16(block + 108);
         fv_quants_q3_k(block, quants + i);
@@ -95,7 +95,7 @@ static void scales_q45_k(const uint8_t *block, float *scale, float *offset) {
 }
 
 void fv_unpack_q4_k_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q4_K) {
         fv_quants_q4_k(block, quants + i);
         scales_q45_k(block, scale + i / 32, offset + i / 32);
@@ -103,7 +103,7 @@ void fv_unpack_q4_k_scalar(size_t values, const void *blocks, uint8_t *quants, f
 }
 
 void fv_unpack_q5_k_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q5_K) {
         fv_quants_q5_k(block, quants + i);
         scales_q45_k(block, scale + i / 32, offset + i / 32);
@@ -111,7 +111,7 @@ void fv_unpack_q5_k_scalar(size_t values, const void *blocks, uint8_t *quants, f
 }
 
 void fv_unpack_q6_k_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
-    const uint8_t *block = blocks;
+    const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q6_K) {
         float block_scale = fv_load_f16(block + 208);
         fv_quants_q6_k(block, quants + i);
