@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs from Debian's packages what a goal needs and this machine lacks; without anything lacking it does nothing.
 #
-#   tools/install.sh build|test|model|fuzz|ci|embedded|aarch64
+#   tools/install.sh build|test|model|fuzz|ci|embedded|aarch64|avx512
 #
 # As root it installs; else with sudo; else it prints the line to type and exits 1.
 set -eu
@@ -43,6 +43,13 @@ aarch64             command:qemu-aarch64 qemu-user
 aarch64             arm64:jansson        libjansson-dev:arm64
 aarch64             arm64:libutf8proc    libutf8proc-dev:arm64
 aarch64             arm64:cmocka         libcmocka-dev:arm64
+avx512              command:cmake        cmake
+avx512              command:pkg-config   pkg-config
+avx512              command:python3      python3
+avx512              library:jansson      libjansson-dev
+avx512              library:libutf8proc  libutf8proc-dev
+avx512              library:cmocka       libcmocka-dev
+avx512              simde                libsimde-dev
 '
 
 has() { # has KIND: whether the need is met
@@ -53,6 +60,7 @@ has() { # has KIND: whether the need is met
     library:*) command -v pkg-config >/dev/null && pkg-config --exists "${1#library:}" ;;
     cross:*) echo 'int main(void) { return 0; }' | "${1#cross:}-gcc" -x c - -o /dev/null 2>/dev/null ;;
     arm64:*) [ -e "/usr/lib/aarch64-linux-gnu/pkgconfig/${1#arm64:}.pc" ] ;;
+    simde) echo '#include <simde/x86/avx512.h>' | "$cc" -fsyntax-only -x c - 2>/dev/null ;;
     pip) python3 -m pip --version >/dev/null 2>&1 || python3 -c 'import venv, ensurepip' 2>/dev/null ;;
     fuzzer)
         command -v clang >/dev/null &&

@@ -148,6 +148,12 @@ static void use_avx512(fv_kernels *table) {
     table->product_f32 = fv_product_f32_avx512;
     table->product_f16 = fv_product_f16_avx512;
     table->product_bf16 = fv_product_bf16_avx512;
+    table->mean_score = fv_mean_score_avx512;
+    table->sign_score = fv_sign_score_avx512;
+    table->shadow_score = fv_shadow_score_avx512;
+    table->page_weight = fv_page_weight_avx512;
+    table->count_least = fv_count_least_avx512;
+    table->list_least = fv_list_least_avx512;
 }
 #endif
 

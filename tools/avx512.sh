@@ -1,0 +1,34 @@
+#!/bin/sh
+# Builds the AVX-512 kernels against SIMDe, which computes their instructions with those of AVX2, and runs the tests of kernels
+# and core on them. It says that their results are right, and nothing about speed.
+#
+#   tools/avx512.sh [BUILD_FOLDER]
+#
+# Wants Debian's libsimde-dev and a processor with AVX2; as root it installs the package. Without them it says so and ends
+# with "0 passed, 0 failed, 1 skipped".
+set -eu
+cd "$(dirname "$0")/.."
+build=${1:-build-avx512}
+jobs=$(getconf _NPROCESSORS_ONLN)
+programs="$(cd tests/kernels && ls *_kernel_test.c | sed 's/[.]c$//') attend_test attention_test select_test"
+
+skip() {
+    echo "skipped: $1"
+    echo "0 passed, 0 failed, 1 skipped"
+    exit 0
+}
+
+[ "$(uname -m)" = x86_64 ] || skip "this is no x86-64 processor"
+grep -qw avx2 /proc/cpuinfo || skip "this processor has no AVX2"
+tools/install.sh avx512 || skip "SIMDe could not be had"
+
+cmake -S . -B "$build" -DFV_EMULATE_AVX512=ON -DFV_TESTS=ON >/dev/null
+# shellcheck disable=SC2086 # a list of words
+cmake --build "$build" --parallel "$jobs" --target golden $programs
+
+failed=
+"$build/golden" tests/golden/reference >"$build/golden.txt" || failed="$failed golden"
+grep -v ' ok$' "$build/golden.txt"
+# shellcheck disable=SC2046,SC2086 # lists of words
+FV_RUNS=20 tools/test.py "$build" -k $(for program in $programs; do echo "=$program"; done) || failed="$failed tests"
+[ -z "$failed" ] || { echo "failed:$failed"; exit 1; }
