@@ -54,6 +54,7 @@ typedef struct attention_state {
     cli_attention_bench bench;
     uint64_t *samples_ns; /* [repetitions * layers] */
     size_t samples;
+    uint64_t *choose_ns, *read_ns; /* [layers], of one more visit each: what looking at the clock costs is not in samples_ns */
     fv_report report;
     cli_peaks peaks;
 } attention_state;
@@ -71,7 +72,9 @@ static int set_up(attention_state *state, fv_isa limit) {
                                  .value_type = (uint32_t)options->kv_type,
                                  .batch = options->pass == BENCH_DECODE ? 1 : (uint32_t)options->tokens};
     state->samples_ns = calloc((size_t)(options->repetitions * options->layers), sizeof *state->samples_ns);
-    if (!state->samples_ns) return cli_fail("no memory for the samples");
+    state->choose_ns = calloc((size_t)options->layers, sizeof *state->choose_ns);
+    state->read_ns = calloc((size_t)options->layers, sizeof *state->read_ns);
+    if (!state->samples_ns || !state->choose_ns || !state->read_ns) return cli_fail("no memory for the samples");
     fv_status status =
         cli_attention_bench_open(&state->bench, &shape, &state->policy, fv_pool_parallel(state->pool), limit);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
@@ -91,13 +94,27 @@ static int visit_all(attention_state *state, cli_progress *progress) {
     return CLI_GO_ON;
 }
 
+/* Every layer once more, with the clock in the core's hands. */
+static int visit_timed(attention_state *state) {
+    fv_status status = FV_OK;
+    fv_attention_time(state->bench.attention, cli_clock, NULL);
+    for (uint32_t layer = 0; layer < state->bench.shape.layers && status == FV_OK; layer++) {
+        uint64_t ns;
+        fv_report report = {.struct_bytes = sizeof report};
+        status = cli_attention_bench_visit(&state->bench, layer, &report, &ns);
+        state->choose_ns[layer] = report.choose_ns;
+        state->read_ns[layer] = report.read_ns;
+    }
+    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
+}
+
 static int measure(attention_state *state) {
     cli_progress progress;
     state->report = (fv_report){.struct_bytes = sizeof(fv_report)};
     cli_progress_start(&progress, "attention", "calls");
     int result = visit_all(state, &progress);
     cli_progress_end(&progress);
-    return result;
+    return result == CLI_GO_ON ? visit_timed(state) : result;
 }
 
 static int compare(const void *a, const void *b) {
@@ -110,19 +127,27 @@ static int compare(const void *a, const void *b) {
 typedef struct attention_figures {
     double density, keys_read, bytes_read, gflops, gb_per_s; /* per layer and call; rates at the median */
     uint64_t median_ns, min_ns;
+    uint64_t choose_ns, read_ns; /* medians over layers, summed over threads */
     double share; /* of the limit that binds */
     const char *limit;
 } attention_figures;
 
+static uint64_t median_of(uint64_t *samples, size_t count) {
+    qsort(samples, count, sizeof *samples, compare);
+    return samples[count / 2];
+}
+
 static attention_figures figures_of(attention_state *state) {
     const attention_options *options = state->options;
     double calls = (double)state->samples;
-    qsort(state->samples_ns, state->samples, sizeof *state->samples_ns, compare);
+    uint64_t median_ns = median_of(state->samples_ns, state->samples);
     attention_figures made = {.density = cli_report_density(&state->report),
                               .keys_read = (double)state->report.keys_read / calls,
                               .bytes_read = (double)state->report.bytes_read / calls,
-                              .median_ns = state->samples_ns[state->samples / 2],
-                              .min_ns = state->samples_ns[0]};
+                              .median_ns = median_ns,
+                              .min_ns = state->samples_ns[0],
+                              .choose_ns = median_of(state->choose_ns, state->bench.shape.layers),
+                              .read_ns = median_of(state->read_ns, state->bench.shape.layers)};
     /* a key is counted per KV head: each query head of its group multiplies it with q, and its value with a weight */
     double products = made.keys_read * (double)(options->heads / options->kv_heads) * (double)options->head_dim;
     double ns = made.median_ns ? (double)made.median_ns : 1;
@@ -150,6 +175,8 @@ static int print_json(attention_state *state) {
     cli_json_real(document, "density", figures.density);
     cli_json_count(document, "median_ns", figures.median_ns);
     cli_json_count(document, "min_ns", figures.min_ns);
+    cli_json_count(document, "choose_ns", figures.choose_ns);
+    cli_json_count(document, "read_ns", figures.read_ns);
     cli_json_real(document, "keys_read", figures.keys_read);
     cli_json_real(document, "bytes_read", figures.bytes_read);
     cli_json_real(document, "gflops", figures.gflops);
@@ -225,6 +252,8 @@ int cli_bench_attention(int argc, char **argv) {
     int printed = some ? print_results(&state, limit) : CLI_DONE;
     cli_attention_bench_close(&state.bench);
     free(state.samples_ns);
+    free(state.choose_ns);
+    free(state.read_ns);
     fv_pool_close(state.pool);
     return printed != CLI_DONE || result == CLI_GO_ON ? printed : result;
 }

@@ -270,6 +270,7 @@ static int open_session(run_state *state) {
     if (result == CLI_GO_ON)
         result = cli_session_open(&state->session, &state->engine, &options->model, context, &state->attention);
     if (result != CLI_GO_ON) return result;
+    fv_session_time(state->session, cli_clock, NULL);
     fv_sampler_config config = sampler_config(state, context);
     fv_status status = fv_sampler_open(&state->sampler, &config, &message);
     if (status == FV_OK && options->ignore_eos) status = forbid_ends(state);

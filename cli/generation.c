@@ -39,6 +39,13 @@ void cli_report_add(fv_report *into, const fv_report *from) {
     into->certified_rows += from->certified_rows;
     into->vacuous_rows += from->vacuous_rows;
     into->whole_rows += from->whole_rows;
+    into->sink_keys += from->sink_keys;
+    into->window_keys += from->window_keys;
+    into->whole_keys += from->whole_keys;
+    into->choose_ns += from->choose_ns;
+    into->read_ns += from->read_ns;
+    into->product_ns += from->product_ns;
+    into->other_ns += from->other_ns;
 }
 
 double cli_phase_density(const cli_phase *phase) { return cli_report_density(&phase->report); }

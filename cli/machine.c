@@ -16,6 +16,11 @@ uint64_t cli_clock_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+uint64_t cli_clock(void *context) {
+    (void)context;
+    return cli_clock_ns();
+}
+
 /* The rest of the first line of `path` that starts with `key`; false if there is none. */
 static bool find_line(const char *path, const char *key, char *rest, size_t bytes) {
     FILE *file = fopen(path, "r");

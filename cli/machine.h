@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 uint64_t cli_clock_ns(void); /* monotonic */
+uint64_t cli_clock(void *context); /* the same as an fv_clock_fn; context is not used */
 
 /** Peak resident memory of this process, bytes (VmHWM); 0 if the system does not say. */
 uint64_t cli_peak_bytes(void);

@@ -14,6 +14,24 @@ static void print_phase(const char *name, const cli_phase *phase) {
             cli_phase_token_bytes(phase) / MIB);
 }
 
+static double percent(uint64_t part, uint64_t whole) { return whole > 0 ? 100 * (double)part / (double)whole : 0; }
+
+/* Why keys were read, and where the threads' time went. */
+static void print_shares(const char *name, const cli_phase *phase) {
+    const fv_report *report = &phase->report;
+    uint64_t keys = report->keys_read, strided = keys - report->sink_keys - report->window_keys - report->selected_keys -
+                                                 report->whole_keys;
+    uint64_t time_ns = report->choose_ns + report->read_ns + report->product_ns + report->other_ns;
+    if (phase->tokens == 0) return;
+    fprintf(stderr, "%s keys: %.1f %% sinks, %.1f %% window, %.1f %% chosen, %.1f %% in rows that read all", name,
+            percent(report->sink_keys, keys), percent(report->window_keys, keys), percent(report->selected_keys, keys),
+            percent(report->whole_keys, keys));
+    if (strided) fprintf(stderr, ", %.1f %% log-strides", percent(strided, keys));
+    fprintf(stderr, "; time: %.1f %% choosing, %.1f %% reading, %.1f %% products, %.1f %% other\n",
+            percent(report->choose_ns, time_ns), percent(report->read_ns, time_ns),
+            percent(report->product_ns, time_ns), percent(report->other_ns, time_ns));
+}
+
 static const char *isa_name(const cli_generation *generation) {
     bool decoded = generation->decode.tokens > 0;
     const char *name = fv_isa_name((fv_isa)(decoded ? generation->decode : generation->prompt).report.isa);
@@ -61,6 +79,8 @@ void cli_run_report_print(const cli_run_report *report) {
     fprintf(stderr, "\n");
     print_phase("prompt", &generation->prompt);
     print_phase("decode", &generation->decode);
+    print_shares("prompt", &generation->prompt);
+    print_shares("decode", &generation->decode);
     uint64_t local = generation->decode.report.local_keys;
     if (local > 0)
         fprintf(stderr, "sliding-window layers: %.0f keys read per token of decode\n",
@@ -91,6 +111,13 @@ static void set_phase(json_t *document, const char *name, const cli_phase *phase
     cli_json_count(object, "keys_visible", phase->report.keys_visible);
     cli_json_count(object, "local_keys", phase->report.local_keys);
     cli_json_count(object, "selected_keys", phase->report.selected_keys);
+    cli_json_count(object, "sink_keys", phase->report.sink_keys);
+    cli_json_count(object, "window_keys", phase->report.window_keys);
+    cli_json_count(object, "whole_keys", phase->report.whole_keys);
+    cli_json_count(object, "choose_ns", phase->report.choose_ns); /* these four: summed over threads */
+    cli_json_count(object, "read_ns", phase->report.read_ns);
+    cli_json_count(object, "product_ns", phase->report.product_ns);
+    cli_json_count(object, "other_ns", phase->report.other_ns);
     if (phase->report.certified_rows > 0) {
         cli_json_real(object, "certificate_estimate", (double)phase->report.relative_estimate);
         cli_json_real(object, "certificate_bound", (double)phase->report.relative_bound);

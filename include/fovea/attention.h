@@ -3,6 +3,7 @@
 #define FOVEA_ATTENTION_H
 
 #include "fovea/attend.h"
+#include "fovea/deadline.h"
 #include "fovea/parallel.h"
 #include "fovea/report.h"
 #include "fovea/select.h"
@@ -80,6 +81,11 @@ typedef void fv_attention_observer_fn(void *context, const fv_attention_seen *se
 /** From now on `observer` (NULL: nobody) is shown every plan before it is run: for measuring, see mass.h. Built without
  * FV_BUILD_REPORT it is never called. O(1). */
 void fv_attention_observe(fv_attention *attention, fv_attention_observer_fn *observer, void *context);
+
+/** From now on reports say where the time went, by `clock` (NULL: no time is taken). It is called from the threads of all
+ * workers: of several rows, once or twice for each tile or row that chooses; of a single row, two to four times in all, by the
+ * caller. Built without FV_BUILD_REPORT it is never called. O(1). */
+void fv_attention_time(fv_attention *attention, fv_clock_fn *clock, void *context);
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,9 @@
 extern "C" {
 #endif
 
+/** Nanoseconds since any moment, never falling. */
+typedef uint64_t fv_clock_fn(void *context);
+
 typedef enum fv_on_deadline {
     FV_DEADLINE_FAIL = 0, /* FV_ERROR_DEADLINE; outputs, cache and report are untouched */
     FV_DEADLINE_BEST = 1  /* FV_OK; the softmax over the keys read so far, fv_progress says how many */
@@ -26,9 +29,10 @@ typedef enum fv_checkpoint {
  *  (FV_SEGMENT_TOKENS, all heads; with several workers a segment for each), before log-strides and landmarks, before older
  *  segments, before the merge and after it; a call ends at most one such piece late. Older segments are read together as far
  *  as a quarter of the time that is left is enough for them at the speed so far, at least one for each worker: a deadline
- *  that is far costs next to nothing, one that is near is looked at after every segment. */
+ *  that is far costs next to nothing, one that is near is looked at after every segment. A certificate
+ *  (fv_select_config.certificate) is of what was read in time; it is made after the last look and takes about as long as choosing. */
 typedef struct fv_deadline {
-    uint64_t (*clock)(void *context); /* nanoseconds since any moment, never falling */
+    fv_clock_fn *clock;
     void *context;
     uint64_t end_ns;      /* by that clock; from this moment on it is too late */
     uint32_t on_deadline; /* fv_on_deadline */

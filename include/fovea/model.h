@@ -120,6 +120,8 @@ uint32_t fv_model_tokens(const fv_model *model);
 uint32_t fv_model_batch_rows(const fv_model *model); /* rows of the last forward; 0 after one that failed midway */
 /** fv_attention_observe() for all layers. */
 void fv_model_observe(fv_model *model, fv_attention_observer_fn *observer, void *context);
+/** fv_attention_time() for all layers; reports of a forward also say what products and all else took. */
+void fv_model_time(fv_model *model, fv_clock_fn *clock, void *context);
 
 fv_status fv_model_truncate(fv_model *model, uint32_t tokens); /* FV_OK or FV_ERROR_ARGUMENT */
 

@@ -108,8 +108,9 @@ fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *cache, co
  *
  * call    query of one token, head_dim as the cache's, heads a multiple of kv_heads; keys, values, heads, tile unused.
  * out     [query heads][head_dim]; zeros if the cache is empty; untouched on error.
- * returns FV_OK, FV_ERROR_ARGUMENT (shapes; landmarks in the policy whose block is not the cache's), FV_ERROR_MEMORY,
- *         FV_ERROR_DEADLINE.
+ * returns FV_OK, FV_ERROR_ARGUMENT (shapes; landmarks in the policy whose block is not the cache's; a policy that chooses by
+ *         the queries and a cache without the shadow for it), FV_ERROR_MEMORY, FV_ERROR_DEADLINE, FV_ERROR_UNSUPPORTED (a
+ *         quality with a deadline).
  * A causal policy gives the row of the forward pass. Not causal: there is nothing ahead yet, and the last block is the
  * row's own, hence no landmark of it.
  *

@@ -97,6 +97,9 @@ fv_status fv_session_set_attention(fv_session *session, const fv_select_config *
 /** Shows every plan to `observer` (NULL: nobody), see fv_attention_observe(). */
 void fv_session_observe(fv_session *session, fv_attention_observer_fn *observer, void *context);
 
+/** Takes time by `clock` (NULL: not), see fv_model_time(); products of fv_session_logits() are counted, too. */
+void fv_session_time(fv_session *session, fv_clock_fn *clock, void *context);
+
 /** Counters since the last reset. */
 fv_report fv_session_report(const fv_session *session);
 void fv_session_report_reset(fv_session *session);

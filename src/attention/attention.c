@@ -9,10 +9,14 @@
 #include "cache/cache_pages.h"
 #include "select/choose.h"
 #include "size.h"
+#include <stdalign.h>
 
-/* What a worker did; a cache line to itself. */
+/* What a worker did; cache lines to itself. */
 typedef struct work_count {
-    uint64_t keys, bytes, selected;
+    alignas(FV_CACHE_ALIGN) uint64_t keys;
+    uint64_t sinks, window, selected, whole; /* keys by reason */
+    uint64_t bytes, visible;
+    uint64_t choose_ns, read_ns, seen_ns; /* the last: its last look at the clock */
     fv_certified certified;
 } work_count;
 
@@ -24,6 +28,7 @@ typedef struct attention_call {
     uint32_t local_window, first_token, rows, layer;
     bool chooses;            /* here: not in a layer with a sliding window */
     uint32_t plan_rows;      /* of attention->plans */
+    uint32_t read_from;      /* tokens from this one on were read of those plans: all, unless a deadline came first */
     uint32_t first_segment, segments; /* of those plans; the last one is the gathered keys */
     const float *query;
     size_t query_stride;
@@ -44,8 +49,10 @@ struct fv_attention {
     uint32_t segments;
     fv_attention_observer_fn *observer; /* NULL: nobody watches */
     void *observer_context;
+    fv_clock_fn *clock; /* NULL: no time is taken */
+    void *clock_context;
     attention_call call; /* at work; here and not on a chip's stack */
-    fv_report counted, counted_rows; /* with a deadline: so far, and of the rows at hand */
+    work_count counted;  /* with a deadline: so far */
 };
 
 /* One worker's choosing for rows of one tile and one KV head; it lies in front of its scratch. */
@@ -145,6 +152,39 @@ void fv_attention_observe(fv_attention *attention, fv_attention_observer_fn *obs
     attention->observer_context = context;
 }
 
+void fv_attention_time(fv_attention *attention, fv_clock_fn *clock, void *context) {
+    attention->clock = clock;
+    attention->clock_context = context;
+}
+
+/* The time since the worker's last look is that of a phase, of so many workers. */
+static void phase_end(fv_attention *attention, size_t worker, uint64_t *phase_ns, uint64_t workers) {
+    if (!FV_BUILD_REPORT || !attention->clock) return;
+    work_count *count = &attention->counts[worker];
+    uint64_t now = attention->clock(attention->clock_context);
+    if (phase_ns) *phase_ns += (now - count->seen_ns) * workers;
+    count->seen_ns = now;
+}
+
+static void phase_begin(fv_attention *attention, size_t worker) { phase_end(attention, worker, NULL, 1); }
+
+static void choose_end(fv_attention *attention, size_t worker) {
+    phase_end(attention, worker, &attention->counts[worker].choose_ns, 1);
+}
+
+static void read_end(fv_attention *attention, size_t worker) {
+    phase_end(attention, worker, &attention->counts[worker].read_ns, 1);
+}
+
+/* Of a single row's phases, whose tasks are too short for looks of their own, the caller takes the time. */
+static void all_choose_end(fv_attention *attention, const fv_parallel *parallel) {
+    phase_end(attention, 0, &attention->counts[0].choose_ns, parallel ? parallel->workers : 1);
+}
+
+static void all_read_end(fv_attention *attention, const fv_parallel *parallel) {
+    phase_end(attention, 0, &attention->counts[0].read_ns, parallel ? parallel->workers : 1);
+}
+
 static uint32_t tile_rows(const attention_call *call) { return fv_attend_rows(&call->attention->config.attend); }
 
 /* Tiles begin at absolute multiples of their rows, wherever the batch begins. */
@@ -190,7 +230,7 @@ static void rows_choose(choosing *at, uint32_t rows, size_t worker) {
     size_t row = chooser->position - call->first_token;
     fv_choose_weigh(chooser, &at->scratch, rows, call->query + row * call->query_stride + at->kv_head * group_width(at),
                     call->query_stride);
-    count->selected += (uint64_t)FV_PAGE_TOKENS * rows * fv_choose_pages(chooser, &at->scratch);
+    fv_choose_pages(chooser, &at->scratch);
     if (!at->read_shared) count->bytes += fv_chooser_shared_bytes(chooser);
     count->bytes += fv_chooser_own_bytes(chooser);
     at->read_shared = true;
@@ -213,13 +253,85 @@ static fv_status chosen_plan(choosing *at, uint32_t position, size_t worker, fv_
     return fv_choose_plan(chooser, &at->scratch, rows, plan);
 }
 
-/* The certificate of the row at `position`, whose scores and choices are in the scratch; its largest relative estimate. */
-static float row_certify(choosing *at, uint32_t position, fv_state state, fv_certified *into) {
+/* The certificate of the chooser's row, whose scores and choices are in the scratch; its largest relative estimate. */
+static float row_certify(choosing *at, fv_state state, fv_certified *into) {
     const attention_call *call = at->call;
-    const fv_chooser *chooser = chooser_at(at, position);
-    size_t row = position - call->first_token, width = group_width(at);
+    const fv_chooser *chooser = &at->chooser;
+    size_t row = chooser->position - call->first_token, width = group_width(at);
     return fv_certify_row(chooser, &at->scratch, call->query + row * call->query_stride + at->kv_head * width,
                           call->out + row * call->out_stride + at->kv_head * width, state, into);
+}
+
+static uint64_t common(uint64_t begin, uint64_t end, uint64_t from, uint64_t to) {
+    if (begin < from) begin = from;
+    if (end > to) end = to;
+    return begin < end ? end - begin : 0;
+}
+
+/* Keys of the tokens from..to-1 that all rows of a SPAN read. */
+static uint64_t step_keys(const fv_plan *plan, const fv_step *step, uint32_t from, uint32_t to) {
+    uint64_t keys = 0;
+    for (uint32_t i = step->row_begin; i < step->row_end; i++) {
+        uint32_t position = plan->first_token + i, begin = step->begin;
+        if (step->window && position + 1 > step->window && begin < position + 1 - step->window)
+            begin = position + 1 - step->window;
+        keys += common(begin, fv_step_span_end(step, position), from, to);
+    }
+    return keys;
+}
+
+static bool is_global(const fv_select_config *policy, uint32_t token) {
+    for (uint32_t i = 0; i < policy->globals_count; i++)
+        if (policy->globals[i] == token) return true;
+    return false;
+}
+
+/* Why the tokens from `from` on of a plan by position are read. */
+static void reasons_by_position(const fv_select_config *policy, const fv_plan *plan, uint32_t from, work_count *count) {
+    for (uint32_t s = 0; s < plan->count; s++) {
+        const fv_step *step = &plan->steps[s];
+        if (step->kind != FV_STEP_SPAN) continue;
+        uint64_t keys = step_keys(plan, step, from, UINT32_MAX);
+        if (policy->selector == FV_SELECTOR_DENSE)
+            count->whole += keys;
+        else if (step->window || (policy->selector == FV_SELECTOR_PATTERN && !is_global(policy, step->begin)))
+            count->window += keys;
+        else
+            count->sinks += keys;
+    }
+}
+
+/* The same of a plan by the queries. Rows that read all are one span. */
+static void reasons_by_query(const attention_call *call, const fv_plan *plan, uint32_t kv_head, uint32_t from,
+                             work_count *count) {
+    const fv_attend_config *attend = &call->attention->config.attend;
+    fv_chooser chooser =
+        fv_chooser_make(call->policy, call->cache, call->attention->kernels, attend->scale,
+                        attend->query_heads / attend->kv_heads, call->layer, kv_head, plan->first_token);
+    bool whole = plan->count == 1 && plan->steps[0].begin == 0;
+    for (uint32_t s = 0; s < plan->count; s++) {
+        const fv_step *step = &plan->steps[s];
+        uint64_t keys = step_keys(plan, step, from, UINT32_MAX);
+        if (whole) {
+            count->whole += keys;
+            continue;
+        }
+        uint64_t sinks = step_keys(plan, step, from, chooser.sinks_end);
+        uint64_t window = step_keys(plan, step, chooser.window_begin > from ? chooser.window_begin : from, UINT32_MAX);
+        count->sinks += sinks;
+        count->window += window;
+        count->selected += keys - sinks - window;
+    }
+}
+
+/* Counts why the keys of the tokens from `from` on are read. */
+static void reasons_add(const attention_call *call, const fv_plan *plan, uint32_t kv_head, uint32_t from,
+                        work_count *count) {
+    if (call->local_window) return;
+    if (FV_BUILD_CHOOSE && call->chooses)
+        reasons_by_query(call, plan, kv_head, from, count);
+    else
+        reasons_by_position(call->policy, plan, from, count);
 }
 
 /* Counts what a head reads, and shows it to whoever watches; `row` is the plan's first. */
@@ -228,6 +340,7 @@ static void plan_note(const attention_call *call, const fv_plan *plan, uint32_t 
     fv_attention *attention = call->attention;
     work_count *count = &attention->counts[worker];
     for (uint32_t i = 0; i < plan->rows; i++) count->keys += fv_plan_row_keys(plan, i);
+    reasons_add(call, plan, kv_head, 0, count);
     count->bytes += fv_attend_bytes(call->cache, plan);
     if (!attention->observer) return;
     fv_attention_seen seen = {.attend = &attention->config.attend,
@@ -267,16 +380,17 @@ static void row_until(choosing *at, fv_plan *plan, size_t worker) {
     for (uint32_t more = 8, left = chooser->end - chooser->begin;; more *= 2) {
         made = (fv_certified){0};
         plan_run(call, plan, at->kv_head, worker);
+        read_end(attention, worker);
         fv_state state = fv_attend_total(&attention->config.attend, 1, attention->workers + worker * attention->worker_bytes);
-        float estimate = row_certify(at, plan->first_token, state, &made);
-        if (left == 0) made.whole = made.rows;
+        float estimate = row_certify(at, state, &made);
+        if (left == 0 && chooser->begin < chooser->end) made.whole = made.rows;
         if (!(call->policy->quality > 0.0f) || estimate <= call->policy->quality || left == 0) break;
         count->bytes += fv_attend_bytes(call->cache, plan);
-        uint32_t before = left;
         left = fv_choose_more(chooser, &at->scratch, more);
-        count->selected += (uint64_t)FV_PAGE_TOKENS * (before - left);
         if (fv_choose_plan(chooser, &at->scratch, 1, plan) != FV_OK) break; /* cannot happen: there is room for all */
+        choose_end(attention, worker);
     }
+    choose_end(attention, worker);
     plan_note(call, plan, at->kv_head, plan->first_token - call->first_token, worker);
     fv_certified_add(&count->certified, &made);
 }
@@ -307,17 +421,23 @@ static void tile_task(void *context, size_t task, size_t worker) {
     uint32_t tiles = tile_count(call); /* one head after the other: what neighbouring tiles read stays in the L2 cache */
     uint32_t kv_head = (uint32_t)(task / tiles);
     fv_select_view view = tile_view(call, (uint32_t)(task % tiles));
+    phase_begin(attention, worker);
     if (!FV_BUILD_CHOOSE || !call->chooses) {
         if (fv_select_plan(call->policy, &view, &plan) == FV_OK) plan_attend(call, &plan, kv_head, worker);
+        read_end(attention, worker);
         return;
     }
     choosing *at = choosing_make(call, view, kv_head, worker);
     for (uint32_t row = 0; row < at->view.rows; row += plan.rows) {
         if (chosen_plan(at, view.first_token + row, worker, &plan) != FV_OK) return;
-        if (call->policy->certificate && plan.rows == 1)
+        choose_end(attention, worker);
+        if (call->policy->certificate && plan.rows == 1) {
             row_until(at, &plan, worker);
-        else
+        } else { /* rows that read all leave nothing to certify */
             plan_attend(call, &plan, kv_head, worker);
+            if (call->policy->certificate) attention->counts[worker].certified.rows += (uint64_t)plan.rows * at->chooser.group;
+        }
+        read_end(attention, worker);
     }
 }
 
@@ -348,9 +468,12 @@ static fv_status plans_make(attention_call *call, fv_select_view view, const fv_
     }
     if (FV_BUILD_CHOOSE && call->chooses) {
         plans_job job = {call, view};
+        phase_begin(attention, 0);
         fv_parallel_run(parallel, attention->config.attend.kv_heads, plans_task, &job);
+        all_choose_end(attention, parallel);
         return FV_OK;
     }
+    phase_begin(attention, 0);
     fv_status status = fv_select_plan(call->policy, &view, &attention->plans[0]);
     for (size_t head = 0; status == FV_OK && head < attention->config.attend.kv_heads; head++) {
         attention->plans[head] = attention->plans[0];
@@ -406,16 +529,44 @@ static void plans_segments(attention_call *call) {
     call->segments = high - low + 1;
 }
 
-/* The scores of a single row are made once more: by now other heads' are in the scratch. */
+/* Marks the pages of the list, which is all, that were read of the plan in time. */
+static void mark_read(const fv_plan *plan, uint32_t from, const fv_choose_scratch *scratch) {
+    for (uint32_t s = 0; s < plan->count; s++) {
+        const fv_step *step = &plan->steps[s];
+        uint32_t page = (step->begin > from ? step->begin : from) / FV_PAGE_TOKENS, end = step->end / FV_PAGE_TOKENS;
+        for (; page < end && page < scratch->count; page++) scratch->weight[page] = FV_CHOSEN;
+    }
+}
+
+/* The scores of the plans' row are made once more: by now other heads' are in the scratch. Where time was short, all that the
+ * plan had in mind may be unread, sinks and window too. */
 static void certify_task(void *context, size_t task, size_t worker) {
     const attention_call *call = (const attention_call *)context;
+    fv_certified *into = &call->attention->counts[worker].certified;
+    const fv_plan *plan = &call->attention->plans[task];
     choosing *at = choosing_make(call, tile_view(call, 0), (uint32_t)task, worker);
-    const fv_chooser *chooser = chooser_at(at, call->first_token);
-    if (fv_chooser_has_choice(chooser)) {
-        fv_choose_weigh(chooser, &at->scratch, 1, call->query + task * group_width(at), call->query_stride);
-        fv_choose_pages(chooser, &at->scratch);
+    chooser_at(at, plan->first_token);
+    if (call->read_from > plan->first_token) {
+        fv_certify_nothing(&at->chooser, 1, into);
+        return;
     }
-    row_certify(at, call->first_token, row_state(call, task, 0), &call->attention->counts[worker].certified);
+    if (call->read_from) fv_chooser_take_all(&at->chooser);
+    if (fv_chooser_has_choice(&at->chooser)) {
+        size_t row = plan->first_token - call->first_token;
+        fv_choose_weigh(&at->chooser, &at->scratch, 1, call->query + row * call->query_stride + task * group_width(at),
+                        call->query_stride);
+        if (call->read_from)
+            mark_read(plan, call->read_from, &at->scratch);
+        else
+            fv_choose_pages(&at->chooser, &at->scratch);
+    }
+    row_certify(at, row_state(call, task, 0), into);
+}
+
+static void plans_certify(attention_call *call, const fv_parallel *parallel) {
+    if (!FV_BUILD_CHOOSE || !call->chooses || !call->policy->certificate) return;
+    fv_parallel_run(parallel, call->attention->config.attend.kv_heads, certify_task, call);
+    all_choose_end(call->attention, parallel);
 }
 
 static void single_row(attention_call *call, const fv_parallel *parallel) {
@@ -423,8 +574,8 @@ static void single_row(attention_call *call, const fv_parallel *parallel) {
     fv_parallel_run(parallel, (size_t)call->attention->config.attend.kv_heads * call->segments, segment_task, call);
     states_merge(call);
     states_finish(call, call->out);
-    if (FV_BUILD_CHOOSE && call->chooses && call->policy->certificate)
-        fv_parallel_run(parallel, call->attention->config.attend.kv_heads, certify_task, call);
+    all_read_end(call->attention, parallel);
+    plans_certify(call, parallel);
 }
 
 static void counts_clear(fv_attention *attention) {
@@ -432,15 +583,24 @@ static void counts_clear(fv_attention *attention) {
     for (uint32_t i = 0; i < attention->config.workers; i++) attention->counts[i] = (work_count){0};
 }
 
-static work_count counts_sum(const fv_attention *attention) {
-    work_count sum = {0};
-    for (uint32_t i = 0; i < attention->config.workers; i++) {
-        sum.keys += attention->counts[i].keys;
-        sum.bytes += attention->counts[i].bytes;
-        sum.selected += attention->counts[i].selected;
-        if (FV_BUILD_CHOOSE) fv_certified_add(&sum.certified, &attention->counts[i].certified);
-    }
-    return sum;
+/* into <- into + from, but for the look. */
+static void count_add(work_count *into, const work_count *from) {
+    into->keys += from->keys;
+    into->sinks += from->sinks;
+    into->window += from->window;
+    into->selected += from->selected;
+    into->whole += from->whole;
+    into->bytes += from->bytes;
+    into->visible += from->visible;
+    into->choose_ns += from->choose_ns;
+    into->read_ns += from->read_ns;
+    if (FV_BUILD_CHOOSE) fv_certified_add(&into->certified, &from->certified);
+}
+
+/* All workers' counts, which are those of the first from now on. */
+static work_count *counts_sum(fv_attention *attention) {
+    for (uint32_t i = 1; i < attention->config.workers; i++) count_add(&attention->counts[0], &attention->counts[i]);
+    return &attention->counts[0];
 }
 
 /* Keys that dense attention would read in `rows` rows from `first_token` on, all KV heads. */
@@ -465,17 +625,24 @@ static void report_certified(const fv_certified *certified, fv_report *report) {
     report->whole_rows += certified->whole;
 }
 
-static void report_add(const attention_call *call, work_count count, uint64_t visible, fv_report *report) {
-    report->selected_keys += count.selected;
-    report_certified(&count.certified, report);
+/* A caller of an older report has less room. */
+static void report_add(const attention_call *call, const work_count *count, fv_report *report) {
+    report_certified(&count->certified, report);
     report->isa = fv_kernels_isa(call->attention->kernels);
-    report->bytes_read += count.bytes;
+    report->bytes_read += count->bytes;
+    report->selected_keys += count->selected;
     if (call->local_window) {
-        report->local_keys += count.keys;
+        report->local_keys += count->keys;
     } else {
-        report->keys_read += count.keys;
-        report->keys_visible += visible;
+        report->keys_read += count->keys;
+        report->keys_visible += count->visible;
     }
+    if (report->struct_bytes < sizeof *report) return;
+    report->sink_keys += count->sinks;
+    report->window_keys += count->window;
+    report->whole_keys += count->whole;
+    report->choose_ns += count->choose_ns;
+    report->read_ns += count->read_ns;
 }
 
 static fv_status call_check(const fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
@@ -541,7 +708,10 @@ fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, 
     }
 #endif
     if (status != FV_OK) return status;
-    if (FV_BUILD_REPORT && report) report_add(call, counts_sum(attention), keys_visible(call, call->first_token, call->rows), report);
+    if (!FV_BUILD_REPORT || !report) return FV_OK;
+    work_count *count = counts_sum(attention);
+    count->visible = keys_visible(call, call->first_token, call->rows);
+    report_add(call, count, report);
     return FV_OK;
 }
 
@@ -563,23 +733,14 @@ fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const
 /* `count` neighbouring segments that are read next, one KV head after the other: each time reading moves to another head,
  * the stream from memory starts anew. count 0: the gathered keys. */
 typedef struct key_round {
-    const attention_call *call;
+    attention_call *call;
     uint32_t first_segment, count;
 } key_round;
 
 static uint64_t span_keys(const fv_plan *plan, uint32_t from, uint32_t to) {
     uint64_t keys = 0;
-    for (uint32_t s = 0; s < plan->count; s++) {
-        const fv_step *step = &plan->steps[s];
-        for (uint32_t i = step->row_begin; step->kind == FV_STEP_SPAN && i < step->row_end; i++) {
-            uint32_t position = plan->first_token + i, begin = step->begin, end = fv_step_span_end(step, position);
-            if (step->window && position + 1 > step->window && begin < position + 1 - step->window)
-                begin = position + 1 - step->window;
-            if (begin < from) begin = from;
-            if (end > to) end = to;
-            if (begin < end) keys += end - begin;
-        }
-    }
+    for (uint32_t s = 0; s < plan->count; s++)
+        if (plan->steps[s].kind == FV_STEP_SPAN) keys += step_keys(plan, &plan->steps[s], from, to);
     return keys;
 }
 
@@ -643,6 +804,7 @@ static void round_read(key_round round, const fv_parallel *parallel, fv_watch *w
     fv_parallel_run(parallel, heads * (round.count ? round.count : 1), round_task, &round);
     watch->progress.keys_read += keys;
     watch->tokens_read += round.count ? keys : gathered_keys(&round.call->attention->plans[0], false);
+    if (round.count) round.call->read_from = round.first_segment * FV_SEGMENT_TOKENS;
 }
 
 /* Looks at the clock and reads, or tells that it is too late. A round of no keys is not worth a look. */
@@ -668,6 +830,7 @@ static bool rounds_run(attention_call *call, const fv_parallel *parallel, fv_wat
     const fv_attend_config *attend = &call->attention->config.attend;
     uint32_t workers = parallel && parallel->workers > 1 ? parallel->workers : 1;
     plans_segments(call);
+    call->read_from = UINT32_MAX;
     uint32_t first = call->first_segment, end = first + call->segments - 1;
     uint32_t count = workers < end - first ? workers : end - first;
     uint64_t before = watch->progress.keys_read;
@@ -685,6 +848,7 @@ static bool rounds_run(attention_call *call, const fv_parallel *parallel, fv_wat
         count = round_segments(call, watch, begin_ns, watch->progress.keys_read - before, count, end - first);
         round_read((key_round){call, end - count, count}, parallel, watch);
     }
+    call->read_from = 0;
     return true;
 }
 
@@ -696,6 +860,7 @@ static fv_status watched_rows(attention_call *call, const fv_parallel *parallel,
     states_merge(call);
     if (fv_watch_is_over(watch) && fail) return FV_ERROR_DEADLINE;
     states_finish(call, out);
+    all_read_end(call->attention, parallel);
     if (whole) watch->progress.rows_complete += call->plan_rows;
     return FV_OK;
 }
@@ -727,21 +892,33 @@ static fv_status watched_plan(attention_call *call, fv_watch *watch) {
 }
 
 /* Adds the rows of the plans, as far as they were read; the bytes then are in proportion. */
-static void watched_report(const attention_call *call, fv_watch *watch, fv_report *report) {
-    fv_report *rows = &call->attention->counted_rows;
-    const fv_plan *plan = &call->attention->plans[0];
-    *rows = (fv_report){0};
-    report_add(call, counts_sum(call->attention), keys_visible(call, plan->first_token, plan->rows), rows);
-    uint64_t planned = rows->keys_read + rows->local_keys;
-    uint64_t read = watch->tokens_read * (call->attention->config.attend.kv_heads / plan_heads(call));
-    if (read < planned) rows->bytes_read = rows->bytes_read / planned * read;
-    if (call->local_window)
-        report->local_keys += read;
-    else
-        report->keys_read += read;
-    report->keys_visible += rows->keys_visible;
-    report->bytes_read += rows->bytes_read;
+static void watched_count(const attention_call *call, fv_watch *watch) {
+    fv_attention *attention = call->attention;
+    const fv_plan *plan = &attention->plans[0];
+    work_count *count = counts_sum(attention);
+    uint64_t read = watch->tokens_read * (attention->config.attend.kv_heads / plan_heads(call));
+    if (read < count->keys) count->bytes = count->bytes / count->keys * read;
+    count->keys = read;
+    count->visible = keys_visible(call, plan->first_token, plan->rows);
+    count->sinks = count->window = count->selected = count->whole = 0;
+    for (uint32_t head = 0; head < attention->config.attend.kv_heads; head++)
+        reasons_add(call, &attention->plans[head], head, call->read_from, count);
+    count_add(&attention->counted, count);
     watch->tokens_read = 0;
+}
+
+/* Rows from `done` on were not reached: zeros, of which a certificate says so. The last row's holds for all. */
+static void rows_skip(const attention_call *call, uint32_t done) {
+    const fv_attend_config *attend = &call->attention->config.attend;
+    size_t width = (size_t)attend->query_heads * attend->head_dim;
+    for (uint32_t row = done; row < call->rows; row++)
+        for (size_t c = 0; c < width; c++) call->out[row * call->out_stride + c] = 0.0f;
+    if (!FV_BUILD_CHOOSE || !call->chooses || !call->policy->certificate || done == call->rows) return;
+    for (uint32_t head = 0; head < attend->kv_heads; head++) {
+        choosing *at = choosing_make(call, watched_view(call, done), head, 0);
+        fv_certify_nothing(chooser_at(at, call->first_token + call->rows - 1), call->rows - done,
+                           &call->attention->counted.certified);
+    }
 }
 
 fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
@@ -750,9 +927,9 @@ fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cach
     fv_status status = call_make(attention, cache, policy, rows, parallel);
     if (status != FV_OK) return status;
     attention_call *call = &attention->call;
+    if ((!FV_BUILD_REPORT && report) || (call->chooses && policy->quality > 0.0f)) return FV_ERROR_UNSUPPORTED;
     if (!watch->progress.expired) status = watched_plan(call, watch);
-    fv_report *counted = &attention->counted;
-    *counted = (fv_report){0};
+    attention->counted = (work_count){0};
     uint32_t done = 0;
     while (status == FV_OK && done < call->rows && !watch->progress.expired) {
         fv_select_view view = watched_view(call, done);
@@ -761,24 +938,20 @@ fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cach
             if (watch->deadline->on_deadline == FV_DEADLINE_FAIL) status = FV_ERROR_DEADLINE;
             break;
         }
-        call->query = rows->query; /* of the first row, as those that choose count from there */
         plans_make(call, view, parallel);
         if (call->chooses) watch->progress.keys_planned += plans_span_keys(call, 0, UINT32_MAX);
         call->query = rows->query + done * rows->query_stride;
         status = watched_rows(call, parallel, watch, rows->out + done * rows->out_stride);
-        if (report) watched_report(call, watch, counted);
+        call->query = rows->query; /* of the first row, as those that choose count from there */
+        if (status == FV_OK && report) {
+            plans_certify(call, parallel);
+            watched_count(call, watch);
+        }
         done += view.rows;
     }
     if (status != FV_OK) return status;
-    size_t width = (size_t)attention->config.attend.query_heads * attention->config.attend.head_dim;
-    for (; done < call->rows; done++)
-        for (size_t c = 0; c < width; c++) rows->out[done * rows->out_stride + c] = 0.0f;
-    if (!report) return FV_OK;
-    report->isa = fv_kernels_isa(attention->kernels);
-    report->bytes_read += counted->bytes_read;
-    report->local_keys += counted->local_keys;
-    report->keys_read += counted->keys_read;
-    report->keys_visible += counted->keys_visible;
+    rows_skip(call, done);
+    if (report) report_add(call, &attention->counted, report);
     return FV_OK;
 }
 

@@ -2,6 +2,7 @@
 #include "attention/certify.h"
 #include "attend/certificate.h"
 #include "build.h"
+#include "kernels/half.h"
 #include "kernels/kernels.h"
 #include "select/unread.h"
 #include <float.h>
@@ -49,6 +50,17 @@ float fv_certify_row(const fv_chooser *chooser, const fv_choose_scratch *scratch
         fv_certified_add(into, &made);
     }
     return worst;
+}
+
+void fv_certify_nothing(const fv_chooser *chooser, uint32_t rows, fv_certified *into) {
+    const float infinite = fv_f32_from_bits(0x7F800000);
+    uint64_t outputs = (uint64_t)rows * chooser->group;
+    fv_certified made = {
+        .relative_bound = infinite, .relative_estimate = infinite, .rows = outputs, .vacuous = outputs};
+    const fv_margin *margins = chooser->cache->margins.pages + chooser->kv_head * chooser->cache->margins.head_stride;
+    for (uint32_t page = 0; page <= chooser->scored; page++)
+        made.error_bound = larger(made.error_bound, margins[page].value_max);
+    fv_certified_add(into, &made);
 }
 
 #endif

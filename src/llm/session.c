@@ -30,6 +30,8 @@ struct fv_session {
     fv_select_config attention;
     fv_session_memory use;
     fv_report report;
+    fv_clock_fn *clock; /* NULL: no time is taken */
+    void *clock_context;
     const fv_kernels *kernels;
     alignas(8) unsigned char kernels_memory[FV_KERNELS_BYTES];
 };
@@ -303,7 +305,12 @@ fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, 
     if (!session || !logits) return FV_ERROR_ARGUMENT;
     size_t held = fv_session_batch_rows(session);
     if (rows > held || first_row > held - rows) return FV_ERROR_ARGUMENT;
-    return fv_model_logits(session->model, (uint32_t)first_row, (uint32_t)rows, session->parallel, logits);
+    uint64_t begin_ns = session->clock ? session->clock(session->clock_context) : 0;
+    fv_status status = fv_model_logits(session->model, (uint32_t)first_row, (uint32_t)rows, session->parallel, logits);
+    if (session->clock)
+        session->report.product_ns +=
+            (session->clock(session->clock_context) - begin_ns) * (session->parallel ? session->parallel->workers : 1);
+    return status;
 }
 
 size_t fv_session_batch_rows(const fv_session *session) { return fv_model_batch_rows(session->model); }
@@ -336,6 +343,12 @@ fv_status fv_session_set_attention(fv_session *session, const fv_select_config *
 
 void fv_session_observe(fv_session *session, fv_attention_observer_fn *observer, void *context) {
     fv_model_observe(session->model, observer, context);
+}
+
+void fv_session_time(fv_session *session, fv_clock_fn *clock, void *context) {
+    session->clock = clock;
+    session->clock_context = context;
+    fv_model_time(session->model, clock, context);
 }
 
 fv_report fv_session_report(const fv_session *session) { return session->report; }

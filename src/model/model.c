@@ -29,6 +29,9 @@ struct fv_model {
     unsigned char *linear;        /* scratch, per worker */
     size_t linear_bytes;
     uint32_t workers, batch_rows;
+    fv_clock_fn *clock; /* NULL: no time is taken */
+    void *clock_context;
+    uint64_t product_ns; /* of the forward at work */
 };
 
 typedef struct model_layout {
@@ -266,6 +269,16 @@ void fv_model_observe(fv_model *model, fv_attention_observer_fn *observer, void 
     fv_attention_observe(model->attention, observer, context);
 }
 
+void fv_model_time(fv_model *model, fv_clock_fn *clock, void *context) {
+    model->clock = clock;
+    model->clock_context = context;
+    fv_attention_time(model->attention, clock, context);
+}
+
+static uint64_t time_now(const fv_model *model) {
+    return FV_BUILD_REPORT && model->clock ? model->clock(model->clock_context) : 0;
+}
+
 fv_status fv_model_truncate(fv_model *model, uint32_t tokens) {
     if (!model || tokens > fv_model_tokens(model)) return FV_ERROR_ARGUMENT;
     for (uint32_t i = 0; i < model->config.layers; i++) fv_cache_truncate(model->caches[i], tokens);
@@ -305,13 +318,15 @@ static void row_quantize(const fv_model *model, size_t token, const float *row, 
 
 static void products_run(const forward_call *call, const float *rows, size_t columns, const fv_linear_product *products,
                          size_t count) {
-    const fv_model *model = call->model;
+    fv_model *model = call->model;
+    uint64_t begin_ns = time_now(model);
     fv_linear_input input = {.rows = rows,
                              .q8 = {model->quants, model->scale, model->sum16, model->sum32},
                              .columns = (uint32_t)columns,
                              .tokens = call->count,
                              .exact = model->config.exact_activations != 0};
     fv_linear_run(model->kernels, products, count, &input, call->parallel, model->linear, model->linear_bytes);
+    model->product_ns += time_now(model) - begin_ns;
 }
 
 static void step_embed(const forward_call *call, size_t token) {
@@ -454,6 +469,17 @@ static fv_status forward_check(const fv_model *model, const int32_t *tokens, uin
     return count > model->config.max_tokens - fv_model_tokens(model) ? FV_ERROR_FULL : FV_OK;
 }
 
+/* Splits the time of a forward, of which attention has counted its part. */
+static void report_time(const forward_call *call, uint64_t begin_ns, uint64_t attended_ns, fv_report *report) {
+    const fv_model *model = call->model;
+    if (!FV_BUILD_REPORT || !model->clock) return;
+    uint64_t workers = call->parallel ? call->parallel->workers : 1, products_ns = model->product_ns * workers;
+    uint64_t all_ns = (time_now(model) - begin_ns) * workers;
+    uint64_t known_ns = products_ns + (report->choose_ns + report->read_ns - attended_ns);
+    report->product_ns += products_ns;
+    report->other_ns += all_ns > known_ns ? all_ns - known_ns : 0;
+}
+
 fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_select_config *attention,
                            const fv_parallel *parallel, fv_report *report) {
     fv_status status = forward_check(model, tokens, count, attention, parallel);
@@ -461,6 +487,9 @@ fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t coun
     const fv_model_config *config = &model->config;
     uint32_t first = fv_model_tokens(model), pairs = config->rope_dims / 2;
     forward_call call = {.model = model, .parallel = parallel, .tokens = tokens, .count = count};
+    bool timed = report && report->struct_bytes >= sizeof *report;
+    uint64_t begin_ns = time_now(model), attended_ns = timed ? report->choose_ns + report->read_ns : 0;
+    model->product_ns = 0;
     if (config->rope_kind != FV_ROPE_NONE) {
         fv_rope_table(first, count, pairs, model->weights.rope_frequencies, config->rope_magnitude, model->rope);
         if (is_local(config, 0))
@@ -477,6 +506,7 @@ fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t coun
     }
     step_run(&call, step_output_norm);
     model->batch_rows = count;
+    if (timed) report_time(&call, begin_ns, attended_ns, report);
     return FV_OK;
 }
 

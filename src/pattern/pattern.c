@@ -75,7 +75,8 @@ static fv_status cache_layout_make(const fv_select_config *policy, const call_sh
                                       .max_tokens = shape->tokens,
                                       .key_type = FV_ELEMENT_F32,
                                       .value_type = FV_ELEMENT_F32,
-                                      .landmark_tokens = landmark_tokens(policy)};
+                                      .landmark_tokens = landmark_tokens(policy),
+                                      .shadow = fv_select_chooses(policy) ? 1 + policy->certificate : 0};
     return fv_cache_size(&layout->cache, &layout->cache_bytes);
 }
 
@@ -85,7 +86,8 @@ static fv_status layout_make(const fv_select_config *policy, const call_shape *s
                       .max_tokens = shape->tokens,
                       .workers = shape->workers,
                       .plan_steps = plan_steps(policy, shape->tokens, shape->by_row ? 1 : FV_TILE_ROWS),
-                      .state_rows = shape->state_rows}};
+                      .state_rows = shape->state_rows,
+                      .chooses = fv_select_chooses(policy)}};
     fv_status status = cache_layout_make(policy, shape, layout);
     if (status == FV_OK) status = fv_attention_size(&layout->attention, &layout->attention_bytes);
     if (status != FV_OK) return status;

@@ -54,6 +54,13 @@ static inline bool fv_chooser_has_choice(const fv_chooser *chooser) {
     return chooser->begin < chooser->end && (chooser->allowance > 0 || chooser->policy->certificate);
 }
 
+/* From now on every page before the row's own is a candidate, and all of them are scored: for a certificate of a row that
+ * could not read what it had chosen. */
+static inline void fv_chooser_take_all(fv_chooser *chooser) {
+    chooser->begin = 0;
+    chooser->end = chooser->looked_at = chooser->scored;
+}
+
 static inline bool fv_chooser_reads_all(const fv_chooser *chooser) { return chooser->window_begin == 0; }
 
 /* Bytes of the coarse copy that a row reads: of all pages, which rows of a tile share, and of those that it looks at. */

@@ -49,9 +49,9 @@ static float power_above(float x) {
     return fv_exp2_scalar(x, 0.0f) * 1.000001f + 1e-36f;
 }
 
-/* fv_power_of() without its 2^16, for any height in units of 2^-8. */
+/* fv_power_of() without its 2^16, for any height in units of 2^-8, held at 2^100: sums of pages do not overflow. */
 static float straight_power(float height) {
-    if (height > 100.0f * 256) return 3e38f;
+    if (height > 100.0f * 256) height = 100.0f * 256;
     if (height < -120.0f * 256) return 0.0f;
     return fv_f32_from_bits((uint32_t)((int32_t)height + 127 * 256) << 15);
 }
@@ -82,7 +82,7 @@ fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scrat
         unread.pages++;
     }
     unread.value_rms = unread.mass_estimate > 0.0f ? weighted / unread.mass_estimate : 0.0f;
-    unread.mass_bound *= 1.0001f; /* the sum's own rounding */
+    unread.mass_bound *= 1.0001f + (float)unread.pages * 0x1p-23f; /* the sum's own rounding */
     return unread;
 }
 

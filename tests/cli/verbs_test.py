@@ -33,7 +33,8 @@ class Run(CliTest):
     def test_the_report(self):
         errors = self.ok("run", "-m", LLAMA, "-p", TEXT, "-n", "8").stderr.decode()
         for part in ("no chat template", "prompt: ", "decode: ", "tokens/s", "density 1.0000", "KV read per token",
-                     "peak", "context: ", "attention: dense", "weights: ", "repacked", "stopped: "):
+                     "peak", "context: ", "attention: dense", "weights: ", "repacked", "stopped: ",
+                     "decode keys: 0.0 % sinks, 0.0 % window, 0.0 % chosen, 100.0 % in rows that read all; time: 0.0 % choosing, "):
             self.assertIn(part, errors)
 
     def test_json(self):
@@ -42,6 +43,11 @@ class Run(CliTest):
         self.assertEqual(len(figures["tokens"]), 8)
         self.assertEqual(figures["prompt"]["tokens"], figures["prompt_tokens"])
         self.assertEqual(figures["decode"]["tokens"], 7)
+        for phase in (figures["prompt"], figures["decode"]):
+            self.assertEqual(phase["whole_keys"], phase["keys_read"])
+            self.assertEqual(phase["sink_keys"] + phase["window_keys"] + phase["selected_keys"], 0)
+            spent = phase["choose_ns"] + phase["read_ns"] + phase["product_ns"] + phase["other_ns"]
+            self.assertTrue(0 < phase["read_ns"] < spent <= 1.1e9 * phase["seconds"] * figures["threads"])
         self.assertEqual(figures["stop"], "limit")
         self.assertEqual(figures["density"], 1)
         self.assertGreater(figures["bytes_per_token"], 0)
@@ -113,6 +119,7 @@ class Run(CliTest):
         figures = self.document("run", "-m", LLAMA, "-p", TEXT * 3, "-n", "4", "--json", "--ignore-eos", "--attention",
                                 "window:window=16,sinks=4")
         self.assertLess(figures["density"], 0.5)
+        self.assertEqual(figures["decode"]["sink_keys"] + figures["decode"]["window_keys"], figures["decode"]["keys_read"])
 
     def test_every_cache_type(self):
         for kind in ("f32", "f16", "q8_0"):
@@ -346,6 +353,8 @@ class Bench(CliTest):
                                     "--attention", spec, "-r", "2", "--json")
                 self.assertEqual((row["pass"], row["attention"], row["kv_type"]), (pass_name, spec, "q8_0"))
                 self.assertLessEqual(row["min_ns"], row["median_ns"])
+                self.assertEqual(row["choose_ns"], 0)
+                self.assertGreater(row["read_ns"], 0)
                 self.assertGreater(row["peak_gflops"], 0)
                 self.assertGreater(row["peak_gb_per_s"], 0)
                 if spec == "dense":

@@ -368,6 +368,50 @@ static void test_report(void **state) {
     world_free(&w);
 }
 
+static uint64_t tick(void *context) { return *(uint64_t *)context += 10; }
+
+/* Every key has a reason, every look its place, and a caller of an older report keeps what lies behind it. */
+static void test_reasons_and_time(void **state) {
+    (void)state;
+    test_random random = test_random_make(8);
+    fv_cache_config shape = {2, 16, 1500, FV_ELEMENT_F16, FV_ELEMENT_F16, 64, 0};
+    attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
+    for (fv_selector selector = FV_SELECTOR_DENSE; selector <= FV_SELECTOR_PATTERN; selector++) {
+        run_case run = {.policy = fv_select_config_default(selector)};
+        free(world_run(&w, &run, &random));
+        const fv_report *r = &run.report;
+        uint64_t known = r->sink_keys + r->window_keys + r->whole_keys;
+        assert_true(r->selected_keys == 0 && r->choose_ns + r->read_ns + r->product_ns + r->other_ns == 0);
+        if (selector == FV_SELECTOR_DENSE) assert_true(r->whole_keys == r->keys_read && known == r->keys_read);
+        if (selector == FV_SELECTOR_WINDOW) {
+            assert_int_equal(known, r->keys_read);
+            assert_int_equal(r->sink_keys, 2 * (16 * 17 / 2 + 16 * (1500 - 16)));
+        }
+        if (selector == FV_SELECTOR_PATTERN) { /* a global that is in the window is a global all the same */
+            assert_int_equal(r->sink_keys, 2 * 1500);
+            assert_int_equal(r->window_keys, 2 * (129 * 130 / 2 + 129 * (1500 - 129) - 129));
+            assert_true(r->keys_read > known);
+        }
+        fv_attention *attention = NULL;
+        void *memory = attention_open(&w, &run.policy, &attention);
+        float *out = world_memory(row_width(&w) * 4);
+        uint64_t now = 0;
+        fv_report timed = {.struct_bytes = sizeof timed}, old = {.struct_bytes = offsetof(fv_report, sink_keys)};
+        fv_attention_time(attention, tick, &now);
+        for (int i = 0; i < 2; i++) {
+            fv_report *report = i ? &old : &timed;
+            check_status(fv_attention_run(attention, w.cache, &run.policy, 0, 1, w.queries, w.query_stride, out, row_width(&w),
+                                          NULL, report));
+            if (i == 0) assert_true(now == 20 && timed.read_ns == 10); /* a look before, one after it */
+        }
+        assert_int_equal(old.keys_read, timed.keys_read);
+        assert_true(old.sink_keys + old.window_keys + old.whole_keys + old.read_ns == 0);
+        free(out);
+        free(memory);
+    }
+    world_free(&w);
+}
+
 static void test_size_and_init(void **state) {
     (void)state;
     test_random random = test_random_make(8);
@@ -489,6 +533,7 @@ int main(void) {
         cmocka_unit_test(test_unread_tokens_are_not_felt),
         cmocka_unit_test(test_huge_input_gives_no_nan),
         cmocka_unit_test(test_report),
+        cmocka_unit_test(test_reasons_and_time),
         cmocka_unit_test(test_size_and_init),
         cmocka_unit_test(test_run_arguments),
         cmocka_unit_test(test_property),

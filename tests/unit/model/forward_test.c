@@ -165,6 +165,28 @@ static void test_refused_forward(void **state) {
     free(other.memory);
 }
 
+static uint64_t tick(void *context) { return *(uint64_t *)context += 10; }
+
+/* All of a forward's time has a place. */
+static void test_time(void **state) {
+    (void)state;
+    model_case c;
+    uint64_t now = 0;
+    const int32_t five[] = {1, 2, 3, 4, 5};
+    fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE);
+    fv_report report = {.struct_bytes = sizeof report};
+    model_make(&c, tables.table[0]);
+    fv_model_time(c.model, tick, &now);
+    assert_int_equal(fv_model_forward(c.model, five, 5, &dense, NULL, &report), FV_OK);
+    assert_true(report.read_ns > 0 && report.product_ns > 0 && report.other_ns > 0);
+    assert_int_equal(report.choose_ns + report.read_ns + report.product_ns + report.other_ns, now - 10); /* the first look */
+    fv_model_time(c.model, NULL, NULL);
+    fv_report plain = {.struct_bytes = sizeof plain};
+    assert_int_equal(fv_model_forward(c.model, five, 5, &dense, NULL, &plain), FV_OK);
+    assert_int_equal(plain.choose_ns + plain.read_ns + plain.product_ns + plain.other_ns, 0);
+    free(c.memory);
+}
+
 enum { LONG_TEXT = 50 };
 
 /* Logits of all positions under a policy that chooses, in batches of at most `batch`. */
@@ -210,7 +232,7 @@ static void test_choosing_sees_no_later_token(void **state) {
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cutting_shows_in_no_bit),
+        cmocka_unit_test(test_time), cmocka_unit_test(test_cutting_shows_in_no_bit),
         cmocka_unit_test(test_refused_forward),
         cmocka_unit_test(test_choosing_sees_no_later_token),
     };
