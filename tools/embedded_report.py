@@ -3,11 +3,10 @@
 import os
 
 import embedded
-import embedded_proof
 
 PAGE = os.path.join(embedded.SOURCE, "docs", "size.md")
 LAYERS, OUTPUT_PARTS = 30, 8  # of SmolLM2-135M; layer_board.c computes an eighth of the logits
-GOALS = {"decode": 12288, "core": 40960, "stack": 1024}
+GOALS = {"decode": 12288, "core": 40960}
 
 
 def places(numbers, quantity):
@@ -79,15 +78,11 @@ def pi_zero(numbers):
 def shortfalls(numbers):
     core = numbers["cortex-m4f", "code core"] + numbers["cortex-m4f", "constants core"]
     decode = numbers["cortex-m4f", "code decode"]
-    deep = embedded.text_of(os.path.join(embedded_proof.HELPERS_FOLDER, "deep.txt")).splitlines()
     said = []
     if decode > GOALS["decode"]:
         said.append("decode's code by %d bytes (%d)" % (decode - GOALS["decode"], GOALS["decode"]))
     if core > GOALS["core"]:
         said.append("the core by %d (%d)" % (core - GOALS["core"], GOALS["core"]))
-    if numbers["cortex-m4f", "stack worst"] > GOALS["stack"]:
-        said.append("%d public functions may take more than %d bytes of stack (`tests/freestanding/deep.txt`)" % (
-            sum(bool(line) and line[0] != "#" for line in deep), GOALS["stack"]))
     return (["What falls short of its goal on a Cortex-M4F: %s." % "; ".join(said)] if said else []) + [
         "Emulated cores only: nothing was timed on silicon. The lx106 (Xtensa) shares neither the windowed ABI nor the FPU with an",
         "ESP32-S3, and Debian's libgcc for it leaves most of the arithmetic to a ROM that QEMU has not: it runs with helpers of the tests'",

@@ -5,7 +5,7 @@
     tools/embedded_test.py --size           # `make size`: also holds sizes and instruction counts against the committed table
     tools/embedded_test.py --size --update  # writes tests/embedded/size.csv and docs/size.md anew
 
-Proof: tools/embedded_proof.py; a stack limit of 1,024 bytes has the exceptions in tests/freestanding/deep.txt. Smoke:
+Proof: tools/embedded_proof.py; no public function may take more than 1,024 bytes of stack on a Cortex-M4F. Smoke:
 tests/embedded/smoke_board.c with what decoding needs alone, in 48 KiB of RAM (data, bss and stack). Checks: checks_board.c, cases
 of the reference and every other feature. Story: story_board.c, a language model. Layer: layer_board.c, a token of SmolLM2-135M on a Cortex-A53. What a
 board prints must be, bit for bit, what this machine's scalar build prints.
@@ -28,6 +28,7 @@ import story_check  # noqa: E402
 
 K = 1024
 SMOKE_BYTES = 48 * K
+STACK_LIMIT = 1024  # bytes on a Cortex-M4F
 CODE_LIMIT = {"decode": 12 * K, "core": 40 * K}  # bytes on a Cortex-M4F
 COUNTED = {"pattern-f16": "pattern decode", "gate-step": "gate step", "fwd04_seq17_causal": "golden forward",
            "fovea-decode": "fovea decode"}
@@ -93,7 +94,6 @@ def smoke_run(board_name, tokens, ram_bytes):
 
 def smoke(report, name, wanted):
     tokens, limit = (16, 16 * K) if name == "microbit" else (64, SMOKE_BYTES)
-    limit = {"cortex-a53": 96 * K, "lx106": 64 * K}.get(name, limit)  # 64-bit pointers; deep frames and soft float
     done = guarded(report, "smoke on %s" % name, smoke_run, name, tokens, limit)
     if not done:
         return
@@ -213,20 +213,13 @@ def boards(report):
 
 # ---- proofs ----
 
-def exceptions():
-    """Public functions that may take more than 1,024 bytes of stack, and how much."""
-    lines = embedded.text_of(os.path.join(embedded_proof.HELPERS_FOLDER, "deep.txt")).splitlines()
-    return {line.split()[0]: int(line.split()[1]) for line in lines if line and not line.startswith("#")}
-
-
-def proof(report, name, allowed):
-    objects = embedded.core_objects(name, CHIP)
-    report.check("%s: symbols, globals, recursion" % name, embedded_proof.problems(name, objects, 1 << 30))
+def proof(report, name):
+    objects = embedded.core_objects(name)
+    limit = STACK_LIMIT if name == "cortex-m4f" else 1 << 30
     depth, _ = embedded_proof.stacks(objects)
     worst = max(depth, key=depth.get)
-    deep = ["%s takes %d bytes" % (function, size) for function, size in sorted(depth.items())
-            if name == "cortex-m4f" and size > allowed.get(function, 1024)]
-    report.check("%s: stack of public functions, %d at most (%s)" % (name, depth[worst], worst), deep)
+    report.check("%s: symbols, globals, recursion; stack of public functions, %d at most (%s)" % (name, depth[worst], worst),
+                 embedded_proof.problems(name, objects, limit))
     report.keep(name, stack_worst=depth[worst], stack_decode=depth["fv_pattern_decode"])
 
 
@@ -246,14 +239,13 @@ def size(report, name):
 
 
 def proofs(report):
-    allowed = exceptions()
     for name, target in embedded.TARGETS.items():
         if not target.measured:
             continue
         if not shutil.which(target.compiler):
             report.skip(name, "%s is not there" % target.compiler)
             continue
-        proof(report, name, allowed)
+        proof(report, name)
         size(report, name)
 
 

@@ -11,7 +11,13 @@
 /* The chunk at work and the one behind it. */
 enum { JOB_CHUNKS = FV_BUILD_AHEAD ? 2 : 1 };
 
-fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout *out) {
+/* Reserves count * size bytes and says where they begin. */
+static bool region_add(fv_attend_layout *layout, size_t count, size_t size, size_t *offset) {
+    *offset = layout->bytes;
+    return fv_size_add(&layout->bytes, count, size, FV_CACHE_ALIGN);
+}
+
+fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout *layout) {
     if (!config || config->kv_heads < 1 || config->head_dim < 1 || config->head_dim > 1024) return FV_ERROR_ARGUMENT;
     if (config->query_heads < 1 || config->query_heads % config->kv_heads != 0) return FV_ERROR_ARGUMENT;
     if (!(config->scale > 0.0f && config->scale <= FLT_MAX)) return FV_ERROR_ARGUMENT;
@@ -20,28 +26,24 @@ fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout
     if (config->tile_rows > FV_TILE_ROWS || config->gather_keys > FV_CHUNK_KEYS ||
         config->gather_keys % FV_PAGE_TOKENS != 0)
         return FV_ERROR_ARGUMENT;
-    fv_attend_layout layout = {0};
+    *layout = (fv_attend_layout){0};
     size_t group = config->query_heads / config->kv_heads, dim = config->head_dim, rows = 0;
     if (!fv_size_add(&rows, group, fv_attend_rows(config), 1) ||
         rows > SIZE_MAX / (4 * (dim + 1 + FV_SUM_LANES + FV_CHUNK_KEYS)))
         return FV_ERROR_OVERFLOW;
-    layout.gather = config->gather_keys ? config->gather_keys : FV_CHUNK_KEYS;
-    const size_t counts[] = {rows * dim,           fv_state_floats(rows, dim), fv_state_floats(rows, dim),
-                             rows * FV_CHUNK_KEYS, layout.gather * dim,        layout.gather * dim};
-    size_t *const offsets[] = {&layout.query_offset, &layout.state_offset, &layout.segment_offset,
-                               &layout.score_offset, &layout.key_offset,   &layout.value_offset};
-    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
-        *offsets[i] = layout.bytes;
-        if (!fv_size_add(&layout.bytes, counts[i], sizeof(float), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    }
-    layout.chunk_offset = layout.bytes;
-    if (!fv_size_add(&layout.bytes, JOB_CHUNKS, sizeof(key_chunk), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    layout.scale_offset = layout.bytes;
-    if (FV_BUILD_Q8 && !fv_size_add(&layout.bytes, FV_CHUNK_KEYS, sizeof(float), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    layout.job_offset = layout.bytes;
-    if (!fv_size_add(&layout.bytes, 1, sizeof(attend_job), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    *out = layout;
-    return FV_OK;
+    layout->gather = config->gather_keys ? config->gather_keys : FV_CHUNK_KEYS;
+    /* without prompts, queries are read where they are unless they are turned, and states are all the caller's */
+    size_t query = FV_BUILD_PROMPT || FV_BUILD_Q4 ? rows * dim : 0, state = FV_BUILD_PROMPT ? fv_state_floats(rows, dim) : 0;
+    bool fits = region_add(layout, query, sizeof(float), &layout->query_offset) &&
+                region_add(layout, state, sizeof(float), &layout->state_offset) &&
+                region_add(layout, state, sizeof(float), &layout->segment_offset) &&
+                region_add(layout, rows, FV_CHUNK_KEYS * sizeof(float), &layout->score_offset) &&
+                region_add(layout, layout->gather, dim * sizeof(float), &layout->key_offset) &&
+                region_add(layout, layout->gather, dim * sizeof(float), &layout->value_offset) &&
+                region_add(layout, JOB_CHUNKS, sizeof(key_chunk), &layout->chunk_offset) &&
+                region_add(layout, FV_BUILD_Q8 ? FV_CHUNK_KEYS : 0, sizeof(float), &layout->scale_offset) &&
+                region_add(layout, 1, sizeof(attend_job), &layout->job_offset);
+    return fits ? FV_OK : FV_ERROR_OVERFLOW;
 }
 
 fv_status fv_attend_size(const fv_attend_config *config, size_t *bytes) {
@@ -78,7 +80,7 @@ static bool slot_rows(const attend_job *job, const fv_step *step, uint32_t begin
 /* A place in the spans of a plan: the next token to be read and the step that reads it. */
 typedef struct span_walk {
     const attend_job *job;
-    uint32_t step, token;
+    uint32_t kv_head, step, token;
     uint32_t even_begin, even_end; /* tokens of the step that all of its rows read */
 } span_walk;
 
@@ -113,11 +115,10 @@ static void walk_add(const span_walk *walk, uint32_t end, key_chunk *chunk) {
     slot->even = walk->token >= walk->even_begin && end <= walk->even_end;
     if (!FV_BUILD_PROMPT && !slot->even && !slot_cut(walk, end, slot)) return;
     if (FV_BUILD_PROMPT && !slot->even && !slot_rows(job, step, walk->token, end, slot)) return;
-    slot->keys = fv_cache_key_page(job->cache, job->kv_head, page);
-    slot->values = fv_cache_value_row(job->cache, job->kv_head, token);
-    slot->key_scales = fv_cache_key_scale(job->cache, job->kv_head, token);
-    slot->value_scales = fv_cache_value_scale(job->cache, job->kv_head, token);
-    chunk->count++;
+    chunk->keys[chunk->count++] = fv_cache_key_page(job->cache, walk->kv_head, page);
+    slot->values = fv_cache_value_row(job->cache, walk->kv_head, token);
+    slot->key_scales = fv_cache_key_scale(job->cache, walk->kv_head, token);
+    slot->value_scales = fv_cache_value_scale(job->cache, walk->kv_head, token);
 }
 
 /* The first span that ends behind `token`, or plan->count. Spans are in rising order; other kinds may stand between. */
@@ -136,11 +137,12 @@ static uint32_t span_find(const fv_plan *plan, uint32_t token) {
     return found;
 }
 
-/* The place of the first token from `token` on. */
-static span_walk walk_begin(const attend_job *job, uint32_t token) {
-    span_walk walk = {.job = job, .step = span_find(job->plan, token), .token = token};
-    if (walk.step < job->plan->count) walk_enter(&walk);
-    return walk;
+/* To the place of the first token from `token` on. */
+static void walk_begin(span_walk *walk, uint32_t kv_head, uint32_t token) {
+    walk->kv_head = kv_head;
+    walk->step = span_find(walk->job->plan, token);
+    walk->token = token;
+    if (walk->step < walk->job->plan->count) walk_enter(walk);
 }
 
 /* Fills a chunk with the next pages of tokens below `to`. */
@@ -166,26 +168,25 @@ static void walk_fill(span_walk *walk, uint32_t to, key_chunk *chunk) {
 
 /* The chunk behind the one at work is known, so that few rows can fetch it meanwhile; behind the last one it is what lies
  * ahead. */
-static void spans_attend(const attend_job *job, fv_token_range tokens) {
-    span_walk walk = walk_begin(job, tokens.begin);
-    key_chunk *chunks = job->chunks;
-    uint32_t to = tokens.end;
+static void spans_attend(attend_job *job, const fv_token_range *tokens) {
+    span_walk walk = {.job = job};
+    key_chunk *now = job->chunks;
+    walk_begin(&walk, job->kv_head, tokens->begin);
+    walk_fill(&walk, tokens->end, now);
 #if !FV_BUILD_AHEAD
-    for (walk_fill(&walk, to, chunks); chunks->count; walk_fill(&walk, to, chunks)) fv_chunk_attend(job, chunks, NULL);
+    for (; now->count; walk_fill(&walk, tokens->end, now)) fv_chunk_attend(job, now, NULL);
 #else
-    attend_job then = *job;
-    then.kv_head = tokens.ahead_head;
-    uint32_t now = 0;
-    walk_fill(&walk, to, &chunks[now]);
-    for (bool last = false; !last && chunks[now].count; now = 1 - now) {
-        key_chunk *next = &chunks[1 - now];
-        walk_fill(&walk, to, next);
+    for (bool last = false; !last && now->count;) {
+        key_chunk *next = now == job->chunks ? now + 1 : job->chunks;
+        walk_fill(&walk, tokens->end, next);
         last = next->count == 0;
         if (last) {
-            walk = walk_begin(&then, tokens.ahead);
+            walk_begin(&walk, tokens->ahead_head, tokens->ahead);
             walk_fill(&walk, UINT32_MAX, next);
         }
-        fv_chunk_attend(job, &chunks[now], next->count ? next : NULL);
+        for (uint32_t s = next->count; s && s < FV_CHUNK_PAGES; s++) next->keys[s] = next->keys[s - 1];
+        fv_chunk_attend(job, now, next->count ? next : NULL);
+        now = next;
     }
 #endif
 }
@@ -213,51 +214,50 @@ static const float *query_gather(const attend_job *job, const float *query, size
     return out;
 }
 
-/* It lies in the scratch, as a chip's stack is short. */
-static attend_job *job_make(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
-                            const fv_plan *plan, uint32_t kv_head, const float *query, size_t query_stride,
-                            fv_state state, const fv_attend_layout *layout, void *scratch) {
+attend_job *fv_attend_begin(const fv_attend_setting *setting, const fv_plan *plan, uint32_t kv_head, const float *query,
+                            void *scratch) {
+    const fv_attend_layout *layout = setting->layout;
+    const fv_attend_config *config = setting->config;
     unsigned char *base = (unsigned char *)scratch;
     attend_job *job = (attend_job *)(void *)(base + layout->job_offset);
-    *job = (attend_job){.config = config,
-                        .kernels = kernels,
-                        .cache = cache,
-                        .plan = plan,
-                        .kv_head = kv_head,
-                        .group = config->query_heads / config->kv_heads,
-                        .state = state,
-                        .score = (float *)(void *)(base + layout->score_offset),
-                        .scales = (float *)(void *)(base + layout->scale_offset),
-                        .gather = layout->gather,
-                        .keys = (float *)(void *)(base + layout->key_offset),
-                        .values = (float *)(void *)(base + layout->value_offset),
-                        .chunks = (key_chunk *)(void *)(base + layout->chunk_offset)};
-    job->query = query_gather(job, query, query_stride, (float *)(void *)(base + layout->query_offset));
+    job->config = config;
+    job->kernels = setting->kernels;
+    job->cache = setting->cache;
+    job->plan = plan;
+    job->kv_head = kv_head;
+    job->group = config->query_heads / config->kv_heads;
+    job->gather = layout->gather;
+    job->states[0] = (float *)(void *)(base + layout->state_offset);
+    job->states[1] = (float *)(void *)(base + layout->segment_offset);
+    job->score = (float *)(void *)(base + layout->score_offset);
+    job->scales = (float *)(void *)(base + layout->scale_offset);
+    job->keys = (float *)(void *)(base + layout->key_offset);
+    job->values = (float *)(void *)(base + layout->value_offset);
+    job->chunks = (key_chunk *)(void *)(base + layout->chunk_offset);
+    job->query = query_gather(job, query, setting->query_stride, (float *)(void *)(base + layout->query_offset));
     return job;
 }
 
-static void job_segment(const attend_job *job, uint32_t segment, bool gathered) {
+/* Into the job's state. */
+static void segment_attend(attend_job *job, uint32_t segment, bool gathered) {
     fv_state_clear(job->state, (size_t)job->plan->rows * job->group, job->config->head_dim);
-    if (!gathered) {
-        uint32_t end = (segment + 1) * FV_SEGMENT_TOKENS;
-        spans_attend(job, (fv_token_range){segment * FV_SEGMENT_TOKENS, end, end, job->kv_head});
+    if (gathered) {
+        fv_diagonals_attend(job);
+        fv_marks_attend(job);
         return;
     }
-    fv_diagonals_attend(job);
-    fv_marks_attend(job);
+    uint32_t begin = segment * FV_SEGMENT_TOKENS, end = begin + FV_SEGMENT_TOKENS;
+    fv_token_range tokens = {begin, end, end, job->kv_head};
+    spans_attend(job, &tokens);
 }
 
-void fv_attend_segment(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
-                       const fv_plan *plan, uint32_t kv_head, uint32_t segment, bool gathered, const float *query,
-                       size_t query_stride, fv_state state, const fv_attend_layout *layout, void *scratch) {
-    attend_job *job = job_make(config, kernels, cache, plan, kv_head, query, query_stride, state, layout, scratch);
-    job_segment(job, segment, gathered);
+void fv_attend_segment(attend_job *job, fv_state state, uint32_t segment, bool gathered) {
+    job->state = state;
+    segment_attend(job, segment, gathered);
 }
 
-void fv_attend_spans(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
-                     const fv_plan *plan, uint32_t kv_head, fv_token_range tokens, const float *query,
-                     size_t query_stride, fv_state state, const fv_attend_layout *layout, void *scratch) {
-    attend_job *job = job_make(config, kernels, cache, plan, kv_head, query, query_stride, state, layout, scratch);
+void fv_attend_spans(attend_job *job, fv_state state, const fv_token_range *tokens) {
+    job->state = state;
     spans_attend(job, tokens);
 }
 
@@ -277,21 +277,30 @@ static bool plan_has_gathered(const fv_plan *plan) {
     return false;
 }
 
-/* All parts, the first of them straight into job->state, each of the others in `part` and then merged. */
-static void tile_run(attend_job *job, fv_state part) {
+/* The state of all parts, or of one of them. */
+static fv_state job_state(const attend_job *job, bool part) {
+    size_t rows = (size_t)job->plan->rows * job->group, dim = job->config->head_dim;
+    return fv_state_at(job->states[part], rows, dim);
+}
+
+/* All parts, the first of them straight into the state of all, each of the others merged into it. */
+const fv_state *fv_attend_plan(attend_job *job) {
     size_t rows = (size_t)job->plan->rows * job->group, dim = job->config->head_dim;
     uint32_t first, end, parts = 0;
-    fv_state total = job->state;
+    const fv_state total = job_state(job, false);
+    job->state = total;
     fv_attend_segments(job->plan, &first, &end);
     bool gathered = plan_has_gathered(job->plan);
     for (uint32_t segment = segment_find(job->plan, first, end); segment < end || gathered;
          segment = segment_find(job->plan, segment + 1, end)) {
         if (segment >= end) gathered = false;
-        job_segment(job, segment, segment >= end);
-        if (parts++) fv_state_merge(total, part, rows, dim);
-        job->state = part;
+        segment_attend(job, segment, segment >= end);
+        if (parts++) fv_state_merge(&total, &job->state, rows, dim);
+        job->state = job_state(job, true);
     }
+    job->state = total;
     if (!parts) fv_state_clear(total, rows, dim);
+    return &job->state;
 }
 
 fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
@@ -305,23 +314,12 @@ fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kerne
     if (config->kv_heads != cache->config.kv_heads || config->head_dim != cache->config.head_dim)
         return FV_ERROR_ARGUMENT;
     if (!scratch || scratch_bytes < layout.bytes || (uintptr_t)scratch % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
-    size_t rows = (size_t)plan->rows * (config->query_heads / config->kv_heads), dim = config->head_dim;
-    unsigned char *base = (unsigned char *)scratch;
-    fv_state total = fv_state_at((float *)(void *)(base + layout.state_offset), rows, dim);
-    fv_state part = fv_state_at((float *)(void *)(base + layout.segment_offset), rows, dim);
-    attend_job *job = job_make(config, kernels, cache, plan, kv_head, query, query_stride, total, &layout, scratch);
-    tile_run(job, part);
-    fv_state_finish(config, total, plan->rows, kv_head, out, out_stride);
+    fv_attend_setting setting = {config, &layout, kernels, cache, query_stride};
+    const fv_state *state = fv_attend_plan(fv_attend_begin(&setting, plan, kv_head, query, scratch));
+    fv_state_finish(config, state, plan->rows, kv_head, out, out_stride);
     return FV_OK;
 }
 #endif
-
-fv_state fv_attend_total(const fv_attend_config *config, uint32_t rows, void *scratch) {
-    fv_attend_layout layout;
-    if (fv_attend_layout_make(config, &layout) != FV_OK) return (fv_state){0}; /* checked by whoever made the scratch */
-    return fv_state_at((float *)(void *)((unsigned char *)scratch + layout.state_offset),
-                       (size_t)rows * (config->query_heads / config->kv_heads), config->head_dim);
-}
 
 uint64_t fv_attend_bytes(const fv_cache *cache, const fv_plan *plan) {
     uint64_t bytes = 0, dim = cache->config.head_dim;

@@ -1,5 +1,5 @@
 /* attend_state.h - the state of the online softmax, and one segment of a plan: what attention.c needs to split a long
- * decode over threads. */
+ * decode over threads. A run is first made in the scratch and then run, so that what it is made of lies on no stack. */
 #ifndef FV_ATTEND_STATE_H
 #define FV_ATTEND_STATE_H
 
@@ -20,7 +20,7 @@ fv_state fv_state_at(float *memory, size_t rows, size_t head_dim);
 void fv_state_clear(fv_state state, size_t rows, size_t head_dim);
 
 /* into <- into + from. A row of `from` that read nothing changes no bit. */
-void fv_state_merge(fv_state into, fv_state from, size_t rows, size_t head_dim);
+void fv_state_merge(const fv_state *into, const fv_state *from, size_t rows, size_t head_dim);
 
 /* Where things lie in the scratch of a call. Computed once: for few keys the checks would cost as much as the reading.
  */
@@ -41,10 +41,27 @@ static inline uint32_t fv_attend_rows(const fv_attend_config *config) {
     return config->tile_rows ? config->tile_rows : FV_TILE_ROWS;
 }
 
-/* The state of one segment (or of the gathered keys: segment == end), rows as in fv_attend_tile(). */
-void fv_attend_segment(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
-                       const fv_plan *plan, uint32_t kv_head, uint32_t segment, bool gathered, const float *query,
-                       size_t query_stride, fv_state state, const fv_attend_layout *layout, void *scratch);
+/* What the runs of a call share. */
+typedef struct fv_attend_setting {
+    const fv_attend_config *config;
+    const fv_attend_layout *layout; /* the config's */
+    const fv_kernels *kernels;
+    const fv_cache *cache;
+    size_t query_stride;
+} fv_attend_setting;
+
+/* A plan, one KV head and the rows' queries on their way; it lies in the scratch. */
+typedef struct attend_job attend_job;
+
+/* query, query_stride: as in fv_attend_tile(), of the plan's first row. */
+attend_job *fv_attend_begin(const fv_attend_setting *setting, const fv_plan *plan, uint32_t kv_head, const float *query,
+                            void *scratch);
+
+/* The whole plan. The state of its rows, which is in the scratch, too. */
+const fv_state *fv_attend_plan(attend_job *job);
+
+/* The state of one segment (or of the gathered keys), rows as in fv_attend_tile(). */
+void fv_attend_segment(attend_job *job, fv_state state, uint32_t segment, bool gathered);
 
 /* Tokens begin..end-1, and where reading is likely to go on: from token `ahead` of a KV head on. */
 typedef struct fv_token_range {
@@ -53,15 +70,10 @@ typedef struct fv_token_range {
 
 /* Adds what the spans read of tokens that are all of one segment. A segment whose runs follow each other in rising
  * order has the bits of fv_attend_segment(). */
-void fv_attend_spans(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
-                     const fv_plan *plan, uint32_t kv_head, fv_token_range tokens, const float *query,
-                     size_t query_stride, fv_state state, const fv_attend_layout *layout, void *scratch);
-
-/* The state that fv_attend_tile() has left in its scratch: all that the plan's `rows` rows read. */
-fv_state fv_attend_total(const fv_attend_config *config, uint32_t rows, void *scratch);
+void fv_attend_spans(attend_job *job, fv_state state, const fv_token_range *tokens);
 
 /* out[row] = o / l, or 0 where nothing was read. */
-void fv_state_finish(const fv_attend_config *config, fv_state state, uint32_t rows, uint32_t kv_head, float *out,
+void fv_state_finish(const fv_attend_config *config, const fv_state *state, uint32_t rows, uint32_t kv_head, float *out,
                      size_t out_stride);
 
 #endif

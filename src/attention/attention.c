@@ -11,13 +11,15 @@
 #include "size.h"
 #include <stdalign.h>
 
-/* What a worker did; cache lines to itself. */
+/* What a worker did, and its tile at work; cache lines to itself. */
 typedef struct work_count {
     alignas(FV_CACHE_ALIGN) uint64_t keys;
     uint64_t sinks, window, selected, whole; /* keys by reason */
     uint64_t bytes, visible;
     uint64_t choose_ns, read_ns, seen_ns; /* the last: its last look at the clock */
     fv_certified certified;
+    fv_plan plan;
+    fv_select_view view;
 } work_count;
 
 /* One call's arguments, shared by its tasks. */
@@ -25,15 +27,22 @@ typedef struct attention_call {
     fv_attention *attention;
     const fv_cache *cache;
     const fv_select_config *policy;
+    const fv_parallel *parallel;
+    fv_attend_setting setting;
     uint32_t local_window, first_token, rows, layer;
     bool chooses;            /* here: not in a layer with a sliding window */
-    uint32_t plan_rows;      /* of attention->plans */
+    fv_select_view view;     /* of attention->plans */
+    uint32_t plan_rows;      /* of them */
     uint32_t read_from;      /* tokens from this one on were read of those plans: all, unless a deadline came first */
     uint32_t first_segment, segments; /* of those plans; the last one is the gathered keys */
     const float *query;
     size_t query_stride;
     float *out;
     size_t out_stride;
+    fv_watch *watch;         /* with a deadline, as all that follows */
+    uint32_t round_first, round_count; /* segments that are read next, one KV head after the other: each time reading moves
+                                          to another head, the stream from memory starts anew. None: the gathered keys */
+    uint64_t keys_before, begin_ns;    /* keys that were read and the time, before the older segments */
 } attention_call;
 
 struct fv_attention {
@@ -62,7 +71,8 @@ typedef struct choosing {
     fv_choose_scratch scratch; /* of the row at work */
     fv_chooser chooser;        /* likewise */
     uint32_t kv_head;
-    bool read_shared; /* what rows of a tile share of the coarse keys */
+    fv_certified made; /* of the row at work */
+    bool read_shared;  /* what rows of a tile share of the coarse keys */
 } choosing;
 
 enum { CHOOSING_BYTES = (sizeof(choosing) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN };
@@ -131,8 +141,7 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
     if (!memory || bytes < layout.bytes || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
     unsigned char *base = (unsigned char *)memory;
     fv_attention *made = (fv_attention *)memory;
-    *made = (fv_attention){.config = *config,
-                           .kernels = kernels,
+    *made = (fv_attention){.kernels = kernels,
                            .worker_bytes = layout.worker_bytes,
                            .attend_bytes = layout.attend_bytes,
                            .step_bytes = layout.step_bytes,
@@ -143,6 +152,7 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
                            .row_steps = (fv_step *)(void *)(base + layout.step_offset),
                            .counts = (work_count *)(void *)(base + layout.count_offset),
                            .segments = layout.segments};
+    made->config = *config;
     *attention = made;
     return FV_OK;
 }
@@ -188,22 +198,24 @@ static void all_read_end(fv_attention *attention, const fv_parallel *parallel) {
 static uint32_t tile_rows(const attention_call *call) { return fv_attend_rows(&call->attention->config.attend); }
 
 /* Tiles begin at absolute multiples of their rows, wherever the batch begins. */
-static fv_select_view tile_view(const attention_call *call, uint32_t tile) {
+static void tile_view(const attention_call *call, uint32_t tile, fv_select_view *view) {
     uint32_t most = tile_rows(call), end = call->first_token + call->rows,
              begin = (call->first_token / most + tile) * most;
     uint32_t stop = begin + most < end ? begin + most : end;
     if (begin < call->first_token) begin = call->first_token;
-    return (fv_select_view){
-        .first_token = begin, .rows = stop - begin, .local_window = call->local_window, .tokens = call->cache->tokens};
+    view->first_token = begin;
+    view->rows = stop - begin;
+    view->local_window = call->local_window;
+    view->tokens = call->cache->tokens;
 }
 
-static choosing *choosing_make(const attention_call *call, fv_select_view view, uint32_t kv_head, size_t worker) {
+static choosing *choosing_make(const attention_call *call, const fv_select_view *view, uint32_t kv_head, size_t worker) {
     const fv_attention *attention = call->attention;
     const fv_attend_config *attend = &attention->config.attend;
     unsigned char *memory =
         attention->workers + worker * attention->worker_bytes + attention->attend_bytes + attention->step_bytes;
     choosing *at = (choosing *)(void *)memory;
-    *at = (choosing){.call = call, .view = view, .kv_head = kv_head};
+    *at = (choosing){.call = call, .view = *view, .kv_head = kv_head};
     at->scratch = fv_choose_scratch_at(memory + CHOOSING_BYTES, attend->head_dim, attend->query_heads / attend->kv_heads,
                                        attention->config.max_tokens);
     return at;
@@ -355,13 +367,22 @@ static void plan_note(const attention_call *call, const fv_plan *plan, uint32_t 
     attention->observer(attention->observer_context, &seen, worker);
 }
 
-#if FV_BUILD_PROMPT
-static void plan_run(const attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker) {
+/* The reading of a plan whose first row is `row` of the call. */
+static attend_job *run_begin(const attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row,
+                             size_t worker) {
     fv_attention *attention = call->attention;
+    return fv_attend_begin(&call->setting, plan, kv_head, call->query + row * call->query_stride,
+                           attention->workers + worker * attention->worker_bytes);
+}
+
+#if FV_BUILD_PROMPT
+/* The state of what was read. */
+static const fv_state *plan_run(const attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker) {
     size_t row = plan->first_token - call->first_token;
-    fv_attend_tile(&attention->config.attend, attention->kernels, call->cache, plan, kv_head,
-                   call->query + row * call->query_stride, call->query_stride, call->out + row * call->out_stride,
-                   call->out_stride, attention->workers + worker * attention->worker_bytes, attention->attend_bytes);
+    const fv_state *state = fv_attend_plan(run_begin(call, plan, kv_head, row, worker));
+    fv_state_finish(call->setting.config, state, plan->rows, kv_head, call->out + row * call->out_stride,
+                    call->out_stride);
+    return state;
 }
 
 static void plan_attend(const attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker) {
@@ -376,14 +397,13 @@ static void row_until(choosing *at, fv_plan *plan, size_t worker) {
     fv_attention *attention = call->attention;
     work_count *count = &attention->counts[worker];
     const fv_chooser *chooser = chooser_at(at, plan->first_token);
-    fv_certified made;
+    fv_certified *made = &at->made;
     for (uint32_t more = 8, left = chooser->end - chooser->begin;; more *= 2) {
-        made = (fv_certified){0};
-        plan_run(call, plan, at->kv_head, worker);
+        *made = (fv_certified){0};
+        const fv_state *state = plan_run(call, plan, at->kv_head, worker);
         read_end(attention, worker);
-        fv_state state = fv_attend_total(&attention->config.attend, 1, attention->workers + worker * attention->worker_bytes);
-        float estimate = row_certify(at, state, &made);
-        if (left == 0 && chooser->begin < chooser->end) made.whole = made.rows;
+        float estimate = row_certify(at, *state, made);
+        if (left == 0 && chooser->begin < chooser->end) made->whole = made->rows;
         if (!(call->policy->quality > 0.0f) || estimate <= call->policy->quality || left == 0) break;
         count->bytes += fv_attend_bytes(call->cache, plan);
         left = fv_choose_more(chooser, &at->scratch, more);
@@ -392,7 +412,7 @@ static void row_until(choosing *at, fv_plan *plan, size_t worker) {
     }
     choose_end(attention, worker);
     plan_note(call, plan, at->kv_head, plan->first_token - call->first_token, worker);
-    fv_certified_add(&count->certified, &made);
+    fv_certified_add(&count->certified, made);
 }
 
 static uint32_t tile_count(const attention_call *call) {
@@ -402,11 +422,12 @@ static uint32_t tile_count(const attention_call *call) {
 /* That the plan of every tile can be made, before any output. */
 static fv_status plans_try(const attention_call *call) {
     const fv_attention *attention = call->attention;
-    fv_plan trial = {.steps = attention->row_steps, .capacity = attention->config.plan_steps};
+    work_count *work = &attention->counts[0];
+    work->plan = (fv_plan){.steps = attention->row_steps, .capacity = attention->config.plan_steps};
     fv_status status = FV_OK;
     for (uint32_t tile = 0; !call->chooses && status == FV_OK && tile < tile_count(call); tile++) {
-        fv_select_view view = tile_view(call, tile);
-        status = fv_select_plan(call->policy, &view, &trial);
+        tile_view(call, tile, &work->view);
+        status = fv_select_plan(call->policy, &work->view, &work->plan);
     }
     return status;
 }
@@ -416,26 +437,28 @@ static void tile_task(void *context, size_t task, size_t worker) {
     const attention_call *call = (const attention_call *)context;
     fv_attention *attention = call->attention;
     unsigned char *scratch = attention->workers + worker * attention->worker_bytes;
-    fv_plan plan = {.steps = (fv_step *)(void *)(scratch + attention->attend_bytes),
-                    .capacity = attention->config.plan_steps};
+    fv_plan *plan = &attention->counts[worker].plan;
+    plan->steps = (fv_step *)(void *)(scratch + attention->attend_bytes);
+    plan->capacity = attention->config.plan_steps;
     uint32_t tiles = tile_count(call); /* one head after the other: what neighbouring tiles read stays in the L2 cache */
     uint32_t kv_head = (uint32_t)(task / tiles);
-    fv_select_view view = tile_view(call, (uint32_t)(task % tiles));
+    fv_select_view *view = &attention->counts[worker].view;
+    tile_view(call, (uint32_t)(task % tiles), view);
     phase_begin(attention, worker);
     if (!FV_BUILD_CHOOSE || !call->chooses) {
-        if (fv_select_plan(call->policy, &view, &plan) == FV_OK) plan_attend(call, &plan, kv_head, worker);
+        if (fv_select_plan(call->policy, view, plan) == FV_OK) plan_attend(call, plan, kv_head, worker);
         read_end(attention, worker);
         return;
     }
     choosing *at = choosing_make(call, view, kv_head, worker);
-    for (uint32_t row = 0; row < at->view.rows; row += plan.rows) {
-        if (chosen_plan(at, view.first_token + row, worker, &plan) != FV_OK) return;
+    for (uint32_t row = 0; row < view->rows; row += plan->rows) {
+        if (chosen_plan(at, view->first_token + row, worker, plan) != FV_OK) return;
         choose_end(attention, worker);
-        if (call->policy->certificate && plan.rows == 1) {
-            row_until(at, &plan, worker);
+        if (call->policy->certificate && plan->rows == 1) {
+            row_until(at, plan, worker);
         } else { /* rows that read all leave nothing to certify */
-            plan_attend(call, &plan, kv_head, worker);
-            if (call->policy->certificate) attention->counts[worker].certified.rows += (uint64_t)plan.rows * at->chooser.group;
+            plan_attend(call, plan, kv_head, worker);
+            if (call->policy->certificate) attention->counts[worker].certified.rows += (uint64_t)plan->rows * at->chooser.group;
         }
         read_end(attention, worker);
     }
@@ -444,40 +467,34 @@ static void tile_task(void *context, size_t task, size_t worker) {
 #endif
 
 /* attention->plans of one row that chooses. */
-typedef struct plans_job {
-    attention_call *call;
-    fv_select_view view;
-} plans_job;
-
 static void plans_task(void *context, size_t task, size_t worker) {
-    const plans_job *job = (const plans_job *)context;
-    fv_attention *attention = job->call->attention;
-    choosing *at = choosing_make(job->call, job->view, (uint32_t)task, worker);
-    chosen_plan(at, job->view.first_token, worker, &attention->plans[task]);
-    plan_note(job->call, &attention->plans[task], (uint32_t)task, job->view.first_token - job->call->first_token, worker);
+    const attention_call *call = (const attention_call *)context;
+    fv_attention *attention = call->attention;
+    choosing *at = choosing_make(call, &call->view, (uint32_t)task, worker);
+    chosen_plan(at, call->view.first_token, worker, &attention->plans[task]);
+    plan_note(call, &attention->plans[task], (uint32_t)task, call->view.first_token - call->first_token, worker);
 }
 
-/* One that chooses cannot fail: the call was checked. */
-static fv_status plans_make(attention_call *call, fv_select_view view, const fv_parallel *parallel) {
+/* Of call->view. One that chooses cannot fail: the call was checked. */
+static fv_status plans_make(attention_call *call) {
     fv_attention *attention = call->attention;
-    call->plan_rows = view.rows;
+    call->plan_rows = call->view.rows;
     for (size_t head = 0; head < attention->config.attend.kv_heads; head++) {
         unsigned char *steps = (unsigned char *)attention->row_steps + (call->chooses ? head : 0) * attention->step_bytes;
         attention->plans[head] =
             (fv_plan){.steps = (fv_step *)(void *)steps, .capacity = attention->config.plan_steps};
     }
     if (FV_BUILD_CHOOSE && call->chooses) {
-        plans_job job = {call, view};
         phase_begin(attention, 0);
-        fv_parallel_run(parallel, attention->config.attend.kv_heads, plans_task, &job);
-        all_choose_end(attention, parallel);
+        fv_parallel_run(call->parallel, attention->config.attend.kv_heads, plans_task, call);
+        all_choose_end(attention, call->parallel);
         return FV_OK;
     }
     phase_begin(attention, 0);
-    fv_status status = fv_select_plan(call->policy, &view, &attention->plans[0]);
+    fv_status status = fv_select_plan(call->policy, &call->view, &attention->plans[0]);
     for (size_t head = 0; status == FV_OK && head < attention->config.attend.kv_heads; head++) {
         attention->plans[head] = attention->plans[0];
-        plan_note(call, &attention->plans[head], (uint32_t)head, view.first_token - call->first_token, 0);
+        plan_note(call, &attention->plans[head], (uint32_t)head, call->view.first_token - call->first_token, 0);
     }
     return status;
 }
@@ -492,12 +509,10 @@ static fv_state row_state(const attention_call *call, size_t kv_head, size_t seg
 
 static void segment_task(void *context, size_t task, size_t worker) {
     const attention_call *call = (const attention_call *)context;
-    fv_attention *attention = call->attention;
     uint32_t kv_head = (uint32_t)(task / call->segments), segment = (uint32_t)(task % call->segments);
-    fv_attend_segment(&attention->config.attend, attention->kernels, call->cache, &attention->plans[kv_head], kv_head,
-                      call->first_segment + segment, segment == call->segments - 1, call->query, call->query_stride,
-                      row_state(call, kv_head, segment), &attention->layout,
-                      attention->workers + worker * attention->worker_bytes);
+    attend_job *run = run_begin(call, &call->attention->plans[kv_head], kv_head, 0, worker);
+    fv_attend_segment(run, row_state(call, kv_head, segment), call->first_segment + segment,
+                      segment == call->segments - 1);
 }
 
 /* The states merge in rising order, as fv_attend_tile() merges them: the split shows in no bit. Each total is in the
@@ -505,15 +520,21 @@ static void segment_task(void *context, size_t task, size_t worker) {
 static void states_merge(const attention_call *call) {
     const fv_attend_config *attend = &call->attention->config.attend;
     size_t rows = call->plan_rows * (size_t)(attend->query_heads / attend->kv_heads);
-    for (uint32_t head = 0; head < attend->kv_heads; head++)
-        for (uint32_t segment = 1; segment < call->segments; segment++)
-            fv_state_merge(row_state(call, head, 0), row_state(call, head, segment), rows, attend->head_dim);
+    for (uint32_t head = 0; head < attend->kv_heads; head++) {
+        fv_state total = row_state(call, head, 0);
+        for (uint32_t segment = 1; segment < call->segments; segment++) {
+            fv_state part = row_state(call, head, segment);
+            fv_state_merge(&total, &part, rows, attend->head_dim);
+        }
+    }
 }
 
 static void states_finish(const attention_call *call, float *out) {
     const fv_attend_config *attend = &call->attention->config.attend;
-    for (uint32_t head = 0; head < attend->kv_heads; head++)
-        fv_state_finish(attend, row_state(call, head, 0), call->plan_rows, head, out, call->out_stride);
+    for (uint32_t head = 0; head < attend->kv_heads; head++) {
+        fv_state total = row_state(call, head, 0);
+        fv_state_finish(attend, &total, call->plan_rows, head, out, call->out_stride);
+    }
 }
 
 /* The segments that any of the plans reads. */
@@ -544,7 +565,7 @@ static void certify_task(void *context, size_t task, size_t worker) {
     const attention_call *call = (const attention_call *)context;
     fv_certified *into = &call->attention->counts[worker].certified;
     const fv_plan *plan = &call->attention->plans[task];
-    choosing *at = choosing_make(call, tile_view(call, 0), (uint32_t)task, worker);
+    choosing *at = choosing_make(call, &call->view, (uint32_t)task, worker);
     chooser_at(at, plan->first_token);
     if (call->read_from > plan->first_token) {
         fv_certify_nothing(&at->chooser, 1, into);
@@ -563,19 +584,19 @@ static void certify_task(void *context, size_t task, size_t worker) {
     row_certify(at, row_state(call, task, 0), into);
 }
 
-static void plans_certify(attention_call *call, const fv_parallel *parallel) {
+static void plans_certify(attention_call *call) {
     if (!FV_BUILD_CHOOSE || !call->chooses || !call->policy->certificate) return;
-    fv_parallel_run(parallel, call->attention->config.attend.kv_heads, certify_task, call);
-    all_choose_end(call->attention, parallel);
+    fv_parallel_run(call->parallel, call->attention->config.attend.kv_heads, certify_task, call);
+    all_choose_end(call->attention, call->parallel);
 }
 
-static void single_row(attention_call *call, const fv_parallel *parallel) {
+static void single_row(attention_call *call) {
     plans_segments(call);
-    fv_parallel_run(parallel, (size_t)call->attention->config.attend.kv_heads * call->segments, segment_task, call);
+    fv_parallel_run(call->parallel, (size_t)call->attention->config.attend.kv_heads * call->segments, segment_task, call);
     states_merge(call);
     states_finish(call, call->out);
-    all_read_end(call->attention, parallel);
-    plans_certify(call, parallel);
+    all_read_end(call->attention, call->parallel);
+    plans_certify(call);
 }
 
 static void counts_clear(fv_attention *attention) {
@@ -674,18 +695,26 @@ static fv_status call_make(fv_attention *attention, const fv_cache *cache, const
     if (status != FV_OK) return status;
     size_t width = (size_t)attention->config.attend.query_heads * attention->config.attend.head_dim;
     if (!rows->query || !rows->out || rows->query_stride < width || rows->out_stride < width) return FV_ERROR_ARGUMENT;
-    attention->call = (attention_call){.attention = attention,
-                                       .cache = cache,
-                                       .policy = policy,
-                                       .local_window = rows->local_window,
-                                       .first_token = rows->first_token,
-                                       .rows = rows->count,
-                                       .layer = rows->layer,
-                                       .chooses = FV_BUILD_CHOOSE && fv_select_chooses(policy) && !rows->local_window,
-                                       .query = rows->query,
-                                       .query_stride = rows->query_stride,
-                                       .out = rows->out,
-                                       .out_stride = rows->out_stride};
+    attention_call *call = &attention->call; /* field by field: a literal would pass by on the stack */
+    call->attention = attention;
+    call->cache = cache;
+    call->policy = policy;
+    call->parallel = parallel;
+    call->setting.config = &attention->config.attend;
+    call->setting.layout = &attention->layout;
+    call->setting.kernels = attention->kernels;
+    call->setting.cache = cache;
+    call->setting.query_stride = rows->query_stride;
+    call->local_window = rows->local_window;
+    call->layer = rows->layer;
+    call->chooses = FV_BUILD_CHOOSE && fv_select_chooses(policy) && !rows->local_window;
+    call->first_token = rows->first_token;
+    call->read_from = 0;
+    call->rows = rows->count;
+    call->query = rows->query;
+    call->query_stride = rows->query_stride;
+    call->out = rows->out;
+    call->out_stride = rows->out_stride;
     return FV_OK;
 }
 
@@ -697,8 +726,9 @@ fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, 
     if (!FV_BUILD_REPORT && report) return FV_ERROR_UNSUPPORTED;
     counts_clear(attention);
     if (!FV_BUILD_PROMPT || (call->rows == 1 && !(call->chooses && policy->quality > 0.0f))) {
-        status = plans_make(call, tile_view(call, 0), parallel);
-        if (status == FV_OK) single_row(call, parallel);
+        tile_view(call, 0, &call->view);
+        status = plans_make(call);
+        if (status == FV_OK) single_row(call);
     }
 #if FV_BUILD_PROMPT
     else {
@@ -730,13 +760,6 @@ fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const
 }
 
 #if FV_BUILD_DEADLINE
-/* `count` neighbouring segments that are read next, one KV head after the other: each time reading moves to another head,
- * the stream from memory starts anew. count 0: the gathered keys. */
-typedef struct key_round {
-    attention_call *call;
-    uint32_t first_segment, count;
-} key_round;
-
 static uint64_t span_keys(const fv_plan *plan, uint32_t from, uint32_t to) {
     uint64_t keys = 0;
     for (uint32_t s = 0; s < plan->count; s++)
@@ -768,99 +791,109 @@ static uint64_t plans_span_keys(const attention_call *call, uint32_t from, uint3
 }
 
 static void round_task(void *context, size_t task, size_t worker) {
-    const key_round *round = (const key_round *)context;
-    const attention_call *call = round->call;
+    const attention_call *call = (const attention_call *)context;
     fv_attention *attention = call->attention;
-    void *scratch = attention->workers + worker * attention->worker_bytes;
-    if (!round->count) {
-        fv_attend_segment(&attention->config.attend, attention->kernels, call->cache, &attention->plans[task],
-                          (uint32_t)task, 0, true, call->query, call->query_stride,
-                          row_state(call, task, call->segments - 1), &attention->layout, scratch);
+    uint32_t count = call->round_count ? call->round_count : 1, head = (uint32_t)(task / count);
+    attend_job *run = run_begin(call, &attention->plans[head], head, 0, worker);
+    if (!call->round_count) {
+        fv_attend_segment(run, row_state(call, head, call->segments - 1), 0, true);
         return;
     }
-    uint32_t head = (uint32_t)(task / round->count), segment = round->first_segment + (uint32_t)(task % round->count);
+    uint32_t segment = call->round_first + (uint32_t)(task % count);
     uint32_t begin = segment * FV_SEGMENT_TOKENS, end = begin + FV_SEGMENT_TOKENS;
     fv_token_range tokens = {begin, end, end, head};
-    if (segment + 1 == round->first_segment + round->count) { /* then comes the next head */
-        tokens.ahead = round->first_segment * FV_SEGMENT_TOKENS;
+    if (segment + 1 == call->round_first + count) { /* then comes the next head */
+        tokens.ahead = call->round_first * FV_SEGMENT_TOKENS;
         if (++tokens.ahead_head == attention->config.attend.kv_heads) /* or what is older, all of it if there is time */
             tokens.ahead = tokens.ahead_head = 0;
     }
-    fv_attend_spans(&attention->config.attend, attention->kernels, call->cache, &attention->plans[head], head, tokens, call->query,
-                    call->query_stride, row_state(call, head, segment - call->first_segment), &attention->layout,
-                    scratch);
+    fv_attend_spans(run, row_state(call, head, segment - call->first_segment), &tokens);
 }
 
-static uint64_t round_keys(key_round round) {
-    if (!round.count) return gathered_keys(&round.call->attention->plans[0], true); /* plans that choose gather nothing */
-    return plans_span_keys(round.call, round.first_segment * FV_SEGMENT_TOKENS,
-                           (round.first_segment + round.count) * FV_SEGMENT_TOKENS);
+static uint64_t round_keys(const attention_call *call) {
+    if (!call->round_count) return gathered_keys(&call->attention->plans[0], true); /* plans that choose gather nothing */
+    return plans_span_keys(call, call->round_first * FV_SEGMENT_TOKENS,
+                           (call->round_first + call->round_count) * FV_SEGMENT_TOKENS);
 }
 
-static void round_read(key_round round, const fv_parallel *parallel, fv_watch *watch) {
-    uint64_t keys = round_keys(round);
-    size_t heads = round.call->attention->config.attend.kv_heads;
+static void round_read(attention_call *call) {
+    fv_watch *watch = call->watch;
+    size_t heads = call->attention->config.attend.kv_heads;
     watch->progress.checkpoint = FV_CHECKPOINT_DOT_PRODUCT;
-    fv_parallel_run(parallel, heads * (round.count ? round.count : 1), round_task, &round);
+    fv_parallel_run(call->parallel, heads * (call->round_count ? call->round_count : 1), round_task, call);
+    uint64_t keys = round_keys(call);
     watch->progress.keys_read += keys;
-    watch->tokens_read += round.count ? keys : gathered_keys(&round.call->attention->plans[0], false);
-    if (round.count) round.call->read_from = round.first_segment * FV_SEGMENT_TOKENS;
+    watch->tokens_read += call->round_count ? keys : gathered_keys(&call->attention->plans[0], false);
+    if (call->round_count) call->read_from = call->round_first * FV_SEGMENT_TOKENS;
 }
 
-/* Looks at the clock and reads, or tells that it is too late. A round of no keys is not worth a look. */
-static bool round_run(key_round round, const fv_parallel *parallel, fv_watch *watch) {
-    if (round_keys(round) == 0) return true;
-    if (fv_watch_is_over(watch)) return false;
-    round_read(round, parallel, watch);
+/* Looks at the clock and reads the segments end-count..end-1, or tells that it is too late. A round of no keys is not worth
+ * a look. */
+static bool round_run(attention_call *call, uint32_t end, uint32_t count) {
+    call->round_first = end - count;
+    call->round_count = count;
+    if (round_keys(call) == 0) return true;
+    if (fv_watch_is_over(call->watch)) return false;
+    round_read(call);
     return true;
 }
 
 /* Segments of the next round: as many as a quarter of the time that is left is enough for, if all their keys are read at
- * the speed of the `keys` since `begin_ns`. */
-static uint32_t round_segments(const attention_call *call, const fv_watch *watch, uint64_t begin_ns, uint64_t keys,
-                               uint32_t least, uint32_t most) {
+ * the speed of those since call->begin_ns. */
+static uint32_t round_segments(const attention_call *call, uint32_t least, uint32_t most) {
+    const fv_watch *watch = call->watch;
     uint64_t now = watch->progress.elapsed_ns, left = watch->deadline->end_ns - watch->start_ns - now;
+    uint64_t keys = watch->progress.keys_read - call->keys_before;
     float whole = (float)FV_SEGMENT_TOKENS * (float)call->plan_rows * (float)plan_heads(call);
-    float segments = (float)(left / 4) * (float)keys / ((float)(now - begin_ns + 1) * whole);
+    float segments = (float)(left / 4) * (float)keys / ((float)(now - call->begin_ns + 1) * whole);
     return segments >= (float)most ? most : segments > (float)least ? (uint32_t)segments : least;
 }
 
-/* All rounds of a plan: the newest segments, what is gathered, then the older segments. Whether there was time for all. */
-static bool rounds_run(attention_call *call, const fv_parallel *parallel, fv_watch *watch) {
+static void states_clear(const attention_call *call) {
     const fv_attend_config *attend = &call->attention->config.attend;
-    uint32_t workers = parallel && parallel->workers > 1 ? parallel->workers : 1;
-    plans_segments(call);
-    call->read_from = UINT32_MAX;
-    uint32_t first = call->first_segment, end = first + call->segments - 1;
-    uint32_t count = workers < end - first ? workers : end - first;
-    uint64_t before = watch->progress.keys_read;
     size_t rows = call->plan_rows * (size_t)(attend->query_heads / attend->kv_heads);
     for (uint32_t head = 0; head < attend->kv_heads; head++)
         for (uint32_t segment = 0; segment < call->segments; segment++)
             fv_state_clear(row_state(call, head, segment), rows, attend->head_dim);
-    if (count && !round_run((key_round){call, end - count, count}, parallel, watch)) return false;
-    uint64_t begin_ns = watch->progress.elapsed_ns;
-    if (!round_run((key_round){.call = call}, parallel, watch)) return false;
+}
+
+/* All rounds of a plan: the newest segments, what is gathered, then the older segments. Whether there was time for all. */
+static bool rounds_run(attention_call *call) {
+    uint32_t workers = call->parallel && call->parallel->workers > 1 ? call->parallel->workers : 1;
+    plans_segments(call);
+    states_clear(call);
+    call->read_from = UINT32_MAX;
+    uint32_t first = call->first_segment, end = first + call->segments - 1;
+    uint32_t count = workers < end - first ? workers : end - first;
+    call->keys_before = call->watch->progress.keys_read;
+    if (count && !round_run(call, end, count)) return false;
+    call->begin_ns = call->watch->progress.elapsed_ns;
+    if (!round_run(call, end, 0)) return false;
     for (end -= count; end > first; end -= count) {
         count = workers < end - first ? workers : end - first;
-        if (round_keys((key_round){call, end - count, count}) == 0) continue;
-        if (fv_watch_is_over(watch)) return false;
-        count = round_segments(call, watch, begin_ns, watch->progress.keys_read - before, count, end - first);
-        round_read((key_round){call, end - count, count}, parallel, watch);
+        call->round_first = end - count;
+        call->round_count = count;
+        if (round_keys(call) == 0) continue;
+        if (fv_watch_is_over(call->watch)) return false;
+        count = round_segments(call, count, end - first);
+        call->round_first = end - count;
+        call->round_count = count;
+        round_read(call);
     }
     call->read_from = 0;
     return true;
 }
 
 /* The rows of the plans. */
-static fv_status watched_rows(attention_call *call, const fv_parallel *parallel, fv_watch *watch, float *out) {
-    bool whole = rounds_run(call, parallel, watch), fail = watch->deadline->on_deadline == FV_DEADLINE_FAIL;
+static fv_status watched_rows(attention_call *call, float *out) {
+    fv_watch *watch = call->watch;
+    bool whole = rounds_run(call), fail = watch->deadline->on_deadline == FV_DEADLINE_FAIL;
     if (whole && !fv_watch_is_over(watch)) watch->progress.checkpoint = FV_CHECKPOINT_SOFTMAX;
     if (fail && watch->progress.expired) return FV_ERROR_DEADLINE;
     states_merge(call);
     if (fv_watch_is_over(watch) && fail) return FV_ERROR_DEADLINE;
     states_finish(call, out);
-    all_read_end(call->attention, parallel);
+    all_read_end(call->attention, call->parallel);
     if (whole) watch->progress.rows_complete += call->plan_rows;
     return FV_OK;
 }
@@ -878,22 +911,24 @@ static fv_select_view watched_view(const attention_call *call, uint32_t done) {
 
 /* Writes the plans once, to know that they can be made and how many keys they read. Those that choose are made and counted
  * row by row: choosing takes time, too. */
-static fv_status watched_plan(attention_call *call, fv_watch *watch) {
+static fv_status watched_plan(attention_call *call) {
     uint64_t planned = 0;
     if (call->chooses) return FV_OK;
     const fv_plan *plan = &call->attention->plans[0];
     for (uint32_t done = 0; done < call->rows; done += plan->rows) {
-        fv_status status = plans_make(call, watched_view(call, done), NULL);
+        call->view = watched_view(call, done);
+        fv_status status = plans_make(call);
         if (status != FV_OK) return status;
         planned += span_keys(plan, 0, UINT32_MAX) + gathered_keys(plan, true);
     }
-    watch->progress.keys_planned += planned;
+    call->watch->progress.keys_planned += planned;
     return FV_OK;
 }
 
 /* Adds the rows of the plans, as far as they were read; the bytes then are in proportion. */
-static void watched_count(const attention_call *call, fv_watch *watch) {
+static void watched_count(const attention_call *call) {
     fv_attention *attention = call->attention;
+    fv_watch *watch = call->watch;
     const fv_plan *plan = &attention->plans[0];
     work_count *count = counts_sum(attention);
     uint64_t read = watch->tokens_read * (attention->config.attend.kv_heads / plan_heads(call));
@@ -907,15 +942,39 @@ static void watched_count(const attention_call *call, fv_watch *watch) {
     watch->tokens_read = 0;
 }
 
+/* Rows until it is too late; how many are written. */
+static fv_status watched_run(attention_call *call, const fv_attention_rows *rows, bool counts, uint32_t *done) {
+    fv_watch *watch = call->watch;
+    while (*done < call->rows && !watch->progress.expired) {
+        call->view = watched_view(call, *done);
+        counts_clear(call->attention);
+        if (call->chooses && fv_watch_is_over(watch))
+            return watch->deadline->on_deadline == FV_DEADLINE_FAIL ? FV_ERROR_DEADLINE : FV_OK;
+        plans_make(call);
+        if (call->chooses) watch->progress.keys_planned += plans_span_keys(call, 0, UINT32_MAX);
+        call->query = rows->query + *done * rows->query_stride;
+        fv_status status = watched_rows(call, rows->out + *done * rows->out_stride);
+        call->query = rows->query; /* of the first row, as those that choose count from there */
+        if (status != FV_OK) return status;
+        if (counts) {
+            plans_certify(call);
+            watched_count(call);
+        }
+        *done += call->view.rows;
+    }
+    return FV_OK;
+}
+
 /* Rows from `done` on were not reached: zeros, of which a certificate says so. The last row's holds for all. */
-static void rows_skip(const attention_call *call, uint32_t done) {
+static void rows_skip(attention_call *call, uint32_t done) {
     const fv_attend_config *attend = &call->attention->config.attend;
     size_t width = (size_t)attend->query_heads * attend->head_dim;
     for (uint32_t row = done; row < call->rows; row++)
         for (size_t c = 0; c < width; c++) call->out[row * call->out_stride + c] = 0.0f;
     if (!FV_BUILD_CHOOSE || !call->chooses || !call->policy->certificate || done == call->rows) return;
+    call->view = watched_view(call, done);
     for (uint32_t head = 0; head < attend->kv_heads; head++) {
-        choosing *at = choosing_make(call, watched_view(call, done), head, 0);
+        choosing *at = choosing_make(call, &call->view, head, 0);
         fv_certify_nothing(chooser_at(at, call->first_token + call->rows - 1), call->rows - done,
                            &call->attention->counted.certified);
     }
@@ -928,27 +987,11 @@ fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cach
     if (status != FV_OK) return status;
     attention_call *call = &attention->call;
     if ((!FV_BUILD_REPORT && report) || (call->chooses && policy->quality > 0.0f)) return FV_ERROR_UNSUPPORTED;
-    if (!watch->progress.expired) status = watched_plan(call, watch);
+    call->watch = watch;
     attention->counted = (work_count){0};
     uint32_t done = 0;
-    while (status == FV_OK && done < call->rows && !watch->progress.expired) {
-        fv_select_view view = watched_view(call, done);
-        counts_clear(attention);
-        if (call->chooses && fv_watch_is_over(watch)) {
-            if (watch->deadline->on_deadline == FV_DEADLINE_FAIL) status = FV_ERROR_DEADLINE;
-            break;
-        }
-        plans_make(call, view, parallel);
-        if (call->chooses) watch->progress.keys_planned += plans_span_keys(call, 0, UINT32_MAX);
-        call->query = rows->query + done * rows->query_stride;
-        status = watched_rows(call, parallel, watch, rows->out + done * rows->out_stride);
-        call->query = rows->query; /* of the first row, as those that choose count from there */
-        if (status == FV_OK && report) {
-            plans_certify(call, parallel);
-            watched_count(call, watch);
-        }
-        done += view.rows;
-    }
+    if (!watch->progress.expired) status = watched_plan(call);
+    if (status == FV_OK) status = watched_run(call, rows, report != NULL, &done);
     if (status != FV_OK) return status;
     rows_skip(call, done);
     if (report) report_add(call, &attention->counted, report);

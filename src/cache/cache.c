@@ -19,7 +19,7 @@ static bool region_add(cache_layout *layout, size_t heads, size_t head_bytes, si
     return fv_size_add(&layout->bytes, heads, head_bytes, FV_CACHE_ALIGN);
 }
 
-static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *out) {
+static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *layout) {
     if (!config || config->kv_heads < 1 || config->kv_heads > 1024) return FV_ERROR_ARGUMENT;
     if (config->head_dim < 1 || config->head_dim > 1024) return FV_ERROR_ARGUMENT;
     if (config->max_tokens < 1 || config->max_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
@@ -27,36 +27,35 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
     if (config->landmark_tokens > 1u << 30 || config->shadow > 2) return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_CHOOSE && config->shadow) return FV_ERROR_UNSUPPORTED;
     if (!fv_element_is_built(config->key_type) || !fv_element_is_built(config->value_type)) return FV_ERROR_UNSUPPORTED;
-    cache_layout layout = {0};
+    *layout = (cache_layout){0};
     size_t pages = ((size_t)config->max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS, heads = config->kv_heads;
-    layout.key_page_bytes = fv_element_panel_bytes(config->key_type, config->head_dim);
-    layout.value_row_bytes = fv_element_row_bytes(config->value_type, config->head_dim);
-    layout.bytes = (sizeof(fv_cache) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN;
+    layout->key_page_bytes = fv_element_panel_bytes(config->key_type, config->head_dim);
+    layout->value_row_bytes = fv_element_row_bytes(config->value_type, config->head_dim);
+    layout->bytes = (sizeof(fv_cache) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN;
     size_t scale_head_bytes = 0, mark_head_bytes = 0;
-    if (!fv_size_add(&layout.key_head_bytes, pages, layout.key_page_bytes, FV_CACHE_ALIGN) ||
-        !fv_size_add(&layout.value_head_bytes, pages, FV_PAGE_TOKENS * layout.value_row_bytes, FV_CACHE_ALIGN) ||
+    if (!fv_size_add(&layout->key_head_bytes, pages, layout->key_page_bytes, FV_CACHE_ALIGN) ||
+        !fv_size_add(&layout->value_head_bytes, pages, FV_PAGE_TOKENS * layout->value_row_bytes, FV_CACHE_ALIGN) ||
         !fv_size_add(&scale_head_bytes, pages, FV_PAGE_TOKENS * sizeof(float), FV_CACHE_ALIGN) ||
-        !region_add(&layout, heads, layout.key_head_bytes, &layout.key_offset) ||
-        !region_add(&layout, heads, layout.value_head_bytes, &layout.value_offset))
+        !region_add(layout, heads, layout->key_head_bytes, &layout->key_offset) ||
+        !region_add(layout, heads, layout->value_head_bytes, &layout->value_offset))
         return FV_ERROR_OVERFLOW;
-    layout.scale_head_stride = scale_head_bytes / sizeof(float);
+    layout->scale_head_stride = scale_head_bytes / sizeof(float);
     if (fv_element_has_scale(config->key_type) &&
-        !region_add(&layout, heads, scale_head_bytes, &layout.key_scale_offset))
+        !region_add(layout, heads, scale_head_bytes, &layout->key_scale_offset))
         return FV_ERROR_OVERFLOW;
     if (fv_element_has_scale(config->value_type) &&
-        !region_add(&layout, heads, scale_head_bytes, &layout.value_scale_offset))
+        !region_add(layout, heads, scale_head_bytes, &layout->value_scale_offset))
         return FV_ERROR_OVERFLOW;
     if (config->landmark_tokens) {
         size_t marks = ((size_t)config->max_tokens + config->landmark_tokens - 1) / config->landmark_tokens;
         if (!fv_size_add(&mark_head_bytes, marks, config->head_dim * sizeof(float), FV_CACHE_ALIGN) ||
-            !region_add(&layout, heads, mark_head_bytes, &layout.mark_key_offset) ||
-            !region_add(&layout, heads, mark_head_bytes, &layout.mark_value_offset))
+            !region_add(layout, heads, mark_head_bytes, &layout->mark_key_offset) ||
+            !region_add(layout, heads, mark_head_bytes, &layout->mark_value_offset))
             return FV_ERROR_OVERFLOW;
-        layout.mark_head_stride = mark_head_bytes / sizeof(float);
+        layout->mark_head_stride = mark_head_bytes / sizeof(float);
     }
-    if (FV_BUILD_CHOOSE && !fv_shadow_layout(config, &layout.bytes, &layout.shadow)) return FV_ERROR_OVERFLOW;
-    if (FV_BUILD_CHOOSE && !fv_margin_layout(config, &layout.bytes, &layout.margins)) return FV_ERROR_OVERFLOW;
-    *out = layout;
+    if (FV_BUILD_CHOOSE && !fv_shadow_layout(config, &layout->bytes, &layout->shadow)) return FV_ERROR_OVERFLOW;
+    if (FV_BUILD_CHOOSE && !fv_margin_layout(config, &layout->bytes, &layout->margins)) return FV_ERROR_OVERFLOW;
     return FV_OK;
 }
 
@@ -103,8 +102,7 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
     if (!memory || bytes < layout.bytes || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
     unsigned char *base = (unsigned char *)memory;
     fv_cache *made = (fv_cache *)memory;
-    *made = (fv_cache){.config = *config,
-                       .kernels = kernels,
+    *made = (fv_cache){.kernels = kernels,
                        .keys = base + layout.key_offset,
                        .values = base + layout.value_offset,
                        .key_page_bytes = layout.key_page_bytes,
@@ -113,6 +111,7 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
                        .value_head_bytes = layout.value_head_bytes,
                        .scale_head_stride = layout.scale_head_stride,
                        .mark_head_stride = layout.mark_head_stride};
+    made->config = *config;
     if (layout.key_scale_offset) made->key_scales = (float *)(void *)(base + layout.key_scale_offset);
     if (layout.value_scale_offset) made->value_scales = (float *)(void *)(base + layout.value_scale_offset);
     if (layout.mark_key_offset) made->mark_keys = (float *)(void *)(base + layout.mark_key_offset);

@@ -79,34 +79,37 @@ static void header_pack(const saved *state, unsigned char bytes[HEADER_BYTES]) {
     number_put(bytes + 64, 8, checksum_add(0, bytes, 64));
 }
 
-static saved header_read(const fv_cache_store *store, uint32_t slot) {
+static uint32_t word_get(const unsigned char *bytes) { return (uint32_t)number_get(bytes, 4); }
+
+/* What a header says whose bytes are whole. */
+static fv_status header_unpack(const unsigned char bytes[HEADER_BYTES], saved *state) {
+    state->sequence = number_get(bytes + 16, 8);
+    uint32_t version = word_get(bytes + 8);
+    if (version != VERSION && version != VERSION_TYPES) return FV_ERROR_UNSUPPORTED;
+    state->config = (fv_cache_config){.kv_heads = word_get(bytes + 24),
+                                      .head_dim = word_get(bytes + 28),
+                                      .max_tokens = word_get(bytes + 32),
+                                      .key_type = word_get(bytes + 36),
+                                      .value_type = word_get(bytes + 40),
+                                      .landmark_tokens = word_get(bytes + 44)};
+    state->tokens = word_get(bytes + 48);
+    state->checksum = number_get(bytes + 56, 8);
+    bool is_made_here = word_get(bytes + 12) == HEADER_BYTES && word_get(bytes + 52) == 0;
+    if (!is_made_here || version != version_of(&state->config) || state->tokens > state->config.max_tokens)
+        return FV_ERROR_CORRUPT;
+    size_t memory;
+    fv_status valid = fv_cache_size(&state->config, &memory);
+    return valid == FV_ERROR_ARGUMENT ? FV_ERROR_CORRUPT : valid;
+}
+
+static void header_read(const fv_cache_store *store, uint32_t slot, saved *state) {
     unsigned char bytes[HEADER_BYTES];
-    saved state = {.slot = slot};
-    state.status = store->read(store->context, (uint64_t)slot * SECTOR_BYTES, bytes, sizeof bytes);
-    if (state.status != FV_OK) return state;
-    state.status = FV_ERROR_CORRUPT;
-    if (number_get(bytes, 8) != number_get(magic, 8) || number_get(bytes + 64, 8) != checksum_add(0, bytes, 64))
-        return state;
-    state.sequence = number_get(bytes + 16, 8);
-    uint32_t version = (uint32_t)number_get(bytes + 8, 4);
-    if (version != VERSION && version != VERSION_TYPES) {
-        state.status = FV_ERROR_UNSUPPORTED;
-        return state;
-    }
-    state.config = (fv_cache_config){.kv_heads = (uint32_t)number_get(bytes + 24, 4),
-                                     .head_dim = (uint32_t)number_get(bytes + 28, 4),
-                                     .max_tokens = (uint32_t)number_get(bytes + 32, 4),
-                                     .key_type = (uint32_t)number_get(bytes + 36, 4),
-                                     .value_type = (uint32_t)number_get(bytes + 40, 4),
-                                     .landmark_tokens = (uint32_t)number_get(bytes + 44, 4)};
-    state.tokens = (uint32_t)number_get(bytes + 48, 4);
-    state.checksum = number_get(bytes + 56, 8);
-    uint64_t size;
-    bool is_made_here = number_get(bytes + 12, 4) == HEADER_BYTES && number_get(bytes + 52, 4) == 0;
-    fv_status valid = fv_cache_save_size(&state.config, &size);
-    if (version != version_of(&state.config)) return state;
-    if (is_made_here && valid != FV_ERROR_ARGUMENT && state.tokens <= state.config.max_tokens) state.status = valid;
-    return state;
+    *state = (saved){.slot = slot};
+    state->status = store->read(store->context, (uint64_t)slot * SECTOR_BYTES, bytes, sizeof bytes);
+    if (state->status != FV_OK) return;
+    bool is_whole =
+        number_get(bytes, 8) == number_get(magic, 8) && number_get(bytes + 64, 8) == checksum_add(0, bytes, 64);
+    state->status = is_whole ? header_unpack(bytes, state) : FV_ERROR_CORRUPT;
 }
 
 static bool config_equals(const fv_cache_config *a, const fv_cache_config *b) {
@@ -267,16 +270,22 @@ static fv_status data_check(const fv_cache_store *store, const saved *state) {
     return s.checksum == state->checksum ? FV_OK : FV_ERROR_CORRUPT;
 }
 
+static bool is_header(const saved *state) {
+    return state->status == FV_OK || state->status == FV_ERROR_UNSUPPORTED;
+}
+
 /* Both headers, the newest first; one that is none comes last. The status is that of the first, if it is one; else it
  * is an error of reading, if there was one, rather than CORRUPT. */
 static fv_status headers_read(const fv_cache_store *store, saved state[SLOTS]) {
-    saved first = header_read(store, 0), second = header_read(store, 1);
-    bool first_is = first.status == FV_OK || first.status == FV_ERROR_UNSUPPORTED;
-    bool second_is = second.status == FV_OK || second.status == FV_ERROR_UNSUPPORTED;
-    bool swap = second_is && (!first_is || second.sequence > first.sequence);
-    state[0] = swap ? second : first;
-    state[1] = swap ? first : second;
-    return first_is || second_is || first.status != FV_ERROR_CORRUPT ? state[0].status : state[1].status;
+    header_read(store, 0, &state[0]);
+    header_read(store, 1, &state[1]);
+    bool first_is = is_header(&state[0]), second_is = is_header(&state[1]);
+    if (second_is && (!first_is || state[1].sequence > state[0].sequence)) {
+        saved second = state[1];
+        state[1] = state[0];
+        state[0] = second;
+    }
+    return first_is || second_is || state[0].status != FV_ERROR_CORRUPT ? state[0].status : state[1].status;
 }
 
 /* A whole header of another kind is never ignored: it is somebody's state. */
@@ -338,10 +347,9 @@ fv_status fv_cache_save(const fv_cache *cache, const fv_cache_store *store, uint
     data_move(&s, cache, cache->tokens);
     if (s.status == FV_OK) s.status = store_sync(store);
     if (s.status != FV_OK) return s.status;
-    unsigned char header[HEADER_BYTES];
     target.checksum = s.checksum;
-    header_pack(&target, header);
-    status = store->write(store->context, (uint64_t)target.slot * SECTOR_BYTES, header, sizeof header);
+    header_pack(&target, s.piece);
+    status = store->write(store->context, (uint64_t)target.slot * SECTOR_BYTES, s.piece, HEADER_BYTES);
     if (status == FV_OK) status = store_sync(store);
     if (status == FV_OK && sequence) *sequence = target.sequence;
     return status;
@@ -380,8 +388,7 @@ fv_status fv_cache_restore(fv_cache *cache, const fv_cache_store *store, uint64_
     saved state[SLOTS];
     fv_status failure = headers_read(store, state);
     for (uint32_t i = 0; i < SLOTS; i++) {
-        bool is_header = state[i].status == FV_OK || state[i].status == FV_ERROR_UNSUPPORTED;
-        fv_status status = is_header ? header_accept(&state[i], &cache->config) : FV_OK;
+        fv_status status = is_header(&state[i]) ? header_accept(&state[i], &cache->config) : FV_OK;
         if (status != FV_OK) return status;
     }
     for (uint32_t i = 0; i < SLOTS; i++) {

@@ -11,7 +11,7 @@
 enum { FV_WEIGHT_LIST(FV_BLOCK_ENUM) };
 #undef FV_BLOCK_ENUM
 
-enum { FV_SUPER_VALUES = 256 }; /* of a block of the K types */
+enum { FV_SUPER_VALUES = 256, FV_HALF_VALUES = 128 }; /* of a block of the K types, of half of one */
 
 static inline uint16_t fv_load_u16(const uint8_t *bytes) { return (uint16_t)(bytes[0] | bytes[1] << 8); }
 
@@ -55,36 +55,38 @@ static inline void fv_quants_iq4_nl(const uint8_t *block, uint8_t *quants) {
     for (int i = 0; i < 32; i++) quants[i] = fv_iq4_nl_values[quants[i]];
 }
 
-/* 64 bytes hold 256 pairs of bits: of each 32 bytes, the lowest pairs are the first 32 values, and so on. */
-static inline void fv_pairs_256(const uint8_t *bytes, uint8_t *quants) {
-    for (int half = 0; half < 2; half++)
-        for (int pair = 0; pair < 4; pair++)
-            for (int i = 0; i < 32; i++) quants[128 * half + 32 * pair + i] = bytes[32 * half + i] >> (2 * pair) & 3;
+/* Values of the K types are taken by halves of a block, so that nobody needs a buffer for a whole one.
+ * 32 bytes hold 128 pairs of bits: the lowest pairs are the first 32 values, and so on. */
+static inline void fv_pairs_128(const uint8_t *bytes, uint8_t *quants) {
+    for (int pair = 0; pair < 4; pair++)
+        for (int i = 0; i < 32; i++) quants[32 * pair + i] = bytes[i] >> (2 * pair) & 3;
 }
 
-/* 128 bytes hold 256 nibbles: of each 32 bytes, the low nibbles are the first 32 values. */
-static inline void fv_nibbles_256(const uint8_t *bytes, uint8_t *quants) {
-    for (int quarter = 0; quarter < 4; quarter++)
+/* 64 bytes hold 128 nibbles: of each 32 bytes, the low nibbles are the first 32 values. */
+static inline void fv_nibbles_128(const uint8_t *bytes, uint8_t *quants) {
+    for (int quarter = 0; quarter < 2; quarter++)
         for (int i = 0; i < 32; i++) {
             quants[64 * quarter + i] = bytes[32 * quarter + i] & 15;
             quants[64 * quarter + 32 + i] = bytes[32 * quarter + i] >> 4;
         }
 }
 
-/* Adds one more bit above: bit g of bytes[i] belongs to value 32 g + i. */
-static inline void fv_add_bits_256(const uint8_t *bytes, int shift, uint8_t *quants) {
-    for (int group = 0; group < 8; group++)
+/* Adds one more bit above: bit `first` + g of bytes[i] belongs to value 32 g + i. */
+static inline void fv_add_bits_128(const uint8_t *bytes, int first, int shift, uint8_t *quants) {
+    for (int group = 0; group < 4; group++)
         for (int i = 0; i < 32; i++)
-            quants[32 * group + i] = (uint8_t)(quants[32 * group + i] | (bytes[i] >> group & 1) << shift);
+            quants[32 * group + i] = (uint8_t)(quants[32 * group + i] | (bytes[i] >> (first + group) & 1) << shift);
 }
 
 /* Q2_K: scales[16] (low nibble scale, high nibble minimum), pairs[64], f16 scale, f16 minimum. */
-static inline void fv_quants_q2_k(const uint8_t *block, uint8_t *quants) { fv_pairs_256(block + 16, quants); }
+static inline void fv_quants_q2_k(const uint8_t *block, int half, uint8_t *quants) {
+    fv_pairs_128(block + 16 + 32 * half, quants);
+}
 
 /* Q3_K: high bits[32], pairs[64], scales[12], f16 scale. Shifted up by 4. */
-static inline void fv_quants_q3_k(const uint8_t *block, uint8_t *quants) {
-    fv_pairs_256(block + 32, quants);
-    fv_add_bits_256(block, 2, quants);
+static inline void fv_quants_q3_k(const uint8_t *block, int half, uint8_t *quants) {
+    fv_pairs_128(block + 32 + 32 * half, quants);
+    fv_add_bits_128(block, 4 * half, 2, quants);
 }
 
 /* Scale of group `group`, 0..15, as 6 bits less 32: 4 low bits in the first 8 bytes, 2 high bits in the last 4. */
@@ -97,10 +99,12 @@ static inline int fv_scale_q3_k(const uint8_t *block, int group) {
 
 /* Q4_K: f16 scale, f16 minimum, scales[12], nibbles[128].
  * Q5_K: f16 scale, f16 minimum, scales[12], high bits[32], nibbles[128]. */
-static inline void fv_quants_q4_k(const uint8_t *block, uint8_t *quants) { fv_nibbles_256(block + 16, quants); }
-static inline void fv_quants_q5_k(const uint8_t *block, uint8_t *quants) {
-    fv_nibbles_256(block + 48, quants);
-    fv_add_bits_256(block + 16, 4, quants);
+static inline void fv_quants_q4_k(const uint8_t *block, int half, uint8_t *quants) {
+    fv_nibbles_128(block + 16 + 64 * half, quants);
+}
+static inline void fv_quants_q5_k(const uint8_t *block, int half, uint8_t *quants) {
+    fv_nibbles_128(block + 48 + 64 * half, quants);
+    fv_add_bits_128(block + 16, 4 * half, 4, quants);
 }
 
 /* Scale and minimum of group `group`, 0..7, of Q4_K and Q5_K, 6 bits each: whole bytes for the first four groups, whose
@@ -118,14 +122,13 @@ static inline void fv_scale_q45_k(const uint8_t *block, int group, int *scale, i
 
 /* Q6_K: nibbles[128] (of each 64 bytes, the low ones are the first 64 values), pairs[64], int8 scales[16], f16 scale.
  * Shifted up by 32. */
-static inline void fv_quants_q6_k(const uint8_t *block, uint8_t *quants) {
-    fv_pairs_256(block + 128, quants);
-    for (int half = 0; half < 2; half++)
-        for (int i = 0; i < 64; i++) {
-            uint8_t byte = block[64 * half + i], *low = quants + 128 * half + i, *high = low + 64;
-            *low = (uint8_t)(*low << 4 | (byte & 15));
-            *high = (uint8_t)(*high << 4 | byte >> 4);
-        }
+static inline void fv_quants_q6_k(const uint8_t *block, int half, uint8_t *quants) {
+    fv_pairs_128(block + 128 + 32 * half, quants);
+    for (int i = 0; i < 64; i++) {
+        uint8_t byte = block[64 * half + i], *low = quants + i, *high = low + 64;
+        *low = (uint8_t)(*low << 4 | (byte & 15));
+        *high = (uint8_t)(*high << 4 | byte >> 4);
+    }
 }
 
 static inline int fv_scale_q6_k(const uint8_t *block, int group) {

@@ -12,14 +12,13 @@ enum {
     EIGHT = 8,          /* rows that are packed together */
     WORKER_TASKS = 8,   /* of one token: a task is a few microseconds of reading weights */
     WORKER_PANELS = 32, /* of a prompt: tasks are single panels, unless there are very many */
-    EDGE_TOKENS = 1,    /* of one call where a panel has missing rows */
     EXACT_ROWS = 4,     /* of a quantised matrix that are expanded to f32 at once */
     DIRECT_TOKENS = 3   /* up to here reading packed rows anew for each token is cheaper than making a panel */
 };
 
 /* What a weight type needs; the kernels of one table. */
 typedef struct linear_type {
-    size_t block_values, block_bytes, group;
+    size_t block_values, group;
     fv_dequant_fn *dequant;
     fv_product_float_fn *floats; /* of the float types; NULL: the others are expanded first */
     fv_unpack_fn *unpack;        /* NULL: products in f32 */
@@ -40,7 +39,7 @@ static linear_type linear_type_of(const fv_kernels *kernels, uint32_t type) {
     switch (type) {
 #define LINEAR_CASE(NAME, name, number, values, bytes) \
     case number: \
-        found = (linear_type){.block_values = values, .block_bytes = bytes, .dequant = kernels->dequant_##name}; \
+        found = (linear_type){.block_values = values, .dequant = kernels->dequant_##name}; \
         break;
         FV_WEIGHT_LIST(LINEAR_CASE)
 #undef LINEAR_CASE
@@ -83,6 +82,7 @@ bool fv_linear_is_quantized(uint32_t weight_type) {
 /* A panel and eight rows on their way into it: bytes, then scales and offsets in groups of 16 or 32. The rows that
  * exact products expand fit into the same bytes. */
 _Static_assert(EXACT_ROWS * sizeof(float) <= FV_PANEL_ROWS + EIGHT, "expanded rows need more than a panel");
+_Static_assert(FV_PANEL_ROWS * sizeof(float) <= EIGHT * 32, "a token's products with a panel need more than eight rows");
 bool fv_linear_scratch_bytes(size_t columns, size_t *bytes) {
     size_t total = 0;
     if (!fv_size_add(&total, columns, FV_PANEL_ROWS + EIGHT, 64) ||
@@ -96,17 +96,21 @@ static const unsigned char *row_data(const fv_weight *weight, uint32_t row) {
     return (const unsigned char *)weight->data + row * fv_weight_row_bytes(weight->type, weight->columns);
 }
 
-void fv_linear_row(const fv_kernels *kernels, const fv_weight *weight, uint32_t row, float *out) {
-    linear_type type = linear_type_of(kernels, weight->type);
+static void row_expand(const linear_type *type, const fv_weight *weight, uint32_t row, float *out) {
     if (row >= weight->packed) {
-        type.dequant(weight->columns, row_data(weight, row), out);
+        type->dequant(weight->columns, row_data(weight, row), out);
         return;
     }
     unsigned char block[FV_PACKED_BLOCK_MOST];
-    for (size_t b = 0; b < weight->columns / type.block_values; b++) {
+    for (size_t b = 0; b < weight->columns / type->block_values; b++) {
         fv_weight_unpack_block(weight, row, b, block);
-        type.dequant(type.block_values, block, out + b * type.block_values);
+        type->dequant(type->block_values, block, out + b * type->block_values);
     }
+}
+
+void fv_linear_row(const fv_kernels *kernels, const fv_weight *weight, uint32_t row, float *out) {
+    linear_type type = linear_type_of(kernels, weight->type);
+    row_expand(&type, weight, row, out);
 }
 
 typedef struct linear_call {
@@ -136,7 +140,7 @@ static void rows_f32(const linear_call *call, const fv_linear_product *product, 
     for (uint32_t done = 0; done < rows; done += EXACT_ROWS) {
         uint32_t some = rows - done < EXACT_ROWS ? rows - done : EXACT_ROWS;
         for (uint32_t r = 0; r < some; r++)
-            fv_linear_row(call->kernels, product->weight, first + done + r, scratch + (size_t)r * input->columns);
+            row_expand(type, product->weight, first + done + r, scratch + (size_t)r * input->columns);
         call->kernels->product_f32(input->columns, some, input->tokens, scratch, input->rows,
                                    product->out + first + done, product->out_stride);
     }
@@ -193,14 +197,11 @@ static void rows_panel(const linear_call *call, const fv_linear_product *product
         type->panel(input->columns, input->tokens, &panel, &input->q8, product->out + first, product->out_stride);
         return;
     }
-    for (size_t done = 0; done < input->tokens; done += EDGE_TOKENS) {
-        float out[EDGE_TOKENS * FV_PANEL_ROWS];
-        size_t tokens = input->tokens - done < EDGE_TOKENS ? input->tokens - done : EDGE_TOKENS;
-        fv_q8_rows some = q8_row(input, done);
-        type->panel(input->columns, tokens, &panel, &some, out, FV_PANEL_ROWS);
-        for (size_t t = 0; t < tokens; t++)
-            for (uint32_t r = 0; r < rows; r++)
-                product->out[(done + t) * product->out_stride + first + r] = out[t * FV_PANEL_ROWS + r];
+    float *out = (float *)(void *)room.eight_quants; /* the eight are in the panel */
+    for (size_t t = 0; t < input->tokens; t++) {
+        fv_q8_rows one = q8_row(input, t);
+        type->panel(input->columns, 1, &panel, &one, out, FV_PANEL_ROWS);
+        for (uint32_t r = 0; r < rows; r++) product->out[t * product->out_stride + first + r] = out[r];
     }
 }
 

@@ -12,6 +12,20 @@
 
 enum { TASK_TOKENS = 8 }; /* tokens of one task of the steps between products */
 
+/* One forward's surroundings; the steps between products are tasks over ranges of tokens. */
+typedef struct forward_call {
+    fv_model *model;
+    const fv_layer_weights *layer;
+    const fv_parallel *parallel;
+    const int32_t *tokens;
+    uint32_t count;
+    bool local;
+    void (*step)(const struct forward_call *call, size_t token);
+    fv_linear_product products[3]; /* at work, and what they read */
+    fv_linear_input input;
+    fv_attention_rows rows;
+} forward_call;
+
 struct fv_model {
     fv_model_config config;
     fv_model_weights weights;
@@ -32,6 +46,7 @@ struct fv_model {
     fv_clock_fn *clock; /* NULL: no time is taken */
     void *clock_context;
     uint64_t product_ns; /* of the forward at work */
+    forward_call call; /* at work; here and not on a chip's stack */
 };
 
 typedef struct model_layout {
@@ -74,13 +89,15 @@ static fv_cache_config cache_config(const fv_model_config *config) {
 
 /* Room for the plan of any policy: the pattern with all its globals needs most. */
 static uint32_t plan_steps(const fv_model_config *config) {
-    uint32_t max_tokens = config->max_tokens;
-    fv_select_config most = fv_select_config_default(FV_SELECTOR_PATTERN);
-    most.globals_count = FV_SELECT_GLOBALS;
-    most.block = 1;
-    fv_select_config chosen = fv_select_config_default(FV_SELECTOR_SHADOW);
-    uint32_t steps = fv_select_steps(&most, max_tokens, FV_TILE_ROWS);
-    uint32_t chosen_steps = fv_select_steps(&chosen, max_tokens, FV_TILE_ROWS);
+    fv_select_config most = {.selector = FV_SELECTOR_PATTERN,
+                             .globals_count = FV_SELECT_GLOBALS,
+                             .block = 1,
+                             .log_stride = 1,
+                             .landmarks = 1,
+                             .causal = 1};
+    uint32_t steps = fv_select_steps(&most, config->max_tokens, FV_TILE_ROWS);
+    most.selector = FV_SELECTOR_SHADOW;
+    uint32_t chosen_steps = fv_select_steps(&most, config->max_tokens, FV_TILE_ROWS);
     return config->shadow && chosen_steps > steps ? chosen_steps : steps;
 }
 
@@ -146,25 +163,24 @@ static bool scratch_layout_add(const fv_model_config *config, uint32_t workers, 
            region_add(layout, workers, layout->linear_bytes, 1, &layout->linear);
 }
 
-static fv_status model_layout_make(const fv_model_config *config, uint32_t workers, model_layout *out) {
+static fv_status model_layout_make(const fv_model_config *config, uint32_t workers, model_layout *layout) {
     fv_status status = config_check(config, workers);
     if (status != FV_OK) return status;
-    model_layout layout = {.bytes = (sizeof(fv_model) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN};
+    *layout = (model_layout){.bytes = (sizeof(fv_model) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN};
     fv_attention_config attention = attention_config(config, workers);
-    fv_cache_config cache = cache_config(config), bare = cache;
+    fv_cache_config cache = cache_config(config);
     size_t bare_bytes = 0;
-    bare.landmark_tokens = 0;
-    if ((status = fv_attention_size(&attention, &layout.attention_bytes)) != FV_OK) return status;
-    if ((status = fv_cache_size(&cache, &layout.cache_bytes)) != FV_OK) return status;
-    if ((status = fv_cache_size(&bare, &bare_bytes)) != FV_OK) return status;
-    if (!fv_linear_scratch_bytes(widest(config), &layout.linear_bytes)) return FV_ERROR_OVERFLOW;
-    if (!scratch_layout_add(config, workers, &layout)) return FV_ERROR_OVERFLOW;
-    layout.sizes.scratch = layout.bytes;
-    if (!region_add(&layout, config->layers, layout.cache_bytes, 1, &layout.cache_memory)) return FV_ERROR_OVERFLOW;
-    layout.sizes.cache = layout.bytes - layout.sizes.scratch;
-    layout.sizes.landmarks = config->layers * (layout.cache_bytes - bare_bytes);
-    layout.sizes.total = layout.bytes;
-    *out = layout;
+    if ((status = fv_attention_size(&attention, &layout->attention_bytes)) != FV_OK) return status;
+    if ((status = fv_cache_size(&cache, &layout->cache_bytes)) != FV_OK) return status;
+    cache.landmark_tokens = 0;
+    if ((status = fv_cache_size(&cache, &bare_bytes)) != FV_OK) return status;
+    if (!fv_linear_scratch_bytes(widest(config), &layout->linear_bytes)) return FV_ERROR_OVERFLOW;
+    if (!scratch_layout_add(config, workers, layout)) return FV_ERROR_OVERFLOW;
+    layout->sizes.scratch = layout->bytes;
+    if (!region_add(layout, config->layers, layout->cache_bytes, 1, &layout->cache_memory)) return FV_ERROR_OVERFLOW;
+    layout->sizes.cache = layout->bytes - layout->sizes.scratch;
+    layout->sizes.landmarks = config->layers * (layout->cache_bytes - bare_bytes);
+    layout->sizes.total = layout->bytes;
     return FV_OK;
 }
 
@@ -285,17 +301,6 @@ fv_status fv_model_truncate(fv_model *model, uint32_t tokens) {
     return FV_OK;
 }
 
-/* One forward's surroundings; the steps between products are tasks over ranges of tokens. */
-typedef struct forward_call {
-    fv_model *model;
-    const fv_layer_weights *layer;
-    const fv_parallel *parallel;
-    const int32_t *tokens;
-    uint32_t count;
-    bool local;
-    void (*step)(const struct forward_call *call, size_t token);
-} forward_call;
-
 static void step_task(void *context, size_t task, size_t worker) {
     const forward_call *call = (const forward_call *)context;
     size_t begin = task * TASK_TOKENS, end = begin + TASK_TOKENS < call->count ? begin + TASK_TOKENS : call->count;
@@ -316,17 +321,23 @@ static void row_quantize(const fv_model *model, size_t token, const float *row, 
                                 model->sum16 + token * (columns / 16), model->sum32 + token * (columns / 32));
 }
 
-static void products_run(const forward_call *call, const float *rows, size_t columns, const fv_linear_product *products,
-                         size_t count) {
+/* The first `count` of call->products. */
+static void products_run(forward_call *call, const float *rows, size_t columns, size_t count) {
     fv_model *model = call->model;
     uint64_t begin_ns = time_now(model);
-    fv_linear_input input = {.rows = rows,
-                             .q8 = {model->quants, model->scale, model->sum16, model->sum32},
-                             .columns = (uint32_t)columns,
-                             .tokens = call->count,
-                             .exact = model->config.exact_activations != 0};
-    fv_linear_run(model->kernels, products, count, &input, call->parallel, model->linear, model->linear_bytes);
+    call->input = (fv_linear_input){.rows = rows,
+                                    .q8 = {model->quants, model->scale, model->sum16, model->sum32},
+                                    .columns = (uint32_t)columns,
+                                    .tokens = call->count,
+                                    .exact = model->config.exact_activations != 0};
+    fv_linear_run(model->kernels, call->products, count, &call->input, call->parallel, model->linear,
+                  model->linear_bytes);
     model->product_ns += time_now(model) - begin_ns;
+}
+
+static void product_run(forward_call *call, const float *rows, size_t columns, const fv_weight *weight, float *out) {
+    call->products[0] = (fv_linear_product){weight, out, weight->rows};
+    products_run(call, rows, columns, 1);
 }
 
 static void step_embed(const forward_call *call, size_t token) {
@@ -421,32 +432,32 @@ static fv_status layer_run(forward_call *call, uint32_t layer, const fv_select_c
     call->layer = weights;
     call->local = is_local(config, layer);
     step_run(call, step_attention_norm);
-    const fv_linear_product inputs[] = {{&weights->query, model->query, queries},
-                                        {&weights->key, model->key, keys},
-                                        {&weights->value, model->value, keys}};
-    products_run(call, model->normed, width, inputs, 3);
+    call->products[0] = (fv_linear_product){&weights->query, model->query, queries};
+    call->products[1] = (fv_linear_product){&weights->key, model->key, keys};
+    call->products[2] = (fv_linear_product){&weights->value, model->value, keys};
+    products_run(call, model->normed, width, 3);
     step_run(call, step_rotate);
     fv_status status = fv_cache_append(model->caches[layer], call->count, model->key, keys, model->value, keys);
     if (status != FV_OK) return status;
-    fv_attention_rows rows = {.first_token = fv_cache_tokens(model->caches[layer]) - call->count,
-                              .count = call->count,
-                              .local_window = call->local ? config->local_window : 0,
-                              .layer = layer,
-                              .query = model->query,
-                              .query_stride = queries,
-                              .out = model->mixed,
-                              .out_stride = queries};
-    status = fv_attention_run_rows(model->attention, model->caches[layer], attention, &rows, call->parallel, report);
+    call->rows = (fv_attention_rows){.first_token = fv_cache_tokens(model->caches[layer]) - call->count,
+                                     .count = call->count,
+                                     .local_window = call->local ? config->local_window : 0,
+                                     .layer = layer,
+                                     .query = model->query,
+                                     .query_stride = queries,
+                                     .out = model->mixed,
+                                     .out_stride = queries};
+    status =
+        fv_attention_run_rows(model->attention, model->caches[layer], attention, &call->rows, call->parallel, report);
     if (status != FV_OK) return status;
     step_run(call, step_mixed);
-    const fv_linear_product output[] = {{&weights->output, model->normed, width}};
-    products_run(call, model->mixed, queries, output, 1);
+    product_run(call, model->mixed, queries, &weights->output, model->normed);
     step_run(call, step_feed_norm);
-    const fv_linear_product gates[] = {{&weights->gate, model->gate, feed}, {&weights->up, model->up, feed}};
-    products_run(call, model->normed, width, gates, 2);
+    call->products[0] = (fv_linear_product){&weights->gate, model->gate, feed};
+    call->products[1] = (fv_linear_product){&weights->up, model->up, feed};
+    products_run(call, model->normed, width, 2);
     step_run(call, step_gate);
-    const fv_linear_product down[] = {{&weights->down, model->normed, width}};
-    products_run(call, model->gate, feed, down, 1);
+    product_run(call, model->gate, feed, &weights->down, model->normed);
     step_run(call, step_feed_add);
     return FV_OK;
 }
@@ -486,7 +497,8 @@ fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t coun
     if (status != FV_OK) return status;
     const fv_model_config *config = &model->config;
     uint32_t first = fv_model_tokens(model), pairs = config->rope_dims / 2;
-    forward_call call = {.model = model, .parallel = parallel, .tokens = tokens, .count = count};
+    forward_call *call = &model->call;
+    *call = (forward_call){.model = model, .parallel = parallel, .tokens = tokens, .count = count};
     bool timed = report && report->struct_bytes >= sizeof *report;
     uint64_t begin_ns = time_now(model), attended_ns = timed ? report->choose_ns + report->read_ns : 0;
     model->product_ns = 0;
@@ -497,16 +509,16 @@ fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t coun
     }
     model->batch_rows =
         0; /* the last forward's rows are overwritten from here on, also if this one is refused midway */
-    step_run(&call, step_embed);
+    step_run(call, step_embed);
     for (uint32_t layer = 0; layer < config->layers; layer++) {
-        status = layer_run(&call, layer, attention, report);
+        status = layer_run(call, layer, attention, report);
         if (status == FV_OK) continue;
         fv_model_truncate(model, first);
         return status;
     }
-    step_run(&call, step_output_norm);
+    step_run(call, step_output_norm);
     model->batch_rows = count;
-    if (timed) report_time(&call, begin_ns, attended_ns, report);
+    if (timed) report_time(call, begin_ns, attended_ns, report);
     return FV_OK;
 }
 
@@ -518,9 +530,8 @@ fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, co
     const fv_model_config *config = &model->config;
     float *hidden = model->stream + (size_t)first_row * config->width;
     for (uint32_t r = 0; r < rows; r++) row_quantize(model, r, hidden + (size_t)r * config->width, config->width);
-    forward_call call = {.model = model, .parallel = parallel, .count = rows};
-    const fv_linear_product output[] = {{&model->weights.output, logits, config->vocabulary}};
-    products_run(&call, hidden, config->width, output, 1);
+    model->call = (forward_call){.model = model, .parallel = parallel, .count = rows};
+    product_run(&model->call, hidden, config->width, &model->weights.output, logits);
     size_t values = (size_t)rows * config->vocabulary;
     if (config->logit_scale != 1.0f)
         for (size_t i = 0; i < values; i++) logits[i] *= config->logit_scale;

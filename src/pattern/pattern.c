@@ -4,6 +4,7 @@
 #include "build.h"
 #include "cache/rewind.h"
 #include "kernels/root.h"
+#include "select/steps.h"
 #include "size.h"
 
 /* What a call needs in the arena. */
@@ -28,7 +29,9 @@ typedef struct decode_job {
     fv_attention *attention;
     float *marks, *stage; /* room for fv_cache_mark_save(), for staged rows */
     fv_watch watch;       /* of a call with a deadline */
+    call_shape shape;
     call_layout layout;
+    fv_attention_rows rows;
     fv_pattern_call inner; /* the call as it goes on, where that is another one */
     fv_report counted;     /* of rows that may be taken back */
 } decode_job;
@@ -47,14 +50,6 @@ struct fv_pattern {
 static uint32_t landmark_tokens(const fv_select_config *policy) {
     if (policy->selector != FV_SELECTOR_PATTERN || !policy->landmarks) return 0;
     return policy->block < LONGEST_BLOCK ? policy->block : LONGEST_BLOCK;
-}
-
-/* Steps of a plan with any mask. */
-static uint32_t plan_steps(const fv_select_config *policy, uint32_t tokens, uint32_t rows) {
-    static const uint8_t some_mask = 0;
-    fv_select_config most = *policy;
-    most.keep = &some_mask;
-    return fv_select_steps(&most, tokens, rows);
 }
 
 static fv_attend_config attend_config(const fv_select_config *policy, const call_shape *shape) {
@@ -85,7 +80,7 @@ static fv_status layout_make(const fv_select_config *policy, const call_shape *s
         .attention = {.attend = attend_config(policy, shape),
                       .max_tokens = shape->tokens,
                       .workers = shape->workers,
-                      .plan_steps = plan_steps(policy, shape->tokens, shape->by_row ? 1 : FV_TILE_ROWS),
+                      .plan_steps = fv_select_masked_steps(policy, shape->tokens, shape->by_row ? 1 : FV_TILE_ROWS),
                       .state_rows = shape->state_rows,
                       .chooses = fv_select_chooses(policy)}};
     fv_status status = cache_layout_make(policy, shape, layout);
@@ -160,10 +155,10 @@ fv_status fv_pattern_init(fv_pattern **pattern, const fv_pattern_config *config,
     if (!pattern || !kernels) return FV_ERROR_ARGUMENT;
     if (!memory || bytes < total || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
     fv_pattern *made = (fv_pattern *)memory;
-    *made = (fv_pattern){.config = *config,
-                         .kernels = kernels,
+    *made = (fv_pattern){.kernels = kernels,
                          .arena = (unsigned char *)memory + header_bytes(),
                          .arena_bytes = total - header_bytes()};
+    made->config = *config; /* in the literal it would pass by on the stack */
     *pattern = made;
     return FV_OK;
 }
@@ -226,13 +221,21 @@ static bool masks_reach(const fv_select_config *policy, uint32_t tokens) {
     return (!policy->keep && !policy->keep_until) || policy->keep_tokens >= tokens;
 }
 
-static fv_status attention_make(const fv_pattern *pattern, const fv_select_config *policy, const call_shape *shape,
-                                call_layout *layout, fv_attention **attention) {
-    fv_status status = layout_make(policy, shape, layout);
+/* The job's layout, if there is room. */
+static fv_status job_layout(fv_pattern *pattern) {
+    decode_job *job = &pattern->job;
+    fv_status status = layout_make(&job->policy, &job->shape, &job->layout);
     if (status != FV_OK) return status;
-    if (layout->bytes > pattern->arena_bytes) return FV_ERROR_MEMORY;
-    return fv_attention_init(attention, &layout->attention, pattern->kernels, pattern->arena + layout->attention_offset,
-                             layout->attention_bytes);
+    return job->layout.bytes > pattern->arena_bytes ? FV_ERROR_MEMORY : FV_OK;
+}
+
+static fv_status attention_make(fv_pattern *pattern) {
+    decode_job *job = &pattern->job;
+    const call_layout *layout = &job->layout;
+    fv_status status = job_layout(pattern);
+    if (status != FV_OK) return status;
+    return fv_attention_init(&job->attention, &layout->attention, pattern->kernels,
+                             pattern->arena + layout->attention_offset, layout->attention_bytes);
 }
 
 /* Known to be false where deadlines are not built. */
@@ -240,38 +243,38 @@ static bool has_deadline(const fv_pattern_call *call) { return FV_BUILD_DEADLINE
 
 static uint32_t call_workers(const fv_pattern_call *call) { return call->parallel ? call->parallel->workers : 1; }
 
-static call_shape forward_shape(const fv_pattern_call *call, bool gated) {
-    return (call_shape){.tokens = call->query.tokens,
-                        .query_heads = call->query.heads,
-                        .kv_heads = call->keys.heads,
-                        .head_dim = call->query.head_dim,
-                        .workers = call_workers(call),
-                        .cache = true,
-                        .gated = gated};
+/* The job's shape. */
+static void forward_shape(fv_pattern *pattern, const fv_pattern_call *call, bool gated) {
+    pattern->job.shape = (call_shape){.tokens = call->query.tokens,
+                                      .query_heads = call->query.heads,
+                                      .kv_heads = call->keys.heads,
+                                      .head_dim = call->query.head_dim,
+                                      .workers = call_workers(call),
+                                      .cache = true,
+                                      .gated = gated};
 }
 
 /* Packs keys and values, then hands the rows over, `tile` at a time. */
-static fv_status forward_run(fv_pattern *pattern, const fv_select_config *policy, const fv_pattern_call *call,
-                             const call_shape *shape, float *out) {
-    call_layout *layout = &pattern->job.layout;
-    fv_attention *attention;
+static fv_status forward_run(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
+    decode_job *job = &pattern->job;
+    const call_shape *shape = &job->shape;
     fv_cache *cache;
-    fv_status status = attention_make(pattern, policy, shape, layout, &attention);
+    fv_status status = attention_make(pattern);
     if (status == FV_OK)
-        status = fv_cache_init(&cache, &layout->cache, pattern->kernels, pattern->arena, layout->cache_bytes);
+        status = fv_cache_init(&cache, &job->layout.cache, pattern->kernels, pattern->arena, job->layout.cache_bytes);
     if (status != FV_OK) return status;
     size_t kv_width = (size_t)shape->kv_heads * shape->head_dim, width = (size_t)shape->query_heads * shape->head_dim;
     status = fv_cache_append(cache, shape->tokens, call->keys.data, kv_width, call->values.data, kv_width);
     uint32_t tile = call->tile ? call->tile : shape->tokens;
     for (uint32_t first = 0, count; status == FV_OK && first < shape->tokens; first += count) {
         count = tile < shape->tokens - first ? tile : shape->tokens - first;
-        fv_attention_rows rows = {.first_token = first,
-                                  .count = count,
-                                  .query = call->query.data + first * width,
-                                  .query_stride = width,
-                                  .out = out + first * width,
-                                  .out_stride = width};
-        status = fv_attention_run_rows(attention, cache, policy, &rows, call->parallel, call->report);
+        job->rows = (fv_attention_rows){.first_token = first,
+                                        .count = count,
+                                        .query = call->query.data + first * width,
+                                        .query_stride = width,
+                                        .out = out + first * width,
+                                        .out_stride = width};
+        status = fv_attention_run_rows(job->attention, cache, &job->policy, &job->rows, call->parallel, call->report);
     }
     return status;
 }
@@ -292,21 +295,18 @@ fv_status fv_pattern_forward(fv_pattern *pattern, const fv_pattern_call *call, f
     bool empty;
     fv_status status = forward_check(pattern, call, out, &empty);
     if (status != FV_OK || empty) return status;
-    fv_select_config *policy = call_policy(pattern, call);
-    if (!masks_reach(policy, call->query.tokens)) return FV_ERROR_ARGUMENT;
-    call_shape shape = forward_shape(call, false);
-    return forward_run(pattern, policy, call, &shape, out);
+    if (!masks_reach(call_policy(pattern, call), call->query.tokens)) return FV_ERROR_ARGUMENT;
+    forward_shape(pattern, call, false);
+    return forward_run(pattern, call, out);
 }
 
 fv_status fv_pattern_forward_dense(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
     bool empty;
     fv_status status = forward_check(pattern, call, out, &empty);
     if (status != FV_OK || empty) return status;
-    fv_select_config *policy = &pattern->job.policy;
-    *policy = fv_select_config_default(FV_SELECTOR_DENSE);
-    policy->causal = pattern->config.policy.causal;
-    call_shape shape = forward_shape(call, false);
-    return forward_run(pattern, policy, call, &shape, out);
+    call_policy(pattern, call)->selector = FV_SELECTOR_DENSE; /* which looks at `causal` alone */
+    forward_shape(pattern, call, false);
+    return forward_run(pattern, call, out);
 }
 
 #if FV_BUILD_GATE
@@ -320,22 +320,20 @@ fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_s
     if (fv_gate_shape(gate)->input_dim != call->keys.head_dim) return FV_ERROR_ARGUMENT;
     if (empty) return FV_OK;
     fv_select_config *policy = call_policy(pattern, call);
-    call_shape shape = forward_shape(call, true);
-    call_layout *layout = &pattern->job.layout;
-    status = layout_make(policy, &shape, layout);
+    forward_shape(pattern, call, true);
+    status = job_layout(pattern);
     if (status != FV_OK) return status;
-    if (layout->bytes > pattern->arena_bytes) return FV_ERROR_MEMORY;
-    size_t tokens = shape.tokens;
-    float *salience = (float *)(void *)(pattern->arena + layout->gate_offset);
+    uint32_t tokens = call->keys.tokens;
+    float *salience = (float *)(void *)(pattern->arena + pattern->job.layout.gate_offset);
     uint32_t *until = (uint32_t *)(void *)(salience + tokens);
-    status = fv_gate_score_keys(gate, shape.tokens, shape.kv_heads, call->keys.data,
-                                (size_t)shape.kv_heads * shape.head_dim, salience);
-    if (status == FV_OK) status = fv_keep_until(scope, shape.tokens, salience, keep, until + tokens, until);
+    status = fv_gate_score_keys(gate, tokens, call->keys.heads, call->keys.data,
+                                (size_t)call->keys.heads * call->keys.head_dim, salience);
+    if (status == FV_OK) status = fv_keep_until(scope, tokens, salience, keep, until + tokens, until);
     if (status != FV_OK) return status;
     policy->keep = NULL;
     policy->keep_until = until;
-    policy->keep_tokens = shape.tokens;
-    return forward_run(pattern, policy, call, &shape, out);
+    policy->keep_tokens = tokens;
+    return forward_run(pattern, call, out);
 }
 #endif
 
@@ -375,23 +373,24 @@ static bool policy_suits_cache(const fv_select_config *policy, const fv_cache *c
 }
 
 /* Fewer rows are read together where the memory is too small for their states. */
-static fv_status decode_make(const fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call,
-                             uint32_t staged_rows, decode_job *job) {
+static fv_status decode_make(fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call,
+                             uint32_t staged_rows) {
+    decode_job *job = &pattern->job;
     const fv_cache_config *cached = fv_cache_shape(cache);
     uint32_t most = pattern->config.decode_only ? 1 : FV_TILE_ROWS;
     uint32_t together = call->query.tokens < most ? call->query.tokens : most;
-    call_shape shape = {.tokens = cached->max_tokens,
-                        .query_heads = call->query.heads,
-                        .kv_heads = cached->kv_heads,
-                        .head_dim = cached->head_dim,
-                        .workers = call_workers(call),
-                        .state_rows = has_deadline(call) ? together : 0,
-                        .staged_rows = staged_rows,
-                        .by_row = pattern->config.decode_only != 0};
-    fv_status status = attention_make(pattern, &job->policy, &shape, &job->layout, &job->attention);
-    while (status == FV_ERROR_MEMORY && shape.state_rows > 1) {
-        shape.state_rows--;
-        status = attention_make(pattern, &job->policy, &shape, &job->layout, &job->attention);
+    job->shape = (call_shape){.tokens = cached->max_tokens,
+                              .query_heads = call->query.heads,
+                              .kv_heads = cached->kv_heads,
+                              .head_dim = cached->head_dim,
+                              .workers = call_workers(call),
+                              .state_rows = has_deadline(call) ? together : 0,
+                              .staged_rows = staged_rows,
+                              .by_row = pattern->config.decode_only != 0};
+    fv_status status = attention_make(pattern);
+    while (status == FV_ERROR_MEMORY && job->shape.state_rows > 1) {
+        job->shape.state_rows--;
+        status = attention_make(pattern);
     }
     if (status != FV_OK) return status;
     job->marks = (float *)(void *)(pattern->arena + job->layout.mark_offset);
@@ -424,15 +423,15 @@ static fv_status watch_end(const fv_pattern_call *call, const decode_job *job, f
 static fv_status decode_run(decode_job *job, const fv_cache *cache, const fv_pattern_call *call, uint32_t first,
                             uint32_t count, float *out) {
     size_t width = (size_t)call->query.heads * call->query.head_dim;
-    fv_attention_rows rows = {.first_token = fv_cache_tokens(cache) - count,
-                              .count = count,
-                              .query = call->query.data + first * width,
-                              .query_stride = width,
-                              .out = out,
-                              .out_stride = width};
+    job->rows = (fv_attention_rows){.first_token = fv_cache_tokens(cache) - count,
+                                    .count = count,
+                                    .query = call->query.data + first * width,
+                                    .query_stride = width,
+                                    .out = out,
+                                    .out_stride = width};
     if (!has_deadline(call))
-        return fv_attention_run_rows(job->attention, cache, &job->policy, &rows, call->parallel, call->report);
-    return fv_attention_run_watched(job->attention, cache, &job->policy, &rows, call->parallel, call->report,
+        return fv_attention_run_rows(job->attention, cache, &job->policy, &job->rows, call->parallel, call->report);
+    return fv_attention_run_watched(job->attention, cache, &job->policy, &job->rows, call->parallel, call->report,
                                     &job->watch);
 }
 
@@ -458,7 +457,7 @@ fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv
     }
     if (!query_suits_cache(pattern, cache, call)) return FV_ERROR_ARGUMENT;
     if (!policy_suits_cache(&job->policy, cache, fv_cache_tokens(cache))) return FV_ERROR_ARGUMENT;
-    status = width ? decode_make(pattern, cache, call, 0, job) : FV_OK;
+    status = width ? decode_make(pattern, cache, call, 0) : FV_OK;
     if (status == FV_OK) status = watch_start(call, job);
     if (status == FV_OK && width) status = decode_run(job, cache, call, 0, 1, out);
     return watch_end(call, job, status);
@@ -526,7 +525,7 @@ fv_status fv_pattern_decode_batch(fv_pattern *pattern, fv_cache *cache, const fv
     bool staged = call->query.heads && has_deadline(call) && call->deadline->on_deadline == FV_DEADLINE_FAIL;
     if (call->query.heads) {
         if (!out) return FV_ERROR_ARGUMENT;
-        status = decode_make(pattern, cache, call, staged ? tokens : 0, job);
+        status = decode_make(pattern, cache, call, staged ? tokens : 0);
     }
     if (status != FV_OK) return status;
     return watch_end(call, job, batch_run(job, cache, call, staged, out));
@@ -549,7 +548,7 @@ fv_status fv_pattern_warm_up(fv_pattern *pattern, fv_cache *cache, uint32_t quer
     uint32_t before = fv_cache_tokens(cache), room = cache_room(cache) ? 1 : 0;
     if (query_heads < 1 || query_heads % cached->kv_heads != 0) return FV_ERROR_ARGUMENT;
     if (!policy_suits_cache(&job->policy, cache, before + room)) return FV_ERROR_ARGUMENT;
-    fv_status status = decode_make(pattern, cache, call, 2, job);
+    fv_status status = decode_make(pattern, cache, call, 2);
     size_t bytes, width = (size_t)query_heads * cached->head_dim,
                   kv_width = (size_t)cached->kv_heads * cached->head_dim;
     if (status == FV_OK) status = fv_cache_size(cached, &bytes);

@@ -1,6 +1,6 @@
 /* The selectors that need no scores: dense, window, pattern. They write plans; nothing here reads a key. What chooses by
  * the queries is in choose.c. */
-#include "fovea/select.h"
+#include "select/steps.h"
 #include "build.h"
 
 fv_select_config fv_select_config_default(fv_selector selector) {
@@ -68,15 +68,23 @@ static uint32_t stride_count(const fv_select_config *config, uint32_t max_tokens
     return config->causal ? strides : 2 * strides;
 }
 
-uint32_t fv_select_steps(const fv_select_config *config, uint32_t max_tokens, uint32_t rows) {
+static uint32_t steps_most(const fv_select_config *config, uint32_t max_tokens, uint32_t rows, bool masked) {
     if (fv_select_chooses(config)) return max_tokens / FV_PAGE_TOKENS + 4; /* one a page */
     if (config->selector != FV_SELECTOR_PATTERN) return 2;
     /* spans: one a global and one between each two; strides: cut by globals and by what is kept into runs of rows; marks:
      * of each pivot of the tile its neighbours and strides */
     uint32_t most_runs = (rows + 1) / 2, runs = config->globals_count + 1, pivots = config->block < rows || rows < 2 ? rows : 2;
-    if (config->keep || config->keep_until || runs > most_runs) runs = most_runs;
+    if (masked || runs > most_runs) runs = most_runs;
     uint32_t strides = stride_count(config, max_tokens);
     return 2 * config->globals_count + 1 + strides * runs + pivots * (2 + strides);
+}
+
+uint32_t fv_select_steps(const fv_select_config *config, uint32_t max_tokens, uint32_t rows) {
+    return steps_most(config, max_tokens, rows, config->keep || config->keep_until);
+}
+
+uint32_t fv_select_masked_steps(const fv_select_config *config, uint32_t max_tokens, uint32_t rows) {
+    return steps_most(config, max_tokens, rows, true);
 }
 
 uint32_t fv_select_gathered(const fv_select_config *config, uint32_t max_tokens) {

@@ -10,6 +10,11 @@ static void add_lanes(float *row, float factor, const float *x) {
     for (size_t t = 0; t < LANES; t++) row[t] += factor * x[t];
 }
 
+/* The same of any number. */
+static void add_values(size_t count, float *row, float factor, const float *x) {
+    for (size_t c = 0; c < count; c++) row[c] += factor * x[c];
+}
+
 static void scores_clear(size_t rows, size_t columns, float *score, size_t score_stride) {
     for (size_t r = 0; r < rows; r++)
         for (size_t t = 0; t < columns; t++) score[r * score_stride + t] = 0.0f;
@@ -63,7 +68,7 @@ void fv_value_sum_f32_scalar(size_t rows, size_t head_dim, size_t keys, const fl
     const float *v = (const float *)value;
     for (size_t t = 0; t < keys; t++, v += head_dim)
         for (size_t r = 0; r < rows; r++)
-            for (size_t c = 0; c < head_dim; c++) out[r * out_stride + c] += weight[r * weight_stride + t] * v[c];
+            add_values(head_dim, out + r * out_stride, weight[r * weight_stride + t], v);
 }
 
 void fv_value_sum_f16_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
@@ -76,8 +81,7 @@ void fv_value_sum_f16_scalar(size_t rows, size_t head_dim, size_t keys, const fl
             float x[LANES];
             for (size_t c = 0; c < count; c++) x[c] = fv_f32_from_f16(v[first + c]);
             for (size_t r = 0; r < rows; r++)
-                for (size_t c = 0; c < count; c++)
-                    out[r * out_stride + first + c] += weight[r * weight_stride + t] * x[c];
+                add_values(count, out + r * out_stride + first, weight[r * weight_stride + t], x);
         }
 }
 

@@ -86,33 +86,35 @@ void fv_dequant_iq4_nl_scalar(size_t values, const void *blocks, float *out) {
 
 void fv_dequant_q2_k_scalar(size_t values, const void *blocks, float *out) {
     const uint8_t *block = (const uint8_t *)blocks;
-    uint8_t quants[FV_SUPER_VALUES];
+    uint8_t quants[FV_HALF_VALUES];
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q2_K) {
         float scale = fv_load_f16(block + 80), minimum = fv_load_f16(block + 82);
-        fv_quants_q2_k(block, quants);
-        for (int group = 0; group < 16; group++)
+        for (int group = 0; group < 16; group++, out += 16) {
+            if (group % 8 == 0) fv_quants_q2_k(block, group / 8, quants);
             scale_offset(16, scale * (float)(block[group] & 15), -(minimum * (float)(block[group] >> 4)),
-                         quants + 16 * group, out + i + 16 * group);
+                         quants + group % 8 * 16, out);
+        }
     }
 }
 
 void fv_dequant_q3_k_scalar(size_t values, const void *blocks, float *out) {
     const uint8_t *block = (const uint8_t *)blocks;
-    uint8_t quants[FV_SUPER_VALUES];
+    uint8_t quants[FV_HALF_VALUES];
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q3_K) {
         float scale = fv_load_f16(block + 108);
-        fv_quants_q3_k(block, quants);
-        for (int group = 0; group < 16; group++)
-            scale_shifted(16, scale * (float)fv_scale_q3_k(block, group), quants + 16 * group, 4, out + i + 16 * group);
+        for (int group = 0; group < 16; group++, out += 16) {
+            if (group % 8 == 0) fv_quants_q3_k(block, group / 8, quants);
+            scale_shifted(16, scale * (float)fv_scale_q3_k(block, group), quants + group % 8 * 16, 4, out);
+        }
     }
 }
 
-/* The part that Q4_K and Q5_K share. */
-static void dequant_q45_k(const uint8_t *block, const uint8_t *quants, float *out) {
+/* One half of a block of Q4_K or Q5_K. */
+static void dequant_q45_k(const uint8_t *block, int half, const uint8_t *quants, float *out) {
     float scale = fv_load_f16(block), minimum = fv_load_f16(block + 2);
-    for (int group = 0; group < 8; group++) {
+    for (int group = 0; group < 4; group++) {
         int group_scale, group_minimum;
-        fv_scale_q45_k(block, group, &group_scale, &group_minimum);
+        fv_scale_q45_k(block, 4 * half + group, &group_scale, &group_minimum);
         scale_offset(32, scale * (float)group_scale, -(minimum * (float)group_minimum), quants + 32 * group,
                      out + 32 * group);
     }
@@ -120,31 +122,33 @@ static void dequant_q45_k(const uint8_t *block, const uint8_t *quants, float *ou
 
 void fv_dequant_q4_k_scalar(size_t values, const void *blocks, float *out) {
     const uint8_t *block = (const uint8_t *)blocks;
-    uint8_t quants[FV_SUPER_VALUES];
-    for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q4_K) {
-        fv_quants_q4_k(block, quants);
-        dequant_q45_k(block, quants, out + i);
-    }
+    uint8_t quants[FV_HALF_VALUES];
+    for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q4_K)
+        for (int half = 0; half < 2; half++, out += FV_HALF_VALUES) {
+            fv_quants_q4_k(block, half, quants);
+            dequant_q45_k(block, half, quants, out);
+        }
 }
 
 void fv_dequant_q5_k_scalar(size_t values, const void *blocks, float *out) {
     const uint8_t *block = (const uint8_t *)blocks;
-    uint8_t quants[FV_SUPER_VALUES];
-    for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q5_K) {
-        fv_quants_q5_k(block, quants);
-        dequant_q45_k(block, quants, out + i);
-    }
+    uint8_t quants[FV_HALF_VALUES];
+    for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q5_K)
+        for (int half = 0; half < 2; half++, out += FV_HALF_VALUES) {
+            fv_quants_q5_k(block, half, quants);
+            dequant_q45_k(block, half, quants, out);
+        }
 }
 
 void fv_dequant_q6_k_scalar(size_t values, const void *blocks, float *out) {
     const uint8_t *block = (const uint8_t *)blocks;
-    uint8_t quants[FV_SUPER_VALUES];
+    uint8_t quants[FV_HALF_VALUES];
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q6_K) {
         float scale = fv_load_f16(block + 208);
-        fv_quants_q6_k(block, quants);
-        for (int group = 0; group < 16; group++)
-            scale_shifted(16, scale * (float)fv_scale_q6_k(block, group), quants + 16 * group, 32,
-                          out + i + 16 * group);
+        for (int group = 0; group < 16; group++, out += 16) {
+            if (group % 8 == 0) fv_quants_q6_k(block, group / 8, quants);
+            scale_shifted(16, scale * (float)fv_scale_q6_k(block, group), quants + group % 8 * 16, 32, out);
+        }
     }
 }
 

@@ -63,7 +63,7 @@ void fv_unpack_q2_k_scalar(size_t values, const void *blocks, uint8_t *quants, f
     const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q2_K) {
         float block_scale = fv_load_f16(block + 80), minimum = fv_load_f16(block + 82);
-        fv_quants_q2_k(block, quants + i);
+        for (int half = 0; half < 2; half++) fv_quants_q2_k(block, half, quants + i + FV_HALF_VALUES * half);
         for (int group = 0; group < 16; group++) {
             *scale++ = block_scale * (float)(block[group] & 15);
             *offset++ = -(minimum * (float)(block[group] >> 4));
@@ -75,7 +75,7 @@ void fv_unpack_q3_k_scalar(size_t values, const void *blocks, uint8_t *quants, f
     const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q3_K) {
         float block_scale = fv_load_f16(block + 108);
-        fv_quants_q3_k(block, quants + i);
+        for (int half = 0; half < 2; half++) fv_quants_q3_k(block, half, quants + i + FV_HALF_VALUES * half);
         for (int group = 0; group < 16; group++) {
             *scale = block_scale * (float)fv_scale_q3_k(block, group);
             *offset++ = -4 * *scale++;
@@ -97,7 +97,7 @@ static void scales_q45_k(const uint8_t *block, float *scale, float *offset) {
 void fv_unpack_q4_k_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
     const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q4_K) {
-        fv_quants_q4_k(block, quants + i);
+        for (int half = 0; half < 2; half++) fv_quants_q4_k(block, half, quants + i + FV_HALF_VALUES * half);
         scales_q45_k(block, scale + i / 32, offset + i / 32);
     }
 }
@@ -105,7 +105,7 @@ void fv_unpack_q4_k_scalar(size_t values, const void *blocks, uint8_t *quants, f
 void fv_unpack_q5_k_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
     const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q5_K) {
-        fv_quants_q5_k(block, quants + i);
+        for (int half = 0; half < 2; half++) fv_quants_q5_k(block, half, quants + i + FV_HALF_VALUES * half);
         scales_q45_k(block, scale + i / 32, offset + i / 32);
     }
 }
@@ -114,7 +114,7 @@ void fv_unpack_q6_k_scalar(size_t values, const void *blocks, uint8_t *quants, f
     const uint8_t *block = (const uint8_t *)blocks;
     for (size_t i = 0; i < values; i += FV_SUPER_VALUES, block += FV_BLOCK_BYTES_Q6_K) {
         float block_scale = fv_load_f16(block + 208);
-        fv_quants_q6_k(block, quants + i);
+        for (int half = 0; half < 2; half++) fv_quants_q6_k(block, half, quants + i + FV_HALF_VALUES * half);
         for (int group = 0; group < 16; group++) {
             *scale = block_scale * (float)fv_scale_q6_k(block, group);
             *offset++ = -32 * *scale++;
