@@ -9,13 +9,11 @@
 #include "cache/cache_pages.h"
 #include "select/choose.h"
 #include "size.h"
-#include <stdalign.h>
 
 /* What a worker did, and its tile at work; cache lines to itself. */
 typedef struct work_count {
-    alignas(FV_CACHE_ALIGN) uint64_t keys;
-    uint64_t sinks, window, selected, whole; /* keys by reason */
-    uint64_t bytes, visible;
+    uint64_t keys, sinks, window, selected, whole; /* all, and by reason */
+    uint64_t bytes, visible, unused;               /* fills two lines */
     uint64_t choose_ns, read_ns, seen_ns; /* the last: its last look at the clock */
     fv_certified certified;
     fv_plan plan;

@@ -1,8 +1,9 @@
 /* certificate_rows.c - rows of a real model: how wrong the sparse output is, and what its certificate says. A program,
  * not a test; tools/certificate.py runs it and draws the conclusions.
  *
- *   certificate_rows MODEL TEXT CONTEXT SKIP STEP BUDGET
+ *   certificate_rows MODEL TEXT CONTEXT SKIP STEP BUDGET [SEGMENTS]
  *
+ * With SEGMENTS, as if a deadline had come when as many of the newest segments were read, of 1,024 tokens.
  * Reads CONTEXT tokens of TEXT (after SKIP) densely and, at every STEP-th position from 1,024 on, compares what the
  * policy fovea:budget=BUDGET would give in every layer and query head with dense attention, both in double over the
  * stored keys and values. One line a row:
@@ -20,7 +21,7 @@ enum { MOST_DIM = 1024, FIRST = 1024 };
 
 typedef struct rows_job {
     fv_select_config policy;
-    uint32_t step, context;
+    uint32_t step, context, segments; /* segments 0: all */
     unsigned char *scratch;
     float *keys, *values;
     double *score, *dense, *sparse;
@@ -99,9 +100,18 @@ static void row_measure(rows_job *job, const fv_attention_seen *seen, uint32_t p
     if (!fv_chooser_has_choice(&chooser)) return;
     fv_choose_weigh(&chooser, &scratch, 1, query, 0);
     fv_choose_pages(&chooser, &scratch);
+    uint32_t segment = position / FV_SEGMENT_TOKENS, from = 0;
+    if (job->segments && segment + 1 > job->segments) from = (segment + 1 - job->segments) * FV_SEGMENT_TOKENS;
     for (uint32_t t = 0; t <= position; t++) {
         uint32_t page = t / FV_PAGE_TOKENS;
         job->read[t] = page < chooser.begin || page >= chooser.end || scratch.weight[page] == FV_CHOSEN;
+        job->read[t] = job->read[t] && t >= from;
+    }
+    if (from) {
+        fv_chooser_take_all(&chooser);
+        fv_choose_weigh(&chooser, &scratch, 1, query, 0);
+        for (uint32_t page = 0; page < chooser.scored; page++)
+            if (job->read[page * FV_PAGE_TOKENS]) scratch.weight[page] = FV_CHOSEN;
     }
     if (fv_cache_read(seen->cache, seen->kv_head, 0, position + 1, job->keys, job->values) != FV_OK) exit(1);
     for (uint32_t g = 0; g < group; g++) row_print(job, seen, &chooser, &scratch, g, query + g * dim);
@@ -142,8 +152,8 @@ static char *file_read(const char *path, size_t *length) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 7) {
-        fprintf(stderr, "usage: certificate_rows MODEL TEXT CONTEXT SKIP STEP BUDGET\n");
+    if (argc != 7 && argc != 8) {
+        fprintf(stderr, "usage: certificate_rows MODEL TEXT CONTEXT SKIP STEP BUDGET [SEGMENTS]\n");
         return 2;
     }
     fv_message message = {""};
@@ -152,6 +162,7 @@ int main(int argc, char **argv) {
     fv_tokens tokens = {0};
     size_t length, skip = strtoul(argv[4], NULL, 10);
     rows_job job = {.context = (uint32_t)strtoul(argv[3], NULL, 10), .step = (uint32_t)strtoul(argv[5], NULL, 10)};
+    if (argc == 8) job.segments = (uint32_t)strtoul(argv[7], NULL, 10);
     char *text = file_read(argv[2], &length);
     job.policy = fv_select_config_default(FV_SELECTOR_SHADOW);
     job.policy.budget = strtof(argv[6], NULL);
