@@ -28,7 +28,8 @@ typedef struct cli_tune_notes {
     const char *text, *attention;
     uint32_t context, scored;
     double kl_uniform, kl_tuned; /* on tokens behind those that it was made from */
-    const double *divergence;    /* [layers][kv_heads]: KL with that head alone under the policy */
+    const double (*loss)[2]; /* [layers][kv_heads]: KL with that head alone under the policy, with half and with twice
+                                an equal share */
 } cli_tune_notes;
 
 /** Writes tune->shares to `path`, whole or not at all. FV_OK, FV_ERROR_FILE, FV_ERROR_MEMORY. */

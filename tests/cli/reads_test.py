@@ -100,8 +100,8 @@ class Tune(Folder):
         with open(path) as file:
             made = json.load(file)
         shares = [share for heads in made["shares"] for share in heads]
-        self.assertTrue(all(256 <= share <= 4096 for share in shares))
-        self.assertAlmostEqual(1024, sum(shares) / len(shares), delta=160)
+        self.assertTrue(all(128 <= share <= 4096 for share in shares))
+        self.assertAlmostEqual(1024, sum(shares) / len(shares), delta=2)
         arguments = ("ppl", "-m", LLAMA, "-f", self.text, "-c", "256", "--chunks", "1", "--attention", CHOOSING, "--json")
         done = self.ok(*arguments, "--tune", path)
         self.assertIn(b"divided by " + path.encode(), done.stderr)
