@@ -16,7 +16,8 @@ const char cli_attention_help[] =
     "  fovea:selector=shadow,budget=0.16,floor=64,window=128,sinks=16,dense-below=auto,\n"
     "        tail=off,certificate=off,quality=X; in place of budget: pages=N, or\n"
     "        top-p=P,cap=N; selector: shadow, or cascade, bound, block (docs/numbers.md has what\n"
-    "        they cost), window; top-p, certificate and quality need shadow\n"
+    "        they cost), gate (by vectors that fovea tune makes, coarse), window; top-p needs\n"
+    "        shadow or gate, certificate and quality need shadow\n"
     "        fovea alone is this: 16 % of what is visible, at least 64 pages of 16 tokens;\n"
     "        with a budget of your own floor is 0 unless given (SmolLM2-135M, 8,192 tokens: KL 0.010 and 23 % of the "
     "bytes\n"
@@ -181,7 +182,7 @@ static const struct selector_name {
     const char *name;
     fv_selector selector;
 } selectors[] = {{"shadow", FV_SELECTOR_SHADOW}, {"cascade", FV_SELECTOR_CASCADE}, {"bound", FV_SELECTOR_BOUND},
-                 {"block", FV_SELECTOR_BLOCK},     {"window", FV_SELECTOR_WINDOW}};
+                 {"block", FV_SELECTOR_BLOCK},   {"gate", FV_SELECTOR_GATE},       {"window", FV_SELECTOR_WINDOW}};
 #define SELECTORS (sizeof selectors / sizeof selectors[0])
 
 static fv_status set_selector(piece value, uint32_t *field, fv_message *message) {
@@ -298,13 +299,18 @@ fv_status cli_attention_parse(const char *text, fv_select_config *config, fv_mes
     if (status != FV_OK) return status;
     /* an estimate of all mass needs the codes of all pages */
     bool weighs_all = made.top_p != 0.0f || made.certificate;
-    if (fv_select_chooses(&made) && weighs_all && made.selector != FV_SELECTOR_SHADOW)
-        return fv_message_set(message, FV_ERROR_ARGUMENT, "top-p, certificate and quality need selector=shadow");
+    if (fv_select_chooses(&made) && made.certificate && made.selector != FV_SELECTOR_SHADOW)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "certificate and quality need selector=shadow");
+    if (fv_select_chooses(&made) && weighs_all && made.selector != FV_SELECTOR_SHADOW &&
+        made.selector != FV_SELECTOR_GATE)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "top-p needs selector=shadow or gate");
     if (fv_select_chooses(&made) && made.pages && made.pages < fv_select_least_pages(&made))
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "pages takes at least %u: those of %u sinks, a window of %u and the row's own",
                               fv_select_least_pages(&made), made.sinks, made.window);
-    if (fv_select_check(&made) != FV_OK)
+    fv_select_config whole = made;
+    whole.gate = &(const float){0}; /* a model's vectors come when it is opened */
+    if (fv_select_check(&whole) != FV_OK)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "'%s' is out of range (a global token given twice?)", text);
     *config = made;
     return FV_OK;

@@ -1,7 +1,10 @@
-/* cmd_tune.c - `fovea tune`: how much of a budget each layer and KV head deserves. Every head in turn reads sparsely
- * while all others read all; its share follows the root of the divergence that this costs. The shares are then tried on
- * tokens that they were not made from, and written only if they are better than equal ones. */
+/* cmd_tune.c - `fovea tune`: how much of a budget each layer and KV head deserves. The text is read densely once;
+ * behind it every head in turn reads the scored positions sparsely while all others read all, with half and with twice
+ * an equal share. Shares follow from the divergence that this costs. They are then tried on tokens that they were not
+ * made from, and written only if they are better than equal ones. Beside them go vectors that stand for the queries of
+ * a head. */
 #include "attention_spec.h"
+#include "gate_table.h"
 #include "input.h"
 #include "interrupt.h"
 #include "machine.h"
@@ -9,15 +12,14 @@
 #include "progress.h"
 #include "score.h"
 #include "tune_file.h"
-#include <math.h>
+#include "tune_shares.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define UNIT 1024        /* a share of 1 */
-#define WHOLE UINT16_MAX /* so much that a head reads all */
-#define MOST_SHARE 4.0
-#define LEAST_SHARE 0.25
+#define WHOLE UINT16_MAX                /* a share of so much that a head reads all */
+#define TRIED 4                         /* times as many positions as for each head */
+#define GROUP_BYTES (64u * 1024 * 1024) /* most bytes of the logits that are compared at once */
 
 typedef struct tune_options {
     cli_model_options model;
@@ -31,18 +33,20 @@ typedef struct tune_options {
 static const cli_option tune_flags[] = {
     {CLI_TEXT, "-f --file", NULL, "FILE", NULL, NULL, "a text of the kind that the model will read", FIELD(file), 0, 0},
     {CLI_INTEGER, "-c --ctx-size", NULL, "N", "LLAMA_ARG_CTX_SIZE", NULL,
-     "tokens that are read for each head; the text has to have twice as many\n(default: 4096)", FIELD(model.context),
-     512, 1073741824.0},
+     "tokens of the context; the text has to have twice as many (default: 4096)", FIELD(model.context), 512,
+     1073741824.0},
     {CLI_REAL, "--bytes", NULL, "FRACTION", NULL, NULL, "the budget to divide, of the visible keys (default: 0.12)",
      FIELD(bytes), 0.001, 1},
     {CLI_TEXT, "--attention", NULL, "SPEC", NULL, NULL, "the policy, without its budget (default: fovea)",
      FIELD(attention), 0, 0},
     {CLI_INTEGER, "--score", NULL, "N", NULL, NULL,
-     "positions at the end whose predictions are compared (default: 128)", FIELD(score), 16, 65536},
+     "positions at the end whose predictions are compared, twice for each head;\n"
+     "the result is tried on four times as many (default: 96)",
+     FIELD(score), 16, 65536},
     {CLI_INTEGER, "--skip", NULL, "N", NULL, NULL, "tokens dropped from the beginning of the text (default: 0)",
      FIELD(skip), 0, 2147483647.0},
     {CLI_TEXT, "-o --output", NULL, "FILE", NULL, NULL,
-     "where the shares go (default: MODEL.fovea.json, where every verb looks for them)", FIELD(out), 0, 0},
+     "where the result goes (default: MODEL.fovea.json, where every verb looks for them)", FIELD(out), 0, 0},
     {CLI_SWITCH, "--force", NULL, NULL, NULL, NULL, "write the shares even if equal ones are better", FIELD(force), 0,
      0},
 };
@@ -55,11 +59,15 @@ typedef struct tune_state {
     fv_session *session;
     fv_text text;
     fv_tokens tokens;
-    uint32_t context, score, vocabulary, heads; /* heads: of all layers */
-    float *base, *logits;                       /* [score][vocabulary] */
-    cli_score *scores;
-    double *divergence; /* [heads] */
-    uint16_t *trial;    /* [heads] */
+    const int32_t *scored; /* tokens of the positions that are compared, behind those that stay in the session */
+    uint32_t context, vocabulary, heads; /* heads: of all layers */
+    uint32_t score;                      /* positions that are compared now */
+    size_t group;                        /* of them at once */
+    float *base, *logits;                /* [TRIED * score][vocabulary], [group][vocabulary] */
+    cli_score *scores;                   /* [group] */
+    double (*loss)[2];                   /* [heads]: KL with half and with twice an equal share */
+    uint16_t *trial;                     /* [heads] */
+    cli_gate gate;
     cli_tune tune;
     cli_progress progress;
 } tune_state;
@@ -96,137 +104,154 @@ static int read_text(tune_state *state) {
     return CLI_GO_ON;
 }
 
+static int prepare_memory(tune_state *state) {
+    const cli_model_options *options = &state->options->model;
+    size_t row_bytes = state->vocabulary * sizeof(float), heads = state->heads;
+    int64_t batch = options->micro_batch < options->batch ? options->micro_batch : options->batch;
+    state->group = row_bytes < GROUP_BYTES ? GROUP_BYTES / row_bytes : 1;
+    if (state->group > (size_t)batch) state->group = (size_t)batch; /* logits are kept of one micro-batch */
+    state->base = malloc((size_t)TRIED * (size_t)state->options->score * row_bytes);
+    state->logits = malloc(state->group * row_bytes);
+    state->scores = malloc(state->group * sizeof *state->scores);
+    state->loss = calloc(heads, sizeof *state->loss);
+    state->trial = calloc(heads, sizeof *state->trial);
+    state->tune.shares = calloc(heads, sizeof *state->tune.shares);
+    state->tune.gates = calloc(heads * state->tune.head_dim, sizeof *state->tune.gates);
+    bool good = state->base && state->logits && state->scores && state->loss && state->trial && state->tune.shares &&
+                state->tune.gates;
+    return good ? CLI_GO_ON : cli_fail("no memory for %lld rows of logits", TRIED * (long long)state->options->score);
+}
+
 static int prepare(tune_state *state) {
     const fv_model_config *shape = fv_llm_config(state->engine.llm);
     state->context = state->options->model.context < 0 ? 4096 : (uint32_t)state->options->model.context;
-    state->score = (uint32_t)state->options->score;
-    if (state->score >= state->context) return cli_usage_error("tune", "--score must be below -c");
+    if (TRIED * state->options->score >= (int64_t)state->context)
+        return cli_usage_error("tune", "-c must be above %d times --score", TRIED);
     state->vocabulary = shape->vocabulary;
     state->heads = shape->layers * shape->kv_heads;
-    state->tune = (cli_tune){.layers = shape->layers, .kv_heads = shape->kv_heads};
+    state->tune = (cli_tune){.layers = shape->layers, .kv_heads = shape->kv_heads, .head_dim = shape->head_dim};
     cli_warn_context(state->engine.llm, state->context);
     int result = read_text(state);
+    if (result == CLI_GO_ON) result = prepare_memory(state);
     if (result != CLI_GO_ON) return result;
-    result = cli_session_open(&state->session, &state->engine, &state->options->model, state->context, &state->policy);
-    if (result != CLI_GO_ON) return result;
-    size_t floats = (size_t)state->score * state->vocabulary;
-    state->base = malloc(floats * sizeof *state->base);
-    state->logits = malloc(floats * sizeof *state->logits);
-    state->scores = malloc(state->score * sizeof *state->scores);
-    state->divergence = calloc(state->heads, sizeof *state->divergence);
-    state->trial = calloc(state->heads, sizeof *state->trial);
-    state->tune.shares = calloc(state->heads, sizeof *state->tune.shares);
-    bool good =
-        state->base && state->logits && state->scores && state->divergence && state->trial && state->tune.shares;
-    return good ? CLI_GO_ON : cli_fail("no memory for %u rows of logits", state->score);
+    state->policy.gate = state->tune.gates; /* should the policy be a gate: filled when the first context is read */
+    state->policy.gate_count = state->heads;
+    return cli_session_open(&state->session, &state->engine, &state->options->model, state->context, &state->policy);
 }
 
-/* Logits of the last `score` positions of the context that begins at token `first`, under `policy`. */
-static fv_status read_context(tune_state *state, const fv_select_config *policy, size_t first, float *logits) {
-    const int32_t *tokens = state->tokens.ids + first;
-    size_t before = state->context - state->score;
-    fv_status status = fv_session_truncate(state->session, 0);
+/* Logits of the scored positions into `logits`, or, if it is NULL, their divergence from state->base. */
+static fv_status read_scored(tune_state *state, const fv_select_config *policy, float *logits, double *divergence) {
+    const fv_parallel *parallel = fv_pool_parallel(state->engine.pool);
+    cli_score_sum sum = {0};
+    fv_status status = fv_session_truncate(state->session, state->context - state->score);
     if (status == FV_OK) status = fv_session_set_attention(state->session, policy, NULL);
-    if (status == FV_OK) status = fv_session_feed(state->session, tokens, before, cli_progress_step, &state->progress);
-    for (size_t done = 0; done < state->score && status == FV_OK;) {
-        size_t rest = state->score - done, rows = rest < 64 ? rest : 64;
-        status = fv_session_feed(state->session, tokens + before + done, rows, NULL, NULL);
-        if (status == FV_OK) status = fv_session_logits(state->session, 0, rows, logits + done * state->vocabulary);
+    for (size_t done = 0, rows; done < state->score && status == FV_OK; done += rows) {
+        const int32_t *tokens = state->scored + done;
+        size_t offset = done * state->vocabulary;
+        rows = state->score - done < state->group ? state->score - done : state->group;
+        status = fv_session_feed(state->session, tokens, rows, NULL, NULL);
+        if (status == FV_OK)
+            status = fv_session_logits(state->session, 0, rows, logits ? logits + offset : state->logits);
         if (status == FV_OK && cli_interrupted()) status = FV_ERROR_INTERRUPTED;
-        done += rows;
+        if (status != FV_OK || logits) continue;
+        cli_score_rows(rows, state->vocabulary, state->base + offset, state->logits, tokens + 1, parallel,
+                       state->scores);
+        cli_score_add(&sum, state->scores, rows);
     }
+    if (status == FV_OK && !logits) *divergence = cli_score_divergence(&sum);
     return status;
 }
 
-/* KL(dense || shares) over the scored positions; the dense logits are in state->base. */
-static fv_status measure_shares(tune_state *state, const uint16_t *shares, size_t first, double *divergence) {
+/* Reads the context that begins at token `first` densely. What is before its last `score` positions stays in the
+ * session. */
+static fv_status read_context(tune_state *state, size_t first, int64_t score) {
+    fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE);
+    size_t before = state->context - (size_t)score;
+    state->score = (uint32_t)score;
+    state->scored = state->tokens.ids + first + before;
+    fv_status status = fv_session_truncate(state->session, 0);
+    if (status == FV_OK) status = fv_session_set_attention(state->session, &dense, NULL);
+    if (status == FV_OK)
+        status = fv_session_feed(state->session, state->scored - before, before, cli_progress_step, &state->progress);
+    if (status == FV_OK) status = read_scored(state, &dense, state->base, NULL);
+    cli_progress_end(&state->progress);
+    return status;
+}
+
+/* KL(dense || shares) over the scored positions of the context that was read last. */
+static fv_status measure_shares(tune_state *state, const uint16_t *shares, double *divergence) {
     fv_select_config policy = state->policy;
-    cli_score_sum sum = {0};
     policy.head_share = shares;
     policy.head_share_count = shares ? state->heads : 0;
-    fv_status status = read_context(state, &policy, first, state->logits);
-    if (status != FV_OK) return status;
-    const int32_t *next = state->tokens.ids + first + state->context - state->score + 1;
-    cli_score_rows(state->score, state->vocabulary, state->base, state->logits, next,
-                   fv_pool_parallel(state->engine.pool), state->scores);
-    cli_score_add(&sum, state->scores, state->score);
-    *divergence = cli_score_divergence(&sum);
-    return FV_OK;
+    return read_scored(state, &policy, NULL, divergence);
 }
 
 /* Every head alone under the policy. Layers whose mask is a sliding window don't ask the policy: nothing to measure. */
 static fv_status measure_heads(tune_state *state) {
-    fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE);
-    size_t first = (size_t)state->options->skip;
-    fv_status status = read_context(state, &dense, first, state->base);
+    fv_status status = FV_OK;
+    for (uint32_t i = 0; i < state->heads; i++) state->trial[i] = WHOLE;
     for (uint32_t head = 0; head < state->heads && status == FV_OK; head++) {
-        for (uint32_t other = 0; other < state->heads; other++) state->trial[other] = other == head ? UNIT : WHOLE;
-        status = measure_shares(state, state->trial, first, &state->divergence[head]);
-        cli_progress_end(&state->progress);
+        for (int twice = 0; twice < 2 && status == FV_OK; twice++) {
+            state->trial[head] = twice ? CLI_SHARE_DOUBLE : CLI_SHARE_HALF;
+            status = measure_shares(state, state->trial, &state->loss[head][twice]);
+        }
+        state->trial[head] = WHOLE;
         if (status == FV_OK)
-            cli_note("layer %u head %u of %u x %u: KL %.6f", head / state->tune.kv_heads, head % state->tune.kv_heads,
-                     state->tune.layers, state->tune.kv_heads, state->divergence[head]);
+            cli_note("layer %u head %u of %u x %u: KL %.6f with half, %.6f with twice an equal share",
+                     head / state->tune.kv_heads, head % state->tune.kv_heads, state->tune.layers, state->tune.kv_heads,
+                     state->loss[head][0], state->loss[head][1]);
     }
     return status;
 }
 
-/* Shares in proportion to the root of the divergence, between a quarter and four, 1 on average over the heads that the
- * policy serves at all. */
-static void make_shares(tune_state *state) {
-    double factor = 1;
-    uint32_t served = 0;
-    double total = 0;
-    for (uint32_t i = 0; i < state->heads; i++) {
-        served += state->divergence[i] > 0;
-        total += sqrt(state->divergence[i] > 0 ? state->divergence[i] : 0);
-    }
-    if (total <= 0) total = served = 1;
-    for (int round = 0; round < 50; round++) {
-        double mean = 0;
-        for (uint32_t i = 0; i < state->heads; i++) {
-            double share = factor * sqrt(state->divergence[i] > 0 ? state->divergence[i] : 0) * served / total;
-            share = share < LEAST_SHARE ? LEAST_SHARE : share > MOST_SHARE ? MOST_SHARE : share;
-            if (state->divergence[i] > 0) mean += share / served;
-            state->tune.shares[i] = (uint16_t)lrint(share * UNIT);
-        }
-        if (mean <= 0 || fabs(mean - 1) < 1e-4) break;
-        factor /= mean;
-    }
+/* Both rules on the next context; the better one's shares stay. */
+static fv_status try_shares(tune_state *state, cli_tune_notes *notes) {
+    double slopes = 0;
+    fv_status status =
+        read_context(state, (size_t)state->options->skip + state->context, TRIED * state->options->score);
+    if (status == FV_OK) status = measure_shares(state, NULL, &notes->kl_uniform);
+    cli_shares_make(state->heads, (const double(*)[2])state->loss, CLI_SHARES_ROOT, state->tune.shares);
+    if (status == FV_OK) status = measure_shares(state, state->tune.shares, &notes->kl_tuned);
+    cli_shares_make(state->heads, (const double(*)[2])state->loss, CLI_SHARES_SLOPES, state->trial);
+    if (status == FV_OK) status = measure_shares(state, state->trial, &slopes);
+    if (status != FV_OK) return status;
+    cli_note("KL %.6f with shares by the root of each head's KL, %.6f by the slope too", notes->kl_tuned, slopes);
+    if (slopes >= notes->kl_tuned) return FV_OK;
+    memcpy(state->tune.shares, state->trial, state->heads * sizeof *state->trial);
+    notes->kl_tuned = slopes;
+    return FV_OK;
 }
 
-static int try_and_write(tune_state *state) {
-    fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE);
-    size_t first = (size_t)state->options->skip + state->context;
-    cli_tune_notes notes = {.text = state->options->file,
-                            .attention = state->spec,
-                            .context = state->context,
-                            .scored = state->score,
-                            .divergence = state->divergence};
+static int write_tune(tune_state *state, const cli_tune_notes *notes) {
     fv_message message = {""};
-    fv_status status = read_context(state, &dense, first, state->base);
-    if (status == FV_OK) status = measure_shares(state, NULL, first, &notes.kl_uniform);
-    if (status == FV_OK) status = measure_shares(state, state->tune.shares, first, &notes.kl_tuned);
-    cli_progress_end(&state->progress);
-    if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
-    if (status != FV_OK) return cli_fail_status(status, NULL);
-    cli_print("on the next %u tokens: KL %.6f with equal shares, %.6f with these\n", state->context, notes.kl_uniform,
-              notes.kl_tuned);
-    if (notes.kl_tuned >= notes.kl_uniform && !state->options->force)
+    cli_print("on the next %u tokens: KL %.6f with equal shares, %.6f with these\n", state->context, notes->kl_uniform,
+              notes->kl_tuned);
+    if (notes->kl_tuned >= notes->kl_uniform && !state->options->force)
         return cli_fail("equal shares are better: nothing was written (--force writes all the same)");
-    status = cli_tune_write(&state->tune, state->path, state->engine.llm, &notes, &message);
+    fv_status status = cli_tune_write(&state->tune, state->path, state->engine.llm, notes, &message);
     if (status != FV_OK) return cli_fail_status(status, &message);
     cli_print("written: %s\n", state->path);
     return CLI_DONE;
 }
 
 static int tune(tune_state *state) {
+    cli_tune_notes notes = {.text = state->options->file,
+                            .attention = state->spec,
+                            .context = state->context,
+                            .scored = (uint32_t)state->options->score,
+                            .loss = (const double(*)[2])state->loss};
     cli_progress_start(&state->progress, "reading", "tokens");
-    cli_note("%u heads, %u tokens read for each, the last %u compared", state->heads, state->context, state->score);
-    fv_status status = measure_heads(state);
+    cli_note("%u heads; of %u tokens the last %u are compared", state->heads, state->context,
+             (uint32_t)state->options->score);
+    fv_status status = cli_gate_open(&state->gate, state->session, state->engine.llm, state->engine.threads);
+    if (status == FV_OK) status = read_context(state, (size_t)state->options->skip, state->options->score);
+    fv_session_observe(state->session, NULL, NULL);
+    if (status == FV_OK) cli_gate_vectors(&state->gate, state->tune.gates);
+    if (status == FV_OK) status = measure_heads(state);
+    if (status == FV_OK) status = try_shares(state, &notes);
     if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
     if (status != FV_OK) return cli_fail_status(status, NULL);
-    make_shares(state);
-    return try_and_write(state);
+    return write_tune(state, &notes);
 }
 
 static void close_tune(tune_state *state) {
@@ -234,8 +259,9 @@ static void close_tune(tune_state *state) {
     free(state->base);
     free(state->logits);
     free(state->scores);
-    free(state->divergence);
+    free(state->loss);
     free(state->trial);
+    cli_gate_free(&state->gate);
     cli_tune_free(&state->tune);
     fv_text_free(&state->text);
     fv_tokens_free(&state->tokens);
@@ -243,7 +269,7 @@ static void close_tune(tune_state *state) {
 }
 
 int cmd_tune(int argc, char **argv) {
-    tune_options options = {.model = cli_model_options_default(), .attention = "fovea", .bytes = 0.12, .score = 128};
+    tune_options options = {.model = cli_model_options_default(), .attention = "fovea", .bytes = 0.12, .score = 96};
     tune_state state = {.options = &options};
     const cli_option_group groups[] = {
         {"text and budget", tune_flags, sizeof tune_flags / sizeof tune_flags[0], &options},
@@ -256,6 +282,8 @@ int cmd_tune(int argc, char **argv) {
         "tune",
         "-m FILE -f FILE [-c N] [--bytes FRACTION] [-o FILE] [flags]",
         "Divides a budget over layers and heads by what each of them costs when it reads sparsely.\n"
+        "Also makes the vectors of --attention fovea:selector=gate.\n"
+        "Activations are f32 here whatever the flags say: the noise of int8 hides what a head costs.\n"
         "Made once for a model; the other verbs use MODEL.fovea.json where it is there, and say so.",
         groups,
         sizeof groups / sizeof groups[0],
@@ -265,6 +293,8 @@ int cmd_tune(int argc, char **argv) {
     if (result == CLI_GO_ON) result = cli_need_model("tune", options.model.model);
     if (result != CLI_GO_ON) return result;
     options.model.tune = "none"; /* what is there already must not matter */
+    /* any change moves activations over edges of int8, which alone is a KL of 0.002: more than most heads cost */
+    options.model.exact = true;
     result = cli_engine_open(&state.engine, "tune", &options.model);
     if (result == CLI_GO_ON) result = prepare(&state);
     if (result == CLI_GO_ON) result = tune(&state);

@@ -1,12 +1,13 @@
-/* tune_file.c - the JSON of shares. It is believed only as far as it fits the model. */
+/* tune_file.c - the JSON of shares and vectors. It is believed only as far as it fits the model. */
 #include "tune_file.h"
 #include "json_out.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define FORMAT 1
+#define FORMAT 2 /* 1: without gates and head_dim; still read */
 
 bool cli_tune_path(const char *model, char *path, size_t bytes) {
     int length = snprintf(path, bytes, "%s.fovea.json", model);
@@ -15,6 +16,7 @@ bool cli_tune_path(const char *model, char *path, size_t bytes) {
 
 void cli_tune_free(cli_tune *tune) {
     free(tune->shares);
+    free(tune->gates);
     *tune = (cli_tune){0};
 }
 
@@ -31,9 +33,10 @@ static bool has_number(const json_t *object, const char *key, uint64_t expected)
 static fv_status check_model(const json_t *root, const char *path, const fv_llm *llm, fv_message *message) {
     const fv_model_config *shape = fv_llm_config(llm);
     const json_t *model = json_object_get(root, "model");
-    if (!has_number(root, "format", FORMAT))
-        return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: not of format %d", path, FORMAT);
-    if (!has_number(model, "layers", shape->layers) || !has_number(model, "kv_heads", shape->kv_heads) ||
+    if (!has_number(root, "format", 1) && !has_number(root, "format", FORMAT))
+        return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: not of format 1 or %d", path, FORMAT);
+    bool dim = has_number(root, "format", 1) || has_number(model, "head_dim", shape->head_dim);
+    if (!dim || !has_number(model, "layers", shape->layers) || !has_number(model, "kv_heads", shape->kv_heads) ||
         !has_number(model, "parameters", fv_llm_parameters(llm)) ||
         !has_number(model, "weight_bytes", fv_llm_weight_bytes(llm)))
         return fv_message_set(message, FV_ERROR_UNSUPPORTED,
@@ -43,19 +46,53 @@ static fv_status check_model(const json_t *root, const char *path, const fv_llm 
     return FV_OK;
 }
 
+static bool is_list(const json_t *value, size_t count) {
+    return json_is_array(value) && json_array_size(value) == count;
+}
+
+/* Whether `layers` has a list for each layer with one value for each head. */
+static bool is_table(const cli_tune *tune, const json_t *layers) {
+    if (!is_list(layers, tune->layers)) return false;
+    for (uint32_t layer = 0; layer < tune->layers; layer++)
+        if (!is_list(json_array_get(layers, layer), tune->kv_heads)) return false;
+    return true;
+}
+
+static const json_t *table_at(const cli_tune *tune, const json_t *layers, size_t head) {
+    return json_array_get(json_array_get(layers, head / tune->kv_heads), head % tune->kv_heads);
+}
+
 static fv_status read_shares(cli_tune *tune, const json_t *root, const char *path, fv_message *message) {
     const json_t *layers = json_object_get(root, "shares");
-    if (!json_is_array(layers) || json_array_size(layers) != tune->layers)
-        return corrupt(path, "no list of shares", message);
-    for (uint32_t layer = 0; layer < tune->layers; layer++) {
-        const json_t *heads = json_array_get(layers, layer);
-        if (!json_is_array(heads) || json_array_size(heads) != tune->kv_heads)
-            return corrupt(path, "a layer has not one share for each head", message);
-        for (uint32_t head = 0; head < tune->kv_heads; head++) {
-            const json_t *share = json_array_get(heads, head);
-            if (!json_is_integer(share) || json_integer_value(share) < 1 || json_integer_value(share) > UINT16_MAX)
-                return corrupt(path, "a share is not a whole number from 1 to 65535", message);
-            tune->shares[layer * tune->kv_heads + head] = (uint16_t)json_integer_value(share);
+    size_t heads = (size_t)tune->layers * tune->kv_heads;
+    if (!is_table(tune, layers)) return corrupt(path, "the shares are not one for each layer and head", message);
+    tune->shares = calloc(heads, sizeof *tune->shares);
+    if (!tune->shares) return fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory", path);
+    for (size_t head = 0; head < heads; head++) {
+        const json_t *share = table_at(tune, layers, head);
+        if (!json_is_integer(share) || json_integer_value(share) < 1 || json_integer_value(share) > UINT16_MAX)
+            return corrupt(path, "a share is not a whole number from 1 to 65535", message);
+        tune->shares[head] = (uint16_t)json_integer_value(share);
+    }
+    return FV_OK;
+}
+
+static fv_status read_gates(cli_tune *tune, const json_t *root, const char *path, fv_message *message) {
+    const json_t *layers = json_object_get(root, "gates");
+    size_t heads = (size_t)tune->layers * tune->kv_heads, dim = tune->head_dim;
+    if (!layers && has_number(root, "format", 1)) return FV_OK;
+    if (!is_table(tune, layers)) return corrupt(path, "the gates are not one for each layer and head", message);
+    tune->gates = calloc(heads * dim, sizeof *tune->gates);
+    if (!tune->gates) return fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory", path);
+    for (size_t head = 0; head < heads; head++) {
+        const json_t *gate = table_at(tune, layers, head);
+        if (!is_list(gate, dim)) return corrupt(path, "a gate has not one number for each element of a key", message);
+        for (size_t i = 0; i < dim; i++) {
+            const json_t *value = json_array_get(gate, i);
+            float element = (float)json_number_value(value); /* beyond the range of float: infinite */
+            if (!json_is_number(value) || !isfinite(element))
+                return corrupt(path, "an element of a gate is not a finite number", message);
+            tune->gates[head * dim + i] = element;
         }
     }
     return FV_OK;
@@ -70,9 +107,9 @@ fv_status cli_tune_read(cli_tune *tune, const char *path, const fv_llm *llm, fv_
     fv_status status = check_model(root, path, llm, message);
     tune->layers = shape->layers;
     tune->kv_heads = shape->kv_heads;
-    if (status == FV_OK) tune->shares = calloc((size_t)tune->layers * tune->kv_heads, sizeof *tune->shares);
-    if (status == FV_OK && !tune->shares) status = fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory", path);
+    tune->head_dim = shape->head_dim;
     if (status == FV_OK) status = read_shares(tune, root, path, message);
+    if (status == FV_OK) status = read_gates(tune, root, path, message);
     json_decref(root);
     if (status != FV_OK) cli_tune_free(tune);
     if (status == FV_OK) snprintf(tune->path, sizeof tune->path, "%s", path);
@@ -87,38 +124,70 @@ static json_t *model_json(const fv_llm *llm) {
     cli_json_text(model, "architecture", fv_llm_architecture(llm));
     cli_json_count(model, "layers", shape->layers);
     cli_json_count(model, "kv_heads", shape->kv_heads);
+    cli_json_count(model, "head_dim", shape->head_dim);
     cli_json_count(model, "parameters", fv_llm_parameters(llm));
     cli_json_count(model, "weight_bytes", fv_llm_weight_bytes(llm));
     return model;
 }
 
+typedef json_t *head_json_fn(const void *values, size_t head);
+
+static json_t *table_json(const cli_tune *tune, const void *values, head_json_fn *head_json) {
+    json_t *layers = json_array();
+    for (uint32_t layer = 0; layer < tune->layers; layer++) {
+        json_t *heads = json_array();
+        for (uint32_t head = 0; head < tune->kv_heads; head++)
+            cli_json_append(heads, head_json(values, (size_t)layer * tune->kv_heads + head));
+        cli_json_append(layers, heads);
+    }
+    return layers;
+}
+
+static json_t *share_json(const void *values, size_t head) { return json_integer(((const uint16_t *)values)[head]); }
+static json_t *loss_json(const void *values, size_t head) {
+    const double(*pairs)[2] = values;
+    json_t *pair = json_array();
+    for (int i = 0; i < 2; i++) cli_json_append(pair, json_real(pairs[head][i]));
+    return pair;
+}
+
+static json_t *gate_json(const void *values, size_t head) {
+    const cli_tune *tune = values;
+    json_t *gate = json_array();
+    for (size_t i = 0; i < tune->head_dim; i++)
+        cli_json_append(gate, json_real((double)tune->gates[head * tune->head_dim + i]));
+    return gate;
+}
+
 static json_t *notes_json(const cli_tune *tune, const cli_tune_notes *notes) {
-    json_t *made = json_object(), *layers = json_array();
+    json_t *made = json_object();
     cli_json_text(made, "text", notes->text);
     cli_json_text(made, "attention", notes->attention);
     cli_json_count(made, "context", notes->context);
     cli_json_count(made, "scored", notes->scored);
     cli_json_real(made, "kl_uniform", notes->kl_uniform);
     cli_json_real(made, "kl_tuned", notes->kl_tuned);
-    for (uint32_t layer = 0; layer < tune->layers; layer++) {
-        json_t *heads = json_array();
-        for (uint32_t head = 0; head < tune->kv_heads; head++)
-            cli_json_append(heads, json_real(notes->divergence[layer * tune->kv_heads + head]));
-        cli_json_append(layers, heads);
-    }
-    cli_json_set(made, "kl_of_head", layers);
+    cli_json_set(made, "kl_of_head", table_json(tune, notes->loss, loss_json));
     return made;
 }
 
-static json_t *shares_json(const cli_tune *tune) {
-    json_t *layers = json_array();
-    for (uint32_t layer = 0; layer < tune->layers; layer++) {
-        json_t *heads = json_array();
-        for (uint32_t head = 0; head < tune->kv_heads; head++)
-            cli_json_append(heads, json_integer(tune->shares[layer * tune->kv_heads + head]));
-        cli_json_append(layers, heads);
-    }
-    return layers;
+/* One member, a list with a line for each of its items: so a file can be looked at, and compared line by line. */
+static bool write_member(FILE *file, const char *name, json_t *value, size_t digits, const char *end) {
+    size_t flags = JSON_REAL_PRECISION(digits) | JSON_ENCODE_ANY | JSON_COMPACT;
+    bool list = json_is_array(value), good = fprintf(file, "\"%s\": %s", name, list ? "[\n" : "") > 0;
+    for (size_t i = 0; list && good && i < json_array_size(value); i++)
+        good = fprintf(file, "%s ", i ? ",\n" : "") > 0 && json_dumpf(json_array_get(value, i), file, flags) == 0;
+    if (!list && good) good = json_dumpf(value, file, flags) == 0;
+    json_decref(value);
+    return good && fprintf(file, "%s%s\n", list ? "]" : "", end) > 0;
+}
+
+static bool write_all(FILE *file, const cli_tune *tune, const fv_llm *llm, const cli_tune_notes *notes) {
+    return fprintf(file, "{") > 0 && write_member(file, "format", json_integer(FORMAT), 6, ",") &&
+           write_member(file, "model", model_json(llm), 6, ",") &&
+           write_member(file, "made", notes_json(tune, notes), 4, ",") &&
+           write_member(file, "shares", table_json(tune, tune->shares, share_json), 6, ",") &&
+           write_member(file, "gates", table_json(tune, tune, gate_json), 4, "}");
 }
 
 fv_status cli_tune_write(const cli_tune *tune, const char *path, const fv_llm *llm, const cli_tune_notes *notes,
@@ -126,18 +195,11 @@ fv_status cli_tune_write(const cli_tune *tune, const char *path, const fv_llm *l
     char part[600];
     if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
         return fv_message_set(message, FV_ERROR_FILE, "%s: the name is too long", path);
-    json_t *root = json_object();
-    cli_json_count(root, "format", FORMAT);
-    cli_json_set(root, "model", model_json(llm));
-    cli_json_set(root, "shares", shares_json(tune));
-    cli_json_set(root, "made", notes_json(tune, notes));
     FILE *file = fopen(part, "w");
-    bool good =
-        file && json_dumpf(root, file, JSON_INDENT(1) | JSON_REAL_PRECISION(6)) == 0 && fputc('\n', file) != EOF;
+    bool good = file && write_all(file, tune, llm, notes);
     if (file && (fflush(file) != 0 || fsync(fileno(file)) != 0)) good = false;
     if (file && fclose(file) != 0) good = false;
     if (good && rename(part, path) != 0) good = false;
     if (!good && file) remove(part);
-    json_decref(root);
     return good ? FV_OK : fv_message_set(message, FV_ERROR_FILE, "%s: can't be written", path);
 }

@@ -1,14 +1,15 @@
-/* tune_file.h - per-layer, per-head shares of a budget, in a small JSON file beside the model; `fovea tune` writes it.
- */
+/* tune_file.h - what `fovea tune` finds out about a model: shares of a budget by layer and head, and a vector for each
+ * that stands for its queries; in a JSON file beside the model. */
 #ifndef FOVEA_TUNE_FILE_H
 #define FOVEA_TUNE_FILE_H
 
 #include "fovea/session.h"
 
-/** Shares, and where they come from. */
+/** Shares and vectors, and where they come from. */
 typedef struct cli_tune {
-    uint32_t layers, kv_heads;
+    uint32_t layers, kv_heads, head_dim;
     uint16_t *shares; /* [layers][kv_heads] in 1/1024; owned; NULL: there are none */
+    float *gates;     /* [layers][kv_heads][head_dim]; owned; NULL: there are none (a file of format 1) */
     char path[512];   /* of the file; "" if there is none */
 } cli_tune;
 
@@ -28,10 +29,11 @@ typedef struct cli_tune_notes {
     const char *text, *attention;
     uint32_t context, scored;
     double kl_uniform, kl_tuned; /* on tokens behind those that it was made from */
-    const double *divergence;    /* [layers][kv_heads]: KL with that head alone under the policy */
+    const double (*loss)[2]; /* [layers][kv_heads]: KL with that head alone under the policy, with half and with twice
+                                an equal share */
 } cli_tune_notes;
 
-/** Writes tune->shares to `path`, whole or not at all. FV_OK, FV_ERROR_FILE, FV_ERROR_MEMORY. */
+/** Writes shares and vectors to `path`, whole or not at all. FV_OK, FV_ERROR_FILE, FV_ERROR_MEMORY. */
 fv_status cli_tune_write(const cli_tune *tune, const char *path, const fv_llm *llm, const cli_tune_notes *notes,
                          fv_message *message);
 

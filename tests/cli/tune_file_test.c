@@ -1,0 +1,191 @@
+/* tune_file_test.c - the file of `fovea tune`: what is written is read, one of format 1 too, and nothing else is
+ * believed. */
+#include "../../cli/json_out.c"
+#include "../../cli/tune_file.c"
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#define MODEL FV_SOURCE_DIR "/tests/model/llama_f32.gguf"
+#define PATH "tune_file_test.json"
+
+/* What json_out.c wants for standard output, which is not written here. */
+bool cli_write(const char *bytes, size_t length) { return bytes && length; }
+bool cli_flush(void) { return true; }
+int cli_fail(const char *format, ...) { return format ? CLI_FAILED : CLI_DONE; }
+size_t cli_utf8_valid(const char *bytes, size_t length) { return bytes ? length : 0; }
+
+static int open_model(void **state) {
+    fv_llm *llm = NULL;
+    fv_message message = {""};
+    if (fv_llm_open(&llm, MODEL, &message) != FV_OK) return -1;
+    *state = llm;
+    return 0;
+}
+
+static int close_model(void **state) {
+    fv_llm_close(*state);
+    remove(PATH);
+    return 0;
+}
+
+static cli_tune example(const fv_llm *llm) {
+    const fv_model_config *shape = fv_llm_config(llm);
+    size_t heads = (size_t)shape->layers * shape->kv_heads;
+    cli_tune tune = {.layers = shape->layers, .kv_heads = shape->kv_heads, .head_dim = shape->head_dim};
+    tune.shares = calloc(heads, sizeof *tune.shares);
+    tune.gates = calloc(heads * tune.head_dim, sizeof *tune.gates);
+    assert_true(tune.shares && tune.gates);
+    for (size_t i = 0; i < heads; i++) tune.shares[i] = (uint16_t)(1 + 65534 * i / heads);
+    for (size_t i = 0; i < heads * tune.head_dim; i++) tune.gates[i] = i % 2 ? -0.25f * (float)i : 1e-30f;
+    return tune;
+}
+
+/* The file of example(), as a tree that a test may change. */
+static json_t *example_json(const fv_llm *llm) {
+    cli_tune tune = example(llm);
+    fv_message message = {""};
+    double(*divergence)[2] = calloc((size_t)tune.layers * tune.kv_heads, sizeof *divergence);
+    cli_tune_notes notes = {"a text", "fovea", 512, 32, 0.5, 0.25, (const double(*)[2])divergence};
+    assert_int_equal(cli_tune_write(&tune, PATH, llm, &notes, &message), FV_OK);
+    free(divergence);
+    cli_tune_free(&tune);
+    json_t *root = json_load_file(PATH, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(root);
+    return root;
+}
+
+static void expect(const fv_llm *llm, json_t *root, fv_status status, const char *word) {
+    cli_tune tune = {0};
+    fv_message message = {""};
+    assert_int_equal(json_dump_file(root, PATH, 0), 0);
+    json_decref(root);
+    assert_int_equal(cli_tune_read(&tune, PATH, llm, &message), status);
+    if (!strstr(message.text, word)) fail_msg("expected '%s' in '%s'", word, message.text);
+    if (status != FV_OK) assert_true(!tune.shares && !tune.gates && !tune.path[0]);
+    cli_tune_free(&tune);
+}
+
+static void what_is_written_is_read(void **state) {
+    const fv_llm *llm = *state;
+    cli_tune tune = example(llm), got = {0};
+    fv_message message = {""};
+    size_t heads = (size_t)tune.layers * tune.kv_heads;
+    json_decref(example_json(llm));
+    assert_int_equal(cli_tune_read(&got, PATH, llm, &message), FV_OK);
+    assert_string_equal(got.path, PATH);
+    assert_memory_equal(got.shares, tune.shares, heads * sizeof *tune.shares);
+    for (size_t i = 0; i < heads * tune.head_dim; i++)
+        assert_true(fabsf(got.gates[i] - tune.gates[i]) <= 5e-4f * fabsf(tune.gates[i]));
+    cli_tune_free(&tune);
+    cli_tune_free(&got);
+}
+
+static void format_1_has_no_gates(void **state) {
+    const fv_llm *llm = *state;
+    cli_tune tune = {0};
+    fv_message message = {""};
+    json_t *root = example_json(llm);
+    json_object_set_new(root, "format", json_integer(1));
+    json_object_del(root, "gates");
+    json_object_del(json_object_get(root, "model"), "head_dim");
+    assert_int_equal(json_dump_file(root, PATH, 0), 0);
+    json_decref(root);
+    assert_int_equal(cli_tune_read(&tune, PATH, llm, &message), FV_OK);
+    assert_true(tune.shares && !tune.gates);
+    cli_tune_free(&tune);
+}
+
+static void another_format_or_model_is_refused(void **state) {
+    json_t *root = example_json(*state);
+    json_object_set_new(root, "format", json_integer(3));
+    expect(*state, root, FV_ERROR_UNSUPPORTED, "format");
+    static const char *const keys[] = {"layers", "kv_heads", "head_dim", "parameters", "weight_bytes"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        root = example_json(*state);
+        json_object_set_new(json_object_get(root, "model"), keys[i], json_integer(1));
+        expect(*state, root, FV_ERROR_UNSUPPORTED, "another model");
+    }
+    root = example_json(*state);
+    json_object_set_new(root, "model", json_integer(7));
+    expect(*state, root, FV_ERROR_UNSUPPORTED, "another model");
+}
+
+static void wrong_counts_are_refused(void **state) {
+    static const char *const tables[] = {"shares", "gates"};
+    for (size_t i = 0; i < 2; i++) {
+        json_t *root = example_json(*state);
+        json_object_del(root, tables[i]);
+        expect(*state, root, FV_ERROR_CORRUPT, tables[i]);
+        root = example_json(*state);
+        json_array_remove(json_object_get(root, tables[i]), 0);
+        expect(*state, root, FV_ERROR_CORRUPT, tables[i]);
+        root = example_json(*state);
+        json_array_append_new(json_array_get(json_object_get(root, tables[i]), 0), json_integer(1));
+        expect(*state, root, FV_ERROR_CORRUPT, tables[i]);
+        root = example_json(*state);
+        json_array_set_new(json_object_get(root, tables[i]), 0, json_string("no list"));
+        expect(*state, root, FV_ERROR_CORRUPT, tables[i]);
+    }
+    json_t *root = example_json(*state), *gate = json_array_get(json_array_get(json_object_get(root, "gates"), 0), 0);
+    json_array_append_new(gate, json_real(0.5));
+    expect(*state, root, FV_ERROR_CORRUPT, "one number for each");
+    root = example_json(*state);
+    json_array_set_new(json_array_get(json_object_get(root, "gates"), 0), 0, json_real(0.5));
+    expect(*state, root, FV_ERROR_CORRUPT, "one number for each");
+}
+
+static void values_out_of_range_are_refused(void **state) {
+    json_t *const shares[] = {json_integer(0), json_integer(-5), json_integer(65536), json_real(1.5), json_null()};
+    for (size_t i = 0; i < sizeof shares / sizeof shares[0]; i++) {
+        json_t *root = example_json(*state);
+        json_array_set_new(json_array_get(json_object_get(root, "shares"), 0), 0, shares[i]);
+        expect(*state, root, FV_ERROR_CORRUPT, "65535");
+    }
+    json_t *const elements[] = {json_real(1e39), json_real(-1e300), json_string("1"), json_null(), json_array()};
+    for (size_t i = 0; i < sizeof elements / sizeof elements[0]; i++) {
+        json_t *root = example_json(*state);
+        json_array_set_new(json_array_get(json_array_get(json_object_get(root, "gates"), 0), 0), 1, elements[i]);
+        expect(*state, root, FV_ERROR_CORRUPT, "finite");
+    }
+}
+
+/* Cut at every tenth byte, and with what JSON has not: not a number, and one that no double holds. */
+static void damaged_text_is_refused(void **state) {
+    const fv_llm *llm = *state;
+    cli_tune tune = {0};
+    fv_message message = {""};
+    json_t *root = example_json(llm);
+    char *text = json_dumps(root, 0);
+    json_decref(root);
+    size_t length = strlen(text);
+    for (size_t cut = 0; cut < length; cut += 10) {
+        FILE *file = fopen(PATH, "wb");
+        assert_true(file && fwrite(text, 1, cut, file) == cut && fclose(file) == 0);
+        assert_int_equal(cli_tune_read(&tune, PATH, llm, &message), FV_ERROR_CORRUPT);
+    }
+    free(text);
+    static const char *const wrong[] = {"{\"gates\": [[[NaN]]]}", "{\"gates\": [[[1e999]]]}",
+                                        "{\"format\": 2, \"format\": 2}"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        FILE *file = fopen(PATH, "wb");
+        assert_true(file && fputs(wrong[i], file) >= 0 && fclose(file) == 0);
+        assert_int_equal(cli_tune_read(&tune, PATH, llm, &message), FV_ERROR_CORRUPT);
+    }
+    assert_true(!tune.shares && !tune.gates);
+    remove(PATH);
+    assert_int_equal(cli_tune_read(&tune, PATH, llm, &message), FV_ERROR_FILE);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_written_is_read),
+        cmocka_unit_test(format_1_has_no_gates),
+        cmocka_unit_test(another_format_or_model_is_refused),
+        cmocka_unit_test(wrong_counts_are_refused),
+        cmocka_unit_test(values_out_of_range_are_refused),
+        cmocka_unit_test(damaged_text_is_refused),
+    };
+    return cmocka_run_group_tests(tests, open_model, close_model);
+}
