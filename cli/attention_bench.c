@@ -1,6 +1,7 @@
 /* attention_bench.c - fills caches and visits them in turn, as a model does it: with many layers they come from memory,
  * with one from the processor's own caches. Choosing what is read and merging are inside the clock. */
 #include "attention_bench.h"
+#include "fovea/mass.h"
 #include "machine.h"
 #include <math.h>
 #include <stdlib.h>
@@ -151,6 +152,41 @@ fv_status cli_attention_bench_visit(cli_attention_bench *bench, uint32_t layer, 
                                        report);
     }
     *ns = cli_clock_ns() - start_ns;
+    return status;
+}
+
+/* Of one KV head at a time: its group's sum, or less than 0 where there was no memory. */
+static void observe_mass(void *context, const fv_attention_seen *seen, size_t worker) {
+    double *sums = context;
+    uint32_t group = seen->attend->query_heads / seen->attend->kv_heads, dim = seen->attend->head_dim;
+    uint32_t position = seen->plan->first_token;
+    size_t tokens = (size_t)group * (position + 1);
+    float *mass = malloc((tokens + group + FV_PAGE_TOKENS * (size_t)dim) * sizeof *mass);
+    (void)worker;
+    sums[seen->kv_head] = -1;
+    if (mass && fv_mass_tokens(seen->attend, seen->kernels, seen->cache, seen->kv_head, position,
+                               seen->query + (size_t)seen->kv_head * group * dim, mass, mass + tokens + group) == FV_OK) {
+        fv_mass_read(seen->plan, 0, group, mass, mass + tokens);
+        sums[seen->kv_head] = 0;
+        for (uint32_t g = 0; g < group; g++) sums[seen->kv_head] += (double)mass[tokens + g];
+    }
+    free(mass);
+}
+
+fv_status cli_attention_bench_mass(cli_attention_bench *bench, double *mass) {
+    uint32_t kv_heads = bench->shape.kv_heads;
+    double *sums = calloc(kv_heads, sizeof *sums);
+    uint64_t ns;
+    if (!sums) return FV_ERROR_MEMORY;
+    fv_attention_observe(bench->attention, observe_mass, sums);
+    fv_status status = cli_attention_bench_visit(bench, 0, NULL, &ns);
+    fv_attention_observe(bench->attention, NULL, NULL);
+    *mass = 0;
+    for (uint32_t head = 0; head < kv_heads; head++) {
+        if (sums[head] < 0) status = FV_ERROR_MEMORY;
+        *mass += sums[head] / bench->shape.heads;
+    }
+    free(sums);
     return status;
 }
 

@@ -44,6 +44,9 @@ void cli_attention_bench_close(cli_attention_bench *bench);
 /** One layer's whole pass; report may be NULL. */
 fv_status cli_attention_bench_visit(cli_attention_bench *bench, uint32_t layer, fv_report *report, uint64_t *ns);
 
+/** Mean share of dense attention's mass that a decode of the first layer reads exactly, over its query heads; not timed. */
+fv_status cli_attention_bench_mass(cli_attention_bench *bench, double *mass);
+
 /** Of `bytes` that a pass over one layer reads, those that it must read from memory: tiles of a prompt read a cache again and
  *  again, and find it in a nearer one. */
 double cli_attention_bench_once(const cli_attention_bench *bench, double bytes);

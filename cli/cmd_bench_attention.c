@@ -11,6 +11,7 @@
 #include "options.h"
 #include "progress.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,6 +130,7 @@ typedef struct attention_figures {
     uint64_t median_ns, min_ns;
     uint64_t choose_ns, read_ns; /* medians over layers, summed over threads */
     double share; /* of the limit that binds */
+    double mass;  /* of dense attention's, that a decode reads */
     const char *limit;
 } attention_figures;
 
@@ -155,6 +157,7 @@ static attention_figures figures_of(attention_state *state) {
     made.gflops = 4 * products / ns;
     made.gb_per_s = made.bytes_read / ns;
     made.share = cli_limit_share(&state->peaks, &work, ns, &made.limit);
+    if (options->pass != BENCH_DECODE || cli_attention_bench_mass(&state->bench, &made.mass) != FV_OK) made.mass = NAN;
     return made;
 }
 
@@ -173,6 +176,7 @@ static int print_json(attention_state *state) {
     cli_json_text(document, "kv_type", cli_element_name((uint32_t)options->kv_type));
     cli_json_text(document, "attention", options->attention);
     cli_json_real(document, "density", figures.density);
+    cli_json_real(document, "mass", figures.mass);
     cli_json_count(document, "median_ns", figures.median_ns);
     cli_json_count(document, "min_ns", figures.min_ns);
     cli_json_count(document, "choose_ns", figures.choose_ns);
