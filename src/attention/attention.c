@@ -579,7 +579,10 @@ static void certify_task(void *context, size_t task, size_t worker) {
         else
             fv_choose_pages(&at->chooser, &at->scratch);
     }
-    row_certify(at, row_state(call, task, 0), into);
+    fv_certified made = {0};
+    row_certify(at, row_state(call, task, 0), &made);
+    if (call->read_from) made.relative_estimate *= FV_CERTIFICATE_CUT;
+    fv_certified_add(into, &made);
 }
 
 static void plans_certify(attention_call *call) {
