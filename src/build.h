@@ -40,6 +40,15 @@
 #define FV_BUILD_CHOOSE 1
 #endif
 
+/* Certificates of what such a policy reads (fv_select_config.certificate), and shadow 2 of a cache; without it both are
+ * FV_ERROR_UNSUPPORTED. */
+#ifndef FV_BUILD_CERTIFICATE
+#define FV_BUILD_CERTIFICATE FV_BUILD_CHOOSE
+#endif
+#if FV_BUILD_CERTIFICATE && !FV_BUILD_CHOOSE
+#error "FV_BUILD_CERTIFICATE needs FV_BUILD_CHOOSE"
+#endif
+
 /* Counters of fovea/report.h and observers of fovea/attention.h; without it a report is FV_ERROR_UNSUPPORTED and no
  * observer is called. */
 #ifndef FV_BUILD_REPORT

@@ -1,10 +1,11 @@
 /* All roundings go upwards where a bound is wanted. */
 #include "attend/certificate.h"
 #include "build.h"
+#include "kernels/half.h"
 #include "kernels/root.h"
 #include <float.h>
 
-#if FV_BUILD_CHOOSE
+#if FV_BUILD_CERTIFICATE
 
 static const float upwards = 1.0001f;
 

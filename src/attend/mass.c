@@ -2,8 +2,8 @@
 #include "fovea/mass.h"
 #include "build.h"
 #include "cache/cache_pages.h"
+#include "kernels/exp.h"
 #include "kernels/kernels.h"
-#include "kernels/scalar/exp_scalar.h"
 
 #if FV_BUILD_MASS
 
@@ -12,7 +12,7 @@ static void softmax(float *score, size_t count) {
     for (size_t t = 1; t < count; t++)
         if (score[t] > best) best = score[t];
     for (size_t t = 0; t < count; t++) {
-        score[t] = fv_exp_scalar(score[t] - best);
+        score[t] = fv_exp_f32(score[t] - best);
         total += score[t];
     }
     for (size_t t = 0; t < count; t++) score[t] /= total;

@@ -176,14 +176,6 @@ static void phase_end(fv_attention *attention, size_t worker, uint64_t *phase_ns
 
 static void phase_begin(fv_attention *attention, size_t worker) { phase_end(attention, worker, NULL, 1); }
 
-static void choose_end(fv_attention *attention, size_t worker) {
-    phase_end(attention, worker, &attention->counts[worker].choose_ns, 1);
-}
-
-static void read_end(fv_attention *attention, size_t worker) {
-    phase_end(attention, worker, &attention->counts[worker].read_ns, 1);
-}
-
 /* Of a single row's phases, whose tasks are too short for looks of their own, the caller takes the time. */
 static void all_choose_end(fv_attention *attention, const fv_parallel *parallel) {
     phase_end(attention, 0, &attention->counts[0].choose_ns, parallel ? parallel->workers : 1);
@@ -261,6 +253,10 @@ static fv_status chosen_plan(choosing *at, uint32_t position, size_t worker, fv_
     if (at->call->policy->selector == FV_SELECTOR_BLOCK) rows = end - position;
     if (fv_chooser_has_choice(chooser)) rows_choose(at, rows, worker);
     return fv_choose_plan(chooser, &at->scratch, rows, plan);
+}
+
+static bool certifies(const attention_call *call) {
+    return FV_BUILD_CERTIFICATE && call->chooses && call->policy->certificate;
 }
 
 /* The certificate of the chooser's row, whose scores and choices are in the scratch; its largest relative estimate. */
@@ -374,6 +370,14 @@ static attend_job *run_begin(const attention_call *call, const fv_plan *plan, ui
 }
 
 #if FV_BUILD_PROMPT
+static void choose_end(fv_attention *attention, size_t worker) {
+    phase_end(attention, worker, &attention->counts[worker].choose_ns, 1);
+}
+
+static void read_end(fv_attention *attention, size_t worker) {
+    phase_end(attention, worker, &attention->counts[worker].read_ns, 1);
+}
+
 /* The state of what was read. */
 static const fv_state *plan_run(const attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker) {
     size_t row = plan->first_token - call->first_token;
@@ -452,11 +456,11 @@ static void tile_task(void *context, size_t task, size_t worker) {
     for (uint32_t row = 0; row < view->rows; row += plan->rows) {
         if (chosen_plan(at, view->first_token + row, worker, plan) != FV_OK) return;
         choose_end(attention, worker);
-        if (call->policy->certificate && plan->rows == 1) {
+        if (certifies(call) && plan->rows == 1) {
             row_until(at, plan, worker);
         } else { /* rows that read all leave nothing to certify */
             plan_attend(call, plan, kv_head, worker);
-            if (call->policy->certificate) attention->counts[worker].certified.rows += (uint64_t)plan->rows * at->chooser.group;
+            if (certifies(call)) attention->counts[worker].certified.rows += (uint64_t)plan->rows * at->chooser.group;
         }
         read_end(attention, worker);
     }
@@ -586,7 +590,7 @@ static void certify_task(void *context, size_t task, size_t worker) {
 }
 
 static void plans_certify(attention_call *call) {
-    if (!FV_BUILD_CHOOSE || !call->chooses || !call->policy->certificate) return;
+    if (!certifies(call)) return;
     fv_parallel_run(call->parallel, call->attention->config.attend.kv_heads, certify_task, call);
     all_choose_end(call->attention, call->parallel);
 }
@@ -616,7 +620,7 @@ static void count_add(work_count *into, const work_count *from) {
     into->visible += from->visible;
     into->choose_ns += from->choose_ns;
     into->read_ns += from->read_ns;
-    if (FV_BUILD_CHOOSE) fv_certified_add(&into->certified, &from->certified);
+    if (FV_BUILD_CERTIFICATE) fv_certified_add(&into->certified, &from->certified);
 }
 
 /* All workers' counts, which are those of the first from now on. */
@@ -649,7 +653,7 @@ static void report_certified(const fv_certified *certified, fv_report *report) {
 
 /* A caller of an older report has less room. */
 static void report_add(const attention_call *call, const work_count *count, fv_report *report) {
-    report_certified(&count->certified, report);
+    if (FV_BUILD_CERTIFICATE) report_certified(&count->certified, report);
     report->isa = fv_kernels_isa(call->attention->kernels);
     report->bytes_read += count->bytes;
     report->selected_keys += count->selected;
@@ -972,7 +976,7 @@ static void rows_skip(attention_call *call, uint32_t done) {
     size_t width = (size_t)attend->query_heads * attend->head_dim;
     for (uint32_t row = done; row < call->rows; row++)
         for (size_t c = 0; c < width; c++) call->out[row * call->out_stride + c] = 0.0f;
-    if (!FV_BUILD_CHOOSE || !call->chooses || !call->policy->certificate || done == call->rows) return;
+    if (!certifies(call) || done == call->rows) return;
     call->view = watched_view(call, done);
     for (uint32_t head = 0; head < attend->kv_heads; head++) {
         choosing *at = choosing_make(call, &call->view, head, 0);

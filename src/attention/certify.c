@@ -7,7 +7,7 @@
 #include "select/unread.h"
 #include <float.h>
 
-#if FV_BUILD_CHOOSE
+#if FV_BUILD_CERTIFICATE
 
 static float larger(float a, float b) { return a > b ? a : b; }
 

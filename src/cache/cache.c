@@ -25,7 +25,7 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
     if (config->max_tokens < 1 || config->max_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
     if (config->key_type >= FV_ELEMENT_COUNT || config->value_type >= FV_ELEMENT_COUNT) return FV_ERROR_ARGUMENT;
     if (config->landmark_tokens > 1u << 30 || config->shadow > 2) return FV_ERROR_ARGUMENT;
-    if (!FV_BUILD_CHOOSE && config->shadow) return FV_ERROR_UNSUPPORTED;
+    if (config->shadow > FV_BUILD_CHOOSE + FV_BUILD_CERTIFICATE) return FV_ERROR_UNSUPPORTED;
     if (!fv_element_is_built(config->key_type) || !fv_element_is_built(config->value_type)) return FV_ERROR_UNSUPPORTED;
     *layout = (cache_layout){0};
     size_t pages = ((size_t)config->max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS, heads = config->kv_heads;
@@ -55,7 +55,7 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
         layout->mark_head_stride = mark_head_bytes / sizeof(float);
     }
     if (FV_BUILD_CHOOSE && !fv_shadow_layout(config, &layout->bytes, &layout->shadow)) return FV_ERROR_OVERFLOW;
-    if (FV_BUILD_CHOOSE && !fv_margin_layout(config, &layout->bytes, &layout->margins)) return FV_ERROR_OVERFLOW;
+    if (FV_BUILD_CERTIFICATE && !fv_margin_layout(config, &layout->bytes, &layout->margins)) return FV_ERROR_OVERFLOW;
     return FV_OK;
 }
 
@@ -121,7 +121,7 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
         made->shadow.base = base;
         made->margins = layout.margins;
     }
-    if (FV_BUILD_CHOOSE && config->shadow == 2) made->margins.pages = (fv_margin *)(void *)(base + layout.margins.offset);
+    if (FV_BUILD_CERTIFICATE && config->shadow == 2) made->margins.pages = (fv_margin *)(void *)(base + layout.margins.offset);
     *cache = made;
     return FV_OK;
 }
@@ -212,7 +212,7 @@ static uint32_t run_tokens(const fv_cache *cache, uint32_t token, uint32_t most)
 static void summaries_update(fv_cache *cache, uint32_t first) {
     if (!FV_BUILD_CHOOSE || !cache->shadow.dim) return;
     fv_shadow_update(cache, first);
-    fv_margin_update(cache, first);
+    if (FV_BUILD_CERTIFICATE) fv_margin_update(cache, first);
 }
 
 fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,
@@ -278,7 +278,7 @@ fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens) {
     if (!cache || tokens > cache->tokens) return FV_ERROR_ARGUMENT;
     bool cut = tokens < cache->tokens;
     cache->tokens = tokens;
-    if (FV_BUILD_CHOOSE && cut) fv_margin_update(cache, tokens);
+    if (FV_BUILD_CERTIFICATE && cut) fv_margin_update(cache, tokens);
     if (cut && cache->mark_keys)
         for (uint32_t head = 0; head < cache->config.kv_heads; head++) landmark_rebuild(cache, head, tokens);
     return FV_OK;

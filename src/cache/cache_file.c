@@ -378,7 +378,7 @@ static fv_status data_restore(fv_cache *cache, const fv_cache_store *store, cons
     cache->tokens = state->tokens;
     if (FV_BUILD_CHOOSE && cache->shadow.dim) {
         fv_shadow_update(cache, 0);
-        fv_margin_update(cache, 0);
+        if (FV_BUILD_CERTIFICATE) fv_margin_update(cache, 0);
     }
     return FV_OK;
 }

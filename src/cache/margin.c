@@ -6,7 +6,7 @@
 #include "kernels/root.h"
 #include "size.h"
 
-#if FV_BUILD_CHOOSE
+#if FV_BUILD_CERTIFICATE
 
 /* Of sums of squares of up to 1,024 elements, of a rotation in f32 and of a root: all far below. */
 static const float slack = 1.001f;

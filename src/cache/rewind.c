@@ -11,7 +11,7 @@ void fv_cache_mark_save(const fv_cache *cache, float *saved) {
 
 void fv_cache_rewind(fv_cache *cache, uint32_t tokens, const float *saved) {
     cache->tokens = tokens;
-    if (FV_BUILD_CHOOSE) fv_margin_update(cache, tokens);
+    if (FV_BUILD_CERTIFICATE) fv_margin_update(cache, tokens);
     if (!cache->mark_keys || tokens % cache->config.landmark_tokens == 0) return;
     size_t dim = cache->config.head_dim;
     size_t mark = tokens / cache->config.landmark_tokens;

@@ -3,8 +3,8 @@
  */
 #include "fovea/gate.h"
 #include "build.h"
+#include "kernels/exp.h"
 #include "kernels/root.h"
-#include "kernels/scalar/exp_scalar.h"
 #include "size.h"
 #include "splitmix.h"
 
@@ -167,8 +167,8 @@ fv_status fv_gate_read(const fv_gate *gate, fv_gate_part part, float *out) {
     return FV_OK;
 }
 
-/* A NaN stays one; fv_exp_scalar() would lose it. */
-static float sigmoid(float x) { return x == x ? 1.0f / (1.0f + fv_exp_scalar(-x)) : x; }
+/* A NaN stays one; fv_exp_f32() would lose it. */
+static float sigmoid(float x) { return x == x ? 1.0f / (1.0f + fv_exp_f32(-x)) : x; }
 
 /* Cephes' tanhf: 2 ulp. */
 static float tangent(float x) {
@@ -182,7 +182,7 @@ static float tangent(float x) {
         p = p * z - 3.33332819422e-1f;
         return p * z * x + x;
     }
-    float y = 1.0f - 2.0f / (fv_exp_scalar(2.0f * magnitude) + 1.0f);
+    float y = 1.0f - 2.0f / (fv_exp_f32(2.0f * magnitude) + 1.0f);
     return x < 0.0f ? -y : y;
 }
 

@@ -90,8 +90,8 @@ static fv_cache_config cache_config(const fv_model_config *config) {
 /* Room for the plan of any policy: the pattern with all its globals needs most. */
 static uint32_t plan_steps(const fv_model_config *config) {
     fv_select_config most = {.selector = FV_SELECTOR_PATTERN,
-                             .globals_count = FV_SELECT_GLOBALS,
                              .block = 1,
+                             .globals_count = FV_SELECT_GLOBALS,
                              .log_stride = 1,
                              .landmarks = 1,
                              .causal = 1};

@@ -51,6 +51,7 @@ uint32_t fv_select_least_pages(const fv_select_config *config) {
 fv_status fv_select_check(const fv_select_config *config) {
     if (!config || config->selector >= FV_SELECTOR_COUNT || config->causal > 1) return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_CHOOSE && fv_select_chooses(config)) return FV_ERROR_UNSUPPORTED;
+    if (!FV_BUILD_CERTIFICATE && fv_select_chooses(config) && config->certificate) return FV_ERROR_UNSUPPORTED;
     if (FV_BUILD_CHOOSE && fv_select_chooses(config)) return choice_check(config);
     if (config->selector == FV_SELECTOR_WINDOW && config->window < 1) return FV_ERROR_ARGUMENT;
     if (config->selector == FV_SELECTOR_PATTERN) {

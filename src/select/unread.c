@@ -8,7 +8,7 @@
 #include "kernels/root.h"
 #include "kernels/scalar/exp_scalar.h"
 
-#if FV_BUILD_CHOOSE
+#if FV_BUILD_CERTIFICATE
 
 /* Scores are rounded to 2^-8: a key's, its block's, and a page's logarithm, which is cut; sums
  * of up to 1,024 terms, a rotation and a few operations in f32 lie far below the rest. */

@@ -1,4 +1,5 @@
 /* Conversions, norms and activation functions of the forward pass. */
+#include "build.h"
 #include "kernels/half.h"
 #include "kernels/kernels.h"
 #include "kernels/scalar/exp_scalar.h"
@@ -11,6 +12,8 @@ void fv_narrow_f16_scalar(size_t n, const float *x, uint16_t *out) {
 void fv_widen_f16_scalar(size_t n, const uint16_t *x, float *out) {
     for (size_t i = 0; i < n; i++) out[i] = fv_f32_from_f16(x[i]);
 }
+
+#if FV_BUILD_MODEL
 
 /* Newton steps from the classic bit estimate, each doubles the digits: no sqrt in a freestanding core. */
 static float inverse_sqrt(float x) {
@@ -37,6 +40,8 @@ void fv_gelu_f32_scalar(size_t n, const float *gate, const float *up, float *out
         out[i] = 0.5f * x * (1.0f + t) * up[i];
     }
 }
+
+#endif
 
 /* Eight partial sums, as wide registers would hold them: less rounding than one chain. */
 float fv_dot_f32_scalar(size_t n, const float *x, const float *y) {
