@@ -9,6 +9,7 @@
 #include "fovea/isa.h"
 #include "fovea/weight.h"
 #include "kernels/dequant.h"
+#include "kernels/half.h"
 #include "kernels/unpack.h"
 #include <stddef.h>
 #include <stdint.h>
@@ -147,13 +148,15 @@ typedef void fv_product_float_fn(size_t columns, size_t rows, size_t tokens, con
  * larger first; then times 1/sqrt(piece). dim <= 1024. */
 typedef void fv_rotate_page_fn(size_t dim, size_t first, size_t end, float *x);
 
+#define FV_COARSE_MOST 7 /* of the query that codes meet: four channels of four groups fit a byte */
+
 /* Queries that coarse keys are scored with. Scores are in units of 2^-8 of a power of two. */
 typedef struct fv_shadow_rows {
     size_t rows, dim;          /* dim a multiple of 16, at most 1024 */
     const int8_t *query;       /* [rows][dim], -127..127: for means */
     const int32_t *sum;        /* [rows], of it */
     const float *factor;       /* [rows]: to the units of scores */
-    const uint8_t *table;      /* [rows][4 * dim]: for codes, of the query in -15..15 (fv_shadow_query_fn) */
+    const uint8_t *table;      /* [rows][4 * dim]: for codes, of the coarse query (fv_shadow_query_fn) */
     const int32_t *coarse_sum; /* [rows], of that query */
     const float *coarse_factor; /* [rows], 0..2^100 */
     const int32_t *base;       /* [rows][base_stride], one a block of four pages, |base| <= 2^28; not for means */
@@ -161,8 +164,8 @@ typedef struct fv_shadow_rows {
 } fv_shadow_rows;
 
 /* x [dim] <- its rotation, the same operations; query[c] = fv_round_held(x[c] * (127 / the largest magnitude), 127), and 0 for
- * dim <= c < padded; likewise coarse with 15, of which only a table is written: entry e of group (j, n, l), at
- * ((j * 2 + n) * 2 + l) * 16 + e, is 60 + the sum of coarse[16 j + 8 n + 4 l + i] over the bits i of e. Returns the
+ * dim <= c < padded; likewise coarse with FV_COARSE_MOST, of which only a table is written: entry e of group (j, n, l), at
+ * ((j * 2 + n) * 2 + l) * 16 + e, is 4 * FV_COARSE_MOST + the sum of coarse[16 j + 8 n + 4 l + i] over the bits i of e. Returns the
  * magnitude; where it is not finite or is 0, both queries are 0 and so is the result. padded a multiple of 16. */
 typedef float fv_shadow_query_fn(size_t dim, size_t padded, float *x, int8_t *query, uint8_t *table, int32_t *coarse_sum);
 
@@ -184,10 +187,11 @@ typedef void fv_sign_score_fn(const fv_shadow_rows *query, size_t pages, const u
                               int32_t *out, size_t out_stride);
 
 /* Logarithms of the masses of listed pages, by both planes. Page n of the list is pages[n]; key t of it:
- *   x[t] = fv_round_held(((float)(2 * signs[t] + sizes[t]) - 1.5f * coarse_sum) * step[t] * coarse_factor, 2^28)
- *   best = max of x;  mass = sum of fv_power_of(x[t] - best);  out[r][n] = best + fv_log2_of(mass) - 16 * 256
- *          + base[pages[n] / 4]
+ *   x[t] = fv_round_held((float)(4 * signs[t] + 2 * sizes[t] - 3 * coarse_sum) * step[t] * (0.5f * coarse_factor), FV_SCORE_MOST)
+ *   mass = sum of fv_score_power(x[t]) in f32: keys 0 and 1, 2 and 3 and so on, then pairs likewise, then fours, then eights
+ *   out[r][n] = fv_power_score(mass) + base[pages[n] / 4]
  * signs, sizes, steps: of page 0. out rows out_stride apart. */
+#define FV_SCORE_MOST 30720.0f /* 120 powers of two beside the base */
 typedef void fv_shadow_score_fn(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *signs,
                                 const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride);
 
@@ -230,6 +234,12 @@ static inline int32_t fv_log2_of(uint64_t x) {
         if (x >> power >> step) power += step;
     return power * 256 + (int32_t)((power >= 8 ? x >> (power - 8) : x << (8 - power)) & 255);
 }
+
+/* 2^(x / 256), straight between powers of two; |x| <= FV_SCORE_MOST. */
+static inline float fv_score_power(int32_t x) { return fv_f32_from_bits((uint32_t)(x + 127 * 256) << 15); }
+
+/* Its inverse, of the upper 8 bits of x's fraction. */
+static inline int32_t fv_power_score(float x) { return (int32_t)(fv_bits_from_f32(x) >> 15) - 127 * 256; }
 
 /* Bit c: the rotation turns the sign of channel c. */
 extern const uint32_t fv_rotate_signs[32];

@@ -86,7 +86,7 @@ static void query_make(const fv_chooser *chooser, const fv_choose_scratch *scrat
     float unit = most * (chooser->scale * 369.32993f); /* 256 / ln 2 */
     unit = unit < 0x1p100f ? unit : 0x1p100f;
     scratch->factor[g] = unit / 127.0f;
-    scratch->coarse_factor[g] = unit / 15.0f;
+    scratch->coarse_factor[g] = unit / (float)FV_COARSE_MOST;
     scratch->reach[g] = fv_root_f32((float)squares / (float)dim) * scratch->factor[g] * reach_of_best;
 }
 

@@ -31,8 +31,8 @@ static query_lengths lengths_of(const fv_chooser *chooser, const fv_choose_scrat
     /* all as it was before */
     float most = chooser->kernels->shadow_query(dim, padded, x, rounded, scratch->table + g * 4 * padded, &sum);
     for (size_t c = 0; c < dim; c++) {
-        float coarse = most > 0.0f ? (float)fv_round_held(x[c] * (15.0f / most), 15.0f) : 0.0f;
-        float rest = x[c] - (float)rounded[c] * (most / 127.0f), coarse_rest = x[c] - coarse * (most / 15.0f);
+        float coarse = most > 0.0f ? (float)fv_round_held(x[c] * ((float)FV_COARSE_MOST / most), (float)FV_COARSE_MOST) : 0.0f;
+        float rest = x[c] - (float)rounded[c] * (most / 127.0f), coarse_rest = x[c] - coarse * (most / (float)FV_COARSE_MOST);
         whole += x[c] * x[c];
         mean_error += rest * rest;
         coarse_error += coarse_rest * coarse_rest;
@@ -60,7 +60,7 @@ fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scrat
                        float maximum) {
     const fv_cache *cache = chooser->cache;
     const fv_margin *margins = cache->margins.pages + chooser->kv_head * cache->margins.head_stride;
-    const int32_t *score = scratch->score + g * scratch->stride;
+    const int32_t *score = scratch->score + g * scratch->stride, *base = scratch->base + g * scratch->base_stride;
     query_lengths length = lengths_of(chooser, scratch, g, query);
     float unit = chooser->scale * 1.442696f; /* log2 e, upwards */
     fv_unread unread = {.pages = 0};
@@ -73,10 +73,11 @@ fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scrat
                               length.coarse_error * margin->code + length.mean_error * margin->centre);
         float likely = straight_power((float)score[page] - 256.0f * maximum);
         /* a score is the straight logarithm of a sum of straight powers, which are no less than powers; a straight power of
-         * it is at most 2^0.0861 times 2^height, and 17 units of 2^-16 were cut from the sum */
+         * it is at most 2^0.0861 times 2^height; four roundings made the sum. One that was held may be anything */
+        bool held = score[page] - base[page / (FV_SHADOW_BLOCK / FV_PAGE_TOKENS)] >= (int32_t)FV_SCORE_MOST;
         float most = power_above(height + 0.0862f + reach + score_slack + relative_slack * (magnitude + 64.0f));
         unread.mass_estimate += likely;
-        unread.mass_bound += most * (1.0f + 17.0f * 0x1p-16f);
+        unread.mass_bound += held ? 3e38f : most * (1.0f + 8.0f * 0x1p-24f);
         weighted += likely * margin->value_rms;
         if (margin->value_max > unread.value_max) unread.value_max = margin->value_max;
         unread.pages++;

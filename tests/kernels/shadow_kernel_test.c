@@ -48,6 +48,8 @@ static void check_rotate_page(const fv_kernels *table) {
     }
 }
 
+enum { BIAS = 4 * FV_COARSE_MOST }; /* of an entry */
+
 static void check_shadow_query(const fv_kernels *table) {
     test_random random = test_random_make(74);
     for (int run = 0; run < 600; run++) {
@@ -70,9 +72,9 @@ static void check_shadow_query(const fv_kernels *table) {
         for (size_t c = dim; c < padded; c++) assert_int_equal(code[c], 0);
         for (size_t group = 0; group < padded / 4; group++) { /* entries of one bit, and of all */
             const uint8_t *of = entry + group * 16;
-            assert_int_equal(of[0], 60);
-            assert_int_equal(of[15] - 60, of[1] + of[2] + of[4] + of[8] - 4 * 60);
-            sum -= of[15] - 60;
+            assert_int_equal(of[0], BIAS);
+            assert_int_equal(of[15] - BIAS, of[1] + of[2] + of[4] + of[8] - 4 * BIAS);
+            sum -= of[15] - BIAS;
         }
         assert_int_equal(sum, 0);
         assert_true(fence_is_whole(&out_fence, 1, 0, 0) && fence_is_whole(&query_fence, 1, 0, 0) &&
@@ -100,11 +102,12 @@ static fv_shadow_rows random_rows(test_random *random, coarse_rows *rows, size_t
         for (size_t c = 0; c < dim; c += 4) {
             int32_t x[4];
             for (size_t i = 0; i < 4; i++) {
-                x[i] = extreme ? (test_random_in(random, 0, 1) ? 15 : -15) : (int32_t)test_random_in(random, 0, 30) - 15;
+                x[i] = extreme ? (test_random_in(random, 0, 1) ? FV_COARSE_MOST : -FV_COARSE_MOST)
+                               : (int32_t)test_random_in(random, 0, 2 * FV_COARSE_MOST) - FV_COARSE_MOST;
                 rows->sum[r] += x[i];
             }
             for (size_t e = 0; e < 16; e++) {
-                int32_t sum = 60;
+                int32_t sum = BIAS;
                 for (size_t i = 0; i < 4; i++) sum += e >> i & 1 ? x[i] : 0;
                 rows->table[r * 4 * dim + c * 4 + e] = (uint8_t)sum;
             }
@@ -282,7 +285,7 @@ static void test_score_by_hand(void **state) {
     (void)state;
     uint8_t signs[32] = {0}, sizes[32] = {0}, entry[64];
     uint16_t steps[16];
-    for (size_t e = 0; e < 64; e++) entry[e] = (uint8_t)(60 + (e < 16 && e & 1)); /* channel 0 is 1, all others 0 */
+    for (size_t e = 0; e < 64; e++) entry[e] = (uint8_t)(BIAS + (e < 16 && e & 1)); /* channel 0 is 1, all others 0 */
     for (size_t t = 0; t < 16; t++) {
         steps[t] = 0x3F80; /* 1 */
         signs[t] = t >> 1 & 1;
@@ -296,9 +299,9 @@ static void test_score_by_hand(void **state) {
     for (size_t i = 0; i < tables.count; i++) {
         int32_t out = 0;
         tables.table[i]->shadow_score(&with, 1, &page, signs, sizes, steps, &out, 1);
-        /* code 3: 1.5 * 128 = 192; four keys each of 1, 3/4 (2^-1/2 straight), 1/2, 3/8: 10.5, whose straight logarithm is
-         * 3 + 5/16 */
-        assert_int_equal(out, 192 + 3 * 256 + 80 + 1000);
+        /* codes 3..0: 3/4, 1/4, -1/4, -3/4 powers of two, straight 7/4, 5/4, 7/8, 5/8; four keys of each: 18, whose straight
+         * logarithm is 4 + 1/8 */
+        assert_int_equal(out, 4 * 256 + 32 + 1000);
         tables.table[i]->sign_score(&with, 1, signs, steps, &out, 1);
         assert_int_equal(out, 105 + 1000); /* 0.82 * 128 */
     }

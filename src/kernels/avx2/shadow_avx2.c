@@ -110,7 +110,7 @@ INLINE void tables16(const int8_t *coarse, uint8_t *table) {
                             _mm_setr_epi8(0, 0, 0, 0, -1, -1, -1, -1, 0, 0, 0, 0, -1, -1, -1, -1),
                             _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1)};
     for (size_t group = 0; group < 4; group++) {
-        __m128i sum = _mm_set1_epi8(60);
+        __m128i sum = _mm_set1_epi8(4 * FV_COARSE_MOST);
         for (size_t i = 0; i < 4; i++) sum = _mm_add_epi8(sum, _mm_and_si128(_mm_set1_epi8(coarse[4 * group + i]), bit[i]));
         _mm_storeu_si128((__m128i *)(void *)(table + 16 * group), sum);
     }
@@ -125,13 +125,13 @@ float fv_shadow_query_avx2(size_t dim, size_t padded, float *x, int8_t *query, u
         top = _mm256_max_epi32(top, _mm256_and_si256(load(x + c), magnitude));
     float most = fv_f32_from_bits((uint32_t)_mm256_cvtsi256_si32(spread_max(top)));
     bool fit = most > 0.0f && most <= FLT_MAX;
-    __m256 inverse = _mm256_set1_ps(fit ? 127.0f / most : 0.0f), coarse_inverse = _mm256_set1_ps(fit ? 15.0f / most : 0.0f);
+    __m256 inverse = _mm256_set1_ps(fit ? 127.0f / most : 0.0f), coarse_inverse = _mm256_set1_ps(fit ? (float)FV_COARSE_MOST / most : 0.0f);
     for (size_t c = 0; c < padded; c += 16) {
         int8_t coarse[16] = {0};
         __builtin_memset(query + c, 0, 16);
         for (size_t i = 0; fit && i < 16 && c + i < dim; i += 8) {
             __m256 y = _mm256_loadu_ps(x + c + i);
-            __m256i part = round_held(_mm256_mul_ps(y, coarse_inverse), 15.0f);
+            __m256i part = round_held(_mm256_mul_ps(y, coarse_inverse), (float)FV_COARSE_MOST);
             _mm_storel_epi64((__m128i *)(void *)(query + c + i), narrow8(round_held(_mm256_mul_ps(y, inverse), 127.0f)));
             _mm_storel_epi64((__m128i *)(void *)(coarse + i), narrow8(part));
             sum = _mm256_add_epi32(sum, part);
@@ -182,25 +182,34 @@ void fv_mean_score_avx2(const fv_shadow_rows *query, size_t panels, const uint8_
     for (; r < query->rows; r++) mean_score(1, r, query, dim, panels, mean, step, out, out_stride);
 }
 
-/* Sums of a plane for `rows` rows, 60 a nibble too large: of even keys in the lower half, of odd ones in the upper. */
-INLINE void plane_sums(size_t rows, size_t dim, const uint8_t *table, const uint8_t *plane, __m256i *sum) {
+/* A plane's nibbles as places in tables, [dim / 16][2][32]: once for all rows. */
+INLINE void plane_places(size_t dim, const uint8_t *plane, uint8_t *place) {
     const __m256i low = _mm256_set1_epi8(15);
-    __m256i all[4], odd[4]; /* all: of both bytes of a word, the upper one's carried on */
-    for (size_t r = 0; r < rows; r++) all[r] = odd[r] = _mm256_setzero_si256();
-    for (size_t j = 0; j < dim / 16; j++) {
-        __m256i bits = load(plane + 32 * j), first = _mm256_and_si256(bits, low);
-        __m256i second = _mm256_and_si256(_mm256_srli_epi16(bits, 4), low);
-        for (size_t r = 0; r < rows; r++) {
-            const uint8_t *from = table + r * 4 * dim + 64 * j;
-            __m256i both = _mm256_add_epi8(_mm256_shuffle_epi8(load(from), first), _mm256_shuffle_epi8(load(from + 32), second));
-            all[r] = _mm256_add_epi16(all[r], both);
-            odd[r] = _mm256_add_epi16(odd[r], _mm256_srli_epi16(both, 8));
-        }
+    for (size_t j = 0; j < dim / 16; j++, plane += 32, place += 64) {
+        __m256i bits = load(plane);
+        store(place, _mm256_and_si256(bits, low));
+        store(place + 32, _mm256_and_si256(_mm256_srli_epi16(bits, 4), low));
     }
-    for (size_t r = 0; r < rows; r++) {
-        __m256i even = _mm256_sub_epi16(all[r], _mm256_slli_epi16(odd[r], 8));
-        sum[r] = _mm256_add_epi16(_mm256_permute2x128_si256(even, odd[r], 0x20), _mm256_permute2x128_si256(even, odd[r], 0x31));
+}
+
+/* Sums of a plane by key, 4 * FV_COARSE_MOST a nibble too large: of both keys of a word, the upper one's carried on, and of
+ * the upper one. Four entries fit a byte. */
+INLINE void plane_add(size_t dim, const uint8_t *table, const uint8_t *place, __m256i *all, __m256i *odd) {
+    for (size_t j = 0; j < dim / 16; j += 2, table += 128, place += 128) {
+        __m256i four = _mm256_add_epi8(_mm256_shuffle_epi8(load(table), load(place)),
+                                       _mm256_shuffle_epi8(load(table + 32), load(place + 32)));
+        if (j + 1 < dim / 16)
+            four = _mm256_add_epi8(four, _mm256_add_epi8(_mm256_shuffle_epi8(load(table + 64), load(place + 64)),
+                                                         _mm256_shuffle_epi8(load(table + 96), load(place + 96))));
+        *all = _mm256_add_epi16(*all, four);
+        *odd = _mm256_add_epi16(*odd, _mm256_srli_epi16(four, 8));
     }
+}
+
+/* Even keys to the lower half, odd ones to the upper. */
+INLINE __m256i keys_part(__m256i all, __m256i odd) {
+    __m256i even = _mm256_sub_epi16(all, _mm256_slli_epi16(odd, 8));
+    return _mm256_add_epi16(_mm256_permute2x128_si256(even, odd, 0x20), _mm256_permute2x128_si256(even, odd, 0x31));
 }
 
 /* Steps of the even and of the odd keys of a page. */
@@ -215,7 +224,7 @@ INLINE __m256 dots(__m128i sum, int times, int32_t less) {
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(wide, _mm256_set1_epi32(less)));
 }
 
-enum { MOST_DIM = 512 }; /* 3 x 120 x 128 nibbles fit 16 bits */
+enum { MOST_DIM = 512 }; /* 3 x 8 x FV_COARSE_MOST x 128 nibbles fit 16 bits */
 
 /* The largest of four in each of four vectors. */
 INLINE __m128 max_four(const __m128 *x) {
@@ -232,70 +241,144 @@ INLINE __m128 key_max(__m256i sum, int32_t less, __m256 even, __m256 odd) {
 }
 
 /* Four pages, of which `pages` are there, are a block: they share a base. */
-INLINE void sign_block(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, size_t page, size_t pages,
-                       const uint8_t *signs, const uint16_t *steps, int32_t *out, size_t out_stride) {
-    __m128 best[4][4]; /* [row][page] */
-    for (size_t i = 0; i < 4; i++) {
-        size_t p = page + (i < pages ? i : 0);
-        __m256i sum[4];
-        __m256 even = even_steps(steps + p * 16), odd = odd_steps(steps + p * 16);
-        plane_sums(rows, dim, query->table + first * 4 * dim, signs + p * 2 * dim, sum);
-        for (size_t r = 0; r < rows; r++)
-            best[r][i] = key_max(sum[r], 30 * (int32_t)dim + query->coarse_sum[first + r], even, odd);
-    }
-    for (size_t r = 0; r < rows; r++) {
-        __m128 x = _mm_mul_ps(max_four(best[r]), _mm_set1_ps(0.82f * query->coarse_factor[first + r]));
-        x = _mm_min_ps(_mm_max_ps(x, _mm_set1_ps(-0x1p28f)), _mm_set1_ps(0x1p28f));
-        __m128i base = _mm_set1_epi32(query->base[(first + r) * query->base_stride + page / 4]);
-        __m128i score = _mm_add_epi32(_mm_cvtps_epi32(x), base);
-        int32_t *to = out + (first + r) * out_stride + page, scores[4];
-        if (pages == 4) {
-            _mm_storeu_si128((__m128i *)(void *)to, score);
-            continue;
+INLINE void sign_block(const fv_shadow_rows *query, size_t dim, size_t page, size_t pages, const uint8_t *signs,
+                       const uint16_t *steps, int32_t *out, size_t out_stride) {
+    uint8_t place[16 * MOST_DIM]; /* [4][dim / 16][2][32] */
+    for (size_t i = 0; i < 4; i++) plane_places(dim, signs + (page + (i < pages ? i : 0)) * 2 * dim, place + i * 4 * dim);
+    for (size_t r = 0; r < query->rows; r++) {
+        __m128 best[4];
+        for (size_t i = 0; i < 4; i++) {
+            const uint16_t *step = steps + (page + (i < pages ? i : 0)) * 16;
+            __m256i all = _mm256_setzero_si256(), odd = all;
+            plane_add(dim, query->table + r * 4 * dim, place + i * 4 * dim, &all, &odd);
+            best[i] = key_max(keys_part(all, odd), 2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[r], even_steps(step),
+                              odd_steps(step));
         }
-        _mm_storeu_si128((__m128i *)(void *)scores, score);
+        __m128 x = _mm_mul_ps(max_four(best), _mm_set1_ps(0.82f * query->coarse_factor[r]));
+        x = _mm_min_ps(_mm_max_ps(x, _mm_set1_ps(-0x1p28f)), _mm_set1_ps(0x1p28f));
+        __m128i base = _mm_set1_epi32(query->base[r * query->base_stride + page / 4]);
+        int32_t *to = out + r * out_stride + page, scores[4];
+        _mm_storeu_si128((__m128i *)(void *)scores, _mm_add_epi32(_mm_cvtps_epi32(x), base));
         for (size_t i = 0; i < pages; i++) to[i] = scores[i];
     }
 }
 
-INLINE void sign_score(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, size_t pages,
-                       const uint8_t *signs, const uint16_t *steps, int32_t *out, size_t out_stride) {
+INLINE void sign_score(const fv_shadow_rows *query, size_t dim, size_t pages, const uint8_t *signs, const uint16_t *steps,
+                       int32_t *out, size_t out_stride) {
     size_t p = 0;
-    for (; p + 4 <= pages; p += 4) sign_block(rows, first, query, dim, p, 4, signs, steps, out, out_stride);
-    if (p < pages) sign_block(rows, first, query, dim, p, pages - p, signs, steps, out, out_stride);
+    for (; p + 4 <= pages; p += 4) sign_block(query, dim, p, 4, signs, steps, out, out_stride);
+    if (p < pages) sign_block(query, dim, p, pages - p, signs, steps, out, out_stride);
 }
 
+/* A constant number of channels lets a row's tables stay in registers. */
 void fv_sign_score_avx2(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps, int32_t *out,
                         size_t out_stride) {
-    size_t r = 0, dim = query->dim;
-    if (dim > MOST_DIM) {
+    if (query->dim > MOST_DIM)
         fv_sign_score_scalar(query, pages, signs, steps, out, out_stride);
-        return;
-    }
-    if (dim == 64)
-        for (; r + 3 <= query->rows; r += 3) sign_score(3, r, query, 64, pages, signs, steps, out, out_stride);
-    for (; r + 4 <= query->rows; r += 4) sign_score(4, r, query, dim, pages, signs, steps, out, out_stride);
-    for (; r + 2 <= query->rows; r += 2) sign_score(2, r, query, dim, pages, signs, steps, out, out_stride);
-    for (; r < query->rows; r++) sign_score(1, r, query, dim, pages, signs, steps, out, out_stride);
+    else if (query->dim == 64)
+        sign_score(query, 64, pages, signs, steps, out, out_stride);
+    else
+        sign_score(query, query->dim, pages, signs, steps, out, out_stride);
 }
 
-/* Scores of the keys of one page, the even ones first: score[64 * r + t]. */
-INLINE void page_scores(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, const uint8_t *signs,
-                        const uint8_t *sizes, const uint16_t *steps, int32_t *score) {
-    __m256i sum[4], size[4];
-    __m256 even = even_steps(steps), odd = odd_steps(steps);
-    plane_sums(rows, dim, query->table + first * 4 * dim, signs, sum);
-    plane_sums(rows, dim, query->table + first * 4 * dim, sizes, size);
-    for (size_t r = 0; r < rows; r++) {
-        __m256i both = _mm256_add_epi16(_mm256_slli_epi16(sum[r], 1), size[r]);
-        int32_t less = 90 * (int32_t)dim + 3 * query->coarse_sum[first + r];
-        __m256 factor = _mm256_set1_ps(0.5f * query->coarse_factor[first + r]);
-        __m256 x = _mm256_mul_ps(dots(_mm256_castsi256_si128(both), 1, less), even);
-        __m256 y = _mm256_mul_ps(dots(_mm256_extracti128_si256(both, 1), 1, less), odd);
-        store(score + 64 * r, round_held(_mm256_mul_ps(x, factor), 0x1p28f));
-        store(score + 64 * r + 8, round_held(_mm256_mul_ps(y, factor), 0x1p28f));
+/* 4 * signs + 2 * sizes - 3 * coarse_sum, even keys in the lower half; place: of both planes. */
+INLINE __m256i page_dots(const fv_shadow_rows *query, size_t r, size_t dim, const uint8_t *place) {
+    const uint8_t *table = query->table + r * 4 * dim;
+    __m256i all = _mm256_setzero_si256(), odd = all, size_all = all, size_odd = all;
+    plane_add(dim, table, place, &all, &odd);
+    plane_add(dim, table, place + 4 * dim, &size_all, &size_odd);
+    all = _mm256_add_epi16(_mm256_add_epi16(all, all), size_all);
+    odd = _mm256_add_epi16(_mm256_add_epi16(odd, odd), size_odd);
+    int32_t less = 6 * FV_COARSE_MOST * (int32_t)dim + 3 * query->coarse_sum[r];
+    return _mm256_sub_epi16(_mm256_slli_epi16(keys_part(all, odd), 1), _mm256_set1_epi16((int16_t)less));
+}
+
+/* Sums of the powers of the keys 2 i and 2 i + 1 of four pages. Stage by stage for all of them: a page's own stages wait for
+ * each other. */
+INLINE void powers(const __m256i *dot, const __m256 *even, const __m256 *odd, __m256 factor, __m256 *power) {
+    const __m256 most = _mm256_set1_ps(FV_SCORE_MOST), least = _mm256_set1_ps(-FV_SCORE_MOST);
+    const __m256 magic = _mm256_set1_ps(12582912.0f + 127 * 256); /* rounds; what it adds above bit 16 is shifted out */
+    __m256 x[8];
+    for (size_t i = 0; i < 4; i++) {
+        x[2 * i] = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_castsi256_si128(dot[i])));
+        x[2 * i + 1] = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_extracti128_si256(dot[i], 1)));
+    }
+    for (size_t i = 0; i < 8; i++) x[i] = _mm256_mul_ps(x[i], i % 2 ? odd[i / 2] : even[i / 2]);
+    for (size_t i = 0; i < 8; i++) x[i] = _mm256_mul_ps(x[i], factor);
+    for (size_t i = 0; i < 8; i++) x[i] = _mm256_min_ps(x[i], most);
+    for (size_t i = 0; i < 8; i++) x[i] = _mm256_max_ps(x[i], least);
+    for (size_t i = 0; i < 8; i++) x[i] = _mm256_add_ps(x[i], magic);
+    for (size_t i = 0; i < 8; i++) x[i] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x[i]), 15));
+    for (size_t i = 0; i < 4; i++) power[i] = _mm256_add_ps(x[2 * i], x[2 * i + 1]);
+}
+
+/* Logarithms of the masses of four pages. */
+INLINE __m128i masses(__m256 a, __m256 b, __m256 c, __m256 d) {
+    __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    __m128 mass = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+    return _mm_sub_epi32(_mm_srli_epi32(_mm_castps_si128(mass), 15), _mm_set1_epi32(127 * 256));
+}
+
+enum { AHEAD = 16 }; /* pages of the list */
+
+INLINE void prefetch_planes(size_t dim, size_t page, const uint8_t *signs, const uint8_t *sizes) {
+    for (size_t line = 0; line < 2 * dim; line += 64) {
+        _mm_prefetch((const char *)signs + page * 2 * dim + line, _MM_HINT_T0);
+        _mm_prefetch((const char *)sizes + page * 2 * dim + line, _MM_HINT_T0);
     }
 }
+
+/* Four pages, of which `count` are there. */
+INLINE void shadow_block(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages, const uint8_t *signs,
+                         const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
+    uint8_t place[32 * MOST_DIM]; /* [4][2][dim / 16][2][32] */
+    __m256 even[4], odd[4];
+    bool block = count == 4 && pages[0] % 4 == 0 && pages[3] == pages[0] + 3;
+    for (size_t i = 0; i < 4; i++) {
+        size_t page = pages[i < count ? i : 0];
+        plane_places(dim, signs + page * 2 * dim, place + i * 8 * dim);
+        plane_places(dim, sizes + page * 2 * dim, place + i * 8 * dim + 4 * dim);
+        even[i] = even_steps(steps + page * 16);
+        odd[i] = odd_steps(steps + page * 16);
+    }
+    for (size_t r = 0; r < query->rows; r++) {
+        __m256i dot[4];
+        __m256 power[4];
+        const int32_t *base = query->base + r * query->base_stride;
+        int32_t *to = out + r * out_stride, mass[4];
+        for (size_t i = 0; i < 4; i++) dot[i] = page_dots(query, r, dim, place + i * 8 * dim);
+        powers(dot, even, odd, _mm256_set1_ps(0.5f * query->coarse_factor[r]), power);
+        __m128i all = masses(power[0], power[1], power[2], power[3]);
+        if (block) {
+            _mm_storeu_si128((__m128i *)(void *)to, _mm_add_epi32(all, _mm_set1_epi32(base[pages[0] / 4])));
+            continue;
+        }
+        _mm_storeu_si128((__m128i *)(void *)mass, all);
+        for (size_t i = 0; i < count; i++) to[i] = mass[i] + base[pages[i] / 4];
+    }
+}
+
+INLINE void shadow_score(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages, const uint8_t *signs,
+                         const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
+    size_t n = 0;
+    for (; n + 4 <= count; n += 4) {
+        for (size_t i = n + AHEAD; i < count && i < n + AHEAD + 4; i++) prefetch_planes(dim, pages[i], signs, sizes);
+        shadow_block(query, dim, 4, pages + n, signs, sizes, steps, out + n, out_stride);
+    }
+    if (n < count) shadow_block(query, dim, count - n, pages + n, signs, sizes, steps, out + n, out_stride);
+}
+
+void fv_shadow_score_avx2(const fv_shadow_rows *query, size_t listed, const uint32_t *pages, const uint8_t *signs,
+                          const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
+    if (query->dim > MOST_DIM)
+        fv_shadow_score_scalar(query, listed, pages, signs, sizes, steps, out, out_stride);
+    else if (query->dim == 64)
+        shadow_score(query, 64, listed, pages, signs, sizes, steps, out, out_stride);
+    else
+        shadow_score(query, query->dim, listed, pages, signs, sizes, steps, out, out_stride);
+}
+
+/* ---- weights ---- */
 
 /* fv_power_of(e): the bits of the f32 (1 + fraction) * 2^(16 + whole part), as a whole number. */
 INLINE __m256i power_of(__m256i e) {
@@ -303,66 +386,6 @@ INLINE __m256i power_of(__m256i e) {
     __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(held, _mm256_set1_epi32((127 + 16) * 256)), 15);
     return _mm256_cvttps_epi32(_mm256_castsi256_ps(bits));
 }
-
-/* Logarithms of the masses of four pages, score [64]. */
-INLINE __m128i masses(const int32_t *score) {
-    __m256i best[4], sum[4];
-    for (size_t p = 0; p < 4; p++) {
-        __m256i low = load(score + 16 * p), high = load(score + 16 * p + 8);
-        best[p] = spread_max(_mm256_max_epi32(low, high));
-        sum[p] = _mm256_add_epi32(power_of(_mm256_sub_epi32(low, best[p])), power_of(_mm256_sub_epi32(high, best[p])));
-    }
-    __m256i all = _mm256_hadd_epi32(_mm256_hadd_epi32(sum[0], sum[1]), _mm256_hadd_epi32(sum[2], sum[3]));
-    __m128i mass = _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
-    __m256i tops = _mm256_unpacklo_epi64(_mm256_unpacklo_epi32(best[0], best[1]), _mm256_unpacklo_epi32(best[2], best[3]));
-    __m128i power = _mm_srli_epi32(_mm_castps_si128(_mm_cvtepi32_ps(mass)), 15); /* at most 2^20: exact */
-    return _mm_add_epi32(_mm256_castsi256_si128(tops), _mm_sub_epi32(power, _mm_set1_epi32((127 + 16) * 256)));
-}
-
-enum { AHEAD = 16 }; /* pages of the list */
-
-INLINE void shadow_score(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, size_t count,
-                         const uint32_t *pages, const uint8_t *signs, const uint8_t *sizes, const uint16_t *steps,
-                         int32_t *out, size_t out_stride) {
-    int32_t score[4 * 64];
-    for (size_t n = 0; n < count; n += 4) {
-        size_t here = count - n < 4 ? count - n : 4;
-        for (size_t i = 0; i < here; i++) {
-            size_t page = pages[n + i];
-            if (n + i + AHEAD < count)
-                for (size_t line = 0; line < 2 * dim; line += 64) {
-                    _mm_prefetch((const char *)signs + pages[n + i + AHEAD] * 2 * dim + line, _MM_HINT_T0);
-                    _mm_prefetch((const char *)sizes + pages[n + i + AHEAD] * 2 * dim + line, _MM_HINT_T0);
-                }
-            page_scores(rows, first, query, dim, signs + page * 2 * dim, sizes + page * 2 * dim, steps + page * 16, score + 16 * i);
-        }
-        for (size_t r = 0; r < rows; r++) {
-            if (here < 4) /* what is not there weighs something, but goes nowhere */
-                for (size_t i = 16 * here; i < 64; i++) score[64 * r + i] = 0;
-            int32_t mass[4], *to = out + (first + r) * out_stride + n;
-            _mm_storeu_si128((__m128i *)(void *)mass, masses(score + 64 * r));
-            for (size_t i = 0; i < here; i++) to[i] = mass[i] + query->base[(first + r) * query->base_stride + pages[n + i] / 4];
-        }
-    }
-}
-
-/* Constant numbers of rows and channels let the compiler keep sums in registers. */
-#define ROWS(count, dim) shadow_score(count, r, query, dim, listed, pages, signs, sizes, steps, out, out_stride)
-void fv_shadow_score_avx2(const fv_shadow_rows *query, size_t listed, const uint32_t *pages, const uint8_t *signs,
-                          const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
-    size_t r = 0;
-    if (query->dim > MOST_DIM) {
-        fv_shadow_score_scalar(query, listed, pages, signs, sizes, steps, out, out_stride);
-        return;
-    }
-    if (query->dim == 64)
-        for (; r + 3 <= query->rows; r += 3) ROWS(3, 64);
-    for (; r + 4 <= query->rows; r += 4) ROWS(4, query->dim);
-    for (; r + 2 <= query->rows; r += 2) ROWS(2, query->dim);
-    for (; r < query->rows; r++) ROWS(1, query->dim);
-}
-
-/* ---- weights ---- */
 
 /* Lanes of the pages from p on. */
 INLINE __m256i lanes(size_t left) {
@@ -377,7 +400,7 @@ INLINE __m256i reached(const int32_t *score, const float *radius, __m256 reach, 
 }
 
 /* Of at most 32,768 pages. */
-INLINE uint64_t powers(size_t pages, const int32_t *score, const float *radius, __m256 reach, __m256i best) {
+INLINE uint64_t powers_sum(size_t pages, const int32_t *score, const float *radius, __m256 reach, __m256i best) {
     __m256i sum = _mm256_setzero_si256();
     uint32_t sums[8];
     uint64_t total = 0;
@@ -402,7 +425,7 @@ INLINE void page_weight(size_t pages, const int32_t *score, const float *radius,
     }
     best = spread_max(best);
     for (size_t p = 0; p < pages; p += TOGETHER)
-        total += powers(pages - p < TOGETHER ? pages - p : TOGETHER, score + p, radius ? radius + p : NULL, reach, best);
+        total += powers_sum(pages - p < TOGETHER ? pages - p : TOGETHER, score + p, radius ? radius + p : NULL, reach, best);
     int32_t level = _mm256_cvtsi256_si32(best) + fv_log2_of(total) - 16 * 256;
     __m256i shift = _mm256_set1_epi32((int32_t)(FV_WEIGHT_WHOLE - (uint32_t)level));
     for (size_t p = 0; p < pages; p += 8) {

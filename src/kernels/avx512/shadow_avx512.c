@@ -83,22 +83,17 @@ INLINE void words_add(__m512i bytes, __m512i *all, __m512i *odd) {
 /* Sums of a plane's entries for `rows` rows, in four parts, words of the even and of the odd keys. */
 INLINE void plane_sums(size_t rows, size_t dim, const uint8_t *table, const uint8_t *plane, __m512i *even,
                        __m512i *odd) {
-    size_t j = 0;
     for (size_t r = 0; r < rows; r++) even[r] = odd[r] = _mm512_setzero_si512();
-    for (; j + 2 <= dim / 16; j += 2) { /* two entries fit a byte */
-        __m512i first = nibbles(plane + 32 * j), second = nibbles(plane + 32 * j + 32);
+    for (size_t j = 0; j < dim / 16; j += 4) { /* four entries fit a byte */
+        __m512i place[4];
+        size_t here = dim / 16 - j < 4 ? dim / 16 - j : 4;
+        for (size_t i = 0; i < here; i++) place[i] = nibbles(plane + 32 * (j + i));
         for (size_t r = 0; r < rows; r++) {
             const uint8_t *from = table + r * 4 * dim + 64 * j;
-            __m512i entries = _mm512_shuffle_epi8(_mm512_loadu_si512(from), first);
-            entries = _mm512_add_epi8(entries, _mm512_shuffle_epi8(_mm512_loadu_si512(from + 64), second));
+            __m512i entries = _mm512_shuffle_epi8(_mm512_loadu_si512(from), place[0]);
+            for (size_t i = 1; i < here; i++)
+                entries = _mm512_add_epi8(entries, _mm512_shuffle_epi8(_mm512_loadu_si512(from + 64 * i), place[i]));
             words_add(entries, even + r, odd + r);
-        }
-    }
-    if (j < dim / 16) {
-        __m512i last = nibbles(plane + 32 * j);
-        for (size_t r = 0; r < rows; r++) {
-            __m512i from = _mm512_loadu_si512(table + r * 4 * dim + 64 * j);
-            words_add(_mm512_shuffle_epi8(from, last), even + r, odd + r);
         }
     }
     for (size_t r = 0; r < rows; r++) even[r] = _mm512_sub_epi16(even[r], _mm512_slli_epi16(odd[r], 8));
@@ -119,7 +114,7 @@ INLINE __m512 steps_of(const uint16_t *steps) {
     return _mm512_castsi512_ps(_mm512_inserti64x4(_mm512_castsi256_si512(_mm256_slli_epi32(both, 16)), odd, 1));
 }
 
-enum { MOST_DIM = 512 }; /* 3 x 120 x 128 nibbles fit 16 bits */
+enum { MOST_DIM = 512 }; /* 3 x 8 x FV_COARSE_MOST x 128 nibbles fit 16 bits */
 
 /* The largest of each of four vectors. */
 INLINE __m128 largest_ps(const __m512 *x) {
@@ -139,7 +134,7 @@ INLINE void sign_block(size_t rows, size_t first, const fv_shadow_rows *query, s
         __m512i even[4], odd[4];
         plane_sums(rows, dim, query->table + first * 4 * dim, signs + p * 2 * dim, even, odd);
         for (size_t r = 0; r < rows; r++) {
-            __m512i less = _mm512_set1_epi32(30 * (int32_t)dim + query->coarse_sum[first + r]);
+            __m512i less = _mm512_set1_epi32(2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[first + r]);
             __m512i dot = _mm512_sub_epi32(_mm512_slli_epi32(parts_sum(even[r], odd[r]), 1), less);
             x[r][i] = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), steps_of(steps + p * 16));
         }
@@ -174,9 +169,11 @@ void fv_sign_score_avx512(const fv_shadow_rows *query, size_t pages, const uint8
     for (; r < query->rows; r++) sign_score(1, r, query, dim, pages, signs, steps, out, out_stride);
 }
 
-/* Scores of the keys of one page, the even ones first: score[64 * r + t]. */
-INLINE void page_scores(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, const uint8_t *signs,
-                        const uint8_t *sizes, const uint16_t *steps, int32_t *score) {
+/* Powers of the keys of one page, in pairs: of keys 2 i and 2 i + 1. */
+INLINE void page_powers(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, const uint8_t *signs,
+                        const uint8_t *sizes, const uint16_t *steps, __m256 *power) {
+    const __m512 most = _mm512_set1_ps(FV_SCORE_MOST), least = _mm512_set1_ps(-FV_SCORE_MOST);
+    const __m512 magic = _mm512_set1_ps(12582912.0f + 127 * 256); /* rounds; what it adds above bit 16 is shifted out */
     __m512i even[2][4], odd[2][4];
     __m512 step = steps_of(steps);
     plane_sums(rows, dim, query->table + first * 4 * dim, signs, even[0], odd[0]);
@@ -184,48 +181,20 @@ INLINE void page_scores(size_t rows, size_t first, const fv_shadow_rows *query, 
     for (size_t r = 0; r < rows; r++) {
         __m512i sum = parts_sum(_mm512_add_epi16(_mm512_slli_epi16(even[0][r], 1), even[1][r]),
                                 _mm512_add_epi16(_mm512_slli_epi16(odd[0][r], 1), odd[1][r]));
-        __m512 x = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, _mm512_set1_epi32(45 * (int32_t)dim)));
-        x = _mm512_sub_ps(x, _mm512_set1_ps(1.5f * (float)query->coarse_sum[first + r]));
-        x = _mm512_mul_ps(_mm512_mul_ps(x, step), _mm512_set1_ps(query->coarse_factor[first + r]));
-        _mm512_storeu_si512(score + 64 * r, round_held(x, 0x1p28f));
+        __m512i less = _mm512_set1_epi32(6 * FV_COARSE_MOST * (int32_t)dim + 3 * query->coarse_sum[first + r]);
+        __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_slli_epi32(sum, 1), less)), step);
+        x = _mm512_mul_ps(x, _mm512_set1_ps(0.5f * query->coarse_factor[first + r]));
+        x = _mm512_add_ps(_mm512_max_ps(_mm512_min_ps(x, most), least), magic);
+        x = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 15));
+        power[r] = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
     }
 }
 
-/* fv_power_of(x - best), level = best - POWER_ONE: the bits of the f32 (1 + fraction) * 2^(16 + whole part), as a whole
- * number. What is below 2^-4 is 0. */
-INLINE __m512i power_of(__m512i x, __m512i level) {
-    __m512i held = _mm512_max_epi32(_mm512_sub_epi32(x, level), _mm512_set1_epi32(POWER_ONE - 20 * 256));
-    return _mm512_cvttps_epi32(_mm512_castsi512_ps(_mm512_slli_epi32(held, 15)));
-}
-
-/* The largest, or the sum, of each of four vectors. */
-INLINE __m128i largest_of(const __m512i *x) {
-    __m512i ab = _mm512_max_epi32(_mm512_unpacklo_epi32(x[0], x[1]), _mm512_unpackhi_epi32(x[0], x[1]));
-    __m512i cd = _mm512_max_epi32(_mm512_unpacklo_epi32(x[2], x[3]), _mm512_unpackhi_epi32(x[2], x[3]));
-    __m512i all = _mm512_max_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-    __m256i half = _mm256_max_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
-    return _mm_max_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-}
-
-INLINE __m128i sum_of(const __m512i *x) {
-    __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(x[0], x[1]), _mm512_unpackhi_epi32(x[0], x[1]));
-    __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(x[2], x[3]), _mm512_unpackhi_epi32(x[2], x[3]));
-    __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-    __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
-    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-}
-
-/* Logarithms of the masses of four pages, score [64]. */
-INLINE __m128i masses(const int32_t *score) {
-    __m512i x[4];
-    for (size_t p = 0; p < 4; p++) x[p] = _mm512_loadu_si512(score + 16 * p);
-    __m128i level = _mm_sub_epi32(largest_of(x), _mm_set1_epi32(POWER_ONE));
-    x[0] = power_of(x[0], _mm512_broadcastd_epi32(level));
-    x[1] = power_of(x[1], _mm512_broadcastd_epi32(_mm_shuffle_epi32(level, 0x55)));
-    x[2] = power_of(x[2], _mm512_broadcastd_epi32(_mm_shuffle_epi32(level, 0xAA)));
-    x[3] = power_of(x[3], _mm512_broadcastd_epi32(_mm_shuffle_epi32(level, 0xFF)));
-    __m128i power = _mm_srli_epi32(_mm_castps_si128(_mm_cvtepi32_ps(sum_of(x))), 15); /* at most 2^20: exact */
-    return _mm_add_epi32(level, power);
+/* Logarithms of the masses of four pages. */
+INLINE __m128i masses(__m256 a, __m256 b, __m256 c, __m256 d) {
+    __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    __m128 mass = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+    return _mm_sub_epi32(_mm_srli_epi32(_mm_castps_si128(mass), 15), _mm_set1_epi32(127 * 256));
 }
 
 enum { AHEAD = 16 }; /* pages of the list */
@@ -233,24 +202,21 @@ enum { AHEAD = 16 }; /* pages of the list */
 INLINE void shadow_score(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, size_t count,
                          const uint32_t *pages, const uint8_t *signs, const uint8_t *sizes, const uint16_t *steps,
                          int32_t *out, size_t out_stride) {
-    int32_t score[4 * 64];
+    __m256 power[4][4]; /* [page][row] */
     for (size_t n = 0; n < count; n += 4) {
         size_t here = count - n < 4 ? count - n : 4;
-        for (size_t i = 0; i < here; i++) {
-            size_t page = pages[n + i];
+        for (size_t i = 0; i < 4; i++) {
+            size_t page = pages[n + (i < here ? i : 0)];
             if (n + i + AHEAD < count)
                 for (size_t line = 0; line < 2 * dim; line += 64) {
                     _mm_prefetch((const char *)signs + pages[n + i + AHEAD] * 2 * dim + line, _MM_HINT_T0);
                     _mm_prefetch((const char *)sizes + pages[n + i + AHEAD] * 2 * dim + line, _MM_HINT_T0);
                 }
-            page_scores(rows, first, query, dim, signs + page * 2 * dim, sizes + page * 2 * dim, steps + page * 16,
-                        score + 16 * i);
+            page_powers(rows, first, query, dim, signs + page * 2 * dim, sizes + page * 2 * dim, steps + page * 16, power[i]);
         }
         for (size_t r = 0; r < rows; r++) {
-            for (size_t i = here; i < 4; i++) /* what is not there weighs something, but goes nowhere */
-                _mm512_storeu_si512(score + 64 * r + 16 * i, _mm512_setzero_si512());
             int32_t mass[4], *to = out + (first + r) * out_stride + n;
-            _mm_storeu_si128((__m128i *)(void *)mass, masses(score + 64 * r));
+            _mm_storeu_si128((__m128i *)(void *)mass, masses(power[0][r], power[1][r], power[2][r], power[3][r]));
             for (size_t i = 0; i < here; i++)
                 to[i] = mass[i] + query->base[(first + r) * query->base_stride + pages[n + i] / 4];
         }
@@ -274,6 +240,13 @@ void fv_shadow_score_avx512(const fv_shadow_rows *query, size_t listed, const ui
 }
 
 /* ---- weights ---- */
+
+/* fv_power_of(x - best), level = best - POWER_ONE: the bits of the f32 (1 + fraction) * 2^(16 + whole part), as a whole
+ * number. What is below 2^-4 is 0. */
+INLINE __m512i power_of(__m512i x, __m512i level) {
+    __m512i held = _mm512_max_epi32(_mm512_sub_epi32(x, level), _mm512_set1_epi32(POWER_ONE - 20 * 256));
+    return _mm512_cvttps_epi32(_mm512_castsi512_ps(_mm512_slli_epi32(held, 15)));
+}
 
 /* Lanes of the pages from p on. */
 INLINE __mmask16 lanes(size_t left) { return (__mmask16)(left < 16 ? (1u << left) - 1 : 0xFFFF); }

@@ -98,7 +98,7 @@ INLINE void tables8(int8x8_t coarse, uint8_t *table) {
                                       {0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1},
                                       {0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1},
                                       {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1}};
-    int8x16_t low = vdupq_n_s8(60), high = low;
+    int8x16_t low = vdupq_n_s8(4 * FV_COARSE_MOST), high = low;
 #define CHANNEL(i) \
     low = vmlaq_s8(low, vld1q_s8(bit[i]), vdupq_lane_s8(coarse, i)); \
     high = vmlaq_s8(high, vld1q_s8(bit[i]), vdupq_lane_s8(coarse, 4 + i))
@@ -120,13 +120,13 @@ float fv_shadow_query_neon(size_t dim, size_t padded, float *x, int8_t *query, u
         top = vmaxq_u32(top, vreinterpretq_u32_f32(vabsq_f32(vld1q_f32(x + c))));
     float most = fv_f32_from_bits(vmaxvq_u32(top));
     bool fit = most > 0.0f && most <= FLT_MAX;
-    float inverse = fit ? 127.0f / most : 0.0f, coarse_inverse = fit ? 15.0f / most : 0.0f;
+    float inverse = fit ? 127.0f / most : 0.0f, coarse_inverse = fit ? (float)FV_COARSE_MOST / most : 0.0f;
     for (size_t c = 0; c < padded; c += 8) {
         int8x8_t fine = vdup_n_s8(0), coarse = fine;
         if (fit && c < dim) {
             float32x4_t a = vld1q_f32(x + c), b = vld1q_f32(x + c + 4);
-            int32x4_t low = round_held(vmulq_n_f32(a, coarse_inverse), 15.0f);
-            int32x4_t high = round_held(vmulq_n_f32(b, coarse_inverse), 15.0f);
+            int32x4_t low = round_held(vmulq_n_f32(a, coarse_inverse), (float)FV_COARSE_MOST);
+            int32x4_t high = round_held(vmulq_n_f32(b, coarse_inverse), (float)FV_COARSE_MOST);
             fine = narrow8(round_held(vmulq_n_f32(a, inverse), 127.0f), round_held(vmulq_n_f32(b, inverse), 127.0f));
             coarse = narrow8(low, high);
             sum = vaddq_s32(sum, vaddq_s32(low, high));
@@ -178,7 +178,8 @@ void fv_mean_score_neon(const fv_shadow_rows *query, size_t panels, const uint8_
         }
 }
 
-/* Sums of a plane for `rows` rows, 60 a nibble too large: sum[r][i] of keys 8i..8i+7. */
+/* Sums of a plane for `rows` rows, 4 * FV_COARSE_MOST a nibble too large: sum[r][i] of keys 8i..8i+7. Four entries fit a
+ * byte. */
 INLINE void plane_sums(size_t rows, size_t dim, const uint8_t *table, const uint8_t *plane,
                        uint16x8_t sum[MOST_ROWS][2]) {
     for (size_t r = 0; r < rows; r++) sum[r][0] = sum[r][1] = vdupq_n_u16(0);
@@ -190,8 +191,9 @@ INLINE void plane_sums(size_t rows, size_t dim, const uint8_t *table, const uint
             const uint8_t *from = table + r * 4 * dim;
             uint8x16_t a = vaddq_u8(vqtbl1q_u8(vld1q_u8(from), low[0]), vqtbl1q_u8(vld1q_u8(from + 16), low[1]));
             uint8x16_t b = vaddq_u8(vqtbl1q_u8(vld1q_u8(from + 32), high[0]), vqtbl1q_u8(vld1q_u8(from + 48), high[1]));
-            sum[r][0] = vaddw_u8(vaddw_u8(sum[r][0], vget_low_u8(a)), vget_low_u8(b));
-            sum[r][1] = vaddw_high_u8(vaddw_high_u8(sum[r][1], a), b);
+            a = vaddq_u8(a, b);
+            sum[r][0] = vaddw_u8(sum[r][0], vget_low_u8(a));
+            sum[r][1] = vaddw_high_u8(sum[r][1], a);
         }
     }
 }
@@ -237,7 +239,7 @@ INLINE void sign_score(size_t rows, size_t first, const fv_shadow_rows *query, s
             steps_load(steps + (page + i) * 16, step);
             plane_sums(rows, dim, query->table + first * 4 * dim, signs + (page + i) * 2 * dim, sum);
             for (size_t r = 0; r < rows; r++) {
-                key_products(sum[r], 30 * (int32_t)dim + query->coarse_sum[first + r], step, x);
+                key_products(sum[r], 2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[first + r], step, x);
                 best[r][i] = vmaxvq_f32(vmaxq_f32(vmaxq_f32(x[0], x[1]), vmaxq_f32(x[2], x[3])));
             }
         }
@@ -268,26 +270,17 @@ void fv_sign_score_neon(const fv_shadow_rows *query, size_t pages, const uint8_t
     BY_ROWS(sign_score, pages, signs, steps, out, out_stride)
 }
 
-enum { UNIT = (127 + 16) * 256 }; /* what 2^16 has above its fraction of 8 bits, as an f32 */
-
-/* fv_power_of(e - UNIT): the bits of the f32 (1 + fraction) * 2^(16 + whole part), as a whole number. */
-INLINE uint32x4_t power_of(int32x4_t e) {
-    int32x4_t held = vmaxq_s32(e, vdupq_n_s32(UNIT - 20 * 256));
-    return vcvtq_u32_f32(vreinterpretq_f32_s32(vshlq_n_s32(held, 15)));
-}
-
-/* The best of a page's keys, and the sum of their powers beside it, in four parts. */
-INLINE int32_t page_mass(const uint16x8_t sum[2], int32_t less, const float32x4_t step[4], float factor,
-                         uint32x4_t *mass) {
+/* The powers of a page's keys, of four keys each in one sum. */
+INLINE float32x4_t page_powers(const uint16x8_t sum[2], int32_t less, const float32x4_t step[4], float factor) {
+    const float32x4_t most = vdupq_n_f32(FV_SCORE_MOST), least = vdupq_n_f32(-FV_SCORE_MOST);
+    const float32x4_t magic = vdupq_n_f32(12582912.0f + 127 * 256); /* rounds; what it adds above bit 16 is shifted out */
     float32x4_t x[4];
-    int32x4_t score[4];
     key_products(sum, less, step, x);
-    for (size_t i = 0; i < 4; i++) score[i] = round_held(vmulq_n_f32(x[i], factor), 0x1p28f);
-    int32_t best = vmaxvq_s32(vmaxq_s32(vmaxq_s32(score[0], score[1]), vmaxq_s32(score[2], score[3])));
-    const int32x4_t zero = vdupq_n_s32(best - UNIT);
-    *mass = power_of(vsubq_s32(score[0], zero));
-    for (size_t i = 1; i < 4; i++) *mass = vaddq_u32(*mass, power_of(vsubq_s32(score[i], zero)));
-    return best;
+    for (size_t i = 0; i < 4; i++) {
+        float32x4_t held = vmaxq_f32(vminq_f32(vmulq_n_f32(x[i], factor), most), least);
+        x[i] = vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(vaddq_f32(held, magic)), 15));
+    }
+    return vpaddq_f32(vpaddq_f32(x[0], x[1]), vpaddq_f32(x[2], x[3]));
 }
 
 INLINE void shadow_score(size_t rows, size_t first, const fv_shadow_rows *query, size_t count, const uint32_t *pages,
@@ -296,8 +289,8 @@ INLINE void shadow_score(size_t rows, size_t first, const fv_shadow_rows *query,
     const size_t dim = query->dim;
     const uint8_t *table = query->table + first * 4 * dim;
     for (size_t n = 0; n < count; n += 4) {
-        int32_t best[MOST_ROWS][4] = {{0}};
-        uint32x4_t mass[MOST_ROWS][4];
+        int32_t base[MOST_ROWS][4];
+        float32x4_t mass[MOST_ROWS][4];
         for (size_t i = 0; i < 4; i++) {
             const size_t page = pages[n + i < count ? n + i : n];
             uint16x8_t sum[MOST_ROWS][2], size[MOST_ROWS][2];
@@ -307,16 +300,15 @@ INLINE void shadow_score(size_t rows, size_t first, const fv_shadow_rows *query,
             plane_sums(rows, dim, table, sizes + page * 2 * dim, size);
             for (size_t r = 0; r < rows; r++) {
                 for (size_t j = 0; j < 2; j++) sum[r][j] = vaddq_u16(vshlq_n_u16(sum[r][j], 1), size[r][j]);
-                int32_t less = 90 * (int32_t)dim + 3 * query->coarse_sum[first + r]; /* twice the contract's, exact */
-                best[r][i] = page_mass(sum[r], less, step, 0.5f * query->coarse_factor[first + r], &mass[r][i]) +
-                             query->base[(first + r) * query->base_stride + page / 4];
+                int32_t less = 6 * FV_COARSE_MOST * (int32_t)dim + 3 * query->coarse_sum[first + r];
+                mass[r][i] = page_powers(sum[r], less, step, 0.5f * query->coarse_factor[first + r]);
+                base[r][i] = query->base[(first + r) * query->base_stride + page / 4];
             }
         }
         for (size_t r = 0; r < rows; r++) {
-            uint32x4_t all = vpaddq_u32(vpaddq_u32(mass[r][0], mass[r][1]), vpaddq_u32(mass[r][2], mass[r][3]));
-            /* fv_log2_of; at most 2^20: exact */
-            int32x4_t power = vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_f32(vcvtq_f32_u32(all)), 15));
-            store_some(vaddq_s32(vld1q_s32(best[r]), vsubq_s32(power, vdupq_n_s32(UNIT))), count - n,
+            float32x4_t all = vpaddq_f32(vpaddq_f32(mass[r][0], mass[r][1]), vpaddq_f32(mass[r][2], mass[r][3]));
+            int32x4_t power = vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_f32(all), 15));
+            store_some(vaddq_s32(vld1q_s32(base[r]), vsubq_s32(power, vdupq_n_s32(127 * 256))), count - n,
                        out + (first + r) * out_stride + n);
         }
     }
@@ -332,6 +324,14 @@ void fv_shadow_score_neon(const fv_shadow_rows *query, size_t count, const uint3
 }
 
 /* ---- weights ---- */
+
+enum { UNIT = (127 + 16) * 256 }; /* what 2^16 has above its fraction of 8 bits, as an f32 */
+
+/* fv_power_of(e - UNIT): the bits of the f32 (1 + fraction) * 2^(16 + whole part), as a whole number. */
+INLINE uint32x4_t power_of(int32x4_t e) {
+    int32x4_t held = vmaxq_s32(e, vdupq_n_s32(UNIT - 20 * 256));
+    return vcvtq_u32_f32(vreinterpretq_f32_s32(vshlq_n_s32(held, 15)));
+}
 
 INLINE int32x4_t reached4(const int32_t *score, const float *radius, float reach) {
     int32x4_t x = vld1q_s32(score);

@@ -54,7 +54,7 @@ static int32_t group_table(const float *x, size_t channels, float inverse, uint8
     int32_t coarse[4] = {0};
     for (size_t i = 0; i < channels; i++) coarse[i] = fv_round_held(x[i] * inverse, 15.0f);
     for (size_t e = 0; e < 16; e++) {
-        int32_t sum = 60;
+        int32_t sum = 4 * FV_COARSE_MOST;
         for (size_t i = 0; i < 4; i++) sum += e >> i & 1 ? coarse[i] : 0;
         table[e] = (uint8_t)sum;
     }
@@ -70,7 +70,7 @@ float fv_shadow_query_scalar(size_t dim, size_t padded, float *x, int8_t *query,
     }
     float most = fv_f32_from_bits(top);
     bool fit = most > 0.0f && most <= FLT_MAX;
-    float inverse = fit ? 127.0f / most : 0.0f, coarse = fit ? 15.0f / most : 0.0f;
+    float inverse = fit ? 127.0f / most : 0.0f, coarse = fit ? (float)FV_COARSE_MOST / most : 0.0f;
     for (size_t c = 0; c < padded; c++) query[c] = (int8_t)(fit && c < dim ? fv_round_held(x[c] * inverse, 127.0f) : 0);
     *coarse_sum = 0;
     for (size_t c = 0; c < padded; c += 4) {
@@ -95,7 +95,7 @@ void fv_mean_score_scalar(const fv_shadow_rows *query, size_t panels, const uint
 
 /* Sum of the coarse query over the channels whose bit of key t is set. */
 static int32_t plane_sum(size_t dim, const uint8_t *table, const uint8_t *plane, size_t t) {
-    int32_t sum = -15 * (int32_t)dim; /* 60 for four channels */
+    int32_t sum = -FV_COARSE_MOST * (int32_t)dim;
     for (size_t i = 0; i < dim / 16; i++, plane += 2 * LANES, table += 64)
         sum += table[plane[t] & 15] + table[16 + (plane[LANES + t] & 15)] + table[32 + (plane[t] >> 4)] +
                table[48 + (plane[LANES + t] >> 4)];
@@ -118,14 +118,11 @@ void fv_sign_score_scalar(const fv_shadow_rows *query, size_t pages, const uint8
         }
 }
 
-/* The logarithm of the mass of a page, of its keys' scores. */
-static int32_t page_mass(const int32_t *score) {
-    int32_t best = score[0];
-    uint32_t mass = 0;
-    for (size_t t = 1; t < LANES; t++)
-        if (score[t] > best) best = score[t];
-    for (size_t t = 0; t < LANES; t++) mass += fv_power_of(score[t] - best);
-    return best + fv_log2_of(mass) - 16 * 256;
+/* Sum of neighbours, of neighbours of these, and so on. */
+static float pair_sum(float *x) {
+    for (size_t left = LANES; left > 1; left /= 2)
+        for (size_t i = 0; i < left / 2; i++) x[i] = x[2 * i] + x[2 * i + 1];
+    return x[0];
 }
 
 void fv_shadow_score_scalar(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *signs,
@@ -135,13 +132,13 @@ void fv_shadow_score_scalar(const fv_shadow_rows *query, size_t count, const uin
         for (size_t n = 0; n < count; n++) {
             size_t page = pages[n];
             const uint8_t *table = query->table + r * 4 * dim, *sign = signs + page * 2 * dim, *size = sizes + page * 2 * dim;
-            int32_t score[LANES];
+            float power[LANES];
             for (size_t t = 0; t < LANES; t++) {
-                int32_t dot = 2 * plane_sum(dim, table, sign, t) + plane_sum(dim, table, size, t);
-                float x = ((float)dot - 1.5f * (float)query->coarse_sum[r]) * fv_f32_from_bf16(steps[page * LANES + t]);
-                score[t] = fv_round_held(x * query->coarse_factor[r], 0x1p28f);
+                int32_t dot = 4 * plane_sum(dim, table, sign, t) + 2 * plane_sum(dim, table, size, t) - 3 * query->coarse_sum[r];
+                float x = (float)dot * fv_f32_from_bf16(steps[page * LANES + t]);
+                power[t] = fv_score_power(fv_round_held(x * (0.5f * query->coarse_factor[r]), FV_SCORE_MOST));
             }
-            out[r * out_stride + n] = page_mass(score) + query->base[r * query->base_stride + page / 4];
+            out[r * out_stride + n] = fv_power_score(pair_sum(power)) + query->base[r * query->base_stride + page / 4];
         }
 }
 
