@@ -315,6 +315,13 @@ static void reasons_by_query(const attention_call *call, const fv_plan *plan, ui
         fv_chooser_make(call->policy, call->cache, call->attention->kernels, attend->scale,
                         attend->query_heads / attend->kv_heads, call->layer, kv_head, plan->first_token);
     bool whole = plan->count == 1 && plan->steps[0].begin == 0;
+    if (!whole && from == 0 && plan->rows == 1) { /* as fv_choose_plan() makes them */
+        uint64_t sinks = chooser.sinks_end, window = plan->first_token + 1 - chooser.window_begin;
+        count->sinks += sinks;
+        count->window += window;
+        count->selected += fv_plan_row_keys(plan, 0) - sinks - window;
+        return;
+    }
     for (uint32_t s = 0; s < plan->count; s++) {
         const fv_step *step = &plan->steps[s];
         uint64_t keys = step_keys(plan, step, from, UINT32_MAX);

@@ -70,24 +70,28 @@ fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t
                                .base_stride = layout.base_stride};
 }
 
+/* How far above the score of its mean a page's best key is taken to be, for a radius of 1. */
+static float query_reach(const int8_t *query, size_t dim, float factor) {
+    int32_t squares = 0;
+    for (size_t c = 0; c < dim; c++) squares += query[c] * query[c];
+    return fv_root_f32((float)squares / (float)dim) * factor * reach_of_best;
+}
+
 /* Makes the head's query ready: query [head_dim]. */
 static void query_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t g, const float *query) {
     size_t dim = chooser->cache->config.head_dim, padded = chooser->cache->shadow.dim;
     int8_t *out = scratch->query + g * padded;
-    int32_t sum = 0, squares = 0;
+    int32_t sum = 0;
     for (size_t c = 0; c < dim; c++) scratch->rotated[c] = query[c];
     float most = chooser->kernels->shadow_query(dim, padded, scratch->rotated, out, scratch->table + g * 4 * padded,
                                                 &scratch->coarse_sum[g]);
-    for (size_t c = 0; c < padded; c++) {
-        sum += out[c];
-        squares += out[c] * out[c];
-    }
+    for (size_t c = 0; c < padded; c++) sum += out[c];
     scratch->sum[g] = sum;
     float unit = most * (chooser->scale * 369.32993f); /* 256 / ln 2 */
     unit = unit < 0x1p100f ? unit : 0x1p100f;
     scratch->factor[g] = unit / 127.0f;
     scratch->coarse_factor[g] = unit / (float)FV_COARSE_MOST;
-    scratch->reach[g] = fv_root_f32((float)squares / (float)dim) * scratch->factor[g] * reach_of_best;
+    if (!chooser->looked_at) scratch->reach[g] = query_reach(out, dim, scratch->factor[g]);
 }
 
 /* Query heads that weigh: a gate is one for all. */
@@ -141,7 +145,9 @@ static void weigh_scores(const fv_chooser *chooser, const fv_choose_scratch *scr
 }
 
 static void list_add(fv_choose_scratch *scratch, uint32_t begin, uint32_t end) {
-    for (uint32_t page = begin; page < end; page++) scratch->page[scratch->count++] = page;
+    uint32_t *restrict place = scratch->page + scratch->count;
+    for (uint32_t page = begin; page < end; page++) place[page - begin] = page;
+    if (begin < end) scratch->count += end - begin;
 }
 
 /* All pages, or sinks, window and the candidates with the best signs. */

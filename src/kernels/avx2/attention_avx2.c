@@ -3,6 +3,7 @@
 #include "kernels/avx2/exp_avx2.h"
 #include "kernels/kernels.h"
 #include <immintrin.h>
+#include <stdbool.h>
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -18,10 +19,13 @@ INLINE __m256 load8(element type, const void *data, size_t index) {
 
 INLINE size_t element_bytes(element type) { return type == ELEMENT_F32 ? 4 : type == ELEMENT_F16 ? 2 : 1; }
 
-/* Few rows are a decode: what is read next comes from memory. Into L2, since L1 is too small to hold it until then. */
-INLINE void prefetch(element type, size_t rows, const void *data, size_t index) {
-    if (rows <= 8 && data) _mm_prefetch((const char *)data + index * element_bytes(type), _MM_HINT_T1);
+/* What is read next comes from memory. Into L2, since L1 is too small to hold it until then. */
+INLINE void prefetch(element type, const void *data, size_t index, size_t count) {
+    for (size_t i = 0; i < count * element_bytes(type); i += 64)
+        _mm_prefetch((const char *)data + index * element_bytes(type) + i, _MM_HINT_T1);
 }
+
+enum { FEW_ROWS = 8 }; /* a decode: more rows find enough to do while memory is slow */
 
 /* A load of its own for each use: kept in registers over two pages, the queries would push a sum out to memory. */
 INLINE __m256 broadcast(const float *x) {
@@ -30,22 +34,32 @@ INLINE __m256 broadcast(const float *x) {
     return y;
 }
 
+/* Channel c of `pages` pages for all rows. */
+INLINE void score_channel(element type, size_t rows, size_t pages, size_t c, const float *query, size_t query_stride,
+                          const void *const *key, __m256 *sum) {
+    for (size_t p = 0; p < pages; p++) {
+        __m256 low = load8(type, key[p], c * 16), high = load8(type, key[p], c * 16 + 8);
+        for (size_t r = 0; r < rows; r++) {
+            __m256 q = broadcast(query + r * query_stride + c);
+            sum[(r * pages + p) * 2] = _mm256_fmadd_ps(q, low, sum[(r * pages + p) * 2]);
+            sum[(r * pages + p) * 2 + 1] = _mm256_fmadd_ps(q, high, sum[(r * pages + p) * 2 + 1]);
+        }
+    }
+}
+
 /* `rows` x `pages` pages at once: rows * pages * 2 chains. */
-INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim, const float *query,
+INLINE void score_block(element type, bool ahead, size_t rows, size_t pages, size_t head_dim, const float *query,
                         size_t query_stride, const void *const *key, const void *const *next, const float *key_scale,
                         float *score, size_t score_stride) {
     __m256 sum[12];
+    size_t c = 0;
     for (size_t i = 0; i < rows * pages * 2; i++) sum[i] = _mm256_setzero_ps();
-    for (size_t c = 0; c < head_dim; c++)
-        for (size_t p = 0; p < pages; p++) {
-            prefetch(type, rows, next ? next[p] : NULL, c * 16);
-            __m256 low = load8(type, key[p], c * 16), high = load8(type, key[p], c * 16 + 8);
-            for (size_t r = 0; r < rows; r++) {
-                __m256 q = broadcast(query + r * query_stride + c);
-                sum[(r * pages + p) * 2] = _mm256_fmadd_ps(q, low, sum[(r * pages + p) * 2]);
-                sum[(r * pages + p) * 2 + 1] = _mm256_fmadd_ps(q, high, sum[(r * pages + p) * 2 + 1]);
-            }
-        }
+    for (; c + 2 <= head_dim; c += 2) { /* two channels of f16 are a line */
+        for (size_t p = 0; ahead && p < pages; p++) prefetch(type, next[p], c * 16, 2 * 16);
+        score_channel(type, rows, pages, c, query, query_stride, key, sum);
+        score_channel(type, rows, pages, c + 1, query, query_stride, key, sum);
+    }
+    if (c < head_dim) score_channel(type, rows, pages, c, query, query_stride, key, sum);
     for (size_t r = 0; r < rows; r++)
         for (size_t i = 0; i < pages * 2; i++) {
             __m256 value = sum[r * pages * 2 + i];
@@ -55,34 +69,41 @@ INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim
 }
 
 /* `together` pages while they fit, then one at a time. */
-INLINE void score_rows(element type, size_t rows, size_t together, size_t pages, size_t head_dim, const float *query,
-                       size_t query_stride, const void *const *key, const void *const *next, const float *key_scale,
-                       float *score, size_t score_stride) {
+INLINE void score_rows(element type, bool ahead, size_t rows, size_t together, size_t pages, size_t head_dim,
+                       const float *query, size_t query_stride, const void *const *key, const void *const *next,
+                       const float *key_scale, float *score, size_t score_stride) {
     size_t p = 0;
     for (; p + together <= pages; p += together)
-        score_block(type, rows, together, head_dim, query, query_stride, key + p, next ? next + p : NULL,
+        score_block(type, ahead, rows, together, head_dim, query, query_stride, key + p, ahead ? next + p : NULL,
                     type == ELEMENT_Q8 ? key_scale + 16 * p : NULL, score + 16 * p, score_stride);
     for (; p < pages; p++)
-        score_block(type, rows, 1, head_dim, query, query_stride, key + p, next ? next + p : NULL,
+        score_block(type, ahead, rows, 1, head_dim, query, query_stride, key + p, ahead ? next + p : NULL,
                     type == ELEMENT_Q8 ? key_scale + 16 * p : NULL, score + 16 * p, score_stride);
 }
 
 /* Few rows take several pages, so that there are always enough chains to hide the latency of FMA. */
+#define SCORE_ROWS(ahead, rows, together) \
+    score_rows(type, ahead, rows, together, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride)
+#define SCORE_FEW(ahead) \
+    if (rows == 5) SCORE_ROWS(ahead, 5, 1); \
+    if (rows == 4) SCORE_ROWS(ahead, 4, 1); \
+    if (rows == 3) SCORE_ROWS(ahead, 3, 2); \
+    if (rows == 2) SCORE_ROWS(ahead, 2, 2); \
+    if (rows == 1) SCORE_ROWS(ahead, 1, 4)
 INLINE void score_page(element type, size_t rows, size_t pages, size_t head_dim, const float *query,
                        size_t query_stride, const void *const *key, const void *const *next, const float *key_scale,
                        float *score, size_t score_stride) {
-    for (; rows >= 6; rows -= 6, query += 6 * query_stride, score += 6 * score_stride)
-        score_rows(type, 6, 1, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-    if (rows == 5)
-        score_rows(type, 5, 1, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-    if (rows == 4)
-        score_rows(type, 4, 1, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-    if (rows == 3)
-        score_rows(type, 3, 2, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-    if (rows == 2)
-        score_rows(type, 2, 2, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-    if (rows == 1)
-        score_rows(type, 1, 4, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
+    bool ahead = next && rows <= FEW_ROWS;
+    for (; rows >= 6; rows -= 6, query += 6 * query_stride, score += 6 * score_stride) {
+        if (ahead) SCORE_ROWS(true, 6, 1);
+        if (!ahead) SCORE_ROWS(false, 6, 1);
+        ahead = false;
+    }
+    if (ahead) {
+        SCORE_FEW(true);
+    } else {
+        SCORE_FEW(false);
+    }
 }
 
 void fv_score_page_f32_avx2(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
@@ -104,7 +125,7 @@ void fv_score_page_q8_avx2(size_t rows, size_t pages, size_t head_dim, const flo
 }
 
 /* rows x (8 * vectors) channels, from channel `first` on. */
-INLINE void value_block(element type, size_t rows, size_t vectors, size_t first, size_t head_dim, size_t keys,
+INLINE void value_block(element type, bool ahead, size_t rows, size_t vectors, size_t first, size_t head_dim, size_t keys,
                         const float *weight, size_t weight_stride, const void *value, const void *next, float *out,
                         size_t out_stride) {
     __m256 sum[12];
@@ -113,7 +134,7 @@ INLINE void value_block(element type, size_t rows, size_t vectors, size_t first,
             sum[r * vectors + j] = _mm256_loadu_ps(out + r * out_stride + first + 8 * j);
     for (size_t t = 0; t < keys; t++) {
         __m256 v[4];
-        prefetch(type, rows, next, t * head_dim + first);
+        if (ahead) prefetch(type, next, t * head_dim + first, 8 * vectors);
         for (size_t j = 0; j < vectors; j++) v[j] = load8(type, value, t * head_dim + first + 8 * j);
         for (size_t r = 0; r < rows; r++) {
             __m256 w = _mm256_broadcast_ss(weight + r * weight_stride + t);
@@ -133,13 +154,13 @@ INLINE float element_at(element type, const void *data, size_t index) {
 
 /* `wide` vectors while they fit, then one at a time, then single channels: each channel is the same chain in all three.
  */
-INLINE void value_rows(element type, size_t rows, size_t wide, size_t head_dim, size_t keys, const float *weight,
+INLINE void value_rows(element type, bool ahead, size_t rows, size_t wide, size_t head_dim, size_t keys, const float *weight,
                        size_t weight_stride, const void *value, const void *next, float *out, size_t out_stride) {
     size_t c = 0;
     for (; c + 8 * wide <= head_dim; c += 8 * wide)
-        value_block(type, rows, wide, c, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+        value_block(type, ahead, rows, wide, c, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
     for (; c + 8 <= head_dim; c += 8)
-        value_block(type, rows, 1, c, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+        value_block(type, ahead, rows, 1, c, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
     for (; c < head_dim; c++)
         for (size_t r = 0; r < rows; r++)
             for (size_t t = 0; t < keys; t++)
@@ -147,15 +168,27 @@ INLINE void value_rows(element type, size_t rows, size_t wide, size_t head_dim, 
                     weight[r * weight_stride + t], element_at(type, value, t * head_dim + c), out[r * out_stride + c]);
 }
 
+#define VALUE_ROWS(ahead, rows, wide) \
+    value_rows(type, ahead, rows, wide, head_dim, keys, weight, weight_stride, value, next, out, out_stride)
+#define VALUE_FEW(ahead) \
+    if (rows == 5) VALUE_ROWS(ahead, 5, 2); \
+    if (rows == 4) VALUE_ROWS(ahead, 4, 2); \
+    if (rows == 3) VALUE_ROWS(ahead, 3, 4); \
+    if (rows == 2) VALUE_ROWS(ahead, 2, 4); \
+    if (rows == 1) VALUE_ROWS(ahead, 1, 4)
 INLINE void value_sum(element type, size_t rows, size_t head_dim, size_t keys, const float *weight,
                       size_t weight_stride, const void *value, const void *next, float *out, size_t out_stride) {
-    for (; rows >= 6; rows -= 6, weight += 6 * weight_stride, out += 6 * out_stride)
-        value_rows(type, 6, 2, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-    if (rows == 5) value_rows(type, 5, 2, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-    if (rows == 4) value_rows(type, 4, 2, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-    if (rows == 3) value_rows(type, 3, 4, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-    if (rows == 2) value_rows(type, 2, 4, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-    if (rows == 1) value_rows(type, 1, 4, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
+    bool ahead = next && rows <= FEW_ROWS;
+    for (; rows >= 6; rows -= 6, weight += 6 * weight_stride, out += 6 * out_stride) {
+        if (ahead) VALUE_ROWS(true, 6, 2);
+        if (!ahead) VALUE_ROWS(false, 6, 2);
+        ahead = false;
+    }
+    if (ahead) {
+        VALUE_FEW(true);
+    } else {
+        VALUE_FEW(false);
+    }
 }
 
 void fv_value_sum_f32_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
@@ -179,7 +212,7 @@ INLINE void value_parts(element type, size_t positions, size_t group, size_t hea
     for (size_t p = 0; p < positions; p++)
         for (size_t g = 0; g < group; g++, weight += weight_stride, out += out_stride)
             if (part[p].keys)
-                value_rows(type, 1, 4, head_dim, part[p].keys, weight + part[p].column, 0,
+                value_rows(type, false, 1, 4, head_dim, part[p].keys, weight + part[p].column, 0,
                            value + part[p].first * head_dim * element_bytes(type), NULL, out, 0);
 }
 

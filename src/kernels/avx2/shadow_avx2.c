@@ -387,16 +387,19 @@ INLINE __m256i power_of(__m256i e) {
     return _mm256_cvttps_epi32(_mm256_castsi256_ps(bits));
 }
 
-/* Lanes of the pages from p on. */
+/* The first `left` lanes, if they are fewer than eight. */
 INLINE __m256i lanes(size_t left) {
     __m256i count = _mm256_set1_epi32(left < 8 ? (int32_t)left : 8);
     return _mm256_cmpgt_epi32(count, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-INLINE __m256i reached(const int32_t *score, const float *radius, __m256 reach, size_t p, __m256i valid) {
-    __m256i x = _mm256_maskload_epi32(score + p, valid);
+/* Eight pages' scores from p on, or what is left of them: a masked load is slow. */
+INLINE __m256i reached(size_t pages, const int32_t *score, const float *radius, __m256 reach, size_t p) {
+    bool whole = p + 8 <= pages;
+    __m256i x = whole ? load(score + p) : _mm256_maskload_epi32(score + p, lanes(pages - p));
     if (!radius) return x;
-    return _mm256_add_epi32(x, round_held(_mm256_mul_ps(_mm256_maskload_ps(radius + p, valid), reach), 0x1p28f));
+    __m256 far = whole ? _mm256_loadu_ps(radius + p) : _mm256_maskload_ps(radius + p, lanes(pages - p));
+    return _mm256_add_epi32(x, round_held(_mm256_mul_ps(far, reach), 0x1p28f));
 }
 
 /* Of at most 32,768 pages. */
@@ -404,32 +407,41 @@ INLINE uint64_t powers_sum(size_t pages, const int32_t *score, const float *radi
     __m256i sum = _mm256_setzero_si256();
     uint32_t sums[8];
     uint64_t total = 0;
-    for (size_t p = 0; p < pages; p += 8) {
-        __m256i valid = lanes(pages - p);
-        __m256i power = power_of(_mm256_sub_epi32(reached(score, radius, reach, p, valid), best));
-        sum = _mm256_add_epi32(sum, _mm256_and_si256(power, valid));
+    size_t p = 0;
+    for (; p + 8 <= pages; p += 8)
+        sum = _mm256_add_epi32(sum, power_of(_mm256_sub_epi32(reached(pages, score, radius, reach, p), best)));
+    if (p < pages) {
+        __m256i power = power_of(_mm256_sub_epi32(reached(pages, score, radius, reach, p), best));
+        sum = _mm256_add_epi32(sum, _mm256_and_si256(power, lanes(pages - p)));
     }
     store(sums, sum);
     for (size_t i = 0; i < 8; i++) total += sums[i];
     return total;
 }
 
-INLINE void page_weight(size_t pages, const int32_t *score, const float *radius, __m256 reach, uint32_t *weight) {
-    enum { TOGETHER = 32768 };
+INLINE __m256i best_reached(size_t pages, const int32_t *score, const float *radius, __m256 reach) {
     const __m256i lowest = _mm256_set1_epi32(INT32_MIN);
     __m256i best = lowest;
+    size_t p = 0;
+    for (; p + 8 <= pages; p += 8) best = _mm256_max_epi32(best, reached(pages, score, radius, reach, p));
+    if (p < pages)
+        best = _mm256_max_epi32(best, _mm256_blendv_epi8(lowest, reached(pages, score, radius, reach, p), lanes(pages - p)));
+    return spread_max(best);
+}
+
+INLINE void page_weight(size_t pages, const int32_t *score, const float *radius, __m256 reach, uint32_t *weight) {
+    enum { TOGETHER = 32768 };
+    __m256i best = best_reached(pages, score, radius, reach);
     uint64_t total = 0;
-    for (size_t p = 0; p < pages; p += 8) {
-        __m256i valid = lanes(pages - p), x = reached(score, radius, reach, p, valid);
-        best = _mm256_max_epi32(best, _mm256_blendv_epi8(lowest, x, valid));
-    }
-    best = spread_max(best);
-    for (size_t p = 0; p < pages; p += TOGETHER)
+    size_t p = 0;
+    for (; p < pages; p += TOGETHER)
         total += powers_sum(pages - p < TOGETHER ? pages - p : TOGETHER, score + p, radius ? radius + p : NULL, reach, best);
     int32_t level = _mm256_cvtsi256_si32(best) + fv_log2_of(total) - 16 * 256;
     __m256i shift = _mm256_set1_epi32((int32_t)(FV_WEIGHT_WHOLE - (uint32_t)level));
-    for (size_t p = 0; p < pages; p += 8) {
-        __m256i valid = lanes(pages - p), x = _mm256_add_epi32(reached(score, radius, reach, p, valid), shift);
+    for (p = 0; p + 8 <= pages; p += 8)
+        store(weight + p, _mm256_max_epu32(_mm256_add_epi32(reached(pages, score, radius, reach, p), shift), load(weight + p)));
+    if (p < pages) {
+        __m256i valid = lanes(pages - p), x = _mm256_add_epi32(reached(pages, score, radius, reach, p), shift);
         int *to = (int *)(void *)(weight + p);
         _mm256_maskstore_epi32(to, valid, _mm256_max_epu32(x, _mm256_maskload_epi32(to, valid)));
     }
