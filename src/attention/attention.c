@@ -82,6 +82,12 @@ typedef struct attention_layout {
     uint32_t segments;
 } attention_layout;
 
+/* Positions of a tile that are scored together: they share the unpacking of codes. */
+static uint32_t choose_together(const fv_attend_config *attend) {
+    uint32_t rows = FV_BUILD_PROMPT ? fv_attend_rows(attend) : 1;
+    return rows < 4 ? rows : 4;
+}
+
 static fv_status attention_layout_make(const fv_attention_config *config, attention_layout *layout) {
     if (!config || config->workers < 1 || config->workers > 1024 || config->max_tokens < 1) return FV_ERROR_ARGUMENT;
     if (config->plan_steps < 1 || config->plan_steps > 1u << 24 || config->state_rows > fv_attend_rows(&config->attend))
@@ -96,7 +102,7 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
     layout->worker_bytes = layout->attend_bytes;
     size_t choose_bytes = 0, heads = config->attend.kv_heads;
     if (FV_BUILD_CHOOSE && config->chooses && !fv_choose_scratch_bytes(config->attend.head_dim, (uint32_t)group, config->max_tokens,
-                                                    &choose_bytes))
+                                                                         choose_together(&config->attend), &choose_bytes))
         return FV_ERROR_OVERFLOW;
     if (!fv_size_add(&layout->step_bytes, config->plan_steps, sizeof(fv_step), FV_CACHE_ALIGN) ||
         !fv_size_add(&layout->worker_bytes, 1, layout->step_bytes, FV_CACHE_ALIGN) ||
@@ -207,7 +213,7 @@ static choosing *choosing_make(const attention_call *call, const fv_select_view 
     choosing *at = (choosing *)(void *)memory;
     *at = (choosing){.call = call, .view = *view, .kv_head = kv_head};
     at->scratch = fv_choose_scratch_at(memory + CHOOSING_BYTES, attend->head_dim, attend->query_heads / attend->kv_heads,
-                                       attention->config.max_tokens);
+                                       attention->config.max_tokens, choose_together(attend));
     return at;
 }
 
@@ -224,7 +230,7 @@ static size_t group_width(const choosing *at) {
     return (size_t)at->chooser.group * at->call->attention->config.attend.head_dim;
 }
 
-/* `rows` rows from the chooser's on: what they weigh and what they choose. */
+/* What the chooser's row weighs and chooses; `rows` rows of the tile are left. */
 static void rows_choose(choosing *at, uint32_t rows, size_t worker) {
     const attention_call *call = at->call;
     const fv_chooser *chooser = &at->chooser;
@@ -251,7 +257,7 @@ static fv_status chosen_plan(choosing *at, uint32_t position, size_t worker, fv_
         return fv_plan_add(plan, all);
     }
     if (at->call->policy->selector == FV_SELECTOR_BLOCK) rows = end - position;
-    if (fv_chooser_has_choice(chooser)) rows_choose(at, rows, worker);
+    if (fv_chooser_has_choice(chooser)) rows_choose(at, end - position, worker);
     return fv_choose_plan(chooser, &at->scratch, rows, plan);
 }
 

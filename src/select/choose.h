@@ -22,14 +22,15 @@ typedef struct fv_chooser {
     uint32_t looked_at;               /* candidates whose codes are read whole: all, but fewer for a cascade, 0 for bound */
 } fv_chooser;
 
-/* Memory of one row and head. Scores are those of fv_mean_score_fn and so on. */
+/* Memory of one position and head, and of the scores of positions behind it that were made with it: rows [positions * group],
+ * those of the position at work from `row` on. Scores are those of fv_mean_score_fn and so on. */
 typedef struct fv_choose_scratch {
-    int8_t *query;          /* [group][dim], dim as the shadow's */
-    uint8_t *table;         /* [group][4 * dim] */
-    int32_t *sum, *coarse_sum;               /* [group] */
-    float *factor, *coarse_factor, *reach;   /* [group] */
-    int32_t *score;         /* [group][stride], by place in the list */
-    int32_t *base;          /* [group][base_stride], of blocks: query . centre */
+    int8_t *query;          /* [rows][dim], dim as the shadow's */
+    uint8_t *table;         /* [rows][4 * dim] */
+    int32_t *sum, *coarse_sum;               /* [rows] */
+    float *factor, *coarse_factor, *reach;   /* [rows] */
+    int32_t *score;         /* [rows][stride], by place in the list */
+    int32_t *base;          /* [rows][base_stride], of blocks: query . centre */
     uint32_t *page;         /* the list: pages that were weighed, in rising order */
     uint32_t *weight;       /* what they weigh, FV_CHOSEN once they are chosen */
     uint32_t *chosen;       /* places of the chosen in the list, less `first`, in rising order */
@@ -38,13 +39,16 @@ typedef struct fv_choose_scratch {
     uint32_t count;              /* pages in the list */
     uint32_t first, candidates;  /* of the list, those that can be chosen are candidates from place `first` on */
     uint32_t chosen_count;
+    uint32_t together;                /* positions that there is room for */
+    uint32_t scored_from, scored_rows; /* positions whose scores are there */
+    size_t row;
 } fv_choose_scratch;
 
 #define FV_CHOSEN UINT32_MAX
 
-/* Bytes of it, 64-byte aligned; false on overflow. */
-bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tokens, size_t *bytes);
-fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens);
+/* Bytes of it, 64-byte aligned; false on overflow. together: positions that may be scored together, at least 1. */
+bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t together, size_t *bytes);
+fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t together);
 
 fv_chooser fv_chooser_make(const fv_select_config *policy, const fv_cache *cache, const fv_kernels *kernels, float scale,
                            uint32_t group, uint32_t layer, uint32_t kv_head, uint32_t position);
@@ -67,8 +71,9 @@ static inline bool fv_chooser_reads_all(const fv_chooser *chooser) { return choo
 uint64_t fv_chooser_shared_bytes(const fv_chooser *chooser);
 uint64_t fv_chooser_own_bytes(const fv_chooser *chooser);
 
-/* Makes the list and its weights, the largest share of the page over the heads of the group, and of `rows` rows of queries
- * [group][head_dim], query_stride apart, from the chooser's on; 1 unless the policy is BLOCK. */
+/* Makes the list and its weights, the largest share of the page over the heads of the group, for the chooser's position. From
+ * it on there are `rows` rows of queries [group][head_dim], query_stride apart: BLOCK weighs by all of them, SHADOW may
+ * score some together with the first; a position is scored but once. */
 void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
                      size_t query_stride);
 

@@ -24,35 +24,35 @@ static bool region_add(size_t *bytes, size_t count, size_t size, size_t *offset)
     return fv_size_add(bytes, count, size, FV_CACHE_ALIGN);
 }
 
-static bool scratch_layout_make(uint32_t head_dim, uint32_t group, uint32_t max_tokens, scratch_layout *out) {
+/* rows: of queries that are scored together. */
+static bool scratch_layout_make(uint32_t head_dim, size_t rows, uint32_t max_tokens, scratch_layout *out) {
     size_t pages = ((size_t)max_tokens + PAGE - 1) / PAGE, stride = (pages + 15) / 16 * 16;
     size_t base_stride = (pages + BLOCK_PAGES * 16 - 1) / (BLOCK_PAGES * 16) * 16;
     scratch_layout made = {.stride = stride, .base_stride = base_stride};
-    bool fits = region_add(&made.bytes, (size_t)group * (((size_t)head_dim + 15) / 16 * 16), 1, &made.query) &&
-                region_add(&made.bytes, (size_t)group * (((size_t)head_dim + 15) / 16 * 64), 1, &made.table) &&
-                region_add(&made.bytes, group, 4, &made.sum) && region_add(&made.bytes, group, 4, &made.coarse_sum) &&
-                region_add(&made.bytes, group, 4, &made.factor) &&
-                region_add(&made.bytes, group, 4, &made.coarse_factor) &&
-                region_add(&made.bytes, group, 4, &made.reach) &&
-                region_add(&made.bytes, group, stride * 4, &made.score) &&
-                region_add(&made.bytes, group, base_stride * 4, &made.base) && region_add(&made.bytes, pages, 4, &made.page) &&
+    size_t padded = ((size_t)head_dim + 15) / 16 * 16;
+    bool fits = region_add(&made.bytes, rows, padded, &made.query) && region_add(&made.bytes, rows, 4 * padded, &made.table) &&
+                region_add(&made.bytes, rows, 4, &made.sum) && region_add(&made.bytes, rows, 4, &made.coarse_sum) &&
+                region_add(&made.bytes, rows, 4, &made.factor) && region_add(&made.bytes, rows, 4, &made.coarse_factor) &&
+                region_add(&made.bytes, rows, 4, &made.reach) && region_add(&made.bytes, rows, stride * 4, &made.score) &&
+                region_add(&made.bytes, rows, base_stride * 4, &made.base) && region_add(&made.bytes, pages, 4, &made.page) &&
                 region_add(&made.bytes, pages, 4, &made.weight) && region_add(&made.bytes, pages, 4, &made.chosen) &&
                 region_add(&made.bytes, head_dim, 4, &made.rotated);
     *out = made;
     return fits;
 }
 
-bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tokens, size_t *bytes) {
+bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t together, size_t *bytes) {
     scratch_layout layout;
-    if (!scratch_layout_make(head_dim, group, max_tokens, &layout)) return false;
+    if (!scratch_layout_make(head_dim, (size_t)group * together, max_tokens, &layout)) return false;
     *bytes = layout.bytes;
     return true;
 }
 
-fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens) {
+fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens,
+                                       uint32_t together) {
     scratch_layout layout;
     unsigned char *base = (unsigned char *)memory;
-    if (!scratch_layout_make(head_dim, group, max_tokens, &layout)) return (fv_choose_scratch){0};
+    if (!scratch_layout_make(head_dim, (size_t)group * together, max_tokens, &layout)) return (fv_choose_scratch){0};
     return (fv_choose_scratch){.query = (int8_t *)(base + layout.query),
                                .table = base + layout.table,
                                .sum = (int32_t *)(void *)(base + layout.sum),
@@ -67,7 +67,8 @@ fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t
                                .chosen = (uint32_t *)(void *)(base + layout.chosen),
                                .rotated = (float *)(void *)(base + layout.rotated),
                                .stride = layout.stride,
-                               .base_stride = layout.base_stride};
+                               .base_stride = layout.base_stride,
+                               .together = together};
 }
 
 /* How far above the score of its mean a page's best key is taken to be, for a radius of 1. */
@@ -77,21 +78,21 @@ static float query_reach(const int8_t *query, size_t dim, float factor) {
     return fv_root_f32((float)squares / (float)dim) * factor * reach_of_best;
 }
 
-/* Makes the head's query ready: query [head_dim]. */
-static void query_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t g, const float *query) {
+/* Makes a query ready, that of a row: query [head_dim]. */
+static void query_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t row, const float *query) {
     size_t dim = chooser->cache->config.head_dim, padded = chooser->cache->shadow.dim;
-    int8_t *out = scratch->query + g * padded;
+    int8_t *out = scratch->query + row * padded;
     int32_t sum = 0;
     for (size_t c = 0; c < dim; c++) scratch->rotated[c] = query[c];
-    float most = chooser->kernels->shadow_query(dim, padded, scratch->rotated, out, scratch->table + g * 4 * padded,
-                                                &scratch->coarse_sum[g]);
+    float most = chooser->kernels->shadow_query(dim, padded, scratch->rotated, out, scratch->table + row * 4 * padded,
+                                                &scratch->coarse_sum[row]);
     for (size_t c = 0; c < padded; c++) sum += out[c];
-    scratch->sum[g] = sum;
+    scratch->sum[row] = sum;
     float unit = most * (chooser->scale * 369.32993f); /* 256 / ln 2 */
     unit = unit < 0x1p100f ? unit : 0x1p100f;
-    scratch->factor[g] = unit / 127.0f;
-    scratch->coarse_factor[g] = unit / (float)FV_COARSE_MOST;
-    if (!chooser->looked_at) scratch->reach[g] = query_reach(out, dim, scratch->factor[g]);
+    scratch->factor[row] = unit / 127.0f;
+    scratch->coarse_factor[row] = unit / (float)FV_COARSE_MOST;
+    if (!chooser->looked_at) scratch->reach[row] = query_reach(out, dim, scratch->factor[row]);
 }
 
 /* Query heads that weigh: a gate is one for all. */
@@ -99,15 +100,15 @@ static uint32_t rows_of(const fv_chooser *chooser) {
     return chooser->policy->selector == FV_SELECTOR_GATE ? 1 : chooser->group;
 }
 
-static void queries_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, const float *query) {
-    size_t dim = chooser->cache->config.head_dim;
+/* Of `positions` positions, query_stride apart. */
+static fv_shadow_rows queries_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t positions,
+                                   const float *query, size_t query_stride) {
+    size_t dim = chooser->cache->config.head_dim, rows = rows_of(chooser);
     if (chooser->policy->selector == FV_SELECTOR_GATE)
         query = chooser->policy->gate + ((size_t)chooser->layer * chooser->cache->config.kv_heads + chooser->kv_head) * dim;
-    for (uint32_t g = 0; g < rows_of(chooser); g++) query_make(chooser, scratch, g, query + g * dim);
-}
-
-static fv_shadow_rows rows_make(const fv_chooser *chooser, const fv_choose_scratch *scratch) {
-    return (fv_shadow_rows){.rows = rows_of(chooser),
+    for (size_t i = 0; i < positions; i++, query += query_stride)
+        for (size_t g = 0; g < rows; g++) query_make(chooser, scratch, i * rows + g, query + g * dim);
+    return (fv_shadow_rows){.rows = positions * rows,
                             .dim = chooser->cache->shadow.dim,
                             .query = scratch->query,
                             .sum = scratch->sum,
@@ -140,8 +141,8 @@ static void weigh_means(const fv_chooser *chooser, const fv_choose_scratch *scra
 /* Weights of the pages whose scores are in the scratch. */
 static void weigh_scores(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t pages) {
     for (uint32_t i = 0; i < pages; i++) scratch->weight[i] = 0;
-    for (uint32_t g = 0; g < rows_of(chooser); g++)
-        chooser->kernels->page_weight(pages, scratch->score + g * scratch->stride, NULL, 0.0f, scratch->weight);
+    for (size_t row = scratch->row; row < scratch->row + rows_of(chooser); row++)
+        chooser->kernels->page_weight(pages, scratch->score + row * scratch->stride, NULL, 0.0f, scratch->weight);
 }
 
 static void list_add(fv_choose_scratch *scratch, uint32_t begin, uint32_t end) {
@@ -150,47 +151,72 @@ static void list_add(fv_choose_scratch *scratch, uint32_t begin, uint32_t end) {
     if (begin < end) scratch->count += end - begin;
 }
 
+static void list_all(const fv_chooser *chooser, fv_choose_scratch *scratch) {
+    scratch->count = 0;
+    list_add(scratch, 0, chooser->scored);
+    scratch->first = chooser->begin;
+    scratch->candidates = chooser->end - chooser->begin;
+}
+
 /* All pages, or sinks, window and the candidates with the best signs. */
 static void list_make(const fv_chooser *chooser, fv_choose_scratch *scratch, const fv_shadow_rows *rows) {
     const fv_shadow *shadow = &chooser->cache->shadow;
-    uint32_t candidates = chooser->end - chooser->begin;
-    scratch->count = 0;
-    list_add(scratch, 0, chooser->begin);
-    if (chooser->policy->selector == FV_SELECTOR_CASCADE && chooser->looked_at < candidates) {
-        uint32_t *place = scratch->page + chooser->begin;
-        chooser->kernels->sign_score(rows, chooser->scored, fv_shadow_signs(shadow, chooser->kv_head, 0),
-                                     fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->score, scratch->stride);
-        weigh_scores(chooser, scratch, chooser->scored);
-        scratch->count += fv_list_best(chooser->kernels, scratch->weight + chooser->begin, candidates, chooser->looked_at, place);
-        for (uint32_t i = chooser->begin; i < scratch->count; i++) scratch->page[i] += chooser->begin;
-    } else
-        list_add(scratch, chooser->begin, chooser->end);
-    scratch->first = chooser->begin;
-    scratch->candidates = scratch->count - chooser->begin;
+    uint32_t candidates = chooser->end - chooser->begin, *place = scratch->page + chooser->begin;
+    list_all(chooser, scratch);
+    if (chooser->policy->selector != FV_SELECTOR_CASCADE || chooser->looked_at >= candidates) return;
+    chooser->kernels->sign_score(rows, chooser->scored, fv_shadow_signs(shadow, chooser->kv_head, 0),
+                                 fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->score, scratch->stride);
+    weigh_scores(chooser, scratch, chooser->scored);
+    scratch->candidates = fv_list_best(chooser->kernels, scratch->weight + chooser->begin, candidates, chooser->looked_at, place);
+    scratch->count = chooser->begin + scratch->candidates;
+    for (uint32_t i = chooser->begin; i < scratch->count; i++) scratch->page[i] += chooser->begin;
     list_add(scratch, chooser->end, chooser->scored);
+}
+
+/* Positions from the chooser's on that can be scored with it: they look at the same pages. */
+static uint32_t positions_alike(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows) {
+    uint32_t left = PAGE - chooser->position % PAGE, most = rows < scratch->together ? rows : scratch->together;
+    if (chooser->policy->selector != FV_SELECTOR_SHADOW) return 1;
+    return most < left ? most : left;
+}
+
+static void scores_make(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
+                        size_t query_stride) {
+    const fv_shadow *shadow = &chooser->cache->shadow;
+    fv_shadow_rows ready = queries_make(chooser, scratch, rows, query, query_stride);
+    bases_make(chooser, scratch, &ready);
+    list_make(chooser, scratch, &ready);
+    chooser->kernels->shadow_score(&ready, scratch->count, scratch->page, fv_shadow_signs(shadow, chooser->kv_head, 0),
+                                   fv_shadow_sizes(shadow, chooser->kv_head, 0), fv_shadow_steps(shadow, chooser->kv_head, 0),
+                                   scratch->score, scratch->stride);
+    scratch->scored_from = chooser->position;
+    scratch->scored_rows = rows;
+}
+
+/* By the means of pages alone. */
+static void means_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
+                        size_t query_stride) {
+    list_all(chooser, scratch);
+    for (uint32_t i = 0; i < scratch->count; i++) scratch->weight[i] = 0;
+    for (uint32_t row = 0; row < rows; row++) {
+        fv_shadow_rows ready = queries_make(chooser, scratch, 1, query + row * query_stride, 0);
+        weigh_means(chooser, scratch, &ready, scratch->weight);
+    }
 }
 
 void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
                      size_t query_stride) {
-    const fv_shadow *shadow = &chooser->cache->shadow;
-    fv_shadow_rows ready = rows_make(chooser, scratch);
-    queries_make(chooser, scratch, query);
-    if (chooser->looked_at) {
-        bases_make(chooser, scratch, &ready);
-        list_make(chooser, scratch, &ready);
-        chooser->kernels->shadow_score(&ready, scratch->count, scratch->page, fv_shadow_signs(shadow, chooser->kv_head, 0),
-                                       fv_shadow_sizes(shadow, chooser->kv_head, 0),
-                                       fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->score, scratch->stride);
-        weigh_scores(chooser, scratch, scratch->count);
+    scratch->row = 0;
+    if (!chooser->looked_at) {
+        means_weigh(chooser, scratch, chooser->policy->selector == FV_SELECTOR_BLOCK ? rows : 1, query, query_stride);
         return;
     }
-    list_make(chooser, scratch, &ready);
-    for (uint32_t i = 0; i < scratch->count; i++) scratch->weight[i] = 0;
-    weigh_means(chooser, scratch, &ready, scratch->weight);
-    for (uint32_t row = 1; row < rows; row++) {
-        queries_make(chooser, scratch, query + row * query_stride);
-        weigh_means(chooser, scratch, &ready, scratch->weight);
-    }
+    if (chooser->position - scratch->scored_from < scratch->scored_rows) { /* scored with a position before it */
+        scratch->row = (chooser->position - scratch->scored_from) * rows_of(chooser);
+        list_all(chooser, scratch);
+    } else
+        scores_make(chooser, scratch, positions_alike(chooser, scratch, rows), query, query_stride);
+    weigh_scores(chooser, scratch, scratch->count);
 }
 
 #endif

@@ -24,12 +24,12 @@ typedef struct query_lengths {
 static query_lengths lengths_of(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t g,
                                 const float *query) {
     size_t dim = chooser->cache->config.head_dim, padded = chooser->cache->shadow.dim;
-    int8_t *rounded = scratch->query + g * padded;
+    int8_t *rounded = scratch->query + (scratch->row + g) * padded;
     float *x = scratch->rotated, whole = 0.0f, mean_error = 0.0f, coarse_error = 0.0f;
     int32_t sum;
     for (size_t c = 0; c < dim; c++) x[c] = query[c];
     /* all as it was before */
-    float most = chooser->kernels->shadow_query(dim, padded, x, rounded, scratch->table + g * 4 * padded, &sum);
+    float most = chooser->kernels->shadow_query(dim, padded, x, rounded, scratch->table + (scratch->row + g) * 4 * padded, &sum);
     for (size_t c = 0; c < dim; c++) {
         float coarse = most > 0.0f ? (float)fv_round_held(x[c] * ((float)FV_COARSE_MOST / most), (float)FV_COARSE_MOST) : 0.0f;
         float rest = x[c] - (float)rounded[c] * (most / 127.0f), coarse_rest = x[c] - coarse * (most / (float)FV_COARSE_MOST);
@@ -60,7 +60,8 @@ fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scrat
                        float maximum) {
     const fv_cache *cache = chooser->cache;
     const fv_margin *margins = cache->margins.pages + chooser->kv_head * cache->margins.head_stride;
-    const int32_t *score = scratch->score + g * scratch->stride, *base = scratch->base + g * scratch->base_stride;
+    const int32_t *score = scratch->score + (scratch->row + g) * scratch->stride;
+    const int32_t *base = scratch->base + (scratch->row + g) * scratch->base_stride;
     query_lengths length = lengths_of(chooser, scratch, g, query);
     float unit = chooser->scale * 1.442696f; /* log2 e, upwards */
     fv_unread unread = {.pages = 0};

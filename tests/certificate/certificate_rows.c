@@ -96,7 +96,7 @@ static void row_measure(rows_job *job, const fv_attention_seen *seen, uint32_t p
     uint32_t group = seen->attend->query_heads / seen->attend->kv_heads, dim = seen->attend->head_dim;
     fv_chooser chooser = fv_chooser_make(&job->policy, seen->cache, seen->kernels, seen->attend->scale, group,
                                          seen->layer, seen->kv_head, position);
-    fv_choose_scratch scratch = fv_choose_scratch_at(job->scratch, dim, group, job->context);
+    fv_choose_scratch scratch = fv_choose_scratch_at(job->scratch, dim, group, job->context, 1);
     if (!fv_chooser_has_choice(&chooser)) return;
     fv_choose_weigh(&chooser, &scratch, 1, query, 0);
     fv_choose_pages(&chooser, &scratch);
@@ -132,7 +132,7 @@ static void observe(void *context, const fv_attention_seen *seen, size_t worker)
 
 static void job_open(rows_job *job, const fv_model_config *shape) {
     size_t bytes = 0, elements = (size_t)job->context * shape->head_dim;
-    if (!fv_choose_scratch_bytes(shape->head_dim, shape->query_heads / shape->kv_heads, job->context, &bytes))
+    if (!fv_choose_scratch_bytes(shape->head_dim, shape->query_heads / shape->kv_heads, job->context, 1, &bytes))
         exit(1);
     job->scratch = must(aligned_alloc(64, (bytes + 63) / 64 * 64));
     job->keys = must(malloc(elements * sizeof *job->keys));
