@@ -55,6 +55,15 @@ fv_status fv_plan_add(fv_plan *plan, fv_step step);
  */
 fv_status fv_plan_check(const fv_plan *plan, uint32_t tokens, uint32_t marks);
 
+/**
+ * What two rows read, of which `second` is the one behind `first`, in one list.
+ *
+ * first, second  one row each, causal, of SPAN steps alone without a window; `second` reads its own position.
+ * both           at most twice as many steps as they have together.
+ * returns FV_OK or FV_ERROR_FULL. O(steps).
+ */
+fv_status fv_plan_join(const fv_plan *first, const fv_plan *second, fv_plan *both);
+
 /** Keys that row `row` reads exactly (SPAN and DIAG). O(steps). */
 uint64_t fv_plan_row_keys(const fv_plan *plan, uint32_t row);
 

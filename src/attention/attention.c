@@ -46,9 +46,9 @@ typedef struct attention_call {
 struct fv_attention {
     fv_attention_config config;
     const fv_kernels *kernels;
-    size_t worker_bytes, attend_bytes, step_bytes;
+    size_t worker_bytes, attend_bytes, step_bytes, plans_bytes; /* the last: steps of a worker's plans */
     fv_attend_layout layout; /* of attend's scratch */
-    unsigned char *workers; /* per worker: attend's scratch, plan steps, then scratch for choosing */
+    unsigned char *workers; /* per worker: attend's scratch, steps of plans, then scratch for choosing */
     float *states;          /* [kv_heads][segments + 1] states of state_rows rows */
     fv_plan *plans;         /* [kv_heads], of a single row, or of those read together until a deadline */
     fv_step *row_steps;     /* of those plans: [kv_heads][plan_steps], but for one head if nothing chooses */
@@ -71,12 +71,16 @@ typedef struct choosing {
     uint32_t kv_head;
     fv_certified made; /* of the row at work */
     bool read_shared;  /* what rows of a tile share of the coarse keys */
+    fv_plan next, both; /* of the row behind the one at work, of the two */
 } choosing;
+
+/* Room for plans that a worker needs: those of two rows, and of both at once, which may have twice as many steps. */
+enum { PAIR_PLANS = FV_BUILD_PROMPT ? 4 : 1 };
 
 enum { CHOOSING_BYTES = (sizeof(choosing) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN };
 
 typedef struct attention_layout {
-    size_t worker_offset, worker_bytes, attend_bytes, step_bytes, state_offset, plan_offset, step_offset, count_offset;
+    size_t worker_offset, worker_bytes, attend_bytes, step_bytes, plans_bytes, state_offset, plan_offset, step_offset, count_offset;
     size_t bytes;
     fv_attend_layout attend;
     uint32_t segments;
@@ -105,7 +109,8 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
                                                                          choose_together(&config->attend), &choose_bytes))
         return FV_ERROR_OVERFLOW;
     if (!fv_size_add(&layout->step_bytes, config->plan_steps, sizeof(fv_step), FV_CACHE_ALIGN) ||
-        !fv_size_add(&layout->worker_bytes, 1, layout->step_bytes, FV_CACHE_ALIGN) ||
+        !fv_size_add(&layout->plans_bytes, config->chooses ? PAIR_PLANS : 1, layout->step_bytes, FV_CACHE_ALIGN) ||
+        !fv_size_add(&layout->worker_bytes, 1, layout->plans_bytes, FV_CACHE_ALIGN) ||
         !fv_size_add(&layout->worker_bytes, 1, choose_bytes, FV_CACHE_ALIGN) ||
         (choose_bytes && !fv_size_add(&layout->worker_bytes, 1, CHOOSING_BYTES, FV_CACHE_ALIGN)) ||
         !fv_size_add(&states, config->attend.kv_heads, layout->segments + 1, 1))
@@ -149,6 +154,7 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
                            .worker_bytes = layout.worker_bytes,
                            .attend_bytes = layout.attend_bytes,
                            .step_bytes = layout.step_bytes,
+                           .plans_bytes = layout.plans_bytes,
                            .layout = layout.attend,
                            .workers = base + layout.worker_offset,
                            .states = (float *)(void *)(base + layout.state_offset),
@@ -209,7 +215,7 @@ static choosing *choosing_make(const attention_call *call, const fv_select_view 
     const fv_attention *attention = call->attention;
     const fv_attend_config *attend = &attention->config.attend;
     unsigned char *memory =
-        attention->workers + worker * attention->worker_bytes + attention->attend_bytes + attention->step_bytes;
+        attention->workers + worker * attention->worker_bytes + attention->attend_bytes + attention->plans_bytes;
     choosing *at = (choosing *)(void *)memory;
     *at = (choosing){.call = call, .view = *view, .kv_head = kv_head};
     at->scratch = fv_choose_scratch_at(memory + CHOOSING_BYTES, attend->head_dim, attend->query_heads / attend->kv_heads,
@@ -217,12 +223,15 @@ static choosing *choosing_make(const attention_call *call, const fv_select_view 
     return at;
 }
 
+static fv_chooser chooser_of(const attention_call *call, uint32_t kv_head, uint32_t position) {
+    const fv_attend_config *attend = &call->attention->config.attend;
+    return fv_chooser_make(call->policy, call->cache, call->attention->kernels, attend->scale,
+                           attend->query_heads / attend->kv_heads, call->layer, kv_head, position);
+}
+
 /* Makes at->chooser that of a row. */
 static const fv_chooser *chooser_at(choosing *at, uint32_t position) {
-    const attention_call *call = at->call;
-    const fv_attend_config *attend = &call->attention->config.attend;
-    at->chooser = fv_chooser_make(call->policy, call->cache, call->attention->kernels, attend->scale,
-                                  attend->query_heads / attend->kv_heads, call->layer, at->kv_head, position);
+    at->chooser = chooser_of(at->call, at->kv_head, position);
     return &at->chooser;
 }
 
@@ -316,16 +325,17 @@ static void reasons_by_position(const fv_select_config *policy, const fv_plan *p
 /* The same of a plan by the queries. Rows that read all are one span. */
 static void reasons_by_query(const attention_call *call, const fv_plan *plan, uint32_t kv_head, uint32_t from,
                              work_count *count) {
-    const fv_attend_config *attend = &call->attention->config.attend;
-    fv_chooser chooser =
-        fv_chooser_make(call->policy, call->cache, call->attention->kernels, attend->scale,
-                        attend->query_heads / attend->kv_heads, call->layer, kv_head, plan->first_token);
+    fv_chooser chooser = chooser_of(call, kv_head, plan->first_token);
     bool whole = plan->count == 1 && plan->steps[0].begin == 0;
-    if (!whole && from == 0 && plan->rows == 1) { /* as fv_choose_plan() makes them */
-        uint64_t sinks = chooser.sinks_end, window = plan->first_token + 1 - chooser.window_begin;
-        count->sinks += sinks;
-        count->window += window;
-        count->selected += fv_plan_row_keys(plan, 0) - sinks - window;
+    if (!whole && from == 0 && call->policy->selector != FV_SELECTOR_BLOCK) { /* as fv_choose_plan() makes them */
+        for (uint32_t row = 0; row < plan->rows; row++) {
+            uint32_t position = plan->first_token + row;
+            if (row) chooser = chooser_of(call, kv_head, position);
+            uint64_t sinks = chooser.sinks_end, window = position + 1 - chooser.window_begin;
+            count->sinks += sinks;
+            count->window += window;
+            count->selected += fv_plan_row_keys(plan, row) - sinks - window;
+        }
         return;
     }
     for (uint32_t s = 0; s < plan->count; s++) {
@@ -447,6 +457,41 @@ static fv_status plans_try(const attention_call *call) {
     return status;
 }
 
+/* Two rows that follow each other share the pages that both have chosen, whole rows are not among them: where that is so, the
+ * plan of both; otherwise `first` is read, and the next row's plan is what is left. */
+static const fv_plan *pair_plan(choosing *at, const fv_plan *first, size_t worker) {
+    const attention_call *call = at->call;
+    if (first->rows != 1 || fv_chooser_reads_all(&at->chooser) || certifies(call)) return first;
+    uint32_t position = first->first_token + 1;
+    if (position == at->view.first_token + at->view.rows) return first;
+    if (chosen_plan(at, position, worker, &at->next) != FV_OK) return first;
+    if (!fv_chooser_reads_all(&at->chooser) && fv_plan_join(first, &at->next, &at->both) == FV_OK) return &at->both;
+    plan_attend(call, first, at->kv_head, worker);
+    return &at->next;
+}
+
+/* The rows of a tile, each by its own choice, or all by one. */
+static void rows_attend(choosing *at, fv_plan *plan, size_t worker) {
+    const attention_call *call = at->call;
+    fv_attention *attention = call->attention;
+    const fv_plan *ready;
+    uint32_t end = at->view.first_token + at->view.rows;
+    at->next = (fv_plan){.steps = plan->steps + plan->capacity, .capacity = plan->capacity};
+    at->both = (fv_plan){.steps = at->next.steps + plan->capacity, .capacity = 2 * plan->capacity};
+    for (uint32_t position = at->view.first_token; position < end; position = ready->first_token + ready->rows) {
+        if (chosen_plan(at, position, worker, plan) != FV_OK) return;
+        ready = pair_plan(at, plan, worker);
+        choose_end(attention, worker);
+        if (certifies(call) && ready->rows == 1) {
+            row_until(at, plan, worker);
+        } else { /* rows that read all leave nothing to certify */
+            plan_attend(call, ready, at->kv_head, worker);
+            if (certifies(call)) attention->counts[worker].certified.rows += (uint64_t)ready->rows * at->chooser.group;
+        }
+        read_end(attention, worker);
+    }
+}
+
 /* Plans cannot fail here: they were tried. */
 static void tile_task(void *context, size_t task, size_t worker) {
     const attention_call *call = (const attention_call *)context;
@@ -460,23 +505,12 @@ static void tile_task(void *context, size_t task, size_t worker) {
     fv_select_view *view = &attention->counts[worker].view;
     tile_view(call, (uint32_t)(task % tiles), view);
     phase_begin(attention, worker);
-    if (!FV_BUILD_CHOOSE || !call->chooses) {
-        if (fv_select_plan(call->policy, view, plan) == FV_OK) plan_attend(call, plan, kv_head, worker);
-        read_end(attention, worker);
+    if (FV_BUILD_CHOOSE && call->chooses) {
+        rows_attend(choosing_make(call, view, kv_head, worker), plan, worker);
         return;
     }
-    choosing *at = choosing_make(call, view, kv_head, worker);
-    for (uint32_t row = 0; row < view->rows; row += plan->rows) {
-        if (chosen_plan(at, view->first_token + row, worker, plan) != FV_OK) return;
-        choose_end(attention, worker);
-        if (certifies(call) && plan->rows == 1) {
-            row_until(at, plan, worker);
-        } else { /* rows that read all leave nothing to certify */
-            plan_attend(call, plan, kv_head, worker);
-            if (certifies(call)) attention->counts[worker].certified.rows += (uint64_t)plan->rows * at->chooser.group;
-        }
-        read_end(attention, worker);
-    }
+    if (fv_select_plan(call->policy, view, plan) == FV_OK) plan_attend(call, plan, kv_head, worker);
+    read_end(attention, worker);
 }
 
 #endif

@@ -1,5 +1,7 @@
 /* The list of steps: append, check, count. */
 #include "fovea/plan.h"
+#include "build.h"
+#include <stdbool.h>
 
 fv_status fv_plan_add(fv_plan *plan, fv_step step) {
     if ((step.kind != FV_STEP_DIAG && step.begin >= step.end) || step.row_begin >= step.row_end) return FV_OK;
@@ -29,6 +31,50 @@ fv_status fv_plan_check(const fv_plan *plan, uint32_t tokens, uint32_t marks) {
         if (!step_is_valid(&plan->steps[i], plan, tokens, marks, &span_end)) return FV_ERROR_ARGUMENT;
     return FV_OK;
 }
+
+#if FV_BUILD_PROMPT
+/* One row's spans from `at` on. */
+typedef struct span_cursor {
+    const fv_plan *plan;
+    uint32_t step, last_end; /* the last span's end: what is behind the row's own position is cut for it anyhow */
+} span_cursor;
+
+static uint32_t span_end(const span_cursor *cursor) {
+    bool last = cursor->step + 1 == cursor->plan->count;
+    return last ? cursor->last_end : cursor->plan->steps[cursor->step].end;
+}
+
+/* Whether the row reads `at`; where that ends or begins next. */
+static bool span_holds(span_cursor *cursor, uint32_t at, uint32_t *change) {
+    while (cursor->step < cursor->plan->count && span_end(cursor) <= at) cursor->step++;
+    *change = UINT32_MAX;
+    if (cursor->step == cursor->plan->count) return false;
+    uint32_t begin = cursor->plan->steps[cursor->step].begin;
+    *change = begin <= at ? span_end(cursor) : begin;
+    return begin <= at;
+}
+
+fv_status fv_plan_join(const fv_plan *first, const fv_plan *second, fv_plan *both) {
+    uint32_t end = second->first_token + 1, own = first->steps[first->count - 1].end;
+    span_cursor a = {.plan = first, .last_end = own == first->first_token + 1 ? end : own};
+    span_cursor b = {.plan = second, .last_end = end};
+    fv_status status = FV_OK;
+    both->count = 0;
+    both->first_token = first->first_token;
+    both->rows = 2;
+    for (uint32_t at = 0, stop; at < end && status == FV_OK; at = stop) {
+        uint32_t a_change, b_change;
+        uint16_t row_begin = span_holds(&a, at, &a_change) ? 0 : 1, row_end = span_holds(&b, at, &b_change) ? 2 : 1;
+        stop = a_change < b_change ? a_change : b_change;
+        status = fv_plan_add(both, (fv_step){.kind = FV_STEP_SPAN,
+                                             .begin = at,
+                                             .end = stop,
+                                             .row_begin = row_begin,
+                                             .row_end = row_end});
+    }
+    return status;
+}
+#endif
 
 uint64_t fv_plan_row_keys(const fv_plan *plan, uint32_t row) {
     uint64_t keys = 0;
