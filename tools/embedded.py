@@ -16,6 +16,8 @@ import re
 import subprocess
 import sys
 
+import amalgamate
+
 SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(SOURCE, "build-embedded")
 BOARDS_FOLDER = os.path.join(SOURCE, "tests", "embedded", "boards")
@@ -155,6 +157,20 @@ def core_objects(target_name, features={}):
     """The core for a target with some FV_BUILD_* switches: {"f16": 0, ...}; the others have their default."""
     flags = CORE_FLAGS + switches(features)
     return compile_all(target_name, core_sources(features), os.path.join(BUILD, target_name, "core" + variant(features)), flags)
+
+
+def single_object(target_name, features={}):
+    """The same as fovea.c of tools/amalgamate.py."""
+    made, folder = os.path.join(BUILD, "single"), os.path.join(BUILD, target_name, "single" + variant(features))
+    text = amalgamate.texts()
+    os.makedirs(made, exist_ok=True)
+    for name in text:
+        path = os.path.join(made, name)
+        if not os.path.exists(path) or text_of(path) != text[name]:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text[name])
+    flags = CORE_FLAGS + switches(features) + ["-I", made]
+    return compile_all(target_name, [os.path.join(made, "fovea.c")], folder, flags)[0]
 
 
 def build(program, board_name, features={}, ram_bytes=None, stack_bytes=1024, defines=(), sources=(), name=None):

@@ -54,13 +54,14 @@ def decode_bytes(target_name):
 
 
 def core_bytes(target_name, features):
-    return section_bytes(target_name, *embedded.core_objects(target_name, features))
+    """Of fovea.c, the form in which the ports carry the core."""
+    return section_bytes(target_name, embedded.single_object(target_name, features))
 
 
 def prices(target_name="cortex-m4f"):
     """What each switch costs: everything less everything but it. All of it comes first."""
-    def whole(features):
-        return sum(core_bytes(target_name, features).values())
+    def whole(features): # of objects: in fovea.c less is static where a switch is off
+        return sum(section_bytes(target_name, *embedded.core_objects(target_name, features)).values())
     everything = whole({})
     return dict([("all", everything)] + [(name, everything - whole({name: 0})) for name in switch_names()])
 

@@ -228,7 +228,10 @@ def size(report, name):
     core = embedded_size.core_bytes(name, dict(CHIP, model=0, dither=0))
     whole = embedded_size.core_bytes(name, dict(model=0, dither=0))
     everything = embedded_size.core_bytes(name, CHIP)
+    stack = max(embedded_proof.stacks([embedded.single_object(name)])[0].values())
     wrong = []
+    if name == "cortex-m4f" and stack > STACK_LIMIT:
+        wrong.append("fovea.c takes %d bytes of stack, more than %d" % (stack, STACK_LIMIT))
     if name == "cortex-m4f" and decode["code"] > CODE_LIMIT["decode"]:
         wrong.append("decode takes %d bytes of code, more than %d" % (decode["code"], CODE_LIMIT["decode"]))
     if name == "cortex-m4f" and sum(core.values()) > CODE_LIMIT["core"]:

@@ -11,12 +11,6 @@
 /* The chunk at work and the one behind it. */
 enum { JOB_CHUNKS = FV_BUILD_AHEAD ? 2 : 1 };
 
-/* Reserves count * size bytes and says where they begin. */
-static bool region_add(fv_attend_layout *layout, size_t count, size_t size, size_t *offset) {
-    *offset = layout->bytes;
-    return fv_size_add(&layout->bytes, count, size, FV_CACHE_ALIGN);
-}
-
 fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout *layout) {
     if (!config || config->kv_heads < 1 || config->head_dim < 1 || config->head_dim > 1024) return FV_ERROR_ARGUMENT;
     if (config->query_heads < 1 || config->query_heads % config->kv_heads != 0) return FV_ERROR_ARGUMENT;
@@ -34,16 +28,17 @@ fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout
     layout->gather = config->gather_keys ? config->gather_keys : FV_CHUNK_KEYS;
     /* without prompts, queries are read where they are unless they are turned, and states are all the caller's */
     size_t query = FV_BUILD_PROMPT || FV_BUILD_Q4 ? rows * dim : 0, state = FV_BUILD_PROMPT ? fv_state_floats(rows, dim) : 0;
-    bool fits = region_add(layout, query, sizeof(float), &layout->query_offset) &&
-                region_add(layout, state, sizeof(float), &layout->state_offset) &&
-                region_add(layout, state, sizeof(float), &layout->segment_offset) &&
-                region_add(layout, rows, FV_CHUNK_KEYS * sizeof(float), &layout->score_offset) &&
-                region_add(layout, layout->gather, dim * sizeof(float), &layout->key_offset) &&
-                region_add(layout, layout->gather, dim * sizeof(float), &layout->value_offset) &&
-                region_add(layout, JOB_CHUNKS, sizeof(key_chunk), &layout->chunk_offset) &&
-                region_add(layout, FV_BUILD_Q8 ? FV_CHUNK_KEYS : 0, sizeof(float), &layout->scale_offset) &&
-                region_add(layout, 1, sizeof(attend_job), &layout->job_offset);
-    return fits ? FV_OK : FV_ERROR_OVERFLOW;
+    size_t *bytes = &layout->bytes;
+    layout->query_offset = fv_size_reserve(bytes, query, sizeof(float));
+    layout->state_offset = fv_size_reserve(bytes, state, sizeof(float));
+    layout->segment_offset = fv_size_reserve(bytes, state, sizeof(float));
+    layout->score_offset = fv_size_reserve(bytes, rows, FV_CHUNK_KEYS * sizeof(float));
+    layout->key_offset = fv_size_reserve(bytes, layout->gather, dim * sizeof(float));
+    layout->value_offset = fv_size_reserve(bytes, layout->gather, dim * sizeof(float));
+    layout->chunk_offset = fv_size_reserve(bytes, JOB_CHUNKS, sizeof(key_chunk));
+    layout->scale_offset = fv_size_reserve(bytes, FV_BUILD_Q8 ? FV_CHUNK_KEYS : 0, sizeof(float));
+    layout->job_offset = fv_size_reserve(bytes, 1, sizeof(attend_job));
+    return *bytes == SIZE_MAX ? FV_ERROR_OVERFLOW : FV_OK;
 }
 
 fv_status fv_attend_size(const fv_attend_config *config, size_t *bytes) {

@@ -100,36 +100,30 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
     fv_status status = fv_attend_layout_make(&config->attend, &layout->attend);
     if (status != FV_OK) return status;
     layout->attend_bytes = layout->attend.bytes;
-    size_t group = config->attend.query_heads / config->attend.kv_heads, states = 0;
+    size_t group = config->attend.query_heads / config->attend.kv_heads;
     size_t state_rows = group * (config->state_rows ? config->state_rows : 1);
     layout->segments = (config->max_tokens - 1) / FV_SEGMENT_TOKENS + 1;
     layout->worker_bytes = layout->attend_bytes;
-    size_t choose_bytes = 0, heads = config->attend.kv_heads;
+    size_t choose_bytes = 0, heads = config->attend.kv_heads, *bytes = &layout->bytes;
     if (FV_BUILD_CHOOSE && config->chooses && !fv_choose_scratch_bytes(config->attend.head_dim, (uint32_t)group, config->max_tokens,
                                                                          choose_together(&config->attend), &choose_bytes))
         return FV_ERROR_OVERFLOW;
-    if (!fv_size_add(&layout->step_bytes, config->plan_steps, sizeof(fv_step), FV_CACHE_ALIGN) ||
-        !fv_size_add(&layout->plans_bytes, config->chooses ? PAIR_PLANS : 1, layout->step_bytes, FV_CACHE_ALIGN) ||
-        !fv_size_add(&layout->worker_bytes, 1, layout->plans_bytes, FV_CACHE_ALIGN) ||
-        !fv_size_add(&layout->worker_bytes, 1, choose_bytes, FV_CACHE_ALIGN) ||
-        (choose_bytes && !fv_size_add(&layout->worker_bytes, 1, CHOOSING_BYTES, FV_CACHE_ALIGN)) ||
-        !fv_size_add(&states, config->attend.kv_heads, layout->segments + 1, 1))
+    fv_size_reserve(&layout->step_bytes, config->plan_steps, sizeof(fv_step));
+    fv_size_reserve(&layout->plans_bytes, config->chooses ? PAIR_PLANS : 1, layout->step_bytes);
+    fv_size_reserve(&layout->worker_bytes, 1, layout->plans_bytes);
+    fv_size_reserve(&layout->worker_bytes, 1, choose_bytes);
+    if (choose_bytes) fv_size_reserve(&layout->worker_bytes, 1, CHOOSING_BYTES);
+    size_t states = 0;
+    if (!fv_size_add(&states, heads, layout->segments + 1, 1) ||
+        state_rows > SIZE_MAX / sizeof(float) / fv_state_floats(1, config->attend.head_dim))
         return FV_ERROR_OVERFLOW;
-    layout->worker_offset = layout->bytes;
-    if (!fv_size_add(&layout->bytes, config->workers, layout->worker_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    layout->state_offset = layout->bytes;
-    if (state_rows > SIZE_MAX / sizeof(float) / fv_state_floats(1, config->attend.head_dim) ||
-        !fv_size_add(&layout->bytes, states, fv_state_floats(state_rows, config->attend.head_dim) * sizeof(float),
-                     FV_CACHE_ALIGN))
-        return FV_ERROR_OVERFLOW;
-    layout->plan_offset = layout->bytes;
-    if (!fv_size_add(&layout->bytes, heads, sizeof(fv_plan), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    layout->step_offset = layout->bytes;
-    if (!fv_size_add(&layout->bytes, config->chooses ? heads : 1, layout->step_bytes, FV_CACHE_ALIGN))
-        return FV_ERROR_OVERFLOW;
-    layout->count_offset = layout->bytes;
-    if (!fv_size_add(&layout->bytes, config->workers, sizeof(work_count), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    return FV_OK;
+    layout->worker_offset = fv_size_reserve(bytes, config->workers, layout->worker_bytes);
+    layout->state_offset =
+        fv_size_reserve(bytes, states, fv_state_floats(state_rows, config->attend.head_dim) * sizeof(float));
+    layout->plan_offset = fv_size_reserve(bytes, heads, sizeof(fv_plan));
+    layout->step_offset = fv_size_reserve(bytes, config->chooses ? heads : 1, layout->step_bytes);
+    layout->count_offset = fv_size_reserve(bytes, config->workers, sizeof(work_count));
+    return *bytes == SIZE_MAX ? FV_ERROR_OVERFLOW : FV_OK;
 }
 
 fv_status fv_attention_size(const fv_attention_config *config, size_t *bytes) {
@@ -218,20 +212,20 @@ static choosing *choosing_make(const attention_call *call, const fv_select_view 
         attention->workers + worker * attention->worker_bytes + attention->attend_bytes + attention->plans_bytes;
     choosing *at = (choosing *)(void *)memory;
     *at = (choosing){.call = call, .view = *view, .kv_head = kv_head};
-    at->scratch = fv_choose_scratch_at(memory + CHOOSING_BYTES, attend->head_dim, attend->query_heads / attend->kv_heads,
-                                       attention->config.max_tokens, choose_together(attend));
+    fv_choose_scratch_at(&at->scratch, memory + CHOOSING_BYTES, attend->head_dim, attend->query_heads / attend->kv_heads,
+                         attention->config.max_tokens, choose_together(attend));
     return at;
 }
 
-static fv_chooser chooser_of(const attention_call *call, uint32_t kv_head, uint32_t position) {
+static void chooser_make(const attention_call *call, uint32_t kv_head, uint32_t position, fv_chooser *chooser) {
     const fv_attend_config *attend = &call->attention->config.attend;
-    return fv_chooser_make(call->policy, call->cache, call->attention->kernels, attend->scale,
-                           attend->query_heads / attend->kv_heads, call->layer, kv_head, position);
+    fv_chooser_make(chooser, call->policy, call->cache, call->attention->kernels, attend->scale,
+                    attend->query_heads / attend->kv_heads, call->layer, kv_head, position);
 }
 
 /* Makes at->chooser that of a row. */
 static const fv_chooser *chooser_at(choosing *at, uint32_t position) {
-    at->chooser = chooser_of(at->call, at->kv_head, position);
+    chooser_make(at->call, at->kv_head, position, &at->chooser);
     return &at->chooser;
 }
 
@@ -325,12 +319,13 @@ static void reasons_by_position(const fv_select_config *policy, const fv_plan *p
 /* The same of a plan by the queries. Rows that read all are one span. */
 static void reasons_by_query(const attention_call *call, const fv_plan *plan, uint32_t kv_head, uint32_t from,
                              work_count *count) {
-    fv_chooser chooser = chooser_of(call, kv_head, plan->first_token);
+    fv_chooser chooser;
+    chooser_make(call, kv_head, plan->first_token, &chooser);
     bool whole = plan->count == 1 && plan->steps[0].begin == 0;
     if (!whole && from == 0 && call->policy->selector != FV_SELECTOR_BLOCK) { /* as fv_choose_plan() makes them */
         for (uint32_t row = 0; row < plan->rows; row++) {
             uint32_t position = plan->first_token + row;
-            if (row) chooser = chooser_of(call, kv_head, position);
+            if (row) chooser_make(call, kv_head, position, &chooser);
             uint64_t sinks = chooser.sinks_end, window = position + 1 - chooser.window_begin;
             count->sinks += sinks;
             count->window += window;

@@ -13,12 +13,6 @@ typedef struct cache_layout {
     size_t bytes;
 } cache_layout;
 
-/* Reserves heads * head_bytes and says where they begin. */
-static bool region_add(cache_layout *layout, size_t heads, size_t head_bytes, size_t *offset) {
-    *offset = layout->bytes;
-    return fv_size_add(&layout->bytes, heads, head_bytes, FV_CACHE_ALIGN);
-}
-
 static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *layout) {
     if (!config || config->kv_heads < 1 || config->kv_heads > 1024) return FV_ERROR_ARGUMENT;
     if (config->head_dim < 1 || config->head_dim > 1024) return FV_ERROR_ARGUMENT;
@@ -32,31 +26,25 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
     layout->key_page_bytes = fv_element_panel_bytes(config->key_type, config->head_dim);
     layout->value_row_bytes = fv_element_row_bytes(config->value_type, config->head_dim);
     layout->bytes = (sizeof(fv_cache) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN;
-    size_t scale_head_bytes = 0, mark_head_bytes = 0;
-    if (!fv_size_add(&layout->key_head_bytes, pages, layout->key_page_bytes, FV_CACHE_ALIGN) ||
-        !fv_size_add(&layout->value_head_bytes, pages, FV_PAGE_TOKENS * layout->value_row_bytes, FV_CACHE_ALIGN) ||
-        !fv_size_add(&scale_head_bytes, pages, FV_PAGE_TOKENS * sizeof(float), FV_CACHE_ALIGN) ||
-        !region_add(layout, heads, layout->key_head_bytes, &layout->key_offset) ||
-        !region_add(layout, heads, layout->value_head_bytes, &layout->value_offset))
-        return FV_ERROR_OVERFLOW;
+    size_t scale_head_bytes = 0, mark_head_bytes = 0, *bytes = &layout->bytes;
+    fv_size_reserve(&layout->key_head_bytes, pages, layout->key_page_bytes);
+    fv_size_reserve(&layout->value_head_bytes, pages, FV_PAGE_TOKENS * layout->value_row_bytes);
+    fv_size_reserve(&scale_head_bytes, pages, FV_PAGE_TOKENS * sizeof(float));
     layout->scale_head_stride = scale_head_bytes / sizeof(float);
-    if (fv_element_has_scale(config->key_type) &&
-        !region_add(layout, heads, scale_head_bytes, &layout->key_scale_offset))
-        return FV_ERROR_OVERFLOW;
-    if (fv_element_has_scale(config->value_type) &&
-        !region_add(layout, heads, scale_head_bytes, &layout->value_scale_offset))
-        return FV_ERROR_OVERFLOW;
+    layout->key_offset = fv_size_reserve(bytes, heads, layout->key_head_bytes);
+    layout->value_offset = fv_size_reserve(bytes, heads, layout->value_head_bytes);
+    if (fv_element_has_scale(config->key_type)) layout->key_scale_offset = fv_size_reserve(bytes, heads, scale_head_bytes);
+    if (fv_element_has_scale(config->value_type)) layout->value_scale_offset = fv_size_reserve(bytes, heads, scale_head_bytes);
     if (config->landmark_tokens) {
         size_t marks = ((size_t)config->max_tokens + config->landmark_tokens - 1) / config->landmark_tokens;
-        if (!fv_size_add(&mark_head_bytes, marks, config->head_dim * sizeof(float), FV_CACHE_ALIGN) ||
-            !region_add(layout, heads, mark_head_bytes, &layout->mark_key_offset) ||
-            !region_add(layout, heads, mark_head_bytes, &layout->mark_value_offset))
-            return FV_ERROR_OVERFLOW;
+        fv_size_reserve(&mark_head_bytes, marks, config->head_dim * sizeof(float));
+        layout->mark_key_offset = fv_size_reserve(bytes, heads, mark_head_bytes);
+        layout->mark_value_offset = fv_size_reserve(bytes, heads, mark_head_bytes);
         layout->mark_head_stride = mark_head_bytes / sizeof(float);
     }
-    if (FV_BUILD_CHOOSE && !fv_shadow_layout(config, &layout->bytes, &layout->shadow)) return FV_ERROR_OVERFLOW;
-    if (FV_BUILD_CERTIFICATE && !fv_margin_layout(config, &layout->bytes, &layout->margins)) return FV_ERROR_OVERFLOW;
-    return FV_OK;
+    if (FV_BUILD_CHOOSE) fv_shadow_layout(config, bytes, &layout->shadow);
+    if (FV_BUILD_CERTIFICATE) fv_margin_layout(config, bytes, &layout->margins);
+    return *bytes == SIZE_MAX ? FV_ERROR_OVERFLOW : FV_OK;
 }
 
 fv_cache_config fv_cache_config_default(void) {

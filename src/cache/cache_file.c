@@ -196,22 +196,17 @@ static unsigned char byte_get(stream *s) {
     return s->piece[s->used++];
 }
 
-/* One element of 1, 2 or 4 bytes, to or from memory. */
+/* One element of 1, 2 or 4 bytes, to or from memory; in the file its low byte comes first. */
 static void element_move(stream *s, void *element, size_t bytes) {
-    uint32_t word = 0;
-    uint16_t half = 0;
-    if (s->writes) {
-        if (bytes == 4) bytes_copy(&word, element, 4);
-        if (bytes == 2) bytes_copy(&half, element, 2), word = half;
-        if (bytes == 1) word = *(unsigned char *)element;
-        for (size_t i = 0; i < bytes; i++) byte_put(s, (unsigned char)(word >> (8 * i)));
-        return;
+    const uint16_t one = 1;
+    bool low_first = *(const unsigned char *)&one == 1;
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned char *byte = (unsigned char *)element + (low_first ? i : bytes - 1 - i);
+        if (s->writes)
+            byte_put(s, *byte);
+        else
+            *byte = byte_get(s);
     }
-    for (size_t i = 0; i < bytes; i++) word |= (uint32_t)byte_get(s) << (8 * i);
-    half = (uint16_t)word;
-    if (bytes == 4) bytes_copy(element, &word, 4);
-    if (bytes == 2) bytes_copy(element, &half, 2);
-    if (bytes == 1) *(unsigned char *)element = (unsigned char)word;
 }
 
 /* `stride` elements apart: 16 in a panel of keys, 1 in a row of values. */

@@ -12,14 +12,11 @@
 static const float slack = 1.001f;
 static const float rotation_slack = 1e-5f; /* of the key's length */
 
-bool fv_margin_layout(const fv_cache_config *config, size_t *bytes, fv_margins *layout) {
+void fv_margin_layout(const fv_cache_config *config, size_t *bytes, fv_margins *layout) {
     *layout = (fv_margins){0};
-    if (config->shadow != 2) return true;
-    layout->offset = *bytes;
+    if (config->shadow != 2) return;
     layout->head_stride = ((size_t)config->max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
-    size_t head_bytes = 0;
-    return fv_size_add(&head_bytes, layout->head_stride, sizeof(fv_margin), 1) &&
-           fv_size_add(bytes, config->kv_heads, head_bytes, FV_CACHE_ALIGN);
+    layout->offset = fv_size_reserve(bytes, config->kv_heads, layout->head_stride * sizeof(fv_margin));
 }
 
 static float larger(float a, float b) { return a > b ? a : b; }

@@ -20,8 +20,8 @@ typedef struct fv_margins {
     size_t offset, head_stride;
 } fv_margins;
 
-/* Adds its region to `bytes`. False on overflow. */
-bool fv_margin_layout(const fv_cache_config *config, size_t *bytes, fv_margins *layout);
+/* Adds its region to `bytes` by fv_size_reserve(). */
+void fv_margin_layout(const fv_cache_config *config, size_t *bytes, fv_margins *layout);
 
 /* Those of the page of token `first` and of all behind it, from what is stored. */
 void fv_margin_update(fv_cache *cache, uint32_t first);

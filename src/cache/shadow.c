@@ -13,29 +13,29 @@
 
 enum { LANES = FV_PAGE_TOKENS, BLOCK_PAGES = FV_SHADOW_BLOCK / FV_PAGE_TOKENS };
 
-static bool region_add(size_t *bytes, size_t heads, size_t count, size_t size, size_t *offset, size_t *head_bytes) {
-    *offset = *bytes;
-    return fv_size_add(head_bytes, count, size, FV_CACHE_ALIGN) && fv_size_add(bytes, heads, *head_bytes, FV_CACHE_ALIGN);
+/* Reserves room for all heads and says how much of it is one head's. */
+static size_t region_add(size_t *bytes, size_t heads, size_t count, size_t size, size_t *head_bytes) {
+    *head_bytes = 0;
+    fv_size_reserve(head_bytes, count, size);
+    return fv_size_reserve(bytes, heads, *head_bytes);
 }
 
-bool fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *layout) {
+void fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *layout) {
     *layout = (fv_shadow){0};
-    if (!config->shadow) return true;
-    size_t heads = config->kv_heads, pages = ((size_t)config->max_tokens + LANES - 1) / LANES;
+    if (!config->shadow) return;
+    size_t heads = config->kv_heads, pages = ((size_t)config->max_tokens + LANES - 1) / LANES, same;
     size_t panels = (pages + LANES - 1) / LANES, block_panels = (panels + BLOCK_PAGES - 1) / BLOCK_PAGES;
-    size_t work_bytes = 0;
-    layout->dim = (config->head_dim + 15) / 16 * 16;
-    size_t same = 0;
-    return region_add(bytes, heads, pages, layout->dim * 2, &layout->sign_offset, &layout->plane_head_bytes) &&
-           region_add(bytes, heads, pages, layout->dim * 2, &layout->size_offset, &same) &&
-           region_add(bytes, heads, pages, LANES * sizeof(uint16_t), &layout->step_offset, &layout->step_head_bytes) &&
-           region_add(bytes, heads, panels, layout->dim * LANES, &layout->mean_offset, &layout->mean_head_bytes) &&
-           region_add(bytes, heads, panels, 2 * LANES * sizeof(float), &layout->mean_step_offset,
-                      &layout->mean_step_head_bytes) &&
-           region_add(bytes, heads, block_panels, layout->dim * LANES, &layout->centre_offset, &layout->centre_head_bytes) &&
-           region_add(bytes, heads, block_panels, LANES * sizeof(float), &layout->centre_step_offset,
-                      &layout->centre_step_head_bytes) &&
-           region_add(bytes, 1, layout->dim, 19 * sizeof(float) + LANES, &layout->work_offset, &work_bytes);
+    size_t dim = (config->head_dim + 15) / 16 * 16;
+    layout->dim = (uint32_t)dim;
+    layout->sign_offset = region_add(bytes, heads, pages, dim * 2, &layout->plane_head_bytes);
+    layout->size_offset = region_add(bytes, heads, pages, dim * 2, &same);
+    layout->step_offset = region_add(bytes, heads, pages, LANES * sizeof(uint16_t), &layout->step_head_bytes);
+    layout->mean_offset = region_add(bytes, heads, panels, dim * LANES, &layout->mean_head_bytes);
+    layout->mean_step_offset = region_add(bytes, heads, panels, 2 * LANES * sizeof(float), &layout->mean_step_head_bytes);
+    layout->centre_offset = region_add(bytes, heads, block_panels, dim * LANES, &layout->centre_head_bytes);
+    layout->centre_step_offset =
+        region_add(bytes, heads, block_panels, LANES * sizeof(float), &layout->centre_step_head_bytes);
+    layout->work_offset = fv_size_reserve(bytes, dim, 19 * sizeof(float) + LANES);
 }
 
 /* Stored keys of one page as f32, [head_dim][16]; lanes first..end-1. */

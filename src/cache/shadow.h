@@ -73,8 +73,8 @@ static inline float *fv_shadow_keys(const fv_shadow *shadow) { return fv_shadow_
 
 static inline uint8_t *fv_shadow_key_codes(const fv_shadow *shadow) { return (uint8_t *)fv_shadow_row(shadow, 19); }
 
-/* Adds its regions to `bytes`. False on overflow. */
-bool fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *layout);
+/* Adds its regions to `bytes` by fv_size_reserve(). */
+void fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *layout);
 
 /* The two parts of the coarse key of a token, rotated: [head_dim] each. */
 void fv_shadow_centre(const fv_cache *cache, uint32_t head, uint32_t token, float *out);

@@ -25,24 +25,20 @@ typedef struct gate_layout {
 
 static bool is_finite(float x) { return x - x == 0.0f; }
 
-static bool region_add(gate_layout *layout, size_t rows, size_t columns, size_t *offset) {
-    *offset = layout->bytes;
-    return fv_size_add(&layout->bytes, rows, columns * sizeof(float), FV_GATE_ALIGN);
-}
-
 static fv_status gate_layout_make(const fv_gate_config *config, gate_layout *out) {
     if (!config || config->input_dim < 1 || config->input_dim > 65536) return FV_ERROR_ARGUMENT;
     if (config->hidden_dim < 1 || config->hidden_dim > 1024 || config->weights > FV_GATE_WEIGHTS_GIVEN)
         return FV_ERROR_ARGUMENT;
     if (!is_finite(config->zeta) || !is_finite(config->nu) || config->reserved != 0) return FV_ERROR_ARGUMENT;
     size_t inputs = config->input_dim, hidden = config->hidden_dim;
-    gate_layout layout = {.bytes = (sizeof(fv_gate) + FV_GATE_ALIGN - 1) / FV_GATE_ALIGN * FV_GATE_ALIGN};
-    if (!region_add(&layout, inputs + hidden, 2 * hidden, &layout.weights) ||
-        !region_add(&layout, 1, 2 * hidden, &layout.biases) || !region_add(&layout, 1, 2 * hidden, &layout.sums) ||
-        !region_add(&layout, 1, hidden, &layout.state) || !region_add(&layout, 1, inputs, &layout.mean))
-        return FV_ERROR_OVERFLOW;
-    *out = layout;
-    return FV_OK;
+    *out = (gate_layout){0};
+    fv_size_reserve(&out->bytes, 1, sizeof(fv_gate));
+    out->weights = fv_size_reserve(&out->bytes, inputs + hidden, 2 * hidden * sizeof(float));
+    out->biases = fv_size_reserve(&out->bytes, 2 * hidden, sizeof(float));
+    out->sums = fv_size_reserve(&out->bytes, 2 * hidden, sizeof(float));
+    out->state = fv_size_reserve(&out->bytes, hidden, sizeof(float));
+    out->mean = fv_size_reserve(&out->bytes, inputs, sizeof(float));
+    return out->bytes == SIZE_MAX ? FV_ERROR_OVERFLOW : FV_OK;
 }
 
 fv_gate_config fv_gate_config_default(void) {
@@ -95,22 +91,26 @@ static float reference_weight(float scale, uint32_t index) {
     return (r / 4294967296.0f - 0.5f) * 2.0f * scale * 0.1f;
 }
 
-static void weights_make(fv_gate *gate) {
-    static const uint32_t first[] = {0, 1000, 2000, 3000};
-    float dims = (float)(gate->config.input_dim + gate->config.hidden_dim);
-    uint64_t place = 0;
-    for (int part = FV_GATE_PART_GATE_INPUT; part <= FV_GATE_PART_UPDATE_STATE; part++) {
+/* What is given, or drawn; biases are 0 then. */
+static void parts_make(fv_gate *gate, const float *const *parts) {
+    float scale = fv_root_f32(2.0f / (float)(gate->config.input_dim + gate->config.hidden_dim));
+    uint64_t place = 0, key = fv_splitmix(gate->config.seed, 0);
+    for (uint32_t part = 0; part < FV_GATE_PARTS; part++) {
         gate_view view = part_view(gate, (fv_gate_part)part);
-        float scale = fv_root_f32(2.0f / dims), width = 2.0f * fv_root_f32(6.0f / (float)(view.rows + view.columns));
-        uint32_t index = first[part];
+        float width = 2.0f * fv_root_f32(6.0f / (float)(view.rows + view.columns));
+        const float *given = parts ? parts[part] : NULL;
+        uint32_t index = 1000 * part;
         for (size_t row = 0; row < view.rows; row++)
-            for (size_t column = 0; column < view.columns; column++, index++, place++)
-                view.first[column * view.stride + row] =
-                    gate->config.weights == FV_GATE_WEIGHTS_REFERENCE
-                        ? reference_weight(scale, index)
-                        : width * fv_centred_f32(fv_splitmix(fv_splitmix(gate->config.seed, 0), place));
+            for (size_t column = 0; column < view.columns; column++, index++, place++) {
+                float x = 0.0f;
+                if (given)
+                    x = *given++;
+                else if (part <= FV_GATE_PART_UPDATE_STATE)
+                    x = gate->config.weights == FV_GATE_WEIGHTS_REFERENCE ? reference_weight(scale, index)
+                                                                          : width * fv_centred_f32(fv_splitmix(key, place));
+                view.first[column * view.stride + row] = x;
+            }
     }
-    for (size_t i = 0; i < 2 * (size_t)gate->config.hidden_dim; i++) gate->biases[i] = 0.0f;
 }
 
 static fv_status parts_check(const fv_gate *shape, const float *const *parts) {
@@ -122,15 +122,6 @@ static fv_status parts_check(const fv_gate *shape, const float *const *parts) {
             if (!is_finite(parts[part][i])) return FV_ERROR_ARGUMENT;
     }
     return FV_OK;
-}
-
-static void parts_copy(fv_gate *gate, const float *const *parts) {
-    for (int part = 0; part < FV_GATE_PARTS; part++) {
-        gate_view view = part_view(gate, (fv_gate_part)part);
-        for (size_t row = 0; row < view.rows; row++)
-            for (size_t column = 0; column < view.columns; column++)
-                view.first[column * view.stride + row] = parts[part][row * view.columns + column];
-    }
 }
 
 fv_status fv_gate_init(fv_gate **gate, const fv_gate_config *config, const float *const *parts, void *memory,
@@ -147,11 +138,9 @@ fv_status fv_gate_init(fv_gate **gate, const fv_gate_config *config, const float
                     .sums = (float *)(void *)(base + layout.sums),
                     .state = (float *)(void *)(base + layout.state),
                     .mean = (float *)(void *)(base + layout.mean)};
-    if (config->weights == FV_GATE_WEIGHTS_GIVEN && parts_check(&made, parts) != FV_OK) return FV_ERROR_ARGUMENT;
-    if (config->weights == FV_GATE_WEIGHTS_GIVEN)
-        parts_copy(&made, parts);
-    else
-        weights_make(&made);
+    bool given = config->weights == FV_GATE_WEIGHTS_GIVEN;
+    if (given && parts_check(&made, parts) != FV_OK) return FV_ERROR_ARGUMENT;
+    parts_make(&made, given ? parts : NULL);
     *gate = (fv_gate *)memory;
     **gate = made;
     return FV_OK;

@@ -86,22 +86,16 @@ static fv_status layout_make(const fv_select_config *policy, const call_shape *s
     fv_status status = cache_layout_make(policy, shape, layout);
     if (status == FV_OK) status = fv_attention_size(&layout->attention, &layout->attention_bytes);
     if (status != FV_OK) return status;
-    if (!fv_size_add(&layout->bytes, 1, layout->cache_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    layout->attention_offset = layout->bytes;
-    if (!fv_size_add(&layout->bytes, 1, layout->attention_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    layout->gate_offset = layout->bytes;
     size_t row_bytes = FV_BUILD_GATE && shape->gated ? sizeof(float) + 2 * sizeof(uint32_t) : 0;
-    if (!fv_size_add(&layout->bytes, shape->tokens, row_bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
+    size_t head_bytes = shape->head_dim * sizeof(float), width_bytes = 0, *bytes = &layout->bytes;
+    if (!fv_size_add(&width_bytes, shape->query_heads, head_bytes, 1)) return FV_ERROR_OVERFLOW;
+    fv_size_reserve(bytes, 1, layout->cache_bytes);
+    layout->attention_offset = fv_size_reserve(bytes, 1, layout->attention_bytes);
+    layout->gate_offset = fv_size_reserve(bytes, shape->tokens, row_bytes);
     /* where rows may be taken back: the last landmark of a cache, by fv_cache_mark_save(); then rows of output */
-    size_t head_bytes = shape->head_dim * sizeof(float), width_bytes = 0;
-    layout->mark_offset = layout->bytes;
-    if (shape->staged_rows && !fv_size_add(&layout->bytes, 2 * (size_t)shape->kv_heads, head_bytes, FV_CACHE_ALIGN))
-        return FV_ERROR_OVERFLOW;
-    layout->stage_offset = layout->bytes;
-    if (!fv_size_add(&width_bytes, shape->query_heads, head_bytes, 1) ||
-        !fv_size_add(&layout->bytes, shape->staged_rows, width_bytes, FV_CACHE_ALIGN))
-        return FV_ERROR_OVERFLOW;
-    return FV_OK;
+    layout->mark_offset = fv_size_reserve(bytes, shape->staged_rows ? 2 * (size_t)shape->kv_heads : 0, head_bytes);
+    layout->stage_offset = fv_size_reserve(bytes, shape->staged_rows, width_bytes);
+    return *bytes == SIZE_MAX ? FV_ERROR_OVERFLOW : FV_OK;
 }
 
 fv_pattern_config fv_pattern_config_default(void) {
@@ -132,10 +126,9 @@ static fv_status pattern_bytes(const fv_pattern_config *config, size_t *bytes) {
     call_layout layout;
     status = layout_make(&config->policy, &shape, &layout);
     if (status != FV_OK) return status;
-    size_t total = header_bytes();
-    if (!fv_size_add(&total, 1, layout.bytes, FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
-    *bytes = total;
-    return FV_OK;
+    *bytes = header_bytes();
+    fv_size_reserve(bytes, 1, layout.bytes);
+    return *bytes == SIZE_MAX ? FV_ERROR_OVERFLOW : FV_OK;
 }
 
 fv_status fv_pattern_size(const fv_pattern_config *config, size_t *bytes) {

@@ -60,9 +60,9 @@ static uint32_t head_allowance(const fv_select_config *policy, const fv_cache *c
     return (uint32_t)(pages < most ? pages : most);
 }
 
-fv_chooser fv_chooser_make(const fv_select_config *policy, const fv_cache *cache, const fv_kernels *kernels, float scale,
-                           uint32_t group, uint32_t layer, uint32_t kv_head, uint32_t position) {
-    fv_chooser made = {.policy = policy,
+void fv_chooser_make(fv_chooser *made, const fv_select_config *policy, const fv_cache *cache, const fv_kernels *kernels,
+                     float scale, uint32_t group, uint32_t layer, uint32_t kv_head, uint32_t position) {
+    *made = (fv_chooser){.policy = policy,
                        .cache = cache,
                        .kernels = kernels,
                        .scale = scale,
@@ -72,18 +72,17 @@ fv_chooser fv_chooser_make(const fv_select_config *policy, const fv_cache *cache
                        .position = position,
                        .sinks_end = (uint32_t)pages_of_tokens(policy->sinks) * PAGE,
                        .scored = position / PAGE};
-    made.window_begin = position + 1 > policy->window ? (position + 1 - policy->window) / PAGE * PAGE : 0;
-    if (made.window_begin > made.scored * PAGE) made.window_begin = made.scored * PAGE;
-    uint64_t visible = (uint64_t)position + 1, always = made.sinks_end + (visible - made.window_begin);
+    made->window_begin = position + 1 > policy->window ? (position + 1 - policy->window) / PAGE * PAGE : 0;
+    if (made->window_begin > made->scored * PAGE) made->window_begin = made->scored * PAGE;
+    uint64_t visible = (uint64_t)position + 1, always = made->sinks_end + (visible - made->window_begin);
     uint64_t allowed = tokens_allowed(policy, visible);
-    made.begin = made.sinks_end / PAGE;
-    made.end = made.window_begin / PAGE;
-    made.allowance = head_allowance(policy, cache, layer, kv_head, allowed > always ? (allowed - always) / PAGE : 0);
-    if (made.begin < made.end) made.looked_at = made.end - made.begin;
-    if (policy->selector == FV_SELECTOR_CASCADE) made.looked_at = cascade_width(made.allowance, made.looked_at, made.scored);
-    if (policy->selector == FV_SELECTOR_BOUND || policy->selector == FV_SELECTOR_BLOCK) made.looked_at = 0;
-    if (reads_all(&made)) made.sinks_end = made.window_begin = made.begin = made.end = 0;
-    return made;
+    made->begin = made->sinks_end / PAGE;
+    made->end = made->window_begin / PAGE;
+    made->allowance = head_allowance(policy, cache, layer, kv_head, allowed > always ? (allowed - always) / PAGE : 0);
+    if (made->begin < made->end) made->looked_at = made->end - made->begin;
+    if (policy->selector == FV_SELECTOR_CASCADE) made->looked_at = cascade_width(made->allowance, made->looked_at, made->scored);
+    if (policy->selector == FV_SELECTOR_BOUND || policy->selector == FV_SELECTOR_BLOCK) made->looked_at = 0;
+    if (reads_all(made)) made->sinks_end = made->window_begin = made->begin = made->end = 0;
 }
 
 /* The largest number that `goal` weights reach, or 1 if fewer do: first down from a page that has all mass in steps that

@@ -48,10 +48,11 @@ typedef struct fv_choose_scratch {
 
 /* Bytes of it, 64-byte aligned; false on overflow. together: positions that may be scored together, at least 1. */
 bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t together, size_t *bytes);
-fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t together);
+void fv_choose_scratch_at(fv_choose_scratch *scratch, void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens,
+                          uint32_t together);
 
-fv_chooser fv_chooser_make(const fv_select_config *policy, const fv_cache *cache, const fv_kernels *kernels, float scale,
-                           uint32_t group, uint32_t layer, uint32_t kv_head, uint32_t position);
+void fv_chooser_make(fv_chooser *chooser, const fv_select_config *policy, const fv_cache *cache, const fv_kernels *kernels,
+                     float scale, uint32_t group, uint32_t layer, uint32_t kv_head, uint32_t position);
 
 /* Whether there is anything to choose: if not, nothing needs to be scored. */
 static inline bool fv_chooser_has_choice(const fv_chooser *chooser) {

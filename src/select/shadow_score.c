@@ -14,61 +14,45 @@ enum { PAGE = FV_PAGE_TOKENS, BLOCK_PAGES = FV_SHADOW_BLOCK / PAGE };
  * its keys are beside the mean. */
 static const float reach_of_best = 1.5f;
 
-typedef struct scratch_layout {
-    size_t query, table, sum, coarse_sum, factor, coarse_factor, reach, score, base, page, weight, chosen, rotated, stride, base_stride,
-        bytes;
-} scratch_layout;
-
-static bool region_add(size_t *bytes, size_t count, size_t size, size_t *offset) {
-    *offset = *bytes;
-    return fv_size_add(bytes, count, size, FV_CACHE_ALIGN);
+/* The next `count` elements of `memory`, of which *bytes are taken; NULL: they are only counted. */
+static void *region_add(unsigned char *memory, size_t *bytes, size_t count, size_t size) {
+    size_t begin = fv_size_reserve(bytes, count, size);
+    return memory ? memory + begin : NULL;
 }
 
-/* rows: of queries that are scored together. */
-static bool scratch_layout_make(uint32_t head_dim, size_t rows, uint32_t max_tokens, scratch_layout *out) {
-    size_t pages = ((size_t)max_tokens + PAGE - 1) / PAGE, stride = (pages + 15) / 16 * 16;
-    size_t base_stride = (pages + BLOCK_PAGES * 16 - 1) / (BLOCK_PAGES * 16) * 16;
-    scratch_layout made = {.stride = stride, .base_stride = base_stride};
-    size_t padded = ((size_t)head_dim + 15) / 16 * 16;
-    bool fits = region_add(&made.bytes, rows, padded, &made.query) && region_add(&made.bytes, rows, 4 * padded, &made.table) &&
-                region_add(&made.bytes, rows, 4, &made.sum) && region_add(&made.bytes, rows, 4, &made.coarse_sum) &&
-                region_add(&made.bytes, rows, 4, &made.factor) && region_add(&made.bytes, rows, 4, &made.coarse_factor) &&
-                region_add(&made.bytes, rows, 4, &made.reach) && region_add(&made.bytes, rows, stride * 4, &made.score) &&
-                region_add(&made.bytes, rows, base_stride * 4, &made.base) && region_add(&made.bytes, pages, 4, &made.page) &&
-                region_add(&made.bytes, pages, 4, &made.weight) && region_add(&made.bytes, pages, 4, &made.chosen) &&
-                region_add(&made.bytes, head_dim, 4, &made.rotated);
-    *out = made;
-    return fits;
+/* Lays the scratch out in `memory`, or only says how many bytes it is; SIZE_MAX on overflow. rows: of queries that are scored
+ * together. */
+static size_t scratch_make(unsigned char *memory, uint32_t head_dim, size_t rows, uint32_t max_tokens, fv_choose_scratch *out) {
+    size_t pages = ((size_t)max_tokens + PAGE - 1) / PAGE, sixteens = ((size_t)head_dim + 15) / 16, bytes = 0;
+    out->stride = (pages + 15) / 16 * 16;
+    out->base_stride = (pages + BLOCK_PAGES * 16 - 1) / (BLOCK_PAGES * 16) * 16;
+    out->query = (int8_t *)region_add(memory, &bytes, rows, sixteens * 16);
+    out->table = (uint8_t *)region_add(memory, &bytes, rows, sixteens * 64);
+    out->sum = (int32_t *)region_add(memory, &bytes, rows, 4);
+    out->coarse_sum = (int32_t *)region_add(memory, &bytes, rows, 4);
+    out->factor = (float *)region_add(memory, &bytes, rows, 4);
+    out->coarse_factor = (float *)region_add(memory, &bytes, rows, 4);
+    out->reach = (float *)region_add(memory, &bytes, rows, 4);
+    out->score = (int32_t *)region_add(memory, &bytes, rows, out->stride * 4);
+    out->base = (int32_t *)region_add(memory, &bytes, rows, out->base_stride * 4);
+    out->page = (uint32_t *)region_add(memory, &bytes, pages, 4);
+    out->weight = (uint32_t *)region_add(memory, &bytes, pages, 4);
+    out->chosen = (uint32_t *)region_add(memory, &bytes, pages, 4);
+    out->rotated = (float *)region_add(memory, &bytes, head_dim, 4);
+    return bytes;
 }
 
 bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t together, size_t *bytes) {
-    scratch_layout layout;
-    if (!scratch_layout_make(head_dim, (size_t)group * together, max_tokens, &layout)) return false;
-    *bytes = layout.bytes;
-    return true;
+    fv_choose_scratch counted;
+    *bytes = scratch_make(NULL, head_dim, (size_t)group * together, max_tokens, &counted);
+    return *bytes != SIZE_MAX;
 }
 
-fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens,
-                                       uint32_t together) {
-    scratch_layout layout;
-    unsigned char *base = (unsigned char *)memory;
-    if (!scratch_layout_make(head_dim, (size_t)group * together, max_tokens, &layout)) return (fv_choose_scratch){0};
-    return (fv_choose_scratch){.query = (int8_t *)(base + layout.query),
-                               .table = base + layout.table,
-                               .sum = (int32_t *)(void *)(base + layout.sum),
-                               .coarse_sum = (int32_t *)(void *)(base + layout.coarse_sum),
-                               .factor = (float *)(void *)(base + layout.factor),
-                               .coarse_factor = (float *)(void *)(base + layout.coarse_factor),
-                               .reach = (float *)(void *)(base + layout.reach),
-                               .score = (int32_t *)(void *)(base + layout.score),
-                               .base = (int32_t *)(void *)(base + layout.base),
-                               .page = (uint32_t *)(void *)(base + layout.page),
-                               .weight = (uint32_t *)(void *)(base + layout.weight),
-                               .chosen = (uint32_t *)(void *)(base + layout.chosen),
-                               .rotated = (float *)(void *)(base + layout.rotated),
-                               .stride = layout.stride,
-                               .base_stride = layout.base_stride,
-                               .together = together};
+void fv_choose_scratch_at(fv_choose_scratch *scratch, void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens,
+                          uint32_t together) {
+    scratch_make((unsigned char *)memory, head_dim, (size_t)group * together, max_tokens, scratch);
+    scratch->together = together;
+    scratch->scored_rows = 0;
 }
 
 /* How far above the score of its mean a page's best key is taken to be, for a radius of 1. */

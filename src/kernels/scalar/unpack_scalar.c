@@ -3,7 +3,7 @@
 #include "kernels/blocks.h"
 #include "kernels/unpack.h"
 
-#if FV_BUILD_MODEL
+#if FV_BUILD_MODEL || FV_BUILD_DITHER
 
 void fv_unpack_q4_0_scalar(size_t values, const void *blocks, uint8_t *quants, float *scale, float *offset) {
     const uint8_t *block = (const uint8_t *)blocks;

@@ -13,6 +13,16 @@ void fv_widen_f16_scalar(size_t n, const uint16_t *x, float *out) {
     for (size_t i = 0; i < n; i++) out[i] = fv_f32_from_f16(x[i]);
 }
 
+/* Eight partial sums, as wide registers would hold them: less rounding than one chain. */
+float fv_dot_f32_scalar(size_t n, const float *x, const float *y) {
+    float part[8] = {0};
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (size_t j = 0; j < 8; j++) part[j] += x[i + j] * y[i + j];
+    for (size_t j = 0; i < n; i++, j++) part[j] += x[i] * y[i];
+    return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
+}
+
 #if FV_BUILD_MODEL
 
 /* Newton steps from the classic bit estimate, each doubles the digits: no sqrt in a freestanding core. */
@@ -42,13 +52,3 @@ void fv_gelu_f32_scalar(size_t n, const float *gate, const float *up, float *out
 }
 
 #endif
-
-/* Eight partial sums, as wide registers would hold them: less rounding than one chain. */
-float fv_dot_f32_scalar(size_t n, const float *x, const float *y) {
-    float part[8] = {0};
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (size_t j = 0; j < 8; j++) part[j] += x[i + j] * y[i + j];
-    for (size_t j = 0; i < n; i++, j++) part[j] += x[i] * y[i];
-    return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
-}

@@ -217,8 +217,10 @@ static uint32_t choose_one(const attention_world *w, const fv_kernels *kernels, 
     uint32_t group = w->attend.query_heads / w->attend.kv_heads;
     assert_true(fv_choose_scratch_bytes(w->attend.head_dim, group, w->shape.max_tokens, 1, &bytes));
     void *memory = world_memory(bytes);
-    fv_choose_scratch scratch = fv_choose_scratch_at(memory, w->attend.head_dim, group, w->shape.max_tokens, 1);
-    fv_chooser chooser = fv_chooser_make(policy, w->cache, kernels, w->attend.scale, group, 0, 0, row);
+    fv_choose_scratch scratch = {0};
+    fv_choose_scratch_at(&scratch, memory, w->attend.head_dim, group, w->shape.max_tokens, 1);
+    fv_chooser chooser;
+    fv_chooser_make(&chooser, policy, w->cache, kernels, w->attend.scale, group, 0, 0, row);
     assert_true(fv_chooser_has_choice(&chooser));
     memset(chosen, 0, w->shape.max_tokens / 16);
     fv_choose_weigh(&chooser, &scratch, 1, w->queries + row * w->query_stride, w->query_stride);
