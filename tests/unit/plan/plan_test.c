@@ -105,12 +105,48 @@ static void test_row_keys(void **state) {
     }
 }
 
+/* Spans as a row at `position` may have chosen them: some of the tokens before it, its own among them. */
+static fv_plan random_spans(test_random *random, uint32_t position, fv_step *steps, uint32_t capacity) {
+    fv_plan plan = {.steps = steps, .capacity = capacity, .first_token = position, .rows = 1};
+    uint32_t at = test_random_in(random, 0, 1) * test_random_in(random, 0, 40);
+    for (uint32_t i = 0; i + 1 < capacity && at < position; i++) {
+        uint32_t end = at + test_random_in(random, 1, 40);
+        if (end >= position) break;
+        assert_int_equal(fv_plan_add(&plan, span(at, end, 0, 0, 1)), FV_OK);
+        at = end + test_random_in(random, 0, 2) * 16;
+    }
+    if (at > position) at = position;
+    assert_int_equal(fv_plan_add(&plan, span(at, position + 1, 0, 0, 1)), FV_OK);
+    return plan;
+}
+
+static void test_join(void **state) {
+    (void)state;
+    test_random random = test_random_make(6);
+    for (int run = 0; run < 2000; run++) {
+        fv_step first_steps[12], second_steps[12], steps[48];
+        uint32_t position = test_random_in(&random, 0, 300);
+        fv_plan first = random_spans(&random, position, first_steps, 12), second = random_spans(&random, position + 1, second_steps, 12);
+        fv_plan both = {.steps = steps, .capacity = 48};
+        assert_int_equal(fv_plan_join(&first, &second, &both), FV_OK);
+        assert_int_equal(fv_plan_check(&both, position + 2, 0), FV_OK);
+        read_set want[2] = {set_of_plan(&first, 0), set_of_plan(&second, 0)};
+        for (uint32_t row = 0; row < 2; row++) {
+            read_set got = set_of_plan(&both, row);
+            assert_memory_equal(got.token, want[row].token, sizeof got.token);
+        }
+        both.capacity = both.count - 1;
+        assert_int_equal(fv_plan_join(&first, &second, &both), FV_ERROR_FULL);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_add),
         cmocka_unit_test(test_check_steps),
         cmocka_unit_test(test_check_lists),
         cmocka_unit_test(test_row_keys),
+        cmocka_unit_test(test_join),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
