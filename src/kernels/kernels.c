@@ -70,10 +70,19 @@ static void use_avx2(fv_kernels *table) {
     table->softmax_chunk = fv_softmax_chunk_avx2;
     table->narrow_f16 = fv_narrow_f16_avx2;
     table->widen_f16 = fv_widen_f16_avx2;
+    table->dot_f32 = fv_dot_f32_avx2;
+    table->rotate_page = fv_rotate_page_avx2;
+    table->shadow_query = fv_shadow_query_avx2;
+    table->mean_score = fv_mean_score_avx2;
+    table->sign_score = fv_sign_score_avx2;
+    table->shadow_score = fv_shadow_score_avx2;
+    table->page_weight = fv_page_weight_avx2;
+    table->count_least = fv_count_least_avx2;
+    table->list_least = fv_list_least_avx2;
+#if FV_BUILD_MODEL
     table->rms_norm_f32 = fv_rms_norm_f32_avx2;
     table->silu_f32 = fv_silu_f32_avx2;
     table->gelu_f32 = fv_gelu_f32_avx2;
-    table->dot_f32 = fv_dot_f32_avx2;
     table->quantize_q8 = fv_quantize_q8_avx2;
     table->panel_pack = fv_panel_pack_avx2;
     table->panel_unpack_q4_0 = fv_panel_unpack_q4_0_avx2;
@@ -101,14 +110,7 @@ static void use_avx2(fv_kernels *table) {
     table->product_f32 = fv_product_f32_avx2;
     table->product_f16 = fv_product_f16_avx2;
     table->product_bf16 = fv_product_bf16_avx2;
-    table->rotate_page = fv_rotate_page_avx2;
-    table->shadow_query = fv_shadow_query_avx2;
-    table->mean_score = fv_mean_score_avx2;
-    table->sign_score = fv_sign_score_avx2;
-    table->shadow_score = fv_shadow_score_avx2;
-    table->page_weight = fv_page_weight_avx2;
-    table->count_least = fv_count_least_avx2;
-    table->list_least = fv_list_least_avx2;
+#endif
 }
 #endif
 
@@ -132,6 +134,13 @@ static void use_avx512(fv_kernels *table) {
     table->value_parts_q4 = fv_value_parts_q4_avx512;
     table->turn_rows_f32 = fv_turn_rows_f32_avx512;
     table->softmax_chunk = fv_softmax_chunk_avx512;
+    table->mean_score = fv_mean_score_avx512;
+    table->sign_score = fv_sign_score_avx512;
+    table->shadow_score = fv_shadow_score_avx512;
+    table->page_weight = fv_page_weight_avx512;
+    table->count_least = fv_count_least_avx512;
+    table->list_least = fv_list_least_avx512;
+#if FV_BUILD_MODEL
     table->product_panel_u4 = fv_product_panel_u4_avx512;
     table->product_panel_u5 = fv_product_panel_u4_avx512; /* dpbusd is exact for any byte */
     table->product_panel_u8 = fv_product_panel_u4_avx512;
@@ -148,12 +157,7 @@ static void use_avx512(fv_kernels *table) {
     table->product_f32 = fv_product_f32_avx512;
     table->product_f16 = fv_product_f16_avx512;
     table->product_bf16 = fv_product_bf16_avx512;
-    table->mean_score = fv_mean_score_avx512;
-    table->sign_score = fv_sign_score_avx512;
-    table->shadow_score = fv_shadow_score_avx512;
-    table->page_weight = fv_page_weight_avx512;
-    table->count_least = fv_count_least_avx512;
-    table->list_least = fv_list_least_avx512;
+#endif
 }
 #endif
 
@@ -173,10 +177,18 @@ static void use_neon(fv_kernels *table) {
     table->softmax_chunk = fv_softmax_chunk_neon;
     table->narrow_f16 = fv_narrow_f16_neon;
     table->widen_f16 = fv_widen_f16_neon;
+    table->dot_f32 = fv_dot_f32_neon;
+    table->rotate_page = fv_rotate_page_neon;
+    table->shadow_query = fv_shadow_query_neon;
+    table->mean_score = fv_mean_score_neon;
+    table->sign_score = fv_sign_score_neon;
+    table->shadow_score = fv_shadow_score_neon;
+    table->page_weight = fv_page_weight_neon;
+    table->count_least = fv_count_least_neon;
+#if FV_BUILD_MODEL
     table->rms_norm_f32 = fv_rms_norm_f32_neon;
     table->silu_f32 = fv_silu_f32_neon;
     table->gelu_f32 = fv_gelu_f32_neon;
-    table->dot_f32 = fv_dot_f32_neon;
     table->quantize_q8 = fv_quantize_q8_neon;
     table->panel_pack = fv_panel_pack_neon;
     table->panel_unpack_q4_0 = fv_panel_unpack_q4_0_neon;
@@ -192,13 +204,6 @@ static void use_neon(fv_kernels *table) {
     table->product_panel_u5 = fv_product_panel_u4_neon; /* eight products of 5 bits fit 16 bits too */
     table->product_panel_u8 = fv_product_panel_u8_neon;
     table->product_panel_u6 = fv_product_panel_u6_neon;
-    table->rotate_page = fv_rotate_page_neon;
-    table->shadow_query = fv_shadow_query_neon;
-    table->mean_score = fv_mean_score_neon;
-    table->sign_score = fv_sign_score_neon;
-    table->shadow_score = fv_shadow_score_neon;
-    table->page_weight = fv_page_weight_neon;
-    table->count_least = fv_count_least_neon;
     table->product_packed_q4_0 = fv_product_packed_q4_0_neon;
     table->product_packed_q4_1 = fv_product_packed_q4_1_neon;
     table->product_packed_q5_0 = fv_product_packed_q5_0_neon;
@@ -208,10 +213,12 @@ static void use_neon(fv_kernels *table) {
     table->product_packed_q4_k = fv_product_packed_q4_k_neon;
     table->product_packed_q5_k = fv_product_packed_q5_k_neon;
     table->product_packed_q6_k = fv_product_packed_q6_k_neon;
+#endif
 }
 
 static void use_neon_dotprod(fv_kernels *table) {
     table->isa = FV_ISA_NEON_DOTPROD;
+#if FV_BUILD_MODEL
     table->product_panel_u4 = fv_product_panel_u4_neon_dotprod;
     table->product_panel_u5 = fv_product_panel_u4_neon_dotprod; /* exact for any byte up to 127 */
     table->product_panel_u8 = fv_product_panel_u8_neon_dotprod;
@@ -225,14 +232,17 @@ static void use_neon_dotprod(fv_kernels *table) {
     table->product_packed_q4_k = fv_product_packed_q4_k_neon_dotprod;
     table->product_packed_q5_k = fv_product_packed_q5_k_neon_dotprod;
     table->product_packed_q6_k = fv_product_packed_q6_k_neon_dotprod;
+#endif
 }
 
 static void use_neon_i8mm(fv_kernels *table) {
     table->isa = FV_ISA_NEON_I8MM;
+#if FV_BUILD_MODEL
     table->product_panel_u4 = fv_product_panel_u4_neon_i8mm;
     table->product_panel_u5 = fv_product_panel_u4_neon_i8mm;
     table->product_panel_u8 = fv_product_panel_u8_neon_i8mm;
     table->product_panel_u6 = fv_product_panel_u6_neon_i8mm;
+#endif
 }
 #endif
 

@@ -6,6 +6,7 @@
 #ifndef FV_KERNELS_H
 #define FV_KERNELS_H
 
+#include "build.h"
 #include "fovea/isa.h"
 #include "fovea/weight.h"
 #include "kernels/dequant.h"
@@ -309,7 +310,7 @@ extern const uint32_t fv_rotate_signs[32];
     K(count_least, fv_count_least_fn) \
     K(list_least, fv_list_least_fn)
 
-#define FV_KERNEL_LIST(K) \
+#define FV_KERNEL_ATTENTION_LIST(K) \
     FV_KERNEL_F32_LIST(K) \
     FV_KERNEL_F16_LIST(K) \
     FV_KERNEL_BF16_LIST(K) \
@@ -317,17 +318,22 @@ extern const uint32_t fv_rotate_signs[32];
     FV_KERNEL_Q4_LIST(K) \
     FV_KERNEL_SOFTCAP_LIST(K) \
     FV_KERNEL_DOT_LIST(K) \
-    FV_KERNEL_CHOOSE_LIST(K) \
+    FV_KERNEL_CHOOSE_LIST(K)
+
+#define FV_KERNEL_LIST(K) \
+    FV_KERNEL_ATTENTION_LIST(K) \
     FV_KERNEL_MODEL_LIST(K)
 
-/* Slots that a table may lack. */
-#define FV_KERNEL_OPTIONAL_LIST(K) \
+/* Slots that a table may lack; the second list is of products with weights. */
+#define FV_KERNEL_ATTENTION_OPTIONAL_LIST(K) \
     K(value_parts_f32, fv_value_parts_fn) \
     K(value_parts_f16, fv_value_parts_fn) \
     K(value_parts_bf16, fv_value_parts_fn) \
     K(value_parts_q8, fv_value_parts_fn) \
     K(value_parts_q4, fv_value_parts_fn) \
-    K(turn_rows_f32, fv_turn_rows_fn) \
+    K(turn_rows_f32, fv_turn_rows_fn)
+
+#define FV_KERNEL_PACKED_LIST(K) \
     K(product_packed_q4_0, fv_product_packed_fn) \
     K(product_packed_q4_1, fv_product_packed_fn) \
     K(product_packed_q5_0, fv_product_packed_fn) \
@@ -338,17 +344,25 @@ extern const uint32_t fv_rotate_signs[32];
     K(product_packed_q5_k, fv_product_packed_fn) \
     K(product_packed_q6_k, fv_product_packed_fn)
 
+#define FV_KERNEL_OPTIONAL_LIST(K) \
+    FV_KERNEL_ATTENTION_OPTIONAL_LIST(K) \
+    FV_KERNEL_PACKED_LIST(K)
+
 #define FV_KERNEL_SLOT(name, type) type *name;
 struct fv_kernels {
     uint32_t isa; /* fv_isa, the best in this table */
-    FV_KERNEL_LIST(FV_KERNEL_SLOT)
-    FV_KERNEL_OPTIONAL_LIST(FV_KERNEL_SLOT)
+    FV_KERNEL_ATTENTION_LIST(FV_KERNEL_SLOT)
+    FV_KERNEL_ATTENTION_OPTIONAL_LIST(FV_KERNEL_SLOT)
+#if FV_BUILD_MODEL
+    FV_KERNEL_MODEL_LIST(FV_KERNEL_SLOT)
+    FV_KERNEL_PACKED_LIST(FV_KERNEL_SLOT)
 #define FV_KERNEL_DEQUANT(NAME, name, number, values, bytes) fv_dequant_fn *dequant_##name;
     FV_WEIGHT_LIST(FV_KERNEL_DEQUANT)
 #undef FV_KERNEL_DEQUANT
 #define FV_KERNEL_UNPACK(NAME, name, group, largest) fv_unpack_fn *unpack_##name;
     FV_UNPACK_LIST(FV_KERNEL_UNPACK)
 #undef FV_KERNEL_UNPACK
+#endif
 };
 #undef FV_KERNEL_SLOT
 
