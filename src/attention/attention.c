@@ -52,6 +52,7 @@ struct fv_attention {
     float *states;          /* [kv_heads][segments + 1] states of state_rows rows */
     fv_plan *plans;         /* [kv_heads], of a single row, or of those read together until a deadline */
     fv_step *row_steps;     /* of those plans: [kv_heads][plan_steps], but for one head if nothing chooses */
+    float *tails;           /* states of one row and KV head, by KV head or by worker; none unless config.chooses */
     work_count *counts;     /* [workers] */
     uint32_t segments;
     fv_attention_observer_fn *observer; /* NULL: nobody watches */
@@ -70,6 +71,7 @@ typedef struct choosing {
     fv_chooser chooser;        /* likewise */
     uint32_t kv_head;
     fv_certified made; /* of the row at work */
+    size_t tail_place; /* of the state of its tail */
     bool read_shared;  /* what rows of a tile share of the coarse keys */
 } choosing;
 
@@ -77,6 +79,7 @@ enum { CHOOSING_BYTES = (sizeof(choosing) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN
 
 typedef struct attention_layout {
     size_t worker_offset, worker_bytes, attend_bytes, step_bytes, state_offset, plan_offset, step_offset, count_offset;
+    size_t tail_offset;
     size_t bytes;
     fv_attend_layout attend;
     uint32_t segments;
@@ -116,6 +119,11 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
     layout->step_offset = layout->bytes;
     if (!fv_size_add(&layout->bytes, config->chooses ? heads : 1, layout->step_bytes, FV_CACHE_ALIGN))
         return FV_ERROR_OVERFLOW;
+    layout->tail_offset = layout->bytes;
+    size_t tails = heads > config->workers ? heads : config->workers;
+    if (FV_BUILD_TAIL && config->chooses &&
+        !fv_size_add(&layout->bytes, tails, fv_state_floats(group, config->attend.head_dim) * sizeof(float), FV_CACHE_ALIGN))
+        return FV_ERROR_OVERFLOW;
     layout->count_offset = layout->bytes;
     if (!fv_size_add(&layout->bytes, config->workers, sizeof(work_count), FV_CACHE_ALIGN)) return FV_ERROR_OVERFLOW;
     return FV_OK;
@@ -148,6 +156,7 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
                            .states = (float *)(void *)(base + layout.state_offset),
                            .plans = (fv_plan *)(void *)(base + layout.plan_offset),
                            .row_steps = (fv_step *)(void *)(base + layout.step_offset),
+                           .tails = (float *)(void *)(base + layout.tail_offset),
                            .counts = (work_count *)(void *)(base + layout.count_offset),
                            .segments = layout.segments};
     made->config = *config;
@@ -224,6 +233,30 @@ static size_t group_width(const choosing *at) {
     return (size_t)at->chooser.group * at->call->attention->config.attend.head_dim;
 }
 
+static bool has_tail(const attention_call *call) { return FV_BUILD_TAIL && call->chooses && call->policy->tail; }
+
+static fv_state tail_state(const attention_call *call, size_t place) {
+    const fv_attend_config *attend = &call->attention->config.attend;
+    size_t rows = attend->query_heads / attend->kv_heads, floats = fv_state_floats(rows, attend->head_dim);
+    return fv_state_at(call->attention->tails + place * floats, rows, attend->head_dim);
+}
+
+/* What the row at work has in its tail, if anything. */
+static void tail_make(const choosing *at, size_t worker) {
+    const attention_call *call = at->call;
+    if (!has_tail(call) || !at->scratch.tail_count) return;
+    fv_state tail = tail_state(call, at->tail_place);
+    fv_tail_make(&at->chooser, &at->scratch, tail.maximum, tail.sum, tail.out);
+    call->attention->counts[worker].bytes += at->scratch.tail_count * fv_tail_page_bytes(&call->cache->tail);
+}
+
+/* Adds it to the state of what was read of one row. */
+static void tail_merge(const attention_call *call, const fv_state *state, size_t place) {
+    const fv_attend_config *attend = &call->attention->config.attend;
+    fv_state tail = tail_state(call, place);
+    fv_state_merge(state, &tail, attend->query_heads / attend->kv_heads, attend->head_dim);
+}
+
 /* `rows` rows from the chooser's on: what they weigh and what they choose. */
 static void rows_choose(choosing *at, uint32_t rows, size_t worker) {
     const attention_call *call = at->call;
@@ -236,12 +269,15 @@ static void rows_choose(choosing *at, uint32_t rows, size_t worker) {
     if (!at->read_shared) count->bytes += fv_chooser_shared_bytes(chooser);
     count->bytes += fv_chooser_own_bytes(chooser);
     at->read_shared = true;
+    tail_make(at, worker);
 }
 
 /* The plan of one row by its queries, or of as many as read all or share their choice; rows of a tile come in rising order. */
 static fv_status chosen_plan(choosing *at, uint32_t position, size_t worker, fv_plan *plan) {
     const fv_chooser *chooser = chooser_at(at, position);
     uint32_t rows = 1, end = at->view.first_token + at->view.rows;
+    if (has_tail(at->call))
+        fv_state_clear(tail_state(at->call, at->tail_place), chooser->group, at->call->cache->config.head_dim);
     if (fv_chooser_reads_all(chooser)) {
         while (position + rows < end && fv_chooser_reads_all(chooser_at(at, position + rows))) rows++;
         plan->count = 0;
@@ -382,6 +418,7 @@ static void read_end(fv_attention *attention, size_t worker) {
 static const fv_state *plan_run(const attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker) {
     size_t row = plan->first_token - call->first_token;
     const fv_state *state = fv_attend_plan(run_begin(call, plan, kv_head, row, worker));
+    if (has_tail(call) && plan->rows == 1) tail_merge(call, state, worker);
     fv_state_finish(call->setting.config, state, plan->rows, kv_head, call->out + row * call->out_stride,
                     call->out_stride);
     return state;
@@ -453,6 +490,7 @@ static void tile_task(void *context, size_t task, size_t worker) {
         return;
     }
     choosing *at = choosing_make(call, view, kv_head, worker);
+    at->tail_place = worker;
     for (uint32_t row = 0; row < view->rows; row += plan->rows) {
         if (chosen_plan(at, view->first_token + row, worker, plan) != FV_OK) return;
         choose_end(attention, worker);
@@ -473,6 +511,7 @@ static void plans_task(void *context, size_t task, size_t worker) {
     const attention_call *call = (const attention_call *)context;
     fv_attention *attention = call->attention;
     choosing *at = choosing_make(call, &call->view, (uint32_t)task, worker);
+    at->tail_place = task;
     chosen_plan(at, call->view.first_token, worker, &attention->plans[task]);
     plan_note(call, &attention->plans[task], (uint32_t)task, call->view.first_token - call->first_token, worker);
 }
@@ -528,6 +567,7 @@ static void states_merge(const attention_call *call) {
             fv_state part = row_state(call, head, segment);
             fv_state_merge(&total, &part, rows, attend->head_dim);
         }
+        if (has_tail(call)) tail_merge(call, &total, head);
     }
 }
 
@@ -686,6 +726,7 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
     if (fv_select_chooses(policy) && (!cache->shadow.dim || !attention->config.chooses)) return FV_ERROR_ARGUMENT;
     if (fv_select_chooses(policy) && policy->certificate && (!cache->margins.pages || attend->softcap > 0.0f))
         return FV_ERROR_ARGUMENT;
+    if (fv_select_chooses(policy) && policy->tail && (!cache->tail.dim || attend->softcap > 0.0f)) return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_PROMPT && policy->quality > 0.0f) return FV_ERROR_UNSUPPORTED;
     if (policy->selector == FV_SELECTOR_PATTERN && policy->landmarks && policy->block != cache->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;

@@ -38,6 +38,9 @@ static const fv_kernels scalar_kernels = {
 #if FV_BUILD_CHOOSE
     FV_KERNEL_CHOOSE_LIST(FV_KERNEL_SCALAR)
 #endif
+#if FV_BUILD_TAIL
+    FV_KERNEL_TAIL_LIST(FV_KERNEL_SCALAR)
+#endif
 #if FV_BUILD_MODEL
     FV_KERNEL_MODEL_LIST(FV_KERNEL_SCALAR)
     .product_packed_q8_0 = fv_product_packed_q8_0_scalar,
@@ -109,6 +112,8 @@ static void use_avx2(fv_kernels *table) {
     table->page_weight = fv_page_weight_avx2;
     table->count_least = fv_count_least_avx2;
     table->list_least = fv_list_least_avx2;
+    table->key_score = fv_key_score_avx2;
+    table->tail_sum = fv_tail_sum_avx2;
 }
 #endif
 

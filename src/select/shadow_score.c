@@ -15,7 +15,7 @@ enum { PAGE = FV_PAGE_TOKENS, BLOCK_PAGES = FV_SHADOW_BLOCK / PAGE };
 static const float reach_of_best = 1.5f;
 
 typedef struct scratch_layout {
-    size_t query, table, sum, coarse_sum, factor, coarse_factor, reach, score, base, page, weight, chosen, rotated, stride, base_stride,
+    size_t query, table, sum, coarse_sum, factor, coarse_factor, reach, score, base, page, weight, chosen, tail, tail_score, tail_noise, tail_level, tail_mass, tail_rows, rotated, stride, base_stride,
         bytes;
 } scratch_layout;
 
@@ -38,6 +38,12 @@ static bool scratch_layout_make(uint32_t head_dim, uint32_t group, uint32_t max_
                 region_add(&made.bytes, group, base_stride * 4, &made.base) && region_add(&made.bytes, pages, 4, &made.page) &&
                 region_add(&made.bytes, pages, 4, &made.weight) && region_add(&made.bytes, pages, 4, &made.chosen) &&
                 region_add(&made.bytes, head_dim, 4, &made.rotated);
+    if (fits && FV_BUILD_TAIL)
+        fits = region_add(&made.bytes, pages, 4, &made.tail) &&
+               region_add(&made.bytes, group, FV_TAIL_PAGES * PAGE * 4, &made.tail_score) &&
+               region_add(&made.bytes, group, 4, &made.tail_noise) && region_add(&made.bytes, group, 4, &made.tail_level) &&
+               region_add(&made.bytes, group, 8, &made.tail_mass) &&
+               region_add(&made.bytes, ((size_t)group + PAGE) * (((size_t)head_dim + 15) / 16 * 16), 4, &made.tail_rows);
     *out = made;
     return fits;
 }
@@ -65,6 +71,12 @@ fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t
                                .page = (uint32_t *)(void *)(base + layout.page),
                                .weight = (uint32_t *)(void *)(base + layout.weight),
                                .chosen = (uint32_t *)(void *)(base + layout.chosen),
+                               .tail = (uint32_t *)(void *)(base + layout.tail),
+                               .tail_score = (int32_t *)(void *)(base + layout.tail_score),
+                               .tail_noise = (float *)(void *)(base + layout.tail_noise),
+                               .tail_level = (int32_t *)(void *)(base + layout.tail_level),
+                               .tail_mass = (uint64_t *)(void *)(base + layout.tail_mass),
+                               .tail_rows = (float *)(void *)(base + layout.tail_rows),
                                .rotated = (float *)(void *)(base + layout.rotated),
                                .stride = layout.stride,
                                .base_stride = layout.base_stride};
@@ -102,7 +114,7 @@ static void queries_make(const fv_chooser *chooser, const fv_choose_scratch *scr
     for (uint32_t g = 0; g < rows_of(chooser); g++) query_make(chooser, scratch, g, query + g * dim);
 }
 
-static fv_shadow_rows rows_make(const fv_chooser *chooser, const fv_choose_scratch *scratch) {
+fv_shadow_rows fv_choose_rows(const fv_chooser *chooser, const fv_choose_scratch *scratch) {
     return (fv_shadow_rows){.rows = rows_of(chooser),
                             .dim = chooser->cache->shadow.dim,
                             .query = scratch->query,
@@ -167,7 +179,7 @@ static void list_make(const fv_chooser *chooser, fv_choose_scratch *scratch, con
 void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
                      size_t query_stride) {
     const fv_shadow *shadow = &chooser->cache->shadow;
-    fv_shadow_rows ready = rows_make(chooser, scratch);
+    fv_shadow_rows ready = fv_choose_rows(chooser, scratch);
     queries_make(chooser, scratch, query);
     if (chooser->looked_at) {
         bases_make(chooser, scratch, &ready);

@@ -362,6 +362,45 @@ void fv_shadow_score_avx2(const fv_shadow_rows *query, size_t listed, const uint
     for (; r < query->rows; r++) ROWS(1, query->dim);
 }
 
+INLINE void key_score(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, size_t count,
+                      const uint32_t *pages, const uint8_t *signs, const uint8_t *sizes, const uint16_t *steps,
+                      const float *noise, int32_t *out, size_t out_stride) {
+    int32_t score[4 * 64];
+    for (size_t n = 0; n < count; n++) {
+        size_t page = pages[n];
+        __m256 even = even_steps(steps + page * 16), odd = odd_steps(steps + page * 16);
+        page_scores(rows, first, query, dim, signs + page * 2 * dim, sizes + page * 2 * dim, steps + page * 16, score);
+        for (size_t r = 0; r < rows; r++) {
+            __m256i base = _mm256_set1_epi32(query->base[(first + r) * query->base_stride + page / 4]);
+            __m256 part = _mm256_set1_ps(noise[first + r]);
+            __m256i x = round_held(_mm256_mul_ps(_mm256_mul_ps(part, even), even), FV_KEY_NOISE);
+            __m256i y = round_held(_mm256_mul_ps(_mm256_mul_ps(part, odd), odd), FV_KEY_NOISE);
+            x = _mm256_add_epi32(_mm256_add_epi32(load(score + 64 * r), base), x);
+            y = _mm256_add_epi32(_mm256_add_epi32(load(score + 64 * r + 8), base), y);
+            __m256i low = _mm256_unpacklo_epi32(x, y), high = _mm256_unpackhi_epi32(x, y);
+            int32_t *to = out + (first + r) * out_stride + n * 16;
+            store(to, _mm256_permute2x128_si256(low, high, 0x20));
+            store(to + 8, _mm256_permute2x128_si256(low, high, 0x31));
+        }
+    }
+}
+
+#undef ROWS
+#define ROWS(count, dim) key_score(count, r, query, dim, listed, pages, signs, sizes, steps, noise, out, out_stride)
+void fv_key_score_avx2(const fv_shadow_rows *query, size_t listed, const uint32_t *pages, const uint8_t *signs,
+                       const uint8_t *sizes, const uint16_t *steps, const float *noise, int32_t *out, size_t out_stride) {
+    size_t r = 0;
+    if (query->dim > MOST_DIM) {
+        fv_key_score_scalar(query, listed, pages, signs, sizes, steps, noise, out, out_stride);
+        return;
+    }
+    if (query->dim == 64)
+        for (; r + 3 <= query->rows; r += 3) ROWS(3, 64);
+    for (; r + 4 <= query->rows; r += 4) ROWS(4, query->dim);
+    for (; r < query->rows; r++) ROWS(1, query->dim);
+}
+#undef ROWS
+
 /* ---- weights ---- */
 
 /* Lanes of the pages from p on. */
