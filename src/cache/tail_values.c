@@ -15,13 +15,13 @@ bool fv_tail_layout(const fv_cache_config *config, size_t *bytes, fv_tail_values
     if (!config->tail) return true;
     size_t pages = ((size_t)config->max_tokens + LANES - 1) / LANES, heads = config->kv_heads;
     layout->dim = (config->head_dim + 15) / 16 * 16;
-    layout->code_offset = *bytes;
-    if (!fv_size_add(&layout->code_head_bytes, pages, (size_t)layout->dim * 4, FV_CACHE_ALIGN) ||
-        !fv_size_add(bytes, heads, layout->code_head_bytes, FV_CACHE_ALIGN))
-        return false;
-    layout->step_offset = *bytes;
-    return fv_size_add(&layout->step_head_bytes, pages, LANES * sizeof(uint16_t), FV_CACHE_ALIGN) &&
-           fv_size_add(bytes, heads, layout->step_head_bytes, FV_CACHE_ALIGN);
+    layout->offset = *bytes;
+    return fv_size_add(&layout->head_bytes, pages, fv_tail_page_bytes(layout), FV_CACHE_ALIGN) &&
+           fv_size_add(bytes, heads, layout->head_bytes, FV_CACHE_ALIGN);
+}
+
+static uint16_t *page_steps(const fv_tail_values *tail, uint8_t *page) {
+    return (uint16_t *)(void *)(page + (size_t)tail->dim * 4);
 }
 
 /* Byte and bit of a code within its page. */
@@ -35,13 +35,13 @@ static void page_code(const fv_cache *cache, uint32_t head, uint32_t page) {
     const fv_tail_values *tail = &cache->tail;
     size_t dim = cache->config.head_dim;
     float *values = fv_shadow_keys(&cache->shadow), *value = fv_shadow_row(&cache->shadow, 2);
-    uint8_t *code = fv_shadow_key_codes(&cache->shadow), *out = fv_tail_codes(tail, head) + (size_t)page * tail->dim * 4;
+    uint8_t *code = fv_shadow_key_codes(&cache->shadow), *out = fv_tail_page(tail, head, page);
     for (uint32_t t = 0; t < LANES; t++) {
         fv_cache_read(cache, head, page * LANES + t, 1, NULL, value);
         for (size_t c = 0; c < dim; c++) values[c * LANES + t] = value[c];
     }
     cache->kernels->rotate_page(dim, 0, LANES, values);
-    fv_shadow_lanes_code(dim, 0, LANES, values, code, fv_tail_steps(tail, head) + (size_t)page * LANES);
+    fv_shadow_lanes_code(dim, 0, LANES, values, code, page_steps(tail, out));
     for (size_t i = 0; i < (size_t)tail->dim * 4; i++) out[i] = 0;
     for (size_t c = 0; c < dim; c++)
         for (size_t t = 0; t < LANES; t++) out[code_byte(c, t)] |= (uint8_t)(code[c * LANES + t] << code_bit(t));
@@ -55,8 +55,8 @@ void fv_tail_update(fv_cache *cache, uint32_t first) {
 
 void fv_tail_value(const fv_cache *cache, uint32_t head, uint32_t token, float *out) {
     const fv_tail_values *tail = &cache->tail;
-    const uint8_t *codes = fv_tail_codes(tail, head) + (size_t)(token / LANES) * tail->dim * 4;
-    float step = fv_f32_from_bf16(fv_tail_steps(tail, head)[token]);
+    uint8_t *codes = fv_tail_page(tail, head, token / LANES);
+    float step = fv_f32_from_bf16(page_steps(tail, codes)[token % LANES]);
     for (size_t c = 0; c < cache->config.head_dim; c++)
         out[c] = step * ((float)(codes[code_byte(c, token % LANES)] >> code_bit(token % LANES) & 3) - 1.5f);
 }

@@ -204,11 +204,10 @@ typedef void fv_key_score_fn(const fv_shadow_rows *query, size_t count, const ui
  *   p[t] = fv_power_of(score[r][16 n + t] - level[r]);  mass[r] += sum of p
  *   w[t] = (float)p[t] * step[t];  top = max of w;  u[t] = fv_round_held(w[t] * (255 / top), 255), 0 if top < 2^-100
  *   out[r][c] += (float)(2 * sum of u[t] * code[t][c] - 3 * sum of u[t]) * (top * (0.5f / 255))
- * No score is above its row's level.  codes [pages][4 * dim], steps [pages][16] (bf16, 0..2^100): of page 0.
+ * No score is above its row's level.  values: of page 0, [4 * dim + 32] bytes a page: codes, then steps (bf16, 0..2^100).
  * dim a multiple of 16.  score rows score_stride, out rows dim apart. count <= FV_TAIL_PAGES. */
 typedef void fv_tail_sum_fn(size_t rows, size_t dim, size_t count, const uint32_t *pages, const int32_t *score,
-                            size_t score_stride, const int32_t *level, const uint8_t *codes, const uint16_t *steps,
-                            uint64_t *mass, float *out);
+                            size_t score_stride, const int32_t *level, const uint8_t *values, uint64_t *mass, float *out);
 #define FV_TAIL_PAGES 16
 
 /* How much of a row's mass pages have, as a logarithm, and the larger of that and what is in `weight`:

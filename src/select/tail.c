@@ -49,6 +49,22 @@ static void rows_turn_back(const fv_chooser *chooser, const fv_choose_scratch *s
     }
 }
 
+/* Pages of the tail from place `first` on that are read together. */
+static uint32_t batch_pages(const fv_choose_scratch *scratch, uint32_t first) {
+    return scratch->tail_count - first < FV_TAIL_PAGES ? scratch->tail_count - first : FV_TAIL_PAGES;
+}
+
+/* Asks for the coarse values of a batch ahead: they lie apart, a few cache lines each. */
+static void values_fetch(const fv_tail_values *tail, uint32_t head, uint32_t first, const fv_choose_scratch *scratch) {
+#if FV_BUILD_AHEAD && defined(__GNUC__)
+    for (uint32_t i = first; i < first + batch_pages(scratch, first); i++)
+        for (size_t line = 0; line < fv_tail_page_bytes(tail); line += 64)
+            __builtin_prefetch(fv_tail_page(tail, head, scratch->tail[i]) + line);
+#else
+    (void)tail, (void)head, (void)first, (void)scratch;
+#endif
+}
+
 void fv_tail_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, float *maximum, float *sum, float *out) {
     const fv_cache *cache = chooser->cache;
     const fv_shadow *shadow = &cache->shadow;
@@ -62,14 +78,16 @@ void fv_tail_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, f
     }
     for (size_t i = 0; i < group * padded; i++) scratch->tail_rows[i] = 0.0f;
     for (uint32_t i = 0; i < scratch->tail_count; i++) scratch->tail[i] = scratch->page[scratch->first + scratch->tail[i]];
+    values_fetch(&cache->tail, head, 0, scratch);
     for (uint32_t done = 0, count; done < scratch->tail_count; done += count) {
-        count = scratch->tail_count - done < FV_TAIL_PAGES ? scratch->tail_count - done : FV_TAIL_PAGES;
+        count = batch_pages(scratch, done);
+        values_fetch(&cache->tail, head, done + count, scratch);
         chooser->kernels->key_score(&rows, count, scratch->tail + done, fv_shadow_signs(shadow, head, 0),
                                     fv_shadow_sizes(shadow, head, 0), fv_shadow_steps(shadow, head, 0),
                                     scratch->tail_noise, scratch->tail_score, FV_TAIL_PAGES * PAGE);
         chooser->kernels->tail_sum(group, padded, count, scratch->tail + done, scratch->tail_score, FV_TAIL_PAGES * PAGE,
-                                   scratch->tail_level, fv_tail_codes(&cache->tail, head), fv_tail_steps(&cache->tail, head),
-                                   scratch->tail_mass, scratch->tail_rows);
+                                   scratch->tail_level, fv_tail_page(&cache->tail, head, 0), scratch->tail_mass,
+                                   scratch->tail_rows);
     }
     for (uint32_t g = 0; g < group; g++) {
         maximum[g] = (float)(scratch->tail_level[g] / 256);

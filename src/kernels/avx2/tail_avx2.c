@@ -15,7 +15,7 @@ INLINE __m256i power_of(__m256i e) {
     return _mm256_cvttps_epi32(_mm256_castsi256_ps(bits));
 }
 
-INLINE __m256 steps8(const uint16_t *steps) {
+INLINE __m256 steps8(const uint8_t *steps) {
     __m128i eight = _mm_loadu_si128((const __m128i *)(const void *)steps);
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
 }
@@ -65,9 +65,9 @@ INLINE void words_add(__m256i words, __m256 unit, float *out) {
 }
 
 INLINE void page_sum(size_t rows, size_t dim, const int32_t *score, size_t score_stride, const int32_t *level,
-                     const uint8_t *codes, const uint16_t *steps, uint64_t *mass, float *out) {
+                     const uint8_t *codes, uint64_t *mass, float *out) {
     const __m256i three = _mm256_set1_epi8(3);
-    __m256 low_steps = steps8(steps), high_steps = steps8(steps + 8);
+    __m256 low_steps = steps8(codes + 4 * dim), high_steps = steps8(codes + 4 * dim + 16);
     uint8_t whole[4][16];
     int32_t less[4];
     float unit[4];
@@ -93,11 +93,10 @@ INLINE void page_sum(size_t rows, size_t dim, const int32_t *score, size_t score
 /* Constant numbers of rows and channels let the compiler keep sums in registers. */
 #define ROWS(number, dim) \
     for (size_t n = 0; n < count; n++) \
-        page_sum(number, dim, score + r * score_stride + 16 * n, score_stride, level + r, codes + (size_t)pages[n] * 4 * (dim), \
-                 steps + (size_t)pages[n] * 16, mass + r, out + r * (dim))
+        page_sum(number, dim, score + r * score_stride + 16 * n, score_stride, level + r, values + pages[n] * (4 * (dim) + 32), \
+                 mass + r, out + r * (dim))
 void fv_tail_sum_avx2(size_t rows, size_t dim, size_t count, const uint32_t *pages, const int32_t *score,
-                      size_t score_stride, const int32_t *level, const uint8_t *codes, const uint16_t *steps,
-                      uint64_t *mass, float *out) {
+                      size_t score_stride, const int32_t *level, const uint8_t *values, uint64_t *mass, float *out) {
     size_t r = 0;
     if (dim == 64)
         for (; r + 3 <= rows; r += 3) ROWS(3, 64);

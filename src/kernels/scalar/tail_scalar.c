@@ -22,13 +22,13 @@ static float weights_of(const int32_t *score, int32_t level, const uint16_t *ste
 }
 
 void fv_tail_sum_scalar(size_t rows, size_t dim, size_t count, const uint32_t *pages, const int32_t *score,
-                        size_t score_stride, const int32_t *level, const uint8_t *codes, const uint16_t *steps,
-                        uint64_t *mass, float *out) {
+                        size_t score_stride, const int32_t *level, const uint8_t *values, uint64_t *mass, float *out) {
     for (size_t i = 0; i < rows * count; i++) {
         size_t r = i / count, n = i % count;
-        const uint8_t *code = codes + (size_t)pages[n] * 4 * dim;
+        const uint8_t *code = values + pages[n] * (4 * dim + 2 * LANES);
+        const uint16_t *steps = (const uint16_t *)(const void *)(code + 4 * dim);
         int32_t whole[LANES], all = 0;
-        float unit = weights_of(score + r * score_stride + n * LANES, level[r], steps + (size_t)pages[n] * LANES, whole, &mass[r]);
+        float unit = weights_of(score + r * score_stride + n * LANES, level[r], steps, whole, &mass[r]);
         for (size_t t = 0; t < LANES; t++) all += whole[t];
         for (size_t c = 0; c < dim; c++) {
             const uint8_t *of = code + c / 16 * 64 + c % 16 * 2;
