@@ -244,7 +244,7 @@ static fv_state tail_state(const attention_call *call, size_t place) {
 /* What the row at work has in its tail, if anything. */
 static void tail_make(const choosing *at, size_t worker) {
     const attention_call *call = at->call;
-    if (!has_tail(call) || !at->scratch.tail_count) return;
+    if (!FV_BUILD_TAIL || !has_tail(call) || !at->scratch.tail_count) return;
     fv_state tail = tail_state(call, at->tail_place);
     fv_tail_make(&at->chooser, &at->scratch, tail.maximum, tail.sum, tail.out);
     call->attention->counts[worker].bytes += at->scratch.tail_count * fv_tail_page_bytes(&call->cache->tail);

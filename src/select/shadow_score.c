@@ -71,13 +71,13 @@ fv_choose_scratch fv_choose_scratch_at(void *memory, uint32_t head_dim, uint32_t
                                .page = (uint32_t *)(void *)(base + layout.page),
                                .weight = (uint32_t *)(void *)(base + layout.weight),
                                .chosen = (uint32_t *)(void *)(base + layout.chosen),
+                               .rotated = (float *)(void *)(base + layout.rotated),
                                .tail = (uint32_t *)(void *)(base + layout.tail),
                                .tail_score = (int32_t *)(void *)(base + layout.tail_score),
-                               .tail_noise = (float *)(void *)(base + layout.tail_noise),
                                .tail_level = (int32_t *)(void *)(base + layout.tail_level),
-                               .tail_mass = (uint64_t *)(void *)(base + layout.tail_mass),
+                               .tail_noise = (float *)(void *)(base + layout.tail_noise),
                                .tail_rows = (float *)(void *)(base + layout.tail_rows),
-                               .rotated = (float *)(void *)(base + layout.rotated),
+                               .tail_mass = (uint64_t *)(void *)(base + layout.tail_mass),
                                .stride = layout.stride,
                                .base_stride = layout.base_stride};
 }
