@@ -67,6 +67,7 @@ static fv_cache_config cache_config(const cli_attention_bench *bench) {
     config.value_type = shape->value_type;
     config.landmark_tokens = marks ? bench->policy.block : 0;
     config.shadow = fv_select_chooses(&bench->policy) ? 1 + bench->policy.certificate : 0;
+    config.tail = fv_select_chooses(&bench->policy) ? bench->policy.tail : 0;
     return config;
 }
 

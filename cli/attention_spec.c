@@ -17,7 +17,9 @@ const char cli_attention_help[] =
     "        tail=off,certificate=off,quality=X; in place of budget: pages=N, or\n"
     "        top-p=P,cap=N; selector: shadow, or cascade, bound, block (docs/numbers.md has what\n"
     "        they cost), gate (by vectors that fovea tune makes, coarse), window; top-p needs\n"
-    "        shadow or gate, certificate and quality need shadow\n"
+    "        shadow or gate, certificate and quality need shadow; tail=codes: an eighth of what may be\n"
+    "        chosen is given up for a coarse look at as many pages as these bytes are enough for\n"
+    "        (shadow, cascade; without certificate; docs/numbers.md)\n"
     "        fovea alone is this: 16 % of what is visible, at least 64 pages of 16 tokens;\n"
     "        with a budget of your own floor is 0 unless given (SmolLM2-135M, 8,192 tokens: KL 0.010 and 23 % of the "
     "bytes\n"
@@ -33,7 +35,7 @@ enum key_kind {
     KEY_SELECTOR, /* by name */
     KEY_AUTO,     /* a number, or auto */
     KEY_QUALITY,  /* a number above 0; asks for a certificate */
-    KEY_OFF       /* what is not there yet */
+    KEY_TAIL      /* off or codes */
 };
 
 typedef struct spec_key {
@@ -69,7 +71,7 @@ static const spec_key fovea_keys[] = {
     {"window", KEY_NUMBER, offsetof(fv_select_config, window), 1, LARGEST, 1},
     {"sinks", KEY_NUMBER, offsetof(fv_select_config, sinks), 0, LARGEST, 1},
     {"dense-below", KEY_AUTO, offsetof(fv_select_config, dense_below), 0, LARGEST, 1},
-    {"tail", KEY_OFF, 0, 0, 0, 1},
+    {"tail", KEY_TAIL, offsetof(fv_select_config, tail), 0, 1, 1},
     {"certificate", KEY_SWITCH, offsetof(fv_select_config, certificate), 0, 1, 1},
     {"quality", KEY_QUALITY, offsetof(fv_select_config, quality), 0, 0, 1},
 };
@@ -219,10 +221,13 @@ static fv_status set_auto(const spec_key *key, piece value, uint32_t *field, fv_
                           key->name, key->low, key->high, (int)value.length, value.bytes);
 }
 
-static fv_status set_off(const spec_key *key, piece value, fv_message *message) {
-    if (piece_is(value, "off")) return FV_OK;
-    return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes off in this version, not '%.*s'", key->name,
-                          (int)value.length, value.bytes);
+static fv_status set_tail(const spec_key *key, piece value, uint32_t *field, fv_message *message) {
+    bool codes = piece_is(value, "codes"), off = piece_is(value, "off");
+    if (!codes && !off)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes off or codes, not '%.*s'", key->name,
+                              (int)value.length, value.bytes);
+    *field = codes;
+    return FV_OK;
 }
 
 static fv_status unknown_key(const struct policy *policy, piece name, fv_message *message) {
@@ -265,8 +270,8 @@ static fv_status set_key(const struct policy *policy, piece item, fv_select_conf
             return set_auto(key, value, field, message);
         case KEY_QUALITY:
             return set_quality(key, value, config, message);
-        case KEY_OFF:
-            return set_off(key, value, message);
+        case KEY_TAIL:
+            return set_tail(key, value, field, message);
         }
     }
     return unknown_key(policy, name, message);
@@ -301,6 +306,11 @@ fv_status cli_attention_parse(const char *text, fv_select_config *config, fv_mes
     bool weighs_all = made.top_p != 0.0f || made.certificate;
     if (fv_select_chooses(&made) && made.certificate && made.selector != FV_SELECTOR_SHADOW)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "certificate and quality need selector=shadow");
+    if (fv_select_chooses(&made) && made.tail && made.selector != FV_SELECTOR_SHADOW &&
+        made.selector != FV_SELECTOR_CASCADE)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "tail=codes needs selector=shadow or cascade");
+    if (fv_select_chooses(&made) && made.tail && made.certificate)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "tail=codes has no certificate and no quality");
     if (fv_select_chooses(&made) && weighs_all && made.selector != FV_SELECTOR_SHADOW &&
         made.selector != FV_SELECTOR_GATE)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "top-p needs selector=shadow or gate");

@@ -49,6 +49,14 @@
 #error "FV_BUILD_CERTIFICATE needs FV_BUILD_CHOOSE"
 #endif
 
+/* The tail of such a policy (fv_select_config.tail) and tail of a cache; without it both are FV_ERROR_UNSUPPORTED. */
+#ifndef FV_BUILD_TAIL
+#define FV_BUILD_TAIL FV_BUILD_CHOOSE
+#endif
+#if FV_BUILD_TAIL && !FV_BUILD_CHOOSE
+#error "FV_BUILD_TAIL needs FV_BUILD_CHOOSE"
+#endif
+
 /* Counters of fovea/report.h and observers of fovea/attention.h; without it a report is FV_ERROR_UNSUPPORTED and no
  * observer is called. */
 #ifndef FV_BUILD_REPORT

@@ -64,6 +64,10 @@ typedef struct fv_select_config {
     uint32_t head_share_count;  /* layers * kv_heads */
     const float *gate;          /* GATE: [layers][kv_heads][head_dim], what stands for a query of the head; needed */
     uint32_t gate_count;        /* layers * kv_heads */
+    uint32_t tail;              /* SHADOW, CASCADE: 1: an eighth of the pages that a row may choose is given up, and the next
+                                   best pages enter the softmax by 2-bit copies of keys and values, as many as their bytes
+                                   are enough for; needs a cache whose tail is 1, scores without a cap and no certificate;
+                                   0 = what is not read exactly is left out (default) */
 } fv_select_config;
 
 #define FV_SELECT_AUTO UINT32_MAX

@@ -52,6 +52,7 @@ struct fv_attention {
     float *states;          /* [kv_heads][segments + 1] states of state_rows rows */
     fv_plan *plans;         /* [kv_heads], of a single row, or of those read together until a deadline */
     fv_step *row_steps;     /* of those plans: [kv_heads][plan_steps], but for one head if nothing chooses */
+    float *tails;           /* states of one row and KV head, by KV head or by worker; none unless config.chooses */
     work_count *counts;     /* [workers] */
     uint32_t segments;
     fv_attention_observer_fn *observer; /* NULL: nobody watches */
@@ -70,6 +71,7 @@ typedef struct choosing {
     fv_chooser chooser;        /* likewise */
     uint32_t kv_head;
     fv_certified made; /* of the row at work */
+    size_t tail_place; /* of the state of its tail */
     bool read_shared;  /* what rows of a tile share of the coarse keys */
     fv_plan next, both; /* of the row behind the one at work, of the two */
 } choosing;
@@ -81,6 +83,7 @@ enum { CHOOSING_BYTES = (sizeof(choosing) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN
 
 typedef struct attention_layout {
     size_t worker_offset, worker_bytes, attend_bytes, step_bytes, plans_bytes, state_offset, plan_offset, step_offset, count_offset;
+    size_t tail_offset;
     size_t bytes;
     fv_attend_layout attend;
     uint32_t segments;
@@ -122,6 +125,8 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
         fv_size_reserve(bytes, states, fv_state_floats(state_rows, config->attend.head_dim) * sizeof(float));
     layout->plan_offset = fv_size_reserve(bytes, heads, sizeof(fv_plan));
     layout->step_offset = fv_size_reserve(bytes, config->chooses ? heads : 1, layout->step_bytes);
+    size_t tails = FV_BUILD_TAIL && config->chooses ? 2 * (heads > config->workers ? heads : config->workers) : 0;
+    layout->tail_offset = fv_size_reserve(bytes, tails, fv_state_floats(group, config->attend.head_dim) * sizeof(float));
     layout->count_offset = fv_size_reserve(bytes, config->workers, sizeof(work_count));
     return *bytes == SIZE_MAX ? FV_ERROR_OVERFLOW : FV_OK;
 }
@@ -154,6 +159,7 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
                            .states = (float *)(void *)(base + layout.state_offset),
                            .plans = (fv_plan *)(void *)(base + layout.plan_offset),
                            .row_steps = (fv_step *)(void *)(base + layout.step_offset),
+                           .tails = (float *)(void *)(base + layout.tail_offset),
                            .counts = (work_count *)(void *)(base + layout.count_offset),
                            .segments = layout.segments};
     made->config = *config;
@@ -233,6 +239,43 @@ static size_t group_width(const choosing *at) {
     return (size_t)at->chooser.group * at->call->attention->config.attend.head_dim;
 }
 
+static bool has_tail(const attention_call *call) { return FV_BUILD_TAIL && call->chooses && call->policy->tail; }
+
+/* Of a position: two that follow each other may be at work. */
+static fv_state tail_state(const attention_call *call, size_t place, uint32_t position) {
+    const fv_attend_config *attend = &call->attention->config.attend;
+    size_t rows = attend->query_heads / attend->kv_heads, floats = fv_state_floats(rows, attend->head_dim);
+    return fv_state_at(call->attention->tails + (2 * place + position % 2) * floats, rows, attend->head_dim);
+}
+
+/* What the row at work has in its tail, if anything. */
+static void tail_make(const choosing *at, size_t worker) {
+    const attention_call *call = at->call;
+    if (!FV_BUILD_TAIL || !has_tail(call) || !at->scratch.tail_count) return;
+    fv_state tail = tail_state(call, at->tail_place, at->chooser.position);
+    fv_tail_make(&at->chooser, &at->scratch, tail.maximum, tail.sum, tail.out);
+    call->attention->counts[worker].bytes += at->scratch.tail_count * fv_tail_page_bytes(&call->cache->tail);
+}
+
+static void tail_clear(const attention_call *call, size_t place, uint32_t position) {
+    const fv_attend_config *attend = &call->attention->config.attend;
+    if (has_tail(call))
+        fv_state_clear(tail_state(call, place, position), attend->query_heads / attend->kv_heads, attend->head_dim);
+}
+
+/* Adds them to the state of what was read of one row, or of two. More rows than that read all. */
+static void tails_merge(const attention_call *call, const fv_state *state, const fv_plan *plan, size_t place) {
+    const fv_attend_config *attend = &call->attention->config.attend;
+    size_t group = attend->query_heads / attend->kv_heads;
+    for (uint32_t row = 0; has_tail(call) && plan->rows <= 2 && row < plan->rows; row++) {
+        fv_state tail = tail_state(call, place, plan->first_token + row);
+        fv_state one = {.maximum = state->maximum + row * group,
+                        .sum = state->sum + row * group * FV_SUM_LANES,
+                        .out = state->out + row * group * attend->head_dim};
+        fv_state_merge(&one, &tail, group, attend->head_dim);
+    }
+}
+
 /* What the chooser's row weighs and chooses; `rows` rows of the tile are left. */
 static void rows_choose(choosing *at, uint32_t rows, size_t worker) {
     const attention_call *call = at->call;
@@ -245,14 +288,17 @@ static void rows_choose(choosing *at, uint32_t rows, size_t worker) {
     if (!at->read_shared) count->bytes += fv_chooser_shared_bytes(chooser);
     count->bytes += fv_chooser_own_bytes(chooser);
     at->read_shared = true;
+    tail_make(at, worker);
 }
 
 /* The plan of one row by its queries, or of as many as read all or share their choice; rows of a tile come in rising order. */
 static fv_status chosen_plan(choosing *at, uint32_t position, size_t worker, fv_plan *plan) {
     const fv_chooser *chooser = chooser_at(at, position);
     uint32_t rows = 1, end = at->view.first_token + at->view.rows;
+    tail_clear(at->call, at->tail_place, position);
     if (fv_chooser_reads_all(chooser)) {
         while (position + rows < end && fv_chooser_reads_all(chooser_at(at, position + rows))) rows++;
+        tail_clear(at->call, at->tail_place, position + 1);
         plan->count = 0;
         plan->first_token = position;
         plan->rows = rows;
@@ -400,6 +446,7 @@ static void read_end(fv_attention *attention, size_t worker) {
 static const fv_state *plan_run(const attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker) {
     size_t row = plan->first_token - call->first_token;
     const fv_state *state = fv_attend_plan(run_begin(call, plan, kv_head, row, worker));
+    tails_merge(call, state, plan, worker);
     fv_state_finish(call->setting.config, state, plan->rows, kv_head, call->out + row * call->out_stride,
                     call->out_stride);
     return state;
@@ -501,7 +548,9 @@ static void tile_task(void *context, size_t task, size_t worker) {
     tile_view(call, (uint32_t)(task % tiles), view);
     phase_begin(attention, worker);
     if (FV_BUILD_CHOOSE && call->chooses) {
-        rows_attend(choosing_make(call, view, kv_head, worker), plan, worker);
+        choosing *at = choosing_make(call, view, kv_head, worker);
+        at->tail_place = worker;
+        rows_attend(at, plan, worker);
         return;
     }
     if (fv_select_plan(call->policy, view, plan) == FV_OK) plan_attend(call, plan, kv_head, worker);
@@ -515,6 +564,7 @@ static void plans_task(void *context, size_t task, size_t worker) {
     const attention_call *call = (const attention_call *)context;
     fv_attention *attention = call->attention;
     choosing *at = choosing_make(call, &call->view, (uint32_t)task, worker);
+    at->tail_place = task;
     chosen_plan(at, call->view.first_token, worker, &attention->plans[task]);
     plan_note(call, &attention->plans[task], (uint32_t)task, call->view.first_token - call->first_token, worker);
 }
@@ -570,6 +620,7 @@ static void states_merge(const attention_call *call) {
             fv_state part = row_state(call, head, segment);
             fv_state_merge(&total, &part, rows, attend->head_dim);
         }
+        tails_merge(call, &total, &call->attention->plans[head], head);
     }
 }
 
@@ -728,6 +779,7 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
     if (fv_select_chooses(policy) && (!cache->shadow.dim || !attention->config.chooses)) return FV_ERROR_ARGUMENT;
     if (fv_select_chooses(policy) && policy->certificate && (!cache->margins.pages || attend->softcap > 0.0f))
         return FV_ERROR_ARGUMENT;
+    if (fv_select_chooses(policy) && policy->tail && (!cache->tail.dim || attend->softcap > 0.0f)) return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_PROMPT && policy->quality > 0.0f) return FV_ERROR_UNSUPPORTED;
     if (policy->selector == FV_SELECTOR_PATTERN && policy->landmarks && policy->block != cache->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;

@@ -10,6 +10,7 @@ typedef struct cache_layout {
     size_t key_offset, value_offset, key_scale_offset, value_scale_offset, mark_key_offset, mark_value_offset;
     fv_shadow shadow;
     fv_margins margins;
+    fv_tail_values tail;
     size_t bytes;
 } cache_layout;
 
@@ -19,6 +20,8 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
     if (config->max_tokens < 1 || config->max_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
     if (config->key_type >= FV_ELEMENT_COUNT || config->value_type >= FV_ELEMENT_COUNT) return FV_ERROR_ARGUMENT;
     if (config->landmark_tokens > 1u << 30 || config->shadow > 2) return FV_ERROR_ARGUMENT;
+    if (config->tail > 1 || (config->tail && !config->shadow)) return FV_ERROR_ARGUMENT;
+    if (config->tail > FV_BUILD_TAIL) return FV_ERROR_UNSUPPORTED;
     if (config->shadow > FV_BUILD_CHOOSE + FV_BUILD_CERTIFICATE) return FV_ERROR_UNSUPPORTED;
     if (!fv_element_is_built(config->key_type) || !fv_element_is_built(config->value_type)) return FV_ERROR_UNSUPPORTED;
     *layout = (cache_layout){0};
@@ -44,6 +47,7 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
     }
     if (FV_BUILD_CHOOSE) fv_shadow_layout(config, bytes, &layout->shadow);
     if (FV_BUILD_CERTIFICATE) fv_margin_layout(config, bytes, &layout->margins);
+    if (FV_BUILD_TAIL) fv_tail_layout(config, bytes, &layout->tail);
     return *bytes == SIZE_MAX ? FV_ERROR_OVERFLOW : FV_OK;
 }
 
@@ -110,6 +114,10 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
         made->margins = layout.margins;
     }
     if (FV_BUILD_CERTIFICATE && config->shadow == 2) made->margins.pages = (fv_margin *)(void *)(base + layout.margins.offset);
+    if (FV_BUILD_TAIL) {
+        made->tail = layout.tail;
+        made->tail.base = base;
+    }
     *cache = made;
     return FV_OK;
 }

@@ -9,6 +9,7 @@
 
 #include "cache/margin.h"
 #include "cache/shadow.h"
+#include "cache/tail_values.h"
 #include "fovea/cache.h"
 
 struct fv_cache {
@@ -24,6 +25,7 @@ struct fv_cache {
     size_t mark_head_stride;
     fv_shadow shadow;
     fv_margins margins;
+    fv_tail_values tail;
 };
 
 static inline const void *fv_cache_key_page(const fv_cache *cache, uint32_t head, uint32_t page) {

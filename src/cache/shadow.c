@@ -116,9 +116,7 @@ static void centre_read(const fv_cache *cache, uint32_t head, uint32_t block, fl
 /* Nearest even, at most 2^100; NaN is 0. */
 static uint16_t step_code(float x) { return x > 0x1p100f ? 0x7180 : x == x ? fv_bf16_from_f32(x) : 0; }
 
-/* Codes of x [dim][16], lanes first..end-1. A level is one step apart from the next; the outer ones are for what is larger
- * than the root mean square; the step then minimises the squared error. */
-static void lanes_code(size_t dim, uint32_t first, uint32_t end, const float *x, uint8_t *code, uint16_t *step) {
+void fv_shadow_lanes_code(size_t dim, uint32_t first, uint32_t end, const float *x, uint8_t *code, uint16_t *step) {
     float square[LANES] = {0}, product[LANES] = {0}, norm[LANES] = {0};
     for (size_t c = 0; c < dim; c++)
         for (uint32_t t = first; t < end; t++) square[t] += x[c * LANES + t] * x[c * LANES + t];
@@ -166,7 +164,7 @@ static void page_code(const fv_cache *cache, uint32_t head, uint32_t page, uint3
     centre_read(cache, head, page / BLOCK_PAGES, centre);
     for (size_t c = 0; c < dim; c++)
         for (uint32_t t = first; t < end; t++) keys[c * LANES + t] -= centre[c];
-    lanes_code(dim, first, end, keys, code, fv_shadow_steps(shadow, head, page * LANES));
+    fv_shadow_lanes_code(dim, first, end, keys, code, fv_shadow_steps(shadow, head, page * LANES));
     codes_pack(shadow, dim, first, end, code, fv_shadow_signs(shadow, head, page), fv_shadow_sizes(shadow, head, page));
 }
 
@@ -176,6 +174,7 @@ void fv_shadow_update(fv_cache *cache, uint32_t first) {
             uint32_t begin = page * LANES, left = cache->tokens - begin;
             page_code(cache, head, page, first > begin ? first - begin : 0, left < LANES ? left : LANES);
         }
+    if (FV_BUILD_TAIL) fv_tail_update(cache, first);
 }
 
 void fv_shadow_centre(const fv_cache *cache, uint32_t head, uint32_t token, float *out) {

@@ -38,6 +38,9 @@ static const fv_kernels scalar_kernels = {
 #if FV_BUILD_CHOOSE
     FV_KERNEL_CHOOSE_LIST(FV_KERNEL_SCALAR)
 #endif
+#if FV_BUILD_TAIL
+    FV_KERNEL_TAIL_LIST(FV_KERNEL_SCALAR)
+#endif
 #if FV_BUILD_MODEL
     FV_KERNEL_MODEL_LIST(FV_KERNEL_SCALAR)
     .product_packed_q8_0 = fv_product_packed_q8_0_scalar,

@@ -196,6 +196,25 @@ typedef void fv_sign_score_fn(const fv_shadow_rows *query, size_t pages, const u
 typedef void fv_shadow_score_fn(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *signs,
                                 const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride);
 
+/* Scores of the keys of listed pages, each with its part of the variance of its error:
+ *   out[r][16 n + t] = x[t] + base[pages[n] / 4] + fv_round_held(noise[r] * step[t] * step[t], FV_KEY_NOISE), x[t] as in
+ *   fv_shadow_score_fn. noise [rows] >= 0. signs, sizes, steps: of page 0. out rows out_stride apart. */
+typedef void fv_key_score_fn(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *signs,
+                             const uint8_t *sizes, const uint16_t *steps, const float *noise, int32_t *out,
+                             size_t out_stride);
+#define FV_KEY_NOISE 512.0f
+
+/* What listed pages add to the softmax of rows, by scores of their keys and coarse values (src/cache/tail_values.h says how
+ * these lie). Page after page of the list, of key t of page n:
+ *   p[t] = fv_power_of(score[r][16 n + t] - level[r]);  mass[r] += sum of p
+ *   w[t] = (float)p[t] * step[t];  top = max of w;  u[t] = fv_round_held(w[t] * (255 / top), 255), 0 if top < 2^-100
+ *   out[r][c] += (float)(2 * sum of u[t] * code[t][c] - 3 * sum of u[t]) * (top * (0.5f / 255))
+ * No score is above its row's level.  values: of page 0, [4 * dim + 32] bytes a page: codes, then steps (bf16, 0..2^100).
+ * dim a multiple of 16.  score rows score_stride, out rows dim apart. count <= FV_TAIL_PAGES. */
+typedef void fv_tail_sum_fn(size_t rows, size_t dim, size_t count, const uint32_t *pages, const int32_t *score,
+                            size_t score_stride, const int32_t *level, const uint8_t *values, uint64_t *mass, float *out);
+#define FV_TAIL_PAGES 16
+
 /* How much of a row's mass pages have, as a logarithm, and the larger of that and what is in `weight`:
  *   x[p] = score[p] + fv_round_held(radius[p] * reach, 2^28), radius NULL: score[p]
  *   level = best + fv_log2_of(sum of fv_power_of(x[p] - best)) - 16 * 256, best = max of x
@@ -310,6 +329,10 @@ extern const uint32_t fv_rotate_signs[32];
     K(count_least, fv_count_least_fn) \
     K(list_least, fv_list_least_fn)
 
+#define FV_KERNEL_TAIL_LIST(K) \
+    K(key_score, fv_key_score_fn) \
+    K(tail_sum, fv_tail_sum_fn)
+
 #define FV_KERNEL_ATTENTION_LIST(K) \
     FV_KERNEL_F32_LIST(K) \
     FV_KERNEL_F16_LIST(K) \
@@ -318,7 +341,8 @@ extern const uint32_t fv_rotate_signs[32];
     FV_KERNEL_Q4_LIST(K) \
     FV_KERNEL_SOFTCAP_LIST(K) \
     FV_KERNEL_DOT_LIST(K) \
-    FV_KERNEL_CHOOSE_LIST(K)
+    FV_KERNEL_CHOOSE_LIST(K) \
+    FV_KERNEL_TAIL_LIST(K)
 
 #define FV_KERNEL_LIST(K) \
     FV_KERNEL_ATTENTION_LIST(K) \

@@ -117,6 +117,7 @@ static fv_model_config shape_of(const fv_llm *llm, const fv_session_config *conf
     shape.exact_activations = config->exact_activations ? 1 : 0;
     shape.landmark_tokens = uses_landmarks(&config->attention) ? config->attention.block : 0;
     shape.shadow = fv_select_chooses(&config->attention) ? 1 + config->attention.certificate : 0;
+    shape.tail = fv_select_chooses(&config->attention) ? config->attention.tail : 0;
     return shape;
 }
 
@@ -337,6 +338,11 @@ fv_status fv_session_set_attention(fv_session *session, const fv_select_config *
     if (fv_select_chooses(attention) && attention->certificate && session->shape.shadow != 2)
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "a certificate needs a cache with margins; open the session with the policy that needs it");
+    if (fv_select_chooses(attention) && attention->tail && !session->shape.tail)
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "a tail needs a cache with coarse values; open the session with the policy that needs it");
+    if (fv_select_chooses(attention) && attention->tail && session->shape.attention_softcap > 0.0f)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "a tail needs a model that does not cap its scores");
     session->attention = *attention;
     return FV_OK;
 }

@@ -84,7 +84,8 @@ static fv_cache_config cache_config(const fv_model_config *config) {
                              .key_type = config->key_type,
                              .value_type = config->value_type,
                              .landmark_tokens = config->landmark_tokens,
-                             .shadow = config->shadow};
+                             .shadow = config->shadow,
+                             .tail = config->tail};
 }
 
 /* Room for the plan of any policy: the pattern with all its globals needs most. */
@@ -474,6 +475,8 @@ static fv_status forward_check(const fv_model *model, const int32_t *tokens, uin
         return FV_ERROR_ARGUMENT;
     if (fv_select_chooses(attention) && !model->config.shadow) return FV_ERROR_ARGUMENT;
     if (fv_select_chooses(attention) && attention->certificate && (model->config.shadow != 2 || model->config.attention_softcap > 0.0f))
+        return FV_ERROR_ARGUMENT;
+    if (fv_select_chooses(attention) && attention->tail && (!model->config.tail || model->config.attention_softcap > 0.0f))
         return FV_ERROR_ARGUMENT;
     for (uint32_t i = 0; i < count; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= model->config.vocabulary) return FV_ERROR_ARGUMENT;

@@ -71,7 +71,8 @@ static fv_status cache_layout_make(const fv_select_config *policy, const call_sh
                                       .key_type = FV_ELEMENT_F32,
                                       .value_type = FV_ELEMENT_F32,
                                       .landmark_tokens = landmark_tokens(policy),
-                                      .shadow = fv_select_chooses(policy) ? 1 + policy->certificate : 0};
+                                      .shadow = fv_select_chooses(policy) ? 1 + policy->certificate : 0,
+                                      .tail = fv_select_chooses(policy) ? policy->tail : 0};
     return fv_cache_size(&layout->cache, &layout->cache_bytes);
 }
 

@@ -179,8 +179,34 @@ static void choose_best(const fv_chooser *chooser, fv_choose_scratch *scratch, u
     for (uint32_t i = 0; i < scratch->chosen_count; i++) weight[scratch->chosen[i]] = FV_CHOSEN;
 }
 
+/* Pages of the tail for so many pages that are given up. */
+static uint64_t tail_pages(const fv_chooser *chooser, uint32_t given) {
+    return given * fv_cache_page_bytes(chooser->cache) / fv_tail_page_bytes(&chooser->cache->tail);
+}
+
+/* Of the `most` best candidates an eighth is given up, but no more than it takes to cover all of them. */
+static uint32_t tail_price(const fv_chooser *chooser, uint32_t most, uint32_t candidates) {
+    if (!FV_BUILD_TAIL || !chooser->policy->tail || most >= candidates) return 0;
+    uint32_t given = (most + 4) / 8;
+    while (given > 0 && tail_pages(chooser, given - 1) >= (uint64_t)candidates - most + given - 1) given--;
+    return given;
+}
+
+/* Lists the best `most` of those that are not chosen. */
+static void tail_choose(const fv_chooser *chooser, fv_choose_scratch *scratch, uint64_t most) {
+    const uint32_t *weight = scratch->weight + scratch->first;
+    uint32_t held = most < scratch->candidates ? (uint32_t)most : scratch->candidates;
+    uint32_t listed = fv_list_best(chooser->kernels, weight, scratch->candidates, held, scratch->tail);
+    for (uint32_t i = 0; i < listed; i++)
+        if (weight[scratch->tail[i]] != FV_CHOSEN) scratch->tail[scratch->tail_count++] = scratch->tail[i];
+}
+
 uint32_t fv_choose_pages(const fv_chooser *chooser, fv_choose_scratch *scratch) {
-    choose_best(chooser, scratch, chooser->policy->top_p != 0.0f ? top_p_pages(chooser, scratch) : chooser->allowance);
+    uint32_t most = chooser->policy->top_p != 0.0f ? top_p_pages(chooser, scratch) : chooser->allowance;
+    uint32_t given = tail_price(chooser, most, scratch->candidates);
+    choose_best(chooser, scratch, most - given);
+    scratch->tail_count = 0;
+    if (given) tail_choose(chooser, scratch, tail_pages(chooser, given));
     return scratch->chosen_count;
 }
 

@@ -7,6 +7,7 @@
 
 #include "cache/cache_pages.h"
 #include "fovea/select.h"
+#include "kernels/kernels.h"
 
 /* What choosing for one row and head works with; made by fv_chooser_make(). */
 typedef struct fv_chooser {
@@ -35,6 +36,10 @@ typedef struct fv_choose_scratch {
     uint32_t *weight;       /* what they weigh, FV_CHOSEN once they are chosen */
     uint32_t *chosen;       /* places of the chosen in the list, less `first`, in rising order */
     float *rotated;         /* [dim], of one query at a time */
+    uint32_t *tail;         /* places of the tail's pages in the list, less `first`, in rising order; later their numbers */
+    int32_t *tail_score, *tail_level; /* [group][FV_TAIL_PAGES * 16]; [group] */
+    float *tail_noise, *tail_rows;    /* [group]; [group][dim], behind them [dim][16] */
+    uint64_t *tail_mass;              /* [group] */
     size_t stride, base_stride;
     uint32_t count;              /* pages in the list */
     uint32_t first, candidates;  /* of the list, those that can be chosen are candidates from place `first` on */
@@ -42,6 +47,7 @@ typedef struct fv_choose_scratch {
     uint32_t together;                /* positions that there is room for */
     uint32_t scored_from, scored_rows; /* positions whose scores are there */
     size_t row;
+    uint32_t tail_count;         /* 0 unless the policy has a tail */
 } fv_choose_scratch;
 
 #define FV_CHOSEN UINT32_MAX
@@ -78,7 +84,7 @@ uint64_t fv_chooser_own_bytes(const fv_chooser *chooser);
 void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
                      size_t query_stride);
 
-/* Chooses of the list what the policy allows; how many pages. */
+/* Chooses of the list what the policy allows; how many pages. With a tail, fewer: the next best are in the tail. */
 uint32_t fv_choose_pages(const fv_chooser *chooser, fv_choose_scratch *scratch);
 
 /* Chooses the best `most` of the candidates that are not chosen yet; how many are left. */
@@ -88,6 +94,13 @@ uint32_t fv_choose_more(const fv_chooser *chooser, fv_choose_scratch *scratch, u
  * the older. Lists the places of these and of those that were chosen before, in rising order: place has room for `count`.
  * How many are listed. */
 uint32_t fv_list_best(const fv_kernels *kernels, const uint32_t *weight, uint32_t count, uint32_t most, uint32_t *place);
+
+/* The queries that the list was weighed with. */
+fv_shadow_rows fv_choose_rows(const fv_chooser *chooser, const fv_choose_scratch *scratch);
+
+/* What the pages of the tail add to the softmax of the chooser's row, after fv_choose_pages(), as a state of its own: maximum
+ * [group], whole; sum [group][FV_SUM_LANES]; out [group][head_dim], unnormalised. tail_count > 0. */
+void fv_tail_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, float *maximum, float *sum, float *out);
 
 /* Writes the plan of `rows` rows from the chooser's on; the list is not read if there is no choice. */
 fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows, fv_plan *plan);

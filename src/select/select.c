@@ -39,6 +39,8 @@ static fv_status choice_check(const fv_select_config *config) {
     bool weighs_all = config->selector == FV_SELECTOR_SHADOW || config->selector == FV_SELECTOR_GATE;
     if (by_mass && !weighs_all) return FV_ERROR_ARGUMENT;
     if (config->certificate && config->selector != FV_SELECTOR_SHADOW) return FV_ERROR_ARGUMENT;
+    bool by_codes = config->selector == FV_SELECTOR_SHADOW || config->selector == FV_SELECTOR_CASCADE;
+    if (config->tail > 1 || (config->tail && (!by_codes || config->certificate))) return FV_ERROR_ARGUMENT;
     if (config->selector == FV_SELECTOR_GATE && !config->gate) return FV_ERROR_ARGUMENT;
     return config->quality > 0.0f && !config->certificate ? FV_ERROR_ARGUMENT : FV_OK;
 }
@@ -52,6 +54,7 @@ fv_status fv_select_check(const fv_select_config *config) {
     if (!config || config->selector >= FV_SELECTOR_COUNT || config->causal > 1) return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_CHOOSE && fv_select_chooses(config)) return FV_ERROR_UNSUPPORTED;
     if (!FV_BUILD_CERTIFICATE && fv_select_chooses(config) && config->certificate) return FV_ERROR_UNSUPPORTED;
+    if (!FV_BUILD_TAIL && fv_select_chooses(config) && config->tail) return FV_ERROR_UNSUPPORTED;
     if (FV_BUILD_CHOOSE && fv_select_chooses(config)) return choice_check(config);
     if (config->selector == FV_SELECTOR_WINDOW && config->window < 1) return FV_ERROR_ARGUMENT;
     if (config->selector == FV_SELECTOR_PATTERN) {

@@ -20,10 +20,10 @@ static void *region_add(unsigned char *memory, size_t *bytes, size_t count, size
     return memory ? memory + begin : NULL;
 }
 
-/* Lays the scratch out in `memory`, or only says how many bytes it is; SIZE_MAX on overflow. rows: of queries that are scored
- * together. */
-static size_t scratch_make(unsigned char *memory, uint32_t head_dim, size_t rows, uint32_t max_tokens, fv_choose_scratch *out) {
-    size_t pages = ((size_t)max_tokens + PAGE - 1) / PAGE, sixteens = ((size_t)head_dim + 15) / 16, bytes = 0;
+/* Lays the scratch out in `memory`, or only says how many bytes it is; SIZE_MAX on overflow. */
+static size_t scratch_make(unsigned char *memory, uint32_t head_dim, size_t group, uint32_t max_tokens, uint32_t together,
+                           fv_choose_scratch *out) {
+    size_t rows = group * together, pages = ((size_t)max_tokens + PAGE - 1) / PAGE, sixteens = ((size_t)head_dim + 15) / 16, bytes = 0;
     out->stride = (pages + 15) / 16 * 16;
     out->base_stride = (pages + BLOCK_PAGES * 16 - 1) / (BLOCK_PAGES * 16) * 16;
     out->query = (int8_t *)region_add(memory, &bytes, rows, sixteens * 16);
@@ -39,18 +39,25 @@ static size_t scratch_make(unsigned char *memory, uint32_t head_dim, size_t rows
     out->weight = (uint32_t *)region_add(memory, &bytes, pages, 4);
     out->chosen = (uint32_t *)region_add(memory, &bytes, pages, 4);
     out->rotated = (float *)region_add(memory, &bytes, head_dim, 4);
+    if (!FV_BUILD_TAIL) return bytes;
+    out->tail = (uint32_t *)region_add(memory, &bytes, pages, 4);
+    out->tail_score = (int32_t *)region_add(memory, &bytes, group, FV_TAIL_PAGES * PAGE * 4);
+    out->tail_level = (int32_t *)region_add(memory, &bytes, group, 4);
+    out->tail_noise = (float *)region_add(memory, &bytes, group, 4);
+    out->tail_mass = (uint64_t *)region_add(memory, &bytes, group, 8);
+    out->tail_rows = (float *)region_add(memory, &bytes, (group + PAGE) * sixteens, 16 * 4);
     return bytes;
 }
 
 bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t together, size_t *bytes) {
     fv_choose_scratch counted;
-    *bytes = scratch_make(NULL, head_dim, (size_t)group * together, max_tokens, &counted);
+    *bytes = scratch_make(NULL, head_dim, group, max_tokens, together, &counted);
     return *bytes != SIZE_MAX;
 }
 
 void fv_choose_scratch_at(fv_choose_scratch *scratch, void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens,
                           uint32_t together) {
-    scratch_make((unsigned char *)memory, head_dim, (size_t)group * together, max_tokens, scratch);
+    scratch_make((unsigned char *)memory, head_dim, group, max_tokens, together, scratch);
     scratch->together = together;
     scratch->scored_rows = 0;
 }
@@ -84,6 +91,21 @@ static uint32_t rows_of(const fv_chooser *chooser) {
     return chooser->policy->selector == FV_SELECTOR_GATE ? 1 : chooser->group;
 }
 
+/* `rows` rows that are ready, from `first` on. */
+static fv_shadow_rows rows_from(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t first, size_t rows) {
+    size_t dim = chooser->cache->shadow.dim;
+    return (fv_shadow_rows){.rows = rows,
+                            .dim = dim,
+                            .query = scratch->query + first * dim,
+                            .sum = scratch->sum + first,
+                            .factor = scratch->factor + first,
+                            .table = scratch->table + first * 4 * dim,
+                            .coarse_sum = scratch->coarse_sum + first,
+                            .coarse_factor = scratch->coarse_factor + first,
+                            .base = scratch->base + first * scratch->base_stride,
+                            .base_stride = scratch->base_stride};
+}
+
 /* Of `positions` positions, query_stride apart. */
 static fv_shadow_rows queries_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t positions,
                                    const float *query, size_t query_stride) {
@@ -92,16 +114,11 @@ static fv_shadow_rows queries_make(const fv_chooser *chooser, const fv_choose_sc
         query = chooser->policy->gate + ((size_t)chooser->layer * chooser->cache->config.kv_heads + chooser->kv_head) * dim;
     for (size_t i = 0; i < positions; i++, query += query_stride)
         for (size_t g = 0; g < rows; g++) query_make(chooser, scratch, i * rows + g, query + g * dim);
-    return (fv_shadow_rows){.rows = positions * rows,
-                            .dim = chooser->cache->shadow.dim,
-                            .query = scratch->query,
-                            .sum = scratch->sum,
-                            .factor = scratch->factor,
-                            .table = scratch->table,
-                            .coarse_sum = scratch->coarse_sum,
-                            .coarse_factor = scratch->coarse_factor,
-                            .base = scratch->base,
-                            .base_stride = scratch->base_stride};
+    return rows_from(chooser, scratch, 0, positions * rows);
+}
+
+fv_shadow_rows fv_choose_rows(const fv_chooser *chooser, const fv_choose_scratch *scratch) {
+    return rows_from(chooser, scratch, scratch->row, rows_of(chooser));
 }
 
 /* What the scores of a block's keys have in common, query . centre. */

@@ -140,7 +140,9 @@ class Attention(CliTest):
         self.refused("fovea:selector=bound,top-p=0.9", "selector=shadow or gate")
         self.refused("fovea:selector=gate,certificate=on", "selector=shadow")
         self.refused("fovea:dense-below=some", "auto or a whole number")
-        self.refused("fovea:tail=on", "off in this version")
+        self.refused("fovea:tail=on", "off or codes")
+        self.refused("fovea:tail=codes,selector=bound", "selector=shadow or cascade")
+        self.refused("fovea:tail=codes,certificate=on", "no certificate")
         self.refused("fovea:certificate=1", "on or off")
         for quality in ("0", "nan", "-1", "1e9", ""):
             self.refused("fovea:quality=" + quality, "above 0")

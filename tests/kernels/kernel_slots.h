@@ -71,6 +71,8 @@
     X(shadow_score) \
     X(page_weight) \
     X(count_least) \
-    X(list_least)
+    X(list_least) \
+    X(key_score) \
+    X(tail_sum)
 
 #endif

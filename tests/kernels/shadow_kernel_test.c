@@ -212,6 +212,67 @@ static void check_shadow_score(const fv_kernels *table) {
     }
 }
 
+static void check_key_score(const fv_kernels *table) {
+    static coarse_rows made;
+    test_random random = test_random_make(75);
+    for (int run = 0; run < 300; run++) {
+        static const float odd[] = {0.0f, 1e30f, 0x1p100f};
+        size_t dim = 16 * test_random_in(&random, 1, run % 10 ? 9 : 64), rows = test_random_in(&random, 1, MOST_ROWS), count = 0;
+        uint32_t pages[PAGES];
+        float noise[MOST_ROWS];
+        for (uint32_t page = 0; page < PAGES; page++)
+            if (run % 4 == 0 || test_random_in(&random, 0, 2) == 0) pages[count++] = page;
+        if (run % 5 == 1 || count == 0) pages[0] = (uint32_t)run % PAGES, count = 1;
+        fv_shadow_rows with = random_rows(&random, &made, rows, dim);
+        for (size_t r = 0; r < rows; r++)
+            noise[r] = run % 7 == 0 ? odd[test_random_in(&random, 0, 2)] : 100.0f * fabsf(test_random_f32(&random));
+        uint8_t *signs = fence_place(&key_fence, PAGES * dim * 2), *sizes = fence_place(&weight_fence, PAGES * dim * 2);
+        const uint16_t *steps = random_steps(&random);
+        int32_t want[MOST_ROWS * PAGES * 16], *got = fence_place(&out_fence, rows * count * 64), mass[MOST_ROWS * PAGES];
+        test_fill_bytes(&random, signs, PAGES * dim * 2);
+        test_fill_bytes(&random, sizes, PAGES * dim * 2);
+        tables.table[0]->key_score(&with, count, pages, signs, sizes, steps, noise, want, count * 16);
+        table->key_score(&with, count, pages, signs, sizes, steps, noise, got, count * 16);
+        if (memcmp(got, want, rows * count * 64) != 0)
+            fail_msg("%s rows=%zu pages=%zu dim=%zu run=%d (seed %u)", test_table_name(table), rows, count, dim, run, random.seed);
+        assert_true(fence_is_whole(&out_fence, 1, 0, 0));
+        table->shadow_score(&with, count, pages, signs, sizes, steps, mass, count); /* a page's is above those of its keys */
+        for (size_t i = 0; i < rows * count * 16; i++) assert_true(got[i] <= mass[i / 16] + (int32_t)FV_KEY_NOISE);
+    }
+}
+
+static void check_tail_sum(const fv_kernels *table) {
+    test_random random = test_random_make(76);
+    for (int run = 0; run < 500; run++) {
+        size_t dim = 16 * test_random_in(&random, 1, run % 10 ? 9 : 64), rows = test_random_in(&random, 1, MOST_ROWS);
+        size_t count = 0, stride = 16 * FV_TAIL_PAGES + test_random_in(&random, 0, 3);
+        uint32_t pages[FV_TAIL_PAGES];
+        int32_t level[MOST_ROWS], *score = fence_place(&weight_fence, rows * stride * 4);
+        uint64_t mass[MOST_ROWS], want_mass[MOST_ROWS];
+        float want[MOST_ROWS * 1024], *got = fence_place(&out_fence, rows * dim * 4);
+        uint8_t *values = fence_place(&key_fence, PAGES * (dim * 4 + 32) + 2);
+        if ((uintptr_t)values % 2) values++; /* steps are aligned */
+        const uint16_t *steps = random_steps(&random);
+        for (uint32_t page = 0; page < PAGES && count < FV_TAIL_PAGES; page++)
+            if (run % 4 == 0 || test_random_in(&random, 0, 2) == 0) pages[count++] = page;
+        test_fill_bytes(&random, values, PAGES * (dim * 4 + 32));
+        for (size_t page = 0; page < PAGES; page++) memcpy(values + page * (dim * 4 + 32) + dim * 4, steps + page * 16, 32);
+        for (size_t r = 0; r < rows; r++) {
+            level[r] = (int32_t)test_random_in(&random, 0, 80000) - 40000;
+            want_mass[r] = mass[r] = test_random_in(&random, 0, 1000);
+            for (size_t i = 0; i < stride; i++)
+                score[r * stride + i] = level[r] - (int32_t)test_random_in(&random, 0, run % 3 ? 3000 : 1 << 28);
+        }
+        test_fill_f32(&random, want, rows * dim, 3.0f);
+        memcpy(got, want, rows * dim * 4);
+        tables.table[0]->tail_sum(rows, dim, count, pages, score, stride, level, values, want_mass, want);
+        table->tail_sum(rows, dim, count, pages, score, stride, level, values, mass, got);
+        if (memcmp(got, want, rows * dim * 4) != 0 || memcmp(mass, want_mass, rows * sizeof *mass) != 0)
+            fail_msg("%s rows=%zu pages=%zu dim=%zu run=%d (seed %u)", test_table_name(table), rows, count, dim, run, random.seed);
+        assert_true(fence_is_whole(&out_fence, 1, 0, 0) && fence_is_whole(&weight_fence, 1, 0, 0));
+    }
+}
+
 static void check_page_weight(const fv_kernels *table) {
     test_random random = test_random_make(72);
     for (int run = 0; run < 500; run++) {

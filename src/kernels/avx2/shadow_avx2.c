@@ -378,6 +378,42 @@ void fv_shadow_score_avx2(const fv_shadow_rows *query, size_t listed, const uint
         shadow_score(query, query->dim, listed, pages, signs, sizes, steps, out, out_stride);
 }
 
+INLINE void key_score(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages, const uint8_t *signs,
+                      const uint8_t *sizes, const uint16_t *steps, const float *noise, int32_t *out, size_t out_stride) {
+    uint8_t place[8 * MOST_DIM]; /* [2][dim / 16][2][32] */
+    for (size_t n = 0; n < count; n++) {
+        size_t page = pages[n];
+        __m256 step[2] = {even_steps(steps + page * 16), odd_steps(steps + page * 16)};
+        plane_places(dim, signs + page * 2 * dim, place);
+        plane_places(dim, sizes + page * 2 * dim, place + 4 * dim);
+        for (size_t r = 0; r < query->rows; r++) {
+            __m256i dot = page_dots(query, r, dim, place), x[2];
+            __m256 part = _mm256_set1_ps(noise[r]), factor = _mm256_set1_ps(0.5f * query->coarse_factor[r]);
+            __m256i base = _mm256_set1_epi32(query->base[r * query->base_stride + page / 4]);
+            for (size_t i = 0; i < 2; i++) {
+                __m128i half = i ? _mm256_extracti128_si256(dot, 1) : _mm256_castsi256_si128(dot);
+                __m256 score = _mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(half)), step[i]), factor);
+                __m256i added = round_held(_mm256_mul_ps(_mm256_mul_ps(part, step[i]), step[i]), FV_KEY_NOISE);
+                x[i] = _mm256_add_epi32(_mm256_add_epi32(round_held(score, FV_SCORE_MOST), base), added);
+            }
+            __m256i low = _mm256_unpacklo_epi32(x[0], x[1]), high = _mm256_unpackhi_epi32(x[0], x[1]);
+            int32_t *to = out + r * out_stride + n * 16;
+            store(to, _mm256_permute2x128_si256(low, high, 0x20));
+            store(to + 8, _mm256_permute2x128_si256(low, high, 0x31));
+        }
+    }
+}
+
+void fv_key_score_avx2(const fv_shadow_rows *query, size_t listed, const uint32_t *pages, const uint8_t *signs,
+                       const uint8_t *sizes, const uint16_t *steps, const float *noise, int32_t *out, size_t out_stride) {
+    if (query->dim > MOST_DIM)
+        fv_key_score_scalar(query, listed, pages, signs, sizes, steps, noise, out, out_stride);
+    else if (query->dim == 64)
+        key_score(query, 64, listed, pages, signs, sizes, steps, noise, out, out_stride);
+    else
+        key_score(query, query->dim, listed, pages, signs, sizes, steps, noise, out, out_stride);
+}
+
 /* ---- weights ---- */
 
 /* fv_power_of(e): the bits of the f32 (1 + fraction) * 2^(16 + whole part), as a whole number. */

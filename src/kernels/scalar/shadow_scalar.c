@@ -142,6 +142,24 @@ void fv_shadow_score_scalar(const fv_shadow_rows *query, size_t count, const uin
         }
 }
 
+#if FV_BUILD_TAIL
+void fv_key_score_scalar(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *signs,
+                         const uint8_t *sizes, const uint16_t *steps, const float *noise, int32_t *out, size_t out_stride) {
+    size_t dim = query->dim;
+    for (size_t r = 0; r < query->rows; r++)
+        for (size_t i = 0; i < count * LANES; i++) {
+            size_t page = pages[i / LANES], t = i % LANES;
+            const uint8_t *table = query->table + r * 4 * dim;
+            float step = fv_f32_from_bf16(steps[page * LANES + t]);
+            int32_t dot = 4 * plane_sum(dim, table, signs + page * 2 * dim, t) +
+                          2 * plane_sum(dim, table, sizes + page * 2 * dim, t) - 3 * query->coarse_sum[r];
+            out[r * out_stride + i] = fv_round_held((float)dot * step * (0.5f * query->coarse_factor[r]), FV_SCORE_MOST) +
+                                      query->base[r * query->base_stride + page / 4] +
+                                      fv_round_held(noise[r] * step * step, FV_KEY_NOISE);
+        }
+}
+#endif
+
 static int32_t reached(const int32_t *score, const float *radius, float reach, size_t p) {
     return radius ? score[p] + fv_round_held(radius[p] * reach, 0x1p28f) : score[p];
 }

@@ -158,6 +158,40 @@ static void test_round_trip(void **state) {
     }
 }
 
+/* What is not in a file is made anew from what is, whether or not the cache that was saved had it. */
+static void test_coarse_copies_are_made_anew(void **state) {
+    (void)state;
+    test_random random = test_random_make(12);
+    for (uint32_t run = 0; run < 8; run++) {
+        fv_cache_config config = {.kv_heads = 2,
+                                  .head_dim = 8 + 8 * run,
+                                  .max_tokens = 90,
+                                  .key_type = run % FV_ELEMENT_COUNT,
+                                  .value_type = run % FV_ELEMENT_COUNT,
+                                  .shadow = 1,
+                                  .tail = 1};
+        test_random again = random;
+        fv_cache *want = test_cache_make(&config, tables.table[0]), *into = test_cache_make(&config, tables.table[tables.count - 1]);
+        if (run % 2) config.shadow = config.tail = 0;
+        fv_cache *saved = test_cache_make(&config, tables.table[0]);
+        medium m = medium_make(&config);
+        fv_cache_store store = store_of(&m);
+        test_cache_append(want, 70, &again);
+        test_cache_append(saved, 70, &random);
+        assert_int_equal(fv_cache_save(saved, &store, NULL), FV_OK);
+        assert_int_equal(fv_cache_restore(into, &store, NULL), FV_OK);
+        for (uint32_t head = 0; head < 2; head++) {
+            assert_memory_equal(fv_tail_page(&into->tail, head, 0), fv_tail_page(&want->tail, head, 0),
+                                4 * fv_tail_page_bytes(&want->tail));
+            assert_memory_equal(fv_shadow_steps(&into->shadow, head, 0), fv_shadow_steps(&want->shadow, head, 0), 70 * 2);
+        }
+        free(want);
+        free(into);
+        free(saved);
+        free(m.bytes);
+    }
+}
+
 /* Saved and restored between any two appends, cuts and removals: the same bits as a cache that was never saved. */
 static void test_going_on(void **state) {
     (void)state;
@@ -590,7 +624,7 @@ static void test_big(void **state) {
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_coarse_copies_are_made_anew),
         cmocka_unit_test(test_going_on),
         cmocka_unit_test(test_landmarks_are_rebuilt_ones),
         cmocka_unit_test(test_flips),

@@ -276,7 +276,7 @@ static void test_truncate(void **state) {
 static void test_truncate_f32_is_exact(void **state) {
     (void)state;
     test_random random = test_random_make(5);
-    fv_cache_config config = {2, 5, 200, FV_ELEMENT_F32, FV_ELEMENT_F32, 32, 0};
+    fv_cache_config config = {2, 5, 200, FV_ELEMENT_F32, FV_ELEMENT_F32, 32, 0, 0};
     test_random same = random;
     world a = world_make(&config, tables.table[0], &random), b = world_make(&config, tables.table[0], &same);
     world_append(&a, 200);
@@ -292,7 +292,7 @@ static void test_truncate_f32_is_exact(void **state) {
 static void test_append_and_read_arguments(void **state) {
     (void)state;
     test_random random = test_random_make(6);
-    fv_cache_config config = {2, 8, 64, FV_ELEMENT_F16, FV_ELEMENT_Q8_0, 0, 0};
+    fv_cache_config config = {2, 8, 64, FV_ELEMENT_F16, FV_ELEMENT_Q8_0, 0, 0, 0};
     world w = world_make(&config, tables.table[0], &random);
     world_append(&w, 20);
     assert_int_equal(fv_cache_append(NULL, 1, w.keys, 16, w.values, 16), FV_ERROR_ARGUMENT);
@@ -318,7 +318,7 @@ static void test_append_and_read_arguments(void **state) {
 /* Zeros, subnormals, what f16 cannot hold, what is not finite: stored as promised, the neighbours untouched. */
 static void test_extreme_elements(void **state) {
     (void)state;
-    fv_cache_config config = {1, 4, 16, FV_ELEMENT_Q8_0, FV_ELEMENT_F16, 0, 0};
+    fv_cache_config config = {1, 4, 16, FV_ELEMENT_Q8_0, FV_ELEMENT_F16, 0, 0, 0};
     const float rows[][4] = {
         {0, 0, 0, -0.0f},     {1e-42f, -1e-42f, 0, 0},  {3e38f, -3e38f, 1e38f, 0},   {NAN, 1, 2, 3},
         {INFINITY, 1, -1, 0}, {127, 0.5f, 1.5f, -2.5f}, {65520, 65519, -1e6f, 6e-8f}};
@@ -347,7 +347,7 @@ static void test_extreme_elements(void **state) {
 /* The same for BF16 and Q4_0: what is finite stays finite. */
 static void test_extreme_coarse_elements(void **state) {
     (void)state;
-    fv_cache_config config = {1, 4, 16, FV_ELEMENT_Q4_0, FV_ELEMENT_BF16, 0, 0};
+    fv_cache_config config = {1, 4, 16, FV_ELEMENT_Q4_0, FV_ELEMENT_BF16, 0, 0, 0};
     const float rows[][4] = {{0, 0, 0, -0.0f},        {1e-42f, -1e-42f, 0, 0}, {3e38f, -3e38f, 1e38f, 0},
                              {NAN, 1, 2, -8},         {-8, 7, 1.5f, 2.5f},     {8, -7, -1.5f, -2.5f},
                              {1, -1, 0.0625f, 0.06f}, {-INFINITY, 1, 0, 0}};
@@ -377,7 +377,7 @@ static void test_extreme_coarse_elements(void **state) {
 /* One element a hundred times the others: in 32 turned channels they keep a digit, in a plain block they would be 0. */
 static void test_q4_key_outlier(void **state) {
     (void)state;
-    fv_cache_config config = {1, 64, 16, FV_ELEMENT_Q4_0, FV_ELEMENT_Q4_0, 0, 0};
+    fv_cache_config config = {1, 64, 16, FV_ELEMENT_Q4_0, FV_ELEMENT_Q4_0, 0, 0, 0};
     _Alignas(64) static unsigned char block[8192];
     float x[64], keys[64], values[64];
     double key_error = 0, value_error = 0;
@@ -407,7 +407,7 @@ static void test_q4_columns(void **state) {
     (void)state;
     test_random random = test_random_make(8);
     for (uint32_t dim = 1; dim <= 70; dim++) {
-        fv_cache_config config = {1, dim, 48, FV_ELEMENT_Q4_0, FV_ELEMENT_Q4_0, 0, 0};
+        fv_cache_config config = {1, dim, 48, FV_ELEMENT_Q4_0, FV_ELEMENT_Q4_0, 0, 0, 0};
         world w = world_make(&config, tables.table[dim % tables.count], &random);
         world_append(&w, 48);
         for (uint32_t gone = 0; gone < 20; gone++) {
@@ -469,7 +469,7 @@ static void test_long_context_bytes(void **state) {
                  {FV_ELEMENT_Q4_0, 0.5625}};
     assert_int_equal(sizeof types / sizeof *types, FV_ELEMENT_COUNT);
     for (size_t i = 0; i < FV_ELEMENT_COUNT; i++) {
-        fv_cache_config config = {3, 64, 131072, types[i].type, types[i].type, 0, 0};
+        fv_cache_config config = {3, 64, 131072, types[i].type, types[i].type, 0, 0, 0};
         double plain = 2.0 * 3 * 64 * 131072 * types[i].bytes;
         size_t bytes = 0;
         assert_int_equal(fv_cache_size(&config, &bytes), FV_OK);

@@ -4,6 +4,7 @@
 #include "fovea/attention.h"
 #include "attention/watch.h"
 #include "fovea/evict.h"
+#include "kernels/half.h"
 #include "kernels/kernels.h"
 #include "select/choose.h"
 #include "support/attention_world.h"
@@ -28,17 +29,19 @@ static fv_cache_config shape_of(uint32_t heads, uint32_t dim, uint32_t tokens, u
     shape.head_dim = dim;
     shape.max_tokens = tokens;
     shape.key_type = shape.value_type = type;
-    shape.shadow = 1;
+    shape.shadow = shape.tail = 1;
     return shape;
 }
 
 /* Policies whose rows choose for themselves. */
-static const fv_selector selectors[] = {FV_SELECTOR_SHADOW, FV_SELECTOR_CASCADE, FV_SELECTOR_BOUND, FV_SELECTOR_GATE};
-enum { SELECTORS = sizeof selectors / sizeof selectors[0], GATE_HEADS = 2, GATE_DIM = 256 };
+static const fv_selector selectors[] = {FV_SELECTOR_SHADOW, FV_SELECTOR_CASCADE, FV_SELECTOR_BOUND,
+                                        FV_SELECTOR_GATE,   FV_SELECTOR_SHADOW,  FV_SELECTOR_CASCADE};
+enum { SELECTORS = sizeof selectors / sizeof selectors[0], FIRST_TAIL = 4, GATE_HEADS = 2, GATE_DIM = 256 };
 static float gate[GATE_HEADS * GATE_DIM];
 
 static fv_select_config policy_of(uint32_t selector, float budget, uint32_t window) {
     fv_select_config policy = fv_select_config_default(selectors[selector % SELECTORS]);
+    policy.tail = selector % SELECTORS >= FIRST_TAIL; /* twice, with and without */
     policy.gate = gate;
     policy.gate_count = GATE_HEADS;
     policy.budget = budget;
@@ -301,6 +304,9 @@ static void check_shadow(const fv_cache *cache, const fv_cache *want) {
                 assert_int_equal(fv_shadow_sizes(&cache->shadow, head, page)[place], fv_shadow_sizes(&want->shadow, head, page)[place]);
             }
         check_means(cache, want, head);
+        if (tokens >= 16)
+            assert_memory_equal(fv_tail_page(&cache->tail, head, 0), fv_tail_page(&want->tail, head, 0),
+                                tokens / 16 * fv_tail_page_bytes(&want->tail));
     }
 }
 
@@ -328,6 +334,100 @@ static void test_means_are_means(void **state) {
         assert_true(fabs((double)fv_shadow_radii(shadow, 0)[page] - sqrt(square - want)) < 0.01 * sqrt(square));
     }
     world_free(&w);
+}
+
+/* Attention of one row and head, in double: exactly of the chosen pages, sinks and window, by codes of the tail's pages. */
+static void tail_reference(const attention_world *w, const fv_chooser *chooser, const uint8_t *kind, double *out) {
+    uint32_t dim = w->attend.head_dim, group = chooser->group;
+    float *lanes = world_memory(dim * 64), coarse[256], centre[256], value[256], key[256];
+    for (uint32_t g = 0; g < group; g++) {
+        const float *query = w->queries + chooser->position * w->query_stride + g * dim;
+        double total = 0, length = 0;
+        for (uint32_t c = 0; c < dim; c++) out[g * dim + c] = 0, lanes[c * 16] = query[c], length += (double)(query[c] * query[c]);
+        w->kernels->rotate_page(dim, 0, 1, lanes);
+        for (uint32_t t = 0; t <= chooser->position; t++) {
+            double score = 0, weight;
+            if (kind[t / 16] == 0) continue;
+            check_status(fv_cache_read(w->cache, 0, t, 1, key, value));
+            if (kind[t / 16] == 1) {
+                for (uint32_t c = 0; c < dim; c++) score += (double)query[c] * (double)key[c];
+                weight = exp(score * (double)w->attend.scale);
+            } else {
+                double step = (double)fv_f32_from_bf16(*fv_shadow_steps(&w->cache->shadow, 0, t));
+                fv_shadow_centre(w->cache, 0, t, centre);
+                fv_shadow_code(w->cache, 0, t, coarse);
+                for (uint32_t c = 0; c < dim; c++) score += (double)lanes[c * 16] * (double)(centre[c] + coarse[c]);
+                double variance = length * 0.12 * step * step * (double)(w->attend.scale * w->attend.scale);
+                weight = 1.25 * exp(score * (double)w->attend.scale + variance / 4);
+                fv_tail_value(w->cache, 0, t, value);
+                /* back to where values lie: the rotation's inverse */
+                for (uint32_t c = 0; c < dim; c++)
+                    lanes[c * 16 + 1] = fv_rotate_signs[c / 32] >> c % 32 & 1 ? -value[c] : value[c];
+                w->kernels->rotate_page(dim, 1, 2, lanes);
+                for (uint32_t c = 0; c < dim; c++)
+                    value[c] = fv_rotate_signs[c / 32] >> c % 32 & 1 ? -lanes[c * 16 + 1] : lanes[c * 16 + 1];
+            }
+            total += weight;
+            for (uint32_t c = 0; c < dim; c++) out[g * dim + c] += weight * (double)value[c];
+        }
+        for (uint32_t c = 0; c < dim; c++) out[g * dim + c] /= total;
+    }
+    free(lanes);
+}
+
+/* What a row has read exactly and what by codes is one softmax, as far as weights of a few bits say. */
+static void test_tail_is_a_softmax(void **state) {
+    (void)state;
+    test_random random = test_random_make(92);
+    static const uint32_t dims[] = {64, 24, 128, 80};
+    for (uint32_t i = 0; i < 8; i++) {
+        uint32_t dim = dims[i % 4], group = 1 + i % 3;
+        attention_world w = world_make(tables.table[i % tables.count], shape_of(1, dim, 1300, FV_ELEMENT_F16), group, 0, &random);
+        fv_select_config policy = policy_of(FIRST_TAIL + i % 2, 0.3f, 32), plain = policy;
+        plain.tail = 0;
+        fv_attention *attention = NULL;
+        void *memory = attention_open(&w, &attention);
+        world_append(&w, 1300);
+        size_t bytes = 0;
+        assert_true(fv_choose_scratch_bytes(dim, group, 1300, 1, &bytes));
+        void *choose_memory = world_memory(bytes);
+        fv_choose_scratch scratch = {0};
+        fv_choose_scratch_at(&scratch, choose_memory, dim, group, 1300, 1);
+        fv_chooser chooser;
+        fv_chooser_make(&chooser, &policy, w.cache, w.kernels, w.attend.scale, group, 0, 0, 1299);
+        const float *query = w.queries + 1299 * w.query_stride;
+        fv_choose_weigh(&chooser, &scratch, 1, query, w.query_stride);
+        uint32_t chosen = fv_choose_pages(&chooser, &scratch);
+        assert_true(scratch.tail_count > 0 && chosen < chooser.allowance);
+        uint8_t kind[82] = {0}; /* 1: exact, 2: by codes */
+        for (uint32_t page = 0; page < 82; page++) kind[page] = page * 16 < chooser.sinks_end || page * 16 >= chooser.window_begin;
+        for (uint32_t k = 0; k < chosen; k++) kind[scratch.page[scratch.first + scratch.chosen[k]]] = 1;
+        for (uint32_t k = 0; k < scratch.tail_count; k++) {
+            uint32_t page = scratch.page[scratch.first + scratch.tail[k]];
+            assert_int_equal(kind[page], 0);
+            kind[page] = 2;
+        }
+        double want[3 * 128], bare[3 * 128], error = 0, distance = 0;
+        float out[3 * 128], other[3 * 128];
+        tail_reference(&w, &chooser, kind, want);
+        for (uint32_t page = 0; page < 82; page++) kind[page] = kind[page] == 1;
+        tail_reference(&w, &chooser, kind, bare);
+        fv_report report = {.struct_bytes = sizeof report}, without = report;
+        check_status(fv_attention_run(attention, w.cache, &policy, 0, 1, query, w.query_stride, out, group * dim, NULL, &report));
+        check_status(fv_attention_run(attention, w.cache, &plain, 0, 1, query, w.query_stride, other, group * dim, NULL, &without));
+        for (uint32_t c = 0; c < group * dim; c++) {
+            error += pow((double)out[c] - want[c], 2);
+            distance += pow(bare[c] - want[c], 2);
+        }
+        if (!(error < 0.1 * 0.1 * distance)) /* of what the tail changes */
+            fail_msg("%s dim %u: %.4f", test_table_name(w.kernels), dim, sqrt(error / distance));
+        assert_true(report.keys_read < without.keys_read);
+        assert_true(report.bytes_read <= without.bytes_read);                                   /* never more bytes, */
+        assert_true(report.bytes_read + fv_tail_page_bytes(&w.cache->tail) * 20 > without.bytes_read); /* nor many fewer */
+        free(memory);
+        free(choose_memory);
+        world_free(&w);
+    }
 }
 
 /* fv_list_best() against a search for the largest, one after the other. */
@@ -469,15 +569,35 @@ static void test_bad_policies(void **state) {
     REFUSED(bad.selector = FV_SELECTOR_GATE);
     REFUSED(bad.selector = FV_SELECTOR_CASCADE, bad.budget = 0, bad.top_p = 0.5f);
     REFUSED(bad.selector = FV_SELECTOR_CASCADE, bad.certificate = 1);
+    REFUSED(bad.tail = 2);
+    REFUSED(bad.tail = 1, bad.certificate = 1);
+    REFUSED(bad.tail = 1, bad.selector = FV_SELECTOR_BOUND);
+    REFUSED(bad.tail = 1, bad.selector = FV_SELECTOR_BLOCK);
     test_random random = test_random_make(87);
     fv_cache_config shape = shape_of(1, 16, 64, FV_ELEMENT_F16);
+    size_t bytes;
     shape.shadow = 0;
+    assert_int_equal(fv_cache_size(&shape, &bytes), FV_ERROR_ARGUMENT); /* a tail without a shadow */
+    shape.shadow = 1, shape.tail = 2;
+    assert_int_equal(fv_cache_size(&shape, &bytes), FV_ERROR_ARGUMENT);
+    shape.shadow = shape.tail = 0;
     attention_world w = world_make(tables.table[0], shape, 1, 0, &random);
     fv_attention *attention = NULL;
     void *memory = attention_open(&w, &attention);
     float out[16];
     world_append(&w, 64);
     assert_int_equal(fv_attention_run(attention, w.cache, &good, 0, 1, w.queries, w.query_stride, out, 16, NULL, NULL),
+                     FV_ERROR_ARGUMENT);
+    free(memory);
+    world_free(&w);
+    fv_select_config tail = good;
+    tail.tail = 1;
+    shape.shadow = 1; /* but no tail */
+    w = world_make(tables.table[0], shape, 1, 0, &random);
+    memory = attention_open(&w, &attention);
+    world_append(&w, 64);
+    check_status(fv_attention_run(attention, w.cache, &good, 0, 1, w.queries, w.query_stride, out, 16, NULL, NULL));
+    assert_int_equal(fv_attention_run(attention, w.cache, &tail, 0, 1, w.queries, w.query_stride, out, 16, NULL, NULL),
                      FV_ERROR_ARGUMENT);
     free(memory);
     world_free(&w);
@@ -491,7 +611,7 @@ int main(void) {
         cmocka_unit_test(test_all_pages_are_dense),  cmocka_unit_test(test_workers_and_cuts),
         cmocka_unit_test(test_blocks_share), cmocka_unit_test(test_the_future_is_not_seen), cmocka_unit_test(test_budget_is_kept),
         cmocka_unit_test(test_every_machine_chooses_alike), cmocka_unit_test(test_a_needle_is_found),
-        cmocka_unit_test(test_shadow_is_maintained), cmocka_unit_test(test_means_are_means), cmocka_unit_test(test_the_best_are_listed), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_bad_policies),
+        cmocka_unit_test(test_shadow_is_maintained), cmocka_unit_test(test_means_are_means), cmocka_unit_test(test_the_best_are_listed), cmocka_unit_test(test_tail_is_a_softmax), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_bad_policies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,88 @@
+/* The tail: pages that are read by their coarse copies only. Weights come from the codes that the pages were chosen by, the
+ * values are summed rotated and turned back once. Weights by codes come out too small on average (a key's code is nearer to
+ * the centre than the key): a quarter of the variance of the score's error in the exponent and a gain make up for it. How
+ * they were found: docs/numbers.md. */
+#include "build.h"
+#include "kernels/kernels.h"
+#include "select/choose.h"
+
+#if FV_BUILD_TAIL
+
+enum { PAGE = FV_PAGE_TOKENS };
+
+static const float gain = 1.2f; /* and fv_power_of() is 1.04 times too large on average */
+/* (ln 2 / 256)^2 for squares of scores, a quarter, 0.12 step^2 for the variance of a channel of a code, 256 / ln 2 */
+static const float noise_of = 0.25f * 0.12f * 0.0027076062f;
+
+/* The level is a whole power of two, at which no key of the row's tail is: a page's score is above those of its keys. */
+static int32_t level_of(const fv_choose_scratch *scratch, const int32_t *score) {
+    int32_t best = INT32_MIN;
+    for (uint32_t i = 0; i < scratch->tail_count; i++) {
+        int32_t x = score[scratch->first + scratch->tail[i]];
+        if (x > best) best = x;
+    }
+    int32_t rest = best & 255;
+    return best + (rest ? 256 - rest : 0) + (int32_t)FV_KEY_NOISE;
+}
+
+static float noise_make(const fv_shadow_rows *rows, uint32_t g) {
+    const int8_t *query = rows->query + g * rows->dim;
+    int32_t squares = 0;
+    for (size_t c = 0; c < rows->dim; c++) squares += query[c] * query[c];
+    float noise = (float)squares * rows->factor[g] * rows->factor[g] * noise_of;
+    return noise < 0x1p100f ? noise : 0x1p100f;
+}
+
+/* x = D H y for the rotation y = H D x: the signs around another rotation. Up to 16 rows at a time, side by side. */
+static void rows_turn_back(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t first, float *out) {
+    size_t dim = chooser->cache->config.head_dim, padded = chooser->cache->tail.dim;
+    size_t rows = chooser->group - first < PAGE ? chooser->group - first : PAGE;
+    const float *from = scratch->tail_rows + first * padded;
+    float *lanes = scratch->tail_rows + chooser->group * padded;
+    for (size_t c = 0; c < dim; c++) {
+        float sign = fv_rotate_signs[c / 32] >> c % 32 & 1 ? -1.0f : 1.0f;
+        for (size_t r = 0; r < PAGE; r++) lanes[c * PAGE + r] = r < rows ? sign * from[r * padded + c] : 0.0f;
+    }
+    chooser->kernels->rotate_page(dim, 0, PAGE, lanes);
+    for (size_t c = 0; c < dim; c++) {
+        float factor = (fv_rotate_signs[c / 32] >> c % 32 & 1 ? -gain : gain) * 0x1p-16f;
+        for (size_t r = 0; r < rows; r++) out[(first + r) * dim + c] = lanes[c * PAGE + r] * factor;
+    }
+}
+
+/* Pages of the tail from place `first` on that are read together. */
+static uint32_t batch_pages(const fv_choose_scratch *scratch, uint32_t first) {
+    return scratch->tail_count - first < FV_TAIL_PAGES ? scratch->tail_count - first : FV_TAIL_PAGES;
+}
+
+void fv_tail_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, float *maximum, float *sum, float *out) {
+    const fv_cache *cache = chooser->cache;
+    const fv_shadow *shadow = &cache->shadow;
+    size_t padded = cache->tail.dim;
+    uint32_t head = chooser->kv_head, group = chooser->group;
+    fv_shadow_rows rows = fv_choose_rows(chooser, scratch);
+    for (uint32_t g = 0; g < group; g++) {
+        scratch->tail_level[g] = level_of(scratch, scratch->score + (scratch->row + g) * scratch->stride);
+        scratch->tail_noise[g] = noise_make(&rows, g);
+        scratch->tail_mass[g] = 0;
+    }
+    for (size_t i = 0; i < group * padded; i++) scratch->tail_rows[i] = 0.0f;
+    for (uint32_t i = 0; i < scratch->tail_count; i++) scratch->tail[i] = scratch->page[scratch->first + scratch->tail[i]];
+    for (uint32_t done = 0, count; done < scratch->tail_count; done += count) {
+        count = batch_pages(scratch, done);
+        chooser->kernels->key_score(&rows, count, scratch->tail + done, fv_shadow_signs(shadow, head, 0),
+                                    fv_shadow_sizes(shadow, head, 0), fv_shadow_steps(shadow, head, 0),
+                                    scratch->tail_noise, scratch->tail_score, FV_TAIL_PAGES * PAGE);
+        chooser->kernels->tail_sum(group, padded, count, scratch->tail + done, scratch->tail_score, FV_TAIL_PAGES * PAGE,
+                                   scratch->tail_level, fv_tail_page(&cache->tail, head, 0), scratch->tail_mass,
+                                   scratch->tail_rows);
+    }
+    for (uint32_t g = 0; g < group; g++) {
+        maximum[g] = (float)(scratch->tail_level[g] / 256);
+        for (size_t t = 0; t < FV_SUM_LANES; t++) sum[g * FV_SUM_LANES + t] = 0.0f;
+        sum[g * FV_SUM_LANES] = (float)scratch->tail_mass[g] * (gain * 0x1p-16f);
+    }
+    for (uint32_t g = 0; g < group; g += PAGE) rows_turn_back(chooser, scratch, g, out);
+}
+
+#endif
