@@ -82,6 +82,8 @@ static void use_avx2(fv_kernels *table) {
     table->page_weight = fv_page_weight_avx2;
     table->count_least = fv_count_least_avx2;
     table->list_least = fv_list_least_avx2;
+    table->key_score = fv_key_score_avx2;
+    table->tail_sum = fv_tail_sum_avx2;
 #if FV_BUILD_MODEL
     table->rms_norm_f32 = fv_rms_norm_f32_avx2;
     table->silu_f32 = fv_silu_f32_avx2;
