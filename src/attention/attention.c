@@ -46,13 +46,12 @@ typedef struct attention_call {
 struct fv_attention {
     fv_attention_config config;
     const fv_kernels *kernels;
-    size_t worker_bytes, attend_bytes, step_bytes, plans_bytes; /* the last: steps of a worker's plans */
+    size_t worker_bytes, attend_bytes, step_bytes;
     fv_attend_layout layout; /* of attend's scratch */
     unsigned char *workers; /* per worker: attend's scratch, steps of plans, then scratch for choosing */
     float *states;          /* [kv_heads][segments + 1] states of state_rows rows */
     fv_plan *plans;         /* [kv_heads], of a single row, or of those read together until a deadline */
     fv_step *row_steps;     /* of those plans: [kv_heads][plan_steps], but for one head if nothing chooses */
-    float *tails;           /* states of one row and KV head, by KV head or by worker; none unless config.chooses */
     work_count *counts;     /* [workers] */
     uint32_t segments;
     fv_attention_observer_fn *observer; /* NULL: nobody watches */
@@ -83,7 +82,6 @@ enum { CHOOSING_BYTES = (sizeof(choosing) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN
 
 typedef struct attention_layout {
     size_t worker_offset, worker_bytes, attend_bytes, step_bytes, plans_bytes, state_offset, plan_offset, step_offset, count_offset;
-    size_t tail_offset;
     size_t bytes;
     fv_attend_layout attend;
     uint32_t segments;
@@ -123,10 +121,11 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
     layout->worker_offset = fv_size_reserve(bytes, config->workers, layout->worker_bytes);
     layout->state_offset =
         fv_size_reserve(bytes, states, fv_state_floats(state_rows, config->attend.head_dim) * sizeof(float));
+    if (FV_BUILD_TAIL && config->chooses)
+        fv_size_reserve(bytes, 2 * (heads > config->workers ? heads : config->workers),
+                        fv_state_floats(group, config->attend.head_dim) * sizeof(float));
     layout->plan_offset = fv_size_reserve(bytes, heads, sizeof(fv_plan));
     layout->step_offset = fv_size_reserve(bytes, config->chooses ? heads : 1, layout->step_bytes);
-    size_t tails = FV_BUILD_TAIL && config->chooses ? 2 * (heads > config->workers ? heads : config->workers) : 0;
-    layout->tail_offset = fv_size_reserve(bytes, tails, fv_state_floats(group, config->attend.head_dim) * sizeof(float));
     layout->count_offset = fv_size_reserve(bytes, config->workers, sizeof(work_count));
     return *bytes == SIZE_MAX ? FV_ERROR_OVERFLOW : FV_OK;
 }
@@ -153,13 +152,11 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
                            .worker_bytes = layout.worker_bytes,
                            .attend_bytes = layout.attend_bytes,
                            .step_bytes = layout.step_bytes,
-                           .plans_bytes = layout.plans_bytes,
                            .layout = layout.attend,
                            .workers = base + layout.worker_offset,
                            .states = (float *)(void *)(base + layout.state_offset),
                            .plans = (fv_plan *)(void *)(base + layout.plan_offset),
                            .row_steps = (fv_step *)(void *)(base + layout.step_offset),
-                           .tails = (float *)(void *)(base + layout.tail_offset),
                            .counts = (work_count *)(void *)(base + layout.count_offset),
                            .segments = layout.segments};
     made->config = *config;
@@ -215,7 +212,7 @@ static choosing *choosing_make(const attention_call *call, const fv_select_view 
     const fv_attention *attention = call->attention;
     const fv_attend_config *attend = &attention->config.attend;
     unsigned char *memory =
-        attention->workers + worker * attention->worker_bytes + attention->attend_bytes + attention->plans_bytes;
+        attention->workers + worker * attention->worker_bytes + attention->attend_bytes + PAIR_PLANS * attention->step_bytes;
     choosing *at = (choosing *)(void *)memory;
     *at = (choosing){.call = call, .view = *view, .kv_head = kv_head};
     fv_choose_scratch_at(&at->scratch, memory + CHOOSING_BYTES, attend->head_dim, attend->query_heads / attend->kv_heads,
@@ -241,11 +238,15 @@ static size_t group_width(const choosing *at) {
 
 static bool has_tail(const attention_call *call) { return FV_BUILD_TAIL && call->chooses && call->policy->tail; }
 
-/* Of a position: two that follow each other may be at work. */
+/* Of a position: two that follow each other may be at work. These states lie behind those of segments. */
 static fv_state tail_state(const attention_call *call, size_t place, uint32_t position) {
-    const fv_attend_config *attend = &call->attention->config.attend;
+    const fv_attention *attention = call->attention;
+    const fv_attend_config *attend = &attention->config.attend;
     size_t rows = attend->query_heads / attend->kv_heads, floats = fv_state_floats(rows, attend->head_dim);
-    return fv_state_at(call->attention->tails + (2 * place + position % 2) * floats, rows, attend->head_dim);
+    size_t state_rows = rows * (attention->config.state_rows ? attention->config.state_rows : 1);
+    size_t segments = attend->kv_heads * ((size_t)attention->segments + 1) * fv_state_floats(state_rows, attend->head_dim);
+    segments = (segments * sizeof(float) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN / sizeof(float);
+    return fv_state_at(attention->states + segments + (2 * place + position % 2) * floats, rows, attend->head_dim);
 }
 
 /* What the row at work has in its tail, if anything. */
