@@ -21,9 +21,9 @@ const char cli_attention_help[] =
     "        chosen is given up for a coarse look at as many pages as these bytes are enough for\n"
     "        (shadow, cascade; without certificate; docs/numbers.md)\n"
     "        fovea alone is this: 16 % of what is visible, at least 64 pages of 16 tokens;\n"
-    "        with a budget of your own floor is 0 unless given (SmolLM2-135M, 8,192 tokens: KL 0.010 and 23 % of the "
+    "        with a budget of your own floor is 0 unless given (SmolLM2-135M, 8,192 tokens: KL 0.011 and 23 % of the "
     "bytes\n"
-    "        of dense in decode, KL 0.014 and 16 % of the keys in prompts)\n"
+    "        of dense in decode, KL 0.015 and 16 % of the keys in prompts)\n"
     "keys may be left out; globals=none for no global token";
 
 enum key_kind {
