@@ -81,7 +81,7 @@ enum { PAIR_PLANS = FV_BUILD_PROMPT ? 4 : 1 };
 enum { CHOOSING_BYTES = (sizeof(choosing) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN };
 
 typedef struct attention_layout {
-    size_t worker_offset, worker_bytes, attend_bytes, step_bytes, plans_bytes, state_offset, plan_offset, step_offset, count_offset;
+    size_t worker_offset, worker_bytes, attend_bytes, step_bytes, state_offset, plan_offset, step_offset, count_offset;
     size_t bytes;
     fv_attend_layout attend;
     uint32_t segments;
@@ -110,8 +110,7 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
                                                                          choose_together(&config->attend), &choose_bytes))
         return FV_ERROR_OVERFLOW;
     fv_size_reserve(&layout->step_bytes, config->plan_steps, sizeof(fv_step));
-    fv_size_reserve(&layout->plans_bytes, config->chooses ? PAIR_PLANS : 1, layout->step_bytes);
-    fv_size_reserve(&layout->worker_bytes, 1, layout->plans_bytes);
+    fv_size_reserve(&layout->worker_bytes, config->chooses ? PAIR_PLANS : 1, layout->step_bytes);
     fv_size_reserve(&layout->worker_bytes, 1, choose_bytes);
     if (choose_bytes) fv_size_reserve(&layout->worker_bytes, 1, CHOOSING_BYTES);
     size_t states = 0;

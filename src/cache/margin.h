@@ -4,7 +4,6 @@
 #define FV_MARGIN_H
 
 #include "fovea/cache.h"
-#include <stdbool.h>
 
 /* One page of one head. All are upper bounds, rounding included, but value_rms. */
 typedef struct fv_margin {

@@ -9,7 +9,6 @@
 #define FV_SHADOW_H
 
 #include "fovea/cache.h"
-#include <stdbool.h>
 
 #define FV_SHADOW_BLOCK 64 /* tokens that share a centre */
 

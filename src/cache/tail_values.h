@@ -5,7 +5,6 @@
 #define FV_TAIL_VALUES_H
 
 #include "fovea/cache.h"
-#include <stdbool.h>
 
 /* Per head and page fv_tail_page_bytes(): codes [dim / 16][2][16 channels][2], then steps [16] bf16. Bits 2m, 2m + 1 of byte
  * (j, h, i, p) are the code of channel 16j + i of token 8h + 2m + p. `dim` is head_dim rounded up to a multiple of 16. */

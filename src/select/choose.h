@@ -65,6 +65,13 @@ static inline bool fv_chooser_has_choice(const fv_chooser *chooser) {
     return chooser->begin < chooser->end && (chooser->allowance > 0 || chooser->policy->certificate);
 }
 
+/* Sum of the squares of a rounded query. */
+static inline int32_t fv_query_squares(const int8_t *query, size_t dim) {
+    int32_t squares = 0;
+    for (size_t c = 0; c < dim; c++) squares += query[c] * query[c];
+    return squares;
+}
+
 /* From now on every page before the row's own is a candidate, and all of them are scored: for a certificate of a row that
  * could not read what it had chosen. */
 static inline void fv_chooser_take_all(fv_chooser *chooser) {

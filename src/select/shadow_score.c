@@ -64,9 +64,7 @@ void fv_choose_scratch_at(fv_choose_scratch *scratch, void *memory, uint32_t hea
 
 /* How far above the score of its mean a page's best key is taken to be, for a radius of 1. */
 static float query_reach(const int8_t *query, size_t dim, float factor) {
-    int32_t squares = 0;
-    for (size_t c = 0; c < dim; c++) squares += query[c] * query[c];
-    return fv_root_f32((float)squares / (float)dim) * factor * reach_of_best;
+    return fv_root_f32((float)fv_query_squares(query, dim) / (float)dim) * factor * reach_of_best;
 }
 
 /* Makes a query ready, that of a row: query [head_dim]. */
@@ -152,11 +150,16 @@ static void list_add(fv_choose_scratch *scratch, uint32_t begin, uint32_t end) {
     if (begin < end) scratch->count += end - begin;
 }
 
+/* Which of a list of all pages can be chosen. */
+static void list_candidates(const fv_chooser *chooser, fv_choose_scratch *scratch) {
+    scratch->first = chooser->begin;
+    scratch->candidates = chooser->end - chooser->begin;
+}
+
 static void list_all(const fv_chooser *chooser, fv_choose_scratch *scratch) {
     scratch->count = 0;
     list_add(scratch, 0, chooser->scored);
-    scratch->first = chooser->begin;
-    scratch->candidates = chooser->end - chooser->begin;
+    list_candidates(chooser, scratch);
 }
 
 /* All pages, or sinks, window and the candidates with the best signs. */
@@ -214,7 +217,7 @@ void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint
     }
     if (chooser->position - scratch->scored_from < scratch->scored_rows) { /* scored with a position before it */
         scratch->row = (chooser->position - scratch->scored_from) * rows_of(chooser);
-        list_all(chooser, scratch);
+        list_candidates(chooser, scratch);
     } else
         scores_make(chooser, scratch, positions_alike(chooser, scratch, rows), query, query_stride);
     weigh_scores(chooser, scratch, scratch->count);

@@ -26,9 +26,7 @@ static int32_t level_of(const fv_choose_scratch *scratch, const int32_t *score) 
 }
 
 static float noise_make(const fv_shadow_rows *rows, uint32_t g) {
-    const int8_t *query = rows->query + g * rows->dim;
-    int32_t squares = 0;
-    for (size_t c = 0; c < rows->dim; c++) squares += query[c] * query[c];
+    int32_t squares = fv_query_squares(rows->query + g * rows->dim, rows->dim);
     float noise = (float)squares * rows->factor[g] * rows->factor[g] * noise_of;
     return noise < 0x1p100f ? noise : 0x1p100f;
 }

@@ -52,8 +52,7 @@ static float power_above(float x) {
 /* fv_power_of() without its 2^16, for any height in units of 2^-8, held at 2^100: sums of pages do not overflow. */
 static float straight_power(float height) {
     if (height > 100.0f * 256) height = 100.0f * 256;
-    if (height < -120.0f * 256) return 0.0f;
-    return fv_f32_from_bits((uint32_t)((int32_t)height + 127 * 256) << 15);
+    return height < -FV_SCORE_MOST ? 0.0f : fv_score_power((int32_t)height);
 }
 
 fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t g, const float *query,

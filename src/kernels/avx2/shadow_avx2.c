@@ -1,5 +1,6 @@
 /* AVX2. Limit: a shuffle looks four channels up for 32 keys (or two times four for 16), and the additions behind it: table
  * look-up as in Quicker ADC and fast scan (Andre, Kermarrec & Le Scouarnec 2019); up to four rows share a page's nibbles. */
+#include "kernels/avx2/score_avx2.h"
 #include "kernels/half.h"
 #include "kernels/kernels.h"
 #include <float.h>
@@ -244,15 +245,19 @@ INLINE __m128 key_max(__m256i sum, int32_t less, __m256 even, __m256 odd) {
 INLINE void sign_block(const fv_shadow_rows *query, size_t dim, size_t page, size_t pages, const uint8_t *signs,
                        const uint16_t *steps, int32_t *out, size_t out_stride) {
     uint8_t place[16 * MOST_DIM]; /* [4][dim / 16][2][32] */
-    for (size_t i = 0; i < 4; i++) plane_places(dim, signs + (page + (i < pages ? i : 0)) * 2 * dim, place + i * 4 * dim);
+    __m256 even[4], odd[4];
+    for (size_t i = 0; i < 4; i++) {
+        size_t p = page + (i < pages ? i : 0);
+        plane_places(dim, signs + p * 2 * dim, place + i * 4 * dim);
+        even[i] = even_steps(steps + p * 16);
+        odd[i] = odd_steps(steps + p * 16);
+    }
     for (size_t r = 0; r < query->rows; r++) {
         __m128 best[4];
         for (size_t i = 0; i < 4; i++) {
-            const uint16_t *step = steps + (page + (i < pages ? i : 0)) * 16;
-            __m256i all = _mm256_setzero_si256(), odd = all;
-            plane_add(dim, query->table + r * 4 * dim, place + i * 4 * dim, &all, &odd);
-            best[i] = key_max(keys_part(all, odd), 2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[r], even_steps(step),
-                              odd_steps(step));
+            __m256i all = _mm256_setzero_si256(), upper = all;
+            plane_add(dim, query->table + r * 4 * dim, place + i * 4 * dim, &all, &upper);
+            best[i] = key_max(keys_part(all, upper), 2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[r], even[i], odd[i]);
         }
         __m128 x = _mm_mul_ps(max_four(best), _mm_set1_ps(0.82f * query->coarse_factor[r]));
         x = _mm_min_ps(_mm_max_ps(x, _mm_set1_ps(-0x1p28f)), _mm_set1_ps(0x1p28f));
@@ -310,13 +315,6 @@ INLINE void powers(const __m256i *dot, const __m256 *even, const __m256 *odd, __
     for (size_t i = 0; i < 8; i++) x[i] = _mm256_add_ps(x[i], magic);
     for (size_t i = 0; i < 8; i++) x[i] = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x[i]), 15));
     for (size_t i = 0; i < 4; i++) power[i] = _mm256_add_ps(x[2 * i], x[2 * i + 1]);
-}
-
-/* Logarithms of the masses of four pages. */
-INLINE __m128i masses(__m256 a, __m256 b, __m256 c, __m256 d) {
-    __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-    __m128 mass = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
-    return _mm_sub_epi32(_mm_srli_epi32(_mm_castps_si128(mass), 15), _mm_set1_epi32(127 * 256));
 }
 
 enum { AHEAD = 16 }; /* pages of the list */
@@ -415,13 +413,6 @@ void fv_key_score_avx2(const fv_shadow_rows *query, size_t listed, const uint32_
 }
 
 /* ---- weights ---- */
-
-/* fv_power_of(e): the bits of the f32 (1 + fraction) * 2^(16 + whole part), as a whole number. */
-INLINE __m256i power_of(__m256i e) {
-    __m256i held = _mm256_max_epi32(e, _mm256_set1_epi32(-20 * 256));
-    __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(held, _mm256_set1_epi32((127 + 16) * 256)), 15);
-    return _mm256_cvttps_epi32(_mm256_castsi256_ps(bits));
-}
 
 /* The first `left` lanes, if they are fewer than eight. */
 INLINE __m256i lanes(size_t left) {

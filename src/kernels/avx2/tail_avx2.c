@@ -1,5 +1,7 @@
 /* AVX2. Limit: a multiply-add of bytes for 16 channels of two tokens, and the addition behind it; up to four rows share the
  * unpacked codes. 16 weights of at most 255 times a code of at most 3 fit 16 bits, twice that too. */
+#include "kernels/avx2/exp_avx2.h"
+#include "kernels/avx2/score_avx2.h"
 #include "kernels/half.h"
 #include "kernels/kernels.h"
 #include <immintrin.h>
@@ -8,28 +10,15 @@
 
 INLINE __m256i load(const void *x) { return _mm256_loadu_si256((const __m256i *)x); }
 
-/* fv_power_of(e), exactly: the bits of the f32 (1 + fraction) * 2^(16 + whole part), as a whole number. */
-INLINE __m256i power_of(__m256i e) {
-    __m256i held = _mm256_max_epi32(e, _mm256_set1_epi32(-20 * 256));
-    __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(held, _mm256_set1_epi32((127 + 16) * 256)), 15);
-    return _mm256_cvttps_epi32(_mm256_castsi256_ps(bits));
-}
-
 INLINE __m256 steps8(const uint8_t *steps) {
     __m128i eight = _mm_loadu_si128((const __m128i *)(const void *)steps);
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(eight), 16));
 }
 
-INLINE uint32_t sum8(__m256i x) {
+INLINE uint32_t whole_sum8(__m256i x) {
     __m128i y = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
     y = _mm_add_epi32(y, _mm_shuffle_epi32(y, 0x4E));
     return (uint32_t)_mm_cvtsi128_si32(_mm_add_epi32(y, _mm_shuffle_epi32(y, 0xB1)));
-}
-
-INLINE float max8(__m256 x) {
-    __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-    y = _mm_max_ps(y, _mm_movehl_ps(y, y));
-    return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
 }
 
 /* Weights of one row: whole[16], three times their sum, and half of what one of them stands for. */
@@ -42,8 +31,8 @@ INLINE float weights(const int32_t *score, int32_t level, __m256 low_steps, __m2
     __m256 inverse = _mm256_set1_ps(top >= 0x1p-100f ? 255.0f / top : 0.0f), most = _mm256_set1_ps(255.0f);
     __m256i u = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(x, inverse), most));
     __m256i v = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(y, inverse), most));
-    *mass += sum8(_mm256_add_epi32(low, high));
-    *less = 3 * (int32_t)sum8(_mm256_add_epi32(u, v));
+    *mass += whole_sum8(_mm256_add_epi32(low, high));
+    *less = 3 * (int32_t)whole_sum8(_mm256_add_epi32(u, v));
     __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(u, v), 0xD8);
     __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storeu_si128((__m128i *)(void *)whole, bytes);

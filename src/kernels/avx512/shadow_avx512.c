@@ -1,6 +1,7 @@
 /* AVX-512 VNNI. Limit of means: dpbusd, one for 16 keys x four channels of a row. Of codes: byte shuffles, one for 16
  * keys x 16 channels of a row, whose table lies as it is loaded, and the additions behind them; rows share the nibbles
  * of a page. */
+#include "kernels/avx2/score_avx2.h"
 #include "kernels/kernels.h"
 #include <immintrin.h>
 
@@ -190,13 +191,6 @@ INLINE void page_powers(size_t rows, size_t first, const fv_shadow_rows *query, 
     }
 }
 
-/* Logarithms of the masses of four pages. */
-INLINE __m128i masses(__m256 a, __m256 b, __m256 c, __m256 d) {
-    __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-    __m128 mass = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
-    return _mm_sub_epi32(_mm_srli_epi32(_mm_castps_si128(mass), 15), _mm_set1_epi32(127 * 256));
-}
-
 enum { AHEAD = 16 }; /* pages of the list */
 
 INLINE void shadow_score(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, size_t count,
@@ -243,7 +237,7 @@ void fv_shadow_score_avx512(const fv_shadow_rows *query, size_t listed, const ui
 
 /* fv_power_of(x - best), level = best - POWER_ONE: the bits of the f32 (1 + fraction) * 2^(16 + whole part), as a whole
  * number. What is below 2^-4 is 0. */
-INLINE __m512i power_of(__m512i x, __m512i level) {
+INLINE __m512i power_above(__m512i x, __m512i level) {
     __m512i held = _mm512_max_epi32(_mm512_sub_epi32(x, level), _mm512_set1_epi32(POWER_ONE - 20 * 256));
     return _mm512_cvttps_epi32(_mm512_castsi512_ps(_mm512_slli_epi32(held, 15)));
 }
@@ -262,7 +256,7 @@ INLINE uint32_t powers(size_t pages, const int32_t *score, const float *radius, 
     __m512i sum = _mm512_setzero_si512();
     for (size_t p = 0; p < pages; p += 16) {
         __mmask16 valid = lanes(pages - p);
-        sum = _mm512_mask_add_epi32(sum, valid, sum, power_of(reached(score, radius, reach, p, valid), level));
+        sum = _mm512_mask_add_epi32(sum, valid, sum, power_above(reached(score, radius, reach, p, valid), level));
     }
     return (uint32_t)_mm512_reduce_add_epi32(sum);
 }

@@ -1,0 +1,21 @@
+/* score_avx2.h - powers of scores, straight between powers of two, and what comes of a page's. */
+#ifndef FV_SCORE_AVX2_H
+#define FV_SCORE_AVX2_H
+
+#include <immintrin.h>
+
+/* fv_power_of(e), exactly: the bits of the f32 (1 + fraction) * 2^(16 + whole part), as a whole number. */
+static inline __m256i power_of(__m256i e) {
+    __m256i held = _mm256_max_epi32(e, _mm256_set1_epi32(-20 * 256));
+    __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(held, _mm256_set1_epi32((127 + 16) * 256)), 15);
+    return _mm256_cvttps_epi32(_mm256_castsi256_ps(bits));
+}
+
+/* fv_power_score() of the masses of four pages, by the powers of their keys, of keys 2 i and 2 i + 1 in one. */
+static inline __m128i masses(__m256 a, __m256 b, __m256 c, __m256 d) {
+    __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    __m128 mass = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+    return _mm_sub_epi32(_mm_srli_epi32(_mm_castps_si128(mass), 15), _mm_set1_epi32(127 * 256));
+}
+
+#endif
