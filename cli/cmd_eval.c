@@ -158,15 +158,20 @@ static fv_status make_document(eval_state *state, eval_task task, uint64_t seed,
 }
 
 static fv_status read_document(eval_state *state) {
-    bool decode = state->options->pass == PASS_DECODE;
+    const fv_session *read = NULL; /* decode: by the first, densely; the others copy it */
     for (size_t i = 0; i < state->policy_count; i++) {
         policy_run *policy = &state->policies[i];
-        fv_status status = fv_session_truncate(policy->session, 0);
-        if (status == FV_OK)
-            status = fv_session_set_attention(policy->session, &state->policies[decode ? 0 : i].config, NULL);
-        if (status == FV_OK && state->tokens.count > 0)
-            status = fv_session_feed(policy->session, state->tokens.ids, state->tokens.count, cli_progress_step,
-                                     &state->progress);
+        fv_status status = FV_OK;
+        if (state->options->pass == PASS_DECODE) {
+            status = cli_session_read_dense(policy->session, read, state->tokens.ids, state->tokens.count,
+                                            cli_progress_step, &state->progress);
+            read = state->policies[0].session;
+        } else {
+            status = fv_session_truncate(policy->session, 0);
+            if (status == FV_OK && state->tokens.count > 0)
+                status = fv_session_feed(policy->session, state->tokens.ids, state->tokens.count, cli_progress_step,
+                                         &state->progress);
+        }
         if (status == FV_OK) status = fv_session_set_attention(policy->session, &policy->config, NULL);
         if (status != FV_OK) return status;
         fv_session_report_reset(policy->session);

@@ -72,7 +72,7 @@ typedef struct policy_run {
     fv_select_config config;
     fv_session *session;
     cli_score_sum sum;
-    cli_phase scored; /* counters over the scored positions; ns over everything */
+    cli_phase scored; /* counters over the scored positions; ns over all that was read with the policy */
     cli_mass mass;    /* with --mass */
 } policy_run;
 
@@ -283,11 +283,22 @@ static fv_status read_span(ppl_state *state, const int32_t *chunk, size_t begin,
     return FV_OK;
 }
 
-static fv_status set_policies(ppl_state *state, bool dense) {
+static bool show_before(void *context, size_t done, size_t total) {
+    ppl_state *state = context;
+    (void)total;
+    cli_progress_show(&state->progress, state->chunks_done * state->context + done, state->chunks * state->context);
+    return !cli_interrupted();
+}
+
+/* What is before the scored positions, densely: read once. */
+static fv_status read_densely(ppl_state *state, const int32_t *chunk) {
     fv_status status = FV_OK;
-    for (size_t i = 0; i < state->policy_count && status == FV_OK; i++)
-        status = fv_session_set_attention(state->policies[i].session,
-                                          dense ? &state->policies[0].config : &state->policies[i].config, NULL);
+    for (size_t i = 0; i < state->policy_count && status == FV_OK; i++) {
+        policy_run *policy = &state->policies[i];
+        status = cli_session_read_dense(policy->session, i > 0 ? state->policies[0].session : NULL, chunk, state->first,
+                                        show_before, state);
+        if (status == FV_OK) status = fv_session_set_attention(policy->session, &policy->config, NULL);
+    }
     return status;
 }
 
@@ -306,13 +317,11 @@ static fv_status measure_chunk(ppl_state *state, int32_t *chunk) {
     bool decode = state->options->pass == PASS_DECODE;
     size_t scored = state->context - 1 - state->first;
     if (fv_tokenizer_adds_bos(tokenizer) && fv_tokenizer_bos(tokenizer) >= 0) chunk[0] = fv_tokenizer_bos(tokenizer);
-    for (size_t i = 0; i < state->policy_count; i++) {
-        fv_status status = fv_session_truncate(state->policies[i].session, 0);
-        if (status != FV_OK) return status;
-    }
-    fv_status status = set_policies(state, decode);
-    if (status == FV_OK) status = read_span(state, chunk, 0, state->first, state->batch, false);
-    if (status == FV_OK) status = set_policies(state, false);
+    fv_status status = FV_OK;
+    for (size_t i = 0; i < state->policy_count && !decode && status == FV_OK; i++)
+        status = fv_session_truncate(state->policies[i].session, 0);
+    if (status == FV_OK)
+        status = decode ? read_densely(state, chunk) : read_span(state, chunk, 0, state->first, state->batch, false);
     /* cut here, so that the counters are those of the scored positions */
     for (size_t i = 0; i < state->policy_count; i++) fv_session_report_reset(state->policies[i].session);
     if (status == FV_OK) status = read_span(state, chunk, state->first, scored, decode ? 1 : state->batch, true);

@@ -128,6 +128,17 @@ void cli_engine_close(cli_engine *engine) {
     *engine = (cli_engine){0};
 }
 
+fv_status cli_session_read_dense(fv_session *session, const fv_session *read, const int32_t *tokens, size_t count,
+                                 fv_session_progress_fn *progress, void *context) {
+    fv_status status = read ? fv_session_copy(session, read) : FV_ERROR_ARGUMENT;
+    if (status == FV_OK) return FV_OK;
+    fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE);
+    status = fv_session_truncate(session, 0);
+    if (status == FV_OK) status = fv_session_set_attention(session, &dense, NULL);
+    if (status == FV_OK && count > 0) status = fv_session_feed(session, tokens, count, progress, context);
+    return status;
+}
+
 void cli_warn_context(const fv_llm *llm, uint64_t context) {
     uint32_t trained = fv_llm_config(llm)->max_tokens;
     if (context > trained)

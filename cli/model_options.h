@@ -51,6 +51,11 @@ void cli_engine_close(cli_engine *engine);
 int cli_session_open(fv_session **session, const cli_engine *engine, const cli_model_options *options, uint32_t context,
                      fv_select_config *attention);
 
+/** Makes `session` hold `tokens` and no others, read densely: a copy of `read`, which holds them, or, without one or where
+ *  it keeps other landmarks, read here. Its policy may be another one afterwards. What fv_session_feed() returns. */
+fv_status cli_session_read_dense(fv_session *session, const fv_session *read, const int32_t *tokens, size_t count,
+                                 fv_session_progress_fn *progress, void *context);
+
 /** Says once that `context` is above what the model was trained on. */
 void cli_warn_context(const fv_llm *llm, uint64_t context);
 

@@ -90,6 +90,11 @@ fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, s
  *  stored (rounded) elements. FV_OK or FV_ERROR_ARGUMENT (more than there are). */
 fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens);
 
+/** Replaces what `to` holds by what `from` holds: the same bits of elements and landmarks; shadow, margins and tail, where
+ *  `to` has them, are made from those. The two may differ in max_tokens, shadow and tail alone. FV_OK, FV_ERROR_ARGUMENT
+ *  (NULL, or they differ in more), FV_ERROR_FULL (more tokens than fit); `to` is untouched on error. O(bytes stored). */
+fv_status fv_cache_copy(fv_cache *to, const fv_cache *from);
+
 uint32_t fv_cache_tokens(const fv_cache *cache); /* stored */
 const fv_cache_config *fv_cache_shape(const fv_cache *cache);
 uint32_t fv_cache_landmarks(const fv_cache *cache); /* complete ones; a causal plan may MARK these only */

@@ -125,6 +125,9 @@ void fv_model_observe(fv_model *model, fv_attention_observer_fn *observer, void 
 void fv_model_time(fv_model *model, fv_clock_fn *clock, void *context);
 
 fv_status fv_model_truncate(fv_model *model, uint32_t tokens); /* FV_OK or FV_ERROR_ARGUMENT */
+/** fv_cache_copy() for all layers; no rows of a forward are left. FV_OK, FV_ERROR_ARGUMENT (also: another number of layers),
+ *  FV_ERROR_FULL; `to` is untouched on error. */
+fv_status fv_model_copy(fv_model *to, const fv_model *from);
 
 #ifdef __cplusplus
 }

@@ -91,6 +91,14 @@ size_t fv_session_tokens(const fv_session *session);         /* in the cache */
 size_t fv_session_context_tokens(const fv_session *session); /* that it can hold */
 fv_status fv_session_truncate(fv_session *session, size_t tokens); /* forgets all behind the first `tokens` */
 
+/**
+ * Replaces what `to` holds by what `from` holds, as if it had been fed the same tokens; no logits are left. For several
+ * answers to one long prompt, or several policies behind one.
+ * returns FV_OK, FV_ERROR_ARGUMENT (NULL, another model, element type or block of landmarks), FV_ERROR_FULL (the context
+ *         of `to` is too short); `to` is untouched on error. Time: of copying the caches and making shadows.
+ */
+fv_status fv_session_copy(fv_session *to, const fv_session *from);
+
 /** Another policy from the next feed on. FV_ERROR_ARGUMENT (message says why; pattern's block must be the cache's). */
 fv_status fv_session_set_attention(fv_session *session, const fv_select_config *attention, fv_message *message);
 

@@ -297,6 +297,35 @@ static void bytes_lower(void *into, const void *from, size_t bytes) {
     for (size_t i = 0; i < bytes; i++) to[i] = x[i];
 }
 
+static bool shape_equals(const fv_cache_config *a, const fv_cache_config *b) {
+    return a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->key_type == b->key_type &&
+           a->value_type == b->value_type && a->landmark_tokens == b->landmark_tokens;
+}
+
+static void head_copy(fv_cache *to, const fv_cache *from, uint32_t head) {
+    size_t tokens = from->tokens, pages = (tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
+    size_t dim = from->config.head_dim, scale = head * to->scale_head_stride, mark = head * to->mark_head_stride;
+    bytes_lower(to->keys + head * to->key_head_bytes, fv_cache_key_page(from, head, 0), pages * from->key_page_bytes);
+    bytes_lower(to->values + head * to->value_head_bytes, fv_cache_value_row(from, head, 0), tokens * from->value_row_bytes);
+    if (to->key_scales) bytes_lower(to->key_scales + scale, fv_cache_key_scale(from, head, 0), tokens * sizeof(float));
+    if (to->value_scales)
+        bytes_lower(to->value_scales + scale, fv_cache_value_scale(from, head, 0), tokens * sizeof(float));
+    if (!to->mark_keys || !tokens) return;
+    size_t marks = (tokens - 1) / from->config.landmark_tokens + 1;
+    bytes_lower(to->mark_keys + mark, fv_cache_mark_key_row(from, head, 0), marks * dim * sizeof(float));
+    bytes_lower(to->mark_values + mark, fv_cache_mark_value_row(from, head, 0), marks * dim * sizeof(float));
+}
+
+fv_status fv_cache_copy(fv_cache *to, const fv_cache *from) {
+    if (!to || !from || !shape_equals(&to->config, &from->config)) return FV_ERROR_ARGUMENT;
+    if (from->tokens > to->config.max_tokens) return FV_ERROR_FULL;
+    if (to == from) return FV_OK;
+    for (uint32_t head = 0; head < from->config.kv_heads; head++) head_copy(to, from, head);
+    to->tokens = from->tokens;
+    summaries_update(to, 0);
+    return FV_OK;
+}
+
 /* The key column of the next token takes the place of each from `token` on. */
 static void columns_close(fv_cache *cache, uint32_t head, uint32_t token) {
     unsigned char *keys = cache->keys + head * cache->key_head_bytes;

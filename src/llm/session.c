@@ -323,6 +323,13 @@ fv_status fv_session_truncate(fv_session *session, size_t tokens) {
     return fv_model_truncate(session->model, (uint32_t)tokens);
 }
 
+fv_status fv_session_copy(fv_session *to, const fv_session *from) {
+    if (!to || !from || to->llm != from->llm) return FV_ERROR_ARGUMENT;
+    fv_status status = fv_model_copy(to->model, from->model);
+    if (status == FV_OK) place_memory(to);
+    return status;
+}
+
 fv_status fv_session_set_attention(fv_session *session, const fv_select_config *attention, fv_message *message) {
     if (!session || !attention || fv_select_check(attention) != FV_OK)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "a value of the attention policy is out of range");

@@ -302,6 +302,16 @@ fv_status fv_model_truncate(fv_model *model, uint32_t tokens) {
     return FV_OK;
 }
 
+/* All layers have one shape: if the first can be copied, all can. */
+fv_status fv_model_copy(fv_model *to, const fv_model *from) {
+    if (!to || !from || to->config.layers != from->config.layers) return FV_ERROR_ARGUMENT;
+    fv_status status = FV_OK;
+    for (uint32_t i = 0; i < to->config.layers && status == FV_OK; i++)
+        status = fv_cache_copy(to->caches[i], from->caches[i]);
+    if (status == FV_OK && to != from) to->batch_rows = 0;
+    return status;
+}
+
 static void step_task(void *context, size_t task, size_t worker) {
     const forward_call *call = (const forward_call *)context;
     size_t begin = task * TASK_TOKENS, end = begin + TASK_TOKENS < call->count ? begin + TASK_TOKENS : call->count;

@@ -402,6 +402,46 @@ static void feeding_checks_first(void **state) {
     close_model(&model);
 }
 
+/* What follows a copied beginning has the bits of what follows one that was read. */
+static void a_copy_goes_on_alike(const tiny_model *model) {
+    run_setup setup = setup_of(false);
+    fv_session *read = NULL, *copied = NULL;
+    assert_int_equal(fv_session_open(&read, model->llm, &setup.config, NULL, NULL), FV_OK);
+    setup.config.attention = fv_select_config_default(FV_SELECTOR_SHADOW);
+    assert_int_equal(fv_session_open(&copied, model->llm, &setup.config, NULL, NULL), FV_OK);
+    size_t half = model->tokens / 2, bytes = model->vocabulary * sizeof(float);
+    float *logits = malloc(2 * bytes);
+    assert_non_null(logits);
+    assert_int_equal(fv_session_feed(read, model->ids, half, NULL, NULL), FV_OK);
+    assert_int_equal(fv_session_feed(copied, model->ids, 3, NULL, NULL), FV_OK);
+    assert_int_equal(fv_session_copy(copied, read), FV_OK);
+    assert_int_equal(fv_session_tokens(copied), half);
+    assert_int_equal(fv_session_logits(copied, 0, 1, logits), FV_ERROR_ARGUMENT);
+    fv_select_config all = setup.config.attention, dense = fv_select_config_default(FV_SELECTOR_DENSE);
+    assert_int_equal(fv_session_set_attention(copied, &dense, NULL), FV_OK);
+    assert_int_equal(fv_session_feed(read, model->ids + half, 1, NULL, NULL), FV_OK);
+    assert_int_equal(fv_session_feed(copied, model->ids + half, 1, NULL, NULL), FV_OK);
+    assert_int_equal(fv_session_set_attention(copied, &all, NULL), FV_OK); /* it has a shadow of all tokens */
+    assert_int_equal(fv_session_logits(read, 0, 1, logits), FV_OK);
+    assert_int_equal(fv_session_logits(copied, 0, 1, logits + model->vocabulary), FV_OK);
+    assert_memory_equal(logits, logits + model->vocabulary, bytes);
+    assert_int_equal(fv_session_feed(copied, model->ids + half + 1, 1, NULL, NULL), FV_OK);
+    fv_session_close(copied);
+    setup.config.context_tokens = (uint32_t)half;
+    assert_int_equal(fv_session_open(&copied, model->llm, &setup.config, NULL, NULL), FV_OK);
+    assert_int_equal(fv_session_copy(copied, read), FV_ERROR_FULL);
+    assert_int_equal(fv_session_tokens(copied), 0);
+    assert_int_equal(fv_session_copy(NULL, read), FV_ERROR_ARGUMENT);
+    free(logits);
+    fv_session_close(copied);
+    fv_session_close(read);
+}
+
+static void copies_go_on_alike(void **state) {
+    (void)state;
+    for_each_model(a_copy_goes_on_alike);
+}
+
 static void the_report_counts(void **state) {
     (void)state;
     tiny_model model = open_model("llama_f32");
@@ -436,6 +476,7 @@ int main(void) {
         cmocka_unit_test(repacking_changes_no_bit),
         cmocka_unit_test(decode_does_not_allocate),
         cmocka_unit_test(feeding_checks_first),
+        cmocka_unit_test(copies_go_on_alike),
         cmocka_unit_test(the_report_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

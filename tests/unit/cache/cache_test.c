@@ -289,6 +289,72 @@ static void test_truncate_f32_is_exact(void **state) {
     world_free(&b);
 }
 
+/* The work area holds what the last append needed. */
+static void wipe_work(world *w) {
+    const fv_shadow *shadow = &w->cache->shadow;
+    if (shadow->dim) memset(shadow->base + shadow->work_offset, 0, shadow->dim * (19 * sizeof(float) + 16));
+}
+
+/* A copy of a cache without summaries goes on as if it had been appended to from the start, every byte of it. */
+static void test_copy(void **state) {
+    (void)state;
+    test_random random = test_random_make(9);
+    for (int run = 0; run < 60; run++) {
+        fv_cache_config config = random_config(&random), plain = config;
+        config.shadow = test_random_in(&random, 0, 2);
+        config.tail = config.shadow ? test_random_in(&random, 0, 1) : 0;
+        plain.max_tokens += test_random_in(&random, 0, 100);
+        const fv_kernels *kernels = tables.table[(size_t)run % tables.count];
+        test_random same = random;
+        world a = world_make(&config, kernels, &random), b = world_make(&config, kernels, &same);
+        world c = world_make(&plain, kernels, &random);
+        uint32_t tokens = test_random_in(&random, 0, config.max_tokens);
+        world_append(&a, config.max_tokens);
+        world_append(&b, test_random_in(&random, 0, config.max_tokens)); /* what will be replaced */
+        assert_int_equal(fv_cache_append(c.cache, tokens, a.keys, a.stride, a.values, a.stride), FV_OK);
+        assert_int_equal(fv_cache_copy(b.cache, c.cache), FV_OK);
+        assert_int_equal(fv_cache_tokens(b.cache), tokens);
+        check_contents(&b);
+        world_append(&b, config.max_tokens - tokens);
+        wipe_work(&a);
+        wipe_work(&b);
+        size_t head = (sizeof(fv_cache) + 63) / 64 * 64;
+        assert_memory_equal(a.block + head, b.block + head, a.bytes - head);
+        world_free(&a);
+        world_free(&b);
+        world_free(&c);
+    }
+}
+
+static void refuse_copy(fv_cache_config config, const world *from, fv_status status) {
+    test_random random = test_random_make(11);
+    world to = world_make(&config, tables.table[0], &random);
+    world_append(&to, 3);
+    assert_int_equal(fv_cache_copy(to.cache, from->cache), status);
+    assert_int_equal(fv_cache_tokens(to.cache), 3);
+    check_contents(&to);
+    world_free(&to);
+}
+
+static void test_copy_arguments(void **state) {
+    (void)state;
+    test_random random = test_random_make(10);
+    const fv_cache_config config = {2, 8, 64, FV_ELEMENT_F16, FV_ELEMENT_F32, 16, 0, 0};
+    world w = world_make(&config, tables.table[0], &random);
+    world_append(&w, 40);
+    assert_int_equal(fv_cache_copy(NULL, w.cache), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_copy(w.cache, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_copy(w.cache, w.cache), FV_OK);
+    check_contents(&w);
+    refuse_copy((fv_cache_config){3, 8, 64, FV_ELEMENT_F16, FV_ELEMENT_F32, 16, 0, 0}, &w, FV_ERROR_ARGUMENT);
+    refuse_copy((fv_cache_config){2, 7, 64, FV_ELEMENT_F16, FV_ELEMENT_F32, 16, 0, 0}, &w, FV_ERROR_ARGUMENT);
+    refuse_copy((fv_cache_config){2, 8, 64, FV_ELEMENT_F32, FV_ELEMENT_F32, 16, 0, 0}, &w, FV_ERROR_ARGUMENT);
+    refuse_copy((fv_cache_config){2, 8, 64, FV_ELEMENT_F16, FV_ELEMENT_F16, 16, 0, 0}, &w, FV_ERROR_ARGUMENT);
+    refuse_copy((fv_cache_config){2, 8, 64, FV_ELEMENT_F16, FV_ELEMENT_F32, 0, 0, 0}, &w, FV_ERROR_ARGUMENT);
+    refuse_copy((fv_cache_config){2, 8, 39, FV_ELEMENT_F16, FV_ELEMENT_F32, 16, 0, 0}, &w, FV_ERROR_FULL);
+    world_free(&w);
+}
+
 static void test_append_and_read_arguments(void **state) {
     (void)state;
     test_random random = test_random_make(6);
@@ -486,6 +552,8 @@ int main(void) {
         cmocka_unit_test(test_cutting_shows_in_no_bit),
         cmocka_unit_test(test_truncate),
         cmocka_unit_test(test_truncate_f32_is_exact),
+        cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_copy_arguments),
         cmocka_unit_test(test_append_and_read_arguments),
         cmocka_unit_test(test_extreme_elements),
         cmocka_unit_test(test_extreme_coarse_elements),
