@@ -1,9 +1,8 @@
-/* AVX-512 VNNI. Limit of means: dpbusd, one for 16 keys x four channels of a row. Of codes: byte shuffles, one for 16
- * keys x 16 channels of a row, whose table lies as it is loaded, and the additions behind them; rows share the nibbles
- * of a page. */
-#include "kernels/avx2/score_avx2.h"
+/* AVX-512 VNNI. Limit of means: dpbusd, one for 16 keys x four channels of a row. Of codes: byte shuffles, one for 64
+ * keys x four channels of a row; four pages go together, a quarter of a vector each, and rows share their nibbles. */
 #include "kernels/kernels.h"
 #include <immintrin.h>
+#include <stdbool.h>
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -67,170 +66,209 @@ void fv_mean_score_avx512(const fv_shadow_rows *query, size_t panels, const uint
     for (; r < query->rows; r++) mean_score(1, r, query, dim, panels, mean, step, out, out_stride);
 }
 
-/* The low nibbles of half a vector of a plane, 32 bytes, and behind them the high ones: places in the table of 16
- * channels. */
-INLINE __m512i nibbles(const uint8_t *plane) {
-    const __m512i shift = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(4), 1);
-    __m512i twice = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)plane));
-    return _mm512_and_si512(_mm512_srlv_epi16(twice, shift), _mm512_set1_epi8(15));
+enum { MOST_DIM = 512 }; /* of the places on the stack */
+
+/* Four vectors of four parts, each of 16 bytes: part i of all four in vector i. */
+INLINE void parts_turn(__m512i *x) {
+    __m512i low = _mm512_shuffle_i32x4(x[0], x[1], 0x44), next = _mm512_shuffle_i32x4(x[2], x[3], 0x44);
+    __m512i high = _mm512_shuffle_i32x4(x[0], x[1], 0xEE), last = _mm512_shuffle_i32x4(x[2], x[3], 0xEE);
+    x[0] = _mm512_shuffle_i32x4(low, next, 0x88);
+    x[1] = _mm512_shuffle_i32x4(low, next, 0xDD);
+    x[2] = _mm512_shuffle_i32x4(high, last, 0x88);
+    x[3] = _mm512_shuffle_i32x4(high, last, 0xDD);
 }
 
-/* Adds to words: of both bytes into `all`, the upper one's carried on; of the upper ones into `odd`. */
-INLINE void words_add(__m512i bytes, __m512i *all, __m512i *odd) {
-    *all = _mm512_add_epi16(*all, bytes);
-    *odd = _mm512_add_epi16(*odd, _mm512_srli_epi16(bytes, 8));
+/* Four pages, of which `count` are there: a vector has a part for each. */
+typedef struct pages4 {
+    size_t count;
+    uint32_t page[4];
+    bool block; /* they are one block */
+} pages4;
+
+INLINE pages4 pages_of(const uint32_t *pages, size_t count) {
+    pages4 four = {.count = count, .block = count == 4 && pages[0] % 4 == 0 && pages[3] == pages[0] + 3};
+    for (size_t i = 0; i < 4; i++) four.page[i] = pages[i < count ? i : 0];
+    return four;
 }
 
-/* Sums of a plane's entries for `rows` rows, in four parts, words of the even and of the odd keys. */
-INLINE void plane_sums(size_t rows, size_t dim, const uint8_t *table, const uint8_t *plane, __m512i *even,
-                       __m512i *odd) {
-    for (size_t r = 0; r < rows; r++) even[r] = odd[r] = _mm512_setzero_si512();
-    for (size_t j = 0; j < dim / 16; j += 4) { /* four entries fit a byte */
-        __m512i place[4];
-        size_t here = dim / 16 - j < 4 ? dim / 16 - j : 4;
-        for (size_t i = 0; i < here; i++) place[i] = nibbles(plane + 32 * (j + i));
-        for (size_t r = 0; r < rows; r++) {
-            const uint8_t *from = table + r * 4 * dim + 64 * j;
-            __m512i entries = _mm512_shuffle_epi8(_mm512_loadu_si512(from), place[0]);
-            for (size_t i = 1; i < here; i++)
-                entries = _mm512_add_epi8(entries, _mm512_shuffle_epi8(_mm512_loadu_si512(from + 64 * i), place[i]));
-            words_add(entries, even + r, odd + r);
+/* A plane's nibbles as places in tables, [dim / 16][4 tables]. */
+INLINE void plane_places(size_t dim, const pages4 *four, const uint8_t *plane, __m512i *place) {
+    const __m512i low = _mm512_set1_epi8(15);
+    for (size_t j = 0; j < dim / 16; j += 2) {
+        __mmask8 valid = dim / 16 - j < 2 ? 0x0F : 0xFF;
+        __m512i x[4];
+        for (size_t i = 0; i < 4; i++)
+            x[i] = _mm512_maskz_loadu_epi64(valid, plane + four->page[i] * 2 * dim + 32 * j);
+        parts_turn(x);
+        for (size_t i = 0; i < 4 && (i < 2 || valid == 0xFF); i++) {
+            __m512i *to = place + 4 * (j + i / 2) + i % 2;
+            to[0] = _mm512_and_si512(x[i], low);
+            to[2] = _mm512_and_si512(_mm512_srli_epi16(x[i], 4), low);
         }
     }
-    for (size_t r = 0; r < rows; r++) even[r] = _mm512_sub_epi16(even[r], _mm512_slli_epi16(odd[r], 8));
 }
 
-/* The parts together: sums of the even keys, behind them those of the odd ones. */
-INLINE __m512i parts_sum(__m512i even, __m512i odd) {
-    __m256i x = _mm256_add_epi16(_mm512_castsi512_si256(even), _mm512_extracti64x4_epi64(even, 1));
-    __m256i y = _mm256_add_epi16(_mm512_castsi512_si256(odd), _mm512_extracti64x4_epi64(odd, 1));
-    return _mm512_cvtepu16_epi32(
-        _mm256_add_epi16(_mm256_permute2x128_si256(x, y, 0x20), _mm256_permute2x128_si256(x, y, 0x31)));
-}
-
-/* Steps of the keys of a page in the same order. */
-INLINE __m512 steps_of(const uint16_t *steps) {
-    __m256i both = _mm256_loadu_si256((const __m256i *)(const void *)steps);
-    __m256i odd = _mm256_and_si256(both, _mm256_set1_epi32((int32_t)0xFFFF0000));
-    return _mm512_castsi512_ps(_mm512_inserti64x4(_mm512_castsi256_si512(_mm256_slli_epi32(both, 16)), odd, 1));
-}
-
-enum { MOST_DIM = 512 }; /* 3 x 8 x FV_COARSE_MOST x 128 nibbles fit 16 bits */
-
-/* The largest of each of four vectors. */
-INLINE __m128 largest_ps(const __m512 *x) {
-    __m512 ab = _mm512_max_ps(_mm512_unpacklo_ps(x[0], x[1]), _mm512_unpackhi_ps(x[0], x[1]));
-    __m512 cd = _mm512_max_ps(_mm512_unpacklo_ps(x[2], x[3]), _mm512_unpackhi_ps(x[2], x[3]));
-    __m512 all = _mm512_max_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
-    __m256 half = _mm256_max_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
-    return _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
-}
-
-/* Four pages, of which `pages` are there, are a block: they share a base. */
-INLINE void sign_block(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, size_t page, size_t pages,
-                       const uint8_t *signs, const uint16_t *steps, int32_t *out, size_t out_stride) {
-    __m512 x[4][4]; /* [row][page] */
+/* Of a page's 16 keys a part has four: vectors 0 and 1 the even and the odd ones of the first eight, 2 and 3 of the rest. */
+INLINE void steps_turn(const pages4 *four, const uint16_t *steps, __m512 *step) {
+    const __m512i order = _mm512_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
+    __m512i x[4];
     for (size_t i = 0; i < 4; i++) {
-        size_t p = page + (i < pages ? i : 0);
-        __m512i even[4], odd[4];
-        plane_sums(rows, dim, query->table + first * 4 * dim, signs + p * 2 * dim, even, odd);
-        for (size_t r = 0; r < rows; r++) {
-            __m512i less = _mm512_set1_epi32(2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[first + r]);
-            __m512i dot = _mm512_sub_epi32(_mm512_slli_epi32(parts_sum(even[r], odd[r]), 1), less);
-            x[r][i] = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), steps_of(steps + p * 16));
-        }
+        __m256i page = _mm256_loadu_si256((const __m256i *)(const void *)(steps + four->page[i] * 16));
+        x[i] = _mm512_permutexvar_epi32(order, _mm512_slli_epi32(_mm512_cvtepu16_epi32(page), 16));
     }
-    for (size_t r = 0; r < rows; r++) {
-        __m128 best = _mm_mul_ps(largest_ps(x[r]), _mm_set1_ps(0.82f * query->coarse_factor[first + r]));
-        best = _mm_min_ps(_mm_max_ps(best, _mm_set1_ps(-0x1p28f)), _mm_set1_ps(0x1p28f));
-        int32_t score[4], base = query->base[(first + r) * query->base_stride + page / 4];
-        _mm_storeu_si128((__m128i *)(void *)score, _mm_add_epi32(_mm_cvtps_epi32(best), _mm_set1_epi32(base)));
-        for (size_t i = 0; i < pages; i++) out[(first + r) * out_stride + page + i] = score[i];
+    parts_turn(x);
+    for (size_t i = 0; i < 4; i++) step[i] = _mm512_castsi512_ps(x[i]);
+}
+
+/* Sums of 16 channels of a plane by key; four entries fit a byte. */
+INLINE __m512i entries_sum(const __m512i *table, const __m512i *place) {
+    __m512i sum = _mm512_shuffle_epi8(table[0], place[0]);
+    for (size_t i = 1; i < 4; i++) sum = _mm512_add_epi8(sum, _mm512_shuffle_epi8(table[i], place[i]));
+    return sum;
+}
+
+/* dot[i] = 4 * signs + 2 * sizes - less, or, without sizes, 2 * signs - less, of the keys of steps_turn(); every nibble is
+ * 4 * FV_COARSE_MOST too large. */
+INLINE void page_dots(size_t dim, const uint8_t *table, const __m512i *signs, const __m512i *sizes, int32_t less,
+                      __m512i *dot) {
+    const __m512i even = _mm512_set1_epi32(sizes ? 0x0204 : 0x0002), odd = _mm512_slli_epi32(even, 16);
+    for (size_t i = 0; i < 4; i++) dot[i] = _mm512_set1_epi32(-less);
+    for (size_t j = 0; j < dim / 16; j++, table += 64) {
+        __m512i tables[4];
+        for (size_t i = 0; i < 4; i++)
+            tables[i] = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)(table + 16 * i)));
+        __m512i sign = entries_sum(tables, signs + 4 * j);
+        __m512i size = sizes ? entries_sum(tables, sizes + 4 * j) : _mm512_setzero_si512();
+        __m512i low = _mm512_unpacklo_epi8(sign, size), high = _mm512_unpackhi_epi8(sign, size);
+        dot[0] = _mm512_dpbusd_epi32(dot[0], low, even);
+        dot[1] = _mm512_dpbusd_epi32(dot[1], low, odd);
+        dot[2] = _mm512_dpbusd_epi32(dot[2], high, even);
+        dot[3] = _mm512_dpbusd_epi32(dot[3], high, odd);
     }
 }
 
-INLINE void sign_score(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, size_t pages,
-                       const uint8_t *signs, const uint16_t *steps, int32_t *out, size_t out_stride) {
-    size_t p = 0;
-    for (; p + 4 <= pages; p += 4) sign_block(rows, first, query, dim, p, 4, signs, steps, out, out_stride);
-    if (p < pages) sign_block(rows, first, query, dim, p, pages - p, signs, steps, out, out_stride);
+/* One float of each page, the same in all of its part. */
+INLINE __m128 of_pages(__m512 x) {
+    const __m512i first = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    return _mm512_castps512_ps128(_mm512_permutexvar_ps(first, x));
 }
 
-void fv_sign_score_avx512(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps,
-                          int32_t *out, size_t out_stride) {
-    size_t r = 0, dim = query->dim;
-    if (dim > MOST_DIM) {
-        fv_sign_score_scalar(query, pages, signs, steps, out, out_stride);
+/* The scores of a row's pages, whose blocks' bases are added. */
+INLINE void scores_put(const fv_shadow_rows *query, size_t row, const pages4 *four, __m128i score, int32_t *to) {
+    const int32_t *base = query->base + row * query->base_stride;
+    int32_t held[4];
+    if (four->block) {
+        _mm_storeu_si128((__m128i *)(void *)to, _mm_add_epi32(score, _mm_set1_epi32(base[four->page[0] / 4])));
         return;
     }
-    if (dim == 64)
-        for (; r + 3 <= query->rows; r += 3) sign_score(3, r, query, 64, pages, signs, steps, out, out_stride);
-    for (; r + 4 <= query->rows; r += 4) sign_score(4, r, query, dim, pages, signs, steps, out, out_stride);
-    for (; r + 2 <= query->rows; r += 2) sign_score(2, r, query, dim, pages, signs, steps, out, out_stride);
-    for (; r < query->rows; r++) sign_score(1, r, query, dim, pages, signs, steps, out, out_stride);
+    _mm_storeu_si128((__m128i *)(void *)held, score);
+    for (size_t i = 0; i < four->count; i++) to[i] = held[i] + base[four->page[i] / 4];
 }
 
-/* Powers of the keys of one page, in pairs: of keys 2 i and 2 i + 1. */
-INLINE void page_powers(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, const uint8_t *signs,
-                        const uint8_t *sizes, const uint16_t *steps, __m256 *power) {
+INLINE void sign_block(const fv_shadow_rows *query, size_t dim, const pages4 *four, const uint8_t *signs,
+                       const uint16_t *steps, int32_t *out, size_t out_stride) {
+    __m512i place[MOST_DIM / 4];
+    __m512 step[4];
+    plane_places(dim, four, signs, place);
+    steps_turn(four, steps, step);
+    for (size_t r = 0; r < query->rows; r++) {
+        __m512i dot[4];
+        int32_t less = 2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[r];
+        page_dots(dim, query->table + r * 4 * dim, place, NULL, less, dot);
+        __m512 most = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[0]), step[0]);
+        for (size_t i = 1; i < 4; i++)
+            most = _mm512_max_ps(most, _mm512_mul_ps(_mm512_cvtepi32_ps(dot[i]), step[i]));
+        most = _mm512_max_ps(most, _mm512_permute_ps(most, 0xB1));
+        most = _mm512_max_ps(most, _mm512_permute_ps(most, 0x4E));
+        __m128 best = _mm_mul_ps(of_pages(most), _mm_set1_ps(0.82f * query->coarse_factor[r]));
+        best = _mm_min_ps(_mm_max_ps(best, _mm_set1_ps(-0x1p28f)), _mm_set1_ps(0x1p28f));
+        scores_put(query, r, four, _mm_cvtps_epi32(best), out + r * out_stride);
+    }
+}
+
+INLINE void sign_score(const fv_shadow_rows *query, size_t dim, size_t pages, const uint8_t *signs,
+                       const uint16_t *steps, int32_t *out, size_t out_stride) {
+    for (size_t p = 0; p < pages; p += 4) {
+        const uint32_t list[4] = {(uint32_t)p, (uint32_t)p + 1, (uint32_t)p + 2, (uint32_t)p + 3};
+        pages4 four = pages_of(list, pages - p < 4 ? pages - p : 4);
+        sign_block(query, dim, &four, signs, steps, out + p, out_stride);
+    }
+}
+
+/* A constant number of channels lets the compiler unroll the sums. */
+void fv_sign_score_avx512(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps,
+                          int32_t *out, size_t out_stride) {
+    if (query->dim > MOST_DIM)
+        fv_sign_score_scalar(query, pages, signs, steps, out, out_stride);
+    else if (query->dim == 64)
+        sign_score(query, 64, pages, signs, steps, out, out_stride);
+    else
+        sign_score(query, query->dim, pages, signs, steps, out, out_stride);
+}
+
+/* fv_power_score() of the masses of four pages by their keys' powers, in the order of masses() in score_avx2.h. */
+INLINE __m128i masses4(const __m512 *power) {
+    __m512 low = _mm512_add_ps(power[0], power[1]), high = _mm512_add_ps(power[2], power[3]);
+    __m512 all = _mm512_add_ps(_mm512_shuffle_ps(low, high, 0x88), _mm512_shuffle_ps(low, high, 0xDD));
+    all = _mm512_add_ps(all, _mm512_permute_ps(all, 0xB1));
+    all = _mm512_add_ps(all, _mm512_permute_ps(all, 0x4E));
+    return _mm_sub_epi32(_mm_srli_epi32(_mm_castps_si128(of_pages(all)), 15), _mm_set1_epi32(127 * 256));
+}
+
+INLINE void powers4(const __m512i *dot, const __m512 *step, __m512 factor, __m512 *power) {
     const __m512 most = _mm512_set1_ps(FV_SCORE_MOST), least = _mm512_set1_ps(-FV_SCORE_MOST);
     const __m512 magic = _mm512_set1_ps(12582912.0f + 127 * 256); /* rounds; what it adds above bit 16 is shifted out */
-    __m512i even[2][4], odd[2][4];
-    __m512 step = steps_of(steps);
-    plane_sums(rows, dim, query->table + first * 4 * dim, signs, even[0], odd[0]);
-    plane_sums(rows, dim, query->table + first * 4 * dim, sizes, even[1], odd[1]);
-    for (size_t r = 0; r < rows; r++) {
-        __m512i sum = parts_sum(_mm512_add_epi16(_mm512_slli_epi16(even[0][r], 1), even[1][r]),
-                                _mm512_add_epi16(_mm512_slli_epi16(odd[0][r], 1), odd[1][r]));
-        __m512i less = _mm512_set1_epi32(6 * FV_COARSE_MOST * (int32_t)dim + 3 * query->coarse_sum[first + r]);
-        __m512 x = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_slli_epi32(sum, 1), less)), step);
-        x = _mm512_mul_ps(x, _mm512_set1_ps(0.5f * query->coarse_factor[first + r]));
+    for (size_t i = 0; i < 4; i++) {
+        __m512 x = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(dot[i]), step[i]), factor);
         x = _mm512_add_ps(_mm512_max_ps(_mm512_min_ps(x, most), least), magic);
-        x = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 15));
-        power[r] = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+        power[i] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 15));
+    }
+}
+
+INLINE void shadow_block(const fv_shadow_rows *query, size_t dim, const pages4 *four, const uint8_t *signs,
+                         const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
+    __m512i sign[MOST_DIM / 4], size[MOST_DIM / 4];
+    __m512 step[4];
+    plane_places(dim, four, signs, sign);
+    plane_places(dim, four, sizes, size);
+    steps_turn(four, steps, step);
+    for (size_t r = 0; r < query->rows; r++) {
+        __m512i dot[4];
+        __m512 power[4];
+        int32_t less = 6 * FV_COARSE_MOST * (int32_t)dim + 3 * query->coarse_sum[r];
+        page_dots(dim, query->table + r * 4 * dim, sign, size, less, dot);
+        powers4(dot, step, _mm512_set1_ps(0.5f * query->coarse_factor[r]), power);
+        scores_put(query, r, four, masses4(power), out + r * out_stride);
     }
 }
 
 enum { AHEAD = 16 }; /* pages of the list */
 
-INLINE void shadow_score(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, size_t count,
-                         const uint32_t *pages, const uint8_t *signs, const uint8_t *sizes, const uint16_t *steps,
-                         int32_t *out, size_t out_stride) {
-    __m256 power[4][4]; /* [page][row] */
-    for (size_t n = 0; n < count; n += 4) {
-        size_t here = count - n < 4 ? count - n : 4;
-        for (size_t i = 0; i < 4; i++) {
-            size_t page = pages[n + (i < here ? i : 0)];
-            if (n + i + AHEAD < count)
-                for (size_t line = 0; line < 2 * dim; line += 64) {
-                    _mm_prefetch((const char *)signs + pages[n + i + AHEAD] * 2 * dim + line, _MM_HINT_T0);
-                    _mm_prefetch((const char *)sizes + pages[n + i + AHEAD] * 2 * dim + line, _MM_HINT_T0);
-                }
-            page_powers(rows, first, query, dim, signs + page * 2 * dim, sizes + page * 2 * dim, steps + page * 16, power[i]);
-        }
-        for (size_t r = 0; r < rows; r++) {
-            int32_t mass[4], *to = out + (first + r) * out_stride + n;
-            _mm_storeu_si128((__m128i *)(void *)mass, masses(power[0][r], power[1][r], power[2][r], power[3][r]));
-            for (size_t i = 0; i < here; i++)
-                to[i] = mass[i] + query->base[(first + r) * query->base_stride + pages[n + i] / 4];
-        }
+INLINE void prefetch_planes(size_t dim, size_t page, const uint8_t *signs, const uint8_t *sizes) {
+    for (size_t line = 0; line < 2 * dim; line += 64) {
+        _mm_prefetch((const char *)signs + page * 2 * dim + line, _MM_HINT_T0);
+        _mm_prefetch((const char *)sizes + page * 2 * dim + line, _MM_HINT_T0);
     }
 }
 
-/* Constant numbers of rows and channels let the compiler keep sums in registers. */
-#define ROWS(count, dim) shadow_score(count, r, query, dim, listed, pages, signs, sizes, steps, out, out_stride)
+INLINE void shadow_score(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages,
+                         const uint8_t *signs, const uint8_t *sizes, const uint16_t *steps, int32_t *out,
+                         size_t out_stride) {
+    for (size_t n = 0; n < count; n += 4) {
+        for (size_t i = n + AHEAD; i < count && i < n + AHEAD + 4; i++) prefetch_planes(dim, pages[i], signs, sizes);
+        pages4 four = pages_of(pages + n, count - n < 4 ? count - n : 4);
+        shadow_block(query, dim, &four, signs, sizes, steps, out + n, out_stride);
+    }
+}
+
 void fv_shadow_score_avx512(const fv_shadow_rows *query, size_t listed, const uint32_t *pages, const uint8_t *signs,
                             const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
-    size_t r = 0;
-    if (query->dim > MOST_DIM) {
+    if (query->dim > MOST_DIM)
         fv_shadow_score_scalar(query, listed, pages, signs, sizes, steps, out, out_stride);
-        return;
-    }
-    if (query->dim == 64)
-        for (; r + 3 <= query->rows; r += 3) ROWS(3, 64);
-    for (; r + 4 <= query->rows; r += 4) ROWS(4, query->dim);
-    for (; r + 2 <= query->rows; r += 2) ROWS(2, query->dim);
-    for (; r < query->rows; r++) ROWS(1, query->dim);
+    else if (query->dim == 64)
+        shadow_score(query, 64, listed, pages, signs, sizes, steps, out, out_stride);
+    else
+        shadow_score(query, query->dim, listed, pages, signs, sizes, steps, out, out_stride);
 }
 
 /* ---- weights ---- */
