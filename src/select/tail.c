@@ -14,6 +14,10 @@ static const float gain = 1.2f; /* and fv_power_of() is 1.04 times too large on 
 /* (ln 2 / 256)^2 for squares of scores, a quarter, 0.12 step^2 for the variance of a channel of a code, 256 / ln 2 */
 static const float noise_of = 0.25f * 0.12f * 0.0027076062f;
 
+/* Where the variance of the error is above 3 (natural exponents), a weight by codes says nothing: such a row has no tail. In
+ * 1/256 of a power of two, a quarter of it as in noise_of. */
+static const float noise_most = 277.0f;
+
 /* The level is a whole power of two, at which no key of the row's tail is: a page's score is above those of its keys. */
 static int32_t level_of(const fv_choose_scratch *scratch, const int32_t *score) {
     int32_t best = INT32_MIN;
@@ -29,6 +33,16 @@ static float noise_make(const fv_shadow_rows *rows, uint32_t g) {
     int32_t squares = fv_query_squares(rows->query + g * rows->dim, rows->dim);
     float noise = (float)squares * rows->factor[g] * rows->factor[g] * noise_of;
     return noise < 0x1p100f ? noise : 0x1p100f;
+}
+
+/* The mean square of the tail's steps, by the first key of each page. */
+static float step_squares(const fv_chooser *chooser, const fv_choose_scratch *scratch) {
+    float sum = 0.0f;
+    for (uint32_t i = 0; i < scratch->tail_count; i++) {
+        float step = fv_f32_from_bf16(*fv_shadow_steps(&chooser->cache->shadow, chooser->kv_head, scratch->tail[i]));
+        sum += step * step;
+    }
+    return sum / (float)scratch->tail_count;
 }
 
 /* x = D H y for the rotation y = H D x: the signs around another rotation. Up to 16 rows at a time, side by side. */
@@ -53,34 +67,46 @@ static uint32_t batch_pages(const fv_choose_scratch *scratch, uint32_t first) {
     return scratch->tail_count - first < FV_TAIL_PAGES ? scratch->tail_count - first : FV_TAIL_PAGES;
 }
 
-void fv_tail_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, float *maximum, float *sum, float *out) {
+/* Adds up the tail's pages; scratch->tail has their numbers. */
+static void pages_read(const fv_chooser *chooser, const fv_choose_scratch *scratch, const fv_shadow_rows *rows) {
     const fv_cache *cache = chooser->cache;
     const fv_shadow *shadow = &cache->shadow;
     size_t padded = cache->tail.dim;
-    uint32_t head = chooser->kv_head, group = chooser->group;
-    fv_shadow_rows rows = fv_choose_rows(chooser, scratch);
-    for (uint32_t g = 0; g < group; g++) {
-        scratch->tail_level[g] = level_of(scratch, scratch->score + (scratch->row + g) * scratch->stride);
-        scratch->tail_noise[g] = noise_make(&rows, g);
-        scratch->tail_mass[g] = 0;
-    }
-    for (size_t i = 0; i < group * padded; i++) scratch->tail_rows[i] = 0.0f;
-    for (uint32_t i = 0; i < scratch->tail_count; i++) scratch->tail[i] = scratch->page[scratch->first + scratch->tail[i]];
+    uint32_t head = chooser->kv_head;
+    for (size_t i = 0; i < chooser->group * padded; i++) scratch->tail_rows[i] = 0.0f;
     for (uint32_t done = 0, count; done < scratch->tail_count; done += count) {
         count = batch_pages(scratch, done);
-        chooser->kernels->key_score(&rows, count, scratch->tail + done, fv_shadow_signs(shadow, head, 0),
+        chooser->kernels->key_score(rows, count, scratch->tail + done, fv_shadow_signs(shadow, head, 0),
                                     fv_shadow_sizes(shadow, head, 0), fv_shadow_steps(shadow, head, 0),
                                     scratch->tail_noise, scratch->tail_score, FV_TAIL_PAGES * PAGE);
-        chooser->kernels->tail_sum(group, padded, count, scratch->tail + done, scratch->tail_score, FV_TAIL_PAGES * PAGE,
-                                   scratch->tail_level, fv_tail_page(&cache->tail, head, 0), scratch->tail_mass,
-                                   scratch->tail_rows);
+        chooser->kernels->tail_sum(chooser->group, padded, count, scratch->tail + done, scratch->tail_score,
+                                   FV_TAIL_PAGES * PAGE, scratch->tail_level, fv_tail_page(&cache->tail, head, 0),
+                                   scratch->tail_mass, scratch->tail_rows);
     }
+}
+
+uint32_t fv_tail_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, float *maximum, float *sum, float *out) {
+    fv_shadow_rows rows = fv_choose_rows(chooser, scratch);
+    uint32_t group = chooser->group, heard = 0;
+    for (uint32_t g = 0; g < group; g++)
+        scratch->tail_level[g] = level_of(scratch, scratch->score + (scratch->row + g) * scratch->stride);
+    for (uint32_t i = 0; i < scratch->tail_count; i++) scratch->tail[i] = scratch->page[scratch->first + scratch->tail[i]];
+    float squares = step_squares(chooser, scratch);
     for (uint32_t g = 0; g < group; g++) {
-        maximum[g] = (float)(scratch->tail_level[g] / 256);
+        scratch->tail_noise[g] = noise_make(&rows, g);
+        scratch->tail_mass[g] = 0;
+        bool noisy = !(scratch->tail_noise[g] * squares <= noise_most);
+        maximum[g] = noisy ? -FV_NO_MAXIMUM : (float)(scratch->tail_level[g] / 256);
+        heard += !noisy;
+    }
+    if (heard == 0) return 0;
+    pages_read(chooser, scratch, &rows);
+    for (uint32_t g = 0; g < group; g++) {
         for (size_t t = 0; t < FV_SUM_LANES; t++) sum[g * FV_SUM_LANES + t] = 0.0f;
         sum[g * FV_SUM_LANES] = (float)scratch->tail_mass[g] * (gain * 0x1p-16f);
     }
     for (uint32_t g = 0; g < group; g += PAGE) rows_turn_back(chooser, scratch, g, out);
+    return scratch->tail_count;
 }
 
 #endif

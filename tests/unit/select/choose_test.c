@@ -375,6 +375,56 @@ static void tail_reference(const attention_world *w, const fv_chooser *chooser, 
     free(lanes);
 }
 
+typedef struct tail_world {
+    attention_world world;
+    fv_attention *attention;
+    fv_choose_scratch scratch;
+    fv_chooser chooser;
+    void *memory, *choose_memory;
+    uint8_t kind[82]; /* pages: 1: exact, 2: by codes */
+} tail_world;
+
+/* A row of 1,300 tokens, its query `loud` times as long, and what it chooses. */
+static tail_world tail_world_make(const fv_kernels *kernels, const fv_select_config *policy, uint32_t dim, uint32_t group,
+                                  float loud, test_random *random) {
+    tail_world t = {.world = world_make(kernels, shape_of(1, dim, 1300, FV_ELEMENT_F16), group, 0, random)};
+    attention_world *w = &t.world;
+    t.memory = attention_open(w, &t.attention);
+    world_append(w, 1300);
+    float *query = w->queries + 1299 * w->query_stride;
+    for (uint32_t c = 0; c < group * dim; c++) query[c] *= loud;
+    size_t bytes = 0;
+    assert_true(fv_choose_scratch_bytes(dim, group, 1300, 1, &bytes));
+    t.choose_memory = world_memory(bytes);
+    fv_choose_scratch_at(&t.scratch, t.choose_memory, dim, group, 1300, 1);
+    fv_chooser_make(&t.chooser, policy, w->cache, kernels, w->attend.scale, group, 0, 0, 1299);
+    fv_choose_weigh(&t.chooser, &t.scratch, 1, query, w->query_stride);
+    uint32_t chosen = fv_choose_pages(&t.chooser, &t.scratch);
+    assert_true(t.scratch.tail_count > 0 && chosen < t.chooser.allowance);
+    for (uint32_t page = 0; page < 82; page++)
+        t.kind[page] = page * 16 < t.chooser.sinks_end || page * 16 >= t.chooser.window_begin;
+    for (uint32_t k = 0; k < chosen; k++) t.kind[t.scratch.page[t.scratch.first + t.scratch.chosen[k]]] = 1;
+    for (uint32_t k = 0; k < t.scratch.tail_count; k++) {
+        uint32_t page = t.scratch.page[t.scratch.first + t.scratch.tail[k]];
+        assert_int_equal(t.kind[page], 0);
+        t.kind[page] = 2;
+    }
+    return t;
+}
+
+static void tail_world_free(tail_world *t) {
+    free(t->memory);
+    free(t->choose_memory);
+    world_free(&t->world);
+}
+
+static void tail_world_run(const tail_world *t, const fv_select_config *policy, float *out, fv_report *report) {
+    const attention_world *w = &t->world;
+    *report = (fv_report){.struct_bytes = sizeof *report};
+    check_status(fv_attention_run(t->attention, w->cache, policy, 0, 1, w->queries + 1299 * w->query_stride, w->query_stride,
+                                  out, (size_t)w->attend.query_heads * w->attend.head_dim, NULL, report));
+}
+
 /* What a row has read exactly and what by codes is one softmax, as far as weights of a few bits say. */
 static void test_tail_is_a_softmax(void **state) {
     (void)state;
@@ -382,51 +432,51 @@ static void test_tail_is_a_softmax(void **state) {
     static const uint32_t dims[] = {64, 24, 128, 80};
     for (uint32_t i = 0; i < 8; i++) {
         uint32_t dim = dims[i % 4], group = 1 + i % 3;
-        attention_world w = world_make(tables.table[i % tables.count], shape_of(1, dim, 1300, FV_ELEMENT_F16), group, 0, &random);
         fv_select_config policy = policy_of(FIRST_TAIL + i % 2, 0.3f, 32), plain = policy;
         plain.tail = 0;
-        fv_attention *attention = NULL;
-        void *memory = attention_open(&w, &attention);
-        world_append(&w, 1300);
-        size_t bytes = 0;
-        assert_true(fv_choose_scratch_bytes(dim, group, 1300, 1, &bytes));
-        void *choose_memory = world_memory(bytes);
-        fv_choose_scratch scratch = {0};
-        fv_choose_scratch_at(&scratch, choose_memory, dim, group, 1300, 1);
-        fv_chooser chooser;
-        fv_chooser_make(&chooser, &policy, w.cache, w.kernels, w.attend.scale, group, 0, 0, 1299);
-        const float *query = w.queries + 1299 * w.query_stride;
-        fv_choose_weigh(&chooser, &scratch, 1, query, w.query_stride);
-        uint32_t chosen = fv_choose_pages(&chooser, &scratch);
-        assert_true(scratch.tail_count > 0 && chosen < chooser.allowance);
-        uint8_t kind[82] = {0}; /* 1: exact, 2: by codes */
-        for (uint32_t page = 0; page < 82; page++) kind[page] = page * 16 < chooser.sinks_end || page * 16 >= chooser.window_begin;
-        for (uint32_t k = 0; k < chosen; k++) kind[scratch.page[scratch.first + scratch.chosen[k]]] = 1;
-        for (uint32_t k = 0; k < scratch.tail_count; k++) {
-            uint32_t page = scratch.page[scratch.first + scratch.tail[k]];
-            assert_int_equal(kind[page], 0);
-            kind[page] = 2;
-        }
+        tail_world t = tail_world_make(tables.table[i % tables.count], &policy, dim, group, 1.0f, &random);
+        const attention_world *w = &t.world;
         double want[3 * 128], bare[3 * 128], error = 0, distance = 0;
         float out[3 * 128], other[3 * 128];
-        tail_reference(&w, &chooser, kind, want);
-        for (uint32_t page = 0; page < 82; page++) kind[page] = kind[page] == 1;
-        tail_reference(&w, &chooser, kind, bare);
-        fv_report report = {.struct_bytes = sizeof report}, without = report;
-        check_status(fv_attention_run(attention, w.cache, &policy, 0, 1, query, w.query_stride, out, group * dim, NULL, &report));
-        check_status(fv_attention_run(attention, w.cache, &plain, 0, 1, query, w.query_stride, other, group * dim, NULL, &without));
+        tail_reference(w, &t.chooser, t.kind, want);
+        for (uint32_t page = 0; page < 82; page++) t.kind[page] = t.kind[page] == 1;
+        tail_reference(w, &t.chooser, t.kind, bare);
+        fv_report report, without;
+        tail_world_run(&t, &policy, out, &report);
+        tail_world_run(&t, &plain, other, &without);
         for (uint32_t c = 0; c < group * dim; c++) {
             error += pow((double)out[c] - want[c], 2);
             distance += pow(bare[c] - want[c], 2);
         }
         if (!(error < 0.1 * 0.1 * distance)) /* of what the tail changes */
-            fail_msg("%s dim %u: %.4f", test_table_name(w.kernels), dim, sqrt(error / distance));
+            fail_msg("%s dim %u: %.4f", test_table_name(w->kernels), dim, sqrt(error / distance));
         assert_true(report.keys_read < without.keys_read);
         assert_true(report.bytes_read <= without.bytes_read);                                   /* never more bytes, */
-        assert_true(report.bytes_read + fv_tail_page_bytes(&w.cache->tail) * 20 > without.bytes_read); /* nor many fewer */
-        free(memory);
-        free(choose_memory);
-        world_free(&w);
+        assert_true(report.bytes_read + fv_tail_page_bytes(&w->cache->tail) * 20 > without.bytes_read); /* nor many fewer */
+        tail_world_free(&t);
+    }
+}
+
+/* Of scores so large that a code says nothing about a weight, only what is read exactly counts, and no tail is read. */
+static void test_a_noisy_row_has_no_tail(void **state) {
+    (void)state;
+    test_random random = test_random_make(93);
+    for (uint32_t i = 0; i < 4; i++) {
+        uint32_t dim = i % 2 ? 128 : 64, group = 1 + i % 3;
+        fv_select_config policy = policy_of(FIRST_TAIL, 0.3f, 32);
+        tail_world t = tail_world_make(tables.table[i % tables.count], &policy, dim, group, 20.0f, &random);
+        double want[3 * 128];
+        float out[3 * 128];
+        fv_report report;
+        uint64_t read = 0;
+        for (uint32_t page = 0; page < 82; page++) read += t.kind[page] = t.kind[page] == 1;
+        tail_reference(&t.world, &t.chooser, t.kind, want);
+        tail_world_run(&t, &policy, out, &report);
+        for (uint32_t c = 0; c < group * dim; c++)
+            if (!(fabs((double)out[c] - want[c]) < 2e-3)) fail_msg("dim %u: %g, not %g", dim, (double)out[c], want[c]);
+        uint64_t chosen_by = fv_chooser_shared_bytes(&t.chooser) + fv_chooser_own_bytes(&t.chooser);
+        assert_true(report.bytes_read <= read * fv_cache_page_bytes(t.world.cache) + chosen_by);
+        tail_world_free(&t);
     }
 }
 
@@ -611,7 +661,7 @@ int main(void) {
         cmocka_unit_test(test_all_pages_are_dense),  cmocka_unit_test(test_workers_and_cuts),
         cmocka_unit_test(test_blocks_share), cmocka_unit_test(test_the_future_is_not_seen), cmocka_unit_test(test_budget_is_kept),
         cmocka_unit_test(test_every_machine_chooses_alike), cmocka_unit_test(test_a_needle_is_found),
-        cmocka_unit_test(test_shadow_is_maintained), cmocka_unit_test(test_means_are_means), cmocka_unit_test(test_the_best_are_listed), cmocka_unit_test(test_tail_is_a_softmax), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_bad_policies),
+        cmocka_unit_test(test_shadow_is_maintained), cmocka_unit_test(test_means_are_means), cmocka_unit_test(test_the_best_are_listed), cmocka_unit_test(test_tail_is_a_softmax), cmocka_unit_test(test_a_noisy_row_has_no_tail), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_bad_policies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
