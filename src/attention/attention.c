@@ -253,8 +253,8 @@ static void tail_make(const choosing *at, size_t worker) {
     const attention_call *call = at->call;
     if (!FV_BUILD_TAIL || !has_tail(call) || !at->scratch.tail_count) return;
     fv_state tail = tail_state(call, at->tail_place, at->chooser.position);
-    uint32_t pages = fv_tail_make(&at->chooser, &at->scratch, tail.maximum, tail.sum, tail.out);
-    call->attention->counts[worker].bytes += pages * fv_tail_page_bytes(&call->cache->tail);
+    fv_tail_make(&at->chooser, &at->scratch, tail.maximum, tail.sum, tail.out);
+    call->attention->counts[worker].bytes += at->scratch.tail_count * fv_tail_page_bytes(&call->cache->tail);
 }
 
 static void tail_clear(const attention_call *call, size_t place, uint32_t position) {

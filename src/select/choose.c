@@ -207,6 +207,10 @@ uint32_t fv_choose_pages(const fv_chooser *chooser, fv_choose_scratch *scratch) 
     choose_best(chooser, scratch, most - given);
     scratch->tail_count = 0;
     if (given) tail_choose(chooser, scratch, tail_pages(chooser, given));
+    if (FV_BUILD_TAIL && scratch->tail_count && !fv_tail_is_heard(chooser, scratch)) {
+        choose_best(chooser, scratch, given);
+        scratch->tail_count = 0;
+    }
     return scratch->chosen_count;
 }
 

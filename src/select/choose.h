@@ -105,10 +105,12 @@ uint32_t fv_list_best(const fv_kernels *kernels, const uint32_t *weight, uint32_
 /* The queries that the list was weighed with. */
 fv_shadow_rows fv_choose_rows(const fv_chooser *chooser, const fv_choose_scratch *scratch);
 
+/* Whether the codes of the tail's pages say something about the weights of their keys for every row; makes tail_noise. */
+bool fv_tail_is_heard(const fv_chooser *chooser, const fv_choose_scratch *scratch);
+
 /* What the pages of the tail add to the softmax of the chooser's row, after fv_choose_pages(), as a state of its own: maximum
- * [group], whole, or that of a row that read nothing, since codes say nothing about its weights; sum [group][FV_SUM_LANES];
- * out [group][head_dim], unnormalised. Returns the pages that were read, 0 if no row read any. tail_count > 0. */
-uint32_t fv_tail_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, float *maximum, float *sum, float *out);
+ * [group], whole; sum [group][FV_SUM_LANES]; out [group][head_dim], unnormalised. tail_count > 0. */
+void fv_tail_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, float *maximum, float *sum, float *out);
 
 /* Writes the plan of `rows` rows from the chooser's on; the list is not read if there is no choice. */
 fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows, fv_plan *plan);

@@ -14,8 +14,8 @@ static const float gain = 1.2f; /* and fv_power_of() is 1.04 times too large on 
 /* (ln 2 / 256)^2 for squares of scores, a quarter, 0.12 step^2 for the variance of a channel of a code, 256 / ln 2 */
 static const float noise_of = 0.25f * 0.12f * 0.0027076062f;
 
-/* Where the variance of the error is above 3 (natural exponents), a weight by codes says nothing: such a row has no tail. In
- * 1/256 of a power of two, a quarter of it as in noise_of. */
+/* Where the variance of the error is above 3 (natural exponents), a weight by codes says nothing. A quarter of it in 1/256 of
+ * a power of two, as in noise_of. */
 static const float noise_most = 277.0f;
 
 /* The level is a whole power of two, at which no key of the row's tail is: a page's score is above those of its keys. */
@@ -39,10 +39,21 @@ static float noise_make(const fv_shadow_rows *rows, uint32_t g) {
 static float step_squares(const fv_chooser *chooser, const fv_choose_scratch *scratch) {
     float sum = 0.0f;
     for (uint32_t i = 0; i < scratch->tail_count; i++) {
-        float step = fv_f32_from_bf16(*fv_shadow_steps(&chooser->cache->shadow, chooser->kv_head, scratch->tail[i]));
+        uint32_t page = scratch->page[scratch->first + scratch->tail[i]];
+        float step = fv_f32_from_bf16(*fv_shadow_steps(&chooser->cache->shadow, chooser->kv_head, page));
         sum += step * step;
     }
     return sum / (float)scratch->tail_count;
+}
+
+bool fv_tail_is_heard(const fv_chooser *chooser, const fv_choose_scratch *scratch) {
+    fv_shadow_rows rows = fv_choose_rows(chooser, scratch);
+    float squares = step_squares(chooser, scratch), most = 0.0f;
+    for (uint32_t g = 0; g < chooser->group; g++) {
+        scratch->tail_noise[g] = noise_make(&rows, g);
+        if (scratch->tail_noise[g] > most) most = scratch->tail_noise[g];
+    }
+    return most * squares <= noise_most; /* false for a NaN */
 }
 
 /* x = D H y for the rotation y = H D x: the signs around another rotation. Up to 16 rows at a time, side by side. */
@@ -85,28 +96,21 @@ static void pages_read(const fv_chooser *chooser, const fv_choose_scratch *scrat
     }
 }
 
-uint32_t fv_tail_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, float *maximum, float *sum, float *out) {
+void fv_tail_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, float *maximum, float *sum, float *out) {
     fv_shadow_rows rows = fv_choose_rows(chooser, scratch);
-    uint32_t group = chooser->group, heard = 0;
-    for (uint32_t g = 0; g < group; g++)
-        scratch->tail_level[g] = level_of(scratch, scratch->score + (scratch->row + g) * scratch->stride);
-    for (uint32_t i = 0; i < scratch->tail_count; i++) scratch->tail[i] = scratch->page[scratch->first + scratch->tail[i]];
-    float squares = step_squares(chooser, scratch);
+    uint32_t group = chooser->group;
     for (uint32_t g = 0; g < group; g++) {
-        scratch->tail_noise[g] = noise_make(&rows, g);
+        scratch->tail_level[g] = level_of(scratch, scratch->score + (scratch->row + g) * scratch->stride);
         scratch->tail_mass[g] = 0;
-        bool noisy = !(scratch->tail_noise[g] * squares <= noise_most);
-        maximum[g] = noisy ? -FV_NO_MAXIMUM : (float)(scratch->tail_level[g] / 256);
-        heard += !noisy;
     }
-    if (heard == 0) return 0;
+    for (uint32_t i = 0; i < scratch->tail_count; i++) scratch->tail[i] = scratch->page[scratch->first + scratch->tail[i]];
     pages_read(chooser, scratch, &rows);
     for (uint32_t g = 0; g < group; g++) {
+        maximum[g] = (float)(scratch->tail_level[g] / 256);
         for (size_t t = 0; t < FV_SUM_LANES; t++) sum[g * FV_SUM_LANES + t] = 0.0f;
         sum[g * FV_SUM_LANES] = (float)scratch->tail_mass[g] * (gain * 0x1p-16f);
     }
     for (uint32_t g = 0; g < group; g += PAGE) rows_turn_back(chooser, scratch, g, out);
-    return scratch->tail_count;
 }
 
 #endif
