@@ -95,12 +95,12 @@ INLINE pages4 pages_of(const uint32_t *pages, size_t count) {
 INLINE void plane_places(size_t dim, const pages4 *four, const uint8_t *plane, __m512i *place) {
     const __m512i low = _mm512_set1_epi8(15);
     for (size_t j = 0; j < dim / 16; j += 2) {
-        __mmask8 valid = dim / 16 - j < 2 ? 0x0F : 0xFF;
+        bool both = dim / 16 - j >= 2;
         __m512i x[4];
         for (size_t i = 0; i < 4; i++)
-            x[i] = _mm512_maskz_loadu_epi64(valid, plane + four->page[i] * 2 * dim + 32 * j);
+            x[i] = _mm512_maskz_loadu_epi32(both ? 0xFFFF : 0xFF, plane + four->page[i] * 2 * dim + 32 * j);
         parts_turn(x);
-        for (size_t i = 0; i < 4 && (i < 2 || valid == 0xFF); i++) {
+        for (size_t i = 0; i < (both ? 4 : 2); i++) {
             __m512i *to = place + 4 * (j + i / 2) + i % 2;
             to[0] = _mm512_and_si512(x[i], low);
             to[2] = _mm512_and_si512(_mm512_srli_epi16(x[i], 4), low);
@@ -178,8 +178,8 @@ INLINE void sign_block(const fv_shadow_rows *query, size_t dim, const pages4 *fo
         __m512 most = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[0]), step[0]);
         for (size_t i = 1; i < 4; i++)
             most = _mm512_max_ps(most, _mm512_mul_ps(_mm512_cvtepi32_ps(dot[i]), step[i]));
-        most = _mm512_max_ps(most, _mm512_permute_ps(most, 0xB1));
-        most = _mm512_max_ps(most, _mm512_permute_ps(most, 0x4E));
+        most = _mm512_max_ps(most, _mm512_shuffle_ps(most, most, 0xB1));
+        most = _mm512_max_ps(most, _mm512_shuffle_ps(most, most, 0x4E));
         __m128 best = _mm_mul_ps(of_pages(most), _mm_set1_ps(0.82f * query->coarse_factor[r]));
         best = _mm_min_ps(_mm_max_ps(best, _mm_set1_ps(-0x1p28f)), _mm_set1_ps(0x1p28f));
         scores_put(query, r, four, _mm_cvtps_epi32(best), out + r * out_stride);
@@ -210,8 +210,8 @@ void fv_sign_score_avx512(const fv_shadow_rows *query, size_t pages, const uint8
 INLINE __m128i masses4(const __m512 *power) {
     __m512 low = _mm512_add_ps(power[0], power[1]), high = _mm512_add_ps(power[2], power[3]);
     __m512 all = _mm512_add_ps(_mm512_shuffle_ps(low, high, 0x88), _mm512_shuffle_ps(low, high, 0xDD));
-    all = _mm512_add_ps(all, _mm512_permute_ps(all, 0xB1));
-    all = _mm512_add_ps(all, _mm512_permute_ps(all, 0x4E));
+    all = _mm512_add_ps(all, _mm512_shuffle_ps(all, all, 0xB1));
+    all = _mm512_add_ps(all, _mm512_shuffle_ps(all, all, 0x4E));
     return _mm_sub_epi32(_mm_srli_epi32(_mm_castps_si128(of_pages(all)), 15), _mm_set1_epi32(127 * 256));
 }
 
