@@ -297,11 +297,6 @@ static void bytes_lower(void *into, const void *from, size_t bytes) {
     for (size_t i = 0; i < bytes; i++) to[i] = x[i];
 }
 
-static bool shape_equals(const fv_cache_config *a, const fv_cache_config *b) {
-    return a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->key_type == b->key_type &&
-           a->value_type == b->value_type && a->landmark_tokens == b->landmark_tokens;
-}
-
 static void head_copy(fv_cache *to, const fv_cache *from, uint32_t head) {
     size_t tokens = from->tokens, pages = (tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
     size_t dim = from->config.head_dim, scale = head * to->scale_head_stride, mark = head * to->mark_head_stride;
@@ -317,7 +312,7 @@ static void head_copy(fv_cache *to, const fv_cache *from, uint32_t head) {
 }
 
 fv_status fv_cache_copy(fv_cache *to, const fv_cache *from) {
-    if (!to || !from || !shape_equals(&to->config, &from->config)) return FV_ERROR_ARGUMENT;
+    if (!to || !from || !fv_cache_shape_equals(&to->config, &from->config)) return FV_ERROR_ARGUMENT;
     if (from->tokens > to->config.max_tokens) return FV_ERROR_FULL;
     if (to == from) return FV_OK;
     for (uint32_t head = 0; head < from->config.kv_heads; head++) head_copy(to, from, head);

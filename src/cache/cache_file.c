@@ -113,8 +113,7 @@ static void header_read(const fv_cache_store *store, uint32_t slot, saved *state
 }
 
 static bool config_equals(const fv_cache_config *a, const fv_cache_config *b) {
-    return a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->max_tokens == b->max_tokens &&
-           a->key_type == b->key_type && a->value_type == b->value_type && a->landmark_tokens == b->landmark_tokens;
+    return fv_cache_shape_equals(a, b) && a->max_tokens == b->max_tokens;
 }
 
 /* A key lies in the file as a value does. */

@@ -11,6 +11,7 @@
 #include "cache/shadow.h"
 #include "cache/tail_values.h"
 #include "fovea/cache.h"
+#include <stdbool.h>
 
 struct fv_cache {
     fv_cache_config config;
@@ -51,6 +52,12 @@ static inline const float *fv_cache_mark_key_row(const fv_cache *cache, uint32_t
 
 static inline const float *fv_cache_mark_value_row(const fv_cache *cache, uint32_t head, uint32_t mark) {
     return cache->mark_values + head * cache->mark_head_stride + (size_t)mark * cache->config.head_dim;
+}
+
+/* Whether tokens of one lie in the other as they are; max_tokens and summaries may differ. */
+static inline bool fv_cache_shape_equals(const fv_cache_config *a, const fv_cache_config *b) {
+    return a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->key_type == b->key_type &&
+           a->value_type == b->value_type && a->landmark_tokens == b->landmark_tokens;
 }
 
 /* Cache lines of 64 bytes that a page of keys and values takes (one head); what reports count as bytes read. */
