@@ -39,7 +39,7 @@ fi
 # a case that fails is named and leaves the others their turn
 failed=0
 "$here/attention.py" --build "$build" -t "$threads" --seconds "${ATTENTION_SECONDS:-6}" || failed=1
-"$here/model_speed.py" --build "$build" -m "$model" --peer "$peer" -t "$threads" --seconds "${MODEL_SECONDS:-300}" \
+"$here/model_speed.py" --build "$build" -m "$model" --peer "$peer" -t "$threads" --seconds "${MODEL_SECONDS:-300}" --attention dense --attention fovea \
     ${MODEL_TESTS:+--test "$MODEL_TESTS"} || failed=1
 if [ "$(getconf _NPROCESSORS_ONLN)" -gt 1 ]; then
     "$here/scaling.py" --build "$build" -m "$model" || failed=1
