@@ -158,14 +158,12 @@ static fv_status make_document(eval_state *state, eval_task task, uint64_t seed,
 }
 
 static fv_status read_document(eval_state *state) {
-    const fv_session *read = NULL; /* decode: by the first, densely; the others copy it */
     for (size_t i = 0; i < state->policy_count; i++) {
         policy_run *policy = &state->policies[i];
         fv_status status = FV_OK;
         if (state->options->pass == PASS_DECODE) {
-            status = cli_session_read_dense(policy->session, read, state->tokens.ids, state->tokens.count,
-                                            cli_progress_step, &state->progress);
-            read = state->policies[0].session;
+            status = cli_session_read_dense(policy->session, i > 0 ? state->policies[0].session : NULL, state->tokens.ids,
+                                            state->tokens.count, cli_progress_step, &state->progress);
         } else {
             status = fv_session_truncate(policy->session, 0);
             if (status == FV_OK && state->tokens.count > 0)

@@ -290,25 +290,18 @@ fv_status fv_cache_landmark_read(const fv_cache *cache, uint32_t head, uint32_t 
     return FV_OK;
 }
 
-/* Moves bytes to a lower address; the two may overlap. */
-static void bytes_lower(void *into, const void *from, size_t bytes) {
-    unsigned char *to = (unsigned char *)into;
-    const unsigned char *x = (const unsigned char *)from;
-    for (size_t i = 0; i < bytes; i++) to[i] = x[i];
-}
-
 static void head_copy(fv_cache *to, const fv_cache *from, uint32_t head) {
     size_t tokens = from->tokens, pages = (tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
     size_t dim = from->config.head_dim, scale = head * to->scale_head_stride, mark = head * to->mark_head_stride;
-    bytes_lower(to->keys + head * to->key_head_bytes, fv_cache_key_page(from, head, 0), pages * from->key_page_bytes);
-    bytes_lower(to->values + head * to->value_head_bytes, fv_cache_value_row(from, head, 0), tokens * from->value_row_bytes);
-    if (to->key_scales) bytes_lower(to->key_scales + scale, fv_cache_key_scale(from, head, 0), tokens * sizeof(float));
+    fv_bytes_copy(to->keys + head * to->key_head_bytes, fv_cache_key_page(from, head, 0), pages * from->key_page_bytes);
+    fv_bytes_copy(to->values + head * to->value_head_bytes, fv_cache_value_row(from, head, 0), tokens * from->value_row_bytes);
+    if (to->key_scales) fv_bytes_copy(to->key_scales + scale, fv_cache_key_scale(from, head, 0), tokens * sizeof(float));
     if (to->value_scales)
-        bytes_lower(to->value_scales + scale, fv_cache_value_scale(from, head, 0), tokens * sizeof(float));
+        fv_bytes_copy(to->value_scales + scale, fv_cache_value_scale(from, head, 0), tokens * sizeof(float));
     if (!to->mark_keys || !tokens) return;
     size_t marks = (tokens - 1) / from->config.landmark_tokens + 1;
-    bytes_lower(to->mark_keys + mark, fv_cache_mark_key_row(from, head, 0), marks * dim * sizeof(float));
-    bytes_lower(to->mark_values + mark, fv_cache_mark_value_row(from, head, 0), marks * dim * sizeof(float));
+    fv_bytes_copy(to->mark_keys + mark, fv_cache_mark_key_row(from, head, 0), marks * dim * sizeof(float));
+    fv_bytes_copy(to->mark_values + mark, fv_cache_mark_value_row(from, head, 0), marks * dim * sizeof(float));
 }
 
 fv_status fv_cache_copy(fv_cache *to, const fv_cache *from) {
@@ -339,11 +332,11 @@ fv_status fv_cache_remove(fv_cache *cache, uint32_t token) {
         unsigned char *row = cache->values + head * cache->value_head_bytes + token * cache->value_row_bytes;
         size_t scale = head * cache->scale_head_stride + token;
         columns_close(cache, head, token);
-        bytes_lower(row, row + cache->value_row_bytes, behind * cache->value_row_bytes);
+        fv_bytes_copy(row, row + cache->value_row_bytes, behind * cache->value_row_bytes);
         if (cache->key_scales)
-            bytes_lower(cache->key_scales + scale, cache->key_scales + scale + 1, behind * sizeof(float));
+            fv_bytes_copy(cache->key_scales + scale, cache->key_scales + scale + 1, behind * sizeof(float));
         if (cache->value_scales)
-            bytes_lower(cache->value_scales + scale, cache->value_scales + scale + 1, behind * sizeof(float));
+            fv_bytes_copy(cache->value_scales + scale, cache->value_scales + scale + 1, behind * sizeof(float));
     }
     cache->tokens--;
     summaries_update(cache, token - token % FV_SHADOW_BLOCK);

@@ -39,10 +39,6 @@ static uint64_t checksum_add(uint64_t sum, const unsigned char *bytes, size_t co
     return ~sum;
 }
 
-static void bytes_copy(void *to, const void *from, size_t count) {
-    for (size_t i = 0; i < count; i++) ((unsigned char *)to)[i] = ((const unsigned char *)from)[i];
-}
-
 static uint64_t number_get(const unsigned char *bytes, size_t count) {
     uint64_t number = 0;
     for (size_t i = 0; i < count; i++) number |= (uint64_t)bytes[i] << (8 * i);
@@ -70,7 +66,7 @@ static void header_pack(const saved *state, unsigned char bytes[HEADER_BYTES]) {
     const fv_cache_config *config = &state->config;
     const uint32_t words[] = {config->kv_heads,   config->head_dim,        config->max_tokens, config->key_type,
                               config->value_type, config->landmark_tokens, state->tokens,      0};
-    bytes_copy(bytes, magic, sizeof magic);
+    fv_bytes_copy(bytes, magic, sizeof magic);
     number_put(bytes + 8, 4, version_of(config));
     number_put(bytes + 12, 4, HEADER_BYTES);
     number_put(bytes + 16, 8, state->sequence);

@@ -54,6 +54,13 @@ static inline const float *fv_cache_mark_value_row(const fv_cache *cache, uint32
     return cache->mark_values + head * cache->mark_head_stride + (size_t)mark * cache->config.head_dim;
 }
 
+/* In rising order: the two may overlap if `into` is the lower one. */
+static inline void fv_bytes_copy(void *into, const void *from, size_t bytes) {
+    unsigned char *to = (unsigned char *)into;
+    const unsigned char *x = (const unsigned char *)from;
+    for (size_t i = 0; i < bytes; i++) to[i] = x[i];
+}
+
 /* Whether tokens of one lie in the other as they are; max_tokens and summaries may differ. */
 static inline bool fv_cache_shape_equals(const fv_cache_config *a, const fv_cache_config *b) {
     return a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->key_type == b->key_type &&

@@ -1,8 +1,10 @@
-/* score_avx2.h - powers of scores, straight between powers of two, and what comes of a page's. */
+/* score_avx2.h - powers of scores, straight between powers of two, and what comes of a page's; codes that are scored soon. */
 #ifndef FV_SCORE_AVX2_H
 #define FV_SCORE_AVX2_H
 
 #include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
 
 /* fv_power_of(e), exactly: the bits of the f32 (1 + fraction) * 2^(16 + whole part), as a whole number. */
 static inline __m256i power_of(__m256i e) {
@@ -16,6 +18,15 @@ static inline __m128i masses(__m256 a, __m256 b, __m256 c, __m256 d) {
     __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
     __m128 mass = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
     return _mm_sub_epi32(_mm_srli_epi32(_mm_castps_si128(mass), 15), _mm_set1_epi32(127 * 256));
+}
+
+enum { PLANES_AHEAD = 16 }; /* pages of the list that are asked for before they are scored */
+
+static inline void prefetch_planes(size_t dim, size_t page, const uint8_t *signs, const uint8_t *sizes) {
+    for (size_t line = 0; line < 2 * dim; line += 64) {
+        _mm_prefetch((const char *)signs + page * 2 * dim + line, _MM_HINT_T0);
+        _mm_prefetch((const char *)sizes + page * 2 * dim + line, _MM_HINT_T0);
+    }
 }
 
 #endif

@@ -317,15 +317,6 @@ INLINE void powers(const __m256i *dot, const __m256 *even, const __m256 *odd, __
     for (size_t i = 0; i < 4; i++) power[i] = _mm256_add_ps(x[2 * i], x[2 * i + 1]);
 }
 
-enum { AHEAD = 16 }; /* pages of the list */
-
-INLINE void prefetch_planes(size_t dim, size_t page, const uint8_t *signs, const uint8_t *sizes) {
-    for (size_t line = 0; line < 2 * dim; line += 64) {
-        _mm_prefetch((const char *)signs + page * 2 * dim + line, _MM_HINT_T0);
-        _mm_prefetch((const char *)sizes + page * 2 * dim + line, _MM_HINT_T0);
-    }
-}
-
 /* Four pages, of which `count` are there. */
 INLINE void shadow_block(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages, const uint8_t *signs,
                          const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
@@ -360,7 +351,7 @@ INLINE void shadow_score(const fv_shadow_rows *query, size_t dim, size_t count, 
                          const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
     size_t n = 0;
     for (; n + 4 <= count; n += 4) {
-        for (size_t i = n + AHEAD; i < count && i < n + AHEAD + 4; i++) prefetch_planes(dim, pages[i], signs, sizes);
+        for (size_t i = n + PLANES_AHEAD; i < count && i < n + PLANES_AHEAD + 4; i++) prefetch_planes(dim, pages[i], signs, sizes);
         shadow_block(query, dim, 4, pages + n, signs, sizes, steps, out + n, out_stride);
     }
     if (n < count) shadow_block(query, dim, count - n, pages + n, signs, sizes, steps, out + n, out_stride);

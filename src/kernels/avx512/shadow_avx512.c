@@ -1,5 +1,6 @@
 /* AVX-512 VNNI. Limit of means: dpbusd, one for 16 keys x four channels of a row. Of codes: byte shuffles, one for 64
  * keys x four channels of a row; four pages go together, a quarter of a vector each, and rows share their nibbles. */
+#include "kernels/avx2/score_avx2.h"
 #include "kernels/kernels.h"
 #include <immintrin.h>
 #include <stdbool.h>
@@ -242,20 +243,11 @@ INLINE void shadow_block(const fv_shadow_rows *query, size_t dim, const pages4 *
     }
 }
 
-enum { AHEAD = 16 }; /* pages of the list */
-
-INLINE void prefetch_planes(size_t dim, size_t page, const uint8_t *signs, const uint8_t *sizes) {
-    for (size_t line = 0; line < 2 * dim; line += 64) {
-        _mm_prefetch((const char *)signs + page * 2 * dim + line, _MM_HINT_T0);
-        _mm_prefetch((const char *)sizes + page * 2 * dim + line, _MM_HINT_T0);
-    }
-}
-
 INLINE void shadow_score(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages,
                          const uint8_t *signs, const uint8_t *sizes, const uint16_t *steps, int32_t *out,
                          size_t out_stride) {
     for (size_t n = 0; n < count; n += 4) {
-        for (size_t i = n + AHEAD; i < count && i < n + AHEAD + 4; i++) prefetch_planes(dim, pages[i], signs, sizes);
+        for (size_t i = n + PLANES_AHEAD; i < count && i < n + PLANES_AHEAD + 4; i++) prefetch_planes(dim, pages[i], signs, sizes);
         pages4 four = pages_of(pages + n, count - n < 4 ? count - n : 4);
         shadow_block(query, dim, &four, signs, sizes, steps, out + n, out_stride);
     }
