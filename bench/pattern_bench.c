@@ -122,13 +122,15 @@ static int measure(const fv_kernels *kernels, uint32_t tokens) {
     config.query_heads = config.kv_heads = HEADS;
     config.head_dim = HEAD_DIM;
     fv_pattern *pattern = NULL;
-    if (fv_pattern_size(&config, &bytes) != FV_OK || fv_pattern_edges(&config.policy, tokens, &edges) != FV_OK) return 1;
+    if (fv_pattern_size(&config, &bytes) != FV_OK || fv_pattern_edges(&config.policy, tokens, &edges) != FV_OK)
+        return 1;
     void *memory = take(bytes);
     if (fv_pattern_init(&pattern, &config, kernels, memory, bytes) != FV_OK) return 1;
     float *q = random_rows(tokens, &random), *k = random_rows(tokens, &random), *v = random_rows(tokens, &random);
     float *ours = take(n * sizeof *ours), *theirs = take(n * sizeof *theirs);
     float *marks[2] = {take(n * sizeof(float)), take(n * sizeof(float))};
-    row_lists lists = {.tokens = take((tokens + 1) * 4), .blocks = take((tokens + 1) * 4), .stamp = take((tokens + 1) * 4)};
+    row_lists lists = {
+        .tokens = take((tokens + 1) * 4), .blocks = take((tokens + 1) * 4), .stamp = take((tokens + 1) * 4)};
     fv_tensor shape = {q, tokens, HEADS, HEAD_DIM};
     fv_pattern_call call = {.query = shape, .keys = shape, .values = shape};
     call.keys.data = k;

@@ -165,8 +165,9 @@ static void observe_mass(void *context, const fv_attention_seen *seen, size_t wo
     float *mass = malloc((tokens + group + FV_PAGE_TOKENS * (size_t)dim) * sizeof *mass);
     (void)worker;
     sums[seen->kv_head] = -1;
-    if (mass && fv_mass_tokens(seen->attend, seen->kernels, seen->cache, seen->kv_head, position,
-                               seen->query + (size_t)seen->kv_head * group * dim, mass, mass + tokens + group) == FV_OK) {
+    if (mass &&
+        fv_mass_tokens(seen->attend, seen->kernels, seen->cache, seen->kv_head, position,
+                       seen->query + (size_t)seen->kv_head * group * dim, mass, mass + tokens + group) == FV_OK) {
         fv_mass_read(seen->plan, 0, group, mass, mass + tokens);
         sums[seen->kv_head] = 0;
         for (uint32_t g = 0; g < group; g++) sums[seen->kv_head] += (double)mass[tokens + g];

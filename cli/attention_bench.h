@@ -12,7 +12,7 @@
 typedef struct cli_attention_shape {
     uint32_t heads, kv_heads, head_dim, layers, tokens;
     uint32_t key_type, value_type; /* fv_element */
-    uint32_t batch;                /* positions of one call: 1 = decode of the last token; else all tokens, `batch` a call */
+    uint32_t batch; /* positions of one call: 1 = decode of the last token; else all tokens, `batch` a call */
 } cli_attention_shape;
 
 /** Fields are read-only outside attention_bench.c. */
@@ -44,11 +44,12 @@ void cli_attention_bench_close(cli_attention_bench *bench);
 /** One layer's whole pass; report may be NULL. */
 fv_status cli_attention_bench_visit(cli_attention_bench *bench, uint32_t layer, fv_report *report, uint64_t *ns);
 
-/** Mean share of dense attention's mass that a decode of the first layer reads exactly, over its query heads; not timed. */
+/** Mean share of dense attention's mass that a decode of the first layer reads exactly, over its query heads; not
+ * timed. */
 fv_status cli_attention_bench_mass(cli_attention_bench *bench, double *mass);
 
-/** Of `bytes` that a pass over one layer reads, those that it must read from memory: tiles of a prompt read a cache again and
- *  again, and find it in a nearer one. */
+/** Of `bytes` that a pass over one layer reads, those that it must read from memory: tiles of a prompt read a cache
+ * again and again, and find it in a nearer one. */
 double cli_attention_bench_once(const cli_attention_bench *bench, double bytes);
 
 /** A block of memory, in huge pages where the system gives them; NULL if there is none. */

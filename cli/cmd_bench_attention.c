@@ -55,7 +55,8 @@ typedef struct attention_state {
     cli_attention_bench bench;
     uint64_t *samples_ns; /* [repetitions * layers] */
     size_t samples;
-    uint64_t *choose_ns, *read_ns; /* [layers], of one more visit each: what looking at the clock costs is not in samples_ns */
+    uint64_t *choose_ns,
+        *read_ns; /* [layers], of one more visit each: what looking at the clock costs is not in samples_ns */
     fv_report report;
     cli_peaks peaks;
 } attention_state;
@@ -129,8 +130,8 @@ typedef struct attention_figures {
     double density, keys_read, bytes_read, gflops, gb_per_s; /* per layer and call; rates at the median */
     uint64_t median_ns, min_ns;
     uint64_t choose_ns, read_ns; /* medians over layers, summed over threads */
-    double share; /* of the limit that binds */
-    double mass;  /* of dense attention's, that a decode reads */
+    double share;                /* of the limit that binds */
+    double mass;                 /* of dense attention's, that a decode reads */
     const char *limit;
 } attention_figures;
 

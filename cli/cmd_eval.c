@@ -162,8 +162,9 @@ static fv_status read_document(eval_state *state) {
         policy_run *policy = &state->policies[i];
         fv_status status = FV_OK;
         if (state->options->pass == PASS_DECODE) {
-            status = cli_session_read_dense(policy->session, i > 0 ? state->policies[0].session : NULL, state->tokens.ids,
-                                            state->tokens.count, cli_progress_step, &state->progress);
+            status =
+                cli_session_read_dense(policy->session, i > 0 ? state->policies[0].session : NULL, state->tokens.ids,
+                                       state->tokens.count, cli_progress_step, &state->progress);
         } else {
             status = fv_session_truncate(policy->session, 0);
             if (status == FV_OK && state->tokens.count > 0)

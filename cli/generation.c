@@ -35,7 +35,8 @@ void cli_report_add(fv_report *into, const fv_report *from) {
     into->selected_keys += from->selected_keys;
     into->error_bound = first ? from->error_bound : larger(into->error_bound, from->error_bound);
     into->relative_bound = first ? from->relative_bound : larger(into->relative_bound, from->relative_bound);
-    into->relative_estimate = first ? from->relative_estimate : larger(into->relative_estimate, from->relative_estimate);
+    into->relative_estimate =
+        first ? from->relative_estimate : larger(into->relative_estimate, from->relative_estimate);
     into->certified_rows += from->certified_rows;
     into->vacuous_rows += from->vacuous_rows;
     into->whole_rows += from->whole_rows;

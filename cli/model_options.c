@@ -12,7 +12,8 @@ const cli_option cli_model_flags[] = {
      FIELD(threads), -1, 1024},
     {CLI_TEXT, "--tune", NULL, "FILE", NULL, NULL,
      "shares of the budget by layer and head and vectors for selector=gate, from fovea tune\n"
-     "(default: MODEL.fovea.json if it is there; none: equal shares)", FIELD(tune), 0, 0},
+     "(default: MODEL.fovea.json if it is there; none: equal shares)",
+     FIELD(tune), 0, 0},
 };
 const size_t cli_model_flag_count = sizeof cli_model_flags / sizeof cli_model_flags[0];
 
@@ -152,8 +153,9 @@ static int give_gates(const cli_engine *engine, const cli_model_options *options
     const cli_tune *tune = &engine->tune;
     if (attention->selector != FV_SELECTOR_GATE || attention->gate) return CLI_GO_ON;
     if (!tune->gates)
-        return cli_fail("selector=gate takes a vector for each head from a file that %s: fovea tune -m %s -f TEXT makes it",
-                        tune->path[0] ? "an older version made without them" : "is not there", options->model);
+        return cli_fail(
+            "selector=gate takes a vector for each head from a file that %s: fovea tune -m %s -f TEXT makes it",
+            tune->path[0] ? "an older version made without them" : "is not there", options->model);
     attention->gate = tune->gates;
     attention->gate_count = tune->layers * tune->kv_heads;
     cli_note("pages are chosen by the vectors of %s", tune->path);

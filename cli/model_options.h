@@ -11,7 +11,7 @@
 typedef struct cli_model_options {
     const char *model;
     const char *tune; /* NULL: MODEL.fovea.json, if it is there; "none" */
-    int64_t threads; /* -1: one per processor */
+    int64_t threads;  /* -1: one per processor */
     cli_thread_options placement;
     int64_t context; /* -1: not given; 0: the model's training context */
     int64_t batch, micro_batch;
@@ -51,8 +51,9 @@ void cli_engine_close(cli_engine *engine);
 int cli_session_open(fv_session **session, const cli_engine *engine, const cli_model_options *options, uint32_t context,
                      fv_select_config *attention);
 
-/** Makes `session` hold `tokens` and no others, read densely: a copy of `read`, which holds them, or, without one or where
- *  it keeps other landmarks, read here. Its policy may be another one afterwards. What fv_session_feed() returns. */
+/** Makes `session` hold `tokens` and no others, read densely: a copy of `read`, which holds them, or, without one or
+ * where it keeps other landmarks, read here. Its policy may be another one afterwards. What fv_session_feed() returns.
+ */
 fv_status cli_session_read_dense(fv_session *session, const fv_session *read, const int32_t *tokens, size_t count,
                                  fv_session_progress_fn *progress, void *context);
 

@@ -19,8 +19,8 @@ static double percent(uint64_t part, uint64_t whole) { return whole > 0 ? 100 * 
 /* Why keys were read, and where the threads' time went. */
 static void print_shares(const char *name, const cli_phase *phase) {
     const fv_report *report = &phase->report;
-    uint64_t keys = report->keys_read, strided = keys - report->sink_keys - report->window_keys - report->selected_keys -
-                                                 report->whole_keys;
+    uint64_t keys = report->keys_read,
+             strided = keys - report->sink_keys - report->window_keys - report->selected_keys - report->whole_keys;
     uint64_t time_ns = report->choose_ns + report->read_ns + report->product_ns + report->other_ns;
     if (phase->tokens == 0) return;
     fprintf(stderr, "%s keys: %.1f %% sinks, %.1f %% window, %.1f %% chosen, %.1f %% in rows that read all", name,

@@ -1,5 +1,5 @@
-/* splitmix.h - random bits by number: splitmix64 (Steele, Lea & Flood 2014) read at any place of its stream, so that what
- * is drawn depends on the seed and the place only, never on who draws or in which order. */
+/* splitmix.h - random bits by number: splitmix64 (Steele, Lea & Flood 2014) read at any place of its stream, so that
+ * what is drawn depends on the seed and the place only, never on who draws or in which order. */
 #ifndef FV_SPLITMIX_H
 #define FV_SPLITMIX_H
 

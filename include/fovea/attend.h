@@ -9,18 +9,18 @@
 extern "C" {
 #endif
 
-/* Tokens whose softmax is one state; states of a row merge in rising order. Fixed, so that neither the number of threads
- * nor the cutting of a prompt into batches changes a bit. */
+/* Tokens whose softmax is one state; states of a row merge in rising order. Fixed, so that neither the number of
+ * threads nor the cutting of a prompt into batches changes a bit. */
 #define FV_SEGMENT_TOKENS 1024
 
 typedef struct fv_attend_config {
-    uint32_t query_heads; /* a multiple of kv_heads; consecutive query heads share a KV head */
+    uint32_t query_heads;        /* a multiple of kv_heads; consecutive query heads share a KV head */
     uint32_t kv_heads, head_dim; /* as the cache's */
-    float scale;          /* of scores; usually 1/sqrt(head_dim); > 0, finite */
-    float softcap;        /* score = cap * tanh(score / cap); 0 = off */
-    uint32_t tile_rows;   /* most rows of a plan, 1..FV_TILE_ROWS; 0 = FV_TILE_ROWS. Scratch grows with it */
-    uint32_t gather_keys; /* strided keys, or landmarks, that are read at a time: 16, 32, 48 or 64; 0 = 64. It changes no
-                             bit. Fewer need less scratch */
+    float scale;                 /* of scores; usually 1/sqrt(head_dim); > 0, finite */
+    float softcap;               /* score = cap * tanh(score / cap); 0 = off */
+    uint32_t tile_rows;          /* most rows of a plan, 1..FV_TILE_ROWS; 0 = FV_TILE_ROWS. Scratch grows with it */
+    uint32_t gather_keys; /* strided keys, or landmarks, that are read at a time: 16, 32, 48 or 64; 0 = 64. It changes
+                             no bit. Fewer need less scratch */
 } fv_attend_config;
 
 /** Bytes of scratch that one fv_attend_tile() needs, 64-byte aligned. FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW. */
@@ -37,9 +37,9 @@ fv_status fv_attend_size(const fv_attend_config *config, size_t *bytes);
  * scratch  as fv_attend_size() says; contents need not be cleared.
  * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY (scratch).
  *
- * Reentrant with distinct scratch. A key that a row does not read cannot change its output, not even if it is not finite.
- * Cost: the bytes of the plan's pages once for all rows and heads of the group.
- * Method: online softmax, Milakov & Gimelshein 2018; merging of states, Dao et al. 2022.
+ * Reentrant with distinct scratch. A key that a row does not read cannot change its output, not even if it is not
+ * finite. Cost: the bytes of the plan's pages once for all rows and heads of the group. Method: online softmax, Milakov
+ * & Gimelshein 2018; merging of states, Dao et al. 2022.
  */
 fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
                          const fv_plan *plan, uint32_t kv_head, const float *query, size_t query_stride, float *out,

@@ -16,9 +16,12 @@ typedef struct fv_attention_config {
     fv_attend_config attend;
     uint32_t max_tokens; /* of the caches that will be read */
     uint32_t workers;    /* of the fv_parallel that will be handed in; >= 1 */
-    uint32_t plan_steps; /* room for plans; fv_select_steps() of the policies that will be used and attend.tile_rows, at most */
-    uint32_t state_rows; /* 0..attend.tile_rows, 0 = 1: rows that are read together where a deadline is set; memory grows with it */
-    uint32_t chooses;    /* 1: also policies that choose by the queries (fv_select_chooses()); memory grows with max_tokens */
+    uint32_t plan_steps; /* room for plans; fv_select_steps() of the policies that will be used and attend.tile_rows, at
+                            most */
+    uint32_t state_rows; /* 0..attend.tile_rows, 0 = 1: rows that are read together where a deadline is set; memory
+                            grows with it */
+    uint32_t
+        chooses; /* 1: also policies that choose by the queries (fv_select_chooses()); memory grows with max_tokens */
 } fv_attention_config;
 
 /** Scratch and settings in the caller's memory; serves any number of caches of the shape, one call at a time. */
@@ -82,9 +85,9 @@ typedef void fv_attention_observer_fn(void *context, const fv_attention_seen *se
  * FV_BUILD_REPORT it is never called. O(1). */
 void fv_attention_observe(fv_attention *attention, fv_attention_observer_fn *observer, void *context);
 
-/** From now on reports say where the time went, by `clock` (NULL: no time is taken). It is called from the threads of all
- * workers: of several rows, once or twice for each tile or row that chooses; of a single row, two to four times in all, by the
- * caller. Built without FV_BUILD_REPORT it is never called. O(1). */
+/** From now on reports say where the time went, by `clock` (NULL: no time is taken). It is called from the threads of
+ * all workers: of several rows, once or twice for each tile or row that chooses; of a single row, two to four times in
+ * all, by the caller. Built without FV_BUILD_REPORT it is never called. O(1). */
 void fv_attention_time(fv_attention *attention, fv_clock_fn *clock, void *context);
 
 #ifdef __cplusplus

@@ -15,8 +15,8 @@ extern "C" {
 
 #define FV_CACHE_ALIGN 64 /* bytes; alignment of every panel */
 
-/** How a cached element is stored. X(NAME, name): the name is what -ctk/-ctv take. New types go to the end: saved caches
- *  hold the numbers. */
+/** How a cached element is stored. X(NAME, name): the name is what -ctk/-ctv take. New types go to the end: saved
+ * caches hold the numbers. */
 #define FV_ELEMENT_LIST(X) X(F32, f32) X(F16, f16) X(Q8_0, q8_0) X(BF16, bf16) X(Q4_0, q4_0)
 #define FV_ELEMENT_ENUM(NAME, name) FV_ELEMENT_##NAME,
 typedef enum fv_element { FV_ELEMENT_LIST(FV_ELEMENT_ENUM) FV_ELEMENT_COUNT } fv_element;
@@ -79,8 +79,8 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
  * returns FV_OK, FV_ERROR_ARGUMENT (NULL, stride too small), FV_ERROR_FULL (nothing appended).
  * F16 and BF16 round to nearest even, overflow to infinity. Q8_0: one f32 scale per token and head (max |x| / 127).
  * Q4_0: integers -8..7 with one f16 scale per token, head and 32 elements (that of largest magnitude / -8, held within
- * f16); a part of 32 at the end of head_dim has a scale of its own. Its keys are first multiplied by a Hadamard matrix, 32
- * elements at a time, so that an outlier costs the others little; reading undoes it. NaN becomes 0 in Q8_0 and Q4_0.
+ * f16); a part of 32 at the end of head_dim has a scale of its own. Its keys are first multiplied by a Hadamard matrix,
+ * 32 elements at a time, so that an outlier costs the others little; reading undoes it. NaN becomes 0 in Q8_0 and Q4_0.
  * Landmarks are running means of the unrounded input. O(tokens * kv_heads * head_dim).
  */
 fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,
@@ -90,9 +90,10 @@ fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, s
  *  stored (rounded) elements. FV_OK or FV_ERROR_ARGUMENT (more than there are). */
 fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens);
 
-/** Replaces what `to` holds by what `from` holds: the same bits of elements and landmarks; shadow, margins and tail, where
- *  `to` has them, are made from those. The two may differ in max_tokens, shadow and tail alone. FV_OK, FV_ERROR_ARGUMENT
- *  (NULL, or they differ in more), FV_ERROR_FULL (more tokens than fit); `to` is untouched on error. O(bytes stored). */
+/** Replaces what `to` holds by what `from` holds: the same bits of elements and landmarks; shadow, margins and tail,
+ * where `to` has them, are made from those. The two may differ in max_tokens, shadow and tail alone. FV_OK,
+ * FV_ERROR_ARGUMENT (NULL, or they differ in more), FV_ERROR_FULL (more tokens than fit); `to` is untouched on error.
+ * O(bytes stored). */
 fv_status fv_cache_copy(fv_cache *to, const fv_cache *from);
 
 uint32_t fv_cache_tokens(const fv_cache *cache); /* stored */
@@ -108,12 +109,12 @@ typedef struct fv_cache_stretch {
 /** Stretch `index`: the keys of each head, then the values of each. For who places memory. false: there are no more. */
 bool fv_cache_stretch_at(const fv_cache *cache, uint32_t index, fv_cache_stretch *stretch);
 
-/** Copies landmark `mark` of one head out, [head_dim] each; either may be NULL. That of a partly filled block is the mean
- *  of the tokens it has. FV_OK or FV_ERROR_ARGUMENT (no token of that block is stored). */
+/** Copies landmark `mark` of one head out, [head_dim] each; either may be NULL. That of a partly filled block is the
+ * mean of the tokens it has. FV_OK or FV_ERROR_ARGUMENT (no token of that block is stored). */
 fv_status fv_cache_landmark_read(const fv_cache *cache, uint32_t head, uint32_t mark, float *key, float *value);
 
-/** Takes token `token` out: those behind it move up by one, their landmarks are computed anew from what is stored. FV_OK
- *  or FV_ERROR_ARGUMENT (no such token). O(tokens behind it * kv_heads * head_dim). */
+/** Takes token `token` out: those behind it move up by one, their landmarks are computed anew from what is stored.
+ * FV_OK or FV_ERROR_ARGUMENT (no such token). O(tokens behind it * kv_heads * head_dim). */
 fv_status fv_cache_remove(fv_cache *cache, uint32_t token);
 
 /** Copies stored elements back out as f32: keys/values [count][head_dim] of one head; either may be NULL.
@@ -122,8 +123,8 @@ fv_status fv_cache_read(const fv_cache *cache, uint32_t head, uint32_t first_tok
                         float *values);
 
 /** Where a cache is saved: a file, a partition of flash, memory. The caller's functions move `count` bytes, at most 256
- *  and never across a multiple of 256, at `offset` below fv_cache_save_size(). They return FV_OK, or a status that ends the
- *  call and is what it returns; only fv_cache_restore() tries the other slot before it does. */
+ *  and never across a multiple of 256, at `offset` below fv_cache_save_size(). They return FV_OK, or a status that ends
+ * the call and is what it returns; only fv_cache_restore() tries the other slot before it does. */
 typedef struct fv_cache_store {
     void *context; /* handed to the functions */
     /** Bytes never written, past the end of a file too, read as zeros and FV_OK. */
@@ -134,8 +135,8 @@ typedef struct fv_cache_store {
 } fv_cache_store;
 
 /**
- * Bytes of a store for caches of `config`: two slots, one for the state before. docs/file-formats.md says what lies where.
- * Pure. O(1). bytes is out; untouched on error. Returns what fv_cache_size() returns.
+ * Bytes of a store for caches of `config`: two slots, one for the state before. docs/file-formats.md says what lies
+ * where. Pure. O(1). bytes is out; untouched on error. Returns what fv_cache_size() returns.
  */
 fv_status fv_cache_save_size(const fv_cache_config *config, uint64_t *bytes);
 
@@ -143,9 +144,9 @@ fv_status fv_cache_save_size(const fv_cache_config *config, uint64_t *bytes);
  * Saves the cache beside the state saved last. That one stays whole: a cut at any write leaves it or the new one.
  *
  * sequence  out, may be NULL; number of this state, one above the largest in the store. Untouched on error.
- * returns FV_OK, FV_ERROR_ARGUMENT (NULL, or the store holds a state of another configuration), FV_ERROR_UNSUPPORTED (it
- * holds one of a newer version), FV_ERROR_OVERFLOW (no sequence number is left), what `store` returns. A store with a
- * state of another configuration is given up by zeros over its first 8,192 bytes.
+ * returns FV_OK, FV_ERROR_ARGUMENT (NULL, or the store holds a state of another configuration), FV_ERROR_UNSUPPORTED
+ * (it holds one of a newer version), FV_ERROR_OVERFLOW (no sequence number is left), what `store` returns. A store with
+ * a state of another configuration is given up by zeros over its first 8,192 bytes.
  *
  * Reads the state saved last, to know that it is whole; then writes the data in rising order, and its header after it.
  * Same bytes on every host. O(bytes stored).
@@ -153,14 +154,15 @@ fv_status fv_cache_save_size(const fv_cache_config *config, uint64_t *bytes);
 fv_status fv_cache_save(const fv_cache *cache, const fv_cache_store *store, uint64_t *sequence);
 
 /**
- * Replaces what the cache holds by the newest whole state of the store: the same bits as when it was saved, landmarks too.
- * If the newest state is damaged or cannot be read, that is the one before it; `sequence` tells.
+ * Replaces what the cache holds by the newest whole state of the store: the same bits as when it was saved, landmarks
+ * too. If the newest state is damaged or cannot be read, that is the one before it; `sequence` tells.
  *
  * cache     of the configuration that was saved; any instruction set.
  * sequence  out, may be NULL; as fv_cache_save() returned it. Untouched on error.
- * returns FV_OK, FV_ERROR_ARGUMENT (NULL, or the store holds a state of another configuration: fv_cache_save_shape() tells
- * which), FV_ERROR_UNSUPPORTED (it holds one of a newer version), FV_ERROR_CORRUPT (it holds no whole state), what
- * `store` returns. On error the cache is as it was; only if the store reads differently the second time is it empty.
+ * returns FV_OK, FV_ERROR_ARGUMENT (NULL, or the store holds a state of another configuration: fv_cache_save_shape()
+ * tells which), FV_ERROR_UNSUPPORTED (it holds one of a newer version), FV_ERROR_CORRUPT (it holds no whole state),
+ * what `store` returns. On error the cache is as it was; only if the store reads differently the second time is it
+ * empty.
  *
  * Reads all twice: once for the checksum, once into the cache. A checksum finds accidents, it is no signature.
  */
@@ -169,12 +171,12 @@ fv_status fv_cache_restore(fv_cache *cache, const fv_cache_store *store, uint64_
 /**
  * Gives up the state saved last if its number is above `sequence`, so that fv_cache_restore() finds the one before it.
  *
- * For a model, whose layers have a store each: after a cut some layers have the new state and some the old one. Restore all,
- * forget in each store what is above the smallest number, restore those again: now all are old or all are new, if no layer
- * begins a save before all have ended the one before it. If a layer has no state at all, give up every store.
+ * For a model, whose layers have a store each: after a cut some layers have the new state and some the old one. Restore
+ * all, forget in each store what is above the smallest number, restore those again: now all are old or all are new, if
+ * no layer begins a save before all have ended the one before it. If a layer has no state at all, give up every store.
  *
- * returns FV_OK (also if there is nothing to give up), FV_ERROR_ARGUMENT (NULL), FV_ERROR_UNSUPPORTED, FV_ERROR_CORRUPT (no
- * whole state of that number or below would be left: nothing is given up), what `store` returns.
+ * returns FV_OK (also if there is nothing to give up), FV_ERROR_ARGUMENT (NULL), FV_ERROR_UNSUPPORTED, FV_ERROR_CORRUPT
+ * (no whole state of that number or below would be left: nothing is given up), what `store` returns.
  */
 fv_status fv_cache_save_forget(const fv_cache_store *store, uint64_t sequence);
 

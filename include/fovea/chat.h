@@ -32,14 +32,14 @@ typedef struct fv_chat_turn {
 
 /**
  * Appends to `text` what follows the first `done` turns: turns done..count-1 and, if `open_answer`, the opening of the
- * assistant's next turn. With done == 0 the whole conversation. The text is to be tokenized with PARSE_SPECIAL, and with
- * ADD_SPECIAL when done == 0. A conversation rendered in steps equals the same rendered at once (where an assistant's
- * answer ended by an end token, that token is part of its turn and must not be evaluated twice: see chat.c).
- * The default system turn that a template inserts by itself when none is given (SmolLM2's) is inserted here too.
- * returns FV_OK, FV_ERROR_ARGUMENT (role unknown, or order that the family can't express), FV_ERROR_MEMORY.
+ * assistant's next turn. With done == 0 the whole conversation. The text is to be tokenized with PARSE_SPECIAL, and
+ * with ADD_SPECIAL when done == 0. A conversation rendered in steps equals the same rendered at once (where an
+ * assistant's answer ended by an end token, that token is part of its turn and must not be evaluated twice: see
+ * chat.c). The default system turn that a template inserts by itself when none is given (SmolLM2's) is inserted here
+ * too. returns FV_OK, FV_ERROR_ARGUMENT (role unknown, or order that the family can't express), FV_ERROR_MEMORY.
  */
-fv_status fv_chat_render(fv_chat_family family, const fv_gguf *gguf, const fv_chat_turn *turns, size_t count, size_t done,
-                         bool open_answer, fv_text *text);
+fv_status fv_chat_render(fv_chat_family family, const fv_gguf *gguf, const fv_chat_turn *turns, size_t count,
+                         size_t done, bool open_answer, fv_text *text);
 
 #ifdef __cplusplus
 }

@@ -53,7 +53,7 @@ typedef struct fv_gguf_entry {
 /** One tensor. dimensions[0] is the row length (fastest); absent dimensions are 1. */
 typedef struct fv_gguf_tensor {
     fv_gguf_text name;
-    uint32_t ggml_type;     /* the file's number, whether or not fovea supports it */
+    uint32_t ggml_type;       /* the file's number, whether or not fovea supports it */
     uint32_t dimension_count; /* 1..4 */
     uint64_t dimensions[4];
     const void *data; /* inside the mapped file; NULL if the type is unknown (its size is then unknown too) */
@@ -81,13 +81,13 @@ fv_status fv_gguf_open_memory(fv_gguf **gguf, const void *bytes, size_t count, c
 /** NULL is allowed. Pointers into the file die with it. */
 void fv_gguf_close(fv_gguf *gguf);
 
-const char *fv_gguf_path(const fv_gguf *gguf);     /* as given, for messages */
-uint32_t fv_gguf_version(const fv_gguf *gguf);     /* 2 or 3 */
-uint32_t fv_gguf_files(const fv_gguf *gguf);       /* parts of a split; 1 else */
-uint64_t fv_gguf_file_bytes(const fv_gguf *gguf);  /* of all parts */
-uint64_t fv_gguf_alignment(const fv_gguf *gguf);   /* of tensor data */
-size_t fv_gguf_entries(const fv_gguf *gguf);       /* metadata entries (of the first part) */
-size_t fv_gguf_tensors(const fv_gguf *gguf);       /* of all parts */
+const char *fv_gguf_path(const fv_gguf *gguf);                              /* as given, for messages */
+uint32_t fv_gguf_version(const fv_gguf *gguf);                              /* 2 or 3 */
+uint32_t fv_gguf_files(const fv_gguf *gguf);                                /* parts of a split; 1 else */
+uint64_t fv_gguf_file_bytes(const fv_gguf *gguf);                           /* of all parts */
+uint64_t fv_gguf_alignment(const fv_gguf *gguf);                            /* of tensor data */
+size_t fv_gguf_entries(const fv_gguf *gguf);                                /* metadata entries (of the first part) */
+size_t fv_gguf_tensors(const fv_gguf *gguf);                                /* of all parts */
 const fv_gguf_entry *fv_gguf_entry_at(const fv_gguf *gguf, size_t index);   /* NULL out of range */
 const fv_gguf_tensor *fv_gguf_tensor_at(const fv_gguf *gguf, size_t index); /* NULL out of range */
 

@@ -10,8 +10,8 @@
 extern "C" {
 #endif
 
-/* X(NAME, name): scalar, then for each family of processors its levels in rising order of preference. Each level has what
- * the one before it in the same family has. New families go to the end: reports and bindings keep the numbers. */
+/* X(NAME, name): scalar, then for each family of processors its levels in rising order of preference. Each level has
+ * what the one before it in the same family has. New families go to the end: reports and bindings keep the numbers. */
 #define FV_ISA_LIST(X) \
     X(SCALAR, scalar) \
     X(AVX2, avx2) \
@@ -38,7 +38,8 @@ typedef struct fv_kernels fv_kernels;
  */
 fv_status fv_kernels_init(const fv_kernels **kernels, fv_isa limit, void *memory, size_t bytes);
 
-/** The table of the portable kernels, in constant memory: no detection, no RAM. For processors without kernels of their own. */
+/** The table of the portable kernels, in constant memory: no detection, no RAM. For processors without kernels of their
+ * own. */
 const fv_kernels *fv_kernels_scalar(void);
 
 /** The best level in the table, which may be lower than the limit. */

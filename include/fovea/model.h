@@ -32,10 +32,10 @@ typedef struct fv_model_config {
     uint32_t feed_forward; /* hidden length of the feed-forward block */
     uint32_t layers;
     uint32_t query_heads;
-    uint32_t kv_heads; /* divides query_heads */
-    uint32_t head_dim; /* K and V alike */
-    uint32_t max_tokens;   /* cache size */
-    uint32_t batch_tokens; /* most tokens in one fv_model_forward() */
+    uint32_t kv_heads;             /* divides query_heads */
+    uint32_t head_dim;             /* K and V alike */
+    uint32_t max_tokens;           /* cache size */
+    uint32_t batch_tokens;         /* most tokens in one fv_model_forward() */
     uint32_t key_type, value_type; /* fv_element */
     uint32_t landmark_tokens;      /* of the caches, see fv_cache_config */
     uint32_t shadow;               /* likewise; policies that choose by the queries need it */
@@ -70,10 +70,10 @@ typedef struct fv_layer_weights {
 typedef struct fv_model_weights {
     fv_weight embedding; /* [vocabulary][width] */
     fv_weight output_norm;
-    fv_weight output;                     /* [vocabulary][width]; may be the embedding (tied) */
-    const fv_layer_weights *layers;       /* [config.layers] */
-    const float *rope_frequencies;        /* [rope_dims / 2] radians per token of global layers; scaling included */
-    const float *rope_local_frequencies;  /* likewise of local layers; NULL if there are none */
+    fv_weight output;                    /* [vocabulary][width]; may be the embedding (tied) */
+    const fv_layer_weights *layers;      /* [config.layers] */
+    const float *rope_frequencies;       /* [rope_dims / 2] radians per token of global layers; scaling included */
+    const float *rope_local_frequencies; /* likewise of local layers; NULL if there are none */
 } fv_model_weights;
 
 /** A model with its caches and activations, inside the caller's memory. One caller at a time. */
@@ -114,7 +114,8 @@ fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t coun
 
 /** Logits of rows first_row .. first_row + rows - 1 of the last forward. logits [rows][vocabulary] f32.
  *  FV_OK or FV_ERROR_ARGUMENT. */
-fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel, float *logits);
+fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel,
+                          float *logits);
 
 const fv_cache *fv_model_cache(const fv_model *model, uint32_t layer); /* NULL behind the last layer */
 uint32_t fv_model_tokens(const fv_model *model);
@@ -125,8 +126,8 @@ void fv_model_observe(fv_model *model, fv_attention_observer_fn *observer, void 
 void fv_model_time(fv_model *model, fv_clock_fn *clock, void *context);
 
 fv_status fv_model_truncate(fv_model *model, uint32_t tokens); /* FV_OK or FV_ERROR_ARGUMENT */
-/** fv_cache_copy() for all layers; no rows of a forward are left. FV_OK, FV_ERROR_ARGUMENT (also: another number of layers),
- *  FV_ERROR_FULL; `to` is untouched on error. */
+/** fv_cache_copy() for all layers; no rows of a forward are left. FV_OK, FV_ERROR_ARGUMENT (also: another number of
+ * layers), FV_ERROR_FULL; `to` is untouched on error. */
 fv_status fv_model_copy(fv_model *to, const fv_model *from);
 
 #ifdef __cplusplus

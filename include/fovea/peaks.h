@@ -1,4 +1,5 @@
-/* peaks.h - what this machine can do at most, measured by loops of their own: the limits to hold a speed against. Hosted. */
+/* peaks.h - what this machine can do at most, measured by loops of their own: the limits to hold a speed against.
+ * Hosted. */
 #ifndef FOVEA_PEAKS_H
 #define FOVEA_PEAKS_H
 
@@ -19,19 +20,19 @@ typedef enum fv_peak { FV_PEAK_LIST(FV_PEAK_ENUM) FV_PEAK_COUNT } fv_peak;
 #undef FV_PEAK_ENUM
 
 /**
- * Operations per nanosecond (10^9 a second) of all workers together; a multiply-add of one element is two. Best of short
- * repetitions, about 30 ms.
+ * Operations per nanosecond (10^9 a second) of all workers together; a multiply-add of one element is two. Best of
+ * short repetitions, about 30 ms.
  *
- * limit     the instruction set that is used at most, as for fv_kernels_init(); the best one of this processor below it.
- * parallel  NULL: one thread.
- * rate      out; untouched on error.
- * returns   FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_UNSUPPORTED (no such instruction at that level, or no loop for it).
+ * limit     the instruction set that is used at most, as for fv_kernels_init(); the best one of this processor below
+ * it. parallel  NULL: one thread. rate      out; untouched on error. returns   FV_OK, FV_ERROR_ARGUMENT,
+ * FV_ERROR_UNSUPPORTED (no such instruction at that level, or no loop for it).
  */
 fv_status fv_peak_operations(fv_isa limit, fv_peak kind, const fv_parallel *parallel, double *rate);
 
 /**
  * Bytes per nanosecond (GB a second) at which all workers together read `bytes` again and again, each its own part: the
- * size decides which memory that is. Best of short repetitions, about 30 ms (main memory: 100 ms) behind writing it once.
+ * size decides which memory that is. Best of short repetitions, about 30 ms (main memory: 100 ms) behind writing it
+ * once.
  *
  * bytes     >= 1; rounded up to 1 KiB a worker.  returns also FV_ERROR_MEMORY.
  */

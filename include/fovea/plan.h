@@ -25,10 +25,10 @@ typedef enum fv_step_kind {
 typedef struct fv_step {
     uint32_t kind; /* fv_step_kind */
     uint32_t begin, end;
-    uint32_t window;            /* SPAN only; 0 = no lower edge */
+    uint32_t window;             /* SPAN only; 0 = no lower edge */
     uint16_t row_begin, row_end; /* 0 <= row_begin < row_end <= rows */
-    uint32_t ahead;             /* SPAN: tokens after the row's own that it reads; 0 = causal, UINT32_MAX = all.
-                                   DIAG: see there. MARK: unused */
+    uint32_t ahead;              /* SPAN: tokens after the row's own that it reads; 0 = causal, UINT32_MAX = all.
+                                    DIAG: see there. MARK: unused */
 } fv_step;
 
 /** One past the last token of a SPAN that the row at `position` may read. */
@@ -49,9 +49,8 @@ fv_status fv_plan_add(fv_plan *plan, fv_step step);
 
 /**
  * Whether `plan` can be run: every step in range for a cache of `tokens` tokens and `marks` landmarks (of a cache whose
- * last block is partly filled it may be fv_cache_landmarks() + 1), rows inside the tile, spans ascending and disjoint. It
- * does not look for a key that two kinds of step share.
- * returns FV_OK or FV_ERROR_ARGUMENT. O(steps).
+ * last block is partly filled it may be fv_cache_landmarks() + 1), rows inside the tile, spans ascending and disjoint.
+ * It does not look for a key that two kinds of step share. returns FV_OK or FV_ERROR_ARGUMENT. O(steps).
  */
 fv_status fv_plan_check(const fv_plan *plan, uint32_t tokens, uint32_t marks);
 

@@ -16,18 +16,19 @@ typedef struct fv_pool fv_pool;
 /** Where threads run and how they wait. Start from fv_pool_config_default(). */
 typedef struct fv_pool_config {
     uint32_t threads; /* 1..1024; 0 = one for each processor that they may run on (default) */
-    int32_t priority; /* -1: only when nothing else wants to; 0: as the process (default); 1..3: before all others, rising:
-                         the system must allow it */
-    uint32_t poll;    /* 0..100: a thread waits 2 us awake for each before it sleeps; default 50. 0 where threads are more than
-                         processors */
-    uint32_t strict;  /* 0 or 1, default 0: thread i runs on the i-th of `processors` alone, round and round */
-    uint64_t processors[FV_POOL_PROCESSORS / 64]; /* bit p % 64 of word p / 64: may run on p; all 0 (default) = on any */
+    int32_t priority; /* -1: only when nothing else wants to; 0: as the process (default); 1..3: before all others,
+                         rising: the system must allow it */
+    uint32_t poll; /* 0..100: a thread waits 2 us awake for each before it sleeps; default 50. 0 where threads are more
+                      than processors */
+    uint32_t strict; /* 0 or 1, default 0: thread i runs on the i-th of `processors` alone, round and round */
+    uint64_t
+        processors[FV_POOL_PROCESSORS / 64]; /* bit p % 64 of word p / 64: may run on p; all 0 (default) = on any */
 } fv_pool_config;
 
 fv_pool_config fv_pool_config_default(void);
 
-/** fv_pool_open() with more to say. The calling thread is placed, too, until it closes the pool. FV_ERROR_ARGUMENT also if the
- *  process may not use any of `processors`, or the system does not allow the priority. */
+/** fv_pool_open() with more to say. The calling thread is placed, too, until it closes the pool. FV_ERROR_ARGUMENT also
+ * if the process may not use any of `processors`, or the system does not allow the priority. */
 fv_status fv_pool_open_config(fv_pool **pool, const fv_pool_config *config, fv_message *message);
 
 /** Starts `threads` - 1 threads (the caller of run() is the last). threads 1..1024; 0 means one per processor. */

@@ -7,8 +7,8 @@
 
 /**
  * Counters that attention adds to. Plain data, fixed widths, no padding, no pointers: C, Python and log files share it.
- * New fields are appended; existing ones never move. Fields from sink_keys on are left alone where struct_bytes says that
- * the caller has no room for them.
+ * New fields are appended; existing ones never move. Fields from sink_keys on are left alone where struct_bytes says
+ * that the caller has no room for them.
  */
 typedef struct fv_report {
     uint32_t struct_bytes; /* sizeof(fv_report), set by the caller before the call */
@@ -18,10 +18,10 @@ typedef struct fv_report {
     uint64_t keys_read;    /* of those, keys read exactly; density = keys_read / keys_visible, 0..1 */
     uint64_t bytes_read;   /* cache lines of K, V and summaries touched x 64; a tile's bytes count once; all layers */
     uint64_t local_keys;   /* keys read in the model's own sliding-window layers */
-    float error_bound;     /* >= max |out - dense| of all rows and query heads certified, same unit as V; NaN if none was */
-    uint32_t reserved;     /* 0; keeps the size equal on all targets */
-    uint64_t selected_keys; /* of keys_read, those that were chosen by the queries, in rows that do not read all */
-    float relative_bound;  /* >= max |out - dense| / rms(dense); infinity: nothing is known; NaN likewise */
+    float error_bound; /* >= max |out - dense| of all rows and query heads certified, same unit as V; NaN if none was */
+    uint32_t reserved; /* 0; keeps the size equal on all targets */
+    uint64_t selected_keys;  /* of keys_read, those that were chosen by the queries, in rows that do not read all */
+    float relative_bound;    /* >= max |out - dense| / rms(dense); infinity: nothing is known; NaN likewise */
     float relative_estimate; /* the same by estimate: each row's holds with a probability of 95 % */
     uint64_t certified_rows; /* rows x query heads with a certificate */
     uint64_t vacuous_rows;   /* of those, how many have an infinite relative_bound */
@@ -29,9 +29,9 @@ typedef struct fv_report {
     /* of keys_read, by reason; with selected_keys they are all but a pattern's log-strides */
     uint64_t sink_keys;   /* first tokens; a pattern's globals */
     uint64_t window_keys; /* newest tokens, up to whole pages, the row's own included */
-    uint64_t whole_keys;  /* of rows that read all: dense, too short for a choice, or for a quality that was asked for */
-    /* nanoseconds by the clock that was handed in (fv_attention_time(), fv_model_time()), 0 without one; summed over workers:
-     * of a prompt their own, of a single row and of what follows the caller's time x workers */
+    uint64_t whole_keys; /* of rows that read all: dense, too short for a choice, or for a quality that was asked for */
+    /* nanoseconds by the clock that was handed in (fv_attention_time(), fv_model_time()), 0 without one; summed over
+     * workers: of a prompt their own, of a single row and of what follows the caller's time x workers */
     uint64_t choose_ns;  /* scoring, choosing and certifying by policies that choose */
     uint64_t read_ns;    /* reading keys and values, and merging; writing plans by position */
     uint64_t product_ns; /* fv_model: products with weights */

@@ -11,17 +11,17 @@ extern "C" {
 
 /** Chain: penalties, top-k, top-p, min-p, temperature, draw. Start from fv_sampler_config_default(). */
 typedef struct fv_sampler_config {
-    uint32_t vocabulary;       /* tokens; >= 1 */
-    float temperature;         /* <= 0: greedy; default 0.8 */
-    int32_t top_k;             /* <= 0: off; default 40 */
-    float top_p;               /* >= 1: off; default 0.95 */
-    float min_p;               /* <= 0: off; default 0.05 */
-    float repeat_penalty;      /* 1: off; default 1 */
+    uint32_t vocabulary;        /* tokens; >= 1 */
+    float temperature;          /* <= 0: greedy; default 0.8 */
+    int32_t top_k;              /* <= 0: off; default 40 */
+    float top_p;                /* >= 1: off; default 0.95 */
+    float min_p;                /* <= 0: off; default 0.05 */
+    float repeat_penalty;       /* 1: off; default 1 */
     int32_t repeat_last_tokens; /* window of the penalties; 0: off, -1: context size; default 64 */
-    float presence_penalty;    /* 0: off */
-    float frequency_penalty;   /* 0: off */
-    uint32_t seed;             /* same seed, logits and history: same tokens on every machine */
-    uint32_t context_tokens;   /* what repeat_last_tokens == -1 means */
+    float presence_penalty;     /* 0: off */
+    float frequency_penalty;    /* 0: off */
+    uint32_t seed;              /* same seed, logits and history: same tokens on every machine */
+    uint32_t context_tokens;    /* what repeat_last_tokens == -1 means */
 } fv_sampler_config;
 
 typedef struct fv_sampler fv_sampler; /* one sequence; not thread-safe */

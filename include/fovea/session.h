@@ -29,8 +29,8 @@ void fv_llm_close(fv_llm *llm); /* after its sessions */
 /**
  * Interleaves the weights for speed (fv_weight_pack()), reading all of them once; call it before the first session. The
  * weights are copied into private memory of huge pages and the file's pages given back one matrix after the other:
- * resident memory stays the file's size, but is no longer shared with other processes. The bits of every result stay the same.
- * returns FV_OK, FV_ERROR_MEMORY (the model stays usable).
+ * resident memory stays the file's size, but is no longer shared with other processes. The bits of every result stay
+ * the same. returns FV_OK, FV_ERROR_MEMORY (the model stays usable).
  */
 fv_status fv_llm_repack(fv_llm *llm, fv_message *message);
 uint64_t fv_llm_packable_bytes(const fv_llm *llm); /* bytes of weights that fv_llm_repack() replaces */
@@ -44,8 +44,8 @@ uint64_t fv_llm_parameters(const fv_llm *llm);           /* weights in all tenso
 uint64_t fv_llm_weight_bytes(const fv_llm *llm);         /* bytes of all tensors */
 
 typedef struct fv_session_config {
-    uint32_t context_tokens; /* KV cache size; 0 = training context */
-    uint32_t batch_tokens;   /* tokens per micro-batch of a prompt; default 512 (clamped to the context) */
+    uint32_t context_tokens;       /* KV cache size; 0 = training context */
+    uint32_t batch_tokens;         /* tokens per micro-batch of a prompt; default 512 (clamped to the context) */
     uint32_t key_type, value_type; /* fv_element; default FV_ELEMENT_F16 */
     uint32_t exact_activations;    /* 1: f32 activations against every weight type (slow, for checking); default 0 */
     uint32_t isa_limit;            /* fv_isa; default FV_ISA_COUNT - 1; FV_ISA in the environment lowers it */
@@ -71,9 +71,9 @@ typedef bool fv_session_progress_fn(void *context, size_t done, size_t total);
 
 /**
  * Evaluates `count` tokens behind those in the cache.
- * returns FV_OK, FV_ERROR_FULL (nothing evaluated), FV_ERROR_ARGUMENT (an id outside the vocabulary: nothing evaluated),
- *         FV_ERROR_INTERRUPTED.
- * progress may be NULL. The same tokens give the same bits however they are cut into calls.
+ * returns FV_OK, FV_ERROR_FULL (nothing evaluated), FV_ERROR_ARGUMENT (an id outside the vocabulary: nothing
+ * evaluated), FV_ERROR_INTERRUPTED. progress may be NULL. The same tokens give the same bits however they are cut into
+ * calls.
  */
 fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count, fv_session_progress_fn *progress,
                           void *context);
@@ -87,15 +87,15 @@ fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t cou
 fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, float *logits);
 size_t fv_session_batch_rows(const fv_session *session);
 
-size_t fv_session_tokens(const fv_session *session);         /* in the cache */
-size_t fv_session_context_tokens(const fv_session *session); /* that it can hold */
+size_t fv_session_tokens(const fv_session *session);               /* in the cache */
+size_t fv_session_context_tokens(const fv_session *session);       /* that it can hold */
 fv_status fv_session_truncate(fv_session *session, size_t tokens); /* forgets all behind the first `tokens` */
 
 /**
  * Replaces what `to` holds by what `from` holds, as if it had been fed the same tokens; no logits are left. For several
  * answers to one long prompt, or several policies behind one.
- * returns FV_OK, FV_ERROR_ARGUMENT (NULL, another model, element type or block of landmarks), FV_ERROR_FULL (the context
- *         of `to` is too short); `to` is untouched on error. Time: of copying the caches and making shadows.
+ * returns FV_OK, FV_ERROR_ARGUMENT (NULL, another model, element type or block of landmarks), FV_ERROR_FULL (the
+ * context of `to` is too short); `to` is untouched on error. Time: of copying the caches and making shadows.
  */
 fv_status fv_session_copy(fv_session *to, const fv_session *from);
 
@@ -114,12 +114,12 @@ void fv_session_report_reset(fv_session *session);
 
 /** Bytes held, by purpose. */
 typedef struct fv_session_memory {
-    uint64_t cache_bytes;     /* K, V, landmarks and shadow of all layers */
+    uint64_t cache_bytes;            /* K, V, landmarks and shadow of all layers */
     uint64_t key_bytes, value_bytes; /* of them, K and V */
-    uint64_t scale_bytes;     /* of them, scales that lie apart (0 unless K or V is Q8_0) */
-    uint64_t landmark_bytes;  /* of them, landmarks (0 unless the policy at opening was pattern) */
-    uint64_t scratch_bytes;   /* activations, tables, per-thread buffers */
-    uint64_t token_bytes;     /* of K and V per token of context, all layers */
+    uint64_t scale_bytes;            /* of them, scales that lie apart (0 unless K or V is Q8_0) */
+    uint64_t landmark_bytes;         /* of them, landmarks (0 unless the policy at opening was pattern) */
+    uint64_t scratch_bytes;          /* activations, tables, per-thread buffers */
+    uint64_t token_bytes;            /* of K and V per token of context, all layers */
 } fv_session_memory;
 fv_session_memory fv_session_memory_use(const fv_session *session);
 

@@ -67,8 +67,8 @@ int32_t fv_tokenizer_bos(const fv_tokenizer *tokenizer);    /* -1 if none; likew
 int32_t fv_tokenizer_eos(const fv_tokenizer *tokenizer);
 bool fv_tokenizer_adds_bos(const fv_tokenizer *tokenizer);
 bool fv_tokenizer_adds_eos(const fv_tokenizer *tokenizer);
-bool fv_tokenizer_is_end(const fv_tokenizer *tokenizer, int32_t id);     /* any end-of-generation token: eos, eot, eom, and
-                                                                            the well-known texts that llama.cpp counts */
+bool fv_tokenizer_is_end(const fv_tokenizer *tokenizer, int32_t id); /* any end-of-generation token: eos, eot, eom, and
+                                                                        the well-known texts that llama.cpp counts */
 bool fv_tokenizer_is_control(const fv_tokenizer *tokenizer, int32_t id); /* type control, user-defined excluded */
 
 /** Length of the longest prefix of `bytes` that ends at a UTF-8 boundary: print that much, keep the rest for the next

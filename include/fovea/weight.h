@@ -49,8 +49,9 @@ size_t fv_weight_row_bytes(uint32_t type, uint32_t columns);
 bool fv_weight_is_packable(uint32_t type);
 
 /**
- * Interleaves rows, eight at a time, in place and in the same bytes, so that one load feeds eight outputs. Rows behind the
- * last whole eight stay as they are. The products have the same bits packed or not; packed they are several times faster.
+ * Interleaves rows, eight at a time, in place and in the same bytes, so that one load feeds eight outputs. Rows behind
+ * the last whole eight stay as they are. The products have the same bits packed or not; packed they are several times
+ * faster.
  *
  * data     the weight's own data, writable (a private mapping of the file will do); weight->packed is set.
  * scratch  8 rows long.

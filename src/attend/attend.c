@@ -27,7 +27,8 @@ fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout
         return FV_ERROR_OVERFLOW;
     layout->gather = config->gather_keys ? config->gather_keys : FV_CHUNK_KEYS;
     /* without prompts, queries are read where they are unless they are turned, and states are all the caller's */
-    size_t query = FV_BUILD_PROMPT || FV_BUILD_Q4 ? rows * dim : 0, state = FV_BUILD_PROMPT ? fv_state_floats(rows, dim) : 0;
+    size_t query = FV_BUILD_PROMPT || FV_BUILD_Q4 ? rows * dim : 0,
+           state = FV_BUILD_PROMPT ? fv_state_floats(rows, dim) : 0;
     size_t *bytes = &layout->bytes;
     layout->query_offset = fv_size_reserve(bytes, query, sizeof(float));
     layout->state_offset = fv_size_reserve(bytes, state, sizeof(float));
@@ -161,8 +162,8 @@ static void walk_fill(span_walk *walk, uint32_t to, key_chunk *chunk) {
     }
 }
 
-/* The chunk behind the one at work is known, so that few rows can fetch it meanwhile; behind the last one it is what lies
- * ahead. */
+/* The chunk behind the one at work is known, so that few rows can fetch it meanwhile; behind the last one it is what
+ * lies ahead. */
 static void spans_attend(attend_job *job, const fv_token_range *tokens) {
     span_walk walk = {.job = job};
     key_chunk *now = job->chunks;

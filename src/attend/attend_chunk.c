@@ -1,5 +1,5 @@
-/* One chunk from its scores to its values, and the softmax in between. The result of a row does not depend on what else is
- * in its chunks: see fv_softmax_chunk_fn. */
+/* One chunk from its scores to its values, and the softmax in between. The result of a row does not depend on what else
+ * is in its chunks: see fv_softmax_chunk_fn. */
 #include "attend/attend_job.h"
 #include "cache/element.h"
 #include "kernels/half.h"
@@ -39,7 +39,8 @@ float fv_softmax_factor(const fv_attend_config *config) {
 }
 
 void fv_chunk_attend(attend_job *job, const key_chunk *chunk, const key_chunk *next) {
-    uint32_t begin = FV_BUILD_PROMPT ? chunk->slots[0].row_begin : 0, end = FV_BUILD_PROMPT ? chunk->slots[0].row_end : 1;
+    uint32_t begin = FV_BUILD_PROMPT ? chunk->slots[0].row_begin : 0,
+             end = FV_BUILD_PROMPT ? chunk->slots[0].row_end : 1;
     for (uint32_t s = 1; FV_BUILD_PROMPT && s < chunk->count; s++) {
         if (begin > chunk->slots[s].row_begin) begin = chunk->slots[s].row_begin;
         if (end < chunk->slots[s].row_end) end = chunk->slots[s].row_end;

@@ -50,7 +50,8 @@ static void step_values(attend_job *job, const fv_step *step, uint8_t *column) {
         const float *scale = fv_cache_value_scale(job->cache, job->kv_head, token);
         float *weight = job->score + (size_t)row * job->group * FV_CHUNK_KEYS + column[row];
         for (uint32_t g = 0; scale && g < job->group; g++) weight[g * FV_CHUNK_KEYS] *= *scale;
-        job->part[row - row_begin] = (fv_value_part){.first = (uint8_t)(token - first), .keys = 1, .column = column[row]};
+        job->part[row - row_begin] =
+            (fv_value_part){.first = (uint8_t)(token - first), .keys = 1, .column = column[row]};
         column[row] = (uint8_t)((column[row] + 1) % FV_SUM_LANES);
     }
     fv_parts_attend(job, job->cache->config.value_type, fv_cache_value_row(job->cache, job->kv_head, first), row_begin,

@@ -1,6 +1,6 @@
 /* attend_job.h - one call's surroundings and a chunk of pages; what walks a plan fills chunks, attend_chunk.c runs
- * them by way of attend_scores.c and attend_values.c; attend_gather.c reads the keys that are no pages. What is longer than a few
- * words lies in the job, which is in the scratch, as a chip's stack is short. */
+ * them by way of attend_scores.c and attend_values.c; attend_gather.c reads the keys that are no pages. What is longer
+ * than a few words lies in the job, which is in the scratch, as a chip's stack is short. */
 #ifndef FV_ATTEND_JOB_H
 #define FV_ATTEND_JOB_H
 
@@ -34,15 +34,15 @@ struct attend_job {
     const fv_cache *cache;
     const fv_plan *plan;
     uint32_t kv_head, group;
-    const float *query; /* [rows * group][head_dim] */
-    fv_state state;    /* at work */
-    float *states[2];  /* room for that of all and for that of a part */
-    float *score;      /* [rows * group][64] */
-    float *scales;     /* [64], of a chunk's keys */
-    uint32_t gather;   /* keys that the two below have room for */
-    float *keys;       /* [gather / 16][head_dim][16] */
-    float *values;     /* [gather][head_dim] */
-    key_chunk *chunks; /* at work, and the one behind it */
+    const float *query;                                     /* [rows * group][head_dim] */
+    fv_state state;                                         /* at work */
+    float *states[2];                                       /* room for that of all and for that of a part */
+    float *score;                                           /* [rows * group][64] */
+    float *scales;                                          /* [64], of a chunk's keys */
+    uint32_t gather;                                        /* keys that the two below have room for */
+    float *keys;                                            /* [gather / 16][head_dim][16] */
+    float *values;                                          /* [gather][head_dim] */
+    key_chunk *chunks;                                      /* at work, and the one behind it */
     fv_value_part part[FV_BUILD_PROMPT ? FV_TILE_ROWS : 1]; /* of a page, by position */
 };
 
@@ -59,7 +59,9 @@ fv_score_page_fn *fv_element_score(const fv_kernels *kernels, uint32_t type);
 void fv_values_attend(attend_job *job, const key_chunk *chunk, const key_chunk *next);
 
 /* The page that is read about when page `s` of the chunk before it is. */
-static inline uint32_t fv_place_ahead(const key_chunk *next, uint32_t s) { return s < next->count ? s : next->count - 1; }
+static inline uint32_t fv_place_ahead(const key_chunk *next, uint32_t s) {
+    return s < next->count ? s : next->count - 1;
+}
 
 static inline bool fv_attend_is_capped(const fv_attend_config *config) {
     return FV_BUILD_SOFTCAP && config->softcap > 0.0f;

@@ -54,8 +54,8 @@ void fv_parts_attend(const attend_job *job, uint32_t type, const void *values, u
 }
 
 /* The part of a page that each position reads of the columns begin..end-1. */
-static void slot_parts(attend_job *job, const key_chunk *chunk, const page_slot *slot, uint32_t column,
-                       uint32_t begin, uint32_t end) {
+static void slot_parts(attend_job *job, const key_chunk *chunk, const page_slot *slot, uint32_t column, uint32_t begin,
+                       uint32_t end) {
     for (uint32_t i = slot->row_begin; i < slot->row_end; i++) {
         uint32_t low = slot->begin[i] > begin ? slot->begin[i] : begin, high = slot->end[i] < end ? slot->end[i] : end;
         job->part[i - slot->row_begin] = (fv_value_part){

@@ -34,7 +34,8 @@ fv_status fv_mass_tokens(const fv_attend_config *config, const fv_kernels *kerne
                 mass[h * count + first + t] = config->scale * kernels->dot_f32(dim, query + h * dim, scratch + t * dim);
     }
     for (size_t h = 0; h < group; h++) {
-        if (FV_BUILD_SOFTCAP && config->softcap > 0.0f) kernels->softcap_f32(count, 1.0f, config->softcap, mass + h * count);
+        if (FV_BUILD_SOFTCAP && config->softcap > 0.0f)
+            kernels->softcap_f32(count, 1.0f, config->softcap, mass + h * count);
         softmax(mass + h * count, count);
     }
     return FV_OK;

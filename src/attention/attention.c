@@ -1,6 +1,6 @@
-/* Composes selector and executor. A prompt is split into tiles x KV heads; a single row into KV heads x segments; with a
- * deadline, any rows into rounds of keys, between which the clock is looked at. A policy that chooses by the queries has a
- * plan for each KV head, any other one for all. */
+/* Composes selector and executor. A prompt is split into tiles x KV heads; a single row into KV heads x segments; with
+ * a deadline, any rows into rounds of keys, between which the clock is looked at. A policy that chooses by the queries
+ * has a plan for each KV head, any other one for all. */
 #include "fovea/attention.h"
 #include "attend/attend_state.h"
 #include "attention/certify.h"
@@ -14,7 +14,7 @@
 typedef struct work_count {
     uint64_t keys, sinks, window, selected, whole; /* all, and by reason */
     uint64_t bytes, visible, unused;               /* fills two lines */
-    uint64_t choose_ns, read_ns, seen_ns; /* the last: its last look at the clock */
+    uint64_t choose_ns, read_ns, seen_ns;          /* the last: its last look at the clock */
     fv_certified certified;
     fv_plan plan;
     fv_select_view view;
@@ -28,19 +28,20 @@ typedef struct attention_call {
     const fv_parallel *parallel;
     fv_attend_setting setting;
     uint32_t local_window, first_token, rows, layer;
-    bool chooses;            /* here: not in a layer with a sliding window */
-    fv_select_view view;     /* of attention->plans */
-    uint32_t plan_rows;      /* of them */
-    uint32_t read_from;      /* tokens from this one on were read of those plans: all, unless a deadline came first */
+    bool chooses;        /* here: not in a layer with a sliding window */
+    fv_select_view view; /* of attention->plans */
+    uint32_t plan_rows;  /* of them */
+    uint32_t read_from;  /* tokens from this one on were read of those plans: all, unless a deadline came first */
     uint32_t first_segment, segments; /* of those plans; the last one is the gathered keys */
     const float *query;
     size_t query_stride;
     float *out;
     size_t out_stride;
-    fv_watch *watch;         /* with a deadline, as all that follows */
-    uint32_t round_first, round_count; /* segments that are read next, one KV head after the other: each time reading moves
-                                          to another head, the stream from memory starts anew. None: the gathered keys */
-    uint64_t keys_before, begin_ns;    /* keys that were read and the time, before the older segments */
+    fv_watch *watch; /* with a deadline, as all that follows */
+    uint32_t round_first,
+        round_count;                /* segments that are read next, one KV head after the other: each time reading moves
+                                       to another head, the stream from memory starts anew. None: the gathered keys */
+    uint64_t keys_before, begin_ns; /* keys that were read and the time, before the older segments */
 } attention_call;
 
 struct fv_attention {
@@ -48,11 +49,11 @@ struct fv_attention {
     const fv_kernels *kernels;
     size_t worker_bytes, attend_bytes, step_bytes;
     fv_attend_layout layout; /* of attend's scratch */
-    unsigned char *workers; /* per worker: attend's scratch, steps of plans, then scratch for choosing */
-    float *states;          /* [kv_heads][segments + 1] states of state_rows rows */
-    fv_plan *plans;         /* [kv_heads], of a single row, or of those read together until a deadline */
-    fv_step *row_steps;     /* of those plans: [kv_heads][plan_steps], but for one head if nothing chooses */
-    work_count *counts;     /* [workers] */
+    unsigned char *workers;  /* per worker: attend's scratch, steps of plans, then scratch for choosing */
+    float *states;           /* [kv_heads][segments + 1] states of state_rows rows */
+    fv_plan *plans;          /* [kv_heads], of a single row, or of those read together until a deadline */
+    fv_step *row_steps;      /* of those plans: [kv_heads][plan_steps], but for one head if nothing chooses */
+    work_count *counts;      /* [workers] */
     uint32_t segments;
     fv_attention_observer_fn *observer; /* NULL: nobody watches */
     void *observer_context;
@@ -69,9 +70,9 @@ typedef struct choosing {
     fv_choose_scratch scratch; /* of the row at work */
     fv_chooser chooser;        /* likewise */
     uint32_t kv_head;
-    fv_certified made; /* of the row at work */
-    size_t tail_place; /* of the state of its tail */
-    bool read_shared;  /* what rows of a tile share of the coarse keys */
+    fv_certified made;  /* of the row at work */
+    size_t tail_place;  /* of the state of its tail */
+    bool read_shared;   /* what rows of a tile share of the coarse keys */
     fv_plan next, both; /* of the row behind the one at work, of the two */
 } choosing;
 
@@ -97,7 +98,8 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
     if (!config || config->workers < 1 || config->workers > 1024 || config->max_tokens < 1) return FV_ERROR_ARGUMENT;
     if (config->plan_steps < 1 || config->plan_steps > 1u << 24 || config->state_rows > fv_attend_rows(&config->attend))
         return FV_ERROR_ARGUMENT;
-    *layout = (attention_layout){.bytes = (sizeof(fv_attention) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN};
+    *layout =
+        (attention_layout){.bytes = (sizeof(fv_attention) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN};
     fv_status status = fv_attend_layout_make(&config->attend, &layout->attend);
     if (status != FV_OK) return status;
     layout->attend_bytes = layout->attend.bytes;
@@ -106,8 +108,9 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
     layout->segments = (config->max_tokens - 1) / FV_SEGMENT_TOKENS + 1;
     layout->worker_bytes = layout->attend_bytes;
     size_t choose_bytes = 0, heads = config->attend.kv_heads, *bytes = &layout->bytes;
-    if (FV_BUILD_CHOOSE && config->chooses && !fv_choose_scratch_bytes(config->attend.head_dim, (uint32_t)group, config->max_tokens,
-                                                                         choose_together(&config->attend), &choose_bytes))
+    if (FV_BUILD_CHOOSE && config->chooses &&
+        !fv_choose_scratch_bytes(config->attend.head_dim, (uint32_t)group, config->max_tokens,
+                                 choose_together(&config->attend), &choose_bytes))
         return FV_ERROR_OVERFLOW;
     fv_size_reserve(&layout->step_bytes, config->plan_steps, sizeof(fv_step));
     fv_size_reserve(&layout->worker_bytes, config->chooses ? PAIR_PLANS : 1, layout->step_bytes);
@@ -207,15 +210,16 @@ static void tile_view(const attention_call *call, uint32_t tile, fv_select_view 
     view->tokens = call->cache->tokens;
 }
 
-static choosing *choosing_make(const attention_call *call, const fv_select_view *view, uint32_t kv_head, size_t worker) {
+static choosing *choosing_make(const attention_call *call, const fv_select_view *view, uint32_t kv_head,
+                               size_t worker) {
     const fv_attention *attention = call->attention;
     const fv_attend_config *attend = &attention->config.attend;
-    unsigned char *memory =
-        attention->workers + worker * attention->worker_bytes + attention->attend_bytes + PAIR_PLANS * attention->step_bytes;
+    unsigned char *memory = attention->workers + worker * attention->worker_bytes + attention->attend_bytes +
+                            PAIR_PLANS * attention->step_bytes;
     choosing *at = (choosing *)(void *)memory;
     *at = (choosing){.call = call, .view = *view, .kv_head = kv_head};
-    fv_choose_scratch_at(&at->scratch, memory + CHOOSING_BYTES, attend->head_dim, attend->query_heads / attend->kv_heads,
-                         attention->config.max_tokens, choose_together(attend));
+    fv_choose_scratch_at(&at->scratch, memory + CHOOSING_BYTES, attend->head_dim,
+                         attend->query_heads / attend->kv_heads, attention->config.max_tokens, choose_together(attend));
     return at;
 }
 
@@ -243,7 +247,8 @@ static fv_state tail_state(const attention_call *call, size_t place, uint32_t po
     const fv_attend_config *attend = &attention->config.attend;
     size_t rows = attend->query_heads / attend->kv_heads, floats = fv_state_floats(rows, attend->head_dim);
     size_t state_rows = rows * (attention->config.state_rows ? attention->config.state_rows : 1);
-    size_t segments = attend->kv_heads * ((size_t)attention->segments + 1) * fv_state_floats(state_rows, attend->head_dim);
+    size_t segments =
+        attend->kv_heads * ((size_t)attention->segments + 1) * fv_state_floats(state_rows, attend->head_dim);
     segments = (segments * sizeof(float) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN / sizeof(float);
     return fv_state_at(attention->states + segments + (2 * place + position % 2) * floats, rows, attend->head_dim);
 }
@@ -291,7 +296,8 @@ static void rows_choose(choosing *at, uint32_t rows, size_t worker) {
     tail_make(at, worker);
 }
 
-/* The plan of one row by its queries, or of as many as read all or share their choice; rows of a tile come in rising order. */
+/* The plan of one row by its queries, or of as many as read all or share their choice; rows of a tile come in rising
+ * order. */
 static fv_status chosen_plan(choosing *at, uint32_t position, size_t worker, fv_plan *plan) {
     const fv_chooser *chooser = chooser_at(at, position);
     uint32_t rows = 1, end = at->view.first_token + at->view.rows;
@@ -457,8 +463,8 @@ static void plan_attend(const attention_call *call, const fv_plan *plan, uint32_
     plan_run(call, plan, kv_head, worker);
 }
 
-/* One row with its certificate; where a quality is asked for, it reads more pages until its estimate is good enough or it
- * has read all. */
+/* One row with its certificate; where a quality is asked for, it reads more pages until its estimate is good enough or
+ * it has read all. */
 static void row_until(choosing *at, fv_plan *plan, size_t worker) {
     const attention_call *call = at->call;
     fv_attention *attention = call->attention;
@@ -499,8 +505,8 @@ static fv_status plans_try(const attention_call *call) {
     return status;
 }
 
-/* Two rows that follow each other share the pages that both have chosen, whole rows are not among them: where that is so, the
- * plan of both; otherwise `first` is read, and the next row's plan is what is left. */
+/* Two rows that follow each other share the pages that both have chosen, whole rows are not among them: where that is
+ * so, the plan of both; otherwise `first` is read, and the next row's plan is what is left. */
 static const fv_plan *pair_plan(choosing *at, const fv_plan *first, size_t worker) {
     const attention_call *call = at->call;
     if (first->rows != 1 || fv_chooser_reads_all(&at->chooser) || certifies(call)) return first;
@@ -542,7 +548,8 @@ static void tile_task(void *context, size_t task, size_t worker) {
     fv_plan *plan = &attention->counts[worker].plan;
     plan->steps = (fv_step *)(void *)(scratch + attention->attend_bytes);
     plan->capacity = attention->config.plan_steps;
-    uint32_t tiles = tile_count(call); /* one head after the other: what neighbouring tiles read stays in the L2 cache */
+    uint32_t tiles =
+        tile_count(call); /* one head after the other: what neighbouring tiles read stays in the L2 cache */
     uint32_t kv_head = (uint32_t)(task / tiles);
     fv_select_view *view = &attention->counts[worker].view;
     tile_view(call, (uint32_t)(task % tiles), view);
@@ -574,9 +581,9 @@ static fv_status plans_make(attention_call *call) {
     fv_attention *attention = call->attention;
     call->plan_rows = call->view.rows;
     for (size_t head = 0; head < attention->config.attend.kv_heads; head++) {
-        unsigned char *steps = (unsigned char *)attention->row_steps + (call->chooses ? head : 0) * attention->step_bytes;
-        attention->plans[head] =
-            (fv_plan){.steps = (fv_step *)(void *)steps, .capacity = attention->config.plan_steps};
+        unsigned char *steps =
+            (unsigned char *)attention->row_steps + (call->chooses ? head : 0) * attention->step_bytes;
+        attention->plans[head] = (fv_plan){.steps = (fv_step *)(void *)steps, .capacity = attention->config.plan_steps};
     }
     if (FV_BUILD_CHOOSE && call->chooses) {
         phase_begin(attention, 0);
@@ -654,8 +661,8 @@ static void mark_read(const fv_plan *plan, uint32_t from, const fv_choose_scratc
     }
 }
 
-/* The scores of the plans' row are made once more: by now other heads' are in the scratch. Where time was short, all that the
- * plan had in mind may be unread, sinks and window too. */
+/* The scores of the plans' row are made once more: by now other heads' are in the scratch. Where time was short, all
+ * that the plan had in mind may be unread, sinks and window too. */
 static void certify_task(void *context, size_t task, size_t worker) {
     const attention_call *call = (const attention_call *)context;
     fv_certified *into = &call->attention->counts[worker].certified;
@@ -690,7 +697,8 @@ static void plans_certify(attention_call *call) {
 
 static void single_row(attention_call *call) {
     plans_segments(call);
-    fv_parallel_run(call->parallel, (size_t)call->attention->config.attend.kv_heads * call->segments, segment_task, call);
+    fv_parallel_run(call->parallel, (size_t)call->attention->config.attend.kv_heads * call->segments, segment_task,
+                    call);
     states_merge(call);
     states_finish(call, call->out);
     all_read_end(call->attention, call->parallel);
@@ -779,7 +787,8 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
     if (fv_select_chooses(policy) && (!cache->shadow.dim || !attention->config.chooses)) return FV_ERROR_ARGUMENT;
     if (fv_select_chooses(policy) && policy->certificate && (!cache->margins.pages || attend->softcap > 0.0f))
         return FV_ERROR_ARGUMENT;
-    if (fv_select_chooses(policy) && policy->tail && (!cache->tail.dim || attend->softcap > 0.0f)) return FV_ERROR_ARGUMENT;
+    if (fv_select_chooses(policy) && policy->tail && (!cache->tail.dim || attend->softcap > 0.0f))
+        return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_PROMPT && policy->quality > 0.0f) return FV_ERROR_UNSUPPORTED;
     if (policy->selector == FV_SELECTOR_PATTERN && policy->landmarks && policy->block != cache->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;
@@ -910,7 +919,8 @@ static void round_task(void *context, size_t task, size_t worker) {
 }
 
 static uint64_t round_keys(const attention_call *call) {
-    if (!call->round_count) return gathered_keys(&call->attention->plans[0], true); /* plans that choose gather nothing */
+    if (!call->round_count)
+        return gathered_keys(&call->attention->plans[0], true); /* plans that choose gather nothing */
     return plans_span_keys(call, call->round_first * FV_SEGMENT_TOKENS,
                            (call->round_first + call->round_count) * FV_SEGMENT_TOKENS);
 }
@@ -926,8 +936,8 @@ static void round_read(attention_call *call) {
     if (call->round_count) call->read_from = call->round_first * FV_SEGMENT_TOKENS;
 }
 
-/* Looks at the clock and reads the segments end-count..end-1, or tells that it is too late. A round of no keys is not worth
- * a look. */
+/* Looks at the clock and reads the segments end-count..end-1, or tells that it is too late. A round of no keys is not
+ * worth a look. */
 static bool round_run(attention_call *call, uint32_t end, uint32_t count) {
     call->round_first = end - count;
     call->round_count = count;
@@ -937,8 +947,8 @@ static bool round_run(attention_call *call, uint32_t end, uint32_t count) {
     return true;
 }
 
-/* Segments of the next round: as many as a quarter of the time that is left is enough for, if all their keys are read at
- * the speed of those since call->begin_ns. */
+/* Segments of the next round: as many as a quarter of the time that is left is enough for, if all their keys are read
+ * at the speed of those since call->begin_ns. */
 static uint32_t round_segments(const attention_call *call, uint32_t least, uint32_t most) {
     const fv_watch *watch = call->watch;
     uint64_t now = watch->progress.elapsed_ns, left = watch->deadline->end_ns - watch->start_ns - now;
@@ -956,7 +966,8 @@ static void states_clear(const attention_call *call) {
             fv_state_clear(row_state(call, head, segment), rows, attend->head_dim);
 }
 
-/* All rounds of a plan: the newest segments, what is gathered, then the older segments. Whether there was time for all. */
+/* All rounds of a plan: the newest segments, what is gathered, then the older segments. Whether there was time for all.
+ */
 static bool rounds_run(attention_call *call) {
     uint32_t workers = call->parallel && call->parallel->workers > 1 ? call->parallel->workers : 1;
     plans_segments(call);
@@ -1008,8 +1019,8 @@ static fv_select_view watched_view(const attention_call *call, uint32_t done) {
                             .tokens = call->cache->tokens};
 }
 
-/* Writes the plans once, to know that they can be made and how many keys they read. Those that choose are made and counted
- * row by row: choosing takes time, too. */
+/* Writes the plans once, to know that they can be made and how many keys they read. Those that choose are made and
+ * counted row by row: choosing takes time, too. */
 static fv_status watched_plan(attention_call *call) {
     uint64_t planned = 0;
     if (call->chooses) return FV_OK;

@@ -28,8 +28,8 @@ typedef struct fv_certified {
 float fv_certify_row(const fv_chooser *chooser, const fv_choose_scratch *scratch, const float *query, const float *out,
                      fv_state state, fv_certified *into);
 
-/* `rows` rows up to the chooser's, and all query heads of one KV head, of which nothing was read: their outputs are zeros. That
- * is as far from dense attention as its largest value, and nothing is known about it in units of that. */
+/* `rows` rows up to the chooser's, and all query heads of one KV head, of which nothing was read: their outputs are
+ * zeros. That is as far from dense attention as its largest value, and nothing is known about it in units of that. */
 void fv_certify_nothing(const fv_chooser *chooser, uint32_t rows, fv_certified *into);
 
 /* into <- the worse of both, and the sums. */

@@ -36,8 +36,10 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
     layout->scale_head_stride = scale_head_bytes / sizeof(float);
     layout->key_offset = fv_size_reserve(bytes, heads, layout->key_head_bytes);
     layout->value_offset = fv_size_reserve(bytes, heads, layout->value_head_bytes);
-    if (fv_element_has_scale(config->key_type)) layout->key_scale_offset = fv_size_reserve(bytes, heads, scale_head_bytes);
-    if (fv_element_has_scale(config->value_type)) layout->value_scale_offset = fv_size_reserve(bytes, heads, scale_head_bytes);
+    if (fv_element_has_scale(config->key_type))
+        layout->key_scale_offset = fv_size_reserve(bytes, heads, scale_head_bytes);
+    if (fv_element_has_scale(config->value_type))
+        layout->value_scale_offset = fv_size_reserve(bytes, heads, scale_head_bytes);
     if (config->landmark_tokens) {
         size_t marks = ((size_t)config->max_tokens + config->landmark_tokens - 1) / config->landmark_tokens;
         fv_size_reserve(&mark_head_bytes, marks, config->head_dim * sizeof(float));
@@ -113,7 +115,8 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
         made->shadow.base = base;
         made->margins = layout.margins;
     }
-    if (FV_BUILD_CERTIFICATE && config->shadow == 2) made->margins.pages = (fv_margin *)(void *)(base + layout.margins.offset);
+    if (FV_BUILD_CERTIFICATE && config->shadow == 2)
+        made->margins.pages = (fv_margin *)(void *)(base + layout.margins.offset);
     if (FV_BUILD_TAIL) {
         made->tail = layout.tail;
         made->tail.base = base;
@@ -186,8 +189,8 @@ static void tokens_store(fv_cache *cache, uint32_t head, uint32_t token, uint32_
     unsigned char *panel = cache->keys + head * cache->key_head_bytes + page * cache->key_page_bytes;
     unsigned char *row = cache->values + head * cache->value_head_bytes + token * cache->value_row_bytes;
     size_t scale = head * cache->scale_head_stride + token;
-    bool whole = tokens == FV_PAGE_TOKENS && fv_element_page_store(cache->kernels, config->key_type, config->head_dim,
-                                                                   key, key_stride, panel);
+    bool whole = tokens == FV_PAGE_TOKENS &&
+                 fv_element_page_store(cache->kernels, config->key_type, config->head_dim, key, key_stride, panel);
     for (uint32_t t = 0; t < tokens; t++, scale++, row += cache->value_row_bytes) {
         if (!whole)
             fv_element_key_store(cache->kernels, config->key_type, config->head_dim, key + t * key_stride, panel,
@@ -294,8 +297,10 @@ static void head_copy(fv_cache *to, const fv_cache *from, uint32_t head) {
     size_t tokens = from->tokens, pages = (tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
     size_t dim = from->config.head_dim, scale = head * to->scale_head_stride, mark = head * to->mark_head_stride;
     fv_bytes_copy(to->keys + head * to->key_head_bytes, fv_cache_key_page(from, head, 0), pages * from->key_page_bytes);
-    fv_bytes_copy(to->values + head * to->value_head_bytes, fv_cache_value_row(from, head, 0), tokens * from->value_row_bytes);
-    if (to->key_scales) fv_bytes_copy(to->key_scales + scale, fv_cache_key_scale(from, head, 0), tokens * sizeof(float));
+    fv_bytes_copy(to->values + head * to->value_head_bytes, fv_cache_value_row(from, head, 0),
+                  tokens * from->value_row_bytes);
+    if (to->key_scales)
+        fv_bytes_copy(to->key_scales + scale, fv_cache_key_scale(from, head, 0), tokens * sizeof(float));
     if (to->value_scales)
         fv_bytes_copy(to->value_scales + scale, fv_cache_value_scale(from, head, 0), tokens * sizeof(float));
     if (!to->mark_keys || !tokens) return;

@@ -9,7 +9,7 @@
 #if FV_BUILD_FILE
 
 enum {
-    VERSION = 1,      /* F32, F16 and Q8_0 alone: what the first version could hold, it can still read */
+    VERSION = 1,       /* F32, F16 and Q8_0 alone: what the first version could hold, it can still read */
     VERSION_TYPES = 2, /* BF16, Q4_0 */
     SLOTS = 2,
     SECTOR_BYTES =
@@ -260,9 +260,7 @@ static fv_status data_check(const fv_cache_store *store, const saved *state) {
     return s.checksum == state->checksum ? FV_OK : FV_ERROR_CORRUPT;
 }
 
-static bool is_header(const saved *state) {
-    return state->status == FV_OK || state->status == FV_ERROR_UNSUPPORTED;
-}
+static bool is_header(const saved *state) { return state->status == FV_OK || state->status == FV_ERROR_UNSUPPORTED; }
 
 /* Both headers, the newest first; one that is none comes last. The status is that of the first, if it is one; else it
  * is an error of reading, if there was one, rather than CORRUPT. */

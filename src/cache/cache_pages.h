@@ -1,9 +1,9 @@
 /* cache_pages.h - where things lie inside a cache; for the executor and the cache itself.
- * Per head, in this order: key panels [pages][head_dim][16], value rows [pages * 16][head_dim] (so that neighbouring pages
- * are one run of rows), and for Q8_0 one f32 scale per token of either. Landmarks are f32 rows
+ * Per head, in this order: key panels [pages][head_dim][16], value rows [pages * 16][head_dim] (so that neighbouring
+ * pages are one run of rows), and for Q8_0 one f32 scale per token of either. Landmarks are f32 rows
  * [landmarks][head_dim], of keys and of values.
- * Q4_0 holds its f16 scales itself. A panel: scales [head_dim / 32][16], then [head_dim / 2][16] bytes, of which the low
- * nibbles are the even channels. A row of values: blocks of 32 channels as in a GGUF file. */
+ * Q4_0 holds its f16 scales itself. A panel: scales [head_dim / 32][16], then [head_dim / 2][16] bytes, of which the
+ * low nibbles are the even channels. A row of values: blocks of 32 channels as in a GGUF file. */
 #ifndef FV_CACHE_PAGES_H
 #define FV_CACHE_PAGES_H
 

@@ -248,7 +248,8 @@ float fv_element_key_step(uint32_t type, const void *panel, size_t column, const
 
 float fv_element_row_step(uint32_t type, const void *row, const float *scale, size_t channel) {
     const unsigned char *blocks = (const unsigned char *)row;
-    if (FV_ELEMENT_IS(type, Q4_0)) return fv_f32_from_f16(q4_scale_bits(blocks + channel / FV_ELEMENT_RUN * FV_Q4_BYTES));
+    if (FV_ELEMENT_IS(type, Q4_0))
+        return fv_f32_from_f16(q4_scale_bits(blocks + channel / FV_ELEMENT_RUN * FV_Q4_BYTES));
     return fv_element_has_scale(type) ? *scale : 0.0f;
 }
 

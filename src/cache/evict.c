@@ -1,6 +1,6 @@
 /* Who leaves a full cache. Everything is checked before anything leaves. */
-#include "build.h"
 #include "fovea/evict.h"
+#include "build.h"
 #include "cache/cache_pages.h"
 #include <stdbool.h>
 

@@ -1,5 +1,5 @@
-#include "build.h"
 #include "cache/rewind.h"
+#include "build.h"
 #include "cache/cache_pages.h"
 
 void fv_cache_mark_save(const fv_cache *cache, float *saved) {

@@ -1,5 +1,5 @@
-/* The coarse copy of the keys. Every number is one chain of f32 operations in a fixed order, channel by channel with the
- * tokens of a page in lanes: neither the batch nor the machine shows in a bit. */
+/* The coarse copy of the keys. Every number is one chain of f32 operations in a fixed order, channel by channel with
+ * the tokens of a page in lanes: neither the batch nor the machine shows in a bit. */
 #include "cache/shadow.h"
 #include "build.h"
 #include "cache/cache_pages.h"
@@ -31,7 +31,8 @@ void fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *l
     layout->size_offset = region_add(bytes, heads, pages, dim * 2, &same);
     layout->step_offset = region_add(bytes, heads, pages, LANES * sizeof(uint16_t), &layout->step_head_bytes);
     layout->mean_offset = region_add(bytes, heads, panels, dim * LANES, &layout->mean_head_bytes);
-    layout->mean_step_offset = region_add(bytes, heads, panels, 2 * LANES * sizeof(float), &layout->mean_step_head_bytes);
+    layout->mean_step_offset =
+        region_add(bytes, heads, panels, 2 * LANES * sizeof(float), &layout->mean_step_head_bytes);
     layout->centre_offset = region_add(bytes, heads, block_panels, dim * LANES, &layout->centre_head_bytes);
     layout->centre_step_offset =
         region_add(bytes, heads, block_panels, LANES * sizeof(float), &layout->centre_step_head_bytes);
@@ -68,7 +69,8 @@ static float mean_code(const fv_cache *cache, const float *x, uint32_t n, uint8_
     bool fit = most > 0.0f && most <= FLT_MAX;
     float inverse = fit ? 63.0f / most : 0.0f;
     for (size_t c = 0; c < cache->shadow.dim; c++)
-        codes[mean_place(&cache->shadow, n, c)] = (uint8_t)(64 + (fit && c < dim ? fv_round_held(x[c] * inverse, 63.0f) : 0));
+        codes[mean_place(&cache->shadow, n, c)] =
+            (uint8_t)(64 + (fit && c < dim ? fv_round_held(x[c] * inverse, 63.0f) : 0));
     return fit ? most / 63.0f : 0.0f;
 }
 
@@ -102,7 +104,8 @@ static void centre_make(const fv_cache *cache, uint32_t head, uint32_t block) {
     for (size_t c = 0; c < cache->config.head_dim; c++) {
         mean[c] = 0.0f;
         for (uint32_t page = (block - 1) * BLOCK_PAGES; block && page < block * BLOCK_PAGES; page++)
-            mean[c] += 0.25f * mean_value(shadow, fv_shadow_means(shadow, head), fv_shadow_mean_steps(shadow, head), page, c);
+            mean[c] +=
+                0.25f * mean_value(shadow, fv_shadow_means(shadow, head), fv_shadow_mean_steps(shadow, head), page, c);
     }
     fv_shadow_centre_steps(shadow, head)[block] = mean_code(cache, mean, block, fv_shadow_centres(shadow, head));
 }
@@ -183,7 +186,8 @@ void fv_shadow_centre(const fv_cache *cache, uint32_t head, uint32_t token, floa
 
 void fv_shadow_code(const fv_cache *cache, uint32_t head, uint32_t token, float *out) {
     const fv_shadow *shadow = &cache->shadow;
-    const uint8_t *signs = fv_shadow_signs(shadow, head, token / LANES), *sizes = fv_shadow_sizes(shadow, head, token / LANES);
+    const uint8_t *signs = fv_shadow_signs(shadow, head, token / LANES),
+                  *sizes = fv_shadow_sizes(shadow, head, token / LANES);
     float step = fv_f32_from_bf16(*fv_shadow_steps(shadow, head, token));
     for (size_t c = 0; c < cache->config.head_dim; c++) {
         size_t byte = (c / 16 * 2 + c / 4 % 2) * LANES + token % LANES, bit = c / 8 % 2 * 4 + c % 4;

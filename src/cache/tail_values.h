@@ -1,13 +1,15 @@
 /* tail_values.h - a coarse copy of the values of full pages, 2 bits a channel: what a policy's tail adds up. A value is
- * rotated as keys are (src/cache/shadow.h) and coded in four levels of its own step: value ~ step * (code - 1.5). A page
- * is coded when its last token is appended, from stored values: a cut needs no repair, and made anew it has the same bits. */
+ * rotated as keys are (src/cache/shadow.h) and coded in four levels of its own step: value ~ step * (code - 1.5). A
+ * page is coded when its last token is appended, from stored values: a cut needs no repair, and made anew it has the
+ * same bits. */
 #ifndef FV_TAIL_VALUES_H
 #define FV_TAIL_VALUES_H
 
 #include "fovea/cache.h"
 
-/* Per head and page fv_tail_page_bytes(): codes [dim / 16][2][16 channels][2], then steps [16] bf16. Bits 2m, 2m + 1 of byte
- * (j, h, i, p) are the code of channel 16j + i of token 8h + 2m + p. `dim` is head_dim rounded up to a multiple of 16. */
+/* Per head and page fv_tail_page_bytes(): codes [dim / 16][2][16 channels][2], then steps [16] bf16. Bits 2m, 2m + 1 of
+ * byte (j, h, i, p) are the code of channel 16j + i of token 8h + 2m + p. `dim` is head_dim rounded up to a multiple
+ * of 16. */
 typedef struct fv_tail_values {
     uint32_t dim;        /* 0: there is none */
     unsigned char *base; /* of the cache's memory; the offsets are bytes */
@@ -15,7 +17,9 @@ typedef struct fv_tail_values {
 } fv_tail_values;
 
 /* Of a page; what a row reads of it, too. */
-static inline size_t fv_tail_page_bytes(const fv_tail_values *tail) { return (size_t)tail->dim * 4 + 16 * sizeof(uint16_t); }
+static inline size_t fv_tail_page_bytes(const fv_tail_values *tail) {
+    return (size_t)tail->dim * 4 + 16 * sizeof(uint16_t);
+}
 
 static inline uint8_t *fv_tail_page(const fv_tail_values *tail, uint32_t head, uint32_t page) {
     return tail->base + tail->offset + head * tail->head_bytes + page * fv_tail_page_bytes(tail);

@@ -1,7 +1,7 @@
 /* Noise for what is read back. A vector's key is hashed from seed, stream and place; element i takes number i of the
  * key's splitmix64 stream. */
-#include "build.h"
 #include "fovea/dither.h"
+#include "build.h"
 #include "cache/cache_pages.h"
 #include "cache/element.h"
 #include "kernels/blocks.h"

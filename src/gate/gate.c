@@ -106,8 +106,9 @@ static void parts_make(fv_gate *gate, const float *const *parts) {
                 if (given)
                     x = *given++;
                 else if (part <= FV_GATE_PART_UPDATE_STATE)
-                    x = gate->config.weights == FV_GATE_WEIGHTS_REFERENCE ? reference_weight(scale, index)
-                                                                          : width * fv_centred_f32(fv_splitmix(key, place));
+                    x = gate->config.weights == FV_GATE_WEIGHTS_REFERENCE
+                            ? reference_weight(scale, index)
+                            : width * fv_centred_f32(fv_splitmix(key, place));
                 view.first[column * view.stride + row] = x;
             }
     }

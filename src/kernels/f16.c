@@ -1,6 +1,6 @@
 /* Half precision for callers: the table's conversions behind a check. */
-#include "build.h"
 #include "fovea/f16.h"
+#include "build.h"
 #include "kernels/kernels.h"
 
 #if FV_BUILD_F16

@@ -1,5 +1,6 @@
 /* half.h - f16 and bf16 to and from f32 by bit arithmetic: exact, no libm, same bits on every processor (and the bits
- * of F16C and of Arm's conversions, quiet NaN included). A union shows a value's bits: C11 defines it, g++ and clang++ do. */
+ * of F16C and of Arm's conversions, quiet NaN included). A union shows a value's bits: C11 defines it, g++ and clang++
+ * do. */
 #ifndef FV_HALF_H
 #define FV_HALF_H
 

@@ -18,10 +18,10 @@
 #define FV_CHUNK_KEYS 64 /* keys that share one softmax update */
 
 /* Scores of pages: score[r][16 p + t] = sum over c, ascending, of query[r][c] * key[p][c][t], t = 0..15.
- * query [rows][query_stride].  key [pages] pointers to [head_dim][16] of the type.  score [rows][score_stride], 16 * pages
- * written.  next: NULL, or [pages] pointers to what will be read after these pages, to be fetched while they are read.
- * q8: the sum over the integers is multiplied by key_scale[16 p + t] at the end; the others ignore key_scale. Same order.
- * Bound: head_dim * 2^-23 * sum |query[c] * key[c][t]|. */
+ * query [rows][query_stride].  key [pages] pointers to [head_dim][16] of the type.  score [rows][score_stride], 16 *
+ * pages written.  next: NULL, or [pages] pointers to what will be read after these pages, to be fetched while they are
+ * read. q8: the sum over the integers is multiplied by key_scale[16 p + t] at the end; the others ignore key_scale.
+ * Same order. Bound: head_dim * 2^-23 * sum |query[c] * key[c][t]|. */
 typedef void fv_score_page_fn(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
                               const void *const *key, const void *const *next, const float *key_scale, float *score,
                               size_t score_stride);
@@ -31,10 +31,9 @@ typedef void fv_score_page_fn(size_t rows, size_t pages, size_t head_dim, const 
  * element, (quant - 8) * scale, is exact in f32, and the sums are those of score_page_f32 and value_sum_f32 over it. */
 
 /* Weighted sum of values: out[r][c] += sum over t < keys, ascending, of weight[r][t] * value[t][c].
- * value [keys][head_dim] of the type, contiguous.  weight [rows][weight_stride], out [rows][out_stride] f32. Same order.
- * q8: the integers; the caller has multiplied the token's scale into the weight.
- * next: NULL, or as many values that will be read after these.
- * Bound: keys * 2^-23 * sum |weight * value|. */
+ * value [keys][head_dim] of the type, contiguous.  weight [rows][weight_stride], out [rows][out_stride] f32. Same
+ * order. q8: the integers; the caller has multiplied the token's scale into the weight. next: NULL, or as many values
+ * that will be read after these. Bound: keys * 2^-23 * sum |weight * value|. */
 typedef void fv_value_sum_fn(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
                              const void *value, const void *next, float *out, size_t out_stride);
 
@@ -55,12 +54,12 @@ typedef void fv_turn_rows_fn(size_t columns, const float *x, size_t stride, floa
 
 /* One step of the online softmax (Milakov & Gimelshein 2018), in powers of two, for `rows` rows and `columns` keys (a
  * multiple of 16, at most 64). Per row:
- *   x = min(factor * score, FLT_MAX);  where some x > m + FV_SOFTMAX_SLACK: m' = max x rounded up to a whole number, and
- *   out and sum are multiplied by 2^(m - m'), otherwise m' = m;  score <- 2^(x - m');  sum[t % 16] += score[t]
- * As m is whole, a correction is exact: where chunks are cut and what masked columns lie between shows in no bit of sum,
- * out and of what is made of them, unless it is below 2^-126 of m.
- * score [rows][FV_CHUNK_KEYS], -inf = masked; maximum [rows], sum [rows][FV_SUM_LANES]; start from -FV_NO_MAXIMUM and 0.
- * out [rows][out_stride].  2^x: relative error <= 2 ulp for x >= -126, below that 0. Same order. */
+ *   x = min(factor * score, FLT_MAX);  where some x > m + FV_SOFTMAX_SLACK: m' = max x rounded up to a whole number,
+ * and out and sum are multiplied by 2^(m - m'), otherwise m' = m;  score <- 2^(x - m');  sum[t % 16] += score[t] As m
+ * is whole, a correction is exact: where chunks are cut and what masked columns lie between shows in no bit of sum, out
+ * and of what is made of them, unless it is below 2^-126 of m. score [rows][FV_CHUNK_KEYS], -inf = masked; maximum
+ * [rows], sum [rows][FV_SUM_LANES]; start from -FV_NO_MAXIMUM and 0. out [rows][out_stride].  2^x: relative error <= 2
+ * ulp for x >= -126, below that 0. Same order. */
 #define FV_NO_MAXIMUM 3e38f
 #define FV_SOFTMAX_SLACK 8.0f /* a maximum that rises by less does not make a weight too large */
 #define FV_SUM_LANES 16
@@ -70,11 +69,12 @@ typedef void fv_softmax_chunk_fn(size_t rows, size_t columns, size_t head_dim, f
 /* x[i] <- cap * tanh(x[i] * scale / cap). Bound: 4 ulp of cap. */
 typedef void fv_softcap_f32_fn(size_t n, float scale, float cap, float *x);
 
-typedef void fv_narrow_f16_fn(size_t n, const float *x, uint16_t *out); /* nearest even, overflow to infinity; exact twin */
-typedef void fv_widen_f16_fn(size_t n, const uint16_t *x, float *out);  /* exact */
+typedef void fv_narrow_f16_fn(size_t n, const float *x,
+                              uint16_t *out); /* nearest even, overflow to infinity; exact twin */
+typedef void fv_widen_f16_fn(size_t n, const uint16_t *x, float *out); /* exact */
 
-/* out[i] = x[i] * weight[i] / sqrt(mean(x^2) + epsilon), the root's argument held between FLT_MIN and FLT_MAX. Any overlap
- * of x and out but shifted. Bound: (n + 4) * 2^-23 relative. */
+/* out[i] = x[i] * weight[i] / sqrt(mean(x^2) + epsilon), the root's argument held between FLT_MIN and FLT_MAX. Any
+ * overlap of x and out but shifted. Bound: (n + 4) * 2^-23 relative. */
 typedef void fv_rms_norm_f32_fn(size_t n, const float *x, const float *weight, float epsilon, float *out);
 
 /* out[i] = silu(gate[i]) * up[i];  gelu: the tanh form. out may be gate or up. |gate| <= 1e30.
@@ -84,8 +84,8 @@ typedef void fv_gated_f32_fn(size_t n, const float *gate, const float *up, float
 /* sum of x[i] * y[i]. Bound: n * 2^-23 * sum |x * y|. */
 typedef float fv_dot_f32_fn(size_t n, const float *x, const float *y);
 
-/* Symmetric int8 of n values (n a multiple of 32) in blocks of 32: scale = max|x| / 127, quants nearest even, -127..127;
- * sum16[i], sum32[i]: scale times the sum of 16 / 32 quants. Exact twin. */
+/* Symmetric int8 of n values (n a multiple of 32) in blocks of 32: scale = max|x| / 127, quants nearest even,
+ * -127..127; sum16[i], sum32[i]: scale times the sum of 16 / 32 quants. Exact twin. */
 typedef void fv_quantize_q8_fn(size_t n, const float *x, int8_t *quants, float *scale, float *sum16, float *sum32);
 
 /* Quantised rows of activations. */
@@ -105,9 +105,9 @@ typedef struct fv_panel {
     const float *scale, *offset;
 } fv_panel;
 
-/* Interleaves 8 rows of natural order (as unpack writes them) into 8 of a panel's 32. quants [8][columns], scale, offset
- * [8][groups] -> out_quants [columns / 4][32][4], out_scale, out_offset [groups][32], each from the first of the eight
- * rows on; the other rows stay untouched. Exact twin. */
+/* Interleaves 8 rows of natural order (as unpack writes them) into 8 of a panel's 32. quants [8][columns], scale,
+ * offset [8][groups] -> out_quants [columns / 4][32][4], out_scale, out_offset [groups][32], each from the first of the
+ * eight rows on; the other rows stay untouched. Exact twin. */
 typedef void fv_panel_pack_fn(size_t columns, size_t groups, const uint8_t *quants, const float *scale,
                               const float *offset, uint8_t *out_quants, float *out_scale, float *out_offset);
 
@@ -120,99 +120,105 @@ typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *
                                  size_t out_stride);
 
 /* Packed weights: eight rows of a type, interleaved in the bytes that they had in the file. A block begins with its
- * scales. Blocks of 32: [8] f16 scales, [8] f16 minima (Q4_1, Q5_1). Blocks of 256: [8] f16 scales; then for Q6_K [16 groups]
- * [8] int8 scales, for Q4_K and Q5_K [8] f16 minima, [8 groups][8] bytes with the lower four bits of scale (low nibble) and
- * minimum, and [4][8] bytes with the upper two bits of scale, minimum of group g and of group g + 4, from the lowest bit on.
- * Then the quants, 32 inputs after 32. 4 bits: [4][8 rows][4] bytes, whose low nibbles are inputs 4j..4j+3 and whose high
- * nibbles are inputs 16+4j..16+4j+3, j = 0..3. 5 bits: the same and behind it [8 rows][4] bytes, of which bit j of byte i is
- * the fifth bit of input 4j+i, j = 0..7. 6 bits: the same and [2][8 rows][4] bytes, of which bits 2j, 2j+1 of byte i in h are
- * the upper bits of input 16h+4j+i, j = 0..3. 8 bits: [8][8 rows][4], plus 128. */
+ * scales. Blocks of 32: [8] f16 scales, [8] f16 minima (Q4_1, Q5_1). Blocks of 256: [8] f16 scales; then for Q6_K [16
+ * groups] [8] int8 scales, for Q4_K and Q5_K [8] f16 minima, [8 groups][8] bytes with the lower four bits of scale (low
+ * nibble) and minimum, and [4][8] bytes with the upper two bits of scale, minimum of group g and of group g + 4, from
+ * the lowest bit on. Then the quants, 32 inputs after 32. 4 bits: [4][8 rows][4] bytes, whose low nibbles are inputs
+ * 4j..4j+3 and whose high nibbles are inputs 16+4j..16+4j+3, j = 0..3. 5 bits: the same and behind it [8 rows][4]
+ * bytes, of which bit j of byte i is the fifth bit of input 4j+i, j = 0..7. 6 bits: the same and [2][8 rows][4] bytes,
+ * of which bits 2j, 2j+1 of byte i in h are the upper bits of input 16h+4j+i, j = 0..3. 8 bits: [8][8 rows][4], plus
+ * 128. */
 
-/* Eight packed rows to eight of a panel's 32, placed as panel_pack does (Q8_0 and IQ4_NL with their bias of 128). Exact twin. */
+/* Eight packed rows to eight of a panel's 32, placed as panel_pack does (Q8_0 and IQ4_NL with their bias of 128). Exact
+ * twin. */
 typedef void fv_panel_unpack_fn(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset);
 
-/* The panel product's numbers, bit for bit, for one activation row straight from packed weights: out[0..8 * eights - 1].
- * Eight rows follow eight rows. Optional: where a table lacks it (NULL) the panel does the work. */
+/* The panel product's numbers, bit for bit, for one activation row straight from packed weights: out[0..8 * eights -
+ * 1]. Eight rows follow eight rows. Optional: where a table lacks it (NULL) the panel does the work. */
 typedef void fv_product_packed_fn(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out);
 
 /* Products of float weights with `tokens` f32 rows: out[t * out_stride + r] = sum over c of weight[r][c] * x[t][c].
- * weight [rows][columns] of the type, x [tokens][columns], contiguous; rows and tokens >= 1. Same bits for any number of
- * rows and tokens. Bound: columns * 2^-23 * sum |weight * x|. */
+ * weight [rows][columns] of the type, x [tokens][columns], contiguous; rows and tokens >= 1. Same bits for any number
+ * of rows and tokens. Bound: columns * 2^-23 * sum |weight * x|. */
 typedef void fv_product_float_fn(size_t columns, size_t rows, size_t tokens, const void *weight, const float *x,
                                  float *out, size_t out_stride);
 
-/* ---- choosing pages: src/cache/shadow.h says how the coarse copy of the keys lies. Integers that decide, and f32 in single
- * operations of the order written here: all of these are exact twins. ---- */
+/* ---- choosing pages: src/cache/shadow.h says how the coarse copy of the keys lies. Integers that decide, and f32 in
+ * single operations of the order written here: all of these are exact twins. ---- */
 
-/* x [dim][16] <- its rotation, lanes first..end-1: lane t is a vector whose channels lie 16 apart. Signs of fv_rotate_signs,
- * then Hadamard butterflies, the nearest channels first; a length that is no power of two is cut into powers of two, the
- * larger first; then times 1/sqrt(piece). dim <= 1024. */
+/* x [dim][16] <- its rotation, lanes first..end-1: lane t is a vector whose channels lie 16 apart. Signs of
+ * fv_rotate_signs, then Hadamard butterflies, the nearest channels first; a length that is no power of two is cut into
+ * powers of two, the larger first; then times 1/sqrt(piece). dim <= 1024. */
 typedef void fv_rotate_page_fn(size_t dim, size_t first, size_t end, float *x);
 
 #define FV_COARSE_MOST 7 /* of the query that codes meet: four channels of four groups fit a byte */
 
 /* Queries that coarse keys are scored with. Scores are in units of 2^-8 of a power of two. */
 typedef struct fv_shadow_rows {
-    size_t rows, dim;          /* dim a multiple of 16, at most 1024 */
-    const int8_t *query;       /* [rows][dim], -127..127: for means */
-    const int32_t *sum;        /* [rows], of it */
-    const float *factor;       /* [rows]: to the units of scores */
-    const uint8_t *table;      /* [rows][4 * dim]: for codes, of the coarse query (fv_shadow_query_fn) */
-    const int32_t *coarse_sum; /* [rows], of that query */
+    size_t rows, dim;           /* dim a multiple of 16, at most 1024 */
+    const int8_t *query;        /* [rows][dim], -127..127: for means */
+    const int32_t *sum;         /* [rows], of it */
+    const float *factor;        /* [rows]: to the units of scores */
+    const uint8_t *table;       /* [rows][4 * dim]: for codes, of the coarse query (fv_shadow_query_fn) */
+    const int32_t *coarse_sum;  /* [rows], of that query */
     const float *coarse_factor; /* [rows], 0..2^100 */
-    const int32_t *base;       /* [rows][base_stride], one a block of four pages, |base| <= 2^28; not for means */
+    const int32_t *base;        /* [rows][base_stride], one a block of four pages, |base| <= 2^28; not for means */
     size_t base_stride;
 } fv_shadow_rows;
 
-/* x [dim] <- its rotation, the same operations; query[c] = fv_round_held(x[c] * (127 / the largest magnitude), 127), and 0 for
- * dim <= c < padded; likewise coarse with FV_COARSE_MOST, of which only a table is written: entry e of group (j, n, l), at
- * ((j * 2 + n) * 2 + l) * 16 + e, is 4 * FV_COARSE_MOST + the sum of coarse[16 j + 8 n + 4 l + i] over the bits i of e. Returns the
- * magnitude; where it is not finite or is 0, both queries are 0 and so is the result. padded a multiple of 16. */
-typedef float fv_shadow_query_fn(size_t dim, size_t padded, float *x, int8_t *query, uint8_t *table, int32_t *coarse_sum);
+/* x [dim] <- its rotation, the same operations; query[c] = fv_round_held(x[c] * (127 / the largest magnitude), 127),
+ * and 0 for dim <= c < padded; likewise coarse with FV_COARSE_MOST, of which only a table is written: entry e of group
+ * (j, n, l), at
+ * ((j * 2 + n) * 2 + l) * 16 + e, is 4 * FV_COARSE_MOST + the sum of coarse[16 j + 8 n + 4 l + i] over the bits i of e.
+ * Returns the magnitude; where it is not finite or is 0, both queries are 0 and so is the result. padded a multiple
+ * of 16. */
+typedef float fv_shadow_query_fn(size_t dim, size_t padded, float *x, int8_t *query, uint8_t *table,
+                                 int32_t *coarse_sum);
 
 /* Scores of 16 * panels means:
- *   out[r][p] = fv_round_held((float)(sum over c of query[r][c] * mean[p][c] - 64 * sum[r]) * step[p] * factor[r], 2^28)
- * mean [panels][dim / 4][16][4] bytes 0..127; step [16 * panels]; out rows out_stride apart. */
+ *   out[r][p] = fv_round_held((float)(sum over c of query[r][c] * mean[p][c] - 64 * sum[r]) * step[p] * factor[r],
+ * 2^28) mean [panels][dim / 4][16][4] bytes 0..127; step [16 * panels]; out rows out_stride apart. */
 typedef void fv_mean_score_fn(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step,
                               int32_t *out, size_t out_stride);
 
 /* A plane holds one bit of each channel of a page's keys, [dim / 16][2][16]: bits 0..3 of byte (j, l, t) are channels
- * 16 j + 4 l + 0..3 of key t, bits 4..7 channels 16 j + 8 + 4 l + 0..3. Below, plane[t] is the sum of coarse[c] over the
- * channels whose bit is set.
+ * 16 j + 4 l + 0..3 of key t, bits 4..7 channels 16 j + 8 + 4 l + 0..3. Below, plane[t] is the sum of coarse[c] over
+ * the channels whose bit is set.
  *
  * Scores of the best keys of pages 0..pages-1, by their signs:
- *   x[t] = (float)(2 * plane[t] - coarse_sum) * step[t];  out[r][p] = fv_round_held(max of x * (0.82f * coarse_factor), 2^28)
+ *   x[t] = (float)(2 * plane[t] - coarse_sum) * step[t];  out[r][p] = fv_round_held(max of x * (0.82f * coarse_factor),
+ * 2^28)
  *          + base[p / 4]
  * signs, steps: of page 0; a step is a bf16, 0..2^100. out rows out_stride apart. */
 typedef void fv_sign_score_fn(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps,
                               int32_t *out, size_t out_stride);
 
 /* Logarithms of the masses of listed pages, by both planes. Page n of the list is pages[n]; key t of it:
- *   x[t] = fv_round_held((float)(4 * signs[t] + 2 * sizes[t] - 3 * coarse_sum) * step[t] * (0.5f * coarse_factor), FV_SCORE_MOST)
- *   mass = sum of fv_score_power(x[t]) in f32: keys 0 and 1, 2 and 3 and so on, then pairs likewise, then fours, then eights
- *   out[r][n] = fv_power_score(mass) + base[pages[n] / 4]
- * signs, sizes, steps: of page 0. out rows out_stride apart. */
+ *   x[t] = fv_round_held((float)(4 * signs[t] + 2 * sizes[t] - 3 * coarse_sum) * step[t] * (0.5f * coarse_factor),
+ * FV_SCORE_MOST) mass = sum of fv_score_power(x[t]) in f32: keys 0 and 1, 2 and 3 and so on, then pairs likewise, then
+ * fours, then eights out[r][n] = fv_power_score(mass) + base[pages[n] / 4] signs, sizes, steps: of page 0. out rows
+ * out_stride apart. */
 #define FV_SCORE_MOST 30720.0f /* 120 powers of two beside the base */
 typedef void fv_shadow_score_fn(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *signs,
                                 const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride);
 
 /* Scores of the keys of listed pages, each with its part of the variance of its error:
- *   out[r][16 n + t] = x[t] + base[pages[n] / 4] + fv_round_held(noise[r] * step[t] * step[t], FV_KEY_NOISE), x[t] as in
- *   fv_shadow_score_fn. noise [rows] >= 0. signs, sizes, steps: of page 0. out rows out_stride apart. */
+ *   out[r][16 n + t] = x[t] + base[pages[n] / 4] + fv_round_held(noise[r] * step[t] * step[t], FV_KEY_NOISE), x[t] as
+ * in fv_shadow_score_fn. noise [rows] >= 0. signs, sizes, steps: of page 0. out rows out_stride apart. */
 typedef void fv_key_score_fn(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *signs,
                              const uint8_t *sizes, const uint16_t *steps, const float *noise, int32_t *out,
                              size_t out_stride);
 #define FV_KEY_NOISE 512.0f
 
-/* What listed pages add to the softmax of rows, by scores of their keys and coarse values (src/cache/tail_values.h says how
- * these lie). Page after page of the list, of key t of page n:
- *   p[t] = fv_power_of(score[r][16 n + t] - level[r]);  mass[r] += sum of p
- *   w[t] = (float)p[t] * step[t];  top = max of w;  u[t] = fv_round_held(w[t] * (255 / top), 255), 0 if top < 2^-100
- *   out[r][c] += (float)(2 * sum of u[t] * code[t][c] - 3 * sum of u[t]) * (top * (0.5f / 255))
- * No score is above its row's level.  values: of page 0, [4 * dim + 32] bytes a page: codes, then steps (bf16, 0..2^100).
- * dim a multiple of 16.  score rows score_stride, out rows dim apart. count <= FV_TAIL_PAGES. */
+/* What listed pages add to the softmax of rows, by scores of their keys and coarse values (src/cache/tail_values.h says
+ * how these lie). Page after page of the list, of key t of page n: p[t] = fv_power_of(score[r][16 n + t] - level[r]);
+ * mass[r] += sum of p w[t] = (float)p[t] * step[t];  top = max of w;  u[t] = fv_round_held(w[t] * (255 / top), 255), 0
+ * if top < 2^-100 out[r][c] += (float)(2 * sum of u[t] * code[t][c] - 3 * sum of u[t]) * (top * (0.5f / 255)) No score
+ * is above its row's level.  values: of page 0, [4 * dim + 32] bytes a page: codes, then steps (bf16, 0..2^100). dim a
+ * multiple of 16.  score rows score_stride, out rows dim apart. count <= FV_TAIL_PAGES. */
 typedef void fv_tail_sum_fn(size_t rows, size_t dim, size_t count, const uint32_t *pages, const int32_t *score,
-                            size_t score_stride, const int32_t *level, const uint8_t *values, uint64_t *mass, float *out);
+                            size_t score_stride, const int32_t *level, const uint8_t *values, uint64_t *mass,
+                            float *out);
 #define FV_TAIL_PAGES 16
 
 /* How much of a row's mass pages have, as a logarithm, and the larger of that and what is in `weight`:
@@ -290,11 +296,9 @@ extern const uint32_t fv_rotate_signs[32];
     K(score_page_q4, fv_score_page_fn) \
     K(value_sum_q4, fv_value_sum_fn)
 
-#define FV_KERNEL_SOFTCAP_LIST(K) \
-    K(softcap_f32, fv_softcap_f32_fn)
+#define FV_KERNEL_SOFTCAP_LIST(K) K(softcap_f32, fv_softcap_f32_fn)
 
-#define FV_KERNEL_DOT_LIST(K) \
-    K(dot_f32, fv_dot_f32_fn)
+#define FV_KERNEL_DOT_LIST(K) K(dot_f32, fv_dot_f32_fn)
 
 #define FV_KERNEL_MODEL_LIST(K) \
     K(rms_norm_f32, fv_rms_norm_f32_fn) \

@@ -4,7 +4,8 @@
 
 #include "loader.h"
 
-/* Packs every matrix whose type can be packed. FV_OK or FV_ERROR_MEMORY (the weights are then partly packed, and as usable as before). */
+/* Packs every matrix whose type can be packed. FV_OK or FV_ERROR_MEMORY (the weights are then partly packed, and as
+ * usable as before). */
 fv_status fv_repack(fv_loaded *loaded, const fv_gguf *gguf, fv_message *message);
 
 /* Bytes of weights that have been packed, or else that can be. */

@@ -270,7 +270,8 @@ static fv_status check_feed(const fv_session *session, const int32_t *tokens, si
 static void place_memory(fv_session *session) {
     enum { STEP_TOKENS = 512 };
     size_t tokens = fv_session_tokens(session), most = session->shape.max_tokens;
-    if (session->huge_tokens == most || (tokens < session->huge_tokens + STEP_TOKENS && tokens < most - most / 2)) return;
+    if (session->huge_tokens == most || (tokens < session->huge_tokens + STEP_TOKENS && tokens < most - most / 2))
+        return;
     if (tokens >= most - most / 2) {
         session->huge_tokens = most;
         fv_pages_huge(session->memory, session->memory_bytes, session->memory_bytes);
@@ -343,11 +344,13 @@ fv_status fv_session_set_attention(fv_session *session, const fv_select_config *
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "fovea needs a cache with a shadow; open the session with the policy that needs it");
     if (fv_select_chooses(attention) && attention->certificate && session->shape.shadow != 2)
-        return fv_message_set(message, FV_ERROR_ARGUMENT,
-                              "a certificate needs a cache with margins; open the session with the policy that needs it");
+        return fv_message_set(
+            message, FV_ERROR_ARGUMENT,
+            "a certificate needs a cache with margins; open the session with the policy that needs it");
     if (fv_select_chooses(attention) && attention->tail && !session->shape.tail)
-        return fv_message_set(message, FV_ERROR_ARGUMENT,
-                              "a tail needs a cache with coarse values; open the session with the policy that needs it");
+        return fv_message_set(
+            message, FV_ERROR_ARGUMENT,
+            "a tail needs a cache with coarse values; open the session with the policy that needs it");
     if (fv_select_chooses(attention) && attention->tail && session->shape.attention_softcap > 0.0f)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "a tail needs a model that does not cap its scores");
     session->attention = *attention;
@@ -367,8 +370,11 @@ void fv_session_time(fv_session *session, fv_clock_fn *clock, void *context) {
 fv_report fv_session_report(const fv_session *session) { return session->report; }
 
 void fv_session_report_reset(fv_session *session) {
-    session->report = (fv_report){
-        .struct_bytes = sizeof(fv_report), .isa = (uint32_t)fv_kernels_isa(session->kernels), .error_bound = NAN, .relative_bound = NAN, .relative_estimate = NAN};
+    session->report = (fv_report){.struct_bytes = sizeof(fv_report),
+                                  .isa = (uint32_t)fv_kernels_isa(session->kernels),
+                                  .error_bound = NAN,
+                                  .relative_bound = NAN,
+                                  .relative_estimate = NAN};
 }
 
 fv_session_memory fv_session_memory_use(const fv_session *session) { return session->use; }

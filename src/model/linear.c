@@ -1,8 +1,8 @@
 /* A quantised matrix is read eight rows at a time: for one token straight from packed rows, for more through a panel of
  * 32 rows that all tokens share. Both give the same bits (kernels.h), so a token's numbers do not depend on its batch.
  */
-#include "build.h"
 #include "model/linear.h"
+#include "build.h"
 #include "model/packing.h"
 #include "size.h"
 
@@ -82,7 +82,8 @@ bool fv_linear_is_quantized(uint32_t weight_type) {
 /* A panel and eight rows on their way into it: bytes, then scales and offsets in groups of 16 or 32. The rows that
  * exact products expand fit into the same bytes. */
 _Static_assert(EXACT_ROWS * sizeof(float) <= FV_PANEL_ROWS + EIGHT, "expanded rows need more than a panel");
-_Static_assert(FV_PANEL_ROWS * sizeof(float) <= EIGHT * 32, "a token's products with a panel need more than eight rows");
+_Static_assert(FV_PANEL_ROWS * sizeof(float) <= EIGHT * 32,
+               "a token's products with a panel need more than eight rows");
 bool fv_linear_scratch_bytes(size_t columns, size_t *bytes) {
     size_t total = 0;
     if (!fv_size_add(&total, columns, FV_PANEL_ROWS + EIGHT, 64) ||

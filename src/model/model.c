@@ -1,8 +1,8 @@
 /* The forward pass. Memory comes from the caller and is laid out once; a layer is: norm, q k v, rope, append,
  * attention, output, norm, gated feed-forward. What differs between architectures is an optional weight or a number in
  * the config. */
-#include "build.h"
 #include "fovea/model.h"
+#include "build.h"
 #include "fovea/attention.h"
 #include "model/linear.h"
 #include "model/rotary.h"
@@ -46,7 +46,7 @@ struct fv_model {
     fv_clock_fn *clock; /* NULL: no time is taken */
     void *clock_context;
     uint64_t product_ns; /* of the forward at work */
-    forward_call call; /* at work; here and not on a chip's stack */
+    forward_call call;   /* at work; here and not on a chip's stack */
 };
 
 typedef struct model_layout {
@@ -484,9 +484,11 @@ static fv_status forward_check(const fv_model *model, const int32_t *tokens, uin
         attention->block != model->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;
     if (fv_select_chooses(attention) && !model->config.shadow) return FV_ERROR_ARGUMENT;
-    if (fv_select_chooses(attention) && attention->certificate && (model->config.shadow != 2 || model->config.attention_softcap > 0.0f))
+    if (fv_select_chooses(attention) && attention->certificate &&
+        (model->config.shadow != 2 || model->config.attention_softcap > 0.0f))
         return FV_ERROR_ARGUMENT;
-    if (fv_select_chooses(attention) && attention->tail && (!model->config.tail || model->config.attention_softcap > 0.0f))
+    if (fv_select_chooses(attention) && attention->tail &&
+        (!model->config.tail || model->config.attention_softcap > 0.0f))
         return FV_ERROR_ARGUMENT;
     for (uint32_t i = 0; i < count; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= model->config.vocabulary) return FV_ERROR_ARGUMENT;

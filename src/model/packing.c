@@ -1,6 +1,6 @@
 /* Weights in eights: the layout that kernels.h describes, made in place and undone block by block. */
-#include "build.h"
 #include "model/packing.h"
+#include "build.h"
 #include "kernels/blocks.h"
 #include "kernels/packed.h"
 

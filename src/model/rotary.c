@@ -1,6 +1,6 @@
 /* Angles by integer range reduction, tables per token, the rotation itself. No libm, no double. */
-#include "build.h"
 #include "model/rotary.h"
+#include "build.h"
 #include "kernels/half.h"
 
 #if FV_BUILD_MODEL

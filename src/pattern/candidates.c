@@ -49,7 +49,8 @@ static void list_tokens(const fv_select_config *policy, uint32_t tokens, uint32_
         out->count += window.last - window.first + 1;
     for (uint32_t i = 0; i < policy->globals_count; i++) {
         uint32_t token = policy->globals[i];
-        if (token < tokens && (!policy->causal || token <= row) && !is_listed(policy, window, i, token)) list_add(out, token);
+        if (token < tokens && (!policy->causal || token <= row) && !is_listed(policy, window, i, token))
+            list_add(out, token);
     }
     for (uint32_t s = 1; policy->log_stride && s < tokens; s *= 2) {
         if (s <= row) add_stride(policy, window, row, row - s, out);

@@ -149,9 +149,8 @@ fv_status fv_pattern_init(fv_pattern **pattern, const fv_pattern_config *config,
     if (!pattern || !kernels) return FV_ERROR_ARGUMENT;
     if (!memory || bytes < total || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
     fv_pattern *made = (fv_pattern *)memory;
-    *made = (fv_pattern){.kernels = kernels,
-                         .arena = (unsigned char *)memory + header_bytes(),
-                         .arena_bytes = total - header_bytes()};
+    *made = (fv_pattern){
+        .kernels = kernels, .arena = (unsigned char *)memory + header_bytes(), .arena_bytes = total - header_bytes()};
     made->config = *config; /* in the literal it would pass by on the stack */
     *pattern = made;
     return FV_OK;

@@ -66,11 +66,9 @@ fv_status fv_plan_join(const fv_plan *first, const fv_plan *second, fv_plan *bot
         uint32_t a_change, b_change;
         uint16_t row_begin = span_holds(&a, at, &a_change) ? 0 : 1, row_end = span_holds(&b, at, &b_change) ? 2 : 1;
         stop = a_change < b_change ? a_change : b_change;
-        status = fv_plan_add(both, (fv_step){.kind = FV_STEP_SPAN,
-                                             .begin = at,
-                                             .end = stop,
-                                             .row_begin = row_begin,
-                                             .row_end = row_end});
+        status = fv_plan_add(
+            both,
+            (fv_step){.kind = FV_STEP_SPAN, .begin = at, .end = stop, .row_begin = row_begin, .row_end = row_end});
     }
     return status;
 }

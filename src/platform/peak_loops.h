@@ -1,13 +1,13 @@
-/* peak_loops.h - loops that do one thing as fast as an instruction set can, to measure a machine by. They share nothing with
- * the kernels: a limit that was measured with the code that is to be judged would be none. */
+/* peak_loops.h - loops that do one thing as fast as an instruction set can, to measure a machine by. They share nothing
+ * with the kernels: a limit that was measured with the code that is to be judged would be none. */
 #ifndef FV_PEAK_LOOPS_H
 #define FV_PEAK_LOOPS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Makes `rounds` rounds of independent multiply-adds on registers; returns the operations of one round (a multiply-add of
- * one element is two). At least 8 chains, since two units of a latency of four cycles want as many. */
+/* Makes `rounds` rounds of independent multiply-adds on registers; returns the operations of one round (a multiply-add
+ * of one element is two). At least 8 chains, since two units of a latency of four cycles want as many. */
 typedef size_t fv_peak_loop_fn(size_t rounds);
 
 /* Reads `bytes` (a multiple of 1024, 64-byte aligned) once, in rising order. The result keeps the loads alive. */

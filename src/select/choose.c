@@ -14,12 +14,13 @@ static uint64_t pages_of_tokens(uint64_t tokens) { return (tokens + PAGE - 1) / 
 static uint64_t tokens_allowed(const fv_select_config *policy, uint64_t visible) {
     if (policy->top_p != 0.0f) return (uint64_t)policy->cap * PAGE;
     if (policy->pages) return (uint64_t)policy->pages * PAGE;
-    uint64_t share = (uint64_t)(uint32_t)(policy->budget * 0x1p24f) * visible >> 24, least = (uint64_t)policy->floor * PAGE;
+    uint64_t share = (uint64_t)(uint32_t)(policy->budget * 0x1p24f) * visible >> 24,
+             least = (uint64_t)policy->floor * PAGE;
     return share > least ? share : least;
 }
 
-/* Candidates whose codes a cascade reads whole: the better by their signs. Twice what is read, and some more for rows that
- * read few (docs/numbers.md). */
+/* Candidates whose codes a cascade reads whole: the better by their signs. Twice what is read, and some more for rows
+ * that read few (docs/numbers.md). */
 static uint32_t cascade_width(uint64_t allowance, uint32_t candidates, uint32_t scored) {
     uint64_t width = 2 * allowance + scored / 32;
     return width < candidates ? (uint32_t)width : candidates;
@@ -49,7 +50,8 @@ static bool reads_all(const fv_chooser *chooser) {
     if (policy->dense_below != FV_SELECT_AUTO) return (uint64_t)chooser->scored * PAGE < policy->dense_below;
     if (policy->top_p != 0.0f) return false;
     uint64_t left = chooser->end - chooser->begin, unread = left > chooser->allowance ? left - chooser->allowance : 0;
-    return unread * fv_cache_page_bytes(chooser->cache) <= fv_chooser_shared_bytes(chooser) + fv_chooser_own_bytes(chooser);
+    return unread * fv_cache_page_bytes(chooser->cache) <=
+           fv_chooser_shared_bytes(chooser) + fv_chooser_own_bytes(chooser);
 }
 
 static uint32_t head_allowance(const fv_select_config *policy, const fv_cache *cache, uint32_t layer, uint32_t kv_head,
@@ -63,15 +65,15 @@ static uint32_t head_allowance(const fv_select_config *policy, const fv_cache *c
 void fv_chooser_make(fv_chooser *made, const fv_select_config *policy, const fv_cache *cache, const fv_kernels *kernels,
                      float scale, uint32_t group, uint32_t layer, uint32_t kv_head, uint32_t position) {
     *made = (fv_chooser){.policy = policy,
-                       .cache = cache,
-                       .kernels = kernels,
-                       .scale = scale,
-                       .layer = layer,
-                       .kv_head = kv_head,
-                       .group = group,
-                       .position = position,
-                       .sinks_end = (uint32_t)pages_of_tokens(policy->sinks) * PAGE,
-                       .scored = position / PAGE};
+                         .cache = cache,
+                         .kernels = kernels,
+                         .scale = scale,
+                         .layer = layer,
+                         .kv_head = kv_head,
+                         .group = group,
+                         .position = position,
+                         .sinks_end = (uint32_t)pages_of_tokens(policy->sinks) * PAGE,
+                         .scored = position / PAGE};
     made->window_begin = position + 1 > policy->window ? (position + 1 - policy->window) / PAGE * PAGE : 0;
     if (made->window_begin > made->scored * PAGE) made->window_begin = made->scored * PAGE;
     uint64_t visible = (uint64_t)position + 1, always = made->sinks_end + (visible - made->window_begin);
@@ -80,13 +82,14 @@ void fv_chooser_make(fv_chooser *made, const fv_select_config *policy, const fv_
     made->end = made->window_begin / PAGE;
     made->allowance = head_allowance(policy, cache, layer, kv_head, allowed > always ? (allowed - always) / PAGE : 0);
     if (made->begin < made->end) made->looked_at = made->end - made->begin;
-    if (policy->selector == FV_SELECTOR_CASCADE) made->looked_at = cascade_width(made->allowance, made->looked_at, made->scored);
+    if (policy->selector == FV_SELECTOR_CASCADE)
+        made->looked_at = cascade_width(made->allowance, made->looked_at, made->scored);
     if (policy->selector == FV_SELECTOR_BOUND || policy->selector == FV_SELECTOR_BLOCK) made->looked_at = 0;
     if (reads_all(made)) made->sinks_end = made->window_begin = made->begin = made->end = 0;
 }
 
-/* The largest number that `goal` weights reach, or 1 if fewer do: first down from a page that has all mass in steps that
- * double, then by halves. A number that exactly `goal` reach will do as well. */
+/* The largest number that `goal` weights reach, or 1 if fewer do: first down from a page that has all mass in steps
+ * that double, then by halves. A number that exactly `goal` reach will do as well. */
 static uint32_t threshold_of(const fv_kernels *kernels, const uint32_t *weight, uint32_t count, size_t goal) {
     uint32_t high = FV_WEIGHT_WHOLE + 1, low = FV_WEIGHT_WHOLE;
     size_t reached = 0;
@@ -109,13 +112,15 @@ static uint32_t threshold_of(const fv_kernels *kernels, const uint32_t *weight, 
     return low;
 }
 
-uint32_t fv_list_best(const fv_kernels *kernels, const uint32_t *weight, uint32_t count, uint32_t most, uint32_t *place) {
+uint32_t fv_list_best(const fv_kernels *kernels, const uint32_t *weight, uint32_t count, uint32_t most,
+                      uint32_t *place) {
     size_t goal = kernels->count_least(count, weight, FV_CHOSEN);
     goal = most < count - goal ? goal + most : count;
     if (goal == 0) return 0;
     uint32_t threshold = threshold_of(kernels, weight, count, goal);
     size_t listed = kernels->list_least(count, weight, threshold, place), end = listed;
-    for (size_t i = listed, surplus = listed - goal; surplus > 0; surplus--) { /* the newest of the equal ones goes first */
+    for (size_t i = listed, surplus = listed - goal; surplus > 0;
+         surplus--) { /* the newest of the equal ones goes first */
         do i--;
         while (weight[place[i]] != threshold);
         for (size_t k = i + 1; k < end; k++) place[k - 1] = place[k];
@@ -141,8 +146,8 @@ static uint64_t linear_sum(const uint32_t *weight, uint32_t begin, uint32_t end,
 }
 
 /* The fewest candidates that have `wanted`, at least and at most so many pages. */
-static uint32_t pages_for_mass(const fv_kernels *kernels, const fv_choose_scratch *list, uint64_t wanted, uint32_t least,
-                               uint32_t most) {
+static uint32_t pages_for_mass(const fv_kernels *kernels, const fv_choose_scratch *list, uint64_t wanted,
+                               uint32_t least, uint32_t most) {
     const uint32_t *weight = list->weight + list->first;
     uint32_t low = least, high = most;
     while (low < high) { /* the best `middle` have enough, or not */
@@ -225,7 +230,8 @@ static fv_status span_add(fv_plan *plan, uint32_t begin, uint32_t end) {
         last->end = end;
         return FV_OK;
     }
-    return fv_plan_add(plan, (fv_step){.kind = FV_STEP_SPAN, .begin = begin, .end = end, .row_end = (uint16_t)plan->rows});
+    return fv_plan_add(plan,
+                       (fv_step){.kind = FV_STEP_SPAN, .begin = begin, .end = end, .row_end = (uint16_t)plan->rows});
 }
 
 fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows, fv_plan *plan) {

@@ -1,7 +1,7 @@
-/* The selectors that need no scores: dense, window, pattern. They write plans; nothing here reads a key. What chooses by
- * the queries is in choose.c. */
-#include "select/steps.h"
+/* The selectors that need no scores: dense, window, pattern. They write plans; nothing here reads a key. What chooses
+ * by the queries is in choose.c. */
 #include "build.h"
+#include "select/steps.h"
 
 fv_select_config fv_select_config_default(fv_selector selector) {
     fv_select_config config = {.selector = selector, .block = 64, .causal = 1};
@@ -75,9 +75,10 @@ static uint32_t stride_count(const fv_select_config *config, uint32_t max_tokens
 static uint32_t steps_most(const fv_select_config *config, uint32_t max_tokens, uint32_t rows, bool masked) {
     if (fv_select_chooses(config)) return max_tokens / FV_PAGE_TOKENS + 4; /* one a page */
     if (config->selector != FV_SELECTOR_PATTERN) return 2;
-    /* spans: one a global and one between each two; strides: cut by globals and by what is kept into runs of rows; marks:
-     * of each pivot of the tile its neighbours and strides */
-    uint32_t most_runs = (rows + 1) / 2, runs = config->globals_count + 1, pivots = config->block < rows || rows < 2 ? rows : 2;
+    /* spans: one a global and one between each two; strides: cut by globals and by what is kept into runs of rows;
+     * marks: of each pivot of the tile its neighbours and strides */
+    uint32_t most_runs = (rows + 1) / 2, runs = config->globals_count + 1,
+             pivots = config->block < rows || rows < 2 ? rows : 2;
     if (masked || runs > most_runs) runs = most_runs;
     uint32_t strides = stride_count(config, max_tokens);
     return 2 * config->globals_count + 1 + strides * runs + pivots * (2 + strides);

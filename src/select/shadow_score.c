@@ -1,5 +1,5 @@
-/* What pages weigh, by the coarse copy of the keys: by the means of pages; by the signs of their keys; by all of the codes,
- * of all pages or of the better ones. */
+/* What pages weigh, by the coarse copy of the keys: by the means of pages; by the signs of their keys; by all of the
+ * codes, of all pages or of the better ones. */
 #include "build.h"
 #include "kernels/kernels.h"
 #include "kernels/root.h"
@@ -21,9 +21,10 @@ static void *region_add(unsigned char *memory, size_t *bytes, size_t count, size
 }
 
 /* Lays the scratch out in `memory`, or only says how many bytes it is; SIZE_MAX on overflow. */
-static size_t scratch_make(unsigned char *memory, uint32_t head_dim, size_t group, uint32_t max_tokens, uint32_t together,
-                           fv_choose_scratch *out) {
-    size_t rows = group * together, pages = ((size_t)max_tokens + PAGE - 1) / PAGE, sixteens = ((size_t)head_dim + 15) / 16, bytes = 0;
+static size_t scratch_make(unsigned char *memory, uint32_t head_dim, size_t group, uint32_t max_tokens,
+                           uint32_t together, fv_choose_scratch *out) {
+    size_t rows = group * together, pages = ((size_t)max_tokens + PAGE - 1) / PAGE,
+           sixteens = ((size_t)head_dim + 15) / 16, bytes = 0;
     out->stride = (pages + 15) / 16 * 16;
     out->base_stride = (pages + BLOCK_PAGES * 16 - 1) / (BLOCK_PAGES * 16) * 16;
     out->query = (int8_t *)region_add(memory, &bytes, rows, sixteens * 16);
@@ -55,8 +56,8 @@ bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tok
     return *bytes != SIZE_MAX;
 }
 
-void fv_choose_scratch_at(fv_choose_scratch *scratch, void *memory, uint32_t head_dim, uint32_t group, uint32_t max_tokens,
-                          uint32_t together) {
+void fv_choose_scratch_at(fv_choose_scratch *scratch, void *memory, uint32_t head_dim, uint32_t group,
+                          uint32_t max_tokens, uint32_t together) {
     scratch_make((unsigned char *)memory, head_dim, group, max_tokens, together, scratch);
     scratch->together = together;
     scratch->scored_rows = 0;
@@ -90,7 +91,8 @@ static uint32_t rows_of(const fv_chooser *chooser) {
 }
 
 /* `rows` rows that are ready, from `first` on. */
-static fv_shadow_rows rows_from(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t first, size_t rows) {
+static fv_shadow_rows rows_from(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t first,
+                                size_t rows) {
     size_t dim = chooser->cache->shadow.dim;
     return (fv_shadow_rows){.rows = rows,
                             .dim = dim,
@@ -109,7 +111,8 @@ static fv_shadow_rows queries_make(const fv_chooser *chooser, const fv_choose_sc
                                    const float *query, size_t query_stride) {
     size_t dim = chooser->cache->config.head_dim, rows = rows_of(chooser);
     if (chooser->policy->selector == FV_SELECTOR_GATE)
-        query = chooser->policy->gate + ((size_t)chooser->layer * chooser->cache->config.kv_heads + chooser->kv_head) * dim;
+        query =
+            chooser->policy->gate + ((size_t)chooser->layer * chooser->cache->config.kv_heads + chooser->kv_head) * dim;
     for (size_t i = 0; i < positions; i++, query += query_stride)
         for (size_t g = 0; g < rows; g++) query_make(chooser, scratch, i * rows + g, query + g * dim);
     return rows_from(chooser, scratch, 0, positions * rows);
@@ -123,8 +126,8 @@ fv_shadow_rows fv_choose_rows(const fv_chooser *chooser, const fv_choose_scratch
 static void bases_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, const fv_shadow_rows *rows) {
     const fv_shadow *shadow = &chooser->cache->shadow;
     chooser->kernels->mean_score(rows, (chooser->scored + BLOCK_PAGES * 16 - 1) / (BLOCK_PAGES * 16),
-                                 fv_shadow_centres(shadow, chooser->kv_head), fv_shadow_centre_steps(shadow, chooser->kv_head),
-                                 scratch->base, scratch->base_stride);
+                                 fv_shadow_centres(shadow, chooser->kv_head),
+                                 fv_shadow_centre_steps(shadow, chooser->kv_head), scratch->base, scratch->base_stride);
 }
 
 static void weigh_means(const fv_chooser *chooser, const fv_choose_scratch *scratch, const fv_shadow_rows *rows,
@@ -134,7 +137,8 @@ static void weigh_means(const fv_chooser *chooser, const fv_choose_scratch *scra
     chooser->kernels->mean_score(rows, (chooser->scored + 15) / 16, fv_shadow_means(shadow, chooser->kv_head),
                                  fv_shadow_mean_steps(shadow, chooser->kv_head), scratch->score, scratch->stride);
     for (uint32_t g = 0; g < rows_of(chooser); g++)
-        chooser->kernels->page_weight(chooser->scored, scratch->score + g * scratch->stride, radii, scratch->reach[g], weight);
+        chooser->kernels->page_weight(chooser->scored, scratch->score + g * scratch->stride, radii, scratch->reach[g],
+                                      weight);
 }
 
 /* Weights of the pages whose scores are in the scratch. */
@@ -171,7 +175,8 @@ static void list_make(const fv_chooser *chooser, fv_choose_scratch *scratch, con
     chooser->kernels->sign_score(rows, chooser->scored, fv_shadow_signs(shadow, chooser->kv_head, 0),
                                  fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->score, scratch->stride);
     weigh_scores(chooser, scratch, chooser->scored);
-    scratch->candidates = fv_list_best(chooser->kernels, scratch->weight + chooser->begin, candidates, chooser->looked_at, place);
+    scratch->candidates =
+        fv_list_best(chooser->kernels, scratch->weight + chooser->begin, candidates, chooser->looked_at, place);
     scratch->count = chooser->begin + scratch->candidates;
     for (uint32_t i = chooser->begin; i < scratch->count; i++) scratch->page[i] += chooser->begin;
     list_add(scratch, chooser->end, chooser->scored);
@@ -191,8 +196,8 @@ static void scores_make(const fv_chooser *chooser, fv_choose_scratch *scratch, u
     bases_make(chooser, scratch, &ready);
     list_make(chooser, scratch, &ready);
     chooser->kernels->shadow_score(&ready, scratch->count, scratch->page, fv_shadow_signs(shadow, chooser->kv_head, 0),
-                                   fv_shadow_sizes(shadow, chooser->kv_head, 0), fv_shadow_steps(shadow, chooser->kv_head, 0),
-                                   scratch->score, scratch->stride);
+                                   fv_shadow_sizes(shadow, chooser->kv_head, 0),
+                                   fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->score, scratch->stride);
     scratch->scored_from = chooser->position;
     scratch->scored_rows = rows;
 }

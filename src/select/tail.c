@@ -1,7 +1,7 @@
-/* The tail: pages that are read by their coarse copies only. Weights come from the codes that the pages were chosen by, the
- * values are summed rotated and turned back once. Weights by codes come out too small on average (a key's code is nearer to
- * the centre than the key): a quarter of the variance of the score's error in the exponent and a gain make up for it. How
- * they were found: docs/numbers.md. */
+/* The tail: pages that are read by their coarse copies only. Weights come from the codes that the pages were chosen by,
+ * the values are summed rotated and turned back once. Weights by codes come out too small on average (a key's code is
+ * nearer to the centre than the key): a quarter of the variance of the score's error in the exponent and a gain make up
+ * for it. How they were found: docs/numbers.md. */
 #include "build.h"
 #include "kernels/kernels.h"
 #include "select/choose.h"
@@ -14,11 +14,12 @@ static const float gain = 1.2f; /* and fv_power_of() is 1.04 times too large on 
 /* (ln 2 / 256)^2 for squares of scores, a quarter, 0.12 step^2 for the variance of a channel of a code, 256 / ln 2 */
 static const float noise_of = 0.25f * 0.12f * 0.0027076062f;
 
-/* Where the variance of the error is above 3 (natural exponents), a weight by codes says nothing. A quarter of it in 1/256 of
- * a power of two, as in noise_of. */
+/* Where the variance of the error is above 3 (natural exponents), a weight by codes says nothing. A quarter of it in
+ * 1/256 of a power of two, as in noise_of. */
 static const float noise_most = 277.0f;
 
-/* The level is a whole power of two, at which no key of the row's tail is: a page's score is above those of its keys. */
+/* The level is a whole power of two, at which no key of the row's tail is: a page's score is above those of its keys.
+ */
 static int32_t level_of(const fv_choose_scratch *scratch, const int32_t *score) {
     int32_t best = INT32_MIN;
     for (uint32_t i = 0; i < scratch->tail_count; i++) {
@@ -103,7 +104,8 @@ void fv_tail_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, f
         scratch->tail_level[g] = level_of(scratch, scratch->score + (scratch->row + g) * scratch->stride);
         scratch->tail_mass[g] = 0;
     }
-    for (uint32_t i = 0; i < scratch->tail_count; i++) scratch->tail[i] = scratch->page[scratch->first + scratch->tail[i]];
+    for (uint32_t i = 0; i < scratch->tail_count; i++)
+        scratch->tail[i] = scratch->page[scratch->first + scratch->tail[i]];
     pages_read(chooser, scratch, &rows);
     for (uint32_t g = 0; g < group; g++) {
         maximum[g] = (float)(scratch->tail_level[g] / 256);

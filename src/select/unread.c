@@ -1,5 +1,5 @@
-/* A page's keys are where their coarse copy says, give or take: |q . k - q' . k'| <= |q| |k - k'| + |q - q'| |k'|; centres and
- * codes are met by different copies of the query. */
+/* A page's keys are where their coarse copy says, give or take: |q . k - q' . k'| <= |q| |k - k'| + |q - q'| |k'|;
+ * centres and codes are met by different copies of the query. */
 #include "select/unread.h"
 #include "build.h"
 #include "cache/margin.h"
@@ -29,10 +29,13 @@ static query_lengths lengths_of(const fv_chooser *chooser, const fv_choose_scrat
     int32_t sum;
     for (size_t c = 0; c < dim; c++) x[c] = query[c];
     /* all as it was before */
-    float most = chooser->kernels->shadow_query(dim, padded, x, rounded, scratch->table + (scratch->row + g) * 4 * padded, &sum);
+    float most =
+        chooser->kernels->shadow_query(dim, padded, x, rounded, scratch->table + (scratch->row + g) * 4 * padded, &sum);
     for (size_t c = 0; c < dim; c++) {
-        float coarse = most > 0.0f ? (float)fv_round_held(x[c] * ((float)FV_COARSE_MOST / most), (float)FV_COARSE_MOST) : 0.0f;
-        float rest = x[c] - (float)rounded[c] * (most / 127.0f), coarse_rest = x[c] - coarse * (most / (float)FV_COARSE_MOST);
+        float coarse =
+            most > 0.0f ? (float)fv_round_held(x[c] * ((float)FV_COARSE_MOST / most), (float)FV_COARSE_MOST) : 0.0f;
+        float rest = x[c] - (float)rounded[c] * (most / 127.0f),
+              coarse_rest = x[c] - coarse * (most / (float)FV_COARSE_MOST);
         whole += x[c] * x[c];
         mean_error += rest * rest;
         coarse_error += coarse_rest * coarse_rest;
@@ -72,8 +75,9 @@ fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scrat
         float reach = unit * (length.whole * (margin->residual + relative_slack * (margin->code + margin->centre)) +
                               length.coarse_error * margin->code + length.mean_error * margin->centre);
         float likely = straight_power((float)score[page] - 256.0f * maximum);
-        /* a score is the straight logarithm of a sum of straight powers, which are no less than powers; a straight power of
-         * it is at most 2^0.0861 times 2^height; four roundings made the sum. One that was held may be anything */
+        /* a score is the straight logarithm of a sum of straight powers, which are no less than powers; a straight
+         * power of it is at most 2^0.0861 times 2^height; four roundings made the sum. One that was held may be
+         * anything */
         bool held = score[page] - base[page / (FV_SHADOW_BLOCK / FV_PAGE_TOKENS)] >= (int32_t)FV_SCORE_MOST;
         float most = power_above(height + 0.0862f + reach + score_slack + relative_slack * (magnitude + 64.0f));
         unread.mass_estimate += likely;

@@ -95,8 +95,8 @@ static void row_print(rows_job *job, const fv_attention_seen *seen, const fv_cho
 static void row_measure(rows_job *job, const fv_attention_seen *seen, uint32_t position, const float *query) {
     uint32_t group = seen->attend->query_heads / seen->attend->kv_heads, dim = seen->attend->head_dim;
     fv_chooser chooser;
-    fv_chooser_make(&chooser, &job->policy, seen->cache, seen->kernels, seen->attend->scale, group,
-                    seen->layer, seen->kv_head, position);
+    fv_chooser_make(&chooser, &job->policy, seen->cache, seen->kernels, seen->attend->scale, group, seen->layer,
+                    seen->kv_head, position);
     fv_choose_scratch scratch = {0};
     fv_choose_scratch_at(&scratch, job->scratch, dim, group, job->context, 1);
     if (!fv_chooser_has_choice(&chooser)) return;

@@ -56,9 +56,7 @@ static void results_compare(check *c, size_t count, const float *got, const floa
     results_add(c, count, got);
 }
 
-static check check_begin(const char *name) {
-    return (check){.name = name, .checksum = UINT64_C(0xCBF29CE484222325)};
-}
+static check check_begin(const char *name) { return (check){.name = name, .checksum = UINT64_C(0xCBF29CE484222325)}; }
 
 static int check_end(const check *c) {
     fv_board_text(c->status == FV_OK ? "check " : c->status == FV_ERROR_MEMORY ? "room " : "fail ");
@@ -135,8 +133,12 @@ static void golden_forward(check *c, const golden_arrays *g) {
 static void golden_decode(check *c, const golden_arrays *g) {
     fv_pattern_config config = golden_config(g);
     config.decode_only = 1;
-    fv_cache_config shape = {.kv_heads = g->kv_heads, .head_dim = g->head_dim, .max_tokens = g->tokens,
-                             .key_type = g->element, .value_type = g->element, .landmark_tokens = g->cache_block};
+    fv_cache_config shape = {.kv_heads = g->kv_heads,
+                             .head_dim = g->head_dim,
+                             .max_tokens = g->tokens,
+                             .key_type = g->element,
+                             .value_type = g->element,
+                             .landmark_tokens = g->cache_block};
     size_t row = (size_t)g->query_heads * g->head_dim;
     fv_pattern *pattern = pattern_make(c, &config);
     fv_cache *cache = cache_make(c, &shape);
@@ -209,8 +211,12 @@ static int decode_run(const char *name, fv_element type) {
     config.kv_heads = KV_HEADS;
     config.head_dim = HEAD_DIM;
     config.decode_only = 1;
-    fv_cache_config shape = {.kv_heads = KV_HEADS, .head_dim = HEAD_DIM, .max_tokens = TOKENS,
-                             .key_type = type, .value_type = type, .landmark_tokens = 16};
+    fv_cache_config shape = {.kv_heads = KV_HEADS,
+                             .head_dim = HEAD_DIM,
+                             .max_tokens = TOKENS,
+                             .key_type = type,
+                             .value_type = type,
+                             .landmark_tokens = 16};
     fv_pattern *pattern = pattern_make(&c, &config);
     fv_cache *cache = cache_make(&c, &shape);
     static float row[HEADS * HEAD_DIM], value_row[HEADS * HEAD_DIM];
@@ -251,8 +257,12 @@ static int gate_run(void) {
 
 #if FV_BUILD_CHOOSE
 static fv_attention *attention_make(check *c, const fv_select_config *policy) {
-    fv_attention_config config = {.attend = {.query_heads = HEADS, .kv_heads = KV_HEADS, .head_dim = HEAD_DIM,
-                                             .scale = 0.176776695f, .tile_rows = 1, .gather_keys = 16},
+    fv_attention_config config = {.attend = {.query_heads = HEADS,
+                                             .kv_heads = KV_HEADS,
+                                             .head_dim = HEAD_DIM,
+                                             .scale = 0.176776695f,
+                                             .tile_rows = 1,
+                                             .gather_keys = 16},
                                   .max_tokens = TOKENS,
                                   .workers = 1,
                                   .plan_steps = fv_select_steps(policy, TOKENS, 1),

@@ -1,13 +1,20 @@
-/* layer_board.c - what a token of SmolLM2-135M costs on a Cortex-A53, in parts: attention of one layer (9 query heads on
- * 3 KV heads of 64) over an F16 cache filled from a seed, under three policies; one layer's linear part with random Q4_1
- * weights, packed; an eighth of the output matrix (Q8_0). Instructions of each, and checksums of the results. */
+/* layer_board.c - what a token of SmolLM2-135M costs on a Cortex-A53, in parts: attention of one layer (9 query heads
+ * on 3 KV heads of 64) over an F16 cache filled from a seed, under three policies; one layer's linear part with random
+ * Q4_1 weights, packed; an eighth of the output matrix (Q8_0). Instructions of each, and checksums of the results. */
 #include "board.h"
 #include <fovea/isa.h>
 #include <fovea/model.h>
 
 enum {
-    QUERY_HEADS = 9, KV_HEADS = 3, HEAD_DIM = 64, WIDTH = 576, FEED_FORWARD = 1536, KV_WIDTH = KV_HEADS * HEAD_DIM,
-    CONTEXT = 2048, VOCABULARY_PART = 49152 / 8, ARENA_BYTES = 64 << 20
+    QUERY_HEADS = 9,
+    KV_HEADS = 3,
+    HEAD_DIM = 64,
+    WIDTH = 576,
+    FEED_FORWARD = 1536,
+    KV_WIDTH = KV_HEADS * HEAD_DIM,
+    CONTEXT = 2048,
+    VOCABULARY_PART = 49152 / 8,
+    ARENA_BYTES = 64 << 20
 };
 
 static _Alignas(64) unsigned char arena[ARENA_BYTES];
@@ -64,11 +71,15 @@ static fv_cache *cache_fill(const fv_kernels *kernels, uint32_t tokens) {
     return cache;
 }
 
-static fv_status attention_run(const fv_kernels *kernels, const fv_cache *cache, fv_selector selector, const char *name) {
+static fv_status attention_run(const fv_kernels *kernels, const fv_cache *cache, fv_selector selector,
+                               const char *name) {
     static float query[WIDTH], out[WIDTH];
     fv_select_config policy = fv_select_config_default(selector);
-    fv_attention_config config = {.attend = {.query_heads = QUERY_HEADS, .kv_heads = KV_HEADS, .head_dim = HEAD_DIM,
-                                             .scale = 0.125f, .tile_rows = 16},
+    fv_attention_config config = {.attend = {.query_heads = QUERY_HEADS,
+                                             .kv_heads = KV_HEADS,
+                                             .head_dim = HEAD_DIM,
+                                             .scale = 0.125f,
+                                             .tile_rows = 16},
                                   .max_tokens = CONTEXT,
                                   .workers = 1,
                                   .plan_steps = fv_select_steps(&policy, CONTEXT, 16),
@@ -158,8 +169,7 @@ static fv_status linear_run(const fv_kernels *kernels) {
     fv_model *model;
     fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE);
     fv_status status = fv_model_size(&config, 1, &bytes);
-    if (status == FV_OK)
-        status = fv_model_init(&model, &config, &weights, kernels, 1, take(bytes.total), bytes.total);
+    if (status == FV_OK) status = fv_model_init(&model, &config, &weights, kernels, 1, take(bytes.total), bytes.total);
     int32_t token = 7;
     uint64_t start = fv_board_instructions();
     if (status == FV_OK) status = fv_model_forward(model, &token, 1, &dense, NULL, NULL);

@@ -1,6 +1,6 @@
 /* golden.c - runs recorded cases against the public functions: golden [-t THREADS] [--bits] DIR...
- * Each DIR holds case folders or is one. FV_ISA limits the instruction set. A line a case, then the counts. --bits adds a
- * checksum of our results to each line: equal ones are equal to the last bit. */
+ * Each DIR holds case folders or is one. FV_ISA limits the instruction set. A line a case, then the counts. --bits adds
+ * a checksum of our results to each line: equal ones are equal to the last bit. */
 #include "golden/golden.h"
 #include "fovea/pool.h"
 #include <dirent.h>
@@ -24,7 +24,8 @@ static bool is_case(const char *folder) {
 static void run_case(const char *folder, const fv_kernels *kernels, const fv_parallel *parallel, tally *sum) {
     char path[1200];
     json_error_t error;
-    golden_case run = {.folder = folder, .kernels = kernels, .parallel = parallel, .tolerance = -1.0, .bits = 0xCBF29CE484222325u};
+    golden_case run = {
+        .folder = folder, .kernels = kernels, .parallel = parallel, .tolerance = -1.0, .bits = 0xCBF29CE484222325u};
     snprintf(path, sizeof path, "%s/case.json", folder);
     run.json = json_load_file(path, 0, &error);
     const char *name = json_string_value(json_object_get(run.json, "name"));

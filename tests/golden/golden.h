@@ -30,7 +30,7 @@ typedef struct golden_case {
     const fv_parallel *parallel;
     golden_block *blocks;
     size_t values;
-    uint64_t bits; /* FNV-1a of every number of ours that was compared */
+    uint64_t bits;           /* FNV-1a of every number of ours that was compared */
     double worst, tolerance; /* tolerance -1: exact */
     bool failed;
     char why[300]; /* first failure */

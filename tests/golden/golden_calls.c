@@ -1,6 +1,6 @@
 /* The functions of the vectors, each by our public calls. */
-#include "golden/golden.h"
 #include "fovea/f16.h"
+#include "golden/golden.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -21,8 +21,8 @@ typedef struct inputs {
 } inputs;
 
 static bool inputs_load(golden_case *run, inputs *in) {
-    if (!golden_load(run, "q", 'f', &in->q) || !golden_load(run, "k", 'f', &in->k) || !golden_load(run, "v", 'f', &in->v) ||
-        !golden_load(run, "out", 'f', &in->out))
+    if (!golden_load(run, "q", 'f', &in->q) || !golden_load(run, "k", 'f', &in->k) ||
+        !golden_load(run, "v", 'f', &in->v) || !golden_load(run, "out", 'f', &in->out))
         return false;
     if (in->q.dims != 3 || in->k.dims != 3 || in->v.dims != 3 || in->out.dims != 3)
         return golden_fail(run, "an array has not three dimensions");
@@ -172,7 +172,8 @@ static bool append(golden_case *run, decode_state *state, uint32_t first, uint32
 /* Decodes the newest token and compares with row `row` of out. */
 static bool decode_compare(golden_case *run, decode_state *state, uint32_t step, uint32_t row) {
     fv_pattern_call call = {.query = tensor_cut(state->q, step, 1), .parallel = run->parallel};
-    if (!golden_ok(run, "fv_pattern_decode", fv_pattern_decode(state->pattern, state->cache, &call, state->out))) return false;
+    if (!golden_ok(run, "fv_pattern_decode", fv_pattern_decode(state->pattern, state->cache, &call, state->out)))
+        return false;
     size_t width = (size_t)state->q.heads * state->q.head_dim;
     if ((row + 1) * width > state->in.out.count) return golden_fail(run, "out has too few rows");
     golden_compare(run, "out", width, state->out, state->in.out.f32 + row * width);
@@ -217,7 +218,8 @@ static void decode_all(golden_case *run, fv_element type) {
             for (size_t i = 0; i < 2; i++) {
                 fv_f16_narrow(run->kernels, dim, wide[i], half);
                 for (size_t c = 0; c < dim; c++)
-                    golden_compare_exact(run, "f16 bits of token", t, half[c], bits[i].u16[(t * heads + head) * dim + c]);
+                    golden_compare_exact(run, "f16 bits of token", t, half[c],
+                                         bits[i].u16[(t * heads + head) * dim + c]);
             }
         }
 }
@@ -229,7 +231,8 @@ static void decode_after_reset(golden_case *run) {
     decode_state state;
     if (!decode_begin(run, &state, FV_ELEMENT_F32)) return;
     uint32_t first = golden_u32(run, run->json, "reset_after");
-    if (!append(run, &state, 0, first) || !golden_ok(run, "fv_cache_truncate", fv_cache_truncate(state.cache, 0))) return;
+    if (!append(run, &state, 0, first) || !golden_ok(run, "fv_cache_truncate", fv_cache_truncate(state.cache, 0)))
+        return;
     for (uint32_t step = first; step < state.q.tokens; step++)
         if (!append(run, &state, step, 1) || !decode_compare(run, &state, step, step - first)) return;
     compare_landmarks(run, &state);
@@ -281,7 +284,8 @@ static void evict_and_append(golden_case *run) {
         !golden_load(run, "victim_slot", 'i', &victims))
         return;
     uint32_t capacity = golden_u32(run, run->json, "capacity");
-    if (!shape_is(run, &scores, state.q.tokens, capacity) || !shape_is(run, &survivors, state.q.tokens, capacity)) return;
+    if (!shape_is(run, &scores, state.q.tokens, capacity) || !shape_is(run, &survivors, state.q.tokens, capacity))
+        return;
     fv_evict_config config = evict_config(run, run->json, "protect_globals", "protect_window");
     int32_t *origin = golden_take(run, capacity * sizeof *origin);
     for (uint32_t slot = 0; slot < capacity; slot++) origin[slot] = -1;
@@ -320,7 +324,9 @@ static void evict_table(golden_case *run) {
 
 static void f16_convert(golden_case *run) {
     golden_array x, bits, back;
-    if (!golden_load(run, "x", 'f', &x) || !golden_load(run, "bits", 'h', &bits) || !golden_load(run, "back", 'f', &back)) return;
+    if (!golden_load(run, "x", 'f', &x) || !golden_load(run, "bits", 'h', &bits) ||
+        !golden_load(run, "back", 'f', &back))
+        return;
     if (bits.count != x.count || back.count != x.count) {
         golden_fail(run, "the arrays differ in length");
         return;
@@ -399,7 +405,8 @@ static void gate_score(golden_case *run) {
     if (golden_ok(run, "fv_gate_score", fv_gate_score(gate, count, tokens.f32, dim, got)))
         golden_compare(run, "salience", salience.count, got, salience.f32);
     gate_steps(run, gate, &tokens, fv_gate_shape(gate)->hidden_dim);
-    if (golden_ok(run, "fv_gate_score_keys", fv_gate_score_keys(gate, (uint32_t)k.shape[0], heads, k.f32, heads * dim, got)))
+    if (golden_ok(run, "fv_gate_score_keys",
+                  fv_gate_score_keys(gate, (uint32_t)k.shape[0], heads, k.f32, heads * dim, got)))
         golden_compare(run, "salience_kv", salience_kv.count, got, salience_kv.f32);
 }
 

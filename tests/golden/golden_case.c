@@ -56,7 +56,8 @@ static bool shape_parse(const char *header, golden_array *out) {
         out->shape[out->dims++] = (size_t)size;
         if (size && out->count > SIZE_MAX / 8 / (size_t)size) return false;
         out->count *= (size_t)size;
-        for (at = end; *at == ',' || *at == ' '; at++) {}
+        for (at = end; *at == ',' || *at == ' '; at++) {
+        }
     }
     return *at == ')';
 }
@@ -120,7 +121,9 @@ float golden_f32(golden_case *run, const json_t *object, const char *key) {
     return golden_number(field(run, object, key));
 }
 
-bool golden_bool(golden_case *run, const json_t *object, const char *key) { return json_is_true(field(run, object, key)); }
+bool golden_bool(golden_case *run, const json_t *object, const char *key) {
+    return json_is_true(field(run, object, key));
+}
 
 fv_select_config golden_policy(golden_case *run, const json_t *object) {
     fv_select_config policy = fv_select_config_default(FV_SELECTOR_PATTERN);

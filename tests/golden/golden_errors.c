@@ -83,7 +83,8 @@ static outcome row_shapes(golden_case *run, const char *call, const json_t *row)
     }
     fv_pattern *pattern = small_pattern(run);
     float *out = golden_take(run, ELEMENTS * sizeof *out);
-    return done(has(call, "dense") ? fv_pattern_forward_dense(pattern, &shapes, out) : fv_pattern_forward(pattern, &shapes, out));
+    return done(has(call, "dense") ? fv_pattern_forward_dense(pattern, &shapes, out)
+                                   : fv_pattern_forward(pattern, &shapes, out));
 }
 
 /* Every window that is larger than the sequence is the whole sequence: the result is that of dense attention. */
@@ -101,7 +102,8 @@ static outcome row_window(golden_case *run, const char *setup) {
     if (status == FV_OK) status = fv_pattern_forward(pattern, &call, out);
     if (status == FV_OK) status = fv_pattern_forward_dense(pattern, &call, dense);
     for (size_t i = 0; status == FV_OK && i < TOKENS * KV_HEADS * HEAD_DIM; i++)
-        if (!(out[i] - dense[i] < 2e-6f && dense[i] - out[i] < 2e-6f)) golden_fail(run, "%s: differs from dense", setup);
+        if (!(out[i] - dense[i] < 2e-6f && dense[i] - out[i] < 2e-6f))
+            golden_fail(run, "%s: differs from dense", setup);
     return done(status);
 }
 
@@ -189,7 +191,7 @@ static outcome row_gate(golden_case *run, const char *call, const char *setup) {
     if (has(setup, "input 0 hidden 0")) return done(make_gate(run, 0, 0, true, &gate));
     if (has(setup, "bad ok")) return done(make_gate(run, 2, 3, true, &gate));
     if (has(call, "from_weights") && has(setup, "bad ")) return not_expressible; /* arrays come without a length */
-    if (has(call, "score_kv")) return not_expressible;                          /* keys have the gate's input_dim */
+    if (has(call, "score_kv")) return not_expressible;                           /* keys have the gate's input_dim */
     if (has(call, "score_sequence") && has(setup, "empty")) {
         float salience;
         golden_ok(run, "gate", make_gate(run, 2, 3, true, &gate));
@@ -251,7 +253,8 @@ static outcome row_evict(golden_case *run, const char *call, const char *setup) 
     cache = cache_with(run, 4, has(setup, "not full") ? 1 : 4, BLOCK, false);
     fv_evict_config config = fv_evict_config_default();
     fv_tensor k = tensor(run, 1, heads, HEAD_DIM), v = tensor(run, 1, heads, HEAD_DIM), scores = tensor(run, 1, 1, 4);
-    fv_status status = fv_pattern_append_evict(small_pattern(run), cache, &config, scores_count, scores.data, &k, &v, NULL);
+    fv_status status =
+        fv_pattern_append_evict(small_pattern(run), cache, &config, scores_count, scores.data, &k, &v, NULL);
     if (has(call, "then len")) return (outcome){DONE, FV_OK, fv_cache_tokens(cache)};
     return done(status);
 }
@@ -282,7 +285,8 @@ static outcome row_decode(golden_case *run, const char *call, const char *setup)
 }
 
 static outcome row_batch(golden_case *run, const char *call, const char *setup) {
-    unsigned query = 2, k_tokens, v_tokens, query_heads = KV_HEADS, k_heads = KV_HEADS, v_heads = KV_HEADS, dim = HEAD_DIM;
+    unsigned query = 2, k_tokens, v_tokens, query_heads = KV_HEADS, k_heads = KV_HEADS, v_heads = KV_HEADS,
+             dim = HEAD_DIM;
     bool overflow = has(setup, "overflow") || has(call, "then len");
     const char *at;
     if (overflow) query = 3;

@@ -274,8 +274,7 @@ static void parts_shape(element type, fv_value_parts_fn *tested, fv_value_sum_fn
     }
     tested(positions, group, s.dim, part, weight, s.stride, value, out, s.out_stride);
     assert_true(fence_is_whole(&out_fence, rows, s.dim * 4, s.out_stride * 4));
-    for (size_t r = 0; r < rows; r++)
-        assert_memory_equal(out + r * s.out_stride, expected + r * MAX_STRIDE, s.dim * 4);
+    for (size_t r = 0; r < rows; r++) assert_memory_equal(out + r * s.out_stride, expected + r * MAX_STRIDE, s.dim * 4);
 }
 
 static void parts_check(const char *slot, element type, fv_value_parts_fn *tested, fv_value_sum_fn *sum,

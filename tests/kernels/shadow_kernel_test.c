@@ -22,7 +22,8 @@ static test_fence query_fence, key_fence, step_fence, out_fence, weight_fence;
 static void random_floats(test_random *random, float *x, size_t n) {
     static const float odd[] = {0.0f, -0.0f, 1e30f, 1e-38f, INFINITY, -INFINITY, NAN};
     test_fill_f32(random, x, n, 3.0f);
-    if (test_random_in(random, 0, 5) == 0) x[test_random_in(random, 0, (uint32_t)n - 1)] = odd[test_random_in(random, 0, 6)];
+    if (test_random_in(random, 0, 5) == 0)
+        x[test_random_in(random, 0, (uint32_t)n - 1)] = odd[test_random_in(random, 0, 6)];
 }
 
 /* Equal bits, but that one NaN is as good as another. */
@@ -36,7 +37,8 @@ static void check_rotate_page(const fv_kernels *table) {
     test_random random = test_random_make(73);
     for (int run = 0; run < 300; run++) {
         size_t dim = test_random_in(&random, 1, run % 10 ? 140 : 1024), first = 0, end = 16;
-        if (run % 3 == 0) first = test_random_in(&random, 0, 15), end = test_random_in(&random, (uint32_t)first + 1, 16);
+        if (run % 3 == 0)
+            first = test_random_in(&random, 0, 15), end = test_random_in(&random, (uint32_t)first + 1, 16);
         float *got = fence_place(&out_fence, dim * 64), *want = malloc(dim * 64);
         random_floats(&random, want, dim * 16);
         memcpy(got, want, dim * 64);
@@ -129,7 +131,8 @@ static int8_t *random_query(test_random *random, size_t rows, size_t dim, int32_
     bool extreme = test_random_in(random, 0, 3) == 0;
     for (size_t r = 0; r < rows; r++) sum[r] = 0;
     for (size_t i = 0; i < rows * dim; i++) {
-        query[i] = (int8_t)(extreme ? (test_random_in(random, 0, 1) ? 127 : -127) : (int)test_random_in(random, 0, 254) - 127);
+        query[i] =
+            (int8_t)(extreme ? (test_random_in(random, 0, 1) ? 127 : -127) : (int)test_random_in(random, 0, 254) - 127);
         sum[i / dim] += query[i];
     }
     return query;
@@ -145,7 +148,8 @@ static void check_mean_score(const fv_kernels *table) {
         const int8_t *query = random_query(&random, rows, dim, sum);
         uint8_t *mean = fence_place(&key_fence, panels * dim * 16);
         float *step = fence_place(&step_fence, panels * 64);
-        for (size_t i = 0; i < panels * dim * 16; i++) mean[i] = (uint8_t)(run % 7 ? test_random_in(&random, 0, 127) : 127);
+        for (size_t i = 0; i < panels * dim * 16; i++)
+            mean[i] = (uint8_t)(run % 7 ? test_random_in(&random, 0, 127) : 127);
         random_floats(&random, step, panels * 16);
         for (size_t r = 0; r < rows; r++) factor[r] = factor_of(&random);
         int32_t *got = fence_place(&out_fence, rows * stride * 4);
@@ -154,7 +158,8 @@ static void check_mean_score(const fv_kernels *table) {
         tables.table[0]->mean_score(&with, panels, mean, step, want, stride);
         table->mean_score(&with, panels, mean, step, got, stride);
         if (memcmp(got, want, rows * stride * 4) != 0)
-            fail_msg("%s rows=%zu panels=%zu dim=%zu (seed %u)", test_table_name(table), rows, panels, dim, random.seed);
+            fail_msg("%s rows=%zu panels=%zu dim=%zu (seed %u)", test_table_name(table), rows, panels, dim,
+                     random.seed);
         assert_true(fence_is_whole(&out_fence, 1, 0, 0));
     }
 }
@@ -184,7 +189,8 @@ static void check_sign_score(const fv_kernels *table) {
         tables.table[0]->sign_score(&with, pages, signs, steps, want, stride);
         table->sign_score(&with, pages, signs, steps, got, stride);
         if (memcmp(got, want, rows * stride * 4) != 0)
-            fail_msg("%s rows=%zu pages=%zu dim=%zu run=%d (seed %u)", test_table_name(table), rows, pages, dim, run, random.seed);
+            fail_msg("%s rows=%zu pages=%zu dim=%zu run=%d (seed %u)", test_table_name(table), rows, pages, dim, run,
+                     random.seed);
         assert_true(fence_is_whole(&out_fence, 1, 0, 0));
     }
 }
@@ -193,7 +199,8 @@ static void check_shadow_score(const fv_kernels *table) {
     static coarse_rows made;
     test_random random = test_random_make(71);
     for (int run = 0; run < 500; run++) {
-        size_t dim = 16 * test_random_in(&random, 1, run % 10 ? 9 : 64), rows = test_random_in(&random, 1, MOST_ROWS), count = 0;
+        size_t dim = 16 * test_random_in(&random, 1, run % 10 ? 9 : 64), rows = test_random_in(&random, 1, MOST_ROWS),
+               count = 0;
         uint32_t pages[PAGES];
         for (uint32_t page = 0; page < PAGES; page++)
             if (run % 4 == 0 || test_random_in(&random, 0, 2) == 0) pages[count++] = page;
@@ -207,7 +214,8 @@ static void check_shadow_score(const fv_kernels *table) {
         tables.table[0]->shadow_score(&with, count, pages, signs, sizes, steps, want, count);
         table->shadow_score(&with, count, pages, signs, sizes, steps, got, count);
         if (memcmp(got, want, rows * count * 4) != 0)
-            fail_msg("%s rows=%zu pages=%zu dim=%zu run=%d (seed %u)", test_table_name(table), rows, count, dim, run, random.seed);
+            fail_msg("%s rows=%zu pages=%zu dim=%zu run=%d (seed %u)", test_table_name(table), rows, count, dim, run,
+                     random.seed);
         assert_true(fence_is_whole(&out_fence, 1, 0, 0));
     }
 }
@@ -217,7 +225,8 @@ static void check_key_score(const fv_kernels *table) {
     test_random random = test_random_make(75);
     for (int run = 0; run < 300; run++) {
         static const float odd[] = {0.0f, 1e30f, 0x1p100f};
-        size_t dim = 16 * test_random_in(&random, 1, run % 10 ? 9 : 64), rows = test_random_in(&random, 1, MOST_ROWS), count = 0;
+        size_t dim = 16 * test_random_in(&random, 1, run % 10 ? 9 : 64), rows = test_random_in(&random, 1, MOST_ROWS),
+               count = 0;
         uint32_t pages[PAGES];
         float noise[MOST_ROWS];
         for (uint32_t page = 0; page < PAGES; page++)
@@ -228,15 +237,18 @@ static void check_key_score(const fv_kernels *table) {
             noise[r] = run % 7 == 0 ? odd[test_random_in(&random, 0, 2)] : 100.0f * fabsf(test_random_f32(&random));
         uint8_t *signs = fence_place(&key_fence, PAGES * dim * 2), *sizes = fence_place(&weight_fence, PAGES * dim * 2);
         const uint16_t *steps = random_steps(&random);
-        int32_t want[MOST_ROWS * PAGES * 16], *got = fence_place(&out_fence, rows * count * 64), mass[MOST_ROWS * PAGES];
+        int32_t want[MOST_ROWS * PAGES * 16], *got = fence_place(&out_fence, rows * count * 64),
+                                              mass[MOST_ROWS * PAGES];
         test_fill_bytes(&random, signs, PAGES * dim * 2);
         test_fill_bytes(&random, sizes, PAGES * dim * 2);
         tables.table[0]->key_score(&with, count, pages, signs, sizes, steps, noise, want, count * 16);
         table->key_score(&with, count, pages, signs, sizes, steps, noise, got, count * 16);
         if (memcmp(got, want, rows * count * 64) != 0)
-            fail_msg("%s rows=%zu pages=%zu dim=%zu run=%d (seed %u)", test_table_name(table), rows, count, dim, run, random.seed);
+            fail_msg("%s rows=%zu pages=%zu dim=%zu run=%d (seed %u)", test_table_name(table), rows, count, dim, run,
+                     random.seed);
         assert_true(fence_is_whole(&out_fence, 1, 0, 0));
-        table->shadow_score(&with, count, pages, signs, sizes, steps, mass, count); /* a page's is above those of its keys */
+        table->shadow_score(&with, count, pages, signs, sizes, steps, mass,
+                            count); /* a page's is above those of its keys */
         for (size_t i = 0; i < rows * count * 16; i++) assert_true(got[i] <= mass[i / 16] + (int32_t)FV_KEY_NOISE);
     }
 }
@@ -256,7 +268,8 @@ static void check_tail_sum(const fv_kernels *table) {
         for (uint32_t page = 0; page < PAGES && count < FV_TAIL_PAGES; page++)
             if (run % 4 == 0 || test_random_in(&random, 0, 2) == 0) pages[count++] = page;
         test_fill_bytes(&random, values, PAGES * (dim * 4 + 32));
-        for (size_t page = 0; page < PAGES; page++) memcpy(values + page * (dim * 4 + 32) + dim * 4, steps + page * 16, 32);
+        for (size_t page = 0; page < PAGES; page++)
+            memcpy(values + page * (dim * 4 + 32) + dim * 4, steps + page * 16, 32);
         for (size_t r = 0; r < rows; r++) {
             level[r] = (int32_t)test_random_in(&random, 0, 80000) - 40000;
             want_mass[r] = mass[r] = test_random_in(&random, 0, 1000);
@@ -268,7 +281,8 @@ static void check_tail_sum(const fv_kernels *table) {
         tables.table[0]->tail_sum(rows, dim, count, pages, score, stride, level, values, want_mass, want);
         table->tail_sum(rows, dim, count, pages, score, stride, level, values, mass, got);
         if (memcmp(got, want, rows * dim * 4) != 0 || memcmp(mass, want_mass, rows * sizeof *mass) != 0)
-            fail_msg("%s rows=%zu pages=%zu dim=%zu run=%d (seed %u)", test_table_name(table), rows, count, dim, run, random.seed);
+            fail_msg("%s rows=%zu pages=%zu dim=%zu run=%d (seed %u)", test_table_name(table), rows, count, dim, run,
+                     random.seed);
         assert_true(fence_is_whole(&out_fence, 1, 0, 0) && fence_is_whole(&weight_fence, 1, 0, 0));
     }
 }
@@ -280,9 +294,11 @@ static void check_page_weight(const fv_kernels *table) {
         int32_t *score = fence_place(&key_fence, pages * 4), spread = run % 3 ? 4000 : 1 << 29;
         float *radius = fence_place(&step_fence, pages * 4), reach = factor_of(&random);
         uint32_t want[4000], *got = fence_place(&weight_fence, pages * 4);
-        for (size_t p = 0; p < pages; p++) score[p] = (int32_t)test_random_in(&random, 0, (uint32_t)spread) - spread / 2;
+        for (size_t p = 0; p < pages; p++)
+            score[p] = (int32_t)test_random_in(&random, 0, (uint32_t)spread) - spread / 2;
         for (size_t p = 0; p < pages; p++) radius[p] = fabsf(test_random_f32(&random));
-        for (size_t p = 0; p < pages; p++) want[p] = got[p] = run % 2 ? FV_WEIGHT_WHOLE - test_random_in(&random, 0, 8000) : 0;
+        for (size_t p = 0; p < pages; p++)
+            want[p] = got[p] = run % 2 ? FV_WEIGHT_WHOLE - test_random_in(&random, 0, 8000) : 0;
         if (reach < 0.0f) reach = -reach;
         tables.table[0]->page_weight(pages, score, run % 4 < 2 ? radius : NULL, reach, want);
         table->page_weight(pages, score, run % 4 < 2 ? radius : NULL, reach, got);
@@ -355,13 +371,18 @@ static void test_score_by_hand(void **state) {
     float factor = 128.0f;
     int32_t base = 1000, sum = 1;
     uint32_t page = 0;
-    fv_shadow_rows with = {
-        .rows = 1, .dim = 16, .table = entry, .coarse_sum = &sum, .coarse_factor = &factor, .base = &base, .base_stride = 1};
+    fv_shadow_rows with = {.rows = 1,
+                           .dim = 16,
+                           .table = entry,
+                           .coarse_sum = &sum,
+                           .coarse_factor = &factor,
+                           .base = &base,
+                           .base_stride = 1};
     for (size_t i = 0; i < tables.count; i++) {
         int32_t out = 0;
         tables.table[i]->shadow_score(&with, 1, &page, signs, sizes, steps, &out, 1);
-        /* codes 3..0: 3/4, 1/4, -1/4, -3/4 powers of two, straight 7/4, 5/4, 7/8, 5/8; four keys of each: 18, whose straight
-         * logarithm is 4 + 1/8 */
+        /* codes 3..0: 3/4, 1/4, -1/4, -3/4 powers of two, straight 7/4, 5/4, 7/8, 5/8; four keys of each: 18, whose
+         * straight logarithm is 4 + 1/8 */
         assert_int_equal(out, 4 * 256 + 32 + 1000);
         tables.table[i]->sign_score(&with, 1, signs, steps, &out, 1);
         assert_int_equal(out, 105 + 1000); /* 0.82 * 128 */
@@ -373,7 +394,8 @@ int main(void) {
     test_fence *fences[] = {&query_fence, &key_fence, &step_fence, &out_fence, &weight_fence};
     for (size_t i = 0; i < sizeof fences / sizeof *fences; i++) *fences[i] = fence_open(400000);
 #define SLOT_ENTRY(slot) cmocka_unit_test(test_##slot),
-    const struct CMUnitTest tests[] = {SHADOW_SLOTS(SLOT_ENTRY) cmocka_unit_test(test_score_by_hand), cmocka_unit_test(test_powers)};
+    const struct CMUnitTest tests[] = {SHADOW_SLOTS(SLOT_ENTRY) cmocka_unit_test(test_score_by_hand),
+                                       cmocka_unit_test(test_powers)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     for (size_t i = 0; i < sizeof fences / sizeof *fences; i++) fence_close(fences[i]);
     return failed;

@@ -83,7 +83,8 @@ INLINE void score_rows(element type, bool ahead, size_t rows, size_t together, s
 
 /* Few rows take several pages, so that there are always enough chains to hide the latency of FMA. */
 #define SCORE_ROWS(ahead, rows, together) \
-    score_rows(type, ahead, rows, together, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride)
+    score_rows(type, ahead, rows, together, pages, head_dim, query, query_stride, key, next, key_scale, score, \
+               score_stride)
 #define SCORE_FEW(ahead) \
     if (rows == 5) SCORE_ROWS(ahead, 5, 1); \
     if (rows == 4) SCORE_ROWS(ahead, 4, 1); \
@@ -125,9 +126,9 @@ void fv_score_page_q8_avx2(size_t rows, size_t pages, size_t head_dim, const flo
 }
 
 /* rows x (8 * vectors) channels, from channel `first` on. */
-INLINE void value_block(element type, bool ahead, size_t rows, size_t vectors, size_t first, size_t head_dim, size_t keys,
-                        const float *weight, size_t weight_stride, const void *value, const void *next, float *out,
-                        size_t out_stride) {
+INLINE void value_block(element type, bool ahead, size_t rows, size_t vectors, size_t first, size_t head_dim,
+                        size_t keys, const float *weight, size_t weight_stride, const void *value, const void *next,
+                        float *out, size_t out_stride) {
     __m256 sum[12];
     for (size_t r = 0; r < rows; r++)
         for (size_t j = 0; j < vectors; j++)
@@ -154,8 +155,9 @@ INLINE float element_at(element type, const void *data, size_t index) {
 
 /* `wide` vectors while they fit, then one at a time, then single channels: each channel is the same chain in all three.
  */
-INLINE void value_rows(element type, bool ahead, size_t rows, size_t wide, size_t head_dim, size_t keys, const float *weight,
-                       size_t weight_stride, const void *value, const void *next, float *out, size_t out_stride) {
+INLINE void value_rows(element type, bool ahead, size_t rows, size_t wide, size_t head_dim, size_t keys,
+                       const float *weight, size_t weight_stride, const void *value, const void *next, float *out,
+                       size_t out_stride) {
     size_t c = 0;
     for (; c + 8 * wide <= head_dim; c += 8 * wide)
         value_block(type, ahead, rows, wide, c, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
@@ -217,14 +219,14 @@ INLINE void value_parts(element type, size_t positions, size_t group, size_t hea
 }
 
 void fv_value_parts_f32_avx2(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                            const float *weight, size_t weight_stride, const void *value, float *out,
-                            size_t out_stride) {
+                             const float *weight, size_t weight_stride, const void *value, float *out,
+                             size_t out_stride) {
     value_parts(ELEMENT_F32, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
 }
 
 void fv_value_parts_f16_avx2(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                            const float *weight, size_t weight_stride, const void *value, float *out,
-                            size_t out_stride) {
+                             const float *weight, size_t weight_stride, const void *value, float *out,
+                             size_t out_stride) {
     value_parts(ELEMENT_F16, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
 }
 

@@ -203,8 +203,8 @@ INLINE void value_parts(element type, size_t positions, size_t group, size_t hea
 }
 
 void fv_value_parts_bf16_avx2(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                            const float *weight, size_t weight_stride, const void *value, float *out,
-                            size_t out_stride) {
+                              const float *weight, size_t weight_stride, const void *value, float *out,
+                              size_t out_stride) {
     value_parts(ELEMENT_BF16, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
 }
 

@@ -1,5 +1,6 @@
-/* AVX2. Limit: a shuffle looks four channels up for 32 keys (or two times four for 16), and the additions behind it: table
- * look-up as in Quicker ADC and fast scan (Andre, Kermarrec & Le Scouarnec 2019); up to four rows share a page's nibbles. */
+/* AVX2. Limit: a shuffle looks four channels up for 32 keys (or two times four for 16), and the additions behind it:
+ * table look-up as in Quicker ADC and fast scan (Andre, Kermarrec & Le Scouarnec 2019); up to four rows share a page's
+ * nibbles. */
 #include "kernels/avx2/score_avx2.h"
 #include "kernels/half.h"
 #include "kernels/kernels.h"
@@ -32,8 +33,8 @@ INLINE __m256i spread_max(__m256i x) {
 
 /* ---- the rotation ---- */
 
-static const float norm_of[11] = {1.0f,    0.70710678f, 0.5f,     0.35355339f,  0.25f,    0.17677670f,
-                                  0.125f,  0.08838835f, 0.0625f,  0.044194174f, 0.03125f};
+static const float norm_of[11] = {1.0f,   0.70710678f, 0.5f,    0.35355339f,  0.25f,   0.17677670f,
+                                  0.125f, 0.08838835f, 0.0625f, 0.044194174f, 0.03125f};
 
 /* Signs of channels c..c+7, c a multiple of 8. */
 INLINE __m256 signs8(size_t c) {
@@ -54,7 +55,8 @@ INLINE __m256 butterfly8(__m256 x) {
 
 /* dim a multiple of 8. */
 INLINE void rotate_row(size_t dim, float *x) {
-    for (size_t c = 0; c < dim; c += 8) _mm256_storeu_ps(x + c, butterfly8(_mm256_xor_ps(_mm256_loadu_ps(x + c), signs8(c))));
+    for (size_t c = 0; c < dim; c += 8)
+        _mm256_storeu_ps(x + c, butterfly8(_mm256_xor_ps(_mm256_loadu_ps(x + c), signs8(c))));
     for (size_t done = 0, piece = 1024, log = 10; done < dim; piece /= 2, log--) {
         if (piece > dim - done) continue;
         float *part = x + done;
@@ -112,7 +114,8 @@ INLINE void tables16(const int8_t *coarse, uint8_t *table) {
                             _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1)};
     for (size_t group = 0; group < 4; group++) {
         __m128i sum = _mm_set1_epi8(4 * FV_COARSE_MOST);
-        for (size_t i = 0; i < 4; i++) sum = _mm_add_epi8(sum, _mm_and_si128(_mm_set1_epi8(coarse[4 * group + i]), bit[i]));
+        for (size_t i = 0; i < 4; i++)
+            sum = _mm_add_epi8(sum, _mm_and_si128(_mm_set1_epi8(coarse[4 * group + i]), bit[i]));
         _mm_storeu_si128((__m128i *)(void *)(table + 16 * group), sum);
     }
 }
@@ -126,14 +129,16 @@ float fv_shadow_query_avx2(size_t dim, size_t padded, float *x, int8_t *query, u
         top = _mm256_max_epi32(top, _mm256_and_si256(load(x + c), magnitude));
     float most = fv_f32_from_bits((uint32_t)_mm256_cvtsi256_si32(spread_max(top)));
     bool fit = most > 0.0f && most <= FLT_MAX;
-    __m256 inverse = _mm256_set1_ps(fit ? 127.0f / most : 0.0f), coarse_inverse = _mm256_set1_ps(fit ? (float)FV_COARSE_MOST / most : 0.0f);
+    __m256 inverse = _mm256_set1_ps(fit ? 127.0f / most : 0.0f),
+           coarse_inverse = _mm256_set1_ps(fit ? (float)FV_COARSE_MOST / most : 0.0f);
     for (size_t c = 0; c < padded; c += 16) {
         int8_t coarse[16] = {0};
         __builtin_memset(query + c, 0, 16);
         for (size_t i = 0; fit && i < 16 && c + i < dim; i += 8) {
             __m256 y = _mm256_loadu_ps(x + c + i);
             __m256i part = round_held(_mm256_mul_ps(y, coarse_inverse), (float)FV_COARSE_MOST);
-            _mm_storel_epi64((__m128i *)(void *)(query + c + i), narrow8(round_held(_mm256_mul_ps(y, inverse), 127.0f)));
+            _mm_storel_epi64((__m128i *)(void *)(query + c + i),
+                             narrow8(round_held(_mm256_mul_ps(y, inverse), 127.0f)));
             _mm_storel_epi64((__m128i *)(void *)(coarse + i), narrow8(part));
             sum = _mm256_add_epi32(sum, part);
         }
@@ -156,7 +161,8 @@ INLINE void mean_rows(size_t rows, size_t dim, const int8_t *q, const uint8_t *m
         for (size_t r = 0; r < rows; r++) {
             __m256i four = broadcast4(q + r * dim + 4 * j);
             dot[2 * r] = _mm256_add_epi32(dot[2 * r], _mm256_madd_epi16(_mm256_maddubs_epi16(low, four), ones));
-            dot[2 * r + 1] = _mm256_add_epi32(dot[2 * r + 1], _mm256_madd_epi16(_mm256_maddubs_epi16(high, four), ones));
+            dot[2 * r + 1] =
+                _mm256_add_epi32(dot[2 * r + 1], _mm256_madd_epi16(_mm256_maddubs_epi16(high, four), ones));
         }
     }
 }
@@ -176,8 +182,8 @@ INLINE void mean_score(size_t rows, size_t first, const fv_shadow_rows *query, s
     }
 }
 
-void fv_mean_score_avx2(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step, int32_t *out,
-                        size_t out_stride) {
+void fv_mean_score_avx2(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step,
+                        int32_t *out, size_t out_stride) {
     size_t r = 0, dim = query->dim;
     for (; r + 3 <= query->rows; r += 3) mean_score(3, r, query, dim, panels, mean, step, out, out_stride);
     for (; r < query->rows; r++) mean_score(1, r, query, dim, panels, mean, step, out, out_stride);
@@ -193,8 +199,8 @@ INLINE void plane_places(size_t dim, const uint8_t *plane, uint8_t *place) {
     }
 }
 
-/* Sums of a plane by key, 4 * FV_COARSE_MOST a nibble too large: of both keys of a word, the upper one's carried on, and of
- * the upper one. Four entries fit a byte. */
+/* Sums of a plane by key, 4 * FV_COARSE_MOST a nibble too large: of both keys of a word, the upper one's carried on,
+ * and of the upper one. Four entries fit a byte. */
 INLINE void plane_add(size_t dim, const uint8_t *table, const uint8_t *place, __m256i *all, __m256i *odd) {
     for (size_t j = 0; j < dim / 16; j += 2, table += 128, place += 128) {
         __m256i four = _mm256_add_epi8(_mm256_shuffle_epi8(load(table), load(place)),
@@ -257,7 +263,8 @@ INLINE void sign_block(const fv_shadow_rows *query, size_t dim, size_t page, siz
         for (size_t i = 0; i < 4; i++) {
             __m256i all = _mm256_setzero_si256(), upper = all;
             plane_add(dim, query->table + r * 4 * dim, place + i * 4 * dim, &all, &upper);
-            best[i] = key_max(keys_part(all, upper), 2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[r], even[i], odd[i]);
+            best[i] = key_max(keys_part(all, upper), 2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[r], even[i],
+                              odd[i]);
         }
         __m128 x = _mm_mul_ps(max_four(best), _mm_set1_ps(0.82f * query->coarse_factor[r]));
         x = _mm_min_ps(_mm_max_ps(x, _mm_set1_ps(-0x1p28f)), _mm_set1_ps(0x1p28f));
@@ -268,16 +275,16 @@ INLINE void sign_block(const fv_shadow_rows *query, size_t dim, size_t page, siz
     }
 }
 
-INLINE void sign_score(const fv_shadow_rows *query, size_t dim, size_t pages, const uint8_t *signs, const uint16_t *steps,
-                       int32_t *out, size_t out_stride) {
+INLINE void sign_score(const fv_shadow_rows *query, size_t dim, size_t pages, const uint8_t *signs,
+                       const uint16_t *steps, int32_t *out, size_t out_stride) {
     size_t p = 0;
     for (; p + 4 <= pages; p += 4) sign_block(query, dim, p, 4, signs, steps, out, out_stride);
     if (p < pages) sign_block(query, dim, p, pages - p, signs, steps, out, out_stride);
 }
 
 /* A constant number of channels lets a row's tables stay in registers. */
-void fv_sign_score_avx2(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps, int32_t *out,
-                        size_t out_stride) {
+void fv_sign_score_avx2(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps,
+                        int32_t *out, size_t out_stride) {
     if (query->dim > MOST_DIM)
         fv_sign_score_scalar(query, pages, signs, steps, out, out_stride);
     else if (query->dim == 64)
@@ -298,8 +305,8 @@ INLINE __m256i page_dots(const fv_shadow_rows *query, size_t r, size_t dim, cons
     return _mm256_sub_epi16(_mm256_slli_epi16(keys_part(all, odd), 1), _mm256_set1_epi16((int16_t)less));
 }
 
-/* Sums of the powers of the keys 2 i and 2 i + 1 of four pages. Stage by stage for all of them: a page's own stages wait for
- * each other. */
+/* Sums of the powers of the keys 2 i and 2 i + 1 of four pages. Stage by stage for all of them: a page's own stages
+ * wait for each other. */
 INLINE void powers(const __m256i *dot, const __m256 *even, const __m256 *odd, __m256 factor, __m256 *power) {
     const __m256 most = _mm256_set1_ps(FV_SCORE_MOST), least = _mm256_set1_ps(-FV_SCORE_MOST);
     const __m256 magic = _mm256_set1_ps(12582912.0f + 127 * 256); /* rounds; what it adds above bit 16 is shifted out */
@@ -318,8 +325,9 @@ INLINE void powers(const __m256i *dot, const __m256 *even, const __m256 *odd, __
 }
 
 /* Four pages, of which `count` are there. */
-INLINE void shadow_block(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages, const uint8_t *signs,
-                         const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
+INLINE void shadow_block(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages,
+                         const uint8_t *signs, const uint8_t *sizes, const uint16_t *steps, int32_t *out,
+                         size_t out_stride) {
     uint8_t place[32 * MOST_DIM]; /* [4][2][dim / 16][2][32] */
     __m256 even[4], odd[4];
     bool block = count == 4 && pages[0] % 4 == 0 && pages[3] == pages[0] + 3;
@@ -347,11 +355,13 @@ INLINE void shadow_block(const fv_shadow_rows *query, size_t dim, size_t count, 
     }
 }
 
-INLINE void shadow_score(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages, const uint8_t *signs,
-                         const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
+INLINE void shadow_score(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages,
+                         const uint8_t *signs, const uint8_t *sizes, const uint16_t *steps, int32_t *out,
+                         size_t out_stride) {
     size_t n = 0;
     for (; n + 4 <= count; n += 4) {
-        for (size_t i = n + PLANES_AHEAD; i < count && i < n + PLANES_AHEAD + 4; i++) prefetch_planes(dim, pages[i], signs, sizes);
+        for (size_t i = n + PLANES_AHEAD; i < count && i < n + PLANES_AHEAD + 4; i++)
+            prefetch_planes(dim, pages[i], signs, sizes);
         shadow_block(query, dim, 4, pages + n, signs, sizes, steps, out + n, out_stride);
     }
     if (n < count) shadow_block(query, dim, count - n, pages + n, signs, sizes, steps, out + n, out_stride);
@@ -367,8 +377,9 @@ void fv_shadow_score_avx2(const fv_shadow_rows *query, size_t listed, const uint
         shadow_score(query, query->dim, listed, pages, signs, sizes, steps, out, out_stride);
 }
 
-INLINE void key_score(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages, const uint8_t *signs,
-                      const uint8_t *sizes, const uint16_t *steps, const float *noise, int32_t *out, size_t out_stride) {
+INLINE void key_score(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages,
+                      const uint8_t *signs, const uint8_t *sizes, const uint16_t *steps, const float *noise,
+                      int32_t *out, size_t out_stride) {
     uint8_t place[8 * MOST_DIM]; /* [2][dim / 16][2][32] */
     for (size_t n = 0; n < count; n++) {
         size_t page = pages[n];
@@ -381,7 +392,8 @@ INLINE void key_score(const fv_shadow_rows *query, size_t dim, size_t count, con
             __m256i base = _mm256_set1_epi32(query->base[r * query->base_stride + page / 4]);
             for (size_t i = 0; i < 2; i++) {
                 __m128i half = i ? _mm256_extracti128_si256(dot, 1) : _mm256_castsi256_si128(dot);
-                __m256 score = _mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(half)), step[i]), factor);
+                __m256 score =
+                    _mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(half)), step[i]), factor);
                 __m256i added = round_held(_mm256_mul_ps(_mm256_mul_ps(part, step[i]), step[i]), FV_KEY_NOISE);
                 x[i] = _mm256_add_epi32(_mm256_add_epi32(round_held(score, FV_SCORE_MOST), base), added);
             }
@@ -394,7 +406,8 @@ INLINE void key_score(const fv_shadow_rows *query, size_t dim, size_t count, con
 }
 
 void fv_key_score_avx2(const fv_shadow_rows *query, size_t listed, const uint32_t *pages, const uint8_t *signs,
-                       const uint8_t *sizes, const uint16_t *steps, const float *noise, int32_t *out, size_t out_stride) {
+                       const uint8_t *sizes, const uint16_t *steps, const float *noise, int32_t *out,
+                       size_t out_stride) {
     if (query->dim > MOST_DIM)
         fv_key_score_scalar(query, listed, pages, signs, sizes, steps, noise, out, out_stride);
     else if (query->dim == 64)
@@ -443,7 +456,8 @@ INLINE __m256i best_reached(size_t pages, const int32_t *score, const float *rad
     size_t p = 0;
     for (; p + 8 <= pages; p += 8) best = _mm256_max_epi32(best, reached(pages, score, radius, reach, p));
     if (p < pages)
-        best = _mm256_max_epi32(best, _mm256_blendv_epi8(lowest, reached(pages, score, radius, reach, p), lanes(pages - p)));
+        best = _mm256_max_epi32(best,
+                                _mm256_blendv_epi8(lowest, reached(pages, score, radius, reach, p), lanes(pages - p)));
     return spread_max(best);
 }
 
@@ -453,11 +467,13 @@ INLINE void page_weight(size_t pages, const int32_t *score, const float *radius,
     uint64_t total = 0;
     size_t p = 0;
     for (; p < pages; p += TOGETHER)
-        total += powers_sum(pages - p < TOGETHER ? pages - p : TOGETHER, score + p, radius ? radius + p : NULL, reach, best);
+        total +=
+            powers_sum(pages - p < TOGETHER ? pages - p : TOGETHER, score + p, radius ? radius + p : NULL, reach, best);
     int32_t level = _mm256_cvtsi256_si32(best) + fv_log2_of(total) - 16 * 256;
     __m256i shift = _mm256_set1_epi32((int32_t)(FV_WEIGHT_WHOLE - (uint32_t)level));
     for (p = 0; p + 8 <= pages; p += 8)
-        store(weight + p, _mm256_max_epu32(_mm256_add_epi32(reached(pages, score, radius, reach, p), shift), load(weight + p)));
+        store(weight + p,
+              _mm256_max_epu32(_mm256_add_epi32(reached(pages, score, radius, reach, p), shift), load(weight + p)));
     if (p < pages) {
         __m256i valid = lanes(pages - p), x = _mm256_add_epi32(reached(pages, score, radius, reach, p), shift);
         int *to = (int *)(void *)(weight + p);

@@ -1,5 +1,5 @@
-/* AVX2. Limit: a multiply-add of bytes for 16 channels of two tokens, and the addition behind it; up to four rows share the
- * unpacked codes. 16 weights of at most 255 times a code of at most 3 fit 16 bits, twice that too. */
+/* AVX2. Limit: a multiply-add of bytes for 16 channels of two tokens, and the addition behind it; up to four rows share
+ * the unpacked codes. 16 weights of at most 255 times a code of at most 3 fit 16 bits, twice that too. */
 #include "kernels/avx2/exp_avx2.h"
 #include "kernels/avx2/score_avx2.h"
 #include "kernels/half.h"
@@ -25,8 +25,10 @@ INLINE uint32_t whole_sum8(__m256i x) {
 INLINE float weights(const int32_t *score, int32_t level, __m256 low_steps, __m256 high_steps, uint8_t *whole,
                      int32_t *less, uint64_t *mass) {
     __m256i from = _mm256_set1_epi32(level);
-    __m256i low = power_of(_mm256_sub_epi32(load(score), from)), high = power_of(_mm256_sub_epi32(load(score + 8), from));
-    __m256 x = _mm256_mul_ps(_mm256_cvtepi32_ps(low), low_steps), y = _mm256_mul_ps(_mm256_cvtepi32_ps(high), high_steps);
+    __m256i low = power_of(_mm256_sub_epi32(load(score), from)),
+            high = power_of(_mm256_sub_epi32(load(score + 8), from));
+    __m256 x = _mm256_mul_ps(_mm256_cvtepi32_ps(low), low_steps),
+           y = _mm256_mul_ps(_mm256_cvtepi32_ps(high), high_steps);
     float top = max8(_mm256_max_ps(x, y));
     __m256 inverse = _mm256_set1_ps(top >= 0x1p-100f ? 255.0f / top : 0.0f), most = _mm256_set1_ps(255.0f);
     __m256i u = _mm256_cvtps_epi32(_mm256_min_ps(_mm256_mul_ps(x, inverse), most));
@@ -90,8 +92,8 @@ enum { AHEAD = 4 };
 #define ROWS(number, dim) \
     for (size_t n = 0; n < count; n++) { \
         if (r == 0 && n + AHEAD < count) prefetch_page(dim, values + pages[n + AHEAD] * (4 * (dim) + 32)); \
-        page_sum(number, dim, score + r * score_stride + 16 * n, score_stride, level + r, values + pages[n] * (4 * (dim) + 32), \
-                 mass + r, out + r * (dim)); \
+        page_sum(number, dim, score + r * score_stride + 16 * n, score_stride, level + r, \
+                 values + pages[n] * (4 * (dim) + 32), mass + r, out + r * (dim)); \
     }
 void fv_tail_sum_avx2(size_t rows, size_t dim, size_t count, const uint32_t *pages, const int32_t *score,
                       size_t score_stride, const int32_t *level, const uint8_t *values, uint64_t *mass, float *out) {

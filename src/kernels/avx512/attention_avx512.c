@@ -349,32 +349,32 @@ INLINE void value_parts(element type, size_t positions, size_t group, size_t hea
 }
 
 void fv_value_parts_f32_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                             const float *weight, size_t weight_stride, const void *value, float *out,
-                             size_t out_stride) {
+                               const float *weight, size_t weight_stride, const void *value, float *out,
+                               size_t out_stride) {
     value_parts(ELEMENT_F32, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
 }
 
 void fv_value_parts_f16_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                             const float *weight, size_t weight_stride, const void *value, float *out,
-                             size_t out_stride) {
+                               const float *weight, size_t weight_stride, const void *value, float *out,
+                               size_t out_stride) {
     value_parts(ELEMENT_F16, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
 }
 
 void fv_value_parts_bf16_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                             const float *weight, size_t weight_stride, const void *value, float *out,
-                             size_t out_stride) {
+                                const float *weight, size_t weight_stride, const void *value, float *out,
+                                size_t out_stride) {
     value_parts(ELEMENT_BF16, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
 }
 
 void fv_value_parts_q8_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                             const float *weight, size_t weight_stride, const void *value, float *out,
-                             size_t out_stride) {
+                              const float *weight, size_t weight_stride, const void *value, float *out,
+                              size_t out_stride) {
     value_parts(ELEMENT_Q8, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
 }
 
 void fv_value_parts_q4_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                             const float *weight, size_t weight_stride, const void *value, float *out,
-                             size_t out_stride) {
+                              const float *weight, size_t weight_stride, const void *value, float *out,
+                              size_t out_stride) {
     value_parts(ELEMENT_Q4, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
 }
 
@@ -393,8 +393,10 @@ INLINE void turn16(const float *x, size_t stride, __mmask16 columns, size_t rows
             a[t + 2 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
         } /* a[4 i + j]: rows 4 i .. 4 i + 3 of columns j, j + 4, j + 8, j + 12 */
     for (size_t j = 0; j < 4; j++) {
-        __m512 first = _mm512_shuffle_f32x4(a[j], a[4 + j], 0x88), second = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0x88);
-        __m512 third = _mm512_shuffle_f32x4(a[j], a[4 + j], 0xDD), fourth = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0xDD);
+        __m512 first = _mm512_shuffle_f32x4(a[j], a[4 + j], 0x88),
+               second = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0x88);
+        __m512 third = _mm512_shuffle_f32x4(a[j], a[4 + j], 0xDD),
+               fourth = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0xDD);
         b[j] = _mm512_shuffle_f32x4(first, second, 0x88);
         b[j + 8] = _mm512_shuffle_f32x4(first, second, 0xDD);
         b[j + 4] = _mm512_shuffle_f32x4(third, fourth, 0x88);

@@ -109,7 +109,8 @@ INLINE void plane_places(size_t dim, const pages4 *four, const uint8_t *plane, _
     }
 }
 
-/* Of a page's 16 keys a part has four: vectors 0 and 1 the even and the odd ones of the first eight, 2 and 3 of the rest. */
+/* Of a page's 16 keys a part has four: vectors 0 and 1 the even and the odd ones of the first eight, 2 and 3 of the
+ * rest. */
 INLINE void steps_turn(const pages4 *four, const uint16_t *steps, __m512 *step) {
     const __m512i order = _mm512_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
     __m512i x[4];
@@ -128,8 +129,8 @@ INLINE __m512i entries_sum(const __m512i *table, const __m512i *place) {
     return sum;
 }
 
-/* dot[i] = 4 * signs + 2 * sizes - less, or, without sizes, 2 * signs - less, of the keys of steps_turn(); every nibble is
- * 4 * FV_COARSE_MOST too large. */
+/* dot[i] = 4 * signs + 2 * sizes - less, or, without sizes, 2 * signs - less, of the keys of steps_turn(); every nibble
+ * is 4 * FV_COARSE_MOST too large. */
 INLINE void page_dots(size_t dim, const uint8_t *table, const __m512i *signs, const __m512i *sizes, int32_t less,
                       __m512i *dot) {
     const __m512i even = _mm512_set1_epi32(sizes ? 0x0204 : 0x0002), odd = _mm512_slli_epi32(even, 16);
@@ -177,8 +178,7 @@ INLINE void sign_block(const fv_shadow_rows *query, size_t dim, const pages4 *fo
         int32_t less = 2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[r];
         page_dots(dim, query->table + r * 4 * dim, place, NULL, less, dot);
         __m512 most = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[0]), step[0]);
-        for (size_t i = 1; i < 4; i++)
-            most = _mm512_max_ps(most, _mm512_mul_ps(_mm512_cvtepi32_ps(dot[i]), step[i]));
+        for (size_t i = 1; i < 4; i++) most = _mm512_max_ps(most, _mm512_mul_ps(_mm512_cvtepi32_ps(dot[i]), step[i]));
         most = _mm512_max_ps(most, _mm512_shuffle_ps(most, most, 0xB1));
         most = _mm512_max_ps(most, _mm512_shuffle_ps(most, most, 0x4E));
         __m128 best = _mm_mul_ps(of_pages(most), _mm_set1_ps(0.82f * query->coarse_factor[r]));
@@ -247,7 +247,8 @@ INLINE void shadow_score(const fv_shadow_rows *query, size_t dim, size_t count, 
                          const uint8_t *signs, const uint8_t *sizes, const uint16_t *steps, int32_t *out,
                          size_t out_stride) {
     for (size_t n = 0; n < count; n += 4) {
-        for (size_t i = n + PLANES_AHEAD; i < count && i < n + PLANES_AHEAD + 4; i++) prefetch_planes(dim, pages[i], signs, sizes);
+        for (size_t i = n + PLANES_AHEAD; i < count && i < n + PLANES_AHEAD + 4; i++)
+            prefetch_planes(dim, pages[i], signs, sizes);
         pages4 four = pages_of(pages + n, count - n < 4 ? count - n : 4);
         shadow_block(query, dim, &four, signs, sizes, steps, out + n, out_stride);
     }

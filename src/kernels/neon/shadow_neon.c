@@ -178,8 +178,8 @@ void fv_mean_score_neon(const fv_shadow_rows *query, size_t panels, const uint8_
         }
 }
 
-/* Sums of a plane for `rows` rows, 4 * FV_COARSE_MOST a nibble too large: sum[r][i] of keys 8i..8i+7. Four entries fit a
- * byte. */
+/* Sums of a plane for `rows` rows, 4 * FV_COARSE_MOST a nibble too large: sum[r][i] of keys 8i..8i+7. Four entries fit
+ * a byte. */
 INLINE void plane_sums(size_t rows, size_t dim, const uint8_t *table, const uint8_t *plane,
                        uint16x8_t sum[MOST_ROWS][2]) {
     for (size_t r = 0; r < rows; r++) sum[r][0] = sum[r][1] = vdupq_n_u16(0);
@@ -273,7 +273,8 @@ void fv_sign_score_neon(const fv_shadow_rows *query, size_t pages, const uint8_t
 /* The powers of a page's keys, of four keys each in one sum. */
 INLINE float32x4_t page_powers(const uint16x8_t sum[2], int32_t less, const float32x4_t step[4], float factor) {
     const float32x4_t most = vdupq_n_f32(FV_SCORE_MOST), least = vdupq_n_f32(-FV_SCORE_MOST);
-    const float32x4_t magic = vdupq_n_f32(12582912.0f + 127 * 256); /* rounds; what it adds above bit 16 is shifted out */
+    const float32x4_t magic =
+        vdupq_n_f32(12582912.0f + 127 * 256); /* rounds; what it adds above bit 16 is shifted out */
     float32x4_t x[4];
     key_products(sum, less, step, x);
     for (size_t i = 0; i < 4; i++) {

@@ -67,8 +67,7 @@ void fv_value_sum_f32_scalar(size_t rows, size_t head_dim, size_t keys, const fl
     (void)next;
     const float *v = (const float *)value;
     for (size_t t = 0; t < keys; t++, v += head_dim)
-        for (size_t r = 0; r < rows; r++)
-            add_values(head_dim, out + r * out_stride, weight[r * weight_stride + t], v);
+        for (size_t r = 0; r < rows; r++) add_values(head_dim, out + r * out_stride, weight[r * weight_stride + t], v);
 }
 
 void fv_value_sum_f16_scalar(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,

@@ -18,8 +18,8 @@ const uint32_t fv_rotate_signs[MOST_DIM / 32] = {
 };
 
 /* 1/sqrt(2^i) */
-static const float norm_of[11] = {1.0f,    0.70710678f, 0.5f,     0.35355339f,  0.25f,    0.17677670f,
-                                  0.125f,  0.08838835f, 0.0625f,  0.044194174f, 0.03125f};
+static const float norm_of[11] = {1.0f,   0.70710678f, 0.5f,    0.35355339f,  0.25f,   0.17677670f,
+                                  0.125f, 0.08838835f, 0.0625f, 0.044194174f, 0.03125f};
 
 static void butterflies(size_t piece, size_t half, size_t stride, size_t first, size_t end, float *x) {
     for (size_t i = 0; i < piece; i += 2 * half)
@@ -36,7 +36,8 @@ static void butterflies(size_t piece, size_t half, size_t stride, size_t first, 
 /* Lanes first..end-1; channels lie `stride` apart. */
 static void rotate(size_t dim, size_t stride, size_t first, size_t end, float *x) {
     for (size_t c = 0; c < dim; c++)
-        for (size_t t = first; t < end && fv_rotate_signs[c / 32] >> c % 32 & 1; t++) x[c * stride + t] = -x[c * stride + t];
+        for (size_t t = first; t < end && fv_rotate_signs[c / 32] >> c % 32 & 1; t++)
+            x[c * stride + t] = -x[c * stride + t];
     for (size_t done = 0, piece = MOST_DIM, log = 10; done < dim; piece /= 2, log--) {
         if (piece > dim - done) continue;
         float *part = x + done * stride;
@@ -80,8 +81,8 @@ float fv_shadow_query_scalar(size_t dim, size_t padded, float *x, int8_t *query,
     return fit ? most : 0.0f;
 }
 
-void fv_mean_score_scalar(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step, int32_t *out,
-                          size_t out_stride) {
+void fv_mean_score_scalar(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step,
+                          int32_t *out, size_t out_stride) {
     size_t dim = query->dim;
     for (size_t i = 0; i < query->rows * panels * LANES; i++) {
         size_t r = i / (panels * LANES), p = i % (panels * LANES);
@@ -109,7 +110,8 @@ void fv_sign_score_scalar(const fv_shadow_rows *query, size_t pages, const uint8
         for (size_t p = 0; p < pages; p++) {
             float best = 0.0f;
             for (size_t t = 0; t < LANES; t++) {
-                int32_t dot = 2 * plane_sum(dim, query->table + r * 4 * dim, signs + p * 2 * dim, t) - query->coarse_sum[r];
+                int32_t dot =
+                    2 * plane_sum(dim, query->table + r * 4 * dim, signs + p * 2 * dim, t) - query->coarse_sum[r];
                 float x = (float)dot * fv_f32_from_bf16(steps[p * LANES + t]);
                 if (t == 0 || x > best) best = x;
             }
@@ -131,10 +133,12 @@ void fv_shadow_score_scalar(const fv_shadow_rows *query, size_t count, const uin
     for (size_t r = 0; r < query->rows; r++)
         for (size_t n = 0; n < count; n++) {
             size_t page = pages[n];
-            const uint8_t *table = query->table + r * 4 * dim, *sign = signs + page * 2 * dim, *size = sizes + page * 2 * dim;
+            const uint8_t *table = query->table + r * 4 * dim, *sign = signs + page * 2 * dim,
+                          *size = sizes + page * 2 * dim;
             float power[LANES];
             for (size_t t = 0; t < LANES; t++) {
-                int32_t dot = 4 * plane_sum(dim, table, sign, t) + 2 * plane_sum(dim, table, size, t) - 3 * query->coarse_sum[r];
+                int32_t dot =
+                    4 * plane_sum(dim, table, sign, t) + 2 * plane_sum(dim, table, size, t) - 3 * query->coarse_sum[r];
                 float x = (float)dot * fv_f32_from_bf16(steps[page * LANES + t]);
                 power[t] = fv_score_power(fv_round_held(x * (0.5f * query->coarse_factor[r]), FV_SCORE_MOST));
             }
@@ -144,7 +148,8 @@ void fv_shadow_score_scalar(const fv_shadow_rows *query, size_t count, const uin
 
 #if FV_BUILD_TAIL
 void fv_key_score_scalar(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *signs,
-                         const uint8_t *sizes, const uint16_t *steps, const float *noise, int32_t *out, size_t out_stride) {
+                         const uint8_t *sizes, const uint16_t *steps, const float *noise, int32_t *out,
+                         size_t out_stride) {
     size_t dim = query->dim;
     for (size_t r = 0; r < query->rows; r++)
         for (size_t i = 0; i < count * LANES; i++) {
@@ -153,9 +158,9 @@ void fv_key_score_scalar(const fv_shadow_rows *query, size_t count, const uint32
             float step = fv_f32_from_bf16(steps[page * LANES + t]);
             int32_t dot = 4 * plane_sum(dim, table, signs + page * 2 * dim, t) +
                           2 * plane_sum(dim, table, sizes + page * 2 * dim, t) - 3 * query->coarse_sum[r];
-            out[r * out_stride + i] = fv_round_held((float)dot * step * (0.5f * query->coarse_factor[r]), FV_SCORE_MOST) +
-                                      query->base[r * query->base_stride + page / 4] +
-                                      fv_round_held(noise[r] * step * step, FV_KEY_NOISE);
+            out[r * out_stride + i] =
+                fv_round_held((float)dot * step * (0.5f * query->coarse_factor[r]), FV_SCORE_MOST) +
+                query->base[r * query->base_stride + page / 4] + fv_round_held(noise[r] * step * step, FV_KEY_NOISE);
         }
 }
 #endif

@@ -1,6 +1,6 @@
-/* helpers_lx106.c - the arithmetic that Debian's libgcc for the lx106 leaves to the ROM of an ESP8266, which QEMU has not:
- * products, quotients and remainders of integers, and IEEE single precision with rounding to nearest even. Bits at a
- * time, since speed is nobody's concern here; no function may divide or use a float, or it would call itself. */
+/* helpers_lx106.c - the arithmetic that Debian's libgcc for the lx106 leaves to the ROM of an ESP8266, which QEMU has
+ * not: products, quotients and remainders of integers, and IEEE single precision with rounding to nearest even. Bits at
+ * a time, since speed is nobody's concern here; no function may divide or use a float, or it would call itself. */
 #include <stdint.h>
 
 typedef union single {

@@ -203,7 +203,8 @@ static void test_groups_and_dims(void **state) {
     static const uint32_t groups[] = {1, 2, 3, 4, 9, 16}, dims[] = {1, 24, 40, 64, 80, 128, 256};
     for (uint32_t g = 0; g < 6; g++)
         for (uint32_t d = 0; d < 7; d++) {
-            fv_cache_config shape = {1, dims[d], 100, (g + d) % FV_ELEMENT_COUNT, (g + d / 2) % FV_ELEMENT_COUNT, 32, 0, 0};
+            fv_cache_config shape = {1,  dims[d], 100, (g + d) % FV_ELEMENT_COUNT, (g + d / 2) % FV_ELEMENT_COUNT,
+                                     32, 0,       0};
             run_case run = {.policy = policy_of((g + d) % 3, 32)};
             check_shape(tables.table[(g + d) % tables.count], shape, groups[g], 0, run, 4, &random);
         }
@@ -219,7 +220,9 @@ static void test_lengths(void **state) {
         for (uint32_t selector = FV_SELECTOR_DENSE; selector <= FV_SELECTOR_PATTERN; selector++) {
             if (lengths[i] > 1025 && (i + selector) % 3) continue;
             if (lengths[i] > 1100 && getenv("FV_RUNS")) continue; /* an emulated processor */
-            fv_cache_config shape = {1, 16, lengths[i], (uint32_t)i % FV_ELEMENT_COUNT, (uint32_t)(i + selector) % FV_ELEMENT_COUNT, 64, 0, 0};
+            fv_cache_config shape = {
+                1,  16, lengths[i], (uint32_t)i % FV_ELEMENT_COUNT, (uint32_t)(i + selector) % FV_ELEMENT_COUNT,
+                64, 0,  0};
             run_case run = {.policy = policy_of(selector, 64)};
             check_shape(tables.table[(i + selector) % tables.count], shape, 2, 0, run, 6, &random);
         }
@@ -294,9 +297,14 @@ static void test_unread_tokens_are_not_felt(void **state) {
     static const float strange[][2] = {{9.0f, -7.0f},  {NAN, 0},   {0, NAN},        {INFINITY, 0},
                                        {0, -INFINITY}, {NAN, NAN}, {3e38f, -3e38f}, {-INFINITY, INFINITY}};
     for (int k = 0; k < 60; k++) {
-        fv_cache_config shape = {
-            2, test_random_in(&random, 1, 30), test_random_in(&random, 100, 200), (uint32_t)k % 3, (uint32_t)k / 3 % 3,
-            16, 0, 0};
+        fv_cache_config shape = {2,
+                                 test_random_in(&random, 1, 30),
+                                 test_random_in(&random, 100, 200),
+                                 (uint32_t)k % 3,
+                                 (uint32_t)k / 3 % 3,
+                                 16,
+                                 0,
+                                 0};
         run_case run = {.policy = policy_of((uint32_t)k / 2 % 3, 16), .local_window = k % 5 == 4 ? 20 : 0};
         run.policy.causal = k % 4 != 3;
         run.whole = !run.policy.causal;
@@ -322,7 +330,8 @@ static void test_huge_input_gives_no_nan(void **state) {
     static const float sizes[] = {1e10f, 1e20f, 1e30f};
     for (int k = 0; k < 54; k++) {
         uint32_t type = k % 2 ? FV_ELEMENT_Q8_0 : FV_ELEMENT_F32;
-        fv_cache_config shape = {1, test_random_in(&random, 1, 40), test_random_in(&random, 1, 1200), type, type, 32, 0, 0};
+        fv_cache_config shape = {1, test_random_in(&random, 1, 40), test_random_in(&random, 1, 1200), type, type, 32, 0,
+                                 0};
         if (k % 6) shape.max_tokens %= 200, shape.max_tokens++;
         attention_world w =
             world_make(tables.table[(size_t)k / 2 % tables.count], shape, 3, k % 4 == 3 ? 30.0f : 0.0f, &random);
@@ -401,8 +410,8 @@ static void test_reasons_and_time(void **state) {
         fv_attention_time(attention, tick, &now);
         for (int i = 0; i < 2; i++) {
             fv_report *report = i ? &old : &timed;
-            check_status(fv_attention_run(attention, w.cache, &run.policy, 0, 1, w.queries, w.query_stride, out, row_width(&w),
-                                          NULL, report));
+            check_status(fv_attention_run(attention, w.cache, &run.policy, 0, 1, w.queries, w.query_stride, out,
+                                          row_width(&w), NULL, report));
             if (i == 0) assert_true(now == 20 && timed.read_ns == 10); /* a look before, one after it */
         }
         assert_int_equal(old.keys_read, timed.keys_read);

@@ -1,7 +1,6 @@
 /* certify_test.c - certificates against dense attention in double: the bounds hold for every row, also for those that
- * were made to break them and where a deadline comes at any moment; where a quality is asked for, pages are read until it
- * is met.
- * FV_CERTIFICATE_ROWS=1000000 checks as many rows (default: 20,000). */
+ * were made to break them and where a deadline comes at any moment; where a quality is asked for, pages are read until
+ * it is met. FV_CERTIFICATE_ROWS=1000000 checks as many rows (default: 20,000). */
 #include "attention/watch.h"
 #include "fovea/pattern.h"
 #include "support/attention_world.h"
@@ -41,7 +40,8 @@ static void spoil(attention_world *w, test_random *random, uint32_t kind) {
     }
 }
 
-static certified_world world_of(uint32_t tokens, uint32_t kv_heads, uint32_t group, uint32_t number, test_random *random) {
+static certified_world world_of(uint32_t tokens, uint32_t kv_heads, uint32_t group, uint32_t number,
+                                test_random *random) {
     static const uint32_t dims[] = {16, 8, 40, 24, 32, 20};
     certified_world made;
     fv_cache_config shape = fv_cache_config_default();
@@ -81,7 +81,9 @@ static certified_world world_of(uint32_t tokens, uint32_t kv_heads, uint32_t gro
     return made;
 }
 
-static certified_world world_open(uint32_t number, test_random *random) { return world_of(TOKENS, 1, 1, number, random); }
+static certified_world world_open(uint32_t number, test_random *random) {
+    return world_of(TOKENS, 1, 1, number, random);
+}
 
 static void world_close(certified_world *made) {
     world_free(&made->w);
@@ -103,11 +105,11 @@ static void query_make(const certified_world *made, test_random *random, float *
     }
 }
 
-/* One query head of the KV head's group, over those of the first `count` tokens that were read (NULL: dense). How far the executor's outputs may be from it for the
- * rounding of its own f32 sums: a score of many terms is off by their number times 2^-24 of their magnitudes, a weight by as
- * much in proportion. In parts of the largest value. */
-static double softmax_make(const certified_world *made, uint32_t kv_head, uint32_t count, const bool *read, const float *query,
-                           double *out) {
+/* One query head of the KV head's group, over those of the first `count` tokens that were read (NULL: dense). How far
+ * the executor's outputs may be from it for the rounding of its own f32 sums: a score of many terms is off by their
+ * number times 2^-24 of their magnitudes, a weight by as much in proportion. In parts of the largest value. */
+static double softmax_make(const certified_world *made, uint32_t kv_head, uint32_t count, const bool *read,
+                           const float *query, double *out) {
     uint32_t dim = made->w.shape.head_dim;
     size_t head = (size_t)kv_head * made->w.tokens * dim;
     const double *keys = made->keys + head, *values = made->values + head;
@@ -248,8 +250,8 @@ static void errors_of(const certified_world *made, uint32_t first, const float *
     *error = *relative = *rounding = 0;
     for (uint32_t i = 0; i < ROWS * HEADS * GROUP; i++) {
         double dense[MOST_DIM], worst = 0, squares = 0;
-        *rounding = fmax(*rounding, softmax_make(made, i % (HEADS * GROUP) / GROUP, first + i / (HEADS * GROUP) + 1, NULL,
-                                                 query + i * dim, dense));
+        *rounding = fmax(*rounding, softmax_make(made, i % (HEADS * GROUP) / GROUP, first + i / (HEADS * GROUP) + 1,
+                                                 NULL, query + i * dim, dense));
         for (uint32_t c = 0; c < dim; c++) {
             worst = fmax(worst, fabs((double)out[i * dim + c] - dense[c]));
             squares += dense[c] * dense[c];
@@ -266,7 +268,8 @@ static void errors_of(const certified_world *made, uint32_t first, const float *
 /* Some rows of one world with the deadline at every look. */
 static void deadlines_everywhere(const certified_world *made, test_random *random, uint32_t *partly) {
     uint32_t dim = made->w.shape.head_dim, width = HEADS * GROUP * dim, first = test_random_in(random, 2, LONG - ROWS);
-    float query[ROWS * HEADS * GROUP * MOST_DIM], out[ROWS * HEADS * GROUP * MOST_DIM], want[ROWS * HEADS * GROUP * MOST_DIM];
+    float query[ROWS * HEADS * GROUP * MOST_DIM], out[ROWS * HEADS * GROUP * MOST_DIM],
+        want[ROWS * HEADS * GROUP * MOST_DIM];
     for (uint32_t i = 0; i < ROWS * HEADS * GROUP; i++) query_make(made, random, query + i * dim);
     fv_attention_rows rows = {
         .first_token = first, .count = ROWS, .query = query, .query_stride = width, .out = want, .out_stride = width};
@@ -279,12 +282,14 @@ static void deadlines_everywhere(const certified_world *made, test_random *rando
         fv_deadline deadline = {look, &looks, end, FV_DEADLINE_BEST};
         fv_watch watch = {.deadline = &deadline};
         report = (fv_report){.struct_bytes = sizeof report};
-        assert_int_equal(fv_attention_run_watched(made->attention, made->w.cache, &made->policy, &rows, NULL, &report, &watch),
-                         FV_OK);
+        assert_int_equal(
+            fv_attention_run_watched(made->attention, made->w.cache, &made->policy, &rows, NULL, &report, &watch),
+            FV_OK);
         errors_of(made, first, query, out, &error, &relative, &rounding);
         assert_int_equal(report.certified_rows, ROWS * HEADS * GROUP);
         assert_int_equal(report.keys_read, watch.progress.keys_read);
-        assert_int_equal(report.sink_keys + report.window_keys + report.selected_keys + report.whole_keys, report.keys_read);
+        assert_int_equal(report.sink_keys + report.window_keys + report.selected_keys + report.whole_keys,
+                         report.keys_read);
         if (!((double)report.error_bound + rounding >= error))
             fail_msg("first %u end %u: error %g, bound %g", first, (unsigned)end, error, (double)report.error_bound);
         if (!((double)report.relative_bound >= relative))
@@ -343,10 +348,8 @@ static void arrays_are_certified_too(void **state) {
     fv_progress progress;
     fv_deadline deadline = {look, &looks, 5, FV_DEADLINE_BEST};
     fv_report report = {.struct_bytes = sizeof report};
-    fv_pattern_call call = {.query = {query, 1, HEADS * GROUP, dim},
-                            .report = &report,
-                            .deadline = &deadline,
-                            .progress = &progress};
+    fv_pattern_call call = {
+        .query = {query, 1, HEADS * GROUP, dim}, .report = &report, .deadline = &deadline, .progress = &progress};
     assert_int_equal(fv_pattern_decode(pattern, made.w.cache, &call, out), FV_OK);
     assert_true(progress.expired && report.keys_read == progress.keys_read);
     assert_true(progress.keys_read > 0 && progress.keys_read < progress.keys_planned);

@@ -171,7 +171,8 @@ static void test_coarse_copies_are_made_anew(void **state) {
                                   .shadow = 1,
                                   .tail = 1};
         test_random again = random;
-        fv_cache *want = test_cache_make(&config, tables.table[0]), *into = test_cache_make(&config, tables.table[tables.count - 1]);
+        fv_cache *want = test_cache_make(&config, tables.table[0]),
+                 *into = test_cache_make(&config, tables.table[tables.count - 1]);
         if (run % 2) config.shadow = config.tail = 0;
         fv_cache *saved = test_cache_make(&config, tables.table[0]);
         medium m = medium_make(&config);
@@ -183,7 +184,8 @@ static void test_coarse_copies_are_made_anew(void **state) {
         for (uint32_t head = 0; head < 2; head++) {
             assert_memory_equal(fv_tail_page(&into->tail, head, 0), fv_tail_page(&want->tail, head, 0),
                                 4 * fv_tail_page_bytes(&want->tail));
-            assert_memory_equal(fv_shadow_steps(&into->shadow, head, 0), fv_shadow_steps(&want->shadow, head, 0), 70 * 2);
+            assert_memory_equal(fv_shadow_steps(&into->shadow, head, 0), fv_shadow_steps(&want->shadow, head, 0),
+                                70 * 2);
         }
         free(want);
         free(into);
@@ -492,8 +494,7 @@ static void test_bytes_of_version_2(void **state) {
         0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88,             /* 16..31 are all zeros */
         0x80, 0x3F, 0x00, 0xC0, 0x00, 0x3F,                         /* value 1, -2, 0.5 */
         0x00, 0xB8, 0x80, 0x88, 0x8A, 0x88, 0x88, 0x88, 0x88, 0x88, /* key 4, 0, -1: scale -0.5, nibbles 0, 8, 10 */
-        0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88,
-        0x00, 0x00, 0x80, 0x40, 0x40, 0xC0, /* value 0, 4, -3 */
+        0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x00, 0x00, 0x80, 0x40, 0x40, 0xC0, /* value 0, 4, -3 */
     };
     static const float keys[] = {-8, 7, 1, 4, 0, -1}, values[] = {1, -2, 0.5f, 0, 4, -3};
     unsigned char header[HEADER] = "fvcache";
@@ -502,7 +503,8 @@ static void test_bytes_of_version_2(void **state) {
     for (size_t i = 0; i < 8; i++) put(header + 24 + 4 * i, 4, words[i]);
     put(header + 56, 8, crc64(data, sizeof data));
     header_seal(header);
-    fv_cache *cache = test_cache_make(&config, tables.table[0]), *into = test_cache_make(&config, tables.table[tables.count - 1]);
+    fv_cache *cache = test_cache_make(&config, tables.table[0]),
+             *into = test_cache_make(&config, tables.table[tables.count - 1]);
     medium m = medium_make(&config);
     fv_cache_store store = store_of(&m);
     float got[6];
@@ -624,7 +626,8 @@ static void test_big(void **state) {
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_coarse_copies_are_made_anew),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_coarse_copies_are_made_anew),
         cmocka_unit_test(test_going_on),
         cmocka_unit_test(test_landmarks_are_rebuilt_ones),
         cmocka_unit_test(test_flips),

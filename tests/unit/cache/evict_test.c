@@ -1,11 +1,11 @@
-/* evict_test.c - who leaves a full cache, and 10,000 steps of a cache that is appended to, cut and evicted from, against
- * plain arrays. */
+/* evict_test.c - who leaves a full cache, and 10,000 steps of a cache that is appended to, cut and evicted from,
+ * against plain arrays. */
 #include "fovea/evict.h"
 #include "support/random.h"
 #include <math.h>
 #include <setjmp.h>
-#include <stdbool.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,8 +175,11 @@ static void one_step(model *m, fv_cache *cache, test_random *random) {
         break;
     case 2:
     case 3:
-    case 4: step_append(m, cache, random); break;
-    default: step_evict(m, cache, random);
+    case 4:
+        step_append(m, cache, random);
+        break;
+    default:
+        step_evict(m, cache, random);
     }
 }
 
@@ -245,8 +248,10 @@ static int setup(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_victim),         cmocka_unit_test(test_all_protected),
-        cmocka_unit_test(test_arguments),      cmocka_unit_test(test_against_arrays),
+        cmocka_unit_test(test_victim),
+        cmocka_unit_test(test_all_protected),
+        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_against_arrays),
         cmocka_unit_test(test_remove_of_each_type),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

@@ -1,5 +1,5 @@
-/* dither_test.c - noise stays within half a step of what is stored, its mean over seeds is nothing, and it depends on seed,
- * stream and position alone. */
+/* dither_test.c - noise stays within half a step of what is stored, its mean over seeds is nothing, and it depends on
+ * seed, stream and position alone. */
 #include "fovea/dither.h"
 #include "kernels/half.h"
 #include "support/random.h"
@@ -63,8 +63,8 @@ static double step_of_q8(const float *x) {
     return most / 127;
 }
 
-/* How far the means over 256 seeds are from what is stored, in steps. Of uniform noise 0.085 % of the means are more than
- * 0.06 away (512,000 positions), and none more than 0.1. */
+/* How far the means over 256 seeds are from what is stored, in steps. Of uniform noise 0.085 % of the means are more
+ * than 0.06 away (512,000 positions), and none more than 0.1. */
 typedef struct mean_check {
     size_t elements, outside;
     double worst;
@@ -98,7 +98,8 @@ static void world_add(mean_world *world, fv_element type) {
     for (size_t i = 0; i < TOKENS * DIM; i++) {
         double step = step_at(type, world->exact, i), off = fabs((double)world->got[i] - (double)world->exact[i]);
         if (!(off <= 0.5001 * step))
-            fail_msg("%.9g is more than half a step %.3g from %.9g", (double)world->got[i], step, (double)world->exact[i]);
+            fail_msg("%.9g is more than half a step %.3g from %.9g", (double)world->got[i], step,
+                     (double)world->exact[i]);
         world->sum[i] += (double)world->got[i];
     }
 }
@@ -156,11 +157,14 @@ static void seed_stream_and_position_decide(void **state) {
         read_one(cache, 42, 0, a[0], a[1]);
         read_one(cache, 42, 0, b[0], b[1]);
         assert_memory_equal(a, b, sizeof a);
-        for (uint32_t first = 0, count = 1; first < TOKENS; first += count, count++) { /* in pieces, keys and values apart */
+        for (uint32_t first = 0, count = 1; first < TOKENS;
+             first += count, count++) { /* in pieces, keys and values apart */
             if (count > TOKENS - first) count = TOKENS - first;
             fv_dither dither = {.seed = 42, .stream = 0};
-            assert_int_equal(fv_cache_read_dithered(cache, 1, first, count, &dither, NULL, part[1] + first * DIM), FV_OK);
-            assert_int_equal(fv_cache_read_dithered(cache, 1, first, count, &dither, part[0] + first * DIM, NULL), FV_OK);
+            assert_int_equal(fv_cache_read_dithered(cache, 1, first, count, &dither, NULL, part[1] + first * DIM),
+                             FV_OK);
+            assert_int_equal(fv_cache_read_dithered(cache, 1, first, count, &dither, part[0] + first * DIM, NULL),
+                             FV_OK);
         }
         assert_memory_equal(a, part, sizeof a);
         read_one(cache, 43, 0, b[0], b[1]);
@@ -181,9 +185,9 @@ static void equal_vectors_get_different_noise(void **state) {
     assert_int_equal(fv_cache_append(cache, 8, same, HEADS * DIM, same, HEADS * DIM), FV_OK);
     fv_dither dither = {.seed = 7};
     for (uint32_t head = 0; head < HEADS; head++)
-        assert_int_equal(fv_cache_read_dithered(cache, head, 0, 8, &dither, got + head * 8 * DIM,
-                                                got + (HEADS + head) * 8 * DIM),
-                         FV_OK);
+        assert_int_equal(
+            fv_cache_read_dithered(cache, head, 0, 8, &dither, got + head * 8 * DIM, got + (HEADS + head) * 8 * DIM),
+            FV_OK);
     enum { VECTORS = 2 * HEADS * 8 };
     for (size_t i = 0; i < VECTORS; i++)
         for (size_t j = 0; j < i; j++) {
@@ -277,7 +281,8 @@ static void check_weight_means(uint32_t type, const char *what) {
             assert_int_equal(fv_weight_read_dithered(&weight, row, &dither, got), FV_OK);
             for (uint32_t i = 0; i < COLUMNS; i++) {
                 double off = fabs((double)got[i] - (double)exact[i]), step = weight_step(&weight, row, i);
-                if (!(off <= 0.5001 * step + 1e-4)) fail_msg("%s row %u, %u: %.9g of step %.9g", what, row, i, off, step);
+                if (!(off <= 0.5001 * step + 1e-4))
+                    fail_msg("%s row %u, %u: %.9g of step %.9g", what, row, i, off, step);
                 sum[i] += (double)got[i];
             }
         }

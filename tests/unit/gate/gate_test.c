@@ -1,5 +1,5 @@
-/* gate_test.c - the gate against its definition in double and against recorded vectors, keep masks against sorting, causal
- * masks against the mask of each prefix. */
+/* gate_test.c - the gate against its definition in double and against recorded vectors, keep masks against sorting,
+ * causal masks against the mask of each prefix. */
 #include "fovea/gate.h"
 #include "support/random.h"
 #include "unit/gate/gate_vectors.h"
@@ -87,8 +87,9 @@ static void the_cell_follows_its_definition(void **state) {
         for (size_t t = 0; t < 20; t++) {
             double want = cell_double(&config, parts, x + 70 * t, hidden), off = fabs((double)salience[t] - want);
             if (off > worst) worst = off;
-            if (!(off <= 5e-6)) fail_msg("%u x %u, token %zu: %.9g, not %.9g (seed %u)", config.input_dim,
-                                         config.hidden_dim, t, (double)salience[t], want, random.seed);
+            if (!(off <= 5e-6))
+                fail_msg("%u x %u, token %zu: %.9g, not %.9g (seed %u)", config.input_dim, config.hidden_dim, t,
+                         (double)salience[t], want, random.seed);
         }
         for (int part = 0; part < FV_GATE_PARTS; part++) free(parts[part]);
         free(gate);
@@ -115,7 +116,7 @@ static void sigmoid_and_tanh_are_exact_to_a_few_ulp(void **state) {
         double off = fabs((double)h - tanh((double)x)) / fabs(tanh((double)x));
         if (off > worst_tangent) worst_tangent = off;
         assert_true(salience == fabsf(h)); /* the root of a square that does not underflow */
-        h = 0; /* h' = 1 - sigmoid(x): the error of the subtraction is absolute */
+        h = 0;                             /* h' = 1 - sigmoid(x): the error of the subtraction is absolute */
         assert_int_equal(fv_gate_step(sigmoid_gate, &x, &h, &h, &salience), FV_OK);
         off = fabs((double)h - 1 / (1 + exp((double)x)));
         if (off > worst_sigmoid) worst_sigmoid = off;
@@ -142,7 +143,8 @@ static void the_norm_is_the_nearest_root(void **state) {
         float square = h[0] * h[0];
         square += h[1] * h[1];
         assert_int_equal(fv_gate_step(gate, &x, h, h, &salience), FV_OK);
-        if (salience != sqrtf(square)) fail_msg("root of %a: %a, not %a", (double)square, (double)salience, sqrt((double)square));
+        if (salience != sqrtf(square))
+            fail_msg("root of %a: %a, not %a", (double)square, (double)salience, sqrt((double)square));
     }
     free(gate);
 }
@@ -214,7 +216,8 @@ static void check_gate_case(const char *name, double *worst) {
 
     float *keys = vectors_f32(name, "k.npy", &count);
     want = vectors_f32(name, "salience_kv.npy", &count);
-    assert_int_equal(fv_gate_score_keys(gate, (uint32_t)tokens, (uint32_t)heads, keys, heads * config.input_dim, got), FV_OK);
+    assert_int_equal(fv_gate_score_keys(gate, (uint32_t)tokens, (uint32_t)heads, keys, heads * config.input_dim, got),
+                     FV_OK);
     check_near("salience of keys", got, want, tokens, worst);
     free(want);
     free(keys);
@@ -226,8 +229,8 @@ static void check_gate_case(const char *name, double *worst) {
 
 static void recorded_saliences(void **state) {
     (void)state;
-    static const char *const names[] = {"gate01_init_8_4",       "gate02_init_16_8",      "gate03_init_3_1",
-                                        "gate04_init_64_32",     "gate05_weights_8_4",    "gate06_weights_clamp_hi",
+    static const char *const names[] = {"gate01_init_8_4",         "gate02_init_16_8",      "gate03_init_3_1",
+                                        "gate04_init_64_32",       "gate05_weights_8_4",    "gate06_weights_clamp_hi",
                                         "gate07_weights_clamp_lo", "gate08_weights_zeta_nu"};
     double worst = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) check_gate_case(names[i], &worst);
@@ -250,7 +253,8 @@ static void recorded_masks_of_keys(void **state) {
         uint8_t *want_mask = vectors_npy(names[i], "keep_mask.npy", 1, &count), *mask = take(tokens);
         float *salience = take(tokens * sizeof *salience);
         assert_int_equal(count, tokens);
-        assert_int_equal(fv_gate_score_keys(gate, tokens, heads, keys, (size_t)heads * config.input_dim, salience), FV_OK);
+        assert_int_equal(fv_gate_score_keys(gate, tokens, heads, keys, (size_t)heads * config.input_dim, salience),
+                         FV_OK);
         check_near(names[i], salience, want, tokens, &worst);
         assert_int_equal(fv_keep_top(tokens, salience, vectors_count(json, "gate_top_k"), mask), FV_OK);
         assert_memory_equal(mask, want_mask, tokens);
@@ -289,7 +293,8 @@ static void scores_fill(test_random *random, float *salience, uint32_t tokens) {
         salience[t] = (float)(int32_t)test_random_in(random, 0, kinds) - 3.0f;
         if (salience[t] == 0.0f && test_random_in(random, 0, 1)) salience[t] = -0.0f;
         if (kinds > 35) salience[t] = test_random_f32(random);
-        if (kinds == 7 && test_random_in(random, 0, 9) == 0) salience[t] = test_random_in(random, 0, 1) ? INFINITY : -INFINITY;
+        if (kinds == 7 && test_random_in(random, 0, 9) == 0)
+            salience[t] = test_random_in(random, 0, 1) ? INFINITY : -INFINITY;
     }
 }
 
@@ -386,7 +391,8 @@ static void later_keys_change_no_earlier_row(void **state) {
     assert_memory_equal(before, after, FROM * sizeof *before);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(fv_keep_until(FV_KEEP_CAUSAL, TOKENS, i ? after : before, KEEP, heap, until[i]), FV_OK);
-        assert_int_equal(fv_keep_until(FV_KEEP_WHOLE_SEQUENCE, TOKENS, i ? after : before, KEEP, NULL, whole[i]), FV_OK);
+        assert_int_equal(fv_keep_until(FV_KEEP_WHOLE_SEQUENCE, TOKENS, i ? after : before, KEEP, NULL, whole[i]),
+                         FV_OK);
     }
     for (uint32_t row = 0; row < FROM; row++)
         for (uint32_t t = 0; t <= row; t++) {

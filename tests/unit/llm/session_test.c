@@ -16,9 +16,9 @@ static void *test_calloc(size_t count, size_t bytes) { return allocations_left--
 #undef calloc
 
 #include <setjmp.h>
+#include <stdarg.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <stdarg.h>
 
 #include <cmocka.h>
 
@@ -155,7 +155,8 @@ static void a_context_takes_memory_as_it_fills(void **state) {
     size_t stretches = 2 * (size_t)session->shape.layers * session->shape.kv_heads;
     for (size_t fed = 0, count = 1; fed < TOKENS; fed += count, count = TOKENS - fed) {
         assert_int_equal(fv_session_feed(session, tokens + fed, count, NULL, NULL), FV_OK);
-        size_t most = 2 * (fed + count) * (size_t)session->use.token_bytes + stretches * 8192 + session->use.scratch_bytes;
+        size_t most =
+            2 * (fed + count) * (size_t)session->use.token_bytes + stretches * 8192 + session->use.scratch_bytes;
         assert_true(most < session->use.cache_bytes / 8); /* the bound says something */
         assert_true(resident_bytes(session) <= most);
     }

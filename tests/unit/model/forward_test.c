@@ -179,7 +179,8 @@ static void test_time(void **state) {
     fv_model_time(c.model, tick, &now);
     assert_int_equal(fv_model_forward(c.model, five, 5, &dense, NULL, &report), FV_OK);
     assert_true(report.read_ns > 0 && report.product_ns > 0 && report.other_ns > 0);
-    assert_int_equal(report.choose_ns + report.read_ns + report.product_ns + report.other_ns, now - 10); /* the first look */
+    assert_int_equal(report.choose_ns + report.read_ns + report.product_ns + report.other_ns,
+                     now - 10); /* the first look */
     fv_model_time(c.model, NULL, NULL);
     fv_report plain = {.struct_bytes = sizeof plain};
     assert_int_equal(fv_model_forward(c.model, five, 5, &dense, NULL, &plain), FV_OK);
@@ -232,7 +233,8 @@ static void test_choosing_sees_no_later_token(void **state) {
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_time), cmocka_unit_test(test_cutting_shows_in_no_bit),
+        cmocka_unit_test(test_time),
+        cmocka_unit_test(test_cutting_shows_in_no_bit),
         cmocka_unit_test(test_refused_forward),
         cmocka_unit_test(test_choosing_sees_no_later_token),
     };

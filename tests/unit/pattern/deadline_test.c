@@ -346,13 +346,11 @@ static void test_batch(void **state) {
     batch_everywhere(FV_SELECTOR_PATTERN, FV_ELEMENT_F16, 1150, 1, 1);
 }
 
-/* At 8,192 tokens all older segments are one round if there is time for them, but with a deadline that is near there is a
- * look before each. */
+/* At 8,192 tokens all older segments are one round if there is time for them, but with a deadline that is near there is
+ * a look before each. */
 static void test_looks(void **state) {
     (void)state;
-    static const struct {
-        uint64_t end, looks;
-    } wanted[] = {{NEVER, 2 + 3}, {20, 4 + 3}, {12, 8 + 3}};
+    static const struct { uint64_t end, looks; } wanted[] = {{NEVER, 2 + 3}, {20, 4 + 3}, {12, 8 + 3}};
     world w = world_open(FV_SELECTOR_DENSE, FV_ELEMENT_F16, 8192, 8192);
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         ticks clock;

@@ -29,7 +29,7 @@ typedef struct world {
     fv_pattern *pattern;
     fv_pattern_call call;
     uint32_t tokens, query_heads, kv_heads, head_dim;
-    size_t width, kv_width;   /* elements of a token */
+    size_t width, kv_width; /* elements of a token */
     float *q, *k, *v, *out;
     uint8_t keep[TOKENS_MOST];
     uint32_t until[TOKENS_MOST];
@@ -184,7 +184,8 @@ static void test_batch_is_steps(void **state) {
     }
 }
 
-/* Decoding in small scratch, row by row: the same bits, for steps, batches and deadlines; forward calls find no room. */
+/* Decoding in small scratch, row by row: the same bits, for steps, batches and deadlines; forward calls find no room.
+ */
 static void test_decode_only(void **state) {
     (void)state;
     test_random random = test_random_make(17);
@@ -413,8 +414,9 @@ static void test_future_changes_nothing(void **state) {
             results[0] = forward(&w, &w.call);
             for (int scope = 0; scope < 2; scope++) {
                 results[1 + scope] = take(w.tokens * w.width * sizeof(float));
-                assert_int_equal(fv_pattern_forward_gated(w.pattern, gate, scope ? FV_KEEP_WHOLE_SEQUENCE : FV_KEEP_CAUSAL,
-                                                          keep, &w.call, results[1 + scope]),
+                assert_int_equal(fv_pattern_forward_gated(w.pattern, gate,
+                                                          scope ? FV_KEEP_WHOLE_SEQUENCE : FV_KEEP_CAUSAL, keep,
+                                                          &w.call, results[1 + scope]),
                                  FV_OK);
             }
             for (size_t i = cut * w.kv_width; i < w.tokens * w.kv_width; i++) {
@@ -451,9 +453,8 @@ static void test_causal_gate_is_decode(void **state) {
         for (uint32_t t = 0; t < w.tokens; t++) {
             append(&w, cache, t, 1);
             assert_int_equal(fv_keep_top(t + 1, salience, keep, w.keep), FV_OK);
-            fv_pattern_call call = {.query = tensor(w.q + t * w.width, 1, w.query_heads, w.head_dim),
-                                    .keep = w.keep,
-                                    .keep_tokens = t + 1};
+            fv_pattern_call call = {
+                .query = tensor(w.q + t * w.width, 1, w.query_heads, w.head_dim), .keep = w.keep, .keep_tokens = t + 1};
             assert_int_equal(fv_pattern_decode(w.pattern, cache, &call, w.out + t * w.width), FV_OK);
         }
         same_bits(w.out, want, w.tokens * w.width, "gated decode");
@@ -481,7 +482,8 @@ static void test_rejected_drafts(void **state) {
                 assert_int_equal(fv_cache_truncate(drafted, kept), FV_OK);
             }
         }
-        float *key[2] = {take(w.head_dim * 4), take(w.head_dim * 4)}, *value[2] = {take(w.head_dim * 4), take(w.head_dim * 4)};
+        float *key[2] = {take(w.head_dim * 4), take(w.head_dim * 4)},
+              *value[2] = {take(w.head_dim * 4), take(w.head_dim * 4)};
         for (uint32_t mark = 0; mark * w.config.policy.block < w.tokens; mark++)
             for (uint32_t head = 0; head < w.kv_heads; head++) {
                 assert_int_equal(fv_cache_landmark_read(clean, head, mark, key[0], value[0]), FV_OK);

@@ -126,7 +126,8 @@ static void test_join(void **state) {
     for (int run = 0; run < 2000; run++) {
         fv_step first_steps[12], second_steps[12], steps[48];
         uint32_t position = test_random_in(&random, 0, 300);
-        fv_plan first = random_spans(&random, position, first_steps, 12), second = random_spans(&random, position + 1, second_steps, 12);
+        fv_plan first = random_spans(&random, position, first_steps, 12),
+                second = random_spans(&random, position + 1, second_steps, 12);
         fv_plan both = {.steps = steps, .capacity = 48};
         assert_int_equal(fv_plan_join(&first, &second, &both), FV_OK);
         assert_int_equal(fv_plan_check(&both, position + 2, 0), FV_OK);
@@ -142,11 +143,8 @@ static void test_join(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_add),
-        cmocka_unit_test(test_check_steps),
-        cmocka_unit_test(test_check_lists),
-        cmocka_unit_test(test_row_keys),
-        cmocka_unit_test(test_join),
+        cmocka_unit_test(test_add),      cmocka_unit_test(test_check_steps), cmocka_unit_test(test_check_lists),
+        cmocka_unit_test(test_row_keys), cmocka_unit_test(test_join),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,8 +158,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_task_runs_once),          cmocka_unit_test(many_short_runs),
         cmocka_unit_test(open_and_close_without_a_run), cmocka_unit_test(zero_means_the_processors),
-        cmocka_unit_test(too_many_threads_are_refused),
-        cmocka_unit_test(threads_stay_where_they_are_put),
+        cmocka_unit_test(too_many_threads_are_refused), cmocka_unit_test(threads_stay_where_they_are_put),
         cmocka_unit_test(wrong_places_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,8 @@
-/* choose_test.c - pages chosen by the queries: all chosen is dense, the same bits for any workers and any cutting, equal
- * pages on every instruction set, nothing of the future in a row, never more than the budget, and the copy of the keys
- * that it chooses by is what it would be if it were made anew. */
-#include "fovea/attention.h"
+/* choose_test.c - pages chosen by the queries: all chosen is dense, the same bits for any workers and any cutting,
+ * equal pages on every instruction set, nothing of the future in a row, never more than the budget, and the copy of the
+ * keys that it chooses by is what it would be if it were made anew. */
 #include "attention/watch.h"
+#include "fovea/attention.h"
 #include "fovea/evict.h"
 #include "kernels/half.h"
 #include "kernels/kernels.h"
@@ -99,8 +99,9 @@ static void test_all_pages_are_dense(void **state) {
     test_random random = test_random_make(80);
     static const uint32_t dims[] = {8, 16, 24, 64, 80};
     for (uint32_t i = 0; i < 20; i++) {
-        attention_world w = world_make(tables.table[i % tables.count],
-                                       shape_of(1 + i % 2, dims[i % 5], 700, i % FV_ELEMENT_COUNT), 1 + i % 3, 0, &random);
+        attention_world w =
+            world_make(tables.table[i % tables.count], shape_of(1 + i % 2, dims[i % 5], 700, i % FV_ELEMENT_COUNT),
+                       1 + i % 3, 0, &random);
         fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE), all = policy_of(i, 1.0f, 20 + i);
         fv_report report, dense_report;
         float *want = world_run(&w, &dense, 0, NULL, &random, &dense_report);
@@ -172,7 +173,8 @@ static void test_the_future_is_not_seen(void **state) {
     (void)state;
     test_random random = test_random_make(82);
     for (uint32_t i = 0; i < 12; i++) {
-        attention_world w = world_make(tables.table[i % tables.count], shape_of(1, 16, 500, FV_ELEMENT_F16), 2, 0, &random);
+        attention_world w =
+            world_make(tables.table[i % tables.count], shape_of(1, 16, 500, FV_ELEMENT_F16), 2, 0, &random);
         fv_select_config policy = policy_of(i, 0.25f, 16 + i);
         fv_report report;
         float *want = world_run(&w, &policy, 0, NULL, &random, &report);
@@ -200,8 +202,8 @@ static void test_budget_is_kept(void **state) {
     for (uint32_t row = 0; row < w.tokens; row++) {
         fv_report report = {.struct_bytes = sizeof(fv_report)};
         world_append(&w, 1);
-        check_status(fv_attention_run(attention, w.cache, &policy, 0, 1, w.queries + row * w.query_stride, w.query_stride,
-                                      out, 32, NULL, &report));
+        check_status(fv_attention_run(attention, w.cache, &policy, 0, 1, w.queries + row * w.query_stride,
+                                      w.query_stride, out, 32, NULL, &report));
         uint64_t visible = row + 1, always = 16 + 40 + 15;
         assert_int_equal(report.keys_visible, visible);
         if (report.keys_read > always && report.keys_read * 5 > visible)
@@ -244,7 +246,8 @@ static void test_every_machine_chooses_alike(void **state) {
     test_random random = test_random_make(84);
     static const uint32_t dims[] = {8, 24, 64, 80, 128, 256};
     for (uint32_t i = 0; i < 24; i++) {
-        attention_world w = world_make(tables.table[0], shape_of(1, dims[i % 6], 1500, i % FV_ELEMENT_COUNT), 1 + i % 4, 0, &random);
+        attention_world w =
+            world_make(tables.table[0], shape_of(1, dims[i % 6], 1500, i % FV_ELEMENT_COUNT), 1 + i % 4, 0, &random);
         fv_select_config policy = policy_of(i, 0.1f + 0.02f * (float)i, 32);
         if (i % 12 == 0) policy.budget = 0, policy.top_p = 0.3f;
         uint8_t want[100], got[100];
@@ -264,7 +267,8 @@ static void test_a_needle_is_found(void **state) {
     test_random random = test_random_make(85);
     uint32_t found[2] = {0};
     for (uint32_t i = 0; i < 40; i++) {
-        attention_world w = world_make(tables.table[i % tables.count], shape_of(1, 64, 2048, FV_ELEMENT_F16), 3, 0, &random);
+        attention_world w =
+            world_make(tables.table[i % tables.count], shape_of(1, 64, 2048, FV_ELEMENT_F16), 3, 0, &random);
         uint32_t needle = test_random_in(&random, 16, 1900);
         fv_select_config policy = policy_of(i % 2, 0.09f, 128); /* one page beyond window and sinks */
         uint8_t chosen[128];
@@ -276,7 +280,8 @@ static void test_a_needle_is_found(void **state) {
         world_free(&w);
     }
     assert_int_equal(found[0], 20);
-    assert_true(found[1] >= 19); /* a cascade looks at 18 pages of 120: one key of random ones does not always show in a mean */
+    assert_true(found[1] >=
+                19); /* a cascade looks at 18 pages of 120: one key of random ones does not always show in a mean */
 }
 
 static void check_means(const fv_cache *cache, const fv_cache *want, uint32_t head) {
@@ -284,9 +289,11 @@ static void check_means(const fv_cache *cache, const fv_cache *want, uint32_t he
     for (uint32_t page = 0; page < pages; page++)
         for (uint32_t j = 0; j < dim / 4; j++) {
             size_t place = (size_t)page / 16 * dim * 16 + (j * 16 + page % 16) * 4;
-            assert_memory_equal(fv_shadow_means(&cache->shadow, head) + place, fv_shadow_means(&want->shadow, head) + place, 4);
+            assert_memory_equal(fv_shadow_means(&cache->shadow, head) + place,
+                                fv_shadow_means(&want->shadow, head) + place, 4);
         }
-    assert_memory_equal(fv_shadow_mean_steps(&cache->shadow, head), fv_shadow_mean_steps(&want->shadow, head), pages * 4);
+    assert_memory_equal(fv_shadow_mean_steps(&cache->shadow, head), fv_shadow_mean_steps(&want->shadow, head),
+                        pages * 4);
     assert_memory_equal(fv_shadow_centre_steps(&cache->shadow, head), fv_shadow_centre_steps(&want->shadow, head),
                         (fv_cache_tokens(want) + 63) / 64 * 4);
     assert_memory_equal(fv_shadow_radii(&cache->shadow, head), fv_shadow_radii(&want->shadow, head), pages * 4);
@@ -296,12 +303,15 @@ static void check_shadow(const fv_cache *cache, const fv_cache *want) {
     uint32_t tokens = fv_cache_tokens(want);
     assert_int_equal(fv_cache_tokens(cache), tokens);
     for (uint32_t head = 0; head < cache->config.kv_heads; head++) {
-        assert_memory_equal(fv_shadow_steps(&cache->shadow, head, 0), fv_shadow_steps(&want->shadow, head, 0), tokens * 2);
+        assert_memory_equal(fv_shadow_steps(&cache->shadow, head, 0), fv_shadow_steps(&want->shadow, head, 0),
+                            tokens * 2);
         for (uint32_t token = 0; token < tokens; token++)
             for (uint32_t j = 0; j < cache->shadow.dim / 8; j++) {
                 uint32_t page = token / 16, place = j * 16 + token % 16;
-                assert_int_equal(fv_shadow_signs(&cache->shadow, head, page)[place], fv_shadow_signs(&want->shadow, head, page)[place]);
-                assert_int_equal(fv_shadow_sizes(&cache->shadow, head, page)[place], fv_shadow_sizes(&want->shadow, head, page)[place]);
+                assert_int_equal(fv_shadow_signs(&cache->shadow, head, page)[place],
+                                 fv_shadow_signs(&want->shadow, head, page)[place]);
+                assert_int_equal(fv_shadow_sizes(&cache->shadow, head, page)[place],
+                                 fv_shadow_sizes(&want->shadow, head, page)[place]);
             }
         check_means(cache, want, head);
         if (tokens >= 16)
@@ -336,14 +346,16 @@ static void test_means_are_means(void **state) {
     world_free(&w);
 }
 
-/* Attention of one row and head, in double: exactly of the chosen pages, sinks and window, by codes of the tail's pages. */
+/* Attention of one row and head, in double: exactly of the chosen pages, sinks and window, by codes of the tail's
+ * pages. */
 static void tail_reference(const attention_world *w, const fv_chooser *chooser, const uint8_t *kind, double *out) {
     uint32_t dim = w->attend.head_dim, group = chooser->group;
     float *lanes = world_memory(dim * 64), coarse[256], centre[256], value[256], key[256];
     for (uint32_t g = 0; g < group; g++) {
         const float *query = w->queries + chooser->position * w->query_stride + g * dim;
         double total = 0, length = 0;
-        for (uint32_t c = 0; c < dim; c++) out[g * dim + c] = 0, lanes[c * 16] = query[c], length += (double)(query[c] * query[c]);
+        for (uint32_t c = 0; c < dim; c++)
+            out[g * dim + c] = 0, lanes[c * 16] = query[c], length += (double)(query[c] * query[c]);
         w->kernels->rotate_page(dim, 0, 1, lanes);
         for (uint32_t t = 0; t <= chooser->position; t++) {
             double score = 0, weight;
@@ -385,8 +397,8 @@ typedef struct tail_world {
 } tail_world;
 
 /* A row of 1,300 tokens, the query of its first head `loud` times as long, and what it chooses. */
-static tail_world tail_world_make(const fv_kernels *kernels, const fv_select_config *policy, uint32_t dim, uint32_t group,
-                                  float loud, test_random *random) {
+static tail_world tail_world_make(const fv_kernels *kernels, const fv_select_config *policy, uint32_t dim,
+                                  uint32_t group, float loud, test_random *random) {
     tail_world t = {.world = world_make(kernels, shape_of(1, dim, 1300, FV_ELEMENT_F16), group, 0, random)};
     attention_world *w = &t.world;
     t.memory = attention_open(w, &t.attention);
@@ -422,8 +434,9 @@ static void tail_world_free(tail_world *t) {
 static void tail_world_run(const tail_world *t, const fv_select_config *policy, float *out, fv_report *report) {
     const attention_world *w = &t->world;
     *report = (fv_report){.struct_bytes = sizeof *report};
-    check_status(fv_attention_run(t->attention, w->cache, policy, 0, 1, w->queries + 1299 * w->query_stride, w->query_stride,
-                                  out, (size_t)w->attend.query_heads * w->attend.head_dim, NULL, report));
+    check_status(fv_attention_run(t->attention, w->cache, policy, 0, 1, w->queries + 1299 * w->query_stride,
+                                  w->query_stride, out, (size_t)w->attend.query_heads * w->attend.head_dim, NULL,
+                                  report));
 }
 
 /* What a row has read exactly and what by codes is one softmax, as far as weights of a few bits say. */
@@ -452,8 +465,9 @@ static void test_tail_is_a_softmax(void **state) {
         if (!(error < 0.1 * 0.1 * distance)) /* of what the tail changes */
             fail_msg("%s dim %u: %.4f", test_table_name(w->kernels), dim, sqrt(error / distance));
         assert_true(report.keys_read < without.keys_read);
-        assert_true(report.bytes_read <= without.bytes_read);                                   /* never more bytes, */
-        assert_true(report.bytes_read + fv_tail_page_bytes(&w->cache->tail) * 20 > without.bytes_read); /* nor many fewer */
+        assert_true(report.bytes_read <= without.bytes_read); /* never more bytes, */
+        assert_true(report.bytes_read + fv_tail_page_bytes(&w->cache->tail) * 20 >
+                    without.bytes_read); /* nor many fewer */
         tail_world_free(&t);
     }
 }
@@ -483,7 +497,8 @@ static void test_the_best_are_listed(void **state) {
     (void)state;
     test_random random = test_random_make(90);
     for (uint32_t i = 0; i < 3000; i++) {
-        uint32_t count = test_random_in(&random, 1, i % 50 ? 60 : 3000), most = test_random_in(&random, 0, count + 2), left = 0;
+        uint32_t count = test_random_in(&random, 1, i % 50 ? 60 : 3000), most = test_random_in(&random, 0, count + 2),
+                 left = 0;
         uint32_t spread = 1u << test_random_in(&random, 0, 29), weight[3000], want[3000], place[3000], listed = 0;
         for (uint32_t k = 0; k < count; k++) {
             weight[k] = FV_WEIGHT_WHOLE - test_random_in(&random, 0, spread);
@@ -518,7 +533,8 @@ static void test_shadow_is_maintained(void **state) {
     test_random random = test_random_make(86);
     for (uint32_t i = 0; i < 10; i++) {
         uint32_t type = i % 5 < 2 ? FV_ELEMENT_F16 : i % FV_ELEMENT_COUNT;
-        attention_world w = world_make(tables.table[i % tables.count], shape_of(2, 8 + 8 * i, 400, type), 1, 0, &random);
+        attention_world w =
+            world_make(tables.table[i % tables.count], shape_of(2, 8 + 8 * i, 400, type), 1, 0, &random);
         while (fv_cache_tokens(w.cache) < 300) { /* forth and back */
             world_append(&w, test_random_in(&random, 1, 90));
             uint32_t tokens = fv_cache_tokens(w.cache), back = test_random_in(&random, 0, tokens / 3);
@@ -531,7 +547,8 @@ static void test_shadow_is_maintained(void **state) {
         if (type == FV_ELEMENT_F16) { /* stored again, these have the same bits */
             check_status(fv_cache_remove(w.cache, gone));
             memmove(w.keys + gone * w.kv_stride, w.keys + (gone + 1) * w.kv_stride, (left - gone) * w.kv_stride * 4);
-            memmove(w.values + gone * w.kv_stride, w.values + (gone + 1) * w.kv_stride, (left - gone) * w.kv_stride * 4);
+            memmove(w.values + gone * w.kv_stride, w.values + (gone + 1) * w.kv_stride,
+                    (left - gone) * w.kv_stride * 4);
             fresh = world_copy(&w, left);
             check_shadow(w.cache, fresh.cache);
             free(fresh.cache_memory);
@@ -551,7 +568,8 @@ static uint64_t look(void *context) { return ++((look_clock *)context)->looks; }
 static void test_deadlines(void **state) {
     (void)state;
     test_random random = test_random_make(88);
-    attention_world w = world_make(tables.table[tables.count - 1], shape_of(2, 16, 1500, FV_ELEMENT_F16), 2, 0, &random);
+    attention_world w =
+        world_make(tables.table[tables.count - 1], shape_of(2, 16, 1500, FV_ELEMENT_F16), 2, 0, &random);
     const fv_select_config policy = policy_of(1, 0.5f, 40);
     fv_attention *attention = NULL;
     void *memory = attention_open(&w, &attention);
@@ -656,10 +674,13 @@ int main(void) {
     test_random random = test_random_make(79);
     test_fill_f32(&random, gate, GATE_HEADS * GATE_DIM, 1.0f);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_pages_are_dense),  cmocka_unit_test(test_workers_and_cuts),
-        cmocka_unit_test(test_blocks_share), cmocka_unit_test(test_the_future_is_not_seen), cmocka_unit_test(test_budget_is_kept),
-        cmocka_unit_test(test_every_machine_chooses_alike), cmocka_unit_test(test_a_needle_is_found),
-        cmocka_unit_test(test_shadow_is_maintained), cmocka_unit_test(test_means_are_means), cmocka_unit_test(test_the_best_are_listed), cmocka_unit_test(test_tail_is_a_softmax), cmocka_unit_test(test_a_noisy_row_has_no_tail), cmocka_unit_test(test_deadlines), cmocka_unit_test(test_bad_policies),
+        cmocka_unit_test(test_all_pages_are_dense), cmocka_unit_test(test_workers_and_cuts),
+        cmocka_unit_test(test_blocks_share),        cmocka_unit_test(test_the_future_is_not_seen),
+        cmocka_unit_test(test_budget_is_kept),      cmocka_unit_test(test_every_machine_chooses_alike),
+        cmocka_unit_test(test_a_needle_is_found),   cmocka_unit_test(test_shadow_is_maintained),
+        cmocka_unit_test(test_means_are_means),     cmocka_unit_test(test_the_best_are_listed),
+        cmocka_unit_test(test_tail_is_a_softmax),   cmocka_unit_test(test_a_noisy_row_has_no_tail),
+        cmocka_unit_test(test_deadlines),           cmocka_unit_test(test_bad_policies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,13 +13,14 @@
 enum { STEPS = 1600 };
 
 static void describe(const fv_select_config *config, const fv_select_view *view, char *text, size_t bytes) {
-    int n = snprintf(text, bytes,
-                     "selector=%u window=%u sinks=%u block=%u log_stride=%u landmarks=%u causal=%u keep=%u first=%u rows=%u "
-                     "local=%u tokens=%u "
-                     "globals=",
-                     config->selector, config->window, config->sinks, config->block, config->log_stride,
-                     config->landmarks, config->causal, (config->keep ? 1u : 0u) + (config->keep_until ? 2u : 0u),
-                     view->first_token, view->rows, view->local_window, view->tokens);
+    int n = snprintf(
+        text, bytes,
+        "selector=%u window=%u sinks=%u block=%u log_stride=%u landmarks=%u causal=%u keep=%u first=%u rows=%u "
+        "local=%u tokens=%u "
+        "globals=",
+        config->selector, config->window, config->sinks, config->block, config->log_stride, config->landmarks,
+        config->causal, (config->keep ? 1u : 0u) + (config->keep_until ? 2u : 0u), view->first_token, view->rows,
+        view->local_window, view->tokens);
     for (uint32_t g = 0; g < config->globals_count && n > 0 && (size_t)n < bytes; g++)
         n += snprintf(text + n, bytes - (size_t)n, "%u,", config->globals[g]);
 }
@@ -39,7 +40,8 @@ static void check_plan(const fv_select_config *config, fv_select_view view, uint
     assert_int_equal(plan.first_token, view.first_token);
     assert_int_equal(plan.rows, view.rows);
     for (uint32_t row = 0; row < view.rows; row++) {
-        read_set got = set_of_plan(&plan, row), want = set_of_policy_among(config, view.local_window, view.first_token + row, tokens);
+        read_set got = set_of_plan(&plan, row),
+                 want = set_of_policy_among(config, view.local_window, view.first_token + row, tokens);
         for (uint32_t t = 0; t < tokens; t++)
             if (got.token[t] != want.token[t])
                 fail_msg("%s: row %u reads token %u %u times, not %u", text, row, t, got.token[t], want.token[t]);
@@ -247,8 +249,8 @@ static void check_golden_case(const json_t *golden) {
         fv_step steps[STEPS];
         fv_plan plan = {.steps = steps, .capacity = STEPS};
         uint32_t first = row / FV_TILE_ROWS * FV_TILE_ROWS, left = tokens - first;
-        fv_select_view view = {.first_token = first, .rows = left < FV_TILE_ROWS ? left : FV_TILE_ROWS,
-                               .tokens = tokens};
+        fv_select_view view = {
+            .first_token = first, .rows = left < FV_TILE_ROWS ? left : FV_TILE_ROWS, .tokens = tokens};
         assert_int_equal(fv_select_plan(&config, &view, &plan), FV_OK);
         read_set set = set_of_plan(&plan, row - first);
         check_golden_row(name, row, set.token, SET_TOKENS,
@@ -259,15 +261,16 @@ static void check_golden_case(const json_t *golden) {
 
 static void test_golden(void **state) {
     (void)state;
-    static const char *const names[] = {
-        "cand01",     "cand02_nc",     "cand03",       "cand04_nc",       "cand05_nols", "cand06_nols_nc", "cand07_nolm",
-        "cand08_b64", "cand09_b64_nc", "cand10_b1_w0", "cand11_b1_w0_nc", "cand12_seq1", "cand13_seq2_nc", "cand14_b7",
-        "cand15_b7_nc"};
+    static const char *const names[] = {"cand01",         "cand02_nc",      "cand03",          "cand04_nc",
+                                        "cand05_nols",    "cand06_nols_nc", "cand07_nolm",     "cand08_b64",
+                                        "cand09_b64_nc",  "cand10_b1_w0",   "cand11_b1_w0_nc", "cand12_seq1",
+                                        "cand13_seq2_nc", "cand14_b7",      "cand15_b7_nc"};
     const char *folder = getenv("FOVEA_GOLDEN");
     int checked = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[1000];
-        snprintf(path, sizeof path, "%s/%s/case.json", folder ? folder : FV_SOURCE_DIR "/tests/golden/reference", names[i]);
+        snprintf(path, sizeof path, "%s/%s/case.json", folder ? folder : FV_SOURCE_DIR "/tests/golden/reference",
+                 names[i]);
         json_t *golden = json_load_file(path, 0, NULL);
         if (!golden) continue;
         check_golden_case(golden);
