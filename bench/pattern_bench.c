@@ -1,6 +1,6 @@
 /* pattern_bench.c - the pattern's forward pass beside a plain C transcription of the published loops, in one run:
  * pattern_bench [TOKENS...]. 8 heads x 64, default pattern, causal, one thread; the best of interleaved runs. */
-#include "fovea/pattern.h"
+#include "fovea/reference/pattern.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +22,7 @@ static void list_token(row_lists *lists, uint32_t row, uint32_t token) {
     lists->tokens[lists->token_count++] = token;
 }
 
-static void list_row(const fv_select_config *policy, uint32_t tokens, uint32_t row, row_lists *lists) {
+static void list_row(const fv_policy *policy, uint32_t tokens, uint32_t row, row_lists *lists) {
     lists->token_count = lists->block_count = 0;
     for (uint32_t t = row > policy->window ? row - policy->window : 0; t <= row; t++) list_token(lists, row, t);
     for (uint32_t g = 0; g < policy->globals_count; g++)
@@ -63,8 +63,8 @@ static void means(uint32_t tokens, uint32_t block, const float *rows, float *mar
     }
 }
 
-static void published_forward(const fv_select_config *policy, uint32_t tokens, const float *q, const float *k,
-                              const float *v, row_lists *lists, float *marks[2], float *out) {
+static void published_forward(const fv_policy *policy, uint32_t tokens, const float *q, const float *k, const float *v,
+                              row_lists *lists, float *marks[2], float *out) {
     const float scale = 1.0f / sqrtf((float)HEAD_DIM);
     means(tokens, policy->block, k, marks[0]);
     means(tokens, policy->block, v, marks[1]);
@@ -159,7 +159,7 @@ int main(int argc, char **argv) {
     static const uint32_t usual[] = {512, 1024, 2048, 4096, 8192};
     const fv_kernels *kernels;
     const char *wanted = getenv("FV_ISA");
-    fv_isa limit = (fv_isa)(FV_ISA_COUNT - 1);
+    fv_isa limit = FV_ISA_BEST;
     int bad = 0;
     if (wanted && fv_isa_from_name(wanted, &limit) != FV_OK) {
         fprintf(stderr, "FV_ISA=%s is no instruction set of this build\n", wanted);

@@ -209,7 +209,7 @@ typedef struct side_samples {
 
 typedef struct paired {
     const peer_options *options;
-    fv_select_config policy;
+    fv_policy policy;
     fv_pool *pool;
     cli_attention_bench bench;
     peer_side peer;

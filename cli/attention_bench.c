@@ -66,8 +66,8 @@ static fv_cache_config cache_config(const cli_attention_bench *bench) {
     config.key_type = shape->key_type;
     config.value_type = shape->value_type;
     config.landmark_tokens = marks ? bench->policy.block : 0;
-    config.shadow = fv_select_chooses(&bench->policy) ? 1 + bench->policy.certificate : 0;
-    config.tail = fv_select_chooses(&bench->policy) ? bench->policy.tail : 0;
+    config.shadow = fv_policy_is_dynamic(&bench->policy) ? 1 + bench->policy.certificate : 0;
+    config.tail = fv_policy_is_dynamic(&bench->policy) ? bench->policy.tail : 0;
     return config;
 }
 
@@ -97,8 +97,8 @@ static fv_status make_attention(cli_attention_bench *bench) {
                                              .scale = 1.0f / sqrtf((float)shape->head_dim)},
                                   .max_tokens = shape->tokens,
                                   .workers = bench->parallel ? bench->parallel->workers : 1,
-                                  .chooses = fv_select_chooses(&bench->policy),
-                                  .plan_steps = fv_select_steps(&bench->policy, shape->tokens, FV_TILE_ROWS)};
+                                  .chooses = fv_policy_is_dynamic(&bench->policy),
+                                  .plan_steps = fv_policy_steps(&bench->policy, shape->tokens, FV_TILE_ROWS)};
     fv_status status = fv_attention_size(&config, &bench->scratch_bytes);
     if (status != FV_OK) return status;
     bench->scratch = cli_memory_take(bench->scratch_bytes);
@@ -115,7 +115,7 @@ static fv_status make_rows(cli_attention_bench *bench) {
 }
 
 fv_status cli_attention_bench_open(cli_attention_bench *bench, const cli_attention_shape *shape,
-                                   const fv_select_config *policy, const fv_parallel *parallel, fv_isa limit) {
+                                   const fv_policy *policy, const fv_parallel *parallel, fv_isa limit) {
     *bench = (cli_attention_bench){.shape = *shape, .policy = *policy, .parallel = parallel};
     bench->rows = shape->batch == 1 ? 1 : shape->tokens;
     fv_status status = fv_kernels_init(&bench->kernels, limit, bench->kernels_memory, sizeof bench->kernels_memory);

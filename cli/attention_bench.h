@@ -18,7 +18,7 @@ typedef struct cli_attention_shape {
 /** Fields are read-only outside attention_bench.c. */
 typedef struct cli_attention_bench {
     cli_attention_shape shape;
-    fv_select_config policy;
+    fv_policy policy;
     const fv_parallel *parallel;
     const fv_kernels *kernels;
     fv_cache **caches; /* [layers], each in memory of its own */
@@ -38,7 +38,7 @@ void cli_attention_rows(uint32_t layer, bool values, uint32_t block, size_t widt
 
 /** FV_OK or the status of what failed; close in any case. */
 fv_status cli_attention_bench_open(cli_attention_bench *bench, const cli_attention_shape *shape,
-                                   const fv_select_config *policy, const fv_parallel *parallel, fv_isa limit);
+                                   const fv_policy *policy, const fv_parallel *parallel, fv_isa limit);
 void cli_attention_bench_close(cli_attention_bench *bench);
 
 /** One layer's whole pass; report may be NULL. */

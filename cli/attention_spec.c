@@ -41,7 +41,7 @@ enum key_kind {
 typedef struct spec_key {
     const char *name;
     enum key_kind kind;
-    size_t offset; /* of a uint32_t in fv_select_config */
+    size_t offset; /* of a uint32_t in fv_policy */
     uint32_t low, high, multiple;
 } spec_key;
 
@@ -50,30 +50,30 @@ typedef struct spec_key {
           quality */
 #define LARGEST 1073741824u /* 2^30: the most tokens that a cache can hold */
 static const spec_key window_keys[] = {
-    {"window", KEY_NUMBER, offsetof(fv_select_config, window), 1, LARGEST, 1},
-    {"sinks", KEY_NUMBER, offsetof(fv_select_config, sinks), 0, LARGEST, 1},
+    {"window", KEY_NUMBER, offsetof(fv_policy, window), 1, LARGEST, 1},
+    {"sinks", KEY_NUMBER, offsetof(fv_policy, sinks), 0, LARGEST, 1},
 };
 static const spec_key pattern_keys[] = {
-    {"window", KEY_NUMBER, offsetof(fv_select_config, window), 0, LARGEST, 1},
-    {"block", KEY_NUMBER, offsetof(fv_select_config, block), 16, 1048576, 16},
-    {"globals", KEY_GLOBALS, offsetof(fv_select_config, globals_count), 0, LARGEST, 1},
-    {"log-stride", KEY_SWITCH, offsetof(fv_select_config, log_stride), 0, 1, 1},
-    {"landmarks", KEY_SWITCH, offsetof(fv_select_config, landmarks), 0, 1, 1},
+    {"window", KEY_NUMBER, offsetof(fv_policy, window), 0, LARGEST, 1},
+    {"block", KEY_NUMBER, offsetof(fv_policy, block), 16, 1048576, 16},
+    {"globals", KEY_GLOBALS, offsetof(fv_policy, globals_count), 0, LARGEST, 1},
+    {"log-stride", KEY_SWITCH, offsetof(fv_policy, log_stride), 0, 1, 1},
+    {"landmarks", KEY_SWITCH, offsetof(fv_policy, landmarks), 0, 1, 1},
 };
 
 static const spec_key fovea_keys[] = {
-    {"selector", KEY_SELECTOR, offsetof(fv_select_config, selector), 0, 0, 1},
-    {"budget", KEY_SHARE, offsetof(fv_select_config, budget), 0, 1, 1},
-    {"pages", KEY_PAGES, offsetof(fv_select_config, pages), 1, LARGEST, 1},
-    {"top-p", KEY_SHARE, offsetof(fv_select_config, top_p), 0, 1, 1},
-    {"floor", KEY_NUMBER, offsetof(fv_select_config, floor), 0, LARGEST, 1},
-    {"cap", KEY_NUMBER, offsetof(fv_select_config, cap), 1, LARGEST, 1},
-    {"window", KEY_NUMBER, offsetof(fv_select_config, window), 1, LARGEST, 1},
-    {"sinks", KEY_NUMBER, offsetof(fv_select_config, sinks), 0, LARGEST, 1},
-    {"dense-below", KEY_AUTO, offsetof(fv_select_config, dense_below), 0, LARGEST, 1},
-    {"tail", KEY_TAIL, offsetof(fv_select_config, tail), 0, 1, 1},
-    {"certificate", KEY_SWITCH, offsetof(fv_select_config, certificate), 0, 1, 1},
-    {"quality", KEY_QUALITY, offsetof(fv_select_config, quality), 0, 0, 1},
+    {"selector", KEY_SELECTOR, offsetof(fv_policy, selector), 0, 0, 1},
+    {"budget", KEY_SHARE, offsetof(fv_policy, budget), 0, 1, 1},
+    {"pages", KEY_PAGES, offsetof(fv_policy, pages), 1, LARGEST, 1},
+    {"top-p", KEY_SHARE, offsetof(fv_policy, top_p), 0, 1, 1},
+    {"floor", KEY_NUMBER, offsetof(fv_policy, floor), 0, LARGEST, 1},
+    {"cap", KEY_NUMBER, offsetof(fv_policy, cap), 1, LARGEST, 1},
+    {"window", KEY_NUMBER, offsetof(fv_policy, window), 1, LARGEST, 1},
+    {"sinks", KEY_NUMBER, offsetof(fv_policy, sinks), 0, LARGEST, 1},
+    {"dense-below", KEY_AUTO, offsetof(fv_policy, dense_below), 0, LARGEST, 1},
+    {"tail", KEY_TAIL, offsetof(fv_policy, tail), 0, 1, 1},
+    {"certificate", KEY_SWITCH, offsetof(fv_policy, certificate), 0, 1, 1},
+    {"quality", KEY_QUALITY, offsetof(fv_policy, quality), 0, 0, 1},
 };
 
 static const struct policy {
@@ -85,7 +85,7 @@ static const struct policy {
     {"dense", FV_SELECTOR_DENSE, NULL, 0},
     {"window", FV_SELECTOR_WINDOW, window_keys, sizeof window_keys / sizeof window_keys[0]},
     {"pattern", FV_SELECTOR_PATTERN, pattern_keys, sizeof pattern_keys / sizeof pattern_keys[0]},
-    {"fovea", FV_SELECTOR_SHADOW, fovea_keys, sizeof fovea_keys / sizeof fovea_keys[0]},
+    {"fovea", FV_SELECTOR_FOVEA, fovea_keys, sizeof fovea_keys / sizeof fovea_keys[0]},
 };
 #define POLICIES (sizeof policies / sizeof policies[0])
 
@@ -132,14 +132,14 @@ static fv_status set_switch(const spec_key *key, piece value, uint32_t *field, f
 }
 
 /* "0+7" or "none". */
-static fv_status set_globals(const spec_key *key, piece value, fv_select_config *config, fv_message *message) {
+static fv_status set_globals(const spec_key *key, piece value, fv_policy *config, fv_message *message) {
     config->globals_count = 0;
     if (piece_is(value, "none")) return FV_OK;
     for (piece rest = value;;) {
         const char *plus = memchr(rest.bytes, '+', rest.length);
         piece item = {rest.bytes, plus ? (size_t)(plus - rest.bytes) : rest.length};
-        if (config->globals_count == FV_SELECT_GLOBALS)
-            return fv_message_set(message, FV_ERROR_ARGUMENT, "globals takes at most %d tokens", FV_SELECT_GLOBALS);
+        if (config->globals_count == FV_POLICY_GLOBALS)
+            return fv_message_set(message, FV_ERROR_ARGUMENT, "globals takes at most %d tokens", FV_POLICY_GLOBALS);
         if (!piece_number(item, key->low, key->high, &config->globals[config->globals_count]))
             return fv_message_set(message, FV_ERROR_ARGUMENT,
                                   "globals takes token positions joined by + (0+7), or none; not '%.*s'",
@@ -161,8 +161,7 @@ static bool piece_real(piece text, double *value) {
 }
 
 /* The three ways to say how much put each other out, but only a default: two that were given are refused. */
-static fv_status set_budget(const spec_key *key, piece value, fv_select_config *config, uint32_t *given,
-                            fv_message *message) {
+static fv_status set_budget(const spec_key *key, piece value, fv_policy *config, uint32_t *given, fv_message *message) {
     double share = 0;
     uint32_t pages = 0;
     if ((*given)++) return fv_message_set(message, FV_ERROR_ARGUMENT, "give one of budget, pages and top-p");
@@ -183,8 +182,8 @@ static fv_status set_budget(const spec_key *key, piece value, fv_select_config *
 static const struct selector_name {
     const char *name;
     fv_selector selector;
-} selectors[] = {{"shadow", FV_SELECTOR_SHADOW}, {"cascade", FV_SELECTOR_CASCADE}, {"bound", FV_SELECTOR_BOUND},
-                 {"block", FV_SELECTOR_BLOCK},   {"gate", FV_SELECTOR_GATE},       {"window", FV_SELECTOR_WINDOW}};
+} selectors[] = {{"shadow", FV_SELECTOR_FOVEA}, {"cascade", FV_SELECTOR_CASCADE}, {"bound", FV_SELECTOR_BOUND},
+                 {"block", FV_SELECTOR_BLOCK},  {"gate", FV_SELECTOR_GATE},       {"window", FV_SELECTOR_WINDOW}};
 #define SELECTORS (sizeof selectors / sizeof selectors[0])
 
 static fv_status set_selector(piece value, uint32_t *field, fv_message *message) {
@@ -201,7 +200,7 @@ static fv_status set_selector(piece value, uint32_t *field, fv_message *message)
                           value.bytes, names);
 }
 
-static fv_status set_quality(const spec_key *key, piece value, fv_select_config *config, fv_message *message) {
+static fv_status set_quality(const spec_key *key, piece value, fv_policy *config, fv_message *message) {
     double quality;
     if (!(piece_real(value, &quality) && (float)quality > 0.0f && quality <= 1e6))
         return fv_message_set(message, FV_ERROR_ARGUMENT, "%s takes a number above 0, not '%.*s'", key->name,
@@ -213,7 +212,7 @@ static fv_status set_quality(const spec_key *key, piece value, fv_select_config 
 
 static fv_status set_auto(const spec_key *key, piece value, uint32_t *field, fv_message *message) {
     if (piece_is(value, "auto")) {
-        *field = FV_SELECT_AUTO;
+        *field = FV_POLICY_AUTO;
         return FV_OK;
     }
     if (piece_number(value, key->low, key->high, field)) return FV_OK;
@@ -243,7 +242,7 @@ static fv_status unknown_key(const struct policy *policy, piece name, fv_message
 }
 
 /* One "key=value". */
-static fv_status set_key(const struct policy *policy, piece item, fv_select_config *config, uint32_t *budgets,
+static fv_status set_key(const struct policy *policy, piece item, fv_policy *config, uint32_t *budgets,
                          fv_message *message) {
     const char *equals = memchr(item.bytes, '=', item.length);
     piece name = {item.bytes, equals ? (size_t)(equals - item.bytes) : item.length};
@@ -287,15 +286,15 @@ static fv_status find_policy(piece name, const struct policy **policy, fv_messag
                           (int)name.length, name.bytes);
 }
 
-fv_status cli_attention_parse(const char *text, fv_select_config *config, fv_message *message) {
+fv_status cli_attention_parse(const char *text, fv_policy *config, fv_message *message) {
     const struct policy *policy = NULL;
     const char *colon = strchr(text, ':');
     piece name = {text, colon ? (size_t)(colon - text) : strlen(text)};
     fv_status status = find_policy(name, &policy, message);
     if (status != FV_OK) return status;
-    fv_select_config made = fv_select_config_default(policy->selector);
+    fv_policy made = fv_policy_default(policy->selector);
     uint32_t budgets = 0;
-    if (fv_select_chooses(&made)) made.floor = FOVEA_FLOOR;
+    if (fv_policy_is_dynamic(&made)) made.floor = FOVEA_FLOOR;
     for (const char *rest = colon; rest && status == FV_OK;) {
         piece item = {rest + 1, strcspn(rest + 1, ",")};
         status = set_key(policy, item, &made, &budgets, message);
@@ -304,23 +303,23 @@ fv_status cli_attention_parse(const char *text, fv_select_config *config, fv_mes
     if (status != FV_OK) return status;
     /* an estimate of all mass needs the codes of all pages */
     bool weighs_all = made.top_p != 0.0f || made.certificate;
-    if (fv_select_chooses(&made) && made.certificate && made.selector != FV_SELECTOR_SHADOW)
+    if (fv_policy_is_dynamic(&made) && made.certificate && made.selector != FV_SELECTOR_FOVEA)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "certificate and quality need selector=shadow");
-    if (fv_select_chooses(&made) && made.tail && made.selector != FV_SELECTOR_SHADOW &&
+    if (fv_policy_is_dynamic(&made) && made.tail && made.selector != FV_SELECTOR_FOVEA &&
         made.selector != FV_SELECTOR_CASCADE)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "tail=codes needs selector=shadow or cascade");
-    if (fv_select_chooses(&made) && made.tail && made.certificate)
+    if (fv_policy_is_dynamic(&made) && made.tail && made.certificate)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "tail=codes has no certificate and no quality");
-    if (fv_select_chooses(&made) && weighs_all && made.selector != FV_SELECTOR_SHADOW &&
+    if (fv_policy_is_dynamic(&made) && weighs_all && made.selector != FV_SELECTOR_FOVEA &&
         made.selector != FV_SELECTOR_GATE)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "top-p needs selector=shadow or gate");
-    if (fv_select_chooses(&made) && made.pages && made.pages < fv_select_least_pages(&made))
+    if (fv_policy_is_dynamic(&made) && made.pages && made.pages < fv_policy_min_pages(&made))
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "pages takes at least %u: those of %u sinks, a window of %u and the row's own",
-                              fv_select_least_pages(&made), made.sinks, made.window);
-    fv_select_config whole = made;
+                              fv_policy_min_pages(&made), made.sinks, made.window);
+    fv_policy whole = made;
     whole.gate = &(const float){0}; /* a model's vectors come when it is opened */
-    if (fv_select_check(&whole) != FV_OK)
+    if (fv_policy_check(&whole) != FV_OK)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "'%s' is out of range (a global token given twice?)", text);
     *config = made;
     return FV_OK;
@@ -328,10 +327,10 @@ fv_status cli_attention_parse(const char *text, fv_select_config *config, fv_mes
 
 int cli_attention_list(const char *verb, const cli_texts *texts, cli_attention *list, size_t most, size_t *count) {
     fv_message message = {""};
-    list[0] = (cli_attention){.text = "dense", .config = fv_select_config_default(FV_SELECTOR_DENSE)};
+    list[0] = (cli_attention){.text = "dense", .config = fv_policy_default(FV_SELECTOR_DENSE)};
     *count = 1;
     for (size_t i = 0; i < texts->count; i++) {
-        fv_select_config config;
+        fv_policy config;
         if (cli_attention_parse(texts->items[i], &config, &message) != FV_OK)
             return cli_usage_error(verb, "--attention: %s", message.text);
         if (config.selector == FV_SELECTOR_DENSE) continue;

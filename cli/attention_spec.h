@@ -3,7 +3,7 @@
 #define FOVEA_ATTENTION_SPEC_H
 
 #include "fovea/message.h"
-#include "fovea/select.h"
+#include "fovea/policy.h"
 #include "options.h"
 
 /** Text for --help. */
@@ -15,12 +15,12 @@ extern const char cli_attention_help[];
  * returns FV_OK, FV_ERROR_ARGUMENT (unknown name or key: the message lists the right ones; a value out of range),
  *         FV_ERROR_UNSUPPORTED (a policy that this version has not). config untouched on error.
  */
-fv_status cli_attention_parse(const char *text, fv_select_config *config, fv_message *message);
+fv_status cli_attention_parse(const char *text, fv_policy *config, fv_message *message);
 
 /** A policy and the text that asked for it. */
 typedef struct cli_attention {
     const char *text;
-    fv_select_config config;
+    fv_policy config;
 } cli_attention;
 
 /** Dense attention first, then each of `texts` that is not dense, at most `most` in all. CLI_GO_ON, or CLI_USAGE and

@@ -74,13 +74,13 @@ typedef struct bench_plan {
     numbers prompts, generated, pair_prompts, pair_generated, depths, threads, key_types, value_types, batches,
         micro_batches;
     cli_texts attention;
-    fv_select_config policies[CLI_TEXTS_MOST];
+    fv_policy policies[CLI_TEXTS_MOST];
 } bench_plan;
 
 /* One test: a line of the output. */
 typedef struct bench_case {
     const char *model, *attention;
-    fv_select_config policy;
+    fv_policy policy;
     uint32_t prompt, generated, depth, batch;
     cli_model_options options;
 } bench_case;
@@ -327,7 +327,7 @@ static int open_case(bench_state *state, const bench_case *test) {
     state->tokens = malloc((size_t)test->batch * sizeof *state->tokens);
     if (!state->logits || !state->tokens) return cli_fail("no memory for the logits");
     cli_warn_context(state->engine.llm, context);
-    fv_select_config policy = test->policy;
+    fv_policy policy = test->policy;
     return cli_session_open(&state->session, &state->engine, &test->options, context, &policy);
 }
 

@@ -50,7 +50,7 @@ static const cli_option attention_flags[] = {
 
 typedef struct attention_state {
     const attention_options *options;
-    fv_select_config policy;
+    fv_policy policy;
     fv_pool *pool;
     cli_attention_bench bench;
     uint64_t *samples_ns; /* [repetitions * layers] */
@@ -210,7 +210,7 @@ static int print_text(attention_state *state) {
     return good ? CLI_DONE : CLI_FAILED;
 }
 
-static int check_options(const attention_options *options, fv_select_config *policy) {
+static int check_options(const attention_options *options, fv_policy *policy) {
     fv_message message = {""};
     if (options->heads % options->kv_heads != 0)
         return cli_usage_error("bench attention", "--kv-heads %lld does not divide --heads %lld",

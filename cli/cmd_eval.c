@@ -59,7 +59,7 @@ typedef struct task_sum {
 /* One policy under test; policies[0] is dense. */
 typedef struct policy_run {
     const char *text;
-    fv_select_config config;
+    fv_policy config;
     fv_session *session;
     task_sum tasks[EVAL_TASK_COUNT];
     fv_report report;

@@ -69,7 +69,7 @@ static const cli_option ppl_flags[] = {
 /* One policy under test. policies[0] is dense: the base. */
 typedef struct policy_run {
     const char *text;
-    fv_select_config config;
+    fv_policy config;
     fv_session *session;
     cli_score_sum sum;
     cli_phase scored; /* counters over the scored positions; ns over all that was read with the policy */

@@ -85,7 +85,7 @@ static const cli_option sampler_flags[] = {
 typedef struct run_state {
     const run_options *options;
     cli_engine engine;
-    fv_select_config attention;
+    fv_policy attention;
     cli_conversation conversation;
     cli_generation generation;
     cli_reads reads;
@@ -115,7 +115,7 @@ static run_options options_default(void) {
                          .frequency_penalty = (double)sampler.frequency_penalty};
 }
 
-static int check_options(const run_options *options, fv_select_config *attention) {
+static int check_options(const run_options *options, fv_policy *attention) {
     fv_message message = {""};
     if (options->prompt && options->file) return cli_usage_error("run", "give the prompt by one of -p and -f");
     if (options->chat && options->plain) return cli_usage_error("run", "-cnv and -no-cnv exclude each other");

@@ -55,7 +55,7 @@ static const cli_option tune_flags[] = {
 typedef struct tune_state {
     const tune_options *options;
     cli_engine engine;
-    fv_select_config policy;
+    fv_policy policy;
     char spec[256], path[512];
     fv_session *session;
     fv_text text;
@@ -81,7 +81,7 @@ static int read_spec(tune_state *state) {
     if (length < 0 || (size_t)length >= sizeof state->spec) return cli_usage_error("tune", "--attention is too long");
     if (cli_attention_parse(state->spec, &state->policy, &message) != FV_OK)
         return cli_usage_error("tune", "--attention: %s", message.text);
-    if (!fv_select_chooses(&state->policy))
+    if (!fv_policy_is_dynamic(&state->policy))
         return cli_usage_error("tune", "--attention: only a policy that chooses has shares to tune: fovea");
     if (!options->file) return cli_usage_error("tune", "give a text with -f");
     if (options->out ? snprintf(state->path, sizeof state->path, "%s", options->out) >= (int)sizeof state->path
@@ -141,7 +141,7 @@ static int prepare(tune_state *state) {
 }
 
 /* Logits of the scored positions into `logits`, or, if it is NULL, their divergence from state->base. */
-static fv_status read_scored(tune_state *state, const fv_select_config *policy, float *logits, double *divergence) {
+static fv_status read_scored(tune_state *state, const fv_policy *policy, float *logits, double *divergence) {
     const fv_parallel *parallel = fv_pool_parallel(state->engine.pool);
     cli_score_sum sum = {0};
     fv_status status = fv_session_truncate(state->session, state->context - state->score);
@@ -166,7 +166,7 @@ static fv_status read_scored(tune_state *state, const fv_select_config *policy, 
 /* Reads the context that begins at token `first` densely. What is before its last `score` positions stays in the
  * session. */
 static fv_status read_context(tune_state *state, size_t first, int64_t score) {
-    fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE);
+    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
     size_t before = state->context - (size_t)score;
     state->score = (uint32_t)score;
     state->scored = state->tokens.ids + first + before;
@@ -181,7 +181,7 @@ static fv_status read_context(tune_state *state, size_t first, int64_t score) {
 
 /* KL(dense || shares) over the scored positions of the context that was read last. */
 static fv_status measure_shares(tune_state *state, const uint16_t *shares, double *divergence) {
-    fv_select_config policy = state->policy;
+    fv_policy policy = state->policy;
     policy.head_share = shares;
     policy.head_share_count = shares ? state->heads : 0;
     return read_scored(state, &policy, NULL, divergence);

@@ -60,7 +60,7 @@ int cli_isa_limit(fv_isa *limit, fv_isa *reached) {
     alignas(8) unsigned char memory[FV_KERNELS_BYTES];
     const fv_kernels *kernels;
     const char *wanted = getenv("FV_ISA");
-    fv_isa named = (fv_isa)(FV_ISA_COUNT - 1);
+    fv_isa named = FV_ISA_BEST;
     if (wanted && wanted[0] && fv_isa_from_name(wanted, &named) != FV_OK)
         return cli_fail("FV_ISA=%s names no instruction set", wanted);
     fv_status status = fv_kernels_init(&kernels, named, memory, sizeof memory);

@@ -133,7 +133,7 @@ fv_status cli_session_read_dense(fv_session *session, const fv_session *read, co
                                  fv_session_progress_fn *progress, void *context) {
     fv_status status = read ? fv_session_copy(session, read) : FV_ERROR_ARGUMENT;
     if (status == FV_OK) return FV_OK;
-    fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE);
+    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
     status = fv_session_truncate(session, 0);
     if (status == FV_OK) status = fv_session_set_attention(session, &dense, NULL);
     if (status == FV_OK && count > 0) status = fv_session_feed(session, tokens, count, progress, context);
@@ -149,7 +149,7 @@ void cli_warn_context(const fv_llm *llm, uint64_t context) {
 }
 
 /* What a policy wants of the file: a gate cannot do without it. */
-static int give_gates(const cli_engine *engine, const cli_model_options *options, fv_select_config *attention) {
+static int give_gates(const cli_engine *engine, const cli_model_options *options, fv_policy *attention) {
     const cli_tune *tune = &engine->tune;
     if (attention->selector != FV_SELECTOR_GATE || attention->gate) return CLI_GO_ON;
     if (!tune->gates)
@@ -163,7 +163,7 @@ static int give_gates(const cli_engine *engine, const cli_model_options *options
 }
 
 int cli_session_open(fv_session **session, const cli_engine *engine, const cli_model_options *options, uint32_t context,
-                     fv_select_config *attention) {
+                     fv_policy *attention) {
     fv_message message = {""};
     fv_session_config config = fv_session_config_default();
     int64_t batch = options->micro_batch < options->batch ? options->micro_batch : options->batch;
@@ -172,7 +172,7 @@ int cli_session_open(fv_session **session, const cli_engine *engine, const cli_m
     config.key_type = (uint32_t)options->key_type;
     config.value_type = (uint32_t)options->value_type;
     config.exact_activations = options->exact;
-    if (fv_select_chooses(attention) && engine->tune.shares && !attention->head_share) {
+    if (fv_policy_is_dynamic(attention) && engine->tune.shares && !attention->head_share) {
         attention->head_share = engine->tune.shares;
         attention->head_share_count = engine->tune.layers * engine->tune.kv_heads;
         cli_note("the budget is divided by %s", engine->tune.path);

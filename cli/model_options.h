@@ -49,7 +49,7 @@ void cli_engine_close(cli_engine *engine);
 /** A session as the options say, with `context` tokens. A policy that chooses gets the engine's shares, a gate its
  *  vectors. CLI_GO_ON or CLI_FAILED. */
 int cli_session_open(fv_session **session, const cli_engine *engine, const cli_model_options *options, uint32_t context,
-                     fv_select_config *attention);
+                     fv_policy *attention);
 
 /** Makes `session` hold `tokens` and no others, read densely: a copy of `read`, which holds them, or, without one or
  * where it keeps other landmarks, read here. Its policy may be another one afterwards. What fv_session_feed() returns.

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CLI_SHARE_EQUAL 1024 /* as fv_select_config.head_share counts */
+#define CLI_SHARE_EQUAL 1024 /* as fv_policy.head_share counts */
 #define CLI_SHARE_HALF (CLI_SHARE_EQUAL / 2)
 #define CLI_SHARE_DOUBLE (CLI_SHARE_EQUAL * 2)
 

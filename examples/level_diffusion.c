@@ -37,7 +37,7 @@ struct model {
     predict_fn *predict;
     fv_attention *attention; /* of attention_predict */
     const fv_cache *cache;
-    const fv_select_config *policy;
+    const fv_policy *policy;
     uint32_t first_token; /* where in the corpus the rows stand: what the pattern's window is around */
     fv_report *report;
     float (*pairs)[LEVEL_COLUMNS]; /* of pairs_predict */
@@ -190,7 +190,7 @@ int main(int argc, char **argv) {
 
     static uint64_t kernel_memory[FV_KERNELS_BYTES / sizeof(uint64_t)];
     const fv_kernels *kernels;
-    check(fv_kernels_init(&kernels, FV_ISA_AVX512, kernel_memory, sizeof kernel_memory));
+    check(fv_kernels_init(&kernels, FV_ISA_BEST, kernel_memory, sizeof kernel_memory));
     fv_cache_config shape = fv_cache_config_default();
     shape.kv_heads = 1;
     shape.head_dim = HEAD_DIM;
@@ -208,13 +208,13 @@ int main(int argc, char **argv) {
         check(fv_cache_append(cache, 1, key, HEAD_DIM, value, HEAD_DIM));
     }
 
-    fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE);
-    fv_select_config pattern = fv_select_config_default(FV_SELECTOR_PATTERN);
+    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy pattern = fv_policy_default(FV_SELECTOR_PATTERN);
     dense.causal = pattern.causal = 0;
     pattern.window = 640; /* before, and as many after */
     fv_attention_config config = {.attend = {1, 1, HEAD_DIM, 1, 0, 0, 0}, .max_tokens = CORPUS, .workers = 1};
-    uint32_t dense_steps = fv_select_steps(&dense, CORPUS, FV_TILE_ROWS);
-    uint32_t pattern_steps = fv_select_steps(&pattern, CORPUS, FV_TILE_ROWS);
+    uint32_t dense_steps = fv_policy_steps(&dense, CORPUS, FV_TILE_ROWS);
+    uint32_t pattern_steps = fv_policy_steps(&pattern, CORPUS, FV_TILE_ROWS);
     config.plan_steps = dense_steps > pattern_steps ? dense_steps : pattern_steps;
     check(fv_attention_size(&config, &bytes));
     void *memory = aligned(bytes);

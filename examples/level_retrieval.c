@@ -2,7 +2,7 @@
  * of the columns before it, its value the column that came next, so attention is a distribution over the next column,
  * which is drawn from it. There is no training. Usage: level_retrieval [SEED] */
 #include "level.h"
-#include <fovea/pattern.h>
+#include <fovea/reference/pattern.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -48,7 +48,7 @@ static void corpus_append(fv_cache *cache, const uint8_t *corpus) {
     }
 }
 
-static fv_pattern *pattern_open(const fv_select_config *policy, const fv_kernels *kernels, void **memory) {
+static fv_pattern *pattern_open(const fv_policy *policy, const fv_kernels *kernels, void **memory) {
     fv_pattern_config config = fv_pattern_config_default();
     config.policy = *policy;
     config.max_tokens = CORPUS;
@@ -88,7 +88,7 @@ int main(int argc, char **argv) {
 
     static uint64_t kernel_memory[FV_KERNELS_BYTES / sizeof(uint64_t)];
     const fv_kernels *kernels;
-    check(fv_kernels_init(&kernels, FV_ISA_AVX512, kernel_memory, sizeof kernel_memory));
+    check(fv_kernels_init(&kernels, FV_ISA_BEST, kernel_memory, sizeof kernel_memory));
     fv_cache_config shape = fv_cache_config_default();
     shape.kv_heads = 1;
     shape.head_dim = HEAD_DIM;
@@ -101,12 +101,12 @@ int main(int argc, char **argv) {
     check(fv_cache_init(&cache, &shape, kernels, cache_memory, bytes));
     corpus_append(cache, corpus);
 
-    fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE);
-    fv_select_config pattern = fv_select_config_default(FV_SELECTOR_PATTERN);
+    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy pattern = fv_policy_default(FV_SELECTOR_PATTERN);
     pattern.window = 2048;
     const struct {
         const char *name;
-        const fv_select_config *policy;
+        const fv_policy *policy;
     } ways[] = {{"dense", &dense}, {"pattern", &pattern}};
     printf("%d levels of %d columns each way\n", LEVELS, LENGTH);
     for (uint32_t way = 0; way < 2; way++) {

@@ -1,7 +1,7 @@
 /* scaling_table.c - edges and time per token as a sequence grows: the pattern, the pattern with a gate, dense
  * attention. One head, one thread; time is the processor's. Usage: scaling_table [--full]  (to 65,536 tokens; else to
  * 2,048) */
-#include <fovea/pattern.h>
+#include <fovea/reference/pattern.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -61,7 +61,7 @@ static void call_run(const setup *on, way which, uint32_t tokens) {
 
 static uint64_t edges_of(const setup *on, way which, uint32_t tokens) {
     if (which == DENSE) return (uint64_t)tokens * (tokens + 1) / 2;
-    fv_select_config policy = on->config->policy;
+    fv_policy policy = on->config->policy;
     if (which == GATED) {
         check(fv_gate_score_keys(on->gate, tokens, 1, on->arrays[1], HEAD_DIM, on->salience));
         check(fv_keep_until(FV_KEEP_CAUSAL, tokens, on->salience, tokens / KEEP_PART, on->heap, on->until));
@@ -99,7 +99,7 @@ int main(int argc, char **argv) {
     uint32_t longest = argc > 1 && strcmp(argv[1], "--full") == 0 ? FULL_LONGEST : SHORT_LONGEST;
     static uint64_t kernel_memory[FV_KERNELS_BYTES / sizeof(uint64_t)];
     const fv_kernels *kernels;
-    check(fv_kernels_init(&kernels, FV_ISA_AVX512, kernel_memory, sizeof kernel_memory));
+    check(fv_kernels_init(&kernels, FV_ISA_BEST, kernel_memory, sizeof kernel_memory));
     fv_pattern_config config = fv_pattern_config_default();
     config.max_tokens = longest;
     config.gated = 1;

@@ -1,6 +1,6 @@
 /* smoke.c - the smallest complete program: the pattern over 64 tokens, 4 heads of 32 elements, window 16, in static
  * memory only (for boards), checked against a plain computation. Prints OK and returns 0, else 1. */
-#include <fovea/pattern.h>
+#include <fovea/reference/pattern.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -33,7 +33,7 @@ static void mean(const float *array, uint32_t first, uint32_t count, uint32_t he
 }
 
 /* The largest difference of one row from softmax(scale * query . key) over the candidates that the library lists. */
-static double row_difference(const fv_select_config *policy, uint32_t row, uint32_t head) {
+static double row_difference(const fv_policy *policy, uint32_t row, uint32_t head) {
     uint32_t list[TOKENS + TOKENS / BLOCK], tokens, marks;
     if (fv_pattern_tokens(policy, TOKENS, row, FV_ORDER_RISING, TOKENS, list, &tokens) != FV_OK) return INFINITY;
     if (fv_pattern_landmarks(policy, TOKENS, row, FV_ORDER_RISING, TOKENS / BLOCK, list + tokens, &marks) != FV_OK)
@@ -71,7 +71,7 @@ int main(void) {
                             .keys = {keys, TOKENS, HEADS, HEAD_DIM},
                             .values = {values, TOKENS, HEADS, HEAD_DIM}};
     size_t bytes = 0;
-    fv_status status = fv_kernels_init(&kernels, FV_ISA_AVX512, kernel_memory, sizeof kernel_memory);
+    fv_status status = fv_kernels_init(&kernels, FV_ISA_BEST, kernel_memory, sizeof kernel_memory);
     if (status == FV_OK) status = fv_pattern_size(&config, &bytes);
     if (status == FV_OK) status = fv_pattern_init(&pattern, &config, kernels, memory, sizeof memory);
     if (status == FV_OK) status = fv_pattern_forward(pattern, &call, out);

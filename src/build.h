@@ -34,13 +34,13 @@
 #define FV_BUILD_AHEAD 1
 #endif
 
-/* Policies that choose by the queries (FV_SELECTOR_SHADOW) and the shadow of a cache; without it both are
+/* Policies that choose by the queries (FV_SELECTOR_FOVEA) and the shadow of a cache; without it both are
  * FV_ERROR_UNSUPPORTED. */
 #ifndef FV_BUILD_CHOOSE
 #define FV_BUILD_CHOOSE 1
 #endif
 
-/* Certificates of what such a policy reads (fv_select_config.certificate), and shadow 2 of a cache; without it both are
+/* Certificates of what such a policy reads (fv_policy.certificate), and shadow 2 of a cache; without it both are
  * FV_ERROR_UNSUPPORTED. */
 #ifndef FV_BUILD_CERTIFICATE
 #define FV_BUILD_CERTIFICATE FV_BUILD_CHOOSE
@@ -49,7 +49,7 @@
 #error "FV_BUILD_CERTIFICATE needs FV_BUILD_CHOOSE"
 #endif
 
-/* The tail of such a policy (fv_select_config.tail) and tail of a cache; without it both are FV_ERROR_UNSUPPORTED. */
+/* The tail of such a policy (fv_policy.tail) and tail of a cache; without it both are FV_ERROR_UNSUPPORTED. */
 #ifndef FV_BUILD_TAIL
 #define FV_BUILD_TAIL FV_BUILD_CHOOSE
 #endif
@@ -63,13 +63,13 @@
 #define FV_BUILD_REPORT 1
 #endif
 
-/* Deadlines of fovea/pattern.h; without it a deadline is FV_ERROR_ARGUMENT. */
+/* Deadlines of fovea/reference/pattern.h; without it a deadline is FV_ERROR_ARGUMENT. */
 #ifndef FV_BUILD_DEADLINE
 #define FV_BUILD_DEADLINE 1
 #endif
 
-/* Whole headers of functions: fovea/gate.h and gated calls, fovea/evict.h, saving and restoring of fovea/cache.h,
- * fovea/dither.h, fovea/mass.h, fovea/model.h. */
+/* Whole headers of functions: fovea/reference/gate.h and gated calls, fovea/reference/evict.h, saving and restoring of
+ * fovea/cache.h, fovea/reference/dither.h, fovea/mass.h, fovea/model.h. */
 #ifndef FV_BUILD_GATE
 #define FV_BUILD_GATE 1
 #endif

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains scores for far tokens on the keys of a real model: the FastGRNN gate of include/fovea/gate.h and a linear score.
+"""Trains scores for far tokens on the keys of a real model: the FastGRNN gate of include/fovea/reference/gate.h and a linear score.
 
     tools/gate_train.py --model MODEL.gguf --text TEXT [--other TEXT] [--weights DIR] [--features FILE.npz] ...
 

@@ -5,8 +5,8 @@
 #include "fovea/attend.h"
 #include "fovea/deadline.h"
 #include "fovea/parallel.h"
+#include "fovea/policy.h"
 #include "fovea/report.h"
-#include "fovea/select.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -16,12 +16,12 @@ typedef struct fv_attention_config {
     fv_attend_config attend;
     uint32_t max_tokens; /* of the caches that will be read */
     uint32_t workers;    /* of the fv_parallel that will be handed in; >= 1 */
-    uint32_t plan_steps; /* room for plans; fv_select_steps() of the policies that will be used and attend.tile_rows, at
+    uint32_t plan_steps; /* room for plans; fv_policy_steps() of the policies that will be used and attend.tile_rows, at
                             most */
     uint32_t state_rows; /* 0..attend.tile_rows, 0 = 1: rows that are read together where a deadline is set; memory
                             grows with it */
-    uint32_t
-        chooses; /* 1: also policies that choose by the queries (fv_select_chooses()); memory grows with max_tokens */
+    uint32_t chooses;    /* 1: also policies that choose by the queries (fv_policy_is_dynamic()); memory grows with
+                            max_tokens */
 } fv_attention_config;
 
 /** Scratch and settings in the caller's memory; serves any number of caches of the shape, one call at a time. */
@@ -48,7 +48,7 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
  * The same bits for any number of workers and any cutting of rows into calls. A policy that is not causal reads what is
  * in the cache, no more: cut the rows then, not the appending.
  */
-fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
+fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
                            uint32_t local_window, uint32_t rows, const float *query, size_t query_stride, float *out,
                            size_t out_stride, const fv_parallel *parallel, fv_report *report);
 
@@ -64,7 +64,7 @@ typedef struct fv_attention_rows {
 } fv_attention_rows;
 
 /** fv_attention_run() for any positions of the cache. */
-fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
+fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
                                 const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report);
 
 /** What one KV head reads for rows of one tile. Valid during the observer's call. */

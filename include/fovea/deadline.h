@@ -22,7 +22,7 @@ typedef enum fv_checkpoint {
     FV_CHECKPOINT_CANDIDATE_SELECTION = 0, /* plans are written; nothing is read yet */
     FV_CHECKPOINT_DOT_PRODUCT = 1,         /* keys are being read: scores and their weighted values */
     FV_CHECKPOINT_SOFTMAX = 2,             /* all is read; the parts are merged and divided by their sum */
-    FV_CHECKPOINT_OUTPUT_PROJECTION = 3    /* of a transformer's layer; the calls of fovea/pattern.h have none */
+    FV_CHECKPOINT_OUTPUT_PROJECTION = 3 /* of a transformer's layer; the calls of fovea/reference/pattern.h have none */
 } fv_checkpoint;
 
 /** A deadline. The clock is asked by the calling thread only: before the selection, before the newest segment is read
@@ -30,7 +30,7 @@ typedef enum fv_checkpoint {
  * older segments, before the merge and after it; a call ends at most one such piece late. Older segments are read
  * together as far as a quarter of the time that is left is enough for them at the speed so far, at least one for each
  * worker: a deadline that is far costs next to nothing, one that is near is looked at after every segment. A
- * certificate (fv_select_config.certificate) is of what was read in time; it is made after the last look and takes
+ * certificate (fv_policy.certificate) is of what was read in time; it is made after the last look and takes
  * about as long as choosing. */
 typedef struct fv_deadline {
     fv_clock_fn *clock;

@@ -20,7 +20,7 @@ extern "C" {
     X(NEON_DOTPROD, neon_dotprod) \
     X(NEON_I8MM, neon_i8mm)
 #define FV_ISA_ENUM(NAME, name) FV_ISA_##NAME,
-typedef enum fv_isa { FV_ISA_LIST(FV_ISA_ENUM) FV_ISA_COUNT } fv_isa;
+typedef enum fv_isa { FV_ISA_LIST(FV_ISA_ENUM) FV_ISA_COUNT, FV_ISA_BEST = FV_ISA_COUNT - 1 } fv_isa;
 #undef FV_ISA_ENUM
 
 /** The table of kernels; opaque, lives in the caller's memory. Read-only once made, hence thread-safe. */
@@ -30,7 +30,7 @@ typedef struct fv_kernels fv_kernels;
 
 /**
  * Fills a table with the best kernels that this processor and build have, up to `limit` in the order of FV_ISA_LIST:
- * FV_ISA_COUNT - 1 is no limit, and FV_ISA_AVX512 leaves an Arm processor with scalar kernels.
+ * FV_ISA_BEST is no limit, and FV_ISA_AVX512 leaves an Arm processor with scalar kernels.
  *
  * memory  FV_KERNELS_BYTES long, 8-byte aligned; owned by the caller, must outlive the table's use.
  * kernels out; points into `memory`; untouched on error.

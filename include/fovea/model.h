@@ -6,8 +6,8 @@
 #include "fovea/attention.h"
 #include "fovea/cache.h"
 #include "fovea/parallel.h"
+#include "fovea/policy.h"
 #include "fovea/report.h"
-#include "fovea/select.h"
 #include "fovea/weight.h"
 
 #ifdef __cplusplus
@@ -109,7 +109,7 @@ fv_status fv_model_init(fv_model **model, const fv_model_config *config, const f
  * returns   FV_OK, FV_ERROR_ARGUMENT (an id outside the vocabulary, pattern without fitting landmarks), FV_ERROR_FULL;
  *           caches untouched on error. The same bits for any number of workers and any cutting into calls.
  */
-fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_select_config *attention,
+fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *attention,
                            const fv_parallel *parallel, fv_report *report);
 
 /** Logits of rows first_row .. first_row + rows - 1 of the last forward. logits [rows][vocabulary] f32.

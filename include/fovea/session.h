@@ -5,9 +5,9 @@
 #include "fovea/cache.h"
 #include "fovea/isa.h"
 #include "fovea/model.h"
+#include "fovea/policy.h"
 #include "fovea/pool.h"
 #include "fovea/report.h"
-#include "fovea/select.h"
 #include "fovea/tokenizer.h"
 
 #ifdef __cplusplus
@@ -48,8 +48,8 @@ typedef struct fv_session_config {
     uint32_t batch_tokens;         /* tokens per micro-batch of a prompt; default 512 (clamped to the context) */
     uint32_t key_type, value_type; /* fv_element; default FV_ELEMENT_F16 */
     uint32_t exact_activations;    /* 1: f32 activations against every weight type (slow, for checking); default 0 */
-    uint32_t isa_limit;            /* fv_isa; default FV_ISA_COUNT - 1; FV_ISA in the environment lowers it */
-    fv_select_config attention;    /* default dense */
+    uint32_t isa_limit;            /* fv_isa; default FV_ISA_BEST; FV_ISA in the environment lowers it */
+    fv_policy attention;           /* default dense */
 } fv_session_config;
 
 fv_session_config fv_session_config_default(void);
@@ -100,7 +100,7 @@ fv_status fv_session_truncate(fv_session *session, size_t tokens); /* forgets al
 fv_status fv_session_copy(fv_session *to, const fv_session *from);
 
 /** Another policy from the next feed on. FV_ERROR_ARGUMENT (message says why; pattern's block must be the cache's). */
-fv_status fv_session_set_attention(fv_session *session, const fv_select_config *attention, fv_message *message);
+fv_status fv_session_set_attention(fv_session *session, const fv_policy *attention, fv_message *message);
 
 /** Shows every plan to `observer` (NULL: nobody), see fv_attention_observe(). */
 void fv_session_observe(fv_session *session, fv_attention_observer_fn *observer, void *context);

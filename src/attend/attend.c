@@ -5,7 +5,7 @@
 #include "build.h"
 #include "cache/cache_pages.h"
 #include "cache/element.h"
-#include "size.h"
+#include "numeric/size.h"
 #include <float.h>
 
 /* The chunk at work and the one behind it. */

@@ -2,7 +2,7 @@
  * is in its chunks: see fv_softmax_chunk_fn. */
 #include "attend/attend_job.h"
 #include "cache/element.h"
-#include "kernels/half.h"
+#include "numeric/half.h"
 
 static void mask(const attend_job *job, uint32_t row, uint32_t begin, uint32_t end) {
     const float masked = fv_f32_from_bits(0xFF800000); /* -infinity */

@@ -3,7 +3,7 @@
  * takes one, cost less than gathering. The n-th key of a position is in column n % 16, as where keys are gathered. */
 #include "attend/attend_job.h"
 #include "cache/cache_pages.h"
-#include "kernels/half.h"
+#include "numeric/half.h"
 
 #if FV_DIAGONALS_BY_PAGE
 

@@ -1,8 +1,8 @@
 /* States of the online softmax: clear, merge, finish. A maximum is a whole power of two, so merging rounds sums only.
  */
 #include "attend/attend_state.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 
 size_t fv_state_floats(size_t rows, size_t head_dim) { return rows * (head_dim + 1 + FV_SUM_LANES); }
 

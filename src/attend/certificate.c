@@ -1,8 +1,8 @@
 /* All roundings go upwards where a bound is wanted. */
 #include "attend/certificate.h"
 #include "build.h"
-#include "kernels/half.h"
-#include "kernels/root.h"
+#include "numeric/half.h"
+#include "numeric/root.h"
 #include <float.h>
 
 #if FV_BUILD_CERTIFICATE

@@ -2,8 +2,8 @@
 #include "fovea/mass.h"
 #include "build.h"
 #include "cache/cache_pages.h"
-#include "kernels/exp.h"
 #include "kernels/kernels.h"
+#include "numeric/exp.h"
 
 #if FV_BUILD_MASS
 

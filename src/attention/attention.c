@@ -7,8 +7,8 @@
 #include "attention/watch.h"
 #include "build.h"
 #include "cache/cache_pages.h"
+#include "numeric/size.h"
 #include "select/choose.h"
-#include "size.h"
 
 /* What a worker did, and its tile at work; cache lines to itself. */
 typedef struct work_count {
@@ -17,21 +17,21 @@ typedef struct work_count {
     uint64_t choose_ns, read_ns, seen_ns;          /* the last: its last look at the clock */
     fv_certified certified;
     fv_plan plan;
-    fv_select_view view;
+    fv_plan_view view;
 } work_count;
 
 /* One call's arguments, shared by its tasks. */
 typedef struct attention_call {
     fv_attention *attention;
     const fv_cache *cache;
-    const fv_select_config *policy;
+    const fv_policy *policy;
     const fv_parallel *parallel;
     fv_attend_setting setting;
     uint32_t local_window, first_token, rows, layer;
-    bool chooses;        /* here: not in a layer with a sliding window */
-    fv_select_view view; /* of attention->plans */
-    uint32_t plan_rows;  /* of them */
-    uint32_t read_from;  /* tokens from this one on were read of those plans: all, unless a deadline came first */
+    bool chooses;       /* here: not in a layer with a sliding window */
+    fv_plan_view view;  /* of attention->plans */
+    uint32_t plan_rows; /* of them */
+    uint32_t read_from; /* tokens from this one on were read of those plans: all, unless a deadline came first */
     uint32_t first_segment, segments; /* of those plans; the last one is the gathered keys */
     const float *query;
     size_t query_stride;
@@ -66,7 +66,7 @@ struct fv_attention {
 /* One worker's choosing for rows of one tile and one KV head; it lies in front of its scratch. */
 typedef struct choosing {
     const attention_call *call;
-    fv_select_view view;
+    fv_plan_view view;
     fv_choose_scratch scratch; /* of the row at work */
     fv_chooser chooser;        /* likewise */
     uint32_t kv_head;
@@ -199,7 +199,7 @@ static void all_read_end(fv_attention *attention, const fv_parallel *parallel) {
 static uint32_t tile_rows(const attention_call *call) { return fv_attend_rows(&call->attention->config.attend); }
 
 /* Tiles begin at absolute multiples of their rows, wherever the batch begins. */
-static void tile_view(const attention_call *call, uint32_t tile, fv_select_view *view) {
+static void tile_view(const attention_call *call, uint32_t tile, fv_plan_view *view) {
     uint32_t most = tile_rows(call), end = call->first_token + call->rows,
              begin = (call->first_token / most + tile) * most;
     uint32_t stop = begin + most < end ? begin + most : end;
@@ -210,8 +210,7 @@ static void tile_view(const attention_call *call, uint32_t tile, fv_select_view 
     view->tokens = call->cache->tokens;
 }
 
-static choosing *choosing_make(const attention_call *call, const fv_select_view *view, uint32_t kv_head,
-                               size_t worker) {
+static choosing *choosing_make(const attention_call *call, const fv_plan_view *view, uint32_t kv_head, size_t worker) {
     const fv_attention *attention = call->attention;
     const fv_attend_config *attend = &attention->config.attend;
     unsigned char *memory = attention->workers + worker * attention->worker_bytes + attention->attend_bytes +
@@ -347,14 +346,14 @@ static uint64_t step_keys(const fv_plan *plan, const fv_step *step, uint32_t fro
     return keys;
 }
 
-static bool is_global(const fv_select_config *policy, uint32_t token) {
+static bool is_global(const fv_policy *policy, uint32_t token) {
     for (uint32_t i = 0; i < policy->globals_count; i++)
         if (policy->globals[i] == token) return true;
     return false;
 }
 
 /* Why the tokens from `from` on of a plan by position are read. */
-static void reasons_by_position(const fv_select_config *policy, const fv_plan *plan, uint32_t from, work_count *count) {
+static void reasons_by_position(const fv_policy *policy, const fv_plan *plan, uint32_t from, work_count *count) {
     for (uint32_t s = 0; s < plan->count; s++) {
         const fv_step *step = &plan->steps[s];
         if (step->kind != FV_STEP_SPAN) continue;
@@ -500,7 +499,7 @@ static fv_status plans_try(const attention_call *call) {
     fv_status status = FV_OK;
     for (uint32_t tile = 0; !call->chooses && status == FV_OK && tile < tile_count(call); tile++) {
         tile_view(call, tile, &work->view);
-        status = fv_select_plan(call->policy, &work->view, &work->plan);
+        status = fv_policy_plan(call->policy, &work->view, &work->plan);
     }
     return status;
 }
@@ -551,7 +550,7 @@ static void tile_task(void *context, size_t task, size_t worker) {
     uint32_t tiles =
         tile_count(call); /* one head after the other: what neighbouring tiles read stays in the L2 cache */
     uint32_t kv_head = (uint32_t)(task / tiles);
-    fv_select_view *view = &attention->counts[worker].view;
+    fv_plan_view *view = &attention->counts[worker].view;
     tile_view(call, (uint32_t)(task % tiles), view);
     phase_begin(attention, worker);
     if (FV_BUILD_CHOOSE && call->chooses) {
@@ -560,7 +559,7 @@ static void tile_task(void *context, size_t task, size_t worker) {
         rows_attend(at, plan, worker);
         return;
     }
-    if (fv_select_plan(call->policy, view, plan) == FV_OK) plan_attend(call, plan, kv_head, worker);
+    if (fv_policy_plan(call->policy, view, plan) == FV_OK) plan_attend(call, plan, kv_head, worker);
     read_end(attention, worker);
 }
 
@@ -592,7 +591,7 @@ static fv_status plans_make(attention_call *call) {
         return FV_OK;
     }
     phase_begin(attention, 0);
-    fv_status status = fv_select_plan(call->policy, &call->view, &attention->plans[0]);
+    fv_status status = fv_policy_plan(call->policy, &call->view, &attention->plans[0]);
     for (size_t head = 0; status == FV_OK && head < attention->config.attend.kv_heads; head++) {
         attention->plans[head] = attention->plans[0];
         plan_note(call, &attention->plans[head], (uint32_t)head, call->view.first_token - call->first_token, 0);
@@ -772,7 +771,7 @@ static void report_add(const attention_call *call, const work_count *count, fv_r
     report->read_ns += count->read_ns;
 }
 
-static fv_status call_check(const fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
+static fv_status call_check(const fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
                             const fv_attention_rows *rows, const fv_parallel *parallel) {
     if (!attention || !cache || !rows || rows->count < 1 || rows->count > cache->tokens) return FV_ERROR_ARGUMENT;
     if (rows->first_token > cache->tokens - rows->count) return FV_ERROR_ARGUMENT;
@@ -782,22 +781,22 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
     if (cache->config.max_tokens > attention->config.max_tokens) return FV_ERROR_ARGUMENT;
     if (parallel && parallel->workers > attention->config.workers) return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_PROMPT && rows->count > 1) return FV_ERROR_UNSUPPORTED;
-    fv_status status = fv_select_check(policy);
+    fv_status status = fv_policy_check(policy);
     if (status != FV_OK || rows->local_window) return status;
-    if (fv_select_chooses(policy) && (!cache->shadow.dim || !attention->config.chooses)) return FV_ERROR_ARGUMENT;
-    if (fv_select_chooses(policy) && policy->certificate && (!cache->margins.pages || attend->softcap > 0.0f))
+    if (fv_policy_is_dynamic(policy) && (!cache->shadow.dim || !attention->config.chooses)) return FV_ERROR_ARGUMENT;
+    if (fv_policy_is_dynamic(policy) && policy->certificate && (!cache->margins.pages || attend->softcap > 0.0f))
         return FV_ERROR_ARGUMENT;
-    if (fv_select_chooses(policy) && policy->tail && (!cache->tail.dim || attend->softcap > 0.0f))
+    if (fv_policy_is_dynamic(policy) && policy->tail && (!cache->tail.dim || attend->softcap > 0.0f))
         return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_PROMPT && policy->quality > 0.0f) return FV_ERROR_UNSUPPORTED;
     if (policy->selector == FV_SELECTOR_PATTERN && policy->landmarks && policy->block != cache->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;
-    uint32_t steps = fv_select_steps(policy, cache->config.max_tokens, fv_attend_rows(attend));
+    uint32_t steps = fv_policy_steps(policy, cache->config.max_tokens, fv_attend_rows(attend));
     return steps > attention->config.plan_steps ? FV_ERROR_FULL : FV_OK;
 }
 
 /* Checks everything but the plans, and fills attention->call. */
-static fv_status call_make(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
+static fv_status call_make(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
                            const fv_attention_rows *rows, const fv_parallel *parallel) {
     fv_status status = call_check(attention, cache, policy, rows, parallel);
     if (status != FV_OK) return status;
@@ -815,7 +814,7 @@ static fv_status call_make(fv_attention *attention, const fv_cache *cache, const
     call->setting.query_stride = rows->query_stride;
     call->local_window = rows->local_window;
     call->layer = rows->layer;
-    call->chooses = FV_BUILD_CHOOSE && fv_select_chooses(policy) && !rows->local_window;
+    call->chooses = FV_BUILD_CHOOSE && fv_policy_is_dynamic(policy) && !rows->local_window;
     call->first_token = rows->first_token;
     call->read_from = 0;
     call->rows = rows->count;
@@ -826,7 +825,7 @@ static fv_status call_make(fv_attention *attention, const fv_cache *cache, const
     return FV_OK;
 }
 
-fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
+fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
                                 const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report) {
     fv_status status = call_make(attention, cache, policy, rows, parallel);
     if (status != FV_OK) return status;
@@ -853,7 +852,7 @@ fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, 
     return FV_OK;
 }
 
-fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
+fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
                            uint32_t local_window, uint32_t rows, const float *query, size_t query_stride, float *out,
                            size_t out_stride, const fv_parallel *parallel, fv_report *report) {
     if (!cache || rows > cache->tokens) return FV_ERROR_ARGUMENT;
@@ -1009,14 +1008,14 @@ static fv_status watched_rows(attention_call *call, float *out) {
 }
 
 /* The next rows to read together: as many as there is room for, of one tile. */
-static fv_select_view watched_view(const attention_call *call, uint32_t done) {
+static fv_plan_view watched_view(const attention_call *call, uint32_t done) {
     uint32_t begin = call->first_token + done, most = call->attention->config.state_rows, rows = call->rows - done;
     if (!most || call->chooses) most = 1;
     if (most > FV_TILE_ROWS - begin % FV_TILE_ROWS) most = FV_TILE_ROWS - begin % FV_TILE_ROWS;
-    return (fv_select_view){.first_token = begin,
-                            .rows = rows < most ? rows : most,
-                            .local_window = call->local_window,
-                            .tokens = call->cache->tokens};
+    return (fv_plan_view){.first_token = begin,
+                          .rows = rows < most ? rows : most,
+                          .local_window = call->local_window,
+                          .tokens = call->cache->tokens};
 }
 
 /* Writes the plans once, to know that they can be made and how many keys they read. Those that choose are made and
@@ -1090,7 +1089,7 @@ static void rows_skip(attention_call *call, uint32_t done) {
     }
 }
 
-fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
+fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
                                    const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report,
                                    fv_watch *watch) {
     fv_status status = call_make(attention, cache, policy, rows, parallel);

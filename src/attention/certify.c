@@ -2,8 +2,8 @@
 #include "attention/certify.h"
 #include "attend/certificate.h"
 #include "build.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 #include "select/unread.h"
 #include <float.h>
 

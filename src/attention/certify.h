@@ -8,7 +8,7 @@
 typedef struct fv_certified {
     float error_bound, relative_bound, relative_estimate;
     uint64_t rows, vacuous, whole; /* rows x query heads; of them: those without a relative bound; those that read all
-                                      because they had to (fv_select_config.quality) */
+                                      because they had to (fv_policy.quality) */
 } fv_certified;
 
 /* The factor that makes the raw estimate an upper limit in 95 % of the rows: docs/numbers.md says how it was measured.

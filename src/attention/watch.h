@@ -32,7 +32,7 @@ static inline bool fv_watch_is_over(fv_watch *watch) {
  * planned ones those of the rows that have chosen. A certificate is of what was read: what the row had chosen, its
  * window and its sinks included, is unread if the time was over before, and rows not reached are certified as zeros;
  * FV_ERROR_UNSUPPORTED for a quality, which may want more and more reading. */
-fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cache, const fv_select_config *policy,
+fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
                                    const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report,
                                    fv_watch *watch);
 

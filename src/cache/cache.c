@@ -3,7 +3,7 @@
 #include "cache/cache_pages.h"
 #include "cache/element.h"
 #include "kernels/kernels.h"
-#include "size.h"
+#include "numeric/size.h"
 
 typedef struct cache_layout {
     size_t key_page_bytes, value_row_bytes, key_head_bytes, value_head_bytes, scale_head_stride, mark_head_stride;

@@ -1,7 +1,7 @@
 #include "cache/element.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
 #include "kernels/q4_layout.h"
+#include "numeric/half.h"
 
 size_t fv_element_bytes(uint32_t type) {
     static const unsigned char bytes[FV_ELEMENT_COUNT] = {

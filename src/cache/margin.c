@@ -3,8 +3,8 @@
 #include "build.h"
 #include "cache/cache_pages.h"
 #include "kernels/kernels.h"
-#include "kernels/root.h"
-#include "size.h"
+#include "numeric/root.h"
+#include "numeric/size.h"
 
 #if FV_BUILD_CERTIFICATE
 

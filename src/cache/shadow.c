@@ -3,10 +3,10 @@
 #include "cache/shadow.h"
 #include "build.h"
 #include "cache/cache_pages.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
-#include "kernels/root.h"
-#include "size.h"
+#include "numeric/half.h"
+#include "numeric/root.h"
+#include "numeric/size.h"
 #include <float.h>
 
 #if FV_BUILD_CHOOSE

@@ -2,9 +2,9 @@
 #include "cache/tail_values.h"
 #include "build.h"
 #include "cache/cache_pages.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
-#include "size.h"
+#include "numeric/half.h"
+#include "numeric/size.h"
 
 #if FV_BUILD_TAIL
 

@@ -4,8 +4,8 @@
 #define FV_BLOCKS_H
 
 #include "fovea/weight.h"
-#include "kernels/half.h"
 #include "kernels/packed.h"
+#include "numeric/half.h"
 
 #define FV_BLOCK_ENUM(NAME, name, number, values, bytes) FV_BLOCK_VALUES_##NAME = values, FV_BLOCK_BYTES_##NAME = bytes,
 enum { FV_WEIGHT_LIST(FV_BLOCK_ENUM) };

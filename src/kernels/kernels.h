@@ -10,8 +10,8 @@
 #include "fovea/isa.h"
 #include "fovea/weight.h"
 #include "kernels/dequant.h"
-#include "kernels/half.h"
 #include "kernels/unpack.h"
+#include "numeric/half.h"
 #include <stddef.h>
 #include <stdint.h>
 

@@ -1,9 +1,9 @@
 /* loader.c - the architectures as rows of differences over one loader. The file is hostile input: what passes here is
  * in range for the core, and a key or tensor that nobody reads is an error, for it would change the model's meaning. */
-#include "loader.h"
+#include "llm/loader.h"
+#include "llm/rope.h"
+#include "numeric/size.h"
 #include "platform/pages.h"
-#include "rope.h"
-#include "size.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>

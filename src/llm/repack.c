@@ -1,5 +1,5 @@
-#include "repack.h"
-#include "gguf_map.h"
+#include "llm/repack.h"
+#include "gguf/gguf_map.h"
 #include "platform/pages.h"
 #include <stdlib.h>
 #include <string.h>

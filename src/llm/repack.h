@@ -2,7 +2,7 @@
 #ifndef FV_REPACK_H
 #define FV_REPACK_H
 
-#include "loader.h"
+#include "llm/loader.h"
 
 /* Packs every matrix whose type can be packed. FV_OK or FV_ERROR_MEMORY (the weights are then partly packed, and as
  * usable as before). */

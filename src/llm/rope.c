@@ -1,5 +1,5 @@
 /* rope.c - rotation frequencies: plain, linearly interpolated, yarn. */
-#include "rope.h"
+#include "llm/rope.h"
 #include <math.h>
 
 #define TWO_PI 6.283185307179586476925

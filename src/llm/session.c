@@ -1,8 +1,8 @@
 /* session.c - a model file opened, and conversations with it. A session takes all its memory when it is opened. */
 #include "fovea/session.h"
-#include "loader.h"
+#include "llm/loader.h"
+#include "llm/repack.h"
 #include "platform/pages.h"
-#include "repack.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdalign.h>
@@ -27,7 +27,7 @@ struct fv_session {
     size_t memory_bytes;
     size_t huge_tokens; /* in the caches when huge pages were last made; the context's: of all memory */
     fv_model_config shape;
-    fv_select_config attention;
+    fv_policy attention;
     fv_session_memory use;
     fv_report report;
     fv_clock_fn *clock; /* NULL: no time is taken */
@@ -85,11 +85,11 @@ fv_session_config fv_session_config_default(void) {
     return (fv_session_config){.batch_tokens = DEFAULT_BATCH,
                                .key_type = FV_ELEMENT_F16,
                                .value_type = FV_ELEMENT_F16,
-                               .isa_limit = FV_ISA_COUNT - 1,
-                               .attention = fv_select_config_default(FV_SELECTOR_DENSE)};
+                               .isa_limit = FV_ISA_BEST,
+                               .attention = fv_policy_default(FV_SELECTOR_DENSE)};
 }
 
-static bool uses_landmarks(const fv_select_config *attention) {
+static bool uses_landmarks(const fv_policy *attention) {
     return attention->selector == FV_SELECTOR_PATTERN && attention->landmarks;
 }
 
@@ -103,7 +103,7 @@ static fv_status check_config(const fv_session_config *config, fv_message *messa
         return fv_message_set(message, FV_ERROR_ARGUMENT, "the cache's element type is unknown");
     if (config->isa_limit >= FV_ISA_COUNT)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "the limit of the instruction set is unknown");
-    if (fv_select_check(&config->attention) != FV_OK)
+    if (fv_policy_check(&config->attention) != FV_OK)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "a value of the attention policy is out of range");
     return FV_OK;
 }
@@ -116,8 +116,8 @@ static fv_model_config shape_of(const fv_llm *llm, const fv_session_config *conf
     shape.value_type = config->value_type;
     shape.exact_activations = config->exact_activations ? 1 : 0;
     shape.landmark_tokens = uses_landmarks(&config->attention) ? config->attention.block : 0;
-    shape.shadow = fv_select_chooses(&config->attention) ? 1 + config->attention.certificate : 0;
-    shape.tail = fv_select_chooses(&config->attention) ? config->attention.tail : 0;
+    shape.shadow = fv_policy_is_dynamic(&config->attention) ? 1 + config->attention.certificate : 0;
+    shape.tail = fv_policy_is_dynamic(&config->attention) ? config->attention.tail : 0;
     return shape;
 }
 
@@ -331,8 +331,8 @@ fv_status fv_session_copy(fv_session *to, const fv_session *from) {
     return status;
 }
 
-fv_status fv_session_set_attention(fv_session *session, const fv_select_config *attention, fv_message *message) {
-    if (!session || !attention || fv_select_check(attention) != FV_OK)
+fv_status fv_session_set_attention(fv_session *session, const fv_policy *attention, fv_message *message) {
+    if (!session || !attention || fv_policy_check(attention) != FV_OK)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "a value of the attention policy is out of range");
     uint32_t kept = session->shape.landmark_tokens;
     if (uses_landmarks(attention) && attention->block != kept)
@@ -340,18 +340,18 @@ fv_status fv_session_set_attention(fv_session *session, const fv_select_config *
                               "pattern wants landmarks of %" PRIu32 " tokens, the session was opened with %" PRIu32
                               " (0: none); open it with the policy that needs them",
                               attention->block, kept);
-    if (fv_select_chooses(attention) && !session->shape.shadow)
+    if (fv_policy_is_dynamic(attention) && !session->shape.shadow)
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "fovea needs a cache with a shadow; open the session with the policy that needs it");
-    if (fv_select_chooses(attention) && attention->certificate && session->shape.shadow != 2)
+    if (fv_policy_is_dynamic(attention) && attention->certificate && session->shape.shadow != 2)
         return fv_message_set(
             message, FV_ERROR_ARGUMENT,
             "a certificate needs a cache with margins; open the session with the policy that needs it");
-    if (fv_select_chooses(attention) && attention->tail && !session->shape.tail)
+    if (fv_policy_is_dynamic(attention) && attention->tail && !session->shape.tail)
         return fv_message_set(
             message, FV_ERROR_ARGUMENT,
             "a tail needs a cache with coarse values; open the session with the policy that needs it");
-    if (fv_select_chooses(attention) && attention->tail && session->shape.attention_softcap > 0.0f)
+    if (fv_policy_is_dynamic(attention) && attention->tail && session->shape.attention_softcap > 0.0f)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "a tail needs a model that does not cap its scores");
     session->attention = *attention;
     return FV_OK;

@@ -4,7 +4,7 @@
 #include "model/linear.h"
 #include "build.h"
 #include "model/packing.h"
-#include "size.h"
+#include "numeric/size.h"
 
 #if FV_BUILD_MODEL
 

@@ -6,7 +6,7 @@
 #include "fovea/attention.h"
 #include "model/linear.h"
 #include "model/rotary.h"
-#include "size.h"
+#include "numeric/size.h"
 
 #if FV_BUILD_MODEL
 
@@ -90,15 +90,15 @@ static fv_cache_config cache_config(const fv_model_config *config) {
 
 /* Room for the plan of any policy: the pattern with all its globals needs most. */
 static uint32_t plan_steps(const fv_model_config *config) {
-    fv_select_config most = {.selector = FV_SELECTOR_PATTERN,
-                             .block = 1,
-                             .globals_count = FV_SELECT_GLOBALS,
-                             .log_stride = 1,
-                             .landmarks = 1,
-                             .causal = 1};
-    uint32_t steps = fv_select_steps(&most, config->max_tokens, FV_TILE_ROWS);
-    most.selector = FV_SELECTOR_SHADOW;
-    uint32_t chosen_steps = fv_select_steps(&most, config->max_tokens, FV_TILE_ROWS);
+    fv_policy most = {.selector = FV_SELECTOR_PATTERN,
+                      .block = 1,
+                      .globals_count = FV_POLICY_GLOBALS,
+                      .log_stride = 1,
+                      .landmarks = 1,
+                      .causal = 1};
+    uint32_t steps = fv_policy_steps(&most, config->max_tokens, FV_TILE_ROWS);
+    most.selector = FV_SELECTOR_FOVEA;
+    uint32_t chosen_steps = fv_policy_steps(&most, config->max_tokens, FV_TILE_ROWS);
     return config->shadow && chosen_steps > steps ? chosen_steps : steps;
 }
 
@@ -435,7 +435,7 @@ static void step_output_norm(const forward_call *call, size_t token) {
     row_norm(call->model, &call->model->weights.output_norm, row, row);
 }
 
-static fv_status layer_run(forward_call *call, uint32_t layer, const fv_select_config *attention, fv_report *report) {
+static fv_status layer_run(forward_call *call, uint32_t layer, const fv_policy *attention, fv_report *report) {
     fv_model *model = call->model;
     const fv_model_config *config = &model->config;
     const fv_layer_weights *weights = &model->weights.layers[layer];
@@ -473,21 +473,21 @@ static fv_status layer_run(forward_call *call, uint32_t layer, const fv_select_c
     return FV_OK;
 }
 
-static fv_status forward_check(const fv_model *model, const int32_t *tokens, uint32_t count,
-                               const fv_select_config *attention, const fv_parallel *parallel) {
+static fv_status forward_check(const fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *attention,
+                               const fv_parallel *parallel) {
     if (!model || !tokens || count < 1 || count > model->config.batch_tokens) return FV_ERROR_ARGUMENT;
     if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
-    fv_status status = fv_select_check(attention);
+    fv_status status = fv_policy_check(attention);
     if (status != FV_OK) return status;
     if (!attention->causal) return FV_ERROR_ARGUMENT;
     if (attention->selector == FV_SELECTOR_PATTERN && attention->landmarks &&
         attention->block != model->config.landmark_tokens)
         return FV_ERROR_ARGUMENT;
-    if (fv_select_chooses(attention) && !model->config.shadow) return FV_ERROR_ARGUMENT;
-    if (fv_select_chooses(attention) && attention->certificate &&
+    if (fv_policy_is_dynamic(attention) && !model->config.shadow) return FV_ERROR_ARGUMENT;
+    if (fv_policy_is_dynamic(attention) && attention->certificate &&
         (model->config.shadow != 2 || model->config.attention_softcap > 0.0f))
         return FV_ERROR_ARGUMENT;
-    if (fv_select_chooses(attention) && attention->tail &&
+    if (fv_policy_is_dynamic(attention) && attention->tail &&
         (!model->config.tail || model->config.attention_softcap > 0.0f))
         return FV_ERROR_ARGUMENT;
     for (uint32_t i = 0; i < count; i++)
@@ -506,7 +506,7 @@ static void report_time(const forward_call *call, uint64_t begin_ns, uint64_t at
     report->other_ns += all_ns > known_ns ? all_ns - known_ns : 0;
 }
 
-fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_select_config *attention,
+fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *attention,
                            const fv_parallel *parallel, fv_report *report) {
     fv_status status = forward_check(model, tokens, count, attention, parallel);
     if (status != FV_OK) return status;

@@ -1,7 +1,7 @@
 /* Angles by integer range reduction, tables per token, the rotation itself. No libm, no double. */
 #include "model/rotary.h"
 #include "build.h"
-#include "kernels/half.h"
+#include "numeric/half.h"
 
 #if FV_BUILD_MODEL
 

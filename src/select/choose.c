@@ -2,7 +2,7 @@
 #include "select/choose.h"
 #include "build.h"
 #include "kernels/kernels.h"
-#include "size.h"
+#include "numeric/size.h"
 
 #if FV_BUILD_CHOOSE
 
@@ -11,7 +11,7 @@ enum { PAGE = FV_PAGE_TOKENS };
 static uint64_t pages_of_tokens(uint64_t tokens) { return (tokens + PAGE - 1) / PAGE; }
 
 /* Tokens that the row may read, by the policy. */
-static uint64_t tokens_allowed(const fv_select_config *policy, uint64_t visible) {
+static uint64_t tokens_allowed(const fv_policy *policy, uint64_t visible) {
     if (policy->top_p != 0.0f) return (uint64_t)policy->cap * PAGE;
     if (policy->pages) return (uint64_t)policy->pages * PAGE;
     uint64_t share = (uint64_t)(uint32_t)(policy->budget * 0x1p24f) * visible >> 24,
@@ -45,16 +45,16 @@ uint64_t fv_chooser_own_bytes(const fv_chooser *chooser) {
 
 /* Whether the row reads all: short contexts, and where reading all takes no more bytes than choosing among it. */
 static bool reads_all(const fv_chooser *chooser) {
-    const fv_select_config *policy = chooser->policy;
+    const fv_policy *policy = chooser->policy;
     if (chooser->begin >= chooser->end) return true;
-    if (policy->dense_below != FV_SELECT_AUTO) return (uint64_t)chooser->scored * PAGE < policy->dense_below;
+    if (policy->dense_below != FV_POLICY_AUTO) return (uint64_t)chooser->scored * PAGE < policy->dense_below;
     if (policy->top_p != 0.0f) return false;
     uint64_t left = chooser->end - chooser->begin, unread = left > chooser->allowance ? left - chooser->allowance : 0;
     return unread * fv_cache_page_bytes(chooser->cache) <=
            fv_chooser_shared_bytes(chooser) + fv_chooser_own_bytes(chooser);
 }
 
-static uint32_t head_allowance(const fv_select_config *policy, const fv_cache *cache, uint32_t layer, uint32_t kv_head,
+static uint32_t head_allowance(const fv_policy *policy, const fv_cache *cache, uint32_t layer, uint32_t kv_head,
                                uint64_t pages) {
     size_t place = (size_t)layer * cache->config.kv_heads + kv_head;
     uint64_t most = UINT32_MAX;
@@ -62,7 +62,7 @@ static uint32_t head_allowance(const fv_select_config *policy, const fv_cache *c
     return (uint32_t)(pages < most ? pages : most);
 }
 
-void fv_chooser_make(fv_chooser *made, const fv_select_config *policy, const fv_cache *cache, const fv_kernels *kernels,
+void fv_chooser_make(fv_chooser *made, const fv_policy *policy, const fv_cache *cache, const fv_kernels *kernels,
                      float scale, uint32_t group, uint32_t layer, uint32_t kv_head, uint32_t position) {
     *made = (fv_chooser){.policy = policy,
                          .cache = cache,
@@ -165,7 +165,7 @@ static uint32_t pages_for_mass(const fv_kernels *kernels, const fv_choose_scratc
 }
 
 static uint32_t top_p_pages(const fv_chooser *chooser, const fv_choose_scratch *list) {
-    const fv_select_config *policy = chooser->policy;
+    const fv_policy *policy = chooser->policy;
     uint32_t most = chooser->allowance < list->candidates ? chooser->allowance : list->candidates;
     uint64_t total = linear_sum(list->weight, 0, list->count, 0);
     uint64_t left = linear_sum(list->weight, list->first, list->first + list->candidates, 0);

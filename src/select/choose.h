@@ -6,12 +6,12 @@
 #define FV_CHOOSE_H
 
 #include "cache/cache_pages.h"
-#include "fovea/select.h"
+#include "fovea/policy.h"
 #include "kernels/kernels.h"
 
 /* What choosing for one row and head works with; made by fv_chooser_make(). */
 typedef struct fv_chooser {
-    const fv_select_config *policy;
+    const fv_policy *policy;
     const fv_cache *cache;
     const fv_kernels *kernels;
     float scale; /* of attention */
@@ -57,9 +57,8 @@ bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tok
 void fv_choose_scratch_at(fv_choose_scratch *scratch, void *memory, uint32_t head_dim, uint32_t group,
                           uint32_t max_tokens, uint32_t together);
 
-void fv_chooser_make(fv_chooser *chooser, const fv_select_config *policy, const fv_cache *cache,
-                     const fv_kernels *kernels, float scale, uint32_t group, uint32_t layer, uint32_t kv_head,
-                     uint32_t position);
+void fv_chooser_make(fv_chooser *chooser, const fv_policy *policy, const fv_cache *cache, const fv_kernels *kernels,
+                     float scale, uint32_t group, uint32_t layer, uint32_t kv_head, uint32_t position);
 
 /* Whether there is anything to choose: if not, nothing needs to be scored. */
 static inline bool fv_chooser_has_choice(const fv_chooser *chooser) {

@@ -3,8 +3,8 @@
 #include "build.h"
 #include "select/steps.h"
 
-fv_select_config fv_select_config_default(fv_selector selector) {
-    fv_select_config config = {.selector = selector, .block = 64, .causal = 1};
+fv_policy fv_policy_default(fv_selector selector) {
+    fv_policy config = {.selector = selector, .block = 64, .causal = 1};
     if (selector == FV_SELECTOR_WINDOW) {
         config.window = 512;
         config.sinks = 16;
@@ -15,17 +15,17 @@ fv_select_config fv_select_config_default(fv_selector selector) {
         config.log_stride = 1;
         config.landmarks = 1;
     }
-    if (fv_select_chooses(&config)) {
+    if (fv_policy_is_dynamic(&config)) {
         config.window = 128;
         config.sinks = 16;
         config.budget = 0.16f;
         config.cap = 1u << 30;
-        config.dense_below = FV_SELECT_AUTO;
+        config.dense_below = FV_POLICY_AUTO;
     }
     return config;
 }
 
-static fv_status choice_check(const fv_select_config *config) {
+static fv_status choice_check(const fv_policy *config) {
     uint32_t most = 1u << 30;
     bool by_share = config->budget != 0.0f, by_mass = config->top_p != 0.0f, by_number = config->pages != 0;
     if (by_share + by_mass + by_number != 1 || !config->causal) return FV_ERROR_ARGUMENT;
@@ -33,32 +33,32 @@ static fv_status choice_check(const fv_select_config *config) {
         return FV_ERROR_ARGUMENT;
     if (config->window < 1 || config->window > most || config->sinks > most || config->pages > most)
         return FV_ERROR_ARGUMENT;
-    if (by_number && config->pages < fv_select_least_pages(config)) return FV_ERROR_ARGUMENT;
+    if (by_number && config->pages < fv_policy_min_pages(config)) return FV_ERROR_ARGUMENT;
     if (config->floor > config->cap || config->cap > most || config->certificate > 1) return FV_ERROR_ARGUMENT;
     if (!(config->quality >= 0.0f && config->quality <= 1e6f)) return FV_ERROR_ARGUMENT;
-    bool weighs_all = config->selector == FV_SELECTOR_SHADOW || config->selector == FV_SELECTOR_GATE;
+    bool weighs_all = config->selector == FV_SELECTOR_FOVEA || config->selector == FV_SELECTOR_GATE;
     if (by_mass && !weighs_all) return FV_ERROR_ARGUMENT;
-    if (config->certificate && config->selector != FV_SELECTOR_SHADOW) return FV_ERROR_ARGUMENT;
-    bool by_codes = config->selector == FV_SELECTOR_SHADOW || config->selector == FV_SELECTOR_CASCADE;
+    if (config->certificate && config->selector != FV_SELECTOR_FOVEA) return FV_ERROR_ARGUMENT;
+    bool by_codes = config->selector == FV_SELECTOR_FOVEA || config->selector == FV_SELECTOR_CASCADE;
     if (config->tail > 1 || (config->tail && (!by_codes || config->certificate))) return FV_ERROR_ARGUMENT;
     if (config->selector == FV_SELECTOR_GATE && !config->gate) return FV_ERROR_ARGUMENT;
     return config->quality > 0.0f && !config->certificate ? FV_ERROR_ARGUMENT : FV_OK;
 }
 
-uint32_t fv_select_least_pages(const fv_select_config *config) {
+uint32_t fv_policy_min_pages(const fv_policy *config) {
     uint32_t window = (config->window + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS + 1; /* and the page of the row itself */
     return window + (config->sinks + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
 }
 
-fv_status fv_select_check(const fv_select_config *config) {
+fv_status fv_policy_check(const fv_policy *config) {
     if (!config || config->selector >= FV_SELECTOR_COUNT || config->causal > 1) return FV_ERROR_ARGUMENT;
-    if (!FV_BUILD_CHOOSE && fv_select_chooses(config)) return FV_ERROR_UNSUPPORTED;
-    if (!FV_BUILD_CERTIFICATE && fv_select_chooses(config) && config->certificate) return FV_ERROR_UNSUPPORTED;
-    if (!FV_BUILD_TAIL && fv_select_chooses(config) && config->tail) return FV_ERROR_UNSUPPORTED;
-    if (FV_BUILD_CHOOSE && fv_select_chooses(config)) return choice_check(config);
+    if (!FV_BUILD_CHOOSE && fv_policy_is_dynamic(config)) return FV_ERROR_UNSUPPORTED;
+    if (!FV_BUILD_CERTIFICATE && fv_policy_is_dynamic(config) && config->certificate) return FV_ERROR_UNSUPPORTED;
+    if (!FV_BUILD_TAIL && fv_policy_is_dynamic(config) && config->tail) return FV_ERROR_UNSUPPORTED;
+    if (FV_BUILD_CHOOSE && fv_policy_is_dynamic(config)) return choice_check(config);
     if (config->selector == FV_SELECTOR_WINDOW && config->window < 1) return FV_ERROR_ARGUMENT;
     if (config->selector == FV_SELECTOR_PATTERN) {
-        if (config->globals_count > FV_SELECT_GLOBALS || config->log_stride > 1 || config->landmarks > 1)
+        if (config->globals_count > FV_POLICY_GLOBALS || config->log_stride > 1 || config->landmarks > 1)
             return FV_ERROR_ARGUMENT;
         if (config->block < 1) return FV_ERROR_ARGUMENT;
     }
@@ -66,14 +66,14 @@ fv_status fv_select_check(const fv_select_config *config) {
 }
 
 /* Strides 1, 2, 4, … below max_tokens, both ways if the policy is not causal. */
-static uint32_t stride_count(const fv_select_config *config, uint32_t max_tokens) {
+static uint32_t stride_count(const fv_policy *config, uint32_t max_tokens) {
     uint32_t strides = 0;
     while (strides < 31 && max_tokens >> strides) strides++;
     return config->causal ? strides : 2 * strides;
 }
 
-static uint32_t steps_most(const fv_select_config *config, uint32_t max_tokens, uint32_t rows, bool masked) {
-    if (fv_select_chooses(config)) return max_tokens / FV_PAGE_TOKENS + 4; /* one a page */
+static uint32_t steps_most(const fv_policy *config, uint32_t max_tokens, uint32_t rows, bool masked) {
+    if (fv_policy_is_dynamic(config)) return max_tokens / FV_PAGE_TOKENS + 4; /* one a page */
     if (config->selector != FV_SELECTOR_PATTERN) return 2;
     /* spans: one a global and one between each two; strides: cut by globals and by what is kept into runs of rows;
      * marks: of each pivot of the tile its neighbours and strides */
@@ -84,15 +84,15 @@ static uint32_t steps_most(const fv_select_config *config, uint32_t max_tokens, 
     return 2 * config->globals_count + 1 + strides * runs + pivots * (2 + strides);
 }
 
-uint32_t fv_select_steps(const fv_select_config *config, uint32_t max_tokens, uint32_t rows) {
+uint32_t fv_policy_steps(const fv_policy *config, uint32_t max_tokens, uint32_t rows) {
     return steps_most(config, max_tokens, rows, config->keep || config->keep_until);
 }
 
-uint32_t fv_select_masked_steps(const fv_select_config *config, uint32_t max_tokens, uint32_t rows) {
+uint32_t fv_select_masked_steps(const fv_policy *config, uint32_t max_tokens, uint32_t rows) {
     return steps_most(config, max_tokens, rows, true);
 }
 
-uint32_t fv_select_gathered(const fv_select_config *config, uint32_t max_tokens) {
+uint32_t fv_policy_gathered(const fv_policy *config, uint32_t max_tokens) {
     return config->selector == FV_SELECTOR_PATTERN ? 2 + stride_count(config, max_tokens) : 0;
 }
 
@@ -113,23 +113,23 @@ static fv_status add_span(fv_plan *plan, uint32_t begin, uint32_t end, uint32_t 
 }
 
 /* First token that the oldest row still sees through a window of `window` tokens (0: all). */
-static uint32_t window_begin(const fv_select_view *view, uint32_t window) {
+static uint32_t window_begin(const fv_plan_view *view, uint32_t window) {
     return window && view->first_token + 1 > window ? view->first_token + 1 - window : 0;
 }
 
 /* One past the last token that any row may see. */
-static uint32_t view_end(const fv_select_config *config, const fv_select_view *view) {
+static uint32_t view_end(const fv_policy *config, const fv_plan_view *view) {
     return config->causal || view->local_window ? view->first_token + view->rows : view->tokens;
 }
 
 /* One past the last token that the newest row sees when it looks `ahead` tokens forward. */
-static uint32_t window_end(const fv_select_view *view, uint32_t ahead, uint32_t end) {
+static uint32_t window_end(const fv_plan_view *view, uint32_t ahead, uint32_t end) {
     uint32_t last = view->first_token + view->rows;
     return end - last > ahead ? last + ahead : end;
 }
 
 /* The sinks and the window are disjoint spans: a row whose window reaches into the sinks reads them once. */
-static fv_status plan_window(const fv_select_config *config, const fv_select_view *view, fv_plan *plan) {
+static fv_status plan_window(const fv_policy *config, const fv_plan_view *view, fv_plan *plan) {
     uint32_t end = view_end(config, view), begin = window_begin(view, config->window);
     uint32_t sinks = config->sinks < end ? config->sinks : end, ahead = config->causal ? 0 : config->window - 1;
     fv_status status = add_span(plan, 0, sinks, 0, config->causal ? 0 : UINT32_MAX);
@@ -139,13 +139,13 @@ static fv_status plan_window(const fv_select_config *config, const fv_select_vie
 
 /* What the parts of the pattern share. */
 typedef struct pattern_job {
-    const fv_select_config *config;
-    const fv_select_view *view;
+    const fv_policy *config;
+    const fv_plan_view *view;
     fv_plan *plan;
     uint32_t end;           /* one past the last visible token */
     uint32_t window, ahead; /* as in a SPAN; window 0: everything is inside */
     uint32_t globals_count;
-    uint32_t globals[FV_SELECT_GLOBALS]; /* rising, each once, all visible to some row */
+    uint32_t globals[FV_POLICY_GLOBALS]; /* rising, each once, all visible to some row */
 } pattern_job;
 
 static void globals_sort(pattern_job *job) {
@@ -246,7 +246,7 @@ static uint32_t row_blocks(const pattern_job *job, uint32_t row) {
     return (job->view->first_token + row + job->config->causal) / job->config->block;
 }
 
-static fv_status plan_pattern(const fv_select_config *config, const fv_select_view *view, fv_plan *plan) {
+static fv_status plan_pattern(const fv_policy *config, const fv_plan_view *view, fv_plan *plan) {
     pattern_job job = {.config = config, .view = view, .plan = plan, .end = view_end(config, view)};
     if ((config->keep || config->keep_until) && config->keep_tokens < job.end) return FV_ERROR_ARGUMENT;
     if (config->window < job.end) job.window = config->window + 1; /* own token included */
@@ -263,8 +263,8 @@ static fv_status plan_pattern(const fv_select_config *config, const fv_select_vi
     return status;
 }
 
-fv_status fv_select_plan(const fv_select_config *config, const fv_select_view *view, fv_plan *plan) {
-    fv_status status = fv_select_check(config);
+fv_status fv_policy_plan(const fv_policy *config, const fv_plan_view *view, fv_plan *plan) {
+    fv_status status = fv_policy_check(config);
     if (status != FV_OK) return status;
     if (!view || !plan || view->rows < 1 || view->rows > FV_TILE_ROWS || view->first_token > UINT32_MAX / 2)
         return FV_ERROR_ARGUMENT;
@@ -276,7 +276,7 @@ fv_status fv_select_plan(const fv_select_config *config, const fv_select_view *v
     uint32_t end = view_end(config, view), local = view->local_window;
     if (local || config->selector == FV_SELECTOR_DENSE)
         return add_span(plan, window_begin(view, local), end, local, local || config->causal ? 0 : UINT32_MAX);
-    if (fv_select_chooses(config)) return FV_ERROR_ARGUMENT;
+    if (fv_policy_is_dynamic(config)) return FV_ERROR_ARGUMENT;
     if (config->selector == FV_SELECTOR_WINDOW) return plan_window(config, view, plan);
     return plan_pattern(config, view, plan);
 }

@@ -2,9 +2,9 @@
  * codes, of all pages or of the better ones. */
 #include "build.h"
 #include "kernels/kernels.h"
-#include "kernels/root.h"
+#include "numeric/root.h"
+#include "numeric/size.h"
 #include "select/choose.h"
-#include "size.h"
 
 #if FV_BUILD_CHOOSE
 
@@ -185,7 +185,7 @@ static void list_make(const fv_chooser *chooser, fv_choose_scratch *scratch, con
 /* Positions from the chooser's on that can be scored with it: they look at the same pages. */
 static uint32_t positions_alike(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows) {
     uint32_t left = PAGE - chooser->position % PAGE, most = rows < scratch->together ? rows : scratch->together;
-    if (chooser->policy->selector != FV_SELECTOR_SHADOW) return 1;
+    if (chooser->policy->selector != FV_SELECTOR_FOVEA) return 1;
     return most < left ? most : left;
 }
 

@@ -2,9 +2,9 @@
 #ifndef FV_STEPS_H
 #define FV_STEPS_H
 
-#include "fovea/select.h"
+#include "fovea/policy.h"
 
-/* fv_select_steps() with any `keep` and `keep_until`. */
-uint32_t fv_select_masked_steps(const fv_select_config *config, uint32_t max_tokens, uint32_t rows);
+/* fv_policy_steps() with any `keep` and `keep_until`. */
+uint32_t fv_select_masked_steps(const fv_policy *config, uint32_t max_tokens, uint32_t rows);
 
 #endif

@@ -3,10 +3,10 @@
 #include "select/unread.h"
 #include "build.h"
 #include "cache/margin.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
-#include "kernels/root.h"
-#include "kernels/scalar/exp_scalar.h"
+#include "numeric/exp_scalar.h"
+#include "numeric/half.h"
+#include "numeric/root.h"
 
 #if FV_BUILD_CERTIFICATE
 

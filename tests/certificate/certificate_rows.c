@@ -20,7 +20,7 @@
 enum { MOST_DIM = 1024, FIRST = 1024 };
 
 typedef struct rows_job {
-    fv_select_config policy;
+    fv_policy policy;
     uint32_t step, context, segments; /* segments 0: all */
     unsigned char *scratch;
     float *keys, *values;
@@ -166,7 +166,7 @@ int main(int argc, char **argv) {
     rows_job job = {.context = (uint32_t)strtoul(argv[3], NULL, 10), .step = (uint32_t)strtoul(argv[5], NULL, 10)};
     if (argc == 8) job.segments = (uint32_t)strtoul(argv[7], NULL, 10);
     char *text = file_read(argv[2], &length);
-    job.policy = fv_select_config_default(FV_SELECTOR_SHADOW);
+    job.policy = fv_policy_default(FV_SELECTOR_FOVEA);
     job.policy.budget = strtof(argv[6], NULL);
     job.policy.certificate = 1;
     fv_status status = fv_llm_open(&llm, argv[1], &message);
@@ -178,7 +178,7 @@ int main(int argc, char **argv) {
         status = fv_tokenizer_encode(fv_llm_tokenizer(llm), text, length, FV_TOKENIZE_ADD_SPECIAL, &tokens);
     if (status == FV_OK && tokens.count < skip + job.context) status = FV_ERROR_ARGUMENT;
     if (status == FV_OK) {
-        fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE);
+        fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
         job_open(&job, fv_llm_config(llm));
         fv_session_observe(session, observe, &job);
         printf("layer,head,position,error,relative_error,trivial,error_bound,relative_bound,raw_estimate\n");

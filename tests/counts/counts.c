@@ -3,7 +3,7 @@
  *   counts compiler          prints what this was compiled with
  *   counts WORKLOAD ISA      runs one; all that counts happens in counted_*(), which valgrind looks for by name */
 #include "fovea/attention.h"
-#include "fovea/pattern.h"
+#include "fovea/reference/pattern.h"
 #include "kernels/kernels.h"
 #include "kernels/packed.h"
 #include <stdio.h>
@@ -41,7 +41,7 @@ static void need(fv_status status) {
 typedef struct attention_work {
     fv_cache *cache;
     fv_attention *attention;
-    fv_select_config policy;
+    fv_policy policy;
     float *query, *keys, *out;
 } attention_work;
 
@@ -52,7 +52,7 @@ COUNTED static void counted_attention(attention_work *work, uint32_t rows) {
 }
 
 static attention_work attention_open(uint32_t tokens) {
-    attention_work work = {.policy = fv_select_config_default(FV_SELECTOR_DENSE)};
+    attention_work work = {.policy = fv_policy_default(FV_SELECTOR_DENSE)};
     fv_cache_config shape = fv_cache_config_default();
     fv_attention_config config = {.max_tokens = tokens, .workers = 1};
     size_t bytes = 0;
@@ -65,7 +65,7 @@ static attention_work attention_open(uint32_t tokens) {
     config.attend.kv_heads = KV_HEADS;
     config.attend.head_dim = HEAD_DIM;
     config.attend.scale = 0.125f;
-    config.plan_steps = fv_select_steps(&work.policy, tokens, FV_TILE_ROWS);
+    config.plan_steps = fv_policy_steps(&work.policy, tokens, FV_TILE_ROWS);
     need(fv_attention_size(&config, &bytes));
     need(fv_attention_init(&work.attention, &config, kernels, take(bytes), bytes));
     work.keys = floats((size_t)tokens * KV_HEADS * HEAD_DIM);

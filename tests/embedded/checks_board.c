@@ -256,7 +256,7 @@ static int gate_run(void) {
 }
 
 #if FV_BUILD_CHOOSE
-static fv_attention *attention_make(check *c, const fv_select_config *policy) {
+static fv_attention *attention_make(check *c, const fv_policy *policy) {
     fv_attention_config config = {.attend = {.query_heads = HEADS,
                                              .kv_heads = KV_HEADS,
                                              .head_dim = HEAD_DIM,
@@ -265,7 +265,7 @@ static fv_attention *attention_make(check *c, const fv_select_config *policy) {
                                              .gather_keys = 16},
                                   .max_tokens = TOKENS,
                                   .workers = 1,
-                                  .plan_steps = fv_select_steps(policy, TOKENS, 1),
+                                  .plan_steps = fv_policy_steps(policy, TOKENS, 1),
                                   .chooses = 1};
     size_t bytes = 0;
     fv_attention *attention = NULL;
@@ -278,7 +278,7 @@ static fv_attention *attention_make(check *c, const fv_select_config *policy) {
 /* The selector of 2-bit copies of keys: 4 pages of up to 6. */
 static int choose_run(void) {
     check c = check_begin("fovea-decode");
-    fv_select_config policy = fv_select_config_default(FV_SELECTOR_SHADOW);
+    fv_policy policy = fv_policy_default(FV_SELECTOR_FOVEA);
     policy.window = policy.sinks = 16;
     policy.budget = 0.0f;
     policy.pages = 4;

@@ -2,8 +2,8 @@
 #ifndef FV_GOLDEN_ARRAYS_H
 #define FV_GOLDEN_ARRAYS_H
 
-#include <fovea/gate.h>
-#include <fovea/pattern.h>
+#include <fovea/reference/gate.h>
+#include <fovea/reference/pattern.h>
 
 typedef enum golden_function {
     GOLDEN_FORWARD, /* all rows of plain arrays */
@@ -17,7 +17,7 @@ typedef struct golden_arrays {
     golden_function function;
     uint32_t tokens, query_heads, kv_heads, head_dim;
     uint32_t tile, prefill, cache_block, element; /* fv_element of the cache */
-    uint32_t window, block, globals_count, globals[FV_SELECT_GLOBALS], causal, log_stride, landmarks;
+    uint32_t window, block, globals_count, globals[FV_POLICY_GLOBALS], causal, log_stride, landmarks;
     float tolerance;
     const float *query, *keys, *values, *out; /* GATE: query are the tokens, out the saliences */
     const uint8_t *keep;                      /* NULL: none */

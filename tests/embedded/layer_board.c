@@ -74,7 +74,7 @@ static fv_cache *cache_fill(const fv_kernels *kernels, uint32_t tokens) {
 static fv_status attention_run(const fv_kernels *kernels, const fv_cache *cache, fv_selector selector,
                                const char *name) {
     static float query[WIDTH], out[WIDTH];
-    fv_select_config policy = fv_select_config_default(selector);
+    fv_policy policy = fv_policy_default(selector);
     fv_attention_config config = {.attend = {.query_heads = QUERY_HEADS,
                                              .kv_heads = KV_HEADS,
                                              .head_dim = HEAD_DIM,
@@ -82,8 +82,8 @@ static fv_status attention_run(const fv_kernels *kernels, const fv_cache *cache,
                                              .tile_rows = 16},
                                   .max_tokens = CONTEXT,
                                   .workers = 1,
-                                  .plan_steps = fv_select_steps(&policy, CONTEXT, 16),
-                                  .chooses = fv_select_chooses(&policy)};
+                                  .plan_steps = fv_policy_steps(&policy, CONTEXT, 16),
+                                  .chooses = fv_policy_is_dynamic(&policy)};
     fv_attention *attention;
     size_t bytes = 0, before = arena_used;
     fv_status status = fv_attention_size(&config, &bytes);
@@ -104,7 +104,7 @@ static fv_status depth_run(const fv_kernels *kernels, uint32_t tokens, const cha
     if (!cache) return FV_ERROR_MEMORY;
     fv_status status = attention_run(kernels, cache, FV_SELECTOR_DENSE, dense);
     if (status == FV_OK) status = attention_run(kernels, cache, FV_SELECTOR_PATTERN, pattern);
-    if (status == FV_OK) status = attention_run(kernels, cache, FV_SELECTOR_SHADOW, fovea);
+    if (status == FV_OK) status = attention_run(kernels, cache, FV_SELECTOR_FOVEA, fovea);
     return status;
 }
 
@@ -167,7 +167,7 @@ static fv_status linear_run(const fv_kernels *kernels) {
     fv_model_config config = model_config();
     fv_model_bytes bytes;
     fv_model *model;
-    fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE);
+    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
     fv_status status = fv_model_size(&config, 1, &bytes);
     if (status == FV_OK) status = fv_model_init(&model, &config, &weights, kernels, 1, take(bytes.total), bytes.total);
     int32_t token = 7;
@@ -184,7 +184,7 @@ static fv_status linear_run(const fv_kernels *kernels) {
 int fv_board_main(void) {
     static _Alignas(64) unsigned char table[FV_KERNELS_BYTES];
     const fv_kernels *kernels;
-    fv_status status = fv_kernels_init(&kernels, (fv_isa)(FV_ISA_COUNT - 1), table, sizeof table);
+    fv_status status = fv_kernels_init(&kernels, FV_ISA_BEST, table, sizeof table);
     if (status == FV_OK) status = depth_run(kernels, 256, "dense-256", "pattern-256", "fovea-256");
     if (status == FV_OK) status = depth_run(kernels, 2000, "dense-2000", "pattern-2000", "fovea-2000");
     if (status == FV_OK) status = linear_run(kernels);

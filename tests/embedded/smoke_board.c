@@ -2,7 +2,7 @@
  * 16, made token by token from a seed, appended to an F16 cache, and one row of output at a time, whose bits are
  * printed. */
 #include "board.h"
-#include <fovea/pattern.h>
+#include <fovea/reference/pattern.h>
 
 #ifndef TOKENS
 #define TOKENS 64

@@ -71,7 +71,7 @@ static bool run_folder(const char *folder, const fv_kernels *kernels, const fv_p
 
 static fv_isa isa_limit(void) {
     const char *wanted = getenv("FV_ISA");
-    fv_isa limit = (fv_isa)(FV_ISA_COUNT - 1);
+    fv_isa limit = FV_ISA_BEST;
     if (wanted && fv_isa_from_name(wanted, &limit) != FV_OK) {
         fprintf(stderr, "FV_ISA=%s is no instruction set of this build\n", wanted);
         exit(2);

@@ -4,7 +4,7 @@
 
 #include "fovea/isa.h"
 #include "fovea/parallel.h"
-#include "fovea/pattern.h"
+#include "fovea/reference/pattern.h"
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -59,7 +59,7 @@ bool golden_bool(golden_case *run, const json_t *object, const char *key);
 float golden_number(const json_t *value); /* also "nan", "inf", "-inf" */
 
 /* The pattern policy that a case or a row describes. */
-fv_select_config golden_policy(golden_case *run, const json_t *object);
+fv_policy golden_policy(golden_case *run, const json_t *object);
 
 /* A pattern object for calls of that size. NULL: failed. */
 fv_pattern *golden_pattern(golden_case *run, const fv_pattern_config *config);

@@ -1,5 +1,5 @@
 /* The functions of the vectors, each by our public calls. */
-#include "fovea/f16.h"
+#include "fovea/reference/f16.h"
 #include "golden/golden.h"
 #include <stdio.h>
 #include <string.h>
@@ -88,12 +88,12 @@ static void forward_masked(golden_case *run) { run_forward(run, FV_HEADS_EQUAL, 
 
 /* ---- candidate lists ---- */
 
-typedef fv_status list_call(const fv_select_config *policy, uint32_t tokens, uint32_t row, fv_order order,
-                            uint32_t capacity, uint32_t *list, uint32_t *count);
+typedef fv_status list_call(const fv_policy *policy, uint32_t tokens, uint32_t row, fv_order order, uint32_t capacity,
+                            uint32_t *list, uint32_t *count);
 
 /* `decode`: entry i is the last row of a cache of i + 1 tokens. */
-static void compare_lists(golden_case *run, const char *key, list_call *call, const fv_select_config *policy,
-                          fv_order order, bool decode) {
+static void compare_lists(golden_case *run, const char *key, list_call *call, const fv_policy *policy, fv_order order,
+                          bool decode) {
     const json_t *rows = json_object_get(run->json, key), *row;
     uint32_t tokens = (uint32_t)json_array_size(rows), *list = golden_take(run, (tokens + 1) * sizeof *list), count;
     size_t i, j;
@@ -110,7 +110,7 @@ static void compare_lists(golden_case *run, const char *key, list_call *call, co
 }
 
 static void candidates(golden_case *run) {
-    fv_select_config policy = golden_policy(run, run->json);
+    fv_policy policy = golden_policy(run, run->json);
     compare_lists(run, "tokens_sorted", fv_pattern_tokens, &policy, FV_ORDER_RISING, false);
     compare_lists(run, "blocks_sorted", fv_pattern_landmarks, &policy, FV_ORDER_RISING, false);
     compare_lists(run, "tokens_build_order", fv_pattern_tokens, &policy, FV_ORDER_BUILT, false);
@@ -127,7 +127,7 @@ static void edge_table(golden_case *run) {
     size_t i;
     json_t *row;
     json_array_foreach(json_object_get(run->json, "rows"), i, row) {
-        fv_select_config policy = golden_policy(run, row);
+        fv_policy policy = golden_policy(run, row);
         uint64_t edges = 0;
         fv_status status = fv_pattern_edges(&policy, golden_u32(run, row, "seq"), &edges);
         if (golden_ok(run, "fv_pattern_edges", status))

@@ -125,8 +125,8 @@ bool golden_bool(golden_case *run, const json_t *object, const char *key) {
     return json_is_true(field(run, object, key));
 }
 
-fv_select_config golden_policy(golden_case *run, const json_t *object) {
-    fv_select_config policy = fv_select_config_default(FV_SELECTOR_PATTERN);
+fv_policy golden_policy(golden_case *run, const json_t *object) {
+    fv_policy policy = fv_policy_default(FV_SELECTOR_PATTERN);
     policy.window = golden_u32(run, object, "window");
     policy.block = golden_u32(run, object, "block_size");
     policy.causal = golden_bool(run, object, "causal");
@@ -134,7 +134,7 @@ fv_select_config golden_policy(golden_case *run, const json_t *object) {
     policy.landmarks = golden_bool(run, object, "use_landmarks");
     const json_t *globals = field(run, object, "global_tokens");
     policy.globals_count = (uint32_t)json_array_size(globals);
-    for (uint32_t i = 0; i < policy.globals_count && i < FV_SELECT_GLOBALS; i++)
+    for (uint32_t i = 0; i < policy.globals_count && i < FV_POLICY_GLOBALS; i++)
         policy.globals[i] = (uint32_t)json_integer_value(json_array_get(globals, i));
     return policy;
 }

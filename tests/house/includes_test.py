@@ -7,23 +7,24 @@ import os
 import re
 import sys
 
-# Room under src/ -> other rooms it may include private headers of. "" is src/ itself (size.h, splitmix.h), for all.
+# Room under src/ -> other rooms it may include private headers of. "" is src/ itself (build.h, status.c), for all.
 ROOMS = {
     "": set(),
-    "kernels": {"platform/cpu.h"},
-    "plan": {"kernels"},
-    "cache": {"plan", "kernels"},
-    "select": {"cache", "plan", "kernels"},
-    "gate": {"kernels"},
-    "attend": {"cache", "plan", "kernels"},
-    "attention": {"select", "attend", "cache", "plan", "kernels"},
-    "pattern": {"attention", "select", "gate", "cache", "kernels/root.h"},
-    "model": {"attention", "select", "attend", "cache", "plan", "kernels"},
-    "dither": {"model/packing.h", "cache", "plan", "kernels"},
+    "numeric": set(),
+    "kernels": {"numeric", "platform/cpu.h"},
+    "plan": {"numeric", "kernels"},
+    "cache": {"plan", "numeric", "kernels"},
+    "select": {"cache", "plan", "numeric", "kernels"},
+    "attend": {"cache", "plan", "numeric", "kernels"},
+    "attention": {"select", "attend", "cache", "plan", "numeric", "kernels"},
+    "model": {"attention", "select", "attend", "cache", "plan", "numeric", "kernels"},
+    "reference": {"attention", "select", "cache", "plan", "numeric", "kernels", "model/packing.h"},
     "platform": set(),
-    "llm": {"platform"},
+    "gguf": {"numeric", "platform"},
+    "text": {"numeric", "platform"},
+    "llm": {"gguf", "text", "numeric", "platform"},
 }
-CORE = {"", "kernels", "plan", "cache", "select", "gate", "attend", "attention", "pattern", "model", "dither"}
+CORE = {"", "numeric", "kernels", "plan", "cache", "select", "attend", "attention", "model", "reference"}
 FREESTANDING = {"stdint.h", "stddef.h", "stdbool.h", "float.h", "limits.h"}
 ISA_HEADERS = {"avx2": {"immintrin.h"}, "avx512": {"immintrin.h"}, "neon": {"arm_neon.h"}, "neon_dotprod": {"arm_neon.h"},
                "neon_i8mm": {"arm_neon.h"}}
@@ -33,16 +34,16 @@ CPU_DETECTION = {"cpuid.h", "sys/auxv.h"}  # in platform/cpu.h only
 
 # Public headers from the lowest layer to the highest; one may include those of its own layer and below.
 PUBLIC = [
-    ["status", "isa", "f16", "weight", "parallel", "report", "deadline"],
-    ["plan", "cache", "evict"],
-    ["select", "gate", "attend", "mass"],
+    ["status", "isa", "reference/f16", "weight", "parallel", "report", "deadline"],
+    ["plan", "cache", "reference/evict"],
+    ["policy", "reference/gate", "attend", "mass"],
     ["attention"],
-    ["pattern", "model", "dither"],
+    ["reference/pattern", "model", "reference/dither"],
     ["message", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session"],  # hosted
 ]
 PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in names}
-ROOM_LEVEL = {"": 0, "kernels": 0, "plan": 1, "cache": 1, "select": 2, "gate": 2, "attend": 2, "attention": 3, "pattern": 4,
-              "model": 4, "dither": 4, "platform": 5, "llm": 5}
+ROOM_LEVEL = {"": 0, "numeric": 0, "kernels": 0, "plan": 1, "cache": 1, "select": 2, "attend": 2, "attention": 3, "model": 4,
+              "reference": 4, "platform": 5, "gguf": 5, "text": 5, "llm": 5}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 
@@ -60,7 +61,7 @@ def check_public_include(problems, target, level, where):
 
 
 def check_public_header(path, includes, problems):
-    name = os.path.basename(path)[:-len(".h")]
+    name = public_name(path[len("include/"):])
     if name not in PUBLIC_LEVEL:
         problems.append("has no layer in %s" % os.path.basename(__file__))
         return

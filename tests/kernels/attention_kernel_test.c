@@ -1,8 +1,8 @@
 /* attention_kernel_test.c - scores, value sums and the softmax step of every instruction set: against the scalar twin
  * within the contract's bounds, the same bits however rows and keys are cut, no byte touched outside. */
 #include "kernel_slots.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 #include "support/fence.h"
 #include "support/random.h"
 #include "support/tables.h"

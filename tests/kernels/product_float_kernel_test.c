@@ -1,8 +1,8 @@
 /* product_float_kernel_test.c - float weights times float activations: every tail of columns, rows and tokens against
  * sums in double, nothing read or written outside, and the same bits for one token and many. */
 #include "kernel_slots.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 #include "support/fence.h"
 #include "support/random.h"
 #include "support/tables.h"

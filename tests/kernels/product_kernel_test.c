@@ -1,9 +1,9 @@
 /* product_kernel_test.c - quantised activations, panels and packed weights of every instruction set: exact twins where
  * the contract says so, integers that never overflow, and packed products with the panel's bits. */
 #include "kernel_slots.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
 #include "kernels/packed.h"
+#include "numeric/half.h"
 #include "support/fence.h"
 #include "support/random.h"
 #include "support/tables.h"

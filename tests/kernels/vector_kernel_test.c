@@ -2,8 +2,8 @@
  * against its bound; and the walk over the lists: no slot may be without a check. */
 #include "kernel_slots.h"
 #include "kernels/blocks.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 #include "support/fence.h"
 #include "support/random.h"
 #include "support/tables.h"

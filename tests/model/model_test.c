@@ -224,7 +224,7 @@ static void check_one(const tiny_model *model, bool exact, fv_isa isa) {
 }
 
 static void check_logits(const tiny_model *model) {
-    static const fv_isa limits[] = {FV_ISA_SCALAR, FV_ISA_COUNT - 1};
+    static const fv_isa limits[] = {FV_ISA_SCALAR, FV_ISA_BEST};
     for (size_t i = 0; i < 2; i++) {
         check_one(model, true, limits[i]);
         check_one(model, false, limits[i]);
@@ -286,12 +286,12 @@ static void check_dense_invariance(const tiny_model *model) {
 
 static void check_sparse_invariance(const tiny_model *model) {
     run_setup setup = setup_of(false);
-    setup.config.attention = fv_select_config_default(FV_SELECTOR_WINDOW);
+    setup.config.attention = fv_policy_default(FV_SELECTOR_WINDOW);
     setup.config.attention.window = 9;
     setup.config.attention.sinks = 2;
     check_invariance(model, setup);
     setup = setup_of(false);
-    setup.config.attention = fv_select_config_default(FV_SELECTOR_PATTERN);
+    setup.config.attention = fv_policy_default(FV_SELECTOR_PATTERN);
     setup.config.attention.window = 5;
     setup.config.attention.block = 16;
     check_invariance(model, setup);
@@ -312,7 +312,7 @@ static void policies_are_as_steady(void **state) {
 
 /* Weights in the order that kernels like best: fv_llm_repack(). It changes the open model only. */
 static void check_repacked(const tiny_model *model) {
-    static const fv_isa limits[] = {FV_ISA_SCALAR, FV_ISA_AVX2, FV_ISA_COUNT - 1};
+    static const fv_isa limits[] = {FV_ISA_SCALAR, FV_ISA_AVX2, FV_ISA_BEST};
     float *base[3][2];
     run_setup setup[3][2];
     for (int i = 0; i < 3; i++)
@@ -413,7 +413,7 @@ static void a_copy_goes_on_alike(const tiny_model *model) {
     run_setup setup = setup_of(false);
     fv_session *read = NULL, *copied = NULL;
     assert_int_equal(fv_session_open(&read, model->llm, &setup.config, NULL, NULL), FV_OK);
-    setup.config.attention = fv_select_config_default(FV_SELECTOR_SHADOW);
+    setup.config.attention = fv_policy_default(FV_SELECTOR_FOVEA);
     assert_int_equal(fv_session_open(&copied, model->llm, &setup.config, NULL, NULL), FV_OK);
     size_t half = model->tokens / 2, bytes = model->vocabulary * sizeof(float);
     float *logits = malloc(2 * bytes);
@@ -423,7 +423,7 @@ static void a_copy_goes_on_alike(const tiny_model *model) {
     assert_int_equal(fv_session_copy(copied, read), FV_OK);
     assert_int_equal(fv_session_tokens(copied), half);
     assert_int_equal(fv_session_logits(copied, 0, 1, logits), FV_ERROR_ARGUMENT);
-    fv_select_config all = setup.config.attention, dense = fv_select_config_default(FV_SELECTOR_DENSE);
+    fv_policy all = setup.config.attention, dense = fv_policy_default(FV_SELECTOR_DENSE);
     assert_int_equal(fv_session_set_attention(copied, &dense, NULL), FV_OK);
     assert_int_equal(fv_session_feed(read, model->ids + half, 1, NULL, NULL), FV_OK);
     assert_int_equal(fv_session_feed(copied, model->ids + half, 1, NULL, NULL), FV_OK);
@@ -461,7 +461,7 @@ static void the_report_counts(void **state) {
     assert_int_equal(report.keys_visible, 210 * shape->kv_heads * shape->layers);
     assert_int_equal(report.keys_read, report.keys_visible);
     assert_true(report.bytes_read > 0 && report.struct_bytes == sizeof report);
-    fv_select_config window = fv_select_config_default(FV_SELECTOR_WINDOW);
+    fv_policy window = fv_policy_default(FV_SELECTOR_WINDOW);
     window.window = 4;
     window.sinks = 1;
     fv_session_report_reset(session);

@@ -3,7 +3,7 @@
 #ifndef FV_TEST_READ_SET_H
 #define FV_TEST_READ_SET_H
 
-#include "fovea/select.h"
+#include "fovea/policy.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -33,12 +33,12 @@ static inline read_set set_of_plan(const fv_plan *plan, uint32_t row) {
     return set;
 }
 
-static inline bool set_is_kept(const fv_select_config *config, uint64_t i, uint64_t t) {
+static inline bool set_is_kept(const fv_policy *config, uint64_t i, uint64_t t) {
     return (!config->keep || config->keep[t]) && (!config->keep_until || i < config->keep_until[t]);
 }
 
 /* Candidates of the log-stride pattern of row i among n tokens, after ruvllm_sparse_attention 0.1.1. */
-static inline void set_add_pattern(read_set *set, const fv_select_config *config, uint64_t i, uint64_t n) {
+static inline void set_add_pattern(read_set *set, const fv_policy *config, uint64_t i, uint64_t n) {
     uint64_t end = config->causal ? i + 1 : n;
     for (uint64_t t = 0; t < end; t++)
         if (t + config->window >= i && t <= i + config->window) set->token[t] = 1;
@@ -65,7 +65,7 @@ static inline void set_add_pattern(read_set *set, const fv_select_config *config
 }
 
 /* `tokens` counts where the policy is not causal. */
-static inline read_set set_of_policy_among(const fv_select_config *config, uint32_t local_window, uint32_t position,
+static inline read_set set_of_policy_among(const fv_policy *config, uint32_t local_window, uint32_t position,
                                            uint32_t tokens) {
     read_set set;
     memset(&set, 0, sizeof set);
@@ -84,7 +84,7 @@ static inline read_set set_of_policy_among(const fv_select_config *config, uint3
     return set;
 }
 
-static inline read_set set_of_policy(const fv_select_config *config, uint32_t local_window, uint32_t position) {
+static inline read_set set_of_policy(const fv_policy *config, uint32_t local_window, uint32_t position) {
     return set_of_policy_among(config, local_window, position, position + 1);
 }
 

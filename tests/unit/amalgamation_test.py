@@ -91,7 +91,7 @@ def checksum(output):
 
 
 def smoke_as_c(folder, compiler, source, build):
-    text = re.sub(r"#include <fovea/\w+\.h>", '#include "fovea.h"', read(os.path.join(source, "examples", "smoke.c")))
+    text = re.sub(r"#include <fovea/[\w/]+\.h>", '#include "fovea.h"', read(os.path.join(source, "examples", "smoke.c")))
     write(os.path.join(folder, "smoke.c"), text)
     program = os.path.join(folder, "smoke")
     run(compiler, "-std=c11", *WARNINGS, os.path.join(folder, "smoke.c"), os.path.join(folder, "fovea.o"), "-lm", "-o", program)

@@ -14,7 +14,8 @@ WARNINGS = ["-Wall", "-Wextra", "-pedantic", "-Wconversion", "-Wshadow", "-Wunde
 def main():
     source = sys.argv[2]
     passed = failed = skipped = 0
-    headers = sorted(os.listdir(os.path.join(source, "include", "fovea")))
+    root = os.path.join(source, "include", "fovea")
+    headers = sorted(os.path.relpath(os.path.join(folder, name), root) for folder, _, names in os.walk(root) for name in names)
     for language, compiler, standard in (("c", os.environ.get("CC", "cc"), "-std=c11"),
                                          ("c++", os.environ.get("CXX", "c++"), "-std=c++11")):
         if not shutil.which(compiler):

@@ -1,8 +1,8 @@
 /* Limit: FMA for many tokens (12 sums, 3 activations and one weight fill the registers), DRAM for one. Lanes run along
  * the columns, so weights are read as they lie in the file, and one token and many make the same sums. */
 #include "kernels/avx2/packed_avx2.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 
 enum { ROWS = 4, TOKENS = 3 };
 

@@ -2,8 +2,8 @@
  * table look-up as in Quicker ADC and fast scan (Andre, Kermarrec & Le Scouarnec 2019); up to four rows share a page's
  * nibbles. */
 #include "kernels/avx2/score_avx2.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 #include <float.h>
 #include <immintrin.h>
 #include <stdbool.h>

@@ -2,8 +2,8 @@
  * the unpacked codes. 16 weights of at most 255 times a code of at most 3 fit 16 bits, twice that too. */
 #include "kernels/avx2/exp_avx2.h"
 #include "kernels/avx2/score_avx2.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 #include <immintrin.h>
 
 #define INLINE static inline __attribute__((always_inline))

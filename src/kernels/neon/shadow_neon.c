@@ -1,7 +1,7 @@
 /* Limit: table look-ups of four channels for 16 keys, and the additions behind them; up to four rows share a page's
  * nibbles. */
-#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 #include <arm_neon.h>
 #include <float.h>
 #include <stdbool.h>

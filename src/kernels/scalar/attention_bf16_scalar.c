@@ -1,7 +1,7 @@
 /* Scores and value sums over bf16 in plain C. */
 #include "build.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 
 #if FV_BUILD_BF16
 

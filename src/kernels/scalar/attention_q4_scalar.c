@@ -1,8 +1,8 @@
 /* Scores and value sums over Q4_0 in plain C. */
 #include "build.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
 #include "kernels/q4_layout.h"
+#include "numeric/half.h"
 
 #if FV_BUILD_Q4
 

@@ -1,7 +1,7 @@
 /* Scores, softmax and value sums in plain C: the reference for every instruction set. */
-#include "kernels/half.h"
 #include "kernels/kernels.h"
-#include "kernels/scalar/exp_scalar.h"
+#include "numeric/exp_scalar.h"
+#include "numeric/half.h"
 
 enum { LANES = 16 }; /* elements that are converted at once, for all rows */
 

@@ -1,7 +1,7 @@
 /* Products of f32, f16 and bf16 weights with f32 activations. */
 #include "build.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 
 #if FV_BUILD_MODEL
 

@@ -1,7 +1,7 @@
 /* Choosing by coarse keys in plain C: the reference for every instruction set. */
 #include "build.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 #include <float.h>
 #include <stdbool.h>
 

@@ -1,7 +1,7 @@
 /* Sums of coarse values in plain C: the reference for every instruction set. */
 #include "build.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 
 #if FV_BUILD_TAIL
 

@@ -1,8 +1,8 @@
 /* Conversions, norms and activation functions of the forward pass. */
 #include "build.h"
-#include "kernels/half.h"
 #include "kernels/kernels.h"
-#include "kernels/scalar/exp_scalar.h"
+#include "numeric/exp_scalar.h"
+#include "numeric/half.h"
 #include <float.h>
 
 void fv_narrow_f16_scalar(size_t n, const float *x, uint16_t *out) {

@@ -19,7 +19,7 @@ static void check_status(fv_status status) {
 
 /* How one run is made. */
 typedef struct run_case {
-    fv_select_config policy;
+    fv_policy policy;
     uint32_t local_window;
     uint32_t cut; /* 0: one call; 1: row by row; else pieces of 1..cut rows */
     bool whole;   /* all tokens are appended before the first row is asked for; so it must be where rows look ahead */
@@ -29,15 +29,14 @@ typedef struct run_case {
 
 static size_t row_width(const attention_world *w) { return (size_t)w->attend.query_heads * w->attend.head_dim; }
 
-static fv_attention_config attention_config(const attention_world *w, const fv_select_config *policy,
-                                            uint32_t workers) {
+static fv_attention_config attention_config(const attention_world *w, const fv_policy *policy, uint32_t workers) {
     return (fv_attention_config){.attend = w->attend,
                                  .max_tokens = w->shape.max_tokens,
                                  .workers = workers,
-                                 .plan_steps = fv_select_steps(policy, w->shape.max_tokens, FV_TILE_ROWS)};
+                                 .plan_steps = fv_policy_steps(policy, w->shape.max_tokens, FV_TILE_ROWS)};
 }
 
-static void *attention_open(const attention_world *w, const fv_select_config *policy, fv_attention **attention) {
+static void *attention_open(const attention_world *w, const fv_policy *policy, fv_attention **attention) {
     size_t bytes = 0;
     fv_attention_config config = attention_config(w, policy, MOST_WORKERS);
     check_status(fv_attention_size(&config, &bytes));
@@ -85,7 +84,7 @@ static float *world_run(attention_world *w, run_case *run, test_random *random) 
 }
 
 static void describe(const attention_world *w, const run_case *run, char *text, size_t bytes) {
-    const fv_select_config *p = &run->policy;
+    const fv_policy *p = &run->policy;
     int n = snprintf(
         text, bytes,
         "%s types=%u,%u kv_heads=%u query_heads=%u dim=%u tokens=%u softcap=%g landmark_tokens=%u | selector=%u "
@@ -149,8 +148,8 @@ static void check_report(const attention_world *w, const run_case *run) {
     assert_true(run->report.bytes_read > 0);
 }
 
-static fv_select_config policy_of(uint32_t selector, uint32_t block) {
-    fv_select_config policy = fv_select_config_default((fv_selector)selector);
+static fv_policy policy_of(uint32_t selector, uint32_t block) {
+    fv_policy policy = fv_policy_default((fv_selector)selector);
     if (selector == FV_SELECTOR_WINDOW) policy.window = 70, policy.sinks = 5;
     if (selector != FV_SELECTOR_PATTERN) return policy;
     policy.window = 20;
@@ -356,7 +355,7 @@ static void test_report(void **state) {
     test_random random = test_random_make(7);
     fv_cache_config shape = {2, 64, 100, FV_ELEMENT_F16, FV_ELEMENT_F32, 0, 0, 0};
     attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
-    run_case run = {.policy = fv_select_config_default(FV_SELECTOR_DENSE)};
+    run_case run = {.policy = fv_policy_default(FV_SELECTOR_DENSE)};
     free(world_run(&w, &run, &random));
     uint64_t bytes = 0; /* each tile of 16 rows reads its pages once: f16 keys and f32 values */
     for (uint32_t tile = 0; tile < 7; tile++) bytes += 2 * (tile + 1) * 16 * 64 * (2 + 4);
@@ -387,7 +386,7 @@ static void test_reasons_and_time(void **state) {
     fv_cache_config shape = {2, 16, 1500, FV_ELEMENT_F16, FV_ELEMENT_F16, 64, 0, 0};
     attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
     for (fv_selector selector = FV_SELECTOR_DENSE; selector <= FV_SELECTOR_PATTERN; selector++) {
-        run_case run = {.policy = fv_select_config_default(selector)};
+        run_case run = {.policy = fv_policy_default(selector)};
         free(world_run(&w, &run, &random));
         const fv_report *r = &run.report;
         uint64_t known = r->sink_keys + r->window_keys + r->whole_keys;
@@ -427,7 +426,7 @@ static void test_size_and_init(void **state) {
     test_random random = test_random_make(8);
     fv_cache_config shape = {2, 16, 64, FV_ELEMENT_F32, FV_ELEMENT_F32, 16, 0, 0};
     attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
-    fv_select_config policy = fv_select_config_default(FV_SELECTOR_PATTERN);
+    fv_policy policy = fv_policy_default(FV_SELECTOR_PATTERN);
     fv_attention_config good = attention_config(&w, &policy, 2), bad = good;
     fv_attention *attention = NULL;
     size_t bytes = 0, untouched = 99;
@@ -461,7 +460,7 @@ static void test_run_arguments(void **state) {
     test_random random = test_random_make(9);
     fv_cache_config shape = {2, 8, 64, FV_ELEMENT_F32, FV_ELEMENT_F32, 16, 0, 0};
     attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
-    fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE), pattern = policy_of(FV_SELECTOR_PATTERN, 16);
+    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE), pattern = policy_of(FV_SELECTOR_PATTERN, 16);
     fv_attention *attention = NULL, *small = NULL;
     void *memory = attention_open(&w, &pattern, &attention), *small_memory = attention_open(&w, &dense, &small);
     float out[64 * 32];
@@ -494,8 +493,8 @@ static void test_run_arguments(void **state) {
     world_free(&w);
 }
 
-static fv_select_config random_policy(test_random *random, uint32_t tokens, uint32_t block) {
-    fv_select_config policy = fv_select_config_default((fv_selector)test_random_in(random, 0, 2));
+static fv_policy random_policy(test_random *random, uint32_t tokens, uint32_t block) {
+    fv_policy policy = fv_policy_default((fv_selector)test_random_in(random, 0, 2));
     policy.window = test_random_in(random, policy.selector == FV_SELECTOR_WINDOW, tokens + 2);
     if (test_random_in(random, 0, 1)) policy.window = test_random_in(random, 1, 40);
     policy.sinks = test_random_in(random, 0, test_random_in(random, 0, 1) ? 4 : tokens);
@@ -503,7 +502,7 @@ static fv_select_config random_policy(test_random *random, uint32_t tokens, uint
     policy.log_stride = test_random_in(random, 0, 3) > 0;
     policy.landmarks = block && test_random_in(random, 0, 3) > 0;
     policy.causal = test_random_in(random, 0, 3) > 0;
-    policy.globals_count = test_random_in(random, 0, test_random_in(random, 0, 4) ? 3 : FV_SELECT_GLOBALS);
+    policy.globals_count = test_random_in(random, 0, test_random_in(random, 0, 4) ? 3 : FV_POLICY_GLOBALS);
     for (uint32_t g = 0; g < policy.globals_count; g++)
         policy.globals[g] = test_random_in(random, 0, tokens + tokens / 4);
     return policy;

@@ -2,7 +2,7 @@
  * were made to break them and where a deadline comes at any moment; where a quality is asked for, pages are read until
  * it is met. FV_CERTIFICATE_ROWS=1000000 checks as many rows (default: 20,000). */
 #include "attention/watch.h"
-#include "fovea/pattern.h"
+#include "fovea/reference/pattern.h"
 #include "support/attention_world.h"
 #include "support/tables.h"
 #include <setjmp.h>
@@ -19,7 +19,7 @@ typedef struct certified_world {
     fv_attention *attention;
     void *memory;
     double *keys, *values; /* as stored, [kv_heads][tokens][dim] */
-    fv_select_config policy;
+    fv_policy policy;
 } certified_world;
 
 /* Ways to make keys and values that are hard on a bound. */
@@ -55,7 +55,7 @@ static certified_world world_of(uint32_t tokens, uint32_t kv_heads, uint32_t gro
     made.w.attend.scale = number % 4 == 3 ? 4.0f : 1.0f / sqrtf((float)shape.head_dim);
     spoil(&made.w, random, number % 8);
     world_append(&made.w, tokens);
-    made.policy = fv_select_config_default(FV_SELECTOR_SHADOW);
+    made.policy = fv_policy_default(FV_SELECTOR_FOVEA);
     made.policy.window = 32;
     made.policy.budget = number % 3 == 0 ? 0.7f : 0.2f;
     made.policy.dense_below = 0;
@@ -64,7 +64,7 @@ static certified_world world_of(uint32_t tokens, uint32_t kv_heads, uint32_t gro
                                   .max_tokens = tokens,
                                   .workers = 1,
                                   .chooses = 1,
-                                  .plan_steps = fv_select_steps(&made.policy, tokens, FV_TILE_ROWS)};
+                                  .plan_steps = fv_policy_steps(&made.policy, tokens, FV_TILE_ROWS)};
     size_t bytes = 0;
     assert_int_equal(fv_attention_size(&config, &bytes), FV_OK);
     made.memory = world_memory(bytes);
@@ -416,7 +416,7 @@ static void what_is_missing_is_an_error(void **state) {
     assert_int_equal(
         fv_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, NULL), FV_OK);
     made.policy.quality = 0.1f; /* without a certificate there is no quality */
-    assert_int_equal(fv_select_check(&made.policy), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_check(&made.policy), FV_ERROR_ARGUMENT);
     world_close(&made);
 }
 

@@ -1,6 +1,6 @@
 /* cache_test.c - memory that is exactly enough, what append stores, what truncate leaves, means that stay means. */
 #include "fovea/cache.h"
-#include "kernels/half.h"
+#include "numeric/half.h"
 #include "support/random.h"
 #include "support/tables.h"
 #include <math.h>

@@ -8,7 +8,7 @@ static void *test_calloc(size_t count, size_t bytes) { return allocations_left--
 #include "llm/loader.c" /* NOLINT */
 #undef calloc
 
-#include "gguf_builder.h"
+#include "support/gguf_builder.h"
 #include <setjmp.h>
 #include <stdarg.h>
 

@@ -111,7 +111,7 @@ static void the_plan_is_what_is_taken(void **state) {
     const fv_llm *llm = *state;
     fv_session_config config = fv_session_config_default();
     config.context_tokens = 100;
-    config.attention = fv_select_config_default(FV_SELECTOR_PATTERN);
+    config.attention = fv_policy_default(FV_SELECTOR_PATTERN);
     fv_pool *pool = NULL;
     fv_session *session = NULL;
     fv_session_memory plan;
@@ -123,7 +123,7 @@ static void the_plan_is_what_is_taken(void **state) {
     assert_true(use.landmark_bytes > 0 && use.landmark_bytes < use.cache_bytes && use.scratch_bytes > 0);
     const fv_model_config *shape = fv_llm_config(llm);
     assert_int_equal(use.token_bytes, 2 * 2 * shape->layers * shape->kv_heads * shape->head_dim); /* K and V, f16 */
-    config.attention = fv_select_config_default(FV_SELECTOR_DENSE);
+    config.attention = fv_policy_default(FV_SELECTOR_DENSE);
     assert_int_equal(fv_session_memory_plan(llm, &config, 3, &plan, NULL), FV_OK);
     assert_int_equal(plan.landmark_bytes, 0);
     assert_int_equal(plan.cache_bytes, use.cache_bytes - use.landmark_bytes);
@@ -195,7 +195,7 @@ static void the_environment_lowers_the_instruction_set(void **state) {
 static void another_policy_must_fit_the_cache(void **state) {
     const fv_llm *llm = *state;
     fv_session_config config = fv_session_config_default();
-    fv_select_config pattern = fv_select_config_default(FV_SELECTOR_PATTERN);
+    fv_policy pattern = fv_policy_default(FV_SELECTOR_PATTERN);
     fv_session *session = NULL;
     fv_message message = {{0}};
     assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
@@ -204,13 +204,13 @@ static void another_policy_must_fit_the_cache(void **state) {
     pattern.landmarks = 0;
     assert_int_equal(fv_session_set_attention(session, &pattern, NULL), FV_OK);
     fv_session_close(session);
-    config.attention = fv_select_config_default(FV_SELECTOR_PATTERN);
+    config.attention = fv_policy_default(FV_SELECTOR_PATTERN);
     assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
     pattern = config.attention;
     assert_int_equal(fv_session_set_attention(session, &pattern, NULL), FV_OK);
     pattern.block = 32;
     assert_int_equal(fv_session_set_attention(session, &pattern, &message), FV_ERROR_ARGUMENT);
-    pattern = fv_select_config_default(FV_SELECTOR_DENSE);
+    pattern = fv_policy_default(FV_SELECTOR_DENSE);
     assert_int_equal(fv_session_set_attention(session, &pattern, NULL), FV_OK);
     fv_session_close(session);
 }

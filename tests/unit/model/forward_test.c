@@ -97,7 +97,7 @@ static void test_cutting_shows_in_no_bit(void **state) {
     (void)state;
     for (size_t k = 0; k < tables.count; k++)
         for (uint32_t selector = FV_SELECTOR_DENSE; selector <= FV_SELECTOR_PATTERN; selector++) {
-            fv_select_config policy = fv_select_config_default((fv_selector)selector);
+            fv_policy policy = fv_policy_default((fv_selector)selector);
             policy.block = 16;
             if (selector == FV_SELECTOR_PATTERN) policy.window = 3;
             model_case c;
@@ -122,8 +122,7 @@ static void test_refused_forward(void **state) {
     (void)state;
     model_case c, other;
     float got[VOCABULARY], want[VOCABULARY];
-    fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE),
-                     bad = fv_select_config_default(FV_SELECTOR_PATTERN);
+    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE), bad = fv_policy_default(FV_SELECTOR_PATTERN);
     static const uint8_t keep[1] = {1};
     model_make(&c, tables.table[0]);
     assert_int_equal(fv_model_logits(c.model, 0, 1, NULL, got), FV_ERROR_ARGUMENT); /* nothing was evaluated yet */
@@ -173,7 +172,7 @@ static void test_time(void **state) {
     model_case c;
     uint64_t now = 0;
     const int32_t five[] = {1, 2, 3, 4, 5};
-    fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE);
+    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
     fv_report report = {.struct_bytes = sizeof report};
     model_make(&c, tables.table[0]);
     fv_model_time(c.model, tick, &now);
@@ -192,7 +191,7 @@ enum { LONG_TEXT = 50 };
 
 /* Logits of all positions under a policy that chooses, in batches of at most `batch`. */
 static void long_logits(fv_model *model, const int32_t *tokens, uint32_t batch, float (*logits)[VOCABULARY]) {
-    fv_select_config policy = fv_select_config_default(FV_SELECTOR_SHADOW);
+    fv_policy policy = fv_policy_default(FV_SELECTOR_FOVEA);
     fv_report report = {.struct_bytes = sizeof report};
     policy.window = 1, policy.dense_below = 0, policy.budget = 0.8f; /* of two pages between sinks and window one */
     assert_int_equal(fv_model_truncate(model, 0), FV_OK);

@@ -1,7 +1,7 @@
 /* linear_test.c - products of every weight type: against dequantised weights in double, with the same bits for one
  * token or many, packed rows or not, any workers. */
-#include "kernels/half.h"
 #include "model/linear.h"
+#include "numeric/half.h"
 #include "support/attention_world.h"
 #include "support/random.h"
 #include "support/tables.h"

@@ -3,9 +3,9 @@
  * keys that it chooses by is what it would be if it were made anew. */
 #include "attention/watch.h"
 #include "fovea/attention.h"
-#include "fovea/evict.h"
-#include "kernels/half.h"
+#include "fovea/reference/evict.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 #include "select/choose.h"
 #include "support/attention_world.h"
 #include "support/tables.h"
@@ -34,13 +34,13 @@ static fv_cache_config shape_of(uint32_t heads, uint32_t dim, uint32_t tokens, u
 }
 
 /* Policies whose rows choose for themselves. */
-static const fv_selector selectors[] = {FV_SELECTOR_SHADOW, FV_SELECTOR_CASCADE, FV_SELECTOR_BOUND,
-                                        FV_SELECTOR_GATE,   FV_SELECTOR_SHADOW,  FV_SELECTOR_CASCADE};
+static const fv_selector selectors[] = {FV_SELECTOR_FOVEA, FV_SELECTOR_CASCADE, FV_SELECTOR_BOUND,
+                                        FV_SELECTOR_GATE,  FV_SELECTOR_FOVEA,   FV_SELECTOR_CASCADE};
 enum { SELECTORS = sizeof selectors / sizeof selectors[0], FIRST_TAIL = 4, GATE_HEADS = 2, GATE_DIM = 256 };
 static float gate[GATE_HEADS * GATE_DIM];
 
-static fv_select_config policy_of(uint32_t selector, float budget, uint32_t window) {
-    fv_select_config policy = fv_select_config_default(selectors[selector % SELECTORS]);
+static fv_policy policy_of(uint32_t selector, float budget, uint32_t window) {
+    fv_policy policy = fv_policy_default(selectors[selector % SELECTORS]);
     policy.tail = selector % SELECTORS >= FIRST_TAIL; /* twice, with and without */
     policy.gate = gate;
     policy.gate_count = GATE_HEADS;
@@ -53,12 +53,12 @@ static fv_select_config policy_of(uint32_t selector, float budget, uint32_t wind
 static size_t row_width(const attention_world *w) { return (size_t)w->attend.query_heads * w->attend.head_dim; }
 
 static void *attention_open(const attention_world *w, fv_attention **attention) {
-    fv_select_config policy = fv_select_config_default(FV_SELECTOR_SHADOW);
+    fv_policy policy = fv_policy_default(FV_SELECTOR_FOVEA);
     fv_attention_config config = {.attend = w->attend,
                                   .max_tokens = w->shape.max_tokens,
                                   .workers = MOST_WORKERS,
                                   .chooses = 1,
-                                  .plan_steps = fv_select_steps(&policy, w->shape.max_tokens, FV_TILE_ROWS)};
+                                  .plan_steps = fv_policy_steps(&policy, w->shape.max_tokens, FV_TILE_ROWS)};
     size_t bytes = 0;
     check_status(fv_attention_size(&config, &bytes));
     void *memory = world_memory(bytes);
@@ -67,7 +67,7 @@ static void *attention_open(const attention_world *w, fv_attention **attention) 
 }
 
 /* All tokens of the world through an empty cache in calls of at most `cut` rows (0: one call); [tokens][width]. */
-static float *world_run(attention_world *w, const fv_select_config *policy, uint32_t cut, const fv_parallel *parallel,
+static float *world_run(attention_world *w, const fv_policy *policy, uint32_t cut, const fv_parallel *parallel,
                         test_random *random, fv_report *report) {
     fv_attention *attention = NULL;
     void *memory = attention_open(w, &attention);
@@ -102,7 +102,7 @@ static void test_all_pages_are_dense(void **state) {
         attention_world w =
             world_make(tables.table[i % tables.count], shape_of(1 + i % 2, dims[i % 5], 700, i % FV_ELEMENT_COUNT),
                        1 + i % 3, 0, &random);
-        fv_select_config dense = fv_select_config_default(FV_SELECTOR_DENSE), all = policy_of(i, 1.0f, 20 + i);
+        fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE), all = policy_of(i, 1.0f, 20 + i);
         fv_report report, dense_report;
         float *want = world_run(&w, &dense, 0, NULL, &random, &dense_report);
         float *out = world_run(&w, &all, i % 3 ? 50 : 0, NULL, &random, &report);
@@ -122,7 +122,7 @@ static void test_workers_and_cuts(void **state) {
     for (uint32_t i = 0; i < 12; i++) {
         attention_world w =
             world_make(tables.table[i % tables.count], shape_of(2, 32, 600, i % FV_ELEMENT_COUNT), 3, 0, &random);
-        fv_select_config policy = policy_of(i, 0.3f, 32);
+        fv_policy policy = policy_of(i, 0.3f, 32);
         if (i == 4) policy.budget = 0, policy.top_p = 0.5f, policy.floor = 6, policy.cap = 20;
         if (i == 6) policy.budget = 0, policy.pages = 12;
         fv_report want_report, report;
@@ -147,7 +147,7 @@ static void test_blocks_share(void **state) {
     (void)state;
     test_random random = test_random_make(91);
     attention_world w = world_make(tables.table[0], shape_of(2, 32, 640, FV_ELEMENT_F16), 3, 0, &random);
-    fv_select_config block = policy_of(2, 0.3f, 32), bound = block;
+    fv_policy block = policy_of(2, 0.3f, 32), bound = block;
     block.selector = FV_SELECTOR_BLOCK;
     fv_report report, shared, single;
     float *want = world_run(&w, &block, 0, NULL, &random, &report);
@@ -175,7 +175,7 @@ static void test_the_future_is_not_seen(void **state) {
     for (uint32_t i = 0; i < 12; i++) {
         attention_world w =
             world_make(tables.table[i % tables.count], shape_of(1, 16, 500, FV_ELEMENT_F16), 2, 0, &random);
-        fv_select_config policy = policy_of(i, 0.25f, 16 + i);
+        fv_policy policy = policy_of(i, 0.25f, 16 + i);
         fv_report report;
         float *want = world_run(&w, &policy, 0, NULL, &random, &report);
         uint32_t j = test_random_in(&random, 200, 499);
@@ -198,7 +198,7 @@ static void test_budget_is_kept(void **state) {
     fv_attention *attention = NULL;
     void *memory = attention_open(&w, &attention);
     float out[32];
-    const fv_select_config policy = policy_of(1, 0.2f, 40);
+    const fv_policy policy = policy_of(1, 0.2f, 40);
     for (uint32_t row = 0; row < w.tokens; row++) {
         fv_report report = {.struct_bytes = sizeof(fv_report)};
         world_append(&w, 1);
@@ -216,8 +216,8 @@ static void test_budget_is_kept(void **state) {
 }
 
 /* chosen [pages]: 1 or 0. */
-static uint32_t choose_one(const attention_world *w, const fv_kernels *kernels, const fv_select_config *policy,
-                           uint32_t row, uint8_t *chosen) {
+static uint32_t choose_one(const attention_world *w, const fv_kernels *kernels, const fv_policy *policy, uint32_t row,
+                           uint8_t *chosen) {
     size_t bytes = 0;
     uint32_t group = w->attend.query_heads / w->attend.kv_heads;
     assert_true(fv_choose_scratch_bytes(w->attend.head_dim, group, w->shape.max_tokens, 1, &bytes));
@@ -248,7 +248,7 @@ static void test_every_machine_chooses_alike(void **state) {
     for (uint32_t i = 0; i < 24; i++) {
         attention_world w =
             world_make(tables.table[0], shape_of(1, dims[i % 6], 1500, i % FV_ELEMENT_COUNT), 1 + i % 4, 0, &random);
-        fv_select_config policy = policy_of(i, 0.1f + 0.02f * (float)i, 32);
+        fv_policy policy = policy_of(i, 0.1f + 0.02f * (float)i, 32);
         if (i % 12 == 0) policy.budget = 0, policy.top_p = 0.3f;
         uint8_t want[100], got[100];
         world_append(&w, 1500);
@@ -270,7 +270,7 @@ static void test_a_needle_is_found(void **state) {
         attention_world w =
             world_make(tables.table[i % tables.count], shape_of(1, 64, 2048, FV_ELEMENT_F16), 3, 0, &random);
         uint32_t needle = test_random_in(&random, 16, 1900);
-        fv_select_config policy = policy_of(i % 2, 0.09f, 128); /* one page beyond window and sinks */
+        fv_policy policy = policy_of(i % 2, 0.09f, 128); /* one page beyond window and sinks */
         uint8_t chosen[128];
         for (uint32_t c = 0; c < 64; c++) /* the second head looks for it */
             w.keys[needle * w.kv_stride + c] = 1.5f * w.queries[2040 * w.query_stride + 64 + c];
@@ -397,8 +397,8 @@ typedef struct tail_world {
 } tail_world;
 
 /* A row of 1,300 tokens, the query of its first head `loud` times as long, and what it chooses. */
-static tail_world tail_world_make(const fv_kernels *kernels, const fv_select_config *policy, uint32_t dim,
-                                  uint32_t group, float loud, test_random *random) {
+static tail_world tail_world_make(const fv_kernels *kernels, const fv_policy *policy, uint32_t dim, uint32_t group,
+                                  float loud, test_random *random) {
     tail_world t = {.world = world_make(kernels, shape_of(1, dim, 1300, FV_ELEMENT_F16), group, 0, random)};
     attention_world *w = &t.world;
     t.memory = attention_open(w, &t.attention);
@@ -431,7 +431,7 @@ static void tail_world_free(tail_world *t) {
     world_free(&t->world);
 }
 
-static void tail_world_run(const tail_world *t, const fv_select_config *policy, float *out, fv_report *report) {
+static void tail_world_run(const tail_world *t, const fv_policy *policy, float *out, fv_report *report) {
     const attention_world *w = &t->world;
     *report = (fv_report){.struct_bytes = sizeof *report};
     check_status(fv_attention_run(t->attention, w->cache, policy, 0, 1, w->queries + 1299 * w->query_stride,
@@ -446,7 +446,7 @@ static void test_tail_is_a_softmax(void **state) {
     static const uint32_t dims[] = {64, 24, 128, 80};
     for (uint32_t i = 0; i < 8; i++) {
         uint32_t dim = dims[i % 4], group = 1 + i % 3;
-        fv_select_config policy = policy_of(FIRST_TAIL + i % 2, 0.3f, 32), plain = policy;
+        fv_policy policy = policy_of(FIRST_TAIL + i % 2, 0.3f, 32), plain = policy;
         plain.tail = 0;
         tail_world t = tail_world_make(tables.table[i % tables.count], &policy, dim, group, 1.0f, &random);
         const attention_world *w = &t.world;
@@ -478,7 +478,7 @@ static void test_a_noisy_row_has_no_tail(void **state) {
     test_random random = test_random_make(93);
     for (uint32_t i = 0; i < 6; i++) {
         uint32_t dim = i % 2 ? 128 : 64, group = 1 + i % 3;
-        fv_select_config policy = policy_of(FIRST_TAIL, 0.3f, 32), plain = policy;
+        fv_policy policy = policy_of(FIRST_TAIL, 0.3f, 32), plain = policy;
         plain.tail = 0;
         tail_world t = tail_world_make(tables.table[i % tables.count], &policy, dim, group, 20.0f, &random);
         float out[3 * 128], other[3 * 128];
@@ -570,7 +570,7 @@ static void test_deadlines(void **state) {
     test_random random = test_random_make(88);
     attention_world w =
         world_make(tables.table[tables.count - 1], shape_of(2, 16, 1500, FV_ELEMENT_F16), 2, 0, &random);
-    const fv_select_config policy = policy_of(1, 0.5f, 40);
+    const fv_policy policy = policy_of(1, 0.5f, 40);
     fv_attention *attention = NULL;
     void *memory = attention_open(&w, &attention);
     size_t width = row_width(&w);
@@ -611,13 +611,13 @@ static void test_deadlines(void **state) {
 
 static void test_bad_policies(void **state) {
     (void)state;
-    const fv_select_config good = fv_select_config_default(FV_SELECTOR_SHADOW);
-    check_status(fv_select_check(&good));
+    const fv_policy good = fv_policy_default(FV_SELECTOR_FOVEA);
+    check_status(fv_policy_check(&good));
 #define REFUSED(...) \
     do { \
-        fv_select_config bad = good; \
+        fv_policy bad = good; \
         __VA_ARGS__; \
-        assert_int_equal(fv_select_check(&bad), FV_ERROR_ARGUMENT); \
+        assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT); \
     } while (0)
     REFUSED(bad.budget = 1.5f);
     REFUSED(bad.budget = -0.1f);
@@ -627,7 +627,7 @@ static void test_bad_policies(void **state) {
     REFUSED(bad.budget = 0, bad.top_p = NAN);
     REFUSED(bad.budget = 0, bad.top_p = 1.01f);
     REFUSED(bad.pages = 100);
-    REFUSED(bad.budget = 0, bad.pages = fv_select_least_pages(&good) - 1);
+    REFUSED(bad.budget = 0, bad.pages = fv_policy_min_pages(&good) - 1);
     REFUSED(bad.window = 0);
     REFUSED(bad.causal = 0);
     REFUSED(bad.floor = 5, bad.cap = 4);
@@ -656,7 +656,7 @@ static void test_bad_policies(void **state) {
                      FV_ERROR_ARGUMENT);
     free(memory);
     world_free(&w);
-    fv_select_config tail = good;
+    fv_policy tail = good;
     tail.tail = 1;
     shape.shadow = 1; /* but no tail */
     w = world_make(tables.table[0], shape, 1, 0, &random);

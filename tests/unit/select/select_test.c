@@ -1,5 +1,5 @@
 /* select_test.c - every plan, expanded to sets of (row, key), equals the definition of its policy. */
-#include "fovea/select.h"
+#include "fovea/policy.h"
 #include "support/random.h"
 #include "support/read_set.h"
 #include <jansson.h>
@@ -12,7 +12,7 @@
 
 enum { STEPS = 1600 };
 
-static void describe(const fv_select_config *config, const fv_select_view *view, char *text, size_t bytes) {
+static void describe(const fv_policy *config, const fv_plan_view *view, char *text, size_t bytes) {
     int n = snprintf(
         text, bytes,
         "selector=%u window=%u sinks=%u block=%u log_stride=%u landmarks=%u causal=%u keep=%u first=%u rows=%u "
@@ -26,14 +26,14 @@ static void describe(const fv_select_config *config, const fv_select_view *view,
 }
 
 /* One plan: in range, no key twice, exactly the policy's sets, counted right, within the promised number of steps. */
-static void check_plan(const fv_select_config *config, fv_select_view view, uint32_t tokens) {
+static void check_plan(const fv_policy *config, fv_plan_view view, uint32_t tokens) {
     fv_step steps[STEPS];
-    fv_plan plan = {.steps = steps, .capacity = fv_select_steps(config, tokens, FV_TILE_ROWS), .count = 77};
+    fv_plan plan = {.steps = steps, .capacity = fv_policy_steps(config, tokens, FV_TILE_ROWS), .count = 77};
     char text[500];
     view.tokens = tokens;
     describe(config, &view, text, sizeof text);
     assert_true(plan.capacity <= STEPS);
-    fv_status status = fv_select_plan(config, &view, &plan);
+    fv_status status = fv_policy_plan(config, &view, &plan);
     if (status != FV_OK) fail_msg("%s: %s", text, fv_status_text(status));
     uint32_t marks = (tokens + (config->causal ? 0 : config->block - 1)) / config->block;
     if (fv_plan_check(&plan, tokens, marks) != FV_OK) fail_msg("%s: fv_plan_check", text);
@@ -52,16 +52,15 @@ static void check_plan(const fv_select_config *config, fv_select_view view, uint
     }
     if (plan.count == 0) return; /* one step less does not do, and says so */
     plan.capacity = plan.count - 1;
-    assert_int_equal(fv_select_plan(config, &view, &plan), FV_ERROR_FULL);
+    assert_int_equal(fv_policy_plan(config, &view, &plan), FV_ERROR_FULL);
 }
 
 /* All rows 0..tokens-1, in tiles that begin anywhere. */
-static void check_all_rows(const fv_select_config *config, uint32_t local_window, uint32_t tokens,
-                           test_random *random) {
+static void check_all_rows(const fv_policy *config, uint32_t local_window, uint32_t tokens, test_random *random) {
     for (uint32_t first = 0; first < tokens;) {
         uint32_t rows = test_random_in(random, 1, FV_TILE_ROWS);
         if (rows > tokens - first) rows = tokens - first;
-        check_plan(config, (fv_select_view){.first_token = first, .rows = rows, .local_window = local_window}, tokens);
+        check_plan(config, (fv_plan_view){.first_token = first, .rows = rows, .local_window = local_window}, tokens);
         first += rows;
     }
 }
@@ -69,7 +68,7 @@ static void check_all_rows(const fv_select_config *config, uint32_t local_window
 static void test_dense(void **state) {
     (void)state;
     test_random random = test_random_make(1);
-    fv_select_config config = fv_select_config_default(FV_SELECTOR_DENSE);
+    fv_policy config = fv_policy_default(FV_SELECTOR_DENSE);
     for (uint32_t tokens = 1; tokens < 300; tokens += 13) check_all_rows(&config, 0, tokens, &random);
 }
 
@@ -80,7 +79,7 @@ static void test_window(void **state) {
     static const uint32_t sinks[] = {0, 1, 16, 20, 150, 5000, UINT32_MAX};
     for (size_t w = 0; w < sizeof windows / sizeof *windows; w++)
         for (size_t s = 0; s < sizeof sinks / sizeof *sinks; s++) {
-            fv_select_config config = fv_select_config_default(FV_SELECTOR_WINDOW);
+            fv_policy config = fv_policy_default(FV_SELECTOR_WINDOW);
             config.window = windows[w];
             config.sinks = sinks[s];
             check_all_rows(&config, 0, 140, &random);
@@ -94,14 +93,14 @@ static void test_local_window(void **state) {
     static const uint32_t windows[] = {1, 2, 16, 17, 100, 200, UINT32_MAX};
     for (uint32_t selector = FV_SELECTOR_DENSE; selector <= FV_SELECTOR_PATTERN; selector++)
         for (size_t w = 0; w < sizeof windows / sizeof *windows; w++) {
-            fv_select_config config = fv_select_config_default((fv_selector)selector);
+            fv_policy config = fv_policy_default((fv_selector)selector);
             config.window = 5;
             check_all_rows(&config, windows[w], 150, &random);
         }
 }
 
-static fv_select_config random_pattern(test_random *random, uint32_t tokens) {
-    fv_select_config config = fv_select_config_default(FV_SELECTOR_PATTERN);
+static fv_policy random_pattern(test_random *random, uint32_t tokens) {
+    fv_policy config = fv_policy_default(FV_SELECTOR_PATTERN);
     static const uint32_t windows[] = {0, 1, 2, 3, 4, 7, 8, 15, 16, 31, 63, 64, 128};
     uint32_t dice = test_random_in(random, 0, 15);
     config.window = dice < 13 ? windows[dice] : dice == 13 ? UINT32_MAX : test_random_in(random, 0, tokens + 3);
@@ -109,7 +108,7 @@ static fv_select_config random_pattern(test_random *random, uint32_t tokens) {
     config.causal = test_random_in(random, 0, 2) > 0;
     config.log_stride = test_random_in(random, 0, 3) > 0;
     config.landmarks = test_random_in(random, 0, 3) > 0;
-    config.globals_count = test_random_in(random, 0, test_random_in(random, 0, 1) ? 2 : FV_SELECT_GLOBALS);
+    config.globals_count = test_random_in(random, 0, test_random_in(random, 0, 1) ? 2 : FV_POLICY_GLOBALS);
     for (uint32_t g = 0; g < config.globals_count; g++) { /* repetitions and tokens that never come */
         uint32_t kind = test_random_in(random, 0, 5);
         config.globals[g] = kind == 0        ? UINT32_MAX - test_random_in(random, 0, 20)
@@ -121,7 +120,7 @@ static fv_select_config random_pattern(test_random *random, uint32_t tokens) {
 }
 
 /* Sometimes a mask, sometimes a row from which on a token is not reached. */
-static void random_keep(fv_select_config *config, test_random *random) {
+static void random_keep(fv_policy *config, test_random *random) {
     static uint8_t keep[SET_TOKENS];
     static uint32_t until[SET_TOKENS];
     uint32_t share = test_random_in(random, 0, 4);
@@ -139,7 +138,7 @@ static void test_pattern(void **state) {
     test_random random = test_random_make(4);
     for (int run = 0; run < 250; run++) {
         uint32_t tokens = test_random_in(&random, 1, run % 25 ? 200 : 700);
-        fv_select_config config = random_pattern(&random, tokens);
+        fv_policy config = random_pattern(&random, tokens);
         random_keep(&config, &random);
         check_all_rows(&config, 0, tokens, &random);
     }
@@ -150,10 +149,10 @@ static void test_pattern_far(void **state) {
     (void)state;
     test_random random = test_random_make(5);
     for (int run = 0; run < 300; run++) {
-        fv_select_config config = random_pattern(&random, SET_TOKENS);
+        fv_policy config = random_pattern(&random, SET_TOKENS);
         random_keep(&config, &random);
         uint32_t rows = test_random_in(&random, 1, FV_TILE_ROWS);
-        fv_select_view view = {.first_token = test_random_in(&random, 0, SET_TOKENS - rows), .rows = rows};
+        fv_plan_view view = {.first_token = test_random_in(&random, 0, SET_TOKENS - rows), .rows = rows};
         check_plan(&config, view, SET_TOKENS);
     }
 }
@@ -164,13 +163,13 @@ static void test_huge_positions(void **state) {
     test_random random = test_random_make(6);
     for (int run = 0; run < 200; run++) {
         fv_step steps[STEPS];
-        fv_select_config config = random_pattern(&random, 1u << 30);
+        fv_policy config = random_pattern(&random, 1u << 30);
         uint32_t tokens = 1u << 30, rows = test_random_in(&random, 1, FV_TILE_ROWS);
-        fv_select_view view = {.first_token = tokens - rows - (run % 2 ? test_random_in(&random, 0, 40) : 0),
-                               .rows = rows,
-                               .tokens = tokens};
-        fv_plan plan = {.steps = steps, .capacity = fv_select_steps(&config, tokens, FV_TILE_ROWS)};
-        assert_int_equal(fv_select_plan(&config, &view, &plan), FV_OK);
+        fv_plan_view view = {.first_token = tokens - rows - (run % 2 ? test_random_in(&random, 0, 40) : 0),
+                             .rows = rows,
+                             .tokens = tokens};
+        fv_plan plan = {.steps = steps, .capacity = fv_policy_steps(&config, tokens, FV_TILE_ROWS)};
+        assert_int_equal(fv_policy_plan(&config, &view, &plan), FV_OK);
         assert_int_equal(fv_plan_check(&plan, tokens, tokens / config.block + !config.causal), FV_OK);
     }
 }
@@ -179,43 +178,43 @@ static void test_arguments(void **state) {
     (void)state;
     fv_step steps[STEPS];
     fv_plan plan = {.steps = steps, .capacity = STEPS};
-    fv_select_view view = {.first_token = 3, .rows = 1};
-    fv_select_config good = fv_select_config_default(FV_SELECTOR_PATTERN), bad = good;
-    assert_int_equal(fv_select_check(&good), FV_OK);
-    assert_int_equal(fv_select_check(NULL), FV_ERROR_ARGUMENT);
+    fv_plan_view view = {.first_token = 3, .rows = 1};
+    fv_policy good = fv_policy_default(FV_SELECTOR_PATTERN), bad = good;
+    assert_int_equal(fv_policy_check(&good), FV_OK);
+    assert_int_equal(fv_policy_check(NULL), FV_ERROR_ARGUMENT);
     bad.selector = 3;
-    assert_int_equal(fv_select_check(&bad), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT);
     bad = good, bad.block = 0;
-    assert_int_equal(fv_select_check(&bad), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT);
     uint8_t keep[3] = {1, 1, 1};
     bad = good, bad.keep = keep, bad.keep_tokens = 3; /* the mask ends before the row */
-    assert_int_equal(fv_select_plan(&bad, &view, &plan), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_plan(&bad, &view, &plan), FV_ERROR_ARGUMENT);
     bad = good, bad.causal = 0; /* the view does not say how many tokens there are */
-    assert_int_equal(fv_select_plan(&bad, &view, &plan), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_plan(&bad, &view, &plan), FV_ERROR_ARGUMENT);
     bad = good, bad.causal = 2;
-    assert_int_equal(fv_select_check(&bad), FV_ERROR_ARGUMENT);
-    bad = good, bad.globals_count = FV_SELECT_GLOBALS + 1;
-    assert_int_equal(fv_select_check(&bad), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT);
+    bad = good, bad.globals_count = FV_POLICY_GLOBALS + 1;
+    assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT);
     bad = good, bad.log_stride = 2;
-    assert_int_equal(fv_select_check(&bad), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT);
     bad = good, bad.landmarks = 2;
-    assert_int_equal(fv_select_check(&bad), FV_ERROR_ARGUMENT);
-    assert_int_equal(fv_select_plan(&bad, &view, &plan), FV_ERROR_ARGUMENT);
-    bad = fv_select_config_default(FV_SELECTOR_WINDOW), bad.window = 0;
-    assert_int_equal(fv_select_check(&bad), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_plan(&bad, &view, &plan), FV_ERROR_ARGUMENT);
+    bad = fv_policy_default(FV_SELECTOR_WINDOW), bad.window = 0;
+    assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT);
     for (uint32_t s = FV_SELECTOR_DENSE; s <= FV_SELECTOR_PATTERN; s++) {
-        fv_select_config config = fv_select_config_default((fv_selector)s);
-        assert_int_equal(fv_select_check(&config), FV_OK);
+        fv_policy config = fv_policy_default((fv_selector)s);
+        assert_int_equal(fv_policy_check(&config), FV_OK);
     }
-    assert_int_equal(fv_select_plan(&good, NULL, &plan), FV_ERROR_ARGUMENT);
-    assert_int_equal(fv_select_plan(&good, &view, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_plan(&good, NULL, &plan), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_plan(&good, &view, NULL), FV_ERROR_ARGUMENT);
     view.rows = 0;
-    assert_int_equal(fv_select_plan(&good, &view, &plan), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_plan(&good, &view, &plan), FV_ERROR_ARGUMENT);
     view.rows = FV_TILE_ROWS + 1;
-    assert_int_equal(fv_select_plan(&good, &view, &plan), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_plan(&good, &view, &plan), FV_ERROR_ARGUMENT);
     view.rows = 1;
     view.first_token = UINT32_MAX;
-    assert_int_equal(fv_select_plan(&good, &view, &plan), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_plan(&good, &view, &plan), FV_ERROR_ARGUMENT);
 }
 
 static uint32_t json_u32(const json_t *object, const char *key) {
@@ -234,7 +233,7 @@ static void check_golden_row(const char *name, uint32_t row, const uint8_t *got,
 
 static void check_golden_case(const json_t *golden) {
     const char *name = json_string_value(json_object_get(golden, "name"));
-    fv_select_config config = fv_select_config_default(FV_SELECTOR_PATTERN);
+    fv_policy config = fv_policy_default(FV_SELECTOR_PATTERN);
     config.window = json_u32(golden, "window");
     config.log_stride = json_is_true(json_object_get(golden, "use_log_stride"));
     uint32_t tokens = json_u32(golden, "seq");
@@ -249,9 +248,8 @@ static void check_golden_case(const json_t *golden) {
         fv_step steps[STEPS];
         fv_plan plan = {.steps = steps, .capacity = STEPS};
         uint32_t first = row / FV_TILE_ROWS * FV_TILE_ROWS, left = tokens - first;
-        fv_select_view view = {
-            .first_token = first, .rows = left < FV_TILE_ROWS ? left : FV_TILE_ROWS, .tokens = tokens};
-        assert_int_equal(fv_select_plan(&config, &view, &plan), FV_OK);
+        fv_plan_view view = {.first_token = first, .rows = left < FV_TILE_ROWS ? left : FV_TILE_ROWS, .tokens = tokens};
+        assert_int_equal(fv_policy_plan(&config, &view, &plan), FV_OK);
         read_set set = set_of_plan(&plan, row - first);
         check_golden_row(name, row, set.token, SET_TOKENS,
                          json_array_get(json_object_get(golden, "tokens_sorted"), row));

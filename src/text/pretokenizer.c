@@ -1,0 +1,350 @@
+/* pretokenizer.c - the regular expressions of the pre-tokenizers, as scanners written by hand.
+ * A scanner returns where the piece that starts at `begin` ends (> begin); what lies at `end` does not exist for it.
+ * A pre-tokenizer is a list of them: each cuts the pieces of the one before. The expressions are those of llama.cpp,
+ * in ECMAScript's reading: alternatives from left to right, the first that fits wins. */
+#include "text/pretokenizer.h"
+#include <string.h>
+
+#define STAGES_MAX 5
+
+typedef size_t scan(const fv_glyph *glyphs, size_t begin, size_t end);
+
+struct fv_pretokenizer {
+    const char *name;
+    bool ignores_merges, adds_bos, lacks_bos;
+    scan *stages[STAGES_MAX];
+};
+
+#define LETTER FV_UNICODE_LETTER
+#define NUMBER FV_UNICODE_NUMBER
+#define SPACE FV_UNICODE_SPACE
+#define MARK FV_UNICODE_MARK
+#define PUNCTUATION FV_UNICODE_PUNCTUATION
+#define OTHER FV_UNICODE_OTHER
+
+/* 0 outside, which is in no set of classes. */
+static uint32_t class_at(const fv_glyph *glyphs, size_t at, size_t end) {
+    return at < end ? fv_glyph_class(glyphs[at]) : 0;
+}
+
+/* UINT32_MAX outside, which is no character. */
+static uint32_t code_at(const fv_glyph *glyphs, size_t at, size_t end) {
+    return at < end ? fv_glyph_code(glyphs[at]) : UINT32_MAX;
+}
+
+static bool is_newline(uint32_t code) { return code == '\r' || code == '\n'; }
+
+static size_t skip_classes(const fv_glyph *glyphs, size_t at, size_t end, uint32_t classes) {
+    while (class_at(glyphs, at, end) & classes) at++;
+    return at;
+}
+
+static uint32_t lower_ascii(uint32_t code) { return code >= 'A' && code <= 'Z' ? code + 32 : code; }
+
+/* 's 't 're 've 'm 'll 'd: where it ends, or `begin` if there is none. */
+static size_t skip_contraction(const fv_glyph *glyphs, size_t begin, size_t end, bool any_case) {
+    if (code_at(glyphs, begin, end) != '\'') return begin;
+    uint32_t first = code_at(glyphs, begin + 1, end), second = code_at(glyphs, begin + 2, end);
+    if (any_case) {
+        first = lower_ascii(first);
+        second = lower_ascii(second);
+    }
+    if (first == 's' || first == 't' || first == 'm' || first == 'd') return begin + 2;
+    if ((first == 'r' || first == 'v') && second == 'e') return begin + 3;
+    return first == 'l' && second == 'l' ? begin + 3 : begin;
+}
+
+/* \s+(?!\S)|\s+ : a run of spaces leaves its last to the word behind it, if there is one. */
+static size_t scan_spaces(const fv_glyph *glyphs, size_t begin, size_t end) {
+    size_t at = skip_classes(glyphs, begin, end, SPACE);
+    if (at < end && at - begin > 1) return at - 1;
+    return at > begin ? at : begin + 1;
+}
+
+/* \s*[\r\n]+|\s+(?!\S)|\s+ */
+static size_t scan_lines(const fv_glyph *glyphs, size_t begin, size_t end) {
+    size_t at = skip_classes(glyphs, begin, end, SPACE);
+    while (at > begin && !is_newline(fv_glyph_code(glyphs[at - 1]))) at--;
+    return at > begin ? at : scan_spaces(glyphs, begin, end);
+}
+
+/* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
+static size_t scan_gpt2(const fv_glyph *glyphs, size_t begin, size_t end) {
+    size_t at = skip_contraction(glyphs, begin, end, false);
+    if (at > begin) return at;
+    at = begin + (fv_glyph_code(glyphs[begin]) == ' ');
+    uint32_t class = class_at(glyphs, at, end);
+    if (class & (LETTER | NUMBER)) return skip_classes(glyphs, at, end, class);
+    if (class & (MARK | PUNCTUATION | OTHER)) return skip_classes(glyphs, at, end, MARK | PUNCTUATION | OTHER);
+    return scan_spaces(glyphs, begin, end);
+}
+
+/* The part behind the words: \p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+ * where `letters` are the classes of \p{L} and `slash` puts / beside [\r\n]. */
+static size_t scan_rest(const fv_glyph *glyphs, size_t begin, size_t end, uint32_t letters, size_t digits, bool slash) {
+    if (fv_glyph_class(glyphs[begin]) & NUMBER) {
+        size_t limit = end - begin < digits ? end : begin + digits;
+        return skip_classes(glyphs, begin, limit, NUMBER);
+    }
+    uint32_t others = (MARK | PUNCTUATION | OTHER) & ~letters;
+    size_t at = begin + (fv_glyph_code(glyphs[begin]) == ' ');
+    if (!(class_at(glyphs, at, end) & others)) return scan_lines(glyphs, begin, end);
+    at = skip_classes(glyphs, at, end, others);
+    while (is_newline(code_at(glyphs, at, end)) || (slash && code_at(glyphs, at, end) == '/')) at++;
+    return at;
+}
+
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+| and the rest */
+static size_t scan_words(const fv_glyph *glyphs, size_t begin, size_t end, uint32_t letters, size_t digits) {
+    size_t at = skip_contraction(glyphs, begin, end, true);
+    if (at > begin) return at;
+    uint32_t class = fv_glyph_class(glyphs[begin]);
+    bool may_lead = !(class & NUMBER) && !is_newline(fv_glyph_code(glyphs[begin]));
+    if (may_lead && ((class | class_at(glyphs, begin + 1, end)) & letters))
+        return skip_classes(glyphs, begin + 1, end, letters);
+    return scan_rest(glyphs, begin, end, letters, digits, false);
+}
+
+static size_t scan_llama3(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_words(glyphs, begin, end, LETTER, 3);
+}
+
+static size_t scan_qwen2(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_words(glyphs, begin, end, LETTER, 1);
+}
+
+static size_t scan_qwen35(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_words(glyphs, begin, end, LETTER | MARK, 1);
+}
+
+/* Only ASCII has case here: any other letter is both upper and lower. */
+static bool is_upper(fv_glyph glyph) {
+    return (fv_glyph_class(glyph) & LETTER) && !(fv_glyph_code(glyph) >= 'a' && fv_glyph_code(glyph) <= 'z');
+}
+static bool is_lower(fv_glyph glyph) {
+    return (fv_glyph_class(glyph) & LETTER) && !(fv_glyph_code(glyph) >= 'A' && fv_glyph_code(glyph) <= 'Z');
+}
+
+/* upper* lower+ | upper+ lower* , from a letter on. If nothing lower follows the upper run, the first alternative
+ * still wins by giving back letters until the last given back is lower too. */
+static size_t skip_cased_word(const fv_glyph *glyphs, size_t begin, size_t end) {
+    size_t uppers = begin;
+    while (uppers < end && is_upper(glyphs[uppers])) uppers++;
+    size_t lowers = uppers;
+    while (lowers < end && is_lower(glyphs[lowers])) lowers++;
+    if (lowers > uppers) return lowers;
+    for (size_t at = uppers; at > begin; at--)
+        if (is_lower(glyphs[at - 1])) return at;
+    return uppers;
+}
+
+/* [^\r\n\p{L}\p{N}]? and a cased word, with its contraction if `contractions`| and the rest */
+static size_t scan_cased(const fv_glyph *glyphs, size_t begin, size_t end, size_t digits, bool contractions) {
+    uint32_t class = fv_glyph_class(glyphs[begin]);
+    bool leads = !(class & (LETTER | NUMBER)) && !is_newline(fv_glyph_code(glyphs[begin]));
+    if (!(class_at(glyphs, begin + leads, end) & LETTER)) return scan_rest(glyphs, begin, end, LETTER, digits, true);
+    size_t at = skip_cased_word(glyphs, begin + leads, end);
+    return contractions ? skip_contraction(glyphs, at, end, true) : at;
+}
+
+static size_t scan_tekken(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_cased(glyphs, begin, end, 1, false);
+}
+
+static size_t scan_gpt4o(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_cased(glyphs, begin, end, 3, true);
+}
+
+/* The scanners below look for something rare: what lies between two finds is a piece too. */
+
+/* [\r\n] */
+static size_t scan_newline(const fv_glyph *glyphs, size_t begin, size_t end) {
+    if (is_newline(fv_glyph_code(glyphs[begin]))) return begin + 1;
+    while (begin < end && !is_newline(fv_glyph_code(glyphs[begin]))) begin++;
+    return begin;
+}
+
+/* \p{N} */
+static size_t scan_digit(const fv_glyph *glyphs, size_t begin, size_t end) {
+    if (fv_glyph_class(glyphs[begin]) & NUMBER) return begin + 1;
+    return skip_classes(glyphs, begin, end, ~(uint32_t)NUMBER);
+}
+
+/* \p{N}+ */
+static size_t scan_number(const fv_glyph *glyphs, size_t begin, size_t end) {
+    if (fv_glyph_class(glyphs[begin]) & NUMBER) return skip_classes(glyphs, begin, end, NUMBER);
+    return skip_classes(glyphs, begin, end, ~(uint32_t)NUMBER);
+}
+
+/* [0-9][0-9][0-9] */
+static bool has_three_digits(const fv_glyph *glyphs, size_t at, size_t end) {
+    for (size_t i = at; i < at + 3; i++) {
+        uint32_t code = code_at(glyphs, i, end);
+        if (code < '0' || code > '9') return false;
+    }
+    return true;
+}
+
+static size_t scan_three_digits(const fv_glyph *glyphs, size_t begin, size_t end) {
+    if (has_three_digits(glyphs, begin, end)) return begin + 3;
+    size_t at = begin + 1;
+    while (at < end && !has_three_digits(glyphs, at, end)) at++;
+    return at;
+}
+
+static bool is_punctuation(fv_glyph glyph, const char *more) {
+    if (fv_glyph_class(glyph) & PUNCTUATION) return true;
+    uint32_t code = fv_glyph_code(glyph);
+    return code > 0 && code < 128 && strchr(more, (int)code);
+}
+
+static size_t scan_punctuation_and(const fv_glyph *glyphs, size_t begin, size_t end, const char *more) {
+    bool wanted = is_punctuation(glyphs[begin], more);
+    while (begin < end && is_punctuation(glyphs[begin], more) == wanted) begin++;
+    return begin;
+}
+
+/* [\p{P}$+<=>^~|]+ */
+static size_t scan_punctuation(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_punctuation_and(glyphs, begin, end, "$+<=>^~|");
+}
+
+/* [\p{P}$+<=>^~|`]+ */
+static size_t scan_punctuation_falcon(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_punctuation_and(glyphs, begin, end, "$+<=>^~|`");
+}
+
+/* \s?C+ for a set of classes C */
+static bool has_spaced(const fv_glyph *glyphs, size_t at, size_t end, uint32_t classes) {
+    uint32_t class = class_at(glyphs, at, end);
+    return (class & classes) || ((class & SPACE) && (class_at(glyphs, at + 1, end) & classes));
+}
+
+static size_t scan_spaced(const fv_glyph *glyphs, size_t begin, size_t end, uint32_t classes) {
+    if (has_spaced(glyphs, begin, end, classes)) return skip_classes(glyphs, begin + 1, end, classes);
+    size_t at = begin + 1;
+    while (at < end && !has_spaced(glyphs, at, end, classes)) at++;
+    return at;
+}
+
+/* \s?\p{L}+ */
+static size_t scan_spaced_letters(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_spaced(glyphs, begin, end, LETTER);
+}
+
+/* \s?\p{P}+ */
+static size_t scan_spaced_punctuation(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_spaced(glyphs, begin, end, PUNCTUATION);
+}
+
+/* [一-龥ࠀ-一가-퟿]+ : U+0800..U+9FA5 and U+AC00..U+D7FF, where llama.cpp has taken the spaces out before */
+static bool is_east_asian(fv_glyph glyph) {
+    uint32_t code = fv_glyph_code(glyph);
+    if (fv_glyph_class(glyph) & SPACE) return false;
+    return (code >= 0x0800 && code <= 0x9FA5) || (code >= 0xAC00 && code <= 0xD7FF);
+}
+
+static size_t scan_east_asian(const fv_glyph *glyphs, size_t begin, size_t end) {
+    bool wanted = is_east_asian(glyphs[begin]);
+    while (begin < end && is_east_asian(glyphs[begin]) == wanted) begin++;
+    return begin;
+}
+
+#define DEFAULT_STAGES .stages = {scan_punctuation, scan_gpt2, scan_number, scan_three_digits}
+#define FALCON_STAGES .stages = {scan_punctuation_falcon, scan_gpt2, scan_three_digits}
+#define GPT2_STAGES .stages = {scan_gpt2}
+#define SMOLLM_STAGES .stages = {scan_digit, scan_gpt2}
+#define LLAMA3_STAGES .stages = {scan_llama3}
+#define QWEN2_STAGES .stages = {scan_qwen2}
+#define QWEN35_STAGES .stages = {scan_qwen35}
+#define TEKKEN_STAGES .stages = {scan_tekken}
+#define GPT4O_STAGES .stages = {scan_gpt4o}
+#define DEEPSEEK_CODER_STAGES \
+    .stages = {scan_newline, scan_spaced_letters, scan_spaced_punctuation, scan_east_asian, scan_digit}
+#define LLAMA3_TRAITS .ignores_merges = true, .adds_bos = true
+
+static const fv_pretokenizer known[] = {
+    {.name = "default", DEFAULT_STAGES},
+    {.name = "gpt-2", GPT2_STAGES},
+    {.name = "phi-2", GPT2_STAGES},
+    {.name = "mpt", GPT2_STAGES},
+    {.name = "olmo", GPT2_STAGES},
+    {.name = "jais", GPT2_STAGES},
+    {.name = "gigachat", GPT2_STAGES},
+    {.name = "a.x-4.0", GPT2_STAGES},
+    {.name = "mellum", GPT2_STAGES},
+    {.name = "exaone4", GPT2_STAGES},
+    {.name = "trillion", GPT2_STAGES},
+    {.name = "granite-docling", GPT2_STAGES},
+    {.name = "smollm", SMOLLM_STAGES},
+    {.name = "starcoder", SMOLLM_STAGES},
+    {.name = "refact", SMOLLM_STAGES},
+    {.name = "command-r", SMOLLM_STAGES},
+    {.name = "codeshell", SMOLLM_STAGES},
+    {.name = "exaone", SMOLLM_STAGES},
+    {.name = "minerva-7b", SMOLLM_STAGES},
+    {.name = "mellum2", SMOLLM_STAGES},
+    {.name = "llama-bpe", LLAMA3_TRAITS, LLAMA3_STAGES},
+    {.name = "llama3", LLAMA3_TRAITS, LLAMA3_STAGES},
+    {.name = "llama-v3", LLAMA3_TRAITS, LLAMA3_STAGES},
+    {.name = "falcon3", LLAMA3_TRAITS, LLAMA3_STAGES},
+    {.name = "falcon-h1", LLAMA3_TRAITS, LLAMA3_STAGES},
+    {.name = "pixtral", LLAMA3_TRAITS, LLAMA3_STAGES},
+    {.name = "midm-2.0", LLAMA3_TRAITS, LLAMA3_STAGES},
+    {.name = "lfm2", LLAMA3_TRAITS, LLAMA3_STAGES},
+    {.name = "dbrx", LLAMA3_STAGES},
+    {.name = "smaug-bpe", LLAMA3_STAGES},
+    {.name = "chatglm-bpe", .lacks_bos = true, LLAMA3_STAGES},
+    {.name = "glm4", .lacks_bos = true, .ignores_merges = true, LLAMA3_STAGES},
+    {.name = "glm5", .lacks_bos = true, .ignores_merges = true, LLAMA3_STAGES},
+    {.name = "qwen2", QWEN2_STAGES},
+    {.name = "deepseek-r1-qwen", QWEN2_STAGES},
+    {.name = "stablelm2", QWEN2_STAGES},
+    {.name = "hunyuan", QWEN2_STAGES},
+    {.name = "megrez", QWEN2_STAGES},
+    {.name = "kormo", QWEN2_STAGES},
+    {.name = "f2llmv2", QWEN2_STAGES},
+    {.name = "solar-open", QWEN2_STAGES},
+    {.name = "grok-2", QWEN2_STAGES},
+    {.name = "qwen35", QWEN35_STAGES},
+    {.name = "falcon", FALCON_STAGES},
+    {.name = "deepseek-coder", DEEPSEEK_CODER_STAGES},
+    {.name = "tekken", LLAMA3_TRAITS, TEKKEN_STAGES},
+    {.name = "gpt-4o", GPT4O_STAGES},
+    {.name = "llama4", GPT4O_STAGES},
+    {.name = "kanana2", GPT4O_STAGES},
+    {.name = "talkie", GPT4O_STAGES},
+    {.name = "minimax-m2", GPT4O_STAGES},
+};
+#define KNOWN_COUNT (sizeof known / sizeof known[0])
+
+const fv_pretokenizer *fv_pretokenizer_find(const char *name, size_t length) {
+    if (length == 0) return &known[0];
+    for (size_t i = 0; i < KNOWN_COUNT; i++)
+        if (strlen(known[i].name) == length && memcmp(known[i].name, name, length) == 0) return &known[i];
+    return NULL;
+}
+
+const char *fv_pretokenizer_name(size_t index) { return index < KNOWN_COUNT ? known[index].name : NULL; }
+
+bool fv_pretokenizer_ignores_merges(const fv_pretokenizer *pretokenizer) { return pretokenizer->ignores_merges; }
+bool fv_pretokenizer_adds_bos(const fv_pretokenizer *pretokenizer) { return pretokenizer->adds_bos; }
+bool fv_pretokenizer_lacks_bos(const fv_pretokenizer *pretokenizer) { return pretokenizer->lacks_bos; }
+
+/* Depth first, so that no list of pieces is ever kept. */
+static fv_status run_stages(scan *const *stages, size_t left, const fv_glyph *glyphs, size_t count, fv_word_sink *sink,
+                            void *context) {
+    if (left == 0 || !stages[0]) return sink(context, glyphs, count);
+    fv_status status = FV_OK;
+    for (size_t begin = 0, piece_end; begin < count && status == FV_OK; begin = piece_end) {
+        piece_end = stages[0](glyphs, begin, count);
+        status = run_stages(stages + 1, left - 1, glyphs + begin, piece_end - begin, sink, context);
+    }
+    return status;
+}
+
+fv_status fv_pretokenizer_run(const fv_pretokenizer *pretokenizer, const fv_glyph *glyphs, size_t count,
+                              fv_word_sink *sink, void *context) {
+    if (count == 0) return FV_OK;
+    return run_stages(pretokenizer->stages, STAGES_MAX, glyphs, count, sink, context);
+}
