@@ -2,6 +2,7 @@
 #ifndef FOVEA_ATTEND_H
 #define FOVEA_ATTEND_H
 
+#include "fovea/api.h"
 #include "fovea/cache.h"
 #include "fovea/plan.h"
 
@@ -24,7 +25,7 @@ typedef struct fv_attend_config {
 } fv_attend_config;
 
 /** Bytes of scratch that one fv_attend_tile() needs, 64-byte aligned. FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW. */
-fv_status fv_attend_size(const fv_attend_config *config, size_t *bytes);
+FV_API fv_status fv_attend_size(const fv_attend_config *config, size_t *bytes);
 
 /**
  * Attention of plan->rows positions for the query heads of one KV head.
@@ -41,12 +42,12 @@ fv_status fv_attend_size(const fv_attend_config *config, size_t *bytes);
  * finite. Cost: the bytes of the plan's pages once for all rows and heads of the group. Method: online softmax, Milakov
  * & Gimelshein 2018; merging of states, Dao et al. 2022.
  */
-fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
-                         const fv_plan *plan, uint32_t kv_head, const float *query, size_t query_stride, float *out,
-                         size_t out_stride, void *scratch, size_t scratch_bytes);
+FV_API fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
+                                const fv_plan *plan, uint32_t kv_head, const float *query, size_t query_stride,
+                                float *out, size_t out_stride, void *scratch, size_t scratch_bytes);
 
 /** Cache lines x 64 that running `plan` reads for one KV head. O(steps). */
-uint64_t fv_attend_bytes(const fv_cache *cache, const fv_plan *plan);
+FV_API uint64_t fv_attend_bytes(const fv_cache *cache, const fv_plan *plan);
 
 #ifdef __cplusplus
 }

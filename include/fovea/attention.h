@@ -2,6 +2,7 @@
 #ifndef FOVEA_ATTENTION_H
 #define FOVEA_ATTENTION_H
 
+#include "fovea/api.h"
 #include "fovea/attend.h"
 #include "fovea/deadline.h"
 #include "fovea/parallel.h"
@@ -28,11 +29,11 @@ typedef struct fv_attention_config {
 typedef struct fv_attention fv_attention;
 
 /** FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW; *bytes untouched on error. */
-fv_status fv_attention_size(const fv_attention_config *config, size_t *bytes);
+FV_API fv_status fv_attention_size(const fv_attention_config *config, size_t *bytes);
 
 /** memory: FV_CACHE_ALIGN aligned. FV_OK, FV_ERROR_MEMORY and what fv_attention_size() returns. */
-fv_status fv_attention_init(fv_attention **attention, const fv_attention_config *config, const fv_kernels *kernels,
-                            void *memory, size_t bytes);
+FV_API fv_status fv_attention_init(fv_attention **attention, const fv_attention_config *config,
+                                   const fv_kernels *kernels, void *memory, size_t bytes);
 
 /**
  * Attention of the last `rows` tokens of `cache` (appended already) under `policy`.
@@ -48,9 +49,9 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
  * The same bits for any number of workers and any cutting of rows into calls. A policy that is not causal reads what is
  * in the cache, no more: cut the rows then, not the appending.
  */
-fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
-                           uint32_t local_window, uint32_t rows, const float *query, size_t query_stride, float *out,
-                           size_t out_stride, const fv_parallel *parallel, fv_report *report);
+FV_API fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
+                                  uint32_t local_window, uint32_t rows, const float *query, size_t query_stride,
+                                  float *out, size_t out_stride, const fv_parallel *parallel, fv_report *report);
 
 /** Which positions, and where their rows lie. */
 typedef struct fv_attention_rows {
@@ -64,8 +65,8 @@ typedef struct fv_attention_rows {
 } fv_attention_rows;
 
 /** fv_attention_run() for any positions of the cache. */
-fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
-                                const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report);
+FV_API fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
+                                       const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report);
 
 /** What one KV head reads for rows of one tile. Valid during the observer's call. */
 typedef struct fv_attention_seen {
@@ -83,12 +84,12 @@ typedef void fv_attention_observer_fn(void *context, const fv_attention_seen *se
 
 /** From now on `observer` (NULL: nobody) is shown every plan before it is run: for measuring, see mass.h. Built without
  * FV_BUILD_REPORT it is never called. O(1). */
-void fv_attention_observe(fv_attention *attention, fv_attention_observer_fn *observer, void *context);
+FV_API void fv_attention_observe(fv_attention *attention, fv_attention_observer_fn *observer, void *context);
 
 /** From now on reports say where the time went, by `clock` (NULL: no time is taken). It is called from the threads of
  * all workers: of several rows, once or twice for each tile or row that chooses; of a single row, two to four times in
  * all, by the caller. Built without FV_BUILD_REPORT it is never called. O(1). */
-void fv_attention_time(fv_attention *attention, fv_clock_fn *clock, void *context);
+FV_API void fv_attention_time(fv_attention *attention, fv_clock_fn *clock, void *context);
 
 #ifdef __cplusplus
 }

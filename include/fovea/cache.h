@@ -2,6 +2,7 @@
 #ifndef FOVEA_CACHE_H
 #define FOVEA_CACHE_H
 
+#include "fovea/api.h"
 #include "fovea/isa.h"
 #include "fovea/plan.h"
 #include "fovea/status.h"
@@ -40,7 +41,7 @@ typedef struct fv_cache_config {
  *  destroy call, drop the memory instead. One writer or many readers at a time. */
 typedef struct fv_cache fv_cache;
 
-fv_cache_config fv_cache_config_default(void);
+FV_API fv_cache_config fv_cache_config_default(void);
 
 /**
  * Bytes that fv_cache_init() needs for `config`, exactly. Pure. O(1).
@@ -48,7 +49,7 @@ fv_cache_config fv_cache_config_default(void);
  * returns FV_OK, FV_ERROR_ARGUMENT (a field is out of range), FV_ERROR_UNSUPPORTED (a type that this build leaves out),
  *         FV_ERROR_OVERFLOW.
  */
-fv_status fv_cache_size(const fv_cache_config *config, size_t *bytes);
+FV_API fv_status fv_cache_size(const fv_cache_config *config, size_t *bytes);
 
 /** Bytes of a cache by purpose; what is not asked for takes none. */
 typedef struct fv_cache_bytes {
@@ -59,7 +60,7 @@ typedef struct fv_cache_bytes {
 } fv_cache_bytes;
 
 /** Pure. O(1). bytes is out; untouched on error. Returns what fv_cache_size() returns. */
-fv_status fv_cache_size_parts(const fv_cache_config *config, fv_cache_bytes *bytes);
+FV_API fv_status fv_cache_size_parts(const fv_cache_config *config, fv_cache_bytes *bytes);
 
 /**
  * Builds an empty cache in place.
@@ -69,8 +70,8 @@ fv_status fv_cache_size_parts(const fv_cache_config *config, fv_cache_bytes *byt
  * cache   out; points into `memory`; untouched on error.
  * returns FV_OK, FV_ERROR_MEMORY (too small, misaligned or NULL), and what fv_cache_size() returns. O(1).
  */
-fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const fv_kernels *kernels, void *memory,
-                        size_t bytes);
+FV_API fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const fv_kernels *kernels, void *memory,
+                               size_t bytes);
 
 /**
  * Appends `tokens` tokens to all heads.
@@ -83,22 +84,22 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
  * 32 elements at a time, so that an outlier costs the others little; reading undoes it. NaN becomes 0 in Q8_0 and Q4_0.
  * Landmarks are running means of the unrounded input. O(tokens * kv_heads * head_dim).
  */
-fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,
-                          size_t value_stride);
+FV_API fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride,
+                                 const float *values, size_t value_stride);
 
 /** Forgets all behind the first `tokens` tokens. A landmark that the cut leaves partly filled is computed anew from the
  *  stored (rounded) elements. FV_OK or FV_ERROR_ARGUMENT (more than there are). */
-fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens);
+FV_API fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens);
 
 /** Replaces what `to` holds by what `from` holds: the same bits of elements and landmarks; shadow, margins and tail,
  * where `to` has them, are made from those. The two may differ in max_tokens, shadow and tail alone. FV_OK,
  * FV_ERROR_ARGUMENT (NULL, or they differ in more), FV_ERROR_FULL (more tokens than fit); `to` is untouched on error.
  * O(bytes stored). */
-fv_status fv_cache_copy(fv_cache *to, const fv_cache *from);
+FV_API fv_status fv_cache_copy(fv_cache *to, const fv_cache *from);
 
-uint32_t fv_cache_tokens(const fv_cache *cache); /* stored */
-const fv_cache_config *fv_cache_shape(const fv_cache *cache);
-uint32_t fv_cache_landmarks(const fv_cache *cache); /* complete ones; a causal plan may MARK these only */
+FV_API uint32_t fv_cache_tokens(const fv_cache *cache); /* stored */
+FV_API const fv_cache_config *fv_cache_shape(const fv_cache *cache);
+FV_API uint32_t fv_cache_landmarks(const fv_cache *cache); /* complete ones; a causal plan may MARK these only */
 
 /** Memory that fills from its beginning as tokens come; nothing behind `used` has been touched. */
 typedef struct fv_cache_stretch {
@@ -107,20 +108,20 @@ typedef struct fv_cache_stretch {
 } fv_cache_stretch;
 
 /** Stretch `index`: the keys of each head, then the values of each. For who places memory. false: there are no more. */
-bool fv_cache_stretch_at(const fv_cache *cache, uint32_t index, fv_cache_stretch *stretch);
+FV_API bool fv_cache_stretch_at(const fv_cache *cache, uint32_t index, fv_cache_stretch *stretch);
 
 /** Copies landmark `mark` of one head out, [head_dim] each; either may be NULL. That of a partly filled block is the
  * mean of the tokens it has. FV_OK or FV_ERROR_ARGUMENT (no token of that block is stored). */
-fv_status fv_cache_landmark_read(const fv_cache *cache, uint32_t head, uint32_t mark, float *key, float *value);
+FV_API fv_status fv_cache_landmark_read(const fv_cache *cache, uint32_t head, uint32_t mark, float *key, float *value);
 
 /** Takes token `token` out: those behind it move up by one, their landmarks are computed anew from what is stored.
  * FV_OK or FV_ERROR_ARGUMENT (no such token). O(tokens behind it * kv_heads * head_dim). */
-fv_status fv_cache_remove(fv_cache *cache, uint32_t token);
+FV_API fv_status fv_cache_remove(fv_cache *cache, uint32_t token);
 
 /** Copies stored elements back out as f32: keys/values [count][head_dim] of one head; either may be NULL.
  *  FV_OK or FV_ERROR_ARGUMENT. */
-fv_status fv_cache_read(const fv_cache *cache, uint32_t head, uint32_t first_token, uint32_t count, float *keys,
-                        float *values);
+FV_API fv_status fv_cache_read(const fv_cache *cache, uint32_t head, uint32_t first_token, uint32_t count, float *keys,
+                               float *values);
 
 /** Where a cache is saved: a file, a partition of flash, memory. The caller's functions move `count` bytes, at most 256
  *  and never across a multiple of 256, at `offset` below fv_cache_save_size(). They return FV_OK, or a status that ends
@@ -138,7 +139,7 @@ typedef struct fv_cache_store {
  * Bytes of a store for caches of `config`: two slots, one for the state before. docs/file-formats.md says what lies
  * where. Pure. O(1). bytes is out; untouched on error. Returns what fv_cache_size() returns.
  */
-fv_status fv_cache_save_size(const fv_cache_config *config, uint64_t *bytes);
+FV_API fv_status fv_cache_save_size(const fv_cache_config *config, uint64_t *bytes);
 
 /**
  * Saves the cache beside the state saved last. That one stays whole: a cut at any write leaves it or the new one.
@@ -151,7 +152,7 @@ fv_status fv_cache_save_size(const fv_cache_config *config, uint64_t *bytes);
  * Reads the state saved last, to know that it is whole; then writes the data in rising order, and its header after it.
  * Same bytes on every host. O(bytes stored).
  */
-fv_status fv_cache_save(const fv_cache *cache, const fv_cache_store *store, uint64_t *sequence);
+FV_API fv_status fv_cache_save(const fv_cache *cache, const fv_cache_store *store, uint64_t *sequence);
 
 /**
  * Replaces what the cache holds by the newest whole state of the store: the same bits as when it was saved, landmarks
@@ -166,7 +167,7 @@ fv_status fv_cache_save(const fv_cache *cache, const fv_cache_store *store, uint
  *
  * Reads all twice: once for the checksum, once into the cache. A checksum finds accidents, it is no signature.
  */
-fv_status fv_cache_restore(fv_cache *cache, const fv_cache_store *store, uint64_t *sequence);
+FV_API fv_status fv_cache_restore(fv_cache *cache, const fv_cache_store *store, uint64_t *sequence);
 
 /**
  * Gives up the state saved last if its number is above `sequence`, so that fv_cache_restore() finds the one before it.
@@ -178,11 +179,11 @@ fv_status fv_cache_restore(fv_cache *cache, const fv_cache_store *store, uint64_
  * returns FV_OK (also if there is nothing to give up), FV_ERROR_ARGUMENT (NULL), FV_ERROR_UNSUPPORTED, FV_ERROR_CORRUPT
  * (no whole state of that number or below would be left: nothing is given up), what `store` returns.
  */
-fv_status fv_cache_save_forget(const fv_cache_store *store, uint64_t sequence);
+FV_API fv_status fv_cache_save_forget(const fv_cache_store *store, uint64_t sequence);
 
 /** The configuration of the newest state in the store, from its header alone. FV_OK, FV_ERROR_ARGUMENT (NULL),
  *  FV_ERROR_UNSUPPORTED, FV_ERROR_CORRUPT (no header is whole), what `store` returns. config is untouched on error. */
-fv_status fv_cache_save_shape(const fv_cache_store *store, fv_cache_config *config);
+FV_API fv_status fv_cache_save_shape(const fv_cache_store *store, fv_cache_config *config);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 #ifndef FOVEA_CHAT_H
 #define FOVEA_CHAT_H
 
+#include "fovea/api.h"
 #include "fovea/tokenizer.h"
 
 #ifdef __cplusplus
@@ -19,11 +20,11 @@ typedef enum fv_chat_family { FV_CHAT_NONE, FV_CHAT_LIST(FV_CHAT_ENUM) FV_CHAT_C
 #undef FV_CHAT_ENUM
 
 /** From a name. FV_ERROR_ARGUMENT: the message lists the names. */
-fv_status fv_chat_family_from_name(const char *name, fv_chat_family *family, fv_message *message);
+FV_API fv_status fv_chat_family_from_name(const char *name, fv_chat_family *family, fv_message *message);
 
 /** From tokenizer.chat_template. No template: FV_OK and FV_CHAT_NONE. One of no known family: FV_ERROR_UNSUPPORTED, the
  *  message names --chat-template and its values. */
-fv_status fv_chat_family_detect(const fv_gguf *gguf, fv_chat_family *family, fv_message *message);
+FV_API fv_status fv_chat_family_detect(const fv_gguf *gguf, fv_chat_family *family, fv_message *message);
 
 typedef struct fv_chat_turn {
     const char *role; /* "system", "user", "assistant" */
@@ -38,8 +39,8 @@ typedef struct fv_chat_turn {
  * chat.c). The default system turn that a template inserts by itself when none is given (SmolLM2's) is inserted here
  * too. returns FV_OK, FV_ERROR_ARGUMENT (role unknown, or order that the family can't express), FV_ERROR_MEMORY.
  */
-fv_status fv_chat_render(fv_chat_family family, const fv_gguf *gguf, const fv_chat_turn *turns, size_t count,
-                         size_t done, bool open_answer, fv_text *text);
+FV_API fv_status fv_chat_render(fv_chat_family family, const fv_gguf *gguf, const fv_chat_turn *turns, size_t count,
+                                size_t done, bool open_answer, fv_text *text);
 
 #ifdef __cplusplus
 }

@@ -3,6 +3,7 @@
 #ifndef FOVEA_GGUF_H
 #define FOVEA_GGUF_H
 
+#include "fovea/api.h"
 #include "fovea/message.h"
 #include "fovea/weight.h"
 #include <stdbool.h>
@@ -72,47 +73,48 @@ typedef struct fv_gguf_tensor {
  * Cost: reads the header only; O(n log n) in its entries. Arrays of arrays are FV_ERROR_UNSUPPORTED.
  * The file is mapped: it must not be shortened while open.
  */
-fv_status fv_gguf_open(fv_gguf **gguf, const char *path, fv_message *message);
+FV_API fv_status fv_gguf_open(fv_gguf **gguf, const char *path, fv_message *message);
 
 /** The same over bytes in memory that the caller keeps alive and unchanged (tests, fuzzing); align them to 8 if tensor
  *  data is to be computed with. `name` is for messages. A part of a split model is FV_ERROR_UNSUPPORTED. */
-fv_status fv_gguf_open_memory(fv_gguf **gguf, const void *bytes, size_t count, const char *name, fv_message *message);
+FV_API fv_status fv_gguf_open_memory(fv_gguf **gguf, const void *bytes, size_t count, const char *name,
+                                     fv_message *message);
 
 /** NULL is allowed. Pointers into the file die with it. */
-void fv_gguf_close(fv_gguf *gguf);
+FV_API void fv_gguf_close(fv_gguf *gguf);
 
-const char *fv_gguf_path(const fv_gguf *gguf);                              /* as given, for messages */
-uint32_t fv_gguf_version(const fv_gguf *gguf);                              /* 2 or 3 */
-uint32_t fv_gguf_files(const fv_gguf *gguf);                                /* parts of a split; 1 else */
-uint64_t fv_gguf_file_bytes(const fv_gguf *gguf);                           /* of all parts */
-uint64_t fv_gguf_alignment(const fv_gguf *gguf);                            /* of tensor data */
-size_t fv_gguf_entries(const fv_gguf *gguf);                                /* metadata entries (of the first part) */
-size_t fv_gguf_tensors(const fv_gguf *gguf);                                /* of all parts */
-const fv_gguf_entry *fv_gguf_entry_at(const fv_gguf *gguf, size_t index);   /* NULL out of range */
-const fv_gguf_tensor *fv_gguf_tensor_at(const fv_gguf *gguf, size_t index); /* NULL out of range */
+FV_API const char *fv_gguf_path(const fv_gguf *gguf);    /* as given, for messages */
+FV_API uint32_t fv_gguf_version(const fv_gguf *gguf);    /* 2 or 3 */
+FV_API uint32_t fv_gguf_files(const fv_gguf *gguf);      /* parts of a split; 1 else */
+FV_API uint64_t fv_gguf_file_bytes(const fv_gguf *gguf); /* of all parts */
+FV_API uint64_t fv_gguf_alignment(const fv_gguf *gguf);  /* of tensor data */
+FV_API size_t fv_gguf_entries(const fv_gguf *gguf);      /* metadata entries (of the first part) */
+FV_API size_t fv_gguf_tensors(const fv_gguf *gguf);      /* of all parts */
+FV_API const fv_gguf_entry *fv_gguf_entry_at(const fv_gguf *gguf, size_t index);   /* NULL out of range */
+FV_API const fv_gguf_tensor *fv_gguf_tensor_at(const fv_gguf *gguf, size_t index); /* NULL out of range */
 
 /** By exact name; NULL if absent. O(log n) whatever names the file holds (a hash could be flooded). */
-const fv_gguf_entry *fv_gguf_entry_find(const fv_gguf *gguf, const char *key);
-const fv_gguf_tensor *fv_gguf_tensor_find(const fv_gguf *gguf, const char *name);
+FV_API const fv_gguf_entry *fv_gguf_entry_find(const fv_gguf *gguf, const char *key);
+FV_API const fv_gguf_tensor *fv_gguf_tensor_find(const fv_gguf *gguf, const char *name);
 
 /** Typed reads: false, and *value untouched, if the key is absent or does not fit (a negative or too large integer,
  *  another kind). Any integer type is accepted for an integer, any float or integer type for a float. */
-bool fv_gguf_u32(const fv_gguf *gguf, const char *key, uint32_t *value);
-bool fv_gguf_f32(const fv_gguf *gguf, const char *key, float *value);
-bool fv_gguf_bool(const fv_gguf *gguf, const char *key, bool *value);
-bool fv_gguf_string(const fv_gguf *gguf, const char *key, fv_gguf_text *value);
+FV_API bool fv_gguf_u32(const fv_gguf *gguf, const char *key, uint32_t *value);
+FV_API bool fv_gguf_f32(const fv_gguf *gguf, const char *key, float *value);
+FV_API bool fv_gguf_bool(const fv_gguf *gguf, const char *key, bool *value);
+FV_API bool fv_gguf_string(const fv_gguf *gguf, const char *key, fv_gguf_text *value);
 
 /** Element `index` of an array of integers (bools count as 0 and 1) / of floats or integers; false as above, or if
  *  `entry` is NULL or no such array. O(1). */
-bool fv_gguf_array_i64(const fv_gguf_entry *entry, uint64_t index, int64_t *value);
-bool fv_gguf_array_f32(const fv_gguf_entry *entry, uint64_t index, float *value);
+FV_API bool fv_gguf_array_i64(const fv_gguf_entry *entry, uint64_t index, int64_t *value);
+FV_API bool fv_gguf_array_f32(const fv_gguf_entry *entry, uint64_t index, float *value);
 
 /** Walks an array of strings: *cursor starts at 0 and is advanced; false at the end or if it is no array of strings
  *  (or NULL). */
-bool fv_gguf_array_next(const fv_gguf_entry *entry, size_t *cursor, fv_gguf_text *value);
+FV_API bool fv_gguf_array_next(const fv_gguf_entry *entry, size_t *cursor, fv_gguf_text *value);
 
 /** Name of a ggml type ("Q4_1", "IQ1_S", …), "type 77" style fallbacks excluded: NULL if unknown. */
-const char *fv_gguf_type_name(uint32_t ggml_type);
+FV_API const char *fv_gguf_type_name(uint32_t ggml_type);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 #ifndef FOVEA_ISA_H
 #define FOVEA_ISA_H
 
+#include "fovea/api.h"
 #include "fovea/status.h"
 #include <stddef.h>
 #include <stdint.h>
@@ -36,21 +37,21 @@ typedef struct fv_kernels fv_kernels;
  * kernels out; points into `memory`; untouched on error.
  * returns FV_OK, FV_ERROR_MEMORY, FV_ERROR_ARGUMENT (limit out of range).
  */
-fv_status fv_kernels_init(const fv_kernels **kernels, fv_isa limit, void *memory, size_t bytes);
+FV_API fv_status fv_kernels_init(const fv_kernels **kernels, fv_isa limit, void *memory, size_t bytes);
 
 /** The table of the portable kernels, in constant memory: no detection, no RAM. For processors without kernels of their
  * own. */
-const fv_kernels *fv_kernels_scalar(void);
+FV_API const fv_kernels *fv_kernels_scalar(void);
 
 /** The best level in the table, which may be lower than the limit. */
-fv_isa fv_kernels_isa(const fv_kernels *kernels);
+FV_API fv_isa fv_kernels_isa(const fv_kernels *kernels);
 
 /** "scalar", "avx2", …, "neon", "neon_dotprod", …; NULL for an unknown value. Thread-safe. */
-const char *fv_isa_name(fv_isa isa);
+FV_API const char *fv_isa_name(fv_isa isa);
 
 /** The level of that name. FV_OK; *isa untouched on FV_ERROR_ARGUMENT (no such level) and FV_ERROR_UNSUPPORTED (a level
  * of processors that this build is not for). Thread-safe. */
-fv_status fv_isa_from_name(const char *name, fv_isa *isa);
+FV_API fv_status fv_isa_from_name(const char *name, fv_isa *isa);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 #ifndef FOVEA_MASS_H
 #define FOVEA_MASS_H
 
+#include "fovea/api.h"
 #include "fovea/attend.h"
 
 #ifdef __cplusplus
@@ -21,12 +22,12 @@ extern "C" {
  * Keys are those of the cache, rounded as they are there. Reentrant with distinct scratch. O(position * group *
  * head_dim).
  */
-fv_status fv_mass_tokens(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
-                         uint32_t kv_head, uint32_t position, const float *query, float *mass, float *scratch);
+FV_API fv_status fv_mass_tokens(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
+                                uint32_t kv_head, uint32_t position, const float *query, float *mass, float *scratch);
 
 /** read[h], h < group: mass of the tokens that row `row` of `plan` reads exactly (SPAN and DIAG); `mass` is what
  *  fv_mass_tokens() gave for that row. O(tokens read). */
-void fv_mass_read(const fv_plan *plan, uint32_t row, uint32_t group, const float *mass, float *read);
+FV_API void fv_mass_read(const fv_plan *plan, uint32_t row, uint32_t group, const float *mass, float *read);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 #ifndef FOVEA_MESSAGE_H
 #define FOVEA_MESSAGE_H
 
+#include "fovea/api.h"
 #include "fovea/status.h"
 
 #ifdef __cplusplus
@@ -23,7 +24,7 @@ typedef struct fv_message {
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
-fv_status
+FV_API fv_status
 fv_message_set(fv_message *message, fv_status status, const char *format, ...);
 
 #ifdef __cplusplus

@@ -3,6 +3,7 @@
 #ifndef FOVEA_MODEL_H
 #define FOVEA_MODEL_H
 
+#include "fovea/api.h"
 #include "fovea/attention.h"
 #include "fovea/cache.h"
 #include "fovea/parallel.h"
@@ -79,7 +80,7 @@ typedef struct fv_model_weights {
 /** A model with its caches and activations, inside the caller's memory. One caller at a time. */
 typedef struct fv_model fv_model;
 
-fv_model_config fv_model_config_default(void);
+FV_API fv_model_config fv_model_config_default(void);
 
 /** Bytes by purpose; `total` is what fv_model_init() needs. */
 typedef struct fv_model_bytes {
@@ -90,14 +91,14 @@ typedef struct fv_model_bytes {
  * workers  of the fv_parallel that will be handed to fv_model_forward(); >= 1.
  * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW; *bytes untouched on error. Pure. O(1).
  */
-fv_status fv_model_size(const fv_model_config *config, uint32_t workers, fv_model_bytes *bytes);
+FV_API fv_status fv_model_size(const fv_model_config *config, uint32_t workers, fv_model_bytes *bytes);
 
 /**
  * Builds a model with empty caches in place. memory: aligned to FV_CACHE_ALIGN, at least total bytes.
  * returns FV_OK, FV_ERROR_MEMORY, FV_ERROR_ARGUMENT (a weight is missing or has not the shape that config says).
  */
-fv_status fv_model_init(fv_model **model, const fv_model_config *config, const fv_model_weights *weights,
-                        const fv_kernels *kernels, uint32_t workers, void *memory, size_t bytes);
+FV_API fv_status fv_model_init(fv_model **model, const fv_model_config *config, const fv_model_weights *weights,
+                               const fv_kernels *kernels, uint32_t workers, void *memory, size_t bytes);
 
 /**
  * Evaluates tokens behind those in the caches; keeps the normed output rows for fv_model_logits().
@@ -109,26 +110,27 @@ fv_status fv_model_init(fv_model **model, const fv_model_config *config, const f
  * returns   FV_OK, FV_ERROR_ARGUMENT (an id outside the vocabulary, pattern without fitting landmarks), FV_ERROR_FULL;
  *           caches untouched on error. The same bits for any number of workers and any cutting into calls.
  */
-fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *attention,
-                           const fv_parallel *parallel, fv_report *report);
+FV_API fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *attention,
+                                  const fv_parallel *parallel, fv_report *report);
 
 /** Logits of rows first_row .. first_row + rows - 1 of the last forward. logits [rows][vocabulary] f32.
  *  FV_OK or FV_ERROR_ARGUMENT. */
-fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel,
-                          float *logits);
+FV_API fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel,
+                                 float *logits);
 
-const fv_cache *fv_model_cache(const fv_model *model, uint32_t layer); /* NULL behind the last layer */
-uint32_t fv_model_tokens(const fv_model *model);
-uint32_t fv_model_batch_rows(const fv_model *model); /* rows of the last forward; 0 after one that failed midway */
+FV_API const fv_cache *fv_model_cache(const fv_model *model, uint32_t layer); /* NULL behind the last layer */
+FV_API uint32_t fv_model_tokens(const fv_model *model);
+FV_API uint32_t
+fv_model_batch_rows(const fv_model *model); /* rows of the last forward; 0 after one that failed midway */
 /** fv_attention_observe() for all layers. */
-void fv_model_observe(fv_model *model, fv_attention_observer_fn *observer, void *context);
+FV_API void fv_model_observe(fv_model *model, fv_attention_observer_fn *observer, void *context);
 /** fv_attention_time() for all layers; reports of a forward also say what products and all else took. */
-void fv_model_time(fv_model *model, fv_clock_fn *clock, void *context);
+FV_API void fv_model_time(fv_model *model, fv_clock_fn *clock, void *context);
 
-fv_status fv_model_truncate(fv_model *model, uint32_t tokens); /* FV_OK or FV_ERROR_ARGUMENT */
+FV_API fv_status fv_model_truncate(fv_model *model, uint32_t tokens); /* FV_OK or FV_ERROR_ARGUMENT */
 /** fv_cache_copy() for all layers; no rows of a forward are left. FV_OK, FV_ERROR_ARGUMENT (also: another number of
  * layers), FV_ERROR_FULL; `to` is untouched on error. */
-fv_status fv_model_copy(fv_model *to, const fv_model *from);
+FV_API fv_status fv_model_copy(fv_model *to, const fv_model *from);
 
 #ifdef __cplusplus
 }

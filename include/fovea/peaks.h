@@ -3,6 +3,7 @@
 #ifndef FOVEA_PEAKS_H
 #define FOVEA_PEAKS_H
 
+#include "fovea/api.h"
 #include "fovea/isa.h"
 #include "fovea/parallel.h"
 #include "fovea/status.h"
@@ -27,7 +28,7 @@ typedef enum fv_peak { FV_PEAK_LIST(FV_PEAK_ENUM) FV_PEAK_COUNT } fv_peak;
  * it. parallel  NULL: one thread. rate      out; untouched on error. returns   FV_OK, FV_ERROR_ARGUMENT,
  * FV_ERROR_UNSUPPORTED (no such instruction at that level, or no loop for it).
  */
-fv_status fv_peak_operations(fv_isa limit, fv_peak kind, const fv_parallel *parallel, double *rate);
+FV_API fv_status fv_peak_operations(fv_isa limit, fv_peak kind, const fv_parallel *parallel, double *rate);
 
 /**
  * Bytes per nanosecond (GB a second) at which all workers together read `bytes` again and again, each its own part: the
@@ -36,13 +37,13 @@ fv_status fv_peak_operations(fv_isa limit, fv_peak kind, const fv_parallel *para
  *
  * bytes     >= 1; rounded up to 1 KiB a worker.  returns also FV_ERROR_MEMORY.
  */
-fv_status fv_peak_read(fv_isa limit, size_t bytes, const fv_parallel *parallel, double *rate);
+FV_API fv_status fv_peak_read(fv_isa limit, size_t bytes, const fv_parallel *parallel, double *rate);
 
 /** Bytes of the data cache of `level` 1, 2, 3, as the system says; if it does not: 32 KiB, 512 KiB, 16 MiB. */
-size_t fv_peak_cache_bytes(uint32_t level);
+FV_API size_t fv_peak_cache_bytes(uint32_t level);
 
 /** A size that is read from main memory: 4 x the last cache, within 128 MiB .. 2 GiB. */
-size_t fv_peak_memory_bytes(void);
+FV_API size_t fv_peak_memory_bytes(void);
 
 #ifdef __cplusplus
 }

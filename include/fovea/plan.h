@@ -2,6 +2,7 @@
 #ifndef FOVEA_PLAN_H
 #define FOVEA_PLAN_H
 
+#include "fovea/api.h"
 #include "fovea/status.h"
 #include <stddef.h>
 #include <stdint.h>
@@ -45,14 +46,14 @@ typedef struct fv_plan {
 } fv_plan;
 
 /** Appends a step; FV_ERROR_FULL leaves the plan as it was. An empty step (begin >= end, no rows) is dropped. */
-fv_status fv_plan_add(fv_plan *plan, fv_step step);
+FV_API fv_status fv_plan_add(fv_plan *plan, fv_step step);
 
 /**
  * Whether `plan` can be run: every step in range for a cache of `tokens` tokens and `marks` landmarks (of a cache whose
  * last block is partly filled it may be fv_cache_landmarks() + 1), rows inside the tile, spans ascending and disjoint.
  * It does not look for a key that two kinds of step share. returns FV_OK or FV_ERROR_ARGUMENT. O(steps).
  */
-fv_status fv_plan_check(const fv_plan *plan, uint32_t tokens, uint32_t marks);
+FV_API fv_status fv_plan_check(const fv_plan *plan, uint32_t tokens, uint32_t marks);
 
 /**
  * What two rows read, of which `second` is the one behind `first`, in one list.
@@ -61,10 +62,10 @@ fv_status fv_plan_check(const fv_plan *plan, uint32_t tokens, uint32_t marks);
  * both           at most twice as many steps as they have together.
  * returns FV_OK or FV_ERROR_FULL. O(steps).
  */
-fv_status fv_plan_join(const fv_plan *first, const fv_plan *second, fv_plan *both);
+FV_API fv_status fv_plan_join(const fv_plan *first, const fv_plan *second, fv_plan *both);
 
 /** Keys that row `row` reads exactly (SPAN and DIAG). O(steps). */
-uint64_t fv_plan_row_keys(const fv_plan *plan, uint32_t row);
+FV_API uint64_t fv_plan_row_keys(const fv_plan *plan, uint32_t row);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 #ifndef FOVEA_POLICY_H
 #define FOVEA_POLICY_H
 
+#include "fovea/api.h"
 #include "fovea/plan.h"
 #include <stdbool.h>
 
@@ -73,7 +74,7 @@ typedef struct fv_policy {
 
 #define FV_POLICY_AUTO UINT32_MAX
 
-fv_policy fv_policy_default(fv_selector selector);
+FV_API fv_policy fv_policy_default(fv_selector selector);
 
 /** What a plan is made for: rows first_token .. first_token + rows - 1, all already in the cache. */
 typedef struct fv_plan_view {
@@ -85,7 +86,7 @@ typedef struct fv_plan_view {
 } fv_plan_view;
 
 /** Whether `config` is in range. FV_OK or FV_ERROR_ARGUMENT. O(globals^2). */
-fv_status fv_policy_check(const fv_policy *config);
+FV_API fv_status fv_policy_check(const fv_policy *config);
 
 /**
  * Writes the plan for `view` into `plan` (cleared first): spans in ascending order, no key twice for a row.
@@ -94,18 +95,18 @@ fv_status fv_policy_check(const fv_policy *config);
  * Pure. O(steps * globals). PATTERN: the method of ruvllm_sparse_attention 0.1.1; not causal, the last landmark may be
  * that of a partly filled block.
  */
-fv_status fv_policy_plan(const fv_policy *config, const fv_plan_view *view, fv_plan *plan);
+FV_API fv_status fv_policy_plan(const fv_policy *config, const fv_plan_view *view, fv_plan *plan);
 
 /** Steps that a plan of `rows` rows needs at most for a cache of max_tokens. */
-uint32_t fv_policy_steps(const fv_policy *config, uint32_t max_tokens, uint32_t rows);
+FV_API uint32_t fv_policy_steps(const fv_policy *config, uint32_t max_tokens, uint32_t rows);
 
 /** Strided tokens, and likewise landmarks, that a row reads at most. */
-uint32_t fv_policy_gathered(const fv_policy *config, uint32_t max_tokens);
+FV_API uint32_t fv_policy_gathered(const fv_policy *config, uint32_t max_tokens);
 /** Whether the policy chooses by the queries: it then needs a cache with a shadow, and fv_policy_plan() refuses it. */
 static inline bool fv_policy_is_dynamic(const fv_policy *config) { return config->selector >= FV_SELECTOR_FOVEA; }
 
 /** Pages that a row of a choosing policy reads at least: sinks, window, its own. */
-uint32_t fv_policy_min_pages(const fv_policy *config);
+FV_API uint32_t fv_policy_min_pages(const fv_policy *config);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 #ifndef FOVEA_POOL_H
 #define FOVEA_POOL_H
 
+#include "fovea/api.h"
 #include "fovea/message.h"
 #include "fovea/parallel.h"
 
@@ -25,18 +26,18 @@ typedef struct fv_pool_config {
         processors[FV_POOL_PROCESSORS / 64]; /* bit p % 64 of word p / 64: may run on p; all 0 (default) = on any */
 } fv_pool_config;
 
-fv_pool_config fv_pool_config_default(void);
+FV_API fv_pool_config fv_pool_config_default(void);
 
 /** fv_pool_open() with more to say. The calling thread is placed, too, until it closes the pool. FV_ERROR_ARGUMENT also
  * if the process may not use any of `processors`, or the system does not allow the priority. */
-fv_status fv_pool_open_config(fv_pool **pool, const fv_pool_config *config, fv_message *message);
+FV_API fv_status fv_pool_open_config(fv_pool **pool, const fv_pool_config *config, fv_message *message);
 
 /** Starts `threads` - 1 threads (the caller of run() is the last). threads 1..1024; 0 means one per processor. */
-fv_status fv_pool_open(fv_pool **pool, uint32_t threads, fv_message *message);
-void fv_pool_close(fv_pool *pool); /* NULL is allowed; no run() may be going on */
+FV_API fv_status fv_pool_open(fv_pool **pool, uint32_t threads, fv_message *message);
+FV_API void fv_pool_close(fv_pool *pool); /* NULL is allowed; no run() may be going on */
 
 /** What to hand to the library; valid while the pool is open. run() is for one caller at a time. */
-const fv_parallel *fv_pool_parallel(const fv_pool *pool);
+FV_API const fv_parallel *fv_pool_parallel(const fv_pool *pool);
 
 #ifdef __cplusplus
 }

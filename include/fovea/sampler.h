@@ -2,6 +2,7 @@
 #ifndef FOVEA_SAMPLER_H
 #define FOVEA_SAMPLER_H
 
+#include "fovea/api.h"
 #include "fovea/message.h"
 #include <stdint.h>
 
@@ -26,18 +27,18 @@ typedef struct fv_sampler_config {
 
 typedef struct fv_sampler fv_sampler; /* one sequence; not thread-safe */
 
-fv_sampler_config fv_sampler_config_default(void);
-fv_status fv_sampler_open(fv_sampler **sampler, const fv_sampler_config *config, fv_message *message);
-void fv_sampler_close(fv_sampler *sampler);
+FV_API fv_sampler_config fv_sampler_config_default(void);
+FV_API fv_status fv_sampler_open(fv_sampler **sampler, const fv_sampler_config *config, fv_message *message);
+FV_API void fv_sampler_close(fv_sampler *sampler);
 
 /** Adds `token` to the history of the penalties (prompt tokens too, as llama.cpp does). */
-void fv_sampler_accept(fv_sampler *sampler, int32_t token);
+FV_API void fv_sampler_accept(fv_sampler *sampler, int32_t token);
 
 /** Forbids `token` from now on (--ignore-eos). FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY. */
-fv_status fv_sampler_forbid(fv_sampler *sampler, int32_t token);
+FV_API fv_status fv_sampler_forbid(fv_sampler *sampler, int32_t token);
 
 /** The next token; does not accept it. logits [vocabulary], unchanged. No allocation. O(vocabulary). */
-int32_t fv_sampler_next(fv_sampler *sampler, const float *logits);
+FV_API int32_t fv_sampler_next(fv_sampler *sampler, const float *logits);
 
 #ifdef __cplusplus
 }

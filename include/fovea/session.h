@@ -2,6 +2,7 @@
 #ifndef FOVEA_SESSION_H
 #define FOVEA_SESSION_H
 
+#include "fovea/api.h"
 #include "fovea/cache.h"
 #include "fovea/isa.h"
 #include "fovea/model.h"
@@ -23,8 +24,8 @@ typedef struct fv_llm fv_llm;
  * returns FV_OK, FV_ERROR_UNSUPPORTED (architecture, tensor type or key, named, with what is supported) and what
  *         fv_gguf_open() and fv_tokenizer_open() return.
  */
-fv_status fv_llm_open(fv_llm **llm, const char *path, fv_message *message);
-void fv_llm_close(fv_llm *llm); /* after its sessions */
+FV_API fv_status fv_llm_open(fv_llm **llm, const char *path, fv_message *message);
+FV_API void fv_llm_close(fv_llm *llm); /* after its sessions */
 
 /**
  * Interleaves the weights for speed (fv_weight_pack()), reading all of them once; call it before the first session. The
@@ -32,16 +33,16 @@ void fv_llm_close(fv_llm *llm); /* after its sessions */
  * resident memory stays the file's size, but is no longer shared with other processes. The bits of every result stay
  * the same. returns FV_OK, FV_ERROR_MEMORY (the model stays usable).
  */
-fv_status fv_llm_repack(fv_llm *llm, fv_message *message);
-uint64_t fv_llm_packable_bytes(const fv_llm *llm); /* bytes of weights that fv_llm_repack() replaces */
-uint64_t fv_llm_packed_bytes(const fv_llm *llm);   /* bytes that it has replaced: 0 before */
+FV_API fv_status fv_llm_repack(fv_llm *llm, fv_message *message);
+FV_API uint64_t fv_llm_packable_bytes(const fv_llm *llm); /* bytes of weights that fv_llm_repack() replaces */
+FV_API uint64_t fv_llm_packed_bytes(const fv_llm *llm);   /* bytes that it has replaced: 0 before */
 
-const fv_gguf *fv_llm_gguf(const fv_llm *llm);
-const fv_tokenizer *fv_llm_tokenizer(const fv_llm *llm);
-const fv_model_config *fv_llm_config(const fv_llm *llm); /* shape; max_tokens is the training context */
-const char *fv_llm_architecture(const fv_llm *llm);      /* "llama", ... */
-uint64_t fv_llm_parameters(const fv_llm *llm);           /* weights in all tensors */
-uint64_t fv_llm_weight_bytes(const fv_llm *llm);         /* bytes of all tensors */
+FV_API const fv_gguf *fv_llm_gguf(const fv_llm *llm);
+FV_API const fv_tokenizer *fv_llm_tokenizer(const fv_llm *llm);
+FV_API const fv_model_config *fv_llm_config(const fv_llm *llm); /* shape; max_tokens is the training context */
+FV_API const char *fv_llm_architecture(const fv_llm *llm);      /* "llama", ... */
+FV_API uint64_t fv_llm_parameters(const fv_llm *llm);           /* weights in all tensors */
+FV_API uint64_t fv_llm_weight_bytes(const fv_llm *llm);         /* bytes of all tensors */
 
 typedef struct fv_session_config {
     uint32_t context_tokens;       /* KV cache size; 0 = training context */
@@ -52,7 +53,7 @@ typedef struct fv_session_config {
     fv_policy attention;           /* default dense */
 } fv_session_config;
 
-fv_session_config fv_session_config_default(void);
+FV_API fv_session_config fv_session_config_default(void);
 
 /** Tokens in a cache, and what they were read with. One caller at a time; sessions are independent. */
 typedef struct fv_session fv_session;
@@ -62,9 +63,9 @@ typedef struct fv_session fv_session;
  * pool     may be NULL (one thread); must outlive the session.
  * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY (the message says how many bytes for what).
  */
-fv_status fv_session_open(fv_session **session, const fv_llm *llm, const fv_session_config *config, const fv_pool *pool,
-                          fv_message *message);
-void fv_session_close(fv_session *session);
+FV_API fv_status fv_session_open(fv_session **session, const fv_llm *llm, const fv_session_config *config,
+                                 const fv_pool *pool, fv_message *message);
+FV_API void fv_session_close(fv_session *session);
 
 /** Called after each micro-batch; false stops: FV_ERROR_INTERRUPTED, what was evaluated stays in the cache. */
 typedef bool fv_session_progress_fn(void *context, size_t done, size_t total);
@@ -75,8 +76,8 @@ typedef bool fv_session_progress_fn(void *context, size_t done, size_t total);
  * evaluated), FV_ERROR_INTERRUPTED. progress may be NULL. The same tokens give the same bits however they are cut into
  * calls.
  */
-fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count, fv_session_progress_fn *progress,
-                          void *context);
+FV_API fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count,
+                                 fv_session_progress_fn *progress, void *context);
 
 /**
  * Logits of rows of the last micro-batch (the last min(count, batch_tokens)-ish tokens of the last feed: see
@@ -84,12 +85,12 @@ fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t cou
  * logits  [rows][vocabulary] f32.
  * returns FV_OK, FV_ERROR_ARGUMENT.
  */
-fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, float *logits);
-size_t fv_session_batch_rows(const fv_session *session);
+FV_API fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, float *logits);
+FV_API size_t fv_session_batch_rows(const fv_session *session);
 
-size_t fv_session_tokens(const fv_session *session);               /* in the cache */
-size_t fv_session_context_tokens(const fv_session *session);       /* that it can hold */
-fv_status fv_session_truncate(fv_session *session, size_t tokens); /* forgets all behind the first `tokens` */
+FV_API size_t fv_session_tokens(const fv_session *session);               /* in the cache */
+FV_API size_t fv_session_context_tokens(const fv_session *session);       /* that it can hold */
+FV_API fv_status fv_session_truncate(fv_session *session, size_t tokens); /* forgets all behind the first `tokens` */
 
 /**
  * Replaces what `to` holds by what `from` holds, as if it had been fed the same tokens; no logits are left. For several
@@ -97,20 +98,20 @@ fv_status fv_session_truncate(fv_session *session, size_t tokens); /* forgets al
  * returns FV_OK, FV_ERROR_ARGUMENT (NULL, another model, element type or block of landmarks), FV_ERROR_FULL (the
  * context of `to` is too short); `to` is untouched on error. Time: of copying the caches and making shadows.
  */
-fv_status fv_session_copy(fv_session *to, const fv_session *from);
+FV_API fv_status fv_session_copy(fv_session *to, const fv_session *from);
 
 /** Another policy from the next feed on. FV_ERROR_ARGUMENT (message says why; pattern's block must be the cache's). */
-fv_status fv_session_set_attention(fv_session *session, const fv_policy *attention, fv_message *message);
+FV_API fv_status fv_session_set_attention(fv_session *session, const fv_policy *attention, fv_message *message);
 
 /** Shows every plan to `observer` (NULL: nobody), see fv_attention_observe(). */
-void fv_session_observe(fv_session *session, fv_attention_observer_fn *observer, void *context);
+FV_API void fv_session_observe(fv_session *session, fv_attention_observer_fn *observer, void *context);
 
 /** Takes time by `clock` (NULL: not), see fv_model_time(); products of fv_session_logits() are counted, too. */
-void fv_session_time(fv_session *session, fv_clock_fn *clock, void *context);
+FV_API void fv_session_time(fv_session *session, fv_clock_fn *clock, void *context);
 
 /** Counters since the last reset. */
-fv_report fv_session_report(const fv_session *session);
-void fv_session_report_reset(fv_session *session);
+FV_API fv_report fv_session_report(const fv_session *session);
+FV_API void fv_session_report_reset(fv_session *session);
 
 /** Bytes held, by purpose. */
 typedef struct fv_session_memory {
@@ -121,11 +122,11 @@ typedef struct fv_session_memory {
     uint64_t scratch_bytes;          /* activations, tables, per-thread buffers */
     uint64_t token_bytes;            /* of K and V per token of context, all layers */
 } fv_session_memory;
-fv_session_memory fv_session_memory_use(const fv_session *session);
+FV_API fv_session_memory fv_session_memory_use(const fv_session *session);
 
 /** The same for a session that is not opened (fovea inspect). Pure. */
-fv_status fv_session_memory_plan(const fv_llm *llm, const fv_session_config *config, uint32_t threads,
-                                 fv_session_memory *memory, fv_message *message);
+FV_API fv_status fv_session_memory_plan(const fv_llm *llm, const fv_session_config *config, uint32_t threads,
+                                        fv_session_memory *memory, fv_message *message);
 
 #ifdef __cplusplus
 }

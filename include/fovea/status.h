@@ -2,6 +2,8 @@
 #ifndef FOVEA_STATUS_H
 #define FOVEA_STATUS_H
 
+#include "fovea/api.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -19,14 +21,18 @@ extern "C" {
     X(FV_ERROR_FILE, -7, "a file could not be opened, read or written") \
     X(FV_ERROR_INTERRUPTED, -8, "stopped by the caller") \
     X(FV_ERROR_PROTECTED, -9, "the cache is full and every token in it is protected") \
-    X(FV_ERROR_DEADLINE, -10, "the deadline came before the result")
+    X(FV_ERROR_DEADLINE, -10, "the deadline came before the result") \
+    X(FV_ERROR_NOT_FINITE, -11, "the input holds a NaN or an infinity") \
+    X(FV_ERROR_SHAPE, -12, "sizes of arrays do not fit each other or what they are given to") \
+    X(FV_ERROR_POLICY, -13, "the policy is out of range or does not suit the cache") \
+    X(FV_ERROR_RANGE, -14, "a finite value is beyond what the element type of the cache can hold")
 
 #define FV_STATUS_ENUM(name, value, text) name = value,
 typedef enum fv_status { FV_STATUS_LIST(FV_STATUS_ENUM) } fv_status;
 #undef FV_STATUS_ENUM
 
 /** Constant, static text for `status`; never NULL, also for unknown values. Thread-safe. */
-const char *fv_status_text(fv_status status);
+FV_API const char *fv_status_text(fv_status status);
 
 #ifdef __cplusplus
 }

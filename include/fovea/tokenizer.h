@@ -2,6 +2,7 @@
 #ifndef FOVEA_TOKENIZER_H
 #define FOVEA_TOKENIZER_H
 
+#include "fovea/api.h"
 #include "fovea/gguf.h"
 
 #ifdef __cplusplus
@@ -21,10 +22,10 @@ typedef struct fv_text {
     char *bytes; /* zero-terminated behind `length` bytes once anything was written; may hold any byte */
     size_t length, capacity;
 } fv_text;
-void fv_tokens_free(fv_tokens *tokens);
-void fv_text_free(fv_text *text);
-fv_status fv_tokens_append(fv_tokens *tokens, const int32_t *ids, size_t count); /* FV_OK or FV_ERROR_MEMORY */
-fv_status fv_text_append(fv_text *text, const char *bytes, size_t length);       /* FV_OK or FV_ERROR_MEMORY */
+FV_API void fv_tokens_free(fv_tokens *tokens);
+FV_API void fv_text_free(fv_text *text);
+FV_API fv_status fv_tokens_append(fv_tokens *tokens, const int32_t *ids, size_t count); /* FV_OK or FV_ERROR_MEMORY */
+FV_API fv_status fv_text_append(fv_text *text, const char *bytes, size_t length);       /* FV_OK or FV_ERROR_MEMORY */
 
 /**
  * Reads tokenizer.ggml.* : model "gpt2" (BPE; pre-tokenizers gpt2, smollm, llama-bpe, qwen2, …) and "llama"
@@ -32,8 +33,8 @@ fv_status fv_text_append(fv_text *text, const char *bytes, size_t length);      
  * returns FV_OK, FV_ERROR_UNSUPPORTED (model or pre-tokenizer, named, with the supported ones), FV_ERROR_CORRUPT,
  *         FV_ERROR_MEMORY. *tokenizer untouched on error.
  */
-fv_status fv_tokenizer_open(fv_tokenizer **tokenizer, const fv_gguf *gguf, fv_message *message);
-void fv_tokenizer_close(fv_tokenizer *tokenizer);
+FV_API fv_status fv_tokenizer_open(fv_tokenizer **tokenizer, const fv_gguf *gguf, fv_message *message);
+FV_API void fv_tokenizer_close(fv_tokenizer *tokenizer);
 
 /** How to read the text. */
 typedef enum fv_tokenize_flags {
@@ -47,33 +48,35 @@ typedef enum fv_tokenize_flags {
  * returns FV_OK, FV_ERROR_ARGUMENT (NULL, or more than 2^31-1 bytes), FV_ERROR_MEMORY; tokens as before the call on
  *         error. O(n log n).
  */
-fv_status fv_tokenizer_encode(const fv_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
-                              fv_tokens *tokens);
+FV_API fv_status fv_tokenizer_encode(const fv_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
+                                     fv_tokens *tokens);
 
 /**
  * Appends the bytes of one token, as llama.cpp's token_to_piece: no leading-space trimming. A token may hold a part
  * of a UTF-8 sequence. Control tokens give their text if `special`, nothing otherwise.
  * returns FV_OK, FV_ERROR_ARGUMENT (id out of range), FV_ERROR_MEMORY.
  */
-fv_status fv_tokenizer_piece(const fv_tokenizer *tokenizer, int32_t id, bool special, fv_text *text);
+FV_API fv_status fv_tokenizer_piece(const fv_tokenizer *tokenizer, int32_t id, bool special, fv_text *text);
 
 /** Appends the text of many tokens; drops the one leading space that encode() added if the metadata prescribes one
  *  (as llama.cpp's llama_detokenize). detokenize(tokenize(x)) == x for valid UTF-8 without special-token text. */
-fv_status fv_tokenizer_decode(const fv_tokenizer *tokenizer, const int32_t *ids, size_t count, bool special,
-                              fv_text *text);
+FV_API fv_status fv_tokenizer_decode(const fv_tokenizer *tokenizer, const int32_t *ids, size_t count, bool special,
+                                     fv_text *text);
 
-int32_t fv_tokenizer_tokens(const fv_tokenizer *tokenizer); /* vocabulary size */
-int32_t fv_tokenizer_bos(const fv_tokenizer *tokenizer);    /* -1 if none; likewise below */
-int32_t fv_tokenizer_eos(const fv_tokenizer *tokenizer);
-bool fv_tokenizer_adds_bos(const fv_tokenizer *tokenizer);
-bool fv_tokenizer_adds_eos(const fv_tokenizer *tokenizer);
-bool fv_tokenizer_is_end(const fv_tokenizer *tokenizer, int32_t id); /* any end-of-generation token: eos, eot, eom, and
-                                                                        the well-known texts that llama.cpp counts */
-bool fv_tokenizer_is_control(const fv_tokenizer *tokenizer, int32_t id); /* type control, user-defined excluded */
+FV_API int32_t fv_tokenizer_tokens(const fv_tokenizer *tokenizer); /* vocabulary size */
+FV_API int32_t fv_tokenizer_bos(const fv_tokenizer *tokenizer);    /* -1 if none; likewise below */
+FV_API int32_t fv_tokenizer_eos(const fv_tokenizer *tokenizer);
+FV_API bool fv_tokenizer_adds_bos(const fv_tokenizer *tokenizer);
+FV_API bool fv_tokenizer_adds_eos(const fv_tokenizer *tokenizer);
+FV_API bool fv_tokenizer_is_end(const fv_tokenizer *tokenizer,
+                                int32_t id); /* any end-of-generation token: eos, eot, eom, and
+                                         the well-known texts that llama.cpp counts */
+FV_API bool fv_tokenizer_is_control(const fv_tokenizer *tokenizer,
+                                    int32_t id); /* type control, user-defined excluded */
 
 /** Length of the longest prefix of `bytes` that ends at a UTF-8 boundary: print that much, keep the rest for the next
  *  piece. Invalid bytes count as complete. */
-size_t fv_utf8_complete(const char *bytes, size_t length);
+FV_API size_t fv_utf8_complete(const char *bytes, size_t length);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 #ifndef FOVEA_WEIGHT_H
 #define FOVEA_WEIGHT_H
 
+#include "fovea/api.h"
 #include "fovea/status.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,10 +44,10 @@ typedef struct fv_weight {
 } fv_weight;
 
 /** Bytes of one row; 0 if the type is unknown or `columns` is not whole blocks. */
-size_t fv_weight_row_bytes(uint32_t type, uint32_t columns);
+FV_API size_t fv_weight_row_bytes(uint32_t type, uint32_t columns);
 
 /** Whether fv_weight_pack() knows the type: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_NL. */
-bool fv_weight_is_packable(uint32_t type);
+FV_API bool fv_weight_is_packable(uint32_t type);
 
 /**
  * Interleaves rows, eight at a time, in place and in the same bytes, so that one load feeds eight outputs. Rows behind
@@ -57,7 +58,7 @@ bool fv_weight_is_packable(uint32_t type);
  * scratch  8 rows long.
  * returns  FV_OK (also for types that can't be packed: nothing happens), FV_ERROR_ARGUMENT, FV_ERROR_MEMORY (scratch).
  */
-fv_status fv_weight_pack(fv_weight *weight, void *data, void *scratch, size_t scratch_bytes);
+FV_API fv_status fv_weight_pack(fv_weight *weight, void *data, void *scratch, size_t scratch_bytes);
 
 #ifdef __cplusplus
 }

@@ -3,6 +3,7 @@
 #ifndef FOVEA_DITHER_H
 #define FOVEA_DITHER_H
 
+#include "fovea/api.h"
 #include "fovea/cache.h"
 #include "fovea/status.h"
 #include "fovea/weight.h"
@@ -29,8 +30,8 @@ typedef struct fv_dither {
  * have no noise. dither  NULL = off: the bits of fv_cache_read(). keys, values  out [count][head_dim] f32; either may
  * be NULL. returns FV_OK, FV_ERROR_ARGUMENT (as fv_cache_read(); outputs untouched). O(count * head_dim).
  */
-fv_status fv_cache_read_dithered(const fv_cache *cache, uint32_t head, uint32_t first_token, uint32_t count,
-                                 const fv_dither *dither, float *keys, float *values);
+FV_API fv_status fv_cache_read_dithered(const fv_cache *cache, uint32_t head, uint32_t first_token, uint32_t count,
+                                        const fv_dither *dither, float *keys, float *values);
 
 /**
  * One row of a weight as f32, with noise. Position: row, column; the same for packed rows and rows as in the file.
@@ -41,7 +42,7 @@ fv_status fv_cache_read_dithered(const fv_cache *cache, uint32_t head, uint32_t 
  * FV_ERROR_UNSUPPORTED (noise for a type without even steps: F32, F16, BF16, IQ4_NL); outputs untouched on error.
  * O(columns).
  */
-fv_status fv_weight_read_dithered(const fv_weight *weight, uint32_t row, const fv_dither *dither, float *out);
+FV_API fv_status fv_weight_read_dithered(const fv_weight *weight, uint32_t row, const fv_dither *dither, float *out);
 
 #ifdef __cplusplus
 }

@@ -4,6 +4,7 @@
 #ifndef FOVEA_EVICT_H
 #define FOVEA_EVICT_H
 
+#include "fovea/api.h"
 #include "fovea/cache.h"
 
 #ifdef __cplusplus
@@ -26,7 +27,7 @@ typedef struct fv_evict_config {
 
 #define FV_EVICT_NONE UINT32_MAX /* no token left */
 
-fv_evict_config fv_evict_config_default(void);
+FV_API fv_evict_config fv_evict_config_default(void);
 
 /**
  * The slot that leaves: of those not protected the one with the lowest score, of equal ones the first. A NaN is neither
@@ -36,7 +37,7 @@ fv_evict_config fv_evict_config_default(void);
  * victim  out; untouched on error.
  * returns FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_PROTECTED. Pure. O(tokens * globals_count).
  */
-fv_status fv_evict_victim(const fv_evict_config *config, uint32_t tokens, const float *scores, uint32_t *victim);
+FV_API fv_status fv_evict_victim(const fv_evict_config *config, uint32_t tokens, const float *scores, uint32_t *victim);
 
 /**
  * Appends one token; a full cache first lets the victim go (fv_cache_remove()).
@@ -46,11 +47,11 @@ fv_status fv_evict_victim(const fv_evict_config *config, uint32_t tokens, const 
  * victim  out; the slot that left, numbered as before the call, or FV_EVICT_NONE; may be NULL.
  * returns FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_PROTECTED. On error the cache is as it was: all is checked first.
  */
-fv_status fv_evict_append(fv_cache *cache, const fv_evict_config *config, uint32_t scores_count, const float *scores,
-                          const float *key, const float *value, uint32_t *victim);
+FV_API fv_status fv_evict_append(fv_cache *cache, const fv_evict_config *config, uint32_t scores_count,
+                                 const float *scores, const float *key, const float *value, uint32_t *victim);
 
 /** Takes item `victim` out of the caller's own list of `count` items, one per slot, so that it fits the cache again. */
-fv_status fv_evict_close(void *items, size_t item_bytes, uint32_t count, uint32_t victim);
+FV_API fv_status fv_evict_close(void *items, size_t item_bytes, uint32_t count, uint32_t victim);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 #ifndef FOVEA_F16_H
 #define FOVEA_F16_H
 
+#include "fovea/api.h"
 #include "fovea/isa.h"
 
 #ifdef __cplusplus
@@ -10,10 +11,10 @@ extern "C" {
 
 /** out[i] = x[i] rounded to nearest even as IEEE binary16 bits: overflow to infinity, subnormals kept, NaN quiet. The
  * same bits on every processor. FV_OK or FV_ERROR_ARGUMENT (a NULL with n > 0). No overlap. O(n). */
-fv_status fv_f16_narrow(const fv_kernels *kernels, size_t n, const float *x, uint16_t *out);
+FV_API fv_status fv_f16_narrow(const fv_kernels *kernels, size_t n, const float *x, uint16_t *out);
 
 /** out[i] = x[i], exactly. FV_OK or FV_ERROR_ARGUMENT (a NULL with n > 0). No overlap. O(n). */
-fv_status fv_f16_widen(const fv_kernels *kernels, size_t n, const uint16_t *x, float *out);
+FV_API fv_status fv_f16_widen(const fv_kernels *kernels, size_t n, const uint16_t *x, float *out);
 
 #ifdef __cplusplus
 }

@@ -3,6 +3,7 @@
 #ifndef FOVEA_GATE_H
 #define FOVEA_GATE_H
 
+#include "fovea/api.h"
 #include "fovea/status.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -52,10 +53,10 @@ typedef struct fv_gate_config {
 /** A gate and its working memory. Opaque; lives inside the caller's memory: drop that. One caller at a time. */
 typedef struct fv_gate fv_gate;
 
-fv_gate_config fv_gate_config_default(void);
+FV_API fv_gate_config fv_gate_config_default(void);
 
 /** Bytes that fv_gate_init() needs, exactly. *bytes untouched on error. FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW. */
-fv_status fv_gate_size(const fv_gate_config *config, size_t *bytes);
+FV_API fv_status fv_gate_size(const fv_gate_config *config, size_t *bytes);
 
 /**
  * Builds a gate in place.
@@ -66,13 +67,13 @@ fv_status fv_gate_size(const fv_gate_config *config, size_t *bytes);
  * FV_ERROR_ARGUMENT (a field is out of range, a part is missing or has an element that is not finite),
  * FV_ERROR_OVERFLOW. O(weights).
  */
-fv_status fv_gate_init(fv_gate **gate, const fv_gate_config *config, const float *const *parts, void *memory,
-                       size_t bytes);
+FV_API fv_status fv_gate_init(fv_gate **gate, const fv_gate_config *config, const float *const *parts, void *memory,
+                              size_t bytes);
 
-const fv_gate_config *fv_gate_shape(const fv_gate *gate);
+FV_API const fv_gate_config *fv_gate_shape(const fv_gate *gate);
 
 /** Copies one of the weights out, in its shape. FV_OK or FV_ERROR_ARGUMENT. */
-fv_status fv_gate_read(const fv_gate *gate, fv_gate_part part, float *out);
+FV_API fv_status fv_gate_read(const fv_gate *gate, fv_gate_part part, float *out);
 
 /**
  * Saliences of a sequence, from h = 0 on.
@@ -84,16 +85,16 @@ fv_status fv_gate_read(const fv_gate *gate, fv_gate_part part, float *out);
  * fv_gate_step(). A NaN among the inputs makes this salience and all later ones NaN, which every mask below refuses.
  * O(tokens * hidden_dim * (input_dim + hidden_dim)).
  */
-fv_status fv_gate_score(fv_gate *gate, uint32_t tokens, const float *inputs, size_t stride, float *salience);
+FV_API fv_status fv_gate_score(fv_gate *gate, uint32_t tokens, const float *inputs, size_t stride, float *salience);
 
 /** The same with the mean over the heads of keys [tokens][kv_heads][input_dim], `stride` elements from token to token,
  *  >= kv_heads * input_dim; kv_heads >= 1. */
-fv_status fv_gate_score_keys(fv_gate *gate, uint32_t tokens, uint32_t kv_heads, const float *keys, size_t stride,
-                             float *salience);
+FV_API fv_status fv_gate_score_keys(fv_gate *gate, uint32_t tokens, uint32_t kv_heads, const float *keys, size_t stride,
+                                    float *salience);
 
 /** One token of a stream. input [input_dim]; hidden [hidden_dim], zeros before the first token; next [hidden_dim] out,
  * may be `hidden`; salience out. FV_OK or FV_ERROR_ARGUMENT (NULL), outputs untouched. */
-fv_status fv_gate_step(fv_gate *gate, const float *input, const float *hidden, float *next, float *salience);
+FV_API fv_status fv_gate_step(fv_gate *gate, const float *input, const float *hidden, float *next, float *salience);
 
 /* Keep masks. They need no gate: any score per token will do. Higher scores are kept, of equal ones the earlier token.
  * A NaN among the scores is FV_ERROR_ARGUMENT and nothing is written; infinities are ordered like numbers.
@@ -105,12 +106,12 @@ fv_status fv_gate_step(fv_gate *gate, const float *input, const float *hidden, f
 
 /** mask[j] = 1 for the `keep` highest of `tokens` scores, else 0. keep 0: none; keep >= tokens: all. mask [tokens].
  *  FV_OK or FV_ERROR_ARGUMENT. O(tokens). */
-fv_status fv_keep_top(uint32_t tokens, const float *salience, uint32_t keep, uint8_t *mask);
+FV_API fv_status fv_keep_top(uint32_t tokens, const float *salience, uint32_t keep, uint8_t *mask);
 
 /** mask[j] = 1 where salience[j] >= the element number min((int)(tokens * quantile), tokens - 1) of the ascending
  * scores; the product is rounded to f32. quantile is held in 0..1, a NaN counts as 0: 0 keeps all, 1 the highest and
  * its equals. FV_OK or FV_ERROR_ARGUMENT. O(tokens). */
-fv_status fv_keep_quantile(uint32_t tokens, const float *salience, float quantile, uint8_t *mask);
+FV_API fv_status fv_keep_quantile(uint32_t tokens, const float *salience, float quantile, uint8_t *mask);
 
 typedef enum fv_keep_scope {
     FV_KEEP_CAUSAL = 0,        /* row i uses the scores of the tokens up to i */
@@ -128,8 +129,8 @@ typedef enum fv_keep_scope {
  * until   out [tokens].
  * returns FV_OK or FV_ERROR_ARGUMENT, nothing written. O(tokens * log keep).
  */
-fv_status fv_keep_until(fv_keep_scope scope, uint32_t tokens, const float *salience, uint32_t keep, uint32_t *heap,
-                        uint32_t *until);
+FV_API fv_status fv_keep_until(fv_keep_scope scope, uint32_t tokens, const float *salience, uint32_t keep,
+                               uint32_t *heap, uint32_t *until);
 
 static inline bool fv_keep_has(const uint32_t *until, uint32_t row, uint32_t token) { return row < until[token]; }
 

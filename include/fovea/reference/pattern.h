@@ -4,6 +4,7 @@
 #ifndef FOVEA_PATTERN_H
 #define FOVEA_PATTERN_H
 
+#include "fovea/api.h"
 #include "fovea/attention.h"
 #include "fovea/deadline.h"
 #include "fovea/reference/evict.h"
@@ -42,16 +43,16 @@ typedef struct fv_pattern_config {
 /** Policy and scratch in the caller's memory; one call at a time. */
 typedef struct fv_pattern fv_pattern;
 
-fv_pattern_config fv_pattern_config_default(void);
+FV_API fv_pattern_config fv_pattern_config_default(void);
 
 /** Bytes that fv_pattern_init() needs: about those of an F32 cache of max_tokens, unless decode_only. *bytes untouched
  * on error. FV_OK, FV_ERROR_ARGUMENT (a field is out of range, block 0 too), FV_ERROR_OVERFLOW. */
-fv_status fv_pattern_size(const fv_pattern_config *config, size_t *bytes);
+FV_API fv_status fv_pattern_size(const fv_pattern_config *config, size_t *bytes);
 
 /** memory: FV_CACHE_ALIGN aligned, the caller's, need not be cleared. FV_OK, FV_ERROR_MEMORY and what fv_pattern_size()
  *  returns. O(1). */
-fv_status fv_pattern_init(fv_pattern **pattern, const fv_pattern_config *config, const fv_kernels *kernels,
-                          void *memory, size_t bytes);
+FV_API fv_status fv_pattern_init(fv_pattern **pattern, const fv_pattern_config *config, const fv_kernels *kernels,
+                                 void *memory, size_t bytes);
 
 /** The inputs of a call. Fields that are 0 or NULL have their default. */
 typedef struct fv_pattern_call {
@@ -78,10 +79,10 @@ typedef struct fv_pattern_call {
  * the gated forward, also with shared heads and tiles; a mask removes tokens that only a log-stride reaches, nothing
  * else.
  */
-fv_status fv_pattern_forward(fv_pattern *pattern, const fv_pattern_call *call, float *out);
+FV_API fv_status fv_pattern_forward(fv_pattern *pattern, const fv_pattern_call *call, float *out);
 
 /** The same with every key, causal if the policy is. */
-fv_status fv_pattern_forward_dense(fv_pattern *pattern, const fv_pattern_call *call, float *out);
+FV_API fv_status fv_pattern_forward_dense(fv_pattern *pattern, const fv_pattern_call *call, float *out);
 
 /**
  * Gate and forward in one call: the keep mask is the `keep` keys of highest salience, one for all heads.
@@ -91,17 +92,18 @@ fv_status fv_pattern_forward_dense(fv_pattern *pattern, const fv_pattern_call *c
  * the published method, in which a late key changes early rows. returns as fv_pattern_forward(); FV_ERROR_ARGUMENT also
  * for a mask in the call and for a salience that is NaN.
  */
-fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_scope scope, uint32_t keep,
-                                   const fv_pattern_call *call, float *out);
+FV_API fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_scope scope, uint32_t keep,
+                                          const fv_pattern_call *call, float *out);
 
 /** Appends keys and values, any number of tokens, all or none. FV_OK, FV_ERROR_ARGUMENT (shape is not the cache's,
  * input not finite), FV_ERROR_FULL. */
-fv_status fv_pattern_append(const fv_pattern *pattern, fv_cache *cache, const fv_tensor *keys, const fv_tensor *values);
+FV_API fv_status fv_pattern_append(const fv_pattern *pattern, fv_cache *cache, const fv_tensor *keys,
+                                   const fv_tensor *values);
 
 /** fv_evict_append() of one token whose shape is checked first. */
-fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *cache, const fv_evict_config *config,
-                                  uint32_t scores_count, const float *scores, const fv_tensor *key,
-                                  const fv_tensor *value, uint32_t *victim);
+FV_API fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *cache, const fv_evict_config *config,
+                                         uint32_t scores_count, const float *scores, const fv_tensor *key,
+                                         const fv_tensor *value, uint32_t *victim);
 
 /**
  * Attention of the newest token of `cache`, appended before the call, whatever the cache's element types.
@@ -117,7 +119,7 @@ fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *cache, co
  * tokens of the newest segment (FV_SEGMENT_TOKENS); log-strides and landmarks; older segments, newest first; each of
  * these whole. Nothing read in time: zeros.
  */
-fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call, float *out);
+FV_API fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call, float *out);
 
 /**
  * Appends query.tokens keys and values and attends each with what is before it: as many single steps.
@@ -129,14 +131,14 @@ fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv
  * With a deadline, FV_ERROR_MEMORY also if tokens * query heads > 2 * max_tokens * kv_heads of the config. BEST appends
  * all tokens; rows are finished in their order, up to 16 together.
  */
-fv_status fv_pattern_decode_batch(fv_pattern *pattern, fv_cache *cache, const fv_pattern_call *call, float *out);
+FV_API fv_status fv_pattern_decode_batch(fv_pattern *pattern, fv_cache *cache, const fv_pattern_call *call, float *out);
 
 /**
  * Touches every page of the memory of `pattern` and `cache`, then appends, decodes and takes back one token of zeros
  * with `query_heads` heads, so that the first real call finds memory and code at hand. The cache holds what it held,
  * bit for bit; a full one is only read. returns as fv_pattern_decode().
  */
-fv_status fv_pattern_warm_up(fv_pattern *pattern, fv_cache *cache, uint32_t query_heads);
+FV_API fv_status fv_pattern_warm_up(fv_pattern *pattern, fv_cache *cache, uint32_t query_heads);
 
 /** Settings that go together. */
 typedef struct fv_pattern_preset {
@@ -147,8 +149,8 @@ typedef struct fv_pattern_preset {
 
 /** For a Raspberry Pi Zero 2 W (four Cortex-A53, 512 MiB): window 64, tile 16, a cache of F16, 4 workers. Landmarks of
  * the cache follow what is appended for decode; a forward call touches none of them. */
-fv_pattern_preset fv_pattern_preset_pi_zero_2w(uint32_t max_tokens, uint32_t query_heads, uint32_t kv_heads,
-                                               uint32_t head_dim);
+FV_API fv_pattern_preset fv_pattern_preset_pi_zero_2w(uint32_t max_tokens, uint32_t query_heads, uint32_t kv_heads,
+                                                      uint32_t head_dim);
 
 typedef enum fv_order {
     FV_ORDER_BUILT = 0, /* as the method lists them: window, globals, strides; nearest landmarks, then strides */
@@ -162,16 +164,16 @@ typedef enum fv_order {
  * count   out; how many there are, also if that is more than capacity.
  * returns FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_FULL (capacity). Decode over a cache of n tokens: row n - 1 among n.
  */
-fv_status fv_pattern_tokens(const fv_policy *policy, uint32_t tokens, uint32_t row, fv_order order, uint32_t capacity,
-                            uint32_t *list, uint32_t *count);
+FV_API fv_status fv_pattern_tokens(const fv_policy *policy, uint32_t tokens, uint32_t row, fv_order order,
+                                   uint32_t capacity, uint32_t *list, uint32_t *count);
 
 /** The same for landmarks. */
-fv_status fv_pattern_landmarks(const fv_policy *policy, uint32_t tokens, uint32_t row, fv_order order,
-                               uint32_t capacity, uint32_t *list, uint32_t *count);
+FV_API fv_status fv_pattern_landmarks(const fv_policy *policy, uint32_t tokens, uint32_t row, fv_order order,
+                                      uint32_t capacity, uint32_t *list, uint32_t *count);
 
 /** Sum over all rows of tokens and landmarks read, for one head: the cost of a forward pass. FV_OK or
  * FV_ERROR_ARGUMENT. O(tokens * log(tokens) * globals). */
-fv_status fv_pattern_edges(const fv_policy *policy, uint32_t tokens, uint64_t *edges);
+FV_API fv_status fv_pattern_edges(const fv_policy *policy, uint32_t tokens, uint64_t *edges);
 
 #ifdef __cplusplus
 }
