@@ -45,11 +45,11 @@ void cli_attention_bench_close(cli_attention_bench *bench);
 fv_status cli_attention_bench_visit(cli_attention_bench *bench, uint32_t layer, fv_report *report, uint64_t *ns);
 
 /** Mean share of dense attention's mass that a decode of the first layer reads exactly, over its query heads; not
- * timed. */
+ *  timed. */
 fv_status cli_attention_bench_mass(cli_attention_bench *bench, double *mass);
 
 /** Of `bytes` that a pass over one layer reads, those that it must read from memory: tiles of a prompt read a cache
- * again and again, and find it in a nearer one. */
+ *  again and again, and find it in a nearer one. */
 double cli_attention_bench_once(const cli_attention_bench *bench, double bytes);
 
 /** A block of memory, in huge pages where the system gives them; NULL if there is none. */

@@ -24,7 +24,7 @@ typedef struct cli_attention {
 } cli_attention;
 
 /** Dense attention first, then each of `texts` that is not dense, at most `most` in all. CLI_GO_ON, or CLI_USAGE and
- * one line said why. */
+ *  one line said why. */
 int cli_attention_list(const char *verb, const cli_texts *texts, cli_attention *list, size_t most, size_t *count);
 
 #endif

@@ -19,7 +19,7 @@ uint64_t cli_memory_bytes(void);
 void cli_processor_name(char *name, size_t bytes);
 
 /** What FV_ISA allows (everything, if it is not set) and what of it this processor and build have. CLI_GO_ON, or
- * CLI_FAILED for a name that is none. */
+ *  CLI_FAILED for a name that is none. */
 int cli_isa_limit(fv_isa *limit, fv_isa *reached);
 
 uint32_t cli_random_seed(void);

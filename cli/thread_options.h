@@ -1,5 +1,5 @@
-/* thread_options.h - llama.cpp's flags about where threads run and how they wait, and the pool that is opened by them.
- */
+/* thread_options.h - llama.cpp's flags about where threads run and how they wait, and the pool that is opened by
+ * them. */
 #ifndef FOVEA_THREAD_OPTIONS_H
 #define FOVEA_THREAD_OPTIONS_H
 

@@ -39,8 +39,8 @@ FV_API fv_status fv_attend_size(const fv_attend_config *config, size_t *bytes);
  * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY (scratch).
  *
  * Reentrant with distinct scratch. A key that a row does not read cannot change its output, not even if it is not
- * finite. Cost: the bytes of the plan's pages once for all rows and heads of the group. Method: online softmax, Milakov
- * & Gimelshein 2018; merging of states, Dao et al. 2022.
+ * finite. Cost: the bytes of the plan's pages once for all rows and heads of the group.
+ * Method: online softmax, Milakov & Gimelshein 2018; merging of states, Dao et al. 2022.
  */
 FV_API fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
                                 const fv_plan *plan, uint32_t kv_head, const float *query, size_t query_stride,

@@ -17,7 +17,7 @@ extern "C" {
 #define FV_CACHE_ALIGN 64 /* bytes; alignment of every panel */
 
 /** How a cached element is stored. X(NAME, name): the name is what -ctk/-ctv take. New types go to the end: saved
- * caches hold the numbers. */
+ *  caches hold the numbers. */
 #define FV_ELEMENT_LIST(X) X(F32, f32) X(F16, f16) X(Q8_0, q8_0) X(BF16, bf16) X(Q4_0, q4_0)
 #define FV_ELEMENT_ENUM(NAME, name) FV_ELEMENT_##NAME,
 typedef enum fv_element { FV_ELEMENT_LIST(FV_ELEMENT_ENUM) FV_ELEMENT_COUNT } fv_element;
@@ -92,9 +92,9 @@ FV_API fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *
 FV_API fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens);
 
 /** Replaces what `to` holds by what `from` holds: the same bits of elements and landmarks; shadow, margins and tail,
- * where `to` has them, are made from those. The two may differ in max_tokens, shadow and tail alone. FV_OK,
- * FV_ERROR_ARGUMENT (NULL, or they differ in more), FV_ERROR_FULL (more tokens than fit); `to` is untouched on error.
- * O(bytes stored). */
+ *  where `to` has them, are made from those. The two may differ in max_tokens, shadow and tail alone. FV_OK,
+ *  FV_ERROR_ARGUMENT (NULL, or they differ in more), FV_ERROR_FULL (more tokens than fit); `to` is untouched on error.
+ *  O(bytes stored). */
 FV_API fv_status fv_cache_copy(fv_cache *to, const fv_cache *from);
 
 FV_API uint32_t fv_cache_tokens(const fv_cache *cache); /* stored */
@@ -111,11 +111,11 @@ typedef struct fv_cache_stretch {
 FV_API bool fv_cache_stretch_at(const fv_cache *cache, uint32_t index, fv_cache_stretch *stretch);
 
 /** Copies landmark `mark` of one head out, [head_dim] each; either may be NULL. That of a partly filled block is the
- * mean of the tokens it has. FV_OK or FV_ERROR_ARGUMENT (no token of that block is stored). */
+ *  mean of the tokens it has. FV_OK or FV_ERROR_ARGUMENT (no token of that block is stored). */
 FV_API fv_status fv_cache_landmark_read(const fv_cache *cache, uint32_t head, uint32_t mark, float *key, float *value);
 
 /** Takes token `token` out: those behind it move up by one, their landmarks are computed anew from what is stored.
- * FV_OK or FV_ERROR_ARGUMENT (no such token). O(tokens behind it * kv_heads * head_dim). */
+ *  FV_OK or FV_ERROR_ARGUMENT (no such token). O(tokens behind it * kv_heads * head_dim). */
 FV_API fv_status fv_cache_remove(fv_cache *cache, uint32_t token);
 
 /** Copies stored elements back out as f32: keys/values [count][head_dim] of one head; either may be NULL.
@@ -125,7 +125,7 @@ FV_API fv_status fv_cache_read(const fv_cache *cache, uint32_t head, uint32_t fi
 
 /** Where a cache is saved: a file, a partition of flash, memory. The caller's functions move `count` bytes, at most 256
  *  and never across a multiple of 256, at `offset` below fv_cache_save_size(). They return FV_OK, or a status that ends
- * the call and is what it returns; only fv_cache_restore() tries the other slot before it does. */
+ *  the call and is what it returns; only fv_cache_restore() tries the other slot before it does. */
 typedef struct fv_cache_store {
     void *context; /* handed to the functions */
     /** Bytes never written, past the end of a file too, read as zeros and FV_OK. */

@@ -37,7 +37,8 @@ typedef struct fv_chat_turn {
  * with ADD_SPECIAL when done == 0. A conversation rendered in steps equals the same rendered at once (where an
  * assistant's answer ended by an end token, that token is part of its turn and must not be evaluated twice: see
  * chat.c). The default system turn that a template inserts by itself when none is given (SmolLM2's) is inserted here
- * too. returns FV_OK, FV_ERROR_ARGUMENT (role unknown, or order that the family can't express), FV_ERROR_MEMORY.
+ * too.
+ * returns FV_OK, FV_ERROR_ARGUMENT (role unknown, or order that the family can't express), FV_ERROR_MEMORY.
  */
 FV_API fv_status fv_chat_render(fv_chat_family family, const fv_gguf *gguf, const fv_chat_turn *turns, size_t count,
                                 size_t done, bool open_answer, fv_text *text);

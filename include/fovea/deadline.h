@@ -27,11 +27,11 @@ typedef enum fv_checkpoint {
 
 /** A deadline. The clock is asked by the calling thread only: before the selection, before the newest segment is read
  *  (FV_SEGMENT_TOKENS, all heads; with several workers a segment for each), before log-strides and landmarks, before
- * older segments, before the merge and after it; a call ends at most one such piece late. Older segments are read
- * together as far as a quarter of the time that is left is enough for them at the speed so far, at least one for each
- * worker: a deadline that is far costs next to nothing, one that is near is looked at after every segment. A
- * certificate (fv_policy.certificate) is of what was read in time; it is made after the last look and takes
- * about as long as choosing. */
+ *  older segments, before the merge and after it; a call ends at most one such piece late. Older segments are read
+ *  together as far as a quarter of the time that is left is enough for them at the speed so far, at least one for each
+ *  worker: a deadline that is far costs next to nothing, one that is near is looked at after every segment. A
+ *  certificate (fv_policy.certificate) is of what was read in time; it is made after the last look and takes
+ *  about as long as choosing. */
 typedef struct fv_deadline {
     fv_clock_fn *clock;
     void *context;

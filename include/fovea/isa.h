@@ -40,7 +40,7 @@ typedef struct fv_kernels fv_kernels;
 FV_API fv_status fv_kernels_init(const fv_kernels **kernels, fv_isa limit, void *memory, size_t bytes);
 
 /** The table of the portable kernels, in constant memory: no detection, no RAM. For processors without kernels of their
- * own. */
+ *  own. */
 FV_API const fv_kernels *fv_kernels_scalar(void);
 
 /** The best level in the table, which may be lower than the limit. */

@@ -129,7 +129,7 @@ FV_API void fv_model_time(fv_model *model, fv_clock_fn *clock, void *context);
 
 FV_API fv_status fv_model_truncate(fv_model *model, uint32_t tokens); /* FV_OK or FV_ERROR_ARGUMENT */
 /** fv_cache_copy() for all layers; no rows of a forward are left. FV_OK, FV_ERROR_ARGUMENT (also: another number of
- * layers), FV_ERROR_FULL; `to` is untouched on error. */
+ *  layers), FV_ERROR_FULL; `to` is untouched on error. */
 FV_API fv_status fv_model_copy(fv_model *to, const fv_model *from);
 
 #ifdef __cplusplus

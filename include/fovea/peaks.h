@@ -25,8 +25,10 @@ typedef enum fv_peak { FV_PEAK_LIST(FV_PEAK_ENUM) FV_PEAK_COUNT } fv_peak;
  * short repetitions, about 30 ms.
  *
  * limit     the instruction set that is used at most, as for fv_kernels_init(); the best one of this processor below
- * it. parallel  NULL: one thread. rate      out; untouched on error. returns   FV_OK, FV_ERROR_ARGUMENT,
- * FV_ERROR_UNSUPPORTED (no such instruction at that level, or no loop for it).
+ * it.
+ * parallel  NULL: one thread.
+ * rate      out; untouched on error.
+ * returns   FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_UNSUPPORTED (no such instruction at that level, or no loop for it).
  */
 FV_API fv_status fv_peak_operations(fv_isa limit, fv_peak kind, const fv_parallel *parallel, double *rate);
 

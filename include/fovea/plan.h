@@ -51,7 +51,8 @@ FV_API fv_status fv_plan_add(fv_plan *plan, fv_step step);
 /**
  * Whether `plan` can be run: every step in range for a cache of `tokens` tokens and `marks` landmarks (of a cache whose
  * last block is partly filled it may be fv_cache_landmarks() + 1), rows inside the tile, spans ascending and disjoint.
- * It does not look for a key that two kinds of step share. returns FV_OK or FV_ERROR_ARGUMENT. O(steps).
+ * It does not look for a key that two kinds of step share.
+ * returns FV_OK or FV_ERROR_ARGUMENT. O(steps).
  */
 FV_API fv_status fv_plan_check(const fv_plan *plan, uint32_t tokens, uint32_t marks);
 

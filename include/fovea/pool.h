@@ -29,7 +29,7 @@ typedef struct fv_pool_config {
 FV_API fv_pool_config fv_pool_config_default(void);
 
 /** fv_pool_open() with more to say. The calling thread is placed, too, until it closes the pool. FV_ERROR_ARGUMENT also
- * if the process may not use any of `processors`, or the system does not allow the priority. */
+ *  if the process may not use any of `processors`, or the system does not allow the priority. */
 FV_API fv_status fv_pool_open_config(fv_pool **pool, const fv_pool_config *config, fv_message *message);
 
 /** Starts `threads` - 1 threads (the caller of run() is the last). threads 1..1024; 0 means one per processor. */

@@ -31,7 +31,8 @@ FV_API void fv_llm_close(fv_llm *llm); /* after its sessions */
  * Interleaves the weights for speed (fv_weight_pack()), reading all of them once; call it before the first session. The
  * weights are copied into private memory of huge pages and the file's pages given back one matrix after the other:
  * resident memory stays the file's size, but is no longer shared with other processes. The bits of every result stay
- * the same. returns FV_OK, FV_ERROR_MEMORY (the model stays usable).
+ * the same.
+ * returns FV_OK, FV_ERROR_MEMORY (the model stays usable).
  */
 FV_API fv_status fv_llm_repack(fv_llm *llm, fv_message *message);
 FV_API uint64_t fv_llm_packable_bytes(const fv_llm *llm); /* bytes of weights that fv_llm_repack() replaces */
@@ -73,8 +74,9 @@ typedef bool fv_session_progress_fn(void *context, size_t done, size_t total);
 /**
  * Evaluates `count` tokens behind those in the cache.
  * returns FV_OK, FV_ERROR_FULL (nothing evaluated), FV_ERROR_ARGUMENT (an id outside the vocabulary: nothing
- * evaluated), FV_ERROR_INTERRUPTED. progress may be NULL. The same tokens give the same bits however they are cut into
- * calls.
+ * evaluated),
+ *         FV_ERROR_INTERRUPTED.
+ * progress may be NULL. The same tokens give the same bits however they are cut into calls.
  */
 FV_API fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count,
                                  fv_session_progress_fn *progress, void *context);
@@ -96,7 +98,8 @@ FV_API fv_status fv_session_truncate(fv_session *session, size_t tokens); /* for
  * Replaces what `to` holds by what `from` holds, as if it had been fed the same tokens; no logits are left. For several
  * answers to one long prompt, or several policies behind one.
  * returns FV_OK, FV_ERROR_ARGUMENT (NULL, another model, element type or block of landmarks), FV_ERROR_FULL (the
- * context of `to` is too short); `to` is untouched on error. Time: of copying the caches and making shadows.
+ * context
+ *         of `to` is too short); `to` is untouched on error. Time: of copying the caches and making shadows.
  */
 FV_API fv_status fv_session_copy(fv_session *to, const fv_session *from);
 

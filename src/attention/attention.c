@@ -965,8 +965,8 @@ static void states_clear(const attention_call *call) {
             fv_state_clear(row_state(call, head, segment), rows, attend->head_dim);
 }
 
-/* All rounds of a plan: the newest segments, what is gathered, then the older segments. Whether there was time for all.
- */
+/* All rounds of a plan: the newest segments, what is gathered, then the older segments. Whether there was time for
+ * all. */
 static bool rounds_run(attention_call *call) {
     uint32_t workers = call->parallel && call->parallel->workers > 1 ? call->parallel->workers : 1;
     plans_segments(call);

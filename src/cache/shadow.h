@@ -1,10 +1,11 @@
 /* shadow.h - a coarse copy of the keys to choose by: 2 bits a channel. A key is rotated (random signs, Hadamard), less
- * the mean of the block of 64 before it, and coded in four levels of its own step: key ~ centre + step * (2 * sign +
- * size - 1.5), two bits A page that is full also has the mean of its keys in 7 bits a channel and how far they lie
- * around it; a centre is the mean of the means of four pages, in 7 bits again. All of a token's depends on stored keys
- * up to its own page's last only: it is made when tokens are appended, a cut needs no repair, and made anew from what
- * is stored it has the same bits on every machine. Method: random rotation and one step a vector as in RaBitQ (Gao &
- * Long 2024) and TurboQuant (Zandieh et al. 2025). */
+ * the mean of the block of 64 before it, and coded in four levels of its own step:
+ *   key ~ centre + step * (2 * sign + size - 1.5), two bits
+ * A page that is full also has the mean of its keys in 7 bits a channel and how far they lie around it; a centre is the
+ * mean of the means of four pages, in 7 bits again. All of a token's depends on stored keys up to its own page's last
+ * only: it is made when tokens are appended, a cut needs no repair, and made anew from what is stored it has the same
+ * bits on every machine. Method: random rotation and one step a vector as in RaBitQ (Gao & Long 2024) and TurboQuant
+ * (Zandieh et al. 2025). */
 #ifndef FV_SHADOW_H
 #define FV_SHADOW_H
 
@@ -13,13 +14,13 @@
 #define FV_SHADOW_BLOCK 64 /* tokens that share a centre */
 
 /* Where it lies. `dim` is head_dim rounded up to a multiple of 16; a channel that is padding has bits 0. Per head:
- * signs, sizes [pages][dim / 16][2][16 tokens]: planes of bits; bits 0..3 of byte (j, l, t) are channels 16j + 4l +
- * 0..3 of token t, bits 4..7 channels 16j + 8 + 4l + 0..3 steps   [pages * 16] bf16 means   [panels][dim / 4][16
- * pages][4]: byte (j, p, i) is 64 + channel 4j + i of page p in units of mean_steps mean_steps [panels * 16] and behind
- * them radii [panels * 16], f32: a radius is the root of the mean square distance of a key from its page's mean
- * centres, centre_steps: of blocks, as means and mean_steps of pages
- * What a page has of means counts once it is full. The work area, one for all heads, is for whoever writes the cache:
- * rows [3][dim], then keys [dim][16], all f32, then codes [dim][16]. */
+ *   signs, sizes   [pages][dim / 16][2][16 tokens]: planes of bits; bits 0..3 of byte (j, l, t) are channels
+ *                  16j + 4l + 0..3 of token t, bits 4..7 channels 16j + 8 + 4l + 0..3
+ *   steps          [pages * 16] bf16
+ *   means          [panels][dim / 4][16 pages][4]: byte (j, p, i) is 64 + channel 4j + i of page p, in units of
+ * mean_steps mean_steps     [panels * 16] f32 centres, centre_steps: of blocks, as means and mean_steps of pages What a
+ * page has of means counts once it is full. The work area, one for all heads, is for whoever writes the cache: rows
+ * [3][dim], then keys [dim][16], all f32, then codes [dim][16]. */
 typedef struct fv_shadow {
     uint32_t dim;        /* 0: there is none */
     unsigned char *base; /* of the cache's memory; the offsets are bytes */

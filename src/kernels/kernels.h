@@ -32,8 +32,9 @@ typedef void fv_score_page_fn(size_t rows, size_t pages, size_t head_dim, const 
 
 /* Weighted sum of values: out[r][c] += sum over t < keys, ascending, of weight[r][t] * value[t][c].
  * value [keys][head_dim] of the type, contiguous.  weight [rows][weight_stride], out [rows][out_stride] f32. Same
- * order. q8: the integers; the caller has multiplied the token's scale into the weight. next: NULL, or as many values
- * that will be read after these. Bound: keys * 2^-23 * sum |weight * value|. */
+ * order. q8: the integers; the caller has multiplied the token's scale into the weight.
+ * next: NULL, or as many values that will be read after these.
+ * Bound: keys * 2^-23 * sum |weight * value|. */
 typedef void fv_value_sum_fn(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
                              const void *value, const void *next, float *out, size_t out_stride);
 
@@ -55,11 +56,12 @@ typedef void fv_turn_rows_fn(size_t columns, const float *x, size_t stride, floa
 /* One step of the online softmax (Milakov & Gimelshein 2018), in powers of two, for `rows` rows and `columns` keys (a
  * multiple of 16, at most 64). Per row:
  *   x = min(factor * score, FLT_MAX);  where some x > m + FV_SOFTMAX_SLACK: m' = max x rounded up to a whole number,
- * and out and sum are multiplied by 2^(m - m'), otherwise m' = m;  score <- 2^(x - m');  sum[t % 16] += score[t] As m
- * is whole, a correction is exact: where chunks are cut and what masked columns lie between shows in no bit of sum, out
- * and of what is made of them, unless it is below 2^-126 of m. score [rows][FV_CHUNK_KEYS], -inf = masked; maximum
- * [rows], sum [rows][FV_SUM_LANES]; start from -FV_NO_MAXIMUM and 0. out [rows][out_stride].  2^x: relative error <= 2
- * ulp for x >= -126, below that 0. Same order. */
+ *   and out and sum are multiplied by 2^(m - m'), otherwise m' = m;  score <- 2^(x - m');  sum[t % 16] += score[t]
+ * As m is whole, a correction is exact: where chunks are cut and what masked columns lie between shows in no bit of
+ * sum, out and of what is made of them, unless it is below 2^-126 of m.
+ * score [rows][FV_CHUNK_KEYS], -inf = masked; maximum [rows], sum [rows][FV_SUM_LANES]; start from -FV_NO_MAXIMUM and
+ * 0.
+ * out [rows][out_stride].  2^x: relative error <= 2 ulp for x >= -126, below that 0. Same order. */
 #define FV_NO_MAXIMUM 3e38f
 #define FV_SOFTMAX_SLACK 8.0f /* a maximum that rises by less does not make a weight too large */
 #define FV_SUM_LANES 16
@@ -168,16 +170,16 @@ typedef struct fv_shadow_rows {
 
 /* x [dim] <- its rotation, the same operations; query[c] = fv_round_held(x[c] * (127 / the largest magnitude), 127),
  * and 0 for dim <= c < padded; likewise coarse with FV_COARSE_MOST, of which only a table is written: entry e of group
- * (j, n, l), at
- * ((j * 2 + n) * 2 + l) * 16 + e, is 4 * FV_COARSE_MOST + the sum of coarse[16 j + 8 n + 4 l + i] over the bits i of e.
- * Returns the magnitude; where it is not finite or is 0, both queries are 0 and so is the result. padded a multiple
- * of 16. */
+ * (j, n, l), at ((j * 2 + n) * 2 + l) * 16 + e, is 4 * FV_COARSE_MOST + the sum of coarse[16 j + 8 n + 4 l + i] over
+ * the bits i of e. Returns the magnitude; where it is not finite or is 0, both queries are 0 and so is the result.
+ * padded a multiple of 16. */
 typedef float fv_shadow_query_fn(size_t dim, size_t padded, float *x, int8_t *query, uint8_t *table,
                                  int32_t *coarse_sum);
 
 /* Scores of 16 * panels means:
  *   out[r][p] = fv_round_held((float)(sum over c of query[r][c] * mean[p][c] - 64 * sum[r]) * step[p] * factor[r],
- * 2^28) mean [panels][dim / 4][16][4] bytes 0..127; step [16 * panels]; out rows out_stride apart. */
+ *                              2^28)
+ * mean [panels][dim / 4][16][4] bytes 0..127; step [16 * panels]; out rows out_stride apart. */
 typedef void fv_mean_score_fn(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step,
                               int32_t *out, size_t out_stride);
 
@@ -187,35 +189,37 @@ typedef void fv_mean_score_fn(const fv_shadow_rows *query, size_t panels, const 
  *
  * Scores of the best keys of pages 0..pages-1, by their signs:
  *   x[t] = (float)(2 * plane[t] - coarse_sum) * step[t];  out[r][p] = fv_round_held(max of x * (0.82f * coarse_factor),
- * 2^28)
- *          + base[p / 4]
+ *                              2^28) + base[p / 4]
  * signs, steps: of page 0; a step is a bf16, 0..2^100. out rows out_stride apart. */
 typedef void fv_sign_score_fn(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps,
                               int32_t *out, size_t out_stride);
 
 /* Logarithms of the masses of listed pages, by both planes. Page n of the list is pages[n]; key t of it:
  *   x[t] = fv_round_held((float)(4 * signs[t] + 2 * sizes[t] - 3 * coarse_sum) * step[t] * (0.5f * coarse_factor),
- * FV_SCORE_MOST) mass = sum of fv_score_power(x[t]) in f32: keys 0 and 1, 2 and 3 and so on, then pairs likewise, then
- * fours, then eights out[r][n] = fv_power_score(mass) + base[pages[n] / 4] signs, sizes, steps: of page 0. out rows
- * out_stride apart. */
+ *                         FV_SCORE_MOST)
+ *   mass = sum of fv_score_power(x[t]) in f32: keys 0 and 1, 2 and 3 and so on, then pairs, then fours, then eights
+ *   out[r][n] = fv_power_score(mass) + base[pages[n] / 4]
+ * signs, sizes, steps: of page 0. out rows out_stride apart. */
 #define FV_SCORE_MOST 30720.0f /* 120 powers of two beside the base */
 typedef void fv_shadow_score_fn(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *signs,
                                 const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride);
 
 /* Scores of the keys of listed pages, each with its part of the variance of its error:
  *   out[r][16 n + t] = x[t] + base[pages[n] / 4] + fv_round_held(noise[r] * step[t] * step[t], FV_KEY_NOISE), x[t] as
- * in fv_shadow_score_fn. noise [rows] >= 0. signs, sizes, steps: of page 0. out rows out_stride apart. */
+ *   in fv_shadow_score_fn. noise [rows] >= 0. signs, sizes, steps: of page 0. out rows out_stride apart. */
 typedef void fv_key_score_fn(const fv_shadow_rows *query, size_t count, const uint32_t *pages, const uint8_t *signs,
                              const uint8_t *sizes, const uint16_t *steps, const float *noise, int32_t *out,
                              size_t out_stride);
 #define FV_KEY_NOISE 512.0f
 
 /* What listed pages add to the softmax of rows, by scores of their keys and coarse values (src/cache/tail_values.h says
- * how these lie). Page after page of the list, of key t of page n: p[t] = fv_power_of(score[r][16 n + t] - level[r]);
- * mass[r] += sum of p w[t] = (float)p[t] * step[t];  top = max of w;  u[t] = fv_round_held(w[t] * (255 / top), 255), 0
- * if top < 2^-100 out[r][c] += (float)(2 * sum of u[t] * code[t][c] - 3 * sum of u[t]) * (top * (0.5f / 255)) No score
- * is above its row's level.  values: of page 0, [4 * dim + 32] bytes a page: codes, then steps (bf16, 0..2^100). dim a
- * multiple of 16.  score rows score_stride, out rows dim apart. count <= FV_TAIL_PAGES. */
+ * how these lie). Page after page of the list, of key t of page n:
+ *   p[t] = fv_power_of(score[r][16 n + t] - level[r]);  mass[r] += sum of p
+ *   w[t] = (float)p[t] * step[t];  top = max of w;  u[t] = fv_round_held(w[t] * (255 / top), 255), 0 if top < 2^-100
+ *   out[r][c] += (float)(2 * sum of u[t] * code[t][c] - 3 * sum of u[t]) * (top * (0.5f / 255))
+ * No score is above its row's level.  values: of page 0, [4 * dim + 32] bytes a page: codes, then steps (bf16,
+ * 0..2^100).
+ * dim a multiple of 16.  score rows score_stride, out rows dim apart. count <= FV_TAIL_PAGES. */
 typedef void fv_tail_sum_fn(size_t rows, size_t dim, size_t count, const uint32_t *pages, const int32_t *score,
                             size_t score_stride, const int32_t *level, const uint8_t *values, uint64_t *mass,
                             float *out);

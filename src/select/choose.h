@@ -81,8 +81,8 @@ static inline void fv_chooser_take_all(fv_chooser *chooser) {
 
 static inline bool fv_chooser_reads_all(const fv_chooser *chooser) { return chooser->window_begin == 0; }
 
-/* Bytes of the coarse copy that a row reads: of all pages, which rows of a tile share, and of those that it looks at.
- */
+/* Bytes of the coarse copy that a row reads: of all pages, which rows of a tile share, and of those that it looks
+ * at. */
 uint64_t fv_chooser_shared_bytes(const fv_chooser *chooser);
 uint64_t fv_chooser_own_bytes(const fv_chooser *chooser);
 
@@ -107,8 +107,8 @@ uint32_t fv_list_best(const fv_kernels *kernels, const uint32_t *weight, uint32_
 /* The queries that the list was weighed with. */
 fv_shadow_rows fv_choose_rows(const fv_chooser *chooser, const fv_choose_scratch *scratch);
 
-/* Whether the codes of the tail's pages say something about the weights of their keys for every row; makes tail_noise.
- */
+/* Whether the codes of the tail's pages say something about the weights of their keys for every row; makes
+ * tail_noise. */
 bool fv_tail_is_heard(const fv_chooser *chooser, const fv_choose_scratch *scratch);
 
 /* What the pages of the tail add to the softmax of the chooser's row, after fv_choose_pages(), as a state of its own:

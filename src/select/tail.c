@@ -18,8 +18,8 @@ static const float noise_of = 0.25f * 0.12f * 0.0027076062f;
  * 1/256 of a power of two, as in noise_of. */
 static const float noise_most = 277.0f;
 
-/* The level is a whole power of two, at which no key of the row's tail is: a page's score is above those of its keys.
- */
+/* The level is a whole power of two, at which no key of the row's tail is: a page's score is above those of its
+ * keys. */
 static int32_t level_of(const fv_choose_scratch *scratch, const int32_t *score) {
     int32_t best = INT32_MIN;
     for (uint32_t i = 0; i < scratch->tail_count; i++) {

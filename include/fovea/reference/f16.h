@@ -10,7 +10,7 @@ extern "C" {
 #endif
 
 /** out[i] = x[i] rounded to nearest even as IEEE binary16 bits: overflow to infinity, subnormals kept, NaN quiet. The
- * same bits on every processor. FV_OK or FV_ERROR_ARGUMENT (a NULL with n > 0). No overlap. O(n). */
+ *  same bits on every processor. FV_OK or FV_ERROR_ARGUMENT (a NULL with n > 0). No overlap. O(n). */
 FV_API fv_status fv_f16_narrow(const fv_kernels *kernels, size_t n, const float *x, uint16_t *out);
 
 /** out[i] = x[i], exactly. FV_OK or FV_ERROR_ARGUMENT (a NULL with n > 0). No overlap. O(n). */

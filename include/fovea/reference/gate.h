@@ -62,10 +62,11 @@ FV_API fv_status fv_gate_size(const fv_gate_config *config, size_t *bytes);
  * Builds a gate in place.
  *
  * parts   GIVEN: [FV_GATE_PARTS] arrays in the order and shapes of FV_GATE_PART_LIST, copied; otherwise not read
- * (NULL). memory  `bytes` long, aligned to FV_GATE_ALIGN; owned by the caller, must outlive the gate. Need not be
- * cleared. gate    out; untouched on error. returns FV_OK, FV_ERROR_MEMORY (too small, misaligned or NULL),
- * FV_ERROR_ARGUMENT (a field is out of range, a part is missing or has an element that is not finite),
- * FV_ERROR_OVERFLOW. O(weights).
+ * (NULL).
+ * memory  `bytes` long, aligned to FV_GATE_ALIGN; owned by the caller, must outlive the gate. Need not be cleared.
+ * gate    out; untouched on error.
+ * returns FV_OK, FV_ERROR_MEMORY (too small, misaligned or NULL), FV_ERROR_ARGUMENT (a field is out of range, a part is
+ *         missing or has an element that is not finite), FV_ERROR_OVERFLOW. O(weights).
  */
 FV_API fv_status fv_gate_init(fv_gate **gate, const fv_gate_config *config, const float *const *parts, void *memory,
                               size_t bytes);
@@ -93,7 +94,7 @@ FV_API fv_status fv_gate_score_keys(fv_gate *gate, uint32_t tokens, uint32_t kv_
                                     float *salience);
 
 /** One token of a stream. input [input_dim]; hidden [hidden_dim], zeros before the first token; next [hidden_dim] out,
- * may be `hidden`; salience out. FV_OK or FV_ERROR_ARGUMENT (NULL), outputs untouched. */
+ *  may be `hidden`; salience out. FV_OK or FV_ERROR_ARGUMENT (NULL), outputs untouched. */
 FV_API fv_status fv_gate_step(fv_gate *gate, const float *input, const float *hidden, float *next, float *salience);
 
 /* Keep masks. They need no gate: any score per token will do. Higher scores are kept, of equal ones the earlier token.
@@ -109,8 +110,8 @@ FV_API fv_status fv_gate_step(fv_gate *gate, const float *input, const float *hi
 FV_API fv_status fv_keep_top(uint32_t tokens, const float *salience, uint32_t keep, uint8_t *mask);
 
 /** mask[j] = 1 where salience[j] >= the element number min((int)(tokens * quantile), tokens - 1) of the ascending
- * scores; the product is rounded to f32. quantile is held in 0..1, a NaN counts as 0: 0 keeps all, 1 the highest and
- * its equals. FV_OK or FV_ERROR_ARGUMENT. O(tokens). */
+ *  scores; the product is rounded to f32. quantile is held in 0..1, a NaN counts as 0: 0 keeps all, 1 the highest and
+ *  its equals. FV_OK or FV_ERROR_ARGUMENT. O(tokens). */
 FV_API fv_status fv_keep_quantile(uint32_t tokens, const float *salience, float quantile, uint8_t *mask);
 
 typedef enum fv_keep_scope {
@@ -123,7 +124,9 @@ typedef enum fv_keep_scope {
  * i, j). It takes one number because a token that has fallen out of the top of a growing sequence never returns.
  *
  * CAUSAL          for row i the mask of fv_keep_top() over the first i + 1 scores; until[j] depends on later scores,
- * but fv_keep_has(until, i, j) does not depend on scores behind i. For causal attention: j > i means nothing.
+ * but
+ *                 fv_keep_has(until, i, j) does not depend on scores behind i. For causal attention: j > i means
+ *                 nothing.
  * WHOLE_SEQUENCE  for every row and every j the mask of fv_keep_top() over all scores.
  * heap    scratch [min(keep, tokens)]; CAUSAL only, otherwise may be NULL.
  * until   out [tokens].

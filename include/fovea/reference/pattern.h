@@ -46,7 +46,7 @@ typedef struct fv_pattern fv_pattern;
 FV_API fv_pattern_config fv_pattern_config_default(void);
 
 /** Bytes that fv_pattern_init() needs: about those of an F32 cache of max_tokens, unless decode_only. *bytes untouched
- * on error. FV_OK, FV_ERROR_ARGUMENT (a field is out of range, block 0 too), FV_ERROR_OVERFLOW. */
+ *  on error. FV_OK, FV_ERROR_ARGUMENT (a field is out of range, block 0 too), FV_ERROR_OVERFLOW. */
 FV_API fv_status fv_pattern_size(const fv_pattern_config *config, size_t *bytes);
 
 /** memory: FV_CACHE_ALIGN aligned, the caller's, need not be cleared. FV_OK, FV_ERROR_MEMORY and what fv_pattern_size()
@@ -73,11 +73,14 @@ typedef struct fv_pattern_call {
  * / sqrt(head_dim)) * value[j]; landmarks are candidates with the weight of one key.
  *
  * call    keys.tokens = values.tokens = query.tokens; head_dim the same, >= 1; heads as call->heads says. No tokens or
- * no query heads: nothing to do, FV_OK. out     [tokens][query heads][head_dim]; no overlap with the inputs; untouched
- * on error. returns FV_OK, FV_ERROR_ARGUMENT (shapes, keep_tokens != tokens, input that is not finite), FV_ERROR_MEMORY
- * (the call is larger than the config). The same bits for any tile and any number of workers. With keep or keep_until:
- * the gated forward, also with shared heads and tiles; a mask removes tokens that only a log-stride reaches, nothing
- * else.
+ * no
+ *         query heads: nothing to do, FV_OK.
+ * out     [tokens][query heads][head_dim]; no overlap with the inputs; untouched on error.
+ * returns FV_OK, FV_ERROR_ARGUMENT (shapes, keep_tokens != tokens, input that is not finite), FV_ERROR_MEMORY (the call
+ * is
+ *         larger than the config).
+ * The same bits for any tile and any number of workers. With keep or keep_until: the gated forward, also with shared
+ * heads and tiles; a mask removes tokens that only a log-stride reaches, nothing else.
  */
 FV_API fv_status fv_pattern_forward(fv_pattern *pattern, const fv_pattern_call *call, float *out);
 
@@ -89,8 +92,9 @@ FV_API fv_status fv_pattern_forward_dense(fv_pattern *pattern, const fv_pattern_
  *
  * gate    input_dim = head_dim.
  * scope   FV_KEEP_CAUSAL: row i uses the saliences of the keys up to i; needs a causal policy. FV_KEEP_WHOLE_SEQUENCE:
- * the published method, in which a late key changes early rows. returns as fv_pattern_forward(); FV_ERROR_ARGUMENT also
- * for a mask in the call and for a salience that is NaN.
+ * the
+ *         published method, in which a late key changes early rows.
+ * returns as fv_pattern_forward(); FV_ERROR_ARGUMENT also for a mask in the call and for a salience that is NaN.
  */
 FV_API fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_scope scope, uint32_t keep,
                                           const fv_pattern_call *call, float *out);
@@ -111,9 +115,11 @@ FV_API fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *ca
  * call    query of one token, head_dim as the cache's, heads a multiple of kv_heads; keys, values, heads, tile unused.
  * out     [query heads][head_dim]; zeros if the cache is empty; untouched on error.
  * returns FV_OK, FV_ERROR_ARGUMENT (shapes; landmarks in the policy whose block is not the cache's; a policy that
- * chooses by the queries and a cache without the shadow for it), FV_ERROR_MEMORY, FV_ERROR_DEADLINE,
- * FV_ERROR_UNSUPPORTED (a quality with a deadline). A causal policy gives the row of the forward pass. Not causal:
- * there is nothing ahead yet, and the last block is the row's own, hence no landmark of it.
+ * chooses by
+ *         the queries and a cache without the shadow for it), FV_ERROR_MEMORY, FV_ERROR_DEADLINE, FV_ERROR_UNSUPPORTED
+ *         (a quality with a deadline).
+ * A causal policy gives the row of the forward pass. Not causal: there is nothing ahead yet, and the last block is the
+ * row's own, hence no landmark of it.
  *
  * With a deadline that is met, the same bits. With BEST and one worker the keys read are the first of this order: the
  * tokens of the newest segment (FV_SEGMENT_TOKENS); log-strides and landmarks; older segments, newest first; each of
@@ -136,7 +142,8 @@ FV_API fv_status fv_pattern_decode_batch(fv_pattern *pattern, fv_cache *cache, c
 /**
  * Touches every page of the memory of `pattern` and `cache`, then appends, decodes and takes back one token of zeros
  * with `query_heads` heads, so that the first real call finds memory and code at hand. The cache holds what it held,
- * bit for bit; a full one is only read. returns as fv_pattern_decode().
+ * bit for bit; a full one is only read.
+ * returns as fv_pattern_decode().
  */
 FV_API fv_status fv_pattern_warm_up(fv_pattern *pattern, fv_cache *cache, uint32_t query_heads);
 
@@ -148,7 +155,7 @@ typedef struct fv_pattern_preset {
 } fv_pattern_preset;
 
 /** For a Raspberry Pi Zero 2 W (four Cortex-A53, 512 MiB): window 64, tile 16, a cache of F16, 4 workers. Landmarks of
- * the cache follow what is appended for decode; a forward call touches none of them. */
+ *  the cache follow what is appended for decode; a forward call touches none of them. */
 FV_API fv_pattern_preset fv_pattern_preset_pi_zero_2w(uint32_t max_tokens, uint32_t query_heads, uint32_t kv_heads,
                                                       uint32_t head_dim);
 
@@ -172,7 +179,7 @@ FV_API fv_status fv_pattern_landmarks(const fv_policy *policy, uint32_t tokens, 
                                       uint32_t capacity, uint32_t *list, uint32_t *count);
 
 /** Sum over all rows of tokens and landmarks read, for one head: the cost of a forward pass. FV_OK or
- * FV_ERROR_ARGUMENT. O(tokens * log(tokens) * globals). */
+ *  FV_ERROR_ARGUMENT. O(tokens * log(tokens) * globals). */
 FV_API fv_status fv_pattern_edges(const fv_policy *policy, uint32_t tokens, uint64_t *edges);
 
 #ifdef __cplusplus

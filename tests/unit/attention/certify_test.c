@@ -1,6 +1,7 @@
 /* certify_test.c - certificates against dense attention in double: the bounds hold for every row, also for those that
  * were made to break them and where a deadline comes at any moment; where a quality is asked for, pages are read until
- * it is met. FV_CERTIFICATE_ROWS=1000000 checks as many rows (default: 20,000). */
+ * it is met.
+ * FV_CERTIFICATE_ROWS=1000000 checks as many rows (default: 20,000). */
 #include "attention/watch.h"
 #include "fovea/reference/pattern.h"
 #include "support/attention_world.h"

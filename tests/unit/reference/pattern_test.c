@@ -184,8 +184,8 @@ static void test_batch_is_steps(void **state) {
     }
 }
 
-/* Decoding in small scratch, row by row: the same bits, for steps, batches and deadlines; forward calls find no room.
- */
+/* Decoding in small scratch, row by row: the same bits, for steps, batches and deadlines; forward calls find no
+ * room. */
 static void test_decode_only(void **state) {
     (void)state;
     test_random random = test_random_make(17);
