@@ -66,7 +66,8 @@ static fv_cache_config cache_config(const cli_attention_bench *bench) {
     config.key_type = shape->key_type;
     config.value_type = shape->value_type;
     config.landmark_tokens = marks ? bench->policy.block : 0;
-    config.shadow = fv_policy_is_dynamic(&bench->policy) ? 1 + bench->policy.certificate : 0;
+    config.shadow = fv_policy_is_dynamic(&bench->policy);
+    config.margins = config.shadow ? bench->policy.certificate : 0;
     config.tail = fv_policy_is_dynamic(&bench->policy) ? bench->policy.tail : 0;
     return config;
 }

@@ -40,7 +40,7 @@
 #define FV_BUILD_CHOOSE 1
 #endif
 
-/* Certificates of what such a policy reads (fv_policy.certificate), and shadow 2 of a cache; without it both are
+/* Certificates of what such a policy reads (fv_policy.certificate), and margins of a cache; without it both are
  * FV_ERROR_UNSUPPORTED. */
 #ifndef FV_BUILD_CERTIFICATE
 #define FV_BUILD_CERTIFICATE FV_BUILD_CHOOSE

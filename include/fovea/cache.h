@@ -31,10 +31,11 @@ typedef struct fv_cache_config {
     uint32_t key_type;        /* fv_element; default F16 */
     uint32_t value_type;      /* fv_element; default F16 */
     uint32_t landmark_tokens; /* tokens per landmark (block mean of K and V, f32); 0 = none (default) */
-    uint32_t shadow;          /* 1: a copy of the keys in 2 bits a channel, for FV_SELECTOR_FOVEA; 2: also
-                                 16 bytes a page and head for its certificates; default 0 */
-    uint32_t tail;            /* 1: also a copy of the values in 2 bits a channel, for fv_policy.tail; needs a
-                                 shadow; default 0 */
+    uint32_t shadow;          /* 0 or 1, default 0: a copy of the keys in 2 bits a channel, for policies that choose
+                                 by the queries */
+    uint32_t margins;         /* 0 or 1, default 0: 20 bytes a page and head, for fv_policy.certificate; needs shadow */
+    uint32_t tail;            /* 0 or 1, default 0: a copy of the values in 2 bits a channel, for fv_policy.tail; needs
+                                 shadow */
 } fv_cache_config;
 
 /** Pages of K and V of one layer. Opaque; lives inside the caller's memory and holds no other resource: there is no

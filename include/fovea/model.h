@@ -40,6 +40,7 @@ typedef struct fv_model_config {
     uint32_t key_type, value_type; /* fv_element */
     uint32_t landmark_tokens;      /* of the caches, see fv_cache_config */
     uint32_t shadow;               /* likewise; policies that choose by the queries need it */
+    uint32_t margins;              /* likewise; policies with a certificate need them */
     uint32_t tail;                 /* likewise; policies with a tail need it */
     uint32_t rope_kind;            /* fv_rope_kind */
     uint32_t rope_dims;            /* elements of a head that are rotated; even, <= head_dim */

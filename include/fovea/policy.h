@@ -58,7 +58,7 @@ typedef struct fv_policy {
     uint32_t dense_below; /* rows with fewer tokens in the pages before theirs read all; FV_POLICY_AUTO (default): where
                              that reads no more bytes than choosing */
     uint32_t certificate; /* 0 or 1, default 0: the report says how far the output may be from the dense one; needs
-                             SHADOW and a cache whose shadow is 2 */
+                             SHADOW and a cache with margins */
     float quality; /* with a certificate: rows read more pages, up to all, until their relative estimate is at most
                       this; 0 = as the budget says (default), and needed with a deadline */
     const uint16_t *head_share; /* [layers][kv_heads]: the budget beyond window and sinks times this / 1024; NULL

@@ -19,10 +19,11 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
     if (config->head_dim < 1 || config->head_dim > 1024) return FV_ERROR_ARGUMENT;
     if (config->max_tokens < 1 || config->max_tokens > 1u << 30) return FV_ERROR_ARGUMENT;
     if (config->key_type >= FV_ELEMENT_COUNT || config->value_type >= FV_ELEMENT_COUNT) return FV_ERROR_ARGUMENT;
-    if (config->landmark_tokens > 1u << 30 || config->shadow > 2) return FV_ERROR_ARGUMENT;
-    if (config->tail > 1 || (config->tail && !config->shadow)) return FV_ERROR_ARGUMENT;
+    if (config->landmark_tokens > 1u << 30 || config->shadow > 1) return FV_ERROR_ARGUMENT;
+    if (config->margins > 1 || config->tail > 1) return FV_ERROR_ARGUMENT;
+    if ((config->margins || config->tail) && !config->shadow) return FV_ERROR_ARGUMENT;
     if (config->tail > FV_BUILD_TAIL) return FV_ERROR_UNSUPPORTED;
-    if (config->shadow > FV_BUILD_CHOOSE + FV_BUILD_CERTIFICATE) return FV_ERROR_UNSUPPORTED;
+    if (config->shadow > FV_BUILD_CHOOSE || config->margins > FV_BUILD_CERTIFICATE) return FV_ERROR_UNSUPPORTED;
     if (!fv_element_is_built(config->key_type) || !fv_element_is_built(config->value_type)) return FV_ERROR_UNSUPPORTED;
     *layout = (cache_layout){0};
     size_t pages = ((size_t)config->max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS, heads = config->kv_heads;
@@ -115,7 +116,7 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
         made->shadow.base = base;
         made->margins = layout.margins;
     }
-    if (FV_BUILD_CERTIFICATE && config->shadow == 2)
+    if (FV_BUILD_CERTIFICATE && config->margins)
         made->margins.pages = (fv_margin *)(void *)(base + layout.margins.offset);
     if (FV_BUILD_TAIL) {
         made->tail = layout.tail;

@@ -14,7 +14,7 @@ static const float rotation_slack = 1e-5f; /* of the key's length */
 
 void fv_margin_layout(const fv_cache_config *config, size_t *bytes, fv_margins *layout) {
     *layout = (fv_margins){0};
-    if (config->shadow != 2) return;
+    if (!config->margins) return;
     layout->head_stride = ((size_t)config->max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
     layout->offset = fv_size_reserve(bytes, config->kv_heads, layout->head_stride * sizeof(fv_margin));
 }

@@ -13,6 +13,7 @@ typedef struct fv_margin {
     float value_max; /* largest magnitude of an element of a value */
     float value_rms; /* root of the mean square of the elements */
 } fv_margin;
+_Static_assert(sizeof(fv_margin) == 20, "fovea/cache.h says how many bytes a page takes");
 
 typedef struct fv_margins {
     fv_margin *pages; /* [kv_heads][head_stride]; NULL: they are not kept */

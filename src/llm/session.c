@@ -116,7 +116,8 @@ static fv_model_config shape_of(const fv_llm *llm, const fv_session_config *conf
     shape.value_type = config->value_type;
     shape.exact_activations = config->exact_activations ? 1 : 0;
     shape.landmark_tokens = uses_landmarks(&config->attention) ? config->attention.block : 0;
-    shape.shadow = fv_policy_is_dynamic(&config->attention) ? 1 + config->attention.certificate : 0;
+    shape.shadow = fv_policy_is_dynamic(&config->attention);
+    shape.margins = shape.shadow ? config->attention.certificate : 0;
     shape.tail = fv_policy_is_dynamic(&config->attention) ? config->attention.tail : 0;
     return shape;
 }
@@ -343,7 +344,7 @@ fv_status fv_session_set_attention(fv_session *session, const fv_policy *attenti
     if (fv_policy_is_dynamic(attention) && !session->shape.shadow)
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "fovea needs a cache with a shadow; open the session with the policy that needs it");
-    if (fv_policy_is_dynamic(attention) && attention->certificate && session->shape.shadow != 2)
+    if (fv_policy_is_dynamic(attention) && attention->certificate && !session->shape.margins)
         return fv_message_set(
             message, FV_ERROR_ARGUMENT,
             "a certificate needs a cache with margins; open the session with the policy that needs it");

@@ -85,6 +85,7 @@ static fv_cache_config cache_config(const fv_model_config *config) {
                              .value_type = config->value_type,
                              .landmark_tokens = config->landmark_tokens,
                              .shadow = config->shadow,
+                             .margins = config->margins,
                              .tail = config->tail};
 }
 
@@ -485,7 +486,7 @@ static fv_status forward_check(const fv_model *model, const int32_t *tokens, uin
         return FV_ERROR_ARGUMENT;
     if (fv_policy_is_dynamic(attention) && !model->config.shadow) return FV_ERROR_ARGUMENT;
     if (fv_policy_is_dynamic(attention) && attention->certificate &&
-        (model->config.shadow != 2 || model->config.attention_softcap > 0.0f))
+        (!model->config.margins || model->config.attention_softcap > 0.0f))
         return FV_ERROR_ARGUMENT;
     if (fv_policy_is_dynamic(attention) && attention->tail &&
         (!model->config.tail || model->config.attention_softcap > 0.0f))

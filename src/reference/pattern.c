@@ -71,7 +71,8 @@ static fv_status cache_layout_make(const fv_policy *policy, const call_shape *sh
                                       .key_type = FV_ELEMENT_F32,
                                       .value_type = FV_ELEMENT_F32,
                                       .landmark_tokens = landmark_tokens(policy),
-                                      .shadow = fv_policy_is_dynamic(policy) ? 1 + policy->certificate : 0,
+                                      .shadow = fv_policy_is_dynamic(policy),
+                                      .margins = fv_policy_is_dynamic(policy) ? policy->certificate : 0,
                                       .tail = fv_policy_is_dynamic(policy) ? policy->tail : 0};
     return fv_cache_size(&layout->cache, &layout->cache_bytes);
 }

@@ -143,7 +143,12 @@ static void test_many_gathered_keys(void **state) {
     (void)state;
     test_random random = test_random_make(2);
     for (size_t k = 0; k < tables.count; k++) {
-        fv_cache_config shape = {1, 16, 1600, FV_ELEMENT_F16, FV_ELEMENT_Q8_0, 16, 0, 0};
+        fv_cache_config shape = {.kv_heads = 1,
+                                 .head_dim = 16,
+                                 .max_tokens = 1600,
+                                 .key_type = FV_ELEMENT_F16,
+                                 .value_type = FV_ELEMENT_Q8_0,
+                                 .landmark_tokens = 16};
         attention_world w = world_make(tables.table[k], shape, 2, 0, &random);
         world_append(&w, 1600);
         fv_step steps[140];
@@ -183,7 +188,11 @@ enum { SPARSE_TOKENS = 1300, SPARSE_STEPS = 2 * SPARSE_TOKENS / FV_PAGE_TOKENS +
 
 static attention_world sparse_world(const fv_kernels *kernels, int run, test_random *random) {
     static const uint32_t dims[] = {64, 8, 33, 128}, groups[] = {1, 3, 7};
-    fv_cache_config shape = {1, dims[run % 4], SPARSE_TOKENS, (uint32_t)run % 3, (uint32_t)(run / 3) % 3, 0, 0, 0};
+    fv_cache_config shape = {.kv_heads = 1,
+                             .head_dim = dims[run % 4],
+                             .max_tokens = SPARSE_TOKENS,
+                             .key_type = (uint32_t)run % 3,
+                             .value_type = (uint32_t)(run / 3) % 3};
     attention_world w = world_make(kernels, shape, groups[run % 3], run % 7 == 6 ? 2.0f : 0.0f, random);
     world_append(&w, SPARSE_TOKENS);
     return w;
@@ -280,7 +289,8 @@ static void test_unread_keys_do_not_matter(void **state) {
     test_random random = test_random_make(9);
     for (size_t k = 0; k < tables.count; k++)
         for (uint32_t type = 0; type < 2; type++) {
-            fv_cache_config shape = {1, 24, 400, type, type, 0, 0, 0};
+            fv_cache_config shape = {
+                .kv_heads = 1, .head_dim = 24, .max_tokens = 400, .key_type = type, .value_type = type};
             attention_world w = world_make(tables.table[k], shape, 2, 0, &random);
             fv_step steps[SPARSE_STEPS];
             fv_plan plan = {.steps = steps, .capacity = SPARSE_STEPS};
@@ -307,7 +317,8 @@ static void test_unread_keys_do_not_matter(void **state) {
 static void test_empty_rows_are_zero(void **state) {
     (void)state;
     test_random random = test_random_make(3);
-    fv_cache_config shape = {2, 12, 40, FV_ELEMENT_F32, FV_ELEMENT_F16, 0, 0, 0};
+    fv_cache_config shape = {
+        .kv_heads = 2, .head_dim = 12, .max_tokens = 40, .key_type = FV_ELEMENT_F32, .value_type = FV_ELEMENT_F16};
     for (size_t k = 0; k < tables.count; k++) {
         attention_world w = world_make(tables.table[k], shape, 3, 0, &random);
         world_append(&w, 40);
@@ -368,7 +379,8 @@ static void test_state_merge(void **state) {
 static void test_arguments(void **state) {
     (void)state;
     test_random random = test_random_make(5);
-    fv_cache_config shape = {2, 8, 32, FV_ELEMENT_F32, FV_ELEMENT_F32, 0, 0, 0};
+    fv_cache_config shape = {
+        .kv_heads = 2, .head_dim = 8, .max_tokens = 32, .key_type = FV_ELEMENT_F32, .value_type = FV_ELEMENT_F32};
     attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
     world_append(&w, 32);
     size_t bytes = 777, exact = 0;

@@ -190,7 +190,12 @@ static void test_selectors_and_types(void **state) {
     for (size_t k = 0; k < tables.count; k++)
         for (uint32_t selector = FV_SELECTOR_DENSE; selector <= FV_SELECTOR_PATTERN; selector++)
             for (uint32_t types = 0; types < FV_ELEMENT_COUNT * FV_ELEMENT_COUNT; types++) {
-                fv_cache_config shape = {2, 24, 150, types % FV_ELEMENT_COUNT, types / FV_ELEMENT_COUNT, 16, 0, 0};
+                fv_cache_config shape = {.kv_heads = 2,
+                                         .head_dim = 24,
+                                         .max_tokens = 150,
+                                         .key_type = types % FV_ELEMENT_COUNT,
+                                         .value_type = types / FV_ELEMENT_COUNT,
+                                         .landmark_tokens = 16};
                 run_case run = {.policy = policy_of(selector, 16), .local_window = types % 4 == 3 ? 33 : 0};
                 check_shape(tables.table[k], shape, 1 + types % 4, types == 4 ? 1.5f : 0.0f, run, 8, &random);
             }
@@ -202,8 +207,12 @@ static void test_groups_and_dims(void **state) {
     static const uint32_t groups[] = {1, 2, 3, 4, 9, 16}, dims[] = {1, 24, 40, 64, 80, 128, 256};
     for (uint32_t g = 0; g < 6; g++)
         for (uint32_t d = 0; d < 7; d++) {
-            fv_cache_config shape = {1,  dims[d], 100, (g + d) % FV_ELEMENT_COUNT, (g + d / 2) % FV_ELEMENT_COUNT,
-                                     32, 0,       0};
+            fv_cache_config shape = {.kv_heads = 1,
+                                     .head_dim = dims[d],
+                                     .max_tokens = 100,
+                                     .key_type = (g + d) % FV_ELEMENT_COUNT,
+                                     .value_type = (g + d / 2) % FV_ELEMENT_COUNT,
+                                     .landmark_tokens = 32};
             run_case run = {.policy = policy_of((g + d) % 3, 32)};
             check_shape(tables.table[(g + d) % tables.count], shape, groups[g], 0, run, 4, &random);
         }
@@ -219,9 +228,12 @@ static void test_lengths(void **state) {
         for (uint32_t selector = FV_SELECTOR_DENSE; selector <= FV_SELECTOR_PATTERN; selector++) {
             if (lengths[i] > 1025 && (i + selector) % 3) continue;
             if (lengths[i] > 1100 && getenv("FV_RUNS")) continue; /* an emulated processor */
-            fv_cache_config shape = {
-                1,  16, lengths[i], (uint32_t)i % FV_ELEMENT_COUNT, (uint32_t)(i + selector) % FV_ELEMENT_COUNT,
-                64, 0,  0};
+            fv_cache_config shape = {.kv_heads = 1,
+                                     .head_dim = 16,
+                                     .max_tokens = lengths[i],
+                                     .key_type = (uint32_t)i % FV_ELEMENT_COUNT,
+                                     .value_type = (uint32_t)(i + selector) % FV_ELEMENT_COUNT,
+                                     .landmark_tokens = 64};
             run_case run = {.policy = policy_of(selector, 64)};
             check_shape(tables.table[(i + selector) % tables.count], shape, 2, 0, run, 6, &random);
         }
@@ -235,7 +247,12 @@ static void test_threads(void **state) {
         fv_pool *pool = NULL;
         check_status(fv_pool_open(&pool, threads, NULL));
         for (uint32_t selector = FV_SELECTOR_DENSE; selector <= FV_SELECTOR_PATTERN; selector++) {
-            fv_cache_config shape = {3, 40, 1300, FV_ELEMENT_F16, FV_ELEMENT_Q8_0, 64, 0, 0};
+            fv_cache_config shape = {.kv_heads = 3,
+                                     .head_dim = 40,
+                                     .max_tokens = 1300,
+                                     .key_type = FV_ELEMENT_F16,
+                                     .value_type = FV_ELEMENT_Q8_0,
+                                     .landmark_tokens = 64};
             attention_world w = world_make(tables.table[tables.count - 1], shape, 3, 0, &random);
             run_case run = {.policy = policy_of(selector, 64)};
             float *want = world_run(&w, &run, &random);
@@ -296,14 +313,12 @@ static void test_unread_tokens_are_not_felt(void **state) {
     static const float strange[][2] = {{9.0f, -7.0f},  {NAN, 0},   {0, NAN},        {INFINITY, 0},
                                        {0, -INFINITY}, {NAN, NAN}, {3e38f, -3e38f}, {-INFINITY, INFINITY}};
     for (int k = 0; k < 60; k++) {
-        fv_cache_config shape = {2,
-                                 test_random_in(&random, 1, 30),
-                                 test_random_in(&random, 100, 200),
-                                 (uint32_t)k % 3,
-                                 (uint32_t)k / 3 % 3,
-                                 16,
-                                 0,
-                                 0};
+        fv_cache_config shape = {.kv_heads = 2,
+                                 .head_dim = test_random_in(&random, 1, 30),
+                                 .max_tokens = test_random_in(&random, 100, 200),
+                                 .key_type = (uint32_t)k % 3,
+                                 .value_type = (uint32_t)k / 3 % 3,
+                                 .landmark_tokens = 16};
         run_case run = {.policy = policy_of((uint32_t)k / 2 % 3, 16), .local_window = k % 5 == 4 ? 20 : 0};
         run.policy.causal = k % 4 != 3;
         run.whole = !run.policy.causal;
@@ -329,8 +344,12 @@ static void test_huge_input_gives_no_nan(void **state) {
     static const float sizes[] = {1e10f, 1e20f, 1e30f};
     for (int k = 0; k < 54; k++) {
         uint32_t type = k % 2 ? FV_ELEMENT_Q8_0 : FV_ELEMENT_F32;
-        fv_cache_config shape = {1, test_random_in(&random, 1, 40), test_random_in(&random, 1, 1200), type, type, 32, 0,
-                                 0};
+        fv_cache_config shape = {.kv_heads = 1,
+                                 .head_dim = test_random_in(&random, 1, 40),
+                                 .max_tokens = test_random_in(&random, 1, 1200),
+                                 .key_type = type,
+                                 .value_type = type,
+                                 .landmark_tokens = 32};
         if (k % 6) shape.max_tokens %= 200, shape.max_tokens++;
         attention_world w =
             world_make(tables.table[(size_t)k / 2 % tables.count], shape, 3, k % 4 == 3 ? 30.0f : 0.0f, &random);
@@ -353,7 +372,8 @@ static void test_huge_input_gives_no_nan(void **state) {
 static void test_report(void **state) {
     (void)state;
     test_random random = test_random_make(7);
-    fv_cache_config shape = {2, 64, 100, FV_ELEMENT_F16, FV_ELEMENT_F32, 0, 0, 0};
+    fv_cache_config shape = {
+        .kv_heads = 2, .head_dim = 64, .max_tokens = 100, .key_type = FV_ELEMENT_F16, .value_type = FV_ELEMENT_F32};
     attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
     run_case run = {.policy = fv_policy_default(FV_SELECTOR_DENSE)};
     free(world_run(&w, &run, &random));
@@ -383,7 +403,12 @@ static uint64_t tick(void *context) { return *(uint64_t *)context += 10; }
 static void test_reasons_and_time(void **state) {
     (void)state;
     test_random random = test_random_make(8);
-    fv_cache_config shape = {2, 16, 1500, FV_ELEMENT_F16, FV_ELEMENT_F16, 64, 0, 0};
+    fv_cache_config shape = {.kv_heads = 2,
+                             .head_dim = 16,
+                             .max_tokens = 1500,
+                             .key_type = FV_ELEMENT_F16,
+                             .value_type = FV_ELEMENT_F16,
+                             .landmark_tokens = 64};
     attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
     for (fv_selector selector = FV_SELECTOR_DENSE; selector <= FV_SELECTOR_PATTERN; selector++) {
         run_case run = {.policy = fv_policy_default(selector)};
@@ -424,7 +449,12 @@ static void test_reasons_and_time(void **state) {
 static void test_size_and_init(void **state) {
     (void)state;
     test_random random = test_random_make(8);
-    fv_cache_config shape = {2, 16, 64, FV_ELEMENT_F32, FV_ELEMENT_F32, 16, 0, 0};
+    fv_cache_config shape = {.kv_heads = 2,
+                             .head_dim = 16,
+                             .max_tokens = 64,
+                             .key_type = FV_ELEMENT_F32,
+                             .value_type = FV_ELEMENT_F32,
+                             .landmark_tokens = 16};
     attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
     fv_policy policy = fv_policy_default(FV_SELECTOR_PATTERN);
     fv_attention_config good = attention_config(&w, &policy, 2), bad = good;
@@ -458,7 +488,12 @@ static void test_size_and_init(void **state) {
 static void test_run_arguments(void **state) {
     (void)state;
     test_random random = test_random_make(9);
-    fv_cache_config shape = {2, 8, 64, FV_ELEMENT_F32, FV_ELEMENT_F32, 16, 0, 0};
+    fv_cache_config shape = {.kv_heads = 2,
+                             .head_dim = 8,
+                             .max_tokens = 64,
+                             .key_type = FV_ELEMENT_F32,
+                             .value_type = FV_ELEMENT_F32,
+                             .landmark_tokens = 16};
     attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
     fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE), pattern = policy_of(FV_SELECTOR_PATTERN, 16);
     fv_attention *attention = NULL, *small = NULL;

@@ -51,7 +51,7 @@ static certified_world world_of(uint32_t tokens, uint32_t kv_heads, uint32_t gro
     shape.kv_heads = kv_heads;
     shape.key_type = number / 2 % FV_ELEMENT_COUNT;
     shape.value_type = number / 3 % FV_ELEMENT_COUNT;
-    shape.shadow = 2;
+    shape.shadow = shape.margins = 1;
     made.w = world_make(tables.table[number % tables.count], shape, group, 0, random);
     made.w.attend.scale = number % 4 == 3 ? 4.0f : 1.0f / sqrtf((float)shape.head_dim);
     spoil(&made.w, random, number % 8);
@@ -407,7 +407,7 @@ static void what_is_missing_is_an_error(void **state) {
     certified_world made = world_open(0, &random);
     float query[MOST_DIM] = {0}, out[MOST_DIM];
     uint32_t dim = made.w.shape.head_dim;
-    made.w.shape.shadow = 1;
+    made.w.shape.margins = 0;
     world_cache_reset(&made.w);
     world_append(&made.w, 100);
     assert_int_equal(

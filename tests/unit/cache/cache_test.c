@@ -108,6 +108,9 @@ static void test_arguments(void **state) {
     bad = good, bad.head_dim = 1025, refuse(bad, FV_ERROR_ARGUMENT);
     bad = good, bad.max_tokens = 0, refuse(bad, FV_ERROR_ARGUMENT);
     bad = good, bad.max_tokens = (1u << 30) + 1, refuse(bad, FV_ERROR_ARGUMENT);
+    bad = good, bad.shadow = 2, refuse(bad, FV_ERROR_ARGUMENT);
+    bad = good, bad.margins = 1, refuse(bad, FV_ERROR_ARGUMENT); /* without a shadow */
+    bad = good, bad.shadow = 1, bad.margins = 2, refuse(bad, FV_ERROR_ARGUMENT);
     bad = good, bad.key_type = FV_ELEMENT_COUNT, refuse(bad, FV_ERROR_ARGUMENT);
     bad = good, bad.value_type = FV_ELEMENT_COUNT, refuse(bad, FV_ERROR_ARGUMENT);
     bad = good, bad.landmark_tokens = UINT32_MAX - 15, refuse(bad, FV_ERROR_ARGUMENT);
@@ -276,7 +279,12 @@ static void test_truncate(void **state) {
 static void test_truncate_f32_is_exact(void **state) {
     (void)state;
     test_random random = test_random_make(5);
-    fv_cache_config config = {2, 5, 200, FV_ELEMENT_F32, FV_ELEMENT_F32, 32, 0, 0};
+    fv_cache_config config = {.kv_heads = 2,
+                              .head_dim = 5,
+                              .max_tokens = 200,
+                              .key_type = FV_ELEMENT_F32,
+                              .value_type = FV_ELEMENT_F32,
+                              .landmark_tokens = 32};
     test_random same = random;
     world a = world_make(&config, tables.table[0], &random), b = world_make(&config, tables.table[0], &same);
     world_append(&a, 200);
@@ -301,7 +309,8 @@ static void test_copy(void **state) {
     test_random random = test_random_make(9);
     for (int run = 0; run < 60; run++) {
         fv_cache_config config = random_config(&random), plain = config;
-        config.shadow = test_random_in(&random, 0, 2);
+        config.shadow = test_random_in(&random, 0, 1);
+        config.margins = config.shadow ? test_random_in(&random, 0, 1) : 0;
         config.tail = config.shadow ? test_random_in(&random, 0, 1) : 0;
         plain.max_tokens += test_random_in(&random, 0, 100);
         const fv_kernels *kernels = tables.table[(size_t)run % tables.count];
@@ -339,26 +348,65 @@ static void refuse_copy(fv_cache_config config, const world *from, fv_status sta
 static void test_copy_arguments(void **state) {
     (void)state;
     test_random random = test_random_make(10);
-    const fv_cache_config config = {2, 8, 64, FV_ELEMENT_F16, FV_ELEMENT_F32, 16, 0, 0};
+    const fv_cache_config config = {.kv_heads = 2,
+                                    .head_dim = 8,
+                                    .max_tokens = 64,
+                                    .key_type = FV_ELEMENT_F16,
+                                    .value_type = FV_ELEMENT_F32,
+                                    .landmark_tokens = 16};
     world w = world_make(&config, tables.table[0], &random);
     world_append(&w, 40);
     assert_int_equal(fv_cache_copy(NULL, w.cache), FV_ERROR_ARGUMENT);
     assert_int_equal(fv_cache_copy(w.cache, NULL), FV_ERROR_ARGUMENT);
     assert_int_equal(fv_cache_copy(w.cache, w.cache), FV_OK);
     check_contents(&w);
-    refuse_copy((fv_cache_config){3, 8, 64, FV_ELEMENT_F16, FV_ELEMENT_F32, 16, 0, 0}, &w, FV_ERROR_ARGUMENT);
-    refuse_copy((fv_cache_config){2, 7, 64, FV_ELEMENT_F16, FV_ELEMENT_F32, 16, 0, 0}, &w, FV_ERROR_ARGUMENT);
-    refuse_copy((fv_cache_config){2, 8, 64, FV_ELEMENT_F32, FV_ELEMENT_F32, 16, 0, 0}, &w, FV_ERROR_ARGUMENT);
-    refuse_copy((fv_cache_config){2, 8, 64, FV_ELEMENT_F16, FV_ELEMENT_F16, 16, 0, 0}, &w, FV_ERROR_ARGUMENT);
-    refuse_copy((fv_cache_config){2, 8, 64, FV_ELEMENT_F16, FV_ELEMENT_F32, 0, 0, 0}, &w, FV_ERROR_ARGUMENT);
-    refuse_copy((fv_cache_config){2, 8, 39, FV_ELEMENT_F16, FV_ELEMENT_F32, 16, 0, 0}, &w, FV_ERROR_FULL);
+    refuse_copy((fv_cache_config){.kv_heads = 3,
+                                  .head_dim = 8,
+                                  .max_tokens = 64,
+                                  .key_type = FV_ELEMENT_F16,
+                                  .value_type = FV_ELEMENT_F32,
+                                  .landmark_tokens = 16},
+                &w, FV_ERROR_ARGUMENT);
+    refuse_copy((fv_cache_config){.kv_heads = 2,
+                                  .head_dim = 7,
+                                  .max_tokens = 64,
+                                  .key_type = FV_ELEMENT_F16,
+                                  .value_type = FV_ELEMENT_F32,
+                                  .landmark_tokens = 16},
+                &w, FV_ERROR_ARGUMENT);
+    refuse_copy((fv_cache_config){.kv_heads = 2,
+                                  .head_dim = 8,
+                                  .max_tokens = 64,
+                                  .key_type = FV_ELEMENT_F32,
+                                  .value_type = FV_ELEMENT_F32,
+                                  .landmark_tokens = 16},
+                &w, FV_ERROR_ARGUMENT);
+    refuse_copy((fv_cache_config){.kv_heads = 2,
+                                  .head_dim = 8,
+                                  .max_tokens = 64,
+                                  .key_type = FV_ELEMENT_F16,
+                                  .value_type = FV_ELEMENT_F16,
+                                  .landmark_tokens = 16},
+                &w, FV_ERROR_ARGUMENT);
+    refuse_copy(
+        (fv_cache_config){
+            .kv_heads = 2, .head_dim = 8, .max_tokens = 64, .key_type = FV_ELEMENT_F16, .value_type = FV_ELEMENT_F32},
+        &w, FV_ERROR_ARGUMENT);
+    refuse_copy((fv_cache_config){.kv_heads = 2,
+                                  .head_dim = 8,
+                                  .max_tokens = 39,
+                                  .key_type = FV_ELEMENT_F16,
+                                  .value_type = FV_ELEMENT_F32,
+                                  .landmark_tokens = 16},
+                &w, FV_ERROR_FULL);
     world_free(&w);
 }
 
 static void test_append_and_read_arguments(void **state) {
     (void)state;
     test_random random = test_random_make(6);
-    fv_cache_config config = {2, 8, 64, FV_ELEMENT_F16, FV_ELEMENT_Q8_0, 0, 0, 0};
+    fv_cache_config config = {
+        .kv_heads = 2, .head_dim = 8, .max_tokens = 64, .key_type = FV_ELEMENT_F16, .value_type = FV_ELEMENT_Q8_0};
     world w = world_make(&config, tables.table[0], &random);
     world_append(&w, 20);
     assert_int_equal(fv_cache_append(NULL, 1, w.keys, 16, w.values, 16), FV_ERROR_ARGUMENT);
@@ -384,7 +432,8 @@ static void test_append_and_read_arguments(void **state) {
 /* Zeros, subnormals, what f16 cannot hold, what is not finite: stored as promised, the neighbours untouched. */
 static void test_extreme_elements(void **state) {
     (void)state;
-    fv_cache_config config = {1, 4, 16, FV_ELEMENT_Q8_0, FV_ELEMENT_F16, 0, 0, 0};
+    fv_cache_config config = {
+        .kv_heads = 1, .head_dim = 4, .max_tokens = 16, .key_type = FV_ELEMENT_Q8_0, .value_type = FV_ELEMENT_F16};
     const float rows[][4] = {
         {0, 0, 0, -0.0f},     {1e-42f, -1e-42f, 0, 0},  {3e38f, -3e38f, 1e38f, 0},   {NAN, 1, 2, 3},
         {INFINITY, 1, -1, 0}, {127, 0.5f, 1.5f, -2.5f}, {65520, 65519, -1e6f, 6e-8f}};
@@ -413,7 +462,8 @@ static void test_extreme_elements(void **state) {
 /* The same for BF16 and Q4_0: what is finite stays finite. */
 static void test_extreme_coarse_elements(void **state) {
     (void)state;
-    fv_cache_config config = {1, 4, 16, FV_ELEMENT_Q4_0, FV_ELEMENT_BF16, 0, 0, 0};
+    fv_cache_config config = {
+        .kv_heads = 1, .head_dim = 4, .max_tokens = 16, .key_type = FV_ELEMENT_Q4_0, .value_type = FV_ELEMENT_BF16};
     const float rows[][4] = {{0, 0, 0, -0.0f},        {1e-42f, -1e-42f, 0, 0}, {3e38f, -3e38f, 1e38f, 0},
                              {NAN, 1, 2, -8},         {-8, 7, 1.5f, 2.5f},     {8, -7, -1.5f, -2.5f},
                              {1, -1, 0.0625f, 0.06f}, {-INFINITY, 1, 0, 0}};
@@ -443,7 +493,8 @@ static void test_extreme_coarse_elements(void **state) {
 /* One element a hundred times the others: in 32 turned channels they keep a digit, in a plain block they would be 0. */
 static void test_q4_key_outlier(void **state) {
     (void)state;
-    fv_cache_config config = {1, 64, 16, FV_ELEMENT_Q4_0, FV_ELEMENT_Q4_0, 0, 0, 0};
+    fv_cache_config config = {
+        .kv_heads = 1, .head_dim = 64, .max_tokens = 16, .key_type = FV_ELEMENT_Q4_0, .value_type = FV_ELEMENT_Q4_0};
     _Alignas(64) static unsigned char block[8192];
     float x[64], keys[64], values[64];
     double key_error = 0, value_error = 0;
@@ -473,7 +524,11 @@ static void test_q4_columns(void **state) {
     (void)state;
     test_random random = test_random_make(8);
     for (uint32_t dim = 1; dim <= 70; dim++) {
-        fv_cache_config config = {1, dim, 48, FV_ELEMENT_Q4_0, FV_ELEMENT_Q4_0, 0, 0, 0};
+        fv_cache_config config = {.kv_heads = 1,
+                                  .head_dim = dim,
+                                  .max_tokens = 48,
+                                  .key_type = FV_ELEMENT_Q4_0,
+                                  .value_type = FV_ELEMENT_Q4_0};
         world w = world_make(&config, tables.table[dim % tables.count], &random);
         world_append(&w, 48);
         for (uint32_t gone = 0; gone < 20; gone++) {
@@ -535,7 +590,11 @@ static void test_long_context_bytes(void **state) {
                  {FV_ELEMENT_Q4_0, 0.5625}};
     assert_int_equal(sizeof types / sizeof *types, FV_ELEMENT_COUNT);
     for (size_t i = 0; i < FV_ELEMENT_COUNT; i++) {
-        fv_cache_config config = {3, 64, 131072, types[i].type, types[i].type, 0, 0, 0};
+        fv_cache_config config = {.kv_heads = 3,
+                                  .head_dim = 64,
+                                  .max_tokens = 131072,
+                                  .key_type = types[i].type,
+                                  .value_type = types[i].type};
         double plain = 2.0 * 3 * 64 * 131072 * types[i].bytes;
         size_t bytes = 0;
         assert_int_equal(fv_cache_size(&config, &bytes), FV_OK);
