@@ -10,6 +10,12 @@
 extern "C" {
 #endif
 
+/**
+ * Threads that share out the tasks of a run. Any number of threads may use one pool at the same time, with the same
+ * results, and a task may use the pool that runs it: no call waits for another one's run. One run has the threads at a
+ * time; whoever meets a pool that is taken works its tasks off in its own thread and shares them out from the moment
+ * that the pool is free. So a server opens one pool with a thread for each processor and hands it to every session.
+ */
 typedef struct fv_pool fv_pool;
 
 #define FV_POOL_PROCESSORS 1024 /* highest number of a processor + 1 */
@@ -28,16 +34,17 @@ typedef struct fv_pool_config {
 
 FV_API fv_pool_config fv_pool_config_default(void);
 
-/** fv_pool_open() with more to say. The calling thread is placed, too, until it closes the pool. FV_ERROR_ARGUMENT also
- *  if the process may not use any of `processors`, or the system does not allow the priority. */
+/** fv_pool_open() with more to say. The calling thread is placed, too, until it closes the pool; other threads that use
+ * the pool run where they are. FV_ERROR_ARGUMENT also if the process may not use any of `processors`, or the system
+ * does not allow the priority. */
 FV_API fv_status fv_pool_open_config(fv_pool **pool, const fv_pool_config *config, fv_message *message);
 
 /** Starts `threads` - 1 threads (the caller of run() is the last). threads 1..1024; 0 means one per processor. */
 FV_API fv_status fv_pool_open(fv_pool **pool, uint32_t threads, fv_message *message);
 FV_API void fv_pool_close(fv_pool *pool); /* NULL is allowed; no run() may be going on */
 
-/** What to hand to the library; valid while the pool is open. run() is for one caller at a time. */
-FV_API const fv_parallel *fv_pool_parallel(const fv_pool *pool);
+/** What to hand to the library; valid while the pool is open. Thread-safe, and so is its run(). */
+FV_API const fv_parallel *fv_pool_parallel(fv_pool *pool);
 
 #ifdef __cplusplus
 }

@@ -61,11 +61,11 @@ typedef struct fv_session fv_session;
 
 /**
  * Allocates everything that the session will ever need: no later call allocates.
- * pool     may be NULL (one thread); must outlive the session.
+ * pool     may be NULL (one thread); must outlive the session. Sessions in any number of threads may share it.
  * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY (the message says how many bytes for what).
  */
 FV_API fv_status fv_session_open(fv_session **session, const fv_llm *llm, const fv_session_config *config,
-                                 const fv_pool *pool, fv_message *message);
+                                 fv_pool *pool, fv_message *message);
 FV_API void fv_session_close(fv_session *session);
 
 /** Called after each micro-batch; false stops: FV_ERROR_INTERRUPTED, what was evaluated stays in the cache. */

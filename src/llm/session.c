@@ -233,7 +233,7 @@ static fv_status session_build(fv_session *session, const fv_session_config *con
     return FV_OK;
 }
 
-fv_status fv_session_open(fv_session **session, const fv_llm *llm, const fv_session_config *config, const fv_pool *pool,
+fv_status fv_session_open(fv_session **session, const fv_llm *llm, const fv_session_config *config, fv_pool *pool,
                           fv_message *message) {
     if (!session || !llm || !config) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
     fv_session *made = calloc(1, sizeof *made);

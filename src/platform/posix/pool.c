@@ -1,5 +1,6 @@
 /* pool.c - threads that take tasks by an atomic counter. One word, the gate, says whether a run is open and who is
- * inside: a thread that sleeps through a whole run is not waited for, so more threads than processors cost little. */
+ * inside: a thread that sleeps through a whole run is not waited for, so more threads than processors cost little. One
+ * flag, `taken`, says that a run has the threads: a second caller never waits for it. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* placement.h: cpu_set_t */
 #endif
@@ -34,6 +35,7 @@ typedef struct pool_thread {
 } pool_thread;
 
 struct fv_pool {
+    alignas(CACHE_LINE) atomic_bool taken; /* by the one run that may touch what follows, up to `mutex` */
     alignas(CACHE_LINE) _Atomic uint64_t gate;
     alignas(CACHE_LINE) atomic_size_t next_task;
     /* written by run() while nobody is inside, read by those inside */
@@ -162,19 +164,33 @@ static void close_gate(fv_pool *pool) {
     pthread_mutex_unlock(&pool->mutex);
 }
 
-static void pool_run(void *opaque, size_t tasks, fv_task_fn *task, void *context) {
-    fv_pool *pool = opaque;
-    if (tasks < 2 || pool->started == 0) {
-        for (size_t i = 0; i < tasks; i++) task(context, i, 0);
-        return;
-    }
+/* Looks before it writes: callers that find the pool taken, task after task, leave the flag's cache line alone. */
+static bool take_pool(fv_pool *pool) {
+    return !atomic_load_explicit(&pool->taken, memory_order_relaxed) &&
+           !atomic_exchange_explicit(&pool->taken, true, memory_order_acquire);
+}
+
+/* Tasks first .. tasks - 1 by all threads; the pool is taken. */
+static void run_shared(fv_pool *pool, size_t first, size_t tasks, fv_task_fn *task, void *context) {
     pool->task = task;
     pool->context = context;
     pool->tasks = tasks;
-    atomic_store_explicit(&pool->next_task, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->next_task, first, memory_order_relaxed);
     open_gate(pool);
     take_tasks(pool, 0);
     close_gate(pool);
+    atomic_store_explicit(&pool->taken, false, memory_order_release);
+}
+
+static void pool_run(void *opaque, size_t tasks, fv_task_fn *task, void *context) {
+    fv_pool *pool = opaque;
+    for (size_t i = 0; i < tasks; i++) {
+        if (tasks - i > 1 && pool->started > 0 && take_pool(pool)) {
+            run_shared(pool, i, tasks, task, context);
+            return;
+        }
+        task(context, i, 0);
+    }
 }
 
 /* Signals stay with the threads of the program: Ctrl-C must not land here. */
@@ -276,4 +292,4 @@ void fv_pool_close(fv_pool *pool) {
     free(pool);
 }
 
-const fv_parallel *fv_pool_parallel(const fv_pool *pool) { return &pool->parallel; }
+const fv_parallel *fv_pool_parallel(fv_pool *pool) { return &pool->parallel; }
