@@ -1,13 +1,13 @@
 /* peer_attention.c - the attention core beside ggml's FLASH_ATTN_EXT in one process: the same keys and values, caches
  * of many layers visited in turn on both sides, round by round. Prints one JSON object. Built only where the peer is
  * (cmake -DFV_PEER=DIR after tools/peer_build.sh DIR); bench/attention.py runs it over shapes. */
-#include "attention_bench.h"
 #include "attention_spec.h"
 #include "cli.h"
+#include "fovea/machine.h"
+#include "fovea/measure/attention_bench.h"
+#include "fovea/peaks.h"
 #include "generation.h"
 #include "json_out.h"
-#include "limits.h"
-#include "machine.h"
 #include "model_options.h"
 #include "options.h"
 #include <ggml-cpu.h>
@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { HOT_VISITS = 4 }; /* of a round, for decode: a prefill is not bound by memory */
 
@@ -63,7 +64,9 @@ static const cli_option peer_flags[] = {
 /* ---- ggml's side ---- */
 
 typedef struct peer_side {
-    const cli_attention_bench *bench; /* shape, query */
+    const fv_attention_bench *bench;
+    fv_attention_bench_shape shape; /* of `bench` */
+    uint32_t rows;                  /* of a pass */
     enum ggml_type type;
     struct ggml_context *tensors;
     struct ggml_tensor **keys, **values; /* [layers], [head_dim][kv_heads][tokens] */
@@ -75,21 +78,32 @@ typedef struct peer_side {
     struct ggml_threadpool *threads;
 } peer_side;
 
-static size_t peer_layer_bytes(const cli_attention_shape *shape, enum ggml_type type) {
+/* In huge pages where the system gives them, as fovea's caches. */
+static void *memory_take(size_t bytes) {
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return NULL;
+#if defined(MADV_HUGEPAGE)
+    (void)madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    return memory;
+}
+
+static size_t peer_layer_bytes(const fv_attention_bench_shape *shape, enum ggml_type type) {
     return ggml_row_size(type, (int64_t)shape->head_dim * shape->kv_heads) * shape->tokens;
 }
 
 static struct ggml_tensor *peer_cache(peer_side *peer, uint32_t layer, bool values, float *rows) {
-    const cli_attention_shape *shape = &peer->bench->shape;
+    const fv_attention_bench_shape *shape = &peer->shape;
     size_t width = (size_t)shape->kv_heads * shape->head_dim;
     size_t row_bytes = ggml_row_size(peer->type, (int64_t)width);
     struct ggml_tensor *cache =
         ggml_new_tensor_3d(peer->tensors, peer->type, shape->head_dim, shape->kv_heads, shape->tokens);
-    unsigned char *data = cache->data = cli_memory_take(peer->cache_bytes);
+    unsigned char *data = cache->data = memory_take(peer->cache_bytes);
     if (!data) return NULL;
-    for (uint32_t done = 0; done < shape->tokens; done += CLI_BENCH_BLOCK) {
-        uint32_t left = shape->tokens - done, tokens = left < CLI_BENCH_BLOCK ? left : CLI_BENCH_BLOCK;
-        cli_attention_rows(layer, values, done / CLI_BENCH_BLOCK, width, rows);
+    for (uint32_t done = 0; done < shape->tokens; done += FV_ATTENTION_BENCH_BLOCK) {
+        uint32_t left = shape->tokens - done,
+                 tokens = left < FV_ATTENTION_BENCH_BLOCK ? left : FV_ATTENTION_BENCH_BLOCK;
+        fv_attention_bench_data(layer, values, done / FV_ATTENTION_BENCH_BLOCK, width, rows);
         if (peer->type == GGML_TYPE_F32)
             memcpy(data + done * row_bytes, rows, tokens * row_bytes);
         else
@@ -98,9 +112,7 @@ static struct ggml_tensor *peer_cache(peer_side *peer, uint32_t layer, bool valu
     return cache;
 }
 
-static uint32_t peer_calls(const cli_attention_bench *bench) {
-    return (bench->rows + bench->shape.batch - 1) / bench->shape.batch;
-}
+static uint32_t peer_calls(const peer_side *peer) { return (peer->rows + peer->shape.batch - 1) / peer->shape.batch; }
 
 /* A position sees itself and what is before it. Decode sees all; llama.cpp hands in a mask there, too. */
 static struct ggml_tensor *peer_mask(peer_side *peer, uint32_t first, uint32_t count) {
@@ -114,22 +126,22 @@ static struct ggml_tensor *peer_mask(peer_side *peer, uint32_t first, uint32_t c
 }
 
 /* Positions of call number `call`. */
-static void peer_rows(const cli_attention_bench *bench, uint32_t call, uint32_t *first, uint32_t *count) {
-    uint32_t done = call * bench->shape.batch, left = bench->rows - done;
-    *first = bench->shape.tokens - bench->rows + done;
-    *count = left < bench->shape.batch ? left : bench->shape.batch;
+static void peer_rows(const peer_side *peer, uint32_t call, uint32_t *first, uint32_t *count) {
+    uint32_t done = call * peer->shape.batch, left = peer->rows - done;
+    *first = peer->shape.tokens - peer->rows + done;
+    *count = left < peer->shape.batch ? left : peer->shape.batch;
 }
 
 /* One call: its positions over all before them, with the views that llama.cpp makes. */
 static void peer_node(peer_side *peer, struct ggml_cgraph *graph, uint32_t layer, uint32_t call) {
-    const cli_attention_shape *shape = &peer->bench->shape;
+    const fv_attention_bench_shape *shape = &peer->shape;
     struct ggml_context *context = peer->tensors;
     uint32_t first, count;
-    peer_rows(peer->bench, call, &first, &count);
+    peer_rows(peer, call, &first, &count);
     size_t offset = (size_t)call * shape->batch * shape->heads * shape->head_dim;
     struct ggml_tensor *query = ggml_new_tensor_3d(context, GGML_TYPE_F32, shape->head_dim, shape->heads, count);
     struct ggml_tensor *keys = peer->keys[layer], *values = peer->values[layer];
-    query->data = peer->bench->query + offset;
+    query->data = (void *)(uintptr_t)(fv_attention_bench_query(peer->bench) + offset); /* ggml only reads it */
     keys = ggml_view_3d(context, keys, shape->head_dim, shape->kv_heads, first + count, keys->nb[1], keys->nb[2], 0);
     values =
         ggml_view_3d(context, values, shape->head_dim, shape->kv_heads, first + count, values->nb[1], values->nb[2], 0);
@@ -141,7 +153,6 @@ static void peer_node(peer_side *peer, struct ggml_cgraph *graph, uint32_t layer
 }
 
 static bool peer_take(peer_side *peer, size_t calls, size_t layers) {
-    const cli_attention_bench *bench = peer->bench;
     struct ggml_init_params parameters = {.mem_size = (layers * 8 + 4) * calls * (ggml_tensor_overhead() + 64) +
                                                       layers * ggml_graph_overhead_custom(calls * 16 + 64, false) +
                                                       (1 << 20),
@@ -151,17 +162,17 @@ static bool peer_take(peer_side *peer, size_t calls, size_t layers) {
     peer->values = calloc(layers, sizeof *peer->values);
     peer->passes = calloc(layers, sizeof *peer->passes);
     peer->masks = calloc(calls, sizeof *peer->masks);
-    peer->out = calloc((size_t)bench->rows * bench->shape.heads * bench->shape.head_dim, sizeof *peer->out);
+    peer->out = calloc((size_t)peer->rows * peer->shape.heads * peer->shape.head_dim, sizeof *peer->out);
     return peer->tensors && peer->keys && peer->values && peer->passes && peer->masks && peer->out;
 }
 
 static bool peer_fill(peer_side *peer, uint32_t calls) {
-    const cli_attention_shape *shape = &peer->bench->shape;
-    float *rows = malloc(CLI_BENCH_BLOCK * (size_t)shape->kv_heads * shape->head_dim * sizeof *rows);
+    const fv_attention_bench_shape *shape = &peer->shape;
+    float *rows = malloc(FV_ATTENTION_BENCH_BLOCK * (size_t)shape->kv_heads * shape->head_dim * sizeof *rows);
     bool good = rows != NULL;
     for (uint32_t call = 0; good && call < calls; call++) {
         uint32_t first, count;
-        peer_rows(peer->bench, call, &first, &count);
+        peer_rows(peer, call, &first, &count);
         good = (peer->masks[call] = peer_mask(peer, first, count)) != NULL;
     }
     for (uint32_t i = 0; good && i < shape->layers; i++) {
@@ -174,13 +185,18 @@ static bool peer_fill(peer_side *peer, uint32_t calls) {
 }
 
 /* false: no memory. */
-static bool peer_open(peer_side *peer, const cli_attention_bench *bench, enum ggml_type type, int threads) {
-    uint32_t calls = peer_calls(bench);
-    *peer = (peer_side){.bench = bench, .type = type, .cache_bytes = peer_layer_bytes(&bench->shape, type)};
-    if (!peer_take(peer, calls, bench->shape.layers) || !peer_fill(peer, calls)) return false;
+static bool peer_open(peer_side *peer, const fv_attention_bench *bench, const fv_attention_bench_shape *shape,
+                      enum ggml_type type, int threads) {
+    *peer = (peer_side){.bench = bench,
+                        .shape = *shape,
+                        .rows = fv_attention_bench_rows(bench),
+                        .type = type,
+                        .cache_bytes = peer_layer_bytes(shape, type)};
+    uint32_t calls = peer_calls(peer);
+    if (!peer_take(peer, calls, shape->layers) || !peer_fill(peer, calls)) return false;
     struct ggml_threadpool_params pool = ggml_threadpool_params_default(threads);
     peer->threads = ggml_threadpool_new(&pool);
-    for (uint32_t layer = 0; layer < bench->shape.layers; layer++) {
+    for (uint32_t layer = 0; layer < shape->layers; layer++) {
         peer->passes[layer] = ggml_new_graph_custom(peer->tensors, calls * 16 + 64, false);
         for (uint32_t call = 0; call < calls; call++) peer_node(peer, peer->passes[layer], layer, call);
     }
@@ -190,9 +206,9 @@ static bool peer_open(peer_side *peer, const cli_attention_bench *bench, enum gg
 }
 
 static uint64_t peer_visit(peer_side *peer, uint32_t layer) {
-    uint64_t start_ns = cli_clock_ns();
+    uint64_t start_ns = fv_machine_clock_ns();
     ggml_graph_compute(peer->passes[layer], &peer->plan);
-    return cli_clock_ns() - start_ns;
+    return fv_machine_clock_ns() - start_ns;
 }
 
 /* ---- both sides ---- */
@@ -211,10 +227,11 @@ typedef struct paired {
     const peer_options *options;
     fv_policy policy;
     fv_pool *pool;
-    cli_attention_bench bench;
+    fv_attention_bench_shape shape;
+    fv_attention_bench *bench;
     peer_side peer;
     fv_report report;
-    cli_peaks peaks;
+    fv_peaks peaks;
     side_samples ours, theirs;
     size_t rounds;
 } paired;
@@ -225,7 +242,7 @@ static void sample_add(samples *list, uint64_t ns) {
 
 static fv_status our_visit(paired *pair, uint32_t layer, samples *list, fv_report *report) {
     uint64_t ns = 0;
-    fv_status status = cli_attention_bench_visit(&pair->bench, layer, report, &ns);
+    fv_status status = fv_attention_bench_visit(pair->bench, layer, report, &ns);
     if (status == FV_OK) sample_add(list, ns);
     return status;
 }
@@ -234,17 +251,17 @@ static fv_status our_visit(paired *pair, uint32_t layer, samples *list, fv_repor
  */
 static fv_status our_round(paired *pair, side_samples *kept, fv_report *report) {
     fv_status status = FV_OK;
-    for (uint32_t layer = 0; layer < pair->bench.shape.layers && status == FV_OK; layer++)
+    for (uint32_t layer = 0; layer < pair->shape.layers && status == FV_OK; layer++)
         status = our_visit(pair, layer, kept ? &kept->cold : NULL, report);
-    for (int i = 0; i <= HOT_VISITS && pair->bench.rows == 1 && status == FV_OK; i++)
+    for (int i = 0; i <= HOT_VISITS && fv_attention_bench_rows(pair->bench) == 1 && status == FV_OK; i++)
         status = our_visit(pair, 0, kept && i > 0 ? &kept->hot : NULL, NULL);
     return status;
 }
 
 static void their_round(paired *pair, side_samples *kept) {
-    for (uint32_t layer = 0; layer < pair->bench.shape.layers; layer++)
+    for (uint32_t layer = 0; layer < pair->shape.layers; layer++)
         sample_add(kept ? &kept->cold : NULL, peer_visit(&pair->peer, layer));
-    for (int i = 0; i <= HOT_VISITS && pair->bench.rows == 1; i++)
+    for (int i = 0; i <= HOT_VISITS && fv_attention_bench_rows(pair->bench) == 1; i++)
         sample_add(kept && i > 0 ? &kept->hot : NULL, peer_visit(&pair->peer, 0));
 }
 
@@ -252,20 +269,20 @@ static bool samples_take(paired *pair) {
     samples *lists[4] = {&pair->ours.cold, &pair->theirs.cold, &pair->ours.hot, &pair->theirs.hot};
     size_t rounds = (size_t)pair->options->rounds;
     for (size_t i = 0; i < 4; i++) {
-        lists[i]->ns = calloc(rounds * (i < 2 ? pair->bench.shape.layers : HOT_VISITS), sizeof *lists[i]->ns);
+        lists[i]->ns = calloc(rounds * (i < 2 ? pair->shape.layers : HOT_VISITS), sizeof *lists[i]->ns);
         if (!lists[i]->ns) return false;
     }
     return true;
 }
 
 static int run_rounds(paired *pair) {
-    uint64_t start_ns = cli_clock_ns();
+    uint64_t start_ns = fv_machine_clock_ns();
     pair->report = (fv_report){.struct_bytes = sizeof(fv_report)};
     if (!samples_take(pair)) return cli_fail("no memory for the samples");
     fv_status status = our_round(pair, NULL, NULL);
     their_round(pair, NULL);
     for (int64_t i = 0; i < pair->options->rounds && status == FV_OK; i++) {
-        double passed = (double)(cli_clock_ns() - start_ns) * 1e-9;
+        double passed = (double)(fv_machine_clock_ns() - start_ns) * 1e-9;
         if (i >= 3 && passed > pair->options->seconds) break;
         status = our_round(pair, &pair->ours, &pair->report);
         their_round(pair, &pair->theirs);
@@ -277,12 +294,12 @@ static int run_rounds(paired *pair) {
 /* For a peer that lives in another process (bench/torch_sdpa.py): it says when. */
 static int step_rounds(paired *pair) {
     char line[64];
-    printf("ready %" PRIu32 "\n", pair->bench.shape.layers);
+    printf("ready %" PRIu32 "\n", pair->shape.layers);
     fflush(stdout);
     while (fgets(line, sizeof line, stdin)) {
-        for (uint32_t layer = 0; layer < pair->bench.shape.layers; layer++) {
+        for (uint32_t layer = 0; layer < pair->shape.layers; layer++) {
             uint64_t ns;
-            fv_status status = cli_attention_bench_visit(&pair->bench, layer, NULL, &ns);
+            fv_status status = fv_attention_bench_visit(pair->bench, layer, NULL, &ns);
             if (status != FV_OK) return cli_fail_status(status, NULL);
             printf("%" PRIu64 " ", ns);
         }
@@ -292,12 +309,12 @@ static int step_rounds(paired *pair) {
     return CLI_DONE;
 }
 
-static bool write_block(FILE *file, const cli_attention_shape *shape, bool values, float *rows) {
+static bool write_block(FILE *file, const fv_attention_bench_shape *shape, bool values, float *rows) {
     size_t width = (size_t)shape->kv_heads * shape->head_dim;
     bool good = true;
-    for (uint32_t done = 0; done < shape->tokens && good; done += CLI_BENCH_BLOCK) {
-        size_t left = shape->tokens - done, tokens = left < CLI_BENCH_BLOCK ? left : CLI_BENCH_BLOCK;
-        cli_attention_rows(0, values, done / CLI_BENCH_BLOCK, width, rows);
+    for (uint32_t done = 0; done < shape->tokens && good; done += FV_ATTENTION_BENCH_BLOCK) {
+        size_t left = shape->tokens - done, tokens = left < FV_ATTENTION_BENCH_BLOCK ? left : FV_ATTENTION_BENCH_BLOCK;
+        fv_attention_bench_data(0, values, done / FV_ATTENTION_BENCH_BLOCK, width, rows);
         good = fwrite(rows, sizeof *rows * width, tokens, file) == tokens;
     }
     return good;
@@ -305,16 +322,16 @@ static bool write_block(FILE *file, const cli_attention_shape *shape, bool value
 
 /* Layer 0: query and out [rows][heads][head_dim], keys and values [tokens][kv_heads][head_dim]. */
 static int write_data(paired *pair) {
-    const cli_attention_shape *shape = &pair->bench.shape;
-    size_t values = (size_t)pair->bench.rows * shape->heads * shape->head_dim;
+    const fv_attention_bench_shape *shape = &pair->shape;
+    size_t values = (size_t)fv_attention_bench_rows(pair->bench) * shape->heads * shape->head_dim;
     uint64_t ns;
-    fv_status status = cli_attention_bench_visit(&pair->bench, 0, NULL, &ns);
+    fv_status status = fv_attention_bench_visit(pair->bench, 0, NULL, &ns);
     if (status != FV_OK) return cli_fail_status(status, NULL);
-    float *rows = malloc(CLI_BENCH_BLOCK * (size_t)shape->kv_heads * shape->head_dim * sizeof *rows);
+    float *rows = malloc(FV_ATTENTION_BENCH_BLOCK * (size_t)shape->kv_heads * shape->head_dim * sizeof *rows);
     FILE *file = rows ? fopen(pair->options->write, "wb") : NULL;
-    bool good = file && fwrite(pair->bench.query, sizeof(float), values, file) == values &&
+    bool good = file && fwrite(fv_attention_bench_query(pair->bench), sizeof(float), values, file) == values &&
                 write_block(file, shape, false, rows) && write_block(file, shape, true, rows) &&
-                fwrite(pair->bench.out, sizeof(float), values, file) == values;
+                fwrite(fv_attention_bench_out(pair->bench), sizeof(float), values, file) == values;
     if (file && fclose(file) != 0) good = false;
     free(rows);
     return good ? CLI_GO_ON : cli_fail("%s could not be written", pair->options->write);
@@ -338,15 +355,16 @@ static void json_times(json_t *document, const char *side, samples *list) {
 
 /* Of the layer that both sides computed last. */
 static double largest_difference(const paired *pair) {
-    size_t values = (size_t)pair->bench.rows * pair->bench.shape.heads * pair->bench.shape.head_dim;
+    size_t values = (size_t)fv_attention_bench_rows(pair->bench) * pair->shape.heads * pair->shape.head_dim;
+    const float *out = fv_attention_bench_out(pair->bench);
     double most = 0;
-    for (size_t i = 0; i < values; i++) most = fmax(most, fabs((double)pair->bench.out[i] - (double)pair->peer.out[i]));
+    for (size_t i = 0; i < values; i++) most = fmax(most, fabs((double)out[i] - (double)pair->peer.out[i]));
     return most;
 }
 
 static void json_shape(json_t *document, const paired *pair) {
-    const cli_attention_shape *shape = &pair->bench.shape;
-    cli_json_text(document, "isa", fv_isa_name(fv_kernels_isa(pair->bench.kernels)));
+    const fv_attention_bench_shape *shape = &pair->shape;
+    cli_json_text(document, "isa", fv_isa_name(fv_attention_bench_isa(pair->bench)));
     cli_json_count(document, "threads", (uint64_t)pair->options->threads);
     cli_json_count(document, "heads", shape->heads);
     cli_json_count(document, "kv_heads", shape->kv_heads);
@@ -360,13 +378,13 @@ static void json_shape(json_t *document, const paired *pair) {
 }
 
 static int print_results(paired *pair, fv_isa limit) {
-    const cli_attention_shape *shape = &pair->bench.shape;
+    const fv_attention_bench_shape *shape = &pair->shape;
     double calls = (double)pair->rounds * shape->layers, bytes = (double)pair->report.bytes_read / calls;
-    double once = cli_attention_bench_once(&pair->bench, bytes);
-    int result = cli_peaks_measure(&pair->peaks, limit, once * shape->layers, fv_pool_parallel(pair->pool));
-    if (result != CLI_GO_ON) return result;
+    double once = fv_attention_bench_once(pair->bench, bytes);
+    fv_status status = fv_peaks_measure(&pair->peaks, limit, once * shape->layers, fv_pool_parallel(pair->pool));
+    if (status != FV_OK) return cli_fail_status(status, NULL);
     double keys = (double)pair->report.keys_read / calls * (double)(shape->heads / shape->kv_heads);
-    cli_work work = {.f32_operations = 4 * keys * shape->head_dim, .bytes = once};
+    fv_peak_work work = {.f32_operations = 4 * keys * shape->head_dim, .bytes = once};
     json_t *document = json_object();
     const char *limit_name;
     json_shape(document, pair);
@@ -381,14 +399,15 @@ static int print_results(paired *pair, fv_isa limit) {
     cli_json_real(document, "peak_gflops", pair->peaks.f32_gflops);
     cli_json_real(document, "gb_per_s", bytes / ns);
     cli_json_real(document, "peak_gb_per_s", pair->peaks.gb_per_s);
-    double share = cli_limit_share(&pair->peaks, &work, ns, &limit_name);
+    double share = fv_peaks_share(&pair->peaks, &work, ns, &limit_name);
     cli_json_text(document, "limit", limit_name);
     cli_json_real(document, "limit_share", share);
     return cli_json_print(document);
 }
 
 /* As many layers as fit: both sides hold the same tokens in about the same bytes. */
-static uint32_t layers_that_fit(const peer_options *options, const cli_attention_shape *shape, enum ggml_type type) {
+static uint32_t layers_that_fit(const peer_options *options, const fv_attention_bench_shape *shape,
+                                enum ggml_type type) {
     double layer = 2.0 * (options->step ? 1.1 : 2.1) * (double)peer_layer_bytes(shape, type);
     double fit = options->memory_gb * 1e9 / layer;
     return fit < 1 ? 1 : fit < (double)options->layers ? (uint32_t)fit : (uint32_t)options->layers;
@@ -401,22 +420,24 @@ static int run_pair(paired *pair, fv_isa limit) {
                                                            [FV_ELEMENT_Q8_0] = GGML_TYPE_Q8_0,
                                                            [FV_ELEMENT_Q4_0] = GGML_TYPE_Q4_0};
     const peer_options *options = pair->options;
-    cli_attention_shape shape = {.heads = (uint32_t)options->heads,
-                                 .kv_heads = (uint32_t)options->kv_heads,
-                                 .head_dim = (uint32_t)options->head_dim,
-                                 .tokens = (uint32_t)options->tokens,
-                                 .key_type = (uint32_t)options->kv_type,
-                                 .value_type = (uint32_t)options->kv_type,
-                                 .batch = options->pass == BENCH_DECODE ? 1 : (uint32_t)options->batch};
+    fv_attention_bench_shape shape = {.heads = (uint32_t)options->heads,
+                                      .kv_heads = (uint32_t)options->kv_heads,
+                                      .head_dim = (uint32_t)options->head_dim,
+                                      .tokens = (uint32_t)options->tokens,
+                                      .key_type = (uint32_t)options->kv_type,
+                                      .value_type = (uint32_t)options->kv_type,
+                                      .batch = options->pass == BENCH_DECODE ? 1 : (uint32_t)options->batch};
     shape.layers = layers_that_fit(options, &shape, types[options->kv_type]);
+    pair->shape = shape;
     fv_message message = {""};
     fv_status status = fv_pool_open(&pair->pool, (uint32_t)options->threads, &message);
     if (status != FV_OK) return cli_fail_status(status, &message);
-    status = cli_attention_bench_open(&pair->bench, &shape, &pair->policy, fv_pool_parallel(pair->pool), limit);
+    status = fv_attention_bench_open(&pair->bench, &shape, &pair->policy, fv_pool_parallel(pair->pool), limit);
     if (status != FV_OK) return cli_fail_status(status, NULL);
     int result = options->write ? write_data(pair) : CLI_GO_ON;
     if (result == CLI_GO_ON && options->step) return step_rounds(pair);
-    if (result == CLI_GO_ON && !peer_open(&pair->peer, &pair->bench, types[options->kv_type], (int)options->threads))
+    if (result == CLI_GO_ON &&
+        !peer_open(&pair->peer, pair->bench, &pair->shape, types[options->kv_type], (int)options->threads))
         result = cli_fail("no memory for the peer's side");
     if (result == CLI_GO_ON) result = run_rounds(pair);
     return result == CLI_GO_ON ? print_results(pair, limit) : result;
@@ -450,6 +471,6 @@ int main(int argc, char **argv) {
         return cli_usage_error("peer_attention", "--heads are a multiple of --kv-heads, --head-dim of 32");
     if (cli_attention_parse(options.attention, &pair.policy, &message) != FV_OK)
         return cli_usage_error("peer_attention", "--attention: %s", message.text);
-    result = cli_isa_limit(&limit, &reached);
-    return cli_finish(result == CLI_GO_ON ? run_pair(&pair, limit) : result);
+    fv_status status = fv_machine_isa(&limit, &reached, &message);
+    return cli_finish(status == FV_OK ? run_pair(&pair, limit) : cli_fail_status(status, &message));
 }

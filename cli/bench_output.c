@@ -1,8 +1,8 @@
 /* bench_output.c - prints results. Field names, their order and the test names (pp512, tg128 @ d4096) are
  * llama-bench's, so that scripts which read it read this; fields of hardware that fovea has not are left out. */
 #include "bench_output.h"
+#include "fovea/machine.h"
 #include "json_out.h"
-#include "machine.h"
 #include "model_options.h"
 #include <inttypes.h>
 #include <math.h>
@@ -68,7 +68,7 @@ static json_t *fields_of(const cli_bench_result *result) {
     json_t *object = json_object();
     char processor[256], when[32];
     const char *isa = fv_isa_name((fv_isa)result->report.isa);
-    cli_processor_name(processor, sizeof processor);
+    fv_machine_processor_name(processor, sizeof processor);
     time_text(when, sizeof when);
     cli_json_text(object, "build_commit", "fovea-" CLI_VERSION);
     cli_json_count(object, "build_number", 0);

@@ -2,8 +2,8 @@
 #ifndef FOVEA_BENCH_OUTPUT_H
 #define FOVEA_BENCH_OUTPUT_H
 
+#include "fovea/peaks.h"
 #include "fovea/report.h"
-#include "limits.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,7 +20,7 @@ typedef struct cli_bench_result {
     size_t samples;
     uint64_t samples_ns[CLI_BENCH_REPETITIONS];
     fv_report report; /* over all samples */
-    cli_peaks peaks;
+    fv_peaks peaks;
     double limit_share; /* of the limit that binds, by the mean sample */
     const char *limit;  /* "compute" or "memory" */
 } cli_bench_result;

@@ -24,7 +24,7 @@ static model_products products_of(const fv_llm *llm) {
 
 static double rows_up(double tokens, double batch) { return (double)(uint64_t)((tokens + batch - 1) / batch); }
 
-cli_work cli_bench_work(const fv_llm *llm, const cli_bench_result *result) {
+fv_peak_work cli_bench_work(const fv_llm *llm, const cli_bench_result *result) {
     model_products products = products_of(llm);
     const fv_model_config *config = fv_llm_config(llm);
     double prompt = result->prompt, generated = result->generated,
@@ -34,7 +34,7 @@ cli_work cli_bench_work(const fv_llm *llm, const cli_bench_result *result) {
     double operations = 2 * ((prompt + generated) * products.layers + logits * products.output);
     double keys = (double)(result->report.keys_read + result->report.local_keys) / samples;
     double group = (double)config->query_heads / config->kv_heads;
-    cli_work work = {.f32_operations = 4 * keys * group * config->head_dim};
+    fv_peak_work work = {.f32_operations = 4 * keys * group * config->head_dim};
     if (products.quantised)
         work.int8_operations = operations;
     else
@@ -45,7 +45,7 @@ cli_work cli_bench_work(const fv_llm *llm, const cli_bench_result *result) {
 }
 
 double cli_bench_bytes(const fv_llm *llm, const cli_bench_result *result) {
-    cli_work work = cli_bench_work(llm, result);
+    fv_peak_work work = cli_bench_work(llm, result);
     double batches = rows_up(result->prompt, result->micro_batch) + result->generated;
     return batches > 0 ? work.bytes / batches : work.bytes;
 }

@@ -4,10 +4,10 @@
 #include "bench_output.h"
 #include "bench_verbs.h"
 #include "bench_work.h"
+#include "fovea/machine.h"
 #include "fovea/peaks.h"
 #include "generation.h"
 #include "interrupt.h"
-#include "machine.h"
 #include "model_options.h"
 #include "options.h"
 #include <stdio.h>
@@ -97,7 +97,7 @@ typedef struct bench_state {
     uint32_t random;
     size_t results;
     cli_bench_result result;
-    cli_peaks peaks; /* with peak_threads, for work that goes through peak_bytes */
+    fv_peaks peaks; /* with peak_threads, for work that goes through peak_bytes */
     uint32_t peak_threads;
     double peak_bytes;
 } bench_state;
@@ -246,10 +246,10 @@ static fv_status measure_once(bench_state *state, const bench_case *test) {
     fv_status status = fv_session_truncate(state->session, test->depth);
     if (status != FV_OK) return status;
     fv_session_report_reset(state->session);
-    uint64_t start_ns = cli_clock_ns();
+    uint64_t start_ns = fv_machine_clock_ns();
     if (test->prompt > 0) status = read_prompt(state, test, test->prompt);
     if (status == FV_OK && test->generated > 0) status = generate(state, test->generated);
-    result->samples_ns[result->samples] = cli_clock_ns() - start_ns;
+    result->samples_ns[result->samples] = fv_machine_clock_ns() - start_ns;
     if (status != FV_OK) return status;
     fv_report report = fv_session_report(state->session);
     result->samples++;
@@ -350,17 +350,17 @@ static int hold_against_limit(bench_state *state) {
     if (bytes > (double)fv_peak_cache_bytes(3)) bytes = most;
     if (state->peak_threads != state->engine.threads || state->peak_bytes != bytes) {
         int done = cli_isa_limit(&limit, &reached);
-        if (done == CLI_GO_ON)
-            done = cli_peaks_measure(&state->peaks, limit, bytes, fv_pool_parallel(state->engine.pool));
         if (done != CLI_GO_ON) return done;
+        fv_status status = fv_peaks_measure(&state->peaks, limit, bytes, fv_pool_parallel(state->engine.pool));
+        if (status != FV_OK) return cli_fail_status(status, NULL);
         state->peak_threads = state->engine.threads;
         state->peak_bytes = bytes;
     }
-    cli_work work = cli_bench_work(state->engine.llm, result);
+    fv_peak_work work = cli_bench_work(state->engine.llm, result);
     double sum = 0;
     for (size_t i = 0; i < result->samples; i++) sum += (double)result->samples_ns[i];
     result->peaks = state->peaks;
-    result->limit_share = cli_limit_share(&state->peaks, &work, sum / (double)result->samples, &result->limit);
+    result->limit_share = fv_peaks_share(&state->peaks, &work, sum / (double)result->samples, &result->limit);
     return CLI_GO_ON;
 }
 

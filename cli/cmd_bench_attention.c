@@ -1,12 +1,12 @@
 /* cmd_bench_attention.c - `fovea bench attention`: speed of the attention core alone, beside the machine's limits. */
-#include "attention_bench.h"
 #include "attention_spec.h"
 #include "bench_verbs.h"
 #include "cli.h"
+#include "fovea/machine.h"
+#include "fovea/measure/attention_bench.h"
+#include "fovea/peaks.h"
 #include "generation.h"
 #include "json_out.h"
-#include "limits.h"
-#include "machine.h"
 #include "model_options.h"
 #include "options.h"
 #include "progress.h"
@@ -52,43 +52,43 @@ typedef struct attention_state {
     const attention_options *options;
     fv_policy policy;
     fv_pool *pool;
-    cli_attention_bench bench;
+    fv_attention_bench *bench;
     uint64_t *samples_ns; /* [repetitions * layers] */
     size_t samples;
     uint64_t *choose_ns,
         *read_ns; /* [layers], of one more visit each: what looking at the clock costs is not in samples_ns */
     fv_report report;
-    cli_peaks peaks;
+    fv_peaks peaks;
 } attention_state;
 
 static int set_up(attention_state *state, fv_isa limit) {
     const attention_options *options = state->options;
     int result = cli_pool_open(&state->pool, "bench attention", options->threads, &options->placement);
     if (result != CLI_GO_ON) return result;
-    cli_attention_shape shape = {.heads = (uint32_t)options->heads,
-                                 .kv_heads = (uint32_t)options->kv_heads,
-                                 .head_dim = (uint32_t)options->head_dim,
-                                 .layers = (uint32_t)options->layers,
-                                 .tokens = (uint32_t)options->tokens,
-                                 .key_type = (uint32_t)options->kv_type,
-                                 .value_type = (uint32_t)options->kv_type,
-                                 .batch = options->pass == BENCH_DECODE ? 1 : (uint32_t)options->tokens};
+    fv_attention_bench_shape shape = {.heads = (uint32_t)options->heads,
+                                      .kv_heads = (uint32_t)options->kv_heads,
+                                      .head_dim = (uint32_t)options->head_dim,
+                                      .layers = (uint32_t)options->layers,
+                                      .tokens = (uint32_t)options->tokens,
+                                      .key_type = (uint32_t)options->kv_type,
+                                      .value_type = (uint32_t)options->kv_type,
+                                      .batch = options->pass == BENCH_DECODE ? 1 : (uint32_t)options->tokens};
     state->samples_ns = calloc((size_t)(options->repetitions * options->layers), sizeof *state->samples_ns);
     state->choose_ns = calloc((size_t)options->layers, sizeof *state->choose_ns);
     state->read_ns = calloc((size_t)options->layers, sizeof *state->read_ns);
     if (!state->samples_ns || !state->choose_ns || !state->read_ns) return cli_fail("no memory for the samples");
     fv_status status =
-        cli_attention_bench_open(&state->bench, &shape, &state->policy, fv_pool_parallel(state->pool), limit);
+        fv_attention_bench_open(&state->bench, &shape, &state->policy, fv_pool_parallel(state->pool), limit);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
 }
 
 /* The first visit of all layers warms up and is not counted. */
 static int visit_all(attention_state *state, cli_progress *progress) {
-    size_t layers = state->bench.shape.layers, calls = layers * (size_t)(state->options->repetitions + 1);
+    size_t layers = (size_t)state->options->layers, calls = layers * (size_t)(state->options->repetitions + 1);
     for (size_t call = 0; call < calls; call++) {
         uint64_t ns;
-        fv_status status = cli_attention_bench_visit(&state->bench, (uint32_t)(call % layers),
-                                                     call < layers ? NULL : &state->report, &ns);
+        fv_status status = fv_attention_bench_visit(state->bench, (uint32_t)(call % layers),
+                                                    call < layers ? NULL : &state->report, &ns);
         if (status != FV_OK) return cli_fail_status(status, NULL);
         if (call >= layers) state->samples_ns[state->samples++] = ns;
         if (!cli_progress_step(progress, call + 1, calls)) return CLI_INTERRUPTED;
@@ -99,11 +99,11 @@ static int visit_all(attention_state *state, cli_progress *progress) {
 /* Every layer once more, with the clock in the core's hands. */
 static int visit_timed(attention_state *state) {
     fv_status status = FV_OK;
-    fv_attention_time(state->bench.attention, cli_clock, NULL);
-    for (uint32_t layer = 0; layer < state->bench.shape.layers && status == FV_OK; layer++) {
+    fv_attention_bench_time(state->bench, fv_machine_clock, NULL);
+    for (uint32_t layer = 0; layer < (uint32_t)state->options->layers && status == FV_OK; layer++) {
         uint64_t ns;
         fv_report report = {.struct_bytes = sizeof report};
-        status = cli_attention_bench_visit(&state->bench, layer, &report, &ns);
+        status = fv_attention_bench_visit(state->bench, layer, &report, &ns);
         state->choose_ns[layer] = report.choose_ns;
         state->read_ns[layer] = report.read_ns;
     }
@@ -149,16 +149,17 @@ static attention_figures figures_of(attention_state *state) {
                               .bytes_read = (double)state->report.bytes_read / calls,
                               .median_ns = median_ns,
                               .min_ns = state->samples_ns[0],
-                              .choose_ns = median_of(state->choose_ns, state->bench.shape.layers),
-                              .read_ns = median_of(state->read_ns, state->bench.shape.layers)};
+                              .choose_ns = median_of(state->choose_ns, (size_t)state->options->layers),
+                              .read_ns = median_of(state->read_ns, (size_t)state->options->layers)};
     /* a key is counted per KV head: each query head of its group multiplies it with q, and its value with a weight */
     double products = made.keys_read * (double)(options->heads / options->kv_heads) * (double)options->head_dim;
     double ns = made.median_ns ? (double)made.median_ns : 1;
-    cli_work work = {.f32_operations = 4 * products, .bytes = cli_attention_bench_once(&state->bench, made.bytes_read)};
+    fv_peak_work work = {.f32_operations = 4 * products,
+                         .bytes = fv_attention_bench_once(state->bench, made.bytes_read)};
     made.gflops = 4 * products / ns;
     made.gb_per_s = made.bytes_read / ns;
-    made.share = cli_limit_share(&state->peaks, &work, ns, &made.limit);
-    if (options->pass != BENCH_DECODE || cli_attention_bench_mass(&state->bench, &made.mass) != FV_OK) made.mass = NAN;
+    made.share = fv_peaks_share(&state->peaks, &work, ns, &made.limit);
+    if (options->pass != BENCH_DECODE || fv_attention_bench_mass(state->bench, &made.mass) != FV_OK) made.mass = NAN;
     return made;
 }
 
@@ -166,7 +167,7 @@ static int print_json(attention_state *state) {
     const attention_options *options = state->options;
     attention_figures figures = figures_of(state);
     json_t *document = json_object();
-    cli_json_text(document, "isa", fv_isa_name(fv_kernels_isa(state->bench.kernels)));
+    cli_json_text(document, "isa", fv_isa_name(fv_attention_bench_isa(state->bench)));
     cli_json_count(document, "threads", fv_pool_parallel(state->pool)->workers);
     cli_json_count(document, "heads", (uint64_t)options->heads);
     cli_json_count(document, "kv_heads", (uint64_t)options->kv_heads);
@@ -200,7 +201,7 @@ static int print_text(attention_state *state) {
               options->pass == BENCH_DECODE ? "decode" : "prefill", options->attention, (long long)options->heads,
               (long long)options->kv_heads, (long long)options->head_dim, (long long)options->tokens,
               (long long)options->layers, cli_element_name((uint32_t)options->kv_type),
-              fv_isa_name(fv_kernels_isa(state->bench.kernels)), fv_pool_parallel(state->pool)->workers);
+              fv_isa_name(fv_attention_bench_isa(state->bench)), fv_pool_parallel(state->pool)->workers);
     cli_print("median %.3f ms, fastest %.3f ms a layer and call; density %.4f, %.0f keys, %.0f bytes\n",
               (double)figures.median_ns * 1e-6, (double)figures.min_ns * 1e-6, figures.density, figures.keys_read,
               figures.bytes_read);
@@ -224,9 +225,9 @@ static int check_options(const attention_options *options, fv_policy *policy) {
 
 static int print_results(attention_state *state, fv_isa limit) {
     double bytes = (double)state->report.bytes_read / (double)state->samples;
-    bytes = cli_attention_bench_once(&state->bench, bytes) * (double)state->options->layers;
-    int result = cli_peaks_measure(&state->peaks, limit, bytes, fv_pool_parallel(state->pool));
-    if (result != CLI_GO_ON) return result;
+    bytes = fv_attention_bench_once(state->bench, bytes) * (double)state->options->layers;
+    fv_status status = fv_peaks_measure(&state->peaks, limit, bytes, fv_pool_parallel(state->pool));
+    if (status != FV_OK) return cli_fail_status(status, NULL);
     return state->options->json ? print_json(state) : print_text(state);
 }
 
@@ -257,7 +258,7 @@ int cli_bench_attention(int argc, char **argv) {
     if (result == CLI_GO_ON) result = measure(&state);
     bool some = state.samples > 0 && (result == CLI_GO_ON || result == CLI_INTERRUPTED);
     int printed = some ? print_results(&state, limit) : CLI_DONE;
-    cli_attention_bench_close(&state.bench);
+    fv_attention_bench_close(state.bench);
     free(state.samples_ns);
     free(state.choose_ns);
     free(state.read_ns);

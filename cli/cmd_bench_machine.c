@@ -1,11 +1,11 @@
 /* cmd_bench_machine.c - `fovea bench machine`: what this machine can do at most, by one thread and by all. */
 #include "bench_verbs.h"
 #include "cli.h"
+#include "fovea/machine.h"
 #include "fovea/peaks.h"
 #include "fovea/pool.h"
 #include "interrupt.h"
 #include "json_out.h"
-#include "machine.h"
 #include "options.h"
 #include "thread_options.h"
 #include <math.h>
@@ -116,6 +116,12 @@ static int print_text(const char *processor, fv_isa isa, const machine_column *c
     return good ? CLI_DONE : CLI_FAILED;
 }
 
+int cli_isa_limit(fv_isa *limit, fv_isa *reached) {
+    fv_message message = {""};
+    fv_status status = fv_machine_isa(limit, reached, &message);
+    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
+}
+
 int cli_bench_machine(int argc, char **argv) {
     machine_options options = {.threads = -1, .placement = cli_thread_options_default()};
     options.placement.strict = 1; /* on a busy machine the system may run two threads on one processor for seconds */
@@ -143,6 +149,6 @@ int cli_bench_machine(int argc, char **argv) {
     if (result == CLI_GO_ON) result = measure_column(limit, options.threads, &options, &columns[1]);
     if (result != CLI_GO_ON) return result;
     if (columns[1].threads > 1) count = 2;
-    cli_processor_name(processor, sizeof processor);
+    fv_machine_processor_name(processor, sizeof processor);
     return options.json ? print_json(processor, isa, columns, count) : print_text(processor, isa, columns, count);
 }

@@ -1,11 +1,11 @@
 /* cmd_eval.c - `fovea eval`: questions about long documents, answered with dense attention and with every policy that
  * is named. Several questions are asked of one document, which is read once: the cache is cut back between them. */
 #include "attention_spec.h"
-#include "eval_tasks.h"
+#include "fovea/machine.h"
+#include "fovea/measure/questions.h"
 #include "generation.h"
 #include "interrupt.h"
 #include "json_out.h"
-#include "machine.h"
 #include "model_options.h"
 #include "progress.h"
 #include <math.h>
@@ -37,7 +37,7 @@ static const cli_option eval_flags[] = {
     {CLI_INTEGER, "-n --questions", NULL, "N", NULL, NULL, "questions of each task (default: 40)", FIELD(questions), 1,
      100000},
     {CLI_INTEGER, "--per-document", NULL, "N", NULL, NULL, "most questions about one document (default: 20)",
-     FIELD(per_document), 1, EVAL_QUESTIONS_MOST},
+     FIELD(per_document), 1, FV_EVAL_QUESTIONS_MAX},
     {CLI_INTEGER, "-c --ctx-size", NULL, "N", "LLAMA_ARG_CTX_SIZE", NULL,
      "tokens of document, question and answer (default: 4096)", FIELD(model.context), 256, 1073741824.0},
     {CLI_INTEGER, "-s --seed", NULL, "N", NULL, NULL, "documents and questions follow from it (default: 1)",
@@ -61,7 +61,7 @@ typedef struct policy_run {
     const char *text;
     fv_policy config;
     fv_session *session;
-    task_sum tasks[EVAL_TASK_COUNT];
+    task_sum tasks[FV_EVAL_TASK_COUNT];
     fv_report report;
     fv_text answer;
     bool right;
@@ -70,10 +70,10 @@ typedef struct policy_run {
 typedef struct eval_state {
     const eval_options *options;
     cli_engine engine;
-    bool tasks[EVAL_TASK_COUNT];
+    bool tasks[FV_EVAL_TASK_COUNT];
     policy_run policies[POLICIES_MOST];
     size_t policy_count;
-    eval_document document;
+    fv_eval_document document;
     fv_tokens tokens; /* of the document */
     fv_tokens question;
     uint32_t context, vocabulary;
@@ -87,12 +87,12 @@ typedef struct eval_state {
 
 static int read_tasks(eval_state *state) {
     const char *rest = state->options->tasks;
-    for (int task = 0; !rest && task < EVAL_TASK_COUNT; task++) state->tasks[task] = true;
+    for (int task = 0; !rest && task < FV_EVAL_TASK_COUNT; task++) state->tasks[task] = true;
     while (rest && *rest) {
         size_t length = strcspn(rest, ",");
         int found = -1;
-        for (int task = 0; task < EVAL_TASK_COUNT; task++) {
-            const char *name = eval_task_name((eval_task)task);
+        for (int task = 0; task < FV_EVAL_TASK_COUNT; task++) {
+            const char *name = fv_eval_task_name((fv_eval_task)task);
             if (strlen(name) == length && memcmp(name, rest, length) == 0) found = task;
         }
         if (found < 0)
@@ -137,10 +137,10 @@ static fv_status encode(const eval_state *state, const char *text, size_t length
 }
 
 /* The longest document, in steps of 2 %, that leaves room for a question. */
-static fv_status make_document(eval_state *state, eval_task task, uint64_t seed, size_t count) {
+static fv_status make_document(eval_state *state, fv_eval_task task, uint64_t seed, size_t count) {
     size_t most = state->context - ROOM_TOKENS, sentences = state->context / 10;
     for (int tries = 0; tries < 200; tries++) {
-        fv_status status = eval_document_make(task, seed, sentences, count, &state->document);
+        fv_status status = fv_eval_document_make(task, seed, sentences, count, &state->document);
         if (status == FV_OK)
             status = encode(state, state->document.text.bytes, state->document.text.length, FV_TOKENIZE_ADD_SPECIAL,
                             &state->tokens);
@@ -205,20 +205,21 @@ static fv_status write_answer(eval_state *state, policy_run *policy) {
     return status;
 }
 
-static fv_status ask_policy(eval_state *state, policy_run *policy, const eval_question *question) {
+static fv_status ask_policy(eval_state *state, policy_run *policy, const fv_eval_question *question) {
     fv_status status = fv_session_truncate(policy->session, state->tokens.count);
     if (status == FV_OK)
         status = fv_session_feed(policy->session, state->question.ids, state->question.count, NULL, NULL);
     if (status == FV_OK) status = write_answer(state, policy);
-    policy->right = status == FV_OK && eval_answer_is_right(question, policy->answer.bytes ? policy->answer.bytes : "");
+    policy->right =
+        status == FV_OK && fv_eval_answer_is_right(question, policy->answer.bytes ? policy->answer.bytes : "");
     return status;
 }
 
-static void book_difference(eval_state *state, eval_task task, const eval_question *question,
+static void book_difference(eval_state *state, fv_eval_task task, const fv_eval_question *question,
                             const policy_run *policy) {
     const policy_run *dense = &state->policies[0];
     json_t *object = json_object();
-    cli_json_text(object, "task", eval_task_name(task));
+    cli_json_text(object, "task", fv_eval_task_name(task));
     cli_json_text(object, "attention", policy->text);
     cli_json_real(object, "depth", question->depth);
     cli_json_text(object, "question", question->prompt);
@@ -231,7 +232,7 @@ static void book_difference(eval_state *state, eval_task task, const eval_questi
     cli_json_append(state->differences, object);
 }
 
-static fv_status ask(eval_state *state, eval_task task, const eval_question *question) {
+static fv_status ask(eval_state *state, fv_eval_task task, const fv_eval_question *question) {
     fv_status status = encode(state, question->prompt, strlen(question->prompt), 0, &state->question);
     if (status == FV_OK && state->tokens.count + state->question.count + ANSWER_TOKENS > state->context)
         status = FV_ERROR_FULL;
@@ -261,7 +262,7 @@ static void book_reports(eval_state *state) {
     }
 }
 
-static fv_status measure_task(eval_state *state, eval_task task) {
+static fv_status measure_task(eval_state *state, fv_eval_task task) {
     size_t questions = (size_t)state->options->questions, most = (size_t)state->options->per_document;
     fv_status status = FV_OK;
     for (size_t done = 0, document = 0; done < questions && status == FV_OK; document++) {
@@ -275,7 +276,7 @@ static fv_status measure_task(eval_state *state, eval_task task) {
         }
         if (status == FV_OK) book_reports(state);
         done += count;
-        if (status == FV_OK) cli_note("%s: %zu of %zu questions", eval_task_name(task), done, questions);
+        if (status == FV_OK) cli_note("%s: %zu of %zu questions", fv_eval_task_name(task), done, questions);
     }
     return status;
 }
@@ -291,10 +292,10 @@ static double difference_error(const task_sum *sum) {
     return n > 1 ? 1.96 * sqrt((squares - mean * mean) / (n - 1)) : 1;
 }
 
-static json_t *task_json(const eval_state *state, const policy_run *policy, eval_task task) {
+static json_t *task_json(const eval_state *state, const policy_run *policy, fv_eval_task task) {
     const task_sum *sum = &policy->tasks[task], *dense = &state->policies[0].tasks[task];
     json_t *object = json_object();
-    cli_json_text(object, "task", eval_task_name(task));
+    cli_json_text(object, "task", fv_eval_task_name(task));
     cli_json_count(object, "questions", sum->questions);
     cli_json_count(object, "right", sum->right);
     cli_json_count(object, "dense_right", dense->right);
@@ -312,8 +313,8 @@ static int print_json(eval_state *state) {
         json_t *object = json_object(), *tasks = json_array();
         cli_json_text(object, "attention", policy->text);
         cli_json_real(object, "density", cli_report_density(&policy->report));
-        for (int task = 0; task < EVAL_TASK_COUNT; task++)
-            if (policy->tasks[task].questions > 0) cli_json_append(tasks, task_json(state, policy, (eval_task)task));
+        for (int task = 0; task < FV_EVAL_TASK_COUNT; task++)
+            if (policy->tasks[task].questions > 0) cli_json_append(tasks, task_json(state, policy, (fv_eval_task)task));
         cli_json_set(object, "tasks", tasks);
         cli_json_append(policies, object);
     }
@@ -326,13 +327,13 @@ static int print_json(eval_state *state) {
     return cli_json_print(document);
 }
 
-static void print_task(const eval_state *state, eval_task task) {
+static void print_task(const eval_state *state, fv_eval_task task) {
     const task_sum *dense = &state->policies[0].tasks[task];
     bool counts = share(dense->right, dense->questions) >= COUNTS_FROM;
     for (size_t i = 0; i < state->policy_count && dense->questions > 0; i++) {
         const policy_run *policy = &state->policies[i];
         const task_sum *sum = &policy->tasks[task];
-        cli_print("| %s%s | %s | %llu of %llu | ", eval_task_name(task), counts ? "" : " (does not count)",
+        cli_print("| %s%s | %s | %llu of %llu | ", fv_eval_task_name(task), counts ? "" : " (does not count)",
                   policy->text, (unsigned long long)sum->right, (unsigned long long)sum->questions);
         if (i == 0 || dense->right == 0)
             cli_print("| |\n");
@@ -347,7 +348,7 @@ static int print_results(eval_state *state) {
     if (state->options->json) return print_json(state);
     cli_print("| task | attention | right | of dense | difference, points (95 %%) |\n"
               "| --- | --- | ---: | ---: | ---: |\n");
-    for (int task = 0; task < EVAL_TASK_COUNT; task++) print_task(state, (eval_task)task);
+    for (int task = 0; task < FV_EVAL_TASK_COUNT; task++) print_task(state, (fv_eval_task)task);
     cli_print("\n");
     for (size_t i = 0; i < state->policy_count; i++)
         cli_print("%s: density %.4f\n", state->policies[i].text, cli_report_density(&state->policies[i].report));
@@ -359,8 +360,8 @@ static int print_results(eval_state *state) {
 static int measure(eval_state *state) {
     fv_status status = FV_OK;
     cli_progress_start(&state->progress, "reading", "tokens");
-    for (int task = 0; task < EVAL_TASK_COUNT && status == FV_OK; task++)
-        if (state->tasks[task]) status = measure_task(state, (eval_task)task);
+    for (int task = 0; task < FV_EVAL_TASK_COUNT && status == FV_OK; task++)
+        if (state->tasks[task]) status = measure_task(state, (fv_eval_task)task);
     cli_progress_end(&state->progress);
     if (status == FV_ERROR_FULL)
         return cli_fail("a context of %u tokens has no room for a document with %lld questions; use a larger -c or a "

@@ -2,16 +2,16 @@
  * by side. One session per policy shares the model; all read the same micro-batch, then their logits are compared in
  * groups of rows, so that memory stays small whatever the vocabulary. */
 #include "attention_spec.h"
+#include "fovea/machine.h"
+#include "fovea/measure/kld_file.h"
+#include "fovea/measure/mass_table.h"
+#include "fovea/measure/score.h"
 #include "generation.h"
 #include "input.h"
 #include "interrupt.h"
 #include "json_out.h"
-#include "kld_file.h"
-#include "machine.h"
-#include "mass_table.h"
 #include "model_options.h"
 #include "progress.h"
-#include "score.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,15 +71,15 @@ typedef struct policy_run {
     const char *text;
     fv_policy config;
     fv_session *session;
-    cli_score_sum sum;
-    cli_phase scored; /* counters over the scored positions; ns over all that was read with the policy */
-    cli_mass mass;    /* with --mass */
+    fv_score_sum sum;
+    cli_phase scored;    /* counters over the scored positions; ns over all that was read with the policy */
+    fv_mass_table *mass; /* with --mass */
 } policy_run;
 
 typedef struct ppl_state {
     const ppl_options *options;
     cli_engine engine;
-    cli_kld_file base; /* its file is NULL where dense attention is the base */
+    fv_kld_file *base; /* NULL where dense attention is the base */
     policy_run policies[POLICIES_MOST];
     size_t policy_count;
     fv_text text;
@@ -89,7 +89,7 @@ typedef struct ppl_state {
     size_t chunks, chunks_done;
     size_t group_rows;
     float *base_logits, *logits; /* [group_rows][vocabulary] */
-    cli_score *scores;           /* [group_rows] */
+    fv_score *scores;            /* [group_rows] */
     cli_progress progress;
 } ppl_state;
 
@@ -170,21 +170,20 @@ static int encode_text(ppl_state *state) {
 
 /* Text, chunks and base out of the file. */
 static int open_base(ppl_state *state) {
-    cli_kld_file *base = &state->base;
     fv_message message = {""};
-    fv_status status = cli_kld_open(base, state->options->base, &message);
+    fv_status status = fv_kld_file_open(&state->base, state->options->base, &message);
     if (status != FV_OK) return cli_fail_status(status, &message);
-    uint32_t vocabulary = fv_llm_config(state->engine.llm)->vocabulary;
-    if (base->vocabulary != vocabulary)
-        return cli_fail("%s was made with a vocabulary of %u tokens, the model has %u", base->path, base->vocabulary,
-                        vocabulary);
-    state->context = base->context;
-    state->first = base->context / 2;
-    state->chunks = base->chunks;
+    uint32_t theirs = fv_kld_file_vocabulary(state->base), ours = fv_llm_config(state->engine.llm)->vocabulary;
+    if (theirs != ours)
+        return cli_fail("%s was made with a vocabulary of %u tokens, the model has %u", state->options->base, theirs,
+                        ours);
+    state->context = fv_kld_file_context(state->base);
+    state->first = state->context / 2;
+    state->chunks = fv_kld_file_chunks(state->base);
     if (state->options->chunks > 0 && (size_t)state->options->chunks < state->chunks)
         state->chunks = (size_t)state->options->chunks;
     cli_warn_context(state->engine.llm, state->context);
-    status = fv_tokens_append(&state->tokens, base->tokens, state->chunks * state->context);
+    status = fv_tokens_append(&state->tokens, fv_kld_file_tokens(state->base), state->chunks * state->context);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
 }
 
@@ -204,8 +203,8 @@ static int open_sessions(ppl_state *state) {
         int result = cli_session_open(&policy->session, &state->engine, options, state->context, &policy->config);
         if (result != CLI_GO_ON) return result;
         if ((state->options->mass || state->options->by_head) &&
-            cli_mass_open(&policy->mass, policy->session, state->engine.llm, state->context, (uint32_t)state->batch,
-                          state->engine.threads) != FV_OK)
+            fv_mass_table_open(&policy->mass, policy->session, state->engine.llm, state->context,
+                               (uint32_t)state->batch, state->engine.threads) != FV_OK)
             return cli_fail("no memory for the shares of %u tokens", state->context);
     }
     state->vocabulary = fv_llm_config(state->engine.llm)->vocabulary;
@@ -213,7 +212,7 @@ static int open_sessions(ppl_state *state) {
     state->group_rows = row_bytes < GROUP_BYTES ? GROUP_BYTES / row_bytes : 1;
     if (state->group_rows > state->batch) state->group_rows = state->batch;
     state->base_logits = malloc(state->group_rows * row_bytes);
-    bool base_only = state->policy_count == 1 && !state->base.file;
+    bool base_only = state->policy_count == 1 && !state->base;
     state->logits = base_only ? NULL : malloc(state->group_rows * row_bytes);
     state->scores = malloc(state->group_rows * sizeof *state->scores);
     if (state->base_logits && (state->logits || base_only) && state->scores) return CLI_GO_ON;
@@ -223,9 +222,9 @@ static int open_sessions(ppl_state *state) {
 /* ---- measuring ---- */
 
 static fv_status policy_logits(policy_run *policy, size_t first_row, size_t rows, float *logits) {
-    uint64_t start_ns = cli_clock_ns();
+    uint64_t start_ns = fv_machine_clock_ns();
     fv_status status = fv_session_logits(policy->session, first_row, rows, logits);
-    policy->scored.ns += cli_clock_ns() - start_ns;
+    policy->scored.ns += fv_machine_clock_ns() - start_ns;
     return status;
 }
 
@@ -234,18 +233,18 @@ static fv_status policy_logits(policy_run *policy, size_t first_row, size_t rows
 static fv_status score_group(ppl_state *state, size_t scored, size_t first_row, size_t rows, const int32_t *next) {
     const fv_parallel *parallel = fv_pool_parallel(state->engine.pool);
     fv_status status = FV_OK;
-    if (state->base.file) {
+    if (state->base) {
         fv_message message = {""};
-        status = cli_kld_read(&state->base, state->chunks_done, scored, rows, state->base_logits, &message);
+        status = fv_kld_file_read(state->base, state->chunks_done, scored, rows, state->base_logits, &message);
         if (status != FV_OK) cli_warn("%s", message.text);
     }
     for (size_t i = 0; i < state->policy_count && status == FV_OK; i++) {
         policy_run *policy = &state->policies[i];
-        float *logits = i == 0 && !state->base.file ? state->base_logits : state->logits;
+        float *logits = i == 0 && !state->base ? state->base_logits : state->logits;
         status = policy_logits(policy, first_row, rows, logits);
         if (status != FV_OK) return status;
-        cli_score_rows(rows, state->vocabulary, state->base_logits, logits, next, parallel, state->scores);
-        cli_score_add(&policy->sum, state->scores, rows);
+        fv_score_rows(rows, state->vocabulary, state->base_logits, logits, next, parallel, state->scores);
+        fv_score_add(&policy->sum, state->scores, rows);
     }
     return status;
 }
@@ -253,12 +252,12 @@ static fv_status score_group(ppl_state *state, size_t scored, size_t first_row, 
 static fv_status feed_all(ppl_state *state, const int32_t *tokens, size_t count, bool score) {
     for (size_t i = 0; i < state->policy_count; i++) {
         policy_run *policy = &state->policies[i];
-        bool watch = score && policy->mass.noted;
-        uint64_t start_ns = cli_clock_ns();
-        if (watch) cli_mass_begin(&policy->mass, (uint32_t)fv_session_tokens(policy->session));
+        bool watch = score && policy->mass;
+        uint64_t start_ns = fv_machine_clock_ns();
+        if (watch) fv_mass_table_begin(policy->mass, (uint32_t)fv_session_tokens(policy->session));
         fv_status status = fv_session_feed(policy->session, tokens, count, NULL, NULL);
-        if (watch) cli_mass_end(&policy->mass, status == FV_OK ? (uint32_t)count : 0);
-        policy->scored.ns += cli_clock_ns() - start_ns;
+        if (watch) fv_mass_table_end(policy->mass, status == FV_OK ? (uint32_t)count : 0);
+        policy->scored.ns += fv_machine_clock_ns() - start_ns;
         if (status != FV_OK) return status;
         if (cli_interrupted()) return FV_ERROR_INTERRUPTED;
     }
@@ -332,28 +331,28 @@ static fv_status measure_chunk(ppl_state *state, int32_t *chunk) {
 /* ---- results ---- */
 
 static void print_table(const ppl_state *state) {
-    double base = cli_score_perplexity(&state->policies[0].sum);
-    bool mass = state->policies[0].mass.noted;
+    double base = fv_score_perplexity(&state->policies[0].sum);
+    bool mass = state->policies[0].mass;
     cli_print("\n| attention | ppl | vs dense | KL | top-1 | density | KV bytes per token | seconds |%s\n"
               "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |%s\n",
               mass ? " mass |" : "", mass ? " ---: |" : "");
     for (size_t i = 0; i < state->policy_count; i++) {
         const policy_run *policy = &state->policies[i];
-        double value = cli_score_perplexity(&policy->sum);
+        double value = fv_score_perplexity(&policy->sum);
         cli_print("| %s | %.4f | %+.2f %% | %.5f | %.2f %% | %.2f %% | %.0f | %.1f |", policy->text, value,
-                  100 * (value / base - 1), cli_score_divergence(&policy->sum), 100 * cli_score_same_top(&policy->sum),
+                  100 * (value / base - 1), fv_score_divergence(&policy->sum), 100 * fv_score_same_top(&policy->sum),
                   100 * cli_phase_density(&policy->scored), cli_phase_token_bytes(&policy->scored),
                   (double)policy->scored.ns * 1e-9);
-        if (mass) cli_print(" %.2f %% |", 100 * cli_mass_mean(&policy->mass));
+        if (mass) cli_print(" %.2f %% |", 100 * fv_mass_table_mean(policy->mass));
         cli_print("\n");
     }
 }
 
 /* The lines that scripts grep from llama-perplexity, byte for byte. */
 static void print_final(const ppl_state *state) {
-    const cli_score_sum *sum = &state->policies[0].sum;
-    cli_print("Final estimate: PPL = %.4f +/- %.5f\n", cli_score_perplexity(sum), cli_score_error(sum));
-    if (state->policy_count > 1 || state->base.file) print_table(state);
+    const fv_score_sum *sum = &state->policies[0].sum;
+    cli_print("Final estimate: PPL = %.4f +/- %.5f\n", fv_score_perplexity(sum), fv_score_error(sum));
+    if (state->policy_count > 1 || state->base) print_table(state);
 }
 
 static json_t *policy_json(const ppl_state *state, const policy_run *policy) {
@@ -363,13 +362,13 @@ static json_t *policy_json(const ppl_state *state, const policy_run *policy) {
     cli_json_text(object, "pass", state->options->pass == PASS_DECODE ? "decode" : "prompt");
     cli_json_count(object, "tokens", (uint64_t)state->chunks_done * state->context);
     cli_json_count(object, "scored", policy->sum.count);
-    cli_json_real(object, "ppl", cli_score_perplexity(&policy->sum));
-    cli_json_real(object, "ppl_error", cli_score_error(&policy->sum));
-    cli_json_real(object, "kl", cli_score_divergence(&policy->sum));
-    cli_json_real(object, "top1", cli_score_same_top(&policy->sum));
+    cli_json_real(object, "ppl", fv_score_perplexity(&policy->sum));
+    cli_json_real(object, "ppl_error", fv_score_error(&policy->sum));
+    cli_json_real(object, "kl", fv_score_divergence(&policy->sum));
+    cli_json_real(object, "top1", fv_score_same_top(&policy->sum));
     cli_json_real(object, "density", cli_phase_density(&policy->scored));
     cli_json_real(object, "bytes_per_token", cli_phase_token_bytes(&policy->scored));
-    cli_json_real(object, "mass", policy->mass.noted ? cli_mass_mean(&policy->mass) : (double)NAN);
+    cli_json_real(object, "mass", policy->mass ? fv_mass_table_mean(policy->mass) : (double)NAN);
     if (policy->scored.report.certified_rows > 0) {
         const fv_report *report = &policy->scored.report;
         double rows = (double)report->certified_rows;
@@ -382,18 +381,19 @@ static json_t *policy_json(const ppl_state *state, const policy_run *policy) {
     }
     cli_json_real(object, "seconds", (double)policy->scored.ns * 1e-9);
     cli_json_count(object, "context", state->context);
-    cli_json_text(object, "base", state->base.file ? state->base.path : "dense");
+    cli_json_text(object, "base", state->base ? state->options->base : "dense");
     return object;
 }
 
 static bool print_head(FILE *file, const policy_run *policy, uint32_t layer, uint32_t head) {
-    double mass = cli_mass_head(&policy->mass, layer, head);
+    double mass = fv_mass_table_head(policy->mass, layer, head);
     if (isnan(mass)) return true; /* a layer with a sliding window */
     return fprintf(file, "\"%s\",%u,%u,%.6f\n", policy->text, layer, head, mass) > 0;
 }
 
 /* One line for each policy, layer and query head, in a file that appears whole or not at all. */
 static int write_by_head(const ppl_state *state) {
+    const fv_model_config *shape = fv_llm_config(state->engine.llm);
     const char *path = state->options->by_head;
     char part[4096];
     if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
@@ -402,8 +402,8 @@ static int write_by_head(const ppl_state *state) {
     bool good = file && fprintf(file, "attention,layer,head,mass\n") > 0;
     for (size_t i = 0; i < state->policy_count && good; i++) {
         const policy_run *policy = &state->policies[i];
-        for (uint32_t layer = 0; layer < policy->mass.layers; layer++)
-            for (uint32_t head = 0; head < policy->mass.query_heads && good; head++)
+        for (uint32_t layer = 0; layer < shape->layers; layer++)
+            for (uint32_t head = 0; head < shape->query_heads && good; head++)
                 good = print_head(file, policy, layer, head);
     }
     if (file && fclose(file) != 0) good = false;
@@ -426,7 +426,7 @@ static int print_results(const ppl_state *state) {
 
 /* llama-perplexity's estimate after the first chunk, for everyone who watches a log. */
 static void print_estimate(const ppl_state *state, uint64_t start_ns) {
-    double seconds = (double)(cli_clock_ns() - start_ns) * 1e-9, left = seconds * (double)state->chunks;
+    double seconds = (double)(fv_machine_clock_ns() - start_ns) * 1e-9, left = seconds * (double)state->chunks;
     fprintf(stderr, "%.2f seconds per pass - ETA ", seconds);
     if (left >= 3600) fprintf(stderr, "%d hours ", (int)(left / 3600));
     fprintf(stderr, "%.2f minutes\n", (left - 3600 * (double)(int)(left / 3600)) / 60);
@@ -434,7 +434,7 @@ static void print_estimate(const ppl_state *state, uint64_t start_ns) {
 
 /* The figures of an interrupted chunk must not count: what was summed is put back. */
 static fv_status measure_next(ppl_state *state) {
-    cli_score_sum before[POLICIES_MOST];
+    fv_score_sum before[POLICIES_MOST];
     for (size_t i = 0; i < state->policy_count; i++) before[i] = state->policies[i].sum;
     fv_status status = measure_chunk(state, state->tokens.ids + state->chunks_done * state->context);
     if (status == FV_OK) state->chunks_done++;
@@ -449,15 +449,15 @@ static int measure(ppl_state *state) {
              state->context - 1 - state->first, state->options->pass == PASS_DECODE ? "decode" : "prompt");
     cli_progress_start(&state->progress, "ppl", "tokens");
     while (state->chunks_done < state->chunks && status == FV_OK) {
-        uint64_t start_ns = cli_clock_ns();
+        uint64_t start_ns = fv_machine_clock_ns();
         status = measure_next(state);
         cli_progress_end(&state->progress);
         if (status != FV_OK) break;
         if (state->chunks_done == 1) print_estimate(state, start_ns);
         /* on one terminal the bar would wipe the line that grows with each chunk; that line shows progress enough */
         if (text && isatty(STDOUT_FILENO)) state->progress.on = false;
-        if (text && !(cli_print("[%zu]%.4f,", state->chunks_done, cli_score_perplexity(&state->policies[0].sum)) &&
-                      cli_flush()))
+        if (text &&
+            !(cli_print("[%zu]%.4f,", state->chunks_done, fv_score_perplexity(&state->policies[0].sum)) && cli_flush()))
             return CLI_FAILED;
     }
     if (text && state->chunks_done > 0) cli_print("\n");
@@ -469,15 +469,15 @@ static int measure(ppl_state *state) {
 
 static void close_ppl(ppl_state *state) {
     for (size_t i = 0; i < state->policy_count; i++) {
+        fv_mass_table_close(state->policies[i].mass);
         fv_session_close(state->policies[i].session);
-        cli_mass_free(&state->policies[i].mass);
     }
     free(state->base_logits);
     free(state->logits);
     free(state->scores);
     fv_text_free(&state->text);
     fv_tokens_free(&state->tokens);
-    cli_kld_close(&state->base);
+    fv_kld_file_close(state->base);
     cli_engine_close(&state->engine);
 }
 

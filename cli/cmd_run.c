@@ -2,9 +2,9 @@
  * chat template converses unless -no-cnv is given. */
 #include "attention_spec.h"
 #include "conversation.h"
+#include "fovea/machine.h"
 #include "input.h"
 #include "interrupt.h"
-#include "machine.h"
 #include "run_report.h"
 #include <stdio.h>
 #include <string.h>
@@ -270,7 +270,7 @@ static int open_session(run_state *state) {
     if (result == CLI_GO_ON)
         result = cli_session_open(&state->session, &state->engine, &options->model, context, &state->attention);
     if (result != CLI_GO_ON) return result;
-    fv_session_time(state->session, cli_clock, NULL);
+    fv_session_time(state->session, fv_machine_clock, NULL);
     fv_sampler_config config = sampler_config(state, context);
     fv_status status = fv_sampler_open(&state->sampler, &config, &message);
     if (status == FV_OK && options->ignore_eos) status = forbid_ends(state);
@@ -418,7 +418,7 @@ static int run(run_state *state) {
     if (result != CLI_GO_ON) return result;
     state->terminal = isatty(STDIN_FILENO) != 0;
     state->single_turn = options->single_turn || options->json || (state->has_prompt && !state->terminal);
-    state->seed = options->seed < 0 || options->seed == UINT32_MAX ? cli_random_seed() : (uint32_t)options->seed;
+    state->seed = options->seed < 0 || options->seed == UINT32_MAX ? fv_machine_seed() : (uint32_t)options->seed;
     if (!state->chat && !state->has_prompt) return cli_usage_error("run", "no prompt: give -p TEXT or -f FILE");
     result = state->chat ? first_turn(state, &end) : encode_plain(state);
     if (end) return CLI_DONE; /* no question, no answer */

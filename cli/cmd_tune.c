@@ -4,15 +4,15 @@
  * made from, and written only if they are better than equal ones. Beside them go vectors that stand for the queries of
  * a head. */
 #include "attention_spec.h"
+#include "fovea/machine.h"
+#include "fovea/measure/score.h"
+#include "fovea/measure/tune_shares.h"
 #include "gate_table.h"
 #include "input.h"
 #include "interrupt.h"
-#include "machine.h"
 #include "model_options.h"
 #include "progress.h"
-#include "score.h"
 #include "tune_file.h"
-#include "tune_shares.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +65,7 @@ typedef struct tune_state {
     uint32_t score;                      /* positions that are compared now */
     size_t group;                        /* of them at once */
     float *base, *logits;                /* [TRIED * score][vocabulary], [group][vocabulary] */
-    cli_score *scores;                   /* [group] */
+    fv_score *scores;                    /* [group] */
     double (*loss)[2];                   /* [heads]: KL with half and with twice an equal share */
     uint16_t *trial;                     /* [heads] */
     cli_gate gate;
@@ -143,7 +143,7 @@ static int prepare(tune_state *state) {
 /* Logits of the scored positions into `logits`, or, if it is NULL, their divergence from state->base. */
 static fv_status read_scored(tune_state *state, const fv_policy *policy, float *logits, double *divergence) {
     const fv_parallel *parallel = fv_pool_parallel(state->engine.pool);
-    cli_score_sum sum = {0};
+    fv_score_sum sum = {0};
     fv_status status = fv_session_truncate(state->session, state->context - state->score);
     if (status == FV_OK) status = fv_session_set_attention(state->session, policy, NULL);
     for (size_t done = 0, rows; done < state->score && status == FV_OK; done += rows) {
@@ -155,11 +155,11 @@ static fv_status read_scored(tune_state *state, const fv_policy *policy, float *
             status = fv_session_logits(state->session, 0, rows, logits ? logits + offset : state->logits);
         if (status == FV_OK && cli_interrupted()) status = FV_ERROR_INTERRUPTED;
         if (status != FV_OK || logits) continue;
-        cli_score_rows(rows, state->vocabulary, state->base + offset, state->logits, tokens + 1, parallel,
-                       state->scores);
-        cli_score_add(&sum, state->scores, rows);
+        fv_score_rows(rows, state->vocabulary, state->base + offset, state->logits, tokens + 1, parallel,
+                      state->scores);
+        fv_score_add(&sum, state->scores, rows);
     }
-    if (status == FV_OK && !logits) *divergence = cli_score_divergence(&sum);
+    if (status == FV_OK && !logits) *divergence = fv_score_divergence(&sum);
     return status;
 }
 
@@ -193,7 +193,7 @@ static fv_status measure_heads(tune_state *state) {
     for (uint32_t i = 0; i < state->heads; i++) state->trial[i] = WHOLE;
     for (uint32_t head = 0; head < state->heads && status == FV_OK; head++) {
         for (int twice = 0; twice < 2 && status == FV_OK; twice++) {
-            state->trial[head] = twice ? CLI_SHARE_DOUBLE : CLI_SHARE_HALF;
+            state->trial[head] = twice ? FV_TUNE_SHARE_DOUBLE : FV_TUNE_SHARE_HALF;
             status = measure_shares(state, state->trial, &state->loss[head][twice]);
         }
         state->trial[head] = WHOLE;
@@ -209,7 +209,7 @@ static fv_status measure_heads(tune_state *state) {
 static fv_status try_shares(tune_state *state, cli_tune_notes *notes) {
     fv_status status =
         read_context(state, (size_t)state->options->skip + state->context, TRIED * state->options->score);
-    cli_shares_make(state->heads, (const double(*)[2])state->loss, REACH, state->tune.shares);
+    fv_tune_shares(state->heads, (const double(*)[2])state->loss, REACH, state->tune.shares);
     if (status == FV_OK) status = measure_shares(state, NULL, &notes->kl_uniform);
     if (status == FV_OK) status = measure_shares(state, state->tune.shares, &notes->kl_tuned);
     return status;

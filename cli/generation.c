@@ -2,8 +2,8 @@
  * of an answer stays pending. */
 #include "generation.h"
 #include "cli.h"
+#include "fovea/machine.h"
 #include "interrupt.h"
-#include "machine.h"
 #include "progress.h"
 #include <stdlib.h>
 
@@ -72,7 +72,7 @@ void cli_generation_free(cli_generation *generation) {
 static void phase_add(cli_phase *phase, const fv_session *session, uint64_t tokens, uint64_t start_ns) {
     fv_report report = fv_session_report(session);
     phase->tokens += tokens;
-    phase->ns += cli_clock_ns() - start_ns;
+    phase->ns += fv_machine_clock_ns() - start_ns;
     cli_report_add(&phase->report, &report);
 }
 
@@ -85,7 +85,7 @@ static fv_status last_logits(cli_generation *generation) {
 fv_status cli_generation_feed(cli_generation *generation, const int32_t *tokens, size_t count) {
     fv_session *session = generation->session;
     size_t before = fv_session_tokens(session);
-    uint64_t start_ns = cli_clock_ns();
+    uint64_t start_ns = fv_machine_clock_ns();
     cli_progress progress;
     cli_progress_start(&progress, "reading", "tokens");
     fv_session_report_reset(session);
@@ -116,7 +116,7 @@ static fv_status emit(cli_generation *generation, int32_t token, size_t *written
 }
 
 static fv_status evaluate_pending(cli_generation *generation) {
-    uint64_t start_ns = cli_clock_ns();
+    uint64_t start_ns = fv_machine_clock_ns();
     fv_session_report_reset(generation->session);
     fv_status status = generation->reads ? cli_reads_feed(generation->reads, &generation->pending, 1) : FV_OK;
     if (status == FV_OK) status = fv_session_feed(generation->session, &generation->pending, 1, NULL, NULL);

@@ -1,6 +1,6 @@
 /* model_options.c - llama.cpp's names for model, threads, cache and batch, and the opening of what they name. */
 #include "model_options.h"
-#include "machine.h"
+#include "fovea/machine.h"
 #include <string.h>
 
 #define FIELD(name) offsetof(cli_model_options, name)
@@ -91,7 +91,7 @@ int cli_need_model(const char *verb, const char *model) {
 }
 
 bool cli_wants_repack(const fv_llm *llm, const cli_model_options *options) {
-    uint64_t memory = cli_memory_bytes();
+    uint64_t memory = fv_machine_memory_bytes();
     if (options->repack == CLI_REPACK_AUTO) return memory == 0 || fv_llm_packable_bytes(llm) <= memory / 2;
     return options->repack % 2 == CLI_REPACK_ON % 2; /* the words after auto say on and off in turn */
 }

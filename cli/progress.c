@@ -1,7 +1,7 @@
 /* progress.c - draws the bar. It overwrites its own line, so it must be wiped before anything else is printed. */
 #include "progress.h"
+#include "fovea/machine.h"
 #include "interrupt.h"
-#include "machine.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 
 void cli_progress_start(cli_progress *progress, const char *label, const char *unit) {
     const char *no_colour = getenv("NO_COLOR"), *terminal = getenv("TERM");
-    *progress = (cli_progress){.label = label, .unit = unit, .start_ns = cli_clock_ns()};
+    *progress = (cli_progress){.label = label, .unit = unit, .start_ns = fv_machine_clock_ns()};
     progress->on = isatty(STDERR_FILENO) && !(terminal && strcmp(terminal, "dumb") == 0);
     progress->colour = !(no_colour && no_colour[0]);
 }
@@ -32,7 +32,7 @@ static void draw(const cli_progress *progress, size_t done, size_t total, uint64
 }
 
 void cli_progress_show(cli_progress *progress, size_t done, size_t total) {
-    uint64_t now = cli_clock_ns();
+    uint64_t now = fv_machine_clock_ns();
     if (!progress->on || total == 0 || done > total) return;
     if (progress->shown && now - progress->shown_ns < REDRAW_NS && done != total) return;
     draw(progress, done, total, now);

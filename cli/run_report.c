@@ -1,7 +1,7 @@
 /* run_report.c - what a run did: rates, density, bytes, memory, and the limits that were in force. */
 #include "run_report.h"
+#include "fovea/machine.h"
 #include "json_out.h"
-#include "machine.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -96,7 +96,7 @@ void cli_run_report_print(const cli_run_report *report) {
     fprintf(stderr, "weights: %.1f MiB, %.1f MiB of them repacked into private pages in place of the file's\n",
             (double)fv_llm_weight_bytes(report->engine->llm) / MIB,
             (double)fv_llm_packed_bytes(report->engine->llm) / MIB);
-    fprintf(stderr, "memory: peak %.1f MiB\n", (double)cli_peak_bytes() / MIB);
+    fprintf(stderr, "memory: peak %.1f MiB\n", (double)fv_machine_peak_bytes() / MIB);
     fprintf(stderr, "stopped: %s\n", stop_text(report->stop));
 }
 
@@ -148,7 +148,7 @@ int cli_run_report_json(const cli_run_report *report) {
     cli_json_text(document, "attention", report->attention);
     cli_json_real(document, "density", cli_phase_density(phase));
     cli_json_real(document, "bytes_per_token", cli_phase_token_bytes(phase));
-    cli_json_count(document, "peak_memory_bytes", cli_peak_bytes());
+    cli_json_count(document, "peak_memory_bytes", fv_machine_peak_bytes());
     cli_json_count(document, "weight_bytes", fv_llm_weight_bytes(report->engine->llm));
     cli_json_count(document, "repacked_bytes", fv_llm_packed_bytes(report->engine->llm));
     cli_json_count(document, "context_tokens", fv_session_context_tokens(generation->session));

@@ -47,6 +47,34 @@ FV_API size_t fv_peak_cache_bytes(uint32_t level);
 /** A size that is read from main memory: 4 x the last cache, within 128 MiB .. 2 GiB. */
 FV_API size_t fv_peak_memory_bytes(void);
 
+/** The limits of one machine, set of threads and instruction set. NAN: there is no such instruction. */
+typedef struct fv_peaks {
+    double f32_gflops, int8_gops; /* operations per nanosecond */
+    double gb_per_s;              /* bytes per nanosecond, of reading as many bytes as the work goes through */
+} fv_peaks;
+
+/**
+ * Measures all three, in about 0.2 s.
+ *
+ * limit     as for fv_peak_operations().
+ * bytes     what the work goes through again and again, >= 0; clamped to fv_peak_memory_bytes().
+ * parallel  NULL: one thread.
+ * returns   FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY; `peaks` untouched on error.
+ */
+FV_API fv_status fv_peaks_measure(fv_peaks *peaks, fv_isa limit, double bytes, const fv_parallel *parallel);
+
+/** What some work must do at least. */
+typedef struct fv_peak_work {
+    double f32_operations, int8_operations, bytes;
+} fv_peak_work;
+
+/**
+ * The larger of the times that products and bytes need at the peaks, over `ns`, the time that the work took; 1 is the
+ * limit, 0 if ns is not positive. Without int8 instructions those products count as f32.
+ * name  out: "compute" or "memory", the limit that binds; static.  Pure.
+ */
+FV_API double fv_peaks_share(const fv_peaks *peaks, const fv_peak_work *work, double ns, const char **name);
+
 #ifdef __cplusplus
 }
 #endif

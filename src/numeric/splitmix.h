@@ -5,9 +5,11 @@
 
 #include <stdint.h>
 
+#define FV_SPLITMIX_STEP 0x9E3779B97F4A7C15u /* from a state to the next */
+
 /* Output number `place` of the generator whose state begins at `seed`. */
 static inline uint64_t fv_splitmix(uint64_t seed, uint64_t place) {
-    uint64_t z = seed + (place + 1) * 0x9E3779B97F4A7C15u;
+    uint64_t z = seed + (place + 1) * FV_SPLITMIX_STEP;
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
     z = (z ^ z >> 27) * 0x94D049BB133111EBu;
     return z ^ z >> 31;

@@ -23,6 +23,7 @@ ROOMS = {
     "gguf": {"numeric", "platform"},
     "text": {"numeric", "platform"},
     "llm": {"gguf", "text", "numeric", "platform"},
+    "measure": {"numeric", "platform"},
 }
 CORE = {"", "numeric", "kernels", "plan", "cache", "select", "attend", "attention", "model", "reference"}
 FREESTANDING = {"stdint.h", "stddef.h", "stdbool.h", "float.h", "limits.h"}
@@ -39,11 +40,13 @@ PUBLIC = [
     ["policy", "reference/gate", "attend", "mass"],
     ["attention"],
     ["reference/pattern", "model", "reference/dither"],
-    ["message", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session"],  # hosted
+    ["message", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "machine"],  # hosted
+    ["measure/score", "measure/mass_table", "measure/questions", "measure/kld_file", "measure/tune_shares",
+     "measure/attention_bench"],  # hosted
 ]
 PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in names}
 ROOM_LEVEL = {"": 0, "numeric": 0, "kernels": 0, "plan": 1, "cache": 1, "select": 2, "attend": 2, "attention": 3, "model": 4,
-              "reference": 4, "platform": 5, "gguf": 5, "text": 5, "llm": 5}
+              "reference": 4, "platform": 5, "gguf": 5, "text": 5, "llm": 5, "measure": 6}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 

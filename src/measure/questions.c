@@ -1,13 +1,14 @@
-/* eval_tasks.c - one function per task writes a fact and its question; the document is filler with facts in between. */
-#include "eval_tasks.h"
+/* questions.c - one function per task writes a fact and its question; the document is filler with facts in between. */
+#include "fovea/measure/questions.h"
+#include "numeric/splitmix.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define COUNT(list) (sizeof(list) / sizeof *(list))
-#define NUMBERS_MOST (2 * EVAL_QUESTIONS_MOST)
-#define FACTS_MOST (EVAL_QUESTIONS_MOST * 9) /* counting says a thing nine times at most */
+#define NUMBERS_MOST (2 * FV_EVAL_QUESTIONS_MAX)
+#define FACTS_MOST (FV_EVAL_QUESTIONS_MAX * 9) /* counting says a thing nine times at most */
 
 static const char *const keys[] = {"kestrel", "anvil",   "lantern", "marble",  "saffron", "glacier", "trumpet",
                                    "walnut",  "harbour", "velvet",  "compass", "orchid",  "pepper",  "thimble",
@@ -68,12 +69,10 @@ static const char *const acts[] = {"stands beside", "leads to", "was left near",
 static const char *const times[] = {"in the afternoon",  "most of the year", "as everyone knows", "after the rain",
                                     "when nobody looks", "on market days",   "since last spring", "before supper"};
 
-/* splitmix64 (Steele et al. 2014) */
 static uint64_t draw(uint64_t *state) {
-    uint64_t x = *state += 0x9E3779B97F4A7C15u;
-    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ x >> 27) * 0x94D049BB133111EBu;
-    return x ^ x >> 31;
+    uint64_t bits = fv_splitmix(*state, 0);
+    *state += FV_SPLITMIX_STEP;
+    return bits;
 }
 
 static size_t draw_below(uint64_t *state, size_t n) { return (size_t)(draw(state) % n); }
@@ -97,11 +96,11 @@ typedef struct fact {
 typedef struct maker {
     uint64_t state;
     size_t sentences;
-    eval_document *document;
+    fv_eval_document *document;
     fact facts[FACTS_MOST];
     size_t fact_count;
-    unsigned numbers;                  /* drawn so far */
-    size_t order[EVAL_QUESTIONS_MOST]; /* which key, name or deed each question has */
+    unsigned numbers;                    /* drawn so far */
+    size_t order[FV_EVAL_QUESTIONS_MAX]; /* which key, name or deed each question has */
 } maker;
 
 static fact *add_fact(maker *make, size_t question, size_t place) {
@@ -121,7 +120,7 @@ static unsigned draw_number(maker *make) {
     return 10000 + (unsigned)draw_below(&make->state, 90000 / NUMBERS_MOST) * NUMBERS_MOST + make->numbers++;
 }
 
-static void make_needle(maker *make, size_t i, eval_question *question) {
+static void make_needle(maker *make, size_t i, fv_eval_question *question) {
     const char *saying = sayings[make->order[i]];
     unsigned number = draw_number(make);
     fact *said = add_fact(make, i, even_place(make, i));
@@ -132,7 +131,7 @@ static void make_needle(maker *make, size_t i, eval_question *question) {
 }
 
 /* The same saying with two numbers, in two places; one is told, the other is asked for. */
-static void make_needles(maker *make, size_t i, eval_question *question) {
+static void make_needles(maker *make, size_t i, fv_eval_question *question) {
     const char *saying = sayings[make->order[i]];
     size_t places[2] = {even_place(make, i), draw_below(&make->state, make->sentences)};
     unsigned numbers[2] = {draw_number(make), draw_number(make)};
@@ -146,7 +145,7 @@ static void make_needles(maker *make, size_t i, eval_question *question) {
     snprintf(question->expected[0], sizeof question->expected[0], "%u", numbers[0]);
 }
 
-static void make_paraphrase(maker *make, size_t i, eval_question *question) {
+static void make_paraphrase(maker *make, size_t i, fv_eval_question *question) {
     const char *name = names[i], *const *deed = deeds[make->order[i]];
     fact *said = add_fact(make, i, even_place(make, i));
     snprintf(said->text, sizeof said->text, "%s %s.", name, deed[0]);
@@ -156,7 +155,7 @@ static void make_paraphrase(maker *make, size_t i, eval_question *question) {
 }
 
 /* Questions come in pairs: a variable with a number, and one that is said to be the same as it, in another place. */
-static void make_variables(maker *make, size_t i, eval_question *question) {
+static void make_variables(maker *make, size_t i, fv_eval_question *question) {
     const char *key = keys[make->order[i]];
     fact *said = add_fact(make, i, even_place(make, i));
     if (i % 2 == 0) {
@@ -174,7 +173,7 @@ static void make_variables(maker *make, size_t i, eval_question *question) {
              key, key);
 }
 
-static void make_counting(maker *make, size_t i, eval_question *question) {
+static void make_counting(maker *make, size_t i, fv_eval_question *question) {
     const char *key = keys[make->order[i]];
     size_t times_said = 1 + draw_below(&make->state, 9);
     for (size_t k = 0; k < times_said; k++) {
@@ -189,12 +188,12 @@ static void make_counting(maker *make, size_t i, eval_question *question) {
     snprintf(question->expected[1], sizeof question->expected[1], "%s", numerals[times_said]);
 }
 
-typedef void make_fn(maker *make, size_t i, eval_question *question);
+typedef void make_fn(maker *make, size_t i, fv_eval_question *question);
 static make_fn *const makers[] = {make_needle, make_needles, make_paraphrase, make_variables, make_counting};
 
-const char *eval_task_name(eval_task task) {
+const char *fv_eval_task_name(fv_eval_task task) {
 #define TASK_NAME(NAME, name, about) #name,
-    static const char *const task_names[] = {EVAL_TASK_LIST(TASK_NAME)};
+    static const char *const task_names[] = {FV_EVAL_TASK_LIST(TASK_NAME)};
 #undef TASK_NAME
     return task_names[task];
 }
@@ -217,7 +216,7 @@ static fv_status add_filler(maker *make) {
 /* Each fact in front of its place, facts of one place in the order in which they were made. */
 static fv_status write_text(maker *make) {
     fv_status status = FV_OK;
-    bool placed[EVAL_QUESTIONS_MOST] = {false};
+    bool placed[FV_EVAL_QUESTIONS_MAX] = {false};
     for (size_t place = 0; place <= make->sentences && status == FV_OK; place++) {
         for (size_t i = 0; i < make->fact_count && status == FV_OK; i++) {
             const fact *said = &make->facts[i];
@@ -232,7 +231,9 @@ static fv_status write_text(maker *make) {
     return status;
 }
 
-fv_status eval_document_make(eval_task task, uint64_t seed, size_t sentences, size_t count, eval_document *document) {
+fv_status fv_eval_document_make(fv_eval_task task, uint64_t seed, size_t sentences, size_t count,
+                                fv_eval_document *document) {
+    if ((unsigned)task >= FV_EVAL_TASK_COUNT || count < 1 || count > FV_EVAL_QUESTIONS_MAX) return FV_ERROR_ARGUMENT;
     maker *make = calloc(1, sizeof *make);
     if (!make) return FV_ERROR_MEMORY;
     make->state = seed;
@@ -240,9 +241,9 @@ fv_status eval_document_make(eval_task task, uint64_t seed, size_t sentences, si
     make->document = document;
     document->text.length = 0;
     document->count = count;
-    shuffle(&make->state, make->order, EVAL_QUESTIONS_MOST);
+    shuffle(&make->state, make->order, FV_EVAL_QUESTIONS_MAX);
     for (size_t i = 0; i < count; i++) {
-        document->questions[i] = (eval_question){.depth = 0};
+        document->questions[i] = (fv_eval_question){.depth = 0};
         makers[task](make, i, &document->questions[i]);
     }
     fv_status status = write_text(make);
@@ -261,7 +262,7 @@ static bool begins_with_word(const char *text, const char *word) {
     return !is_word(*text);
 }
 
-bool eval_answer_is_right(const eval_question *question, const char *answer) {
+bool fv_eval_answer_is_right(const fv_eval_question *question, const char *answer) {
     while (*answer && *answer != '\n' && !is_word(*answer)) answer++;
     return begins_with_word(answer, question->expected[0]) || begins_with_word(answer, question->expected[1]);
 }

@@ -1,25 +1,28 @@
 /* attention_bench.c - fills caches and visits them in turn, as a model does it: with many layers they come from memory,
  * with one from the processor's own caches. Choosing what is read and merging are inside the clock. */
-#include "attention_bench.h"
+#include "fovea/measure/attention_bench.h"
+#include "fovea/machine.h"
 #include "fovea/mass.h"
-#include "machine.h"
+#include "platform/pages.h"
 #include <math.h>
+#include <stdalign.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
-void *cli_memory_take(size_t bytes) {
-    if (bytes == 0 || bytes > SIZE_MAX / 2) return NULL;
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return NULL;
-#if defined(MADV_HUGEPAGE)
-    (void)madvise(memory, bytes, MADV_HUGEPAGE); /* as a session's memory; a system without them says no */
-#endif
-    return memory;
-}
-
-void cli_memory_free(void *memory, size_t bytes) {
-    if (memory) (void)munmap(memory, bytes);
-}
+struct fv_attention_bench {
+    fv_attention_bench_shape shape;
+    fv_policy policy;
+    const fv_parallel *parallel;
+    const fv_kernels *kernels;
+    fv_cache **caches; /* [layers], each in memory of its own */
+    void **memory;
+    size_t cache_bytes; /* of one layer */
+    fv_attention *attention;
+    void *scratch;
+    size_t scratch_bytes;
+    float *query, *out; /* [rows][heads][head_dim]; rows: 1, or all tokens */
+    uint32_t rows;
+    alignas(8) unsigned char kernels_memory[FV_KERNELS_BYTES];
+};
 
 /* MurmurHash3's last step: seeds that follow each other must not give rows that do. */
 static uint32_t mix(uint32_t x) {
@@ -39,25 +42,26 @@ static void fill_random(uint32_t seed, float *values, size_t count) {
         }
 }
 
-void cli_attention_rows(uint32_t layer, bool values, uint32_t block, size_t width, float *rows) {
-    fill_random((layer * 2 + values + 1) * 65599u + block, rows, CLI_BENCH_BLOCK * width);
+void fv_attention_bench_data(uint32_t layer, bool values, uint32_t block, size_t width, float *rows) {
+    fill_random((layer * 2 + values + 1) * 65599u + block, rows, FV_ATTENTION_BENCH_BLOCK * width);
 }
 
-static fv_status fill_cache(const cli_attention_shape *shape, uint32_t layer, fv_cache *cache, float *rows) {
+static fv_status fill_cache(const fv_attention_bench_shape *shape, uint32_t layer, fv_cache *cache, float *rows) {
     size_t width = (size_t)shape->kv_heads * shape->head_dim;
-    float *values = rows + CLI_BENCH_BLOCK * width;
+    float *values = rows + FV_ATTENTION_BENCH_BLOCK * width;
     fv_status status = FV_OK;
-    for (uint32_t done = 0; done < shape->tokens && status == FV_OK; done += CLI_BENCH_BLOCK) {
-        uint32_t left = shape->tokens - done, tokens = left < CLI_BENCH_BLOCK ? left : CLI_BENCH_BLOCK;
-        cli_attention_rows(layer, false, done / CLI_BENCH_BLOCK, width, rows);
-        cli_attention_rows(layer, true, done / CLI_BENCH_BLOCK, width, values);
+    for (uint32_t done = 0; done < shape->tokens && status == FV_OK; done += FV_ATTENTION_BENCH_BLOCK) {
+        uint32_t left = shape->tokens - done,
+                 tokens = left < FV_ATTENTION_BENCH_BLOCK ? left : FV_ATTENTION_BENCH_BLOCK;
+        fv_attention_bench_data(layer, false, done / FV_ATTENTION_BENCH_BLOCK, width, rows);
+        fv_attention_bench_data(layer, true, done / FV_ATTENTION_BENCH_BLOCK, width, values);
         status = fv_cache_append(cache, tokens, rows, width, values, width);
     }
     return status;
 }
 
-static fv_cache_config cache_config(const cli_attention_bench *bench) {
-    const cli_attention_shape *shape = &bench->shape;
+static fv_cache_config cache_config(const fv_attention_bench *bench) {
+    const fv_attention_bench_shape *shape = &bench->shape;
     bool marks = bench->policy.selector == FV_SELECTOR_PATTERN && bench->policy.landmarks;
     fv_cache_config config = fv_cache_config_default();
     config.kv_heads = shape->kv_heads;
@@ -72,17 +76,17 @@ static fv_cache_config cache_config(const cli_attention_bench *bench) {
     return config;
 }
 
-static fv_status make_caches(cli_attention_bench *bench) {
+static fv_status make_caches(fv_attention_bench *bench) {
     fv_cache_config config = cache_config(bench);
     size_t layers = bench->shape.layers;
     fv_status status = fv_cache_size(&config, &bench->cache_bytes);
     if (status != FV_OK) return status;
-    float *rows = malloc(2 * CLI_BENCH_BLOCK * (size_t)config.kv_heads * config.head_dim * sizeof *rows);
+    float *rows = malloc(2 * FV_ATTENTION_BENCH_BLOCK * (size_t)config.kv_heads * config.head_dim * sizeof *rows);
     bench->caches = calloc(layers, sizeof *bench->caches);
     bench->memory = calloc(layers, sizeof *bench->memory);
     if (!rows || !bench->caches || !bench->memory) status = FV_ERROR_MEMORY;
     for (uint32_t i = 0; i < layers && status == FV_OK; i++) {
-        bench->memory[i] = cli_memory_take(bench->cache_bytes);
+        bench->memory[i] = fv_pages_map(bench->cache_bytes);
         status = fv_cache_init(&bench->caches[i], &config, bench->kernels, bench->memory[i], bench->cache_bytes);
         if (status == FV_OK) status = fill_cache(&bench->shape, i, bench->caches[i], rows);
     }
@@ -90,8 +94,8 @@ static fv_status make_caches(cli_attention_bench *bench) {
     return status;
 }
 
-static fv_status make_attention(cli_attention_bench *bench) {
-    const cli_attention_shape *shape = &bench->shape;
+static fv_status make_attention(fv_attention_bench *bench) {
+    const fv_attention_bench_shape *shape = &bench->shape;
     fv_attention_config config = {.attend = {.query_heads = shape->heads,
                                              .kv_heads = shape->kv_heads,
                                              .head_dim = shape->head_dim,
@@ -102,11 +106,11 @@ static fv_status make_attention(cli_attention_bench *bench) {
                                   .plan_steps = fv_policy_steps(&bench->policy, shape->tokens, FV_TILE_ROWS)};
     fv_status status = fv_attention_size(&config, &bench->scratch_bytes);
     if (status != FV_OK) return status;
-    bench->scratch = cli_memory_take(bench->scratch_bytes);
+    bench->scratch = fv_pages_map(bench->scratch_bytes);
     return fv_attention_init(&bench->attention, &config, bench->kernels, bench->scratch, bench->scratch_bytes);
 }
 
-static fv_status make_rows(cli_attention_bench *bench) {
+static fv_status make_rows(fv_attention_bench *bench) {
     size_t values = (size_t)bench->rows * bench->shape.heads * bench->shape.head_dim;
     bench->query = malloc(values * sizeof *bench->query);
     bench->out = calloc(values, sizeof *bench->out);
@@ -115,10 +119,8 @@ static fv_status make_rows(cli_attention_bench *bench) {
     return FV_OK;
 }
 
-fv_status cli_attention_bench_open(cli_attention_bench *bench, const cli_attention_shape *shape,
-                                   const fv_policy *policy, const fv_parallel *parallel, fv_isa limit) {
-    *bench = (cli_attention_bench){.shape = *shape, .policy = *policy, .parallel = parallel};
-    bench->rows = shape->batch == 1 ? 1 : shape->tokens;
+static fv_status bench_make(fv_attention_bench *bench, fv_isa limit) {
+    bench->rows = bench->shape.batch == 1 ? 1 : bench->shape.tokens;
     fv_status status = fv_kernels_init(&bench->kernels, limit, bench->kernels_memory, sizeof bench->kernels_memory);
     if (status == FV_OK) status = make_caches(bench);
     if (status == FV_OK) status = make_attention(bench);
@@ -126,22 +128,47 @@ fv_status cli_attention_bench_open(cli_attention_bench *bench, const cli_attenti
     return status;
 }
 
-void cli_attention_bench_close(cli_attention_bench *bench) {
-    for (uint32_t i = 0; bench->memory && i < bench->shape.layers; i++)
-        cli_memory_free(bench->memory[i], bench->cache_bytes);
-    free(bench->memory);
-    free((void *)bench->caches);
-    cli_memory_free(bench->scratch, bench->scratch_bytes);
-    free(bench->query);
-    free(bench->out);
-    *bench = (cli_attention_bench){0};
+fv_status fv_attention_bench_open(fv_attention_bench **bench, const fv_attention_bench_shape *shape,
+                                  const fv_policy *policy, const fv_parallel *parallel, fv_isa limit) {
+    fv_attention_bench *made = calloc(1, sizeof *made);
+    if (!made) return FV_ERROR_MEMORY;
+    made->shape = *shape;
+    made->policy = *policy;
+    made->parallel = parallel;
+    fv_status status = bench_make(made, limit);
+    if (status == FV_OK)
+        *bench = made;
+    else
+        fv_attention_bench_close(made);
+    return status;
 }
 
-fv_status cli_attention_bench_visit(cli_attention_bench *bench, uint32_t layer, fv_report *report, uint64_t *ns) {
-    const cli_attention_shape *shape = &bench->shape;
+void fv_attention_bench_close(fv_attention_bench *bench) {
+    if (!bench) return;
+    for (uint32_t i = 0; bench->memory && i < bench->shape.layers; i++)
+        fv_pages_unmap(bench->memory[i], bench->cache_bytes);
+    free(bench->memory);
+    free((void *)bench->caches);
+    fv_pages_unmap(bench->scratch, bench->scratch_bytes);
+    free(bench->query);
+    free(bench->out);
+    free(bench);
+}
+
+void fv_attention_bench_time(fv_attention_bench *bench, fv_clock_fn *clock, void *context) {
+    fv_attention_time(bench->attention, clock, context);
+}
+
+fv_isa fv_attention_bench_isa(const fv_attention_bench *bench) { return fv_kernels_isa(bench->kernels); }
+uint32_t fv_attention_bench_rows(const fv_attention_bench *bench) { return bench->rows; }
+const float *fv_attention_bench_query(const fv_attention_bench *bench) { return bench->query; }
+const float *fv_attention_bench_out(const fv_attention_bench *bench) { return bench->out; }
+
+fv_status fv_attention_bench_visit(fv_attention_bench *bench, uint32_t layer, fv_report *report, uint64_t *ns) {
+    const fv_attention_bench_shape *shape = &bench->shape;
     size_t stride = (size_t)shape->heads * shape->head_dim;
     fv_status status = FV_OK;
-    uint64_t start_ns = cli_clock_ns();
+    uint64_t start_ns = fv_machine_clock_ns();
     for (uint32_t done = 0; done < bench->rows && status == FV_OK; done += shape->batch) {
         uint32_t left = bench->rows - done;
         fv_attention_rows rows = {.first_token = shape->tokens - bench->rows + done,
@@ -153,7 +180,7 @@ fv_status cli_attention_bench_visit(cli_attention_bench *bench, uint32_t layer, 
         status = fv_attention_run_rows(bench->attention, bench->caches[layer], &bench->policy, &rows, bench->parallel,
                                        report);
     }
-    *ns = cli_clock_ns() - start_ns;
+    *ns = fv_machine_clock_ns() - start_ns;
     return status;
 }
 
@@ -176,13 +203,13 @@ static void observe_mass(void *context, const fv_attention_seen *seen, size_t wo
     free(mass);
 }
 
-fv_status cli_attention_bench_mass(cli_attention_bench *bench, double *mass) {
+fv_status fv_attention_bench_mass(fv_attention_bench *bench, double *mass) {
     uint32_t kv_heads = bench->shape.kv_heads;
     double *sums = calloc(kv_heads, sizeof *sums);
     uint64_t ns;
     if (!sums) return FV_ERROR_MEMORY;
     fv_attention_observe(bench->attention, observe_mass, sums);
-    fv_status status = cli_attention_bench_visit(bench, 0, NULL, &ns);
+    fv_status status = fv_attention_bench_visit(bench, 0, NULL, &ns);
     fv_attention_observe(bench->attention, NULL, NULL);
     *mass = 0;
     for (uint32_t head = 0; head < kv_heads; head++) {
@@ -193,6 +220,6 @@ fv_status cli_attention_bench_mass(cli_attention_bench *bench, double *mass) {
     return status;
 }
 
-double cli_attention_bench_once(const cli_attention_bench *bench, double bytes) {
+double fv_attention_bench_once(const fv_attention_bench *bench, double bytes) {
     return bytes < (double)bench->cache_bytes ? bytes : (double)bench->cache_bytes;
 }

@@ -1,5 +1,6 @@
 /* tune_shares_test.c - budgets divided by losses whose laws are known. */
-#include "../../cli/tune_shares.c"
+#include "fovea/measure/tune_shares.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,8 +26,8 @@ static void equal_losses_have_equal_shares(void **state) {
     uint16_t shares[HEADS];
     (void)state;
     for (size_t i = 0; i < HEADS; i++) set_loss(loss[i], 1e-5, 1.3);
-    cli_shares_make(HEADS, (const double(*)[2])loss, 1, shares);
-    for (size_t i = 0; i < HEADS; i++) assert_int_equal(shares[i], CLI_SHARE_EQUAL);
+    fv_tune_shares(HEADS, (const double(*)[2])loss, 1, shares);
+    for (size_t i = 0; i < HEADS; i++) assert_int_equal(shares[i], FV_TUNE_SHARE_EQUAL);
 }
 
 static void roots_of_losses(void **state) {
@@ -34,13 +35,13 @@ static void roots_of_losses(void **state) {
     uint16_t shares[3];
     (void)state;
     for (size_t i = 0; i < 3; i++) set_loss(loss[i], 1e-4 * (double)((i + 1) * (i + 1)), 1);
-    cli_shares_make(3, (const double(*)[2])loss, 1, shares);
+    fv_tune_shares(3, (const double(*)[2])loss, 1, shares);
     for (size_t i = 0; i < 3; i++) assert_true(fabs(shares[i] - 512.0 * (double)(i + 1)) <= 1);
-    cli_shares_make(3, (const double(*)[2])loss, 0.5, shares);
+    fv_tune_shares(3, (const double(*)[2])loss, 0.5, shares);
     for (size_t i = 0; i < 3; i++) assert_true(fabs(shares[i] - shares[0] * sqrt((double)(i + 1))) <= 2);
-    assert_true(fabs(sum_of(shares, 3) - 3 * CLI_SHARE_EQUAL) <= 2);
-    cli_shares_make(3, (const double(*)[2])loss, 0, shares);
-    for (size_t i = 0; i < 3; i++) assert_int_equal(shares[i], CLI_SHARE_EQUAL);
+    assert_true(fabs(sum_of(shares, 3) - 3 * FV_TUNE_SHARE_EQUAL) <= 2);
+    fv_tune_shares(3, (const double(*)[2])loss, 0, shares);
+    for (size_t i = 0; i < 3; i++) assert_int_equal(shares[i], FV_TUNE_SHARE_EQUAL);
 }
 
 /* No other division of the same budget has a smaller sum of losses. */
@@ -53,8 +54,8 @@ static void no_exchange_helps(void **state) {
         slope[i] = 0.6 + 0.3 * (double)(i % 6);
         set_loss(loss[i], scale[i], slope[i]);
     }
-    cli_shares_make(HEADS, (const double(*)[2])loss, 1, shares);
-    assert_true(fabs(sum_of(shares, HEADS) - HEADS * CLI_SHARE_EQUAL) <= HEADS);
+    fv_tune_shares(HEADS, (const double(*)[2])loss, 1, shares);
+    assert_true(fabs(sum_of(shares, HEADS) - HEADS * FV_TUNE_SHARE_EQUAL) <= HEADS);
     for (size_t i = 0; i < HEADS; i++)
         for (size_t j = 0; j < HEADS; j++) {
             double more = (shares[i] + 32.0) / 1024, less = (shares[j] - 32.0) / 1024;
@@ -69,14 +70,14 @@ static void extremes_are_held_and_unserved_heads_left_out(void **state) {
     uint16_t shares[HEADS];
     (void)state;
     for (size_t i = 0; i < HEADS / 2; i++) set_loss(loss[i], i ? 1e-9 : 1, 1);
-    cli_shares_make(HEADS, (const double(*)[2])loss, 1, shares);
-    assert_int_equal(shares[0], 4 * CLI_SHARE_EQUAL);
-    assert_true(fabs(sum_of(shares, HEADS / 2) - HEADS / 2 * CLI_SHARE_EQUAL) <= HEADS);
-    for (size_t i = HEADS / 2; i < HEADS; i++) assert_int_equal(shares[i], CLI_SHARE_EQUAL);
+    fv_tune_shares(HEADS, (const double(*)[2])loss, 1, shares);
+    assert_int_equal(shares[0], 4 * FV_TUNE_SHARE_EQUAL);
+    assert_true(fabs(sum_of(shares, HEADS / 2) - HEADS / 2 * FV_TUNE_SHARE_EQUAL) <= HEADS);
+    for (size_t i = HEADS / 2; i < HEADS; i++) assert_int_equal(shares[i], FV_TUNE_SHARE_EQUAL);
     for (size_t i = 0; i < HEADS; i++) loss[i][0] = loss[i][1] = i % 2 ? 1e-300 : 1e300; /* a loss that does not fall */
-    cli_shares_make(HEADS, (const double(*)[2])loss, 1, shares);
+    fv_tune_shares(HEADS, (const double(*)[2])loss, 1, shares);
     for (size_t i = 0; i < HEADS; i++)
-        assert_true(shares[i] >= CLI_SHARE_EQUAL / 8 && shares[i] <= 4 * CLI_SHARE_EQUAL);
+        assert_true(shares[i] >= FV_TUNE_SHARE_EQUAL / 8 && shares[i] <= 4 * FV_TUNE_SHARE_EQUAL);
 }
 
 int main(void) {

@@ -1,6 +1,6 @@
 /* score.c - log-softmax of rows of logits. The formulas of the sums are those of llama.cpp's tools/perplexity, so that
  * the printed figures can be compared digit by digit. */
-#include "score.h"
+#include "fovea/measure/score.h"
 #include <math.h>
 
 /* What a row's softmax needs. */
@@ -34,7 +34,7 @@ typedef struct score_task {
     size_t vocabulary;
     const float *base, *logits;
     const int32_t *next;
-    cli_score *scores;
+    fv_score *scores;
 } score_task;
 
 static void score_row(void *context, size_t row, size_t worker) {
@@ -42,7 +42,7 @@ static void score_row(void *context, size_t row, size_t worker) {
     const float *base = task->base + row * task->vocabulary, *logits = task->logits + row * task->vocabulary;
     row_stats q = stats_of(task->vocabulary, logits);
     (void)worker;
-    cli_score score = {.loss = q.largest + q.log_sum - (double)logits[task->next[row]], .same_top = true};
+    fv_score score = {.loss = q.largest + q.log_sum - (double)logits[task->next[row]], .same_top = true};
     if (base != logits) {
         row_stats p = stats_of(task->vocabulary, base);
         score.divergence = divergence(task->vocabulary, base, p, logits, q);
@@ -51,8 +51,8 @@ static void score_row(void *context, size_t row, size_t worker) {
     task->scores[row] = score;
 }
 
-void cli_score_rows(size_t rows, size_t vocabulary, const float *base, const float *logits, const int32_t *next,
-                    const fv_parallel *parallel, cli_score *scores) {
+void fv_score_rows(size_t rows, size_t vocabulary, const float *base, const float *logits, const int32_t *next,
+                   const fv_parallel *parallel, fv_score *scores) {
     score_task task = {vocabulary, base, logits, next, scores};
     if (parallel)
         parallel->run(parallel->pool, rows, score_row, &task);
@@ -60,7 +60,7 @@ void cli_score_rows(size_t rows, size_t vocabulary, const float *base, const flo
         for (size_t row = 0; row < rows; row++) score_row(&task, row, 0);
 }
 
-void cli_score_add(cli_score_sum *sum, const cli_score *scores, size_t rows) {
+void fv_score_add(fv_score_sum *sum, const fv_score *scores, size_t rows) {
     for (size_t i = 0; i < rows; i++) {
         sum->loss += scores[i].loss;
         sum->loss_squares += scores[i].loss * scores[i].loss;
@@ -70,15 +70,15 @@ void cli_score_add(cli_score_sum *sum, const cli_score *scores, size_t rows) {
     sum->count += rows;
 }
 
-double cli_score_perplexity(const cli_score_sum *sum) { return exp(sum->loss / (double)sum->count); }
+double fv_score_perplexity(const fv_score_sum *sum) { return exp(sum->loss / (double)sum->count); }
 
-double cli_score_error(const cli_score_sum *sum) {
+double fv_score_error(const fv_score_sum *sum) {
     double count = (double)sum->count, mean = sum->loss / count;
     double variance = sum->loss_squares / count - mean * mean;
     if (sum->count < 2 || !(variance > 0)) return 0;
     return sqrt(variance / (count - 1)) * exp(mean);
 }
 
-double cli_score_divergence(const cli_score_sum *sum) { return sum->divergence / (double)sum->count; }
+double fv_score_divergence(const fv_score_sum *sum) { return sum->divergence / (double)sum->count; }
 
-double cli_score_same_top(const cli_score_sum *sum) { return (double)sum->same_top / (double)sum->count; }
+double fv_score_same_top(const fv_score_sum *sum) { return (double)sum->same_top / (double)sum->count; }

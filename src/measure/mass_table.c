@@ -1,15 +1,27 @@
 /* mass_table.c - an observer of a session's attention. */
-#include "mass_table.h"
+#include "fovea/measure/mass_table.h"
 #include "fovea/mass.h"
 #include <math.h>
 #include <stdlib.h>
 
-static float *noted_at(const cli_mass *mass, size_t row, uint32_t layer) {
+struct fv_mass_table {
+    fv_session *session;
+    uint32_t layers, query_heads, rows; /* most rows of a micro-batch */
+    uint32_t first_token;               /* of the micro-batch being read */
+    bool on;                            /* what is read now counts */
+    float *noted;                       /* [rows][layers][query_heads]; negative: that layer has a mask of its own */
+    double *sum;                        /* [layers][query_heads] */
+    uint64_t *count;                    /* likewise */
+    float **scratch;                    /* [workers] */
+    uint32_t workers;
+};
+
+static float *noted_at(const fv_mass_table *mass, size_t row, uint32_t layer) {
     return mass->noted + (row * mass->layers + layer) * mass->query_heads;
 }
 
 static void observe(void *context, const fv_attention_seen *seen, size_t worker) {
-    const cli_mass *mass = context;
+    const fv_mass_table *mass = context;
     uint32_t group = seen->attend->query_heads / seen->attend->kv_heads, dim = seen->attend->head_dim;
     if (!mass->on || seen->local_window) return;
     float *scratch = mass->scratch[worker], *tokens = scratch + FV_PAGE_TOKENS * (size_t)dim;
@@ -23,42 +35,59 @@ static void observe(void *context, const fv_attention_seen *seen, size_t worker)
     }
 }
 
-fv_status cli_mass_open(cli_mass *mass, fv_session *session, const fv_llm *llm, uint32_t context, uint32_t rows,
-                        uint32_t workers) {
-    const fv_model_config *shape = fv_llm_config(llm);
+static bool take_memory(fv_mass_table *mass, const fv_model_config *shape, uint32_t context) {
     size_t group = shape->query_heads / shape->kv_heads, heads = (size_t)shape->layers * shape->query_heads;
-    *mass = (cli_mass){.layers = shape->layers, .query_heads = shape->query_heads, .rows = rows, .workers = workers};
-    mass->noted = malloc(rows * heads * sizeof *mass->noted);
+    size_t floats = FV_PAGE_TOKENS * (size_t)shape->head_dim + group * context;
+    mass->noted = malloc(mass->rows * heads * sizeof *mass->noted);
     mass->sum = calloc(heads, sizeof *mass->sum);
     mass->count = calloc(heads, sizeof *mass->count);
-    mass->scratch = calloc(workers, sizeof *mass->scratch);
-    if (!mass->noted || !mass->sum || !mass->count || !mass->scratch) return FV_ERROR_MEMORY;
-    size_t floats = FV_PAGE_TOKENS * (size_t)shape->head_dim + group * context;
-    for (uint32_t worker = 0; worker < workers; worker++) {
+    mass->scratch = calloc(mass->workers, sizeof *mass->scratch);
+    if (!mass->noted || !mass->sum || !mass->count || !mass->scratch) return false;
+    for (uint32_t worker = 0; worker < mass->workers; worker++) {
         mass->scratch[worker] = malloc(floats * sizeof **mass->scratch);
-        if (!mass->scratch[worker]) return FV_ERROR_MEMORY;
+        if (!mass->scratch[worker]) return false;
     }
+    return true;
+}
+
+fv_status fv_mass_table_open(fv_mass_table **table, fv_session *session, const fv_llm *llm, uint32_t context,
+                             uint32_t rows, uint32_t workers) {
+    const fv_model_config *shape = fv_llm_config(llm);
+    fv_mass_table *mass = calloc(1, sizeof *mass);
+    if (!mass) return FV_ERROR_MEMORY;
+    mass->layers = shape->layers;
+    mass->query_heads = shape->query_heads;
+    mass->rows = rows;
+    mass->workers = workers;
+    if (!take_memory(mass, shape, context)) {
+        fv_mass_table_close(mass);
+        return FV_ERROR_MEMORY;
+    }
+    mass->session = session;
     fv_session_observe(session, observe, mass);
+    *table = mass;
     return FV_OK;
 }
 
-void cli_mass_free(cli_mass *mass) {
+void fv_mass_table_close(fv_mass_table *mass) {
+    if (!mass) return;
+    if (mass->session) fv_session_observe(mass->session, NULL, NULL);
     for (uint32_t worker = 0; mass->scratch && worker < mass->workers; worker++) free(mass->scratch[worker]);
     free(mass->scratch);
     free(mass->noted);
     free(mass->sum);
     free(mass->count);
-    *mass = (cli_mass){0};
+    free(mass);
 }
 
-void cli_mass_begin(cli_mass *mass, uint32_t first_token) {
+void fv_mass_table_begin(fv_mass_table *mass, uint32_t first_token) {
     size_t count = (size_t)mass->rows * mass->layers * mass->query_heads;
     mass->first_token = first_token;
     mass->on = true;
     for (size_t i = 0; i < count; i++) mass->noted[i] = -1.0f;
 }
 
-void cli_mass_end(cli_mass *mass, uint32_t rows) {
+void fv_mass_table_end(fv_mass_table *mass, uint32_t rows) {
     size_t heads = (size_t)mass->layers * mass->query_heads;
     mass->on = false;
     for (size_t row = 0; row < rows; row++)
@@ -70,12 +99,12 @@ void cli_mass_end(cli_mass *mass, uint32_t rows) {
         }
 }
 
-double cli_mass_head(const cli_mass *mass, uint32_t layer, uint32_t head) {
+double fv_mass_table_head(const fv_mass_table *mass, uint32_t layer, uint32_t head) {
     size_t i = (size_t)layer * mass->query_heads + head;
     return mass->count[i] ? mass->sum[i] / (double)mass->count[i] : (double)NAN;
 }
 
-double cli_mass_mean(const cli_mass *mass) {
+double fv_mass_table_mean(const fv_mass_table *mass) {
     double sum = 0;
     uint64_t count = 0;
     for (size_t i = 0; i < (size_t)mass->layers * mass->query_heads; i++) {

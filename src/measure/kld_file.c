@@ -1,11 +1,20 @@
 /* kld_file.c - layout: "_logits_", context, vocabulary, chunks (32 bits each), the tokens, then the rows: f32 scale,
  * f32 smallest log-probability, a 16-bit number for each token and one more if the vocabulary is odd. Little-endian. */
-#include "kld_file.h"
+#include "fovea/measure/kld_file.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define HEADER_BYTES 20u
 #define IMPOSSIBLE (-16.0f)
+
+struct fv_kld_file {
+    FILE *file;
+    char *path;
+    uint32_t context, vocabulary, chunks;
+    int32_t *tokens; /* [chunks][context] */
+    uint16_t *row;   /* one row as it lies in the file */
+};
 
 static size_t row_rooms(uint32_t vocabulary) { return 2 * (((size_t)vocabulary + 1) / 2) + 4; }
 
@@ -22,11 +31,11 @@ static float little_f32(const unsigned char *bytes) {
     return value;
 }
 
-static uint64_t row_offset(const cli_kld_file *base, uint64_t row) {
+static uint64_t row_offset(const fv_kld_file *base, uint64_t row) {
     return HEADER_BYTES + (uint64_t)base->chunks * base->context * 4 + row * row_rooms(base->vocabulary) * 2;
 }
 
-static fv_status read_header(cli_kld_file *base, fv_message *message) {
+static fv_status read_header(fv_kld_file *base, fv_message *message) {
     unsigned char header[HEADER_BYTES];
     if (fread(header, 1, sizeof header, base->file) != sizeof header || memcmp(header, "_logits_", 8) != 0)
         return fv_message_set(message, FV_ERROR_CORRUPT, "%s: not a file of llama-perplexity's --save-all-logits",
@@ -42,7 +51,7 @@ static fv_status read_header(cli_kld_file *base, fv_message *message) {
 }
 
 /* The sizes are bounded above: their product fits into 64 bits. */
-static fv_status check_length(const cli_kld_file *base, fv_message *message) {
+static fv_status check_length(const fv_kld_file *base, fv_message *message) {
     uint64_t wanted = row_offset(base, (uint64_t)base->chunks * chunk_rows(base->context));
     if (fseeko(base->file, 0, SEEK_END) != 0)
         return fv_message_set(message, FV_ERROR_FILE, "%s: its length can't be found", base->path);
@@ -53,7 +62,7 @@ static fv_status check_length(const cli_kld_file *base, fv_message *message) {
     return FV_OK;
 }
 
-static fv_status read_tokens(cli_kld_file *base, fv_message *message) {
+static fv_status read_tokens(fv_kld_file *base, fv_message *message) {
     size_t count = (size_t)base->chunks * base->context;
     base->tokens = malloc(count * sizeof *base->tokens);
     base->row = malloc(row_rooms(base->vocabulary) * sizeof *base->row);
@@ -70,8 +79,9 @@ static fv_status read_tokens(cli_kld_file *base, fv_message *message) {
     return FV_OK;
 }
 
-fv_status cli_kld_open(cli_kld_file *base, const char *path, fv_message *message) {
-    base->path = path;
+static fv_status open_and_check(fv_kld_file *base, const char *path, fv_message *message) {
+    base->path = strdup(path);
+    if (!base->path) return fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory", path);
     base->file = fopen(path, "rb");
     if (!base->file) return fv_message_set(message, FV_ERROR_FILE, "%s: can't be opened", path);
     fv_status status = read_header(base, message);
@@ -79,16 +89,38 @@ fv_status cli_kld_open(cli_kld_file *base, const char *path, fv_message *message
     return status == FV_OK ? read_tokens(base, message) : status;
 }
 
-void cli_kld_close(cli_kld_file *base) {
-    if (base->file) fclose(base->file);
-    free(base->tokens);
-    free(base->row);
-    *base = (cli_kld_file){0};
+fv_status fv_kld_file_open(fv_kld_file **file, const char *path, fv_message *message) {
+    fv_kld_file *base = calloc(1, sizeof *base);
+    if (!base) return fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory", path);
+    fv_status status = open_and_check(base, path, message);
+    if (status == FV_OK)
+        *file = base;
+    else
+        fv_kld_file_close(base);
+    return status;
 }
 
-fv_status cli_kld_read(cli_kld_file *base, size_t chunk, size_t first, size_t rows, float *log_probabilities,
-                       fv_message *message) {
-    uint64_t row = (uint64_t)chunk * chunk_rows(base->context) + first;
+void fv_kld_file_close(fv_kld_file *base) {
+    if (!base) return;
+    if (base->file) fclose(base->file);
+    free(base->path);
+    free(base->tokens);
+    free(base->row);
+    free(base);
+}
+
+uint32_t fv_kld_file_context(const fv_kld_file *base) { return base->context; }
+uint32_t fv_kld_file_vocabulary(const fv_kld_file *base) { return base->vocabulary; }
+uint32_t fv_kld_file_chunks(const fv_kld_file *base) { return base->chunks; }
+const int32_t *fv_kld_file_tokens(const fv_kld_file *base) { return base->tokens; }
+
+fv_status fv_kld_file_read(fv_kld_file *base, size_t chunk, size_t first, size_t rows, float *log_probabilities,
+                           fv_message *message) {
+    size_t most = chunk_rows(base->context);
+    if (chunk >= base->chunks || first > most || rows > most - first)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "%s: chunk %zu has no rows %zu to %zu", base->path, chunk,
+                              first, first + rows);
+    uint64_t row = (uint64_t)chunk * most + first;
     size_t rooms = row_rooms(base->vocabulary);
     if (fseeko(base->file, (off_t)row_offset(base, row), SEEK_SET) != 0)
         return fv_message_set(message, FV_ERROR_FILE, "%s: row %llu can't be found", base->path,

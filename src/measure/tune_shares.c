@@ -1,5 +1,5 @@
 /* tune_shares.c - equal marginal losses, found by halving the interval of the common one. */
-#include "tune_shares.h"
+#include "fovea/measure/tune_shares.h"
 #include <math.h>
 #include <stdbool.h>
 
@@ -32,7 +32,7 @@ static double mean_at(size_t heads, const double (*loss)[2], double reach, doubl
     return served ? sum / (double)served : 1;
 }
 
-void cli_shares_make(size_t heads, const double (*loss)[2], double reach, uint16_t *shares) {
+void fv_tune_shares(size_t heads, const double (*loss)[2], double reach, uint16_t *shares) {
     double low = -750, high = 750; /* of the rate's logarithm: more than any double's */
     for (int i = 0; i < 60; i++) {
         double middle = 0.5 * (low + high);
@@ -44,6 +44,6 @@ void cli_shares_make(size_t heads, const double (*loss)[2], double reach, uint16
     double mean = mean_at(heads, loss, reach, high);
     for (size_t i = 0; i < heads; i++) {
         double share = is_served(loss[i]) ? pow(share_at(loss[i], high), reach) / mean : 1;
-        shares[i] = (uint16_t)lrint(share * CLI_SHARE_EQUAL);
+        shares[i] = (uint16_t)lrint(share * FV_TUNE_SHARE_EQUAL);
     }
 }
