@@ -16,7 +16,7 @@ typedef void fv_task_fn(void *context, size_t task, size_t worker);
 typedef struct fv_parallel {
     void (*run)(void *pool, size_t tasks, fv_task_fn *task, void *context);
     void *pool;
-    uint32_t workers; /* >= 1 */
+    uint32_t workers; /* 0 and 1: the loop, in the calling thread */
 } fv_parallel;
 
 /** The loop itself, with or without workers. */

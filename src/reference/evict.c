@@ -2,6 +2,7 @@
 #include "fovea/reference/evict.h"
 #include "build.h"
 #include "cache/cache_pages.h"
+#include "numeric/size.h"
 #include <stdbool.h>
 
 #if FV_BUILD_EVICT
@@ -37,7 +38,7 @@ fv_status fv_evict_append(fv_cache *cache, const fv_evict_config *config, uint32
     size_t width = (size_t)cache->config.kv_heads * cache->config.head_dim;
     uint32_t leaves = FV_EVICT_NONE;
     if (cache->tokens == cache->config.max_tokens) {
-        if (scores_count != cache->tokens) return FV_ERROR_ARGUMENT;
+        if (scores_count != cache->tokens) return FV_ERROR_SHAPE;
         fv_status status = fv_evict_victim(config, cache->tokens, scores, &leaves);
         if (status == FV_OK) status = fv_cache_remove(cache, leaves);
         if (status != FV_OK) return status;
@@ -46,8 +47,10 @@ fv_status fv_evict_append(fv_cache *cache, const fv_evict_config *config, uint32
     return fv_cache_append(cache, 1, key, width, value, width);
 }
 
-fv_status fv_evict_close(void *items, size_t item_bytes, uint32_t count, uint32_t victim) {
+fv_status fv_evict_compact(void *items, size_t item_bytes, uint32_t count, uint32_t victim) {
+    size_t total = 0;
     if (!items || victim >= count) return FV_ERROR_ARGUMENT;
+    if (!fv_size_add(&total, count, item_bytes, 1)) return FV_ERROR_OVERFLOW;
     unsigned char *to = (unsigned char *)items + victim * item_bytes;
     size_t bytes = (count - victim - 1) * item_bytes;
     for (size_t i = 0; i < bytes; i++) to[i] = to[i + item_bytes];

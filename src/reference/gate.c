@@ -120,7 +120,7 @@ static fv_status parts_check(const fv_gate *shape, const float *const *parts) {
         gate_view view = part_view(shape, (fv_gate_part)part);
         if (!parts[part]) return FV_ERROR_ARGUMENT;
         for (size_t i = 0; i < view.rows * view.columns; i++)
-            if (!is_finite(parts[part][i])) return FV_ERROR_ARGUMENT;
+            if (!is_finite(parts[part][i])) return FV_ERROR_NOT_FINITE;
     }
     return FV_OK;
 }
@@ -140,7 +140,8 @@ fv_status fv_gate_init(fv_gate **gate, const fv_gate_config *config, const float
                     .state = (float *)(void *)(base + layout.state),
                     .mean = (float *)(void *)(base + layout.mean)};
     bool given = config->weights == FV_GATE_WEIGHTS_GIVEN;
-    if (given && parts_check(&made, parts) != FV_OK) return FV_ERROR_ARGUMENT;
+    status = given ? parts_check(&made, parts) : FV_OK;
+    if (status != FV_OK) return status;
     parts_make(&made, given ? parts : NULL);
     *gate = (fv_gate *)memory;
     **gate = made;

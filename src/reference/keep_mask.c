@@ -16,7 +16,7 @@ static uint32_t order_of(float x) {
 static fv_status scores_check(uint32_t tokens, const float *salience) {
     if (tokens != 0 && !salience) return FV_ERROR_ARGUMENT;
     for (size_t t = 0; t < tokens; t++)
-        if (salience[t] != salience[t]) return FV_ERROR_ARGUMENT;
+        if (salience[t] != salience[t]) return FV_ERROR_NOT_FINITE;
     return FV_OK;
 }
 
@@ -57,15 +57,18 @@ static bool cut_keeps(keep_cut *cut, float score) {
 }
 
 fv_status fv_keep_top(uint32_t tokens, const float *salience, uint32_t keep, uint8_t *mask) {
-    if (scores_check(tokens, salience) != FV_OK || (tokens != 0 && !mask)) return FV_ERROR_ARGUMENT;
+    if (tokens != 0 && !mask) return FV_ERROR_ARGUMENT;
+    fv_status status = scores_check(tokens, salience);
+    if (status != FV_OK) return status;
     keep_cut cut = cut_make(tokens, salience, keep);
     for (size_t t = 0; t < tokens; t++) mask[t] = cut_keeps(&cut, salience[t]);
     return FV_OK;
 }
 
 fv_status fv_keep_quantile(uint32_t tokens, const float *salience, float quantile, uint8_t *mask) {
-    if (scores_check(tokens, salience) != FV_OK || (tokens != 0 && !mask)) return FV_ERROR_ARGUMENT;
-    if (tokens == 0) return FV_OK;
+    if (tokens != 0 && !mask) return FV_ERROR_ARGUMENT;
+    fv_status status = scores_check(tokens, salience);
+    if (status != FV_OK || tokens == 0) return status;
     quantile = quantile > 1.0f ? 1.0f : quantile > 0.0f ? quantile : 0.0f; /* a NaN too */
     uint64_t rank = (uint64_t)((float)tokens * quantile);
     uint32_t order = order_at(tokens, salience, rank < tokens ? (uint32_t)rank : tokens - 1);
@@ -118,9 +121,10 @@ static void until_causal(uint32_t tokens, const float *salience, uint32_t keep, 
 fv_status fv_keep_until(fv_keep_scope scope, uint32_t tokens, const float *salience, uint32_t keep, uint32_t *heap,
                         uint32_t *until) {
     if (scope != FV_KEEP_CAUSAL && scope != FV_KEEP_WHOLE_SEQUENCE) return FV_ERROR_ARGUMENT;
-    if (scores_check(tokens, salience) != FV_OK || (tokens != 0 && !until)) return FV_ERROR_ARGUMENT;
+    if (tokens != 0 && (!until || (scope == FV_KEEP_CAUSAL && keep != 0 && !heap))) return FV_ERROR_ARGUMENT;
+    fv_status status = scores_check(tokens, salience);
+    if (status != FV_OK) return status;
     if (scope == FV_KEEP_CAUSAL) {
-        if (tokens != 0 && keep != 0 && !heap) return FV_ERROR_ARGUMENT;
         until_causal(tokens, salience, keep, heap, until);
         return FV_OK;
     }

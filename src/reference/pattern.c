@@ -177,10 +177,21 @@ static bool all_finite(size_t n, const float *x) {
     return true;
 }
 
-static bool tensor_is_usable(const fv_pattern *pattern, const fv_tensor *tensor) {
+static bool tensor_is_given(const fv_tensor *tensor) {
     size_t elements = tensor_elements(tensor);
-    if (!tensor->data || elements == 0 || elements > SIZE_MAX / sizeof(float)) return false;
-    return !pattern->config.checked || all_finite(elements, tensor->data);
+    return tensor->data && elements != 0 && elements <= SIZE_MAX / sizeof(float);
+}
+
+/* Reads the whole array: only after its size has been compared with everything that it must fit. */
+static bool tensor_passes(const fv_pattern *pattern, const fv_tensor *tensor) {
+    return !pattern->config.checked || all_finite(tensor_elements(tensor), tensor->data);
+}
+
+static fv_status inputs_check(const fv_pattern *pattern, const fv_tensor *query, const fv_tensor *keys,
+                              const fv_tensor *values) {
+    if (query && !tensor_passes(pattern, query)) return FV_ERROR_NOT_FINITE;
+    if (keys && !tensor_passes(pattern, keys)) return FV_ERROR_NOT_FINITE;
+    return values && !tensor_passes(pattern, values) ? FV_ERROR_NOT_FINITE : FV_OK;
 }
 
 static bool heads_fit(uint32_t heads, uint32_t query_heads, uint32_t kv_heads) {
@@ -235,7 +246,9 @@ static fv_status attention_make(fv_pattern *pattern) {
 /* Known to be false where deadlines are not built. */
 static bool has_deadline(const fv_pattern_call *call) { return FV_BUILD_DEADLINE && call->deadline; }
 
-static uint32_t call_workers(const fv_pattern_call *call) { return call->parallel ? call->parallel->workers : 1; }
+static uint32_t call_workers(const fv_pattern_call *call) {
+    return call->parallel && call->parallel->workers ? call->parallel->workers : 1;
+}
 
 /* The job's shape. */
 static void forward_shape(fv_pattern *pattern, const fv_pattern_call *call, bool gated) {
@@ -273,25 +286,32 @@ static fv_status forward_run(fv_pattern *pattern, const fv_pattern_call *call, f
     return status;
 }
 
-/* Everything that a forward call must fulfil; *empty: there is nothing to do. */
+/* All that can be said of a forward call without a look into its arrays; *empty: there is nothing to do. */
 static fv_status forward_check(const fv_pattern *pattern, const fv_pattern_call *call, const float *out, bool *empty) {
-    if (!pattern || !call || !shapes_fit(call)) return FV_ERROR_ARGUMENT;
-    if (call_is_masked(call) && call->keep_tokens != call->query.tokens) return FV_ERROR_ARGUMENT;
-    if (call->deadline || (call->parallel && call->parallel->workers < 1)) return FV_ERROR_ARGUMENT;
+    if (!pattern || !call) return FV_ERROR_ARGUMENT;
+    if (!shapes_fit(call)) return FV_ERROR_SHAPE;
+    if (call_is_masked(call) && call->keep_tokens != call->query.tokens) return FV_ERROR_SHAPE;
+    if (call->deadline) return FV_ERROR_ARGUMENT;
     *empty = call->query.tokens == 0 || call->query.heads == 0;
     if (*empty) return FV_OK;
-    if (!out || !tensor_is_usable(pattern, &call->query) || !tensor_is_usable(pattern, &call->keys))
-        return FV_ERROR_ARGUMENT;
-    return tensor_is_usable(pattern, &call->values) ? FV_OK : FV_ERROR_ARGUMENT;
+    if (!out || !tensor_is_given(&call->query) || !tensor_is_given(&call->keys)) return FV_ERROR_ARGUMENT;
+    return tensor_is_given(&call->values) ? FV_OK : FV_ERROR_ARGUMENT;
+}
+
+/* Room first, then the elements. */
+static fv_status forward_start(fv_pattern *pattern, const fv_pattern_call *call, bool gated) {
+    forward_shape(pattern, call, gated);
+    fv_status status = job_layout(pattern);
+    return status == FV_OK ? inputs_check(pattern, &call->query, &call->keys, &call->values) : status;
 }
 
 fv_status fv_pattern_forward(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
     bool empty;
     fv_status status = forward_check(pattern, call, out, &empty);
     if (status != FV_OK || empty) return status;
-    if (!masks_reach(call_policy(pattern, call), call->query.tokens)) return FV_ERROR_ARGUMENT;
-    forward_shape(pattern, call, false);
-    return forward_run(pattern, call, out);
+    if (!masks_reach(call_policy(pattern, call), call->query.tokens)) return FV_ERROR_SHAPE;
+    status = forward_start(pattern, call, false);
+    return status == FV_OK ? forward_run(pattern, call, out) : status;
 }
 
 fv_status fv_pattern_forward_dense(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
@@ -299,8 +319,8 @@ fv_status fv_pattern_forward_dense(fv_pattern *pattern, const fv_pattern_call *c
     fv_status status = forward_check(pattern, call, out, &empty);
     if (status != FV_OK || empty) return status;
     call_policy(pattern, call)->selector = FV_SELECTOR_DENSE; /* which looks at `causal` alone */
-    forward_shape(pattern, call, false);
-    return forward_run(pattern, call, out);
+    status = forward_start(pattern, call, false);
+    return status == FV_OK ? forward_run(pattern, call, out) : status;
 }
 
 #if FV_BUILD_GATE
@@ -311,11 +331,10 @@ fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_s
     if (status != FV_OK) return status;
     if (!gate || call_is_masked(call) || (uint32_t)scope > FV_KEEP_WHOLE_SEQUENCE) return FV_ERROR_ARGUMENT;
     if (scope == FV_KEEP_CAUSAL && !pattern->config.policy.causal) return FV_ERROR_ARGUMENT;
-    if (fv_gate_shape(gate)->input_dim != call->keys.head_dim) return FV_ERROR_ARGUMENT;
+    if (fv_gate_shape(gate)->input_dim != call->keys.head_dim) return FV_ERROR_SHAPE;
     if (empty) return FV_OK;
     fv_policy *policy = call_policy(pattern, call);
-    forward_shape(pattern, call, true);
-    status = job_layout(pattern);
+    status = forward_start(pattern, call, true);
     if (status != FV_OK) return status;
     uint32_t tokens = call->keys.tokens;
     float *salience = (float *)(void *)(pattern->arena + pattern->job.layout.gate_offset);
@@ -331,21 +350,29 @@ fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_s
 }
 #endif
 
-/* Keys or values for a cache. */
-static bool suits_cache(const fv_pattern *pattern, const fv_cache *cache, const fv_tensor *tensor) {
+static uint32_t cache_room(const fv_cache *cache) { return fv_cache_shape(cache)->max_tokens - fv_cache_tokens(cache); }
+
+static bool suits_cache(const fv_cache *cache, const fv_tensor *tensor) {
     const fv_cache_config *shape = fv_cache_shape(cache);
-    if (tensor->heads != shape->kv_heads || tensor->head_dim != shape->head_dim) return false;
-    return tensor->tokens == 0 || tensor_is_usable(pattern, tensor);
+    return tensor->heads == shape->kv_heads && tensor->head_dim == shape->head_dim;
 }
 
-static uint32_t cache_room(const fv_cache *cache) { return fv_cache_shape(cache)->max_tokens - fv_cache_tokens(cache); }
+/* Keys and values that are to enter a cache, but for what is in them. */
+static fv_status entry_check(const fv_cache *cache, const fv_tensor *keys, const fv_tensor *values) {
+    if (keys->tokens != values->tokens || !suits_cache(cache, keys) || !suits_cache(cache, values))
+        return FV_ERROR_SHAPE;
+    if (keys->tokens > cache_room(cache)) return FV_ERROR_FULL;
+    if (keys->tokens == 0) return FV_OK;
+    return tensor_is_given(keys) && tensor_is_given(values) ? FV_OK : FV_ERROR_ARGUMENT;
+}
 
 fv_status fv_pattern_append(const fv_pattern *pattern, fv_cache *cache, const fv_tensor *keys,
                             const fv_tensor *values) {
-    if (!pattern || !cache || !keys || !values || keys->tokens != values->tokens) return FV_ERROR_ARGUMENT;
-    if (!suits_cache(pattern, cache, keys) || !suits_cache(pattern, cache, values)) return FV_ERROR_ARGUMENT;
-    if (keys->tokens > cache_room(cache)) return FV_ERROR_FULL;
-    if (keys->tokens == 0) return FV_OK;
+    if (!pattern || !cache || !keys || !values) return FV_ERROR_ARGUMENT;
+    fv_status status = entry_check(cache, keys, values);
+    if (status != FV_OK || keys->tokens == 0) return status;
+    status = inputs_check(pattern, NULL, keys, values);
+    if (status != FV_OK) return status;
     size_t width = (size_t)keys->heads * keys->head_dim;
     return fv_cache_append(cache, keys->tokens, keys->data, width, values->data, width);
 }
@@ -354,16 +381,21 @@ fv_status fv_pattern_append(const fv_pattern *pattern, fv_cache *cache, const fv
 fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *cache, const fv_evict_config *config,
                                   uint32_t scores_count, const float *scores, const fv_tensor *key,
                                   const fv_tensor *value, uint32_t *victim) {
-    if (!pattern || !cache || !key || !value || key->tokens != 1 || value->tokens != 1) return FV_ERROR_ARGUMENT;
-    if (!suits_cache(pattern, cache, key) || !suits_cache(pattern, cache, value)) return FV_ERROR_ARGUMENT;
+    if (!pattern || !cache || !key || !value) return FV_ERROR_ARGUMENT;
+    if (key->tokens != 1 || value->tokens != 1) return FV_ERROR_SHAPE;
+    if (!suits_cache(cache, key) || !suits_cache(cache, value)) return FV_ERROR_SHAPE;
+    if (!tensor_is_given(key) || !tensor_is_given(value)) return FV_ERROR_ARGUMENT;
+    fv_status status = inputs_check(pattern, NULL, key, value);
+    if (status != FV_OK) return status;
     return fv_evict_append(cache, config, scores_count, scores, key->data, value->data, victim);
 }
 #endif
 
 /* Whether the policy can read a cache of this shape holding `tokens` tokens. */
-static bool policy_suits_cache(const fv_policy *policy, const fv_cache *cache, uint32_t tokens) {
+static fv_status policy_fits(const fv_policy *policy, const fv_cache *cache, uint32_t tokens) {
     uint32_t block = landmark_tokens(policy);
-    return (!block || block == fv_cache_shape(cache)->landmark_tokens) && masks_reach(policy, tokens);
+    if (block && block != fv_cache_shape(cache)->landmark_tokens) return FV_ERROR_POLICY;
+    return masks_reach(policy, tokens) ? FV_OK : FV_ERROR_SHAPE;
 }
 
 /* Fewer rows are read together where the memory is too small for their states. */
@@ -429,16 +461,17 @@ static fv_status decode_run(decode_job *job, const fv_cache *cache, const fv_pat
                                     &job->watch);
 }
 
-/* The query of a decode call against the cache it reads. */
-static bool query_suits_cache(const fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call) {
+/* The query of a decode call against the cache it reads, but for what is in it. */
+static fv_status query_check(const fv_cache *cache, const fv_pattern_call *call) {
     const fv_cache_config *cached = fv_cache_shape(cache);
-    if (call->query.head_dim != cached->head_dim || call->query.heads % cached->kv_heads != 0) return false;
-    return call->query.heads == 0 || tensor_is_usable(pattern, &call->query);
+    if (call->query.head_dim != cached->head_dim || call->query.heads % cached->kv_heads != 0) return FV_ERROR_SHAPE;
+    return call->query.heads == 0 || tensor_is_given(&call->query) ? FV_OK : FV_ERROR_ARGUMENT;
 }
 
 fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call, float *out) {
-    if (!pattern || !cache || !call || call->query.tokens != 1 || call->query.head_dim < 1) return FV_ERROR_ARGUMENT;
-    if (!deadline_is_usable(call) || (call->parallel && call->parallel->workers < 1)) return FV_ERROR_ARGUMENT;
+    if (!pattern || !cache || !call) return FV_ERROR_ARGUMENT;
+    if (call->query.tokens != 1 || call->query.head_dim < 1) return FV_ERROR_SHAPE;
+    if (!deadline_is_usable(call)) return FV_ERROR_ARGUMENT;
     size_t width = (size_t)call->query.heads * call->query.head_dim;
     if (width > 0 && !out) return FV_ERROR_ARGUMENT;
     decode_job *job = &pattern->job;
@@ -449,24 +482,22 @@ fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv
         for (size_t i = 0; status == FV_OK && i < width; i++) out[i] = 0.0f;
         return watch_end(call, job, status);
     }
-    if (!query_suits_cache(pattern, cache, call)) return FV_ERROR_ARGUMENT;
-    if (!policy_suits_cache(&job->policy, cache, fv_cache_tokens(cache))) return FV_ERROR_ARGUMENT;
-    status = width ? decode_make(pattern, cache, call, 0) : FV_OK;
+    status = query_check(cache, call);
+    if (status == FV_OK) status = policy_fits(&job->policy, cache, fv_cache_tokens(cache));
+    if (status == FV_OK && width) status = decode_make(pattern, cache, call, 0);
+    if (status == FV_OK && width) status = inputs_check(pattern, &call->query, NULL, NULL);
     if (status == FV_OK) status = watch_start(call, job);
     if (status == FV_OK && width) status = decode_run(job, cache, call, 0, 1, out);
     return watch_end(call, job, status);
 }
 
-/* All that can go wrong, before anything is appended. */
-static fv_status batch_check(const fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call,
-                             const fv_policy *policy) {
+/* All sizes of a batch, before an array is read. */
+static fv_status batch_check(const fv_cache *cache, const fv_pattern_call *call, const fv_policy *policy) {
     uint32_t tokens = call->query.tokens;
-    if (call->keys.tokens != tokens || call->values.tokens != tokens) return FV_ERROR_ARGUMENT;
-    if (!suits_cache(pattern, cache, &call->keys) || !suits_cache(pattern, cache, &call->values))
-        return FV_ERROR_ARGUMENT;
-    if (!query_suits_cache(pattern, cache, call)) return FV_ERROR_ARGUMENT;
-    if (tokens > cache_room(cache)) return FV_ERROR_FULL;
-    return policy_suits_cache(policy, cache, fv_cache_tokens(cache) + tokens) ? FV_OK : FV_ERROR_ARGUMENT;
+    if (call->keys.tokens != tokens) return FV_ERROR_SHAPE;
+    fv_status status = entry_check(cache, &call->keys, &call->values);
+    if (status == FV_OK) status = query_check(cache, call);
+    return status == FV_OK ? policy_fits(policy, cache, fv_cache_tokens(cache) + tokens) : status;
 }
 
 /* Steps `first`..`first + count - 1` of a batch: appended together, then attended together. */
@@ -513,14 +544,15 @@ fv_status fv_pattern_decode_batch(fv_pattern *pattern, fv_cache *cache, const fv
     call_policy(pattern, call);
     if (tokens == 0 && call->keys.tokens == 0 && call->values.tokens == 0)
         return watch_end(call, job, watch_start(call, job));
-    if (call->parallel && call->parallel->workers < 1) return FV_ERROR_ARGUMENT;
-    fv_status status = batch_check(pattern, cache, call, &job->policy);
+    fv_status status = batch_check(cache, call, &job->policy);
     if (status != FV_OK) return status;
     bool staged = call->query.heads && has_deadline(call) && call->deadline->on_deadline == FV_DEADLINE_FAIL;
     if (call->query.heads) {
         if (!out) return FV_ERROR_ARGUMENT;
         status = decode_make(pattern, cache, call, staged ? tokens : 0);
     }
+    if (status == FV_OK)
+        status = inputs_check(pattern, call->query.heads ? &call->query : NULL, &call->keys, &call->values);
     if (status != FV_OK) return status;
     return watch_end(call, job, batch_run(job, cache, call, staged, out));
 }
@@ -540,9 +572,9 @@ fv_status fv_pattern_warm_up(fv_pattern *pattern, fv_cache *cache, uint32_t quer
     *call = (fv_pattern_call){.query = {.tokens = 1, .heads = query_heads, .head_dim = cached->head_dim}};
     call_policy(pattern, call);
     uint32_t before = fv_cache_tokens(cache), room = cache_room(cache) ? 1 : 0;
-    if (query_heads < 1 || query_heads % cached->kv_heads != 0) return FV_ERROR_ARGUMENT;
-    if (!policy_suits_cache(&job->policy, cache, before + room)) return FV_ERROR_ARGUMENT;
-    fv_status status = decode_make(pattern, cache, call, 2);
+    if (query_heads < 1 || query_heads % cached->kv_heads != 0) return FV_ERROR_SHAPE;
+    fv_status status = policy_fits(&job->policy, cache, before + room);
+    if (status == FV_OK) status = decode_make(pattern, cache, call, 2);
     size_t bytes, width = (size_t)query_heads * cached->head_dim,
                   kv_width = (size_t)cached->kv_heads * cached->head_dim;
     if (status == FV_OK) status = fv_cache_size(cached, &bytes);

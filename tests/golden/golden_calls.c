@@ -297,7 +297,7 @@ static void evict_and_append(golden_case *run) {
         if (!golden_ok(run, "fv_pattern_append_evict", status)) return;
         golden_compare_exact(run, "victim of step", step, victim == FV_EVICT_NONE ? -1 : (int64_t)victim,
                              victims.i32[step]);
-        if (victim != FV_EVICT_NONE) fv_evict_close(origin, sizeof *origin, capacity, victim);
+        if (victim != FV_EVICT_NONE) fv_evict_compact(origin, sizeof *origin, capacity, victim);
         origin[fv_cache_tokens(state.cache) - 1] = (int32_t)step;
         for (size_t slot = 0; slot < capacity; slot++)
             golden_compare_exact(run, "survivors of step", step, origin[slot], survivors.i32[step * capacity + slot]);

@@ -45,13 +45,20 @@ FV_API fv_status fv_evict_victim(const fv_evict_config *config, uint32_t tokens,
  * scores  [fv_cache_tokens()], read only if the cache is full; may be NULL otherwise.
  * key     [kv_heads][head_dim] f32, value likewise.
  * victim  out; the slot that left, numbered as before the call, or FV_EVICT_NONE; may be NULL.
- * returns FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_PROTECTED. On error the cache is as it was: all is checked first.
+ * returns FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_SHAPE (a full cache and scores_count is not its tokens),
+ * FV_ERROR_PROTECTED. On error the cache is as it was: all is checked first.
  */
 FV_API fv_status fv_evict_append(fv_cache *cache, const fv_evict_config *config, uint32_t scores_count,
                                  const float *scores, const float *key, const float *value, uint32_t *victim);
 
-/** Takes item `victim` out of the caller's own list of `count` items, one per slot, so that it fits the cache again. */
-FV_API fv_status fv_evict_close(void *items, size_t item_bytes, uint32_t count, uint32_t victim);
+/**
+ * Takes item `victim` out of the caller's own list of `count` items of item_bytes each, one per slot: those after it
+ * move up by one, so that the list fits the cache again. The last place keeps what it held.
+ *
+ * returns FV_OK, FV_ERROR_ARGUMENT (items is NULL, no such item), FV_ERROR_OVERFLOW (the list would not fit in
+ * size_t); items untouched on error. O((count - victim) * item_bytes).
+ */
+FV_API fv_status fv_evict_compact(void *items, size_t item_bytes, uint32_t count, uint32_t victim);
 
 #ifdef __cplusplus
 }

@@ -66,7 +66,7 @@ FV_API fv_status fv_gate_size(const fv_gate_config *config, size_t *bytes);
  * memory  `bytes` long, aligned to FV_GATE_ALIGN; owned by the caller, must outlive the gate. Need not be cleared.
  * gate    out; untouched on error.
  * returns FV_OK, FV_ERROR_MEMORY (too small, misaligned or NULL), FV_ERROR_ARGUMENT (a field is out of range, a part is
- *         missing or has an element that is not finite), FV_ERROR_OVERFLOW. O(weights).
+ *         missing), FV_ERROR_NOT_FINITE (an element of a part), FV_ERROR_OVERFLOW. O(weights).
  */
 FV_API fv_status fv_gate_init(fv_gate **gate, const fv_gate_config *config, const float *const *parts, void *memory,
                               size_t bytes);
@@ -98,7 +98,7 @@ FV_API fv_status fv_gate_score_keys(fv_gate *gate, uint32_t tokens, uint32_t kv_
 FV_API fv_status fv_gate_step(fv_gate *gate, const float *input, const float *hidden, float *next, float *salience);
 
 /* Keep masks. They need no gate: any score per token will do. Higher scores are kept, of equal ones the earlier token.
- * A NaN among the scores is FV_ERROR_ARGUMENT and nothing is written; infinities are ordered like numbers.
+ * A NaN among the scores is FV_ERROR_NOT_FINITE and nothing is written; infinities are ordered like numbers.
  *
  * Causal use: a mask over the whole sequence tells early rows about later tokens (a token is dropped because something
  * better comes later). Where row i may know the tokens 0..i only, it takes the mask of their scores alone: the first
@@ -106,12 +106,12 @@ FV_API fv_status fv_gate_step(fv_gate *gate, const float *input, const float *hi
  * rows at once fv_keep_until() with FV_KEEP_CAUSAL. */
 
 /** mask[j] = 1 for the `keep` highest of `tokens` scores, else 0. keep 0: none; keep >= tokens: all. mask [tokens].
- *  FV_OK or FV_ERROR_ARGUMENT. O(tokens). */
+ *  FV_OK, FV_ERROR_ARGUMENT or FV_ERROR_NOT_FINITE. O(tokens). */
 FV_API fv_status fv_keep_top(uint32_t tokens, const float *salience, uint32_t keep, uint8_t *mask);
 
 /** mask[j] = 1 where salience[j] >= the element number min((int)(tokens * quantile), tokens - 1) of the ascending
  *  scores; the product is rounded to f32. quantile is held in 0..1, a NaN counts as 0: 0 keeps all, 1 the highest and
- *  its equals. FV_OK or FV_ERROR_ARGUMENT. O(tokens). */
+ *  its equals. FV_OK, FV_ERROR_ARGUMENT or FV_ERROR_NOT_FINITE. O(tokens). */
 FV_API fv_status fv_keep_quantile(uint32_t tokens, const float *salience, float quantile, uint8_t *mask);
 
 typedef enum fv_keep_scope {
@@ -130,7 +130,7 @@ typedef enum fv_keep_scope {
  * WHOLE_SEQUENCE  for every row and every j the mask of fv_keep_top() over all scores.
  * heap    scratch [min(keep, tokens)]; CAUSAL only, otherwise may be NULL.
  * until   out [tokens].
- * returns FV_OK or FV_ERROR_ARGUMENT, nothing written. O(tokens * log keep).
+ * returns FV_OK, FV_ERROR_ARGUMENT or FV_ERROR_NOT_FINITE, nothing written. O(tokens * log keep).
  */
 FV_API fv_status fv_keep_until(fv_keep_scope scope, uint32_t tokens, const float *salience, uint32_t keep,
                                uint32_t *heap, uint32_t *until);

@@ -34,7 +34,7 @@ typedef struct fv_pattern_config {
     uint32_t query_heads, kv_heads, head_dim; /* default 1, 1, 64; a call may have others if it needs no more memory */
     uint32_t workers;                         /* of the fv_parallel of a call; default 1 */
     uint32_t gated;   /* 1: room for fv_pattern_forward_gated() too, 12 bytes per token; default 0 */
-    uint32_t checked; /* 1 (default): an input that is not finite is FV_ERROR_ARGUMENT; 0: it spreads to the rows that
+    uint32_t checked; /* 1 (default): an input that is not finite is FV_ERROR_NOT_FINITE; 0: it spreads to the rows that
                          read it and to no others */
     uint32_t decode_only; /* 1: room for decode and batches alone, row by row: some kilobytes. Forward calls, warming up
                              and batches that must fail at a deadline are FV_ERROR_MEMORY. The same bits. Default 0 */
@@ -73,12 +73,11 @@ typedef struct fv_pattern_call {
  * / sqrt(head_dim)) * value[j]; landmarks are candidates with the weight of one key.
  *
  * call    keys.tokens = values.tokens = query.tokens; head_dim the same, >= 1; heads as call->heads says. No tokens or
- * no
- *         query heads: nothing to do, FV_OK.
+ *         no query heads: nothing to do, FV_OK.
  * out     [tokens][query heads][head_dim]; no overlap with the inputs; untouched on error.
- * returns FV_OK, FV_ERROR_ARGUMENT (shapes, keep_tokens != tokens, input that is not finite), FV_ERROR_MEMORY (the call
- * is
- *         larger than the config).
+ * returns FV_OK, FV_ERROR_ARGUMENT (NULL, a deadline), FV_ERROR_SHAPE (shapes, keep_tokens != tokens), FV_ERROR_MEMORY
+ *         (the call is larger than the config), FV_ERROR_NOT_FINITE, FV_ERROR_RANGE (as fv_cache_append() of F32).
+ *         Sizes are compared before an array is read.
  * The same bits for any tile and any number of workers. With keep or keep_until: the gated forward, also with shared
  * heads and tiles; a mask removes tokens that only a log-stride reaches, nothing else.
  */
@@ -91,16 +90,16 @@ FV_API fv_status fv_pattern_forward_dense(fv_pattern *pattern, const fv_pattern_
  * Gate and forward in one call: the keep mask is the `keep` keys of highest salience, one for all heads.
  *
  * gate    input_dim = head_dim.
- * scope   FV_KEEP_CAUSAL: row i uses the saliences of the keys up to i; needs a causal policy. FV_KEEP_WHOLE_SEQUENCE:
- * the
- *         published method, in which a late key changes early rows.
- * returns as fv_pattern_forward(); FV_ERROR_ARGUMENT also for a mask in the call and for a salience that is NaN.
+ * scope   FV_KEEP_CAUSAL: row i uses the saliences of the keys up to i; needs a causal policy.
+ *         FV_KEEP_WHOLE_SEQUENCE: the published method, in which a late key changes early rows.
+ * returns as fv_pattern_forward(); FV_ERROR_ARGUMENT also for a mask in the call, FV_ERROR_NOT_FINITE also for
+ *         a salience that is NaN.
  */
 FV_API fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_scope scope, uint32_t keep,
                                           const fv_pattern_call *call, float *out);
 
-/** Appends keys and values, any number of tokens, all or none. FV_OK, FV_ERROR_ARGUMENT (shape is not the cache's,
- * input not finite), FV_ERROR_FULL. */
+/** Appends keys and values, any number of tokens, all or none. FV_OK, FV_ERROR_ARGUMENT (NULL),
+ * FV_ERROR_SHAPE (not the cache's), FV_ERROR_FULL, FV_ERROR_NOT_FINITE, FV_ERROR_RANGE; sizes are compared first. */
 FV_API fv_status fv_pattern_append(const fv_pattern *pattern, fv_cache *cache, const fv_tensor *keys,
                                    const fv_tensor *values);
 
@@ -114,10 +113,10 @@ FV_API fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *ca
  *
  * call    query of one token, head_dim as the cache's, heads a multiple of kv_heads; keys, values, heads, tile unused.
  * out     [query heads][head_dim]; zeros if the cache is empty; untouched on error.
- * returns FV_OK, FV_ERROR_ARGUMENT (shapes; landmarks in the policy whose block is not the cache's; a policy that
- * chooses by
- *         the queries and a cache without the shadow for it), FV_ERROR_MEMORY, FV_ERROR_DEADLINE, FV_ERROR_UNSUPPORTED
- *         (a quality with a deadline).
+ * returns FV_OK, FV_ERROR_ARGUMENT (NULL; a policy that chooses by the queries and a cache without the shadow for it),
+ *         FV_ERROR_SHAPE (shapes, a mask shorter than the cache), FV_ERROR_POLICY (landmarks in the policy whose block
+ *         is not the cache's), FV_ERROR_MEMORY, FV_ERROR_NOT_FINITE, FV_ERROR_DEADLINE, FV_ERROR_UNSUPPORTED (a
+ *         quality with a deadline). Sizes are compared before an array is read.
  * A causal policy gives the row of the forward pass. Not causal: there is nothing ahead yet, and the last block is the
  * row's own, hence no landmark of it.
  *

@@ -431,7 +431,7 @@ static void test_warm_up(void **state) {
             contents before = contents_of(w.cache);
             assert_int_equal(fv_pattern_warm_up(w.pattern, w.cache, QUERY_HEADS), FV_OK);
             check_contents(w.cache, &before);
-            assert_int_equal(fv_pattern_warm_up(w.pattern, w.cache, 3), FV_ERROR_ARGUMENT);
+            assert_int_equal(fv_pattern_warm_up(w.pattern, w.cache, 3), FV_ERROR_SHAPE);
             free(before.floats);
             world_close(&w);
         }

@@ -71,11 +71,13 @@ static void test_arguments(void **state) {
     config.globals_count = 1; /* and no globals */
     assert_int_equal(fv_evict_victim(&config, 1, scores, &victim), FV_ERROR_ARGUMENT);
     assert_int_equal(victim, 9);
-    assert_int_equal(fv_evict_close(items, sizeof *items, 3, 3), FV_ERROR_ARGUMENT);
-    assert_int_equal(fv_evict_close(NULL, sizeof *items, 3, 0), FV_ERROR_ARGUMENT);
-    assert_int_equal(fv_evict_close(items, sizeof *items, 3, 1), FV_OK);
+    assert_int_equal(fv_evict_compact(items, sizeof *items, 3, 3), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_evict_compact(NULL, sizeof *items, 3, 0), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_evict_compact(items, sizeof *items, 3, 1), FV_OK);
     assert_int_equal(items[1], 7);
-    assert_int_equal(fv_evict_close(items, sizeof *items, 2, 1), FV_OK);
+    assert_int_equal(fv_evict_compact(items, sizeof *items, 2, 1), FV_OK);
+    assert_int_equal(items[0], 5);
+    assert_int_equal(fv_evict_compact(items, SIZE_MAX / 2, 3, 1), FV_ERROR_OVERFLOW); /* no list is that long */
     assert_int_equal(items[0], 5);
 }
 
@@ -119,8 +121,8 @@ static void check_same(const model *m, const fv_cache *cache) {
 }
 
 static void model_remove(model *m, uint32_t token) {
-    fv_evict_close(m->key, sizeof m->key[0], m->tokens, token);
-    fv_evict_close(m->value, sizeof m->value[0], m->tokens, token);
+    fv_evict_compact(m->key, sizeof m->key[0], m->tokens, token);
+    fv_evict_compact(m->value, sizeof m->value[0], m->tokens, token);
     m->tokens--;
 }
 
@@ -148,7 +150,7 @@ static void step_evict(model *m, fv_cache *cache, test_random *random) {
     fv_status expected = full ? fv_evict_victim(&config, m->tokens, scores, &want) : FV_OK;
     if (full && test_random_in(random, 0, 9) == 0) { /* scores of another cache */
         assert_int_equal(fv_evict_append(cache, &config, m->tokens + 1, scores, rows[0], rows[1], &victim),
-                         FV_ERROR_ARGUMENT);
+                         FV_ERROR_SHAPE);
         return;
     }
     assert_int_equal(fv_evict_append(cache, &config, m->tokens, scores, rows[0], rows[1], &victim), expected);
@@ -234,7 +236,7 @@ static void test_remove_of_each_type(void **state) {
         assert_int_equal(fv_cache_remove(cache, token), FV_OK);
         fv_cache_read(cache, 1, 0, TOKENS - 1, after[0], after[1]);
         for (int i = 0; i < 2; i++) {
-            fv_evict_close(before[i], DIM * sizeof(float), TOKENS, token);
+            fv_evict_compact(before[i], DIM * sizeof(float), TOKENS, token);
             assert_memory_equal(after[i], before[i], (TOKENS - 1) * DIM * sizeof(float));
         }
         free(memory);

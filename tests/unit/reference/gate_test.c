@@ -408,12 +408,12 @@ static void a_nan_is_refused_and_nothing_written(void **state) {
     float salience[5] = {0.5f, 0.25f, NAN, 1, 2};
     uint8_t mask[5] = {7, 7, 7, 7, 7};
     uint32_t until[5] = {7, 7, 7, 7, 7}, heap[5];
-    assert_int_equal(fv_keep_top(5, salience, 2, mask), FV_ERROR_ARGUMENT);
-    assert_int_equal(fv_keep_top(5, salience, 0, mask), FV_ERROR_ARGUMENT);
-    assert_int_equal(fv_keep_top(5, salience, 9, mask), FV_ERROR_ARGUMENT);
-    assert_int_equal(fv_keep_quantile(5, salience, 0.5f, mask), FV_ERROR_ARGUMENT);
-    assert_int_equal(fv_keep_until(FV_KEEP_CAUSAL, 5, salience, 2, heap, until), FV_ERROR_ARGUMENT);
-    assert_int_equal(fv_keep_until(FV_KEEP_WHOLE_SEQUENCE, 5, salience, 2, NULL, until), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_keep_top(5, salience, 2, mask), FV_ERROR_NOT_FINITE);
+    assert_int_equal(fv_keep_top(5, salience, 0, mask), FV_ERROR_NOT_FINITE);
+    assert_int_equal(fv_keep_top(5, salience, 9, mask), FV_ERROR_NOT_FINITE);
+    assert_int_equal(fv_keep_quantile(5, salience, 0.5f, mask), FV_ERROR_NOT_FINITE);
+    assert_int_equal(fv_keep_until(FV_KEEP_CAUSAL, 5, salience, 2, heap, until), FV_ERROR_NOT_FINITE);
+    assert_int_equal(fv_keep_until(FV_KEEP_WHOLE_SEQUENCE, 5, salience, 2, NULL, until), FV_ERROR_NOT_FINITE);
     for (int t = 0; t < 5; t++) assert_true(mask[t] == 7 && until[t] == 7);
     assert_int_equal(fv_keep_top(2, salience, 1, mask), FV_OK); /* before the NaN all is well */
     assert_int_equal(fv_keep_until((fv_keep_scope)2, 2, salience, 1, heap, until), FV_ERROR_ARGUMENT);
@@ -540,7 +540,7 @@ static void memory_and_arguments_are_checked(void **state) {
         assert_int_equal(fv_gate_init(&gate, &config, parts, memory, bytes), FV_ERROR_ARGUMENT);
         parts[i] = wrong;
         if (i < FV_GATE_PART_GATE_BIAS)
-            assert_int_equal(fv_gate_init(&gate, &config, parts, memory, bytes), FV_ERROR_ARGUMENT);
+            assert_int_equal(fv_gate_init(&gate, &config, parts, memory, bytes), FV_ERROR_NOT_FINITE);
         parts[i] = right;
     }
     assert_null(gate);

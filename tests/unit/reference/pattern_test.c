@@ -514,29 +514,29 @@ static void test_mismatches(void **state) {
     append(&w, cache, 0, 10);
     fv_tensor k = tensor(w.k, 1, w.kv_heads, w.head_dim), bad = k;
     bad.head_dim--; /* Q8 */
-    assert_int_equal(fv_pattern_append(w.pattern, cache, &bad, &k), FV_ERROR_ARGUMENT);
-    assert_int_equal(fv_pattern_append(w.pattern, cache, &k, &bad), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_pattern_append(w.pattern, cache, &bad, &k), FV_ERROR_SHAPE);
+    assert_int_equal(fv_pattern_append(w.pattern, cache, &k, &bad), FV_ERROR_SHAPE);
     bad = k, bad.heads++;
-    assert_int_equal(fv_pattern_append(w.pattern, cache, &k, &bad), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_pattern_append(w.pattern, cache, &k, &bad), FV_ERROR_SHAPE);
     fv_pattern_call call = {.query = tensor(w.q, 1, w.query_heads, w.head_dim - 1)};
-    assert_int_equal(fv_pattern_decode(w.pattern, cache, &call, w.out), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_pattern_decode(w.pattern, cache, &call, w.out), FV_ERROR_SHAPE);
     call.query = tensor(w.q, 3, w.query_heads, w.head_dim); /* 10 + 3 > 12: nothing is appended */
     call.keys = call.values = tensor(w.k, 3, w.kv_heads, w.head_dim);
     memset(w.out, 0x77, w.width * sizeof *w.out);
     assert_int_equal(fv_pattern_decode_batch(w.pattern, cache, &call, w.out), FV_ERROR_FULL);
     call.query.tokens = call.keys.tokens = call.values.tokens = 2;
     call.values.heads++; /* Q11 */
-    assert_int_equal(fv_pattern_decode_batch(w.pattern, cache, &call, w.out), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_pattern_decode_batch(w.pattern, cache, &call, w.out), FV_ERROR_SHAPE);
     call.values.heads--;
     call.keep = w.keep; /* a mask that ends before the batch does */
     call.keep_tokens = 11;
-    assert_int_equal(fv_pattern_decode_batch(w.pattern, cache, &call, w.out), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_pattern_decode_batch(w.pattern, cache, &call, w.out), FV_ERROR_SHAPE);
     call.keep = NULL;
     w.config.policy.block++; /* Q9 */
     world_reopen(&w);
-    assert_int_equal(fv_pattern_decode_batch(w.pattern, cache, &call, w.out), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_pattern_decode_batch(w.pattern, cache, &call, w.out), FV_ERROR_POLICY);
     call.query.tokens = 1;
-    assert_int_equal(fv_pattern_decode(w.pattern, cache, &call, w.out), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_pattern_decode(w.pattern, cache, &call, w.out), FV_ERROR_POLICY);
     assert_int_equal(fv_cache_tokens(cache), 10);
     for (size_t i = 0; i < w.width * sizeof *w.out; i++) assert_int_equal(((unsigned char *)w.out)[i], 0x77);
     w.config.policy.block = 0; /* Q10 */
@@ -575,7 +575,7 @@ static void test_not_finite(void **state) {
         w.config.checked = 1;
         world_reopen(&w);
         memcpy(w.out, want, w.tokens * w.width * sizeof *want);
-        assert_int_equal(fv_pattern_forward(w.pattern, &w.call, w.out), FV_ERROR_ARGUMENT);
+        assert_int_equal(fv_pattern_forward(w.pattern, &w.call, w.out), FV_ERROR_NOT_FINITE);
         same_bits(w.out, want, w.tokens * w.width, "untouched");
         free(got);
         free(want);
@@ -607,7 +607,7 @@ static void test_salience_nan(void **state) {
     fv_gate *gate = gate_open(w.head_dim);
     w.k[0] = NAN;
     w.out[0] = 7.0f;
-    assert_int_equal(fv_pattern_forward_gated(w.pattern, gate, FV_KEEP_CAUSAL, 3, &w.call, w.out), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_pattern_forward_gated(w.pattern, gate, FV_KEEP_CAUSAL, 3, &w.call, w.out), FV_ERROR_NOT_FINITE);
     assert_true(w.out[0] == 7.0f);
     free(gate);
     world_close(&w);
@@ -622,7 +622,7 @@ static void test_gated_arguments(void **state) {
     assert_int_equal(fv_pattern_forward_gated(w.pattern, gate, FV_KEEP_CAUSAL, 3, &w.call, w.out), FV_ERROR_ARGUMENT);
     assert_int_equal(fv_pattern_forward_gated(w.pattern, gate, FV_KEEP_WHOLE_SEQUENCE, 3, &w.call, w.out), FV_OK);
     assert_int_equal(fv_pattern_forward_gated(w.pattern, other, FV_KEEP_WHOLE_SEQUENCE, 3, &w.call, w.out),
-                     FV_ERROR_ARGUMENT);
+                     FV_ERROR_SHAPE);
     assert_int_equal(fv_pattern_forward_gated(w.pattern, NULL, FV_KEEP_WHOLE_SEQUENCE, 3, &w.call, w.out),
                      FV_ERROR_ARGUMENT);
     w.call.keep = w.keep; /* two masks at once */
@@ -630,7 +630,7 @@ static void test_gated_arguments(void **state) {
     assert_int_equal(fv_pattern_forward_gated(w.pattern, gate, FV_KEEP_WHOLE_SEQUENCE, 3, &w.call, w.out),
                      FV_ERROR_ARGUMENT);
     w.call.keep_tokens++; /* a mask of another length */
-    assert_int_equal(fv_pattern_forward(w.pattern, &w.call, w.out), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_pattern_forward(w.pattern, &w.call, w.out), FV_ERROR_SHAPE);
     free(gate);
     free(other);
     world_close(&w);
