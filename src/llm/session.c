@@ -1,7 +1,6 @@
-/* session.c - a model file opened, and conversations with it. A session takes all its memory when it is opened. */
+/* session.c - conversations with a model. A session takes all its memory when it is opened. */
 #include "fovea/session.h"
-#include "llm/loader.h"
-#include "llm/repack.h"
+#include "llm/llm.h"
 #include "platform/pages.h"
 #include <inttypes.h>
 #include <math.h>
@@ -12,12 +11,6 @@
 
 #define MAX_CONTEXT ((uint32_t)1 << 30) /* fv_cache_config.max_tokens */
 #define DEFAULT_BATCH 512
-
-struct fv_llm {
-    fv_gguf *gguf;
-    fv_tokenizer *tokenizer;
-    fv_loaded loaded;
-};
 
 struct fv_session {
     const fv_llm *llm;
@@ -35,49 +28,6 @@ struct fv_session {
     const fv_kernels *kernels;
     alignas(8) unsigned char kernels_memory[FV_KERNELS_BYTES];
 };
-
-/* --- the model file --------------------------------------------------------------------------------------------- */
-
-static fv_status llm_load(fv_llm *llm, const char *path, fv_message *message) {
-    fv_status status = fv_gguf_open(&llm->gguf, path, message);
-    if (status == FV_OK) status = fv_loader_check_architecture(llm->gguf, message);
-    if (status == FV_OK) status = fv_tokenizer_open(&llm->tokenizer, llm->gguf, message);
-    if (status != FV_OK) return status;
-    return fv_loader_open(&llm->loaded, llm->gguf, fv_tokenizer_tokens(llm->tokenizer), message);
-}
-
-fv_status fv_llm_open(fv_llm **llm, const char *path, fv_message *message) {
-    if (!llm || !path) return fv_message_set(message, FV_ERROR_ARGUMENT, "no model file was given");
-    fv_llm *made = calloc(1, sizeof *made);
-    if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "%s: out of memory", path);
-    fv_status status = llm_load(made, path, message);
-    if (status != FV_OK) {
-        fv_llm_close(made);
-        return status;
-    }
-    *llm = made;
-    return FV_OK;
-}
-
-void fv_llm_close(fv_llm *llm) {
-    if (!llm) return;
-    fv_loader_close(&llm->loaded);
-    if (llm->tokenizer) fv_tokenizer_close(llm->tokenizer);
-    fv_gguf_close(llm->gguf);
-    free(llm);
-}
-
-fv_status fv_llm_repack(fv_llm *llm, fv_message *message) { return fv_repack(&llm->loaded, llm->gguf, message); }
-
-uint64_t fv_llm_packable_bytes(const fv_llm *llm) { return fv_repack_bytes(&llm->loaded, false); }
-uint64_t fv_llm_packed_bytes(const fv_llm *llm) { return fv_repack_bytes(&llm->loaded, true); }
-
-const fv_gguf *fv_llm_gguf(const fv_llm *llm) { return llm->gguf; }
-const fv_tokenizer *fv_llm_tokenizer(const fv_llm *llm) { return llm->tokenizer; }
-const fv_model_config *fv_llm_config(const fv_llm *llm) { return &llm->loaded.config; }
-const char *fv_llm_architecture(const fv_llm *llm) { return llm->loaded.architecture; }
-uint64_t fv_llm_parameters(const fv_llm *llm) { return llm->loaded.parameters; }
-uint64_t fv_llm_weight_bytes(const fv_llm *llm) { return llm->loaded.weight_bytes; }
 
 /* --- shape and memory ------------------------------------------------------------------------------------------- */
 

@@ -1,6 +1,6 @@
 /* session_test.c - opening: settings that are refused, the instruction set from the environment, memory that is not
- * there. session.c is compiled into this test so that its memory can be made to fail. What sessions compute:
- * model_test.c. */
+ * there. llm.c and session.c are compiled into this test so that their memory can be made to fail. What sessions
+ * compute: model_test.c. */
 #include "platform/pages.h"
 #include <stdbool.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@ static void *test_pages_reserve(size_t bytes) { return no_pages ? NULL : fv_page
 static void *test_calloc(size_t count, size_t bytes) { return allocations_left-- > 0 ? calloc(count, bytes) : NULL; }
 #define fv_pages_reserve test_pages_reserve
 #define calloc test_calloc
+#include "llm/llm.c"     /* NOLINT */
 #include "llm/session.c" /* NOLINT */
 #undef fv_pages_reserve
 #undef calloc
