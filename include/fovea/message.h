@@ -11,7 +11,8 @@ extern "C" {
 
 #define FV_MESSAGE_BYTES 512 /* with the closing zero; longer texts are cut at a UTF-8 boundary */
 
-/** Filled on error only; always zero-terminated, one line, printable (control characters become '?'). */
+/** Filled on error (by fv_session_open() also with a remark); always zero-terminated, one line, printable (control
+ *  characters become '?'). */
 typedef struct fv_message {
     char text[FV_MESSAGE_BYTES];
 } fv_message;

@@ -128,7 +128,9 @@ FV_API void fv_model_observe(fv_model *model, fv_attention_observer_fn *observer
 /** fv_attention_time() for all layers; reports of a forward also say what products and all else took. */
 FV_API void fv_model_time(fv_model *model, fv_clock_fn *clock, void *context);
 
-FV_API fv_status fv_model_truncate(fv_model *model, uint32_t tokens); /* FV_OK or FV_ERROR_ARGUMENT */
+/** fv_cache_truncate() for all layers; if it takes any token back, no rows of a forward are left. FV_OK or
+ *  FV_ERROR_ARGUMENT. */
+FV_API fv_status fv_model_truncate(fv_model *model, uint32_t tokens);
 /** fv_cache_copy() for all layers; no rows of a forward are left. FV_OK, FV_ERROR_ARGUMENT (also: another number of
  *  layers), FV_ERROR_FULL; `to` is untouched on error. */
 FV_API fv_status fv_model_copy(fv_model *to, const fv_model *from);

@@ -25,14 +25,17 @@ typedef struct fv_llm fv_llm;
  *         fv_gguf_open() and fv_tokenizer_open() return.
  */
 FV_API fv_status fv_llm_open(fv_llm **llm, const char *path, fv_message *message);
-FV_API void fv_llm_close(fv_llm *llm); /* after its sessions */
+
+/** NULL is allowed. Sessions that are open stay usable; closing the last of them frees the model. */
+FV_API void fv_llm_close(fv_llm *llm);
 
 /**
- * Interleaves the weights for speed (fv_weight_pack()), reading all of them once; call it before the first session. The
+ * Interleaves the weights for speed (fv_weight_pack()), reading all of them once, while no session is open. The
  * weights are copied into private memory of huge pages and the file's pages given back one matrix after the other:
  * resident memory stays the file's size, but is no longer shared with other processes. The bits of every result stay
  * the same.
- * returns FV_OK, FV_ERROR_MEMORY (the model stays usable).
+ * returns FV_OK, FV_ERROR_ARGUMENT (a session is open: nothing is changed; nor can one be opened meanwhile),
+ *         FV_ERROR_MEMORY (the model stays usable).
  */
 FV_API fv_status fv_llm_repack(fv_llm *llm, fv_message *message);
 FV_API uint64_t fv_llm_packable_bytes(const fv_llm *llm); /* bytes of weights that fv_llm_repack() replaces */
@@ -61,18 +64,22 @@ typedef struct fv_session fv_session;
 
 /**
  * Allocates everything that the session will ever need: no later call allocates.
+ *
+ * message  may be NULL. With FV_OK its text is a remark that people should see (a context longer than the one that the
+ *          model was trained for), or empty.
  * pool     may be NULL (one thread); must outlive the session. Sessions in any number of threads may share it.
  * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY (the message says how many bytes for what).
  */
 FV_API fv_status fv_session_open(fv_session **session, const fv_llm *llm, const fv_session_config *config,
                                  fv_pool *pool, fv_message *message);
-FV_API void fv_session_close(fv_session *session);
+FV_API void fv_session_close(fv_session *session); /* NULL is allowed */
 
 /** Called after each micro-batch; false stops: FV_ERROR_INTERRUPTED, what was evaluated stays in the cache. */
 typedef bool fv_session_progress_fn(void *context, size_t done, size_t total);
 
 /**
- * Evaluates `count` tokens behind those in the cache.
+ * Evaluates `count` tokens after those in the cache. 0 tokens change nothing: the rows of the feed before are still
+ * there.
  * returns FV_OK, FV_ERROR_FULL (nothing evaluated), FV_ERROR_ARGUMENT (an id outside the vocabulary: nothing
  * evaluated),
  *         FV_ERROR_INTERRUPTED.
@@ -82,17 +89,21 @@ FV_API fv_status fv_session_feed(fv_session *session, const int32_t *tokens, siz
                                  fv_session_progress_fn *progress, void *context);
 
 /**
- * Logits of rows of the last micro-batch (the last min(count, batch_tokens)-ish tokens of the last feed: see
- * fv_session_batch_rows()). Row 0 is its first token; the vocabulary product is done here, for these rows only.
+ * Logits of rows of the last micro-batch: the last 1 + (count - 1) % batch_tokens tokens of the last feed, as many as
+ * fv_session_batch_rows() says. Row 0 is its first token; the vocabulary product is done here, for these rows only.
+ * There are no rows before the first feed, after a copy, after an error midway, and once any token was taken back.
  * logits  [rows][vocabulary] f32.
- * returns FV_OK, FV_ERROR_ARGUMENT.
+ * returns FV_OK, FV_ERROR_ARGUMENT (there are no such rows).
  */
 FV_API fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, float *logits);
 FV_API size_t fv_session_batch_rows(const fv_session *session);
 
-FV_API size_t fv_session_tokens(const fv_session *session);               /* in the cache */
-FV_API size_t fv_session_context_tokens(const fv_session *session);       /* that it can hold */
-FV_API fv_status fv_session_truncate(fv_session *session, size_t tokens); /* forgets all behind the first `tokens` */
+FV_API size_t fv_session_tokens(const fv_session *session);         /* in the cache */
+FV_API size_t fv_session_context_tokens(const fv_session *session); /* that it can hold */
+
+/** Takes back all tokens after the first `tokens`, and with any of them all rows of logits: the next feed brings new
+ *  ones. FV_OK, FV_ERROR_ARGUMENT (there are fewer). */
+FV_API fv_status fv_session_truncate(fv_session *session, size_t tokens);
 
 /**
  * Replaces what `to` holds by what `from` holds, as if it had been fed the same tokens; no logits are left. For several
@@ -116,7 +127,7 @@ FV_API void fv_session_time(fv_session *session, fv_clock_fn *clock, void *conte
 FV_API fv_report fv_session_report(const fv_session *session);
 FV_API void fv_session_report_reset(fv_session *session);
 
-/** Bytes held, by purpose. */
+/** Bytes of a session, by purpose. */
 typedef struct fv_session_memory {
     uint64_t cache_bytes;            /* K, V, landmarks and shadow of all layers */
     uint64_t key_bytes, value_bytes; /* of them, K and V */
@@ -125,9 +136,8 @@ typedef struct fv_session_memory {
     uint64_t scratch_bytes;          /* activations, tables, per-thread buffers */
     uint64_t token_bytes;            /* of K and V per token of context, all layers */
 } fv_session_memory;
-FV_API fv_session_memory fv_session_memory_use(const fv_session *session);
 
-/** The same for a session that is not opened (fovea inspect). Pure. */
+/** What fv_session_open() would take, with a pool of `threads` threads (0 as 1). Pure. */
 FV_API fv_status fv_session_memory_plan(const fv_llm *llm, const fv_session_config *config, uint32_t threads,
                                         fv_session_memory *memory, fv_message *message);
 

@@ -1,7 +1,10 @@
 /* llm.c - a model file opened: what all of its sessions read. */
 #include "llm/llm.h"
 #include "llm/repack.h"
+#include <limits.h>
 #include <stdlib.h>
+
+#define REPACKING UINT_MAX /* in place of the number of holders */
 
 static fv_status llm_load(fv_llm *llm, const char *path, fv_message *message) {
     fv_status status = fv_gguf_open(&llm->gguf, path, message);
@@ -15,6 +18,8 @@ fv_status fv_llm_open(fv_llm **llm, const char *path, fv_message *message) {
     if (!llm || !path) return fv_message_set(message, FV_ERROR_ARGUMENT, "no model file was given");
     fv_llm *made = calloc(1, sizeof *made);
     if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "%s: out of memory", path);
+    made->self = made;
+    atomic_init(&made->holders, 1);
     fv_status status = llm_load(made, path, message);
     if (status != FV_OK) {
         fv_llm_close(made);
@@ -24,15 +29,41 @@ fv_status fv_llm_open(fv_llm **llm, const char *path, fv_message *message) {
     return FV_OK;
 }
 
-void fv_llm_close(fv_llm *llm) {
-    if (!llm) return;
-    fv_loader_close(&llm->loaded);
-    if (llm->tokenizer) fv_tokenizer_close(llm->tokenizer);
-    fv_gguf_close(llm->gguf);
-    free(llm);
+fv_status fv_llm_hold(const fv_llm *llm, fv_message *message) {
+    unsigned int holders = atomic_load(&llm->self->holders);
+    do
+        if (holders >= REPACKING - 1)
+            return fv_message_set(message, FV_ERROR_ARGUMENT,
+                                  "%s: its weights are being repacked; open sessions when that is done",
+                                  fv_gguf_path(llm->gguf));
+    while (!atomic_compare_exchange_weak(&llm->self->holders, &holders, holders + 1));
+    return FV_OK;
 }
 
-fv_status fv_llm_repack(fv_llm *llm, fv_message *message) { return fv_repack(&llm->loaded, llm->gguf, message); }
+void fv_llm_release(const fv_llm *llm) {
+    fv_llm *own = llm->self;
+    if (atomic_fetch_sub(&own->holders, 1) != 1) return;
+    fv_loader_close(&own->loaded);
+    if (own->tokenizer) fv_tokenizer_close(own->tokenizer);
+    fv_gguf_close(own->gguf);
+    free(own);
+}
+
+void fv_llm_close(fv_llm *llm) {
+    if (llm) fv_llm_release(llm);
+}
+
+fv_status fv_llm_repack(fv_llm *llm, fv_message *message) {
+    if (!llm) return fv_message_set(message, FV_ERROR_ARGUMENT, "no model was given");
+    unsigned int holders = 1;
+    if (!atomic_compare_exchange_strong(&llm->holders, &holders, REPACKING))
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "%s: weights can be repacked only while no session is open; close its sessions first",
+                              fv_gguf_path(llm->gguf));
+    fv_status status = fv_repack(&llm->loaded, llm->gguf, message);
+    atomic_store(&llm->holders, 1);
+    return status;
+}
 
 uint64_t fv_llm_packable_bytes(const fv_llm *llm) { return fv_repack_bytes(&llm->loaded, false); }
 uint64_t fv_llm_packed_bytes(const fv_llm *llm) { return fv_repack_bytes(&llm->loaded, true); }

@@ -4,11 +4,18 @@
 
 #include "fovea/session.h"
 #include "llm/loader.h"
+#include <stdatomic.h>
 
 struct fv_llm {
     fv_gguf *gguf;
     fv_tokenizer *tokenizer;
     fv_loaded loaded;
+    fv_llm *self;        /* this one: a session holds it as const, and must count itself in all the same */
+    atomic_uint holders; /* whoever opened it, and each session */
 };
+
+/** One session more. FV_OK, or FV_ERROR_ARGUMENT while the weights are being repacked. */
+fv_status fv_llm_hold(const fv_llm *llm, fv_message *message);
+void fv_llm_release(const fv_llm *llm); /* the last holder's frees it */
 
 #endif

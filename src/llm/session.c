@@ -135,7 +135,7 @@ static fv_status take_memory(fv_session *session, uint32_t workers, fv_message *
     return fv_message_set(
         message, FV_ERROR_MEMORY,
         "no memory for the session: KV cache of %" PRIu32 " tokens %" PRIu64 " bytes (of them landmarks %" PRIu64
-        "), activations %" PRIu64 " bytes; a smaller context (-c) needs less",
+        "), activations %" PRIu64 " bytes; a smaller context needs less",
         session->shape.max_tokens, session->use.cache_bytes, session->use.landmark_bytes, session->use.scratch_bytes);
 }
 
@@ -183,26 +183,42 @@ static fv_status session_build(fv_session *session, const fv_session_config *con
     return FV_OK;
 }
 
+/* What the caller may want to say although nothing is wrong; no text else. */
+static fv_status remark(const fv_session *session, fv_message *message) {
+    uint32_t context = session->shape.max_tokens, trained = session->llm->loaded.config.max_tokens;
+    if (context <= trained) return fv_message_set(message, FV_OK, "%s", "");
+    return fv_message_set(message, FV_OK,
+                          "a context of %" PRIu32 " tokens, but the model was trained for %" PRIu32
+                          ": what it says after them may make no sense",
+                          context, trained);
+}
+
 fv_status fv_session_open(fv_session **session, const fv_llm *llm, const fv_session_config *config, fv_pool *pool,
                           fv_message *message) {
     if (!session || !llm || !config) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
     fv_session *made = calloc(1, sizeof *made);
     if (!made)
         return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for a session of %zu bytes", sizeof *made);
+    fv_status status = fv_llm_hold(llm, message);
+    if (status != FV_OK) {
+        free(made);
+        return status;
+    }
     made->llm = llm;
     made->parallel = pool ? fv_pool_parallel(pool) : NULL;
-    fv_status status = session_build(made, config, message);
+    status = session_build(made, config, message);
     if (status != FV_OK) {
         fv_session_close(made);
         return status;
     }
     *session = made;
-    return FV_OK;
+    return remark(made, message);
 }
 
 void fv_session_close(fv_session *session) {
     if (!session) return;
     fv_pages_unmap(session->memory, session->memory_bytes);
+    fv_llm_release(session->llm);
     free(session);
 }
 
@@ -327,5 +343,3 @@ void fv_session_report_reset(fv_session *session) {
                                   .relative_bound = NAN,
                                   .relative_estimate = NAN};
 }
-
-fv_session_memory fv_session_memory_use(const fv_session *session) { return session->use; }

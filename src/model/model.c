@@ -299,6 +299,7 @@ static uint64_t time_now(const fv_model *model) {
 
 fv_status fv_model_truncate(fv_model *model, uint32_t tokens) {
     if (!model || tokens > fv_model_tokens(model)) return FV_ERROR_ARGUMENT;
+    if (tokens < fv_model_tokens(model)) model->batch_rows = 0;
     for (uint32_t i = 0; i < model->config.layers; i++) fv_cache_truncate(model->caches[i], tokens);
     return FV_OK;
 }

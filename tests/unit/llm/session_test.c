@@ -119,7 +119,7 @@ static void the_plan_is_what_is_taken(void **state) {
     assert_int_equal(fv_pool_open(&pool, 3, NULL), FV_OK);
     assert_int_equal(fv_session_open(&session, llm, &config, pool, NULL), FV_OK);
     assert_int_equal(fv_session_memory_plan(llm, &config, 3, &plan, NULL), FV_OK);
-    fv_session_memory use = fv_session_memory_use(session);
+    fv_session_memory use = session->use;
     assert_memory_equal(&plan, &use, sizeof use);
     assert_true(use.landmark_bytes > 0 && use.landmark_bytes < use.cache_bytes && use.scratch_bytes > 0);
     const fv_model_config *shape = fv_llm_config(llm);
@@ -216,6 +216,203 @@ static void another_policy_must_fit_the_cache(void **state) {
     fv_session_close(session);
 }
 
+static float *row_of(fv_session *session, size_t row) {
+    float *logits = malloc(session->shape.vocabulary * sizeof *logits);
+    assert_non_null(logits);
+    assert_int_equal(fv_session_logits(session, row, 1, logits), FV_OK);
+    return logits;
+}
+
+static void expect_no_rows(fv_session *session) {
+    static float logits[4096];
+    assert_true(session->shape.vocabulary <= 4096);
+    assert_int_equal(fv_session_batch_rows(session), 0);
+    logits[0] = 1234;
+    assert_int_equal(fv_session_logits(session, 0, 1, logits), FV_ERROR_ARGUMENT);
+    assert_true(logits[0] == 1234.0f);
+}
+
+static fv_session *open_small(const fv_llm *llm, uint32_t batch) {
+    fv_session_config config = fv_session_config_default();
+    fv_session *session = NULL;
+    config.context_tokens = 64;
+    config.batch_tokens = batch;
+    assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
+    return session;
+}
+
+static void rows_that_were_taken_back_are_gone(void **state) {
+    static const int32_t tokens[11] = {3, 9, 4, 7, 22, 5, 31, 8, 6, 12, 2};
+    fv_session *session = open_small(*state, 4), *other = open_small(*state, 64);
+    expect_no_rows(session);
+    for (size_t count = 1; count <= 11; count++) {
+        assert_int_equal(fv_session_truncate(session, 0), FV_OK);
+        expect_no_rows(session);
+        assert_int_equal(fv_session_feed(session, tokens, count, NULL, NULL), FV_OK);
+        assert_int_equal(fv_session_batch_rows(session), 1 + (count - 1) % 4);
+    }
+    float *last = row_of(session, 2);
+    assert_int_equal(fv_session_feed(session, tokens, 0, NULL, NULL), FV_OK); /* nothing changes */
+    assert_int_equal(fv_session_truncate(session, 11), FV_OK);                /* nothing is taken back */
+    assert_int_equal(fv_session_batch_rows(session), 3);
+    assert_int_equal(fv_session_truncate(session, 10), FV_OK);
+    expect_no_rows(session);
+    assert_int_equal(fv_session_feed(session, tokens, 0, NULL, NULL), FV_OK);
+    expect_no_rows(session);
+    assert_int_equal(fv_session_feed(session, tokens + 10, 1, NULL, NULL), FV_OK);
+    float *again = row_of(session, 0);
+    assert_memory_equal(again, last, session->shape.vocabulary * sizeof *last);
+    assert_int_equal(fv_session_feed(other, tokens, 3, NULL, NULL), FV_OK);
+    assert_int_equal(fv_session_batch_rows(other), 3);
+    assert_int_equal(fv_session_copy(other, session), FV_OK);
+    expect_no_rows(other);
+    assert_int_equal(fv_session_batch_rows(session), 1);
+    free(last);
+    free(again);
+    fv_session_close(session);
+    fv_session_close(other);
+}
+
+/* The micro-batches before the wrong id are not evaluated either. */
+static void every_id_is_checked_before_the_first_is_fed(void **state) {
+    fv_session *session = open_small(*state, 4);
+    int32_t tokens[6] = {3, 9, 4, 7, 22, -1};
+    assert_int_equal(fv_session_feed(session, tokens, 6, NULL, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_session_tokens(session), 0);
+    tokens[5] = (int32_t)session->shape.vocabulary;
+    assert_int_equal(fv_session_feed(session, tokens, 6, NULL, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_session_tokens(session), 0);
+    tokens[5]--;
+    assert_int_equal(fv_session_feed(session, tokens, 6, NULL, NULL), FV_OK);
+    assert_int_equal(fv_session_tokens(session), 6);
+    fv_session_close(session);
+}
+
+static void weights_are_not_repacked_beside_sessions(void **state) {
+    (void)state;
+    fv_llm *llm = NULL;
+    fv_message message = {{0}};
+    assert_int_equal(fv_llm_open(&llm, FV_SOURCE_DIR "/tests/model/llama_q4_0.gguf", NULL), FV_OK);
+    fv_session *session = open_small(llm, 8);
+    assert_int_equal(fv_llm_repack(llm, &message), FV_ERROR_ARGUMENT);
+    assert_non_null(strstr(message.text, "close its sessions first"));
+    assert_int_equal(fv_llm_packed_bytes(llm), 0);
+    fv_session_close(session);
+    assert_int_equal(fv_llm_repack(llm, &message), FV_OK);
+    assert_true(fv_llm_packed_bytes(llm) > 0 && fv_llm_packed_bytes(llm) == fv_llm_packable_bytes(llm));
+    assert_int_equal(fv_llm_repack(llm, &message), FV_OK); /* once more: nothing to do */
+    atomic_store(&llm->holders, REPACKING);                /* as in another thread at work */
+    fv_session_config config = fv_session_config_default();
+    expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "being repacked");
+    assert_int_equal(fv_llm_repack(llm, &message), FV_ERROR_ARGUMENT);
+    atomic_store(&llm->holders, 1);
+    assert_int_equal(fv_llm_repack(NULL, &message), FV_ERROR_ARGUMENT);
+    fv_llm_close(llm);
+}
+
+static void a_session_outlives_the_handle_of_its_model(void **state) {
+    (void)state;
+    static const int32_t tokens[3] = {3, 9, 4};
+    fv_llm *llm = NULL;
+    assert_int_equal(fv_llm_open(&llm, MODEL, NULL), FV_OK);
+    fv_session *one = open_small(llm, 8), *two = open_small(llm, 8);
+    fv_llm_close(llm);
+    fv_session_close(one);
+    assert_int_equal(fv_session_feed(two, tokens, 3, NULL, NULL), FV_OK);
+    free(row_of(two, 2));
+    fv_session_close(two); /* the sanitizer of leaks looks on */
+}
+
+static void a_context_beyond_the_trained_one_is_remarked(void **state) {
+    const fv_llm *llm = *state;
+    fv_session_config config = fv_session_config_default();
+    static const uint32_t contexts[] = {0, 16, 256, 257, 100000};
+    for (size_t i = 0; i < sizeof contexts / sizeof *contexts; i++) {
+        fv_session *session = NULL;
+        fv_message message;
+        memset(&message, 'x', sizeof message);
+        config.context_tokens = contexts[i];
+        assert_int_equal(fv_session_open(&session, llm, &config, NULL, &message), FV_OK);
+        if (contexts[i] <= 256) assert_string_equal(message.text, "");
+        if (contexts[i] == 257) assert_non_null(strstr(message.text, "257 tokens, but the model was trained for 256"));
+        if (contexts[i] == 100000) assert_non_null(strstr(message.text, "100000"));
+        fv_session_close(session);
+    }
+}
+
+/* Bytes by formula, not by the code that lays memory out: pages of 16 tokens, K and V of each KV head and layer. */
+static void bytes_are_those_of_the_formula(void **state) {
+    const fv_llm *llm = *state;
+    const fv_model_config *shape = fv_llm_config(llm);
+    static const struct {
+        uint32_t type;
+        double bytes; /* of an element, its scale included */
+    } types[] = {{FV_ELEMENT_F32, 4}, {FV_ELEMENT_F16, 2}, {FV_ELEMENT_BF16, 2}};
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        fv_session_config config = fv_session_config_default();
+        fv_session_memory plan;
+        config.context_tokens = 96;
+        config.key_type = types[t].type;
+        config.value_type = FV_ELEMENT_F16;
+        assert_int_equal(fv_session_memory_plan(llm, &config, 2, &plan, NULL), FV_OK);
+        double elements = 96.0 * shape->layers * shape->kv_heads * shape->head_dim;
+        assert_true((double)plan.key_bytes == elements * types[t].bytes);
+        assert_true((double)plan.value_bytes == elements * 2);
+        assert_true((double)plan.token_bytes == elements / 96 * (types[t].bytes + 2));
+        assert_int_equal(plan.scale_bytes, 0);
+        assert_int_equal(plan.landmark_bytes, 0);
+        assert_true(plan.cache_bytes >= plan.key_bytes + plan.value_bytes);
+        assert_true(plan.cache_bytes <= plan.key_bytes + plan.value_bytes + shape->layers * 1024);
+        fv_session_memory more;
+        config.batch_tokens = 32;
+        config.context_tokens = 1 << 16;
+        assert_int_equal(fv_session_memory_plan(llm, &config, 2, &plan, NULL), FV_OK);
+        config.batch_tokens = 33;
+        assert_int_equal(fv_session_memory_plan(llm, &config, 2, &more, NULL), FV_OK);
+        /* one row of each activation: stream, normed, q, k, v, mixed, gate, up, and what is quantized */
+        size_t queries = (size_t)shape->query_heads * shape->head_dim, keys = (size_t)shape->kv_heads * shape->head_dim;
+        size_t floats = shape->width + (shape->width > queries ? shape->width : queries) + 2 * queries + 2 * keys +
+                        2 * (size_t)shape->feed_forward + 2 * (size_t)shape->rope_dims;
+        uint64_t row = more.scratch_bytes - plan.scratch_bytes;
+        assert_true(row >= 4 * floats && row <= 4 * floats + 4096);
+    }
+}
+
+static uint64_t count_calls(void *context) { return 1000 * ++*(uint64_t *)context; }
+
+static void note_plan(void *context, const fv_attention_seen *seen, size_t worker) {
+    ++*(uint64_t *)context;
+    (void)seen, (void)worker;
+}
+
+static void time_and_plans_are_shown_to_who_asks(void **state) {
+    static const int32_t tokens[5] = {3, 9, 4, 7, 22};
+    fv_session *session = open_small(*state, 8);
+    uint64_t calls = 0, plans = 0;
+    assert_int_equal(fv_session_feed(session, tokens, 2, NULL, NULL), FV_OK);
+    fv_report report = fv_session_report(session);
+    assert_true(report.product_ns == 0 && report.choose_ns == 0 && report.read_ns == 0 && report.other_ns == 0);
+    fv_session_time(session, count_calls, &calls);
+    fv_session_observe(session, note_plan, &plans);
+    assert_int_equal(fv_session_feed(session, tokens, 3, NULL, NULL), FV_OK);
+    report = fv_session_report(session);
+    assert_true(calls > 0 && report.product_ns > 0 && report.read_ns > 0 && report.other_ns > 0);
+    assert_true(plans >= session->shape.layers);
+    uint64_t products = report.product_ns, before = calls, shown = plans;
+    free(row_of(session, 2)); /* of logits, too: from the first look at the clock to the last, 1000 ns each */
+    assert_true(calls >= before + 2);
+    assert_int_equal(fv_session_report(session).product_ns, products + 1000 * (calls - before - 1));
+    before = calls;
+    fv_session_time(session, NULL, NULL);
+    fv_session_observe(session, NULL, NULL);
+    fv_session_report_reset(session);
+    assert_int_equal(fv_session_feed(session, tokens, 5, NULL, NULL), FV_OK);
+    assert_int_equal(calls, before);
+    assert_int_equal(plans, shown);
+    assert_int_equal(fv_session_report(session).product_ns, 0);
+    fv_session_close(session);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_the_file_says),
@@ -226,6 +423,13 @@ int main(void) {
         cmocka_unit_test(a_context_takes_memory_as_it_fills),
         cmocka_unit_test(the_environment_lowers_the_instruction_set),
         cmocka_unit_test(another_policy_must_fit_the_cache),
+        cmocka_unit_test(rows_that_were_taken_back_are_gone),
+        cmocka_unit_test(every_id_is_checked_before_the_first_is_fed),
+        cmocka_unit_test(weights_are_not_repacked_beside_sessions),
+        cmocka_unit_test(a_session_outlives_the_handle_of_its_model),
+        cmocka_unit_test(a_context_beyond_the_trained_one_is_remarked),
+        cmocka_unit_test(bytes_are_those_of_the_formula),
+        cmocka_unit_test(time_and_plans_are_shown_to_who_asks),
     };
     return cmocka_run_group_tests(tests, open_file, close_file);
 }
