@@ -119,6 +119,9 @@ static inline void world_attend(const attention_world *w, const read_set *set, u
     for (uint32_t c = 0; c < dim && sum > 0; c++) out[c] /= sum;
 }
 
+/* An fv_clock_fn whose time is how often it was looked at. */
+static inline uint64_t look_count(void *looks) { return ++*(uint64_t *)looks; }
+
 /* A pool of one thread that runs tasks in a shuffled order and hands out any worker. */
 typedef struct shuffle_pool {
     test_random random;

@@ -2,145 +2,21 @@
  * were made to break them and where a deadline comes at any moment; where a quality is asked for, pages are read until
  * it is met.
  * FV_CERTIFICATE_ROWS=1000000 checks as many rows (default: 20,000). */
+#include "attention/certify.h"
 #include "attention/watch.h"
 #include "fovea/reference/pattern.h"
-#include "support/attention_world.h"
-#include "support/tables.h"
-#include <setjmp.h>
-#include <stdarg.h>
+#include "support/certified_world.h"
+#include "support/memory_store.h"
 
-#include <cmocka.h>
-
-enum { TOKENS = 480, LONG = 3300, MOST_DIM = 40, ROWS_A_WORLD = 250 };
+enum { ROWS_A_WORLD = 250 };
 
 static test_tables tables;
-
-typedef struct certified_world {
-    attention_world w;
-    fv_attention *attention;
-    void *memory;
-    double *keys, *values; /* as stored, [kv_heads][tokens][dim] */
-    fv_policy policy;
-} certified_world;
-
-/* Ways to make keys and values that are hard on a bound. */
-static void spoil(attention_world *w, test_random *random, uint32_t kind) {
-    uint32_t dim = w->shape.head_dim;
-    for (uint32_t t = 0; t < w->tokens; t++) {
-        float *key = w->keys + t * w->kv_stride, *value = w->values + t * w->kv_stride;
-        bool rare = test_random_in(random, 0, 40) == 0;
-        for (uint32_t c = 0; c < dim; c++) {
-            if (kind == 1 && c == dim / 2) key[c] *= 30;                       /* a channel that outweighs all others */
-            if (kind == 2 && rare) key[c] *= 12;                               /* few tokens with long keys */
-            if (kind == 3 && rare) value[c] *= 1000;                           /* few with huge values */
-            if (kind == 4) key[c] = key[c] > 0 ? 1 : -1;                       /* corners */
-            if (kind == 5) key[c] = t % 16 == 3 ? 4 * key[c] : 0.01f * key[c]; /* one loud token in each page */
-            if (kind == 6) key[c] = w->keys[c], value[c] = w->values[c] + (rare ? 5.0f : 0.0f); /* all keys equal */
-            if (kind == 7) key[c] += 20; /* far from the origin */
-        }
-    }
-}
-
-static certified_world world_of(uint32_t tokens, uint32_t kv_heads, uint32_t group, uint32_t number,
-                                test_random *random) {
-    static const uint32_t dims[] = {16, 8, 40, 24, 32, 20};
-    certified_world made;
-    fv_cache_config shape = fv_cache_config_default();
-    shape.head_dim = dims[number % 6];
-    shape.max_tokens = tokens;
-    shape.kv_heads = kv_heads;
-    shape.key_type = number / 2 % FV_ELEMENT_COUNT;
-    shape.value_type = number / 3 % FV_ELEMENT_COUNT;
-    shape.shadow = shape.margins = 1;
-    made.w = world_make(tables.table[number % tables.count], shape, group, 0, random);
-    made.w.attend.scale = number % 4 == 3 ? 4.0f : 1.0f / sqrtf((float)shape.head_dim);
-    spoil(&made.w, random, number % 8);
-    world_append(&made.w, tokens);
-    made.policy = fv_policy_default(FV_SELECTOR_FOVEA);
-    made.policy.window = 32;
-    made.policy.budget = number % 3 == 0 ? 0.7f : 0.2f;
-    made.policy.dense_below = 0;
-    made.policy.certificate = 1;
-    fv_attention_config config = {.attend = made.w.attend,
-                                  .max_tokens = tokens,
-                                  .workers = 1,
-                                  .chooses = 1,
-                                  .plan_steps = fv_policy_steps(&made.policy, tokens, FV_TILE_ROWS)};
-    size_t bytes = 0;
-    assert_int_equal(fv_attention_size(&config, &bytes), FV_OK);
-    made.memory = world_memory(bytes);
-    assert_int_equal(fv_attention_init(&made.attention, &config, made.w.kernels, made.memory, bytes), FV_OK);
-    size_t head = (size_t)tokens * shape.head_dim, count = head * kv_heads;
-    float *keys = malloc(count * 4), *values = malloc(count * 4);
-    made.keys = malloc(count * sizeof(double));
-    made.values = malloc(count * sizeof(double));
-    for (uint32_t h = 0; h < kv_heads; h++)
-        assert_int_equal(fv_cache_read(made.w.cache, h, 0, tokens, keys + h * head, values + h * head), FV_OK);
-    for (size_t i = 0; i < count; i++) made.keys[i] = (double)keys[i], made.values[i] = (double)values[i];
-    free(keys);
-    free(values);
-    return made;
-}
-
-static certified_world world_open(uint32_t number, test_random *random) {
-    return world_of(TOKENS, 1, 1, number, random);
-}
-
-static void world_close(certified_world *made) {
-    world_free(&made->w);
-    free(made->memory);
-    free(made->keys);
-    free(made->values);
-}
-
-/* A query of the last position: at random, or towards some key, so that mass gathers on a page that may be left out. */
-static void query_make(const certified_world *made, test_random *random, float *query) {
-    uint32_t dim = made->w.shape.head_dim, kind = test_random_in(random, 0, 3);
-    const float *key = made->w.keys + test_random_in(random, 0, made->w.tokens - 1) * made->w.kv_stride;
-    float size = (float)test_random_in(random, 1, 40) / 8;
-    for (uint32_t c = 0; c < dim; c++) {
-        query[c] = size * test_random_f32(random);
-        if (kind == 1) query[c] = size * key[c];
-        if (kind == 2) query[c] = 0.01f * query[c];
-        if (kind == 3 && c != dim / 2) query[c] = 0;
-    }
-}
-
-/* One query head of the KV head's group, over those of the first `count` tokens that were read (NULL: dense). How far
- * the executor's outputs may be from it for the rounding of its own f32 sums: a score of many terms is off by their
- * number times 2^-24 of their magnitudes, a weight by as much in proportion. In parts of the largest value. */
-static double softmax_make(const certified_world *made, uint32_t kv_head, uint32_t count, const bool *read,
-                           const float *query, double *out) {
-    uint32_t dim = made->w.shape.head_dim;
-    size_t head = (size_t)kv_head * made->w.tokens * dim;
-    const double *keys = made->keys + head, *values = made->values + head;
-    double score[LONG], most = -1e300, sum = 0, magnitude = 0;
-    for (uint32_t t = 0; t < count; t++) {
-        double terms = 0;
-        score[t] = 0;
-        for (uint32_t c = 0; c < dim; c++) {
-            score[t] += (double)query[c] * keys[t * dim + c];
-            terms += fabs((double)query[c] * keys[t * dim + c]);
-        }
-        magnitude = fmax(magnitude, terms * (double)made->w.attend.scale);
-        score[t] *= (double)made->w.attend.scale;
-        if ((!read || read[t]) && score[t] > most) most = score[t];
-    }
-    for (uint32_t c = 0; c < dim; c++) out[c] = 0;
-    for (uint32_t t = 0; t < count; t++) {
-        double weight = !read || read[t] ? exp(score[t] - most) : 0;
-        sum += weight;
-        for (uint32_t c = 0; c < dim; c++) out[c] += weight * values[t * dim + c];
-    }
-    for (uint32_t c = 0; c < dim; c++) out[c] /= sum;
-    return 2e-5 + dim * magnitude * 0x1p-24;
-}
 
 /* Which tokens the single row of a call reads. */
 static void note_read(void *context, const fv_attention_seen *seen, size_t worker) {
     bool *read = context;
     (void)worker;
-    for (uint32_t t = 0; t < TOKENS; t++) read[t] = false;
+    for (uint32_t t = 0; t < CERTIFIED_TOKENS; t++) read[t] = false;
     for (uint32_t s = 0; s < seen->plan->count; s++)
         for (uint32_t t = seen->plan->steps[s].begin; t < seen->plan->steps[s].end; t++) read[t] = true;
 }
@@ -148,16 +24,16 @@ static void note_read(void *context, const fv_attention_seen *seen, size_t worke
 /* One row: max |out - dense| and that by rms(dense), both without the rounding of the executor's own sums. */
 static fv_report row_check(const certified_world *made, const float *query, double *relative) {
     uint32_t dim = made->w.shape.head_dim;
-    float out[MOST_DIM];
-    double dense[MOST_DIM], sparse[MOST_DIM], error = 0, exact = 0, squares = 0, largest = 0;
-    bool read[TOKENS];
+    float out[CERTIFIED_MOST_DIM];
+    double dense[CERTIFIED_MOST_DIM], sparse[CERTIFIED_MOST_DIM], error = 0, exact = 0, squares = 0, largest = 0;
+    bool read[CERTIFIED_TOKENS];
     fv_attention_observe(made->attention, note_read, read);
     fv_report report = {.struct_bytes = sizeof report};
     assert_int_equal(
         fv_attention_run(made->attention, made->w.cache, &made->policy, 0, 1, query, dim, out, dim, NULL, &report),
         FV_OK);
-    double rounding = softmax_make(made, 0, TOKENS, NULL, query, dense);
-    softmax_make(made, 0, TOKENS, read, query, sparse);
+    double rounding = certified_softmax(made, 0, CERTIFIED_TOKENS, NULL, query, dense);
+    certified_softmax(made, 0, CERTIFIED_TOKENS, read, query, sparse);
     fv_attention_observe(made->attention, NULL, NULL);
     for (uint32_t c = 0; c < dim; c++) {
         error = fmax(error, fabs((double)out[c] - dense[c]));
@@ -165,7 +41,7 @@ static fv_report row_check(const certified_world *made, const float *query, doub
         largest = fmax(largest, fabs(dense[c]));
         squares += dense[c] * dense[c];
     }
-    for (size_t i = 0; i < (size_t)TOKENS * dim; i++) largest = fmax(largest, fabs(made->values[i]));
+    for (size_t i = 0; i < (size_t)CERTIFIED_TOKENS * dim; i++) largest = fmax(largest, fabs(made->values[i]));
     rounding *= largest;
     double rms = sqrt(squares / dim);
     *relative = error / rms;
@@ -185,16 +61,16 @@ static void bounds_hold_for_every_row(void **state) {
     uint32_t wanted = text ? (uint32_t)strtoul(text, NULL, 10) : 20000, useful = 0, missed = 0;
     test_random random = test_random_make(90);
     for (uint32_t world = 0, rows = 0; rows < wanted; world++) {
-        certified_world made = world_open(world, &random);
+        certified_world made = certified_world_open(world, &tables, &random);
         for (uint32_t i = 0; i < ROWS_A_WORLD && rows < wanted; i++, rows++) {
-            float query[MOST_DIM];
+            float query[CERTIFIED_MOST_DIM];
             double relative;
-            query_make(&made, &random, query);
+            certified_query(&made, &random, query);
             fv_report report = row_check(&made, query, &relative);
             useful += report.vacuous_rows == 0;
             missed += relative > 1e-3;
         }
-        world_close(&made);
+        certified_world_close(&made);
     }
     printf("%u rows; %u with an error above 0.001, %u with a relative bound\n", wanted, missed, useful);
     assert_true(missed > wanted / 10); /* rows that miss nothing would prove nothing */
@@ -204,27 +80,27 @@ static void bounds_hold_for_every_row(void **state) {
 static void all_pages_leave_nothing_unread(void **state) {
     (void)state;
     test_random random = test_random_make(91);
-    certified_world made = world_open(0, &random);
-    float query[MOST_DIM];
+    certified_world made = certified_world_open(0, &tables, &random);
+    float query[CERTIFIED_MOST_DIM];
     double relative;
     made.policy.budget = 1.0f;
-    query_make(&made, &random, query);
+    certified_query(&made, &random, query);
     fv_report report = row_check(&made, query, &relative);
     assert_true(report.error_bound == 0.0f && report.relative_bound == 0.0f && report.relative_estimate == 0.0f);
-    world_close(&made);
+    certified_world_close(&made);
 }
 
 static void quality_is_met_by_reading_more(void **state) {
     (void)state;
     test_random random = test_random_make(92);
     for (uint32_t world = 0; world < 16; world++) {
-        certified_world made = world_open(world, &random);
+        certified_world made = certified_world_open(world, &tables, &random);
         made.policy.budget = 0.15f;
         for (uint32_t i = 0; i < 20; i++) {
-            float query[MOST_DIM];
+            float query[CERTIFIED_MOST_DIM];
             double relative;
             uint64_t read = 0;
-            query_make(&made, &random, query);
+            certified_query(&made, &random, query);
             for (float quality = 0.3f; quality > 1e-4f; quality /= 10) {
                 made.policy.quality = quality;
                 fv_report report = row_check(&made, query, &relative);
@@ -234,7 +110,7 @@ static void quality_is_met_by_reading_more(void **state) {
                 read = report.keys_read;
             }
         }
-        world_close(&made);
+        certified_world_close(&made);
     }
 }
 
@@ -250,9 +126,9 @@ static void errors_of(const certified_world *made, uint32_t first, const float *
     double largest = 0, least_rms = 1e300;
     *error = *relative = *rounding = 0;
     for (uint32_t i = 0; i < ROWS * HEADS * GROUP; i++) {
-        double dense[MOST_DIM], worst = 0, squares = 0;
-        *rounding = fmax(*rounding, softmax_make(made, i % (HEADS * GROUP) / GROUP, first + i / (HEADS * GROUP) + 1,
-                                                 NULL, query + i * dim, dense));
+        double dense[CERTIFIED_MOST_DIM], worst = 0, squares = 0;
+        *rounding = fmax(*rounding, certified_softmax(made, i % (HEADS * GROUP) / GROUP,
+                                                      first + i / (HEADS * GROUP) + 1, NULL, query + i * dim, dense));
         for (uint32_t c = 0; c < dim; c++) {
             worst = fmax(worst, fabs((double)out[i * dim + c] - dense[c]));
             squares += dense[c] * dense[c];
@@ -268,10 +144,11 @@ static void errors_of(const certified_world *made, uint32_t first, const float *
 
 /* Some rows of one world with the deadline at every look. */
 static void deadlines_everywhere(const certified_world *made, test_random *random, uint32_t *partly) {
-    uint32_t dim = made->w.shape.head_dim, width = HEADS * GROUP * dim, first = test_random_in(random, 2, LONG - ROWS);
-    float query[ROWS * HEADS * GROUP * MOST_DIM], out[ROWS * HEADS * GROUP * MOST_DIM],
-        want[ROWS * HEADS * GROUP * MOST_DIM];
-    for (uint32_t i = 0; i < ROWS * HEADS * GROUP; i++) query_make(made, random, query + i * dim);
+    uint32_t dim = made->w.shape.head_dim, width = HEADS * GROUP * dim,
+             first = test_random_in(random, 2, CERTIFIED_LONG - ROWS);
+    float query[ROWS * HEADS * GROUP * CERTIFIED_MOST_DIM], out[ROWS * HEADS * GROUP * CERTIFIED_MOST_DIM],
+        want[ROWS * HEADS * GROUP * CERTIFIED_MOST_DIM];
+    for (uint32_t i = 0; i < ROWS * HEADS * GROUP; i++) certified_query(made, random, query + i * dim);
     fv_attention_rows rows = {
         .first_token = first, .count = ROWS, .query = query, .query_stride = width, .out = want, .out_stride = width};
     fv_report plain = {.struct_bytes = sizeof plain}, report;
@@ -313,15 +190,15 @@ static void deadlines_are_certified(void **state) {
     test_random random = test_random_make(95);
     uint32_t partly = 0;
     for (uint32_t world = 0; world < 24; world++) {
-        certified_world made = world_of(LONG, HEADS, GROUP, world, &random);
+        certified_world made = certified_world_of(CERTIFIED_LONG, HEADS, GROUP, world, &tables, &random);
         for (uint32_t kind = 0; kind < 4; kind++) {
             made.policy.budget = kind == 1 ? 0.6f : 0.1f;
             made.policy.window = kind == 2 ? 1500 : 32;
             made.policy.sinks = kind == 1 ? 1100 : 16;
-            made.policy.dense_below = kind == 3 ? LONG : 0;
+            made.policy.dense_below = kind == 3 ? CERTIFIED_LONG : 0;
             deadlines_everywhere(&made, &random, &partly);
         }
-        world_close(&made);
+        certified_world_close(&made);
     }
     printf("%u answers that were cut short\n", partly);
     assert_true(partly > 200);
@@ -331,18 +208,18 @@ static void deadlines_are_certified(void **state) {
 static void arrays_are_certified_too(void **state) {
     (void)state;
     test_random random = test_random_make(96);
-    certified_world made = world_of(LONG, HEADS, GROUP, 0, &random);
+    certified_world made = certified_world_of(CERTIFIED_LONG, HEADS, GROUP, 0, &tables, &random);
     uint32_t dim = made.w.shape.head_dim, width = HEADS * GROUP * dim, kv_width = HEADS * dim;
     fv_pattern_config config = fv_pattern_config_default();
     config.policy = made.policy;
-    config.max_tokens = LONG;
+    config.max_tokens = CERTIFIED_LONG;
     config.query_heads = HEADS * GROUP, config.kv_heads = HEADS, config.head_dim = dim;
     size_t bytes = 0;
     assert_int_equal(fv_pattern_size(&config, &bytes), FV_OK);
     void *memory = world_memory(bytes);
     fv_pattern *pattern;
     assert_int_equal(fv_pattern_init(&pattern, &config, made.w.kernels, memory, bytes), FV_OK);
-    float query[300 * 4 * MOST_DIM], keys[300 * 2 * MOST_DIM], out[300 * 4 * MOST_DIM];
+    float query[300 * 4 * CERTIFIED_MOST_DIM], keys[300 * 2 * CERTIFIED_MOST_DIM], out[300 * 4 * CERTIFIED_MOST_DIM];
     test_fill_f32(&random, query, 300 * width, 1.0f);
     test_fill_f32(&random, keys, 300 * kv_width, 1.0f);
     uint64_t looks = 0;
@@ -369,17 +246,17 @@ static void arrays_are_certified_too(void **state) {
     assert_int_equal(report.certified_rows, 300 * HEADS * GROUP);
     assert_true(report.relative_estimate <= 0.1f);
     free(memory);
-    world_close(&made);
+    certified_world_close(&made);
 }
 
 /* Margins after a cut, an eviction and a batch are those of the same tokens appended one by one. */
 static void margins_leave_no_trace(void **state) {
     (void)state;
     test_random random = test_random_make(93);
-    certified_world one = world_open(9, &random);
+    certified_world one = certified_world_open(9, &tables, &random);
     attention_world *w = &one.w;
-    float query[MOST_DIM], out[2][MOST_DIM];
-    query_make(&one, &random, query);
+    float query[CERTIFIED_MOST_DIM], out[2][CERTIFIED_MOST_DIM];
+    certified_query(&one, &random, query);
     fv_report report[2];
     uint32_t dim = w->shape.head_dim;
     for (int run = 0; run < 2; run++) {
@@ -398,14 +275,14 @@ static void margins_leave_no_trace(void **state) {
     }
     assert_memory_equal(&report[0], &report[1], sizeof *report);
     assert_memory_equal(out[0], out[1], dim * sizeof **out);
-    world_close(&one);
+    certified_world_close(&one);
 }
 
 static void what_is_missing_is_an_error(void **state) {
     (void)state;
     test_random random = test_random_make(94);
-    certified_world made = world_open(0, &random);
-    float query[MOST_DIM] = {0}, out[MOST_DIM];
+    certified_world made = certified_world_open(0, &tables, &random);
+    float query[CERTIFIED_MOST_DIM] = {0}, out[CERTIFIED_MOST_DIM];
     uint32_t dim = made.w.shape.head_dim;
     made.w.shape.margins = 0;
     world_cache_reset(&made.w);
@@ -418,7 +295,7 @@ static void what_is_missing_is_an_error(void **state) {
         fv_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, NULL), FV_OK);
     made.policy.quality = 0.1f; /* without a certificate there is no quality */
     assert_int_equal(fv_policy_check(&made.policy), FV_ERROR_ARGUMENT);
-    world_close(&made);
+    certified_world_close(&made);
 }
 
 int main(void) {
