@@ -33,8 +33,8 @@ fv_peak_work cli_bench_work(const fv_llm *llm, const cli_bench_result *result) {
            batches = rows_up(prompt, result->micro_batch) + generated;
     double operations = 2 * ((prompt + generated) * products.layers + logits * products.output);
     double keys = (double)(result->report.keys_read + result->report.local_keys) / samples;
-    double group = (double)config->query_heads / config->kv_heads;
-    fv_peak_work work = {.f32_operations = 4 * keys * group * config->head_dim};
+    double group = (double)config->query_heads / config->cache.kv_heads;
+    fv_peak_work work = {.f32_operations = 4 * keys * group * config->cache.head_dim};
     if (products.quantised)
         work.int8_operations = operations;
     else

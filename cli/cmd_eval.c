@@ -171,7 +171,7 @@ static fv_status read_document(eval_state *state) {
                 status = fv_session_feed(policy->session, state->tokens.ids, state->tokens.count, cli_progress_step,
                                          &state->progress);
         }
-        if (status == FV_OK) status = fv_session_set_attention(policy->session, &policy->config, NULL);
+        if (status == FV_OK) status = fv_session_set_policy(policy->session, &policy->config, NULL);
         if (status != FV_OK) return status;
         fv_session_report_reset(policy->session);
     }

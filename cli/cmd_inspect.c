@@ -379,7 +379,7 @@ static int print_json(const inspection *seen) {
 
 /* A context that can't be planned (too large for the machine) is part of the answer, not an error. */
 static void plan_memory(inspection *seen, const cli_model_options *options, fv_session_config *config) {
-    uint32_t trained = fv_llm_config(seen->llm)->max_tokens;
+    uint32_t trained = fv_llm_config(seen->llm)->cache.max_tokens;
     seen->context = options->context > 0 ? (uint32_t)options->context : trained;
     config->context_tokens = seen->context;
     config->batch_tokens = (uint32_t)(options->micro_batch < options->batch ? options->micro_batch : options->batch);

@@ -134,7 +134,7 @@ static int read_text(ppl_state *state) {
 /* The chunk's size and what of it is scored. */
 static int choose_positions(ppl_state *state) {
     const ppl_options *options = state->options;
-    uint32_t trained = fv_llm_config(state->engine.llm)->max_tokens;
+    uint32_t trained = fv_llm_config(state->engine.llm)->cache.max_tokens;
     int64_t context = options->model.context < 0 ? 512 : options->model.context;
     state->context = context == 0 ? trained : (uint32_t)context;
     if (state->context < 4) return cli_usage_error("ppl", "-c takes at least 4 tokens");
@@ -296,7 +296,7 @@ static fv_status read_densely(ppl_state *state, const int32_t *chunk) {
         policy_run *policy = &state->policies[i];
         status = cli_session_read_dense(policy->session, i > 0 ? state->policies[0].session : NULL, chunk, state->first,
                                         show_before, state);
-        if (status == FV_OK) status = fv_session_set_attention(policy->session, &policy->config, NULL);
+        if (status == FV_OK) status = fv_session_set_policy(policy->session, &policy->config, NULL);
     }
     return status;
 }

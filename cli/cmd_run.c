@@ -221,7 +221,7 @@ static int encode_plain(run_state *state) {
 /* -c, or what its help promises. */
 static int choose_context(const run_state *state, uint32_t *context) {
     const run_options *options = state->options;
-    uint64_t trained = fv_llm_config(state->engine.llm)->max_tokens, prompt = state->tokens.count;
+    uint64_t trained = fv_llm_config(state->engine.llm)->cache.max_tokens, prompt = state->tokens.count;
     uint64_t room = options->predict >= 0 ? (uint64_t)options->predict : ROOM_TOKENS;
     if (state->chat && !state->single_turn && room < ROOM_TOKENS) room = ROOM_TOKENS;
     uint64_t tokens = prompt + room < trained ? prompt + room : trained;

@@ -129,8 +129,9 @@ static int prepare(tune_state *state) {
     if (TRIED * state->options->score >= (int64_t)state->context)
         return cli_usage_error("tune", "-c must be above %d times --score", TRIED);
     state->vocabulary = shape->vocabulary;
-    state->heads = shape->layers * shape->kv_heads;
-    state->tune = (cli_tune){.layers = shape->layers, .kv_heads = shape->kv_heads, .head_dim = shape->head_dim};
+    state->heads = shape->layers * shape->cache.kv_heads;
+    state->tune =
+        (cli_tune){.layers = shape->layers, .kv_heads = shape->cache.kv_heads, .head_dim = shape->cache.head_dim};
     cli_warn_context(state->engine.llm, state->context);
     int result = read_text(state);
     if (result == CLI_GO_ON) result = prepare_memory(state);
@@ -145,7 +146,7 @@ static fv_status read_scored(tune_state *state, const fv_policy *policy, float *
     const fv_parallel *parallel = fv_pool_parallel(state->engine.pool);
     fv_score_sum sum = {0};
     fv_status status = fv_session_truncate(state->session, state->context - state->score);
-    if (status == FV_OK) status = fv_session_set_attention(state->session, policy, NULL);
+    if (status == FV_OK) status = fv_session_set_policy(state->session, policy, NULL);
     for (size_t done = 0, rows; done < state->score && status == FV_OK; done += rows) {
         const int32_t *tokens = state->scored + done;
         size_t offset = done * state->vocabulary;
@@ -171,7 +172,7 @@ static fv_status read_context(tune_state *state, size_t first, int64_t score) {
     state->score = (uint32_t)score;
     state->scored = state->tokens.ids + first + before;
     fv_status status = fv_session_truncate(state->session, 0);
-    if (status == FV_OK) status = fv_session_set_attention(state->session, &dense, NULL);
+    if (status == FV_OK) status = fv_session_set_policy(state->session, &dense, NULL);
     if (status == FV_OK)
         status = fv_session_feed(state->session, state->scored - before, before, cli_progress_step, &state->progress);
     if (status == FV_OK) status = read_scored(state, &dense, state->base, NULL);

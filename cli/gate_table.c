@@ -17,9 +17,9 @@ static void observe(void *context, const fv_attention_seen *seen, size_t worker)
 
 fv_status cli_gate_open(cli_gate *gate, fv_session *session, const fv_llm *llm, uint32_t workers) {
     const fv_model_config *shape = fv_llm_config(llm);
-    *gate = (cli_gate){.heads = shape->layers * shape->kv_heads,
-                       .kv_heads = shape->kv_heads,
-                       .head_dim = shape->head_dim,
+    *gate = (cli_gate){.heads = shape->layers * shape->cache.kv_heads,
+                       .kv_heads = shape->cache.kv_heads,
+                       .head_dim = shape->cache.head_dim,
                        .workers = workers};
     gate->sum = calloc((size_t)workers * gate->heads * gate->head_dim, sizeof *gate->sum);
     gate->count = calloc((size_t)workers * gate->heads, sizeof *gate->count);

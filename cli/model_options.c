@@ -135,13 +135,13 @@ fv_status cli_session_read_dense(fv_session *session, const fv_session *read, co
     if (status == FV_OK) return FV_OK;
     fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
     status = fv_session_truncate(session, 0);
-    if (status == FV_OK) status = fv_session_set_attention(session, &dense, NULL);
+    if (status == FV_OK) status = fv_session_set_policy(session, &dense, NULL);
     if (status == FV_OK && count > 0) status = fv_session_feed(session, tokens, count, progress, context);
     return status;
 }
 
 void cli_warn_context(const fv_llm *llm, uint64_t context) {
-    uint32_t trained = fv_llm_config(llm)->max_tokens;
+    uint32_t trained = fv_llm_config(llm)->cache.max_tokens;
     if (context > trained)
         cli_warn("a context of %llu tokens is above the %u that the model was trained on: its answers may be useless "
                  "behind token %u",
@@ -179,7 +179,7 @@ int cli_session_open(fv_session **session, const cli_engine *engine, const cli_m
     }
     int result = give_gates(engine, options, attention);
     if (result != CLI_GO_ON) return result;
-    config.attention = *attention;
+    config.policy = *attention;
     fv_status status = fv_session_open(session, engine->llm, &config, engine->pool, &message);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
 }

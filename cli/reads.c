@@ -39,10 +39,10 @@ static void observe(void *context, const fv_attention_seen *seen, size_t worker)
 
 fv_status cli_reads_open(cli_reads *reads, fv_session *session, const fv_llm *llm, uint32_t workers) {
     const fv_model_config *shape = fv_llm_config(llm);
-    size_t context = fv_session_context_tokens(session), group = shape->query_heads / shape->kv_heads;
+    size_t context = fv_session_context_tokens(session), group = shape->query_heads / shape->cache.kv_heads;
     *reads = (cli_reads){.tokenizer = fv_llm_tokenizer(llm),
                          .session = session,
-                         .slots = shape->layers * shape->kv_heads,
+                         .slots = shape->layers * shape->cache.kv_heads,
                          .context = (uint32_t)context,
                          .workers = workers};
     reads->noted = calloc(reads->slots * context, sizeof *reads->noted);
@@ -51,7 +51,8 @@ fv_status cli_reads_open(cli_reads *reads, fv_session *session, const fv_llm *ll
     reads->scratch = calloc(workers, sizeof *reads->scratch);
     if (!reads->noted || !reads->has_noted || !reads->word || !reads->scratch) return FV_ERROR_MEMORY;
     for (uint32_t worker = 0; worker < workers; worker++) {
-        reads->scratch[worker] = malloc((FV_PAGE_TOKENS * (size_t)shape->head_dim + group * context) * sizeof(float));
+        reads->scratch[worker] =
+            malloc((FV_PAGE_TOKENS * (size_t)shape->cache.head_dim + group * context) * sizeof(float));
         if (!reads->scratch[worker]) return FV_ERROR_MEMORY;
     }
     fv_session_observe(session, observe, reads);

@@ -91,7 +91,7 @@ void cli_run_report_print(const cli_run_report *report) {
             report->engine->threads, report->engine->threads == 1 ? "" : "s");
     fprintf(stderr, "context: %zu of %zu tokens (the model was trained on %" PRIu32 "), K %s, V %s\n",
             fv_session_tokens(generation->session), fv_session_context_tokens(generation->session),
-            fv_llm_config(report->engine->llm)->max_tokens, cli_element_name((uint32_t)report->options->key_type),
+            fv_llm_config(report->engine->llm)->cache.max_tokens, cli_element_name((uint32_t)report->options->key_type),
             cli_element_name((uint32_t)report->options->value_type));
     fprintf(stderr, "weights: %.1f MiB, %.1f MiB of them repacked into private pages in place of the file's\n",
             (double)fv_llm_weight_bytes(report->engine->llm) / MIB,
@@ -153,7 +153,7 @@ int cli_run_report_json(const cli_run_report *report) {
     cli_json_count(document, "repacked_bytes", fv_llm_packed_bytes(report->engine->llm));
     cli_json_count(document, "context_tokens", fv_session_context_tokens(generation->session));
     cli_json_count(document, "used_tokens", fv_session_tokens(generation->session));
-    cli_json_count(document, "training_context_tokens", fv_llm_config(report->engine->llm)->max_tokens);
+    cli_json_count(document, "training_context_tokens", fv_llm_config(report->engine->llm)->cache.max_tokens);
     cli_json_text(document, "key_type", cli_element_name((uint32_t)report->options->key_type));
     cli_json_text(document, "value_type", cli_element_name((uint32_t)report->options->value_type));
     cli_json_text(document, "isa", isa_name(generation));

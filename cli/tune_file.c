@@ -35,8 +35,8 @@ static fv_status check_model(const json_t *root, const char *path, const fv_llm 
     const json_t *model = json_object_get(root, "model");
     if (!has_number(root, "format", 1) && !has_number(root, "format", FORMAT))
         return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: not of format 1 or %d", path, FORMAT);
-    bool dim = has_number(root, "format", 1) || has_number(model, "head_dim", shape->head_dim);
-    if (!dim || !has_number(model, "layers", shape->layers) || !has_number(model, "kv_heads", shape->kv_heads) ||
+    bool dim = has_number(root, "format", 1) || has_number(model, "head_dim", shape->cache.head_dim);
+    if (!dim || !has_number(model, "layers", shape->layers) || !has_number(model, "kv_heads", shape->cache.kv_heads) ||
         !has_number(model, "parameters", fv_llm_parameters(llm)) ||
         !has_number(model, "weight_bytes", fv_llm_weight_bytes(llm)))
         return fv_message_set(message, FV_ERROR_UNSUPPORTED,
@@ -106,8 +106,8 @@ fv_status cli_tune_read(cli_tune *tune, const char *path, const fv_llm *llm, fv_
     if (!root) return corrupt(path, error.text, message);
     fv_status status = check_model(root, path, llm, message);
     tune->layers = shape->layers;
-    tune->kv_heads = shape->kv_heads;
-    tune->head_dim = shape->head_dim;
+    tune->kv_heads = shape->cache.kv_heads;
+    tune->head_dim = shape->cache.head_dim;
     if (status == FV_OK) status = read_shares(tune, root, path, message);
     if (status == FV_OK) status = read_gates(tune, root, path, message);
     json_decref(root);
@@ -123,8 +123,8 @@ static json_t *model_json(const fv_llm *llm) {
     json_t *model = json_object();
     cli_json_text(model, "architecture", fv_llm_architecture(llm));
     cli_json_count(model, "layers", shape->layers);
-    cli_json_count(model, "kv_heads", shape->kv_heads);
-    cli_json_count(model, "head_dim", shape->head_dim);
+    cli_json_count(model, "kv_heads", shape->cache.kv_heads);
+    cli_json_count(model, "head_dim", shape->cache.head_dim);
     cli_json_count(model, "parameters", fv_llm_parameters(llm));
     cli_json_count(model, "weight_bytes", fv_llm_weight_bytes(llm));
     return model;

@@ -203,9 +203,9 @@ def convert(file, source):
     write_texts(out, file)
     begin, end = (file.metadata.get(name, -1) for name in END_NAMES)
     config = (("vocabulary", model.vocabulary), ("width", model.width), ("feed_forward", model.feed),
-              ("layers", model.layers), ("query_heads", model.heads), ("kv_heads", model.kv_heads),
-              ("head_dim", model.head_dim), ("max_tokens", model.context), ("batch_tokens", 1),
-              ("key_type", "FV_ELEMENT_F16"), ("value_type", "FV_ELEMENT_F16"), ("rope_kind", "FV_ROPE_PAIRS"),
+              ("layers", model.layers), ("query_heads", model.heads), ("cache.kv_heads", model.kv_heads),
+              ("cache.head_dim", model.head_dim), ("cache.max_tokens", model.context), ("batch_tokens", 1),
+              ("cache.key_type", "FV_ELEMENT_F16"), ("cache.value_type", "FV_ELEMENT_F16"), ("rope_kind", "FV_ROPE_PAIRS"),
               ("rope_dims", model.rope_dims), ("activation", "FV_ACTIVATION_SILU"), ("norm_epsilon", literal(model.epsilon)),
               ("attention_scale", literal(f32(model.head_dim ** -0.5))), ("embedding_scale", "1.0f"),
               ("residual_scale", "1.0f"), ("logit_scale", "1.0f"), ("rope_magnitude", "1.0f"))

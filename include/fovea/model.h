@@ -33,21 +33,15 @@ typedef struct fv_model_config {
     uint32_t feed_forward; /* hidden length of the feed-forward block */
     uint32_t layers;
     uint32_t query_heads;
-    uint32_t kv_heads;             /* divides query_heads */
-    uint32_t head_dim;             /* K and V alike */
-    uint32_t max_tokens;           /* cache size */
-    uint32_t batch_tokens;         /* most tokens in one fv_model_forward() */
-    uint32_t key_type, value_type; /* fv_element */
-    uint32_t landmark_tokens;      /* of the caches, see fv_cache_config */
-    uint32_t shadow;               /* likewise; policies that choose by the queries need it */
-    uint32_t margins;              /* likewise; policies with a certificate need them */
-    uint32_t tail;                 /* likewise; policies with a tail need it */
-    uint32_t rope_kind;            /* fv_rope_kind */
-    uint32_t rope_dims;            /* elements of a head that are rotated; even, <= head_dim */
-    uint32_t activation;           /* fv_activation */
-    uint32_t local_window;         /* sliding window of local layers, tokens, own included; 0 = no local layers */
-    uint32_t local_period;         /* layer l is local unless (l + 1) % local_period == 0; 0 = none, 1 is not allowed */
-    uint32_t exact_activations;    /* 1: f32 products for every weight type */
+    fv_cache_config cache;      /* of every layer: kv_heads divides query_heads; max_tokens is what the model can hold;
+                                   shadow,      margins, tail and landmarks as the policies need them (fv_policy_needs()) */
+    uint32_t batch_tokens;      /* most tokens in one fv_model_forward() */
+    uint32_t rope_kind;         /* fv_rope_kind */
+    uint32_t rope_dims;         /* elements of a head that are rotated; even, <= head_dim */
+    uint32_t activation;        /* fv_activation */
+    uint32_t local_window;      /* sliding window of local layers, tokens, own included; 0 = no local layers */
+    uint32_t local_period;      /* layer l is local unless (l + 1) % local_period == 0; 0 = none, 1 is not allowed */
+    uint32_t exact_activations; /* 1: f32 products for every weight type */
     float norm_epsilon;
     float attention_scale;   /* score = scale * q.k; 1/sqrt(head_dim) usually */
     float attention_softcap; /* score = cap * tanh(score / cap); 0 = off */
@@ -105,13 +99,13 @@ FV_API fv_status fv_model_init(fv_model **model, const fv_model_config *config, 
  * Evaluates tokens behind those in the caches; keeps the normed output rows for fv_model_logits().
  *
  * tokens    [count] ids, count 1..batch_tokens.
- * attention policy of the layers without a sliding window.
+ * policy    of the layers without a sliding window.
  * parallel  NULL or with workers <= those of fv_model_init().
  * report    counters are added to; may be NULL.
  * returns   FV_OK, FV_ERROR_ARGUMENT (an id outside the vocabulary, pattern without fitting landmarks), FV_ERROR_FULL;
  *           caches untouched on error. The same bits for any number of workers and any cutting into calls.
  */
-FV_API fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *attention,
+FV_API fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *policy,
                                   const fv_parallel *parallel, fv_report *report);
 
 /** Logits of rows first_row .. first_row + rows - 1 of the last forward. logits [rows][vocabulary] f32.

@@ -54,7 +54,7 @@ typedef struct fv_session_config {
     uint32_t key_type, value_type; /* fv_element; default FV_ELEMENT_F16 */
     uint32_t exact_activations;    /* 1: f32 activations against every weight type (slow, for checking); default 0 */
     uint32_t isa_limit;            /* fv_isa; default FV_ISA_BEST; FV_ISA in the environment lowers it */
-    fv_policy attention;           /* default dense */
+    fv_policy policy;              /* default dense */
 } fv_session_config;
 
 FV_API fv_session_config fv_session_config_default(void);
@@ -115,7 +115,7 @@ FV_API fv_status fv_session_truncate(fv_session *session, size_t tokens);
 FV_API fv_status fv_session_copy(fv_session *to, const fv_session *from);
 
 /** Another policy from the next feed on. FV_ERROR_ARGUMENT (message says why; pattern's block must be the cache's). */
-FV_API fv_status fv_session_set_attention(fv_session *session, const fv_policy *attention, fv_message *message);
+FV_API fv_status fv_session_set_policy(fv_session *session, const fv_policy *policy, fv_message *message);
 
 /** Shows every plan to `observer` (NULL: nobody), see fv_attention_observe(). */
 FV_API void fv_session_observe(fv_session *session, fv_attention_observer_fn *observer, void *context);

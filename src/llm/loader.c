@@ -301,31 +301,31 @@ static fv_status find_architecture(load *l) {
 
 static fv_status check_heads(load *l) {
     const fv_model_config *c = &l->out.config;
-    if (c->query_heads % c->kv_heads != 0 || c->query_heads / c->kv_heads > MAX_GROUP_HEADS)
+    if (c->query_heads % c->cache.kv_heads != 0 || c->query_heads / c->cache.kv_heads > MAX_GROUP_HEADS)
         return fv_message_set(l->message, FV_ERROR_UNSUPPORTED,
                               "%s: %" PRIu32 " query heads over %" PRIu32
                               " KV heads: it must be 1..%d whole query heads "
                               "per KV head",
-                              fv_gguf_path(l->gguf), c->query_heads, c->kv_heads, MAX_GROUP_HEADS);
+                              fv_gguf_path(l->gguf), c->query_heads, c->cache.kv_heads, MAX_GROUP_HEADS);
     return FV_OK;
 }
 
 static fv_status load_head_dim(load *l) {
     fv_model_config *c = &l->out.config;
-    c->head_dim = c->width / c->query_heads;
-    fv_status status = read_u32(l, "attention.key_length", 1, MAX_HEAD_DIM, &c->head_dim);
+    c->cache.head_dim = c->width / c->query_heads;
+    fv_status status = read_u32(l, "attention.key_length", 1, MAX_HEAD_DIM, &c->cache.head_dim);
     if (status != FV_OK) return status;
-    if (c->head_dim < 1 || c->head_dim > MAX_HEAD_DIM)
+    if (c->cache.head_dim < 1 || c->cache.head_dim > MAX_HEAD_DIM)
         return fv_message_set(l->message, FV_ERROR_UNSUPPORTED, "%s: head dimension %" PRIu32 "; supported: 1..%d",
-                              fv_gguf_path(l->gguf), c->head_dim, MAX_HEAD_DIM);
-    uint32_t value_length = c->head_dim;
+                              fv_gguf_path(l->gguf), c->cache.head_dim, MAX_HEAD_DIM);
+    uint32_t value_length = c->cache.head_dim;
     status = read_u32(l, "attention.value_length", 1, UINT32_MAX, &value_length);
     if (status != FV_OK) return status;
-    if (value_length != c->head_dim)
+    if (value_length != c->cache.head_dim)
         return fv_message_set(l->message, FV_ERROR_UNSUPPORTED,
                               "%s: attention.value_length %" PRIu32 " differs from key_length %" PRIu32
                               "; fovea needs them equal",
-                              fv_gguf_path(l->gguf), value_length, c->head_dim);
+                              fv_gguf_path(l->gguf), value_length, c->cache.head_dim);
     return FV_OK;
 }
 
@@ -334,12 +334,12 @@ static fv_status load_shape(load *l) {
     fv_status status = need_u32(l, "block_count", 1, MAX_LAYERS, &c->layers);
     if (status == FV_OK) status = need_u32(l, "embedding_length", 1, MAX_WIDTH, &c->width);
     if (status == FV_OK) status = need_u32(l, "feed_forward_length", 1, MAX_WIDTH, &c->feed_forward);
-    if (status == FV_OK) status = need_u32(l, "context_length", 1, MAX_CONTEXT, &c->max_tokens);
+    if (status == FV_OK) status = need_u32(l, "context_length", 1, MAX_CONTEXT, &c->cache.max_tokens);
     if (status == FV_OK)
         status = need_u32(l, "attention.head_count", 1, MAX_KV_HEADS * MAX_GROUP_HEADS, &c->query_heads);
     if (status != FV_OK) return status;
-    c->kv_heads = c->query_heads < MAX_KV_HEADS ? c->query_heads : MAX_KV_HEADS;
-    status = read_u32(l, "attention.head_count_kv", 1, MAX_KV_HEADS, &c->kv_heads);
+    c->cache.kv_heads = c->query_heads < MAX_KV_HEADS ? c->query_heads : MAX_KV_HEADS;
+    status = read_u32(l, "attention.head_count_kv", 1, MAX_KV_HEADS, &c->cache.kv_heads);
     if (status == FV_OK) status = check_heads(l);
     if (status == FV_OK) status = load_head_dim(l);
     return status;
@@ -352,7 +352,7 @@ static fv_status load_scales(load *l) {
     fv_status status = read_f32(l, "attention.layer_norm_rms_epsilon", 0, &c->norm_epsilon);
     /* Gemma 3 27B was trained with another scale than the others; only its depth tells it apart. */
     bool by_width = l->row->gemma && c->layers == GEMMA_27B_LAYERS;
-    uint32_t scaled_by = by_width && c->width >= c->query_heads ? c->width / c->query_heads : c->head_dim;
+    uint32_t scaled_by = by_width && c->width >= c->query_heads ? c->width / c->query_heads : c->cache.head_dim;
     c->attention_scale = (float)(1.0 / sqrt((double)scaled_by));
     if (l->row->gemma) c->embedding_scale = sqrtf((float)c->width);
     if (status == FV_OK) status = read_f32(l, "attention.scale", TINY, &c->attention_scale);
@@ -419,7 +419,7 @@ static fv_status read_rope_type(load *l, fv_rope_scaling *scaling) {
 }
 
 static fv_status read_rope_scaling(load *l, fv_rope_scaling *scaling) {
-    uint32_t original = l->out.config.max_tokens;
+    uint32_t original = l->out.config.cache.max_tokens;
     fv_status status = read_rope_type(l, scaling);
     if (status == FV_OK) status = read_f32(l, "rope.scale_linear", 0, &scaling->factor); /* the key's old name */
     if (status == FV_OK) status = read_f32(l, "rope.scaling.factor", 0, &scaling->factor);
@@ -442,8 +442,8 @@ static fv_status read_rope_scaling(load *l, fv_rope_scaling *scaling) {
 static fv_status read_rope_dims(load *l, float *base) {
     fv_model_config *c = &l->out.config;
     c->rope_kind = l->row->rope;
-    c->rope_dims = c->head_dim;
-    fv_status status = read_u32(l, "rope.dimension_count", 2, c->head_dim, &c->rope_dims);
+    c->rope_dims = c->cache.head_dim;
+    fv_status status = read_u32(l, "rope.dimension_count", 2, c->cache.head_dim, &c->rope_dims);
     if (status == FV_OK) status = read_f32(l, "rope.freq_base", 1, base);
     if (status == FV_OK && c->rope_dims % 2 != 0)
         return fv_message_set(l->message, FV_ERROR_UNSUPPORTED, "%s: rope over %" PRIu32 " dimensions; it must be even",
@@ -613,11 +613,11 @@ static uint32_t extent_of(const fv_model_config *c, extent which) {
     case EXTENT_WIDTH:
         return c->width;
     case EXTENT_QUERY:
-        return c->query_heads * c->head_dim; /* <= 2^26: see the limits */
+        return c->query_heads * c->cache.head_dim; /* <= 2^26: see the limits */
     case EXTENT_KV:
-        return c->kv_heads * c->head_dim;
+        return c->cache.kv_heads * c->cache.head_dim;
     case EXTENT_HEAD:
-        return c->head_dim;
+        return c->cache.head_dim;
     case EXTENT_FEED:
         return c->feed_forward;
     case EXTENT_VOCABULARY:

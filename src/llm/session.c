@@ -20,7 +20,7 @@ struct fv_session {
     size_t memory_bytes;
     size_t huge_tokens; /* in the caches when huge pages were last made; the context's: of all memory */
     fv_model_config shape;
-    fv_policy attention;
+    fv_policy policy;
     fv_session_memory use;
     fv_report report;
     fv_clock_fn *clock; /* NULL: no time is taken */
@@ -36,11 +36,11 @@ fv_session_config fv_session_config_default(void) {
                                .key_type = FV_ELEMENT_F16,
                                .value_type = FV_ELEMENT_F16,
                                .isa_limit = FV_ISA_BEST,
-                               .attention = fv_policy_default(FV_SELECTOR_DENSE)};
+                               .policy = fv_policy_default(FV_SELECTOR_DENSE)};
 }
 
-static bool uses_landmarks(const fv_policy *attention) {
-    return attention->selector == FV_SELECTOR_PATTERN && attention->landmarks;
+static bool uses_landmarks(const fv_policy *policy) {
+    return policy->selector == FV_SELECTOR_PATTERN && policy->landmarks;
 }
 
 static fv_status check_config(const fv_session_config *config, fv_message *message) {
@@ -53,32 +53,29 @@ static fv_status check_config(const fv_session_config *config, fv_message *messa
         return fv_message_set(message, FV_ERROR_ARGUMENT, "the cache's element type is unknown");
     if (config->isa_limit >= FV_ISA_COUNT)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "the limit of the instruction set is unknown");
-    if (fv_policy_check(&config->attention) != FV_OK)
+    if (fv_policy_check(&config->policy) != FV_OK)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "a value of the attention policy is out of range");
     return FV_OK;
 }
 
 static fv_model_config shape_of(const fv_llm *llm, const fv_session_config *config) {
     fv_model_config shape = llm->loaded.config;
-    if (config->context_tokens) shape.max_tokens = config->context_tokens;
-    shape.batch_tokens = config->batch_tokens < shape.max_tokens ? config->batch_tokens : shape.max_tokens;
-    shape.key_type = config->key_type;
-    shape.value_type = config->value_type;
+    if (config->context_tokens) shape.cache.max_tokens = config->context_tokens;
+    shape.batch_tokens = config->batch_tokens < shape.cache.max_tokens ? config->batch_tokens : shape.cache.max_tokens;
+    shape.cache.key_type = config->key_type;
+    shape.cache.value_type = config->value_type;
     shape.exact_activations = config->exact_activations ? 1 : 0;
-    shape.landmark_tokens = uses_landmarks(&config->attention) ? config->attention.block : 0;
-    shape.shadow = fv_policy_is_dynamic(&config->attention);
-    shape.margins = shape.shadow ? config->attention.certificate : 0;
-    shape.tail = fv_policy_is_dynamic(&config->attention) ? config->attention.tail : 0;
+    shape.cache.landmark_tokens = uses_landmarks(&config->policy) ? config->policy.block : 0;
+    shape.cache.shadow = fv_policy_is_dynamic(&config->policy);
+    shape.cache.margins = shape.cache.shadow ? config->policy.certificate : 0;
+    shape.cache.tail = fv_policy_is_dynamic(&config->policy) ? config->policy.tail : 0;
     return shape;
 }
 
 /* K and V of one token: the slope of the cache's size, so that only the cache knows its layout. */
 static uint64_t token_bytes_of(const fv_model_config *shape) {
-    fv_cache_config cache = fv_cache_config_default();
-    cache.kv_heads = shape->kv_heads;
-    cache.head_dim = shape->head_dim;
-    cache.key_type = shape->key_type;
-    cache.value_type = shape->value_type;
+    fv_cache_config cache = shape->cache;
+    cache.landmark_tokens = cache.shadow = cache.margins = cache.tail = 0;
     size_t few = 0, many = 0;
     const uint32_t step = 1024;
     cache.max_tokens = step;
@@ -94,17 +91,11 @@ static fv_status plan_memory(const fv_model_config *shape, uint32_t workers, fv_
     fv_status status = fv_model_size(shape, workers, &bytes);
     if (status == FV_ERROR_OVERFLOW)
         return fv_message_set(message, status, "a context of %" PRIu32 " tokens needs more bytes than can be addressed",
-                              shape->max_tokens);
+                              shape->cache.max_tokens);
     if (status != FV_OK)
         return fv_message_set(message, status, "the model's shape or the session's settings are out of range");
     fv_cache_bytes parts;
-    status = fv_cache_size_parts(&(fv_cache_config){.kv_heads = shape->kv_heads,
-                                                    .head_dim = shape->head_dim,
-                                                    .max_tokens = shape->max_tokens,
-                                                    .key_type = shape->key_type,
-                                                    .value_type = shape->value_type,
-                                                    .landmark_tokens = shape->landmark_tokens},
-                                 &parts);
+    status = fv_cache_size_parts(&shape->cache, &parts);
     if (status != FV_OK) return fv_message_set(message, status, "the cache's shape is out of range");
     *memory = (fv_session_memory){.cache_bytes = bytes.cache,
                                   .key_bytes = (uint64_t)parts.keys * shape->layers,
@@ -132,11 +123,12 @@ static fv_status take_memory(fv_session *session, uint32_t workers, fv_message *
     if (status != FV_OK) return status;
     session->memory = fv_pages_reserve(session->memory_bytes);
     if (session->memory) return FV_OK;
-    return fv_message_set(
-        message, FV_ERROR_MEMORY,
-        "no memory for the session: KV cache of %" PRIu32 " tokens %" PRIu64 " bytes (of them landmarks %" PRIu64
-        "), activations %" PRIu64 " bytes; a smaller context needs less",
-        session->shape.max_tokens, session->use.cache_bytes, session->use.landmark_bytes, session->use.scratch_bytes);
+    return fv_message_set(message, FV_ERROR_MEMORY,
+                          "no memory for the session: KV cache of %" PRIu32 " tokens %" PRIu64
+                          " bytes (of them landmarks %" PRIu64 "), activations %" PRIu64
+                          " bytes; a smaller context needs less",
+                          session->shape.cache.max_tokens, session->use.cache_bytes, session->use.landmark_bytes,
+                          session->use.scratch_bytes);
 }
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
@@ -170,7 +162,7 @@ static fv_status session_build(fv_session *session, const fv_session_config *con
     if (status != FV_OK) return status;
     status = fv_kernels_init(&session->kernels, (fv_isa)limit, session->kernels_memory, sizeof session->kernels_memory);
     if (status != FV_OK) return fv_message_set(message, status, "the table of kernels could not be made");
-    session->attention = config->attention;
+    session->policy = config->policy;
     session->shape = shape_of(session->llm, config);
     uint32_t workers = session->parallel ? session->parallel->workers : 1;
     status = take_memory(session, workers, message);
@@ -185,7 +177,7 @@ static fv_status session_build(fv_session *session, const fv_session_config *con
 
 /* What the caller may want to say although nothing is wrong; no text else. */
 static fv_status remark(const fv_session *session, fv_message *message) {
-    uint32_t context = session->shape.max_tokens, trained = session->llm->loaded.config.max_tokens;
+    uint32_t context = session->shape.cache.max_tokens, trained = session->llm->loaded.config.cache.max_tokens;
     if (context <= trained) return fv_message_set(message, FV_OK, "%s", "");
     return fv_message_set(message, FV_OK,
                           "a context of %" PRIu32 " tokens, but the model was trained for %" PRIu32
@@ -236,7 +228,7 @@ static fv_status check_feed(const fv_session *session, const int32_t *tokens, si
  * context that is not used takes no memory. */
 static void place_memory(fv_session *session) {
     enum { STEP_TOKENS = 512 };
-    size_t tokens = fv_session_tokens(session), most = session->shape.max_tokens;
+    size_t tokens = fv_session_tokens(session), most = session->shape.cache.max_tokens;
     if (session->huge_tokens == most || (tokens < session->huge_tokens + STEP_TOKENS && tokens < most - most / 2))
         return;
     if (tokens >= most - most / 2) {
@@ -260,8 +252,8 @@ fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t cou
     size_t done = 0;
     while (status == FV_OK && done < count) {
         size_t batch = count - done < session->shape.batch_tokens ? count - done : session->shape.batch_tokens;
-        status = fv_model_forward(session->model, tokens + done, (uint32_t)batch, &session->attention,
-                                  session->parallel, &session->report);
+        status = fv_model_forward(session->model, tokens + done, (uint32_t)batch, &session->policy, session->parallel,
+                                  &session->report);
         if (status != FV_OK) return status;
         place_memory(session);
         done += batch;
@@ -284,7 +276,7 @@ fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, 
 
 size_t fv_session_batch_rows(const fv_session *session) { return fv_model_batch_rows(session->model); }
 size_t fv_session_tokens(const fv_session *session) { return fv_model_tokens(session->model); }
-size_t fv_session_context_tokens(const fv_session *session) { return session->shape.max_tokens; }
+size_t fv_session_context_tokens(const fv_session *session) { return session->shape.cache.max_tokens; }
 
 fv_status fv_session_truncate(fv_session *session, size_t tokens) {
     if (!session || tokens > fv_session_tokens(session)) return FV_ERROR_ARGUMENT;
@@ -298,29 +290,29 @@ fv_status fv_session_copy(fv_session *to, const fv_session *from) {
     return status;
 }
 
-fv_status fv_session_set_attention(fv_session *session, const fv_policy *attention, fv_message *message) {
-    if (!session || !attention || fv_policy_check(attention) != FV_OK)
+fv_status fv_session_set_policy(fv_session *session, const fv_policy *policy, fv_message *message) {
+    if (!session || !policy || fv_policy_check(policy) != FV_OK)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "a value of the attention policy is out of range");
-    uint32_t kept = session->shape.landmark_tokens;
-    if (uses_landmarks(attention) && attention->block != kept)
+    uint32_t kept = session->shape.cache.landmark_tokens;
+    if (uses_landmarks(policy) && policy->block != kept)
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "pattern wants landmarks of %" PRIu32 " tokens, the session was opened with %" PRIu32
                               " (0: none); open it with the policy that needs them",
-                              attention->block, kept);
-    if (fv_policy_is_dynamic(attention) && !session->shape.shadow)
+                              policy->block, kept);
+    if (fv_policy_is_dynamic(policy) && !session->shape.cache.shadow)
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "fovea needs a cache with a shadow; open the session with the policy that needs it");
-    if (fv_policy_is_dynamic(attention) && attention->certificate && !session->shape.margins)
+    if (fv_policy_is_dynamic(policy) && policy->certificate && !session->shape.cache.margins)
         return fv_message_set(
             message, FV_ERROR_ARGUMENT,
             "a certificate needs a cache with margins; open the session with the policy that needs it");
-    if (fv_policy_is_dynamic(attention) && attention->tail && !session->shape.tail)
+    if (fv_policy_is_dynamic(policy) && policy->tail && !session->shape.cache.tail)
         return fv_message_set(
             message, FV_ERROR_ARGUMENT,
             "a tail needs a cache with coarse values; open the session with the policy that needs it");
-    if (fv_policy_is_dynamic(attention) && attention->tail && session->shape.attention_softcap > 0.0f)
+    if (fv_policy_is_dynamic(policy) && policy->tail && session->shape.attention_softcap > 0.0f)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "a tail needs a model that does not cap its scores");
-    session->attention = *attention;
+    session->policy = *policy;
     return FV_OK;
 }
 

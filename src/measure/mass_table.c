@@ -36,8 +36,8 @@ static void observe(void *context, const fv_attention_seen *seen, size_t worker)
 }
 
 static bool take_memory(fv_mass_table *mass, const fv_model_config *shape, uint32_t context) {
-    size_t group = shape->query_heads / shape->kv_heads, heads = (size_t)shape->layers * shape->query_heads;
-    size_t floats = FV_PAGE_TOKENS * (size_t)shape->head_dim + group * context;
+    size_t group = shape->query_heads / shape->cache.kv_heads, heads = (size_t)shape->layers * shape->query_heads;
+    size_t floats = FV_PAGE_TOKENS * (size_t)shape->cache.head_dim + group * context;
     mass->noted = malloc(mass->rows * heads * sizeof *mass->noted);
     mass->sum = calloc(heads, sizeof *mass->sum);
     mass->count = calloc(heads, sizeof *mass->count);

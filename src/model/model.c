@@ -58,8 +58,7 @@ typedef struct model_layout {
 
 fv_model_config fv_model_config_default(void) {
     return (fv_model_config){.batch_tokens = 512,
-                             .key_type = FV_ELEMENT_F16,
-                             .value_type = FV_ELEMENT_F16,
+                             .cache = {.key_type = FV_ELEMENT_F16, .value_type = FV_ELEMENT_F16},
                              .norm_epsilon = 1e-5f,
                              .embedding_scale = 1.0f,
                              .residual_scale = 1.0f,
@@ -67,26 +66,18 @@ fv_model_config fv_model_config_default(void) {
                              .rope_magnitude = 1.0f};
 }
 
-static size_t query_width(const fv_model_config *config) { return (size_t)config->query_heads * config->head_dim; }
+static size_t query_width(const fv_model_config *config) {
+    return (size_t)config->query_heads * config->cache.head_dim;
+}
 
-static size_t kv_width(const fv_model_config *config) { return (size_t)config->kv_heads * config->head_dim; }
+static size_t kv_width(const fv_model_config *config) {
+    return (size_t)config->cache.kv_heads * config->cache.head_dim;
+}
 
 /* Longest row that any product reads. */
 static size_t widest(const fv_model_config *config) {
     size_t most = config->width > config->feed_forward ? config->width : config->feed_forward;
     return most > query_width(config) ? most : query_width(config);
-}
-
-static fv_cache_config cache_config(const fv_model_config *config) {
-    return (fv_cache_config){.kv_heads = config->kv_heads,
-                             .head_dim = config->head_dim,
-                             .max_tokens = config->max_tokens,
-                             .key_type = config->key_type,
-                             .value_type = config->value_type,
-                             .landmark_tokens = config->landmark_tokens,
-                             .shadow = config->shadow,
-                             .margins = config->margins,
-                             .tail = config->tail};
 }
 
 /* Room for the plan of any policy: the pattern with all its globals needs most. */
@@ -97,22 +88,22 @@ static uint32_t plan_steps(const fv_model_config *config) {
                       .log_stride = 1,
                       .landmarks = 1,
                       .causal = 1};
-    uint32_t steps = fv_policy_steps(&most, config->max_tokens, FV_TILE_ROWS);
+    uint32_t steps = fv_policy_steps(&most, config->cache.max_tokens, FV_TILE_ROWS);
     most.selector = FV_SELECTOR_FOVEA;
-    uint32_t chosen_steps = fv_policy_steps(&most, config->max_tokens, FV_TILE_ROWS);
-    return config->shadow && chosen_steps > steps ? chosen_steps : steps;
+    uint32_t chosen_steps = fv_policy_steps(&most, config->cache.max_tokens, FV_TILE_ROWS);
+    return config->cache.shadow && chosen_steps > steps ? chosen_steps : steps;
 }
 
 static fv_attention_config attention_config(const fv_model_config *config, uint32_t workers) {
     return (fv_attention_config){.attend = {.query_heads = config->query_heads,
-                                            .kv_heads = config->kv_heads,
-                                            .head_dim = config->head_dim,
+                                            .kv_heads = config->cache.kv_heads,
+                                            .head_dim = config->cache.head_dim,
                                             .scale = config->attention_scale,
                                             .softcap = config->attention_softcap},
-                                 .max_tokens = config->max_tokens,
+                                 .max_tokens = config->cache.max_tokens,
                                  .workers = workers,
                                  .plan_steps = plan_steps(config),
-                                 .chooses = config->shadow};
+                                 .chooses = config->cache.shadow};
 }
 
 static bool is_local(const fv_model_config *config, uint32_t layer) {
@@ -121,15 +112,16 @@ static bool is_local(const fv_model_config *config, uint32_t layer) {
 
 static fv_status config_check(const fv_model_config *config, uint32_t workers) {
     if (!config || workers < 1 || workers > 1024) return FV_ERROR_ARGUMENT;
-    const uint32_t counts[] = {config->vocabulary, config->width,       config->feed_forward,
-                               config->layers,     config->query_heads, config->kv_heads,
-                               config->head_dim,   config->max_tokens,  config->batch_tokens};
+    const uint32_t counts[] = {
+        config->vocabulary,  config->width,          config->feed_forward,   config->layers,
+        config->query_heads, config->cache.kv_heads, config->cache.head_dim, config->cache.max_tokens,
+        config->batch_tokens};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         if (counts[i] < 1 || counts[i] > 1u << 30) return FV_ERROR_ARGUMENT;
-    if (config->query_heads % config->kv_heads != 0 || config->query_heads > 1u << 16) return FV_ERROR_ARGUMENT;
+    if (config->query_heads % config->cache.kv_heads != 0 || config->query_heads > 1u << 16) return FV_ERROR_ARGUMENT;
     if (config->layers > 1u << 16 || config->rope_kind > FV_ROPE_HALVES || config->activation > FV_ACTIVATION_GELU)
         return FV_ERROR_ARGUMENT;
-    if (config->rope_kind != FV_ROPE_NONE && (config->rope_dims % 2 != 0 || config->rope_dims > config->head_dim))
+    if (config->rope_kind != FV_ROPE_NONE && (config->rope_dims % 2 != 0 || config->rope_dims > config->cache.head_dim))
         return FV_ERROR_ARGUMENT;
     if (config->local_period == 1) return FV_ERROR_ARGUMENT;
     return FV_OK;
@@ -170,12 +162,12 @@ static fv_status model_layout_make(const fv_model_config *config, uint32_t worke
     if (status != FV_OK) return status;
     *layout = (model_layout){.bytes = (sizeof(fv_model) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN};
     fv_attention_config attention = attention_config(config, workers);
-    fv_cache_config cache = cache_config(config);
+    fv_cache_config bare = config->cache;
     size_t bare_bytes = 0;
     if ((status = fv_attention_size(&attention, &layout->attention_bytes)) != FV_OK) return status;
-    if ((status = fv_cache_size(&cache, &layout->cache_bytes)) != FV_OK) return status;
-    cache.landmark_tokens = 0;
-    if ((status = fv_cache_size(&cache, &bare_bytes)) != FV_OK) return status;
+    if ((status = fv_cache_size(&config->cache, &layout->cache_bytes)) != FV_OK) return status;
+    bare.landmark_tokens = 0;
+    if ((status = fv_cache_size(&bare, &bare_bytes)) != FV_OK) return status;
     if (!fv_linear_scratch_bytes(widest(config), &layout->linear_bytes)) return FV_ERROR_OVERFLOW;
     if (!scratch_layout_add(config, workers, layout)) return FV_ERROR_OVERFLOW;
     layout->sizes.scratch = layout->bytes;
@@ -212,8 +204,8 @@ static bool layer_fits(const fv_model_config *config, const fv_layer_weights *la
            matrix_fits(&layer->key, keys, width) && matrix_fits(&layer->value, keys, width) &&
            matrix_fits(&layer->output, width, queries) && vector_fits(&layer->query_bias, queries, true) &&
            vector_fits(&layer->key_bias, keys, true) && vector_fits(&layer->value_bias, keys, true) &&
-           vector_fits(&layer->query_norm, config->head_dim, true) &&
-           vector_fits(&layer->key_norm, config->head_dim, true) &&
+           vector_fits(&layer->query_norm, config->cache.head_dim, true) &&
+           vector_fits(&layer->key_norm, config->cache.head_dim, true) &&
            vector_fits(&layer->attention_post_norm, width, true) && vector_fits(&layer->feed_norm, width, false) &&
            matrix_fits(&layer->gate, feed, width) && matrix_fits(&layer->up, feed, width) &&
            matrix_fits(&layer->down, width, feed) && vector_fits(&layer->feed_post_norm, width, true);
@@ -265,10 +257,9 @@ fv_status fv_model_init(fv_model **model, const fv_model_config *config, const f
     fv_attention_config attention = attention_config(config, workers);
     status = fv_attention_init(&made->attention, &attention, kernels, base + layout.attention, layout.attention_bytes);
     if (status != FV_OK) return status;
-    fv_cache_config cache = cache_config(config);
     for (uint32_t i = 0; i < config->layers; i++) {
-        status = fv_cache_init(&made->caches[i], &cache, kernels, base + layout.cache_memory + i * layout.cache_bytes,
-                               layout.cache_bytes);
+        status = fv_cache_init(&made->caches[i], &config->cache, kernels,
+                               base + layout.cache_memory + i * layout.cache_bytes, layout.cache_bytes);
         if (status != FV_OK) return status;
     }
     *model = made;
@@ -377,7 +368,7 @@ static void bias_add(const fv_weight *bias, float *x) {
 }
 
 static void heads_rotate(const fv_model *model, const fv_weight *norm, const float *table, uint32_t heads, float *x) {
-    for (uint32_t h = 0; h < heads; h++, x += model->config.head_dim) {
+    for (uint32_t h = 0; h < heads; h++, x += model->config.cache.head_dim) {
         if (norm->data) row_norm(model, norm, x, x);
         if (model->config.rope_kind != FV_ROPE_NONE)
             fv_rope_apply(model->config.rope_dims / 2, model->config.rope_kind == FV_ROPE_HALVES, table, x);
@@ -393,7 +384,7 @@ static void step_rotate(const forward_call *call, size_t token) {
     bias_add(&call->layer->key_bias, key);
     bias_add(&call->layer->value_bias, model->value + token * kv_width(config));
     heads_rotate(model, &call->layer->query_norm, table, config->query_heads, query);
-    heads_rotate(model, &call->layer->key_norm, table, config->kv_heads, key);
+    heads_rotate(model, &call->layer->key_norm, table, config->cache.kv_heads, key);
 }
 
 static void step_mixed(const forward_call *call, size_t token) {
@@ -437,7 +428,7 @@ static void step_output_norm(const forward_call *call, size_t token) {
     row_norm(call->model, &call->model->weights.output_norm, row, row);
 }
 
-static fv_status layer_run(forward_call *call, uint32_t layer, const fv_policy *attention, fv_report *report) {
+static fv_status layer_run(forward_call *call, uint32_t layer, const fv_policy *policy, fv_report *report) {
     fv_model *model = call->model;
     const fv_model_config *config = &model->config;
     const fv_layer_weights *weights = &model->weights.layers[layer];
@@ -460,8 +451,7 @@ static fv_status layer_run(forward_call *call, uint32_t layer, const fv_policy *
                                      .query_stride = queries,
                                      .out = model->mixed,
                                      .out_stride = queries};
-    status =
-        fv_attention_run_rows(model->attention, model->caches[layer], attention, &call->rows, call->parallel, report);
+    status = fv_attention_run_rows(model->attention, model->caches[layer], policy, &call->rows, call->parallel, report);
     if (status != FV_OK) return status;
     step_run(call, step_mixed);
     product_run(call, model->mixed, queries, &weights->output, model->normed);
@@ -475,26 +465,26 @@ static fv_status layer_run(forward_call *call, uint32_t layer, const fv_policy *
     return FV_OK;
 }
 
-static fv_status forward_check(const fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *attention,
+static fv_status forward_check(const fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *policy,
                                const fv_parallel *parallel) {
     if (!model || !tokens || count < 1 || count > model->config.batch_tokens) return FV_ERROR_ARGUMENT;
     if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
-    fv_status status = fv_policy_check(attention);
+    fv_status status = fv_policy_check(policy);
     if (status != FV_OK) return status;
-    if (!attention->causal) return FV_ERROR_ARGUMENT;
-    if (attention->selector == FV_SELECTOR_PATTERN && attention->landmarks &&
-        attention->block != model->config.landmark_tokens)
+    if (!policy->causal) return FV_ERROR_ARGUMENT;
+    if (policy->selector == FV_SELECTOR_PATTERN && policy->landmarks &&
+        policy->block != model->config.cache.landmark_tokens)
         return FV_ERROR_ARGUMENT;
-    if (fv_policy_is_dynamic(attention) && !model->config.shadow) return FV_ERROR_ARGUMENT;
-    if (fv_policy_is_dynamic(attention) && attention->certificate &&
-        (!model->config.margins || model->config.attention_softcap > 0.0f))
+    if (fv_policy_is_dynamic(policy) && !model->config.cache.shadow) return FV_ERROR_ARGUMENT;
+    if (fv_policy_is_dynamic(policy) && policy->certificate &&
+        (!model->config.cache.margins || model->config.attention_softcap > 0.0f))
         return FV_ERROR_ARGUMENT;
-    if (fv_policy_is_dynamic(attention) && attention->tail &&
-        (!model->config.tail || model->config.attention_softcap > 0.0f))
+    if (fv_policy_is_dynamic(policy) && policy->tail &&
+        (!model->config.cache.tail || model->config.attention_softcap > 0.0f))
         return FV_ERROR_ARGUMENT;
     for (uint32_t i = 0; i < count; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= model->config.vocabulary) return FV_ERROR_ARGUMENT;
-    return count > model->config.max_tokens - fv_model_tokens(model) ? FV_ERROR_FULL : FV_OK;
+    return count > model->config.cache.max_tokens - fv_model_tokens(model) ? FV_ERROR_FULL : FV_OK;
 }
 
 /* Splits the time of a forward, of which attention has counted its part. */
@@ -508,9 +498,9 @@ static void report_time(const forward_call *call, uint64_t begin_ns, uint64_t at
     report->other_ns += all_ns > known_ns ? all_ns - known_ns : 0;
 }
 
-fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *attention,
+fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *policy,
                            const fv_parallel *parallel, fv_report *report) {
-    fv_status status = forward_check(model, tokens, count, attention, parallel);
+    fv_status status = forward_check(model, tokens, count, policy, parallel);
     if (status != FV_OK) return status;
     const fv_model_config *config = &model->config;
     uint32_t first = fv_model_tokens(model), pairs = config->rope_dims / 2;
@@ -528,7 +518,7 @@ fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t coun
         0; /* the last forward's rows are overwritten from here on, also if this one is refused midway */
     step_run(call, step_embed);
     for (uint32_t layer = 0; layer < config->layers; layer++) {
-        status = layer_run(call, layer, attention, report);
+        status = layer_run(call, layer, policy, report);
         if (status == FV_OK) continue;
         fv_model_truncate(model, first);
         return status;

@@ -133,8 +133,9 @@ static void observe(void *context, const fv_attention_seen *seen, size_t worker)
 }
 
 static void job_open(rows_job *job, const fv_model_config *shape) {
-    size_t bytes = 0, elements = (size_t)job->context * shape->head_dim;
-    if (!fv_choose_scratch_bytes(shape->head_dim, shape->query_heads / shape->kv_heads, job->context, 1, &bytes))
+    size_t bytes = 0, elements = (size_t)job->context * shape->cache.head_dim;
+    if (!fv_choose_scratch_bytes(shape->cache.head_dim, shape->query_heads / shape->cache.kv_heads, job->context, 1,
+                                 &bytes))
         exit(1);
     job->scratch = must(aligned_alloc(64, (bytes + 63) / 64 * 64));
     job->keys = must(malloc(elements * sizeof *job->keys));
@@ -172,7 +173,7 @@ int main(int argc, char **argv) {
     fv_status status = fv_llm_open(&llm, argv[1], &message);
     fv_session_config config = fv_session_config_default();
     config.context_tokens = job.context;
-    config.attention = job.policy;
+    config.policy = job.policy;
     if (status == FV_OK) status = fv_session_open(&session, llm, &config, NULL, &message);
     if (status == FV_OK)
         status = fv_tokenizer_encode(fv_llm_tokenizer(llm), text, length, FV_TOKENIZE_ADD_SPECIAL, &tokens);
@@ -182,7 +183,7 @@ int main(int argc, char **argv) {
         job_open(&job, fv_llm_config(llm));
         fv_session_observe(session, observe, &job);
         printf("layer,head,position,error,relative_error,trivial,error_bound,relative_bound,raw_estimate\n");
-        status = fv_session_set_attention(session, &dense, &message);
+        status = fv_session_set_policy(session, &dense, &message);
         if (status == FV_OK) status = fv_session_feed(session, tokens.ids + skip, job.context, NULL, NULL);
     }
     if (status != FV_OK) fprintf(stderr, "%s: %s %s\n", argv[1], fv_status_text(status), message.text);

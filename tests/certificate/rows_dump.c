@@ -106,7 +106,7 @@ int main(int argc, char **argv) {
     fv_status status = fv_llm_open(&llm, argv[1], &message);
     fv_session_config config = fv_session_config_default();
     config.context_tokens = job.context;
-    config.attention = fv_policy_default(FV_SELECTOR_DENSE);
+    config.policy = fv_policy_default(FV_SELECTOR_DENSE);
     if (status == FV_OK) status = fv_session_open(&session, llm, &config, NULL, &message);
     if (status == FV_OK)
         status = fv_tokenizer_encode(fv_llm_tokenizer(llm), text, length, FV_TOKENIZE_ADD_SPECIAL, &tokens);

@@ -32,8 +32,8 @@ static int close_model(void **state) {
 
 static cli_tune example(const fv_llm *llm) {
     const fv_model_config *shape = fv_llm_config(llm);
-    size_t heads = (size_t)shape->layers * shape->kv_heads;
-    cli_tune tune = {.layers = shape->layers, .kv_heads = shape->kv_heads, .head_dim = shape->head_dim};
+    size_t heads = (size_t)shape->layers * shape->cache.kv_heads;
+    cli_tune tune = {.layers = shape->layers, .kv_heads = shape->cache.kv_heads, .head_dim = shape->cache.head_dim};
     tune.shares = calloc(heads, sizeof *tune.shares);
     tune.gates = calloc(heads * tune.head_dim, sizeof *tune.gates);
     assert_true(tune.shares && tune.gates);

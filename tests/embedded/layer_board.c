@@ -138,9 +138,9 @@ static fv_model_config model_config(void) {
     config.feed_forward = FEED_FORWARD;
     config.layers = 1;
     config.query_heads = QUERY_HEADS;
-    config.kv_heads = KV_HEADS;
-    config.head_dim = config.rope_dims = HEAD_DIM;
-    config.max_tokens = config.batch_tokens = 16;
+    config.cache.kv_heads = KV_HEADS;
+    config.cache.head_dim = config.rope_dims = HEAD_DIM;
+    config.cache.max_tokens = config.batch_tokens = 16;
     config.rope_kind = FV_ROPE_PAIRS;
     config.norm_epsilon = 1e-5f;
     config.attention_scale = 0.125f;

@@ -71,7 +71,7 @@ static fv_status story_write(story *s, const fv_model_config *config) {
     int32_t token = fv_image.begin;
     fv_status status = fv_model_truncate(s->model, 0);
     s->checksum = UINT64_C(0xCBF29CE484222325);
-    for (s->tokens = 0; status == FV_OK && s->tokens < config->max_tokens; s->tokens++) {
+    for (s->tokens = 0; status == FV_OK && s->tokens < config->cache.max_tokens; s->tokens++) {
         status = fv_model_forward(s->model, &token, 1, &dense, NULL, NULL);
         if (status == FV_OK) status = fv_model_logits(s->model, 0, 1, NULL, logits);
         if (status != FV_OK) break;

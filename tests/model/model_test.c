@@ -265,7 +265,7 @@ static void check_invariance(const tiny_model *model, run_setup base_setup) {
         setup.threads = 3;
         expect_same(model, base, &setup, "cutting with threads");
     }
-    bool landmarks = base_setup.config.attention.selector == FV_SELECTOR_PATTERN; /* made anew from rounded elements */
+    bool landmarks = base_setup.config.policy.selector == FV_SELECTOR_PATTERN; /* made anew from rounded elements */
     for (size_t i = 0; i < 3 && !landmarks; i++) {
         run_setup setup = base_setup;
         setup.cut = cuts[i];
@@ -286,14 +286,14 @@ static void check_dense_invariance(const tiny_model *model) {
 
 static void check_sparse_invariance(const tiny_model *model) {
     run_setup setup = setup_of(false);
-    setup.config.attention = fv_policy_default(FV_SELECTOR_WINDOW);
-    setup.config.attention.window = 9;
-    setup.config.attention.sinks = 2;
+    setup.config.policy = fv_policy_default(FV_SELECTOR_WINDOW);
+    setup.config.policy.window = 9;
+    setup.config.policy.sinks = 2;
     check_invariance(model, setup);
     setup = setup_of(false);
-    setup.config.attention = fv_policy_default(FV_SELECTOR_PATTERN);
-    setup.config.attention.window = 5;
-    setup.config.attention.block = 16;
+    setup.config.policy = fv_policy_default(FV_SELECTOR_PATTERN);
+    setup.config.policy.window = 5;
+    setup.config.policy.block = 16;
     check_invariance(model, setup);
     setup = setup_of(false);
     setup.config.key_type = setup.config.value_type = FV_ELEMENT_Q8_0;
@@ -413,7 +413,7 @@ static void a_copy_goes_on_alike(const tiny_model *model) {
     run_setup setup = setup_of(false);
     fv_session *read = NULL, *copied = NULL;
     assert_int_equal(fv_session_open(&read, model->llm, &setup.config, NULL, NULL), FV_OK);
-    setup.config.attention = fv_policy_default(FV_SELECTOR_FOVEA);
+    setup.config.policy = fv_policy_default(FV_SELECTOR_FOVEA);
     assert_int_equal(fv_session_open(&copied, model->llm, &setup.config, NULL, NULL), FV_OK);
     size_t half = model->tokens / 2, bytes = model->vocabulary * sizeof(float);
     float *logits = malloc(2 * bytes);
@@ -423,11 +423,11 @@ static void a_copy_goes_on_alike(const tiny_model *model) {
     assert_int_equal(fv_session_copy(copied, read), FV_OK);
     assert_int_equal(fv_session_tokens(copied), half);
     assert_int_equal(fv_session_logits(copied, 0, 1, logits), FV_ERROR_ARGUMENT);
-    fv_policy all = setup.config.attention, dense = fv_policy_default(FV_SELECTOR_DENSE);
-    assert_int_equal(fv_session_set_attention(copied, &dense, NULL), FV_OK);
+    fv_policy all = setup.config.policy, dense = fv_policy_default(FV_SELECTOR_DENSE);
+    assert_int_equal(fv_session_set_policy(copied, &dense, NULL), FV_OK);
     assert_int_equal(fv_session_feed(read, model->ids + half, 1, NULL, NULL), FV_OK);
     assert_int_equal(fv_session_feed(copied, model->ids + half, 1, NULL, NULL), FV_OK);
-    assert_int_equal(fv_session_set_attention(copied, &all, NULL), FV_OK); /* it has a shadow of all tokens */
+    assert_int_equal(fv_session_set_policy(copied, &all, NULL), FV_OK); /* it has a shadow of all tokens */
     assert_int_equal(fv_session_logits(read, 0, 1, logits), FV_OK);
     assert_int_equal(fv_session_logits(copied, 0, 1, logits + model->vocabulary), FV_OK);
     assert_memory_equal(logits, logits + model->vocabulary, bytes);
@@ -458,18 +458,18 @@ static void the_report_counts(void **state) {
     const fv_model_config *shape = fv_llm_config(model.llm);
     fv_report report = fv_session_report(session);
     /* 1 + 2 + ... + 20 keys, for each KV head and layer */
-    assert_int_equal(report.keys_visible, 210 * shape->kv_heads * shape->layers);
+    assert_int_equal(report.keys_visible, 210 * shape->cache.kv_heads * shape->layers);
     assert_int_equal(report.keys_read, report.keys_visible);
     assert_true(report.bytes_read > 0 && report.struct_bytes == sizeof report);
     fv_policy window = fv_policy_default(FV_SELECTOR_WINDOW);
     window.window = 4;
     window.sinks = 1;
     fv_session_report_reset(session);
-    assert_int_equal(fv_session_set_attention(session, &window, NULL), FV_OK);
+    assert_int_equal(fv_session_set_policy(session, &window, NULL), FV_OK);
     assert_int_equal(fv_session_feed(session, model.ids, 1, NULL, NULL), FV_OK);
     report = fv_session_report(session);
-    assert_int_equal(report.keys_visible, 21 * shape->kv_heads * shape->layers);
-    assert_int_equal(report.keys_read, 5 * shape->kv_heads * shape->layers);
+    assert_int_equal(report.keys_visible, 21 * shape->cache.kv_heads * shape->layers);
+    assert_int_equal(report.keys_read, 5 * shape->cache.kv_heads * shape->layers);
     fv_session_close(session);
     close_model(&model);
 }

@@ -198,8 +198,9 @@ static void llama_loads(void **state) {
     fv_loaded loaded = load_good(f);
     const fv_model_config *c = &loaded.config;
     assert_string_equal(loaded.architecture, "llama");
-    assert_true(c->vocabulary == 3 && c->width == 16 && c->feed_forward == 24 && c->layers == 1 && c->max_tokens == 64);
-    assert_true(c->query_heads == 2 && c->kv_heads == 1 && c->head_dim == 8 && c->rope_dims == 8);
+    assert_true(c->vocabulary == 3 && c->width == 16 && c->feed_forward == 24 && c->layers == 1 &&
+                c->cache.max_tokens == 64);
+    assert_true(c->query_heads == 2 && c->cache.kv_heads == 1 && c->cache.head_dim == 8 && c->rope_dims == 8);
     assert_true(c->rope_kind == FV_ROPE_PAIRS && c->activation == FV_ACTIVATION_SILU && c->local_window == 0);
     assert_near((double)c->attention_scale, 1 / sqrt(8.0));
     assert_near((double)c->embedding_scale, 1);

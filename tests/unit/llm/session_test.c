@@ -53,7 +53,7 @@ static void expect_refusal(const fv_llm *llm, const fv_session_config *config, f
 static void what_the_file_says(void **state) {
     const fv_llm *llm = *state;
     assert_string_equal(fv_llm_architecture(llm), "gemma3");
-    assert_int_equal(fv_llm_config(llm)->max_tokens, 256);
+    assert_int_equal(fv_llm_config(llm)->cache.max_tokens, 256);
     assert_int_equal(fv_llm_config(llm)->vocabulary, fv_tokenizer_tokens(fv_llm_tokenizer(llm)));
     assert_true(fv_llm_parameters(llm) * 4 == fv_llm_weight_bytes(llm)); /* all F32 */
     assert_true(fv_llm_weight_bytes(llm) < fv_gguf_file_bytes(fv_llm_gguf(llm)));
@@ -89,7 +89,7 @@ static void settings_out_of_range(void **state) {
     config.isa_limit = FV_ISA_COUNT;
     expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "instruction set");
     config = fv_session_config_default();
-    config.attention.selector = 99;
+    config.policy.selector = 99;
     expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "attention policy");
 }
 
@@ -112,7 +112,7 @@ static void the_plan_is_what_is_taken(void **state) {
     const fv_llm *llm = *state;
     fv_session_config config = fv_session_config_default();
     config.context_tokens = 100;
-    config.attention = fv_policy_default(FV_SELECTOR_PATTERN);
+    config.policy = fv_policy_default(FV_SELECTOR_PATTERN);
     fv_pool *pool = NULL;
     fv_session *session = NULL;
     fv_session_memory plan;
@@ -123,8 +123,9 @@ static void the_plan_is_what_is_taken(void **state) {
     assert_memory_equal(&plan, &use, sizeof use);
     assert_true(use.landmark_bytes > 0 && use.landmark_bytes < use.cache_bytes && use.scratch_bytes > 0);
     const fv_model_config *shape = fv_llm_config(llm);
-    assert_int_equal(use.token_bytes, 2 * 2 * shape->layers * shape->kv_heads * shape->head_dim); /* K and V, f16 */
-    config.attention = fv_policy_default(FV_SELECTOR_DENSE);
+    assert_int_equal(use.token_bytes,
+                     2 * 2 * shape->layers * shape->cache.kv_heads * shape->cache.head_dim); /* K and V, f16 */
+    config.policy = fv_policy_default(FV_SELECTOR_DENSE);
     assert_int_equal(fv_session_memory_plan(llm, &config, 3, &plan, NULL), FV_OK);
     assert_int_equal(plan.landmark_bytes, 0);
     assert_int_equal(plan.cache_bytes, use.cache_bytes - use.landmark_bytes);
@@ -153,7 +154,7 @@ static void a_context_takes_memory_as_it_fills(void **state) {
     config.batch_tokens = 64;
     fv_session *session = NULL;
     assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
-    size_t stretches = 2 * (size_t)session->shape.layers * session->shape.kv_heads;
+    size_t stretches = 2 * (size_t)session->shape.layers * session->shape.cache.kv_heads;
     for (size_t fed = 0, count = 1; fed < TOKENS; fed += count, count = TOKENS - fed) {
         assert_int_equal(fv_session_feed(session, tokens + fed, count, NULL, NULL), FV_OK);
         size_t most =
@@ -200,19 +201,19 @@ static void another_policy_must_fit_the_cache(void **state) {
     fv_session *session = NULL;
     fv_message message = {{0}};
     assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
-    assert_int_equal(fv_session_set_attention(session, &pattern, &message), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_session_set_policy(session, &pattern, &message), FV_ERROR_ARGUMENT);
     assert_non_null(strstr(message.text, "landmarks of 64 tokens"));
     pattern.landmarks = 0;
-    assert_int_equal(fv_session_set_attention(session, &pattern, NULL), FV_OK);
+    assert_int_equal(fv_session_set_policy(session, &pattern, NULL), FV_OK);
     fv_session_close(session);
-    config.attention = fv_policy_default(FV_SELECTOR_PATTERN);
+    config.policy = fv_policy_default(FV_SELECTOR_PATTERN);
     assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
-    pattern = config.attention;
-    assert_int_equal(fv_session_set_attention(session, &pattern, NULL), FV_OK);
+    pattern = config.policy;
+    assert_int_equal(fv_session_set_policy(session, &pattern, NULL), FV_OK);
     pattern.block = 32;
-    assert_int_equal(fv_session_set_attention(session, &pattern, &message), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_session_set_policy(session, &pattern, &message), FV_ERROR_ARGUMENT);
     pattern = fv_policy_default(FV_SELECTOR_DENSE);
-    assert_int_equal(fv_session_set_attention(session, &pattern, NULL), FV_OK);
+    assert_int_equal(fv_session_set_policy(session, &pattern, NULL), FV_OK);
     fv_session_close(session);
 }
 

@@ -34,10 +34,10 @@ static fv_weight weight_make(uint32_t rows, uint32_t columns, float bias, test_r
 static fv_model_config config_make(void) {
     fv_model_config config = fv_model_config_default();
     config.vocabulary = VOCABULARY, config.width = WIDTH, config.feed_forward = FEED, config.layers = LAYERS;
-    config.query_heads = QUERY_HEADS, config.kv_heads = KV_HEADS, config.head_dim = HEAD_DIM;
-    config.max_tokens = MAX_TOKENS, config.batch_tokens = 20;
-    config.landmark_tokens = 16;
-    config.shadow = 1;
+    config.query_heads = QUERY_HEADS, config.cache.kv_heads = KV_HEADS, config.cache.head_dim = HEAD_DIM;
+    config.cache.max_tokens = MAX_TOKENS, config.batch_tokens = 20;
+    config.cache.landmark_tokens = 16;
+    config.cache.shadow = 1;
     config.rope_kind = FV_ROPE_HALVES, config.rope_dims = 4;
     config.attention_scale = 0.4f;
     return config;
