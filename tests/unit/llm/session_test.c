@@ -356,7 +356,7 @@ static void bytes_are_those_of_the_formula(void **state) {
         config.key_type = types[t].type;
         config.value_type = FV_ELEMENT_F16;
         assert_int_equal(fv_session_memory_plan(llm, &config, 2, &plan, NULL), FV_OK);
-        double elements = 96.0 * shape->layers * shape->kv_heads * shape->head_dim;
+        double elements = 96.0 * shape->layers * shape->cache.kv_heads * shape->cache.head_dim;
         assert_true((double)plan.key_bytes == elements * types[t].bytes);
         assert_true((double)plan.value_bytes == elements * 2);
         assert_true((double)plan.token_bytes == elements / 96 * (types[t].bytes + 2));
@@ -371,7 +371,8 @@ static void bytes_are_those_of_the_formula(void **state) {
         config.batch_tokens = 33;
         assert_int_equal(fv_session_memory_plan(llm, &config, 2, &more, NULL), FV_OK);
         /* one row of each activation: stream, normed, q, k, v, mixed, gate, up, and what is quantized */
-        size_t queries = (size_t)shape->query_heads * shape->head_dim, keys = (size_t)shape->kv_heads * shape->head_dim;
+        size_t queries = (size_t)shape->query_heads * shape->cache.head_dim,
+               keys = (size_t)shape->cache.kv_heads * shape->cache.head_dim;
         size_t floats = shape->width + (shape->width > queries ? shape->width : queries) + 2 * queries + 2 * keys +
                         2 * (size_t)shape->feed_forward + 2 * (size_t)shape->rope_dims;
         uint64_t row = more.scratch_bytes - plan.scratch_bytes;
