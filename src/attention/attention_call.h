@@ -1,0 +1,117 @@
+/* attention_call.h - one call of attention on its way: the memory that an fv_attention is, the call's arguments, which
+ * its tasks share, and what each worker counts. Everything else in this folder works on these. */
+#ifndef FV_ATTENTION_CALL_H
+#define FV_ATTENTION_CALL_H
+
+#include "attend/attend_state.h"
+#include "attention/certify.h"
+#include "attention/watch.h"
+#include "build.h"
+#include "fovea/attention.h"
+#include "select/choose.h"
+
+/* What a worker did, and its tile at work; cache lines to itself. */
+typedef struct fv_work_count {
+    uint64_t keys, sinks, window, selected, whole; /* all, and by reason */
+    uint64_t bytes, visible, unused;               /* fills two lines */
+    uint64_t choose_ns, read_ns, seen_ns;          /* the last: its last look at the clock */
+    fv_certified certified;
+    fv_plan plan;
+    fv_plan_view view;
+} fv_work_count;
+
+/* One call's arguments, shared by its tasks. */
+typedef struct fv_attention_call {
+    fv_attention *attention;
+    const fv_cache *cache;
+    const fv_policy *policy;
+    const fv_parallel *parallel;
+    fv_attend_setting setting;
+    uint32_t local_window, first_token, rows, layer;
+    bool chooses;       /* here: not in a layer with a sliding window */
+    fv_plan_view view;  /* of attention->plans */
+    uint32_t plan_rows; /* of them */
+    uint32_t read_from; /* tokens from this one on were read of those plans: all, unless a deadline came first */
+    uint32_t first_segment, segments; /* of those plans; the last one is the gathered keys */
+    const float *query;
+    size_t query_stride;
+    float *out;
+    size_t out_stride;
+    fv_watch *watch; /* with a deadline, as all that follows */
+    uint32_t round_first,
+        round_count;                /* segments that are read next, one KV head after the other: each time reading moves
+                                       to another head, the stream from memory starts anew. None: the gathered keys */
+    uint64_t keys_before, begin_ns; /* keys that were read and the time, before the older segments */
+} fv_attention_call;
+
+struct fv_attention {
+    fv_attention_config config;
+    const fv_kernels *kernels;
+    size_t worker_bytes, attend_bytes, step_bytes;
+    fv_attend_layout layout; /* of attend's scratch */
+    unsigned char *workers;  /* per worker: attend's scratch, steps of plans, then scratch for choosing */
+    float *states;           /* [kv_heads][segments + 1] states of state_rows rows */
+    fv_plan *plans;          /* [kv_heads], of a single row, or of those read together until a deadline */
+    fv_step *row_steps;      /* of those plans: [kv_heads][plan_steps], but for one head if nothing chooses */
+    fv_work_count *counts;   /* [workers] */
+    uint32_t segments;
+    fv_attention_observer_fn *observer; /* NULL: nobody watches */
+    void *observer_context;
+    fv_clock_fn *clock; /* NULL: no time is taken */
+    void *clock_context;
+    fv_attention_call call; /* at work; here and not on a chip's stack */
+    fv_work_count counted;  /* with a deadline: so far */
+};
+
+/* One worker's choosing for rows of one tile and one KV head; it lies in front of its scratch. */
+typedef struct fv_choosing {
+    const fv_attention_call *call;
+    fv_plan_view view;
+    fv_choose_scratch scratch; /* of the row at work */
+    fv_chooser chooser;        /* likewise */
+    uint32_t kv_head;
+    fv_certified made;  /* of the row at work */
+    size_t tail_place;  /* of the state of its tail */
+    bool read_shared;   /* what rows of a tile share of the coarse keys */
+    fv_plan next, both; /* of the row behind the one at work, of the two */
+} fv_choosing;
+
+/* Room for plans that a worker needs: those of two rows, and of both at once, which may have twice as many steps. */
+enum { FV_PAIR_PLANS = FV_BUILD_PROMPT ? 4 : 1 };
+
+enum { FV_CHOOSING_BYTES = (sizeof(fv_choosing) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN };
+
+/* Positions of a tile that are scored together: they share the unpacking of codes. */
+static inline uint32_t fv_choose_together(const fv_attend_config *attend) {
+    uint32_t rows = FV_BUILD_PROMPT ? fv_attend_rows(attend) : 1;
+    return rows < 4 ? rows : 4;
+}
+
+static inline uint32_t fv_call_tile_rows(const fv_attention_call *call) {
+    return fv_attend_rows(&call->attention->config.attend);
+}
+
+static inline bool fv_call_certifies(const fv_attention_call *call) {
+    return FV_BUILD_CERTIFICATE && call->chooses && call->policy->certificate;
+}
+
+static inline bool fv_call_has_tail(const fv_attention_call *call) {
+    return FV_BUILD_TAIL && call->chooses && call->policy->tail;
+}
+
+/* Tiles begin at absolute multiples of their rows, wherever the batch begins. */
+void fv_call_tile(const fv_attention_call *call, uint32_t tile, fv_plan_view *view);
+
+/* Checks everything but the plans, and fills attention->call. */
+fv_status fv_call_make(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
+                       const fv_attention_rows *rows, const fv_parallel *parallel);
+
+/* The reading of a plan whose first row is `row` of the call. */
+static inline attend_job *fv_call_begin(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head,
+                                        size_t row, size_t worker) {
+    fv_attention *attention = call->attention;
+    return fv_attend_begin(&call->setting, plan, kv_head, call->query + row * call->query_stride,
+                           attention->workers + worker * attention->worker_bytes);
+}
+
+#endif

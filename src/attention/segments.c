@@ -1,0 +1,143 @@
+/* A row over segments. The plans come first, one for each KV head that chooses. */
+#include "attention/segments.h"
+#include "attention/row_choice.h"
+#include "attention/tally.h"
+
+/* attention->plans of one row that chooses. */
+static void plans_task(void *context, size_t task, size_t worker) {
+    const fv_attention_call *call = (const fv_attention_call *)context;
+    fv_attention *attention = call->attention;
+    fv_choosing *at = fv_choosing_make(call, &call->view, (uint32_t)task, worker);
+    at->tail_place = task;
+    fv_chosen_plan(at, call->view.first_token, worker, &attention->plans[task]);
+    fv_plan_note(call, &attention->plans[task], (uint32_t)task, call->view.first_token - call->first_token, worker);
+}
+
+fv_status fv_plans_make(fv_attention_call *call) {
+    fv_attention *attention = call->attention;
+    call->plan_rows = call->view.rows;
+    for (size_t head = 0; head < attention->config.attend.kv_heads; head++) {
+        unsigned char *steps =
+            (unsigned char *)attention->row_steps + (call->chooses ? head : 0) * attention->step_bytes;
+        attention->plans[head] = (fv_plan){.steps = (fv_step *)(void *)steps, .capacity = attention->config.plan_steps};
+    }
+    if (FV_BUILD_CHOOSE && call->chooses) {
+        fv_phase_begin(attention, 0);
+        fv_parallel_run(call->parallel, attention->config.attend.kv_heads, plans_task, call);
+        fv_phase_end_choose_all(attention, call->parallel);
+        return FV_OK;
+    }
+    fv_phase_begin(attention, 0);
+    fv_status status = fv_policy_plan(call->policy, &call->view, &attention->plans[0]);
+    for (size_t head = 0; status == FV_OK && head < attention->config.attend.kv_heads; head++) {
+        attention->plans[head] = attention->plans[0];
+        fv_plan_note(call, &attention->plans[head], (uint32_t)head, call->view.first_token - call->first_token, 0);
+    }
+    return status;
+}
+
+fv_state fv_row_state(const fv_attention_call *call, size_t kv_head, size_t segment) {
+    const fv_attend_config *attend = &call->attention->config.attend;
+    size_t rows = call->plan_rows * (size_t)(attend->query_heads / attend->kv_heads);
+    size_t floats = fv_state_floats(rows, attend->head_dim);
+    return fv_state_at(call->attention->states + (kv_head * (call->attention->segments + 1) + segment) * floats, rows,
+                       attend->head_dim);
+}
+
+static void segment_task(void *context, size_t task, size_t worker) {
+    const fv_attention_call *call = (const fv_attention_call *)context;
+    uint32_t kv_head = (uint32_t)(task / call->segments), segment = (uint32_t)(task % call->segments);
+    attend_job *run = fv_call_begin(call, &call->attention->plans[kv_head], kv_head, 0, worker);
+    fv_attend_segment(run, fv_row_state(call, kv_head, segment), call->first_segment + segment,
+                      segment == call->segments - 1);
+}
+
+void fv_states_merge(const fv_attention_call *call) {
+    const fv_attend_config *attend = &call->attention->config.attend;
+    size_t rows = call->plan_rows * (size_t)(attend->query_heads / attend->kv_heads);
+    for (uint32_t head = 0; head < attend->kv_heads; head++) {
+        fv_state total = fv_row_state(call, head, 0);
+        for (uint32_t segment = 1; segment < call->segments; segment++) {
+            fv_state part = fv_row_state(call, head, segment);
+            fv_state_merge(&total, &part, rows, attend->head_dim);
+        }
+        if (fv_call_has_tail(call)) fv_tails_merge(call, &total, &call->attention->plans[head], head);
+    }
+}
+
+void fv_states_finish(const fv_attention_call *call, float *out) {
+    const fv_attend_config *attend = &call->attention->config.attend;
+    for (uint32_t head = 0; head < attend->kv_heads; head++) {
+        fv_state total = fv_row_state(call, head, 0);
+        fv_state_finish(attend, &total, call->plan_rows, head, out, call->out_stride);
+    }
+}
+
+void fv_plans_segments(fv_attention_call *call) {
+    uint32_t heads = call->chooses ? call->attention->config.attend.kv_heads : 1, low = UINT32_MAX, high = 0;
+    for (uint32_t head = 0; head < heads; head++) {
+        uint32_t first, end;
+        fv_attend_segments(&call->attention->plans[head], &first, &end);
+        if (first < low) low = first;
+        if (end > high) high = end;
+    }
+    call->first_segment = low;
+    call->segments = high - low + 1;
+}
+
+/* Marks the pages of the list, which is all, that were read of the plan in time. */
+static void mark_read(const fv_plan *plan, uint32_t from, const fv_choose_scratch *scratch) {
+    for (uint32_t s = 0; s < plan->count; s++) {
+        const fv_step *step = &plan->steps[s];
+        uint32_t page = (step->begin > from ? step->begin : from) / FV_PAGE_TOKENS, end = step->end / FV_PAGE_TOKENS;
+        for (; page < end && page < scratch->count; page++) scratch->weight[page] = FV_CHOSEN;
+    }
+}
+
+/* The scores of the plans' row are made once more: by now other heads' are in the scratch. Where time was short, all
+ * that the plan had in mind may be unread, sinks and window too. */
+static void certify_task(void *context, size_t task, size_t worker) {
+    const fv_attention_call *call = (const fv_attention_call *)context;
+    fv_certified *into = &call->attention->counts[worker].certified;
+    const fv_plan *plan = &call->attention->plans[task];
+    fv_choosing *at = fv_choosing_make(call, &call->view, (uint32_t)task, worker);
+    fv_chooser_at(at, plan->first_token);
+    if (call->read_from > plan->first_token) {
+        fv_certify_nothing(&at->chooser, 1, into);
+        return;
+    }
+    if (call->read_from) fv_chooser_take_all(&at->chooser);
+    if (fv_chooser_has_choice(&at->chooser)) {
+        size_t row = plan->first_token - call->first_token;
+        fv_choose_weigh(&at->chooser, &at->scratch, 1,
+                        call->query + row * call->query_stride + task * fv_group_width(at), call->query_stride);
+        if (call->read_from)
+            mark_read(plan, call->read_from, &at->scratch);
+        else
+            fv_choose_pages(&at->chooser, &at->scratch);
+    }
+    fv_certified made = {0};
+    fv_choosing_certify(at, fv_row_state(call, task, 0), &made);
+    if (call->read_from) made.relative_estimate *= FV_CERTIFICATE_CUT;
+    fv_certified_add(into, &made);
+}
+
+void fv_plans_certify(fv_attention_call *call) {
+    if (!fv_call_certifies(call)) return;
+    fv_parallel_run(call->parallel, call->attention->config.attend.kv_heads, certify_task, call);
+    fv_phase_end_choose_all(call->attention, call->parallel);
+}
+
+fv_status fv_segments_run(fv_attention_call *call) {
+    fv_call_tile(call, 0, &call->view);
+    fv_status status = fv_plans_make(call);
+    if (status != FV_OK) return status;
+    fv_plans_segments(call);
+    fv_parallel_run(call->parallel, (size_t)call->attention->config.attend.kv_heads * call->segments, segment_task,
+                    call);
+    fv_states_merge(call);
+    fv_states_finish(call, call->out);
+    fv_phase_end_read_all(call->attention, call->parallel);
+    fv_plans_certify(call);
+    return FV_OK;
+}

@@ -1,0 +1,27 @@
+/* segments.h - one row, or the few that are read together until a deadline: KV heads x segments of keys, whose states
+ * are merged. */
+#ifndef FV_SEGMENTS_H
+#define FV_SEGMENTS_H
+
+#include "attention/attention_call.h"
+
+/* The only row of the call; an error leaves its output untouched. */
+fv_status fv_segments_run(fv_attention_call *call);
+
+/* Of call->view. One that chooses cannot fail: the call was checked. */
+fv_status fv_plans_make(fv_attention_call *call);
+
+fv_state fv_row_state(const fv_attention_call *call, size_t kv_head, size_t segment);
+
+/* The segments that any of the plans reads. */
+void fv_plans_segments(fv_attention_call *call);
+
+/* The states merge in rising order, as fv_attend_tile() merges them: the split shows in no bit. Each total is in the
+ * place of the first. */
+void fv_states_merge(const fv_attention_call *call);
+
+void fv_states_finish(const fv_attention_call *call, float *out);
+
+void fv_plans_certify(fv_attention_call *call);
+
+#endif
