@@ -6,7 +6,7 @@
 #include "fovea/machine.h"
 #include "fovea/measure/attention_bench.h"
 #include "fovea/peaks.h"
-#include "generation.h"
+#include "fovea/report_sum.h"
 #include "json_out.h"
 #include "model_options.h"
 #include "options.h"
@@ -388,7 +388,7 @@ static int print_results(paired *pair, fv_isa limit) {
     json_t *document = json_object();
     const char *limit_name;
     json_shape(document, pair);
-    cli_json_real(document, "density", cli_report_density(&pair->report));
+    cli_json_real(document, "density", fv_report_density(&pair->report));
     json_times(document, "fovea", &pair->ours.cold);
     json_times(document, "peer", &pair->theirs.cold);
     json_times(document, "fovea_hot", &pair->ours.hot);

@@ -6,7 +6,7 @@
 #include "bench_work.h"
 #include "fovea/machine.h"
 #include "fovea/peaks.h"
-#include "generation.h"
+#include "fovea/report_sum.h"
 #include "interrupt.h"
 #include "model_options.h"
 #include "options.h"
@@ -253,7 +253,7 @@ static fv_status measure_once(bench_state *state, const bench_case *test) {
     if (status != FV_OK) return status;
     fv_report report = fv_session_report(state->session);
     result->samples++;
-    cli_report_add(&result->report, &report);
+    fv_report_sum(&result->report, &report);
     return FV_OK;
 }
 

@@ -5,7 +5,7 @@
 #include "fovea/machine.h"
 #include "fovea/measure/attention_bench.h"
 #include "fovea/peaks.h"
-#include "generation.h"
+#include "fovea/report_sum.h"
 #include "json_out.h"
 #include "model_options.h"
 #include "options.h"
@@ -144,7 +144,7 @@ static attention_figures figures_of(attention_state *state) {
     const attention_options *options = state->options;
     double calls = (double)state->samples;
     uint64_t median_ns = median_of(state->samples_ns, state->samples);
-    attention_figures made = {.density = cli_report_density(&state->report),
+    attention_figures made = {.density = fv_report_density(&state->report),
                               .keys_read = (double)state->report.keys_read / calls,
                               .bytes_read = (double)state->report.bytes_read / calls,
                               .median_ns = median_ns,

@@ -3,7 +3,7 @@
 #include "attention_spec.h"
 #include "fovea/machine.h"
 #include "fovea/measure/questions.h"
-#include "generation.h"
+#include "fovea/report_sum.h"
 #include "interrupt.h"
 #include "json_out.h"
 #include "model_options.h"
@@ -258,7 +258,7 @@ static fv_status ask(eval_state *state, fv_eval_task task, const fv_eval_questio
 static void book_reports(eval_state *state) {
     for (size_t i = 0; i < state->policy_count; i++) {
         fv_report report = fv_session_report(state->policies[i].session);
-        cli_report_add(&state->policies[i].report, &report);
+        fv_report_sum(&state->policies[i].report, &report);
     }
 }
 
@@ -312,7 +312,7 @@ static int print_json(eval_state *state) {
         const policy_run *policy = &state->policies[i];
         json_t *object = json_object(), *tasks = json_array();
         cli_json_text(object, "attention", policy->text);
-        cli_json_real(object, "density", cli_report_density(&policy->report));
+        cli_json_real(object, "density", fv_report_density(&policy->report));
         for (int task = 0; task < FV_EVAL_TASK_COUNT; task++)
             if (policy->tasks[task].questions > 0) cli_json_append(tasks, task_json(state, policy, (fv_eval_task)task));
         cli_json_set(object, "tasks", tasks);
@@ -351,7 +351,7 @@ static int print_results(eval_state *state) {
     for (int task = 0; task < FV_EVAL_TASK_COUNT; task++) print_task(state, (fv_eval_task)task);
     cli_print("\n");
     for (size_t i = 0; i < state->policy_count; i++)
-        cli_print("%s: density %.4f\n", state->policies[i].text, cli_report_density(&state->policies[i].report));
+        cli_print("%s: density %.4f\n", state->policies[i].text, fv_report_density(&state->policies[i].report));
     cli_print("A task counts where dense attention is right in at least %.0f %% of the questions.\n",
               100 * COUNTS_FROM);
     return cli_flush() ? CLI_DONE : CLI_FAILED;

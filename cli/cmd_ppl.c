@@ -2,11 +2,12 @@
  * by side. One session per policy shares the model; all read the same micro-batch, then their logits are compared in
  * groups of rows, so that memory stays small whatever the vocabulary. */
 #include "attention_spec.h"
+#include "fovea/generate.h"
 #include "fovea/machine.h"
 #include "fovea/measure/kld_file.h"
 #include "fovea/measure/mass_table.h"
 #include "fovea/measure/score.h"
-#include "generation.h"
+#include "fovea/report_sum.h"
 #include "input.h"
 #include "interrupt.h"
 #include "json_out.h"
@@ -72,8 +73,8 @@ typedef struct policy_run {
     fv_policy config;
     fv_session *session;
     fv_score_sum sum;
-    cli_phase scored;    /* counters over the scored positions; ns over all that was read with the policy */
-    fv_mass_table *mass; /* with --mass */
+    fv_generate_phase scored; /* counters over the scored positions; ns over all that was read with the policy */
+    fv_mass_table *mass;      /* with --mass */
 } policy_run;
 
 typedef struct ppl_state {
@@ -303,10 +304,10 @@ static fv_status read_densely(ppl_state *state, const int32_t *chunk) {
 
 static void book_counters(ppl_state *state, uint64_t positions) {
     for (size_t i = 0; i < state->policy_count; i++) {
-        cli_phase *phase = &state->policies[i].scored;
+        fv_generate_phase *phase = &state->policies[i].scored;
         fv_report report = fv_session_report(state->policies[i].session);
         phase->tokens += positions;
-        cli_report_add(&phase->report, &report);
+        fv_report_sum(&phase->report, &report);
     }
 }
 
@@ -341,7 +342,7 @@ static void print_table(const ppl_state *state) {
         double value = fv_score_perplexity(&policy->sum);
         cli_print("| %s | %.4f | %+.2f %% | %.5f | %.2f %% | %.2f %% | %.0f | %.1f |", policy->text, value,
                   100 * (value / base - 1), fv_score_divergence(&policy->sum), 100 * fv_score_same_top(&policy->sum),
-                  100 * cli_phase_density(&policy->scored), cli_phase_token_bytes(&policy->scored),
+                  100 * fv_report_density(&policy->scored.report), fv_generate_token_bytes(&policy->scored),
                   (double)policy->scored.ns * 1e-9);
         if (mass) cli_print(" %.2f %% |", 100 * fv_mass_table_mean(policy->mass));
         cli_print("\n");
@@ -366,8 +367,8 @@ static json_t *policy_json(const ppl_state *state, const policy_run *policy) {
     cli_json_real(object, "ppl_error", fv_score_error(&policy->sum));
     cli_json_real(object, "kl", fv_score_divergence(&policy->sum));
     cli_json_real(object, "top1", fv_score_same_top(&policy->sum));
-    cli_json_real(object, "density", cli_phase_density(&policy->scored));
-    cli_json_real(object, "bytes_per_token", cli_phase_token_bytes(&policy->scored));
+    cli_json_real(object, "density", fv_report_density(&policy->scored.report));
+    cli_json_real(object, "bytes_per_token", fv_generate_token_bytes(&policy->scored));
     cli_json_real(object, "mass", policy->mass ? fv_mass_table_mean(policy->mass) : (double)NAN);
     if (policy->scored.report.certified_rows > 0) {
         const fv_report *report = &policy->scored.report;

@@ -1,10 +1,13 @@
 /* cmd_run.c - `fovea run`: a text is completed, or a conversation is held. The mode follows llama.cpp: a model with a
  * chat template converses unless -no-cnv is given. */
 #include "attention_spec.h"
-#include "conversation.h"
+#include "fovea/conversation.h"
+#include "fovea/generate.h"
 #include "fovea/machine.h"
 #include "input.h"
 #include "interrupt.h"
+#include "progress.h"
+#include "reads.h"
 #include "run_report.h"
 #include <stdio.h>
 #include <string.h>
@@ -86,16 +89,15 @@ typedef struct run_state {
     const run_options *options;
     cli_engine engine;
     fv_policy attention;
-    cli_conversation conversation;
-    cli_generation generation;
-    cli_reads reads;
+    fv_conversation *conversation; /* NULL: plain text */
     fv_session *session;
-    fv_sampler *sampler;
+    fv_generator *generator;
+    cli_reads reads;
     fv_text prompt; /* as handed in */
     fv_tokens tokens;
-    bool has_prompt, chat, single_turn, terminal;
+    bool has_prompt, single_turn, terminal;
     uint32_t seed;
-    cli_stop stop;
+    fv_stop stop;
 } run_state;
 
 static run_options options_default(void) {
@@ -147,17 +149,17 @@ static int read_prompt(run_state *state) {
 
 static int find_template(run_state *state) {
     const run_options *options = state->options;
-    fv_chat_family *family = &state->conversation.family;
+    const fv_gguf *gguf = fv_llm_gguf(state->engine.llm);
+    fv_chat_family family = FV_CHAT_NONE;
     fv_message message = {""};
-    state->conversation.gguf = fv_llm_gguf(state->engine.llm);
     if (options->plain) return CLI_GO_ON;
-    if (options->chat_template && fv_chat_family_from_name(options->chat_template, family, &message) != FV_OK)
+    if (options->chat_template && fv_chat_family_from_name(options->chat_template, &family, &message) != FV_OK)
         return cli_usage_error("run", "--chat-template: %s", message.text);
     fv_status status = FV_OK;
-    if (!options->chat_template) status = fv_chat_family_detect(state->conversation.gguf, family, &message);
+    if (!options->chat_template) status = fv_chat_family_detect(gguf, &family, &message);
+    if (status == FV_OK && family != FV_CHAT_NONE) status = fv_conversation_open(&state->conversation, family, gguf);
     if (status != FV_OK) return cli_fail_status(status, &message);
-    state->chat = *family != FV_CHAT_NONE;
-    if (state->chat) return CLI_GO_ON;
+    if (state->conversation) return CLI_GO_ON;
     if (options->chat || options->system)
         return cli_fail("%s has no chat template: %s needs one, name it with --chat-template", options->model.model,
                         options->chat ? "-cnv" : "-sys");
@@ -171,7 +173,7 @@ static int add_turn(run_state *state, const char *role, const fv_text *text) {
     if (strlen(bytes) != text->length)
         return cli_fail("byte %zu of the prompt is zero, which a chat template can't carry; use -no-cnv",
                         strlen(bytes));
-    if (cli_conversation_add(&state->conversation, role, bytes) != FV_OK) return cli_fail("no memory for the prompt");
+    if (fv_conversation_add(state->conversation, role, bytes) != FV_OK) return cli_fail("no memory for the prompt");
     return CLI_GO_ON;
 }
 
@@ -193,16 +195,13 @@ static int encode(run_state *state, const fv_text *text, uint32_t flags) {
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
 }
 
-/* state->tokens: what the model has to read next, the last token of its own answer included if that is pending. */
+/* state->tokens: what the model has to read next. */
 static int encode_turns(run_state *state) {
     fv_text text = {0};
     uint32_t flags = FV_TOKENIZE_PARSE_SPECIAL;
     state->tokens.count = 0;
-    if (cli_conversation_is_new(&state->conversation))
-        flags |= FV_TOKENIZE_ADD_SPECIAL;
-    else if (state->generation.pending >= 0 && fv_tokens_append(&state->tokens, &state->generation.pending, 1) != FV_OK)
-        return cli_fail("no memory for the prompt");
-    fv_status status = cli_conversation_render(&state->conversation, &text);
+    if (fv_conversation_is_new(state->conversation)) flags |= FV_TOKENIZE_ADD_SPECIAL;
+    fv_status status = fv_conversation_render(state->conversation, &text);
     int result = status == FV_OK ? encode(state, &text, flags)
                                  : cli_fail("the chat template can't be filled: %s", fv_status_text(status));
     fv_text_free(&text);
@@ -223,7 +222,7 @@ static int choose_context(const run_state *state, uint32_t *context) {
     const run_options *options = state->options;
     uint64_t trained = fv_llm_config(state->engine.llm)->cache.max_tokens, prompt = state->tokens.count;
     uint64_t room = options->predict >= 0 ? (uint64_t)options->predict : ROOM_TOKENS;
-    if (state->chat && !state->single_turn && room < ROOM_TOKENS) room = ROOM_TOKENS;
+    if (state->conversation && !state->single_turn && room < ROOM_TOKENS) room = ROOM_TOKENS;
     uint64_t tokens = prompt + room < trained ? prompt + room : trained;
     if (options->model.context == 0) tokens = trained;
     if (options->model.context > 0) tokens = (uint64_t)options->model.context;
@@ -237,10 +236,8 @@ static int choose_context(const run_state *state, uint32_t *context) {
     return CLI_GO_ON;
 }
 
-static fv_sampler_config sampler_config(const run_state *state, uint32_t context) {
-    const run_options *options = state->options;
+static fv_sampler_config sampler_config(const run_options *options, uint32_t seed) {
     fv_sampler_config config = fv_sampler_config_default();
-    config.vocabulary = fv_llm_config(state->engine.llm)->vocabulary;
     config.temperature = (float)options->temperature;
     config.top_k = (int32_t)options->top_k;
     config.top_p = (float)options->top_p;
@@ -249,62 +246,76 @@ static fv_sampler_config sampler_config(const run_state *state, uint32_t context
     config.repeat_last_tokens = (int32_t)options->repeat_last;
     config.presence_penalty = (float)options->presence_penalty;
     config.frequency_penalty = (float)options->frequency_penalty;
-    config.seed = state->seed;
-    config.context_tokens = context;
+    config.seed = seed;
     return config;
 }
 
-static fv_status forbid_ends(run_state *state) {
-    const fv_tokenizer *tokenizer = fv_llm_tokenizer(state->engine.llm);
-    fv_status status = FV_OK;
-    for (int32_t id = 0; id < fv_tokenizer_tokens(tokenizer) && status == FV_OK; id++)
-        if (fv_tokenizer_is_end(tokenizer, id)) status = fv_sampler_forbid(state->sampler, id);
-    return status;
+static bool go_on(void *context) {
+    (void)context;
+    return !cli_interrupted();
+}
+
+static bool write_text(void *context, const char *bytes, size_t length) {
+    (void)context;
+    return cli_write(bytes, length) && cli_flush();
+}
+
+static fv_status reads_evaluate(void *context, const int32_t *tokens, size_t count) {
+    run_state *state = context;
+    return cli_reads_feed(&state->reads, tokens, count);
+}
+
+static fv_status reads_token(void *context, int32_t token) {
+    run_state *state = context;
+    return cli_reads_token(&state->reads, token);
 }
 
 static int open_session(run_state *state) {
     const run_options *options = state->options;
     fv_message message = {""};
+    fv_status status = FV_OK;
     uint32_t context = 0;
     int result = choose_context(state, &context);
     if (result == CLI_GO_ON)
         result = cli_session_open(&state->session, &state->engine, &options->model, context, &state->attention);
     if (result != CLI_GO_ON) return result;
     fv_session_time(state->session, fv_machine_clock, NULL);
-    fv_sampler_config config = sampler_config(state, context);
-    fv_status status = fv_sampler_open(&state->sampler, &config, &message);
-    if (status == FV_OK && options->ignore_eos) status = forbid_ends(state);
-    if (status != FV_OK) return cli_fail_status(status, &message);
-    state->generation = (cli_generation){.session = state->session,
-                                         .tokenizer = fv_llm_tokenizer(state->engine.llm),
-                                         .sampler = state->sampler,
-                                         .vocabulary = config.vocabulary,
-                                         .limit = options->predict >= 0 ? options->predict : -1,
-                                         .ignore_end = options->ignore_eos,
-                                         .stream = !options->json};
-    status = cli_generation_init(&state->generation);
-    if (status == FV_OK && options->show_reads) {
+    fv_generate_config config;
+    fv_generate_config_default(&config);
+    config.session = state->session;
+    config.llm = state->engine.llm;
+    config.sampler = sampler_config(options, state->seed);
+    config.ignore_end = options->ignore_eos;
+    config.watch = (fv_generate_watch){.context = state, .go_on = go_on, .text = options->json ? NULL : write_text};
+    if (options->show_reads) {
         status = cli_reads_open(&state->reads, state->session, state->engine.llm, state->engine.threads);
-        state->generation.reads = &state->reads;
+        config.watch.evaluate = reads_evaluate;
+        config.watch.token = reads_token;
     }
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
+    if (status == FV_OK) status = fv_generator_open(&state->generator, &config, &message);
+    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
 }
 
 /* ---- one step ---- */
 
 /* Reads state->tokens and answers. state->stop says how it ended; an error has been printed. */
 static int read_and_answer(run_state *state) {
-    fv_status status = cli_generation_feed(&state->generation, state->tokens.ids, state->tokens.count);
+    const run_options *options = state->options;
+    cli_progress progress;
+    cli_progress_start(&progress, "reading", "tokens");
+    fv_status status =
+        fv_generator_feed(state->generator, state->tokens.ids, state->tokens.count, cli_progress_step, &progress);
+    cli_progress_end(&progress);
     if (status == FV_ERROR_INTERRUPTED) {
-        state->stop = CLI_STOP_INTERRUPTED;
+        state->stop = FV_STOP_INTERRUPTED;
         return CLI_GO_ON;
     }
+    if (status == FV_OK)
+        status = fv_generator_answer(state->generator, options->predict >= 0 ? options->predict : -1, &state->stop);
+    if (status == FV_OK && options->show_reads) status = cli_reads_finish(&state->reads);
     if (status != FV_OK) return cli_fail_status(status, NULL);
-    state->generation.pending = -1; /* it was read as the first of the tokens */
-    state->stop = cli_generation_answer(&state->generation, &status);
-    if (state->stop == CLI_STOP_FAILED) return cli_fail_status(status, NULL);
-    if (state->stop == CLI_STOP_OUTPUT) return CLI_FAILED; /* cli_finish() says why */
-    if (state->generation.stream && !cli_write("\n", 1)) return CLI_FAILED;
+    if (state->stop == FV_STOP_OUTPUT) return CLI_FAILED; /* cli_finish() says why */
+    if (!options->json && !cli_write("\n", 1)) return CLI_FAILED;
     return cli_flush() ? CLI_GO_ON : CLI_FAILED;
 }
 
@@ -340,13 +351,13 @@ static int ask(run_state *state, bool *end) {
 
 /* The answer becomes a turn; a question that was interrupted before it was read is forgotten. */
 static int book_answer(run_state *state, size_t answered) {
-    const fv_text *text = &state->generation.text;
+    const fv_text *text = fv_generator_text(state->generator);
     if (answered == fv_session_tokens(state->session)) {
-        cli_conversation_drop(&state->conversation);
+        fv_conversation_drop(state->conversation);
         return CLI_GO_ON;
     }
     /* Its content is never rendered again, see conversation.c: a zero byte in it does no harm. */
-    fv_status status = cli_conversation_add(&state->conversation, "assistant", text->bytes ? text->bytes : "");
+    fv_status status = fv_conversation_add(state->conversation, "assistant", text->bytes ? text->bytes : "");
     return status == FV_OK ? CLI_GO_ON : cli_fail("no memory for the conversation");
 }
 
@@ -355,11 +366,12 @@ static int answer_turn(run_state *state, bool *full) {
     size_t before = fv_session_tokens(state->session);
     int result = encode_turns(state);
     if (result != CLI_GO_ON) return result;
-    *full = state->tokens.count > fv_session_context_tokens(state->session) - before;
+    size_t needed = state->tokens.count + (fv_generator_pending(state->generator) >= 0);
+    *full = needed > fv_session_context_tokens(state->session) - before;
     if (*full) {
         cli_warn("the context of %zu tokens is full: %zu are in use, the new turn needs %zu",
-                 fv_session_context_tokens(state->session), before, state->tokens.count);
-        state->stop = CLI_STOP_CONTEXT;
+                 fv_session_context_tokens(state->session), before, needed);
+        state->stop = FV_STOP_CONTEXT;
         return CLI_GO_ON;
     }
     result = read_and_answer(state);
@@ -371,8 +383,8 @@ static int converse(run_state *state) {
     for (;;) {
         bool full = false, end = false;
         int result = answer_turn(state, &full);
-        if (result != CLI_GO_ON || state->single_turn || full || state->stop == CLI_STOP_CONTEXT) return result;
-        if (state->stop == CLI_STOP_INTERRUPTED) {
+        if (result != CLI_GO_ON || state->single_turn || full || state->stop == FV_STOP_CONTEXT) return result;
+        if (state->stop == FV_STOP_INTERRUPTED) {
             if (!state->terminal) return CLI_GO_ON;
             cli_interrupt_clear(); /* the prompt comes back */
         }
@@ -395,12 +407,14 @@ static int first_turn(run_state *state, bool *end) {
 static int report(run_state *state, int result) {
     const cli_run_report report = {.engine = &state->engine,
                                    .options = &state->options->model,
-                                   .generation = &state->generation,
+                                   .generator = state->generator,
+                                   .session = state->session,
+                                   .reads = state->options->show_reads ? &state->reads : NULL,
                                    .attention = state->options->attention,
                                    .stop = state->stop,
                                    .seed = state->seed,
                                    .prompt_tokens = state->tokens.count,
-                                   .chat = state->chat};
+                                   .chat = state->conversation != NULL};
     if (state->options->show_reads && !state->options->json) cli_reads_print(&state->reads);
     bool interrupted = result == CLI_INTERRUPTED || cli_interrupted();
     if (result != CLI_GO_ON && result != CLI_INTERRUPTED) return result;
@@ -419,20 +433,19 @@ static int run(run_state *state) {
     state->terminal = isatty(STDIN_FILENO) != 0;
     state->single_turn = options->single_turn || options->json || (state->has_prompt && !state->terminal);
     state->seed = options->seed < 0 || options->seed == UINT32_MAX ? fv_machine_seed() : (uint32_t)options->seed;
-    if (!state->chat && !state->has_prompt) return cli_usage_error("run", "no prompt: give -p TEXT or -f FILE");
-    result = state->chat ? first_turn(state, &end) : encode_plain(state);
+    if (!state->conversation && !state->has_prompt) return cli_usage_error("run", "no prompt: give -p TEXT or -f FILE");
+    result = state->conversation ? first_turn(state, &end) : encode_plain(state);
     if (end) return CLI_DONE; /* no question, no answer */
     if (result == CLI_GO_ON) result = open_session(state);
     if (result != CLI_GO_ON) return result;
-    return report(state, state->chat ? converse(state) : complete(state));
+    return report(state, state->conversation ? converse(state) : complete(state));
 }
 
 static void close_run(run_state *state) {
-    cli_generation_free(&state->generation);
-    fv_sampler_close(state->sampler);
+    fv_generator_close(state->generator);
     fv_session_close(state->session);
     cli_reads_free(&state->reads);
-    cli_conversation_free(&state->conversation);
+    fv_conversation_close(state->conversation);
     fv_text_free(&state->prompt);
     fv_tokens_free(&state->tokens);
     cli_engine_close(&state->engine);

@@ -103,30 +103,8 @@ void cli_text_unescape(fv_text *text) {
     if (text->bytes) text->bytes[to] = 0;
 }
 
-/* Bytes of the well-formed sequence at `bytes`; 0 if there is none (Unicode 15, table 3-7). */
-static size_t sequence_length(const unsigned char *bytes, size_t left) {
-    unsigned char first = bytes[0], low = 0x80, high = 0xBF;
-    if (first < 0x80) return 1;
-    if (first < 0xC2 || first > 0xF4) return 0;
-    if (first == 0xE0) low = 0xA0;
-    if (first == 0xED) high = 0x9F;
-    if (first == 0xF0) low = 0x90;
-    if (first == 0xF4) high = 0x8F;
-    size_t length = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-    if (left < length || bytes[1] < low || bytes[1] > high) return 0;
-    for (size_t i = 2; i < length; i++)
-        if (bytes[i] < 0x80 || bytes[i] > 0xBF) return 0;
-    return length;
-}
-
-size_t cli_utf8_valid(const char *bytes, size_t length) {
-    size_t i = 0, step;
-    while (i < length && (step = sequence_length((const unsigned char *)bytes + i, length - i)) > 0) i += step;
-    return i;
-}
-
 void cli_warn_unless_utf8(const char *name, const fv_text *text) {
-    size_t offset = cli_utf8_valid(text->bytes, text->length);
+    size_t offset = fv_utf8_valid(text->bytes, text->length);
     if (offset < text->length)
         cli_warn("%s is not UTF-8: byte %zu is 0x%02X; it is read as it is", name, offset,
                  (unsigned)(unsigned char)text->bytes[offset]);

@@ -16,9 +16,6 @@ void cli_text_chomp(fv_text *text);
 /** Escapes of llama.cpp's -e in place: \n \r \t \' \" \\ and \xHH; anything else stays as it is. */
 void cli_text_unescape(fv_text *text);
 
-/** Offset of the first byte that is not UTF-8 (no overlong forms, no surrogates); `length` if there is none. */
-size_t cli_utf8_valid(const char *bytes, size_t length);
-
 /** A warning that names the first bad byte of `text`, if there is one. `name` says which text. */
 void cli_warn_unless_utf8(const char *name, const fv_text *text);
 

@@ -1,6 +1,6 @@
 /* json_out.c - builds and writes JSON by jansson. */
 #include "json_out.h"
-#include "input.h"
+#include "fovea/tokenizer.h"
 #include <math.h>
 #include <string.h>
 
@@ -18,7 +18,7 @@ json_t *cli_json_string(const char *bytes, size_t length) {
     fv_text clean = {0};
     fv_status status = fv_text_append(&clean, "", 0);
     while (length > 0 && status == FV_OK) {
-        size_t good = cli_utf8_valid(bytes, length);
+        size_t good = fv_utf8_valid(bytes, length);
         status = fv_text_append(&clean, bytes, good);
         if (status == FV_OK && good < length) {
             status = fv_text_append(&clean, "\xEF\xBF\xBD", 3); /* U+FFFD */

@@ -1,23 +1,24 @@
 /* run_report.c - what a run did: rates, density, bytes, memory, and the limits that were in force. */
 #include "run_report.h"
 #include "fovea/machine.h"
+#include "fovea/report_sum.h"
 #include "json_out.h"
 #include <inttypes.h>
 #include <stdio.h>
 
 #define MIB (1024.0 * 1024.0)
 
-static void print_phase(const char *name, const cli_phase *phase) {
+static void print_phase(const char *name, const fv_generate_phase *phase) {
     if (phase->tokens == 0) return;
     fprintf(stderr, "%s: %" PRIu64 " tokens in %.2f s, %.2f tokens/s, density %.4f, %.3f MiB of KV read per token\n",
-            name, phase->tokens, (double)phase->ns * 1e-9, cli_phase_rate(phase), cli_phase_density(phase),
-            cli_phase_token_bytes(phase) / MIB);
+            name, phase->tokens, (double)phase->ns * 1e-9, fv_generate_rate(phase), fv_report_density(&phase->report),
+            fv_generate_token_bytes(phase) / MIB);
 }
 
 static double percent(uint64_t part, uint64_t whole) { return whole > 0 ? 100 * (double)part / (double)whole : 0; }
 
 /* Why keys were read, and where the threads' time went. */
-static void print_shares(const char *name, const cli_phase *phase) {
+static void print_shares(const char *name, const fv_generate_phase *phase) {
     const fv_report *report = &phase->report;
     uint64_t keys = report->keys_read,
              strided = keys - report->sink_keys - report->window_keys - report->selected_keys - report->whole_keys;
@@ -32,33 +33,35 @@ static void print_shares(const char *name, const cli_phase *phase) {
             percent(report->product_ns, time_ns), percent(report->other_ns, time_ns));
 }
 
-static const char *isa_name(const cli_generation *generation) {
-    bool decoded = generation->decode.tokens > 0;
-    const char *name = fv_isa_name((fv_isa)(decoded ? generation->decode : generation->prompt).report.isa);
+static const char *isa_name(const fv_generator *generator) {
+    const fv_generate_phase *decode = fv_generator_decode(generator), *prompt = fv_generator_prompt(generator);
+    const char *name = fv_isa_name((fv_isa)(decode->tokens > 0 ? decode : prompt)->report.isa);
     return name ? name : "unknown";
 }
 
-static const char *stop_text(cli_stop stop) {
+static const char *stop_text(fv_stop stop) {
     switch (stop) {
-    case CLI_STOP_END:
+    case FV_STOP_END:
         return "the model ended its text";
-    case CLI_STOP_LIMIT:
+    case FV_STOP_LIMIT:
         return "-n tokens were generated";
-    case CLI_STOP_CONTEXT:
+    case FV_STOP_CONTEXT:
         return "the context is full (nothing is shifted out; -c makes it larger)";
-    case CLI_STOP_INTERRUPTED:
+    case FV_STOP_INTERRUPTED:
         return "interrupted";
-    case CLI_STOP_OUTPUT:
-    case CLI_STOP_FAILED:
+    case FV_STOP_TEXT:
+    case FV_STOP_OUTPUT:
+    case FV_STOP_FAILED:
+    case FV_STOP_COUNT:
         break;
     }
     return "failed";
 }
 
 /* Prompt and decode together: the worst row counts. */
-static fv_report certified(const cli_generation *generation) {
-    fv_report sum = generation->prompt.report;
-    cli_report_add(&sum, &generation->decode.report);
+static fv_report certified(const fv_generator *generator) {
+    fv_report sum = fv_generator_prompt(generator)->report;
+    fv_report_sum(&sum, &fv_generator_decode(generator)->report);
     return sum;
 }
 
@@ -75,22 +78,22 @@ static void print_certificate(const fv_report *report) {
 }
 
 void cli_run_report_print(const cli_run_report *report) {
-    const cli_generation *generation = report->generation;
+    const fv_generator *generator = report->generator;
     fprintf(stderr, "\n");
-    print_phase("prompt", &generation->prompt);
-    print_phase("decode", &generation->decode);
-    print_shares("prompt", &generation->prompt);
-    print_shares("decode", &generation->decode);
-    uint64_t local = generation->decode.report.local_keys;
+    print_phase("prompt", fv_generator_prompt(generator));
+    print_phase("decode", fv_generator_decode(generator));
+    print_shares("prompt", fv_generator_prompt(generator));
+    print_shares("decode", fv_generator_decode(generator));
+    uint64_t local = fv_generator_decode(generator)->report.local_keys;
     if (local > 0)
         fprintf(stderr, "sliding-window layers: %.0f keys read per token of decode\n",
-                (double)local / (double)generation->decode.tokens);
-    fv_report sum = certified(generation);
+                (double)local / (double)fv_generator_decode(generator)->tokens);
+    fv_report sum = certified(generator);
     print_certificate(&sum);
-    fprintf(stderr, "attention: %s, %s, %" PRIu32 " thread%s\n", report->attention, isa_name(generation),
+    fprintf(stderr, "attention: %s, %s, %" PRIu32 " thread%s\n", report->attention, isa_name(generator),
             report->engine->threads, report->engine->threads == 1 ? "" : "s");
     fprintf(stderr, "context: %zu of %zu tokens (the model was trained on %" PRIu32 "), K %s, V %s\n",
-            fv_session_tokens(generation->session), fv_session_context_tokens(generation->session),
+            fv_session_tokens(report->session), fv_session_context_tokens(report->session),
             fv_llm_config(report->engine->llm)->cache.max_tokens, cli_element_name((uint32_t)report->options->key_type),
             cli_element_name((uint32_t)report->options->value_type));
     fprintf(stderr, "weights: %.1f MiB, %.1f MiB of them repacked into private pages in place of the file's\n",
@@ -100,13 +103,13 @@ void cli_run_report_print(const cli_run_report *report) {
     fprintf(stderr, "stopped: %s\n", stop_text(report->stop));
 }
 
-static void set_phase(json_t *document, const char *name, const cli_phase *phase) {
+static void set_phase(json_t *document, const char *name, const fv_generate_phase *phase) {
     json_t *object = json_object();
     cli_json_count(object, "tokens", phase->tokens);
     cli_json_real(object, "seconds", (double)phase->ns * 1e-9);
-    cli_json_real(object, "tokens_per_second", cli_phase_rate(phase));
-    cli_json_real(object, "density", cli_phase_density(phase));
-    cli_json_real(object, "bytes_per_token", cli_phase_token_bytes(phase));
+    cli_json_real(object, "tokens_per_second", fv_generate_rate(phase));
+    cli_json_real(object, "density", fv_report_density(&phase->report));
+    cli_json_real(object, "bytes_per_token", fv_generate_token_bytes(phase));
     cli_json_count(object, "keys_read", phase->report.keys_read);
     cli_json_count(object, "keys_visible", phase->report.keys_visible);
     cli_json_count(object, "local_keys", phase->report.local_keys);
@@ -132,35 +135,37 @@ static void set_tokens(json_t *document, const fv_tokens *tokens) {
 }
 
 int cli_run_report_json(const cli_run_report *report) {
-    const cli_generation *generation = report->generation;
+    const fv_generator *generator = report->generator;
     /* what the answer cost; a run that generated one token or none has only its prompt to show */
-    const cli_phase *phase = generation->decode.tokens > 0 ? &generation->decode : &generation->prompt;
+    const fv_generate_phase *phase =
+        fv_generator_decode(generator)->tokens > 0 ? fv_generator_decode(generator) : fv_generator_prompt(generator);
+    const fv_text *text = fv_generator_text(generator);
     json_t *document = json_object();
     cli_json_text(document, "model", report->options->model);
-    cli_json_bytes(document, "text", generation->text.bytes ? generation->text.bytes : "", generation->text.length);
-    set_tokens(document, &generation->tokens);
-    cli_json_text(document, "stop", cli_stop_name(report->stop));
+    cli_json_bytes(document, "text", text->bytes ? text->bytes : "", text->length);
+    set_tokens(document, fv_generator_tokens(generator));
+    cli_json_text(document, "stop", fv_stop_name(report->stop));
     cli_json_bool(document, "chat", report->chat);
     cli_json_count(document, "prompt_tokens", report->prompt_tokens);
-    cli_json_count(document, "generated_tokens", generation->tokens.count);
-    cli_json_real(document, "prompt_tokens_per_second", cli_phase_rate(&generation->prompt));
-    cli_json_real(document, "decode_tokens_per_second", cli_phase_rate(&generation->decode));
+    cli_json_count(document, "generated_tokens", fv_generator_tokens(generator)->count);
+    cli_json_real(document, "prompt_tokens_per_second", fv_generate_rate(fv_generator_prompt(generator)));
+    cli_json_real(document, "decode_tokens_per_second", fv_generate_rate(fv_generator_decode(generator)));
     cli_json_text(document, "attention", report->attention);
-    cli_json_real(document, "density", cli_phase_density(phase));
-    cli_json_real(document, "bytes_per_token", cli_phase_token_bytes(phase));
+    cli_json_real(document, "density", fv_report_density(&phase->report));
+    cli_json_real(document, "bytes_per_token", fv_generate_token_bytes(phase));
     cli_json_count(document, "peak_memory_bytes", fv_machine_peak_bytes());
     cli_json_count(document, "weight_bytes", fv_llm_weight_bytes(report->engine->llm));
     cli_json_count(document, "repacked_bytes", fv_llm_packed_bytes(report->engine->llm));
-    cli_json_count(document, "context_tokens", fv_session_context_tokens(generation->session));
-    cli_json_count(document, "used_tokens", fv_session_tokens(generation->session));
+    cli_json_count(document, "context_tokens", fv_session_context_tokens(report->session));
+    cli_json_count(document, "used_tokens", fv_session_tokens(report->session));
     cli_json_count(document, "training_context_tokens", fv_llm_config(report->engine->llm)->cache.max_tokens);
     cli_json_text(document, "key_type", cli_element_name((uint32_t)report->options->key_type));
     cli_json_text(document, "value_type", cli_element_name((uint32_t)report->options->value_type));
-    cli_json_text(document, "isa", isa_name(generation));
+    cli_json_text(document, "isa", isa_name(generator));
     cli_json_count(document, "threads", report->engine->threads);
     cli_json_count(document, "seed", report->seed);
-    set_phase(document, "prompt", &generation->prompt);
-    set_phase(document, "decode", &generation->decode);
-    if (generation->reads) cli_json_set(document, "reads", cli_reads_json(generation->reads));
+    set_phase(document, "prompt", fv_generator_prompt(generator));
+    set_phase(document, "decode", fv_generator_decode(generator));
+    if (report->reads) cli_json_set(document, "reads", cli_reads_json(report->reads));
     return cli_json_print(document);
 }

@@ -2,15 +2,18 @@
 #ifndef FOVEA_RUN_REPORT_H
 #define FOVEA_RUN_REPORT_H
 
-#include "generation.h"
+#include "fovea/generate.h"
 #include "model_options.h"
+#include "reads.h"
 
 typedef struct cli_run_report {
     const cli_engine *engine;
     const cli_model_options *options;
-    const cli_generation *generation;
-    const char *attention; /* as given */
-    cli_stop stop;
+    const fv_generator *generator;
+    const fv_session *session;
+    const cli_reads *reads; /* NULL: nobody asked */
+    const char *attention;  /* as given */
+    fv_stop stop;
     uint32_t seed;
     size_t prompt_tokens; /* of the last prompt */
     bool chat;

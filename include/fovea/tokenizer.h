@@ -78,6 +78,9 @@ FV_API bool fv_tokenizer_is_control(const fv_tokenizer *tokenizer,
  *  piece. Invalid bytes count as complete. */
 FV_API size_t fv_utf8_complete(const char *bytes, size_t length);
 
+/** Offset of the first byte that is not UTF-8 (no overlong forms, no surrogates); `length` if there is none. Pure. */
+FV_API size_t fv_utf8_valid(const char *bytes, size_t length);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,5 +1,6 @@
 /* tokenizer_buffer.c - the growing arrays that tokenizer calls fill, and the cut of a text at a character's end. */
 #include "fovea/tokenizer.h"
+#include "platform/utf8.h"
 #include "text/array.h"
 #include <stdlib.h>
 #include <string.h>
@@ -56,4 +57,10 @@ size_t fv_utf8_complete(const char *bytes, size_t length) {
     size_t have = length - start + 1;
     if (sequence_bytes(first) <= have) return length;
     return have == 1 || may_follow(first, (unsigned char)bytes[start]) ? start - 1 : length;
+}
+
+size_t fv_utf8_valid(const char *bytes, size_t length) {
+    size_t at = 0, step;
+    while (at < length && (step = fv_utf8_sequence((const unsigned char *)bytes + at, length - at)) > 0) at += step;
+    return at;
 }

@@ -14,7 +14,6 @@
 bool cli_write(const char *bytes, size_t length) { return bytes && length; }
 bool cli_flush(void) { return true; }
 int cli_fail(const char *format, ...) { return format ? CLI_FAILED : CLI_DONE; }
-size_t cli_utf8_valid(const char *bytes, size_t length) { return bytes ? length : 0; }
 
 static int open_model(void **state) {
     fv_llm *llm = NULL;

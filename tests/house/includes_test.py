@@ -40,7 +40,7 @@ PUBLIC = [
     ["policy", "reference/gate", "attend", "mass"],
     ["attention"],
     ["reference/pattern", "model", "reference/dither"],
-    ["message", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "machine"],  # hosted
+    ["message", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "machine", "generate", "conversation", "report_sum"],  # hosted
     ["measure/score", "measure/mass_table", "measure/questions", "measure/kld_file", "measure/tune_shares",
      "measure/attention_bench"],  # hosted
 ]

@@ -398,8 +398,36 @@ static void test_utf8_complete(void **state) {
         assert_int_equal(fv_utf8_complete(cases[i].bytes, cases[i].length), cases[i].complete);
 }
 
+/* Table 3-7 of Unicode 15: every first and second byte, and cuts. */
+static void test_utf8_valid(void **state) {
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t length, valid;
+    } cases[] = {{"", 0, 0},
+                 {"a\0b", 3, 3},
+                 {"a\xC3\xA9", 3, 3},
+                 {"a\xC3", 2, 1},
+                 {"\xC1\xBF", 2, 0},
+                 {"\xE0\x9F\xBF", 3, 0},
+                 {"\xE0\xA0\x80", 3, 3},
+                 {"\xED\x9F\xBF", 3, 3},
+                 {"\xED\xA0\x80", 3, 0},
+                 {"\xF0\x8F\xBF\xBF", 4, 0},
+                 {"\xF0\x90\x80\x80", 4, 4},
+                 {"\xF4\x8F\xBF\xBF", 4, 4},
+                 {"\xF4\x90\x80\x80", 4, 0},
+                 {"\xF5\x80\x80\x80", 4, 0},
+                 {"ab\xE2\x82", 4, 2},
+                 {"ab\xE2\x82z", 5, 2},
+                 {"\x80", 1, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(fv_utf8_valid(cases[i].bytes, cases[i].length), cases[i].valid);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_utf8_valid),
         cmocka_unit_test(test_bpe),           cmocka_unit_test(test_spm),    cmocka_unit_test(test_space_prefix),
         cmocka_unit_test(test_smollm2),       cmocka_unit_test(test_gemma3), cmocka_unit_test(test_llama_bpe),
         cmocka_unit_test(test_llama_spm),     cmocka_unit_test(test_qwen2),  cmocka_unit_test(test_phi3),

@@ -1,0 +1,44 @@
+/* conversation.h - the turns of a chat as text for the model: only what it has not read yet. Hosted. */
+#ifndef FOVEA_CONVERSATION_H
+#define FOVEA_CONVERSATION_H
+
+#include "fovea/api.h"
+#include "fovea/chat.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Turns in their order. One caller at a time. */
+typedef struct fv_conversation fv_conversation;
+
+/** An empty conversation in the template of `family`, not FV_CHAT_NONE. `gguf` is borrowed until it is closed.
+ *  returns FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY; *conversation untouched on error. */
+FV_API fv_status fv_conversation_open(fv_conversation **conversation, fv_chat_family family, const fv_gguf *gguf);
+FV_API void fv_conversation_close(fv_conversation *conversation); /* NULL is allowed */
+
+/** Adds a turn. `role`: "system", "user" or "assistant"; `content`: zero-terminated. Both are copied. FV_OK,
+ *  FV_ERROR_ARGUMENT (another role), FV_ERROR_MEMORY. */
+FV_API fv_status fv_conversation_add(fv_conversation *conversation, const char *role, const char *content);
+
+FV_API void fv_conversation_drop(fv_conversation *conversation); /* the last turn, if there is one */
+
+/** Whether no answer was added yet: the next text starts the context (FV_TOKENIZE_ADD_SPECIAL). */
+FV_API bool fv_conversation_is_new(const fv_conversation *conversation);
+
+/**
+ * Appends to `text` what the model has not read yet: at first everything; later the closing of its last answer (its end
+ * token included: a generator never evaluates that one), the turns after it, and the opening of the next answer. To be
+ * tokenized with FV_TOKENIZE_PARSE_SPECIAL. An answer's own content is never rendered again: its tokens are in the
+ * cache.
+ *
+ * returns FV_OK, FV_ERROR_UNSUPPORTED (a template that rewrites what was said), FV_ERROR_MEMORY and what
+ *         fv_chat_render() returns; on error `text` may have grown.
+ */
+FV_API fv_status fv_conversation_render(const fv_conversation *conversation, fv_text *text);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
