@@ -15,9 +15,8 @@ const char cli_attention_help[] =
     "  pattern:window=128,block=64,globals=0+7,log-stride=on,landmarks=on\n"
     "  fovea:selector=shadow,budget=0.16,floor=64,window=128,sinks=16,dense-below=auto,\n"
     "        tail=off,certificate=off,quality=X; in place of budget: pages=N, or\n"
-    "        top-p=P,cap=N; selector: shadow, or cascade, bound, block (docs/numbers.md has what\n"
-    "        they cost), gate (by vectors that fovea tune makes, coarse), window; top-p needs\n"
-    "        shadow or gate, certificate and quality need shadow; tail=codes: an eighth of what may be\n"
+    "        top-p=P,cap=N; selector: shadow, cascade (reads fewer bytes to choose) or window;\n"
+    "        top-p, certificate and quality need shadow; tail=codes: an eighth of what may be\n"
     "        chosen is given up for a coarse look at as many pages as these bytes are enough for\n"
     "        (shadow, cascade; without certificate; docs/numbers.md)\n"
     "        fovea alone is this: 16 % of what is visible, at least 64 pages of 16 tokens;\n"
@@ -182,8 +181,7 @@ static fv_status set_budget(const spec_key *key, piece value, fv_policy *config,
 static const struct selector_name {
     const char *name;
     fv_selector selector;
-} selectors[] = {{"shadow", FV_SELECTOR_FOVEA}, {"cascade", FV_SELECTOR_CASCADE}, {"bound", FV_SELECTOR_BOUND},
-                 {"block", FV_SELECTOR_BLOCK},  {"gate", FV_SELECTOR_GATE},       {"window", FV_SELECTOR_WINDOW}};
+} selectors[] = {{"shadow", FV_SELECTOR_FOVEA}, {"cascade", FV_SELECTOR_CASCADE}, {"window", FV_SELECTOR_WINDOW}};
 #define SELECTORS (sizeof selectors / sizeof selectors[0])
 
 static fv_status set_selector(piece value, uint32_t *field, fv_message *message) {
@@ -305,21 +303,15 @@ fv_status cli_attention_parse(const char *text, fv_policy *config, fv_message *m
     bool weighs_all = made.top_p != 0.0f || made.certificate;
     if (fv_policy_is_dynamic(&made) && made.certificate && made.selector != FV_SELECTOR_FOVEA)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "certificate and quality need selector=shadow");
-    if (fv_policy_is_dynamic(&made) && made.tail && made.selector != FV_SELECTOR_FOVEA &&
-        made.selector != FV_SELECTOR_CASCADE)
-        return fv_message_set(message, FV_ERROR_ARGUMENT, "tail=codes needs selector=shadow or cascade");
     if (fv_policy_is_dynamic(&made) && made.tail && made.certificate)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "tail=codes has no certificate and no quality");
-    if (fv_policy_is_dynamic(&made) && weighs_all && made.selector != FV_SELECTOR_FOVEA &&
-        made.selector != FV_SELECTOR_GATE)
-        return fv_message_set(message, FV_ERROR_ARGUMENT, "top-p needs selector=shadow or gate");
+    if (fv_policy_is_dynamic(&made) && weighs_all && made.selector != FV_SELECTOR_FOVEA)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "top-p needs selector=shadow");
     if (fv_policy_is_dynamic(&made) && made.pages && made.pages < fv_policy_min_pages(&made))
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "pages takes at least %u: those of %u sinks, a window of %u and the row's own",
                               fv_policy_min_pages(&made), made.sinks, made.window);
-    fv_policy whole = made;
-    whole.gate = &(const float){0}; /* a model's vectors come when it is opened */
-    if (fv_policy_check(&whole) != FV_OK)
+    if (fv_policy_check(&made) != FV_OK)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "'%s' is out of range (a global token given twice?)", text);
     *config = made;
     return FV_OK;

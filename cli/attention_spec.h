@@ -10,8 +10,7 @@
 extern const char cli_attention_help[];
 
 /**
- * Reads a specification into `config` (defaults first, so that a key left out has its default). A selector GATE has no
- * vectors yet: cli_session_open() gives them.
+ * Reads a specification into `config` (defaults first, so that a key left out has its default).
  * returns FV_OK, FV_ERROR_ARGUMENT (unknown name or key: the message lists the right ones; a value out of range),
  *         FV_ERROR_UNSUPPORTED (a policy that this version has not). config untouched on error.
  */

@@ -1,13 +1,11 @@
 /* cmd_tune.c - `fovea tune`: how much of a budget each layer and KV head deserves. The text is read densely once;
  * behind it every head in turn reads the scored positions sparsely while all others read all, with half and with twice
  * an equal share. Shares follow from the divergence that this costs. They are then tried on tokens that they were not
- * made from, and written only if they are better than equal ones. Beside them go vectors that stand for the queries of
- * a head. */
+ * made from, and written only if they are better than equal ones. */
 #include "attention_spec.h"
 #include "fovea/machine.h"
 #include "fovea/measure/score.h"
 #include "fovea/measure/tune_shares.h"
-#include "gate_table.h"
 #include "input.h"
 #include "interrupt.h"
 #include "model_options.h"
@@ -68,7 +66,6 @@ typedef struct tune_state {
     fv_score *scores;                    /* [group] */
     double (*loss)[2];                   /* [heads]: KL with half and with twice an equal share */
     uint16_t *trial;                     /* [heads] */
-    cli_gate gate;
     cli_tune tune;
     cli_progress progress;
 } tune_state;
@@ -117,9 +114,7 @@ static int prepare_memory(tune_state *state) {
     state->loss = calloc(heads, sizeof *state->loss);
     state->trial = calloc(heads, sizeof *state->trial);
     state->tune.shares = calloc(heads, sizeof *state->tune.shares);
-    state->tune.gates = calloc(heads * state->tune.head_dim, sizeof *state->tune.gates);
-    bool good = state->base && state->logits && state->scores && state->loss && state->trial && state->tune.shares &&
-                state->tune.gates;
+    bool good = state->base && state->logits && state->scores && state->loss && state->trial && state->tune.shares;
     return good ? CLI_GO_ON : cli_fail("no memory for %lld rows of logits", TRIED * (long long)state->options->score);
 }
 
@@ -136,8 +131,6 @@ static int prepare(tune_state *state) {
     int result = read_text(state);
     if (result == CLI_GO_ON) result = prepare_memory(state);
     if (result != CLI_GO_ON) return result;
-    state->policy.gate = state->tune.gates; /* should the policy be a gate: filled when the first context is read */
-    state->policy.gate_count = state->heads;
     return cli_session_open(&state->session, &state->engine, &state->options->model, state->context, &state->policy);
 }
 
@@ -237,10 +230,7 @@ static int tune(tune_state *state) {
     cli_progress_start(&state->progress, "reading", "tokens");
     cli_note("%u heads; of %u tokens the last %u are compared", state->heads, state->context,
              (uint32_t)state->options->score);
-    fv_status status = cli_gate_open(&state->gate, state->session, state->engine.llm, state->engine.threads);
-    if (status == FV_OK) status = read_context(state, (size_t)state->options->skip, state->options->score);
-    fv_session_observe(state->session, NULL, NULL);
-    if (status == FV_OK) cli_gate_vectors(&state->gate, state->tune.gates);
+    fv_status status = read_context(state, (size_t)state->options->skip, state->options->score);
     if (status == FV_OK) status = measure_heads(state);
     if (status == FV_OK) status = try_shares(state, &notes);
     if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
@@ -255,7 +245,6 @@ static void close_tune(tune_state *state) {
     free(state->scores);
     free(state->loss);
     free(state->trial);
-    cli_gate_free(&state->gate);
     cli_tune_free(&state->tune);
     fv_text_free(&state->text);
     fv_tokens_free(&state->tokens);
@@ -276,7 +265,6 @@ int cmd_tune(int argc, char **argv) {
         "tune",
         "-m FILE -f FILE [-c N] [--bytes FRACTION] [-o FILE] [flags]",
         "Divides a budget over layers and heads by what each of them costs when it reads sparsely.\n"
-        "Also makes the vectors of --attention fovea:selector=gate.\n"
         "Activations are f32 here whatever the flags say: the noise of int8 hides what a head costs.\n"
         "Made once for a model; the other verbs use MODEL.fovea.json where it is there, and say so.",
         groups,

@@ -11,7 +11,7 @@ const cli_option cli_model_flags[] = {
     {CLI_INTEGER, "-t --threads", NULL, "N", "LLAMA_ARG_THREADS", NULL, "threads (default: -1, one per processor)",
      FIELD(threads), -1, 1024},
     {CLI_TEXT, "--tune", NULL, "FILE", NULL, NULL,
-     "shares of the budget by layer and head and vectors for selector=gate, from fovea tune\n"
+     "shares of the budget by layer and head, from fovea tune\n"
      "(default: MODEL.fovea.json if it is there; none: equal shares)",
      FIELD(tune), 0, 0},
 };
@@ -148,20 +148,6 @@ void cli_warn_context(const fv_llm *llm, uint64_t context) {
                  (unsigned long long)context, trained, trained);
 }
 
-/* What a policy wants of the file: a gate cannot do without it. */
-static int give_gates(const cli_engine *engine, const cli_model_options *options, fv_policy *attention) {
-    const cli_tune *tune = &engine->tune;
-    if (attention->selector != FV_SELECTOR_GATE || attention->gate) return CLI_GO_ON;
-    if (!tune->gates)
-        return cli_fail(
-            "selector=gate takes a vector for each head from a file that %s: fovea tune -m %s -f TEXT makes it",
-            tune->path[0] ? "an older version made without them" : "is not there", options->model);
-    attention->gate = tune->gates;
-    attention->gate_count = tune->layers * tune->kv_heads;
-    cli_note("pages are chosen by the vectors of %s", tune->path);
-    return CLI_GO_ON;
-}
-
 int cli_session_open(fv_session **session, const cli_engine *engine, const cli_model_options *options, uint32_t context,
                      fv_policy *attention) {
     fv_message message = {""};
@@ -177,8 +163,6 @@ int cli_session_open(fv_session **session, const cli_engine *engine, const cli_m
         attention->head_share_count = engine->tune.layers * engine->tune.kv_heads;
         cli_note("the budget is divided by %s", engine->tune.path);
     }
-    int result = give_gates(engine, options, attention);
-    if (result != CLI_GO_ON) return result;
     config.policy = *attention;
     fv_status status = fv_session_open(session, engine->llm, &config, engine->pool, &message);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);

@@ -46,8 +46,8 @@ bool cli_wants_repack(const fv_llm *llm, const cli_model_options *options);
 int cli_engine_open(cli_engine *engine, const char *verb, const cli_model_options *options);
 void cli_engine_close(cli_engine *engine);
 
-/** A session as the options say, with `context` tokens. A policy that chooses gets the engine's shares, a gate its
- *  vectors. CLI_GO_ON or CLI_FAILED. */
+/** A session as the options say, with `context` tokens. A policy that chooses gets the engine's shares.
+ *  CLI_GO_ON or CLI_FAILED. */
 int cli_session_open(fv_session **session, const cli_engine *engine, const cli_model_options *options, uint32_t context,
                      fv_policy *attention);
 

@@ -1,13 +1,12 @@
-/* tune_file.c - the JSON of shares and vectors. It is believed only as far as it fits the model. */
+/* tune_file.c - the JSON of shares. It is believed only as far as it fits the model. */
 #include "tune_file.h"
 #include "json_out.h"
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define FORMAT 2 /* 1: without gates and head_dim; still read */
+#define FORMAT 3 /* 1: without head_dim; 2: with gates, which nothing reads any more; both are still read */
 
 bool cli_tune_path(const char *model, char *path, size_t bytes) {
     int length = snprintf(path, bytes, "%s.fovea.json", model);
@@ -16,7 +15,6 @@ bool cli_tune_path(const char *model, char *path, size_t bytes) {
 
 void cli_tune_free(cli_tune *tune) {
     free(tune->shares);
-    free(tune->gates);
     *tune = (cli_tune){0};
 }
 
@@ -33,8 +31,8 @@ static bool has_number(const json_t *object, const char *key, uint64_t expected)
 static fv_status check_model(const json_t *root, const char *path, const fv_llm *llm, fv_message *message) {
     const fv_model_config *shape = fv_llm_config(llm);
     const json_t *model = json_object_get(root, "model");
-    if (!has_number(root, "format", 1) && !has_number(root, "format", FORMAT))
-        return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: not of format 1 or %d", path, FORMAT);
+    if (!has_number(root, "format", 1) && !has_number(root, "format", 2) && !has_number(root, "format", FORMAT))
+        return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: not of a format from 1 to %d", path, FORMAT);
     bool dim = has_number(root, "format", 1) || has_number(model, "head_dim", shape->cache.head_dim);
     if (!dim || !has_number(model, "layers", shape->layers) || !has_number(model, "kv_heads", shape->cache.kv_heads) ||
         !has_number(model, "parameters", fv_llm_parameters(llm)) ||
@@ -77,27 +75,6 @@ static fv_status read_shares(cli_tune *tune, const json_t *root, const char *pat
     return FV_OK;
 }
 
-static fv_status read_gates(cli_tune *tune, const json_t *root, const char *path, fv_message *message) {
-    const json_t *layers = json_object_get(root, "gates");
-    size_t heads = (size_t)tune->layers * tune->kv_heads, dim = tune->head_dim;
-    if (!layers && has_number(root, "format", 1)) return FV_OK;
-    if (!is_table(tune, layers)) return corrupt(path, "the gates are not one for each layer and head", message);
-    tune->gates = calloc(heads * dim, sizeof *tune->gates);
-    if (!tune->gates) return fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory", path);
-    for (size_t head = 0; head < heads; head++) {
-        const json_t *gate = table_at(tune, layers, head);
-        if (!is_list(gate, dim)) return corrupt(path, "a gate has not one number for each element of a key", message);
-        for (size_t i = 0; i < dim; i++) {
-            const json_t *value = json_array_get(gate, i);
-            float element = (float)json_number_value(value); /* beyond the range of float: infinite */
-            if (!json_is_number(value) || !isfinite(element))
-                return corrupt(path, "an element of a gate is not a finite number", message);
-            tune->gates[head * dim + i] = element;
-        }
-    }
-    return FV_OK;
-}
-
 fv_status cli_tune_read(cli_tune *tune, const char *path, const fv_llm *llm, fv_message *message) {
     const fv_model_config *shape = fv_llm_config(llm);
     json_error_t error;
@@ -109,7 +86,6 @@ fv_status cli_tune_read(cli_tune *tune, const char *path, const fv_llm *llm, fv_
     tune->kv_heads = shape->cache.kv_heads;
     tune->head_dim = shape->cache.head_dim;
     if (status == FV_OK) status = read_shares(tune, root, path, message);
-    if (status == FV_OK) status = read_gates(tune, root, path, message);
     json_decref(root);
     if (status != FV_OK) cli_tune_free(tune);
     if (status == FV_OK) snprintf(tune->path, sizeof tune->path, "%s", path);
@@ -151,14 +127,6 @@ static json_t *loss_json(const void *values, size_t head) {
     return pair;
 }
 
-static json_t *gate_json(const void *values, size_t head) {
-    const cli_tune *tune = values;
-    json_t *gate = json_array();
-    for (size_t i = 0; i < tune->head_dim; i++)
-        cli_json_append(gate, json_real((double)tune->gates[head * tune->head_dim + i]));
-    return gate;
-}
-
 static json_t *notes_json(const cli_tune *tune, const cli_tune_notes *notes) {
     json_t *made = json_object();
     cli_json_text(made, "text", notes->text);
@@ -186,8 +154,7 @@ static bool write_all(FILE *file, const cli_tune *tune, const fv_llm *llm, const
     return fprintf(file, "{") > 0 && write_member(file, "format", json_integer(FORMAT), 6, ",") &&
            write_member(file, "model", model_json(llm), 6, ",") &&
            write_member(file, "made", notes_json(tune, notes), 4, ",") &&
-           write_member(file, "shares", table_json(tune, tune->shares, share_json), 6, ",") &&
-           write_member(file, "gates", table_json(tune, tune, gate_json), 4, "}");
+           write_member(file, "shares", table_json(tune, tune->shares, share_json), 6, "}");
 }
 
 fv_status cli_tune_write(const cli_tune *tune, const char *path, const fv_llm *llm, const cli_tune_notes *notes,

@@ -1,15 +1,14 @@
-/* tune_file.h - what `fovea tune` finds out about a model: shares of a budget by layer and head, and a vector for each
- * that stands for its queries; in a JSON file beside the model. */
+/* tune_file.h - what `fovea tune` finds out about a model: shares of a budget by layer and head, in a JSON file beside
+ * the model. */
 #ifndef FOVEA_TUNE_FILE_H
 #define FOVEA_TUNE_FILE_H
 
 #include "fovea/session.h"
 
-/** Shares and vectors, and where they come from. */
+/** Shares, and where they come from. */
 typedef struct cli_tune {
     uint32_t layers, kv_heads, head_dim;
     uint16_t *shares; /* [layers][kv_heads] in 1/1024; owned; NULL: there are none */
-    float *gates;     /* [layers][kv_heads][head_dim]; owned; NULL: there are none (a file of format 1) */
     char path[512];   /* of the file; "" if there is none */
 } cli_tune;
 
@@ -33,7 +32,7 @@ typedef struct cli_tune_notes {
                                 an equal share */
 } cli_tune_notes;
 
-/** Writes shares and vectors to `path`, whole or not at all. FV_OK, FV_ERROR_FILE, FV_ERROR_MEMORY. */
+/** Writes the shares to `path`, whole or not at all. FV_OK, FV_ERROR_FILE, FV_ERROR_MEMORY. */
 fv_status cli_tune_write(const cli_tune *tune, const char *path, const fv_llm *llm, const cli_tune_notes *notes,
                          fv_message *message);
 

@@ -15,29 +15,25 @@ typedef enum fv_selector {
     FV_SELECTOR_WINDOW = 1,  /* the first `sinks` tokens and the last `window` */
     FV_SELECTOR_PATTERN = 2, /* window + globals + i-1, i-2, i-4, ... + block means; the published log-stride pattern */
     FV_SELECTOR_FOVEA = 3,   /* sinks, window, and the pages that weigh most by a 2-bit copy of the keys */
-    FV_SELECTOR_CASCADE = 4, /* the same, but the copy is read of pages only whose means promise most: fewer bytes, next
-                                to no loss */
-    FV_SELECTOR_BOUND = 5,   /* by the mean and the radius of a page alone: cheap and coarse */
-    FV_SELECTOR_BLOCK = 6, /* likewise, and the rows of a tile share one choice; a row's choice depends on later rows of
-                              its tile and on where calls begin: only for prompts that are read once */
-    FV_SELECTOR_GATE = 7   /* as SHADOW, by one learned vector a head in place of the queries: the same pages for all */
+    FV_SELECTOR_CASCADE = 4 /* the same, but the copy is read whole of pages only whose signs promise most: fewer bytes,
+                               next to no loss */
 } fv_selector;
-#define FV_SELECTOR_COUNT 8
+#define FV_SELECTOR_COUNT 5
 
 #define FV_POLICY_GLOBALS 16 /* most global tokens */
 
 /** A policy. Start from fv_policy_default(selector). Fields that a selector does not use are ignored. The arrays
  *  that it points to are the caller's and are read during calls that are given the policy. */
 typedef struct fv_policy {
-    uint32_t selector; /* fv_selector */
-    uint32_t window;   /* SHADOW and behind it: newest tokens always read, >= 1, default 128; up to whole pages.
-                          WINDOW: newest tokens read, the row's own included, >= 1, default 512.
-                          PATTERN: tokens before the own one, default 128, 0 = the own only. Not causal: as many
-                          after the own one too. More than there are is as many as there are */
-    uint32_t sinks;    /* WINDOW, SHADOW and behind it: first tokens always read, default 16; not WINDOW: up to whole
-                          pages */
-    uint32_t block;    /* PATTERN: tokens per landmark, >= 1, default 64; as the cache's */
-    uint32_t globals_count;              /* PATTERN: default 1 */
+    uint32_t selector;      /* fv_selector */
+    uint32_t window;        /* FOVEA, CASCADE: newest tokens always read, >= 1, default 128; up to whole pages.
+                               WINDOW: newest tokens read, the row's own included, >= 1, default 512.
+                               PATTERN: tokens before the own one, default 128, 0 = the own only. Not causal: as many
+                               after the own one too. More than there are is as many as there are */
+    uint32_t sinks;         /* WINDOW, FOVEA, CASCADE: first tokens always read, default 16; not WINDOW: up to whole
+                               pages */
+    uint32_t block;         /* PATTERN: tokens per landmark, >= 1, default 64; as the cache's */
+    uint32_t globals_count; /* PATTERN: default 1 */
     uint32_t globals[FV_POLICY_GLOBALS]; /* PATTERN: token indices, default {0} */
     uint32_t log_stride;                 /* PATTERN: 0 or 1, default 1 */
     uint32_t landmarks;                  /* PATTERN: 0 or 1, default 1 */
@@ -48,28 +44,26 @@ typedef struct fv_policy {
     const uint32_t *keep_until; /* PATTERN: likewise, but by row: only rows before position keep_until[token] reach the
                                    token. NULL (default) = all are kept */
 
-    /* SHADOW and behind it: how much a row reads, window and sinks included but never less than them; exactly one of
+    /* FOVEA, CASCADE: how much a row reads, window and sinks included but never less than them; exactly one of
      * the three is set. */
     float budget;         /* share of the visible keys, 0 < budget <= 1; default 0.16, 0 = not by share */
     uint32_t pages;       /* pages of 16 tokens, at least those of window and sinks; 0 = not by number (default) */
-    float top_p;          /* SHADOW, GATE: share of the mass that the copy estimates, 0 < top_p <= 1; 0 = not by mass
+    float top_p;          /* FOVEA: share of the mass that the copy estimates, 0 < top_p <= 1; 0 = not by mass
                              (default) */
     uint32_t floor, cap;  /* budget and top_p: least pages, default 0; top_p: most pages, default 2^30 */
     uint32_t dense_below; /* rows with fewer tokens in the pages before theirs read all; FV_POLICY_AUTO (default): where
                              that reads no more bytes than choosing */
     uint32_t certificate; /* 0 or 1, default 0: the report says how far the output may be from the dense one; needs
-                             SHADOW and a cache with margins */
+                             FOVEA and a cache with margins */
     float quality; /* with a certificate: rows read more pages, up to all, until their relative estimate is at most
                       this; 0 = as the budget says (default), and needed with a deadline */
     const uint16_t *head_share; /* [layers][kv_heads]: the budget beyond window and sinks times this / 1024; NULL
                                    (default) = 1024 everywhere */
     uint32_t head_share_count;  /* layers * kv_heads */
-    const float *gate;          /* GATE: [layers][kv_heads][head_dim], what stands for a query of the head; needed */
-    uint32_t gate_count;        /* layers * kv_heads */
-    uint32_t tail; /* SHADOW, CASCADE: 1: an eighth of the pages that a row may choose is given up, and the next
-                      best pages enter the softmax by 2-bit copies of keys and values, as many as their bytes
-                      are enough for; needs a cache whose tail is 1, scores without a cap and no certificate;
-                      0 = what is not read exactly is left out (default) */
+    uint32_t tail;              /* 1: an eighth of the pages that a row may choose is given up, and the next
+                                   best pages enter the softmax by 2-bit copies of keys and values, as many as their bytes
+                                   are enough for; needs a cache whose tail is 1, scores without a cap and no certificate;
+                                   0 = what is not read exactly is left out (default) */
 } fv_policy;
 
 #define FV_POLICY_AUTO UINT32_MAX

@@ -91,7 +91,6 @@ fv_status fv_chosen_plan(fv_choosing *at, uint32_t position, size_t worker, fv_p
         fv_step all = {.kind = FV_STEP_SPAN, .end = position + rows, .row_end = (uint16_t)rows};
         return fv_plan_add(plan, all);
     }
-    if (at->call->policy->selector == FV_SELECTOR_BLOCK) rows = end - position;
     if (fv_chooser_has_choice(chooser)) rows_choose(at, end - position, worker);
     return fv_choose_plan(chooser, &at->scratch, rows, plan);
 }

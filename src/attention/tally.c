@@ -46,7 +46,7 @@ static void reasons_by_query(const fv_attention_call *call, const fv_plan *plan,
     fv_chooser chooser;
     fv_call_chooser(call, kv_head, plan->first_token, &chooser);
     bool whole = plan->count == 1 && plan->steps[0].begin == 0;
-    if (!whole && from == 0 && call->policy->selector != FV_SELECTOR_BLOCK) { /* as fv_choose_plan() makes them */
+    if (!whole && from == 0) { /* as fv_choose_plan() makes them */
         for (uint32_t row = 0; row < plan->rows; row++) {
             uint32_t position = plan->first_token + row;
             if (row) fv_call_chooser(call, kv_head, position, &chooser);

@@ -5,7 +5,6 @@
 #include "cache/cache_pages.h"
 #include "kernels/kernels.h"
 #include "numeric/half.h"
-#include "numeric/root.h"
 #include "numeric/size.h"
 #include <float.h>
 
@@ -31,8 +30,7 @@ void fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *l
     layout->size_offset = region_add(bytes, heads, pages, dim * 2, &same);
     layout->step_offset = region_add(bytes, heads, pages, LANES * sizeof(uint16_t), &layout->step_head_bytes);
     layout->mean_offset = region_add(bytes, heads, panels, dim * LANES, &layout->mean_head_bytes);
-    layout->mean_step_offset =
-        region_add(bytes, heads, panels, 2 * LANES * sizeof(float), &layout->mean_step_head_bytes);
+    layout->mean_step_offset = region_add(bytes, heads, panels, LANES * sizeof(float), &layout->mean_step_head_bytes);
     layout->centre_offset = region_add(bytes, heads, block_panels, dim * LANES, &layout->centre_head_bytes);
     layout->centre_step_offset =
         region_add(bytes, heads, block_panels, LANES * sizeof(float), &layout->centre_step_head_bytes);
@@ -78,23 +76,17 @@ static float mean_value(const fv_shadow *shadow, const uint8_t *codes, const flo
     return (float)((int32_t)codes[mean_place(shadow, n, c)] - 64) * steps[n];
 }
 
-/* The mean of a full page's rotated keys [dim][16], and how far they lie around what is kept of it. */
+/* The mean of a full page's rotated keys [dim][16]. */
 static void mean_make(const fv_cache *cache, uint32_t head, uint32_t page, const float *keys) {
     const fv_shadow *shadow = &cache->shadow;
     size_t dim = cache->config.head_dim;
-    float *mean = fv_shadow_row(shadow, 1), *steps = fv_shadow_mean_steps(shadow, head), square = 0.0f;
+    float *mean = fv_shadow_row(shadow, 1);
     for (size_t c = 0; c < dim; c++) {
         mean[c] = 0.0f;
         for (size_t t = 0; t < LANES; t++) mean[c] += keys[c * LANES + t];
         mean[c] /= LANES;
     }
-    steps[page] = mean_code(cache, mean, page, fv_shadow_means(shadow, head));
-    for (size_t c = 0; c < dim; c++) {
-        float kept = mean_value(shadow, fv_shadow_means(shadow, head), steps, page, c);
-        for (size_t t = 0; t < LANES; t++) square += (keys[c * LANES + t] - kept) * (keys[c * LANES + t] - kept);
-    }
-    square /= LANES;
-    fv_shadow_radii(shadow, head)[page] = square <= FLT_MAX ? fv_root_f32(square) : 0.0f;
+    fv_shadow_mean_steps(shadow, head)[page] = mean_code(cache, mean, page, fv_shadow_means(shadow, head));
 }
 
 /* The centre of a block is the mean of the four pages before it, of block 0 nothing. */
@@ -199,7 +191,7 @@ void fv_shadow_code(const fv_cache *cache, uint32_t head, uint32_t token, float 
 static uint64_t whole_lines(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 uint64_t fv_shadow_mean_bytes(const fv_shadow *shadow, uint64_t pages) {
-    return whole_lines(pages * (shadow->dim + 2 * sizeof(float)));
+    return whole_lines(pages * (shadow->dim + sizeof(float)));
 }
 
 uint64_t fv_shadow_plane_bytes(const fv_shadow *shadow, uint64_t pages) { return whole_lines(pages * shadow->dim * 2); }

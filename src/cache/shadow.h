@@ -1,11 +1,10 @@
 /* shadow.h - a coarse copy of the keys to choose by: 2 bits a channel. A key is rotated (random signs, Hadamard), less
  * the mean of the block of 64 before it, and coded in four levels of its own step:
  *   key ~ centre + step * (2 * sign + size - 1.5), two bits
- * A page that is full also has the mean of its keys in 7 bits a channel and how far they lie around it; a centre is the
- * mean of the means of four pages, in 7 bits again. All of a token's depends on stored keys up to its own page's last
- * only: it is made when tokens are appended, a cut needs no repair, and made anew from what is stored it has the same
- * bits on every machine. Method: random rotation and one step a vector as in RaBitQ (Gao & Long 2024) and TurboQuant
- * (Zandieh et al. 2025). */
+ * A page that is full also has the mean of its keys in 7 bits a channel; a centre is the mean of the means of four
+ * pages, in 7 bits again. All of a token's depends on stored keys up to its own page's last only: it is made when
+ * tokens are appended, a cut needs no repair, and made anew from what is stored it has the same bits on every machine.
+ * Method: random rotation and one step a vector as in RaBitQ (Gao & Long 2024) and TurboQuant (Zandieh et al. 2025). */
 #ifndef FV_SHADOW_H
 #define FV_SHADOW_H
 
@@ -49,10 +48,6 @@ static inline uint8_t *fv_shadow_means(const fv_shadow *shadow, uint32_t head) {
 
 static inline float *fv_shadow_mean_steps(const fv_shadow *shadow, uint32_t head) {
     return (float *)(void *)(shadow->base + shadow->mean_step_offset + head * shadow->mean_step_head_bytes);
-}
-
-static inline float *fv_shadow_radii(const fv_shadow *shadow, uint32_t head) {
-    return fv_shadow_mean_steps(shadow, head) + shadow->mean_step_head_bytes / 2 / sizeof(float);
 }
 
 static inline uint8_t *fv_shadow_centres(const fv_shadow *shadow, uint32_t head) {

@@ -226,11 +226,10 @@ typedef void fv_tail_sum_fn(size_t rows, size_t dim, size_t count, const uint32_
 #define FV_TAIL_PAGES 16
 
 /* How much of a row's mass pages have, as a logarithm, and the larger of that and what is in `weight`:
- *   x[p] = score[p] + fv_round_held(radius[p] * reach, 2^28), radius NULL: score[p]
- *   level = best + fv_log2_of(sum of fv_power_of(x[p] - best)) - 16 * 256, best = max of x
- *   weight[p] = max(weight[p], FV_WEIGHT_WHOLE + x[p] - level)
- * |score| <= 2^29 + 2^12, radius >= 0, pages >= 1. */
-typedef void fv_page_weight_fn(size_t pages, const int32_t *score, const float *radius, float reach, uint32_t *weight);
+ *   level = best + fv_log2_of(sum of fv_power_of(score[p] - best)) - 16 * 256, best = max of score
+ *   weight[p] = max(weight[p], FV_WEIGHT_WHOLE + score[p] - level)
+ * |score| <= 2^29 + 2^12, pages >= 1. */
+typedef void fv_page_weight_fn(size_t pages, const int32_t *score, uint32_t *weight);
 #define FV_WEIGHT_WHOLE 0x78000000u /* of a page that has all mass */
 
 /* How many of x[i], i < n, are >= least. */

@@ -33,7 +33,6 @@ static bool is_cascade(const fv_chooser *chooser) {
 uint64_t fv_chooser_shared_bytes(const fv_chooser *chooser) {
     const fv_shadow *shadow = &chooser->cache->shadow;
     uint64_t pages = chooser->scored, plane = fv_shadow_plane_bytes(shadow, pages);
-    if (!chooser->looked_at) return fv_shadow_mean_bytes(shadow, pages);
     uint64_t centres = fv_shadow_mean_bytes(shadow, pages * FV_PAGE_TOKENS / FV_SHADOW_BLOCK + 1);
     return centres + fv_shadow_step_bytes(pages) + (is_cascade(chooser) ? plane : 2 * plane);
 }
@@ -84,7 +83,6 @@ void fv_chooser_make(fv_chooser *made, const fv_policy *policy, const fv_cache *
     if (made->begin < made->end) made->looked_at = made->end - made->begin;
     if (policy->selector == FV_SELECTOR_CASCADE)
         made->looked_at = cascade_width(made->allowance, made->looked_at, made->scored);
-    if (policy->selector == FV_SELECTOR_BOUND || policy->selector == FV_SELECTOR_BLOCK) made->looked_at = 0;
     if (reads_all(made)) made->sinks_end = made->window_begin = made->begin = made->end = 0;
 }
 

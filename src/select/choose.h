@@ -20,22 +20,22 @@ typedef struct fv_chooser {
     uint32_t begin, end;              /* candidates between them, pages; begin == end: none */
     uint32_t scored;                  /* pages before the row's own: they can be scored */
     uint32_t allowance;               /* most pages that are read of the candidates */
-    uint32_t looked_at; /* candidates whose codes are read whole: all, but fewer for a cascade, 0 for bound */
+    uint32_t looked_at;               /* candidates whose codes are read whole: all, but fewer for a cascade */
 } fv_chooser;
 
 /* Memory of one position and head, and of the scores of positions behind it that were made with it: rows [positions *
  * group], those of the position at work from `row` on. Scores are those of fv_mean_score_fn and so on. */
 typedef struct fv_choose_scratch {
-    int8_t *query;                         /* [rows][dim], dim as the shadow's */
-    uint8_t *table;                        /* [rows][4 * dim] */
-    int32_t *sum, *coarse_sum;             /* [rows] */
-    float *factor, *coarse_factor, *reach; /* [rows] */
-    int32_t *score;                        /* [rows][stride], by place in the list */
-    int32_t *base;                         /* [rows][base_stride], of blocks: query . centre */
-    uint32_t *page;                        /* the list: pages that were weighed, in rising order */
-    uint32_t *weight;                      /* what they weigh, FV_CHOSEN once they are chosen */
-    uint32_t *chosen;                      /* places of the chosen in the list, less `first`, in rising order */
-    float *rotated;                        /* [dim], of one query at a time */
+    int8_t *query;                 /* [rows][dim], dim as the shadow's */
+    uint8_t *table;                /* [rows][4 * dim] */
+    int32_t *sum, *coarse_sum;     /* [rows] */
+    float *factor, *coarse_factor; /* [rows] */
+    int32_t *score;                /* [rows][stride], by place in the list */
+    int32_t *base;                 /* [rows][base_stride], of blocks: query . centre */
+    uint32_t *page;                /* the list: pages that were weighed, in rising order */
+    uint32_t *weight;              /* what they weigh, FV_CHOSEN once they are chosen */
+    uint32_t *chosen;              /* places of the chosen in the list, less `first`, in rising order */
+    float *rotated;                /* [dim], of one query at a time */
     uint32_t *tail; /* places of the tail's pages in the list, less `first`, in rising order; later their numbers */
     int32_t *tail_score, *tail_level; /* [group][FV_TAIL_PAGES * 16]; [group] */
     float *tail_noise, *tail_rows;    /* [group]; [group][dim], behind them [dim][16] */
@@ -87,8 +87,8 @@ uint64_t fv_chooser_shared_bytes(const fv_chooser *chooser);
 uint64_t fv_chooser_own_bytes(const fv_chooser *chooser);
 
 /* Makes the list and its weights, the largest share of the page over the heads of the group, for the chooser's
- * position. From it on there are `rows` rows of queries [group][head_dim], query_stride apart: BLOCK weighs by all of
- * them, SHADOW may score some together with the first; a position is scored but once. */
+ * position. From it on there are `rows` rows of queries [group][head_dim], query_stride apart: some may be scored
+ * together with the first; a position is scored but once. */
 void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
                      size_t query_stride);
 

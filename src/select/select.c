@@ -36,12 +36,9 @@ static fv_status choice_check(const fv_policy *config) {
     if (by_number && config->pages < fv_policy_min_pages(config)) return FV_ERROR_ARGUMENT;
     if (config->floor > config->cap || config->cap > most || config->certificate > 1) return FV_ERROR_ARGUMENT;
     if (!(config->quality >= 0.0f && config->quality <= 1e6f)) return FV_ERROR_ARGUMENT;
-    bool weighs_all = config->selector == FV_SELECTOR_FOVEA || config->selector == FV_SELECTOR_GATE;
-    if (by_mass && !weighs_all) return FV_ERROR_ARGUMENT;
+    if (by_mass && config->selector != FV_SELECTOR_FOVEA) return FV_ERROR_ARGUMENT;
     if (config->certificate && config->selector != FV_SELECTOR_FOVEA) return FV_ERROR_ARGUMENT;
-    bool by_codes = config->selector == FV_SELECTOR_FOVEA || config->selector == FV_SELECTOR_CASCADE;
-    if (config->tail > 1 || (config->tail && (!by_codes || config->certificate))) return FV_ERROR_ARGUMENT;
-    if (config->selector == FV_SELECTOR_GATE && !config->gate) return FV_ERROR_ARGUMENT;
+    if (config->tail > 1 || (config->tail && config->certificate)) return FV_ERROR_ARGUMENT;
     return config->quality > 0.0f && !config->certificate ? FV_ERROR_ARGUMENT : FV_OK;
 }
 

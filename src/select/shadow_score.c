@@ -2,17 +2,12 @@
  * codes, of all pages or of the better ones. */
 #include "build.h"
 #include "kernels/kernels.h"
-#include "numeric/root.h"
 #include "numeric/size.h"
 #include "select/choose.h"
 
 #if FV_BUILD_CHOOSE
 
 enum { PAGE = FV_PAGE_TOKENS, BLOCK_PAGES = FV_SHADOW_BLOCK / PAGE };
-
-/* How far above its mean a page's best key is taken to lie, in standard deviations of a product of the query with what
- * its keys are beside the mean. */
-static const float reach_of_best = 1.5f;
 
 /* The next `count` elements of `memory`, of which *bytes are taken; NULL: they are only counted. */
 static void *region_add(unsigned char *memory, size_t *bytes, size_t count, size_t size) {
@@ -33,7 +28,6 @@ static size_t scratch_make(unsigned char *memory, uint32_t head_dim, size_t grou
     out->coarse_sum = (int32_t *)region_add(memory, &bytes, rows, 4);
     out->factor = (float *)region_add(memory, &bytes, rows, 4);
     out->coarse_factor = (float *)region_add(memory, &bytes, rows, 4);
-    out->reach = (float *)region_add(memory, &bytes, rows, 4);
     out->score = (int32_t *)region_add(memory, &bytes, rows, out->stride * 4);
     out->base = (int32_t *)region_add(memory, &bytes, rows, out->base_stride * 4);
     out->page = (uint32_t *)region_add(memory, &bytes, pages, 4);
@@ -63,11 +57,6 @@ void fv_choose_scratch_at(fv_choose_scratch *scratch, void *memory, uint32_t hea
     scratch->scored_rows = 0;
 }
 
-/* How far above the score of its mean a page's best key is taken to be, for a radius of 1. */
-static float query_reach(const int8_t *query, size_t dim, float factor) {
-    return fv_root_f32((float)fv_query_squares(query, dim) / (float)dim) * factor * reach_of_best;
-}
-
 /* Makes a query ready, that of a row: query [head_dim]. */
 static void query_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t row, const float *query) {
     size_t dim = chooser->cache->config.head_dim, padded = chooser->cache->shadow.dim;
@@ -82,12 +71,6 @@ static void query_make(const fv_chooser *chooser, const fv_choose_scratch *scrat
     unit = unit < 0x1p100f ? unit : 0x1p100f;
     scratch->factor[row] = unit / 127.0f;
     scratch->coarse_factor[row] = unit / (float)FV_COARSE_MOST;
-    if (!chooser->looked_at) scratch->reach[row] = query_reach(out, dim, scratch->factor[row]);
-}
-
-/* Query heads that weigh: a gate is one for all. */
-static uint32_t rows_of(const fv_chooser *chooser) {
-    return chooser->policy->selector == FV_SELECTOR_GATE ? 1 : chooser->group;
 }
 
 /* `rows` rows that are ready, from `first` on. */
@@ -109,17 +92,14 @@ static fv_shadow_rows rows_from(const fv_chooser *chooser, const fv_choose_scrat
 /* Of `positions` positions, query_stride apart. */
 static fv_shadow_rows queries_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t positions,
                                    const float *query, size_t query_stride) {
-    size_t dim = chooser->cache->config.head_dim, rows = rows_of(chooser);
-    if (chooser->policy->selector == FV_SELECTOR_GATE)
-        query =
-            chooser->policy->gate + ((size_t)chooser->layer * chooser->cache->config.kv_heads + chooser->kv_head) * dim;
+    size_t dim = chooser->cache->config.head_dim, rows = chooser->group;
     for (size_t i = 0; i < positions; i++, query += query_stride)
         for (size_t g = 0; g < rows; g++) query_make(chooser, scratch, i * rows + g, query + g * dim);
     return rows_from(chooser, scratch, 0, positions * rows);
 }
 
 fv_shadow_rows fv_choose_rows(const fv_chooser *chooser, const fv_choose_scratch *scratch) {
-    return rows_from(chooser, scratch, scratch->row, rows_of(chooser));
+    return rows_from(chooser, scratch, scratch->row, chooser->group);
 }
 
 /* What the scores of a block's keys have in common, query . centre. */
@@ -130,22 +110,11 @@ static void bases_make(const fv_chooser *chooser, const fv_choose_scratch *scrat
                                  fv_shadow_centre_steps(shadow, chooser->kv_head), scratch->base, scratch->base_stride);
 }
 
-static void weigh_means(const fv_chooser *chooser, const fv_choose_scratch *scratch, const fv_shadow_rows *rows,
-                        uint32_t *weight) {
-    const fv_shadow *shadow = &chooser->cache->shadow;
-    const float *radii = fv_shadow_radii(shadow, chooser->kv_head);
-    chooser->kernels->mean_score(rows, (chooser->scored + 15) / 16, fv_shadow_means(shadow, chooser->kv_head),
-                                 fv_shadow_mean_steps(shadow, chooser->kv_head), scratch->score, scratch->stride);
-    for (uint32_t g = 0; g < rows_of(chooser); g++)
-        chooser->kernels->page_weight(chooser->scored, scratch->score + g * scratch->stride, radii, scratch->reach[g],
-                                      weight);
-}
-
 /* Weights of the pages whose scores are in the scratch. */
 static void weigh_scores(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t pages) {
     for (uint32_t i = 0; i < pages; i++) scratch->weight[i] = 0;
-    for (size_t row = scratch->row; row < scratch->row + rows_of(chooser); row++)
-        chooser->kernels->page_weight(pages, scratch->score + row * scratch->stride, NULL, 0.0f, scratch->weight);
+    for (size_t row = scratch->row; row < scratch->row + chooser->group; row++)
+        chooser->kernels->page_weight(pages, scratch->score + row * scratch->stride, scratch->weight);
 }
 
 static void list_add(fv_choose_scratch *scratch, uint32_t begin, uint32_t end) {
@@ -202,26 +171,11 @@ static void scores_make(const fv_chooser *chooser, fv_choose_scratch *scratch, u
     scratch->scored_rows = rows;
 }
 
-/* By the means of pages alone. */
-static void means_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
-                        size_t query_stride) {
-    list_all(chooser, scratch);
-    for (uint32_t i = 0; i < scratch->count; i++) scratch->weight[i] = 0;
-    for (uint32_t row = 0; row < rows; row++) {
-        fv_shadow_rows ready = queries_make(chooser, scratch, 1, query + row * query_stride, 0);
-        weigh_means(chooser, scratch, &ready, scratch->weight);
-    }
-}
-
 void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
                      size_t query_stride) {
     scratch->row = 0;
-    if (!chooser->looked_at) {
-        means_weigh(chooser, scratch, chooser->policy->selector == FV_SELECTOR_BLOCK ? rows : 1, query, query_stride);
-        return;
-    }
     if (chooser->position - scratch->scored_from < scratch->scored_rows) { /* scored with a position before it */
-        scratch->row = (chooser->position - scratch->scored_from) * rows_of(chooser);
+        scratch->row = (chooser->position - scratch->scored_from) * chooser->group;
         list_candidates(chooser, scratch);
     } else
         scores_make(chooser, scratch, positions_alike(chooser, scratch, rows), query, query_stride);

@@ -113,8 +113,8 @@ class Tune(Folder):
         with open(path) as file:
             made = json.load(file)
         arguments = ("ppl", "-m", LLAMA, "-f", self.text, "-c", "64", "--chunks", "1", "--tune", path)
-        for change, says in (({"format": 3}, "format"), ({"model": {}}, "another model"), ({"shares": []}, "shares"),
-                             ({"shares": [[0]] * len(made["shares"])}, "share"), ({"gates": [[]]}, "gates")):
+        for change, says in (({"format": 4}, "format"), ({"model": {}}, "another model"), ({"shares": []}, "shares"),
+                             ({"shares": [[0]] * len(made["shares"])}, "share")):
             with open(path, "w") as file:
                 json.dump({**made, **change}, file)
             self.fails(1, *arguments, says=("shares.json", says))
@@ -122,34 +122,6 @@ class Tune(Folder):
             file.write("{")
         self.fails(1, *arguments, says=("shares.json",))
         self.fails(1, *arguments[:-1], os.path.join(self.folder, "none.json"), says=("none.json",))
-
-    def test_a_gate_takes_its_vectors_from_the_file(self):
-        path = self.tune()
-        spec = CHOOSING + ",selector=gate"
-        arguments = ("-m", LLAMA, "-f", self.text, "-c", "256", "--attention", spec)
-        done = self.ok("ppl", *arguments, "--chunks", "1", "--json", "--tune", path)
-        self.assertIn(b"vectors of " + path.encode(), done.stderr)
-        dense, gate = json.loads(done.stdout)
-        self.assertLess(gate["density"], 0.5)
-        self.assertGreater(gate["kl"], 0)
-        self.ok("ppl", *arguments[:-1], "fovea:selector=gate,top-p=0.5,window=16", "--chunks", "1", "--tune", path)
-        self.ok("run", "-m", LLAMA, "-p", TEXT, "-n", "4", "-no-cnv", "--attention", spec, "--tune", path)
-        self.ok("tune", "-m", LLAMA, "-f", self.text, "-c", "512", "--score", "16", "--attention", "fovea:selector=gate,window=16",
-                "--force", "-o", path)
-        self.ok("bench", "-m", LLAMA, "-p", "64", "-n", "0", "-r", "1", "--attention", spec, "--tune", path)
-
-    def test_a_gate_without_vectors_says_how_to_make_them(self):
-        path = self.tune()
-        with open(path) as file:
-            made = json.load(file)
-        arguments = ("ppl", "-m", LLAMA, "-f", self.text, "-c", "64", "--chunks", "1", "--attention", CHOOSING + ",selector=gate")
-        self.fails(1, *arguments, says=("selector=gate", "fovea tune -m " + LLAMA))
-        del made["gates"]
-        with open(path, "w") as file:
-            json.dump({**made, "format": 1}, file)
-        self.fails(1, *arguments, "--tune", path, says=("older", "fovea tune -m " + LLAMA))
-        self.ok(*arguments[:-1], CHOOSING, "--tune", path)  # its shares are still good
-        self.fails(2, "bench", "attention", "--attention", "fovea:selector=gate", says=("fovea bench -m",))
 
     def test_bad_usage(self):
         self.fails(2, "tune", "-m", LLAMA, says=("-f",))

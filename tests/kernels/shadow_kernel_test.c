@@ -292,16 +292,13 @@ static void check_page_weight(const fv_kernels *table) {
     for (int run = 0; run < 500; run++) {
         size_t pages = test_random_in(&random, 1, run % 20 ? 70 : 4000);
         int32_t *score = fence_place(&key_fence, pages * 4), spread = run % 3 ? 4000 : 1 << 29;
-        float *radius = fence_place(&step_fence, pages * 4), reach = factor_of(&random);
         uint32_t want[4000], *got = fence_place(&weight_fence, pages * 4);
         for (size_t p = 0; p < pages; p++)
             score[p] = (int32_t)test_random_in(&random, 0, (uint32_t)spread) - spread / 2;
-        for (size_t p = 0; p < pages; p++) radius[p] = fabsf(test_random_f32(&random));
         for (size_t p = 0; p < pages; p++)
             want[p] = got[p] = run % 2 ? FV_WEIGHT_WHOLE - test_random_in(&random, 0, 8000) : 0;
-        if (reach < 0.0f) reach = -reach;
-        tables.table[0]->page_weight(pages, score, run % 4 < 2 ? radius : NULL, reach, want);
-        table->page_weight(pages, score, run % 4 < 2 ? radius : NULL, reach, got);
+        tables.table[0]->page_weight(pages, score, want);
+        table->page_weight(pages, score, got);
         if (memcmp(got, want, pages * 4) != 0)
             fail_msg("%s pages=%zu run=%d (seed %u)", test_table_name(table), pages, run, random.seed);
         double sum = 0;

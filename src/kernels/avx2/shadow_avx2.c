@@ -425,24 +425,20 @@ INLINE __m256i lanes(size_t left) {
 }
 
 /* Eight pages' scores from p on, or what is left of them: a masked load is slow. */
-INLINE __m256i reached(size_t pages, const int32_t *score, const float *radius, __m256 reach, size_t p) {
-    bool whole = p + 8 <= pages;
-    __m256i x = whole ? load(score + p) : _mm256_maskload_epi32(score + p, lanes(pages - p));
-    if (!radius) return x;
-    __m256 far = whole ? _mm256_loadu_ps(radius + p) : _mm256_maskload_ps(radius + p, lanes(pages - p));
-    return _mm256_add_epi32(x, round_held(_mm256_mul_ps(far, reach), 0x1p28f));
+INLINE __m256i scores(size_t pages, const int32_t *score, size_t p) {
+    return p + 8 <= pages ? load(score + p) : _mm256_maskload_epi32(score + p, lanes(pages - p));
 }
 
 /* Of at most 32,768 pages. */
-INLINE uint64_t powers_sum(size_t pages, const int32_t *score, const float *radius, __m256 reach, __m256i best) {
+INLINE uint64_t powers_sum(size_t pages, const int32_t *score, __m256i best) {
     __m256i sum = _mm256_setzero_si256();
     uint32_t sums[8];
     uint64_t total = 0;
     size_t p = 0;
     for (; p + 8 <= pages; p += 8)
-        sum = _mm256_add_epi32(sum, power_of(_mm256_sub_epi32(reached(pages, score, radius, reach, p), best)));
+        sum = _mm256_add_epi32(sum, power_of(_mm256_sub_epi32(scores(pages, score, p), best)));
     if (p < pages) {
-        __m256i power = power_of(_mm256_sub_epi32(reached(pages, score, radius, reach, p), best));
+        __m256i power = power_of(_mm256_sub_epi32(scores(pages, score, p), best));
         sum = _mm256_add_epi32(sum, _mm256_and_si256(power, lanes(pages - p)));
     }
     store(sums, sum);
@@ -450,42 +446,30 @@ INLINE uint64_t powers_sum(size_t pages, const int32_t *score, const float *radi
     return total;
 }
 
-INLINE __m256i best_reached(size_t pages, const int32_t *score, const float *radius, __m256 reach) {
+INLINE __m256i best_score(size_t pages, const int32_t *score) {
     const __m256i lowest = _mm256_set1_epi32(INT32_MIN);
     __m256i best = lowest;
     size_t p = 0;
-    for (; p + 8 <= pages; p += 8) best = _mm256_max_epi32(best, reached(pages, score, radius, reach, p));
-    if (p < pages)
-        best = _mm256_max_epi32(best,
-                                _mm256_blendv_epi8(lowest, reached(pages, score, radius, reach, p), lanes(pages - p)));
+    for (; p + 8 <= pages; p += 8) best = _mm256_max_epi32(best, scores(pages, score, p));
+    if (p < pages) best = _mm256_max_epi32(best, _mm256_blendv_epi8(lowest, scores(pages, score, p), lanes(pages - p)));
     return spread_max(best);
 }
 
-INLINE void page_weight(size_t pages, const int32_t *score, const float *radius, __m256 reach, uint32_t *weight) {
+void fv_page_weight_avx2(size_t pages, const int32_t *score, uint32_t *weight) {
     enum { TOGETHER = 32768 };
-    __m256i best = best_reached(pages, score, radius, reach);
+    __m256i best = best_score(pages, score);
     uint64_t total = 0;
     size_t p = 0;
-    for (; p < pages; p += TOGETHER)
-        total +=
-            powers_sum(pages - p < TOGETHER ? pages - p : TOGETHER, score + p, radius ? radius + p : NULL, reach, best);
+    for (; p < pages; p += TOGETHER) total += powers_sum(pages - p < TOGETHER ? pages - p : TOGETHER, score + p, best);
     int32_t level = _mm256_cvtsi256_si32(best) + fv_log2_of(total) - 16 * 256;
     __m256i shift = _mm256_set1_epi32((int32_t)(FV_WEIGHT_WHOLE - (uint32_t)level));
     for (p = 0; p + 8 <= pages; p += 8)
-        store(weight + p,
-              _mm256_max_epu32(_mm256_add_epi32(reached(pages, score, radius, reach, p), shift), load(weight + p)));
+        store(weight + p, _mm256_max_epu32(_mm256_add_epi32(scores(pages, score, p), shift), load(weight + p)));
     if (p < pages) {
-        __m256i valid = lanes(pages - p), x = _mm256_add_epi32(reached(pages, score, radius, reach, p), shift);
+        __m256i valid = lanes(pages - p), x = _mm256_add_epi32(scores(pages, score, p), shift);
         int *to = (int *)(void *)(weight + p);
         _mm256_maskstore_epi32(to, valid, _mm256_max_epu32(x, _mm256_maskload_epi32(to, valid)));
     }
-}
-
-void fv_page_weight_avx2(size_t pages, const int32_t *score, const float *radius, float reach, uint32_t *weight) {
-    if (radius)
-        page_weight(pages, score, radius, _mm256_set1_ps(reach), weight);
-    else
-        page_weight(pages, score, NULL, _mm256_setzero_ps(), weight);
 }
 
 size_t fv_count_least_avx2(size_t n, const uint32_t *x, uint32_t least) {

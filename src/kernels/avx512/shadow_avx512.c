@@ -276,49 +276,35 @@ INLINE __m512i power_above(__m512i x, __m512i level) {
 /* Lanes of the pages from p on. */
 INLINE __mmask16 lanes(size_t left) { return (__mmask16)(left < 16 ? (1u << left) - 1 : 0xFFFF); }
 
-INLINE __m512i reached(const int32_t *score, const float *radius, __m512 reach, size_t p, __mmask16 valid) {
-    __m512i x = _mm512_maskz_loadu_epi32(valid, score + p);
-    if (!radius) return x;
-    return _mm512_add_epi32(x, round_held(_mm512_mul_ps(_mm512_maskz_loadu_ps(valid, radius + p), reach), 0x1p28f));
-}
-
 /* Of at most 16,384 pages: below 2^31. */
-INLINE uint32_t powers(size_t pages, const int32_t *score, const float *radius, __m512 reach, __m512i level) {
+INLINE uint32_t powers(size_t pages, const int32_t *score, __m512i level) {
     __m512i sum = _mm512_setzero_si512();
     for (size_t p = 0; p < pages; p += 16) {
         __mmask16 valid = lanes(pages - p);
-        sum = _mm512_mask_add_epi32(sum, valid, sum, power_above(reached(score, radius, reach, p, valid), level));
+        sum = _mm512_mask_add_epi32(sum, valid, sum, power_above(_mm512_maskz_loadu_epi32(valid, score + p), level));
     }
     return (uint32_t)_mm512_reduce_add_epi32(sum);
 }
 
-INLINE void page_weight(size_t pages, const int32_t *score, const float *radius, __m512 reach, uint32_t *weight) {
+void fv_page_weight_avx512(size_t pages, const int32_t *score, uint32_t *weight) {
     enum { TOGETHER = 16384 };
     __m512i most = _mm512_set1_epi32(INT32_MIN);
     uint64_t total = 0;
     for (size_t p = 0; p < pages; p += 16) {
         __mmask16 valid = lanes(pages - p);
-        most = _mm512_mask_max_epi32(most, valid, most, reached(score, radius, reach, p, valid));
+        most = _mm512_mask_max_epi32(most, valid, most, _mm512_maskz_loadu_epi32(valid, score + p));
     }
     int32_t best = _mm512_reduce_max_epi32(most);
     __m512i level = _mm512_set1_epi32(best - POWER_ONE);
     for (size_t p = 0; p < pages; p += TOGETHER)
-        total +=
-            powers(pages - p < TOGETHER ? pages - p : TOGETHER, score + p, radius ? radius + p : NULL, reach, level);
+        total += powers(pages - p < TOGETHER ? pages - p : TOGETHER, score + p, level);
     uint32_t whole = (uint32_t)(best + fv_log2_of(total) - 16 * 256);
     __m512i shift = _mm512_set1_epi32((int32_t)(FV_WEIGHT_WHOLE - whole));
     for (size_t p = 0; p < pages; p += 16) {
         __mmask16 valid = lanes(pages - p);
-        __m512i x = _mm512_add_epi32(reached(score, radius, reach, p, valid), shift);
+        __m512i x = _mm512_add_epi32(_mm512_maskz_loadu_epi32(valid, score + p), shift);
         _mm512_mask_storeu_epi32(weight + p, valid, _mm512_max_epu32(x, _mm512_maskz_loadu_epi32(valid, weight + p)));
     }
-}
-
-void fv_page_weight_avx512(size_t pages, const int32_t *score, const float *radius, float reach, uint32_t *weight) {
-    if (radius)
-        page_weight(pages, score, radius, _mm512_set1_ps(reach), weight);
-    else
-        page_weight(pages, score, NULL, _mm512_setzero_ps(), weight);
 }
 
 size_t fv_count_least_avx512(size_t n, const uint32_t *x, uint32_t least) {

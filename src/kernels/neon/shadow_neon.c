@@ -334,47 +334,27 @@ INLINE uint32x4_t power_of(int32x4_t e) {
     return vcvtq_u32_f32(vreinterpretq_f32_s32(vshlq_n_s32(held, 15)));
 }
 
-INLINE int32x4_t reached4(const int32_t *score, const float *radius, float reach) {
-    int32x4_t x = vld1q_s32(score);
-    return radius ? vaddq_s32(x, round_held(vmulq_n_f32(vld1q_f32(radius), reach), 0x1p28f)) : x;
-}
-
-INLINE int32_t reached1(const int32_t *score, const float *radius, float reach, size_t p) {
-    return radius ? score[p] + fv_round_held(radius[p] * reach, 0x1p28f) : score[p];
-}
-
-#define RADIUS(p) (radius ? radius + (p) : NULL)
-INLINE void page_weight(size_t pages, const int32_t *score, const float *radius, float reach, uint32_t *weight) {
+void fv_page_weight_neon(size_t pages, const int32_t *score, uint32_t *weight) {
     const size_t fours = pages / 4 * 4;
     int32x4_t tops = vdupq_n_s32(INT32_MIN);
     uint64x2_t sums = vdupq_n_u64(0);
-    for (size_t p = 0; p < fours; p += 4) tops = vmaxq_s32(tops, reached4(score + p, RADIUS(p), reach));
+    for (size_t p = 0; p < fours; p += 4) tops = vmaxq_s32(tops, vld1q_s32(score + p));
     int32_t best = vmaxvq_s32(tops);
-    for (size_t p = fours; p < pages; p++) {
-        int32_t x = reached1(score, radius, reach, p);
-        if (x > best) best = x;
-    }
+    for (size_t p = fours; p < pages; p++)
+        if (score[p] > best) best = score[p];
     const int32x4_t zero = vdupq_n_s32(best - UNIT);
-    for (size_t p = 0; p < fours; p += 4)
-        sums = vpadalq_u32(sums, power_of(vsubq_s32(reached4(score + p, RADIUS(p), reach), zero)));
+    for (size_t p = 0; p < fours; p += 4) sums = vpadalq_u32(sums, power_of(vsubq_s32(vld1q_s32(score + p), zero)));
     uint64_t total = vaddvq_u64(sums);
-    for (size_t p = fours; p < pages; p++) total += fv_power_of(reached1(score, radius, reach, p) - best);
+    for (size_t p = fours; p < pages; p++) total += fv_power_of(score[p] - best);
     const uint32_t shift = FV_WEIGHT_WHOLE - (uint32_t)(best + fv_log2_of(total) - 16 * 256);
     for (size_t p = 0; p < fours; p += 4) {
-        uint32x4_t x = vaddq_u32(vreinterpretq_u32_s32(reached4(score + p, RADIUS(p), reach)), vdupq_n_u32(shift));
+        uint32x4_t x = vaddq_u32(vreinterpretq_u32_s32(vld1q_s32(score + p)), vdupq_n_u32(shift));
         vst1q_u32(weight + p, vmaxq_u32(x, vld1q_u32(weight + p)));
     }
     for (size_t p = fours; p < pages; p++) {
-        uint32_t x = (uint32_t)reached1(score, radius, reach, p) + shift;
+        uint32_t x = (uint32_t)score[p] + shift;
         if (x > weight[p]) weight[p] = x;
     }
-}
-
-void fv_page_weight_neon(size_t pages, const int32_t *score, const float *radius, float reach, uint32_t *weight) {
-    if (radius)
-        page_weight(pages, score, radius, reach, weight);
-    else
-        page_weight(pages, score, NULL, 0.0f, weight);
 }
 
 size_t fv_count_least_neon(size_t n, const uint32_t *x, uint32_t least) {

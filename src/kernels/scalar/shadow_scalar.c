@@ -165,21 +165,15 @@ void fv_key_score_scalar(const fv_shadow_rows *query, size_t count, const uint32
 }
 #endif
 
-static int32_t reached(const int32_t *score, const float *radius, float reach, size_t p) {
-    return radius ? score[p] + fv_round_held(radius[p] * reach, 0x1p28f) : score[p];
-}
-
-void fv_page_weight_scalar(size_t pages, const int32_t *score, const float *radius, float reach, uint32_t *weight) {
+void fv_page_weight_scalar(size_t pages, const int32_t *score, uint32_t *weight) {
     int32_t best = INT32_MIN;
     uint64_t total = 0;
-    for (size_t p = 0; p < pages; p++) {
-        int32_t x = reached(score, radius, reach, p);
-        if (x > best) best = x;
-    }
-    for (size_t p = 0; p < pages; p++) total += fv_power_of(reached(score, radius, reach, p) - best);
+    for (size_t p = 0; p < pages; p++)
+        if (score[p] > best) best = score[p];
+    for (size_t p = 0; p < pages; p++) total += fv_power_of(score[p] - best);
     int32_t level = best + fv_log2_of(total) - 16 * 256;
     for (size_t p = 0; p < pages; p++) {
-        uint32_t x = FV_WEIGHT_WHOLE + (uint32_t)(reached(score, radius, reach, p) - level);
+        uint32_t x = FV_WEIGHT_WHOLE + (uint32_t)(score[p] - level);
         if (x > weight[p]) weight[p] = x;
     }
 }

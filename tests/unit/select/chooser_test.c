@@ -130,7 +130,7 @@ static uint64_t lines(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
 /* Bytes of the coarse keys that a single row reads, by what lies where. */
 static uint64_t coarse_bytes(const fv_chooser *chooser, uint32_t dim, uint64_t candidates, bool cascade) {
     uint64_t padded = (dim + 15) / 16 * 16, pages = chooser->scored, plane = lines(pages * padded * 2);
-    uint64_t centres = lines((pages / 4 + 1) * (padded + 8)), steps = lines(pages * 16 * 2);
+    uint64_t centres = lines((pages / 4 + 1) * (padded + 4)), steps = lines(pages * 16 * 2);
     uint64_t width = 2 * (uint64_t)chooser->allowance + pages / 32;
     if (!cascade || width >= candidates) return centres + steps + 2 * plane;
     return centres + steps + plane + lines((pages - candidates + width) * padded * 2);
