@@ -77,24 +77,17 @@ bool fv_gguf_entry_u32(const fv_gguf_entry *entry, uint32_t *value) {
     return true;
 }
 
-bool fv_gguf_u32(const fv_gguf *gguf, const char *key, uint32_t *value) {
-    return fv_gguf_entry_u32(fv_gguf_entry_find(gguf, key), value);
-}
-
-bool fv_gguf_f32(const fv_gguf *gguf, const char *key, float *value) {
-    const fv_gguf_entry *entry = fv_gguf_entry_find(gguf, key);
+bool fv_gguf_entry_f32(const fv_gguf_entry *entry, float *value) {
     return entry && load_float(entry->type, entry->data, value);
 }
 
-bool fv_gguf_bool(const fv_gguf *gguf, const char *key, bool *value) {
-    const fv_gguf_entry *entry = fv_gguf_entry_find(gguf, key);
+bool fv_gguf_entry_bool(const fv_gguf_entry *entry, bool *value) {
     if (!entry || entry->type != FV_GGUF_BOOL || entry->data[0] > 1) return false;
     *value = entry->data[0] == 1;
     return true;
 }
 
-bool fv_gguf_string(const fv_gguf *gguf, const char *key, fv_gguf_text *value) {
-    const fv_gguf_entry *entry = fv_gguf_entry_find(gguf, key);
+bool fv_gguf_entry_string(const fv_gguf_entry *entry, fv_gguf_text *value) {
     if (!entry || entry->type != FV_GGUF_STRING) return false;
     *value = (fv_gguf_text){.bytes = (const char *)entry->data + 8, .length = entry->data_bytes - 8};
     return true;

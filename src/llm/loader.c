@@ -1,7 +1,9 @@
 /* loader.c - the architectures as rows of differences over one loader. The file is hostile input: what passes here is
  * in range for the core, and a key or tensor that nobody reads is an error, for it would change the model's meaning. */
 #include "llm/loader.h"
+#include "gguf/gguf_text.h"
 #include "llm/rope.h"
+#include "numeric/half.h"
 #include "numeric/size.h"
 #include "platform/pages.h"
 #include <inttypes.h>
@@ -231,13 +233,9 @@ static fv_status read_f32(load *l, const char *suffix, float low, float *value) 
 
 #define TINY 1e-30f /* "above 0" for scales: their reciprocals stay finite */
 
-static bool text_is(fv_gguf_text text, const char *other) {
-    return text.length == strlen(other) && memcmp(text.bytes, other, text.length) == 0;
-}
-
 static const struct known_key *known_key_find(fv_gguf_text suffix) {
     for (size_t i = 0; i < KNOWN_KEY_COUNT; i++)
-        if (text_is(suffix, KNOWN_KEYS[i].suffix)) return &KNOWN_KEYS[i];
+        if (fv_gguf_text_is(suffix, KNOWN_KEYS[i].suffix)) return &KNOWN_KEYS[i];
     return NULL;
 }
 
@@ -285,7 +283,7 @@ static fv_status find_architecture(load *l) {
     fv_gguf_text name;
     if (!fv_gguf_string(l->gguf, "general.architecture", &name)) return key_missing(l, "general.architecture");
     for (size_t i = 0; i < ARCHITECTURE_COUNT; i++)
-        if (text_is(name, ARCHITECTURES[i].name)) l->row = &ARCHITECTURES[i];
+        if (fv_gguf_text_is(name, ARCHITECTURES[i].name)) l->row = &ARCHITECTURES[i];
     if (l->row) {
         l->out.architecture = l->row->name;
         return FV_OK;
@@ -405,11 +403,11 @@ static fv_status read_rope_type(load *l, fv_rope_scaling *scaling) {
     if (!fv_gguf_entry_find(l->gguf, key.text)) return FV_OK; /* a factor alone means linear */
     fv_gguf_text name;
     if (!fv_gguf_string(l->gguf, key.text, &name)) return key_unfit(l, key.text, "a string");
-    if (text_is(name, "none"))
+    if (fv_gguf_text_is(name, "none"))
         scaling->type = FV_ROPE_SCALING_NONE;
-    else if (text_is(name, "linear"))
+    else if (fv_gguf_text_is(name, "linear"))
         scaling->type = FV_ROPE_SCALING_LINEAR;
-    else if (text_is(name, "yarn"))
+    else if (fv_gguf_text_is(name, "yarn"))
         scaling->type = FV_ROPE_SCALING_YARN;
     else
         return fv_message_set(l->message, FV_ERROR_UNSUPPORTED,
@@ -570,20 +568,6 @@ static fv_status find_tensor(load *l, const char *name, uint32_t rows, uint32_t 
     return FV_OK;
 }
 
-static float f32_from_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static float f32_from_f16(uint16_t half) {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = (half >> 10) & 31, fraction = half & 0x3FF;
-    if (exponent == 31) return f32_from_bits(sign | 0x7F800000 | fraction << 13);
-    if (exponent != 0) return f32_from_bits(sign | (exponent + 112) << 23 | fraction << 13);
-    float value = (float)fraction * 0x1p-24f; /* subnormal: exact */
-    return sign ? -value : value;
-}
-
 /* Vectors (norms, biases) are F32 in the model; F16 and BF16 are converted into memory of our own. */
 static fv_status vector_to_f32(load *l, const char *name, fv_weight *weight) {
     if (!weight->data || weight->type == FV_WEIGHT_F32) return FV_OK;
@@ -596,7 +580,7 @@ static fv_status vector_to_f32(load *l, const char *name, fv_weight *weight) {
     const uint8_t *bytes = weight->data;
     for (uint32_t i = 0; i < weight->columns; i++) {
         uint16_t bits = (uint16_t)(bytes[2 * (size_t)i] | bytes[2 * (size_t)i + 1] << 8);
-        values[i] = weight->type == FV_WEIGHT_F16 ? f32_from_f16(bits) : f32_from_bits((uint32_t)bits << 16);
+        values[i] = weight->type == FV_WEIGHT_F16 ? fv_f32_from_f16(bits) : fv_f32_from_bf16(bits);
     }
     weight->data = values;
     weight->type = FV_WEIGHT_F32;

@@ -2,6 +2,7 @@
  * The draw is our own: an integer generator, an exponential of fixed steps, ties broken by id: one answer everywhere.
  */
 #include "fovea/sampler.h"
+#include "numeric/splitmix.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
@@ -14,7 +15,7 @@ typedef struct candidate {
 
 struct fv_sampler {
     fv_sampler_config config;
-    uint64_t random_state;
+    uint64_t drawn;        /* random numbers so far */
     candidate *candidates; /* [vocabulary] */
     double *shares;        /* [vocabulary] of those that are drawn from, relative to the best */
     uint8_t *forbidden;    /* [vocabulary] */
@@ -34,16 +35,8 @@ fv_sampler_config fv_sampler_config_default(void) {
 
 /* --- arithmetic that is the same on every machine ---------------------------------------------------------------- */
 
-/* splitmix64 (Steele, Lea, Flood 2014). */
-static uint64_t random_next(uint64_t *state) {
-    uint64_t z = *state += 0x9E3779B97F4A7C15u;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
-    return z ^ z >> 31;
-}
-
-/* [0, 1), 53 bits. */
-static double random_unit(uint64_t *state) { return (double)(random_next(state) >> 11) * 0x1p-53; }
+/* The next of the seed's random numbers, in [0, 1), 53 bits. */
+static double random_unit(fv_sampler *s) { return (double)(fv_splitmix(s->config.seed, s->drawn++) >> 11) * 0x1p-53; }
 
 /* e^x for x <= 0; relative error below 1e-15. libm's exp may differ in the last bit from one machine to the next. */
 static double exp_negative(double x) {
@@ -113,7 +106,6 @@ fv_status fv_sampler_open(fv_sampler **sampler, const fv_sampler_config *config,
     fv_sampler *made = calloc(1, sizeof *made);
     if (made) {
         made->config = *config;
-        made->random_state = config->seed;
         made->window_tokens = window_of(config);
     }
     if (!made || !sampler_allocate(made)) {
@@ -276,7 +268,7 @@ static int32_t draw(fv_sampler *s, const selection *chosen, float best) {
         item.logit /= s->config.temperature;
         sum += s->shares[i] = share_of(item, hottest);
     }
-    double target = random_unit(&s->random_state) * sum, passed = 0;
+    double target = random_unit(s) * sum, passed = 0;
     uint32_t last = 0;
     for (uint32_t i = 0; i < chosen->count && passed <= target; i++) {
         if (!(s->shares[i] > 0)) continue;

@@ -7,6 +7,7 @@
  * with what the family puts behind the end token. This equals the rendering at once, except where the family trims
  * white space at the ends of an answer: what the model wrote stays as it wrote it. */
 #include "fovea/chat.h"
+#include "gguf/gguf_text.h"
 #include <string.h>
 
 #define TEMPLATE_BYTES \
@@ -144,7 +145,7 @@ static mistral_style mistral_style_of(fv_gguf_text text, const fv_gguf *gguf) {
     }
     fv_gguf_text tokenizer = {"", 0}; /* no template to go by: the newest spacing of that kind of vocabulary */
     if (gguf) (void)fv_gguf_string(gguf, "tokenizer.ggml.model", &tokenizer);
-    return tokenizer.length == 4 && memcmp(tokenizer.bytes, "gpt2", 4) == 0 ? third_tekken : third;
+    return fv_gguf_text_is(tokenizer, "gpt2") ? third_tekken : third;
 }
 
 static chat_style style_of(fv_chat_family family, const fv_gguf *gguf) {

@@ -1,6 +1,6 @@
 /* heap.c - see heap.h. */
 #include "text/heap.h"
-#include "text/array.h"
+#include "platform/array.h"
 #include <stdlib.h>
 
 fv_status fv_heap_push(fv_heap *heap, fv_heap_item item) {

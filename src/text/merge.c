@@ -1,6 +1,6 @@
 /* merge.c - candidates wait in a heap; one that lost a partner meanwhile is recognised when it is served. */
 #include "text/merge.h"
-#include "text/array.h"
+#include "platform/array.h"
 #include <stdlib.h>
 
 fv_status fv_merge_append(fv_merge *merge, int32_t id, uint32_t bytes) {

@@ -325,8 +325,6 @@ const fv_pretokenizer *fv_pretokenizer_find(const char *name, size_t length) {
     return NULL;
 }
 
-const char *fv_pretokenizer_name(size_t index) { return index < KNOWN_COUNT ? known[index].name : NULL; }
-
 bool fv_pretokenizer_ignores_merges(const fv_pretokenizer *pretokenizer) { return pretokenizer->ignores_merges; }
 bool fv_pretokenizer_adds_bos(const fv_pretokenizer *pretokenizer) { return pretokenizer->adds_bos; }
 bool fv_pretokenizer_lacks_bos(const fv_pretokenizer *pretokenizer) { return pretokenizer->lacks_bos; }

@@ -11,9 +11,6 @@ typedef struct fv_pretokenizer fv_pretokenizer;
 /* By the value of tokenizer.ggml.pre; NULL if unknown. An empty name is "default". */
 const fv_pretokenizer *fv_pretokenizer_find(const char *name, size_t length);
 
-/* The names that fv_pretokenizer_find() knows, for messages and docs; NULL behind the last. */
-const char *fv_pretokenizer_name(size_t index);
-
 /* What else the name says. */
 bool fv_pretokenizer_ignores_merges(const fv_pretokenizer *pretokenizer); /* a word that is a token stays whole */
 bool fv_pretokenizer_adds_bos(const fv_pretokenizer *pretokenizer);       /* unless the file says otherwise */

@@ -1,7 +1,7 @@
 /* special_split.c - every place knows its longest token; the longest of all is served first, and a place whose token
  * overlaps with a served one tries its next shorter one. Same result as one search through the text for each token. */
 #include "text/special_split.h"
-#include "text/array.h"
+#include "platform/array.h"
 #include "text/heap.h"
 #include <stdlib.h>
 #include <string.h>

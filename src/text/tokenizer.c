@@ -1,7 +1,8 @@
 /* tokenizer.c - the tokenizer as a whole: vocabulary and roles from the file, special tokens out of the text, and the
  * model's own method for what lies between them. */
 #include "fovea/tokenizer.h"
-#include "text/array.h"
+#include "gguf/gguf_text.h"
+#include "platform/array.h"
 #include "text/special.h"
 #include "text/special_split.h"
 #include "text/tokenizer_bpe.h"
@@ -19,15 +20,11 @@ struct fv_tokenizer {
     fv_spm spm;
 };
 
-static bool text_is(fv_gguf_text text, const char *literal) {
-    return text.length == strlen(literal) && memcmp(text.bytes, literal, text.length) == 0;
-}
-
 static fv_status read_model(fv_tokenizer *tokenizer, const fv_gguf *gguf, fv_message *message) {
     fv_gguf_text model = {"", 0};
     fv_gguf_string(gguf, "tokenizer.ggml.model", &model);
-    tokenizer->is_bpe = text_is(model, "gpt2");
-    if (tokenizer->is_bpe || text_is(model, "llama")) return FV_OK;
+    tokenizer->is_bpe = fv_gguf_text_is(model, "gpt2");
+    if (tokenizer->is_bpe || fv_gguf_text_is(model, "llama")) return FV_OK;
     if (model.length == 0)
         return fv_message_set(message, FV_ERROR_CORRUPT, "%s: tokenizer.ggml.model is missing", fv_gguf_path(gguf));
     return fv_message_set(message, FV_ERROR_UNSUPPORTED,

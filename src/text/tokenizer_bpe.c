@@ -1,7 +1,7 @@
 /* tokenizer_bpe.c - GPT-2's way of writing bytes as printable characters never leaves this file.
  * Method: Sennrich, Haddow & Birch 2016 over bytes, as in GPT-2 (Radford et al. 2019). */
 #include "text/tokenizer_bpe.h"
-#include "text/array.h"
+#include "platform/array.h"
 #include <stdlib.h>
 #include <string.h>
 

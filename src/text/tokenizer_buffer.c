@@ -1,7 +1,7 @@
 /* tokenizer_buffer.c - the growing arrays that tokenizer calls fill, and the cut of a text at a character's end. */
 #include "fovea/tokenizer.h"
+#include "platform/array.h"
 #include "platform/utf8.h"
-#include "text/array.h"
 #include <stdlib.h>
 #include <string.h>
 

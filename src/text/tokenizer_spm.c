@@ -1,7 +1,7 @@
 /* tokenizer_spm.c - a space is written U+2581 inside the vocabulary; that never leaves this file.
  * Method: the bpe model of SentencePiece (Kudo & Richardson 2018), characters without a token as bytes. */
 #include "text/tokenizer_spm.h"
-#include "text/array.h"
+#include "platform/array.h"
 #include <stdlib.h>
 #include <string.h>
 

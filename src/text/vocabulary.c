@@ -1,6 +1,6 @@
 /* vocabulary.c - reads the token arrays of a model file; every length and type in it is hostile input. */
 #include "text/vocabulary.h"
-#include "text/array.h"
+#include "platform/array.h"
 #include <stdlib.h>
 #include <string.h>
 

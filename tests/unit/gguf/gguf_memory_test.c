@@ -1,19 +1,17 @@
 /* gguf_memory_test.c - the n-th allocation fails, for every n: FV_ERROR_MEMORY, nothing written, nothing leaked.
- * gguf.c is compiled into this test so that its allocations can be made to fail. */
+ * array.c, where all of the memory comes from, is compiled into this test. */
 #include <stdlib.h>
 
 static int allocations_left;
-static void *test_malloc(size_t bytes) { return allocations_left-- > 0 ? malloc(bytes) : NULL; }
 static void *test_calloc(size_t count, size_t bytes) { return allocations_left-- > 0 ? calloc(count, bytes) : NULL; }
 static void *test_realloc(void *old, size_t bytes) { return allocations_left-- > 0 ? realloc(old, bytes) : NULL; }
-#define malloc test_malloc
 #define calloc test_calloc
 #define realloc test_realloc
-#include "gguf/gguf.c" /* NOLINT */
-#undef malloc
+#include "platform/posix/array.c" /* NOLINT */
 #undef calloc
 #undef realloc
 
+#include "fovea/gguf.h"
 #include "support/gguf_builder.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -7,7 +7,7 @@ static void *test_calloc(size_t count, size_t bytes) { return allocations_left--
 static void *test_realloc(void *old, size_t bytes) { return allocations_left-- > 0 ? realloc(old, bytes) : NULL; }
 #define calloc test_calloc
 #define realloc test_realloc
-#include "text/array.c" /* NOLINT */
+#include "platform/posix/array.c" /* NOLINT */
 #undef calloc
 #undef realloc
 

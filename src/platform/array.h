@@ -1,4 +1,4 @@
-/* array.h - every allocation of the tokenizer: arrays whose sizes come from outside, overflow-checked.
+/* array.h - every allocation of GGUF files and tokenizers: arrays whose sizes come from outside, overflow-checked.
  * Kept in one file so that a test can make the n-th allocation fail. Drop the arrays with free(). */
 #ifndef FV_ARRAY_H
 #define FV_ARRAY_H

@@ -1,5 +1,5 @@
 /* array.c - see array.h. */
-#include "text/array.h"
+#include "platform/array.h"
 #include "numeric/size.h"
 #include <stdlib.h>
 

@@ -1,0 +1,42 @@
+/* ggml_type.c - the types that fovea computes with are those of weight.h; the others stand here. */
+#include "gguf/ggml_type.h"
+#include "fovea/gguf.h"
+#include <stddef.h>
+
+/* X(NAME, ggml type number, values per block, bytes per block) */
+#define OTHER_TYPE_LIST(X) \
+    X(Q8_1, 9, 32, 36) \
+    X(Q8_K, 15, 256, 292) \
+    X(IQ2_XXS, 16, 256, 66) \
+    X(IQ2_XS, 17, 256, 74) \
+    X(IQ3_XXS, 18, 256, 98) \
+    X(IQ1_S, 19, 256, 50) \
+    X(IQ3_S, 21, 256, 110) \
+    X(IQ2_S, 22, 256, 82) \
+    X(IQ4_XS, 23, 256, 136) \
+    X(I8, 24, 1, 1) \
+    X(I16, 25, 1, 2) \
+    X(I32, 26, 1, 4) \
+    X(I64, 27, 1, 8) \
+    X(F64, 28, 1, 8) \
+    X(IQ1_M, 29, 256, 56) \
+    X(TQ1_0, 34, 256, 54) \
+    X(TQ2_0, 35, 256, 66) \
+    X(MXFP4, 39, 32, 17) \
+    X(NVFP4, 40, 64, 36) \
+    X(Q1_0, 41, 128, 18) \
+    X(Q2_0, 42, 64, 18)
+
+#define WEIGHT_ROW(NAME, name, number, values, bytes) [number] = {#NAME, values, bytes},
+#define OTHER_ROW(NAME, number, values, bytes) [number] = {#NAME, values, bytes},
+static const fv_ggml_type types[] = {FV_WEIGHT_LIST(WEIGHT_ROW) OTHER_TYPE_LIST(OTHER_ROW)};
+
+const fv_ggml_type *fv_ggml_type_find(uint32_t number) {
+    if (number >= sizeof types / sizeof *types || !types[number].name) return NULL;
+    return &types[number];
+}
+
+const char *fv_gguf_type_name(uint32_t ggml_type) {
+    const fv_ggml_type *type = fv_ggml_type_find(ggml_type);
+    return type ? type->name : NULL;
+}
