@@ -85,7 +85,7 @@ def literal(value):
 
 
 class Model:
-    """What fv_model_config and fv_model_weights say, as src/llm/loader.c reads it."""
+    """What fv_model_config and fv_model_weights say, as src/llm/load_*.c read it."""
     def __init__(self, file):
         self.file = file
         if file.metadata.get("general.architecture") != "llama":

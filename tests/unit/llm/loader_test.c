@@ -1,16 +1,21 @@
 /* loader_test.c - a tiny GGUF made in memory loads; each thing that can be wrong with it is an error that names it.
- * loader.c is compiled into this test so that its allocations can be made to fail. */
+ * array.c, where its memory comes from, is compiled into this test so that allocations can be made to fail. */
 #include <stdlib.h>
 
 static int allocations_left = 1000000;
 static void *test_calloc(size_t count, size_t bytes) { return allocations_left-- > 0 ? calloc(count, bytes) : NULL; }
 #define calloc test_calloc
-#include "llm/loader.c" /* NOLINT */
+#include "platform/posix/array.c" /* NOLINT */
 #undef calloc
 
+#include "gguf/ggml_type.h"
+#include "llm/load.h"
 #include "support/gguf_builder.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -124,9 +129,8 @@ static void put_meta(builder *b, const meta *m) {
 
 static size_t tensor_bytes(const tensor *t) {
     size_t values = (size_t)(t->columns * (t->rows ? t->rows : 1));
-    weight_layout layout = layout_of(t->type);
-    if (layout.values) return values / layout.values * layout.bytes;
-    return t->type == I8 ? values : t->type == F64 ? values * 8 : 0;
+    const fv_ggml_type *type = fv_ggml_type_find(t->type);
+    return type ? values / type->block_values * type->block_bytes : 0;
 }
 
 static size_t padded(size_t bytes) { return (bytes + 31) / 32 * 32; }
@@ -155,9 +159,12 @@ static void write_file(file *f) {
 }
 
 static fv_status load_file(file *f, fv_loaded *loaded, fv_message *message) {
+    int left = allocations_left; /* of the loader's: the file has its own test */
+    allocations_left = 1000000;
     write_file(f);
     if (fv_gguf_open_memory(&f->gguf, f->bytes.bytes, f->bytes.count, "test.gguf", message) != FV_OK)
         fail_msg("%s", message->text);
+    allocations_left = left;
     return fv_loader_open(loaded, f->gguf, TOKENS, message);
 }
 
@@ -313,6 +320,33 @@ static void yarn_and_linear(void **state) {
     finish(f, &loaded);
     set_text(f, "llama.rope.scaling.type", "longrope");
     expect_error(f, FV_ERROR_UNSUPPORTED, "longrope");
+}
+
+/* Gemma 3 27B, known by its 62 layers, was trained with 1/sqrt(width / heads); its heads are longer than that. */
+static void only_gemma3_of_62_layers_is_scaled_by_its_width(void **state) {
+    file *f = *state;
+    static const struct {
+        const char *name;
+        uint32_t layers;
+        double scaled_by;
+    } cases[] = {{"gemma3", 62, 21}, {"gemma3", 61, 8}, {"gemma3", 63, 8}, {"gemma3", 34, 8}, {"qwen3", 62, 8}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const fv_architecture row = {.name = cases[i].name, .gemma = cases[i].name[0] == 'g'};
+        fv_message message = {{0}};
+        start(f, cases[i].name);
+        write_file(f);
+        assert_int_equal(fv_gguf_open_memory(&f->gguf, f->bytes.bytes, f->bytes.count, "t.gguf", &message), FV_OK);
+        fv_load load = {.gguf = f->gguf, .row = &row, .message = &message};
+        load.out.config = fv_model_config_default();
+        load.out.config.layers = cases[i].layers;
+        load.out.config.width = 5376 / 8;
+        load.out.config.query_heads = 32;
+        load.out.config.cache.head_dim = 8;
+        assert_int_equal(fv_load_scales(&load), FV_OK);
+        assert_near((double)load.out.config.attention_scale, 1 / sqrt(cases[i].scaled_by));
+        assert_near((double)load.out.config.embedding_scale, row.gemma ? sqrt(5376.0 / 8) : 1);
+        fv_gguf_close(f->gguf);
+    }
 }
 
 static void norms_in_half_precision_are_converted(void **state) {
@@ -589,6 +623,7 @@ int main(void) {
         cmocka_unit_test(gemma3_patterns),
         cmocka_unit_test(yarn_and_linear),
         cmocka_unit_test(norms_in_half_precision_are_converted),
+        cmocka_unit_test(only_gemma3_of_62_layers_is_scaled_by_its_width),
         cmocka_unit_test(rope_factors_divide),
         cmocka_unit_test(unknown_architecture),
         cmocka_unit_test(missing_keys_are_named),

@@ -1,0 +1,78 @@
+/* load.h - a load going on: what the parts of the loader share. Private to src/llm. */
+#ifndef FV_LOAD_H
+#define FV_LOAD_H
+
+#include "llm/loader.h"
+
+#define FV_LOAD_CONTEXT ((uint32_t)1 << 30) /* fv_cache_config.max_tokens */
+#define FV_LOAD_LAYERS 512
+#define FV_LOAD_TINY 1e-30f /* "above 0" for scales: their reciprocals stay finite */
+
+/* One architecture: how it differs. */
+typedef struct fv_architecture {
+    const char *name;
+    fv_rope_kind rope;
+    fv_activation activation;
+    bool qkv_biases; /* required; in the others they are read if present */
+    bool head_norms; /* q and k normed per head */
+    bool post_norms;
+    bool rope_factors; /* rope_freqs.weight may be present */
+    bool gemma;        /* scaled embeddings, sliding windows */
+} fv_architecture;
+
+typedef struct fv_load {
+    const fv_gguf *gguf;
+    const fv_architecture *row;
+    fv_message *message;
+    fv_loaded out;
+    const fv_gguf_tensor **used; /* tensors that have a place in the model */
+    size_t used_count;
+} fv_load;
+
+/* `count` times `size` zeroed bytes that live as long as the model. */
+fv_status fv_load_own(fv_load *l, size_t count, size_t size, void **memory);
+fv_status fv_load_no_memory(fv_load *l, size_t bytes); /* FV_ERROR_MEMORY */
+
+/* --- load_metadata.c: keys under the architecture's prefix; an absent key leaves *value as it is --- */
+
+typedef struct fv_key_name {
+    char text[96]; /* the longest name of an architecture and of a key fit easily */
+} fv_key_name;
+
+fv_key_name fv_key_of(const fv_load *l, const char *suffix);
+fv_status fv_key_missing(fv_load *l, const char *key); /* FV_ERROR_CORRUPT, both */
+fv_status fv_key_unfit(fv_load *l, const char *key, const char *wanted);
+
+fv_status fv_load_u32(fv_load *l, const char *suffix, uint32_t low, uint32_t high, uint32_t *value);
+fv_status fv_load_needed_u32(fv_load *l, const char *suffix, uint32_t low, uint32_t high, uint32_t *value);
+fv_status fv_load_f32(fv_load *l, const char *suffix, float low, float *value); /* finite */
+
+/* --- load_architecture.c --- */
+
+fv_status fv_load_architecture(fv_load *l); /* sets l->row */
+fv_status fv_load_check_keys(fv_load *l);   /* a key that is not understood is an error */
+
+/* --- load_shape.c: numbers of the config --- */
+
+fv_status fv_load_shape(fv_load *l);  /* counts and widths */
+fv_status fv_load_scales(fv_load *l); /* epsilon, scales, soft caps */
+fv_status fv_load_window(fv_load *l); /* sliding windows */
+
+/* --- load_rope.c --- */
+
+fv_status fv_load_rope(fv_load *l); /* after the shape */
+
+/* --- load_tensors.c --- */
+
+enum { FV_LOAD_LAYER_TENSORS = 16 }; /* most in a layer */
+
+/* A tensor of the right shape and type; absent and not required: weight->data stays NULL. */
+fv_status fv_load_tensor(fv_load *l, const char *name, uint32_t rows, uint32_t columns, bool required,
+                         fv_weight *weight);
+/* Likewise, and F32 in the model: F16 and BF16 are converted into memory of our own. */
+fv_status fv_load_vector(fv_load *l, const char *name, uint32_t count, bool required, fv_weight *weight);
+
+fv_status fv_load_tensors(fv_load *l, int32_t tokens); /* `tokens` of the tokenizer */
+fv_status fv_load_check_unused(fv_load *l);            /* a tensor without a place is an error */
+
+#endif

@@ -1,0 +1,101 @@
+/* load_rope.c - rotary frequencies from the metadata: base, scaling, factors. */
+#include "gguf/gguf_text.h"
+#include "llm/load.h"
+#include "llm/rope.h"
+#include <inttypes.h>
+#include <math.h>
+
+#define GEMMA_LOCAL_BASE 10000.0 /* is not in the files */
+
+static fv_status read_rope_type(fv_load *l, fv_rope_scaling *scaling) {
+    fv_key_name key = fv_key_of(l, "rope.scaling.type");
+    if (!fv_gguf_entry_find(l->gguf, key.text)) return FV_OK; /* a factor alone means linear */
+    fv_gguf_text name;
+    if (!fv_gguf_string(l->gguf, key.text, &name)) return fv_key_unfit(l, key.text, "a string");
+    if (fv_gguf_text_is(name, "none"))
+        scaling->type = FV_ROPE_SCALING_NONE;
+    else if (fv_gguf_text_is(name, "linear"))
+        scaling->type = FV_ROPE_SCALING_LINEAR;
+    else if (fv_gguf_text_is(name, "yarn"))
+        scaling->type = FV_ROPE_SCALING_YARN;
+    else
+        return fv_message_set(l->message, FV_ERROR_UNSUPPORTED,
+                              "%s: metadata key %s: rope scaling %.*s is not supported; supported: none linear yarn",
+                              fv_gguf_path(l->gguf), key.text, (int)(name.length < 64 ? name.length : 64), name.bytes);
+    return FV_OK;
+}
+
+static fv_status read_rope_scaling(fv_load *l, fv_rope_scaling *scaling) {
+    uint32_t original = l->out.config.cache.max_tokens;
+    fv_status status = read_rope_type(l, scaling);
+    if (status == FV_OK) status = fv_load_f32(l, "rope.scale_linear", 0, &scaling->factor); /* the key's old name */
+    if (status == FV_OK) status = fv_load_f32(l, "rope.scaling.factor", 0, &scaling->factor);
+    if (status == FV_OK) status = fv_load_f32(l, "rope.scaling.attn_factor", FV_LOAD_TINY, &scaling->magnitude);
+    if (status == FV_OK) status = fv_load_u32(l, "rope.scaling.original_context_length", 1, UINT32_MAX, &original);
+    if (status == FV_OK) status = fv_load_f32(l, "rope.scaling.yarn_log_multiplier", 0, &scaling->log_multiplier);
+    if (status == FV_OK) status = fv_load_f32(l, "rope.scaling.yarn_ext_factor", 0, &scaling->extrapolation);
+    if (status == FV_OK)
+        status = fv_load_f32(l, "rope.scaling.yarn_attn_factor", FV_LOAD_TINY, &scaling->yarn_magnitude);
+    if (status == FV_OK) status = fv_load_f32(l, "rope.scaling.yarn_beta_fast", FV_LOAD_TINY, &scaling->beta_fast);
+    if (status == FV_OK) status = fv_load_f32(l, "rope.scaling.yarn_beta_slow", FV_LOAD_TINY, &scaling->beta_slow);
+    scaling->original_tokens = original;
+    if (scaling->factor < FV_LOAD_TINY) scaling->factor = 1; /* 0 is written for "none" */
+    if (status == FV_OK && scaling->type == FV_ROPE_SCALING_YARN && l->out.config.local_window)
+        return fv_message_set(l->message, FV_ERROR_UNSUPPORTED,
+                              "%s: yarn rope scaling together with sliding-window layers is not supported",
+                              fv_gguf_path(l->gguf));
+    return status;
+}
+
+static fv_status read_rope_dims(fv_load *l, float *base) {
+    fv_model_config *c = &l->out.config;
+    c->rope_kind = l->row->rope;
+    c->rope_dims = c->cache.head_dim;
+    fv_status status = fv_load_u32(l, "rope.dimension_count", 2, c->cache.head_dim, &c->rope_dims);
+    if (status == FV_OK) status = fv_load_f32(l, "rope.freq_base", 1, base);
+    if (status == FV_OK && c->rope_dims % 2 != 0)
+        return fv_message_set(l->message, FV_ERROR_UNSUPPORTED, "%s: rope over %" PRIu32 " dimensions; it must be even",
+                              fv_gguf_path(l->gguf), c->rope_dims);
+    return status;
+}
+
+/* rope_freqs.weight (Llama 3.x): each frequency is divided by its factor. */
+static fv_status divide_by_factors(fv_load *l, float *frequencies, uint32_t count) {
+    fv_weight factors = {0};
+    if (!l->row->rope_factors) return FV_OK;
+    fv_status status = fv_load_vector(l, "rope_freqs.weight", count, false, &factors);
+    if (status != FV_OK || !factors.data) return status;
+    const float *values = factors.data;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!(isfinite(values[i]) && values[i] >= FV_LOAD_TINY))
+            return fv_message_set(l->message, FV_ERROR_CORRUPT,
+                                  "%s: tensor rope_freqs.weight: factor %" PRIu32 " is not above 0",
+                                  fv_gguf_path(l->gguf), i);
+        frequencies[i] = (float)((double)frequencies[i] / (double)values[i]);
+    }
+    return FV_OK;
+}
+
+fv_status fv_load_rope(fv_load *l) {
+    fv_model_config *c = &l->out.config;
+    float base = 10000, local_base = (float)GEMMA_LOCAL_BASE;
+    fv_rope_scaling scaling = fv_rope_scaling_default();
+    fv_status status = read_rope_dims(l, &base);
+    if (status == FV_OK) status = read_rope_scaling(l, &scaling);
+    if (status == FV_OK) status = fv_load_f32(l, "rope.freq_base_swa", 1, &local_base);
+    void *memory = NULL;
+    uint32_t count = c->rope_dims / 2;
+    if (status == FV_OK) status = fv_load_own(l, (size_t)count * 2, sizeof(float), &memory);
+    if (status != FV_OK) return status;
+    float *frequencies = memory;
+    fv_rope_frequencies(c->rope_dims, (double)base, &scaling, frequencies, &c->rope_magnitude);
+    status = divide_by_factors(l, frequencies, count);
+    l->out.weights.rope_frequencies = frequencies;
+    if (status != FV_OK || !c->local_window) return status;
+    fv_rope_scaling none = fv_rope_scaling_default(); /* local layers never see far: they are not scaled */
+    none.type = FV_ROPE_SCALING_NONE;
+    float unscaled = 1;
+    fv_rope_frequencies(c->rope_dims, (double)local_base, &none, frequencies + count, &unscaled);
+    l->out.weights.rope_local_frequencies = frequencies + count;
+    return FV_OK;
+}
