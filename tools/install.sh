@@ -18,6 +18,7 @@ build,test,fuzz,ci  command:pkg-config   pkg-config
 build,test,fuzz,ci  library:jansson      libjansson-dev
 build,test,fuzz,ci  library:libutf8proc  libutf8proc-dev
 test,fuzz,ci        library:cmocka       libcmocka-dev
+ci                  command:clang-format clang-format
 model,ci            pip                  python3-pip
 fuzz,ci             command:clang        clang
 fuzz                fuzzer               libclang-rt-14-dev

@@ -427,13 +427,12 @@ static void test_utf8_valid(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_utf8_valid),
-        cmocka_unit_test(test_bpe),           cmocka_unit_test(test_spm),    cmocka_unit_test(test_space_prefix),
-        cmocka_unit_test(test_smollm2),       cmocka_unit_test(test_gemma3), cmocka_unit_test(test_llama_bpe),
-        cmocka_unit_test(test_llama_spm),     cmocka_unit_test(test_qwen2),  cmocka_unit_test(test_phi3),
-        cmocka_unit_test(test_long_words),    cmocka_unit_test(test_roles),  cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_odd),    cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_utf8_complete),
+        cmocka_unit_test(test_utf8_valid),   cmocka_unit_test(test_bpe),           cmocka_unit_test(test_spm),
+        cmocka_unit_test(test_space_prefix), cmocka_unit_test(test_smollm2),       cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_llama_bpe),    cmocka_unit_test(test_llama_spm),     cmocka_unit_test(test_qwen2),
+        cmocka_unit_test(test_phi3),         cmocka_unit_test(test_long_words),    cmocka_unit_test(test_roles),
+        cmocka_unit_test(test_arguments),    cmocka_unit_test(test_refused),       cmocka_unit_test(test_odd),
+        cmocka_unit_test(test_ends),         cmocka_unit_test(test_utf8_complete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
