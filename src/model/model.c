@@ -57,8 +57,8 @@ typedef struct model_layout {
 } model_layout;
 
 fv_model_config fv_model_config_default(void) {
-    return (fv_model_config){.batch_tokens = 512,
-                             .cache = {.key_type = FV_ELEMENT_F16, .value_type = FV_ELEMENT_F16},
+    return (fv_model_config){.cache = {.key_type = FV_ELEMENT_F16, .value_type = FV_ELEMENT_F16},
+                             .batch_tokens = 512,
                              .norm_epsilon = 1e-5f,
                              .embedding_scale = 1.0f,
                              .residual_scale = 1.0f,

@@ -1,4 +1,4 @@
-/* select_test.c - every plan, expanded to sets of (row, key), equals the definition of its policy. */
+/* position_plan_test.c - every plan, expanded to sets of (row, key), equals the definition of its policy. */
 #include "fovea/policy.h"
 #include "support/random.h"
 #include "support/read_set.h"
