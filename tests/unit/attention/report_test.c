@@ -14,6 +14,7 @@ static fv_policy policy_of(uint32_t i) {
     if (i == 1) policy = fv_policy_default(FV_SELECTOR_WINDOW), policy.window = 200, policy.sinks = 20;
     if (i >= 2) policy = choose_policy(i % 2 ? FV_SELECTOR_CASCADE : FV_SELECTOR_FOVEA, 0.3f, 40);
     policy.tail = i == 4 || i == 5;
+    if (i == 3 || i == 6) policy.sinks = 37; /* up to whole pages */
     if (i == 6) policy.budget = 0, policy.top_p = 0.7f;
     if (i == 7) policy.budget = 0, policy.pages = 20;
     if (i == 8) policy.dense_below = 800;

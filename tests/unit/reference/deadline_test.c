@@ -293,9 +293,19 @@ static void batch_everywhere(fv_selector selector, fv_element type, uint32_t fir
     memset(poison, 0x77, sizeof poison);
     ticks clock;
     fv_progress progress;
+    fv_report counted = {.struct_bytes = sizeof counted}, report = counted;
+    call = batch_call(first, tokens, NULL, NULL);
+    call.report = &counted;
+    assert_int_equal(fv_pattern_decode_batch(base.pattern, base.cache, &call, out), FV_OK);
+    assert_true(counted.keys_read > 0 && counted.bytes_read > 0);
+    memcpy(base.cache, saved, base.cache_bytes);
     fv_deadline far = deadline_at(&clock, NEVER, FV_DEADLINE_FAIL);
     call = batch_call(first, tokens, &far, &progress);
+    call.report = &report;
     assert_int_equal(fv_pattern_decode_batch(base.pattern, base.cache, &call, out), FV_OK);
+    assert_true(report.bytes_read >= counted.bytes_read); /* rows that are read apart share fewer pages */
+    counted.bytes_read = report.bytes_read;
+    assert_memory_equal(&report, &counted, sizeof report);
     assert_memory_equal(out, plain, elements * sizeof(float));
     assert_int_equal(progress.rows_complete, tokens);
     assert_int_equal(progress.keys_read, progress.keys_planned);
@@ -306,7 +316,9 @@ static void batch_everywhere(fv_selector selector, fv_element type, uint32_t fir
         memcpy(out, poison, sizeof out);
         fv_deadline fail = deadline_at(&clock, end, FV_DEADLINE_FAIL);
         call = batch_call(first, tokens, &fail, &progress);
+        call.report = &report;
         assert_int_equal(fv_pattern_decode_batch(base.pattern, base.cache, &call, out), FV_ERROR_DEADLINE);
+        assert_memory_equal(&report, &counted, sizeof report); /* as it was */
         assert_memory_equal(out, poison, sizeof out);
         check_contents(base.cache, &before);
         /* a second try without a deadline gives what the first would have given */
