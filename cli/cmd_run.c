@@ -7,7 +7,6 @@
 #include "input.h"
 #include "interrupt.h"
 #include "progress.h"
-#include "reads.h"
 #include "run_report.h"
 #include <stdio.h>
 #include <string.h>
@@ -92,8 +91,8 @@ typedef struct run_state {
     fv_conversation *conversation; /* NULL: plain text */
     fv_session *session;
     fv_generator *generator;
-    cli_reads reads;
-    fv_text prompt; /* as handed in */
+    fv_reads *reads; /* NULL: nobody asks what is read */
+    fv_text prompt;  /* as handed in */
     fv_tokens tokens;
     bool has_prompt, single_turn, terminal;
     uint32_t seed;
@@ -262,12 +261,12 @@ static bool write_text(void *context, const char *bytes, size_t length) {
 
 static fv_status reads_evaluate(void *context, const int32_t *tokens, size_t count) {
     run_state *state = context;
-    return cli_reads_feed(&state->reads, tokens, count);
+    return fv_reads_evaluate(state->reads, tokens, count);
 }
 
 static fv_status reads_token(void *context, int32_t token) {
     run_state *state = context;
-    return cli_reads_token(&state->reads, token);
+    return fv_reads_token(state->reads, token);
 }
 
 static int open_session(run_state *state) {
@@ -288,7 +287,7 @@ static int open_session(run_state *state) {
     config.ignore_end = options->ignore_eos;
     config.watch = (fv_generate_watch){.context = state, .go_on = go_on, .text = options->json ? NULL : write_text};
     if (options->show_reads) {
-        status = cli_reads_open(&state->reads, state->session, state->engine.llm, state->engine.threads);
+        status = fv_reads_open(&state->reads, state->session, state->engine.llm, state->engine.threads);
         config.watch.evaluate = reads_evaluate;
         config.watch.token = reads_token;
     }
@@ -312,7 +311,7 @@ static int read_and_answer(run_state *state) {
     }
     if (status == FV_OK)
         status = fv_generator_answer(state->generator, options->predict >= 0 ? options->predict : -1, &state->stop);
-    if (status == FV_OK && options->show_reads) status = cli_reads_finish(&state->reads);
+    if (state->reads) fv_reads_finish(state->reads);
     if (status != FV_OK) return cli_fail_status(status, NULL);
     if (state->stop == FV_STOP_OUTPUT) return CLI_FAILED; /* cli_finish() says why */
     if (!options->json && !cli_write("\n", 1)) return CLI_FAILED;
@@ -409,13 +408,13 @@ static int report(run_state *state, int result) {
                                    .options = &state->options->model,
                                    .generator = state->generator,
                                    .session = state->session,
-                                   .reads = state->options->show_reads ? &state->reads : NULL,
+                                   .reads = state->reads,
                                    .attention = state->options->attention,
                                    .stop = state->stop,
                                    .seed = state->seed,
                                    .prompt_tokens = state->tokens.count,
                                    .chat = state->conversation != NULL};
-    if (state->options->show_reads && !state->options->json) cli_reads_print(&state->reads);
+    if (state->reads && !state->options->json) cli_reads_print(state->reads);
     bool interrupted = result == CLI_INTERRUPTED || cli_interrupted();
     if (result != CLI_GO_ON && result != CLI_INTERRUPTED) return result;
     cli_run_report_print(&report);
@@ -443,8 +442,8 @@ static int run(run_state *state) {
 
 static void close_run(run_state *state) {
     fv_generator_close(state->generator);
+    fv_reads_close(state->reads);
     fv_session_close(state->session);
-    cli_reads_free(&state->reads);
     fv_conversation_close(state->conversation);
     fv_text_free(&state->prompt);
     fv_tokens_free(&state->tokens);

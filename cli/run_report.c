@@ -5,6 +5,7 @@
 #include "json_out.h"
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #define MIB (1024.0 * 1024.0)
 
@@ -134,6 +135,28 @@ static void set_tokens(json_t *document, const fv_tokens *tokens) {
     cli_json_set(document, "tokens", array);
 }
 
+static json_t *reads_json(const fv_reads *reads) {
+    json_t *words = json_array();
+    fv_text text = {0};
+    for (size_t i = 0; i < fv_reads_count(reads); i++) {
+        const fv_reads_word *word = fv_reads_word_at(reads, i);
+        json_t *object = json_object(), *passages = json_array();
+        cli_json_bytes(object, "word", word->text.bytes ? word->text.bytes : "", word->text.length);
+        for (int k = 0; k < FV_READS_PASSAGES && word->passages[k].share > 0; k++) {
+            json_t *passage = json_object();
+            if (fv_reads_passage_text(reads, word->passages[k].position, &text) != FV_OK) text.length = 0;
+            cli_json_count(passage, "position", word->passages[k].position);
+            cli_json_real(passage, "share", (double)word->passages[k].share);
+            cli_json_bytes(passage, "text", text.bytes ? text.bytes : "", text.length);
+            cli_json_append(passages, passage);
+        }
+        cli_json_set(object, "passages", passages);
+        cli_json_append(words, object);
+    }
+    fv_text_free(&text);
+    return words;
+}
+
 int cli_run_report_json(const cli_run_report *report) {
     const fv_generator *generator = report->generator;
     /* what the answer cost; a run that generated one token or none has only its prompt to show */
@@ -166,6 +189,27 @@ int cli_run_report_json(const cli_run_report *report) {
     cli_json_count(document, "seed", report->seed);
     set_phase(document, "prompt", fv_generator_prompt(generator));
     set_phase(document, "decode", fv_generator_decode(generator));
-    if (report->reads) cli_json_set(document, "reads", cli_reads_json(report->reads));
+    if (report->reads) cli_json_set(document, "reads", reads_json(report->reads));
     return cli_json_print(document);
+}
+
+/* ---- what each word read ---- */
+
+void cli_reads_print(const fv_reads *reads) {
+    fv_text text = {0};
+    fprintf(stderr, "\nwhat each word read most, of what is neither the beginning nor the last %d tokens:\n",
+            FV_READS_LAST_TOKENS);
+    for (size_t i = 0; i < fv_reads_count(reads); i++) {
+        const fv_reads_word *word = fv_reads_word_at(reads, i);
+        const char *bytes = word->text.bytes ? word->text.bytes : "";
+        size_t skip = strspn(bytes, " \t\r\n");
+        fprintf(stderr, "%-16.*s", (int)(word->text.length - skip), bytes + skip);
+        for (int k = 0; k < FV_READS_PASSAGES && word->passages[k].share > 0; k++) {
+            if (fv_reads_passage_text(reads, word->passages[k].position, &text) != FV_OK) break;
+            fprintf(stderr, "%s%6.2f %% at %-6u %.*s\n", k ? "                " : "",
+                    100 * (double)word->passages[k].share, word->passages[k].position, (int)text.length, text.bytes);
+        }
+        if (word->passages[0].share <= 0) fprintf(stderr, "  nothing else\n");
+    }
+    fv_text_free(&text);
 }

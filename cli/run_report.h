@@ -3,16 +3,16 @@
 #define FOVEA_RUN_REPORT_H
 
 #include "fovea/generate.h"
+#include "fovea/measure/reads.h"
 #include "model_options.h"
-#include "reads.h"
 
 typedef struct cli_run_report {
     const cli_engine *engine;
     const cli_model_options *options;
     const fv_generator *generator;
     const fv_session *session;
-    const cli_reads *reads; /* NULL: nobody asked */
-    const char *attention;  /* as given */
+    const fv_reads *reads; /* NULL: nobody asked */
+    const char *attention; /* as given */
     fv_stop stop;
     uint32_t seed;
     size_t prompt_tokens; /* of the last prompt */
@@ -21,5 +21,6 @@ typedef struct cli_run_report {
 
 void cli_run_report_print(const cli_run_report *report); /* on stderr */
 int cli_run_report_json(const cli_run_report *report);   /* CLI_DONE or CLI_FAILED */
+void cli_reads_print(const fv_reads *reads);             /* on stderr */
 
 #endif
