@@ -23,6 +23,8 @@ extern "C" {
 typedef enum fv_element { FV_ELEMENT_LIST(FV_ELEMENT_ENUM) FV_ELEMENT_COUNT } fv_element;
 #undef FV_ELEMENT_ENUM
 
+#define FV_CACHE_LARGEST 281474976710656.0f /* 2^48, largest magnitude of a key or value: see fv_cache_append() */
+
 /** Shape of one layer's cache. Start from fv_cache_config_default(), then set what differs. */
 typedef struct fv_cache_config {
     uint32_t kv_heads;        /* 1..1024 */
@@ -78,8 +80,14 @@ FV_API fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, 
  * Appends `tokens` tokens to all heads.
  *
  * keys    [tokens][kv_heads][head_dim] f32, row-major, tokens `key_stride` elements apart; values likewise.
- * returns FV_OK, FV_ERROR_ARGUMENT (NULL, stride too small), FV_ERROR_FULL (nothing appended).
- * F16 and BF16 round to nearest even, overflow to infinity. Q8_0: one f32 scale per token and head (max |x| / 127).
+ * returns FV_OK (also for 0 tokens: nothing is read), FV_ERROR_ARGUMENT (NULL, stride too small), FV_ERROR_FULL,
+ *         FV_ERROR_RANGE (a finite element is beyond its type); nothing is appended on error.
+ *
+ * Magnitudes that a type takes: F16 below 65,520; Q4_0 524,032 and below; F32, BF16 and Q8_0 FV_CACHE_LARGEST and
+ * below. Take BF16 or F32 where F16 or Q4_0 is refused. With FV_CACHE_LARGEST no sum over a cache overflows: not one of
+ * 2^30 values before it is divided by the sum of weights, and no sum of squares. So finite input gives finite output.
+ * What is not finite passes: it spreads to the rows that read it.
+ * F16 and BF16 round to nearest even. Q8_0: one f32 scale per token and head (max |x| / 127).
  * Q4_0: integers -8..7 with one f16 scale per token, head and 32 elements (that of largest magnitude / -8, held within
  * f16); a part of 32 at the end of head_dim has a scale of its own. Its keys are first multiplied by a Hadamard matrix,
  * 32 elements at a time, so that an outlier costs the others little; reading undoes it. NaN becomes 0 in Q8_0 and Q4_0.

@@ -25,7 +25,7 @@ extern "C" {
     X(FV_ERROR_NOT_FINITE, -11, "the input holds a NaN or an infinity") \
     X(FV_ERROR_SHAPE, -12, "sizes of arrays do not fit each other or what they are given to") \
     X(FV_ERROR_POLICY, -13, "the policy is out of range or does not suit the cache") \
-    X(FV_ERROR_RANGE, -14, "a finite value is beyond what the element type of the cache can hold")
+    X(FV_ERROR_RANGE, -14, "a key or value is too large for the cache's element type (f16: 65504): take bf16 or f32")
 
 #define FV_STATUS_ENUM(name, value, text) name = value,
 typedef enum fv_status { FV_STATUS_LIST(FV_STATUS_ENUM) } fv_status;

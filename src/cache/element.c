@@ -1,3 +1,4 @@
+/* How vectors of each element type are stored and read. */
 #include "cache/element.h"
 #include "kernels/kernels.h"
 #include "kernels/q4_layout.h"
@@ -14,6 +15,36 @@ bool fv_element_is_built(uint32_t type) {
     static const bool built[FV_ELEMENT_COUNT] = {FV_ELEMENT_LIST(FV_ELEMENT_BUILT)};
 #undef FV_ELEMENT_BUILT
     return built[type];
+}
+
+/* Bits of the largest magnitude that a type takes. F16: below 65,520, where it rounds to infinity. Q4_0: -8 times the
+ * largest f16; the keys' transform makes nothing larger. */
+static uint32_t largest_bits(uint32_t type) {
+    if (FV_ELEMENT_IS(type, F16)) return 0x477FEFFF;
+    return fv_bits_from_f32(FV_ELEMENT_IS(type, Q4_0) ? 8.0f * 65504.0f : FV_CACHE_LARGEST);
+}
+
+static uint32_t magnitude_bits(float x) { return fv_bits_from_f32(x) & 0x7FFFFFFF; }
+
+/* The top bit of a sum is set where a magnitude is above; sixteen sums side by side are vectors for the compiler. */
+static bool any_is_above(size_t n, const float *x, uint32_t largest) {
+    enum { LANES = 16 };
+    uint32_t lane[LANES] = {0}, above = 0, rest = 0x7FFFFFFF - largest;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++) lane[j] |= magnitude_bits(x[i + j]) + rest;
+    for (; i < n; i++) above |= magnitude_bits(x[i]) + rest;
+    for (i = 0; i < LANES / 4; i++) above |= lane[i] | lane[i + 4] | lane[i + 8] | lane[i + 12];
+    return above >> 31 != 0;
+}
+
+bool fv_element_holds(uint32_t type, size_t n, const float *x) {
+    const uint32_t infinite = 0x7F800000;
+    uint32_t largest = largest_bits(type);
+    if (!any_is_above(n, x, largest)) return true;
+    for (size_t i = 0; i < n; i++)
+        if (magnitude_bits(x[i]) > largest && magnitude_bits(x[i]) < infinite) return false;
+    return true;
 }
 
 size_t fv_element_panel_bytes(uint32_t type, size_t head_dim) {

@@ -21,6 +21,9 @@ enum { FV_ELEMENT_RUN = FV_Q4_VALUES }; /* channels: a block of Q4_0 */
 
 bool fv_element_is_built(uint32_t type);
 
+/* Whether each finite one of n numbers can be held, as fv_cache_append() says; what is not finite is not asked. */
+bool fv_element_holds(uint32_t type, size_t n, const float *x);
+
 size_t fv_element_panel_bytes(uint32_t type, size_t head_dim);
 size_t fv_element_row_bytes(uint32_t type, size_t head_dim);
 bool fv_element_has_scale(uint32_t type); /* one f32 a token and head, beside panel and row */

@@ -37,6 +37,7 @@ fv_status fv_evict_append(fv_cache *cache, const fv_evict_config *config, uint32
     if (!cache || !config_is_valid(config) || !key || !value) return FV_ERROR_ARGUMENT;
     size_t width = (size_t)cache->config.kv_heads * cache->config.head_dim;
     uint32_t leaves = FV_EVICT_NONE;
+    if (!fv_cache_holds(cache, 1, key, width, value, width)) return FV_ERROR_RANGE; /* before anything leaves */
     if (cache->tokens == cache->config.max_tokens) {
         if (scores_count != cache->tokens) return FV_ERROR_SHAPE;
         fv_status status = fv_evict_victim(config, cache->tokens, scores, &leaves);

@@ -46,7 +46,7 @@ FV_API fv_status fv_evict_victim(const fv_evict_config *config, uint32_t tokens,
  * key     [kv_heads][head_dim] f32, value likewise.
  * victim  out; the slot that left, numbered as before the call, or FV_EVICT_NONE; may be NULL.
  * returns FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_SHAPE (a full cache and scores_count is not its tokens),
- * FV_ERROR_PROTECTED. On error the cache is as it was: all is checked first.
+ * FV_ERROR_PROTECTED, FV_ERROR_RANGE. On error the cache is as it was: all is checked first.
  */
 FV_API fv_status fv_evict_append(fv_cache *cache, const fv_evict_config *config, uint32_t scores_count,
                                  const float *scores, const float *key, const float *value, uint32_t *victim);

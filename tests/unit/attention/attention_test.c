@@ -310,8 +310,8 @@ static void check_change(attention_world *w, run_case *run, const float *before,
 static void test_unread_tokens_are_not_felt(void **state) {
     (void)state;
     test_random random = test_random_make(5);
-    static const float strange[][2] = {{9.0f, -7.0f},  {NAN, 0},   {0, NAN},        {INFINITY, 0},
-                                       {0, -INFINITY}, {NAN, NAN}, {3e38f, -3e38f}, {-INFINITY, INFINITY}};
+    static const float strange[][2] = {{9.0f, -7.0f},  {NAN, 0},   {0, NAN},      {INFINITY, 0},
+                                       {0, -INFINITY}, {NAN, NAN}, {6e4f, -6e4f}, {-INFINITY, INFINITY}};
     for (int k = 0; k < 60; k++) {
         fv_cache_config shape = {.kv_heads = 2,
                                  .head_dim = test_random_in(&random, 1, 30),
@@ -341,7 +341,7 @@ static void test_unread_tokens_are_not_felt(void **state) {
 static void test_huge_input_gives_no_nan(void **state) {
     (void)state;
     test_random random = test_random_make(6);
-    static const float sizes[] = {1e10f, 1e20f, 1e30f};
+    static const float sizes[] = {1e4f, 1e9f, FV_CACHE_LARGEST};
     for (int k = 0; k < 54; k++) {
         uint32_t type = k % 2 ? FV_ELEMENT_Q8_0 : FV_ELEMENT_F32;
         fv_cache_config shape = {.kv_heads = 1,
@@ -355,7 +355,7 @@ static void test_huge_input_gives_no_nan(void **state) {
             world_make(tables.table[(size_t)k / 2 % tables.count], shape, 3, k % 4 == 3 ? 30.0f : 0.0f, &random);
         float size = sizes[k / 3 % 3];
         for (size_t i = 0; i < w.tokens * w.kv_stride; i++) w.keys[i] *= size, w.values[i] *= size;
-        for (size_t i = 0; i < w.tokens * w.query_stride; i++) w.queries[i] *= size;
+        for (size_t i = 0; i < w.tokens * w.query_stride; i++) w.queries[i] *= size * size;
         run_case run = {.policy = policy_of((uint32_t)k % 3, 32), .cut = k % 5 ? 0 : 50};
         float *out = world_run(&w, &run, &random);
         for (size_t i = 0; i < w.tokens * row_width(&w); i++)
