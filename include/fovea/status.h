@@ -12,20 +12,20 @@ extern "C" {
  * Values are pinned: never renumber, only append. */
 #define FV_STATUS_LIST(X) \
     X(FV_OK, 0, "success") \
-    X(FV_ERROR_ARGUMENT, -1, "an argument is out of its documented range") \
-    X(FV_ERROR_OVERFLOW, -2, "a size does not fit in size_t") \
-    X(FV_ERROR_MEMORY, -3, "the memory handed over is too small or misaligned, or none was to be had") \
-    X(FV_ERROR_FULL, -4, "the cache or plan has no room left") \
+    X(FV_ERROR_ARGUMENT, -1, "an argument is out of its range") \
+    X(FV_ERROR_OVERFLOW, -2, "a size overflows") \
+    X(FV_ERROR_MEMORY, -3, "memory too small, misaligned or not available") \
+    X(FV_ERROR_FULL, -4, "no room left") \
     X(FV_ERROR_UNSUPPORTED, -5, "not supported by this build, processor or version") \
-    X(FV_ERROR_CORRUPT, -6, "input data is malformed") \
-    X(FV_ERROR_FILE, -7, "a file could not be opened, read or written") \
+    X(FV_ERROR_CORRUPT, -6, "malformed input") \
+    X(FV_ERROR_FILE, -7, "a file cannot be opened, read or written") \
     X(FV_ERROR_INTERRUPTED, -8, "stopped by the caller") \
-    X(FV_ERROR_PROTECTED, -9, "the cache is full and every token in it is protected") \
-    X(FV_ERROR_DEADLINE, -10, "the deadline came before the result") \
-    X(FV_ERROR_NOT_FINITE, -11, "the input holds a NaN or an infinity") \
-    X(FV_ERROR_SHAPE, -12, "sizes of arrays do not fit each other or what they are given to") \
-    X(FV_ERROR_POLICY, -13, "the policy is out of range or does not suit the cache") \
-    X(FV_ERROR_RANGE, -14, "a key or value is too large for the cache's element type (f16: 65504): take bf16 or f32")
+    X(FV_ERROR_PROTECTED, -9, "cache full, every token protected") \
+    X(FV_ERROR_DEADLINE, -10, "the deadline passed") \
+    X(FV_ERROR_NOT_FINITE, -11, "NaN or infinity in the input") \
+    X(FV_ERROR_SHAPE, -12, "sizes of arrays do not fit") \
+    X(FV_ERROR_POLICY, -13, "this cache cannot serve the policy") \
+    X(FV_ERROR_RANGE, -14, "value too large for the cache's type")
 
 #define FV_STATUS_ENUM(name, value, text) name = value,
 typedef enum fv_status { FV_STATUS_LIST(FV_STATUS_ENUM) } fv_status;
