@@ -41,7 +41,7 @@ static float step_squares(const fv_chooser *chooser, const fv_choose_scratch *sc
     float sum = 0.0f;
     for (uint32_t i = 0; i < scratch->tail_count; i++) {
         uint32_t page = scratch->page[scratch->first + scratch->tail[i]];
-        float step = fv_f32_from_bf16(*fv_shadow_steps(&chooser->cache->shadow, chooser->kv_head, page));
+        float step = fv_f32_from_bf16(*fv_shadow_steps(&chooser->cache->shadow, chooser->kv_head, page * PAGE));
         sum += step * step;
     }
     return sum / (float)scratch->tail_count;
