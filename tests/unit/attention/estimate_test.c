@@ -18,9 +18,6 @@ static void note_plan(void *context, const fv_attention_seen *seen, size_t worke
         for (uint32_t t = seen->plan->steps[s].begin; t < seen->plan->steps[s].end; t++) planned[t] = true;
 }
 
-/* 2^x, straight between powers of two. */
-static double straight_power(double x) { return exp2(floor(x)) * (1 + x - floor(x)); }
-
 /* The relative error by estimate, times its factor: the mass that codes give to the pages before the row's own of which
  * a token is unread, against the mass that was read, and the size of their values against that of the output. */
 static double estimate_of(const certified_world *made, const float *query, const bool *read, const float *out) {

@@ -9,42 +9,6 @@ enum { TOKENS = 1500, PAGES = TOKENS / 16 };
 
 static test_tables tables;
 
-/* 2^x, straight between powers of two, and its inverse. */
-static double straight_power(double x) { return exp2(floor(x)) * (1 + x - floor(x)); }
-
-static double straight_log(double x) {
-    int power;
-    double fraction = 2 * frexp(x, &power);
-    return power - 1 + (fraction - 1);
-}
-
-/* A query as the coarse keys meet it: what it is rounded to for means and for codes, in units of `most`. */
-typedef struct met_query {
-    double mean[CHOOSE_MOST_DIM], code[CHOOSE_MOST_DIM];
-    double unit; /* of scores in powers of two: most * scale * log2 e */
-} met_query;
-
-static met_query met_query_make(const attention_world *w, const float *query) {
-    uint32_t dim = w->attend.head_dim;
-    double wide[CHOOSE_MOST_DIM], x[CHOOSE_MOST_DIM], most = 0;
-    met_query met;
-    for (uint32_t c = 0; c < dim; c++) wide[c] = (double)query[c];
-    rotate_double(dim, wide, x);
-    for (uint32_t c = 0; c < dim; c++) most = fmax(most, fabs(x[c]));
-    for (uint32_t c = 0; c < dim; c++) {
-        met.mean[c] = rint(x[c] * 127 / most) / 127;
-        met.code[c] = rint(x[c] * 7 / most) / 7;
-    }
-    met.unit = most * (double)w->attend.scale * 1.4426950408889634;
-    return met;
-}
-
-static double met_dot(uint32_t dim, const double *query, const float *x) {
-    double dot = 0;
-    for (uint32_t c = 0; c < dim; c++) dot += query[c] * (double)x[c];
-    return dot;
-}
-
 /* Score of a page by centre and codes, in powers of two. */
 static double page_score(const attention_world *w, const met_query *met, uint32_t page, bool signs_only) {
     uint32_t dim = w->attend.head_dim;
