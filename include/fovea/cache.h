@@ -29,7 +29,7 @@ typedef enum fv_element { FV_ELEMENT_LIST(FV_ELEMENT_ENUM) FV_ELEMENT_COUNT } fv
 typedef struct fv_cache_config {
     uint32_t kv_heads;        /* 1..1024 */
     uint32_t head_dim;        /* 1..1024, elements; K and V alike */
-    uint32_t max_tokens;      /* 1..2^30, rounded up to whole pages; memory grows linearly with it */
+    uint32_t max_tokens;      /* 1..2^30, not rounded: 50 is room for 50; memory is for whole pages of 16 tokens */
     uint32_t key_type;        /* fv_element; default F16 */
     uint32_t value_type;      /* fv_element; default F16 */
     uint32_t landmark_tokens; /* tokens per landmark (block mean of K and V, f32); 0 = none (default) */
@@ -106,18 +106,19 @@ FV_API fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens);
  *  O(bytes stored). */
 FV_API fv_status fv_cache_copy(fv_cache *to, const fv_cache *from);
 
+/* These three read one field; the cache must not be NULL. */
 FV_API uint32_t fv_cache_tokens(const fv_cache *cache); /* stored */
 FV_API const fv_cache_config *fv_cache_shape(const fv_cache *cache);
 FV_API uint32_t fv_cache_landmarks(const fv_cache *cache); /* complete ones; a causal plan may MARK these only */
 
 /** Memory that fills from its beginning as tokens come; nothing behind `used` has been touched. */
-typedef struct fv_cache_stretch {
+typedef struct fv_cache_region {
     void *memory;
     size_t bytes, used;
-} fv_cache_stretch;
+} fv_cache_region;
 
-/** Stretch `index`: the keys of each head, then the values of each. For who places memory. false: there are no more. */
-FV_API bool fv_cache_stretch_at(const fv_cache *cache, uint32_t index, fv_cache_stretch *stretch);
+/** Region `index`: the keys of each head, then the values of each. For who places memory. false: there are no more. */
+FV_API bool fv_cache_region_at(const fv_cache *cache, uint32_t index, fv_cache_region *region);
 
 /** Copies landmark `mark` of one head out, [head_dim] each; either may be NULL. That of a partly filled block is the
  *  mean of the tokens it has. FV_OK or FV_ERROR_ARGUMENT (no token of that block is stored). */
@@ -167,7 +168,8 @@ FV_API fv_status fv_cache_save(const fv_cache *cache, const fv_cache_store *stor
  * Replaces what the cache holds by the newest whole state of the store: the same bits as when it was saved, landmarks
  * too. If the newest state is damaged or cannot be read, that is the one before it; `sequence` tells.
  *
- * cache     of the configuration that was saved; any instruction set.
+ * cache     of the configuration that was saved, or with a larger max_tokens (which is then saved to a store of its
+ *           own); any instruction set.
  * sequence  out, may be NULL; as fv_cache_save() returned it. Untouched on error.
  * returns FV_OK, FV_ERROR_ARGUMENT (NULL, or the store holds a state of another configuration: fv_cache_save_shape()
  * tells which), FV_ERROR_UNSUPPORTED (it holds one of a newer version), FV_ERROR_CORRUPT (it holds no whole state),

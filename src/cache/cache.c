@@ -128,18 +128,18 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
 
 uint32_t fv_cache_tokens(const fv_cache *cache) { return cache->tokens; }
 
-bool fv_cache_stretch_at(const fv_cache *cache, uint32_t index, fv_cache_stretch *stretch) {
+bool fv_cache_region_at(const fv_cache *cache, uint32_t index, fv_cache_region *region) {
     uint32_t heads = cache->config.kv_heads, head = index % heads;
     size_t pages = ((size_t)cache->tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
     if (index / heads > 1) return false;
     if (index < heads)
-        *stretch = (fv_cache_stretch){.memory = cache->keys + head * cache->key_head_bytes,
-                                      .bytes = cache->key_head_bytes,
-                                      .used = pages * cache->key_page_bytes};
+        *region = (fv_cache_region){.memory = cache->keys + head * cache->key_head_bytes,
+                                    .bytes = cache->key_head_bytes,
+                                    .used = pages * cache->key_page_bytes};
     else
-        *stretch = (fv_cache_stretch){.memory = cache->values + head * cache->value_head_bytes,
-                                      .bytes = cache->value_head_bytes,
-                                      .used = cache->tokens * cache->value_row_bytes};
+        *region = (fv_cache_region){.memory = cache->values + head * cache->value_head_bytes,
+                                    .bytes = cache->value_head_bytes,
+                                    .used = cache->tokens * cache->value_row_bytes};
     return true;
 }
 

@@ -108,6 +108,11 @@ static void header_read(const fv_cache_store *store, uint32_t slot, saved *state
     state->status = is_whole ? header_unpack(bytes, state) : FV_ERROR_CORRUPT;
 }
 
+/* Whether a state fits into a cache; whatever is read of it then lies below that cache's fv_cache_save_size(). */
+static bool config_fits(const fv_cache_config *state, const fv_cache_config *cache) {
+    return fv_cache_shape_equals(state, cache) && state->max_tokens <= cache->max_tokens;
+}
+
 static bool config_equals(const fv_cache_config *a, const fv_cache_config *b) {
     return fv_cache_shape_equals(a, b) && a->max_tokens == b->max_tokens;
 }
@@ -277,8 +282,8 @@ static fv_status headers_read(const fv_cache_store *store, saved state[SLOTS]) {
 }
 
 /* A whole header of another kind is never ignored: it is somebody's state. */
-static fv_status header_accept(const saved *state, const fv_cache_config *config) {
-    if (state->status == FV_OK && !config_equals(&state->config, config)) return FV_ERROR_ARGUMENT;
+static fv_status header_accept(const saved *state, bool fits) {
+    if (state->status == FV_OK && !fits) return FV_ERROR_ARGUMENT;
     return state->status == FV_ERROR_CORRUPT ? FV_OK : state->status;
 }
 
@@ -310,7 +315,7 @@ static fv_status target_find(const fv_cache *cache, const fv_cache_store *store,
     uint32_t slot = 0, is_kept = 0;
     uint64_t sequence = 0;
     for (uint32_t i = 0; i < SLOTS; i++) {
-        fv_status status = header_accept(&state[i], &cache->config);
+        fv_status status = header_accept(&state[i], config_equals(&state[i].config, &cache->config));
         if (status != FV_OK) return status;
         if (state[i].status != FV_OK) continue;
         if (state[i].sequence > sequence) sequence = state[i].sequence;
@@ -327,7 +332,7 @@ static fv_status target_find(const fv_cache *cache, const fv_cache_store *store,
 
 fv_status fv_cache_save(const fv_cache *cache, const fv_cache_store *store, uint64_t *sequence) {
     if (!cache || !store_is_usable(store)) return FV_ERROR_ARGUMENT;
-    saved target;
+    saved target = {0};
     fv_status status = target_find(cache, store, &target);
     if (status != FV_OK) return status;
     stream s;
@@ -376,7 +381,8 @@ fv_status fv_cache_restore(fv_cache *cache, const fv_cache_store *store, uint64_
     saved state[SLOTS];
     fv_status failure = headers_read(store, state);
     for (uint32_t i = 0; i < SLOTS; i++) {
-        fv_status status = is_header(&state[i]) ? header_accept(&state[i], &cache->config) : FV_OK;
+        bool fits = config_fits(&state[i].config, &cache->config);
+        fv_status status = is_header(&state[i]) ? header_accept(&state[i], fits) : FV_OK;
         if (status != FV_OK) return status;
     }
     for (uint32_t i = 0; i < SLOTS; i++) {

@@ -15,6 +15,8 @@ typedef struct fv_margin {
 } fv_margin;
 _Static_assert(sizeof(fv_margin) == 20, "fovea/cache.h says how many bytes a page takes");
 
+_Static_assert(sizeof(fv_margin) == 20, "fovea/cache.h says how many bytes a page takes");
+
 typedef struct fv_margins {
     fv_margin *pages; /* [kv_heads][head_stride]; NULL: they are not kept */
     size_t offset, head_stride;

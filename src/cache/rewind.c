@@ -1,3 +1,4 @@
+/* Taking appended tokens back bit for bit. */
 #include "cache/rewind.h"
 #include "build.h"
 #include "cache/cache_pages.h"

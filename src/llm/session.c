@@ -224,7 +224,7 @@ static fv_status check_feed(const fv_session *session, const int32_t *tokens, si
     return FV_OK;
 }
 
-/* Huge pages are made of small ones once half of each is filled, or half of the context if its stretches are short: a
+/* Huge pages are made of small ones once half of each is filled, or half of the context if its regiones are short: a
  * context that is not used takes no memory. */
 static void place_memory(fv_session *session) {
     enum { STEP_TOKENS = 512 };
@@ -238,10 +238,10 @@ static void place_memory(fv_session *session) {
     }
     session->huge_tokens = tokens;
     const fv_cache *cache;
-    fv_cache_stretch stretch;
+    fv_cache_region region;
     for (uint32_t layer = 0; (cache = fv_model_cache(session->model, layer)) != NULL; layer++)
-        for (uint32_t i = 0; fv_cache_stretch_at(cache, i, &stretch); i++)
-            fv_pages_huge(stretch.memory, stretch.used, stretch.bytes);
+        for (uint32_t i = 0; fv_cache_region_at(cache, i, &region); i++)
+            fv_pages_huge(region.memory, region.used, region.bytes);
 }
 
 fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count, fv_session_progress_fn *progress,

@@ -394,6 +394,35 @@ static void test_other_configurations(void **state) {
     history_free(&h);
 }
 
+/* A longer context takes what a shorter one saved, and goes on; it does not write into the shorter one's store. */
+static void test_larger_context(void **state) {
+    (void)state;
+    test_random random = test_random_make(18);
+    history h = history_make(&small, 3, 2, true, &random);
+    fv_cache_store store = store_of(&h.medium);
+    fv_cache_config larger = small;
+    uint64_t sequence = 0;
+    for (larger.max_tokens = small.max_tokens; larger.max_tokens < 70; larger.max_tokens += 9) {
+        fv_cache *cache = test_cache_make(&larger, tables.table[0]), *want = test_cache_make(&larger, tables.table[0]);
+        test_random more = random, same = random;
+        assert_int_equal(fv_cache_restore(cache, &store, &sequence), FV_OK);
+        assert_int_equal(sequence, 2);
+        assert_int_equal(fv_cache_copy(want, h.after), FV_OK);
+        test_cache_append(cache, larger.max_tokens - 5, &more);
+        test_cache_append(want, larger.max_tokens - 5, &same);
+        assert_true(test_cache_equals(cache, want));
+        fv_status expected = larger.max_tokens == small.max_tokens ? FV_OK : FV_ERROR_ARGUMENT;
+        medium copy = medium_copy(&h.medium);
+        fv_cache_store other = store_of(&copy);
+        assert_int_equal(fv_cache_save(cache, &other, NULL), expected);
+        if (expected != FV_OK) assert_memory_equal(copy.bytes, h.medium.bytes, copy.count);
+        free(copy.bytes);
+        free(cache);
+        free(want);
+    }
+    history_free(&h);
+}
+
 /* CRC-64/XZ bit by bit, from its definition. */
 static uint64_t crc64(const unsigned char *bytes, size_t count) {
     uint64_t sum = UINT64_MAX;
@@ -635,6 +664,7 @@ int main(void) {
         cmocka_unit_test(test_cuts),
         cmocka_unit_test(test_header_without_data),
         cmocka_unit_test(test_other_configurations),
+        cmocka_unit_test(test_larger_context),
         cmocka_unit_test(test_bytes_of_version_1),
         cmocka_unit_test(test_bytes_of_version_2),
         cmocka_unit_test(test_failing_store),

@@ -547,7 +547,7 @@ static void test_q4_columns(void **state) {
     }
 }
 
-/* Each part where it is said to be: what is filled lies in the stretches, and they and the rest are all there is. */
+/* Each part where it is said to be: what is filled lies in the regiones, and they and the rest are all there is. */
 static void test_parts(void **state) {
     (void)state;
     test_random random = test_random_make(9);
@@ -555,7 +555,7 @@ static void test_parts(void **state) {
         fv_cache_config config = random_config(&random);
         world w = world_make(&config, tables.table[0], &random);
         fv_cache_bytes parts = {.total = 1};
-        fv_cache_stretch stretch;
+        fv_cache_region region;
         size_t keys = 0, values = 0, header = (sizeof(fv_cache) + 63) / 64 * 64;
         uint32_t index = 0, tokens = test_random_in(&random, 0, config.max_tokens);
         assert_int_equal(fv_cache_size_parts(&config, NULL), FV_ERROR_ARGUMENT);
@@ -565,12 +565,12 @@ static void test_parts(void **state) {
         bool scaled = config.key_type == FV_ELEMENT_Q8_0 || config.value_type == FV_ELEMENT_Q8_0;
         assert_true((parts.scales > 0) == scaled && (parts.landmarks > 0) == (config.landmark_tokens > 0));
         world_append(&w, tokens);
-        for (; fv_cache_stretch_at(w.cache, index, &stretch); index++) {
-            unsigned char *memory = stretch.memory;
-            assert_true(memory >= w.block + header && memory + stretch.bytes <= w.block + w.bytes);
-            assert_true(stretch.used <= stretch.bytes && (stretch.used > 0) == (tokens > 0));
-            for (size_t i = stretch.used; i < stretch.bytes; i++) assert_int_equal(memory[i], 0xFF); /* untouched */
-            *(index < config.kv_heads ? &keys : &values) += stretch.bytes;
+        for (; fv_cache_region_at(w.cache, index, &region); index++) {
+            unsigned char *memory = region.memory;
+            assert_true(memory >= w.block + header && memory + region.bytes <= w.block + w.bytes);
+            assert_true(region.used <= region.bytes && (region.used > 0) == (tokens > 0));
+            for (size_t i = region.used; i < region.bytes; i++) assert_int_equal(memory[i], 0xFF); /* untouched */
+            *(index < config.kv_heads ? &keys : &values) += region.bytes;
         }
         assert_true(index == 2 * config.kv_heads && keys == parts.keys && values == parts.values);
         world_free(&w);
