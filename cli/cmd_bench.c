@@ -88,7 +88,7 @@ typedef struct bench_case {
 typedef struct bench_state {
     const bench_options *options;
     bench_plan plan;
-    cli_engine engine;
+    fv_engine *engine;
     const char *engine_model; /* what `engine` holds; NULL = nothing */
     int64_t engine_threads;
     fv_session *session;
@@ -205,8 +205,8 @@ static int32_t random_token(bench_state *state, uint32_t vocabulary) {
 /* Reads `count` random tokens behind what is there; the logits of each batch's last token are computed, as a program
  * that wants the next token would. */
 static fv_status read_prompt(bench_state *state, const bench_case *test, uint32_t count) {
-    const fv_tokenizer *tokenizer = fv_llm_tokenizer(state->engine.llm);
-    uint32_t vocabulary = fv_llm_config(state->engine.llm)->vocabulary;
+    const fv_tokenizer *tokenizer = fv_llm_tokenizer(fv_engine_llm(state->engine));
+    uint32_t vocabulary = fv_llm_config(fv_engine_llm(state->engine))->vocabulary;
     for (uint32_t done = 0; done < count;) {
         uint32_t rows = count - done < test->batch ? count - done : test->batch;
         for (uint32_t i = 0; i < rows; i++) state->tokens[i] = random_token(state, vocabulary);
@@ -223,7 +223,7 @@ static fv_status read_prompt(bench_state *state, const bench_case *test, uint32_
 }
 
 static fv_status generate(bench_state *state, uint32_t count) {
-    uint32_t vocabulary = fv_llm_config(state->engine.llm)->vocabulary;
+    uint32_t vocabulary = fv_llm_config(fv_engine_llm(state->engine))->vocabulary;
     for (uint32_t i = 0; i < count; i++) {
         int32_t token = random_token(state, vocabulary);
         fv_status status = fv_session_feed(state->session, &token, 1, NULL, NULL);
@@ -292,10 +292,10 @@ static void describe(bench_state *state, const bench_case *test) {
     memset(result, 0, sizeof *result);
     result->model_filename = test->model;
     result->attention = test->attention;
-    name_model(state->engine.llm, result->model_type, sizeof result->model_type);
-    result->model_bytes = fv_llm_weight_bytes(state->engine.llm);
-    result->model_parameters = fv_llm_parameters(state->engine.llm);
-    result->threads = state->engine.threads;
+    name_model(fv_engine_llm(state->engine), result->model_type, sizeof result->model_type);
+    result->model_bytes = fv_llm_weight_bytes(fv_engine_llm(state->engine));
+    result->model_parameters = fv_llm_parameters(fv_engine_llm(state->engine));
+    result->threads = fv_engine_threads(state->engine);
     result->batch = test->batch;
     result->micro_batch = (uint32_t)options->micro_batch;
     result->key_type = (uint32_t)options->key_type;
@@ -310,7 +310,8 @@ static int open_engine(bench_state *state, const bench_case *test) {
     bool same = state->engine_model && strcmp(state->engine_model, test->model) == 0 &&
                 state->engine_threads == test->options.threads;
     if (same) return CLI_GO_ON;
-    cli_engine_close(&state->engine);
+    fv_engine_close(state->engine);
+    state->engine = NULL;
     state->engine_model = NULL;
     int result = cli_engine_open(&state->engine, "bench", &test->options);
     if (result != CLI_GO_ON) return result;
@@ -323,12 +324,12 @@ static int open_case(bench_state *state, const bench_case *test) {
     int result = open_engine(state, test);
     if (result != CLI_GO_ON) return result;
     uint32_t context = test->prompt + test->generated + test->depth;
-    state->logits = malloc((size_t)fv_llm_config(state->engine.llm)->vocabulary * sizeof *state->logits);
+    state->logits = malloc((size_t)fv_llm_config(fv_engine_llm(state->engine))->vocabulary * sizeof *state->logits);
     state->tokens = malloc((size_t)test->batch * sizeof *state->tokens);
     if (!state->logits || !state->tokens) return cli_fail("no memory for the logits");
-    cli_warn_context(state->engine.llm, context);
+    cli_warn_context(fv_engine_llm(state->engine), context);
     fv_policy policy = test->policy;
-    return cli_session_open(&state->session, &state->engine, &test->options, context, &policy);
+    return cli_session_open(&state->session, state->engine, &test->options, context, &policy);
 }
 
 static void close_case(bench_state *state) {
@@ -346,17 +347,18 @@ static int hold_against_limit(bench_state *state) {
     cli_bench_result *result = &state->result;
     fv_isa limit, reached;
     if (result->samples == 0) return CLI_GO_ON;
-    double bytes = cli_bench_bytes(state->engine.llm, result), most = (double)fv_peak_memory_bytes();
+    double bytes = cli_bench_bytes(fv_engine_llm(state->engine), result), most = (double)fv_peak_memory_bytes();
     if (bytes > (double)fv_peak_cache_bytes(3)) bytes = most;
-    if (state->peak_threads != state->engine.threads || state->peak_bytes != bytes) {
+    if (state->peak_threads != fv_engine_threads(state->engine) || state->peak_bytes != bytes) {
         int done = cli_isa_limit(&limit, &reached);
         if (done != CLI_GO_ON) return done;
-        fv_status status = fv_peaks_measure(&state->peaks, limit, bytes, fv_pool_parallel(state->engine.pool));
+        fv_status status =
+            fv_peaks_measure(&state->peaks, limit, bytes, fv_pool_parallel(fv_engine_pool(state->engine)));
         if (status != FV_OK) return cli_fail_status(status, NULL);
-        state->peak_threads = state->engine.threads;
+        state->peak_threads = fv_engine_threads(state->engine);
         state->peak_bytes = bytes;
     }
-    fv_peak_work work = cli_bench_work(state->engine.llm, result);
+    fv_peak_work work = cli_bench_work(fv_engine_llm(state->engine), result);
     double sum = 0;
     for (size_t i = 0; i < result->samples; i++) sum += (double)result->samples_ns[i];
     result->peaks = state->peaks;
@@ -470,7 +472,7 @@ static int bench_model(const bench_options *options) {
         /* also after an error: what was measured stays a readable document */
         if (!cli_bench_footer(format) && result == CLI_GO_ON) result = CLI_FAILED;
     }
-    cli_engine_close(&state->engine);
+    fv_engine_close(state->engine);
     free(state->plan.model_copy);
     free(state);
     return result == CLI_GO_ON ? CLI_DONE : result;

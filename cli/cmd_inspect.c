@@ -385,7 +385,7 @@ static void plan_memory(inspection *seen, const cli_model_options *options, fv_s
     config->batch_tokens = (uint32_t)(options->micro_batch < options->batch ? options->micro_batch : options->batch);
     config->key_type = (uint32_t)options->key_type;
     config->value_type = (uint32_t)options->value_type;
-    seen->repacked_bytes = cli_wants_repack(seen->llm, options) ? fv_llm_packable_bytes(seen->llm) : 0;
+    seen->repacked_bytes = fv_engine_repacks(seen->llm, cli_repack_of(options)) ? fv_llm_packable_bytes(seen->llm) : 0;
     seen->batch = config->batch_tokens < seen->context ? config->batch_tokens : seen->context;
     seen->config = config;
     fv_status status = fv_session_memory_plan(seen->llm, config, seen->threads, &seen->memory, &seen->reason);

@@ -86,7 +86,7 @@ static const cli_option sampler_flags[] = {
 /* Everything that a run holds. */
 typedef struct run_state {
     const run_options *options;
-    cli_engine engine;
+    fv_engine *engine;
     fv_policy attention;
     fv_conversation *conversation; /* NULL: plain text */
     fv_session *session;
@@ -148,7 +148,7 @@ static int read_prompt(run_state *state) {
 
 static int find_template(run_state *state) {
     const run_options *options = state->options;
-    const fv_gguf *gguf = fv_llm_gguf(state->engine.llm);
+    const fv_gguf *gguf = fv_llm_gguf(fv_engine_llm(state->engine));
     fv_chat_family family = FV_CHAT_NONE;
     fv_message message = {""};
     if (options->plain) return CLI_GO_ON;
@@ -189,8 +189,8 @@ static int add_system_turn(run_state *state) {
 }
 
 static int encode(run_state *state, const fv_text *text, uint32_t flags) {
-    fv_status status = fv_tokenizer_encode(fv_llm_tokenizer(state->engine.llm), text->bytes ? text->bytes : "",
-                                           text->length, flags, &state->tokens);
+    fv_status status = fv_tokenizer_encode(fv_llm_tokenizer(fv_engine_llm(state->engine)),
+                                           text->bytes ? text->bytes : "", text->length, flags, &state->tokens);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
 }
 
@@ -219,7 +219,7 @@ static int encode_plain(run_state *state) {
 /* -c, or what its help promises. */
 static int choose_context(const run_state *state, uint32_t *context) {
     const run_options *options = state->options;
-    uint64_t trained = fv_llm_config(state->engine.llm)->cache.max_tokens, prompt = state->tokens.count;
+    uint64_t trained = fv_llm_config(fv_engine_llm(state->engine))->cache.max_tokens, prompt = state->tokens.count;
     uint64_t room = options->predict >= 0 ? (uint64_t)options->predict : ROOM_TOKENS;
     if (state->conversation && !state->single_turn && room < ROOM_TOKENS) room = ROOM_TOKENS;
     uint64_t tokens = prompt + room < trained ? prompt + room : trained;
@@ -230,7 +230,7 @@ static int choose_context(const run_state *state, uint32_t *context) {
         return cli_fail("the prompt has %llu tokens, the context holds %llu (the model was trained on %llu); "
                         "shorten the prompt or set -c",
                         (unsigned long long)prompt, (unsigned long long)tokens, (unsigned long long)trained);
-    cli_warn_context(state->engine.llm, tokens);
+    cli_warn_context(fv_engine_llm(state->engine), tokens);
     *context = (uint32_t)tokens;
     return CLI_GO_ON;
 }
@@ -276,18 +276,19 @@ static int open_session(run_state *state) {
     uint32_t context = 0;
     int result = choose_context(state, &context);
     if (result == CLI_GO_ON)
-        result = cli_session_open(&state->session, &state->engine, &options->model, context, &state->attention);
+        result = cli_session_open(&state->session, state->engine, &options->model, context, &state->attention);
     if (result != CLI_GO_ON) return result;
     fv_session_time(state->session, fv_machine_clock, NULL);
     fv_generate_config config;
     fv_generate_config_default(&config);
     config.session = state->session;
-    config.llm = state->engine.llm;
+    config.llm = fv_engine_llm(state->engine);
     config.sampler = sampler_config(options, state->seed);
     config.ignore_end = options->ignore_eos;
     config.watch = (fv_generate_watch){.context = state, .go_on = go_on, .text = options->json ? NULL : write_text};
     if (options->show_reads) {
-        status = fv_reads_open(&state->reads, state->session, state->engine.llm, state->engine.threads);
+        status = fv_reads_open(&state->reads, state->session, fv_engine_llm(state->engine),
+                               fv_engine_threads(state->engine));
         config.watch.evaluate = reads_evaluate;
         config.watch.token = reads_token;
     }
@@ -404,7 +405,7 @@ static int first_turn(run_state *state, bool *end) {
 /* ---- the verb ---- */
 
 static int report(run_state *state, int result) {
-    const cli_run_report report = {.engine = &state->engine,
+    const cli_run_report report = {.engine = state->engine,
                                    .options = &state->options->model,
                                    .generator = state->generator,
                                    .session = state->session,
@@ -447,7 +448,7 @@ static void close_run(run_state *state) {
     fv_conversation_close(state->conversation);
     fv_text_free(&state->prompt);
     fv_tokens_free(&state->tokens);
-    cli_engine_close(&state->engine);
+    fv_engine_close(state->engine);
 }
 
 int cmd_run(int argc, char **argv) {

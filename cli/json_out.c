@@ -16,18 +16,8 @@ void cli_json_append(json_t *array, json_t *value) {
 
 json_t *cli_json_string(const char *bytes, size_t length) {
     fv_text clean = {0};
-    fv_status status = fv_text_append(&clean, "", 0);
-    while (length > 0 && status == FV_OK) {
-        size_t good = fv_utf8_valid(bytes, length);
-        status = fv_text_append(&clean, bytes, good);
-        if (status == FV_OK && good < length) {
-            status = fv_text_append(&clean, "\xEF\xBF\xBD", 3); /* U+FFFD */
-            good++;
-        }
-        bytes += good;
-        length -= good;
-    }
-    json_t *text = status == FV_OK ? json_stringn(clean.bytes ? clean.bytes : "", clean.length) : NULL;
+    fv_status status = fv_utf8_clean(bytes, length, &clean);
+    json_t *text = status == FV_OK ? json_stringn(clean.bytes, clean.length) : NULL;
     fv_text_free(&clean);
     return text;
 }

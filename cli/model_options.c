@@ -1,6 +1,5 @@
 /* model_options.c - llama.cpp's names for model, threads, cache and batch, and the opening of what they name. */
 #include "model_options.h"
-#include "fovea/machine.h"
 #include <string.h>
 
 #define FIELD(name) offsetof(cli_model_options, name)
@@ -24,7 +23,7 @@ const cli_option cli_weight_flags[] = {
      "interleave quantised weights at load, for speed; the same results. Their pages of the file\n"
      "become private to this process. on (also: no value): always; off: the file stays shared with\n"
      "other processes; auto (default): unless they are more than half of the machine's memory",
-     FIELD(repack), CLI_REPACK_ON, CLI_REPACK_OFF},
+     FIELD(repack), FV_REPACK_ON, FV_REPACK_OFF},
 };
 const size_t cli_weight_flag_count = sizeof cli_weight_flags / sizeof cli_weight_flags[0];
 
@@ -90,54 +89,36 @@ int cli_need_model(const char *verb, const char *model) {
     return cli_usage_error(verb, "no model: name a GGUF file with -m FILE");
 }
 
-bool cli_wants_repack(const fv_llm *llm, const cli_model_options *options) {
-    uint64_t memory = fv_machine_memory_bytes();
-    if (options->repack == CLI_REPACK_AUTO) return memory == 0 || fv_llm_packable_bytes(llm) <= memory / 2;
-    return options->repack % 2 == CLI_REPACK_ON % 2; /* the words after auto say on and off in turn */
+/* The words after auto say on and off in turn. */
+fv_repack cli_repack_of(const cli_model_options *options) {
+    if (options->repack == FV_REPACK_AUTO) return FV_REPACK_AUTO;
+    return options->repack % 2 == FV_REPACK_ON % 2 ? FV_REPACK_ON : FV_REPACK_OFF;
 }
 
-/* The shares that are named, or those beside the model if there are any. */
-static int read_tune(cli_engine *engine, const cli_model_options *options) {
-    fv_message message = {""};
-    char path[sizeof engine->tune.path];
-    bool named = options->tune != NULL;
-    if (named && strcmp(options->tune, "none") == 0) return CLI_GO_ON;
-    if (!named && !cli_tune_path(options->model, path, sizeof path)) return CLI_GO_ON;
-    fv_status status = cli_tune_read(&engine->tune, named ? options->tune : path, engine->llm, &message);
-    if (status == FV_ERROR_FILE && !named) return CLI_GO_ON;
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
+fv_session_config cli_session_config(const cli_model_options *options) {
+    fv_session_config config = fv_session_config_default();
+    int64_t batch = options->micro_batch < options->batch ? options->micro_batch : options->batch;
+    config.batch_tokens = (uint32_t)batch;
+    config.key_type = (uint32_t)options->key_type;
+    config.value_type = (uint32_t)options->value_type;
+    config.exact_activations = options->exact;
+    return config;
 }
 
-int cli_engine_open(cli_engine *engine, const char *verb, const cli_model_options *options) {
+int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_options *options) {
     fv_message message = {""};
-    *engine = (cli_engine){0};
+    fv_engine_config config;
+    *engine = NULL;
+    fv_engine_config_default(&config);
+    config.model = options->model;
+    config.tune = options->tune;
+    config.repack = cli_repack_of(options);
+    config.session = cli_session_config(options);
     int result = cli_need_model(verb, options->model);
+    if (result == CLI_GO_ON) result = cli_pool_config(&config.pool, verb, options->threads, &options->placement);
     if (result != CLI_GO_ON) return result;
-    fv_status status = fv_llm_open(&engine->llm, options->model, &message);
-    if (status == FV_OK && cli_wants_repack(engine->llm, options)) status = fv_llm_repack(engine->llm, &message);
-    if (status != FV_OK) return cli_fail_status(status, &message);
-    result = cli_pool_open(&engine->pool, verb, options->threads, &options->placement);
-    if (result != CLI_GO_ON) return result;
-    engine->threads = fv_pool_parallel(engine->pool)->workers;
-    return read_tune(engine, options);
-}
-
-void cli_engine_close(cli_engine *engine) {
-    fv_pool_close(engine->pool);
-    fv_llm_close(engine->llm);
-    cli_tune_free(&engine->tune);
-    *engine = (cli_engine){0};
-}
-
-fv_status cli_session_read_dense(fv_session *session, const fv_session *read, const int32_t *tokens, size_t count,
-                                 fv_session_progress_fn *progress, void *context) {
-    fv_status status = read ? fv_session_copy(session, read) : FV_ERROR_ARGUMENT;
-    if (status == FV_OK) return FV_OK;
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
-    status = fv_session_truncate(session, 0);
-    if (status == FV_OK) status = fv_session_set_policy(session, &dense, NULL);
-    if (status == FV_OK && count > 0) status = fv_session_feed(session, tokens, count, progress, context);
-    return status;
+    fv_status status = fv_engine_open(engine, &config, &message);
+    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
 }
 
 void cli_warn_context(const fv_llm *llm, uint64_t context) {
@@ -148,22 +129,18 @@ void cli_warn_context(const fv_llm *llm, uint64_t context) {
                  (unsigned long long)context, trained, trained);
 }
 
-int cli_session_open(fv_session **session, const cli_engine *engine, const cli_model_options *options, uint32_t context,
-                     fv_policy *attention) {
+void cli_attach_tune(const fv_engine *engine, fv_policy *policy) {
+    if (fv_tune_attach(fv_engine_tune(engine), policy))
+        cli_note("the budget is divided by %s", fv_engine_tune(engine)->path);
+}
+
+int cli_session_open(fv_session **session, const fv_engine *engine, const cli_model_options *options, uint32_t context,
+                     fv_policy *policy) {
     fv_message message = {""};
-    fv_session_config config = fv_session_config_default();
-    int64_t batch = options->micro_batch < options->batch ? options->micro_batch : options->batch;
+    fv_session_config config = cli_session_config(options);
     config.context_tokens = context;
-    config.batch_tokens = (uint32_t)batch;
-    config.key_type = (uint32_t)options->key_type;
-    config.value_type = (uint32_t)options->value_type;
-    config.exact_activations = options->exact;
-    if (fv_policy_is_dynamic(attention) && engine->tune.shares && !attention->head_share) {
-        attention->head_share = engine->tune.shares;
-        attention->head_share_count = engine->tune.layers * engine->tune.kv_heads;
-        cli_note("the budget is divided by %s", engine->tune.path);
-    }
-    config.policy = *attention;
-    fv_status status = fv_session_open(session, engine->llm, &config, engine->pool, &message);
+    cli_attach_tune(engine, policy);
+    config.policy = *policy;
+    fv_status status = fv_engine_session_open(engine, &config, session, &message);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
 }

@@ -3,10 +3,9 @@
 #define FOVEA_MODEL_OPTIONS_H
 
 #include "cli.h"
-#include "fovea/session.h"
+#include "fovea/engine.h"
 #include "options.h"
 #include "thread_options.h"
-#include "tune_file.h"
 
 typedef struct cli_model_options {
     const char *model;
@@ -17,10 +16,8 @@ typedef struct cli_model_options {
     int64_t batch, micro_batch;
     int key_type, value_type; /* fv_element */
     bool exact;
-    int repack; /* cli_repack_mode, or a word of the same meaning behind it */
+    int repack; /* index of its words: see cli_repack_of() */
 } cli_model_options;
-
-typedef enum cli_repack_mode { CLI_REPACK_AUTO, CLI_REPACK_ON, CLI_REPACK_OFF } cli_repack_mode;
 
 #define CLI_ELEMENT_WORD(NAME, name) #name " "
 #define CLI_ELEMENT_WORDS FV_ELEMENT_LIST(CLI_ELEMENT_WORD) /* for CLI_CHOICE: the index is the fv_element */
@@ -31,31 +28,21 @@ cli_model_options cli_model_options_default(void);
 extern const cli_option cli_model_flags[], cli_weight_flags[], cli_cache_flags[], cli_ignored_flags[];
 extern const size_t cli_model_flag_count, cli_weight_flag_count, cli_cache_flag_count, cli_ignored_flag_count;
 
-/** An opened model with its threads. */
-typedef struct cli_engine {
-    fv_llm *llm;
-    fv_pool *pool;
-    uint32_t threads;
-    cli_tune tune; /* empty if there is no file */
-} cli_engine;
+fv_repack cli_repack_of(const cli_model_options *options);
 
-/** Whether the options want this model's weights repacked. */
-bool cli_wants_repack(const fv_llm *llm, const cli_model_options *options);
+/** The options' types, batch and activations. */
+fv_session_config cli_session_config(const cli_model_options *options);
 
-/** CLI_GO_ON, CLI_USAGE (no -m) or CLI_FAILED. Close in any case. */
-int cli_engine_open(cli_engine *engine, const char *verb, const cli_model_options *options);
-void cli_engine_close(cli_engine *engine);
+/** CLI_GO_ON, CLI_USAGE (no -m, a mask that is none) or CLI_FAILED. *engine is NULL but on CLI_GO_ON. */
+int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_options *options);
 
-/** A session as the options say, with `context` tokens. A policy that chooses gets the engine's shares.
- *  CLI_GO_ON or CLI_FAILED. */
-int cli_session_open(fv_session **session, const cli_engine *engine, const cli_model_options *options, uint32_t context,
-                     fv_policy *attention);
+/** fv_tune_attach(), and a note that says so. */
+void cli_attach_tune(const fv_engine *engine, fv_policy *policy);
 
-/** Makes `session` hold `tokens` and no others, read densely: a copy of `read`, which holds them, or, without one or
- *  where it keeps other landmarks, read here. Its policy may be another one afterwards. What fv_session_feed()
- *  returns. */
-fv_status cli_session_read_dense(fv_session *session, const fv_session *read, const int32_t *tokens, size_t count,
-                                 fv_session_progress_fn *progress, void *context);
+/** A session as the options say, with `context` tokens. A policy that chooses gets the engine's shares, and a note says
+ *  so. CLI_GO_ON or CLI_FAILED. */
+int cli_session_open(fv_session **session, const fv_engine *engine, const cli_model_options *options, uint32_t context,
+                     fv_policy *policy);
 
 /** Says once that `context` is above what the model was trained on. */
 void cli_warn_context(const fv_llm *llm, uint64_t context);

@@ -92,14 +92,15 @@ void cli_run_report_print(const cli_run_report *report) {
     fv_report sum = certified(generator);
     print_certificate(&sum);
     fprintf(stderr, "attention: %s, %s, %" PRIu32 " thread%s\n", report->attention, isa_name(generator),
-            report->engine->threads, report->engine->threads == 1 ? "" : "s");
+            fv_engine_threads(report->engine), fv_engine_threads(report->engine) == 1 ? "" : "s");
     fprintf(stderr, "context: %zu of %zu tokens (the model was trained on %" PRIu32 "), K %s, V %s\n",
             fv_session_tokens(report->session), fv_session_context_tokens(report->session),
-            fv_llm_config(report->engine->llm)->cache.max_tokens, cli_element_name((uint32_t)report->options->key_type),
+            fv_llm_config(fv_engine_llm(report->engine))->cache.max_tokens,
+            cli_element_name((uint32_t)report->options->key_type),
             cli_element_name((uint32_t)report->options->value_type));
     fprintf(stderr, "weights: %.1f MiB, %.1f MiB of them repacked into private pages in place of the file's\n",
-            (double)fv_llm_weight_bytes(report->engine->llm) / MIB,
-            (double)fv_llm_packed_bytes(report->engine->llm) / MIB);
+            (double)fv_llm_weight_bytes(fv_engine_llm(report->engine)) / MIB,
+            (double)fv_llm_packed_bytes(fv_engine_llm(report->engine)) / MIB);
     fprintf(stderr, "memory: peak %.1f MiB\n", (double)fv_machine_peak_bytes() / MIB);
     fprintf(stderr, "stopped: %s\n", stop_text(report->stop));
 }
@@ -177,15 +178,15 @@ int cli_run_report_json(const cli_run_report *report) {
     cli_json_real(document, "density", fv_report_density(&phase->report));
     cli_json_real(document, "bytes_per_token", fv_generate_token_bytes(phase));
     cli_json_count(document, "peak_memory_bytes", fv_machine_peak_bytes());
-    cli_json_count(document, "weight_bytes", fv_llm_weight_bytes(report->engine->llm));
-    cli_json_count(document, "repacked_bytes", fv_llm_packed_bytes(report->engine->llm));
+    cli_json_count(document, "weight_bytes", fv_llm_weight_bytes(fv_engine_llm(report->engine)));
+    cli_json_count(document, "repacked_bytes", fv_llm_packed_bytes(fv_engine_llm(report->engine)));
     cli_json_count(document, "context_tokens", fv_session_context_tokens(report->session));
     cli_json_count(document, "used_tokens", fv_session_tokens(report->session));
-    cli_json_count(document, "training_context_tokens", fv_llm_config(report->engine->llm)->cache.max_tokens);
+    cli_json_count(document, "training_context_tokens", fv_llm_config(fv_engine_llm(report->engine))->cache.max_tokens);
     cli_json_text(document, "key_type", cli_element_name((uint32_t)report->options->key_type));
     cli_json_text(document, "value_type", cli_element_name((uint32_t)report->options->value_type));
     cli_json_text(document, "isa", isa_name(generator));
-    cli_json_count(document, "threads", report->engine->threads);
+    cli_json_count(document, "threads", fv_engine_threads(report->engine));
     cli_json_count(document, "seed", report->seed);
     set_phase(document, "prompt", fv_generator_prompt(generator));
     set_phase(document, "decode", fv_generator_decode(generator));

@@ -7,7 +7,7 @@
 #include "model_options.h"
 
 typedef struct cli_run_report {
-    const cli_engine *engine;
+    const fv_engine *engine;
     const cli_model_options *options;
     const fv_generator *generator;
     const fv_session *session;

@@ -57,18 +57,25 @@ static bool add_range(const char *text, fv_pool_config *config) {
     return true;
 }
 
-int cli_pool_open(fv_pool **pool, const char *verb, int64_t threads, const cli_thread_options *options) {
-    fv_pool_config config = fv_pool_config_default();
-    fv_message message = {""};
-    if (options->mask && !add_mask(options->mask, &config))
+int cli_pool_config(fv_pool_config *config, const char *verb, int64_t threads, const cli_thread_options *options) {
+    *config = fv_pool_config_default();
+    if (options->mask && !add_mask(options->mask, config))
         return cli_usage_error(verb, "-C takes up to %d hexadecimal digits, not '%s'", FV_POOL_PROCESSORS / 4,
                                options->mask);
-    if (options->range && !add_range(options->range, &config))
+    if (options->range && !add_range(options->range, config))
         return cli_usage_error(verb, "-Cr takes two numbers of processors (0-3), not '%s'", options->range);
-    config.threads = threads > 0 ? (uint32_t)threads : 0;
-    config.strict = (uint32_t)options->strict;
-    config.priority = (int32_t)options->priority;
-    config.poll = (uint32_t)options->poll;
+    config->threads = threads > 0 ? (uint32_t)threads : 0;
+    config->strict = (uint32_t)options->strict;
+    config->priority = (int32_t)options->priority;
+    config->poll = (uint32_t)options->poll;
+    return CLI_GO_ON;
+}
+
+int cli_pool_open(fv_pool **pool, const char *verb, int64_t threads, const cli_thread_options *options) {
+    fv_pool_config config;
+    fv_message message = {""};
+    int result = cli_pool_config(&config, verb, threads, options);
+    if (result != CLI_GO_ON) return result;
     fv_status status = fv_pool_open_config(pool, &config, &message);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
 }

@@ -81,6 +81,10 @@ FV_API size_t fv_utf8_complete(const char *bytes, size_t length);
 /** Offset of the first byte that is not UTF-8 (no overlong forms, no surrogates); `length` if there is none. Pure. */
 FV_API size_t fv_utf8_valid(const char *bytes, size_t length);
 
+/** Appends `bytes`, each byte that is not UTF-8 replaced by U+FFFD: for JSON, which has no other way. FV_OK,
+ *  FV_ERROR_MEMORY. */
+FV_API fv_status fv_utf8_clean(const char *bytes, size_t length, fv_text *text);
+
 #ifdef __cplusplus
 }
 #endif

@@ -3,6 +3,7 @@
 #include "fovea/mass.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct fv_mass_table {
     fv_session *session;
@@ -10,7 +11,7 @@ struct fv_mass_table {
     uint32_t first_token;               /* of the micro-batch being read */
     bool on;                            /* what is read now counts */
     float *noted;                       /* [rows][layers][query_heads]; negative: that layer has a mask of its own */
-    double *sum;                        /* [layers][query_heads] */
+    double *sum;                        /* [2][layers][query_heads]: the sums, then those that are kept */
     uint64_t *count;                    /* likewise */
     float **scratch;                    /* [workers] */
     uint32_t workers;
@@ -39,8 +40,8 @@ static bool take_memory(fv_mass_table *mass, const fv_model_config *shape, uint3
     size_t group = shape->query_heads / shape->cache.kv_heads, heads = (size_t)shape->layers * shape->query_heads;
     size_t floats = FV_PAGE_TOKENS * (size_t)shape->cache.head_dim + group * context;
     mass->noted = malloc(mass->rows * heads * sizeof *mass->noted);
-    mass->sum = calloc(heads, sizeof *mass->sum);
-    mass->count = calloc(heads, sizeof *mass->count);
+    mass->sum = calloc(2 * heads, sizeof *mass->sum);
+    mass->count = calloc(2 * heads, sizeof *mass->count);
     mass->scratch = calloc(mass->workers, sizeof *mass->scratch);
     if (!mass->noted || !mass->sum || !mass->count || !mass->scratch) return false;
     for (uint32_t worker = 0; worker < mass->workers; worker++) {
@@ -98,6 +99,16 @@ void fv_mass_table_end(fv_mass_table *mass, uint32_t rows) {
             mass->count[i]++;
         }
 }
+
+/* Copies one half of the sums over the other. */
+static void copy_sums(fv_mass_table *mass, size_t to, size_t from) {
+    size_t heads = (size_t)mass->layers * mass->query_heads;
+    memcpy(mass->sum + to * heads, mass->sum + from * heads, heads * sizeof *mass->sum);
+    memcpy(mass->count + to * heads, mass->count + from * heads, heads * sizeof *mass->count);
+}
+
+void fv_mass_table_keep(fv_mass_table *mass) { copy_sums(mass, 1, 0); }
+void fv_mass_table_revert(fv_mass_table *mass) { copy_sums(mass, 0, 1); }
 
 double fv_mass_table_head(const fv_mass_table *mass, uint32_t layer, uint32_t head) {
     size_t i = (size_t)layer * mass->query_heads + head;

@@ -64,3 +64,18 @@ size_t fv_utf8_valid(const char *bytes, size_t length) {
     while (at < length && (step = fv_utf8_sequence((const unsigned char *)bytes + at, length - at)) > 0) at += step;
     return at;
 }
+
+fv_status fv_utf8_clean(const char *bytes, size_t length, fv_text *text) {
+    fv_status status = fv_text_append(text, "", 0);
+    while (length > 0 && status == FV_OK) {
+        size_t good = fv_utf8_valid(bytes, length);
+        status = fv_text_append(text, bytes, good);
+        if (status == FV_OK && good < length) {
+            status = fv_text_append(text, "\xEF\xBF\xBD", 3); /* U+FFFD */
+            good++;
+        }
+        bytes += good;
+        length -= good;
+    }
+    return status;
+}

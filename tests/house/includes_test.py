@@ -40,9 +40,9 @@ PUBLIC = [
     ["policy", "reference/gate", "attend", "mass"],
     ["attention"],
     ["reference/pattern", "model", "reference/dither"],
-    ["message", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "machine", "generate", "conversation", "report_sum"],  # hosted
+    ["message", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "machine", "generate", "conversation", "report_sum", "tune", "engine"],  # hosted
     ["measure/score", "measure/mass_table", "measure/questions", "measure/kld_file", "measure/tune_shares",
-     "measure/attention_bench", "measure/reads"],  # hosted
+     "measure/attention_bench", "measure/reads", "measure/perplexity", "measure/eval", "measure/tuning"],  # hosted
 ]
 PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in names}
 ROOM_LEVEL = {"": 0, "numeric": 0, "kernels": 0, "plan": 1, "cache": 1, "select": 2, "attend": 2, "attention": 3, "model": 4,

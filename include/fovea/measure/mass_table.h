@@ -29,6 +29,10 @@ FV_API void fv_mass_table_close(fv_mass_table *table); /* NULL is allowed */
 FV_API void fv_mass_table_begin(fv_mass_table *table, uint32_t first_token);
 FV_API void fv_mass_table_end(fv_mass_table *table, uint32_t rows);
 
+/** Remembers the sums as they are now (as does opening), and goes back to them: for work that may be given up. */
+FV_API void fv_mass_table_keep(fv_mass_table *table);
+FV_API void fv_mass_table_revert(fv_mass_table *table);
+
 /* Shares, 0..1; NaN where nothing counted: before the first row, and for layers with a sliding window. */
 FV_API double fv_mass_table_mean(const fv_mass_table *table); /* over layers and heads */
 FV_API double fv_mass_table_head(const fv_mass_table *table, uint32_t layer, uint32_t query_head);

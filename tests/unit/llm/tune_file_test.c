@@ -1,19 +1,17 @@
 /* tune_file_test.c - the file of `fovea tune`: what is written is read, one of format 1 too, and nothing else is
  * believed. */
-#include "../../cli/json_out.c"
-#include "../../cli/tune_file.c"
+#include "fovea/tune.h"
+#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
 #define MODEL FV_SOURCE_DIR "/tests/model/llama_f32.gguf"
 #define PATH "tune_file_test.json"
-
-/* What json_out.c wants for standard output, which is not written here. */
-bool cli_write(const char *bytes, size_t length) { return bytes && length; }
-bool cli_flush(void) { return true; }
-int cli_fail(const char *format, ...) { return format ? CLI_FAILED : CLI_DONE; }
 
 static int open_model(void **state) {
     fv_llm *llm = NULL;
@@ -29,10 +27,10 @@ static int close_model(void **state) {
     return 0;
 }
 
-static cli_tune example(const fv_llm *llm) {
+static fv_tune example(const fv_llm *llm) {
     const fv_model_config *shape = fv_llm_config(llm);
     size_t heads = (size_t)shape->layers * shape->cache.kv_heads;
-    cli_tune tune = {.layers = shape->layers, .kv_heads = shape->cache.kv_heads, .head_dim = shape->cache.head_dim};
+    fv_tune tune = {.layers = shape->layers, .kv_heads = shape->cache.kv_heads, .head_dim = shape->cache.head_dim};
     tune.shares = calloc(heads, sizeof *tune.shares);
     assert_non_null(tune.shares);
     for (size_t i = 0; i < heads; i++) tune.shares[i] = (uint16_t)(1 + 65534 * i / heads);
@@ -41,46 +39,46 @@ static cli_tune example(const fv_llm *llm) {
 
 /* The file of example(), as a tree that a test may change. */
 static json_t *example_json(const fv_llm *llm) {
-    cli_tune tune = example(llm);
+    fv_tune tune = example(llm);
     fv_message message = {""};
     double(*divergence)[2] = calloc((size_t)tune.layers * tune.kv_heads, sizeof *divergence);
-    cli_tune_notes notes = {"a text", "fovea", 512, 32, 0.5, 0.25, (const double(*)[2])divergence};
-    assert_int_equal(cli_tune_write(&tune, PATH, llm, &notes, &message), FV_OK);
+    fv_tune_notes notes = {"a text", "fovea", 512, 32, 0.5, 0.25, (const double(*)[2])divergence};
+    assert_int_equal(fv_tune_write(&tune, PATH, llm, &notes, &message), FV_OK);
     free(divergence);
-    cli_tune_free(&tune);
+    fv_tune_free(&tune);
     json_t *root = json_load_file(PATH, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(root);
     return root;
 }
 
 static void expect(const fv_llm *llm, json_t *root, fv_status status, const char *word) {
-    cli_tune tune = {0};
+    fv_tune tune = {0};
     fv_message message = {""};
     assert_int_equal(json_dump_file(root, PATH, 0), 0);
     json_decref(root);
-    assert_int_equal(cli_tune_read(&tune, PATH, llm, &message), status);
+    assert_int_equal(fv_tune_read(&tune, PATH, llm, &message), status);
     if (!strstr(message.text, word)) fail_msg("expected '%s' in '%s'", word, message.text);
     if (status != FV_OK) assert_true(!tune.shares && !tune.path[0]);
-    cli_tune_free(&tune);
+    fv_tune_free(&tune);
 }
 
 static void what_is_written_is_read(void **state) {
     const fv_llm *llm = *state;
-    cli_tune tune = example(llm), got = {0};
+    fv_tune tune = example(llm), got = {0};
     fv_message message = {""};
     size_t heads = (size_t)tune.layers * tune.kv_heads;
     json_decref(example_json(llm));
-    assert_int_equal(cli_tune_read(&got, PATH, llm, &message), FV_OK);
+    assert_int_equal(fv_tune_read(&got, PATH, llm, &message), FV_OK);
     assert_string_equal(got.path, PATH);
     assert_memory_equal(got.shares, tune.shares, heads * sizeof *tune.shares);
-    cli_tune_free(&tune);
-    cli_tune_free(&got);
+    fv_tune_free(&tune);
+    fv_tune_free(&got);
 }
 
 static void older_formats_are_read(void **state) {
     const fv_llm *llm = *state;
     for (int format = 1; format <= 2; format++) {
-        cli_tune tune = {0}, want = example(llm);
+        fv_tune tune = {0}, want = example(llm);
         fv_message message = {""};
         json_t *root = example_json(llm);
         json_object_set_new(root, "format", json_integer(format));
@@ -88,10 +86,10 @@ static void older_formats_are_read(void **state) {
         if (format == 2) json_object_set_new(root, "gates", json_array()); /* nothing reads them any more */
         assert_int_equal(json_dump_file(root, PATH, 0), 0);
         json_decref(root);
-        assert_int_equal(cli_tune_read(&tune, PATH, llm, &message), FV_OK);
+        assert_int_equal(fv_tune_read(&tune, PATH, llm, &message), FV_OK);
         assert_memory_equal(tune.shares, want.shares, (size_t)want.layers * want.kv_heads * sizeof *want.shares);
-        cli_tune_free(&tune);
-        cli_tune_free(&want);
+        fv_tune_free(&tune);
+        fv_tune_free(&want);
     }
 }
 
@@ -137,7 +135,7 @@ static void values_out_of_range_are_refused(void **state) {
 /* Cut at every tenth byte, and with what JSON has not: not a number, and one that no double holds. */
 static void damaged_text_is_refused(void **state) {
     const fv_llm *llm = *state;
-    cli_tune tune = {0};
+    fv_tune tune = {0};
     fv_message message = {""};
     json_t *root = example_json(llm);
     char *text = json_dumps(root, 0);
@@ -146,7 +144,7 @@ static void damaged_text_is_refused(void **state) {
     for (size_t cut = 0; cut < length; cut += 10) {
         FILE *file = fopen(PATH, "wb");
         assert_true(file && fwrite(text, 1, cut, file) == cut && fclose(file) == 0);
-        assert_int_equal(cli_tune_read(&tune, PATH, llm, &message), FV_ERROR_CORRUPT);
+        assert_int_equal(fv_tune_read(&tune, PATH, llm, &message), FV_ERROR_CORRUPT);
     }
     free(text);
     static const char *const wrong[] = {"{\"shares\": [[NaN]]}", "{\"shares\": [[1e999]]}",
@@ -154,11 +152,11 @@ static void damaged_text_is_refused(void **state) {
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         FILE *file = fopen(PATH, "wb");
         assert_true(file && fputs(wrong[i], file) >= 0 && fclose(file) == 0);
-        assert_int_equal(cli_tune_read(&tune, PATH, llm, &message), FV_ERROR_CORRUPT);
+        assert_int_equal(fv_tune_read(&tune, PATH, llm, &message), FV_ERROR_CORRUPT);
     }
     assert_null(tune.shares);
     remove(PATH);
-    assert_int_equal(cli_tune_read(&tune, PATH, llm, &message), FV_ERROR_FILE);
+    assert_int_equal(fv_tune_read(&tune, PATH, llm, &message), FV_ERROR_FILE);
 }
 
 int main(void) {

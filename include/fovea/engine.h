@@ -1,0 +1,64 @@
+/* engine.h - what all conversations of a program share: a model file, its threads, what was tuned for it, and how
+ * sessions are opened. Hosted. */
+#ifndef FOVEA_ENGINE_H
+#define FOVEA_ENGINE_H
+
+#include "fovea/pool.h"
+#include "fovea/session.h"
+#include "fovea/tune.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Whether weights are interleaved at opening (fv_llm_repack()): AUTO unless they are more than half of the machine's
+ *  memory. The bits of every result are the same. */
+typedef enum fv_repack { FV_REPACK_AUTO, FV_REPACK_ON, FV_REPACK_OFF } fv_repack;
+
+/** Fill by fv_engine_config_default(), then set `model`. */
+typedef struct fv_engine_config {
+    const char *model; /* path of a GGUF file; of a split one the first part */
+    const char *tune;  /* path of a tune file, which must be there; "none": no shares; NULL (default): MODEL.fovea.json
+                          if it is there */
+    uint32_t repack;   /* fv_repack; default AUTO */
+    fv_pool_config pool;
+    fv_session_config session; /* how fv_engine_session_open() opens sessions that ask for nothing else */
+} fv_engine_config;
+
+FV_API void fv_engine_config_default(fv_engine_config *config);
+
+/** Immutable once open: any number of threads may share it, each with sessions of its own. */
+typedef struct fv_engine fv_engine;
+
+/**
+ * Opens the model, repacks it, reads its tune file, starts the threads. `config` is not needed afterwards, nor what it
+ * points to.
+ *
+ * returns FV_OK, FV_ERROR_ARGUMENT (no model), and what fv_llm_open(), fv_llm_repack(), fv_pool_open_config() and
+ *         fv_tune_read() return. A tune file that was not asked for and is not there is no error. *engine untouched on
+ * error.
+ */
+FV_API fv_status fv_engine_open(fv_engine **engine, const fv_engine_config *config, fv_message *message);
+FV_API void fv_engine_close(fv_engine *engine); /* after its sessions; NULL is allowed */
+
+/** Whether fv_engine_open() would repack this model's weights. */
+FV_API bool fv_engine_repacks(const fv_llm *llm, uint32_t repack);
+
+FV_API const fv_llm *fv_engine_llm(const fv_engine *engine);
+FV_API fv_pool *fv_engine_pool(const fv_engine *engine);
+FV_API uint32_t fv_engine_threads(const fv_engine *engine);    /* of the pool, >= 1 */
+FV_API const fv_tune *fv_engine_tune(const fv_engine *engine); /* NULL: there is none */
+
+/** The engine's own session settings, for a caller that changes some of them. */
+FV_API void fv_engine_session_config(const fv_engine *engine, fv_session_config *config);
+
+/** A session on the engine's threads. config: NULL: the engine's own. A policy that chooses and has no shares gets the
+ * engine's. Returns what fv_session_open() returns. */
+FV_API fv_status fv_engine_session_open(const fv_engine *engine, const fv_session_config *config, fv_session **session,
+                                        fv_message *message);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,74 @@
+/* engine.c - opens what conversations share, in the order in which it can fail. */
+#include "fovea/engine.h"
+#include "fovea/machine.h"
+#include <stdlib.h>
+#include <string.h>
+
+struct fv_engine {
+    fv_llm *llm;
+    fv_pool *pool;
+    fv_tune tune; /* empty if there is no file */
+    fv_session_config session;
+};
+
+void fv_engine_config_default(fv_engine_config *config) {
+    *config = (fv_engine_config){.pool = fv_pool_config_default(), .session = fv_session_config_default()};
+}
+
+bool fv_engine_repacks(const fv_llm *llm, uint32_t repack) {
+    uint64_t memory = fv_machine_memory_bytes();
+    if (repack == FV_REPACK_AUTO) return memory == 0 || fv_llm_packable_bytes(llm) <= memory / 2;
+    return repack == FV_REPACK_ON;
+}
+
+/* The shares that are named, or those beside the model if there are any. */
+static fv_status read_tune(fv_engine *engine, const fv_engine_config *config, fv_message *message) {
+    char path[sizeof engine->tune.path];
+    if (config->tune && strcmp(config->tune, "none") == 0) return FV_OK;
+    if (config->tune) return fv_tune_read(&engine->tune, config->tune, engine->llm, message);
+    if (!fv_tune_path(config->model, path, sizeof path)) return FV_OK;
+    fv_status status = fv_tune_read(&engine->tune, path, engine->llm, message);
+    return status == FV_ERROR_FILE ? FV_OK : status;
+}
+
+static fv_status engine_make(fv_engine *engine, const fv_engine_config *config, fv_message *message) {
+    engine->session = config->session;
+    fv_status status = fv_llm_open(&engine->llm, config->model, message);
+    if (status == FV_OK && fv_engine_repacks(engine->llm, config->repack)) status = fv_llm_repack(engine->llm, message);
+    if (status == FV_OK) status = fv_pool_open_config(&engine->pool, &config->pool, message);
+    return status == FV_OK ? read_tune(engine, config, message) : status;
+}
+
+fv_status fv_engine_open(fv_engine **engine, const fv_engine_config *config, fv_message *message) {
+    if (!engine || !config || !config->model || !config->model[0])
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "no model file was given");
+    fv_engine *made = calloc(1, sizeof *made);
+    if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory", config->model);
+    fv_status status = engine_make(made, config, message);
+    if (status == FV_OK)
+        *engine = made;
+    else
+        fv_engine_close(made);
+    return status;
+}
+
+void fv_engine_close(fv_engine *engine) {
+    if (!engine) return;
+    fv_pool_close(engine->pool);
+    fv_llm_close(engine->llm);
+    fv_tune_free(&engine->tune);
+    free(engine);
+}
+
+const fv_llm *fv_engine_llm(const fv_engine *engine) { return engine->llm; }
+fv_pool *fv_engine_pool(const fv_engine *engine) { return engine->pool; }
+uint32_t fv_engine_threads(const fv_engine *engine) { return fv_pool_parallel(engine->pool)->workers; }
+const fv_tune *fv_engine_tune(const fv_engine *engine) { return engine->tune.shares ? &engine->tune : NULL; }
+void fv_engine_session_config(const fv_engine *engine, fv_session_config *config) { *config = engine->session; }
+
+fv_status fv_engine_session_open(const fv_engine *engine, const fv_session_config *config, fv_session **session,
+                                 fv_message *message) {
+    fv_session_config used = config ? *config : engine->session;
+    (void)fv_tune_attach(fv_engine_tune(engine), &used.policy);
+    return fv_session_open(session, engine->llm, &used, engine->pool, message);
+}
