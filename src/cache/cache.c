@@ -2,15 +2,15 @@
 #include "build.h"
 #include "cache/cache_pages.h"
 #include "cache/element.h"
+#include "cache/landmarks.h"
+#include "cache/summaries.h"
 #include "kernels/kernels.h"
 #include "numeric/size.h"
 
 typedef struct cache_layout {
     size_t key_page_bytes, value_row_bytes, key_head_bytes, value_head_bytes, scale_head_stride, mark_head_stride;
     size_t key_offset, value_offset, key_scale_offset, value_scale_offset, mark_key_offset, mark_value_offset;
-    fv_shadow shadow;
-    fv_margins margins;
-    fv_tail_values tail;
+    fv_summaries_layout summaries;
     size_t bytes;
 } cache_layout;
 
@@ -48,9 +48,7 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
         layout->mark_value_offset = fv_size_reserve(bytes, heads, mark_head_bytes);
         layout->mark_head_stride = mark_head_bytes / sizeof(float);
     }
-    if (FV_BUILD_CHOOSE) fv_shadow_layout(config, bytes, &layout->shadow);
-    if (FV_BUILD_CERTIFICATE) fv_margin_layout(config, bytes, &layout->margins);
-    if (FV_BUILD_TAIL) fv_tail_layout(config, bytes, &layout->tail);
+    fv_summaries_layout_make(config, bytes, &layout->summaries);
     return *bytes == SIZE_MAX ? FV_ERROR_OVERFLOW : FV_OK;
 }
 
@@ -111,17 +109,7 @@ fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const f
     if (layout.value_scale_offset) made->value_scales = (float *)(void *)(base + layout.value_scale_offset);
     if (layout.mark_key_offset) made->mark_keys = (float *)(void *)(base + layout.mark_key_offset);
     if (layout.mark_value_offset) made->mark_values = (float *)(void *)(base + layout.mark_value_offset);
-    if (FV_BUILD_CHOOSE) {
-        made->shadow = layout.shadow;
-        made->shadow.base = base;
-        made->margins = layout.margins;
-    }
-    if (FV_BUILD_CERTIFICATE && config->margins)
-        made->margins.pages = (fv_margin *)(void *)(base + layout.margins.offset);
-    if (FV_BUILD_TAIL) {
-        made->tail = layout.tail;
-        made->tail.base = base;
-    }
+    fv_summaries_place(made, &layout.summaries, base);
     *cache = made;
     return FV_OK;
 }
@@ -156,32 +144,6 @@ uint64_t fv_cache_page_bytes(const fv_cache *cache) {
     return (bytes + 63) / 64 * 64;
 }
 
-/* `tokens` rows of `channels` channels go into the running mean of the `before` rows in front of them (Welford): exact
- * for one token, and the same numbers however the tokens arrive. */
-static void mean_add(uint32_t before, uint32_t tokens, size_t channels, const float *x, size_t x_stride, float *mean) {
-    for (size_t first = 0; first < channels; first += 64) {
-        float held[64] = {0};
-        size_t n = channels - first < 64 ? channels - first : 64;
-        for (size_t c = 0; before && c < n; c++) held[c] = mean[first + c];
-        for (uint32_t t = 0; t < tokens; t++) {
-            const float *row = x + t * x_stride + first;
-            float count = (float)(before + t + 1);
-            for (size_t c = 0; c < n; c++) held[c] = held[c] + (row[c] - held[c]) / count;
-        }
-        for (size_t c = 0; c < n; c++) mean[first + c] = held[c];
-    }
-}
-
-/* Adds tokens of one block, `channels` channels from `channel` on, to its landmark. */
-static void landmark_add(fv_cache *cache, uint32_t head, uint32_t token, uint32_t tokens, size_t channel,
-                         size_t channels, const float *keys, size_t key_stride, const float *values,
-                         size_t value_stride) {
-    uint32_t mark = token / cache->config.landmark_tokens, before = token % cache->config.landmark_tokens;
-    size_t mean = head * cache->mark_head_stride + (size_t)mark * cache->config.head_dim + channel;
-    mean_add(before, tokens, channels, keys, key_stride, cache->mark_keys + mean);
-    mean_add(before, tokens, channels, values, value_stride, cache->mark_values + mean);
-}
-
 /* Tokens of one page. */
 static void tokens_store(fv_cache *cache, uint32_t head, uint32_t token, uint32_t tokens, const float *key,
                          size_t key_stride, const float *value, size_t value_stride) {
@@ -207,12 +169,6 @@ static uint32_t run_tokens(const fv_cache *cache, uint32_t token, uint32_t most)
     uint32_t count = FV_PAGE_TOKENS - token % FV_PAGE_TOKENS, rest = block - token % block;
     if (count > rest) count = rest;
     return count < most ? count : most;
-}
-
-static void summaries_update(fv_cache *cache, uint32_t first) {
-    if (!FV_BUILD_CHOOSE || !cache->shadow.dim) return;
-    fv_shadow_update(cache, first);
-    if (FV_BUILD_CERTIFICATE) fv_margin_update(cache, first);
 }
 
 bool fv_cache_holds(const fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,
@@ -242,69 +198,22 @@ fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, s
             const float *key = keys + done * key_stride + head * dim,
                         *value = values + done * value_stride + head * dim;
             tokens_store(cache, head, first, count, key, key_stride, value, value_stride);
-            if (cache->mark_keys) landmark_add(cache, head, first, count, 0, dim, key, key_stride, value, value_stride);
+            if (cache->mark_keys)
+                fv_landmark_add(cache, head, first, count, 0, dim, key, key_stride, value, value_stride);
         }
     }
     cache->tokens += tokens;
-    summaries_update(cache, cache->tokens - tokens);
+    fv_summaries_update(cache, cache->tokens - tokens);
     return FV_OK;
-}
-
-static void key_read(const fv_cache *cache, uint32_t head, uint32_t token, size_t channel, size_t count, float *out) {
-    fv_element_key_read(cache->config.key_type, cache->config.head_dim,
-                        fv_cache_key_page(cache, head, token / FV_PAGE_TOKENS), token % FV_PAGE_TOKENS,
-                        fv_cache_key_scale(cache, head, token), channel, count, out);
-}
-
-static void value_read(const fv_cache *cache, uint32_t head, uint32_t token, size_t channel, size_t count, float *out) {
-    fv_element_row_read(cache->config.value_type, fv_cache_value_row(cache, head, token),
-                        fv_cache_value_scale(cache, head, token), channel, count, out);
-}
-
-fv_status fv_cache_read(const fv_cache *cache, uint32_t head, uint32_t first_token, uint32_t count, float *keys,
-                        float *values) {
-    if (!cache || head >= cache->config.kv_heads || first_token > cache->tokens || count > cache->tokens - first_token)
-        return FV_ERROR_ARGUMENT;
-    size_t dim = cache->config.head_dim;
-    for (uint32_t token = first_token; token < first_token + count; token++)
-        for (size_t c = 0; c < dim; c += FV_ELEMENT_RUN) {
-            size_t n = dim - c < FV_ELEMENT_RUN ? dim - c : FV_ELEMENT_RUN, at = (token - first_token) * dim + c;
-            if (keys) key_read(cache, head, token, c, n, keys + at);
-            if (values) value_read(cache, head, token, c, n, values + at);
-        }
-    return FV_OK;
-}
-
-/* The landmarks from that of token `first` on are built anew from what is stored. */
-static void landmark_rebuild(fv_cache *cache, uint32_t head, uint32_t first) {
-    size_t dim = cache->config.head_dim;
-    for (uint32_t token = first - first % cache->config.landmark_tokens; token < cache->tokens; token++)
-        for (size_t c = 0; c < dim; c += FV_ELEMENT_RUN) {
-            float key[FV_ELEMENT_RUN], value[FV_ELEMENT_RUN];
-            size_t n = dim - c < FV_ELEMENT_RUN ? dim - c : FV_ELEMENT_RUN;
-            key_read(cache, head, token, c, n, key);
-            value_read(cache, head, token, c, n, value);
-            landmark_add(cache, head, token, 1, c, n, key, dim, value, dim);
-        }
 }
 
 fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens) {
     if (!cache || tokens > cache->tokens) return FV_ERROR_ARGUMENT;
     bool cut = tokens < cache->tokens;
     cache->tokens = tokens;
-    if (FV_BUILD_CERTIFICATE && cut) fv_margin_update(cache, tokens);
+    if (cut) fv_summaries_cut(cache);
     if (cut && cache->mark_keys)
-        for (uint32_t head = 0; head < cache->config.kv_heads; head++) landmark_rebuild(cache, head, tokens);
-    return FV_OK;
-}
-
-fv_status fv_cache_landmark_read(const fv_cache *cache, uint32_t head, uint32_t mark, float *key, float *value) {
-    if (!cache || !cache->mark_keys || head >= cache->config.kv_heads) return FV_ERROR_ARGUMENT;
-    if (cache->tokens == 0 || mark > (cache->tokens - 1) / cache->config.landmark_tokens) return FV_ERROR_ARGUMENT;
-    const float *mean_key = fv_cache_mark_key_row(cache, head, mark),
-                *mean_value = fv_cache_mark_value_row(cache, head, mark);
-    for (size_t c = 0; key && c < cache->config.head_dim; c++) key[c] = mean_key[c];
-    for (size_t c = 0; value && c < cache->config.head_dim; c++) value[c] = mean_value[c];
+        for (uint32_t head = 0; head < cache->config.kv_heads; head++) fv_landmark_rebuild(cache, head, tokens);
     return FV_OK;
 }
 
@@ -330,7 +239,7 @@ fv_status fv_cache_copy(fv_cache *to, const fv_cache *from) {
     if (to == from) return FV_OK;
     for (uint32_t head = 0; head < from->config.kv_heads; head++) head_copy(to, from, head);
     to->tokens = from->tokens;
-    summaries_update(to, 0);
+    fv_summaries_update(to, 0);
     return FV_OK;
 }
 
@@ -359,8 +268,8 @@ fv_status fv_cache_remove(fv_cache *cache, uint32_t token) {
             fv_bytes_copy(cache->value_scales + scale, cache->value_scales + scale + 1, behind * sizeof(float));
     }
     cache->tokens--;
-    summaries_update(cache, token - token % FV_SHADOW_BLOCK);
+    fv_summaries_rebuild(cache, token);
     for (uint32_t head = 0; cache->mark_keys && head < cache->config.kv_heads; head++)
-        landmark_rebuild(cache, head, token);
+        fv_landmark_rebuild(cache, head, token);
     return FV_OK;
 }

@@ -4,6 +4,7 @@
 #include "build.h"
 #include "cache/cache_pages.h"
 #include "cache/element.h"
+#include "cache/summaries.h"
 #include <stdbool.h>
 
 #if FV_BUILD_FILE
@@ -369,10 +370,7 @@ static fv_status data_restore(fv_cache *cache, const fv_cache_store *store, cons
     if (s.status != FV_OK) return s.status;
     if (s.checksum != state->checksum) return FV_ERROR_CORRUPT;
     cache->tokens = state->tokens;
-    if (FV_BUILD_CHOOSE && cache->shadow.dim) {
-        fv_shadow_update(cache, 0);
-        if (FV_BUILD_CERTIFICATE) fv_margin_update(cache, 0);
-    }
+    fv_summaries_update(cache, 0);
     return FV_OK;
 }
 

@@ -1,7 +1,7 @@
 /* Taking appended tokens back bit for bit. */
 #include "cache/rewind.h"
-#include "build.h"
 #include "cache/cache_pages.h"
+#include "cache/summaries.h"
 
 void fv_cache_mark_save(const fv_cache *cache, float *saved) {
     if (!cache->mark_keys || cache->tokens % cache->config.landmark_tokens == 0) return;
@@ -12,7 +12,7 @@ void fv_cache_mark_save(const fv_cache *cache, float *saved) {
 
 void fv_cache_rewind(fv_cache *cache, uint32_t tokens, const float *saved) {
     cache->tokens = tokens;
-    if (FV_BUILD_CERTIFICATE) fv_margin_update(cache, tokens);
+    fv_summaries_cut(cache);
     if (!cache->mark_keys || tokens % cache->config.landmark_tokens == 0) return;
     size_t dim = cache->config.head_dim;
     size_t mark = tokens / cache->config.landmark_tokens;

@@ -169,7 +169,6 @@ void fv_shadow_update(fv_cache *cache, uint32_t first) {
             uint32_t begin = page * LANES, left = cache->tokens - begin;
             page_code(cache, head, page, first > begin ? first - begin : 0, left < LANES ? left : LANES);
         }
-    if (FV_BUILD_TAIL) fv_tail_update(cache, first);
 }
 
 void fv_shadow_centre(const fv_cache *cache, uint32_t head, uint32_t token, float *out) {

@@ -78,7 +78,7 @@ void fv_shadow_code(const fv_cache *cache, uint32_t head, uint32_t token, float 
  * outer ones are for what is larger than the root mean square; the step then minimises the squared error. */
 void fv_shadow_lanes_code(size_t dim, uint32_t first, uint32_t end, const float *x, uint8_t *code, uint16_t *step);
 
-/* Codes of the stored tokens from `first` on, all heads, and the tail's. */
+/* Codes of the stored tokens from `first` on, all heads. */
 void fv_shadow_update(fv_cache *cache, uint32_t first);
 
 /* Cache lines x 64 that scoring reads, one head: the means of pages or blocks, a plane of pages, the steps of their

@@ -1,0 +1,51 @@
+/* Landmarks: running means of a block's keys and values. */
+#include "cache/landmarks.h"
+#include "cache/cache_pages.h"
+#include "cache/cache_read.h"
+#include "cache/element.h"
+
+/* `tokens` rows of `channels` channels go into the running mean of the `before` rows in front of them (Welford): exact
+ * for one token, and the same numbers however the tokens arrive. */
+static void mean_add(uint32_t before, uint32_t tokens, size_t channels, const float *x, size_t x_stride, float *mean) {
+    for (size_t first = 0; first < channels; first += 64) {
+        float held[64] = {0};
+        size_t n = channels - first < 64 ? channels - first : 64;
+        for (size_t c = 0; before && c < n; c++) held[c] = mean[first + c];
+        for (uint32_t t = 0; t < tokens; t++) {
+            const float *row = x + t * x_stride + first;
+            float count = (float)(before + t + 1);
+            for (size_t c = 0; c < n; c++) held[c] = held[c] + (row[c] - held[c]) / count;
+        }
+        for (size_t c = 0; c < n; c++) mean[first + c] = held[c];
+    }
+}
+
+void fv_landmark_add(fv_cache *cache, uint32_t head, uint32_t token, uint32_t tokens, size_t channel, size_t channels,
+                     const float *keys, size_t key_stride, const float *values, size_t value_stride) {
+    uint32_t mark = token / cache->config.landmark_tokens, before = token % cache->config.landmark_tokens;
+    size_t mean = head * cache->mark_head_stride + (size_t)mark * cache->config.head_dim + channel;
+    mean_add(before, tokens, channels, keys, key_stride, cache->mark_keys + mean);
+    mean_add(before, tokens, channels, values, value_stride, cache->mark_values + mean);
+}
+
+void fv_landmark_rebuild(fv_cache *cache, uint32_t head, uint32_t first) {
+    size_t dim = cache->config.head_dim;
+    for (uint32_t token = first - first % cache->config.landmark_tokens; token < cache->tokens; token++)
+        for (size_t c = 0; c < dim; c += FV_ELEMENT_RUN) {
+            float key[FV_ELEMENT_RUN], value[FV_ELEMENT_RUN];
+            size_t n = dim - c < FV_ELEMENT_RUN ? dim - c : FV_ELEMENT_RUN;
+            fv_cache_key_run(cache, head, token, c, n, key);
+            fv_cache_value_run(cache, head, token, c, n, value);
+            fv_landmark_add(cache, head, token, 1, c, n, key, dim, value, dim);
+        }
+}
+
+fv_status fv_cache_landmark_read(const fv_cache *cache, uint32_t head, uint32_t mark, float *key, float *value) {
+    if (!cache || !cache->mark_keys || head >= cache->config.kv_heads) return FV_ERROR_ARGUMENT;
+    if (cache->tokens == 0 || mark > (cache->tokens - 1) / cache->config.landmark_tokens) return FV_ERROR_ARGUMENT;
+    const float *mean_key = fv_cache_mark_key_row(cache, head, mark),
+                *mean_value = fv_cache_mark_value_row(cache, head, mark);
+    for (size_t c = 0; key && c < cache->config.head_dim; c++) key[c] = mean_key[c];
+    for (size_t c = 0; value && c < cache->config.head_dim; c++) value[c] = mean_value[c];
+    return FV_OK;
+}

@@ -1,0 +1,31 @@
+/* summaries.h - all that a cache keeps beside its elements and landmarks, as one: coarse keys (shadow.h), coarse values
+ * (tail_values.h), margins (margin.h). What is not asked for takes no memory and no time. */
+#ifndef FV_SUMMARIES_H
+#define FV_SUMMARIES_H
+
+#include "cache/margin.h"
+#include "cache/shadow.h"
+#include "cache/tail_values.h"
+
+typedef struct fv_summaries_layout {
+    fv_shadow shadow;
+    fv_margins margins;
+    fv_tail_values tail;
+} fv_summaries_layout;
+
+/* Adds their regions to `bytes` by fv_size_reserve(). */
+void fv_summaries_layout_make(const fv_cache_config *config, size_t *bytes, fv_summaries_layout *layout);
+
+/* Of a cache whose memory begins at `base`. */
+void fv_summaries_place(fv_cache *cache, const fv_summaries_layout *layout, unsigned char *base);
+
+/* After tokens from `first` on were stored. */
+void fv_summaries_update(fv_cache *cache, uint32_t first);
+
+/* After a token was taken out: those from `first` on are others now. */
+void fv_summaries_rebuild(fv_cache *cache, uint32_t first);
+
+/* After the cache was cut to the tokens that it has. */
+void fv_summaries_cut(fv_cache *cache);
+
+#endif
