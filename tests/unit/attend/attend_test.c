@@ -313,6 +313,53 @@ static void test_unread_keys_do_not_matter(void **state) {
         }
 }
 
+/* Runs of pages that are cut at their beginning, their end and in their middle: what the cuts leave out may be
+ * anything, for all rows of a tile. */
+static void test_cut_pages_in_a_run(void **state) {
+    (void)state;
+    static const uint32_t types[] = {FV_ELEMENT_F32, FV_ELEMENT_F16, FV_ELEMENT_BF16};
+    test_random random = test_random_make(10);
+    for (uint32_t run = 0; run < 40 * tables.count; run++) {
+        fv_cache_config shape = {.kv_heads = 1,
+                                 .head_dim = run % 5 ? 16 : 33,
+                                 .max_tokens = 200,
+                                 .key_type = types[run % 3],
+                                 .value_type = types[run / 3 % 3]};
+        attention_world w = world_make(tables.table[run % tables.count], shape, 1 + run % 3, 0, &random);
+        fv_step steps[12];
+        fv_plan plan = {.steps = steps, .capacity = 12, .first_token = 190, .rows = test_random_in(&random, 1, 5)};
+        uint16_t rows = (uint16_t)plan.rows;
+        if (run < tables.count) {
+            check_status(fv_plan_add(&plan, span_step(0, 10, 0, rows)));
+            check_status(fv_plan_add(&plan, span_step(16, 48, 0, rows)));
+        } else {
+            for (uint32_t begin = test_random_in(&random, 0, 20), end; begin < 170 && plan.count < 12;
+                 begin =
+                     end + (test_random_in(&random, 0, 1) ? (16 - end % 16) % 16 : test_random_in(&random, 1, 20))) {
+                end = begin + test_random_in(&random, 1, 40); /* often up to a page's end, and on after a cut page */
+                if (test_random_in(&random, 0, 1)) end = (end + 15) / 16 * 16;
+                if (end > 190) end = 190; /* rows see all of it */
+                check_status(fv_plan_add(&plan, span_step(begin, end, 0, rows)));
+            }
+        }
+        check_status(fv_plan_check(&plan, 200, 0));
+        size_t width = (size_t)w.attend.query_heads * shape.head_dim, bytes = rows * width * sizeof(float);
+        float *clean = world_memory(bytes), *dirty = world_memory(bytes);
+        world_append(&w, 200);
+        tile_run(&w, &plan, 0, clean);
+        read_set set = set_of_plan(&plan, 0);
+        for (uint32_t token = 0; token < 200; token++)
+            for (uint32_t c = 0; c < shape.head_dim && !set.token[token]; c++)
+                w.keys[token * w.kv_stride + c] = w.values[token * w.kv_stride + c] = token % 3 ? NAN : INFINITY;
+        world_cache_reset(&w);
+        world_append(&w, 200);
+        tile_run(&w, &plan, 0, dirty);
+        assert_memory_equal(clean, dirty, bytes);
+        free(clean), free(dirty);
+        world_free(&w);
+    }
+}
+
 /* Nothing to read: zeros, in every part of a tile. */
 static void test_empty_rows_are_zero(void **state) {
     (void)state;
@@ -440,6 +487,7 @@ int main(void) {
         cmocka_unit_test(test_row_bits_are_its_own),
         cmocka_unit_test(test_touching_spans_are_one),
         cmocka_unit_test(test_unread_keys_do_not_matter),
+        cmocka_unit_test(test_cut_pages_in_a_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,6 +127,40 @@ static void check_cache_means(fv_element type, const char *what) {
     free(cache);
 }
 
+/* How wide the noise of some values is, in steps of `step`: half a step to either side and no less, uniform. */
+static void check_width(fv_element type, const float *values, double step) {
+    fv_cache *cache = cache_make(type, type);
+    static float got[TOKENS * DIM];
+    assert_int_equal(fv_cache_truncate(cache, 0), FV_OK);
+    assert_int_equal(fv_cache_append(cache, TOKENS, values, HEADS * DIM, values, HEADS * DIM), FV_OK);
+    double widest = 0, square = 0, count = 0;
+    for (uint64_t seed = 0; seed < 16; seed++) {
+        fv_dither dither = {.seed = seed};
+        assert_int_equal(fv_cache_read_dithered(cache, 1, 0, TOKENS, &dither, NULL, got), FV_OK);
+        for (size_t i = 0; i < TOKENS * DIM; i++, count++) {
+            double off = fabs((double)got[i] - (double)values[i / DIM * HEADS * DIM + DIM + i % DIM]) / step;
+            widest = fmax(widest, off), square += off * off;
+        }
+    }
+    assert_true(widest > 0.499 && widest <= 0.502);
+    assert_true(fabs(sqrt(square / count) - sqrt(1.0 / 12)) < 0.005);
+    free(cache);
+}
+
+/* Subnormal numbers lie as far apart as the smallest normal ones, each power of two from there on twice as far. */
+static void small_numbers_get_their_step(void **state) {
+    (void)state;
+    static float values[TOKENS * HEADS * DIM];
+    for (int type = 0; type < 2; type++)
+        for (int exponent = 0; exponent < 12; exponent++) {
+            int first = type ? 128 : 1024;
+            float step = ldexpf(type ? 0x1p-133f : 0x1p-24f, exponent ? exponent - 1 : 0);
+            for (int i = 0; i < TOKENS * HEADS * DIM; i++)
+                values[i] = (i % 2 ? -step : step) * (float)(i % first + (exponent ? first : 0));
+            check_width(type ? FV_ELEMENT_BF16 : FV_ELEMENT_F16, values, (double)step);
+        }
+}
+
 static void cached_f16_keeps_its_mean(void **state) {
     (void)state;
     check_cache_means(FV_ELEMENT_F16, "f16");
@@ -385,11 +419,12 @@ static void weight_arguments_are_checked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cached_f16_keeps_its_mean),       cmocka_unit_test(cached_q8_0_keeps_its_mean),
-        cmocka_unit_test(seed_stream_and_position_decide), cmocka_unit_test(equal_vectors_get_different_noise),
-        cmocka_unit_test(off_means_the_stored_bits),       cmocka_unit_test(infinities_and_nan_stay),
-        cmocka_unit_test(weights_keep_their_mean),         cmocka_unit_test(packed_rows_get_the_same_noise),
-        cmocka_unit_test(off_means_the_recorded_values),   cmocka_unit_test(weight_arguments_are_checked),
+        cmocka_unit_test(small_numbers_get_their_step),      cmocka_unit_test(cached_f16_keeps_its_mean),
+        cmocka_unit_test(cached_q8_0_keeps_its_mean),        cmocka_unit_test(seed_stream_and_position_decide),
+        cmocka_unit_test(equal_vectors_get_different_noise), cmocka_unit_test(off_means_the_stored_bits),
+        cmocka_unit_test(infinities_and_nan_stay),           cmocka_unit_test(weights_keep_their_mean),
+        cmocka_unit_test(packed_rows_get_the_same_noise),    cmocka_unit_test(off_means_the_recorded_values),
+        cmocka_unit_test(weight_arguments_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
