@@ -1,4 +1,4 @@
-/* counts.c - five fixed workloads whose instructions counts_test.py counts under valgrind.
+/* counts.c - six fixed workloads whose instructions counts_test.py counts under valgrind.
  *
  *   counts compiler          prints what this was compiled with
  *   counts WORKLOAD ISA      runs one; all that counts happens in counted_*(), which valgrind looks for by name */
@@ -12,6 +12,7 @@
 
 #define COUNTED __attribute__((noinline)) /* valgrind finds it by its name */
 enum { QUERY_HEADS = 9, KV_HEADS = 3, HEAD_DIM = 64, DECODE_TOKENS = 1024, PROMPT_TOKENS = 256, PATTERN_TOKENS = 512 };
+enum { CHOOSE_TOKENS = 8192 };
 enum { COLUMNS = 576, EIGHTS = 24, GEMM_TOKENS = 32 };
 
 static const fv_kernels *kernels;
@@ -51,10 +52,11 @@ COUNTED static void counted_attention(attention_work *work, uint32_t rows) {
                           NULL, NULL));
 }
 
-static attention_work attention_open(uint32_t tokens) {
-    attention_work work = {.policy = fv_policy_default(FV_SELECTOR_DENSE)};
+static attention_work attention_open(fv_selector selector, uint32_t tokens) {
+    attention_work work = {.policy = fv_policy_default(selector)};
     fv_cache_config shape = fv_cache_config_default();
     fv_attention_config config = {.max_tokens = tokens, .workers = 1};
+    shape.shadow = config.chooses = fv_policy_is_dynamic(&work.policy);
     size_t bytes = 0;
     shape.kv_heads = KV_HEADS;
     shape.head_dim = HEAD_DIM;
@@ -76,13 +78,19 @@ static attention_work attention_open(uint32_t tokens) {
 }
 
 static void decode(void) {
-    attention_work work = attention_open(DECODE_TOKENS);
+    attention_work work = attention_open(FV_SELECTOR_DENSE, DECODE_TOKENS);
     counted_attention(&work, 1);
 }
 
 static void prompt(void) {
-    attention_work work = attention_open(PROMPT_TOKENS);
+    attention_work work = attention_open(FV_SELECTOR_DENSE, PROMPT_TOKENS);
     counted_attention(&work, PROMPT_TOKENS);
+}
+
+/* One token after many: it scores all pages by their codes and reads the best. */
+static void choose(void) {
+    attention_work work = attention_open(FV_SELECTOR_FOVEA, CHOOSE_TOKENS);
+    counted_attention(&work, 1);
 }
 
 COUNTED static void counted_pattern(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
@@ -164,7 +172,8 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*run)(void);
-    } works[] = {{"decode", decode}, {"prompt", prompt}, {"pattern", pattern}, {"gemv", gemv}, {"gemm", gemm}};
+    } works[] = {{"decode", decode},   {"prompt", prompt}, {"choose", choose},
+                 {"pattern", pattern}, {"gemv", gemv},     {"gemm", gemm}};
     static _Alignas(8) unsigned char table[FV_KERNELS_BYTES];
     fv_isa isa;
     if (argc == 2 && strcmp(argv[1], "compiler") == 0) return print_compiler();

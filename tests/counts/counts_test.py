@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Counts the instructions of five fixed workloads (counts.c) under valgrind and compares them with counts.csv beside this
+"""Counts the instructions of six fixed workloads (counts.c) under valgrind and compares them with counts.csv beside this
 file: more than 2 % away, in either direction, is a failure. Only Debian 12's gcc gives comparable numbers.
 
 Called as: counts_test.py BUILD/fovea SOURCE_FOLDER [--write]. With --write the counts become the committed ones.
@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 
-WORKLOADS = ("decode", "prompt", "pattern", "gemv", "gemm")
+WORKLOADS = ("decode", "prompt", "choose", "pattern", "gemv", "gemm")
 LEVELS = ("scalar", "avx2")  # valgrind has no AVX-512
 TOLERANCE = 0.02
 COMPILER = "gcc 12.2.0"
