@@ -1,0 +1,118 @@
+/* Forward calls: a cache and an fv_attention are laid out in the arena, and run. No sum is made here. */
+#include "reference/pattern_job.h"
+#include "reference/pattern_tensor.h"
+
+static bool heads_fit(uint32_t heads, uint32_t query_heads, uint32_t kv_heads) {
+    if (heads == FV_HEADS_EQUAL || (heads == FV_HEADS_AUTO && query_heads == kv_heads)) return query_heads == kv_heads;
+    return heads <= FV_HEADS_SHARED && kv_heads > 0 && query_heads % kv_heads == 0;
+}
+
+/* The shapes of a forward call; says nothing about what is in the arrays. */
+static bool shapes_fit(const fv_pattern_call *call) {
+    const fv_tensor *q = &call->query, *k = &call->keys, *v = &call->values;
+    if (q->head_dim < 1 || k->head_dim != q->head_dim || v->head_dim != q->head_dim) return false;
+    if (k->tokens != q->tokens || v->tokens != q->tokens || k->heads != v->heads) return false;
+    return heads_fit(call->heads, q->heads, k->heads);
+}
+
+/* The job's shape. */
+static void forward_shape(fv_pattern *pattern, const fv_pattern_call *call, bool gated) {
+    pattern->job.shape = (fv_call_shape){.tokens = call->query.tokens,
+                                         .query_heads = call->query.heads,
+                                         .kv_heads = call->keys.heads,
+                                         .head_dim = call->query.head_dim,
+                                         .workers = fv_call_workers(call),
+                                         .cache = true,
+                                         .gated = gated};
+}
+
+/* Packs keys and values, then hands the rows over, `tile` at a time. */
+static fv_status forward_run(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
+    fv_pattern_job *job = &pattern->job;
+    const fv_call_shape *shape = &job->shape;
+    fv_cache *cache;
+    fv_status status = fv_pattern_attention_make(pattern);
+    if (status == FV_OK)
+        status = fv_cache_init(&cache, &job->layout.cache, pattern->kernels, pattern->arena, job->layout.cache_bytes);
+    if (status != FV_OK) return status;
+    size_t kv_width = (size_t)shape->kv_heads * shape->head_dim, width = (size_t)shape->query_heads * shape->head_dim;
+    status = fv_cache_append(cache, shape->tokens, call->keys.data, kv_width, call->values.data, kv_width);
+    uint32_t tile = call->tile ? call->tile : shape->tokens;
+    for (uint32_t first = 0, count; status == FV_OK && first < shape->tokens; first += count) {
+        count = tile < shape->tokens - first ? tile : shape->tokens - first;
+        job->rows = (fv_attention_rows){.first_token = first,
+                                        .count = count,
+                                        .query = call->query.data + first * width,
+                                        .query_stride = width,
+                                        .out = out + first * width,
+                                        .out_stride = width};
+        status = fv_attention_run_rows(job->attention, cache, &job->policy, &job->rows, call->parallel, call->report);
+    }
+    return status;
+}
+
+/* All that can be said of a forward call without a look into its arrays; *empty: there is nothing to do. */
+static fv_status forward_check(const fv_pattern *pattern, const fv_pattern_call *call, const float *out, bool *empty) {
+    if (!pattern || !call) return FV_ERROR_ARGUMENT;
+    if (!shapes_fit(call)) return FV_ERROR_SHAPE;
+    if (fv_call_is_masked(call) && call->keep_tokens != call->query.tokens) return FV_ERROR_SHAPE;
+    if (call->deadline) return FV_ERROR_ARGUMENT;
+    *empty = call->query.tokens == 0 || call->query.heads == 0;
+    if (*empty) return FV_OK;
+    if (!out || !fv_tensor_is_given(&call->query) || !fv_tensor_is_given(&call->keys)) return FV_ERROR_ARGUMENT;
+    return fv_tensor_is_given(&call->values) ? FV_OK : FV_ERROR_ARGUMENT;
+}
+
+/* Room first, then the elements. */
+static fv_status forward_start(fv_pattern *pattern, const fv_pattern_call *call, bool gated) {
+    forward_shape(pattern, call, gated);
+    fv_status status = fv_pattern_job_layout(pattern);
+    return status == FV_OK
+               ? fv_pattern_inputs_check(pattern->config.checked != 0, &call->query, &call->keys, &call->values)
+               : status;
+}
+
+fv_status fv_pattern_forward(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
+    bool empty;
+    fv_status status = forward_check(pattern, call, out, &empty);
+    if (status != FV_OK || empty) return status;
+    if (!fv_masks_reach(fv_pattern_call_policy(pattern, call), call->query.tokens)) return FV_ERROR_SHAPE;
+    status = forward_start(pattern, call, false);
+    return status == FV_OK ? forward_run(pattern, call, out) : status;
+}
+
+fv_status fv_pattern_forward_dense(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
+    bool empty;
+    fv_status status = forward_check(pattern, call, out, &empty);
+    if (status != FV_OK || empty) return status;
+    fv_pattern_call_policy(pattern, call)->selector = FV_SELECTOR_DENSE; /* which looks at `causal` alone */
+    status = forward_start(pattern, call, false);
+    return status == FV_OK ? forward_run(pattern, call, out) : status;
+}
+
+#if FV_BUILD_GATE
+fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_scope scope, uint32_t keep,
+                                   const fv_pattern_call *call, float *out) {
+    bool empty;
+    fv_status status = forward_check(pattern, call, out, &empty);
+    if (status != FV_OK) return status;
+    if (!gate || fv_call_is_masked(call) || (uint32_t)scope > FV_KEEP_WHOLE_SEQUENCE) return FV_ERROR_ARGUMENT;
+    if (scope == FV_KEEP_CAUSAL && !pattern->config.policy.causal) return FV_ERROR_ARGUMENT;
+    if (fv_gate_shape(gate)->input_dim != call->keys.head_dim) return FV_ERROR_SHAPE;
+    if (empty) return FV_OK;
+    fv_policy *policy = fv_pattern_call_policy(pattern, call);
+    status = forward_start(pattern, call, true);
+    if (status != FV_OK) return status;
+    uint32_t tokens = call->keys.tokens;
+    float *salience = (float *)(void *)(pattern->arena + pattern->job.layout.gate_offset);
+    uint32_t *until = (uint32_t *)(void *)(salience + tokens);
+    status = fv_gate_score_keys(gate, tokens, call->keys.heads, call->keys.data,
+                                (size_t)call->keys.heads * call->keys.head_dim, salience);
+    if (status == FV_OK) status = fv_keep_until(scope, tokens, salience, keep, until + tokens, until);
+    if (status != FV_OK) return status;
+    policy->keep = NULL;
+    policy->keep_until = until;
+    policy->keep_tokens = tokens;
+    return forward_run(pattern, call, out);
+}
+#endif

@@ -1,0 +1,14 @@
+/* pattern_tensor.h - arrays as callers hand them over. */
+#ifndef FV_PATTERN_TENSOR_H
+#define FV_PATTERN_TENSOR_H
+
+#include "fovea/reference/pattern.h"
+
+/* Whether there are elements, and as many as size_t can count bytes for. */
+bool fv_tensor_is_given(const fv_tensor *tensor);
+
+/* FV_ERROR_NOT_FINITE if `checked` and an element is not finite. NULL: there is none. Reads whole arrays: only after
+ * their sizes have been compared with everything that they must fit. */
+fv_status fv_pattern_inputs_check(bool checked, const fv_tensor *query, const fv_tensor *keys, const fv_tensor *values);
+
+#endif
