@@ -333,7 +333,7 @@ static fv_status target_find(const fv_cache *cache, const fv_cache_store *store,
 
 fv_status fv_cache_save(const fv_cache *cache, const fv_cache_store *store, uint64_t *sequence) {
     if (!cache || !store_is_usable(store)) return FV_ERROR_ARGUMENT;
-    saved target = {0};
+    saved target = {.status = FV_OK};
     fv_status status = target_find(cache, store, &target);
     if (status != FV_OK) return status;
     stream s;
