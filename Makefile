@@ -4,18 +4,29 @@ JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 PYTHON ?= python3
 FUZZ_SECONDS ?= 60
 MAKEFLAGS += --no-print-directory
-# A first configuration for `make` or `make demo` leaves the tests out, so that cmocka is not needed.
+PREFIX ?= /usr/local
 CONFIGURE = cmake -S . -B $(BUILD)
-FIRST = $(if $(wildcard $(BUILD)/CMakeCache.txt),,-DFV_TESTS=OFF)
 
-.PHONY: build demo test test-embedded size bench fuzz gemma clean help
+.PHONY: build demo install deb test test-embedded size bench fuzz gemma clean help
 build: ## build the command line program (this is plain `make`)
 	@tools/install.sh build
-	@$(CONFIGURE) $(FIRST) >/dev/null
+	@$(CONFIGURE) -DFV_CLI=ON >/dev/null
 	@cmake --build $(BUILD) --parallel $(JOBS) --target fovea_cli
 
 demo: build ## get a model and ask it about a document of 7,000 tokens (DEMO_TOKENS, FOVEA_MODEL, THREADS)
 	@BUILD=$(BUILD) tools/demo.sh
+
+install: ## build the program and the libraries and install them below PREFIX (/usr/local); DESTDIR is honoured
+	@tools/install.sh build
+	@$(CONFIGURE) -DFV_CLI=ON -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	@cmake --build $(BUILD) --parallel $(JOBS)
+	@cmake --install $(BUILD)
+
+deb: ## build Debian packages in build-deb/packages: libfovea0, libfovea-dev, fovea
+	@tools/install.sh deb
+	@cmake -S . -B build-deb -DFV_CLI=ON -DFV_TESTS=OFF -DCMAKE_INSTALL_PREFIX=/usr >/dev/null
+	@cmake --build build-deb --parallel $(JOBS)
+	@cd build-deb && cpack -B packages
 
 test: ## build and run every test; ends with "N passed, M failed, K skipped"
 	@tools/install.sh test
@@ -44,7 +55,7 @@ gemma: ## get the second model, Gemma 3 270M (Gemma terms of use)
 	@$(PYTHON) tools/model.py gemma3
 
 clean: ## delete what was built; models/ stays
-	rm -rf $(BUILD) build-fuzz
+	rm -rf $(BUILD) build-fuzz build-deb
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14

@@ -3,6 +3,7 @@
 #define FOVEA_CLI_H
 
 #include "fovea/message.h"
+#include "fovea/version.h"
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -12,10 +13,7 @@
 #define CLI_PRINTF(format_index, first)
 #endif
 
-#ifndef FV_VERSION
-#define FV_VERSION "0.1.0" /* the build description's, where it hands it in */
-#endif
-#define CLI_VERSION FV_VERSION
+#define CLI_VERSION FV_VERSION_STRING
 
 enum cli_exit {
     CLI_GO_ON = -1, /* not an exit code: carry on */

@@ -5,6 +5,11 @@
 #ifndef FV_BUILD_H
 #define FV_BUILD_H
 
+/* Sums keep their order and NaN is noticed, or nothing is built. */
+#if defined __FAST_MATH__ || (defined __FINITE_MATH_ONLY__ && __FINITE_MATH_ONLY__)
+#error "fovea: -ffast-math and -ffinite-math-only make its results wrong; compile it without them"
+#endif
+
 /* Elements of caches besides F32; without its switch a type is FV_ERROR_UNSUPPORTED. */
 #ifndef FV_BUILD_F16
 #define FV_BUILD_F16 1

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs from Debian's packages what a goal needs and this machine lacks; without anything lacking it does nothing.
 #
-#   tools/install.sh build|test|model|fuzz|ci|embedded|aarch64|avx512
+#   tools/install.sh build|test|model|fuzz|ci|deb|embedded|aarch64|avx512
 #
 # As root it installs; else with sudo; else it prints the line to type and exits 1.
 set -eu
@@ -11,12 +11,14 @@ cc=${CC:-cc}
 
 # One line a need: goals, what looks for it, the Debian package. `needs` reads this table top to bottom.
 table='
-build,test,ci       compiler             gcc libc6-dev
-build,test,fuzz,ci  command:make         make
-build,test,fuzz,ci  command:cmake        cmake
-build,test,fuzz,ci  command:pkg-config   pkg-config
-build,test,fuzz,ci  library:jansson      libjansson-dev
-build,test,fuzz,ci  library:libutf8proc  libutf8proc-dev
+build,test,ci,deb   compiler             gcc libc6-dev
+build,test,fuzz,ci,deb command:make      make
+build,test,fuzz,ci,deb command:cmake     cmake
+build,test,fuzz,ci,deb command:pkg-config pkg-config
+build,test,fuzz,ci,deb library:jansson   libjansson-dev
+build,test,fuzz,ci,deb library:libutf8proc libutf8proc-dev
+ci,deb              command:dpkg-shlibdeps dpkg-dev
+ci,deb              command:file         file
 test,fuzz,ci        library:cmocka       libcmocka-dev
 ci                  command:clang-format clang-format
 model,ci            pip                  python3-pip

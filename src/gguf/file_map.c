@@ -3,6 +3,7 @@
 #define _DEFAULT_SOURCE /* madvise */
 #endif
 #include "gguf/file_map.h"
+#include "platform/linux_only.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

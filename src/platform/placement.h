@@ -3,6 +3,7 @@
 #define FV_PLACEMENT_H
 
 #include "fovea/pool.h"
+#include "platform/linux_only.h"
 #include <sched.h>
 #include <stdbool.h>
 

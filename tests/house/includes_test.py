@@ -35,7 +35,7 @@ CPU_DETECTION = {"cpuid.h", "sys/auxv.h"}  # in platform/cpu.h only
 
 # Public headers from the lowest layer to the highest; one may include those of its own layer and below.
 PUBLIC = [
-    ["api", "status", "isa", "reference/f16", "weight", "parallel", "report", "deadline"],
+    ["api", "status", "version", "isa", "reference/f16", "weight", "parallel", "report", "deadline"],
     ["plan", "cache", "reference/evict"],
     ["policy", "reference/gate", "attend", "mass"],
     ["attention"],
@@ -45,6 +45,7 @@ PUBLIC = [
      "measure/attention_bench", "measure/reads", "measure/perplexity", "measure/eval", "measure/tuning"],  # hosted
 ]
 PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in names}
+PUBLIC_LEVEL.update(core=PUBLIC_LEVEL["model"], fovea=len(PUBLIC))  # these include all others
 ROOM_LEVEL = {"": 0, "numeric": 0, "kernels": 0, "plan": 1, "cache": 1, "select": 2, "attend": 2, "attention": 3, "model": 4,
               "reference": 4, "platform": 5, "gguf": 5, "text": 5, "llm": 5, "measure": 6}
 

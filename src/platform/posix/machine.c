@@ -1,5 +1,6 @@
 /* machine.c - facts about this process and processor, read from /proc where it exists. */
 #include "fovea/machine.h"
+#include "platform/linux_only.h"
 #include <stdalign.h>
 #include <stdbool.h>
 #include <stdio.h>

@@ -3,6 +3,7 @@
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS, madvise */
 #endif
 #include "platform/pages.h"
+#include "platform/linux_only.h"
 #include <stdint.h>
 #include <sys/mman.h>
 

@@ -2,6 +2,7 @@
  * slower, so the best one is the figure. */
 #include "fovea/peaks.h"
 #include "platform/cpu.h"
+#include "platform/linux_only.h"
 #include "platform/pages.h"
 #include "platform/peak_loops.h"
 #include <stdbool.h>
