@@ -208,14 +208,18 @@ static fv_status score_span(fv_perplexity *perplexity, size_t chunk, size_t batc
     return FV_OK;
 }
 
+static bool tell_before(void *perplexity, size_t done, size_t total) {
+    (void)total; /* of what is before the scored positions */
+    return tell(perplexity, done);
+}
+
 /* What is before the scored positions, densely: read once. */
 static fv_status read_densely(fv_perplexity *perplexity) {
-    const fv_perplexity_config *config = &perplexity->config;
     fv_status status = FV_OK;
     for (size_t i = 0; i < perplexity->count && status == FV_OK; i++) {
         policy_run *run = &perplexity->runs[i];
         status = fv_read_dense(run->session, i > 0 ? perplexity->runs[0].session : NULL, perplexity->tokens,
-                               perplexity->first, config->progress, config->progress_context);
+                               perplexity->first, tell_before, perplexity);
         if (status == FV_OK) status = fv_session_set_policy(run->session, &run->policy, NULL);
     }
     return status;
