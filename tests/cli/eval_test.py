@@ -22,11 +22,21 @@ class Eval(CliTest):
             self.assertEqual(["needle", "counting"], [task["task"] for task in policy["tasks"]])
             for task in policy["tasks"]:
                 self.assertEqual(3, task["questions"])
-                self.assertLessEqual(task["right"], 3)
+                self.check(figures, policy["attention"], task)
         self.assertEqual(1, figures["policies"][0]["density"])
         self.assertLess(figures["policies"][1]["density"], 0.5)
-        for difference in figures["differences"]:
-            self.assertNotEqual(difference["right"], difference["dense_right"])
+
+    def check(self, figures, attention, task):
+        """The figures of a task against the list of the answers that differ."""
+        mine = [d for d in figures["differences"] if d["attention"] == attention and d["task"] == task["task"]]
+        better = sum(d["right"] and not d["dense_right"] for d in mine)
+        worse = sum(d["dense_right"] and not d["right"] for d in mine)
+        self.assertEqual(len(mine), better + worse)
+        self.assertEqual(task["dense_right"] + better - worse, task["right"])
+        self.assertAlmostEqual((better - worse) / task["questions"], task["difference"])
+        self.assertEqual(task["dense_right"] / task["questions"] >= 0.4, task["counts"])
+        for d in mine:
+            self.assertTrue(d["question"] and d["expected"] and 0 <= d["depth"] <= 1)
 
     def test_the_same_seed_gives_the_same_figures(self):
         first = self.ok("eval", *SMALL, "--task", "variables", "--json").stdout

@@ -47,7 +47,26 @@ class Base(CliTest):
         self.assertEqual(self.path, dense["base"])
         self.assertEqual(CHUNKS * (CONTEXT - 1 - CONTEXT // 2), dense["scored"])
         self.assertGreater(dense["kl"], 0)
+        self.assertGreater(window["kl"], 0)
         self.assertNotEqual(dense["kl"], window["kl"])
+        self.assertLess(dense["kl"], 2 * math.log(self.vocabulary))
+
+    def test_every_row_is_that_of_its_position(self):
+        """Each row is certain of the token that follows: KL is then the loss, row by row, or nothing like it."""
+        tokens = [(7 * i + i * i) % self.vocabulary for i in range(CONTEXT * CHUNKS)]
+        scored = [c * CONTEXT + p + 1 for c in range(CHUNKS) for p in range(CONTEXT // 2, CONTEXT - 1)]
+        rooms = 2 * ((self.vocabulary + 1) // 2)
+        data = b"_logits_" + struct.pack("<3I", CONTEXT, self.vocabulary, CHUNKS)
+        data += struct.pack("<%di" % len(tokens), *tokens)
+        for place in scored:
+            data += struct.pack("<2f", 17 / 0x1234, -17)
+            data += struct.pack("<%dH" % rooms, *[0x1234 * (i == tokens[place]) for i in range(rooms)])
+        with open(self.path, "wb") as file:
+            file.write(data)
+        dense = self.document("ppl", "-m", LLAMA, "--kl-divergence-base", self.path, "--json")[0]
+        self.assertEqual(len(scored), dense["scored"])
+        self.assertAlmostEqual(math.log(dense["ppl"]), dense["kl"], places=4)
+        self.assertLessEqual(dense["top1"], 0.5)  # noise does not know the next token
 
     def test_a_certain_base_gives_the_loss_of_its_token(self):
         self.write(self.one_token, token=3, step=0)
