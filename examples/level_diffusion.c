@@ -77,7 +77,7 @@ static void attention_predict(const model *self, const uint8_t *columns, const u
                               .query_stride = HEAD_DIM,
                               .out = out[0],
                               .out_stride = HEAD_DIM};
-    check(fv_attention_run_rows(self->attention, self->cache, self->policy, &rows, NULL, self->report));
+    check(fv_attention_run(self->attention, self->cache, self->policy, &rows, NULL, self->report));
     for (uint32_t i = 0; i < asked; i++) memcpy(weights + i * LEVEL_COLUMNS, out[i], LEVEL_COLUMNS * sizeof(float));
 }
 

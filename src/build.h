@@ -68,9 +68,15 @@
 #define FV_BUILD_REPORT 1
 #endif
 
-/* Deadlines of fovea/reference/pattern.h; without it a deadline is FV_ERROR_ARGUMENT. */
+/* Deadlines; without it one is FV_ERROR_UNSUPPORTED (to fovea/reference/pattern.h: FV_ERROR_ARGUMENT). */
 #ifndef FV_BUILD_DEADLINE
 #define FV_BUILD_DEADLINE 1
+#endif
+
+/* fovea/state.h for users, and what leaves a call besides attention (fv_attention_rows.lse); without it such a call is
+ * FV_ERROR_UNSUPPORTED. */
+#ifndef FV_BUILD_STATE
+#define FV_BUILD_STATE 1
 #endif
 
 /* Whole headers of functions: fovea/reference/gate.h and gated calls, fovea/reference/evict.h, saving and restoring of

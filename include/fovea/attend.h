@@ -24,6 +24,11 @@ typedef struct fv_attend_config {
                              no bit. Fewer need less scratch */
 } fv_attend_config;
 
+/** Query heads that share a KV head. */
+static inline uint32_t fv_attend_group(const fv_attend_config *config) {
+    return config->query_heads / config->kv_heads;
+}
+
 /** Bytes of scratch that one fv_attend_tile() needs, 64-byte aligned. FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW. */
 FV_API fv_status fv_attend_size(const fv_attend_config *config, size_t *bytes);
 

@@ -19,8 +19,8 @@ typedef struct fv_attention_config {
     uint32_t workers;    /* of the fv_parallel that will be handed in; >= 1 */
     uint32_t plan_steps; /* room for plans; fv_policy_steps() of the policies that will be used and attend.tile_rows, at
                             most */
-    uint32_t state_rows; /* 0..attend.tile_rows, 0 = 1: rows that are read together where a deadline is set; memory
-                            grows with it */
+    uint32_t state_rows; /* 0..attend.tile_rows, 0 = 1: rows that are read together where fv_attention_rows.deadline is
+                            set; memory grows with it */
     uint32_t chooses;    /* 1: also policies that choose by the queries (fv_policy_is_dynamic()); memory grows with
                             max_tokens */
 } fv_attention_config;
@@ -35,38 +35,51 @@ FV_API fv_status fv_attention_size(const fv_attention_config *config, size_t *by
 FV_API fv_status fv_attention_init(fv_attention **attention, const fv_attention_config *config,
                                    const fv_kernels *kernels, void *memory, size_t bytes);
 
-/**
- * Attention of the last `rows` tokens of `cache` (appended already) under `policy`.
- *
- * local_window  the model's own mask: 0, or a row sees its last local_window tokens only and the policy does not apply.
- * query, out    [rows][query_heads][head_dim] f32, rows query_stride / out_stride elements apart; no overlap.
- * parallel      NULL or at most config.workers workers.
- * report        counters are added to; may be NULL.
- * returns       FV_OK, FV_ERROR_ARGUMENT (shape; pattern whose block is not the cache's; a policy that chooses without
- *               a shadow in the cache or config.chooses), FV_ERROR_FULL (plan_steps).
- *               `out` is untouched on error.
- *
- * The same bits for any number of workers and any cutting of rows into calls. A policy that is not causal reads what is
- * in the cache, no more: cut the rows then, not the appending.
- */
-FV_API fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
-                                  uint32_t local_window, uint32_t rows, const float *query, size_t query_stride,
-                                  float *out, size_t out_stride, const fv_parallel *parallel, fv_report *report);
-
-/** Which positions, and where their rows lie. */
+/** Which positions, where their rows are, and what else is wanted of them. Start from {0}. */
 typedef struct fv_attention_rows {
     uint32_t first_token, count; /* all in the cache; count >= 1 */
-    uint32_t local_window;       /* as in fv_attention_run() */
-    uint32_t layer;              /* whose head_share of the policy applies */
-    const float *query;          /* of position first_token */
-    size_t query_stride;
-    float *out;
+    uint32_t local_window; /* the model's own mask: a row sees its last local_window tokens only and the policy does
+                              not apply; 0 = none */
+    uint32_t layer;        /* whose head_share of the policy applies */
+    const float *query;    /* [count][query_heads][head_dim], finite; of position first_token first */
+    size_t query_stride;   /* elements from a row to the next, at least query_heads * head_dim */
+    float *out;            /* the same shape; no overlap with query */
     size_t out_stride;
+    float *lse; /* NULL, or [count][query_heads]: log-sum-exps of what was read, as of fv_state_lse(); with it, out
+                   can be merged with attention over other keys */
+    size_t lse_stride;           /* at least query_heads */
+    const fv_deadline *deadline; /* NULL, or when reading must stop */
+    fv_progress *progress;       /* with a deadline: how far the call came, written unless it fails for another reason;
+                                    NULL only if on_deadline is FV_DEADLINE_FAIL */
 } fv_attention_rows;
 
-/** fv_attention_run() for any positions of the cache. */
-FV_API fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
-                                       const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report);
+/**
+ * Attention of positions of `cache` (appended already) under `policy`.
+ *
+ * parallel  NULL or at most config.workers workers; 0 workers are the calling thread.
+ * report    counters are added to; may be NULL.
+ * returns   FV_OK; FV_ERROR_ARGUMENT: a NULL, rows not in the cache, a stride, a shape that is not config's; a policy
+ * out of range; a pattern whose block is not the cache's; a policy that chooses without config.chooses or a cache with
+ * a shadow; a certificate without margins in the cache; a tail without a cache with a tail; a certificate or a tail
+ * with a soft cap; a deadline without a clock, or without `progress`. FV_ERROR_FULL: config.plan_steps are too few.
+ *           FV_ERROR_UNSUPPORTED: a policy of quality > 0 with a deadline; what this build leaves out (several rows,
+ *           reports, log-sum-exps, deadlines: src/build.h).
+ *           FV_ERROR_DEADLINE: with FV_DEADLINE_FAIL, too late.
+ * `out`, `lse` and the report are untouched on error, but for `out` and `lse` of more than one row after
+ * FV_ERROR_DEADLINE: rows that were done in time are written.
+ *
+ * The same bits for any number of workers, any cutting of rows into calls, and with a deadline if there was time for
+ * all. A policy that is not causal reads what is in the cache, no more: cut the rows then, not the appending.
+ *
+ * With a deadline, config.state_rows rows are read together, and the clock is looked at as deadline.h says and before
+ * each row that chooses. Where it was too late and on_deadline is FV_DEADLINE_BEST, a row's output is the softmax over
+ * what was read of it; rows not reached are zeros (lse: -infinity). Keys of the progress are those of one KV head; of a
+ * policy that chooses, those of all KV heads, and planned are those of rows that have chosen. A certificate is of what
+ * was read: all that the row had chosen, window and sinks included, may be unread, and rows not reached are certified
+ * as zeros.
+ */
+FV_API fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
+                                  const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report);
 
 /** What one KV head reads for rows of one tile. Valid during the observer's call. */
 typedef struct fv_attention_seen {

@@ -21,8 +21,7 @@ typedef enum fv_on_deadline {
 typedef enum fv_checkpoint {
     FV_CHECKPOINT_CANDIDATE_SELECTION = 0, /* plans are written; nothing is read yet */
     FV_CHECKPOINT_DOT_PRODUCT = 1,         /* keys are being read: scores and their weighted values */
-    FV_CHECKPOINT_SOFTMAX = 2,             /* all is read; the parts are merged and divided by their sum */
-    FV_CHECKPOINT_OUTPUT_PROJECTION = 3 /* of a transformer's layer; the calls of fovea/reference/pattern.h have none */
+    FV_CHECKPOINT_SOFTMAX = 2              /* all is read; the parts are merged and divided by their sum */
 } fv_checkpoint;
 
 /** A deadline. The clock is asked by the calling thread only: before the selection, before the newest segment is read

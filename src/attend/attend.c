@@ -21,7 +21,7 @@ fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout
         config->gather_keys % FV_PAGE_TOKENS != 0)
         return FV_ERROR_ARGUMENT;
     *layout = (fv_attend_layout){0};
-    size_t group = config->query_heads / config->kv_heads, dim = config->head_dim, rows = 0;
+    size_t group = fv_attend_group(config), dim = config->head_dim, rows = 0;
     if (!fv_size_add(&rows, group, fv_attend_rows(config), 1) ||
         rows > SIZE_MAX / (4 * (dim + 1 + FV_SUM_LANES + FV_CHUNK_KEYS)))
         return FV_ERROR_OVERFLOW;
@@ -221,7 +221,7 @@ attend_job *fv_attend_begin(const fv_attend_setting *setting, const fv_plan *pla
     job->cache = setting->cache;
     job->plan = plan;
     job->kv_head = kv_head;
-    job->group = config->query_heads / config->kv_heads;
+    job->group = fv_attend_group(config);
     job->gather = layout->gather;
     job->states[0] = (float *)(void *)(base + layout->state_offset);
     job->states[1] = (float *)(void *)(base + layout->segment_offset);
@@ -312,7 +312,7 @@ fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kerne
     if (!scratch || scratch_bytes < layout.bytes || (uintptr_t)scratch % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
     fv_attend_setting setting = {config, &layout, kernels, cache, query_stride};
     const fv_state *state = fv_attend_plan(fv_attend_begin(&setting, plan, kv_head, query, scratch));
-    fv_state_finish(config, state, plan->rows, kv_head, out, out_stride);
+    fv_state_write(config, state, plan->rows, kv_head, out, out_stride);
     return FV_OK;
 }
 #endif

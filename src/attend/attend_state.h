@@ -1,26 +1,19 @@
-/* attend_state.h - the state of the online softmax, and one segment of a plan: what attention.c needs to split a long
- * decode over threads. A run is first made in the scratch and then run, so that what it is made of lies on no stack. */
+/* attend_state.h - one segment of a plan into a state: what attention needs to split a long decode over threads. A run
+ * is first made in the scratch and then run, so that what it is made of lies on no stack. */
 #ifndef FV_ATTEND_STATE_H
 #define FV_ATTEND_STATE_H
 
 #include "fovea/attend.h"
+#include "fovea/state.h"
 #include <stdbool.h>
 
-/* Of `rows` query rows (positions x heads of the group). */
-typedef struct fv_state {
-    float *maximum; /* [rows], whole; weights are 2^(score - maximum) */
-    float *sum;     /* [rows][FV_SUM_LANES] of weights */
-    float *out;     /* [rows][head_dim], unnormalised */
-} fv_state;
+static inline size_t fv_state_floats(size_t rows, size_t head_dim) { return rows * (head_dim + 1 + FV_STATE_LANES); }
 
-size_t fv_state_floats(size_t rows, size_t head_dim);
-fv_state fv_state_at(float *memory, size_t rows, size_t head_dim);
-
-/* Nothing read yet. */
-void fv_state_clear(fv_state state, size_t rows, size_t head_dim);
-
-/* into <- into + from. A row of `from` that read nothing changes no bit. */
-void fv_state_merge(const fv_state *into, const fv_state *from, size_t rows, size_t head_dim);
+/* The states from `row` on. */
+static inline fv_state fv_state_row(const fv_state *state, size_t row, size_t head_dim) {
+    return (fv_state){
+        .maximum = state->maximum + row, .sum = state->sum + row * FV_STATE_LANES, .out = state->out + row * head_dim};
+}
 
 /* Where things lie in the scratch of a call. Computed once: for few keys the checks would cost as much as the reading.
  */
@@ -72,8 +65,10 @@ typedef struct fv_token_range {
  * order has the bits of fv_attend_segment(). */
 void fv_attend_spans(attend_job *job, fv_state state, const fv_token_range *tokens);
 
-/* out[row] = o / l, or 0 where nothing was read. */
-void fv_state_finish(const fv_attend_config *config, const fv_state *state, uint32_t rows, uint32_t kv_head, float *out,
-                     size_t out_stride);
+/* Of `rows` positions and the heads of kv_head: attention, 0 where nothing was read, and log-sum-exps. */
+void fv_state_write(const fv_attend_config *config, const fv_state *state, uint32_t rows, uint32_t kv_head, float *out,
+                    size_t out_stride);
+void fv_state_write_lse(const fv_attend_config *config, const fv_state *state, uint32_t rows, uint32_t kv_head,
+                        float *lse, size_t lse_stride);
 
 #endif

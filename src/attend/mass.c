@@ -24,7 +24,7 @@ fv_status fv_mass_tokens(const fv_attend_config *config, const fv_kernels *kerne
     if (config->kv_heads != cache->config.kv_heads || config->head_dim != cache->config.head_dim ||
         config->query_heads < config->kv_heads || kv_head >= config->kv_heads || position >= cache->tokens)
         return FV_ERROR_ARGUMENT;
-    size_t group = config->query_heads / config->kv_heads, dim = config->head_dim, count = (size_t)position + 1;
+    size_t group = fv_attend_group(config), dim = config->head_dim, count = (size_t)position + 1;
     for (uint32_t first = 0; first < count; first += FV_PAGE_TOKENS) {
         uint32_t tokens = count - first < FV_PAGE_TOKENS ? (uint32_t)count - first : FV_PAGE_TOKENS;
         fv_status status = fv_cache_read(cache, kv_head, first, tokens, scratch, NULL);

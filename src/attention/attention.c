@@ -2,16 +2,24 @@
  * segments (segments.c); with a deadline, any rows into rounds of keys, between which the clock is looked at
  * (rounds.c). A policy that chooses by the queries has a plan for each KV head, any other one for all. */
 #include "fovea/attention.h"
+#include "attention/rounds.h"
 #include "attention/segments.h"
 #include "attention/tally.h"
 #include "attention/tiles.h"
 
-fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
-                                const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report) {
+fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
+                           const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report) {
     fv_status status = fv_call_make(attention, cache, policy, rows, parallel);
     if (status != FV_OK) return status;
     fv_attention_call *call = &attention->call;
     if (!FV_BUILD_REPORT && report) return FV_ERROR_UNSUPPORTED;
+#if FV_BUILD_DEADLINE
+    if (rows->deadline) {
+        call->watch = &attention->watch;
+        *call->watch = (fv_watch){.deadline = rows->deadline};
+        return fv_rounds_run(call, rows, report);
+    }
+#endif
     fv_counts_clear(attention);
     if (!FV_BUILD_PROMPT || (call->rows == 1 && !(call->chooses && policy->quality > 0.0f)))
         status = fv_segments_run(call);
@@ -25,18 +33,4 @@ fv_status fv_attention_run_rows(fv_attention *attention, const fv_cache *cache, 
     count->visible = fv_keys_visible(call, call->first_token, call->rows);
     fv_report_add(call, count, report);
     return FV_OK;
-}
-
-fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
-                           uint32_t local_window, uint32_t rows, const float *query, size_t query_stride, float *out,
-                           size_t out_stride, const fv_parallel *parallel, fv_report *report) {
-    if (!cache || rows > cache->tokens) return FV_ERROR_ARGUMENT;
-    fv_attention_rows last = {.first_token = cache->tokens - rows,
-                              .count = rows,
-                              .local_window = local_window,
-                              .query = query,
-                              .query_stride = query_stride,
-                              .out = out,
-                              .out_stride = out_stride};
-    return fv_attention_run_rows(attention, cache, policy, &last, parallel, report);
 }

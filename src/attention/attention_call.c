@@ -19,7 +19,7 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
     fv_status status = fv_attend_layout_make(&config->attend, &layout->attend);
     if (status != FV_OK) return status;
     layout->attend_bytes = layout->attend.bytes;
-    size_t group = config->attend.query_heads / config->attend.kv_heads;
+    size_t group = fv_attend_group(&config->attend);
     size_t state_rows = group * (config->state_rows ? config->state_rows : 1);
     layout->segments = (config->max_tokens - 1) / FV_SEGMENT_TOKENS + 1;
     layout->worker_bytes = layout->attend_bytes;
@@ -113,6 +113,10 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
     if (cache->config.max_tokens > attention->config.max_tokens) return FV_ERROR_ARGUMENT;
     if (parallel && parallel->workers > attention->config.workers) return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_PROMPT && rows->count > 1) return FV_ERROR_UNSUPPORTED;
+    if ((!FV_BUILD_STATE && rows->lse) || (!FV_BUILD_DEADLINE && rows->deadline)) return FV_ERROR_UNSUPPORTED;
+    if (FV_BUILD_STATE && rows->lse && rows->lse_stride < attend->query_heads) return FV_ERROR_ARGUMENT;
+    if (FV_BUILD_DEADLINE && rows->deadline && !fv_deadline_is_usable(rows->deadline, rows->progress))
+        return FV_ERROR_ARGUMENT;
     fv_status status = fv_policy_check(policy);
     if (status != FV_OK || rows->local_window) return status;
     if (fv_policy_is_dynamic(policy) && (!cache->shadow.dim || !attention->config.chooses)) return FV_ERROR_ARGUMENT;
@@ -153,5 +157,9 @@ fv_status fv_call_make(fv_attention *attention, const fv_cache *cache, const fv_
     call->query_stride = rows->query_stride;
     call->out = rows->out;
     call->out_stride = rows->out_stride;
+#if FV_BUILD_STATE
+    call->lse = rows->lse;
+    call->lse_stride = rows->lse_stride;
+#endif
     return FV_OK;
 }

@@ -37,6 +37,8 @@ typedef struct fv_attention_call {
     size_t query_stride;
     float *out;
     size_t out_stride;
+    float *lse; /* NULL: not wanted */
+    size_t lse_stride;
     fv_watch *watch; /* with a deadline, as all that follows */
     uint32_t round_first,
         round_count;                /* segments that are read next, one KV head after the other: each time reading moves
@@ -61,6 +63,7 @@ struct fv_attention {
     void *clock_context;
     fv_attention_call call; /* at work; here and not on a chip's stack */
     fv_work_count counted;  /* with a deadline: so far */
+    fv_watch watch;         /* of a call with a deadline that has no watch of its own */
 };
 
 /* One worker's choosing for rows of one tile and one KV head; it lies in front of its scratch. */
@@ -105,6 +108,17 @@ void fv_call_tile(const fv_attention_call *call, uint32_t tile, fv_plan_view *vi
 /* Checks everything but the plans, and fills attention->call. */
 fv_status fv_call_make(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
                        const fv_attention_rows *rows, const fv_parallel *parallel);
+
+/* Writes what the rows' states say, from row `row` of the call on. */
+static inline void fv_call_write(const fv_attention_call *call, const fv_state *state, uint32_t rows, uint32_t kv_head,
+                                 size_t row) {
+    const fv_attend_config *config = call->setting.config;
+    fv_state_write(config, state, rows, kv_head, call->out + row * call->out_stride, call->out_stride);
+#if FV_BUILD_STATE
+    if (call->lse)
+        fv_state_write_lse(config, state, rows, kv_head, call->lse + row * call->lse_stride, call->lse_stride);
+#endif
+}
 
 /* The reading of a plan whose first row is `row` of the call. */
 static inline attend_job *fv_call_begin(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head,

@@ -1,8 +1,10 @@
 /* Attention until a deadline: rounds of keys, between which the clock is looked at. */
+#include "attention/rounds.h"
 #include "attention/row_choice.h"
 #include "attention/segments.h"
 #include "attention/tally.h"
 #include "attention/watch.h"
+#include "numeric/half.h"
 
 #if FV_BUILD_DEADLINE
 
@@ -98,7 +100,7 @@ static uint32_t round_segments(const fv_attention_call *call, uint32_t least, ui
 
 static void states_clear(const fv_attention_call *call) {
     const fv_attend_config *attend = &call->attention->config.attend;
-    size_t rows = call->plan_rows * (size_t)(attend->query_heads / attend->kv_heads);
+    size_t rows = call->plan_rows * (size_t)fv_attend_group(attend);
     for (uint32_t head = 0; head < attend->kv_heads; head++)
         for (uint32_t segment = 0; segment < call->segments; segment++)
             fv_state_clear(fv_row_state(call, head, segment), rows, attend->head_dim);
@@ -133,14 +135,14 @@ static bool rounds_run(fv_attention_call *call) {
 }
 
 /* The rows of the plans. */
-static fv_status watched_rows(fv_attention_call *call, float *out) {
+static fv_status watched_rows(fv_attention_call *call) {
     fv_watch *watch = call->watch;
     bool whole = rounds_run(call), fail = watch->deadline->on_deadline == FV_DEADLINE_FAIL;
     if (whole && !fv_watch_is_over(watch)) watch->progress.checkpoint = FV_CHECKPOINT_SOFTMAX;
     if (fail && watch->progress.expired) return FV_ERROR_DEADLINE;
     fv_states_merge(call);
     if (fv_watch_is_over(watch) && fail) return FV_ERROR_DEADLINE;
-    fv_states_finish(call, out);
+    fv_states_write(call);
     fv_phase_end_read_all(call->attention, call->parallel);
     if (whole) watch->progress.rows_complete += call->plan_rows;
     return FV_OK;
@@ -201,7 +203,7 @@ static fv_status watched_run(fv_attention_call *call, const fv_attention_rows *r
         fv_plans_make(call);
         if (call->chooses) watch->progress.keys_planned += plans_span_keys(call, 0, UINT32_MAX);
         call->query = rows->query + *done * rows->query_stride;
-        fv_status status = watched_rows(call, rows->out + *done * rows->out_stride);
+        fv_status status = watched_rows(call);
         call->query = rows->query; /* of the first row, as those that choose count from there */
         if (status != FV_OK) return status;
         if (counts) {
@@ -219,6 +221,9 @@ static void rows_skip(fv_attention_call *call, uint32_t done) {
     size_t width = (size_t)attend->query_heads * attend->head_dim;
     for (uint32_t row = done; row < call->rows; row++)
         for (size_t c = 0; c < width; c++) call->out[row * call->out_stride + c] = 0.0f;
+    for (uint32_t row = done; FV_BUILD_STATE && call->lse && row < call->rows; row++)
+        for (size_t h = 0; h < attend->query_heads; h++)
+            call->lse[row * call->lse_stride + h] = fv_f32_from_bits(0xFF800000); /* -infinity */
     if (!fv_call_certifies(call) || done == call->rows) return;
     call->view = watched_view(call, done);
     for (uint32_t head = 0; head < attend->kv_heads; head++) {
@@ -228,22 +233,32 @@ static void rows_skip(fv_attention_call *call, uint32_t done) {
     }
 }
 
+static bool is_late(fv_watch *watch) {
+    return !watch->started && fv_watch_is_over(watch) && watch->deadline->on_deadline == FV_DEADLINE_FAIL;
+}
+
+fv_status fv_rounds_run(fv_attention_call *call, const fv_attention_rows *rows, fv_report *report) {
+    fv_watch *watch = call->watch;
+    if ((!FV_BUILD_REPORT && report) || (call->chooses && call->policy->quality > 0.0f)) return FV_ERROR_UNSUPPORTED;
+    fv_status status = is_late(watch) ? FV_ERROR_DEADLINE : FV_OK;
+    uint32_t done = 0;
+    call->attention->counted = (fv_work_count){0};
+    if (status == FV_OK && !watch->progress.expired) status = watched_plan(call);
+    if (status == FV_OK) status = watched_run(call, rows, report != NULL, &done);
+    if (rows->progress && (status == FV_OK || status == FV_ERROR_DEADLINE)) *rows->progress = watch->progress;
+    if (status != FV_OK) return status;
+    rows_skip(call, done);
+    if (report) fv_report_add(call, &call->attention->counted, report);
+    return FV_OK;
+}
+
 fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
                                    const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report,
                                    fv_watch *watch) {
     fv_status status = fv_call_make(attention, cache, policy, rows, parallel);
     if (status != FV_OK) return status;
-    fv_attention_call *call = &attention->call;
-    if ((!FV_BUILD_REPORT && report) || (call->chooses && policy->quality > 0.0f)) return FV_ERROR_UNSUPPORTED;
-    call->watch = watch;
-    attention->counted = (fv_work_count){0};
-    uint32_t done = 0;
-    if (!watch->progress.expired) status = watched_plan(call);
-    if (status == FV_OK) status = watched_run(call, rows, report != NULL, &done);
-    if (status != FV_OK) return status;
-    rows_skip(call, done);
-    if (report) fv_report_add(call, &attention->counted, report);
-    return FV_OK;
+    attention->call.watch = watch;
+    return fv_rounds_run(&attention->call, rows, report);
 }
 
 #endif

@@ -12,23 +12,22 @@ fv_choosing *fv_choosing_make(const fv_attention_call *call, const fv_plan_view 
                             FV_PAIR_PLANS * attention->step_bytes;
     fv_choosing *at = (fv_choosing *)(void *)memory;
     *at = (fv_choosing){.call = call, .view = *view, .kv_head = kv_head};
-    fv_choose_scratch_at(&at->scratch, memory + FV_CHOOSING_BYTES, attend->head_dim,
-                         attend->query_heads / attend->kv_heads, attention->config.max_tokens,
-                         fv_choose_together(attend));
+    fv_choose_scratch_at(&at->scratch, memory + FV_CHOOSING_BYTES, attend->head_dim, fv_attend_group(attend),
+                         attention->config.max_tokens, fv_choose_together(attend));
     return at;
 }
 
 void fv_call_chooser(const fv_attention_call *call, uint32_t kv_head, uint32_t position, fv_chooser *chooser) {
     const fv_attend_config *attend = &call->attention->config.attend;
     fv_chooser_make(chooser, call->policy, call->cache, call->attention->kernels, attend->scale,
-                    attend->query_heads / attend->kv_heads, call->layer, kv_head, position);
+                    fv_attend_group(attend), call->layer, kv_head, position);
 }
 
 /* Of a position: two that follow each other may be at work. These states lie behind those of segments. */
 static fv_state tail_state(const fv_attention_call *call, size_t place, uint32_t position) {
     const fv_attention *attention = call->attention;
     const fv_attend_config *attend = &attention->config.attend;
-    size_t rows = attend->query_heads / attend->kv_heads, floats = fv_state_floats(rows, attend->head_dim);
+    size_t rows = fv_attend_group(attend), floats = fv_state_floats(rows, attend->head_dim);
     size_t state_rows = rows * (attention->config.state_rows ? attention->config.state_rows : 1);
     size_t segments =
         attend->kv_heads * ((size_t)attention->segments + 1) * fv_state_floats(state_rows, attend->head_dim);
@@ -48,12 +47,12 @@ static void tail_make(const fv_choosing *at, size_t worker) {
 static void tail_clear(const fv_attention_call *call, size_t place, uint32_t position) {
     const fv_attend_config *attend = &call->attention->config.attend;
     if (fv_call_has_tail(call))
-        fv_state_clear(tail_state(call, place, position), attend->query_heads / attend->kv_heads, attend->head_dim);
+        fv_state_clear(tail_state(call, place, position), fv_attend_group(attend), attend->head_dim);
 }
 
 void fv_tails_merge(const fv_attention_call *call, const fv_state *state, const fv_plan *plan, size_t place) {
     const fv_attend_config *attend = &call->attention->config.attend;
-    size_t group = attend->query_heads / attend->kv_heads;
+    size_t group = fv_attend_group(attend);
     for (uint32_t row = 0; plan->rows <= 2 && row < plan->rows; row++) {
         fv_state tail = tail_state(call, place, plan->first_token + row);
         fv_state one = {.maximum = state->maximum + row * group,

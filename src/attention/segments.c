@@ -38,7 +38,7 @@ fv_status fv_plans_make(fv_attention_call *call) {
 
 fv_state fv_row_state(const fv_attention_call *call, size_t kv_head, size_t segment) {
     const fv_attend_config *attend = &call->attention->config.attend;
-    size_t rows = call->plan_rows * (size_t)(attend->query_heads / attend->kv_heads);
+    size_t rows = call->plan_rows * (size_t)fv_attend_group(attend);
     size_t floats = fv_state_floats(rows, attend->head_dim);
     return fv_state_at(call->attention->states + (kv_head * (call->attention->segments + 1) + segment) * floats, rows,
                        attend->head_dim);
@@ -54,7 +54,7 @@ static void segment_task(void *context, size_t task, size_t worker) {
 
 void fv_states_merge(const fv_attention_call *call) {
     const fv_attend_config *attend = &call->attention->config.attend;
-    size_t rows = call->plan_rows * (size_t)(attend->query_heads / attend->kv_heads);
+    size_t rows = call->plan_rows * (size_t)fv_attend_group(attend);
     for (uint32_t head = 0; head < attend->kv_heads; head++) {
         fv_state total = fv_row_state(call, head, 0);
         for (uint32_t segment = 1; segment < call->segments; segment++) {
@@ -65,11 +65,11 @@ void fv_states_merge(const fv_attention_call *call) {
     }
 }
 
-void fv_states_finish(const fv_attention_call *call, float *out) {
-    const fv_attend_config *attend = &call->attention->config.attend;
-    for (uint32_t head = 0; head < attend->kv_heads; head++) {
+void fv_states_write(const fv_attention_call *call) {
+    size_t row = call->view.first_token - call->first_token;
+    for (uint32_t head = 0; head < call->attention->config.attend.kv_heads; head++) {
         fv_state total = fv_row_state(call, head, 0);
-        fv_state_finish(attend, &total, call->plan_rows, head, out, call->out_stride);
+        fv_call_write(call, &total, call->plan_rows, head, row);
     }
 }
 
@@ -116,10 +116,9 @@ static void certify_task(void *context, size_t task, size_t worker) {
         else
             fv_choose_pages(&at->chooser, &at->scratch);
     }
-    fv_certified made = {0};
-    fv_choosing_certify(at, fv_row_state(call, task, 0), &made);
-    if (call->read_from) made.relative_estimate *= FV_CERTIFICATE_CUT;
-    fv_certified_add(into, &made);
+    fv_choosing_certify(at, fv_row_state(call, task, 0), &at->made);
+    if (call->read_from) at->made.relative_estimate *= FV_CERTIFICATE_CUT;
+    fv_certified_add(into, &at->made);
 }
 
 void fv_plans_certify(fv_attention_call *call) {
@@ -136,7 +135,7 @@ fv_status fv_segments_run(fv_attention_call *call) {
     fv_parallel_run(call->parallel, (size_t)call->attention->config.attend.kv_heads * call->segments, segment_task,
                     call);
     fv_states_merge(call);
-    fv_states_finish(call, call->out);
+    fv_states_write(call);
     fv_phase_end_read_all(call->attention, call->parallel);
     fv_plans_certify(call);
     return FV_OK;

@@ -20,7 +20,8 @@ void fv_plans_segments(fv_attention_call *call);
  * place of the first. */
 void fv_states_merge(const fv_attention_call *call);
 
-void fv_states_finish(const fv_attention_call *call, float *out);
+/* To the call's rows. */
+void fv_states_write(const fv_attention_call *call);
 
 void fv_plans_certify(fv_attention_call *call);
 

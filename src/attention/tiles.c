@@ -10,8 +10,7 @@ static const fv_state *plan_run(const fv_attention_call *call, const fv_plan *pl
     size_t row = plan->first_token - call->first_token;
     const fv_state *state = fv_attend_plan(fv_call_begin(call, plan, kv_head, row, worker));
     if (fv_call_has_tail(call)) fv_tails_merge(call, state, plan, worker);
-    fv_state_finish(call->setting.config, state, plan->rows, kv_head, call->out + row * call->out_stride,
-                    call->out_stride);
+    fv_call_write(call, state, plan->rows, kv_head, row);
     return state;
 }
 

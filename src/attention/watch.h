@@ -25,13 +25,13 @@ static inline bool fv_watch_is_over(fv_watch *watch) {
     return watch->progress.expired;
 }
 
-/* fv_attention_run_rows() until the deadline. FV_ERROR_DEADLINE with FAIL: rows of `out` may be written, so hand in a
- * place of your own if there is more than one; the report is untouched. BEST: rows not reached are zeros. The same bits
- * as without a deadline if there was time. config.state_rows rows are read together. A policy that
- * chooses: the clock is also looked at before each row chooses; keys of the progress are those of all KV heads, and the
- * planned ones those of the rows that have chosen. A certificate is of what was read: what the row had chosen, its
- * window and its sinks included, is unread if the time was over before, and rows not reached are certified as zeros;
- * FV_ERROR_UNSUPPORTED for a quality, which may want more and more reading. */
+static inline bool fv_deadline_is_usable(const fv_deadline *deadline, const fv_progress *progress) {
+    return deadline->clock && deadline->on_deadline <= FV_DEADLINE_BEST &&
+           (progress || deadline->on_deadline == FV_DEADLINE_FAIL);
+}
+
+/* fv_attention_run() with the deadline of a watch that was started before and may go on after it, in place of that of
+ * `rows`. */
 fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
                                    const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report,
                                    fv_watch *watch);

@@ -177,8 +177,8 @@ fv_status fv_attention_bench_visit(fv_attention_bench *bench, uint32_t layer, fv
                                   .query_stride = stride,
                                   .out = bench->out + done * stride,
                                   .out_stride = stride};
-        status = fv_attention_run_rows(bench->attention, bench->caches[layer], &bench->policy, &rows, bench->parallel,
-                                       report);
+        status =
+            fv_attention_run(bench->attention, bench->caches[layer], &bench->policy, &rows, bench->parallel, report);
     }
     *ns = fv_machine_clock_ns() - start_ns;
     return status;
@@ -187,7 +187,7 @@ fv_status fv_attention_bench_visit(fv_attention_bench *bench, uint32_t layer, fv
 /* Of one KV head at a time: its group's sum, or less than 0 where there was no memory. */
 static void observe_mass(void *context, const fv_attention_seen *seen, size_t worker) {
     double *sums = context;
-    uint32_t group = seen->attend->query_heads / seen->attend->kv_heads, dim = seen->attend->head_dim;
+    uint32_t group = fv_attend_group(seen->attend), dim = seen->attend->head_dim;
     uint32_t position = seen->plan->first_token;
     size_t tokens = (size_t)group * (position + 1);
     float *mass = malloc((tokens + group + FV_PAGE_TOKENS * (size_t)dim) * sizeof *mass);

@@ -23,7 +23,7 @@ static float *noted_at(const fv_mass_table *mass, size_t row, uint32_t layer) {
 
 static void observe(void *context, const fv_attention_seen *seen, size_t worker) {
     const fv_mass_table *mass = context;
-    uint32_t group = seen->attend->query_heads / seen->attend->kv_heads, dim = seen->attend->head_dim;
+    uint32_t group = fv_attend_group(seen->attend), dim = seen->attend->head_dim;
     if (!mass->on || seen->local_window) return;
     float *scratch = mass->scratch[worker], *tokens = scratch + FV_PAGE_TOKENS * (size_t)dim;
     for (uint32_t row = 0; row < seen->plan->rows; row++) {

@@ -195,7 +195,7 @@ static fv_status layer_run(fv_forward_call *call, uint32_t layer, const fv_polic
                                      .query_stride = queries,
                                      .out = model->mixed,
                                      .out_stride = queries};
-    status = fv_attention_run_rows(model->attention, model->caches[layer], policy, &call->rows, call->parallel, report);
+    status = fv_attention_run(model->attention, model->caches[layer], policy, &call->rows, call->parallel, report);
     if (status != FV_OK) return status;
     step_run(call, step_mixed);
     product_run(call, model->mixed, queries, &weights->output, model->normed);

@@ -83,9 +83,7 @@ static fv_status decode_make(fv_pattern *pattern, const fv_cache *cache, const f
 static bool deadline_is_usable(const fv_pattern_call *call) {
     const fv_deadline *deadline = call->deadline;
     if (!FV_BUILD_DEADLINE && deadline) return false;
-    if (!deadline) return true;
-    return deadline->clock && deadline->on_deadline <= FV_DEADLINE_BEST &&
-           (call->progress || deadline->on_deadline == FV_DEADLINE_FAIL);
+    return !deadline || fv_deadline_is_usable(deadline, call->progress);
 }
 
 /* The first look at the clock. FV_ERROR_DEADLINE if it was too late and that is a failure. */
@@ -112,7 +110,7 @@ static fv_status decode_run(fv_pattern_job *job, const fv_cache *cache, const fv
                                     .out = out,
                                     .out_stride = width};
     if (!has_deadline(call))
-        return fv_attention_run_rows(job->attention, cache, &job->policy, &job->rows, call->parallel, call->report);
+        return fv_attention_run(job->attention, cache, &job->policy, &job->rows, call->parallel, call->report);
     return fv_attention_run_watched(job->attention, cache, &job->policy, &job->rows, call->parallel, call->report,
                                     &job->watch);
 }

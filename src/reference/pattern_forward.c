@@ -46,7 +46,7 @@ static fv_status forward_run(fv_pattern *pattern, const fv_pattern_call *call, f
                                         .query_stride = width,
                                         .out = out + first * width,
                                         .out_stride = width};
-        status = fv_attention_run_rows(job->attention, cache, &job->policy, &job->rows, call->parallel, call->report);
+        status = fv_attention_run(job->attention, cache, &job->policy, &job->rows, call->parallel, call->report);
     }
     return status;
 }

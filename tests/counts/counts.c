@@ -48,8 +48,13 @@ typedef struct attention_work {
 
 COUNTED static void counted_attention(attention_work *work, uint32_t rows) {
     enum { WIDTH = QUERY_HEADS * HEAD_DIM };
-    need(fv_attention_run(work->attention, work->cache, &work->policy, 0, rows, work->query, WIDTH, work->out, WIDTH,
-                          NULL, NULL));
+    fv_attention_rows last = {.first_token = fv_cache_tokens(work->cache) - rows,
+                              .count = rows,
+                              .query = work->query,
+                              .query_stride = WIDTH,
+                              .out = work->out,
+                              .out_stride = WIDTH};
+    need(fv_attention_run(work->attention, work->cache, &work->policy, &last, NULL, NULL));
 }
 
 static attention_work attention_open(fv_selector selector, uint32_t tokens) {

@@ -297,10 +297,14 @@ static int choose_run(void) {
         row_make(&seed, KV_HEADS * HEAD_DIM, value_row);
         c.status = fv_cache_append(cache, 1, row, KV_HEADS * HEAD_DIM, value_row, KV_HEADS * HEAD_DIM);
         row_make(&seed, HEADS * HEAD_DIM, row);
+        fv_attention_rows last = {.first_token = token,
+                                  .count = 1,
+                                  .query = row,
+                                  .query_stride = HEADS * HEAD_DIM,
+                                  .out = value_row,
+                                  .out_stride = HEADS * HEAD_DIM};
         uint64_t start = fv_board_instructions();
-        if (c.status == FV_OK)
-            c.status = fv_attention_run(attention, cache, &policy, 0, 1, row, HEADS * HEAD_DIM, value_row,
-                                        HEADS * HEAD_DIM, NULL, NULL);
+        if (c.status == FV_OK) c.status = fv_attention_run(attention, cache, &policy, &last, NULL, NULL);
         c.instructions = fv_board_instructions() - start;
         if (c.status == FV_OK) results_add(&c, HEADS * HEAD_DIM, value_row);
     }

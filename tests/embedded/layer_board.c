@@ -90,8 +90,14 @@ static fv_status attention_run(const fv_kernels *kernels, const fv_cache *cache,
     if (status == FV_OK) status = fv_attention_init(&attention, &config, kernels, take(bytes), bytes);
     if (status != FV_OK) return status;
     row_make(WIDTH, query);
+    fv_attention_rows row = {.first_token = fv_cache_tokens(cache) - 1,
+                             .count = 1,
+                             .query = query,
+                             .query_stride = WIDTH,
+                             .out = out,
+                             .out_stride = WIDTH};
     uint64_t start = fv_board_instructions();
-    status = fv_attention_run(attention, cache, &policy, 0, 1, query, WIDTH, out, WIDTH, NULL, NULL);
+    status = fv_attention_run(attention, cache, &policy, &row, NULL, NULL);
     fv_board_count(name, start);
     results_print(name, WIDTH, out);
     arena_used = before;

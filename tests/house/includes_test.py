@@ -35,7 +35,7 @@ CPU_DETECTION = {"cpuid.h", "sys/auxv.h"}  # in platform/cpu.h only
 
 # Public headers from the lowest layer to the highest; one may include those of its own layer and below.
 PUBLIC = [
-    ["api", "status", "version", "isa", "reference/f16", "weight", "parallel", "report", "deadline"],
+    ["api", "status", "version", "isa", "reference/f16", "weight", "parallel", "report", "deadline", "state"],
     ["plan", "cache", "reference/evict"],
     ["policy", "reference/gate", "attend", "mass"],
     ["attention"],

@@ -22,6 +22,22 @@ typedef struct attention_world {
     void *cache_memory;
 } attention_world;
 
+/* The last `rows` tokens of the cache. */
+static inline fv_status test_attention_run(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
+                                           uint32_t local_window, uint32_t rows, const float *query,
+                                           size_t query_stride, float *out, size_t out_stride,
+                                           const fv_parallel *parallel, fv_report *report) {
+    uint32_t tokens = cache ? fv_cache_tokens(cache) : 0;
+    fv_attention_rows last = {.first_token = rows <= tokens ? tokens - rows : 0,
+                              .count = rows,
+                              .local_window = local_window,
+                              .query = query,
+                              .query_stride = query_stride,
+                              .out = out,
+                              .out_stride = out_stride};
+    return fv_attention_run(attention, cache, policy, &last, parallel, report);
+}
+
 static inline void *world_memory(size_t bytes) {
     void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64);
     if (!memory) {

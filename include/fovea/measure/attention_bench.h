@@ -37,7 +37,7 @@ FV_API fv_status fv_attention_bench_open(fv_attention_bench **bench, const fv_at
 FV_API void fv_attention_bench_close(fv_attention_bench *bench); /* NULL is allowed */
 
 /** One layer's whole pass, and the nanoseconds that it took; report may be NULL. Returns what
- *  fv_attention_run_rows() returns. */
+ *  fv_attention_run() returns. */
 FV_API fv_status fv_attention_bench_visit(fv_attention_bench *bench, uint32_t layer, fv_report *report, uint64_t *ns);
 
 /** From now on reports say where the time goes, see fv_attention_time(). */

@@ -409,9 +409,8 @@ static void test_state_merge(void **state) {
             }
         }
         fv_state_merge(&part[0], &part[1], ROWS, DIM);
-        fv_attend_config config = {.query_heads = ROWS, .kv_heads = 1, .head_dim = DIM};
         float out[ROWS * DIM];
-        fv_state_finish(&config, &part[0], 1, 0, out, 0);
+        fv_state_finish(&part[0], ROWS, DIM, out);
         for (size_t i = 0; i < ROWS * DIM; i++)
             assert_true(fabs((double)out[i] / (want[i / DIM][i % DIM] / sum[i / DIM]) - 1) < 3e-6);
         memcpy(before, memory[0], sizeof before);

@@ -66,10 +66,10 @@ static float *world_run(attention_world *w, run_case *run, test_random *random) 
                                   .out = rows_out,
                                   .out_stride = out_stride};
         if (run->whole)
-            check_status(fv_attention_run_rows(attention, w->cache, &run->policy, &part, run->parallel, &run->report));
+            check_status(fv_attention_run(attention, w->cache, &run->policy, &part, run->parallel, &run->report));
         else
-            check_status(fv_attention_run(attention, w->cache, &run->policy, run->local_window, rows, part.query,
-                                          w->query_stride, rows_out, out_stride, run->parallel, &run->report));
+            check_status(test_attention_run(attention, w->cache, &run->policy, run->local_window, rows, part.query,
+                                            w->query_stride, rows_out, out_stride, run->parallel, &run->report));
         for (uint32_t i = 0; i < rows; i++) {
             memcpy(out + (done + i) * width, rows_out + i * out_stride, width * 4);
             unsigned char gap[8];
@@ -387,7 +387,8 @@ static void test_report(void **state) {
     void *memory = attention_open(&w, &run.policy, &attention);
     float *out = world_memory(100 * row_width(&w) * 4);
 #define RUN(report) \
-    fv_attention_run(attention, w.cache, &run.policy, 0, 1, w.queries, w.query_stride, out, row_width(&w), NULL, report)
+    test_attention_run(attention, w.cache, &run.policy, 0, 1, w.queries, w.query_stride, out, row_width(&w), NULL, \
+                       report)
     check_status(RUN(&run.report));
     assert_int_equal(run.report.keys_read, 2 * 100 * 101 / 2 + 2 * 100);
     assert_int_equal(run.report.bytes_read, bytes + 2 * 7 * 16 * 64 * (2 + 4));
@@ -434,8 +435,8 @@ static void test_reasons_and_time(void **state) {
         fv_attention_time(attention, tick, &now);
         for (int i = 0; i < 2; i++) {
             fv_report *report = i ? &old : &timed;
-            check_status(fv_attention_run(attention, w.cache, &run.policy, 0, 1, w.queries, w.query_stride, out,
-                                          row_width(&w), NULL, report));
+            check_status(test_attention_run(attention, w.cache, &run.policy, 0, 1, w.queries, w.query_stride, out,
+                                            row_width(&w), NULL, report));
             if (i == 0) assert_true(now == 20 && timed.read_ns == 10); /* a look before, one after it */
         }
         assert_int_equal(old.keys_read, timed.keys_read);
@@ -504,7 +505,7 @@ static void test_run_arguments(void **state) {
     fv_parallel crowd = shuffle_parallel(&pool);
 #define REFUSE(status, attention, policy, rows, query, query_stride, out, out_stride, parallel) \
     assert_int_equal( \
-        fv_attention_run(attention, w.cache, policy, 0, rows, query, query_stride, out, out_stride, parallel, NULL), \
+        test_attention_run(attention, w.cache, policy, 0, rows, query, query_stride, out, out_stride, parallel, NULL), \
         status)
     REFUSE(FV_ERROR_ARGUMENT, attention, &dense, 1, w.queries, 32, out, 32, NULL); /* an empty cache */
     world_append(&w, 40);

@@ -30,7 +30,7 @@ static fv_report row_check(const certified_world *made, const float *query, doub
     fv_attention_observe(made->attention, note_read, read);
     fv_report report = {.struct_bytes = sizeof report};
     assert_int_equal(
-        fv_attention_run(made->attention, made->w.cache, &made->policy, 0, 1, query, dim, out, dim, NULL, &report),
+        test_attention_run(made->attention, made->w.cache, &made->policy, 0, 1, query, dim, out, dim, NULL, &report),
         FV_OK);
     double rounding = certified_softmax(made, 0, CERTIFIED_TOKENS, NULL, query, dense);
     certified_softmax(made, 0, CERTIFIED_TOKENS, read, query, sparse);
@@ -152,7 +152,7 @@ static void deadlines_everywhere(const certified_world *made, test_random *rando
     fv_attention_rows rows = {
         .first_token = first, .count = ROWS, .query = query, .query_stride = width, .out = want, .out_stride = width};
     fv_report plain = {.struct_bytes = sizeof plain}, report;
-    assert_int_equal(fv_attention_run_rows(made->attention, made->w.cache, &made->policy, &rows, NULL, &plain), FV_OK);
+    assert_int_equal(fv_attention_run(made->attention, made->w.cache, &made->policy, &rows, NULL, &plain), FV_OK);
     rows.out = out;
     for (uint64_t end = 0;; end++) {
         uint64_t looks = 0;
@@ -269,9 +269,9 @@ static void margins_leave_no_trace(void **state) {
             world_append(w, 400);
         }
         report[run] = (fv_report){.struct_bytes = sizeof *report};
-        assert_int_equal(
-            fv_attention_run(one.attention, w->cache, &one.policy, 0, 1, query, dim, out[run], dim, NULL, &report[run]),
-            FV_OK);
+        assert_int_equal(test_attention_run(one.attention, w->cache, &one.policy, 0, 1, query, dim, out[run], dim, NULL,
+                                            &report[run]),
+                         FV_OK);
     }
     assert_memory_equal(&report[0], &report[1], sizeof *report);
     assert_memory_equal(out[0], out[1], dim * sizeof **out);
@@ -288,11 +288,11 @@ static void what_is_missing_is_an_error(void **state) {
     world_cache_reset(&made.w);
     world_append(&made.w, 100);
     assert_int_equal(
-        fv_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, NULL),
+        test_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, NULL),
         FV_ERROR_ARGUMENT);
     made.policy.certificate = 0;
     assert_int_equal(
-        fv_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, NULL), FV_OK);
+        test_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, NULL), FV_OK);
     made.policy.quality = 0.1f; /* without a certificate there is no quality */
     assert_int_equal(fv_policy_check(&made.policy), FV_ERROR_ARGUMENT);
     certified_world_close(&made);

@@ -126,8 +126,8 @@ static void estimates_are_seldom_exceeded(void **state) {
             double dense[CERTIFIED_MOST_DIM], error = 0, squares = 0;
             fv_report report = {.struct_bytes = sizeof report};
             certified_query(&made, &random, query);
-            check_status(fv_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL,
-                                          &report));
+            check_status(test_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim,
+                                            NULL, &report));
             certified_softmax(&made, 0, CERTIFIED_TOKENS, NULL, query, dense);
             for (uint32_t c = 0; c < dim; c++) {
                 error = fmax(error, fabs((double)out[c] - dense[c]));
@@ -162,12 +162,12 @@ static void a_quality_is_met_by_every_head(void **state) {
                 for (uint32_t c = 0; c < dim && h % GROUP != i % GROUP; c++) query[h * dim + c] *= 0.01f;
             }
             made.policy.quality = 0;
-            check_status(fv_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, width, out, width,
-                                          NULL, &plain));
+            check_status(test_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, width, out, width,
+                                            NULL, &plain));
             made.policy.quality = 0.5f * plain.relative_estimate;
             if (!(made.policy.quality > 0 && made.policy.quality < 1e6f)) continue;
-            check_status(fv_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, width, out, width,
-                                          NULL, &report));
+            check_status(test_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, width, out, width,
+                                            NULL, &report));
             assert_int_equal(report.certified_rows, HEADS * GROUP);
             if (!(report.relative_estimate <= made.policy.quality))
                 fail_msg("world %u: estimate %g, wanted %g", world, (double)report.relative_estimate,
@@ -178,8 +178,8 @@ static void a_quality_is_met_by_every_head(void **state) {
             if (report.keys_read < report.keys_visible) assert_true(report.whole_rows < HEADS * GROUP);
             made.policy.quality = 1e-30f;
             report = (fv_report){.struct_bytes = sizeof report};
-            check_status(fv_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, width, out, width,
-                                          NULL, &report));
+            check_status(test_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, width, out, width,
+                                            NULL, &report));
             assert_int_equal(report.whole_rows, HEADS * GROUP);
             assert_int_equal(report.keys_read, report.keys_visible);
         }
@@ -204,8 +204,8 @@ static void a_restored_cache_says_the_same(void **state) {
         check_status(memory_store_move(made.w.cache, other.cache));
         certified_query(&made, &random, query);
         for (int i = 0; i < 2; i++)
-            check_status(fv_attention_run(made.attention, i ? other.cache : made.w.cache, &made.policy, 0, 1, query,
-                                          dim, out[i], dim, NULL, &report[i]));
+            check_status(test_attention_run(made.attention, i ? other.cache : made.w.cache, &made.policy, 0, 1, query,
+                                            dim, out[i], dim, NULL, &report[i]));
         assert_memory_equal(&report[0], &report[1], sizeof *report);
         assert_memory_equal(out[0], out[1], dim * sizeof **out);
         assert_true(report[0].error_bound > 0);

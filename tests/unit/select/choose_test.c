@@ -75,8 +75,8 @@ static float *world_run(attention_world *w, const fv_policy *policy, uint32_t cu
         rows = cut ? test_random_in(random, 1, cut) : w->tokens;
         if (rows > w->tokens - done) rows = w->tokens - done;
         world_append(w, rows);
-        check_status(fv_attention_run(attention, w->cache, policy, 0, rows, w->queries + done * w->query_stride,
-                                      w->query_stride, out + done * width, width, parallel, report));
+        check_status(test_attention_run(attention, w->cache, policy, 0, rows, w->queries + done * w->query_stride,
+                                        w->query_stride, out + done * width, width, parallel, report));
     }
     free(memory);
     return out;
@@ -172,8 +172,8 @@ static void test_budget_is_kept(void **state) {
     for (uint32_t row = 0; row < w.tokens; row++) {
         fv_report report = {.struct_bytes = sizeof(fv_report)};
         world_append(&w, 1);
-        check_status(fv_attention_run(attention, w.cache, &policy, 0, 1, w.queries + row * w.query_stride,
-                                      w.query_stride, out, 32, NULL, &report));
+        check_status(test_attention_run(attention, w.cache, &policy, 0, 1, w.queries + row * w.query_stride,
+                                        w.query_stride, out, 32, NULL, &report));
         uint64_t visible = row + 1, always = 16 + 40 + 15;
         assert_int_equal(report.keys_visible, visible);
         if (report.keys_read > always && report.keys_read * 5 > visible)
@@ -313,6 +313,155 @@ static void test_means_are_means(void **state) {
     world_free(&w);
 }
 
+<<<<<<< HEAD
+=======
+/* Attention of one row and head, in double: exactly of the chosen pages, sinks and window, by codes of the tail's
+ * pages. */
+static void tail_reference(const attention_world *w, const fv_chooser *chooser, const uint8_t *kind, double *out) {
+    uint32_t dim = w->attend.head_dim, group = chooser->group;
+    float *lanes = world_memory(dim * 64), coarse[256], centre[256], value[256], key[256];
+    for (uint32_t g = 0; g < group; g++) {
+        const float *query = w->queries + chooser->position * w->query_stride + g * dim;
+        double total = 0, length = 0;
+        for (uint32_t c = 0; c < dim; c++)
+            out[g * dim + c] = 0, lanes[c * 16] = query[c], length += (double)(query[c] * query[c]);
+        w->kernels->rotate_page(dim, 0, 1, lanes);
+        for (uint32_t t = 0; t <= chooser->position; t++) {
+            double score = 0, weight;
+            if (kind[t / 16] == 0) continue;
+            check_status(fv_cache_read(w->cache, 0, t, 1, key, value));
+            if (kind[t / 16] == 1) {
+                for (uint32_t c = 0; c < dim; c++) score += (double)query[c] * (double)key[c];
+                weight = exp(score * (double)w->attend.scale);
+            } else {
+                double step = (double)fv_f32_from_bf16(*fv_shadow_steps(&w->cache->shadow, 0, t));
+                fv_shadow_centre(w->cache, 0, t, centre);
+                fv_shadow_code(w->cache, 0, t, coarse);
+                for (uint32_t c = 0; c < dim; c++) score += (double)lanes[c * 16] * (double)(centre[c] + coarse[c]);
+                double variance = length * 0.12 * step * step * (double)(w->attend.scale * w->attend.scale);
+                weight = 1.25 * exp(score * (double)w->attend.scale + variance / 4);
+                fv_tail_value(w->cache, 0, t, value);
+                /* back to where values lie: the rotation's inverse */
+                for (uint32_t c = 0; c < dim; c++)
+                    lanes[c * 16 + 1] = fv_rotate_signs[c / 32] >> c % 32 & 1 ? -value[c] : value[c];
+                w->kernels->rotate_page(dim, 1, 2, lanes);
+                for (uint32_t c = 0; c < dim; c++)
+                    value[c] = fv_rotate_signs[c / 32] >> c % 32 & 1 ? -lanes[c * 16 + 1] : lanes[c * 16 + 1];
+            }
+            total += weight;
+            for (uint32_t c = 0; c < dim; c++) out[g * dim + c] += weight * (double)value[c];
+        }
+        for (uint32_t c = 0; c < dim; c++) out[g * dim + c] /= total;
+    }
+    free(lanes);
+}
+
+typedef struct tail_world {
+    attention_world world;
+    fv_attention *attention;
+    fv_choose_scratch scratch;
+    fv_chooser chooser;
+    void *memory, *choose_memory;
+    uint8_t kind[82]; /* pages: 1: exact, 2: by codes */
+} tail_world;
+
+/* A row of 1,300 tokens, the query of its first head `loud` times as long, and what it chooses. */
+static tail_world tail_world_make(const fv_kernels *kernels, const fv_policy *policy, uint32_t dim, uint32_t group,
+                                  float loud, test_random *random) {
+    tail_world t = {.world = world_make(kernels, shape_of(1, dim, 1300, FV_ELEMENT_F16), group, 0, random)};
+    attention_world *w = &t.world;
+    t.memory = attention_open(w, &t.attention);
+    world_append(w, 1300);
+    float *query = w->queries + 1299 * w->query_stride;
+    for (uint32_t c = 0; c < dim; c++) query[c] *= loud;
+    size_t bytes = 0;
+    assert_true(fv_choose_scratch_bytes(dim, group, 1300, 1, &bytes));
+    t.choose_memory = world_memory(bytes);
+    fv_choose_scratch_at(&t.scratch, t.choose_memory, dim, group, 1300, 1);
+    fv_chooser_make(&t.chooser, policy, w->cache, kernels, w->attend.scale, group, 0, 0, 1299);
+    fv_choose_weigh(&t.chooser, &t.scratch, 1, query, w->query_stride);
+    uint32_t chosen = fv_choose_pages(&t.chooser, &t.scratch);
+    assert_int_equal(t.scratch.tail_count > 0, loud == 1.0f);
+    assert_int_equal(chosen < t.chooser.allowance, loud == 1.0f);
+    for (uint32_t page = 0; page < 82; page++)
+        t.kind[page] = page * 16 < t.chooser.sinks_end || page * 16 >= t.chooser.window_begin;
+    for (uint32_t k = 0; k < chosen; k++) t.kind[t.scratch.page[t.scratch.first + t.scratch.chosen[k]]] = 1;
+    for (uint32_t k = 0; k < t.scratch.tail_count; k++) {
+        uint32_t page = t.scratch.page[t.scratch.first + t.scratch.tail[k]];
+        assert_int_equal(t.kind[page], 0);
+        t.kind[page] = 2;
+    }
+    return t;
+}
+
+static void tail_world_free(tail_world *t) {
+    free(t->memory);
+    free(t->choose_memory);
+    world_free(&t->world);
+}
+
+static void tail_world_run(const tail_world *t, const fv_policy *policy, float *out, fv_report *report) {
+    const attention_world *w = &t->world;
+    *report = (fv_report){.struct_bytes = sizeof *report};
+    check_status(test_attention_run(t->attention, w->cache, policy, 0, 1, w->queries + 1299 * w->query_stride,
+                                    w->query_stride, out, (size_t)w->attend.query_heads * w->attend.head_dim, NULL,
+                                    report));
+}
+
+/* What a row has read exactly and what by codes is one softmax, as far as weights of a few bits say. */
+static void test_tail_is_a_softmax(void **state) {
+    (void)state;
+    test_random random = test_random_make(92);
+    static const uint32_t dims[] = {64, 24, 128, 80};
+    for (uint32_t i = 0; i < 8; i++) {
+        uint32_t dim = dims[i % 4], group = 1 + i % 3;
+        fv_policy policy = policy_of(FIRST_TAIL + i % 2, 0.3f, 32), plain = policy;
+        plain.tail = 0;
+        tail_world t = tail_world_make(tables.table[i % tables.count], &policy, dim, group, 1.0f, &random);
+        const attention_world *w = &t.world;
+        double want[3 * 128], bare[3 * 128], error = 0, distance = 0;
+        float out[3 * 128], other[3 * 128];
+        tail_reference(w, &t.chooser, t.kind, want);
+        for (uint32_t page = 0; page < 82; page++) t.kind[page] = t.kind[page] == 1;
+        tail_reference(w, &t.chooser, t.kind, bare);
+        fv_report report, without;
+        tail_world_run(&t, &policy, out, &report);
+        tail_world_run(&t, &plain, other, &without);
+        for (uint32_t c = 0; c < group * dim; c++) {
+            error += pow((double)out[c] - want[c], 2);
+            distance += pow(bare[c] - want[c], 2);
+        }
+        if (!(error < 0.1 * 0.1 * distance)) /* of what the tail changes */
+            fail_msg("%s dim %u: %.4f", test_table_name(w->kernels), dim, sqrt(error / distance));
+        assert_true(report.keys_read < without.keys_read);
+        assert_true(report.bytes_read <= without.bytes_read); /* never more bytes, */
+        assert_true(report.bytes_read + fv_tail_page_bytes(&w->cache->tail) * 20 >
+                    without.bytes_read); /* nor many fewer */
+        tail_world_free(&t);
+    }
+}
+
+/* If the scores of a head are so large that a code says nothing about a weight, no page is given up for a tail. */
+static void test_a_noisy_row_has_no_tail(void **state) {
+    (void)state;
+    test_random random = test_random_make(93);
+    for (uint32_t i = 0; i < 6; i++) {
+        uint32_t dim = i % 2 ? 128 : 64, group = 1 + i % 3;
+        fv_policy policy = policy_of(FIRST_TAIL, 0.3f, 32), plain = policy;
+        plain.tail = 0;
+        tail_world t = tail_world_make(tables.table[i % tables.count], &policy, dim, group, 20.0f, &random);
+        float out[3 * 128], other[3 * 128];
+        fv_report report, without;
+        tail_world_run(&t, &policy, out, &report);
+        tail_world_run(&t, &plain, other, &without);
+        assert_memory_equal(out, other, group * dim * sizeof *out);
+        assert_int_equal(report.keys_read, without.keys_read);
+        assert_int_equal(report.bytes_read, without.bytes_read);
+        tail_world_free(&t);
+    }
+}
+
+>>>>>>> cd74aa0 (state: public, with log-sum-exps; a deadline and progress are fields of fv_attention_rows)
 /* fv_list_best() against a search for the largest, one after the other. */
 static void test_the_best_are_listed(void **state) {
     (void)state;
@@ -404,7 +553,7 @@ static void test_deadlines(void **state) {
                               .out = want,
                               .out_stride = width};
     fv_report plain = {.struct_bytes = sizeof plain}, report;
-    check_status(fv_attention_run_rows(attention, w.cache, &policy, &rows, NULL, &plain));
+    check_status(fv_attention_run(attention, w.cache, &policy, &rows, NULL, &plain));
     rows.out = out;
     uint64_t last = 0;
     for (uint64_t end = 1;; end++) {
@@ -470,8 +619,9 @@ static void test_bad_policies(void **state) {
     void *memory = attention_open(&w, &attention);
     float out[16];
     world_append(&w, 64);
-    assert_int_equal(fv_attention_run(attention, w.cache, &good, 0, 1, w.queries, w.query_stride, out, 16, NULL, NULL),
-                     FV_ERROR_ARGUMENT);
+    assert_int_equal(
+        test_attention_run(attention, w.cache, &good, 0, 1, w.queries, w.query_stride, out, 16, NULL, NULL),
+        FV_ERROR_ARGUMENT);
     free(memory);
     world_free(&w);
     fv_policy tail = good;
@@ -480,9 +630,10 @@ static void test_bad_policies(void **state) {
     w = world_make(tables.table[0], shape, 1, 0, &random);
     memory = attention_open(&w, &attention);
     world_append(&w, 64);
-    check_status(fv_attention_run(attention, w.cache, &good, 0, 1, w.queries, w.query_stride, out, 16, NULL, NULL));
-    assert_int_equal(fv_attention_run(attention, w.cache, &tail, 0, 1, w.queries, w.query_stride, out, 16, NULL, NULL),
-                     FV_ERROR_ARGUMENT);
+    check_status(test_attention_run(attention, w.cache, &good, 0, 1, w.queries, w.query_stride, out, 16, NULL, NULL));
+    assert_int_equal(
+        test_attention_run(attention, w.cache, &tail, 0, 1, w.queries, w.query_stride, out, 16, NULL, NULL),
+        FV_ERROR_ARGUMENT);
     free(memory);
     world_free(&w);
 }
