@@ -15,6 +15,7 @@
 #include "fovea/plan.h"
 #include "fovea/policy.h"
 #include "fovea/report.h"
+#include "fovea/state.h"
 #include "fovea/status.h"
 #include "fovea/version.h"
 #include "fovea/weight.h"

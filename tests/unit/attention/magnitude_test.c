@@ -82,7 +82,7 @@ static void rows_run(const attention_world *w, const fv_policy *policy, uint32_t
                                   .query_stride = w->query_stride,
                                   .out = out,
                                   .out_stride = WIDTH};
-        assert_int_equal(fv_attention_run_rows(attention, w->cache, policy, &part, NULL, &report), FV_OK);
+        assert_int_equal(fv_attention_run(attention, w->cache, policy, &part, NULL, &report), FV_OK);
         check_finite(out, rows * WIDTH, "output", type, policy, size, query_size);
         if (!policy->certificate) continue;
         assert_int_equal(report.certified_rows, rows * GROUP);

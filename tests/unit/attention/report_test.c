@@ -156,12 +156,12 @@ static void test_counts_by_formula(void **state) {
             fv_attention_rows rows = rows_of(&w, first, count, out);
             if (!single) pool.workers = 1; /* tiles in their order */
             fv_attention_observe(attention, expect_plan, &e);
-            check_status(fv_attention_run_rows(attention, w.cache, &policy, &rows, single ? &parallel : NULL, &report));
+            check_status(fv_attention_run(attention, w.cache, &policy, &rows, single ? &parallel : NULL, &report));
             check_counts(&e, &report, first, count, i);
             fv_report shared = {.struct_bytes = sizeof shared};
             pool.workers = WORKERS;
             fv_attention_observe(attention, NULL, NULL);
-            check_status(fv_attention_run_rows(attention, w.cache, &policy, &rows, &parallel, &shared));
+            check_status(fv_attention_run(attention, w.cache, &policy, &rows, &parallel, &shared));
             assert_memory_equal(&shared, &report, sizeof report);
         }
     }
@@ -189,18 +189,18 @@ static void test_times_of_all_workers(void **state) {
         fv_report report = {.struct_bytes = sizeof report};
         uint64_t now = 0, tasks = HEADS * 19; /* tiles of 16 from 1,200 on */
         fv_attention_time(attention, ten_more, &now);
-        check_status(fv_attention_run_rows(attention, w.cache, &policy, &rows, &parallel, &report));
+        check_status(fv_attention_run(attention, w.cache, &policy, &rows, &parallel, &report));
         /* a task's first look begins its time, each other one ends a phase */
         assert_int_equal(report.choose_ns + report.read_ns, now - 10 * tasks);
         assert_int_equal(report.choose_ns, chooses ? report.read_ns : 0);
         assert_true(report.read_ns >= 10 * tasks);
         report = (fv_report){.struct_bytes = sizeof report}, now = 0; /* one row: the caller's time, of all workers */
         rows = rows_of(&w, 1300, 1, out);
-        check_status(fv_attention_run_rows(attention, w.cache, &policy, &rows, &parallel, &report));
+        check_status(fv_attention_run(attention, w.cache, &policy, &rows, &parallel, &report));
         assert_int_equal(report.read_ns, 10 * WORKERS);
         assert_int_equal(report.choose_ns, chooses ? 10 * WORKERS : 0);
         report = (fv_report){.struct_bytes = sizeof report};
-        check_status(fv_attention_run_rows(attention, w.cache, &policy, &rows, NULL, &report));
+        check_status(fv_attention_run(attention, w.cache, &policy, &rows, NULL, &report));
         assert_int_equal(report.read_ns, 10);
         assert_int_equal(report.choose_ns, chooses ? 10 : 0);
         assert_int_equal(report.product_ns + report.other_ns, 0);
@@ -225,10 +225,10 @@ static void test_a_deadline_that_is_met(void **state) {
                      first = test_random_in(&random, 0, TOKENS - count);
             fv_attention_rows rows = rows_of(&w, first, count, out[0]);
             fv_report plain = {.struct_bytes = sizeof plain}, single = plain, report = plain;
-            check_status(fv_attention_run_rows(attention, w.cache, &policy, &rows, NULL, &plain));
+            check_status(fv_attention_run(attention, w.cache, &policy, &rows, NULL, &plain));
             for (uint32_t row = 0; row < count; row++) {
                 fv_attention_rows one = rows_of(&w, first + row, 1, out[1]);
-                check_status(fv_attention_run_rows(attention, w.cache, &policy, &one, NULL, &single));
+                check_status(fv_attention_run(attention, w.cache, &policy, &one, NULL, &single));
             }
             uint64_t looks = 0;
             fv_deadline deadline = {look_count, &looks, UINT64_MAX, k < 4 ? FV_DEADLINE_FAIL : FV_DEADLINE_BEST};
@@ -263,8 +263,8 @@ static void test_auto_never_costs_more(void **state) {
         for (uint32_t row = 0; row < TOKENS; row += 7) {
             fv_report all = {.struct_bytes = sizeof all}, report = all;
             fv_attention_rows rows = rows_of(&w, row, 1, out);
-            check_status(fv_attention_run_rows(attention, w.cache, &dense, &rows, NULL, &all));
-            check_status(fv_attention_run_rows(attention, w.cache, &policy, &rows, NULL, &report));
+            check_status(fv_attention_run(attention, w.cache, &dense, &rows, NULL, &all));
+            check_status(fv_attention_run(attention, w.cache, &policy, &rows, NULL, &report));
             if (report.bytes_read > all.bytes_read)
                 fail_msg("policy %u: row %u reads %u bytes, dense %u", i, row, (unsigned)report.bytes_read,
                          (unsigned)all.bytes_read);
@@ -291,7 +291,7 @@ static void test_local_layers(void **state) {
             fv_attention_rows rows = rows_of(&w, 400, count, out);
             fv_report report = {.struct_bytes = sizeof report};
             rows.local_window = 50;
-            check_status(fv_attention_run_rows(attention, w.cache, &policy, &rows, NULL, &report));
+            check_status(fv_attention_run(attention, w.cache, &policy, &rows, NULL, &report));
             assert_int_equal(report.local_keys, HEADS * count * 50);
             assert_int_equal(report.keys_read + report.keys_visible + report.selected_keys, 0);
             assert_int_equal(report.sink_keys + report.window_keys + report.whole_keys, 0);

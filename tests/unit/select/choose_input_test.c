@@ -27,8 +27,8 @@ static float *world_run(attention_world *w, const fv_policy *policy, uint32_t ti
         rows = cut ? test_random_in(random, 1, cut) : w->tokens;
         if (rows > w->tokens - done) rows = w->tokens - done;
         world_append(w, rows);
-        check_status(fv_attention_run(attention, w->cache, policy, 0, rows, w->queries + done * w->query_stride,
-                                      w->query_stride, out + done * width, width, NULL, NULL));
+        check_status(test_attention_run(attention, w->cache, policy, 0, rows, w->queries + done * w->query_stride,
+                                        w->query_stride, out + done * width, width, NULL, NULL));
     }
     free(memory);
     return out;
@@ -145,7 +145,7 @@ static void test_unread_tokens_are_not_felt(void **state) {
                                       .query_stride = w.query_stride,
                                       .out = out,
                                       .out_stride = row_width(&w)};
-            check_status(fv_attention_run_rows(attention, w.cache, &policy, &rows, NULL, NULL));
+            check_status(fv_attention_run(attention, w.cache, &policy, &rows, NULL, NULL));
             if (set.token[token]) continue;
             checked++;
             for (uint32_t head = 0; head < 2; head++) {

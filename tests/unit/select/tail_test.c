@@ -48,9 +48,9 @@ static void tail_world_free(tail_world *t) {
 static void tail_world_run(const tail_world *t, const fv_policy *policy, float *out, fv_report *report) {
     const attention_world *w = &t->world;
     *report = (fv_report){.struct_bytes = sizeof *report};
-    check_status(fv_attention_run(t->attention, w->cache, policy, 0, 1, w->queries + (TOKENS - 1) * w->query_stride,
-                                  w->query_stride, out, (size_t)w->attend.query_heads * w->attend.head_dim, NULL,
-                                  report));
+    check_status(test_attention_run(t->attention, w->cache, policy, 0, 1, w->queries + (TOKENS - 1) * w->query_stride,
+                                    w->query_stride, out, (size_t)w->attend.query_heads * w->attend.head_dim, NULL,
+                                    report));
 }
 
 /* The weight of a token by its codes: its score as it is met, a quarter of the variance of its error, and a gain. */
