@@ -1,12 +1,11 @@
-/* The coarse copy of the keys. Every number is one chain of f32 operations in a fixed order, channel by channel with
- * the tokens of a page in lanes: neither the batch nor the machine shows in a bit. */
+/* The coarse copy of the keys, a page's tokens side by side as in codes/codes.h: neither the batch nor the machine
+ * shows in a bit. */
 #include "cache/shadow.h"
 #include "build.h"
 #include "cache/cache_pages.h"
+#include "codes/means.h"
 #include "kernels/kernels.h"
-#include "numeric/half.h"
 #include "numeric/size.h"
-#include <float.h>
 
 #if FV_BUILD_CHOOSE
 
@@ -24,7 +23,7 @@ void fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *l
     if (!config->shadow) return;
     size_t heads = config->kv_heads, pages = ((size_t)config->max_tokens + LANES - 1) / LANES, same;
     size_t panels = (pages + LANES - 1) / LANES, block_panels = (panels + BLOCK_PAGES - 1) / BLOCK_PAGES;
-    size_t dim = (config->head_dim + 15) / 16 * 16;
+    size_t dim = fv_codes_dim(config->head_dim);
     layout->dim = (uint32_t)dim;
     layout->sign_offset = region_add(bytes, heads, pages, dim * 2, &layout->plane_head_bytes);
     layout->size_offset = region_add(bytes, heads, pages, dim * 2, &same);
@@ -51,31 +50,6 @@ static void page_keys(const fv_cache *cache, uint32_t head, uint32_t page, uint3
     }
 }
 
-/* Channel c of mean number `n` in panels of means. */
-static size_t mean_place(const fv_shadow *shadow, uint32_t n, size_t c) {
-    return n / LANES * (size_t)shadow->dim * LANES + (c / 4 * LANES + n % LANES) * 4 + c % 4;
-}
-
-/* Writes x [head_dim] as mean number n of `codes`; returns its step. */
-static float mean_code(const fv_cache *cache, const float *x, uint32_t n, uint8_t *codes) {
-    size_t dim = cache->config.head_dim;
-    float most = 0.0f;
-    for (size_t c = 0; c < dim; c++) {
-        float magnitude = x[c] < 0.0f ? -x[c] : x[c];
-        if (!(magnitude <= most)) most = magnitude;
-    }
-    bool fit = most > 0.0f && most <= FLT_MAX;
-    float inverse = fit ? 63.0f / most : 0.0f;
-    for (size_t c = 0; c < cache->shadow.dim; c++)
-        codes[mean_place(&cache->shadow, n, c)] =
-            (uint8_t)(64 + (fit && c < dim ? fv_round_held(x[c] * inverse, 63.0f) : 0));
-    return fit ? most / 63.0f : 0.0f;
-}
-
-static float mean_value(const fv_shadow *shadow, const uint8_t *codes, const float *steps, uint32_t n, size_t c) {
-    return (float)((int32_t)codes[mean_place(shadow, n, c)] - 64) * steps[n];
-}
-
 /* The mean of a full page's rotated keys [dim][16]. */
 static void mean_make(const fv_cache *cache, uint32_t head, uint32_t page, const float *keys) {
     const fv_shadow *shadow = &cache->shadow;
@@ -86,7 +60,7 @@ static void mean_make(const fv_cache *cache, uint32_t head, uint32_t page, const
         for (size_t t = 0; t < LANES; t++) mean[c] += keys[c * LANES + t];
         mean[c] /= LANES;
     }
-    fv_shadow_mean_steps(shadow, head)[page] = mean_code(cache, mean, page, fv_shadow_means(shadow, head));
+    fv_shadow_mean_steps(shadow, head)[page] = fv_mean_put(dim, mean, page, fv_shadow_means(shadow, head));
 }
 
 /* The centre of a block is the mean of the four pages before it, of block 0 nothing. */
@@ -96,53 +70,17 @@ static void centre_make(const fv_cache *cache, uint32_t head, uint32_t block) {
     for (size_t c = 0; c < cache->config.head_dim; c++) {
         mean[c] = 0.0f;
         for (uint32_t page = (block - 1) * BLOCK_PAGES; block && page < block * BLOCK_PAGES; page++)
-            mean[c] +=
-                0.25f * mean_value(shadow, fv_shadow_means(shadow, head), fv_shadow_mean_steps(shadow, head), page, c);
+            mean[c] += 0.25f * fv_mean_value(shadow->dim, fv_shadow_means(shadow, head),
+                                             fv_shadow_mean_steps(shadow, head), page, c);
     }
-    fv_shadow_centre_steps(shadow, head)[block] = mean_code(cache, mean, block, fv_shadow_centres(shadow, head));
+    fv_shadow_centre_steps(shadow, head)[block] =
+        fv_mean_put(cache->config.head_dim, mean, block, fv_shadow_centres(shadow, head));
 }
 
 static void centre_read(const fv_cache *cache, uint32_t head, uint32_t block, float *out) {
     const fv_shadow *shadow = &cache->shadow;
-    for (size_t c = 0; c < cache->config.head_dim; c++)
-        out[c] = mean_value(shadow, fv_shadow_centres(shadow, head), fv_shadow_centre_steps(shadow, head), block, c);
-}
-
-/* Nearest even, at most 2^100; NaN is 0. */
-static uint16_t step_code(float x) { return x > 0x1p100f ? 0x7180 : x == x ? fv_bf16_from_f32(x) : 0; }
-
-void fv_shadow_lanes_code(size_t dim, uint32_t first, uint32_t end, const float *x, uint8_t *code, uint16_t *step) {
-    float square[LANES] = {0}, product[LANES] = {0}, norm[LANES] = {0};
-    for (size_t c = 0; c < dim; c++)
-        for (uint32_t t = first; t < end; t++) square[t] += x[c * LANES + t] * x[c * LANES + t];
-    for (uint32_t t = first; t < end; t++) square[t] /= (float)dim;
-    for (size_t c = 0; c < dim; c++)
-        for (uint32_t t = first; t < end; t++) {
-            float value = x[c * LANES + t];
-            bool outer = value * value >= square[t];
-            float level = value >= 0.0f ? (outer ? 1.5f : 0.5f) : (outer ? -1.5f : -0.5f);
-            code[c * LANES + t] = (uint8_t)(level + 1.5f);
-            product[t] += value * level;
-            norm[t] += level * level;
-        }
-    for (uint32_t t = first; t < end; t++) step[t] = step_code(product[t] / norm[t]);
-}
-
-/* code [dim][16] to the two planes. */
-static void codes_pack(const fv_shadow *shadow, size_t head_dim, uint32_t first, uint32_t end, const uint8_t *code,
-                       uint8_t *signs, uint8_t *sizes) {
-    for (size_t j = 0; j < (size_t)shadow->dim / 8; j++) /* byte row (j / 2, j % 2) */
-        for (uint32_t t = first; t < end; t++) {
-            uint32_t sign = 0, size = 0;
-            for (size_t i = 0; i < 8; i++) {
-                size_t c = j / 2 * 16 + j % 2 * 4 + i / 4 * 8 + i % 4;
-                if (c >= head_dim) continue;
-                sign |= (uint32_t)(code[c * LANES + t] >> 1) << i;
-                size |= (uint32_t)(code[c * LANES + t] & 1) << i;
-            }
-            signs[j * LANES + t] = (uint8_t)sign;
-            sizes[j * LANES + t] = (uint8_t)size;
-        }
+    fv_mean_read(cache->config.head_dim, fv_shadow_centres(shadow, head), fv_shadow_centre_steps(shadow, head), block,
+                 out);
 }
 
 /* Tokens first..end-1 of a page; one that is full has a mean. */
@@ -159,8 +97,8 @@ static void page_code(const fv_cache *cache, uint32_t head, uint32_t page, uint3
     centre_read(cache, head, page / BLOCK_PAGES, centre);
     for (size_t c = 0; c < dim; c++)
         for (uint32_t t = first; t < end; t++) keys[c * LANES + t] -= centre[c];
-    fv_shadow_lanes_code(dim, first, end, keys, code, fv_shadow_steps(shadow, head, page * LANES));
-    codes_pack(shadow, dim, first, end, code, fv_shadow_signs(shadow, head, page), fv_shadow_sizes(shadow, head, page));
+    fv_codes_make(dim, first, end, keys, code, fv_shadow_steps(shadow, head, page * LANES));
+    fv_codes_pack(dim, first, end, code, fv_shadow_signs(shadow, head, page), fv_shadow_sizes(shadow, head, page));
 }
 
 void fv_shadow_update(fv_cache *cache, uint32_t first) {
@@ -177,14 +115,9 @@ void fv_shadow_centre(const fv_cache *cache, uint32_t head, uint32_t token, floa
 
 void fv_shadow_code(const fv_cache *cache, uint32_t head, uint32_t token, float *out) {
     const fv_shadow *shadow = &cache->shadow;
-    const uint8_t *signs = fv_shadow_signs(shadow, head, token / LANES),
-                  *sizes = fv_shadow_sizes(shadow, head, token / LANES);
-    float step = fv_f32_from_bf16(*fv_shadow_steps(shadow, head, token));
-    for (size_t c = 0; c < cache->config.head_dim; c++) {
-        size_t byte = (c / 16 * 2 + c / 4 % 2) * LANES + token % LANES, bit = c / 8 % 2 * 4 + c % 4;
-        uint32_t code = (signs[byte] >> bit & 1u) * 2 + (sizes[byte] >> bit & 1u);
-        out[c] = ((float)code - 1.5f) * step;
-    }
+    fv_codes_read(cache->config.head_dim, fv_shadow_signs(shadow, head, token / LANES),
+                  fv_shadow_sizes(shadow, head, token / LANES), *fv_shadow_steps(shadow, head, token), token % LANES,
+                  out);
 }
 
 static uint64_t whole_lines(uint64_t bytes) { return (bytes + 63) / 64 * 64; }

@@ -4,7 +4,7 @@
  * A page that is full also has the mean of its keys in 7 bits a channel; a centre is the mean of the means of four
  * pages, in 7 bits again. All of a token's depends on stored keys up to its own page's last only: it is made when
  * tokens are appended, a cut needs no repair, and made anew from what is stored it has the same bits on every machine.
- * Method: random rotation and one step a vector as in RaBitQ (Gao & Long 2024) and TurboQuant (Zandieh et al. 2025). */
+ */
 #ifndef FV_SHADOW_H
 #define FV_SHADOW_H
 
@@ -12,14 +12,13 @@
 
 #define FV_SHADOW_BLOCK 64 /* tokens that share a centre */
 
-/* Where it lies. `dim` is head_dim rounded up to a multiple of 16; a channel that is padding has bits 0. Per head:
- *   signs, sizes   [pages][dim / 16][2][16 tokens]: planes of bits; bits 0..3 of byte (j, l, t) are channels
- *                  16j + 4l + 0..3 of token t, bits 4..7 channels 16j + 8 + 4l + 0..3
- *   steps          [pages * 16] bf16
- *   means          [panels][dim / 4][16 pages][4]: byte (j, p, i) is 64 + channel 4j + i of page p, in units of
- * mean_steps mean_steps     [panels * 16] f32 centres, centre_steps: of blocks, as means and mean_steps of pages What a
- * page has of means counts once it is full. The work area, one for all heads, is for whoever writes the cache: rows
- * [3][dim], then keys [dim][16], all f32, then codes [dim][16]. */
+/* Where it lies. `dim` is head_dim rounded up to a multiple of 16. Per head:
+ *   signs, sizes            [pages] of planes, as fv_codes_pack() writes them
+ *   steps                   [pages * 16] bf16
+ *   means, mean_steps       of full pages, as fv_mean_put() writes them
+ *   centres, centre_steps   of blocks, likewise
+ * The work area, one for all heads, is for whoever writes the cache: rows [3][dim], then keys [dim][16], all f32, then
+ * codes [dim][16]. */
 typedef struct fv_shadow {
     uint32_t dim;        /* 0: there is none */
     unsigned char *base; /* of the cache's memory; the offsets are bytes */
@@ -73,10 +72,6 @@ void fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *l
 /* The two parts of the coarse key of a token, rotated: [head_dim] each. */
 void fv_shadow_centre(const fv_cache *cache, uint32_t head, uint32_t token, float *out);
 void fv_shadow_code(const fv_cache *cache, uint32_t head, uint32_t token, float *out);
-
-/* Codes of x [dim][16], lanes first..end-1: 0..3, and their steps, bf16. A level is one step apart from the next; the
- * outer ones are for what is larger than the root mean square; the step then minimises the squared error. */
-void fv_shadow_lanes_code(size_t dim, uint32_t first, uint32_t end, const float *x, uint8_t *code, uint16_t *step);
 
 /* Codes of the stored tokens from `first` on, all heads. */
 void fv_shadow_update(fv_cache *cache, uint32_t first);

@@ -7,9 +7,8 @@
 
 #include "fovea/cache.h"
 
-/* Per head and page fv_tail_page_bytes(): codes [dim / 16][2][16 channels][2], then steps [16] bf16. Bits 2m, 2m + 1 of
- * byte (j, h, i, p) are the code of channel 16j + i of token 8h + 2m + p. `dim` is head_dim rounded up to a multiple of
- * 16. */
+/* Per head and page fv_tail_page_bytes(): codes as fv_codes_pack_for_sums() writes them, then steps [16] bf16. `dim` is
+ * head_dim rounded up to a multiple of 16. */
 typedef struct fv_tail_values {
     uint32_t dim;        /* 0: there is none */
     unsigned char *base; /* of the cache's memory; the offsets are bytes */

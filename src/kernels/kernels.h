@@ -212,7 +212,7 @@ typedef void fv_key_score_fn(const fv_shadow_rows *query, size_t count, const ui
                              size_t out_stride);
 #define FV_KEY_NOISE 512.0f
 
-/* What listed pages add to the softmax of rows, by scores of their keys and coarse values (src/cache/tail_values.h says
+/* What listed pages add to the softmax of rows, by scores of their keys and coarse values (src/codes/codes.h says
  * how these lie). Page after page of the list, of key t of page n:
  *   p[t] = fv_power_of(score[r][16 n + t] - level[r]);  mass[r] += sum of p
  *   w[t] = (float)p[t] * step[t];  top = max of w;  u[t] = fv_round_held(w[t] * (255 / top), 255), 0 if top < 2^-100

@@ -1,6 +1,7 @@
 /* What pages weigh, by the coarse copy of the keys: by the means of pages; by the signs of their keys; by all of the
  * codes, of all pages or of the better ones. */
 #include "build.h"
+#include "codes/code_query.h"
 #include "kernels/kernels.h"
 #include "numeric/size.h"
 #include "select/choose.h"
@@ -57,44 +58,34 @@ void fv_choose_scratch_at(fv_choose_scratch *scratch, void *memory, uint32_t hea
     scratch->scored_rows = 0;
 }
 
-/* Makes a query ready, that of a row: query [head_dim]. */
-static void query_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t row, const float *query) {
-    size_t dim = chooser->cache->config.head_dim, padded = chooser->cache->shadow.dim;
-    int8_t *out = scratch->query + row * padded;
-    int32_t sum = 0;
-    for (size_t c = 0; c < dim; c++) scratch->rotated[c] = query[c];
-    float most = chooser->kernels->shadow_query(dim, padded, scratch->rotated, out, scratch->table + row * 4 * padded,
-                                                &scratch->coarse_sum[row]);
-    for (size_t c = 0; c < padded; c++) sum += out[c];
-    scratch->sum[row] = sum;
-    float unit = most * (chooser->scale * 369.32993f); /* 256 / ln 2 */
-    unit = unit < 0x1p100f ? unit : 0x1p100f;
-    scratch->factor[row] = unit / 127.0f;
-    scratch->coarse_factor[row] = unit / (float)FV_COARSE_MOST;
+static fv_code_queries queries_of(const fv_choose_scratch *scratch) {
+    return (fv_code_queries){.query = scratch->query,
+                             .table = scratch->table,
+                             .sum = scratch->sum,
+                             .coarse_sum = scratch->coarse_sum,
+                             .factor = scratch->factor,
+                             .coarse_factor = scratch->coarse_factor};
 }
 
 /* `rows` rows that are ready, from `first` on. */
 static fv_shadow_rows rows_from(const fv_chooser *chooser, const fv_choose_scratch *scratch, size_t first,
                                 size_t rows) {
-    size_t dim = chooser->cache->shadow.dim;
-    return (fv_shadow_rows){.rows = rows,
-                            .dim = dim,
-                            .query = scratch->query + first * dim,
-                            .sum = scratch->sum + first,
-                            .factor = scratch->factor + first,
-                            .table = scratch->table + first * 4 * dim,
-                            .coarse_sum = scratch->coarse_sum + first,
-                            .coarse_factor = scratch->coarse_factor + first,
-                            .base = scratch->base + first * scratch->base_stride,
-                            .base_stride = scratch->base_stride};
+    fv_code_queries queries = queries_of(scratch);
+    fv_shadow_rows ready = fv_code_query_rows(chooser->cache->config.head_dim, &queries, first, rows);
+    ready.base = scratch->base + first * scratch->base_stride;
+    ready.base_stride = scratch->base_stride;
+    return ready;
 }
 
 /* Of `positions` positions, query_stride apart. */
 static fv_shadow_rows queries_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t positions,
                                    const float *query, size_t query_stride) {
     size_t dim = chooser->cache->config.head_dim, rows = chooser->group;
+    const fv_code_queries queries = queries_of(scratch);
     for (size_t i = 0; i < positions; i++, query += query_stride)
-        for (size_t g = 0; g < rows; g++) query_make(chooser, scratch, i * rows + g, query + g * dim);
+        for (size_t g = 0; g < rows; g++)
+            fv_code_query_make(chooser->kernels, dim, chooser->scale, query + g * dim, scratch->rotated, &queries,
+                               i * rows + g);
     return rows_from(chooser, scratch, 0, positions * rows);
 }
 

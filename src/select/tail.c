@@ -3,6 +3,7 @@
  * nearer to the centre than the key): a quarter of the variance of the score's error in the exponent and a gain make up
  * for it. How they were found: docs/numbers.md. */
 #include "build.h"
+#include "codes/code_query.h"
 #include "kernels/kernels.h"
 #include "select/choose.h"
 
@@ -57,21 +58,13 @@ bool fv_tail_is_heard(const fv_chooser *chooser, const fv_choose_scratch *scratc
     return most * squares <= noise_most; /* false for a NaN */
 }
 
-/* x = D H y for the rotation y = H D x: the signs around another rotation. Up to 16 rows at a time, side by side. */
+/* Up to 16 rows, from `first` on. */
 static void rows_turn_back(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t first, float *out) {
     size_t dim = chooser->cache->config.head_dim, padded = chooser->cache->tail.dim;
     size_t rows = chooser->group - first < PAGE ? chooser->group - first : PAGE;
     const float *from = scratch->tail_rows + first * padded;
     float *lanes = scratch->tail_rows + chooser->group * padded;
-    for (size_t c = 0; c < dim; c++) {
-        float sign = fv_rotate_signs[c / 32] >> c % 32 & 1 ? -1.0f : 1.0f;
-        for (size_t r = 0; r < PAGE; r++) lanes[c * PAGE + r] = r < rows ? sign * from[r * padded + c] : 0.0f;
-    }
-    chooser->kernels->rotate_page(dim, 0, PAGE, lanes);
-    for (size_t c = 0; c < dim; c++) {
-        float factor = (fv_rotate_signs[c / 32] >> c % 32 & 1 ? -gain : gain) * 0x1p-16f;
-        for (size_t r = 0; r < rows; r++) out[(first + r) * dim + c] = lanes[c * PAGE + r] * factor;
-    }
+    fv_code_rotate_back(chooser->kernels, dim, gain * 0x1p-16f, rows, from, padded, lanes, out + first * dim);
 }
 
 /* Pages of the tail from place `first` on that are read together. */

@@ -13,8 +13,9 @@ ROOMS = {
     "numeric": set(),
     "kernels": {"numeric", "platform/cpu.h"},
     "plan": {"numeric", "kernels"},
-    "cache": {"plan", "numeric", "kernels"},
-    "select": {"cache", "plan", "numeric", "kernels"},
+    "codes": {"numeric", "kernels"},
+    "cache": {"plan", "codes", "numeric", "kernels"},
+    "select": {"cache", "plan", "codes", "numeric", "kernels"},
     "attend": {"cache", "plan", "numeric", "kernels"},
     "attention": {"select", "attend", "cache", "plan", "numeric", "kernels"},
     "model": {"attention", "select", "attend", "cache", "plan", "numeric", "kernels"},
@@ -25,7 +26,7 @@ ROOMS = {
     "llm": {"gguf", "text", "numeric", "platform"},
     "measure": {"numeric", "platform"},
 }
-CORE = {"", "numeric", "kernels", "plan", "cache", "select", "attend", "attention", "model", "reference"}
+CORE = {"", "numeric", "kernels", "codes", "plan", "cache", "select", "attend", "attention", "model", "reference"}
 FREESTANDING = {"stdint.h", "stddef.h", "stdbool.h", "float.h", "limits.h"}
 ISA_HEADERS = {"avx2": {"immintrin.h"}, "avx512": {"immintrin.h"}, "neon": {"arm_neon.h"}, "neon_dotprod": {"arm_neon.h"},
                "neon_i8mm": {"arm_neon.h"}}
@@ -46,7 +47,8 @@ PUBLIC = [
 ]
 PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in names}
 PUBLIC_LEVEL.update(core=PUBLIC_LEVEL["model"], fovea=len(PUBLIC))  # these include all others
-ROOM_LEVEL = {"": 0, "numeric": 0, "kernels": 0, "plan": 1, "cache": 1, "select": 2, "attend": 2, "attention": 3, "model": 4,
+ROOM_LEVEL = {"": 0, "numeric": 0, "kernels": 0, "codes": 0, "plan": 1, "cache": 1, "select": 2, "attend": 2, "attention": 3,
+              "model": 4,
               "reference": 4, "platform": 5, "gguf": 5, "text": 5, "llm": 5, "measure": 6}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
