@@ -2,58 +2,18 @@
  * llama-bench's, so that scripts which read it read this; fields of hardware that fovea has not are left out. */
 #include "bench_output.h"
 #include "fovea/machine.h"
+#include "fovea/report_sum.h"
 #include "json_out.h"
 #include "model_options.h"
 #include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-typedef struct statistics {
-    double mean_ns, deviation_ns, mean_rate, deviation_rate;
-} statistics;
-
-static double mean_of(const double *values, size_t count) {
-    double sum = 0;
-    for (size_t i = 0; i < count; i++) sum += values[i];
-    return count ? sum / (double)count : 0;
-}
-
-/* Of a sample: over count - 1, as llama-bench does. */
-static double deviation_of(const double *values, size_t count, double mean) {
-    double squares = 0;
-    if (count < 2) return 0;
-    for (size_t i = 0; i < count; i++) squares += (values[i] - mean) * (values[i] - mean);
-    return sqrt(squares / (double)(count - 1));
-}
-
-static double rate_of(const cli_bench_result *result, size_t sample) {
-    uint64_t ns = result->samples_ns[sample];
-    return ns > 0 ? 1e9 * (double)(result->prompt + result->generated) / (double)ns : 0;
-}
-
-static statistics statistics_of(const cli_bench_result *result) {
-    double times[CLI_BENCH_REPETITIONS], rates[CLI_BENCH_REPETITIONS];
-    for (size_t i = 0; i < result->samples; i++) {
-        times[i] = (double)result->samples_ns[i];
-        rates[i] = rate_of(result, i);
-    }
-    statistics made = {.mean_ns = mean_of(times, result->samples), .mean_rate = mean_of(rates, result->samples)};
-    made.deviation_ns = deviation_of(times, result->samples, made.mean_ns);
-    made.deviation_rate = deviation_of(rates, result->samples, made.mean_rate);
-    return made;
-}
-
-static double density_of(const cli_bench_result *result) {
-    const fv_report *report = &result->report;
-    return report->keys_visible > 0 ? (double)report->keys_read / (double)report->keys_visible : 1;
-}
-
 static double token_bytes_of(const cli_bench_result *result) {
-    double tokens = (double)(result->prompt + result->generated) * (double)result->samples;
-    return tokens > 0 ? (double)result->report.bytes_read / tokens : 0;
+    double tokens = (double)(result->test.prompt + result->test.generated) * (double)result->run.samples;
+    return tokens > 0 ? (double)result->run.report.bytes_read / tokens : 0;
 }
 
 static void time_text(char *text, size_t bytes) {
@@ -64,10 +24,10 @@ static void time_text(char *text, size_t bytes) {
 
 /* All fields but the samples, in llama-bench's order. */
 static json_t *fields_of(const cli_bench_result *result) {
-    statistics figures = statistics_of(result);
+    fv_model_bench_figures figures = fv_model_bench_figures_of(&result->test, &result->run);
     json_t *object = json_object();
     char processor[256], when[32];
-    const char *isa = fv_isa_name((fv_isa)result->report.isa);
+    const char *isa = fv_isa_name((fv_isa)result->run.report.isa);
     fv_machine_processor_name(processor, sizeof processor);
     time_text(when, sizeof when);
     cli_json_text(object, "build_commit", "fovea-" CLI_VERSION);
@@ -79,22 +39,22 @@ static json_t *fields_of(const cli_bench_result *result) {
     cli_json_text(object, "model_type", result->model_type);
     cli_json_count(object, "model_size", result->model_bytes);
     cli_json_count(object, "model_n_params", result->model_parameters);
-    cli_json_count(object, "n_batch", result->batch);
-    cli_json_count(object, "n_ubatch", result->micro_batch);
+    cli_json_count(object, "n_batch", result->test.batch);
+    cli_json_count(object, "n_ubatch", result->test.micro_batch);
     cli_json_count(object, "n_threads", result->threads);
     cli_json_text(object, "type_k", cli_element_name(result->key_type));
     cli_json_text(object, "type_v", cli_element_name(result->value_type));
     cli_json_count(object, "n_gpu_layers", 0);
-    cli_json_count(object, "n_prompt", result->prompt);
-    cli_json_count(object, "n_gen", result->generated);
-    cli_json_count(object, "n_depth", result->depth);
+    cli_json_count(object, "n_prompt", result->test.prompt);
+    cli_json_count(object, "n_gen", result->test.generated);
+    cli_json_count(object, "n_depth", result->test.depth);
     cli_json_text(object, "test_time", when);
     cli_json_count(object, "avg_ns", (uint64_t)figures.mean_ns);
     cli_json_count(object, "stddev_ns", (uint64_t)figures.deviation_ns);
     cli_json_real(object, "avg_ts", figures.mean_rate);
     cli_json_real(object, "stddev_ts", figures.deviation_rate);
     cli_json_text(object, "attn", result->attention);
-    cli_json_real(object, "density", density_of(result));
+    cli_json_real(object, "density", fv_report_density(&result->run.report));
     cli_json_real(object, "kv_read", token_bytes_of(result)); /* bytes per token */
     cli_json_text(object, "isa", isa ? isa : "unknown");
     cli_json_real(object, "peak_gflops", result->peaks.f32_gflops);
@@ -109,9 +69,9 @@ static json_t *fields_of(const cli_bench_result *result) {
 
 static json_t *document_of(const cli_bench_result *result) {
     json_t *object = fields_of(result), *times = json_array(), *rates = json_array();
-    for (size_t i = 0; i < result->samples; i++) {
-        cli_json_append(times, json_integer((json_int_t)result->samples_ns[i]));
-        cli_json_append(rates, json_real(rate_of(result, i)));
+    for (size_t i = 0; i < result->run.samples; i++) {
+        cli_json_append(times, json_integer((json_int_t)result->run.samples_ns[i]));
+        cli_json_append(rates, json_real(fv_model_bench_rate(&result->test, result->run.samples_ns[i])));
     }
     cli_json_set(object, "samples_ns", times);
     cli_json_set(object, "samples_ts", rates);
@@ -157,14 +117,14 @@ static bool print_csv(const cli_bench_result *result, size_t index) {
 
 static void test_name(const cli_bench_result *result, char *name, size_t bytes) {
     int used;
-    if (result->generated == 0)
-        used = snprintf(name, bytes, "pp%" PRIu32, result->prompt);
-    else if (result->prompt == 0)
-        used = snprintf(name, bytes, "tg%" PRIu32, result->generated);
+    if (result->test.generated == 0)
+        used = snprintf(name, bytes, "pp%" PRIu32, result->test.prompt);
+    else if (result->test.prompt == 0)
+        used = snprintf(name, bytes, "tg%" PRIu32, result->test.generated);
     else
-        used = snprintf(name, bytes, "pp%" PRIu32 "+tg%" PRIu32, result->prompt, result->generated);
-    if (result->depth > 0 && used > 0 && (size_t)used < bytes)
-        snprintf(name + used, bytes - (size_t)used, " @ d%" PRIu32, result->depth);
+        used = snprintf(name, bytes, "pp%" PRIu32 "+tg%" PRIu32, result->test.prompt, result->test.generated);
+    if (result->test.depth > 0 && used > 0 && (size_t)used < bytes)
+        snprintf(name + used, bytes - (size_t)used, " @ d%" PRIu32, result->test.depth);
 }
 
 static void size_text(char *text, size_t bytes, uint64_t value) {
@@ -183,7 +143,7 @@ static void count_text(char *text, size_t bytes, uint64_t value) {
 }
 
 static bool print_markdown(const cli_bench_result *result) {
-    statistics figures = statistics_of(result);
+    fv_model_bench_figures figures = fv_model_bench_figures_of(&result->test, &result->run);
     char test[64], size[32], parameters[32], rate[64], limit[32];
     test_name(result, test, sizeof test);
     size_text(size, sizeof size, result->model_bytes);
@@ -194,7 +154,8 @@ static bool print_markdown(const cli_bench_result *result) {
     return cli_print("| %-30s | %10s | %10s | %-10s | %7" PRIu32
                      " | %6s | %6s | %-22s | %7.4f | %12s | %15s | %21s |\n",
                      result->model_type, size, parameters, "CPU", result->threads, cli_element_name(result->key_type),
-                     cli_element_name(result->value_type), result->attention, density_of(result), limit, test, rate);
+                     cli_element_name(result->value_type), result->attention, fv_report_density(&result->run.report),
+                     limit, test, rate);
 }
 
 /* ---- the three calls ---- */

@@ -2,24 +2,19 @@
 #ifndef FOVEA_BENCH_OUTPUT_H
 #define FOVEA_BENCH_OUTPUT_H
 
-#include "fovea/peaks.h"
-#include "fovea/report.h"
+#include "fovea/measure/model_bench.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#define CLI_BENCH_REPETITIONS 1000
 
 /** One finished test. */
 typedef struct cli_bench_result {
     const char *model_filename, *attention;
     char model_type[128];
     uint64_t model_bytes, model_parameters;
-    uint32_t threads, batch, micro_batch, key_type, value_type;
-    uint32_t prompt, generated, depth; /* tokens */
-    size_t samples;
-    uint64_t samples_ns[CLI_BENCH_REPETITIONS];
-    fv_report report; /* over all samples */
+    uint32_t threads, key_type, value_type;
+    fv_model_bench_test test;
+    fv_model_bench_result run;
     fv_peaks peaks;
     double limit_share; /* of the limit that binds, by the mean sample */
     const char *limit;  /* "compute" or "memory" */

@@ -3,10 +3,8 @@
 #include "attention_spec.h"
 #include "bench_output.h"
 #include "bench_verbs.h"
-#include "bench_work.h"
 #include "fovea/machine.h"
 #include "fovea/peaks.h"
-#include "fovea/report_sum.h"
 #include "interrupt.h"
 #include "model_options.h"
 #include "options.h"
@@ -15,6 +13,7 @@
 #include <string.h>
 
 #define VALUES_MOST 64 /* of one list */
+#define REPETITIONS_MAX 1000
 
 typedef struct bench_options {
     cli_model_options model; /* its model, threads and types come from the lists below */
@@ -51,7 +50,7 @@ static const cli_option bench_flags[] = {
      "shares and vectors from fovea tune (default: MODEL.fovea.json if it is there; none: equal shares)",
      FIELD(model.tune), 0, 0},
     {CLI_INTEGER, "-r --repetitions", NULL, "N", NULL, NULL, "times that each test is run (default: 5)",
-     FIELD(repetitions), 1, CLI_BENCH_REPETITIONS},
+     FIELD(repetitions), 1, REPETITIONS_MAX},
     {CLI_CHOICE, "-o --output", NULL, "md|csv|json|jsonl", NULL, CLI_BENCH_FORMAT_LIST(FORMAT_WORD),
      "format of the results (default: md)", FIELD(format), 0, 0},
     {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "the same as -o json", FIELD(json), 0, 0},
@@ -79,9 +78,9 @@ typedef struct bench_plan {
 
 /* One test: a line of the output. */
 typedef struct bench_case {
-    const char *model, *attention;
+    const char *attention;
     fv_policy policy;
-    uint32_t prompt, generated, depth, batch;
+    fv_model_bench_test test;
     cli_model_options options;
 } bench_case;
 
@@ -92,9 +91,7 @@ typedef struct bench_state {
     const char *engine_model; /* what `engine` holds; NULL = nothing */
     int64_t engine_threads;
     fv_session *session;
-    float *logits;
-    int32_t *tokens; /* [batch] */
-    uint32_t random;
+    uint64_t samples_ns[REPETITIONS_MAX];
     size_t results;
     cli_bench_result result;
     fv_peaks peaks; /* with peak_threads, for work that goes through peak_bytes */
@@ -197,117 +194,24 @@ static int read_plan(const bench_options *options, bench_plan *plan) {
 
 /* ---- one test ---- */
 
-static int32_t random_token(bench_state *state, uint32_t vocabulary) {
-    state->random = state->random * 1664525u + 1013904223u; /* Numerical Recipes' generator: tokens need no better */
-    return (int32_t)((state->random >> 8) % vocabulary);
-}
-
-/* Reads `count` random tokens behind what is there; the logits of each batch's last token are computed, as a program
- * that wants the next token would. */
-static fv_status read_prompt(bench_state *state, const bench_case *test, uint32_t count) {
-    const fv_tokenizer *tokenizer = fv_llm_tokenizer(fv_engine_llm(state->engine));
-    uint32_t vocabulary = fv_llm_config(fv_engine_llm(state->engine))->vocabulary;
-    for (uint32_t done = 0; done < count;) {
-        uint32_t rows = count - done < test->batch ? count - done : test->batch;
-        for (uint32_t i = 0; i < rows; i++) state->tokens[i] = random_token(state, vocabulary);
-        if (done == 0 && fv_tokenizer_adds_bos(tokenizer) && fv_tokenizer_bos(tokenizer) >= 0)
-            state->tokens[0] = fv_tokenizer_bos(tokenizer);
-        fv_status status = fv_session_feed(state->session, state->tokens, rows, NULL, NULL);
-        if (status == FV_OK)
-            status = fv_session_logits(state->session, fv_session_batch_rows(state->session) - 1, 1, state->logits);
-        if (status != FV_OK) return status;
-        if (cli_interrupted()) return FV_ERROR_INTERRUPTED;
-        done += rows;
-    }
-    return FV_OK;
-}
-
-static fv_status generate(bench_state *state, uint32_t count) {
-    uint32_t vocabulary = fv_llm_config(fv_engine_llm(state->engine))->vocabulary;
-    for (uint32_t i = 0; i < count; i++) {
-        int32_t token = random_token(state, vocabulary);
-        fv_status status = fv_session_feed(state->session, &token, 1, NULL, NULL);
-        if (status == FV_OK) status = fv_session_logits(state->session, 0, 1, state->logits);
-        if (status != FV_OK) return status;
-        if (cli_interrupted()) return FV_ERROR_INTERRUPTED;
-    }
-    return FV_OK;
-}
-
-static fv_status warm_up(bench_state *state, const bench_case *test) {
-    fv_status status = test->prompt > 0 ? read_prompt(state, test, test->prompt) : FV_OK;
-    if (status == FV_OK && test->generated > 0) status = generate(state, 1);
-    return status == FV_OK ? fv_session_truncate(state->session, 0) : status;
-}
-
-static fv_status measure_once(bench_state *state, const bench_case *test) {
-    cli_bench_result *result = &state->result;
-    /* back to the depth: cheaper than reading it again, and the same tokens are in the cache */
-    fv_status status = fv_session_truncate(state->session, test->depth);
-    if (status != FV_OK) return status;
-    fv_session_report_reset(state->session);
-    uint64_t start_ns = fv_machine_clock_ns();
-    if (test->prompt > 0) status = read_prompt(state, test, test->prompt);
-    if (status == FV_OK && test->generated > 0) status = generate(state, test->generated);
-    result->samples_ns[result->samples] = fv_machine_clock_ns() - start_ns;
-    if (status != FV_OK) return status;
-    fv_report report = fv_session_report(state->session);
-    result->samples++;
-    fv_report_sum(&result->report, &report);
-    return FV_OK;
-}
-
-static fv_status measure(bench_state *state, const bench_case *test) {
-    fv_status status = state->options->no_warmup ? FV_OK : warm_up(state, test);
-    if (status == FV_OK && test->depth > 0) status = read_prompt(state, test, test->depth);
-    for (int64_t i = 0; i < state->options->repetitions && status == FV_OK; i++) {
-        status = measure_once(state, test);
-        if (state->options->progress)
-            fprintf(stderr, "fovea bench: test %zu, run %lld of %lld\n", state->results + 1, (long long)i + 1,
-                    (long long)state->options->repetitions);
-    }
-    return status;
-}
-
-/* "llama 134.52 M Q4_1": the type that most bytes have, as llama-bench's column says it from the file's own words. */
-static void name_model(const fv_llm *llm, char *name, size_t bytes) {
-    const fv_gguf *gguf = fv_llm_gguf(llm);
-    uint64_t sums[64] = {0};
-    uint32_t best = 0;
-    for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) {
-        const fv_gguf_tensor *tensor = fv_gguf_tensor_at(gguf, i);
-        if (tensor->ggml_type >= 64) continue;
-        sums[tensor->ggml_type] += tensor->bytes;
-        if (sums[tensor->ggml_type] > sums[best]) best = tensor->ggml_type;
-    }
-    const char *type = fv_gguf_type_name(best);
-    double parameters = (double)fv_llm_parameters(llm);
-    snprintf(name, bytes, "%s %.2f%s %s", fv_llm_architecture(llm),
-             parameters < 1e9 ? parameters / 1e6 : parameters / 1e9, parameters < 1e9 ? "M" : "B", type ? type : "?");
-}
-
 static void describe(bench_state *state, const bench_case *test) {
-    const cli_model_options *options = &test->options;
+    const fv_llm *llm = fv_engine_llm(state->engine);
     cli_bench_result *result = &state->result;
-    memset(result, 0, sizeof *result);
-    result->model_filename = test->model;
-    result->attention = test->attention;
-    name_model(fv_engine_llm(state->engine), result->model_type, sizeof result->model_type);
-    result->model_bytes = fv_llm_weight_bytes(fv_engine_llm(state->engine));
-    result->model_parameters = fv_llm_parameters(fv_engine_llm(state->engine));
-    result->threads = fv_engine_threads(state->engine);
-    result->batch = test->batch;
-    result->micro_batch = (uint32_t)options->micro_batch;
-    result->key_type = (uint32_t)options->key_type;
-    result->value_type = (uint32_t)options->value_type;
-    result->prompt = test->prompt;
-    result->generated = test->generated;
-    result->depth = test->depth;
+    *result = (cli_bench_result){.model_filename = test->options.model,
+                                 .attention = test->attention,
+                                 .model_bytes = fv_llm_weight_bytes(llm),
+                                 .model_parameters = fv_llm_parameters(llm),
+                                 .threads = fv_engine_threads(state->engine),
+                                 .key_type = (uint32_t)test->options.key_type,
+                                 .value_type = (uint32_t)test->options.value_type,
+                                 .test = test->test,
+                                 .run.samples_ns = state->samples_ns};
+    fv_model_bench_name(llm, result->model_type, sizeof result->model_type);
 }
 
 /* Keeps what the last test had open, if that is the same. */
 static int open_engine(bench_state *state, const bench_case *test) {
-    bool same = state->engine_model && strcmp(state->engine_model, test->model) == 0 &&
+    bool same = state->engine_model && strcmp(state->engine_model, test->options.model) == 0 &&
                 state->engine_threads == test->options.threads;
     if (same) return CLI_GO_ON;
     fv_engine_close(state->engine);
@@ -315,7 +219,7 @@ static int open_engine(bench_state *state, const bench_case *test) {
     state->engine_model = NULL;
     int result = cli_engine_open(&state->engine, "bench", &test->options);
     if (result != CLI_GO_ON) return result;
-    state->engine_model = test->model;
+    state->engine_model = test->options.model;
     state->engine_threads = test->options.threads;
     return CLI_GO_ON;
 }
@@ -323,22 +227,31 @@ static int open_engine(bench_state *state, const bench_case *test) {
 static int open_case(bench_state *state, const bench_case *test) {
     int result = open_engine(state, test);
     if (result != CLI_GO_ON) return result;
-    uint32_t context = test->prompt + test->generated + test->depth;
-    state->logits = malloc((size_t)fv_llm_config(fv_engine_llm(state->engine))->vocabulary * sizeof *state->logits);
-    state->tokens = malloc((size_t)test->batch * sizeof *state->tokens);
-    if (!state->logits || !state->tokens) return cli_fail("no memory for the logits");
+    uint32_t context = test->test.prompt + test->test.generated + test->test.depth;
     cli_warn_context(fv_engine_llm(state->engine), context);
     fv_policy policy = test->policy;
     return cli_session_open(&state->session, state->engine, &test->options, context, &policy);
 }
 
-static void close_case(bench_state *state) {
-    fv_session_close(state->session);
-    free(state->logits);
-    free(state->tokens);
-    state->session = NULL;
-    state->logits = NULL;
-    state->tokens = NULL;
+static bool go_on(void *context) {
+    (void)context;
+    return !cli_interrupted();
+}
+
+static void show_run(void *context, size_t samples) {
+    const bench_state *state = context;
+    if (state->options->progress)
+        fprintf(stderr, "fovea bench: test %zu, run %zu of %lld\n", state->results + 1, samples,
+                (long long)state->options->repetitions);
+}
+
+static int measure(bench_state *state, const bench_case *test) {
+    const fv_model_bench_watch watch = {state, go_on, show_run};
+    fv_status status =
+        fv_model_bench_run(fv_engine_llm(state->engine), state->session, &test->test, !state->options->no_warmup,
+                           (size_t)state->options->repetitions, &watch, &state->result.run);
+    if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
+    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
 }
 
 /* The peaks are measured once for a number of threads; only the size of what is read changes by test, and few figures
@@ -346,8 +259,9 @@ static void close_case(bench_state *state) {
 static int hold_against_limit(bench_state *state) {
     cli_bench_result *result = &state->result;
     fv_isa limit, reached;
-    if (result->samples == 0) return CLI_GO_ON;
-    double bytes = cli_bench_bytes(fv_engine_llm(state->engine), result), most = (double)fv_peak_memory_bytes();
+    if (result->run.samples == 0) return CLI_GO_ON;
+    double bytes = fv_model_bench_bytes(fv_engine_llm(state->engine), &result->test, &result->run),
+           most = (double)fv_peak_memory_bytes();
     if (bytes > (double)fv_peak_cache_bytes(3)) bytes = most;
     if (state->peak_threads != fv_engine_threads(state->engine) || state->peak_bytes != bytes) {
         int done = cli_isa_limit(&limit, &reached);
@@ -358,33 +272,28 @@ static int hold_against_limit(bench_state *state) {
         state->peak_threads = fv_engine_threads(state->engine);
         state->peak_bytes = bytes;
     }
-    fv_peak_work work = cli_bench_work(fv_engine_llm(state->engine), result);
-    double sum = 0;
-    for (size_t i = 0; i < result->samples; i++) sum += (double)result->samples_ns[i];
+    fv_peak_work work = fv_model_bench_work(fv_engine_llm(state->engine), &result->test, &result->run);
     result->peaks = state->peaks;
-    result->limit_share = fv_peaks_share(&state->peaks, &work, sum / (double)result->samples, &result->limit);
+    result->limit_share = fv_peaks_share(
+        &state->peaks, &work, fv_model_bench_figures_of(&result->test, &result->run).mean_ns, &result->limit);
     return CLI_GO_ON;
 }
 
 /* A test of nothing (-p 0) is none. */
 static int run_case(bench_state *state, const bench_case *test) {
-    if (test->prompt + test->generated == 0) return CLI_GO_ON;
+    if (test->test.prompt + test->test.generated == 0) return CLI_GO_ON;
     int result = open_case(state, test);
     if (result == CLI_GO_ON) {
         describe(state, test);
-        state->random = 1;
-        fv_status status = measure(state, test);
-        if (status == FV_ERROR_INTERRUPTED)
-            result = CLI_INTERRUPTED;
-        else if (status != FV_OK)
-            result = cli_fail_status(status, NULL);
+        result = measure(state, test);
+        if (result == CLI_GO_ON || (result == CLI_INTERRUPTED && state->result.run.samples > 0)) {
+            bool good = hold_against_limit(state) == CLI_GO_ON &&
+                        cli_bench_row((cli_bench_format)state->options->format, &state->result, state->results++);
+            if (!good) result = CLI_FAILED;
+        }
     }
-    if (result == CLI_GO_ON || (result == CLI_INTERRUPTED && state->result.samples > 0)) {
-        bool good = hold_against_limit(state) == CLI_GO_ON &&
-                    cli_bench_row((cli_bench_format)state->options->format, &state->result, state->results++);
-        if (!good) result = CLI_FAILED;
-    }
-    close_case(state);
+    fv_session_close(state->session);
+    state->session = NULL;
     return result;
 }
 
@@ -394,18 +303,18 @@ static int run_sizes(bench_state *state, bench_case test) {
     const bench_plan *plan = &state->plan;
     int result = CLI_GO_ON;
     for (size_t i = 0; i < plan->prompts.count && result == CLI_GO_ON; i++) {
-        test.prompt = (uint32_t)plan->prompts.values[i];
-        test.generated = 0;
+        test.test.prompt = (uint32_t)plan->prompts.values[i];
+        test.test.generated = 0;
         result = run_case(state, &test);
     }
     for (size_t i = 0; i < plan->generated.count && result == CLI_GO_ON; i++) {
-        test.prompt = 0;
-        test.generated = (uint32_t)plan->generated.values[i];
+        test.test.prompt = 0;
+        test.test.generated = (uint32_t)plan->generated.values[i];
         result = run_case(state, &test);
     }
     for (size_t i = 0; i < plan->pair_prompts.count && result == CLI_GO_ON; i++) {
-        test.prompt = (uint32_t)plan->pair_prompts.values[i];
-        test.generated = (uint32_t)plan->pair_generated.values[i];
+        test.test.prompt = (uint32_t)plan->pair_prompts.values[i];
+        test.test.generated = (uint32_t)plan->pair_generated.values[i];
         result = run_case(state, &test);
     }
     return result;
@@ -433,19 +342,21 @@ static size_t axis_count(const bench_plan *plan, enum bench_axis axis) {
 
 static bench_case case_at(const bench_state *state, const size_t *index) {
     const bench_plan *plan = &state->plan;
-    bench_case test = {.model = plan->models.items[index[AXIS_MODEL]],
-                       .attention = plan->attention.items[index[AXIS_POLICY]],
+    bench_case test = {.attention = plan->attention.items[index[AXIS_POLICY]],
                        .policy = plan->policies[index[AXIS_POLICY]],
-                       .depth = (uint32_t)plan->depths.values[index[AXIS_DEPTH]],
-                       .batch = (uint32_t)plan->batches.values[index[AXIS_BATCH]],
                        .options = state->options->model};
-    int64_t micro = plan->micro_batches.values[index[AXIS_MICRO_BATCH]];
-    test.options.model = test.model;
+    int64_t batch = plan->batches.values[index[AXIS_BATCH]],
+            micro = plan->micro_batches.values[index[AXIS_MICRO_BATCH]];
+    if (micro > batch) micro = batch;
+    test.test = (fv_model_bench_test){.depth = (uint32_t)plan->depths.values[index[AXIS_DEPTH]],
+                                      .batch = (uint32_t)batch,
+                                      .micro_batch = (uint32_t)micro};
+    test.options.model = plan->models.items[index[AXIS_MODEL]];
     test.options.threads = plan->threads.values[index[AXIS_THREADS]];
     test.options.key_type = (int)plan->key_types.values[index[AXIS_KEY]];
     test.options.value_type = (int)plan->value_types.values[index[AXIS_VALUE]];
-    test.options.batch = test.batch;
-    test.options.micro_batch = micro < (int64_t)test.batch ? micro : (int64_t)test.batch;
+    test.options.batch = batch;
+    test.options.micro_batch = micro;
     return test;
 }
 

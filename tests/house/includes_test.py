@@ -43,7 +43,7 @@ PUBLIC = [
     ["reference/pattern", "model", "reference/dither"],
     ["message", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "machine", "generate", "conversation", "report_sum", "tune", "engine"],  # hosted
     ["measure/score", "measure/mass_table", "measure/questions", "measure/kld_file", "measure/tune_shares",
-     "measure/attention_bench", "measure/reads", "measure/perplexity", "measure/eval", "measure/tuning"],  # hosted
+     "measure/attention_bench", "measure/reads", "measure/perplexity", "measure/eval", "measure/tuning", "measure/model_bench"],  # hosted
 ]
 PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in names}
 PUBLIC_LEVEL.update(core=PUBLIC_LEVEL["model"], fovea=len(PUBLIC))  # these include all others

@@ -1,5 +1,5 @@
-/* bench_work.c - counts a model's work from its shape and the report. */
-#include "bench_work.h"
+/* model_work.c - counts a model's work from its shape and the report. */
+#include "fovea/measure/model_bench.h"
 #include "fovea/weight.h"
 
 typedef struct model_products {
@@ -24,13 +24,12 @@ static model_products products_of(const fv_llm *llm) {
 
 static double rows_up(double tokens, double batch) { return (double)(uint64_t)((tokens + batch - 1) / batch); }
 
-fv_peak_work cli_bench_work(const fv_llm *llm, const cli_bench_result *result) {
+fv_peak_work fv_model_bench_work(const fv_llm *llm, const fv_model_bench_test *test,
+                                 const fv_model_bench_result *result) {
     model_products products = products_of(llm);
     const fv_model_config *config = fv_llm_config(llm);
-    double prompt = result->prompt, generated = result->generated,
-           samples = result->samples ? (double)result->samples : 1;
-    double logits = rows_up(prompt, result->batch) + generated,
-           batches = rows_up(prompt, result->micro_batch) + generated;
+    double prompt = test->prompt, generated = test->generated, samples = result->samples ? (double)result->samples : 1;
+    double logits = rows_up(prompt, test->batch) + generated, batches = rows_up(prompt, test->micro_batch) + generated;
     double operations = 2 * ((prompt + generated) * products.layers + logits * products.output);
     double keys = (double)(result->report.keys_read + result->report.local_keys) / samples;
     double group = (double)config->query_heads / config->cache.kv_heads;
@@ -44,8 +43,8 @@ fv_peak_work cli_bench_work(const fv_llm *llm, const cli_bench_result *result) {
     return work;
 }
 
-double cli_bench_bytes(const fv_llm *llm, const cli_bench_result *result) {
-    fv_peak_work work = cli_bench_work(llm, result);
-    double batches = rows_up(result->prompt, result->micro_batch) + result->generated;
+double fv_model_bench_bytes(const fv_llm *llm, const fv_model_bench_test *test, const fv_model_bench_result *result) {
+    fv_peak_work work = fv_model_bench_work(llm, test, result);
+    double batches = rows_up(test->prompt, test->micro_batch) + test->generated;
     return batches > 0 ? work.bytes / batches : work.bytes;
 }
