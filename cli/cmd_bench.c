@@ -25,40 +25,36 @@ typedef struct bench_options {
 } bench_options;
 
 #define FORMAT_WORD(NAME, name) #name " "
-#define FIELD(name) offsetof(bench_options, name)
+#define CLI_TARGET bench_options
 #define LIST " (a list: 1,2,4 or 1-8 or 128-1024*2 or 0-4096+512)"
 static const cli_option bench_flags[] = {
-    {CLI_TEXTS, "-m --model", NULL, "FILE", NULL, NULL, "the model (several: a,b or -m twice)", FIELD(models), 0, 0},
-    {CLI_TEXTS, "-p --n-prompt", NULL, "N", NULL, NULL, "tokens of a prompt (default: 512; 0: no such test)\n" LIST,
-     FIELD(prompts), 0, 0},
-    {CLI_TEXTS, "-n --n-gen", NULL, "N", NULL, NULL,
-     "tokens generated one by one (default: 128; 0: no such test)\n" LIST, FIELD(generated), 0, 0},
-    {CLI_TEXTS, "-pg", NULL, "P,N", NULL, NULL, "a prompt of P and then N tokens, as one test", FIELD(pairs), 0, 0},
-    {CLI_TEXTS, "-d --n-depth", NULL, "N", NULL, NULL,
-     "tokens that are in the context before the clock starts (default: 0)\n" LIST, FIELD(depths), 0, 0},
-    {CLI_TEXTS, "-t --threads", NULL, "N", NULL, NULL, "threads (default: one per processor)\n" LIST, FIELD(threads), 0,
-     0},
-    {CLI_TEXTS, "-ctk --cache-type-k", NULL, "TYPE", NULL, NULL, "f32, f16 (default), q8_0; a list", FIELD(key_types),
-     0, 0},
-    {CLI_TEXTS, "-ctv --cache-type-v", NULL, "TYPE", NULL, NULL, "likewise for values", FIELD(value_types), 0, 0},
-    {CLI_TEXTS, "-b --batch-size", NULL, "N", NULL, NULL,
-     "tokens after which a prompt's logits are computed (default: 2048)\n" LIST, FIELD(batches), 0, 0},
-    {CLI_TEXTS, "-ub --ubatch-size", NULL, "N", NULL, NULL, "tokens evaluated at once (default: 512)\n" LIST,
-     FIELD(micro_batches), 0, 0},
-    {CLI_TEXTS, "--attention", NULL, "SPEC", NULL, NULL, cli_attention_help, FIELD(attention), 0, 0},
-    {CLI_TEXT, "--tune", NULL, "FILE", NULL, NULL,
-     "shares and vectors from fovea tune (default: MODEL.fovea.json if it is there; none: equal shares)",
-     FIELD(model.tune), 0, 0},
-    {CLI_INTEGER, "-r --repetitions", NULL, "N", NULL, NULL, "times that each test is run (default: 5)",
-     FIELD(repetitions), 1, REPETITIONS_MAX},
-    {CLI_CHOICE, "-o --output", NULL, "md|csv|json|jsonl", NULL, CLI_BENCH_FORMAT_LIST(FORMAT_WORD),
-     "format of the results (default: md)", FIELD(format), 0, 0},
-    {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "the same as -o json", FIELD(json), 0, 0},
-    {CLI_SWITCH, "--no-warmup", NULL, NULL, NULL, NULL, "no warm-up run in front of each test", FIELD(no_warmup), 0, 0},
-    {CLI_SWITCH, "--progress", NULL, NULL, NULL, NULL, "say on standard error which test is running", FIELD(progress),
-     0, 0},
-    {CLI_SWITCH, "--exact-activations", NULL, NULL, NULL, NULL, "f32 activations against every type of weight: slow",
-     FIELD(model.exact), 0, 0},
+    CLI_FLAG(TEXTS, "-m --model", models, .value = "FILE", .help = "the model (several: a,b or -m twice)"),
+    CLI_FLAG(TEXTS, "-p --n-prompt", prompts, .value = "N",
+             .help = "tokens of a prompt (default: 512; 0: no such test)\n" LIST),
+    CLI_FLAG(TEXTS, "-n --n-gen", generated, .value = "N",
+             .help = "tokens generated one by one (default: 128; 0: no such test)\n" LIST),
+    CLI_FLAG(TEXTS, "-pg", pairs, .value = "P,N", .help = "a prompt of P and then N tokens, as one test"),
+    CLI_FLAG(TEXTS, "-d --n-depth", depths, .value = "N",
+             .help = "tokens that are in the context before the clock starts (default: 0)\n" LIST),
+    CLI_FLAG(TEXTS, "-t --threads", threads, .value = "N", .help = "threads (default: one per processor)\n" LIST),
+    CLI_FLAG(TEXTS, "-ctk --cache-type-k", key_types, .value = "TYPE", .help = "f32, f16 (default), q8_0; a list"),
+    CLI_FLAG(TEXTS, "-ctv --cache-type-v", value_types, .value = "TYPE", .help = "likewise for values"),
+    CLI_FLAG(TEXTS, "-b --batch-size", batches, .value = "N",
+             .help = "tokens after which a prompt's logits are computed (default: 2048)\n" LIST),
+    CLI_FLAG(TEXTS, "-ub --ubatch-size", micro_batches, .value = "N",
+             .help = "tokens evaluated at once (default: 512)\n" LIST),
+    CLI_FLAG(TEXTS, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
+    CLI_FLAG(TEXT, "--tune", model.tune, .value = "FILE",
+             .help =
+                 "shares and vectors from fovea tune (default: MODEL.fovea.json if it is there; none: equal shares)"),
+    CLI_FLAG(INTEGER, "-r --repetitions", repetitions, .value = "N", .low = 1, .high = REPETITIONS_MAX,
+             .help = "times that each test is run"),
+    CLI_FLAG(CHOICE, "-o --output", format, .value = "md|csv|json|jsonl", .choices = CLI_BENCH_FORMAT_LIST(FORMAT_WORD),
+             .help = "format of the results"),
+    CLI_FLAG(SWITCH, "--json", json, .help = "the same as -o json"),
+    CLI_FLAG(SWITCH, "--no-warmup", no_warmup, .help = "no warm-up run in front of each test"),
+    CLI_FLAG(SWITCH, "--progress", progress, .help = "say on standard error which test is running"),
+    CLI_FLAG(SWITCH, "--exact-activations", model.exact, .help = "f32 activations against every type of weight: slow"),
 };
 
 typedef struct numbers {
@@ -395,10 +391,10 @@ int cmd_bench(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "machine") == 0) return cli_bench_machine(argc - 1, argv + 1);
     options = (bench_options){.model = cli_model_options_default(), .repetitions = 5};
     const cli_option_group groups[] = {
-        {"tests", bench_flags, sizeof bench_flags / sizeof bench_flags[0], &options},
-        {"weights", cli_weight_flags, cli_weight_flag_count, &options.model},
-        {"where threads run", cli_thread_flags, cli_thread_flag_count, &options.model.placement},
-        {"llama-bench's flags without effect here", cli_ignored_flags, cli_ignored_flag_count, &options.model},
+        CLI_GROUP("tests", bench_flags, &options),
+        CLI_COUNTED("weights", cli_weight_flags, &options.model),
+        CLI_COUNTED("where threads run", cli_thread_flags, &options.model.placement),
+        CLI_COUNTED("llama-bench's flags without effect here", cli_ignored_flags, &options.model),
     };
     const cli_syntax syntax = {
         "bench",

@@ -26,26 +26,25 @@ typedef struct attention_options {
     cli_thread_options placement;
 } attention_options;
 
-#define FIELD(name) offsetof(attention_options, name)
+#define CLI_TARGET attention_options
 static const cli_option attention_flags[] = {
-    {CLI_INTEGER, "--heads", NULL, "N", NULL, NULL, "query heads (default: 9)", FIELD(heads), 1, 4096},
-    {CLI_INTEGER, "--kv-heads", NULL, "N", NULL, NULL, "KV heads, a divisor of them (default: 3)", FIELD(kv_heads), 1,
-     1024},
-    {CLI_INTEGER, "--head-dim", NULL, "N", NULL, NULL, "elements of a head (default: 64)", FIELD(head_dim), 1, 1024},
-    {CLI_INTEGER, "--layers", NULL, "N", NULL, NULL, "caches that are visited in turn (default: 30; 1: the hot figure)",
-     FIELD(layers), 1, 4096},
-    {CLI_INTEGER, "--tokens", NULL, "N", NULL, NULL, "tokens in each cache (default: 8192)", FIELD(tokens), 1,
-     16777216},
-    {CLI_CHOICE, "--pass", NULL, "prefill|decode", NULL, pass_words,
-     "prefill, the default: all positions in one call; decode: the last one", FIELD(pass), 0, 0},
-    {CLI_CHOICE, "--kv-type", NULL, "TYPE", NULL, CLI_ELEMENT_WORDS, "f32, f16 (default), bf16, q8_0, q4_0",
-     FIELD(kv_type), 0, 0},
-    {CLI_TEXT, "--attention", NULL, "SPEC", NULL, NULL, cli_attention_help, FIELD(attention), 0, 0},
-    {CLI_INTEGER, "-t --threads", NULL, "N", "LLAMA_ARG_THREADS", NULL, "threads (default: -1, one per processor)",
-     FIELD(threads), -1, 1024},
-    {CLI_INTEGER, "-r --repetitions", NULL, "N", NULL, NULL, "visits of all layers (default: 5)", FIELD(repetitions), 1,
-     100000},
-    {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "one JSON document", FIELD(json), 0, 0},
+    CLI_FLAG(INTEGER, "--heads", heads, .value = "N", .low = 1, .high = 4096, .help = "query heads"),
+    CLI_FLAG(INTEGER, "--kv-heads", kv_heads, .value = "N", .low = 1, .high = 1024,
+             .help = "KV heads, a divisor of them"),
+    CLI_FLAG(INTEGER, "--head-dim", head_dim, .value = "N", .low = 1, .high = 1024, .help = "elements of a head"),
+    CLI_FLAG(INTEGER, "--layers", layers, .value = "N", .low = 1, .high = 4096,
+             .help = "caches that are visited in turn; 1: the hot figure"),
+    CLI_FLAG(INTEGER, "--tokens", tokens, .value = "N", .low = 1, .high = 16777216, .help = "tokens in each cache"),
+    CLI_FLAG(CHOICE, "--pass", pass, .value = "prefill|decode", .choices = pass_words,
+             .help = "prefill: all positions in one call; decode: the last one"),
+    CLI_FLAG(CHOICE, "--kv-type", kv_type, .value = "TYPE", .choices = CLI_ELEMENT_WORDS,
+             .help = "f32, f16, bf16, q8_0, q4_0"),
+    CLI_FLAG(TEXT, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
+    CLI_FLAG(INTEGER, "-t --threads", threads, .value = "N", .env = "LLAMA_ARG_THREADS", .low = -1, .high = 1024,
+             .note = "one per processor", .help = "threads"),
+    CLI_FLAG(INTEGER, "-r --repetitions", repetitions, .value = "N", .low = 1, .high = 100000,
+             .help = "visits of all layers"),
+    CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document"),
 };
 
 typedef struct attention_state {
@@ -243,8 +242,8 @@ int cli_bench_attention(int argc, char **argv) {
     attention_state state = {.options = &options};
     fv_isa limit, reached;
     const cli_option_group groups[] = {
-        {"shape and measure", attention_flags, sizeof attention_flags / sizeof attention_flags[0], &options},
-        {"where threads run", cli_thread_flags, cli_thread_flag_count, &options.placement},
+        CLI_GROUP("shape and measure", attention_flags, &options),
+        CLI_COUNTED("where threads run", cli_thread_flags, &options.placement),
     };
     const cli_syntax syntax = {
         "bench attention", "[flags]", "Measures the attention core alone on random keys and values.", groups, 2, NULL};

@@ -16,11 +16,11 @@ typedef struct machine_options {
     bool json;
 } machine_options;
 
-#define FIELD(name) offsetof(machine_options, name)
+#define CLI_TARGET machine_options
 static const cli_option machine_flags[] = {
-    {CLI_INTEGER, "-t --threads", NULL, "N", "LLAMA_ARG_THREADS", NULL,
-     "threads of the second column (default: -1, one per processor)", FIELD(threads), -1, 1024},
-    {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "one JSON document", FIELD(json), 0, 0},
+    CLI_FLAG(INTEGER, "-t --threads", threads, .value = "N", .env = "LLAMA_ARG_THREADS", .low = -1, .high = 1024,
+             .note = "one per processor", .help = "threads of the second column"),
+    CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document"),
 };
 
 /* X(name, text, unit): the lines, in the order in which they are measured. */
@@ -126,8 +126,8 @@ int cli_bench_machine(int argc, char **argv) {
     machine_options options = {.threads = -1, .placement = cli_thread_options_default()};
     options.placement.strict = 1; /* on a busy machine the system may run two threads on one processor for seconds */
     const cli_option_group groups[] = {
-        {"flags", machine_flags, sizeof machine_flags / sizeof machine_flags[0], &options},
-        {"where threads run", cli_thread_flags, cli_thread_flag_count, &options.placement},
+        CLI_GROUP("flags", machine_flags, &options),
+        CLI_COUNTED("where threads run", cli_thread_flags, &options.placement),
     };
     const cli_syntax syntax = {"bench machine",
                                "[flags]",

@@ -27,26 +27,24 @@ typedef struct eval_options {
 static const char pass_words[] = "prompt decode";
 enum eval_pass { PASS_PROMPT, PASS_DECODE };
 
-#define FIELD(name) offsetof(eval_options, name)
+#define CLI_TARGET eval_options
 static const cli_option eval_flags[] = {
-    {CLI_TEXT, "--task", NULL, "LIST", NULL, NULL,
-     "tasks, joined by commas: needle, needles, paraphrase, variables, counting\n(default: all)", FIELD(tasks), 0, 0},
-    {CLI_INTEGER, "-n --questions", NULL, "N", NULL, NULL, "questions of each task (default: 40)", FIELD(questions), 1,
-     100000},
-    {CLI_INTEGER, "--per-document", NULL, "N", NULL, NULL, "most questions about one document (default: 20)",
-     FIELD(per_document), 1, FV_EVAL_QUESTIONS_MAX},
-    {CLI_INTEGER, "-c --ctx-size", NULL, "N", "LLAMA_ARG_CTX_SIZE", NULL,
-     "tokens of document, question and answer (default: 4096)", FIELD(model.context), 256, 1073741824.0},
-    {CLI_INTEGER, "-s --seed", NULL, "N", NULL, NULL, "documents and questions follow from it (default: 1)",
-     FIELD(seed), 0, 4294967295.0},
-    {CLI_CHOICE, "--pass", NULL, "prompt|decode", NULL, pass_words,
-     "prompt, the default: the policy reads everything; decode: the document is read\n"
-     "densely, question and answer with the policy",
-     FIELD(pass), 0, 0},
-    {CLI_TEXTS, "--attention", NULL, "SPEC", NULL, NULL, cli_attention_help, FIELD(attention), 0, 0},
-    {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL,
-     "one JSON document, with the questions that a policy and dense attention\nanswered differently", FIELD(json), 0,
-     0},
+    CLI_FLAG(TEXT, "--task", tasks, .value = "LIST",
+             .help = "tasks, joined by commas: needle, needles, paraphrase, variables, counting\n(default: all)"),
+    CLI_FLAG(INTEGER, "-n --questions", questions, .value = "N", .low = 1, .high = 100000,
+             .help = "questions of each task"),
+    CLI_FLAG(INTEGER, "--per-document", per_document, .value = "N", .low = 1, .high = FV_EVAL_QUESTIONS_MAX,
+             .help = "most questions about one document"),
+    CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .value = "N", .env = "LLAMA_ARG_CTX_SIZE", .low = 256,
+             .high = CLI_CONTEXT_MAX, .help = "tokens of document, question and answer"),
+    CLI_FLAG(INTEGER, "-s --seed", seed, .value = "N", .high = CLI_SEED_MAX,
+             .help = "documents and questions follow from it"),
+    CLI_FLAG(CHOICE, "--pass", pass, .value = "prompt|decode", .choices = pass_words,
+             .help = "prompt: the policy reads everything; decode: the document is read\ndensely, "
+                     "question and answer with the policy"),
+    CLI_FLAG(TEXTS, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
+    CLI_FLAG(SWITCH, "--json", json,
+             .help = "one JSON document, with the questions that a policy and dense attention\nanswered differently"),
 };
 
 typedef struct eval_state {
@@ -132,8 +130,7 @@ static int open_policies(eval_state *state) {
     fv_message message = {""};
     fv_eval_config config;
     fv_eval_config_default(&config);
-    if (options->model.context >= 0) config.context = (uint32_t)options->model.context;
-    state->context = config.context;
+    state->context = config.context = (uint32_t)options->model.context;
     cli_warn_context(fv_engine_llm(state->engine), state->context);
     for (size_t i = 0; i < state->policy_count; i++) {
         cli_attach_tune(state->engine, &state->policies[i].config);
@@ -245,14 +242,11 @@ static void close_eval(eval_state *state) {
 
 int cmd_eval(int argc, char **argv) {
     eval_options options = {.model = cli_model_options_default(), .questions = 40, .seed = 1, .per_document = 20};
+    options.model.context = 4096;
     eval_state state = {.options = &options};
     const cli_option_group groups[] = {
-        {"questions", eval_flags, sizeof eval_flags / sizeof eval_flags[0], &options},
-        {"model", cli_model_flags, cli_model_flag_count, &options.model},
-        {"weights", cli_weight_flags, cli_weight_flag_count, &options.model},
-        {"cache", cli_cache_flags, cli_cache_flag_count, &options.model},
-        {"where threads run", cli_thread_flags, cli_thread_flag_count, &options.model.placement},
-        {"llama.cpp's flags without effect here", cli_ignored_flags, cli_ignored_flag_count, &options.model},
+        CLI_GROUP("questions", eval_flags, &options),
+        CLI_MODEL_GROUPS(&options.model),
     };
     const cli_syntax syntax = {
         "eval",

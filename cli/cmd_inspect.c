@@ -18,12 +18,12 @@ typedef struct inspect_options {
     bool json;
 } inspect_options;
 
-#define FIELD(name) offsetof(inspect_options, name)
+#define CLI_TARGET inspect_options
 static const cli_option inspect_flags[] = {
-    {CLI_INTEGER, "-c --ctx-size", NULL, "N", "LLAMA_ARG_CTX_SIZE", NULL,
-     "tokens of the context whose memory is shown (default: 0, the training context)", FIELD(model.context), 0,
-     1073741824.0},
-    {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "one JSON document", FIELD(json), 0, 0},
+    CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .value = "N", .env = "LLAMA_ARG_CTX_SIZE",
+             .high = CLI_CONTEXT_MAX, .note = "the training context",
+             .help = "tokens of the context whose memory is shown"),
+    CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document"),
 };
 
 /* What is known about one file. `llm` is NULL, and `reason` says why, if it can't be run. */
@@ -408,12 +408,13 @@ static int inspect(const inspect_options *options) {
 
 int cmd_inspect(int argc, char **argv) {
     inspect_options options = {.model = cli_model_options_default()};
+    options.model.context = 0;
     const char *operand = NULL;
     const cli_option_group groups[] = {
-        {"inspect", inspect_flags, sizeof inspect_flags / sizeof inspect_flags[0], &options},
-        {"model", cli_model_flags, cli_model_flag_count, &options.model},
-        {"weights", cli_weight_flags, cli_weight_flag_count, &options.model},
-        {"cache", cli_cache_flags, cli_cache_flag_count, &options.model},
+        CLI_GROUP("inspect", inspect_flags, &options),
+        CLI_COUNTED("model", cli_model_flags, &options.model),
+        CLI_COUNTED("weights", cli_weight_flags, &options.model),
+        CLI_COUNTED("cache", cli_cache_flags, &options.model),
     };
     const cli_syntax syntax = {
         "inspect",

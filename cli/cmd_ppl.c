@@ -29,37 +29,34 @@ typedef struct ppl_options {
 static const char pass_words[] = "prompt decode";
 enum ppl_pass { PASS_PROMPT, PASS_DECODE };
 
-#define FIELD(name) offsetof(ppl_options, name)
+#define CLI_TARGET ppl_options
 static const cli_option ppl_flags[] = {
-    {CLI_TEXT, "-f --file", NULL, "FILE", NULL, NULL,
-     "the text (- is standard input); one newline at its end is dropped", FIELD(file), 0, 0},
-    {CLI_TEXT, "-p --prompt", NULL, "TEXT", NULL, NULL, "the text itself", FIELD(prompt), 0, 0},
-    {CLI_INTEGER, "-c --ctx-size", NULL, "N", "LLAMA_ARG_CTX_SIZE", NULL,
-     "tokens of a chunk; 0: as many as the model was trained on (default: 512)", FIELD(model.context), 0, 1073741824.0},
-    {CLI_INTEGER, "--chunks", NULL, "N", NULL, NULL, "most chunks; -1, the default: all", FIELD(chunks), -1,
-     2147483647.0},
-    {CLI_INTEGER, "--skip", NULL, "N", NULL, NULL, "tokens dropped from the beginning of the text (default: 0)",
-     FIELD(skip), 0, 2147483647.0},
-    {CLI_INTEGER, "--score", NULL, "N", NULL, NULL,
-     "score the last N positions of each chunk (default: the second half, which is\n(chunk - 1 - chunk/2) positions)",
-     FIELD(score), 1, 1073741824.0},
-    {CLI_CHOICE, "--pass", NULL, "prompt|decode", NULL, pass_words,
-     "prompt, the default: everything is read in batches with the policy;\n"
-     "decode: what is before the scored positions is read densely in batches, the\n"
-     "scored ones one at a time with the policy",
-     FIELD(pass), 0, 0},
-    {CLI_TEXT, "--kl-divergence-base --save-all-logits", NULL, "FILE", NULL, NULL,
-     "what KL and top-1 are measured against, in place of our dense attention: a file\n"
-     "of llama-perplexity's flag of this name; text and chunks come from it",
-     FIELD(base), 0, 0},
-    {CLI_TEXTS, "--attention", NULL, "SPEC", NULL, NULL, cli_attention_help, FIELD(attention), 0, 0},
-    {CLI_SWITCH, "--mass", NULL, NULL, NULL, NULL, "also the share of dense attention's mass that is read (slow)",
-     FIELD(mass), 0, 0},
-    {CLI_TEXT, "--by-head", NULL, "FILE", NULL, NULL,
-     "that share for each policy, layer and query head, as CSV in a file", FIELD(by_head), 0, 0},
-    {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "a JSON array, one object a policy, dense first", FIELD(json), 0, 0},
-    {CLI_SWITCH, "-e --escape", "--no-escape", NULL, NULL, NULL,
-     "process \\n \\t \\xHH ... in -p (default: off; never in files)", FIELD(escape), 0, 0},
+    CLI_FLAG(TEXT, "-f --file", file, .value = "FILE",
+             .help = "the text (- is standard input); one newline at its end is dropped"),
+    CLI_FLAG(TEXT, "-p --prompt", prompt, .value = "TEXT", .help = "the text itself"),
+    CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .value = "N", .env = "LLAMA_ARG_CTX_SIZE",
+             .high = CLI_CONTEXT_MAX, .standard = "512",
+             .help = "tokens of a chunk; 0: as many as the model was trained on"),
+    CLI_FLAG(INTEGER, "--chunks", chunks, .value = "N", .low = -1, .high = CLI_COUNT_MAX, .note = "all",
+             .help = "most chunks"),
+    CLI_FLAG(INTEGER, "--skip", skip, .value = "N", .high = CLI_COUNT_MAX,
+             .help = "tokens dropped from the beginning of the text"),
+    CLI_FLAG(INTEGER, "--score", score, .value = "N", .low = 1, .high = CLI_CONTEXT_MAX, .standard = "",
+             .help = "score the last N positions of each chunk (default: the second half, which is\n(chunk - 1 - "
+                     "chunk/2) positions)"),
+    CLI_FLAG(CHOICE, "--pass", pass, .value = "prompt|decode", .choices = pass_words,
+             .help = "prompt: everything is read in batches with the policy;\ndecode: what is before the "
+                     "scored positions is read densely in batches, the\nscored ones one at a time with the policy"),
+    CLI_FLAG(TEXT, "--kl-divergence-base --save-all-logits", base, .value = "FILE",
+             .help = "what KL and top-1 are measured against, in place of our dense attention: a file\nof "
+                     "llama-perplexity's flag of this name; text and chunks come from it"),
+    CLI_FLAG(TEXTS, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
+    CLI_FLAG(SWITCH, "--mass", mass, .help = "also the share of dense attention's mass that is read (slow)"),
+    CLI_FLAG(TEXT, "--by-head", by_head, .value = "FILE",
+             .help = "that share for each policy, layer and query head, as CSV in a file"),
+    CLI_FLAG(SWITCH, "--json", json, .help = "a JSON array, one object a policy, dense first"),
+    CLI_FLAG(SWITCH, "-e --escape", escape, .negated = "--no-escape",
+             .help = "process \\n \\t \\xHH ... in -p (default: off; never in files)"),
 };
 
 typedef struct ppl_state {
@@ -341,12 +338,8 @@ int cmd_ppl(int argc, char **argv) {
     ppl_options options = {.model = cli_model_options_default(), .chunks = -1};
     ppl_state state = {.options = &options};
     const cli_option_group groups[] = {
-        {"text and measure", ppl_flags, sizeof ppl_flags / sizeof ppl_flags[0], &options},
-        {"model", cli_model_flags, cli_model_flag_count, &options.model},
-        {"weights", cli_weight_flags, cli_weight_flag_count, &options.model},
-        {"cache", cli_cache_flags, cli_cache_flag_count, &options.model},
-        {"where threads run", cli_thread_flags, cli_thread_flag_count, &options.model.placement},
-        {"llama.cpp's flags without effect here", cli_ignored_flags, cli_ignored_flag_count, &options.model},
+        CLI_GROUP("text and measure", ppl_flags, &options),
+        CLI_MODEL_GROUPS(&options.model),
     };
     const cli_syntax syntax = {
         "ppl",

@@ -24,63 +24,57 @@ typedef struct run_options {
     bool chat, plain, single_turn, ignore_eos, display_prompt, escape, json, show_reads;
 } run_options;
 
-#define FIELD(name) offsetof(run_options, name)
+#define CLI_TARGET run_options
 static const cli_option text_flags[] = {
-    {CLI_TEXT, "-p --prompt", NULL, "TEXT", NULL, NULL, "the prompt", FIELD(prompt), 0, 0},
-    {CLI_TEXT, "-f --file", NULL, "FILE", NULL, NULL,
-     "the prompt from a file (- is standard input); one newline at its end is dropped", FIELD(file), 0, 0},
-    {CLI_SWITCH, "-e --escape", "--no-escape", NULL, NULL, NULL,
-     "process \\n \\t \\xHH ... in -p and -sys (default: off; never in files)", FIELD(escape), 0, 0},
-    {CLI_TEXT, "-sys --system-prompt", NULL, "TEXT", NULL, NULL, "the system turn of a conversation", FIELD(system), 0,
-     0},
-    {CLI_SWITCH, "-cnv --conversation", NULL, NULL, NULL, NULL, "converse (default: if the model has a chat template)",
-     FIELD(chat), 0, 0},
-    {CLI_SWITCH, "-no-cnv --no-conversation", NULL, NULL, NULL, NULL, "complete the prompt as plain text", FIELD(plain),
-     0, 0},
-    {CLI_SWITCH, "-st --single-turn", NULL, NULL, NULL, NULL,
-     "end after one answer (always so with --json, and with -p or -f when standard\ninput is no terminal)",
-     FIELD(single_turn), 0, 0},
-    {CLI_TEXT, "--chat-template", NULL, "NAME", "LLAMA_ARG_CHAT_TEMPLATE", NULL,
-     "chatml, llama3, mistral or gemma (default: recognised from the model file)", FIELD(chat_template), 0, 0},
-    {CLI_SWITCH, "--display-prompt", "--no-display-prompt", NULL, NULL, NULL,
-     "repeat the prompt in front of its completion (default: on; a conversation\nnever repeats it)",
-     FIELD(display_prompt), 0, 0},
-    {CLI_SWITCH, "--show-reads", NULL, NULL, NULL, NULL,
-     "behind the answer: the passages that each of its words read most (slow)", FIELD(show_reads), 0, 0},
-    {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "one JSON document with text and figures, when all is done",
-     FIELD(json), 0, 0},
+    CLI_FLAG(TEXT, "-p --prompt", prompt, .value = "TEXT", .help = "the prompt"),
+    CLI_FLAG(TEXT, "-f --file", file, .value = "FILE",
+             .help = "the prompt from a file (- is standard input); one newline at its end is dropped"),
+    CLI_FLAG(SWITCH, "-e --escape", escape, .negated = "--no-escape",
+             .help = "process \\n \\t \\xHH ... in -p and -sys (default: off; never in files)"),
+    CLI_FLAG(TEXT, "-sys --system-prompt", system, .value = "TEXT", .help = "the system turn of a conversation"),
+    CLI_FLAG(SWITCH, "-cnv --conversation", chat, .help = "converse (default: if the model has a chat template)"),
+    CLI_FLAG(SWITCH, "-no-cnv --no-conversation", plain, .help = "complete the prompt as plain text"),
+    CLI_FLAG(SWITCH, "-st --single-turn", single_turn,
+             .help =
+                 "end after one answer (always so with --json, and with -p or -f when standard\ninput is no terminal)"),
+    CLI_FLAG(TEXT, "--chat-template", chat_template, .value = "NAME", .env = "LLAMA_ARG_CHAT_TEMPLATE",
+             .help = "chatml, llama3, mistral or gemma (default: recognised from the model file)"),
+    CLI_FLAG(SWITCH, "--display-prompt", display_prompt, .negated = "--no-display-prompt",
+             .help = "repeat the prompt in front of its completion (default: on; a conversation\nnever repeats it)"),
+    CLI_FLAG(SWITCH, "--show-reads", show_reads,
+             .help = "behind the answer: the passages that each of its words read most (slow)"),
+    CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document with text and figures, when all is done"),
 };
 static const cli_option limit_flags[] = {
-    {CLI_INTEGER, "-c --ctx-size", NULL, "N", "LLAMA_ARG_CTX_SIZE", NULL,
-     "tokens that the context holds; 0: as many as the model was trained on\n"
-     "(default: prompt + n, n being 4096 without -n and at least 4096 in a conversation\n"
-     "of several turns, but no more than the model was trained on). A full context\n"
-     "ends the text: nothing is ever shifted out",
-     FIELD(model.context), 0, 1073741824.0},
-    {CLI_INTEGER, "-n --predict --n-predict", NULL, "N", "LLAMA_ARG_N_PREDICT", NULL,
-     "most tokens to generate; -1, the default: until the model or the context ends", FIELD(predict), -2, 1073741824.0},
-    {CLI_SWITCH, "--ignore-eos", NULL, NULL, NULL, NULL, "forbid end-of-generation tokens", FIELD(ignore_eos), 0, 0},
-    {CLI_TEXT, "--attention", NULL, "SPEC", NULL, NULL, cli_attention_help, FIELD(attention), 0, 0},
+    CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .value = "N", .env = "LLAMA_ARG_CTX_SIZE",
+             .high = CLI_CONTEXT_MAX, .standard = "",
+             .help = "tokens that the context holds; 0: as many as the model was trained on\n(default: prompt + n, n "
+                     "being 4096 without -n and at least 4096 in a conversation\nof several turns, but no more than "
+                     "the model was trained on). A full context\nends the text: nothing is ever shifted out"),
+    CLI_FLAG(INTEGER, "-n --predict --n-predict", predict, .value = "N", .env = "LLAMA_ARG_N_PREDICT", .low = -2,
+             .high = CLI_CONTEXT_MAX, .note = "until the model or the context ends", .help = "most tokens to generate"),
+    CLI_FLAG(SWITCH, "--ignore-eos", ignore_eos, .help = "forbid end-of-generation tokens"),
+    CLI_FLAG(TEXT, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
 };
 static const cli_option sampler_flags[] = {
-    {CLI_INTEGER, "-s --seed", NULL, "N", NULL, NULL, "seed (default: -1, random; the report names it)", FIELD(seed),
-     -1, 4294967295.0},
-    {CLI_REAL, "--temp --temperature", NULL, "X", "LLAMA_ARG_TEMPERATURE", NULL,
-     "temperature; 0: always the likeliest token (default: 0.8)", FIELD(temperature), -1e9, 1e9},
-    {CLI_INTEGER, "--top-k", NULL, "N", "LLAMA_ARG_TOP_K", NULL, "keep the N likeliest; 0: off (default: 40)",
-     FIELD(top_k), -1, 2147483647.0},
-    {CLI_REAL, "--top-p", NULL, "X", "LLAMA_ARG_TOP_P", NULL, "keep a share of the probability; 1: off (default: 0.95)",
-     FIELD(top_p), 0, 1e9},
-    {CLI_REAL, "--min-p", NULL, "X", "LLAMA_ARG_MIN_P", NULL,
-     "drop what is less likely than X times the likeliest; 0: off (default: 0.05)", FIELD(min_p), 0, 1e9},
-    {CLI_REAL, "--repeat-penalty", NULL, "X", "LLAMA_ARG_REPEAT_PENALTY", NULL, "1: off (default: 1)",
-     FIELD(repeat_penalty), 1e-9, 1e9},
-    {CLI_INTEGER, "--repeat-last-n", NULL, "N", NULL, NULL,
-     "tokens that penalties look back; 0: off, -1: all (default: 64)", FIELD(repeat_last), -1, 2147483647.0},
-    {CLI_REAL, "--presence-penalty", NULL, "X", "LLAMA_ARG_PRESENCE_PENALTY", NULL, "0: off (default: 0)",
-     FIELD(presence_penalty), -1e9, 1e9},
-    {CLI_REAL, "--frequency-penalty", NULL, "X", "LLAMA_ARG_FREQUENCY_PENALTY", NULL, "0: off (default: 0)",
-     FIELD(frequency_penalty), -1e9, 1e9},
+    CLI_FLAG(INTEGER, "-s --seed", seed, .value = "N", .low = -1, .high = CLI_SEED_MAX,
+             .note = "random; the report names it", .help = "seed"),
+    CLI_FLAG(REAL, "--temp --temperature", temperature, .value = "X", .env = "LLAMA_ARG_TEMPERATURE", .low = -1e9,
+             .high = 1e9, .help = "temperature; 0: always the likeliest token"),
+    CLI_FLAG(INTEGER, "--top-k", top_k, .value = "N", .env = "LLAMA_ARG_TOP_K", .low = -1, .high = CLI_COUNT_MAX,
+             .help = "keep the N likeliest; 0: off"),
+    CLI_FLAG(REAL, "--top-p", top_p, .value = "X", .env = "LLAMA_ARG_TOP_P", .high = 1e9,
+             .help = "keep a share of the probability; 1: off"),
+    CLI_FLAG(REAL, "--min-p", min_p, .value = "X", .env = "LLAMA_ARG_MIN_P", .high = 1e9,
+             .help = "drop what is less likely than X times the likeliest; 0: off"),
+    CLI_FLAG(REAL, "--repeat-penalty", repeat_penalty, .value = "X", .env = "LLAMA_ARG_REPEAT_PENALTY", .low = 1e-9,
+             .high = 1e9, .help = "1: off"),
+    CLI_FLAG(INTEGER, "--repeat-last-n", repeat_last, .value = "N", .low = -1, .high = CLI_COUNT_MAX,
+             .help = "tokens that penalties look back; 0: off, -1: all"),
+    CLI_FLAG(REAL, "--presence-penalty", presence_penalty, .value = "X", .env = "LLAMA_ARG_PRESENCE_PENALTY",
+             .low = -1e9, .high = 1e9, .help = "0: off"),
+    CLI_FLAG(REAL, "--frequency-penalty", frequency_penalty, .value = "X", .env = "LLAMA_ARG_FREQUENCY_PENALTY",
+             .low = -1e9, .high = 1e9, .help = "0: off"),
 };
 
 /* Everything that a run holds. */
@@ -455,14 +449,10 @@ int cmd_run(int argc, char **argv) {
     run_options options = options_default();
     run_state state = {.options = &options};
     const cli_option_group groups[] = {
-        {"text", text_flags, sizeof text_flags / sizeof text_flags[0], &options},
-        {"limits and attention", limit_flags, sizeof limit_flags / sizeof limit_flags[0], &options},
-        {"model", cli_model_flags, cli_model_flag_count, &options.model},
-        {"weights", cli_weight_flags, cli_weight_flag_count, &options.model},
-        {"cache", cli_cache_flags, cli_cache_flag_count, &options.model},
-        {"sampling", sampler_flags, sizeof sampler_flags / sizeof sampler_flags[0], &options},
-        {"where threads run", cli_thread_flags, cli_thread_flag_count, &options.model.placement},
-        {"llama.cpp's flags without effect here", cli_ignored_flags, cli_ignored_flag_count, &options.model},
+        CLI_GROUP("text", text_flags, &options),
+        CLI_GROUP("limits and attention", limit_flags, &options),
+        CLI_GROUP("sampling", sampler_flags, &options),
+        CLI_MODEL_GROUPS(&options.model),
     };
     const cli_syntax syntax = {"run",
                                "-m FILE [-p TEXT | -f FILE] [flags]",

@@ -13,31 +13,29 @@ typedef struct tokenize_options {
     bool from_stdin, ids, no_bos, parse_special, detokenize, escape, count, json;
 } tokenize_options;
 
-#define FIELD(name) offsetof(tokenize_options, name)
+#define CLI_TARGET tokenize_options
 static const cli_option tokenize_flags[] = {
-    {CLI_TEXT, "-m --model", NULL, "FILE", "LLAMA_ARG_MODEL", NULL, "a GGUF file with a vocabulary", FIELD(model), 0,
-     0},
-    {CLI_TEXT, "-p --prompt", NULL, "TEXT", NULL, NULL, "the text (with --detokenize: the ids)", FIELD(prompt), 0, 0},
-    {CLI_TEXT, "-f --file", NULL, "FILE", NULL, NULL, "read it from a file, byte for byte (- is standard input)",
-     FIELD(file), 0, 0},
-    {CLI_SWITCH, "--stdin", NULL, NULL, NULL, NULL, "read it from standard input, byte for byte", FIELD(from_stdin), 0,
-     0},
-    {CLI_SWITCH, "-e --escape", "--no-escape", NULL, NULL, NULL,
-     "process \\n \\t \\xHH ... in -p (default: off; never in files)", FIELD(escape), 0, 0},
-    {CLI_SWITCH, "--ids", NULL, NULL, NULL, NULL, "print [1, 2, 3] instead of a line per token", FIELD(ids), 0, 0},
-    {CLI_SWITCH, "--show-count", NULL, NULL, NULL, NULL, "print the number of tokens behind them", FIELD(count), 0, 0},
-    {CLI_SWITCH, "--no-bos", NULL, NULL, NULL, NULL,
-     "add no beginning- or end-of-text token, whatever the model file says", FIELD(no_bos), 0, 0},
-    {CLI_SWITCH, "--parse-special", "--no-parse-special", NULL, NULL, NULL,
-     "text of control tokens (<|im_start|>) becomes that token (default: off);\n"
-     "with --detokenize: control tokens are written as their text",
-     FIELD(parse_special), 0, 0},
-    {CLI_SWITCH, "--detokenize", NULL, NULL, NULL, NULL,
-     "ids in, bytes out, exactly; ids as printed by --ids, or any numbers\n"
-     "between blanks, commas and brackets",
-     FIELD(detokenize), 0, 0},
-    {CLI_SWITCH, "--json", NULL, NULL, NULL, NULL, "one JSON document: ids, pieces, count", FIELD(json), 0, 0},
-    {CLI_IGNORED, "--log-disable", NULL, NULL, NULL, NULL, "there is no log; send standard error elsewhere", 0, 0, 0},
+    CLI_FLAG(TEXT, "-m --model", model, .value = "FILE", .env = "LLAMA_ARG_MODEL",
+             .help = "a GGUF file with a vocabulary"),
+    CLI_FLAG(TEXT, "-p --prompt", prompt, .value = "TEXT", .help = "the text (with --detokenize: the ids)"),
+    CLI_FLAG(TEXT, "-f --file", file, .value = "FILE",
+             .help = "read it from a file, byte for byte (- is standard input)"),
+    CLI_FLAG(SWITCH, "--stdin", from_stdin, .help = "read it from standard input, byte for byte"),
+    CLI_FLAG(SWITCH, "-e --escape", escape, .negated = "--no-escape",
+             .help = "process \\n \\t \\xHH ... in -p (default: off; never in files)"),
+    CLI_FLAG(SWITCH, "--ids", ids, .help = "print [1, 2, 3] instead of a line per token"),
+    CLI_FLAG(SWITCH, "--show-count", count, .help = "print the number of tokens behind them"),
+    CLI_FLAG(SWITCH, "--no-bos", no_bos,
+             .help = "add no beginning- or end-of-text token, whatever the model file says"),
+    CLI_FLAG(SWITCH, "--parse-special", parse_special, .negated = "--no-parse-special",
+             .help = "text of control tokens (<|im_start|>) becomes that token (default: off);\nwith --detokenize: "
+                     "control tokens are written as their text"),
+    CLI_FLAG(
+        SWITCH, "--detokenize", detokenize,
+        .help =
+            "ids in, bytes out, exactly; ids as printed by --ids, or any numbers\nbetween blanks, commas and brackets"),
+    CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document: ids, pieces, count"),
+    CLI_IGNORE("--log-disable", NULL, "there is no log; send standard error elsewhere"),
 };
 
 typedef struct vocabulary_file {
@@ -186,8 +184,7 @@ static int check_options(const tokenize_options *options) {
 
 int cmd_tokenize(int argc, char **argv) {
     tokenize_options options = {0};
-    const cli_option_group group = {"flags", tokenize_flags, sizeof tokenize_flags / sizeof tokenize_flags[0],
-                                    &options};
+    const cli_option_group group = CLI_GROUP("flags", tokenize_flags, &options);
     const cli_syntax syntax = {"tokenize",
                                "-m FILE (-p TEXT | -f FILE | --stdin) [--ids] [--detokenize]",
                                "Prints the token ids of a text as the model would read it, or the text of ids.",

@@ -18,26 +18,23 @@ typedef struct tune_options {
     bool force;
 } tune_options;
 
-#define FIELD(name) offsetof(tune_options, name)
+#define CLI_TARGET tune_options
 static const cli_option tune_flags[] = {
-    {CLI_TEXT, "-f --file", NULL, "FILE", NULL, NULL, "a text of the kind that the model will read", FIELD(file), 0, 0},
-    {CLI_INTEGER, "-c --ctx-size", NULL, "N", "LLAMA_ARG_CTX_SIZE", NULL,
-     "tokens of the context; the text has to have twice as many (default: 4096)", FIELD(model.context), 512,
-     1073741824.0},
-    {CLI_REAL, "--bytes", NULL, "FRACTION", NULL, NULL, "the budget to divide, of the visible keys (default: 0.12)",
-     FIELD(bytes), 0.001, 1},
-    {CLI_TEXT, "--attention", NULL, "SPEC", NULL, NULL, "the policy, without its budget (default: fovea)",
-     FIELD(attention), 0, 0},
-    {CLI_INTEGER, "--score", NULL, "N", NULL, NULL,
-     "positions at the end whose predictions are compared, twice for each head;\n"
-     "the result is tried on four times as many (default: 96)",
-     FIELD(score), 16, 65536},
-    {CLI_INTEGER, "--skip", NULL, "N", NULL, NULL, "tokens dropped from the beginning of the text (default: 0)",
-     FIELD(skip), 0, 2147483647.0},
-    {CLI_TEXT, "-o --output", NULL, "FILE", NULL, NULL,
-     "where the result goes (default: MODEL.fovea.json, where every verb looks for them)", FIELD(out), 0, 0},
-    {CLI_SWITCH, "--force", NULL, NULL, NULL, NULL, "write the shares even if equal ones are better", FIELD(force), 0,
-     0},
+    CLI_FLAG(TEXT, "-f --file", file, .value = "FILE", .help = "a text of the kind that the model will read"),
+    CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .value = "N", .env = "LLAMA_ARG_CTX_SIZE", .low = 512,
+             .high = CLI_CONTEXT_MAX, .help = "tokens of the context; the text has to have twice as many"),
+    CLI_FLAG(REAL, "--bytes", bytes, .value = "FRACTION", .low = 0.001, .high = 1,
+             .help = "the budget to divide, of the visible keys"),
+    CLI_FLAG(TEXT, "--attention", attention, .value = "SPEC",
+             .help = "the policy, without its budget (default: fovea)"),
+    CLI_FLAG(INTEGER, "--score", score, .value = "N", .low = 16, .high = 65536,
+             .help = "positions at the end whose predictions are compared, twice for each head;\nthe result is tried "
+                     "on four times as many"),
+    CLI_FLAG(INTEGER, "--skip", skip, .value = "N", .high = CLI_COUNT_MAX,
+             .help = "tokens dropped from the beginning of the text"),
+    CLI_FLAG(TEXT, "-o --output", out, .value = "FILE",
+             .help = "where the result goes (default: MODEL.fovea.json, where every verb looks for them)"),
+    CLI_FLAG(SWITCH, "--force", force, .help = "write the shares even if equal ones are better"),
 };
 
 typedef struct tune_state {
@@ -85,7 +82,7 @@ static int read_text(tune_state *state) {
 }
 
 static int prepare(tune_state *state) {
-    state->context = state->options->model.context < 0 ? 4096 : (uint32_t)state->options->model.context;
+    state->context = (uint32_t)state->options->model.context;
     if (FV_TUNING_TRIED * state->options->score >= (int64_t)state->context)
         return cli_usage_error("tune", "-c must be above %d times --score", FV_TUNING_TRIED);
     cli_warn_context(fv_engine_llm(state->engine), state->context);
@@ -166,13 +163,11 @@ static void close_tune(tune_state *state) {
 
 int cmd_tune(int argc, char **argv) {
     tune_options options = {.model = cli_model_options_default(), .attention = "fovea", .bytes = 0.12, .score = 96};
+    options.model.context = 4096;
     tune_state state = {.options = &options};
     const cli_option_group groups[] = {
-        {"text and budget", tune_flags, sizeof tune_flags / sizeof tune_flags[0], &options},
-        {"model", cli_model_flags, cli_model_flag_count, &options.model},
-        {"weights", cli_weight_flags, cli_weight_flag_count, &options.model},
-        {"cache", cli_cache_flags, cli_cache_flag_count, &options.model},
-        {"llama.cpp's flags without effect here", cli_ignored_flags, cli_ignored_flag_count, &options.model},
+        CLI_GROUP("text and budget", tune_flags, &options),
+        CLI_MODEL_GROUPS(&options.model),
     };
     const cli_syntax syntax = {
         "tune",

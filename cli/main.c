@@ -21,7 +21,6 @@ static const struct verb {
     {"tokenize", cmd_tokenize, "text to token ids and back"},
 };
 #define VERBS (sizeof verbs / sizeof verbs[0])
-static const char verb_names[] = "run ppl eval tune bench inspect tokenize --help --version";
 static const char later_verbs[] = "serve";
 
 static int print_help(void) {
@@ -34,16 +33,30 @@ static int print_help(void) {
     return CLI_DONE;
 }
 
+/* All verbs, `between` and before the last `last` between them. */
+static char *verb_names(char *text, size_t bytes, const char *between, const char *last) {
+    size_t used = 0;
+    for (size_t i = 0; i < VERBS && used < bytes; i++)
+        used += (size_t)snprintf(text + used, bytes - used, "%s%s",
+                                 i == 0          ? ""
+                                 : i + 1 < VERBS ? between
+                                                 : last,
+                                 verbs[i].name);
+    return text;
+}
+
 static int unknown_verb(const char *name) {
-    char nearest[32];
+    char names[256], nearest[32];
     if (cli_words_find(later_verbs, name, strlen(name)) >= 0)
         return cli_usage_error("", "'%s' is not in this version", name);
-    cli_words_nearest(verb_names, name, nearest, sizeof nearest);
+    cli_words_nearest(strcat(verb_names(names, sizeof names - 20, " ", " "), " --help --version"), name, nearest,
+                      sizeof nearest);
     return cli_usage_error("", "unknown verb '%s'; did you mean '%s'?", name, nearest);
 }
 
 static int run_verb(int argc, char **argv) {
-    if (argc < 2) return cli_usage_error("", "no verb: run, ppl, eval, tune, bench, inspect or tokenize");
+    char names[256];
+    if (argc < 2) return cli_usage_error("", "no verb: %s", verb_names(names, sizeof names, ", ", " or "));
     if (cli_words_find("-h --help --usage help", argv[1], strlen(argv[1])) >= 0) return print_help();
     if (cli_words_find("--version version", argv[1], strlen(argv[1])) >= 0)
         return cli_print("fovea " CLI_VERSION "\n") ? CLI_DONE : CLI_FAILED;

@@ -2,69 +2,75 @@
 #include "model_options.h"
 #include <string.h>
 
-#define FIELD(name) offsetof(cli_model_options, name)
+#define CLI_TARGET cli_model_options
 
 const cli_option cli_model_flags[] = {
-    {CLI_TEXT, "-m --model", NULL, "FILE", "LLAMA_ARG_MODEL", NULL,
-     "the model: a GGUF file (of a split one the first part)", FIELD(model), 0, 0},
-    {CLI_INTEGER, "-t --threads", NULL, "N", "LLAMA_ARG_THREADS", NULL, "threads (default: -1, one per processor)",
-     FIELD(threads), -1, 1024},
-    {CLI_TEXT, "--tune", NULL, "FILE", NULL, NULL,
-     "shares of the budget by layer and head, from fovea tune\n"
-     "(default: MODEL.fovea.json if it is there; none: equal shares)",
-     FIELD(tune), 0, 0},
+    CLI_FLAG(TEXT, "-m --model", model, .value = "FILE", .env = "LLAMA_ARG_MODEL",
+             .help = "the model: a GGUF file (of a split one the first part)"),
+    CLI_FLAG(INTEGER, "-t --threads", threads, .value = "N", .env = "LLAMA_ARG_THREADS", .low = -1, .high = 1024,
+             .note = "one per processor", .help = "threads"),
+    CLI_FLAG(TEXT, "--tune", tune, .value = "FILE",
+             .help = "shares of the budget by layer and head, from fovea tune\n(default: MODEL.fovea.json if it is "
+                     "there; none: equal shares)"),
 };
-const size_t cli_model_flag_count = sizeof cli_model_flags / sizeof cli_model_flags[0];
+const size_t cli_model_flags_count = sizeof cli_model_flags / sizeof cli_model_flags[0];
 
 /* llama.cpp's --repack takes no value, and its environment a truth. */
 #define REPACK_WORDS "auto on off 1 0 true false enabled disabled"
 const cli_option cli_weight_flags[] = {
-    {CLI_MODE, "--repack", "-nr --no-repack", "[on|off|auto]", "LLAMA_ARG_REPACK", REPACK_WORDS,
-     "interleave quantised weights at load, for speed; the same results. Their pages of the file\n"
-     "become private to this process. on (also: no value): always; off: the file stays shared with\n"
-     "other processes; auto (default): unless they are more than half of the machine's memory",
-     FIELD(repack), FV_REPACK_ON, FV_REPACK_OFF},
+    CLI_FLAG(MODE, "--repack", repack, .negated = "-nr --no-repack", .value = "[on|off|auto]",
+             .env = "LLAMA_ARG_REPACK", .choices = REPACK_WORDS, .low = FV_REPACK_ON, .high = FV_REPACK_OFF,
+             .help = "interleave quantised weights at load, for speed; the same results. Their pages of the "
+                     "file\nbecome private to this process. on (also: no value): always; off: the file stays shared "
+                     "with\nother processes; auto (default): unless they are more than half of the machine's memory"),
 };
-const size_t cli_weight_flag_count = sizeof cli_weight_flags / sizeof cli_weight_flags[0];
+const size_t cli_weight_flags_count = sizeof cli_weight_flags / sizeof cli_weight_flags[0];
 
 const cli_option cli_cache_flags[] = {
-    {CLI_CHOICE, "-ctk --cache-type-k", NULL, "TYPE", "LLAMA_ARG_CACHE_TYPE_K", CLI_ELEMENT_WORDS,
-     "type of the cached keys: f32, f16 (default), bf16, q8_0, q4_0", FIELD(key_type), 0, 0},
-    {CLI_CHOICE, "-ctv --cache-type-v", NULL, "TYPE", "LLAMA_ARG_CACHE_TYPE_V", CLI_ELEMENT_WORDS,
-     "type of the cached values, likewise", FIELD(value_type), 0, 0},
-    {CLI_INTEGER, "-ub --ubatch-size", NULL, "N", "LLAMA_ARG_UBATCH", NULL,
-     "tokens of a prompt that are evaluated at once (default: 512)", FIELD(micro_batch), 1, 65536},
-    {CLI_INTEGER, "-b --batch-size", NULL, "N", "LLAMA_ARG_BATCH", NULL,
-     "as llama.cpp's; here only an upper limit for -ub (default: 2048)", FIELD(batch), 1, 1048576},
-    {CLI_SWITCH, "--exact-activations", NULL, NULL, NULL, NULL,
-     "f32 activations against every type of weight: slow, for checking", FIELD(exact), 0, 0},
+    CLI_FLAG(CHOICE, "-ctk --cache-type-k", key_type, .value = "TYPE", .env = "LLAMA_ARG_CACHE_TYPE_K",
+             .choices = CLI_ELEMENT_WORDS, .help = "type of the cached keys: f32, f16, bf16, q8_0, q4_0"),
+    CLI_FLAG(CHOICE, "-ctv --cache-type-v", value_type, .value = "TYPE", .env = "LLAMA_ARG_CACHE_TYPE_V",
+             .choices = CLI_ELEMENT_WORDS, .help = "type of the cached values, likewise"),
+    CLI_FLAG(INTEGER, "-ub --ubatch-size", micro_batch, .value = "N", .env = "LLAMA_ARG_UBATCH", .low = 1,
+             .high = 65536, .help = "tokens of a prompt that are evaluated at once"),
+    CLI_FLAG(INTEGER, "-b --batch-size", batch, .value = "N", .env = "LLAMA_ARG_BATCH", .low = 1, .high = 1048576,
+             .help = "as llama.cpp's; here only an upper limit for -ub"),
+    CLI_FLAG(SWITCH, "--exact-activations", exact,
+             .help = "f32 activations against every type of weight: slow, for checking"),
 };
-const size_t cli_cache_flag_count = sizeof cli_cache_flags / sizeof cli_cache_flags[0];
+const size_t cli_cache_flags_count = sizeof cli_cache_flags / sizeof cli_cache_flags[0];
 
 #define NO_GPU "fovea runs on the processor"
 #define NO_TUNING "threads are placed by the system"
 const cli_option cli_ignored_flags[] = {
-    {CLI_IGNORED, "-ngl --gpu-layers --n-gpu-layers", NULL, "N", NULL, NULL, NO_GPU, 0, 0, 0},
-    {CLI_IGNORED, "-sm --split-mode", NULL, "MODE", NULL, NULL, NO_GPU, 0, 0, 0},
-    {CLI_IGNORED, "-mg --main-gpu", NULL, "N", NULL, NULL, NO_GPU, 0, 0, 0},
-    {CLI_IGNORED, "-dev --device", NULL, "LIST", NULL, NULL, NO_GPU, 0, 0, 0},
-    {CLI_IGNORED, "-fa --flash-attn", NULL, "on|off|auto", NULL, "on off auto 0 1 true false enabled disabled",
-     "attention is always computed tile by tile; --attention says what it reads", 0, 0, 0},
-    {CLI_IGNORED, "-tb --threads-batch", NULL, "N", NULL, NULL, "prompts use the threads of -t", 0, 0, 0},
-    {CLI_IGNORED, "--numa", NULL, "TYPE", NULL, NULL, NO_TUNING, 0, 0, 0},
-    {CLI_IGNORED, "--mmap --no-mmap", NULL, NULL, NULL, NULL, "the model file is always mapped", 0, 0, 0},
-    {CLI_IGNORED, "--mlock", NULL, NULL, NULL, NULL, "pages are not pinned", 0, 0, 0},
-    {CLI_IGNORED, "-lm --load-mode", NULL, "MODE", NULL, NULL, "the model file is always mapped", 0, 0, 0},
-    {CLI_IGNORED, "--no-context-shift", NULL, NULL, NULL, NULL, "a context is never shifted", 0, 0, 0},
-    {CLI_IGNORED, "--keep", NULL, "N", NULL, NULL, "a context is never shifted", 0, 0, 0},
-    {CLI_IGNORED, "--swa-full", NULL, NULL, NULL, NULL, "the cache always holds the whole context", 0, 0, 0},
-    {CLI_IGNORED, "--warmup --no-warmup", NULL, NULL, NULL, NULL, "only bench warms up", 0, 0, 0},
-    {CLI_IGNORED, "--perf --no-perf", NULL, NULL, NULL, NULL, "the report is always printed", 0, 0, 0},
-    {CLI_IGNORED, "--offline", NULL, NULL, NULL, NULL, "fovea never uses the network", 0, 0, 0},
-    {CLI_IGNORED, "--log-disable", NULL, NULL, NULL, NULL, "there is no log; send standard error elsewhere", 0, 0, 0},
-    {CLI_IGNORED, "-co --color", NULL, "on|off|auto", NULL, "on off auto", "text is printed without colours", 0, 0, 0},
+    CLI_IGNORE("-ngl --gpu-layers --n-gpu-layers", "N", NO_GPU),
+    CLI_IGNORE("-sm --split-mode", "MODE", NO_GPU),
+    CLI_IGNORE("-mg --main-gpu", "N", NO_GPU),
+    CLI_IGNORE("-dev --device", "LIST", NO_GPU),
+    {.kind = CLI_IGNORED,
+     .names = "-fa --flash-attn",
+     .value = "on|off|auto",
+     .choices = "on off auto 0 1 true false enabled disabled",
+     .help = "attention is always computed tile by tile; --attention says what it reads"},
+    CLI_IGNORE("-tb --threads-batch", "N", "prompts use the threads of -t"),
+    CLI_IGNORE("--numa", "TYPE", NO_TUNING),
+    CLI_IGNORE("--mmap --no-mmap", NULL, "the model file is always mapped"),
+    CLI_IGNORE("--mlock", NULL, "pages are not pinned"),
+    CLI_IGNORE("-lm --load-mode", "MODE", "the model file is always mapped"),
+    CLI_IGNORE("--no-context-shift", NULL, "a context is never shifted"),
+    CLI_IGNORE("--keep", "N", "a context is never shifted"),
+    CLI_IGNORE("--swa-full", NULL, "the cache always holds the whole context"),
+    CLI_IGNORE("--warmup --no-warmup", NULL, "only bench warms up"),
+    CLI_IGNORE("--perf --no-perf", NULL, "the report is always printed"),
+    CLI_IGNORE("--offline", NULL, "fovea never uses the network"),
+    CLI_IGNORE("--log-disable", NULL, "there is no log; send standard error elsewhere"),
+    {.kind = CLI_IGNORED,
+     .names = "-co --color",
+     .value = "on|off|auto",
+     .choices = "on off auto",
+     .help = "text is printed without colours"},
 };
-const size_t cli_ignored_flag_count = sizeof cli_ignored_flags / sizeof cli_ignored_flags[0];
+const size_t cli_ignored_flags_count = sizeof cli_ignored_flags / sizeof cli_ignored_flags[0];
 
 cli_model_options cli_model_options_default(void) {
     fv_session_config config = fv_session_config_default();

@@ -24,9 +24,14 @@ typedef struct cli_model_options {
 
 cli_model_options cli_model_options_default(void);
 
-/** The flag groups; a verb adds its own -c, since its meaning differs. */
+/** The flag groups of every verb that runs a model; a verb adds its own -c, since its meaning differs. */
+#define CLI_MODEL_GROUPS(OPTIONS) \
+    CLI_COUNTED("model", cli_model_flags, OPTIONS), CLI_COUNTED("weights", cli_weight_flags, OPTIONS), \
+        CLI_COUNTED("cache", cli_cache_flags, OPTIONS), \
+        CLI_COUNTED("where threads run", cli_thread_flags, &(OPTIONS)->placement), \
+        CLI_COUNTED("llama.cpp's flags without effect here", cli_ignored_flags, OPTIONS)
 extern const cli_option cli_model_flags[], cli_weight_flags[], cli_cache_flags[], cli_ignored_flags[];
-extern const size_t cli_model_flag_count, cli_weight_flag_count, cli_cache_flag_count, cli_ignored_flag_count;
+extern const size_t cli_model_flags_count, cli_weight_flags_count, cli_cache_flags_count, cli_ignored_flags_count;
 
 fv_repack cli_repack_of(const cli_model_options *options);
 

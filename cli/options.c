@@ -9,6 +9,10 @@
 #include <string.h>
 
 #define NAME_BYTES 64 /* longest flag that is looked at, with its closing zero */
+#define FLAGS_MAX 128 /* of a verb */
+
+/* What a flag's target holds before anything is read, as the help says it; "" for none. */
+typedef char default_text[24];
 
 /* llama.cpp's flags that would change the result if they were dropped silently. */
 static const struct {
@@ -299,17 +303,38 @@ static int take_flag(const cli_syntax *syntax, int argc, char **argv, int *index
 
 /* ---- help ---- */
 
+static void default_of(const cli_option *option, const void *target, char *text, size_t bytes) {
+    const char *words = option->choices;
+    int index = 0;
+    text[0] = 0;
+    if (option->kind == CLI_INTEGER) snprintf(text, bytes, "%lld", (long long)*(const int64_t *)target);
+    if (option->kind == CLI_REAL) snprintf(text, bytes, "%g", *(const double *)target);
+    if (option->kind == CLI_CHOICE) index = *(const int *)target;
+    for (size_t length; option->kind == CLI_CHOICE && (length = next_word(&words)) > 0; words += length, index--)
+        if (index == 0) snprintf(text, bytes, "%.*s", (int)length, words);
+}
+
+static void keep_defaults(const cli_syntax *syntax, default_text *defaults) {
+    size_t flag = 0;
+    for (size_t g = 0; g < syntax->group_count; g++)
+        for (size_t i = 0; i < syntax->groups[g].count && flag < FLAGS_MAX; i++, flag++) {
+            const cli_option *option = &syntax->groups[g].options[i];
+            default_of(option, (const char *)syntax->groups[g].target + option->offset, defaults[flag],
+                       sizeof defaults[flag]);
+        }
+}
+
 static void print_padded(const char *text, const char *indent) {
     for (;;) {
         size_t length = strcspn(text, "\n");
-        cli_print("%.*s\n", (int)length, text);
+        cli_print("%.*s", (int)length, text);
         if (!text[length]) return;
         text += length + 1;
-        cli_print("%s", indent);
+        cli_print("\n%s", indent);
     }
 }
 
-static void print_option(const cli_option *option) {
+static void print_option(const cli_option *option, const char *standard) {
     static const char indent[] = "                                "; /* 32 blanks */
     char left[256];
     size_t used = 0, length;
@@ -323,14 +348,20 @@ static void print_option(const cli_option *option) {
         cli_print("  %-*s", (int)strlen(indent) - 2, left);
     if (option->kind == CLI_IGNORED) cli_print("accepted, has no effect: ");
     print_padded(option->help, indent);
+    if (option->standard) standard = option->standard;
+    if (standard[0])
+        cli_print(" (default: %s%s%s)", standard, option->note ? ", " : "", option->note ? option->note : "");
+    cli_print("\n");
     if (option->env) cli_print("%s(env: %s)\n", indent, option->env);
 }
 
-static void print_help(const cli_syntax *syntax) {
+static void print_help(const cli_syntax *syntax, const default_text *defaults) {
+    size_t flag = 0;
     cli_print("usage: fovea %s %s\n\n%s\n", syntax->verb, syntax->synopsis, syntax->about);
     for (size_t g = 0; g < syntax->group_count; g++) {
         cli_print("\n%s:\n", syntax->groups[g].title);
-        for (size_t i = 0; i < syntax->groups[g].count; i++) print_option(&syntax->groups[g].options[i]);
+        for (size_t i = 0; i < syntax->groups[g].count && flag < FLAGS_MAX; i++)
+            print_option(&syntax->groups[g].options[i], defaults[flag++]);
     }
     cli_print(
         "\n  -h, --help, --usage           this text\n"
@@ -339,10 +370,12 @@ static void print_help(const cli_syntax *syntax) {
 }
 
 int cli_options_parse(const cli_syntax *syntax, int argc, char **argv) {
+    default_text defaults[FLAGS_MAX];
+    keep_defaults(syntax, defaults);
     int result = read_environment(syntax);
     for (int i = 1; i < argc && result == CLI_GO_ON; i++) {
         if (cli_words_find("-h --help --usage", argv[i], strlen(argv[i])) >= 0) {
-            print_help(syntax);
+            print_help(syntax, (const default_text *)defaults);
             return CLI_DONE;
         }
         if (strcmp(argv[i], "--version") == 0) return cli_print("fovea " CLI_VERSION "\n") ? CLI_DONE : CLI_FAILED;

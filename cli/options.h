@@ -26,10 +26,21 @@ typedef struct cli_option {
     const char *value;   /* its name in the help; NULL = the flag takes none */
     const char *env;     /* NULL = none */
     const char *choices; /* "f32 f16"; for CLI_IGNORED: a value is taken only if it is one of these */
-    const char *help;    /* lines separated by \n */
+    const char *help; /* lines separated by \n; the default follows by itself, if the kind has a number or a choice */
+    const char *standard; /* what the help says of the default in place of the target's value; "": nothing */
+    const char *note;     /* what that value means */
     size_t offset;
     double low, high;
 } cli_option;
+
+/* One flag that writes FIELD of CLI_TARGET, which a table's file defines; then any of the other members by name. */
+#define CLI_FLAG(KIND, NAMES, FIELD, ...) \
+    { .kind = CLI_##KIND, .names = NAMES, .offset = offsetof(CLI_TARGET, FIELD), __VA_ARGS__ }
+#define CLI_IGNORE(NAMES, VALUE, HELP) \
+    { .kind = CLI_IGNORED, .names = NAMES, .value = VALUE, .help = HELP }
+#define CLI_CONTEXT_MAX 1073741824.0
+#define CLI_COUNT_MAX 2147483647.0
+#define CLI_SEED_MAX 4294967295.0
 
 #define CLI_TEXTS_MOST 64
 typedef struct cli_texts {
@@ -43,6 +54,11 @@ typedef struct cli_option_group {
     size_t count;
     void *target;
 } cli_option_group;
+/* A table of this file; one that another file exports with its FLAGS_count. */
+#define CLI_COUNTED(TITLE, FLAGS, TARGET) \
+    { TITLE, FLAGS, FLAGS##_count, TARGET }
+#define CLI_GROUP(TITLE, FLAGS, TARGET) \
+    { TITLE, FLAGS, sizeof FLAGS / sizeof FLAGS[0], TARGET }
 
 /** One verb's command line. */
 typedef struct cli_syntax {

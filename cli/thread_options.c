@@ -6,19 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIELD(name) offsetof(cli_thread_options, name)
+#define CLI_TARGET cli_thread_options
 const cli_option cli_thread_flags[] = {
-    {CLI_TEXT, "-C --cpu-mask", NULL, "HEX", NULL, NULL, "processors that threads may run on, bit 0 is the first",
-     FIELD(mask), 0, 0},
-    {CLI_TEXT, "-Cr --cpu-range", NULL, "LO-HI", NULL, NULL, "the same as numbers; adds to -C", FIELD(range), 0, 0},
-    {CLI_INTEGER, "--cpu-strict", NULL, "0|1", NULL, NULL, "each thread on one of them alone (default: 0)",
-     FIELD(strict), 0, 1},
-    {CLI_INTEGER, "--prio", NULL, "N", NULL, NULL,
-     "-1 low, 0 normal (default), 1 medium, 2 high, 3 real-time; above 0 needs rights", FIELD(priority), -1, 3},
-    {CLI_INTEGER, "--poll", NULL, "N", NULL, NULL,
-     "0..100: how long a thread waits awake for work, 2 us each (default: 50)", FIELD(poll), 0, 100},
+    CLI_FLAG(TEXT, "-C --cpu-mask", mask, .value = "HEX",
+             .help = "processors that threads may run on, bit 0 is the first"),
+    CLI_FLAG(TEXT, "-Cr --cpu-range", range, .value = "LO-HI", .help = "the same as numbers; adds to -C"),
+    CLI_FLAG(INTEGER, "--cpu-strict", strict, .value = "0|1", .high = 1, .help = "each thread on one of them alone"),
+    CLI_FLAG(INTEGER, "--prio", priority, .value = "N", .low = -1, .high = 3,
+             .help = "-1 low, 0 normal, 1 medium, 2 high, 3 real-time; above 0 needs rights"),
+    CLI_FLAG(INTEGER, "--poll", poll, .value = "N", .high = 100,
+             .help = "0..100: how long a thread waits awake for work, 2 us each"),
 };
-const size_t cli_thread_flag_count = sizeof cli_thread_flags / sizeof cli_thread_flags[0];
+const size_t cli_thread_flags_count = sizeof cli_thread_flags / sizeof cli_thread_flags[0];
 
 cli_thread_options cli_thread_options_default(void) {
     return (cli_thread_options){.poll = fv_pool_config_default().poll};

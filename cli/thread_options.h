@@ -14,7 +14,7 @@ typedef struct cli_thread_options {
 cli_thread_options cli_thread_options_default(void);
 
 extern const cli_option cli_thread_flags[]; /* a group whose target is a cli_thread_options */
-extern const size_t cli_thread_flag_count;
+extern const size_t cli_thread_flags_count;
 
 /** What the options say; threads below 1: one for each processor. CLI_GO_ON or CLI_USAGE (a mask that is none). */
 int cli_pool_config(fv_pool_config *config, const char *verb, int64_t threads, const cli_thread_options *options);
