@@ -144,9 +144,9 @@ static void test_counts_by_formula(void **state) {
     void *memory = choose_attention_open(&w, WORKERS, 0, &attention);
     for (uint32_t i = 0; i < POLICIES; i++) {
         fv_policy policy = policy_of(i);
-        for (uint32_t k = 0; k < 40; k++) {
+        for (uint32_t k = 0; k < 20; k++) {
             bool single = k % 4;
-            uint32_t count = single ? 1 : test_random_in(&random, 2, 150),
+            uint32_t count = single ? 1 : test_random_in(&random, 2, 90),
                      first = test_random_in(&random, 0, TOKENS - count);
             if (k == 1) first = 15;
             shuffle_pool pool = {.random = random, .workers = WORKERS};
@@ -260,7 +260,7 @@ static void test_auto_never_costs_more(void **state) {
         policy.dense_below = FV_POLICY_AUTO;
         policy.budget = 0.5f;
         uint32_t chose = 0, first = 0;
-        for (uint32_t row = 0; row < TOKENS; row += 7) {
+        for (uint32_t row = 0; row < TOKENS; row += 19) {
             fv_report all = {.struct_bytes = sizeof all}, report = all;
             fv_attention_rows rows = rows_of(&w, row, 1, out);
             check_status(fv_attention_run(attention, w.cache, &dense, &rows, NULL, &all));
@@ -271,7 +271,7 @@ static void test_auto_never_costs_more(void **state) {
             if (report.whole_keys == 0 && !chose++) first = row;
         }
         printf("policy %u: rows from %u on choose\n", i, first);
-        assert_true(chose > 50 && first > 50);
+        assert_true(chose > 20 && first > 50);
     }
     free(memory);
     world_free(&w);
