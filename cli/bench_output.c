@@ -30,38 +30,22 @@ static json_t *fields_of(const cli_bench_result *result) {
     const char *isa = fv_isa_name((fv_isa)result->run.report.isa);
     fv_machine_processor_name(processor, sizeof processor);
     time_text(when, sizeof when);
-    cli_json_text(object, "build_commit", "fovea-" CLI_VERSION);
-    cli_json_count(object, "build_number", 0);
-    cli_json_text(object, "cpu_info", processor);
-    cli_json_text(object, "gpu_info", "");
-    cli_json_text(object, "backends", "CPU");
-    cli_json_text(object, "model_filename", result->model_filename);
-    cli_json_text(object, "model_type", result->model_type);
-    cli_json_count(object, "model_size", result->model_bytes);
-    cli_json_count(object, "model_n_params", result->model_parameters);
-    cli_json_count(object, "n_batch", result->test.batch);
-    cli_json_count(object, "n_ubatch", result->test.micro_batch);
-    cli_json_count(object, "n_threads", result->threads);
-    cli_json_text(object, "type_k", cli_element_name(result->key_type));
-    cli_json_text(object, "type_v", cli_element_name(result->value_type));
-    cli_json_count(object, "n_gpu_layers", 0);
-    cli_json_count(object, "n_prompt", result->test.prompt);
-    cli_json_count(object, "n_gen", result->test.generated);
-    cli_json_count(object, "n_depth", result->test.depth);
-    cli_json_text(object, "test_time", when);
-    cli_json_count(object, "avg_ns", (uint64_t)figures.mean_ns);
-    cli_json_count(object, "stddev_ns", (uint64_t)figures.deviation_ns);
-    cli_json_real(object, "avg_ts", figures.mean_rate);
-    cli_json_real(object, "stddev_ts", figures.deviation_rate);
-    cli_json_text(object, "attn", result->attention);
-    cli_json_real(object, "density", fv_report_density(&result->run.report));
-    cli_json_real(object, "kv_read", token_bytes_of(result)); /* bytes per token */
-    cli_json_text(object, "isa", isa ? isa : "unknown");
-    cli_json_real(object, "peak_gflops", result->peaks.f32_gflops);
-    cli_json_real(object, "peak_int8_gops", result->peaks.int8_gops);
-    cli_json_real(object, "peak_gb_per_s", result->peaks.gb_per_s);
-    cli_json_text(object, "limit", result->limit);
-    cli_json_real(object, "limit_share", result->limit_share);
+    CLI_ADD(object, {"build_commit", cli_text("fovea-" CLI_VERSION)}, {"build_number", cli_count(0)},
+            {"cpu_info", cli_text(processor)}, {"gpu_info", cli_text("")}, {"backends", cli_text("CPU")},
+            {"model_filename", cli_text(result->model_filename)}, {"model_type", cli_text(result->model_type)},
+            {"model_size", cli_count(result->model_bytes)}, {"model_n_params", cli_count(result->model_parameters)},
+            {"n_batch", cli_count(result->test.batch)}, {"n_ubatch", cli_count(result->test.micro_batch)},
+            {"n_threads", cli_count(result->threads)}, {"type_k", cli_text(cli_element_name(result->key_type))},
+            {"type_v", cli_text(cli_element_name(result->value_type))}, {"n_gpu_layers", cli_count(0)},
+            {"n_prompt", cli_count(result->test.prompt)}, {"n_gen", cli_count(result->test.generated)},
+            {"n_depth", cli_count(result->test.depth)}, {"test_time", cli_text(when)},
+            {"avg_ns", cli_count((uint64_t)figures.mean_ns)}, {"stddev_ns", cli_count((uint64_t)figures.deviation_ns)},
+            {"avg_ts", cli_real(figures.mean_rate)}, {"stddev_ts", cli_real(figures.deviation_rate)},
+            {"attn", cli_text(result->attention)}, {"density", cli_real(fv_report_density(&result->run.report))});
+    cli_json_set(object, "kv_read", cli_real(token_bytes_of(result))); /* bytes per token */
+    CLI_ADD(object, {"isa", cli_text(isa ? isa : "unknown")}, {"peak_gflops", cli_real(result->peaks.f32_gflops)},
+            {"peak_int8_gops", cli_real(result->peaks.int8_gops)}, {"peak_gb_per_s", cli_real(result->peaks.gb_per_s)},
+            {"limit", cli_text(result->limit)}, {"limit_share", cli_real(result->limit_share)});
     return object;
 }
 
@@ -73,8 +57,7 @@ static json_t *document_of(const cli_bench_result *result) {
         cli_json_append(times, json_integer((json_int_t)result->run.samples_ns[i]));
         cli_json_append(rates, json_real(fv_model_bench_rate(&result->test, result->run.samples_ns[i])));
     }
-    cli_json_set(object, "samples_ns", times);
-    cli_json_set(object, "samples_ts", rates);
+    CLI_ADD(object, {"samples_ns", times}, {"samples_ts", rates});
     return object;
 }
 

@@ -166,30 +166,21 @@ static int print_json(attention_state *state) {
     const attention_options *options = state->options;
     attention_figures figures = figures_of(state);
     json_t *document = json_object();
-    cli_json_text(document, "isa", fv_isa_name(fv_attention_bench_isa(state->bench)));
-    cli_json_count(document, "threads", fv_pool_parallel(state->pool)->workers);
-    cli_json_count(document, "heads", (uint64_t)options->heads);
-    cli_json_count(document, "kv_heads", (uint64_t)options->kv_heads);
-    cli_json_count(document, "head_dim", (uint64_t)options->head_dim);
-    cli_json_count(document, "layers", (uint64_t)options->layers);
-    cli_json_count(document, "tokens", (uint64_t)options->tokens);
-    cli_json_text(document, "pass", options->pass == BENCH_DECODE ? "decode" : "prefill");
-    cli_json_text(document, "kv_type", cli_element_name((uint32_t)options->kv_type));
-    cli_json_text(document, "attention", options->attention);
-    cli_json_real(document, "density", figures.density);
-    cli_json_real(document, "mass", figures.mass);
-    cli_json_count(document, "median_ns", figures.median_ns);
-    cli_json_count(document, "min_ns", figures.min_ns);
-    cli_json_count(document, "choose_ns", figures.choose_ns);
-    cli_json_count(document, "read_ns", figures.read_ns);
-    cli_json_real(document, "keys_read", figures.keys_read);
-    cli_json_real(document, "bytes_read", figures.bytes_read);
-    cli_json_real(document, "gflops", figures.gflops);
-    cli_json_real(document, "peak_gflops", state->peaks.f32_gflops);
-    cli_json_real(document, "gb_per_s", figures.gb_per_s);
-    cli_json_real(document, "peak_gb_per_s", state->peaks.gb_per_s);
-    cli_json_text(document, "limit", figures.limit);
-    cli_json_real(document, "limit_share", figures.share);
+    CLI_ADD(document, {"isa", cli_text(fv_isa_name(fv_attention_bench_isa(state->bench)))},
+            {"threads", cli_count(fv_pool_parallel(state->pool)->workers)},
+            {"heads", cli_count((uint64_t)options->heads)}, {"kv_heads", cli_count((uint64_t)options->kv_heads)},
+            {"head_dim", cli_count((uint64_t)options->head_dim)}, {"layers", cli_count((uint64_t)options->layers)},
+            {"tokens", cli_count((uint64_t)options->tokens)},
+            {"pass", cli_text(options->pass == BENCH_DECODE ? "decode" : "prefill")},
+            {"kv_type", cli_text(cli_element_name((uint32_t)options->kv_type))},
+            {"attention", cli_text(options->attention)}, {"density", cli_real(figures.density)},
+            {"mass", cli_real(figures.mass)}, {"median_ns", cli_count(figures.median_ns)},
+            {"min_ns", cli_count(figures.min_ns)}, {"choose_ns", cli_count(figures.choose_ns)},
+            {"read_ns", cli_count(figures.read_ns)}, {"keys_read", cli_real(figures.keys_read)},
+            {"bytes_read", cli_real(figures.bytes_read)}, {"gflops", cli_real(figures.gflops)},
+            {"peak_gflops", cli_real(state->peaks.f32_gflops)}, {"gb_per_s", cli_real(figures.gb_per_s)},
+            {"peak_gb_per_s", cli_real(state->peaks.gb_per_s)}, {"limit", cli_text(figures.limit)},
+            {"limit_share", cli_real(figures.share)});
     return cli_json_print(document);
 }
 

@@ -76,16 +76,14 @@ static int print_json(const char *processor, fv_isa isa, const machine_column *c
 #undef MACHINE_NAME
     };
     json_t *document = json_object(), *measured = json_array();
-    cli_json_text(document, "cpu_info", processor);
-    cli_json_text(document, "isa", fv_isa_name(isa));
-    cli_json_count(document, "l1_bytes", fv_peak_cache_bytes(1));
-    cli_json_count(document, "l2_bytes", fv_peak_cache_bytes(2));
-    cli_json_count(document, "l3_bytes", fv_peak_cache_bytes(3));
-    cli_json_count(document, "dram_bytes", fv_peak_memory_bytes());
+    CLI_ADD(document, {"cpu_info", cli_text(processor)}, {"isa", cli_text(fv_isa_name(isa))},
+            {"l1_bytes", cli_count(fv_peak_cache_bytes(1))}, {"l2_bytes", cli_count(fv_peak_cache_bytes(2))},
+            {"l3_bytes", cli_count(fv_peak_cache_bytes(3))}, {"dram_bytes", cli_count(fv_peak_memory_bytes())});
     for (size_t i = 0; i < count; i++) {
         json_t *column = json_object();
-        cli_json_count(column, "threads", columns[i].threads);
-        for (size_t line = 0; line < LINES; line++) cli_json_real(column, names[line], columns[i].figures[line]);
+        cli_json_set(column, "threads", cli_count(columns[i].threads));
+        for (size_t line = 0; line < LINES; line++)
+            cli_json_set(column, names[line], cli_real(columns[i].figures[line]));
         cli_json_append(measured, column);
     }
     cli_json_set(document, "measured", measured);

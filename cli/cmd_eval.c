@@ -89,16 +89,14 @@ static void book_difference(eval_state *state, fv_eval_task task, const fv_eval_
                             const fv_eval_answer *answers, size_t policy) {
     const fv_eval_answer *dense = &answers[0], *answer = &answers[policy];
     json_t *object = json_object();
-    cli_json_text(object, "task", fv_eval_task_name(task));
-    cli_json_text(object, "attention", state->policies[policy].text);
-    cli_json_real(object, "depth", question->depth);
-    cli_json_text(object, "question", question->prompt);
-    cli_json_text(object, "expected", question->expected[0]);
-    if (question->expected[1][0]) cli_json_text(object, "expected_too", question->expected[1]);
-    cli_json_bytes(object, "dense_answer", dense->text.bytes, dense->text.length);
-    cli_json_bool(object, "dense_right", dense->right);
-    cli_json_bytes(object, "answer", answer->text.bytes, answer->text.length);
-    cli_json_bool(object, "right", answer->right);
+    CLI_ADD(object, {"task", cli_text(fv_eval_task_name(task))}, {"attention", cli_text(state->policies[policy].text)},
+            {"depth", cli_real(question->depth)}, {"question", cli_text(question->prompt)},
+            {"expected", cli_text(question->expected[0])});
+    if (question->expected[1][0]) cli_json_set(object, "expected_too", cli_text(question->expected[1]));
+    CLI_ADD(object, {"dense_answer", cli_json_string(dense->text.bytes, dense->text.length)},
+            {"dense_right", json_boolean(dense->right)},
+            {"answer", cli_json_string(answer->text.bytes, answer->text.length)},
+            {"right", json_boolean(answer->right)});
     cli_json_append(state->differences, object);
 }
 
@@ -156,21 +154,17 @@ static int open_policies(eval_state *state) {
 static json_t *task_json(const eval_state *state, size_t policy, fv_eval_task task) {
     const fv_eval_sum *sum = fv_eval_of(state->eval, policy, task), *dense = fv_eval_of(state->eval, 0, task);
     json_t *object = json_object();
-    cli_json_text(object, "task", fv_eval_task_name(task));
-    cli_json_count(object, "questions", sum->questions);
-    cli_json_count(object, "right", sum->right);
-    cli_json_count(object, "dense_right", dense->right);
-    cli_json_bool(object, "counts", fv_eval_counts(dense));
-    cli_json_real(object, "of_dense", fv_eval_of_dense(sum, dense));
-    cli_json_real(object, "difference", fv_eval_difference(sum));
-    cli_json_real(object, "difference_95", fv_eval_difference_95(sum));
+    CLI_ADD(object, {"task", cli_text(fv_eval_task_name(task))}, {"questions", cli_count(sum->questions)},
+            {"right", cli_count(sum->right)}, {"dense_right", cli_count(dense->right)},
+            {"counts", json_boolean(fv_eval_counts(dense))}, {"of_dense", cli_real(fv_eval_of_dense(sum, dense))},
+            {"difference", cli_real(fv_eval_difference(sum))}, {"difference_95", cli_real(fv_eval_difference_95(sum))});
     return object;
 }
 
 static json_t *policy_json(const eval_state *state, size_t policy) {
     json_t *object = json_object(), *tasks = json_array();
-    cli_json_text(object, "attention", state->policies[policy].text);
-    cli_json_real(object, "density", fv_report_density(fv_eval_report(state->eval, policy)));
+    CLI_ADD(object, {"attention", cli_text(state->policies[policy].text)},
+            {"density", cli_real(fv_report_density(fv_eval_report(state->eval, policy)))});
     for (int task = 0; task < FV_EVAL_TASK_COUNT; task++)
         if (fv_eval_of(state->eval, policy, (fv_eval_task)task)->questions > 0)
             cli_json_append(tasks, task_json(state, policy, (fv_eval_task)task));
@@ -181,12 +175,10 @@ static json_t *policy_json(const eval_state *state, size_t policy) {
 static int print_json(eval_state *state) {
     json_t *document = json_object(), *policies = json_array();
     for (size_t i = 0; i < state->policy_count; i++) cli_json_append(policies, policy_json(state, i));
-    cli_json_text(document, "model", state->options->model.model);
-    cli_json_count(document, "context", state->context);
-    cli_json_text(document, "pass", state->options->pass == PASS_DECODE ? "decode" : "prompt");
-    cli_json_count(document, "seed", (uint64_t)state->options->seed);
-    cli_json_set(document, "policies", policies);
-    cli_json_set(document, "differences", json_incref(state->differences));
+    CLI_ADD(document, {"model", cli_text(state->options->model.model)}, {"context", cli_count(state->context)},
+            {"pass", cli_text(state->options->pass == PASS_DECODE ? "decode" : "prompt")},
+            {"seed", cli_count((uint64_t)state->options->seed)}, {"policies", policies},
+            {"differences", json_incref(state->differences)});
     return cli_json_print(document);
 }
 

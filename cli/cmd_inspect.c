@@ -278,11 +278,11 @@ static json_t *metadata_json(const fv_gguf *gguf) {
     for (size_t i = 0; i < fv_gguf_entries(gguf); i++) {
         const fv_gguf_entry *entry = fv_gguf_entry_at(gguf, i);
         json_t *object = json_object();
-        cli_json_bytes(object, "key", entry->key.bytes, entry->key.length);
-        cli_json_text(object, "type", value_type_name(entry->type));
+        CLI_ADD(object, {"key", cli_json_string(entry->key.bytes, entry->key.length)},
+                {"type", cli_text(value_type_name(entry->type))});
         if (entry->type == FV_GGUF_ARRAY) {
-            cli_json_text(object, "element_type", value_type_name(entry->element_type));
-            cli_json_count(object, "count", entry->count);
+            CLI_ADD(object, {"element_type", cli_text(value_type_name(entry->element_type))},
+                    {"count", cli_count(entry->count)});
         }
         cli_json_set(object, "value", entry_value(entry)); /* of a long array the first elements */
         cli_json_append(array, object);
@@ -298,14 +298,11 @@ static json_t *tensors_json(const fv_gguf *gguf) {
         char unknown[24];
         for (uint32_t d = 0; d < tensor->dimension_count && d < 4; d++)
             cli_json_append(shape, json_integer((json_int_t)tensor->dimensions[d]));
-        cli_json_bytes(object, "name", tensor->name.bytes, tensor->name.length);
-        cli_json_text(object, "type", tensor_type_name(tensor->ggml_type, unknown, sizeof unknown));
-        cli_json_count(object, "type_number", tensor->ggml_type);
-        cli_json_set(object, "shape", shape);
-        cli_json_count(object, "bytes", tensor->bytes);
-        cli_json_count(object, "offset", tensor->file_offset);
-        cli_json_count(object, "file", tensor->file);
-        cli_json_bool(object, "supported", type_is_supported(tensor->ggml_type));
+        CLI_ADD(object, {"name", cli_json_string(tensor->name.bytes, tensor->name.length)},
+                {"type", cli_text(tensor_type_name(tensor->ggml_type, unknown, sizeof unknown))},
+                {"type_number", cli_count(tensor->ggml_type)}, {"shape", shape}, {"bytes", cli_count(tensor->bytes)},
+                {"offset", cli_count(tensor->file_offset)}, {"file", cli_count(tensor->file)},
+                {"supported", json_boolean(type_is_supported(tensor->ggml_type))});
         cli_json_append(array, object);
     }
     return array;
@@ -318,10 +315,9 @@ static json_t *types_json(const fv_gguf *gguf) {
     for (size_t i = 0; i < count; i++) {
         json_t *object = json_object();
         char unknown[24];
-        cli_json_text(object, "type", tensor_type_name(types[i].type, unknown, sizeof unknown));
-        cli_json_count(object, "tensors", types[i].tensors);
-        cli_json_count(object, "bytes", types[i].bytes);
-        cli_json_bool(object, "supported", type_is_supported(types[i].type));
+        CLI_ADD(object, {"type", cli_text(tensor_type_name(types[i].type, unknown, sizeof unknown))},
+                {"tensors", cli_count(types[i].tensors)}, {"bytes", cli_count(types[i].bytes)},
+                {"supported", json_boolean(type_is_supported(types[i].type))});
         cli_json_append(array, object);
     }
     return array;
@@ -330,20 +326,16 @@ static json_t *types_json(const fv_gguf *gguf) {
 static json_t *memory_json(const inspection *seen) {
     if (!seen->has_memory) return json_null();
     json_t *object = json_object();
-    cli_json_count(object, "context_tokens", seen->context);
-    cli_json_count(object, "batch_tokens", seen->batch);
-    cli_json_count(object, "threads", seen->threads);
-    cli_json_text(object, "key_type", cli_element_name(seen->config->key_type));
-    cli_json_text(object, "value_type", cli_element_name(seen->config->value_type));
-    cli_json_count(object, "weight_bytes", fv_llm_weight_bytes(seen->llm));
-    cli_json_count(object, "repacked_bytes", seen->repacked_bytes);
-    cli_json_count(object, "cache_bytes", seen->memory.cache_bytes);
-    cli_json_count(object, "key_bytes", seen->memory.key_bytes);
-    cli_json_count(object, "value_bytes", seen->memory.value_bytes);
-    cli_json_count(object, "scale_bytes", seen->memory.scale_bytes);
-    cli_json_count(object, "landmark_bytes", seen->memory.landmark_bytes);
-    cli_json_count(object, "scratch_bytes", seen->memory.scratch_bytes);
-    cli_json_count(object, "token_bytes", seen->memory.token_bytes);
+    CLI_ADD(object, {"context_tokens", cli_count(seen->context)}, {"batch_tokens", cli_count(seen->batch)},
+            {"threads", cli_count(seen->threads)}, {"key_type", cli_text(cli_element_name(seen->config->key_type))},
+            {"value_type", cli_text(cli_element_name(seen->config->value_type))},
+            {"weight_bytes", cli_count(fv_llm_weight_bytes(seen->llm))},
+            {"repacked_bytes", cli_count(seen->repacked_bytes)}, {"cache_bytes", cli_count(seen->memory.cache_bytes)},
+            {"key_bytes", cli_count(seen->memory.key_bytes)}, {"value_bytes", cli_count(seen->memory.value_bytes)},
+            {"scale_bytes", cli_count(seen->memory.scale_bytes)},
+            {"landmark_bytes", cli_count(seen->memory.landmark_bytes)},
+            {"scratch_bytes", cli_count(seen->memory.scratch_bytes)},
+            {"token_bytes", cli_count(seen->memory.token_bytes)});
     return object;
 }
 
@@ -353,25 +345,20 @@ static int print_json(const inspection *seen) {
     fv_gguf_text architecture;
     uint64_t values = 0;
     for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) values += tensor_values(fv_gguf_tensor_at(gguf, i));
-    cli_json_text(document, "path", fv_gguf_path(gguf));
-    cli_json_count(document, "version", fv_gguf_version(gguf));
-    cli_json_count(document, "files", fv_gguf_files(gguf));
-    cli_json_count(document, "file_bytes", fv_gguf_file_bytes(gguf));
-    cli_json_count(document, "alignment", fv_gguf_alignment(gguf));
+    CLI_ADD(document, {"path", cli_text(fv_gguf_path(gguf))}, {"version", cli_count(fv_gguf_version(gguf))},
+            {"files", cli_count(fv_gguf_files(gguf))}, {"file_bytes", cli_count(fv_gguf_file_bytes(gguf))},
+            {"alignment", cli_count(fv_gguf_alignment(gguf))});
     if (fv_gguf_string(gguf, "general.architecture", &architecture))
-        cli_json_bytes(document, "architecture", architecture.bytes, architecture.length);
+        cli_json_set(document, "architecture", cli_json_string(architecture.bytes, architecture.length));
     else
         cli_json_set(document, "architecture", json_null());
-    cli_json_bool(document, "supported", seen->llm != NULL);
+    cli_json_set(document, "supported", json_boolean(seen->llm != NULL));
     if (seen->llm)
         cli_json_set(document, "unsupported", json_null());
     else
-        cli_json_text(document, "unsupported", seen->reason.text);
-    cli_json_count(document, "parameters", values);
-    cli_json_set(document, "metadata", metadata_json(gguf));
-    cli_json_set(document, "tensors", tensors_json(gguf));
-    cli_json_set(document, "types", types_json(gguf));
-    cli_json_set(document, "memory", memory_json(seen));
+        cli_json_set(document, "unsupported", cli_text(seen->reason.text));
+    CLI_ADD(document, {"parameters", cli_count(values)}, {"metadata", metadata_json(gguf)},
+            {"tensors", tensors_json(gguf)}, {"types", types_json(gguf)}, {"memory", memory_json(seen)});
     return cli_json_print(document);
 }
 

@@ -219,10 +219,10 @@ static void print_final(const ppl_state *state) {
 static json_t *certificate_json(const fv_report *report) {
     double rows = (double)report->certified_rows;
     json_t *certificate = json_object();
-    cli_json_real(certificate, "worst_estimate", (double)report->relative_estimate);
-    cli_json_real(certificate, "worst_bound", (double)report->relative_bound);
-    cli_json_real(certificate, "vacuous", (double)report->vacuous_rows / rows);
-    cli_json_real(certificate, "read_all", (double)report->whole_rows / rows);
+    CLI_ADD(certificate, {"worst_estimate", cli_real((double)report->relative_estimate)},
+            {"worst_bound", cli_real((double)report->relative_bound)},
+            {"vacuous", cli_real((double)report->vacuous_rows / rows)},
+            {"read_all", cli_real((double)report->whole_rows / rows)});
     return certificate;
 }
 
@@ -231,22 +231,18 @@ static json_t *policy_json(const ppl_state *state, size_t policy) {
     const fv_mass_table *mass = fv_perplexity_mass(state->perplexity, policy);
     const fv_report *report = &figures->scored.report;
     json_t *object = json_object();
-    cli_json_text(object, "attention", state->policies[policy].text);
-    cli_json_text(object, "model", state->options->model.model);
-    cli_json_text(object, "pass", state->options->pass == PASS_DECODE ? "decode" : "prompt");
-    cli_json_count(object, "tokens", (uint64_t)state->chunks_done * state->context);
-    cli_json_count(object, "scored", figures->sum.count);
-    cli_json_real(object, "ppl", fv_score_perplexity(&figures->sum));
-    cli_json_real(object, "ppl_error", fv_score_error(&figures->sum));
-    cli_json_real(object, "kl", fv_score_divergence(&figures->sum));
-    cli_json_real(object, "top1", fv_score_same_top(&figures->sum));
-    cli_json_real(object, "density", fv_report_density(report));
-    cli_json_real(object, "bytes_per_token", fv_generate_token_bytes(&figures->scored));
-    cli_json_real(object, "mass", mass ? fv_mass_table_mean(mass) : (double)NAN);
+    CLI_ADD(
+        object, {"attention", cli_text(state->policies[policy].text)}, {"model", cli_text(state->options->model.model)},
+        {"pass", cli_text(state->options->pass == PASS_DECODE ? "decode" : "prompt")},
+        {"tokens", cli_count((uint64_t)state->chunks_done * state->context)}, {"scored", cli_count(figures->sum.count)},
+        {"ppl", cli_real(fv_score_perplexity(&figures->sum))}, {"ppl_error", cli_real(fv_score_error(&figures->sum))},
+        {"kl", cli_real(fv_score_divergence(&figures->sum))}, {"top1", cli_real(fv_score_same_top(&figures->sum))},
+        {"density", cli_real(fv_report_density(report))},
+        {"bytes_per_token", cli_real(fv_generate_token_bytes(&figures->scored))},
+        {"mass", cli_real(mass ? fv_mass_table_mean(mass) : (double)NAN)});
     if (report->certified_rows > 0) cli_json_set(object, "certificate", certificate_json(report));
-    cli_json_real(object, "seconds", (double)figures->scored.ns * 1e-9);
-    cli_json_count(object, "context", state->context);
-    cli_json_text(object, "base", state->base ? state->options->base : "dense");
+    CLI_ADD(object, {"seconds", cli_real((double)figures->scored.ns * 1e-9)}, {"context", cli_count(state->context)},
+            {"base", cli_text(state->base ? state->options->base : "dense")});
     return object;
 }
 

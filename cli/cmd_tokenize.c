@@ -91,7 +91,7 @@ static int parse_ids(const fv_text *text, const fv_tokenizer *tokenizer, fv_toke
 static int print_bytes(const fv_text *bytes, bool json) {
     if (!json) return cli_write(bytes->bytes, bytes->length) ? CLI_DONE : CLI_FAILED;
     json_t *document = json_object();
-    cli_json_bytes(document, "text", bytes->bytes, bytes->length);
+    cli_json_set(document, "text", cli_json_string(bytes->bytes, bytes->length));
     return cli_json_print(document);
 }
 
@@ -148,9 +148,7 @@ static int print_json(const fv_tokenizer *tokenizer, const fv_tokens *tokens) {
         cli_json_append(pieces, status == FV_OK ? cli_json_string(piece.bytes, piece.length) : NULL);
     }
     fv_text_free(&piece);
-    cli_json_count(document, "count", tokens->count);
-    cli_json_set(document, "ids", ids);
-    cli_json_set(document, "pieces", pieces);
+    CLI_ADD(document, {"count", cli_count(tokens->count)}, {"ids", ids}, {"pieces", pieces});
     return cli_json_print(document);
 }
 

@@ -10,6 +10,10 @@ void cli_json_set(json_t *object, const char *key, json_t *value) {
     if (json_object_set_new(object, key, value) != 0) failed = true;
 }
 
+void cli_json_add(json_t *object, const cli_json_field *fields) {
+    for (; fields->key; fields++) cli_json_set(object, fields->key, fields->value);
+}
+
 void cli_json_append(json_t *array, json_t *value) {
     if (json_array_append_new(array, value) != 0) failed = true;
 }
@@ -22,23 +26,9 @@ json_t *cli_json_string(const char *bytes, size_t length) {
     return text;
 }
 
-void cli_json_bytes(json_t *object, const char *key, const char *bytes, size_t length) {
-    cli_json_set(object, key, cli_json_string(bytes, length));
-}
-
-void cli_json_text(json_t *object, const char *key, const char *text) {
-    cli_json_bytes(object, key, text, strlen(text));
-}
-
-void cli_json_count(json_t *object, const char *key, uint64_t count) {
-    cli_json_set(object, key, json_integer((json_int_t)count));
-}
-
-void cli_json_real(json_t *object, const char *key, double value) {
-    cli_json_set(object, key, isfinite(value) ? json_real(value) : json_null());
-}
-
-void cli_json_bool(json_t *object, const char *key, bool value) { cli_json_set(object, key, json_boolean(value)); }
+json_t *cli_text(const char *text) { return cli_json_string(text, strlen(text)); }
+json_t *cli_count(uint64_t count) { return json_integer((json_int_t)count); }
+json_t *cli_real(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
 static int write_part(const char *bytes, size_t length, void *context) {
     (void)context;

@@ -6,15 +6,22 @@
 #include <jansson.h>
 #include <stdint.h>
 
-void cli_json_text(json_t *object, const char *key, const char *text);
-/** Bytes that may not be UTF-8: what is not becomes U+FFFD, since JSON has no other way. */
-void cli_json_bytes(json_t *object, const char *key, const char *bytes, size_t length);
+/* Values; NULL where there was no memory. A text that may not be UTF-8: what is not becomes U+FFFD, since JSON has no
+ * other way. A number that is not finite is null. */
+json_t *cli_text(const char *text);
 json_t *cli_json_string(const char *bytes, size_t length);
-void cli_json_count(json_t *object, const char *key, uint64_t count);
-void cli_json_real(json_t *object, const char *key, double value); /* null if not finite */
-void cli_json_bool(json_t *object, const char *key, bool value);
-void cli_json_set(json_t *object, const char *key, json_t *value); /* takes the reference */
-void cli_json_append(json_t *array, json_t *value);                /* takes the reference */
+json_t *cli_count(uint64_t count);
+json_t *cli_real(double value);
+
+/* A member of an object; both calls take the reference to the value. */
+typedef struct cli_json_field {
+    const char *key;
+    json_t *value;
+} cli_json_field;
+#define CLI_ADD(OBJECT, ...) cli_json_add(OBJECT, (const cli_json_field[]){__VA_ARGS__, {NULL, NULL}})
+void cli_json_add(json_t *object, const cli_json_field *fields);
+void cli_json_set(json_t *object, const char *key, json_t *value);
+void cli_json_append(json_t *array, json_t *value); /* likewise */
 
 /** Writes `document` and a newline to standard output, and drops the reference. CLI_DONE or CLI_FAILED. */
 int cli_json_print(json_t *document);

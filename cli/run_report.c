@@ -107,25 +107,21 @@ void cli_run_report_print(const cli_run_report *report) {
 
 static void set_phase(json_t *document, const char *name, const fv_generate_phase *phase) {
     json_t *object = json_object();
-    cli_json_count(object, "tokens", phase->tokens);
-    cli_json_real(object, "seconds", (double)phase->ns * 1e-9);
-    cli_json_real(object, "tokens_per_second", fv_generate_rate(phase));
-    cli_json_real(object, "density", fv_report_density(&phase->report));
-    cli_json_real(object, "bytes_per_token", fv_generate_token_bytes(phase));
-    cli_json_count(object, "keys_read", phase->report.keys_read);
-    cli_json_count(object, "keys_visible", phase->report.keys_visible);
-    cli_json_count(object, "local_keys", phase->report.local_keys);
-    cli_json_count(object, "selected_keys", phase->report.selected_keys);
-    cli_json_count(object, "sink_keys", phase->report.sink_keys);
-    cli_json_count(object, "window_keys", phase->report.window_keys);
-    cli_json_count(object, "whole_keys", phase->report.whole_keys);
-    cli_json_count(object, "choose_ns", phase->report.choose_ns); /* these four: summed over threads */
-    cli_json_count(object, "read_ns", phase->report.read_ns);
-    cli_json_count(object, "product_ns", phase->report.product_ns);
-    cli_json_count(object, "other_ns", phase->report.other_ns);
+    CLI_ADD(object, {"tokens", cli_count(phase->tokens)}, {"seconds", cli_real((double)phase->ns * 1e-9)},
+            {"tokens_per_second", cli_real(fv_generate_rate(phase))},
+            {"density", cli_real(fv_report_density(&phase->report))},
+            {"bytes_per_token", cli_real(fv_generate_token_bytes(phase))},
+            {"keys_read", cli_count(phase->report.keys_read)}, {"keys_visible", cli_count(phase->report.keys_visible)},
+            {"local_keys", cli_count(phase->report.local_keys)},
+            {"selected_keys", cli_count(phase->report.selected_keys)},
+            {"sink_keys", cli_count(phase->report.sink_keys)}, {"window_keys", cli_count(phase->report.window_keys)},
+            {"whole_keys", cli_count(phase->report.whole_keys)});
+    cli_json_set(object, "choose_ns", cli_count(phase->report.choose_ns)); /* these four: summed over threads */
+    CLI_ADD(object, {"read_ns", cli_count(phase->report.read_ns)}, {"product_ns", cli_count(phase->report.product_ns)},
+            {"other_ns", cli_count(phase->report.other_ns)});
     if (phase->report.certified_rows > 0) {
-        cli_json_real(object, "certificate_estimate", (double)phase->report.relative_estimate);
-        cli_json_real(object, "certificate_bound", (double)phase->report.relative_bound);
+        CLI_ADD(object, {"certificate_estimate", cli_real((double)phase->report.relative_estimate)},
+                {"certificate_bound", cli_real((double)phase->report.relative_bound)});
     }
     cli_json_set(document, name, object);
 }
@@ -142,13 +138,13 @@ static json_t *reads_json(const fv_reads *reads) {
     for (size_t i = 0; i < fv_reads_count(reads); i++) {
         const fv_reads_word *word = fv_reads_word_at(reads, i);
         json_t *object = json_object(), *passages = json_array();
-        cli_json_bytes(object, "word", word->text.bytes ? word->text.bytes : "", word->text.length);
+        cli_json_set(object, "word", cli_json_string(word->text.bytes ? word->text.bytes : "", word->text.length));
         for (int k = 0; k < FV_READS_PASSAGES && word->passages[k].share > 0; k++) {
             json_t *passage = json_object();
             if (fv_reads_passage_text(reads, word->passages[k].position, &text) != FV_OK) text.length = 0;
-            cli_json_count(passage, "position", word->passages[k].position);
-            cli_json_real(passage, "share", (double)word->passages[k].share);
-            cli_json_bytes(passage, "text", text.bytes ? text.bytes : "", text.length);
+            CLI_ADD(passage, {"position", cli_count(word->passages[k].position)},
+                    {"share", cli_real((double)word->passages[k].share)},
+                    {"text", cli_json_string(text.bytes ? text.bytes : "", text.length)});
             cli_json_append(passages, passage);
         }
         cli_json_set(object, "passages", passages);
@@ -165,29 +161,26 @@ int cli_run_report_json(const cli_run_report *report) {
         fv_generator_decode(generator)->tokens > 0 ? fv_generator_decode(generator) : fv_generator_prompt(generator);
     const fv_text *text = fv_generator_text(generator);
     json_t *document = json_object();
-    cli_json_text(document, "model", report->options->model);
-    cli_json_bytes(document, "text", text->bytes ? text->bytes : "", text->length);
+    CLI_ADD(document, {"model", cli_text(report->options->model)},
+            {"text", cli_json_string(text->bytes ? text->bytes : "", text->length)});
     set_tokens(document, fv_generator_tokens(generator));
-    cli_json_text(document, "stop", fv_stop_name(report->stop));
-    cli_json_bool(document, "chat", report->chat);
-    cli_json_count(document, "prompt_tokens", report->prompt_tokens);
-    cli_json_count(document, "generated_tokens", fv_generator_tokens(generator)->count);
-    cli_json_real(document, "prompt_tokens_per_second", fv_generate_rate(fv_generator_prompt(generator)));
-    cli_json_real(document, "decode_tokens_per_second", fv_generate_rate(fv_generator_decode(generator)));
-    cli_json_text(document, "attention", report->attention);
-    cli_json_real(document, "density", fv_report_density(&phase->report));
-    cli_json_real(document, "bytes_per_token", fv_generate_token_bytes(phase));
-    cli_json_count(document, "peak_memory_bytes", fv_machine_peak_bytes());
-    cli_json_count(document, "weight_bytes", fv_llm_weight_bytes(fv_engine_llm(report->engine)));
-    cli_json_count(document, "repacked_bytes", fv_llm_packed_bytes(fv_engine_llm(report->engine)));
-    cli_json_count(document, "context_tokens", fv_session_context_tokens(report->session));
-    cli_json_count(document, "used_tokens", fv_session_tokens(report->session));
-    cli_json_count(document, "training_context_tokens", fv_llm_config(fv_engine_llm(report->engine))->cache.max_tokens);
-    cli_json_text(document, "key_type", cli_element_name((uint32_t)report->options->key_type));
-    cli_json_text(document, "value_type", cli_element_name((uint32_t)report->options->value_type));
-    cli_json_text(document, "isa", isa_name(generator));
-    cli_json_count(document, "threads", fv_engine_threads(report->engine));
-    cli_json_count(document, "seed", report->seed);
+    CLI_ADD(document, {"stop", cli_text(fv_stop_name(report->stop))}, {"chat", json_boolean(report->chat)},
+            {"prompt_tokens", cli_count(report->prompt_tokens)},
+            {"generated_tokens", cli_count(fv_generator_tokens(generator)->count)},
+            {"prompt_tokens_per_second", cli_real(fv_generate_rate(fv_generator_prompt(generator)))},
+            {"decode_tokens_per_second", cli_real(fv_generate_rate(fv_generator_decode(generator)))},
+            {"attention", cli_text(report->attention)}, {"density", cli_real(fv_report_density(&phase->report))},
+            {"bytes_per_token", cli_real(fv_generate_token_bytes(phase))},
+            {"peak_memory_bytes", cli_count(fv_machine_peak_bytes())},
+            {"weight_bytes", cli_count(fv_llm_weight_bytes(fv_engine_llm(report->engine)))},
+            {"repacked_bytes", cli_count(fv_llm_packed_bytes(fv_engine_llm(report->engine)))},
+            {"context_tokens", cli_count(fv_session_context_tokens(report->session))},
+            {"used_tokens", cli_count(fv_session_tokens(report->session))},
+            {"training_context_tokens", cli_count(fv_llm_config(fv_engine_llm(report->engine))->cache.max_tokens)},
+            {"key_type", cli_text(cli_element_name((uint32_t)report->options->key_type))},
+            {"value_type", cli_text(cli_element_name((uint32_t)report->options->value_type))},
+            {"isa", cli_text(isa_name(generator))}, {"threads", cli_count(fv_engine_threads(report->engine))},
+            {"seed", cli_count(report->seed)});
     set_phase(document, "prompt", fv_generator_prompt(generator));
     set_phase(document, "decode", fv_generator_decode(generator));
     if (report->reads) cli_json_set(document, "reads", reads_json(report->reads));
