@@ -116,6 +116,36 @@ static void draws_follow_the_definition(void **state) {
             }
 }
 
+/* How often each id comes in 200 draws. */
+static void draw_often(const fv_sampler_config *config, const float *logits, uint32_t *drawn) {
+    fv_sampler *sampler = open_sampler(config);
+    memset(drawn, 0, config->vocabulary * sizeof *drawn);
+    for (int i = 0; i < 200; i++) drawn[fv_sampler_next(sampler, logits)]++;
+    fv_sampler_close(sampler);
+}
+
+/* Where a limit is met exactly: top-p is reached by the first of two equals, min-p is no loss to an equal. */
+static void limits_on_ties(void **state) {
+    (void)state;
+    const float pair[3] = {-INFINITY, 1, 1}, triple[3] = {1, 1, 1};
+    uint32_t drawn[3];
+    fv_sampler_config config = plain(3);
+    config.top_p = 0.5f;
+    draw_often(&config, pair, drawn);
+    assert_int_equal(drawn[1], 200);
+    config.top_p = 0.5000001f;
+    draw_often(&config, pair, drawn);
+    assert_true(drawn[1] > 0 && drawn[2] > 0);
+    config = plain(3);
+    config.min_p = 1;
+    draw_often(&config, pair, drawn);
+    assert_true(drawn[0] == 0 && drawn[1] > 0 && drawn[2] > 0);
+    config = plain(3);
+    config.top_k = 2; /* of equals the lower ids */
+    draw_often(&config, triple, drawn);
+    assert_true(drawn[0] > 0 && drawn[1] > 0 && drawn[2] == 0);
+}
+
 static void zero_temperature_is_the_lowest_best_id(void **state) {
     (void)state;
     fv_sampler_config config = plain(6);
@@ -145,8 +175,17 @@ static void penalties_change_the_best(void **state) {
     assert_int_equal(fv_sampler_next(sampler, logits), 1);
     fv_sampler_accept(sampler, 1); /* 1 and 0.95 */
     assert_int_equal(fv_sampler_next(sampler, logits), 0);
-    fv_sampler_accept(sampler, 2); /* 0 has left the window of 2 */
-    assert_int_equal(fv_sampler_next(sampler, logits), 0);
+    fv_sampler_close(sampler);
+    const float three[4] = {2, 1.9f, 1.2f, -1.1f};
+    sampler = open_sampler(&config);
+    fv_sampler_accept(sampler, 0);
+    fv_sampler_accept(sampler, 1); /* 1, 0.95 and 1.2 */
+    assert_int_equal(fv_sampler_next(sampler, three), 2);
+    fv_sampler_accept(sampler, 3); /* 0 has left the window of 2: it is worth 2 again */
+    assert_int_equal(fv_sampler_next(sampler, three), 0);
+    fv_sampler_accept(sampler, 3); /* 1 has left it, too; 3 is in it twice */
+    fv_sampler_accept(sampler, 0);
+    assert_int_equal(fv_sampler_next(sampler, three), 1);
     fv_sampler_close(sampler);
 }
 
@@ -274,11 +313,17 @@ static void bad_settings_are_named(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(draws_follow_the_definition), cmocka_unit_test(zero_temperature_is_the_lowest_best_id),
-        cmocka_unit_test(penalties_change_the_best),   cmocka_unit_test(negative_logits_are_multiplied),
-        cmocka_unit_test(presence_and_frequency),      cmocka_unit_test(a_window_of_zero_switches_penalties_off),
-        cmocka_unit_test(forbidden_tokens_never_come), cmocka_unit_test(a_seed_gives_the_same_tokens_everywhere),
-        cmocka_unit_test(ugly_logits_do_no_harm),      cmocka_unit_test(bad_settings_are_named),
+        cmocka_unit_test(draws_follow_the_definition),
+        cmocka_unit_test(zero_temperature_is_the_lowest_best_id),
+        cmocka_unit_test(penalties_change_the_best),
+        cmocka_unit_test(negative_logits_are_multiplied),
+        cmocka_unit_test(presence_and_frequency),
+        cmocka_unit_test(a_window_of_zero_switches_penalties_off),
+        cmocka_unit_test(forbidden_tokens_never_come),
+        cmocka_unit_test(a_seed_gives_the_same_tokens_everywhere),
+        cmocka_unit_test(limits_on_ties),
+        cmocka_unit_test(ugly_logits_do_no_harm),
+        cmocka_unit_test(bad_settings_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

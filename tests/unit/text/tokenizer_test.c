@@ -331,6 +331,9 @@ static void test_odd(void **state) {
     /* merges with parts that are no tokens, without a space, listed twice */
     const handmade merges = {.model = "gpt2", .texts = {"a", "b", "ab"}, .merges = {"a c", "ab", "a b", "a b"}};
     check_encode(&merges, "abcab", 0, "2 2");
+    /* of two listings the first gives the rank: by the second one "b c" would come first */
+    const handmade twice = {.model = "gpt2", .texts = {"a", "b", "c", "ab", "bc"}, .merges = {"a b", "b c", "a b"}};
+    check_encode(&twice, "abc", 0, "3 2");
     /* ids out of range are ignored: bos becomes the default, which is out of range too */
     const handmade range = {.model = "gpt2", .texts = {"a", "b"}, .merges = {"a b"}, .bos = 77};
     check_encode(&range, "ab", FV_TOKENIZE_ADD_SPECIAL, "0 1");
