@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/tokenizer: two tiny vocabularies and the ids that llama.cpp gives for texts.txt with them, with
-its own vocabulary files and with any model file.
+"""Makes tests/golden/tokenizer: two tiny vocabularies and the ids that llama.cpp gives for texts.txt with them and with
+any model file.
 
     tools/tokenizer_vectors.py PEER [NAME=MODEL.gguf ...]
 
@@ -9,7 +9,6 @@ NAME.ids; without a NAME the .ids of the models committed before stay as they ar
 Only the standard library is needed.
 """
 import collections
-import glob
 import os
 import re
 import struct
@@ -21,7 +20,6 @@ HERE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6
 PRETOKENIZERS = ("default", "gpt-2", "smollm", "llama-bpe", "qwen2", "qwen35", "tekken", "gpt-4o", "falcon",
                  "deepseek-coder")
-PEER_VOCABULARIES = ("llama-bpe", "llama-spm", "qwen2", "phi-3")
 MERGES = 220
 
 
@@ -200,10 +198,6 @@ def main():
         write_tiny(peer, "tiny_bpe_" + pretokenizer, make_bpe(texts, pretokenizer), texts)
     write_tiny(peer, "tiny_spm", make_spm(texts, True), texts)
     write_tiny(peer, "tiny_spm_no_prefix", make_spm(texts, False), texts)
-    if len(sys.argv) > 2:
-        folder = glob.glob(os.path.join(peer, "src", "*", "vendor", "llama.cpp", "models"))[0]
-        for name in PEER_VOCABULARIES:
-            write_ids(peer, name, os.path.join(folder, "ggml-vocab-%s.gguf" % name), texts)
     for argument in sys.argv[2:]:
         name, model = argument.split("=", 1)
         write_ids(peer, name, model, texts)

@@ -44,7 +44,7 @@ static fv_model_config config_make(void) {
 }
 
 static fv_model_weights weights_make(fv_layer_weights *layers, test_random *random) {
-    static const float frequencies[2] = {1.0f, 0.01f};
+    static const float frequencies[3] = {1.0f, 0.01f, 0.0001f};
     uint32_t queries = QUERY_HEADS * HEAD_DIM, keys = KV_HEADS * HEAD_DIM;
     pool_used = 0;
     for (size_t i = 0; i < LAYERS; i++)
@@ -229,6 +229,121 @@ static void test_choosing_sees_no_later_token(void **state) {
     }
 }
 
+/* Logits of the text by a model whose config and weights `change` has changed (NULL: not). */
+typedef void change_fn(fv_model_config *config, fv_model_weights *weights, fv_layer_weights *layers);
+
+static void changed_logits(const fv_kernels *kernels, change_fn *change, float (*logits)[VOCABULARY]) {
+    test_random random = test_random_make(1);
+    fv_layer_weights layers[LAYERS];
+    fv_model_config config = config_make();
+    fv_model_weights weights = weights_make(layers, &random);
+    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_model_bytes bytes;
+    fv_model *model = NULL;
+    if (change) change(&config, &weights, layers);
+    assert_int_equal(fv_model_size(&config, 1, &bytes), FV_OK);
+    void *memory = world_memory(bytes.total);
+    assert_int_equal(fv_model_init(&model, &config, &weights, kernels, 1, memory, bytes.total), FV_OK);
+    assert_int_equal(fv_model_forward(model, text, 20, &dense, NULL, NULL), FV_OK);
+    assert_int_equal(fv_model_logits(model, 0, 20, NULL, logits[0]), FV_OK);
+    free(memory);
+}
+
+static void weight_scale(const fv_weight *weight, float factor) {
+    float *data = pool + ((const float *)weight->data - pool);
+    for (size_t i = 0; i < (size_t)weight->rows * weight->columns; i++) data[i] *= factor;
+}
+
+/* Two models that must agree, by a number in the config and by what it means; within `tolerance` of the logits' size.
+ */
+static void check_same(const fv_kernels *kernels, const char *name, change_fn *one, change_fn *other, float tolerance) {
+    float a[20][VOCABULARY], b[20][VOCABULARY], plain[20][VOCABULARY], most = 0, differs = 0;
+    changed_logits(kernels, one, a);
+    changed_logits(kernels, other, b);
+    changed_logits(kernels, NULL, plain);
+    for (size_t i = 0; i < 20 * VOCABULARY; i++) {
+        size_t row = i / VOCABULARY, id = i % VOCABULARY;
+        most = fmaxf(most, fabsf(a[row][id] - b[row][id]) / (1 + fabsf(b[row][id])));
+        differs = fmaxf(differs, fabsf(a[row][id] - plain[row][id]) / (1 + fabsf(plain[row][id])));
+    }
+    if (most > tolerance) fail_msg("%s: differ by %g", name, (double)most);
+    assert_true(differs > 1e-2f && differs > 20 * tolerance); /* it is felt at all */
+}
+
+#define CHANGE(name) static void name(fv_model_config *config, fv_model_weights *weights, fv_layer_weights *layers)
+#define UNUSED (void)config, (void)weights, (void)layers
+
+CHANGE(residual_halved) { UNUSED, config->residual_scale = 0.5f; }
+CHANGE(outputs_halved) {
+    UNUSED;
+    for (size_t i = 0; i < LAYERS; i++) weight_scale(&layers[i].output, 0.5f), weight_scale(&layers[i].down, 0.5f);
+}
+CHANGE(embedding_tripled) { UNUSED, config->embedding_scale = 3; }
+CHANGE(own_embedding_tripled) {
+    static float copy[VOCABULARY * WIDTH];
+    UNUSED;
+    for (size_t i = 0; i < VOCABULARY * WIDTH; i++) copy[i] = 3 * ((const float *)weights->embedding.data)[i];
+    weights->embedding.data = copy;
+}
+CHANGE(logits_doubled) { UNUSED, config->logit_scale = 2; }
+CHANGE(output_doubled) {
+    static float copy[VOCABULARY * WIDTH];
+    UNUSED;
+    for (size_t i = 0; i < VOCABULARY * WIDTH; i++) copy[i] = 2 * ((const float *)weights->output.data)[i];
+    weights->output.data = copy;
+}
+CHANGE(scores_flattened) { UNUSED, config->attention_softcap = 1e-6f; } /* no score is above the cap: all weigh alike */
+CHANGE(scores_gone) { UNUSED, config->attention_scale = 1e-30f; }
+CHANGE(scores_capped_high) { UNUSED, config->attention_scale = 4, config->attention_softcap = 1e3f; }
+CHANGE(scores_larger) { UNUSED, config->attention_scale = 4; }
+CHANGE(rotation_larger) { UNUSED, config->rope_dims = HEAD_DIM - HEAD_DIM % 2, config->rope_magnitude = 2; }
+CHANGE(rotated_scores_larger) { UNUSED, config->rope_dims = HEAD_DIM - HEAD_DIM % 2, config->attention_scale *= 4; }
+
+static void test_numbers_mean_what_they_say(void **state) {
+    (void)state;
+    for (size_t k = 0; k < tables.count; k++) {
+        check_same(tables.table[k], "residual_halved", residual_halved, outputs_halved, 1e-5f);
+        check_same(tables.table[k], "embedding_tripled", embedding_tripled, own_embedding_tripled, 1e-5f);
+        check_same(tables.table[k], "logits_doubled", logits_doubled, output_doubled, 1e-5f);
+        check_same(tables.table[k], "scores_flattened", scores_flattened, scores_gone, 1e-4f);
+        check_same(tables.table[k], "scores_capped_high", scores_capped_high, scores_larger, 1e-3f);
+        check_same(tables.table[k], "rotation_larger", rotation_larger, rotated_scores_larger, 1e-4f);
+    }
+}
+
+CHANGE(logits_capped) { UNUSED, config->logit_softcap = 0.7f; }
+CHANGE(logits_doubled_and_capped) { UNUSED, config->logit_scale = 2, config->logit_softcap = 0.7f; }
+
+static void test_logits_are_capped_last(void **state) {
+    (void)state;
+    for (size_t k = 0; k < tables.count; k++) {
+        float plain[20][VOCABULARY], capped[20][VOCABULARY], both[20][VOCABULARY];
+        changed_logits(tables.table[k], NULL, plain);
+        changed_logits(tables.table[k], logits_capped, capped);
+        changed_logits(tables.table[k], logits_doubled_and_capped, both);
+        for (size_t i = 0; i < 20 * VOCABULARY; i++) {
+            double x = (double)plain[i / VOCABULARY][i % VOCABULARY];
+            assert_true(fabs((double)capped[i / VOCABULARY][i % VOCABULARY] - 0.7 * tanh(x / 0.7)) <= 1e-5);
+            assert_true(fabs((double)both[i / VOCABULARY][i % VOCABULARY] - 0.7 * tanh(2 * x / 0.7)) <= 1e-5);
+        }
+    }
+}
+
+static void test_rows_of_tokens_taken_back(void **state) {
+    (void)state;
+    model_case c;
+    float got[VOCABULARY];
+    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    model_make(&c, tables.table[0]);
+    assert_int_equal(fv_model_forward(c.model, text, 5, &dense, NULL, NULL), FV_OK);
+    assert_int_equal(fv_model_truncate(c.model, 5), FV_OK);
+    assert_int_equal(fv_model_batch_rows(c.model), 5);
+    assert_int_equal(fv_model_truncate(c.model, 4), FV_OK);
+    assert_int_equal(fv_model_batch_rows(c.model), 0);
+    assert_int_equal(fv_model_logits(c.model, 0, 1, NULL, got), FV_ERROR_ARGUMENT);
+    free(c.memory);
+}
+
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
@@ -236,6 +351,9 @@ int main(void) {
         cmocka_unit_test(test_cutting_shows_in_no_bit),
         cmocka_unit_test(test_refused_forward),
         cmocka_unit_test(test_choosing_sees_no_later_token),
+        cmocka_unit_test(test_numbers_mean_what_they_say),
+        cmocka_unit_test(test_logits_are_capped_last),
+        cmocka_unit_test(test_rows_of_tokens_taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,22 +148,6 @@ static void test_gemma3(void **state) {
     (void)state;
     check_model("gemma3", "models/gemma-3-270m-q4_k_m.gguf", true);
 }
-static void test_llama_bpe(void **state) {
-    (void)state;
-    check_model("llama-bpe", "models/ggml-vocab-llama-bpe.gguf", true);
-}
-static void test_llama_spm(void **state) {
-    (void)state;
-    check_model("llama-spm", "models/ggml-vocab-llama-spm.gguf", true);
-}
-static void test_qwen2(void **state) {
-    (void)state;
-    check_model("qwen2", "models/ggml-vocab-qwen2.gguf", true);
-}
-static void test_phi3(void **state) {
-    (void)state;
-    check_model("phi-3", "models/ggml-vocab-phi-3.gguf", true);
-}
 
 /* Quadratic code would need minutes. */
 static void test_long_words(void **state) {
@@ -431,9 +415,7 @@ static void test_utf8_valid(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_utf8_valid),   cmocka_unit_test(test_bpe),           cmocka_unit_test(test_spm),
-        cmocka_unit_test(test_space_prefix), cmocka_unit_test(test_smollm2),       cmocka_unit_test(test_gemma3),
-        cmocka_unit_test(test_llama_bpe),    cmocka_unit_test(test_llama_spm),     cmocka_unit_test(test_qwen2),
-        cmocka_unit_test(test_phi3),         cmocka_unit_test(test_long_words),    cmocka_unit_test(test_roles),
+        cmocka_unit_test(test_space_prefix), cmocka_unit_test(test_smollm2),       cmocka_unit_test(test_gemma3),         cmocka_unit_test(test_long_words),    cmocka_unit_test(test_roles),
         cmocka_unit_test(test_arguments),    cmocka_unit_test(test_refused),       cmocka_unit_test(test_odd),
         cmocka_unit_test(test_ends),         cmocka_unit_test(test_utf8_complete),
     };
