@@ -198,8 +198,7 @@ fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, s
             const float *key = keys + done * key_stride + head * dim,
                         *value = values + done * value_stride + head * dim;
             tokens_store(cache, head, first, count, key, key_stride, value, value_stride);
-            if (cache->mark_keys)
-                fv_landmark_add(cache, head, first, count, 0, dim, key, key_stride, value, value_stride);
+            if (cache->mark_keys) fv_landmark_add(cache, head, first, count, key, key_stride, value, value_stride);
         }
     }
     cache->tokens += tokens;

@@ -3,6 +3,7 @@
 #include "kernels/kernels.h"
 #include "kernels/q4_layout.h"
 #include "numeric/half.h"
+#include "numeric/magnitude.h"
 
 size_t fv_element_bytes(uint32_t type) {
     static const unsigned char bytes[FV_ELEMENT_COUNT] = {
@@ -24,27 +25,8 @@ static uint32_t largest_bits(uint32_t type) {
     return fv_bits_from_f32(FV_ELEMENT_IS(type, Q4_0) ? 8.0f * 65504.0f : FV_CACHE_LARGEST);
 }
 
-static uint32_t magnitude_bits(float x) { return fv_bits_from_f32(x) & 0x7FFFFFFF; }
-
-/* The top bit of a sum is set where a magnitude is above; sixteen sums side by side are vectors for the compiler. */
-static bool any_is_above(size_t n, const float *x, uint32_t largest) {
-    enum { LANES = 16 };
-    uint32_t lane[LANES] = {0}, above = 0, rest = 0x7FFFFFFF - largest;
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t j = 0; j < LANES; j++) lane[j] |= magnitude_bits(x[i + j]) + rest;
-    for (; i < n; i++) above |= magnitude_bits(x[i]) + rest;
-    for (i = 0; i < LANES / 4; i++) above |= lane[i] | lane[i + 4] | lane[i + 8] | lane[i + 12];
-    return above >> 31 != 0;
-}
-
 bool fv_element_holds(uint32_t type, size_t n, const float *x) {
-    const uint32_t infinite = 0x7F800000;
-    uint32_t largest = largest_bits(type);
-    if (!any_is_above(n, x, largest)) return true;
-    for (size_t i = 0; i < n; i++)
-        if (magnitude_bits(x[i]) > largest && magnitude_bits(x[i]) < infinite) return false;
-    return true;
+    return fv_none_within(n, x, largest_bits(type) + 1, FV_BITS_INFINITE);
 }
 
 size_t fv_element_panel_bytes(uint32_t type, size_t head_dim) {

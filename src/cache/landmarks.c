@@ -20,23 +20,31 @@ static void mean_add(uint32_t before, uint32_t tokens, size_t channels, const fl
     }
 }
 
-void fv_landmark_add(fv_cache *cache, uint32_t head, uint32_t token, uint32_t tokens, size_t channel, size_t channels,
-                     const float *keys, size_t key_stride, const float *values, size_t value_stride) {
-    uint32_t mark = token / cache->config.landmark_tokens, before = token % cache->config.landmark_tokens;
-    size_t mean = head * cache->mark_head_stride + (size_t)mark * cache->config.head_dim + channel;
-    mean_add(before, tokens, channels, keys, key_stride, cache->mark_keys + mean);
-    mean_add(before, tokens, channels, values, value_stride, cache->mark_values + mean);
+/* Where the landmark of a token is, in either array. */
+static size_t landmark_place(const fv_cache *cache, uint32_t head, uint32_t token) {
+    return head * cache->mark_head_stride + (size_t)(token / cache->config.landmark_tokens) * cache->config.head_dim;
+}
+
+void fv_landmark_add(fv_cache *cache, uint32_t head, uint32_t token, uint32_t tokens, const float *keys,
+                     size_t key_stride, const float *values, size_t value_stride) {
+    uint32_t before = token % cache->config.landmark_tokens, dim = cache->config.head_dim;
+    size_t place = landmark_place(cache, head, token);
+    mean_add(before, tokens, dim, keys, key_stride, cache->mark_keys + place);
+    mean_add(before, tokens, dim, values, value_stride, cache->mark_values + place);
 }
 
 void fv_landmark_rebuild(fv_cache *cache, uint32_t head, uint32_t first) {
     size_t dim = cache->config.head_dim;
     for (uint32_t token = first - first % cache->config.landmark_tokens; token < cache->tokens; token++)
         for (size_t c = 0; c < dim; c += FV_ELEMENT_RUN) {
-            float key[FV_ELEMENT_RUN], value[FV_ELEMENT_RUN];
-            size_t n = dim - c < FV_ELEMENT_RUN ? dim - c : FV_ELEMENT_RUN;
-            fv_cache_key_run(cache, head, token, c, n, key);
-            fv_cache_value_run(cache, head, token, c, n, value);
-            fv_landmark_add(cache, head, token, 1, c, n, key, dim, value, dim);
+            float run[FV_ELEMENT_RUN];
+            uint32_t before = token % cache->config.landmark_tokens;
+            size_t n = dim - c < FV_ELEMENT_RUN ? dim - c : FV_ELEMENT_RUN,
+                   place = landmark_place(cache, head, token) + c;
+            fv_cache_key_run(cache, head, token, c, n, run);
+            mean_add(before, 1, n, run, dim, cache->mark_keys + place);
+            fv_cache_value_run(cache, head, token, c, n, run);
+            mean_add(before, 1, n, run, dim, cache->mark_values + place);
         }
 }
 
