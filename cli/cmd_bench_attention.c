@@ -52,11 +52,7 @@ typedef struct attention_state {
     fv_policy policy;
     fv_pool *pool;
     fv_attention_bench *bench;
-    uint64_t *samples_ns; /* [repetitions * layers] */
-    size_t samples;
-    uint64_t *choose_ns,
-        *read_ns; /* [layers], of one more visit each: what looking at the clock costs is not in samples_ns */
-    fv_report report;
+    fv_attention_bench_figures figures;
     fv_peaks peaks;
 } attention_state;
 
@@ -72,99 +68,29 @@ static int set_up(attention_state *state, fv_isa limit) {
                                       .key_type = (uint32_t)options->kv_type,
                                       .value_type = (uint32_t)options->kv_type,
                                       .batch = options->pass == BENCH_DECODE ? 1 : (uint32_t)options->tokens};
-    state->samples_ns = calloc((size_t)(options->repetitions * options->layers), sizeof *state->samples_ns);
-    state->choose_ns = calloc((size_t)options->layers, sizeof *state->choose_ns);
-    state->read_ns = calloc((size_t)options->layers, sizeof *state->read_ns);
-    if (!state->samples_ns || !state->choose_ns || !state->read_ns) return cli_fail("no memory for the samples");
     fv_status status =
         fv_attention_bench_open(&state->bench, &shape, &state->policy, fv_pool_parallel(state->pool), limit);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
 }
 
-/* The first visit of all layers warms up and is not counted. */
-static int visit_all(attention_state *state, cli_progress *progress) {
-    size_t layers = (size_t)state->options->layers, calls = layers * (size_t)(state->options->repetitions + 1);
-    for (size_t call = 0; call < calls; call++) {
-        uint64_t ns;
-        fv_status status = fv_attention_bench_visit(state->bench, (uint32_t)(call % layers),
-                                                    call < layers ? NULL : &state->report, &ns);
-        if (status != FV_OK) return cli_fail_status(status, NULL);
-        if (call >= layers) state->samples_ns[state->samples++] = ns;
-        if (!cli_progress_step(progress, call + 1, calls)) return CLI_INTERRUPTED;
-    }
-    return CLI_GO_ON;
-}
-
-/* Every layer once more, with the clock in the core's hands. */
-static int visit_timed(attention_state *state) {
-    fv_status status = FV_OK;
-    fv_attention_bench_time(state->bench, fv_machine_clock, NULL);
-    for (uint32_t layer = 0; layer < (uint32_t)state->options->layers && status == FV_OK; layer++) {
-        uint64_t ns;
-        fv_report report = {.struct_bytes = sizeof report};
-        status = fv_attention_bench_visit(state->bench, layer, &report, &ns);
-        state->choose_ns[layer] = report.choose_ns;
-        state->read_ns[layer] = report.read_ns;
-    }
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
-}
-
 static int measure(attention_state *state) {
     cli_progress progress;
-    state->report = (fv_report){.struct_bytes = sizeof(fv_report)};
     cli_progress_start(&progress, "attention", "calls");
-    int result = visit_all(state, &progress);
+    fv_status status = fv_attention_bench_run(state->bench, (size_t)state->options->repetitions, cli_progress_step,
+                                              &progress, &state->figures);
     cli_progress_end(&progress);
-    return result == CLI_GO_ON ? visit_timed(state) : result;
-}
-
-static int compare(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
+    if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
+    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
 }
 
 /* ---- results ---- */
 
-typedef struct attention_figures {
-    double density, keys_read, bytes_read, gflops, gb_per_s; /* per layer and call; rates at the median */
-    uint64_t median_ns, min_ns;
-    uint64_t choose_ns, read_ns; /* medians over layers, summed over threads */
-    double share;                /* of the limit that binds */
-    double mass;                 /* of dense attention's, that a decode reads */
-    const char *limit;
-} attention_figures;
-
-static uint64_t median_of(uint64_t *samples, size_t count) {
-    qsort(samples, count, sizeof *samples, compare);
-    return samples[count / 2];
-}
-
-static attention_figures figures_of(attention_state *state) {
-    const attention_options *options = state->options;
-    double calls = (double)state->samples;
-    uint64_t median_ns = median_of(state->samples_ns, state->samples);
-    attention_figures made = {.density = fv_report_density(&state->report),
-                              .keys_read = (double)state->report.keys_read / calls,
-                              .bytes_read = (double)state->report.bytes_read / calls,
-                              .median_ns = median_ns,
-                              .min_ns = state->samples_ns[0],
-                              .choose_ns = median_of(state->choose_ns, (size_t)state->options->layers),
-                              .read_ns = median_of(state->read_ns, (size_t)state->options->layers)};
-    /* a key is counted per KV head: each query head of its group multiplies it with q, and its value with a weight */
-    double products = made.keys_read * (double)(options->heads / options->kv_heads) * (double)options->head_dim;
-    double ns = made.median_ns ? (double)made.median_ns : 1;
-    fv_peak_work work = {.f32_operations = 4 * products,
-                         .bytes = fv_attention_bench_once(state->bench, made.bytes_read)};
-    made.gflops = 4 * products / ns;
-    made.gb_per_s = made.bytes_read / ns;
-    made.share = fv_peaks_share(&state->peaks, &work, ns, &made.limit);
-    if (options->pass != BENCH_DECODE || fv_attention_bench_mass(state->bench, &made.mass) != FV_OK) made.mass = NAN;
-    return made;
-}
-
 static int print_json(attention_state *state) {
     const attention_options *options = state->options;
-    attention_figures figures = figures_of(state);
+    const fv_attention_bench_figures *figures = &state->figures;
+    double ns = figures->median_ns ? (double)figures->median_ns : 1;
+    const char *limit;
+    double share = fv_peaks_share(&state->peaks, &figures->work, ns, &limit);
     json_t *document = json_object();
     CLI_ADD(document, {"isa", cli_text(fv_isa_name(fv_attention_bench_isa(state->bench)))},
             {"threads", cli_count(fv_pool_parallel(state->pool)->workers)},
@@ -173,31 +99,34 @@ static int print_json(attention_state *state) {
             {"tokens", cli_count((uint64_t)options->tokens)},
             {"pass", cli_text(options->pass == BENCH_DECODE ? "decode" : "prefill")},
             {"kv_type", cli_text(cli_element_name((uint32_t)options->kv_type))},
-            {"attention", cli_text(options->attention)}, {"density", cli_real(figures.density)},
-            {"mass", cli_real(figures.mass)}, {"median_ns", cli_count(figures.median_ns)},
-            {"min_ns", cli_count(figures.min_ns)}, {"choose_ns", cli_count(figures.choose_ns)},
-            {"read_ns", cli_count(figures.read_ns)}, {"keys_read", cli_real(figures.keys_read)},
-            {"bytes_read", cli_real(figures.bytes_read)}, {"gflops", cli_real(figures.gflops)},
-            {"peak_gflops", cli_real(state->peaks.f32_gflops)}, {"gb_per_s", cli_real(figures.gb_per_s)},
-            {"peak_gb_per_s", cli_real(state->peaks.gb_per_s)}, {"limit", cli_text(figures.limit)},
-            {"limit_share", cli_real(figures.share)});
+            {"attention", cli_text(options->attention)}, {"density", cli_real(figures->density)},
+            {"mass", cli_real(figures->mass)}, {"median_ns", cli_count(figures->median_ns)},
+            {"min_ns", cli_count(figures->min_ns)}, {"choose_ns", cli_count(figures->choose_ns)},
+            {"read_ns", cli_count(figures->read_ns)}, {"keys_read", cli_real(figures->keys_read)},
+            {"bytes_read", cli_real(figures->bytes_read)}, {"gflops", cli_real(figures->work.f32_operations / ns)},
+            {"peak_gflops", cli_real(state->peaks.f32_gflops)}, {"gb_per_s", cli_real(figures->bytes_read / ns)},
+            {"peak_gb_per_s", cli_real(state->peaks.gb_per_s)}, {"limit", cli_text(limit)},
+            {"limit_share", cli_real(share)});
     return cli_json_print(document);
 }
 
 static int print_text(attention_state *state) {
     const attention_options *options = state->options;
-    attention_figures figures = figures_of(state);
+    const fv_attention_bench_figures *figures = &state->figures;
+    double ns = figures->median_ns ? (double)figures->median_ns : 1;
+    const char *limit;
+    double share = fv_peaks_share(&state->peaks, &figures->work, ns, &limit);
     cli_print("%s, %s, %lld:%lld heads x %lld, %lld tokens, %lld layers, K and V %s, %s, %" PRIu32 " threads\n",
               options->pass == BENCH_DECODE ? "decode" : "prefill", options->attention, (long long)options->heads,
               (long long)options->kv_heads, (long long)options->head_dim, (long long)options->tokens,
               (long long)options->layers, cli_element_name((uint32_t)options->kv_type),
               fv_isa_name(fv_attention_bench_isa(state->bench)), fv_pool_parallel(state->pool)->workers);
     cli_print("median %.3f ms, fastest %.3f ms a layer and call; density %.4f, %.0f keys, %.0f bytes\n",
-              (double)figures.median_ns * 1e-6, (double)figures.min_ns * 1e-6, figures.density, figures.keys_read,
-              figures.bytes_read);
-    bool good = cli_print("%.2f of %.1f GFLOP/s, %.2f of %.1f GB/s: %.0f %% of what %s allows\n", figures.gflops,
-                          state->peaks.f32_gflops, figures.gb_per_s, state->peaks.gb_per_s, 100 * figures.share,
-                          strcmp(figures.limit, "memory") == 0 ? "reading" : "computing");
+              (double)figures->median_ns * 1e-6, (double)figures->min_ns * 1e-6, figures->density, figures->keys_read,
+              figures->bytes_read);
+    bool good = cli_print("%.2f of %.1f GFLOP/s, %.2f of %.1f GB/s: %.0f %% of what %s allows\n",
+                          figures->work.f32_operations / ns, state->peaks.f32_gflops, figures->bytes_read / ns,
+                          state->peaks.gb_per_s, 100 * share, strcmp(limit, "memory") == 0 ? "reading" : "computing");
     return good ? CLI_DONE : CLI_FAILED;
 }
 
@@ -212,8 +141,7 @@ static int check_options(const attention_options *options, fv_policy *policy) {
 }
 
 static int print_results(attention_state *state, fv_isa limit) {
-    double bytes = (double)state->report.bytes_read / (double)state->samples;
-    bytes = fv_attention_bench_once(state->bench, bytes) * (double)state->options->layers;
+    double bytes = state->figures.work.bytes * (double)state->options->layers;
     fv_status status = fv_peaks_measure(&state->peaks, limit, bytes, fv_pool_parallel(state->pool));
     if (status != FV_OK) return cli_fail_status(status, NULL);
     return state->options->json ? print_json(state) : print_text(state);
@@ -244,12 +172,9 @@ int cli_bench_attention(int argc, char **argv) {
     if (result != CLI_GO_ON) return result;
     result = set_up(&state, limit);
     if (result == CLI_GO_ON) result = measure(&state);
-    bool some = state.samples > 0 && (result == CLI_GO_ON || result == CLI_INTERRUPTED);
+    bool some = state.figures.samples > 0 && (result == CLI_GO_ON || result == CLI_INTERRUPTED);
     int printed = some ? print_results(&state, limit) : CLI_DONE;
     fv_attention_bench_close(state.bench);
-    free(state.samples_ns);
-    free(state.choose_ns);
-    free(state.read_ns);
     fv_pool_close(state.pool);
     return printed != CLI_DONE || result == CLI_GO_ON ? printed : result;
 }

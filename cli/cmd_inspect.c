@@ -40,78 +40,22 @@ typedef struct inspection {
 
 /* ---- values of metadata ---- */
 
-static const char *value_type_name(fv_gguf_type type) {
-    static const char *const names[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
-                                        "bool", "string", "array", "u64", "i64", "f64"};
-    return (size_t)type < sizeof names / sizeof names[0] ? names[type] : "?";
-}
-
-/* Up to eight little-endian bytes. */
-static uint64_t raw_bits(const uint8_t *data, size_t bytes) {
-    uint64_t bits = 0;
-    for (size_t i = 0; i < bytes; i++) bits |= (uint64_t)data[i] << (8 * i);
-    return bits;
-}
-
-static json_t *float_value(const uint8_t *data, bool wide) {
-    uint64_t bits = raw_bits(data, wide ? 8 : 4);
-    uint32_t low = (uint32_t)bits;
-    float narrow;
-    double value;
-    memcpy(&narrow, &low, sizeof narrow);
-    memcpy(&value, &bits, sizeof value);
-    json_t *number = json_real(wide ? value : (double)narrow);
-    return number ? number : json_null(); /* JSON has no infinity and no NaN */
-}
-
-/* One value that is neither text nor array. */
-static json_t *scalar_value(fv_gguf_type type, const uint8_t *data) {
-    switch (type) {
-    case FV_GGUF_UINT8:
-        return json_integer((json_int_t)raw_bits(data, 1));
-    case FV_GGUF_INT8:
-        return json_integer((int8_t)raw_bits(data, 1));
-    case FV_GGUF_UINT16:
-        return json_integer((json_int_t)raw_bits(data, 2));
-    case FV_GGUF_INT16:
-        return json_integer((int16_t)raw_bits(data, 2));
-    case FV_GGUF_UINT32:
-        return json_integer((json_int_t)raw_bits(data, 4));
-    case FV_GGUF_INT32:
-        return json_integer((int32_t)raw_bits(data, 4));
-    case FV_GGUF_UINT64:
-    case FV_GGUF_INT64:
-        return json_integer((json_int_t)raw_bits(data, 8));
-    case FV_GGUF_BOOL:
-        return json_boolean(data[0] != 0);
-    case FV_GGUF_FLOAT32:
-    case FV_GGUF_FLOAT64:
-        return float_value(data, type == FV_GGUF_FLOAT64);
-    case FV_GGUF_STRING:
-    case FV_GGUF_ARRAY:
-        break;
-    }
-    return json_null();
-}
-
-static json_t *text_value(const uint8_t *data, size_t bytes) {
-    /* u64 length, then the bytes: fv_gguf_open() checked both */
-    return bytes < 8 ? json_null() : cli_json_string((const char *)data + 8, bytes - 8);
-}
-
-static size_t scalar_bytes(fv_gguf_type type) {
-    static const uint8_t bytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-    return (size_t)type < sizeof bytes ? bytes[type] : 0;
+/* Of an array one element. JSON has no infinity and no NaN. */
+static json_t *number_value(const fv_gguf_entry *entry, uint64_t index) {
+    fv_gguf_number number;
+    if (!fv_gguf_number_at(entry, index, &number)) return json_null();
+    if (number.kind == FV_GGUF_FLOAT64) return cli_real(number.real);
+    return number.kind == FV_GGUF_BOOL ? json_boolean(number.whole) : json_integer((json_int_t)number.whole);
 }
 
 /* The first elements of an array. */
 static json_t *array_value(const fv_gguf_entry *entry) {
     json_t *array = json_array();
-    size_t step = scalar_bytes(entry->element_type), cursor = 0;
+    size_t cursor = 0;
     fv_gguf_text text;
     for (uint64_t i = 0; i < entry->count && i < LONGEST_ARRAY; i++) {
-        if (step > 0)
-            cli_json_append(array, scalar_value(entry->element_type, entry->data + i * step));
+        if (entry->element_type != FV_GGUF_STRING)
+            cli_json_append(array, number_value(entry, i));
         else if (fv_gguf_array_next(entry, &cursor, &text))
             cli_json_append(array, cli_json_string(text.bytes, text.length));
     }
@@ -120,49 +64,18 @@ static json_t *array_value(const fv_gguf_entry *entry) {
 
 static json_t *entry_value(const fv_gguf_entry *entry) {
     if (entry->type == FV_GGUF_ARRAY) return array_value(entry);
-    if (entry->type == FV_GGUF_STRING) return text_value(entry->data, entry->data_bytes);
-    return scalar_value(entry->type, entry->data);
+    if (entry->type != FV_GGUF_STRING) return number_value(entry, 0);
+    /* u64 length, then the bytes: fv_gguf_open() checked both */
+    return entry->data_bytes < 8 ? json_null() : cli_json_string((const char *)entry->data + 8, entry->data_bytes - 8);
 }
 
 /* ---- types of tensors ---- */
-
-typedef struct type_count {
-    uint32_t type;
-    uint64_t tensors, bytes;
-} type_count;
 
 static const char *tensor_type_name(uint32_t type, char *buffer, size_t bytes) {
     const char *name = fv_gguf_type_name(type);
     if (name) return name;
     snprintf(buffer, bytes, "type %" PRIu32, type);
     return buffer;
-}
-
-static bool type_is_supported(uint32_t type) {
-#define SAME_TYPE(NAME, name, number, values, bytes) || type == (number)
-    return false FV_WEIGHT_LIST(SAME_TYPE);
-#undef SAME_TYPE
-}
-
-/* Types in the order of their first tensor; the number of them. */
-static size_t count_types(const fv_gguf *gguf, type_count *types) {
-    size_t used = 0;
-    for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) {
-        const fv_gguf_tensor *tensor = fv_gguf_tensor_at(gguf, i);
-        size_t slot = 0;
-        while (slot < used && types[slot].type != tensor->ggml_type) slot++;
-        if (slot == TYPE_SLOTS) continue;
-        if (slot == used) types[used++] = (type_count){.type = tensor->ggml_type};
-        types[slot].tensors++;
-        types[slot].bytes += tensor->bytes;
-    }
-    return used;
-}
-
-static uint64_t tensor_values(const fv_gguf_tensor *tensor) {
-    uint64_t values = 1;
-    for (uint32_t i = 0; i < tensor->dimension_count && i < 4; i++) values *= tensor->dimensions[i];
-    return values;
 }
 
 /* ---- as text ---- */
@@ -184,7 +97,8 @@ static void print_metadata(const fv_gguf *gguf) {
         const fv_gguf_entry *entry = fv_gguf_entry_at(gguf, i);
         json_t *key = cli_json_string(entry->key.bytes, entry->key.length), *value = entry_value(entry);
         const char *array = entry->type == FV_GGUF_ARRAY ? "[]" : "";
-        cli_print("  %-44s %s%s ", key ? json_string_value(key) : "?", value_type_name(entry->element_type), array);
+        cli_print("  %-44s %s%s ", key ? json_string_value(key) : "?", fv_gguf_value_type_name(entry->element_type),
+                  array);
         print_value(entry, value);
         cli_print("\n");
         json_decref(key);
@@ -205,20 +119,20 @@ static void print_tensors(const fv_gguf *gguf) {
                                      tensor->dimensions[d]);
         cli_print("  %-44s %-8s %-24s %14" PRIu64 " %14" PRIu64 "%s\n", name ? json_string_value(name) : "?",
                   tensor_type_name(tensor->ggml_type, unknown, sizeof unknown), shape, tensor->bytes,
-                  tensor->file_offset, type_is_supported(tensor->ggml_type) ? "" : "  not supported");
+                  tensor->file_offset, fv_gguf_type_is_supported(tensor->ggml_type) ? "" : "  not supported");
         json_decref(name);
     }
 }
 
 static void print_types(const fv_gguf *gguf) {
-    type_count types[TYPE_SLOTS];
-    size_t count = count_types(gguf, types);
+    fv_gguf_type_use types[TYPE_SLOTS];
+    size_t count = fv_gguf_type_uses(gguf, types, TYPE_SLOTS);
     cli_print("\ntypes:\n");
     for (size_t i = 0; i < count; i++) {
         char unknown[24];
         cli_print("  %-8s %6" PRIu64 " tensors %14" PRIu64 " bytes%s\n",
-                  tensor_type_name(types[i].type, unknown, sizeof unknown), types[i].tensors, types[i].bytes,
-                  type_is_supported(types[i].type) ? "" : "  not supported");
+                  tensor_type_name(types[i].ggml_type, unknown, sizeof unknown), types[i].tensors, types[i].bytes,
+                  fv_gguf_type_is_supported(types[i].ggml_type) ? "" : "  not supported");
     }
 }
 
@@ -279,9 +193,9 @@ static json_t *metadata_json(const fv_gguf *gguf) {
         const fv_gguf_entry *entry = fv_gguf_entry_at(gguf, i);
         json_t *object = json_object();
         CLI_ADD(object, {"key", cli_json_string(entry->key.bytes, entry->key.length)},
-                {"type", cli_text(value_type_name(entry->type))});
+                {"type", cli_text(fv_gguf_value_type_name(entry->type))});
         if (entry->type == FV_GGUF_ARRAY) {
-            CLI_ADD(object, {"element_type", cli_text(value_type_name(entry->element_type))},
+            CLI_ADD(object, {"element_type", cli_text(fv_gguf_value_type_name(entry->element_type))},
                     {"count", cli_count(entry->count)});
         }
         cli_json_set(object, "value", entry_value(entry)); /* of a long array the first elements */
@@ -302,22 +216,22 @@ static json_t *tensors_json(const fv_gguf *gguf) {
                 {"type", cli_text(tensor_type_name(tensor->ggml_type, unknown, sizeof unknown))},
                 {"type_number", cli_count(tensor->ggml_type)}, {"shape", shape}, {"bytes", cli_count(tensor->bytes)},
                 {"offset", cli_count(tensor->file_offset)}, {"file", cli_count(tensor->file)},
-                {"supported", json_boolean(type_is_supported(tensor->ggml_type))});
+                {"supported", json_boolean(fv_gguf_type_is_supported(tensor->ggml_type))});
         cli_json_append(array, object);
     }
     return array;
 }
 
 static json_t *types_json(const fv_gguf *gguf) {
-    type_count types[TYPE_SLOTS];
-    size_t count = count_types(gguf, types);
+    fv_gguf_type_use types[TYPE_SLOTS];
+    size_t count = fv_gguf_type_uses(gguf, types, TYPE_SLOTS);
     json_t *array = json_array();
     for (size_t i = 0; i < count; i++) {
         json_t *object = json_object();
         char unknown[24];
-        CLI_ADD(object, {"type", cli_text(tensor_type_name(types[i].type, unknown, sizeof unknown))},
+        CLI_ADD(object, {"type", cli_text(tensor_type_name(types[i].ggml_type, unknown, sizeof unknown))},
                 {"tensors", cli_count(types[i].tensors)}, {"bytes", cli_count(types[i].bytes)},
-                {"supported", json_boolean(type_is_supported(types[i].type))});
+                {"supported", json_boolean(fv_gguf_type_is_supported(types[i].ggml_type))});
         cli_json_append(array, object);
     }
     return array;
@@ -344,7 +258,7 @@ static int print_json(const inspection *seen) {
     json_t *document = json_object();
     fv_gguf_text architecture;
     uint64_t values = 0;
-    for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) values += tensor_values(fv_gguf_tensor_at(gguf, i));
+    for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) values += fv_gguf_tensor_values(fv_gguf_tensor_at(gguf, i));
     CLI_ADD(document, {"path", cli_text(fv_gguf_path(gguf))}, {"version", cli_count(fv_gguf_version(gguf))},
             {"files", cli_count(fv_gguf_files(gguf))}, {"file_bytes", cli_count(fv_gguf_file_bytes(gguf))},
             {"alignment", cli_count(fv_gguf_alignment(gguf))});

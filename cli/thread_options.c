@@ -1,10 +1,6 @@
-/* thread_options.c - reads masks and ranges of processors as llama.cpp does. */
+/* thread_options.c - the flags of threads, and the pool that is opened by them. */
 #include "thread_options.h"
 #include "cli.h"
-#include <ctype.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define CLI_TARGET cli_thread_options
 const cli_option cli_thread_flags[] = {
@@ -23,45 +19,12 @@ cli_thread_options cli_thread_options_default(void) {
     return (cli_thread_options){.poll = fv_pool_config_default().poll};
 }
 
-static void add_processor(fv_pool_config *config, size_t processor) {
-    config->processors[processor / 64] |= (uint64_t)1 << processor % 64;
-}
-
-/* Hexadecimal digits, the lowest last; "0x" may stand in front. */
-static bool add_mask(const char *text, fv_pool_config *config) {
-    if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X')) text += 2;
-    size_t digits = strlen(text);
-    if (digits == 0 || digits > FV_POOL_PROCESSORS / 4) return false;
-    for (size_t i = 0; i < digits; i++) {
-        char digit[2] = {text[digits - 1 - i], 0}, *end;
-        unsigned long bits = isxdigit((unsigned char)digit[0]) ? strtoul(digit, &end, 16) : 16;
-        if (bits > 15) return false;
-        for (size_t bit = 0; bit < 4; bit++)
-            if (bits >> bit & 1) add_processor(config, 4 * i + bit);
-    }
-    return true;
-}
-
-static bool add_range(const char *text, fv_pool_config *config) {
-    int64_t ends[2];
-    const char *dash = strchr(text, '-');
-    char low[16];
-    size_t count = 0;
-    if (!dash || dash == text || (size_t)(dash - text) >= sizeof low) return false;
-    snprintf(low, sizeof low, "%.*s", (int)(dash - text), text);
-    if (!cli_integers_parse(low, ends, &count, 1) || count != 1) return false;
-    if (!cli_integers_parse(dash + 1, ends, &count, 2) || count != 2) return false;
-    if (ends[0] > ends[1] || ends[1] >= FV_POOL_PROCESSORS) return false;
-    for (int64_t processor = ends[0]; processor <= ends[1]; processor++) add_processor(config, (size_t)processor);
-    return true;
-}
-
 int cli_pool_config(fv_pool_config *config, const char *verb, int64_t threads, const cli_thread_options *options) {
     *config = fv_pool_config_default();
-    if (options->mask && !add_mask(options->mask, config))
+    if (options->mask && !fv_pool_config_mask(config, options->mask))
         return cli_usage_error(verb, "-C takes up to %d hexadecimal digits, not '%s'", FV_POOL_PROCESSORS / 4,
                                options->mask);
-    if (options->range && !add_range(options->range, config))
+    if (options->range && !fv_pool_config_range(config, options->range))
         return cli_usage_error(verb, "-Cr takes two numbers of processors (0-3), not '%s'", options->range);
     config->threads = threads > 0 ? (uint32_t)threads : 0;
     config->strict = (uint32_t)options->strict;

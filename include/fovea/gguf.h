@@ -116,6 +116,32 @@ FV_API bool fv_gguf_array_next(const fv_gguf_entry *entry, size_t *cursor, fv_gg
 /** Name of a ggml type ("Q4_1", "IQ1_S", …), "type 77" style fallbacks excluded: NULL if unknown. */
 FV_API const char *fv_gguf_type_name(uint32_t ggml_type);
 
+/** A number of any type: `kind` says which member holds it. */
+typedef struct fv_gguf_number {
+    fv_gguf_type kind; /* FV_GGUF_INT64: whole; FV_GGUF_BOOL: whole, 0 or 1; FV_GGUF_FLOAT64: real */
+    int64_t whole;     /* of a 64-bit unsigned value the bits */
+    double real;       /* may be infinite or NaN */
+} fv_gguf_number;
+
+/** Element `index` of `entry`, an array or (index 0) a single value. False, and *number untouched, if it has no such
+ *  element or is text. O(1). */
+FV_API bool fv_gguf_number_at(const fv_gguf_entry *entry, uint64_t index, fv_gguf_number *number);
+
+FV_API const char *fv_gguf_value_type_name(fv_gguf_type type); /* "u32", "string", ...; "?" if unknown; static */
+
+/** Tensors of one type. */
+typedef struct fv_gguf_type_use {
+    uint32_t ggml_type;
+    uint64_t tensors, bytes;
+} fv_gguf_type_use;
+
+/** Counts tensors by type, in the order of their first tensor; types beyond `capacity` are left out. How many it found.
+ *  O(tensors * types). */
+FV_API size_t fv_gguf_type_uses(const fv_gguf *gguf, fv_gguf_type_use *uses, size_t capacity);
+
+FV_API bool fv_gguf_type_is_supported(uint32_t ggml_type);           /* whether a model may have weights of it */
+FV_API uint64_t fv_gguf_tensor_values(const fv_gguf_tensor *tensor); /* product of its dimensions */
+
 #ifdef __cplusplus
 }
 #endif

@@ -5,6 +5,7 @@
 #include "fovea/api.h"
 #include "fovea/message.h"
 #include "fovea/parallel.h"
+#include <stdbool.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -33,6 +34,11 @@ typedef struct fv_pool_config {
 } fv_pool_config;
 
 FV_API fv_pool_config fv_pool_config_default(void);
+
+/* Add processors to config->processors from a text: hexadecimal digits, bit 0 the first processor ("f0", "0xF0"); two
+ * numbers ("0-3"). False, and some may have been added, if it is no such text or above FV_POOL_PROCESSORS. */
+FV_API bool fv_pool_config_mask(fv_pool_config *config, const char *text);
+FV_API bool fv_pool_config_range(fv_pool_config *config, const char *text);
 
 /** fv_pool_open() with more to say. The calling thread is placed, too, until it closes the pool; other threads that use
  * the pool run where they are. FV_ERROR_ARGUMENT also if the process may not use any of `processors`, or the system

@@ -3,26 +3,10 @@
 #include "fovea/measure/attention_bench.h"
 #include "fovea/machine.h"
 #include "fovea/mass.h"
+#include "measure/attention_caches.h"
 #include "platform/pages.h"
 #include <math.h>
-#include <stdalign.h>
 #include <stdlib.h>
-
-struct fv_attention_bench {
-    fv_attention_bench_shape shape;
-    fv_policy policy;
-    const fv_parallel *parallel;
-    const fv_kernels *kernels;
-    fv_cache **caches; /* [layers], each in memory of its own */
-    void **memory;
-    size_t cache_bytes; /* of one layer */
-    fv_attention *attention;
-    void *scratch;
-    size_t scratch_bytes;
-    float *query, *out; /* [rows][heads][head_dim]; rows: 1, or all tokens */
-    uint32_t rows;
-    alignas(8) unsigned char kernels_memory[FV_KERNELS_BYTES];
-};
 
 /* MurmurHash3's last step: seeds that follow each other must not give rows that do. */
 static uint32_t mix(uint32_t x) {

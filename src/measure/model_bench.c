@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define TYPES_MAX 64 /* different types of tensors that are counted */
+
 typedef struct bench {
     const fv_llm *llm;
     fv_session *session;
@@ -127,15 +129,11 @@ fv_model_bench_figures fv_model_bench_figures_of(const fv_model_bench_test *test
 
 void fv_model_bench_name(const fv_llm *llm, char *name, size_t bytes) {
     const fv_gguf *gguf = fv_llm_gguf(llm);
-    uint64_t sums[64] = {0};
-    uint32_t best = 0;
-    for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) {
-        const fv_gguf_tensor *tensor = fv_gguf_tensor_at(gguf, i);
-        if (tensor->ggml_type >= 64) continue;
-        sums[tensor->ggml_type] += tensor->bytes;
-        if (sums[tensor->ggml_type] > sums[best]) best = tensor->ggml_type;
-    }
-    const char *type = fv_gguf_type_name(best);
+    fv_gguf_type_use uses[TYPES_MAX];
+    size_t count = fv_gguf_type_uses(gguf, uses, TYPES_MAX), best = 0;
+    for (size_t i = 1; i < count; i++)
+        if (uses[i].bytes > uses[best].bytes) best = i;
+    const char *type = count ? fv_gguf_type_name(uses[best].ggml_type) : NULL;
     double parameters = (double)fv_llm_parameters(llm);
     snprintf(name, bytes, "%s %.2f%s %s", fv_llm_architecture(llm),
              parameters < 1e9 ? parameters / 1e6 : parameters / 1e9, parameters < 1e9 ? "M" : "B", type ? type : "?");

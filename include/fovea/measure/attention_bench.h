@@ -6,6 +6,7 @@
 #include "fovea/api.h"
 #include "fovea/attention.h"
 #include "fovea/isa.h"
+#include "fovea/peaks.h"
 #include <stdbool.h>
 
 #ifdef __cplusplus
@@ -39,6 +40,29 @@ FV_API void fv_attention_bench_close(fv_attention_bench *bench); /* NULL is allo
 /** One layer's whole pass, and the nanoseconds that it took; report may be NULL. Returns what
  *  fv_attention_run() returns. */
 FV_API fv_status fv_attention_bench_visit(fv_attention_bench *bench, uint32_t layer, fv_report *report, uint64_t *ns);
+
+/** What visits of all layers, in turn, have shown; of one layer and call. */
+typedef struct fv_attention_bench_figures {
+    size_t samples; /* timed calls; 0: nothing else is valid */
+    uint64_t median_ns, min_ns;
+    uint64_t choose_ns,
+        read_ns;    /* medians over layers, summed over threads, of one more visit whose clock the core asks */
+    double density; /* keys read / visible */
+    double keys_read, bytes_read; /* means */
+    double mass;                  /* share of dense attention's mass that a decode reads; NaN for a prompt */
+    fv_peak_work work;            /* of a call, at least: products; bytes that must come from memory */
+} fv_attention_bench_figures;
+
+/**
+ * Visits all layers 1 + repetitions times; the first time is not counted.
+ *
+ * progress  calls made, of all; false stops. NULL: nobody.
+ * figures   out, also where it was stopped: of the calls that were made.
+ * returns   FV_OK, FV_ERROR_INTERRUPTED, FV_ERROR_MEMORY and what fv_attention_bench_visit() returns.
+ */
+FV_API fv_status fv_attention_bench_run(fv_attention_bench *bench, size_t repetitions,
+                                        bool (*progress)(void *context, size_t done, size_t total), void *context,
+                                        fv_attention_bench_figures *figures);
 
 /** From now on reports say where the time goes, see fv_attention_time(). */
 FV_API void fv_attention_bench_time(fv_attention_bench *bench, fv_clock_fn *clock, void *context);
