@@ -93,7 +93,7 @@ FV_API fv_status fv_session_feed(fv_session *session, const int32_t *tokens, siz
  * fv_session_batch_rows() says. Row 0 is its first token; the vocabulary product is done here, for these rows only.
  * There are no rows before the first feed, after a copy, after an error midway, and once any token was taken back.
  * logits  [rows][vocabulary] f32.
- * returns FV_OK, FV_ERROR_ARGUMENT (there are no such rows).
+ * returns FV_OK (also for 0 rows: nothing is written), FV_ERROR_ARGUMENT (there are no such rows).
  */
 FV_API fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, float *logits);
 FV_API size_t fv_session_batch_rows(const fv_session *session);

@@ -224,7 +224,7 @@ static fv_status check_feed(const fv_session *session, const int32_t *tokens, si
     return FV_OK;
 }
 
-/* Huge pages are made of small ones once half of each is filled, or half of the context if its regiones are short: a
+/* Huge pages are made of small ones once half of each is filled, or half of the context if its regions are short: a
  * context that is not used takes no memory. */
 static void place_memory(fv_session *session) {
     enum { STEP_TOKENS = 512 };
@@ -266,6 +266,7 @@ fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, 
     if (!session || !logits) return FV_ERROR_ARGUMENT;
     size_t held = fv_session_batch_rows(session);
     if (rows > held || first_row > held - rows) return FV_ERROR_ARGUMENT;
+    if (rows == 0) return FV_OK;
     uint64_t begin_ns = session->clock ? session->clock(session->clock_context) : 0;
     fv_status status = fv_model_logits(session->model, (uint32_t)first_row, (uint32_t)rows, session->parallel, logits);
     if (session->clock)

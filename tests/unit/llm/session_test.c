@@ -252,7 +252,10 @@ static void rows_that_were_taken_back_are_gone(void **state) {
         assert_int_equal(fv_session_feed(session, tokens, count, NULL, NULL), FV_OK);
         assert_int_equal(fv_session_batch_rows(session), 1 + (count - 1) % 4);
     }
-    float *last = row_of(session, 2);
+    float *last = row_of(session, 2), untouched = 1234;
+    assert_int_equal(fv_session_logits(session, 3, 0, &untouched), FV_OK);
+    assert_int_equal(fv_session_logits(session, 4, 0, &untouched), FV_ERROR_ARGUMENT);
+    assert_true(untouched == 1234.0f);
     assert_int_equal(fv_session_feed(session, tokens, 0, NULL, NULL), FV_OK); /* nothing changes */
     assert_int_equal(fv_session_truncate(session, 11), FV_OK);                /* nothing is taken back */
     assert_int_equal(fv_session_batch_rows(session), 3);
