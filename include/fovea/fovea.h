@@ -16,6 +16,7 @@
 #include "fovea/measure/eval.h"
 #include "fovea/measure/kld_file.h"
 #include "fovea/measure/mass_table.h"
+#include "fovea/measure/model_bench.h"
 #include "fovea/measure/perplexity.h"
 #include "fovea/measure/questions.h"
 #include "fovea/measure/reads.h"
