@@ -5,6 +5,7 @@
 #include "bench_verbs.h"
 #include "fovea/machine.h"
 #include "fovea/peaks.h"
+#include "fovea/words.h"
 #include "interrupt.h"
 #include "model_options.h"
 #include "options.h"
@@ -115,7 +116,7 @@ static int read_types(const cli_texts *texts, const char *flag, numbers *list) {
     for (size_t i = 0; i < texts->count; i++)
         for (const char *word = texts->items[i];; word++) {
             size_t length = strcspn(word, ",");
-            int type = cli_words_find(CLI_ELEMENT_WORDS, word, length);
+            int type = fv_words_find(CLI_ELEMENT_WORDS, word, length);
             if (type < 0 || list->count == VALUES_MOST)
                 return cli_usage_error("bench", "%s takes f32, f16 or q8_0, not '%.*s'", flag, (int)length, word);
             list->values[list->count++] = type;
@@ -198,8 +199,8 @@ static void describe(bench_state *state, const bench_case *test) {
                                  .model_bytes = fv_llm_weight_bytes(llm),
                                  .model_parameters = fv_llm_parameters(llm),
                                  .threads = fv_engine_threads(state->engine),
-                                 .key_type = (uint32_t)test->options.key_type,
-                                 .value_type = (uint32_t)test->options.value_type,
+                                 .key_type = test->options.session.key_type,
+                                 .value_type = test->options.session.value_type,
                                  .test = test->test,
                                  .run.samples_ns = state->samples_ns};
     fv_model_bench_name(llm, result->model_type, sizeof result->model_type);
@@ -349,10 +350,10 @@ static bench_case case_at(const bench_state *state, const size_t *index) {
                                       .micro_batch = (uint32_t)micro};
     test.options.model = plan->models.items[index[AXIS_MODEL]];
     test.options.threads = plan->threads.values[index[AXIS_THREADS]];
-    test.options.key_type = (int)plan->key_types.values[index[AXIS_KEY]];
-    test.options.value_type = (int)plan->value_types.values[index[AXIS_VALUE]];
+    test.options.session.key_type = (uint32_t)plan->key_types.values[index[AXIS_KEY]];
+    test.options.session.value_type = (uint32_t)plan->value_types.values[index[AXIS_VALUE]];
     test.options.batch = batch;
-    test.options.micro_batch = micro;
+    test.options.session.batch_tokens = (uint32_t)micro;
     return test;
 }
 

@@ -19,8 +19,9 @@ static const char pass_words[] = "prefill decode";
 enum bench_pass { BENCH_PREFILL, BENCH_DECODE };
 
 typedef struct attention_options {
-    int64_t heads, kv_heads, head_dim, layers, tokens, threads, repetitions;
-    int pass, kv_type;
+    fv_attention_bench_shape shape;
+    int64_t threads, repetitions;
+    int pass;
     const char *attention;
     bool json;
     cli_thread_options placement;
@@ -28,16 +29,16 @@ typedef struct attention_options {
 
 #define CLI_TARGET attention_options
 static const cli_option attention_flags[] = {
-    CLI_FLAG(INTEGER, "--heads", heads, .value = "N", .low = 1, .high = 4096, .help = "query heads"),
-    CLI_FLAG(INTEGER, "--kv-heads", kv_heads, .value = "N", .low = 1, .high = 1024,
+    CLI_FLAG(U32, "--heads", shape.heads, .value = "N", .low = 1, .high = 4096, .help = "query heads"),
+    CLI_FLAG(U32, "--kv-heads", shape.kv_heads, .value = "N", .low = 1, .high = 1024,
              .help = "KV heads, a divisor of them"),
-    CLI_FLAG(INTEGER, "--head-dim", head_dim, .value = "N", .low = 1, .high = 1024, .help = "elements of a head"),
-    CLI_FLAG(INTEGER, "--layers", layers, .value = "N", .low = 1, .high = 4096,
+    CLI_FLAG(U32, "--head-dim", shape.head_dim, .value = "N", .low = 1, .high = 1024, .help = "elements of a head"),
+    CLI_FLAG(U32, "--layers", shape.layers, .value = "N", .low = 1, .high = 4096,
              .help = "caches that are visited in turn; 1: the hot figure"),
-    CLI_FLAG(INTEGER, "--tokens", tokens, .value = "N", .low = 1, .high = 16777216, .help = "tokens in each cache"),
+    CLI_FLAG(U32, "--tokens", shape.tokens, .value = "N", .low = 1, .high = 16777216, .help = "tokens in each cache"),
     CLI_FLAG(CHOICE, "--pass", pass, .value = "prefill|decode", .choices = pass_words,
              .help = "prefill: all positions in one call; decode: the last one"),
-    CLI_FLAG(CHOICE, "--kv-type", kv_type, .value = "TYPE", .choices = CLI_ELEMENT_WORDS,
+    CLI_FLAG(CHOICE, "--kv-type", shape.key_type, .value = "TYPE", .choices = CLI_ELEMENT_WORDS,
              .help = "f32, f16, bf16, q8_0, q4_0"),
     CLI_FLAG(TEXT, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
     CLI_FLAG(INTEGER, "-t --threads", threads, .value = "N", .env = "LLAMA_ARG_THREADS", .low = -1, .high = 1024,
@@ -60,14 +61,9 @@ static int set_up(attention_state *state, fv_isa limit) {
     const attention_options *options = state->options;
     int result = cli_pool_open(&state->pool, "bench attention", options->threads, &options->placement);
     if (result != CLI_GO_ON) return result;
-    fv_attention_bench_shape shape = {.heads = (uint32_t)options->heads,
-                                      .kv_heads = (uint32_t)options->kv_heads,
-                                      .head_dim = (uint32_t)options->head_dim,
-                                      .layers = (uint32_t)options->layers,
-                                      .tokens = (uint32_t)options->tokens,
-                                      .key_type = (uint32_t)options->kv_type,
-                                      .value_type = (uint32_t)options->kv_type,
-                                      .batch = options->pass == BENCH_DECODE ? 1 : (uint32_t)options->tokens};
+    fv_attention_bench_shape shape = options->shape;
+    shape.value_type = shape.key_type;
+    shape.batch = options->pass == BENCH_DECODE ? 1 : shape.tokens;
     fv_status status =
         fv_attention_bench_open(&state->bench, &shape, &state->policy, fv_pool_parallel(state->pool), limit);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
@@ -93,12 +89,11 @@ static int print_json(attention_state *state) {
     double share = fv_peaks_share(&state->peaks, &figures->work, ns, &limit);
     json_t *document = json_object();
     CLI_ADD(document, {"isa", cli_text(fv_isa_name(fv_attention_bench_isa(state->bench)))},
-            {"threads", cli_count(fv_pool_parallel(state->pool)->workers)},
-            {"heads", cli_count((uint64_t)options->heads)}, {"kv_heads", cli_count((uint64_t)options->kv_heads)},
-            {"head_dim", cli_count((uint64_t)options->head_dim)}, {"layers", cli_count((uint64_t)options->layers)},
-            {"tokens", cli_count((uint64_t)options->tokens)},
+            {"threads", cli_count(fv_pool_parallel(state->pool)->workers)}, {"heads", cli_count(options->shape.heads)},
+            {"kv_heads", cli_count(options->shape.kv_heads)}, {"head_dim", cli_count(options->shape.head_dim)},
+            {"layers", cli_count(options->shape.layers)}, {"tokens", cli_count(options->shape.tokens)},
             {"pass", cli_text(options->pass == BENCH_DECODE ? "decode" : "prefill")},
-            {"kv_type", cli_text(cli_element_name((uint32_t)options->kv_type))},
+            {"kv_type", cli_text(cli_element_name(options->shape.key_type))},
             {"attention", cli_text(options->attention)}, {"density", cli_real(figures->density)},
             {"mass", cli_real(figures->mass)}, {"median_ns", cli_count(figures->median_ns)},
             {"min_ns", cli_count(figures->min_ns)}, {"choose_ns", cli_count(figures->choose_ns)},
@@ -116,11 +111,11 @@ static int print_text(attention_state *state) {
     double ns = figures->median_ns ? (double)figures->median_ns : 1;
     const char *limit;
     double share = fv_peaks_share(&state->peaks, &figures->work, ns, &limit);
-    cli_print("%s, %s, %lld:%lld heads x %lld, %lld tokens, %lld layers, K and V %s, %s, %" PRIu32 " threads\n",
-              options->pass == BENCH_DECODE ? "decode" : "prefill", options->attention, (long long)options->heads,
-              (long long)options->kv_heads, (long long)options->head_dim, (long long)options->tokens,
-              (long long)options->layers, cli_element_name((uint32_t)options->kv_type),
-              fv_isa_name(fv_attention_bench_isa(state->bench)), fv_pool_parallel(state->pool)->workers);
+    cli_print("%s, %s, %u:%u heads x %u, %u tokens, %u layers, K and V %s, %s, %u threads\n",
+              options->pass == BENCH_DECODE ? "decode" : "prefill", options->attention, options->shape.heads,
+              options->shape.kv_heads, options->shape.head_dim, options->shape.tokens, options->shape.layers,
+              cli_element_name(options->shape.key_type), fv_isa_name(fv_attention_bench_isa(state->bench)),
+              fv_pool_parallel(state->pool)->workers);
     cli_print("median %.3f ms, fastest %.3f ms a layer and call; density %.4f, %.0f keys, %.0f bytes\n",
               (double)figures->median_ns * 1e-6, (double)figures->min_ns * 1e-6, figures->density, figures->keys_read,
               figures->bytes_read);
@@ -132,32 +127,28 @@ static int print_text(attention_state *state) {
 
 static int check_options(const attention_options *options, fv_policy *policy) {
     fv_message message = {""};
-    if (options->heads % options->kv_heads != 0)
-        return cli_usage_error("bench attention", "--kv-heads %lld does not divide --heads %lld",
-                               (long long)options->kv_heads, (long long)options->heads);
+    if (options->shape.heads % options->shape.kv_heads != 0)
+        return cli_usage_error("bench attention", "--kv-heads %u does not divide --heads %u",
+                               options->shape.kv_heads, options->shape.heads);
     if (cli_attention_parse(options->attention, policy, &message) != FV_OK)
         return cli_usage_error("bench attention", "--attention: %s", message.text);
     return CLI_GO_ON;
 }
 
 static int print_results(attention_state *state, fv_isa limit) {
-    double bytes = state->figures.work.bytes * (double)state->options->layers;
+    double bytes = state->figures.work.bytes * (double)state->options->shape.layers;
     fv_status status = fv_peaks_measure(&state->peaks, limit, bytes, fv_pool_parallel(state->pool));
     if (status != FV_OK) return cli_fail_status(status, NULL);
     return state->options->json ? print_json(state) : print_text(state);
 }
 
 int cli_bench_attention(int argc, char **argv) {
-    attention_options options = {.heads = 9,
-                                 .kv_heads = 3,
-                                 .head_dim = 64,
-                                 .layers = 30,
-                                 .tokens = 8192,
-                                 .threads = -1,
-                                 .repetitions = 5,
-                                 .kv_type = FV_ELEMENT_F16,
-                                 .attention = "dense",
-                                 .placement = cli_thread_options_default()};
+    attention_options options = {
+        .shape = {.heads = 9, .kv_heads = 3, .head_dim = 64, .layers = 30, .tokens = 8192, .key_type = FV_ELEMENT_F16},
+        .threads = -1,
+        .repetitions = 5,
+        .attention = "dense",
+        .placement = cli_thread_options_default()};
     attention_state state = {.options = &options};
     fv_isa limit, reached;
     const cli_option_group groups[] = {

@@ -122,7 +122,8 @@ int cli_isa_limit(fv_isa *limit, fv_isa *reached) {
 
 int cli_bench_machine(int argc, char **argv) {
     machine_options options = {.threads = -1, .placement = cli_thread_options_default()};
-    options.placement.strict = 1; /* on a busy machine the system may run two threads on one processor for seconds */
+    options.placement.pool.strict =
+        1; /* on a busy machine the system may run two threads on one processor for seconds */
     const cli_option_group groups[] = {
         CLI_GROUP("flags", machine_flags, &options),
         CLI_COUNTED("where threads run", cli_thread_flags, &options.placement),

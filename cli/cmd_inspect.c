@@ -282,10 +282,8 @@ static int print_json(const inspection *seen) {
 static void plan_memory(inspection *seen, const cli_model_options *options, fv_session_config *config) {
     uint32_t trained = fv_llm_config(seen->llm)->cache.max_tokens;
     seen->context = options->context > 0 ? (uint32_t)options->context : trained;
+    *config = cli_session_config(options);
     config->context_tokens = seen->context;
-    config->batch_tokens = (uint32_t)(options->micro_batch < options->batch ? options->micro_batch : options->batch);
-    config->key_type = (uint32_t)options->key_type;
-    config->value_type = (uint32_t)options->value_type;
     seen->repacked_bytes = fv_engine_repacks(seen->llm, cli_repack_of(options)) ? fv_llm_packable_bytes(seen->llm) : 0;
     seen->batch = config->batch_tokens < seen->context ? config->batch_tokens : seen->context;
     seen->config = config;

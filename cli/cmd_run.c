@@ -19,8 +19,8 @@ enum conversation_mode { MODE_AUTO = -1, MODE_PLAIN, MODE_CHAT };
 typedef struct run_options {
     cli_model_options model;
     const char *prompt, *file, *system, *chat_template, *attention;
-    int64_t predict, seed, top_k, repeat_last;
-    double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
+    fv_sampler_config sampler;
+    int64_t predict, seed;
     bool chat, plain, single_turn, ignore_eos, display_prompt, escape, json, show_reads;
 } run_options;
 
@@ -59,21 +59,21 @@ static const cli_option limit_flags[] = {
 static const cli_option sampler_flags[] = {
     CLI_FLAG(INTEGER, "-s --seed", seed, .value = "N", .low = -1, .high = CLI_SEED_MAX,
              .note = "random; the report names it", .help = "seed"),
-    CLI_FLAG(REAL, "--temp --temperature", temperature, .value = "X", .env = "LLAMA_ARG_TEMPERATURE", .low = -1e9,
-             .high = 1e9, .help = "temperature; 0: always the likeliest token"),
-    CLI_FLAG(INTEGER, "--top-k", top_k, .value = "N", .env = "LLAMA_ARG_TOP_K", .low = -1, .high = CLI_COUNT_MAX,
+    CLI_FLAG(F32, "--temp --temperature", sampler.temperature, .value = "X", .env = "LLAMA_ARG_TEMPERATURE",
+             .low = -1e9, .high = 1e9, .help = "temperature; 0: always the likeliest token"),
+    CLI_FLAG(I32, "--top-k", sampler.top_k, .value = "N", .env = "LLAMA_ARG_TOP_K", .low = -1, .high = CLI_COUNT_MAX,
              .help = "keep the N likeliest; 0: off"),
-    CLI_FLAG(REAL, "--top-p", top_p, .value = "X", .env = "LLAMA_ARG_TOP_P", .high = 1e9,
+    CLI_FLAG(F32, "--top-p", sampler.top_p, .value = "X", .env = "LLAMA_ARG_TOP_P", .high = 1e9,
              .help = "keep a share of the probability; 1: off"),
-    CLI_FLAG(REAL, "--min-p", min_p, .value = "X", .env = "LLAMA_ARG_MIN_P", .high = 1e9,
+    CLI_FLAG(F32, "--min-p", sampler.min_p, .value = "X", .env = "LLAMA_ARG_MIN_P", .high = 1e9,
              .help = "drop what is less likely than X times the likeliest; 0: off"),
-    CLI_FLAG(REAL, "--repeat-penalty", repeat_penalty, .value = "X", .env = "LLAMA_ARG_REPEAT_PENALTY", .low = 1e-9,
-             .high = 1e9, .help = "1: off"),
-    CLI_FLAG(INTEGER, "--repeat-last-n", repeat_last, .value = "N", .low = -1, .high = CLI_COUNT_MAX,
+    CLI_FLAG(F32, "--repeat-penalty", sampler.repeat_penalty, .value = "X", .env = "LLAMA_ARG_REPEAT_PENALTY",
+             .low = 1e-9, .high = 1e9, .help = "1: off"),
+    CLI_FLAG(I32, "--repeat-last-n", sampler.repeat_last_tokens, .value = "N", .low = -1, .high = CLI_COUNT_MAX,
              .help = "tokens that penalties look back; 0: off, -1: all"),
-    CLI_FLAG(REAL, "--presence-penalty", presence_penalty, .value = "X", .env = "LLAMA_ARG_PRESENCE_PENALTY",
+    CLI_FLAG(F32, "--presence-penalty", sampler.presence_penalty, .value = "X", .env = "LLAMA_ARG_PRESENCE_PENALTY",
              .low = -1e9, .high = 1e9, .help = "0: off"),
-    CLI_FLAG(REAL, "--frequency-penalty", frequency_penalty, .value = "X", .env = "LLAMA_ARG_FREQUENCY_PENALTY",
+    CLI_FLAG(F32, "--frequency-penalty", sampler.frequency_penalty, .value = "X", .env = "LLAMA_ARG_FREQUENCY_PENALTY",
              .low = -1e9, .high = 1e9, .help = "0: off"),
 };
 
@@ -92,23 +92,6 @@ typedef struct run_state {
     uint32_t seed;
     fv_stop stop;
 } run_state;
-
-static run_options options_default(void) {
-    fv_sampler_config sampler = fv_sampler_config_default();
-    return (run_options){.model = cli_model_options_default(),
-                         .attention = "dense",
-                         .predict = -1,
-                         .seed = -1,
-                         .display_prompt = true,
-                         .top_k = sampler.top_k,
-                         .repeat_last = sampler.repeat_last_tokens,
-                         .temperature = (double)sampler.temperature,
-                         .top_p = (double)sampler.top_p,
-                         .min_p = (double)sampler.min_p,
-                         .repeat_penalty = (double)sampler.repeat_penalty,
-                         .presence_penalty = (double)sampler.presence_penalty,
-                         .frequency_penalty = (double)sampler.frequency_penalty};
-}
 
 static int check_options(const run_options *options, fv_policy *attention) {
     fv_message message = {""};
@@ -229,20 +212,6 @@ static int choose_context(const run_state *state, uint32_t *context) {
     return CLI_GO_ON;
 }
 
-static fv_sampler_config sampler_config(const run_options *options, uint32_t seed) {
-    fv_sampler_config config = fv_sampler_config_default();
-    config.temperature = (float)options->temperature;
-    config.top_k = (int32_t)options->top_k;
-    config.top_p = (float)options->top_p;
-    config.min_p = (float)options->min_p;
-    config.repeat_penalty = (float)options->repeat_penalty;
-    config.repeat_last_tokens = (int32_t)options->repeat_last;
-    config.presence_penalty = (float)options->presence_penalty;
-    config.frequency_penalty = (float)options->frequency_penalty;
-    config.seed = seed;
-    return config;
-}
-
 static bool go_on(void *context) {
     (void)context;
     return !cli_interrupted();
@@ -277,7 +246,8 @@ static int open_session(run_state *state) {
     fv_generate_config_default(&config);
     config.session = state->session;
     config.llm = fv_engine_llm(state->engine);
-    config.sampler = sampler_config(options, state->seed);
+    config.sampler = options->sampler;
+    config.sampler.seed = state->seed;
     config.ignore_end = options->ignore_eos;
     config.watch = (fv_generate_watch){.context = state, .go_on = go_on, .text = options->json ? NULL : write_text};
     if (options->show_reads) {
@@ -446,7 +416,12 @@ static void close_run(run_state *state) {
 }
 
 int cmd_run(int argc, char **argv) {
-    run_options options = options_default();
+    run_options options = {.model = cli_model_options_default(),
+                           .attention = "dense",
+                           .sampler = fv_sampler_config_default(),
+                           .predict = -1,
+                           .seed = -1,
+                           .display_prompt = true};
     run_state state = {.options = &options};
     const cli_option_group groups[] = {
         CLI_GROUP("text", text_flags, &options),

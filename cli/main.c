@@ -1,8 +1,10 @@
 /* main.c - finds the verb and runs it. Each verb lives in its own cmd_*.c and has its own help. */
 #include "cli.h"
+#include "fovea/words.h"
 #include "interrupt.h"
 #include "options.h"
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,18 +49,18 @@ static char *verb_names(char *text, size_t bytes, const char *between, const cha
 
 static int unknown_verb(const char *name) {
     char names[256], nearest[32];
-    if (cli_words_find(later_verbs, name, strlen(name)) >= 0)
+    if (fv_words_find(later_verbs, name, strlen(name)) >= 0)
         return cli_usage_error("", "'%s' is not in this version", name);
-    cli_words_nearest(strcat(verb_names(names, sizeof names - 20, " ", " "), " --help --version"), name, nearest,
-                      sizeof nearest);
+    size_t best = fv_words_nearest("--help --version", name, SIZE_MAX, nearest, sizeof nearest);
+    fv_words_nearest(verb_names(names, sizeof names, " ", " "), name, best, nearest, sizeof nearest);
     return cli_usage_error("", "unknown verb '%s'; did you mean '%s'?", name, nearest);
 }
 
 static int run_verb(int argc, char **argv) {
     char names[256];
     if (argc < 2) return cli_usage_error("", "no verb: %s", verb_names(names, sizeof names, ", ", " or "));
-    if (cli_words_find("-h --help --usage help", argv[1], strlen(argv[1])) >= 0) return print_help();
-    if (cli_words_find("--version version", argv[1], strlen(argv[1])) >= 0)
+    if (fv_words_find("-h --help --usage help", argv[1], strlen(argv[1])) >= 0) return print_help();
+    if (fv_words_find("--version version", argv[1], strlen(argv[1])) >= 0)
         return cli_print("fovea " CLI_VERSION "\n") ? CLI_DONE : CLI_FAILED;
     for (size_t i = 0; i < VERBS; i++)
         if (strcmp(argv[1], verbs[i].name) == 0) return verbs[i].run(argc - 1, argv + 1);

@@ -27,11 +27,11 @@ const cli_option cli_weight_flags[] = {
 const size_t cli_weight_flags_count = sizeof cli_weight_flags / sizeof cli_weight_flags[0];
 
 const cli_option cli_cache_flags[] = {
-    CLI_FLAG(CHOICE, "-ctk --cache-type-k", key_type, .value = "TYPE", .env = "LLAMA_ARG_CACHE_TYPE_K",
+    CLI_FLAG(CHOICE, "-ctk --cache-type-k", session.key_type, .value = "TYPE", .env = "LLAMA_ARG_CACHE_TYPE_K",
              .choices = CLI_ELEMENT_WORDS, .help = "type of the cached keys: f32, f16, bf16, q8_0, q4_0"),
-    CLI_FLAG(CHOICE, "-ctv --cache-type-v", value_type, .value = "TYPE", .env = "LLAMA_ARG_CACHE_TYPE_V",
+    CLI_FLAG(CHOICE, "-ctv --cache-type-v", session.value_type, .value = "TYPE", .env = "LLAMA_ARG_CACHE_TYPE_V",
              .choices = CLI_ELEMENT_WORDS, .help = "type of the cached values, likewise"),
-    CLI_FLAG(INTEGER, "-ub --ubatch-size", micro_batch, .value = "N", .env = "LLAMA_ARG_UBATCH", .low = 1,
+    CLI_FLAG(U32, "-ub --ubatch-size", session.batch_tokens, .value = "N", .env = "LLAMA_ARG_UBATCH", .low = 1,
              .high = 65536, .help = "tokens of a prompt that are evaluated at once"),
     CLI_FLAG(INTEGER, "-b --batch-size", batch, .value = "N", .env = "LLAMA_ARG_BATCH", .low = 1, .high = 1048576,
              .help = "as llama.cpp's; here only an upper limit for -ub"),
@@ -73,14 +73,11 @@ const cli_option cli_ignored_flags[] = {
 const size_t cli_ignored_flags_count = sizeof cli_ignored_flags / sizeof cli_ignored_flags[0];
 
 cli_model_options cli_model_options_default(void) {
-    fv_session_config config = fv_session_config_default();
     return (cli_model_options){.threads = -1,
                                .placement = cli_thread_options_default(),
                                .context = -1,
-                               .batch = 2048,
-                               .micro_batch = config.batch_tokens,
-                               .key_type = (int)config.key_type,
-                               .value_type = (int)config.value_type};
+                               .session = fv_session_config_default(),
+                               .batch = 2048};
 }
 
 const char *cli_element_name(uint32_t type) {
@@ -102,11 +99,8 @@ fv_repack cli_repack_of(const cli_model_options *options) {
 }
 
 fv_session_config cli_session_config(const cli_model_options *options) {
-    fv_session_config config = fv_session_config_default();
-    int64_t batch = options->micro_batch < options->batch ? options->micro_batch : options->batch;
-    config.batch_tokens = (uint32_t)batch;
-    config.key_type = (uint32_t)options->key_type;
-    config.value_type = (uint32_t)options->value_type;
+    fv_session_config config = options->session;
+    if (config.batch_tokens > options->batch) config.batch_tokens = (uint32_t)options->batch;
     config.exact_activations = options->exact;
     return config;
 }

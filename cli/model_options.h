@@ -12,9 +12,9 @@ typedef struct cli_model_options {
     const char *tune; /* NULL: MODEL.fovea.json, if it is there; "none" */
     int64_t threads;  /* -1: one per processor */
     cli_thread_options placement;
-    int64_t context; /* -1: not given; 0: the model's training context */
-    int64_t batch, micro_batch;
-    int key_type, value_type; /* fv_element */
+    int64_t context;           /* -1: not given; 0: the model's training context */
+    fv_session_config session; /* types, micro-batch */
+    int64_t batch;
     bool exact;
     int repack; /* index of its words: see cli_repack_of() */
 } cli_model_options;

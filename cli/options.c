@@ -2,6 +2,7 @@
  * flags of llama.cpp that this version refuses. */
 #include "options.h"
 #include "cli.h"
+#include "fovea/words.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -38,66 +39,6 @@ static const struct {
      "not in this version"},
 };
 
-/* ---- lists of words ---- */
-
-/* Steps *cursor to the next word; its length, 0 at the end. */
-static size_t next_word(const char **cursor) {
-    *cursor += strspn(*cursor, " ");
-    return strcspn(*cursor, " ");
-}
-
-int cli_words_find(const char *words, const char *word, size_t length) {
-    if (!words) return -1;
-    int index = 0;
-    size_t bytes;
-    for (const char *cursor = words; (bytes = next_word(&cursor)) > 0; cursor += bytes, index++)
-        if (bytes == length && memcmp(cursor, word, length) == 0) return index;
-    return -1;
-}
-
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
-/* Damerau-Levenshtein (neighbours may swap): what fingers do wrong. Both shorter than NAME_BYTES. */
-static size_t distance(const char *a, size_t a_length, const char *b, size_t b_length) {
-    size_t rows[3][NAME_BYTES], *before = rows[0], *last = rows[1], *row = rows[2];
-    for (size_t j = 0; j <= b_length; j++) last[j] = before[j] = j;
-    for (size_t i = 1; i <= a_length; i++) {
-        row[0] = i;
-        for (size_t j = 1; j <= b_length; j++) {
-            size_t change = last[j - 1] + (a[i - 1] != b[j - 1]);
-            row[j] = smaller(change, smaller(last[j], row[j - 1]) + 1);
-            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-            if (swapped) row[j] = smaller(row[j], before[j - 2] + 1);
-        }
-        size_t *spare = before;
-        before = last, last = row, row = spare;
-    }
-    return last[b_length];
-}
-
-/* The beginning of a name counts as one slip, however long the rest is. */
-static size_t unlikeness(const char *typed, size_t typed_length, const char *name, size_t length) {
-    if (typed_length >= 3 && typed_length < length && memcmp(typed, name, typed_length) == 0) return 1;
-    return distance(typed, typed_length, name, length);
-}
-
-/* Takes over the best of `words` if it beats *best. */
-static void nearest_update(const char *words, const char *word, size_t *best, char *nearest, size_t bytes) {
-    size_t length = smaller(strlen(word), NAME_BYTES - 1), name_length;
-    for (const char *cursor = words ? words : ""; (name_length = next_word(&cursor)) > 0; cursor += name_length) {
-        size_t value = unlikeness(word, length, cursor, smaller(name_length, NAME_BYTES - 1));
-        if (value >= *best) continue;
-        *best = value;
-        snprintf(nearest, bytes, "%.*s", (int)name_length, cursor);
-    }
-}
-
-void cli_words_nearest(const char *words, const char *word, char *nearest, size_t bytes) {
-    size_t best = SIZE_MAX;
-    nearest[0] = 0;
-    nearest_update(words, word, &best, nearest, bytes);
-}
-
 /* ---- values ---- */
 
 static int value_error(const cli_syntax *syntax, const char *flag, const char *wanted, const char *text) {
@@ -105,37 +46,38 @@ static int value_error(const cli_syntax *syntax, const char *flag, const char *w
 }
 
 static int set_integer(const cli_syntax *syntax, const cli_option *option, const char *flag, const char *text,
-                       int64_t *value) {
-    char *end;
+                       void *target) {
+    char *end, wanted[96];
     errno = 0;
     long long number = strtoll(text, &end, 10);
     bool whole = end != text && *end == 0 && errno == 0 && !isspace((unsigned char)text[0]);
-    if (whole && (double)number >= option->low && (double)number <= option->high) {
-        *value = number;
-        return CLI_GO_ON;
+    if (!whole || (double)number < option->low || (double)number > option->high) {
+        snprintf(wanted, sizeof wanted, "a whole number from %.0f to %.0f", option->low, option->high);
+        return value_error(syntax, flag, wanted, text);
     }
-    char wanted[96];
-    snprintf(wanted, sizeof wanted, "a whole number from %.0f to %.0f", option->low, option->high);
-    return value_error(syntax, flag, wanted, text);
+    if (option->kind == CLI_INTEGER) *(int64_t *)target = number;
+    if (option->kind == CLI_U32) *(uint32_t *)target = (uint32_t)number;
+    if (option->kind == CLI_I32) *(int32_t *)target = (int32_t)number;
+    return CLI_GO_ON;
 }
 
 static int set_real(const cli_syntax *syntax, const cli_option *option, const char *flag, const char *text,
-                    double *value) {
-    char *end;
+                    void *target) {
+    char *end, wanted[96];
     double number = strtod(text, &end);
     bool good = end != text && *end == 0 && !isspace((unsigned char)text[0]);
-    if (good && number >= option->low && number <= option->high) { /* a NaN fails both */
-        *value = number;
-        return CLI_GO_ON;
+    if (!good || !(number >= option->low && number <= option->high)) { /* a NaN fails both */
+        snprintf(wanted, sizeof wanted, "a number from %g to %g", option->low, option->high);
+        return value_error(syntax, flag, wanted, text);
     }
-    char wanted[96];
-    snprintf(wanted, sizeof wanted, "a number from %g to %g", option->low, option->high);
-    return value_error(syntax, flag, wanted, text);
+    if (option->kind == CLI_REAL) *(double *)target = number;
+    if (option->kind == CLI_F32) *(float *)target = (float)number;
+    return CLI_GO_ON;
 }
 
 static int set_choice(const cli_syntax *syntax, const cli_option *option, const char *flag, const char *text,
                       int *value) {
-    int index = cli_words_find(option->choices, text, strlen(text));
+    int index = fv_words_find(option->choices, text, strlen(text));
     if (index >= 0) {
         *value = index;
         return CLI_GO_ON;
@@ -163,8 +105,11 @@ static int set_value(const cli_syntax *syntax, const cli_option_group *group, co
     void *target = (char *)group->target + option->offset;
     switch (option->kind) {
     case CLI_INTEGER:
+    case CLI_U32:
+    case CLI_I32:
         return set_integer(syntax, option, flag, text, target);
     case CLI_REAL:
+    case CLI_F32:
         return set_real(syntax, option, flag, text, target);
     case CLI_CHOICE:
     case CLI_MODE:
@@ -185,9 +130,9 @@ static int set_value(const cli_syntax *syntax, const cli_option_group *group, co
 
 static int set_switch_from_env(const cli_syntax *syntax, const cli_option *option, const char *text, bool *value) {
     static const char truths[] = "1 on true enabled", falsehoods[] = "0 off false disabled";
-    if (cli_words_find(truths, text, strlen(text)) >= 0)
+    if (fv_words_find(truths, text, strlen(text)) >= 0)
         *value = true;
-    else if (cli_words_find(falsehoods, text, strlen(text)) >= 0)
+    else if (fv_words_find(falsehoods, text, strlen(text)) >= 0)
         *value = false;
     else
         return value_error(syntax, option->env, "1, on, true, 0, off or false", text);
@@ -236,7 +181,7 @@ static void normalise_name(const char *argument, char *name, const char **value)
         length = strcspn(argument, "=");
         if (argument[length] == '=') *value = argument + length + 1;
     }
-    snprintf(name, NAME_BYTES, "%.*s", (int)smaller(length, NAME_BYTES - 1), argument);
+    snprintf(name, NAME_BYTES, "%.*s", (int)(length < NAME_BYTES ? length : NAME_BYTES - 1), argument);
     if (strncmp(name, "--", 2) != 0) return;
     for (char *c = name; *c; c++)
         if (*c == '_') *c = '-';
@@ -249,8 +194,8 @@ static const cli_option *find_option(const cli_syntax *syntax, const char *name,
         *group = &syntax->groups[g];
         for (size_t i = 0; i < (*group)->count; i++) {
             const cli_option *option = &(*group)->options[i];
-            *negated = cli_words_find(option->negated, name, strlen(name)) >= 0;
-            if (*negated || cli_words_find(option->names, name, strlen(name)) >= 0) return option;
+            *negated = fv_words_find(option->negated, name, strlen(name)) >= 0;
+            if (*negated || fv_words_find(option->names, name, strlen(name)) >= 0) return option;
         }
     }
     return NULL;
@@ -258,15 +203,15 @@ static const cli_option *find_option(const cli_syntax *syntax, const char *name,
 
 static int unknown_flag(const cli_syntax *syntax, const char *name) {
     for (size_t i = 0; i < sizeof refused_flags / sizeof refused_flags[0]; i++)
-        if (cli_words_find(refused_flags[i].names, name, strlen(name)) >= 0)
+        if (fv_words_find(refused_flags[i].names, name, strlen(name)) >= 0)
             return cli_usage_error(syntax->verb, "%s: %s", name, refused_flags[i].reason);
     char nearest[NAME_BYTES];
     size_t best = SIZE_MAX;
-    nearest_update("--help", name, &best, nearest, sizeof nearest);
+    best = fv_words_nearest("--help", name, best, nearest, sizeof nearest);
     for (size_t g = 0; g < syntax->group_count; g++)
         for (size_t i = 0; i < syntax->groups[g].count; i++) {
-            nearest_update(syntax->groups[g].options[i].names, name, &best, nearest, sizeof nearest);
-            nearest_update(syntax->groups[g].options[i].negated, name, &best, nearest, sizeof nearest);
+            best = fv_words_nearest(syntax->groups[g].options[i].names, name, best, nearest, sizeof nearest);
+            best = fv_words_nearest(syntax->groups[g].options[i].negated, name, best, nearest, sizeof nearest);
         }
     return cli_usage_error(syntax->verb, "unknown flag '%s'; did you mean '%s'?", name, nearest);
 }
@@ -289,7 +234,7 @@ static int take_flag(const cli_syntax *syntax, int argc, char **argv, int *index
     }
     const char *next = *index + 1 < argc ? argv[*index + 1] : NULL;
     bool optional = option->choices && (option->kind == CLI_IGNORED || option->kind == CLI_MODE);
-    if (!value && optional && (!next || cli_words_find(option->choices, next, strlen(next)) < 0)) {
+    if (!value && optional && (!next || fv_words_find(option->choices, next, strlen(next)) < 0)) {
         if (option->kind == CLI_MODE) set_mode(group, option, option->low);
         return CLI_GO_ON;
     }
@@ -308,9 +253,12 @@ static void default_of(const cli_option *option, const void *target, char *text,
     int index = 0;
     text[0] = 0;
     if (option->kind == CLI_INTEGER) snprintf(text, bytes, "%lld", (long long)*(const int64_t *)target);
+    if (option->kind == CLI_U32) snprintf(text, bytes, "%lu", (unsigned long)*(const uint32_t *)target);
+    if (option->kind == CLI_I32) snprintf(text, bytes, "%ld", (long)*(const int32_t *)target);
     if (option->kind == CLI_REAL) snprintf(text, bytes, "%g", *(const double *)target);
+    if (option->kind == CLI_F32) snprintf(text, bytes, "%g", (double)*(const float *)target);
     if (option->kind == CLI_CHOICE) index = *(const int *)target;
-    for (size_t length; option->kind == CLI_CHOICE && (length = next_word(&words)) > 0; words += length, index--)
+    for (size_t length; option->kind == CLI_CHOICE && (length = fv_words_next(&words)) > 0; words += length, index--)
         if (index == 0) snprintf(text, bytes, "%.*s", (int)length, words);
 }
 
@@ -338,7 +286,7 @@ static void print_option(const cli_option *option, const char *standard) {
     static const char indent[] = "                                "; /* 32 blanks */
     char left[256];
     size_t used = 0, length;
-    for (const char *cursor = option->names; (length = next_word(&cursor)) > 0; cursor += length)
+    for (const char *cursor = option->names; (length = fv_words_next(&cursor)) > 0; cursor += length)
         used += (size_t)snprintf(left + used, sizeof left - used, "%s%.*s", used ? ", " : "", (int)length, cursor);
     if (option->negated) used += (size_t)snprintf(left + used, sizeof left - used, " / %s", option->negated);
     if (option->value) snprintf(left + used, sizeof left - used, " %s", option->value);
@@ -374,7 +322,7 @@ int cli_options_parse(const cli_syntax *syntax, int argc, char **argv) {
     keep_defaults(syntax, defaults);
     int result = read_environment(syntax);
     for (int i = 1; i < argc && result == CLI_GO_ON; i++) {
-        if (cli_words_find("-h --help --usage", argv[i], strlen(argv[i])) >= 0) {
+        if (fv_words_find("-h --help --usage", argv[i], strlen(argv[i])) >= 0) {
             print_help(syntax, (const default_text *)defaults);
             return CLI_DONE;
         }

@@ -11,10 +11,13 @@
 typedef enum cli_option_kind {
     CLI_SWITCH,  /* bool: true, or false by a name from `negated` */
     CLI_INTEGER, /* int64_t, low..high */
+    CLI_U32,     /* uint32_t, likewise */
+    CLI_I32,     /* int32_t, likewise */
     CLI_REAL,    /* double, low..high */
+    CLI_F32,     /* float, likewise */
     CLI_TEXT,    /* const char *, borrowed from argv or the environment */
     CLI_TEXTS,   /* cli_texts: each use appends one */
-    CLI_CHOICE,  /* int: index of the value in `choices` */
+    CLI_CHOICE,  /* int or uint32_t: index of the value in `choices` */
     CLI_MODE,    /* likewise, but the value may be missing: then `low`, and by a name from `negated` `high` */
     CLI_IGNORED  /* nothing: accepted so that pasted lines work; a note on stderr says so */
 } cli_option_kind;
@@ -73,12 +76,6 @@ typedef struct cli_syntax {
 /** Reads the environment, then argv[1..]. CLI_GO_ON, CLI_DONE (help was printed) or CLI_USAGE (and one line said why).
  */
 int cli_options_parse(const cli_syntax *syntax, int argc, char **argv);
-
-/** Index of `word` in a blank-separated list; -1 if it is not there. */
-int cli_words_find(const char *words, const char *word, size_t length);
-
-/** The word of a blank-separated list that `word` was most likely meant to be, copied out; "" for an empty list. */
-void cli_words_nearest(const char *words, const char *word, char *nearest, size_t bytes);
 
 /** Whole numbers as llama-bench takes them: "512", "1,2,4", "1-8", "128-1024*2", "0-4096+512". Appends to `values`;
  *  false if `text` is anything else or does not fit. */

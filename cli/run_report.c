@@ -96,8 +96,7 @@ void cli_run_report_print(const cli_run_report *report) {
     fprintf(stderr, "context: %zu of %zu tokens (the model was trained on %" PRIu32 "), K %s, V %s\n",
             fv_session_tokens(report->session), fv_session_context_tokens(report->session),
             fv_llm_config(fv_engine_llm(report->engine))->cache.max_tokens,
-            cli_element_name((uint32_t)report->options->key_type),
-            cli_element_name((uint32_t)report->options->value_type));
+            cli_element_name(report->options->session.key_type), cli_element_name(report->options->session.value_type));
     fprintf(stderr, "weights: %.1f MiB, %.1f MiB of them repacked into private pages in place of the file's\n",
             (double)fv_llm_weight_bytes(fv_engine_llm(report->engine)) / MIB,
             (double)fv_llm_packed_bytes(fv_engine_llm(report->engine)) / MIB);
@@ -177,8 +176,8 @@ int cli_run_report_json(const cli_run_report *report) {
             {"context_tokens", cli_count(fv_session_context_tokens(report->session))},
             {"used_tokens", cli_count(fv_session_tokens(report->session))},
             {"training_context_tokens", cli_count(fv_llm_config(fv_engine_llm(report->engine))->cache.max_tokens)},
-            {"key_type", cli_text(cli_element_name((uint32_t)report->options->key_type))},
-            {"value_type", cli_text(cli_element_name((uint32_t)report->options->value_type))},
+            {"key_type", cli_text(cli_element_name(report->options->session.key_type))},
+            {"value_type", cli_text(cli_element_name(report->options->session.value_type))},
             {"isa", cli_text(isa_name(generator))}, {"threads", cli_count(fv_engine_threads(report->engine))},
             {"seed", cli_count(report->seed)});
     set_phase(document, "prompt", fv_generator_prompt(generator));

@@ -7,29 +7,24 @@ const cli_option cli_thread_flags[] = {
     CLI_FLAG(TEXT, "-C --cpu-mask", mask, .value = "HEX",
              .help = "processors that threads may run on, bit 0 is the first"),
     CLI_FLAG(TEXT, "-Cr --cpu-range", range, .value = "LO-HI", .help = "the same as numbers; adds to -C"),
-    CLI_FLAG(INTEGER, "--cpu-strict", strict, .value = "0|1", .high = 1, .help = "each thread on one of them alone"),
-    CLI_FLAG(INTEGER, "--prio", priority, .value = "N", .low = -1, .high = 3,
+    CLI_FLAG(U32, "--cpu-strict", pool.strict, .value = "0|1", .high = 1, .help = "each thread on one of them alone"),
+    CLI_FLAG(I32, "--prio", pool.priority, .value = "N", .low = -1, .high = 3,
              .help = "-1 low, 0 normal, 1 medium, 2 high, 3 real-time; above 0 needs rights"),
-    CLI_FLAG(INTEGER, "--poll", poll, .value = "N", .high = 100,
+    CLI_FLAG(U32, "--poll", pool.poll, .value = "N", .high = 100,
              .help = "0..100: how long a thread waits awake for work, 2 us each"),
 };
 const size_t cli_thread_flags_count = sizeof cli_thread_flags / sizeof cli_thread_flags[0];
 
-cli_thread_options cli_thread_options_default(void) {
-    return (cli_thread_options){.poll = fv_pool_config_default().poll};
-}
+cli_thread_options cli_thread_options_default(void) { return (cli_thread_options){.pool = fv_pool_config_default()}; }
 
 int cli_pool_config(fv_pool_config *config, const char *verb, int64_t threads, const cli_thread_options *options) {
-    *config = fv_pool_config_default();
+    *config = options->pool;
     if (options->mask && !fv_pool_config_mask(config, options->mask))
         return cli_usage_error(verb, "-C takes up to %d hexadecimal digits, not '%s'", FV_POOL_PROCESSORS / 4,
                                options->mask);
     if (options->range && !fv_pool_config_range(config, options->range))
         return cli_usage_error(verb, "-Cr takes two numbers of processors (0-3), not '%s'", options->range);
     config->threads = threads > 0 ? (uint32_t)threads : 0;
-    config->strict = (uint32_t)options->strict;
-    config->priority = (int32_t)options->priority;
-    config->poll = (uint32_t)options->poll;
     return CLI_GO_ON;
 }
 

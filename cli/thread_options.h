@@ -7,8 +7,8 @@
 #include "options.h"
 
 typedef struct cli_thread_options {
+    fv_pool_config pool;
     const char *mask, *range; /* NULL: any processor */
-    int64_t strict, priority, poll;
 } cli_thread_options;
 
 cli_thread_options cli_thread_options_default(void);
