@@ -18,7 +18,7 @@ for target in "$source"/tests/fuzz/*_fuzz.c; do
     # shellcheck disable=SC2046 # pkg-config prints a list of words
     clang -std=c11 -g -fsanitize=fuzzer,address,undefined -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE \
         -I"$source/include" -I"$source/src" "$target" "$build/libfovea.a" \
-        $(pkg-config --libs libutf8proc) -lm -lpthread -o "$build/$name"
+        $(pkg-config --libs libutf8proc jansson) -lm -lpthread -o "$build/$name"
     mkdir -p "$build/corpus/$name"
     echo "$name: $seconds seconds"
     "$build/$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
