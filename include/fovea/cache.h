@@ -6,6 +6,7 @@
 #include "fovea/isa.h"
 #include "fovea/plan.h"
 #include "fovea/status.h"
+#include "fovea/store.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -133,18 +134,6 @@ FV_API fv_status fv_cache_remove(fv_cache *cache, uint32_t token);
 FV_API fv_status fv_cache_read(const fv_cache *cache, uint32_t head, uint32_t first_token, uint32_t count, float *keys,
                                float *values);
 
-/** Where a cache is saved: a file, a partition of flash, memory. The caller's functions move `count` bytes, at most 256
- *  and never across a multiple of 256, at `offset` below fv_cache_save_size(). They return FV_OK, or a status that ends
- *  the call and is what it returns; only fv_cache_restore() tries the other slot before it does. */
-typedef struct fv_cache_store {
-    void *context; /* handed to the functions */
-    /** Bytes never written, past the end of a file too, read as zeros and FV_OK. */
-    fv_status (*read)(void *context, uint64_t offset, void *bytes, size_t count);
-    fv_status (*write)(void *context, uint64_t offset, const void *bytes, size_t count);
-    /** Returns when all that was written before will survive a loss of power (fsync); NULL: writes survive in order. */
-    fv_status (*sync)(void *context);
-} fv_cache_store;
-
 /**
  * Bytes of a store for caches of `config`: two slots, one for the state before. docs/file-formats.md says what lies
  * where. Pure. O(1). bytes is out; untouched on error. Returns what fv_cache_size() returns.
@@ -162,7 +151,7 @@ FV_API fv_status fv_cache_save_size(const fv_cache_config *config, uint64_t *byt
  * Reads the state saved last, to know that it is whole; then writes the data in rising order, and its header after it.
  * Same bytes on every host. O(bytes stored).
  */
-FV_API fv_status fv_cache_save(const fv_cache *cache, const fv_cache_store *store, uint64_t *sequence);
+FV_API fv_status fv_cache_save(const fv_cache *cache, const fv_store *store, uint64_t *sequence);
 
 /**
  * Replaces what the cache holds by the newest whole state of the store: the same bits as when it was saved, landmarks
@@ -178,7 +167,7 @@ FV_API fv_status fv_cache_save(const fv_cache *cache, const fv_cache_store *stor
  *
  * Reads all twice: once for the checksum, once into the cache. A checksum finds accidents, it is no signature.
  */
-FV_API fv_status fv_cache_restore(fv_cache *cache, const fv_cache_store *store, uint64_t *sequence);
+FV_API fv_status fv_cache_restore(fv_cache *cache, const fv_store *store, uint64_t *sequence);
 
 /**
  * Gives up the state saved last if its number is above `sequence`, so that fv_cache_restore() finds the one before it.
@@ -190,11 +179,11 @@ FV_API fv_status fv_cache_restore(fv_cache *cache, const fv_cache_store *store, 
  * returns FV_OK (also if there is nothing to give up), FV_ERROR_ARGUMENT (NULL), FV_ERROR_UNSUPPORTED, FV_ERROR_CORRUPT
  * (no whole state of that number or below would be left: nothing is given up), what `store` returns.
  */
-FV_API fv_status fv_cache_save_forget(const fv_cache_store *store, uint64_t sequence);
+FV_API fv_status fv_cache_save_forget(const fv_store *store, uint64_t sequence);
 
 /** The configuration of the newest state in the store, from its header alone. FV_OK, FV_ERROR_ARGUMENT (NULL),
  *  FV_ERROR_UNSUPPORTED, FV_ERROR_CORRUPT (no header is whole), what `store` returns. config is untouched on error. */
-FV_API fv_status fv_cache_save_shape(const fv_cache_store *store, fv_cache_config *config);
+FV_API fv_status fv_cache_save_shape(const fv_store *store, fv_cache_config *config);
 
 #ifdef __cplusplus
 }

@@ -17,6 +17,7 @@
 #include "fovea/report.h"
 #include "fovea/state.h"
 #include "fovea/status.h"
+#include "fovea/store.h"
 #include "fovea/version.h"
 #include "fovea/weight.h"
 

@@ -96,8 +96,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (data[0] & 64) number_put(header + 56, crc64(start, data_bytes(&config, header)));
         if (data[0] & 128) number_put(header + 64, crc64(header, 64));
     }
-    fv_cache_store store = {.context = image[0], .read = image_read, .write = image_write};
-    fv_cache_store other = {.context = image[1], .read = image_read, .write = image_write};
+    fv_store store = {.context = image[0], .read = image_read, .write = image_write};
+    fv_store other = {.context = image[1], .read = image_read, .write = image_write};
     fv_cache *cache = cache_make(&config, kernels, memory[0], CACHE_BYTES);
     fv_cache *second = cache_make(&config, kernels, memory[1], CACHE_BYTES);
     fv_cache_config shape;

@@ -14,7 +14,8 @@ ROOMS = {
     "kernels": {"numeric", "platform/cpu.h"},
     "plan": {"numeric", "kernels"},
     "codes": {"numeric", "kernels"},
-    "cache": {"plan", "codes", "numeric", "kernels"},
+    "store": {"numeric"},
+    "cache": {"plan", "codes", "store", "numeric", "kernels"},
     "select": {"cache", "plan", "codes", "numeric", "kernels"},
     "attend": {"cache", "plan", "numeric", "kernels"},
     "attention": {"select", "attend", "cache", "plan", "numeric", "kernels"},
@@ -26,7 +27,7 @@ ROOMS = {
     "llm": {"gguf", "text", "numeric", "platform"},
     "measure": {"numeric", "platform"},
 }
-CORE = {"", "numeric", "kernels", "codes", "plan", "cache", "select", "attend", "attention", "model", "reference"}
+CORE = {"", "numeric", "kernels", "codes", "store", "plan", "cache", "select", "attend", "attention", "model", "reference"}
 FREESTANDING = {"stdint.h", "stddef.h", "stdbool.h", "float.h", "limits.h"}
 ISA_HEADERS = {"avx2": {"immintrin.h"}, "avx512": {"immintrin.h"}, "neon": {"arm_neon.h"}, "neon_dotprod": {"arm_neon.h"},
                "neon_i8mm": {"arm_neon.h"}}
@@ -36,7 +37,7 @@ CPU_DETECTION = {"cpuid.h", "sys/auxv.h"}  # in platform/cpu.h only
 
 # Public headers from the lowest layer to the highest; one may include those of its own layer and below.
 PUBLIC = [
-    ["api", "status", "version", "isa", "reference/f16", "weight", "parallel", "report", "deadline", "state"],
+    ["api", "status", "store", "version", "isa", "reference/f16", "weight", "parallel", "report", "deadline", "state"],
     ["plan", "cache", "reference/evict"],
     ["policy", "reference/gate", "attend", "mass"],
     ["attention"],
@@ -47,7 +48,7 @@ PUBLIC = [
 ]
 PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in names}
 PUBLIC_LEVEL.update(core=PUBLIC_LEVEL["model"], fovea=len(PUBLIC))  # these include all others
-ROOM_LEVEL = {"": 0, "numeric": 0, "kernels": 0, "codes": 0, "plan": 1, "cache": 1, "select": 2, "attend": 2, "attention": 3,
+ROOM_LEVEL = {"": 0, "numeric": 0, "kernels": 0, "codes": 0, "store": 0, "plan": 1, "cache": 1, "select": 2, "attend": 2, "attention": 3,
               "model": 4,
               "reference": 4, "platform": 5, "gguf": 5, "text": 5, "llm": 5, "measure": 6}
 

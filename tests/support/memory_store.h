@@ -28,7 +28,7 @@ static inline fv_status memory_store_move(const fv_cache *from, fv_cache *into) 
     if (status != FV_OK) return status;
     memory.bytes = calloc(memory.count + 256, 1);
     if (!memory.bytes) return FV_ERROR_MEMORY;
-    fv_cache_store store = {.context = &memory, .read = memory_store_read, .write = memory_store_write};
+    fv_store store = {.context = &memory, .read = memory_store_read, .write = memory_store_write};
     status = fv_cache_save(from, &store, NULL);
     if (status == FV_OK) status = fv_cache_restore(into, &store, NULL);
     free(memory.bytes);

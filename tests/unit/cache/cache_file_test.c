@@ -50,8 +50,8 @@ static fv_status medium_write(void *context, uint64_t offset, const void *bytes,
 
 static fv_status medium_sync(void *context) { return ((medium *)context)->syncs++, FV_OK; }
 
-static fv_cache_store store_of(medium *m) {
-    return (fv_cache_store){.context = m, .read = medium_read, .write = medium_write, .sync = medium_sync};
+static fv_store store_of(medium *m) {
+    return (fv_store){.context = m, .read = medium_read, .write = medium_write, .sync = medium_sync};
 }
 
 static medium medium_make(const fv_cache_config *config) {
@@ -86,7 +86,7 @@ static history history_make(const fv_cache_config *config, uint32_t tokens, uint
     test_cache_append(h.before, tokens, random);
     test_cache_append(h.after, tokens, &again);
     test_cache_append(h.after, more, random);
-    fv_cache_store store = store_of(&h.medium);
+    fv_store store = store_of(&h.medium);
     uint64_t sequence = 0;
     assert_int_equal(fv_cache_save(h.before, &store, &sequence), FV_OK);
     assert_int_equal(sequence, 1);
@@ -113,7 +113,7 @@ static const fv_cache_config small = {.kv_heads = 2,
 static uint64_t restore_checked(history *h, medium *m) {
     static const uint64_t none = 77;
     uint64_t sequence = none;
-    fv_cache_store store = store_of(m);
+    fv_store store = store_of(m);
     test_random random = test_random_make(9), again = random;
     assert_int_equal(fv_cache_truncate(h->into, 0), FV_OK);
     test_cache_append(h->into, 1, &random);
@@ -151,7 +151,7 @@ static void test_round_trip(void **state) {
         test_cache_append(h.into, more, &random);
         assert_int_equal(fv_cache_tokens(h.into), tokens + more);
         fv_cache_config found = {0};
-        fv_cache_store store = store_of(&h.medium);
+        fv_store store = store_of(&h.medium);
         assert_int_equal(fv_cache_save_shape(&store, &found), FV_OK);
         assert_memory_equal(&found, &config, sizeof found);
         history_free(&h);
@@ -176,7 +176,7 @@ static void test_coarse_copies_are_made_anew(void **state) {
         if (run % 2) config.shadow = config.tail = 0;
         fv_cache *saved = test_cache_make(&config, tables.table[0]);
         medium m = medium_make(&config);
-        fv_cache_store store = store_of(&m);
+        fv_store store = store_of(&m);
         test_cache_append(want, 70, &again);
         test_cache_append(saved, 70, &random);
         assert_int_equal(fv_cache_save(saved, &store, NULL), FV_OK);
@@ -208,7 +208,7 @@ static void test_going_on(void **state) {
         const fv_kernels *kernels = tables.table[run % tables.count];
         fv_cache *plain = test_cache_make(&config, kernels), *saved = test_cache_make(&config, kernels);
         medium m = medium_make(&config);
-        fv_cache_store store = store_of(&m);
+        fv_store store = store_of(&m);
         for (uint64_t step = 1; step <= 60; step++) {
             uint32_t tokens = fv_cache_tokens(plain), what = test_random_in(&random, 0, 3);
             uint32_t count = test_random_in(&random, 0, what < 2 ? (70 - tokens) / 3 : tokens);
@@ -308,7 +308,7 @@ static void test_cuts(void **state) {
                                   .value_type = FV_ELEMENT_F16,
                                   .landmark_tokens = 8};
         history h = history_make(&config, 20, 20, false, &random);
-        fv_cache_store store = store_of(&h.medium);
+        fv_store store = store_of(&h.medium);
         if (both) { /* garbage and an older state are in the way */
             assert_int_equal(fv_cache_save(h.after, &store, NULL), FV_OK);
             assert_int_equal(fv_cache_save(h.before, &store, NULL), FV_OK);
@@ -349,7 +349,7 @@ static void test_header_without_data(void **state) {
     test_random random = test_random_make(7);
     history h = history_make(&small, 3, 2, true, &random);
     uint64_t sequence = 0;
-    fv_cache_store store = store_of(&h.medium);
+    fv_store store = store_of(&h.medium);
     h.medium.bytes[h.medium.count - SECTOR] ^= 1; /* the newest, in slot 1 */
     assert_int_equal(restore_checked(&h, &h.medium), 1);
     test_cache_append(h.into, 1, &random); /* neither of the two */
@@ -366,7 +366,7 @@ static void test_other_configurations(void **state) {
     (void)state;
     test_random random = test_random_make(8);
     history h = history_make(&small, 3, 2, true, &random);
-    fv_cache_store store = store_of(&h.medium);
+    fv_store store = store_of(&h.medium);
     for (int field = 0; field < 6; field++) {
         fv_cache_config other = small, found;
         uint32_t *fields[] = {&other.kv_heads, &other.head_dim,   &other.max_tokens,
@@ -382,7 +382,7 @@ static void test_other_configurations(void **state) {
         assert_memory_equal(&found, &small, sizeof found);
         medium given_up = medium_copy(&h.medium);
         memset(given_up.bytes, 0, DATA);
-        fv_cache_store again = store_of(&given_up);
+        fv_store again = store_of(&given_up);
         if (field < 3 || field == 5) { /* smaller: fits into the same store */
             assert_int_equal(fv_cache_save(cache, &again, &sequence), FV_OK);
             assert_int_equal(fv_cache_restore(cache, &again, &sequence), FV_OK);
@@ -399,7 +399,7 @@ static void test_larger_context(void **state) {
     (void)state;
     test_random random = test_random_make(18);
     history h = history_make(&small, 3, 2, true, &random);
-    fv_cache_store store = store_of(&h.medium);
+    fv_store store = store_of(&h.medium);
     fv_cache_config larger = small;
     uint64_t sequence = 0;
     for (larger.max_tokens = small.max_tokens; larger.max_tokens < 70; larger.max_tokens += 9) {
@@ -413,7 +413,7 @@ static void test_larger_context(void **state) {
         assert_true(test_cache_equals(cache, want));
         fv_status expected = larger.max_tokens == small.max_tokens ? FV_OK : FV_ERROR_ARGUMENT;
         medium copy = medium_copy(&h.medium);
-        fv_cache_store other = store_of(&copy);
+        fv_store other = store_of(&copy);
         assert_int_equal(fv_cache_save(cache, &other, NULL), expected);
         if (expected != FV_OK) assert_memory_equal(copy.bytes, h.medium.bytes, copy.count);
         free(copy.bytes);
@@ -464,7 +464,7 @@ static void test_bytes_of_version_1(void **state) {
     header_seal(header);
     fv_cache *cache = test_cache_make(&config, tables.table[0]), *into = test_cache_make(&config, tables.table[0]);
     medium m = medium_make(&config);
-    fv_cache_store store = store_of(&m);
+    fv_store store = store_of(&m);
     uint64_t sequence = 0;
     assert_int_equal(m.count, DATA + 2 * SECTOR);
     assert_int_equal(fv_cache_append(cache, 2, keys, 2, values, 2), FV_OK);
@@ -535,7 +535,7 @@ static void test_bytes_of_version_2(void **state) {
     fv_cache *cache = test_cache_make(&config, tables.table[0]),
              *into = test_cache_make(&config, tables.table[tables.count - 1]);
     medium m = medium_make(&config);
-    fv_cache_store store = store_of(&m);
+    fv_store store = store_of(&m);
     float got[6];
     assert_int_equal(fv_cache_append(cache, 2, keys, 3, values, 3), FV_OK);
     assert_int_equal(fv_cache_save(cache, &store, NULL), FV_OK);
@@ -558,7 +558,7 @@ static void test_failing_store(void **state) {
     (void)state;
     test_random random = test_random_make(10);
     history h = history_make(&small, 3, 2, false, &random);
-    fv_cache_store store = store_of(&h.medium);
+    fv_store store = store_of(&h.medium);
     h.medium.read_limit = DATA;
     assert_int_equal(fv_cache_restore(h.into, &store, NULL), FV_ERROR_FILE);
     assert_int_equal(fv_cache_save(h.after, &store, NULL), FV_ERROR_FILE); /* not over what it could not read */
@@ -575,7 +575,7 @@ static void test_forget(void **state) {
     (void)state;
     test_random random = test_random_make(13);
     history h = history_make(&small, 3, 2, true, &random);
-    fv_cache_store store = store_of(&h.medium);
+    fv_store store = store_of(&h.medium);
     medium before = medium_copy(&h.medium);
     assert_int_equal(fv_cache_save_forget(&store, 2), FV_OK);
     assert_int_equal(fv_cache_save_forget(&store, 0), FV_ERROR_CORRUPT);
@@ -600,7 +600,7 @@ static void test_arguments(void **state) {
     (void)state;
     test_random random = test_random_make(11);
     history h = history_make(&small, 3, 2, false, &random);
-    fv_cache_store store = store_of(&h.medium), no_read = store, no_write = store;
+    fv_store store = store_of(&h.medium), no_read = store, no_write = store;
     fv_cache_config config = small;
     uint64_t bytes = 7;
     no_read.read = NULL, no_write.write = NULL;

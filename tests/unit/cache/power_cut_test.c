@@ -173,7 +173,7 @@ static fv_status flash_write(void *context, uint64_t offset, const void *bytes, 
 typedef struct device_type {
     const char *name;
     size_t block_bytes;
-    fv_cache_store store;
+    fv_store store;
 } device_type;
 
 static const device_type devices[] = {
@@ -216,7 +216,7 @@ static void test_every_cut(void **state) {
         test_cache_append(after, 48, &random);
         device whole = device_of_type(&devices[type], &config, random),
                d = device_of_type(&devices[type], &config, random);
-        fv_cache_store store = devices[type].store;
+        fv_store store = devices[type].store;
         store.context = &whole;
         assert_int_equal(fv_cache_save(oldest, &store, NULL), FV_OK);
         assert_int_equal(fv_cache_save(before, &store, NULL), FV_OK);
@@ -262,7 +262,7 @@ static void test_a_life_of_cuts(void **state) {
         fv_cache *known = test_cache_make(&config, kernels), *now = test_cache_make(&config, kernels);
         fv_cache *into = test_cache_make(&config, kernels);
         device d = device_of_type(type, &config, random);
-        fv_cache_store store = type->store;
+        fv_store store = type->store;
         store.context = &d;
         uint64_t sequence = 0;
         uint32_t cut_saves = 0;
@@ -316,7 +316,7 @@ static void test_first_save(void **state) {
         for (int32_t cut = 0; !done; cut++)
             for (uint32_t way = 0; way < CUT_KINDS; way++) {
                 device d = device_of_type(&devices[type], &config, random);
-                fv_cache_store store = devices[type].store;
+                fv_store store = devices[type].store;
                 store.context = &d;
                 d.cut_at = cut;
                 d.kind = way;
@@ -336,7 +336,7 @@ static void test_first_save(void **state) {
 
 /* A part of a device: the stores of a model's layers lie behind one another. */
 typedef struct part {
-    const fv_cache_store *whole;
+    const fv_store *whole;
     uint64_t base;
 } part;
 
@@ -358,7 +358,7 @@ static fv_status part_sync(void *context) {
 enum { LAYERS = 3 };
 
 /* What a program does after a restart: all layers to the newest state that each of them has. The number of it. */
-static uint64_t layers_restore(fv_cache *const into[LAYERS], const fv_cache_store store[LAYERS], device *d) {
+static uint64_t layers_restore(fv_cache *const into[LAYERS], const fv_store store[LAYERS], device *d) {
     uint64_t least = UINT64_MAX, sequence[LAYERS];
     d->cut_at = NEVER;
     for (size_t layer = 0; layer < LAYERS; layer++) {
@@ -390,7 +390,7 @@ static void test_layers(void **state) {
         config.max_tokens *= 2;
         device d = device_of_type(&devices[type], &config, random);
         config.max_tokens = 16;
-        fv_cache_store whole = devices[type].store, store[LAYERS];
+        fv_store whole = devices[type].store, store[LAYERS];
         part parts[LAYERS];
         fv_cache *now[LAYERS], *known[LAYERS], *into[LAYERS];
         uint64_t bytes = 0, sequence = 1;
@@ -399,7 +399,7 @@ static void test_layers(void **state) {
         assert_true(LAYERS * bytes <= d.bytes);
         for (size_t layer = 0; layer < LAYERS; layer++) {
             parts[layer] = (part){&whole, layer * bytes};
-            store[layer] = (fv_cache_store){&parts[layer], part_read, part_write, part_sync};
+            store[layer] = (fv_store){&parts[layer], part_read, part_write, part_sync};
             now[layer] = test_cache_make(&config, tables.table[0]);
             known[layer] = test_cache_make(&config, tables.table[0]);
             into[layer] = test_cache_make(&config, tables.table[0]);
