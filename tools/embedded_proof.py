@@ -20,9 +20,7 @@ ALLOWED = {"memcpy", "memmove", "memset", "memcmp"}
 DOUBLE = re.compile(r"^__aeabi_(d|f2d|i2d|ui2d|l2d|ul2d|cd)|^__\w*df|^__\w*df\w*$|extendsfdf")
 HELPERS_FOLDER = os.path.join(embedded.SOURCE, "tests", "freestanding")
 OFTEN = {"score": ["fv_score_page_*_scalar"], "score_page": ["fv_score_page_*_scalar"], "sum": ["fv_value_sum_*_scalar"], "narrow": ["fv_narrow_*_scalar"],
-         "unpack": ["fv_unpack_*_scalar"], "dequant": ["fv_dequant_*_scalar"], "panel": ["fv_product_panel_*_scalar"],
-         "panel_unpack": ["fv_panel_unpack_*_scalar"], "packed": ["fv_product_packed_*_scalar"],
-         "floats": ["fv_product_*_scalar"], "task": ["*_task"], "step": ["step_*"], "fill": ["list_*"]}
+         "unpack": ["fv_unpack_*_scalar"], "dequant": ["fv_dequant_*_scalar"], "floats": ["fv_product_*_scalar"], "task": ["*_task"], "step": ["step_*"], "fill": ["list_*"]}
 RUNNERS = {"step_run", "step_task"}  # make such calls themselves
 LARGER = {"parts", "turn_rows_f32"}  # slots that no scalar kernel fills: NULL on a chip
 CALLERS = {"observer", "run", "read", "write", "sync", "clock"}  # functions that the user of the library hands in

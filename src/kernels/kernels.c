@@ -11,8 +11,6 @@
 _Static_assert(sizeof(fv_kernels) <= FV_KERNELS_BYTES, "raise FV_KERNELS_BYTES");
 
 #define FV_KERNEL_SCALAR(name, type) .name = fv_##name##_scalar,
-#define FV_KERNEL_DEQUANT(NAME, name, number, values, bytes) .dequant_##name = fv_dequant_##name##_scalar,
-#define FV_KERNEL_UNPACK(NAME, name, group, largest) .unpack_##name = fv_unpack_##name##_scalar,
 /* clang-format off */
 static const fv_kernels scalar_kernels = {
     .isa = FV_ISA_SCALAR,
@@ -43,9 +41,6 @@ static const fv_kernels scalar_kernels = {
 #endif
 #if FV_BUILD_MODEL
     FV_KERNEL_MODEL_LIST(FV_KERNEL_SCALAR)
-    .product_packed_q8_0 = fv_product_packed_q8_0_scalar,
-    FV_WEIGHT_LIST(FV_KERNEL_DEQUANT)
-    FV_UNPACK_LIST(FV_KERNEL_UNPACK)
 #endif
 };
 /* clang-format on */
@@ -90,28 +85,9 @@ static void use_avx2(fv_kernels *table) {
     table->gelu_f32 = fv_gelu_f32_avx2;
     table->quantize_q8 = fv_quantize_q8_avx2;
     table->panel_pack = fv_panel_pack_avx2;
-    table->panel_unpack_q4_0 = fv_panel_unpack_q4_0_avx2;
-    table->panel_unpack_q4_1 = fv_panel_unpack_q4_1_avx2;
-    table->panel_unpack_q5_0 = fv_panel_unpack_q5_0_avx2;
-    table->panel_unpack_q8_0 = fv_panel_unpack_q8_0_avx2;
-    table->panel_unpack_q5_1 = fv_panel_unpack_q5_1_avx2;
-    table->panel_unpack_iq4_nl = fv_panel_unpack_iq4_nl_avx2;
-    table->panel_unpack_q4_k = fv_panel_unpack_q4_k_avx2;
-    table->panel_unpack_q5_k = fv_panel_unpack_q5_k_avx2;
-    table->panel_unpack_q6_k = fv_panel_unpack_q6_k_avx2;
-    table->product_panel_u4 = fv_product_panel_u4_avx2;
-    table->product_panel_u5 = fv_product_panel_u5_avx2;
-    table->product_panel_u8 = fv_product_panel_u8_avx2;
-    table->product_panel_u6 = fv_product_panel_u6_avx2;
-    table->product_packed_q4_0 = fv_product_packed_q4_0_avx2;
-    table->product_packed_q4_1 = fv_product_packed_q4_1_avx2;
-    table->product_packed_q5_0 = fv_product_packed_q5_0_avx2;
-    table->product_packed_q8_0 = fv_product_packed_q8_0_avx2;
-    table->product_packed_q5_1 = fv_product_packed_q5_1_avx2;
-    table->product_packed_iq4_nl = fv_product_packed_iq4_nl_avx2;
-    table->product_packed_q4_k = fv_product_packed_q4_k_avx2;
-    table->product_packed_q5_k = fv_product_packed_q5_k_avx2;
-    table->product_packed_q6_k = fv_product_packed_q6_k_avx2;
+    table->panel_unpack = fv_panel_unpack_avx2;
+    table->product_panel = fv_product_panel_avx2;
+    table->product_packed = fv_product_packed_avx2;
     table->product_f32 = fv_product_f32_avx2;
     table->product_f16 = fv_product_f16_avx2;
     table->product_bf16 = fv_product_bf16_avx2;
@@ -146,19 +122,8 @@ static void use_avx512(fv_kernels *table) {
     table->count_least = fv_count_least_avx512;
     table->list_least = fv_list_least_avx512;
 #if FV_BUILD_MODEL
-    table->product_panel_u4 = fv_product_panel_u4_avx512;
-    table->product_panel_u5 = fv_product_panel_u4_avx512; /* dpbusd is exact for any byte */
-    table->product_panel_u8 = fv_product_panel_u4_avx512;
-    table->product_panel_u6 = fv_product_panel_u6_avx512;
-    table->product_packed_q4_0 = fv_product_packed_q4_0_avx512;
-    table->product_packed_q4_1 = fv_product_packed_q4_1_avx512;
-    table->product_packed_q5_0 = fv_product_packed_q5_0_avx512;
-    table->product_packed_q8_0 = fv_product_packed_q8_0_avx512;
-    table->product_packed_q5_1 = fv_product_packed_q5_1_avx512;
-    table->product_packed_iq4_nl = fv_product_packed_iq4_nl_avx512;
-    table->product_packed_q4_k = fv_product_packed_q4_k_avx512;
-    table->product_packed_q5_k = fv_product_packed_q5_k_avx512;
-    table->product_packed_q6_k = fv_product_packed_q6_k_avx512;
+    table->product_panel = fv_product_panel_avx512;
+    table->product_packed = fv_product_packed_avx512;
     table->product_f32 = fv_product_f32_avx512;
     table->product_f16 = fv_product_f16_avx512;
     table->product_bf16 = fv_product_bf16_avx512;
@@ -196,57 +161,24 @@ static void use_neon(fv_kernels *table) {
     table->gelu_f32 = fv_gelu_f32_neon;
     table->quantize_q8 = fv_quantize_q8_neon;
     table->panel_pack = fv_panel_pack_neon;
-    table->panel_unpack_q4_0 = fv_panel_unpack_q4_0_neon;
-    table->panel_unpack_q4_1 = fv_panel_unpack_q4_1_neon;
-    table->panel_unpack_q5_0 = fv_panel_unpack_q5_0_neon;
-    table->panel_unpack_q8_0 = fv_panel_unpack_q8_0_neon;
-    table->panel_unpack_q5_1 = fv_panel_unpack_q5_1_neon;
-    table->panel_unpack_iq4_nl = fv_panel_unpack_iq4_nl_neon;
-    table->panel_unpack_q4_k = fv_panel_unpack_q4_k_neon;
-    table->panel_unpack_q5_k = fv_panel_unpack_q5_k_neon;
-    table->panel_unpack_q6_k = fv_panel_unpack_q6_k_neon;
-    table->product_panel_u4 = fv_product_panel_u4_neon;
-    table->product_panel_u5 = fv_product_panel_u4_neon; /* eight products of 5 bits fit 16 bits too */
-    table->product_panel_u8 = fv_product_panel_u8_neon;
-    table->product_panel_u6 = fv_product_panel_u6_neon;
-    table->product_packed_q4_0 = fv_product_packed_q4_0_neon;
-    table->product_packed_q4_1 = fv_product_packed_q4_1_neon;
-    table->product_packed_q5_0 = fv_product_packed_q5_0_neon;
-    table->product_packed_q8_0 = fv_product_packed_q8_0_neon;
-    table->product_packed_q5_1 = fv_product_packed_q5_1_neon;
-    table->product_packed_iq4_nl = fv_product_packed_iq4_nl_neon;
-    table->product_packed_q4_k = fv_product_packed_q4_k_neon;
-    table->product_packed_q5_k = fv_product_packed_q5_k_neon;
-    table->product_packed_q6_k = fv_product_packed_q6_k_neon;
+    table->panel_unpack = fv_panel_unpack_neon;
+    table->product_panel = fv_product_panel_neon;
+    table->product_packed = fv_product_packed_neon;
 #endif
 }
 
 static void use_neon_dotprod(fv_kernels *table) {
     table->isa = FV_ISA_NEON_DOTPROD;
 #if FV_BUILD_MODEL
-    table->product_panel_u4 = fv_product_panel_u4_neon_dotprod;
-    table->product_panel_u5 = fv_product_panel_u4_neon_dotprod; /* exact for any byte up to 127 */
-    table->product_panel_u8 = fv_product_panel_u8_neon_dotprod;
-    table->product_panel_u6 = fv_product_panel_u6_neon_dotprod;
-    table->product_packed_q4_0 = fv_product_packed_q4_0_neon_dotprod;
-    table->product_packed_q4_1 = fv_product_packed_q4_1_neon_dotprod;
-    table->product_packed_q5_0 = fv_product_packed_q5_0_neon_dotprod;
-    table->product_packed_q8_0 = fv_product_packed_q8_0_neon_dotprod;
-    table->product_packed_q5_1 = fv_product_packed_q5_1_neon_dotprod;
-    table->product_packed_iq4_nl = fv_product_packed_iq4_nl_neon_dotprod;
-    table->product_packed_q4_k = fv_product_packed_q4_k_neon_dotprod;
-    table->product_packed_q5_k = fv_product_packed_q5_k_neon_dotprod;
-    table->product_packed_q6_k = fv_product_packed_q6_k_neon_dotprod;
+    table->product_panel = fv_product_panel_neon_dotprod;
+    table->product_packed = fv_product_packed_neon_dotprod;
 #endif
 }
 
 static void use_neon_i8mm(fv_kernels *table) {
     table->isa = FV_ISA_NEON_I8MM;
 #if FV_BUILD_MODEL
-    table->product_panel_u4 = fv_product_panel_u4_neon_i8mm;
-    table->product_panel_u5 = fv_product_panel_u4_neon_i8mm;
-    table->product_panel_u8 = fv_product_panel_u8_neon_i8mm;
-    table->product_panel_u6 = fv_product_panel_u6_neon_i8mm;
+    table->product_panel = fv_product_panel_neon_i8mm;
 #endif
 }
 #endif

@@ -9,9 +9,9 @@
 #include "build.h"
 #include "fovea/isa.h"
 #include "fovea/weight.h"
-#include "kernels/dequant.h"
-#include "kernels/unpack.h"
+#include "kernels/packed.h"
 #include "numeric/half.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -105,6 +105,8 @@ typedef struct fv_q8_rows {
 typedef struct fv_panel {
     const uint8_t *quants;
     const float *scale, *offset;
+    uint32_t group;   /* inputs that share a scale: 16 or 32 */
+    uint32_t largest; /* quant: 255, 31 or 15 in groups of 32; 63 in groups of 16. A type with less says the next */
 } fv_panel;
 
 /* Interleaves 8 rows of natural order (as unpack writes them) into 8 of a panel's 32. quants [8][columns], scale,
@@ -116,8 +118,7 @@ typedef void fv_panel_pack_fn(size_t columns, size_t groups, const uint8_t *quan
 /* Products of a panel with `tokens` rows: out[token * out_stride + r], r = 0..31,
  *   = A + B, A = sum over groups g, ascending, of (float)(sum of quants) * (scale[g] * activation scale),
  *            B = sum over groups g, ascending, of offset[g] * activation sum.
- * u4: quants 0..15, u5: 0..31, u8: 0..255, all in groups of 32; u6: 0..63 in groups of 16. Same order.
- * Bound: groups * 2^-22 * (sum |A's terms| + sum |B's terms|). */
+ * Same order. Bound: groups * 2^-22 * (sum |A's terms| + sum |B's terms|). */
 typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
                                  size_t out_stride);
 
@@ -133,11 +134,14 @@ typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *
 
 /* Eight packed rows to eight of a panel's 32, placed as panel_pack does (Q8_0 and IQ4_NL with their bias of 128). Exact
  * twin. */
-typedef void fv_panel_unpack_fn(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset);
+typedef void fv_panel_unpack_fn(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
+                                float *offset);
 
 /* The panel product's numbers, bit for bit, for one activation row straight from packed weights: out[0..8 * eights -
- * 1]. Eight rows follow eight rows. Optional: where a table lacks it (NULL) the panel does the work. */
-typedef void fv_product_packed_fn(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out);
+ * 1]. Eight rows follow eight rows. False: the kernel does not know the type, and has written nothing; the panel does
+ * the work. */
+typedef bool fv_product_packed_fn(fv_packed_type type, size_t columns, size_t eights, const void *packed,
+                                  const fv_q8_rows *x, float *out);
 
 /* Products of float weights with `tokens` f32 rows: out[t * out_stride + r] = sum over c of weight[r][c] * x[t][c].
  * weight [rows][columns] of the type, x [tokens][columns], contiguous; rows and tokens >= 1. Same bits for any number
@@ -309,19 +313,9 @@ extern const uint32_t fv_rotate_signs[32];
     K(gelu_f32, fv_gated_f32_fn) \
     K(quantize_q8, fv_quantize_q8_fn) \
     K(panel_pack, fv_panel_pack_fn) \
-    K(panel_unpack_q4_0, fv_panel_unpack_fn) \
-    K(panel_unpack_q4_1, fv_panel_unpack_fn) \
-    K(panel_unpack_q5_0, fv_panel_unpack_fn) \
-    K(panel_unpack_q8_0, fv_panel_unpack_fn) \
-    K(panel_unpack_q5_1, fv_panel_unpack_fn) \
-    K(panel_unpack_iq4_nl, fv_panel_unpack_fn) \
-    K(panel_unpack_q4_k, fv_panel_unpack_fn) \
-    K(panel_unpack_q5_k, fv_panel_unpack_fn) \
-    K(panel_unpack_q6_k, fv_panel_unpack_fn) \
-    K(product_panel_u4, fv_product_panel_fn) \
-    K(product_panel_u5, fv_product_panel_fn) \
-    K(product_panel_u8, fv_product_panel_fn) \
-    K(product_panel_u6, fv_product_panel_fn) \
+    K(panel_unpack, fv_panel_unpack_fn) \
+    K(product_panel, fv_product_panel_fn) \
+    K(product_packed, fv_product_packed_fn) \
     K(product_f32, fv_product_float_fn) \
     K(product_f16, fv_product_float_fn) \
     K(product_bf16, fv_product_float_fn)
@@ -355,8 +349,8 @@ extern const uint32_t fv_rotate_signs[32];
     FV_KERNEL_ATTENTION_LIST(K) \
     FV_KERNEL_MODEL_LIST(K)
 
-/* Slots that a table may lack; the second list is of products with weights. */
-#define FV_KERNEL_ATTENTION_OPTIONAL_LIST(K) \
+/* Slots that a table may lack (NULL). */
+#define FV_KERNEL_OPTIONAL_LIST(K) \
     K(value_parts_f32, fv_value_parts_fn) \
     K(value_parts_f16, fv_value_parts_fn) \
     K(value_parts_bf16, fv_value_parts_fn) \
@@ -364,35 +358,13 @@ extern const uint32_t fv_rotate_signs[32];
     K(value_parts_q4, fv_value_parts_fn) \
     K(turn_rows_f32, fv_turn_rows_fn)
 
-#define FV_KERNEL_PACKED_LIST(K) \
-    K(product_packed_q4_0, fv_product_packed_fn) \
-    K(product_packed_q4_1, fv_product_packed_fn) \
-    K(product_packed_q5_0, fv_product_packed_fn) \
-    K(product_packed_q8_0, fv_product_packed_fn) \
-    K(product_packed_q5_1, fv_product_packed_fn) \
-    K(product_packed_iq4_nl, fv_product_packed_fn) \
-    K(product_packed_q4_k, fv_product_packed_fn) \
-    K(product_packed_q5_k, fv_product_packed_fn) \
-    K(product_packed_q6_k, fv_product_packed_fn)
-
-#define FV_KERNEL_OPTIONAL_LIST(K) \
-    FV_KERNEL_ATTENTION_OPTIONAL_LIST(K) \
-    FV_KERNEL_PACKED_LIST(K)
-
 #define FV_KERNEL_SLOT(name, type) type *name;
 struct fv_kernels {
     uint32_t isa; /* fv_isa, the best in this table */
     FV_KERNEL_ATTENTION_LIST(FV_KERNEL_SLOT)
-    FV_KERNEL_ATTENTION_OPTIONAL_LIST(FV_KERNEL_SLOT)
+    FV_KERNEL_OPTIONAL_LIST(FV_KERNEL_SLOT)
 #if FV_BUILD_MODEL
     FV_KERNEL_MODEL_LIST(FV_KERNEL_SLOT)
-    FV_KERNEL_PACKED_LIST(FV_KERNEL_SLOT)
-#define FV_KERNEL_DEQUANT(NAME, name, number, values, bytes) fv_dequant_fn *dequant_##name;
-    FV_WEIGHT_LIST(FV_KERNEL_DEQUANT)
-#undef FV_KERNEL_DEQUANT
-#define FV_KERNEL_UNPACK(NAME, name, group, largest) fv_unpack_fn *unpack_##name;
-    FV_UNPACK_LIST(FV_KERNEL_UNPACK)
-#undef FV_KERNEL_UNPACK
 #endif
 };
 #undef FV_KERNEL_SLOT

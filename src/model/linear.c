@@ -3,6 +3,8 @@
  */
 #include "model/linear.h"
 #include "build.h"
+#include "kernels/dequant.h"
+#include "kernels/unpack.h"
 #include "model/packing.h"
 #include "numeric/size.h"
 
@@ -16,59 +18,38 @@ enum {
     DIRECT_TOKENS = 3   /* up to here reading packed rows anew for each token is cheaper than making a panel */
 };
 
-/* What a weight type needs; the kernels of one table. */
-typedef struct linear_type {
-    size_t block_values, group;
+typedef struct block_type {
+    uint32_t type, values; /* fv_weight_type; of a block */
     fv_dequant_fn *dequant;
+} block_type;
+
+#define BLOCK_TYPE(NAME, name, number, values, bytes) {number, values, fv_dequant_##name##_scalar},
+static const block_type block_types[] = {FV_WEIGHT_LIST(BLOCK_TYPE)};
+#undef BLOCK_TYPE
+
+typedef struct quant_type {
+    uint32_t type, group, largest; /* fv_weight_type; as in fv_panel */
+    fv_unpack_fn *unpack;
+} quant_type;
+
+#define QUANT_TYPE(NAME, name, group, largest) {FV_WEIGHT_##NAME, group, largest, fv_unpack_##name##_scalar},
+static const quant_type quant_types[] = {FV_UNPACK_LIST(QUANT_TYPE)};
+#undef QUANT_TYPE
+
+/* What is known of a weight type. */
+typedef struct linear_type {
+    const block_type *block;
+    const quant_type *quant;     /* NULL: products in f32 */
+    fv_packed_type packed;       /* FV_PACKED_COUNT: it is never packed */
     fv_product_float_fn *floats; /* of the float types; NULL: the others are expanded first */
-    fv_unpack_fn *unpack;        /* NULL: products in f32 */
-    fv_product_panel_fn *panel;
-    fv_panel_unpack_fn *panel_unpack; /* of packed rows */
-    fv_product_packed_fn *packed;     /* NULL: the panel does it */
 } linear_type;
 
-static fv_product_panel_fn *panel_kernel(const fv_kernels *kernels, size_t group, size_t largest) {
-    if (group == 16) return kernels->product_panel_u6;
-    return largest <= 15   ? kernels->product_panel_u4
-           : largest <= 31 ? kernels->product_panel_u5
-                           : kernels->product_panel_u8;
-}
-
+/* `type` is of FV_WEIGHT_LIST. */
 static linear_type linear_type_of(const fv_kernels *kernels, uint32_t type) {
-    linear_type found = {0};
-    switch (type) {
-#define LINEAR_CASE(NAME, name, number, values, bytes) \
-    case number: \
-        found = (linear_type){.block_values = values, .dequant = kernels->dequant_##name}; \
-        break;
-        FV_WEIGHT_LIST(LINEAR_CASE)
-#undef LINEAR_CASE
-    default:
-        break;
-    }
-    switch (type) {
-#define LINEAR_CASE(NAME, name, group_values, largest) \
-    case FV_WEIGHT_##NAME: \
-        found.group = group_values; \
-        found.unpack = kernels->unpack_##name; \
-        found.panel = panel_kernel(kernels, group_values, largest); \
-        break;
-        FV_UNPACK_LIST(LINEAR_CASE)
-#undef LINEAR_CASE
-    default:
-        break;
-    }
-    switch (type) {
-#define LINEAR_CASE(NAME, name) \
-    case FV_WEIGHT_##NAME: \
-        found.panel_unpack = kernels->panel_unpack_##name; \
-        found.packed = kernels->product_packed_##name; \
-        break;
-        FV_PACKED_LIST(LINEAR_CASE)
-#undef LINEAR_CASE
-    default:
-        break;
-    }
+    linear_type found = {.block = block_types, .packed = fv_packed_type_of(type)};
+    while (found.block->type != type) found.block++;
+    for (size_t i = 0; i < sizeof quant_types / sizeof *quant_types; i++)
+        if (quant_types[i].type == type) found.quant = &quant_types[i];
     if (type == FV_WEIGHT_F32) found.floats = kernels->product_f32;
     if (type == FV_WEIGHT_F16) found.floats = kernels->product_f16;
     if (type == FV_WEIGHT_BF16) found.floats = kernels->product_bf16;
@@ -99,13 +80,14 @@ static const unsigned char *row_data(const fv_weight *weight, uint32_t row) {
 
 static void row_expand(const linear_type *type, const fv_weight *weight, uint32_t row, float *out) {
     if (row >= weight->packed) {
-        type->dequant(weight->columns, row_data(weight, row), out);
+        type->block->dequant(weight->columns, row_data(weight, row), out);
         return;
     }
     unsigned char block[FV_PACKED_BLOCK_MOST];
-    for (size_t b = 0; b < weight->columns / type->block_values; b++) {
+    size_t values = type->block->values;
+    for (size_t b = 0; b < weight->columns / values; b++) {
         fv_weight_unpack_block(weight, row, b, block);
-        type->dequant(type->block_values, block, out + b * type->block_values);
+        type->block->dequant(values, block, out + b * values);
     }
 }
 
@@ -165,10 +147,10 @@ static panel_room panel_room_of(unsigned char *scratch, size_t columns, size_t g
 /* Up to eight rows of the file's own layout into a panel's rows from `place` on; missing rows are zero. */
 static void eight_make(const linear_call *call, const fv_weight *weight, const linear_type *type, uint32_t first,
                        uint32_t rows, const panel_room *room, size_t place) {
-    size_t columns = weight->columns, groups = columns / type->group;
+    size_t columns = weight->columns, groups = columns / type->quant->group;
     for (uint32_t r = 0; r < rows; r++)
-        type->unpack(columns, row_data(weight, first + r), room->eight_quants + r * columns,
-                     room->eight_scale + r * groups, room->eight_offset + r * groups);
+        type->quant->unpack(columns, row_data(weight, first + r), room->eight_quants + r * columns,
+                            room->eight_scale + r * groups, room->eight_offset + r * groups);
     for (size_t i = rows * columns; i < EIGHT * columns; i++) room->eight_quants[i] = 0;
     for (size_t i = rows * groups; i < EIGHT * groups; i++) room->eight_scale[i] = room->eight_offset[i] = 0.0f;
     call->kernels->panel_pack(columns, groups, room->eight_quants, room->eight_scale, room->eight_offset,
@@ -180,8 +162,8 @@ static void panel_make(const linear_call *call, const fv_weight *weight, const l
     for (uint32_t place = 0; place < FV_PANEL_ROWS; place += EIGHT) {
         uint32_t row = first + place, left = rows > place ? rows - place : 0;
         if (left && row < weight->packed)
-            type->panel_unpack(weight->columns, row_data(weight, row), room->quants + 4 * place, room->scale + place,
-                               room->offset + place);
+            call->kernels->panel_unpack(type->packed, weight->columns, row_data(weight, row), room->quants + 4 * place,
+                                        room->scale + place, room->offset + place);
         else
             eight_make(call, weight, type, row, left < EIGHT ? left : EIGHT, room, place);
     }
@@ -191,28 +173,32 @@ static void panel_make(const linear_call *call, const fv_weight *weight, const l
 static void rows_panel(const linear_call *call, const fv_linear_product *product, const linear_type *type,
                        uint32_t first, uint32_t rows, unsigned char *scratch) {
     const fv_linear_input *input = call->input;
-    panel_room room = panel_room_of(scratch, input->columns, input->columns / type->group);
-    fv_panel panel = {room.quants, room.scale, room.offset};
+    panel_room room = panel_room_of(scratch, input->columns, input->columns / type->quant->group);
+    fv_panel panel = {room.quants, room.scale, room.offset, type->quant->group, type->quant->largest};
     panel_make(call, product->weight, type, first, rows, &room);
     if (rows == FV_PANEL_ROWS) {
-        type->panel(input->columns, input->tokens, &panel, &input->q8, product->out + first, product->out_stride);
+        call->kernels->product_panel(input->columns, input->tokens, &panel, &input->q8, product->out + first,
+                                     product->out_stride);
         return;
     }
     float *out = (float *)(void *)room.eight_quants; /* the eight are in the panel */
     for (size_t t = 0; t < input->tokens; t++) {
         fv_q8_rows one = q8_row(input, t);
-        type->panel(input->columns, 1, &panel, &one, out, FV_PANEL_ROWS);
+        call->kernels->product_panel(input->columns, 1, &panel, &one, out, FV_PANEL_ROWS);
         for (uint32_t r = 0; r < rows; r++) product->out[t * product->out_stride + first + r] = out[r];
     }
 }
 
-static void rows_packed(const linear_call *call, const fv_linear_product *product, const linear_type *type,
+/* False: no kernel of the table knows the type. */
+static bool rows_packed(const linear_call *call, const fv_linear_product *product, const linear_type *type,
                         uint32_t first, uint32_t eights) {
     for (size_t t = 0; t < call->input->tokens; t++) {
         fv_q8_rows one = q8_row(call->input, t);
-        type->packed(call->input->columns, eights, row_data(product->weight, first), &one,
-                     product->out + t * product->out_stride + first);
+        if (!call->kernels->product_packed(type->packed, call->input->columns, eights, row_data(product->weight, first),
+                                           &one, product->out + t * product->out_stride + first))
+            return false;
     }
+    return true;
 }
 
 /* Rows that are never divided. */
@@ -238,15 +224,14 @@ static uint32_t first_row(const fv_linear_product *product, uint32_t unit, uint6
 static void product_rows(const linear_call *call, const fv_linear_product *product, uint32_t first, uint32_t rows,
                          unsigned char *scratch) {
     linear_type type = linear_type_of(call->kernels, product->weight->type);
-    if (!type.unpack || call->input->exact) {
+    if (!type.quant || call->input->exact) {
         rows_f32(call, product, &type, first, rows, (float *)(void *)scratch);
         return;
     }
     uint32_t done = 0;
-    if (type.packed && call->input->tokens <= DIRECT_TOKENS && first < product->weight->packed) {
+    if (call->input->tokens <= DIRECT_TOKENS && first < product->weight->packed &&
+        rows_packed(call, product, &type, first, rows / EIGHT))
         done = rows / EIGHT * EIGHT;
-        rows_packed(call, product, &type, first, done / EIGHT);
-    }
     for (; done < rows; done += FV_PANEL_ROWS)
         rows_panel(call, product, &type, first + done, rows - done < FV_PANEL_ROWS ? rows - done : FV_PANEL_ROWS,
                    scratch);

@@ -141,16 +141,14 @@ static product_work product_open(void) {
 /* As the model does: a panel is unpacked once for all tokens, and one token needs no panel where there is a kernel. */
 COUNTED static void counted_product(product_work *work, size_t tokens) {
     const size_t eight_bytes = COLUMNS / 32 * fv_packed_block_bytes(FV_PACKED_Q4_1);
-    if (tokens == 1 && kernels->product_packed_q4_1) {
-        kernels->product_packed_q4_1(COLUMNS, EIGHTS, work->packed, &work->x, work->out);
+    if (tokens == 1 && kernels->product_packed(FV_PACKED_Q4_1, COLUMNS, EIGHTS, work->packed, &work->x, work->out))
         return;
-    }
-    fv_panel panel = {work->quants, work->scale, work->offset};
+    fv_panel panel = {work->quants, work->scale, work->offset, 32, 15};
     for (size_t e = 0; e < EIGHTS; e += FV_PANEL_ROWS / 8) {
         for (size_t i = 0; i < FV_PANEL_ROWS / 8; i++)
-            kernels->panel_unpack_q4_1(COLUMNS, work->packed + (e + i) * eight_bytes, work->quants + 32 * i,
-                                       work->scale + 8 * i, work->offset + 8 * i);
-        kernels->product_panel_u4(COLUMNS, tokens, &panel, &work->x, work->out + 8 * e, EIGHTS * 8);
+            kernels->panel_unpack(FV_PACKED_Q4_1, COLUMNS, work->packed + (e + i) * eight_bytes, work->quants + 32 * i,
+                                  work->scale + 8 * i, work->offset + 8 * i);
+        kernels->product_panel(COLUMNS, tokens, &panel, &work->x, work->out + 8 * e, EIGHTS * 8);
     }
 }
 

@@ -35,28 +35,9 @@
 #define PRODUCT_SLOTS(X) \
     X(quantize_q8) \
     X(panel_pack) \
-    X(panel_unpack_q4_0) \
-    X(panel_unpack_q4_1) \
-    X(panel_unpack_q5_0) \
-    X(panel_unpack_q8_0) \
-    X(panel_unpack_q5_1) \
-    X(panel_unpack_iq4_nl) \
-    X(panel_unpack_q4_k) \
-    X(panel_unpack_q5_k) \
-    X(panel_unpack_q6_k) \
-    X(product_panel_u4) \
-    X(product_panel_u5) \
-    X(product_panel_u8) \
-    X(product_panel_u6) \
-    X(product_packed_q4_0) \
-    X(product_packed_q4_1) \
-    X(product_packed_q5_0) \
-    X(product_packed_q8_0) \
-    X(product_packed_q5_1) \
-    X(product_packed_iq4_nl) \
-    X(product_packed_q4_k) \
-    X(product_packed_q5_k) \
-    X(product_packed_q6_k)
+    X(panel_unpack) \
+    X(product_panel) \
+    X(product_packed)
 
 #define PRODUCT_FLOAT_SLOTS(X) \
     X(product_f32) \

@@ -1,7 +1,6 @@
 /* vector_kernel_test.c - conversions, norms, activation functions and dot products of every instruction set, each
  * against its bound; and the walk over the lists: no slot may be without a check. */
 #include "kernel_slots.h"
-#include "kernels/blocks.h"
 #include "kernels/kernels.h"
 #include "numeric/half.h"
 #include "support/fence.h"
@@ -198,49 +197,6 @@ static void check_dot_f32(const fv_kernels *table) {
         }
 }
 
-/* Block decoders that an instruction set overrides: exact twins on any bytes. */
-static void test_dequant_overrides(void **state) {
-    (void)state;
-    enum { BLOCKS = 5 };
-    static float out[256 * BLOCKS], want[256 * BLOCKS];
-    test_random random = test_random_make(6);
-#define DEQUANT_CHECK(NAME, name, number, values, bytes) \
-    for (size_t k = 1; k < tables.count; k++) { \
-        if (tables.table[k]->dequant_##name == tables.table[0]->dequant_##name) continue; \
-        for (int run = 0; run < 200; run++) { \
-            uint8_t *blocks = fence_place(&x_fence, BLOCKS * (bytes)); \
-            test_fill_bytes(&random, blocks, BLOCKS *(bytes)); \
-            tables.table[k]->dequant_##name(BLOCKS *(values), blocks, out); \
-            tables.table[0]->dequant_##name(BLOCKS *(values), blocks, want); \
-            assert_memory_equal(out, want, BLOCKS *(values) * sizeof(float)); \
-        } \
-    }
-    FV_WEIGHT_LIST(DEQUANT_CHECK)
-}
-
-static void test_unpack_overrides(void **state) {
-    (void)state;
-    enum { BLOCKS = 5 };
-    static uint8_t quants[2][256 * BLOCKS];
-    static float scale[2][16 * BLOCKS], offset[2][16 * BLOCKS];
-    test_random random = test_random_make(7);
-#define UNPACK_CHECK(NAME, name, group, largest) \
-    for (size_t k = 1; k < tables.count; k++) { \
-        if (tables.table[k]->unpack_##name == tables.table[0]->unpack_##name) continue; \
-        for (int run = 0; run < 200; run++) { \
-            size_t values = BLOCKS * FV_BLOCK_VALUES_##NAME, bytes = BLOCKS * FV_BLOCK_BYTES_##NAME; \
-            uint8_t *blocks = fence_place(&x_fence, bytes); \
-            test_fill_bytes(&random, blocks, bytes); \
-            tables.table[k]->unpack_##name(values, blocks, quants[0], scale[0], offset[0]); \
-            tables.table[0]->unpack_##name(values, blocks, quants[1], scale[1], offset[1]); \
-            assert_memory_equal(quants[0], quants[1], values); \
-            assert_memory_equal(scale[0], scale[1], values / (group) * sizeof(float)); \
-            assert_memory_equal(offset[0], offset[1], values / (group) * sizeof(float)); \
-        } \
-    }
-    FV_UNPACK_LIST(UNPACK_CHECK)
-}
-
 /* A slot that no program checks. */
 static void test_no_slot_is_forgotten(void **state) {
     (void)state;
@@ -299,8 +255,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         VECTOR_SLOTS(SLOT_ENTRY) //
         cmocka_unit_test(test_rms_norm_extremes),
-        cmocka_unit_test(test_dequant_overrides),
-        cmocka_unit_test(test_unpack_overrides),
         cmocka_unit_test(test_no_slot_is_forgotten),
         cmocka_unit_test(test_init_arguments),
         cmocka_unit_test(test_tables_are_full),

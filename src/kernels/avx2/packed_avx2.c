@@ -24,32 +24,18 @@ INLINE void panel_unpack(fv_packed_type type, size_t columns, const void *packed
     }
 }
 
-void fv_panel_unpack_q4_0_avx2(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q4_0, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q4_1_avx2(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q4_1, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q5_0_avx2(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q5_0, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q8_0_avx2(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q8_0, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q4_k_avx2(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q4_K, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q5_k_avx2(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q5_K, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q6_k_avx2(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q6_K, columns, packed, quants, scale, offset);
+void fv_panel_unpack_avx2(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
+                          float *offset) {
+#define UNPACK_CASE(NAME, name) \
+    case FV_PACKED_##NAME: \
+        panel_unpack(FV_PACKED_##NAME, columns, packed, quants, scale, offset); \
+        break;
+    switch (type) {
+        FV_PACKED_LIST(UNPACK_CASE)
+    case FV_PACKED_COUNT:
+        break;
+    }
+#undef UNPACK_CASE
 }
 
 /* Eight integer dot products over `count` steps, exact. In 16 bits fit eight steps of 4-bit weights (8 * 2 * 15 * 127 =
@@ -105,46 +91,17 @@ INLINE void product_packed(fv_packed_type type, size_t columns, size_t eights, c
     }
 }
 
-void fv_product_packed_q4_0_avx2(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q4_0, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q4_1_avx2(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q4_1, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q5_0_avx2(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q5_0, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q8_0_avx2(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q8_0, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q4_k_avx2(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q4_K, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q5_k_avx2(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q5_K, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q6_k_avx2(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q6_K, columns, eights, packed, x, out);
-}
-
-void fv_panel_unpack_q5_1_avx2(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q5_1, columns, packed, quants, scale, offset);
-}
-
-void fv_product_packed_q5_1_avx2(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q5_1, columns, eights, packed, x, out);
-}
-
-void fv_panel_unpack_iq4_nl_avx2(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_IQ4_NL, columns, packed, quants, scale, offset);
-}
-
-void fv_product_packed_iq4_nl_avx2(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_IQ4_NL, columns, eights, packed, x, out);
+bool fv_product_packed_avx2(fv_packed_type type, size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
+                            float *out) {
+#define PRODUCT_CASE(NAME, name) \
+    case FV_PACKED_##NAME: \
+        product_packed(FV_PACKED_##NAME, columns, eights, packed, x, out); \
+        return true;
+    switch (type) {
+        FV_PACKED_LIST(PRODUCT_CASE)
+    case FV_PACKED_COUNT:
+        break;
+    }
+#undef PRODUCT_CASE
+    return false;
 }

@@ -171,22 +171,14 @@ INLINE void product_panel(size_t group, size_t deep, size_t columns, size_t toke
                     sums + t * (columns / group), out + t * out_stride, out_stride);
 }
 
-void fv_product_panel_u4_avx2(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
-                              size_t out_stride) {
-    product_panel(32, 8, columns, tokens, panel, x, out, out_stride);
-}
-
-void fv_product_panel_u5_avx2(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
-                              size_t out_stride) {
-    product_panel(32, 4, columns, tokens, panel, x, out, out_stride);
-}
-
-void fv_product_panel_u8_avx2(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
-                              size_t out_stride) {
-    product_panel(32, 0, columns, tokens, panel, x, out, out_stride);
-}
-
-void fv_product_panel_u6_avx2(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
-                              size_t out_stride) {
-    product_panel(16, 2, columns, tokens, panel, x, out, out_stride);
+void fv_product_panel_avx2(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
+                           size_t out_stride) {
+    if (panel->group == 16)
+        product_panel(16, 2, columns, tokens, panel, x, out, out_stride);
+    else if (panel->largest <= 15)
+        product_panel(32, 8, columns, tokens, panel, x, out, out_stride);
+    else if (panel->largest <= 31)
+        product_panel(32, 4, columns, tokens, panel, x, out, out_stride);
+    else
+        product_panel(32, 0, columns, tokens, panel, x, out, out_stride);
 }

@@ -57,14 +57,13 @@ INLINE void product_panel(size_t group, size_t columns, size_t tokens, const fv_
                     sums + t * (columns / group), out + t * out_stride, out_stride);
 }
 
-void fv_product_panel_u4_avx512(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
-                                size_t out_stride) {
-    product_panel(32, columns, tokens, panel, x, out, out_stride);
-}
-
-void fv_product_panel_u6_avx512(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
-                                size_t out_stride) {
-    product_panel(16, columns, tokens, panel, x, out, out_stride);
+/* dpbusd is exact for any byte. */
+void fv_product_panel_avx512(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
+                             size_t out_stride) {
+    if (panel->group == 16)
+        product_panel(16, columns, tokens, panel, x, out, out_stride);
+    else
+        product_panel(32, columns, tokens, panel, x, out, out_stride);
 }
 
 INLINE __m256 packed_dot(size_t count, const __m256i *steps, const int8_t *x) {
@@ -102,39 +101,17 @@ INLINE void product_packed(fv_packed_type type, size_t columns, size_t eights, c
     }
 }
 
-void fv_product_packed_q4_0_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q4_0, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q4_1_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q4_1, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q5_0_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q5_0, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q8_0_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q8_0, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q4_k_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q4_K, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q5_k_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q5_K, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q6_k_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q6_K, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q5_1_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    product_packed(FV_PACKED_Q5_1, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_iq4_nl_avx512(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
-                                     float *out) {
-    product_packed(FV_PACKED_IQ4_NL, columns, eights, packed, x, out);
+bool fv_product_packed_avx512(fv_packed_type type, size_t columns, size_t eights, const void *packed,
+                              const fv_q8_rows *x, float *out) {
+#define PRODUCT_CASE(NAME, name) \
+    case FV_PACKED_##NAME: \
+        product_packed(FV_PACKED_##NAME, columns, eights, packed, x, out); \
+        return true;
+    switch (type) {
+        FV_PACKED_LIST(PRODUCT_CASE)
+    case FV_PACKED_COUNT:
+        break;
+    }
+#undef PRODUCT_CASE
+    return false;
 }

@@ -97,32 +97,18 @@ INLINE void panel_unpack(fv_packed_type type, size_t columns, const void *packed
     }
 }
 
-void fv_panel_unpack_q4_0_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q4_0, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q4_1_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q4_1, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q5_0_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q5_0, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q8_0_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q8_0, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q4_k_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q4_K, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q5_k_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q5_K, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q6_k_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q6_K, columns, packed, quants, scale, offset);
+void fv_panel_unpack_neon(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
+                          float *offset) {
+#define UNPACK_CASE(NAME, name) \
+    case FV_PACKED_##NAME: \
+        panel_unpack(FV_PACKED_##NAME, columns, packed, quants, scale, offset); \
+        break;
+    switch (type) {
+        FV_PACKED_LIST(UNPACK_CASE)
+    case FV_PACKED_COUNT:
+        break;
+    }
+#undef UNPACK_CASE
 }
 
 INLINE int8x16_t broadcast4(const int8_t *x) {
@@ -206,19 +192,14 @@ INLINE void product_panel(size_t group, size_t deep, size_t columns, size_t toke
     }
 }
 
-void fv_product_panel_u4_neon(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
-                              size_t out_stride) {
-    product_panel(32, 8, columns, tokens, panel, x, out, out_stride);
-}
-
-void fv_product_panel_u6_neon(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
-                              size_t out_stride) {
-    product_panel(16, 4, columns, tokens, panel, x, out, out_stride);
-}
-
-void fv_product_panel_u8_neon(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
-                              size_t out_stride) {
-    product_panel(32, 2, columns, tokens, panel, x, out, out_stride);
+void fv_product_panel_neon(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
+                           size_t out_stride) {
+    if (panel->group == 16)
+        product_panel(16, 4, columns, tokens, panel, x, out, out_stride);
+    else if (panel->largest <= 31)
+        product_panel(32, 8, columns, tokens, panel, x, out, out_stride);
+    else
+        product_panel(32, 2, columns, tokens, panel, x, out, out_stride);
 }
 
 INLINE void packed_dot(fv_packed_type type, size_t count, const uint8x16_t *steps, const int8_t *x, int32x4_t dot[2]) {
@@ -235,46 +216,17 @@ INLINE void packed_dot(fv_packed_type type, size_t count, const uint8x16_t *step
     }
 }
 
-void fv_product_packed_q4_0_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    packed_product(FV_PACKED_Q4_0, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q4_1_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    packed_product(FV_PACKED_Q4_1, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q5_0_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    packed_product(FV_PACKED_Q5_0, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q8_0_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    packed_product(FV_PACKED_Q8_0, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q4_k_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    packed_product(FV_PACKED_Q4_K, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q5_k_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    packed_product(FV_PACKED_Q5_K, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q6_k_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    packed_product(FV_PACKED_Q6_K, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_panel_unpack_q5_1_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q5_1, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_iq4_nl_neon(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_IQ4_NL, columns, packed, quants, scale, offset);
-}
-
-void fv_product_packed_q5_1_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    packed_product(FV_PACKED_Q5_1, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_iq4_nl_neon(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
-    packed_product(FV_PACKED_IQ4_NL, packed_dot, columns, eights, packed, x, out);
+bool fv_product_packed_neon(fv_packed_type type, size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
+                            float *out) {
+#define PRODUCT_CASE(NAME, name) \
+    case FV_PACKED_##NAME: \
+        packed_product(FV_PACKED_##NAME, packed_dot, columns, eights, packed, x, out); \
+        return true;
+    switch (type) {
+        FV_PACKED_LIST(PRODUCT_CASE)
+    case FV_PACKED_COUNT:
+        break;
+    }
+#undef PRODUCT_CASE
+    return false;
 }

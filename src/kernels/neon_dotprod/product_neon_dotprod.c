@@ -61,19 +61,14 @@ INLINE void product_panel(size_t group, bool biased, size_t columns, size_t toke
     }
 }
 
-void fv_product_panel_u4_neon_dotprod(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x,
-                                      float *out, size_t out_stride) {
-    product_panel(32, false, columns, tokens, panel, x, out, out_stride);
-}
-
-void fv_product_panel_u6_neon_dotprod(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x,
-                                      float *out, size_t out_stride) {
-    product_panel(16, false, columns, tokens, panel, x, out, out_stride);
-}
-
-void fv_product_panel_u8_neon_dotprod(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x,
-                                      float *out, size_t out_stride) {
-    product_panel(32, true, columns, tokens, panel, x, out, out_stride);
+void fv_product_panel_neon_dotprod(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x,
+                                   float *out, size_t out_stride) {
+    if (panel->group == 16)
+        product_panel(16, false, columns, tokens, panel, x, out, out_stride);
+    else if (panel->largest <= 127)
+        product_panel(32, false, columns, tokens, panel, x, out, out_stride);
+    else
+        product_panel(32, true, columns, tokens, panel, x, out, out_stride);
 }
 
 INLINE void packed_dot(fv_packed_type type, size_t count, const uint8x16_t *steps, const int8_t *x, int32x4_t dot[2]) {
@@ -81,47 +76,17 @@ INLINE void packed_dot(fv_packed_type type, size_t count, const uint8x16_t *step
     for (size_t k = 0; k < count; k += 4) dot16(packed_is_wide(type), steps + 2 * k, vld1q_s8(x + 4 * k), dot);
 }
 
-void fv_product_packed_q4_0_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
-                                         float *out) {
-    packed_product(FV_PACKED_Q4_0, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q4_1_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
-                                         float *out) {
-    packed_product(FV_PACKED_Q4_1, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q5_0_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
-                                         float *out) {
-    packed_product(FV_PACKED_Q5_0, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q8_0_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
-                                         float *out) {
-    packed_product(FV_PACKED_Q8_0, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q4_k_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
-                                         float *out) {
-    packed_product(FV_PACKED_Q4_K, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q5_k_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
-                                         float *out) {
-    packed_product(FV_PACKED_Q5_K, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q6_k_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
-                                         float *out) {
-    packed_product(FV_PACKED_Q6_K, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_q5_1_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
-                                         float *out) {
-    packed_product(FV_PACKED_Q5_1, packed_dot, columns, eights, packed, x, out);
-}
-
-void fv_product_packed_iq4_nl_neon_dotprod(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
-                                           float *out) {
-    packed_product(FV_PACKED_IQ4_NL, packed_dot, columns, eights, packed, x, out);
+bool fv_product_packed_neon_dotprod(fv_packed_type type, size_t columns, size_t eights, const void *packed,
+                                    const fv_q8_rows *x, float *out) {
+#define PRODUCT_CASE(NAME, name) \
+    case FV_PACKED_##NAME: \
+        packed_product(FV_PACKED_##NAME, packed_dot, columns, eights, packed, x, out); \
+        return true;
+    switch (type) {
+        FV_PACKED_LIST(PRODUCT_CASE)
+    case FV_PACKED_COUNT:
+        break;
+    }
+#undef PRODUCT_CASE
+    return false;
 }

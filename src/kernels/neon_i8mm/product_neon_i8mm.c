@@ -46,8 +46,8 @@ INLINE void panel_block(size_t first, size_t group, size_t columns, const fv_pan
     for (size_t t = 0; t < 4; t++) panel_sum_store(&total[t], out + t * out_stride + first);
 }
 
-INLINE void product_panel(size_t group, fv_product_panel_fn *few, size_t columns, size_t tokens, const fv_panel *panel,
-                          const fv_q8_rows *x, float *out, size_t out_stride) {
+INLINE void product_panel(size_t group, size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x,
+                          float *out, size_t out_stride) {
     const float *sums = group == 16 ? x->sum16 : x->sum32;
     size_t t = 0;
     for (; t + 4 <= tokens; t += 4)
@@ -56,20 +56,13 @@ INLINE void product_panel(size_t group, fv_product_panel_fn *few, size_t columns
                         sums + t * (columns / group), out + t * out_stride, out_stride);
     fv_q8_rows rest = {x->quants + t * columns, x->scale + t * (columns / 32), x->sum16 + t * (columns / 16),
                        x->sum32 + t * (columns / 32)};
-    if (t < tokens) few(columns, tokens - t, panel, &rest, out + t * out_stride, out_stride);
+    if (t < tokens) fv_product_panel_neon_dotprod(columns, tokens - t, panel, &rest, out + t * out_stride, out_stride);
 }
 
-void fv_product_panel_u4_neon_i8mm(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x,
-                                   float *out, size_t out_stride) {
-    product_panel(32, fv_product_panel_u4_neon_dotprod, columns, tokens, panel, x, out, out_stride);
-}
-
-void fv_product_panel_u6_neon_i8mm(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x,
-                                   float *out, size_t out_stride) {
-    product_panel(16, fv_product_panel_u6_neon_dotprod, columns, tokens, panel, x, out, out_stride);
-}
-
-void fv_product_panel_u8_neon_i8mm(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x,
-                                   float *out, size_t out_stride) {
-    product_panel(32, fv_product_panel_u8_neon_dotprod, columns, tokens, panel, x, out, out_stride);
+void fv_product_panel_neon_i8mm(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
+                                size_t out_stride) {
+    if (panel->group == 16)
+        product_panel(16, columns, tokens, panel, x, out, out_stride);
+    else
+        product_panel(32, columns, tokens, panel, x, out, out_stride);
 }

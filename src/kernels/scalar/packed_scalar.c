@@ -69,45 +69,25 @@ static inline void panel_unpack(fv_packed_type type, size_t columns, const void 
         }
 }
 
-void fv_panel_unpack_q4_0_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q4_0, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q4_1_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q4_1, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q5_0_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q5_0, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q8_0_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q8_0, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q4_k_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q4_K, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q5_k_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q5_K, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q6_k_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q6_K, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_q5_1_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_Q5_1, columns, packed, quants, scale, offset);
-}
-
-void fv_panel_unpack_iq4_nl_scalar(size_t columns, const void *packed, uint8_t *quants, float *scale, float *offset) {
-    panel_unpack(FV_PACKED_IQ4_NL, columns, packed, quants, scale, offset);
+void fv_panel_unpack_scalar(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
+                            float *offset) {
+#define UNPACK_CASE(NAME, name) \
+    case FV_PACKED_##NAME: \
+        panel_unpack(FV_PACKED_##NAME, columns, packed, quants, scale, offset); \
+        break;
+    switch (type) {
+        FV_PACKED_LIST(UNPACK_CASE)
+    case FV_PACKED_COUNT:
+        break;
+    }
+#undef UNPACK_CASE
 }
 
 /* For chips, which have no fast kernels and no room for panels: a weight is loaded once and not copied. Sums in the
  * order of the panel product. */
-void fv_product_packed_q8_0_scalar(size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out) {
+bool fv_product_packed_scalar(fv_packed_type type, size_t columns, size_t eights, const void *packed,
+                              const fv_q8_rows *x, float *out) {
+    if (type != FV_PACKED_Q8_0) return false;
     const uint8_t *group = (const uint8_t *)packed;
     for (size_t e = 0; e < eights; e++, out += FV_PACKED_ROWS) {
         float sum[FV_PACKED_ROWS] = {0}, offset[FV_PACKED_ROWS] = {0};
@@ -125,6 +105,7 @@ void fv_product_packed_q8_0_scalar(size_t columns, size_t eights, const void *pa
         }
         for (size_t r = 0; r < FV_PACKED_ROWS; r++) out[r] = sum[r] + offset[r];
     }
+    return true;
 }
 
 #endif

@@ -63,24 +63,12 @@ static inline void product_panel(size_t group, size_t columns, size_t tokens, co
     }
 }
 
-void fv_product_panel_u4_scalar(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
-                                size_t out_stride) {
-    product_panel(32, columns, tokens, panel, x, out, out_stride);
-}
-
-void fv_product_panel_u5_scalar(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
-                                size_t out_stride) {
-    product_panel(32, columns, tokens, panel, x, out, out_stride);
-}
-
-void fv_product_panel_u8_scalar(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
-                                size_t out_stride) {
-    product_panel(32, columns, tokens, panel, x, out, out_stride);
-}
-
-void fv_product_panel_u6_scalar(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
-                                size_t out_stride) {
-    product_panel(16, columns, tokens, panel, x, out, out_stride);
+void fv_product_panel_scalar(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
+                             size_t out_stride) {
+    if (panel->group == 16)
+        product_panel(16, columns, tokens, panel, x, out, out_stride);
+    else
+        product_panel(32, columns, tokens, panel, x, out, out_stride);
 }
 
 #endif

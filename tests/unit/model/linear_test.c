@@ -1,5 +1,6 @@
 /* linear_test.c - products of every weight type: against dequantised weights in double, with the same bits for one
  * token or many, packed rows or not, any workers. */
+#include "kernels/dequant.h"
 #include "model/linear.h"
 #include "numeric/half.h"
 #include "support/attention_world.h"
