@@ -47,9 +47,9 @@ def core_sources():
 
 
 def switches():
-    """Off: what the instruction sets of CMakeLists.txt are built by."""
-    names = sorted(set(re.findall(r"\b(FV_BUILD_\w+)=0", text_of(os.path.join(SOURCE, "CMakeLists.txt")))))
-    return "".join("#undef %s\n#define %s 0\n" % (name, name) for name in names)
+    """Off: the instruction sets."""
+    sets = sorted(os.path.basename(path)[:-len("_list.h")] for path in glob.glob(os.path.join(SOURCE, "src", "kernels", "*", "*_list.h")))
+    return "".join("#undef FV_BUILD_%s\n#define FV_BUILD_%s 0\n" % (name.upper(), name.upper()) for name in sets)
 
 
 def private():

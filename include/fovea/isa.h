@@ -4,6 +4,7 @@
 
 #include "fovea/api.h"
 #include "fovea/status.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,18 +12,21 @@
 extern "C" {
 #endif
 
-/* X(NAME, name): scalar, then for each family of processors its levels in rising order of preference. Each level has
- * what the one before it in the same family has. New families go to the end: reports and bindings keep the numbers. */
+/* X(NAME, name, family, level): a level has what the lower ones of its family have. Numbers (reports and bindings keep
+ * them) are places in this list, so a new line goes to the end, whatever its family and level. */
 #define FV_ISA_LIST(X) \
-    X(SCALAR, scalar) \
-    X(AVX2, avx2) \
-    X(AVX512, avx512) \
-    X(NEON, neon) \
-    X(NEON_DOTPROD, neon_dotprod) \
-    X(NEON_I8MM, neon_i8mm)
-#define FV_ISA_ENUM(NAME, name) FV_ISA_##NAME,
-typedef enum fv_isa { FV_ISA_LIST(FV_ISA_ENUM) FV_ISA_COUNT, FV_ISA_BEST = FV_ISA_COUNT - 1 } fv_isa;
+    X(SCALAR, scalar, ANY, 0) \
+    X(AVX2, avx2, X86, 1) \
+    X(AVX512, avx512, X86, 2) \
+    X(NEON, neon, ARM, 1) \
+    X(NEON_DOTPROD, neon_dotprod, ARM, 2) \
+    X(NEON_I8MM, neon_i8mm, ARM, 3)
+
+#define FV_ISA_ENUM(NAME, name, family, level) FV_ISA_##NAME,
+typedef enum fv_isa { FV_ISA_LIST(FV_ISA_ENUM) FV_ISA_COUNT, FV_ISA_BEST = 255 /* no limit */ } fv_isa;
 #undef FV_ISA_ENUM
+
+typedef enum fv_isa_family { FV_ISA_FAMILY_ANY, FV_ISA_FAMILY_X86, FV_ISA_FAMILY_ARM } fv_isa_family;
 
 /** The table of kernels; opaque, lives in the caller's memory. Read-only once made, hence thread-safe. */
 typedef struct fv_kernels fv_kernels;
@@ -30,8 +34,8 @@ typedef struct fv_kernels fv_kernels;
 #define FV_KERNELS_BYTES 1024 /* memory for one table is at least this long, 8-byte aligned */
 
 /**
- * Fills a table with the best kernels that this processor and build have, up to `limit` in the order of FV_ISA_LIST:
- * FV_ISA_BEST is no limit, and FV_ISA_AVX512 leaves an Arm processor with scalar kernels.
+ * Fills a table with the best kernels that this processor and build have, up to `limit`: FV_ISA_BEST is no limit, and a
+ * level of another family leaves scalar kernels.
  *
  * memory  FV_KERNELS_BYTES long, 8-byte aligned; owned by the caller, must outlive the table's use.
  * kernels out; points into `memory`; untouched on error.
@@ -45,6 +49,10 @@ FV_API const fv_kernels *fv_kernels_scalar(void);
 
 /** The best level in the table, which may be lower than the limit. */
 FV_API fv_isa fv_kernels_isa(const fv_kernels *kernels);
+
+/** Whether processors of `isa` run kernels of `level`: the same family and no higher level, or scalar. False for
+ * unknown values. Thread-safe. */
+FV_API bool fv_isa_includes(fv_isa isa, fv_isa level);
 
 /** "scalar", "avx2", …, "neon", "neon_dotprod", …; NULL for an unknown value. Thread-safe. */
 FV_API const char *fv_isa_name(fv_isa isa);

@@ -10,6 +10,7 @@
 #include "fovea/isa.h"
 #include "fovea/weight.h"
 #include "kernels/packed.h"
+#include "kernels/sets.h"
 #include "numeric/half.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -106,7 +107,7 @@ typedef struct fv_panel {
     const uint8_t *quants;
     const float *scale, *offset;
     uint32_t group;   /* inputs that share a scale: 16 or 32 */
-    uint32_t largest; /* quant: 255, 31 or 15 in groups of 32; 63 in groups of 16. A type with less says the next */
+    uint32_t largest; /* no quant is above: at most 255, in groups of 16 at most 63 */
 } fv_panel;
 
 /* Interleaves 8 rows of natural order (as unpack writes them) into 8 of a panel's 32. quants [8][columns], scale,
@@ -369,11 +370,23 @@ struct fv_kernels {
 };
 #undef FV_KERNEL_SLOT
 
-#define FV_KERNEL_DECLARE(name, type) \
-    type fv_##name##_scalar, fv_##name##_avx2, fv_##name##_avx512, fv_##name##_neon, fv_##name##_neon_dotprod, \
-        fv_##name##_neon_i8mm;
+/* fv_SLOT_kernel: the type of a slot's function. */
+#define FV_KERNEL_TYPE(name, type) typedef type fv_##name##_kernel;
+FV_KERNEL_LIST(FV_KERNEL_TYPE)
+FV_KERNEL_OPTIONAL_LIST(FV_KERNEL_TYPE)
+#undef FV_KERNEL_TYPE
+
+#define FV_KERNEL_DECLARE(name, type) type fv_##name##_scalar;
 FV_KERNEL_LIST(FV_KERNEL_DECLARE)
-FV_KERNEL_OPTIONAL_LIST(FV_KERNEL_DECLARE)
 #undef FV_KERNEL_DECLARE
+
+#define FV_KERNEL_DECLARE(name, set) fv_##name##_kernel fv_##name##_##set;
+#define FV_SET_DECLARE(NAME, name, family, level) FV_##NAME##_LIST(FV_KERNEL_DECLARE)
+FV_ISA_LIST(FV_SET_DECLARE)
+#undef FV_SET_DECLARE
+#undef FV_KERNEL_DECLARE
+
+/* The table as a processor of that level gets it, which need not be this one: for fv_kernels_init() and tests. */
+void fv_kernels_fill(fv_kernels *table, fv_isa isa);
 
 #endif

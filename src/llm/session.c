@@ -51,7 +51,7 @@ static fv_status check_config(const fv_session_config *config, fv_message *messa
         return fv_message_set(message, FV_ERROR_ARGUMENT, "a batch must have at least 1 token");
     if (config->key_type >= FV_ELEMENT_COUNT || config->value_type >= FV_ELEMENT_COUNT)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "the cache's element type is unknown");
-    if (config->isa_limit >= FV_ISA_COUNT)
+    if (config->isa_limit >= FV_ISA_COUNT && config->isa_limit != FV_ISA_BEST)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "the limit of the instruction set is unknown");
     if (fv_policy_check(&config->policy) != FV_OK)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "a value of the attention policy is out of range");
@@ -151,7 +151,7 @@ static fv_status apply_environment(uint32_t *limit, fv_message *message) {
                               "environment variable FV_ISA=%.32s is no instruction set of this build, which has:%s",
                               name, known);
     }
-    if ((uint32_t)isa < *limit) *limit = isa;
+    if (*limit == FV_ISA_BEST || fv_isa_includes((fv_isa)*limit, isa)) *limit = isa;
     return FV_OK;
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Checks that instructions of a newer processor stay in their folder under src/kernels or src/platform, and that the objects there export
-nothing but their kernels (anything else could be taken by the linker for everyone). x86-64: no ymm or zmm register
+nothing but their kernels (anything else could be taken by the linker for everyone), each of which is in the folder's list: a kernel
+that is in no list is in no table, and nobody would notice that it never runs. x86-64: no ymm or zmm register
 outside avx2 and avx512. Arm: dot products in neon_dotprod only, matrix products in neon_i8mm only.
 
 Called as: isa_test.py BUILD/fovea SOURCE_FOLDER. A cross build needs the objdump of its tools (aarch64-linux-gnu-objdump).
@@ -29,15 +30,27 @@ def family_of(path):
     return FAMILIES.get(int.from_bytes(head[18:20], "little")) if head[:4] == b"\x7fELF" else None
 
 
-def problems_of(path, family, tools):
+def exports_of(path, tools):
+    names = [line.split()[-1] for line in output_of(tools + "nm", "-g", "--defined-only", path).splitlines() if line]
+    return {name for name in names if not name.startswith("__odr_asan")}
+
+
+def listed_in(folder, source):
+    """The kernels of an instruction set: K(slot, set) in its list."""
+    path = os.path.join(source, "src", "kernels", folder, folder + "_list.h")
+    with open(path, encoding="utf-8") as file:
+        return {"fv_%s_%s" % pair for pair in re.findall(r"\bK\((\w+), (\w+)\)", file.read()) if pair != ("slot", "set")}
+
+
+def problems_of(path, family, tools, listed):
     folders, rules, _ = family
-    room = re.search(r"/(?:kernels|platform)/(\w+)/", path)
-    folder = room.group(1) if room and room.group(1) in folders else None
+    room = re.search(r"/(kernels|platform)/(\w+)/", path)
+    folder = room.group(2) if room and room.group(2) in folders else None
     problems = []
     if folder:
-        exported = [line.split()[-1] for line in output_of(tools + "nm", "-g", "--defined-only", path).splitlines() if line]
-        problems = ["exports %s, which is no kernel of %s" % (name, folder) for name in exported
-                    if not re.match(r"fv_\w+_%s(_\w+)?$" % folder, name) and not name.startswith("__odr_asan")]
+        known = listed[folder] if room.group(1) == "kernels" else exports_of(path, tools)
+        problems = ["exports %s, which is no kernel of %s or not in its list" % (name, folder) for name in sorted(exports_of(path, tools))
+                    if name not in known or not re.match(r"fv_\w+_%s(_\w+)?$" % folder, name)]
     text = output_of(tools + "objdump", "-d", "--no-show-raw-insn", path)
     for forbidden, allowed in rules.items():
         found = forbidden.search(text)
@@ -67,8 +80,9 @@ def main():
         print("skipped: no %sobjdump (Debian's package binutils)" % tools)
         return 77
     bad = 0
+    listed = {folder: listed_in(folder, sys.argv[2]) for folder in family[0]} if family else {}
     for path in objects:
-        problems = problems_of(path, family, tools)
+        problems = problems_of(path, family, tools, listed)
         for problem in problems:
             print("%s: %s" % (os.path.relpath(path, build), problem))
         bad += bool(problems)

@@ -20,18 +20,21 @@ typedef struct peak_loops {
 } peak_loops;
 
 static peak_loops loops_of(fv_isa limit) {
-    fv_isa isa = fv_cpu_isa() < limit ? fv_cpu_isa() : limit;
+    fv_isa isa = limit == FV_ISA_BEST || fv_isa_includes(limit, fv_cpu_isa()) ? fv_cpu_isa() : limit;
     (void)isa;
 #if FV_BUILD_AVX512
-    if (isa >= FV_ISA_AVX512)
+    if (fv_isa_includes(isa, FV_ISA_AVX512))
         return (peak_loops){{fv_peak_f32_avx512, fv_cpu_has_bf16() ? fv_peak_bf16_avx512 : NULL, fv_peak_int8_avx512},
                             fv_peak_read_avx512};
 #endif
 #if FV_BUILD_AVX2
-    if (isa >= FV_ISA_AVX2) return (peak_loops){{fv_peak_f32_avx2, NULL, fv_peak_int8_avx2}, fv_peak_read_avx2};
+    if (fv_isa_includes(isa, FV_ISA_AVX2))
+        return (peak_loops){{fv_peak_f32_avx2, NULL, fv_peak_int8_avx2}, fv_peak_read_avx2};
 #endif
     return (peak_loops){{fv_peak_f32_scalar, NULL, NULL}, fv_peak_read_scalar};
 }
+
+static bool is_limit(fv_isa limit) { return limit < FV_ISA_COUNT || limit == FV_ISA_BEST; }
 
 static double now_ns(void) {
     struct timespec time;
@@ -60,7 +63,7 @@ static void operations_task(void *context, size_t task, size_t worker) {
 }
 
 fv_status fv_peak_operations(fv_isa limit, fv_peak kind, const fv_parallel *parallel, double *rate) {
-    if (!rate || limit >= FV_ISA_COUNT || kind >= FV_PEAK_COUNT) return FV_ERROR_ARGUMENT;
+    if (!rate || !is_limit(limit) || kind >= FV_PEAK_COUNT) return FV_ERROR_ARGUMENT;
     operations_run run = {.loop = loops_of(limit).operations[kind], .rounds = 1000};
     if (!run.loop) return FV_ERROR_UNSUPPORTED;
     double operations = (double)run.loop(1) * workers_of(parallel), best = 0.0;
@@ -107,7 +110,7 @@ static double read_rate(const fv_parallel *parallel, read_run *run) {
 }
 
 fv_status fv_peak_read(fv_isa limit, size_t bytes, const fv_parallel *parallel, double *rate) {
-    if (!rate || limit >= FV_ISA_COUNT || bytes < 1 || bytes > SIZE_MAX / 4) return FV_ERROR_ARGUMENT;
+    if (!rate || !is_limit(limit) || bytes < 1 || bytes > SIZE_MAX / 4) return FV_ERROR_ARGUMENT;
     size_t workers = workers_of(parallel), part = (bytes / workers / 1024 + 1) * 1024;
     if (bytes % (1024 * workers) == 0) part = bytes / workers;
     read_run run = {.read = loops_of(limit).read, .part = part, .passes = 1};

@@ -17,10 +17,10 @@ static void every_byte_is_read(void **state) {
     assert_non_null(memory);
     fv_peak_read_fn *loops[3] = {fv_peak_read_scalar};
 #if FV_BUILD_AVX2
-    if (fv_cpu_isa() >= FV_ISA_AVX2) loops[1] = fv_peak_read_avx2;
+    if (fv_isa_includes(fv_cpu_isa(), FV_ISA_AVX2)) loops[1] = fv_peak_read_avx2;
 #endif
 #if FV_BUILD_AVX512
-    if (fv_cpu_isa() >= FV_ISA_AVX512) loops[2] = fv_peak_read_avx512;
+    if (fv_isa_includes(fv_cpu_isa(), FV_ISA_AVX512)) loops[2] = fv_peak_read_avx512;
 #endif
     for (size_t isa = 0; isa < 3; isa++)
         for (size_t word = 0; loops[isa] && word < bytes / sizeof *memory; word++) {
