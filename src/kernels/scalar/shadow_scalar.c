@@ -53,7 +53,7 @@ void fv_rotate_page_scalar(size_t dim, size_t first, size_t end, float *x) { rot
 /* The table of four channels; their sum. */
 static int32_t group_table(const float *x, size_t channels, float inverse, uint8_t *table) {
     int32_t coarse[4] = {0};
-    for (size_t i = 0; i < channels; i++) coarse[i] = fv_round_held(x[i] * inverse, 15.0f);
+    for (size_t i = 0; i < channels; i++) coarse[i] = fv_round_held(x[i] * inverse, (float)FV_COARSE_MOST);
     for (size_t e = 0; e < 16; e++) {
         int32_t sum = 4 * FV_COARSE_MOST;
         for (size_t i = 0; i < 4; i++) sum += e >> i & 1 ? coarse[i] : 0;
