@@ -3,7 +3,17 @@
 #ifndef FV_MODEL_IMAGE_H
 #define FV_MODEL_IMAGE_H
 
+#ifndef FOVEA_H /* fovea.h of tools/amalgamate.py, which has it all */
+#if defined __has_include
+#if !__has_include(<fovea/model.h>)
+#include "fovea.h"
+#else
 #include <fovea/model.h>
+#endif
+#else
+#include <fovea/model.h>
+#endif
+#endif
 
 typedef struct fv_model_image {
     fv_model_config config;   /* max_tokens: the context it was trained on; batch_tokens 1: set both as RAM allows */

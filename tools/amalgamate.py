@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
-"""Makes one header and one C file of the whole core, to drop into a project: fovea.h and fovea.c.
+"""Makes one header and one C file of the whole core, to drop into a project: fovea.h and fovea.c; and for hosts fovea_x86.c and
+fovea_arm.c, the vector kernels of one family of processors each.
 
     tools/amalgamate.py DIR
 
 Standard library only. The core is what CMakeLists.txt calls core_sources: no C library but memcpy, memmove, memset and memcmp,
-no heap, portable kernels only. Compile fovea.c with -ffp-contract=off as C11, or with g++ or clang++ as C++17: it has designated
+no heap, portable kernels. Compile fovea.c with -ffp-contract=off as C11, or with g++ or clang++ as C++17: it has designated
 initialisers and compound literals, which these take as extensions. fovea.h is for C11 and for C++ from 11 on.
+
+Vector kernels: compile fovea_x86.c and fovea_arm.c too (the one of another family is empty), with gcc or clang and the same switches, and
+all with -DFV_VECTOR_KERNELS. They need no flags for instructions: each function says what it needs, and fv_kernels_init() asks the
+processor. What each instruction set is compiled with is what CMakeLists.txt says.
 
 Names that are private to a file stay private: one that another file uses too gets the file's name behind it. Functions that files
 share with each other and not with users are static here, so that a compiler can fold them and drop what is not called; unless a
@@ -31,8 +36,13 @@ BUILD_SWITCHES = os.path.join(SOURCE, "src", "build.h")
 FIRST = [r"src/kernels/scalar/vector_scalar", r"src/kernels/scalar/", r"src/kernels/kernels\.c"]  # then all others
 WORDS_OF_C = "#ifdef __cplusplus /* words of C11 that C++ lacks */\n#define restrict __restrict\n" \
              "#define _Static_assert static_assert\n#endif\n\n"
-PORTABLE_CPU = "/* Only the portable kernels are here: no processor is asked. */\n" \
-               "static inline fv_isa fv_cpu_isa(void) { return FV_ISA_SCALAR; }\n"
+PORTABLE_CPU = "#else /* Only the portable kernels are here: no processor is asked. */\n" \
+               "static inline fv_isa fv_cpu_isa(void) { return FV_ISA_SCALAR; }\n#endif\n"
+UNUSED = "#ifdef __GNUC__ /* of what is private, some may have no caller where a switch is off */\n" \
+         '#pragma GCC diagnostic ignored "-Wunused-function"\n#endif\n\n'
+OLD_CLANG = "#if !defined __clang__ || __clang_major__ >= 16 /* before, arm_neon.h has them for whole files only */\n" \
+            "#define FV_BUILD_%s 1\n#endif"
+FAMILIES = {"X86": ("fovea_x86.c", "__x86_64__", "immintrin.h"), "ARM": ("fovea_arm.c", "__aarch64__", "arm_neon.h")}
 
 
 def text_of(path):
@@ -46,20 +56,33 @@ def core_sources():
     return sorted(path for pattern in listed.group(1).split() for path in glob.glob(os.path.join(SOURCE, pattern)))
 
 
+def instruction_sets():
+    """(name, family, flags) in the order of FV_ISA_LIST, the flags as in CMakeLists.txt."""
+    flags = dict(re.findall(r"^ *fv_instruction_set\((\w+) *([^)]*)\)", text_of(os.path.join(SOURCE, "CMakeLists.txt")), re.M))
+    listed = re.findall(r"X\(\w+, (\w+), (\w+), \d+\)", text_of(os.path.join(SOURCE, "include", "fovea", "isa.h")))
+    return [(name, family, flags[name].split()) for name, family in listed if family in FAMILIES]
+
+
 def switches():
-    """Off: the instruction sets."""
-    sets = sorted(os.path.basename(path)[:-len("_list.h")] for path in glob.glob(os.path.join(SOURCE, "src", "kernels", "*", "*_list.h")))
-    return "".join("#undef FV_BUILD_%s\n#define FV_BUILD_%s 0\n" % (name.upper(), name.upper()) for name in sets)
+    """The instruction sets, on where their kernels are compiled beside."""
+    lines = ["#ifdef FV_VECTOR_KERNELS /* fovea_x86.c and fovea_arm.c are compiled, too */", "#ifdef __cplusplus",
+             '#error "vector kernels are C: compile fovea.c as C, too"', "#endif"]
+    for family, (_, processor, _) in FAMILIES.items():
+        lines += ["#if defined(%s) && defined(__GNUC__)" % processor]
+        for name, of, flags in instruction_sets():
+            if of == family:
+                lines += ["#define FV_BUILD_%s 1" % name.upper()] if family != "ARM" or not flags else [OLD_CLANG % name.upper()]
+        lines += ["#endif"]
+    return "\n".join(lines + ["#endif\n"])
 
 
 def private():
     """The word before what files share."""
     build = text_of(BUILD_SWITCHES)
     names = [name for name in re.findall(r"#ifndef (FV_BUILD_\w+)", build) if name not in ("FV_BUILD_H", "FV_BUILD_MODEL", "FV_BUILD_DITHER")]
-    return "%s\n#if %s\n#define FV_PRIVATE static\n#else\n#define FV_PRIVATE\n#endif\n" \
-           "#ifdef __GNUC__ /* of what is private, some may have no caller where a switch is off */\n" \
-           '#pragma GCC diagnostic ignored "-Wunused-function"\n#endif\n\n' % (
-        build, " && \\\n    ".join(names))
+    return "%s\n#if !defined FV_VECTOR_KERNELS && \\\n    %s\n#define FV_PRIVATE static\n#else\n#define FV_PRIVATE\n#endif\n" \
+           "%s" % (
+        build, " && \\\n    ".join(names), UNUSED)
 
 
 def library_version():
@@ -89,7 +112,8 @@ class Joiner:
                 return ""
             self.known.add(header)
             return self.expand(header, wanted) + "\n"
-        return PORTABLE_CPU if path == CPU else INCLUDE.sub(replaced, text_of(path))
+        text = INCLUDE.sub(replaced, text_of(path))
+        return "#ifdef FV_VECTOR_KERNELS\n" + text + PORTABLE_CPU if path == CPU else text
 
 
 def is_public(path):
@@ -119,7 +143,7 @@ def bare(text):
 
 def private_names(path):
     """What a .c file defines for itself: static functions and objects, tags, types, constants of enums."""
-    text = bare(INCLUDE.sub("", text_of(path)))
+    text = re.sub(r"\bINLINE\b", "static inline", bare(INCLUDE.sub("", text_of(path))))
     names = set()
     for enum in re.findall(r"\benum\b\s*\w*\s*\{([^}]*)\}", text):
         names |= {IDENTIFIER.match(part.strip()).group(0) for part in enum.split(",") if part.strip()}
@@ -174,33 +198,89 @@ def source_text(sources, known):
     sources = sorted(sources, key=lambda path: (place_of(os.path.relpath(path, SOURCE)), path))
     users = collections.Counter(name for path in sources for name in identifiers(path))
     joiner = Joiner(list(known) + [BUILD_SWITCHES])
-    parts = ["/* fovea.c %s - the core of fovea in one file: C11 or C++17, -ffp-contract=off; generated by tools/amalgamate.py */\n"
+    parts = ["/* fovea.c %s - the core of fovea in one file: C11 or C++17, -ffp-contract=off; portable kernels, and with "
+             "-DFV_VECTOR_KERNELS those of fovea_x86.c or fovea_arm.c; generated by tools/amalgamate.py */\n"
              '#include "fovea.h"\n\n%s%s\n%s' % (library_version(), WORDS_OF_C, switches(), private())]
     for path in sources:
         stem = os.path.splitext(os.path.basename(path))[0]
         twice = {name for name in private_names(path) if users[name] > 1}
         own = "\n/* --- %s --- */\n" % os.path.relpath(path, SOURCE)
-        headers = []
-        for kind, name in INCLUDE.findall(text_of(path)):
-            if kind == '"' and not is_public(find(name, os.path.dirname(path))):
-                header = find(name, os.path.dirname(path))
-                if header not in joiner.known:
-                    joiner.known.add(header)
-                    headers.append(joiner.expand(header, lambda other: not is_public(other)))
+        headers = private_headers(path, joiner)
         own += joiner.expand(path, lambda other: False)
         parts += headers + [rename(own, twice, stem) if twice else own]
     return made_static("\n".join(parts), public)
 
 
-def texts():
+def target_of(flags):
+    """The functions between these two lines may use what the flags switch on."""
+    if not flags:
+        return "", ""
+    words = [flag[len("-m"):] for flag in flags]
+    features = [word for flag in words for word in (flag.split("+")[1:] if flag.startswith("arch=") else [flag])]
+    return ('#ifdef __clang__\n#pragma clang attribute push(__attribute__((target("%s"))), apply_to = function)\n#else\n'
+            '#pragma GCC push_options\n#pragma GCC target("%s")\n#endif\n' % (",".join(features), ",".join(words)),
+            "#ifdef __clang__\n#pragma clang attribute pop\n#else\n#pragma GCC pop_options\n#endif\n")
+
+
+def without_macros(text):
+    """What takes back the macros that the text of a .c file leaves defined, but INLINE, which is the same everywhere."""
+    left = [name for name in re.findall(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", text, re.M)
+            if name != "INLINE" and not re.search(r"^[ \t]*#[ \t]*undef[ \t]+%s\b" % name, text, re.M)]
+    return "".join("#undef %s\n" % name for name in dict.fromkeys(left))
+
+
+def private_headers(path, joiner):
+    """Those that a .c file needs and that were not there yet."""
+    headers = []
+    for kind, name in INCLUDE.findall(text_of(path)):
+        header = find(name, os.path.dirname(path)) if kind == '"' else None
+        if header and not is_public(header) and header not in joiner.known:
+            joiner.known.add(header)
+            headers.append(joiner.expand(header, lambda other: not is_public(other)))
+    return headers
+
+
+def vector_text(family, known):
+    """The kernels of a family's instruction sets, each between lines that allow its instructions."""
+    name, processor, intrinsics = FAMILIES[family]
+    sets = [(isa, flags, sorted(glob.glob(os.path.join(SOURCE, "src", "kernels", isa, "*.[ch]"))))
+            for isa, of, flags in instruction_sets() if of == family]
+    users = collections.Counter(word for _, _, paths in sets for path in paths for word in identifiers(path))
+    joiner = Joiner(list(known) + [BUILD_SWITCHES])
+    parts = ["/* %s %s - vector kernels of fovea.c, for gcc and clang: -DFV_VECTOR_KERNELS for both files, no other flags but "
+             "-ffp-contract=off; generated by tools/amalgamate.py */\n"
+             '#include "fovea.h"\n\n#if defined FV_VECTOR_KERNELS && defined(%s) && defined(__GNUC__)\n#include <%s>\n#include <float.h>\n'
+             "#include <stdbool.h>\n\n%s\n%s\n%s" % (name, library_version(), processor, intrinsics, switches(), text_of(BUILD_SWITCHES),
+                                                   UNUSED)]
+    kernels = os.path.join(SOURCE, "src", "kernels", "kernels.h")
+    joiner.known.add(kernels)
+    parts.append(joiner.expand(kernels, lambda other: not is_public(other)))
+    for isa, flags, paths in sets:
+        begin, end = target_of(flags)
+        parts.append("#if FV_BUILD_%s\n%s" % (isa.upper(), begin))
+        for path in (path for path in paths if path.endswith(".c")):
+            stem = os.path.splitext(os.path.basename(path))[0]
+            twice = {word for word in private_names(path) if users[word] > 1}
+            parts += private_headers(path, joiner)
+            own = "\n/* --- %s --- */\n" % os.path.relpath(path, SOURCE) + joiner.expand(path, lambda other: False)
+            parts += [rename(own, twice, stem) if twice else own, without_macros(text_of(path))]
+        parts.append(end + "#endif\n")
+    return "\n".join(parts) + "\n#else\ntypedef int fovea_no_vector_kernels; /* a file may not be empty */\n#endif\n"
+
+
+def texts(vectors=False):
+    """File -> text; with those of the vector kernels or not."""
     sources = core_sources()
     header, known = header_text(sources)
-    return {name: re.sub(r"\n{3,}", "\n\n", text) for name, text in (("fovea.h", header), ("fovea.c", source_text(sources, known)))}
+    made = {"fovea.h": header, "fovea.c": source_text(sources, known)}
+    if vectors:
+        made.update({name: vector_text(family, known) for family, (name, _, _) in FAMILIES.items()})
+    return {name: re.sub(r"\n{3,}", "\n\n", text) for name, text in made.items()}
 
 
-def write(directory):
+def write(directory, vectors=False):
     os.makedirs(directory, exist_ok=True)
-    for name, text in texts().items():
+    for name, text in texts(vectors).items():
         with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
             file.write(text)
 
@@ -208,7 +288,7 @@ def write(directory):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("directory")
-    write(parser.parse_args().directory)
+    write(parser.parse_args().directory, True)
 
 
 if __name__ == "__main__":

@@ -380,11 +380,11 @@ FV_KERNEL_OPTIONAL_LIST(FV_KERNEL_TYPE)
 FV_KERNEL_LIST(FV_KERNEL_DECLARE)
 #undef FV_KERNEL_DECLARE
 
-#define FV_KERNEL_DECLARE(name, set) fv_##name##_kernel fv_##name##_##set;
-#define FV_SET_DECLARE(NAME, name, family, level) FV_##NAME##_LIST(FV_KERNEL_DECLARE)
-FV_ISA_LIST(FV_SET_DECLARE)
-#undef FV_SET_DECLARE
-#undef FV_KERNEL_DECLARE
+#define FV_SET_KERNEL(name, set) fv_##name##_kernel fv_##name##_##set;
+#define FV_SET_KERNELS(NAME, name, family, level) FV_##NAME##_LIST(FV_SET_KERNEL)
+FV_ISA_LIST(FV_SET_KERNELS)
+#undef FV_SET_KERNELS
+#undef FV_SET_KERNEL
 
 /* The table as a processor of that level gets it, which need not be this one: for fv_kernels_init() and tests. */
 void fv_kernels_fill(fv_kernels *table, fv_isa isa);

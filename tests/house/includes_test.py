@@ -3,6 +3,7 @@
 
 Called as: includes_test.py BUILD/fovea SOURCE_FOLDER.
 """
+import functools
 import os
 import re
 import sys
@@ -29,10 +30,7 @@ ROOMS = {
 }
 CORE = {"", "numeric", "kernels", "codes", "store", "plan", "cache", "select", "attend", "attention", "model", "reference"}
 FREESTANDING = {"stdint.h", "stddef.h", "stdbool.h", "float.h", "limits.h"}
-ISA_HEADERS = {"avx2": {"immintrin.h"}, "avx512": {"immintrin.h"}, "neon": {"arm_neon.h"}, "neon_dotprod": {"arm_neon.h"},
-               "neon_i8mm": {"arm_neon.h"}}
-# Its processors have that one too: static inline helpers may be shared.
-ISA_BELOW = {"avx512": {"avx2"}, "neon_dotprod": {"neon"}, "neon_i8mm": {"neon"}}
+ISA_HEADERS = {"X86": {"immintrin.h"}, "ARM": {"arm_neon.h"}}  # by family of FV_ISA_LIST
 CPU_DETECTION = {"cpuid.h", "sys/auxv.h"}  # in platform/cpu.h only
 
 # Public headers from the lowest layer to the highest; one may include those of its own layer and below.
@@ -80,12 +78,22 @@ def check_public_header(path, includes, problems):
             check_public_include(problems, target, PUBLIC_LEVEL[name], path)
 
 
+@functools.lru_cache(None)
+def instruction_sets(source):
+    """Folder -> (headers of its intrinsics, folders of lower levels): its processors have these too, so static inline helpers may be
+    shared."""
+    with open(os.path.join(source, "include", "fovea", "isa.h"), encoding="utf-8") as file:
+        listed = re.findall(r"X\(\w+, (\w+), (\w+), (\d+)\)", file.read())
+    return {name: (ISA_HEADERS.get(family, set()), {below for below, of, lower in listed if of == family and int(lower) < int(level)})
+            for name, family, level in listed}
+
+
 def check_source(path, room, includes, problems, source):
     inner = path.split("/")[2:-1]  # folders below the room
     isa = inner[0] if room == "kernels" and inner else None
     for kind, target in includes:
         if kind == "<":
-            allowed = FREESTANDING | ISA_HEADERS.get(isa, set())
+            allowed = FREESTANDING | instruction_sets(source).get(isa, (set(), set()))[0]
             if path == "src/platform/cpu.h":
                 allowed = allowed | CPU_DETECTION
             if (room in CORE or path == "src/platform/cpu.h") and target not in allowed:
@@ -105,7 +113,7 @@ def check_source(path, room, includes, problems, source):
             continue
         if other == room:
             folder = target.split("/")[1] if target.count("/") == 2 else isa
-            if isa and folder != isa and folder not in ISA_BELOW.get(isa, set()):
+            if isa and folder != isa and folder not in instruction_sets(source)[isa][1]:
                 problems.append("src/kernels/%s must not include %s" % (isa, target))
             continue
         if other not in ROOMS[room] and target not in ROOMS[room]:

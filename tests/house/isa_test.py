@@ -12,10 +12,9 @@ import shutil
 import subprocess
 import sys
 
-FAMILIES = {  # ELF's number of the machine -> folders, what may stand in which folders only, prefix of the cross tools
-    62: (("avx2", "avx512"), {re.compile(r"%[yz]mm[0-9]"): ("avx2", "avx512")}, "x86_64-linux-gnu-"),
-    183: (("neon", "neon_dotprod", "neon_i8mm"),
-          {re.compile(r"\t[su]dot\t"): ("neon_dotprod",), re.compile(r"\t(?:[su]mmla|usmmla|usdot|sudot)\t"): ("neon_i8mm",)},
+FAMILIES = {  # ELF's number of the machine -> family in isa.h, what may stand in which folders only, prefix of the cross tools
+    62: ("X86", {re.compile(r"%[yz]mm[0-9]"): ("avx2", "avx512")}, "x86_64-linux-gnu-"),
+    183: ("ARM", {re.compile(r"\t[su]dot\t"): ("neon_dotprod",), re.compile(r"\t(?:[su]mmla|usmmla|usdot|sudot)\t"): ("neon_i8mm",)},
           "aarch64-linux-gnu-"),
 }
 
@@ -42,10 +41,15 @@ def listed_in(folder, source):
         return {"fv_%s_%s" % pair for pair in re.findall(r"\bK\((\w+), (\w+)\)", file.read()) if pair != ("slot", "set")}
 
 
+def folders_of(family, source):
+    with open(os.path.join(source, "include", "fovea", "isa.h"), encoding="utf-8") as file:
+        return re.findall(r"X\(\w+, (\w+), %s, \d+\)" % family, file.read())
+
+
 def problems_of(path, family, tools, listed):
-    folders, rules, _ = family
+    rules = family[1]
     room = re.search(r"/(kernels|platform)/(\w+)/", path)
-    folder = room.group(2) if room and room.group(2) in folders else None
+    folder = room.group(2) if room and room.group(2) in listed else None
     problems = []
     if folder:
         known = listed[folder] if room.group(1) == "kernels" else exports_of(path, tools)
@@ -80,7 +84,7 @@ def main():
         print("skipped: no %sobjdump (Debian's package binutils)" % tools)
         return 77
     bad = 0
-    listed = {folder: listed_in(folder, sys.argv[2]) for folder in family[0]} if family else {}
+    listed = {folder: listed_in(folder, sys.argv[2]) for folder in folders_of(family[0], sys.argv[2])} if family else {}
     for path in objects:
         problems = problems_of(path, family, tools, listed)
         for problem in problems:

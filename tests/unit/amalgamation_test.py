@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Checks fovea.h and fovea.c of tools/amalgamate.py: C11 without a warning and without a C library, the same file as C++17, and
 examples/smoke.c and the Arduino example with them give what they give with the library. Results of the C++ build are those of the C
-build, bit for bit: two programs of tests/embedded print checksums of them.
+build, bit for bit: two programs of tests/embedded print checksums of them. With the vector kernels of fovea_x86.c or fovea_arm.c the same
+level is in force as in the library, with its bits.
 
 Called as: amalgamation_test.py BUILD/fovea SOURCE_FOLDER. CC and CXX name the compilers.
 """
@@ -42,7 +43,7 @@ def made_alike(source, folder):
     """Made twice, it is the same: the order of files and names is fixed."""
     run(sys.executable, os.path.join(source, "tools", "amalgamate.py"), folder)
     run(sys.executable, os.path.join(source, "tools", "amalgamate.py"), os.path.join(folder, "again"))
-    for name in ("fovea.h", "fovea.c"):
+    for name in ("fovea.h", "fovea.c", "fovea_x86.c", "fovea_arm.c"):
         if read(os.path.join(folder, name)) != read(os.path.join(folder, "again", name)):
             raise RuntimeError(name + " differs when it is made again")
 
@@ -63,8 +64,8 @@ def compiles_as_c(folder, compiler):
 
 
 @functools.lru_cache(None)
-def bits(folder, compiler, source, object_file):
-    """What two programs of tests/embedded print with the core that is in `object_file`: checksums of all results."""
+def bits(folder, compiler, source, *objects):
+    """What two programs of tests/embedded print with the core that is in `objects`: checksums of all results."""
     embedded = os.path.join(source, "tests", "embedded")
     boards, program, output = os.path.join(embedded, "boards"), os.path.join(folder, "board"), ""
     golden = os.path.join(folder, "golden_list.c")
@@ -72,7 +73,7 @@ def bits(folder, compiler, source, object_file):
     for name in ("checks_board.c", "layer_board.c"):
         run(compiler, "-std=c11", "-O1", "-ffp-contract=off", "-I", os.path.join(source, "include"), "-I", os.path.join(source, "src"),
             "-I", embedded, "-I", boards, os.path.join(embedded, name), golden, os.path.join(boards, "board.c"),
-            os.path.join(boards, "start_hosted.c"), object_file, "-o", program)
+            os.path.join(boards, "start_hosted.c"), *objects, "-o", program)
         output += run(program)
     return output
 
@@ -100,6 +101,33 @@ def smoke_as_c(folder, compiler, source, build):
         raise RuntimeError("%s\nis not\n%s" % (alone, linked))
 
 
+def vectors_as_in_the_library(folder, compiler, source, build):
+    """Without a warning; the level that the library has here, and, by the compiler that the library was made with, its bits."""
+    objects = []
+    for name in ("fovea.c", "fovea_x86.c", "fovea_arm.c"):
+        objects.append(os.path.join(folder, name + ".vector.o"))
+        run(compiler, "-std=c11", "-O1", "-ffp-contract=off", *WARNINGS, "-Wstrict-prototypes", "-DFV_VECTOR_KERNELS", "-c",
+            os.path.join(folder, name), "-o", objects[-1])
+    program = os.path.join(folder, "smoke_vector")
+    run(compiler, "-std=c11", *WARNINGS, os.path.join(folder, "smoke.c"), *objects, "-lm", "-o", program)
+    alone, linked = run(program), run(os.path.join(build, "examples", "smoke"))
+    if alone != linked:
+        raise RuntimeError("%s\nis not\n%s" % (alone, linked))
+    if compiler == "clang":
+        return
+    want, got = bits(folder, compiler, source, os.path.join(build, "libfovea_core.a")), bits(folder, compiler, source, *objects)
+    if got != want or len(want.splitlines()) < 20:
+        raise RuntimeError("%s\nis not\n%s" % (got, want))
+
+
+def model_image_with_one_header(folder, compiler, source):
+    """ports/model_image.h finds fovea.h where that is all there is, included before or not."""
+    for number, first in enumerate(("", '#include "fovea.h"\n')):
+        path = os.path.join(folder, "image%d.c" % number)
+        write(path, first + '#include "model_image.h"\nconst fv_model_image fv_image = {.begin = 1, .end = -1};\n')
+        run(compiler, "-std=c11", *WARNINGS, "-I", folder, "-I", os.path.join(source, "ports"), "-c", path, "-o", path + ".o")
+
+
 def sketch_as_cxx(folder, compiler, source):
     ports, core = os.path.join(source, "ports"), os.path.join(source, "tests", "ports", "arduino_host", "cores", "host")
     program = os.path.join(folder, "sketch")
@@ -119,6 +147,9 @@ def main():
         for name, needs, test in (("made_alike", cc, lambda: made_alike(source, folder)),
                                   ("compiles_as_c", cc, lambda: compiles_as_c(folder, cc)),
                                   ("smoke_as_c", cc, lambda: smoke_as_c(folder, cc, source, build)),
+                                  ("vectors_as_in_the_library", cc, lambda: vectors_as_in_the_library(folder, cc, source, build)),
+                                  ("vectors_with_clang", "clang", lambda: vectors_as_in_the_library(folder, "clang", source, build)),
+                                  ("model_image_with_one_header", cc, lambda: model_image_with_one_header(folder, cc, source)),
                                   ("same_as_cxx", cxx, lambda: same_as_cxx(folder, cc, cxx, source)),
                                   ("same_as_clang++", "clang++", lambda: same_as_cxx(folder, cc, "clang++", source)),
                                   ("sketch_as_cxx", cxx, lambda: sketch_as_cxx(folder, cxx, source))):
