@@ -177,27 +177,23 @@ void fv_element_key_store(const fv_kernels *kernels, uint32_t type, size_t head_
     }
 }
 
-/* Only kernels for AVX-512 turn rows: where there are none, the stack need not have room for it. */
-#if defined FV_BUILD_AVX512 && !FV_BUILD_AVX512
-enum { TURNS = 0 };
-#else
-enum { TURNS = 1 };
-#endif
+/* Only AVX-512 has a transpose16_f32: elsewhere the stack need not have room for it. */
+enum { TRANSPOSES = FV_BUILD_AVX512 };
 
 bool fv_element_page_store(const fv_kernels *kernels, uint32_t type, size_t head_dim, const float *x, size_t stride,
                            void *panel) {
     enum { CHANNELS = 16 };
     bool half = FV_ELEMENT_IS(type, F16) || FV_ELEMENT_IS(type, BF16);
-    if (!FV_BUILD_PROMPT || !TURNS || !kernels->turn_rows_f32 || (type != FV_ELEMENT_F32 && !half)) return false;
+    if (!FV_BUILD_PROMPT || !TRANSPOSES || !kernels->transpose16_f32 || (type != FV_ELEMENT_F32 && !half)) return false;
     if (!half) {
-        kernels->turn_rows_f32(head_dim, x, stride, (float *)panel);
+        kernels->transpose16_f32(head_dim, x, stride, (float *)panel);
         return true;
     }
     fv_narrow_f16_fn *narrow = FV_ELEMENT_IS(type, F16) ? kernels->narrow_f16 : kernels->narrow_bf16;
     for (size_t c = 0; c < head_dim; c += CHANNELS) {
         float turned[CHANNELS * FV_PAGE_TOKENS];
         size_t n = head_dim - c < CHANNELS ? head_dim - c : CHANNELS;
-        kernels->turn_rows_f32(n, x + c, stride, turned);
+        kernels->transpose16_f32(n, x + c, stride, turned);
         narrow(n * FV_PAGE_TOKENS, turned, (uint16_t *)panel + c * FV_PAGE_TOKENS);
     }
     return true;

@@ -52,7 +52,7 @@ typedef void fv_value_parts_fn(size_t positions, size_t group, size_t head_dim, 
                                size_t out_stride);
 
 /* Sixteen rows side by side: out[16 * c + t] = x[t * stride + c], c < columns. Exact; optional. */
-typedef void fv_turn_rows_fn(size_t columns, const float *x, size_t stride, float *out);
+typedef void fv_transpose16_fn(size_t columns, const float *x, size_t stride, float *out);
 
 /* One step of the online softmax (Milakov & Gimelshein 2018), in powers of two, for `rows` rows and `columns` keys (a
  * multiple of 16, at most 64). Per row:
@@ -278,6 +278,9 @@ static inline int32_t fv_power_score(float x) { return (int32_t)(fv_bits_from_f3
 /* Bit c: the rotation turns the sign of channel c. */
 extern const uint32_t fv_rotate_signs[32];
 
+/* 1/sqrt(2^i): what a piece of 2^i channels is multiplied by. */
+extern const float fv_rotate_norms[11];
+
 /* X(slot, function type), by the switch of build.h that needs them (F32: every build). A missing scalar twin is a link
  * error. */
 #define FV_KERNEL_F32_LIST(K) \
@@ -357,7 +360,7 @@ extern const uint32_t fv_rotate_signs[32];
     K(value_parts_bf16, fv_value_parts_fn) \
     K(value_parts_q8, fv_value_parts_fn) \
     K(value_parts_q4, fv_value_parts_fn) \
-    K(turn_rows_f32, fv_turn_rows_fn)
+    K(transpose16_f32, fv_transpose16_fn)
 
 #define FV_KERNEL_SLOT(name, type) type *name;
 struct fv_kernels {

@@ -300,14 +300,14 @@ PARTS_CHECK(q8, ELEMENT_Q8)
 PARTS_CHECK(bf16, ELEMENT_BF16)
 PARTS_CHECK(q4, ELEMENT_Q4)
 
-static void check_turn_rows_f32(const fv_kernels *table) {
+static void check_transpose16_f32(const fv_kernels *table) {
     test_random random = test_random_make(40);
-    for (size_t dim = 1; table->turn_rows_f32 && dim <= MAX_DIM; dim = next_dim(dim)) {
+    for (size_t dim = 1; table->transpose16_f32 && dim <= MAX_DIM; dim = next_dim(dim)) {
         size_t stride = dim + test_random_in(&random, 0, 9);
         uint32_t *x = fence_place(&value_fence, (15 * stride + dim) * 4);
         uint32_t *out = fence_place(&key_fence, 16 * dim * 4);
         test_fill_bytes(&random, x, (15 * stride + dim) * 4); /* also what no number is */
-        table->turn_rows_f32(dim, (const float *)(const void *)x, stride, (float *)(void *)out);
+        table->transpose16_f32(dim, (const float *)(const void *)x, stride, (float *)(void *)out);
         assert_true(fence_is_whole(&key_fence, 1, 16 * dim * 4, 16 * dim * 4));
         for (size_t c = 0; c < dim; c++)
             for (size_t t = 0; t < 16; t++) assert_int_equal(out[16 * c + t], x[t * stride + c]);

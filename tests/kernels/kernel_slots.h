@@ -19,7 +19,7 @@
     X(value_parts_q8) \
     X(value_parts_bf16) \
     X(value_parts_q4) \
-    X(turn_rows_f32) \
+    X(transpose16_f32) \
     X(softmax_chunk)
 
 #define VECTOR_SLOTS(X) \

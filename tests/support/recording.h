@@ -38,7 +38,7 @@ static uint64_t recorded_calls[RECORDED_SLOTS]; /* by slot */
                 (size_t positions, size_t group, size_t dim, const fv_value_part *part, const float *weight, \
                  size_t weight_stride, const void *value, float *out, size_t stride), \
                 (positions, group, dim, part, weight, weight_stride, value, out, stride))
-#define RECORD_fv_turn_rows_fn(slot) \
+#define RECORD_fv_transpose16_fn(slot) \
     RECORD_VOID(slot, (size_t columns, const float *x, size_t stride, float *out), (columns, x, stride, out))
 #define RECORD_fv_softmax_chunk_fn(slot) \
     RECORD_VOID(slot, \

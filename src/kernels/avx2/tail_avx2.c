@@ -1,14 +1,11 @@
 /* AVX2. Limit: a multiply-add of bytes for 16 channels of two tokens, and the addition behind it; up to four rows share
  * the unpacked codes. 16 weights of at most 255 times a code of at most 3 fit 16 bits, twice that too. */
 #include "kernels/avx2/exp_avx2.h"
+#include "kernels/avx2/lanes_avx2.h"
 #include "kernels/avx2/score_avx2.h"
 #include "kernels/kernels.h"
 #include "numeric/half.h"
 #include <immintrin.h>
-
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE __m256i load(const void *x) { return _mm256_loadu_si256((const __m256i *)x); }
 
 INLINE __m256 steps8(const uint8_t *steps) {
     __m128i eight = _mm_loadu_si128((const __m128i *)(const void *)steps);

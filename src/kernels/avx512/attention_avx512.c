@@ -405,7 +405,7 @@ INLINE void turn16(const float *x, size_t stride, __mmask16 columns, size_t rows
     for (size_t c = 0; c < rows_out; c++) _mm512_storeu_ps(out + 16 * c, b[c]);
 }
 
-void fv_turn_rows_f32_avx512(size_t columns, const float *x, size_t stride, float *out) {
+void fv_transpose16_f32_avx512(size_t columns, const float *x, size_t stride, float *out) {
     size_t c = 0;
     for (; c + 16 <= columns; c += 16) turn16(x + c, stride, 0xFFFF, 16, out + 16 * c);
     if (c < columns) turn16(x + c, stride, (__mmask16)((1u << (columns - c)) - 1), columns - c, out + 16 * c);

@@ -26,7 +26,7 @@
     K(value_parts_q8, avx512) \
     K(value_parts_bf16, avx512) \
     K(value_parts_q4, avx512) \
-    K(turn_rows_f32, avx512) \
+    K(transpose16_f32, avx512) \
     K(softmax_chunk, avx512) \
     K(mean_score, avx512) \
     K(sign_score, avx512) \

@@ -16,9 +16,6 @@ INLINE int32x4_t round_held(float32x4_t x, float most) {
 
 /* ---- the rotation ---- */
 
-static const float norm_of[11] = {1.0f,   0.70710678f, 0.5f,    0.35355339f,  0.25f,   0.17677670f,
-                                  0.125f, 0.08838835f, 0.0625f, 0.044194174f, 0.03125f};
-
 INLINE float32x4_t turned(float32x4_t x, uint32x4_t minus) {
     return vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(x), vandq_u32(minus, vdupq_n_u32(0x80000000u))));
 }
@@ -55,7 +52,7 @@ INLINE void rotate_row(size_t dim, float *x) {
     for (size_t c = 0; c < dim; c += 8) rotate8(c, x);
     for (size_t done = 0, piece = 1024, log = 10; done < dim; piece /= 2, log--) {
         if (piece > dim - done) continue;
-        butterflies(8, piece, norm_of[log], x + done);
+        butterflies(8, piece, fv_rotate_norms[log], x + done);
         done += piece;
     }
 }
@@ -83,7 +80,7 @@ void fv_rotate_page_neon(size_t dim, size_t first, size_t end, float *x) {
     }
     for (size_t done = 0, piece = 1024, log = 10; done < dim; piece /= 2, log--) {
         if (piece > dim - done) continue;
-        butterflies(16, piece * 16, norm_of[log], x + done * 16); /* of all lanes */
+        butterflies(16, piece * 16, fv_rotate_norms[log], x + done * 16); /* of all lanes */
         done += piece;
     }
 }

@@ -17,9 +17,8 @@ const uint32_t fv_rotate_signs[MOST_DIM / 32] = {
     0xF659E15B, 0xCD26460B, 0xFC4B0A55, 0x74A684AE, 0x5064E360, 0x7320A88C, 0x807DBC89, 0xC5BA7F4E,
 };
 
-/* 1/sqrt(2^i) */
-static const float norm_of[11] = {1.0f,   0.70710678f, 0.5f,    0.35355339f,  0.25f,   0.17677670f,
-                                  0.125f, 0.08838835f, 0.0625f, 0.044194174f, 0.03125f};
+const float fv_rotate_norms[11] = {1.0f,   0.70710678f, 0.5f,    0.35355339f,  0.25f,   0.17677670f,
+                                   0.125f, 0.08838835f, 0.0625f, 0.044194174f, 0.03125f};
 
 static void butterflies(size_t piece, size_t half, size_t stride, size_t first, size_t end, float *x) {
     for (size_t i = 0; i < piece; i += 2 * half)
@@ -43,7 +42,7 @@ static void rotate(size_t dim, size_t stride, size_t first, size_t end, float *x
         float *part = x + done * stride;
         for (size_t half = 1; half < piece; half *= 2) butterflies(piece, half, stride, first, end, part);
         for (size_t c = 0; c < piece; c++)
-            for (size_t t = first; t < end; t++) part[c * stride + t] *= norm_of[log];
+            for (size_t t = first; t < end; t++) part[c * stride + t] *= fv_rotate_norms[log];
         done += piece;
     }
 }
