@@ -123,15 +123,24 @@ typedef void fv_panel_pack_fn(size_t columns, size_t groups, const uint8_t *quan
 typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
                                  size_t out_stride);
 
-/* Packed weights: eight rows of a type, interleaved in the bytes that they had in the file. A block begins with its
- * scales. Blocks of 32: [8] f16 scales, [8] f16 minima (Q4_1, Q5_1). Blocks of 256: [8] f16 scales; then for Q6_K [16
- * groups] [8] int8 scales, for Q4_K and Q5_K [8] f16 minima, [8 groups][8] bytes with the lower four bits of scale (low
- * nibble) and minimum, and [4][8] bytes with the upper two bits of scale, minimum of group g and of group g + 4, from
- * the lowest bit on. Then the quants, 32 inputs after 32. 4 bits: [4][8 rows][4] bytes, whose low nibbles are inputs
- * 4j..4j+3 and whose high nibbles are inputs 16+4j..16+4j+3, j = 0..3. 5 bits: the same and behind it [8 rows][4]
- * bytes, of which bit j of byte i is the fifth bit of input 4j+i, j = 0..7. 6 bits: the same and [2][8 rows][4] bytes,
- * of which bits 2j, 2j+1 of byte i in h are the upper bits of input 16h+4j+i, j = 0..3. 8 bits: [8][8 rows][4], plus
- * 128. */
+/* Packed weights: eight rows of a type, interleaved in the bytes that they had in the file. A packed block is the
+ * blocks of eight rows r: their scales, then their quants, 32 inputs after 32. The last index is the fastest.
+ *
+ *   type                     scales of a block
+ *   Q4_0, Q5_0, Q8_0, IQ4_NL f16 scale[8]
+ *   Q4_1, Q5_1               f16 scale[8], f16 minimum[8]
+ *   Q4_K, Q5_K               f16 scale[8], f16 minimum[8], u8 low[8 groups][8], u8 tops[4][8]; of group g and row r
+ *                              low[g][r]       bits 0..3 of its scale, then bits 0..3 of its minimum
+ *                              tops[g % 4][r]  g < 4: bits 4, 5 of its scale, then of its minimum, in the low nibble;
+ *                                              g >= 4: in the high nibble
+ *   Q6_K                     f16 scale[8], i8 steps[16 groups][8]
+ *
+ *   bits of a quant          where the quant of input i, row r is, of 32 inputs
+ *   4                        u8 nibbles[4][8][4]: i < 16: low nibble of [i / 4][r][i % 4], else high nibble of
+ *                              [i / 4 - 4][r][i % 4]
+ *   5                        nibbles, then u8 fifths[8][4]: bit i / 4 of [r][i % 4]
+ *   6                        nibbles, then u8 uppers[2][8][4]: bits 2 n, 2 n + 1 of [i / 16][r][i % 4], n = i / 4 % 4
+ *   8                        u8 bytes[8][8][4]: [i / 4][r][i % 4], 128 more than in the file */
 
 /* Eight packed rows to eight of a panel's 32, placed as panel_pack does (Q8_0 and IQ4_NL with their bias of 128). Exact
  * twin. */
@@ -173,11 +182,20 @@ typedef struct fv_shadow_rows {
     size_t base_stride;
 } fv_shadow_rows;
 
-/* x [dim] <- its rotation, the same operations; query[c] = fv_round_held(x[c] * (127 / the largest magnitude), 127),
- * and 0 for dim <= c < padded; likewise coarse with FV_COARSE_MOST, of which only a table is written: entry e of group
- * (j, n, l), at ((j * 2 + n) * 2 + l) * 16 + e, is 4 * FV_COARSE_MOST + the sum of coarse[16 j + 8 n + 4 l + i] over
- * the bits i of e. Returns the magnitude; where it is not finite or is 0, both queries are 0 and so is the result.
- * padded a multiple of 16. */
+/* Where the codes of keys meet the table of a query. A plane holds one bit of each channel of a page's 16 keys, in
+ * bytes [dim / 16][2][16]; a query's table has 16 entries for each four channels, [dim / 16][2][2][16]. Byte (j, l, t):
+ *
+ *   bits of the byte         0, 1, 2, 3               4, 5, 6, 7
+ *   channels of key t        16 j + 4 l + 0..3        16 j + 8 + 4 l + 0..3
+ *   entries of the table     [j][0][l][nibble]        [j][1][l][nibble]
+ *
+ * An entry is 4 * FV_COARSE_MOST + the sum of coarse[c] over the channels c whose bit is set in its nibble. So the
+ * entries of key t, less 4 * FV_COARSE_MOST each, add up to plane[t]: the sum of coarse[c] over its set bits. */
+
+/* x [dim] <- its rotation, the same operations; query[c] = fv_round_held(x[c] * (127 / magnitude), 127), and 0 for dim
+ * <= c < padded, magnitude: the largest of x; likewise coarse with FV_COARSE_MOST, of which only the table and the sum
+ * are written. Returns the magnitude; where it is not finite or is 0, both queries are 0 and so is the result. padded a
+ * multiple of 16. */
 typedef float fv_shadow_query_fn(size_t dim, size_t padded, float *x, int8_t *query, uint8_t *table,
                                  int32_t *coarse_sum);
 
@@ -188,18 +206,15 @@ typedef float fv_shadow_query_fn(size_t dim, size_t padded, float *x, int8_t *qu
 typedef void fv_mean_score_fn(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step,
                               int32_t *out, size_t out_stride);
 
-/* A plane holds one bit of each channel of a page's keys, [dim / 16][2][16]: bits 0..3 of byte (j, l, t) are channels
- * 16 j + 4 l + 0..3 of key t, bits 4..7 channels 16 j + 8 + 4 l + 0..3. Below, plane[t] is the sum of coarse[c] over
- * the channels whose bit is set.
- *
- * Scores of the best keys of pages 0..pages-1, by their signs:
+/* Scores of the best keys of pages 0..pages-1, by their signs:
  *   x[t] = (float)(2 * plane[t] - coarse_sum) * step[t];  out[r][p] = fv_round_held(max of x * (0.82f * coarse_factor),
  *                              2^28) + base[p / 4]
  * signs, steps: of page 0; a step is a bf16, 0..2^100. out rows out_stride apart. */
 typedef void fv_sign_score_fn(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps,
                               int32_t *out, size_t out_stride);
 
-/* Logarithms of the masses of listed pages, by both planes. Page n of the list is pages[n]; key t of it:
+/* Logarithms of the masses of listed pages, by both planes. Page n of the list is pages[n]; key t of it, signs[t] and
+ * sizes[t] the plane[t] of the two planes:
  *   x[t] = fv_round_held((float)(4 * signs[t] + 2 * sizes[t] - 3 * coarse_sum) * step[t] * (0.5f * coarse_factor),
  *                         FV_SCORE_MOST)
  *   mass = sum of fv_score_power(x[t]) in f32: keys 0 and 1, 2 and 3 and so on, then pairs, then fours, then eights

@@ -95,19 +95,15 @@ INLINE void score_page(element type, size_t rows, size_t pages, size_t head_dim,
     if (rows == 1) score_rows(type, 1, 4, pages, head_dim, query, query_stride, key, next, score, score_stride);
 }
 
-void fv_score_page_bf16_avx2(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                             const void *const *key, const void *const *next, const float *key_scale, float *score,
-                             size_t score_stride) {
-    (void)key_scale;
-    score_page(ELEMENT_BF16, rows, pages, head_dim, query, query_stride, key, next, score, score_stride);
-}
-
-void fv_score_page_q4_avx2(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                           const void *const *key, const void *const *next, const float *key_scale, float *score,
-                           size_t score_stride) {
-    (void)key_scale;
-    score_page(ELEMENT_Q4, rows, pages, head_dim, query, query_stride, key, next, score, score_stride);
-}
+#define SCORE_PAGE(type, name) \
+    void fv_score_page_##name##_avx2(size_t rows, size_t pages, size_t head_dim, const float *query, \
+                                     size_t query_stride, const void *const *key, const void *const *next, \
+                                     const float *key_scale, float *score, size_t score_stride) { \
+        (void)key_scale; \
+        score_page(type, rows, pages, head_dim, query, query_stride, key, next, score, score_stride); \
+    }
+SCORE_PAGE(ELEMENT_BF16, bf16)
+SCORE_PAGE(ELEMENT_Q4, q4)
 
 INLINE const unsigned char *block_of(const unsigned char *row, size_t c) {
     return row + c / FV_Q4_VALUES * FV_Q4_BYTES;
@@ -182,15 +178,14 @@ INLINE void value_sum(element type, size_t rows, size_t head_dim, size_t keys, c
     if (rows == 1) value_rows(type, 1, 4, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
 }
 
-void fv_value_sum_bf16_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                            const void *value, const void *next, float *out, size_t out_stride) {
-    value_sum(ELEMENT_BF16, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-}
-
-void fv_value_sum_q4_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                          const void *value, const void *next, float *out, size_t out_stride) {
-    value_sum(ELEMENT_Q4, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-}
+#define VALUE_SUM(type, name) \
+    void fv_value_sum_##name##_avx2(size_t rows, size_t head_dim, size_t keys, const float *weight, \
+                                    size_t weight_stride, const void *value, const void *next, float *out, \
+                                    size_t out_stride) { \
+        value_sum(type, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride); \
+    }
+VALUE_SUM(ELEMENT_BF16, bf16)
+VALUE_SUM(ELEMENT_Q4, q4)
 
 INLINE void value_parts(element type, size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
                         const float *weight, size_t weight_stride, const unsigned char *value, float *out,
@@ -202,14 +197,11 @@ INLINE void value_parts(element type, size_t positions, size_t group, size_t hea
                            value + part[p].first * row_bytes(type, head_dim), NULL, out, 0);
 }
 
-void fv_value_parts_bf16_avx2(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                              const float *weight, size_t weight_stride, const void *value, float *out,
-                              size_t out_stride) {
-    value_parts(ELEMENT_BF16, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
-}
-
-void fv_value_parts_q4_avx2(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                            const float *weight, size_t weight_stride, const void *value, float *out,
-                            size_t out_stride) {
-    value_parts(ELEMENT_Q4, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
-}
+#define VALUE_PARTS(type, name) \
+    void fv_value_parts_##name##_avx2(size_t positions, size_t group, size_t head_dim, const fv_value_part *part, \
+                                      const float *weight, size_t weight_stride, const void *value, float *out, \
+                                      size_t out_stride) { \
+        value_parts(type, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride); \
+    }
+VALUE_PARTS(ELEMENT_BF16, bf16)
+VALUE_PARTS(ELEMENT_Q4, q4)

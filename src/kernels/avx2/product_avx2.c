@@ -171,14 +171,25 @@ INLINE void product_panel(size_t group, size_t deep, size_t columns, size_t toke
                     sums + t * (columns / group), out + t * out_stride, out_stride);
 }
 
+/* Each in a function of its own: together they would share registers badly. */
+#define PANEL(name, ...) \
+    static __attribute__((noinline)) void name(size_t columns, size_t tokens, const fv_panel *panel, \
+                                               const fv_q8_rows *x, float *out, size_t out_stride) { \
+        product_panel(__VA_ARGS__, columns, tokens, panel, x, out, out_stride); \
+    }
+PANEL(product_u4, 32, 8)
+PANEL(product_u5, 32, 4)
+PANEL(product_u8, 32, 0)
+PANEL(product_u6, 16, 2)
+
 void fv_product_panel_avx2(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
                            size_t out_stride) {
     if (panel->group == 16)
-        product_panel(16, 2, columns, tokens, panel, x, out, out_stride);
+        product_u6(columns, tokens, panel, x, out, out_stride);
     else if (panel->largest <= 15)
-        product_panel(32, 8, columns, tokens, panel, x, out, out_stride);
+        product_u4(columns, tokens, panel, x, out, out_stride);
     else if (panel->largest <= 31)
-        product_panel(32, 4, columns, tokens, panel, x, out, out_stride);
+        product_u5(columns, tokens, panel, x, out, out_stride);
     else
-        product_panel(32, 0, columns, tokens, panel, x, out, out_stride);
+        product_u8(columns, tokens, panel, x, out, out_stride);
 }

@@ -178,35 +178,17 @@ INLINE void score_page(element type, size_t rows, size_t pages, size_t head_dim,
     }
 }
 
-void fv_score_page_f32_avx512(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                              const void *const *key, const void *const *next, const float *key_scale, float *score,
-                              size_t score_stride) {
-    score_page(ELEMENT_F32, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-}
-
-void fv_score_page_f16_avx512(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                              const void *const *key, const void *const *next, const float *key_scale, float *score,
-                              size_t score_stride) {
-    score_page(ELEMENT_F16, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-}
-
-void fv_score_page_bf16_avx512(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                               const void *const *key, const void *const *next, const float *key_scale, float *score,
-                               size_t score_stride) {
-    score_page(ELEMENT_BF16, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-}
-
-void fv_score_page_q8_avx512(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                             const void *const *key, const void *const *next, const float *key_scale, float *score,
-                             size_t score_stride) {
-    score_page(ELEMENT_Q8, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-}
-
-void fv_score_page_q4_avx512(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                             const void *const *key, const void *const *next, const float *key_scale, float *score,
-                             size_t score_stride) {
-    score_page(ELEMENT_Q4, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-}
+#define SCORE_PAGE(type, name) \
+    void fv_score_page_##name##_avx512(size_t rows, size_t pages, size_t head_dim, const float *query, \
+                                       size_t query_stride, const void *const *key, const void *const *next, \
+                                       const float *key_scale, float *score, size_t score_stride) { \
+        score_page(type, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride); \
+    }
+SCORE_PAGE(ELEMENT_F32, f32)
+SCORE_PAGE(ELEMENT_F16, f16)
+SCORE_PAGE(ELEMENT_BF16, bf16)
+SCORE_PAGE(ELEMENT_Q8, q8)
+SCORE_PAGE(ELEMENT_Q4, q4)
 
 /* Two vectors of a block of Q4_0 from its 18 bytes. */
 INLINE void q4_block(const unsigned char *block, __m512 *low, __m512 *high) {
@@ -313,30 +295,17 @@ INLINE void value_sum(element type, size_t rows, size_t head_dim, size_t keys, c
     }
 }
 
-void fv_value_sum_f32_avx512(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                             const void *value, const void *next, float *out, size_t out_stride) {
-    value_sum(ELEMENT_F32, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-}
-
-void fv_value_sum_f16_avx512(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                             const void *value, const void *next, float *out, size_t out_stride) {
-    value_sum(ELEMENT_F16, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-}
-
-void fv_value_sum_bf16_avx512(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                              const void *value, const void *next, float *out, size_t out_stride) {
-    value_sum(ELEMENT_BF16, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-}
-
-void fv_value_sum_q8_avx512(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                            const void *value, const void *next, float *out, size_t out_stride) {
-    value_sum(ELEMENT_Q8, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-}
-
-void fv_value_sum_q4_avx512(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                            const void *value, const void *next, float *out, size_t out_stride) {
-    value_sum(ELEMENT_Q4, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-}
+#define VALUE_SUM(type, name) \
+    void fv_value_sum_##name##_avx512(size_t rows, size_t head_dim, size_t keys, const float *weight, \
+                                      size_t weight_stride, const void *value, const void *next, float *out, \
+                                      size_t out_stride) { \
+        value_sum(type, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride); \
+    }
+VALUE_SUM(ELEMENT_F32, f32)
+VALUE_SUM(ELEMENT_F16, f16)
+VALUE_SUM(ELEMENT_BF16, bf16)
+VALUE_SUM(ELEMENT_Q8, q8)
+VALUE_SUM(ELEMENT_Q4, q4)
 
 INLINE void value_parts(element type, size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
                         const float *weight, size_t weight_stride, const unsigned char *value, float *out,
@@ -348,35 +317,17 @@ INLINE void value_parts(element type, size_t positions, size_t group, size_t hea
                            value + part[p].first * row_bytes(type, head_dim), NULL, out, 0);
 }
 
-void fv_value_parts_f32_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                               const float *weight, size_t weight_stride, const void *value, float *out,
-                               size_t out_stride) {
-    value_parts(ELEMENT_F32, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
-}
-
-void fv_value_parts_f16_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                               const float *weight, size_t weight_stride, const void *value, float *out,
-                               size_t out_stride) {
-    value_parts(ELEMENT_F16, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
-}
-
-void fv_value_parts_bf16_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                                const float *weight, size_t weight_stride, const void *value, float *out,
-                                size_t out_stride) {
-    value_parts(ELEMENT_BF16, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
-}
-
-void fv_value_parts_q8_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                              const float *weight, size_t weight_stride, const void *value, float *out,
-                              size_t out_stride) {
-    value_parts(ELEMENT_Q8, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
-}
-
-void fv_value_parts_q4_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part,
-                              const float *weight, size_t weight_stride, const void *value, float *out,
-                              size_t out_stride) {
-    value_parts(ELEMENT_Q4, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride);
-}
+#define VALUE_PARTS(type, name) \
+    void fv_value_parts_##name##_avx512(size_t positions, size_t group, size_t head_dim, const fv_value_part *part, \
+                                        const float *weight, size_t weight_stride, const void *value, float *out, \
+                                        size_t out_stride) { \
+        value_parts(type, positions, group, head_dim, part, weight, weight_stride, value, out, out_stride); \
+    }
+VALUE_PARTS(ELEMENT_F32, f32)
+VALUE_PARTS(ELEMENT_F16, f16)
+VALUE_PARTS(ELEMENT_BF16, bf16)
+VALUE_PARTS(ELEMENT_Q8, q8)
+VALUE_PARTS(ELEMENT_Q4, q4)
 
 /* Turns 16 x 16: four neighbouring quarters at a time, within them first, then among them. */
 INLINE void turn16(const float *x, size_t stride, __mmask16 columns, size_t rows_out, float *out) {

@@ -57,13 +57,22 @@ INLINE void product_panel(size_t group, size_t columns, size_t tokens, const fv_
                     sums + t * (columns / group), out + t * out_stride, out_stride);
 }
 
+/* Each in a function of its own: together they would share registers badly. */
+#define PANEL(name, ...) \
+    static __attribute__((noinline)) void name(size_t columns, size_t tokens, const fv_panel *panel, \
+                                               const fv_q8_rows *x, float *out, size_t out_stride) { \
+        product_panel(__VA_ARGS__, columns, tokens, panel, x, out, out_stride); \
+    }
+PANEL(product_16, 16)
+PANEL(product_32, 32)
+
 /* dpbusd is exact for any byte. */
 void fv_product_panel_avx512(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
                              size_t out_stride) {
     if (panel->group == 16)
-        product_panel(16, columns, tokens, panel, x, out, out_stride);
+        product_16(columns, tokens, panel, x, out, out_stride);
     else
-        product_panel(32, columns, tokens, panel, x, out, out_stride);
+        product_32(columns, tokens, panel, x, out, out_stride);
 }
 
 INLINE __m256 packed_dot(size_t count, const __m256i *steps, const int8_t *x) {

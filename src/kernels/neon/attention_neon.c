@@ -161,35 +161,17 @@ INLINE void score_page(element type, size_t rows, size_t pages, size_t head_dim,
         score_rows(type, 1, 4, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
 }
 
-void fv_score_page_f32_neon(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                            const void *const *key, const void *const *next, const float *key_scale, float *score,
-                            size_t score_stride) {
-    score_page(ELEMENT_F32, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-}
-
-void fv_score_page_f16_neon(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                            const void *const *key, const void *const *next, const float *key_scale, float *score,
-                            size_t score_stride) {
-    score_page(ELEMENT_F16, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-}
-
-void fv_score_page_bf16_neon(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                             const void *const *key, const void *const *next, const float *key_scale, float *score,
-                             size_t score_stride) {
-    score_page(ELEMENT_BF16, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-}
-
-void fv_score_page_q8_neon(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                           const void *const *key, const void *const *next, const float *key_scale, float *score,
-                           size_t score_stride) {
-    score_page(ELEMENT_Q8, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-}
-
-void fv_score_page_q4_neon(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
-                           const void *const *key, const void *const *next, const float *key_scale, float *score,
-                           size_t score_stride) {
-    score_page(ELEMENT_Q4, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
-}
+#define SCORE_PAGE(type, name) \
+    void fv_score_page_##name##_neon(size_t rows, size_t pages, size_t head_dim, const float *query, \
+                                     size_t query_stride, const void *const *key, const void *const *next, \
+                                     const float *key_scale, float *score, size_t score_stride) { \
+        score_page(type, rows, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride); \
+    }
+SCORE_PAGE(ELEMENT_F32, f32)
+SCORE_PAGE(ELEMENT_F16, f16)
+SCORE_PAGE(ELEMENT_BF16, bf16)
+SCORE_PAGE(ELEMENT_Q8, q8)
+SCORE_PAGE(ELEMENT_Q4, q4)
 
 /* rows x 16 channels, from channel `first` on. */
 INLINE void value_block(element type, size_t rows, size_t first, size_t head_dim, size_t keys, const float *weight,
@@ -246,30 +228,17 @@ INLINE void value_sum(element type, size_t rows, size_t head_dim, size_t keys, c
     if (rows == 1) value_rows(type, 1, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
 }
 
-void fv_value_sum_f32_neon(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                           const void *value, const void *next, float *out, size_t out_stride) {
-    value_sum(ELEMENT_F32, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-}
-
-void fv_value_sum_f16_neon(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                           const void *value, const void *next, float *out, size_t out_stride) {
-    value_sum(ELEMENT_F16, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-}
-
-void fv_value_sum_bf16_neon(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                            const void *value, const void *next, float *out, size_t out_stride) {
-    value_sum(ELEMENT_BF16, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-}
-
-void fv_value_sum_q8_neon(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                          const void *value, const void *next, float *out, size_t out_stride) {
-    value_sum(ELEMENT_Q8, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-}
-
-void fv_value_sum_q4_neon(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
-                          const void *value, const void *next, float *out, size_t out_stride) {
-    value_sum(ELEMENT_Q4, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
-}
+#define VALUE_SUM(type, name) \
+    void fv_value_sum_##name##_neon(size_t rows, size_t head_dim, size_t keys, const float *weight, \
+                                    size_t weight_stride, const void *value, const void *next, float *out, \
+                                    size_t out_stride) { \
+        value_sum(type, rows, head_dim, keys, weight, weight_stride, value, next, out, out_stride); \
+    }
+VALUE_SUM(ELEMENT_F32, f32)
+VALUE_SUM(ELEMENT_F16, f16)
+VALUE_SUM(ELEMENT_BF16, bf16)
+VALUE_SUM(ELEMENT_Q8, q8)
+VALUE_SUM(ELEMENT_Q4, q4)
 
 INLINE void raise_maximum(size_t head_dim, float best, float *maximum, float *sum, float *out) {
     float32x4_t whole = vrndpq_f32(vdupq_n_f32(best)), factor = exp2_4(vdupq_n_f32(*maximum), whole);

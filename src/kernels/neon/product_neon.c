@@ -192,14 +192,24 @@ INLINE void product_panel(size_t group, size_t deep, size_t columns, size_t toke
     }
 }
 
+/* Each in a function of its own: together they would share registers badly. */
+#define PANEL(name, ...) \
+    static __attribute__((noinline)) void name(size_t columns, size_t tokens, const fv_panel *panel, \
+                                               const fv_q8_rows *x, float *out, size_t out_stride) { \
+        product_panel(__VA_ARGS__, columns, tokens, panel, x, out, out_stride); \
+    }
+PANEL(product_16_4, 16, 4)
+PANEL(product_32_8, 32, 8)
+PANEL(product_32_2, 32, 2)
+
 void fv_product_panel_neon(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x, float *out,
                            size_t out_stride) {
     if (panel->group == 16)
-        product_panel(16, 4, columns, tokens, panel, x, out, out_stride);
+        product_16_4(columns, tokens, panel, x, out, out_stride);
     else if (panel->largest <= 31)
-        product_panel(32, 8, columns, tokens, panel, x, out, out_stride);
+        product_32_8(columns, tokens, panel, x, out, out_stride);
     else
-        product_panel(32, 2, columns, tokens, panel, x, out, out_stride);
+        product_32_2(columns, tokens, panel, x, out, out_stride);
 }
 
 INLINE void packed_dot(fv_packed_type type, size_t count, const uint8x16_t *steps, const int8_t *x, int32x4_t dot[2]) {

@@ -61,14 +61,24 @@ INLINE void product_panel(size_t group, bool biased, size_t columns, size_t toke
     }
 }
 
+/* Each in a function of its own: together they would share registers badly. */
+#define PANEL(name, ...) \
+    static __attribute__((noinline)) void name(size_t columns, size_t tokens, const fv_panel *panel, \
+                                               const fv_q8_rows *x, float *out, size_t out_stride) { \
+        product_panel(__VA_ARGS__, columns, tokens, panel, x, out, out_stride); \
+    }
+PANEL(product_16_plain, 16, false)
+PANEL(product_32_plain, 32, false)
+PANEL(product_32_biased, 32, true)
+
 void fv_product_panel_neon_dotprod(size_t columns, size_t tokens, const fv_panel *panel, const fv_q8_rows *x,
                                    float *out, size_t out_stride) {
     if (panel->group == 16)
-        product_panel(16, false, columns, tokens, panel, x, out, out_stride);
+        product_16_plain(columns, tokens, panel, x, out, out_stride);
     else if (panel->largest <= 127)
-        product_panel(32, false, columns, tokens, panel, x, out, out_stride);
+        product_32_plain(columns, tokens, panel, x, out, out_stride);
     else
-        product_panel(32, true, columns, tokens, panel, x, out, out_stride);
+        product_32_biased(columns, tokens, panel, x, out, out_stride);
 }
 
 INLINE void packed_dot(fv_packed_type type, size_t count, const uint8x16_t *steps, const int8_t *x, int32x4_t dot[2]) {
