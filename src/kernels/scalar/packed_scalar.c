@@ -6,20 +6,23 @@
 
 #if FV_BUILD_MODEL
 
-/* 32 inputs of eight rows. */
-static inline void quants_unpack(fv_packed_type type, const uint8_t *bytes, uint8_t *quants) {
-    const uint8_t *upper = bytes + 128;
-    for (size_t i = 0; i < 256; i++) {
-        int step = (int)(i / 32), place = (int)(i % 32), low = i < 128 ? bytes[i] & 15 : bytes[i - 128] >> 4;
-        if (type == FV_PACKED_Q8_0) low = bytes[i];
-        if (fv_packed_has_fifths(type)) low |= (upper[place] >> step & 1) << 4;
-        if (type == FV_PACKED_Q6_K) low |= (upper[step / 4 * 32 + place] >> (2 * (step % 4)) & 3) << 4;
-        if (type == FV_PACKED_IQ4_NL) low = fv_iq4_nl_values[low];
-        quants[step * 4 * FV_PANEL_ROWS + place] = (uint8_t)low;
+/* 32 inputs of eight rows, four inputs at a time. */
+static void quants_unpack(fv_packed_type type, const uint8_t *bytes, uint8_t *quants) {
+    enum { STEP = 4 * FV_PACKED_ROWS };
+    const uint8_t *upper = bytes + 4 * STEP;
+    for (size_t step = 0; step < 8; step++, quants += 4 * FV_PANEL_ROWS) {
+        const uint8_t *low = bytes + step % 4 * STEP, *pairs = upper + step / 4 * STEP;
+        for (size_t i = 0; i < STEP; i++) quants[i] = (uint8_t)(low[i] >> (step < 4 ? 0 : 4) & 15);
+        for (size_t i = 0; type == FV_PACKED_Q8_0 && i < STEP; i++) quants[i] = bytes[step * STEP + i];
+        for (size_t i = 0; fv_packed_has_fifths(type) && i < STEP; i++)
+            quants[i] = (uint8_t)(quants[i] | (upper[i] >> step & 1) << 4);
+        for (size_t i = 0; type == FV_PACKED_Q6_K && i < STEP; i++)
+            quants[i] = (uint8_t)(quants[i] | (pairs[i] >> (2 * (step % 4)) & 3) << 4);
+        for (size_t i = 0; type == FV_PACKED_IQ4_NL && i < STEP; i++) quants[i] = fv_iq4_nl_values[quants[i]];
     }
 }
 
-static inline void scales_unpack(fv_packed_type type, const uint8_t *block, float *scale, float *offset) {
+static void scales_unpack(fv_packed_type type, const uint8_t *block, float *scale, float *offset) {
     for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
         scale[r] = fv_load_f16(block + 2 * r);
         offset[r] = fv_packed_has_minima(type) ? fv_load_f16(block + FV_PACKED_MINIMA + 2 * r)
@@ -28,7 +31,7 @@ static inline void scales_unpack(fv_packed_type type, const uint8_t *block, floa
 }
 
 /* Q4_K, Q5_K: one group of 32. */
-static inline void scales_unpack_q45_k(const uint8_t *block, size_t group, float *scale, float *offset) {
+static void scales_unpack_q45_k(const uint8_t *block, size_t group, float *scale, float *offset) {
     const uint8_t *low = block + FV_PACKED_SUPER_SCALES + 8 * group,
                   *tops = block + FV_PACKED_SUPER_TOPS + 8 * (group % 4);
     for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
@@ -40,7 +43,7 @@ static inline void scales_unpack_q45_k(const uint8_t *block, size_t group, float
 }
 
 /* Two groups of 16. */
-static inline void scales_unpack_q6_k(const uint8_t *block, size_t group, float *scale, float *offset) {
+static void scales_unpack_q6_k(const uint8_t *block, size_t group, float *scale, float *offset) {
     for (size_t half = 0; half < 2; half++)
         for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
             int byte = block[16 + 8 * (2 * group + half) + r], steps = byte < 128 ? byte : byte - 256;
@@ -50,8 +53,8 @@ static inline void scales_unpack_q6_k(const uint8_t *block, size_t group, float 
         }
 }
 
-static inline void panel_unpack(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
-                                float *offset) {
+void fv_panel_unpack_scalar(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
+                            float *offset) {
     size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
     const uint8_t *block = (const uint8_t *)packed;
     for (size_t b = 0; b < columns / 32 / groups; b++, block += fv_packed_block_bytes(type))
@@ -67,20 +70,6 @@ static inline void panel_unpack(fv_packed_type type, size_t columns, const void 
             scale += scales * FV_PANEL_ROWS;
             offset += scales * FV_PANEL_ROWS;
         }
-}
-
-void fv_panel_unpack_scalar(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
-                            float *offset) {
-#define UNPACK_CASE(NAME, name) \
-    case FV_PACKED_##NAME: \
-        panel_unpack(FV_PACKED_##NAME, columns, packed, quants, scale, offset); \
-        break;
-    switch (type) {
-        FV_PACKED_LIST(UNPACK_CASE)
-    case FV_PACKED_COUNT:
-        break;
-    }
-#undef UNPACK_CASE
 }
 
 /* For chips, which have no fast kernels and no room for panels: a weight is loaded once and not copied. Sums in the
