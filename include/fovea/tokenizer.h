@@ -71,8 +71,6 @@ FV_API bool fv_tokenizer_adds_eos(const fv_tokenizer *tokenizer);
 FV_API bool fv_tokenizer_is_end(const fv_tokenizer *tokenizer,
                                 int32_t id); /* any end-of-generation token: eos, eot, eom, and
                                          the well-known texts that llama.cpp counts */
-FV_API bool fv_tokenizer_is_control(const fv_tokenizer *tokenizer,
-                                    int32_t id); /* type control, user-defined excluded */
 
 /** Length of the longest prefix of `bytes` that ends at a UTF-8 boundary: print that much, keep the rest for the next
  *  piece. Invalid bytes count as complete. */

@@ -217,7 +217,3 @@ bool fv_tokenizer_adds_eos(const fv_tokenizer *tokenizer) {
 bool fv_tokenizer_is_end(const fv_tokenizer *tokenizer, int32_t id) {
     return is_token(tokenizer, id) && tokenizer->vocabulary.tokens[id].kinds & FV_TOKEN_ENDS;
 }
-
-bool fv_tokenizer_is_control(const fv_tokenizer *tokenizer, int32_t id) {
-    return is_token(tokenizer, id) && tokenizer->vocabulary.tokens[id].kinds & FV_TOKEN_CONTROL;
-}

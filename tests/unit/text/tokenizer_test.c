@@ -181,9 +181,7 @@ static void test_roles(void **state) {
     int32_t end = fv_tokenizer_eos(t), start = fv_tokenizer_bos(t), text_end = start - 1, user_defined = end + 3;
     assert_true(fv_tokenizer_adds_bos(t) && fv_tokenizer_adds_eos(t));
     assert_true(fv_tokenizer_is_end(t, end) && fv_tokenizer_is_end(t, text_end) && !fv_tokenizer_is_end(t, start));
-    assert_true(fv_tokenizer_is_control(t, start) && !fv_tokenizer_is_control(t, user_defined));
     assert_false(fv_tokenizer_is_end(t, -1) || fv_tokenizer_is_end(t, fv_tokenizer_tokens(t)));
-    assert_false(fv_tokenizer_is_control(t, -1) || fv_tokenizer_is_control(t, INT32_MAX));
     fv_text text = {0};
     assert_int_equal(fv_tokenizer_piece(t, end, false, &text), FV_OK);
     assert_string_equal(text.bytes, "");
