@@ -230,11 +230,6 @@ static int open_case(bench_state *state, const bench_case *test) {
     return cli_session_open(&state->session, state->engine, &test->options, context, &policy);
 }
 
-static bool go_on(void *context) {
-    (void)context;
-    return !cli_interrupted();
-}
-
 static void show_run(void *context, size_t samples) {
     const bench_state *state = context;
     if (state->options->progress)
@@ -243,7 +238,7 @@ static void show_run(void *context, size_t samples) {
 }
 
 static int measure(bench_state *state, const bench_case *test) {
-    const fv_model_bench_watch watch = {state, go_on, show_run};
+    const fv_model_bench_watch watch = {state, cli_go_on, show_run};
     fv_status status =
         fv_model_bench_run(fv_engine_llm(state->engine), state->session, &test->test, !state->options->no_warmup,
                            (size_t)state->options->repetitions, &watch, &state->result.run);

@@ -128,8 +128,8 @@ static int print_text(attention_state *state) {
 static int check_options(const attention_options *options, fv_policy *policy) {
     fv_message message = {""};
     if (options->shape.heads % options->shape.kv_heads != 0)
-        return cli_usage_error("bench attention", "--kv-heads %u does not divide --heads %u",
-                               options->shape.kv_heads, options->shape.heads);
+        return cli_usage_error("bench attention", "--kv-heads %u does not divide --heads %u", options->shape.kv_heads,
+                               options->shape.heads);
     if (cli_attention_parse(options->attention, policy, &message) != FV_OK)
         return cli_usage_error("bench attention", "--attention: %s", message.text);
     return CLI_GO_ON;

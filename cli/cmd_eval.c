@@ -105,11 +105,6 @@ static bool show_reading(void *context, size_t done, size_t total) {
     return cli_progress_step(&state->progress, done, total);
 }
 
-static bool go_on(void *context) {
-    (void)context;
-    return !cli_interrupted();
-}
-
 static void answered(void *context, fv_eval_task task, size_t number, const fv_eval_question *question,
                      const fv_eval_answer *answers) {
     eval_state *state = context;
@@ -143,7 +138,7 @@ static int open_policies(eval_state *state) {
     config.seed = (uint32_t)options->seed;
     config.questions = (size_t)options->questions;
     config.per_document = (size_t)options->per_document;
-    config.watch = (fv_eval_watch){state, show_reading, go_on, answered};
+    config.watch = (fv_eval_watch){state, show_reading, cli_go_on, answered};
     state->differences = json_array();
     fv_status status = fv_eval_open(&state->eval, &config, &message);
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);

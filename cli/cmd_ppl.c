@@ -87,21 +87,6 @@ static int check_options(ppl_state *state) {
     return result == CLI_GO_ON ? cli_need_model("ppl", options->model.model) : result;
 }
 
-static int read_text(ppl_state *state) {
-    const ppl_options *options = state->options;
-    fv_message message = {""};
-    fv_status status = options->file ? cli_read_file(options->file, &state->text, &message)
-                                     : fv_text_append(&state->text, options->prompt, strlen(options->prompt));
-    if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
-    if (status != FV_OK) return cli_fail_status(status, &message);
-    if (options->file)
-        cli_text_chomp(&state->text);
-    else if (options->escape)
-        cli_text_unescape(&state->text);
-    cli_warn_unless_utf8(options->file ? options->file : "the text", &state->text);
-    return CLI_GO_ON;
-}
-
 /* The chunk's size and what of it is scored. */
 static int choose_positions(ppl_state *state) {
     const ppl_options *options = state->options;
@@ -152,7 +137,8 @@ static int open_base(ppl_state *state) {
 
 static int prepare_text(ppl_state *state) {
     if (state->options->base) return open_base(state);
-    int result = read_text(state);
+    int result =
+        cli_read_text(state->options->file, state->options->prompt, state->options->escape, "the text", &state->text);
     if (result == CLI_GO_ON) result = choose_positions(state);
     return result == CLI_GO_ON ? encode_text(state) : result;
 }

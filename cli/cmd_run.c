@@ -105,24 +105,6 @@ static int check_options(const run_options *options, fv_policy *attention) {
 
 /* ---- the prompt ---- */
 
-static int read_prompt(run_state *state) {
-    const run_options *options = state->options;
-    fv_message message = {""};
-    fv_status status = FV_OK;
-    state->has_prompt = options->prompt || options->file;
-    if (options->file) {
-        status = cli_read_file(options->file, &state->prompt, &message);
-        cli_text_chomp(&state->prompt);
-    } else if (options->prompt) {
-        status = fv_text_append(&state->prompt, options->prompt, strlen(options->prompt));
-        if (status == FV_OK && options->escape) cli_text_unescape(&state->prompt);
-    }
-    if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
-    if (status != FV_OK) return cli_fail_status(status, &message);
-    cli_warn_unless_utf8(options->file ? options->file : "the prompt", &state->prompt);
-    return CLI_GO_ON;
-}
-
 static int find_template(run_state *state) {
     const run_options *options = state->options;
     const fv_gguf *gguf = fv_llm_gguf(fv_engine_llm(state->engine));
@@ -156,10 +138,7 @@ static int add_turn(run_state *state, const char *role, const fv_text *text) {
 static int add_system_turn(run_state *state) {
     fv_text text = {0};
     if (!state->options->system) return CLI_GO_ON;
-    int result = CLI_GO_ON;
-    if (fv_text_append(&text, state->options->system, strlen(state->options->system)) != FV_OK)
-        result = cli_fail("no memory for the system prompt");
-    if (result == CLI_GO_ON && state->options->escape) cli_text_unescape(&text);
+    int result = cli_read_text(NULL, state->options->system, state->options->escape, "the system prompt", &text);
     if (result == CLI_GO_ON) result = add_turn(state, "system", &text);
     fv_text_free(&text);
     return result;
@@ -212,11 +191,6 @@ static int choose_context(const run_state *state, uint32_t *context) {
     return CLI_GO_ON;
 }
 
-static bool go_on(void *context) {
-    (void)context;
-    return !cli_interrupted();
-}
-
 static bool write_text(void *context, const char *bytes, size_t length) {
     (void)context;
     return cli_write(bytes, length) && cli_flush();
@@ -249,7 +223,7 @@ static int open_session(run_state *state) {
     config.sampler = options->sampler;
     config.sampler.seed = state->seed;
     config.ignore_end = options->ignore_eos;
-    config.watch = (fv_generate_watch){.context = state, .go_on = go_on, .text = options->json ? NULL : write_text};
+    config.watch = (fv_generate_watch){.context = state, .go_on = cli_go_on, .text = options->json ? NULL : write_text};
     if (options->show_reads) {
         status = fv_reads_open(&state->reads, state->session, fv_engine_llm(state->engine),
                                fv_engine_threads(state->engine));
@@ -391,7 +365,9 @@ static int run(run_state *state) {
     const run_options *options = state->options;
     bool end = false;
     int result = cli_engine_open(&state->engine, "run", &options->model);
-    if (result == CLI_GO_ON) result = read_prompt(state);
+    state->has_prompt = options->prompt || options->file;
+    if (result == CLI_GO_ON)
+        result = cli_read_text(options->file, options->prompt, options->escape, "the prompt", &state->prompt);
     if (result == CLI_GO_ON) result = find_template(state);
     if (result != CLI_GO_ON) return result;
     state->terminal = isatty(STDIN_FILENO) != 0;

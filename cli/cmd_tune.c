@@ -96,11 +96,6 @@ static bool show_reading(void *context, size_t done, size_t total) {
     return more;
 }
 
-static bool go_on(void *context) {
-    (void)context;
-    return !cli_interrupted();
-}
-
 static void show_head(void *context, uint32_t layer, uint32_t head, const double loss[2]) {
     const tune_state *state = context;
     const fv_model_config *shape = fv_llm_config(fv_engine_llm(state->engine));
@@ -142,7 +137,7 @@ static int tune(tune_state *state) {
     config.count = state->tokens.count - (size_t)state->options->skip;
     config.context = state->context;
     config.scored = (uint32_t)state->options->score;
-    config.watch = (fv_tuning_watch){state, show_reading, go_on, show_head};
+    config.watch = (fv_tuning_watch){state, show_reading, cli_go_on, show_head};
     cli_progress_start(&state->progress, "reading", "tokens");
     cli_note("%u heads; of %u tokens the last %u are compared", shape->layers * shape->cache.kv_heads, state->context,
              config.scored);

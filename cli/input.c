@@ -72,10 +72,6 @@ fv_status cli_read_line(fv_text *line, bool *end, fv_message *message) {
     }
 }
 
-void cli_text_chomp(fv_text *text) {
-    if (text->length > 0 && text->bytes[text->length - 1] == '\n') text->bytes[--text->length] = 0;
-}
-
 /* The byte that the escape at `bytes` (behind the backslash) stands for and how long it is; 0: it is none. */
 static size_t read_escape(const char *bytes, size_t length, char *byte) {
     static const char letters[] = "nrt'\"\\", values[] = "\n\r\t'\"\\";
@@ -108,4 +104,18 @@ void cli_warn_unless_utf8(const char *name, const fv_text *text) {
     if (offset < text->length)
         cli_warn("%s is not UTF-8: byte %zu is 0x%02X; it is read as it is", name, offset,
                  (unsigned)(unsigned char)text->bytes[offset]);
+}
+
+int cli_read_text(const char *file, const char *given, bool escape, const char *name, fv_text *text) {
+    fv_message message = {""};
+    fv_status status = FV_OK;
+    if (file) status = cli_read_file(file, text, &message);
+    if (!file && given) status = fv_text_append(text, given, strlen(given));
+    if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
+    if (status != FV_OK) return cli_fail_status(status, &message);
+    /* as llama.cpp with -f: editors put it there */
+    if (file && text->length > 0 && text->bytes[text->length - 1] == '\n') text->bytes[--text->length] = 0;
+    if (!file && escape) cli_text_unescape(text);
+    cli_warn_unless_utf8(file ? file : name, text);
+    return CLI_GO_ON;
 }

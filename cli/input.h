@@ -7,11 +7,12 @@
 /** Appends the bytes of `path` ("-": standard input). FV_OK, FV_ERROR_FILE, FV_ERROR_MEMORY, FV_ERROR_INTERRUPTED. */
 fv_status cli_read_file(const char *path, fv_text *text, fv_message *message);
 
+/** A text of the user: that of `file`, without a newline at its end, or `given` (NULL: nothing), with its escapes if
+ *  `escape`. Warns where it is not UTF-8; `name` says then which text. CLI_GO_ON, CLI_FAILED, CLI_INTERRUPTED. */
+int cli_read_text(const char *file, const char *given, bool escape, const char *name, fv_text *text);
+
 /** Appends a line without its newline; *end: nothing was left. Returns as above; INTERRUPTED at Ctrl-C. */
 fv_status cli_read_line(fv_text *line, bool *end, fv_message *message);
-
-/** Drops one newline at the end, as llama.cpp does with -f: editors put it there. */
-void cli_text_chomp(fv_text *text);
 
 /** Escapes of llama.cpp's -e in place: \n \r \t \' \" \\ and \xHH; anything else stays as it is. */
 void cli_text_unescape(fv_text *text);

@@ -45,6 +45,11 @@ void cli_interrupt_install(void) {
 
 bool cli_interrupted(void) { return requests != 0; }
 
+bool cli_go_on(void *context) {
+    (void)context;
+    return !cli_interrupted();
+}
+
 void cli_interrupt_clear(void) {
     char byte;
     while (wake[0] >= 0 && read(wake[0], &byte, 1) == 1) continue;

@@ -7,6 +7,7 @@
 /** Also ignores SIGPIPE, so that a closed pipe is a write error like any other. */
 void cli_interrupt_install(void);
 bool cli_interrupted(void);
+bool cli_go_on(void *context);  /* the opposite, for those who ask a watch; context is not used */
 void cli_interrupt_clear(void); /* the request was served (a conversation goes on) */
 
 /** Waits until `file` can be read (or is at its end); false at Ctrl-C, also if that came before. */
