@@ -2,6 +2,7 @@
  * repetitions), so that lines of both can stand side by side. */
 #include "attention_spec.h"
 #include "bench_output.h"
+#include "bench_plan.h"
 #include "bench_verbs.h"
 #include "fovea/machine.h"
 #include "fovea/peaks.h"
@@ -13,17 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VALUES_MOST 64 /* of one list */
 #define REPETITIONS_MAX 1000
-
-typedef struct bench_options {
-    cli_model_options model; /* its model, threads and types come from the lists below */
-    cli_texts models, prompts, generated, pairs, depths, threads, key_types, value_types, batches, micro_batches,
-        attention;
-    int64_t repetitions;
-    int format; /* cli_bench_format */
-    bool no_warmup, progress, json;
-} bench_options;
 
 #define FORMAT_WORD(NAME, name) #name " "
 #define CLI_TARGET bench_options
@@ -48,7 +39,7 @@ static const cli_option bench_flags[] = {
     CLI_FLAG(TEXT, "--tune", model.tune, .value = "FILE",
              .help =
                  "shares and vectors from fovea tune (default: MODEL.fovea.json if it is there; none: equal shares)"),
-    CLI_FLAG(INTEGER, "-r --repetitions", repetitions, .value = "N", .low = 1, .high = REPETITIONS_MAX,
+    CLI_FLAG(INTEGER, "-r --repetitions", repetitions, .low = 1, .high = REPETITIONS_MAX,
              .help = "times that each test is run"),
     CLI_FLAG(CHOICE, "-o --output", format, .value = "md|csv|json|jsonl", .choices = CLI_BENCH_FORMAT_LIST(FORMAT_WORD),
              .help = "format of the results"),
@@ -57,21 +48,6 @@ static const cli_option bench_flags[] = {
     CLI_FLAG(SWITCH, "--progress", progress, .help = "say on standard error which test is running"),
     CLI_FLAG(SWITCH, "--exact-activations", model.exact, .help = "f32 activations against every type of weight: slow"),
 };
-
-typedef struct numbers {
-    int64_t values[VALUES_MOST];
-    size_t count;
-} numbers;
-
-/* The lists, read. Models and policies stay texts. */
-typedef struct bench_plan {
-    cli_texts models;
-    char *model_copy; /* -m a,b is cut at its commas here */
-    numbers prompts, generated, pair_prompts, pair_generated, depths, threads, key_types, value_types, batches,
-        micro_batches;
-    cli_texts attention;
-    fv_policy policies[CLI_TEXTS_MOST];
-} bench_plan;
 
 /* One test: a line of the output. */
 typedef struct bench_case {
@@ -95,99 +71,6 @@ typedef struct bench_state {
     uint32_t peak_threads;
     double peak_bytes;
 } bench_state;
-
-/* ---- reading the lists ---- */
-
-static int read_numbers(const cli_texts *texts, const char *flag, int64_t low, int64_t high, int64_t standard,
-                        numbers *list) {
-    for (size_t i = 0; i < texts->count; i++)
-        if (!cli_integers_parse(texts->items[i], list->values, &list->count, VALUES_MOST))
-            return cli_usage_error("bench", "%s takes at most %d whole numbers (1,2 or 1-8 or 128-1024*2), not '%s'",
-                                   flag, VALUES_MOST, texts->items[i]);
-    if (list->count == 0) list->values[list->count++] = standard;
-    for (size_t i = 0; i < list->count; i++)
-        if (texts->count > 0 && (list->values[i] < low || list->values[i] > high))
-            return cli_usage_error("bench", "%s takes whole numbers from %lld to %lld, not %lld", flag, (long long)low,
-                                   (long long)high, (long long)list->values[i]);
-    return CLI_GO_ON;
-}
-
-static int read_types(const cli_texts *texts, const char *flag, numbers *list) {
-    for (size_t i = 0; i < texts->count; i++)
-        for (const char *word = texts->items[i];; word++) {
-            size_t length = strcspn(word, ",");
-            int type = fv_words_find(CLI_ELEMENT_WORDS, word, length);
-            if (type < 0 || list->count == VALUES_MOST)
-                return cli_usage_error("bench", "%s takes f32, f16 or q8_0, not '%.*s'", flag, (int)length, word);
-            list->values[list->count++] = type;
-            word += length;
-            if (!*word) break;
-        }
-    if (list->count == 0) list->values[list->count++] = FV_ELEMENT_F16;
-    return CLI_GO_ON;
-}
-
-static int read_pairs(const cli_texts *texts, bench_plan *plan) {
-    for (size_t i = 0; i < texts->count; i++) {
-        int64_t pair[2];
-        size_t count = 0;
-        if (!cli_integers_parse(texts->items[i], pair, &count, 2) || count != 2 ||
-            plan->pair_prompts.count == VALUES_MOST)
-            return cli_usage_error("bench", "-pg takes two whole numbers (512,128), not '%s'", texts->items[i]);
-        plan->pair_prompts.values[plan->pair_prompts.count++] = pair[0];
-        plan->pair_generated.values[plan->pair_generated.count++] = pair[1];
-    }
-    return CLI_GO_ON;
-}
-
-/* A file whose name has a comma can't be benched: that is llama-bench's rule. */
-static int read_models(const bench_options *options, bench_plan *plan) {
-    size_t bytes = 1;
-    const char *from_env = getenv("LLAMA_ARG_MODEL");
-    cli_texts given = options->models;
-    if (given.count == 0 && from_env && from_env[0]) given.items[given.count++] = from_env;
-    if (given.count == 0) return cli_need_model("bench", NULL);
-    for (size_t i = 0; i < given.count; i++) bytes += strlen(given.items[i]) + 1;
-    char *cursor = plan->model_copy = malloc(bytes);
-    if (!cursor) return cli_fail("no memory for the names of models");
-    for (size_t i = 0; i < given.count; i++) {
-        size_t length = strlen(given.items[i]);
-        memcpy(cursor, given.items[i], length + 1);
-        for (char *end = cursor + length; cursor <= end; cursor += strlen(cursor) + 1) {
-            cursor[strcspn(cursor, ",")] = 0;
-            if (plan->models.count == CLI_TEXTS_MOST || !*cursor)
-                return cli_usage_error("bench", "-m takes 1 to %d names of files", CLI_TEXTS_MOST);
-            plan->models.items[plan->models.count++] = cursor;
-        }
-    }
-    return CLI_GO_ON;
-}
-
-static int read_policies(const bench_options *options, bench_plan *plan) {
-    fv_message message = {""};
-    plan->attention = options->attention;
-    if (plan->attention.count == 0) plan->attention.items[plan->attention.count++] = "dense";
-    for (size_t i = 0; i < plan->attention.count; i++)
-        if (cli_attention_parse(plan->attention.items[i], &plan->policies[i], &message) != FV_OK)
-            return cli_usage_error("bench", "--attention: %s", message.text);
-    return CLI_GO_ON;
-}
-
-static int read_plan(const bench_options *options, bench_plan *plan) {
-    const int64_t most = 1 << 24; /* tokens: no model reads more, and sums stay small */
-    int result = read_policies(options, plan);
-    if (result == CLI_GO_ON) result = read_numbers(&options->prompts, "-p", 0, most, 512, &plan->prompts);
-    if (result == CLI_GO_ON) result = read_numbers(&options->generated, "-n", 0, most, 128, &plan->generated);
-    if (result == CLI_GO_ON) result = read_pairs(&options->pairs, plan);
-    if (result == CLI_GO_ON) result = read_numbers(&options->depths, "-d", 0, most, 0, &plan->depths);
-    if (result == CLI_GO_ON) result = read_numbers(&options->threads, "-t", 1, 1024, -1, &plan->threads);
-    if (result == CLI_GO_ON) result = read_numbers(&options->batches, "-b", 1, 1 << 20, 2048, &plan->batches);
-    if (result == CLI_GO_ON) result = read_numbers(&options->micro_batches, "-ub", 1, 65536, 512, &plan->micro_batches);
-    if (result == CLI_GO_ON) result = read_types(&options->key_types, "-ctk", &plan->key_types);
-    if (result == CLI_GO_ON) result = read_types(&options->value_types, "-ctv", &plan->value_types);
-    if (result == CLI_GO_ON) result = read_models(options, plan);
-    return result;
-}
 
 /* ---- one test ---- */
 
@@ -312,53 +195,33 @@ static int run_sizes(bench_state *state, bench_case test) {
     return result;
 }
 
-/* The axes around the sizes, outermost first. */
-enum bench_axis {
-    AXIS_MODEL,
-    AXIS_BATCH,
-    AXIS_MICRO_BATCH,
-    AXIS_KEY,
-    AXIS_VALUE,
-    AXIS_POLICY,
-    AXIS_THREADS,
-    AXIS_DEPTH,
-    AXES
-};
-
-static size_t axis_count(const bench_plan *plan, enum bench_axis axis) {
-    const size_t counts[AXES] = {plan->models.count,    plan->batches.count,     plan->micro_batches.count,
-                                 plan->key_types.count, plan->value_types.count, plan->attention.count,
-                                 plan->threads.count,   plan->depths.count};
-    return counts[axis];
-}
-
 static bench_case case_at(const bench_state *state, const size_t *index) {
     const bench_plan *plan = &state->plan;
-    bench_case test = {.attention = plan->attention.items[index[AXIS_POLICY]],
-                       .policy = plan->policies[index[AXIS_POLICY]],
+    bench_case test = {.attention = plan->attention.items[index[BENCH_POLICY]],
+                       .policy = plan->policies[index[BENCH_POLICY]],
                        .options = state->options->model};
-    int64_t batch = plan->batches.values[index[AXIS_BATCH]],
-            micro = plan->micro_batches.values[index[AXIS_MICRO_BATCH]];
+    int64_t batch = plan->batches.values[index[BENCH_BATCH]],
+            micro = plan->micro_batches.values[index[BENCH_MICRO_BATCH]];
     if (micro > batch) micro = batch;
-    test.test = (fv_model_bench_test){.depth = (uint32_t)plan->depths.values[index[AXIS_DEPTH]],
+    test.test = (fv_model_bench_test){.depth = (uint32_t)plan->depths.values[index[BENCH_DEPTH]],
                                       .batch = (uint32_t)batch,
                                       .micro_batch = (uint32_t)micro};
-    test.options.model = plan->models.items[index[AXIS_MODEL]];
-    test.options.threads = plan->threads.values[index[AXIS_THREADS]];
-    test.options.session.key_type = (uint32_t)plan->key_types.values[index[AXIS_KEY]];
-    test.options.session.value_type = (uint32_t)plan->value_types.values[index[AXIS_VALUE]];
+    test.options.model = plan->models.items[index[BENCH_MODEL]];
+    test.options.threads = plan->threads.values[index[BENCH_THREADS]];
+    test.options.session.key_type = (uint32_t)plan->key_types.values[index[BENCH_KEY]];
+    test.options.session.value_type = (uint32_t)plan->value_types.values[index[BENCH_VALUE]];
     test.options.batch = batch;
     test.options.session.batch_tokens = (uint32_t)micro;
     return test;
 }
 
 static int run_all(bench_state *state) {
-    size_t index[AXES] = {0};
+    size_t index[BENCH_AXES] = {0};
     for (;;) {
         int result = run_sizes(state, case_at(state, index));
         if (result != CLI_GO_ON) return result;
-        int axis = AXES - 1;
-        while (axis >= 0 && ++index[axis] == axis_count(&state->plan, (enum bench_axis)axis)) index[axis--] = 0;
+        int axis = BENCH_AXES - 1;
+        while (axis >= 0 && ++index[axis] == bench_axis_count(&state->plan, (bench_axis)axis)) index[axis--] = 0;
         if (axis < 0) return CLI_GO_ON;
     }
 }
@@ -367,7 +230,7 @@ static int bench_model(const bench_options *options) {
     bench_state *state = calloc(1, sizeof *state); /* too large for a stack: lists and samples */
     if (!state) return cli_fail("no memory to start");
     state->options = options;
-    int result = read_plan(options, &state->plan);
+    int result = bench_plan_read(options, &state->plan);
     if (result == CLI_GO_ON) {
         cli_bench_format format = (cli_bench_format)options->format;
         if (!cli_bench_header(format)) result = CLI_FAILED;

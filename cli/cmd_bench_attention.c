@@ -29,22 +29,20 @@ typedef struct attention_options {
 
 #define CLI_TARGET attention_options
 static const cli_option attention_flags[] = {
-    CLI_FLAG(U32, "--heads", shape.heads, .value = "N", .low = 1, .high = 4096, .help = "query heads"),
-    CLI_FLAG(U32, "--kv-heads", shape.kv_heads, .value = "N", .low = 1, .high = 1024,
-             .help = "KV heads, a divisor of them"),
-    CLI_FLAG(U32, "--head-dim", shape.head_dim, .value = "N", .low = 1, .high = 1024, .help = "elements of a head"),
-    CLI_FLAG(U32, "--layers", shape.layers, .value = "N", .low = 1, .high = 4096,
+    CLI_FLAG(U32, "--heads", shape.heads, .low = 1, .high = 4096, .help = "query heads"),
+    CLI_FLAG(U32, "--kv-heads", shape.kv_heads, .low = 1, .high = 1024, .help = "KV heads, a divisor of them"),
+    CLI_FLAG(U32, "--head-dim", shape.head_dim, .low = 1, .high = 1024, .help = "elements of a head"),
+    CLI_FLAG(U32, "--layers", shape.layers, .low = 1, .high = 4096,
              .help = "caches that are visited in turn; 1: the hot figure"),
-    CLI_FLAG(U32, "--tokens", shape.tokens, .value = "N", .low = 1, .high = 16777216, .help = "tokens in each cache"),
+    CLI_FLAG(U32, "--tokens", shape.tokens, .low = 1, .high = 16777216, .help = "tokens in each cache"),
     CLI_FLAG(CHOICE, "--pass", pass, .value = "prefill|decode", .choices = pass_words,
              .help = "prefill: all positions in one call; decode: the last one"),
     CLI_FLAG(CHOICE, "--kv-type", shape.key_type, .value = "TYPE", .choices = CLI_ELEMENT_WORDS,
              .help = "f32, f16, bf16, q8_0, q4_0"),
     CLI_FLAG(TEXT, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
-    CLI_FLAG(INTEGER, "-t --threads", threads, .value = "N", .env = "LLAMA_ARG_THREADS", .low = -1, .high = 1024,
+    CLI_FLAG(INTEGER, "-t --threads", threads, .env = "LLAMA_ARG_THREADS", .low = -1, .high = 1024,
              .note = "one per processor", .help = "threads"),
-    CLI_FLAG(INTEGER, "-r --repetitions", repetitions, .value = "N", .low = 1, .high = 100000,
-             .help = "visits of all layers"),
+    CLI_FLAG(INTEGER, "-r --repetitions", repetitions, .low = 1, .high = 100000, .help = "visits of all layers"),
     CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document"),
 };
 

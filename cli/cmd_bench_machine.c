@@ -18,7 +18,7 @@ typedef struct machine_options {
 
 #define CLI_TARGET machine_options
 static const cli_option machine_flags[] = {
-    CLI_FLAG(INTEGER, "-t --threads", threads, .value = "N", .env = "LLAMA_ARG_THREADS", .low = -1, .high = 1024,
+    CLI_FLAG(INTEGER, "-t --threads", threads, .env = "LLAMA_ARG_THREADS", .low = -1, .high = 1024,
              .note = "one per processor", .help = "threads of the second column"),
     CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document"),
 };

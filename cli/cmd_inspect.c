@@ -20,9 +20,8 @@ typedef struct inspect_options {
 
 #define CLI_TARGET inspect_options
 static const cli_option inspect_flags[] = {
-    CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .value = "N", .env = "LLAMA_ARG_CTX_SIZE",
-             .high = CLI_CONTEXT_MAX, .note = "the training context",
-             .help = "tokens of the context whose memory is shown"),
+    CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .env = "LLAMA_ARG_CTX_SIZE", .high = CLI_CONTEXT_MAX,
+             .note = "the training context", .help = "tokens of the context whose memory is shown"),
     CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document"),
 };
 

@@ -46,35 +46,35 @@ static const cli_option text_flags[] = {
     CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document with text and figures, when all is done"),
 };
 static const cli_option limit_flags[] = {
-    CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .value = "N", .env = "LLAMA_ARG_CTX_SIZE",
-             .high = CLI_CONTEXT_MAX, .standard = "",
+    CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .env = "LLAMA_ARG_CTX_SIZE", .high = CLI_CONTEXT_MAX,
+             .standard = "",
              .help = "tokens that the context holds; 0: as many as the model was trained on\n(default: prompt + n, n "
                      "being 4096 without -n and at least 4096 in a conversation\nof several turns, but no more than "
                      "the model was trained on). A full context\nends the text: nothing is ever shifted out"),
-    CLI_FLAG(INTEGER, "-n --predict --n-predict", predict, .value = "N", .env = "LLAMA_ARG_N_PREDICT", .low = -2,
+    CLI_FLAG(INTEGER, "-n --predict --n-predict", predict, .env = "LLAMA_ARG_N_PREDICT", .low = -2,
              .high = CLI_CONTEXT_MAX, .note = "until the model or the context ends", .help = "most tokens to generate"),
     CLI_FLAG(SWITCH, "--ignore-eos", ignore_eos, .help = "forbid end-of-generation tokens"),
     CLI_FLAG(TEXT, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
 };
 static const cli_option sampler_flags[] = {
-    CLI_FLAG(INTEGER, "-s --seed", seed, .value = "N", .low = -1, .high = CLI_SEED_MAX,
-             .note = "random; the report names it", .help = "seed"),
-    CLI_FLAG(F32, "--temp --temperature", sampler.temperature, .value = "X", .env = "LLAMA_ARG_TEMPERATURE",
-             .low = -1e9, .high = 1e9, .help = "temperature; 0: always the likeliest token"),
-    CLI_FLAG(I32, "--top-k", sampler.top_k, .value = "N", .env = "LLAMA_ARG_TOP_K", .low = -1, .high = CLI_COUNT_MAX,
+    CLI_FLAG(INTEGER, "-s --seed", seed, .low = -1, .high = CLI_SEED_MAX, .note = "random; the report names it",
+             .help = "seed"),
+    CLI_FLAG(F32, "--temp --temperature", sampler.temperature, .env = "LLAMA_ARG_TEMPERATURE", .low = -1e9, .high = 1e9,
+             .help = "temperature; 0: always the likeliest token"),
+    CLI_FLAG(I32, "--top-k", sampler.top_k, .env = "LLAMA_ARG_TOP_K", .low = -1, .high = CLI_COUNT_MAX,
              .help = "keep the N likeliest; 0: off"),
-    CLI_FLAG(F32, "--top-p", sampler.top_p, .value = "X", .env = "LLAMA_ARG_TOP_P", .high = 1e9,
+    CLI_FLAG(F32, "--top-p", sampler.top_p, .env = "LLAMA_ARG_TOP_P", .high = 1e9,
              .help = "keep a share of the probability; 1: off"),
-    CLI_FLAG(F32, "--min-p", sampler.min_p, .value = "X", .env = "LLAMA_ARG_MIN_P", .high = 1e9,
+    CLI_FLAG(F32, "--min-p", sampler.min_p, .env = "LLAMA_ARG_MIN_P", .high = 1e9,
              .help = "drop what is less likely than X times the likeliest; 0: off"),
-    CLI_FLAG(F32, "--repeat-penalty", sampler.repeat_penalty, .value = "X", .env = "LLAMA_ARG_REPEAT_PENALTY",
-             .low = 1e-9, .high = 1e9, .help = "1: off"),
-    CLI_FLAG(I32, "--repeat-last-n", sampler.repeat_last_tokens, .value = "N", .low = -1, .high = CLI_COUNT_MAX,
+    CLI_FLAG(F32, "--repeat-penalty", sampler.repeat_penalty, .env = "LLAMA_ARG_REPEAT_PENALTY", .low = 1e-9,
+             .high = 1e9, .help = "1: off"),
+    CLI_FLAG(I32, "--repeat-last-n", sampler.repeat_last_tokens, .low = -1, .high = CLI_COUNT_MAX,
              .help = "tokens that penalties look back; 0: off, -1: all"),
-    CLI_FLAG(F32, "--presence-penalty", sampler.presence_penalty, .value = "X", .env = "LLAMA_ARG_PRESENCE_PENALTY",
-             .low = -1e9, .high = 1e9, .help = "0: off"),
-    CLI_FLAG(F32, "--frequency-penalty", sampler.frequency_penalty, .value = "X", .env = "LLAMA_ARG_FREQUENCY_PENALTY",
-             .low = -1e9, .high = 1e9, .help = "0: off"),
+    CLI_FLAG(F32, "--presence-penalty", sampler.presence_penalty, .env = "LLAMA_ARG_PRESENCE_PENALTY", .low = -1e9,
+             .high = 1e9, .help = "0: off"),
+    CLI_FLAG(F32, "--frequency-penalty", sampler.frequency_penalty, .env = "LLAMA_ARG_FREQUENCY_PENALTY", .low = -1e9,
+             .high = 1e9, .help = "0: off"),
 };
 
 /* Everything that a run holds. */

@@ -21,17 +21,16 @@ typedef struct tune_options {
 #define CLI_TARGET tune_options
 static const cli_option tune_flags[] = {
     CLI_FLAG(TEXT, "-f --file", file, .value = "FILE", .help = "a text of the kind that the model will read"),
-    CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .value = "N", .env = "LLAMA_ARG_CTX_SIZE", .low = 512,
-             .high = CLI_CONTEXT_MAX, .help = "tokens of the context; the text has to have twice as many"),
+    CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .env = "LLAMA_ARG_CTX_SIZE", .low = 512, .high = CLI_CONTEXT_MAX,
+             .help = "tokens of the context; the text has to have twice as many"),
     CLI_FLAG(REAL, "--bytes", bytes, .value = "FRACTION", .low = 0.001, .high = 1,
              .help = "the budget to divide, of the visible keys"),
     CLI_FLAG(TEXT, "--attention", attention, .value = "SPEC",
              .help = "the policy, without its budget (default: fovea)"),
-    CLI_FLAG(INTEGER, "--score", score, .value = "N", .low = 16, .high = 65536,
+    CLI_FLAG(INTEGER, "--score", score, .low = 16, .high = 65536,
              .help = "positions at the end whose predictions are compared, twice for each head;\nthe result is tried "
                      "on four times as many"),
-    CLI_FLAG(INTEGER, "--skip", skip, .value = "N", .high = CLI_COUNT_MAX,
-             .help = "tokens dropped from the beginning of the text"),
+    CLI_FLAG(INTEGER, "--skip", skip, .high = CLI_COUNT_MAX, .help = "tokens dropped from the beginning of the text"),
     CLI_FLAG(TEXT, "-o --output", out, .value = "FILE",
              .help = "where the result goes (default: MODEL.fovea.json, where every verb looks for them)"),
     CLI_FLAG(SWITCH, "--force", force, .help = "write the shares even if equal ones are better"),

@@ -7,7 +7,7 @@
 const cli_option cli_model_flags[] = {
     CLI_FLAG(TEXT, "-m --model", model, .value = "FILE", .env = "LLAMA_ARG_MODEL",
              .help = "the model: a GGUF file (of a split one the first part)"),
-    CLI_FLAG(INTEGER, "-t --threads", threads, .value = "N", .env = "LLAMA_ARG_THREADS", .low = -1, .high = 1024,
+    CLI_FLAG(INTEGER, "-t --threads", threads, .env = "LLAMA_ARG_THREADS", .low = -1, .high = 1024,
              .note = "one per processor", .help = "threads"),
     CLI_FLAG(TEXT, "--tune", tune, .value = "FILE",
              .help = "shares of the budget by layer and head, from fovea tune\n(default: MODEL.fovea.json if it is "
@@ -31,9 +31,9 @@ const cli_option cli_cache_flags[] = {
              .choices = CLI_ELEMENT_WORDS, .help = "type of the cached keys: f32, f16, bf16, q8_0, q4_0"),
     CLI_FLAG(CHOICE, "-ctv --cache-type-v", session.value_type, .value = "TYPE", .env = "LLAMA_ARG_CACHE_TYPE_V",
              .choices = CLI_ELEMENT_WORDS, .help = "type of the cached values, likewise"),
-    CLI_FLAG(U32, "-ub --ubatch-size", session.batch_tokens, .value = "N", .env = "LLAMA_ARG_UBATCH", .low = 1,
-             .high = 65536, .help = "tokens of a prompt that are evaluated at once"),
-    CLI_FLAG(INTEGER, "-b --batch-size", batch, .value = "N", .env = "LLAMA_ARG_BATCH", .low = 1, .high = 1048576,
+    CLI_FLAG(U32, "-ub --ubatch-size", session.batch_tokens, .env = "LLAMA_ARG_UBATCH", .low = 1, .high = 65536,
+             .help = "tokens of a prompt that are evaluated at once"),
+    CLI_FLAG(INTEGER, "-b --batch-size", batch, .env = "LLAMA_ARG_BATCH", .low = 1, .high = 1048576,
              .help = "as llama.cpp's; here only an upper limit for -ub"),
     CLI_FLAG(SWITCH, "--exact-activations", exact,
              .help = "f32 activations against every type of weight: slow, for checking"),

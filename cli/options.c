@@ -45,6 +45,13 @@ static int value_error(const cli_syntax *syntax, const char *flag, const char *w
     return cli_usage_error(syntax->verb, "%s takes %s, not '%s'", flag, wanted, text);
 }
 
+/* Of the help; NULL: the flag takes no value. */
+static const char *value_name(const cli_option *option) {
+    if (option->value) return option->value;
+    if (option->kind == CLI_REAL || option->kind == CLI_F32) return "X";
+    return option->kind == CLI_INTEGER || option->kind == CLI_U32 || option->kind == CLI_I32 ? "N" : NULL;
+}
+
 static int set_integer(const cli_syntax *syntax, const cli_option *option, const char *flag, const char *text,
                        void *target) {
     char *end, wanted[96];
@@ -226,7 +233,7 @@ static int take_flag(const cli_syntax *syntax, int argc, char **argv, int *index
     const cli_option *option = find_option(syntax, name, &group, &negated);
     if (!option) return unknown_flag(syntax, name);
     if (option->kind == CLI_IGNORED) cli_note("%s has no effect here: %s", name, option->help);
-    if (!option->value || negated) {
+    if (!value_name(option) || negated) {
         if (value) return cli_usage_error(syntax->verb, "%s takes no value", name);
         if (option->kind == CLI_SWITCH) *(bool *)((char *)group->target + option->offset) = !negated;
         if (option->kind == CLI_MODE) set_mode(group, option, option->high);
@@ -238,7 +245,7 @@ static int take_flag(const cli_syntax *syntax, int argc, char **argv, int *index
         if (option->kind == CLI_MODE) set_mode(group, option, option->low);
         return CLI_GO_ON;
     }
-    if (!value && !next) return cli_usage_error(syntax->verb, "%s needs a value: %s", name, option->value);
+    if (!value && !next) return cli_usage_error(syntax->verb, "%s needs a value: %s", name, value_name(option));
     if (!value) {
         value = next;
         (*index)++;
@@ -289,7 +296,7 @@ static void print_option(const cli_option *option, const char *standard) {
     for (const char *cursor = option->names; (length = fv_words_next(&cursor)) > 0; cursor += length)
         used += (size_t)snprintf(left + used, sizeof left - used, "%s%.*s", used ? ", " : "", (int)length, cursor);
     if (option->negated) used += (size_t)snprintf(left + used, sizeof left - used, " / %s", option->negated);
-    if (option->value) snprintf(left + used, sizeof left - used, " %s", option->value);
+    if (value_name(option)) snprintf(left + used, sizeof left - used, " %s", value_name(option));
     if (strlen(left) + 4 > strlen(indent))
         cli_print("  %s\n%s", left, indent);
     else

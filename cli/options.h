@@ -26,7 +26,7 @@ typedef struct cli_option {
     cli_option_kind kind;
     const char *names;   /* "-c --ctx-size": one blank between */
     const char *negated; /* likewise; NULL = none */
-    const char *value;   /* its name in the help; NULL = the flag takes none */
+    const char *value;   /* its name in the help; NULL = N or X for a number, else the flag takes none */
     const char *env;     /* NULL = none */
     const char *choices; /* "f32 f16"; for CLI_IGNORED: a value is taken only if it is one of these */
     const char *help; /* lines separated by \n; the default follows by itself, if the kind has a number or a choice */

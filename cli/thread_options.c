@@ -8,9 +8,9 @@ const cli_option cli_thread_flags[] = {
              .help = "processors that threads may run on, bit 0 is the first"),
     CLI_FLAG(TEXT, "-Cr --cpu-range", range, .value = "LO-HI", .help = "the same as numbers; adds to -C"),
     CLI_FLAG(U32, "--cpu-strict", pool.strict, .value = "0|1", .high = 1, .help = "each thread on one of them alone"),
-    CLI_FLAG(I32, "--prio", pool.priority, .value = "N", .low = -1, .high = 3,
+    CLI_FLAG(I32, "--prio", pool.priority, .low = -1, .high = 3,
              .help = "-1 low, 0 normal, 1 medium, 2 high, 3 real-time; above 0 needs rights"),
-    CLI_FLAG(U32, "--poll", pool.poll, .value = "N", .high = 100,
+    CLI_FLAG(U32, "--poll", pool.poll, .high = 100,
              .help = "0..100: how long a thread waits awake for work, 2 us each"),
 };
 const size_t cli_thread_flags_count = sizeof cli_thread_flags / sizeof cli_thread_flags[0];

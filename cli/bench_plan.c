@@ -1,0 +1,104 @@
+/* bench_plan.c - reads lists as llama-bench takes them. */
+#include "bench_plan.h"
+#include "attention_spec.h"
+#include "fovea/words.h"
+#include <stdlib.h>
+#include <string.h>
+
+static int read_numbers(const cli_texts *texts, const char *flag, int64_t low, int64_t high, int64_t standard,
+                        bench_numbers *list) {
+    for (size_t i = 0; i < texts->count; i++)
+        if (!cli_integers_parse(texts->items[i], list->values, &list->count, BENCH_VALUES_MAX))
+            return cli_usage_error("bench", "%s takes at most %d whole numbers (1,2 or 1-8 or 128-1024*2), not '%s'",
+                                   flag, BENCH_VALUES_MAX, texts->items[i]);
+    if (list->count == 0) list->values[list->count++] = standard;
+    for (size_t i = 0; i < list->count; i++)
+        if (texts->count > 0 && (list->values[i] < low || list->values[i] > high))
+            return cli_usage_error("bench", "%s takes whole numbers from %lld to %lld, not %lld", flag, (long long)low,
+                                   (long long)high, (long long)list->values[i]);
+    return CLI_GO_ON;
+}
+
+static int read_types(const cli_texts *texts, const char *flag, bench_numbers *list) {
+    for (size_t i = 0; i < texts->count; i++)
+        for (const char *word = texts->items[i];; word++) {
+            size_t length = strcspn(word, ",");
+            int type = fv_words_find(CLI_ELEMENT_WORDS, word, length);
+            if (type < 0 || list->count == BENCH_VALUES_MAX)
+                return cli_usage_error("bench", "%s takes f32, f16 or q8_0, not '%.*s'", flag, (int)length, word);
+            list->values[list->count++] = type;
+            word += length;
+            if (!*word) break;
+        }
+    if (list->count == 0) list->values[list->count++] = FV_ELEMENT_F16;
+    return CLI_GO_ON;
+}
+
+static int read_pairs(const cli_texts *texts, bench_plan *plan) {
+    for (size_t i = 0; i < texts->count; i++) {
+        int64_t pair[2];
+        size_t count = 0;
+        if (!cli_integers_parse(texts->items[i], pair, &count, 2) || count != 2 ||
+            plan->pair_prompts.count == BENCH_VALUES_MAX)
+            return cli_usage_error("bench", "-pg takes two whole numbers (512,128), not '%s'", texts->items[i]);
+        plan->pair_prompts.values[plan->pair_prompts.count++] = pair[0];
+        plan->pair_generated.values[plan->pair_generated.count++] = pair[1];
+    }
+    return CLI_GO_ON;
+}
+
+/* A file whose name has a comma can't be benched: that is llama-bench's rule. */
+static int read_models(const bench_options *options, bench_plan *plan) {
+    size_t bytes = 1;
+    const char *from_env = getenv("LLAMA_ARG_MODEL");
+    cli_texts given = options->models;
+    if (given.count == 0 && from_env && from_env[0]) given.items[given.count++] = from_env;
+    if (given.count == 0) return cli_need_model("bench", NULL);
+    for (size_t i = 0; i < given.count; i++) bytes += strlen(given.items[i]) + 1;
+    char *cursor = plan->model_copy = malloc(bytes);
+    if (!cursor) return cli_fail("no memory for the names of models");
+    for (size_t i = 0; i < given.count; i++) {
+        size_t length = strlen(given.items[i]);
+        memcpy(cursor, given.items[i], length + 1);
+        for (char *end = cursor + length; cursor <= end; cursor += strlen(cursor) + 1) {
+            cursor[strcspn(cursor, ",")] = 0;
+            if (plan->models.count == CLI_TEXTS_MOST || !*cursor)
+                return cli_usage_error("bench", "-m takes 1 to %d names of files", CLI_TEXTS_MOST);
+            plan->models.items[plan->models.count++] = cursor;
+        }
+    }
+    return CLI_GO_ON;
+}
+
+static int read_policies(const bench_options *options, bench_plan *plan) {
+    fv_message message = {""};
+    plan->attention = options->attention;
+    if (plan->attention.count == 0) plan->attention.items[plan->attention.count++] = "dense";
+    for (size_t i = 0; i < plan->attention.count; i++)
+        if (cli_attention_parse(plan->attention.items[i], &plan->policies[i], &message) != FV_OK)
+            return cli_usage_error("bench", "--attention: %s", message.text);
+    return CLI_GO_ON;
+}
+
+int bench_plan_read(const bench_options *options, bench_plan *plan) {
+    const int64_t most = 1 << 24; /* tokens: no model reads more, and sums stay small */
+    int result = read_policies(options, plan);
+    if (result == CLI_GO_ON) result = read_numbers(&options->prompts, "-p", 0, most, 512, &plan->prompts);
+    if (result == CLI_GO_ON) result = read_numbers(&options->generated, "-n", 0, most, 128, &plan->generated);
+    if (result == CLI_GO_ON) result = read_pairs(&options->pairs, plan);
+    if (result == CLI_GO_ON) result = read_numbers(&options->depths, "-d", 0, most, 0, &plan->depths);
+    if (result == CLI_GO_ON) result = read_numbers(&options->threads, "-t", 1, 1024, -1, &plan->threads);
+    if (result == CLI_GO_ON) result = read_numbers(&options->batches, "-b", 1, 1 << 20, 2048, &plan->batches);
+    if (result == CLI_GO_ON) result = read_numbers(&options->micro_batches, "-ub", 1, 65536, 512, &plan->micro_batches);
+    if (result == CLI_GO_ON) result = read_types(&options->key_types, "-ctk", &plan->key_types);
+    if (result == CLI_GO_ON) result = read_types(&options->value_types, "-ctv", &plan->value_types);
+    if (result == CLI_GO_ON) result = read_models(options, plan);
+    return result;
+}
+
+size_t bench_axis_count(const bench_plan *plan, bench_axis axis) {
+    const size_t counts[BENCH_AXES] = {plan->models.count,    plan->batches.count,     plan->micro_batches.count,
+                                       plan->key_types.count, plan->value_types.count, plan->attention.count,
+                                       plan->threads.count,   plan->depths.count};
+    return counts[axis];
+}

@@ -1,0 +1,53 @@
+/* bench_plan.h - the lists of `fovea bench`: every combination of them is a test. */
+#ifndef FOVEA_BENCH_PLAN_H
+#define FOVEA_BENCH_PLAN_H
+
+#include "fovea/policy.h"
+#include "model_options.h"
+#include "options.h"
+
+#define BENCH_VALUES_MAX 64 /* of one list */
+
+typedef struct bench_options {
+    cli_model_options model; /* its model, threads and types come from the lists below */
+    cli_texts models, prompts, generated, pairs, depths, threads, key_types, value_types, batches, micro_batches,
+        attention;
+    int64_t repetitions;
+    int format; /* cli_bench_format */
+    bool no_warmup, progress, json;
+} bench_options;
+
+typedef struct bench_numbers {
+    int64_t values[BENCH_VALUES_MAX];
+    size_t count;
+} bench_numbers;
+
+/* The lists, read. Models and policies stay texts. */
+typedef struct bench_plan {
+    cli_texts models;
+    char *model_copy; /* -m a,b is cut at its commas here */
+    bench_numbers prompts, generated, pair_prompts, pair_generated, depths, threads, key_types, value_types, batches,
+        micro_batches;
+    cli_texts attention;
+    fv_policy policies[CLI_TEXTS_MOST];
+} bench_plan;
+
+/** CLI_GO_ON, CLI_USAGE or CLI_FAILED, and one line said why. free(plan->model_copy) in any case. */
+int bench_plan_read(const bench_options *options, bench_plan *plan);
+
+/* The axes around the sizes, outermost first. */
+typedef enum bench_axis {
+    BENCH_MODEL,
+    BENCH_BATCH,
+    BENCH_MICRO_BATCH,
+    BENCH_KEY,
+    BENCH_VALUE,
+    BENCH_POLICY,
+    BENCH_THREADS,
+    BENCH_DEPTH,
+    BENCH_AXES
+} bench_axis;
+
+size_t bench_axis_count(const bench_plan *plan, bench_axis axis);
+
+#endif
