@@ -61,7 +61,7 @@ if(FV_HOSTED)
     string(APPEND fv_pc_private " -ljansson")
   endif()
   fv_pkg_config(fovea fovea "sparse attention for language models: models from GGUF files, sessions, and the core"
-                "${fv_pc_private} ${CMAKE_THREAD_LIBS_INIT} -lm")
+                "${fv_pc_private} -pthread -lm")
 endif()
 
 # What Debian wants to find beside every package.

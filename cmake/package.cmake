@@ -18,6 +18,8 @@ set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(CPACK_DEBIAN_FOVEA_RUNTIME_PACKAGE_NAME libfovea${FV_ABI_VERSION})
 set(CPACK_DEBIAN_FOVEA_RUNTIME_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_FOVEA_RUNTIME_PACKAGE_SHLIBDEPS ON)
+file(WRITE ${PROJECT_BINARY_DIR}/package/triggers "activate-noawait ldconfig\n") # the linker's cache, once for all
+set(CPACK_DEBIAN_FOVEA_RUNTIME_PACKAGE_CONTROL_EXTRA ${PROJECT_BINARY_DIR}/package/triggers)
 set(CPACK_COMPONENT_FOVEA_RUNTIME_DESCRIPTION "Shared libraries. libfovea runs language models from GGUF files and reads long
 contexts by a plan of what matters. libfovea_core is its attention alone: no C
 library, no heap, no threads.")
