@@ -31,5 +31,6 @@
 #include "fovea/session.h"
 #include "fovea/tokenizer.h"
 #include "fovea/tune.h"
+#include "fovea/words.h"
 
 #endif

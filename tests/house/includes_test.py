@@ -88,6 +88,18 @@ def instruction_sets(source):
             for name, family, level in listed}
 
 
+def check_umbrella(header, source, problems):
+    """core.h includes each header of the core, fovea.h each hosted one; reference/ is apart."""
+    if header in ("fovea/api.h", "fovea/core.h", "fovea/fovea.h") or header.startswith("fovea/reference/"):
+        return
+    texts = ""
+    for umbrella in ("core.h", "fovea.h"):
+        with open(os.path.join(source, "include", "fovea", umbrella), encoding="utf-8") as file:
+            texts += file.read()
+    if '#include "%s"' % header not in texts:
+        problems.append("neither include/fovea/core.h nor fovea.h (hosted) includes it")
+
+
 def check_source(path, room, includes, problems, source):
     inner = path.split("/")[2:-1]  # folders below the room
     isa = inner[0] if room == "kernels" and inner else None
@@ -131,6 +143,7 @@ def check(path, source):
     top = path.split("/")[0]
     if top == "include":
         check_public_header(path, includes, problems)
+        check_umbrella(path[len("include/"):], source, problems)
     elif top == "src":
         room = path.split("/")[1] if path.count("/") > 1 else ""
         if room not in ROOMS:
