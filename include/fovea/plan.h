@@ -22,9 +22,24 @@ typedef enum fv_step_kind {
     FV_STEP_MARK = 2  /* landmarks begin..end-1 of the cache, each one key of the softmax */
 } fv_step_kind;
 
+/** Why a step is read. What is counted by reason (report.h) is counted by these. */
+typedef enum fv_reason {
+    FV_REASON_NONE = 0,    /* nobody said */
+    FV_REASON_SINK = 1,    /* first tokens */
+    FV_REASON_WINDOW = 2,  /* newest tokens, the row's own included */
+    FV_REASON_CHOSEN = 3,  /* chosen by the queries */
+    FV_REASON_WHOLE = 4,   /* the row reads all */
+    FV_REASON_GLOBAL = 5,  /* PATTERN: global tokens */
+    FV_REASON_STRIDE = 6,  /* PATTERN: log-strides */
+    FV_REASON_LANDMARK = 7 /* PATTERN: block means */
+} fv_reason;
+#define FV_REASON_COUNT 8
+
 /** One step; applies to rows row_begin..row_end-1 of the tile only. */
 typedef struct fv_step {
-    uint32_t kind; /* fv_step_kind */
+    uint16_t kind;   /* fv_step_kind */
+    uint16_t reason; /* fv_reason: whoever writes the step sets it. It changes nothing in what is read. In a plan of
+                        fv_plan_join(), where the rows have different reasons, the first row's */
     uint32_t begin, end;
     uint32_t window;             /* SPAN only; 0 = no lower edge */
     uint16_t row_begin, row_end; /* 0 <= row_begin < row_end <= rows */
@@ -35,6 +50,12 @@ typedef struct fv_step {
 /** One past the last token of a SPAN that the row at `position` may read. */
 static inline uint32_t fv_step_span_end(const fv_step *step, uint32_t position) {
     return step->end <= position || step->end - position - 1 <= step->ahead ? step->end : position + step->ahead + 1;
+}
+
+/** First token of a SPAN that the row at `position` may read; what fv_step_span_end() gives, or more: none. */
+static inline uint32_t fv_step_span_begin(const fv_step *step, uint32_t position) {
+    uint32_t out = step->window && position >= step->window ? position + 1 - step->window : 0;
+    return step->begin > out ? step->begin : out;
 }
 
 /** The list. `steps` is the caller's memory of `capacity` entries. */

@@ -42,10 +42,8 @@ fv_status fv_mass_tokens(const fv_attend_config *config, const fv_kernels *kerne
 }
 
 static void span_read(const fv_step *step, uint32_t position, uint32_t group, const float *mass, float *read) {
-    uint32_t begin = step->begin, end = fv_step_span_end(step, position);
+    uint32_t begin = fv_step_span_begin(step, position), end = fv_step_span_end(step, position);
     size_t count = (size_t)position + 1;
-    if (step->window && position + 1 > step->window && begin < position + 1 - step->window)
-        begin = position + 1 - step->window;
     if (end > position + 1) end = position + 1;
     for (uint32_t h = 0; h < group; h++)
         for (uint32_t t = begin; t < end; t++) read[h] += mass[h * count + t];

@@ -8,13 +8,15 @@
 #include "attention/watch.h"
 #include "build.h"
 #include "fovea/attention.h"
-#include "select/choose.h"
+#include "select/select_row.h"
 
 /* What a worker did, and its tile at work; cache lines to itself. */
 typedef struct fv_work_count {
-    uint64_t keys, sinks, window, selected, whole; /* all, and by reason */
-    uint64_t bytes, visible, unused;               /* fills two lines */
-    uint64_t choose_ns, read_ns, seen_ns;          /* the last: its last look at the clock */
+    uint64_t keys, by_reason[FV_REASON_COUNT]; /* of spans only by reason */
+    uint64_t bytes, visible;
+    const fv_plan *const *parts; /* NULL, or the plans of two rows that the plan to be counted joins: they know each
+                                    row's reasons */
+    uint64_t choose_ns, read_ns, seen_ns; /* the last: its last look at the clock */
     fv_certified certified;
     fv_plan plan;
     fv_plan_view view;
@@ -66,17 +68,14 @@ struct fv_attention {
     fv_watch watch;         /* of a call with a deadline that has no watch of its own */
 };
 
-/* One worker's choosing for rows of one tile and one KV head; it lies in front of its scratch. */
+/* One worker's choosing for rows of one tile and one KV head; it is in front of its scratch. */
 typedef struct fv_choosing {
     const fv_attention_call *call;
-    fv_plan_view view;
-    fv_choose_scratch scratch; /* of the row at work */
-    fv_chooser chooser;        /* likewise */
-    uint32_t kv_head;
-    fv_certified made;  /* of the row at work */
+    fv_select_rows rows;
+    fv_certified made;  /* of the row at hand */
     size_t tail_place;  /* of the state of its tail */
-    bool read_shared;   /* what rows of a tile share of the coarse keys */
-    fv_plan next, both; /* of the row behind the one at work, of the two */
+    fv_plan next, both; /* of the row after the one at hand, of the two */
+    const fv_plan *parts[2];
 } fv_choosing;
 
 /* Room for plans that a worker needs: those of two rows, and of both at once, which may have twice as many steps. */

@@ -175,6 +175,13 @@ static fv_status watched_plan(fv_attention_call *call) {
     return FV_OK;
 }
 
+/* amount * part / whole, part <= whole, rounded down; a whole of 2^32 and more loses its last bits. */
+static uint64_t part_of(uint64_t amount, uint64_t part, uint64_t whole) {
+    uint64_t parts = amount / whole * part, rest = amount % whole;
+    for (; whole >> 32; whole /= 2) part /= 2, rest /= 2;
+    return parts + rest * part / whole;
+}
+
 /* Adds the rows of the plans, as far as they were read; the bytes then are in proportion. */
 static void watched_count(const fv_attention_call *call) {
     fv_attention *attention = call->attention;
@@ -182,12 +189,12 @@ static void watched_count(const fv_attention_call *call) {
     const fv_plan *plan = &attention->plans[0];
     fv_work_count *count = fv_counts_sum(attention);
     uint64_t read = watch->tokens_read * (attention->config.attend.kv_heads / plan_heads(call));
-    if (read < count->keys) count->bytes = count->bytes / count->keys * read;
+    if (read < count->keys) count->bytes = part_of(count->bytes, read, count->keys);
     count->keys = read;
     count->visible = fv_keys_visible(call, plan->first_token, plan->rows);
-    count->sinks = count->window = count->selected = count->whole = 0;
+    for (size_t i = 0; i < FV_REASON_COUNT; i++) count->by_reason[i] = 0;
     for (uint32_t head = 0; head < attention->config.attend.kv_heads; head++)
-        fv_reasons_add(call, &attention->plans[head], head, call->read_from, count);
+        fv_reasons_add(&attention->plans[head], call->read_from, count);
     fv_count_add(&attention->counted, count);
     watch->tokens_read = 0;
 }
@@ -228,7 +235,7 @@ static void rows_skip(fv_attention_call *call, uint32_t done) {
     call->view = watched_view(call, done);
     for (uint32_t head = 0; head < attend->kv_heads; head++) {
         fv_choosing *at = fv_choosing_make(call, &call->view, head, 0);
-        fv_certify_nothing(fv_chooser_at(at, call->first_token + call->rows - 1), call->rows - done,
+        fv_certify_nothing(fv_select_at(&at->rows, call->first_token + call->rows - 1), call->rows - done,
                            &call->attention->counted.certified);
     }
 }
@@ -242,6 +249,7 @@ fv_status fv_rounds_run(fv_attention_call *call, const fv_attention_rows *rows, 
     if ((!FV_BUILD_REPORT && report) || (call->chooses && call->policy->quality > 0.0f)) return FV_ERROR_UNSUPPORTED;
     fv_status status = is_late(watch) ? FV_ERROR_DEADLINE : FV_OK;
     uint32_t done = 0;
+    fv_counts_clear(call->attention);
     call->attention->counted = (fv_work_count){0};
     if (status == FV_OK && !watch->progress.expired) status = watched_plan(call);
     if (status == FV_OK) status = watched_run(call, rows, report != NULL, &done);

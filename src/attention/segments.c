@@ -85,15 +85,6 @@ void fv_plans_segments(fv_attention_call *call) {
     call->segments = high - low + 1;
 }
 
-/* Marks the pages of the list, which is all, that were read of the plan in time. */
-static void mark_read(const fv_plan *plan, uint32_t from, const fv_choose_scratch *scratch) {
-    for (uint32_t s = 0; s < plan->count; s++) {
-        const fv_step *step = &plan->steps[s];
-        uint32_t page = (step->begin > from ? step->begin : from) / FV_PAGE_TOKENS, end = step->end / FV_PAGE_TOKENS;
-        for (; page < end && page < scratch->count; page++) scratch->weight[page] = FV_CHOSEN;
-    }
-}
-
 /* The scores of the plans' row are made once more: by now other heads' are in the scratch. Where time was short, all
  * that the plan had in mind may be unread, sinks and window too. */
 static void certify_task(void *context, size_t task, size_t worker) {
@@ -101,21 +92,11 @@ static void certify_task(void *context, size_t task, size_t worker) {
     fv_certified *into = &call->attention->counts[worker].certified;
     const fv_plan *plan = &call->attention->plans[task];
     fv_choosing *at = fv_choosing_make(call, &call->view, (uint32_t)task, worker);
-    fv_chooser_at(at, plan->first_token);
     if (call->read_from > plan->first_token) {
-        fv_certify_nothing(&at->chooser, 1, into);
+        fv_certify_nothing(fv_select_at(&at->rows, plan->first_token), 1, into);
         return;
     }
-    if (call->read_from) fv_chooser_take_all(&at->chooser);
-    if (fv_chooser_has_choice(&at->chooser)) {
-        size_t row = plan->first_token - call->first_token;
-        fv_choose_weigh(&at->chooser, &at->scratch, 1,
-                        call->query + row * call->query_stride + task * fv_group_width(at), call->query_stride);
-        if (call->read_from)
-            mark_read(plan, call->read_from, &at->scratch);
-        else
-            fv_choose_pages(&at->chooser, &at->scratch);
-    }
+    fv_select_again(&at->rows, plan, call->read_from);
     fv_choosing_certify(at, fv_row_state(call, task, 0), &at->made);
     if (call->read_from) at->made.relative_estimate *= FV_CERTIFICATE_CUT;
     fv_certified_add(into, &at->made);

@@ -1,6 +1,5 @@
 /* Counts of a call, and its report. */
 #include "attention/tally.h"
-#include "attention/row_choice.h"
 
 static uint64_t common(uint64_t begin, uint64_t end, uint64_t from, uint64_t to) {
     if (begin < from) begin = from;
@@ -11,82 +10,26 @@ static uint64_t common(uint64_t begin, uint64_t end, uint64_t from, uint64_t to)
 uint64_t fv_step_keys(const fv_plan *plan, const fv_step *step, uint32_t from, uint32_t to) {
     uint64_t keys = 0;
     for (uint32_t i = step->row_begin; i < step->row_end; i++) {
-        uint32_t position = plan->first_token + i, begin = step->begin;
-        if (step->window && position + 1 > step->window && begin < position + 1 - step->window)
-            begin = position + 1 - step->window;
-        keys += common(begin, fv_step_span_end(step, position), from, to);
+        uint32_t position = plan->first_token + i;
+        keys += common(fv_step_span_begin(step, position), fv_step_span_end(step, position), from, to);
     }
     return keys;
 }
 
-static bool is_global(const fv_policy *policy, uint32_t token) {
-    for (uint32_t i = 0; i < policy->globals_count; i++)
-        if (policy->globals[i] == token) return true;
-    return false;
-}
-
-/* Why the tokens from `from` on of a plan by position are read. */
-static void reasons_by_position(const fv_policy *policy, const fv_plan *plan, uint32_t from, fv_work_count *count) {
+void fv_reasons_add(const fv_plan *plan, uint32_t from, fv_work_count *count) {
     for (uint32_t s = 0; s < plan->count; s++) {
         const fv_step *step = &plan->steps[s];
-        if (step->kind != FV_STEP_SPAN) continue;
-        uint64_t keys = fv_step_keys(plan, step, from, UINT32_MAX);
-        if (policy->selector == FV_SELECTOR_DENSE)
-            count->whole += keys;
-        else if (step->window || (policy->selector == FV_SELECTOR_PATTERN && !is_global(policy, step->begin)))
-            count->window += keys;
-        else
-            count->sinks += keys;
+        if (step->kind == FV_STEP_SPAN) count->by_reason[step->reason] += fv_step_keys(plan, step, from, UINT32_MAX);
     }
-}
-
-/* The same of a plan by the queries. Rows that read all are one span. */
-static void reasons_by_query(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, uint32_t from,
-                             fv_work_count *count) {
-    fv_chooser chooser;
-    fv_call_chooser(call, kv_head, plan->first_token, &chooser);
-    bool whole = plan->count == 1 && plan->steps[0].begin == 0;
-    if (!whole && from == 0) { /* as fv_choose_plan() makes them */
-        for (uint32_t row = 0; row < plan->rows; row++) {
-            uint32_t position = plan->first_token + row;
-            if (row) fv_call_chooser(call, kv_head, position, &chooser);
-            uint64_t sinks = chooser.sinks_end, window = position + 1 - chooser.window_begin;
-            count->sinks += sinks;
-            count->window += window;
-            count->selected += fv_plan_row_keys(plan, row) - sinks - window;
-        }
-        return;
-    }
-    for (uint32_t s = 0; s < plan->count; s++) {
-        const fv_step *step = &plan->steps[s];
-        uint64_t keys = fv_step_keys(plan, step, from, UINT32_MAX);
-        if (whole) {
-            count->whole += keys;
-            continue;
-        }
-        uint64_t sinks = fv_step_keys(plan, step, from, chooser.sinks_end);
-        uint64_t window =
-            fv_step_keys(plan, step, chooser.window_begin > from ? chooser.window_begin : from, UINT32_MAX);
-        count->sinks += sinks;
-        count->window += window;
-        count->selected += keys - sinks - window;
-    }
-}
-
-void fv_reasons_add(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, uint32_t from,
-                    fv_work_count *count) {
-    if (call->local_window) return;
-    if (FV_BUILD_CHOOSE && call->chooses)
-        reasons_by_query(call, plan, kv_head, from, count);
-    else
-        reasons_by_position(call->policy, plan, from, count);
 }
 
 void fv_plan_tally(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row, size_t worker) {
     fv_attention *attention = call->attention;
     fv_work_count *count = &attention->counts[worker];
     for (uint32_t i = 0; i < plan->rows; i++) count->keys += fv_plan_row_keys(plan, i);
-    fv_reasons_add(call, plan, kv_head, 0, count);
+    fv_reasons_add(count->parts ? count->parts[0] : plan, 0, count);
+    if (count->parts) fv_reasons_add(count->parts[1], 0, count);
+    count->parts = NULL;
     count->bytes += fv_attend_bytes(call->cache, plan);
     if (!attention->observer) return;
     fv_attention_seen seen = {.attend = &attention->config.attend,
@@ -103,10 +46,7 @@ void fv_plan_tally(const fv_attention_call *call, const fv_plan *plan, uint32_t 
 
 void fv_count_add(fv_work_count *into, const fv_work_count *from) {
     into->keys += from->keys;
-    into->sinks += from->sinks;
-    into->window += from->window;
-    into->selected += from->selected;
-    into->whole += from->whole;
+    for (size_t i = 0; i < FV_REASON_COUNT; i++) into->by_reason[i] += from->by_reason[i];
     into->bytes += from->bytes;
     into->visible += from->visible;
     into->choose_ns += from->choose_ns;
@@ -144,7 +84,7 @@ void fv_report_add(const fv_attention_call *call, const fv_work_count *count, fv
     if (FV_BUILD_CERTIFICATE) report_certified(&count->certified, report);
     report->isa = fv_kernels_isa(call->attention->kernels);
     report->bytes_read += count->bytes;
-    report->selected_keys += count->selected;
+    report->selected_keys += count->by_reason[FV_REASON_CHOSEN];
     if (call->local_window) {
         report->local_keys += count->keys;
     } else {
@@ -152,9 +92,11 @@ void fv_report_add(const fv_attention_call *call, const fv_work_count *count, fv
         report->keys_visible += count->visible;
     }
     if (report->struct_bytes < sizeof *report) return;
-    report->sink_keys += count->sinks;
-    report->window_keys += count->window;
-    report->whole_keys += count->whole;
+    if (!call->local_window) {
+        report->sink_keys += count->by_reason[FV_REASON_SINK] + count->by_reason[FV_REASON_GLOBAL];
+        report->window_keys += count->by_reason[FV_REASON_WINDOW];
+        report->whole_keys += count->by_reason[FV_REASON_WHOLE];
+    }
     report->choose_ns += count->choose_ns;
     report->read_ns += count->read_ns;
 }

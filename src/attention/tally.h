@@ -35,9 +35,8 @@ static inline void fv_phase_end_read_all(fv_attention *attention, const fv_paral
 /* Keys of the tokens from..to-1 that all rows of a SPAN read. */
 uint64_t fv_step_keys(const fv_plan *plan, const fv_step *step, uint32_t from, uint32_t to);
 
-/* Counts why the keys of the tokens from `from` on are read. */
-void fv_reasons_add(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, uint32_t from,
-                    fv_work_count *count);
+/* Counts why the keys of the tokens from `from` on are read by the plan's spans. */
+void fv_reasons_add(const fv_plan *plan, uint32_t from, fv_work_count *count);
 
 /* Counts what a head reads, and shows it to whoever watches; `row` is the plan's first. */
 void fv_plan_tally(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row, size_t worker);

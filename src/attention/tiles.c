@@ -25,22 +25,21 @@ static void row_until(fv_choosing *at, fv_plan *plan, size_t worker) {
     const fv_attention_call *call = at->call;
     fv_attention *attention = call->attention;
     fv_work_count *count = &attention->counts[worker];
-    const fv_chooser *chooser = fv_chooser_at(at, plan->first_token);
+    const fv_chooser *chooser = fv_select_at(&at->rows, plan->first_token);
     fv_certified *made = &at->made;
     for (uint32_t more = 8, left = chooser->end - chooser->begin;; more *= 2) {
         *made = (fv_certified){0};
-        const fv_state *state = plan_run(call, plan, at->kv_head, worker);
+        const fv_state *state = plan_run(call, plan, at->rows.kv_head, worker);
         fv_phase_end_read(attention, worker);
         float estimate = fv_choosing_certify(at, *state, made);
         if (left == 0 && chooser->begin < chooser->end) made->whole = made->rows;
         if (!(call->policy->quality > 0.0f) || estimate <= call->policy->quality || left == 0) break;
         count->bytes += fv_attend_bytes(call->cache, plan);
-        left = fv_choose_more(chooser, &at->scratch, more);
-        if (fv_choose_plan(chooser, &at->scratch, 1, plan) != FV_OK) break; /* cannot happen: there is room for all */
+        left = fv_select_more(&at->rows, more, plan);
         fv_phase_end_choose(attention, worker);
     }
     fv_phase_end_choose(attention, worker);
-    fv_plan_note(call, plan, at->kv_head, plan->first_token - call->first_token, worker);
+    fv_plan_note(call, plan, at->rows.kv_head, plan->first_token - call->first_token, worker);
     fv_certified_add(&count->certified, made);
 }
 
@@ -66,33 +65,36 @@ static fv_status plans_try(const fv_attention_call *call) {
  * so, the plan of both; otherwise `first` is read, and the next row's plan is what is left. */
 static const fv_plan *pair_plan(fv_choosing *at, const fv_plan *first, size_t worker) {
     const fv_attention_call *call = at->call;
-    if (first->rows != 1 || fv_chooser_reads_all(&at->chooser) || fv_call_certifies(call)) return first;
+    if (first->rows != 1 || fv_select_reads_all(&at->rows) || fv_call_certifies(call)) return first;
     uint32_t position = first->first_token + 1;
-    if (position == at->view.first_token + at->view.rows) return first;
+    if (position == at->rows.end) return first;
     if (fv_chosen_plan(at, position, worker, &at->next) != FV_OK) return first;
-    if (!fv_chooser_reads_all(&at->chooser) && fv_plan_join(first, &at->next, &at->both) == FV_OK) return &at->both;
-    plan_attend(call, first, at->kv_head, worker);
+    if (!fv_select_reads_all(&at->rows) && fv_plan_join(first, &at->next, &at->both) == FV_OK) return &at->both;
+    plan_attend(call, first, at->rows.kv_head, worker);
     return &at->next;
 }
 
 /* The rows of a tile, each by its own choice, or all by one. */
-static void rows_attend(fv_choosing *at, fv_plan *plan, size_t worker) {
+static void rows_attend(fv_choosing *at, uint32_t begin, fv_plan *plan, size_t worker) {
     const fv_attention_call *call = at->call;
     fv_attention *attention = call->attention;
     const fv_plan *ready;
-    uint32_t end = at->view.first_token + at->view.rows;
+    uint32_t end = at->rows.end;
     at->next = (fv_plan){.steps = plan->steps + plan->capacity, .capacity = plan->capacity};
+    at->parts[0] = plan;
+    at->parts[1] = &at->next;
     at->both = (fv_plan){.steps = at->next.steps + plan->capacity, .capacity = 2 * plan->capacity};
-    for (uint32_t position = at->view.first_token; position < end; position = ready->first_token + ready->rows) {
+    for (uint32_t position = begin; position < end; position = ready->first_token + ready->rows) {
         if (fv_chosen_plan(at, position, worker, plan) != FV_OK) return;
         ready = pair_plan(at, plan, worker);
         fv_phase_end_choose(attention, worker);
         if (fv_call_certifies(call) && ready->rows == 1) {
             row_until(at, plan, worker);
         } else { /* rows that read all leave nothing to certify */
-            plan_attend(call, ready, at->kv_head, worker);
+            if (ready == &at->both) attention->counts[worker].parts = at->parts;
+            plan_attend(call, ready, at->rows.kv_head, worker);
             if (fv_call_certifies(call))
-                attention->counts[worker].certified.rows += (uint64_t)ready->rows * at->chooser.group;
+                attention->counts[worker].certified.rows += (uint64_t)ready->rows * at->rows.group;
         }
         fv_phase_end_read(attention, worker);
     }
@@ -115,7 +117,7 @@ static void tile_task(void *context, size_t task, size_t worker) {
     if (FV_BUILD_CHOOSE && call->chooses) {
         fv_choosing *at = fv_choosing_make(call, view, kv_head, worker);
         at->tail_place = worker;
-        rows_attend(at, plan, worker);
+        rows_attend(at, view->first_token, plan, worker);
         return;
     }
     if (fv_policy_plan(call->policy, view, plan) == FV_OK) plan_attend(call, plan, kv_head, worker);

@@ -54,6 +54,11 @@ static bool span_holds(span_cursor *cursor, uint32_t at, uint32_t *change) {
     return begin <= at;
 }
 
+/* Of the span that the cursor is at, or of none. */
+static uint16_t span_reason(const span_cursor *cursor) {
+    return cursor->step < cursor->plan->count ? cursor->plan->steps[cursor->step].reason : FV_REASON_NONE;
+}
+
 fv_status fv_plan_join(const fv_plan *first, const fv_plan *second, fv_plan *both) {
     uint32_t end = second->first_token + 1, own = first->steps[first->count - 1].end;
     span_cursor a = {.plan = first, .last_end = own == first->first_token + 1 ? end : own};
@@ -66,9 +71,12 @@ fv_status fv_plan_join(const fv_plan *first, const fv_plan *second, fv_plan *bot
         uint32_t a_change, b_change;
         uint16_t row_begin = span_holds(&a, at, &a_change) ? 0 : 1, row_end = span_holds(&b, at, &b_change) ? 2 : 1;
         stop = a_change < b_change ? a_change : b_change;
-        status = fv_plan_add(
-            both,
-            (fv_step){.kind = FV_STEP_SPAN, .begin = at, .end = stop, .row_begin = row_begin, .row_end = row_end});
+        fv_step step = {.reason = row_begin ? span_reason(&b) : span_reason(&a),
+                        .begin = at,
+                        .end = stop,
+                        .row_begin = row_begin,
+                        .row_end = row_end};
+        status = fv_plan_add(both, step);
     }
     return status;
 }
@@ -82,9 +90,7 @@ uint64_t fv_plan_row_keys(const fv_plan *plan, uint32_t row) {
         if (row < step->row_begin || row >= step->row_end) continue;
         if (step->kind == FV_STEP_DIAG) keys += step->ahead || position >= step->begin;
         if (step->kind != FV_STEP_SPAN) continue;
-        uint32_t begin = step->begin, end = fv_step_span_end(step, position);
-        if (step->window && position + 1 > step->window && begin < position + 1 - step->window)
-            begin = position + 1 - step->window;
+        uint32_t begin = fv_step_span_begin(step, position), end = fv_step_span_end(step, position);
         if (begin < end) keys += end - begin;
     }
     return keys;

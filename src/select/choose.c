@@ -222,27 +222,29 @@ uint32_t fv_choose_more(const fv_chooser *chooser, fv_choose_scratch *scratch, u
     return scratch->candidates - scratch->chosen_count;
 }
 
-static fv_status span_add(fv_plan *plan, uint32_t begin, uint32_t end) {
+static fv_status span_add(fv_plan *plan, fv_reason reason, uint32_t begin, uint32_t end) {
     fv_step *last = plan->count ? &plan->steps[plan->count - 1] : NULL;
-    if (last && last->end == begin) {
+    if (last && last->end == begin && last->reason == reason) {
         last->end = end;
         return FV_OK;
     }
-    return fv_plan_add(plan,
-                       (fv_step){.kind = FV_STEP_SPAN, .begin = begin, .end = end, .row_end = (uint16_t)plan->rows});
+    return fv_plan_add(
+        plan, (fv_step){.reason = (uint16_t)reason, .begin = begin, .end = end, .row_end = (uint16_t)plan->rows});
 }
 
 fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows, fv_plan *plan) {
     plan->count = 0;
     plan->first_token = chooser->position;
     plan->rows = rows;
-    fv_status status = span_add(plan, 0, chooser->sinks_end);
     uint32_t chosen = fv_chooser_has_choice(chooser) ? scratch->chosen_count : 0;
+    if (chosen == chooser->end - chooser->begin) return span_add(plan, FV_REASON_WHOLE, 0, chooser->position + rows);
+    fv_status status = span_add(plan, FV_REASON_SINK, 0, chooser->sinks_end);
     for (uint32_t i = 0; i < chosen && status == FV_OK; i++) {
         uint32_t token = scratch->page[scratch->first + scratch->chosen[i]] * PAGE;
-        status = span_add(plan, token, token + PAGE);
+        status = span_add(plan, FV_REASON_CHOSEN, token, token + PAGE);
     }
-    return status == FV_OK ? span_add(plan, chooser->window_begin, chooser->position + rows) : status;
+    if (status != FV_OK) return status;
+    return span_add(plan, FV_REASON_WINDOW, chooser->window_begin, chooser->position + rows);
 }
 
 #endif

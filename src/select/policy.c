@@ -1,6 +1,6 @@
 /* policy.c - what a policy is by default, and whether its values are in range. */
-#include "build.h"
 #include "fovea/policy.h"
+#include "build.h"
 
 fv_policy fv_policy_default(fv_selector selector) {
     fv_policy config = {.selector = selector, .block = 64, .causal = 1};

@@ -35,7 +35,8 @@ uint32_t fv_policy_gathered(const fv_policy *config, uint32_t max_tokens) {
 
 static fv_step step_for(fv_step_kind kind, uint32_t begin, uint32_t end, uint32_t window, uint32_t row_begin,
                         uint32_t row_end) {
-    return (fv_step){.kind = kind,
+    return (fv_step){.kind = (uint16_t)kind,
+                     .reason = kind == FV_STEP_DIAG ? FV_REASON_STRIDE : FV_REASON_LANDMARK,
                      .begin = begin,
                      .end = end,
                      .window = window,
@@ -43,8 +44,10 @@ static fv_step step_for(fv_step_kind kind, uint32_t begin, uint32_t end, uint32_
                      .row_end = (uint16_t)row_end};
 }
 
-static fv_status add_span(fv_plan *plan, uint32_t begin, uint32_t end, uint32_t window, uint32_t ahead) {
+static fv_status add_span(fv_plan *plan, fv_reason reason, uint32_t begin, uint32_t end, uint32_t window,
+                          uint32_t ahead) {
     fv_step step = step_for(FV_STEP_SPAN, begin, end, window, 0, plan->rows);
+    step.reason = (uint16_t)reason;
     step.ahead = ahead;
     return fv_plan_add(plan, step);
 }
@@ -69,9 +72,10 @@ static uint32_t window_end(const fv_plan_view *view, uint32_t ahead, uint32_t en
 static fv_status plan_window(const fv_policy *config, const fv_plan_view *view, fv_plan *plan) {
     uint32_t end = view_end(config, view), begin = window_begin(view, config->window);
     uint32_t sinks = config->sinks < end ? config->sinks : end, ahead = config->causal ? 0 : config->window - 1;
-    fv_status status = add_span(plan, 0, sinks, 0, config->causal ? 0 : UINT32_MAX);
+    fv_status status = add_span(plan, FV_REASON_SINK, 0, sinks, 0, config->causal ? 0 : UINT32_MAX);
     if (status != FV_OK) return status;
-    return add_span(plan, begin > sinks ? begin : sinks, window_end(view, ahead, end), config->window, ahead);
+    return add_span(plan, FV_REASON_WINDOW, begin > sinks ? begin : sinks, window_end(view, ahead, end), config->window,
+                    ahead);
 }
 
 /* What the parts of the pattern share. */
@@ -101,10 +105,10 @@ static fv_status pattern_spans(const pattern_job *job) {
     uint32_t begin = window_begin(job->view, job->window), end = window_end(job->view, job->ahead, job->end);
     for (uint32_t i = 0; i <= job->globals_count; i++) {
         uint32_t global = i < job->globals_count ? job->globals[i] : job->end, stop = global < end ? global : end;
-        fv_status status = add_span(job->plan, begin, stop, job->window, job->ahead);
+        fv_status status = add_span(job->plan, FV_REASON_WINDOW, begin, stop, job->window, job->ahead);
         if (status != FV_OK) return status;
         if (i == job->globals_count) break;
-        status = add_span(job->plan, global, global + 1, 0, job->config->causal ? 0 : UINT32_MAX);
+        status = add_span(job->plan, FV_REASON_GLOBAL, global, global + 1, 0, job->config->causal ? 0 : UINT32_MAX);
         if (status != FV_OK) return status;
         if (begin < global + 1) begin = global + 1;
     }
@@ -212,7 +216,8 @@ fv_status fv_policy_plan(const fv_policy *config, const fv_plan_view *view, fv_p
     plan->rows = view->rows;
     uint32_t end = view_end(config, view), local = view->local_window;
     if (local || config->selector == FV_SELECTOR_DENSE)
-        return add_span(plan, window_begin(view, local), end, local, local || config->causal ? 0 : UINT32_MAX);
+        return add_span(plan, local ? FV_REASON_WINDOW : FV_REASON_WHOLE, window_begin(view, local), end, local,
+                        local || config->causal ? 0 : UINT32_MAX);
     if (fv_policy_is_dynamic(config)) return FV_ERROR_ARGUMENT;
     if (config->selector == FV_SELECTOR_WINDOW) return plan_window(config, view, plan);
     return plan_pattern(config, view, plan);

@@ -190,9 +190,76 @@ static void test_deadline(void **state) {
     world_free(&w);
 }
 
+typedef struct reasons_seen {
+    uint64_t keys[FV_REASON_COUNT];
+    uint32_t steps; /* of the largest plan */
+} reasons_seen;
+
+static void reasons_note(void *context, const fv_attention_seen *seen, size_t worker) {
+    reasons_seen *all = context;
+    (void)worker;
+    if (seen->plan->count > all->steps) all->steps = seen->plan->count;
+    for (uint32_t s = 0; s < seen->plan->count; s++) {
+        const fv_step *step = &seen->plan->steps[s];
+        uint32_t position = seen->plan->first_token;
+        assert_int_equal(step->kind, FV_STEP_SPAN);
+        all->keys[step->reason] += fv_step_span_end(step, position) - fv_step_span_begin(step, position);
+    }
+}
+
+/* Each step of a row's plan says why it is read, and the report counts by that. */
+static void test_steps_carry_their_reason(void **state) {
+    (void)state;
+    static test_tables tables;
+    test_tables_make(&tables);
+    test_random random = test_random_make(72);
+    fv_cache_config shape = fv_cache_config_default();
+    shape.kv_heads = HEADS, shape.head_dim = 64, shape.max_tokens = TOKENS, shape.shadow = 1;
+    attention_world w = world_make(tables.table[0], shape, GROUP, 0, &random);
+    world_append(&w, TOKENS);
+    fv_policy policies[4] = {fv_policy_default(FV_SELECTOR_DENSE), fv_policy_default(FV_SELECTOR_WINDOW),
+                             fv_policy_default(FV_SELECTOR_FOVEA), fv_policy_default(FV_SELECTOR_FOVEA)};
+    policies[2].dense_below = policies[3].dense_below = 0;
+    policies[3].budget = 1.0f; /* chooses all there is to choose */
+    static const bool wants[4][FV_REASON_COUNT] = {
+        {[FV_REASON_WHOLE] = true},
+        {[FV_REASON_SINK] = true, [FV_REASON_WINDOW] = true},
+        {[FV_REASON_SINK] = true, [FV_REASON_WINDOW] = true, [FV_REASON_CHOSEN] = true},
+        {[FV_REASON_WHOLE] = true}};
+    for (uint32_t p = 0; p < 4; p++) {
+        fv_attention_config config = {.attend = w.attend,
+                                      .max_tokens = TOKENS,
+                                      .workers = 1,
+                                      .plan_steps = fv_policy_steps(&policies[p], TOKENS, FV_TILE_ROWS),
+                                      .chooses = 1};
+        size_t bytes = 0;
+        fv_attention *attention;
+        assert_int_equal(fv_attention_size(&config, &bytes), FV_OK);
+        void *memory = world_memory(bytes);
+        assert_int_equal(fv_attention_init(&attention, &config, w.kernels, memory, bytes), FV_OK);
+        static float out[QUERY_HEADS * 64];
+        fv_attention_rows row = rows_of(&w, TOKENS - 1, 1, out, NULL);
+        row.out_stride = QUERY_HEADS * 64;
+        reasons_seen seen = {0};
+        fv_report report = {.struct_bytes = sizeof report};
+        fv_attention_observe(attention, reasons_note, &seen);
+        assert_int_equal(fv_attention_run(attention, w.cache, &policies[p], &row, NULL, &report), FV_OK);
+        for (uint32_t reason = 0; reason < FV_REASON_COUNT; reason++)
+            assert_int_equal(seen.keys[reason] > 0, wants[p][reason]);
+        if (wants[p][FV_REASON_WHOLE]) assert_int_equal(seen.steps, 1); /* one run of pages, as dense */
+        assert_int_equal(report.sink_keys, seen.keys[FV_REASON_SINK]);
+        assert_int_equal(report.window_keys, seen.keys[FV_REASON_WINDOW]);
+        assert_int_equal(report.selected_keys, seen.keys[FV_REASON_CHOSEN]);
+        assert_int_equal(report.whole_keys, seen.keys[FV_REASON_WHOLE]);
+        free(memory);
+    }
+    world_free(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_lse_is_that_of_the_keys),
                                        cmocka_unit_test(test_parts_merge_by_lse), cmocka_unit_test(test_lse_of_states),
-                                       cmocka_unit_test(test_deadline)};
+                                       cmocka_unit_test(test_deadline),
+                                       cmocka_unit_test(test_steps_carry_their_reason)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

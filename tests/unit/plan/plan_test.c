@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 static fv_step span(uint32_t begin, uint32_t end, uint32_t window, uint16_t row_begin, uint16_t row_end) {
-    return (fv_step){FV_STEP_SPAN, begin, end, window, row_begin, row_end, 0};
+    return (fv_step){FV_STEP_SPAN, FV_REASON_NONE, begin, end, window, row_begin, row_end, 0};
 }
 
 static void test_add(void **state) {
@@ -19,11 +19,12 @@ static void test_add(void **state) {
     assert_int_equal(fv_plan_add(&plan, span(3, 3, 0, 0, 4)), FV_OK);
     assert_int_equal(fv_plan_add(&plan, span(4, 3, 0, 0, 4)), FV_OK);
     assert_int_equal(fv_plan_add(&plan, span(0, 3, 0, 2, 2)), FV_OK);
-    assert_int_equal(fv_plan_add(&plan, (fv_step){FV_STEP_MARK, 1, 1, 0, 0, 4, 0}), FV_OK);
-    assert_int_equal(fv_plan_add(&plan, (fv_step){FV_STEP_DIAG, 5, 0, 0, 3, 3, 0}), FV_OK);
+    assert_int_equal(fv_plan_add(&plan, (fv_step){FV_STEP_MARK, FV_REASON_NONE, 1, 1, 0, 0, 4, 0}), FV_OK);
+    assert_int_equal(fv_plan_add(&plan, (fv_step){FV_STEP_DIAG, FV_REASON_NONE, 5, 0, 0, 3, 3, 0}), FV_OK);
     assert_int_equal(plan.count, 0);
     assert_int_equal(fv_plan_add(&plan, span(0, 3, 0, 0, 4)), FV_OK);
-    assert_int_equal(fv_plan_add(&plan, (fv_step){FV_STEP_DIAG, 5, 0, 0, 0, 4, 0}), FV_OK); /* `end` is unused */
+    assert_int_equal(fv_plan_add(&plan, (fv_step){FV_STEP_DIAG, FV_REASON_NONE, 5, 0, 0, 0, 4, 0}),
+                     FV_OK); /* `end` is unused */
     assert_int_equal(fv_plan_add(&plan, span(5, 6, 0, 0, 4)), FV_ERROR_FULL);
     assert_int_equal(fv_plan_add(&plan, span(6, 6, 0, 0, 4)), FV_OK); /* nothing to add: no room needed */
     assert_int_equal(plan.count, 2);
@@ -48,16 +49,23 @@ static void test_check_steps(void **state) {
     assert_int_equal(check_one(span(0, 16, 0, 0, 1), 0, FV_TILE_ROWS + 1, 64, 0), FV_ERROR_ARGUMENT);
     assert_int_equal(check_one(span(0, 16, 0, 0, 1), 21, 1, 20, 0), FV_ERROR_ARGUMENT);
     assert_int_equal(check_one(span(0, 16, 0, 0, 1), UINT32_MAX, 1, 20, 0), FV_ERROR_ARGUMENT);
-    assert_int_equal(check_one((fv_step){FV_STEP_DIAG, 19, 0, 0, 0, 4, 0}, 16, 4, 20, 0), FV_OK);
-    assert_int_equal(check_one((fv_step){FV_STEP_DIAG, 20, 0, 0, 0, 4, 0}, 16, 4, 20, 0), FV_ERROR_ARGUMENT);
-    assert_int_equal(check_one((fv_step){FV_STEP_DIAG, 0, 0, 0, 0, 2, 2}, 16, 4, 20, 0), FV_OK); /* ahead */
-    assert_int_equal(check_one((fv_step){FV_STEP_DIAG, 0, 0, 0, 0, 3, 2}, 16, 4, 20, 0), FV_ERROR_ARGUMENT);
-    assert_int_equal(check_one((fv_step){FV_STEP_DIAG, 0, 0, 0, 0, 1, UINT32_MAX}, 16, 4, 20, 0), FV_ERROR_ARGUMENT);
-    assert_int_equal(check_one((fv_step){FV_STEP_SPAN, 0, 20, 0, 0, 4, UINT32_MAX}, 16, 4, 20, 0), FV_OK);
-    assert_int_equal(check_one((fv_step){FV_STEP_MARK, 0, 3, 0, 0, 4, 0}, 16, 4, 20, 3), FV_OK);
-    assert_int_equal(check_one((fv_step){FV_STEP_MARK, 0, 4, 0, 0, 4, 0}, 16, 4, 20, 3), FV_ERROR_ARGUMENT);
-    assert_int_equal(check_one((fv_step){FV_STEP_MARK, 2, 2, 0, 0, 4, 0}, 16, 4, 20, 3), FV_ERROR_ARGUMENT);
-    assert_int_equal(check_one((fv_step){3, 0, 1, 0, 0, 4, 0}, 16, 4, 20, 3), FV_ERROR_ARGUMENT);
+    assert_int_equal(check_one((fv_step){FV_STEP_DIAG, FV_REASON_NONE, 19, 0, 0, 0, 4, 0}, 16, 4, 20, 0), FV_OK);
+    assert_int_equal(check_one((fv_step){FV_STEP_DIAG, FV_REASON_NONE, 20, 0, 0, 0, 4, 0}, 16, 4, 20, 0),
+                     FV_ERROR_ARGUMENT);
+    assert_int_equal(check_one((fv_step){FV_STEP_DIAG, FV_REASON_NONE, 0, 0, 0, 0, 2, 2}, 16, 4, 20, 0),
+                     FV_OK); /* ahead */
+    assert_int_equal(check_one((fv_step){FV_STEP_DIAG, FV_REASON_NONE, 0, 0, 0, 0, 3, 2}, 16, 4, 20, 0),
+                     FV_ERROR_ARGUMENT);
+    assert_int_equal(check_one((fv_step){FV_STEP_DIAG, FV_REASON_NONE, 0, 0, 0, 0, 1, UINT32_MAX}, 16, 4, 20, 0),
+                     FV_ERROR_ARGUMENT);
+    assert_int_equal(check_one((fv_step){FV_STEP_SPAN, FV_REASON_NONE, 0, 20, 0, 0, 4, UINT32_MAX}, 16, 4, 20, 0),
+                     FV_OK);
+    assert_int_equal(check_one((fv_step){FV_STEP_MARK, FV_REASON_NONE, 0, 3, 0, 0, 4, 0}, 16, 4, 20, 3), FV_OK);
+    assert_int_equal(check_one((fv_step){FV_STEP_MARK, FV_REASON_NONE, 0, 4, 0, 0, 4, 0}, 16, 4, 20, 3),
+                     FV_ERROR_ARGUMENT);
+    assert_int_equal(check_one((fv_step){FV_STEP_MARK, FV_REASON_NONE, 2, 2, 0, 0, 4, 0}, 16, 4, 20, 3),
+                     FV_ERROR_ARGUMENT);
+    assert_int_equal(check_one((fv_step){3, FV_REASON_NONE, 0, 1, 0, 0, 4, 0}, 16, 4, 20, 3), FV_ERROR_ARGUMENT);
 }
 
 static void test_check_lists(void **state) {
@@ -88,7 +96,8 @@ static void test_row_keys(void **state) {
         plan.first_token = test_random_in(&random, 0, 200);
         for (uint32_t i = 0; i < 8; i++) {
             uint32_t row = test_random_in(&random, 0, plan.rows - 1), begin = test_random_in(&random, 0, 230);
-            fv_step step = {test_random_in(&random, 0, 2),
+            fv_step step = {(uint16_t)test_random_in(&random, 0, 2),
+                            FV_REASON_NONE,
                             begin,
                             begin + test_random_in(&random, 0, 60),
                             test_random_in(&random, 0, 3) ? test_random_in(&random, 0, 80) : UINT32_MAX,
