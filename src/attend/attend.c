@@ -205,7 +205,7 @@ static const float *query_gather(const attend_job *job, const float *query, size
     for (size_t i = 0; i < job->plan->rows; i++) {
         const float *restrict row = query + i * query_stride;
         for (size_t c = 0; c < width; c++) out[i * width + c] = row[c];
-        for (size_t g = 0; g < job->group; g++) fv_element_turn(type, dim, 1.0f, out + i * width + g * dim, 1);
+        for (size_t g = 0; g < job->group; g++) fv_element_hadamard(type, dim, 1.0f, out + i * width + g * dim, 1);
     }
     return out;
 }

@@ -28,7 +28,7 @@ static void gather_key(const attend_job *job, uint32_t column, const float *key,
     size_t dim = job->config->head_dim;
     float *panel = job->keys + column / FV_PAGE_TOKENS * FV_PAGE_TOKENS * dim + column % FV_PAGE_TOKENS;
     for (size_t c = 0; c < dim; c++) panel[c * FV_PAGE_TOKENS] = key[c * stride];
-    fv_element_turn(job->cache->config.key_type, dim, FV_TURN_KEY, panel, FV_PAGE_TOKENS);
+    fv_element_hadamard(job->cache->config.key_type, dim, FV_HADAMARD_KEY, panel, FV_PAGE_TOKENS);
 }
 
 static void gather_token(const attend_job *job, uint32_t column, uint32_t token) {

@@ -111,7 +111,7 @@ static void q4_block_read(const unsigned char *block, size_t count, float *out) 
 
 /* The fast Walsh-Hadamard transform; the factor is a power of two and comes first, so that what is finite stays finite.
  */
-void fv_element_turn(uint32_t type, size_t channels, float factor, float *x, size_t stride) {
+void fv_element_hadamard(uint32_t type, size_t channels, float factor, float *x, size_t stride) {
     if (!FV_ELEMENT_IS(type, Q4_0)) return;
     for (size_t first = 0; first + FV_ELEMENT_RUN <= channels; first += FV_ELEMENT_RUN, x += FV_ELEMENT_RUN * stride) {
         float y[2][FV_ELEMENT_RUN];
@@ -171,7 +171,7 @@ void fv_element_key_store(const fv_kernels *kernels, uint32_t type, size_t head_
         size_t n = head_dim - c < FV_ELEMENT_RUN ? head_dim - c : FV_ELEMENT_RUN;
         for (size_t i = 0; i < n; i++)
             turned[i] = x[c + i] == x[c + i] ? x[c + i] : 0.0f; /* a NaN would reach all 32 */
-        fv_element_turn(type, n, FV_TURN_KEY, turned, 1);
+        fv_element_hadamard(type, n, FV_HADAMARD_KEY, turned, 1);
         q4_block_make(turned, n, block);
         fv_element_q4_put(head_dim, panel, column, c / FV_ELEMENT_RUN, block);
     }
@@ -238,7 +238,7 @@ void fv_element_key_stored(uint32_t type, size_t head_dim, const void *panel, si
 void fv_element_key_read(uint32_t type, size_t head_dim, const void *panel, size_t column, const float *scale,
                          size_t channel, size_t count, float *out) {
     fv_element_key_stored(type, head_dim, panel, column, scale, channel, count, out);
-    fv_element_turn(type, count, 1.0f, out, 1);
+    fv_element_hadamard(type, count, 1.0f, out, 1);
 }
 
 void fv_element_row_read(uint32_t type, const void *row, const float *scale, size_t channel, size_t count, float *out) {

@@ -34,10 +34,10 @@ size_t fv_element_bytes(uint32_t type);
 /* Keys of Q4_0 are stored turned, so that an outlier is spread over 32 channels and does not make the others' steps
  * coarse: whole blocks of 32 channels are multiplied by the Hadamard matrix / 32. A query is multiplied by the matrix:
  * its product with the turned key is that of the plain ones (Ashkboos et al. 2024, QuaRot). A shorter block at the end
- * is as it is. x: `stride` apart; a key's factor is FV_TURN_KEY, a query's, and that of the way back, 1. Nothing for
- * other types. */
-#define FV_TURN_KEY (1.0f / 32.0f)
-void fv_element_turn(uint32_t type, size_t channels, float factor, float *x, size_t stride);
+ * is as it is. x: `stride` apart; a key's factor is FV_HADAMARD_KEY, a query's, and that of the way back, 1. Nothing
+ * for other types. */
+#define FV_HADAMARD_KEY (1.0f / 32.0f)
+void fv_element_hadamard(uint32_t type, size_t channels, float factor, float *x, size_t stride);
 
 /* One vector: into column `column` of a panel, or into a row. scale: out, unless the type has none. */
 void fv_element_key_store(const fv_kernels *kernels, uint32_t type, size_t head_dim, const float *x, void *panel,

@@ -62,7 +62,7 @@ static void token_read(const fv_cache *cache, uint32_t head, uint32_t token, con
             float step = fv_element_key_step(config->key_type, panel, column, key_scale, c);
             fv_element_key_stored(config->key_type, dim, panel, column, &one, c, n, key + c);
             run_dither(config->key_type, vector_key(dither, PLACE_KEY, head, token), c, n, step, key + c);
-            fv_element_turn(config->key_type, n, 1.0f, key + c, 1);
+            fv_element_hadamard(config->key_type, n, 1.0f, key + c, 1);
         }
         if (value) {
             float step = fv_element_row_step(config->value_type, row, value_scale, c);
