@@ -178,6 +178,7 @@ static void check_shape(const fv_kernels *kernels, fv_cache_config shape, uint32
         run.parallel = &parallel;
         float *out = world_run(&w, &run, random);
         check_same(&w, &run, out, want);
+        if (i == 0) check_report(&w, &run); /* row by row */
         free(out);
     }
     free(want);

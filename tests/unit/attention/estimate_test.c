@@ -189,6 +189,61 @@ static void a_quality_is_met_by_every_head(void **state) {
     assert_true(more > rows / 4);
 }
 
+/* What a row reads again counts again: window and sinks with what it may choose, then 8 pages more, 16, 32 and so on;
+ * the coarse keys are read once. */
+static void bytes_of_every_reading_count(void **state) {
+    (void)state;
+    test_random random = test_random_make(164);
+    uint32_t whole = 0;
+    for (uint32_t world = 0; world < 12; world++) {
+        certified_world made = certified_world_open(world, &tables, &random);
+        uint32_t dim = made.w.shape.head_dim, most = 0, more = 8, candidates = CERTIFIED_TOKENS / 16 - 3;
+        float query[CERTIFIED_MOST_DIM], out[CERTIFIED_MOST_DIM];
+        fv_report plain = {.struct_bytes = sizeof plain}, report = plain;
+        certified_query(&made, &random, query);
+        made.policy.budget = 0.2f + 0.05f * (float)(world % 4); /* beyond a page of sinks and two of window */
+        check_status(
+            test_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, &plain));
+        made.policy.quality = 1e-30f;
+        check_status(
+            test_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, &report));
+        whole += report.whole_rows > 0; /* but where codes say that nothing is left */
+        uint64_t pages = plain.keys_read / 16, page_bytes = fv_cache_page_bytes(made.w.cache),
+                 want = plain.bytes_read; /* the first reading's */
+        for (most = (uint32_t)pages - 3; report.whole_rows && most < candidates; more *= 2) {
+            most = most + more < candidates ? most + more : candidates;
+            want += (most + 3) * page_bytes;
+        }
+        if (report.whole_rows) assert_int_equal(report.keys_read, CERTIFIED_TOKENS);
+        if (report.whole_rows) assert_int_equal(report.bytes_read, want);
+        certified_world_close(&made);
+    }
+    assert_true(whole > 6);
+}
+
+/* A report that is added to keeps the worst of all calls, whatever their order. */
+static void reports_keep_the_worst(void **state) {
+    (void)state;
+    test_random random = test_random_make(165);
+    certified_world made = certified_world_open(8, &tables, &random);
+    uint32_t dim = made.w.shape.head_dim;
+    float error = 0, estimate = 0, out[CERTIFIED_MOST_DIM];
+    fv_report all = {.struct_bytes = sizeof all, .error_bound = NAN, .relative_bound = NAN, .relative_estimate = NAN};
+    for (uint64_t rows = 1; rows <= 20; rows++) {
+        float query[CERTIFIED_MOST_DIM];
+        fv_report one = {.struct_bytes = sizeof one};
+        certified_query(&made, &random, query);
+        check_status(
+            test_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, &one));
+        check_status(
+            test_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, &all));
+        error = fmaxf(error, one.error_bound), estimate = fmaxf(estimate, one.relative_estimate);
+        assert_true(all.error_bound == error && all.relative_estimate == estimate);
+        assert_int_equal(all.certified_rows, rows);
+    }
+    certified_world_close(&made);
+}
+
 /* Saved and restored, a cache has the margins that it had: the same report, bit for bit. */
 static void a_restored_cache_says_the_same(void **state) {
     (void)state;
@@ -217,10 +272,9 @@ static void a_restored_cache_says_the_same(void **state) {
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_estimate_is_its_formula),
-        cmocka_unit_test(estimates_are_seldom_exceeded),
-        cmocka_unit_test(a_quality_is_met_by_every_head),
-        cmocka_unit_test(a_restored_cache_says_the_same),
+        cmocka_unit_test(the_estimate_is_its_formula),    cmocka_unit_test(estimates_are_seldom_exceeded),
+        cmocka_unit_test(a_quality_is_met_by_every_head), cmocka_unit_test(bytes_of_every_reading_count),
+        cmocka_unit_test(reports_keep_the_worst),         cmocka_unit_test(a_restored_cache_says_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -246,6 +246,43 @@ static void test_a_deadline_that_is_met(void **state) {
     world_free(&w);
 }
 
+/* Cut short, a row has read its newest keys, and bytes in their proportion; reasons are those of what was read. */
+static void test_a_deadline_that_is_missed(void **state) {
+    (void)state;
+    test_random random = test_random_make(175);
+    static float out[WIDTH];
+    uint32_t cut = 0;
+    attention_world w = world_of(tables.table[tables.count - 1], &random);
+    fv_attention *attention = NULL;
+    void *memory = choose_attention_open(&w, WORKERS, 0, &attention);
+    for (uint32_t i = 0; i < POLICIES; i++) {
+        fv_policy policy = policy_of(i);
+        fv_attention_rows rows = rows_of(&w, TOKENS - 1, 1, out);
+        fv_report plain = {.struct_bytes = sizeof plain};
+        check_status(fv_attention_run(attention, w.cache, &policy, &rows, NULL, &plain));
+        for (uint64_t end = 0;; end++) {
+            uint64_t looks = 0;
+            fv_deadline deadline = {look_count, &looks, end, FV_DEADLINE_BEST};
+            fv_watch watch = {.deadline = &deadline};
+            fv_report report = {.struct_bytes = sizeof report};
+            check_status(fv_attention_run_watched(attention, w.cache, &policy, &rows, NULL, &report, &watch));
+            assert_int_equal(report.sink_keys + report.window_keys + report.selected_keys + report.whole_keys,
+                             report.keys_read);
+            if (report.keys_read > 0 && report.keys_read < plain.keys_read) {
+                double want = (double)plain.bytes_read / (double)plain.keys_read * (double)report.keys_read;
+                assert_true(fabs((double)report.bytes_read / want - 1) < 0.01);
+                assert_int_equal(report.sink_keys, 0); /* the oldest are read last */
+                assert_true(report.window_keys == plain.window_keys);
+                cut++;
+            }
+            if (!watch.progress.expired) break;
+        }
+    }
+    assert_int_equal(cut, POLICIES); /* each once, between its two segments */
+    free(memory);
+    world_free(&w);
+}
+
 /* FV_POLICY_AUTO: no row reads more bytes than dense attention would. */
 static void test_auto_never_costs_more(void **state) {
     (void)state;
@@ -305,8 +342,8 @@ int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_counts_by_formula),      cmocka_unit_test(test_times_of_all_workers),
-        cmocka_unit_test(test_a_deadline_that_is_met), cmocka_unit_test(test_auto_never_costs_more),
-        cmocka_unit_test(test_local_layers),
+        cmocka_unit_test(test_a_deadline_that_is_met), cmocka_unit_test(test_a_deadline_that_is_missed),
+        cmocka_unit_test(test_auto_never_costs_more),  cmocka_unit_test(test_local_layers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

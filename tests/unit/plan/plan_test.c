@@ -147,6 +147,11 @@ static void test_join(void **state) {
         }
         both.capacity = both.count - 1;
         assert_int_equal(fv_plan_join(&first, &second, &both), FV_ERROR_FULL);
+        for (uint32_t s = 0; s < first.count; s++) second_steps[s] = first_steps[s]; /* the same, and the next token */
+        second_steps[first.count - 1].end = position + 2;
+        second.count = first.count, both.capacity = 48;
+        assert_int_equal(fv_plan_join(&first, &second, &both), FV_OK);
+        assert_int_equal(both.count, first.count);
     }
 }
 

@@ -455,6 +455,19 @@ static void test_bad_policies(void **state) {
     REFUSED(bad.selector = FV_SELECTOR_COUNT);
     REFUSED(bad.selector = FV_SELECTOR_CASCADE, bad.budget = 0, bad.top_p = 0.5f);
     REFUSED(bad.selector = FV_SELECTOR_CASCADE, bad.certificate = 1);
+    REFUSED(bad.window = (1u << 30) + 1);
+    REFUSED(bad.sinks = (1u << 30) + 1);
+    REFUSED(bad.cap = (1u << 30) + 1);
+    REFUSED(bad.budget = 0, bad.pages = (1u << 30) + 1);
+    REFUSED(bad.certificate = 2);
+    REFUSED(bad.quality = 0.1f); /* of what certificate? */
+    REFUSED(bad.certificate = 1, bad.quality = 1.1e6f);
+    REFUSED(bad.certificate = 1, bad.quality = -0.1f);
+    REFUSED(bad.certificate = 1, bad.quality = NAN);
+    fv_policy largest = good;
+    largest.window = largest.sinks = largest.cap = largest.floor = 1u << 30;
+    largest.certificate = 1, largest.quality = 1e6f, largest.budget = 1.0f;
+    check_status(fv_policy_check(&largest));
     REFUSED(bad.tail = 2);
     REFUSED(bad.tail = 1, bad.certificate = 1);
     test_random random = test_random_make(87);
