@@ -13,24 +13,29 @@ static bool suits_cache(const fv_cache *cache, const fv_tensor *tensor) {
     return tensor->heads == shape->kv_heads && tensor->head_dim == shape->head_dim;
 }
 
-/* Keys and values that are to enter a cache, but for what is in them. */
-static fv_status entry_check(const fv_cache *cache, const fv_tensor *keys, const fv_tensor *values) {
+/* Keys and values that are to enter a cache with room for `room` tokens, but for what is in them. */
+static fv_status entry_check(const fv_cache *cache, uint32_t room, const fv_tensor *keys, const fv_tensor *values) {
     if (keys->tokens != values->tokens || !suits_cache(cache, keys) || !suits_cache(cache, values))
         return FV_ERROR_SHAPE;
-    if (keys->tokens > cache_room(cache)) return FV_ERROR_FULL;
+    if (keys->tokens > room) return FV_ERROR_FULL;
     if (keys->tokens == 0) return FV_OK;
     return fv_tensor_is_given(keys) && fv_tensor_is_given(values) ? FV_OK : FV_ERROR_ARGUMENT;
+}
+
+/* All that appending must fulfil. */
+static fv_status append_check(const fv_pattern *pattern, const fv_cache *cache, uint32_t room, const fv_tensor *keys,
+                              const fv_tensor *values) {
+    fv_status status = entry_check(cache, room, keys, values);
+    if (status != FV_OK || keys->tokens == 0) return status;
+    return fv_pattern_inputs_check(pattern->config.checked != 0, NULL, keys, values);
 }
 
 fv_status fv_pattern_append(const fv_pattern *pattern, fv_cache *cache, const fv_tensor *keys,
                             const fv_tensor *values) {
     if (!pattern || !cache || !keys || !values) return FV_ERROR_ARGUMENT;
-    fv_status status = entry_check(cache, keys, values);
-    if (status != FV_OK || keys->tokens == 0) return status;
-    status = fv_pattern_inputs_check(pattern->config.checked != 0, NULL, keys, values);
-    if (status != FV_OK) return status;
+    fv_status status = append_check(pattern, cache, cache_room(cache), keys, values);
     size_t width = (size_t)keys->heads * keys->head_dim;
-    return fv_cache_append(cache, keys->tokens, keys->data, width, values->data, width);
+    return status == FV_OK ? fv_cache_append(cache, keys->tokens, keys->data, width, values->data, width) : status;
 }
 
 #if FV_BUILD_EVICT
@@ -38,10 +43,8 @@ fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *cache, co
                                   uint32_t scores_count, const float *scores, const fv_tensor *key,
                                   const fv_tensor *value, uint32_t *victim) {
     if (!pattern || !cache || !key || !value) return FV_ERROR_ARGUMENT;
-    if (key->tokens != 1 || value->tokens != 1) return FV_ERROR_SHAPE;
-    if (!suits_cache(cache, key) || !suits_cache(cache, value)) return FV_ERROR_SHAPE;
-    if (!fv_tensor_is_given(key) || !fv_tensor_is_given(value)) return FV_ERROR_ARGUMENT;
-    fv_status status = fv_pattern_inputs_check(pattern->config.checked != 0, NULL, key, value);
+    if (key->tokens != 1) return FV_ERROR_SHAPE;
+    fv_status status = append_check(pattern, cache, 1, key, value);
     if (status != FV_OK) return status;
     return fv_evict_append(cache, config, scores_count, scores, key->data, value->data, victim);
 }
@@ -150,7 +153,7 @@ fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv
 static fv_status batch_check(const fv_cache *cache, const fv_pattern_call *call, const fv_policy *policy) {
     uint32_t tokens = call->query.tokens;
     if (call->keys.tokens != tokens) return FV_ERROR_SHAPE;
-    fv_status status = entry_check(cache, &call->keys, &call->values);
+    fv_status status = entry_check(cache, cache_room(cache), &call->keys, &call->values);
     if (status == FV_OK) status = query_check(cache, call);
     return status == FV_OK ? policy_fits(policy, cache, fv_cache_tokens(cache) + tokens) : status;
 }
