@@ -24,7 +24,8 @@ static void time_text(char *text, size_t bytes) {
 
 /* All fields but the samples, in llama-bench's order. */
 static json_t *fields_of(const cli_bench_result *result) {
-    fv_model_bench_figures figures = fv_model_bench_figures_of(&result->test, &result->run);
+    fv_model_bench_figures figures;
+    fv_model_bench_figures_of(&result->test, &result->run, &figures);
     json_t *object = json_object();
     char processor[256], when[32];
     const char *isa = fv_isa_name((fv_isa)result->run.report.isa);
@@ -126,7 +127,8 @@ static void count_text(char *text, size_t bytes, uint64_t value) {
 }
 
 static bool print_markdown(const cli_bench_result *result) {
-    fv_model_bench_figures figures = fv_model_bench_figures_of(&result->test, &result->run);
+    fv_model_bench_figures figures;
+    fv_model_bench_figures_of(&result->test, &result->run, &figures);
     char test[64], size[32], parameters[32], rate[64], limit[32];
     test_name(result, test, sizeof test);
     size_text(size, sizeof size, result->model_bytes);

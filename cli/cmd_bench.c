@@ -147,10 +147,12 @@ static int hold_against_limit(bench_state *state) {
         state->peak_threads = fv_engine_threads(state->engine);
         state->peak_bytes = bytes;
     }
-    fv_peak_work work = fv_model_bench_work(fv_engine_llm(state->engine), &result->test, &result->run);
+    fv_peak_work work;
+    fv_model_bench_figures figures;
+    fv_model_bench_work(fv_engine_llm(state->engine), &result->test, &result->run, &work);
+    fv_model_bench_figures_of(&result->test, &result->run, &figures);
     result->peaks = state->peaks;
-    result->limit_share = fv_peaks_share(
-        &state->peaks, &work, fv_model_bench_figures_of(&result->test, &result->run).mean_ns, &result->limit);
+    result->limit_share = fv_peaks_share(&state->peaks, &work, figures.mean_ns, &result->limit);
     return CLI_GO_ON;
 }
 

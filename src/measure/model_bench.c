@@ -120,11 +120,10 @@ static void mean_and_deviation(const fv_model_bench_test *test, const fv_model_b
     *deviation = result->samples > 1 ? sqrt(squares / (count - 1)) : 0;
 }
 
-fv_model_bench_figures fv_model_bench_figures_of(const fv_model_bench_test *test, const fv_model_bench_result *result) {
-    fv_model_bench_figures figures;
-    mean_and_deviation(test, result, false, &figures.mean_ns, &figures.deviation_ns);
-    mean_and_deviation(test, result, true, &figures.mean_rate, &figures.deviation_rate);
-    return figures;
+void fv_model_bench_figures_of(const fv_model_bench_test *test, const fv_model_bench_result *result,
+                               fv_model_bench_figures *figures) {
+    mean_and_deviation(test, result, false, &figures->mean_ns, &figures->deviation_ns);
+    mean_and_deviation(test, result, true, &figures->mean_rate, &figures->deviation_rate);
 }
 
 void fv_model_bench_name(const fv_llm *llm, char *name, size_t bytes) {

@@ -24,8 +24,8 @@ static model_products products_of(const fv_llm *llm) {
 
 static double rows_up(double tokens, double batch) { return (double)(uint64_t)((tokens + batch - 1) / batch); }
 
-fv_peak_work fv_model_bench_work(const fv_llm *llm, const fv_model_bench_test *test,
-                                 const fv_model_bench_result *result) {
+void fv_model_bench_work(const fv_llm *llm, const fv_model_bench_test *test, const fv_model_bench_result *result,
+                         fv_peak_work *work) {
     model_products products = products_of(llm);
     const fv_model_config *config = fv_llm_config(llm);
     double prompt = test->prompt, generated = test->generated, samples = result->samples ? (double)result->samples : 1;
@@ -33,18 +33,18 @@ fv_peak_work fv_model_bench_work(const fv_llm *llm, const fv_model_bench_test *t
     double operations = 2 * ((prompt + generated) * products.layers + logits * products.output);
     double keys = (double)(result->report.keys_read + result->report.local_keys) / samples;
     double group = (double)config->query_heads / config->cache.kv_heads;
-    fv_peak_work work = {.f32_operations = 4 * keys * group * config->cache.head_dim};
+    *work = (fv_peak_work){.f32_operations = 4 * keys * group * config->cache.head_dim};
     if (products.quantised)
-        work.int8_operations = operations;
+        work->int8_operations = operations;
     else
-        work.f32_operations += operations;
-    work.bytes =
+        work->f32_operations += operations;
+    work->bytes =
         batches * products.layer_bytes + logits * products.output_bytes + (double)result->report.bytes_read / samples;
-    return work;
 }
 
 double fv_model_bench_bytes(const fv_llm *llm, const fv_model_bench_test *test, const fv_model_bench_result *result) {
-    fv_peak_work work = fv_model_bench_work(llm, test, result);
+    fv_peak_work work;
+    fv_model_bench_work(llm, test, result, &work);
     double batches = rows_up(test->prompt, test->micro_batch) + test->generated;
     return batches > 0 ? work.bytes / batches : work.bytes;
 }

@@ -45,8 +45,8 @@ FV_API fv_status fv_model_bench_run(const fv_llm *llm, fv_session *session, cons
 
 /** Of the mean sample: products with the weights (int8, where they are quantised), attention's (f32), the bytes of the
  *  weights once for every evaluated batch, and the cache lines of keys and values. */
-FV_API fv_peak_work fv_model_bench_work(const fv_llm *llm, const fv_model_bench_test *test,
-                                        const fv_model_bench_result *result);
+FV_API void fv_model_bench_work(const fv_llm *llm, const fv_model_bench_test *test, const fv_model_bench_result *result,
+                                fv_peak_work *work);
 
 /** Bytes that the work goes through again and again: weights, and keys and values of a token or batch. */
 FV_API double fv_model_bench_bytes(const fv_llm *llm, const fv_model_bench_test *test,
@@ -58,8 +58,8 @@ typedef struct fv_model_bench_figures {
 } fv_model_bench_figures;
 
 FV_API double fv_model_bench_rate(const fv_model_bench_test *test, uint64_t ns); /* tokens per second; 0 if ns is 0 */
-FV_API fv_model_bench_figures fv_model_bench_figures_of(const fv_model_bench_test *test,
-                                                        const fv_model_bench_result *result);
+FV_API void fv_model_bench_figures_of(const fv_model_bench_test *test, const fv_model_bench_result *result,
+                                      fv_model_bench_figures *figures);
 
 /** "llama 134.52M Q4_1" into name[bytes]: the type that most bytes have, as llama-bench's column says it. */
 FV_API void fv_model_bench_name(const fv_llm *llm, char *name, size_t bytes);
