@@ -5,7 +5,6 @@
 #include "input.h"
 #include "json_out.h"
 #include "options.h"
-#include <ctype.h>
 #include <string.h>
 
 typedef struct tokenize_options {
@@ -47,7 +46,7 @@ static int read_text(const tokenize_options *options, fv_text *text) {
     fv_message message = {""};
     const char *path = options->from_stdin ? "-" : options->file;
     fv_status status =
-        path ? cli_read_file(path, text, &message) : fv_text_append(text, options->prompt, strlen(options->prompt));
+        path ? fv_text_read(text, path, &message) : fv_text_append(text, options->prompt, strlen(options->prompt));
     if (status != FV_OK) return cli_fail_status(status, &message);
     if (!path && options->escape) cli_text_unescape(text);
     return CLI_GO_ON;
@@ -67,27 +66,6 @@ static void close_vocabulary(vocabulary_file *file) {
 
 /* ---- ids to text ---- */
 
-/* Numbers between blanks, commas and brackets. */
-static int parse_ids(const fv_text *text, const fv_tokenizer *tokenizer, fv_tokens *tokens) {
-    for (size_t i = 0; i < text->length;) {
-        unsigned char c = (unsigned char)text->bytes[i];
-        if (isspace(c) || c == ',' || c == '[' || c == ']') {
-            i++;
-            continue;
-        }
-        if (!isdigit(c)) return cli_fail("byte %zu of the ids is not a digit, blank, comma or bracket", i);
-        int64_t id = 0;
-        for (; i < text->length && isdigit((unsigned char)text->bytes[i]); i++)
-            if (id <= INT32_MAX) id = id * 10 + (text->bytes[i] - '0');
-        if (id >= fv_tokenizer_tokens(tokenizer))
-            return cli_fail("an id near byte %zu is above the largest of this vocabulary, %d", i,
-                            (int)fv_tokenizer_tokens(tokenizer) - 1);
-        int32_t narrow = (int32_t)id;
-        if (fv_tokens_append(tokens, &narrow, 1) != FV_OK) return cli_fail("no memory for %zu ids", tokens->count + 1);
-    }
-    return CLI_GO_ON;
-}
-
 static int print_bytes(const fv_text *bytes, bool json) {
     if (!json) return cli_write(bytes->bytes, bytes->length) ? CLI_DONE : CLI_FAILED;
     json_t *document = json_object();
@@ -99,12 +77,15 @@ static int print_bytes(const fv_text *bytes, bool json) {
 static int detokenize(const tokenize_options *options, const fv_tokenizer *tokenizer, const fv_text *text) {
     fv_tokens tokens = {0};
     fv_text bytes = {0};
-    int result = parse_ids(text, tokenizer, &tokens);
+    fv_message message = {""};
+    fv_status status = fv_tokens_parse(&tokens, text->bytes ? text->bytes : "", text->length,
+                                       fv_tokenizer_tokens(tokenizer), &message);
+    int result = status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
     if (result == CLI_GO_ON) {
         bool skip = tokens.count > 0 && !options->no_bos && fv_tokenizer_adds_bos(tokenizer) &&
                     tokens.ids[0] == fv_tokenizer_bos(tokenizer);
         const int32_t *ids = skip ? tokens.ids + 1 : tokens.ids;
-        fv_status status = fv_tokenizer_decode(tokenizer, ids, tokens.count - skip, options->parse_special, &bytes);
+        status = fv_tokenizer_decode(tokenizer, ids, tokens.count - skip, options->parse_special, &bytes);
         result = status == FV_OK ? print_bytes(&bytes, options->json) : cli_fail_status(status, NULL);
     }
     fv_text_free(&bytes);

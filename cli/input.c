@@ -14,28 +14,6 @@ static fv_status read_error(const char *name, fv_message *message) {
     return fv_message_set(message, FV_ERROR_FILE, "%s: %s", name, strerror(errno));
 }
 
-static fv_status read_stream(FILE *file, const char *name, fv_text *text, fv_message *message) {
-    char buffer[16384];
-    for (;;) {
-        size_t count = fread(buffer, 1, sizeof buffer, file);
-        if (fv_text_append(text, buffer, count) != FV_OK)
-            return fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory for %zu bytes of text", name,
-                                  text->length + count);
-        if (count == sizeof buffer) continue;
-        return ferror(file) ? read_error(name, message) : FV_OK;
-    }
-}
-
-fv_status cli_read_file(const char *path, fv_text *text, fv_message *message) {
-    errno = 0;
-    if (strcmp(path, "-") == 0) return read_stream(stdin, "standard input", text, message);
-    FILE *file = fopen(path, "rb");
-    if (!file) return fv_message_set(message, FV_ERROR_FILE, "%s: %s", path, strerror(errno));
-    fv_status status = read_stream(file, path, text, message);
-    fclose(file);
-    return status;
-}
-
 /* Bytes of standard input that are read but not yet handed out. Not stdio's buffer: that can't be asked, and a line
  * must be waited for together with Ctrl-C. */
 static struct {
@@ -109,7 +87,7 @@ void cli_warn_unless_utf8(const char *name, const fv_text *text) {
 int cli_read_text(const char *file, const char *given, bool escape, const char *name, fv_text *text) {
     fv_message message = {""};
     fv_status status = FV_OK;
-    if (file) status = cli_read_file(file, text, &message);
+    if (file) status = fv_text_read(text, file, &message);
     if (!file && given) status = fv_text_append(text, given, strlen(given));
     if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
     if (status != FV_OK) return cli_fail_status(status, &message);

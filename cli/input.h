@@ -4,9 +4,6 @@
 
 #include "fovea/tokenizer.h"
 
-/** Appends the bytes of `path` ("-": standard input). FV_OK, FV_ERROR_FILE, FV_ERROR_MEMORY, FV_ERROR_INTERRUPTED. */
-fv_status cli_read_file(const char *path, fv_text *text, fv_message *message);
-
 /** A text of the user: that of `file`, without a newline at its end, or `given` (NULL: nothing), with its escapes if
  *  `escape`. Warns where it is not UTF-8; `name` says then which text. CLI_GO_ON, CLI_FAILED, CLI_INTERRUPTED. */
 int cli_read_text(const char *file, const char *given, bool escape, const char *name, fv_text *text);

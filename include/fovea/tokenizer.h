@@ -72,6 +72,20 @@ FV_API bool fv_tokenizer_is_end(const fv_tokenizer *tokenizer,
                                 int32_t id); /* any end-of-generation token: eos, eot, eom, and
                                          the well-known texts that llama.cpp counts */
 
+/** Appends the bytes of the file `path`, as they are; "-": of standard input. FV_OK, FV_ERROR_FILE, FV_ERROR_MEMORY,
+ *  FV_ERROR_INTERRUPTED (a signal came while it waited); the message names the file. On error `text` may have grown. */
+FV_API fv_status fv_text_read(fv_text *text, const char *path, fv_message *message);
+
+/**
+ * Appends ids that a text lists: digits, between blanks, commas and brackets.
+ *
+ * limit    ids are below it.
+ * returns  FV_OK, FV_ERROR_ARGUMENT (another byte, an id that is too large: the message says where), FV_ERROR_MEMORY.
+ * On error `tokens` may have grown.
+ */
+FV_API fv_status fv_tokens_parse(fv_tokens *tokens, const char *text, size_t length, int32_t limit,
+                                 fv_message *message);
+
 /** Length of the longest prefix of `bytes` that ends at a UTF-8 boundary: print that much, keep the rest for the next
  *  piece. Invalid bytes count as complete. */
 FV_API size_t fv_utf8_complete(const char *bytes, size_t length);
