@@ -54,9 +54,11 @@ typedef struct fv_policy {
     uint32_t dense_below; /* rows with fewer tokens in the pages before theirs read all; FV_POLICY_AUTO (default): where
                              that reads no more bytes than choosing */
     uint32_t certificate; /* 0 or 1, default 0: the report says how far the output may be from the dense one; needs
-                             FOVEA and a cache with margins */
+                             FOVEA, a cache with margins and scores without a cap (else FV_ERROR_ARGUMENT from
+                             fv_attention_run()) */
     float quality; /* with a certificate: rows read more pages, up to all, until their relative estimate is at most
-                      this; 0 = as the budget says (default), and needed with a deadline */
+                      this, which promises no more than the estimate does: fv_report.relative_estimate; 0 = as the
+                      budget says (default), and needed with a deadline */
     const uint16_t *head_share; /* [layers][kv_heads]: the budget beyond window and sinks times this / 1024; NULL
                                    (default) = 1024 everywhere */
     uint32_t head_share_count;  /* layers * kv_heads */

@@ -36,9 +36,9 @@ fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout
     layout->score_offset = fv_size_reserve(bytes, rows, FV_CHUNK_KEYS * sizeof(float));
     layout->key_offset = fv_size_reserve(bytes, layout->gather, dim * sizeof(float));
     layout->value_offset = fv_size_reserve(bytes, layout->gather, dim * sizeof(float));
-    layout->chunk_offset = fv_size_reserve(bytes, JOB_CHUNKS, sizeof(key_chunk));
+    layout->chunk_offset = fv_size_reserve(bytes, JOB_CHUNKS, sizeof(fv_key_chunk));
     layout->scale_offset = fv_size_reserve(bytes, FV_BUILD_Q8 ? FV_CHUNK_KEYS : 0, sizeof(float));
-    layout->job_offset = fv_size_reserve(bytes, 1, sizeof(attend_job));
+    layout->job_offset = fv_size_reserve(bytes, 1, sizeof(fv_attend_job));
     return *bytes == SIZE_MAX ? FV_ERROR_OVERFLOW : FV_OK;
 }
 
@@ -52,32 +52,32 @@ fv_status fv_attend_size(const fv_attend_config *config, size_t *bytes) {
 }
 
 /* Which of the tokens begin..end-1, all of one page, each row reads. False: no row any. */
-static bool slot_rows(const attend_job *job, const fv_step *step, uint32_t begin, uint32_t end, page_slot *slot) {
+static bool slot_rows(const fv_attend_job *job, const fv_step *step, uint32_t begin, uint32_t end, fv_page_slot *slot) {
     uint32_t page = begin / FV_PAGE_TOKENS * FV_PAGE_TOKENS;
     slot->row_begin = step->row_end, slot->row_end = step->row_begin;
     for (uint32_t i = step->row_begin; i < step->row_end; i++) {
-        uint32_t position = job->plan->first_token + i, low = begin, high = fv_step_span_end(step, position);
+        uint32_t position = job->plan->first_token + i;
+        uint32_t low = fv_step_span_begin(step, position), high = fv_step_span_end(step, position);
+        if (low < begin) low = begin;
         if (high > end) high = end;
-        if (step->window && position >= step->window && low < position + 1 - step->window)
-            low = position + 1 - step->window;
         slot->begin[i] = slot->end[i] = 0;
         if (low >= high) continue;
         slot->begin[i] = (uint8_t)(low - page), slot->end[i] = (uint8_t)(high - page);
         if (slot->row_begin > i) slot->row_begin = i;
         slot->row_end = i + 1;
     }
-    if (slot->row_end == slot->row_begin + 1) { /* a row is even with itself */
+    if (slot->row_end == slot->row_begin + 1) { /* one row is uniform */
         slot->low = slot->begin[slot->row_begin], slot->high = slot->end[slot->row_begin];
-        slot->even = true;
+        slot->uniform = true;
     }
     return slot->row_begin < slot->row_end;
 }
 
 /* A place in the spans of a plan: the next token to be read and the step that reads it. */
 typedef struct span_walk {
-    const attend_job *job;
+    const fv_attend_job *job;
     uint32_t kv_head, step, token;
-    uint32_t even_begin, even_end; /* tokens of the step that all of its rows read */
+    uint32_t uniform_begin, uniform_end; /* tokens of the step that all of its rows read */
 } span_walk;
 
 /* A step comes first that reads the token or one behind it. */
@@ -86,31 +86,31 @@ static void walk_enter(span_walk *walk) {
     uint32_t first = walk->job->plan->first_token + step->row_begin,
              last = walk->job->plan->first_token + step->row_end - 1;
     if (walk->token < step->begin) walk->token = step->begin;
-    walk->even_begin = step->window && last >= step->window ? last + 1 - step->window : 0;
-    walk->even_end = fv_step_span_end(step, first);
+    walk->uniform_begin = step->window && last >= step->window ? last + 1 - step->window : 0;
+    walk->uniform_end = fv_step_span_end(step, first);
 }
 
 /* What the only row reads of the tokens from the walk's to `end`. */
-static bool slot_cut(const span_walk *walk, uint32_t end, page_slot *slot) {
+static bool slot_cut(const span_walk *walk, uint32_t end, fv_page_slot *slot) {
     uint32_t page = walk->token / FV_PAGE_TOKENS * FV_PAGE_TOKENS;
-    uint32_t low = walk->token > walk->even_begin ? walk->token : walk->even_begin;
-    uint32_t high = end < walk->even_end ? end : walk->even_end;
+    uint32_t low = walk->token > walk->uniform_begin ? walk->token : walk->uniform_begin;
+    uint32_t high = end < walk->uniform_end ? end : walk->uniform_end;
     slot->low = low - page, slot->high = high - page;
-    slot->even = true;
+    slot->uniform = true;
     return low < high;
 }
 
 /* Adds the tokens from the walk's to `end`, which are of one page, to a chunk that has room. */
-static void walk_add(const span_walk *walk, uint32_t end, key_chunk *chunk) {
-    const attend_job *job = walk->job;
+static void walk_add(const span_walk *walk, uint32_t end, fv_key_chunk *chunk) {
+    const fv_attend_job *job = walk->job;
     const fv_step *step = &job->plan->steps[walk->step];
-    page_slot *slot = &chunk->slots[chunk->count];
+    fv_page_slot *slot = &chunk->slots[chunk->count];
     uint32_t page = walk->token / FV_PAGE_TOKENS, token = page * FV_PAGE_TOKENS;
     slot->low = walk->token - token, slot->high = end - token;
     slot->row_begin = step->row_begin, slot->row_end = step->row_end;
-    slot->even = walk->token >= walk->even_begin && end <= walk->even_end;
-    if (!FV_BUILD_PROMPT && !slot->even && !slot_cut(walk, end, slot)) return;
-    if (FV_BUILD_PROMPT && !slot->even && !slot_rows(job, step, walk->token, end, slot)) return;
+    slot->uniform = walk->token >= walk->uniform_begin && end <= walk->uniform_end;
+    if (!FV_BUILD_PROMPT && !slot->uniform && !slot_cut(walk, end, slot)) return;
+    if (FV_BUILD_PROMPT && !slot->uniform && !slot_rows(job, step, walk->token, end, slot)) return;
     chunk->keys[chunk->count++] = fv_cache_key_page(job->cache, walk->kv_head, page);
     slot->values = fv_cache_value_row(job->cache, walk->kv_head, token);
     slot->key_scales = fv_cache_key_scale(job->cache, walk->kv_head, token);
@@ -142,7 +142,7 @@ static void walk_begin(span_walk *walk, uint32_t kv_head, uint32_t token) {
 }
 
 /* Fills a chunk with the next pages of tokens below `to`. */
-static void walk_fill(span_walk *walk, uint32_t to, key_chunk *chunk) {
+static void walk_fill(span_walk *walk, uint32_t to, fv_key_chunk *chunk) {
     const fv_plan *plan = walk->job->plan;
     chunk->key_type = walk->job->cache->config.key_type;
     chunk->value_type = walk->job->cache->config.value_type;
@@ -164,16 +164,16 @@ static void walk_fill(span_walk *walk, uint32_t to, key_chunk *chunk) {
 
 /* The chunk behind the one at work is known, so that few rows can fetch it meanwhile; behind the last one it is what
  * lies ahead. */
-static void spans_attend(attend_job *job, const fv_token_range *tokens) {
+static void spans_attend(fv_attend_job *job, const fv_token_range *tokens) {
     span_walk walk = {.job = job};
-    key_chunk *now = job->chunks;
+    fv_key_chunk *now = job->chunks;
     walk_begin(&walk, job->kv_head, tokens->begin);
     walk_fill(&walk, tokens->end, now);
 #if !FV_BUILD_AHEAD
     for (; now->count; walk_fill(&walk, tokens->end, now)) fv_chunk_attend(job, now, NULL);
 #else
     for (bool last = false; !last && now->count;) {
-        key_chunk *next = now == job->chunks ? now + 1 : job->chunks;
+        fv_key_chunk *next = now == job->chunks ? now + 1 : job->chunks;
         walk_fill(&walk, tokens->end, next);
         last = next->count == 0;
         if (last) {
@@ -197,7 +197,8 @@ void fv_attend_segments(const fv_plan *plan, uint32_t *first, uint32_t *end) {
 }
 
 /* Lays the rows of one KV head's group side by side, where they do not lie so already, turned as the keys are. */
-static const float *query_gather(const attend_job *job, const float *query, size_t query_stride, float *restrict out) {
+static const float *query_gather(const fv_attend_job *job, const float *query, size_t query_stride,
+                                 float *restrict out) {
     uint32_t type = job->cache->config.key_type;
     size_t dim = job->config->head_dim, width = job->group * dim;
     query += job->kv_head * width;
@@ -210,12 +211,12 @@ static const float *query_gather(const attend_job *job, const float *query, size
     return out;
 }
 
-attend_job *fv_attend_begin(const fv_attend_setting *setting, const fv_plan *plan, uint32_t kv_head, const float *query,
-                            void *scratch) {
+fv_attend_job *fv_attend_begin(const fv_attend_setting *setting, const fv_plan *plan, uint32_t kv_head,
+                               const float *query, void *scratch) {
     const fv_attend_layout *layout = setting->layout;
     const fv_attend_config *config = setting->config;
     unsigned char *base = (unsigned char *)scratch;
-    attend_job *job = (attend_job *)(void *)(base + layout->job_offset);
+    fv_attend_job *job = (fv_attend_job *)(void *)(base + layout->job_offset);
     job->config = config;
     job->kernels = setting->kernels;
     job->cache = setting->cache;
@@ -229,13 +230,13 @@ attend_job *fv_attend_begin(const fv_attend_setting *setting, const fv_plan *pla
     job->scales = (float *)(void *)(base + layout->scale_offset);
     job->keys = (float *)(void *)(base + layout->key_offset);
     job->values = (float *)(void *)(base + layout->value_offset);
-    job->chunks = (key_chunk *)(void *)(base + layout->chunk_offset);
+    job->chunks = (fv_key_chunk *)(void *)(base + layout->chunk_offset);
     job->query = query_gather(job, query, setting->query_stride, (float *)(void *)(base + layout->query_offset));
     return job;
 }
 
 /* Into the job's state. */
-static void segment_attend(attend_job *job, uint32_t segment, bool gathered) {
+static void segment_attend(fv_attend_job *job, uint32_t segment, bool gathered) {
     fv_state_clear(job->state, (size_t)job->plan->rows * job->group, job->config->head_dim);
     if (gathered) {
         fv_diagonals_attend(job);
@@ -247,12 +248,12 @@ static void segment_attend(attend_job *job, uint32_t segment, bool gathered) {
     spans_attend(job, &tokens);
 }
 
-void fv_attend_segment(attend_job *job, fv_state state, uint32_t segment, bool gathered) {
+void fv_attend_segment(fv_attend_job *job, fv_state state, uint32_t segment, bool gathered) {
     job->state = state;
     segment_attend(job, segment, gathered);
 }
 
-void fv_attend_spans(attend_job *job, fv_state state, const fv_token_range *tokens) {
+void fv_attend_spans(fv_attend_job *job, fv_state state, const fv_token_range *tokens) {
     job->state = state;
     spans_attend(job, tokens);
 }
@@ -274,13 +275,13 @@ static bool plan_has_gathered(const fv_plan *plan) {
 }
 
 /* The state of all parts, or of one of them. */
-static fv_state job_state(const attend_job *job, bool part) {
+static fv_state job_state(const fv_attend_job *job, bool part) {
     size_t rows = (size_t)job->plan->rows * job->group, dim = job->config->head_dim;
     return fv_state_at(job->states[part], rows, dim);
 }
 
 /* All parts, the first of them straight into the state of all, each of the others merged into it. */
-const fv_state *fv_attend_plan(attend_job *job) {
+const fv_state *fv_attend_plan(fv_attend_job *job) {
     size_t rows = (size_t)job->plan->rows * job->group, dim = job->config->head_dim;
     uint32_t first, end, parts = 0;
     const fv_state total = job_state(job, false);

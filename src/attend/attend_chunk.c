@@ -4,7 +4,7 @@
 #include "cache/element.h"
 #include "numeric/half.h"
 
-static void mask(const attend_job *job, uint32_t row, uint32_t begin, uint32_t end) {
+static void mask(const fv_attend_job *job, uint32_t row, uint32_t begin, uint32_t end) {
     const float masked = fv_f32_from_bits(0xFF800000); /* -infinity */
     float *score = job->score + (size_t)row * job->group * FV_CHUNK_KEYS;
     for (uint32_t g = 0; g < job->group; g++, score += FV_CHUNK_KEYS)
@@ -12,20 +12,21 @@ static void mask(const attend_job *job, uint32_t row, uint32_t begin, uint32_t e
 }
 
 /* Masks what the positions first..end-1 do not read of a page at column `column` of the chunk. */
-static void slot_mask(const attend_job *job, const page_slot *slot, uint32_t column, uint32_t first, uint32_t end) {
+static void slot_mask(const fv_attend_job *job, const fv_page_slot *slot, uint32_t column, uint32_t first,
+                      uint32_t end) {
     for (uint32_t i = first; FV_BUILD_PROMPT && i < slot->row_begin; i++) mask(job, i, column, column + FV_PAGE_TOKENS);
     for (uint32_t i = slot->row_end; FV_BUILD_PROMPT && i < end; i++) mask(job, i, column, column + FV_PAGE_TOKENS);
-    if (fv_slot_is_even(slot) && slot->low == 0 && slot->high == FV_PAGE_TOKENS) return;
+    if (fv_slot_is_uniform(slot) && slot->low == 0 && slot->high == FV_PAGE_TOKENS) return;
     for (uint32_t i = slot->row_begin; i < slot->row_end; i++) {
-        mask(job, i, column, column + (fv_slot_is_even(slot) ? slot->low : slot->begin[i]));
-        mask(job, i, column + (fv_slot_is_even(slot) ? slot->high : slot->end[i]), column + FV_PAGE_TOKENS);
+        mask(job, i, column, column + (fv_slot_is_uniform(slot) ? slot->low : slot->begin[i]));
+        mask(job, i, column + (fv_slot_is_uniform(slot) ? slot->high : slot->end[i]), column + FV_PAGE_TOKENS);
     }
 }
 
 /* The integers' scales go into the weights; those of masked keys are 0, whatever lies where the scale would be. */
-static void scale_weights(const attend_job *job, const key_chunk *chunk) {
+static void scale_weights(const fv_attend_job *job, const fv_key_chunk *chunk) {
     for (uint32_t s = 0; s < chunk->count; s++) {
-        const page_slot *slot = &chunk->slots[s];
+        const fv_page_slot *slot = &chunk->slots[s];
         if (!slot->value_scales) continue;
         for (size_t r = (size_t)slot->row_begin * job->group; r < (size_t)slot->row_end * job->group; r++)
             for (uint32_t t = slot->low; t < slot->high; t++)
@@ -38,7 +39,7 @@ float fv_softmax_factor(const fv_attend_config *config) {
     return factor < 3e38f ? factor : 3e38f;
 }
 
-void fv_chunk_attend(attend_job *job, const key_chunk *chunk, const key_chunk *next) {
+void fv_chunk_attend(fv_attend_job *job, const fv_key_chunk *chunk, const fv_key_chunk *next) {
     uint32_t begin = FV_BUILD_PROMPT ? chunk->slots[0].row_begin : 0,
              end = FV_BUILD_PROMPT ? chunk->slots[0].row_end : 1;
     for (uint32_t s = 1; FV_BUILD_PROMPT && s < chunk->count; s++) {

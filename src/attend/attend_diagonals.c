@@ -10,7 +10,7 @@
 enum { BATCH_STEPS = 16, BESIDE = 16 }; /* columns 0..15 of the scores: a batch; 16..31: a page's */
 
 /* Scores of one page for the positions row..row_end-1, of which row + i takes column + i. */
-static void diagonal_scores(const attend_job *job, uint32_t token, uint32_t row, uint32_t row_end,
+static void diagonal_scores(const fv_attend_job *job, uint32_t token, uint32_t row, uint32_t row_end,
                             const uint8_t *column) {
     size_t dim = job->config->head_dim, first = (size_t)row * job->group, rows = (size_t)(row_end - row) * job->group;
     uint32_t page = token / FV_PAGE_TOKENS;
@@ -29,7 +29,7 @@ static void diagonal_scores(const attend_job *job, uint32_t token, uint32_t row,
 }
 
 /* All rows of a step, page by page; column[i]: of row i, counted on. */
-static void step_scores(const attend_job *job, const fv_step *step, uint8_t *column) {
+static void step_scores(const fv_attend_job *job, const fv_step *step, uint8_t *column) {
     uint32_t token;
     for (uint32_t row = step->row_begin, end; row < step->row_end; row = end) {
         end = row + 1;
@@ -42,7 +42,7 @@ static void step_scores(const attend_job *job, const fv_step *step, uint8_t *col
 }
 
 /* The tokens of a step follow each other, so do their values. */
-static void step_values(attend_job *job, const fv_step *step, uint8_t *column) {
+static void step_values(fv_attend_job *job, const fv_step *step, uint8_t *column) {
     uint32_t token, first = 0, row_begin = step->row_end;
     for (uint32_t row = step->row_begin; row < step->row_end; row++) {
         if (!fv_diagonal_token(job, step, row, &token)) continue; /* only the first ones read nothing */
@@ -58,7 +58,7 @@ static void step_values(attend_job *job, const fv_step *step, uint8_t *column) {
                     step->row_end - row_begin);
 }
 
-void fv_pages_diagonals_attend(attend_job *job) {
+void fv_pages_diagonals_attend(fv_attend_job *job) {
     const fv_plan *plan = job->plan;
     size_t rows = (size_t)plan->rows * job->group, dim = job->config->head_dim;
     uint8_t *scored = job->chunks->slots[0].begin, *summed = job->chunks->slots[0].end; /* no page is at work */

@@ -5,33 +5,33 @@
 #include "cache/element.h"
 
 /* Runs the `count` keys gathered into job->keys and job->values for the given rows. */
-static void gathered_attend(attend_job *job, uint32_t count, uint32_t row_begin, uint32_t row_end) {
+static void gathered_attend(fv_attend_job *job, uint32_t count, uint32_t row_begin, uint32_t row_end) {
     size_t page = FV_PAGE_TOKENS * (size_t)job->config->head_dim;
-    key_chunk *chunk = job->chunks;
+    fv_key_chunk *chunk = job->chunks;
     chunk->key_type = chunk->value_type = FV_ELEMENT_F32;
     chunk->count = 0;
     for (uint32_t first = 0; first < count; first += FV_PAGE_TOKENS, chunk->count++) {
         uint32_t left = count - first;
-        page_slot *slot = &chunk->slots[chunk->count];
+        fv_page_slot *slot = &chunk->slots[chunk->count];
         chunk->keys[chunk->count] = job->keys + chunk->count * page;
         slot->values = job->values + chunk->count * page;
         slot->key_scales = slot->value_scales = NULL;
         slot->row_begin = row_begin, slot->row_end = row_end;
         slot->low = 0, slot->high = left < FV_PAGE_TOKENS ? left : FV_PAGE_TOKENS;
-        slot->even = true;
+        slot->uniform = true;
     }
     if (count) fv_chunk_attend(job, chunk, NULL);
 }
 
 /* Places one key at column `column` of the gathered chunk; `stride` is the step between its channels. */
-static void gather_key(const attend_job *job, uint32_t column, const float *key, size_t stride) {
+static void gather_key(const fv_attend_job *job, uint32_t column, const float *key, size_t stride) {
     size_t dim = job->config->head_dim;
     float *panel = job->keys + column / FV_PAGE_TOKENS * FV_PAGE_TOKENS * dim + column % FV_PAGE_TOKENS;
     for (size_t c = 0; c < dim; c++) panel[c * FV_PAGE_TOKENS] = key[c * stride];
     fv_element_hadamard(job->cache->config.key_type, dim, FV_HADAMARD_KEY, panel, FV_PAGE_TOKENS);
 }
 
-static void gather_token(const attend_job *job, uint32_t column, uint32_t token) {
+static void gather_token(const fv_attend_job *job, uint32_t column, uint32_t token) {
     size_t dim = job->config->head_dim;
     float *value = job->values + column * dim; /* the value's place holds the key for a moment */
     if (job->cache->config.key_type == FV_ELEMENT_F32 && job->cache->config.value_type == FV_ELEMENT_F32) {
@@ -47,7 +47,7 @@ static void gather_token(const attend_job *job, uint32_t column, uint32_t token)
 }
 
 /* One position: its keys are gathered. */
-static void row_diagonals(attend_job *job, uint32_t row) {
+static void row_diagonals(fv_attend_job *job, uint32_t row) {
     uint32_t count = 0, token;
     for (uint32_t s = 0; s < job->plan->count; s++) {
         if (!fv_diagonal_token(job, &job->plan->steps[s], row, &token)) continue;
@@ -62,7 +62,7 @@ static void row_diagonals(attend_job *job, uint32_t row) {
 /* Whether gathered keys and values are what the kernels would read: an integer would be rounded once more. */
 static bool gathers_exactly(uint32_t type) { return !FV_ELEMENT_IS(type, Q8_0) && !FV_ELEMENT_IS(type, Q4_0); }
 
-void fv_diagonals_attend(attend_job *job) {
+void fv_diagonals_attend(fv_attend_job *job) {
     const fv_cache_config *cache = &job->cache->config;
     bool gathers = gathers_exactly(cache->key_type) && gathers_exactly(cache->value_type);
     if (job->plan->rows == 1 && gathers) row_diagonals(job, 0);
@@ -73,7 +73,7 @@ void fv_diagonals_attend(attend_job *job) {
 }
 
 /* Neighbouring MARK steps of the same rows share chunks. */
-void fv_marks_attend(attend_job *job) {
+void fv_marks_attend(fv_attend_job *job) {
     size_t dim = job->config->head_dim;
     uint32_t count = 0;
     const fv_step *last = NULL;

@@ -11,7 +11,7 @@ fv_score_page_fn *fv_element_score(const fv_kernels *kernels, uint32_t type) {
 }
 
 /* Pages from `first` on that are read by the same positions. */
-static uint32_t score_run(const key_chunk *chunk, uint32_t first) {
+static uint32_t score_run(const fv_key_chunk *chunk, uint32_t first) {
     if (!FV_BUILD_PROMPT) return chunk->count - first;
     uint32_t s = first + 1;
     while (s < chunk->count && chunk->slots[s].row_begin == chunk->slots[first].row_begin &&
@@ -21,10 +21,10 @@ static uint32_t score_run(const key_chunk *chunk, uint32_t first) {
 }
 
 /* Scores of the pages first..first+count-1 for the positions that read them; scales: of the chunk's keys, or NULL. */
-static void run_scores(const attend_job *job, const key_chunk *chunk, const key_chunk *next, uint32_t first,
+static void run_scores(const fv_attend_job *job, const fv_key_chunk *chunk, const fv_key_chunk *next, uint32_t first,
                        uint32_t count, const float *scales) {
     fv_score_page_fn *score = fv_element_score(job->kernels, chunk->key_type);
-    const page_slot *slot = &chunk->slots[first];
+    const fv_page_slot *slot = &chunk->slots[first];
     size_t dim = job->config->head_dim, row = (size_t)slot->row_begin * job->group, columns = count * FV_PAGE_TOKENS;
     size_t rows = (size_t)(slot->row_end - slot->row_begin) * job->group;
     float *out = job->score + row * FV_CHUNK_KEYS + first * FV_PAGE_TOKENS;
@@ -36,7 +36,7 @@ static void run_scores(const attend_job *job, const key_chunk *chunk, const key_
         job->kernels->softcap_f32(columns, job->config->scale, job->config->softcap, out + r * FV_CHUNK_KEYS);
 }
 
-void fv_scores_attend(const attend_job *job, const key_chunk *chunk, const key_chunk *next) {
+void fv_scores_attend(const fv_attend_job *job, const fv_key_chunk *chunk, const fv_key_chunk *next) {
     float *scales = job->scales;
     bool scaled = FV_BUILD_Q8 && chunk->slots[0].key_scales != NULL;
     for (uint32_t s = 0; scaled && s < chunk->count; s++)

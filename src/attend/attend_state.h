@@ -44,17 +44,17 @@ typedef struct fv_attend_setting {
 } fv_attend_setting;
 
 /* A plan, one KV head and the rows' queries on their way; it lies in the scratch. */
-typedef struct attend_job attend_job;
+typedef struct fv_attend_job fv_attend_job;
 
 /* query, query_stride: as in fv_attend_tile(), of the plan's first row. */
-attend_job *fv_attend_begin(const fv_attend_setting *setting, const fv_plan *plan, uint32_t kv_head, const float *query,
-                            void *scratch);
+fv_attend_job *fv_attend_begin(const fv_attend_setting *setting, const fv_plan *plan, uint32_t kv_head,
+                               const float *query, void *scratch);
 
 /* The whole plan. The state of its rows, which is in the scratch, too. */
-const fv_state *fv_attend_plan(attend_job *job);
+const fv_state *fv_attend_plan(fv_attend_job *job);
 
 /* The state of one segment (or of the gathered keys), rows as in fv_attend_tile(). */
-void fv_attend_segment(attend_job *job, fv_state state, uint32_t segment, bool gathered);
+void fv_attend_segment(fv_attend_job *job, fv_state state, uint32_t segment, bool gathered);
 
 /* Tokens begin..end-1, and where reading is likely to go on: from token `ahead` of a KV head on. */
 typedef struct fv_token_range {
@@ -63,7 +63,7 @@ typedef struct fv_token_range {
 
 /* Adds what the spans read of tokens that are all of one segment. A segment whose runs follow each other in rising
  * order has the bits of fv_attend_segment(). */
-void fv_attend_spans(attend_job *job, fv_state state, const fv_token_range *tokens);
+void fv_attend_spans(fv_attend_job *job, fv_state state, const fv_token_range *tokens);
 
 /* Of `rows` positions and the heads of kv_head: attention, 0 where nothing was read, and log-sum-exps. */
 void fv_state_write(const fv_attend_config *config, const fv_state *state, uint32_t rows, uint32_t kv_head, float *out,

@@ -23,7 +23,7 @@ static bool follows(const void *next, const void *page, size_t bytes) {
 
 /* Adds the values of `keys` columns from `column` on, the first of them at `values`, for the positions row..row_end-1.
  */
-static void value_sum(const attend_job *job, uint32_t type, const void *values, const void *ahead, uint32_t column,
+static void value_sum(const fv_attend_job *job, uint32_t type, const void *values, const void *ahead, uint32_t column,
                       uint32_t keys, uint32_t row, uint32_t row_end) {
     fv_value_sum_fn *sum = kernels_of(job->kernels, type).sum;
     size_t dim = job->config->head_dim, first = (size_t)row * job->group, rows = (size_t)(row_end - row) * job->group;
@@ -32,12 +32,13 @@ static void value_sum(const attend_job *job, uint32_t type, const void *values, 
             job->state.out + first * dim, dim);
 }
 
-static const void *value_at(const attend_job *job, const key_chunk *chunk, const page_slot *slot, uint32_t column) {
+static const void *value_at(const fv_attend_job *job, const fv_key_chunk *chunk, const fv_page_slot *slot,
+                            uint32_t column) {
     return (const unsigned char *)slot->values +
            column * fv_element_row_bytes(chunk->value_type, job->config->head_dim);
 }
 
-void fv_parts_attend(const attend_job *job, uint32_t type, const void *values, uint32_t row, uint32_t positions) {
+void fv_parts_attend(const fv_attend_job *job, uint32_t type, const void *values, uint32_t row, uint32_t positions) {
     value_kernels kernels = kernels_of(job->kernels, type);
     size_t dim = job->config->head_dim, first = (size_t)row * job->group, bytes = fv_element_row_bytes(type, dim);
     const fv_value_part *part = job->part;
@@ -54,8 +55,8 @@ void fv_parts_attend(const attend_job *job, uint32_t type, const void *values, u
 }
 
 /* The part of a page that each position reads of the columns begin..end-1. */
-static void slot_parts(attend_job *job, const key_chunk *chunk, const page_slot *slot, uint32_t column, uint32_t begin,
-                       uint32_t end) {
+static void slot_parts(fv_attend_job *job, const fv_key_chunk *chunk, const fv_page_slot *slot, uint32_t column,
+                       uint32_t begin, uint32_t end) {
     for (uint32_t i = slot->row_begin; i < slot->row_end; i++) {
         uint32_t low = slot->begin[i] > begin ? slot->begin[i] : begin, high = slot->end[i] < end ? slot->end[i] : end;
         job->part[i - slot->row_begin] = (fv_value_part){
@@ -68,7 +69,7 @@ enum { SHARED_ENOUGH = 4 }; /* columns that all positions read, from which on th
 
 /* A page of which positions read different columns: those that all read are summed together, what each reads before and
  * behind them alone, in the same order as without the cut. */
-static void slot_values(attend_job *job, const key_chunk *chunk, const page_slot *slot, uint32_t column) {
+static void slot_values(fv_attend_job *job, const fv_key_chunk *chunk, const fv_page_slot *slot, uint32_t column) {
     uint32_t begin = 0, end = FV_PAGE_TOKENS;
     for (uint32_t i = slot->row_begin; i < slot->row_end; i++) {
         if (begin < slot->begin[i]) begin = slot->begin[i];
@@ -86,13 +87,14 @@ static void slot_values(attend_job *job, const key_chunk *chunk, const page_slot
 
 /* Even pages from `first` on whose keys follow each other without a gap, for the same positions; so do the pages ahead.
  */
-static uint32_t value_run(const attend_job *job, const key_chunk *chunk, const key_chunk *next, uint32_t first) {
+static uint32_t value_run(const fv_attend_job *job, const fv_key_chunk *chunk, const fv_key_chunk *next,
+                          uint32_t first) {
     size_t bytes = FV_PAGE_TOKENS * fv_element_row_bytes(chunk->value_type, job->config->head_dim);
     if (!FV_BUILD_AHEAD) next = NULL;
     uint32_t s = first + 1;
     for (; s < chunk->count; s++) {
-        const page_slot *last = &chunk->slots[s - 1], *slot = &chunk->slots[s];
-        if (!slot->even || !last->even || last->high != FV_PAGE_TOKENS || slot->low != 0) break;
+        const fv_page_slot *last = &chunk->slots[s - 1], *slot = &chunk->slots[s];
+        if (!slot->uniform || !last->uniform || last->high != FV_PAGE_TOKENS || slot->low != 0) break;
         if (slot->row_begin != last->row_begin || slot->row_end != last->row_end) break;
         if (!follows(slot->values, last->values, bytes)) break;
         if (next && s < next->count && !follows(next->slots[s].values, next->slots[s - 1].values, bytes)) break;
@@ -100,13 +102,13 @@ static uint32_t value_run(const attend_job *job, const key_chunk *chunk, const k
     return s - first;
 }
 
-void fv_values_attend(attend_job *job, const key_chunk *chunk, const key_chunk *next) {
+void fv_values_attend(fv_attend_job *job, const fv_key_chunk *chunk, const fv_key_chunk *next) {
     if (!FV_BUILD_AHEAD) next = NULL;
     for (uint32_t s = 0, count; s < chunk->count; s += count) {
-        const page_slot *slot = &chunk->slots[s];
+        const fv_page_slot *slot = &chunk->slots[s];
         uint32_t column = s * FV_PAGE_TOKENS;
         count = value_run(job, chunk, next, s);
-        if (fv_slot_is_even(slot))
+        if (fv_slot_is_uniform(slot))
             value_sum(job, chunk->value_type, value_at(job, chunk, slot, slot->low),
                       next ? next->slots[fv_place_ahead(next, s)].values : NULL, column + slot->low,
                       (count - 1) * FV_PAGE_TOKENS + chunk->slots[s + count - 1].high - slot->low, slot->row_begin,

@@ -120,8 +120,8 @@ static inline void fv_call_write(const fv_attention_call *call, const fv_state *
 }
 
 /* The reading of a plan whose first row is `row` of the call. */
-static inline attend_job *fv_call_begin(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head,
-                                        size_t row, size_t worker) {
+static inline fv_attend_job *fv_call_begin(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head,
+                                           size_t row, size_t worker) {
     fv_attention *attention = call->attention;
     return fv_attend_begin(&call->setting, plan, kv_head, call->query + row * call->query_stride,
                            attention->workers + worker * attention->worker_bytes);

@@ -42,7 +42,7 @@ static void round_task(void *context, size_t task, size_t worker) {
     const fv_attention_call *call = (const fv_attention_call *)context;
     fv_attention *attention = call->attention;
     uint32_t count = call->round_count ? call->round_count : 1, head = (uint32_t)(task / count);
-    attend_job *run = fv_call_begin(call, &attention->plans[head], head, 0, worker);
+    fv_attend_job *run = fv_call_begin(call, &attention->plans[head], head, 0, worker);
     if (!call->round_count) {
         fv_attend_segment(run, fv_row_state(call, head, call->segments - 1), 0, true);
         return;

@@ -47,7 +47,7 @@ fv_state fv_row_state(const fv_attention_call *call, size_t kv_head, size_t segm
 static void segment_task(void *context, size_t task, size_t worker) {
     const fv_attention_call *call = (const fv_attention_call *)context;
     uint32_t kv_head = (uint32_t)(task / call->segments), segment = (uint32_t)(task % call->segments);
-    attend_job *run = fv_call_begin(call, &call->attention->plans[kv_head], kv_head, 0, worker);
+    fv_attend_job *run = fv_call_begin(call, &call->attention->plans[kv_head], kv_head, 0, worker);
     fv_attend_segment(run, fv_row_state(call, kv_head, segment), call->first_segment + segment,
                       segment == call->segments - 1);
 }
