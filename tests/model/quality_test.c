@@ -47,8 +47,8 @@ static const pinned policies[] = {
 static const double DENSE_PERPLEXITY = 72.7770;
 enum { POLICIES = sizeof policies / sizeof *policies };
 
-/* Relative, of KL; perplexity is steadier. */
-static const double KL_TOLERANCE = 0.03, PERPLEXITY_TOLERANCE = 0.003, DENSITY_TOLERANCE = 0.005;
+/* Relative. The scalar kernels and AVX2 differ by 1e-5 and less. */
+static const double KL_TOLERANCE = 0.01, PERPLEXITY_TOLERANCE = 0.002, DENSITY_TOLERANCE = 0.002;
 
 typedef struct world {
     fv_llm *llm;

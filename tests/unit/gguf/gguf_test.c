@@ -490,6 +490,39 @@ static void test_foreign_tensor_types(void **state) {
     check_refused(&b, FV_ERROR_CORRUPT, "the file has 1024");
 }
 
+/* Two tensors may not have a byte in common, wherever the second one begins. */
+static void test_overlapping_tensors(void **state) {
+    (void)state;
+    builder b;
+    const uint64_t sixteen[] = {16}, four[] = {4};
+    for (uint64_t offset = 0; offset <= 64; offset += 32) {
+        put_header(&b, 3, 2, 0);
+        put_tensor(&b, "a", 1, sixteen, FV_WEIGHT_F32, 0);
+        put_tensor(&b, "b", 1, four, FV_WEIGHT_F32, offset);
+        put_data(&b, 32, 80);
+        if (offset < 64)
+            check_refused(&b, FV_ERROR_CORRUPT, "inside or before an earlier tensor");
+        else
+            fv_gguf_close(open_good(&b));
+    }
+}
+
+/* Part n of n is the last there can be; a whole file is part 0 of 1, or of 0 as some writers say. */
+static void test_part_numbers(void **state) {
+    (void)state;
+    builder b;
+    for (uint32_t count = 0; count < 2; count++)
+        for (uint32_t number = 0; number < 3; number++) {
+            put_header(&b, 3, 0, 2);
+            put_u32_entry(&b, "split.no", number);
+            put_u32_entry(&b, "split.count", count);
+            if (number > 0)
+                check_refused(&b, FV_ERROR_CORRUPT, number == 1 ? "part 2 of 1" : "part 3 of 1");
+            else
+                fv_gguf_close(open_good(&b));
+        }
+}
+
 static void test_duplicate_tensors(void **state) {
     (void)state;
     builder b;
@@ -701,6 +734,8 @@ int main(void) {
         cmocka_unit_test(test_tensor_dimensions),
         cmocka_unit_test(test_foreign_tensor_types),
         cmocka_unit_test(test_duplicate_tensors),
+        cmocka_unit_test(test_overlapping_tensors),
+        cmocka_unit_test(test_part_numbers),
         cmocka_unit_test_setup_teardown(test_file, folder_make, folder_drop),
         cmocka_unit_test_setup_teardown(test_what_is_no_file, folder_make, folder_drop),
         cmocka_unit_test_setup_teardown(test_split, folder_make, folder_drop),

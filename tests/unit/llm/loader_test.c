@@ -293,6 +293,28 @@ static void gemma3_patterns(void **state) {
     expect_error(f, FV_ERROR_UNSUPPORTED, "llama.attention.sliding_window");
 }
 
+/* Of 4,096 tokens the frequency at index 8 ln(4096 / (n 2 pi)) / (2 ln 1e4) turns n times: 2.81 for 1, 2.51 for 2, 1.76
+ * for 11. Frequencies up to the floor of the fast one stay, from the ceiling of the slow one on they are divided. */
+static void yarn_ramps_between_its_betas(void **state) {
+    file *f = *state;
+    static const struct {
+        double fast, slow, kept[4]; /* share of the plain frequency */
+    } cases[] = {{2, 1, {1, 1, 1, 0}}, {11, 1, {1, 1, 0.5, 0}}, {11, 2, {1, 1, 0.5, 0}}, {2, 11, {1, 1, 1, 0}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        start(f, "llama");
+        set_text(f, "llama.rope.scaling.type", "yarn");
+        set_f32(f, "llama.rope.scaling.factor", 4);
+        set_u32(f, "llama.rope.scaling.original_context_length", 4096);
+        set_f32(f, "llama.rope.scaling.yarn_beta_fast", cases[i].fast);
+        set_f32(f, "llama.rope.scaling.yarn_beta_slow", cases[i].slow);
+        fv_loaded loaded = load_good(f);
+        for (int c = 0; c < 4; c++)
+            assert_near((double)loaded.weights.rope_frequencies[c],
+                        pow(1e4, -2.0 * c / 8) * (cases[i].kept[c] + (1 - cases[i].kept[c]) / 4));
+        finish(f, &loaded);
+    }
+}
+
 static void yarn_and_linear(void **state) {
     file *f = *state;
     start(f, "llama");
@@ -622,6 +644,7 @@ int main(void) {
         cmocka_unit_test(gemma3_loads),
         cmocka_unit_test(gemma3_patterns),
         cmocka_unit_test(yarn_and_linear),
+        cmocka_unit_test(yarn_ramps_between_its_betas),
         cmocka_unit_test(norms_in_half_precision_are_converted),
         cmocka_unit_test(only_gemma3_of_62_layers_is_scaled_by_its_width),
         cmocka_unit_test(rope_factors_divide),

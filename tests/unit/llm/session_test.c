@@ -278,6 +278,49 @@ static void rows_that_were_taken_back_are_gone(void **state) {
 }
 
 /* The micro-batches before the wrong id are not evaluated either. */
+/* The same file opened twice is two models. */
+static void a_copy_stays_within_one_model(void **state) {
+    static const int32_t tokens[3] = {3, 9, 4};
+    fv_llm *other = NULL;
+    assert_int_equal(fv_llm_open(&other, MODEL, NULL), FV_OK);
+    fv_session *from = open_small(*state, 8), *to = open_small(other, 8);
+    assert_int_equal(fv_session_feed(from, tokens, 3, NULL, NULL), FV_OK);
+    assert_int_equal(fv_session_copy(to, from), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_session_tokens(to), 0);
+    fv_session_close(from);
+    fv_session_close(to);
+    fv_llm_close(other);
+}
+
+static void expect_policy_refused(fv_session *session, const fv_policy *policy, const char *word) {
+    fv_message message = {{0}};
+    assert_int_equal(fv_session_set_policy(session, policy, &message), FV_ERROR_ARGUMENT);
+    if (!strstr(message.text, word)) fail_msg("expected '%s' in '%s'", word, message.text);
+}
+
+static void what_a_cache_lacks_is_named(void **state) {
+    fv_session_config config = fv_session_config_default();
+    fv_policy fovea = fv_policy_default(FV_SELECTOR_FOVEA), certified = fovea, tailed = fovea;
+    certified.certificate = 1;
+    tailed.tail = 1;
+    fv_session *session = NULL;
+    assert_int_equal(fv_session_open(&session, *state, &config, NULL, NULL), FV_OK);
+    expect_policy_refused(session, &fovea, "shadow");
+    fv_session_close(session);
+    config.policy = fovea;
+    assert_int_equal(fv_session_open(&session, *state, &config, NULL, NULL), FV_OK);
+    expect_policy_refused(session, &certified, "margins");
+    expect_policy_refused(session, &tailed, "coarse values");
+    fv_session_close(session);
+    config.policy = tailed;
+    assert_int_equal(fv_session_open(&session, *state, &config, NULL, NULL), FV_OK);
+    assert_int_equal(fv_session_set_policy(session, &tailed, NULL), FV_OK);
+    session->shape.attention_softcap = 30; /* as a model that caps its scores */
+    expect_policy_refused(session, &tailed, "does not cap");
+    assert_int_equal(fv_session_set_policy(session, &fovea, NULL), FV_OK);
+    fv_session_close(session);
+}
+
 static void every_id_is_checked_before_the_first_is_fed(void **state) {
     fv_session *session = open_small(*state, 4);
     int32_t tokens[6] = {3, 9, 4, 7, 22, -1};
@@ -430,6 +473,8 @@ int main(void) {
         cmocka_unit_test(another_policy_must_fit_the_cache),
         cmocka_unit_test(rows_that_were_taken_back_are_gone),
         cmocka_unit_test(every_id_is_checked_before_the_first_is_fed),
+        cmocka_unit_test(a_copy_stays_within_one_model),
+        cmocka_unit_test(what_a_cache_lacks_is_named),
         cmocka_unit_test(weights_are_not_repacked_beside_sessions),
         cmocka_unit_test(a_session_outlives_the_handle_of_its_model),
         cmocka_unit_test(a_context_beyond_the_trained_one_is_remarked),

@@ -378,6 +378,16 @@ static void mistral_without_a_template(void **state) {
     free(b);
 }
 
+/* Gemma's templates put the system text as it is in front of the first question, which they trim. */
+static void gemma_trims_questions_only(void **state) {
+    (void)state;
+    const fv_chat_turn turns[] = {{"system", " Be kind \n"}, {"user", " Hello \n"}};
+    fv_text text = {0};
+    assert_int_equal(fv_chat_render(FV_CHAT_GEMMA, NULL, turns, 2, 0, true, &text), FV_OK);
+    assert_string_equal(text.bytes, "<start_of_turn>user\n Be kind \n\n\nHello<end_of_turn>\n<start_of_turn>model\n");
+    fv_text_free(&text);
+}
+
 static void impossible_orders_are_refused(void **state) {
     (void)state;
     static const conversation wrong[] = {
@@ -416,6 +426,7 @@ int main(void) {
         cmocka_unit_test(names_are_known),
         cmocka_unit_test(mistral_without_a_template),
         cmocka_unit_test(impossible_orders_are_refused),
+        cmocka_unit_test(gemma_trims_questions_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include "fovea/tokenizer.h"
 #include "support/gguf_builder.h"
 #include "tokenizer_golden.h"
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -224,6 +225,7 @@ typedef struct handmade {
     const char *model, *pre, *name;
     const char *texts[8];
     int32_t types[8];
+    float scores[8];
     size_t type_count, score_count;
     const char *merges[4];
     int32_t bos; /* 0: none given */
@@ -250,7 +252,11 @@ static void build_handmade(builder *b, const handmade *made) {
     put_array(b, made->type_count ? "tokenizer.ggml.token_type" : "no.types", FV_GGUF_INT32, made->type_count);
     for (size_t i = 0; i < made->type_count; i++) put_number(b, (uint32_t)made->types[i], 4);
     put_array(b, made->score_count ? "tokenizer.ggml.scores" : "no.scores", FV_GGUF_FLOAT32, made->score_count);
-    for (size_t i = 0; i < made->score_count; i++) put_number(b, 0, 4);
+    for (size_t i = 0; i < made->score_count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &made->scores[i], sizeof bits);
+        put_number(b, bits, 4);
+    }
     put_texts(b, made->merges[0] ? "tokenizer.ggml.merges" : "no.merges", made->merges);
     put_u32_entry(b, made->bos ? "tokenizer.ggml.bos_token_id" : "no.bos", (uint32_t)made->bos);
 }
@@ -329,6 +335,20 @@ static void test_odd(void **state) {
     check_encode(&nested, "<b<", FV_TOKENIZE_PARSE_SPECIAL, "3");
     check_encode(&nested, "<b<c>", 0, "3");
     check_encode(&nested, "aaa", 0, "4 0");
+    /* where a longer one was taken first, a shorter one that begins at the same place still fits before it */
+    const handmade crossing = {.model = "gpt2",
+                               .texts = {"a", "ab", "abc", "cdef"},
+                               .types = {1, 4, 4, 4},
+                               .type_count = 4,
+                               .merges = {"a b"}};
+    check_encode(&crossing, "abcdef", 0, "1 3");
+    /* a score that is no number is the worst, a negative zero is a zero: equal scores from the left */
+    const handmade scored = {
+        .model = "llama", .texts = {"a", "b", "c", "ab", "bc"}, .scores = {0, 0, 0, NAN, -1}, .score_count = 5};
+    check_encode(&scored, "abc", 0, "0 4");
+    const handmade zeros = {
+        .model = "llama", .texts = {"a", "b", "c", "ab", "bc"}, .scores = {0, 0, 0, -0.0f, 0}, .score_count = 5};
+    check_encode(&zeros, "abc", 0, "3 2");
     /* Phi-3's special tokens swallow the white space behind them, but not each other */
     const handmade phi = {
         .model = "llama", .name = "My PHI-3", .texts = {"<x>", "\n", "a"}, .types = {3, 4, 1}, .type_count = 3};
@@ -412,10 +432,11 @@ static void test_utf8_valid(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_utf8_valid),   cmocka_unit_test(test_bpe),           cmocka_unit_test(test_spm),
-        cmocka_unit_test(test_space_prefix), cmocka_unit_test(test_smollm2),       cmocka_unit_test(test_gemma3),         cmocka_unit_test(test_long_words),    cmocka_unit_test(test_roles),
-        cmocka_unit_test(test_arguments),    cmocka_unit_test(test_refused),       cmocka_unit_test(test_odd),
-        cmocka_unit_test(test_ends),         cmocka_unit_test(test_utf8_complete),
+        cmocka_unit_test(test_utf8_valid),    cmocka_unit_test(test_bpe),     cmocka_unit_test(test_spm),
+        cmocka_unit_test(test_space_prefix),  cmocka_unit_test(test_smollm2), cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_long_words),    cmocka_unit_test(test_roles),   cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_odd),     cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_utf8_complete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
