@@ -22,6 +22,13 @@ void fv_code_query_make(const fv_kernels *kernels, size_t dim, float scale, cons
 /* Rows first..first + rows - 1, as kernels take them; without a base. */
 fv_shadow_rows fv_code_query_rows(size_t dim, const fv_code_queries *queries, size_t first, size_t rows);
 
+/* Sum of the squares of a rounded query. */
+static inline int32_t fv_query_squares(const int8_t *query, size_t dim) {
+    int32_t squares = 0;
+    for (size_t c = 0; c < dim; c++) squares += query[c] * query[c];
+    return squares;
+}
+
 /* The way back of the rotation for rows [rows][stride] f32, up to 16: out [rows][dim] = factor * the vector whose
  * rotation the row is. lanes: scratch [dim][16]. */
 void fv_code_rotate_back(const fv_kernels *kernels, size_t dim, float factor, size_t rows, const float *from,

@@ -86,47 +86,6 @@ void fv_chooser_make(fv_chooser *made, const fv_policy *policy, const fv_cache *
     if (reads_all(made)) made->sinks_end = made->window_begin = made->begin = made->end = 0;
 }
 
-/* The largest number that `goal` weights reach, or 1 if fewer do: first down from a page that has all mass in steps
- * that double, then by halves. A number that exactly `goal` reach will do as well. */
-static uint32_t threshold_of(const fv_kernels *kernels, const uint32_t *weight, uint32_t count, size_t goal) {
-    uint32_t high = FV_WEIGHT_WHOLE + 1, low = FV_WEIGHT_WHOLE;
-    size_t reached = 0;
-    for (uint32_t step = 2048; step < low; step *= 2) {
-        low -= step;
-        reached = kernels->count_least(count, weight, low);
-        if (reached >= goal) break;
-        high = low;
-    }
-    if (reached < goal) low = 1;
-    while (reached != goal && high - low > 1) {
-        uint32_t middle = low + (high - low) / 2;
-        size_t now = kernels->count_least(count, weight, middle);
-        if (now >= goal) {
-            low = middle;
-            reached = now;
-        } else
-            high = middle;
-    }
-    return low;
-}
-
-uint32_t fv_list_best(const fv_kernels *kernels, const uint32_t *weight, uint32_t count, uint32_t most,
-                      uint32_t *place) {
-    size_t goal = kernels->count_least(count, weight, FV_CHOSEN);
-    goal = most < count - goal ? goal + most : count;
-    if (goal == 0) return 0;
-    uint32_t threshold = threshold_of(kernels, weight, count, goal);
-    size_t listed = kernels->list_least(count, weight, threshold, place), end = listed;
-    for (size_t i = listed, surplus = listed - goal; surplus > 0;
-         surplus--) { /* the newest of the equal ones goes first */
-        do i--;
-        while (weight[place[i]] != threshold);
-        for (size_t k = i + 1; k < end; k++) place[k - 1] = place[k];
-        end--;
-    }
-    return (uint32_t)end;
-}
-
 /* ---- top-p ---- */
 
 /* What a page weighs, of 2^30 in all; what is less than 2^-30 of all counts as that. */
@@ -150,7 +109,7 @@ static uint32_t pages_for_mass(const fv_kernels *kernels, const fv_choose_scratc
     uint32_t low = least, high = most;
     while (low < high) { /* the best `middle` have enough, or not */
         uint32_t middle = low + (high - low) / 2, edge;
-        edge = middle ? threshold_of(kernels, weight, list->candidates, middle) : FV_CHOSEN;
+        edge = middle ? fv_list_threshold(kernels, weight, list->candidates, middle) : FV_CHOSEN;
         size_t above = kernels->count_least(list->candidates, weight, edge);
         uint64_t mass = linear_sum(weight, 0, list->candidates, edge);
         if (above > middle) mass -= (above - middle) * linear(edge);

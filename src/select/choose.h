@@ -6,6 +6,8 @@
 #define FV_CHOOSE_H
 
 #include "cache/cache_pages.h"
+#include "codes/best.h"
+#include "codes/code_query.h"
 #include "fovea/policy.h"
 #include "kernels/kernels.h"
 
@@ -50,8 +52,6 @@ typedef struct fv_choose_scratch {
     uint32_t tail_count; /* 0 unless the policy has a tail */
 } fv_choose_scratch;
 
-#define FV_CHOSEN UINT32_MAX
-
 /* Bytes of it, 64-byte aligned; false on overflow. together: positions that may be scored together, at least 1. */
 bool fv_choose_scratch_bytes(uint32_t head_dim, uint32_t group, uint32_t max_tokens, uint32_t together, size_t *bytes);
 void fv_choose_scratch_at(fv_choose_scratch *scratch, void *memory, uint32_t head_dim, uint32_t group,
@@ -63,13 +63,6 @@ void fv_chooser_make(fv_chooser *chooser, const fv_policy *policy, const fv_cach
 /* Whether there is anything to choose: if not, nothing needs to be scored. */
 static inline bool fv_chooser_has_choice(const fv_chooser *chooser) {
     return chooser->begin < chooser->end && (chooser->allowance > 0 || chooser->policy->certificate);
-}
-
-/* Sum of the squares of a rounded query. */
-static inline int32_t fv_query_squares(const int8_t *query, size_t dim) {
-    int32_t squares = 0;
-    for (size_t c = 0; c < dim; c++) squares += query[c] * query[c];
-    return squares;
 }
 
 /* From now on every page before the row's own is a candidate, and all of them are scored: for a certificate of a row
@@ -97,12 +90,6 @@ uint32_t fv_choose_pages(const fv_chooser *chooser, fv_choose_scratch *scratch);
 
 /* Chooses the best `most` of the candidates that are not chosen yet; how many are left. */
 uint32_t fv_choose_more(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t most);
-
-/* Of the `count` weights the best that are not FV_CHOSEN yet, `most` of them if there are as many; of equal ones at the
- * edge the older. Lists the places of these and of those that were chosen before, in rising order: place has room for
- * `count`. How many are listed. */
-uint32_t fv_list_best(const fv_kernels *kernels, const uint32_t *weight, uint32_t count, uint32_t most,
-                      uint32_t *place);
 
 /* The queries that the list was weighed with. */
 fv_shadow_rows fv_choose_rows(const fv_chooser *chooser, const fv_choose_scratch *scratch);
