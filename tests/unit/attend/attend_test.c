@@ -1,6 +1,7 @@
 /* attend_test.c - hand-written plans through fv_attend_tile(), against a slow model in double that reads key by key. */
 #include "attend/attend_state.h"
 #include "fovea/attend.h"
+#include "fovea/state.h"
 #include "kernels/kernels.h"
 #include "support/attention_world.h"
 #include "support/tables.h"
@@ -422,6 +423,29 @@ static void test_state_merge(void **state) {
     }
 }
 
+/* A part counts as long as it is a power of two of f32 that is normal, however far below the other its maximum is; and
+ * log-sum-exps keep their last bits, however large a maximum is. */
+static void test_state_of_distant_parts(void **state) {
+    (void)state;
+    test_random random = test_random_make(11);
+    for (int distance = 0; distance <= 126; distance++) {
+        float memory[2][1 + 1 + FV_SUM_LANES] = {{0}}, many = ldexpf(1.0f, distance), lse;
+        fv_state near = fv_state_at(memory[0], 1, 1), far = fv_state_at(memory[1], 1, 1);
+        near.maximum[0] = 3, near.sum[0] = 1, near.out[0] = 5;
+        far.maximum[0] = (float)(3 - distance), far.sum[1] = many, far.out[0] = 2 * many;
+        fv_state_merge(&near, &far, 1, 1);
+        assert_true(near.maximum[0] == 3 && near.sum[0] == 1 && near.sum[1] == 1 && near.out[0] == 7);
+        for (int i = 0; i < 4; i++) {
+            near.maximum[0] = (float)(i % 2 ? distance : -distance);
+            near.sum[0] = 1 + 1000 * fabsf(test_random_f32(&random)), near.sum[1] = 0;
+            fv_state_lse(&near, 1, &lse);
+            double want = (double)near.maximum[0] * 0.69314718055994531 + log((double)near.sum[0]);
+            if (!(fabs((double)lse - want) <= 1.5e-7 * (fabs(want) + 4)))
+                fail_msg("2^%g * %g: %.9g, not %.9g", (double)near.maximum[0], (double)near.sum[0], (double)lse, want);
+        }
+    }
+}
+
 static void test_arguments(void **state) {
     (void)state;
     test_random random = test_random_make(5);
@@ -477,15 +501,11 @@ static void test_arguments(void **state) {
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random_plans),
-        cmocka_unit_test(test_many_gathered_keys),
-        cmocka_unit_test(test_empty_rows_are_zero),
-        cmocka_unit_test(test_state_merge),
-        cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_sparse_pages),
-        cmocka_unit_test(test_row_bits_are_its_own),
-        cmocka_unit_test(test_touching_spans_are_one),
-        cmocka_unit_test(test_unread_keys_do_not_matter),
+        cmocka_unit_test(test_random_plans),           cmocka_unit_test(test_many_gathered_keys),
+        cmocka_unit_test(test_empty_rows_are_zero),    cmocka_unit_test(test_state_merge),
+        cmocka_unit_test(test_state_of_distant_parts), cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_sparse_pages),           cmocka_unit_test(test_row_bits_are_its_own),
+        cmocka_unit_test(test_touching_spans_are_one), cmocka_unit_test(test_unread_keys_do_not_matter),
         cmocka_unit_test(test_cut_pages_in_a_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,6 +82,16 @@ static void shares_are_those_of_the_softmax(void **state) {
                 assert_true(fabs((double)read[h] - sum) < 1e-5);
             }
         }
+        steps[2].ahead = 30; /* rows that look ahead have no mass there */
+        for (uint32_t row = 0; row < plan.rows; row++) {
+            float same[GROUP];
+            world_mass(&w, 0, plan.first_token + row, mass);
+            fv_mass_read(&plan, row, GROUP, mass, read);
+            steps[2].ahead = 0;
+            fv_mass_read(&plan, row, GROUP, mass, same);
+            steps[2].ahead = 30;
+            assert_memory_equal(read, same, sizeof read);
+        }
         world_free(&w);
     }
 }

@@ -1,7 +1,7 @@
 /* certify_test.c - certificates against dense attention in double: the bounds hold for every row, also for those that
  * were made to break them and where a deadline comes at any moment; where a quality is asked for, pages are read until
  * it is met.
- * FV_CERTIFICATE_ROWS=1000000 checks as many rows (default: 20,000). */
+ * FV_CERTIFICATE_ROWS=1000000 checks as many rows (default: 12,000). */
 #include "attention/certify.h"
 #include "attention/watch.h"
 #include "fovea/reference/pattern.h"
@@ -58,7 +58,7 @@ static fv_report row_check(const certified_world *made, const float *query, doub
 static void bounds_hold_for_every_row(void **state) {
     (void)state;
     const char *text = getenv("FV_CERTIFICATE_ROWS");
-    uint32_t wanted = text ? (uint32_t)strtoul(text, NULL, 10) : 20000, useful = 0, missed = 0;
+    uint32_t wanted = text ? (uint32_t)strtoul(text, NULL, 10) : 12000, useful = 0, missed = 0;
     test_random random = test_random_make(90);
     for (uint32_t world = 0, rows = 0; rows < wanted; world++) {
         certified_world made = certified_world_open(world, &tables, &random);
@@ -73,8 +73,8 @@ static void bounds_hold_for_every_row(void **state) {
         certified_world_close(&made);
     }
     printf("%u rows; %u with an error above 0.001, %u with a relative bound\n", wanted, missed, useful);
-    assert_true(missed > wanted / 10); /* rows that miss nothing would prove nothing */
-    assert_true(useful > 0);
+    assert_true(missed > wanted / 10);   /* rows that miss nothing would prove nothing */
+    assert_true(useful * 100 >= wanted); /* and a bound that says nothing is none */
 }
 
 static void all_pages_leave_nothing_unread(void **state) {
