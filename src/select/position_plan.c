@@ -36,7 +36,7 @@ uint32_t fv_policy_gathered(const fv_policy *config, uint32_t max_tokens) {
 static fv_step step_for(fv_step_kind kind, uint32_t begin, uint32_t end, uint32_t window, uint32_t row_begin,
                         uint32_t row_end) {
     return (fv_step){.kind = (uint16_t)kind,
-                     .reason = kind == FV_STEP_DIAG ? FV_REASON_STRIDE : FV_REASON_LANDMARK,
+                     .reason = (uint16_t)(kind == FV_STEP_DIAG ? FV_REASON_STRIDE : FV_REASON_LANDMARK),
                      .begin = begin,
                      .end = end,
                      .window = window,
