@@ -315,6 +315,23 @@ static void yarn_ramps_between_its_betas(void **state) {
     }
 }
 
+static void scales_are_read(void **state) {
+    file *f = *state;
+    start(f, "llama");
+    set_f32(f, "llama.attention.scale", 0.3);
+    set_f32(f, "llama.embedding_scale", 12);
+    set_f32(f, "llama.residual_scale", 0.22);
+    set_f32(f, "llama.attn_logit_softcapping", 50);
+    set_f32(f, "llama.final_logit_softcapping", 30);
+    fv_loaded loaded = load_good(f);
+    const fv_model_config *c = &loaded.config;
+    const double got[] = {(double)c->attention_scale,   (double)c->embedding_scale, (double)c->residual_scale,
+                          (double)c->attention_softcap, (double)c->logit_softcap,   (double)c->rope_magnitude};
+    const double want[] = {0.3, 12, 0.22, 50, 30, 1};
+    for (size_t i = 0; i < 6; i++) assert_true(fabs(got[i] - want[i]) <= 1e-6 * want[i]);
+    finish(f, &loaded);
+}
+
 static void yarn_and_linear(void **state) {
     file *f = *state;
     start(f, "llama");
@@ -644,6 +661,7 @@ int main(void) {
         cmocka_unit_test(gemma3_loads),
         cmocka_unit_test(gemma3_patterns),
         cmocka_unit_test(yarn_and_linear),
+        cmocka_unit_test(scales_are_read),
         cmocka_unit_test(yarn_ramps_between_its_betas),
         cmocka_unit_test(norms_in_half_precision_are_converted),
         cmocka_unit_test(only_gemma3_of_62_layers_is_scaled_by_its_width),

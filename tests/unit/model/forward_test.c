@@ -344,6 +344,66 @@ static void test_rows_of_tokens_taken_back(void **state) {
     free(c.memory);
 }
 
+/* Each matrix with a row or a column too many or too few is refused. */
+static void test_shapes_are_checked(void **state) {
+    (void)state;
+    test_random random = test_random_make(1);
+    fv_layer_weights layers[LAYERS];
+    fv_model_config config = config_make();
+    fv_model_weights weights = weights_make(layers, &random);
+    fv_model_bytes bytes;
+    fv_model *model = NULL;
+    assert_int_equal(fv_model_size(&config, 1, &bytes), FV_OK);
+    void *memory = world_memory(bytes.total);
+    fv_layer_weights *last = &layers[LAYERS - 1];
+    fv_weight *const all[] = {
+        &last->query,    &last->key,        &last->value,          &last->output,    &last->gate,
+        &last->up,       &last->down,       &last->attention_norm, &last->feed_norm, &weights.output_norm,
+        &weights.output, &weights.embedding};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        const fv_weight held = *all[i];
+        for (int change = 0; change < 5; change++) {
+            all[i]->rows = held.rows + (uint32_t)(change == 0) - (uint32_t)(change == 1);
+            all[i]->columns = held.columns + (uint32_t)(change == 2) - (uint32_t)(change == 3);
+            if (change == 4) all[i]->data = NULL;
+            assert_int_equal(fv_model_init(&model, &config, &weights, tables.table[0], 1, memory, bytes.total),
+                             FV_ERROR_ARGUMENT);
+            *all[i] = held;
+        }
+    }
+    assert_int_equal(fv_model_init(&model, &config, &weights, tables.table[0], 1, memory, bytes.total), FV_OK);
+    free(memory);
+}
+
+/* A key that f16 cannot hold stops the forward in the middle: the rows of the one before it are gone by then. */
+static void test_a_forward_that_fails_midway_leaves_no_rows(void **state) {
+    (void)state;
+    test_random random = test_random_make(1);
+    fv_layer_weights layers[LAYERS];
+    fv_model_config config = config_make();
+    fv_model_weights weights = weights_make(layers, &random);
+    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_model_bytes bytes;
+    fv_model *model = NULL;
+    float got[VOCABULARY];
+    float *key = pool + ((const float *)layers[0].key.data - pool);
+    float *embedding = pool + ((const float *)weights.embedding.data - pool);
+    for (size_t c = 0; c < WIDTH; c++) key[c] = c == 0 ? 1e7f : 0.0f; /* row 0 sees the first channel only ... */
+    embedding[1 * WIDTH] = 0.0f;                                      /* ... which token 1 has not */
+    embedding[2 * WIDTH] = 1.0f;
+    assert_int_equal(fv_model_size(&config, 1, &bytes), FV_OK);
+    void *memory = world_memory(bytes.total);
+    assert_int_equal(fv_model_init(&model, &config, &weights, tables.table[0], 1, memory, bytes.total), FV_OK);
+    const int32_t good[] = {1, 1}, bad[] = {1, 2};
+    assert_int_equal(fv_model_forward(model, good, 2, &dense, NULL, NULL), FV_OK);
+    assert_int_equal(fv_model_batch_rows(model), 2);
+    assert_int_equal(fv_model_forward(model, bad, 2, &dense, NULL, NULL), FV_ERROR_RANGE);
+    assert_int_equal(fv_model_tokens(model), 2);
+    assert_int_equal(fv_model_batch_rows(model), 0);
+    assert_int_equal(fv_model_logits(model, 0, 1, NULL, got), FV_ERROR_ARGUMENT);
+    free(memory);
+}
+
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
@@ -354,6 +414,8 @@ int main(void) {
         cmocka_unit_test(test_numbers_mean_what_they_say),
         cmocka_unit_test(test_logits_are_capped_last),
         cmocka_unit_test(test_rows_of_tokens_taken_back),
+        cmocka_unit_test(test_shapes_are_checked),
+        cmocka_unit_test(test_a_forward_that_fails_midway_leaves_no_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -388,6 +388,25 @@ static void gemma_trims_questions_only(void **state) {
     fv_text_free(&text);
 }
 
+/* Mistral's v3 trims what the model has said, with a Tekken vocabulary it does not. */
+static void mistral_trims_answers_by_version(void **state) {
+    (void)state;
+    static const char *const models[] = {"llama", "gpt2"};
+    static const char *const expected[] = {"[INST] Hi[/INST] There</s>", "[INST]Hi[/INST] There \n</s>"};
+    const fv_chat_turn turns[] = {{"user", "Hi"}, {"assistant", " There \n"}};
+    builder *b = malloc(sizeof *b);
+    assert_non_null(b);
+    for (int i = 0; i < 2; i++) {
+        fv_gguf *gguf = open_template(b, NULL, models[i]);
+        fv_text text = {0};
+        assert_int_equal(fv_chat_render(FV_CHAT_MISTRAL, gguf, turns, 2, 0, false, &text), FV_OK);
+        assert_string_equal(text.bytes, expected[i]);
+        fv_text_free(&text);
+        fv_gguf_close(gguf);
+    }
+    free(b);
+}
+
 static void impossible_orders_are_refused(void **state) {
     (void)state;
     static const conversation wrong[] = {
@@ -427,6 +446,7 @@ int main(void) {
         cmocka_unit_test(mistral_without_a_template),
         cmocka_unit_test(impossible_orders_are_refused),
         cmocka_unit_test(gemma_trims_questions_only),
+        cmocka_unit_test(mistral_trims_answers_by_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
