@@ -123,7 +123,7 @@ enum {
     QUERY_HEADS = 4,
     KV_HEADS = 2,
     VOCABULARY = 16,
-    PROMPT = 300,
+    PROMPT = 200,
     MAX_TOKENS = 512,
     LAYERS = 6
 };
@@ -193,16 +193,16 @@ static void run_policies(const workload *w) {
     forward(w, 20, &window);
     forward(w, 1, &dense);
     for (uint32_t selector = FV_SELECTOR_FOVEA; selector <= FV_SELECTOR_CASCADE; selector++) {
-        fv_policy policy = choose_policy((fv_selector)selector, 0.16f, 16);
+        fv_policy policy = choose_policy((fv_selector)selector, 0.4f, 16);
         forward(w, 20, &policy);
         forward(w, 1, &policy);
     }
 }
 
-static void run_model(const fv_kernels *kernels, uint32_t element, uint32_t activation, float cap) {
+static void run_model(const fv_kernels *kernels, uint32_t layers, uint32_t element, uint32_t activation, float cap) {
     workload w = {.random = test_random_make(1)};
     fv_model_config config = fv_model_config_default();
-    config.vocabulary = VOCABULARY, config.width = WIDTH, config.feed_forward = FEED, config.layers = LAYERS;
+    config.vocabulary = VOCABULARY, config.width = WIDTH, config.feed_forward = FEED, config.layers = layers;
     config.query_heads = QUERY_HEADS, config.cache.kv_heads = KV_HEADS, config.cache.head_dim = HEAD_DIM;
     config.cache.max_tokens = MAX_TOKENS, config.batch_tokens = PROMPT;
     config.cache.key_type = config.cache.value_type = element;
@@ -248,8 +248,8 @@ static void test_every_slot_runs(void **state) {
         fv_kernels table;
         recording_begin(&table, tables.table[k]);
         for (uint32_t element = 0; element < FV_ELEMENT_COUNT; element++)
-            run_model(&table, element, element % 2 ? FV_ACTIVATION_GELU : FV_ACTIVATION_SILU,
-                      element == FV_ELEMENT_F32 ? 20.0f : 0.0f);
+            run_model(&table, element == FV_ELEMENT_F32 ? LAYERS : 1, element,
+                      element % 2 ? FV_ACTIVATION_GELU : FV_ACTIVATION_SILU, element == FV_ELEMENT_F32 ? 20.0f : 0.0f);
         run_tail(&table);
 #define RUN_SLOT(slot, type) \
     if (tables.table[k]->slot && recorded_calls[RECORDED_##slot] == 0) \
