@@ -114,7 +114,8 @@ static float *random_rows(uint32_t tokens, uint32_t *state) {
 }
 
 static int measure(const fv_kernels *kernels, uint32_t tokens) {
-    fv_pattern_config config = fv_pattern_config_default();
+    fv_pattern_config config;
+    fv_pattern_config_default(&config);
     uint32_t random = 1;
     uint64_t edges = 0;
     size_t bytes = 0, n = (size_t)tokens * WIDTH;

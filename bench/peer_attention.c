@@ -1,11 +1,12 @@
 /* peer_attention.c - the attention core beside ggml's FLASH_ATTN_EXT in one process: the same keys and values, caches
  * of many layers visited in turn on both sides, round by round. Prints one JSON object. Built only where the peer is
  * (cmake -DFV_PEER=DIR after tools/peer_build.sh DIR); bench/attention.py runs it over shapes. */
-#include "attention_spec.h"
+#include "attention_option.h"
 #include "cli.h"
 #include "fovea/machine.h"
 #include "fovea/measure/attention_bench.h"
 #include "fovea/peaks.h"
+#include "fovea/policy_text.h"
 #include "fovea/report_sum.h"
 #include "json_out.h"
 #include "model_options.h"
@@ -469,7 +470,7 @@ int main(int argc, char **argv) {
     if (result != CLI_GO_ON) return result;
     if (options.heads % options.kv_heads != 0 || options.head_dim % 32 != 0)
         return cli_usage_error("peer_attention", "--heads are a multiple of --kv-heads, --head-dim of 32");
-    if (cli_attention_parse(options.attention, &pair.policy, &message) != FV_OK)
+    if (fv_policy_parse(&pair.policy, options.attention, &message) != FV_OK)
         return cli_usage_error("peer_attention", "--attention: %s", message.text);
     fv_status status = fv_machine_isa(&limit, &reached, &message);
     return cli_finish(status == FV_OK ? run_pair(&pair, limit) : cli_fail_status(status, &message));

@@ -1,6 +1,7 @@
 /* bench_plan.c - reads lists as llama-bench takes them. */
 #include "bench_plan.h"
-#include "attention_spec.h"
+#include "attention_option.h"
+#include "fovea/policy_text.h"
 #include "fovea/words.h"
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +76,7 @@ static int read_policies(const bench_options *options, bench_plan *plan) {
     plan->attention = options->attention;
     if (plan->attention.count == 0) plan->attention.items[plan->attention.count++] = "dense";
     for (size_t i = 0; i < plan->attention.count; i++)
-        if (cli_attention_parse(plan->attention.items[i], &plan->policies[i], &message) != FV_OK)
+        if (fv_policy_parse(&plan->policies[i], plan->attention.items[i], &message) != FV_OK)
             return cli_usage_error("bench", "--attention: %s", message.text);
     return CLI_GO_ON;
 }

@@ -1,6 +1,6 @@
 /* cmd_bench.c - `fovea bench`: speed of a model, measured as llama-bench measures it (random tokens, a warm-up, then
  * repetitions), so that lines of both can stand side by side. */
-#include "attention_spec.h"
+#include "attention_option.h"
 #include "bench_output.h"
 #include "bench_plan.h"
 #include "bench_verbs.h"

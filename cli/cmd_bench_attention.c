@@ -1,10 +1,11 @@
 /* cmd_bench_attention.c - `fovea bench attention`: speed of the attention core alone, beside the machine's limits. */
-#include "attention_spec.h"
+#include "attention_option.h"
 #include "bench_verbs.h"
 #include "cli.h"
 #include "fovea/machine.h"
 #include "fovea/measure/attention_bench.h"
 #include "fovea/peaks.h"
+#include "fovea/policy_text.h"
 #include "fovea/report_sum.h"
 #include "json_out.h"
 #include "model_options.h"
@@ -128,7 +129,7 @@ static int check_options(const attention_options *options, fv_policy *policy) {
     if (options->shape.heads % options->shape.kv_heads != 0)
         return cli_usage_error("bench attention", "--kv-heads %u does not divide --heads %u", options->shape.kv_heads,
                                options->shape.heads);
-    if (cli_attention_parse(options->attention, policy, &message) != FV_OK)
+    if (fv_policy_parse(policy, options->attention, &message) != FV_OK)
         return cli_usage_error("bench attention", "--attention: %s", message.text);
     return CLI_GO_ON;
 }

@@ -1,6 +1,6 @@
 /* cmd_eval.c - `fovea eval`: questions about long documents, answered with dense attention and with every policy that
  * is named. */
-#include "attention_spec.h"
+#include "attention_option.h"
 #include "fovea/machine.h"
 #include "fovea/measure/eval.h"
 #include "fovea/report_sum.h"

@@ -293,7 +293,8 @@ static void plan_memory(inspection *seen, const cli_model_options *options, fv_s
 
 static int inspect(const inspect_options *options) {
     inspection seen = {.threads = options->model.threads > 0 ? (uint32_t)options->model.threads : 1};
-    fv_session_config config = fv_session_config_default();
+    fv_session_config config;
+    fv_session_config_default(&config);
     fv_status status = fv_gguf_open(&seen.gguf, options->model.model, &seen.reason);
     if (status != FV_OK) return cli_fail_status(status, &seen.reason);
     status = fv_llm_open(&seen.llm, options->model.model, &seen.reason);

@@ -1,6 +1,6 @@
 /* cmd_ppl.c - `fovea ppl`: perplexity of a text in the manner of llama-perplexity, for several attention policies side
  * by side. */
-#include "attention_spec.h"
+#include "attention_option.h"
 #include "fovea/machine.h"
 #include "fovea/measure/perplexity.h"
 #include "fovea/report_sum.h"

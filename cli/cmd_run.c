@@ -1,9 +1,10 @@
 /* cmd_run.c - `fovea run`: a text is completed, or a conversation is held. The mode follows llama.cpp: a model with a
  * chat template converses unless -no-cnv is given. */
-#include "attention_spec.h"
+#include "attention_option.h"
 #include "fovea/conversation.h"
 #include "fovea/generate.h"
 #include "fovea/machine.h"
+#include "fovea/policy_text.h"
 #include "input.h"
 #include "interrupt.h"
 #include "progress.h"
@@ -98,7 +99,7 @@ static int check_options(const run_options *options, fv_policy *attention) {
     if (options->prompt && options->file) return cli_usage_error("run", "give the prompt by one of -p and -f");
     if (options->chat && options->plain) return cli_usage_error("run", "-cnv and -no-cnv exclude each other");
     if (options->plain && options->system) return cli_usage_error("run", "-sys needs a conversation, not -no-cnv");
-    if (cli_attention_parse(options->attention, attention, &message) != FV_OK)
+    if (fv_policy_parse(attention, options->attention, &message) != FV_OK)
         return cli_usage_error("run", "--attention: %s", message.text);
     return cli_need_model("run", options->model.model);
 }
@@ -392,12 +393,9 @@ static void close_run(run_state *state) {
 }
 
 int cmd_run(int argc, char **argv) {
-    run_options options = {.model = cli_model_options_default(),
-                           .attention = "dense",
-                           .sampler = fv_sampler_config_default(),
-                           .predict = -1,
-                           .seed = -1,
-                           .display_prompt = true};
+    run_options options = {
+        .model = cli_model_options_default(), .attention = "dense", .predict = -1, .seed = -1, .display_prompt = true};
+    fv_sampler_config_default(&options.sampler);
     run_state state = {.options = &options};
     const cli_option_group groups[] = {
         CLI_GROUP("text", text_flags, &options),

@@ -1,7 +1,8 @@
 /* cmd_tune.c - `fovea tune`: how much of a budget each layer and KV head deserves (fovea/measure/tuning.h). The shares
  * are written only if they are better than equal ones on tokens that they were not made from. */
-#include "attention_spec.h"
+#include "attention_option.h"
 #include "fovea/measure/tuning.h"
+#include "fovea/policy_text.h"
 #include "input.h"
 #include "interrupt.h"
 #include "model_options.h"
@@ -53,7 +54,7 @@ static int read_spec(tune_state *state) {
     int length = snprintf(state->spec, sizeof state->spec, "%s%sbudget=%g", options->attention,
                           strchr(options->attention, ':') ? "," : ":", options->bytes);
     if (length < 0 || (size_t)length >= sizeof state->spec) return cli_usage_error("tune", "--attention is too long");
-    if (cli_attention_parse(state->spec, &state->policy, &message) != FV_OK)
+    if (fv_policy_parse(&state->policy, state->spec, &message) != FV_OK)
         return cli_usage_error("tune", "--attention: %s", message.text);
     if (!fv_policy_is_dynamic(&state->policy))
         return cli_usage_error("tune", "--attention: only a policy that chooses has shares to tune: fovea");

@@ -73,11 +73,10 @@ const cli_option cli_ignored_flags[] = {
 const size_t cli_ignored_flags_count = sizeof cli_ignored_flags / sizeof cli_ignored_flags[0];
 
 cli_model_options cli_model_options_default(void) {
-    return (cli_model_options){.threads = -1,
-                               .placement = cli_thread_options_default(),
-                               .context = -1,
-                               .session = fv_session_config_default(),
-                               .batch = 2048};
+    cli_model_options options = {
+        .threads = -1, .placement = cli_thread_options_default(), .context = -1, .batch = 2048};
+    fv_session_config_default(&options.session);
+    return options;
 }
 
 const char *cli_element_name(uint32_t type) {

@@ -15,7 +15,11 @@ const cli_option cli_thread_flags[] = {
 };
 const size_t cli_thread_flags_count = sizeof cli_thread_flags / sizeof cli_thread_flags[0];
 
-cli_thread_options cli_thread_options_default(void) { return (cli_thread_options){.pool = fv_pool_config_default()}; }
+cli_thread_options cli_thread_options_default(void) {
+    cli_thread_options options = {0};
+    fv_pool_config_default(&options.pool);
+    return options;
+}
 
 int cli_pool_config(fv_pool_config *config, const char *verb, int64_t threads, const cli_thread_options *options) {
     *config = options->pool;

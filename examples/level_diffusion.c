@@ -191,7 +191,8 @@ int main(int argc, char **argv) {
     static uint64_t kernel_memory[FV_KERNELS_BYTES / sizeof(uint64_t)];
     const fv_kernels *kernels;
     check(fv_kernels_init(&kernels, FV_ISA_BEST, kernel_memory, sizeof kernel_memory));
-    fv_cache_config shape = fv_cache_config_default();
+    fv_cache_config shape;
+    fv_cache_config_default(&shape);
     shape.kv_heads = 1;
     shape.head_dim = HEAD_DIM;
     shape.max_tokens = CORPUS;
@@ -208,8 +209,10 @@ int main(int argc, char **argv) {
         check(fv_cache_append(cache, 1, key, HEAD_DIM, value, HEAD_DIM));
     }
 
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
-    fv_policy pattern = fv_policy_default(FV_SELECTOR_PATTERN);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
+    fv_policy pattern;
+    fv_policy_default(FV_SELECTOR_PATTERN, &pattern);
     dense.causal = pattern.causal = 0;
     pattern.window = 640; /* before, and as many after */
     fv_attention_config config = {.attend = {1, 1, HEAD_DIM, 1, 0, 0, 0}, .max_tokens = CORPUS, .workers = 1};

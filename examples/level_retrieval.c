@@ -49,7 +49,8 @@ static void corpus_append(fv_cache *cache, const uint8_t *corpus) {
 }
 
 static fv_pattern *pattern_open(const fv_policy *policy, const fv_kernels *kernels, void **memory) {
-    fv_pattern_config config = fv_pattern_config_default();
+    fv_pattern_config config;
+    fv_pattern_config_default(&config);
     config.policy = *policy;
     config.max_tokens = CORPUS;
     config.head_dim = HEAD_DIM;
@@ -89,7 +90,8 @@ int main(int argc, char **argv) {
     static uint64_t kernel_memory[FV_KERNELS_BYTES / sizeof(uint64_t)];
     const fv_kernels *kernels;
     check(fv_kernels_init(&kernels, FV_ISA_BEST, kernel_memory, sizeof kernel_memory));
-    fv_cache_config shape = fv_cache_config_default();
+    fv_cache_config shape;
+    fv_cache_config_default(&shape);
     shape.kv_heads = 1;
     shape.head_dim = HEAD_DIM;
     shape.max_tokens = CORPUS;
@@ -101,8 +103,10 @@ int main(int argc, char **argv) {
     check(fv_cache_init(&cache, &shape, kernels, cache_memory, bytes));
     corpus_append(cache, corpus);
 
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
-    fv_policy pattern = fv_policy_default(FV_SELECTOR_PATTERN);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
+    fv_policy pattern;
+    fv_policy_default(FV_SELECTOR_PATTERN, &pattern);
     pattern.window = 2048;
     const struct {
         const char *name;

@@ -100,12 +100,14 @@ int main(int argc, char **argv) {
     static uint64_t kernel_memory[FV_KERNELS_BYTES / sizeof(uint64_t)];
     const fv_kernels *kernels;
     check(fv_kernels_init(&kernels, FV_ISA_BEST, kernel_memory, sizeof kernel_memory));
-    fv_pattern_config config = fv_pattern_config_default();
+    fv_pattern_config config;
+    fv_pattern_config_default(&config);
     config.max_tokens = longest;
     config.gated = 1;
     size_t bytes, gate_bytes;
     check(fv_pattern_size(&config, &bytes));
-    fv_gate_config gate_config = fv_gate_config_default();
+    fv_gate_config gate_config;
+    fv_gate_config_default(&gate_config);
     check(fv_gate_size(&gate_config, &gate_bytes));
     setup on = {.config = &config};
     void *memory = aligned(bytes), *gate_memory = aligned(gate_bytes);

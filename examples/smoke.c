@@ -60,7 +60,8 @@ int main(void) {
     fill(values, &state);
 
     const fv_kernels *kernels;
-    fv_pattern_config config = fv_pattern_config_default();
+    fv_pattern_config config;
+    fv_pattern_config_default(&config);
     config.policy.window = WINDOW;
     config.policy.block = BLOCK;
     config.max_tokens = TOKENS;

@@ -45,7 +45,7 @@ typedef struct fv_cache_config {
  *  destroy call, drop the memory instead. One writer or many readers at a time. */
 typedef struct fv_cache fv_cache;
 
-FV_API fv_cache_config fv_cache_config_default(void);
+FV_API void fv_cache_config_default(fv_cache_config *config);
 
 /**
  * Bytes that fv_cache_init() needs for `config`, exactly. Pure. O(1).

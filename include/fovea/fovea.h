@@ -25,6 +25,7 @@
 #include "fovea/measure/tuning.h"
 #include "fovea/message.h"
 #include "fovea/peaks.h"
+#include "fovea/policy_text.h"
 #include "fovea/pool.h"
 #include "fovea/report_sum.h"
 #include "fovea/sampler.h"

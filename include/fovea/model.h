@@ -33,8 +33,7 @@ typedef struct fv_model_config {
     uint32_t feed_forward; /* hidden length of the feed-forward block */
     uint32_t layers;
     uint32_t query_heads;
-    fv_cache_config cache;      /* of every layer: kv_heads divides query_heads; max_tokens is what the model can hold;
-                                   shadow,      margins, tail and landmarks as the policies need them (fv_policy_needs()) */
+    fv_cache_config cache;      /* of every layer; kv_heads divides query_heads; see fv_policy_needs() for the rest */
     uint32_t batch_tokens;      /* most tokens in one fv_model_forward() */
     uint32_t rope_kind;         /* fv_rope_kind */
     uint32_t rope_dims;         /* elements of a head that are rotated; even, <= head_dim */
@@ -75,7 +74,7 @@ typedef struct fv_model_weights {
 /** A model with its caches and activations, inside the caller's memory. One caller at a time. */
 typedef struct fv_model fv_model;
 
-FV_API fv_model_config fv_model_config_default(void);
+FV_API void fv_model_config_default(fv_model_config *config);
 
 /** Bytes by purpose; `total` is what fv_model_init() needs. */
 typedef struct fv_model_bytes {

@@ -33,7 +33,7 @@ typedef struct fv_pool_config {
         processors[FV_POOL_PROCESSORS / 64]; /* bit p % 64 of word p / 64: may run on p; all 0 (default) = on any */
 } fv_pool_config;
 
-FV_API fv_pool_config fv_pool_config_default(void);
+FV_API void fv_pool_config_default(fv_pool_config *config);
 
 /* Add processors to config->processors from a text: hexadecimal digits, bit 0 the first processor ("f0", "0xF0"); two
  * numbers ("0-3"). False, and some may have been added, if it is no such text or above FV_POOL_PROCESSORS. */

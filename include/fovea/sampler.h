@@ -27,7 +27,7 @@ typedef struct fv_sampler_config {
 
 typedef struct fv_sampler fv_sampler; /* one sequence; not thread-safe */
 
-FV_API fv_sampler_config fv_sampler_config_default(void);
+FV_API void fv_sampler_config_default(fv_sampler_config *config);
 FV_API fv_status fv_sampler_open(fv_sampler **sampler, const fv_sampler_config *config, fv_message *message);
 FV_API void fv_sampler_close(fv_sampler *sampler);
 

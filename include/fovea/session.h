@@ -57,7 +57,7 @@ typedef struct fv_session_config {
     fv_policy policy;              /* default dense */
 } fv_session_config;
 
-FV_API fv_session_config fv_session_config_default(void);
+FV_API void fv_session_config_default(fv_session_config *config);
 
 /** Tokens in a cache, and what they were read with. One caller at a time; sessions are independent. */
 typedef struct fv_session fv_session;
@@ -124,7 +124,7 @@ FV_API void fv_session_observe(fv_session *session, fv_attention_observer_fn *ob
 FV_API void fv_session_time(fv_session *session, fv_clock_fn *clock, void *context);
 
 /** Counters since the last reset. */
-FV_API fv_report fv_session_report(const fv_session *session);
+FV_API const fv_report *fv_session_report(const fv_session *session); /* the session's own, as it is now */
 FV_API void fv_session_report_reset(fv_session *session);
 
 /** Bytes of a session, by purpose. */

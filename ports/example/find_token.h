@@ -35,8 +35,10 @@ static fv_status find_fill(const fv_pattern *pattern, fv_cache *cache) {
 
 /* The pattern and the cache, one behind the other in `memory`. */
 static fv_status find_open(fv_pattern **pattern, fv_cache **cache, unsigned char *memory, size_t bytes) {
-    fv_pattern_config config = fv_pattern_config_default();
-    fv_cache_config shape = fv_cache_config_default();
+    fv_pattern_config config;
+    fv_pattern_config_default(&config);
+    fv_cache_config shape;
+    fv_cache_config_default(&shape);
     size_t pattern_bytes, cache_bytes;
     config.policy.window = 8;
     config.policy.block = shape.landmark_tokens = 16;

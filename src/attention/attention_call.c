@@ -119,14 +119,10 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
         return FV_ERROR_ARGUMENT;
     fv_status status = fv_policy_check(policy);
     if (status != FV_OK || rows->local_window) return status;
-    if (fv_policy_is_dynamic(policy) && (!cache->shadow.dim || !attention->config.chooses)) return FV_ERROR_ARGUMENT;
-    if (fv_policy_is_dynamic(policy) && policy->certificate && (!cache->margins.pages || attend->softcap > 0.0f))
-        return FV_ERROR_ARGUMENT;
-    if (fv_policy_is_dynamic(policy) && policy->tail && (!cache->tail.dim || attend->softcap > 0.0f))
-        return FV_ERROR_ARGUMENT;
+    status = fv_policy_suits(policy, &cache->config, attend->softcap, NULL);
+    if (status != FV_OK) return status;
+    if (fv_policy_is_dynamic(policy) && !attention->config.chooses) return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_PROMPT && policy->quality > 0.0f) return FV_ERROR_UNSUPPORTED;
-    if (policy->selector == FV_SELECTOR_PATTERN && policy->landmarks && policy->block != cache->config.landmark_tokens)
-        return FV_ERROR_ARGUMENT;
     uint32_t steps = fv_policy_steps(policy, cache->config.max_tokens, fv_attend_rows(attend));
     return steps > attention->config.plan_steps ? FV_ERROR_FULL : FV_OK;
 }

@@ -52,13 +52,13 @@ static fv_status cache_layout_make(const fv_cache_config *config, cache_layout *
     return *bytes == SIZE_MAX ? FV_ERROR_OVERFLOW : FV_OK;
 }
 
-fv_cache_config fv_cache_config_default(void) {
-    return (fv_cache_config){.kv_heads = 1,
-                             .head_dim = 64,
-                             .max_tokens = 1024,
-                             .key_type = FV_ELEMENT_F16,
-                             .value_type = FV_ELEMENT_F16,
-                             .landmark_tokens = 0};
+void fv_cache_config_default(fv_cache_config *config) {
+    *config = (fv_cache_config){.kv_heads = 1,
+                                .head_dim = 64,
+                                .max_tokens = 1024,
+                                .key_type = FV_ELEMENT_F16,
+                                .value_type = FV_ELEMENT_F16,
+                                .landmark_tokens = 0};
 }
 
 fv_status fv_cache_size(const fv_cache_config *config, size_t *bytes) {

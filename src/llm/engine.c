@@ -12,7 +12,9 @@ struct fv_engine {
 };
 
 void fv_engine_config_default(fv_engine_config *config) {
-    *config = (fv_engine_config){.pool = fv_pool_config_default(), .session = fv_session_config_default()};
+    *config = (fv_engine_config){0};
+    fv_pool_config_default(&config->pool);
+    fv_session_config_default(&config->session);
 }
 
 bool fv_engine_repacks(const fv_llm *llm, uint32_t repack) {

@@ -49,7 +49,8 @@ const fv_generate_phase *fv_generator_decode(const fv_generator *generator) { re
 /* ---- opening ---- */
 
 void fv_generate_config_default(fv_generate_config *config) {
-    *config = (fv_generate_config){.sampler = fv_sampler_config_default()};
+    *config = (fv_generate_config){0};
+    fv_sampler_config_default(&config->sampler);
 }
 
 static fv_status copy_stops(fv_generator *generator, const fv_generate_config *config, fv_message *message) {
@@ -119,7 +120,7 @@ void fv_generator_close(fv_generator *generator) {
 
 /* Books the work since the session's counters were reset. */
 static void phase_add(fv_generate_phase *phase, const fv_session *session, uint64_t tokens, uint64_t start_ns) {
-    fv_report report = fv_session_report(session);
+    fv_report report = *fv_session_report(session);
     phase->tokens += tokens;
     phase->ns += fv_machine_clock_ns() - start_ns;
     fv_report_sum(&phase->report, &report);

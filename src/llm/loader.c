@@ -69,7 +69,7 @@ fv_status fv_loader_check_architecture(const fv_gguf *gguf, fv_message *message)
 
 fv_status fv_loader_open(fv_loaded *loaded, const fv_gguf *gguf, int32_t tokens, fv_message *message) {
     fv_load l = {.gguf = gguf, .message = message};
-    l.out.config = fv_model_config_default();
+    fv_model_config_default(&l.out.config);
     fv_status status = load_all(&l, tokens);
     free(l.used);
     if (status != FV_OK) {

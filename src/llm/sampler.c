@@ -24,13 +24,13 @@ struct fv_sampler {
     uint32_t window_tokens, window_next, window_held;
 };
 
-fv_sampler_config fv_sampler_config_default(void) {
-    return (fv_sampler_config){.temperature = 0.8f,
-                               .top_k = 40,
-                               .top_p = 0.95f,
-                               .min_p = 0.05f,
-                               .repeat_penalty = 1,
-                               .repeat_last_tokens = 64};
+void fv_sampler_config_default(fv_sampler_config *config) {
+    *config = (fv_sampler_config){.temperature = 0.8f,
+                                  .top_k = 40,
+                                  .top_p = 0.95f,
+                                  .min_p = 0.05f,
+                                  .repeat_penalty = 1,
+                                  .repeat_last_tokens = 64};
 }
 
 /* --- arithmetic that is the same on every machine ---------------------------------------------------------------- */

@@ -31,16 +31,23 @@ struct fv_session {
 
 /* --- shape and memory ------------------------------------------------------------------------------------------- */
 
-fv_session_config fv_session_config_default(void) {
-    return (fv_session_config){.batch_tokens = DEFAULT_BATCH,
-                               .key_type = FV_ELEMENT_F16,
-                               .value_type = FV_ELEMENT_F16,
-                               .isa_limit = FV_ISA_BEST,
-                               .policy = fv_policy_default(FV_SELECTOR_DENSE)};
+void fv_session_config_default(fv_session_config *config) {
+    *config = (fv_session_config){.batch_tokens = DEFAULT_BATCH,
+                                  .key_type = FV_ELEMENT_F16,
+                                  .value_type = FV_ELEMENT_F16,
+                                  .isa_limit = FV_ISA_BEST};
+    fv_policy_default(FV_SELECTOR_DENSE, &config->policy);
 }
 
-static bool uses_landmarks(const fv_policy *policy) {
-    return policy->selector == FV_SELECTOR_PATTERN && policy->landmarks;
+/* Whether a session may use the policy at all, whatever its cache. */
+static fv_status check_policy(const fv_policy *policy, fv_message *message) {
+    fv_policy_fault fault = fv_policy_find_fault(policy);
+    if (fault != FV_POLICY_FAULT_NONE)
+        return fv_message_set(message, fv_policy_check(policy), "attention policy: %s %s", fv_policy_fault_field(fault),
+                              fv_policy_fault_text(fault));
+    if (!policy->causal)
+        return fv_message_set(message, FV_ERROR_POLICY, "attention policy: causal must be 1 for a language model");
+    return FV_OK;
 }
 
 static fv_status check_config(const fv_session_config *config, fv_message *message) {
@@ -53,9 +60,7 @@ static fv_status check_config(const fv_session_config *config, fv_message *messa
         return fv_message_set(message, FV_ERROR_ARGUMENT, "the cache's element type is unknown");
     if (config->isa_limit >= FV_ISA_COUNT && config->isa_limit != FV_ISA_BEST)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "the limit of the instruction set is unknown");
-    if (fv_policy_check(&config->policy) != FV_OK)
-        return fv_message_set(message, FV_ERROR_ARGUMENT, "a value of the attention policy is out of range");
-    return FV_OK;
+    return check_policy(&config->policy, message);
 }
 
 static fv_model_config shape_of(const fv_llm *llm, const fv_session_config *config) {
@@ -65,10 +70,7 @@ static fv_model_config shape_of(const fv_llm *llm, const fv_session_config *conf
     shape.cache.key_type = config->key_type;
     shape.cache.value_type = config->value_type;
     shape.exact_activations = config->exact_activations ? 1 : 0;
-    shape.cache.landmark_tokens = uses_landmarks(&config->policy) ? config->policy.block : 0;
-    shape.cache.shadow = fv_policy_is_dynamic(&config->policy);
-    shape.cache.margins = shape.cache.shadow ? config->policy.certificate : 0;
-    shape.cache.tail = fv_policy_is_dynamic(&config->policy) ? config->policy.tail : 0;
+    fv_policy_needs(&config->policy, &shape.cache);
     return shape;
 }
 
@@ -292,27 +294,16 @@ fv_status fv_session_copy(fv_session *to, const fv_session *from) {
 }
 
 fv_status fv_session_set_policy(fv_session *session, const fv_policy *policy, fv_message *message) {
-    if (!session || !policy || fv_policy_check(policy) != FV_OK)
-        return fv_message_set(message, FV_ERROR_ARGUMENT, "a value of the attention policy is out of range");
-    uint32_t kept = session->shape.cache.landmark_tokens;
-    if (uses_landmarks(policy) && policy->block != kept)
-        return fv_message_set(message, FV_ERROR_ARGUMENT,
-                              "pattern wants landmarks of %" PRIu32 " tokens, the session was opened with %" PRIu32
-                              " (0: none); open it with the policy that needs them",
-                              policy->block, kept);
-    if (fv_policy_is_dynamic(policy) && !session->shape.cache.shadow)
-        return fv_message_set(message, FV_ERROR_ARGUMENT,
-                              "fovea needs a cache with a shadow; open the session with the policy that needs it");
-    if (fv_policy_is_dynamic(policy) && policy->certificate && !session->shape.cache.margins)
+    if (!session || !policy) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
+    fv_status status = check_policy(policy, message);
+    if (status != FV_OK) return status;
+    fv_policy_fault unmet;
+    status = fv_policy_suits(policy, &session->shape.cache, session->shape.attention_softcap, &unmet);
+    if (status != FV_OK)
         return fv_message_set(
-            message, FV_ERROR_ARGUMENT,
-            "a certificate needs a cache with margins; open the session with the policy that needs it");
-    if (fv_policy_is_dynamic(policy) && policy->tail && !session->shape.cache.tail)
-        return fv_message_set(
-            message, FV_ERROR_ARGUMENT,
-            "a tail needs a cache with coarse values; open the session with the policy that needs it");
-    if (fv_policy_is_dynamic(policy) && policy->tail && session->shape.attention_softcap > 0.0f)
-        return fv_message_set(message, FV_ERROR_ARGUMENT, "a tail needs a model that does not cap its scores");
+            message, status,
+            "attention policy: %s %s; open a session with this policy for a cache that has what it needs",
+            fv_policy_fault_field(unmet), fv_policy_fault_text(unmet));
     session->policy = *policy;
     return FV_OK;
 }
@@ -327,7 +318,7 @@ void fv_session_time(fv_session *session, fv_clock_fn *clock, void *context) {
     fv_model_time(session->model, clock, context);
 }
 
-fv_report fv_session_report(const fv_session *session) { return session->report; }
+const fv_report *fv_session_report(const fv_session *session) { return &session->report; }
 
 void fv_session_report_reset(fv_session *session) {
     session->report = (fv_report){.struct_bytes = sizeof(fv_report),

@@ -46,17 +46,14 @@ static fv_status fill_cache(const fv_attention_bench_shape *shape, uint32_t laye
 
 static fv_cache_config cache_config(const fv_attention_bench *bench) {
     const fv_attention_bench_shape *shape = &bench->shape;
-    bool marks = bench->policy.selector == FV_SELECTOR_PATTERN && bench->policy.landmarks;
-    fv_cache_config config = fv_cache_config_default();
+    fv_cache_config config;
+    fv_cache_config_default(&config);
     config.kv_heads = shape->kv_heads;
     config.head_dim = shape->head_dim;
     config.max_tokens = shape->tokens;
     config.key_type = shape->key_type;
     config.value_type = shape->value_type;
-    config.landmark_tokens = marks ? bench->policy.block : 0;
-    config.shadow = fv_policy_is_dynamic(&bench->policy);
-    config.margins = config.shadow ? bench->policy.certificate : 0;
-    config.tail = fv_policy_is_dynamic(&bench->policy) ? bench->policy.tail : 0;
+    fv_policy_needs(&bench->policy, &config);
     return config;
 }
 

@@ -60,11 +60,8 @@ double fv_eval_difference_95(const fv_eval_sum *sum) {
 /* ---- opening ---- */
 
 void fv_eval_config_default(fv_eval_config *config) {
-    *config = (fv_eval_config){.session = fv_session_config_default(),
-                               .context = 4096,
-                               .seed = 1,
-                               .questions = 40,
-                               .per_document = FV_EVAL_QUESTIONS_MAX};
+    *config = (fv_eval_config){.context = 4096, .seed = 1, .questions = 40, .per_document = FV_EVAL_QUESTIONS_MAX};
+    fv_session_config_default(&config->session);
 }
 
 static fv_status check_config(const fv_eval_config *config, fv_message *message) {
@@ -226,7 +223,7 @@ static fv_status ask(fv_eval *eval, fv_eval_task task, size_t number, const fv_e
     if (status == FV_OK && watch->go_on && !watch->go_on(watch->context)) status = FV_ERROR_INTERRUPTED;
     for (size_t i = 0; i < eval->count && status == FV_OK; i++) {
         policy_run *run = &eval->runs[i];
-        fv_report report = fv_session_report(run->session);
+        fv_report report = *fv_session_report(run->session);
         fv_report_sum(&run->report, &report);
         fv_eval_sum_add(&run->tasks[task], eval->answers[i].right, eval->answers[0].right);
     }

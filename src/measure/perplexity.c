@@ -33,7 +33,8 @@ struct fv_perplexity {
 /* ---- opening ---- */
 
 void fv_perplexity_config_default(fv_perplexity_config *config) {
-    *config = (fv_perplexity_config){.session = fv_session_config_default(), .context = 512};
+    *config = (fv_perplexity_config){.context = 512};
+    fv_session_config_default(&config->session);
 }
 
 static fv_status check_config(const fv_perplexity_config *config, fv_message *message) {
@@ -240,7 +241,7 @@ static fv_status measure_chunk(fv_perplexity *perplexity, size_t chunk, fv_messa
 static void book_counters(fv_perplexity *perplexity) {
     for (size_t i = 0; i < perplexity->count; i++) {
         fv_generate_phase *scored = &perplexity->runs[i].figures.scored;
-        fv_report report = fv_session_report(perplexity->runs[i].session);
+        fv_report report = *fv_session_report(perplexity->runs[i].session);
         scored->tokens += fv_perplexity_scored(perplexity);
         fv_report_sum(&scored->report, &report);
     }

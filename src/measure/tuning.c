@@ -23,10 +23,9 @@ typedef struct tuner {
 } tuner;
 
 void fv_tuning_config_default(fv_tuning_config *config) {
-    *config = (fv_tuning_config){.session = fv_session_config_default(),
-                                 .policy = fv_policy_default(FV_SELECTOR_FOVEA),
-                                 .context = 4096,
-                                 .scored = 96};
+    *config = (fv_tuning_config){.context = 4096, .scored = 96};
+    fv_session_config_default(&config->session);
+    fv_policy_default(FV_SELECTOR_FOVEA, &config->policy);
     config->session.exact_activations = 1;
 }
 
@@ -95,7 +94,8 @@ static fv_status read_scored(tuner *tune, const fv_policy *policy, float *logits
  * session. */
 static fv_status read_context(tuner *tune, size_t first, uint32_t score) {
     const fv_tuning_watch *watch = &tune->config->watch;
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
     size_t before = tune->config->context - score;
     tune->score = score;
     tune->scored = tune->config->tokens + first + before;

@@ -215,17 +215,9 @@ static fv_status forward_check(const fv_model *model, const int32_t *tokens, uin
     if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
     fv_status status = fv_policy_check(policy);
     if (status != FV_OK) return status;
-    if (!policy->causal) return FV_ERROR_ARGUMENT;
-    if (policy->selector == FV_SELECTOR_PATTERN && policy->landmarks &&
-        policy->block != model->config.cache.landmark_tokens)
-        return FV_ERROR_ARGUMENT;
-    if (fv_policy_is_dynamic(policy) && !model->config.cache.shadow) return FV_ERROR_ARGUMENT;
-    if (fv_policy_is_dynamic(policy) && policy->certificate &&
-        (!model->config.cache.margins || model->config.attention_softcap > 0.0f))
-        return FV_ERROR_ARGUMENT;
-    if (fv_policy_is_dynamic(policy) && policy->tail &&
-        (!model->config.cache.tail || model->config.attention_softcap > 0.0f))
-        return FV_ERROR_ARGUMENT;
+    if (!policy->causal) return FV_ERROR_POLICY;
+    status = fv_policy_suits(policy, &model->config.cache, model->config.attention_softcap, NULL);
+    if (status != FV_OK) return status;
     for (uint32_t i = 0; i < count; i++)
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= model->config.vocabulary) return FV_ERROR_ARGUMENT;
     return count > model->config.cache.max_tokens - fv_model_tokens(model) ? FV_ERROR_FULL : FV_OK;

@@ -12,14 +12,14 @@ typedef struct model_layout {
     fv_model_bytes sizes;
 } model_layout;
 
-fv_model_config fv_model_config_default(void) {
-    return (fv_model_config){.cache = {.key_type = FV_ELEMENT_F16, .value_type = FV_ELEMENT_F16},
-                             .batch_tokens = 512,
-                             .norm_epsilon = 1e-5f,
-                             .embedding_scale = 1.0f,
-                             .residual_scale = 1.0f,
-                             .logit_scale = 1.0f,
-                             .rope_magnitude = 1.0f};
+void fv_model_config_default(fv_model_config *config) {
+    *config = (fv_model_config){.cache = {.key_type = FV_ELEMENT_F16, .value_type = FV_ELEMENT_F16},
+                                .batch_tokens = 512,
+                                .norm_epsilon = 1e-5f,
+                                .embedding_scale = 1.0f,
+                                .residual_scale = 1.0f,
+                                .logit_scale = 1.0f,
+                                .rope_magnitude = 1.0f};
 }
 
 /* Longest row that any product reads. */
@@ -31,11 +31,11 @@ static size_t widest(const fv_model_config *config) {
 /* Room for the plan of any policy: the pattern with all its globals needs most. */
 static uint32_t plan_steps(const fv_model_config *config) {
     fv_policy most = {.selector = FV_SELECTOR_PATTERN,
+                      .causal = 1,
                       .block = 1,
                       .globals_count = FV_POLICY_GLOBALS,
                       .log_stride = 1,
-                      .landmarks = 1,
-                      .causal = 1};
+                      .landmarks = 1};
     uint32_t steps = fv_policy_steps(&most, config->cache.max_tokens, FV_TILE_ROWS);
     most.selector = FV_SELECTOR_FOVEA;
     uint32_t chosen_steps = fv_policy_steps(&most, config->cache.max_tokens, FV_TILE_ROWS);

@@ -7,7 +7,9 @@
 
 #if FV_BUILD_EVICT
 
-fv_evict_config fv_evict_config_default(void) { return (fv_evict_config){.when_all_protected = FV_EVICT_REFUSE}; }
+void fv_evict_config_default(fv_evict_config *config) {
+    *config = (fv_evict_config){.when_all_protected = FV_EVICT_REFUSE};
+}
 
 static bool config_is_valid(const fv_evict_config *config) {
     return config && config->when_all_protected <= FV_EVICT_OLDEST && (config->globals || !config->globals_count);

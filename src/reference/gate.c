@@ -41,8 +41,8 @@ static fv_status gate_layout_make(const fv_gate_config *config, gate_layout *out
     return out->bytes == SIZE_MAX ? FV_ERROR_OVERFLOW : FV_OK;
 }
 
-fv_gate_config fv_gate_config_default(void) {
-    return (fv_gate_config){
+void fv_gate_config_default(fv_gate_config *config) {
+    *config = (fv_gate_config){
         .input_dim = 64, .hidden_dim = 32, .zeta = 1.0f, .nu = 0.0f, .weights = FV_GATE_WEIGHTS_SEEDED, .seed = 0};
 }
 

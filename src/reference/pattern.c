@@ -3,14 +3,10 @@
 #include "numeric/size.h"
 #include "reference/pattern_job.h"
 
-fv_pattern_config fv_pattern_config_default(void) {
-    return (fv_pattern_config){.policy = fv_policy_default(FV_SELECTOR_PATTERN),
-                               .max_tokens = 1024,
-                               .query_heads = 1,
-                               .kv_heads = 1,
-                               .head_dim = 64,
-                               .workers = 1,
-                               .checked = 1};
+void fv_pattern_config_default(fv_pattern_config *config) {
+    *config = (fv_pattern_config){
+        .max_tokens = 1024, .query_heads = 1, .kv_heads = 1, .head_dim = 64, .workers = 1, .checked = 1};
+    fv_policy_default(FV_SELECTOR_PATTERN, &config->policy);
 }
 
 static size_t header_bytes(void) { return (sizeof(fv_pattern) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN; }
@@ -60,15 +56,18 @@ fv_status fv_pattern_init(fv_pattern **pattern, const fv_pattern_config *config,
     return FV_OK;
 }
 
-fv_pattern_preset fv_pattern_preset_pi_zero_2w(uint32_t max_tokens, uint32_t query_heads, uint32_t kv_heads,
-                                               uint32_t head_dim) {
-    fv_pattern_preset preset = {.pattern = fv_pattern_config_default(), .cache = fv_cache_config_default(), .tile = 16};
-    preset.pattern.policy.window = 64;
-    preset.pattern.max_tokens = preset.cache.max_tokens = max_tokens;
-    preset.pattern.query_heads = query_heads;
-    preset.pattern.kv_heads = preset.cache.kv_heads = kv_heads;
-    preset.pattern.head_dim = preset.cache.head_dim = head_dim;
-    preset.pattern.workers = 4;
-    preset.cache.landmark_tokens = preset.pattern.policy.block;
-    return preset;
+void fv_pattern_preset_pi_zero_2w(uint32_t max_tokens, uint32_t query_heads, uint32_t kv_heads, uint32_t head_dim,
+                                  fv_pattern_preset *preset) {
+    fv_pattern_config *pattern = &preset->pattern;
+    fv_cache_config *cache = &preset->cache;
+    fv_pattern_config_default(pattern);
+    fv_cache_config_default(cache);
+    pattern->policy.window = 64;
+    pattern->max_tokens = cache->max_tokens = max_tokens;
+    pattern->query_heads = query_heads;
+    pattern->kv_heads = cache->kv_heads = kv_heads;
+    pattern->head_dim = cache->head_dim = head_dim;
+    pattern->workers = 4;
+    fv_policy_needs(&pattern->policy, cache);
+    preset->tile = 16;
 }

@@ -52,8 +52,8 @@ fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *cache, co
 
 /* Whether the policy can read a cache of this shape holding `tokens` tokens. */
 static fv_status policy_fits(const fv_policy *policy, const fv_cache *cache, uint32_t tokens) {
-    uint32_t block = fv_pattern_landmark_tokens(policy);
-    if (block && block != fv_cache_shape(cache)->landmark_tokens) return FV_ERROR_POLICY;
+    fv_status status = fv_policy_suits(policy, fv_cache_shape(cache), 0.0f, NULL);
+    if (status != FV_OK) return status;
     return fv_masks_reach(policy, tokens) ? FV_OK : FV_ERROR_SHAPE;
 }
 

@@ -21,11 +21,8 @@ static fv_status cache_layout_make(const fv_policy *policy, const fv_call_shape 
                                       .head_dim = shape->head_dim,
                                       .max_tokens = shape->tokens,
                                       .key_type = FV_ELEMENT_F32,
-                                      .value_type = FV_ELEMENT_F32,
-                                      .landmark_tokens = fv_pattern_landmark_tokens(policy),
-                                      .shadow = fv_policy_is_dynamic(policy),
-                                      .margins = fv_policy_is_dynamic(policy) ? policy->certificate : 0,
-                                      .tail = fv_policy_is_dynamic(policy) ? policy->tail : 0};
+                                      .value_type = FV_ELEMENT_F32};
+    fv_policy_needs(policy, &layout->cache);
     return fv_cache_size(&layout->cache, &layout->cache_bytes);
 }
 
@@ -55,8 +52,6 @@ fv_status fv_call_layout_make(const fv_policy *policy, const fv_call_shape *shap
 fv_policy *fv_pattern_call_policy(fv_pattern *pattern, const fv_pattern_call *call) {
     fv_policy *policy = &pattern->job.policy;
     *policy = pattern->config.policy;
-    if (policy->selector == FV_SELECTOR_PATTERN && policy->block > FV_PATTERN_LONGEST_BLOCK)
-        policy->block = FV_PATTERN_LONGEST_BLOCK;
     if (fv_call_is_masked(call)) {
         policy->keep = call->keep;
         policy->keep_until = call->keep_until;

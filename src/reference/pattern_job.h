@@ -43,14 +43,6 @@ struct fv_pattern {
     fv_pattern_job job; /* of the call at work; here and not on a chip's stack */
 };
 
-/* A cache takes no longer landmark; neither has a block that long an end. */
-#define FV_PATTERN_LONGEST_BLOCK (1u << 30)
-
-static inline uint32_t fv_pattern_landmark_tokens(const fv_policy *policy) {
-    if (policy->selector != FV_SELECTOR_PATTERN || !policy->landmarks) return 0;
-    return policy->block < FV_PATTERN_LONGEST_BLOCK ? policy->block : FV_PATTERN_LONGEST_BLOCK;
-}
-
 static inline bool fv_call_is_masked(const fv_pattern_call *call) { return call->keep || call->keep_until; }
 
 static inline bool fv_masks_reach(const fv_policy *policy, uint32_t tokens) {

@@ -3,34 +3,34 @@
 #include "select/steps.h"
 
 /* Strides 1, 2, 4, … below max_tokens, both ways if the policy is not causal. */
-static uint32_t stride_count(const fv_policy *config, uint32_t max_tokens) {
+static uint32_t stride_count(const fv_policy *policy, uint32_t max_tokens) {
     uint32_t strides = 0;
     while (strides < 31 && max_tokens >> strides) strides++;
-    return config->causal ? strides : 2 * strides;
+    return policy->causal ? strides : 2 * strides;
 }
 
-static uint32_t steps_most(const fv_policy *config, uint32_t max_tokens, uint32_t rows, bool masked) {
-    if (fv_policy_is_dynamic(config)) return max_tokens / FV_PAGE_TOKENS + 4; /* one a page */
-    if (config->selector != FV_SELECTOR_PATTERN) return 2;
+static uint32_t steps_most(const fv_policy *policy, uint32_t max_tokens, uint32_t rows, bool masked) {
+    if (fv_policy_is_dynamic(policy)) return max_tokens / FV_PAGE_TOKENS + 4; /* one a page */
+    if (policy->selector != FV_SELECTOR_PATTERN) return 2;
     /* spans: one a global and one between each two; strides: cut by globals and by what is kept into runs of rows;
      * marks: of each pivot of the tile its neighbours and strides */
-    uint32_t most_runs = (rows + 1) / 2, runs = config->globals_count + 1,
-             pivots = config->block < rows || rows < 2 ? rows : 2;
+    uint32_t most_runs = (rows + 1) / 2, runs = policy->globals_count + 1,
+             pivots = policy->block < rows || rows < 2 ? rows : 2;
     if (masked || runs > most_runs) runs = most_runs;
-    uint32_t strides = stride_count(config, max_tokens);
-    return 2 * config->globals_count + 1 + strides * runs + pivots * (2 + strides);
+    uint32_t strides = stride_count(policy, max_tokens);
+    return 2 * policy->globals_count + 1 + strides * runs + pivots * (2 + strides);
 }
 
-uint32_t fv_policy_steps(const fv_policy *config, uint32_t max_tokens, uint32_t rows) {
-    return steps_most(config, max_tokens, rows, config->keep || config->keep_until);
+uint32_t fv_policy_steps(const fv_policy *policy, uint32_t max_tokens, uint32_t rows) {
+    return steps_most(policy, max_tokens, rows, policy->keep || policy->keep_until);
 }
 
-uint32_t fv_select_masked_steps(const fv_policy *config, uint32_t max_tokens, uint32_t rows) {
-    return steps_most(config, max_tokens, rows, true);
+uint32_t fv_select_masked_steps(const fv_policy *policy, uint32_t max_tokens, uint32_t rows) {
+    return steps_most(policy, max_tokens, rows, true);
 }
 
-uint32_t fv_policy_gathered(const fv_policy *config, uint32_t max_tokens) {
-    return config->selector == FV_SELECTOR_PATTERN ? 2 + stride_count(config, max_tokens) : 0;
+uint32_t fv_policy_gathered(const fv_policy *policy, uint32_t max_tokens) {
+    return policy->selector == FV_SELECTOR_PATTERN ? 2 + stride_count(policy, max_tokens) : 0;
 }
 
 static fv_step step_for(fv_step_kind kind, uint32_t begin, uint32_t end, uint32_t window, uint32_t row_begin,
@@ -58,8 +58,8 @@ static uint32_t window_begin(const fv_plan_view *view, uint32_t window) {
 }
 
 /* One past the last token that any row may see. */
-static uint32_t view_end(const fv_policy *config, const fv_plan_view *view) {
-    return config->causal || view->local_window ? view->first_token + view->rows : view->tokens;
+static uint32_t view_end(const fv_policy *policy, const fv_plan_view *view) {
+    return policy->causal || view->local_window ? view->first_token + view->rows : view->tokens;
 }
 
 /* One past the last token that the newest row sees when it looks `ahead` tokens forward. */
@@ -69,18 +69,18 @@ static uint32_t window_end(const fv_plan_view *view, uint32_t ahead, uint32_t en
 }
 
 /* The sinks and the window are disjoint spans: a row whose window reaches into the sinks reads them once. */
-static fv_status plan_window(const fv_policy *config, const fv_plan_view *view, fv_plan *plan) {
-    uint32_t end = view_end(config, view), begin = window_begin(view, config->window);
-    uint32_t sinks = config->sinks < end ? config->sinks : end, ahead = config->causal ? 0 : config->window - 1;
-    fv_status status = add_span(plan, FV_REASON_SINK, 0, sinks, 0, config->causal ? 0 : UINT32_MAX);
+static fv_status plan_window(const fv_policy *policy, const fv_plan_view *view, fv_plan *plan) {
+    uint32_t end = view_end(policy, view), begin = window_begin(view, policy->window);
+    uint32_t sinks = policy->sinks < end ? policy->sinks : end, ahead = policy->causal ? 0 : policy->window - 1;
+    fv_status status = add_span(plan, FV_REASON_SINK, 0, sinks, 0, policy->causal ? 0 : UINT32_MAX);
     if (status != FV_OK) return status;
-    return add_span(plan, FV_REASON_WINDOW, begin > sinks ? begin : sinks, window_end(view, ahead, end), config->window,
+    return add_span(plan, FV_REASON_WINDOW, begin > sinks ? begin : sinks, window_end(view, ahead, end), policy->window,
                     ahead);
 }
 
 /* What the parts of the pattern share. */
 typedef struct pattern_job {
-    const fv_policy *config;
+    const fv_policy *policy;
     const fv_plan_view *view;
     fv_plan *plan;
     uint32_t end;           /* one past the last visible token */
@@ -90,8 +90,8 @@ typedef struct pattern_job {
 } pattern_job;
 
 static void globals_sort(pattern_job *job) {
-    for (uint32_t i = 0; i < job->config->globals_count; i++) {
-        uint32_t token = job->config->globals[i], place = 0;
+    for (uint32_t i = 0; i < job->policy->globals_count; i++) {
+        uint32_t token = job->policy->globals[i], place = 0;
         while (place < job->globals_count && job->globals[place] < token) place++;
         if (token >= job->end || (place < job->globals_count && job->globals[place] == token)) continue;
         for (uint32_t j = job->globals_count; j > place; j--) job->globals[j] = job->globals[j - 1];
@@ -108,7 +108,7 @@ static fv_status pattern_spans(const pattern_job *job) {
         fv_status status = add_span(job->plan, FV_REASON_WINDOW, begin, stop, job->window, job->ahead);
         if (status != FV_OK) return status;
         if (i == job->globals_count) break;
-        status = add_span(job->plan, FV_REASON_GLOBAL, global, global + 1, 0, job->config->causal ? 0 : UINT32_MAX);
+        status = add_span(job->plan, FV_REASON_GLOBAL, global, global + 1, 0, job->policy->causal ? 0 : UINT32_MAX);
         if (status != FV_OK) return status;
         if (begin < global + 1) begin = global + 1;
     }
@@ -126,8 +126,8 @@ static bool takes_stride(const pattern_job *job, uint32_t position, uint32_t off
     if (forward ? offset >= job->end - position : offset > position) return false;
     uint32_t token = forward ? position + offset : position - offset;
     if (is_global(job, token)) return false;
-    if (job->config->keep && !job->config->keep[token]) return false;
-    return !job->config->keep_until || position < job->config->keep_until[token];
+    if (job->policy->keep && !job->policy->keep[token]) return false;
+    return !job->policy->keep_until || position < job->policy->keep_until[token];
 }
 
 /* One stride outside the window, for the runs of rows that take it. */
@@ -149,7 +149,7 @@ static fv_status pattern_strides(const pattern_job *job) {
     fv_status status = FV_OK;
     for (uint32_t s = 1; status == FV_OK && job->window && s < job->end; s *= 2) {
         if (s >= job->window) status = pattern_stride(job, s, false);
-        if (s >= job->window && status == FV_OK && !job->config->causal) status = pattern_stride(job, s, true);
+        if (s >= job->window && status == FV_OK && !job->policy->causal) status = pattern_stride(job, s, true);
         if (s > UINT32_MAX / 2) break;
     }
     return status;
@@ -165,60 +165,60 @@ static fv_status marks_causal(const pattern_job *job, uint32_t available, uint32
     if (!available) return FV_OK;
     uint32_t pivot = available - 1;
     fv_status status = add_mark(job, pivot ? pivot - 1 : 0, pivot ? 2 : 1, row, stop);
-    for (uint32_t s = 2; status == FV_OK && job->config->log_stride && s <= pivot; s *= 2)
+    for (uint32_t s = 2; status == FV_OK && job->policy->log_stride && s <= pivot; s *= 2)
         status = add_mark(job, pivot - s, 1, row, stop);
     return status;
 }
 
 /* Landmarks of rows whose own block is `pivot`: its neighbours, then strides both ways; its own never. */
 static fv_status marks_both_ways(const pattern_job *job, uint32_t pivot, uint32_t row, uint32_t stop) {
-    uint32_t blocks = (job->end - 1) / job->config->block + 1;
+    uint32_t blocks = (job->end - 1) / job->policy->block + 1;
     fv_status status = FV_OK;
     for (uint32_t s = 1; status == FV_OK && s < blocks; s *= 2) {
         if (s <= pivot) status = add_mark(job, pivot - s, 1, row, stop);
         if (status == FV_OK && s < blocks - pivot) status = add_mark(job, pivot + s, 1, row, stop);
-        if (!job->config->log_stride) break;
+        if (!job->policy->log_stride) break;
     }
     return status;
 }
 
 /* What the landmarks of a row depend on. */
 static uint32_t row_blocks(const pattern_job *job, uint32_t row) {
-    return (job->view->first_token + row + job->config->causal) / job->config->block;
+    return (job->view->first_token + row + job->policy->causal) / job->policy->block;
 }
 
-static fv_status plan_pattern(const fv_policy *config, const fv_plan_view *view, fv_plan *plan) {
-    pattern_job job = {.config = config, .view = view, .plan = plan, .end = view_end(config, view)};
-    if ((config->keep || config->keep_until) && config->keep_tokens < job.end) return FV_ERROR_ARGUMENT;
-    if (config->window < job.end) job.window = config->window + 1; /* own token included */
-    if (!config->causal) job.ahead = job.window ? config->window : UINT32_MAX;
+static fv_status plan_pattern(const fv_policy *policy, const fv_plan_view *view, fv_plan *plan) {
+    pattern_job job = {.policy = policy, .view = view, .plan = plan, .end = view_end(policy, view)};
+    if ((policy->keep || policy->keep_until) && policy->keep_tokens < job.end) return FV_ERROR_ARGUMENT;
+    if (policy->window < job.end) job.window = policy->window + 1; /* own token included */
+    if (!policy->causal) job.ahead = job.window ? policy->window : UINT32_MAX;
     globals_sort(&job);
     fv_status status = pattern_spans(&job);
-    if (status == FV_OK && config->log_stride) status = pattern_strides(&job);
-    for (uint32_t row = 0, stop; status == FV_OK && config->landmarks && row < view->rows; row = stop) {
+    if (status == FV_OK && policy->log_stride) status = pattern_strides(&job);
+    for (uint32_t row = 0, stop; status == FV_OK && policy->landmarks && row < view->rows; row = stop) {
         uint32_t blocks = row_blocks(&job, row);
         stop = row + 1;
         while (stop < view->rows && row_blocks(&job, stop) == blocks) stop++;
-        status = config->causal ? marks_causal(&job, blocks, row, stop) : marks_both_ways(&job, blocks, row, stop);
+        status = policy->causal ? marks_causal(&job, blocks, row, stop) : marks_both_ways(&job, blocks, row, stop);
     }
     return status;
 }
 
-fv_status fv_policy_plan(const fv_policy *config, const fv_plan_view *view, fv_plan *plan) {
-    fv_status status = fv_policy_check(config);
+fv_status fv_policy_plan(const fv_policy *policy, const fv_plan_view *view, fv_plan *plan) {
+    fv_status status = fv_policy_check(policy);
     if (status != FV_OK) return status;
     if (!view || !plan || view->rows < 1 || view->rows > FV_TILE_ROWS || view->first_token > UINT32_MAX / 2)
         return FV_ERROR_ARGUMENT;
-    if (!config->causal && (view->tokens < view->first_token + view->rows || view->tokens > UINT32_MAX / 2))
+    if (!policy->causal && (view->tokens < view->first_token + view->rows || view->tokens > UINT32_MAX / 2))
         return FV_ERROR_ARGUMENT;
     plan->count = 0;
     plan->first_token = view->first_token;
     plan->rows = view->rows;
-    uint32_t end = view_end(config, view), local = view->local_window;
-    if (local || config->selector == FV_SELECTOR_DENSE)
+    uint32_t end = view_end(policy, view), local = view->local_window;
+    if (local || policy->selector == FV_SELECTOR_DENSE)
         return add_span(plan, local ? FV_REASON_WINDOW : FV_REASON_WHOLE, window_begin(view, local), end, local,
-                        local || config->causal ? 0 : UINT32_MAX);
-    if (fv_policy_is_dynamic(config)) return FV_ERROR_ARGUMENT;
-    if (config->selector == FV_SELECTOR_WINDOW) return plan_window(config, view, plan);
-    return plan_pattern(config, view, plan);
+                        local || policy->causal ? 0 : UINT32_MAX);
+    if (fv_policy_is_dynamic(policy)) return FV_ERROR_POLICY;
+    if (policy->selector == FV_SELECTOR_WINDOW) return plan_window(policy, view, plan);
+    return plan_pattern(policy, view, plan);
 }

@@ -5,6 +5,6 @@
 #include "fovea/policy.h"
 
 /* fv_policy_steps() with any `keep` and `keep_until`. */
-uint32_t fv_select_masked_steps(const fv_policy *config, uint32_t max_tokens, uint32_t rows);
+uint32_t fv_select_masked_steps(const fv_policy *policy, uint32_t max_tokens, uint32_t rows);
 
 #endif

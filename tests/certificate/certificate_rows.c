@@ -167,11 +167,12 @@ int main(int argc, char **argv) {
     rows_job job = {.context = (uint32_t)strtoul(argv[3], NULL, 10), .step = (uint32_t)strtoul(argv[5], NULL, 10)};
     if (argc == 8) job.segments = (uint32_t)strtoul(argv[7], NULL, 10);
     char *text = file_read(argv[2], &length);
-    job.policy = fv_policy_default(FV_SELECTOR_FOVEA);
-    job.policy.budget = strtof(argv[6], NULL);
+    fv_policy_default(FV_SELECTOR_FOVEA, &job.policy);
+    fv_policy_set_budget(&job.policy, strtof(argv[6], NULL));
     job.policy.certificate = 1;
     fv_status status = fv_llm_open(&llm, argv[1], &message);
-    fv_session_config config = fv_session_config_default();
+    fv_session_config config;
+    fv_session_config_default(&config);
     config.context_tokens = job.context;
     config.policy = job.policy;
     if (status == FV_OK) status = fv_session_open(&session, llm, &config, NULL, &message);
@@ -179,7 +180,8 @@ int main(int argc, char **argv) {
         status = fv_tokenizer_encode(fv_llm_tokenizer(llm), text, length, FV_TOKENIZE_ADD_SPECIAL, &tokens);
     if (status == FV_OK && tokens.count < skip + job.context) status = FV_ERROR_ARGUMENT;
     if (status == FV_OK) {
-        fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+        fv_policy dense;
+        fv_policy_default(FV_SELECTOR_DENSE, &dense);
         job_open(&job, fv_llm_config(llm));
         fv_session_observe(session, observe, &job);
         printf("layer,head,position,error,relative_error,trivial,error_bound,relative_bound,raw_estimate\n");

@@ -104,9 +104,10 @@ int main(int argc, char **argv) {
     snprintf(path, sizeof path, "%s/q.bin", job.folder);
     job.queries = file_create(path);
     fv_status status = fv_llm_open(&llm, argv[1], &message);
-    fv_session_config config = fv_session_config_default();
+    fv_session_config config;
+    fv_session_config_default(&config);
     config.context_tokens = job.context;
-    config.policy = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy_default(FV_SELECTOR_DENSE, &config.policy);
     if (status == FV_OK) status = fv_session_open(&session, llm, &config, NULL, &message);
     if (status == FV_OK)
         status = fv_tokenizer_encode(fv_llm_tokenizer(llm), text, length, FV_TOKENIZE_ADD_SPECIAL, &tokens);

@@ -135,14 +135,14 @@ class Attention(CliTest):
             self.refused("fovea:top-p=" + share, "above 0, at most 1")
         self.refused("fovea:pages=9", "at least 10")
         self.refused("fovea:pages=50,budget=0.1", "one of budget, pages and top-p")
-        self.refused("fovea:budget=0.1,budget=0.1", "one of budget, pages and top-p")
-        self.refused("fovea:selector=quest", "'quest'", "shadow, cascade, window")
+        self.refused("fovea:budget=0.1,budget=0.1", "budget is given twice")
+        self.refused("fovea:selector=quest", "'quest'", "there are: shadow, cascade")
         self.refused("fovea:selector=cascade,top-p=0.9", "selector=shadow")
         self.refused("fovea:selector=cascade,certificate=on", "selector=shadow")
         self.refused("fovea:dense-below=some", "auto or a whole number")
         self.refused("fovea:tail=on", "off or codes")
         self.refused("fovea:tail=codes,certificate=on", "no certificate")
-        self.refused("fovea:certificate=1", "on or off")
+        self.refused("fovea:certificate=1", "off or on")
         for quality in ("0", "nan", "-1", "1e9", ""):
             self.refused("fovea:quality=" + quality, "above 0")
 
@@ -152,7 +152,7 @@ class Attention(CliTest):
         self.refused("window:window", "needs a value")
         self.refused("window:sinks=1e3", "'1e3'")
         self.refused("pattern:block=20", "a multiple of 16")
-        self.refused("pattern:landmarks=yes", "on or off")
+        self.refused("pattern:landmarks=yes", "off or on")
         self.refused("pattern:globals=1+", "none")
         self.refused("pattern:globals=" + "+".join(map(str, range(17))), "at most 16")
 

@@ -58,8 +58,10 @@ COUNTED static void counted_attention(attention_work *work, uint32_t rows) {
 }
 
 static attention_work attention_open(fv_selector selector, uint32_t tokens) {
-    attention_work work = {.policy = fv_policy_default(selector)};
-    fv_cache_config shape = fv_cache_config_default();
+    attention_work work = {0};
+    fv_policy_default(selector, &work.policy);
+    fv_cache_config shape;
+    fv_cache_config_default(&shape);
     fv_attention_config config = {.max_tokens = tokens, .workers = 1};
     shape.shadow = config.chooses = fv_policy_is_dynamic(&work.policy);
     size_t bytes = 0;
@@ -104,7 +106,8 @@ COUNTED static void counted_pattern(fv_pattern *pattern, const fv_pattern_call *
 
 static void pattern(void) {
     enum { HEADS = 4 };
-    fv_pattern_config config = fv_pattern_config_default();
+    fv_pattern_config config;
+    fv_pattern_config_default(&config);
     fv_pattern *made = NULL;
     size_t bytes = 0, n = (size_t)PATTERN_TOKENS * HEADS * HEAD_DIM;
     config.max_tokens = PATTERN_TOKENS;

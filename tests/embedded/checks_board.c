@@ -96,7 +96,8 @@ static fv_tensor tokens_of(const float *data, uint32_t first, uint32_t count, ui
 }
 
 static fv_pattern_config golden_config(const golden_arrays *g) {
-    fv_pattern_config config = fv_pattern_config_default();
+    fv_pattern_config config;
+    fv_pattern_config_default(&config);
     config.policy.window = g->window;
     config.policy.block = g->block;
     config.policy.causal = g->causal;
@@ -165,7 +166,8 @@ static fv_gate *gate_make(check *c, const fv_gate_config *config, const float *c
 }
 
 static void golden_gate(check *c, const golden_arrays *g) {
-    fv_gate_config config = fv_gate_config_default();
+    fv_gate_config config;
+    fv_gate_config_default(&config);
     config.input_dim = g->head_dim;
     config.hidden_dim = g->hidden_dim;
     config.zeta = g->zeta;
@@ -204,7 +206,8 @@ static void row_make(uint32_t *state, size_t count, float *row) {
 /* Decoding over a cache of one element type; the last token's instructions are counted. */
 static int decode_run(const char *name, fv_element type) {
     check c = check_begin(name);
-    fv_pattern_config config = fv_pattern_config_default();
+    fv_pattern_config config;
+    fv_pattern_config_default(&config);
     config.policy.window = config.policy.block = 16;
     config.max_tokens = TOKENS;
     config.query_heads = HEADS;
@@ -238,7 +241,8 @@ static int decode_run(const char *name, fv_element type) {
 
 static int gate_run(void) {
     check c = check_begin("gate-step");
-    fv_gate_config config = fv_gate_config_default();
+    fv_gate_config config;
+    fv_gate_config_default(&config);
     config.input_dim = GATE_INPUTS;
     config.hidden_dim = GATE_HIDDEN;
     config.seed = 1;
@@ -278,12 +282,13 @@ static fv_attention *attention_make(check *c, const fv_policy *policy) {
 /* The selector of 2-bit copies of keys: 4 pages of up to 6. */
 static int choose_run(void) {
     check c = check_begin("fovea-decode");
-    fv_policy policy = fv_policy_default(FV_SELECTOR_FOVEA);
+    fv_policy policy;
+    fv_policy_default(FV_SELECTOR_FOVEA, &policy);
     policy.window = policy.sinks = 16;
-    policy.budget = 0.0f;
-    policy.pages = 4;
+    fv_policy_set_pages(&policy, 4);
     policy.dense_below = 0;
-    fv_cache_config shape = fv_cache_config_default();
+    fv_cache_config shape;
+    fv_cache_config_default(&shape);
     shape.kv_heads = KV_HEADS;
     shape.head_dim = HEAD_DIM;
     shape.max_tokens = TOKENS;
@@ -316,7 +321,8 @@ static int choose_run(void) {
 static int tensors_run(void) {
     enum { LENGTH = 64, ALL_HEADS = 4, ROW = ALL_HEADS * HEAD_DIM };
     check c = check_begin("full-tensor");
-    fv_pattern_config config = fv_pattern_config_default();
+    fv_pattern_config config;
+    fv_pattern_config_default(&config);
     config.policy.window = config.policy.block = 16;
     config.max_tokens = LENGTH;
     config.query_heads = config.kv_heads = ALL_HEADS;

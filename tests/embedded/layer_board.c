@@ -53,7 +53,8 @@ static void results_print(const char *name, size_t count, const float *x) {
 
 static fv_cache *cache_fill(const fv_kernels *kernels, uint32_t tokens) {
     static float key[KV_WIDTH], value[KV_WIDTH];
-    fv_cache_config shape = fv_cache_config_default();
+    fv_cache_config shape;
+    fv_cache_config_default(&shape);
     fv_cache *cache = NULL;
     size_t bytes = 0;
     shape.kv_heads = KV_HEADS;
@@ -74,7 +75,8 @@ static fv_cache *cache_fill(const fv_kernels *kernels, uint32_t tokens) {
 static fv_status attention_run(const fv_kernels *kernels, const fv_cache *cache, fv_selector selector,
                                const char *name) {
     static float query[WIDTH], out[WIDTH];
-    fv_policy policy = fv_policy_default(selector);
+    fv_policy policy;
+    fv_policy_default(selector, &policy);
     fv_attention_config config = {.attend = {.query_heads = QUERY_HEADS,
                                              .kv_heads = KV_HEADS,
                                              .head_dim = HEAD_DIM,
@@ -138,7 +140,8 @@ static fv_weight norm_make(void) {
 }
 
 static fv_model_config model_config(void) {
-    fv_model_config config = fv_model_config_default();
+    fv_model_config config;
+    fv_model_config_default(&config);
     config.vocabulary = VOCABULARY_PART;
     config.width = WIDTH;
     config.feed_forward = FEED_FORWARD;
@@ -173,7 +176,8 @@ static fv_status linear_run(const fv_kernels *kernels) {
     fv_model_config config = model_config();
     fv_model_bytes bytes;
     fv_model *model;
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
     fv_status status = fv_model_size(&config, 1, &bytes);
     if (status == FV_OK) status = fv_model_init(&model, &config, &weights, kernels, 1, take(bytes.total), bytes.total);
     int32_t token = 7;

@@ -40,12 +40,14 @@ static void row_make(sequence *at, float *row) {
 }
 
 static fv_status open(fv_cache **cache, fv_pattern **pattern) {
-    fv_cache_config shape = fv_cache_config_default();
+    fv_cache_config shape;
+    fv_cache_config_default(&shape);
     shape.kv_heads = HEADS;
     shape.head_dim = HEAD_DIM;
     shape.max_tokens = TOKENS;
     shape.landmark_tokens = BLOCK;
-    fv_pattern_config config = fv_pattern_config_default();
+    fv_pattern_config config;
+    fv_pattern_config_default(&config);
     config.policy.window = WINDOW;
     config.policy.block = BLOCK;
     config.max_tokens = TOKENS;

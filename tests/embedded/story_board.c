@@ -67,7 +67,8 @@ static void checksum_add(story *s, uint32_t vocabulary) {
 }
 
 static fv_status story_write(story *s, const fv_model_config *config) {
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
     int32_t token = fv_image.begin;
     fv_status status = fv_model_truncate(s->model, 0);
     s->checksum = UINT64_C(0xCBF29CE484222325);

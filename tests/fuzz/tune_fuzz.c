@@ -19,7 +19,8 @@ static const fv_llm llm = {.loaded = {.architecture = "llama",
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     fv_tune tune = {0};
     fv_message message = {""};
-    fv_policy policy = fv_policy_default(FV_SELECTOR_FOVEA);
+    fv_policy policy;
+    fv_policy_default(FV_SELECTOR_FOVEA, &policy);
     fv_status status = fv_tune_parse(&tune, (const char *)data, size, "fuzz", &llm, &message);
     if (status != FV_OK) {
         REQUIRE(!tune.shares && !tune.path[0] && strncmp(message.text, "fuzz: ", 6) == 0);

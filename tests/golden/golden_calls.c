@@ -31,7 +31,8 @@ static bool inputs_load(golden_case *run, inputs *in) {
 }
 
 static fv_pattern_config config_for(golden_case *run, const inputs *in, uint32_t tokens) {
-    fv_pattern_config config = fv_pattern_config_default();
+    fv_pattern_config config;
+    fv_pattern_config_default(&config);
     config.policy = golden_policy(run, run->json);
     config.max_tokens = tokens ? tokens : 1;
     config.query_heads = (uint32_t)in->q.shape[1];
@@ -264,7 +265,8 @@ static void decode_batch(golden_case *run) {
 /* The reference lets slot 0 go when all is protected. */
 static fv_evict_config evict_config(golden_case *run, const json_t *object, const char *globals_key,
                                     const char *window_key) {
-    fv_evict_config config = fv_evict_config_default();
+    fv_evict_config config;
+    fv_evict_config_default(&config);
     const json_t *list = json_object_get(object, globals_key);
     config.globals_count = (uint32_t)json_array_size(list);
     uint32_t *globals = golden_take(run, (config.globals_count + 1) * sizeof *globals);
@@ -349,7 +351,8 @@ static const char *const part_files[FV_GATE_PARTS] = {
 
 /* Deterministic weights are made here and compared with the files, others are taken from them. */
 static fv_gate *gate_make(golden_case *run) {
-    fv_gate_config config = fv_gate_config_default();
+    fv_gate_config config;
+    fv_gate_config_default(&config);
     config.input_dim = golden_u32(run, run->json, "input_dim");
     config.hidden_dim = golden_u32(run, run->json, "hidden_dim");
     config.zeta = golden_f32(run, run->json, "zeta");

@@ -126,7 +126,8 @@ bool golden_bool(golden_case *run, const json_t *object, const char *key) {
 }
 
 fv_policy golden_policy(golden_case *run, const json_t *object) {
-    fv_policy policy = fv_policy_default(FV_SELECTOR_PATTERN);
+    fv_policy policy;
+    fv_policy_default(FV_SELECTOR_PATTERN, &policy);
     policy.window = golden_u32(run, object, "window");
     policy.block = golden_u32(run, object, "block_size");
     policy.causal = golden_bool(run, object, "causal");

@@ -26,7 +26,8 @@ static fv_tensor tensor(golden_case *run, uint32_t tokens, uint32_t heads, uint3
 }
 
 static fv_pattern_config small_config(void) {
-    fv_pattern_config config = fv_pattern_config_default();
+    fv_pattern_config config;
+    fv_pattern_config_default(&config);
     config.policy.window = 4;
     config.policy.block = BLOCK;
     config.max_tokens = 64;
@@ -158,7 +159,8 @@ static outcome row_edges(const char *setup) {
 static fv_status make_gate(golden_case *run, uint32_t input_dim, uint32_t hidden_dim, bool given, fv_gate **gate) {
     static const float weights[64];
     static const float *const parts[FV_GATE_PARTS] = {weights, weights, weights, weights, weights, weights};
-    fv_gate_config config = fv_gate_config_default();
+    fv_gate_config config;
+    fv_gate_config_default(&config);
     config.input_dim = input_dim;
     config.hidden_dim = hidden_dim;
     config.weights = given ? FV_GATE_WEIGHTS_GIVEN : FV_GATE_WEIGHTS_REFERENCE;
@@ -251,7 +253,8 @@ static outcome row_evict(golden_case *run, const char *call, const char *setup) 
     if (has(setup, "capacity 0")) return done(cache_make(run, KV_HEADS, 0, BLOCK, false, &cache));
     if (!full && !has(setup, "not full") && !has(call, "then len")) return unknown;
     cache = cache_with(run, 4, has(setup, "not full") ? 1 : 4, BLOCK, false);
-    fv_evict_config config = fv_evict_config_default();
+    fv_evict_config config;
+    fv_evict_config_default(&config);
     fv_tensor k = tensor(run, 1, heads, HEAD_DIM), v = tensor(run, 1, heads, HEAD_DIM), scores = tensor(run, 1, 1, 4);
     fv_status status =
         fv_pattern_append_evict(small_pattern(run), cache, &config, scores_count, scores.data, &k, &v, NULL);

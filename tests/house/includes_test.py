@@ -40,7 +40,7 @@ PUBLIC = [
     ["policy", "reference/gate", "attend", "mass"],
     ["attention"],
     ["reference/pattern", "model", "reference/dither"],
-    ["message", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "machine", "generate", "conversation", "report_sum", "tune", "engine", "words"],  # hosted
+    ["message", "policy_text", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "machine", "generate", "conversation", "report_sum", "tune", "engine", "words"],  # hosted
     ["measure/score", "measure/mass_table", "measure/questions", "measure/kld_file", "measure/tune_shares",
      "measure/attention_bench", "measure/reads", "measure/perplexity", "measure/eval", "measure/tuning", "measure/model_bench"],  # hosted
 ]

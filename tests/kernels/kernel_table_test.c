@@ -187,7 +187,9 @@ static void forward(const workload *w, uint32_t count, const fv_policy *policy) 
 
 /* A prompt and decodes: dense, a window, and all that chooses. */
 static void run_policies(const workload *w) {
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE), window = fv_policy_default(FV_SELECTOR_WINDOW);
+    fv_policy dense, window;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
+    fv_policy_default(FV_SELECTOR_WINDOW, &window);
     window.window = 40;
     forward(w, PROMPT, &dense);
     forward(w, 20, &window);
@@ -201,7 +203,8 @@ static void run_policies(const workload *w) {
 
 static void run_model(const fv_kernels *kernels, uint32_t layers, uint32_t element, uint32_t activation, float cap) {
     workload w = {.random = test_random_make(1)};
-    fv_model_config config = fv_model_config_default();
+    fv_model_config config;
+    fv_model_config_default(&config);
     config.vocabulary = VOCABULARY, config.width = WIDTH, config.feed_forward = FEED, config.layers = layers;
     config.query_heads = QUERY_HEADS, config.cache.kv_heads = KV_HEADS, config.cache.head_dim = HEAD_DIM;
     config.cache.max_tokens = MAX_TOKENS, config.batch_tokens = PROMPT;

@@ -2,6 +2,7 @@
  * for any number of threads and any cutting into calls, no allocation while tokens are evaluated. */
 #include "allocations.h"
 #include "fovea/session.h"
+#include "support/test_policy.h"
 #include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
@@ -121,7 +122,8 @@ typedef struct run_setup {
 } run_setup;
 
 static run_setup setup_of(bool exact) {
-    run_setup setup = {.config = fv_session_config_default(), .step = SIZE_MAX};
+    run_setup setup = {.step = SIZE_MAX};
+    fv_session_config_default(&setup.config);
     setup.config.context_tokens = 64;
     if (!exact) return setup;
     setup.config.exact_activations = 1;
@@ -301,12 +303,12 @@ static void check_dense_invariance(const tiny_model *model) {
 
 static void check_sparse_invariance(const tiny_model *model) {
     run_setup setup = setup_of(false);
-    setup.config.policy = fv_policy_default(FV_SELECTOR_WINDOW);
+    fv_policy_default(FV_SELECTOR_WINDOW, &setup.config.policy);
     setup.config.policy.window = 9;
     setup.config.policy.sinks = 2;
     check_invariance(model, setup);
     setup = setup_of(false);
-    setup.config.policy = fv_policy_default(FV_SELECTOR_PATTERN);
+    fv_policy_default(FV_SELECTOR_PATTERN, &setup.config.policy);
     setup.config.policy.window = 5;
     setup.config.policy.block = 16;
     check_invariance(model, setup);
@@ -428,7 +430,7 @@ static void a_copy_goes_on_alike(const tiny_model *model) {
     run_setup setup = setup_of(false);
     fv_session *read = NULL, *copied = NULL;
     assert_int_equal(fv_session_open(&read, model->llm, &setup.config, NULL, NULL), FV_OK);
-    setup.config.policy = fv_policy_default(FV_SELECTOR_FOVEA);
+    fv_policy_default(FV_SELECTOR_FOVEA, &setup.config.policy);
     assert_int_equal(fv_session_open(&copied, model->llm, &setup.config, NULL, NULL), FV_OK);
     size_t half = model->tokens / 2, bytes = model->vocabulary * sizeof(float);
     float *logits = malloc(2 * bytes);
@@ -438,7 +440,7 @@ static void a_copy_goes_on_alike(const tiny_model *model) {
     assert_int_equal(fv_session_copy(copied, read), FV_OK);
     assert_int_equal(fv_session_tokens(copied), half);
     assert_int_equal(fv_session_logits(copied, 0, 1, logits), FV_ERROR_ARGUMENT);
-    fv_policy all = setup.config.policy, dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy all = setup.config.policy, dense = test_policy(FV_SELECTOR_DENSE);
     assert_int_equal(fv_session_set_policy(copied, &dense, NULL), FV_OK);
     assert_int_equal(fv_session_feed(read, model->ids + half, 1, NULL, NULL), FV_OK);
     assert_int_equal(fv_session_feed(copied, model->ids + half, 1, NULL, NULL), FV_OK);
@@ -471,18 +473,19 @@ static void the_report_counts(void **state) {
     assert_int_equal(fv_session_open(&session, model.llm, &setup.config, NULL, NULL), FV_OK);
     assert_int_equal(fv_session_feed(session, model.ids, 20, NULL, NULL), FV_OK);
     const fv_model_config *shape = fv_llm_config(model.llm);
-    fv_report report = fv_session_report(session);
+    fv_report report = *fv_session_report(session);
     /* 1 + 2 + ... + 20 keys, for each KV head and layer */
     assert_int_equal(report.keys_visible, 210 * shape->cache.kv_heads * shape->layers);
     assert_int_equal(report.keys_read, report.keys_visible);
     assert_true(report.bytes_read > 0 && report.struct_bytes == sizeof report);
-    fv_policy window = fv_policy_default(FV_SELECTOR_WINDOW);
+    fv_policy window;
+    fv_policy_default(FV_SELECTOR_WINDOW, &window);
     window.window = 4;
     window.sinks = 1;
     fv_session_report_reset(session);
     assert_int_equal(fv_session_set_policy(session, &window, NULL), FV_OK);
     assert_int_equal(fv_session_feed(session, model.ids, 1, NULL, NULL), FV_OK);
-    report = fv_session_report(session);
+    report = *fv_session_report(session);
     assert_int_equal(report.keys_visible, 21 * shape->cache.kv_heads * shape->layers);
     assert_int_equal(report.keys_read, 5 * shape->cache.kv_heads * shape->layers);
     fv_session_close(session);

@@ -63,8 +63,9 @@ typedef struct world {
 static world the_world;
 
 static fv_policy policy_of(const pinned *p) {
-    fv_policy policy = fv_policy_default(p->selector);
-    policy.budget = p->budget;
+    fv_policy policy;
+    fv_policy_default(p->selector, &policy);
+    fv_policy_set_budget(&policy, p->budget);
     policy.window = 32; /* so that most of what is read was chosen */
     policy.dense_below = 0;
     policy.tail = p->tail;
@@ -72,7 +73,8 @@ static fv_policy policy_of(const pinned *p) {
 }
 
 static fv_session *open_session(const fv_policy *policy) {
-    fv_session_config config = fv_session_config_default();
+    fv_session_config config;
+    fv_session_config_default(&config);
     fv_session *session = NULL;
     fv_message message = {{0}};
     config.context_tokens = CONTEXT;
@@ -156,7 +158,7 @@ static figures score(const fv_session *session, const float *ours, size_t count)
     size_t first = CONTEXT - count, held = PROMPT_SCORED - count, width = the_world.vocabulary;
     for (size_t i = 0; i + 1 < count; i++)
         add_position(the_world.dense + (held + i) * width, ours + i * width, the_world.tokens[first + i + 1], &sums);
-    fv_report report = fv_session_report(session);
+    fv_report report = *fv_session_report(session);
     return (figures){.kl = sums.kl / (double)(count - 1),
                      .perplexity = exp(sums.perplexity / (double)(count - 1)),
                      .density = (double)report.keys_read / (double)report.keys_visible};
@@ -221,7 +223,8 @@ static void steps_are_as_good_as_pinned(void **state) {
 static void dense_perplexity_is_as_pinned(void **state) {
     (void)state;
     need_model();
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
     the_world.begun = open_session(&dense);
     feed(the_world.begun, 0, CONTEXT, BATCH, CONTEXT - PROMPT_SCORED, the_world.dense);
     figures got = score(the_world.begun, the_world.dense, PROMPT_SCORED);

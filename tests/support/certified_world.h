@@ -43,7 +43,8 @@ static inline certified_world certified_world_of(uint32_t tokens, uint32_t kv_he
                                                  const test_tables *tables, test_random *random) {
     static const uint32_t dims[] = {16, 8, 40, 24, 32, 20};
     certified_world made;
-    fv_cache_config shape = fv_cache_config_default();
+    fv_cache_config shape;
+    fv_cache_config_default(&shape);
     shape.head_dim = dims[number % 6];
     shape.max_tokens = tokens;
     shape.kv_heads = kv_heads;
@@ -54,9 +55,9 @@ static inline certified_world certified_world_of(uint32_t tokens, uint32_t kv_he
     made.w.attend.scale = number % 4 == 3 ? 4.0f : 1.0f / sqrtf((float)shape.head_dim);
     certified_spoil(&made.w, random, number % 8);
     world_append(&made.w, tokens);
-    made.policy = fv_policy_default(FV_SELECTOR_FOVEA);
+    fv_policy_default(FV_SELECTOR_FOVEA, &made.policy);
     made.policy.window = 32;
-    made.policy.budget = number % 3 == 0 ? 0.7f : 0.2f;
+    fv_policy_set_budget(&made.policy, number % 3 == 0 ? 0.7f : 0.2f);
     made.policy.dense_below = 0;
     made.policy.certificate = 1;
     fv_attention_config config = {.attend = made.w.attend,

@@ -18,7 +18,8 @@ static inline void check_status(fv_status status) {
 }
 
 static inline fv_cache_config choose_shape(uint32_t heads, uint32_t dim, uint32_t tokens, uint32_t type) {
-    fv_cache_config shape = fv_cache_config_default();
+    fv_cache_config shape;
+    fv_cache_config_default(&shape);
     shape.kv_heads = heads;
     shape.head_dim = dim;
     shape.max_tokens = tokens;
@@ -28,8 +29,9 @@ static inline fv_cache_config choose_shape(uint32_t heads, uint32_t dim, uint32_
 }
 
 static inline fv_policy choose_policy(fv_selector selector, float budget, uint32_t window) {
-    fv_policy policy = fv_policy_default(selector);
-    policy.budget = budget;
+    fv_policy policy;
+    fv_policy_default(selector, &policy);
+    fv_policy_set_budget(&policy, budget);
     policy.window = window;
     policy.dense_below = 0;
     return policy;
@@ -38,7 +40,8 @@ static inline fv_policy choose_policy(fv_selector selector, float budget, uint32
 /* Attention that chooses; tile_rows 0: as usual. */
 static inline void *choose_attention_open(const attention_world *w, uint32_t workers, uint32_t tile_rows,
                                           fv_attention **attention) {
-    fv_policy policy = fv_policy_default(FV_SELECTOR_FOVEA);
+    fv_policy policy;
+    fv_policy_default(FV_SELECTOR_FOVEA, &policy);
     fv_attention_config config = {.attend = w->attend,
                                   .max_tokens = w->shape.max_tokens,
                                   .workers = workers,

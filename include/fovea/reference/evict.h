@@ -27,7 +27,7 @@ typedef struct fv_evict_config {
 
 #define FV_EVICT_NONE UINT32_MAX /* no token left */
 
-FV_API fv_evict_config fv_evict_config_default(void);
+FV_API void fv_evict_config_default(fv_evict_config *config);
 
 /**
  * The slot that leaves: of those not protected the one with the lowest score, of equal ones the first. A NaN is neither

@@ -53,7 +53,7 @@ typedef struct fv_gate_config {
 /** A gate and its working memory. Opaque; lives inside the caller's memory: drop that. One caller at a time. */
 typedef struct fv_gate fv_gate;
 
-FV_API fv_gate_config fv_gate_config_default(void);
+FV_API void fv_gate_config_default(fv_gate_config *config);
 
 /** Bytes that fv_gate_init() needs, exactly. *bytes untouched on error. FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW. */
 FV_API fv_status fv_gate_size(const fv_gate_config *config, size_t *bytes);

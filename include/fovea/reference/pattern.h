@@ -43,7 +43,7 @@ typedef struct fv_pattern_config {
 /** Policy and scratch in the caller's memory; one call at a time. */
 typedef struct fv_pattern fv_pattern;
 
-FV_API fv_pattern_config fv_pattern_config_default(void);
+FV_API void fv_pattern_config_default(fv_pattern_config *config);
 
 /** Bytes that fv_pattern_init() needs: about those of an F32 cache of max_tokens, unless decode_only. *bytes untouched
  *  on error. FV_OK, FV_ERROR_ARGUMENT (a field is out of range, block 0 too), FV_ERROR_OVERFLOW. */
@@ -155,8 +155,8 @@ typedef struct fv_pattern_preset {
 
 /** For a Raspberry Pi Zero 2 W (four Cortex-A53, 512 MiB): window 64, tile 16, a cache of F16, 4 workers. Landmarks of
  *  the cache follow what is appended for decode; a forward call touches none of them. */
-FV_API fv_pattern_preset fv_pattern_preset_pi_zero_2w(uint32_t max_tokens, uint32_t query_heads, uint32_t kv_heads,
-                                                      uint32_t head_dim);
+FV_API void fv_pattern_preset_pi_zero_2w(uint32_t max_tokens, uint32_t query_heads, uint32_t kv_heads,
+                                         uint32_t head_dim, fv_pattern_preset *preset);
 
 typedef enum fv_order {
     FV_ORDER_BUILT = 0, /* as the method lists them: window, globals, strides; nearest landmarks, then strides */

@@ -234,7 +234,7 @@ static fv_pool *pool_allocate(uint32_t threads) {
     return NULL;
 }
 
-fv_pool_config fv_pool_config_default(void) { return (fv_pool_config){.poll = 50}; }
+void fv_pool_config_default(fv_pool_config *config) { *config = (fv_pool_config){.poll = 50}; }
 
 static fv_status pool_start(fv_pool *pool, uint32_t threads, fv_message *message) {
     int error = fv_placement_apply(&pool->placement, 0);
@@ -273,7 +273,8 @@ fv_status fv_pool_open_config(fv_pool **pool, const fv_pool_config *config, fv_m
 }
 
 fv_status fv_pool_open(fv_pool **pool, uint32_t threads, fv_message *message) {
-    fv_pool_config config = fv_pool_config_default();
+    fv_pool_config config;
+    fv_pool_config_default(&config);
     config.threads = threads;
     return fv_pool_open_config(pool, &config, message);
 }

@@ -4,6 +4,7 @@
 #include "fovea/pool.h"
 #include "support/attention_world.h"
 #include "support/tables.h"
+#include "support/test_policy.h"
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -149,7 +150,8 @@ static void check_report(const attention_world *w, const run_case *run) {
 }
 
 static fv_policy policy_of(uint32_t selector, uint32_t block) {
-    fv_policy policy = fv_policy_default((fv_selector)selector);
+    fv_policy policy;
+    fv_policy_default((fv_selector)selector, &policy);
     if (selector == FV_SELECTOR_WINDOW) policy.window = 70, policy.sinks = 5;
     if (selector != FV_SELECTOR_PATTERN) return policy;
     policy.window = 20;
@@ -376,7 +378,7 @@ static void test_report(void **state) {
     fv_cache_config shape = {
         .kv_heads = 2, .head_dim = 64, .max_tokens = 100, .key_type = FV_ELEMENT_F16, .value_type = FV_ELEMENT_F32};
     attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
-    run_case run = {.policy = fv_policy_default(FV_SELECTOR_DENSE)};
+    run_case run = {.policy = test_policy(FV_SELECTOR_DENSE)};
     free(world_run(&w, &run, &random));
     uint64_t bytes = 0; /* each tile of 16 rows reads its pages once: f16 keys and f32 values */
     for (uint32_t tile = 0; tile < 7; tile++) bytes += 2 * (tile + 1) * 16 * 64 * (2 + 4);
@@ -413,7 +415,7 @@ static void test_reasons_and_time(void **state) {
                              .landmark_tokens = 64};
     attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
     for (fv_selector selector = FV_SELECTOR_DENSE; selector <= FV_SELECTOR_PATTERN; selector++) {
-        run_case run = {.policy = fv_policy_default(selector)};
+        run_case run = {.policy = test_policy(selector)};
         free(world_run(&w, &run, &random));
         const fv_report *r = &run.report;
         uint64_t known = r->sink_keys + r->window_keys + r->whole_keys;
@@ -458,7 +460,8 @@ static void test_size_and_init(void **state) {
                              .value_type = FV_ELEMENT_F32,
                              .landmark_tokens = 16};
     attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
-    fv_policy policy = fv_policy_default(FV_SELECTOR_PATTERN);
+    fv_policy policy;
+    fv_policy_default(FV_SELECTOR_PATTERN, &policy);
     fv_attention_config good = attention_config(&w, &policy, 2), bad = good;
     fv_attention *attention = NULL;
     size_t bytes = 0, untouched = 99;
@@ -497,7 +500,7 @@ static void test_run_arguments(void **state) {
                              .value_type = FV_ELEMENT_F32,
                              .landmark_tokens = 16};
     attention_world w = world_make(tables.table[0], shape, 2, 0, &random);
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE), pattern = policy_of(FV_SELECTOR_PATTERN, 16);
+    fv_policy dense = test_policy(FV_SELECTOR_DENSE), pattern = policy_of(FV_SELECTOR_PATTERN, 16);
     fv_attention *attention = NULL, *small = NULL;
     void *memory = attention_open(&w, &pattern, &attention), *small_memory = attention_open(&w, &dense, &small);
     float out[64 * 32];
@@ -521,7 +524,7 @@ static void test_run_arguments(void **state) {
     REFUSE(FV_ERROR_ARGUMENT, NULL, &dense, 2, w.queries, 32, out, 32, NULL);
     REFUSE(FV_ERROR_FULL, small, &pattern, 2, w.queries, 32, out, 32, NULL);
     pattern.block = 32; /* not the cache's */
-    REFUSE(FV_ERROR_ARGUMENT, attention, &pattern, 2, w.queries, 32, out, 32, NULL);
+    REFUSE(FV_ERROR_POLICY, attention, &pattern, 2, w.queries, 32, out, 32, NULL);
     for (size_t i = 0; i < sizeof out; i++) assert_int_equal(((unsigned char *)out)[i], 0x88);
     pattern.landmarks = 0; /* then the block does not matter */
     REFUSE(FV_OK, attention, &pattern, 2, w.queries, 32, out, 32, NULL);
@@ -531,7 +534,8 @@ static void test_run_arguments(void **state) {
 }
 
 static fv_policy random_policy(test_random *random, uint32_t tokens, uint32_t block) {
-    fv_policy policy = fv_policy_default((fv_selector)test_random_in(random, 0, 2));
+    fv_policy policy;
+    fv_policy_default((fv_selector)test_random_in(random, 0, 2), &policy);
     policy.window = test_random_in(random, policy.selector == FV_SELECTOR_WINDOW, tokens + 2);
     if (test_random_in(random, 0, 1)) policy.window = test_random_in(random, 1, 40);
     policy.sinks = test_random_in(random, 0, test_random_in(random, 0, 1) ? 4 : tokens);

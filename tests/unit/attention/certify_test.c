@@ -83,7 +83,7 @@ static void all_pages_leave_nothing_unread(void **state) {
     certified_world made = certified_world_open(0, &tables, &random);
     float query[CERTIFIED_MOST_DIM];
     double relative;
-    made.policy.budget = 1.0f;
+    fv_policy_set_budget(&made.policy, 1.0f);
     certified_query(&made, &random, query);
     fv_report report = row_check(&made, query, &relative);
     assert_true(report.error_bound == 0.0f && report.relative_bound == 0.0f && report.relative_estimate == 0.0f);
@@ -95,7 +95,7 @@ static void quality_is_met_by_reading_more(void **state) {
     test_random random = test_random_make(92);
     for (uint32_t world = 0; world < 16; world++) {
         certified_world made = certified_world_open(world, &tables, &random);
-        made.policy.budget = 0.15f;
+        fv_policy_set_budget(&made.policy, 0.15f);
         for (uint32_t i = 0; i < 20; i++) {
             float query[CERTIFIED_MOST_DIM];
             double relative;
@@ -192,7 +192,7 @@ static void deadlines_are_certified(void **state) {
     for (uint32_t world = 0; world < 24; world++) {
         certified_world made = certified_world_of(CERTIFIED_LONG, HEADS, GROUP, world, &tables, &random);
         for (uint32_t kind = 0; kind < 4; kind++) {
-            made.policy.budget = kind == 1 ? 0.6f : 0.1f;
+            fv_policy_set_budget(&made.policy, kind == 1 ? 0.6f : 0.1f);
             made.policy.window = kind == 2 ? 1500 : 32;
             made.policy.sinks = kind == 1 ? 1100 : 16;
             made.policy.dense_below = kind == 3 ? CERTIFIED_LONG : 0;
@@ -210,7 +210,8 @@ static void arrays_are_certified_too(void **state) {
     test_random random = test_random_make(96);
     certified_world made = certified_world_of(CERTIFIED_LONG, HEADS, GROUP, 0, &tables, &random);
     uint32_t dim = made.w.shape.head_dim, width = HEADS * GROUP * dim, kv_width = HEADS * dim;
-    fv_pattern_config config = fv_pattern_config_default();
+    fv_pattern_config config;
+    fv_pattern_config_default(&config);
     config.policy = made.policy;
     config.max_tokens = CERTIFIED_LONG;
     config.query_heads = HEADS * GROUP, config.kv_heads = HEADS, config.head_dim = dim;
@@ -289,12 +290,12 @@ static void what_is_missing_is_an_error(void **state) {
     world_append(&made.w, 100);
     assert_int_equal(
         test_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, NULL),
-        FV_ERROR_ARGUMENT);
+        FV_ERROR_POLICY);
     made.policy.certificate = 0;
     assert_int_equal(
         test_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, NULL), FV_OK);
     made.policy.quality = 0.1f; /* without a certificate there is no quality */
-    assert_int_equal(fv_policy_check(&made.policy), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_check(&made.policy), FV_ERROR_POLICY);
     certified_world_close(&made);
 }
 

@@ -84,7 +84,7 @@ static void the_estimate_is_its_formula(void **state) {
     for (uint32_t world = 0; world < 16; world++) {
         certified_world made = certified_world_of(CERTIFIED_LONG, 1, 1, world, &tables, &random);
         made.policy.window = world % 2 ? 32 : 1500;
-        made.policy.budget = world % 2 ? 0.3f : 0.6f;
+        fv_policy_set_budget(&made.policy, world % 2 ? 0.3f : 0.6f);
         for (uint32_t i = 0; i < 4; i++) {
             float query[CERTIFIED_MOST_DIM], out[CERTIFIED_MOST_DIM];
             bool read[CERTIFIED_LONG];
@@ -120,7 +120,7 @@ static void estimates_are_seldom_exceeded(void **state) {
     for (uint32_t world = 0; world < 12; world++) {
         certified_world made = certified_world_of(CERTIFIED_TOKENS, 1, 1, 8 * world, &tables, &random);
         uint32_t dim = made.w.shape.head_dim;
-        made.policy.budget = 0.2f;
+        fv_policy_set_budget(&made.policy, 0.2f);
         for (uint32_t i = 0; i < 100; i++, rows++) {
             float query[CERTIFIED_MOST_DIM], out[CERTIFIED_MOST_DIM];
             double dense[CERTIFIED_MOST_DIM], error = 0, squares = 0;
@@ -153,7 +153,7 @@ static void a_quality_is_met_by_every_head(void **state) {
     for (uint32_t world = 0; world < 8; world++) {
         certified_world made = certified_world_of(CERTIFIED_TOKENS, HEADS, GROUP, world, &tables, &random);
         uint32_t dim = made.w.shape.head_dim, width = HEADS * GROUP * dim;
-        made.policy.budget = 0.2f;
+        fv_policy_set_budget(&made.policy, 0.2f);
         for (uint32_t i = 0; i < 20; i++, rows++) {
             float query[HEADS * GROUP * CERTIFIED_MOST_DIM], out[HEADS * GROUP * CERTIFIED_MOST_DIM];
             fv_report plain = {.struct_bytes = sizeof plain}, report = plain;
@@ -201,7 +201,8 @@ static void bytes_of_every_reading_count(void **state) {
         float query[CERTIFIED_MOST_DIM], out[CERTIFIED_MOST_DIM];
         fv_report plain = {.struct_bytes = sizeof plain}, report = plain;
         certified_query(&made, &random, query);
-        made.policy.budget = 0.2f + 0.05f * (float)(world % 4); /* beyond a page of sinks and two of window */
+        fv_policy_set_budget(&made.policy,
+                             0.2f + 0.05f * (float)(world % 4)); /* beyond a page of sinks and two of window */
         check_status(
             test_attention_run(made.attention, made.w.cache, &made.policy, 0, 1, query, dim, out, dim, NULL, &plain));
         made.policy.quality = 1e-30f;

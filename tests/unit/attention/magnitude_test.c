@@ -31,7 +31,8 @@ static const policy_case policies[] = {
 };
 
 static fv_policy policy_of(const policy_case *given) {
-    fv_policy policy = fv_policy_default(given->selector);
+    fv_policy policy;
+    fv_policy_default(given->selector, &policy);
     policy.certificate = given->certificate;
     policy.tail = given->tail;
     policy.quality = given->quality;

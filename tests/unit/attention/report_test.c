@@ -3,6 +3,7 @@
 #include "attention/watch.h"
 #include "support/choose_world.h"
 #include "support/tables.h"
+#include "support/test_policy.h"
 
 enum { HEADS = 2, GROUP = 2, DIM = 64, TOKENS = 1500, WORKERS = 3, WIDTH = HEADS * GROUP * DIM };
 enum { PAGE_BYTES = 16 * DIM * 4, TAIL_BYTES = DIM * 4 + 32 }; /* f16 keys and values; 2 bits a channel and a step */
@@ -10,8 +11,9 @@ enum { PAGE_BYTES = 16 * DIM * 4, TAIL_BYTES = DIM * 4 + 32 }; /* f16 keys and v
 static test_tables tables;
 
 static fv_policy policy_of(uint32_t i) {
-    fv_policy policy = fv_policy_default(FV_SELECTOR_DENSE);
-    if (i == 1) policy = fv_policy_default(FV_SELECTOR_WINDOW), policy.window = 200, policy.sinks = 20;
+    fv_policy policy;
+    fv_policy_default(FV_SELECTOR_DENSE, &policy);
+    if (i == 1) policy = test_policy(FV_SELECTOR_WINDOW), policy.window = 200, policy.sinks = 20;
     if (i >= 2) policy = choose_policy(i % 2 ? FV_SELECTOR_CASCADE : FV_SELECTOR_FOVEA, 0.3f, 40);
     policy.tail = i == 4 || i == 5;
     if (i == 3 || i == 6) policy.sinks = 37; /* up to whole pages */
@@ -291,11 +293,12 @@ static void test_auto_never_costs_more(void **state) {
     attention_world w = world_of(tables.table[tables.count - 1], &random);
     fv_attention *attention = NULL;
     void *memory = choose_attention_open(&w, 1, 0, &attention);
-    const fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
     for (uint32_t i = 2; i < 6; i++) {
         fv_policy policy = policy_of(i);
         policy.dense_below = FV_POLICY_AUTO;
-        policy.budget = 0.5f;
+        fv_policy_set_budget(&policy, 0.5f);
         uint32_t chose = 0, first = 0;
         for (uint32_t row = 0; row < TOKENS; row += 19) {
             fv_report all = {.struct_bytes = sizeof all}, report = all;

@@ -3,6 +3,7 @@
 #include "fovea/state.h"
 #include "support/attention_world.h"
 #include "support/tables.h"
+#include "support/test_policy.h"
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -31,7 +32,8 @@ static fv_attention *attention_make(const attention_world *w, uint32_t state_row
 
 static attention_world world_of(const fv_kernels *kernels, uint32_t key_type, float softcap) {
     test_random random = test_random_make(71);
-    fv_cache_config shape = fv_cache_config_default();
+    fv_cache_config shape;
+    fv_cache_config_default(&shape);
     shape.kv_heads = HEADS, shape.head_dim = DIM, shape.max_tokens = TOKENS, shape.key_type = key_type;
     return world_make(kernels, shape, GROUP, softcap, &random);
 }
@@ -64,7 +66,8 @@ static void test_lse_is_that_of_the_keys(void **state) {
     (void)state;
     static test_tables tables;
     test_tables_make(&tables);
-    const fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
     for (size_t t = 0; t < tables.count; t++)
         for (uint32_t run = 0; run < 4; run++) {
             attention_world w = world_of(tables.table[t], run % 2 ? FV_ELEMENT_Q8_0 : FV_ELEMENT_F32, run / 2 ? 3 : 0);
@@ -93,7 +96,8 @@ static void test_parts_merge_by_lse(void **state) {
     (void)state;
     static test_tables tables;
     test_tables_make(&tables);
-    const fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
     attention_world w = world_of(tables.table[tables.count - 1], FV_ELEMENT_F32, 0);
     void *memory;
     fv_attention *attention = attention_make(&w, 0, &memory);
@@ -157,7 +161,8 @@ static void test_deadline(void **state) {
     (void)state;
     static test_tables tables;
     test_tables_make(&tables);
-    const fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
     attention_world w = world_of(tables.table[tables.count - 1], FV_ELEMENT_F32, 0);
     world_append(&w, TOKENS);
     void *memory;
@@ -213,12 +218,13 @@ static void test_steps_carry_their_reason(void **state) {
     static test_tables tables;
     test_tables_make(&tables);
     test_random random = test_random_make(72);
-    fv_cache_config shape = fv_cache_config_default();
+    fv_cache_config shape;
+    fv_cache_config_default(&shape);
     shape.kv_heads = HEADS, shape.head_dim = 64, shape.max_tokens = TOKENS, shape.shadow = 1;
     attention_world w = world_make(tables.table[0], shape, GROUP, 0, &random);
     world_append(&w, TOKENS);
-    fv_policy policies[4] = {fv_policy_default(FV_SELECTOR_DENSE), fv_policy_default(FV_SELECTOR_WINDOW),
-                             fv_policy_default(FV_SELECTOR_FOVEA), fv_policy_default(FV_SELECTOR_FOVEA)};
+    fv_policy policies[4] = {test_policy(FV_SELECTOR_DENSE), test_policy(FV_SELECTOR_WINDOW),
+                             test_policy(FV_SELECTOR_FOVEA), test_policy(FV_SELECTOR_FOVEA)};
     policies[2].dense_below = policies[3].dense_below = 0;
     policies[3].budget = 1.0f; /* chooses all there is to choose */
     static const bool wants[4][FV_REASON_COUNT] = {

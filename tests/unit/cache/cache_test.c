@@ -96,7 +96,8 @@ static void refuse(fv_cache_config config, fv_status status) {
 
 static void test_arguments(void **state) {
     (void)state;
-    const fv_cache_config good = fv_cache_config_default();
+    fv_cache_config good;
+    fv_cache_config_default(&good);
     size_t bytes = 0;
     assert_int_equal(fv_cache_size(&good, &bytes), FV_OK);
     assert_int_equal(fv_cache_size(&good, NULL), FV_ERROR_ARGUMENT);

@@ -67,7 +67,8 @@ typedef struct fixture {
 } fixture;
 
 static fv_generate_config config_for(const fv_llm *llm, fixture *run, uint32_t context) {
-    fv_session_config session = fv_session_config_default();
+    fv_session_config session;
+    fv_session_config_default(&session);
     fv_generate_config config;
     session.context_tokens = context;
     assert_int_equal(fv_session_open(&run->session, llm, &session, NULL, NULL), FV_OK);

@@ -376,7 +376,7 @@ static void only_gemma3_of_62_layers_is_scaled_by_its_width(void **state) {
         write_file(f);
         assert_int_equal(fv_gguf_open_memory(&f->gguf, f->bytes.bytes, f->bytes.count, "t.gguf", &message), FV_OK);
         fv_load load = {.gguf = f->gguf, .row = &row, .message = &message};
-        load.out.config = fv_model_config_default();
+        fv_model_config_default(&load.out.config);
         load.out.config.layers = cases[i].layers;
         load.out.config.width = 5376 / 8;
         load.out.config.query_heads = 32;

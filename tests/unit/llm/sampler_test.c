@@ -13,7 +13,8 @@
 #define DRAWS 8000
 
 static fv_sampler_config plain(uint32_t vocabulary) { /* everything off but the draw */
-    fv_sampler_config config = fv_sampler_config_default();
+    fv_sampler_config config;
+    fv_sampler_config_default(&config);
     config.vocabulary = vocabulary;
     config.temperature = 1;
     config.top_k = 0;
@@ -260,7 +261,8 @@ static void a_seed_gives_the_same_tokens_everywhere(void **state) {
     float logits[VOCABULARY], before[VOCABULARY];
     make_logits(logits, VOCABULARY, 11);
     memcpy(before, logits, sizeof logits);
-    fv_sampler_config config = fv_sampler_config_default();
+    fv_sampler_config config;
+    fv_sampler_config_default(&config);
     config.vocabulary = VOCABULARY;
     config.seed = 42;
     fv_sampler *sampler = open_sampler(&config);
@@ -273,7 +275,8 @@ static void ugly_logits_do_no_harm(void **state) {
     (void)state;
     const float nans[4] = {NAN, NAN, NAN, NAN}, mixed[4] = {NAN, -INFINITY, 3, NAN}, top[4] = {0, INFINITY, 1, 2};
     for (int i = 0; i < 2; i++) {
-        fv_sampler_config config = i ? fv_sampler_config_default() : plain(4);
+        fv_sampler_config config = plain(4);
+        if (i) fv_sampler_config_default(&config);
         config.vocabulary = 4;
         fv_sampler *sampler = open_sampler(&config);
         assert_in_range(fv_sampler_next(sampler, nans), 0, 3);

@@ -13,6 +13,7 @@ static void *test_calloc(size_t count, size_t bytes) { return allocations_left--
 #define calloc test_calloc
 #include "llm/llm.c"     /* NOLINT */
 #include "llm/session.c" /* NOLINT */
+#include "support/test_policy.h"
 #undef fv_pages_reserve
 #undef calloc
 
@@ -76,26 +77,28 @@ static void files_that_do_not_open(void **state) {
 
 static void settings_out_of_range(void **state) {
     const fv_llm *llm = *state;
-    fv_session_config config = fv_session_config_default();
+    fv_session_config config;
+    fv_session_config_default(&config);
     config.batch_tokens = 0;
     expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "batch");
-    config = fv_session_config_default();
+    fv_session_config_default(&config);
     config.context_tokens = MAX_CONTEXT + 1;
     expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "1073741825");
-    config = fv_session_config_default();
+    fv_session_config_default(&config);
     config.key_type = FV_ELEMENT_COUNT;
     expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "element type");
-    config = fv_session_config_default();
+    fv_session_config_default(&config);
     config.isa_limit = FV_ISA_COUNT;
     expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "instruction set");
-    config = fv_session_config_default();
+    fv_session_config_default(&config);
     config.policy.selector = 99;
-    expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "attention policy");
+    expect_refusal(llm, &config, FV_ERROR_POLICY, "attention policy: selector must be");
 }
 
 static void memory_that_is_not_there(void **state) {
     const fv_llm *llm = *state;
-    fv_session_config config = fv_session_config_default();
+    fv_session_config config;
+    fv_session_config_default(&config);
     fv_session_memory memory;
     char bytes[32];
     assert_int_equal(fv_session_memory_plan(llm, &config, 1, &memory, NULL), FV_OK);
@@ -110,9 +113,10 @@ static void memory_that_is_not_there(void **state) {
 
 static void the_plan_is_what_is_taken(void **state) {
     const fv_llm *llm = *state;
-    fv_session_config config = fv_session_config_default();
+    fv_session_config config;
+    fv_session_config_default(&config);
     config.context_tokens = 100;
-    config.policy = fv_policy_default(FV_SELECTOR_PATTERN);
+    fv_policy_default(FV_SELECTOR_PATTERN, &config.policy);
     fv_pool *pool = NULL;
     fv_session *session = NULL;
     fv_session_memory plan;
@@ -125,7 +129,7 @@ static void the_plan_is_what_is_taken(void **state) {
     const fv_model_config *shape = fv_llm_config(llm);
     assert_int_equal(use.token_bytes,
                      2 * 2 * shape->layers * shape->cache.kv_heads * shape->cache.head_dim); /* K and V, f16 */
-    config.policy = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy_default(FV_SELECTOR_DENSE, &config.policy);
     assert_int_equal(fv_session_memory_plan(llm, &config, 3, &plan, NULL), FV_OK);
     assert_int_equal(plan.landmark_bytes, 0);
     assert_int_equal(plan.cache_bytes, use.cache_bytes - use.landmark_bytes);
@@ -149,7 +153,8 @@ static void a_context_takes_memory_as_it_fills(void **state) {
     enum { TOKENS = 700, CONTEXT = 1 << 20 };
     static int32_t tokens[TOKENS];
     for (int32_t i = 0; i < TOKENS; i++) tokens[i] = 2 + i % 50;
-    fv_session_config config = fv_session_config_default();
+    fv_session_config config;
+    fv_session_config_default(&config);
     config.context_tokens = CONTEXT;
     config.batch_tokens = 64;
     fv_session *session = NULL;
@@ -169,11 +174,12 @@ static void a_context_takes_memory_as_it_fills(void **state) {
 
 static void the_environment_lowers_the_instruction_set(void **state) {
     const fv_llm *llm = *state;
-    fv_session_config config = fv_session_config_default();
+    fv_session_config config;
+    fv_session_config_default(&config);
     fv_session *session = NULL;
     setenv("FV_ISA", "scalar", 1);
     assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
-    assert_int_equal(fv_session_report(session).isa, FV_ISA_SCALAR);
+    assert_int_equal(fv_session_report(session)->isa, FV_ISA_SCALAR);
     fv_session_close(session);
     fv_isa other = FV_ISA_SCALAR, best = FV_ISA_SCALAR;
     for (uint32_t isa = 0; isa < FV_ISA_COUNT; isa++)
@@ -181,7 +187,7 @@ static void the_environment_lowers_the_instruction_set(void **state) {
     setenv("FV_ISA", fv_isa_name(best), 1); /* does not lift the caller's limit */
     config.isa_limit = FV_ISA_SCALAR;
     assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
-    assert_int_equal(fv_session_report(session).isa, FV_ISA_SCALAR);
+    assert_int_equal(fv_session_report(session)->isa, FV_ISA_SCALAR);
     fv_session_close(session);
     setenv("FV_ISA", "sse9", 1);
     expect_refusal(llm, &config, FV_ERROR_ARGUMENT,
@@ -196,23 +202,25 @@ static void the_environment_lowers_the_instruction_set(void **state) {
 
 static void another_policy_must_fit_the_cache(void **state) {
     const fv_llm *llm = *state;
-    fv_session_config config = fv_session_config_default();
-    fv_policy pattern = fv_policy_default(FV_SELECTOR_PATTERN);
+    fv_session_config config;
+    fv_session_config_default(&config);
+    fv_policy pattern;
+    fv_policy_default(FV_SELECTOR_PATTERN, &pattern);
     fv_session *session = NULL;
     fv_message message = {{0}};
     assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
-    assert_int_equal(fv_session_set_policy(session, &pattern, &message), FV_ERROR_ARGUMENT);
-    assert_non_null(strstr(message.text, "landmarks of 64 tokens"));
+    assert_int_equal(fv_session_set_policy(session, &pattern, &message), FV_ERROR_POLICY);
+    assert_non_null(strstr(message.text, "block must be landmark_tokens of the cache"));
     pattern.landmarks = 0;
     assert_int_equal(fv_session_set_policy(session, &pattern, NULL), FV_OK);
     fv_session_close(session);
-    config.policy = fv_policy_default(FV_SELECTOR_PATTERN);
+    fv_policy_default(FV_SELECTOR_PATTERN, &config.policy);
     assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
     pattern = config.policy;
     assert_int_equal(fv_session_set_policy(session, &pattern, NULL), FV_OK);
     pattern.block = 32;
-    assert_int_equal(fv_session_set_policy(session, &pattern, &message), FV_ERROR_ARGUMENT);
-    pattern = fv_policy_default(FV_SELECTOR_DENSE);
+    assert_int_equal(fv_session_set_policy(session, &pattern, &message), FV_ERROR_POLICY);
+    fv_policy_default(FV_SELECTOR_DENSE, &pattern);
     assert_int_equal(fv_session_set_policy(session, &pattern, NULL), FV_OK);
     fv_session_close(session);
 }
@@ -234,7 +242,8 @@ static void expect_no_rows(fv_session *session) {
 }
 
 static fv_session *open_small(const fv_llm *llm, uint32_t batch) {
-    fv_session_config config = fv_session_config_default();
+    fv_session_config config;
+    fv_session_config_default(&config);
     fv_session *session = NULL;
     config.context_tokens = 64;
     config.batch_tokens = batch;
@@ -294,13 +303,14 @@ static void a_copy_stays_within_one_model(void **state) {
 
 static void expect_policy_refused(fv_session *session, const fv_policy *policy, const char *word) {
     fv_message message = {{0}};
-    assert_int_equal(fv_session_set_policy(session, policy, &message), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_session_set_policy(session, policy, &message), FV_ERROR_POLICY);
     if (!strstr(message.text, word)) fail_msg("expected '%s' in '%s'", word, message.text);
 }
 
 static void what_a_cache_lacks_is_named(void **state) {
-    fv_session_config config = fv_session_config_default();
-    fv_policy fovea = fv_policy_default(FV_SELECTOR_FOVEA), certified = fovea, tailed = fovea;
+    fv_session_config config;
+    fv_session_config_default(&config);
+    fv_policy fovea = test_policy(FV_SELECTOR_FOVEA), certified = fovea, tailed = fovea;
     certified.certificate = 1;
     tailed.tail = 1;
     fv_session *session = NULL;
@@ -310,7 +320,7 @@ static void what_a_cache_lacks_is_named(void **state) {
     config.policy = fovea;
     assert_int_equal(fv_session_open(&session, *state, &config, NULL, NULL), FV_OK);
     expect_policy_refused(session, &certified, "margins");
-    expect_policy_refused(session, &tailed, "coarse values");
+    expect_policy_refused(session, &tailed, "a cache with a tail");
     fv_session_close(session);
     config.policy = tailed;
     assert_int_equal(fv_session_open(&session, *state, &config, NULL, NULL), FV_OK);
@@ -349,7 +359,8 @@ static void weights_are_not_repacked_beside_sessions(void **state) {
     assert_true(fv_llm_packed_bytes(llm) > 0 && fv_llm_packed_bytes(llm) == fv_llm_packable_bytes(llm));
     assert_int_equal(fv_llm_repack(llm, &message), FV_OK); /* once more: nothing to do */
     atomic_store(&llm->holders, REPACKING);                /* as in another thread at work */
-    fv_session_config config = fv_session_config_default();
+    fv_session_config config;
+    fv_session_config_default(&config);
     expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "being repacked");
     assert_int_equal(fv_llm_repack(llm, &message), FV_ERROR_ARGUMENT);
     atomic_store(&llm->holders, 1);
@@ -372,7 +383,8 @@ static void a_session_outlives_the_handle_of_its_model(void **state) {
 
 static void a_context_beyond_the_trained_one_is_remarked(void **state) {
     const fv_llm *llm = *state;
-    fv_session_config config = fv_session_config_default();
+    fv_session_config config;
+    fv_session_config_default(&config);
     static const uint32_t contexts[] = {0, 16, 256, 257, 100000};
     for (size_t i = 0; i < sizeof contexts / sizeof *contexts; i++) {
         fv_session *session = NULL;
@@ -396,7 +408,8 @@ static void bytes_are_those_of_the_formula(void **state) {
         double bytes; /* of an element, its scale included */
     } types[] = {{FV_ELEMENT_F32, 4}, {FV_ELEMENT_F16, 2}, {FV_ELEMENT_BF16, 2}};
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
-        fv_session_config config = fv_session_config_default();
+        fv_session_config config;
+        fv_session_config_default(&config);
         fv_session_memory plan;
         config.context_tokens = 96;
         config.key_type = types[t].type;
@@ -438,18 +451,18 @@ static void time_and_plans_are_shown_to_who_asks(void **state) {
     fv_session *session = open_small(*state, 8);
     uint64_t calls = 0, plans = 0;
     assert_int_equal(fv_session_feed(session, tokens, 2, NULL, NULL), FV_OK);
-    fv_report report = fv_session_report(session);
+    fv_report report = *fv_session_report(session);
     assert_true(report.product_ns == 0 && report.choose_ns == 0 && report.read_ns == 0 && report.other_ns == 0);
     fv_session_time(session, count_calls, &calls);
     fv_session_observe(session, note_plan, &plans);
     assert_int_equal(fv_session_feed(session, tokens, 3, NULL, NULL), FV_OK);
-    report = fv_session_report(session);
+    report = *fv_session_report(session);
     assert_true(calls > 0 && report.product_ns > 0 && report.read_ns > 0 && report.other_ns > 0);
     assert_true(plans >= session->shape.layers);
     uint64_t products = report.product_ns, before = calls, shown = plans;
     free(row_of(session, 2)); /* of logits, too: from the first look at the clock to the last, 1000 ns each */
     assert_true(calls >= before + 2);
-    assert_int_equal(fv_session_report(session).product_ns, products + 1000 * (calls - before - 1));
+    assert_int_equal(fv_session_report(session)->product_ns, products + 1000 * (calls - before - 1));
     before = calls;
     fv_session_time(session, NULL, NULL);
     fv_session_observe(session, NULL, NULL);
@@ -457,7 +470,7 @@ static void time_and_plans_are_shown_to_who_asks(void **state) {
     assert_int_equal(fv_session_feed(session, tokens, 5, NULL, NULL), FV_OK);
     assert_int_equal(calls, before);
     assert_int_equal(plans, shown);
-    assert_int_equal(fv_session_report(session).product_ns, 0);
+    assert_int_equal(fv_session_report(session)->product_ns, 0);
     fv_session_close(session);
 }
 

@@ -45,7 +45,8 @@ static bool talk_on(talk *self, fv_session *session, float *logits) {
 
 static void *talk_main(void *argument) {
     talk *self = argument;
-    fv_session_config config = fv_session_config_default();
+    fv_session_config config;
+    fv_session_config_default(&config);
     config.context_tokens = PROMPT + TOKENS;
     config.batch_tokens = 16;
     fv_session *session = NULL;

@@ -1,5 +1,6 @@
 /* eval_sum_test.c - the figures of `fovea eval` from sums that can be checked by hand. */
 #include "fovea/measure/eval.h"
+#include "support/test_policy.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -107,7 +108,7 @@ static fv_eval *open_eval(watched *watch, const fv_policy *policies) {
 }
 
 static void every_question_is_asked_of_every_policy(void **state) {
-    fv_policy policies[2] = {fv_policy_default(FV_SELECTOR_DENSE), fv_policy_default(FV_SELECTOR_WINDOW)};
+    fv_policy policies[2] = {test_policy(FV_SELECTOR_DENSE), test_policy(FV_SELECTOR_WINDOW)};
     watched watch = {.stop_after = SIZE_MAX};
     policies[1].window = 32;
     policies[1].sinks = 4;
@@ -130,7 +131,7 @@ static void every_question_is_asked_of_every_policy(void **state) {
 
 /* Stopped before the second policy answers the second question: one question counts, its density included. */
 static void an_interrupted_question_does_not_count(void **state) {
-    fv_policy policies[2] = {fv_policy_default(FV_SELECTOR_DENSE), fv_policy_default(FV_SELECTOR_DENSE)};
+    fv_policy policies[2] = {test_policy(FV_SELECTOR_DENSE), test_policy(FV_SELECTOR_DENSE)};
     watched watch = {.stop_after = 4}; /* two policies and the end of the first question, the first policy */
     (void)state;
     fv_eval *eval = open_eval(&watch, policies);
@@ -144,7 +145,8 @@ static void an_interrupted_question_does_not_count(void **state) {
 }
 
 static void bad_settings_are_refused(void **state) {
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
     fv_eval_config good;
     fv_eval *eval = NULL;
     fv_eval_config_default(&good);

@@ -2,6 +2,7 @@
  * chunk leaves nothing behind. */
 #include "fovea/measure/perplexity.h"
 #include "fovea/report_sum.h"
+#include "support/test_policy.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,8 +30,8 @@ static bool progress(void *context, size_t done, size_t total) {
 
 static fv_perplexity_config prepare(fixture *test, const char *model) {
     fv_perplexity_config config;
-    *test = (fixture){.policies = {fv_policy_default(FV_SELECTOR_DENSE), fv_policy_default(FV_SELECTOR_WINDOW)},
-                      .stop_at = SIZE_MAX};
+    *test =
+        (fixture){.policies = {test_policy(FV_SELECTOR_DENSE), test_policy(FV_SELECTOR_WINDOW)}, .stop_at = SIZE_MAX};
     assert_int_equal(fv_llm_open(&test->llm, model, NULL), FV_OK);
     uint32_t vocabulary = fv_llm_config(test->llm)->vocabulary;
     for (size_t i = 0; i < CONTEXT; i++) test->tokens[i] = (int32_t)((i * i + 5 * i + 3) % vocabulary);
@@ -98,7 +99,8 @@ static void losses_are_those_of_the_next_tokens(void **state) {
     float logits[4096];
     double loss = 0;
     fv_perplexity_config config = prepare(&test, llama);
-    fv_session_config plain = fv_session_config_default();
+    fv_session_config plain;
+    fv_session_config_default(&plain);
     (void)state;
     open_measure(&test, &config);
     measure(&test);

@@ -44,7 +44,8 @@ static void sum_row(void *context, const fv_attention_seen *seen, size_t worker)
 
 static fv_session *open_session(const fv_llm *llm) {
     fv_session *session = NULL;
-    fv_session_config config = fv_session_config_default();
+    fv_session_config config;
+    fv_session_config_default(&config);
     config.context_tokens = TOKENS + ANSWER;
     config.batch_tokens = 64;
     assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);

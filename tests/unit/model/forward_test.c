@@ -3,6 +3,7 @@
 #include "fovea/model.h"
 #include "support/attention_world.h"
 #include "support/tables.h"
+#include "support/test_policy.h"
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -32,7 +33,8 @@ static fv_weight weight_make(uint32_t rows, uint32_t columns, float bias, test_r
 }
 
 static fv_model_config config_make(void) {
-    fv_model_config config = fv_model_config_default();
+    fv_model_config config;
+    fv_model_config_default(&config);
     config.vocabulary = VOCABULARY, config.width = WIDTH, config.feed_forward = FEED, config.layers = LAYERS;
     config.query_heads = QUERY_HEADS, config.cache.kv_heads = KV_HEADS, config.cache.head_dim = HEAD_DIM;
     config.cache.max_tokens = MAX_TOKENS, config.batch_tokens = 20;
@@ -97,7 +99,8 @@ static void test_cutting_shows_in_no_bit(void **state) {
     (void)state;
     for (size_t k = 0; k < tables.count; k++)
         for (uint32_t selector = FV_SELECTOR_DENSE; selector <= FV_SELECTOR_PATTERN; selector++) {
-            fv_policy policy = fv_policy_default((fv_selector)selector);
+            fv_policy policy;
+            fv_policy_default((fv_selector)selector, &policy);
             policy.block = 16;
             if (selector == FV_SELECTOR_PATTERN) policy.window = 3;
             model_case c;
@@ -122,7 +125,7 @@ static void test_refused_forward(void **state) {
     (void)state;
     model_case c, other;
     float got[VOCABULARY], want[VOCABULARY];
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE), bad = fv_policy_default(FV_SELECTOR_PATTERN);
+    fv_policy dense = test_policy(FV_SELECTOR_DENSE), bad = test_policy(FV_SELECTOR_PATTERN);
     static const uint8_t keep[1] = {1};
     model_make(&c, tables.table[0]);
     assert_int_equal(fv_model_logits(c.model, 0, 1, NULL, got), FV_ERROR_ARGUMENT); /* nothing was evaluated yet */
@@ -133,7 +136,7 @@ static void test_refused_forward(void **state) {
     assert_int_equal(fv_model_forward(c.model, text, 0, &dense, NULL, NULL), FV_ERROR_ARGUMENT);
     assert_int_equal(fv_model_forward(c.model, text, 21, &dense, NULL, NULL), FV_ERROR_ARGUMENT);
     assert_int_equal(fv_model_forward(c.model, text, 1, &bad, NULL, NULL),
-                     FV_ERROR_ARGUMENT); /* block 64, caches have 16 */
+                     FV_ERROR_POLICY); /* block 64, caches have 16 */
     assert_int_equal(fv_model_batch_rows(c.model),
                      3); /* refused at the door: the last forward's rows are still there */
     assert_int_equal(fv_model_logits(c.model, 1, 1, NULL, got), FV_OK);
@@ -172,7 +175,8 @@ static void test_time(void **state) {
     model_case c;
     uint64_t now = 0;
     const int32_t five[] = {1, 2, 3, 4, 5};
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
     fv_report report = {.struct_bytes = sizeof report};
     model_make(&c, tables.table[0]);
     fv_model_time(c.model, tick, &now);
@@ -191,9 +195,11 @@ enum { LONG_TEXT = 50 };
 
 /* Logits of all positions under a policy that chooses, in batches of at most `batch`. */
 static void long_logits(fv_model *model, const int32_t *tokens, uint32_t batch, float (*logits)[VOCABULARY]) {
-    fv_policy policy = fv_policy_default(FV_SELECTOR_FOVEA);
+    fv_policy policy;
+    fv_policy_default(FV_SELECTOR_FOVEA, &policy);
     fv_report report = {.struct_bytes = sizeof report};
-    policy.window = 1, policy.dense_below = 0, policy.budget = 0.8f; /* of two pages between sinks and window one */
+    policy.window = 1, policy.dense_below = 0,
+    fv_policy_set_budget(&policy, 0.8f); /* of two pages between sinks and window one */
     assert_int_equal(fv_model_truncate(model, 0), FV_OK);
     for (uint32_t done = 0, count; done < LONG_TEXT; done += count) {
         count = LONG_TEXT - done < batch ? LONG_TEXT - done : batch;
@@ -237,7 +243,8 @@ static void changed_logits(const fv_kernels *kernels, change_fn *change, float (
     fv_layer_weights layers[LAYERS];
     fv_model_config config = config_make();
     fv_model_weights weights = weights_make(layers, &random);
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
     fv_model_bytes bytes;
     fv_model *model = NULL;
     if (change) change(&config, &weights, layers);
@@ -333,7 +340,8 @@ static void test_rows_of_tokens_taken_back(void **state) {
     (void)state;
     model_case c;
     float got[VOCABULARY];
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
     model_make(&c, tables.table[0]);
     assert_int_equal(fv_model_forward(c.model, text, 5, &dense, NULL, NULL), FV_OK);
     assert_int_equal(fv_model_truncate(c.model, 5), FV_OK);
@@ -382,7 +390,8 @@ static void test_a_forward_that_fails_midway_leaves_no_rows(void **state) {
     fv_layer_weights layers[LAYERS];
     fv_model_config config = config_make();
     fv_model_weights weights = weights_make(layers, &random);
-    fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
     fv_model_bytes bytes;
     fv_model *model = NULL;
     float got[VOCABULARY];

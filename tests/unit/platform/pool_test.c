@@ -243,7 +243,8 @@ static void threads_stay_where_they_are_put(void **state) {
     assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
     size_t processor = 0;
     while (!CPU_ISSET(processor, &before)) processor++;
-    fv_pool_config config = fv_pool_config_default();
+    fv_pool_config config;
+    fv_pool_config_default(&config);
     config.processors[processor / 64] = (uint64_t)1 << processor % 64;
     for (uint32_t strict = 0; strict < 2; strict++) {
         fv_pool *pool = NULL;
@@ -294,7 +295,8 @@ static self_view view_of(const fv_pool_config *config) {
 }
 
 static fv_pool_config four_threads(void) {
-    fv_pool_config config = fv_pool_config_default();
+    fv_pool_config config;
+    fv_pool_config_default(&config);
     config.threads = 4;
     return config;
 }
@@ -399,7 +401,8 @@ static void clock_task(void *context, size_t task, size_t worker) {
 
 /* Processor time that a worker takes in 50 ms without a run, in ns. */
 static int64_t idle_time_ns(uint32_t poll) {
-    fv_pool_config config = fv_pool_config_default();
+    fv_pool_config config;
+    fv_pool_config_default(&config);
     fv_pool *pool = NULL;
     clockid_t clock = 0;
     config.threads = 2;
@@ -426,14 +429,15 @@ static void wrong_places_are_refused(void **state) {
     (void)state;
     fv_message message;
     fv_pool *pool = NULL;
-    fv_pool_config config = fv_pool_config_default();
+    fv_pool_config config;
+    fv_pool_config_default(&config);
     config.processors[FV_POOL_PROCESSORS / 64 - 1] = (uint64_t)1 << 63; /* number 1023 */
     assert_int_equal(fv_pool_open_config(&pool, &config, &message), FV_ERROR_ARGUMENT);
     assert_non_null(strstr(message.text, "none of the processors"));
-    config = fv_pool_config_default();
+    fv_pool_config_default(&config);
     config.priority = 4;
     assert_int_equal(fv_pool_open_config(&pool, &config, NULL), FV_ERROR_ARGUMENT);
-    config = fv_pool_config_default();
+    fv_pool_config_default(&config);
     config.poll = 101;
     assert_int_equal(fv_pool_open_config(&pool, &config, NULL), FV_ERROR_ARGUMENT);
     assert_int_equal(fv_pool_open_config(&pool, NULL, NULL), FV_ERROR_ARGUMENT);

@@ -17,7 +17,8 @@ static size_t processors_of(const fv_pool_config *config, size_t *first, size_t 
 }
 
 static void expect(bool range, const char *text, size_t count, size_t first, size_t last) {
-    fv_pool_config config = fv_pool_config_default();
+    fv_pool_config config;
+    fv_pool_config_default(&config);
     size_t lowest = 0, highest = 0;
     assert_true(range ? fv_pool_config_range(&config, text) : fv_pool_config_mask(&config, text));
     assert_int_equal(processors_of(&config, &lowest, &highest), count);
@@ -39,7 +40,8 @@ static void masks(void **state) {
     longest[FV_POOL_PROCESSORS / 4 + 1] = 0;
     const char *bad[] = {"", "0x", "g", "1 ", "-1", longest};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        fv_pool_config config = fv_pool_config_default();
+        fv_pool_config config;
+        fv_pool_config_default(&config);
         assert_false(fv_pool_config_mask(&config, bad[i]));
     }
 }
@@ -52,13 +54,15 @@ static void ranges(void **state) {
     static const char *const bad[] = {"",      "3",    "-3",  "3-",  "3-1", "0-1024", "99999999999999999999-1",
                                       "1-2-3", "1 -2", "a-b", "1-2 "};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        fv_pool_config config = fv_pool_config_default();
+        fv_pool_config config;
+        fv_pool_config_default(&config);
         assert_false(fv_pool_config_range(&config, bad[i]));
     }
 }
 
 static void both_add_up(void **state) {
-    fv_pool_config config = fv_pool_config_default();
+    fv_pool_config config;
+    fv_pool_config_default(&config);
     size_t first, last;
     (void)state;
     assert_true(fv_pool_config_mask(&config, "3") && fv_pool_config_range(&config, "1-2"));

@@ -40,8 +40,9 @@ typedef struct world {
 } world;
 
 static world world_open(fv_selector selector, fv_element type, uint32_t tokens, uint32_t max_tokens) {
-    world w = {.config = fv_pattern_config_default()};
-    w.config.policy = fv_policy_default(selector);
+    world w = {0};
+    fv_pattern_config_default(&w.config);
+    fv_policy_default(selector, &w.config.policy);
     w.config.policy.block = 48;
     w.config.policy.window = 100;
     w.config.max_tokens = max_tokens;
@@ -451,7 +452,8 @@ static void test_warm_up(void **state) {
 
 static void test_preset(void **state) {
     (void)state;
-    fv_pattern_preset preset = fv_pattern_preset_pi_zero_2w(300, QUERY_HEADS, KV_HEADS, DIM);
+    fv_pattern_preset preset;
+    fv_pattern_preset_pi_zero_2w(300, QUERY_HEADS, KV_HEADS, DIM, &preset);
     assert_int_equal(preset.pattern.policy.window, 64);
     assert_int_equal(preset.tile, 16);
     assert_int_equal(preset.cache.key_type, FV_ELEMENT_F16);

@@ -20,7 +20,8 @@ static fv_cache *cache_make(fv_element key_type, fv_element value_type) {
     static unsigned char memory_of_kernels[FV_KERNELS_BYTES + 64];
     const fv_kernels *kernels;
     fv_cache *cache = NULL;
-    fv_cache_config config = fv_cache_config_default();
+    fv_cache_config config;
+    fv_cache_config_default(&config);
     config.kv_heads = HEADS;
     config.head_dim = DIM;
     config.max_tokens = 64;

@@ -21,7 +21,8 @@ static void test_victim(void **state) {
     (void)state;
     const float scores[] = {3, 1, 2, 1, 5};
     const uint32_t globals[] = {1, 77};
-    fv_evict_config config = fv_evict_config_default();
+    fv_evict_config config;
+    fv_evict_config_default(&config);
     uint32_t victim;
     assert_int_equal(fv_evict_victim(&config, 5, scores, &victim), FV_OK);
     assert_int_equal(victim, 1); /* of equal ones the first */
@@ -44,7 +45,8 @@ static void test_all_protected(void **state) {
     const float scores[] = {3, 1, 2};
     static const uint32_t windows[] = {3, 4, UINT32_MAX};
     for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
-        fv_evict_config config = fv_evict_config_default();
+        fv_evict_config config;
+        fv_evict_config_default(&config);
         uint32_t victim = 9;
         config.window = windows[i];
         assert_int_equal(fv_evict_victim(&config, 3, scores, &victim), FV_ERROR_PROTECTED);
@@ -58,7 +60,8 @@ static void test_all_protected(void **state) {
 static void test_arguments(void **state) {
     (void)state;
     const float scores[] = {3};
-    fv_evict_config config = fv_evict_config_default();
+    fv_evict_config config;
+    fv_evict_config_default(&config);
     uint32_t victim = 9;
     int32_t items[] = {5, 6, 7};
     assert_int_equal(fv_evict_victim(NULL, 1, scores, &victim), FV_ERROR_ARGUMENT);
@@ -67,7 +70,7 @@ static void test_arguments(void **state) {
     assert_int_equal(fv_evict_victim(&config, 1, scores, NULL), FV_ERROR_ARGUMENT);
     config.when_all_protected = 2;
     assert_int_equal(fv_evict_victim(&config, 1, scores, &victim), FV_ERROR_ARGUMENT);
-    config = fv_evict_config_default();
+    fv_evict_config_default(&config);
     config.globals_count = 1; /* and no globals */
     assert_int_equal(fv_evict_victim(&config, 1, scores, &victim), FV_ERROR_ARGUMENT);
     assert_int_equal(victim, 9);

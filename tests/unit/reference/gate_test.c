@@ -24,7 +24,8 @@ static fv_gate *gate_make(const fv_gate_config *config, const float *const *part
 }
 
 static fv_gate_config shape(uint32_t input_dim, uint32_t hidden_dim) {
-    fv_gate_config config = fv_gate_config_default();
+    fv_gate_config config;
+    fv_gate_config_default(&config);
     config.input_dim = input_dim;
     config.hidden_dim = hidden_dim;
     return config;

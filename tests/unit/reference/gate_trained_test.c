@@ -62,7 +62,8 @@ static gate_file file_read(const char *name) {
 }
 
 static fv_gate *gate_make(const gate_file *file) {
-    fv_gate_config config = fv_gate_config_default();
+    fv_gate_config config;
+    fv_gate_config_default(&config);
     config.input_dim = file->input_dim;
     config.hidden_dim = file->hidden_dim;
     config.weights = FV_GATE_WEIGHTS_GIVEN;

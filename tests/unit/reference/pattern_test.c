@@ -62,10 +62,10 @@ static void world_reopen(world *w) {
 }
 
 static world world_open(test_random *random, bool causal) {
-    world w = {.config = fv_pattern_config_default(),
-               .tokens = test_random_in(random, 1, TOKENS_MOST),
+    world w = {.tokens = test_random_in(random, 1, TOKENS_MOST),
                .kv_heads = test_random_in(random, 1, 3),
                .head_dim = test_random_in(random, 1, 20)};
+    fv_pattern_config_default(&w.config);
     w.query_heads = w.kv_heads * test_random_in(random, 1, 3);
     w.width = (size_t)w.query_heads * w.head_dim;
     w.kv_width = (size_t)w.kv_heads * w.head_dim;
@@ -389,7 +389,8 @@ static void test_candidates_and_edges(void **state) {
 }
 
 static fv_gate *gate_open(uint32_t input_dim) {
-    fv_gate_config config = fv_gate_config_default();
+    fv_gate_config config;
+    fv_gate_config_default(&config);
     config.input_dim = input_dim;
     config.hidden_dim = 6;
     size_t bytes;
@@ -541,7 +542,7 @@ static void test_mismatches(void **state) {
     for (size_t i = 0; i < w.width * sizeof *w.out; i++) assert_int_equal(((unsigned char *)w.out)[i], 0x77);
     w.config.policy.block = 0; /* Q10 */
     size_t bytes = 5;
-    assert_int_equal(fv_pattern_size(&w.config, &bytes), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_pattern_size(&w.config, &bytes), FV_ERROR_POLICY);
     assert_int_equal(bytes, 5);
     free(cache);
     world_close(&w);

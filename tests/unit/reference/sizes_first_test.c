@@ -31,7 +31,8 @@ static world world_open(void) {
     world w = {.fence = fence_open(2 * ELEMENTS * sizeof(float))};
     size_t bytes;
     assert_int_equal(fv_kernels_init(&w.kernels, FV_ISA_BEST, kernels_memory, sizeof kernels_memory), FV_OK);
-    fv_pattern_config config = fv_pattern_config_default();
+    fv_pattern_config config;
+    fv_pattern_config_default(&config);
     config.max_tokens = ROOM;
     config.query_heads = config.kv_heads = HEADS;
     config.head_dim = DIM;
@@ -41,7 +42,8 @@ static world world_open(void) {
     fv_cache_config shape = {.kv_heads = HEADS, .head_dim = DIM, .max_tokens = ROOM, .landmark_tokens = 64};
     assert_int_equal(fv_cache_size(&shape, &bytes), FV_OK);
     assert_int_equal(fv_cache_init(&w.cache, &shape, w.kernels, take(&w, 1, bytes), bytes), FV_OK);
-    fv_gate_config gate = fv_gate_config_default();
+    fv_gate_config gate;
+    fv_gate_config_default(&gate);
     gate.input_dim = DIM;
     assert_int_equal(fv_gate_size(&gate, &bytes), FV_OK);
     assert_int_equal(fv_gate_init(&w.gate, &gate, NULL, take(&w, 2, bytes), bytes), FV_OK);
@@ -105,7 +107,8 @@ static void test_append(void **state) {
     assert_int_equal(fv_pattern_append(w.pattern, w.cache, &wide, &wide), FV_ERROR_SHAPE);
     assert_int_equal(fv_pattern_append(w.pattern, w.cache, &one, &deep), FV_ERROR_SHAPE);
     assert_int_equal(fv_cache_tokens(w.cache), 0);
-    fv_evict_config evict = fv_evict_config_default();
+    fv_evict_config evict;
+    fv_evict_config_default(&evict);
     assert_int_equal(fv_pattern_append_evict(w.pattern, w.cache, &evict, 0, NULL, &wide, &one, NULL), FV_ERROR_SHAPE);
     assert_int_equal(fv_pattern_append_evict(w.pattern, w.cache, &evict, 0, NULL, &one, &deep, NULL), FV_ERROR_SHAPE);
     for (int i = 0; i < ROOM / TOKENS; i++)

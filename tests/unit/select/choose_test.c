@@ -9,6 +9,7 @@
 #include "select/choose.h"
 #include "support/attention_world.h"
 #include "support/tables.h"
+#include "support/test_policy.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +25,8 @@ static void check_status(fv_status status) {
 }
 
 static fv_cache_config shape_of(uint32_t heads, uint32_t dim, uint32_t tokens, uint32_t type) {
-    fv_cache_config shape = fv_cache_config_default();
+    fv_cache_config shape;
+    fv_cache_config_default(&shape);
     shape.kv_heads = heads;
     shape.head_dim = dim;
     shape.max_tokens = tokens;
@@ -38,9 +40,10 @@ static const fv_selector selectors[] = {FV_SELECTOR_FOVEA, FV_SELECTOR_CASCADE, 
 enum { SELECTORS = sizeof selectors / sizeof selectors[0], FIRST_TAIL = 2 };
 
 static fv_policy policy_of(uint32_t selector, float budget, uint32_t window) {
-    fv_policy policy = fv_policy_default(selectors[selector % SELECTORS]);
+    fv_policy policy;
+    fv_policy_default(selectors[selector % SELECTORS], &policy);
     policy.tail = selector % SELECTORS >= FIRST_TAIL; /* twice, with and without */
-    policy.budget = budget;
+    fv_policy_set_budget(&policy, budget);
     policy.window = window;
     policy.dense_below = 0;
     return policy;
@@ -49,7 +52,8 @@ static fv_policy policy_of(uint32_t selector, float budget, uint32_t window) {
 static size_t row_width(const attention_world *w) { return (size_t)w->attend.query_heads * w->attend.head_dim; }
 
 static void *attention_open(const attention_world *w, fv_attention **attention) {
-    fv_policy policy = fv_policy_default(FV_SELECTOR_FOVEA);
+    fv_policy policy;
+    fv_policy_default(FV_SELECTOR_FOVEA, &policy);
     fv_attention_config config = {.attend = w->attend,
                                   .max_tokens = w->shape.max_tokens,
                                   .workers = MOST_WORKERS,
@@ -98,7 +102,7 @@ static void test_all_pages_are_dense(void **state) {
         attention_world w =
             world_make(tables.table[i % tables.count], shape_of(1 + i % 2, dims[i % 5], 700, i % FV_ELEMENT_COUNT),
                        1 + i % 3, 0, &random);
-        fv_policy dense = fv_policy_default(FV_SELECTOR_DENSE), all = policy_of(i, 1.0f, 20 + i);
+        fv_policy dense = test_policy(FV_SELECTOR_DENSE), all = policy_of(i, 1.0f, 20 + i);
         fv_report report, dense_report;
         float *want = world_run(&w, &dense, 0, NULL, &random, &dense_report);
         float *out = world_run(&w, &all, i % 3 ? 50 : 0, NULL, &random, &report);
@@ -432,13 +436,14 @@ static void test_deadlines(void **state) {
 
 static void test_bad_policies(void **state) {
     (void)state;
-    const fv_policy good = fv_policy_default(FV_SELECTOR_FOVEA);
+    fv_policy good;
+    fv_policy_default(FV_SELECTOR_FOVEA, &good);
     check_status(fv_policy_check(&good));
 #define REFUSED(...) \
     do { \
         fv_policy bad = good; \
         __VA_ARGS__; \
-        assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT); \
+        assert_int_equal(fv_policy_check(&bad), FV_ERROR_POLICY); \
     } while (0)
     REFUSED(bad.budget = 1.5f);
     REFUSED(bad.budget = -0.1f);
@@ -485,7 +490,7 @@ static void test_bad_policies(void **state) {
     world_append(&w, 64);
     assert_int_equal(
         test_attention_run(attention, w.cache, &good, 0, 1, w.queries, w.query_stride, out, 16, NULL, NULL),
-        FV_ERROR_ARGUMENT);
+        FV_ERROR_POLICY);
     free(memory);
     world_free(&w);
     fv_policy tail = good;
@@ -497,7 +502,7 @@ static void test_bad_policies(void **state) {
     check_status(test_attention_run(attention, w.cache, &good, 0, 1, w.queries, w.query_stride, out, 16, NULL, NULL));
     assert_int_equal(
         test_attention_run(attention, w.cache, &tail, 0, 1, w.queries, w.query_stride, out, 16, NULL, NULL),
-        FV_ERROR_ARGUMENT);
+        FV_ERROR_POLICY);
     free(memory);
     world_free(&w);
 }

@@ -2,11 +2,13 @@
 #include "select/choose.h"
 #include "support/cache_state.h"
 #include "support/tables.h"
+#include "support/test_policy.h"
 
 static test_tables tables;
 
 static fv_cache *cache_of(uint32_t heads, uint32_t dim, uint32_t type) {
-    fv_cache_config shape = fv_cache_config_default();
+    fv_cache_config shape;
+    fv_cache_config_default(&shape);
     shape.kv_heads = heads;
     shape.head_dim = dim;
     shape.max_tokens = 16; /* the rules do not ask how many there are */
@@ -67,7 +69,8 @@ static void test_allowances(void **state) {
     };
     fv_cache *cache = cache_of(1, 64, FV_ELEMENT_F16);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        fv_policy policy = fv_policy_default(FV_SELECTOR_FOVEA);
+        fv_policy policy;
+        fv_policy_default(FV_SELECTOR_FOVEA, &policy);
         policy.window = rows[i].window, policy.sinks = rows[i].sinks;
         policy.budget = rows[i].budget, policy.top_p = rows[i].top_p, policy.pages = rows[i].pages;
         policy.floor = rows[i].floor, policy.cap = rows[i].cap;
@@ -90,8 +93,9 @@ static void test_head_shares(void **state) {
     static const uint16_t share[] = {1024, 512, 0, 3072, 100, 65535};
     static const uint32_t want[] = {53, 26, 0, 159, 5, 3391};
     fv_cache *cache = cache_of(3, 64, FV_ELEMENT_F16);
-    fv_policy policy = fv_policy_default(FV_SELECTOR_FOVEA);
-    policy.budget = 0.25f;
+    fv_policy policy;
+    fv_policy_default(FV_SELECTOR_FOVEA, &policy);
+    fv_policy_set_budget(&policy, 0.25f);
     policy.dense_below = 0;
     policy.head_share = share;
     policy.head_share_count = 6;
@@ -109,7 +113,8 @@ static void test_dense_below(void **state) {
     fv_cache *cache = cache_of(1, 64, FV_ELEMENT_F16);
     static const uint32_t below[] = {0, 1, 511, 512, 513, 528, 4000};
     for (size_t i = 0; i < sizeof below / sizeof *below; i++) {
-        fv_policy policy = fv_policy_default(FV_SELECTOR_FOVEA);
+        fv_policy policy;
+        fv_policy_default(FV_SELECTOR_FOVEA, &policy);
         policy.window = 32;
         policy.dense_below = below[i];
         uint32_t first = (below[i] + 15) / 16 * 16; /* whose pages hold as many */
@@ -145,9 +150,9 @@ static void test_dense_below_auto(void **state) {
         uint32_t dim = dims[i % 5], type = i / 5 % FV_ELEMENT_COUNT;
         bool cascade = i / 5 / FV_ELEMENT_COUNT % 2;
         fv_cache *cache = cache_of(1, dim, type);
-        fv_policy policy = fv_policy_default(cascade ? FV_SELECTOR_CASCADE : FV_SELECTOR_FOVEA), forced;
+        fv_policy policy = test_policy(cascade ? FV_SELECTOR_CASCADE : FV_SELECTOR_FOVEA), forced;
         policy.window = 64;
-        policy.budget = 0.1f + 0.3f * (float)(i % 3);
+        fv_policy_set_budget(&policy, 0.1f + 0.3f * (float)(i % 3));
         forced = policy;
         forced.dense_below = 0;
         assert_int_equal(policy.dense_below, FV_POLICY_AUTO);
@@ -178,16 +183,17 @@ static void test_dense_below_auto(void **state) {
 static void test_cascade_width(void **state) {
     (void)state;
     fv_cache *cache = cache_of(1, 64, FV_ELEMENT_F16);
-    fv_policy policy = fv_policy_default(FV_SELECTOR_CASCADE);
+    fv_policy policy;
+    fv_policy_default(FV_SELECTOR_CASCADE, &policy);
     policy.dense_below = 0;
-    policy.budget = 0.25f;
+    fv_policy_set_budget(&policy, 0.25f);
     assert_int_equal(chooser_of(&policy, cache, 0, 0, 3999).looked_at, 2 * 53 + 249 / 32);
-    policy.budget = 0.5f; /* 116 of 241 */
+    fv_policy_set_budget(&policy, 0.5f); /* 116 of 241 */
     assert_int_equal(chooser_of(&policy, cache, 0, 0, 3999).looked_at, 2 * 116 + 249 / 32);
-    policy.budget = 0.6f;
+    fv_policy_set_budget(&policy, 0.6f);
     assert_int_equal(chooser_of(&policy, cache, 0, 0, 3999).looked_at, 241);
     policy.selector = FV_SELECTOR_FOVEA;
-    policy.budget = 0.25f;
+    fv_policy_set_budget(&policy, 0.25f);
     assert_int_equal(chooser_of(&policy, cache, 0, 0, 3999).looked_at, 241);
     free(cache);
 }

@@ -2,6 +2,7 @@
 #include "fovea/policy.h"
 #include "support/random.h"
 #include "support/read_set.h"
+#include "support/test_policy.h"
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -68,7 +69,8 @@ static void check_all_rows(const fv_policy *config, uint32_t local_window, uint3
 static void test_dense(void **state) {
     (void)state;
     test_random random = test_random_make(1);
-    fv_policy config = fv_policy_default(FV_SELECTOR_DENSE);
+    fv_policy config;
+    fv_policy_default(FV_SELECTOR_DENSE, &config);
     for (uint32_t tokens = 1; tokens < 300; tokens += 13) check_all_rows(&config, 0, tokens, &random);
 }
 
@@ -79,7 +81,8 @@ static void test_window(void **state) {
     static const uint32_t sinks[] = {0, 1, 16, 20, 150, 5000, UINT32_MAX};
     for (size_t w = 0; w < sizeof windows / sizeof *windows; w++)
         for (size_t s = 0; s < sizeof sinks / sizeof *sinks; s++) {
-            fv_policy config = fv_policy_default(FV_SELECTOR_WINDOW);
+            fv_policy config;
+            fv_policy_default(FV_SELECTOR_WINDOW, &config);
             config.window = windows[w];
             config.sinks = sinks[s];
             check_all_rows(&config, 0, 140, &random);
@@ -93,14 +96,16 @@ static void test_local_window(void **state) {
     static const uint32_t windows[] = {1, 2, 16, 17, 100, 200, UINT32_MAX};
     for (uint32_t selector = FV_SELECTOR_DENSE; selector <= FV_SELECTOR_PATTERN; selector++)
         for (size_t w = 0; w < sizeof windows / sizeof *windows; w++) {
-            fv_policy config = fv_policy_default((fv_selector)selector);
+            fv_policy config;
+            fv_policy_default((fv_selector)selector, &config);
             config.window = 5;
             check_all_rows(&config, windows[w], 150, &random);
         }
 }
 
 static fv_policy random_pattern(test_random *random, uint32_t tokens) {
-    fv_policy config = fv_policy_default(FV_SELECTOR_PATTERN);
+    fv_policy config;
+    fv_policy_default(FV_SELECTOR_PATTERN, &config);
     static const uint32_t windows[] = {0, 1, 2, 3, 4, 7, 8, 15, 16, 31, 63, 64, 128};
     uint32_t dice = test_random_in(random, 0, 15);
     config.window = dice < 13 ? windows[dice] : dice == 13 ? UINT32_MAX : test_random_in(random, 0, tokens + 3);
@@ -179,31 +184,32 @@ static void test_arguments(void **state) {
     fv_step steps[STEPS];
     fv_plan plan = {.steps = steps, .capacity = STEPS};
     fv_plan_view view = {.first_token = 3, .rows = 1};
-    fv_policy good = fv_policy_default(FV_SELECTOR_PATTERN), bad = good;
+    fv_policy good = test_policy(FV_SELECTOR_PATTERN), bad = good;
     assert_int_equal(fv_policy_check(&good), FV_OK);
     assert_int_equal(fv_policy_check(NULL), FV_ERROR_ARGUMENT);
     bad.selector = 3;
-    assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_check(&bad), FV_ERROR_POLICY);
     bad = good, bad.block = 0;
-    assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_check(&bad), FV_ERROR_POLICY);
     uint8_t keep[3] = {1, 1, 1};
     bad = good, bad.keep = keep, bad.keep_tokens = 3; /* the mask ends before the row */
     assert_int_equal(fv_policy_plan(&bad, &view, &plan), FV_ERROR_ARGUMENT);
     bad = good, bad.causal = 0; /* the view does not say how many tokens there are */
     assert_int_equal(fv_policy_plan(&bad, &view, &plan), FV_ERROR_ARGUMENT);
     bad = good, bad.causal = 2;
-    assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_check(&bad), FV_ERROR_POLICY);
     bad = good, bad.globals_count = FV_POLICY_GLOBALS + 1;
-    assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_check(&bad), FV_ERROR_POLICY);
     bad = good, bad.log_stride = 2;
-    assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_check(&bad), FV_ERROR_POLICY);
     bad = good, bad.landmarks = 2;
-    assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT);
-    assert_int_equal(fv_policy_plan(&bad, &view, &plan), FV_ERROR_ARGUMENT);
-    bad = fv_policy_default(FV_SELECTOR_WINDOW), bad.window = 0;
-    assert_int_equal(fv_policy_check(&bad), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_policy_check(&bad), FV_ERROR_POLICY);
+    assert_int_equal(fv_policy_plan(&bad, &view, &plan), FV_ERROR_POLICY);
+    fv_policy_default(FV_SELECTOR_WINDOW, &bad), bad.window = 0;
+    assert_int_equal(fv_policy_check(&bad), FV_ERROR_POLICY);
     for (uint32_t s = FV_SELECTOR_DENSE; s <= FV_SELECTOR_PATTERN; s++) {
-        fv_policy config = fv_policy_default((fv_selector)s);
+        fv_policy config;
+        fv_policy_default((fv_selector)s, &config);
         assert_int_equal(fv_policy_check(&config), FV_OK);
     }
     assert_int_equal(fv_policy_plan(&good, NULL, &plan), FV_ERROR_ARGUMENT);
@@ -233,7 +239,8 @@ static void check_golden_row(const char *name, uint32_t row, const uint8_t *got,
 
 static void check_golden_case(const json_t *golden) {
     const char *name = json_string_value(json_object_get(golden, "name"));
-    fv_policy config = fv_policy_default(FV_SELECTOR_PATTERN);
+    fv_policy config;
+    fv_policy_default(FV_SELECTOR_PATTERN, &config);
     config.window = json_u32(golden, "window");
     config.log_stride = json_is_true(json_object_get(golden, "use_log_stride"));
     uint32_t tokens = json_u32(golden, "seq");

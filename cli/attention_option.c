@@ -1,0 +1,38 @@
+/* attention_option.c - what --attention says about itself, and a list of its values. Their text is read by
+ * fv_policy_parse(). */
+#include "attention_option.h"
+#include "cli.h"
+#include "fovea/policy_text.h"
+
+const char cli_attention_help[] =
+    "what attention reads (default: dense):\n"
+    "  dense\n"
+    "  window:window=512,sinks=16\n"
+    "  pattern:window=128,block=64,globals=0+7,log-stride=on,landmarks=on\n"
+    "  fovea:selector=shadow,budget=0.16,floor=64,window=128,sinks=16,dense-below=auto,\n"
+    "        tail=off,certificate=off,quality=X; in place of budget: pages=N, or\n"
+    "        top-p=P,cap=N; selector: shadow, or cascade (reads fewer bytes to choose);\n"
+    "        top-p, certificate and quality need shadow; tail=codes: an eighth of what may be\n"
+    "        chosen is given up for a coarse look at as many pages as these bytes are enough for\n"
+    "        (shadow, cascade; without certificate; docs/numbers.md)\n"
+    "        fovea alone is this: 16 % of what is visible, at least 64 pages of 16 tokens;\n"
+    "        with a budget of your own floor is 0 unless given (SmolLM2-135M, 8,192 tokens: KL 0.011 and 23 % of the "
+    "bytes\n"
+    "        of dense in decode, KL 0.015 and 16 % of the keys in prompts)\n"
+    "keys may be left out; globals=none for no global token";
+
+int cli_attention_list(const char *verb, const cli_texts *texts, cli_attention *list, size_t most, size_t *count) {
+    fv_message message = {""};
+    list[0].text = "dense";
+    fv_policy_default(FV_SELECTOR_DENSE, &list[0].config);
+    *count = 1;
+    for (size_t i = 0; i < texts->count; i++) {
+        fv_policy config;
+        if (fv_policy_parse(&config, texts->items[i], &message) != FV_OK)
+            return cli_usage_error(verb, "--attention: %s", message.text);
+        if (config.selector == FV_SELECTOR_DENSE) continue;
+        if (*count == most) return cli_usage_error(verb, "--attention can be given %zu times", most - 1);
+        list[(*count)++] = (cli_attention){.text = texts->items[i], .config = config};
+    }
+    return CLI_GO_ON;
+}
