@@ -6,6 +6,7 @@
 
 #include "fovea/core.h"
 
+#include "fovea/array_attention.h"
 #include "fovea/chat.h"
 #include "fovea/conversation.h"
 #include "fovea/engine.h"

@@ -33,6 +33,14 @@ def smoke(folder):
     expect(abs(checksum + 66.0728) < 0.001, "checksum %s" % checksum)
 
 
+def attend_arrays(folder):
+    output = run(folder, "attend_arrays")
+    shares = {policy: float(share) for policy, share in re.findall(r"^(\S+) +reads +([\d.]+) % of the keys$", output, re.M)}
+    expect(shares.get("dense") == 100.0 and 11.0 < shares.get("fovea:budget=0.12", 0) < 12.5, output)
+    difference = float(re.search(r"^relative difference ([\d.]+)$", output, re.M).group(1))
+    expect(0 < difference < 0.05, "what matters was not read: " + output)
+
+
 def pattern_edges(tokens, window=128, block=64):
     """Edges of the causal pattern from its description: window, token 0, powers of two back; block means 0, 1, 2, 4, ...
     back."""
@@ -99,7 +107,7 @@ def levels(folder, name, count, least):
 def main():
     folder = os.path.join(os.path.dirname(os.path.abspath(sys.argv[1])), "examples")
     failed = 0
-    for part in (smoke, scaling_table, lambda f: levels(f, "level_retrieval", 3, 95),
+    for part in (smoke, attend_arrays, scaling_table, lambda f: levels(f, "level_retrieval", 3, 95),
                  lambda f: levels(f, "level_diffusion", 6, 90)):
         try:
             part(folder)

@@ -27,6 +27,7 @@ ROOMS = {
     "text": {"gguf/gguf_text.h", "numeric", "platform"},
     "llm": {"gguf", "text", "numeric", "platform"},
     "measure": {"numeric", "platform"},
+    "arrays": {"numeric"},
 }
 CORE = {"", "numeric", "kernels", "codes", "store", "plan", "cache", "select", "attend", "attention", "model", "reference"}
 FREESTANDING = {"stdint.h", "stddef.h", "stdbool.h", "float.h", "limits.h"}
@@ -40,7 +41,7 @@ PUBLIC = [
     ["policy", "reference/gate", "attend", "mass"],
     ["attention"],
     ["reference/pattern", "model", "reference/dither"],
-    ["message", "policy_text", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "machine", "generate", "conversation", "report_sum", "tune", "engine", "words"],  # hosted
+    ["message", "policy_text", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "machine", "generate", "conversation", "report_sum", "tune", "engine", "array_attention", "words"],  # hosted
     ["measure/score", "measure/mass_table", "measure/questions", "measure/kld_file", "measure/tune_shares",
      "measure/attention_bench", "measure/reads", "measure/perplexity", "measure/eval", "measure/tuning", "measure/model_bench"],  # hosted
 ]
@@ -48,7 +49,7 @@ PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in na
 PUBLIC_LEVEL.update(core=PUBLIC_LEVEL["model"], fovea=len(PUBLIC))  # these include all others
 ROOM_LEVEL = {"": 0, "numeric": 0, "kernels": 0, "codes": 0, "store": 0, "plan": 1, "cache": 1, "select": 2, "attend": 2, "attention": 3,
               "model": 4,
-              "reference": 4, "platform": 5, "gguf": 5, "text": 5, "llm": 5, "measure": 6}
+              "reference": 4, "platform": 5, "gguf": 5, "text": 5, "llm": 5, "arrays": 5, "measure": 6}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 

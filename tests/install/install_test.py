@@ -159,6 +159,15 @@ class InstallTest(unittest.TestCase):
         version = self.pkg_config("--modversion", "fovea")
         self.assertEqual(version[0], re.search(r'VERSION_STRING "(.*)"', text_of(SOURCE, "include", "fovea", "version.h")).group(1))
 
+    def test_program_of_the_docs(self):
+        """The 30 lines of docs/use-from-c.md, as they stand there."""
+        block = re.search(r"^    #include <fovea/array_attention.h>\n(?:    .*\n|\n)*?    }\n", text_of(SOURCE, "docs", "use-from-c.md"), re.M)
+        source, program = os.path.join(self.folder, "attend.c"), os.path.join(self.folder, "attend")
+        with open(source, "w", encoding="utf-8") as file:
+            file.write(re.sub(r"^    ", "", block.group(0), flags=re.M))
+        run(CC, "-std=c11", "-Wall", "-Wextra", "-Werror", source, *self.pkg_config("--cflags", "--libs", "fovea"), "-o", program)
+        self.works(program, "0\n")
+
     def test_find_package(self):
         names = [("core", "libfovea_core.so.0", "OK"), ("whole", "libfovea.so.0", "fovea ")]
         if shutil.which(CXX):
