@@ -1,16 +1,13 @@
 /* peer_attention.c - the attention core beside ggml's FLASH_ATTN_EXT in one process: the same keys and values, caches
  * of many layers visited in turn on both sides, round by round. Prints one JSON object. Built only where the peer is
  * (cmake -DFV_PEER=DIR after tools/peer_build.sh DIR); bench/attention.py runs it over shapes. */
-#include "attention_option.h"
-#include "cli.h"
 #include "fovea/machine.h"
 #include "fovea/measure/attention_bench.h"
 #include "fovea/peaks.h"
 #include "fovea/policy_text.h"
+#include "fovea/pool.h"
 #include "fovea/report_sum.h"
-#include "json_out.h"
-#include "model_options.h"
-#include "options.h"
+#include <getopt.h>
 #include <ggml-cpu.h>
 #include <ggml.h>
 #include <inttypes.h>
@@ -23,44 +20,127 @@
 enum { HOT_VISITS = 4 }; /* of a round, for decode: a prefill is not bound by memory */
 
 typedef struct peer_options {
-    int64_t heads, kv_heads, head_dim, layers, tokens, threads, rounds, batch;
+    uint32_t heads, kv_heads, head_dim, layers, tokens, threads, rounds, batch;
     double memory_gb, seconds;
-    int pass, kv_type;
+    bool decode, step;
+    uint32_t kv_type; /* fv_element */
     const char *attention, *write;
-    bool step;
 } peer_options;
 
-static const char pass_words[] = "prefill decode";
-enum bench_pass { BENCH_PREFILL, BENCH_DECODE };
+static const char usage[] =
+    "usage: peer_attention [flags]    the attention core beside ggml's FLASH_ATTN_EXT\n"
+    "  --heads N      query heads (9)              --kv-heads N   KV heads (3)\n"
+    "  --head-dim N   elements of a head, a multiple of 32 (64)\n"
+    "  --layers N     caches at most (30)          --tokens N     in each cache (8192)\n"
+    "  --memory GB    fewer layers if both sides' caches need more (8)\n"
+    "  --pass P       prefill: all positions, --batch a call; decode: the last one (decode)\n"
+    "  --batch N      positions a call of a prefill (512)\n"
+    "  --kv-type T    f32, f16, bf16, q8_0, q4_0 (f16)\n"
+    "  --attention P  fovea's policy, see fovea/policy_text.h (dense)\n"
+    "  -t N           threads (1)                  -r N           rounds after the first, which warms up (7)\n"
+    "  --seconds N    no further round after so many seconds and 3 rounds (60)\n"
+    "  --step         fovea's side alone: a round for each line on standard input, answered by nanoseconds\n"
+    "  --write FILE   writes query, keys, values, out of layer 0 as f32\n";
 
-#define FIELD(name) offsetof(peer_options, name)
-static const cli_option peer_flags[] = {
-    {CLI_INTEGER, "--heads", NULL, "N", NULL, NULL, "query heads (default: 9)", FIELD(heads), 1, 4096},
-    {CLI_INTEGER, "--kv-heads", NULL, "N", NULL, NULL, "KV heads (default: 3)", FIELD(kv_heads), 1, 1024},
-    {CLI_INTEGER, "--head-dim", NULL, "N", NULL, NULL, "elements of a head, a multiple of 32 (default: 64)",
-     FIELD(head_dim), 32, 1024},
-    {CLI_INTEGER, "--layers", NULL, "N", NULL, NULL, "caches at most (default: 30)", FIELD(layers), 1, 4096},
-    {CLI_REAL, "--memory", NULL, "GB", NULL, NULL, "fewer layers if both sides' caches need more (default: 8)",
-     FIELD(memory_gb), 0.001, 1e6},
-    {CLI_INTEGER, "--tokens", NULL, "N", NULL, NULL, "tokens in each cache (default: 8192)", FIELD(tokens), 1,
-     16777216},
-    {CLI_CHOICE, "--pass", NULL, "prefill|decode", NULL, pass_words,
-     "prefill: all positions, --batch a call; decode (default): the last one", FIELD(pass), 0, 0},
-    {CLI_INTEGER, "--batch", NULL, "N", NULL, NULL, "positions a call of a prefill (default: 512)", FIELD(batch), 2,
-     65536},
-    {CLI_CHOICE, "--kv-type", NULL, "TYPE", NULL, CLI_ELEMENT_WORDS, "f32, f16 (default), bf16, q8_0, q4_0",
-     FIELD(kv_type), 0, 0},
-    {CLI_TEXT, "--attention", NULL, "SPEC", NULL, NULL, cli_attention_help, FIELD(attention), 0, 0},
-    {CLI_INTEGER, "-t --threads", NULL, "N", NULL, NULL, "threads (default: 1)", FIELD(threads), 1, 1024},
-    {CLI_INTEGER, "-r --rounds", NULL, "N", NULL, NULL, "rounds behind the first, which warms up (default: 7)",
-     FIELD(rounds), 1, 1000},
-    {CLI_REAL, "--seconds", NULL, "N", NULL, NULL, "no further round behind so many seconds and 3 rounds (default: 60)",
-     FIELD(seconds), 0, 1e6},
-    {CLI_SWITCH, "--step", NULL, NULL, NULL, NULL,
-     "fovea's side alone: a round for each line on standard input, answered by nanoseconds", FIELD(step), 0, 0},
-    {CLI_TEXT, "--write", NULL, "FILE", NULL, NULL, "writes query, keys, values, out of layer 0 as f32 to a file",
-     FIELD(write), 0, 0},
+static int fail(const char *what, const char *why) {
+    fprintf(stderr, "peer_attention: %s%s%s\n", what, why ? ": " : "", why ? why : "");
+    return EXIT_FAILURE;
+}
+
+/* ---- flags ---- */
+
+enum peer_flag {
+    HEADS = 256,
+    KV_HEADS,
+    HEAD_DIM,
+    LAYERS,
+    TOKENS,
+    MEMORY,
+    PASS,
+    BATCH,
+    KV_TYPE,
+    ATTENTION,
+    SECONDS,
+    STEP,
+    WRITE
 };
+
+static bool read_count(const char *text, uint32_t most, uint32_t *count) {
+    char *end;
+    long value = strtol(text, &end, 10);
+    if (end == text || *end || value < 1 || value > (long)most) return false;
+    *count = (uint32_t)value;
+    return true;
+}
+
+static bool read_real(const char *text, double *value) {
+    char *end;
+    *value = strtod(text, &end);
+    return end != text && !*end && *value >= 0 && *value <= 1e6;
+}
+
+static bool read_type(const char *text, uint32_t *type) {
+#define ELEMENT_NAME(NAME, name) #name,
+    static const char *const names[] = {FV_ELEMENT_LIST(ELEMENT_NAME)};
+#undef ELEMENT_NAME
+    for (*type = 0; *type < FV_ELEMENT_COUNT; (*type)++)
+        if (strcmp(text, names[*type]) == 0) return true;
+    return false;
+}
+
+static bool set_flag(peer_options *options, int flag, const char *text) {
+    switch (flag) {
+    case HEADS:
+        return read_count(text, 4096, &options->heads);
+    case KV_HEADS:
+        return read_count(text, 1024, &options->kv_heads);
+    case HEAD_DIM:
+        return read_count(text, 1024, &options->head_dim);
+    case LAYERS:
+        return read_count(text, 4096, &options->layers);
+    case TOKENS:
+        return read_count(text, 16777216, &options->tokens);
+    case MEMORY:
+        return read_real(text, &options->memory_gb);
+    case PASS:
+        options->decode = strcmp(text, "decode") == 0;
+        return options->decode || strcmp(text, "prefill") == 0;
+    case BATCH:
+        return read_count(text, 65536, &options->batch) && options->batch > 1;
+    case KV_TYPE:
+        return read_type(text, &options->kv_type);
+    case ATTENTION:
+        options->attention = text;
+        return true;
+    case 't':
+        return read_count(text, 1024, &options->threads);
+    case 'r':
+        return read_count(text, 1000, &options->rounds);
+    case SECONDS:
+        return read_real(text, &options->seconds);
+    case STEP:
+        return options->step = true;
+    case WRITE:
+        options->write = text;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool read_flags(peer_options *options, int argc, char **argv) {
+    static const struct option flags[] = {{"heads", 1, NULL, HEADS},       {"kv-heads", 1, NULL, KV_HEADS},
+                                          {"head-dim", 1, NULL, HEAD_DIM}, {"layers", 1, NULL, LAYERS},
+                                          {"tokens", 1, NULL, TOKENS},     {"memory", 1, NULL, MEMORY},
+                                          {"pass", 1, NULL, PASS},         {"batch", 1, NULL, BATCH},
+                                          {"kv-type", 1, NULL, KV_TYPE},   {"attention", 1, NULL, ATTENTION},
+                                          {"threads", 1, NULL, 't'},       {"rounds", 1, NULL, 'r'},
+                                          {"seconds", 1, NULL, SECONDS},   {"step", 0, NULL, STEP},
+                                          {"write", 1, NULL, WRITE},       {NULL, 0, NULL, 0}};
+    for (int flag; (flag = getopt_long(argc, argv, "t:r:", flags, NULL)) != -1;)
+        if (!set_flag(options, flag, optarg)) return false;
+    return optind == argc && options->heads % options->kv_heads == 0 && options->head_dim % 32 == 0;
+}
 
 /* ---- ggml's side ---- */
 
@@ -268,7 +348,7 @@ static void their_round(paired *pair, side_samples *kept) {
 
 static bool samples_take(paired *pair) {
     samples *lists[4] = {&pair->ours.cold, &pair->theirs.cold, &pair->ours.hot, &pair->theirs.hot};
-    size_t rounds = (size_t)pair->options->rounds;
+    size_t rounds = pair->options->rounds;
     for (size_t i = 0; i < 4; i++) {
         lists[i]->ns = calloc(rounds * (i < 2 ? pair->shape.layers : HOT_VISITS), sizeof *lists[i]->ns);
         if (!lists[i]->ns) return false;
@@ -279,17 +359,17 @@ static bool samples_take(paired *pair) {
 static int run_rounds(paired *pair) {
     uint64_t start_ns = fv_machine_clock_ns();
     pair->report = (fv_report){.struct_bytes = sizeof(fv_report)};
-    if (!samples_take(pair)) return cli_fail("no memory for the samples");
+    if (!samples_take(pair)) return fail("no memory for the samples", NULL);
     fv_status status = our_round(pair, NULL, NULL);
     their_round(pair, NULL);
-    for (int64_t i = 0; i < pair->options->rounds && status == FV_OK; i++) {
+    for (uint32_t i = 0; i < pair->options->rounds && status == FV_OK; i++) {
         double passed = (double)(fv_machine_clock_ns() - start_ns) * 1e-9;
         if (i >= 3 && passed > pair->options->seconds) break;
         status = our_round(pair, &pair->ours, &pair->report);
         their_round(pair, &pair->theirs);
         pair->rounds++;
     }
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
+    return status == FV_OK ? EXIT_SUCCESS : fail("error", fv_status_text(status));
 }
 
 /* For a peer that lives in another process (bench/torch_sdpa.py): it says when. */
@@ -301,13 +381,13 @@ static int step_rounds(paired *pair) {
         for (uint32_t layer = 0; layer < pair->shape.layers; layer++) {
             uint64_t ns;
             fv_status status = fv_attention_bench_visit(pair->bench, layer, NULL, &ns);
-            if (status != FV_OK) return cli_fail_status(status, NULL);
+            if (status != FV_OK) return fail("error", fv_status_text(status));
             printf("%" PRIu64 " ", ns);
         }
         printf("\n");
         fflush(stdout);
     }
-    return CLI_DONE;
+    return EXIT_SUCCESS;
 }
 
 static bool write_block(FILE *file, const fv_attention_bench_shape *shape, bool values, float *rows) {
@@ -327,7 +407,7 @@ static int write_data(paired *pair) {
     size_t values = (size_t)fv_attention_bench_rows(pair->bench) * shape->heads * shape->head_dim;
     uint64_t ns;
     fv_status status = fv_attention_bench_visit(pair->bench, 0, NULL, &ns);
-    if (status != FV_OK) return cli_fail_status(status, NULL);
+    if (status != FV_OK) return fail("error", fv_status_text(status));
     float *rows = malloc(FV_ATTENTION_BENCH_BLOCK * (size_t)shape->kv_heads * shape->head_dim * sizeof *rows);
     FILE *file = rows ? fopen(pair->options->write, "wb") : NULL;
     bool good = file && fwrite(fv_attention_bench_query(pair->bench), sizeof(float), values, file) == values &&
@@ -335,7 +415,7 @@ static int write_data(paired *pair) {
                 fwrite(fv_attention_bench_out(pair->bench), sizeof(float), values, file) == values;
     if (file && fclose(file) != 0) good = false;
     free(rows);
-    return good ? CLI_GO_ON : cli_fail("%s could not be written", pair->options->write);
+    return good ? EXIT_SUCCESS : fail(pair->options->write, "could not be written");
 }
 
 /* ---- results ---- */
@@ -345,13 +425,20 @@ static int compare(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-static void json_times(json_t *document, const char *side, samples *list) {
-    char key[64];
+static void print_times(const char *side, samples *list) {
     qsort(list->ns, list->count, sizeof *list->ns, compare);
-    snprintf(key, sizeof key, "%s_min_ns", side);
-    cli_json_set(document, key, list->count ? json_integer((json_int_t)list->ns[0]) : json_null());
-    snprintf(key, sizeof key, "%s_median_ns", side);
-    cli_json_set(document, key, list->count ? json_integer((json_int_t)list->ns[list->count / 2]) : json_null());
+    if (list->count == 0)
+        printf(", \"%s_min_ns\": null, \"%s_median_ns\": null", side, side);
+    else
+        printf(", \"%s_min_ns\": %" PRIu64 ", \"%s_median_ns\": %" PRIu64, side, list->ns[0], side,
+               list->ns[list->count / 2]);
+}
+
+static void print_real(const char *key, double value) {
+    if (isfinite(value))
+        printf(", \"%s\": %.12g", key, value);
+    else
+        printf(", \"%s\": null", key);
 }
 
 /* Of the layer that both sides computed last. */
@@ -363,19 +450,18 @@ static double largest_difference(const paired *pair) {
     return most;
 }
 
-static void json_shape(json_t *document, const paired *pair) {
+/* A policy's text has nothing that JSON would have to escape. */
+static void print_shape(const paired *pair) {
+#define ELEMENT_NAME(NAME, name) #name,
+    static const char *const types[] = {FV_ELEMENT_LIST(ELEMENT_NAME)};
+#undef ELEMENT_NAME
     const fv_attention_bench_shape *shape = &pair->shape;
-    cli_json_text(document, "isa", fv_isa_name(fv_attention_bench_isa(pair->bench)));
-    cli_json_count(document, "threads", (uint64_t)pair->options->threads);
-    cli_json_count(document, "heads", shape->heads);
-    cli_json_count(document, "kv_heads", shape->kv_heads);
-    cli_json_count(document, "head_dim", shape->head_dim);
-    cli_json_count(document, "tokens", shape->tokens);
-    cli_json_text(document, "pass", pair->options->pass == BENCH_DECODE ? "decode" : "prefill");
-    cli_json_text(document, "kv_type", cli_element_name(shape->key_type));
-    cli_json_count(document, "layers", shape->layers);
-    cli_json_text(document, "attention", pair->options->attention);
-    cli_json_count(document, "rounds", pair->rounds);
+    printf("{\"isa\": \"%s\", \"threads\": %u, \"heads\": %u, \"kv_heads\": %u, \"head_dim\": %u, \"tokens\": %u",
+           fv_isa_name(fv_attention_bench_isa(pair->bench)), pair->options->threads, shape->heads, shape->kv_heads,
+           shape->head_dim, shape->tokens);
+    printf(", \"pass\": \"%s\", \"kv_type\": \"%s\", \"layers\": %u, \"attention\": \"%s\", \"rounds\": %zu",
+           pair->options->decode ? "decode" : "prefill", types[shape->key_type], shape->layers,
+           pair->options->attention, pair->rounds);
 }
 
 static int print_results(paired *pair, fv_isa limit) {
@@ -383,27 +469,26 @@ static int print_results(paired *pair, fv_isa limit) {
     double calls = (double)pair->rounds * shape->layers, bytes = (double)pair->report.bytes_read / calls;
     double once = fv_attention_bench_once(pair->bench, bytes);
     fv_status status = fv_peaks_measure(&pair->peaks, limit, once * shape->layers, fv_pool_parallel(pair->pool));
-    if (status != FV_OK) return cli_fail_status(status, NULL);
+    if (status != FV_OK) return fail("error", fv_status_text(status));
     double keys = (double)pair->report.keys_read / calls * (double)(shape->heads / shape->kv_heads);
     fv_peak_work work = {.f32_operations = 4 * keys * shape->head_dim, .bytes = once};
-    json_t *document = json_object();
     const char *limit_name;
-    json_shape(document, pair);
-    cli_json_real(document, "density", fv_report_density(&pair->report));
-    json_times(document, "fovea", &pair->ours.cold);
-    json_times(document, "peer", &pair->theirs.cold);
-    json_times(document, "fovea_hot", &pair->ours.hot);
-    json_times(document, "peer_hot", &pair->theirs.hot);
+    print_shape(pair);
+    print_real("density", fv_report_density(&pair->report));
+    print_times("fovea", &pair->ours.cold);
+    print_times("peer", &pair->theirs.cold);
+    print_times("fovea_hot", &pair->ours.hot);
+    print_times("peer_hot", &pair->theirs.hot);
     double ns = (double)pair->ours.cold.ns[0]; /* sorted: the best, as the peaks are best ones */
-    cli_json_real(document, "max_difference", largest_difference(pair));
-    cli_json_real(document, "gflops", work.f32_operations / ns);
-    cli_json_real(document, "peak_gflops", pair->peaks.f32_gflops);
-    cli_json_real(document, "gb_per_s", bytes / ns);
-    cli_json_real(document, "peak_gb_per_s", pair->peaks.gb_per_s);
+    print_real("max_difference", largest_difference(pair));
+    print_real("gflops", work.f32_operations / ns);
+    print_real("peak_gflops", pair->peaks.f32_gflops);
+    print_real("gb_per_s", bytes / ns);
+    print_real("peak_gb_per_s", pair->peaks.gb_per_s);
     double share = fv_peaks_share(&pair->peaks, &work, ns, &limit_name);
-    cli_json_text(document, "limit", limit_name);
-    cli_json_real(document, "limit_share", share);
-    return cli_json_print(document);
+    printf(", \"limit\": \"%s\"", limit_name);
+    print_real("limit_share", share);
+    return printf("}\n") > 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 /* As many layers as fit: both sides hold the same tokens in about the same bytes. */
@@ -411,7 +496,7 @@ static uint32_t layers_that_fit(const peer_options *options, const fv_attention_
                                 enum ggml_type type) {
     double layer = 2.0 * (options->step ? 1.1 : 2.1) * (double)peer_layer_bytes(shape, type);
     double fit = options->memory_gb * 1e9 / layer;
-    return fit < 1 ? 1 : fit < (double)options->layers ? (uint32_t)fit : (uint32_t)options->layers;
+    return fit < 1 ? 1 : fit < (double)options->layers ? (uint32_t)fit : options->layers;
 }
 
 static int run_pair(paired *pair, fv_isa limit) {
@@ -421,27 +506,27 @@ static int run_pair(paired *pair, fv_isa limit) {
                                                            [FV_ELEMENT_Q8_0] = GGML_TYPE_Q8_0,
                                                            [FV_ELEMENT_Q4_0] = GGML_TYPE_Q4_0};
     const peer_options *options = pair->options;
-    fv_attention_bench_shape shape = {.heads = (uint32_t)options->heads,
-                                      .kv_heads = (uint32_t)options->kv_heads,
-                                      .head_dim = (uint32_t)options->head_dim,
-                                      .tokens = (uint32_t)options->tokens,
-                                      .key_type = (uint32_t)options->kv_type,
-                                      .value_type = (uint32_t)options->kv_type,
-                                      .batch = options->pass == BENCH_DECODE ? 1 : (uint32_t)options->batch};
+    fv_attention_bench_shape shape = {.heads = options->heads,
+                                      .kv_heads = options->kv_heads,
+                                      .head_dim = options->head_dim,
+                                      .tokens = options->tokens,
+                                      .key_type = options->kv_type,
+                                      .value_type = options->kv_type,
+                                      .batch = options->decode ? 1 : options->batch};
     shape.layers = layers_that_fit(options, &shape, types[options->kv_type]);
     pair->shape = shape;
     fv_message message = {""};
-    fv_status status = fv_pool_open(&pair->pool, (uint32_t)options->threads, &message);
-    if (status != FV_OK) return cli_fail_status(status, &message);
+    fv_status status = fv_pool_open(&pair->pool, options->threads, &message);
+    if (status != FV_OK) return fail("error", message.text);
     status = fv_attention_bench_open(&pair->bench, &shape, &pair->policy, fv_pool_parallel(pair->pool), limit);
-    if (status != FV_OK) return cli_fail_status(status, NULL);
-    int result = options->write ? write_data(pair) : CLI_GO_ON;
-    if (result == CLI_GO_ON && options->step) return step_rounds(pair);
-    if (result == CLI_GO_ON &&
+    if (status != FV_OK) return fail("error", fv_status_text(status));
+    int result = options->write ? write_data(pair) : EXIT_SUCCESS;
+    if (result == EXIT_SUCCESS && options->step) return step_rounds(pair);
+    if (result == EXIT_SUCCESS &&
         !peer_open(&pair->peer, pair->bench, &pair->shape, types[options->kv_type], (int)options->threads))
-        result = cli_fail("no memory for the peer's side");
-    if (result == CLI_GO_ON) result = run_rounds(pair);
-    return result == CLI_GO_ON ? print_results(pair, limit) : result;
+        result = fail("no memory for the peer's side", NULL);
+    if (result == EXIT_SUCCESS) result = run_rounds(pair);
+    return result == EXIT_SUCCESS ? print_results(pair, limit) : result;
 }
 
 int main(int argc, char **argv) {
@@ -456,22 +541,17 @@ int main(int argc, char **argv) {
                             .batch = 512,
                             .memory_gb = 8,
                             .seconds = 60,
-                            .pass = BENCH_DECODE,
+                            .decode = true,
                             .kv_type = FV_ELEMENT_F16,
                             .attention = "dense"};
-    const cli_option_group group = {"shape and measure", peer_flags, sizeof peer_flags / sizeof peer_flags[0],
-                                    &options};
-    const cli_syntax syntax = {"peer_attention", "[flags]", "The attention core beside ggml's FLASH_ATTN_EXT.",
-                               &group,           1,         NULL};
     fv_message message = {""};
     fv_isa limit, reached;
     pair.options = &options;
-    int result = cli_options_parse(&syntax, argc, argv);
-    if (result != CLI_GO_ON) return result;
-    if (options.heads % options.kv_heads != 0 || options.head_dim % 32 != 0)
-        return cli_usage_error("peer_attention", "--heads are a multiple of --kv-heads, --head-dim of 32");
-    if (fv_policy_parse(&pair.policy, options.attention, &message) != FV_OK)
-        return cli_usage_error("peer_attention", "--attention: %s", message.text);
+    if (!read_flags(&options, argc, argv)) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    if (fv_policy_parse(&pair.policy, options.attention, &message) != FV_OK) return fail("--attention", message.text);
     fv_status status = fv_machine_isa(&limit, &reached, &message);
-    return cli_finish(status == FV_OK ? run_pair(&pair, limit) : cli_fail_status(status, &message));
+    return status == FV_OK ? run_pair(&pair, limit) : fail("error", message.text);
 }

@@ -154,8 +154,6 @@ def check(path, source):
     else:  # cli, bench, examples: the public headers and their own
         for kind, target in includes:
             own = os.path.exists(os.path.join(source, os.path.dirname(path), target))
-            if top == "bench":  # reads policies and flags as the program does
-                own = own or os.path.exists(os.path.join(source, "cli", target))
             if kind == '"' and not public_name(target) and not own:
                 problems.append("only include/fovea/ and its own folder, not %s" % target)
     return problems
