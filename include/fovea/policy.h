@@ -1,5 +1,5 @@
 /* policy.h - who decides what is read: a selector writes the plan of a tile of query rows. Its text form is
- * fovea/policy_text.h. */
+ * fovea/policy_text.h; how structs may change: docs/abi.md. */
 #ifndef FOVEA_POLICY_H
 #define FOVEA_POLICY_H
 
