@@ -73,8 +73,8 @@
 #define FV_BUILD_DEADLINE 1
 #endif
 
-/* fovea/state.h for users, and what leaves a call besides attention (fv_attention_rows.lse); without it such a call is
- * FV_ERROR_UNSUPPORTED. */
+/* fovea/state.h for users, and what leaves a call besides attention (fv_attention_rows.lse,
+ * fv_attention_config.executor); without it such a call is FV_ERROR_UNSUPPORTED. */
 #ifndef FV_BUILD_STATE
 #define FV_BUILD_STATE 1
 #endif

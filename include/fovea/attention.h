@@ -5,6 +5,7 @@
 #include "fovea/api.h"
 #include "fovea/attend.h"
 #include "fovea/deadline.h"
+#include "fovea/executor.h"
 #include "fovea/parallel.h"
 #include "fovea/policy.h"
 #include "fovea/report.h"
@@ -23,6 +24,9 @@ typedef struct fv_attention_config {
                             set; memory grows with it */
     uint32_t chooses;    /* 1: also policies that choose by the queries (fv_policy_is_dynamic()); memory grows with
                             max_tokens */
+    const fv_executor *executor; /* who runs the plans: NULL, the CPU in attention's own memory, or another one of the
+                                    same shape, which is the caller's and outlives this. What it returns besides FV_OK
+                                    is returned by fv_attention_run(), and `out` is undefined then */
 } fv_attention_config;
 
 /** Scratch and settings in the caller's memory; serves any number of caches of the shape, one call at a time. */

@@ -12,6 +12,8 @@ typedef struct attention_layout {
 
 static fv_status attention_layout_make(const fv_attention_config *config, attention_layout *layout) {
     if (!config || config->workers < 1 || config->workers > 1024 || config->max_tokens < 1) return FV_ERROR_ARGUMENT;
+    if (!FV_BUILD_STATE && config->executor) return FV_ERROR_UNSUPPORTED;
+    if (FV_BUILD_STATE && config->executor && !config->executor->run) return FV_ERROR_ARGUMENT;
     if (config->plan_steps < 1 || config->plan_steps > 1u << 24 || config->state_rows > fv_attend_rows(&config->attend))
         return FV_ERROR_ARGUMENT;
     *layout =
@@ -143,6 +145,7 @@ fv_status fv_call_make(fv_attention *attention, const fv_cache *cache, const fv_
     call->setting.kernels = attention->kernels;
     call->setting.cache = cache;
     call->setting.query_stride = rows->query_stride;
+    call->failed = FV_OK;
     call->local_window = rows->local_window;
     call->layer = rows->layer;
     call->chooses = FV_BUILD_CHOOSE && fv_policy_is_dynamic(policy) && !rows->local_window;
@@ -159,3 +162,32 @@ fv_status fv_call_make(fv_attention *attention, const fv_cache *cache, const fv_
 #endif
     return FV_OK;
 }
+
+#if FV_BUILD_STATE
+const fv_state *fv_plan_execute(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker) {
+    fv_attention *attention = call->attention;
+    fv_work_count *count = &attention->counts[worker];
+    fv_execution *execution = &count->execution;
+    unsigned char *scratch = attention->workers + worker * attention->worker_bytes;
+    uint32_t end;
+    execution->config = &attention->config.attend;
+    execution->cache = call->cache;
+    execution->plans = plan;
+    execution->first_head = kv_head;
+    execution->heads = 1;
+    execution->query = call->query + (plan->first_token - call->first_token) * call->query_stride;
+    execution->query_stride = call->query_stride;
+    fv_attend_segments(plan, &execution->first_segment, &end);
+    execution->segments = end - execution->first_segment;
+    execution->gathered = 1;
+    execution->states = (float *)(void *)(scratch + attention->layout.state_offset);
+    execution->head_stride = execution->part_stride = 0;
+    execution->parallel = NULL;
+    execution->worker = worker;
+    fv_status status = attention->config.executor->run(attention->config.executor->self, execution);
+    if (status != FV_OK) count->failed = status;
+    count->state = fv_state_at(execution->states, (size_t)plan->rows * fv_attend_group(execution->config),
+                               execution->config->head_dim);
+    return &count->state;
+}
+#endif

@@ -20,6 +20,11 @@ typedef struct fv_work_count {
     fv_certified certified;
     fv_plan plan;
     fv_plan_view view;
+#if FV_BUILD_STATE
+    fv_execution execution; /* for an executor of the caller's, as its state */
+    fv_state state;
+    fv_status failed;
+#endif
 } fv_work_count;
 
 /* One call's arguments, shared by its tasks. */
@@ -29,6 +34,7 @@ typedef struct fv_attention_call {
     const fv_policy *policy;
     const fv_parallel *parallel;
     fv_attend_setting setting;
+    fv_status failed; /* what an executor of the caller's returned, if not FV_OK */
     uint32_t local_window, first_token, rows, layer;
     bool chooses;       /* here: not in a layer with a sliding window */
     fv_plan_view view;  /* of attention->plans */
@@ -118,6 +124,14 @@ static inline void fv_call_write(const fv_attention_call *call, const fv_state *
         fv_state_write_lse(config, state, rows, kv_head, call->lse + row * call->lse_stride, call->lse_stride);
 #endif
 }
+
+/* An executor of the caller's, or NULL. */
+static inline const fv_executor *fv_call_executor(const fv_attention_call *call) {
+    return FV_BUILD_STATE ? call->attention->config.executor : NULL;
+}
+
+/* The state of a plan by an executor of the caller's, which there is; it is where the CPU's would be. */
+const fv_state *fv_plan_execute(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker);
 
 /* The reading of a plan whose first row is `row` of the call. */
 static inline fv_attend_job *fv_call_begin(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head,

@@ -69,7 +69,12 @@ static void round_read(fv_attention_call *call) {
     fv_watch *watch = call->watch;
     size_t heads = call->attention->config.attend.kv_heads;
     watch->progress.checkpoint = FV_CHECKPOINT_DOT_PRODUCT;
-    fv_parallel_run(call->parallel, heads * (call->round_count ? call->round_count : 1), round_task, call);
+#if FV_BUILD_STATE
+    if (fv_call_executor(call))
+        fv_states_execute(call, call->round_first, call->round_count, !call->round_count);
+    else
+#endif
+        fv_parallel_run(call->parallel, heads * (call->round_count ? call->round_count : 1), round_task, call);
     uint64_t keys = round_keys(call);
     watch->progress.keys_read += keys;
     watch->tokens_read += call->round_count ? keys : gathered_keys(&call->attention->plans[0], false);
@@ -139,6 +144,7 @@ static fv_status watched_rows(fv_attention_call *call) {
     fv_watch *watch = call->watch;
     bool whole = rounds_run(call), fail = watch->deadline->on_deadline == FV_DEADLINE_FAIL;
     if (whole && !fv_watch_is_over(watch)) watch->progress.checkpoint = FV_CHECKPOINT_SOFTMAX;
+    if (call->failed != FV_OK) return call->failed;
     if (fail && watch->progress.expired) return FV_ERROR_DEADLINE;
     fv_states_merge(call);
     if (fv_watch_is_over(watch) && fail) return FV_ERROR_DEADLINE;

@@ -52,6 +52,31 @@ static void segment_task(void *context, size_t task, size_t worker) {
                       segment == call->segments - 1);
 }
 
+#if FV_BUILD_STATE
+void fv_states_execute(fv_attention_call *call, uint32_t first_segment, uint32_t segments, uint32_t gathered) {
+    fv_attention *attention = call->attention;
+    const fv_attend_config *attend = &attention->config.attend;
+    fv_execution *execution = &attention->counts[0].execution;
+    execution->config = attend;
+    execution->cache = call->cache;
+    execution->plans = attention->plans;
+    execution->first_head = 0;
+    execution->heads = attend->kv_heads;
+    execution->query = call->query;
+    execution->query_stride = call->query_stride;
+    execution->first_segment = first_segment;
+    execution->segments = segments;
+    execution->gathered = gathered;
+    execution->part_stride = fv_state_floats(call->plan_rows * (size_t)fv_attend_group(attend), attend->head_dim);
+    execution->head_stride = (attention->segments + (size_t)1) * execution->part_stride;
+    execution->states = fv_row_state(call, 0, segments ? first_segment - call->first_segment : call->segments - 1).out;
+    execution->parallel = call->parallel;
+    execution->worker = 0;
+    fv_status status = attention->config.executor->run(attention->config.executor->self, execution);
+    if (status != FV_OK) call->failed = status;
+}
+#endif
+
 void fv_states_merge(const fv_attention_call *call) {
     const fv_attend_config *attend = &call->attention->config.attend;
     size_t rows = call->plan_rows * (size_t)fv_attend_group(attend);
@@ -113,8 +138,14 @@ fv_status fv_segments_run(fv_attention_call *call) {
     fv_status status = fv_plans_make(call);
     if (status != FV_OK) return status;
     fv_plans_segments(call);
-    fv_parallel_run(call->parallel, (size_t)call->attention->config.attend.kv_heads * call->segments, segment_task,
-                    call);
+#if FV_BUILD_STATE
+    if (fv_call_executor(call)) {
+        fv_states_execute(call, call->first_segment, call->segments - 1, 1);
+        if (call->failed != FV_OK) return call->failed;
+    } else
+#endif
+        fv_parallel_run(call->parallel, (size_t)call->attention->config.attend.kv_heads * call->segments, segment_task,
+                        call);
     fv_states_merge(call);
     fv_states_write(call);
     fv_phase_end_read_all(call->attention, call->parallel);

@@ -13,6 +13,9 @@ fv_status fv_plans_make(fv_attention_call *call);
 
 fv_state fv_row_state(const fv_attention_call *call, size_t kv_head, size_t segment);
 
+/* The states of segments of the plans, or of what they gather: by an executor of the caller's, which there is. */
+void fv_states_execute(fv_attention_call *call, uint32_t first_segment, uint32_t segments, uint32_t gathered);
+
 /* The segments that any of the plans reads. */
 void fv_plans_segments(fv_attention_call *call);
 

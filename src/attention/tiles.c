@@ -5,10 +5,17 @@
 
 #if FV_BUILD_PROMPT
 
+static const fv_state *plan_read(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker) {
+#if FV_BUILD_STATE
+    if (fv_call_executor(call)) return fv_plan_execute(call, plan, kv_head, worker);
+#endif
+    return fv_attend_plan(fv_call_begin(call, plan, kv_head, plan->first_token - call->first_token, worker));
+}
+
 /* The state of what was read. */
 static const fv_state *plan_run(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t worker) {
     size_t row = plan->first_token - call->first_token;
-    const fv_state *state = fv_attend_plan(fv_call_begin(call, plan, kv_head, row, worker));
+    const fv_state *state = plan_read(call, plan, kv_head, worker);
     if (fv_call_has_tail(call)) fv_tails_merge(call, state, plan, worker);
     fv_call_write(call, state, plan->rows, kv_head, row);
     return state;
@@ -127,9 +134,16 @@ static void tile_task(void *context, size_t task, size_t worker) {
 fv_status fv_tiles_run(fv_attention_call *call) {
     fv_status status = plans_try(call);
     if (status != FV_OK) return status;
+#if FV_BUILD_STATE
+    for (uint32_t i = 0; i < call->attention->config.workers; i++) call->attention->counts[i].failed = FV_OK;
+#endif
     fv_parallel_run(call->parallel, (size_t)tile_count(call) * call->attention->config.attend.kv_heads, tile_task,
                     call);
-    return FV_OK;
+#if FV_BUILD_STATE
+    for (uint32_t i = 0; i < call->attention->config.workers; i++)
+        if (call->attention->counts[i].failed != FV_OK) status = call->attention->counts[i].failed;
+#endif
+    return status;
 }
 
 #endif

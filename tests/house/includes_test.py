@@ -38,7 +38,7 @@ CPU_DETECTION = {"cpuid.h", "sys/auxv.h"}  # in platform/cpu.h only
 PUBLIC = [
     ["api", "status", "store", "version", "isa", "reference/f16", "weight", "parallel", "report", "deadline", "state"],
     ["plan", "cache", "reference/evict"],
-    ["policy", "reference/gate", "attend", "mass"],
+    ["policy", "reference/gate", "attend", "mass", "executor"],
     ["attention"],
     ["reference/pattern", "model", "reference/dither"],
     ["message", "policy_text", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "machine", "generate", "conversation", "report_sum", "tune", "engine", "array_attention", "words"],  # hosted
