@@ -127,8 +127,8 @@ class Graph:
 
 def public_functions():
     names = set()
-    for path in glob.glob(os.path.join(embedded.SOURCE, "include", "fovea", "*.h")):
-        names |= set(re.findall(r"^[a-z][\w *]*\b(fv_\w+)\(", embedded.text_of(path), re.M))
+    for path in glob.glob(os.path.join(embedded.SOURCE, "include", "fovea", "**", "*.h"), recursive=True):
+        names |= set(re.findall(r"^(?:FV_API )?[a-z][\w *]*\b(fv_\w+)\(", embedded.text_of(path), re.M))
     return names
 
 
