@@ -11,11 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-static double token_bytes_of(const cli_bench_result *result) {
-    double tokens = (double)(result->test.prompt + result->test.generated) * (double)result->run.samples;
-    return tokens > 0 ? (double)result->run.report.bytes_read / tokens : 0;
-}
-
 static void time_text(char *text, size_t bytes) {
     time_t now = time(NULL);
     struct tm parts;
@@ -43,10 +38,11 @@ static json_t *fields_of(const cli_bench_result *result) {
             {"avg_ns", cli_count((uint64_t)figures.mean_ns)}, {"stddev_ns", cli_count((uint64_t)figures.deviation_ns)},
             {"avg_ts", cli_real(figures.mean_rate)}, {"stddev_ts", cli_real(figures.deviation_rate)},
             {"attn", cli_text(result->attention)}, {"density", cli_real(fv_report_density(&result->run.report))});
-    cli_json_set(object, "kv_read", cli_real(token_bytes_of(result))); /* bytes per token */
-    CLI_ADD(object, {"isa", cli_text(isa ? isa : "unknown")}, {"peak_gflops", cli_real(result->peaks.f32_gflops)},
-            {"peak_int8_gops", cli_real(result->peaks.int8_gops)}, {"peak_gb_per_s", cli_real(result->peaks.gb_per_s)},
-            {"limit", cli_text(result->limit)}, {"limit_share", cli_real(result->limit_share)});
+    cli_json_set(object, "kv_read", cli_real(figures.token_bytes)); /* bytes per token */
+    CLI_ADD(object, {"isa", cli_text(isa ? isa : "unknown")}, {"peak_gflops", cli_real(result->limit.peaks.f32_gflops)},
+            {"peak_int8_gops", cli_real(result->limit.peaks.int8_gops)},
+            {"peak_gb_per_s", cli_real(result->limit.peaks.gb_per_s)}, {"limit", cli_text(result->limit.name)},
+            {"limit_share", cli_real(result->limit.share)});
     return object;
 }
 
@@ -99,18 +95,6 @@ static bool print_csv(const cli_bench_result *result, size_t index) {
 
 /* ---- Markdown ---- */
 
-static void test_name(const cli_bench_result *result, char *name, size_t bytes) {
-    int used;
-    if (result->test.generated == 0)
-        used = snprintf(name, bytes, "pp%" PRIu32, result->test.prompt);
-    else if (result->test.prompt == 0)
-        used = snprintf(name, bytes, "tg%" PRIu32, result->test.generated);
-    else
-        used = snprintf(name, bytes, "pp%" PRIu32 "+tg%" PRIu32, result->test.prompt, result->test.generated);
-    if (result->test.depth > 0 && used > 0 && (size_t)used < bytes)
-        snprintf(name + used, bytes - (size_t)used, " @ d%" PRIu32, result->test.depth);
-}
-
 static void size_text(char *text, size_t bytes, uint64_t value) {
     const double mib = 1024.0 * 1024.0, size = (double)value;
     if (size < 1024 * mib)
@@ -130,11 +114,11 @@ static bool print_markdown(const cli_bench_result *result) {
     fv_model_bench_figures figures;
     fv_model_bench_figures_of(&result->test, &result->run, &figures);
     char test[64], size[32], parameters[32], rate[64], limit[32];
-    test_name(result, test, sizeof test);
+    fv_model_bench_test_name(&result->test, test, sizeof test);
     size_text(size, sizeof size, result->model_bytes);
     count_text(parameters, sizeof parameters, result->model_parameters);
     snprintf(rate, sizeof rate, "%.2f \xC2\xB1 %.2f", figures.mean_rate, figures.deviation_rate);
-    snprintf(limit, sizeof limit, "%.0f %% %s", 100 * result->limit_share, result->limit);
+    snprintf(limit, sizeof limit, "%.0f %% %s", 100 * result->limit.share, result->limit.name);
     /* one byte more than a cell is wide: the sign is two */
     return cli_print("| %-30s | %10s | %10s | %-10s | %7" PRIu32
                      " | %6s | %6s | %-22s | %7.4f | %12s | %15s | %21s |\n",

@@ -15,9 +15,7 @@ typedef struct cli_bench_result {
     uint32_t threads, key_type, value_type;
     fv_model_bench_test test;
     fv_model_bench_result run;
-    fv_peaks peaks;
-    double limit_share; /* of the limit that binds, by the mean sample */
-    const char *limit;  /* "compute" or "memory" */
+    fv_model_bench_limit limit;
 } cli_bench_result;
 
 /* X(NAME, name): what -o takes. */

@@ -9,7 +9,7 @@
 static int read_numbers(const cli_texts *texts, const char *flag, int64_t low, int64_t high, int64_t standard,
                         bench_numbers *list) {
     for (size_t i = 0; i < texts->count; i++)
-        if (!cli_integers_parse(texts->items[i], list->values, &list->count, BENCH_VALUES_MAX))
+        if (!fv_words_numbers(texts->items[i], list->values, &list->count, BENCH_VALUES_MAX))
             return cli_usage_error("bench", "%s takes at most %d whole numbers (1,2 or 1-8 or 128-1024*2), not '%s'",
                                    flag, BENCH_VALUES_MAX, texts->items[i]);
     if (list->count == 0) list->values[list->count++] = standard;
@@ -39,7 +39,7 @@ static int read_pairs(const cli_texts *texts, bench_plan *plan) {
     for (size_t i = 0; i < texts->count; i++) {
         int64_t pair[2];
         size_t count = 0;
-        if (!cli_integers_parse(texts->items[i], pair, &count, 2) || count != 2 ||
+        if (!fv_words_numbers(texts->items[i], pair, &count, 2) || count != 2 ||
             plan->pair_prompts.count == BENCH_VALUES_MAX)
             return cli_usage_error("bench", "-pg takes two whole numbers (512,128), not '%s'", texts->items[i]);
         plan->pair_prompts.values[plan->pair_prompts.count++] = pair[0];

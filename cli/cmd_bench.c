@@ -67,9 +67,7 @@ typedef struct bench_state {
     uint64_t samples_ns[REPETITIONS_MAX];
     size_t results;
     cli_bench_result result;
-    fv_peaks peaks; /* with peak_threads, for work that goes through peak_bytes */
-    uint32_t peak_threads;
-    double peak_bytes;
+    fv_model_bench_limit limit; /* handed on from test to test */
 } bench_state;
 
 /* ---- one test ---- */
@@ -129,31 +127,15 @@ static int measure(bench_state *state, const bench_case *test) {
     return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
 }
 
-/* The peaks are measured once for a number of threads; only the size of what is read changes by test, and few figures
- * depend on it: main memory or not. */
 static int hold_against_limit(bench_state *state) {
     cli_bench_result *result = &state->result;
-    fv_isa limit, reached;
-    if (result->run.samples == 0) return CLI_GO_ON;
-    double bytes = fv_model_bench_bytes(fv_engine_llm(state->engine), &result->test, &result->run),
-           most = (double)fv_peak_memory_bytes();
-    if (bytes > (double)fv_peak_cache_bytes(3)) bytes = most;
-    if (state->peak_threads != fv_engine_threads(state->engine) || state->peak_bytes != bytes) {
-        int done = cli_isa_limit(&limit, &reached);
-        if (done != CLI_GO_ON) return done;
-        fv_status status =
-            fv_peaks_measure(&state->peaks, limit, bytes, fv_pool_parallel(fv_engine_pool(state->engine)));
-        if (status != FV_OK) return cli_fail_status(status, NULL);
-        state->peak_threads = fv_engine_threads(state->engine);
-        state->peak_bytes = bytes;
-    }
-    fv_peak_work work;
-    fv_model_bench_figures figures;
-    fv_model_bench_work(fv_engine_llm(state->engine), &result->test, &result->run, &work);
-    fv_model_bench_figures_of(&result->test, &result->run, &figures);
-    result->peaks = state->peaks;
-    result->limit_share = fv_peaks_share(&state->peaks, &work, figures.mean_ns, &result->limit);
-    return CLI_GO_ON;
+    fv_isa isa, reached;
+    int done = cli_isa_limit(&isa, &reached);
+    if (done != CLI_GO_ON || result->run.samples == 0) return done;
+    fv_status status = fv_model_bench_hold(fv_engine_llm(state->engine), &result->test, &result->run, isa,
+                                           fv_pool_parallel(fv_engine_pool(state->engine)), &state->limit);
+    result->limit = state->limit;
+    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
 }
 
 /* A test of nothing (-p 0) is none. */

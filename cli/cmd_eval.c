@@ -58,29 +58,6 @@ typedef struct eval_state {
     cli_progress progress;
 } eval_state;
 
-/* ---- options ---- */
-
-static int read_tasks(eval_state *state) {
-    const char *rest = state->options->tasks;
-    for (int task = 0; !rest && task < FV_EVAL_TASK_COUNT; task++) state->tasks[task] = true;
-    while (rest && *rest) {
-        size_t length = strcspn(rest, ",");
-        int found = -1;
-        for (int task = 0; task < FV_EVAL_TASK_COUNT; task++) {
-            const char *name = fv_eval_task_name((fv_eval_task)task);
-            if (strlen(name) == length && memcmp(name, rest, length) == 0) found = task;
-        }
-        if (found < 0)
-            return cli_usage_error("eval",
-                                   "--task: there is no '%.*s'; there are: needle, needles, paraphrase, "
-                                   "variables, counting",
-                                   (int)length, rest);
-        state->tasks[found] = true;
-        rest += length + (rest[length] == ',');
-    }
-    return CLI_GO_ON;
-}
-
 /* ---- asking ---- */
 
 static void book_difference(eval_state *state, fv_eval_task task, const fv_eval_question *question,
@@ -229,6 +206,7 @@ int cmd_eval(int argc, char **argv) {
     eval_options options = {.model = cli_model_options_default(), .questions = 40, .seed = 1, .per_document = 20};
     options.model.context = 4096;
     eval_state state = {.options = &options};
+    fv_message message = {""};
     const cli_option_group groups[] = {
         CLI_GROUP("questions", eval_flags, &options),
         CLI_MODEL_GROUPS(&options.model),
@@ -242,7 +220,8 @@ int cmd_eval(int argc, char **argv) {
         sizeof groups / sizeof groups[0],
         NULL};
     int result = cli_options_parse(&syntax, argc, argv);
-    if (result == CLI_GO_ON) result = read_tasks(&state);
+    if (result == CLI_GO_ON && fv_eval_tasks_parse(options.tasks, state.tasks, &message) != FV_OK)
+        result = cli_usage_error("eval", "--task: %s", message.text);
     if (result == CLI_GO_ON)
         result = cli_attention_list("eval", &options.attention, state.policies, POLICIES_MOST, &state.policy_count);
     if (result == CLI_GO_ON) result = cli_need_model("eval", options.model.model);

@@ -229,32 +229,16 @@ static json_t *policy_json(const ppl_state *state, size_t policy) {
     return object;
 }
 
-/* One line for each query head; a layer with a sliding window has none. */
-static bool print_heads(FILE *file, const ppl_state *state, size_t policy) {
-    const fv_model_config *shape = fv_llm_config(fv_engine_llm(state->engine));
-    bool good = true;
-    for (uint32_t layer = 0; layer < shape->layers; layer++)
-        for (uint32_t head = 0; head < shape->query_heads && good; head++) {
-            double mass = fv_mass_table_head(fv_perplexity_mass(state->perplexity, policy), layer, head);
-            if (isnan(mass)) continue;
-            good = fprintf(file, "\"%s\",%u,%u,%.6f\n", state->policies[policy].text, layer, head, mass) > 0;
-        }
-    return good;
-}
-
-/* In a file that appears whole or not at all. */
 static int write_by_head(const ppl_state *state) {
-    const char *path = state->options->by_head;
-    char part[4096];
-    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
-        return cli_fail("%s: the name is too long", path);
-    FILE *file = fopen(part, "w");
-    bool good = file && fprintf(file, "attention,layer,head,mass\n") > 0;
-    for (size_t i = 0; i < state->policy_count && good; i++) good = print_heads(file, state, i);
-    if (file && fclose(file) != 0) good = false;
-    if (good && rename(part, path) != 0) good = false;
-    if (!good && file) remove(part);
-    return good ? CLI_DONE : cli_fail("%s: can't be written", path);
+    const fv_mass_table *tables[POLICIES_MOST];
+    const char *names[POLICIES_MOST];
+    fv_message message = {""};
+    for (size_t i = 0; i < state->policy_count; i++) {
+        tables[i] = fv_perplexity_mass(state->perplexity, i);
+        names[i] = state->policies[i].text;
+    }
+    fv_status status = fv_mass_tables_write(tables, names, state->policy_count, state->options->by_head, &message);
+    return status == FV_OK ? CLI_DONE : cli_fail_status(status, &message);
 }
 
 static int print_results(const ppl_state *state) {

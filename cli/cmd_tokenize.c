@@ -48,7 +48,7 @@ static int read_text(const tokenize_options *options, fv_text *text) {
     fv_status status =
         path ? fv_text_read(text, path, &message) : fv_text_append(text, options->prompt, strlen(options->prompt));
     if (status != FV_OK) return cli_fail_status(status, &message);
-    if (!path && options->escape) cli_text_unescape(text);
+    if (!path && options->escape) fv_text_unescape(text);
     return CLI_GO_ON;
 }
 

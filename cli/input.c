@@ -2,10 +2,8 @@
 #include "input.h"
 #include "cli.h"
 #include "interrupt.h"
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -50,33 +48,6 @@ fv_status cli_read_line(fv_text *line, bool *end, fv_message *message) {
     }
 }
 
-/* The byte that the escape at `bytes` (behind the backslash) stands for and how long it is; 0: it is none. */
-static size_t read_escape(const char *bytes, size_t length, char *byte) {
-    static const char letters[] = "nrt'\"\\", values[] = "\n\r\t'\"\\";
-    const char *letter = length > 0 && bytes[0] ? strchr(letters, bytes[0]) : NULL;
-    if (letter) {
-        *byte = values[letter - letters];
-        return 1;
-    }
-    if (length < 3 || bytes[0] != 'x' || !isxdigit((unsigned char)bytes[1]) || !isxdigit((unsigned char)bytes[2]))
-        return 0;
-    char digits[3] = {bytes[1], bytes[2], 0};
-    *byte = (char)strtoul(digits, NULL, 16);
-    return 3;
-}
-
-void cli_text_unescape(fv_text *text) {
-    size_t to = 0, used;
-    for (size_t from = 0; from < text->length; from++) {
-        char byte = text->bytes[from];
-        if (byte == '\\' && (used = read_escape(text->bytes + from + 1, text->length - from - 1, &byte)) > 0)
-            from += used;
-        text->bytes[to++] = byte;
-    }
-    text->length = to;
-    if (text->bytes) text->bytes[to] = 0;
-}
-
 void cli_warn_unless_utf8(const char *name, const fv_text *text) {
     size_t offset = fv_utf8_valid(text->bytes, text->length);
     if (offset < text->length)
@@ -93,7 +64,7 @@ int cli_read_text(const char *file, const char *given, bool escape, const char *
     if (status != FV_OK) return cli_fail_status(status, &message);
     /* as llama.cpp with -f: editors put it there */
     if (file && text->length > 0 && text->bytes[text->length - 1] == '\n') text->bytes[--text->length] = 0;
-    if (!file && escape) cli_text_unescape(text);
+    if (!file && escape) fv_text_unescape(text);
     cli_warn_unless_utf8(file ? file : name, text);
     return CLI_GO_ON;
 }

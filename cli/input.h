@@ -11,9 +11,6 @@ int cli_read_text(const char *file, const char *given, bool escape, const char *
 /** Appends a line without its newline; *end: nothing was left. Returns as above; INTERRUPTED at Ctrl-C. */
 fv_status cli_read_line(fv_text *line, bool *end, fv_message *message);
 
-/** Escapes of llama.cpp's -e in place: \n \r \t \' \" \\ and \xHH; anything else stays as it is. */
-void cli_text_unescape(fv_text *text);
-
 /** A warning that names the first bad byte of `text`, if there is one. `name` says which text. */
 void cli_warn_unless_utf8(const char *name, const fv_text *text);
 

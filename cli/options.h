@@ -77,8 +77,4 @@ typedef struct cli_syntax {
  */
 int cli_options_parse(const cli_syntax *syntax, int argc, char **argv);
 
-/** Whole numbers as llama-bench takes them: "512", "1,2,4", "1-8", "128-1024*2", "0-4096+512". Appends to `values`;
- *  false if `text` is anything else or does not fit. */
-bool cli_integers_parse(const char *text, int64_t *values, size_t *count, size_t capacity);
-
 #endif

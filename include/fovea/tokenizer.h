@@ -76,6 +76,10 @@ FV_API bool fv_tokenizer_is_end(const fv_tokenizer *tokenizer,
  *  FV_ERROR_INTERRUPTED (a signal came while it waited); the message names the file. On error `text` may have grown. */
 FV_API fv_status fv_text_read(fv_text *text, const char *path, fv_message *message);
 
+/** Replaces the escapes of llama.cpp's -e by their bytes, in place: \n \r \t \' \" \\ and \xHH; anything else stays as
+ *  it is. O(n). */
+FV_API void fv_text_unescape(fv_text *text);
+
 /**
  * Appends ids that a text lists: digits, between blanks, commas and brackets.
  *

@@ -1,9 +1,11 @@
-/* words.h - lists of words with blanks between, and the word that was most likely meant. Hosted. All pure. */
+/* words.h - lists of words with blanks between, the word that was most likely meant, and lists of numbers. Hosted. */
 #ifndef FOVEA_WORDS_H
 #define FOVEA_WORDS_H
 
 #include "fovea/api.h"
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -22,6 +24,13 @@ FV_API int fv_words_find(const char *words, const char *word, size_t length);
  * * 63^2).
  */
 FV_API size_t fv_words_nearest(const char *words, const char *word, size_t best, char *nearest, size_t bytes);
+
+/**
+ * Whole numbers from 0 to 2^31 - 1 as llama-bench takes them: "512", "1,2,4", "1-8", "128-1024*2", "0-4096+512".
+ * Appends them to values[capacity], where *count are already. returns false if `text` is anything else or they do not
+ * fit; values may then have grown. O(numbers).
+ */
+FV_API bool fv_words_numbers(const char *text, int64_t *values, size_t *count, size_t capacity);
 
 #ifdef __cplusplus
 }

@@ -2,6 +2,7 @@
 #include "fovea/measure/mass_table.h"
 #include "fovea/mass.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,4 +124,29 @@ double fv_mass_table_mean(const fv_mass_table *mass) {
         count += mass->count[i];
     }
     return count ? sum / (double)count : (double)NAN;
+}
+
+static bool write_heads(FILE *file, const fv_mass_table *mass, const char *name) {
+    bool good = true;
+    for (uint32_t layer = 0; layer < mass->layers; layer++)
+        for (uint32_t head = 0; head < mass->query_heads && good; head++) {
+            double share = fv_mass_table_head(mass, layer, head);
+            if (isnan(share)) continue;
+            good = fprintf(file, "\"%s\",%u,%u,%.6f\n", name, layer, head, share) > 0;
+        }
+    return good;
+}
+
+fv_status fv_mass_tables_write(const fv_mass_table *const *tables, const char *const *names, size_t count,
+                               const char *path, fv_message *message) {
+    char part[4096];
+    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
+        return fv_message_set(message, FV_ERROR_FILE, "%s: the name is too long", path);
+    FILE *file = fopen(part, "w");
+    bool good = file && fprintf(file, "attention,layer,head,mass\n") > 0;
+    for (size_t i = 0; i < count && good; i++) good = write_heads(file, tables[i], names[i]);
+    if (file && fclose(file) != 0) good = false;
+    if (good && rename(part, path) != 0) good = false;
+    if (!good && file) remove(part);
+    return good ? FV_OK : fv_message_set(message, FV_ERROR_FILE, "%s: can't be written", path);
 }

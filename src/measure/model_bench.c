@@ -2,6 +2,7 @@
 #include "fovea/measure/model_bench.h"
 #include "fovea/machine.h"
 #include "fovea/report_sum.h"
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,6 +125,8 @@ void fv_model_bench_figures_of(const fv_model_bench_test *test, const fv_model_b
                                fv_model_bench_figures *figures) {
     mean_and_deviation(test, result, false, &figures->mean_ns, &figures->deviation_ns);
     mean_and_deviation(test, result, true, &figures->mean_rate, &figures->deviation_rate);
+    double tokens = ((double)test->prompt + (double)test->generated) * (double)result->samples;
+    figures->token_bytes = tokens > 0 ? (double)result->report.bytes_read / tokens : 0;
 }
 
 void fv_model_bench_name(const fv_llm *llm, char *name, size_t bytes) {
@@ -136,4 +139,16 @@ void fv_model_bench_name(const fv_llm *llm, char *name, size_t bytes) {
     double parameters = (double)fv_llm_parameters(llm);
     snprintf(name, bytes, "%s %.2f%s %s", fv_llm_architecture(llm),
              parameters < 1e9 ? parameters / 1e6 : parameters / 1e9, parameters < 1e9 ? "M" : "B", type ? type : "?");
+}
+
+void fv_model_bench_test_name(const fv_model_bench_test *test, char *name, size_t bytes) {
+    int used;
+    if (test->generated == 0)
+        used = snprintf(name, bytes, "pp%" PRIu32, test->prompt);
+    else if (test->prompt == 0)
+        used = snprintf(name, bytes, "tg%" PRIu32, test->generated);
+    else
+        used = snprintf(name, bytes, "pp%" PRIu32 "+tg%" PRIu32, test->prompt, test->generated);
+    if (test->depth > 0 && used > 0 && (size_t)used < bytes)
+        snprintf(name + used, bytes - (size_t)used, " @ d%" PRIu32, test->depth);
 }

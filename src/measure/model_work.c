@@ -48,3 +48,23 @@ double fv_model_bench_bytes(const fv_llm *llm, const fv_model_bench_test *test, 
     double batches = rows_up(test->prompt, test->micro_batch) + test->generated;
     return batches > 0 ? work.bytes / batches : work.bytes;
 }
+
+fv_status fv_model_bench_hold(const fv_llm *llm, const fv_model_bench_test *test, const fv_model_bench_result *result,
+                              fv_isa isa, const fv_parallel *parallel, fv_model_bench_limit *limit) {
+    double bytes = fv_model_bench_bytes(llm, test, result);
+    uint32_t threads = parallel ? parallel->workers : 1;
+    /* of what is read only main memory or not matters: one measurement serves many tests */
+    if (bytes > (double)fv_peak_cache_bytes(3)) bytes = (double)fv_peak_memory_bytes();
+    if (limit->threads != threads || limit->bytes != bytes) {
+        fv_status status = fv_peaks_measure(&limit->peaks, isa, bytes, parallel);
+        if (status != FV_OK) return status;
+        limit->threads = threads;
+        limit->bytes = bytes;
+    }
+    fv_peak_work work;
+    fv_model_bench_figures figures;
+    fv_model_bench_work(llm, test, result, &work);
+    fv_model_bench_figures_of(test, result, &figures);
+    limit->share = fv_peaks_share(&limit->peaks, &work, figures.mean_ns, &limit->name);
+    return FV_OK;
+}

@@ -198,6 +198,30 @@ const char *fv_eval_task_name(fv_eval_task task) {
     return task_names[task];
 }
 
+#define TASK_WORD(NAME, name, about) ", " #name
+static const char task_list[] = FV_EVAL_TASK_LIST(TASK_WORD);
+#undef TASK_WORD
+
+fv_status fv_eval_tasks_parse(const char *list, bool tasks[FV_EVAL_TASK_COUNT], fv_message *message) {
+    bool named[FV_EVAL_TASK_COUNT] = {false};
+    for (int task = 0; !list && task < FV_EVAL_TASK_COUNT; task++) named[task] = true;
+    while (list && *list) {
+        size_t length = strcspn(list, ",");
+        int found = -1;
+        for (int task = 0; task < FV_EVAL_TASK_COUNT; task++) {
+            const char *name = fv_eval_task_name((fv_eval_task)task);
+            if (strlen(name) == length && memcmp(name, list, length) == 0) found = task;
+        }
+        if (found < 0)
+            return fv_message_set(message, FV_ERROR_ARGUMENT, "there is no '%.*s'; there are: %s", (int)length, list,
+                                  task_list + strlen(", "));
+        named[found] = true;
+        list += length + (list[length] == ',');
+    }
+    memcpy(tasks, named, sizeof named);
+    return FV_OK;
+}
+
 static fv_status add_sentence(fv_text *text, const char *sentence) {
     fv_status status = text->length ? fv_text_append(text, " ", 1) : FV_OK;
     return status == FV_OK ? fv_text_append(text, sentence, strlen(sentence)) : status;

@@ -1,8 +1,9 @@
-/* text_read.c - texts and lists of ids from outside. */
+/* text_read.c - texts and lists of ids from outside, and the escapes that people type. */
 #include "fovea/tokenizer.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static fv_status read_stream(FILE *file, const char *name, fv_text *text, fv_message *message) {
@@ -27,6 +28,33 @@ fv_status fv_text_read(fv_text *text, const char *path, fv_message *message) {
     fv_status status = read_stream(file, path, text, message);
     fclose(file);
     return status;
+}
+
+/* The byte that the escape at `bytes` (after the backslash) stands for and how long it is; 0: it is none. */
+static size_t read_escape(const char *bytes, size_t length, char *byte) {
+    static const char letters[] = "nrt'\"\\", values[] = "\n\r\t'\"\\";
+    const char *letter = length > 0 && bytes[0] ? strchr(letters, bytes[0]) : NULL;
+    if (letter) {
+        *byte = values[letter - letters];
+        return 1;
+    }
+    if (length < 3 || bytes[0] != 'x' || !isxdigit((unsigned char)bytes[1]) || !isxdigit((unsigned char)bytes[2]))
+        return 0;
+    char digits[3] = {bytes[1], bytes[2], 0};
+    *byte = (char)strtoul(digits, NULL, 16);
+    return 3;
+}
+
+void fv_text_unescape(fv_text *text) {
+    size_t to = 0, used;
+    for (size_t from = 0; from < text->length; from++) {
+        char byte = text->bytes[from];
+        if (byte == '\\' && (used = read_escape(text->bytes + from + 1, text->length - from - 1, &byte)) > 0)
+            from += used;
+        text->bytes[to++] = byte;
+    }
+    text->length = to;
+    if (text->bytes) text->bytes[to] = 0;
 }
 
 static bool is_between(unsigned char byte) { return isspace(byte) || byte == ',' || byte == '[' || byte == ']'; }

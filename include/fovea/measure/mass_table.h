@@ -37,6 +37,11 @@ FV_API void fv_mass_table_revert(fv_mass_table *table);
 FV_API double fv_mass_table_mean(const fv_mass_table *table); /* over layers and heads */
 FV_API double fv_mass_table_head(const fv_mass_table *table, uint32_t layer, uint32_t query_head);
 
+/** Writes the shares of tables[count] as CSV (attention,layer,head,mass), `names` being the first column, into a file
+ *  that appears whole or not at all. A layer with a sliding window has no line. FV_OK, FV_ERROR_FILE. */
+FV_API fv_status fv_mass_tables_write(const fv_mass_table *const *tables, const char *const *names, size_t count,
+                                      const char *path, fv_message *message);
+
 #ifdef __cplusplus
 }
 #endif

@@ -52,9 +52,29 @@ FV_API void fv_model_bench_work(const fv_llm *llm, const fv_model_bench_test *te
 FV_API double fv_model_bench_bytes(const fv_llm *llm, const fv_model_bench_test *test,
                                    const fv_model_bench_result *result);
 
+/** How far a test was from what its machine allows. Start from {0}. */
+typedef struct fv_model_bench_limit {
+    fv_peaks peaks;
+    double share;     /* of the limit that binds, by the mean sample: fv_peaks_share() */
+    const char *name; /* "compute" or "memory" */
+    double bytes;     /* what the peaks were measured for, with so many threads */
+    uint32_t threads;
+} fv_model_bench_limit;
+
+/**
+ * Holds a result with samples against the peaks of the threads `parallel`. These are measured (about 0.2 s), unless
+ * `limit` already holds those of as many threads and as many bytes: hand it on from test to test.
+ *
+ * isa      what peaks use at most, as for fv_peaks_measure(), whose errors are returned; `limit` untouched on error.
+ */
+FV_API fv_status fv_model_bench_hold(const fv_llm *llm, const fv_model_bench_test *test,
+                                     const fv_model_bench_result *result, fv_isa isa, const fv_parallel *parallel,
+                                     fv_model_bench_limit *limit);
+
 /** Means and deviations of a sample (over count - 1), of times and of tokens per second, as llama-bench takes them. */
 typedef struct fv_model_bench_figures {
     double mean_ns, deviation_ns, mean_rate, deviation_rate;
+    double token_bytes; /* of the cache read per token; 0 without samples */
 } fv_model_bench_figures;
 
 FV_API double fv_model_bench_rate(const fv_model_bench_test *test, uint64_t ns); /* tokens per second; 0 if ns is 0 */
@@ -63,6 +83,9 @@ FV_API void fv_model_bench_figures_of(const fv_model_bench_test *test, const fv_
 
 /** "llama 134.52M Q4_1" into name[bytes]: the type that most bytes have, as llama-bench's column says it. */
 FV_API void fv_model_bench_name(const fv_llm *llm, char *name, size_t bytes);
+
+/** "pp512", "tg128", "pp512+tg128 @ d4096" into name[bytes]: llama-bench's name of a test. */
+FV_API void fv_model_bench_test_name(const fv_model_bench_test *test, char *name, size_t bytes);
 
 #ifdef __cplusplus
 }

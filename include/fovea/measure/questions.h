@@ -52,6 +52,10 @@ FV_API bool fv_eval_answer_is_right(const fv_eval_question *question, const char
 
 FV_API const char *fv_eval_task_name(fv_eval_task task); /* "needle"; static */
 
+/** Names of tasks joined by commas (NULL: all) into flags. FV_OK, FV_ERROR_ARGUMENT (the message says which name is
+ *  none, and lists those that are); `tasks` untouched on error. */
+FV_API fv_status fv_eval_tasks_parse(const char *list, bool tasks[FV_EVAL_TASK_COUNT], fv_message *message);
+
 #ifdef __cplusplus
 }
 #endif

@@ -110,11 +110,26 @@ static void work_by_formula(void **state) {
     fv_llm_close(llm);
 }
 
+static void a_test_is_named_as_llama_bench_names_it(void **state) {
+    (void)state;
+    char name[64];
+    fv_model_bench_test test = {.prompt = 512};
+    fv_model_bench_test_name(&test, name, sizeof name);
+    assert_string_equal(name, "pp512");
+    test = (fv_model_bench_test){.generated = 128, .depth = 4096};
+    fv_model_bench_test_name(&test, name, sizeof name);
+    assert_string_equal(name, "tg128 @ d4096");
+    test.prompt = 1;
+    fv_model_bench_test_name(&test, name, sizeof name);
+    assert_string_equal(name, "pp1+tg128 @ d4096");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(means_and_deviations_of_a_sample),
         cmocka_unit_test(a_test_reads_what_it_says),
         cmocka_unit_test(work_by_formula),
+        cmocka_unit_test(a_test_is_named_as_llama_bench_names_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

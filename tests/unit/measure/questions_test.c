@@ -133,6 +133,21 @@ static void an_answer_counts_by_its_first_word(void **state) {
     assert_false(fv_eval_answer_is_right(&count, " 30"));
 }
 
+static void tasks_are_named_or_all(void **state) {
+    (void)state;
+    bool tasks[FV_EVAL_TASK_COUNT];
+    fv_message message = {""};
+    assert_int_equal(fv_eval_tasks_parse(NULL, tasks, &message), FV_OK);
+    for (int i = 0; i < FV_EVAL_TASK_COUNT; i++) assert_true(tasks[i]);
+    assert_int_equal(fv_eval_tasks_parse("needles,counting", tasks, &message), FV_OK);
+    for (int i = 0; i < FV_EVAL_TASK_COUNT; i++)
+        assert_int_equal(tasks[i], i == FV_EVAL_TASK_NEEDLES || i == FV_EVAL_TASK_COUNTING);
+    assert_int_equal(fv_eval_tasks_parse("needle,need", tasks, &message), FV_ERROR_ARGUMENT);
+    assert_false(tasks[FV_EVAL_TASK_NEEDLE]);
+    assert_non_null(strstr(message.text, "'need'"));
+    assert_non_null(strstr(message.text, "there are: needle, needles, paraphrase, variables, counting"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_expected_answer_is_in_its_document),
@@ -143,6 +158,7 @@ int main(void) {
         cmocka_unit_test(the_second_of_two_variables_has_the_number_of_the_first),
         cmocka_unit_test(the_same_seed_gives_the_same_document),
         cmocka_unit_test(an_answer_counts_by_its_first_word),
+        cmocka_unit_test(tasks_are_named_or_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
