@@ -29,9 +29,12 @@ typedef struct fv_load {
     size_t used_count;
 } fv_load;
 
+/* --- load_memory.c --- */
+
 /* `count` times `size` zeroed bytes that live as long as the model. */
 fv_status fv_load_own(fv_load *l, size_t count, size_t size, void **memory);
 fv_status fv_load_no_memory(fv_load *l, size_t bytes); /* FV_ERROR_MEMORY */
+void fv_load_drop(fv_loaded *loaded);                  /* all of it */
 
 /* --- load_metadata.c: keys under the architecture's prefix; an absent key leaves *value as it is --- */
 

@@ -1,32 +1,9 @@
 /* loader.c - a model file into what the forward pass wants. The file is hostile input. */
 #include "llm/loader.h"
 #include "llm/load.h"
-#include "numeric/size.h"
 #include "platform/array.h"
 #include "platform/pages.h"
-#include <stddef.h>
 #include <stdlib.h>
-
-struct fv_loader_block {
-    struct fv_loader_block *next;
-    max_align_t bytes[];
-};
-
-fv_status fv_load_no_memory(fv_load *l, size_t bytes) {
-    return fv_message_set(l->message, FV_ERROR_MEMORY, "%s: out of memory for %zu bytes of tables",
-                          fv_gguf_path(l->gguf), bytes);
-}
-
-fv_status fv_load_own(fv_load *l, size_t count, size_t size, void **memory) {
-    size_t bytes = sizeof(struct fv_loader_block);
-    if (!fv_size_add(&bytes, count, size, 1)) return fv_load_no_memory(l, SIZE_MAX);
-    struct fv_loader_block *block = fv_array_new(bytes, 1);
-    if (!block) return fv_load_no_memory(l, bytes);
-    block->next = l->out.owned;
-    l->out.owned = block;
-    *memory = block->bytes;
-    return FV_OK;
-}
 
 static uint64_t add_capped(uint64_t a, uint64_t b) { return b > UINT64_MAX - a ? UINT64_MAX : a + b; }
 
@@ -83,9 +60,5 @@ fv_status fv_loader_open(fv_loaded *loaded, const fv_gguf *gguf, int32_t tokens,
 void fv_loader_close(fv_loaded *loaded) {
     fv_pages_unmap(loaded->packed, loaded->packed_bytes);
     loaded->packed = NULL;
-    while (loaded->owned) {
-        struct fv_loader_block *block = loaded->owned;
-        loaded->owned = block->next;
-        free(block);
-    }
+    fv_load_drop(loaded);
 }
