@@ -46,6 +46,12 @@ class Ends(CliTest):
             for value in (below, above):
                 self.fails(2, *RUN, flag, value, *rest, says=(flag, value))
 
+    def test_seeds_that_are_drawn(self):
+        """-1, and 2^32 - 1, as which llama.cpp reads it."""
+        for seed in ("-1", "4294967295"):
+            self.assertLess(self.document(*RUN, "-n", "1", "-s", seed)["seed"], 4294967295)
+        self.assertEqual(4294967294, self.document(*RUN, "-n", "1", "-s", "4294967294")["seed"])
+
     def test_ends_that_switch_a_sampler_off(self):
         plain = self.document(*RUN, "-n", "8", "-s", "5", "--top-k", "0", "--top-p", "1", "--min-p", "0")["tokens"]
         self.assertEqual(plain, self.document(*RUN, "-n", "8", "-s", "5", "--top-k", "-1", "--top-p", "1e9", "--min-p", "0")["tokens"])

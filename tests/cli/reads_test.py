@@ -7,6 +7,7 @@ Called as: reads_test.py BUILD/fovea SOURCE_FOLDER. Exit 77 if the tiny models a
 import csv
 import json
 import os
+import shutil
 import sys
 import tempfile
 
@@ -58,6 +59,7 @@ class Mass(Folder):
         window = [float(row["mass"]) for row in rows if row["attention"] != "dense"]
         self.assertAlmostEqual(figures[1]["mass"], sum(window) / len(window), places=4)
         self.assertEqual(len(rows), len({(row["attention"], row["layer"], row["head"]) for row in rows}))
+        self.assertEqual({"5"}, {row["layer"] for row in rows})  # the other six layers have a window of their own
         self.fails(1, "ppl", "-m", LLAMA, "-f", self.text, "-c", "64", "--chunks", "1", "--json", "--by-head",
                    os.path.join(self.folder, "none", "heads.csv"), says=("can't be written",))
 
@@ -107,6 +109,17 @@ class Tune(Folder):
         self.assertIn(b"divided by " + path.encode(), done.stderr)
         self.assertNotIn(b"divided by", self.ok(*arguments).stderr)
         self.assertNotEqual(json.loads(done.stdout)[1]["kl"], self.document(*arguments)[1]["kl"])
+
+    def test_what_lies_beside_the_model_is_made_anew(self):
+        beside = os.path.join(self.folder, "model.gguf")
+        shutil.copyfile(LLAMA, beside)
+        with open(beside + ".fovea.json", "w") as file:
+            file.write("{")
+        self.fails(1, "ppl", "-m", beside, "-f", self.text, "-c", "64", says=("model.gguf.fovea.json",))
+        self.ok("tune", "-m", beside, "-f", self.text, "-c", "512", "--score", "32", "--bytes", "0.2", "--attention",
+                "fovea:window=16,sinks=16,dense-below=0", "--force")
+        with open(beside + ".fovea.json") as file:
+            self.assertIn("shares", json.load(file))
 
     def test_bad_files_are_refused(self):
         path = self.tune()

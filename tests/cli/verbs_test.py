@@ -150,6 +150,15 @@ class Conversation(CliTest):
         self.assertGreater(read[1], read[0])
         self.assertLess(read[1], 3 * read[0])  # the first turn is not read again
 
+    def test_a_turn_needs_room_for_the_last_token_of_the_answer_too(self):
+        """Of an answer of 4 tokens the last is read with the next turn."""
+        arguments = ("run", "-m", LLAMA, "-n", "4", "--ignore-eos", *CHAT)
+        two = self.ok(*arguments, stdin=b"in\nin\n").stderr.decode()
+        needed = int(two.split("prompt: ")[1].split()[0]) + 3
+        self.assertNotIn(b"the new turn", self.ok(*arguments, "-c", str(needed), stdin=b"in\nin\n").stderr)
+        done = self.ok(*arguments, "-c", str(needed - 1), stdin=b"in\nin\n")
+        self.assertIn(b"the context of %d tokens is full" % (needed - 1), done.stderr)
+
     def test_no_question_no_answer(self):
         self.assertEqual(self.ok("run", "-m", LLAMA, *CHAT, stdin=b"").stdout, b"")
 
@@ -313,6 +322,8 @@ class Bench(CliTest):
             self.assertEqual([key for key in row if key in self.FIELDS], self.FIELDS)
             self.assertEqual(len(row["samples_ns"]), 2)
             self.assertGreater(row["avg_ts"], 0)
+        once = self.document("bench", "-m", LLAMA, "-p", "8,16", "-n", "4", "-d", "0,32", "-r", "1", "-o", "json")
+        self.assertEqual([row["kv_read"] for row in once], [row["kv_read"] for row in rows])
 
     def test_markdown(self):
         lines = self.ok("bench", "-m", LLAMA, "-p", "8", "-n", "4", "-d", "32", "-r", "1").stdout.decode().split("\n")
@@ -427,7 +438,9 @@ class Tokenize(CliTest):
         plain, parsed = self.ids(b"<bos>", GEMMA)[1], self.ids(b"<bos>", GEMMA, "--parse-special")[1]
         self.assertGreater(len(plain), len(parsed))
         back = self.ok("tokenize", "-m", GEMMA, "--detokenize", "-p", "[2, 2]", "--parse-special").stdout
-        self.assertEqual(back, b"<bos>")
+        self.assertEqual(back, b"<bos>")  # of two, one is taken for what encoding added
+        back = self.ok("tokenize", "-m", GEMMA, "--detokenize", "-p", "[2, 2]", "--parse-special", "--no-bos").stdout
+        self.assertEqual(back, b"<bos><bos>")
 
     def test_sources(self):
         with tempfile.NamedTemporaryFile() as file:

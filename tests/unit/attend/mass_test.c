@@ -96,6 +96,27 @@ static void shares_are_those_of_the_softmax(void **state) {
     }
 }
 
+/* A stride leads back as far as there are tokens; one ahead leads where no mass is. */
+static void strides_have_the_mass_of_their_token(void **state) {
+    (void)state;
+    test_random random = test_random_make(9);
+    fv_cache_config shape = {.kv_heads = 2, .head_dim = DIM, .max_tokens = TOKENS};
+    attention_world w = world_make(tables.table[0], shape, GROUP, 0.0f, &random);
+    fv_step steps[] = {{.kind = FV_STEP_DIAG, .reason = FV_REASON_STRIDE, .begin = 100, .row_end = 16},
+                       {.kind = FV_STEP_DIAG, .reason = FV_REASON_STRIDE, .ahead = 3, .row_end = 16}};
+    fv_plan plan = {.steps = steps, .count = 2, .capacity = 2, .first_token = 92, .rows = 16};
+    float mass[GROUP * TOKENS], read[GROUP];
+    world_append(&w, TOKENS);
+    for (uint32_t row = 0; row < plan.rows; row++) {
+        uint32_t position = plan.first_token + row;
+        world_mass(&w, 1, position, mass);
+        fv_mass_read(&plan, row, GROUP, mass, read);
+        for (uint32_t h = 0; h < GROUP; h++)
+            assert_true(read[h] == (position < 100 ? 0.0f : mass[h * (position + 1) + position - 100]));
+    }
+    world_free(&w);
+}
+
 static void bad_arguments_are_refused(void **state) {
     (void)state;
     test_random random = test_random_make(1);
@@ -113,6 +134,7 @@ static void bad_arguments_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shares_are_those_of_the_softmax),
+        cmocka_unit_test(strides_have_the_mass_of_their_token),
         cmocka_unit_test(bad_arguments_are_refused),
     };
     test_tables_make(&tables);

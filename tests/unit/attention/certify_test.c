@@ -204,6 +204,39 @@ static void deadlines_are_certified(void **state) {
     assert_true(partly > 200);
 }
 
+/* A row that read nothing: what its bound stands for may be the value of its own token alone. */
+static void a_row_that_read_nothing_may_miss_itself(void **state) {
+    (void)state;
+    test_random random = test_random_make(97);
+    certified_world made = certified_world_open(0, &tables, &random);
+    uint32_t dim = made.w.shape.head_dim, last = CERTIFIED_TOKENS - 1;
+    for (uint32_t tokens = last - last % 16 + 1; tokens <= CERTIFIED_TOKENS; tokens += 15) { /* of a page 1, all 16 */
+        float value[CERTIFIED_MOST_DIM], out[CERTIFIED_MOST_DIM];
+        const float *key = made.w.keys + (tokens - 1) * made.w.kv_stride;
+        for (uint32_t c = 0; c < dim; c++) value[c] = c == 1 ? -12345 : 0;
+        assert_int_equal(fv_cache_truncate(made.w.cache, tokens - 1), FV_OK);
+        assert_int_equal(fv_cache_append(made.w.cache, 1, key, dim, value, dim), FV_OK);
+        uint64_t looks = 0;
+        fv_deadline deadline = {look, &looks, 0, FV_DEADLINE_BEST};
+        fv_progress progress;
+        fv_report report = {.struct_bytes = sizeof report};
+        fv_attention_rows rows = {.first_token = tokens - 1,
+                                  .count = 1,
+                                  .query = key,
+                                  .query_stride = dim,
+                                  .out = out,
+                                  .out_stride = dim,
+                                  .deadline = &deadline,
+                                  .progress = &progress};
+        assert_int_equal(fv_attention_run(made.attention, made.w.cache, &made.policy, &rows, NULL, &report), FV_OK);
+        assert_int_equal(report.keys_read, 0);
+        assert_true(out[1] == 0 && report.error_bound >= 12345);
+        assert_int_equal(fv_cache_truncate(made.w.cache, tokens - 1), FV_OK);
+        world_append(&made.w, CERTIFIED_TOKENS - (tokens - 1));
+    }
+    certified_world_close(&made);
+}
+
 /* The same through plain arrays: a decode step, and a prompt that brings its own cache. */
 static void arrays_are_certified_too(void **state) {
     (void)state;
@@ -301,9 +334,13 @@ static void what_is_missing_is_an_error(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bounds_hold_for_every_row),      cmocka_unit_test(all_pages_leave_nothing_unread),
-        cmocka_unit_test(quality_is_met_by_reading_more), cmocka_unit_test(margins_leave_no_trace),
-        cmocka_unit_test(what_is_missing_is_an_error),    cmocka_unit_test(deadlines_are_certified),
+        cmocka_unit_test(bounds_hold_for_every_row),
+        cmocka_unit_test(all_pages_leave_nothing_unread),
+        cmocka_unit_test(quality_is_met_by_reading_more),
+        cmocka_unit_test(margins_leave_no_trace),
+        cmocka_unit_test(what_is_missing_is_an_error),
+        cmocka_unit_test(deadlines_are_certified),
+        cmocka_unit_test(a_row_that_read_nothing_may_miss_itself),
         cmocka_unit_test(arrays_are_certified_too),
     };
     test_tables_make(&tables);

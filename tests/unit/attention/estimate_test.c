@@ -1,5 +1,6 @@
 /* estimate_test.c - what a certificate estimates: by its formula in double, with and without a deadline; how often rows
  * exceed it; that a quality is met by every query head, and that a cache that was saved says the same. */
+#include "attend/certificate.h"
 #include "attention/certify.h"
 #include "attention/watch.h"
 #include "cache/cache_pages.h"
@@ -75,6 +76,18 @@ static void keep_newest(bool *read, uint64_t keys) {
         if (read[t] && keys == 0) read[t] = false;
         if (read[t]) keys--;
     }
+}
+
+/* An output of zeros: no error, if there is none, and else one without measure. */
+static void of_zeros_only_no_error_has_a_measure(void **state) {
+    (void)state;
+    const float out[4] = {0};
+    fv_certificate_input input = {.read = 1, .mass_bound = 2, .mass_estimate = 1, .head_dim = 4, .out = out};
+    fv_certificate made = fv_certificate_make(&input);
+    assert_true(made.error_bound == 0 && made.relative_bound == 0 && made.raw_estimate == 0);
+    input.value_max = input.value_rms = 0.5f;
+    made = fv_certificate_make(&input);
+    assert_true(made.error_bound > 0 && isinf(made.relative_bound) && isinf(made.raw_estimate));
 }
 
 static void the_estimate_is_its_formula(void **state) {
@@ -273,9 +286,10 @@ static void a_restored_cache_says_the_same(void **state) {
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_estimate_is_its_formula),    cmocka_unit_test(estimates_are_seldom_exceeded),
-        cmocka_unit_test(a_quality_is_met_by_every_head), cmocka_unit_test(bytes_of_every_reading_count),
-        cmocka_unit_test(reports_keep_the_worst),         cmocka_unit_test(a_restored_cache_says_the_same),
+        cmocka_unit_test(of_zeros_only_no_error_has_a_measure), cmocka_unit_test(the_estimate_is_its_formula),
+        cmocka_unit_test(estimates_are_seldom_exceeded),        cmocka_unit_test(a_quality_is_met_by_every_head),
+        cmocka_unit_test(bytes_of_every_reading_count),         cmocka_unit_test(reports_keep_the_worst),
+        cmocka_unit_test(a_restored_cache_says_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

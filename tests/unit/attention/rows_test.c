@@ -187,6 +187,11 @@ static void test_deadline(void **state) {
     assert_memory_equal(out, want, progress.rows_complete * WIDTH * sizeof(float));
     for (uint32_t i = 0; i < WIDTH; i++) assert_true(out[(ROWS - 1) * WIDTH + i] == 0.0f);
     assert_true(isinf(lse[ROWS * QUERY_HEADS - 1]) && lse[ROWS * QUERY_HEADS - 1] < 0);
+    for (uint32_t i = 0; i < ROWS * QUERY_HEADS; i++) { /* zeros are of no key, also in the first row not reached */
+        bool zeros = true;
+        for (uint32_t c = 0; c < WIDTH / QUERY_HEADS; c++) zeros &= out[i * (WIDTH / QUERY_HEADS) + c] == 0.0f;
+        assert_int_equal(zeros, lse[i] == -INFINITY);
+    }
     deadline.on_deadline = FV_DEADLINE_FAIL, looks = 0, rows.progress = NULL;
     assert_int_equal(fv_attention_run(attention, w.cache, &dense, &rows, NULL, NULL), FV_ERROR_DEADLINE);
     deadline.on_deadline = FV_DEADLINE_BEST;

@@ -357,6 +357,11 @@ static void yarn_and_linear(void **state) {
     loaded = load_good(f);
     assert_near((double)loaded.weights.rope_frequencies[0], 1);
     finish(f, &loaded);
+    set_text(f, "llama.rope.scaling.type", "linear");
+    set_f32(f, "llama.rope.scaling.factor", 0); /* some files say so for none */
+    loaded = load_good(f);
+    assert_near((double)loaded.weights.rope_frequencies[0], 1);
+    finish(f, &loaded);
     set_text(f, "llama.rope.scaling.type", "longrope");
     expect_error(f, FV_ERROR_UNSUPPORTED, "longrope");
 }
