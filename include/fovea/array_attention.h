@@ -87,7 +87,8 @@ FV_API void fv_array_attention_default(fv_array_attention *call);
  * dense.
  *
  * message  may be NULL; filled on error.
- * returns  FV_OK. FV_ERROR_ARGUMENT: a NULL, a type, alignment, scale, softcap, causal, window or reserved field.
+ * returns  FV_OK. FV_ERROR_ARGUMENT: a NULL, a type, alignment, scale, softcap, causal, window or reserved field;
+ *          a report without its size.
  *          FV_ERROR_SHAPE: sizes that do not fit each other; strides of `out` that put two elements in one place; more
  *          queries than keys, unless dense and not causal.
  *          FV_ERROR_POLICY: the policy's text, or a policy that the call does not suit (choosing pages is causal).

@@ -65,7 +65,8 @@ typedef struct fv_attention_rows {
  * returns   FV_OK; FV_ERROR_ARGUMENT: a NULL, rows not in the cache, a stride, a shape that is not config's; a policy
  * out of range; a pattern whose block is not the cache's; a policy that chooses without config.chooses or a cache with
  * a shadow; a certificate without margins in the cache; a tail without a cache with a tail; a certificate or a tail
- * with a soft cap; a deadline without a clock, or without `progress`. FV_ERROR_FULL: config.plan_steps are too few.
+ * with a soft cap; a deadline without a clock, or without `progress`; a report without its size.
+ *           FV_ERROR_FULL: config.plan_steps are too few.
  *           FV_ERROR_UNSUPPORTED: a policy of quality > 0 with a deadline; what this build leaves out (several rows,
  *           reports, log-sum-exps, deadlines: src/build.h).
  *           FV_ERROR_DEADLINE: with FV_DEADLINE_FAIL, too late.

@@ -101,7 +101,8 @@ FV_API fv_status fv_model_init(fv_model **model, const fv_model_config *config, 
  * policy    of the layers without a sliding window.
  * parallel  NULL or with workers <= those of fv_model_init().
  * report    counters are added to; may be NULL.
- * returns   FV_OK, FV_ERROR_ARGUMENT (an id outside the vocabulary, pattern without fitting landmarks), FV_ERROR_FULL;
+ * returns   FV_OK, FV_ERROR_ARGUMENT (an id outside the vocabulary, a report without its size),
+ *           FV_ERROR_POLICY (out of range, not causal, or the caches lack what it needs), FV_ERROR_FULL;
  *           caches untouched on error. The same bits for any number of workers and any cutting into calls.
  */
 FV_API fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *policy,

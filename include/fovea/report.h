@@ -5,13 +5,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define FV_REPORT_LEAST 88 /* bytes of the first release's fields: the least that struct_bytes may say */
+
 /**
  * Counters that attention adds to. Plain data, fixed widths, no padding, no pointers: C, Python and log files share it.
- * New fields are appended; existing ones never move. Fields from sink_keys on are left alone where struct_bytes says
- * that the caller has no room for them.
+ * New fields are appended; existing ones never move (docs/abi.md). Fields from sink_keys on are left alone where
+ * struct_bytes says that the caller has no room for them. A struct_bytes below FV_REPORT_LEAST, such as a forgotten 0,
+ * is FV_ERROR_ARGUMENT of every call that takes a report, before anything is computed or written.
  */
 typedef struct fv_report {
-    uint32_t struct_bytes; /* sizeof(fv_report), set by the caller before the call */
+    uint32_t struct_bytes; /* sizeof(fv_report), set by the caller before the call; at least FV_REPORT_LEAST */
     uint32_t isa;          /* fv_isa that ran */
     uint64_t keys_visible; /* keys that dense attention would read, counted per query row and KV head, all layers whose
                               mask is not a sliding window */
@@ -47,7 +50,7 @@ typedef struct fv_report {
 
 #ifndef __cplusplus
 _Static_assert(sizeof(fv_report) == 144 && offsetof(fv_report, error_bound) == 40 &&
-                   offsetof(fv_report, sink_keys) == 88,
+                   offsetof(fv_report, sink_keys) == FV_REPORT_LEAST,
                "fv_report is part of the ABI");
 #endif
 

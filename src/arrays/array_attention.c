@@ -37,6 +37,8 @@ static fv_status check_numbers(const fv_array_attention *call, fv_message *messa
     if (call->window && !call->causal) problem = "a window needs causal = 1";
     for (size_t i = 0; i < sizeof call->reserved / sizeof *call->reserved; i++)
         if (call->reserved[i]) problem = "reserved is not 0: start from fv_array_attention_default()";
+    if (call->report && call->report->struct_bytes < FV_REPORT_LEAST)
+        problem = "report: struct_bytes is not set: it is sizeof(fv_report)";
     return problem ? fv_message_set(message, FV_ERROR_ARGUMENT, "%s", problem) : FV_OK;
 }
 

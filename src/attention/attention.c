@@ -9,6 +9,7 @@
 
 fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
                            const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report) {
+    if (!fv_report_has_room(report)) return FV_ERROR_ARGUMENT;
     fv_status status = fv_call_make(attention, cache, policy, rows, parallel);
     if (status != FV_OK) return status;
     fv_attention_call *call = &attention->call;

@@ -60,6 +60,12 @@ fv_work_count *fv_counts_sum(fv_attention *attention);
 /* Keys that dense attention would read in `rows` rows from `first_token` on, all KV heads. */
 uint64_t fv_keys_visible(const fv_attention_call *call, uint64_t first_token, uint64_t rows);
 
+/* Whether a caller's report, which may be NULL, has room for what is always written. True where none are built: they
+ * are refused as such. */
+static inline bool fv_report_has_room(const fv_report *report) {
+    return !FV_BUILD_REPORT || !report || report->struct_bytes >= FV_REPORT_LEAST;
+}
+
 /* A caller of an older report has less room. */
 void fv_report_add(const fv_attention_call *call, const fv_work_count *count, fv_report *report);
 

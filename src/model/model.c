@@ -1,6 +1,7 @@
 /* model.c - the forward pass. A layer is: norm, q k v, rope, append, attention, output, norm, gated feed-forward. What
  * differs between architectures is an optional weight or a number in the config. */
 #include "fovea/model.h"
+#include "attention/tally.h"
 #include "build.h"
 #include "model/model_state.h"
 #include "model/rotary.h"
@@ -210,7 +211,8 @@ static fv_status layer_run(fv_forward_call *call, uint32_t layer, const fv_polic
 }
 
 static fv_status forward_check(const fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *policy,
-                               const fv_parallel *parallel) {
+                               const fv_parallel *parallel, const fv_report *report) {
+    if (!fv_report_has_room(report)) return FV_ERROR_ARGUMENT;
     if (!model || !tokens || count < 1 || count > model->config.batch_tokens) return FV_ERROR_ARGUMENT;
     if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
     fv_status status = fv_policy_check(policy);
@@ -236,7 +238,7 @@ static void report_time(const fv_forward_call *call, uint64_t begin_ns, uint64_t
 
 fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *policy,
                            const fv_parallel *parallel, fv_report *report) {
-    fv_status status = forward_check(model, tokens, count, policy, parallel);
+    fv_status status = forward_check(model, tokens, count, policy, parallel, report);
     if (status != FV_OK) return status;
     const fv_model_config *config = &model->config;
     uint32_t first = fv_model_tokens(model), pairs = config->rope_dims / 2;

@@ -83,8 +83,10 @@ static fv_status decode_make(fv_pattern *pattern, const fv_cache *cache, const f
     return FV_OK;
 }
 
-static bool deadline_is_usable(const fv_pattern_call *call) {
+/* The deadline and the report of a call. */
+static bool options_are_usable(const fv_pattern_call *call) {
     const fv_deadline *deadline = call->deadline;
+    if (!fv_report_has_room(call->report)) return false;
     if (!FV_BUILD_DEADLINE && deadline) return false;
     return !deadline || fv_deadline_is_usable(deadline, call->progress);
 }
@@ -128,7 +130,7 @@ static fv_status query_check(const fv_cache *cache, const fv_pattern_call *call)
 fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call, float *out) {
     if (!pattern || !cache || !call) return FV_ERROR_ARGUMENT;
     if (call->query.tokens != 1 || call->query.head_dim < 1) return FV_ERROR_SHAPE;
-    if (!deadline_is_usable(call)) return FV_ERROR_ARGUMENT;
+    if (!options_are_usable(call)) return FV_ERROR_ARGUMENT;
     size_t width = (size_t)call->query.heads * call->query.head_dim;
     if (width > 0 && !out) return FV_ERROR_ARGUMENT;
     fv_pattern_job *job = &pattern->job;
@@ -168,6 +170,12 @@ static fv_status batch_steps(fv_pattern_job *job, fv_cache *cache, const fv_patt
     return status != FV_OK || width == 0 ? status : decode_run(job, cache, call, first, count, out + first * width);
 }
 
+/* A caller of an older report has less room. */
+static void report_copy(fv_report *into, const fv_report *from, uint32_t bytes) {
+    for (uint32_t i = 0; i < bytes && i < sizeof *from; i++)
+        ((unsigned char *)into)[i] = ((const unsigned char *)from)[i];
+}
+
 /* With FAIL, rows wait in the stage until the last one is done, and the cache goes back if it is not. */
 static fv_status batch_run(fv_pattern_job *job, fv_cache *cache, const fv_pattern_call *call, bool staged, float *out) {
     uint32_t tokens = call->query.tokens, before = fv_cache_tokens(cache);
@@ -178,7 +186,7 @@ static fv_status batch_run(fv_pattern_job *job, fv_cache *cache, const fv_patter
     *inner = *call;
     if (staged) {
         fv_cache_mark_save(cache, job->marks);
-        if (call->report) job->counted = *call->report;
+        if (call->report) report_copy(&job->counted, call->report, call->report->struct_bytes);
         inner->report = call->report ? &job->counted : NULL;
     }
     /* not causal: a step must not see those after it, so each is appended when its turn comes */
@@ -191,12 +199,12 @@ static fv_status batch_run(fv_pattern_job *job, fv_cache *cache, const fv_patter
         return status;
     }
     for (size_t i = 0; i < elements; i++) out[i] = job->stage[i];
-    if (call->report) *call->report = job->counted;
+    if (call->report) report_copy(call->report, &job->counted, job->counted.struct_bytes);
     return FV_OK;
 }
 
 fv_status fv_pattern_decode_batch(fv_pattern *pattern, fv_cache *cache, const fv_pattern_call *call, float *out) {
-    if (!pattern || !cache || !call || !deadline_is_usable(call)) return FV_ERROR_ARGUMENT;
+    if (!pattern || !cache || !call || !options_are_usable(call)) return FV_ERROR_ARGUMENT;
     uint32_t tokens = call->query.tokens;
     fv_pattern_job *job = &pattern->job;
     fv_pattern_call_policy(pattern, call);

@@ -56,7 +56,7 @@ static fv_status forward_check(const fv_pattern *pattern, const fv_pattern_call 
     if (!pattern || !call) return FV_ERROR_ARGUMENT;
     if (!shapes_fit(call)) return FV_ERROR_SHAPE;
     if (fv_call_is_masked(call) && call->keep_tokens != call->query.tokens) return FV_ERROR_SHAPE;
-    if (call->deadline) return FV_ERROR_ARGUMENT;
+    if (call->deadline || !fv_report_has_room(call->report)) return FV_ERROR_ARGUMENT;
     *empty = call->query.tokens == 0 || call->query.heads == 0;
     if (*empty) return FV_OK;
     if (!out || !fv_tensor_is_given(&call->query) || !fv_tensor_is_given(&call->keys)) return FV_ERROR_ARGUMENT;

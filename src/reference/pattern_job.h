@@ -2,6 +2,7 @@
 #ifndef FV_PATTERN_JOB_H
 #define FV_PATTERN_JOB_H
 
+#include "attention/tally.h"
 #include "attention/watch.h"
 #include "build.h"
 #include "fovea/reference/pattern.h"

@@ -63,7 +63,7 @@ typedef struct fv_pattern_call {
     const uint8_t *keep;  /* keep mask, as in fv_policy; NULL = the policy's */
     const uint32_t *keep_until;  /* likewise */
     const fv_parallel *parallel; /* NULL = the calling thread */
-    fv_report *report;           /* added to; NULL = none */
+    fv_report *report;           /* added to; NULL = none; set its struct_bytes */
     const fv_deadline *deadline; /* decode and batches; NULL = none, and what other calls need */
     fv_progress *progress;       /* out, also on FV_ERROR_DEADLINE; NULL = not asked for, unless the deadline is BEST */
 } fv_pattern_call;
@@ -75,8 +75,9 @@ typedef struct fv_pattern_call {
  * call    keys.tokens = values.tokens = query.tokens; head_dim the same, >= 1; heads as call->heads says. No tokens or
  *         no query heads: nothing to do, FV_OK.
  * out     [tokens][query heads][head_dim]; no overlap with the inputs; untouched on error.
- * returns FV_OK, FV_ERROR_ARGUMENT (NULL, a deadline), FV_ERROR_SHAPE (shapes, keep_tokens != tokens), FV_ERROR_MEMORY
- *         (the call is larger than the config), FV_ERROR_NOT_FINITE, FV_ERROR_RANGE (as fv_cache_append() of F32).
+ * returns FV_OK, FV_ERROR_ARGUMENT (NULL, a deadline, a report without its size), FV_ERROR_SHAPE (shapes,
+ *         keep_tokens != tokens), FV_ERROR_MEMORY (the call is larger than the config), FV_ERROR_NOT_FINITE,
+ *         FV_ERROR_RANGE (as fv_cache_append() of F32).
  *         Sizes are compared before an array is read.
  * The same bits for any tile and any number of workers. With keep or keep_until: the gated forward, also with shared
  * heads and tiles; a mask removes tokens that only a log-stride reaches, nothing else.
@@ -113,7 +114,8 @@ FV_API fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *ca
  *
  * call    query of one token, head_dim as the cache's, heads a multiple of kv_heads; keys, values, heads, tile unused.
  * out     [query heads][head_dim]; zeros if the cache is empty; untouched on error.
- * returns FV_OK, FV_ERROR_ARGUMENT (NULL; a policy that chooses by the queries and a cache without the shadow for it),
+ * returns FV_OK, FV_ERROR_ARGUMENT (NULL, a report without its size; a policy that chooses by the queries and a cache
+ *         without the shadow for it),
  *         FV_ERROR_SHAPE (shapes, a mask shorter than the cache), FV_ERROR_POLICY (landmarks in the policy whose block
  *         is not the cache's), FV_ERROR_MEMORY, FV_ERROR_NOT_FINITE, FV_ERROR_DEADLINE, FV_ERROR_UNSUPPORTED (a
  *         quality with a deadline). Sizes are compared before an array is read.

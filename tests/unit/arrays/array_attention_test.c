@@ -253,7 +253,9 @@ static void test_policies_and_threads(void **state) {
 
 static void refuse(arrays *a, fv_status expected, const char *says) {
     fv_message message = {0};
-    fv_report report = {.struct_bytes = sizeof report}, untouched = report;
+    fv_report report = {.struct_bytes = sizeof report};
+    if (a->call.report) report = *a->call.report;
+    const fv_report untouched = report;
     size_t bytes = bytes_of(&a->call.out), lses = 2 * 5 * 4 * sizeof(float);
     unsigned char *before = malloc(bytes);
     memcpy(before, a->call.out.data, bytes);
@@ -303,6 +305,9 @@ static void test_refused_fields(void **state) {
     REFUSED(call->causal = 2, FV_ERROR_ARGUMENT, "causal");
     REFUSED((call->causal = 0, call->window = 4), FV_ERROR_ARGUMENT, "window");
     REFUSED(call->reserved[7] = 1, FV_ERROR_ARGUMENT, "reserved");
+    fv_report unset = {0}, cut = {.struct_bytes = FV_REPORT_LEAST - 1};
+    REFUSED(call->report = &unset, FV_ERROR_ARGUMENT, "sizeof(fv_report)");
+    REFUSED(call->report = &cut, FV_ERROR_ARGUMENT, "sizeof(fv_report)");
     REFUSED(call->policy = "fovea:budgte=0.1", FV_ERROR_POLICY, "budgte");
     REFUSED((call->policy = "fovea", call->causal = 0), FV_ERROR_POLICY, "causal");
     REFUSED((call->policy = "fovea:tail=codes", call->softcap = 5.0f), FV_ERROR_POLICY, "cap");

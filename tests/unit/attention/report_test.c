@@ -341,12 +341,51 @@ static void test_local_layers(void **state) {
     world_free(&w);
 }
 
+/* A report that does not say how long it is, with and without a deadline: nothing is read, nothing written. */
+static void test_a_size_that_was_forgotten(void **state) {
+    (void)state;
+    test_random random = test_random_make(175);
+    static float out[2 * WIDTH], before[2 * WIDTH];
+    static const uint32_t sizes[] = {0, 1, FV_REPORT_LEAST - 1, FV_REPORT_LEAST, sizeof(fv_report)};
+    attention_world w = world_of(tables.table[0], &random);
+    fv_attention *attention = NULL;
+    void *memory = choose_attention_open(&w, WORKERS, 0, &attention);
+    fv_policy policy = policy_of(0);
+    for (size_t i = 0; i < 2 * sizeof sizes / sizeof *sizes; i++) {
+        uint32_t bytes = sizes[i / 2];
+        uint64_t now = 0;
+        fv_progress progress, unset;
+        fv_deadline deadline = {.clock = ten_more, .context = &now, .end_ns = UINT64_MAX};
+        fv_attention_rows rows = rows_of(&w, 400, 2, out);
+        if (i % 2) rows.deadline = &deadline, rows.progress = &progress;
+        fv_report report, untouched;
+        memset(&report, 0x55, sizeof report);
+        memset(&progress, 0x55, sizeof progress);
+        memset(out, 0x55, sizeof out);
+        report.struct_bytes = bytes;
+        memcpy(&untouched, &report, sizeof report);
+        memcpy(&unset, &progress, sizeof progress);
+        memcpy(before, out, sizeof out);
+        bool fine = bytes >= FV_REPORT_LEAST;
+        fv_status status = fv_attention_run(attention, w.cache, &policy, &rows, NULL, &report);
+        assert_int_equal(status, fine ? FV_OK : FV_ERROR_ARGUMENT);
+        assert_int_equal(memcmp(out, before, sizeof out) == 0, !fine);
+        assert_int_equal(memcmp(&report, &untouched, sizeof report) == 0, !fine);
+        if (fine) continue;
+        assert_memory_equal(&progress, &unset, sizeof progress);
+        assert_int_equal(now, 0);
+    }
+    free(memory);
+    world_free(&w);
+}
+
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts_by_formula),      cmocka_unit_test(test_times_of_all_workers),
-        cmocka_unit_test(test_a_deadline_that_is_met), cmocka_unit_test(test_a_deadline_that_is_missed),
-        cmocka_unit_test(test_auto_never_costs_more),  cmocka_unit_test(test_local_layers),
+        cmocka_unit_test(test_counts_by_formula),         cmocka_unit_test(test_times_of_all_workers),
+        cmocka_unit_test(test_a_deadline_that_is_met),    cmocka_unit_test(test_a_deadline_that_is_missed),
+        cmocka_unit_test(test_auto_never_costs_more),     cmocka_unit_test(test_local_layers),
+        cmocka_unit_test(test_a_size_that_was_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

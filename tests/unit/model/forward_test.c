@@ -191,6 +191,26 @@ static void test_time(void **state) {
     free(c.memory);
 }
 
+/* A report without its size: nothing is evaluated, and the rows of the forward before are still there. */
+static void test_a_report_without_its_size(void **state) {
+    (void)state;
+    model_case c;
+    const int32_t five[] = {1, 2, 3, 4, 5};
+    fv_policy dense;
+    fv_policy_default(FV_SELECTOR_DENSE, &dense);
+    model_make(&c, tables.table[0]);
+    assert_int_equal(fv_model_forward(c.model, five, 5, &dense, NULL, NULL), FV_OK);
+    static const uint32_t sizes[] = {0, FV_REPORT_LEAST - 1};
+    for (int i = 0; i < 2; i++) {
+        fv_report report = {.struct_bytes = sizes[i]}, untouched = report;
+        assert_int_equal(fv_model_forward(c.model, five, 2, &dense, NULL, &report), FV_ERROR_ARGUMENT);
+        assert_memory_equal(&report, &untouched, sizeof report);
+        assert_int_equal(fv_model_tokens(c.model), 5);
+        assert_int_equal(fv_model_batch_rows(c.model), 5);
+    }
+    free(c.memory);
+}
+
 enum { LONG_TEXT = 50 };
 
 /* Logits of all positions under a policy that chooses, in batches of at most `batch`. */
@@ -417,6 +437,7 @@ int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_time),
+        cmocka_unit_test(test_a_report_without_its_size),
         cmocka_unit_test(test_cutting_shows_in_no_bit),
         cmocka_unit_test(test_refused_forward),
         cmocka_unit_test(test_choosing_sees_no_later_token),

@@ -147,11 +147,61 @@ static void test_decode(void **state) {
     world_close(&w);
 }
 
+/* A report that is too short is refused by each call that takes one, an empty one too. */
+static void test_short_report(void **state) {
+    (void)state;
+    world w = world_open();
+    static const uint32_t sizes[] = {0, FV_REPORT_LEAST - 1};
+    assert_int_equal(fv_cache_append(w.cache, TOKENS, w.x, HEADS * DIM, w.x, HEADS * DIM), FV_OK);
+    for (size_t i = 0; i < 4; i++) {
+        fv_report report = {.struct_bytes = sizes[i % 2]}, untouched = report;
+        fv_pattern_call call = call_of(&w, i < 2 ? 1 : 0, HEADS);
+        call.report = &report;
+        memset(w.out, 0x55, ELEMENTS * sizeof *w.out);
+        assert_int_equal(fv_pattern_forward(w.pattern, &call, w.out), FV_ERROR_ARGUMENT);
+        assert_int_equal(fv_pattern_forward_dense(w.pattern, &call, w.out), FV_ERROR_ARGUMENT);
+        assert_int_equal(fv_pattern_forward_gated(w.pattern, w.gate, FV_KEEP_CAUSAL, 3, &call, w.out),
+                         FV_ERROR_ARGUMENT);
+        assert_int_equal(fv_pattern_decode_batch(w.pattern, w.cache, &call, w.out), FV_ERROR_ARGUMENT);
+        call.query.tokens = 1;
+        assert_int_equal(fv_pattern_decode(w.pattern, w.cache, &call, w.out), FV_ERROR_ARGUMENT);
+        assert_memory_equal(&report, &untouched, sizeof report);
+        for (size_t b = 0; b < ELEMENTS * sizeof *w.out; b++) assert_int_equal(((unsigned char *)w.out)[b], 0x55);
+        assert_int_equal(fv_cache_tokens(w.cache), TOKENS);
+    }
+    world_close(&w);
+}
+
+static uint64_t no_time(void *context) { return *(uint64_t *)context; }
+
+/* The report of an older caller ends where memory does, also where rows are kept back until a deadline is met. */
+static void test_old_report(void **state) {
+    (void)state;
+    world w = world_open();
+    uint64_t now = 0;
+    const fv_deadline fail = {.clock = no_time, .context = &now, .end_ns = 1, .on_deadline = FV_DEADLINE_FAIL};
+    test_fence fence = fence_open(sizeof(fv_report));
+    fv_report *report = fence_place(&fence, FV_REPORT_LEAST);
+    while ((unsigned char *)report + FV_REPORT_LEAST != fence.end) report = fence_place(&fence, FV_REPORT_LEAST);
+    for (int i = 0; i < 3; i++) {
+        memset(report, 0, FV_REPORT_LEAST);
+        report->struct_bytes = FV_REPORT_LEAST;
+        fv_pattern_call call = call_of(&w, 2, HEADS);
+        call.report = report;
+        call.deadline = i == 1 ? &fail : NULL;
+        fv_status status = i < 2 ? fv_pattern_decode_batch(w.pattern, w.cache, &call, w.out)
+                                 : fv_pattern_forward(w.pattern, &call, w.out);
+        assert_int_equal(status, FV_OK);
+        assert_true(report->keys_read > 0 && report->bytes_read > 0);
+    }
+    fence_close(&fence);
+    world_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forward),
-        cmocka_unit_test(test_append),
-        cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_forward),      cmocka_unit_test(test_append),     cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_short_report), cmocka_unit_test(test_old_report),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
