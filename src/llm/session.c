@@ -74,6 +74,17 @@ static fv_model_config shape_of(const fv_llm *llm, const fv_session_config *conf
     return shape;
 }
 
+/* Whether a session of this shape may use the policy. */
+static fv_status check_needs(const fv_policy *policy, const fv_model_config *shape, fv_message *message) {
+    fv_policy_fault unmet;
+    fv_status status = fv_policy_suits(policy, &shape->cache, shape->attention_softcap, &unmet);
+    if (status == FV_OK) return FV_OK;
+    const char *advice =
+        unmet == FV_POLICY_FAULT_SOFTCAP ? "" : "; open a session with this policy for a cache that has what it needs";
+    return fv_message_set(message, status, "attention policy: %s %s%s", fv_policy_fault_field(unmet),
+                          fv_policy_fault_text(unmet), advice);
+}
+
 /* K and V of one token: the slope of the cache's size, so that only the cache knows its layout. */
 static uint64_t token_bytes_of(const fv_model_config *shape) {
     fv_cache_config cache = shape->cache;
@@ -116,6 +127,8 @@ fv_status fv_session_memory_plan(const fv_llm *llm, const fv_session_config *con
     fv_status status = check_config(config, message);
     if (status != FV_OK) return status;
     fv_model_config shape = shape_of(llm, config);
+    status = check_needs(&config->policy, &shape, message);
+    if (status != FV_OK) return status;
     size_t total = 0;
     return plan_memory(&shape, threads ? threads : 1, memory, &total, message);
 }
@@ -166,6 +179,8 @@ static fv_status session_build(fv_session *session, const fv_session_config *con
     if (status != FV_OK) return fv_message_set(message, status, "the table of kernels could not be made");
     session->policy = config->policy;
     session->shape = shape_of(session->llm, config);
+    status = check_needs(&session->policy, &session->shape, message);
+    if (status != FV_OK) return status;
     uint32_t workers = session->parallel ? session->parallel->workers : 1;
     status = take_memory(session, workers, message);
     if (status != FV_OK) return status;
@@ -297,13 +312,8 @@ fv_status fv_session_set_policy(fv_session *session, const fv_policy *policy, fv
     if (!session || !policy) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
     fv_status status = check_policy(policy, message);
     if (status != FV_OK) return status;
-    fv_policy_fault unmet;
-    status = fv_policy_suits(policy, &session->shape.cache, session->shape.attention_softcap, &unmet);
-    if (status != FV_OK)
-        return fv_message_set(
-            message, status,
-            "attention policy: %s %s; open a session with this policy for a cache that has what it needs",
-            fv_policy_fault_field(unmet), fv_policy_fault_text(unmet));
+    status = check_needs(policy, &session->shape, message);
+    if (status != FV_OK) return status;
     session->policy = *policy;
     return FV_OK;
 }

@@ -21,10 +21,10 @@ static fv_policy_fault unmet_need(const fv_policy *policy, const fv_cache_config
     uint32_t block = landmark_tokens(policy);
     if (block && block != cache->landmark_tokens) return FV_POLICY_FAULT_CACHE_LANDMARKS;
     if (!FV_BUILD_CHOOSE || !fv_policy_is_dynamic(policy)) return FV_POLICY_FAULT_NONE;
+    if ((policy->certificate || policy->tail) && softcap > 0.0f) return FV_POLICY_FAULT_SOFTCAP;
     if (!cache->shadow) return FV_POLICY_FAULT_CACHE_SHADOW;
     if (policy->certificate && !cache->margins) return FV_POLICY_FAULT_CACHE_MARGINS;
     if (policy->tail && !cache->tail) return FV_POLICY_FAULT_CACHE_TAIL;
-    if ((policy->certificate || policy->tail) && softcap > 0.0f) return FV_POLICY_FAULT_SOFTCAP;
     return FV_POLICY_FAULT_NONE;
 }
 

@@ -225,6 +225,41 @@ static void another_policy_must_fit_the_cache(void **state) {
     fv_session_close(session);
 }
 
+/* Certificates and tails need scores as they are: a model that caps them is refused when the session is opened, not by
+ * its first feed. */
+static void a_capped_model_has_no_certificate(void **state) {
+    fv_llm *llm = *state;
+    fv_session_config config, dense;
+    fv_session_config_default(&config);
+    fv_session_config_default(&dense);
+    fv_session *session = NULL;
+    fv_message message = {{0}};
+    fv_session_memory memory;
+    assert_true(llm->loaded.config.attention_softcap == 0.0f);
+    for (uint32_t tail = 0; tail < 2; tail++) {
+        fv_policy_default(FV_SELECTOR_FOVEA, &config.policy);
+        config.policy.tail = tail;
+        config.policy.certificate = !tail;
+        assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
+        fv_session_close(session);
+        session = NULL;
+        llm->loaded.config.attention_softcap = 30.0f;
+        expect_refusal(llm, &config, FV_ERROR_POLICY, "needs a model that does not cap its scores");
+        assert_int_equal(fv_session_memory_plan(llm, &config, 1, &memory, NULL), FV_ERROR_POLICY);
+        assert_int_equal(fv_session_open(&session, llm, &dense, NULL, NULL), FV_OK);
+        fv_session_close(session);
+        config.policy.tail = config.policy.certificate = 0;
+        assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
+        config.policy.certificate = 1; /* another session's cache would not help here */
+        assert_int_equal(fv_session_set_policy(session, &config.policy, &message), FV_ERROR_POLICY);
+        assert_string_equal(message.text,
+                            "attention policy: certificate or tail needs a model that does not cap its scores");
+        fv_session_close(session);
+        session = NULL;
+        llm->loaded.config.attention_softcap = 0.0f;
+    }
+}
+
 static float *row_of(fv_session *session, size_t row) {
     float *logits = malloc(session->shape.vocabulary * sizeof *logits);
     assert_non_null(logits);
@@ -484,6 +519,7 @@ int main(void) {
         cmocka_unit_test(a_context_takes_memory_as_it_fills),
         cmocka_unit_test(the_environment_lowers_the_instruction_set),
         cmocka_unit_test(another_policy_must_fit_the_cache),
+        cmocka_unit_test(a_capped_model_has_no_certificate),
         cmocka_unit_test(rows_that_were_taken_back_are_gone),
         cmocka_unit_test(every_id_is_checked_before_the_first_is_fed),
         cmocka_unit_test(a_copy_stays_within_one_model),
