@@ -116,7 +116,8 @@ static int find_template(run_state *state) {
         return cli_usage_error("run", "--chat-template: %s", message.text);
     fv_status status = FV_OK;
     if (!options->chat_template) status = fv_chat_family_detect(gguf, &family, &message);
-    if (status == FV_OK && family != FV_CHAT_NONE) status = fv_conversation_open(&state->conversation, family, gguf);
+    if (status != FV_OK) return cli_fail("%s (--chat-template NAME)", message.text);
+    if (family != FV_CHAT_NONE) status = fv_conversation_open(&state->conversation, family, gguf);
     if (status != FV_OK) return cli_fail_status(status, &message);
     if (state->conversation) return CLI_GO_ON;
     if (options->chat || options->system)

@@ -56,10 +56,6 @@ static linear_type linear_type_of(const fv_kernels *kernels, uint32_t type) {
     return found;
 }
 
-bool fv_linear_is_quantized(uint32_t weight_type) {
-    return weight_type != FV_WEIGHT_F32 && weight_type != FV_WEIGHT_F16 && weight_type != FV_WEIGHT_BF16;
-}
-
 /* A panel and eight rows on their way into it: bytes, then scales and offsets in groups of 16 or 32. The rows that
  * exact products expand fit into the same bytes. */
 _Static_assert(EXACT_ROWS * sizeof(float) <= FV_PANEL_ROWS + EIGHT, "expanded rows need more than a panel");

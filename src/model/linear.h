@@ -21,9 +21,6 @@ typedef struct fv_linear_product {
     size_t out_stride;
 } fv_linear_product;
 
-/* Whether products with this weight read the int8 rows. */
-bool fv_linear_is_quantized(uint32_t weight_type);
-
 /* Scratch of one worker for matrices of up to `columns` columns. False on overflow. */
 bool fv_linear_scratch_bytes(size_t columns, size_t *bytes);
 

@@ -89,8 +89,8 @@ fv_status fv_chat_family_detect(const fv_gguf *gguf, fv_chat_family *family, fv_
     fv_chat_family found = family_of(template_of(gguf));
     if (found == FV_CHAT_NONE)
         return fv_message_set(message, FV_ERROR_UNSUPPORTED,
-                              "%s: its chat template is of no known family; choose one with --chat-template:%s",
-                              fv_gguf_path(gguf), FAMILY_NAMES);
+                              "%s: its chat template is of no known family; name one of:%s", fv_gguf_path(gguf),
+                              FAMILY_NAMES);
     *family = found;
     return FV_OK;
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Checks what holds for every source file: its name is used once in the repository (debuggers, coverage), its first
-lines are a comment that says what it owns (of a .c file its header's may be), no line is left for later.
+lines are a comment that says what it owns (of a .c file its header's may be), no line is left for later; and the texts of
+the library name no flag of a command line, of which its other users know nothing.
 
 Called as: names_test.py BUILD/fovea SOURCE_FOLDER.
 """
@@ -10,6 +11,7 @@ import re
 import sys
 
 ROOMS = ("include", "src", "cli", "tests", "bench", "examples", "tools", "backends", "bindings", "ports")
+FLAG = re.compile(r'"[^"]*(?<=[ ("])(?<!llama-perplexity.s )--?[A-Za-z](?:[\w-]*\w)?(?![\w-])[^"]*"')  # in a text; of another program it may be
 LATER = re.compile(r"\b(TODO|FIXME|XXX)\b")
 
 
@@ -45,6 +47,8 @@ def main():
         for number, line in enumerate(lines, 1):
             if LATER.search(line) and path != os.path.relpath(__file__, source):
                 problems.append("line %d leaves something for later" % number)
+            if path.startswith(("src", "include")) and not line.startswith("#error") and FLAG.search(line):
+                problems.append("line %d names a flag of a command line" % number)
         for problem in problems[:5]:
             print("%s: %s" % (path, problem))
         checked, bad = checked + 1, bad + bool(problems)

@@ -243,7 +243,7 @@ static fv_status pool_start(fv_pool *pool, uint32_t threads, fv_message *message
                               error == EPERM ? "a raised priority needs more rights" : strerror(error));
     error = start_threads(pool, threads - 1);
     if (!error) return FV_OK;
-    return fv_message_set(message, FV_ERROR_MEMORY, "only %u of %u threads could be started (%s); use fewer with -t",
+    return fv_message_set(message, FV_ERROR_MEMORY, "only %u of %u threads could be started (%s); ask for fewer",
                           (unsigned)pool->started + 1, (unsigned)threads,
                           error == EAGAIN ? "the system's limit is reached" : "no memory");
 }
