@@ -105,7 +105,8 @@ static void test_packed_codes_come_back(void **state) {
             for (size_t c = 0; c < dim; c++) assert_true(back[c] == 0.375f * ((float)code[c * LANES + t] - 1.5f));
         }
         for (size_t i = 0; i < padded * 2; i++)
-            for (int bit = 0; bit < 8; bit++) bits += (signs[i] >> bit & 1u) + (sizes[i] >> bit & 1u);
+            for (int bit = 0; bit < 8; bit++)
+                bits += ((uint32_t)signs[i] >> bit & 1u) + ((uint32_t)sizes[i] >> bit & 1u);
         assert_int_equal(bits, ones);
         assert_true(padded * 4 == sizeof sums || sums[padded * 4] == 0xFF);
     }
