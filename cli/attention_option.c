@@ -21,18 +21,24 @@ const char cli_attention_help[] =
     "        of dense in decode, KL 0.015 and 16 % of the keys in prompts)\n"
     "keys may be left out; globals=none for no global token";
 
-int cli_attention_list(const char *verb, const cli_texts *texts, cli_attention *list, size_t most, size_t *count) {
+int cli_policy_read(const char *verb, const char *text, fv_policy *policy) {
     fv_message message = {""};
-    list[0].text = "dense";
-    fv_policy_default(FV_SELECTOR_DENSE, &list[0].config);
-    *count = 1;
+    if (fv_policy_parse(policy, text, &message) == FV_OK) return CLI_GO_ON;
+    return cli_usage_error(verb, "--attention: %s", message.text);
+}
+
+int cli_attention_read(const char *verb, const cli_texts *texts, size_t most, cli_attention_list *list) {
+    list->texts[0] = "dense";
+    fv_policy_default(FV_SELECTOR_DENSE, &list->policies[0]);
+    list->count = 1;
     for (size_t i = 0; i < texts->count; i++) {
-        fv_policy config;
-        if (fv_policy_parse(&config, texts->items[i], &message) != FV_OK)
-            return cli_usage_error(verb, "--attention: %s", message.text);
-        if (config.selector == FV_SELECTOR_DENSE) continue;
-        if (*count == most) return cli_usage_error(verb, "--attention can be given %zu times", most - 1);
-        list[(*count)++] = (cli_attention){.text = texts->items[i], .config = config};
+        fv_policy policy;
+        int result = cli_policy_read(verb, texts->items[i], &policy);
+        if (result != CLI_GO_ON) return result;
+        if (policy.selector == FV_SELECTOR_DENSE) continue;
+        if (list->count == most) return cli_usage_error(verb, "--attention can be given %zu times", most - 1);
+        list->texts[list->count] = texts->items[i];
+        list->policies[list->count++] = policy;
     }
     return CLI_GO_ON;
 }

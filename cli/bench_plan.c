@@ -1,7 +1,6 @@
 /* bench_plan.c - reads lists as llama-bench takes them. */
 #include "bench_plan.h"
 #include "attention_option.h"
-#include "fovea/policy_text.h"
 #include "fovea/words.h"
 #include <stdlib.h>
 #include <string.h>
@@ -72,13 +71,12 @@ static int read_models(const bench_options *options, bench_plan *plan) {
 }
 
 static int read_policies(const bench_options *options, bench_plan *plan) {
-    fv_message message = {""};
     plan->attention = options->attention;
     if (plan->attention.count == 0) plan->attention.items[plan->attention.count++] = "dense";
-    for (size_t i = 0; i < plan->attention.count; i++)
-        if (fv_policy_parse(&plan->policies[i], plan->attention.items[i], &message) != FV_OK)
-            return cli_usage_error("bench", "--attention: %s", message.text);
-    return CLI_GO_ON;
+    int result = CLI_GO_ON;
+    for (size_t i = 0; i < plan->attention.count && result == CLI_GO_ON; i++)
+        result = cli_policy_read("bench", plan->attention.items[i], &plan->policies[i]);
+    return result;
 }
 
 int bench_plan_read(const bench_options *options, bench_plan *plan) {

@@ -29,8 +29,9 @@ CLI_PRINTF(2, 3) int cli_usage_error(const char *verb, const char *format, ...);
 CLI_PRINTF(1, 2) void cli_warn(const char *format, ...);
 CLI_PRINTF(1, 2) void cli_note(const char *format, ...);
 
-/** cli_fail() with the message of a failed call, or the status's own text if the call left none. */
-int cli_fail_status(fv_status status, const fv_message *message);
+/** What a call of the library comes to: CLI_GO_ON, and its message, if there is one, is a warning; CLI_INTERRUPTED; or
+ *  CLI_FAILED with the message (NULL or empty: the status's own text) on a line. */
+int cli_outcome(fv_status status, const fv_message *message);
 
 /* Standard output. false once anything has failed: stop working then, cli_finish() says what happened. */
 bool cli_write(const char *bytes, size_t length);
@@ -46,6 +47,8 @@ int cmd_ppl(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_tune(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int cmd_bench_attention(int argc, char **argv);
+int cmd_bench_machine(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 

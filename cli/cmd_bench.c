@@ -3,7 +3,6 @@
 #include "attention_option.h"
 #include "bench_output.h"
 #include "bench_plan.h"
-#include "bench_verbs.h"
 #include "fovea/machine.h"
 #include "fovea/peaks.h"
 #include "fovea/words.h"
@@ -106,7 +105,6 @@ static int open_case(bench_state *state, const bench_case *test) {
     int result = open_engine(state, test);
     if (result != CLI_GO_ON) return result;
     uint32_t context = test->test.prompt + test->test.generated + test->test.depth;
-    cli_warn_context(fv_engine_llm(state->engine), context);
     fv_policy policy = test->policy;
     return cli_session_open(&state->session, state->engine, &test->options, context, &policy);
 }
@@ -120,22 +118,22 @@ static void show_run(void *context, size_t samples) {
 
 static int measure(bench_state *state, const bench_case *test) {
     const fv_model_bench_watch watch = {state, cli_go_on, show_run};
-    fv_status status =
-        fv_model_bench_run(fv_engine_llm(state->engine), state->session, &test->test, !state->options->no_warmup,
-                           (size_t)state->options->repetitions, &watch, &state->result.run);
-    if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
+    return cli_outcome(fv_model_bench_run(fv_engine_llm(state->engine), state->session, &test->test,
+                                          !state->options->no_warmup, (size_t)state->options->repetitions, &watch,
+                                          &state->result.run),
+                       NULL);
 }
 
 static int hold_against_limit(bench_state *state) {
     cli_bench_result *result = &state->result;
     fv_isa isa, reached;
-    int done = cli_isa_limit(&isa, &reached);
+    fv_message message = {""};
+    int done = cli_outcome(fv_machine_isa(&isa, &reached, &message), &message);
     if (done != CLI_GO_ON || result->run.samples == 0) return done;
     fv_status status = fv_model_bench_hold(fv_engine_llm(state->engine), &result->test, &result->run, isa,
                                            fv_pool_parallel(fv_engine_pool(state->engine)), &state->limit);
     result->limit = state->limit;
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
+    return cli_outcome(status, NULL);
 }
 
 /* A test of nothing (-p 0) is none. */
@@ -230,8 +228,8 @@ static int bench_model(const bench_options *options) {
 
 int cmd_bench(int argc, char **argv) {
     static bench_options options; /* its lists are large */
-    if (argc > 1 && strcmp(argv[1], "attention") == 0) return cli_bench_attention(argc - 1, argv + 1);
-    if (argc > 1 && strcmp(argv[1], "machine") == 0) return cli_bench_machine(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "attention") == 0) return cmd_bench_attention(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "machine") == 0) return cmd_bench_machine(argc - 1, argv + 1);
     options = (bench_options){.model = cli_model_options_default(), .repetitions = 5};
     const cli_option_group groups[] = {
         CLI_GROUP("tests", bench_flags, &options),
@@ -240,13 +238,10 @@ int cmd_bench(int argc, char **argv) {
         CLI_COUNTED("llama-bench's flags without effect here", cli_ignored_flags, &options.model),
     };
     const cli_syntax syntax = {
-        "bench",
-        "-m FILE [-p N] [-n N] [-d N] [flags]",
+        "bench", "-m FILE [-p N] [-n N] [-d N] [flags]",
         "Measures a model's speed: prompts (pp) and generation (tg), each combination of the lists.\n"
         "`fovea bench attention --help`: the attention core alone; `fovea bench machine --help`: the machine's limits.",
-        groups,
-        sizeof groups / sizeof groups[0],
-        NULL};
+        CLI_GROUPS(groups)};
     int result = cli_options_parse(&syntax, argc, argv);
     if (result != CLI_GO_ON) return result;
     if (options.json) options.format = CLI_BENCH_JSON;

@@ -1,11 +1,9 @@
 /* cmd_bench_attention.c - `fovea bench attention`: speed of the attention core alone, beside the machine's limits. */
 #include "attention_option.h"
-#include "bench_verbs.h"
 #include "cli.h"
 #include "fovea/machine.h"
 #include "fovea/measure/attention_bench.h"
 #include "fovea/peaks.h"
-#include "fovea/policy_text.h"
 #include "fovea/report_sum.h"
 #include "json_out.h"
 #include "model_options.h"
@@ -63,9 +61,8 @@ static int set_up(attention_state *state, fv_isa limit) {
     fv_attention_bench_shape shape = options->shape;
     shape.value_type = shape.key_type;
     shape.batch = options->pass == BENCH_DECODE ? 1 : shape.tokens;
-    fv_status status =
-        fv_attention_bench_open(&state->bench, &shape, &state->policy, fv_pool_parallel(state->pool), limit);
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
+    return cli_outcome(
+        fv_attention_bench_open(&state->bench, &shape, &state->policy, fv_pool_parallel(state->pool), limit), NULL);
 }
 
 static int measure(attention_state *state) {
@@ -74,8 +71,7 @@ static int measure(attention_state *state) {
     fv_status status = fv_attention_bench_run(state->bench, (size_t)state->options->repetitions, cli_progress_step,
                                               &progress, &state->figures);
     cli_progress_end(&progress);
-    if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
+    return cli_outcome(status, NULL);
 }
 
 /* ---- results ---- */
@@ -125,23 +121,20 @@ static int print_text(attention_state *state) {
 }
 
 static int check_options(const attention_options *options, fv_policy *policy) {
-    fv_message message = {""};
     if (options->shape.heads % options->shape.kv_heads != 0)
         return cli_usage_error("bench attention", "--kv-heads %u does not divide --heads %u", options->shape.kv_heads,
                                options->shape.heads);
-    if (fv_policy_parse(policy, options->attention, &message) != FV_OK)
-        return cli_usage_error("bench attention", "--attention: %s", message.text);
-    return CLI_GO_ON;
+    return cli_policy_read("bench attention", options->attention, policy);
 }
 
 static int print_results(attention_state *state, fv_isa limit) {
     double bytes = state->figures.work.bytes * (double)state->options->shape.layers;
     fv_status status = fv_peaks_measure(&state->peaks, limit, bytes, fv_pool_parallel(state->pool));
-    if (status != FV_OK) return cli_fail_status(status, NULL);
+    if (status != FV_OK) return cli_outcome(status, NULL);
     return state->options->json ? print_json(state) : print_text(state);
 }
 
-int cli_bench_attention(int argc, char **argv) {
+int cmd_bench_attention(int argc, char **argv) {
     attention_options options = {
         .shape = {.heads = 9, .kv_heads = 3, .head_dim = 64, .layers = 30, .tokens = 8192, .key_type = FV_ELEMENT_F16},
         .threads = -1,
@@ -150,15 +143,16 @@ int cli_bench_attention(int argc, char **argv) {
         .placement = cli_thread_options_default()};
     attention_state state = {.options = &options};
     fv_isa limit, reached;
+    fv_message message = {""};
     const cli_option_group groups[] = {
         CLI_GROUP("shape and measure", attention_flags, &options),
         CLI_COUNTED("where threads run", cli_thread_flags, &options.placement),
     };
-    const cli_syntax syntax = {
-        "bench attention", "[flags]", "Measures the attention core alone on random keys and values.", groups, 2, NULL};
+    const cli_syntax syntax = {"bench attention", "[flags]",
+                               "Measures the attention core alone on random keys and values.", CLI_GROUPS(groups)};
     int result = cli_options_parse(&syntax, argc, argv);
     if (result == CLI_GO_ON) result = check_options(&options, &state.policy);
-    if (result == CLI_GO_ON) result = cli_isa_limit(&limit, &reached);
+    if (result == CLI_GO_ON) result = cli_outcome(fv_machine_isa(&limit, &reached, &message), &message);
     if (result != CLI_GO_ON) return result;
     result = set_up(&state, limit);
     if (result == CLI_GO_ON) result = measure(&state);

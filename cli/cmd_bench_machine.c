@@ -1,5 +1,4 @@
 /* cmd_bench_machine.c - `fovea bench machine`: what this machine can do at most, by one thread and by all. */
-#include "bench_verbs.h"
 #include "cli.h"
 #include "fovea/machine.h"
 #include "fovea/peaks.h"
@@ -62,7 +61,7 @@ static int measure_column(fv_isa limit, int64_t threads, const machine_options *
             status = fv_peak_operations(limit, (fv_peak)line, parallel, figure);
         else
             status = fv_peak_read(limit, read_bytes((enum machine_line)line, column->threads), parallel, figure);
-        if (status != FV_OK && status != FV_ERROR_UNSUPPORTED) result = cli_fail_status(status, NULL);
+        if (status != FV_OK && status != FV_ERROR_UNSUPPORTED) result = cli_outcome(status, NULL);
         if (cli_interrupted()) result = CLI_INTERRUPTED;
     }
     fv_pool_close(pool);
@@ -114,13 +113,7 @@ static int print_text(const char *processor, fv_isa isa, const machine_column *c
     return good ? CLI_DONE : CLI_FAILED;
 }
 
-int cli_isa_limit(fv_isa *limit, fv_isa *reached) {
-    fv_message message = {""};
-    fv_status status = fv_machine_isa(limit, reached, &message);
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
-}
-
-int cli_bench_machine(int argc, char **argv) {
+int cmd_bench_machine(int argc, char **argv) {
     machine_options options = {.threads = -1, .placement = cli_thread_options_default()};
     options.placement.pool.strict =
         1; /* on a busy machine the system may run two threads on one processor for seconds */
@@ -128,22 +121,20 @@ int cli_bench_machine(int argc, char **argv) {
         CLI_GROUP("flags", machine_flags, &options),
         CLI_COUNTED("where threads run", cli_thread_flags, &options.placement),
     };
-    const cli_syntax syntax = {"bench machine",
-                               "[flags]",
+    const cli_syntax syntax = {"bench machine", "[flags]",
                                "Measures what this machine can do at most: products a second, bytes a second from each "
                                "memory. The best of short\n"
                                "runs, each thread on a processor of its own; FV_ISA limits the instruction set. Half "
                                "of each cache is read, and of main "
                                "memory 4 times the last cache.",
-                               groups,
-                               sizeof groups / sizeof groups[0],
-                               NULL};
+                               CLI_GROUPS(groups)};
     machine_column columns[2];
     size_t count = 1;
     fv_isa limit, isa;
+    fv_message message = {""};
     char processor[256];
     int result = cli_options_parse(&syntax, argc, argv);
-    if (result == CLI_GO_ON) result = cli_isa_limit(&limit, &isa);
+    if (result == CLI_GO_ON) result = cli_outcome(fv_machine_isa(&limit, &isa, &message), &message);
     if (result == CLI_GO_ON) result = measure_column(limit, 1, &options, &columns[0]);
     if (result == CLI_GO_ON) result = measure_column(limit, options.threads, &options, &columns[1]);
     if (result != CLI_GO_ON) return result;

@@ -20,12 +20,9 @@ typedef struct eval_options {
     const char *tasks;
     cli_texts attention;
     int64_t questions, seed, per_document;
-    int pass; /* enum eval_pass */
+    int pass; /* index of CLI_PASS_WORDS */
     bool json;
 } eval_options;
-
-static const char pass_words[] = "prompt decode";
-enum eval_pass { PASS_PROMPT, PASS_DECODE };
 
 #define CLI_TARGET eval_options
 static const cli_option eval_flags[] = {
@@ -37,7 +34,7 @@ static const cli_option eval_flags[] = {
     CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .env = "LLAMA_ARG_CTX_SIZE", .low = 256, .high = CLI_CONTEXT_MAX,
              .help = "tokens of document, question and answer"),
     CLI_FLAG(INTEGER, "-s --seed", seed, .high = CLI_SEED_MAX, .help = "documents and questions follow from it"),
-    CLI_FLAG(CHOICE, "--pass", pass, .value = "prompt|decode", .choices = pass_words,
+    CLI_FLAG(CHOICE, "--pass", pass, .value = "prompt|decode", .choices = CLI_PASS_WORDS,
              .help = "prompt: the policy reads everything; decode: the document is read\ndensely, "
                      "question and answer with the policy"),
     CLI_FLAG(TEXTS, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
@@ -49,8 +46,7 @@ typedef struct eval_state {
     const eval_options *options;
     fv_engine *engine;
     bool tasks[FV_EVAL_TASK_COUNT];
-    cli_attention policies[POLICIES_MOST]; /* the first is dense */
-    size_t policy_count;
+    cli_attention_list attention; /* the first is dense */
     fv_eval *eval;
     uint32_t context;
     json_t *differences;
@@ -64,9 +60,9 @@ static void book_difference(eval_state *state, fv_eval_task task, const fv_eval_
                             const fv_eval_answer *answers, size_t policy) {
     const fv_eval_answer *dense = &answers[0], *answer = &answers[policy];
     json_t *object = json_object();
-    CLI_ADD(object, {"task", cli_text(fv_eval_task_name(task))}, {"attention", cli_text(state->policies[policy].text)},
-            {"depth", cli_real(question->depth)}, {"question", cli_text(question->prompt)},
-            {"expected", cli_text(question->expected[0])});
+    CLI_ADD(object, {"task", cli_text(fv_eval_task_name(task))},
+            {"attention", cli_text(state->attention.texts[policy])}, {"depth", cli_real(question->depth)},
+            {"question", cli_text(question->prompt)}, {"expected", cli_text(question->expected[0])});
     if (question->expected[1][0]) cli_json_set(object, "expected_too", cli_text(question->expected[1]));
     CLI_ADD(object, {"dense_answer", cli_json_string(dense->text.bytes, dense->text.length)},
             {"dense_right", json_boolean(dense->right)},
@@ -84,7 +80,7 @@ static void answered(void *context, fv_eval_task task, size_t number, const fv_e
                      const fv_eval_answer *answers) {
     eval_state *state = context;
     size_t questions = (size_t)state->options->questions, most = (size_t)state->options->per_document;
-    for (size_t i = 1; i < state->policy_count; i++)
+    for (size_t i = 1; i < state->attention.count; i++)
         if (answers[i].right != answers[0].right) book_difference(state, task, question, answers, i);
     state->asked++;
     cli_progress_end(&state->progress);
@@ -94,29 +90,23 @@ static void answered(void *context, fv_eval_task task, size_t number, const fv_e
 
 static int open_policies(eval_state *state) {
     const eval_options *options = state->options;
-    fv_policy policies[POLICIES_MOST];
     fv_message message = {""};
     fv_eval_config config;
     fv_eval_config_default(&config);
     state->context = config.context = (uint32_t)options->model.context;
-    cli_warn_context(fv_engine_llm(state->engine), state->context);
-    for (size_t i = 0; i < state->policy_count; i++) {
-        cli_attach_tune(state->engine, &state->policies[i].config);
-        policies[i] = state->policies[i].config;
-    }
+    for (size_t i = 0; i < state->attention.count; i++) cli_attach_tune(state->engine, &state->attention.policies[i]);
     config.llm = fv_engine_llm(state->engine);
     config.pool = fv_engine_pool(state->engine);
     config.session = cli_session_config(&options->model);
-    config.policies = policies;
-    config.policy_count = state->policy_count;
-    config.decode = options->pass == PASS_DECODE;
+    config.policies = state->attention.policies;
+    config.policy_count = state->attention.count;
+    config.decode = (uint32_t)options->pass;
     config.seed = (uint32_t)options->seed;
     config.questions = (size_t)options->questions;
     config.per_document = (size_t)options->per_document;
     config.watch = (fv_eval_watch){state, show_reading, cli_go_on, answered};
     state->differences = json_array();
-    fv_status status = fv_eval_open(&state->eval, &config, &message);
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
+    return cli_outcome(fv_eval_open(&state->eval, &config, &message), &message);
 }
 
 /* ---- results ---- */
@@ -133,7 +123,7 @@ static json_t *task_json(const eval_state *state, size_t policy, fv_eval_task ta
 
 static json_t *policy_json(const eval_state *state, size_t policy) {
     json_t *object = json_object(), *tasks = json_array();
-    CLI_ADD(object, {"attention", cli_text(state->policies[policy].text)},
+    CLI_ADD(object, {"attention", cli_text(state->attention.texts[policy])},
             {"density", cli_real(fv_report_density(fv_eval_report(state->eval, policy)))});
     for (int task = 0; task < FV_EVAL_TASK_COUNT; task++)
         if (fv_eval_of(state->eval, policy, (fv_eval_task)task)->questions > 0)
@@ -144,9 +134,9 @@ static json_t *policy_json(const eval_state *state, size_t policy) {
 
 static int print_json(eval_state *state) {
     json_t *document = json_object(), *policies = json_array();
-    for (size_t i = 0; i < state->policy_count; i++) cli_json_append(policies, policy_json(state, i));
+    for (size_t i = 0; i < state->attention.count; i++) cli_json_append(policies, policy_json(state, i));
     CLI_ADD(document, {"model", cli_text(state->options->model.model)}, {"context", cli_count(state->context)},
-            {"pass", cli_text(state->options->pass == PASS_DECODE ? "decode" : "prompt")},
+            {"pass", cli_text(state->options->pass ? "decode" : "prompt")},
             {"seed", cli_count((uint64_t)state->options->seed)}, {"policies", policies},
             {"differences", json_incref(state->differences)});
     return cli_json_print(document);
@@ -154,10 +144,10 @@ static int print_json(eval_state *state) {
 
 static void print_task(const eval_state *state, fv_eval_task task) {
     const fv_eval_sum *dense = fv_eval_of(state->eval, 0, task);
-    for (size_t i = 0; i < state->policy_count && dense->questions > 0; i++) {
+    for (size_t i = 0; i < state->attention.count && dense->questions > 0; i++) {
         const fv_eval_sum *sum = fv_eval_of(state->eval, i, task);
         cli_print("| %s%s | %s | %llu of %llu | ", fv_eval_task_name(task),
-                  fv_eval_counts(dense) ? "" : " (does not count)", state->policies[i].text,
+                  fv_eval_counts(dense) ? "" : " (does not count)", state->attention.texts[i],
                   (unsigned long long)sum->right, (unsigned long long)sum->questions);
         if (i == 0 || dense->right == 0)
             cli_print("| |\n");
@@ -173,8 +163,8 @@ static int print_results(eval_state *state) {
               "| --- | --- | ---: | ---: | ---: |\n");
     for (int task = 0; task < FV_EVAL_TASK_COUNT; task++) print_task(state, (fv_eval_task)task);
     cli_print("\n");
-    for (size_t i = 0; i < state->policy_count; i++)
-        cli_print("%s: density %.4f\n", state->policies[i].text, fv_report_density(fv_eval_report(state->eval, i)));
+    for (size_t i = 0; i < state->attention.count; i++)
+        cli_print("%s: density %.4f\n", state->attention.texts[i], fv_report_density(fv_eval_report(state->eval, i)));
     cli_print("A task counts where dense attention is right in at least %.0f %% of the questions.\n",
               100 * FV_EVAL_COUNTS_FROM);
     return cli_flush() ? CLI_DONE : CLI_FAILED;
@@ -190,7 +180,7 @@ static int measure(eval_state *state) {
         return cli_fail("a context of %u tokens has no room for a document with %lld questions; use a larger -c or a "
                         "smaller --per-document",
                         state->context, (long long)state->options->per_document);
-    if (status != FV_OK && status != FV_ERROR_INTERRUPTED) return cli_fail_status(status, NULL);
+    if (status != FV_OK && status != FV_ERROR_INTERRUPTED) return cli_outcome(status, NULL);
     if (state->asked == 0) return CLI_INTERRUPTED;
     int result = print_results(state);
     return result == CLI_DONE && status == FV_ERROR_INTERRUPTED ? CLI_INTERRUPTED : result;
@@ -212,18 +202,14 @@ int cmd_eval(int argc, char **argv) {
         CLI_MODEL_GROUPS(&options.model),
     };
     const cli_syntax syntax = {
-        "eval",
-        "-m FILE [-c N] [--task LIST] [-n N] [--attention SPEC]... [flags]",
+        "eval", "-m FILE [-c N] [--task LIST] [-n N] [--attention SPEC]... [flags]",
         "Questions about facts in long documents that are made from a seed, answered with dense\n"
         "attention and with every policy that is named; the same questions for all.",
-        groups,
-        sizeof groups / sizeof groups[0],
-        NULL};
+        CLI_GROUPS(groups)};
     int result = cli_options_parse(&syntax, argc, argv);
     if (result == CLI_GO_ON && fv_eval_tasks_parse(options.tasks, state.tasks, &message) != FV_OK)
         result = cli_usage_error("eval", "--task: %s", message.text);
-    if (result == CLI_GO_ON)
-        result = cli_attention_list("eval", &options.attention, state.policies, POLICIES_MOST, &state.policy_count);
+    if (result == CLI_GO_ON) result = cli_attention_read("eval", &options.attention, POLICIES_MOST, &state.attention);
     if (result == CLI_GO_ON) result = cli_need_model("eval", options.model.model);
     if (result != CLI_GO_ON) return result;
     result = cli_engine_open(&state.engine, "eval", &options.model);

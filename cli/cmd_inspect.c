@@ -288,7 +288,7 @@ static void plan_memory(inspection *seen, const cli_model_options *options, fv_s
     seen->config = config;
     fv_status status = fv_session_memory_plan(seen->llm, config, seen->threads, &seen->memory, &seen->reason);
     seen->has_memory = status == FV_OK;
-    cli_warn_context(seen->llm, seen->context);
+    if (seen->has_memory) (void)cli_outcome(status, &seen->reason);
 }
 
 static int inspect(const inspect_options *options) {
@@ -296,7 +296,7 @@ static int inspect(const inspect_options *options) {
     fv_session_config config;
     fv_session_config_default(&config);
     fv_status status = fv_gguf_open(&seen.gguf, options->model.model, &seen.reason);
-    if (status != FV_OK) return cli_fail_status(status, &seen.reason);
+    if (status != FV_OK) return cli_outcome(status, &seen.reason);
     status = fv_llm_open(&seen.llm, options->model.model, &seen.reason);
     if (status == FV_OK) plan_memory(&seen, &options->model, &config);
     int result = options->json ? print_json(&seen) : print_text(&seen);
@@ -316,13 +316,10 @@ int cmd_inspect(int argc, char **argv) {
         CLI_COUNTED("cache", cli_cache_flags, &options.model),
     };
     const cli_syntax syntax = {
-        "inspect",
-        "FILE [-c N] [--json]",
+        "inspect", "FILE [-c N] [--json]",
         "Shows what is in a GGUF file: metadata, tensors, types, what this version can't run, and\n"
         "the memory that a context of N tokens takes. Every offset and size is checked.",
-        groups,
-        sizeof groups / sizeof groups[0],
-        &operand};
+        CLI_GROUPS(groups), &operand};
     int result = cli_options_parse(&syntax, argc, argv);
     if (result == CLI_GO_ON && operand) options.model.model = operand;
     if (result == CLI_GO_ON) result = cli_need_model("inspect", options.model.model);

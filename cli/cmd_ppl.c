@@ -15,19 +15,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define POLICIES_MOST 17 /* dense and 16 more */
-
 typedef struct ppl_options {
     cli_model_options model;
     const char *file, *prompt, *base, *by_head;
     cli_texts attention;
     int64_t chunks, skip, score;
-    int pass; /* enum ppl_pass */
+    int pass; /* index of CLI_PASS_WORDS */
     bool json, escape, mass;
 } ppl_options;
-
-static const char pass_words[] = "prompt decode";
-enum ppl_pass { PASS_PROMPT, PASS_DECODE };
 
 #define CLI_TARGET ppl_options
 static const cli_option ppl_flags[] = {
@@ -41,7 +36,7 @@ static const cli_option ppl_flags[] = {
     CLI_FLAG(INTEGER, "--score", score, .low = 1, .high = CLI_CONTEXT_MAX, .standard = "",
              .help = "score the last N positions of each chunk (default: the second half, which is\n(chunk - 1 - "
                      "chunk/2) positions)"),
-    CLI_FLAG(CHOICE, "--pass", pass, .value = "prompt|decode", .choices = pass_words,
+    CLI_FLAG(CHOICE, "--pass", pass, .value = "prompt|decode", .choices = CLI_PASS_WORDS,
              .help = "prompt: everything is read in batches with the policy;\ndecode: what is before the "
                      "scored positions is read densely in batches, the\nscored ones one at a time with the policy"),
     CLI_FLAG(TEXT, "--kl-divergence-base --save-all-logits", base, .value = "FILE",
@@ -59,9 +54,8 @@ static const cli_option ppl_flags[] = {
 typedef struct ppl_state {
     const ppl_options *options;
     fv_engine *engine;
-    fv_kld_file *base;                     /* NULL where dense attention is the base */
-    cli_attention policies[POLICIES_MOST]; /* the first is dense */
-    size_t policy_count;
+    fv_kld_file *base;            /* NULL where dense attention is the base */
+    cli_attention_list attention; /* the first is dense */
     fv_perplexity *perplexity;
     fv_text text;
     fv_tokens tokens;
@@ -74,7 +68,7 @@ typedef struct ppl_state {
 
 static int check_options(ppl_state *state) {
     const ppl_options *options = state->options;
-    int result = cli_attention_list("ppl", &options->attention, state->policies, POLICIES_MOST, &state->policy_count);
+    int result = cli_attention_read("ppl", &options->attention, CLI_ATTENTION_MOST, &state->attention);
     if (result == CLI_GO_ON && options->base &&
         (options->score > 0 || options->skip > 0 || options->model.context >= 0))
         result =
@@ -94,7 +88,6 @@ static int choose_positions(ppl_state *state) {
     if (options->score > (int64_t)state->context - 1)
         return cli_usage_error("ppl", "--score %lld: a chunk of %u tokens has %u positions that a token follows",
                                (long long)options->score, state->context, state->context - 1);
-    cli_warn_context(fv_engine_llm(state->engine), state->context);
     return CLI_GO_ON;
 }
 
@@ -103,7 +96,7 @@ static int encode_text(ppl_state *state) {
     fv_tokens *tokens = &state->tokens;
     fv_status status = fv_perplexity_encode(fv_engine_llm(state->engine), state->text.bytes ? state->text.bytes : "",
                                             state->text.length, (size_t)state->options->skip, tokens);
-    if (status != FV_OK) return cli_fail_status(status, NULL);
+    if (status != FV_OK) return cli_outcome(status, NULL);
     state->chunks = tokens->count / state->context;
     if (state->chunks == 0)
         return cli_fail("the text has %zu tokens, a chunk needs %u; use a longer text or a smaller -c", tokens->count,
@@ -117,7 +110,7 @@ static int encode_text(ppl_state *state) {
 static int open_base(ppl_state *state) {
     fv_message message = {""};
     fv_status status = fv_kld_file_open(&state->base, state->options->base, &message);
-    if (status != FV_OK) return cli_fail_status(status, &message);
+    if (status != FV_OK) return cli_outcome(status, &message);
     uint32_t theirs = fv_kld_file_vocabulary(state->base),
              ours = fv_llm_config(fv_engine_llm(state->engine))->vocabulary;
     if (theirs != ours)
@@ -127,9 +120,8 @@ static int open_base(ppl_state *state) {
     state->chunks = fv_kld_file_chunks(state->base);
     if (state->options->chunks > 0 && (size_t)state->options->chunks < state->chunks)
         state->chunks = (size_t)state->options->chunks;
-    cli_warn_context(fv_engine_llm(state->engine), state->context);
     status = fv_tokens_append(&state->tokens, fv_kld_file_tokens(state->base), state->chunks * state->context);
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
+    return cli_outcome(status, NULL);
 }
 
 static int prepare_text(ppl_state *state) {
@@ -148,28 +140,23 @@ static bool show(void *context, size_t done, size_t total) {
 
 static int open_policies(ppl_state *state) {
     const ppl_options *options = state->options;
-    fv_policy policies[POLICIES_MOST];
     fv_message message = {""};
     fv_perplexity_config config;
     fv_perplexity_config_default(&config);
-    for (size_t i = 0; i < state->policy_count; i++) {
-        cli_attach_tune(state->engine, &state->policies[i].config);
-        policies[i] = state->policies[i].config;
-    }
+    for (size_t i = 0; i < state->attention.count; i++) cli_attach_tune(state->engine, &state->attention.policies[i]);
     config.llm = fv_engine_llm(state->engine);
     config.pool = fv_engine_pool(state->engine);
     config.session = cli_session_config(&options->model);
-    config.policies = policies;
-    config.policy_count = state->policy_count;
+    config.policies = state->attention.policies;
+    config.policy_count = state->attention.count;
     config.context = state->context;
     config.scored = options->score > 0 ? (uint32_t)options->score : 0;
-    config.decode = options->pass == PASS_DECODE;
+    config.decode = (uint32_t)options->pass;
     config.mass = options->mass || options->by_head;
     config.base = state->base;
     config.progress = show;
     config.progress_context = state;
-    fv_status status = fv_perplexity_open(&state->perplexity, &config, &message);
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
+    return cli_outcome(fv_perplexity_open(&state->perplexity, &config, &message), &message);
 }
 
 /* ---- results ---- */
@@ -180,10 +167,10 @@ static void print_table(const ppl_state *state) {
     cli_print("\n| attention | ppl | vs dense | KL | top-1 | density | KV bytes per token | seconds |%s\n"
               "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |%s\n",
               mass ? " mass |" : "", mass ? " ---: |" : "");
-    for (size_t i = 0; i < state->policy_count; i++) {
+    for (size_t i = 0; i < state->attention.count; i++) {
         const fv_perplexity_figures *figures = fv_perplexity_of(state->perplexity, i);
         double value = fv_score_perplexity(&figures->sum);
-        cli_print("| %s | %.4f | %+.2f %% | %.5f | %.2f %% | %.2f %% | %.0f | %.1f |", state->policies[i].text, value,
+        cli_print("| %s | %.4f | %+.2f %% | %.5f | %.2f %% | %.2f %% | %.0f | %.1f |", state->attention.texts[i], value,
                   100 * (value / base - 1), fv_score_divergence(&figures->sum), 100 * fv_score_same_top(&figures->sum),
                   100 * fv_report_density(&figures->scored.report), fv_generate_token_bytes(&figures->scored),
                   (double)figures->scored.ns * 1e-9);
@@ -196,7 +183,7 @@ static void print_table(const ppl_state *state) {
 static void print_final(const ppl_state *state) {
     const fv_score_sum *sum = &fv_perplexity_of(state->perplexity, 0)->sum;
     cli_print("Final estimate: PPL = %.4f +/- %.5f\n", fv_score_perplexity(sum), fv_score_error(sum));
-    if (state->policy_count > 1 || state->base) print_table(state);
+    if (state->attention.count > 1 || state->base) print_table(state);
 }
 
 static json_t *certificate_json(const fv_report *report) {
@@ -214,15 +201,16 @@ static json_t *policy_json(const ppl_state *state, size_t policy) {
     const fv_mass_table *mass = fv_perplexity_mass(state->perplexity, policy);
     const fv_report *report = &figures->scored.report;
     json_t *object = json_object();
-    CLI_ADD(
-        object, {"attention", cli_text(state->policies[policy].text)}, {"model", cli_text(state->options->model.model)},
-        {"pass", cli_text(state->options->pass == PASS_DECODE ? "decode" : "prompt")},
-        {"tokens", cli_count((uint64_t)state->chunks_done * state->context)}, {"scored", cli_count(figures->sum.count)},
-        {"ppl", cli_real(fv_score_perplexity(&figures->sum))}, {"ppl_error", cli_real(fv_score_error(&figures->sum))},
-        {"kl", cli_real(fv_score_divergence(&figures->sum))}, {"top1", cli_real(fv_score_same_top(&figures->sum))},
-        {"density", cli_real(fv_report_density(report))},
-        {"bytes_per_token", cli_real(fv_generate_token_bytes(&figures->scored))},
-        {"mass", cli_real(mass ? fv_mass_table_mean(mass) : (double)NAN)});
+    CLI_ADD(object, {"attention", cli_text(state->attention.texts[policy])},
+            {"model", cli_text(state->options->model.model)},
+            {"pass", cli_text(state->options->pass ? "decode" : "prompt")},
+            {"tokens", cli_count((uint64_t)state->chunks_done * state->context)},
+            {"scored", cli_count(figures->sum.count)}, {"ppl", cli_real(fv_score_perplexity(&figures->sum))},
+            {"ppl_error", cli_real(fv_score_error(&figures->sum))},
+            {"kl", cli_real(fv_score_divergence(&figures->sum))}, {"top1", cli_real(fv_score_same_top(&figures->sum))},
+            {"density", cli_real(fv_report_density(report))},
+            {"bytes_per_token", cli_real(fv_generate_token_bytes(&figures->scored))},
+            {"mass", cli_real(mass ? fv_mass_table_mean(mass) : (double)NAN)});
     if (report->certified_rows > 0) cli_json_set(object, "certificate", certificate_json(report));
     CLI_ADD(object, {"seconds", cli_real((double)figures->scored.ns * 1e-9)}, {"context", cli_count(state->context)},
             {"base", cli_text(state->base ? state->options->base : "dense")});
@@ -230,15 +218,12 @@ static json_t *policy_json(const ppl_state *state, size_t policy) {
 }
 
 static int write_by_head(const ppl_state *state) {
-    const fv_mass_table *tables[POLICIES_MOST];
-    const char *names[POLICIES_MOST];
+    const fv_mass_table *tables[CLI_ATTENTION_MOST];
     fv_message message = {""};
-    for (size_t i = 0; i < state->policy_count; i++) {
-        tables[i] = fv_perplexity_mass(state->perplexity, i);
-        names[i] = state->policies[i].text;
-    }
-    fv_status status = fv_mass_tables_write(tables, names, state->policy_count, state->options->by_head, &message);
-    return status == FV_OK ? CLI_DONE : cli_fail_status(status, &message);
+    for (size_t i = 0; i < state->attention.count; i++) tables[i] = fv_perplexity_mass(state->perplexity, i);
+    fv_status status =
+        fv_mass_tables_write(tables, state->attention.texts, state->attention.count, state->options->by_head, &message);
+    return status == FV_OK ? CLI_DONE : cli_outcome(status, &message);
 }
 
 static int print_results(const ppl_state *state) {
@@ -248,7 +233,7 @@ static int print_results(const ppl_state *state) {
         return cli_flush() ? CLI_DONE : CLI_FAILED;
     }
     json_t *array = json_array();
-    for (size_t i = 0; i < state->policy_count; i++) cli_json_append(array, policy_json(state, i));
+    for (size_t i = 0; i < state->attention.count; i++) cli_json_append(array, policy_json(state, i));
     return cli_json_print(array);
 }
 
@@ -265,7 +250,7 @@ static int measure(ppl_state *state) {
     fv_message message = {""};
     bool text = !state->options->json;
     cli_note("chunks: %zu of %u tokens, the last %u positions of each scored, %s pass", state->chunks, state->context,
-             fv_perplexity_scored(state->perplexity), state->options->pass == PASS_DECODE ? "decode" : "prompt");
+             fv_perplexity_scored(state->perplexity), state->options->pass ? "decode" : "prompt");
     cli_progress_start(&state->progress, "ppl", "tokens");
     while (state->chunks_done < state->chunks && status == FV_OK) {
         uint64_t start_ns = fv_machine_clock_ns();
@@ -283,7 +268,7 @@ static int measure(ppl_state *state) {
             return CLI_FAILED;
     }
     if (text && state->chunks_done > 0) cli_print("\n");
-    if (status != FV_OK && status != FV_ERROR_INTERRUPTED) return cli_fail_status(status, &message);
+    if (status != FV_OK && status != FV_ERROR_INTERRUPTED) return cli_outcome(status, &message);
     if (state->chunks_done == 0) return CLI_INTERRUPTED;
     int result = print_results(state);
     return result == CLI_DONE && status == FV_ERROR_INTERRUPTED ? CLI_INTERRUPTED : result;
@@ -305,13 +290,10 @@ int cmd_ppl(int argc, char **argv) {
         CLI_MODEL_GROUPS(&options.model),
     };
     const cli_syntax syntax = {
-        "ppl",
-        "-m FILE -f FILE [-c N] [--attention SPEC]... [flags]",
+        "ppl", "-m FILE -f FILE [-c N] [--attention SPEC]... [flags]",
         "Perplexity of a text, as llama-perplexity measures it, with dense attention and with every\n"
         "policy that is named; and how far each policy's predictions are from the dense ones.",
-        groups,
-        sizeof groups / sizeof groups[0],
-        NULL};
+        CLI_GROUPS(groups)};
     int result = cli_options_parse(&syntax, argc, argv);
     if (result == CLI_GO_ON) result = check_options(&state);
     if (result != CLI_GO_ON) return result;

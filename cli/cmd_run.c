@@ -95,13 +95,11 @@ typedef struct run_state {
 } run_state;
 
 static int check_options(const run_options *options, fv_policy *attention) {
-    fv_message message = {""};
     if (options->prompt && options->file) return cli_usage_error("run", "give the prompt by one of -p and -f");
     if (options->chat && options->plain) return cli_usage_error("run", "-cnv and -no-cnv exclude each other");
     if (options->plain && options->system) return cli_usage_error("run", "-sys needs a conversation, not -no-cnv");
-    if (fv_policy_parse(attention, options->attention, &message) != FV_OK)
-        return cli_usage_error("run", "--attention: %s", message.text);
-    return cli_need_model("run", options->model.model);
+    int result = cli_policy_read("run", options->attention, attention);
+    return result == CLI_GO_ON ? cli_need_model("run", options->model.model) : result;
 }
 
 /* ---- the prompt ---- */
@@ -118,7 +116,7 @@ static int find_template(run_state *state) {
     if (!options->chat_template) status = fv_chat_family_detect(gguf, &family, &message);
     if (status != FV_OK) return cli_fail("%s (--chat-template NAME)", message.text);
     if (family != FV_CHAT_NONE) status = fv_conversation_open(&state->conversation, family, gguf);
-    if (status != FV_OK) return cli_fail_status(status, &message);
+    if (status != FV_OK) return cli_outcome(status, &message);
     if (state->conversation) return CLI_GO_ON;
     if (options->chat || options->system)
         return cli_fail("%s has no chat template: %s needs one, name it with --chat-template", options->model.model,
@@ -147,9 +145,9 @@ static int add_system_turn(run_state *state) {
 }
 
 static int encode(run_state *state, const fv_text *text, uint32_t flags) {
-    fv_status status = fv_tokenizer_encode(fv_llm_tokenizer(fv_engine_llm(state->engine)),
-                                           text->bytes ? text->bytes : "", text->length, flags, &state->tokens);
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, NULL);
+    return cli_outcome(fv_tokenizer_encode(fv_llm_tokenizer(fv_engine_llm(state->engine)),
+                                           text->bytes ? text->bytes : "", text->length, flags, &state->tokens),
+                       NULL);
 }
 
 /* state->tokens: what the model has to read next. */
@@ -188,7 +186,6 @@ static int choose_context(const run_state *state, uint32_t *context) {
         return cli_fail("the prompt has %llu tokens, the context holds %llu (the model was trained on %llu); "
                         "shorten the prompt or set -c",
                         (unsigned long long)prompt, (unsigned long long)tokens, (unsigned long long)trained);
-    cli_warn_context(fv_engine_llm(state->engine), tokens);
     *context = (uint32_t)tokens;
     return CLI_GO_ON;
 }
@@ -233,7 +230,7 @@ static int open_session(run_state *state) {
         config.watch.token = reads_token;
     }
     if (status == FV_OK) status = fv_generator_open(&state->generator, &config, &message);
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
+    return cli_outcome(status, &message);
 }
 
 /* ---- one step ---- */
@@ -253,7 +250,7 @@ static int read_and_answer(run_state *state) {
     if (status == FV_OK)
         status = fv_generator_answer(state->generator, options->predict >= 0 ? options->predict : -1, &state->stop);
     if (state->reads) fv_reads_finish(state->reads);
-    if (status != FV_OK) return cli_fail_status(status, NULL);
+    if (status != FV_OK) return cli_outcome(status, NULL);
     if (state->stop == FV_STOP_OUTPUT) return CLI_FAILED; /* cli_finish() says why */
     if (!options->json && !cli_write("\n", 1)) return CLI_FAILED;
     return cli_flush() ? CLI_GO_ON : CLI_FAILED;
@@ -275,11 +272,7 @@ static int ask(run_state *state, bool *end) {
     *end = false;
     while (result == CLI_GO_ON && !*end && line.length == 0) { /* an empty line asks nothing */
         if (state->terminal) fputs("\n> ", stderr);
-        fv_status status = cli_read_line(&line, end, &message);
-        if (status == FV_ERROR_INTERRUPTED)
-            result = CLI_INTERRUPTED;
-        else if (status != FV_OK)
-            result = cli_fail_status(status, &message);
+        result = cli_outcome(cli_read_line(&line, end, &message), &message);
     }
     if (result == CLI_GO_ON && !*end) {
         cli_warn_unless_utf8("the line", &line);
@@ -404,13 +397,10 @@ int cmd_run(int argc, char **argv) {
         CLI_GROUP("sampling", sampler_flags, &options),
         CLI_MODEL_GROUPS(&options.model),
     };
-    const cli_syntax syntax = {"run",
-                               "-m FILE [-p TEXT | -f FILE] [flags]",
+    const cli_syntax syntax = {"run", "-m FILE [-p TEXT | -f FILE] [flags]",
                                "Answers or completes a text. Without a prompt a conversation is read from standard\n"
                                "input, one turn a line. The first Ctrl-C stops an answer, the second ends the program.",
-                               groups,
-                               sizeof groups / sizeof groups[0],
-                               NULL};
+                               CLI_GROUPS(groups)};
     int result = cli_options_parse(&syntax, argc, argv);
     if (result == CLI_GO_ON) result = check_options(&options, &state.attention);
     if (result != CLI_GO_ON) return result;

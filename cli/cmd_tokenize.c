@@ -47,7 +47,7 @@ static int read_text(const tokenize_options *options, fv_text *text) {
     const char *path = options->from_stdin ? "-" : options->file;
     fv_status status =
         path ? fv_text_read(text, path, &message) : fv_text_append(text, options->prompt, strlen(options->prompt));
-    if (status != FV_OK) return cli_fail_status(status, &message);
+    if (status != FV_OK) return cli_outcome(status, &message);
     if (!path && options->escape) fv_text_unescape(text);
     return CLI_GO_ON;
 }
@@ -56,7 +56,7 @@ static int open_vocabulary(vocabulary_file *file, const char *path) {
     fv_message message = {""};
     fv_status status = fv_gguf_open(&file->gguf, path, &message);
     if (status == FV_OK) status = fv_tokenizer_open(&file->tokenizer, file->gguf, &message);
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
+    return cli_outcome(status, &message);
 }
 
 static void close_vocabulary(vocabulary_file *file) {
@@ -80,13 +80,13 @@ static int detokenize(const tokenize_options *options, const fv_tokenizer *token
     fv_message message = {""};
     fv_status status = fv_tokens_parse(&tokens, text->bytes ? text->bytes : "", text->length,
                                        fv_tokenizer_tokens(tokenizer), &message);
-    int result = status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
+    int result = cli_outcome(status, &message);
     if (result == CLI_GO_ON) {
         bool skip = tokens.count > 0 && !options->no_bos && fv_tokenizer_adds_bos(tokenizer) &&
                     tokens.ids[0] == fv_tokenizer_bos(tokenizer);
         const int32_t *ids = skip ? tokens.ids + 1 : tokens.ids;
         status = fv_tokenizer_decode(tokenizer, ids, tokens.count - skip, options->parse_special, &bytes);
-        result = status == FV_OK ? print_bytes(&bytes, options->json) : cli_fail_status(status, NULL);
+        result = status == FV_OK ? print_bytes(&bytes, options->json) : cli_outcome(status, NULL);
     }
     fv_text_free(&bytes);
     fv_tokens_free(&tokens);
@@ -110,7 +110,7 @@ static int print_pieces(const fv_tokenizer *tokenizer, const fv_tokens *tokens) 
         fv_status status = fv_tokenizer_piece(tokenizer, tokens->ids[i], true, &piece);
         if (status != FV_OK) {
             fv_text_free(&piece);
-            return cli_fail_status(status, NULL);
+            return cli_outcome(status, NULL);
         }
         good =
             cli_print("%6d -> '", (int)tokens->ids[i]) && cli_write(piece.bytes, piece.length) && cli_write("'\n", 2);
@@ -140,7 +140,7 @@ static int tokenize(const tokenize_options *options, const fv_tokenizer *tokeniz
     fv_status status = fv_tokenizer_encode(tokenizer, text->length ? text->bytes : "", text->length, flags, &tokens);
     int result = CLI_DONE;
     if (status != FV_OK)
-        result = cli_fail_status(status, NULL);
+        result = cli_outcome(status, NULL);
     else if (options->json)
         result = print_json(tokenizer, &tokens);
     else if (options->ids)
@@ -163,13 +163,10 @@ static int check_options(const tokenize_options *options) {
 
 int cmd_tokenize(int argc, char **argv) {
     tokenize_options options = {0};
-    const cli_option_group group = CLI_GROUP("flags", tokenize_flags, &options);
-    const cli_syntax syntax = {"tokenize",
-                               "-m FILE (-p TEXT | -f FILE | --stdin) [--ids] [--detokenize]",
+    const cli_option_group groups[] = {CLI_GROUP("flags", tokenize_flags, &options)};
+    const cli_syntax syntax = {"tokenize", "-m FILE (-p TEXT | -f FILE | --stdin) [--ids] [--detokenize]",
                                "Prints the token ids of a text as the model would read it, or the text of ids.",
-                               &group,
-                               1,
-                               NULL};
+                               CLI_GROUPS(groups)};
     int result = cli_options_parse(&syntax, argc, argv);
     if (result == CLI_GO_ON) result = check_options(&options);
     if (result != CLI_GO_ON) return result;

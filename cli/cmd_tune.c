@@ -50,12 +50,11 @@ typedef struct tune_state {
 
 static int read_spec(tune_state *state) {
     const tune_options *options = state->options;
-    fv_message message = {""};
     int length = snprintf(state->spec, sizeof state->spec, "%s%sbudget=%g", options->attention,
                           strchr(options->attention, ':') ? "," : ":", options->bytes);
     if (length < 0 || (size_t)length >= sizeof state->spec) return cli_usage_error("tune", "--attention is too long");
-    if (fv_policy_parse(&state->policy, state->spec, &message) != FV_OK)
-        return cli_usage_error("tune", "--attention: %s", message.text);
+    int result = cli_policy_read("tune", state->spec, &state->policy);
+    if (result != CLI_GO_ON) return result;
     if (!fv_policy_is_dynamic(&state->policy))
         return cli_usage_error("tune", "--attention: only a policy that chooses has shares to tune: fovea");
     if (!options->file) return cli_usage_error("tune", "give a text with -f");
@@ -72,8 +71,7 @@ static int read_text(tune_state *state) {
         status = fv_tokenizer_encode(fv_llm_tokenizer(fv_engine_llm(state->engine)),
                                      state->text.bytes ? state->text.bytes : "", state->text.length,
                                      FV_TOKENIZE_ADD_SPECIAL, &state->tokens);
-    if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
-    if (status != FV_OK) return cli_fail_status(status, &message);
+    if (status != FV_OK) return cli_outcome(status, &message);
     size_t needed = (size_t)state->options->skip + 2 * (size_t)state->context + 1;
     if (state->tokens.count < needed)
         return cli_fail("%s has %zu tokens; %zu are needed: use a longer text or a smaller -c", state->options->file,
@@ -82,11 +80,17 @@ static int read_text(tune_state *state) {
 }
 
 static int prepare(tune_state *state) {
+    fv_session_memory memory;
+    fv_message message = {""};
     state->context = (uint32_t)state->options->model.context;
     if (FV_TUNING_TRIED * state->options->score >= (int64_t)state->context)
         return cli_usage_error("tune", "-c must be above %d times --score", FV_TUNING_TRIED);
-    cli_warn_context(fv_engine_llm(state->engine), state->context);
-    return read_text(state);
+    fv_session_config config = cli_session_config(&state->options->model);
+    config.context_tokens = state->context;
+    int result = cli_outcome(fv_session_memory_plan(fv_engine_llm(state->engine), &config,
+                                                    fv_engine_threads(state->engine), &memory, &message),
+                             &message);
+    return result == CLI_GO_ON ? read_text(state) : result;
 }
 
 static bool show_reading(void *context, size_t done, size_t total) {
@@ -117,7 +121,7 @@ static int write_tune(tune_state *state, const fv_tuning *tuning) {
     if (tuning->kl_tuned >= tuning->kl_uniform && !state->options->force)
         return cli_fail("equal shares are better: nothing was written (--force writes all the same)");
     fv_status status = fv_tune_write(&tuning->tune, state->path, fv_engine_llm(state->engine), &notes, &message);
-    if (status != FV_OK) return cli_fail_status(status, &message);
+    if (status != FV_OK) return cli_outcome(status, &message);
     cli_print("written: %s\n", state->path);
     return CLI_DONE;
 }
@@ -143,8 +147,7 @@ static int tune(tune_state *state) {
              config.scored);
     fv_status status = fv_tuning_run(&tuning, &config, &message);
     cli_progress_end(&state->progress);
-    if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
-    if (status != FV_OK) return cli_fail_status(status, &message);
+    if (status != FV_OK) return cli_outcome(status, &message);
     int result = write_tune(state, &tuning);
     fv_tuning_free(&tuning);
     return result;
@@ -165,14 +168,11 @@ int cmd_tune(int argc, char **argv) {
         CLI_MODEL_GROUPS(&options.model),
     };
     const cli_syntax syntax = {
-        "tune",
-        "-m FILE -f FILE [-c N] [--bytes FRACTION] [-o FILE] [flags]",
+        "tune", "-m FILE -f FILE [-c N] [--bytes FRACTION] [-o FILE] [flags]",
         "Divides a budget over layers and heads by what each of them costs when it reads sparsely.\n"
         "Activations are f32 here whatever the flags say: the noise of int8 hides what a head costs.\n"
         "Made once for a model; the other verbs use MODEL.fovea.json where it is there, and say so.",
-        groups,
-        sizeof groups / sizeof groups[0],
-        NULL};
+        CLI_GROUPS(groups)};
     int result = cli_options_parse(&syntax, argc, argv);
     if (result == CLI_GO_ON) result = read_spec(&state);
     if (result == CLI_GO_ON) result = cli_need_model("tune", options.model.model);

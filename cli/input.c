@@ -60,8 +60,7 @@ int cli_read_text(const char *file, const char *given, bool escape, const char *
     fv_status status = FV_OK;
     if (file) status = fv_text_read(text, file, &message);
     if (!file && given) status = fv_text_append(text, given, strlen(given));
-    if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
-    if (status != FV_OK) return cli_fail_status(status, &message);
+    if (status != FV_OK) return cli_outcome(status, &message);
     /* as llama.cpp with -f: editors put it there */
     if (file && text->length > 0 && text->bytes[text->length - 1] == '\n') text->bytes[--text->length] = 0;
     if (!file && escape) fv_text_unescape(text);

@@ -116,16 +116,7 @@ int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_option
     int result = cli_need_model(verb, options->model);
     if (result == CLI_GO_ON) result = cli_pool_config(&config.pool, verb, options->threads, &options->placement);
     if (result != CLI_GO_ON) return result;
-    fv_status status = fv_engine_open(engine, &config, &message);
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
-}
-
-void cli_warn_context(const fv_llm *llm, uint64_t context) {
-    uint32_t trained = fv_llm_config(llm)->cache.max_tokens;
-    if (context > trained)
-        cli_warn("a context of %llu tokens is above the %u that the model was trained on: its answers may be useless "
-                 "behind token %u",
-                 (unsigned long long)context, trained, trained);
+    return cli_outcome(fv_engine_open(engine, &config, &message), &message);
 }
 
 void cli_attach_tune(const fv_engine *engine, fv_policy *policy) {
@@ -140,6 +131,5 @@ int cli_session_open(fv_session **session, const fv_engine *engine, const cli_mo
     config.context_tokens = context;
     cli_attach_tune(engine, policy);
     config.policy = *policy;
-    fv_status status = fv_engine_session_open(engine, &config, session, &message);
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
+    return cli_outcome(fv_engine_session_open(engine, &config, session, &message), &message);
 }

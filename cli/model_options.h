@@ -49,9 +49,6 @@ void cli_attach_tune(const fv_engine *engine, fv_policy *policy);
 int cli_session_open(fv_session **session, const fv_engine *engine, const cli_model_options *options, uint32_t context,
                      fv_policy *policy);
 
-/** Says once that `context` is above what the model was trained on. */
-void cli_warn_context(const fv_llm *llm, uint64_t context);
-
 const char *cli_element_name(uint32_t type); /* "f16"; "?" for an unknown one */
 
 /** CLI_GO_ON, or the usage error if there is no model. */

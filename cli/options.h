@@ -62,6 +62,7 @@ typedef struct cli_option_group {
     { TITLE, FLAGS, FLAGS##_count, TARGET }
 #define CLI_GROUP(TITLE, FLAGS, TARGET) \
     { TITLE, FLAGS, sizeof FLAGS / sizeof FLAGS[0], TARGET }
+#define CLI_GROUPS(GROUPS) .groups = GROUPS, .group_count = sizeof GROUPS / sizeof GROUPS[0]
 
 /** One verb's command line. */
 typedef struct cli_syntax {

@@ -49,8 +49,12 @@ void cli_note(const char *format, ...) {
     va_end(arguments);
 }
 
-int cli_fail_status(fv_status status, const fv_message *message) {
-    return cli_fail("%s", message && message->text[0] ? message->text : fv_status_text(status));
+int cli_outcome(fv_status status, const fv_message *message) {
+    bool said = message && message->text[0];
+    if (status == FV_OK && said) cli_warn("%s", message->text);
+    if (status == FV_OK) return CLI_GO_ON;
+    if (status == FV_ERROR_INTERRUPTED) return CLI_INTERRUPTED;
+    return cli_fail("%s", said ? message->text : fv_status_text(status));
 }
 
 /* Remembers why; what was written so far may still lie in the buffer, hence the flag and not ferror(). */

@@ -37,6 +37,5 @@ int cli_pool_open(fv_pool **pool, const char *verb, int64_t threads, const cli_t
     fv_message message = {""};
     int result = cli_pool_config(&config, verb, threads, options);
     if (result != CLI_GO_ON) return result;
-    fv_status status = fv_pool_open_config(pool, &config, &message);
-    return status == FV_OK ? CLI_GO_ON : cli_fail_status(status, &message);
+    return cli_outcome(fv_pool_open_config(pool, &config, &message), &message);
 }

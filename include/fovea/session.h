@@ -139,7 +139,7 @@ typedef struct fv_session_memory {
     uint64_t token_bytes;            /* of K and V per token of context, all layers */
 } fv_session_memory;
 
-/** What fv_session_open() would take, with a pool of `threads` threads (0 as 1). Pure. */
+/** What fv_session_open() would take, with a pool of `threads` threads (0 as 1), and what it would remark. Pure. */
 FV_API fv_status fv_session_memory_plan(const fv_llm *llm, const fv_session_config *config, uint32_t threads,
                                         fv_session_memory *memory, fv_message *message);
 

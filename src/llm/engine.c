@@ -30,7 +30,7 @@ static fv_status read_tune(fv_engine *engine, const fv_engine_config *config, fv
     if (config->tune) return fv_tune_read(&engine->tune, config->tune, engine->llm, message);
     if (!fv_tune_path(config->model, path, sizeof path)) return FV_OK;
     fv_status status = fv_tune_read(&engine->tune, path, engine->llm, message);
-    return status == FV_ERROR_FILE ? FV_OK : status;
+    return status == FV_ERROR_FILE ? fv_message_set(message, FV_OK, "%s", "") : status;
 }
 
 static fv_status engine_make(fv_engine *engine, const fv_engine_config *config, fv_message *message) {

@@ -121,6 +121,16 @@ static fv_status plan_memory(const fv_model_config *shape, uint32_t workers, fv_
     return FV_OK;
 }
 
+/* What the caller may want to say although nothing is wrong; no text else. */
+static fv_status remark(const fv_model_config *shape, const fv_llm *llm, fv_message *message) {
+    uint32_t context = shape->cache.max_tokens, trained = llm->loaded.config.cache.max_tokens;
+    if (context <= trained) return fv_message_set(message, FV_OK, "%s", "");
+    return fv_message_set(message, FV_OK,
+                          "a context of %" PRIu32 " tokens, but the model was trained for %" PRIu32
+                          ": what it says after them may make no sense",
+                          context, trained);
+}
+
 fv_status fv_session_memory_plan(const fv_llm *llm, const fv_session_config *config, uint32_t threads,
                                  fv_session_memory *memory, fv_message *message) {
     if (!llm || !config || !memory) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
@@ -130,7 +140,8 @@ fv_status fv_session_memory_plan(const fv_llm *llm, const fv_session_config *con
     status = check_needs(&config->policy, &shape, message);
     if (status != FV_OK) return status;
     size_t total = 0;
-    return plan_memory(&shape, threads ? threads : 1, memory, &total, message);
+    status = plan_memory(&shape, threads ? threads : 1, memory, &total, message);
+    return status == FV_OK ? remark(&shape, llm, message) : status;
 }
 
 static fv_status take_memory(fv_session *session, uint32_t workers, fv_message *message) {
@@ -192,16 +203,6 @@ static fv_status session_build(fv_session *session, const fv_session_config *con
     return FV_OK;
 }
 
-/* What the caller may want to say although nothing is wrong; no text else. */
-static fv_status remark(const fv_session *session, fv_message *message) {
-    uint32_t context = session->shape.cache.max_tokens, trained = session->llm->loaded.config.cache.max_tokens;
-    if (context <= trained) return fv_message_set(message, FV_OK, "%s", "");
-    return fv_message_set(message, FV_OK,
-                          "a context of %" PRIu32 " tokens, but the model was trained for %" PRIu32
-                          ": what it says after them may make no sense",
-                          context, trained);
-}
-
 fv_status fv_session_open(fv_session **session, const fv_llm *llm, const fv_session_config *config, fv_pool *pool,
                           fv_message *message) {
     if (!session || !llm || !config) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
@@ -221,7 +222,7 @@ fv_status fv_session_open(fv_session **session, const fv_llm *llm, const fv_sess
         return status;
     }
     *session = made;
-    return remark(made, message);
+    return remark(&made->shape, llm, message);
 }
 
 void fv_session_close(fv_session *session) {

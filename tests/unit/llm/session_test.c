@@ -102,6 +102,14 @@ static void memory_that_is_not_there(void **state) {
     fv_session_memory memory;
     char bytes[32];
     assert_int_equal(fv_session_memory_plan(llm, &config, 1, &memory, NULL), FV_OK);
+    fv_message remark = {"before"};
+    assert_int_equal(fv_session_memory_plan(llm, &config, 1, &memory, &remark), FV_OK);
+    assert_string_equal(remark.text, "");
+    fv_session_config longer = config;
+    longer.context_tokens = 2 * fv_llm_config(llm)->cache.max_tokens;
+    assert_int_equal(fv_session_memory_plan(llm, &longer, 1, &memory, &remark), FV_OK);
+    assert_non_null(strstr(remark.text, "was trained for"));
+    assert_int_equal(fv_session_memory_plan(llm, &config, 1, &memory, NULL), FV_OK);
     snprintf(bytes, sizeof bytes, "256 tokens %" PRIu64 " bytes", memory.cache_bytes);
     no_pages = true;
     expect_refusal(llm, &config, FV_ERROR_MEMORY, bytes);
