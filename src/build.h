@@ -80,7 +80,7 @@
 #endif
 
 /* Whole headers of functions: fovea/reference/gate.h and gated calls, fovea/reference/evict.h, saving and restoring of
- * fovea/cache.h, fovea/reference/dither.h, fovea/mass.h, fovea/model.h. */
+ * fovea/cache.h, fovea/reference/dither.h, fovea/model.h. */
 #ifndef FV_BUILD_GATE
 #define FV_BUILD_GATE 1
 #endif
@@ -92,9 +92,6 @@
 #endif
 #ifndef FV_BUILD_DITHER
 #define FV_BUILD_DITHER 1
-#endif
-#ifndef FV_BUILD_MASS
-#define FV_BUILD_MASS 1
 #endif
 #ifndef FV_BUILD_MODEL
 #define FV_BUILD_MODEL 1

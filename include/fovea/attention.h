@@ -100,8 +100,8 @@ typedef struct fv_attention_seen {
 /** Called from the thread of `worker`, several at a time, in no fixed order. */
 typedef void fv_attention_observer_fn(void *context, const fv_attention_seen *seen, size_t worker);
 
-/** From now on `observer` (NULL: nobody) is shown every plan before it is run: for measuring, see mass.h. Built without
- * FV_BUILD_REPORT it is never called. O(1). */
+/** From now on `observer` (NULL: nobody) is shown every plan before it is run: for measuring, see measure/mass.h. Built
+ * without FV_BUILD_REPORT it is never called. O(1). */
 FV_API void fv_attention_observe(fv_attention *attention, fv_attention_observer_fn *observer, void *context);
 
 /** From now on reports say where the time went, by `clock` (NULL: no time is taken). It is called from the threads of

@@ -10,7 +10,6 @@
 #include "fovea/deadline.h"
 #include "fovea/executor.h"
 #include "fovea/isa.h"
-#include "fovea/mass.h"
 #include "fovea/model.h"
 #include "fovea/parallel.h"
 #include "fovea/plan.h"

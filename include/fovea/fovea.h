@@ -16,6 +16,7 @@
 #include "fovea/measure/attention_bench.h"
 #include "fovea/measure/eval.h"
 #include "fovea/measure/kld_file.h"
+#include "fovea/measure/mass.h"
 #include "fovea/measure/mass_table.h"
 #include "fovea/measure/model_bench.h"
 #include "fovea/measure/perplexity.h"

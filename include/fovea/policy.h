@@ -152,10 +152,6 @@ typedef enum fv_policy_fault { FV_POLICY_FAULT_LIST(FV_POLICY_FAULT_ENUM) FV_POL
 /** The first fault of the values of `policy`, by themselves. Pure. O(1). */
 FV_API fv_policy_fault fv_policy_find_fault(const fv_policy *policy);
 
-/** Names of the fields at fault, and what is allowed: "window", "must be at least 1". Static; never NULL. */
-FV_API const char *fv_policy_fault_field(fv_policy_fault fault);
-FV_API const char *fv_policy_fault_text(fv_policy_fault fault);
-
 /** Whether `policy` is in range. FV_OK, FV_ERROR_ARGUMENT (NULL), FV_ERROR_POLICY (fv_policy_find_fault() says why),
  * FV_ERROR_UNSUPPORTED (left out of this build). Pure. O(1). */
 FV_API fv_status fv_policy_check(const fv_policy *policy);

@@ -51,6 +51,10 @@ FV_API fv_status fv_policy_parse(fv_policy *policy, const char *text, fv_message
  */
 FV_API fv_status fv_policy_format(const fv_policy *policy, char *text, size_t bytes);
 
+/** Names of the fields at fault, and what is allowed: "window", "must be at least 1". Static; never NULL. */
+FV_API const char *fv_policy_fault_field(fv_policy_fault fault);
+FV_API const char *fv_policy_fault_text(fv_policy_fault fault);
+
 #ifdef __cplusplus
 }
 #endif

@@ -26,7 +26,7 @@ static const fv_kernels scalar_kernels = {
 #if FV_BUILD_SOFTCAP
     FV_KERNEL_SOFTCAP_LIST(FV_KERNEL_SCALAR)
 #endif
-#if FV_BUILD_MODEL || FV_BUILD_MASS
+#if FV_BUILD_MODEL
     FV_KERNEL_DOT_LIST(FV_KERNEL_SCALAR)
 #endif
 #if FV_BUILD_CHOOSE

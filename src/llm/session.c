@@ -1,5 +1,6 @@
 /* session.c - conversations with a model. A session takes all its memory when it is opened. */
 #include "fovea/session.h"
+#include "fovea/policy_text.h"
 #include "llm/llm.h"
 #include "platform/pages.h"
 #include <inttypes.h>

@@ -2,7 +2,7 @@
  * with one from the processor's own caches. Choosing what is read and merging are inside the clock. */
 #include "fovea/measure/attention_bench.h"
 #include "fovea/machine.h"
-#include "fovea/mass.h"
+#include "fovea/measure/mass.h"
 #include "measure/attention_caches.h"
 #include "platform/pages.h"
 #include <math.h>

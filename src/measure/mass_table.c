@@ -1,6 +1,6 @@
 /* mass_table.c - an observer of a session's attention. */
 #include "fovea/measure/mass_table.h"
-#include "fovea/mass.h"
+#include "fovea/measure/mass.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* reads.c - an observer that sums the softmax weights of what was read, token by token, and names the pages that got
  * most. The first page and the last four are left out: sinks and neighbours would always come first. */
 #include "fovea/measure/reads.h"
-#include "fovea/mass.h"
+#include "fovea/measure/mass.h"
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>

@@ -26,7 +26,7 @@ ROOMS = {
     "gguf": {"numeric", "platform"},
     "text": {"gguf/gguf_text.h", "numeric", "platform"},
     "llm": {"gguf", "text", "numeric", "platform"},
-    "measure": {"numeric", "platform"},
+    "measure": {"numeric", "platform", "kernels/kernels.h"},
     "arrays": {"numeric"},
 }
 CORE = {"", "numeric", "kernels", "codes", "store", "plan", "cache", "select", "attend", "attention", "model", "reference"}
@@ -38,11 +38,11 @@ CPU_DETECTION = {"cpuid.h", "sys/auxv.h"}  # in platform/cpu.h only
 PUBLIC = [
     ["api", "status", "store", "version", "isa", "reference/f16", "weight", "parallel", "report", "deadline", "state"],
     ["plan", "cache", "reference/evict"],
-    ["policy", "reference/gate", "attend", "mass", "executor"],
+    ["policy", "reference/gate", "attend", "executor"],
     ["attention"],
     ["reference/pattern", "model", "reference/dither"],
     ["message", "policy_text", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "machine", "generate", "conversation", "report_sum", "tune", "engine", "array_attention", "words"],  # hosted
-    ["measure/score", "measure/mass_table", "measure/questions", "measure/kld_file", "measure/tune_shares",
+    ["measure/score", "measure/mass", "measure/mass_table", "measure/questions", "measure/kld_file", "measure/tune_shares",
      "measure/attention_bench", "measure/reads", "measure/perplexity", "measure/eval", "measure/tuning", "measure/model_bench"],  # hosted
 ]
 PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in names}

@@ -1,6 +1,6 @@
 /* kernel_table_test.c - which kernels run: each level's table holds the level's own, no slot is left to scalar code
  * without a reason that is named here, and prompts, decodes and choices call every slot of the table. */
-#include "fovea/mass.h"
+#include "fovea/measure/mass.h"
 #include "fovea/model.h"
 #include "support/choose_world.h"
 #include "support/recording.h"

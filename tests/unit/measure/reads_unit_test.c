@@ -1,5 +1,5 @@
 /* reads_unit_test.c - the passages of --show-reads against sums over every key of every layer and head, made here. */
-#include "fovea/mass.h"
+#include "fovea/measure/mass.h"
 #include "fovea/measure/reads.h"
 #include "numeric/splitmix.h"
 #include <math.h>

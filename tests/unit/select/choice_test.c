@@ -1,6 +1,6 @@
 /* choice_test.c - what pages are chosen by, and how good the choice is: scores against the documented formulas in
  * double, the pages found against those that exact scores name, the mass that top_p reaches. */
-#include "fovea/mass.h"
+#include "fovea/measure/mass.h"
 #include "numeric/half.h"
 #include "support/choose_world.h"
 #include "support/tables.h"

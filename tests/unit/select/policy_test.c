@@ -1,6 +1,7 @@
 /* policy_test.c - every fault of a policy is found and named; what a policy needs of a cache is what suits it; sizes
  * that programs are built with do not change within an ABI version. */
 #include "fovea/core.h"
+#include "fovea/policy_text.h"
 #include "support/test_policy.h"
 #include <math.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* mass_test.c - shares of the softmax against sums in double, and what a plan reads of them against the plan's own set.
  */
-#include "fovea/mass.h"
+#include "fovea/measure/mass.h"
 #include "kernels/kernels.h"
 #include "support/attention_world.h"
 #include "support/tables.h"

@@ -1,11 +1,7 @@
 /* The softmax over all keys, and the part of it that a plan reads. */
-#include "fovea/mass.h"
-#include "build.h"
-#include "cache/cache_pages.h"
+#include "fovea/measure/mass.h"
 #include "kernels/kernels.h"
 #include "numeric/exp.h"
-
-#if FV_BUILD_MASS
 
 static void softmax(float *score, size_t count) {
     float best = score[0], total = 0.0f;
@@ -21,8 +17,9 @@ static void softmax(float *score, size_t count) {
 fv_status fv_mass_tokens(const fv_attend_config *config, const fv_kernels *kernels, const fv_cache *cache,
                          uint32_t kv_head, uint32_t position, const float *query, float *mass, float *scratch) {
     if (!config || !kernels || !cache || !query || !mass || !scratch) return FV_ERROR_ARGUMENT;
-    if (config->kv_heads != cache->config.kv_heads || config->head_dim != cache->config.head_dim ||
-        config->query_heads < config->kv_heads || kv_head >= config->kv_heads || position >= cache->tokens)
+    const fv_cache_config *shape = fv_cache_shape(cache);
+    if (config->kv_heads != shape->kv_heads || config->head_dim != shape->head_dim ||
+        config->query_heads < config->kv_heads || kv_head >= config->kv_heads || position >= fv_cache_tokens(cache))
         return FV_ERROR_ARGUMENT;
     size_t group = fv_attend_group(config), dim = config->head_dim, count = (size_t)position + 1;
     for (uint32_t first = 0; first < count; first += FV_PAGE_TOKENS) {
@@ -34,8 +31,7 @@ fv_status fv_mass_tokens(const fv_attend_config *config, const fv_kernels *kerne
                 mass[h * count + first + t] = config->scale * kernels->dot_f32(dim, query + h * dim, scratch + t * dim);
     }
     for (size_t h = 0; h < group; h++) {
-        if (FV_BUILD_SOFTCAP && config->softcap > 0.0f)
-            kernels->softcap_f32(count, 1.0f, config->softcap, mass + h * count);
+        if (config->softcap > 0.0f) kernels->softcap_f32(count, 1.0f, config->softcap, mass + h * count);
         softmax(mass + h * count, count);
     }
     return FV_OK;
@@ -60,5 +56,3 @@ void fv_mass_read(const fv_plan *plan, uint32_t row, uint32_t group, const float
         for (uint32_t h = 0; h < group; h++) read[h] += mass[h * ((size_t)position + 1) + position - step->begin];
     }
 }
-
-#endif

@@ -1,6 +1,6 @@
 /* mass.h - where dense attention has its mass: what a policy's choice is judged by. Slow and plain. */
-#ifndef FOVEA_MASS_H
-#define FOVEA_MASS_H
+#ifndef FOVEA_MEASURE_MASS_H
+#define FOVEA_MEASURE_MASS_H
 
 #include "fovea/api.h"
 #include "fovea/attend.h"

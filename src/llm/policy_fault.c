@@ -1,5 +1,5 @@
 /* policy_fault.c - faults of a policy in words. */
-#include "fovea/policy.h"
+#include "fovea/policy_text.h"
 
 static const struct fault_words {
     const char *field, *text;
