@@ -1,4 +1,4 @@
-/* The memory of attention, and the checks of a call. */
+/* The memory of attention. */
 #include "attention/attention_call.h"
 #include "cache/cache_pages.h"
 #include "numeric/size.h"
@@ -92,75 +92,6 @@ void fv_attention_observe(fv_attention *attention, fv_attention_observer_fn *obs
 void fv_attention_time(fv_attention *attention, fv_clock_fn *clock, void *context) {
     attention->clock = clock;
     attention->clock_context = context;
-}
-
-void fv_call_tile(const fv_attention_call *call, uint32_t tile, fv_plan_view *view) {
-    uint32_t most = fv_call_tile_rows(call), end = call->first_token + call->rows,
-             begin = (call->first_token / most + tile) * most;
-    uint32_t stop = begin + most < end ? begin + most : end;
-    if (begin < call->first_token) begin = call->first_token;
-    view->first_token = begin;
-    view->rows = stop - begin;
-    view->local_window = call->local_window;
-    view->tokens = call->cache->tokens;
-}
-
-static fv_status call_check(const fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
-                            const fv_attention_rows *rows, const fv_parallel *parallel) {
-    if (!attention || !cache || !rows || rows->count < 1 || rows->count > cache->tokens) return FV_ERROR_ARGUMENT;
-    if (rows->first_token > cache->tokens - rows->count) return FV_ERROR_ARGUMENT;
-    const fv_attend_config *attend = &attention->config.attend;
-    if (attend->kv_heads != cache->config.kv_heads || attend->head_dim != cache->config.head_dim)
-        return FV_ERROR_ARGUMENT;
-    if (cache->config.max_tokens > attention->config.max_tokens) return FV_ERROR_ARGUMENT;
-    if (parallel && parallel->workers > attention->config.workers) return FV_ERROR_ARGUMENT;
-    if (!FV_BUILD_PROMPT && rows->count > 1) return FV_ERROR_UNSUPPORTED;
-    if ((!FV_BUILD_STATE && rows->lse) || (!FV_BUILD_DEADLINE && rows->deadline)) return FV_ERROR_UNSUPPORTED;
-    if (FV_BUILD_STATE && rows->lse && rows->lse_stride < attend->query_heads) return FV_ERROR_ARGUMENT;
-    if (FV_BUILD_DEADLINE && rows->deadline && !fv_deadline_is_usable(rows->deadline, rows->progress))
-        return FV_ERROR_ARGUMENT;
-    fv_status status = fv_policy_check(policy);
-    if (status != FV_OK || rows->local_window) return status;
-    status = fv_policy_suits(policy, &cache->config, attend->softcap, NULL);
-    if (status != FV_OK) return status;
-    if (fv_policy_is_dynamic(policy) && !attention->config.chooses) return FV_ERROR_ARGUMENT;
-    if (!FV_BUILD_PROMPT && policy->quality > 0.0f) return FV_ERROR_UNSUPPORTED;
-    uint32_t steps = fv_policy_steps(policy, cache->config.max_tokens, fv_attend_rows(attend));
-    return steps > attention->config.plan_steps ? FV_ERROR_FULL : FV_OK;
-}
-
-fv_status fv_call_make(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
-                       const fv_attention_rows *rows, const fv_parallel *parallel) {
-    fv_status status = call_check(attention, cache, policy, rows, parallel);
-    if (status != FV_OK) return status;
-    size_t width = (size_t)attention->config.attend.query_heads * attention->config.attend.head_dim;
-    if (!rows->query || !rows->out || rows->query_stride < width || rows->out_stride < width) return FV_ERROR_ARGUMENT;
-    fv_attention_call *call = &attention->call; /* field by field: a literal would pass by on the stack */
-    call->attention = attention;
-    call->cache = cache;
-    call->policy = policy;
-    call->parallel = parallel;
-    call->setting.config = &attention->config.attend;
-    call->setting.layout = &attention->layout;
-    call->setting.kernels = attention->kernels;
-    call->setting.cache = cache;
-    call->setting.query_stride = rows->query_stride;
-    call->failed = FV_OK;
-    call->local_window = rows->local_window;
-    call->layer = rows->layer;
-    call->chooses = FV_BUILD_CHOOSE && fv_policy_is_dynamic(policy) && !rows->local_window;
-    call->first_token = rows->first_token;
-    call->read_from = 0;
-    call->rows = rows->count;
-    call->query = rows->query;
-    call->query_stride = rows->query_stride;
-    call->out = rows->out;
-    call->out_stride = rows->out_stride;
-#if FV_BUILD_STATE
-    call->lse = rows->lse;
-    call->lse_stride = rows->lse_stride;
-#endif
-    return FV_OK;
 }
 
 #if FV_BUILD_STATE

@@ -108,11 +108,16 @@ static inline bool fv_call_has_tail(const fv_attention_call *call) {
 }
 
 /* Tiles begin at absolute multiples of their rows, wherever the batch begins. */
-void fv_call_tile(const fv_attention_call *call, uint32_t tile, fv_plan_view *view);
-
-/* Checks everything but the plans, and fills attention->call. */
-fv_status fv_call_make(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
-                       const fv_attention_rows *rows, const fv_parallel *parallel);
+static inline void fv_call_tile(const fv_attention_call *call, uint32_t tile, fv_plan_view *view) {
+    uint32_t most = fv_call_tile_rows(call), end = call->first_token + call->rows,
+             begin = (call->first_token / most + tile) * most;
+    uint32_t stop = begin + most < end ? begin + most : end;
+    if (begin < call->first_token) begin = call->first_token;
+    view->first_token = begin;
+    view->rows = stop - begin;
+    view->local_window = call->local_window;
+    view->tokens = call->cache->tokens;
+}
 
 /* Writes what the rows' states say, from row `row` of the call on. */
 static inline void fv_call_write(const fv_attention_call *call, const fv_state *state, uint32_t rows, uint32_t kv_head,

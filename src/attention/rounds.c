@@ -115,7 +115,6 @@ static void states_clear(const fv_attention_call *call) {
  * all. */
 static bool rounds_run(fv_attention_call *call) {
     uint32_t workers = call->parallel && call->parallel->workers > 1 ? call->parallel->workers : 1;
-    fv_plans_segments(call);
     states_clear(call);
     call->read_from = UINT32_MAX;
     uint32_t first = call->first_segment, end = first + call->segments - 1;
@@ -264,15 +263,6 @@ fv_status fv_rounds_run(fv_attention_call *call, const fv_attention_rows *rows, 
     rows_skip(call, done);
     if (report) fv_report_add(call, &call->attention->counted, report);
     return FV_OK;
-}
-
-fv_status fv_attention_run_watched(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
-                                   const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report,
-                                   fv_watch *watch) {
-    fv_status status = fv_call_make(attention, cache, policy, rows, parallel);
-    if (status != FV_OK) return status;
-    attention->call.watch = watch;
-    return fv_rounds_run(&attention->call, rows, report);
 }
 
 #endif

@@ -13,6 +13,19 @@ static void plans_task(void *context, size_t task, size_t worker) {
     fv_plan_note(call, &attention->plans[task], (uint32_t)task, call->view.first_token - call->first_token, worker);
 }
 
+/* The segments that any of the plans reads. */
+static void plans_segments(fv_attention_call *call) {
+    uint32_t heads = call->chooses ? call->attention->config.attend.kv_heads : 1, low = UINT32_MAX, high = 0;
+    for (uint32_t head = 0; head < heads; head++) {
+        uint32_t first, end;
+        fv_attend_segments(&call->attention->plans[head], &first, &end);
+        if (first < low) low = first;
+        if (end > high) high = end;
+    }
+    call->first_segment = low;
+    call->segments = high - low + 1;
+}
+
 fv_status fv_plans_make(fv_attention_call *call) {
     fv_attention *attention = call->attention;
     call->plan_rows = call->view.rows;
@@ -21,19 +34,20 @@ fv_status fv_plans_make(fv_attention_call *call) {
             (unsigned char *)attention->row_steps + (call->chooses ? head : 0) * attention->step_bytes;
         attention->plans[head] = (fv_plan){.steps = (fv_step *)(void *)steps, .capacity = attention->config.plan_steps};
     }
+    fv_phase_begin(attention, 0);
     if (FV_BUILD_CHOOSE && call->chooses) {
-        fv_phase_begin(attention, 0);
         fv_parallel_run(call->parallel, attention->config.attend.kv_heads, plans_task, call);
         fv_phase_end_choose_all(attention, call->parallel);
-        return FV_OK;
+    } else {
+        fv_status status = fv_policy_plan(call->policy, &call->view, &attention->plans[0]);
+        if (status != FV_OK) return status;
+        for (size_t head = 0; head < attention->config.attend.kv_heads; head++) {
+            attention->plans[head] = attention->plans[0];
+            fv_plan_note(call, &attention->plans[head], (uint32_t)head, call->view.first_token - call->first_token, 0);
+        }
     }
-    fv_phase_begin(attention, 0);
-    fv_status status = fv_policy_plan(call->policy, &call->view, &attention->plans[0]);
-    for (size_t head = 0; status == FV_OK && head < attention->config.attend.kv_heads; head++) {
-        attention->plans[head] = attention->plans[0];
-        fv_plan_note(call, &attention->plans[head], (uint32_t)head, call->view.first_token - call->first_token, 0);
-    }
-    return status;
+    plans_segments(call);
+    return FV_OK;
 }
 
 fv_state fv_row_state(const fv_attention_call *call, size_t kv_head, size_t segment) {
@@ -98,18 +112,6 @@ void fv_states_write(const fv_attention_call *call) {
     }
 }
 
-void fv_plans_segments(fv_attention_call *call) {
-    uint32_t heads = call->chooses ? call->attention->config.attend.kv_heads : 1, low = UINT32_MAX, high = 0;
-    for (uint32_t head = 0; head < heads; head++) {
-        uint32_t first, end;
-        fv_attend_segments(&call->attention->plans[head], &first, &end);
-        if (first < low) low = first;
-        if (end > high) high = end;
-    }
-    call->first_segment = low;
-    call->segments = high - low + 1;
-}
-
 /* The scores of the plans' row are made once more: by now other heads' are in the scratch. Where time was short, all
  * that the plan had in mind may be unread, sinks and window too. */
 static void certify_task(void *context, size_t task, size_t worker) {
@@ -137,7 +139,6 @@ fv_status fv_segments_run(fv_attention_call *call) {
     fv_call_tile(call, 0, &call->view);
     fv_status status = fv_plans_make(call);
     if (status != FV_OK) return status;
-    fv_plans_segments(call);
 #if FV_BUILD_STATE
     if (fv_call_executor(call)) {
         fv_states_execute(call, call->first_segment, call->segments - 1, 1);

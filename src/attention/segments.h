@@ -8,16 +8,13 @@
 /* The only row of the call; an error leaves its output untouched. */
 fv_status fv_segments_run(fv_attention_call *call);
 
-/* Of call->view. One that chooses cannot fail: the call was checked. */
+/* Of call->view, and the segments that any of them reads. Those that choose cannot fail: the call was checked. */
 fv_status fv_plans_make(fv_attention_call *call);
 
 fv_state fv_row_state(const fv_attention_call *call, size_t kv_head, size_t segment);
 
 /* The states of segments of the plans, or of what they gather: by an executor of the caller's, which there is. */
 void fv_states_execute(fv_attention_call *call, uint32_t first_segment, uint32_t segments, uint32_t gathered);
-
-/* The segments that any of the plans reads. */
-void fv_plans_segments(fv_attention_call *call);
 
 /* The states merge in rising order, as fv_attend_tile() merges them: the split shows in no bit. Each total is in the
  * place of the first. */

@@ -171,11 +171,12 @@ static uint32_t run_tokens(const fv_cache *cache, uint32_t token, uint32_t most)
     return count < most ? count : most;
 }
 
-bool fv_cache_holds(const fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,
-                    size_t value_stride) {
+/* Whether all of it is in the range of the cache's elements. */
+static bool tokens_fit(const fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride,
+                       const float *values, size_t value_stride) {
     const fv_cache_config *config = &cache->config;
     size_t row = (size_t)config->kv_heads * config->head_dim;
-    if (key_stride == row && value_stride == row) row *= tokens, tokens = 1;
+    if (FV_BUILD_PROMPT && key_stride == row && value_stride == row) row *= tokens, tokens = 1;
     for (size_t t = 0; t < tokens; t++)
         if (!fv_element_holds(config->key_type, row, keys + t * key_stride) ||
             !fv_element_holds(config->value_type, row, values + t * value_stride))
@@ -190,7 +191,7 @@ fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, s
     size_t dim = cache->config.head_dim, row = dim * cache->config.kv_heads;
     if (!keys || !values || key_stride < row || value_stride < row) return FV_ERROR_ARGUMENT;
     if (tokens > cache->config.max_tokens - cache->tokens) return FV_ERROR_FULL;
-    if (!fv_cache_holds(cache, tokens, keys, key_stride, values, value_stride)) return FV_ERROR_RANGE;
+    if (!tokens_fit(cache, tokens, keys, key_stride, values, value_stride)) return FV_ERROR_RANGE;
     for (uint32_t done = 0, count; done < tokens; done += count) {
         uint32_t first = cache->tokens + done;
         count = run_tokens(cache, first, tokens - done);

@@ -4,9 +4,7 @@
 #include "cache/cache_read.h"
 #include "cache/element.h"
 
-/* `tokens` rows of `channels` channels go into the running mean of the `before` rows in front of them (Welford): exact
- * for one token, and the same numbers however the tokens arrive. */
-static void mean_add(uint32_t before, uint32_t tokens, size_t channels, const float *x, size_t x_stride, float *mean) {
+void fv_rows_mean_add(uint32_t before, uint32_t tokens, size_t channels, const float *x, size_t x_stride, float *mean) {
     for (size_t first = 0; first < channels; first += 64) {
         float held[64] = {0};
         size_t n = channels - first < 64 ? channels - first : 64;
@@ -20,19 +18,6 @@ static void mean_add(uint32_t before, uint32_t tokens, size_t channels, const fl
     }
 }
 
-/* Where the landmark of a token is, in either array. */
-static size_t landmark_place(const fv_cache *cache, uint32_t head, uint32_t token) {
-    return head * cache->mark_head_stride + (size_t)(token / cache->config.landmark_tokens) * cache->config.head_dim;
-}
-
-void fv_landmark_add(fv_cache *cache, uint32_t head, uint32_t token, uint32_t tokens, const float *keys,
-                     size_t key_stride, const float *values, size_t value_stride) {
-    uint32_t before = token % cache->config.landmark_tokens, dim = cache->config.head_dim;
-    size_t place = landmark_place(cache, head, token);
-    mean_add(before, tokens, dim, keys, key_stride, cache->mark_keys + place);
-    mean_add(before, tokens, dim, values, value_stride, cache->mark_values + place);
-}
-
 void fv_landmark_rebuild(fv_cache *cache, uint32_t head, uint32_t first) {
     size_t dim = cache->config.head_dim;
     for (uint32_t token = first - first % cache->config.landmark_tokens; token < cache->tokens; token++)
@@ -40,11 +25,11 @@ void fv_landmark_rebuild(fv_cache *cache, uint32_t head, uint32_t first) {
             float run[FV_ELEMENT_RUN];
             uint32_t before = token % cache->config.landmark_tokens;
             size_t n = dim - c < FV_ELEMENT_RUN ? dim - c : FV_ELEMENT_RUN,
-                   place = landmark_place(cache, head, token) + c;
+                   place = fv_landmark_place(cache, head, token) + c;
             fv_cache_key_run(cache, head, token, c, n, run);
-            mean_add(before, 1, n, run, dim, cache->mark_keys + place);
+            fv_rows_mean_add(before, 1, n, run, dim, cache->mark_keys + place);
             fv_cache_value_run(cache, head, token, c, n, run);
-            mean_add(before, 1, n, run, dim, cache->mark_values + place);
+            fv_rows_mean_add(before, 1, n, run, dim, cache->mark_values + place);
         }
 }
 

@@ -1,20 +1,19 @@
 /* The one place that knows which summaries there are, and in which order they are made. */
 #include "cache/summaries.h"
-#include "build.h"
 #include "cache/cache_pages.h"
 
+#if FV_BUILD_CHOOSE
+
 void fv_summaries_layout_make(const fv_cache_config *config, size_t *bytes, fv_summaries_layout *layout) {
-    if (FV_BUILD_CHOOSE) fv_shadow_layout(config, bytes, &layout->shadow);
+    fv_shadow_layout(config, bytes, &layout->shadow);
     if (FV_BUILD_CERTIFICATE) fv_margin_layout(config, bytes, &layout->margins);
     if (FV_BUILD_TAIL) fv_tail_layout(config, bytes, &layout->tail);
 }
 
 void fv_summaries_place(fv_cache *cache, const fv_summaries_layout *layout, unsigned char *base) {
-    if (FV_BUILD_CHOOSE) {
-        cache->shadow = layout->shadow;
-        cache->shadow.base = base;
-        cache->margins = layout->margins;
-    }
+    cache->shadow = layout->shadow;
+    cache->shadow.base = base;
+    cache->margins = layout->margins;
     if (FV_BUILD_CERTIFICATE && cache->config.margins)
         cache->margins.pages = (fv_margin *)(void *)(base + layout->margins.offset);
     if (FV_BUILD_TAIL) {
@@ -24,7 +23,7 @@ void fv_summaries_place(fv_cache *cache, const fv_summaries_layout *layout, unsi
 }
 
 void fv_summaries_update(fv_cache *cache, uint32_t first) {
-    if (!FV_BUILD_CHOOSE || !cache->shadow.dim) return;
+    if (!cache->shadow.dim) return;
     fv_shadow_update(cache, first);
     if (FV_BUILD_TAIL) fv_tail_update(cache, first);
     if (FV_BUILD_CERTIFICATE) fv_margin_update(cache, first);
@@ -38,3 +37,5 @@ void fv_summaries_rebuild(fv_cache *cache, uint32_t first) {
 void fv_summaries_cut(fv_cache *cache) {
     if (FV_BUILD_CERTIFICATE) fv_margin_update(cache, cache->tokens);
 }
+
+#endif

@@ -3,6 +3,7 @@
 #ifndef FV_SUMMARIES_H
 #define FV_SUMMARIES_H
 
+#include "build.h"
 #include "cache/margin.h"
 #include "cache/shadow.h"
 #include "cache/tail_values.h"
@@ -12,6 +13,8 @@ typedef struct fv_summaries_layout {
     fv_margins margins;
     fv_tail_values tail;
 } fv_summaries_layout;
+
+#if FV_BUILD_CHOOSE
 
 /* Adds their regions to `bytes` by fv_size_reserve(). */
 void fv_summaries_layout_make(const fv_cache_config *config, size_t *bytes, fv_summaries_layout *layout);
@@ -27,5 +30,19 @@ void fv_summaries_rebuild(fv_cache *cache, uint32_t first);
 
 /* After the cache was cut to the tokens that it has. */
 void fv_summaries_cut(fv_cache *cache);
+
+#else /* there are none */
+
+static inline void fv_summaries_layout_make(const fv_cache_config *config, size_t *bytes, fv_summaries_layout *layout) {
+    (void)config, (void)bytes, (void)layout;
+}
+static inline void fv_summaries_place(fv_cache *cache, const fv_summaries_layout *layout, unsigned char *base) {
+    (void)cache, (void)layout, (void)base;
+}
+static inline void fv_summaries_update(fv_cache *cache, uint32_t first) { (void)cache, (void)first; }
+static inline void fv_summaries_rebuild(fv_cache *cache, uint32_t first) { (void)cache, (void)first; }
+static inline void fv_summaries_cut(fv_cache *cache) { (void)cache; }
+
+#endif
 
 #endif

@@ -2,6 +2,7 @@
 #include "fovea/reference/evict.h"
 #include "build.h"
 #include "cache/cache_pages.h"
+#include "cache/element.h"
 #include "numeric/size.h"
 #include <stdbool.h>
 
@@ -37,9 +38,11 @@ fv_status fv_evict_victim(const fv_evict_config *config, uint32_t tokens, const 
 fv_status fv_evict_append(fv_cache *cache, const fv_evict_config *config, uint32_t scores_count, const float *scores,
                           const float *key, const float *value, uint32_t *victim) {
     if (!cache || !config_is_valid(config) || !key || !value) return FV_ERROR_ARGUMENT;
-    size_t width = (size_t)cache->config.kv_heads * cache->config.head_dim;
+    const fv_cache_config *cached = &cache->config;
+    size_t width = (size_t)cached->kv_heads * cached->head_dim;
     uint32_t leaves = FV_EVICT_NONE;
-    if (!fv_cache_holds(cache, 1, key, width, value, width)) return FV_ERROR_RANGE; /* before anything leaves */
+    if (!fv_element_holds(cached->key_type, width, key) || !fv_element_holds(cached->value_type, width, value))
+        return FV_ERROR_RANGE; /* before anything leaves */
     if (cache->tokens == cache->config.max_tokens) {
         if (scores_count != cache->tokens) return FV_ERROR_SHAPE;
         fv_status status = fv_evict_victim(config, cache->tokens, scores, &leaves);

@@ -1,4 +1,5 @@
 /* Calls about a cache of the caller's: appending, decoding, batches of both, warming up. No sum is made here. */
+#include "cache/cache_pages.h"
 #include "cache/rewind.h"
 #include "reference/pattern_job.h"
 #include "reference/pattern_tensor.h"
@@ -6,10 +7,10 @@
 /* Known to be false where deadlines are not built. */
 static bool has_deadline(const fv_pattern_call *call) { return FV_BUILD_DEADLINE && call->deadline; }
 
-static uint32_t cache_room(const fv_cache *cache) { return fv_cache_shape(cache)->max_tokens - fv_cache_tokens(cache); }
+static uint32_t cache_room(const fv_cache *cache) { return cache->config.max_tokens - cache->tokens; }
 
 static bool suits_cache(const fv_cache *cache, const fv_tensor *tensor) {
-    const fv_cache_config *shape = fv_cache_shape(cache);
+    const fv_cache_config *shape = &cache->config;
     return tensor->heads == shape->kv_heads && tensor->head_dim == shape->head_dim;
 }
 
@@ -52,7 +53,7 @@ fv_status fv_pattern_append_evict(const fv_pattern *pattern, fv_cache *cache, co
 
 /* Whether the policy can read a cache of this shape holding `tokens` tokens. */
 static fv_status policy_fits(const fv_policy *policy, const fv_cache *cache, uint32_t tokens) {
-    fv_status status = fv_policy_suits(policy, fv_cache_shape(cache), 0.0f, NULL);
+    fv_status status = fv_policy_suits(policy, &cache->config, 0.0f, NULL);
     if (status != FV_OK) return status;
     return fv_masks_reach(policy, tokens) ? FV_OK : FV_ERROR_SHAPE;
 }
@@ -61,7 +62,7 @@ static fv_status policy_fits(const fv_policy *policy, const fv_cache *cache, uin
 static fv_status decode_make(fv_pattern *pattern, const fv_cache *cache, const fv_pattern_call *call,
                              uint32_t staged_rows) {
     fv_pattern_job *job = &pattern->job;
-    const fv_cache_config *cached = fv_cache_shape(cache);
+    const fv_cache_config *cached = &cache->config;
     uint32_t most = pattern->config.decode_only ? 1 : FV_TILE_ROWS;
     uint32_t together = call->query.tokens < most ? call->query.tokens : most;
     job->shape = (fv_call_shape){.tokens = cached->max_tokens,
@@ -93,8 +94,8 @@ static bool options_are_usable(const fv_pattern_call *call) {
 
 /* The first look at the clock. FV_ERROR_DEADLINE if it was too late and that is a failure. */
 static fv_status watch_start(const fv_pattern_call *call, fv_pattern_job *job) {
-    job->watch = (fv_watch){.deadline = call->deadline};
     if (!has_deadline(call)) return FV_OK;
+    job->watch = (fv_watch){.deadline = call->deadline};
     return fv_watch_is_over(&job->watch) && call->deadline->on_deadline == FV_DEADLINE_FAIL ? FV_ERROR_DEADLINE : FV_OK;
 }
 
@@ -108,7 +109,7 @@ static fv_status watch_end(const fv_pattern_call *call, const fv_pattern_job *jo
 static fv_status decode_run(fv_pattern_job *job, const fv_cache *cache, const fv_pattern_call *call, uint32_t first,
                             uint32_t count, float *out) {
     size_t width = (size_t)call->query.heads * call->query.head_dim;
-    job->rows = (fv_attention_rows){.first_token = fv_cache_tokens(cache) - count,
+    job->rows = (fv_attention_rows){.first_token = cache->tokens - count,
                                     .count = count,
                                     .query = call->query.data + first * width,
                                     .query_stride = width,
@@ -122,7 +123,7 @@ static fv_status decode_run(fv_pattern_job *job, const fv_cache *cache, const fv
 
 /* The query of a decode call against the cache it reads, but for what is in it. */
 static fv_status query_check(const fv_cache *cache, const fv_pattern_call *call) {
-    const fv_cache_config *cached = fv_cache_shape(cache);
+    const fv_cache_config *cached = &cache->config;
     if (call->query.head_dim != cached->head_dim || call->query.heads % cached->kv_heads != 0) return FV_ERROR_SHAPE;
     return call->query.heads == 0 || fv_tensor_is_given(&call->query) ? FV_OK : FV_ERROR_ARGUMENT;
 }
@@ -136,16 +137,16 @@ fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv
     fv_pattern_job *job = &pattern->job;
     fv_pattern_call_policy(pattern, call);
     fv_status status;
-    if (fv_cache_tokens(cache) == 0) {
+    if (cache->tokens == 0) {
         status = watch_start(call, job);
         for (size_t i = 0; status == FV_OK && i < width; i++) out[i] = 0.0f;
         return watch_end(call, job, status);
     }
     status = query_check(cache, call);
-    if (status == FV_OK) status = policy_fits(&job->policy, cache, fv_cache_tokens(cache));
+    if (status == FV_OK) status = policy_fits(&job->policy, cache, cache->tokens);
     if (status == FV_OK && width) status = decode_make(pattern, cache, call, 0);
-    if (status == FV_OK && width)
-        status = fv_pattern_inputs_check(pattern->config.checked != 0, &call->query, NULL, NULL);
+    if (status == FV_OK && width && pattern->config.checked && !fv_tensor_is_finite(&call->query))
+        status = FV_ERROR_NOT_FINITE;
     if (status == FV_OK) status = watch_start(call, job);
     if (status == FV_OK && width) status = decode_run(job, cache, call, 0, 1, out);
     return watch_end(call, job, status);
@@ -157,7 +158,7 @@ static fv_status batch_check(const fv_cache *cache, const fv_pattern_call *call,
     if (call->keys.tokens != tokens) return FV_ERROR_SHAPE;
     fv_status status = entry_check(cache, cache_room(cache), &call->keys, &call->values);
     if (status == FV_OK) status = query_check(cache, call);
-    return status == FV_OK ? policy_fits(policy, cache, fv_cache_tokens(cache) + tokens) : status;
+    return status == FV_OK ? policy_fits(policy, cache, cache->tokens + tokens) : status;
 }
 
 /* Steps `first`..`first + count - 1` of a batch: appended together, then attended together. */
@@ -178,7 +179,7 @@ static void report_copy(fv_report *into, const fv_report *from, uint32_t bytes) 
 
 /* With FAIL, rows wait in the stage until the last one is done, and the cache goes back if it is not. */
 static fv_status batch_run(fv_pattern_job *job, fv_cache *cache, const fv_pattern_call *call, bool staged, float *out) {
-    uint32_t tokens = call->query.tokens, before = fv_cache_tokens(cache);
+    uint32_t tokens = call->query.tokens, before = cache->tokens;
     size_t elements = (size_t)tokens * call->query.heads * call->query.head_dim;
     fv_status status = watch_start(call, job);
     if (status != FV_OK) return status;
@@ -233,12 +234,12 @@ static void pages_touch(void *memory, size_t bytes) {
 
 fv_status fv_pattern_warm_up(fv_pattern *pattern, fv_cache *cache, uint32_t query_heads) {
     if (!pattern || !cache) return FV_ERROR_ARGUMENT;
-    const fv_cache_config *cached = fv_cache_shape(cache);
+    const fv_cache_config *cached = &cache->config;
     fv_pattern_job *job = &pattern->job;
     fv_pattern_call *call = &job->inner;
     *call = (fv_pattern_call){.query = {.tokens = 1, .heads = query_heads, .head_dim = cached->head_dim}};
     fv_pattern_call_policy(pattern, call);
-    uint32_t before = fv_cache_tokens(cache), room = cache_room(cache) ? 1 : 0;
+    uint32_t before = cache->tokens, room = cache_room(cache) ? 1 : 0;
     if (query_heads < 1 || query_heads % cached->kv_heads != 0) return FV_ERROR_SHAPE;
     fv_status status = policy_fits(&job->policy, cache, before + room);
     if (status == FV_OK) status = decode_make(pattern, cache, call, 2);

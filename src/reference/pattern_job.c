@@ -33,7 +33,7 @@ fv_status fv_call_layout_make(const fv_policy *policy, const fv_call_shape *shap
                       .workers = shape->workers,
                       .plan_steps = fv_select_masked_steps(policy, shape->tokens, shape->by_row ? 1 : FV_TILE_ROWS),
                       .state_rows = shape->state_rows,
-                      .chooses = fv_policy_is_dynamic(policy)}};
+                      .chooses = fv_policy_chooses(policy)}};
     fv_status status = cache_layout_make(policy, shape, layout);
     if (status == FV_OK) status = fv_attention_size(&layout->attention, &layout->attention_bytes);
     if (status != FV_OK) return status;
@@ -58,13 +58,6 @@ fv_policy *fv_pattern_call_policy(fv_pattern *pattern, const fv_pattern_call *ca
         policy->keep_tokens = call->keep_tokens;
     }
     return policy;
-}
-
-fv_status fv_pattern_job_layout(fv_pattern *pattern) {
-    fv_pattern_job *job = &pattern->job;
-    fv_status status = fv_call_layout_make(&job->policy, &job->shape, &job->layout);
-    if (status != FV_OK) return status;
-    return job->layout.bytes > pattern->arena_bytes ? FV_ERROR_MEMORY : FV_OK;
 }
 
 fv_status fv_pattern_attention_make(fv_pattern *pattern) {

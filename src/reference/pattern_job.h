@@ -61,7 +61,12 @@ fv_status fv_call_layout_make(const fv_policy *policy, const fv_call_shape *shap
 fv_policy *fv_pattern_call_policy(fv_pattern *pattern, const fv_pattern_call *call);
 
 /* The job's layout from its policy and shape; FV_ERROR_MEMORY if there is no room. */
-fv_status fv_pattern_job_layout(fv_pattern *pattern);
+static inline fv_status fv_pattern_job_layout(fv_pattern *pattern) {
+    fv_pattern_job *job = &pattern->job;
+    fv_status status = fv_call_layout_make(&job->policy, &job->shape, &job->layout);
+    if (status != FV_OK) return status;
+    return job->layout.bytes > pattern->arena_bytes ? FV_ERROR_MEMORY : FV_OK;
+}
 
 /* The same, and the job's attention in it. */
 fv_status fv_pattern_attention_make(fv_pattern *pattern);

@@ -1,6 +1,5 @@
 /* policy_cache.c - which policy needs which cache: the one place that knows. */
-#include "build.h"
-#include "fovea/policy.h"
+#include "select/steps.h"
 
 /* A cache has no longer landmarks; a longer block has no end within it either. */
 static uint32_t landmark_tokens(const fv_policy *policy) {
@@ -11,7 +10,7 @@ static uint32_t landmark_tokens(const fv_policy *policy) {
 void fv_policy_needs(const fv_policy *policy, fv_cache_config *cache) {
     uint32_t block = landmark_tokens(policy);
     if (block) cache->landmark_tokens = block;
-    if (!FV_BUILD_CHOOSE || !fv_policy_is_dynamic(policy)) return;
+    if (!fv_policy_chooses(policy)) return;
     cache->shadow = 1;
     if (policy->certificate) cache->margins = 1;
     if (policy->tail) cache->tail = 1;
@@ -20,7 +19,7 @@ void fv_policy_needs(const fv_policy *policy, fv_cache_config *cache) {
 static fv_policy_fault unmet_need(const fv_policy *policy, const fv_cache_config *cache, float softcap) {
     uint32_t block = landmark_tokens(policy);
     if (block && block != cache->landmark_tokens) return FV_POLICY_FAULT_CACHE_LANDMARKS;
-    if (!FV_BUILD_CHOOSE || !fv_policy_is_dynamic(policy)) return FV_POLICY_FAULT_NONE;
+    if (!fv_policy_chooses(policy)) return FV_POLICY_FAULT_NONE;
     if ((policy->certificate || policy->tail) && softcap > 0.0f) return FV_POLICY_FAULT_SOFTCAP;
     if (!cache->shadow) return FV_POLICY_FAULT_CACHE_SHADOW;
     if (policy->certificate && !cache->margins) return FV_POLICY_FAULT_CACHE_MARGINS;

@@ -10,7 +10,7 @@ static uint32_t stride_count(const fv_policy *policy, uint32_t max_tokens) {
 }
 
 static uint32_t steps_most(const fv_policy *policy, uint32_t max_tokens, uint32_t rows, bool masked) {
-    if (fv_policy_is_dynamic(policy)) return max_tokens / FV_PAGE_TOKENS + 4; /* one a page */
+    if (fv_policy_chooses(policy)) return max_tokens / FV_PAGE_TOKENS + 4; /* one a page */
     if (policy->selector != FV_SELECTOR_PATTERN) return 2;
     /* spans: one a global and one between each two; strides: cut by globals and by what is kept into runs of rows;
      * marks: of each pivot of the tile its neighbours and strides */
@@ -218,7 +218,7 @@ fv_status fv_policy_plan(const fv_policy *policy, const fv_plan_view *view, fv_p
     if (local || policy->selector == FV_SELECTOR_DENSE)
         return add_span(plan, local ? FV_REASON_WINDOW : FV_REASON_WHOLE, window_begin(view, local), end, local,
                         local || policy->causal ? 0 : UINT32_MAX);
-    if (fv_policy_is_dynamic(policy)) return FV_ERROR_POLICY;
+    if (fv_policy_chooses(policy)) return FV_ERROR_POLICY;
     if (policy->selector == FV_SELECTOR_WINDOW) return plan_window(policy, view, plan);
     return plan_pattern(policy, view, plan);
 }
