@@ -80,9 +80,26 @@ def private():
     """The word before what files share."""
     build = text_of(BUILD_SWITCHES)
     names = [name for name in re.findall(r"#ifndef (FV_BUILD_\w+)", build) if name not in ("FV_BUILD_H", "FV_BUILD_MODEL", "FV_BUILD_DITHER")]
-    return "%s\n#if !defined FV_VECTOR_KERNELS && \\\n    %s\n#define FV_PRIVATE static\n#else\n#define FV_PRIVATE\n#endif\n" \
+    return "%s\n#ifndef FV_VECTOR_KERNELS\n#define FV_SHARED static\n#else\n#define FV_SHARED\n#endif\n" \
+           "#if !defined FV_VECTOR_KERNELS && \\\n    %s\n#define FV_PRIVATE static\n#else\n#define FV_PRIVATE\n#endif\n" \
            "%s" % (
         build, " && \\\n    ".join(names), UNUSED)
+
+
+def switched(text):
+    """Functions that are defined only where a switch is on: calls to others may be dropped by optimisation alone."""
+    found, conditions = set(), []
+    for line in text.split("\n"):
+        word = re.match(r"\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b(.*)", line)
+        if word and word.group(1).startswith("if"):
+            conditions.append("FV_BUILD_" in word.group(2))
+        elif word and word.group(1) == "elif":
+            conditions[-1] = conditions[-1] or "FV_BUILD_" in word.group(2)
+        elif word and word.group(1) == "endif":
+            conditions.pop()
+        elif any(conditions):
+            found.update(FUNCTION.findall(line))
+    return found
 
 
 def library_version():
@@ -181,11 +198,14 @@ def made_static(text, public):
     text = DECLARED_BY_LIST.sub("", text)
     uses = collections.Counter(IDENTIFIER.findall(COMMENT_OR_TEXT.sub(" ", text)))
     heads = collections.Counter(FUNCTION.findall(text))
+    some = switched(text)
 
     def hidden(match):
         name = match.group(1)
         is_called = uses[name] > heads[name] or name.endswith("_scalar")
-        return "FV_PRIVATE " + match.group(0) if is_called and name not in public | VISIBLE else match.group(0)
+        if not is_called or name in public | VISIBLE:
+            return match.group(0)
+        return ("FV_PRIVATE " if name in some else "FV_SHARED ") + match.group(0)
     return FUNCTION.sub(hidden, text)
 
 
