@@ -115,6 +115,14 @@ class Run(CliTest):
         self.assertEqual(self.ok("run", "-m", LLAMA, "-p", "a\\nb", "-n", "0").stdout, b"a\\nb\n")
         self.assertEqual(self.ok("run", "-m", LLAMA, "-e", "-p", "a\\nb\\x41\\q", "-n", "0").stdout, b"a\nbA\\q\n")
 
+    def test_only_a_file_loses_its_last_newline(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"in the rain\n\n")
+            file.flush()
+            from_file = self.ok("run", "-m", LLAMA, "-f", file.name, "-n", "0").stdout
+        self.assertEqual(from_file, b"in the rain\n\n")  # one of its own, one behind the answer
+        self.assertEqual(self.ok("run", "-m", LLAMA, "-p", "in the rain\n", "-n", "0").stdout, b"in the rain\n\n")
+
     def test_sparse_attention_reads_less(self):
         figures = self.document("run", "-m", LLAMA, "-p", TEXT * 3, "-n", "4", "--json", "--ignore-eos", "--attention",
                                 "window:window=16,sinks=4")
@@ -141,7 +149,14 @@ class Conversation(CliTest):
     def test_a_prompt_without_a_terminal_is_one_turn(self):
         figures = self.document("run", "-m", LLAMA, "-p", "in", "-n", "4", "--json", *CHAT)
         self.assertTrue(figures["chat"])
+        self.assertEqual(figures["context_tokens"], figures["prompt_tokens"] + 4)  # no room for further turns
         self.ok("run", "-m", LLAMA, "-p", "in", "-n", "4", *CHAT, stdin=b"more\nand more\n")
+
+    def test_escapes_in_turns(self):
+        arguments = ("run", "-m", LLAMA, "-n", "2", "--temp", "0", "--json", *CHAT)
+        escaped = self.document(*arguments, "-e", "-sys", "the\\tinn", "-p", "in\\nthe\\x20rain")
+        plain = self.document(*arguments, "-sys", "the\tinn", "-p", "in\nthe rain")
+        self.assertEqual((escaped["prompt_tokens"], escaped["text"]), (plain["prompt_tokens"], plain["text"]))
 
     def test_turns_from_standard_input_are_read_once_each(self):
         one = self.ok("run", "-m", LLAMA, "-n", "4", "--ignore-eos", *CHAT, stdin=b"in\n").stderr.decode()
@@ -338,6 +353,10 @@ class Bench(CliTest):
         self.assertTrue(lines[0].startswith("build_commit,build_number,"))
         self.assertEqual({line.count('","') for line in lines[1:]}, {lines[0].count(",")})
 
+    def test_a_micro_batch_is_no_larger_than_its_batch(self):
+        rows = self.document("bench", "-m", LLAMA, "-p", "8", "-n", "0", "-r", "1", "-b", "4,64", "-ub", "16", "-o", "json")
+        self.assertEqual([(row["n_batch"], row["n_ubatch"]) for row in rows], [(4, 4), (64, 16)])
+
     def test_share_of_the_limit(self):
         for row in self.document("bench", "-m", LLAMA, "-p", "8", "-n", "4", "-t", "1,2", "-r", "2", "-o", "json"):
             self.assertIn(row["limit"], ("compute", "memory"))
@@ -378,6 +397,12 @@ class Inspect(CliTest):
         for part in ("GGUF version 3", "architecture: llama, supported", "llama.context_length", "token_embd.weight",
                      "first 8 of 304", "memory for a context of 128 tokens"):
             self.assertIn(part, text)
+
+    def test_parts_of_the_memory_add_up(self):
+        text = self.ok("inspect", LLAMA, "-c", "100000").stdout.decode().split("\nmemory for ")[1]
+        mib = {line.split()[0]: float(line.split()[1]) for line in text.strip().split("\n")[1:]}
+        self.assertAlmostEqual(mib["cache"], mib["keys"] + mib["values"], delta=0.11)
+        self.assertAlmostEqual(mib["together"], mib["weights"] + mib["cache"] + mib["scratch"], delta=0.16)
 
     def test_json(self):
         seen = self.document("inspect", "-m", GEMMA, "--json", "-c", "128")

@@ -243,6 +243,11 @@ static void reports_keep_the_worst(void **state) {
     uint32_t dim = made.w.shape.head_dim;
     float error = 0, estimate = 0, out[CERTIFIED_MOST_DIM];
     fv_report all = {.struct_bytes = sizeof all, .error_bound = NAN, .relative_bound = NAN, .relative_estimate = NAN};
+    fv_policy plain = made.policy;
+    plain.certificate = 0;
+    check_status(
+        test_attention_run(made.attention, made.w.cache, &plain, 0, 1, made.w.queries, dim, out, dim, NULL, &all));
+    assert_true(isnan(all.error_bound) && isnan(all.relative_bound) && isnan(all.relative_estimate));
     for (uint64_t rows = 1; rows <= 20; rows++) {
         float query[CERTIFIED_MOST_DIM];
         fv_report one = {.struct_bytes = sizeof one};

@@ -74,6 +74,7 @@ static int close_model(void **state) {
 typedef struct watched {
     size_t answered, asked_to_go_on, stop_after; /* calls of go_on */
     size_t differ, better;
+    uint32_t decode;
 } watched;
 
 static bool go_on(void *context) {
@@ -102,6 +103,7 @@ static fv_eval *open_eval(watched *watch, const fv_policy *policies) {
     config.context = 512;
     config.questions = 4;
     config.per_document = 3;
+    config.decode = watch->decode;
     config.watch = (fv_eval_watch){.context = watch, .go_on = go_on, .answered = answered};
     assert_int_equal(fv_eval_open(&eval, &config, NULL), FV_OK);
     return eval;
@@ -127,6 +129,23 @@ static void every_question_is_asked_of_every_policy(void **state) {
     assert_true(fv_eval_report(eval, 0)->keys_read == fv_eval_report(eval, 0)->keys_visible);
     assert_true(fv_eval_report(eval, 1)->keys_read < fv_eval_report(eval, 1)->keys_visible / 4);
     fv_eval_close(eval);
+}
+
+/* What was read to know the document does not count, neither where it was read nor where it was copied to. */
+static void counters_are_those_of_questions_and_answers(void **state) {
+    fv_policy policies[2] = {test_policy(FV_SELECTOR_DENSE), test_policy(FV_SELECTOR_DENSE)};
+    uint64_t visible = 0;
+    (void)state;
+    for (uint32_t decode = 0; decode < 2; decode++) {
+        watched watch = {.stop_after = SIZE_MAX, .decode = decode};
+        fv_eval *eval = open_eval(&watch, policies);
+        assert_int_equal(fv_eval_run(eval, FV_EVAL_TASK_NEEDLE), FV_OK);
+        for (size_t i = 0; i < 2; i++) {
+            if (!visible) visible = fv_eval_report(eval, i)->keys_visible;
+            assert_int_equal(fv_eval_report(eval, i)->keys_visible, visible);
+        }
+        fv_eval_close(eval);
+    }
 }
 
 /* Stopped before the second policy answers the second question: one question counts, its density included. */
@@ -173,6 +192,7 @@ int main(void) {
         cmocka_unit_test(the_interval_is_that_of_paired_answers),
         cmocka_unit_test(a_task_counts_from_two_fifths_on),
         cmocka_unit_test(every_question_is_asked_of_every_policy),
+        cmocka_unit_test(counters_are_those_of_questions_and_answers),
         cmocka_unit_test(an_interrupted_question_does_not_count),
         cmocka_unit_test(bad_settings_are_refused),
     };
