@@ -124,7 +124,7 @@ typedef struct met_query {
 
 static inline met_query met_query_make(const attention_world *w, const float *query) {
     uint32_t dim = w->attend.head_dim;
-    double wide[CHOOSE_MOST_DIM], x[CHOOSE_MOST_DIM], most = 0;
+    double wide[CHOOSE_MOST_DIM] = {0}, x[CHOOSE_MOST_DIM], most = 0;
     met_query met;
     for (uint32_t c = 0; c < dim; c++) wide[c] = (double)query[c];
     rotate_double(dim, wide, x);
@@ -147,7 +147,7 @@ static inline double met_dot(uint32_t dim, const double *query, const float *x) 
 static inline void rotated_key(const fv_cache *cache, uint32_t kv_head, uint32_t token, double *out) {
     uint32_t dim = fv_cache_shape(cache)->head_dim;
     float key[1024];
-    double wide[1024];
+    double wide[1024] = {0};
     check_status(fv_cache_read(cache, kv_head, token, 1, key, NULL));
     for (uint32_t c = 0; c < dim; c++) wide[c] = (double)key[c];
     rotate_double(dim, wide, out);
