@@ -11,6 +11,8 @@
 #include <string.h>
 #include <time.h>
 
+#define MIB (1024.0 * 1024.0)
+
 static void time_text(char *text, size_t bytes) {
     time_t now = time(NULL);
     struct tm parts;
@@ -31,8 +33,8 @@ static json_t *fields_of(const cli_bench_result *result) {
             {"model_filename", cli_text(result->model_filename)}, {"model_type", cli_text(result->model_type)},
             {"model_size", cli_count(result->model_bytes)}, {"model_n_params", cli_count(result->model_parameters)},
             {"n_batch", cli_count(result->test.batch)}, {"n_ubatch", cli_count(result->test.micro_batch)},
-            {"n_threads", cli_count(result->threads)}, {"type_k", cli_text(cli_element_name(result->key_type))},
-            {"type_v", cli_text(cli_element_name(result->value_type))}, {"n_gpu_layers", cli_count(0)},
+            {"n_threads", cli_count(result->threads)}, {"type_k", cli_text(fv_element_name(result->key_type))},
+            {"type_v", cli_text(fv_element_name(result->value_type))}, {"n_gpu_layers", cli_count(0)},
             {"n_prompt", cli_count(result->test.prompt)}, {"n_gen", cli_count(result->test.generated)},
             {"n_depth", cli_count(result->test.depth)}, {"test_time", cli_text(when)},
             {"avg_ns", cli_count((uint64_t)figures.mean_ns)}, {"stddev_ns", cli_count((uint64_t)figures.deviation_ns)},
@@ -95,19 +97,10 @@ static bool print_csv(const cli_bench_result *result, size_t index) {
 
 /* ---- Markdown ---- */
 
-static void size_text(char *text, size_t bytes, uint64_t value) {
-    const double mib = 1024.0 * 1024.0, size = (double)value;
-    if (size < 1024 * mib)
-        snprintf(text, bytes, "%.2f MiB", size / mib);
-    else
-        snprintf(text, bytes, "%.2f GiB", size / mib / 1024);
-}
-
-static void count_text(char *text, size_t bytes, uint64_t value) {
-    if (value < 1000000000u)
-        snprintf(text, bytes, "%.2f M", (double)value / 1e6);
-    else
-        snprintf(text, bytes, "%.2f B", (double)value / 1e9);
+/* In the large unit from one of it on, else in the small one. */
+static void scaled(char *text, size_t bytes, uint64_t value, double small, double large, const char *const names[2]) {
+    bool few = (double)value < large;
+    snprintf(text, bytes, "%.2f %s", (double)value / (few ? small : large), names[few ? 0 : 1]);
 }
 
 static bool print_markdown(const cli_bench_result *result) {
@@ -115,15 +108,15 @@ static bool print_markdown(const cli_bench_result *result) {
     fv_model_bench_figures_of(&result->test, &result->run, &figures);
     char test[64], size[32], parameters[32], rate[64], limit[32];
     fv_model_bench_test_name(&result->test, test, sizeof test);
-    size_text(size, sizeof size, result->model_bytes);
-    count_text(parameters, sizeof parameters, result->model_parameters);
+    scaled(size, sizeof size, result->model_bytes, MIB, 1024 * MIB, (const char *const[2]){"MiB", "GiB"});
+    scaled(parameters, sizeof parameters, result->model_parameters, 1e6, 1e9, (const char *const[2]){"M", "B"});
     snprintf(rate, sizeof rate, "%.2f \xC2\xB1 %.2f", figures.mean_rate, figures.deviation_rate);
     snprintf(limit, sizeof limit, "%.0f %% %s", 100 * result->limit.share, result->limit.name);
     /* one byte more than a cell is wide: the sign is two */
     return cli_print("| %-30s | %10s | %10s | %-10s | %7" PRIu32
                      " | %6s | %6s | %-22s | %7.4f | %12s | %15s | %21s |\n",
-                     result->model_type, size, parameters, "CPU", result->threads, cli_element_name(result->key_type),
-                     cli_element_name(result->value_type), result->attention, fv_report_density(&result->run.report),
+                     result->model_type, size, parameters, "CPU", result->threads, fv_element_name(result->key_type),
+                     fv_element_name(result->value_type), result->attention, fv_report_density(&result->run.report),
                      limit, test, rate);
 }
 

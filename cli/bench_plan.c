@@ -34,17 +34,26 @@ static int read_types(const cli_texts *texts, const char *flag, bench_numbers *l
     return CLI_GO_ON;
 }
 
-static int read_pairs(const cli_texts *texts, bench_plan *plan) {
-    for (size_t i = 0; i < texts->count; i++) {
+static void add_size(bench_plan *plan, int64_t prompt, int64_t generated) {
+    plan->sizes[plan->size_count++] = (struct bench_size){(uint32_t)prompt, (uint32_t)generated};
+}
+
+static int read_sizes(const bench_options *options, int64_t most, bench_plan *plan) {
+    bench_numbers prompts = {.count = 0}, generated = {.count = 0};
+    int result = read_numbers(&options->prompts, "-p", 0, most, 512, &prompts);
+    if (result == CLI_GO_ON) result = read_numbers(&options->generated, "-n", 0, most, 128, &generated);
+    for (size_t i = 0; i < prompts.count; i++) add_size(plan, prompts.values[i], 0);
+    for (size_t i = 0; i < generated.count; i++) add_size(plan, 0, generated.values[i]);
+    for (size_t i = 0; i < options->pairs.count && result == CLI_GO_ON; i++) {
         int64_t pair[2];
         size_t count = 0;
-        if (!fv_words_numbers(texts->items[i], pair, &count, 2) || count != 2 ||
-            plan->pair_prompts.count == BENCH_VALUES_MAX)
-            return cli_usage_error("bench", "-pg takes two whole numbers (512,128), not '%s'", texts->items[i]);
-        plan->pair_prompts.values[plan->pair_prompts.count++] = pair[0];
-        plan->pair_generated.values[plan->pair_generated.count++] = pair[1];
+        if (fv_words_numbers(options->pairs.items[i], pair, &count, 2) && count == 2)
+            add_size(plan, pair[0], pair[1]);
+        else
+            result =
+                cli_usage_error("bench", "-pg takes two whole numbers (512,128), not '%s'", options->pairs.items[i]);
     }
-    return CLI_GO_ON;
+    return result;
 }
 
 /* A file whose name has a comma can't be benched: that is llama-bench's rule. */
@@ -82,22 +91,16 @@ static int read_policies(const bench_options *options, bench_plan *plan) {
 int bench_plan_read(const bench_options *options, bench_plan *plan) {
     const int64_t most = 1 << 24; /* tokens: no model reads more, and sums stay small */
     int result = read_policies(options, plan);
-    if (result == CLI_GO_ON) result = read_numbers(&options->prompts, "-p", 0, most, 512, &plan->prompts);
-    if (result == CLI_GO_ON) result = read_numbers(&options->generated, "-n", 0, most, 128, &plan->generated);
-    if (result == CLI_GO_ON) result = read_pairs(&options->pairs, plan);
-    if (result == CLI_GO_ON) result = read_numbers(&options->depths, "-d", 0, most, 0, &plan->depths);
-    if (result == CLI_GO_ON) result = read_numbers(&options->threads, "-t", 1, 1024, -1, &plan->threads);
-    if (result == CLI_GO_ON) result = read_numbers(&options->batches, "-b", 1, 1 << 20, 2048, &plan->batches);
-    if (result == CLI_GO_ON) result = read_numbers(&options->micro_batches, "-ub", 1, 65536, 512, &plan->micro_batches);
-    if (result == CLI_GO_ON) result = read_types(&options->key_types, "-ctk", &plan->key_types);
-    if (result == CLI_GO_ON) result = read_types(&options->value_types, "-ctv", &plan->value_types);
+    if (result == CLI_GO_ON) result = read_sizes(options, most, plan);
+    if (result == CLI_GO_ON) result = read_numbers(&options->depths, "-d", 0, most, 0, &plan->axes[BENCH_DEPTH]);
+    if (result == CLI_GO_ON) result = read_numbers(&options->threads, "-t", 1, 1024, -1, &plan->axes[BENCH_THREADS]);
+    if (result == CLI_GO_ON) result = read_numbers(&options->batches, "-b", 1, 1 << 20, 2048, &plan->axes[BENCH_BATCH]);
+    if (result == CLI_GO_ON)
+        result = read_numbers(&options->micro_batches, "-ub", 1, 65536, 512, &plan->axes[BENCH_MICRO_BATCH]);
+    if (result == CLI_GO_ON) result = read_types(&options->key_types, "-ctk", &plan->axes[BENCH_KEY]);
+    if (result == CLI_GO_ON) result = read_types(&options->value_types, "-ctv", &plan->axes[BENCH_VALUE]);
     if (result == CLI_GO_ON) result = read_models(options, plan);
+    plan->axes[BENCH_MODEL].count = plan->models.count;
+    plan->axes[BENCH_POLICY].count = plan->attention.count;
     return result;
-}
-
-size_t bench_axis_count(const bench_plan *plan, bench_axis axis) {
-    const size_t counts[BENCH_AXES] = {plan->models.count,    plan->batches.count,     plan->micro_batches.count,
-                                       plan->key_types.count, plan->value_types.count, plan->attention.count,
-                                       plan->threads.count,   plan->depths.count};
-    return counts[axis];
 }

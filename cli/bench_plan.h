@@ -22,19 +22,6 @@ typedef struct bench_numbers {
     size_t count;
 } bench_numbers;
 
-/* The lists, read. Models and policies stay texts. */
-typedef struct bench_plan {
-    cli_texts models;
-    char *model_copy; /* -m a,b is cut at its commas here */
-    bench_numbers prompts, generated, pair_prompts, pair_generated, depths, threads, key_types, value_types, batches,
-        micro_batches;
-    cli_texts attention;
-    fv_policy policies[CLI_TEXTS_MOST];
-} bench_plan;
-
-/** CLI_GO_ON, CLI_USAGE or CLI_FAILED, and one line said why. free(plan->model_copy) in any case. */
-int bench_plan_read(const bench_options *options, bench_plan *plan);
-
 /* The axes around the sizes, outermost first. */
 typedef enum bench_axis {
     BENCH_MODEL,
@@ -48,6 +35,20 @@ typedef enum bench_axis {
     BENCH_AXES
 } bench_axis;
 
-size_t bench_axis_count(const bench_plan *plan, bench_axis axis);
+/* The lists, read. Models and policies stay texts. */
+typedef struct bench_plan {
+    cli_texts models;
+    char *model_copy; /* -m a,b is cut at its commas here */
+    struct bench_size {
+        uint32_t prompt, generated;
+    } sizes[3 * BENCH_VALUES_MAX]; /* of -p, -n and -pg, in this order */
+    size_t size_count;
+    bench_numbers axes[BENCH_AXES]; /* of models and policies only the count */
+    cli_texts attention;
+    fv_policy policies[CLI_TEXTS_MOST];
+} bench_plan;
+
+/** CLI_GO_ON, CLI_USAGE or CLI_FAILED, and one line said why. free(plan->model_copy) in any case. */
+int bench_plan_read(const bench_options *options, bench_plan *plan);
 
 #endif

@@ -159,19 +159,9 @@ static int run_case(bench_state *state, const bench_case *test) {
 static int run_sizes(bench_state *state, bench_case test) {
     const bench_plan *plan = &state->plan;
     int result = CLI_GO_ON;
-    for (size_t i = 0; i < plan->prompts.count && result == CLI_GO_ON; i++) {
-        test.test.prompt = (uint32_t)plan->prompts.values[i];
-        test.test.generated = 0;
-        result = run_case(state, &test);
-    }
-    for (size_t i = 0; i < plan->generated.count && result == CLI_GO_ON; i++) {
-        test.test.prompt = 0;
-        test.test.generated = (uint32_t)plan->generated.values[i];
-        result = run_case(state, &test);
-    }
-    for (size_t i = 0; i < plan->pair_prompts.count && result == CLI_GO_ON; i++) {
-        test.test.prompt = (uint32_t)plan->pair_prompts.values[i];
-        test.test.generated = (uint32_t)plan->pair_generated.values[i];
+    for (size_t i = 0; i < plan->size_count && result == CLI_GO_ON; i++) {
+        test.test.prompt = plan->sizes[i].prompt;
+        test.test.generated = plan->sizes[i].generated;
         result = run_case(state, &test);
     }
     return result;
@@ -182,16 +172,16 @@ static bench_case case_at(const bench_state *state, const size_t *index) {
     bench_case test = {.attention = plan->attention.items[index[BENCH_POLICY]],
                        .policy = plan->policies[index[BENCH_POLICY]],
                        .options = state->options->model};
-    int64_t batch = plan->batches.values[index[BENCH_BATCH]],
-            micro = plan->micro_batches.values[index[BENCH_MICRO_BATCH]];
+    int64_t batch = plan->axes[BENCH_BATCH].values[index[BENCH_BATCH]],
+            micro = plan->axes[BENCH_MICRO_BATCH].values[index[BENCH_MICRO_BATCH]];
     if (micro > batch) micro = batch;
-    test.test = (fv_model_bench_test){.depth = (uint32_t)plan->depths.values[index[BENCH_DEPTH]],
+    test.test = (fv_model_bench_test){.depth = (uint32_t)plan->axes[BENCH_DEPTH].values[index[BENCH_DEPTH]],
                                       .batch = (uint32_t)batch,
                                       .micro_batch = (uint32_t)micro};
     test.options.model = plan->models.items[index[BENCH_MODEL]];
-    test.options.threads = plan->threads.values[index[BENCH_THREADS]];
-    test.options.session.key_type = (uint32_t)plan->key_types.values[index[BENCH_KEY]];
-    test.options.session.value_type = (uint32_t)plan->value_types.values[index[BENCH_VALUE]];
+    test.options.threads = plan->axes[BENCH_THREADS].values[index[BENCH_THREADS]];
+    test.options.session.key_type = (uint32_t)plan->axes[BENCH_KEY].values[index[BENCH_KEY]];
+    test.options.session.value_type = (uint32_t)plan->axes[BENCH_VALUE].values[index[BENCH_VALUE]];
     test.options.batch = batch;
     test.options.session.batch_tokens = (uint32_t)micro;
     return test;
@@ -203,7 +193,7 @@ static int run_all(bench_state *state) {
         int result = run_sizes(state, case_at(state, index));
         if (result != CLI_GO_ON) return result;
         int axis = BENCH_AXES - 1;
-        while (axis >= 0 && ++index[axis] == bench_axis_count(&state->plan, (bench_axis)axis)) index[axis--] = 0;
+        while (axis >= 0 && ++index[axis] == state->plan.axes[axis].count) index[axis--] = 0;
         if (axis < 0) return CLI_GO_ON;
     }
 }

@@ -52,6 +52,8 @@ typedef struct attention_state {
     fv_attention_bench *bench;
     fv_attention_bench_figures figures;
     fv_peaks peaks;
+    double ns, share;  /* of a layer and call; of the limit */
+    const char *limit; /* the one that binds */
 } attention_state;
 
 static int set_up(attention_state *state, fv_isa limit) {
@@ -79,44 +81,41 @@ static int measure(attention_state *state) {
 static int print_json(attention_state *state) {
     const attention_options *options = state->options;
     const fv_attention_bench_figures *figures = &state->figures;
-    double ns = figures->median_ns ? (double)figures->median_ns : 1;
-    const char *limit;
-    double share = fv_peaks_share(&state->peaks, &figures->work, ns, &limit);
+    double ns = state->ns;
     json_t *document = json_object();
     CLI_ADD(document, {"isa", cli_text(fv_isa_name(fv_attention_bench_isa(state->bench)))},
             {"threads", cli_count(fv_pool_parallel(state->pool)->workers)}, {"heads", cli_count(options->shape.heads)},
             {"kv_heads", cli_count(options->shape.kv_heads)}, {"head_dim", cli_count(options->shape.head_dim)},
             {"layers", cli_count(options->shape.layers)}, {"tokens", cli_count(options->shape.tokens)},
             {"pass", cli_text(options->pass == BENCH_DECODE ? "decode" : "prefill")},
-            {"kv_type", cli_text(cli_element_name(options->shape.key_type))},
+            {"kv_type", cli_text(fv_element_name(options->shape.key_type))},
             {"attention", cli_text(options->attention)}, {"density", cli_real(figures->density)},
             {"mass", cli_real(figures->mass)}, {"median_ns", cli_count(figures->median_ns)},
             {"min_ns", cli_count(figures->min_ns)}, {"choose_ns", cli_count(figures->choose_ns)},
             {"read_ns", cli_count(figures->read_ns)}, {"keys_read", cli_real(figures->keys_read)},
             {"bytes_read", cli_real(figures->bytes_read)}, {"gflops", cli_real(figures->work.f32_operations / ns)},
             {"peak_gflops", cli_real(state->peaks.f32_gflops)}, {"gb_per_s", cli_real(figures->bytes_read / ns)},
-            {"peak_gb_per_s", cli_real(state->peaks.gb_per_s)}, {"limit", cli_text(limit)},
-            {"limit_share", cli_real(share)});
+            {"peak_gb_per_s", cli_real(state->peaks.gb_per_s)}, {"limit", cli_text(state->limit)},
+            {"limit_share", cli_real(state->share)});
     return cli_json_print(document);
 }
 
 static int print_text(attention_state *state) {
     const attention_options *options = state->options;
     const fv_attention_bench_figures *figures = &state->figures;
-    double ns = figures->median_ns ? (double)figures->median_ns : 1;
-    const char *limit;
-    double share = fv_peaks_share(&state->peaks, &figures->work, ns, &limit);
+    double ns = state->ns;
     cli_print("%s, %s, %u:%u heads x %u, %u tokens, %u layers, K and V %s, %s, %u threads\n",
               options->pass == BENCH_DECODE ? "decode" : "prefill", options->attention, options->shape.heads,
               options->shape.kv_heads, options->shape.head_dim, options->shape.tokens, options->shape.layers,
-              cli_element_name(options->shape.key_type), fv_isa_name(fv_attention_bench_isa(state->bench)),
+              fv_element_name(options->shape.key_type), fv_isa_name(fv_attention_bench_isa(state->bench)),
               fv_pool_parallel(state->pool)->workers);
     cli_print("median %.3f ms, fastest %.3f ms a layer and call; density %.4f, %.0f keys, %.0f bytes\n",
               (double)figures->median_ns * 1e-6, (double)figures->min_ns * 1e-6, figures->density, figures->keys_read,
               figures->bytes_read);
     bool good = cli_print("%.2f of %.1f GFLOP/s, %.2f of %.1f GB/s: %.0f %% of what %s allows\n",
                           figures->work.f32_operations / ns, state->peaks.f32_gflops, figures->bytes_read / ns,
-                          state->peaks.gb_per_s, 100 * share, strcmp(limit, "memory") == 0 ? "reading" : "computing");
+                          state->peaks.gb_per_s, 100 * state->share,
+                          strcmp(state->limit, "memory") == 0 ? "reading" : "computing");
     return good ? CLI_DONE : CLI_FAILED;
 }
 
@@ -131,6 +130,8 @@ static int print_results(attention_state *state, fv_isa limit) {
     double bytes = state->figures.work.bytes * (double)state->options->shape.layers;
     fv_status status = fv_peaks_measure(&state->peaks, limit, bytes, fv_pool_parallel(state->pool));
     if (status != FV_OK) return cli_outcome(status, NULL);
+    state->ns = state->figures.median_ns ? (double)state->figures.median_ns : 1;
+    state->share = fv_peaks_share(&state->peaks, &state->figures.work, state->ns, &state->limit);
     return state->options->json ? print_json(state) : print_text(state);
 }
 

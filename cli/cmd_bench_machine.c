@@ -5,8 +5,8 @@
 #include "fovea/pool.h"
 #include "interrupt.h"
 #include "json_out.h"
+#include "model_options.h"
 #include "options.h"
-#include "thread_options.h"
 #include <math.h>
 
 typedef struct machine_options {
@@ -32,20 +32,14 @@ static const cli_option machine_flags[] = {
     X(l3_gb_per_s, "read, L3 cache", "GB/s") \
     X(dram_gb_per_s, "read, main memory", "GB/s")
 #define MACHINE_ENUM(name, text, unit) LINE_##name,
+#define MACHINE_LINE(name, text, unit) {#name, text, unit},
 enum machine_line { MACHINE_LINES(MACHINE_ENUM) LINES, LINE_CACHE = LINE_l1_gb_per_s };
-#undef MACHINE_ENUM
+static const struct { const char *name, *text, *unit; } lines[LINES] = {MACHINE_LINES(MACHINE_LINE)};
 
 typedef struct machine_column {
     uint32_t threads;
     double figures[LINES]; /* NAN: this processor has no such instruction */
 } machine_column;
-
-/* Half of a cache: the other half is for what else goes on. The first two belong to one core, the last is shared. */
-static size_t read_bytes(enum machine_line line, uint32_t threads) {
-    if (line == LINE_dram_gb_per_s) return fv_peak_memory_bytes();
-    uint32_t level = (uint32_t)(line - LINE_CACHE) + 1;
-    return fv_peak_cache_bytes(level) / 2 * (level < 3 ? threads : 1);
-}
 
 static int measure_column(fv_isa limit, int64_t threads, const machine_options *options, machine_column *column) {
     fv_pool *pool = NULL;
@@ -57,10 +51,10 @@ static int measure_column(fv_isa limit, int64_t threads, const machine_options *
     for (int line = 0; line < LINES && result == CLI_GO_ON; line++) {
         double *figure = &column->figures[line];
         *figure = NAN;
-        if (line < LINE_CACHE)
-            status = fv_peak_operations(limit, (fv_peak)line, parallel, figure);
-        else
-            status = fv_peak_read(limit, read_bytes((enum machine_line)line, column->threads), parallel, figure);
+        status = line < LINE_CACHE
+                     ? fv_peak_operations(limit, (fv_peak)line, parallel, figure)
+                     : fv_peak_read(limit, fv_peak_read_bytes((uint32_t)(line - LINE_CACHE) + 1, parallel), parallel,
+                                    figure);
         if (status != FV_OK && status != FV_ERROR_UNSUPPORTED) result = cli_outcome(status, NULL);
         if (cli_interrupted()) result = CLI_INTERRUPTED;
     }
@@ -69,11 +63,6 @@ static int measure_column(fv_isa limit, int64_t threads, const machine_options *
 }
 
 static int print_json(const char *processor, fv_isa isa, const machine_column *columns, size_t count) {
-    static const char *const names[LINES] = {
-#define MACHINE_NAME(name, text, unit) #name,
-        MACHINE_LINES(MACHINE_NAME)
-#undef MACHINE_NAME
-    };
     json_t *document = json_object(), *measured = json_array();
     CLI_ADD(document, {"cpu_info", cli_text(processor)}, {"isa", cli_text(fv_isa_name(isa))},
             {"l1_bytes", cli_count(fv_peak_cache_bytes(1))}, {"l2_bytes", cli_count(fv_peak_cache_bytes(2))},
@@ -82,7 +71,7 @@ static int print_json(const char *processor, fv_isa isa, const machine_column *c
         json_t *column = json_object();
         cli_json_set(column, "threads", cli_count(columns[i].threads));
         for (size_t line = 0; line < LINES; line++)
-            cli_json_set(column, names[line], cli_real(columns[i].figures[line]));
+            cli_json_set(column, lines[line].name, cli_real(columns[i].figures[line]));
         cli_json_append(measured, column);
     }
     cli_json_set(document, "measured", measured);
@@ -90,13 +79,6 @@ static int print_json(const char *processor, fv_isa isa, const machine_column *c
 }
 
 static int print_text(const char *processor, fv_isa isa, const machine_column *columns, size_t count) {
-    static const struct {
-        const char *text, *unit;
-    } lines[LINES] = {
-#define MACHINE_TEXT(name, text, unit) {text, unit},
-        MACHINE_LINES(MACHINE_TEXT)
-#undef MACHINE_TEXT
-    };
     cli_print("%s, %s; caches %zu KiB, %zu KiB, %zu MiB\n%-20s", processor, fv_isa_name(isa),
               fv_peak_cache_bytes(1) >> 10, fv_peak_cache_bytes(2) >> 10, fv_peak_cache_bytes(3) >> 20, "threads");
     for (size_t i = 0; i < count; i++) cli_print(" %10u", (unsigned)columns[i].threads);

@@ -32,9 +32,9 @@ typedef struct inspection {
     fv_message reason;
     bool has_memory;
     fv_session_memory memory;
-    uint32_t context, batch, threads;
-    uint64_t repacked_bytes; /* what a run would replace */
-    const fv_session_config *config;
+    uint32_t batch, threads;
+    uint64_t repacked_bytes;  /* what a run would replace */
+    fv_session_config config; /* with the context that is meant */
 } inspection;
 
 /* ---- values of metadata ---- */
@@ -153,8 +153,8 @@ static void print_memory(const inspection *seen) {
     double cache = (double)seen->memory.cache_bytes, scratch = (double)seen->memory.scratch_bytes;
     double weights = (double)fv_llm_weight_bytes(seen->llm);
     cli_print("\nmemory for a context of %" PRIu32 " tokens (K %s, V %s, batch %" PRIu32 ", %" PRIu32 " threads):\n",
-              seen->context, cli_element_name(seen->config->key_type), cli_element_name(seen->config->value_type),
-              seen->batch, seen->threads);
+              seen->config.context_tokens, fv_element_name(seen->config.key_type),
+              fv_element_name(seen->config.value_type), seen->batch, seen->threads);
     cli_print("  weights  %10.1f MiB, mapped from the file; %.1f MiB are replaced by private pages when repacked\n",
               weights / mib, (double)seen->repacked_bytes / mib);
     cli_print("  cache    %10.1f MiB, %" PRIu64 " bytes per token\n", cache / mib, seen->memory.token_bytes);
@@ -239,16 +239,16 @@ static json_t *types_json(const fv_gguf *gguf) {
 static json_t *memory_json(const inspection *seen) {
     if (!seen->has_memory) return json_null();
     json_t *object = json_object();
-    CLI_ADD(object, {"context_tokens", cli_count(seen->context)}, {"batch_tokens", cli_count(seen->batch)},
-            {"threads", cli_count(seen->threads)}, {"key_type", cli_text(cli_element_name(seen->config->key_type))},
-            {"value_type", cli_text(cli_element_name(seen->config->value_type))},
-            {"weight_bytes", cli_count(fv_llm_weight_bytes(seen->llm))},
-            {"repacked_bytes", cli_count(seen->repacked_bytes)}, {"cache_bytes", cli_count(seen->memory.cache_bytes)},
-            {"key_bytes", cli_count(seen->memory.key_bytes)}, {"value_bytes", cli_count(seen->memory.value_bytes)},
-            {"scale_bytes", cli_count(seen->memory.scale_bytes)},
-            {"landmark_bytes", cli_count(seen->memory.landmark_bytes)},
-            {"scratch_bytes", cli_count(seen->memory.scratch_bytes)},
-            {"token_bytes", cli_count(seen->memory.token_bytes)});
+    CLI_ADD(
+        object, {"context_tokens", cli_count(seen->config.context_tokens)}, {"batch_tokens", cli_count(seen->batch)},
+        {"threads", cli_count(seen->threads)}, {"key_type", cli_text(fv_element_name(seen->config.key_type))},
+        {"value_type", cli_text(fv_element_name(seen->config.value_type))},
+        {"weight_bytes", cli_count(fv_llm_weight_bytes(seen->llm))},
+        {"repacked_bytes", cli_count(seen->repacked_bytes)}, {"cache_bytes", cli_count(seen->memory.cache_bytes)},
+        {"key_bytes", cli_count(seen->memory.key_bytes)}, {"value_bytes", cli_count(seen->memory.value_bytes)},
+        {"scale_bytes", cli_count(seen->memory.scale_bytes)},
+        {"landmark_bytes", cli_count(seen->memory.landmark_bytes)},
+        {"scratch_bytes", cli_count(seen->memory.scratch_bytes)}, {"token_bytes", cli_count(seen->memory.token_bytes)});
     return object;
 }
 
@@ -261,31 +261,25 @@ static int print_json(const inspection *seen) {
     CLI_ADD(document, {"path", cli_text(fv_gguf_path(gguf))}, {"version", cli_count(fv_gguf_version(gguf))},
             {"files", cli_count(fv_gguf_files(gguf))}, {"file_bytes", cli_count(fv_gguf_file_bytes(gguf))},
             {"alignment", cli_count(fv_gguf_alignment(gguf))});
-    if (fv_gguf_string(gguf, "general.architecture", &architecture))
-        cli_json_set(document, "architecture", cli_json_string(architecture.bytes, architecture.length));
-    else
-        cli_json_set(document, "architecture", json_null());
-    cli_json_set(document, "supported", json_boolean(seen->llm != NULL));
-    if (seen->llm)
-        cli_json_set(document, "unsupported", json_null());
-    else
-        cli_json_set(document, "unsupported", cli_text(seen->reason.text));
-    CLI_ADD(document, {"parameters", cli_count(values)}, {"metadata", metadata_json(gguf)},
-            {"tensors", tensors_json(gguf)}, {"types", types_json(gguf)}, {"memory", memory_json(seen)});
+    bool named = fv_gguf_string(gguf, "general.architecture", &architecture);
+    CLI_ADD(document, {"architecture", named ? cli_json_string(architecture.bytes, architecture.length) : json_null()},
+            {"supported", json_boolean(seen->llm != NULL)},
+            {"unsupported", seen->llm ? json_null() : cli_text(seen->reason.text)}, {"parameters", cli_count(values)},
+            {"metadata", metadata_json(gguf)}, {"tensors", tensors_json(gguf)}, {"types", types_json(gguf)},
+            {"memory", memory_json(seen)});
     return cli_json_print(document);
 }
 
 /* ---- the verb ---- */
 
 /* A context that can't be planned (too large for the machine) is part of the answer, not an error. */
-static void plan_memory(inspection *seen, const cli_model_options *options, fv_session_config *config) {
+static void plan_memory(inspection *seen, const cli_model_options *options) {
     uint32_t trained = fv_llm_config(seen->llm)->cache.max_tokens;
-    seen->context = options->context > 0 ? (uint32_t)options->context : trained;
+    fv_session_config *config = &seen->config;
     *config = cli_session_config(options);
-    config->context_tokens = seen->context;
+    config->context_tokens = options->context > 0 ? (uint32_t)options->context : trained;
     seen->repacked_bytes = fv_engine_repacks(seen->llm, cli_repack_of(options)) ? fv_llm_packable_bytes(seen->llm) : 0;
-    seen->batch = config->batch_tokens < seen->context ? config->batch_tokens : seen->context;
-    seen->config = config;
+    seen->batch = config->batch_tokens < config->context_tokens ? config->batch_tokens : config->context_tokens;
     fv_status status = fv_session_memory_plan(seen->llm, config, seen->threads, &seen->memory, &seen->reason);
     seen->has_memory = status == FV_OK;
     if (seen->has_memory) (void)cli_outcome(status, &seen->reason);
@@ -293,12 +287,10 @@ static void plan_memory(inspection *seen, const cli_model_options *options, fv_s
 
 static int inspect(const inspect_options *options) {
     inspection seen = {.threads = options->model.threads > 0 ? (uint32_t)options->model.threads : 1};
-    fv_session_config config;
-    fv_session_config_default(&config);
     fv_status status = fv_gguf_open(&seen.gguf, options->model.model, &seen.reason);
     if (status != FV_OK) return cli_outcome(status, &seen.reason);
     status = fv_llm_open(&seen.llm, options->model.model, &seen.reason);
-    if (status == FV_OK) plan_memory(&seen, &options->model, &config);
+    if (status == FV_OK) plan_memory(&seen, &options->model);
     int result = options->json ? print_json(&seen) : print_text(&seen);
     fv_llm_close(seen.llm);
     fv_gguf_close(seen.gguf);

@@ -175,19 +175,13 @@ static int encode_plain(run_state *state) {
 /* -c, or what its help promises. */
 static int choose_context(const run_state *state, uint32_t *context) {
     const run_options *options = state->options;
-    uint64_t trained = fv_llm_config(fv_engine_llm(state->engine))->cache.max_tokens, prompt = state->tokens.count;
-    uint64_t room = options->predict >= 0 ? (uint64_t)options->predict : ROOM_TOKENS;
+    const fv_llm *llm = fv_engine_llm(state->engine);
+    fv_message message = {""};
+    uint32_t room = options->predict >= 0 ? (uint32_t)options->predict : ROOM_TOKENS;
     if (state->conversation && !state->single_turn && room < ROOM_TOKENS) room = ROOM_TOKENS;
-    uint64_t tokens = prompt + room < trained ? prompt + room : trained;
-    if (options->model.context == 0) tokens = trained;
-    if (options->model.context > 0) tokens = (uint64_t)options->model.context;
-    if (tokens == 0) tokens = 1;
-    if (prompt > tokens)
-        return cli_fail("the prompt has %llu tokens, the context holds %llu (the model was trained on %llu); "
-                        "shorten the prompt or set -c",
-                        (unsigned long long)prompt, (unsigned long long)tokens, (unsigned long long)trained);
-    *context = (uint32_t)tokens;
-    return CLI_GO_ON;
+    if (fv_generate_context(llm, options->model.context, state->tokens.count, room, context, &message) == FV_OK)
+        return CLI_GO_ON;
+    return cli_fail("%s; shorten the prompt or set -c", message.text);
 }
 
 static bool write_text(void *context, const char *bytes, size_t length) {

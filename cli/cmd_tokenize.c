@@ -104,18 +104,16 @@ static int print_ids(const fv_tokens *tokens) {
 /* llama-tokenize's lines: "   123 -> 'piece'", the piece byte for byte. */
 static int print_pieces(const fv_tokenizer *tokenizer, const fv_tokens *tokens) {
     fv_text piece = {0};
+    fv_status status = FV_OK;
     bool good = true;
-    for (size_t i = 0; i < tokens->count && good; i++) {
+    for (size_t i = 0; i < tokens->count && good && status == FV_OK; i++) {
         piece.length = 0;
-        fv_status status = fv_tokenizer_piece(tokenizer, tokens->ids[i], true, &piece);
-        if (status != FV_OK) {
-            fv_text_free(&piece);
-            return cli_outcome(status, NULL);
-        }
-        good =
-            cli_print("%6d -> '", (int)tokens->ids[i]) && cli_write(piece.bytes, piece.length) && cli_write("'\n", 2);
+        status = fv_tokenizer_piece(tokenizer, tokens->ids[i], true, &piece);
+        good = status != FV_OK || (cli_print("%6d -> '", (int)tokens->ids[i]) && cli_write(piece.bytes, piece.length) &&
+                                   cli_write("'\n", 2));
     }
     fv_text_free(&piece);
+    if (status != FV_OK) return cli_outcome(status, NULL);
     return good ? CLI_DONE : CLI_FAILED;
 }
 

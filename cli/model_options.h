@@ -1,11 +1,26 @@
-/* model_options.h - the flags that every verb with a model shares, and what is opened by them. */
+/* model_options.h - the flags that verbs share: the model, its cache, where threads run; and what is opened by them. */
 #ifndef FOVEA_MODEL_OPTIONS_H
 #define FOVEA_MODEL_OPTIONS_H
 
 #include "cli.h"
 #include "fovea/engine.h"
 #include "options.h"
-#include "thread_options.h"
+
+typedef struct cli_thread_options {
+    fv_pool_config pool;
+    const char *mask, *range; /* NULL: any processor */
+} cli_thread_options;
+
+cli_thread_options cli_thread_options_default(void);
+
+extern const cli_option cli_thread_flags[]; /* a group whose target is a cli_thread_options */
+extern const size_t cli_thread_flags_count;
+
+/** What the options say; threads below 1: one for each processor. CLI_GO_ON or CLI_USAGE (a mask that is none). */
+int cli_pool_config(fv_pool_config *config, const char *verb, int64_t threads, const cli_thread_options *options);
+
+/** threads below 1: one for each processor. CLI_GO_ON, CLI_USAGE (a mask that is none) or CLI_FAILED. */
+int cli_pool_open(fv_pool **pool, const char *verb, int64_t threads, const cli_thread_options *options);
 
 typedef struct cli_model_options {
     const char *model;
@@ -48,8 +63,6 @@ void cli_attach_tune(const fv_engine *engine, fv_policy *policy);
  *  so. CLI_GO_ON or CLI_FAILED. */
 int cli_session_open(fv_session **session, const fv_engine *engine, const cli_model_options *options, uint32_t context,
                      fv_policy *policy);
-
-const char *cli_element_name(uint32_t type); /* "f16"; "?" for an unknown one */
 
 /** CLI_GO_ON, or the usage error if there is no model. */
 int cli_need_model(const char *verb, const char *model);

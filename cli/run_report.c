@@ -41,32 +41,18 @@ static const char *isa_name(const fv_generator *generator) {
 }
 
 static const char *stop_text(fv_stop stop) {
-    switch (stop) {
-    case FV_STOP_END:
-        return "the model ended its text";
-    case FV_STOP_LIMIT:
-        return "-n tokens were generated";
-    case FV_STOP_CONTEXT:
-        return "the context is full (nothing is shifted out; -c makes it larger)";
-    case FV_STOP_INTERRUPTED:
-        return "interrupted";
-    case FV_STOP_TEXT:
-    case FV_STOP_OUTPUT:
-    case FV_STOP_FAILED:
-    case FV_STOP_COUNT:
-        break;
-    }
-    return "failed";
+    static const char *const texts[FV_STOP_COUNT] = {
+        [FV_STOP_END] = "the model ended its text",
+        [FV_STOP_LIMIT] = "-n tokens were generated",
+        [FV_STOP_CONTEXT] = "the context is full (nothing is shifted out; -c makes it larger)",
+        [FV_STOP_INTERRUPTED] = "interrupted"};
+    return texts[stop] ? texts[stop] : "failed";
 }
 
 /* Prompt and decode together: the worst row counts. */
-static fv_report certified(const fv_generator *generator) {
-    fv_report sum = fv_generator_prompt(generator)->report;
+static void print_certificate(const fv_generator *generator) {
+    fv_report sum = fv_generator_prompt(generator)->report, *report = &sum;
     fv_report_sum(&sum, &fv_generator_decode(generator)->report);
-    return sum;
-}
-
-static void print_certificate(const fv_report *report) {
     double rows = (double)report->certified_rows;
     if (report->certified_rows == 0) return;
     fprintf(stderr, "certificate: |output - dense| / rms(dense) of the worst row and head: %.4f by estimate (95 %%), ",
@@ -89,14 +75,13 @@ void cli_run_report_print(const cli_run_report *report) {
     if (local > 0)
         fprintf(stderr, "sliding-window layers: %.0f keys read per token of decode\n",
                 (double)local / (double)fv_generator_decode(generator)->tokens);
-    fv_report sum = certified(generator);
-    print_certificate(&sum);
+    print_certificate(generator);
     fprintf(stderr, "attention: %s, %s, %" PRIu32 " thread%s\n", report->attention, isa_name(generator),
             fv_engine_threads(report->engine), fv_engine_threads(report->engine) == 1 ? "" : "s");
     fprintf(stderr, "context: %zu of %zu tokens (the model was trained on %" PRIu32 "), K %s, V %s\n",
             fv_session_tokens(report->session), fv_session_context_tokens(report->session),
             fv_llm_config(fv_engine_llm(report->engine))->cache.max_tokens,
-            cli_element_name(report->options->session.key_type), cli_element_name(report->options->session.value_type));
+            fv_element_name(report->options->session.key_type), fv_element_name(report->options->session.value_type));
     fprintf(stderr, "weights: %.1f MiB, %.1f MiB of them repacked into private pages in place of the file's\n",
             (double)fv_llm_weight_bytes(fv_engine_llm(report->engine)) / MIB,
             (double)fv_llm_packed_bytes(fv_engine_llm(report->engine)) / MIB);
@@ -176,8 +161,8 @@ int cli_run_report_json(const cli_run_report *report) {
             {"context_tokens", cli_count(fv_session_context_tokens(report->session))},
             {"used_tokens", cli_count(fv_session_tokens(report->session))},
             {"training_context_tokens", cli_count(fv_llm_config(fv_engine_llm(report->engine))->cache.max_tokens)},
-            {"key_type", cli_text(cli_element_name(report->options->session.key_type))},
-            {"value_type", cli_text(cli_element_name(report->options->session.value_type))},
+            {"key_type", cli_text(fv_element_name(report->options->session.key_type))},
+            {"value_type", cli_text(fv_element_name(report->options->session.value_type))},
             {"isa", cli_text(isa_name(generator))}, {"threads", cli_count(fv_engine_threads(report->engine))},
             {"seed", cli_count(report->seed)});
     set_phase(document, "prompt", fv_generator_prompt(generator));

@@ -96,6 +96,17 @@ typedef struct fv_generate_phase {
 FV_API const fv_generate_phase *fv_generator_prompt(const fv_generator *generator);
 FV_API const fv_generate_phase *fv_generator_decode(const fv_generator *generator);
 
+/**
+ * Tokens of a context for a prompt of `prompt` tokens and an answer of up to `room`.
+ *
+ * asked    > 0: that many; 0: as many as the model was trained on; < 0: prompt + room, but no more than it was trained
+ *          on. At least 1.
+ * context  out; untouched on error.
+ * returns  FV_OK, FV_ERROR_FULL (the prompt is longer; the message has the figures). Pure.
+ */
+FV_API fv_status fv_generate_context(const fv_llm *llm, int64_t asked, uint64_t prompt, uint32_t room,
+                                     uint32_t *context, fv_message *message);
+
 /* Pure. */
 FV_API double fv_generate_rate(const fv_generate_phase *phase);        /* tokens per second; 0 if there were none */
 FV_API double fv_generate_token_bytes(const fv_generate_phase *phase); /* cache bytes read per token; 0 likewise */

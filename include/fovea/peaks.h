@@ -47,6 +47,10 @@ FV_API size_t fv_peak_cache_bytes(uint32_t level);
 /** A size that is read from main memory: 4 x the last cache, within 128 MiB .. 2 GiB. */
 FV_API size_t fv_peak_memory_bytes(void);
 
+/** A size that all workers of `parallel` (NULL: one) together read from the cache of `level` 1, 2, 3: half of it, the
+ * other half being for what else goes on; 1 and 2 belong to one worker each. Above 3: fv_peak_memory_bytes(). */
+FV_API size_t fv_peak_read_bytes(uint32_t level, const fv_parallel *parallel);
+
 /** The limits of one machine, set of threads and instruction set. NAN: there is no such instruction. */
 typedef struct fv_peaks {
     double f32_gflops, int8_gops; /* operations per nanosecond */

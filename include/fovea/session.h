@@ -57,6 +57,8 @@ typedef struct fv_session_config {
     fv_policy policy;              /* default dense */
 } fv_session_config;
 
+FV_API const char *fv_element_name(uint32_t type); /* of an fv_element: "f16"; "?" for none; static */
+
 FV_API void fv_session_config_default(fv_session_config *config);
 
 /** Tokens in a cache, and what they were read with. One caller at a time; sessions are independent. */

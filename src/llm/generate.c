@@ -32,6 +32,21 @@ const char *fv_stop_name(fv_stop stop) {
     return (unsigned)stop < FV_STOP_COUNT ? names[stop] : NULL;
 }
 
+fv_status fv_generate_context(const fv_llm *llm, int64_t asked, uint64_t prompt, uint32_t room, uint32_t *context,
+                              fv_message *message) {
+    uint64_t trained = fv_llm_config(llm)->cache.max_tokens;
+    uint64_t tokens = prompt < trained && room < trained - prompt ? prompt + room : trained;
+    if (asked >= 0) tokens = asked > 0 ? (uint64_t)asked : trained;
+    if (tokens == 0) tokens = 1;
+    if (tokens > UINT32_MAX) tokens = UINT32_MAX;
+    if (prompt > tokens)
+        return fv_message_set(message, FV_ERROR_FULL,
+                              "the prompt has %llu tokens, the context holds %llu (the model was trained on %llu)",
+                              (unsigned long long)prompt, (unsigned long long)tokens, (unsigned long long)trained);
+    *context = (uint32_t)tokens;
+    return FV_OK;
+}
+
 double fv_generate_rate(const fv_generate_phase *phase) {
     return phase->ns > 0 ? (double)phase->tokens * 1e9 / (double)phase->ns : 0;
 }

@@ -32,6 +32,13 @@ struct fv_session {
 
 /* --- shape and memory ------------------------------------------------------------------------------------------- */
 
+const char *fv_element_name(uint32_t type) {
+#define ELEMENT_NAME(NAME, name) #name,
+    static const char *const names[] = {FV_ELEMENT_LIST(ELEMENT_NAME)};
+#undef ELEMENT_NAME
+    return type < FV_ELEMENT_COUNT ? names[type] : "?";
+}
+
 void fv_session_config_default(fv_session_config *config) {
     *config = (fv_session_config){.batch_tokens = DEFAULT_BATCH,
                                   .key_type = FV_ELEMENT_F16,

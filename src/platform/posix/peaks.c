@@ -154,3 +154,8 @@ size_t fv_peak_memory_bytes(void) {
     size_t last = fv_peak_cache_bytes(3);
     return last < least / 4 ? least : last > most / 4 ? most : 4 * last;
 }
+
+size_t fv_peak_read_bytes(uint32_t level, const fv_parallel *parallel) {
+    if (level > 3) return fv_peak_memory_bytes();
+    return fv_peak_cache_bytes(level) / 2 * (level < 3 ? workers_of(parallel) : 1);
+}

@@ -308,10 +308,38 @@ static void an_interrupted_prompt_leaves_all_as_it_was(void **state) {
     close_fixture(&run);
 }
 
+static void a_context_is_as_long_as_prompt_and_answer(void **state) {
+    const fv_llm *llm = *state;
+    uint32_t trained = fv_llm_config(llm)->cache.max_tokens, context = 0;
+    fv_message message = {""};
+    assert_int_equal(fv_generate_context(llm, -1, 10, 20, &context, NULL), FV_OK);
+    assert_int_equal(context, 30);
+    assert_int_equal(fv_generate_context(llm, -1, 10, UINT32_MAX, &context, NULL), FV_OK);
+    assert_int_equal(context, trained);
+    assert_int_equal(fv_generate_context(llm, 0, 10, 20, &context, NULL), FV_OK);
+    assert_int_equal(context, trained);
+    assert_int_equal(fv_generate_context(llm, 2 * (int64_t)trained, trained + 1, 20, &context, NULL), FV_OK);
+    assert_int_equal(context, 2 * trained);
+    assert_int_equal(fv_generate_context(llm, -1, 0, 0, &context, NULL), FV_OK);
+    assert_int_equal(context, 1);
+    assert_int_equal(fv_generate_context(llm, 9, 10, 20, &context, &message), FV_ERROR_FULL);
+    assert_int_equal(context, 1);
+    assert_non_null(strstr(message.text, "the prompt has 10 tokens, the context holds 9"));
+}
+
+static void elements_have_names(void **state) {
+    (void)state;
+    assert_string_equal(fv_element_name(FV_ELEMENT_F16), "f16");
+    assert_string_equal(fv_element_name(FV_ELEMENT_Q8_0), "q8_0");
+    assert_string_equal(fv_element_name(FV_ELEMENT_COUNT), "?");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_and_tokens_are_told_as_they_come),
         cmocka_unit_test(what_ends_an_answer),
+        cmocka_unit_test(a_context_is_as_long_as_prompt_and_answer),
+        cmocka_unit_test(elements_have_names),
         cmocka_unit_test(a_stop_text_ends_the_answer_and_is_not_told),
         cmocka_unit_test(what_is_held_back_comes_at_the_end),
         cmocka_unit_test(bad_stop_texts_are_refused),
