@@ -3,7 +3,7 @@
  * or under any policy. Hosted: it allocates what it needs and frees it.
  *
  * A call copies keys and values into a cache of its own. Who decodes token by token keeps an fv_cache instead
- * (fovea/cache.h, fovea/attention.h) and appends to it. */
+ * (fovea/cache.h, fovea/attention.h) and appends to it. How structs may change: docs/abi.md. */
 #ifndef FOVEA_ARRAY_ATTENTION_H
 #define FOVEA_ARRAY_ATTENTION_H
 
@@ -28,7 +28,7 @@ typedef struct fv_array {
     uint32_t batches;                               /* independent sequences; 0 = 1 */
     uint32_t tokens, heads;                         /* 1.. */
     uint32_t head_dim;                              /* 1..1024 */
-    uint32_t reserved;                              /* 0 */
+    uint32_t reserved;                              /* 0, or it is refused */
     size_t batch_stride, token_stride, head_stride; /* elements from one to the next. Of an input they may be 0: the
                                                        same for all */
 } fv_array;
@@ -75,7 +75,7 @@ typedef struct fv_array_attention {
                              that fewer queries than keys are the last rows. 0: every key is visible to each */
     uint32_t window;      /* the model's own mask: a row sees its last `window` keys ("window_left" + 1) and the
                              policy does not apply; needs causal. 0 = none */
-    uint32_t reserved[8]; /* 0 */
+    uint32_t reserved[8]; /* 0, or it is refused: where new fields go */
 } fv_array_attention;
 
 /** Dense, causal, scale 1 / sqrt(head_dim), no arrays. */

@@ -1,4 +1,5 @@
-/* attend.h - runs a plan: exact attention of a tile of query rows over what the plan says, for one KV head. */
+/* attend.h - runs a plan: exact attention of a tile of query rows over what the plan says, for one KV head.
+ * How structs may change: docs/abi.md. */
 #ifndef FOVEA_ATTEND_H
 #define FOVEA_ATTEND_H
 

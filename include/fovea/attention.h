@@ -1,4 +1,5 @@
-/* attention.h - attention of a batch of positions: asks a selector for each tile's plan, runs it, fills the report. */
+/* attention.h - attention of a batch of positions: asks a selector for each tile's plan, runs it, fills the report.
+ * How structs may change: docs/abi.md. */
 #ifndef FOVEA_ATTENTION_H
 #define FOVEA_ATTENTION_H
 

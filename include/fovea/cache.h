@@ -1,4 +1,5 @@
-/* cache.h - the pages of K and V of one layer, as packed panels: what is appended is what the kernels read. */
+/* cache.h - the pages of K and V of one layer, as packed panels: what is appended is what the kernels read.
+ * How structs may change: docs/abi.md. */
 #ifndef FOVEA_CACHE_H
 #define FOVEA_CACHE_H
 

@@ -1,5 +1,5 @@
 /* engine.h - what all conversations of a program share: a model file, its threads, what was tuned for it, and how
- * sessions are opened. Hosted. */
+ * sessions are opened. Hosted. How structs may change: docs/abi.md. */
 #ifndef FOVEA_ENGINE_H
 #define FOVEA_ENGINE_H
 

@@ -1,5 +1,5 @@
 /* generate.h - a prompt in, tokens and text out: the decode loop over one session, with its stop conditions, counted
- * and timed. Hosted. */
+ * and timed. Hosted. How structs may change: docs/abi.md. */
 #ifndef FOVEA_GENERATE_H
 #define FOVEA_GENERATE_H
 

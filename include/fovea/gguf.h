@@ -43,12 +43,12 @@ typedef struct fv_gguf_text {
 /** One metadata entry. For an array, `type` is FV_GGUF_ARRAY, `element_type` what it holds and `count` how many. */
 typedef struct fv_gguf_entry {
     fv_gguf_text key;
-    fv_gguf_type type;
-    fv_gguf_type element_type; /* of an array; == type else */
-    uint64_t count;            /* elements of an array; 1 else */
-    const uint8_t *data;       /* first byte of the value (of the first element), unaligned, little-endian; a string
-                                  starts with its 8-byte length */
-    size_t data_bytes;         /* bytes of the whole value, checked to lie inside the file */
+    uint32_t type;         /* fv_gguf_type */
+    uint32_t element_type; /* of an array; == type else */
+    uint64_t count;        /* elements of an array; 1 else */
+    const uint8_t *data;   /* first byte of the value (of the first element), unaligned, little-endian; a string
+                              starts with its 8-byte length */
+    size_t data_bytes;     /* bytes of the whole value, checked to lie inside the file */
 } fv_gguf_entry;
 
 /** One tensor. dimensions[0] is the row length (fastest); absent dimensions are 1. */

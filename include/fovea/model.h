@@ -1,5 +1,6 @@
 /* model.h - the forward pass of a transformer over memory that the caller hands in: freestanding, no heap, no files.
- * The architectures are rows of differences over this one pass; src/llm/loader.c fills them from a GGUF. */
+ * The architectures are rows of differences over this one pass; src/llm/loader.c fills them from a GGUF.
+ * How structs may change: docs/abi.md. */
 #ifndef FOVEA_MODEL_H
 #define FOVEA_MODEL_H
 

@@ -1,4 +1,4 @@
-/* report.h - what attention did, counted. */
+/* report.h - what attention did, counted. How structs may change: docs/abi.md. */
 #ifndef FOVEA_REPORT_H
 #define FOVEA_REPORT_H
 
@@ -9,7 +9,7 @@
 
 /**
  * Counters that attention adds to. Plain data, fixed widths, no padding, no pointers: C, Python and log files share it.
- * New fields are appended; existing ones never move (docs/abi.md). Fields from sink_keys on are left alone where
+ * New fields are appended; existing ones never move. Fields from sink_keys on are left alone where
  * struct_bytes says that the caller has no room for them. A struct_bytes below FV_REPORT_LEAST, such as a forgotten 0,
  * is FV_ERROR_ARGUMENT of every call that takes a report, before anything is computed or written.
  */

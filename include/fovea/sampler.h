@@ -1,4 +1,5 @@
-/* sampler.h - from logits to the next token: llama.cpp's default chain, in its order and meaning. Hosted. */
+/* sampler.h - from logits to the next token: llama.cpp's default chain, in its order and meaning. Hosted.
+ * How structs may change: docs/abi.md. */
 #ifndef FOVEA_SAMPLER_H
 #define FOVEA_SAMPLER_H
 

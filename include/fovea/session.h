@@ -1,4 +1,5 @@
-/* session.h - a model file opened, and conversations with it: what the command line and bindings use. Hosted. */
+/* session.h - a model file opened, and conversations with it: what the command line and bindings use. Hosted.
+ * How structs may change: docs/abi.md. */
 #ifndef FOVEA_SESSION_H
 #define FOVEA_SESSION_H
 

@@ -1,4 +1,5 @@
-/* eval.h - questions about long documents, answered with several policies: the same questions for all. Hosted. */
+/* eval.h - questions about long documents, answered with several policies: the same questions for all. Hosted.
+ * How structs may change: docs/abi.md. */
 #ifndef FOVEA_EVAL_H
 #define FOVEA_EVAL_H
 

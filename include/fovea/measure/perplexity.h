@@ -1,5 +1,5 @@
 /* perplexity.h - perplexity of a text as llama-perplexity measures it, for several policies side by side, and how far
- * the predictions of each are from those of the first. Hosted. */
+ * the predictions of each are from those of the first. Hosted. How structs may change: docs/abi.md. */
 #ifndef FOVEA_PERPLEXITY_H
 #define FOVEA_PERPLEXITY_H
 

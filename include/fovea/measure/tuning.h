@@ -1,4 +1,5 @@
-/* tuning.h - how much of a budget each layer and KV head deserves: measured on a text, tried on the next. Hosted. */
+/* tuning.h - how much of a budget each layer and KV head deserves: measured on a text, tried on the next. Hosted.
+ * How structs may change: docs/abi.md. */
 #ifndef FOVEA_TUNING_H
 #define FOVEA_TUNING_H
 

@@ -1,6 +1,6 @@
 /* evict.h - a full cache that goes on: which token leaves, and appending with eviction. Tokens are counted by slot,
  * that is by their place in the cache now; who keeps numbers per token (scores, original positions) closes the gap
- * likewise. */
+ * likewise. How structs may change: docs/abi.md. */
 #ifndef FOVEA_EVICT_H
 #define FOVEA_EVICT_H
 

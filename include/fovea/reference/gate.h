@@ -1,5 +1,6 @@
 /* gate.h - which tokens matter: a small recurrent network (FastGRNN) gives each token a salience, and keep masks are
- * made of saliences. Forward in time: the salience of token t depends on the tokens up to t only. */
+ * made of saliences. Forward in time: the salience of token t depends on the tokens up to t only.
+ * How structs may change: docs/abi.md. */
 #ifndef FOVEA_GATE_H
 #define FOVEA_GATE_H
 

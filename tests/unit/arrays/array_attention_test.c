@@ -304,7 +304,12 @@ static void test_refused_fields(void **state) {
     REFUSED(call->softcap = INFINITY, FV_ERROR_ARGUMENT, "softcap");
     REFUSED(call->causal = 2, FV_ERROR_ARGUMENT, "causal");
     REFUSED((call->causal = 0, call->window = 4), FV_ERROR_ARGUMENT, "window");
+    REFUSED(call->reserved[0] = 1, FV_ERROR_ARGUMENT, "reserved");
     REFUSED(call->reserved[7] = 1, FV_ERROR_ARGUMENT, "reserved");
+    REFUSED(call->query.reserved = 1, FV_ERROR_ARGUMENT, "query: reserved");
+    REFUSED(call->keys.reserved = 1, FV_ERROR_ARGUMENT, "keys: reserved");
+    REFUSED(call->values.reserved = 1, FV_ERROR_ARGUMENT, "values: reserved");
+    REFUSED(call->out.reserved = 1, FV_ERROR_ARGUMENT, "out: reserved");
     fv_report unset = {0}, cut = {.struct_bytes = FV_REPORT_LEAST - 1};
     REFUSED(call->report = &unset, FV_ERROR_ARGUMENT, "sizeof(fv_report)");
     REFUSED(call->report = &cut, FV_ERROR_ARGUMENT, "sizeof(fv_report)");
