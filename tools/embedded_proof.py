@@ -20,7 +20,8 @@ ALLOWED = {"memcpy", "memmove", "memset", "memcmp"}
 DOUBLE = re.compile(r"^__aeabi_(d|f2d|i2d|ui2d|l2d|ul2d|cd)|^__\w*df|^__\w*df\w*$|extendsfdf")
 HELPERS_FOLDER = os.path.join(embedded.SOURCE, "tests", "freestanding")
 OFTEN = {"score": ["fv_score_page_*_scalar"], "score_page": ["fv_score_page_*_scalar"], "sum": ["fv_value_sum_*_scalar"], "narrow": ["fv_narrow_*_scalar"],
-         "unpack": ["fv_unpack_*_scalar"], "dequant": ["fv_dequant_*_scalar"], "floats": ["fv_product_*_scalar"], "task": ["*_task"], "step": ["step_*"], "fill": ["list_*"]}
+         "unpack": ["fv_unpack_*_scalar"], "dequant": ["fv_dequant_*_scalar"], "floats": ["fv_product_*_scalar"], "task": ["*_task"], "step": ["step_*"], "fill": ["list_*"],
+         "accept": ["slot_accept"]}
 RUNNERS = {"step_run", "step_task"}  # make such calls themselves
 LARGER = {"parts", "transpose16_f32"}  # slots that no scalar kernel fills: NULL on a chip
 CALLERS = {"observer", "run", "read", "write", "sync", "clock"}  # functions that the user of the library hands in

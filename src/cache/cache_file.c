@@ -158,16 +158,22 @@ fv_status fv_cache_save_shape(const fv_store *store, fv_cache_config *config) {
     return status;
 }
 
-fv_status fv_cache_save(const fv_cache *cache, const fv_store *store, uint64_t *sequence) {
-    if (!cache || !fv_store_is_usable(store)) return FV_ERROR_ARGUMENT;
-    fv_slot state[FV_SLOTS], target = slot_of(&cache->config, cache->tokens);
+/* Where a state of the cache goes, if the store holds only its like. */
+static fv_status target_find(const fv_cache *cache, const fv_store *store, fv_slot *target) {
+    fv_slot state[FV_SLOTS];
     fv_slots_read(&format, store, state);
     for (uint32_t i = 0; i < FV_SLOTS; i++) {
         fv_cache_config config = config_of(&state[i]);
         fv_status accepted = state_accept(&state[i], config_equals(&config, &cache->config));
         if (accepted != FV_OK) return accepted;
     }
-    fv_status status = fv_slots_target(store, state, &target);
+    return fv_slots_target(store, state, target);
+}
+
+fv_status fv_cache_save(const fv_cache *cache, const fv_store *store, uint64_t *sequence) {
+    if (!cache || !fv_store_is_usable(store)) return FV_ERROR_ARGUMENT;
+    fv_slot target = slot_of(&cache->config, cache->tokens);
+    fv_status status = target_find(cache, store, &target);
     if (status != FV_OK) return status;
     fv_stream s;
     fv_slot_open(&s, store, true, &target);

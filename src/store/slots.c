@@ -39,24 +39,23 @@ static void header_pack(const fv_slot_format *format, const fv_slot *state, unsi
     number_put(bytes + AT_HEADER_CHECKSUM, 8, fv_crc64_add(0, bytes, AT_HEADER_CHECKSUM));
 }
 
-/* What a header says whose bytes are whole. */
-static fv_status header_unpack(const fv_slot_format *format, const unsigned char bytes[HEADER_BYTES], fv_slot *state) {
+/* What a header says whose bytes are whole; whether its length is that of headers today. */
+static bool header_read(const fv_slot_format *format, const fv_store *store, uint32_t slot, fv_slot *state) {
+    unsigned char bytes[HEADER_BYTES];
+    *state = (fv_slot){.status = FV_OK, .slot = slot};
+    state->status = store->read(store->context, (uint64_t)slot * SECTOR_BYTES, bytes, sizeof bytes);
+    if (state->status != FV_OK) return false;
+    bool is_whole = number_get(bytes, 8) == number_get(format->magic, 8) &&
+                    number_get(bytes + AT_HEADER_CHECKSUM, 8) == fv_crc64_add(0, bytes, AT_HEADER_CHECKSUM);
+    if (!is_whole) {
+        state->status = FV_ERROR_CORRUPT;
+        return false;
+    }
     state->sequence = number_get(bytes + AT_SEQUENCE, 8);
     state->version = word_get(bytes + AT_VERSION);
     for (size_t i = 0; i < FV_SLOT_WORDS; i++) state->words[i] = word_get(bytes + AT_WORDS + 4 * i);
     state->checksum = number_get(bytes + AT_CHECKSUM, 8);
-    fv_status status = format->accept(state);
-    return status == FV_OK && word_get(bytes + AT_HEADER_BYTES) != HEADER_BYTES ? FV_ERROR_CORRUPT : status;
-}
-
-static void header_read(const fv_slot_format *format, const fv_store *store, uint32_t slot, fv_slot *state) {
-    unsigned char bytes[HEADER_BYTES];
-    *state = (fv_slot){.status = FV_OK, .slot = slot};
-    state->status = store->read(store->context, (uint64_t)slot * SECTOR_BYTES, bytes, sizeof bytes);
-    if (state->status != FV_OK) return;
-    bool is_whole = number_get(bytes, 8) == number_get(format->magic, 8) &&
-                    number_get(bytes + AT_HEADER_CHECKSUM, 8) == fv_crc64_add(0, bytes, AT_HEADER_CHECKSUM);
-    state->status = is_whole ? header_unpack(format, bytes, state) : FV_ERROR_CORRUPT;
+    return word_get(bytes + AT_HEADER_BYTES) == HEADER_BYTES;
 }
 
 uint64_t fv_slot_whole(uint64_t bytes) { return (bytes + SECTOR_BYTES - 1) / SECTOR_BYTES * SECTOR_BYTES; }
@@ -66,8 +65,13 @@ uint64_t fv_slots_bytes(uint64_t slot_bytes) { return FV_SLOTS * (SECTOR_BYTES +
 bool fv_store_is_usable(const fv_store *store) { return store && store->read && store->write; }
 
 fv_status fv_slots_read(const fv_slot_format *format, const fv_store *store, fv_slot state[FV_SLOTS]) {
-    header_read(format, store, 0, &state[0]);
-    header_read(format, store, 1, &state[1]);
+    const bool has_length[FV_SLOTS] = {header_read(format, store, 0, &state[0]),
+                                       header_read(format, store, 1, &state[1])};
+    for (uint32_t i = 0; i < FV_SLOTS; i++) { /* only now: a chip's stack has let go of the bytes */
+        if (state[i].status != FV_OK) continue;
+        state[i].status = format->accept(&state[i]);
+        if (state[i].status == FV_OK && !has_length[i]) state[i].status = FV_ERROR_CORRUPT;
+    }
     bool first_is = fv_slot_is_header(&state[0]), second_is = fv_slot_is_header(&state[1]);
     if (second_is && (!first_is || state[1].sequence > state[0].sequence)) {
         fv_slot second = state[1];
