@@ -42,6 +42,11 @@ class Eval(CliTest):
         first = self.ok("eval", *SMALL, "--task", "variables", "--json").stdout
         self.assertEqual(first, self.ok("eval", *SMALL, "--task", "variables", "--json", "-t", "1").stdout)
 
+    def test_another_seed_makes_other_documents(self):
+        arguments = ("eval", *SMALL, "--task", "needle", "--json", "--attention", "window:window=32,sinks=4", "-s")
+        one, two = (self.document(*arguments, seed)["policies"][1]["density"] for seed in ("1", "2"))
+        self.assertNotEqual(one, two)
+
     def test_the_decode_pass_reads_the_document_densely(self):
         figures = self.document("eval", *SMALL, "--task", "needle", "--pass", "decode", "--json", "--attention",
                                 "window:window=32,sinks=4")

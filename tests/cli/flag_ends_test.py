@@ -102,6 +102,12 @@ class Ends(CliTest):
         self.fails(2, *evaluate, "--per-document", "21", says=("--per-document", "20"))
         self.fails(2, *evaluate, "-s", "4294967296", says=("-s",))
 
+    def test_lists_of_bench(self):
+        for flag, below, above in (("-p", None, "16777217"), ("-n", None, "16777217"), ("-d", None, "16777217"),
+                                   ("-t", "0", "1025"), ("-b", "0", "1048577"), ("-ub", "0", "65537")):
+            for value in filter(None, (below, above)):
+                self.fails(2, "bench", "-m", LLAMA, flag, "1," + value, says=(flag, value))
+
     def test_not_a_number_is_no_value(self):
         for value in ("nan", "", " 1", "1x", "0x"):
             self.assertEqual(2, run(*RUN, "--top-p", value).returncode, value)

@@ -50,6 +50,8 @@ class Base(CliTest):
         self.assertGreater(window["kl"], 0)
         self.assertNotEqual(dense["kl"], window["kl"])
         self.assertLess(dense["kl"], 2 * math.log(self.vocabulary))
+        first = self.document("ppl", "-m", LLAMA, "--kl-divergence-base", self.path, "--chunks", "1", "--json")[0]
+        self.assertEqual((CONTEXT, CONTEXT - 1 - CONTEXT // 2), (first["tokens"], first["scored"]))
 
     def test_every_row_is_that_of_its_position(self):
         """Each row is certain of the token that follows: KL is then the loss, row by row, or nothing like it."""

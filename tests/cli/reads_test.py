@@ -7,6 +7,7 @@ Called as: reads_test.py BUILD/fovea SOURCE_FOLDER. Exit 77 if the tiny models a
 import csv
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -93,9 +94,26 @@ class Reads(Folder):
 class Tune(Folder):
     def tune(self, *more):
         path = os.path.join(self.folder, "shares.json")
-        self.ok("tune", "-m", LLAMA, "-f", self.text, "-c", "512", "--score", "32", "--bytes", "0.2", "--attention",
-                "fovea:window=16,sinks=16,dense-below=0", "--force", "-o", path, *more)
+        self.said = self.ok("tune", "-m", LLAMA, "-f", self.text, "-c", "512", "--score", "32", "--bytes", "0.2", "--attention",
+                            "fovea:window=16,sinks=16,dense-below=0", "--force", "-o", path, *more).stdout.decode()
         return path
+
+    def made(self, *more):
+        with open(self.tune(*more)) as file:
+            return json.load(file)["made"]
+
+    def test_the_notes_are_what_is_said(self):
+        made = self.made()
+        uniform, tuned = re.search(r"KL (\S+) with equal shares, (\S+) with these", self.said).groups()
+        self.assertNotEqual(uniform, tuned)
+        self.assertAlmostEqual(float(uniform), made["kl_uniform"], delta=1e-6 + 1e-3 * made["kl_uniform"])
+        self.assertAlmostEqual(float(tuned), made["kl_tuned"], delta=1e-6 + 1e-3 * made["kl_tuned"])
+        self.assertEqual((512, 32), (made["context"], made["scored"]))
+
+    def test_skipped_tokens_are_not_read(self):
+        first = self.made("--skip", "3")["kl_of_head"]
+        self.assertNotEqual(first, self.made()["kl_of_head"])
+        self.assertEqual(first, self.made("--skip", "3")["kl_of_head"])
 
     def test_shares_are_written_and_used(self):
         path = self.tune()

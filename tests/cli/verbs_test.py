@@ -128,6 +128,15 @@ class Run(CliTest):
                                 "window:window=16,sinks=4")
         self.assertLess(figures["density"], 0.5)
         self.assertEqual(figures["decode"]["sink_keys"] + figures["decode"]["window_keys"], figures["decode"]["keys_read"])
+        self.assertEqual(4 * figures["decode"]["sink_keys"], figures["decode"]["window_keys"])
+
+    def test_a_certificate_is_of_prompt_and_answer(self):
+        """A prompt that sinks and window cover leaves nothing unread: the worst row is one of the answer's."""
+        done = self.ok("run", "-m", LLAMA, "-p", "in the rain", "-n", "120", "--temp", "0", "--ignore-eos", "--json",
+                       "--attention", "fovea:budget=0.3,window=16,sinks=16,dense-below=0,certificate=on")
+        decode = json.loads(done.stdout)["decode"]
+        self.assertGreater(decode["certificate_estimate"], 0.001)
+        self.assertIn("of the worst row and head: %.4f by estimate" % decode["certificate_estimate"], done.stderr.decode())
 
     def test_every_cache_type(self):
         for kind in ("f32", "f16", "q8_0"):
@@ -304,6 +313,18 @@ class Perplexity(CliTest):
             self.assertGreater(row["kl"], 0)
             self.assertLess(row["density"], 1)
 
+    def test_the_table_has_the_figures_of_json(self):
+        arguments = ("-c", "64", "--chunks", "2", "--attention", "window:window=8,sinks=2", "--mass")
+        rows = self.measure(*arguments)
+        text = self.ok("ppl", "-m", LLAMA, "-p", TEXT * 6, *arguments).stdout.decode()
+        lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.split("\n") if line.startswith("| ")][2:]
+        self.assertEqual(len(lines), 2)
+        for cells, row in zip(lines, rows):
+            self.assertEqual(cells[:7] + cells[8:], [
+                row["attention"], "%.4f" % row["ppl"], "%+.2f %%" % (100 * (row["ppl"] / rows[0]["ppl"] - 1)), "%.5f" % row["kl"],
+                "%.2f %%" % (100 * row["top1"]), "%.2f %%" % (100 * row["density"]), "%.0f" % row["bytes_per_token"],
+                "%.2f %%" % (100 * row["mass"])])
+
     def test_both_passes_agree_where_nothing_is_left_out(self):
         prompt = self.measure("-c", "64", "--attention", "window:window=64")
         decode = self.measure("-c", "64", "--attention", "window:window=64", "--pass", "decode")
@@ -356,6 +377,11 @@ class Bench(CliTest):
     def test_a_micro_batch_is_no_larger_than_its_batch(self):
         rows = self.document("bench", "-m", LLAMA, "-p", "8", "-n", "0", "-r", "1", "-b", "4,64", "-ub", "16", "-o", "json")
         self.assertEqual([(row["n_batch"], row["n_ubatch"]) for row in rows], [(4, 4), (64, 16)])
+
+    def test_pairs_and_threads(self):
+        rows = self.document("bench", "-m", LLAMA, "-p", "0", "-n", "0", "-pg", "8,2", "-pg", "4,3", "-t", "1,2", "-r", "1", "-o", "json")
+        self.assertEqual([(row["n_threads"], row["n_prompt"], row["n_gen"]) for row in rows],
+                         [(1, 8, 2), (1, 4, 3), (2, 8, 2), (2, 4, 3)])
 
     def test_share_of_the_limit(self):
         for row in self.document("bench", "-m", LLAMA, "-p", "8", "-n", "4", "-t", "1,2", "-r", "2", "-o", "json"):
@@ -474,6 +500,9 @@ class Tokenize(CliTest):
             from_file = self.ok("tokenize", "-m", LLAMA, "--ids", "-f", file.name).stdout
         self.assertEqual(from_file, self.ids(b"in\\n\n", LLAMA)[0])
         self.assertEqual(self.ok("tokenize", "-m", LLAMA, "--ids", "-e", "-p", "in\\n").stdout, self.ids(b"in\n", LLAMA)[0])
+
+    def test_escapes_are_for_arguments(self):
+        self.assertEqual(self.ids(b"in\\n", LLAMA, "-e"), self.ids(b"in\\n", LLAMA))
 
     def test_wrong_ids(self):
         self.fails(1, "tokenize", "-m", LLAMA, "--detokenize", "-p", "[1, 304]", says=("303",))

@@ -299,10 +299,17 @@ static void bad_settings_are_named(void **state) {
     fv_sampler *sampler = NULL;
     fv_sampler_config config = plain(0);
     assert_int_equal(fv_sampler_open(&sampler, &config, &message), FV_ERROR_ARGUMENT);
-    config = plain(4);
-    config.top_p = NAN;
-    assert_int_equal(fv_sampler_open(&sampler, &config, &message), FV_ERROR_ARGUMENT);
-    assert_non_null(strstr(message.text, "top-p"));
+    static const char *const names[] = {"temperature",      "top-p", "min-p", "repeat-penalty", "presence-penalty",
+                                        "frequency-penalty"};
+    for (size_t i = 0; i < 2 * sizeof names / sizeof *names; i++) {
+        config = plain(4);
+        float *values[] = {
+            &config.temperature,      &config.top_p, &config.min_p, &config.repeat_penalty, &config.presence_penalty,
+            &config.frequency_penalty};
+        *values[i / 2] = i % 2 ? NAN : INFINITY;
+        assert_int_equal(fv_sampler_open(&sampler, &config, &message), FV_ERROR_ARGUMENT);
+        assert_non_null(strstr(message.text, names[i / 2]));
+    }
     config = plain(4);
     config.repeat_penalty = 0;
     assert_int_equal(fv_sampler_open(&sampler, &config, &message), FV_ERROR_ARGUMENT);
