@@ -13,9 +13,9 @@
 enum { HEAD_DIM = 32, ROW = HEADS * HEAD_DIM, WINDOW = 16, BLOCK = 16, MARKS = TOKENS / BLOCK };
 enum {
     CACHE_BYTES = 2 * TOKENS * ROW * 2 + 2 * MARKS * ROW * 4 + (sizeof(void *) == 4 ? 192 : 384),
-    PATTERN_BYTES = sizeof(void *) == 8 ? 9536
-                    : TOKENS > 16       ? 9152
-                                        : 8064
+    PATTERN_BYTES = sizeof(void *) == 8 ? 9792
+                    : TOKENS > 16       ? 9280
+                                        : 8192
 };
 
 static _Alignas(FV_CACHE_ALIGN) unsigned char cache_memory[CACHE_BYTES], pattern_memory[PATTERN_BYTES];
