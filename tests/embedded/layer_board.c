@@ -77,6 +77,7 @@ static fv_status attention_run(const fv_kernels *kernels, const fv_cache *cache,
     static float query[WIDTH], out[WIDTH];
     fv_policy policy;
     fv_policy_default(selector, &policy);
+    policy.floor = 0; /* short caches choose, too */
     fv_attention_config config = {.attend = {.query_heads = QUERY_HEADS,
                                              .kv_heads = KV_HEADS,
                                              .head_dim = HEAD_DIM,
