@@ -43,7 +43,7 @@ static const cli_option text_flags[] = {
     CLI_FLAG(SWITCH, "--display-prompt", display_prompt, .negated = "--no-display-prompt",
              .help = "repeat the prompt in front of its completion (default: on; a conversation\nnever repeats it)"),
     CLI_FLAG(SWITCH, "--show-reads", show_reads,
-             .help = "behind the answer: the passages that each of its words read most (slow)"),
+             .help = "after the answer: the passages that each of its words read most (slow)"),
     CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document with text and figures, when all is done"),
 };
 static const cli_option limit_flags[] = {

@@ -23,7 +23,7 @@ static const cli_option tokenize_flags[] = {
     CLI_FLAG(SWITCH, "-e --escape", escape, .negated = "--no-escape",
              .help = "process \\n \\t \\xHH ... in -p (default: off; never in files)"),
     CLI_FLAG(SWITCH, "--ids", ids, .help = "print [1, 2, 3] instead of a line per token"),
-    CLI_FLAG(SWITCH, "--show-count", count, .help = "print the number of tokens behind them"),
+    CLI_FLAG(SWITCH, "--show-count", count, .help = "print the number of tokens after them"),
     CLI_FLAG(SWITCH, "--no-bos", no_bos,
              .help = "add no beginning- or end-of-text token, whatever the model file says"),
     CLI_FLAG(SWITCH, "--parse-special", parse_special, .negated = "--no-parse-special",

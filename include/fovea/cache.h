@@ -126,8 +126,8 @@ FV_API bool fv_cache_region_at(const fv_cache *cache, uint32_t index, fv_cache_r
  *  mean of the tokens it has. FV_OK or FV_ERROR_ARGUMENT (no token of that block is stored). */
 FV_API fv_status fv_cache_landmark_read(const fv_cache *cache, uint32_t head, uint32_t mark, float *key, float *value);
 
-/** Takes token `token` out: those behind it move up by one, their landmarks are computed anew from what is stored.
- *  FV_OK or FV_ERROR_ARGUMENT (no such token). O(tokens behind it * kv_heads * head_dim). */
+/** Takes token `token` out: those after it move up by one; their landmarks are computed again from what is stored.
+ *  FV_OK or FV_ERROR_ARGUMENT (no such token). O(tokens after it * kv_heads * head_dim). */
 FV_API fv_status fv_cache_remove(fv_cache *cache, uint32_t token);
 
 /** Copies stored elements back out as f32: keys/values [count][head_dim] of one head; either may be NULL.

@@ -114,7 +114,7 @@ FV_API fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32
 FV_API fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel,
                                  float *logits);
 
-FV_API const fv_cache *fv_model_cache(const fv_model *model, uint32_t layer); /* NULL behind the last layer */
+FV_API const fv_cache *fv_model_cache(const fv_model *model, uint32_t layer); /* NULL beyond the last layer */
 FV_API uint32_t fv_model_tokens(const fv_model *model);
 FV_API uint32_t
 fv_model_batch_rows(const fv_model *model); /* rows of the last forward; 0 after one that failed midway */

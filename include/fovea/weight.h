@@ -50,7 +50,7 @@ FV_API size_t fv_weight_row_bytes(uint32_t type, uint32_t columns);
 FV_API bool fv_weight_is_packable(uint32_t type);
 
 /**
- * Interleaves rows, eight at a time, in place and in the same bytes, so that one load feeds eight outputs. Rows behind
+ * Interleaves rows, eight at a time, in place and in the same bytes, so that one load feeds eight outputs. Rows after
  * the last whole eight stay as they are. The products have the same bits packed or not; packed they are several times
  * faster.
  *

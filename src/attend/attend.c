@@ -162,7 +162,7 @@ static void walk_fill(span_walk *walk, uint32_t to, fv_key_chunk *chunk) {
     }
 }
 
-/* The chunk behind the one at work is known, so that few rows can fetch it meanwhile; behind the last one it is what
+/* The chunk after the current one is known, so that few rows can fetch it meanwhile; after the last one it is what
  * lies ahead. */
 static void spans_attend(fv_attend_job *job, const fv_token_range *tokens) {
     span_walk walk = {.job = job};

@@ -42,7 +42,7 @@ struct fv_attend_job {
     uint32_t gather;                                        /* keys that the two below have room for */
     float *keys;                                            /* [gather / 16][head_dim][16] */
     float *values;                                          /* [gather][head_dim] */
-    fv_key_chunk *chunks;                                   /* at work, and the one behind it */
+    fv_key_chunk *chunks;                                   /* the current one, and the next */
     fv_value_part part[FV_BUILD_PROMPT ? FV_TILE_ROWS : 1]; /* of a page, by position */
 };
 

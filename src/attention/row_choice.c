@@ -29,7 +29,7 @@ fv_choosing *fv_choosing_make(const fv_attention_call *call, const fv_plan_view 
     return at;
 }
 
-/* Of a position: two that follow each other may be at work. These states lie behind those of segments. */
+/* Of a position: two that follow each other may be at work. These states lie after those of segments. */
 static fv_state tail_state(const fv_attention_call *call, size_t place, uint32_t position) {
     const fv_attention *attention = call->attention;
     const fv_attend_config *attend = &attention->config.attend;

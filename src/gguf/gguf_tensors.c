@@ -46,7 +46,7 @@ static fv_status measure_tensor(const fv_gguf_reader *in, fv_gguf_tensor *tensor
     return FV_OK;
 }
 
-/* Leaves the offset inside the tensor data in file_offset: where that data starts is known only behind the last tensor.
+/* Leaves the offset inside the tensor data in file_offset: where that data starts is known only after the last tensor.
  */
 static fv_status read_tensor(fv_gguf_reader *in, uint64_t number, fv_gguf_tensor *out) {
     fv_gguf_tensor tensor = {.dimensions = {1, 1, 1, 1}};
@@ -66,7 +66,7 @@ static fv_status read_tensor(fv_gguf_reader *in, uint64_t number, fv_gguf_tensor
     return status;
 }
 
-/* Turns the offset inside the data of `data_start` into one inside the file, and checks the tensor's place: behind the
+/* Turns the offset inside the data of `data_start` into one inside the file, and checks the tensor's place: after the
  * `used` bytes of the tensors before it, as every writer lays them out (two views of the same bytes could not be
  * packed). */
 static fv_status place_tensor(const fv_gguf_reader *in, uint64_t alignment, size_t data_start, uint64_t *used,

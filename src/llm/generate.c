@@ -192,7 +192,7 @@ static fv_status evaluate_pending(fv_generator *generator) {
 
 /* ---- the answer's text ---- */
 
-/* Cuts the text in front of the first stop text that ends behind its first `before` bytes. */
+/* Cuts the text before the first stop text that ends after its first `before` bytes. */
 static bool cut_at_stop(fv_generator *generator, size_t before) {
     fv_text *text = &generator->text;
     size_t first = text->length;

@@ -25,7 +25,7 @@ typedef struct fv_chooser {
     uint32_t looked_at;               /* candidates whose codes are read whole: all, but fewer for a cascade */
 } fv_chooser;
 
-/* Memory of one position and head, and of the scores of positions behind it that were made with it: rows [positions *
+/* Memory of one position and head, and of the scores of later positions that were made with it: rows [positions *
  * group], those of the position at work from `row` on. Scores are those of fv_mean_score_fn and so on. */
 typedef struct fv_choose_scratch {
     int8_t *query;                 /* [rows][dim], dim as the shadow's */

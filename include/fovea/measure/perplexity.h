@@ -45,7 +45,7 @@ FV_API fv_status fv_perplexity_open(fv_perplexity **perplexity, const fv_perplex
 FV_API void fv_perplexity_close(fv_perplexity *perplexity); /* NULL is allowed */
 
 /** Appends the tokens of a text as llama-perplexity reads it: with what the metadata puts in front, without an end
- * token behind it, without the first `skip`. FV_OK, FV_ERROR_MEMORY and what fv_tokenizer_encode() returns. */
+ * token after it, without the first `skip`. FV_OK, FV_ERROR_MEMORY and what fv_tokenizer_encode() returns. */
 FV_API fv_status fv_perplexity_encode(const fv_llm *llm, const char *text, size_t length, size_t skip,
                                       fv_tokens *tokens);
 

@@ -126,7 +126,7 @@ typedef enum fv_keep_scope {
  *
  * CAUSAL          for row i the mask of fv_keep_top() over the first i + 1 scores; until[j] depends on later scores,
  * but
- *                 fv_keep_has(until, i, j) does not depend on scores behind i. For causal attention: j > i means
+ *                 fv_keep_has(until, i, j) does not depend on scores after i. For causal attention: j > i means
  *                 nothing.
  * WHOLE_SEQUENCE  for every row and every j the mask of fv_keep_top() over all scores.
  * heap    scratch [min(keep, tokens)]; CAUSAL only, otherwise may be NULL.

@@ -1,4 +1,4 @@
-/* AVX2. Limit: a shuffle looks four channels up for 32 keys (or two times four for 16), and the additions behind it:
+/* AVX2. Limit: a shuffle looks four channels up for 32 keys (or two times four for 16), and the additions after it:
  * table look-up as in Quicker ADC and fast scan (Andre, Kermarrec & Le Scouarnec 2019); up to four rows share a page's
  * nibbles. */
 #include "kernels/avx2/lanes_avx2.h"

@@ -1,4 +1,4 @@
-/* AVX2. Limit: a multiply-add of bytes for 16 channels of two tokens, and the addition behind it; up to four rows share
+/* AVX2. Limit: a multiply-add of bytes for 16 channels of two tokens, and the addition after it; up to four rows share
  * the unpacked codes. 16 weights of at most 255 times a code of at most 3 fit 16 bits, twice that too. */
 #include "kernels/avx2/exp_avx2.h"
 #include "kernels/avx2/lanes_avx2.h"
