@@ -49,7 +49,8 @@ FV_API fv_status fv_pool_open_config(fv_pool **pool, const fv_pool_config *confi
 FV_API fv_status fv_pool_open(fv_pool **pool, uint32_t threads, fv_message *message);
 FV_API void fv_pool_close(fv_pool *pool); /* NULL is allowed; no run() may be going on */
 
-/** What to hand to the library; valid while the pool is open. Thread-safe, and so is its run(). */
+/** What to hand to the library; valid while the pool is open. NULL for NULL: one thread. Thread-safe, and so is its
+ *  run(). */
 FV_API const fv_parallel *fv_pool_parallel(fv_pool *pool);
 
 #ifdef __cplusplus

@@ -135,10 +135,9 @@ void fv_generator_close(fv_generator *generator) {
 
 /* Books the work since the session's counters were reset. */
 static void phase_add(fv_generate_phase *phase, const fv_session *session, uint64_t tokens, uint64_t start_ns) {
-    fv_report report = *fv_session_report(session);
     phase->tokens += tokens;
     phase->ns += fv_machine_clock_ns() - start_ns;
-    fv_report_sum(&phase->report, &report);
+    fv_report_sum(&phase->report, fv_session_report(session));
 }
 
 /* Evaluates tokens, then the logits of the last of them. */

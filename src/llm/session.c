@@ -223,7 +223,7 @@ fv_status fv_session_open(fv_session **session, const fv_llm *llm, const fv_sess
         return status;
     }
     made->llm = llm;
-    made->parallel = pool ? fv_pool_parallel(pool) : NULL;
+    made->parallel = fv_pool_parallel(pool);
     status = session_build(made, config, message);
     if (status != FV_OK) {
         fv_session_close(made);

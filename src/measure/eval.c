@@ -223,8 +223,7 @@ static fv_status ask(fv_eval *eval, fv_eval_task task, size_t number, const fv_e
     if (status == FV_OK && watch->go_on && !watch->go_on(watch->context)) status = FV_ERROR_INTERRUPTED;
     for (size_t i = 0; i < eval->count && status == FV_OK; i++) {
         policy_run *run = &eval->runs[i];
-        fv_report report = *fv_session_report(run->session);
-        fv_report_sum(&run->report, &report);
+        fv_report_sum(&run->report, fv_session_report(run->session));
         fv_eval_sum_add(&run->tasks[task], eval->answers[i].right, eval->answers[0].right);
     }
     if (status == FV_OK && watch->answered) watch->answered(watch->context, task, number, question, eval->answers);

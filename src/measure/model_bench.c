@@ -74,8 +74,7 @@ static fv_status measure_once(bench *run, fv_model_bench_result *result) {
     if (status == FV_OK && run->test->generated > 0) status = generate(run, run->test->generated);
     result->samples_ns[result->samples] = fv_machine_clock_ns() - start_ns;
     if (status != FV_OK) return status;
-    fv_report report = *fv_session_report(run->session);
-    fv_report_sum(&result->report, &report);
+    fv_report_sum(&result->report, fv_session_report(run->session));
     result->samples++;
     if (run->watch && run->watch->ran) run->watch->ran(run->watch->context, result->samples);
     return FV_OK;

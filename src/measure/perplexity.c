@@ -153,7 +153,7 @@ static bool tell(const fv_perplexity *perplexity, size_t done) {
 static fv_status score_group(fv_perplexity *perplexity, size_t chunk, size_t scored, size_t first_row, size_t rows,
                              fv_message *message) {
     fv_kld_file *base = perplexity->config.base;
-    const fv_parallel *parallel = perplexity->config.pool ? fv_pool_parallel(perplexity->config.pool) : NULL;
+    const fv_parallel *parallel = fv_pool_parallel(perplexity->config.pool);
     const int32_t *next = perplexity->tokens + perplexity->first + scored + 1;
     fv_status status = base ? fv_kld_file_read(base, chunk, scored, rows, perplexity->base_logits, message) : FV_OK;
     for (size_t i = 0; i < perplexity->count && status == FV_OK; i++) {
@@ -241,9 +241,8 @@ static fv_status measure_chunk(fv_perplexity *perplexity, size_t chunk, fv_messa
 static void book_counters(fv_perplexity *perplexity) {
     for (size_t i = 0; i < perplexity->count; i++) {
         fv_generate_phase *scored = &perplexity->runs[i].figures.scored;
-        fv_report report = *fv_session_report(perplexity->runs[i].session);
         scored->tokens += fv_perplexity_scored(perplexity);
-        fv_report_sum(&scored->report, &report);
+        fv_report_sum(&scored->report, fv_session_report(perplexity->runs[i].session));
     }
 }
 

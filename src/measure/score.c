@@ -54,10 +54,7 @@ static void score_row(void *context, size_t row, size_t worker) {
 void fv_score_rows(size_t rows, size_t vocabulary, const float *base, const float *logits, const int32_t *next,
                    const fv_parallel *parallel, fv_score *scores) {
     score_task task = {vocabulary, base, logits, next, scores};
-    if (parallel)
-        parallel->run(parallel->pool, rows, score_row, &task);
-    else
-        for (size_t row = 0; row < rows; row++) score_row(&task, row, 0);
+    fv_parallel_run(parallel, rows, score_row, &task);
 }
 
 void fv_score_add(fv_score_sum *sum, const fv_score *scores, size_t rows) {

@@ -2,6 +2,7 @@
 #include "fovea/measure/tuning.h"
 #include "fovea/measure/score.h"
 #include "fovea/measure/tune_shares.h"
+#include "measure/read_dense.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,7 +71,7 @@ static bool go_on(const tuner *tune) {
 
 /* Logits of the scored positions into `logits`, or, if it is NULL, their divergence from tune->base. */
 static fv_status read_scored(tuner *tune, const fv_policy *policy, float *logits, double *divergence) {
-    const fv_parallel *parallel = tune->config->pool ? fv_pool_parallel(tune->config->pool) : NULL;
+    const fv_parallel *parallel = fv_pool_parallel(tune->config->pool);
     fv_score_sum sum = {0};
     fv_status status = fv_session_truncate(tune->session, tune->config->context - tune->score);
     if (status == FV_OK) status = fv_session_set_policy(tune->session, policy, NULL);
@@ -99,10 +100,8 @@ static fv_status read_context(tuner *tune, size_t first, uint32_t score) {
     size_t before = tune->config->context - score;
     tune->score = score;
     tune->scored = tune->config->tokens + first + before;
-    fv_status status = fv_session_truncate(tune->session, 0);
-    if (status == FV_OK) status = fv_session_set_policy(tune->session, &dense, NULL);
-    if (status == FV_OK)
-        status = fv_session_feed(tune->session, tune->scored - before, before, watch->progress, watch->context);
+    fv_status status =
+        fv_read_dense(tune->session, NULL, tune->scored - before, before, watch->progress, watch->context);
     return status == FV_OK ? read_scored(tune, &dense, tune->base, NULL) : status;
 }
 

@@ -293,4 +293,4 @@ void fv_pool_close(fv_pool *pool) {
     free(pool);
 }
 
-const fv_parallel *fv_pool_parallel(fv_pool *pool) { return &pool->parallel; }
+const fv_parallel *fv_pool_parallel(fv_pool *pool) { return pool ? &pool->parallel : NULL; }

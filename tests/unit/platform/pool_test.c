@@ -58,6 +58,7 @@ static void each_task_runs_once(void **state) {
     for (size_t n = 0; n < sizeof threads / sizeof *threads; n++) {
         fv_pool *pool = NULL;
         assert_int_equal(fv_pool_open(&pool, threads[n], NULL), FV_OK);
+        assert_null(fv_pool_parallel(NULL));
         assert_int_equal(fv_pool_parallel(pool)->workers, threads[n]);
         for (size_t k = 0; k < sizeof tasks / sizeof *tasks; k++) check_runs(fv_pool_parallel(pool), log, tasks[k], 20);
         fv_pool_close(pool);
