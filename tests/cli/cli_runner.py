@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import unittest
 
 FOVEA = sys.argv[1] if len(sys.argv) > 2 else ""
 SOURCE = sys.argv[2] if len(sys.argv) > 2 else ""
 MODELS = os.path.join(SOURCE, "tests", "model")
+TEXT = "the rain in the inn on the ring and her thinner tin are there in the rein "
 
 
 def model(name):
@@ -49,6 +51,19 @@ class CliTest(unittest.TestCase):
         for text in says:
             self.assertIn(text, last)
         return done
+
+
+class FolderTest(CliTest):
+    """A folder of its own for each test, with TEXT `repeats` times in the file `text`."""
+    repeats = 60
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.text = os.path.join(self.folder, "text")
+        with open(self.text, "w") as file:
+            file.write(TEXT * self.repeats)
 
 
 def main():

@@ -8,24 +8,16 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 
 import cli_runner
-from cli_runner import CliTest, FOVEA, clean_environment, model
+from cli_runner import FOVEA, FolderTest, clean_environment, model
 
 LLAMA = model("llama_f32")
-TEXT = "the rain in the inn on the ring and her thinner tin are there in the rein "
 WINDOW = "window:window=32,sinks=4"
 
 
-class Interrupted(CliTest):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = folder.name
-        self.text = os.path.join(self.folder, "text")
-        with open(self.text, "w") as file:
-            file.write(TEXT * 4000)
+class Interrupted(FolderTest):
+    repeats = 4000
 
     def interrupt(self, *arguments, at, stream):
         """Sends SIGINT when `at` has come on "stdout" or "stderr". The exit code and both streams, whole."""

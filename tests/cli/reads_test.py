@@ -10,27 +10,15 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 
 import cli_runner
-from cli_runner import CliTest, model
+from cli_runner import FolderTest, TEXT, model
 
 LLAMA, GEMMA = model("llama_f32"), model("gemma3_f32")
-TEXT = "the rain in the inn on the ring and her thinner tin are there in the rein "
 CHOOSING = "fovea:budget=0.3,window=16,sinks=16,dense-below=0"
 
 
-class Folder(CliTest):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = folder.name
-        self.text = os.path.join(self.folder, "text")
-        with open(self.text, "w") as file:
-            file.write(TEXT * 60)
-
-
-class Mass(Folder):
+class Mass(FolderTest):
     def test_dense_reads_all_and_a_window_less(self):
         arguments = ("ppl", "-m", LLAMA, "-f", self.text, "-c", "256", "--chunks", "1", "--attention",
                      "window:window=32,sinks=4", "--attention", CHOOSING, "--mass", "--json")
@@ -65,7 +53,7 @@ class Mass(Folder):
                    os.path.join(self.folder, "none", "heads.csv"), says=("can't be written",))
 
 
-class Reads(Folder):
+class Reads(FolderTest):
     def setUp(self):
         super().setUp()
         with open(self.text, "w") as file:
@@ -91,7 +79,7 @@ class Reads(Folder):
         self.assertNotIn(b" % at ", done.stdout)
 
 
-class Tune(Folder):
+class Tune(FolderTest):
     def tune(self, *more):
         path = os.path.join(self.folder, "shares.json")
         self.said = self.ok("tune", "-m", LLAMA, "-f", self.text, "-c", "512", "--score", "32", "--bytes", "0.2", "--attention",

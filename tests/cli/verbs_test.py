@@ -15,10 +15,9 @@ import tempfile
 import time
 
 import cli_runner
-from cli_runner import FOVEA, CliTest, clean_environment, model, run
+from cli_runner import FOVEA, TEXT, CliTest, clean_environment, model, run
 
 LLAMA, GEMMA = model("llama_f32"), model("gemma3_f32")
-TEXT = "the rain in the inn on the ring and her thinner tin are there in the rein "
 CHAT = ("--chat-template", "chatml")
 
 

@@ -55,6 +55,30 @@ static inline void *choose_attention_open(const attention_world *w, uint32_t wor
     return memory;
 }
 
+static inline size_t choose_world_width(const attention_world *w) {
+    return (size_t)w->attend.query_heads * w->attend.head_dim;
+}
+
+/* All tokens of the world through an empty cache in calls of at most `cut` rows (0: one call); [tokens][width]. */
+static inline float *choose_world_run(attention_world *w, const fv_policy *policy, uint32_t tile_rows, uint32_t cut,
+                                      const fv_parallel *parallel, test_random *random, fv_report *report) {
+    fv_attention *attention = NULL;
+    void *memory = choose_attention_open(w, parallel ? parallel->workers : 1, tile_rows, &attention);
+    size_t width = choose_world_width(w);
+    float *out = world_memory(w->tokens * width * sizeof(float));
+    if (report) *report = (fv_report){.struct_bytes = sizeof(fv_report)};
+    world_cache_reset(w);
+    for (uint32_t done = 0, rows; done < w->tokens; done += rows) {
+        rows = cut ? test_random_in(random, 1, cut) : w->tokens;
+        if (rows > w->tokens - done) rows = w->tokens - done;
+        world_append(w, rows);
+        check_status(test_attention_run(attention, w->cache, policy, 0, rows, w->queries + done * w->query_stride,
+                                        w->query_stride, out + done * width, width, parallel, report));
+    }
+    free(memory);
+    return out;
+}
+
 /* One row's choosing. */
 typedef struct row_choice {
     fv_chooser chooser;

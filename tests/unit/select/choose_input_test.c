@@ -13,27 +13,6 @@ static fv_policy policy_of(uint32_t i) {
     return policy;
 }
 
-static size_t row_width(const attention_world *w) { return (size_t)w->attend.query_heads * w->attend.head_dim; }
-
-/* All tokens through an empty cache, in calls of at most `cut` rows; out [tokens][width]. */
-static float *world_run(attention_world *w, const fv_policy *policy, uint32_t tile_rows, uint32_t cut,
-                        test_random *random) {
-    fv_attention *attention = NULL;
-    void *memory = choose_attention_open(w, 1, tile_rows, &attention);
-    size_t width = row_width(w);
-    float *out = world_memory(w->tokens * width * sizeof(float));
-    world_cache_reset(w);
-    for (uint32_t done = 0, rows; done < w->tokens; done += rows) {
-        rows = cut ? test_random_in(random, 1, cut) : w->tokens;
-        if (rows > w->tokens - done) rows = w->tokens - done;
-        world_append(w, rows);
-        check_status(test_attention_run(attention, w->cache, policy, 0, rows, w->queries + done * w->query_stride,
-                                        w->query_stride, out + done * width, width, NULL, NULL));
-    }
-    free(memory);
-    return out;
-}
-
 /* Tiles that do not divide a page: rows on both sides of its end do not look at the same pages. */
 static void test_tiles_of_any_height(void **state) {
     (void)state;
@@ -43,11 +22,12 @@ static void test_tiles_of_any_height(void **state) {
         attention_world w = world_make(tables.table[i % tables.count],
                                        choose_shape(1, 32, TOKENS, i % FV_ELEMENT_COUNT), 2, 0, &random);
         const fv_policy policy = policy_of(i);
-        float *want = world_run(&w, &policy, 0, 0, &random);
+        float *want = choose_world_run(&w, &policy, 0, 0, NULL, &random, NULL);
         for (uint32_t k = 0; k < 4; k++) {
-            float *out = world_run(&w, &policy, heights[k], k % 2 ? 50 : 0, &random);
+            float *out = choose_world_run(&w, &policy, heights[k], k % 2 ? 50 : 0, NULL, &random, NULL);
             for (uint32_t row = 0; row < TOKENS; row++)
-                if (memcmp(out + row * row_width(&w), want + row * row_width(&w), row_width(&w) * 4) != 0)
+                if (memcmp(out + row * choose_world_width(&w), want + row * choose_world_width(&w),
+                           choose_world_width(&w) * 4) != 0)
                     fail_msg("%s policy %u: row %u has other bits in tiles of %u", test_table_name(w.kernels), i, row,
                              heights[k]);
             free(out);
@@ -72,11 +52,12 @@ static void test_huge_input_gives_no_nan(void **state) {
         }
         for (size_t k = 0; k < w.tokens * w.query_stride; k++) w.queries[k] *= query;
         const fv_policy policy = policy_of(i);
-        float *out = world_run(&w, &policy, 0, i % 2 ? 1 : 0, &random);
-        for (size_t k = 0; k < w.tokens * row_width(&w); k++)
+        float *out = choose_world_run(&w, &policy, 0, i % 2 ? 1 : 0, NULL, &random, NULL);
+        for (size_t k = 0; k < w.tokens * choose_world_width(&w); k++)
             if (!isfinite(out[k]))
                 fail_msg("%s type %u policy %u, keys of %g, queries of %g: %g in row %zu", test_table_name(w.kernels),
-                         w.shape.key_type, i % POLICIES, (double)key, (double)query, (double)out[k], k / row_width(&w));
+                         w.shape.key_type, i % POLICIES, (double)key, (double)query, (double)out[k],
+                         k / choose_world_width(&w));
         free(out);
         world_free(&w);
     }
@@ -144,7 +125,7 @@ static void test_unread_tokens_are_not_felt(void **state) {
                                       .query = w.queries + row * w.query_stride,
                                       .query_stride = w.query_stride,
                                       .out = out,
-                                      .out_stride = row_width(&w)};
+                                      .out_stride = choose_world_width(&w)};
             check_status(fv_attention_run(attention, w.cache, &policy, &rows, NULL, NULL));
             if (set.token[token]) continue;
             checked++;

@@ -2,93 +2,31 @@
  * equal pages on every instruction set, nothing of the future in a row, never more than the budget, and the copy of the
  * keys that it chooses by is what it would be if it were made anew. */
 #include "attention/watch.h"
-#include "fovea/attention.h"
 #include "fovea/reference/evict.h"
-#include "kernels/kernels.h"
 #include "numeric/half.h"
-#include "select/choose.h"
-#include "support/attention_world.h"
+#include "support/choose_world.h"
 #include "support/tables.h"
 #include "support/test_policy.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 
 enum { MOST_WORKERS = 7 };
 
 static test_tables tables;
-
-static void check_status(fv_status status) {
-    if (status != FV_OK) fail_msg("%s", fv_status_text(status));
-}
-
-static fv_cache_config shape_of(uint32_t heads, uint32_t dim, uint32_t tokens, uint32_t type) {
-    fv_cache_config shape;
-    fv_cache_config_default(&shape);
-    shape.kv_heads = heads;
-    shape.head_dim = dim;
-    shape.max_tokens = tokens;
-    shape.key_type = shape.value_type = type;
-    shape.shadow = shape.tail = 1;
-    return shape;
-}
 
 /* Policies whose rows choose for themselves. */
 static const fv_selector selectors[] = {FV_SELECTOR_FOVEA, FV_SELECTOR_CASCADE, FV_SELECTOR_FOVEA, FV_SELECTOR_CASCADE};
 enum { SELECTORS = sizeof selectors / sizeof selectors[0], FIRST_TAIL = 2 };
 
 static fv_policy policy_of(uint32_t selector, float budget, uint32_t window) {
-    fv_policy policy;
-    fv_policy_default(selectors[selector % SELECTORS], &policy);
+    fv_policy policy = choose_policy(selectors[selector % SELECTORS], budget, window);
     policy.tail = selector % SELECTORS >= FIRST_TAIL; /* twice, with and without */
-    fv_policy_set_budget(&policy, budget);
-    policy.window = window;
-    policy.dense_below = 0;
     return policy;
-}
-
-static size_t row_width(const attention_world *w) { return (size_t)w->attend.query_heads * w->attend.head_dim; }
-
-static void *attention_open(const attention_world *w, fv_attention **attention) {
-    fv_policy policy;
-    fv_policy_default(FV_SELECTOR_FOVEA, &policy);
-    fv_attention_config config = {.attend = w->attend,
-                                  .max_tokens = w->shape.max_tokens,
-                                  .workers = MOST_WORKERS,
-                                  .chooses = 1,
-                                  .plan_steps = fv_policy_steps(&policy, w->shape.max_tokens, FV_TILE_ROWS)};
-    size_t bytes = 0;
-    check_status(fv_attention_size(&config, &bytes));
-    void *memory = world_memory(bytes);
-    check_status(fv_attention_init(attention, &config, w->kernels, memory, bytes));
-    return memory;
-}
-
-/* All tokens of the world through an empty cache in calls of at most `cut` rows (0: one call); [tokens][width]. */
-static float *world_run(attention_world *w, const fv_policy *policy, uint32_t cut, const fv_parallel *parallel,
-                        test_random *random, fv_report *report) {
-    fv_attention *attention = NULL;
-    void *memory = attention_open(w, &attention);
-    size_t width = row_width(w);
-    float *out = world_memory(w->tokens * width * sizeof(float));
-    *report = (fv_report){.struct_bytes = sizeof(fv_report)};
-    world_cache_reset(w);
-    for (uint32_t done = 0, rows; done < w->tokens; done += rows) {
-        rows = cut ? test_random_in(random, 1, cut) : w->tokens;
-        if (rows > w->tokens - done) rows = w->tokens - done;
-        world_append(w, rows);
-        check_status(test_attention_run(attention, w->cache, policy, 0, rows, w->queries + done * w->query_stride,
-                                        w->query_stride, out + done * width, width, parallel, report));
-    }
-    free(memory);
-    return out;
 }
 
 static void check_same(const attention_world *w, const float *out, const float *want, uint32_t rows, const char *what) {
     for (uint32_t row = 0; row < rows; row++)
-        if (memcmp(out + row * row_width(w), want + row * row_width(w), row_width(w) * 4) != 0)
+        if (memcmp(out + row * choose_world_width(w), want + row * choose_world_width(w), choose_world_width(w) * 4) !=
+            0)
             fail_msg("%s, %s dim %u type %u: row %u has other bits", what, test_table_name(w->kernels),
                      w->attend.head_dim, w->shape.key_type, row);
 }
@@ -100,12 +38,12 @@ static void test_all_pages_are_dense(void **state) {
     static const uint32_t dims[] = {8, 16, 24, 64, 80};
     for (uint32_t i = 0; i < 20; i++) {
         attention_world w =
-            world_make(tables.table[i % tables.count], shape_of(1 + i % 2, dims[i % 5], 700, i % FV_ELEMENT_COUNT),
+            world_make(tables.table[i % tables.count], choose_shape(1 + i % 2, dims[i % 5], 700, i % FV_ELEMENT_COUNT),
                        1 + i % 3, 0, &random);
         fv_policy dense = test_policy(FV_SELECTOR_DENSE), all = policy_of(i, 1.0f, 20 + i);
         fv_report report, dense_report;
-        float *want = world_run(&w, &dense, 0, NULL, &random, &dense_report);
-        float *out = world_run(&w, &all, i % 3 ? 50 : 0, NULL, &random, &report);
+        float *want = choose_world_run(&w, &dense, 0, 0, NULL, &random, &dense_report);
+        float *out = choose_world_run(&w, &all, 0, i % 3 ? 50 : 0, NULL, &random, &report);
         check_same(&w, out, want, w.tokens, "all chosen");
         assert_int_equal(report.keys_read, dense_report.keys_read);
         assert_int_equal(report.keys_visible, dense_report.keys_visible);
@@ -121,17 +59,17 @@ static void test_workers_and_cuts(void **state) {
     static const uint32_t cuts[] = {1, 5, 40, 300}, workers[] = {1, 2, 3, 7};
     for (uint32_t i = 0; i < 12; i++) {
         attention_world w =
-            world_make(tables.table[i % tables.count], shape_of(2, 32, 600, i % FV_ELEMENT_COUNT), 3, 0, &random);
+            world_make(tables.table[i % tables.count], choose_shape(2, 32, 600, i % FV_ELEMENT_COUNT), 3, 0, &random);
         fv_policy policy = policy_of(i, 0.3f, 32);
         if (i == 4) policy.budget = 0, policy.top_p = 0.5f, policy.floor = 6, policy.cap = 20;
         if (i == 6) policy.budget = 0, policy.pages = 12;
         fv_report want_report, report;
-        float *want = world_run(&w, &policy, 0, NULL, &random, &want_report);
+        float *want = choose_world_run(&w, &policy, 0, 0, NULL, &random, &want_report);
         assert_true(want_report.keys_read < want_report.keys_visible * 3 / 4);
         for (uint32_t k = 0; k < 4; k++) {
             shuffle_pool pool = {.random = random, .workers = workers[k]};
             fv_parallel parallel = shuffle_parallel(&pool);
-            float *out = world_run(&w, &policy, cuts[(i + k) % 4], &parallel, &random, &report);
+            float *out = choose_world_run(&w, &policy, 0, cuts[(i + k) % 4], &parallel, &random, &report);
             check_same(&w, out, want, w.tokens, "cut and shared");
             assert_int_equal(report.keys_read, want_report.keys_read);
             assert_int_equal(report.keys_visible, want_report.keys_visible);
@@ -148,15 +86,15 @@ static void test_the_future_is_not_seen(void **state) {
     test_random random = test_random_make(82);
     for (uint32_t i = 0; i < 12; i++) {
         attention_world w =
-            world_make(tables.table[i % tables.count], shape_of(1, 16, 500, FV_ELEMENT_F16), 2, 0, &random);
+            world_make(tables.table[i % tables.count], choose_shape(1, 16, 500, FV_ELEMENT_F16), 2, 0, &random);
         fv_policy policy = policy_of(i, 0.25f, 16 + i);
         fv_report report;
-        float *want = world_run(&w, &policy, 0, NULL, &random, &report);
+        float *want = choose_world_run(&w, &policy, 0, 0, NULL, &random, &report);
         uint32_t j = test_random_in(&random, 200, 499);
         test_fill_f32(&random, w.keys + j * w.kv_stride, w.kv_stride, 4.0f);
         test_fill_f32(&random, w.values + j * w.kv_stride, w.kv_stride, 4.0f);
         test_fill_f32(&random, w.queries + j * w.query_stride, w.query_stride, 4.0f);
-        float *out = world_run(&w, &policy, i % 2 ? 0 : 7, NULL, &random, &report);
+        float *out = choose_world_run(&w, &policy, 0, i % 2 ? 0 : 7, NULL, &random, &report);
         check_same(&w, out, want, j, "a later token changed");
         free(want);
         free(out);
@@ -168,9 +106,9 @@ static void test_the_future_is_not_seen(void **state) {
 static void test_budget_is_kept(void **state) {
     (void)state;
     test_random random = test_random_make(83);
-    attention_world w = world_make(tables.table[0], shape_of(1, 16, 900, FV_ELEMENT_F16), 2, 0, &random);
+    attention_world w = world_make(tables.table[0], choose_shape(1, 16, 900, FV_ELEMENT_F16), 2, 0, &random);
     fv_attention *attention = NULL;
-    void *memory = attention_open(&w, &attention);
+    void *memory = choose_attention_open(&w, MOST_WORKERS, 0, &attention);
     float out[32];
     const fv_policy policy = policy_of(1, 0.2f, 40);
     for (uint32_t row = 0; row < w.tokens; row++) {
@@ -220,8 +158,8 @@ static void test_every_machine_chooses_alike(void **state) {
     test_random random = test_random_make(84);
     static const uint32_t dims[] = {8, 24, 64, 80, 128, 256};
     for (uint32_t i = 0; i < 24; i++) {
-        attention_world w =
-            world_make(tables.table[0], shape_of(1, dims[i % 6], 1500, i % FV_ELEMENT_COUNT), 1 + i % 4, 0, &random);
+        attention_world w = world_make(tables.table[0], choose_shape(1, dims[i % 6], 1500, i % FV_ELEMENT_COUNT),
+                                       1 + i % 4, 0, &random);
         fv_policy policy = policy_of(i, 0.1f + 0.02f * (float)i, 32);
         if (i % 12 == 0) policy.budget = 0, policy.top_p = 0.3f;
         uint8_t want[100], got[100];
@@ -242,7 +180,7 @@ static void test_a_needle_is_found(void **state) {
     uint32_t found[2] = {0};
     for (uint32_t i = 0; i < 40; i++) {
         attention_world w =
-            world_make(tables.table[i % tables.count], shape_of(1, 64, 2048, FV_ELEMENT_F16), 3, 0, &random);
+            world_make(tables.table[i % tables.count], choose_shape(1, 64, 2048, FV_ELEMENT_F16), 3, 0, &random);
         uint32_t needle = test_random_in(&random, 16, 1900);
         fv_policy policy = policy_of(i % 2, 0.09f, 128); /* one page beyond window and sinks */
         uint8_t chosen[128];
@@ -297,7 +235,7 @@ static void check_shadow(const fv_cache *cache, const fv_cache *want) {
 static void test_means_are_means(void **state) {
     (void)state;
     test_random random = test_random_make(89);
-    attention_world w = world_make(tables.table[0], shape_of(1, 64, 64, FV_ELEMENT_F32), 1, 0, &random);
+    attention_world w = world_make(tables.table[0], choose_shape(1, 64, 64, FV_ELEMENT_F32), 1, 0, &random);
     world_append(&w, 64);
     const fv_shadow *shadow = &w.cache->shadow;
     for (uint32_t page = 0; page < 4; page++) {
@@ -359,7 +297,7 @@ static void test_shadow_is_maintained(void **state) {
     for (uint32_t i = 0; i < 10; i++) {
         uint32_t type = i % 5 < 2 ? FV_ELEMENT_F16 : i % FV_ELEMENT_COUNT;
         attention_world w =
-            world_make(tables.table[i % tables.count], shape_of(2, 8 + 8 * i, 400, type), 1, 0, &random);
+            world_make(tables.table[i % tables.count], choose_shape(2, 8 + 8 * i, 400, type), 1, 0, &random);
         while (fv_cache_tokens(w.cache) < 300) { /* forth and back */
             world_append(&w, test_random_in(&random, 1, 90));
             uint32_t tokens = fv_cache_tokens(w.cache), back = test_random_in(&random, 0, tokens / 3);
@@ -394,11 +332,11 @@ static void test_deadlines(void **state) {
     (void)state;
     test_random random = test_random_make(88);
     attention_world w =
-        world_make(tables.table[tables.count - 1], shape_of(2, 16, 1500, FV_ELEMENT_F16), 2, 0, &random);
+        world_make(tables.table[tables.count - 1], choose_shape(2, 16, 1500, FV_ELEMENT_F16), 2, 0, &random);
     const fv_policy policy = policy_of(1, 0.5f, 40);
     fv_attention *attention = NULL;
-    void *memory = attention_open(&w, &attention);
-    size_t width = row_width(&w);
+    void *memory = choose_attention_open(&w, MOST_WORKERS, 0, &attention);
+    size_t width = choose_world_width(&w);
     float want[3 * 64], out[3 * 64];
     world_append(&w, 1500);
     fv_attention_rows rows = {.first_token = 1400,
@@ -476,7 +414,7 @@ static void test_bad_policies(void **state) {
     REFUSED(bad.tail = 2);
     REFUSED(bad.tail = 1, bad.certificate = 1);
     test_random random = test_random_make(87);
-    fv_cache_config shape = shape_of(1, 16, 64, FV_ELEMENT_F16);
+    fv_cache_config shape = choose_shape(1, 16, 64, FV_ELEMENT_F16);
     size_t bytes;
     shape.shadow = 0;
     assert_int_equal(fv_cache_size(&shape, &bytes), FV_ERROR_ARGUMENT); /* a tail without a shadow */
@@ -485,7 +423,7 @@ static void test_bad_policies(void **state) {
     shape.shadow = shape.tail = 0;
     attention_world w = world_make(tables.table[0], shape, 1, 0, &random);
     fv_attention *attention = NULL;
-    void *memory = attention_open(&w, &attention);
+    void *memory = choose_attention_open(&w, MOST_WORKERS, 0, &attention);
     float out[16];
     world_append(&w, 64);
     assert_int_equal(
@@ -497,7 +435,7 @@ static void test_bad_policies(void **state) {
     tail.tail = 1;
     shape.shadow = 1; /* but no tail */
     w = world_make(tables.table[0], shape, 1, 0, &random);
-    memory = attention_open(&w, &attention);
+    memory = choose_attention_open(&w, MOST_WORKERS, 0, &attention);
     world_append(&w, 64);
     check_status(test_attention_run(attention, w.cache, &good, 0, 1, w.queries, w.query_stride, out, 16, NULL, NULL));
     assert_int_equal(
