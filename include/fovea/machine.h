@@ -34,7 +34,8 @@ FV_API void fv_machine_processor_name(char *name, size_t bytes);
  *
  * limit    out: what the environment variable FV_ISA allows; FV_ISA_BEST if it is not set.
  * reached  out: the best set within that limit that this processor and this build have.
- * returns  FV_OK, FV_ERROR_ARGUMENT (FV_ISA names no instruction set; the message says so). Outputs untouched on error.
+ * returns  FV_OK, FV_ERROR_ARGUMENT (FV_ISA names no instruction set), FV_ERROR_UNSUPPORTED (one of processors that
+ * this build is not for); the message says which there are. Outputs untouched on error.
  */
 FV_API fv_status fv_machine_isa(fv_isa *limit, fv_isa *reached, fv_message *message);
 

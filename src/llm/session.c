@@ -2,11 +2,11 @@
 #include "fovea/session.h"
 #include "fovea/policy_text.h"
 #include "llm/llm.h"
+#include "platform/environment.h"
 #include "platform/pages.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdalign.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -167,25 +167,12 @@ static fv_status take_memory(fv_session *session, uint32_t workers, fv_message *
 
 /* --- opening ---------------------------------------------------------------------------------------------------- */
 
-/* FV_ISA in the environment lowers the limit: to compare instruction sets without a rebuild. */
+/* FV_ISA in the environment lowers the limit. */
 static fv_status apply_environment(uint32_t *limit, fv_message *message) {
-    const char *name = getenv("FV_ISA");
-    if (!name || !*name) return FV_OK;
     fv_isa isa;
-    fv_status status = fv_isa_from_name(name, &isa);
-    if (status != FV_OK) {
-        char known[100] = "";
-        size_t length = 0;
-        for (uint32_t i = 0; i < FV_ISA_COUNT && length < sizeof known; i++) {
-            const char *other = fv_isa_name((fv_isa)i);
-            if (fv_isa_from_name(other, &isa) != FV_OK) continue;
-            length += (size_t)snprintf(known + length, sizeof known - length, " %s", other);
-        }
-        return fv_message_set(message, status,
-                              "environment variable FV_ISA=%.32s is no instruction set of this build, which has:%s",
-                              name, known);
-    }
-    if (*limit == FV_ISA_BEST || fv_isa_includes((fv_isa)*limit, isa)) *limit = isa;
+    fv_status status = fv_environment_isa(&isa, message);
+    if (status != FV_OK) return status;
+    if (*limit == FV_ISA_BEST || (isa != FV_ISA_BEST && fv_isa_includes((fv_isa)*limit, isa))) *limit = isa;
     return FV_OK;
 }
 

@@ -1,5 +1,6 @@
 /* machine.c - facts about this process and processor, read from /proc where it exists. */
 #include "fovea/machine.h"
+#include "platform/environment.h"
 #include "platform/linux_only.h"
 #include <stdalign.h>
 #include <stdbool.h>
@@ -59,11 +60,10 @@ void fv_machine_processor_name(char *name, size_t bytes) {
 fv_status fv_machine_isa(fv_isa *limit, fv_isa *reached, fv_message *message) {
     alignas(8) unsigned char memory[FV_KERNELS_BYTES];
     const fv_kernels *kernels;
-    const char *wanted = getenv("FV_ISA");
-    fv_isa named = FV_ISA_BEST;
-    if (wanted && wanted[0] && fv_isa_from_name(wanted, &named) != FV_OK)
-        return fv_message_set(message, FV_ERROR_ARGUMENT, "FV_ISA=%s names no instruction set", wanted);
-    fv_status status = fv_kernels_init(&kernels, named, memory, sizeof memory);
+    fv_isa named;
+    fv_status status = fv_environment_isa(&named, message);
+    if (status != FV_OK) return status;
+    status = fv_kernels_init(&kernels, named, memory, sizeof memory);
     if (status != FV_OK) return fv_message_set(message, status, "%s", fv_status_text(status));
     *limit = named;
     *reached = fv_kernels_isa(kernels);

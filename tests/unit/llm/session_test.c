@@ -19,6 +19,7 @@ static void *test_calloc(size_t count, size_t bytes) { return allocations_left--
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
