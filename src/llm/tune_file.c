@@ -1,5 +1,6 @@
 /* tune_file.c - the JSON of shares. It is believed only as far as it fits the model. */
 #include "fovea/tune.h"
+#include "platform/replacement.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@
 #include <math.h>
 #endif
 
-#define FORMAT 3 /* 1: without head_dim; 2: with gates, which nothing reads any more; both are still read */
+#define NAME_BYTES 595 /* a longer name of a file is refused */
+#define FORMAT 3       /* 1: without head_dim; 2: with gates, which nothing reads any more; both are still read */
 
 bool fv_tune_path(const char *model, char *path, size_t bytes) {
     int length = snprintf(path, bytes, "%s.fovea.json", model);
@@ -196,16 +198,11 @@ static bool write_all(FILE *file, const fv_tune *tune, const fv_llm *llm, const 
 
 fv_status fv_tune_write(const fv_tune *tune, const char *path, const fv_llm *llm, const fv_tune_notes *notes,
                         fv_message *message) {
-    char part[600];
-    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
-        return fv_message_set(message, FV_ERROR_FILE, "%s: the name is too long", path);
-    FILE *file = fopen(part, "w");
-    bool good = file && write_all(file, tune, llm, notes);
-    if (file && (fflush(file) != 0 || fsync(fileno(file)) != 0)) good = false;
-    if (file && fclose(file) != 0) good = false;
-    if (good && rename(part, path) != 0) good = false;
-    if (!good && file) remove(part);
-    return good ? FV_OK : fv_message_set(message, FV_ERROR_FILE, "%s: can't be written", path);
+    fv_replacement made;
+    if (strlen(path) >= NAME_BYTES) return fv_message_set(message, FV_ERROR_FILE, "%s: the name is too long", path);
+    fv_status status = fv_replacement_begin(&made, path, message);
+    if (status != FV_OK) return status;
+    return fv_replacement_end(&made, made.file && write_all(made.file, tune, llm, notes), message);
 }
 
 #else

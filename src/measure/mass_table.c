@@ -1,6 +1,7 @@
 /* mass_table.c - an observer of a session's attention. */
 #include "fovea/measure/mass_table.h"
 #include "fovea/measure/mass.h"
+#include "platform/replacement.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -139,14 +140,10 @@ static bool write_heads(FILE *file, const fv_mass_table *mass, const char *name)
 
 fv_status fv_mass_tables_write(const fv_mass_table *const *tables, const char *const *names, size_t count,
                                const char *path, fv_message *message) {
-    char part[4096];
-    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
-        return fv_message_set(message, FV_ERROR_FILE, "%s: the name is too long", path);
-    FILE *file = fopen(part, "w");
-    bool good = file && fprintf(file, "attention,layer,head,mass\n") > 0;
-    for (size_t i = 0; i < count && good; i++) good = write_heads(file, tables[i], names[i]);
-    if (file && fclose(file) != 0) good = false;
-    if (good && rename(part, path) != 0) good = false;
-    if (!good && file) remove(part);
-    return good ? FV_OK : fv_message_set(message, FV_ERROR_FILE, "%s: can't be written", path);
+    fv_replacement made;
+    fv_status status = fv_replacement_begin(&made, path, message);
+    if (status != FV_OK) return status;
+    bool good = made.file && fprintf(made.file, "attention,layer,head,mass\n") > 0;
+    for (size_t i = 0; i < count && good; i++) good = write_heads(made.file, tables[i], names[i]);
+    return fv_replacement_end(&made, good, message);
 }

@@ -1,0 +1,22 @@
+/* replacement.h - a file written whole or not at all: beside its name first, then in its place. */
+#ifndef FV_REPLACEMENT_H
+#define FV_REPLACEMENT_H
+
+#include "fovea/message.h"
+#include <stdbool.h>
+#include <stdio.h>
+
+typedef struct fv_replacement {
+    FILE *file;       /* to be written to; NULL: it could not be opened, and fv_replacement_end() says so */
+    const char *path; /* the caller's */
+    char part[4096];
+} fv_replacement;
+
+/* FV_OK, also where the file cannot be opened; FV_ERROR_FILE (the name is too long: there is nothing to end). */
+fv_status fv_replacement_begin(fv_replacement *replacement, const char *path, fv_message *message);
+
+/* Puts what was written in the place of `path`, durably, if all of it is good; else drops it and leaves `path` as it
+ * was. FV_OK, FV_ERROR_FILE. */
+fv_status fv_replacement_end(fv_replacement *replacement, bool good, fv_message *message);
+
+#endif
