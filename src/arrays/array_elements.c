@@ -99,13 +99,20 @@ static uint32_t first_beyond(const float *row, uint32_t count, float limit) {
     return first;
 }
 
+/* A head's elements as f32: where they lie, or widened into `buffer`. */
+static const float *head_of(const fv_array *array, size_t offset, float *buffer) {
+    if (array->type == FV_ELEMENT_F32) return (const float *)array->data + offset;
+    widen_head(array, offset, buffer);
+    return buffer;
+}
+
 fv_status fv_array_scan(const fv_array *array, float limit, const char *name, fv_message *message) {
-    float row[1024];
+    float buffer[1024];
     uint32_t at[4];
     for (at[0] = 0; at[0] < fv_array_batches(array); at[0]++)
         for (at[1] = 0; at[1] < array->tokens; at[1]++)
             for (at[2] = 0; at[2] < array->heads; at[2]++) {
-                widen_head(array, place(array, at[0], at[1], at[2]), row);
+                const float *row = head_of(array, place(array, at[0], at[1], at[2]), buffer);
                 at[3] = first_beyond(row, array->head_dim, limit);
                 if (at[3] < array->head_dim) return say_where(row[at[3]], limit, name, at, message);
             }
