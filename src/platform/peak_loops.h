@@ -6,6 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef FV_BUILD_AVX2 /* the compiler's command line defines what is in the build */
+#define FV_BUILD_AVX2 0
+#endif
+#ifndef FV_BUILD_AVX512
+#define FV_BUILD_AVX512 0
+#endif
+
 /* Makes `rounds` rounds of independent multiply-adds on registers; returns the operations of one round (a multiply-add
  * of one element is two). At least 8 chains, since two units of a latency of four cycles want as many. */
 typedef size_t fv_peak_loop_fn(size_t rounds);

@@ -101,6 +101,16 @@ def smoke_as_c(folder, compiler, source, build):
         raise RuntimeError("%s\nis not\n%s" % (alone, linked))
 
 
+def library(build):
+    """The core as it was built, and what linking it wants: a sanitizer's flags, where it has them."""
+    with open(os.path.join(build, "CMakeCache.txt"), encoding="utf-8") as file:
+        cache = dict(re.findall(r"^(\w+):\w+=(.*)$", file.read(), re.M))
+    flags = re.findall(r"-fsanitize=\S+", cache.get("CMAKE_C_FLAGS", ""))
+    if cache.get("FV_SANITIZE") == "ON":
+        flags.append("-fsanitize=address,undefined")
+    return [os.path.join(build, "libfovea_core.a"), *flags]
+
+
 def vectors_as_in_the_library(folder, compiler, source, build):
     """Without a warning; the level that the library has here, and, by the compiler that the library was made with, its bits."""
     objects = []
@@ -115,7 +125,7 @@ def vectors_as_in_the_library(folder, compiler, source, build):
         raise RuntimeError("%s\nis not\n%s" % (alone, linked))
     if compiler == "clang":
         return
-    want, got = bits(folder, compiler, source, os.path.join(build, "libfovea_core.a")), bits(folder, compiler, source, *objects)
+    want, got = bits(folder, compiler, source, *library(build)), bits(folder, compiler, source, *objects)
     if got != want or len(want.splitlines()) < 20:
         raise RuntimeError("%s\nis not\n%s" % (got, want))
 
