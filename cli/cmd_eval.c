@@ -94,7 +94,8 @@ static int open_policies(eval_state *state) {
     fv_eval_config config;
     fv_eval_config_default(&config);
     state->context = config.context = (uint32_t)options->model.context;
-    for (size_t i = 0; i < state->attention.count; i++) cli_attach_tune(state->engine, &state->attention.policies[i]);
+    int result = cli_attach_tune(state->engine, state->attention.policies, state->attention.count);
+    if (result != CLI_GO_ON) return result;
     config.llm = fv_engine_llm(state->engine);
     config.pool = fv_engine_pool(state->engine);
     config.session = cli_session_config(&options->model);

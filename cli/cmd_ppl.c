@@ -143,7 +143,8 @@ static int open_policies(ppl_state *state) {
     fv_message message = {""};
     fv_perplexity_config config;
     fv_perplexity_config_default(&config);
-    for (size_t i = 0; i < state->attention.count; i++) cli_attach_tune(state->engine, &state->attention.policies[i]);
+    int result = cli_attach_tune(state->engine, state->attention.policies, state->attention.count);
+    if (result != CLI_GO_ON) return result;
     config.llm = fv_engine_llm(state->engine);
     config.pool = fv_engine_pool(state->engine);
     config.session = cli_session_config(&options->model);

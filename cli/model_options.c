@@ -151,9 +151,15 @@ int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_option
     return cli_outcome(fv_engine_open(engine, &config, &message), &message);
 }
 
-void cli_attach_tune(const fv_engine *engine, fv_policy *policy) {
-    if (fv_tune_attach(fv_engine_tune(engine), policy))
-        cli_note("the budget is divided by %s", fv_engine_tune(engine)->path);
+int cli_attach_tune(const fv_engine *engine, fv_policy *policies, size_t count) {
+    fv_message message = {""};
+    fv_status status = FV_OK;
+    for (size_t i = 0; i < count && status == FV_OK; i++) {
+        bool attached = false;
+        status = fv_engine_tune_attach(engine, &policies[i], &attached, &message);
+        if (attached) cli_note("the budget is divided by %s", fv_engine_tune(engine)->path);
+    }
+    return cli_outcome(status, &message);
 }
 
 int cli_session_open(fv_session **session, const fv_engine *engine, const cli_model_options *options, uint32_t context,
@@ -161,7 +167,8 @@ int cli_session_open(fv_session **session, const fv_engine *engine, const cli_mo
     fv_message message = {""};
     fv_session_config config = cli_session_config(options);
     config.context_tokens = context;
-    cli_attach_tune(engine, policy);
+    int result = cli_attach_tune(engine, policy, 1);
+    if (result != CLI_GO_ON) return result;
     config.policy = *policy;
     return cli_outcome(fv_engine_session_open(engine, &config, session, &message), &message);
 }

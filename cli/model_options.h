@@ -56,8 +56,8 @@ fv_session_config cli_session_config(const cli_model_options *options);
 /** CLI_GO_ON, CLI_USAGE (no -m, a mask that is none) or CLI_FAILED. *engine is NULL but on CLI_GO_ON. */
 int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_options *options);
 
-/** fv_tune_attach(), and a note that says so. */
-void cli_attach_tune(const fv_engine *engine, fv_policy *policy);
+/** fv_engine_tune_attach() for each policy, and a note that says so. CLI_GO_ON or CLI_FAILED. */
+int cli_attach_tune(const fv_engine *engine, fv_policy *policies, size_t count);
 
 /** A session as the options say, with `context` tokens. A policy that chooses gets the engine's shares, and a note says
  *  so. CLI_GO_ON or CLI_FAILED. */

@@ -35,8 +35,8 @@ typedef struct fv_engine fv_engine;
  * points to.
  *
  * returns FV_OK, FV_ERROR_ARGUMENT (no model), and what fv_llm_open(), fv_llm_repack(), fv_pool_open_config() and
- *         fv_tune_read() return. A tune file that was not asked for and is not there is no error. *engine untouched on
- * error.
+ *         fv_tune_read() return. A tune file that was not asked for is no error here, whether it is there, damaged or
+ *         another model's: fv_engine_tune_attach() says so where it would be used. *engine untouched on error.
  */
 FV_API fv_status fv_engine_open(fv_engine **engine, const fv_engine_config *config, fv_message *message);
 FV_API void fv_engine_close(fv_engine *engine); /* after its sessions; NULL is allowed */
@@ -49,11 +49,20 @@ FV_API fv_pool *fv_engine_pool(const fv_engine *engine);
 FV_API uint32_t fv_engine_threads(const fv_engine *engine);    /* of the pool, >= 1 */
 FV_API const fv_tune *fv_engine_tune(const fv_engine *engine); /* NULL: there is none */
 
+/**
+ * Gives `policy` the engine's shares if it chooses by the queries and has none.
+ *
+ * attached  out: whether it did; untouched on error.
+ * returns   FV_OK; FV_ERROR_CORRUPT or FV_ERROR_UNSUPPORTED: the file beside the model, which this policy would go by,
+ *           can't be read or is another model's. Name "none" in fv_engine_config.tune to do without.
+ */
+FV_API fv_status fv_engine_tune_attach(const fv_engine *engine, fv_policy *policy, bool *attached, fv_message *message);
+
 /** The engine's own session settings, for a caller that changes some of them. */
 FV_API void fv_engine_session_config(const fv_engine *engine, fv_session_config *config);
 
 /** A session on the engine's threads. config: NULL: the engine's own. A policy that chooses and has no shares gets the
- * engine's. Returns what fv_session_open() returns. */
+ * engine's. Returns what fv_engine_tune_attach() and fv_session_open() return. */
 FV_API fv_status fv_engine_session_open(const fv_engine *engine, const fv_session_config *config, fv_session **session,
                                         fv_message *message);
 

@@ -7,7 +7,9 @@
 struct fv_engine {
     fv_llm *llm;
     fv_pool *pool;
-    fv_tune tune; /* empty if there is no file */
+    fv_tune tune;          /* empty if there is no file */
+    fv_status tune_status; /* of a file beside the model that nobody asked for: an error for those who would use it */
+    fv_message tune_fault;
     fv_session_config session;
 };
 
@@ -29,8 +31,9 @@ static fv_status read_tune(fv_engine *engine, const fv_engine_config *config, fv
     if (config->tune && strcmp(config->tune, "none") == 0) return FV_OK;
     if (config->tune) return fv_tune_read(&engine->tune, config->tune, engine->llm, message);
     if (!fv_tune_path(config->model, path, sizeof path)) return FV_OK;
-    fv_status status = fv_tune_read(&engine->tune, path, engine->llm, message);
-    return status == FV_ERROR_FILE ? fv_message_set(message, FV_OK, "%s", "") : status;
+    engine->tune_status = fv_tune_read(&engine->tune, path, engine->llm, &engine->tune_fault);
+    if (engine->tune_status == FV_ERROR_FILE) engine->tune_status = FV_OK; /* there is none */
+    return engine->tune_status == FV_ERROR_MEMORY ? fv_message_set(message, FV_ERROR_MEMORY, "%s", path) : FV_OK;
 }
 
 static fv_status engine_make(fv_engine *engine, const fv_engine_config *config, fv_message *message) {
@@ -68,9 +71,18 @@ uint32_t fv_engine_threads(const fv_engine *engine) { return fv_pool_parallel(en
 const fv_tune *fv_engine_tune(const fv_engine *engine) { return engine->tune.shares ? &engine->tune : NULL; }
 void fv_engine_session_config(const fv_engine *engine, fv_session_config *config) { *config = engine->session; }
 
+fv_status fv_engine_tune_attach(const fv_engine *engine, fv_policy *policy, bool *attached, fv_message *message) {
+    if (engine->tune_status != FV_OK && fv_policy_is_dynamic(policy) && !policy->head_share)
+        return fv_message_set(message, engine->tune_status, "%s", engine->tune_fault.text);
+    *attached = fv_tune_attach(fv_engine_tune(engine), policy);
+    return FV_OK;
+}
+
 fv_status fv_engine_session_open(const fv_engine *engine, const fv_session_config *config, fv_session **session,
                                  fv_message *message) {
     fv_session_config used = config ? *config : engine->session;
-    (void)fv_tune_attach(fv_engine_tune(engine), &used.policy);
+    bool attached;
+    fv_status status = fv_engine_tune_attach(engine, &used.policy, &attached, message);
+    if (status != FV_OK) return status;
     return fv_session_open(session, engine->llm, &used, engine->pool, message);
 }

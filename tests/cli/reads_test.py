@@ -121,7 +121,10 @@ class Tune(FolderTest):
         shutil.copyfile(LLAMA, beside)
         with open(beside + ".fovea.json", "w") as file:
             file.write("{")
-        self.fails(1, "ppl", "-m", beside, "-f", self.text, "-c", "64", says=("model.gguf.fovea.json",))
+        arguments = ("ppl", "-m", beside, "-f", self.text, "-c", "64", "--chunks", "1")
+        self.ok(*arguments)  # dense attention does not use it
+        self.fails(1, *arguments, "--attention", CHOOSING, says=("model.gguf.fovea.json",))
+        self.ok(*arguments, "--attention", CHOOSING, "--tune", "none")
         self.ok("tune", "-m", beside, "-f", self.text, "-c", "512", "--score", "32", "--bytes", "0.2", "--attention",
                 "fovea:window=16,sinks=16,dense-below=0", "--force")
         with open(beside + ".fovea.json") as file:

@@ -114,13 +114,35 @@ static void what_is_not_there_is_an_error(void **state) {
     config.tune = "/nonexistent/shares.json"; /* one that was named has to be there */
     assert_int_equal(fv_engine_open(&engine, &config, &message), FV_ERROR_FILE);
     assert_non_null(strstr(message.text, "shares.json"));
-    config.tune = NULL;
-    FILE *file = fopen(TUNE, "w"); /* one that is there has to be good */
-    assert_true(file && fputs("{", file) >= 0 && fclose(file) == 0);
-    assert_int_equal(fv_engine_open(&engine, &config, &message), FV_ERROR_CORRUPT);
-    remove(TUNE);
     assert_null(engine);
     fv_engine_close(NULL);
+}
+
+/* Nobody asked for the file beside the model: it stops those who would go by it, and nobody else. */
+static void a_damaged_file_stops_only_those_who_use_it(void **state) {
+    (void)state;
+    FILE *file = fopen(TUNE, "w");
+    assert_true(file && fputs("{", file) >= 0 && fclose(file) == 0);
+    fv_engine *engine = open_engine(NULL);
+    fv_session *session = NULL;
+    fv_session_config config;
+    fv_message message = {""};
+    bool attached = true;
+    assert_null(fv_engine_tune(engine));
+    assert_int_equal(fv_engine_session_open(engine, NULL, &session, &message), FV_OK); /* dense */
+    fv_session_close(session);
+    fv_engine_session_config(engine, &config);
+    fv_policy_default(FV_SELECTOR_FOVEA, &config.policy);
+    assert_int_equal(fv_engine_session_open(engine, &config, &session, &message), FV_ERROR_CORRUPT);
+    assert_non_null(strstr(message.text, TUNE));
+    assert_int_equal(fv_engine_tune_attach(engine, &config.policy, &attached, &message), FV_ERROR_CORRUPT);
+    assert_true(attached); /* untouched */
+    const uint16_t own[1] = {1024};
+    config.policy.head_share = own;
+    assert_int_equal(fv_engine_tune_attach(engine, &config.policy, &attached, &message), FV_OK);
+    assert_false(attached);
+    fv_engine_close(engine);
+    remove(TUNE);
 }
 
 static void weights_are_repacked_as_asked(void **state) {
@@ -141,9 +163,8 @@ static void weights_are_repacked_as_asked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_opens_what_it_is_asked_for),
-        cmocka_unit_test(shares_beside_the_model_are_found),
-        cmocka_unit_test(what_is_not_there_is_an_error),
+        cmocka_unit_test(it_opens_what_it_is_asked_for), cmocka_unit_test(shares_beside_the_model_are_found),
+        cmocka_unit_test(what_is_not_there_is_an_error), cmocka_unit_test(a_damaged_file_stops_only_those_who_use_it),
         cmocka_unit_test(weights_are_repacked_as_asked),
     };
     return cmocka_run_group_tests(tests, make_link, drop_link);
