@@ -32,13 +32,19 @@ static void open_pipe(void) {
     }
 }
 
+/* Who started the program with Ctrl-C ignored (nohup, a shell's background job) does not want it to end by one. */
+static bool is_ignored(int signal_number) {
+    struct sigaction before;
+    return sigaction(signal_number, NULL, &before) == 0 && before.sa_handler == SIG_IGN;
+}
+
 void cli_interrupt_install(void) {
     struct sigaction action;
     open_pipe();
     memset(&action, 0, sizeof action);
     sigemptyset(&action.sa_mask);
     action.sa_handler = on_interrupt; /* no SA_RESTART: a read that waits is to end */
-    sigaction(SIGINT, &action, NULL);
+    if (!is_ignored(SIGINT)) sigaction(SIGINT, &action, NULL);
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
 }

@@ -4,7 +4,8 @@
 
 #include <stdbool.h>
 
-/** Also ignores SIGPIPE, so that a closed pipe is a write error like any other. */
+/** Also ignores SIGPIPE, so that a closed pipe is a write error like any other. A Ctrl-C that was ignored when the
+ *  program was started stays ignored. */
 void cli_interrupt_install(void);
 bool cli_interrupted(void);
 bool cli_go_on(void *context);  /* the opposite, for those who ask a watch; context is not used */

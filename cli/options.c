@@ -146,13 +146,19 @@ static int set_switch_from_env(const cli_syntax *syntax, const cli_option *optio
     return CLI_GO_ON;
 }
 
+/* A variable that is empty counts as one that is not set: compose files and unit files can't unset what they name. */
+static const char *environment_value(const char *name) {
+    const char *text = getenv(name);
+    return text && text[0] ? text : NULL;
+}
+
 /* llama.cpp: LLAMA_ARG_NO_X, with any value, is the negated form of LLAMA_ARG_X. */
 static bool env_has_negation(const char *env) {
     char name[NAME_BYTES + 8];
     static const char prefix[] = "LLAMA_ARG_";
     if (strncmp(env, prefix, strlen(prefix)) != 0) return false;
     snprintf(name, sizeof name, "%sNO_%s", prefix, env + strlen(prefix));
-    return getenv(name) != NULL;
+    return environment_value(name) != NULL;
 }
 
 static int read_environment(const cli_syntax *syntax) {
@@ -161,7 +167,7 @@ static int read_environment(const cli_syntax *syntax) {
         for (size_t i = 0; i < group->count; i++) {
             const cli_option *option = &group->options[i];
             if (!option->env) continue;
-            const char *text = getenv(option->env);
+            const char *text = environment_value(option->env);
             int result = CLI_GO_ON;
             bool *flag = (bool *)((char *)group->target + option->offset);
             if (option->kind == CLI_SWITCH && env_has_negation(option->env))

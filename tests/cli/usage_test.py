@@ -108,6 +108,12 @@ class Environment(CliTest):
     def test_a_wrong_value_names_the_variable(self):
         self.fails(2, "run", "-p", "x", env={"LLAMA_ARG_CTX_SIZE": "x"}, says=("LLAMA_ARG_CTX_SIZE",))
 
+    def test_an_empty_variable_is_not_set(self):
+        env = {"LLAMA_ARG_CTX_SIZE": "", "LLAMA_ARG_TEMPERATURE": "", "LLAMA_ARG_CACHE_TYPE_K": "", "LLAMA_ARG_MODEL": ""}
+        figures = self.document("run", "-p", "ab", "-n", "1", "--json", "-m", model("llama_f32"), env=env)
+        self.assertEqual((256, "f16"), (figures["training_context_tokens"], figures["key_type"]))
+        self.fails(2, "run", "-p", "ab", env=env, says=("no model",))
+
     def test_spellings(self):
         for arguments in (("--ctx-size=66",), ("--ctx_size", "66"), ("-c", "66")):
             figures = self.document("run", "-p", "ab", "-n", "1", "--json", "-m", model("llama_f32"), *arguments)

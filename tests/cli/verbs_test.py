@@ -63,7 +63,7 @@ class Run(CliTest):
         self.assertLessEqual(on["repacked_bytes"], on["weight_bytes"])
         for arguments, env, wanted in ((("--repack",), {}, on), (("--no-repack",), {}, off), (("-nr",), {}, off),
                                        ((), {"LLAMA_ARG_REPACK": "0"}, off), ((), {"LLAMA_ARG_REPACK": "1"}, on),
-                                       ((), {"LLAMA_ARG_NO_REPACK": ""}, off), (("--repack=auto",), {}, on)):
+                                       ((), {"LLAMA_ARG_NO_REPACK": "1"}, off), ((), {"LLAMA_ARG_NO_REPACK": ""}, on), (("--repack=auto",), {}, on)):
             seen = self.document(*common, *arguments, env=env)
             self.assertEqual(seen["repacked_bytes"], wanted["repacked_bytes"], (arguments, env))
         for mode, wanted in (("on", on), ("off", off)):
