@@ -62,20 +62,17 @@ static json_t *document_of(const cli_bench_result *result) {
 
 static bool print_document(const cli_bench_result *result, size_t flags) {
     json_t *object = document_of(result);
-    char *text = json_dumps(object, flags | JSON_REAL_PRECISION(12));
-    bool good = text ? cli_write(text, strlen(text)) : cli_fail("no memory for the result") == CLI_DONE;
-    free(text);
+    bool good = cli_json_write(object, flags);
     json_decref(object);
     return good;
 }
 
-static void print_csv_value(json_t *value) {
-    char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(12));
-    const char *bytes = text ? text : json_string_value(value);
+static void print_csv_value(const json_t *value) {
+    const char *text = json_string_value(value);
     cli_write("\"", 1);
-    for (const char *c = bytes ? bytes : ""; *c; c++) cli_write(*c == '"' ? "\"\"" : c, *c == '"' ? 2 : 1);
+    if (!text) cli_json_write(value, JSON_ENCODE_ANY);
+    for (const char *c = text ? text : ""; *c; c++) cli_write(*c == '"' ? "\"\"" : c, *c == '"' ? 2 : 1);
     cli_write("\"", 1);
-    free(text);
 }
 
 static bool print_csv(const cli_bench_result *result, size_t index) {

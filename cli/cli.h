@@ -35,6 +35,7 @@ int cli_outcome(fv_status status, const fv_message *message);
 
 /* Standard output. false once anything has failed: stop working then, cli_finish() says what happened. */
 bool cli_write(const char *bytes, size_t length);
+bool cli_write_text(const char *bytes, size_t length); /* of a file or model: nothing in it commands a terminal */
 CLI_PRINTF(1, 2) bool cli_print(const char *format, ...);
 bool cli_flush(void);
 

@@ -79,48 +79,55 @@ static const char *tensor_type_name(uint32_t type, char *buffer, size_t bytes) {
 
 /* ---- as text ---- */
 
-/* A value on one line: control characters and long tails are left out. */
-static void print_value(const fv_gguf_entry *entry, json_t *value) {
+/* A name out of the file, in `buffer` until its next use: nothing in it commands a terminal. */
+static const char *name_of(fv_gguf_text text, fv_text *buffer) {
+    buffer->length = 0;
+    return fv_utf8_printable(text.bytes, text.length, "", buffer) == FV_OK ? buffer->bytes : "?";
+}
+
+/* A value on one line: control characters are escaped, long tails left out. */
+static void print_value(const fv_gguf_entry *entry, json_t *value, fv_text *buffer) {
     char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(7));
     size_t length = text ? strlen(text) : 0;
     size_t shown = length > LONGEST_TEXT ? fv_utf8_complete(text, LONGEST_TEXT) : length;
-    cli_print("%.*s%s", (int)shown, text ? text : "?", shown < length ? "..." : "");
+    cli_print("%s%s", name_of((fv_gguf_text){text ? text : "?", text ? shown : 1}, buffer),
+              shown < length ? "..." : "");
     if (entry->type == FV_GGUF_ARRAY && entry->count > LONGEST_ARRAY)
         cli_print(" first %d of %" PRIu64, LONGEST_ARRAY, entry->count);
     free(text);
 }
 
 static void print_metadata(const fv_gguf *gguf) {
+    fv_text shown = {0};
     cli_print("\nmetadata: %zu entries\n", fv_gguf_entries(gguf));
     for (size_t i = 0; i < fv_gguf_entries(gguf); i++) {
         const fv_gguf_entry *entry = fv_gguf_entry_at(gguf, i);
-        json_t *key = cli_json_string(entry->key.bytes, entry->key.length), *value = entry_value(entry);
-        const char *array = entry->type == FV_GGUF_ARRAY ? "[]" : "";
-        cli_print("  %-44s %s%s ", key ? json_string_value(key) : "?", fv_gguf_value_type_name(entry->element_type),
-                  array);
-        print_value(entry, value);
+        json_t *value = entry_value(entry);
+        cli_print("  %-44s %s%s ", name_of(entry->key, &shown), fv_gguf_value_type_name(entry->element_type),
+                  entry->type == FV_GGUF_ARRAY ? "[]" : "");
+        print_value(entry, value, &shown);
         cli_print("\n");
-        json_decref(key);
         json_decref(value);
     }
+    fv_text_free(&shown);
 }
 
 static void print_tensors(const fv_gguf *gguf) {
+    fv_text name = {0};
     cli_print("\ntensors: %zu\n  %-44s %-8s %-24s %14s %14s\n", fv_gguf_tensors(gguf), "name", "type", "shape", "bytes",
               "offset");
     for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) {
         const fv_gguf_tensor *tensor = fv_gguf_tensor_at(gguf, i);
-        json_t *name = cli_json_string(tensor->name.bytes, tensor->name.length);
         char shape[96], unknown[24];
         size_t used = 0;
         for (uint32_t d = 0; d < tensor->dimension_count && d < 4; d++)
             used += (size_t)snprintf(shape + used, sizeof shape - used, "%s%" PRIu64, d ? " x " : "",
                                      tensor->dimensions[d]);
-        cli_print("  %-44s %-8s %-24s %14" PRIu64 " %14" PRIu64 "%s\n", name ? json_string_value(name) : "?",
+        cli_print("  %-44s %-8s %-24s %14" PRIu64 " %14" PRIu64 "%s\n", name_of(tensor->name, &name),
                   tensor_type_name(tensor->ggml_type, unknown, sizeof unknown), shape, tensor->bytes,
                   tensor->file_offset, fv_gguf_type_is_supported(tensor->ggml_type) ? "" : "  not supported");
-        json_decref(name);
     }
+    fv_text_free(&name);
 }
 
 static void print_types(const fv_gguf *gguf) {
@@ -173,10 +180,10 @@ static int print_text(const inspection *seen) {
     cli_print("%s: GGUF version %" PRIu32 ", %" PRIu32 " file%s, %" PRIu64 " bytes, alignment %" PRIu64 "\n",
               fv_gguf_path(gguf), fv_gguf_version(gguf), fv_gguf_files(gguf), fv_gguf_files(gguf) == 1 ? "" : "s",
               fv_gguf_file_bytes(gguf), fv_gguf_alignment(gguf));
-    json_t *name = cli_json_string(architecture.bytes, architecture.length);
-    cli_print("architecture: %s, %s\n", name ? json_string_value(name) : "?",
+    fv_text name = {0};
+    cli_print("architecture: %s, %s\n", name_of(architecture, &name),
               seen->llm ? "supported" : "not runnable by this version (see below)");
-    json_decref(name);
+    fv_text_free(&name);
     print_metadata(gguf);
     print_tensors(gguf);
     print_types(gguf);

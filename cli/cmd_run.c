@@ -90,6 +90,7 @@ typedef struct run_state {
     fv_text prompt;  /* as handed in */
     fv_tokens tokens;
     bool has_prompt, single_turn, terminal;
+    bool shows_prompt; /* still to be printed, in front of its completion */
     uint32_t seed;
     fv_stop stop;
 } run_state;
@@ -186,7 +187,7 @@ static int choose_context(const run_state *state, uint32_t *context) {
 
 static bool write_text(void *context, const char *bytes, size_t length) {
     (void)context;
-    return cli_write(bytes, length) && cli_flush();
+    return cli_write_text(bytes, length) && cli_flush();
 }
 
 static fv_status reads_evaluate(void *context, const int32_t *tokens, size_t count) {
@@ -229,6 +230,12 @@ static int open_session(run_state *state) {
 
 /* ---- one step ---- */
 
+static int show_prompt(run_state *state) {
+    if (!state->shows_prompt) return CLI_GO_ON;
+    state->shows_prompt = false;
+    return cli_write_text(state->prompt.bytes, state->prompt.length) && cli_flush() ? CLI_GO_ON : CLI_FAILED;
+}
+
 /* Reads state->tokens and answers. state->stop says how it ended; an error has been printed. */
 static int read_and_answer(run_state *state) {
     const run_options *options = state->options;
@@ -241,6 +248,7 @@ static int read_and_answer(run_state *state) {
         state->stop = FV_STOP_INTERRUPTED;
         return CLI_GO_ON;
     }
+    if (status == FV_OK && show_prompt(state) != CLI_GO_ON) return CLI_FAILED;
     if (status == FV_OK)
         status = fv_generator_answer(state->generator, options->predict >= 0 ? options->predict : -1, &state->stop);
     if (state->reads) fv_reads_finish(state->reads);
@@ -250,10 +258,12 @@ static int read_and_answer(run_state *state) {
     return cli_flush() ? CLI_GO_ON : CLI_FAILED;
 }
 
+/* The bar would wipe the last line of a prompt on the same terminal: there the prompt comes when it has been read. */
 static int complete(run_state *state) {
-    bool show = state->options->display_prompt && !state->options->json;
-    if (show && !(cli_write(state->prompt.bytes, state->prompt.length) && cli_flush())) return CLI_FAILED;
-    return read_and_answer(state);
+    state->shows_prompt = state->options->display_prompt && !state->options->json;
+    bool shared = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
+    int result = shared ? CLI_GO_ON : show_prompt(state);
+    return result == CLI_GO_ON ? read_and_answer(state) : result;
 }
 
 /* ---- conversation ---- */

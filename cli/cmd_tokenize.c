@@ -67,7 +67,7 @@ static void close_vocabulary(vocabulary_file *file) {
 /* ---- ids to text ---- */
 
 static int print_bytes(const fv_text *bytes, bool json) {
-    if (!json) return cli_write(bytes->bytes, bytes->length) ? CLI_DONE : CLI_FAILED;
+    if (!json) return cli_write_text(bytes->bytes, bytes->length) ? CLI_DONE : CLI_FAILED;
     json_t *document = json_object();
     cli_json_set(document, "text", cli_json_string(bytes->bytes, bytes->length));
     return cli_json_print(document);
@@ -109,8 +109,8 @@ static int print_pieces(const fv_tokenizer *tokenizer, const fv_tokens *tokens) 
     for (size_t i = 0; i < tokens->count && good && status == FV_OK; i++) {
         piece.length = 0;
         status = fv_tokenizer_piece(tokenizer, tokens->ids[i], true, &piece);
-        good = status != FV_OK || (cli_print("%6d -> '", (int)tokens->ids[i]) && cli_write(piece.bytes, piece.length) &&
-                                   cli_write("'\n", 2));
+        good = status != FV_OK || (cli_print("%6d -> '", (int)tokens->ids[i]) &&
+                                   cli_write_text(piece.bytes, piece.length) && cli_write("'\n", 2));
     }
     fv_text_free(&piece);
     if (status != FV_OK) return cli_outcome(status, NULL);

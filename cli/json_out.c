@@ -30,9 +30,26 @@ json_t *cli_text(const char *text) { return cli_json_string(text, strlen(text));
 json_t *cli_count(uint64_t count) { return json_integer((json_int_t)count); }
 json_t *cli_real(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
+/* What jansson leaves as it is though terminals obey it: DEL and, as UTF-8, C1. The parts it writes end at characters.
+ */
 static int write_part(const char *bytes, size_t length, void *context) {
+    size_t done = 0;
     (void)context;
-    return cli_write(bytes, length) ? 0 : -1;
+    for (size_t i = 0; i < length; i++) {
+        const unsigned char *next = (const unsigned char *)bytes + i;
+        bool pair = next[0] == 0xC2 && i + 1 < length && next[1] < 0xA0;
+        if (next[0] != 0x7F && !pair) continue;
+        cli_write(bytes + done, i - done);
+        cli_print("\\u%04X", (unsigned)next[pair]);
+        i += pair;
+        done = i + 1;
+    }
+    return cli_write(bytes + done, length - done) ? 0 : -1;
+}
+
+bool cli_json_write(const json_t *document, size_t flags) {
+    /* 12 digits: more than any measurement has, fewer than the tail of 0.1's binary expansion */
+    return json_dump_callback(document, write_part, NULL, flags | JSON_REAL_PRECISION(12)) == 0;
 }
 
 int cli_json_print(json_t *document) {
@@ -40,8 +57,7 @@ int cli_json_print(json_t *document) {
         json_decref(document);
         return cli_fail("no memory for the JSON document");
     }
-    /* 12 digits: more than any measurement has, fewer than the tail of 0.1's binary expansion */
-    json_dump_callback(document, write_part, NULL, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+    cli_json_write(document, JSON_INDENT(2));
     json_decref(document);
     return cli_write("\n", 1) && cli_flush() ? CLI_DONE : CLI_FAILED;
 }

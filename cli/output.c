@@ -1,10 +1,12 @@
 /* output.c - lines on stderr and the checked standard output. A write error is remembered at the first place where it
  * happens: a full disk or a closed pipe must never look like success. */
 #include "cli.h"
+#include "fovea/tokenizer.h"
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static int output_error; /* errno of the first failed write; 0 = none */
 
@@ -67,6 +69,16 @@ bool cli_write(const char *bytes, size_t length) {
     if (output_error) return false;
     errno = 0;
     return check(length == 0 || fwrite(bytes, 1, length, stdout) == length);
+}
+
+/* Elsewhere than on a terminal every byte counts, and none is obeyed. */
+bool cli_write_text(const char *bytes, size_t length) {
+    if (!isatty(STDOUT_FILENO)) return cli_write(bytes, length);
+    fv_text shown = {0};
+    fv_status status = fv_utf8_printable(bytes, length, "\n\t", &shown);
+    bool good = status == FV_OK ? cli_write(shown.bytes, shown.length) : cli_fail("no memory for the text") == CLI_DONE;
+    fv_text_free(&shown);
+    return good;
 }
 
 bool cli_print(const char *format, ...) {

@@ -173,21 +173,29 @@ int cli_run_report_json(const cli_run_report *report) {
 
 /* ---- what each word read ---- */
 
+/* In `buffer`, until its next use. */
+static const char *printable(const char *bytes, size_t length, fv_text *buffer) {
+    buffer->length = 0;
+    return fv_utf8_printable(bytes, length, "", buffer) == FV_OK ? buffer->bytes : "?";
+}
+
 void cli_reads_print(const fv_reads *reads) {
-    fv_text text = {0};
+    fv_text text = {0}, shown = {0};
     fprintf(stderr, "\nwhat each word read most, of what is neither the beginning nor the last %d tokens:\n",
             FV_READS_LAST_TOKENS);
     for (size_t i = 0; i < fv_reads_count(reads); i++) {
         const fv_reads_word *word = fv_reads_word_at(reads, i);
         const char *bytes = word->text.bytes ? word->text.bytes : "";
         size_t skip = strspn(bytes, " \t\r\n");
-        fprintf(stderr, "%-16.*s", (int)(word->text.length - skip), bytes + skip);
+        fprintf(stderr, "%-16s", printable(bytes + skip, word->text.length - skip, &shown));
         for (int k = 0; k < FV_READS_PASSAGES && word->passages[k].share > 0; k++) {
             if (fv_reads_passage_text(reads, word->passages[k].position, &text) != FV_OK) break;
-            fprintf(stderr, "%s%6.2f %% at %-6u %.*s\n", k ? "                " : "",
-                    100 * (double)word->passages[k].share, word->passages[k].position, (int)text.length, text.bytes);
+            fprintf(stderr, "%s%6.2f %% at %-6u %s\n", k ? "                " : "",
+                    100 * (double)word->passages[k].share, word->passages[k].position,
+                    printable(text.bytes, text.length, &shown));
         }
         if (word->passages[0].share <= 0) fprintf(stderr, "  nothing else\n");
     }
     fv_text_free(&text);
+    fv_text_free(&shown);
 }

@@ -101,6 +101,15 @@ FV_API size_t fv_utf8_valid(const char *bytes, size_t length);
  *  FV_ERROR_MEMORY. */
 FV_API fv_status fv_utf8_clean(const char *bytes, size_t length, fv_text *text);
 
+/**
+ * Appends `bytes` as a terminal may see them: control characters, which it would obey, become \x1B or \u009B, and so do
+ * bytes that are not UTF-8. Everything else, a backslash included, stays.
+ *
+ * kept     control characters below 0x80 that stay, such as "\n\t"; "": none, so that one line comes out.
+ * returns  FV_OK, FV_ERROR_MEMORY (text as before). O(n).
+ */
+FV_API fv_status fv_utf8_printable(const char *bytes, size_t length, const char *kept, fv_text *text);
+
 #ifdef __cplusplus
 }
 #endif
