@@ -106,6 +106,8 @@ static int open_case(bench_state *state, const bench_case *test) {
     if (result != CLI_GO_ON) return result;
     uint32_t context = test->test.prompt + test->test.generated + test->test.depth;
     fv_policy policy = test->policy;
+    result = cli_memory_check(state->engine, &test->options, &policy, context, context);
+    if (result != CLI_GO_ON) return result;
     return cli_session_open(&state->session, state->engine, &test->options, context, &policy);
 }
 

@@ -144,6 +144,9 @@ static int open_policies(ppl_state *state) {
     fv_perplexity_config config;
     fv_perplexity_config_default(&config);
     int result = cli_attach_tune(state->engine, state->attention.policies, state->attention.count);
+    for (size_t i = 0; i < state->attention.count && result == CLI_GO_ON; i++)
+        result = cli_memory_check(state->engine, &options->model, &state->attention.policies[i], state->context,
+                                  state->context);
     if (result != CLI_GO_ON) return result;
     config.llm = fv_engine_llm(state->engine);
     config.pool = fv_engine_pool(state->engine);

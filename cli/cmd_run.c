@@ -47,11 +47,12 @@ static const cli_option text_flags[] = {
     CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document with text and figures, when all is done"),
 };
 static const cli_option limit_flags[] = {
-    CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .env = "LLAMA_ARG_CTX_SIZE", .high = CLI_CONTEXT_MAX,
-             .standard = "",
-             .help = "tokens that the context holds; 0: as many as the model was trained on\n(default: prompt + n, n "
-                     "being 4096 without -n and at least 4096 in a conversation\nof several turns, but no more than "
-                     "the model was trained on). A full context\nends the text: nothing is ever shifted out"),
+    CLI_FLAG(
+        INTEGER, "-c --ctx-size", model.context, .env = "LLAMA_ARG_CTX_SIZE", .high = CLI_CONTEXT_MAX, .standard = "",
+        .help =
+            "tokens that the context holds; 0: as many as the model was trained on\n(default: prompt + n, n "
+            "being 4096 without -n and at least 4096 in a conversation\nof several turns, but no more than "
+            "the model was trained on and memory holds). A full context\nends the text: nothing is ever shifted out"),
     CLI_FLAG(INTEGER, "-n --predict --n-predict", predict, .env = "LLAMA_ARG_N_PREDICT", .low = -2,
              .high = CLI_CONTEXT_MAX, .note = "until the model or the context ends", .help = "most tokens to generate"),
     CLI_FLAG(SWITCH, "--ignore-eos", ignore_eos, .help = "forbid end-of-generation tokens"),
@@ -173,6 +174,15 @@ static int encode_plain(run_state *state) {
 
 /* ---- opening ---- */
 
+/* A context that nobody asked for is no longer than what memory there is for it. */
+static void keep_to_memory(const run_state *state, uint32_t *context) {
+    fv_session_config config = cli_session_config(&state->options->model);
+    config.context_tokens = *context;
+    config.policy = state->attention;
+    uint32_t fitting = fv_engine_memory_tokens(state->engine, &config);
+    if (state->options->model.context < 0 && fitting > state->tokens.count && fitting < *context) *context = fitting;
+}
+
 /* -c, or what its help promises. */
 static int choose_context(const run_state *state, uint32_t *context) {
     const run_options *options = state->options;
@@ -180,8 +190,10 @@ static int choose_context(const run_state *state, uint32_t *context) {
     fv_message message = {""};
     uint32_t room = options->predict >= 0 ? (uint32_t)options->predict : ROOM_TOKENS;
     if (state->conversation && !state->single_turn && room < ROOM_TOKENS) room = ROOM_TOKENS;
-    if (fv_generate_context(llm, options->model.context, state->tokens.count, room, context, &message) == FV_OK)
+    if (fv_generate_context(llm, options->model.context, state->tokens.count, room, context, &message) == FV_OK) {
+        keep_to_memory(state, context);
         return CLI_GO_ON;
+    }
     return cli_fail("%s; shorten the prompt or set -c", message.text);
 }
 
@@ -206,6 +218,8 @@ static int open_session(run_state *state) {
     fv_status status = FV_OK;
     uint32_t context = 0;
     int result = choose_context(state, &context);
+    if (result == CLI_GO_ON)
+        result = cli_memory_check(state->engine, &options->model, &state->attention, context, state->tokens.count);
     if (result == CLI_GO_ON)
         result = cli_session_open(&state->session, state->engine, &options->model, context, &state->attention);
     if (result != CLI_GO_ON) return result;

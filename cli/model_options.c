@@ -36,7 +36,8 @@ const cli_option cli_weight_flags[] = {
              .env = "LLAMA_ARG_REPACK", .choices = REPACK_WORDS, .low = FV_REPACK_ON, .high = FV_REPACK_OFF,
              .help = "interleave quantised weights at load, for speed; the same results. Their pages of the "
                      "file\nbecome private to this process. on (also: no value): always; off: the file stays shared "
-                     "with\nother processes; auto (default): unless they are more than half of the machine's memory"),
+                     "with\nother processes; auto (default): unless they are more than half of the memory that "
+                     "this\nprocess may use"),
 };
 const size_t cli_weight_flags_count = sizeof cli_weight_flags / sizeof cli_weight_flags[0];
 
@@ -160,6 +161,15 @@ int cli_attach_tune(const fv_engine *engine, fv_policy *policies, size_t count) 
         if (attached) cli_note("the budget is divided by %s", fv_engine_tune(engine)->path);
     }
     return cli_outcome(status, &message);
+}
+
+int cli_memory_check(const fv_engine *engine, const cli_model_options *options, const fv_policy *policy,
+                     uint32_t context, uint64_t tokens) {
+    fv_message message = {""};
+    fv_session_config config = cli_session_config(options);
+    config.context_tokens = context;
+    config.policy = *policy;
+    return cli_outcome(fv_engine_memory_check(engine, &config, tokens, &message), &message);
 }
 
 int cli_session_open(fv_session **session, const fv_engine *engine, const cli_model_options *options, uint32_t context,

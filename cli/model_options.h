@@ -59,6 +59,11 @@ int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_option
 /** fv_engine_tune_attach() for each policy, and a note that says so. CLI_GO_ON or CLI_FAILED. */
 int cli_attach_tune(const fv_engine *engine, fv_policy *policies, size_t count);
 
+/** fv_engine_memory_check() of such a session: of `context` tokens, `tokens` of them known. A remark is printed.
+ * CLI_GO_ON or CLI_FAILED. */
+int cli_memory_check(const fv_engine *engine, const cli_model_options *options, const fv_policy *policy,
+                     uint32_t context, uint64_t tokens);
+
 /** A session as the options say, with `context` tokens. A policy that chooses gets the engine's shares, and a note says
  *  so. CLI_GO_ON or CLI_FAILED. */
 int cli_session_open(fv_session **session, const fv_engine *engine, const cli_model_options *options, uint32_t context,

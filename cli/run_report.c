@@ -76,8 +76,14 @@ void cli_run_report_print(const cli_run_report *report) {
         fprintf(stderr, "sliding-window layers: %.0f keys read per token of decode\n",
                 (double)local / (double)fv_generator_decode(generator)->tokens);
     print_certificate(generator);
-    fprintf(stderr, "attention: %s, %s, %" PRIu32 " thread%s\n", report->attention, isa_name(generator),
+    fv_machine_limits limits;
+    fv_machine_limits_read(&limits);
+    fprintf(stderr, "attention: %s, %s, %" PRIu32 " thread%s", report->attention, isa_name(generator),
             fv_engine_threads(report->engine), fv_engine_threads(report->engine) == 1 ? "" : "s");
+    if (limits.processors_by != FV_LIMIT_NONE)
+        fprintf(stderr, "; %" PRIu32 " of %" PRIu32 " processors (%s)", limits.processors, limits.processors_online,
+                fv_machine_limit_name(limits.processors_by));
+    fprintf(stderr, "\n");
     fprintf(stderr, "context: %zu of %zu tokens (the model was trained on %" PRIu32 "), K %s, V %s\n",
             fv_session_tokens(report->session), fv_session_context_tokens(report->session),
             fv_llm_config(fv_engine_llm(report->engine))->cache.max_tokens,
@@ -85,7 +91,11 @@ void cli_run_report_print(const cli_run_report *report) {
     fprintf(stderr, "weights: %.1f MiB, %.1f MiB of them repacked into private pages in place of the file's\n",
             (double)fv_llm_weight_bytes(fv_engine_llm(report->engine)) / MIB,
             (double)fv_llm_packed_bytes(fv_engine_llm(report->engine)) / MIB);
-    fprintf(stderr, "memory: peak %.1f MiB\n", (double)fv_machine_peak_bytes() / MIB);
+    fprintf(stderr, "memory: peak %.1f MiB", (double)fv_machine_peak_bytes() / MIB);
+    if (limits.memory_by != FV_LIMIT_NONE)
+        fprintf(stderr, " of %.1f MiB (%s)", (double)limits.memory_bytes / MIB,
+                fv_machine_limit_name(limits.memory_by));
+    fprintf(stderr, "\n");
     fprintf(stderr, "stopped: %s\n", stop_text(report->stop));
 }
 
@@ -165,6 +175,13 @@ int cli_run_report_json(const cli_run_report *report) {
             {"value_type", cli_text(fv_element_name(report->options->session.value_type))},
             {"isa", cli_text(isa_name(generator))}, {"threads", cli_count(fv_engine_threads(report->engine))},
             {"seed", cli_count(report->seed)});
+    fv_machine_limits limits;
+    fv_machine_limits_read(&limits);
+    CLI_ADD(document, {"processors", cli_count(limits.processors)},
+            {"processors_online", cli_count(limits.processors_online)},
+            {"processors_by", cli_text(fv_machine_limit_name(limits.processors_by))},
+            {"memory_limit_bytes", cli_count(limits.memory_bytes)},
+            {"memory_by", cli_text(fv_machine_limit_name(limits.memory_by))});
     set_phase(document, "prompt", fv_generator_prompt(generator));
     set_phase(document, "decode", fv_generator_decode(generator));
     if (report->reads) cli_json_set(document, "reads", reads_json(report->reads));

@@ -3,6 +3,7 @@
 #ifndef FOVEA_ENGINE_H
 #define FOVEA_ENGINE_H
 
+#include "fovea/machine.h"
 #include "fovea/pool.h"
 #include "fovea/session.h"
 #include "fovea/tune.h"
@@ -11,8 +12,8 @@
 extern "C" {
 #endif
 
-/** Whether weights are interleaved at opening (fv_llm_repack()): AUTO unless they are more than half of the machine's
- *  memory. The bits of every result are the same. */
+/** Whether weights are interleaved at opening (fv_llm_repack()): AUTO unless they are more than half of the memory that
+ *  this process may use (fv_machine_limits). The bits of every result are the same. */
 typedef enum fv_repack { FV_REPACK_AUTO, FV_REPACK_ON, FV_REPACK_OFF } fv_repack;
 
 /** Fill by fv_engine_config_default(), then set `model`. */
@@ -60,6 +61,26 @@ FV_API fv_status fv_engine_tune_attach(const fv_engine *engine, fv_policy *polic
 
 /** The engine's own session settings, for a caller that changes some of them. */
 FV_API void fv_engine_session_config(const fv_engine *engine, fv_session_config *config);
+
+/**
+ * Whether a session of `memory` for `context` tokens fits into `limits`, swap included, once `tokens` are in it, beside
+ * weights in private pages. What a context does not hold takes no memory.
+ *
+ * returns FV_OK, with a remark where a full context would not fit; FV_ERROR_MEMORY: the tokens do not. Both say how
+ * many do. Pure. Limits whose memory is not known limit nothing.
+ */
+FV_API fv_status fv_session_memory_check(const fv_session_memory *memory, uint32_t context, uint64_t tokens,
+                                         uint64_t weight_bytes, const fv_machine_limits *limits, fv_message *message);
+
+/** How many tokens of such a context do, at most `context`. Pure. */
+FV_API uint32_t fv_session_memory_tokens(const fv_session_memory *memory, uint32_t context, uint64_t weight_bytes,
+                                         const fv_machine_limits *limits);
+
+/** Both for a session of this engine as `config` says, and the limits of this moment. The first returns also what
+ *  fv_session_memory_plan() returns; where that fails, the second is 0. */
+FV_API fv_status fv_engine_memory_check(const fv_engine *engine, const fv_session_config *config, uint64_t tokens,
+                                        fv_message *message);
+FV_API uint32_t fv_engine_memory_tokens(const fv_engine *engine, const fv_session_config *config);
 
 /** A session on the engine's threads. config: NULL: the engine's own. A policy that chooses and has no shares gets the
  * engine's. Returns what fv_engine_tune_attach() and fv_session_open() return. */

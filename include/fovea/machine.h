@@ -25,6 +25,28 @@ FV_API uint64_t fv_machine_peak_bytes(void);
 /** Physical memory of the machine, bytes; 0 if the system does not say. */
 FV_API uint64_t fv_machine_memory_bytes(void);
 
+/* X(NAME, name): what makes less of the machine usable. */
+#define FV_LIMIT_LIST(X) X(NONE, "machine") X(AFFINITY, "affinity") X(QUOTA, "quota") X(GROUP, "control group")
+#define FV_LIMIT_ENUM(NAME, name) FV_LIMIT_##NAME,
+typedef enum fv_machine_limit { FV_LIMIT_LIST(FV_LIMIT_ENUM) FV_LIMIT_COUNT } fv_machine_limit;
+#undef FV_LIMIT_ENUM
+
+/** What this process may use of the machine. */
+typedef struct fv_machine_limits {
+    uint32_t processors;        /* that its threads may use at the same time, a quota's fraction rounded up; >= 1 */
+    uint32_t processors_online; /* of the machine, >= processors */
+    uint32_t processors_by;     /* fv_machine_limit: NONE, AFFINITY or QUOTA (of a control group, v1 or v2) */
+    uint32_t memory_by;         /* likewise: NONE or GROUP */
+    uint64_t memory_bytes;      /* that it may take; 0: the system does not say */
+    uint64_t swap_bytes;        /* beyond them */
+} fv_machine_limits;
+
+/** Reads them anew: affinity of the calling thread, the control groups of the process and all above them. A limit that
+ *  can't be read is none. O(files). */
+FV_API void fv_machine_limits_read(fv_machine_limits *limits);
+
+FV_API const char *fv_machine_limit_name(uint32_t limit); /* "quota"; static; NULL for an unknown one */
+
 /** Name of the processor as the system gives it, cut to `bytes` (>= 1) and zero-terminated; "unknown" if it gives
  *  none. */
 FV_API void fv_machine_processor_name(char *name, size_t bytes);

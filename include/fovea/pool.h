@@ -23,7 +23,7 @@ typedef struct fv_pool fv_pool;
 
 /** Where threads run and how they wait. Start from fv_pool_config_default(). */
 typedef struct fv_pool_config {
-    uint32_t threads; /* 1..1024; 0 = one for each processor that they may run on (default) */
+    uint32_t threads; /* 1..1024; 0 = one for each processor that they may use (default): see fv_machine_limits */
     int32_t priority; /* -1: only when nothing else wants to; 0: as the process (default); 1..3: before all others,
                          rising: the system must allow it */
     uint32_t poll; /* 0..100: a thread waits 2 us awake for each before it sleeps; default 50. 0 where threads are more

@@ -20,8 +20,10 @@ void fv_engine_config_default(fv_engine_config *config) {
 }
 
 bool fv_engine_repacks(const fv_llm *llm, uint32_t repack) {
-    uint64_t memory = fv_machine_memory_bytes();
-    if (repack == FV_REPACK_AUTO) return memory == 0 || fv_llm_packable_bytes(llm) <= memory / 2;
+    fv_machine_limits limits;
+    fv_machine_limits_read(&limits);
+    if (repack == FV_REPACK_AUTO)
+        return limits.memory_bytes == 0 || fv_llm_packable_bytes(llm) <= limits.memory_bytes / 2;
     return repack == FV_REPACK_ON;
 }
 

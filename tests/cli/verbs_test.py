@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest
 
 import cli_runner
 from cli_runner import FOVEA, TEXT, CliTest, clean_environment, model, run
@@ -53,6 +54,20 @@ class Run(CliTest):
         self.assertGreater(figures["peak_memory_bytes"], 0)
         self.assertEqual(figures["context_tokens"], figures["prompt_tokens"] + 8)
         self.assertEqual(figures["training_context_tokens"], 256)
+
+    @unittest.skipIf(len(os.sched_getaffinity(0)) < 2, "there is one processor")
+    def test_threads_follow_the_processors_that_may_be_used(self):
+        one = min(os.sched_getaffinity(0))
+        done = subprocess.run([FOVEA, "run", "-m", LLAMA, "-p", "ab", "-n", "2", "--json"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, env=clean_environment(),
+                              preexec_fn=lambda: os.sched_setaffinity(0, {one}))
+        figures = json.loads(done.stdout)
+        self.assertEqual((1, 1, "affinity"), (figures["threads"], figures["processors"], figures["processors_by"]))
+        self.assertRegex(done.stderr.decode(), r"1 thread; 1 of %d processors \(affinity\)" % figures["processors_online"])
+
+    def test_a_context_beyond_memory_is_foreseen(self):
+        done = run("run", "-m", LLAMA, "-p", "ab", "-n", "1", "-c", "1000000000")
+        self.assertRegex(done.stderr.decode(), r"a full context of 1000000000 tokens would take \d+\.\d MiB .* about \d+ tokens fit")
 
     def test_repacking_changes_bytes_and_not_the_text(self):
         common = ("run", "-m", model("llama_q4_k"), "-p", TEXT, "-n", "8", "--temp", "0", "--json")

@@ -5,6 +5,7 @@
 #include "platform/placement.h"
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 /* llama.cpp's: low, normal, medium, high, real-time. */
 static const struct {
@@ -40,6 +41,7 @@ fv_status fv_placement_init(fv_placement *placement, const fv_pool_config *confi
 
 uint32_t fv_placement_processors(const fv_placement *placement) {
     int count = CPU_COUNT(&placement->allowed);
+    if (count < 1) count = (int)sysconf(_SC_NPROCESSORS_ONLN); /* more of them than cpu_set_t counts */
     return count < 1 ? 1 : (uint32_t)count;
 }
 

@@ -6,6 +6,7 @@
 #endif
 #include "fovea/pool.h"
 #include "platform/placement.h"
+#include "platform/process_limits.h"
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -255,7 +256,9 @@ fv_status fv_pool_open_config(fv_pool **pool, const fv_pool_config *config, fv_m
     fv_placement placement;
     fv_status status = fv_placement_init(&placement, config, message);
     if (status != FV_OK) return status;
-    uint32_t available = fv_placement_processors(&placement), threads = config->threads;
+    fv_machine_limits limits;
+    fv_process_limits_read("", fv_placement_processors(&placement), &limits);
+    uint32_t available = limits.processors, threads = config->threads;
     if (threads == 0) threads = available < MAX_THREADS ? available : MAX_THREADS;
     fv_pool *made = pool_allocate(threads);
     if (!made)
