@@ -296,7 +296,9 @@ static int inspect(const inspect_options *options) {
     inspection seen = {.threads = options->model.threads > 0 ? (uint32_t)options->model.threads : 1};
     fv_status status = fv_gguf_open(&seen.gguf, options->model.model, &seen.reason);
     if (status != FV_OK) return cli_outcome(status, &seen.reason);
-    status = fv_llm_open(&seen.llm, options->model.model, &seen.reason);
+    status = fv_llm_open_allowing(&seen.llm, options->model.model, options->model.allowed_keys.items,
+                                  options->model.allowed_keys.count, &seen.reason);
+    cli_advise(&seen.reason);
     if (status == FV_OK) plan_memory(&seen, &options->model);
     int result = options->json ? print_json(&seen) : print_text(&seen);
     fv_llm_close(seen.llm);

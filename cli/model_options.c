@@ -1,5 +1,6 @@
 /* model_options.c - llama.cpp's names for model, threads, cache and batch, and the opening of what they name. */
 #include "model_options.h"
+#include <stdio.h>
 #include <string.h>
 
 #define CLI_TARGET cli_thread_options
@@ -26,6 +27,8 @@ const cli_option cli_model_flags[] = {
     CLI_FLAG(TEXT, "--tune", tune, .value = "FILE",
              .help = "shares of the budget by layer and head, from fovea tune\n(default: MODEL.fovea.json if it is "
                      "there; none: equal shares)"),
+    CLI_FLAG(TEXTS, "--allow-key", allowed_keys, .value = "KEY",
+             .help = "a metadata key that fovea does not know and you know to change nothing; may be repeated"),
 };
 const size_t cli_model_flags_count = sizeof cli_model_flags / sizeof cli_model_flags[0];
 
@@ -137,6 +140,12 @@ fv_session_config cli_session_config(const cli_model_options *options) {
     return config;
 }
 
+void cli_advise(fv_message *message) {
+    size_t length = strlen(message->text);
+    if (strstr(message->text, FV_LLM_ALLOW_ADVICE))
+        snprintf(message->text + length, sizeof message->text - length, " (--allow-key KEY)");
+}
+
 int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_options *options) {
     fv_message message = {""};
     fv_engine_config config;
@@ -145,11 +154,15 @@ int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_option
     config.model = options->model;
     config.tune = options->tune;
     config.repack = cli_repack_of(options);
+    config.allowed_keys = options->allowed_keys.items;
+    config.allowed_key_count = (uint32_t)options->allowed_keys.count;
     config.session = cli_session_config(options);
     int result = cli_need_model(verb, options->model);
     if (result == CLI_GO_ON) result = cli_pool_config(&config.pool, verb, options->threads, &options->placement);
     if (result != CLI_GO_ON) return result;
-    return cli_outcome(fv_engine_open(engine, &config, &message), &message);
+    fv_status status = fv_engine_open(engine, &config, &message);
+    cli_advise(&message);
+    return cli_outcome(status, &message);
 }
 
 int cli_attach_tune(const fv_engine *engine, fv_policy *policies, size_t count) {

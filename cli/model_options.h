@@ -25,7 +25,8 @@ int cli_pool_open(fv_pool **pool, const char *verb, int64_t threads, const cli_t
 typedef struct cli_model_options {
     const char *model;
     const char *tune; /* NULL: MODEL.fovea.json, if it is there; "none" */
-    int64_t threads;  /* -1: one per processor */
+    cli_texts allowed_keys;
+    int64_t threads; /* -1: one per processor */
     cli_thread_options placement;
     int64_t context;           /* -1: not given; 0: the model's training context */
     fv_session_config session; /* types, micro-batch */
@@ -52,6 +53,9 @@ fv_repack cli_repack_of(const cli_model_options *options);
 
 /** The options' types, batch and activations. */
 fv_session_config cli_session_config(const cli_model_options *options);
+
+/** Adds to what the library says of a model the flag that it advises. */
+void cli_advise(fv_message *message);
 
 /** CLI_GO_ON, CLI_USAGE (no -m, a mask that is none) or CLI_FAILED. *engine is NULL but on CLI_GO_ON. */
 int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_options *options);

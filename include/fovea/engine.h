@@ -23,7 +23,9 @@ typedef struct fv_engine_config {
                           if it is there */
     uint32_t repack;   /* fv_repack; default AUTO */
     fv_pool_config pool;
-    fv_session_config session; /* how fv_engine_session_open() opens sessions that ask for nothing else */
+    fv_session_config session;       /* how fv_engine_session_open() opens sessions that ask for nothing else */
+    const char *const *allowed_keys; /* of fv_llm_open_allowing(); default none */
+    uint32_t allowed_key_count;
 } fv_engine_config;
 
 FV_API void fv_engine_config_default(fv_engine_config *config);
@@ -35,9 +37,9 @@ typedef struct fv_engine fv_engine;
  * Opens the model, repacks it, reads its tune file, starts the threads. `config` is not needed afterwards, nor what it
  * points to.
  *
- * returns FV_OK, FV_ERROR_ARGUMENT (no model), and what fv_llm_open(), fv_llm_repack(), fv_pool_open_config() and
- *         fv_tune_read() return. A tune file that was not asked for is no error here, whether it is there, damaged or
- *         another model's: fv_engine_tune_attach() says so where it would be used. *engine untouched on error.
+ * returns FV_OK, FV_ERROR_ARGUMENT (no model), and what fv_llm_open_allowing(), fv_llm_repack(), fv_pool_open_config()
+ *         and fv_tune_read() return. A tune file that was not asked for is no error here, whether it is there, damaged
+ *         or another model's: fv_engine_tune_attach() says so where it would be used. *engine untouched on error.
  */
 FV_API fv_status fv_engine_open(fv_engine **engine, const fv_engine_config *config, fv_message *message);
 FV_API void fv_engine_close(fv_engine *engine); /* after its sessions; NULL is allowed */

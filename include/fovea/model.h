@@ -43,23 +43,27 @@ typedef struct fv_model_config {
     uint32_t local_period;      /* layer l is local unless (l + 1) % local_period == 0; 0 = none, 1 is not allowed */
     uint32_t exact_activations; /* 1: f32 products for every weight type */
     float norm_epsilon;
-    float attention_scale;   /* score = scale * q.k; 1/sqrt(head_dim) usually */
-    float attention_softcap; /* score = cap * tanh(score / cap); 0 = off */
-    float logit_softcap;     /* likewise on logits; 0 = off */
-    float embedding_scale;   /* 1 = off */
-    float residual_scale;    /* each block's output times this before it is added; 1 = off */
-    float logit_scale;       /* logits times this; 1 = off */
-    float rope_magnitude;    /* cos and sin times this (yarn's attention factor); 1 = off */
+    float attention_scale;     /* score = scale * q.k; 1/sqrt(head_dim) usually */
+    float attention_softcap;   /* score = cap * tanh(score / cap); 0 = off */
+    float logit_softcap;       /* likewise on logits; 0 = off */
+    float embedding_scale;     /* 1 = off */
+    float residual_scale;      /* each block's output times this before it is added; 1 = off */
+    float logit_scale;         /* logits times this; 1 = off */
+    float rope_magnitude;      /* cos and sin times this (yarn's attention factor); 1 = off */
+    uint32_t unrotated_period; /* layer l is not rotated if (l + 1) % unrotated_period == 0; 0 = all are (smollm3) */
 } fv_model_config;
 
 /** Weights of one layer; absent ones have data == NULL. Norms and biases are F32 with rows == 1. */
 typedef struct fv_layer_weights {
-    fv_weight attention_norm, query, key, value, output; /* output: [width][query_heads * head_dim] */
-    fv_weight query_bias, key_bias, value_bias;          /* optional */
-    fv_weight query_norm, key_norm;                      /* optional, per head: [head_dim] */
-    fv_weight attention_post_norm;                       /* optional, on the block's output (gemma) */
-    fv_weight feed_norm, gate, up, down;
-    fv_weight feed_post_norm; /* optional (gemma) */
+    fv_weight attention_norm;                   /* optional (olmo2 norms behind its blocks only) */
+    fv_weight query, key, value, output;        /* output: [width][query_heads * head_dim] */
+    fv_weight query_bias, key_bias, value_bias; /* optional */
+    fv_weight query_norm, key_norm; /* optional, of each head: [head_dim], or of all: [heads * head_dim] (olmo2) */
+    fv_weight attention_post_norm;  /* optional, on the block's output (gemma) */
+    fv_weight feed_norm;            /* optional */
+    fv_weight gate, up, down;
+    fv_weight feed_post_norm;                             /* optional (gemma) */
+    fv_weight output_bias, gate_bias, up_bias, down_bias; /* optional */
 } fv_layer_weights;
 
 /** All weights; not owned, must outlive the model. */

@@ -27,6 +27,15 @@ typedef struct fv_llm fv_llm;
  */
 FV_API fv_status fv_llm_open(fv_llm **llm, const char *path, fv_message *message);
 
+/** In messages of fv_llm_open() where fv_llm_open_allowing() would pass over the key; a front end adds its own way to
+ * do that. */
+#define FV_LLM_ALLOW_ADVICE "allow it by its name"
+
+/** The same, but metadata keys that the caller knows to change nothing, by their whole names, are passed over. keys
+ *  [count] is not needed afterwards. */
+FV_API fv_status fv_llm_open_allowing(fv_llm **llm, const char *path, const char *const *keys, size_t count,
+                                      fv_message *message);
+
 /** NULL is allowed. Sessions that are open stay usable; closing the last of them frees the model. */
 FV_API void fv_llm_close(fv_llm *llm);
 

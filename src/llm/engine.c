@@ -40,7 +40,8 @@ static fv_status read_tune(fv_engine *engine, const fv_engine_config *config, fv
 
 static fv_status engine_make(fv_engine *engine, const fv_engine_config *config, fv_message *message) {
     engine->session = config->session;
-    fv_status status = fv_llm_open(&engine->llm, config->model, message);
+    fv_status status =
+        fv_llm_open_allowing(&engine->llm, config->model, config->allowed_keys, config->allowed_key_count, message);
     if (status == FV_OK && fv_engine_repacks(engine->llm, config->repack)) status = fv_llm_repack(engine->llm, message);
     if (status == FV_OK) status = fv_pool_open_config(&engine->pool, &config->pool, message);
     return status == FV_OK ? read_tune(engine, config, message) : status;

@@ -6,21 +6,28 @@
 
 #define REPACKING UINT_MAX /* in place of the number of holders */
 
-static fv_status llm_load(fv_llm *llm, const char *path, fv_message *message) {
+static fv_status llm_load(fv_llm *llm, const char *path, const fv_loader_keys *allowed, fv_message *message) {
     fv_status status = fv_gguf_open(&llm->gguf, path, message);
     if (status == FV_OK) status = fv_loader_check_architecture(llm->gguf, message);
     if (status == FV_OK) status = fv_tokenizer_open(&llm->tokenizer, llm->gguf, message);
     if (status != FV_OK) return status;
-    return fv_loader_open(&llm->loaded, llm->gguf, fv_tokenizer_tokens(llm->tokenizer), message);
+    return fv_loader_open(&llm->loaded, llm->gguf, fv_tokenizer_tokens(llm->tokenizer), allowed, message);
 }
 
 fv_status fv_llm_open(fv_llm **llm, const char *path, fv_message *message) {
+    return fv_llm_open_allowing(llm, path, NULL, 0, message);
+}
+
+fv_status fv_llm_open_allowing(fv_llm **llm, const char *path, const char *const *keys, size_t count,
+                               fv_message *message) {
+    const fv_loader_keys allowed = {keys, count};
+    if (!keys && count) return fv_message_set(message, FV_ERROR_ARGUMENT, "the keys to pass over are missing");
     if (!llm || !path) return fv_message_set(message, FV_ERROR_ARGUMENT, "no model file was given");
     fv_llm *made = calloc(1, sizeof *made);
     if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "%s: out of memory", path);
     made->self = made;
     atomic_init(&made->holders, 1);
-    fv_status status = llm_load(made, path, message);
+    fv_status status = llm_load(made, path, &allowed, message);
     if (status != FV_OK) {
         fv_llm_close(made);
         return status;

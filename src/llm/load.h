@@ -13,17 +13,20 @@ typedef struct fv_architecture {
     const char *name;
     fv_rope_kind rope;
     fv_activation activation;
-    bool qkv_biases; /* required; in the others they are read if present */
-    bool head_norms; /* q and k normed per head */
+    bool head_norms;  /* q and k normed per head */
+    bool row_norms;   /* q and k normed as whole rows */
+    bool bare_blocks; /* blocks read the stream as it is */
     bool post_norms;
     bool rope_factors; /* rope_freqs.weight may be present */
-    bool gemma;        /* scaled embeddings, sliding windows */
+    bool gemma;        /* scaled embeddings */
+    bool windows;      /* layers may have a sliding window */
 } fv_architecture;
 
 typedef struct fv_load {
     const fv_gguf *gguf;
     const fv_architecture *row;
     fv_message *message;
+    fv_loader_keys allowed;
     fv_loaded out;
     const fv_gguf_tensor **used; /* tensors that have a place in the model */
     size_t used_count;
@@ -36,7 +39,8 @@ fv_status fv_load_own(fv_load *l, size_t count, size_t size, void **memory);
 fv_status fv_load_no_memory(fv_load *l, size_t bytes); /* FV_ERROR_MEMORY */
 void fv_load_drop(fv_loaded *loaded);                  /* all of it */
 
-/* --- load_metadata.c: keys under the architecture's prefix; an absent key leaves *value as it is --- */
+/* --- load_metadata.c: keys under the architecture's prefix; an absent key leaves *value as it is. Where another name
+ * of a key is known, it is read in its place, and both must agree. A list is read if its elements are equal. --- */
 
 typedef struct fv_key_name {
     char text[96]; /* the longest name of an architecture and of a key fit easily */
@@ -49,8 +53,14 @@ fv_status fv_key_unfit(fv_load *l, const char *key, const char *wanted);
 fv_status fv_load_u32(fv_load *l, const char *suffix, uint32_t low, uint32_t high, uint32_t *value);
 fv_status fv_load_needed_u32(fv_load *l, const char *suffix, uint32_t low, uint32_t high, uint32_t *value);
 fv_status fv_load_f32(fv_load *l, const char *suffix, float low, float *value); /* finite */
+bool fv_load_allows(const fv_load *l, fv_gguf_text key);                        /* the caller passes over it */
+bool fv_load_has(const fv_load *l, const char *suffix); /* it, or another name of it, is in the file */
 
-/* --- load_architecture.c --- */
+/* A number or truth value, or that of all elements of a list; false, and *value untouched, if they differ or are none.
+ */
+bool fv_entry_equal_f32(const fv_gguf_entry *entry, float *value);
+
+/* --- load_architecture.c, load_keys.c --- */
 
 fv_status fv_load_architecture(fv_load *l); /* sets l->row */
 fv_status fv_load_check_keys(fv_load *l);   /* a key that is not understood is an error */
@@ -67,7 +77,7 @@ fv_status fv_load_rope(fv_load *l); /* after the shape */
 
 /* --- load_tensors.c --- */
 
-enum { FV_LOAD_LAYER_TENSORS = 16 }; /* most in a layer */
+enum { FV_LOAD_LAYER_TENSORS = 24 }; /* most in a layer */
 
 /* A tensor of the right shape and type; absent and not required: weight->data stays NULL. */
 fv_status fv_load_tensor(fv_load *l, const char *name, uint32_t rows, uint32_t columns, bool required,
@@ -75,7 +85,14 @@ fv_status fv_load_tensor(fv_load *l, const char *name, uint32_t rows, uint32_t c
 /* Likewise, and F32 in the model: F16 and BF16 are converted into memory of our own. */
 fv_status fv_load_vector(fv_load *l, const char *name, uint32_t count, bool required, fv_weight *weight);
 
+fv_status fv_load_check_unused(fv_load *l); /* a tensor without a place is an error */
+
+/* --- load_fused.c: of one layer those that stand for several; what is not there stays untouched --- */
+
+fv_status fv_load_fused(fv_load *l, uint32_t index, fv_layer_weights *layer);
+
+/* --- load_layers.c --- */
+
 fv_status fv_load_tensors(fv_load *l, int32_t tokens); /* `tokens` of the tokenizer */
-fv_status fv_load_check_unused(fv_load *l);            /* a tensor without a place is an error */
 
 #endif

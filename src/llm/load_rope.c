@@ -28,7 +28,6 @@ static fv_status read_rope_type(fv_load *l, fv_rope_scaling *scaling) {
 static fv_status read_rope_scaling(fv_load *l, fv_rope_scaling *scaling) {
     uint32_t original = l->out.config.cache.max_tokens;
     fv_status status = read_rope_type(l, scaling);
-    if (status == FV_OK) status = fv_load_f32(l, "rope.scale_linear", 0, &scaling->factor); /* the key's old name */
     if (status == FV_OK) status = fv_load_f32(l, "rope.scaling.factor", 0, &scaling->factor);
     if (status == FV_OK) status = fv_load_f32(l, "rope.scaling.attn_factor", FV_LOAD_TINY, &scaling->magnitude);
     if (status == FV_OK) status = fv_load_u32(l, "rope.scaling.original_context_length", 1, UINT32_MAX, &original);

@@ -58,8 +58,8 @@ fv_status fv_load_shape(fv_load *l) {
 
 fv_status fv_load_scales(fv_load *l) {
     fv_model_config *c = &l->out.config;
-    fv_key_name epsilon = fv_key_of(l, "attention.layer_norm_rms_epsilon");
-    if (!fv_gguf_entry_find(l->gguf, epsilon.text)) return fv_key_missing(l, epsilon.text);
+    if (!fv_load_has(l, "attention.layer_norm_rms_epsilon"))
+        return fv_key_missing(l, fv_key_of(l, "attention.layer_norm_rms_epsilon").text);
     fv_status status = fv_load_f32(l, "attention.layer_norm_rms_epsilon", 0, &c->norm_epsilon);
     /* Gemma 3 27B was trained with another scale than the others; only its depth tells it apart. */
     bool by_width = l->row->gemma && c->layers == GEMMA_27B_LAYERS;
@@ -93,7 +93,7 @@ static fv_status period_from_array(fv_load *l, const fv_gguf_entry *entry, uint3
 
 fv_status fv_load_window(fv_load *l) {
     fv_model_config *c = &l->out.config;
-    if (!l->row->gemma) return FV_OK;
+    if (!l->row->windows) return FV_OK;
     uint32_t period = GEMMA_LOCAL_PERIOD;
     fv_key_name key = fv_key_of(l, "attention.sliding_window_pattern");
     const fv_gguf_entry *entry = fv_gguf_entry_find(l->gguf, key.text);

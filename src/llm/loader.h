@@ -20,13 +20,21 @@ typedef struct fv_loaded {
 /** FV_OK, FV_ERROR_UNSUPPORTED or FV_ERROR_CORRUPT: to be said before the tokenizer is looked at. */
 fv_status fv_loader_check_architecture(const fv_gguf *gguf, fv_message *message);
 
+/** Metadata keys that are passed over, whatever they say: whole names. */
+typedef struct fv_loader_keys {
+    const char *const *names;
+    size_t count;
+} fv_loader_keys;
+
 /**
  * Checks every metadata key under the architecture's prefix and every tensor, and fills *loaded.
  *
  * tokens   size of the tokenizer's vocabulary; the embedding must have as many rows.
+ * allowed  may be NULL.
  * returns  FV_OK, FV_ERROR_UNSUPPORTED, FV_ERROR_CORRUPT, FV_ERROR_MEMORY; *loaded untouched on error.
  */
-fv_status fv_loader_open(fv_loaded *loaded, const fv_gguf *gguf, int32_t tokens, fv_message *message);
+fv_status fv_loader_open(fv_loaded *loaded, const fv_gguf *gguf, int32_t tokens, const fv_loader_keys *allowed,
+                         fv_message *message);
 void fv_loader_close(fv_loaded *loaded); /* a zeroed one is allowed */
 
 #endif

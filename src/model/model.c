@@ -99,11 +99,18 @@ static void row_norm(const fv_model *model, const fv_weight *weight, const float
     model->kernels->rms_norm_f32(weight->columns, x, (const float *)weight->data, model->config.norm_epsilon, out);
 }
 
-static void step_attention_norm(const fv_forward_call *call, size_t token) {
-    const fv_model *model = call->model;
+/* The stream's row as a block reads it, in `normed`: as it is where the architecture norms blocks behind only. */
+static void stream_norm(const fv_model *model, const fv_weight *weight, size_t token) {
     size_t width = model->config.width;
-    row_norm(model, &call->layer->attention_norm, model->stream + token * width, model->normed + token * width);
-    row_quantize(model, token, model->normed + token * width, width);
+    const float *row = model->stream + token * width;
+    float *normed = model->normed + token * width;
+    if (weight->data) row_norm(model, weight, row, normed);
+    for (size_t c = 0; !weight->data && c < width; c++) normed[c] = row[c];
+    row_quantize(model, token, normed, width);
+}
+
+static void step_attention_norm(const fv_forward_call *call, size_t token) {
+    stream_norm(call->model, &call->layer->attention_norm, token);
 }
 
 static void bias_add(const fv_weight *bias, float *x) {
@@ -111,18 +118,21 @@ static void bias_add(const fv_weight *bias, float *x) {
     for (size_t c = 0; values && c < bias->columns; c++) x[c] += values[c];
 }
 
+/* A norm is of each head, or of all of them as one row. table: NULL: nothing is rotated. */
 static void heads_rotate(const fv_model *model, const fv_weight *norm, const float *table, uint32_t heads, float *x) {
+    bool whole = norm->columns > model->config.cache.head_dim;
+    if (whole) row_norm(model, norm, x, x);
     for (uint32_t h = 0; h < heads; h++, x += model->config.cache.head_dim) {
-        if (norm->data) row_norm(model, norm, x, x);
-        if (model->config.rope_kind != FV_ROPE_NONE)
-            fv_rope_apply(model->config.rope_dims / 2, model->config.rope_kind == FV_ROPE_HALVES, table, x);
+        if (norm->data && !whole) row_norm(model, norm, x, x);
+        if (table) fv_rope_apply(model->config.rope_dims / 2, model->config.rope_kind == FV_ROPE_HALVES, table, x);
     }
 }
 
 static void step_rotate(const fv_forward_call *call, size_t token) {
     const fv_model *model = call->model;
     const fv_model_config *config = &model->config;
-    const float *table = (call->local ? model->rope_local : model->rope) + token * config->rope_dims;
+    const float *tables = call->local ? model->rope_local : model->rope;
+    const float *table = call->rotates ? tables + token * config->rope_dims : NULL;
     float *query = model->query + token * fv_query_width(config), *key = model->key + token * fv_kv_width(config);
     bias_add(&call->layer->query_bias, query);
     bias_add(&call->layer->key_bias, key);
@@ -137,25 +147,25 @@ static void step_mixed(const fv_forward_call *call, size_t token) {
 }
 
 /* Adds a block's output (in `normed`) to the stream. */
-static void row_add(const fv_model *model, const fv_weight *post_norm, size_t token) {
+static void row_add(const fv_model *model, const fv_weight *bias, const fv_weight *post_norm, size_t token) {
     size_t width = model->config.width;
     float *row = model->normed + token * width, *stream = model->stream + token * width;
+    bias_add(bias, row);
     if (post_norm->data) row_norm(model, post_norm, row, row);
     for (size_t c = 0; c < width; c++) stream[c] += row[c] * model->config.residual_scale;
 }
 
 static void step_feed_norm(const fv_forward_call *call, size_t token) {
-    const fv_model *model = call->model;
-    size_t width = model->config.width;
-    row_add(model, &call->layer->attention_post_norm, token);
-    row_norm(model, &call->layer->feed_norm, model->stream + token * width, model->normed + token * width);
-    row_quantize(model, token, model->normed + token * width, width);
+    row_add(call->model, &call->layer->output_bias, &call->layer->attention_post_norm, token);
+    stream_norm(call->model, &call->layer->feed_norm, token);
 }
 
 static void step_gate(const fv_forward_call *call, size_t token) {
     const fv_model *model = call->model;
     size_t feed = model->config.feed_forward;
     float *gate = model->gate + token * feed, *up = model->up + token * feed;
+    bias_add(&call->layer->gate_bias, gate);
+    bias_add(&call->layer->up_bias, up);
     if (model->config.activation == FV_ACTIVATION_GELU)
         model->kernels->gelu_f32(feed, gate, up, gate);
     else
@@ -164,7 +174,7 @@ static void step_gate(const fv_forward_call *call, size_t token) {
 }
 
 static void step_feed_add(const fv_forward_call *call, size_t token) {
-    row_add(call->model, &call->layer->feed_post_norm, token);
+    row_add(call->model, &call->layer->down_bias, &call->layer->feed_post_norm, token);
 }
 
 static void step_output_norm(const fv_forward_call *call, size_t token) {
@@ -180,6 +190,7 @@ static fv_status layer_run(fv_forward_call *call, uint32_t layer, const fv_polic
            feed = config->feed_forward;
     call->layer = weights;
     call->local = fv_is_local(config, layer);
+    call->rotates = fv_is_rotated(config, layer);
     step_run(call, step_attention_norm);
     call->products[0] = (fv_linear_product){&weights->query, model->query, queries};
     call->products[1] = (fv_linear_product){&weights->key, model->key, keys};

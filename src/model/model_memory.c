@@ -142,18 +142,24 @@ static bool vector_fits(const fv_weight *weight, size_t length, bool optional) {
     return weight->type == FV_WEIGHT_F32 && weight->rows == 1 && weight->columns == length;
 }
 
+/* Of each head, or of all heads as one row. */
+static bool norm_fits(const fv_weight *weight, const fv_model_config *config, size_t row) {
+    return vector_fits(weight, config->cache.head_dim, true) || vector_fits(weight, row, true);
+}
+
 static bool layer_fits(const fv_model_config *config, const fv_layer_weights *layer) {
     size_t width = config->width, queries = fv_query_width(config), keys = fv_kv_width(config),
            feed = config->feed_forward;
-    return vector_fits(&layer->attention_norm, width, false) && matrix_fits(&layer->query, queries, width) &&
+    return vector_fits(&layer->attention_norm, width, true) && matrix_fits(&layer->query, queries, width) &&
            matrix_fits(&layer->key, keys, width) && matrix_fits(&layer->value, keys, width) &&
            matrix_fits(&layer->output, width, queries) && vector_fits(&layer->query_bias, queries, true) &&
            vector_fits(&layer->key_bias, keys, true) && vector_fits(&layer->value_bias, keys, true) &&
-           vector_fits(&layer->query_norm, config->cache.head_dim, true) &&
-           vector_fits(&layer->key_norm, config->cache.head_dim, true) &&
-           vector_fits(&layer->attention_post_norm, width, true) && vector_fits(&layer->feed_norm, width, false) &&
+           norm_fits(&layer->query_norm, config, queries) && norm_fits(&layer->key_norm, config, keys) &&
+           vector_fits(&layer->attention_post_norm, width, true) && vector_fits(&layer->feed_norm, width, true) &&
            matrix_fits(&layer->gate, feed, width) && matrix_fits(&layer->up, feed, width) &&
-           matrix_fits(&layer->down, width, feed) && vector_fits(&layer->feed_post_norm, width, true);
+           matrix_fits(&layer->down, width, feed) && vector_fits(&layer->feed_post_norm, width, true) &&
+           vector_fits(&layer->output_bias, width, true) && vector_fits(&layer->gate_bias, feed, true) &&
+           vector_fits(&layer->up_bias, feed, true) && vector_fits(&layer->down_bias, width, true);
 }
 
 static bool weights_fit(const fv_model_config *config, const fv_model_weights *weights) {

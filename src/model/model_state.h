@@ -13,7 +13,7 @@ typedef struct fv_forward_call {
     const fv_parallel *parallel;
     const int32_t *tokens;
     uint32_t count;
-    bool local;
+    bool local, rotates;
     void (*step)(const struct fv_forward_call *call, size_t token);
     fv_linear_product products[3]; /* at work, and what they read */
     fv_linear_input input;
@@ -53,6 +53,11 @@ static inline size_t fv_kv_width(const fv_model_config *config) {
 
 static inline bool fv_is_local(const fv_model_config *config, uint32_t layer) {
     return config->local_window && config->local_period && (layer + 1) % config->local_period != 0;
+}
+
+static inline bool fv_is_rotated(const fv_model_config *config, uint32_t layer) {
+    return config->rope_kind != FV_ROPE_NONE &&
+           (!config->unrotated_period || (layer + 1) % config->unrotated_period != 0);
 }
 
 #endif

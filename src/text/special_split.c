@@ -6,10 +6,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int compare_entries(const void *left, const void *right) {
-    const fv_special_entry *a = left, *b = right;
+static int compare_texts(const fv_special_entry *a, const fv_special_entry *b) {
     int order = memcmp(a->bytes, b->bytes, a->length < b->length ? a->length : b->length);
     return order != 0 ? order : (a->length > b->length) - (a->length < b->length);
+}
+
+static int compare_entries(const void *left, const void *right) {
+    const fv_special_entry *a = left, *b = right;
+    int order = compare_texts(a, b);
+    return order != 0 ? order : (a->id > b->id) - (a->id < b->id);
+}
+
+/* Of entries with one text the first id stays. */
+static void drop_duplicates(fv_special_split *split) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < split->count; i++)
+        if (kept == 0 || compare_texts(split->entries + kept - 1, split->entries + i) != 0)
+            split->entries[kept++] = split->entries[i];
+    split->count = kept;
 }
 
 static bool starts_with(const fv_special_entry *entry, const fv_special_entry *start) {
@@ -50,6 +64,7 @@ fv_status fv_special_split_open(fv_special_split *split, const fv_vocabulary *vo
         made.entries[made.count++] = (fv_special_entry){token->bytes, token->length, (int32_t)id, -1};
     }
     qsort(made.entries, made.count, sizeof *made.entries, compare_entries);
+    drop_duplicates(&made);
     link_entries(&made);
     index_first_bytes(&made);
     *split = made;

@@ -119,7 +119,7 @@ static fv_status make_slots(fv_vocabulary *vocabulary) {
     return FV_OK;
 }
 
-/* Two tokens with one text would make the id of that text a matter of taste: refused, as llama.cpp does. */
+/* Of tokens with one text the first has it, as in its rank; the others are still written out. */
 static fv_status read_texts(fv_vocabulary *vocabulary, const fv_gguf *gguf, const fv_gguf_entry *entry,
                             fv_message *message) {
     size_t cursor = 0;
@@ -135,10 +135,7 @@ static fv_status read_texts(fv_vocabulary *vocabulary, const fv_gguf *gguf, cons
         if (text.length == 0) continue;
         uint32_t hash = text_hash(text.bytes, text.length);
         fv_vocabulary_slot *slot = find_slot(vocabulary, text.bytes, text.length, hash);
-        if (slot->id >= 0)
-            return fv_message_set(message, FV_ERROR_CORRUPT, "%s: tokens %ld and %lu have the same text",
-                                  fv_gguf_path(gguf), (long)slot->id, (unsigned long)id);
-        *slot = (fv_vocabulary_slot){.hash = hash, .id = (int32_t)id};
+        if (slot->id < 0) *slot = (fv_vocabulary_slot){.hash = hash, .id = (int32_t)id};
         if (token->length > vocabulary->longest) vocabulary->longest = token->length;
     }
     return FV_OK;

@@ -393,6 +393,8 @@ static void test_shapes_are_checked(void **state) {
         for (int change = 0; change < 5; change++) {
             all[i]->rows = held.rows + (uint32_t)(change == 0) - (uint32_t)(change == 1);
             all[i]->columns = held.columns + (uint32_t)(change == 2) - (uint32_t)(change == 3);
+            bool optional = all[i] == &last->attention_norm || all[i] == &last->feed_norm;
+            if (change == 4 && optional) continue;
             if (change == 4) all[i]->data = NULL;
             assert_int_equal(fv_model_init(&model, &config, &weights, tables.table[0], 1, memory, bytes.total),
                              FV_ERROR_ARGUMENT);

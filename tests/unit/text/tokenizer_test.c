@@ -287,12 +287,11 @@ static void test_refused(void **state) {
         {.model = "gpt2", .pre = "nobody's", .texts = {"a"}, .merges = {"a b"}},
         {.model = "gpt2", .texts = {"a"}},
         {.model = "llama", .texts = {NULL}},
-        {.model = "llama", .texts = {"a", "b", "a"}},
         {.model = "llama", .texts = {"a", "b"}, .type_count = 1},
         {.model = "llama", .texts = {"a", "b"}, .score_count = 1},
         {.model = "", .texts = {"a"}},
     };
-    const char *const words[] = {"bert", "nobody's", "merges", "tokens", "0 and 2", "token_type", "scores", "missing"};
+    const char *const words[] = {"bert", "nobody's", "merges", "tokens", "token_type", "scores", "missing"};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         refuse(&cases[i], i < 2 ? FV_ERROR_UNSUPPORTED : FV_ERROR_CORRUPT, words[i]);
 }
@@ -325,6 +324,14 @@ static void test_odd(void **state) {
     /* ids out of range are ignored: bos becomes the default, which is out of range too */
     const handmade range = {.model = "gpt2", .texts = {"a", "b"}, .merges = {"a b"}, .bos = 77};
     check_encode(&range, "ab", FV_TOKENIZE_ADD_SPECIAL, "0 1");
+    /* of tokens with one text the first has it, also among those that are special; the others are written out */
+    const handmade doubled = {.model = "gpt2",
+                              .texts = {"a", "<x>", "<x>", "<x>y", "a", "<x>y"},
+                              .types = {1, 1, 3, 3, 1, 3},
+                              .type_count = 6,
+                              .merges = {"a b"}};
+    check_encode(&doubled, "a<x>a<x>ya", FV_TOKENIZE_PARSE_SPECIAL, "0 2 0 3 0");
+    check_encode(&doubled, "aa", 0, "0 0");
     /* special tokens: the longer one wins, wherever it begins; equal ones from the left */
     const handmade nested = {.model = "gpt2",
                              .texts = {"a", "<b", "b<c>", "<b<", "aa"},
