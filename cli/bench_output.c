@@ -3,15 +3,58 @@
 #include "bench_output.h"
 #include "fovea/machine.h"
 #include "fovea/report_sum.h"
+#include "fovea/tokenizer.h"
 #include "json_out.h"
 #include "model_options.h"
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #define MIB (1024.0 * 1024.0)
+
+/* ---- a line in the making ---- */
+
+static fv_text line;
+static bool lost; /* there was no memory for a part of it */
+
+static void put_bytes(const char *bytes, size_t length) {
+    if (fv_text_append(&line, bytes, length) != FV_OK) lost = true;
+}
+
+CLI_PRINTF(1, 2) static void put(const char *format, ...) {
+    char text[1024]; /* no cell and no piece of a frame is longer */
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (length < 0 || (size_t)length >= sizeof text) lost = true;
+    put_bytes(text, length < 0 ? 0 : strlen(text));
+}
+
+static int put_part(const char *bytes, size_t length, void *context) {
+    (void)context;
+    put_bytes(bytes, length);
+    return 0;
+}
+
+/* 12 digits, as in every document. */
+static void put_json(const json_t *value, size_t flags) {
+    if (json_dump_callback(value, put_part, NULL, flags | JSON_REAL_PRECISION(12)) != 0) lost = true;
+}
+
+static bool send(bool errors) {
+    bool good = !lost;
+    if (lost) cli_fail("no memory for the result");
+    if (good && errors) fwrite(line.bytes ? line.bytes : "", 1, line.length, stderr);
+    if (good && !errors) good = cli_write(line.bytes ? line.bytes : "", line.length) && cli_flush();
+    lost = false;
+    fv_text_free(&line);
+    return good;
+}
+
+/* ---- fields ---- */
 
 static void time_text(char *text, size_t bytes) {
     time_t now = time(NULL);
@@ -33,7 +76,9 @@ static json_t *fields_of(const cli_bench_result *result) {
             {"model_filename", cli_text(result->model_filename)}, {"model_type", cli_text(result->model_type)},
             {"model_size", cli_count(result->model_bytes)}, {"model_n_params", cli_count(result->model_parameters)},
             {"n_batch", cli_count(result->test.batch)}, {"n_ubatch", cli_count(result->test.micro_batch)},
-            {"n_threads", cli_count(result->threads)}, {"type_k", cli_text(fv_element_name(result->key_type))},
+            {"n_threads", cli_count(result->threads)}, {"cpu_mask", cli_text(result->cpu_mask)},
+            {"cpu_strict", json_boolean(result->cpu_strict)}, {"poll", cli_count(result->poll)},
+            {"type_k", cli_text(fv_element_name(result->key_type))},
             {"type_v", cli_text(fv_element_name(result->value_type))}, {"n_gpu_layers", cli_count(0)},
             {"n_prompt", cli_count(result->test.prompt)}, {"n_gen", cli_count(result->test.generated)},
             {"n_depth", cli_count(result->test.depth)}, {"test_time", cli_text(when)},
@@ -48,48 +93,74 @@ static json_t *fields_of(const cli_bench_result *result) {
     return object;
 }
 
-/* ---- JSON and CSV: the fields as they are ---- */
+/* ---- JSON, CSV and SQL: the fields as they are ---- */
 
-static json_t *document_of(const cli_bench_result *result) {
+static void put_document(const cli_bench_result *result, size_t flags) {
     json_t *object = fields_of(result), *times = json_array(), *rates = json_array();
     for (size_t i = 0; i < result->run.samples; i++) {
         cli_json_append(times, json_integer((json_int_t)result->run.samples_ns[i]));
         cli_json_append(rates, json_real(fv_model_bench_rate(&result->test, result->run.samples_ns[i])));
     }
     CLI_ADD(object, {"samples_ns", times}, {"samples_ts", rates});
-    return object;
-}
-
-static bool print_document(const cli_bench_result *result, size_t flags) {
-    json_t *object = document_of(result);
-    bool good = cli_json_write(object, flags);
+    put_json(object, flags);
     json_decref(object);
-    return good;
 }
 
-static void print_csv_value(const json_t *value) {
+/* A value in quotes, those inside doubled. */
+static void put_quoted(const json_t *value, char quote) {
     const char *text = json_string_value(value);
-    cli_write("\"", 1);
-    if (!text) cli_json_write(value, JSON_ENCODE_ANY);
-    for (const char *c = text ? text : ""; *c; c++) cli_write(*c == '"' ? "\"\"" : c, *c == '"' ? 2 : 1);
-    cli_write("\"", 1);
+    put("%c", quote);
+    if (!text) put_json(value, JSON_ENCODE_ANY);
+    for (const char *c = text ? text : ""; *c; c++) put(*c == quote ? "%c%c" : "%c", *c, *c);
+    put("%c", quote);
 }
 
-static bool print_csv(const cli_bench_result *result, size_t index) {
+static void put_names(const json_t *object, const char *between, const char *quote) {
+    const char *key;
+    json_t *value;
+    size_t column = 0;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+        put("%s%s%s%s", column++ ? between : "", quote, key, quote);
+}
+
+static void put_values(const json_t *object, const char *between, char quote) {
+    const char *key;
+    json_t *value;
+    size_t column = 0;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value) {
+        put("%s", column++ ? between : "");
+        put_quoted(value, quote);
+    }
+}
+
+static void put_csv(const cli_bench_result *result, size_t index) {
+    json_t *object = fields_of(result);
+    if (index == 0) put_names(object, ",", "");
+    if (index == 0) put("\n");
+    put_values(object, ",", '"');
+    put("\n");
+    json_decref(object);
+}
+
+/* llama-bench's table and rows; names in quotes, since "limit" is a word of SQL. */
+static void put_sql(const cli_bench_result *result, size_t index) {
     json_t *object = fields_of(result), *value;
     const char *key;
     size_t column = 0;
     if (index == 0) {
-        json_object_foreach(object, key, value) cli_print("%s%s", column++ ? "," : "", key);
-        cli_write("\n", 1);
+        put("CREATE TABLE IF NOT EXISTS llama_bench (\n");
+        json_object_foreach(object, key, value) put("%s  \"%s\" %s", column++ ? ",\n" : "", key,
+                                                    json_is_string(value)                              ? "TEXT"
+                                                    : json_is_integer(value) || json_is_boolean(value) ? "INTEGER"
+                                                                                                       : "REAL");
+        put("\n);\n\n");
     }
-    column = 0;
-    json_object_foreach(object, key, value) {
-        if (column++) cli_write(",", 1);
-        print_csv_value(value);
-    }
+    put("INSERT INTO llama_bench (");
+    put_names(object, ", ", "\"");
+    put(") VALUES (");
+    put_values(object, ", ", '\'');
+    put(");\n");
     json_decref(object);
-    return cli_write("\n", 1);
 }
 
 /* ---- Markdown ---- */
@@ -100,7 +171,7 @@ static void scaled(char *text, size_t bytes, uint64_t value, double small, doubl
     snprintf(text, bytes, "%.2f %s", (double)value / (few ? small : large), names[few ? 0 : 1]);
 }
 
-static bool print_markdown(const cli_bench_result *result) {
+static void put_markdown(const cli_bench_result *result) {
     fv_model_bench_figures figures;
     fv_model_bench_figures_of(&result->test, &result->run, &figures);
     char test[64], size[32], parameters[32], rate[64], limit[32];
@@ -110,37 +181,52 @@ static bool print_markdown(const cli_bench_result *result) {
     snprintf(rate, sizeof rate, "%.2f \xC2\xB1 %.2f", figures.mean_rate, figures.deviation_rate);
     snprintf(limit, sizeof limit, "%.0f %% %s", 100 * result->limit.share, result->limit.name);
     /* one byte more than a cell is wide: the sign is two */
-    return cli_print("| %-30s | %10s | %10s | %-10s | %7" PRIu32
-                     " | %6s | %6s | %-22s | %7.4f | %12s | %15s | %21s |\n",
-                     result->model_type, size, parameters, "CPU", result->threads, fv_element_name(result->key_type),
-                     fv_element_name(result->value_type), result->attention, fv_report_density(&result->run.report),
-                     limit, test, rate);
+    put("| %-30s | %10s | %10s | %-10s | %7" PRIu32 " | %6s | %6s | %-22s | %7.4f | %12s | %15s | %21s |\n",
+        result->model_type, size, parameters, "CPU", result->threads, fv_element_name(result->key_type),
+        fv_element_name(result->value_type), result->attention, fv_report_density(&result->run.report), limit, test,
+        rate);
+}
+
+static void put_markdown_head(void) {
+    put("| %-30s | %10s | %10s | %-10s | %7s | %6s | %6s | %-22s | %7s | %12s | %15s | %20s |\n", "model", "size",
+        "params", "backend", "threads", "type_k", "type_v", "attn", "density", "of limit", "test", "t/s");
+    put("| ------------------------------ | ---------: | ---------: | ---------- | ------: | -----: | -----: | "
+        "---------------------- | ------: | -----------: | --------------: | -------------------: |\n");
 }
 
 /* ---- the three calls ---- */
 
-bool cli_bench_header(cli_bench_format format) {
-    if (format == CLI_BENCH_JSON) return cli_print("[\n");
-    if (format != CLI_BENCH_MD) return true;
-    return cli_print(
-        "| %-30s | %10s | %10s | %-10s | %7s | %6s | %6s | %-22s | %7s | %12s | %15s | %20s |\n"
-        "| ------------------------------ | ---------: | ---------: | ---------- | ------: | -----: | -----: | "
-        "---------------------- | ------: | -----------: | --------------: | -------------------: |\n",
-        "model", "size", "params", "backend", "threads", "type_k", "type_v", "attn", "density", "of limit", "test",
-        "t/s");
+bool cli_bench_header(const cli_bench_sink *sink) {
+    if (sink->format == CLI_BENCH_JSON) put("[\n");
+    if (sink->format == CLI_BENCH_MD) put_markdown_head();
+    return send(sink->errors);
 }
 
-bool cli_bench_row(cli_bench_format format, const cli_bench_result *result, size_t index) {
-    bool good = true;
-    if (format == CLI_BENCH_MD) good = print_markdown(result);
-    if (format == CLI_BENCH_CSV) good = print_csv(result, index);
-    if (format == CLI_BENCH_JSON) good = (index == 0 || cli_write(",\n", 2)) && print_document(result, JSON_INDENT(2));
-    if (format == CLI_BENCH_JSONL) good = print_document(result, JSON_COMPACT) && cli_write("\n", 1);
-    return good && cli_flush();
+bool cli_bench_row(const cli_bench_sink *sink, const cli_bench_result *result, size_t index) {
+    switch (sink->format) {
+    case CLI_BENCH_MD:
+        put_markdown(result);
+        break;
+    case CLI_BENCH_CSV:
+        put_csv(result, index);
+        break;
+    case CLI_BENCH_JSON:
+        if (index > 0) put(",\n");
+        put_document(result, JSON_INDENT(2));
+        break;
+    case CLI_BENCH_JSONL:
+        put_document(result, JSON_COMPACT);
+        put("\n");
+        break;
+    case CLI_BENCH_SQL:
+        put_sql(result, index);
+        break;
+    }
+    return send(sink->errors);
 }
 
-bool cli_bench_footer(cli_bench_format format) {
-    if (format == CLI_BENCH_JSON && !cli_print("\n]\n")) return false;
-    if (format == CLI_BENCH_MD && !cli_print("\nbuild: fovea " CLI_VERSION "\n")) return false;
-    return cli_flush();
+bool cli_bench_footer(const cli_bench_sink *sink) {
+    if (sink->format == CLI_BENCH_JSON) put("\n]\n");
+    if (sink->format == CLI_BENCH_MD) put("\nbuild: fovea " CLI_VERSION "\n");
+    return send(sink->errors);
 }

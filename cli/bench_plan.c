@@ -56,27 +56,54 @@ static int read_sizes(const bench_options *options, int64_t most, bench_plan *pl
     return result;
 }
 
+/* Texts cut at their commas, in a copy. */
+static int cut_texts(const cli_texts *given, const char *flag, cli_texts *cut, char **copy) {
+    size_t bytes = 1;
+    for (size_t i = 0; i < given->count; i++) bytes += strlen(given->items[i]) + 1;
+    char *cursor = *copy = malloc(bytes);
+    if (!cursor) return cli_fail("no memory for the lists");
+    for (size_t i = 0; i < given->count; i++) {
+        size_t length = strlen(given->items[i]);
+        memcpy(cursor, given->items[i], length + 1);
+        for (char *end = cursor + length; cursor <= end; cursor += strlen(cursor) + 1) {
+            cursor[strcspn(cursor, ",")] = 0;
+            if (cut->count == CLI_TEXTS_MOST || !*cursor)
+                return cli_usage_error("bench", "%s takes 1 to %d of them, separated by commas", flag, CLI_TEXTS_MOST);
+            cut->items[cut->count++] = cursor;
+        }
+    }
+    return CLI_GO_ON;
+}
+
 /* A file whose name has a comma can't be benched: that is llama-bench's rule. */
 static int read_models(const bench_options *options, bench_plan *plan) {
-    size_t bytes = 1;
     const char *from_env = getenv("LLAMA_ARG_MODEL");
     cli_texts given = options->models;
     if (given.count == 0 && from_env && from_env[0]) given.items[given.count++] = from_env;
     if (given.count == 0) return cli_need_model("bench", NULL);
-    for (size_t i = 0; i < given.count; i++) bytes += strlen(given.items[i]) + 1;
-    char *cursor = plan->model_copy = malloc(bytes);
-    if (!cursor) return cli_fail("no memory for the names of models");
-    for (size_t i = 0; i < given.count; i++) {
-        size_t length = strlen(given.items[i]);
-        memcpy(cursor, given.items[i], length + 1);
-        for (char *end = cursor + length; cursor <= end; cursor += strlen(cursor) + 1) {
-            cursor[strcspn(cursor, ",")] = 0;
-            if (plan->models.count == CLI_TEXTS_MOST || !*cursor)
-                return cli_usage_error("bench", "-m takes 1 to %d names of files", CLI_TEXTS_MOST);
-            plan->models.items[plan->models.count++] = cursor;
-        }
+    return cut_texts(&given, "-m", &plan->models, &plan->model_copy);
+}
+
+static int read_masks(const bench_options *options, bench_plan *plan) {
+    cli_texts given = options->masks;
+    if (given.count == 0) given.items[given.count++] = BENCH_NO_MASK;
+    int result = cut_texts(&given, "-C", &plan->masks, &plan->mask_copy);
+    fv_pool_config config;
+    cli_thread_options one = options->model.placement;
+    for (size_t i = 0; i < plan->masks.count && result == CLI_GO_ON; i++) {
+        one.mask = plan->masks.items[i];
+        result = cli_pool_config(&config, "bench", 0, &one);
     }
-    return CLI_GO_ON;
+    return result;
+}
+
+/* What -embd 1 measures is another thing: a model without its product with the vocabulary. */
+static int read_embeddings(const bench_options *options) {
+    bench_numbers list = {.count = 0};
+    int result = read_numbers(&options->embeddings, "-embd", 0, 1, 0, &list);
+    for (size_t i = 0; i < list.count && result == CLI_GO_ON; i++)
+        if (list.values[i]) result = cli_usage_error("bench", "-embd 1: this version has no embeddings");
+    return result;
 }
 
 static int read_policies(const bench_options *options, bench_plan *plan) {
@@ -99,8 +126,19 @@ int bench_plan_read(const bench_options *options, bench_plan *plan) {
         result = read_numbers(&options->micro_batches, "-ub", 1, 65536, 512, &plan->axes[BENCH_MICRO_BATCH]);
     if (result == CLI_GO_ON) result = read_types(&options->key_types, "-ctk", &plan->axes[BENCH_KEY]);
     if (result == CLI_GO_ON) result = read_types(&options->value_types, "-ctv", &plan->axes[BENCH_VALUE]);
+    if (result == CLI_GO_ON)
+        result = read_numbers(&options->stricts, "--cpu-strict", 0, 1, 0, &plan->axes[BENCH_STRICT]);
+    if (result == CLI_GO_ON) result = read_numbers(&options->polls, "--poll", 0, 100, 50, &plan->axes[BENCH_POLL]);
+    if (result == CLI_GO_ON) result = read_embeddings(options);
+    if (result == CLI_GO_ON) result = read_masks(options, plan);
     if (result == CLI_GO_ON) result = read_models(options, plan);
     plan->axes[BENCH_MODEL].count = plan->models.count;
+    plan->axes[BENCH_MASK].count = plan->masks.count;
     plan->axes[BENCH_POLICY].count = plan->attention.count;
     return result;
+}
+
+void bench_plan_free(bench_plan *plan) {
+    free(plan->model_copy);
+    free(plan->mask_copy);
 }

@@ -7,14 +7,15 @@
 #include "options.h"
 
 #define BENCH_VALUES_MAX 64 /* of one list */
+#define BENCH_NO_MASK "0x0" /* llama-bench's: any processor */
 
 typedef struct bench_options {
     cli_model_options model; /* its model, threads and types come from the lists below */
-    cli_texts models, prompts, generated, pairs, depths, threads, key_types, value_types, batches, micro_batches,
-        attention;
-    int64_t repetitions;
-    int format; /* cli_bench_format */
-    bool no_warmup, progress, json;
+    cli_texts models, prompts, generated, pairs, depths, threads, key_types, value_types, batches, micro_batches, masks,
+        stricts, polls, embeddings, attention;
+    int64_t repetitions, delay;
+    int format, error_format; /* cli_bench_format; of the second one more, 0 being none */
+    bool no_warmup, progress, json, list_devices;
 } bench_options;
 
 typedef struct bench_numbers {
@@ -31,24 +32,28 @@ typedef enum bench_axis {
     BENCH_VALUE,
     BENCH_POLICY,
     BENCH_THREADS,
+    BENCH_MASK,
+    BENCH_STRICT,
     BENCH_DEPTH,
+    BENCH_POLL,
     BENCH_AXES
 } bench_axis;
 
 /* The lists, read. Models and policies stay texts. */
 typedef struct bench_plan {
-    cli_texts models;
-    char *model_copy; /* -m a,b is cut at its commas here */
+    cli_texts models, masks;
+    char *model_copy, *mask_copy; /* a,b is cut at its commas here */
     struct bench_size {
         uint32_t prompt, generated;
     } sizes[3 * BENCH_VALUES_MAX]; /* of -p, -n and -pg, in this order */
     size_t size_count;
-    bench_numbers axes[BENCH_AXES]; /* of models and policies only the count */
+    bench_numbers axes[BENCH_AXES]; /* of models, masks and policies only the count */
     cli_texts attention;
     fv_policy policies[CLI_TEXTS_MOST];
 } bench_plan;
 
-/** CLI_GO_ON, CLI_USAGE or CLI_FAILED, and one line said why. free(plan->model_copy) in any case. */
+/** CLI_GO_ON, CLI_USAGE or CLI_FAILED, and one line said why. bench_plan_free() in any case. */
 int bench_plan_read(const bench_options *options, bench_plan *plan);
+void bench_plan_free(bench_plan *plan);
 
 #endif

@@ -40,12 +40,43 @@ static const cli_option bench_flags[] = {
                  "shares and vectors from fovea tune (default: MODEL.fovea.json if it is there; none: equal shares)"),
     CLI_FLAG(INTEGER, "-r --repetitions", repetitions, .low = 1, .high = REPETITIONS_MAX,
              .help = "times that each test is run"),
-    CLI_FLAG(CHOICE, "-o --output", format, .value = "md|csv|json|jsonl", .choices = CLI_BENCH_FORMAT_LIST(FORMAT_WORD),
-             .help = "format of the results"),
+    CLI_FLAG(CHOICE, "-o --output", format, .value = "md|csv|json|jsonl|sql",
+             .choices = CLI_BENCH_FORMAT_LIST(FORMAT_WORD), .help = "format of the results"),
+    CLI_FLAG(CHOICE, "-oe --output-err", error_format, .value = "md|csv|json|jsonl|sql",
+             .choices = "none " CLI_BENCH_FORMAT_LIST(FORMAT_WORD), .help = "the same on standard error, too"),
+    CLI_FLAG(INTEGER, "--delay", delay, .high = 86400, .help = "seconds between two tests"),
     CLI_FLAG(SWITCH, "--json", json, .help = "the same as -o json"),
     CLI_FLAG(SWITCH, "--no-warmup", no_warmup, .help = "no warm-up run in front of each test"),
     CLI_FLAG(SWITCH, "--progress", progress, .help = "say on standard error which test is running"),
     CLI_FLAG(SWITCH, "--exact-activations", model.exact, .help = "f32 activations against every type of weight: slow"),
+    CLI_FLAG(SWITCH, "-v --verbose", model.verbose, .help = "say what was opened"),
+    CLI_FLAG(SWITCH, "--list-devices", list_devices, .help = "llama-bench's list of accelerators: there are none"),
+};
+static const cli_option thread_flags[] = {
+    CLI_FLAG(TEXTS, "-C --cpu-mask", masks, .value = "HEX",
+             .help = "processors that threads may run on, bit 0 is the first; 0x0: any; a list"),
+    CLI_FLAG(TEXT, "-Cr --cpu-range", model.placement.range, .value = "LO-HI",
+             .help = "the same as numbers; adds to -C"),
+    CLI_FLAG(TEXTS, "--cpu-strict", stricts, .value = "0|1",
+             .help = "each thread on one of them alone (default: 0); a list"),
+    CLI_FLAG(I32, "--prio", model.placement.pool.priority, .low = -1, .high = 3,
+             .help = "-1 low, 0 normal, 1 medium, 2 high, 3 real-time; above 0 needs rights"),
+    CLI_FLAG(TEXTS, "--poll", polls, .value = "N",
+             .help = "0..100: how long a thread waits awake for work, 2 us each (default: 50)\n" LIST),
+    CLI_FLAG(TEXTS, "-embd --embeddings", embeddings, .value = "0", .help = "0 only: no embeddings are measured"),
+};
+#define OF_GPU "fovea runs on the processor"
+static const cli_option bench_ignored_flags[] = {
+    CLI_IGNORE("-ts --tensor-split", "LIST", OF_GPU),
+    CLI_IGNORE("-ncmoe --n-cpu-moe", "N", OF_GPU),
+    CLI_IGNORE("-nkvo --no-kv-offload", "0|1", OF_GPU),
+    CLI_IGNORE("-nopo --no-op-offload", "0|1", OF_GPU),
+    CLI_IGNORE("--no-host", "0|1", OF_GPU),
+    CLI_IGNORE("-ot --override-tensor", "LIST", OF_GPU),
+    CLI_IGNORE("-fitt --fit-target", "MIB", OF_GPU),
+    CLI_IGNORE("-fitc --fit-ctx", "N", OF_GPU),
+    CLI_IGNORE("-mmp --mmap", "0|1", "the model file is always mapped"),
+    CLI_IGNORE("-dio --direct-io", "0|1", "the model file is always mapped"),
 };
 
 /* One test: a line of the output. */
@@ -62,6 +93,9 @@ typedef struct bench_state {
     fv_engine *engine;
     const char *engine_model; /* what `engine` holds; NULL = nothing */
     int64_t engine_threads;
+    cli_thread_options engine_placement;
+    cli_bench_sink sinks[2]; /* -o and, if there is one, -oe */
+    size_t sink_count;
     fv_session *session;
     uint64_t samples_ns[REPETITIONS_MAX];
     size_t results;
@@ -79,6 +113,9 @@ static void describe(bench_state *state, const bench_case *test) {
                                  .model_bytes = fv_llm_weight_bytes(llm),
                                  .model_parameters = fv_llm_parameters(llm),
                                  .threads = fv_engine_threads(state->engine),
+                                 .cpu_mask = test->options.placement.mask,
+                                 .cpu_strict = test->options.placement.pool.strict,
+                                 .poll = test->options.placement.pool.poll,
                                  .key_type = test->options.session.key_type,
                                  .value_type = test->options.session.value_type,
                                  .test = test->test,
@@ -88,8 +125,10 @@ static void describe(bench_state *state, const bench_case *test) {
 
 /* Keeps what the last test had open, if that is the same. */
 static int open_engine(bench_state *state, const bench_case *test) {
+    const cli_thread_options *placement = &test->options.placement, *before = &state->engine_placement;
     bool same = state->engine_model && strcmp(state->engine_model, test->options.model) == 0 &&
-                state->engine_threads == test->options.threads;
+                state->engine_threads == test->options.threads && before->mask == placement->mask &&
+                before->pool.strict == placement->pool.strict && before->pool.poll == placement->pool.poll;
     if (same) return CLI_GO_ON;
     fv_engine_close(state->engine);
     state->engine = NULL;
@@ -98,6 +137,7 @@ static int open_engine(bench_state *state, const bench_case *test) {
     if (result != CLI_GO_ON) return result;
     state->engine_model = test->options.model;
     state->engine_threads = test->options.threads;
+    state->engine_placement = *placement;
     return CLI_GO_ON;
 }
 
@@ -138,16 +178,24 @@ static int hold_against_limit(bench_state *state) {
     return cli_outcome(status, NULL);
 }
 
+static bool print_row(bench_state *state) {
+    bool good = true;
+    for (size_t i = 0; i < state->sink_count; i++)
+        good = cli_bench_row(&state->sinks[i], &state->result, state->results) && good;
+    state->results++;
+    return good;
+}
+
 /* A test of nothing (-p 0) is none. */
 static int run_case(bench_state *state, const bench_case *test) {
     if (test->test.prompt + test->test.generated == 0) return CLI_GO_ON;
-    int result = open_case(state, test);
+    int result = state->results > 0 ? cli_interrupt_sleep(state->options->delay) : CLI_GO_ON;
+    if (result == CLI_GO_ON) result = open_case(state, test);
     if (result == CLI_GO_ON) {
         describe(state, test);
         result = measure(state, test);
         if (result == CLI_GO_ON || (result == CLI_INTERRUPTED && state->result.run.samples > 0)) {
-            bool good = hold_against_limit(state) == CLI_GO_ON &&
-                        cli_bench_row((cli_bench_format)state->options->format, &state->result, state->results++);
+            bool good = hold_against_limit(state) == CLI_GO_ON && print_row(state);
             if (!good) result = CLI_FAILED;
         }
     }
@@ -182,6 +230,9 @@ static bench_case case_at(const bench_state *state, const size_t *index) {
                                       .micro_batch = (uint32_t)micro};
     test.options.model = plan->models.items[index[BENCH_MODEL]];
     test.options.threads = plan->axes[BENCH_THREADS].values[index[BENCH_THREADS]];
+    test.options.placement.mask = plan->masks.items[index[BENCH_MASK]];
+    test.options.placement.pool.strict = (uint32_t)plan->axes[BENCH_STRICT].values[index[BENCH_STRICT]];
+    test.options.placement.pool.poll = (uint32_t)plan->axes[BENCH_POLL].values[index[BENCH_POLL]];
     test.options.session.key_type = (uint32_t)plan->axes[BENCH_KEY].values[index[BENCH_KEY]];
     test.options.session.value_type = (uint32_t)plan->axes[BENCH_VALUE].values[index[BENCH_VALUE]];
     test.options.batch = batch;
@@ -200,20 +251,26 @@ static int run_all(bench_state *state) {
     }
 }
 
+static int run_into_sinks(bench_state *state) {
+    bool good = true;
+    for (size_t i = 0; i < state->sink_count; i++) good = cli_bench_header(&state->sinks[i]) && good;
+    int result = good ? run_all(state) : CLI_FAILED;
+    /* also after an error: what was measured stays a readable document */
+    for (size_t i = 0; i < state->sink_count; i++) good = cli_bench_footer(&state->sinks[i]) && good;
+    return good || result != CLI_GO_ON ? result : CLI_FAILED;
+}
+
 static int bench_model(const bench_options *options) {
     bench_state *state = calloc(1, sizeof *state); /* too large for a stack: lists and samples */
     if (!state) return cli_fail("no memory to start");
     state->options = options;
+    state->sinks[state->sink_count++] = (cli_bench_sink){options->format, false};
+    if (options->error_format > 0)
+        state->sinks[state->sink_count++] = (cli_bench_sink){options->error_format - 1, true};
     int result = bench_plan_read(options, &state->plan);
-    if (result == CLI_GO_ON) {
-        cli_bench_format format = (cli_bench_format)options->format;
-        if (!cli_bench_header(format)) result = CLI_FAILED;
-        if (result == CLI_GO_ON) result = run_all(state);
-        /* also after an error: what was measured stays a readable document */
-        if (!cli_bench_footer(format) && result == CLI_GO_ON) result = CLI_FAILED;
-    }
+    if (result == CLI_GO_ON) result = run_into_sinks(state);
     fv_engine_close(state->engine);
-    free(state->plan.model_copy);
+    bench_plan_free(&state->plan);
     free(state);
     return result == CLI_GO_ON ? CLI_DONE : result;
 }
@@ -226,8 +283,9 @@ int cmd_bench(int argc, char **argv) {
     const cli_option_group groups[] = {
         CLI_GROUP("tests", bench_flags, &options),
         CLI_COUNTED("weights", cli_weight_flags, &options.model),
-        CLI_COUNTED("where threads run", cli_thread_flags, &options.model.placement),
-        CLI_COUNTED("llama-bench's flags without effect here", cli_ignored_flags, &options.model),
+        CLI_GROUP("where threads run", thread_flags, &options),
+        CLI_GROUP("llama-bench's flags without effect here", bench_ignored_flags, &options),
+        CLI_COUNTED("llama.cpp's flags without effect here", cli_ignored_flags, &options.model),
     };
     const cli_syntax syntax = {
         "bench", "-m FILE [-p N] [-n N] [-d N] [flags]",
@@ -236,6 +294,7 @@ int cmd_bench(int argc, char **argv) {
         CLI_GROUPS(groups)};
     int result = cli_options_parse(&syntax, argc, argv);
     if (result != CLI_GO_ON) return result;
+    if (options.list_devices) return cli_print("Available devices:\n  (none)\n") ? CLI_DONE : CLI_FAILED;
     if (options.json) options.format = CLI_BENCH_JSON;
     return bench_model(&options);
 }

@@ -9,6 +9,7 @@
 #include "interrupt.h"
 #include "progress.h"
 #include "run_report.h"
+#include "verbose.h"
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,7 +23,7 @@ typedef struct run_options {
     const char *prompt, *file, *system, *chat_template, *attention;
     fv_sampler_config sampler;
     int64_t predict, seed;
-    bool chat, plain, single_turn, ignore_eos, display_prompt, escape, json, show_reads;
+    bool chat, plain, single_turn, ignore_eos, display_prompt, escape, json, show_reads, verbose_prompt;
 } run_options;
 
 #define CLI_TARGET run_options
@@ -44,6 +45,7 @@ static const cli_option text_flags[] = {
              .help = "repeat the prompt in front of its completion (default: on; a conversation\nnever repeats it)"),
     CLI_FLAG(SWITCH, "--show-reads", show_reads,
              .help = "after the answer: the passages that each of its words read most (slow)"),
+    CLI_FLAG(SWITCH, "--verbose-prompt", verbose_prompt, .help = "print the prompt's tokens, control tokens too"),
     CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document with text and figures, when all is done"),
 };
 static const cli_option limit_flags[] = {
@@ -389,6 +391,8 @@ static int run(run_state *state) {
     if (!state->conversation && !state->has_prompt) return cli_usage_error("run", "no prompt: give -p TEXT or -f FILE");
     result = state->conversation ? first_turn(state, &end) : encode_plain(state);
     if (end) return CLI_DONE; /* no question, no answer */
+    if (result == CLI_GO_ON && options->verbose_prompt)
+        cli_verbose_tokens(fv_llm_tokenizer(fv_engine_llm(state->engine)), &state->tokens);
     if (result == CLI_GO_ON) result = open_session(state);
     if (result != CLI_GO_ON) return result;
     return report(state, state->conversation ? converse(state) : complete(state));

@@ -71,3 +71,9 @@ bool cli_interrupt_wait(int file) {
     }
     return false;
 }
+
+int cli_interrupt_sleep(int64_t seconds) {
+    struct pollfd file = {.fd = wake[0], .events = POLLIN};
+    for (; seconds > 0 && !cli_interrupted(); seconds--) (void)poll(&file, 1, 1000);
+    return cli_interrupted() ? CLI_INTERRUPTED : CLI_GO_ON;
+}

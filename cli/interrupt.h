@@ -3,6 +3,7 @@
 #define FOVEA_INTERRUPT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /** Also ignores SIGPIPE, so that a closed pipe is a write error like any other. A Ctrl-C that was ignored when the
  *  program was started stays ignored. */
@@ -13,5 +14,8 @@ void cli_interrupt_clear(void); /* the request was served (a conversation goes o
 
 /** Waits until `file` can be read (or is at its end); false at Ctrl-C, also if that came before. */
 bool cli_interrupt_wait(int file);
+
+/** Sleeps; CLI_GO_ON, or CLI_INTERRUPTED at Ctrl-C. */
+int cli_interrupt_sleep(int64_t seconds);
 
 #endif

@@ -47,17 +47,13 @@ static int write_part(const char *bytes, size_t length, void *context) {
     return cli_write(bytes + done, length - done) ? 0 : -1;
 }
 
-bool cli_json_write(const json_t *document, size_t flags) {
-    /* 12 digits: more than any measurement has, fewer than the tail of 0.1's binary expansion */
-    return json_dump_callback(document, write_part, NULL, flags | JSON_REAL_PRECISION(12)) == 0;
-}
-
 int cli_json_print(json_t *document) {
     if (!document || failed) {
         json_decref(document);
         return cli_fail("no memory for the JSON document");
     }
-    cli_json_write(document, JSON_INDENT(2));
+    /* 12 digits: more than any measurement has, fewer than the tail of 0.1's binary expansion */
+    json_dump_callback(document, write_part, NULL, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
     json_decref(document);
     return cli_write("\n", 1) && cli_flush() ? CLI_DONE : CLI_FAILED;
 }

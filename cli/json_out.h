@@ -26,7 +26,4 @@ void cli_json_append(json_t *array, json_t *value); /* likewise */
 /** Writes `document` and a newline to standard output, and drops the reference. CLI_DONE or CLI_FAILED. */
 int cli_json_print(json_t *document);
 
-/** A value as it is, on standard output, control characters escaped. false: it could not be written. */
-bool cli_json_write(const json_t *value, size_t flags);
-
 #endif

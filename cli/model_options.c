@@ -1,5 +1,6 @@
 /* model_options.c - llama.cpp's names for model, threads, cache and batch, and the opening of what they name. */
 #include "model_options.h"
+#include "verbose.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -29,6 +30,8 @@ const cli_option cli_model_flags[] = {
                      "there; none: equal shares)"),
     CLI_FLAG(TEXTS, "--allow-key", allowed_keys, .value = "KEY",
              .help = "a metadata key that fovea does not know and you know to change nothing; may be repeated"),
+    CLI_FLAG(SWITCH, "-v --verbose --log-verbose", verbose,
+             .help = "say what was opened: model, tokenizer, processor, limits of the process"),
 };
 const size_t cli_model_flags_count = sizeof cli_model_flags / sizeof cli_model_flags[0];
 
@@ -60,6 +63,7 @@ const size_t cli_cache_flags_count = sizeof cli_cache_flags / sizeof cli_cache_f
 
 #define NO_GPU "fovea runs on the processor"
 #define NO_TUNING "threads are placed by the system"
+#define NO_LOG "there is no log; send standard error elsewhere"
 const cli_option cli_ignored_flags[] = {
     CLI_IGNORE("-ngl --gpu-layers --n-gpu-layers", "N", NO_GPU),
     CLI_IGNORE("-sm --split-mode", "MODE", NO_GPU),
@@ -81,7 +85,9 @@ const cli_option cli_ignored_flags[] = {
     CLI_IGNORE("--warmup --no-warmup", NULL, "only bench warms up"),
     CLI_IGNORE("--perf --no-perf", NULL, "the report is always printed"),
     CLI_IGNORE("--offline", NULL, "fovea never uses the network"),
-    CLI_IGNORE("--log-disable", NULL, "there is no log; send standard error elsewhere"),
+    CLI_IGNORE("--log-disable --log-prefix --log-timestamps --no-log-prefix --no-log-timestamps", NULL, NO_LOG),
+    CLI_IGNORE("--log-file", "FILE", NO_LOG),
+    CLI_IGNORE("-lv --verbosity --log-verbosity", "N", NO_LOG),
     {.kind = CLI_IGNORED,
      .names = "-co --color",
      .value = "on|off|auto",
@@ -162,7 +168,9 @@ int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_option
     if (result != CLI_GO_ON) return result;
     fv_status status = fv_engine_open(engine, &config, &message);
     cli_advise(&message);
-    return cli_outcome(status, &message);
+    result = cli_outcome(status, &message);
+    if (result == CLI_GO_ON && options->verbose) cli_verbose_engine(*engine);
+    return result;
 }
 
 int cli_attach_tune(const fv_engine *engine, fv_policy *policies, size_t count) {

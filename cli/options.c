@@ -229,6 +229,16 @@ static int unknown_flag(const cli_syntax *syntax, const char *name) {
     return cli_usage_error(syntax->verb, "unknown flag '%s'; did you mean '%s'?", name, nearest);
 }
 
+/* Whether `text` is one of the choices, or for a flag without effect a list of them, as llama-bench has lists. */
+static bool is_choice(const cli_option *option, const char *text) {
+    for (;; text++) {
+        size_t length = option->kind == CLI_IGNORED ? strcspn(text, ",") : strlen(text);
+        if (fv_words_find(option->choices, text, length) < 0) return false;
+        text += length;
+        if (!*text) return true;
+    }
+}
+
 /* Takes the flag at argv[*index], and its value; *index is then the last argument used. */
 static int take_flag(const cli_syntax *syntax, int argc, char **argv, int *index) {
     char name[NAME_BYTES];
@@ -247,7 +257,7 @@ static int take_flag(const cli_syntax *syntax, int argc, char **argv, int *index
     }
     const char *next = *index + 1 < argc ? argv[*index + 1] : NULL;
     bool optional = option->choices && (option->kind == CLI_IGNORED || option->kind == CLI_MODE);
-    if (!value && optional && (!next || fv_words_find(option->choices, next, strlen(next)) < 0)) {
+    if (!value && optional && (!next || !is_choice(option, next))) {
         if (option->kind == CLI_MODE) set_mode(group, option, option->low);
         return CLI_GO_ON;
     }

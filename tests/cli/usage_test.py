@@ -81,7 +81,6 @@ class WrongUsage(CliTest):
         for flag in ("-ngl", "-fa", "--no-mmap", "--mlock", "-tb"):
             self.assertIn("note: %s has no effect" % flag, done.stderr.decode())
 
-
     def test_where_threads_run(self):
         place = min(os.sched_getaffinity(0))
         for flags in (("-C", "%x" % (1 << place)), ("-C", "0x%x" % (1 << place), "--cpu-strict", "1"), ("--prio", "-1"),

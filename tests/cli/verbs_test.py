@@ -6,8 +6,10 @@ Called as: verbs_test.py BUILD/fovea SOURCE_FOLDER. Exit 77 if the tiny models a
 import json
 import os
 import pty
+import re
 import select
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -68,6 +70,14 @@ class Run(CliTest):
     def test_a_context_beyond_memory_is_foreseen(self):
         done = run("run", "-m", LLAMA, "-p", "ab", "-n", "1", "-c", "1000000000")
         self.assertRegex(done.stderr.decode(), r"a full context of 1000000000 tokens would take \d+\.\d MiB .* about \d+ tokens fit")
+
+    def test_verbose(self):
+        done = self.ok("run", "-m", LLAMA, "-p", "in the", "-n", "1", "-v", "--verbose-prompt").stderr.decode()
+        for part in ("note: model: llama, ", "note: tokenizer: ", "note: processor: ", "note: memory: ", "note: weights: "):
+            self.assertIn(part, done)
+        count = self.document("tokenize", "-m", LLAMA, "-p", "in the", "--json")["count"]
+        self.assertIn("number of tokens in prompt = %d\n" % count, done)
+        self.assertEqual(count, len(re.findall(r"^ *\d+ -> '.*'$", done, re.M)))
 
     def test_repacking_changes_bytes_and_not_the_text(self):
         common = ("run", "-m", model("llama_q4_k"), "-p", TEXT, "-n", "8", "--temp", "0", "--json")
@@ -396,6 +406,45 @@ class Bench(CliTest):
         rows = self.document("bench", "-m", LLAMA, "-p", "0", "-n", "0", "-pg", "8,2", "-pg", "4,3", "-t", "1,2", "-r", "1", "-o", "json")
         self.assertEqual([(row["n_threads"], row["n_prompt"], row["n_gen"]) for row in rows],
                          [(1, 8, 2), (1, 4, 3), (2, 8, 2), (2, 4, 3)])
+
+    def bench(self, *flags):
+        return self.ok("bench", "-m", LLAMA, "-p", "8", "-n", "0", "-r", "1", "-t", "1", *flags)
+
+    def test_every_flag_of_llama_bench(self):
+        for flags in (("-fa", "0,1"), ("-fa", "on"), ("-ngl", "0,99"), ("-sm", "none"), ("-mg", "0"), ("-lm", "mmap"),
+                      ("-nkvo", "0,1"), ("-nopo", "0"), ("-ts", "1/1"), ("--no-host", "0"), ("-mmp", "0,1"), ("-dio", "0"),
+                      ("-ncmoe", "0"), ("-ot", "a=CPU"), ("-dev", "none"), ("-fitt", "1024"), ("-fitc", "4096"),
+                      ("--numa", "distribute"), ("--offline",)):
+            self.assertIn("note: %s has no effect" % flags[0], self.bench(*flags).stderr.decode(), flags)
+        for flags in (("-embd", "0"), ("--repack", "1"), ("-C", "0x0"), ("--cpu-strict", "0"), ("--poll", "0"), ("--delay", "0"),
+                      ("--prio", "0"), ("-v",), ("--progress",), ("--no-warmup",)):
+            self.assertNotIn("has no effect", self.bench(*flags).stderr.decode(), flags)
+        self.fails(2, "bench", "-m", LLAMA, "-embd", "0,1", says=("-embd 1", "no embeddings"))
+        self.assertEqual(b"Available devices:\n  (none)\n", self.ok("bench", "--list-devices").stdout)
+
+    def test_threads_are_placed_by_lists(self):
+        mask = "0x%x" % (1 << min(os.sched_getaffinity(0)))
+        rows = self.document("bench", "-m", LLAMA, "-p", "8", "-n", "0", "-r", "1", "-t", "1", "-C", "0x0," + mask,
+                             "--cpu-strict", "0,1", "--poll", "0,100", "-o", "json")
+        self.assertEqual([(m, s, p) for m in ("0x0", mask) for s in (False, True) for p in (0, 100)],
+                         [(row["cpu_mask"], row["cpu_strict"], row["poll"]) for row in rows])
+        self.fails(2, "bench", "-m", LLAMA, "-C", "1,g", says=("-C takes", "'g'"))
+        self.fails(2, "bench", "-m", LLAMA, "--poll", "101", says=("--poll",))
+
+    def test_sql_and_a_second_output(self):
+        done = self.bench("-o", "sql", "-oe", "jsonl")
+        base = sqlite3.connect(":memory:")
+        base.row_factory = sqlite3.Row
+        base.executescript(done.stdout.decode())
+        rows = [dict(row) for row in base.execute("SELECT * FROM llama_bench")]
+        self.assertEqual((1, 8, 0, "f16"), (len(rows), rows[0]["n_prompt"], rows[0]["n_gen"], rows[0]["type_k"]))
+        figures = json.loads(done.stderr.decode().strip().split("\n")[-1])
+        self.assertAlmostEqual(rows[0]["avg_ts"], figures["avg_ts"], delta=1e-6 * figures["avg_ts"])
+
+    def test_a_delay_is_waited_for_between_tests(self):
+        began = time.monotonic()
+        self.ok("bench", "-m", LLAMA, "-p", "8", "-n", "4", "-r", "1", "-t", "1", "--delay", "1")
+        self.assertGreater(time.monotonic() - began, 1)
 
     def test_share_of_the_limit(self):
         for row in self.document("bench", "-m", LLAMA, "-p", "8", "-n", "4", "-t", "1,2", "-r", "2", "-o", "json"):
