@@ -98,11 +98,19 @@ FV_API const fv_gguf_entry *fv_gguf_entry_find(const fv_gguf *gguf, const char *
 FV_API const fv_gguf_tensor *fv_gguf_tensor_find(const fv_gguf *gguf, const char *name);
 
 /** Typed reads: false, and *value untouched, if the key is absent or does not fit (a negative or too large integer,
- *  another kind). Any integer type is accepted for an integer, any float or integer type for a float. */
+ *  another kind). Any integer type is accepted for an integer, any float or integer type for a float, an integer 0 or 1
+ *  for a truth value. */
 FV_API bool fv_gguf_u32(const fv_gguf *gguf, const char *key, uint32_t *value);
 FV_API bool fv_gguf_f32(const fv_gguf *gguf, const char *key, float *value);
 FV_API bool fv_gguf_bool(const fv_gguf *gguf, const char *key, bool *value);
 FV_API bool fv_gguf_string(const fv_gguf *gguf, const char *key, fv_gguf_text *value);
+
+/** The same for keys that matter if they are there: FV_OK where the key is read, or absent (*value untouched);
+ *  FV_ERROR_CORRUPT where it is there and does not fit. The message names key, what was found and what was wanted. */
+FV_API fv_status fv_gguf_take_u32(const fv_gguf *gguf, const char *key, uint32_t *value, fv_message *message);
+FV_API fv_status fv_gguf_take_f32(const fv_gguf *gguf, const char *key, float *value, fv_message *message);
+FV_API fv_status fv_gguf_take_bool(const fv_gguf *gguf, const char *key, bool *value, fv_message *message);
+FV_API fv_status fv_gguf_take_string(const fv_gguf *gguf, const char *key, fv_gguf_text *value, fv_message *message);
 
 /** Element `index` of an array of integers (bools count as 0 and 1) / of floats or integers; false as above, or if
  *  `entry` is NULL or no such array. O(1). */
@@ -115,6 +123,9 @@ FV_API bool fv_gguf_array_next(const fv_gguf_entry *entry, size_t *cursor, fv_gg
 
 /** Name of a ggml type ("Q4_1", "IQ1_S", …), "type 77" style fallbacks excluded: NULL if unknown. */
 FV_API const char *fv_gguf_type_name(uint32_t ggml_type);
+
+/** Name of a type that ggml has retired ("Q4_0_4_4"): no program reads it any more. NULL for all others. */
+FV_API const char *fv_gguf_type_retired(uint32_t ggml_type);
 
 /** A number of any type: `kind` says which member holds it. */
 typedef struct fv_gguf_number {

@@ -63,6 +63,14 @@ FV_API fv_status fv_tokenizer_piece(const fv_tokenizer *tokenizer, int32_t id, b
 FV_API fv_status fv_tokenizer_decode(const fv_tokenizer *tokenizer, const int32_t *ids, size_t count, bool special,
                                      fv_text *text);
 
+/** What is odd in the file although it can be used, as a sentence that a person should see once: no pre-tokenizer
+ *  named, an id beyond the vocabulary. NULL from the first index on that has none. */
+FV_API const char *fv_tokenizer_remark(const fv_tokenizer *tokenizer, size_t index);
+
+/** Whether ids begin with two beginning-of-text tokens: the metadata adds one and the text (a template, as a rule) has
+ *  one. Few models were trained on that. */
+FV_API bool fv_tokenizer_doubles_bos(const fv_tokenizer *tokenizer, const int32_t *ids, size_t count);
+
 FV_API int32_t fv_tokenizer_tokens(const fv_tokenizer *tokenizer); /* vocabulary size */
 FV_API int32_t fv_tokenizer_bos(const fv_tokenizer *tokenizer);    /* -1 if none; likewise below */
 FV_API int32_t fv_tokenizer_eos(const fv_tokenizer *tokenizer);

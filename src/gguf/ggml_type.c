@@ -36,6 +36,30 @@ const fv_ggml_type *fv_ggml_type_find(uint32_t number) {
     return &types[number];
 }
 
+/* What converters wrote until ggml dropped it: interleaved forms of Q4_0 and IQ4_NL, and two from before GGUF. */
+const char *fv_gguf_type_retired(uint32_t ggml_type) {
+    switch (ggml_type) {
+    case 4:
+        return "Q4_2";
+    case 5:
+        return "Q4_3";
+    case 31:
+        return "Q4_0_4_4";
+    case 32:
+        return "Q4_0_4_8";
+    case 33:
+        return "Q4_0_8_8";
+    case 36:
+        return "IQ4_NL_4_4";
+    case 37:
+        return "IQ4_NL_4_8";
+    case 38:
+        return "IQ4_NL_8_8";
+    default:
+        return NULL;
+    }
+}
+
 const char *fv_gguf_type_name(uint32_t ggml_type) {
     const fv_ggml_type *type = fv_ggml_type_find(ggml_type);
     return type ? type->name : NULL;

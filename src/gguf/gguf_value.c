@@ -82,8 +82,12 @@ bool fv_gguf_entry_f32(const fv_gguf_entry *entry, float *value) {
 }
 
 bool fv_gguf_entry_bool(const fv_gguf_entry *entry, bool *value) {
-    if (!entry || entry->type != FV_GGUF_BOOL || entry->data[0] > 1) return false;
-    *value = entry->data[0] == 1;
+    bool negative;
+    uint64_t bits;
+    if (!entry) return false;
+    fv_gguf_type type = entry->type == FV_GGUF_BOOL ? FV_GGUF_UINT8 : entry->type;
+    if (!load_integer(type, entry->data, &negative, &bits) || bits > 1) return false;
+    *value = bits == 1;
     return true;
 }
 

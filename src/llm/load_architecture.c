@@ -19,7 +19,9 @@ static const fv_architecture ARCHITECTURES[] = {
 
 fv_status fv_load_architecture(fv_load *l) {
     fv_gguf_text name;
-    if (!fv_gguf_string(l->gguf, "general.architecture", &name)) return fv_key_missing(l, "general.architecture");
+    if (!fv_gguf_entry_find(l->gguf, "general.architecture")) return fv_key_missing(l, "general.architecture");
+    fv_status status = fv_gguf_take_string(l->gguf, "general.architecture", &name, l->message);
+    if (status != FV_OK) return status;
     for (size_t i = 0; i < ARCHITECTURE_COUNT; i++)
         if (fv_gguf_text_is(name, ARCHITECTURES[i].name)) l->row = &ARCHITECTURES[i];
     if (l->row) {

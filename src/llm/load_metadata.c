@@ -2,6 +2,7 @@
 #include "fovea/session.h"
 #include "gguf/gguf_text.h"
 #include "gguf/gguf_value.h"
+#include "gguf/known_key.h"
 #include "llm/load.h"
 #include <inttypes.h>
 #include <math.h>
@@ -20,8 +21,7 @@ fv_status fv_key_missing(fv_load *l, const char *key) {
 }
 
 fv_status fv_key_unfit(fv_load *l, const char *key, const char *wanted) {
-    return fv_message_set(l->message, FV_ERROR_CORRUPT, "%s: metadata key %s must be %s", fv_gguf_path(l->gguf), key,
-                          wanted);
+    return fv_gguf_unreadable(l->gguf, key, wanted, l->message);
 }
 
 /* What other converters call the same number. */

@@ -22,8 +22,14 @@ static weight_layout layout_of(uint32_t type) {
 }
 
 static fv_status type_unsupported(fv_load *l, const char *name, uint32_t type, const char *supported) {
-    const char *known = fv_gguf_type_name(type);
+    const char *known = fv_gguf_type_name(type), *retired = fv_gguf_type_retired(type);
     char number[24];
+    if (retired)
+        return fv_message_set(
+            l->message, FV_ERROR_UNSUPPORTED,
+            "%s: tensor %s: type %s was retired from ggml; take the model as %s, which is interleaved "
+            "at load",
+            fv_gguf_path(l->gguf), name, retired, type >= 36 ? "IQ4_NL" : "Q4_0");
     snprintf(number, sizeof number, "number %" PRIu32, type);
     return fv_message_set(l->message, FV_ERROR_UNSUPPORTED, "%s: tensor %s: type %s is not supported; supported: %s",
                           fv_gguf_path(l->gguf), name, known ? known : number, supported);
@@ -65,8 +71,8 @@ fv_status fv_load_tensor(fv_load *l, const char *name, uint32_t rows, uint32_t c
     if (!tensor && !required) return FV_OK;
     if (!tensor)
         return fv_message_set(l->message, FV_ERROR_CORRUPT,
-                              "%s: tensor %s is missing; the file is incomplete or %s "
-                              "was made by a converter that fovea does not know",
+                              "%s: tensor %s is missing; the file is incomplete, or its %s "
+                              "was converted in a way that fovea does not know",
                               fv_gguf_path(l->gguf), name, l->row->name);
     weight_layout layout = layout_of(tensor->ggml_type);
     if (!layout.values) return type_unsupported(l, name, tensor->ggml_type, ALL_TYPES);

@@ -1,5 +1,6 @@
 /* loader.c - a model file into what the forward pass wants. The file is hostile input. */
 #include "llm/loader.h"
+#include "llm/file_kind.h"
 #include "llm/load.h"
 #include "platform/array.h"
 #include "platform/pages.h"
@@ -41,7 +42,8 @@ static fv_status load_all(fv_load *l, int32_t tokens) {
 
 fv_status fv_loader_check_architecture(const fv_gguf *gguf, fv_message *message) {
     fv_load l = {.gguf = gguf, .message = message};
-    return fv_load_architecture(&l);
+    fv_status status = fv_file_kind_check(gguf, message);
+    return status == FV_OK ? fv_load_architecture(&l) : status;
 }
 
 fv_status fv_loader_open(fv_loaded *loaded, const fv_gguf *gguf, int32_t tokens, const fv_loader_keys *allowed,

@@ -86,6 +86,9 @@ fv_status fv_chat_family_detect(const fv_gguf *gguf, fv_chat_family *family, fv_
         *family = FV_CHAT_NONE;
         return FV_OK;
     }
+    fv_gguf_text text;
+    fv_status status = fv_gguf_take_string(gguf, "tokenizer.chat_template", &text, message);
+    if (status != FV_OK) return status;
     fv_chat_family found = family_of(template_of(gguf));
     if (found == FV_CHAT_NONE)
         return fv_message_set(message, FV_ERROR_UNSUPPORTED,

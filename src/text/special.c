@@ -6,10 +6,27 @@ static int32_t find_text(const fv_vocabulary *vocabulary, const char *text) {
     return fv_vocabulary_find(vocabulary, text, strlen(text));
 }
 
-static void read_id(const fv_gguf *gguf, const char *key, const fv_vocabulary *vocabulary, int32_t *id) {
-    uint32_t value;
+/* -1, and what it is as u32, is how some writers say "none". */
+static bool says_none(const fv_gguf *gguf, const char *key) {
+    const fv_gguf_entry *entry = fv_gguf_entry_find(gguf, key);
+    fv_gguf_number number;
+    if (!entry || entry->type == FV_GGUF_ARRAY || !fv_gguf_number_at(entry, 0, &number)) return false;
+    return number.kind == FV_GGUF_INT64 && (number.whole == -1 || number.whole == UINT32_MAX);
+}
+
+static fv_status read_id(const fv_special_file *file, const char *key, const fv_vocabulary *vocabulary, int32_t *id) {
+    uint32_t value = 0;
     if (*id >= 0 && (uint32_t)*id >= vocabulary->count) *id = -1;
-    if (fv_gguf_u32(gguf, key, &value) && value < vocabulary->count) *id = (int32_t)value;
+    if (!fv_gguf_entry_find(file->gguf, key) || says_none(file->gguf, key)) return FV_OK;
+    fv_status status = fv_gguf_take_u32(file->gguf, key, &value, file->message);
+    if (status != FV_OK) return status;
+    if (value < vocabulary->count) {
+        *id = (int32_t)value;
+        return FV_OK;
+    }
+    return fv_remarks_add(file->remarks,
+                          "%s: %s is %lu, the vocabulary has %lu tokens: it is passed over; convert the model again",
+                          fv_gguf_path(file->gguf), key, (unsigned long)value, (unsigned long)vocabulary->count);
 }
 
 /* A role that is known by its text when the metadata does not say. The first text that the vocabulary has takes it. */
@@ -88,15 +105,19 @@ static void clear_end(fv_vocabulary *vocabulary, int32_t id) {
     vocabulary->tokens[id].kinds = (uint8_t)(vocabulary->tokens[id].kinds & ~FV_TOKEN_ENDS);
 }
 
-static int32_t find_role(const role *wanted, fv_vocabulary *vocabulary, const fv_gguf *gguf) {
+static fv_status find_role(const role *wanted, fv_vocabulary *vocabulary, const fv_special_file *file, int32_t *found) {
     int32_t id = -1;
-    for (size_t i = 0; i < 2 && wanted->keys[i]; i++) read_id(gguf, wanted->keys[i], vocabulary, &id);
+    fv_status status = FV_OK;
+    for (size_t i = 0; i < 2 && wanted->keys[i] && status == FV_OK; i++)
+        status = read_id(file, wanted->keys[i], vocabulary, &id);
+    if (status != FV_OK) return status;
     for (size_t i = 0; id < 0 && wanted->texts[i]; i++) {
         id = find_text(vocabulary, wanted->texts[i]);
         add_kinds(vocabulary, id, FV_TOKEN_CONTROL);
     }
     if (wanted->ends) add_kinds(vocabulary, id, FV_TOKEN_ENDS);
-    return id;
+    if (found) *found = id;
+    return FV_OK;
 }
 
 static bool has_end(const fv_vocabulary *vocabulary, const char *text) {
@@ -163,14 +184,20 @@ static void mark_stripping(fv_vocabulary *vocabulary, const fv_gguf *gguf) {
     }
 }
 
-void fv_special_read(fv_special *special, fv_vocabulary *vocabulary, const fv_gguf *gguf) {
-    read_id(gguf, "tokenizer.ggml.bos_token_id", vocabulary, &special->bos);
-    read_id(gguf, "tokenizer.ggml.eos_token_id", vocabulary, &special->eos);
-    fv_gguf_bool(gguf, "tokenizer.ggml.add_bos_token", &special->adds_bos);
-    fv_gguf_bool(gguf, "tokenizer.ggml.add_eos_token", &special->adds_eos);
-    special->eot = find_role(&eot_role, vocabulary, gguf);
-    special->eom = find_role(&eom_role, vocabulary, gguf);
-    for (size_t i = 0; i < sizeof fim_roles / sizeof fim_roles[0]; i++) find_role(&fim_roles[i], vocabulary, gguf);
+fv_status fv_special_read(fv_special *special, fv_vocabulary *vocabulary, const fv_special_file *file) {
+    const fv_gguf *gguf = file->gguf;
+    fv_status status = read_id(file, "tokenizer.ggml.bos_token_id", vocabulary, &special->bos);
+    if (status == FV_OK) status = read_id(file, "tokenizer.ggml.eos_token_id", vocabulary, &special->eos);
+    if (status == FV_OK)
+        status = fv_gguf_take_bool(gguf, "tokenizer.ggml.add_bos_token", &special->adds_bos, file->message);
+    if (status == FV_OK)
+        status = fv_gguf_take_bool(gguf, "tokenizer.ggml.add_eos_token", &special->adds_eos, file->message);
+    if (status == FV_OK) status = find_role(&eot_role, vocabulary, file, &special->eot);
+    if (status == FV_OK) status = find_role(&eom_role, vocabulary, file, &special->eom);
+    for (size_t i = 0; i < sizeof fim_roles / sizeof fim_roles[0] && status == FV_OK; i++)
+        status = find_role(&fim_roles[i], vocabulary, file, NULL);
+    if (status != FV_OK) return status;
     mark_ends(special, vocabulary);
     mark_stripping(vocabulary, gguf);
+    return FV_OK;
 }

@@ -3,6 +3,7 @@
 #include "fovea/tokenizer.h"
 #include "gguf/gguf_text.h"
 #include "platform/array.h"
+#include "text/remarks.h"
 #include "text/special.h"
 #include "text/special_split.h"
 #include "text/tokenizer_bpe.h"
@@ -18,11 +19,13 @@ struct fv_tokenizer {
     bool space_prefix; /* SentencePiece: text at the start and behind a special token gets a space in front */
     fv_bpe bpe;
     fv_spm spm;
+    fv_remarks remarks;
 };
 
 static fv_status read_model(fv_tokenizer *tokenizer, const fv_gguf *gguf, fv_message *message) {
     fv_gguf_text model = {"", 0};
-    fv_gguf_string(gguf, "tokenizer.ggml.model", &model);
+    fv_status status = fv_gguf_take_string(gguf, "tokenizer.ggml.model", &model, message);
+    if (status != FV_OK) return status;
     tokenizer->is_bpe = fv_gguf_text_is(model, "gpt2");
     if (tokenizer->is_bpe || fv_gguf_text_is(model, "llama")) return FV_OK;
     if (model.length == 0)
@@ -41,6 +44,15 @@ static fv_special default_special(const fv_tokenizer *tokenizer) {
                         .adds_bos = fv_pretokenizer_adds_bos(pretokenizer)};
 }
 
+/* llama.cpp takes its default rules, too: they fit few models. */
+static fv_status remark_pretokenizer(fv_tokenizer *tokenizer, const fv_gguf *gguf) {
+    if (fv_gguf_entry_find(gguf, "tokenizer.ggml.pre")) return FV_OK;
+    return fv_remarks_add(&tokenizer->remarks,
+                          "%s: tokenizer.ggml.pre (the pre-tokenizer) is missing: text is cut by default rules, which "
+                          "may not be the model's, and its answers suffer; convert the model again",
+                          fv_gguf_path(gguf));
+}
+
 static fv_status open_parts(fv_tokenizer *tokenizer, const fv_gguf *gguf, fv_message *message) {
     fv_status status = read_model(tokenizer, gguf, message);
     if (status != FV_OK) return status;
@@ -48,14 +60,18 @@ static fv_status open_parts(fv_tokenizer *tokenizer, const fv_gguf *gguf, fv_mes
     if (status != FV_OK) return status;
     if (tokenizer->is_bpe) {
         status = fv_bpe_open(&tokenizer->bpe, &tokenizer->vocabulary, gguf, message);
+        if (status == FV_OK) status = remark_pretokenizer(tokenizer, gguf);
         if (status != FV_OK) return status;
     } else {
         fv_spm_open(&tokenizer->spm, &tokenizer->vocabulary);
         tokenizer->space_prefix = true;
-        fv_gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", &tokenizer->space_prefix);
+        status = fv_gguf_take_bool(gguf, "tokenizer.ggml.add_space_prefix", &tokenizer->space_prefix, message);
+        if (status != FV_OK) return status;
     }
     tokenizer->special = default_special(tokenizer);
-    fv_special_read(&tokenizer->special, &tokenizer->vocabulary, gguf);
+    fv_special_file file = {.gguf = gguf, .remarks = &tokenizer->remarks, .message = message};
+    status = fv_special_read(&tokenizer->special, &tokenizer->vocabulary, &file);
+    if (status != FV_OK) return status;
     return fv_special_split_open(&tokenizer->split, &tokenizer->vocabulary);
 }
 
@@ -78,6 +94,7 @@ void fv_tokenizer_close(fv_tokenizer *tokenizer) {
     fv_special_split_close(&tokenizer->split);
     fv_bpe_close(&tokenizer->bpe);
     fv_vocabulary_close(&tokenizer->vocabulary);
+    fv_remarks_free(&tokenizer->remarks);
     free(tokenizer);
 }
 
@@ -202,6 +219,10 @@ fv_status fv_tokenizer_decode(const fv_tokenizer *tokenizer, const int32_t *ids,
     return status == FV_OK ? FV_OK : undo(text, before, status);
 }
 
+const char *fv_tokenizer_remark(const fv_tokenizer *tokenizer, size_t index) {
+    return index < tokenizer->remarks.count ? tokenizer->remarks.items[index].text : NULL;
+}
+
 int32_t fv_tokenizer_tokens(const fv_tokenizer *tokenizer) { return (int32_t)tokenizer->vocabulary.count; }
 int32_t fv_tokenizer_bos(const fv_tokenizer *tokenizer) { return tokenizer->special.bos; }
 int32_t fv_tokenizer_eos(const fv_tokenizer *tokenizer) { return tokenizer->special.eos; }
@@ -212,6 +233,11 @@ bool fv_tokenizer_adds_bos(const fv_tokenizer *tokenizer) {
 
 bool fv_tokenizer_adds_eos(const fv_tokenizer *tokenizer) {
     return tokenizer->special.adds_eos && tokenizer->special.eos >= 0;
+}
+
+bool fv_tokenizer_doubles_bos(const fv_tokenizer *tokenizer, const int32_t *ids, size_t count) {
+    int32_t bos = tokenizer->special.bos;
+    return count > 1 && bos >= 0 && ids[0] == bos && ids[1] == bos;
 }
 
 bool fv_tokenizer_is_end(const fv_tokenizer *tokenizer, int32_t id) {

@@ -86,7 +86,8 @@ static fv_status open_merges(fv_bpe *bpe, const fv_gguf_entry *entry) {
 
 static fv_status find_pretokenizer(fv_bpe *bpe, const fv_gguf *gguf, fv_message *message) {
     fv_gguf_text name = {"", 0};
-    fv_gguf_string(gguf, PRE_KEY, &name);
+    fv_status status = fv_gguf_take_string(gguf, PRE_KEY, &name, message);
+    if (status != FV_OK) return status;
     bpe->pretokenizer = fv_pretokenizer_find(name.bytes, name.length);
     if (bpe->pretokenizer) return FV_OK;
     return fv_message_set(message, FV_ERROR_UNSUPPORTED,

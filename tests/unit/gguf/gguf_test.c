@@ -167,12 +167,50 @@ static void test_bools_and_strings(void **state) {
     assert_false(fv_gguf_bool(gguf, "perhaps", &value));
     assert_false(fv_gguf_bool(gguf, "u8", &value));
     assert_false(fv_gguf_bool(gguf, "absent", &value));
+    assert_false(fv_gguf_bool(gguf, "f32", &value));
     fv_gguf_text text = {0};
     assert_false(fv_gguf_string(gguf, "u8", &text));
     assert_false(fv_gguf_string(gguf, "words", &text));
     assert_false(fv_gguf_string(gguf, "absent", &text));
     assert_null(text.bytes);
     assert_true(fv_gguf_string(gguf, "general.architecture", &text) && text_is(text, "llama"));
+    fv_gguf_close(gguf);
+}
+
+/* Absent, read, or unreadable with the key, what was found and what was wanted. */
+static void test_known_keys(void **state) {
+    (void)state;
+    builder b;
+    build_sample(&b, 3);
+    fv_gguf *gguf = open_good(&b);
+    fv_message message = {""};
+    uint32_t whole = 7;
+    float real = 7;
+    bool flag = true;
+    fv_gguf_text text = {"seven", 5};
+    assert_int_equal(fv_gguf_take_u32(gguf, "absent", &whole, &message), FV_OK);
+    assert_int_equal(fv_gguf_take_f32(gguf, "absent", &real, &message), FV_OK);
+    assert_int_equal(fv_gguf_take_bool(gguf, "absent", &flag, &message), FV_OK);
+    assert_int_equal(fv_gguf_take_string(gguf, "absent", &text, &message), FV_OK);
+    assert_true(whole == 7 && real == 7 && flag && text_is(text, "seven") && !message.text[0]);
+    assert_int_equal(fv_gguf_take_u32(gguf, "small_i64", &whole, &message), FV_OK);
+    assert_int_equal(fv_gguf_take_f32(gguf, "f64", &real, &message), FV_OK);
+    assert_int_equal(fv_gguf_take_bool(gguf, "no", &flag, &message), FV_OK);
+    assert_int_equal(fv_gguf_take_string(gguf, "general.architecture", &text, &message), FV_OK);
+    assert_true(whole == 77 && real == -2.5f && !flag && text_is(text, "llama") && !message.text[0]);
+    assert_int_equal(fv_gguf_take_u32(gguf, "i32", &whole, &message), FV_ERROR_CORRUPT);
+    assert_string_equal(message.text, "test.gguf: metadata key i32 is the i32 -2, it must be a whole number from 0 to "
+                                      "4294967295");
+    assert_int_equal(fv_gguf_take_u32(gguf, "u64", &whole, &message), FV_ERROR_CORRUPT);
+    assert_non_null(strstr(message.text, "is the u64 18446744073709551615,"));
+    assert_int_equal(fv_gguf_take_f32(gguf, "words", &real, &message), FV_ERROR_CORRUPT);
+    assert_non_null(strstr(message.text, "is an array of 3 string, it must be a number"));
+    assert_int_equal(fv_gguf_take_bool(gguf, "perhaps", &flag, &message), FV_ERROR_CORRUPT);
+    assert_int_equal(fv_gguf_take_bool(gguf, "general.architecture", &flag, &message), FV_ERROR_CORRUPT);
+    assert_non_null(strstr(message.text, "is the string 'llama',"));
+    assert_int_equal(fv_gguf_take_string(gguf, "f32", &text, &message), FV_ERROR_CORRUPT);
+    assert_non_null(strstr(message.text, "is the f32 1.5, it must be a string"));
+    assert_true(whole == 77 && real == -2.5f && !flag && text_is(text, "llama"));
     fv_gguf_close(gguf);
 }
 
@@ -718,6 +756,7 @@ int main(void) {
         cmocka_unit_test(test_tensors),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_bools_and_strings),
+        cmocka_unit_test(test_known_keys),
         cmocka_unit_test(test_number_arrays),
         cmocka_unit_test(test_string_arrays),
         cmocka_unit_test(test_array_elements_out_of_range),
