@@ -299,6 +299,7 @@ static int inspect(const inspect_options *options) {
     status = fv_llm_open_allowing(&seen.llm, options->model.model, options->model.allowed_keys.items,
                                   options->model.allowed_keys.count, &seen.reason);
     cli_advise(&seen.reason);
+    if (status == FV_OK) cli_warn_of_file(fv_llm_tokenizer(seen.llm));
     if (status == FV_OK) plan_memory(&seen, &options->model);
     int result = options->json ? print_json(&seen) : print_text(&seen);
     fv_llm_close(seen.llm);

@@ -97,6 +97,7 @@ static int encode_text(ppl_state *state) {
     fv_status status = fv_perplexity_encode(fv_engine_llm(state->engine), state->text.bytes ? state->text.bytes : "",
                                             state->text.length, (size_t)state->options->skip, tokens);
     if (status != FV_OK) return cli_outcome(status, NULL);
+    cli_warn_of_bos(fv_llm_tokenizer(fv_engine_llm(state->engine)), tokens);
     state->chunks = tokens->count / state->context;
     if (state->chunks == 0)
         return cli_fail("the text has %zu tokens, a chunk needs %u; use a longer text or a smaller -c", tokens->count,

@@ -149,9 +149,11 @@ static int add_system_turn(run_state *state) {
 }
 
 static int encode(run_state *state, const fv_text *text, uint32_t flags) {
-    return cli_outcome(fv_tokenizer_encode(fv_llm_tokenizer(fv_engine_llm(state->engine)),
-                                           text->bytes ? text->bytes : "", text->length, flags, &state->tokens),
-                       NULL);
+    const fv_tokenizer *tokenizer = fv_llm_tokenizer(fv_engine_llm(state->engine));
+    fv_status status =
+        fv_tokenizer_encode(tokenizer, text->bytes ? text->bytes : "", text->length, flags, &state->tokens);
+    if (status == FV_OK && !state->generator) cli_warn_of_bos(tokenizer, &state->tokens); /* once, before it opens */
+    return cli_outcome(status, NULL);
 }
 
 /* state->tokens: what the model has to read next. */
@@ -295,7 +297,7 @@ static int ask(run_state *state, bool *end) {
         result = cli_outcome(cli_read_line(&line, end, &message), &message);
     }
     if (result == CLI_GO_ON && !*end) {
-        cli_warn_unless_utf8("the line", &line);
+        cli_look_at_text("the line", &line);
         result = add_turn(state, "user", &line);
     }
     fv_text_free(&line);
@@ -383,6 +385,7 @@ static int run(run_state *state) {
     state->has_prompt = options->prompt || options->file;
     if (result == CLI_GO_ON)
         result = cli_read_text(options->file, options->prompt, options->escape, "the prompt", &state->prompt);
+    if (result == CLI_GO_ON && state->has_prompt && state->prompt.length == 0) result = cli_fail("the prompt is empty");
     if (result == CLI_GO_ON) result = find_template(state);
     if (result != CLI_GO_ON) return result;
     state->terminal = isatty(STDIN_FILENO) != 0;

@@ -18,8 +18,8 @@ static const cli_option tokenize_flags[] = {
              .help = "a GGUF file with a vocabulary"),
     CLI_FLAG(TEXT, "-p --prompt", prompt, .value = "TEXT", .help = "the text (with --detokenize: the ids)"),
     CLI_FLAG(TEXT, "-f --file", file, .value = "FILE",
-             .help = "read it from a file, byte for byte (- is standard input)"),
-    CLI_FLAG(SWITCH, "--stdin", from_stdin, .help = "read it from standard input, byte for byte"),
+             .help = "read it from a file, byte for byte but for a byte order mark in front (- is standard\ninput)"),
+    CLI_FLAG(SWITCH, "--stdin", from_stdin, .help = "read it from standard input, likewise"),
     CLI_FLAG(SWITCH, "-e --escape", escape, .negated = "--no-escape",
              .help = "process \\n \\t \\xHH ... in -p (default: off; never in files)"),
     CLI_FLAG(SWITCH, "--ids", ids, .help = "print [1, 2, 3] instead of a line per token"),
@@ -46,9 +46,10 @@ static int read_text(const tokenize_options *options, fv_text *text) {
     fv_message message = {""};
     const char *path = options->from_stdin ? "-" : options->file;
     fv_status status =
-        path ? fv_text_read(text, path, &message) : fv_text_append(text, options->prompt, strlen(options->prompt));
+        path ? cli_read_file(text, path, &message) : fv_text_append(text, options->prompt, strlen(options->prompt));
     if (status != FV_OK) return cli_outcome(status, &message);
     if (!path && options->escape) fv_text_unescape(text);
+    if (!options->detokenize) cli_look_at_text(path && strcmp(path, "-") != 0 ? path : "the text", text);
     return CLI_GO_ON;
 }
 
@@ -56,6 +57,7 @@ static int open_vocabulary(vocabulary_file *file, const char *path) {
     fv_message message = {""};
     fv_status status = fv_gguf_open(&file->gguf, path, &message);
     if (status == FV_OK) status = fv_tokenizer_open(&file->tokenizer, file->gguf, &message);
+    if (status == FV_OK) cli_warn_of_file(file->tokenizer);
     return cli_outcome(status, &message);
 }
 
@@ -137,6 +139,7 @@ static int tokenize(const tokenize_options *options, const fv_tokenizer *tokeniz
                      (options->parse_special ? (uint32_t)FV_TOKENIZE_PARSE_SPECIAL : 0u);
     fv_status status = fv_tokenizer_encode(tokenizer, text->length ? text->bytes : "", text->length, flags, &tokens);
     int result = CLI_DONE;
+    if (status == FV_OK) cli_warn_of_bos(tokenizer, &tokens);
     if (status != FV_OK)
         result = cli_outcome(status, NULL);
     else if (options->json)

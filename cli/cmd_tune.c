@@ -66,7 +66,8 @@ static int read_spec(tune_state *state) {
 
 static int read_text(tune_state *state) {
     fv_message message = {""};
-    fv_status status = fv_text_read(&state->text, state->options->file, &message);
+    fv_status status = cli_read_file(&state->text, state->options->file, &message);
+    if (status == FV_OK) cli_look_at_text(state->options->file, &state->text);
     if (status == FV_OK)
         status = fv_tokenizer_encode(fv_llm_tokenizer(fv_engine_llm(state->engine)),
                                      state->text.bytes ? state->text.bytes : "", state->text.length,

@@ -1,5 +1,6 @@
 /* model_options.c - llama.cpp's names for model, threads, cache and batch, and the opening of what they name. */
 #include "model_options.h"
+#include "input.h"
 #include "verbose.h"
 #include <stdio.h>
 #include <string.h>
@@ -169,6 +170,7 @@ int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_option
     fv_status status = fv_engine_open(engine, &config, &message);
     cli_advise(&message);
     result = cli_outcome(status, &message);
+    if (result == CLI_GO_ON) cli_warn_of_file(fv_llm_tokenizer(fv_engine_llm(*engine)));
     if (result == CLI_GO_ON && options->verbose) cli_verbose_engine(*engine);
     return result;
 }
