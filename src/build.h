@@ -79,6 +79,11 @@
 #define FV_BUILD_STATE 1
 #endif
 
+/* Caches whose tokens lie in segments (fv_cache_segments_init()); without it that is FV_ERROR_UNSUPPORTED. */
+#ifndef FV_BUILD_SEGMENTS
+#define FV_BUILD_SEGMENTS 1
+#endif
+
 /* Whole headers of functions: fovea/reference/gate.h and gated calls, fovea/reference/evict.h, saving and restoring of
  * fovea/cache.h, fovea/reference/dither.h, fovea/model.h. */
 #ifndef FV_BUILD_GATE

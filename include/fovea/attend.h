@@ -11,10 +11,6 @@
 extern "C" {
 #endif
 
-/* Tokens whose softmax is one state; states of a row merge in rising order. Fixed, so that neither the number of
- * threads nor the cutting of a prompt into batches changes a bit. */
-#define FV_SEGMENT_TOKENS 1024
-
 typedef struct fv_attend_config {
     uint32_t query_heads;        /* a multiple of kv_heads; consecutive query heads share a KV head */
     uint32_t kv_heads, head_dim; /* as the cache's */

@@ -67,6 +67,7 @@ typedef struct fv_attention_rows {
  * out of range; a pattern whose block is not the cache's; a policy that chooses without config.chooses or a cache with
  * a shadow; a certificate without margins in the cache; a tail without a cache with a tail; a certificate or a tail
  * with a soft cap; a deadline without a clock, or without `progress`; a report without its size.
+ *           tokens that the rows see whose segment is not there.
  *           FV_ERROR_FULL: config.plan_steps are too few.
  *           FV_ERROR_UNSUPPORTED: a policy of quality > 0 with a deadline; what this build leaves out (several rows,
  *           reports, log-sum-exps, deadlines: src/build.h).

@@ -82,7 +82,8 @@ FV_API fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, 
  * Appends `tokens` tokens to all heads.
  *
  * keys    [tokens][kv_heads][head_dim] f32, row-major, tokens `key_stride` elements apart; values likewise.
- * returns FV_OK (also for 0 tokens: nothing is read), FV_ERROR_ARGUMENT (NULL, stride too small), FV_ERROR_FULL,
+ * returns FV_OK (also for 0 tokens: nothing is read), FV_ERROR_ARGUMENT (NULL, stride too small), FV_ERROR_FULL
+ *         (more than max_tokens, or a segment that they would go to is not there),
  *         FV_ERROR_RANGE (a finite element is beyond its type); nothing is appended on error.
  *
  * Magnitudes that a type takes: F16 below 65,520; Q4_0 524,032 and below; F32, BF16 and Q8_0 FV_CACHE_LARGEST and
@@ -108,6 +109,45 @@ FV_API fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens);
  *  O(bytes stored). */
 FV_API fv_status fv_cache_copy(fv_cache *to, const fv_cache *from);
 
+/*
+ * A cache whose memory comes by segments of 1,024 tokens (FV_SEGMENT_TOKENS), as it fills. A segment
+ * holds all that there is of its tokens, of all heads: elements, scales, landmarks that begin there, shadow, margins
+ * and tail. What it holds depends on the tokens, `config` without max_tokens, and nothing else: caches may share a
+ * segment, one may be mapped from a file that another machine wrote. Who owns it, and for how long, is the caller's
+ * affair; the cache only reads and writes those that are set.
+ */
+
+/**
+ * bytes          out; of the cache itself.
+ * segment_bytes  out; of one segment, a multiple of FV_CACHE_ALIGN. Both are untouched on error.
+ * returns        what fv_cache_size() returns, FV_ERROR_UNSUPPORTED (this build has no segments). Pure. O(1).
+ */
+FV_API fv_status fv_cache_segments_size(const fv_cache_config *config, size_t *bytes, size_t *segment_bytes);
+
+/** fv_cache_init() for such a cache: empty, and no segment is set. O(max_tokens / 1,024). */
+FV_API fv_status fv_cache_segments_init(fv_cache **cache, const fv_cache_config *config, const fv_kernels *kernels,
+                                        void *memory, size_t bytes);
+
+/**
+ * From now on segment `index`, of the tokens 1,024 * index and on, lies at `memory`: FV_CACHE_ALIGN aligned and
+ * segment_bytes long; NULL: it is not there. Taking one away that holds tokens is allowed if they are not read any
+ * more: those beyond a layer's sliding window. A call that would read or write a segment that is not there is refused,
+ * but for fv_attend_tile() and executors, which do not look. An append and a truncation also read the segment before
+ * the ones that they write.
+ *
+ * returns FV_OK, FV_ERROR_ARGUMENT (no such segment, or the cache has none), FV_ERROR_MEMORY (misaligned). O(1).
+ */
+FV_API fv_status fv_cache_segment_set(fv_cache *cache, uint32_t index, void *memory);
+FV_API void *fv_cache_segment_at(const fv_cache *cache, uint32_t index); /* NULL: it is not there */
+
+/** The first segment that appending to `tokens` tokens, truncating to them, or removing token `tokens` may write: it
+ *  and those after it must not be shared then. It may be one that is not there yet. O(1). */
+FV_API uint32_t fv_cache_segment_written(const fv_cache *cache, uint32_t tokens);
+
+/** The segments that are set hold `tokens` tokens already. FV_OK, FV_ERROR_ARGUMENT (not such a cache, more than
+ *  max_tokens, the last one's segment is not there); what they hold is not looked at. O(1). */
+FV_API fv_status fv_cache_adopt(fv_cache *cache, uint32_t tokens);
+
 /* These three read one field; the cache must not be NULL. */
 FV_API uint32_t fv_cache_tokens(const fv_cache *cache); /* stored */
 FV_API const fv_cache_config *fv_cache_shape(const fv_cache *cache);
@@ -119,7 +159,8 @@ typedef struct fv_cache_region {
     size_t bytes, used;
 } fv_cache_region;
 
-/** Region `index`: the keys of each head, then the values of each. For who places memory. false: there are no more. */
+/** Region `index`: the keys of each head, then the values of each. For who places memory. false: there are no more;
+ *  a cache of segments has none. */
 FV_API bool fv_cache_region_at(const fv_cache *cache, uint32_t index, fv_cache_region *region);
 
 /** Copies landmark `mark` of one head out, [head_dim] each; either may be NULL. That of a partly filled block is the

@@ -14,6 +14,11 @@ extern "C" {
 #define FV_PAGE_TOKENS 16 /* tokens per page; part of the file format */
 #define FV_TILE_ROWS 16   /* most query rows (positions) in one plan */
 
+/* Tokens whose softmax is one state; states of a row merge in rising order. Fixed, so that neither the number of
+ * threads nor the cutting of a prompt into batches changes a bit. */
+#define FV_SEGMENT_TOKENS 1024
+#define FV_TILE_ROWS 16 /* most query rows (positions) in one plan */
+
 typedef enum fv_step_kind {
     FV_STEP_SPAN = 0, /* tokens begin..end-1, exactly; row i (position p) reads those t with t <= p + ahead and, if
                          `window` is not 0, t > p - window */

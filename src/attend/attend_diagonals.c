@@ -41,11 +41,26 @@ static void step_scores(const fv_attend_job *job, const fv_step *step, uint8_t *
     }
 }
 
-/* The tokens of a step follow each other, so do their values. */
+/* Of the positions row..row_end-1, the first of which reads token `first`. */
+static void run_values(const fv_attend_job *job, uint32_t first, uint32_t row, uint32_t row_end) {
+    if (row < row_end)
+        fv_parts_attend(job, job->cache->config.value_type, fv_cache_value_row(job->cache, job->kv_head, first), row,
+                        row_end - row);
+}
+
+static bool same_segment(const fv_cache *cache, uint32_t a, uint32_t b) {
+    return !FV_BUILD_SEGMENTS || !cache->segments || a / FV_SEGMENT_TOKENS == b / FV_SEGMENT_TOKENS;
+}
+
+/* The tokens of a step follow each other, so do their values in a segment. */
 static void step_values(fv_attend_job *job, const fv_step *step, uint8_t *column) {
     uint32_t token, first = 0, row_begin = step->row_end;
     for (uint32_t row = step->row_begin; row < step->row_end; row++) {
         if (!fv_diagonal_token(job, step, row, &token)) continue; /* only the first ones read nothing */
+        if (row_begin < row && !same_segment(job->cache, first, token)) {
+            run_values(job, first, row_begin, row);
+            row_begin = row, first = token;
+        }
         if (row_begin > row) row_begin = row, first = token;
         const float *scale = fv_cache_value_scale(job->cache, job->kv_head, token);
         float *weight = job->score + (size_t)row * job->group * FV_CHUNK_KEYS + column[row];
@@ -54,8 +69,7 @@ static void step_values(fv_attend_job *job, const fv_step *step, uint8_t *column
             (fv_value_part){.first = (uint8_t)(token - first), .keys = 1, .column = column[row]};
         column[row] = (uint8_t)((column[row] + 1) % FV_SUM_LANES);
     }
-    fv_parts_attend(job, job->cache->config.value_type, fv_cache_value_row(job->cache, job->kv_head, first), row_begin,
-                    step->row_end - row_begin);
+    run_values(job, first, row_begin, step->row_end);
 }
 
 void fv_pages_diagonals_attend(fv_attend_job *job) {

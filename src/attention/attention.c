@@ -24,6 +24,10 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
     if (FV_BUILD_STATE && rows->lse && rows->lse_stride < attend->query_heads) return FV_ERROR_ARGUMENT;
     if (FV_BUILD_DEADLINE && rows->deadline && !fv_deadline_is_usable(rows->deadline, rows->progress))
         return FV_ERROR_ARGUMENT;
+    uint32_t begin = 0; /* of what they see */
+    if (rows->local_window && rows->first_token >= rows->local_window)
+        begin = rows->first_token + 1 - rows->local_window;
+    if (!fv_cache_has(cache, begin, cache->tokens)) return FV_ERROR_ARGUMENT;
     fv_status status = fv_policy_check(policy);
     if (status != FV_OK || rows->local_window) return status;
     status = fv_policy_suits(policy, &cache->config, attend->softcap, NULL);

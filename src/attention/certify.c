@@ -57,9 +57,9 @@ void fv_certify_nothing(const fv_chooser *chooser, uint32_t rows, fv_certified *
     uint64_t outputs = (uint64_t)rows * chooser->group;
     fv_certified made = {
         .relative_bound = infinite, .relative_estimate = infinite, .rows = outputs, .vacuous = outputs};
-    const fv_margin *margins = chooser->cache->margins.pages + chooser->kv_head * chooser->cache->margins.head_stride;
+    const fv_margins *margins = &chooser->cache->margins;
     for (uint32_t page = 0; page <= chooser->scored; page++)
-        made.error_bound = larger(made.error_bound, margins[page].value_max);
+        made.error_bound = larger(made.error_bound, fv_margin_of(margins, chooser->kv_head, page)->value_max);
     fv_certified_add(into, &made);
 }
 

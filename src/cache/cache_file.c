@@ -118,19 +118,15 @@ static void data_move(fv_stream *s, const fv_cache *cache, uint32_t tokens) {
     size_t dim = config->head_dim;
     for (uint32_t head = 0; head < config->kv_heads; head++) {
         for (uint32_t t = 0; t < tokens && s->status == FV_OK; t++) {
-            unsigned char *panel =
-                cache->keys + head * cache->key_head_bytes + t / FV_PAGE_TOKENS * cache->key_page_bytes;
-            unsigned char *row = cache->values + head * cache->value_head_bytes + t * cache->value_row_bytes;
-            size_t scale = head * cache->scale_head_stride + t;
-            key_move(s, config->key_type, dim, panel, t % FV_PAGE_TOKENS);
-            if (cache->key_scales) fv_stream_move(s, cache->key_scales + scale, 4);
-            value_move(s, config->value_type, dim, row);
-            if (cache->value_scales) fv_stream_move(s, cache->value_scales + scale, 4);
+            float *key_scale = fv_cache_key_scale(cache, head, t), *value_scale = fv_cache_value_scale(cache, head, t);
+            key_move(s, config->key_type, dim, fv_cache_key_page(cache, head, t / FV_PAGE_TOKENS), t % FV_PAGE_TOKENS);
+            if (key_scale) fv_stream_move(s, key_scale, 4);
+            value_move(s, config->value_type, dim, fv_cache_value_row(cache, head, t));
+            if (value_scale) fv_stream_move(s, value_scale, 4);
         }
         for (uint32_t mark = 0; mark < mark_count(config, tokens) && s->status == FV_OK; mark++) {
-            size_t row = head * cache->mark_head_stride + mark * dim;
-            vector_move(s, dim, cache->mark_keys + row, 1, 4);
-            vector_move(s, dim, cache->mark_values + row, 1, 4);
+            vector_move(s, dim, fv_cache_mark_key_row(cache, head, mark), 1, 4);
+            vector_move(s, dim, fv_cache_mark_value_row(cache, head, mark), 1, 4);
         }
     }
 }
@@ -171,7 +167,7 @@ static fv_status target_find(const fv_cache *cache, const fv_store *store, fv_sl
 }
 
 fv_status fv_cache_save(const fv_cache *cache, const fv_store *store, uint64_t *sequence) {
-    if (!cache || !fv_store_is_usable(store)) return FV_ERROR_ARGUMENT;
+    if (!cache || !fv_store_is_usable(store) || !fv_cache_has(cache, 0, cache->tokens)) return FV_ERROR_ARGUMENT;
     fv_slot target = slot_of(&cache->config, cache->tokens);
     fv_status status = target_find(cache, store, &target);
     if (status != FV_OK) return status;
@@ -205,7 +201,7 @@ fv_status fv_cache_restore(fv_cache *cache, const fv_store *store, uint64_t *seq
     fv_status failure = fv_slots_read(&format, store, state);
     for (uint32_t i = 0; i < FV_SLOTS; i++) {
         fv_cache_config config = config_of(&state[i]);
-        bool fits = config_fits(&config, &cache->config);
+        bool fits = config_fits(&config, &cache->config) && fv_cache_has(cache, 0, state[i].words[TOKENS]);
         fv_status status = fv_slot_is_header(&state[i]) ? state_accept(&state[i], fits) : FV_OK;
         if (status != FV_OK) return status;
     }

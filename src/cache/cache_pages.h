@@ -1,13 +1,14 @@
 /* cache_pages.h - where things lie inside a cache; for the executor and the cache itself.
- * Per head, in this order: key panels [pages][head_dim][16], value rows [pages * 16][head_dim] (so that neighbouring
- * pages are one run of rows), and for Q8_0 one f32 scale per token of either. Landmarks are f32 rows
- * [landmarks][head_dim], of keys and of values.
- * Q4_0 holds its f16 scales itself. A panel: scales [head_dim / 32][16], then [head_dim / 2][16] bytes, of which the
- * low nibbles are the even channels. A row of values: blocks of 32 channels as in a GGUF file. */
+ * In each segment (segment_table.h), per head and in this order: key panels [pages][head_dim][16], value rows [pages *
+ * 16][head_dim] (so that neighbouring pages are one run of rows), and for Q8_0 one f32 scale per token of either.
+ * Landmarks are f32 rows [landmarks][head_dim], of keys and of values; each is in the segment of its first token. Q4_0
+ * holds its f16 scales itself. A panel: scales [head_dim / 32][16], then [head_dim / 2][16] bytes, of which the low
+ * nibbles are the even channels. A row of values: blocks of 32 channels as in a GGUF file. */
 #ifndef FV_CACHE_PAGES_H
 #define FV_CACHE_PAGES_H
 
 #include "cache/margin.h"
+#include "cache/segment_table.h"
 #include "cache/shadow.h"
 #include "cache/tail_values.h"
 #include "fovea/cache.h"
@@ -17,42 +18,69 @@ struct fv_cache {
     fv_cache_config config;
     const fv_kernels *kernels;
     uint32_t tokens;
-    unsigned char *keys, *values;
-    float *key_scales, *value_scales; /* NULL unless Q8_0 */
-    float *mark_keys, *mark_values;   /* NULL unless landmarks are kept */
+    fv_segment_table table;
+    unsigned char *block;                        /* the only segment, unless the caller sets them */
+    uint32_t segments;                           /* that the table has room for; 0: there is the block */
+    size_t key_offset, value_offset;             /* bytes in a segment, as all offsets */
+    size_t key_scale_offset, value_scale_offset; /* 0 unless Q8_0 */
+    size_t mark_key_offset, mark_value_offset;   /* 0 unless landmarks are kept */
     size_t key_page_bytes, value_row_bytes;
     size_t key_head_bytes, value_head_bytes; /* from one head to the next */
     size_t scale_head_stride;                /* elements; likewise */
-    size_t mark_head_stride;
+    size_t mark_head_stride;                 /* elements */
     fv_shadow shadow;
     fv_margins margins;
     fv_tail_values tail;
 };
 
-static inline const void *fv_cache_key_page(const fv_cache *cache, uint32_t head, uint32_t page) {
-    return cache->keys + head * cache->key_head_bytes + page * cache->key_page_bytes;
+static inline unsigned char *fv_cache_key_page(const fv_cache *cache, uint32_t head, uint32_t page) {
+    return fv_segment_of(&cache->table, page) + cache->key_offset + head * cache->key_head_bytes +
+           fv_segment_page(&cache->table, page) * cache->key_page_bytes;
 }
 
-static inline const void *fv_cache_value_row(const fv_cache *cache, uint32_t head, uint32_t token) {
-    return cache->values + head * cache->value_head_bytes + token * cache->value_row_bytes;
+/* Those of its segment lie one after the other. */
+static inline unsigned char *fv_cache_value_row(const fv_cache *cache, uint32_t head, uint32_t token) {
+    uint32_t page = token / FV_PAGE_TOKENS;
+    size_t row = (size_t)fv_segment_page(&cache->table, page) * FV_PAGE_TOKENS + token % FV_PAGE_TOKENS;
+    return fv_segment_of(&cache->table, page) + cache->value_offset + head * cache->value_head_bytes +
+           row * cache->value_row_bytes;
+}
+
+static inline float *fv_cache_scale(const fv_cache *cache, size_t offset, uint32_t head, uint32_t token) {
+    uint32_t page = token / FV_PAGE_TOKENS;
+    float *scales = (float *)(void *)(fv_segment_of(&cache->table, page) + offset);
+    return scales + head * cache->scale_head_stride + fv_segment_page(&cache->table, page) * FV_PAGE_TOKENS +
+           token % FV_PAGE_TOKENS;
 }
 
 /* NULL unless Q8_0. */
-static inline const float *fv_cache_key_scale(const fv_cache *cache, uint32_t head, uint32_t token) {
-    return cache->key_scales ? cache->key_scales + head * cache->scale_head_stride + token : NULL;
+static inline float *fv_cache_key_scale(const fv_cache *cache, uint32_t head, uint32_t token) {
+    return cache->key_scale_offset ? fv_cache_scale(cache, cache->key_scale_offset, head, token) : NULL;
 }
 
-static inline const float *fv_cache_value_scale(const fv_cache *cache, uint32_t head, uint32_t token) {
-    return cache->value_scales ? cache->value_scales + head * cache->scale_head_stride + token : NULL;
+static inline float *fv_cache_value_scale(const fv_cache *cache, uint32_t head, uint32_t token) {
+    return cache->value_scale_offset ? fv_cache_scale(cache, cache->value_scale_offset, head, token) : NULL;
 }
 
-static inline const float *fv_cache_mark_key_row(const fv_cache *cache, uint32_t head, uint32_t mark) {
-    return cache->mark_keys + head * cache->mark_head_stride + (size_t)mark * cache->config.head_dim;
+static inline float *fv_cache_mark_row(const fv_cache *cache, size_t offset, uint32_t head, uint32_t mark) {
+    uint32_t block = cache->config.landmark_tokens, token = mark * block;
+    unsigned char *segment = fv_segment_of(&cache->table, token / FV_PAGE_TOKENS);
+    if (FV_BUILD_SEGMENTS && cache->segments) /* less those that begin in segments before */
+        mark -= (token / FV_SEGMENT_TOKENS * FV_SEGMENT_TOKENS + block - 1) / block;
+    return (float *)(void *)(segment + offset) + head * cache->mark_head_stride + (size_t)mark * cache->config.head_dim;
 }
 
-static inline const float *fv_cache_mark_value_row(const fv_cache *cache, uint32_t head, uint32_t mark) {
-    return cache->mark_values + head * cache->mark_head_stride + (size_t)mark * cache->config.head_dim;
+/* Where there are landmarks. */
+static inline float *fv_cache_mark_key_row(const fv_cache *cache, uint32_t head, uint32_t mark) {
+    return fv_cache_mark_row(cache, cache->mark_key_offset, head, mark);
 }
+
+static inline float *fv_cache_mark_value_row(const fv_cache *cache, uint32_t head, uint32_t mark) {
+    return fv_cache_mark_row(cache, cache->mark_value_offset, head, mark);
+}
+
+/* Whether the segments of tokens begin..end-1 are there, and those of the first one's landmark. */
+bool fv_cache_has(const fv_cache *cache, uint32_t begin, uint32_t end);
 
 /* In rising order: the two may overlap if `into` is the lower one. */
 static inline void fv_bytes_copy(void *into, const void *from, size_t bytes) {

@@ -19,6 +19,7 @@ fv_status fv_cache_read(const fv_cache *cache, uint32_t head, uint32_t first_tok
                         float *values) {
     if (!cache || head >= cache->config.kv_heads || first_token > cache->tokens || count > cache->tokens - first_token)
         return FV_ERROR_ARGUMENT;
+    if (!fv_cache_has(cache, first_token, first_token + count)) return FV_ERROR_ARGUMENT;
     size_t dim = cache->config.head_dim;
     for (uint32_t token = first_token; token < first_token + count; token++)
         for (size_t c = 0; c < dim; c += FV_ELEMENT_RUN) {

@@ -23,19 +23,20 @@ void fv_landmark_rebuild(fv_cache *cache, uint32_t head, uint32_t first) {
     for (uint32_t token = first - first % cache->config.landmark_tokens; token < cache->tokens; token++)
         for (size_t c = 0; c < dim; c += FV_ELEMENT_RUN) {
             float run[FV_ELEMENT_RUN];
-            uint32_t before = token % cache->config.landmark_tokens;
-            size_t n = dim - c < FV_ELEMENT_RUN ? dim - c : FV_ELEMENT_RUN,
-                   place = fv_landmark_place(cache, head, token) + c;
+            uint32_t before = token % cache->config.landmark_tokens, mark = token / cache->config.landmark_tokens;
+            size_t n = dim - c < FV_ELEMENT_RUN ? dim - c : FV_ELEMENT_RUN;
             fv_cache_key_run(cache, head, token, c, n, run);
-            fv_rows_mean_add(before, 1, n, run, dim, cache->mark_keys + place);
+            fv_rows_mean_add(before, 1, n, run, dim, fv_cache_mark_key_row(cache, head, mark) + c);
             fv_cache_value_run(cache, head, token, c, n, run);
-            fv_rows_mean_add(before, 1, n, run, dim, cache->mark_values + place);
+            fv_rows_mean_add(before, 1, n, run, dim, fv_cache_mark_value_row(cache, head, mark) + c);
         }
 }
 
 fv_status fv_cache_landmark_read(const fv_cache *cache, uint32_t head, uint32_t mark, float *key, float *value) {
-    if (!cache || !cache->mark_keys || head >= cache->config.kv_heads) return FV_ERROR_ARGUMENT;
+    if (!cache || !cache->config.landmark_tokens || head >= cache->config.kv_heads) return FV_ERROR_ARGUMENT;
     if (cache->tokens == 0 || mark > (cache->tokens - 1) / cache->config.landmark_tokens) return FV_ERROR_ARGUMENT;
+    uint32_t first = mark * cache->config.landmark_tokens;
+    if (!fv_cache_has(cache, first, first + 1)) return FV_ERROR_ARGUMENT;
     const float *mean_key = fv_cache_mark_key_row(cache, head, mark),
                 *mean_value = fv_cache_mark_value_row(cache, head, mark);
     for (size_t c = 0; key && c < cache->config.head_dim; c++) key[c] = mean_key[c];

@@ -8,18 +8,13 @@
  * for one token, and the same numbers however the tokens arrive. */
 void fv_rows_mean_add(uint32_t before, uint32_t tokens, size_t channels, const float *x, size_t x_stride, float *mean);
 
-/* Where the landmark of a token is, in either array. */
-static inline size_t fv_landmark_place(const fv_cache *cache, uint32_t head, uint32_t token) {
-    return head * cache->mark_head_stride + (size_t)(token / cache->config.landmark_tokens) * cache->config.head_dim;
-}
-
 /* Adds tokens of one block to its landmark; keys and values of one head. */
 static inline void fv_landmark_add(fv_cache *cache, uint32_t head, uint32_t token, uint32_t tokens, const float *keys,
                                    size_t key_stride, const float *values, size_t value_stride) {
     uint32_t before = token % cache->config.landmark_tokens, dim = cache->config.head_dim;
-    size_t place = fv_landmark_place(cache, head, token);
-    fv_rows_mean_add(before, tokens, dim, keys, key_stride, cache->mark_keys + place);
-    fv_rows_mean_add(before, tokens, dim, values, value_stride, cache->mark_values + place);
+    uint32_t mark = token / cache->config.landmark_tokens;
+    fv_rows_mean_add(before, tokens, dim, keys, key_stride, fv_cache_mark_key_row(cache, head, mark));
+    fv_rows_mean_add(before, tokens, dim, values, value_stride, fv_cache_mark_value_row(cache, head, mark));
 }
 
 /* The landmarks from that of token `first` on are built anew from what is stored. */

@@ -12,10 +12,10 @@
 static const float slack = 1.001f;
 static const float rotation_slack = 1e-5f; /* of the key's length */
 
-void fv_margin_layout(const fv_cache_config *config, size_t *bytes, fv_margins *layout) {
+void fv_margin_layout(const fv_cache_config *config, size_t pages, size_t *bytes, fv_margins *layout) {
     *layout = (fv_margins){0};
     if (!config->margins) return;
-    layout->head_stride = ((size_t)config->max_tokens + FV_PAGE_TOKENS - 1) / FV_PAGE_TOKENS;
+    layout->head_stride = pages;
     layout->offset = fv_size_reserve(bytes, config->kv_heads, layout->head_stride * sizeof(fv_margin));
 }
 
@@ -56,7 +56,7 @@ static void token_add(const fv_cache *cache, uint32_t head, uint32_t token, fv_m
 }
 
 void fv_margin_update(fv_cache *cache, uint32_t first) {
-    if (!cache->margins.pages) return;
+    if (!cache->margins.head_stride) return;
     for (uint32_t head = 0; head < cache->config.kv_heads; head++)
         for (uint32_t page = first / FV_PAGE_TOKENS; page * FV_PAGE_TOKENS < cache->tokens; page++) {
             fv_margin made = {0};
@@ -65,7 +65,7 @@ void fv_margin_update(fv_cache *cache, uint32_t first) {
             uint32_t count = left < FV_PAGE_TOKENS ? left : FV_PAGE_TOKENS;
             for (uint32_t t = 0; t < count; t++) token_add(cache, head, begin + t, &made, &squares);
             made.value_rms = fv_root_f32(squares / (float)(count * cache->config.head_dim));
-            cache->margins.pages[head * cache->margins.head_stride + page] = made;
+            *fv_margin_of(&cache->margins, head, page) = made;
         }
 }
 

@@ -18,10 +18,11 @@ static size_t region_add(size_t *bytes, size_t heads, size_t count, size_t size,
     return fv_size_reserve(bytes, heads, *head_bytes);
 }
 
-void fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *layout) {
+void fv_shadow_layout(const fv_cache_config *config, size_t pages, size_t *bytes, size_t *own, size_t *work,
+                      fv_shadow *layout) {
     *layout = (fv_shadow){0};
     if (!config->shadow) return;
-    size_t heads = config->kv_heads, pages = ((size_t)config->max_tokens + LANES - 1) / LANES, same;
+    size_t heads = config->kv_heads, same;
     size_t panels = (pages + LANES - 1) / LANES, block_panels = (panels + BLOCK_PAGES - 1) / BLOCK_PAGES;
     size_t dim = fv_codes_dim(config->head_dim);
     layout->dim = (uint32_t)dim;
@@ -33,7 +34,7 @@ void fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *l
     layout->centre_offset = region_add(bytes, heads, block_panels, dim * LANES, &layout->centre_head_bytes);
     layout->centre_step_offset =
         region_add(bytes, heads, block_panels, LANES * sizeof(float), &layout->centre_step_head_bytes);
-    layout->work_offset = fv_size_reserve(bytes, dim, 19 * sizeof(float) + LANES);
+    *work = fv_size_reserve(own, dim, 19 * sizeof(float) + LANES);
 }
 
 /* Stored keys of one page as f32, [head_dim][16]; lanes first..end-1. */
@@ -60,7 +61,9 @@ static void mean_make(const fv_cache *cache, uint32_t head, uint32_t page, const
         for (size_t t = 0; t < LANES; t++) mean[c] += keys[c * LANES + t];
         mean[c] /= LANES;
     }
-    fv_shadow_mean_steps(shadow, head)[page] = fv_mean_put(dim, mean, page, fv_shadow_means(shadow, head));
+    uint32_t place = fv_segment_page(shadow->table, page);
+    fv_shadow_mean_steps(shadow, head, page)[place] =
+        fv_mean_put(dim, mean, place, fv_shadow_means(shadow, head, page));
 }
 
 /* The centre of a block is the mean of the four pages before it, of block 0 nothing. */
@@ -70,17 +73,20 @@ static void centre_make(const fv_cache *cache, uint32_t head, uint32_t block) {
     for (size_t c = 0; c < cache->config.head_dim; c++) {
         mean[c] = 0.0f;
         for (uint32_t page = (block - 1) * BLOCK_PAGES; block && page < block * BLOCK_PAGES; page++)
-            mean[c] += 0.25f * fv_mean_value(shadow->dim, fv_shadow_means(shadow, head),
-                                             fv_shadow_mean_steps(shadow, head), page, c);
+            mean[c] += 0.25f * fv_mean_value(shadow->dim, fv_shadow_means(shadow, head, page),
+                                             fv_shadow_mean_steps(shadow, head, page),
+                                             fv_segment_page(shadow->table, page), c);
     }
-    fv_shadow_centre_steps(shadow, head)[block] =
-        fv_mean_put(cache->config.head_dim, mean, block, fv_shadow_centres(shadow, head));
+    uint32_t first = block * BLOCK_PAGES, place = fv_segment_page(shadow->table, first) / BLOCK_PAGES;
+    fv_shadow_centre_steps(shadow, head, first)[place] =
+        fv_mean_put(cache->config.head_dim, mean, place, fv_shadow_centres(shadow, head, first));
 }
 
 static void centre_read(const fv_cache *cache, uint32_t head, uint32_t block, float *out) {
     const fv_shadow *shadow = &cache->shadow;
-    fv_mean_read(cache->config.head_dim, fv_shadow_centres(shadow, head), fv_shadow_centre_steps(shadow, head), block,
-                 out);
+    uint32_t first = block * BLOCK_PAGES;
+    fv_mean_read(cache->config.head_dim, fv_shadow_centres(shadow, head, first),
+                 fv_shadow_centre_steps(shadow, head, first), fv_segment_page(shadow->table, first) / BLOCK_PAGES, out);
 }
 
 /* Tokens first..end-1 of a page; one that is full has a mean. */

@@ -8,11 +8,12 @@
 #ifndef FV_SHADOW_H
 #define FV_SHADOW_H
 
+#include "cache/segment_table.h"
 #include "fovea/cache.h"
 
 #define FV_SHADOW_BLOCK 64 /* tokens that share a centre */
 
-/* Where it lies. `dim` is head_dim rounded up to a multiple of 16. Per head:
+/* Where it lies. `dim` is head_dim rounded up to a multiple of 16. In each segment, per head:
  *   signs, sizes            [pages] of planes, as fv_codes_pack() writes them
  *   steps                   [pages * 16] bf16
  *   means, mean_steps       of full pages, as fv_mean_put() writes them
@@ -20,54 +21,64 @@
  * The work area, one for all heads, is for whoever writes the cache: rows [3][dim], then keys [dim][16], all f32, then
  * codes [dim][16]. */
 typedef struct fv_shadow {
-    uint32_t dim;        /* 0: there is none */
-    unsigned char *base; /* of the cache's memory; the offsets are bytes */
-    size_t sign_offset, size_offset, step_offset, mean_offset, mean_step_offset, centre_offset, centre_step_offset,
-        work_offset;
+    uint32_t dim; /* 0: there is none */
+    const fv_segment_table *table;
+    unsigned char *work; /* of the cache's own memory */
+    size_t sign_offset, size_offset, step_offset, mean_offset, mean_step_offset, centre_offset,
+        centre_step_offset;                                                          /* bytes in a segment */
     size_t plane_head_bytes, step_head_bytes, mean_head_bytes, mean_step_head_bytes, /* from head to head */
         centre_head_bytes, centre_step_head_bytes;
 } fv_shadow;
 
+/* Of a page; those of its segment lie one after the other, as those of all functions here do. */
 static inline uint8_t *fv_shadow_signs(const fv_shadow *shadow, uint32_t head, uint32_t page) {
-    return shadow->base + shadow->sign_offset + head * shadow->plane_head_bytes + (size_t)page * shadow->dim * 2;
+    return fv_segment_of(shadow->table, page) + shadow->sign_offset + head * shadow->plane_head_bytes +
+           (size_t)fv_segment_page(shadow->table, page) * shadow->dim * 2;
 }
 
 static inline uint8_t *fv_shadow_sizes(const fv_shadow *shadow, uint32_t head, uint32_t page) {
-    return shadow->base + shadow->size_offset + head * shadow->plane_head_bytes + (size_t)page * shadow->dim * 2;
+    return fv_segment_of(shadow->table, page) + shadow->size_offset + head * shadow->plane_head_bytes +
+           (size_t)fv_segment_page(shadow->table, page) * shadow->dim * 2;
 }
 
 static inline uint16_t *fv_shadow_steps(const fv_shadow *shadow, uint32_t head, uint32_t token) {
-    unsigned char *steps = shadow->base + shadow->step_offset + head * shadow->step_head_bytes;
-    return (uint16_t *)(void *)steps + token;
+    uint32_t page = token / FV_PAGE_TOKENS;
+    unsigned char *steps = fv_segment_of(shadow->table, page) + shadow->step_offset + head * shadow->step_head_bytes;
+    return (uint16_t *)(void *)steps + fv_segment_page(shadow->table, page) * FV_PAGE_TOKENS + token % FV_PAGE_TOKENS;
 }
 
-static inline uint8_t *fv_shadow_means(const fv_shadow *shadow, uint32_t head) {
-    return shadow->base + shadow->mean_offset + head * shadow->mean_head_bytes;
+/* Of the segment that has page `page`, all from its first on: fv_segment_page() says where the page's is. */
+static inline uint8_t *fv_shadow_means(const fv_shadow *shadow, uint32_t head, uint32_t page) {
+    return fv_segment_of(shadow->table, page) + shadow->mean_offset + head * shadow->mean_head_bytes;
 }
 
-static inline float *fv_shadow_mean_steps(const fv_shadow *shadow, uint32_t head) {
-    return (float *)(void *)(shadow->base + shadow->mean_step_offset + head * shadow->mean_step_head_bytes);
+static inline float *fv_shadow_mean_steps(const fv_shadow *shadow, uint32_t head, uint32_t page) {
+    return (float *)(void *)(fv_segment_of(shadow->table, page) + shadow->mean_step_offset +
+                             head * shadow->mean_step_head_bytes);
 }
 
-static inline uint8_t *fv_shadow_centres(const fv_shadow *shadow, uint32_t head) {
-    return shadow->base + shadow->centre_offset + head * shadow->centre_head_bytes;
+static inline uint8_t *fv_shadow_centres(const fv_shadow *shadow, uint32_t head, uint32_t page) {
+    return fv_segment_of(shadow->table, page) + shadow->centre_offset + head * shadow->centre_head_bytes;
 }
 
-static inline float *fv_shadow_centre_steps(const fv_shadow *shadow, uint32_t head) {
-    return (float *)(void *)(shadow->base + shadow->centre_step_offset + head * shadow->centre_step_head_bytes);
+static inline float *fv_shadow_centre_steps(const fv_shadow *shadow, uint32_t head, uint32_t page) {
+    return (float *)(void *)(fv_segment_of(shadow->table, page) + shadow->centre_step_offset +
+                             head * shadow->centre_step_head_bytes);
 }
 
 /* Row 0..2 of the work area. */
 static inline float *fv_shadow_row(const fv_shadow *shadow, uint32_t row) {
-    return (float *)(void *)(shadow->base + shadow->work_offset) + (size_t)row * shadow->dim;
+    return (float *)(void *)shadow->work + (size_t)row * shadow->dim;
 }
 
 static inline float *fv_shadow_keys(const fv_shadow *shadow) { return fv_shadow_row(shadow, 3); }
 
 static inline uint8_t *fv_shadow_key_codes(const fv_shadow *shadow) { return (uint8_t *)fv_shadow_row(shadow, 19); }
 
-/* Adds its regions to `bytes` by fv_size_reserve(). */
-void fv_shadow_layout(const fv_cache_config *config, size_t *bytes, fv_shadow *layout);
+/* Adds its regions of a segment of `pages` pages to `bytes` by fv_size_reserve(), and its work area to `own`, where
+ * that begins goes to *work. */
+void fv_shadow_layout(const fv_cache_config *config, size_t pages, size_t *bytes, size_t *own, size_t *work,
+                      fv_shadow *layout);
 
 /* The two parts of the coarse key of a token, rotated: [head_dim] each. */
 void fv_shadow_centre(const fv_cache *cache, uint32_t head, uint32_t token, float *out);

@@ -4,21 +4,24 @@
 
 #if FV_BUILD_CHOOSE
 
-void fv_summaries_layout_make(const fv_cache_config *config, size_t *bytes, fv_summaries_layout *layout) {
-    fv_shadow_layout(config, bytes, &layout->shadow);
-    if (FV_BUILD_CERTIFICATE) fv_margin_layout(config, bytes, &layout->margins);
-    if (FV_BUILD_TAIL) fv_tail_layout(config, bytes, &layout->tail);
+void fv_summaries_layout_make(const fv_cache_config *config, size_t pages, size_t *bytes, size_t *own,
+                              fv_summaries_layout *layout) {
+    fv_shadow_layout(config, pages, bytes, own, &layout->work, &layout->shadow);
+    if (FV_BUILD_CERTIFICATE) fv_margin_layout(config, pages, bytes, &layout->margins);
+    if (FV_BUILD_TAIL) fv_tail_layout(config, pages, bytes, &layout->tail);
 }
 
 void fv_summaries_place(fv_cache *cache, const fv_summaries_layout *layout, unsigned char *base) {
     cache->shadow = layout->shadow;
-    cache->shadow.base = base;
-    cache->margins = layout->margins;
-    if (FV_BUILD_CERTIFICATE && cache->config.margins)
-        cache->margins.pages = (fv_margin *)(void *)(base + layout->margins.offset);
+    cache->shadow.table = &cache->table;
+    cache->shadow.work = base + layout->work;
+    if (FV_BUILD_CERTIFICATE) {
+        cache->margins = layout->margins;
+        cache->margins.table = &cache->table;
+    }
     if (FV_BUILD_TAIL) {
         cache->tail = layout->tail;
-        cache->tail.base = base;
+        cache->tail.table = &cache->table;
     }
 }
 

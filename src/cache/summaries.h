@@ -12,14 +12,17 @@ typedef struct fv_summaries_layout {
     fv_shadow shadow;
     fv_margins margins;
     fv_tail_values tail;
+    size_t work; /* where the shadow's work area begins */
 } fv_summaries_layout;
 
 #if FV_BUILD_CHOOSE
 
-/* Adds their regions to `bytes` by fv_size_reserve(). */
-void fv_summaries_layout_make(const fv_cache_config *config, size_t *bytes, fv_summaries_layout *layout);
+/* Adds their regions of a segment of `pages` pages to `bytes` by fv_size_reserve(), and what a cache has once to `own`;
+ * the two may be the same. */
+void fv_summaries_layout_make(const fv_cache_config *config, size_t pages, size_t *bytes, size_t *own,
+                              fv_summaries_layout *layout);
 
-/* Of a cache whose memory begins at `base`. */
+/* Of a cache whose own memory begins at `base`. */
 void fv_summaries_place(fv_cache *cache, const fv_summaries_layout *layout, unsigned char *base);
 
 /* After tokens from `first` on were stored. */
@@ -33,8 +36,9 @@ void fv_summaries_cut(fv_cache *cache);
 
 #else /* there are none */
 
-static inline void fv_summaries_layout_make(const fv_cache_config *config, size_t *bytes, fv_summaries_layout *layout) {
-    (void)config, (void)bytes, (void)layout;
+static inline void fv_summaries_layout_make(const fv_cache_config *config, size_t pages, size_t *bytes, size_t *own,
+                                            fv_summaries_layout *layout) {
+    (void)config, (void)pages, (void)bytes, (void)own, (void)layout;
 }
 static inline void fv_summaries_place(fv_cache *cache, const fv_summaries_layout *layout, unsigned char *base) {
     (void)cache, (void)layout, (void)base;

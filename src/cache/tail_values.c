@@ -10,10 +10,9 @@
 
 enum { LANES = FV_PAGE_TOKENS };
 
-void fv_tail_layout(const fv_cache_config *config, size_t *bytes, fv_tail_values *layout) {
+void fv_tail_layout(const fv_cache_config *config, size_t pages, size_t *bytes, fv_tail_values *layout) {
     *layout = (fv_tail_values){0};
     if (!config->tail) return;
-    size_t pages = ((size_t)config->max_tokens + LANES - 1) / LANES;
     layout->dim = (uint32_t)fv_codes_dim(config->head_dim);
     fv_size_reserve(&layout->head_bytes, pages, fv_tail_page_bytes(layout));
     layout->offset = fv_size_reserve(bytes, config->kv_heads, layout->head_bytes);

@@ -93,12 +93,35 @@ fv_shadow_rows fv_choose_rows(const fv_chooser *chooser, const fv_choose_scratch
     return rows_from(chooser, scratch, scratch->row, chooser->group);
 }
 
+/* The pages from `first` on that are scored and in the same segment end before the one that is returned. */
+static uint32_t segment_end(const fv_chooser *chooser, uint32_t first) {
+    uint32_t end = fv_segment_end(&chooser->cache->table, first);
+    return end < chooser->scored ? end : chooser->scored;
+}
+
 /* What the scores of a block's keys have in common, query . centre. */
 static void bases_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, const fv_shadow_rows *rows) {
     const fv_shadow *shadow = &chooser->cache->shadow;
-    chooser->kernels->mean_score(rows, (chooser->scored + BLOCK_PAGES * 16 - 1) / (BLOCK_PAGES * 16),
-                                 fv_shadow_centres(shadow, chooser->kv_head),
-                                 fv_shadow_centre_steps(shadow, chooser->kv_head), scratch->base, scratch->base_stride);
+    for (uint32_t first = 0, end; first < chooser->scored; first = end) {
+        end = segment_end(chooser, first);
+        chooser->kernels->mean_score(rows, (end - first + BLOCK_PAGES * 16 - 1) / (BLOCK_PAGES * 16),
+                                     fv_shadow_centres(shadow, chooser->kv_head, first),
+                                     fv_shadow_centre_steps(shadow, chooser->kv_head, first),
+                                     scratch->base + first / BLOCK_PAGES, scratch->base_stride);
+    }
+}
+
+/* By their signs, of all pages that are scored. */
+static void signs_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, fv_shadow_rows rows) {
+    const fv_shadow *shadow = &chooser->cache->shadow;
+    const int32_t *base = rows.base;
+    for (uint32_t first = 0, end; first < chooser->scored; first = end) {
+        end = segment_end(chooser, first);
+        rows.base = base + first / BLOCK_PAGES;
+        chooser->kernels->sign_score(&rows, end - first, fv_shadow_signs(shadow, chooser->kv_head, first),
+                                     fv_shadow_steps(shadow, chooser->kv_head, first * PAGE), scratch->score + first,
+                                     scratch->stride);
+    }
 }
 
 /* Weights of the pages whose scores are in the scratch. */
@@ -128,12 +151,10 @@ static void list_all(const fv_chooser *chooser, fv_choose_scratch *scratch) {
 
 /* All pages, or sinks, window and the candidates with the best signs. */
 static void list_make(const fv_chooser *chooser, fv_choose_scratch *scratch, const fv_shadow_rows *rows) {
-    const fv_shadow *shadow = &chooser->cache->shadow;
     uint32_t candidates = chooser->end - chooser->begin, *place = scratch->page + chooser->begin;
     list_all(chooser, scratch);
     if (chooser->policy->selector != FV_SELECTOR_CASCADE || chooser->looked_at >= candidates) return;
-    chooser->kernels->sign_score(rows, chooser->scored, fv_shadow_signs(shadow, chooser->kv_head, 0),
-                                 fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->score, scratch->stride);
+    signs_make(chooser, scratch, *rows);
     weigh_scores(chooser, scratch, chooser->scored);
     scratch->candidates =
         fv_list_best(chooser->kernels, scratch->weight + chooser->begin, candidates, chooser->looked_at, place);
@@ -149,15 +170,34 @@ static uint32_t positions_alike(const fv_chooser *chooser, const fv_choose_scrat
     return most < left ? most : left;
 }
 
+/* By both planes, of listed pages from place `place` on that are in one segment; how many. */
+static uint32_t list_score(const fv_chooser *chooser, const fv_choose_scratch *scratch, fv_shadow_rows rows,
+                           uint32_t place) {
+    const fv_shadow *shadow = &chooser->cache->shadow;
+    const uint32_t *pages = scratch->page + place;
+    uint32_t count = scratch->count - place, first = pages[0] - fv_segment_page(shadow->table, pages[0]);
+#if FV_BUILD_SEGMENTS
+    uint32_t local[FV_SEGMENT_PAGES];
+    if (chooser->cache->segments) {
+        uint32_t end = fv_segment_end(shadow->table, first), n = 0;
+        for (; n < count && pages[n] < end; n++) local[n] = pages[n] - first;
+        pages = local, count = n;
+        rows.base += first / BLOCK_PAGES;
+    }
+#endif
+    chooser->kernels->shadow_score(&rows, count, pages, fv_shadow_signs(shadow, chooser->kv_head, first),
+                                   fv_shadow_sizes(shadow, chooser->kv_head, first),
+                                   fv_shadow_steps(shadow, chooser->kv_head, first * PAGE), scratch->score + place,
+                                   scratch->stride);
+    return count;
+}
+
 static void scores_make(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
                         size_t query_stride) {
-    const fv_shadow *shadow = &chooser->cache->shadow;
     fv_shadow_rows ready = queries_make(chooser, scratch, rows, query, query_stride);
     bases_make(chooser, scratch, &ready);
     list_make(chooser, scratch, &ready);
-    chooser->kernels->shadow_score(&ready, scratch->count, scratch->page, fv_shadow_signs(shadow, chooser->kv_head, 0),
-                                   fv_shadow_sizes(shadow, chooser->kv_head, 0),
-                                   fv_shadow_steps(shadow, chooser->kv_head, 0), scratch->score, scratch->stride);
+    for (uint32_t place = 0; place < scratch->count;) place += list_score(chooser, scratch, ready, place);
     scratch->scored_from = chooser->position;
     scratch->scored_rows = rows;
 }

@@ -67,26 +67,36 @@ static void rows_turn_back(const fv_chooser *chooser, const fv_choose_scratch *s
     fv_code_rotate_back(chooser->kernels, dim, gain * 0x1p-16f, rows, from, padded, lanes, out + first * dim);
 }
 
-/* Pages of the tail from place `first` on that are read together. */
-static uint32_t batch_pages(const fv_choose_scratch *scratch, uint32_t first) {
-    return scratch->tail_count - first < FV_TAIL_PAGES ? scratch->tail_count - first : FV_TAIL_PAGES;
+/* Pages of the tail from place `done` on that are read together: in `pages`, as their segment numbers them; `first` is
+ * that segment's first page. */
+static uint32_t batch_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t done, uint32_t *pages,
+                           uint32_t *first) {
+    const fv_segment_table *table = &chooser->cache->table;
+    const uint32_t *tail = scratch->tail + done;
+    uint32_t left = scratch->tail_count - done, count = 0, end = fv_segment_end(table, tail[0]);
+    *first = tail[0] - fv_segment_page(table, tail[0]);
+    for (; count < left && count < FV_TAIL_PAGES && tail[count] < end; count++) pages[count] = tail[count] - *first;
+    return count;
 }
 
 /* Adds up the tail's pages; scratch->tail has their numbers. */
-static void pages_read(const fv_chooser *chooser, const fv_choose_scratch *scratch, const fv_shadow_rows *rows) {
+static void pages_read(const fv_chooser *chooser, const fv_choose_scratch *scratch, fv_shadow_rows *rows) {
     const fv_cache *cache = chooser->cache;
     const fv_shadow *shadow = &cache->shadow;
     size_t padded = cache->tail.dim;
     uint32_t head = chooser->kv_head;
     for (size_t i = 0; i < chooser->group * padded; i++) scratch->tail_rows[i] = 0.0f;
-    for (uint32_t done = 0, count; done < scratch->tail_count; done += count) {
-        count = batch_pages(scratch, done);
-        chooser->kernels->key_score(rows, count, scratch->tail + done, fv_shadow_signs(shadow, head, 0),
-                                    fv_shadow_sizes(shadow, head, 0), fv_shadow_steps(shadow, head, 0),
+    const int32_t *base = rows->base;
+    for (uint32_t done = 0, count, first; done < scratch->tail_count; done += count) {
+        uint32_t pages[FV_TAIL_PAGES];
+        count = batch_make(chooser, scratch, done, pages, &first);
+        rows->base = base + first / (FV_SHADOW_BLOCK / PAGE);
+        chooser->kernels->key_score(rows, count, pages, fv_shadow_signs(shadow, head, first),
+                                    fv_shadow_sizes(shadow, head, first), fv_shadow_steps(shadow, head, first * PAGE),
                                     scratch->tail_noise, scratch->tail_score, FV_TAIL_PAGES * PAGE);
-        chooser->kernels->tail_sum(chooser->group, padded, count, scratch->tail + done, scratch->tail_score,
-                                   FV_TAIL_PAGES * PAGE, scratch->tail_level, fv_tail_page(&cache->tail, head, 0),
-                                   scratch->tail_mass, scratch->tail_rows);
+        chooser->kernels->tail_sum(chooser->group, padded, count, pages, scratch->tail_score, FV_TAIL_PAGES * PAGE,
+                                   scratch->tail_level, fv_tail_page(&cache->tail, head, first), scratch->tail_mass,
+                                   scratch->tail_rows);
     }
 }
 

@@ -61,7 +61,6 @@ static float straight_power(float height) {
 fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t g, const float *query,
                        float maximum) {
     const fv_cache *cache = chooser->cache;
-    const fv_margin *margins = cache->margins.pages + chooser->kv_head * cache->margins.head_stride;
     const int32_t *score = scratch->score + (scratch->row + g) * scratch->stride;
     const int32_t *base = scratch->base + (scratch->row + g) * scratch->base_stride;
     query_lengths length = lengths_of(chooser, scratch, g, query);
@@ -70,7 +69,7 @@ fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scrat
     float weighted = 0.0f;
     for (uint32_t page = chooser->begin; page < chooser->end; page++) {
         if (scratch->weight[page] == FV_CHOSEN) continue;
-        const fv_margin *margin = &margins[page];
+        const fv_margin *margin = fv_margin_of(&cache->margins, chooser->kv_head, page);
         float height = (float)score[page] / 256.0f - maximum, magnitude = height < 0.0f ? -height : height;
         float reach = unit * (length.whole * (margin->residual + relative_slack * (margin->code + margin->centre)) +
                               length.coarse_error * margin->code + length.mean_error * margin->centre);

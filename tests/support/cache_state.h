@@ -62,8 +62,9 @@ static inline bool test_cache_equals(const fv_cache *a, const fv_cache *b) {
             for (size_t c = 0; size && c < dim; c++)
                 same &= memcmp(one + (c * 16 + t % 16) * size, two + (c * 16 + t % 16) * size, size) == 0;
             same &= memcmp(fv_cache_value_row(a, head, t), fv_cache_value_row(b, head, t), a->value_row_bytes) == 0;
-            if (a->key_scales) same &= test_same_f32(fv_cache_key_scale(a, head, t), fv_cache_key_scale(b, head, t), 1);
-            if (a->value_scales)
+            if (a->key_scale_offset)
+                same &= test_same_f32(fv_cache_key_scale(a, head, t), fv_cache_key_scale(b, head, t), 1);
+            if (a->value_scale_offset)
                 same &= test_same_f32(fv_cache_value_scale(a, head, t), fv_cache_value_scale(b, head, t), 1);
         }
         uint32_t marks =

@@ -43,7 +43,7 @@ static double estimate_of(const certified_world *made, const float *query, const
         if (whole) continue;
         double share = straight_power(choice.scratch.score[page] / 256.0 - best);
         unread += share;
-        weighted += share * (double)w->cache->margins.pages[page].value_rms;
+        weighted += share * (double)fv_margin_of(&w->cache->margins, 0, page)->value_rms;
     }
     for (uint32_t c = 0; c < dim; c++) squares += (double)out[c] * (double)out[c];
     row_choice_close(&choice);

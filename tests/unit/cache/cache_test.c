@@ -301,7 +301,7 @@ static void test_truncate_f32_is_exact(void **state) {
 /* The work area holds what the last append needed. */
 static void wipe_work(world *w) {
     const fv_shadow *shadow = &w->cache->shadow;
-    if (shadow->dim) memset(shadow->base + shadow->work_offset, 0, shadow->dim * (19 * sizeof(float) + 16));
+    if (shadow->dim) memset(shadow->work, 0, shadow->dim * (19 * sizeof(float) + 16));
 }
 
 /* A copy of a cache without summaries goes on as if it had been appended to from the start, every byte of it. */

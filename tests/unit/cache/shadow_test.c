@@ -40,9 +40,9 @@ static void test_a_centre_is_the_mean_of_four_pages(void **state) {
                 for (uint32_t t = block * 64 - 64; block && t < block * 64; t++) {
                     rotated_key(w.cache, head, t, key);
                     for (uint32_t c = 0; c < dim; c++) mean[c] += key[c] / 64;
-                    coarse += (double)fv_shadow_mean_steps(shadow, head)[t / 16] / 64;
+                    coarse += (double)fv_shadow_mean_steps(shadow, head, 0)[t / 16] / 64;
                 }
-                double step = (double)fv_shadow_centre_steps(shadow, head)[block];
+                double step = (double)fv_shadow_centre_steps(shadow, head, 0)[block];
                 fv_shadow_centre(w.cache, head, block * 64 + test_random_in(&random, 0, 43), centre);
                 for (uint32_t c = 0; c < dim; c++)
                     if (!(fabs((double)centre[c] - mean[c]) <= 0.5 * (step + coarse) + 1e-5))
@@ -122,7 +122,7 @@ static void check_margin(const fv_cache *cache, uint32_t head, uint32_t page) {
         code = fmax(code, length(dim, wide[1]));
         residual = fmax(residual, length(dim, wide[2]));
     }
-    const fv_margin *margin = &cache->margins.pages[head * cache->margins.head_stride + page];
+    const fv_margin *margin = fv_margin_of(&cache->margins, head, page);
     check_bound(margin->residual, residual, longest, "residual");
     check_bound(margin->code, code, 0, "code");
     check_bound(margin->centre, centre, 0, "centre");
@@ -181,8 +181,7 @@ static void test_copies_after_restore_and_copy(void **state) {
         assert_int_equal(fv_cache_tokens(other.cache), TOKENS - i);
         for (uint32_t head = 0; head < HEADS; head++) {
             const fv_shadow *a = &w.cache->shadow, *b = &other.cache->shadow;
-            assert_memory_equal(w.cache->margins.pages + head * w.cache->margins.head_stride,
-                                other.cache->margins.pages + head * other.cache->margins.head_stride,
+            assert_memory_equal(fv_margin_of(&w.cache->margins, head, 0), fv_margin_of(&other.cache->margins, head, 0),
                                 (TOKENS - i + 15) / 16 * sizeof(fv_margin));
             assert_memory_equal(fv_shadow_steps(a, head, 0), fv_shadow_steps(b, head, 0), (TOKENS - i) * 2);
             assert_memory_equal(fv_tail_page(&w.cache->tail, head, 0), fv_tail_page(&other.cache->tail, head, 0),

@@ -201,12 +201,12 @@ static void check_means(const fv_cache *cache, const fv_cache *want, uint32_t he
     for (uint32_t page = 0; page < pages; page++)
         for (uint32_t j = 0; j < dim / 4; j++) {
             size_t place = (size_t)page / 16 * dim * 16 + (j * 16 + page % 16) * 4;
-            assert_memory_equal(fv_shadow_means(&cache->shadow, head) + place,
-                                fv_shadow_means(&want->shadow, head) + place, 4);
+            assert_memory_equal(fv_shadow_means(&cache->shadow, head, 0) + place,
+                                fv_shadow_means(&want->shadow, head, 0) + place, 4);
         }
-    assert_memory_equal(fv_shadow_mean_steps(&cache->shadow, head), fv_shadow_mean_steps(&want->shadow, head),
+    assert_memory_equal(fv_shadow_mean_steps(&cache->shadow, head, 0), fv_shadow_mean_steps(&want->shadow, head, 0),
                         pages * 4);
-    assert_memory_equal(fv_shadow_centre_steps(&cache->shadow, head), fv_shadow_centre_steps(&want->shadow, head),
+    assert_memory_equal(fv_shadow_centre_steps(&cache->shadow, head, 0), fv_shadow_centre_steps(&want->shadow, head, 0),
                         (fv_cache_tokens(want) + 63) / 64 * 4);
 }
 
@@ -247,8 +247,8 @@ static void test_means_are_means(void **state) {
                 mean += x / 16;
             }
             want += mean * mean;
-            double code = fv_shadow_means(shadow, 0)[(c / 4 * 16 + page) * 4 + c % 4] - 64.0;
-            got += pow(code * (double)fv_shadow_mean_steps(shadow, 0)[page], 2);
+            double code = fv_shadow_means(shadow, 0, 0)[(c / 4 * 16 + page) * 4 + c % 4] - 64.0;
+            got += pow(code * (double)fv_shadow_mean_steps(shadow, 0, 0)[page], 2);
         }
         assert_true(fabs(got - want) < 0.02 * want); /* a rotation keeps lengths */
     }

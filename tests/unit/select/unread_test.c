@@ -131,7 +131,7 @@ static void test_each_part_of_the_bound(void **state) {
         {0}, {.residual = 3.0f}, {.code = 5.0f}, {.centre = 40.0f}, {.residual = 1.0f, .code = 2.0f, .centre = 3.0f}};
     for (uint32_t i = 0; i < 5; i++) {
         attention_world w = world_of(i, 0.3f, &random);
-        fv_margin *margins = w.cache->margins.pages + w.cache->margins.head_stride; /* of head 1 */
+        fv_margin *margins = fv_margin_of(&w.cache->margins, 1, 0); /* of head 1 */
         for (uint32_t k = 0; k < 20; k++) {
             uint32_t page = test_random_in(&random, 3, 50), g = k / 5 % GROUP;
             row_choice choice = one_page(&w, &policy, page);
