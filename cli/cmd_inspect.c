@@ -11,6 +11,7 @@
 
 #define LONGEST_ARRAY 8  /* elements of an array that are shown */
 #define LONGEST_TEXT 120 /* bytes of a text that are shown; JSON has all */
+#define FAULTS_SHOWN 32  /* of a damaged file */
 #define TYPE_SLOTS 64    /* different tensor types that are counted */
 
 typedef struct inspect_options {
@@ -35,6 +36,8 @@ typedef struct inspection {
     uint32_t batch, threads;
     uint64_t repacked_bytes;  /* what a run would replace */
     fv_session_config config; /* with the context that is meant */
+    json_t *faults;           /* texts: the first FAULTS_SHOWN */
+    size_t fault_count;
 } inspection;
 
 /* ---- values of metadata ---- */
@@ -173,6 +176,12 @@ static void print_memory(const inspection *seen) {
     cli_print("  together %10.1f MiB\n", (weights + cache + scratch) / mib);
 }
 
+static void print_faults(const inspection *seen) {
+    if (seen->fault_count) cli_print("\ndamaged: %zu faults\n", seen->fault_count);
+    for (size_t i = 0; i < json_array_size(seen->faults); i++)
+        cli_print("  %s\n", json_string_value(json_array_get(seen->faults, i)));
+}
+
 static int print_text(const inspection *seen) {
     const fv_gguf *gguf = seen->gguf;
     fv_gguf_text architecture = {"(none)", 6};
@@ -187,6 +196,7 @@ static int print_text(const inspection *seen) {
     print_metadata(gguf);
     print_tensors(gguf);
     print_types(gguf);
+    print_faults(seen);
     print_memory(seen);
     return cli_flush() ? CLI_DONE : CLI_FAILED;
 }
@@ -273,6 +283,7 @@ static int print_json(const inspection *seen) {
             {"supported", json_boolean(seen->llm != NULL)},
             {"unsupported", seen->llm ? json_null() : cli_text(seen->reason.text)}, {"parameters", cli_count(values)},
             {"metadata", metadata_json(gguf)}, {"tensors", tensors_json(gguf)}, {"types", types_json(gguf)},
+            {"faults", json_incref(seen->faults)}, {"fault_count", cli_count(seen->fault_count)},
             {"memory", memory_json(seen)});
     return cli_json_print(document);
 }
@@ -292,10 +303,20 @@ static void plan_memory(inspection *seen, const cli_model_options *options) {
     if (seen->has_memory) (void)cli_outcome(status, &seen->reason);
 }
 
+static void keep_fault(void *context, const char *fault) {
+    inspection *seen = context;
+    if (seen->fault_count++ < FAULTS_SHOWN) cli_json_append(seen->faults, cli_json_string(fault, strlen(fault)));
+}
+
+/* What a damaged file holds is shown, and then counts as a failure. */
 static int inspect(const inspect_options *options) {
-    inspection seen = {.threads = options->model.threads > 0 ? (uint32_t)options->model.threads : 1};
-    fv_status status = fv_gguf_open(&seen.gguf, options->model.model, &seen.reason);
-    if (status != FV_OK) return cli_outcome(status, &seen.reason);
+    inspection seen = {.threads = options->model.threads > 0 ? (uint32_t)options->model.threads : 1,
+                       .faults = json_array()};
+    fv_status status = fv_gguf_open_damaged(&seen.gguf, options->model.model, keep_fault, &seen, &seen.reason);
+    if (status != FV_OK) {
+        json_decref(seen.faults);
+        return cli_outcome(status, &seen.reason);
+    }
     status = fv_llm_open_allowing(&seen.llm, options->model.model, options->model.allowed_keys.items,
                                   options->model.allowed_keys.count, &seen.reason);
     cli_advise(&seen.reason);
@@ -304,7 +325,8 @@ static int inspect(const inspect_options *options) {
     int result = options->json ? print_json(&seen) : print_text(&seen);
     fv_llm_close(seen.llm);
     fv_gguf_close(seen.gguf);
-    return result;
+    json_decref(seen.faults);
+    return result == CLI_DONE && seen.fault_count ? cli_fail("%s", seen.reason.text) : result;
 }
 
 int cmd_inspect(int argc, char **argv) {

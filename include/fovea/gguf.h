@@ -75,6 +75,19 @@ typedef struct fv_gguf_tensor {
  */
 FV_API fv_status fv_gguf_open(fv_gguf **gguf, const char *path, fv_message *message);
 
+/** Hears of a fault: one line that names the file and the place. */
+typedef void fv_gguf_told_fn(void *context, const char *fault);
+
+/**
+ * Opens what can be read of a damaged file, to be shown: `told` hears of each fault, in the order of the file. After an
+ * entry that can't be read there is nothing; a tensor whose data is not whole has data NULL.
+ *
+ * returns  what fv_gguf_open() returns, an error only if it is no GGUF file of a known version, can't be opened at all,
+ *          or memory runs out.
+ */
+FV_API fv_status fv_gguf_open_damaged(fv_gguf **gguf, const char *path, fv_gguf_told_fn *told, void *context,
+                                      fv_message *message);
+
 /** The same over bytes in memory that the caller keeps alive and unchanged (tests, fuzzing); align them to 8 if tensor
  *  data is to be computed with. `name` is for messages. A part of a split model is FV_ERROR_UNSUPPORTED. */
 FV_API fv_status fv_gguf_open_memory(fv_gguf **gguf, const void *bytes, size_t count, const char *name,

@@ -27,11 +27,12 @@ struct fv_gguf {
 static fv_status read_file(fv_gguf *gguf, fv_gguf_reader *in, uint32_t file, fv_gguf_entry_list *entries,
                            fv_gguf_header *facts) {
     fv_status status = fv_gguf_header_read(in, facts);
-    if (status == FV_OK) status = fv_gguf_entries_read(in, facts->entry_count, entries);
-    if (status == FV_OK) status = fv_gguf_header_facts(in, entries, facts);
+    if (status != FV_OK) return status; /* is no GGUF file, or of a kind that can't be read */
+    status = fv_gguf_entries_read(in, facts->entry_count, entries);
+    if (status == FV_OK) status = fv_gguf_tolerated(in, fv_gguf_header_facts(in, entries, facts));
     if (status == FV_OK) status = fv_gguf_tensors_read(in, facts->tensor_count, facts->alignment, file, &gguf->tensors);
-    if (status == FV_OK) gguf->file_bytes += in->count;
-    return status;
+    gguf->file_bytes += in->count;
+    return fv_gguf_tolerated(in, status);
 }
 
 static fv_status read_first(fv_gguf *gguf, fv_gguf_reader *in, fv_gguf_header *facts) {
@@ -43,7 +44,8 @@ static fv_status read_first(fv_gguf *gguf, fv_gguf_reader *in, fv_gguf_header *f
     return FV_OK;
 }
 
-static fv_status map_file(fv_gguf *gguf, const char *path, fv_message *message, fv_gguf_reader *in) {
+static fv_status map_file(fv_gguf *gguf, const char *path, fv_gguf_reader *in) {
+    fv_message *message = in->message;
     void *maps = fv_array_reserve(gguf->maps, &gguf->map_capacity, gguf->map_count, 1, sizeof *gguf->maps);
     if (!maps) return fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory to open it", path);
     gguf->maps = maps;
@@ -51,20 +53,23 @@ static fv_status map_file(fv_gguf *gguf, const char *path, fv_message *message, 
     fv_status status = fv_file_map_open(&map, path, message);
     if (status != FV_OK) return status;
     gguf->maps[gguf->map_count++] = map;
-    *in = (fv_gguf_reader){.bytes = map.bytes, .count = map.count, .path = path, .message = message};
+    in->bytes = map.bytes;
+    in->count = map.count;
+    in->offset = 0;
+    in->path = path;
     return FV_OK;
 }
 
-static fv_status read_sibling(fv_gguf *gguf, const char *path, uint32_t file, fv_message *message) {
-    fv_gguf_reader in;
-    fv_status status = map_file(gguf, path, message, &in);
+static fv_status read_sibling(fv_gguf *gguf, const char *path, uint32_t file, const fv_gguf_reader *first) {
+    fv_gguf_reader in = *first;
+    fv_status status = map_file(gguf, path, &in);
     if (status != FV_OK) return status;
     fv_gguf_entry_list entries = {0};
     fv_gguf_header facts;
     status = read_file(gguf, &in, file, &entries, &facts);
     fv_gguf_entries_free(&entries);
     if (status == FV_OK && (facts.split_number != file || facts.split_count != gguf->files))
-        status = fv_message_set(message, FV_ERROR_CORRUPT,
+        status = fv_message_set(in.message, FV_ERROR_CORRUPT,
                                 "%s: says it is part %u of %u, expected was %u of %u; download the parts again", path,
                                 (unsigned)facts.split_number + 1, (unsigned)facts.split_count, (unsigned)file + 1,
                                 (unsigned)gguf->files);
@@ -86,11 +91,11 @@ static fv_status read_siblings(fv_gguf *gguf, const fv_gguf_reader *first) {
     for (uint32_t file = 1; file < gguf->files; file++) {
         char *path = fv_gguf_split_sibling(gguf->path, file + 1);
         if (!path) return fv_gguf_no_memory(first);
-        fv_status status = read_sibling(gguf, path, file, first->message);
+        fv_status status = read_sibling(gguf, path, file, first);
         free(path);
-        if (status != FV_OK) return status;
+        if (status != FV_OK) return fv_gguf_tolerated(first, status); /* the others may be missing in thousands */
     }
-    return gguf->files > 1 ? check_tensor_total(gguf, first) : FV_OK;
+    return gguf->files > 1 ? fv_gguf_tolerated(first, check_tensor_total(gguf, first)) : FV_OK;
 }
 
 /* ---- Public ---- */
@@ -109,15 +114,16 @@ static fv_gguf *gguf_new(const char *path) {
     return gguf;
 }
 
-static fv_status open_path(fv_gguf *gguf, fv_message *message) {
-    fv_gguf_reader in;
+static fv_status open_path(fv_gguf *gguf, fv_gguf_reader *in) {
     fv_gguf_header facts;
-    fv_status status = map_file(gguf, gguf->path, message, &in);
-    if (status == FV_OK) status = read_first(gguf, &in, &facts);
-    if (status == FV_OK) status = fv_gguf_split_check_name(gguf->path, &facts, message);
-    if (status == FV_OK && facts.split_number > 0) status = fv_gguf_split_refuse_later(gguf->path, &facts, message);
-    if (status == FV_OK) status = read_siblings(gguf, &in);
-    if (status == FV_OK) status = fv_gguf_tensors_index(&in, &gguf->tensors);
+    fv_status status = map_file(gguf, gguf->path, in);
+    if (status == FV_OK) status = read_first(gguf, in, &facts);
+    if (status == FV_OK) status = fv_gguf_tolerated(in, fv_gguf_split_check_name(gguf->path, &facts, in->message));
+    if (status == FV_OK && facts.split_number > 0)
+        status = fv_gguf_tolerated(in, fv_gguf_split_refuse_later(gguf->path, &facts, in->message));
+    else if (status == FV_OK)
+        status = read_siblings(gguf, in);
+    if (status == FV_OK) status = fv_gguf_tensors_index(in, &gguf->tensors);
     return status;
 }
 
@@ -144,7 +150,18 @@ fv_status fv_gguf_open(fv_gguf **gguf, const char *path, fv_message *message) {
     if (!gguf || !path) return fv_message_set(message, FV_ERROR_ARGUMENT, "no path given: name a GGUF file");
     fv_gguf *opened = gguf_new(path);
     if (!opened) return fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory to open it", path);
-    return finish_open(gguf, opened, open_path(opened, message));
+    fv_gguf_reader in = {.message = message};
+    return finish_open(gguf, opened, open_path(opened, &in));
+}
+
+fv_status fv_gguf_open_damaged(fv_gguf **gguf, const char *path, fv_gguf_told_fn *told, void *context,
+                               fv_message *message) {
+    fv_message own;
+    if (!gguf || !path || !told) return fv_message_set(message, FV_ERROR_ARGUMENT, "no path given: name a GGUF file");
+    fv_gguf *opened = gguf_new(path);
+    if (!opened) return fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory to open it", path);
+    fv_gguf_reader in = {.message = message ? message : &own, .told = told, .told_context = context};
+    return finish_open(gguf, opened, open_path(opened, &in));
 }
 
 fv_status fv_gguf_open_memory(fv_gguf **gguf, const void *bytes, size_t count, const char *name, fv_message *message) {

@@ -51,20 +51,22 @@ static fv_status read_entry(fv_gguf_reader *in, uint64_t number, fv_gguf_entry *
 }
 
 fv_status fv_gguf_entries_read(fv_gguf_reader *in, uint64_t count, fv_gguf_entry_list *list) {
-    for (uint64_t i = 0; i < count; i++) {
+    fv_status broken = FV_OK; /* what follows an entry that can't be read can't be found */
+    for (uint64_t i = 0; i < count && broken == FV_OK; i++) {
         void *items = fv_array_reserve(list->items, &list->capacity, list->count, 1, sizeof *list->items);
         if (!items) return fv_gguf_no_memory(in);
         list->items = items;
-        fv_status status = read_entry(in, i, &list->items[list->count]);
-        if (status != FV_OK) return status;
-        list->count++;
+        broken = read_entry(in, i, &list->items[list->count]);
+        if (broken == FV_OK) list->count++;
     }
+    if (broken != FV_OK && !in->told) return broken;
     if (!fv_name_index_build(&list->index, list->items, list->count, sizeof *list->items)) return fv_gguf_no_memory(in);
     const fv_gguf_text *twice = fv_name_index_duplicate(&list->index);
-    if (!twice) return FV_OK;
-    return fv_message_set(in->message, FV_ERROR_CORRUPT,
-                          "%s: metadata %.*s appears twice; convert the model again or download it again", in->path,
-                          fv_gguf_shown(*twice), twice->bytes);
+    if (broken != FV_OK || !twice) return broken;
+    return fv_gguf_tolerated(
+        in, fv_message_set(in->message, FV_ERROR_CORRUPT,
+                           "%s: metadata %.*s appears twice; convert the model again or download it again", in->path,
+                           fv_gguf_shown(*twice), twice->bytes));
 }
 
 fv_status fv_gguf_entries_u32(const fv_gguf_reader *in, const fv_gguf_entry_list *list, const char *key,

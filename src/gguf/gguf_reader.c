@@ -30,6 +30,12 @@ bool fv_gguf_read_text(fv_gguf_reader *in, fv_gguf_text *text) {
     return true;
 }
 
+fv_status fv_gguf_tolerated(const fv_gguf_reader *in, fv_status status) {
+    if (status == FV_OK || status == FV_ERROR_MEMORY || !in->told) return status;
+    in->told(in->told_context, in->message->text);
+    return FV_OK;
+}
+
 fv_status fv_gguf_no_memory(const fv_gguf_reader *in) {
     return fv_message_set(in->message, FV_ERROR_MEMORY, "%s: no memory for its list of contents", in->path);
 }

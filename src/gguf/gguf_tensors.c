@@ -61,7 +61,7 @@ static fv_status read_tensor(fv_gguf_reader *in, uint64_t number, fv_gguf_tensor
     if (!fv_gguf_read_u32(in, &tensor.ggml_type) || !fv_gguf_read_u64(in, &tensor.file_offset))
         return fv_gguf_cut_short(in, "tensor entry", number);
     if (tensor.dimension_count == 0) tensor.dimension_count = 1; /* a scalar */
-    fv_status status = measure_tensor(in, &tensor);
+    fv_status status = fv_gguf_tolerated(in, measure_tensor(in, &tensor));
     if (status == FV_OK) *out = tensor;
     return status;
 }
@@ -72,6 +72,7 @@ static fv_status read_tensor(fv_gguf_reader *in, uint64_t number, fv_gguf_tensor
 static fv_status place_tensor(const fv_gguf_reader *in, uint64_t alignment, size_t data_start, uint64_t *used,
                               fv_gguf_tensor *tensor) {
     uint64_t offset = tensor->file_offset;
+    tensor->file_offset = offset > UINT64_MAX - data_start ? UINT64_MAX : data_start + offset;
     if (offset < *used)
         return fv_message_set(in->message, FV_ERROR_CORRUPT,
                               "%s: tensor %.*s starts at %llu, inside or before an earlier tensor; download it again",
@@ -89,7 +90,6 @@ static fv_status place_tensor(const fv_gguf_reader *in, uint64_t alignment, size
             fv_gguf_shown(tensor->name), tensor->name.bytes, (unsigned long long)offset,
             (unsigned long long)tensor->bytes, (unsigned long long)available);
     *used = offset + tensor->bytes;
-    tensor->file_offset = data_start + offset;
     if (fv_ggml_type_find(tensor->ggml_type)) tensor->data = in->bytes + tensor->file_offset;
     return FV_OK;
 }
@@ -109,7 +109,7 @@ fv_status fv_gguf_tensors_read(fv_gguf_reader *in, uint64_t count, uint64_t alig
         return fv_gguf_cut_short(in, "tensor entry", count);
     uint64_t used = 0;
     for (size_t i = first; i < list->count; i++) {
-        fv_status status = place_tensor(in, alignment, data_start, &used, &list->items[i]);
+        fv_status status = fv_gguf_tolerated(in, place_tensor(in, alignment, data_start, &used, &list->items[i]));
         if (status != FV_OK) return status;
     }
     return FV_OK;
@@ -119,9 +119,10 @@ fv_status fv_gguf_tensors_index(const fv_gguf_reader *in, fv_gguf_tensor_list *l
     if (!fv_name_index_build(&list->index, list->items, list->count, sizeof *list->items)) return fv_gguf_no_memory(in);
     const fv_gguf_text *twice = fv_name_index_duplicate(&list->index);
     if (!twice) return FV_OK;
-    return fv_message_set(in->message, FV_ERROR_CORRUPT,
-                          "%s: tensor %.*s appears twice; convert the model again or download it again", in->path,
-                          fv_gguf_shown(*twice), twice->bytes);
+    return fv_gguf_tolerated(
+        in, fv_message_set(in->message, FV_ERROR_CORRUPT,
+                           "%s: tensor %.*s appears twice; convert the model again or download it again", in->path,
+                           fv_gguf_shown(*twice), twice->bytes));
 }
 
 void fv_gguf_tensors_free(fv_gguf_tensor_list *list) {

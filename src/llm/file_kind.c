@@ -12,6 +12,8 @@ static const struct {
     {"general.type", "vocab", "a vocabulary only: fovea tokenize reads it, but there is no model in it"},
     {"general.architecture", "clip",
      "the projector of a model that sees or hears, not the model itself: name the model"},
+    {"general.architecture", "imatrix", "an importance matrix, which quantisers read: name a model"},
+    {"general.architecture", "controlvector", "a control vector, which steers a model and is none: name the model"},
 };
 
 fv_status fv_file_kind_check(const fv_gguf *gguf, fv_message *message) {

@@ -214,6 +214,48 @@ class Tokens(Foreign):
         self.assertNotIn(len(tokens) - 1, ids)
 
 
+class NoModels(Foreign):
+    """What people hand over in place of a model: one sentence that says what it is and what to do."""
+
+    def says(self, gguf, *parts):
+        path = gguf if isinstance(gguf, str) else self.file(gguf)
+        done = self.fails(1, "run", "-m", path, "-p", "x", says=parts)
+        self.assertEqual(done.stderr.count(b"\n"), 1)
+
+    def test_files_in_the_same_format(self):
+        for kind, part in (("adapter", "adapter"), ("imatrix", "importance matrix"), ("mmproj", "projector"), ("vocab", "vocabulary")):
+            gguf = Gguf().set("general.type", "string", kind)
+            self.says(gguf, part)
+            self.assertIn(part, self.fault(gguf))
+        for architecture, part in (("clip", "projector"), ("controlvector", "control vector"), ("imatrix", "importance matrix")):
+            self.says(Gguf().rename(architecture), part)
+        bare = Gguf("gemma3_f32")
+        bare.tensors = {}
+        self.says(bare, "vocabulary only")
+        self.ok("tokenize", "-m", self.file(bare), "-p", "x")
+        nameless = Gguf()
+        del nameless.keys["general.architecture"]
+        self.says(nameless.set("general.type", "string", "imatrix"), "importance matrix")
+
+    def test_types_of_the_past(self):
+        for number, name, instead in ((4, "Q4_2", "Q4_0"), (31, "Q4_0_4_4", "Q4_0"), (36, "IQ4_NL_4_4", "IQ4_NL")):
+            gguf = Gguf()
+            dimensions, _, raw = gguf.tensors["blk.0.attn_q.weight"]
+            gguf.tensors["blk.0.attn_q.weight"] = (dimensions, number, raw)
+            self.says(gguf, "blk.0.attn_q.weight", name, "as " + instead)
+
+    def test_other_formats(self):
+        for begin, part in ((b"\x1f\x8b\x08", "gunzip"), (b"\x28\xb5\x2f\xfd", "unzstd"), (b"\xfd7zXZ\0", "unxz"), (b"BZh9", "bunzip2"),
+                            (b"7z\xbc\xaf", "7z archive"), (b"Rar!", "RAR"), (b"PK\x03\x04", "zip archive"),
+                            (b"<!DOCTYPE html>", "web page"), (b"\xef\xbb\xbf\r\n <html>", "web page"), (b"{\"error\"", "JSON"),
+                            (b"version https://git-lfs", "git lfs pull"), (b"\x80\x02ctorch", "PyTorch"), (b"algg", "adapter"),
+                            (b"tjgg", "old GGML"), (bytes(64), "zeros"), (bytes(257) + b"ustar", "tar"), (b"hello", "name a GGUF file")):
+            path = os.path.join(self.folder, "other.gguf")
+            with open(path, "wb") as file:
+                file.write(begin + b"\1" * 300)
+            self.says(path, "is no GGUF file", part)
+
+
 if __name__ == "__main__":
     if len(sys.argv) > 2 and not os.path.exists(model("llama_f32")):
         sys.exit(77)

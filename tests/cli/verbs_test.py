@@ -589,9 +589,29 @@ class BadFiles(CliTest):
             with tempfile.NamedTemporaryFile(suffix=".gguf") as file:
                 file.write(data[:count])
                 file.flush()
-                for arguments in (("run", "-m", file.name, "-p", "x"), ("inspect", file.name)):
-                    done = self.fails(1, *arguments, says=(os.path.basename(file.name),))
-                    self.assertEqual(done.stderr.count(b"\n"), 1)
+                done = self.fails(1, "run", "-m", file.name, "-p", "x", says=(os.path.basename(file.name),))
+                self.assertEqual(done.stderr.count(b"\n"), 1)
+                shown = run("inspect", file.name)
+                self.assertEqual((shown.returncode, shown.stderr), (1, done.stderr))
+                self.assertEqual(b"\ndamaged: " in shown.stdout, count >= 24)
+
+    def test_what_can_be_seen_of_a_damaged_model(self):
+        with open(LLAMA, "rb") as file:
+            data = file.read()
+        with tempfile.NamedTemporaryFile(suffix=".gguf") as file:
+            file.write(data[:len(data) // 2])
+            file.flush()
+            done = run("inspect", file.name, "--json")
+            self.assertEqual(done.returncode, 1)
+            seen, whole = json.loads(done.stdout), self.document("inspect", LLAMA, "--json")
+            self.assertEqual(seen["metadata"], whole["metadata"])
+            self.assertEqual(seen["tensors"], whole["tensors"])
+            self.assertEqual(whole["faults"], [])
+            cut = [tensor["name"] for tensor in whole["tensors"] if tensor["offset"] + tensor["bytes"] > len(data) // 2]
+            self.assertEqual(seen["fault_count"], len(cut))
+            for name, fault in zip(cut, seen["faults"]):
+                self.assertIn("tensor %s needs bytes" % name, fault)
+            self.assertIn(cut[0], seen["unsupported"])
 
     def test_no_permission(self):
         if os.geteuid() == 0:

@@ -729,6 +729,67 @@ static void test_split_damage(void **state) {
     check_file_refused(file_path(first), FV_ERROR_CORRUPT, "promises 4 tensors");
 }
 
+typedef struct told {
+    size_t count;
+    char last[256];
+} told;
+
+static void keep_told(void *context, const char *fault) {
+    told *heard = context;
+    heard->count++;
+    snprintf(heard->last, sizeof heard->last, "%s", fault);
+}
+
+/* Opened for a look: whatever is offered can be read. */
+static fv_status look(const uint8_t *bytes, size_t count, told *heard, uint64_t *sum) {
+    const char *path = file_path("damaged.gguf");
+    fv_gguf *gguf = NULL;
+    fv_message message = {{0}};
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, count, file), count);
+    fclose(file);
+    *heard = (told){0};
+    fv_status status = fv_gguf_open_damaged(&gguf, path, keep_told, heard, &message);
+    if (status != FV_OK) {
+        assert_null(gguf);
+        assert_true(message.text[0] != 0);
+        return status;
+    }
+    if (heard->count) assert_non_null(strstr(heard->last, "damaged.gguf"));
+    for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) {
+        const fv_gguf_tensor *tensor = fv_gguf_tensor_at(gguf, i);
+        const uint8_t *data = tensor->data;
+        for (uint64_t k = 0; data && k < tensor->bytes; k++) *sum += data[k];
+        for (size_t k = 0; k < tensor->name.length; k++) *sum += (uint8_t)tensor->name.bytes[k];
+    }
+    for (size_t i = 0; i < fv_gguf_entries(gguf); i++)
+        for (size_t k = 0; k < fv_gguf_entry_at(gguf, i)->data_bytes; k++) *sum += fv_gguf_entry_at(gguf, i)->data[k];
+    fv_gguf_close(gguf);
+    return FV_OK;
+}
+
+static void test_a_damaged_file_is_shown_as_far_as_it_goes(void **state) {
+    (void)state;
+    builder b;
+    told heard;
+    uint64_t sum = 0;
+    build_sample(&b, 3);
+    assert_int_equal(look(b.bytes, b.count, &heard, &sum), FV_OK);
+    assert_int_equal(heard.count, 0);
+    for (size_t count = 1; count < b.count; count++) {
+        fv_status status = look(b.bytes, count, &heard, &sum);
+        assert_true(count < 24 ? status != FV_OK : status == FV_OK && heard.count > 0);
+    }
+    for (size_t at = 8; at < b.count; at++) {
+        b.bytes[at] ^= 0xFF;
+        (void)look(b.bytes, b.count, &heard, &sum);
+        b.bytes[at] ^= 0xFF;
+    }
+    assert_true(sum > 0);
+    assert_int_equal(fv_gguf_open_damaged(NULL, "x", keep_told, &heard, NULL), FV_ERROR_ARGUMENT);
+}
+
 static void test_tiny_models(void **state) {
     (void)state;
     DIR *models = opendir(FV_SOURCE_DIR "/tests/model");
@@ -780,6 +841,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_split, folder_make, folder_drop),
         cmocka_unit_test_setup_teardown(test_split_wrong_part, folder_make, folder_drop),
         cmocka_unit_test_setup_teardown(test_split_damage, folder_make, folder_drop),
+        cmocka_unit_test_setup_teardown(test_a_damaged_file_is_shown_as_far_as_it_goes, folder_make, folder_drop),
         cmocka_unit_test(test_tiny_models),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
