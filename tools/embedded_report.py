@@ -27,7 +27,7 @@ def sizes(numbers):
             "`tests/embedded/size.csv`; `make size UPDATE=1` writes that table and this page. `make test-embedded` runs the programs.", "",
             "Code and constants in bytes, without the four memory functions. Decode: `fv_pattern_decode()` over an F16 cache and what builds",
             "both, all other switches of `src/build.h` off, with libgcc's helpers. Core: all but the forward pass of a model and",
-            "`FV_BUILD_CHOOSE`; choosing: with that, too; everything: core and model; these three of `fovea.c` (`tools/amalgamate.py`), the",
+            "`FV_BUILD_CHOOSE`; choosing: with that, too; everything: core and model, but `FV_BUILD_STEP`; these three of `fovea.c` (`tools/amalgamate.py`), the",
             "form that ports carry: what files share is static there while no switch but the model's and dither's is off, so that the",
             "compiler folds it. Stack: the deepest chain of the worst public function by GCC's count, every switch on, and of",
             "`fv_pattern_decode()`, of single files; that of `fovea.c` is held to the same limit.", ""] + rows(

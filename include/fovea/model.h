@@ -35,7 +35,7 @@ typedef struct fv_model_config {
     uint32_t layers;
     uint32_t query_heads;
     fv_cache_config cache;      /* of every layer; kv_heads divides query_heads; see fv_policy_needs() for the rest */
-    uint32_t batch_tokens;      /* most tokens in one fv_model_forward() */
+    uint32_t batch_tokens;      /* most tokens in one fv_model_forward(), or of all parts of one fv_model_step() */
     uint32_t rope_kind;         /* fv_rope_kind */
     uint32_t rope_dims;         /* elements of a head that are rotated; even, <= head_dim */
     uint32_t activation;        /* fv_activation */
@@ -51,6 +51,9 @@ typedef struct fv_model_config {
     float logit_scale;         /* logits times this; 1 = off */
     float rope_magnitude;      /* cos and sin times this (yarn's attention factor); 1 = off */
     uint32_t unrotated_period; /* layer l is not rotated if (l + 1) % unrotated_period == 0; 0 = all are (smollm3) */
+    uint32_t borrows_caches; /* 0: the model has caches of its own (default); 1: it has none, each part of a step brings
+                                its own, of `cache`'s kv_heads and head_dim and at most its max_tokens; with
+                                cache.shadow they may be read by policies that choose */
 } fv_model_config;
 
 /** Weights of one layer; absent ones have data == NULL. Norms and biases are F32 with rows == 1. */
@@ -76,18 +79,18 @@ typedef struct fv_model_weights {
     const float *rope_local_frequencies; /* likewise of local layers; NULL if there are none */
 } fv_model_weights;
 
-/** A model with its caches and activations, inside the caller's memory. One caller at a time. */
+/** Weights, activations and, unless config.borrows_caches, caches, inside the caller's memory. One caller at a time. */
 typedef struct fv_model fv_model;
 
 FV_API void fv_model_config_default(fv_model_config *config);
 
 /** Bytes by purpose; `total` is what fv_model_init() needs. */
 typedef struct fv_model_bytes {
-    size_t total, cache, landmarks, scratch;
+    size_t total, cache, landmarks, scratch; /* the two in the middle are 0 if caches are borrowed */
 } fv_model_bytes;
 
 /**
- * workers  of the fv_parallel that will be handed to fv_model_forward(); >= 1.
+ * workers  of the fv_parallel that will be handed to fv_model_step(); >= 1.
  * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW; *bytes untouched on error. Pure. O(1).
  */
 FV_API fv_status fv_model_size(const fv_model_config *config, uint32_t workers, fv_model_bytes *bytes);
@@ -99,39 +102,64 @@ FV_API fv_status fv_model_size(const fv_model_config *config, uint32_t workers, 
 FV_API fv_status fv_model_init(fv_model **model, const fv_model_config *config, const fv_model_weights *weights,
                                const fv_kernels *kernels, uint32_t workers, void *memory, size_t bytes);
 
+/** What a step evaluates of one sequence. Start from {0}. Everything is the caller's and read during the call only. */
+typedef struct fv_model_part {
+    fv_cache *const *caches; /* [layers] of the sequence, each with as many tokens; NULL: the model's own */
+    const int32_t *tokens;   /* [count] ids, which follow those in the caches */
+    uint32_t count;          /* >= 1 */
+    const fv_policy *policy; /* of the layers without a sliding window; their caches have what it needs
+                                (fv_policy_suits()) */
+    fv_report *report;       /* counters are added to; NULL or this part's own */
+} fv_model_part;
+
 /**
- * Evaluates tokens behind those in the caches; keeps the normed output rows for fv_model_logits().
+ * Evaluates the rows of `part_count` sequences in one forward pass: weights are read once for all of them. Prompts and
+ * single tokens may be mixed. Keeps the normed output rows for fv_model_logits(), in the order of the parts.
  *
- * tokens    [count] ids, count 1..batch_tokens.
- * policy    of the layers without a sliding window.
- * parallel  NULL or with workers <= those of fv_model_init().
- * report    counters are added to; may be NULL.
- * returns   FV_OK, FV_ERROR_ARGUMENT (an id outside the vocabulary, a report without its size),
- *           FV_ERROR_POLICY (out of range, not causal, or the caches lack what it needs), FV_ERROR_FULL;
- *           caches untouched on error. The same bits for any number of workers and any cutting into calls.
+ * parts     [part_count]; at most config.batch_tokens rows in all. No two share a cache or a report.
+ * parallel  NULL or with workers <= those of fv_model_init(). Parts of one row may run side by side, a worker each.
+ * returns   FV_OK, FV_ERROR_ARGUMENT (NULL, no row or too many, an id outside the vocabulary, caches of another shape
+ *           or none, two parts that share, a report without its size), FV_ERROR_POLICY (out of range, not causal, or
+ *           the caches lack what it needs), FV_ERROR_FULL (a cache has no room for its part's rows): nothing was
+ *           changed; FV_ERROR_RANGE (a key or value beyond the cache's type) and what else fv_cache_append() and
+ *           fv_attention_run() return: rows of the step before are gone, each cache is truncated to the tokens it had,
+ *           as by fv_cache_truncate().
+ *
+ * A row has the same bits whatever other parts there are, for any cutting of its sequence into parts and any number of
+ * workers. Reports: time that cannot be told apart is split by rows.
  */
+FV_API fv_status fv_model_step(fv_model *model, const fv_model_part *parts, uint32_t part_count,
+                               const fv_parallel *parallel);
+
+/** fv_model_step() of one part over the model's own caches. */
 FV_API fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *policy,
                                   const fv_parallel *parallel, fv_report *report);
 
-/** Logits of rows first_row .. first_row + rows - 1 of the last forward. logits [rows][vocabulary] f32.
+/** Logits of rows first_row .. first_row + rows - 1 of the last step. logits [rows][vocabulary] f32.
  *  FV_OK or FV_ERROR_ARGUMENT. */
 FV_API fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel,
                                  float *logits);
 
-FV_API const fv_cache *fv_model_cache(const fv_model *model, uint32_t layer); /* NULL beyond the last layer */
+/** Logits of rows `rows` [count] of the last step, in that order: the vocabulary's matrix is read once for all of them.
+ *  At most config.batch_tokens at a time. FV_OK or FV_ERROR_ARGUMENT. */
+FV_API fv_status fv_model_logits_of(fv_model *model, const uint32_t *rows, uint32_t count, const fv_parallel *parallel,
+                                    float *logits);
+
+/* Of the model's own caches: NULL beyond the last layer or if it borrows them; 0 if it borrows them. */
+FV_API const fv_cache *fv_model_cache(const fv_model *model, uint32_t layer);
 FV_API uint32_t fv_model_tokens(const fv_model *model);
-FV_API uint32_t
-fv_model_batch_rows(const fv_model *model); /* rows of the last forward; 0 after one that failed midway */
+/** Rows of the last step; 0 after one that failed midway. */
+FV_API uint32_t fv_model_batch_rows(const fv_model *model);
 /** fv_attention_observe() for all layers. */
 FV_API void fv_model_observe(fv_model *model, fv_attention_observer_fn *observer, void *context);
-/** fv_attention_time() for all layers; reports of a forward also say what products and all else took. */
+/** fv_attention_time() for all layers; reports of a step also say what products and all else took. */
 FV_API void fv_model_time(fv_model *model, fv_clock_fn *clock, void *context);
 
-/** fv_cache_truncate() for all layers; if it takes any token back, no rows of a forward are left. FV_OK or
- *  FV_ERROR_ARGUMENT. */
+/** fv_cache_truncate() for all of its own caches; if it takes any token back, no rows of a step are left. FV_OK or
+ *  FV_ERROR_ARGUMENT (also: it borrows its caches). */
 FV_API fv_status fv_model_truncate(fv_model *model, uint32_t tokens);
-/** fv_cache_copy() for all layers; no rows of a forward are left. FV_OK, FV_ERROR_ARGUMENT (also: another number of
- *  layers), FV_ERROR_FULL; `to` is untouched on error. */
+/** fv_cache_copy() for all of their own caches; no rows of a step are left. FV_OK, FV_ERROR_ARGUMENT (also: another
+ *  number of layers, or one borrows its caches), FV_ERROR_FULL; `to` is untouched on error. */
 FV_API fv_status fv_model_copy(fv_model *to, const fv_model *from);
 
 #ifdef __cplusplus

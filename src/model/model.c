@@ -11,14 +11,15 @@
 enum { TASK_TOKENS = 8 }; /* tokens of one task of the steps between products */
 
 const fv_cache *fv_model_cache(const fv_model *model, uint32_t layer) {
-    return layer < model->config.layers ? model->caches[layer] : NULL;
+    return model->caches && layer < model->config.layers ? model->caches[layer] : NULL;
 }
 
-uint32_t fv_model_tokens(const fv_model *model) { return fv_cache_tokens(model->caches[0]); }
+uint32_t fv_model_tokens(const fv_model *model) { return model->caches ? fv_cache_tokens(model->caches[0]) : 0; }
 
 uint32_t fv_model_batch_rows(const fv_model *model) { return model->batch_rows; }
 
 void fv_model_observe(fv_model *model, fv_attention_observer_fn *observer, void *context) {
+    model->observed = observer != NULL;
     fv_attention_observe(model->attention, observer, context);
 }
 
@@ -26,6 +27,8 @@ void fv_model_time(fv_model *model, fv_clock_fn *clock, void *context) {
     model->clock = clock;
     model->clock_context = context;
     fv_attention_time(model->attention, clock, context);
+    for (uint32_t i = 0; FV_BUILD_STEP && model->singles && i < model->workers; i++)
+        fv_attention_time(model->singles[i], clock, context);
 }
 
 static uint64_t time_now(const fv_model *model) {
@@ -33,7 +36,7 @@ static uint64_t time_now(const fv_model *model) {
 }
 
 fv_status fv_model_truncate(fv_model *model, uint32_t tokens) {
-    if (!model || tokens > fv_model_tokens(model)) return FV_ERROR_ARGUMENT;
+    if (!model || !model->caches || tokens > fv_model_tokens(model)) return FV_ERROR_ARGUMENT;
     if (tokens < fv_model_tokens(model)) model->batch_rows = 0;
     for (uint32_t i = 0; i < model->config.layers; i++) fv_cache_truncate(model->caches[i], tokens);
     return FV_OK;
@@ -41,7 +44,8 @@ fv_status fv_model_truncate(fv_model *model, uint32_t tokens) {
 
 /* All layers have one shape: if the first can be copied, all can. */
 fv_status fv_model_copy(fv_model *to, const fv_model *from) {
-    if (!to || !from || to->config.layers != from->config.layers) return FV_ERROR_ARGUMENT;
+    if (!to || !from || !to->caches || !from->caches || to->config.layers != from->config.layers)
+        return FV_ERROR_ARGUMENT;
     fv_status status = FV_OK;
     for (uint32_t i = 0; i < to->config.layers && status == FV_OK; i++)
         status = fv_cache_copy(to->caches[i], from->caches[i]);
@@ -91,7 +95,11 @@ static void product_run(fv_forward_call *call, const float *rows, size_t columns
 static void step_embed(const fv_forward_call *call, size_t token) {
     const fv_model *model = call->model;
     float *row = model->stream + token * model->config.width;
-    fv_linear_row(model->kernels, &model->weights.embedding, (uint32_t)call->tokens[token], row);
+    const fv_part_place *place = model->places;
+    while (FV_BUILD_STEP && place[1].first_row <= token) place++;
+    const fv_model_part *part = &call->parts[place - model->places];
+    size_t first = FV_BUILD_STEP ? place->first_row : 0;
+    fv_linear_row(model->kernels, &model->weights.embedding, (uint32_t)part->tokens[token - first], row);
     for (size_t c = 0; c < model->config.width; c++) row[c] *= model->config.embedding_scale;
 }
 
@@ -182,7 +190,7 @@ static void step_output_norm(const fv_forward_call *call, size_t token) {
     row_norm(call->model, &call->model->weights.output_norm, row, row);
 }
 
-static fv_status layer_run(fv_forward_call *call, uint32_t layer, const fv_policy *policy, fv_report *report) {
+static fv_status layer_run(fv_forward_call *call, uint32_t layer) {
     fv_model *model = call->model;
     const fv_model_config *config = &model->config;
     const fv_layer_weights *weights = &model->weights.layers[layer];
@@ -197,17 +205,7 @@ static fv_status layer_run(fv_forward_call *call, uint32_t layer, const fv_polic
     call->products[2] = (fv_linear_product){&weights->value, model->value, keys};
     products_run(call, model->normed, width, 3);
     step_run(call, step_rotate);
-    fv_status status = fv_cache_append(model->caches[layer], call->count, model->key, keys, model->value, keys);
-    if (status != FV_OK) return status;
-    call->rows = (fv_attention_rows){.first_token = fv_cache_tokens(model->caches[layer]) - call->count,
-                                     .count = call->count,
-                                     .local_window = call->local ? config->local_window : 0,
-                                     .layer = layer,
-                                     .query = model->query,
-                                     .query_stride = queries,
-                                     .out = model->mixed,
-                                     .out_stride = queries};
-    status = fv_attention_run(model->attention, model->caches[layer], policy, &call->rows, call->parallel, report);
+    fv_status status = fv_model_parts_attend(call, layer);
     if (status != FV_OK) return status;
     step_run(call, step_mixed);
     product_run(call, model->mixed, queries, &weights->output, model->normed);
@@ -221,70 +219,55 @@ static fv_status layer_run(fv_forward_call *call, uint32_t layer, const fv_polic
     return FV_OK;
 }
 
-static fv_status forward_check(const fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *policy,
-                               const fv_parallel *parallel, const fv_report *report) {
-    if (!fv_report_has_room(report)) return FV_ERROR_ARGUMENT;
-    if (!model || !tokens || count < 1 || count > model->config.batch_tokens) return FV_ERROR_ARGUMENT;
-    if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
-    fv_status status = fv_policy_check(policy);
-    if (status != FV_OK) return status;
-    if (!policy->causal) return FV_ERROR_POLICY;
-    status = fv_policy_suits(policy, &model->config.cache, model->config.attention_softcap, NULL);
-    if (status != FV_OK) return status;
-    for (uint32_t i = 0; i < count; i++)
-        if (tokens[i] < 0 || (uint32_t)tokens[i] >= model->config.vocabulary) return FV_ERROR_ARGUMENT;
-    return count > model->config.cache.max_tokens - fv_model_tokens(model) ? FV_ERROR_FULL : FV_OK;
-}
-
-/* Splits the time of a forward, of which attention has counted its part. */
-static void report_time(const fv_forward_call *call, uint64_t begin_ns, uint64_t attended_ns, fv_report *report) {
+/* Splits the time of a step: of attention each part has counted its own; of the rest it gets what its rows are of all
+ * rows. */
+static void reports_time(const fv_forward_call *call, uint64_t begin_ns, uint64_t attended_ns) {
     const fv_model *model = call->model;
-    if (!FV_BUILD_REPORT || !model->clock) return;
     uint64_t workers = call->parallel ? call->parallel->workers : 1, products_ns = model->product_ns * workers;
     uint64_t all_ns = (time_now(model) - begin_ns) * workers;
-    uint64_t known_ns = products_ns + (report->choose_ns + report->read_ns - attended_ns);
-    report->product_ns += products_ns;
-    report->other_ns += all_ns > known_ns ? all_ns - known_ns : 0;
+    uint64_t known_ns = products_ns + (fv_model_parts_attended_ns(call) - attended_ns);
+    uint64_t other_ns = all_ns > known_ns ? all_ns - known_ns : 0;
+    for (uint32_t i = 0; i < fv_call_parts(call); i++) {
+        const fv_model_part *part = &call->parts[i];
+        if (!fv_model_part_is_timed(part)) continue;
+        part->report->product_ns += FV_BUILD_STEP ? products_ns * part->count / call->count : products_ns;
+        part->report->other_ns += FV_BUILD_STEP ? other_ns * part->count / call->count : other_ns;
+    }
+}
+
+fv_status fv_model_step(fv_model *model, const fv_model_part *parts, uint32_t part_count, const fv_parallel *parallel) {
+    fv_status status = fv_model_parts_check(model, parts, part_count, parallel);
+    if (status != FV_OK) return status;
+    fv_forward_call *call = &model->call;
+    *call = (fv_forward_call){.model = model, .parallel = parallel, .parts = parts, .part_count = part_count};
+    bool timed = FV_BUILD_REPORT && model->clock;
+    uint64_t begin_ns = time_now(model), attended_ns = timed ? fv_model_parts_attended_ns(call) : 0;
+    model->product_ns = 0;
+    fv_model_parts_place(call);
+    model->batch_rows = 0; /* the last step's rows are overwritten from here on, also if this one is refused midway */
+    step_run(call, step_embed);
+    for (uint32_t layer = 0; layer < model->config.layers; layer++) {
+        status = layer_run(call, layer);
+        if (status == FV_OK) continue;
+        fv_model_parts_take_back(call);
+        return status;
+    }
+    step_run(call, step_output_norm);
+    model->batch_rows = call->count;
+    if (timed) reports_time(call, begin_ns, attended_ns);
+    return FV_OK;
 }
 
 fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *policy,
                            const fv_parallel *parallel, fv_report *report) {
-    fv_status status = forward_check(model, tokens, count, policy, parallel, report);
-    if (status != FV_OK) return status;
-    const fv_model_config *config = &model->config;
-    uint32_t first = fv_model_tokens(model), pairs = config->rope_dims / 2;
-    fv_forward_call *call = &model->call;
-    *call = (fv_forward_call){.model = model, .parallel = parallel, .tokens = tokens, .count = count};
-    bool timed = report && report->struct_bytes >= sizeof *report;
-    uint64_t begin_ns = time_now(model), attended_ns = timed ? report->choose_ns + report->read_ns : 0;
-    model->product_ns = 0;
-    if (config->rope_kind != FV_ROPE_NONE) {
-        fv_rope_table(first, count, pairs, model->weights.rope_frequencies, config->rope_magnitude, model->rope);
-        if (fv_is_local(config, 0))
-            fv_rope_table(first, count, pairs, model->weights.rope_local_frequencies, 1.0f, model->rope_local);
-    }
-    model->batch_rows =
-        0; /* the last forward's rows are overwritten from here on, also if this one is refused midway */
-    step_run(call, step_embed);
-    for (uint32_t layer = 0; layer < config->layers; layer++) {
-        status = layer_run(call, layer, policy, report);
-        if (status == FV_OK) continue;
-        fv_model_truncate(model, first);
-        return status;
-    }
-    step_run(call, step_output_norm);
-    model->batch_rows = count;
-    if (timed) report_time(call, begin_ns, attended_ns, report);
-    return FV_OK;
+    const fv_model_part part = {.tokens = tokens, .count = count, .policy = policy, .report = report};
+    return fv_model_step(model, &part, 1, parallel);
 }
 
-fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel,
-                          float *logits) {
-    if (!model || !logits || rows < 1 || first_row > model->batch_rows || rows > model->batch_rows - first_row)
-        return FV_ERROR_ARGUMENT;
-    if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
+/* Of `rows` normed rows that lie one after the other. */
+static void logits_make(fv_model *model, const float *hidden, uint32_t rows, const fv_parallel *parallel,
+                        float *logits) {
     const fv_model_config *config = &model->config;
-    float *hidden = model->stream + (size_t)first_row * config->width;
     for (uint32_t r = 0; r < rows; r++) row_quantize(model, r, hidden + (size_t)r * config->width, config->width);
     model->call = (fv_forward_call){.model = model, .parallel = parallel, .count = rows};
     product_run(&model->call, hidden, config->width, &model->weights.output, logits);
@@ -292,7 +275,30 @@ fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, co
     if (config->logit_scale != 1.0f)
         for (size_t i = 0; i < values; i++) logits[i] *= config->logit_scale;
     if (config->logit_softcap > 0.0f) model->kernels->softcap_f32(values, 1.0f, config->logit_softcap, logits);
+}
+
+fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel,
+                          float *logits) {
+    if (!model || !logits || rows < 1 || first_row > model->batch_rows || rows > model->batch_rows - first_row)
+        return FV_ERROR_ARGUMENT;
+    if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
+    logits_make(model, model->stream + (size_t)first_row * model->config.width, rows, parallel, logits);
     return FV_OK;
 }
+
+#if FV_BUILD_STEP
+fv_status fv_model_logits_of(fv_model *model, const uint32_t *rows, uint32_t count, const fv_parallel *parallel,
+                             float *logits) {
+    if (!model || !rows || !logits || count < 1 || count > model->config.batch_tokens) return FV_ERROR_ARGUMENT;
+    if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
+    size_t width = model->config.width;
+    for (uint32_t r = 0; r < count; r++)
+        if (rows[r] >= model->batch_rows) return FV_ERROR_ARGUMENT;
+    for (uint32_t r = 0; r < count; r++) /* no step is at work: the rows of its products are free */
+        for (size_t c = 0; c < width; c++) model->normed[r * width + c] = model->stream[rows[r] * width + c];
+    logits_make(model, model->normed, count, parallel, logits);
+    return FV_OK;
+}
+#endif
 
 #endif

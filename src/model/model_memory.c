@@ -6,9 +6,9 @@
 #if FV_BUILD_MODEL
 
 typedef struct model_layout {
-    size_t caches, attention, stream, normed, query, key, value, mixed, gate, up, rope, rope_local, quants, scale,
-        sum16, sum32, linear, cache_memory;
-    size_t cache_bytes, attention_bytes, linear_bytes, bytes;
+    size_t caches, places, attention, singles, single_memory, stream, normed, query, key, value, mixed, gate, up, rope,
+        rope_local, quants, scale, sum16, sum32, linear, cache_memory;
+    size_t cache_bytes, attention_bytes, single_bytes, linear_bytes, bytes;
     fv_model_bytes sizes;
 } model_layout;
 
@@ -67,8 +67,13 @@ static fv_status config_check(const fv_model_config *config, uint32_t workers) {
         return FV_ERROR_ARGUMENT;
     if (config->rope_kind != FV_ROPE_NONE && (config->rope_dims % 2 != 0 || config->rope_dims > config->cache.head_dim))
         return FV_ERROR_ARGUMENT;
-    if (config->local_period == 1) return FV_ERROR_ARGUMENT;
-    return FV_OK;
+    if (config->local_period == 1 || config->borrows_caches > 1) return FV_ERROR_ARGUMENT;
+    return config->borrows_caches > FV_BUILD_STEP ? FV_ERROR_UNSUPPORTED : FV_OK;
+}
+
+/* Whether there may be parts of one row, for each worker one at a time. */
+static bool has_singles(const fv_model_config *config, uint32_t workers) {
+    return FV_BUILD_STEP && config->borrows_caches && config->batch_tokens > 1 && workers > 1;
 }
 
 /* Reserves rows * columns elements; false on overflow. */
@@ -82,8 +87,12 @@ static bool region_add(model_layout *layout, size_t rows, size_t columns, size_t
 static bool scratch_layout_add(const fv_model_config *config, uint32_t workers, model_layout *layout) {
     size_t batch = config->batch_tokens, width = config->width, wide = widest(config), f32 = sizeof(float);
     size_t normed = width > fv_query_width(config) ? width : fv_query_width(config);
-    return region_add(layout, config->layers, 1, sizeof(fv_cache *), &layout->caches) &&
+    size_t singles = has_singles(config, workers) ? workers : 0;
+    return region_add(layout, config->borrows_caches ? 0 : config->layers, 1, sizeof(fv_cache *), &layout->caches) &&
+           region_add(layout, batch + 1, 1, sizeof(fv_part_place), &layout->places) &&
            region_add(layout, 1, 1, layout->attention_bytes, &layout->attention) &&
+           region_add(layout, singles, 1, sizeof(fv_attention *), &layout->singles) &&
+           region_add(layout, singles, 1, layout->single_bytes, &layout->single_memory) &&
            region_add(layout, batch, width, f32, &layout->stream) &&
            region_add(layout, batch, normed, f32, &layout->normed) &&
            region_add(layout, batch, fv_query_width(config), f32, &layout->query) &&
@@ -109,15 +118,18 @@ static fv_status model_layout_make(const fv_model_config *config, uint32_t worke
     fv_cache_config bare = config->cache;
     size_t bare_bytes = 0;
     if ((status = fv_attention_size(&attention, &layout->attention_bytes)) != FV_OK) return status;
+    attention.workers = 1;
+    if ((status = fv_attention_size(&attention, &layout->single_bytes)) != FV_OK) return status;
     if ((status = fv_cache_size(&config->cache, &layout->cache_bytes)) != FV_OK) return status;
     bare.landmark_tokens = 0;
     if ((status = fv_cache_size(&bare, &bare_bytes)) != FV_OK) return status;
     if (!fv_linear_scratch_bytes(widest(config), &layout->linear_bytes)) return FV_ERROR_OVERFLOW;
     if (!scratch_layout_add(config, workers, layout)) return FV_ERROR_OVERFLOW;
     layout->sizes.scratch = layout->bytes;
-    if (!region_add(layout, config->layers, layout->cache_bytes, 1, &layout->cache_memory)) return FV_ERROR_OVERFLOW;
+    size_t caches = config->borrows_caches ? 0 : config->layers;
+    if (!region_add(layout, caches, layout->cache_bytes, 1, &layout->cache_memory)) return FV_ERROR_OVERFLOW;
     layout->sizes.cache = layout->bytes - layout->sizes.scratch;
-    layout->sizes.landmarks = config->layers * (layout->cache_bytes - bare_bytes);
+    layout->sizes.landmarks = caches * (layout->cache_bytes - bare_bytes);
     layout->sizes.total = layout->bytes;
     return FV_OK;
 }
@@ -175,7 +187,8 @@ static bool weights_fit(const fv_model_config *config, const fv_model_weights *w
 }
 
 static void model_place(fv_model *model, unsigned char *base, const model_layout *layout) {
-    model->caches = (fv_cache **)(void *)(base + layout->caches);
+    if (!model->config.borrows_caches) model->caches = (fv_cache **)(void *)(base + layout->caches);
+    model->places = (fv_part_place *)(void *)(base + layout->places);
     model->stream = (float *)(void *)(base + layout->stream);
     model->normed = (float *)(void *)(base + layout->normed);
     model->query = (float *)(void *)(base + layout->query);
@@ -194,6 +207,28 @@ static void model_place(fv_model *model, unsigned char *base, const model_layout
     model->linear_bytes = layout->linear_bytes;
 }
 
+/* A part of one row takes what a call with one worker takes. */
+static fv_status attention_place(fv_model *model, unsigned char *base, const model_layout *layout) {
+    fv_attention_config config = attention_config(&model->config, model->workers);
+    fv_status status = fv_attention_init(&model->attention, &config, model->kernels, base + layout->attention,
+                                         layout->attention_bytes);
+    if (status != FV_OK || !has_singles(&model->config, model->workers)) return status;
+    model->singles = (fv_attention **)(void *)(base + layout->singles);
+    config.workers = 1;
+    for (uint32_t i = 0; i < model->workers && status == FV_OK; i++)
+        status = fv_attention_init(&model->singles[i], &config, model->kernels,
+                                   base + layout->single_memory + i * layout->single_bytes, layout->single_bytes);
+    return status;
+}
+
+static fv_status caches_place(fv_model *model, unsigned char *base, const model_layout *layout) {
+    fv_status status = FV_OK;
+    for (uint32_t i = 0; model->caches && i < model->config.layers && status == FV_OK; i++)
+        status = fv_cache_init(&model->caches[i], &model->config.cache, model->kernels,
+                               base + layout->cache_memory + i * layout->cache_bytes, layout->cache_bytes);
+    return status;
+}
+
 fv_status fv_model_init(fv_model **model, const fv_model_config *config, const fv_model_weights *weights,
                         const fv_kernels *kernels, uint32_t workers, void *memory, size_t bytes) {
     model_layout layout;
@@ -205,14 +240,9 @@ fv_status fv_model_init(fv_model **model, const fv_model_config *config, const f
     fv_model *made = (fv_model *)memory;
     *made = (fv_model){.config = *config, .weights = *weights, .kernels = kernels, .workers = workers};
     model_place(made, base, &layout);
-    fv_attention_config attention = attention_config(config, workers);
-    status = fv_attention_init(&made->attention, &attention, kernels, base + layout.attention, layout.attention_bytes);
+    status = attention_place(made, base, &layout);
+    if (status == FV_OK) status = caches_place(made, base, &layout);
     if (status != FV_OK) return status;
-    for (uint32_t i = 0; i < config->layers; i++) {
-        status = fv_cache_init(&made->caches[i], &config->cache, kernels,
-                               base + layout.cache_memory + i * layout.cache_bytes, layout.cache_bytes);
-        if (status != FV_OK) return status;
-    }
     *model = made;
     return FV_OK;
 }

@@ -1,31 +1,41 @@
-/* model_state.h - a model inside its memory, as the parts of this room see it. */
+/* model_state.h - a model inside its memory, and a step on its way, as the files of this room see them. */
 #ifndef FV_MODEL_STATE_H
 #define FV_MODEL_STATE_H
 
+#include "build.h"
 #include "fovea/attention.h"
 #include "fovea/model.h"
 #include "model/linear.h"
 
-/* One forward's surroundings; the steps between products are tasks over ranges of tokens. */
+/* Where a part of the step at work begins, and what became of it. */
+typedef struct fv_part_place {
+    uint32_t first_row, first_token; /* in the step; in its caches */
+    fv_status status;
+} fv_part_place;
+
+/* One step's surroundings; the steps between products are tasks over ranges of its rows. */
 typedef struct fv_forward_call {
     fv_model *model;
     const fv_layer_weights *layer;
     const fv_parallel *parallel;
-    const int32_t *tokens;
-    uint32_t count;
+    const fv_model_part *parts;
+    uint32_t part_count, count; /* rows of all parts */
+    uint32_t layer_index;
     bool local, rotates;
     void (*step)(const struct fv_forward_call *call, size_t token);
     fv_linear_product products[3]; /* at work, and what they read */
     fv_linear_input input;
-    fv_attention_rows rows;
+    fv_attention_rows rows; /* of the part at work, unless several are */
 } fv_forward_call;
 
 struct fv_model {
     fv_model_config config;
     fv_model_weights weights;
     const fv_kernels *kernels;
-    fv_cache **caches; /* [layers] */
+    fv_cache **caches; /* [layers]; NULL: the caller brings them */
     fv_attention *attention;
+    fv_attention **singles;       /* [workers], for parts of one row, one a worker; NULL: there are no such parts */
+    fv_part_place *places;        /* [batch + 1], of the step at work; the last one ends its rows */
     float *stream;                /* [batch][width], the residual stream; normed output rows after a forward */
     float *normed;                /* [batch][max(width, query width)] */
     float *query, *key, *value;   /* [batch][heads * head_dim] */
@@ -37,11 +47,33 @@ struct fv_model {
     unsigned char *linear;        /* scratch, per worker */
     size_t linear_bytes;
     uint32_t workers, batch_rows;
+    bool observed;
     fv_clock_fn *clock; /* NULL: no time is taken */
     void *clock_context;
     uint64_t product_ns;  /* of the forward at work */
     fv_forward_call call; /* at work; here and not on a chip's stack */
 };
+
+static inline uint32_t fv_call_parts(const fv_forward_call *call) { return FV_BUILD_STEP ? call->part_count : 1; }
+
+/* --- model_step.c --- */
+
+/* Whether all parts can be evaluated; nothing is changed. */
+fv_status fv_model_parts_check(const fv_model *model, const fv_model_part *parts, uint32_t part_count,
+                               const fv_parallel *parallel);
+
+/* Rows and positions of all parts, call->count, and the rotation of each row. */
+void fv_model_parts_place(fv_forward_call *call);
+
+/* Appends the layer's keys and values of all parts, each to its own cache, and attends. */
+fv_status fv_model_parts_attend(fv_forward_call *call, uint32_t layer);
+
+/* The caches as they were before the step. */
+void fv_model_parts_take_back(const fv_forward_call *call);
+
+/* Whether the part has a report with room for times. */
+bool fv_model_part_is_timed(const fv_model_part *part);
+uint64_t fv_model_parts_attended_ns(const fv_forward_call *call); /* what the reports of all parts say of attention */
 
 static inline size_t fv_query_width(const fv_model_config *config) {
     return (size_t)config->query_heads * config->cache.head_dim;

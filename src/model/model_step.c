@@ -1,0 +1,184 @@
+/* model_step.c - the parts of a step: whether they can be evaluated at all, and what each does for itself in a layer,
+ * with its own caches. All else is done for the rows of all parts at once (model.c). */
+#include "attention/tally.h"
+#include "build.h"
+#include "model/model_state.h"
+#include "model/rotary.h"
+#include "select/steps.h"
+
+#if FV_BUILD_MODEL
+
+static fv_cache *const *part_caches(const fv_model *model, const fv_model_part *part) {
+    return FV_BUILD_STEP && part->caches ? part->caches : model->caches;
+}
+
+/* --- checks ----------------------------------------------------------------------------------------------------- */
+
+/* Caches of the caller's. */
+static fv_status caches_check(const fv_model *model, const fv_model_part *part) {
+    const fv_model_config *config = &model->config;
+    fv_cache *const *caches = part->caches;
+    bool full = false;
+    for (uint32_t layer = 0; layer < config->layers; layer++) {
+        if (!caches[layer] || fv_cache_tokens(caches[layer]) != fv_cache_tokens(caches[0])) return FV_ERROR_ARGUMENT;
+        const fv_cache_config *shape = fv_cache_shape(caches[layer]);
+        if (shape->kv_heads != config->cache.kv_heads || shape->head_dim != config->cache.head_dim ||
+            shape->max_tokens > config->cache.max_tokens)
+            return FV_ERROR_ARGUMENT;
+        full |= part->count > shape->max_tokens - fv_cache_tokens(caches[layer]);
+        if (fv_is_local(config, layer)) continue;
+        fv_status status = fv_policy_suits(part->policy, shape, config->attention_softcap, NULL);
+        if (status != FV_OK) return status;
+    }
+    if (fv_policy_chooses(part->policy) && !config->cache.shadow) return FV_ERROR_POLICY;
+    return full ? FV_ERROR_FULL : FV_OK;
+}
+
+static fv_status part_check(const fv_model *model, const fv_model_part *part) {
+    const fv_model_config *config = &model->config;
+    if (!fv_report_has_room(part->report)) return FV_ERROR_ARGUMENT;
+    if (!part->tokens || part->count < 1 || part->count > config->batch_tokens || !part_caches(model, part))
+        return FV_ERROR_ARGUMENT;
+    fv_status status = fv_policy_check(part->policy);
+    if (status != FV_OK) return status;
+    if (!part->policy->causal) return FV_ERROR_POLICY;
+    for (uint32_t i = 0; i < part->count; i++)
+        if (part->tokens[i] < 0 || (uint32_t)part->tokens[i] >= config->vocabulary) return FV_ERROR_ARGUMENT;
+    if (FV_BUILD_STEP && part->caches) return caches_check(model, part);
+    status = fv_policy_suits(part->policy, &config->cache, config->attention_softcap, NULL);
+    if (status != FV_OK) return status;
+    return part->count > config->cache.max_tokens - fv_cache_tokens(model->caches[0]) ? FV_ERROR_FULL : FV_OK;
+}
+
+/* Whether two parts write to the same cache or the same report. */
+static bool parts_meet(const fv_model *model, const fv_model_part *one, const fv_model_part *other) {
+    return part_caches(model, one)[0] == part_caches(model, other)[0] || (one->report && one->report == other->report);
+}
+
+fv_status fv_model_parts_check(const fv_model *model, const fv_model_part *parts, uint32_t part_count,
+                               const fv_parallel *parallel) {
+    if (!model || !parts || part_count < 1 || part_count > model->config.batch_tokens) return FV_ERROR_ARGUMENT;
+    if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
+    if (!FV_BUILD_STEP) return part_count > 1 || parts->caches ? FV_ERROR_UNSUPPORTED : part_check(model, parts);
+    fv_status status = FV_OK;
+    uint32_t left = model->config.batch_tokens;
+    for (uint32_t i = 0; i < part_count && status == FV_OK; left -= parts[i++].count) {
+        if (parts[i].count > left) return FV_ERROR_ARGUMENT;
+        status = part_check(model, &parts[i]);
+        for (uint32_t j = 0; j < i && status == FV_OK; j++)
+            if (parts_meet(model, &parts[i], &parts[j])) status = FV_ERROR_ARGUMENT;
+    }
+    return status;
+}
+
+/* --- a step ----------------------------------------------------------------------------------------------------- */
+
+void fv_model_parts_place(fv_forward_call *call) {
+    fv_model *model = call->model;
+    const fv_model_config *config = &model->config;
+    uint32_t pairs = config->rope_dims / 2;
+    for (uint32_t i = 0; i < fv_call_parts(call); i++) {
+        const fv_model_part *part = &call->parts[i];
+        size_t table = (size_t)call->count * config->rope_dims;
+        fv_part_place *place = &model->places[i];
+        *place = (fv_part_place){call->count, fv_cache_tokens(part_caches(model, part)[0]), FV_OK};
+        call->count += part->count;
+        if (config->rope_kind == FV_ROPE_NONE) continue;
+        fv_rope_table(place->first_token, part->count, pairs, model->weights.rope_frequencies, config->rope_magnitude,
+                      model->rope + table);
+        if (fv_is_local(config, 0))
+            fv_rope_table(place->first_token, part->count, pairs, model->weights.rope_local_frequencies, 1.0f,
+                          model->rope_local + table);
+    }
+    if (FV_BUILD_STEP) model->places[call->part_count].first_row = call->count;
+}
+
+void fv_model_parts_take_back(const fv_forward_call *call) {
+    for (uint32_t i = 0; i < fv_call_parts(call); i++)
+        for (uint32_t layer = 0; layer < call->model->config.layers; layer++) {
+            fv_cache *cache = part_caches(call->model, &call->parts[i])[layer];
+            uint32_t tokens = call->model->places[i].first_token;
+            if (fv_cache_tokens(cache) > tokens) fv_cache_truncate(cache, tokens);
+        }
+}
+
+bool fv_model_part_is_timed(const fv_model_part *part) {
+    return part->report && part->report->struct_bytes >= sizeof *part->report;
+}
+
+uint64_t fv_model_parts_attended_ns(const fv_forward_call *call) {
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < fv_call_parts(call); i++)
+        if (fv_model_part_is_timed(&call->parts[i]))
+            sum += call->parts[i].report->choose_ns + call->parts[i].report->read_ns;
+    return sum;
+}
+
+/* The row of the step in which a part begins. */
+static inline size_t first_row(const fv_part_place *place) { return FV_BUILD_STEP ? place->first_row : 0; }
+
+/* One part by itself. `rows` is room for what attention is told. */
+static fv_status part_attend(const fv_forward_call *call, uint32_t index, fv_attention *attention,
+                             fv_attention_rows *rows, const fv_parallel *parallel) {
+    const fv_model *model = call->model;
+    const fv_model_part *part = &call->parts[index];
+    const fv_part_place *place = &model->places[index];
+    size_t queries = fv_query_width(&model->config), keys = fv_kv_width(&model->config);
+    fv_cache *cache = part_caches(model, part)[call->layer_index];
+    fv_status status = fv_cache_append(cache, part->count, model->key + first_row(place) * keys, keys,
+                                       model->value + first_row(place) * keys, keys);
+    if (status != FV_OK) return status;
+    *rows = (fv_attention_rows){.first_token = place->first_token,
+                                .count = part->count,
+                                .local_window = call->local ? model->config.local_window : 0,
+                                .layer = call->layer_index,
+                                .query = model->query + first_row(place) * queries,
+                                .query_stride = queries,
+                                .out = model->mixed + first_row(place) * queries,
+                                .out_stride = queries};
+    return fv_attention_run(attention, cache, part->policy, rows, parallel, part->report);
+}
+
+#if FV_BUILD_STEP
+static void single_task(void *context, size_t task, size_t worker) {
+    const fv_forward_call *call = (const fv_forward_call *)context;
+    if (call->parts[task].count > 1) return;
+    fv_attention_rows rows;
+    call->model->places[task].status = part_attend(call, (uint32_t)task, call->model->singles[worker], &rows, NULL);
+}
+
+/* Whether parts of one row are better off with a worker each than with all workers one after the other: not where one
+ * of them has most of the keys. Observers are told workers of a single loop. */
+static bool singles_spread(const fv_forward_call *call) {
+    const fv_model *model = call->model;
+    if (!model->singles || model->observed || !call->parallel || call->parallel->workers < 2) return false;
+    uint64_t most = 0, sum = 0, workers = call->parallel->workers;
+    for (uint32_t i = 0; i < fv_call_parts(call); i++) {
+        uint64_t keys = (uint64_t)model->places[i].first_token + 1;
+        if (call->parts[i].count > 1) continue;
+        sum += keys;
+        most = keys > most ? keys : most;
+    }
+    return most < sum && most * workers <= 2 * sum;
+}
+#endif
+
+fv_status fv_model_parts_attend(fv_forward_call *call, uint32_t layer) {
+    fv_model *model = call->model;
+    call->layer_index = layer;
+#if FV_BUILD_STEP
+    bool spread = singles_spread(call);
+    if (spread) fv_parallel_run(call->parallel, call->part_count, single_task, call);
+    for (uint32_t i = 0; i < call->part_count; i++) {
+        fv_status status = model->places[i].status;
+        if (!spread || call->parts[i].count > 1)
+            status = part_attend(call, i, model->attention, &call->rows, call->parallel);
+        if (status != FV_OK) return status;
+    }
+    return FV_OK;
+#else
+    return part_attend(call, 0, model->attention, &call->rows, call->parallel);
+#endif
+}
+
+#endif
