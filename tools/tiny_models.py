@@ -6,7 +6,7 @@
 Needs numpy, torch, transformers and gguf (the versions used last are in DIR/README.md). Nothing is downloaded.
 
 Each model is written as llama.cpp's convert_hf_to_gguf.py would write it: same metadata keys, tensor names, row order
-of Q and K (arch llama) and norm weights (arch gemma3: w + 1). The reference runs Hugging Face transformers in float32
+of Q and K (where neighbours are rotated) and norm weights (gemma's: w + 1). The reference runs Hugging Face transformers in float32
 on the weights that were *read back* from the encoded tensors, so that a quantised model has no quantisation error
 against its reference: what is left is rounding in the arithmetic.
 
@@ -42,6 +42,12 @@ TYPES = {
 }
 
 
+ALL_BIASES = "attn_q attn_k attn_v attn_output ffn_gate ffn_up ffn_down"
+GEMMAS = ("gemma", "gemma2", "gemma3")
+PAIRS = ("llama", "granite", "smollm3")  # GGUF has the partners of a rotation in neighbouring rows
+HEAD_NORMS, POST_NORMS = ("qwen3", "gemma3"), ("gemma2", "gemma3", "olmo2")
+
+
 @dataclass
 class Spec:
     """One model. Sizes are in elements."""
@@ -62,6 +68,8 @@ class Spec:
     rope: dict = field(default_factory=lambda: {"rope_type": "default"})
     eps: float = 1e-5
     sliding_window: int = 0
+    biases: str = ""  # matrices with one, blank between
+    scales: dict = field(default_factory=dict)  # granite: attention, embedding, residual, logits
     note: str = ""
 
 
@@ -99,6 +107,25 @@ def specs():
                   rope_base=1000000.0, eps=1e-6, sliding_window=16)
     yield Spec("gemma3_f32", type="f32", seed=180, tokens=48, **gemma3, note="layer 5 global, others see 16 tokens")
     yield Spec("gemma3_q8_0", type="q8_0", seed=181, tokens=32, **gemma3, note="layer 5 global, others see 16 tokens")
+    yield Spec("qwen3_biases_f32", type="f32", seed=172, tokens=32, biases="attn_q attn_k attn_v attn_output", **qwen3,
+               note="Q, K, V and output biases beside the norms")
+    yield Spec("granite_f32", arch="granite", seed=190, type="f32", width=48, layers=2, heads=4, kv_heads=2, head_dim=12,
+               ff=64, tied=True, tokens=32, biases=ALL_BIASES,
+               scales=dict(attention=0.2, embedding=3.0, residual=0.4, logits=2.5),
+               note="four scales, a bias for every matrix")
+    yield Spec("smollm3_f32", arch="smollm3", seed=191, type="f32", width=32, layers=4, heads=4, kv_heads=2, head_dim=16,
+               ff=48, tied=True, tokens=40, rope_base=50000.0, note="layer 3 is not rotated")
+    olmo2 = dict(arch="olmo2", type="f32", width=32, layers=4, heads=4, kv_heads=2, head_dim=8, ff=48, tied=False,
+                 tokens=40, rope_base=500000.0, eps=1e-6, pre="dbrx")
+    yield Spec("olmo2_f32", seed=192, **olmo2, note="norms after the blocks, of Q and K as whole rows")
+    yield Spec("olmo2_windows_f32", seed=193, sliding_window=16, **olmo2,
+               rope=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=64),
+               note="Olmo 3: layer 3 global with YaRN, others see 16 tokens without")
+    yield Spec("gemma_f32", arch="gemma", seed=194, type="f32", width=32, layers=2, heads=4, kv_heads=1, head_dim=16,
+               ff=48, tied=True, tokens=40, pre="default", eps=1e-6, note="heads * head_dim != width")
+    yield Spec("gemma2_f32", arch="gemma2", seed=195, type="f32", width=32, layers=3, heads=4, kv_heads=2, head_dim=16,
+               ff=48, tied=True, tokens=40, pre="default", eps=1e-6, sliding_window=16,
+               note="layer 1 global, others see 16 tokens; scores and logits are capped")
 
 
 # --- tensors --------------------------------------------------------------------------------------
@@ -158,26 +185,31 @@ def draw_tensors(spec, rng):
     # Q and K are large (or their norms are), so that softmax is peaked and a wrong key shows. The quantised ones are
     # drawn softer: they are compared under int8 activations, whose noise a random peaked softmax blows up.
     soft = spec.type not in ("f32", "f16", "bf16")
-    peak = 1.0 if soft or spec.arch in ("qwen3", "gemma3") else 2.0
+    peak = 1.0 if soft or spec.arch in HEAD_NORMS + ("olmo2", "smollm3") else 2.0
     norm_mean = 1.0 if soft else 1.6
     for layer in range(spec.layers):
         block = f"blk.{layer}."
-        yield norm(block + "attn_norm.weight", spec.width)
+        if spec.arch != "olmo2":
+            yield norm(block + "attn_norm.weight", spec.width)
         yield matrix(block + "attn_q.weight", q_width, spec.width, peak)
         yield matrix(block + "attn_k.weight", kv_width, spec.width, peak)
         yield matrix(block + "attn_v.weight", kv_width, spec.width)
         yield matrix(block + "attn_output.weight", spec.width, q_width)
-        if spec.arch == "qwen2":
-            yield vector(block + "attn_q.bias", q_width, 0.0, 0.5)
-            yield vector(block + "attn_k.bias", kv_width, 0.0, 0.5)
-            yield vector(block + "attn_v.bias", kv_width, 0.0, 0.5)
-        if spec.arch in ("qwen3", "gemma3"):
+        biased = {"attn_q": q_width, "attn_k": kv_width, "attn_v": kv_width, "attn_output": spec.width,
+                  "ffn_gate": spec.ff, "ffn_up": spec.ff, "ffn_down": spec.width}
+        for name in "attn_q attn_k attn_v".split() if spec.arch == "qwen2" else spec.biases.split():
+            yield vector(f"{block}{name}.bias", biased[name], 0.0, 0.5)
+        if spec.arch == "olmo2":
+            yield norm(block + "attn_q_norm.weight", q_width, norm_mean)
+            yield norm(block + "attn_k_norm.weight", kv_width, norm_mean)
+        if spec.arch in HEAD_NORMS:
             yield norm(block + "attn_q_norm.weight", spec.head_dim, norm_mean)
             yield norm(block + "attn_k_norm.weight", spec.head_dim, norm_mean)
-        if spec.arch == "gemma3":
+        if spec.arch in POST_NORMS:
             yield norm(block + "post_attention_norm.weight", spec.width)
             yield norm(block + "post_ffw_norm.weight", spec.width)
-        yield norm(block + "ffn_norm.weight", spec.width)
+        if spec.arch != "olmo2":
+            yield norm(block + "ffn_norm.weight", spec.width)
         yield matrix(block + "ffn_gate.weight", spec.ff, spec.width)
         yield matrix(block + "ffn_up.weight", spec.ff, spec.width)
         yield matrix(block + "ffn_down.weight", spec.width, spec.ff)
@@ -212,14 +244,14 @@ HF_NAMES = {
     "attn_k_norm": "self_attn.k_norm", "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj",
     "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
 }
-HF_NAMES_GEMMA3 = HF_NAMES | {
+HF_NAMES_POST = HF_NAMES | {
     "post_attention_norm": "post_attention_layernorm", "ffn_norm": "pre_feedforward_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
 
 
 def hf_name(spec, name):
-    names = HF_NAMES_GEMMA3 if spec.arch == "gemma3" else HF_NAMES
+    names = HF_NAMES_POST if spec.arch in POST_NORMS else HF_NAMES
     stem, kind = name.rsplit(".", 1)
     if not stem.startswith("blk."):
         return f"{names[stem]}.{kind}"
@@ -229,11 +261,11 @@ def hf_name(spec, name):
 
 def hf_tensor(spec, name, values):
     """GGUF layout to the layout of transformers."""
-    if spec.arch == "llama" and name.endswith(("attn_q.weight", "attn_k.weight")):
+    if spec.arch in PAIRS and name.endswith(("attn_q.weight", "attn_k.weight", "attn_q.bias", "attn_k.bias")):
         # GGUF has the two partners of a rotation in neighbouring rows, transformers half a head apart.
         heads = spec.heads if "attn_q" in name else spec.kv_heads
         values = values.reshape(heads, spec.head_dim // 2, 2, -1).swapaxes(1, 2).reshape(values.shape)
-    if spec.arch == "gemma3" and name.endswith("norm.weight"):
+    if spec.arch in GEMMAS and name.endswith("norm.weight"):
         values = values - 1  # exact, and so is the + 1 in the model: the values lie in 0.5 .. 2.5
     return torch.from_numpy(np.array(values, dtype=np.float32))
 
@@ -254,7 +286,31 @@ def hf_model(spec):
         assert spec.width == spec.heads * spec.head_dim
         return transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**common))
     if spec.arch == "qwen3":
-        return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**common))
+        return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**common, attention_bias=bool(spec.biases)))
+    if spec.arch == "granite":
+        del common["head_dim"]
+        return transformers.GraniteForCausalLM(transformers.GraniteConfig(
+            **common, attention_bias=bool(spec.biases), mlp_bias=bool(spec.biases),
+            attention_multiplier=spec.scales["attention"], embedding_multiplier=spec.scales["embedding"],
+            residual_multiplier=spec.scales["residual"], logits_scaling=spec.scales["logits"]))
+    if spec.arch == "smollm3":
+        return transformers.SmolLM3ForCausalLM(transformers.SmolLM3Config(**common, use_sliding_window=False))
+    if spec.arch == "olmo2" and not spec.sliding_window:
+        return transformers.Olmo2ForCausalLM(transformers.Olmo2Config(**common))
+    if spec.arch == "olmo2":
+        base = {"rope_theta": spec.rope_base}
+        common["rope_parameters"] = {"sliding_attention": {"rope_type": "default"} | base,
+                                     "full_attention": spec.rope | base}
+        return transformers.Olmo3ForCausalLM(transformers.Olmo3Config(**common, sliding_window=spec.sliding_window))
+    if spec.arch == "gemma":
+        return transformers.GemmaForCausalLM(transformers.GemmaConfig(
+            **common, hidden_activation="gelu_pytorch_tanh"))
+    if spec.arch == "gemma2":
+        config = transformers.Gemma2Config(
+            **common, sliding_window=spec.sliding_window, query_pre_attn_scalar=spec.head_dim,
+            hidden_activation="gelu_pytorch_tanh", attn_logit_softcapping=50.0, final_logit_softcapping=30.0)
+        assert [kind == "full_attention" for kind in config.layer_types] == [i % 2 == 1 for i in range(spec.layers)]
+        return transformers.Gemma2ForCausalLM(config)
     common["rope_parameters"] = {
         "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
         "full_attention": {"rope_type": "default", "rope_theta": spec.rope_base},
@@ -316,7 +372,7 @@ def spm_vocabulary():
 
 
 def add_tokenizer(writer, spec):
-    if spec.arch == "gemma3":
+    if spec.arch in GEMMAS:
         tokens, types, scores = spm_vocabulary()
         writer.add_tokenizer_model("llama")
         writer.add_tokenizer_pre("default")
@@ -333,6 +389,7 @@ def add_tokenizer(writer, spec):
         return 2
     tokens, types, merges = bpe_vocabulary()
     bos, eos = {"smollm": ("<|im_start|>", "<|im_end|>"), "qwen2": ("<|endoftext|>", "<|im_end|>"),
+                "dbrx": ("<|endoftext|>", "<|im_end|>"),
                 "llama-bpe": ("<|begin_of_text|>", "<|end_of_text|>")}[spec.pre]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(spec.pre)
@@ -365,11 +422,23 @@ def write_gguf(path, spec, tensors):
         writer.add_rope_scaling_orig_ctx_len(spec.rope["original_max_position_embeddings"])
     writer.add_rope_freq_base(spec.rope_base)
     writer.add_layer_norm_rms_eps(spec.eps)
-    if spec.arch != "qwen2":  # its head_dim is width / heads and its configuration has no such field
+    if spec.arch not in ("qwen2", "granite"):  # its head_dim is width / heads and its configuration has no such field
         writer.add_key_length(spec.head_dim)
         writer.add_value_length(spec.head_dim)
     writer.add_file_type(TYPES[spec.type][1])
-    if spec.arch == "llama":
+    if spec.scales:
+        writer.add_attention_scale(spec.scales["attention"])
+        writer.add_embedding_scale(spec.scales["embedding"])
+        writer.add_residual_scale(spec.scales["residual"])
+        writer.add_logit_scale(spec.scales["logits"])
+    if spec.arch == "gemma2":
+        writer.add_attn_logit_softcapping(50.0)
+        writer.add_final_logit_softcapping(30.0)
+        writer.add_sliding_window(spec.sliding_window)
+    if spec.arch == "olmo2" and spec.sliding_window:
+        writer.add_sliding_window(spec.sliding_window)
+        writer.add_sliding_window_pattern([(i + 1) % 4 != 0 for i in range(spec.layers)])
+    if spec.arch in PAIRS:
         writer.add_vocab_size(VOCAB)
         writer.add_rope_dimension_count(spec.head_dim)
     if spec.arch == "gemma3":
@@ -389,7 +458,14 @@ def write_gguf(path, spec, tensors):
 
 
 def write_reference(path, tokens, logits):
+    """What is there stays if only last bits differ: those depend on the machine."""
     header = b"FVLR" + struct.pack("<III", 1, len(tokens), VOCAB)
+    ids = tokens.astype("<i4").tobytes()
+    old = path.read_bytes() if path.exists() else b""
+    if old.startswith(header + ids) and len(old) == len(header) + len(ids) + logits.nbytes:
+        before = np.frombuffer(old[len(header) + len(ids):], "<f4").reshape(logits.shape)
+        if np.abs(before - logits).max() < 1e-4:
+            return
     path.write_bytes(header + tokens.astype("<i4").tobytes() + logits.tobytes())
 
 
@@ -407,9 +483,9 @@ f32 logits[tokens][vocab]: the logits after each token, first position 0, no cac
 `spread` is the standard deviation of the logits of one position, averaged: the unit in which an error is big or small.
 A vocabulary of {vocab} tokens is contained in each file; context length {context}.
 
-The tokenizers are small but real: 256 byte tokens and a few merges (`gpt2`) or scored pieces (`llama`, in gemma3).
+The tokenizers are small but real: 256 byte tokens and a few merges (`gpt2`) or scored pieces (`llama`, in gemmas).
 
-Compared with llama.cpp (f32 cache, no flash attention): all f32 models agree within 1e-4 at every logit, as do the
+Compared with llama.cpp (f32 cache, no flash attention; llama, qwen2, qwen3, gemma3): all f32 models agree within 1e-4 at every logit, as do the
 quantised ones once their weights are expanded to f32, except gemma3 (8e-3: llama.cpp's GELU is a table in f16). Run
 as they are, quantised models differ by up to 0.7, because llama.cpp rounds the activations to 8 bits too (to 16 bits
 for f16 and bf16: 8e-3 and 7e-2).

@@ -8,18 +8,27 @@
 #define FV_LOAD_LAYERS 512
 #define FV_LOAD_TINY 1e-30f /* "above 0" for scales: their reciprocals stay finite */
 
-/* One architecture: how it differs. */
+/* Which layers may have a sliding window. */
+typedef enum fv_windows { FV_WINDOWS_NONE, FV_WINDOWS_SOME, FV_WINDOWS_ALL } fv_windows;
+
+/* One architecture: how it differs. What a file says itself goes before numbers here. */
 typedef struct fv_architecture {
     const char *name;
     fv_rope_kind rope;
     fv_activation activation;
-    bool head_norms;  /* q and k normed per head */
-    bool row_norms;   /* q and k normed as whole rows */
-    bool bare_blocks; /* blocks read the stream as it is */
-    bool post_norms;
+    bool head_norms;   /* q and k normed per head */
+    bool row_norms;    /* q and k normed as whole rows */
+    bool bare_blocks;  /* blocks read the stream as it is */
+    bool post_norms;   /* and their outputs are normed */
     bool rope_factors; /* rope_freqs.weight may be present */
     bool gemma;        /* scaled embeddings */
-    bool windows;      /* layers may have a sliding window */
+    bool granite;      /* logit_scale divides, rope.scaling.finetuned says whether anything is rotated */
+    fv_windows windows;
+    uint32_t window, window_period; /* of layers that have one: tokens; every n-th has none (0: all have one) */
+    float local_base;               /* of the rotation in layers with a window; 0: that of the others */
+    uint32_t unrotated_period;      /* of fv_model_config */
+    uint32_t wide_layers;           /* a model of so many scales scores by width / heads, not by its heads' length */
+    float attention_softcap, logit_softcap;
 } fv_architecture;
 
 typedef struct fv_load {
@@ -53,8 +62,9 @@ fv_status fv_key_unfit(fv_load *l, const char *key, const char *wanted);
 fv_status fv_load_u32(fv_load *l, const char *suffix, uint32_t low, uint32_t high, uint32_t *value);
 fv_status fv_load_needed_u32(fv_load *l, const char *suffix, uint32_t low, uint32_t high, uint32_t *value);
 fv_status fv_load_f32(fv_load *l, const char *suffix, float low, float *value); /* finite */
-bool fv_load_allows(const fv_load *l, fv_gguf_text key);                        /* the caller passes over it */
-bool fv_load_has(const fv_load *l, const char *suffix); /* it, or another name of it, is in the file */
+fv_status fv_load_flag(fv_load *l, const char *suffix, bool *value);
+bool fv_load_allows(const fv_load *l, fv_gguf_text key); /* the caller passes over it */
+bool fv_load_has(const fv_load *l, const char *suffix);  /* it, or another name of it, is in the file */
 
 /* A number or truth value, or that of all elements of a list; false, and *value untouched, if they differ or are none.
  */

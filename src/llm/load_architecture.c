@@ -7,13 +7,42 @@ static const fv_architecture ARCHITECTURES[] = {
     {.name = "llama", .rope = FV_ROPE_PAIRS, .activation = FV_ACTIVATION_SILU, .rope_factors = true},
     {.name = "qwen2", .rope = FV_ROPE_HALVES, .activation = FV_ACTIVATION_SILU},
     {.name = "qwen3", .rope = FV_ROPE_HALVES, .activation = FV_ACTIVATION_SILU, .head_norms = true},
+    {.name = "gemma", .rope = FV_ROPE_HALVES, .activation = FV_ACTIVATION_GELU, .gemma = true},
+    {.name = "gemma2",
+     .rope = FV_ROPE_HALVES,
+     .activation = FV_ACTIVATION_GELU,
+     .post_norms = true,
+     .gemma = true,
+     .windows = FV_WINDOWS_SOME,
+     .window = 4096,
+     .window_period = 2,
+     .wide_layers = 46,
+     .attention_softcap = 50,
+     .logit_softcap = 30},
     {.name = "gemma3",
      .rope = FV_ROPE_HALVES,
      .activation = FV_ACTIVATION_GELU,
      .head_norms = true,
      .post_norms = true,
      .gemma = true,
-     .windows = true},
+     .windows = FV_WINDOWS_SOME,
+     .window_period = 6,
+     .local_base = 10000,
+     .wide_layers = 62},
+    {.name = "granite", .rope = FV_ROPE_PAIRS, .activation = FV_ACTIVATION_SILU, .rope_factors = true, .granite = true},
+    {.name = "smollm3",
+     .rope = FV_ROPE_PAIRS,
+     .activation = FV_ACTIVATION_SILU,
+     .rope_factors = true,
+     .unrotated_period = 4},
+    {.name = "olmo2",
+     .rope = FV_ROPE_HALVES,
+     .activation = FV_ACTIVATION_SILU,
+     .row_norms = true,
+     .bare_blocks = true,
+     .post_norms = true,
+     .windows = FV_WINDOWS_SOME,
+     .window_period = 4},
 };
 #define ARCHITECTURE_COUNT (sizeof ARCHITECTURES / sizeof *ARCHITECTURES)
 
@@ -28,7 +57,7 @@ fv_status fv_load_architecture(fv_load *l) {
         l->out.architecture = l->row->name;
         return FV_OK;
     }
-    char list[128] = "";
+    char list[160] = "";
     for (size_t i = 0, at = 0; i < ARCHITECTURE_COUNT && at < sizeof list; i++)
         at += (size_t)snprintf(list + at, sizeof list - at, " %s", ARCHITECTURES[i].name);
     return fv_message_set(l->message, FV_ERROR_UNSUPPORTED, "%s: architecture %.*s is not supported; supported:%s",

@@ -10,7 +10,8 @@ typedef enum key_rule {
     KEY_IDLE,   /* describes what only other tensors would use, or how the file was made: nothing is computed from it */
     KEY_ZERO,   /* understood only as 0, false or a list of them */
     KEY_ONE,    /* understood only as 1 or true */
-    KEY_WINDOW, /* read where layers may have a sliding window; 0 elsewhere */
+    KEY_WINDOW, /* read where layers may have a sliding window; elsewhere 0, or as long as the context */
+    KEY_LOGITS, /* read where it divides the logits; elsewhere 1, for some architectures multiply by it */
 } key_rule;
 
 static const struct known_key {
@@ -141,7 +142,7 @@ static const struct known_key {
     {"rope.scaling.alpha", KEY_ZERO},
     {"attention.causal", KEY_ONE},
     {"attention.output_scale", KEY_ONE},
-    {"logit_scale", KEY_ONE}, /* some architectures multiply by it, some divide: no guess */
+    {"logit_scale", KEY_LOGITS},
 };
 #define KNOWN_KEY_COUNT (sizeof KNOWN_KEYS / sizeof *KNOWN_KEYS)
 
@@ -174,6 +175,17 @@ static fv_status check_fixed(fv_load *l, const struct known_key *known, float wa
                           fv_gguf_path(l->gguf), key.text, (double)number, l->row->name, (double)wanted);
 }
 
+/* Whether it is a window that reaches over the whole context. */
+static bool is_long_window(const fv_load *l, fv_gguf_text key) {
+    static const char SUFFIX[] = ".attention.sliding_window";
+    size_t length = sizeof SUFFIX - 1;
+    uint32_t window = 0, context = 0;
+    fv_key_name name = fv_key_of(l, SUFFIX + 1), trained = fv_key_of(l, "context_length");
+    return key.length > length && memcmp(key.bytes + key.length - length, SUFFIX, length) == 0 &&
+           fv_gguf_u32(l->gguf, name.text, &window) && fv_gguf_u32(l->gguf, trained.text, &context) &&
+           window >= context;
+}
+
 static fv_status check_key(fv_load *l, fv_gguf_text full, fv_gguf_text suffix) {
     const struct known_key *known;
     key_rule rule = rule_of(suffix, &known);
@@ -186,8 +198,10 @@ static fv_status check_key(fv_load *l, fv_gguf_text full, fv_gguf_text suffix) {
                               "the model means; if you know that it changes nothing, " FV_LLM_ALLOW_ADVICE
                               "; please report it",
                               fv_gguf_path(l->gguf), shown, full.bytes);
-    if (rule == KEY_ONE) return check_fixed(l, known, 1);
-    return rule == KEY_WINDOW && l->row->windows ? FV_OK : check_fixed(l, known, 0);
+    if (rule == KEY_LOGITS && l->row->granite) return FV_OK;
+    if (rule == KEY_ONE || rule == KEY_LOGITS) return check_fixed(l, known, 1);
+    if (rule == KEY_WINDOW && (l->row->windows != FV_WINDOWS_NONE || is_long_window(l, full))) return FV_OK;
+    return check_fixed(l, known, 0);
 }
 
 fv_status fv_load_check_keys(fv_load *l) {

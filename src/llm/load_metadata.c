@@ -144,3 +144,15 @@ fv_status fv_load_f32(fv_load *l, const char *suffix, float low, float *value) {
     snprintf(wanted, sizeof wanted, "a finite number >= %g", (double)low);
     return fv_key_unfit(l, key.text, wanted);
 }
+
+fv_status fv_load_flag(fv_load *l, const char *suffix, bool *value) {
+    fv_key_name key;
+    const fv_gguf_entry *entry;
+    float number = 0;
+    fv_status status = find_entry(l, suffix, &entry, &key);
+    if (status != FV_OK || !entry) return status;
+    if (!fv_entry_equal_f32(entry, &number) || (number != 0.0f && number != 1.0f))
+        return fv_key_unfit(l, key.text, "a truth value");
+    *value = number != 0.0f;
+    return FV_OK;
+}

@@ -5,8 +5,6 @@
 #include <inttypes.h>
 #include <math.h>
 
-#define GEMMA_LOCAL_BASE 10000.0 /* is not in the files */
-
 static fv_status read_rope_type(fv_load *l, fv_rope_scaling *scaling) {
     fv_key_name key = fv_key_of(l, "rope.scaling.type");
     if (!fv_gguf_entry_find(l->gguf, key.text)) return FV_OK; /* a factor alone means linear */
@@ -39,7 +37,7 @@ static fv_status read_rope_scaling(fv_load *l, fv_rope_scaling *scaling) {
     if (status == FV_OK) status = fv_load_f32(l, "rope.scaling.yarn_beta_slow", FV_LOAD_TINY, &scaling->beta_slow);
     scaling->original_tokens = original;
     if (scaling->factor < FV_LOAD_TINY) scaling->factor = 1; /* 0 is written for "none" */
-    if (status == FV_OK && scaling->type == FV_ROPE_SCALING_YARN && l->out.config.local_window)
+    if (status == FV_OK && scaling->type == FV_ROPE_SCALING_YARN && l->out.config.local_window && l->row->gemma)
         return fv_message_set(l->message, FV_ERROR_UNSUPPORTED,
                               "%s: yarn rope scaling together with sliding-window layers is not supported",
                               fv_gguf_path(l->gguf));
@@ -48,10 +46,14 @@ static fv_status read_rope_scaling(fv_load *l, fv_rope_scaling *scaling) {
 
 static fv_status read_rope_dims(fv_load *l, float *base) {
     fv_model_config *c = &l->out.config;
+    bool rotated = true;
     c->rope_kind = l->row->rope;
+    c->unrotated_period = l->row->unrotated_period;
     c->rope_dims = c->cache.head_dim;
     fv_status status = fv_load_u32(l, "rope.dimension_count", 2, c->cache.head_dim, &c->rope_dims);
     if (status == FV_OK) status = fv_load_f32(l, "rope.freq_base", 1, base);
+    if (status == FV_OK && l->row->granite) status = fv_load_flag(l, "rope.scaling.finetuned", &rotated);
+    if (!rotated) c->rope_kind = FV_ROPE_NONE;
     if (status == FV_OK && c->rope_dims % 2 != 0)
         return fv_message_set(l->message, FV_ERROR_UNSUPPORTED, "%s: rope over %" PRIu32 " dimensions; it must be even",
                               fv_gguf_path(l->gguf), c->rope_dims);
@@ -77,10 +79,11 @@ static fv_status divide_by_factors(fv_load *l, float *frequencies, uint32_t coun
 
 fv_status fv_load_rope(fv_load *l) {
     fv_model_config *c = &l->out.config;
-    float base = 10000, local_base = (float)GEMMA_LOCAL_BASE;
+    float base = 10000, local_base = 0;
     fv_rope_scaling scaling = fv_rope_scaling_default();
     fv_status status = read_rope_dims(l, &base);
     if (status == FV_OK) status = read_rope_scaling(l, &scaling);
+    local_base = l->row->local_base > 0 ? l->row->local_base : base;
     if (status == FV_OK) status = fv_load_f32(l, "rope.freq_base_swa", 1, &local_base);
     void *memory = NULL;
     uint32_t count = c->rope_dims / 2;

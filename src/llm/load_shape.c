@@ -6,9 +6,7 @@
 #define MAX_WIDTH ((uint32_t)1 << 24)
 #define MAX_KV_HEADS 1024
 #define MAX_HEAD_DIM 1024
-#define MAX_GROUP_HEADS 64   /* query heads per KV head */
-#define GEMMA_LOCAL_PERIOD 6 /* neither of the two is in the files */
-#define GEMMA_27B_LAYERS 62
+#define MAX_GROUP_HEADS 64 /* query heads per KV head */
 
 static fv_status check_heads(fv_load *l) {
     const fv_model_config *c = &l->out.config;
@@ -61,11 +59,16 @@ fv_status fv_load_scales(fv_load *l) {
     if (!fv_load_has(l, "attention.layer_norm_rms_epsilon"))
         return fv_key_missing(l, fv_key_of(l, "attention.layer_norm_rms_epsilon").text);
     fv_status status = fv_load_f32(l, "attention.layer_norm_rms_epsilon", 0, &c->norm_epsilon);
-    /* Gemma 3 27B was trained with another scale than the others; only its depth tells it apart. */
-    bool by_width = l->row->gemma && c->layers == GEMMA_27B_LAYERS;
-    uint32_t scaled_by = by_width && c->width >= c->query_heads ? c->width / c->query_heads : c->cache.head_dim;
+    /* The largest of a family was trained with another scale than the others; only its depth tells it apart. */
+    bool by_width = l->row->wide_layers == c->layers && c->width >= c->query_heads;
+    uint32_t scaled_by = by_width ? c->width / c->query_heads : c->cache.head_dim;
+    float divisor = 1;
     c->attention_scale = (float)(1.0 / sqrt((double)scaled_by));
+    c->attention_softcap = l->row->attention_softcap;
+    c->logit_softcap = l->row->logit_softcap;
     if (l->row->gemma) c->embedding_scale = sqrtf((float)c->width);
+    if (status == FV_OK && l->row->granite) status = fv_load_f32(l, "logit_scale", FV_LOAD_TINY, &divisor);
+    c->logit_scale = 1 / divisor;
     if (status == FV_OK) status = fv_load_f32(l, "attention.scale", FV_LOAD_TINY, &c->attention_scale);
     if (status == FV_OK) status = fv_load_f32(l, "attn_logit_softcapping", 0, &c->attention_softcap);
     if (status == FV_OK) status = fv_load_f32(l, "final_logit_softcapping", 0, &c->logit_softcap);
@@ -91,14 +94,25 @@ static fv_status period_from_array(fv_load *l, const fv_gguf_entry *entry, uint3
     return FV_OK;
 }
 
+/* Of a model all of whose layers have one: a window that no context reaches the end of is none. */
+static void window_all(fv_model_config *c) {
+    if (c->local_window >= c->cache.max_tokens) c->local_window = 0;
+    c->local_period = c->local_window ? c->layers + 1 : 0;
+}
+
 fv_status fv_load_window(fv_load *l) {
     fv_model_config *c = &l->out.config;
-    if (!l->row->windows) return FV_OK;
-    uint32_t period = GEMMA_LOCAL_PERIOD;
+    if (l->row->windows == FV_WINDOWS_NONE) return FV_OK;
+    uint32_t period = l->row->window_period;
     fv_key_name key = fv_key_of(l, "attention.sliding_window_pattern");
     const fv_gguf_entry *entry = fv_gguf_entry_find(l->gguf, key.text);
+    c->local_window = l->row->window;
     fv_status status = fv_load_u32(l, "attention.sliding_window", 0, FV_LOAD_CONTEXT, &c->local_window);
     if (status != FV_OK) return status;
+    if (l->row->windows == FV_WINDOWS_ALL) {
+        window_all(c);
+        return FV_OK;
+    }
     if (entry && entry->type == FV_GGUF_ARRAY)
         status = period_from_array(l, entry, &period);
     else

@@ -13,7 +13,8 @@ import cli_runner
 from cli_runner import SOURCE, TEXT, FolderTest, model, run
 from gguf_maker import Gguf
 
-MODELS = ("llama_f32", "qwen2_f32", "qwen3_f32", "gemma3_f32")
+MODELS = ("llama_f32", "qwen2_f32", "qwen3_f32", "gemma_f32", "gemma2_f32", "gemma3_f32", "granite_f32", "smollm3_f32",
+          "olmo2_f32")
 READ = {  # keys of which another value makes another model; the tiny models have them or their defaults
     "vocab_size", "context_length", "embedding_length", "embedding_length_out", "block_count", "feed_forward_length",
     "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
@@ -21,7 +22,7 @@ READ = {  # keys of which another value makes another model; the tiny models hav
     "attention.layer_norm_rms_epsilon", "attention.scale", "rope.dimension_count", "rope.dimension_count_swa",
     "rope.freq_base", "rope.freq_base_swa", "rope.scaling.type", "rope.scaling.factor", "rope.scaling.attn_factor",
     "rope.scaling.original_context_length", "attention.sliding_window", "attention.sliding_window_pattern",
-    "embedding_scale", "residual_scale", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_beta_fast",
+    "attn_logit_softcapping", "final_logit_softcapping", "rope.scaling.finetuned", "embedding_scale", "residual_scale", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_beta_fast",
     "rope.scaling.yarn_beta_slow"}
 ONE = {"logit_scale", "attention.output_scale", "attention.causal"}
 KINDS = {"uint32": "u32", "int32": "i32", "float32": "f32", "bool": "bool", "string": "string"}
@@ -68,7 +69,7 @@ class Keys(Foreign):
             for row in rows:
                 suffix = row["key"].replace("{arch}.", "").replace("{dense}", "dense_2")
                 key = "%s.%s" % (plain.architecture, suffix)
-                if suffix in READ:
+                if suffix in READ or (suffix == "logit_scale" and plain.architecture == "granite"):
                     continue
                 all_of_them.set(key, *value_of(row, 1 if suffix in ONE else 0))
                 why = self.fault(Gguf(name).set(key, *value_of(row, 3)) if row["type"] != "bool" else
@@ -143,6 +144,31 @@ class Keys(Foreign):
         moe = Gguf().set("llama.expert_count", "u32", 8)
         self.assertIn("llama.expert_count is 8", self.fault(moe))
         self.assertIsNone(self.fault(moe, "--allow-key", "llama.expert_count"))
+
+
+class Architectures(Foreign):
+    def perplexity(self, gguf):
+        return self.document("ppl", "-m", self.file(gguf), "-f", self.text, "-c", "64", "--chunks", "1", "--json")[0]["ppl"]
+
+    def test_granite_without_rotation(self):
+        """Its converter says so by rope.scaling.finetuned: then every layer is like the one that smollm3 leaves out."""
+        rotated = Gguf("granite_f32").set("granite.rope.scaling.finetuned", "bool", True)
+        self.assertEqual(self.perplexity(rotated), self.perplexity(Gguf("granite_f32")))
+        still = self.perplexity(rotated.set("granite.rope.scaling.finetuned", "bool", False))
+        self.assertNotEqual(still, self.perplexity(Gguf("granite_f32")))
+        self.assertIn("granite.rope.scaling.finetuned", self.fault(rotated.set("granite.rope.scaling.finetuned", "u32", 7)))
+
+    def test_what_gemma2_is_where_its_file_is_silent(self):
+        silent = Gguf("gemma2_f32")
+        del silent.keys["gemma2.attn_logit_softcapping"], silent.keys["gemma2.final_logit_softcapping"]
+        self.assertEqual(self.perplexity(silent), self.perplexity(Gguf("gemma2_f32")))
+        wide = self.perplexity(silent.set("gemma2.attention.sliding_window", "u32", 4096))
+        del silent.keys["gemma2.attention.sliding_window"]
+        self.assertEqual(self.perplexity(silent), wide)
+
+    def test_a_window_over_the_whole_context_is_none(self):
+        self.assertIsNone(self.fault(Gguf().set("llama.attention.sliding_window", "u32", 256)))
+        self.assertIn("sliding_window", self.fault(Gguf().set("llama.attention.sliding_window", "u32", 255)))
 
 
 class Tensors(Foreign):

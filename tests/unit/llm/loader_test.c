@@ -377,7 +377,8 @@ static void only_gemma3_of_62_layers_is_scaled_by_its_width(void **state) {
         double scaled_by;
     } cases[] = {{"gemma3", 62, 21}, {"gemma3", 61, 8}, {"gemma3", 63, 8}, {"gemma3", 34, 8}, {"qwen3", 62, 8}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const fv_architecture row = {.name = cases[i].name, .gemma = cases[i].name[0] == 'g'};
+        bool gemma = cases[i].name[0] == 'g';
+        const fv_architecture row = {.name = cases[i].name, .gemma = gemma, .wide_layers = gemma ? 62 : 0};
         fv_message message = {{0}};
         start(f, cases[i].name);
         write_file(f);
@@ -451,7 +452,8 @@ static void rope_factors_divide(void **state) {
 static void unknown_architecture(void **state) {
     file *f = *state;
     start(f, "mamba");
-    expect_error(f, FV_ERROR_UNSUPPORTED, "mamba is not supported; supported: llama qwen2 qwen3 gemma3");
+    expect_error(f, FV_ERROR_UNSUPPORTED,
+                 "mamba is not supported; supported: llama qwen2 qwen3 gemma gemma2 gemma3 granite smollm3 olmo2");
     drop_meta(f, "general.architecture");
     expect_error(f, FV_ERROR_CORRUPT, "general.architecture");
 }
