@@ -55,11 +55,12 @@ static inline float *fv_cache_scale(const fv_cache *cache, size_t offset, uint32
 
 /* NULL unless Q8_0. */
 static inline float *fv_cache_key_scale(const fv_cache *cache, uint32_t head, uint32_t token) {
-    return cache->key_scale_offset ? fv_cache_scale(cache, cache->key_scale_offset, head, token) : NULL;
+    return FV_BUILD_Q8 && cache->key_scale_offset ? fv_cache_scale(cache, cache->key_scale_offset, head, token) : NULL;
 }
 
 static inline float *fv_cache_value_scale(const fv_cache *cache, uint32_t head, uint32_t token) {
-    return cache->value_scale_offset ? fv_cache_scale(cache, cache->value_scale_offset, head, token) : NULL;
+    return FV_BUILD_Q8 && cache->value_scale_offset ? fv_cache_scale(cache, cache->value_scale_offset, head, token)
+                                                    : NULL;
 }
 
 static inline float *fv_cache_mark_row(const fv_cache *cache, size_t offset, uint32_t head, uint32_t mark) {
@@ -80,7 +81,14 @@ static inline float *fv_cache_mark_value_row(const fv_cache *cache, uint32_t hea
 }
 
 /* Whether the segments of tokens begin..end-1 are there, and those of the first one's landmark. */
+#if FV_BUILD_SEGMENTS
 bool fv_cache_has(const fv_cache *cache, uint32_t begin, uint32_t end);
+#else
+static inline bool fv_cache_has(const fv_cache *cache, uint32_t begin, uint32_t end) {
+    (void)cache, (void)begin, (void)end;
+    return true;
+}
+#endif
 
 /* In rising order: the two may overlap if `into` is the lower one. */
 static inline void fv_bytes_copy(void *into, const void *from, size_t bytes) {

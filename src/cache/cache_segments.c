@@ -41,11 +41,6 @@ fv_status fv_cache_adopt(fv_cache *cache, uint32_t tokens) {
 
 #else
 
-bool fv_cache_has(const fv_cache *cache, uint32_t begin, uint32_t end) {
-    (void)cache, (void)begin, (void)end;
-    return true;
-}
-
 fv_status fv_cache_segment_set(fv_cache *cache, uint32_t index, void *memory) {
     (void)cache, (void)index, (void)memory;
     return FV_ERROR_UNSUPPORTED;
