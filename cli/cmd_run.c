@@ -23,8 +23,12 @@ typedef struct run_options {
     const char *prompt, *file, *system, *chat_template, *attention;
     fv_sampler_config sampler;
     int64_t predict, seed;
-    bool chat, plain, single_turn, ignore_eos, display_prompt, escape, json, show_reads, verbose_prompt;
+    bool chat, plain, single_turn, ignore_eos, display_prompt, escape, json, show_reads, verbose_prompt, special;
+    int reasoning; /* fv_chat_reasoning */
 } run_options;
+
+#define FAMILY_NAME(NAME, name) name " "
+#define FAMILIES FV_CHAT_LIST(FAMILY_NAME)
 
 #define CLI_TARGET run_options
 static const cli_option text_flags[] = {
@@ -40,7 +44,14 @@ static const cli_option text_flags[] = {
              .help =
                  "end after one answer (always so with --json, and with -p or -f when standard\ninput is no terminal)"),
     CLI_FLAG(TEXT, "--chat-template", chat_template, .value = "NAME", .env = "LLAMA_ARG_CHAT_TEMPLATE",
-             .help = "chatml, llama3, mistral or gemma (default: recognised from the model file)"),
+             .help = FAMILIES " (default: recognised from the model file)"),
+    CLI_FLAG(CHOICE, "--reasoning -rea", reasoning, .value = "auto|off", .env = "LLAMA_ARG_REASONING",
+             .choices = "auto off",
+             .help = "auto: think if the template does; off: don't, where the template has a switch for it"),
+    CLI_FLAG(
+        SWITCH, "--special", special,
+        .help = "read the text of control tokens in turns as these tokens, as llama.cpp does: a text\ncan end its turn "
+                "then and forge another (default: off; a plain prompt is always read so)"),
     CLI_FLAG(SWITCH, "--display-prompt", display_prompt, .negated = "--no-display-prompt",
              .help = "repeat the prompt in front of its completion (default: on; a conversation\nnever repeats it)"),
     CLI_FLAG(SWITCH, "--show-reads", show_reads,
@@ -108,6 +119,15 @@ static int check_options(const run_options *options, fv_policy *attention) {
 
 /* ---- the prompt ---- */
 
+static int set_reasoning(run_state *state) {
+    fv_status status = fv_conversation_set_reasoning(state->conversation, (fv_chat_reasoning)state->options->reasoning);
+    if (status == FV_ERROR_UNSUPPORTED)
+        return cli_fail(
+            "%s: its chat template has no switch for thinking (enable_thinking), so --reasoning off can't be had",
+            state->options->model.model);
+    return cli_outcome(status, NULL);
+}
+
 static int find_template(run_state *state) {
     const run_options *options = state->options;
     const fv_gguf *gguf = fv_llm_gguf(fv_engine_llm(state->engine));
@@ -118,10 +138,12 @@ static int find_template(run_state *state) {
         return cli_usage_error("run", "--chat-template: %s", message.text);
     fv_status status = FV_OK;
     if (!options->chat_template) status = fv_chat_family_detect(gguf, &family, &message);
-    if (status != FV_OK) return cli_fail("%s (--chat-template NAME)", message.text);
+    if (status != FV_OK)
+        return cli_fail("%s (--chat-template NAME, or -no-cnv to complete the prompt as plain text)", message.text);
+    if (!options->system) (void)cli_outcome(status, &message);
     if (family != FV_CHAT_NONE) status = fv_conversation_open(&state->conversation, family, gguf);
-    if (status != FV_OK) return cli_outcome(status, &message);
-    if (state->conversation) return CLI_GO_ON;
+    if (status != FV_OK) return cli_outcome(status, NULL);
+    if (state->conversation) return set_reasoning(state);
     if (options->chat || options->system)
         return cli_fail("%s has no chat template: %s needs one, name it with --chat-template", options->model.model,
                         options->chat ? "-cnv" : "-sys");
@@ -148,32 +170,26 @@ static int add_system_turn(run_state *state) {
     return result;
 }
 
-static int encode(run_state *state, const fv_text *text, uint32_t flags) {
-    const fv_tokenizer *tokenizer = fv_llm_tokenizer(fv_engine_llm(state->engine));
-    fv_status status =
-        fv_tokenizer_encode(tokenizer, text->bytes ? text->bytes : "", text->length, flags, &state->tokens);
-    if (status == FV_OK && !state->generator) cli_warn_of_bos(tokenizer, &state->tokens); /* once, before it opens */
-    return cli_outcome(status, NULL);
-}
-
 /* state->tokens: what the model has to read next. */
 static int encode_turns(run_state *state) {
-    fv_text text = {0};
-    uint32_t flags = FV_TOKENIZE_PARSE_SPECIAL;
+    const fv_tokenizer *tokenizer = fv_llm_tokenizer(fv_engine_llm(state->engine));
     state->tokens.count = 0;
-    if (fv_conversation_is_new(state->conversation)) flags |= FV_TOKENIZE_ADD_SPECIAL;
-    fv_status status = fv_conversation_render(state->conversation, &text);
-    int result = status == FV_OK ? encode(state, &text, flags)
-                                 : cli_fail("the chat template can't be filled: %s", fv_status_text(status));
-    fv_text_free(&text);
-    return result;
+    fv_status status = fv_conversation_encode(state->conversation, tokenizer, state->options->special, &state->tokens);
+    if (status != FV_OK) return cli_fail("the chat template can't be filled: %s", fv_status_text(status));
+    if (!state->generator) cli_warn_of_bos(tokenizer, &state->tokens); /* once, before it opens */
+    return CLI_GO_ON;
 }
 
-/* As llama.cpp, control tokens in the text of a prompt are read as such. */
+/* As llama.cpp, control tokens in the text of a plain prompt are read as such: who writes one writes all of it. */
 static int encode_plain(run_state *state) {
-    int result = encode(state, &state->prompt, FV_TOKENIZE_ADD_SPECIAL | FV_TOKENIZE_PARSE_SPECIAL);
-    if (result == CLI_GO_ON && state->tokens.count == 0) result = cli_fail("the prompt is empty");
-    return result;
+    const fv_tokenizer *tokenizer = fv_llm_tokenizer(fv_engine_llm(state->engine));
+    const fv_text *text = &state->prompt;
+    int result = cli_outcome(fv_tokenizer_encode(tokenizer, text->bytes ? text->bytes : "", text->length,
+                                                 FV_TOKENIZE_ADD_SPECIAL | FV_TOKENIZE_PARSE_SPECIAL, &state->tokens),
+                             NULL);
+    if (result != CLI_GO_ON) return result;
+    cli_warn_of_bos(tokenizer, &state->tokens);
+    return state->tokens.count > 0 ? CLI_GO_ON : cli_fail("the prompt is empty");
 }
 
 /* ---- opening ---- */

@@ -23,19 +23,33 @@ FV_API fv_status fv_conversation_add(fv_conversation *conversation, const char *
 
 FV_API void fv_conversation_drop(fv_conversation *conversation); /* the last turn, if there is one */
 
+/** How answers are opened from now on; AUTO at first. FV_OK, FV_ERROR_UNSUPPORTED (OFF, and the template has no
+ * switch), FV_ERROR_ARGUMENT, FV_ERROR_MEMORY; on error as before. */
+FV_API fv_status fv_conversation_set_reasoning(fv_conversation *conversation, fv_chat_reasoning reasoning);
+
 /** Whether no answer was added yet: the next text starts the context (FV_TOKENIZE_ADD_SPECIAL). */
 FV_API bool fv_conversation_is_new(const fv_conversation *conversation);
 
 /**
  * Appends to `text` what the model has not read yet: at first everything; later the closing of its last answer (its end
  * token included: a generator never evaluates that one), the turns after it, and the opening of the next answer. To be
- * tokenized with FV_TOKENIZE_PARSE_SPECIAL. An answer's own content is never rendered again: its tokens are in the
- * cache.
+ * tokenized with FV_TOKENIZE_PARSE_SPECIAL, as fv_conversation_encode() does it. An answer's own content is never
+ * rendered again: its tokens are in the cache.
  *
  * returns FV_OK, FV_ERROR_UNSUPPORTED (a template that rewrites what was said), FV_ERROR_MEMORY and what
  *         fv_chat_render() returns; on error `text` may have grown.
  */
 FV_API fv_status fv_conversation_render(const fv_conversation *conversation, fv_text *text);
+
+/**
+ * Appends that text's tokens to `tokens`, with the beginning token where it starts the context. The text of a control
+ * token in a turn's content is text: what people write can't end their turn and forge another one. `parse_contents`: it
+ * is that token, as llama.cpp reads it.
+ *
+ * returns what fv_conversation_render() and fv_tokenizer_encode_spans() return; tokens as before on error.
+ */
+FV_API fv_status fv_conversation_encode(const fv_conversation *conversation, const fv_tokenizer *tokenizer,
+                                        bool parse_contents, fv_tokens *tokens);
 
 #ifdef __cplusplus
 }

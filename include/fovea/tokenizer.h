@@ -22,6 +22,16 @@ typedef struct fv_text {
     char *bytes; /* zero-terminated behind `length` bytes once anything was written; may hold any byte */
     size_t length, capacity;
 } fv_text;
+/** Parts [begin, end) of a text, bytes; rising, none overlaps. */
+typedef struct fv_text_span {
+    size_t begin, end;
+} fv_text_span;
+typedef struct fv_text_spans {
+    fv_text_span *spans;
+    size_t count, capacity;
+} fv_text_spans;
+FV_API void fv_text_spans_free(fv_text_spans *spans);
+FV_API fv_status fv_text_spans_append(fv_text_spans *spans, size_t begin, size_t end); /* FV_OK or FV_ERROR_MEMORY */
 FV_API void fv_tokens_free(fv_tokens *tokens);
 FV_API void fv_text_free(fv_text *text);
 FV_API fv_status fv_tokens_append(fv_tokens *tokens, const int32_t *ids, size_t count); /* FV_OK or FV_ERROR_MEMORY */
@@ -50,6 +60,15 @@ typedef enum fv_tokenize_flags {
  */
 FV_API fv_status fv_tokenizer_encode(const fv_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
                                      fv_tokens *tokens);
+
+/**
+ * The same for a text of several writers: in its parts `plain` (NULL: none) the text of a control token is text, and so
+ * it is across their ends, whatever FV_TOKENIZE_PARSE_SPECIAL says. What people write can't forge a turn then.
+ * User-defined tokens, which are words of a vocabulary, are found everywhere.
+ * returns the same; FV_ERROR_ARGUMENT also for parts that overlap, fall or leave the text.
+ */
+FV_API fv_status fv_tokenizer_encode_spans(const fv_tokenizer *tokenizer, const char *text, size_t length,
+                                           const fv_text_spans *plain, uint32_t flags, fv_tokens *tokens);
 
 /**
  * Appends the bytes of one token, as llama.cpp's token_to_piece: no leading-space trimming. A token may hold a part

@@ -8,8 +8,7 @@
 static const char *const roles[] = {"system", "user", "assistant"};
 
 struct fv_conversation {
-    fv_chat_family family;
-    const fv_gguf *gguf;
+    fv_chat_format format;
     fv_chat_turn *turns; /* roles are ours and static */
     char **contents;     /* of the turns; owned */
     size_t count, capacity;
@@ -19,8 +18,7 @@ fv_status fv_conversation_open(fv_conversation **conversation, fv_chat_family fa
     if (!conversation || !gguf || family <= FV_CHAT_NONE || family >= FV_CHAT_COUNT) return FV_ERROR_ARGUMENT;
     fv_conversation *made = calloc(1, sizeof *made);
     if (!made) return FV_ERROR_MEMORY;
-    made->family = family;
-    made->gguf = gguf;
+    made->format = (fv_chat_format){.gguf = gguf, .family = (uint32_t)family};
     *conversation = made;
     return FV_OK;
 }
@@ -74,26 +72,85 @@ bool fv_conversation_is_new(const fv_conversation *conversation) {
     return last_answer(conversation) == conversation->count;
 }
 
-fv_status fv_conversation_render(const fv_conversation *conversation, fv_text *text) {
-    size_t answer = last_answer(conversation);
-    if (answer == conversation->count)
-        return fv_chat_render(conversation->family, conversation->gguf, conversation->turns, conversation->count, 0,
-                              true, text);
+fv_status fv_conversation_set_reasoning(fv_conversation *conversation, fv_chat_reasoning reasoning) {
+    const fv_chat_turn question = {"user", ""};
+    fv_chat_format format = conversation->format;
+    fv_text text = {0};
+    format.reasoning = (uint32_t)reasoning;
+    fv_status status = fv_chat_render_format(&format, &question, 1, 0, true, &text, NULL);
+    if (status == FV_OK) conversation->format = format;
+    fv_text_free(&text);
+    return status;
+}
+
+static fv_status render(const fv_conversation *conversation, size_t count, uint32_t reasoning, fv_text *text,
+                        fv_text_spans *contents) {
+    fv_chat_format format = conversation->format;
+    format.reasoning = reasoning;
+    return fv_chat_render_format(&format, conversation->turns, count, 0, true, text, contents);
+}
+
+/* Where the answer's letter stands in `whole`, which begins as what was evaluated when the answer began: only white
+ * space can stand in front of it, some families open an answer so. NULL: a template that rewrites what was said. */
+static const char *find_letter(const fv_text *before, const fv_text *whole) {
+    bool begins = whole->length > before->length && memcmp(whole->bytes, before->bytes, before->length) == 0;
+    return begins ? memchr(whole->bytes + before->length, 'X', whole->length - before->length) : NULL;
+}
+
+/* The part of `whole` from `cut` on, with what of `spans` lies in it. */
+static fv_status append_rest(const fv_text *whole, const fv_text_spans *spans, size_t cut, fv_text *text,
+                             fv_text_spans *contents) {
+    size_t place = text->length;
+    fv_status status = fv_text_append(text, whole->bytes + cut, whole->length - cut);
+    for (size_t i = 0; contents && i < spans->count && status == FV_OK; i++)
+        if (spans->spans[i].begin >= cut)
+            status =
+                fv_text_spans_append(contents, spans->spans[i].begin - cut + place, spans->spans[i].end - cut + place);
+    return status;
+}
+
+/* After an answer: what closes it, and what came since. */
+static fv_status render_rest(const fv_conversation *conversation, size_t answer, fv_text *text,
+                             fv_text_spans *contents) {
     fv_text before = {0}, whole = {0};
-    const char *content = conversation->turns[answer].content;
-    fv_status status =
-        fv_chat_render(conversation->family, conversation->gguf, conversation->turns, answer, 0, true, &before);
+    fv_text_spans spans = {0};
+    const char *content = conversation->turns[answer].content, *letter = NULL;
+    fv_status status = render(conversation, answer, FV_CHAT_REASONING_NONE, &before, NULL);
     conversation->turns[answer].content = "X";
     if (status == FV_OK)
-        status = fv_chat_render(conversation->family, conversation->gguf, conversation->turns, conversation->count, 0,
-                                true, &whole);
+        status = render(conversation, conversation->count, conversation->format.reasoning, &whole, &spans);
     conversation->turns[answer].content = content;
-    const char *letter = NULL; /* only white space can stand in front of it: some families open an answer so */
-    if (status == FV_OK && whole.length > before.length && memcmp(whole.bytes, before.bytes, before.length) == 0)
-        letter = memchr(whole.bytes + before.length, 'X', whole.length - before.length);
-    if (status == FV_OK && !letter) status = FV_ERROR_UNSUPPORTED; /* a template that rewrites what was said */
-    if (status == FV_OK) status = fv_text_append(text, letter + 1, whole.length - (size_t)(letter + 1 - whole.bytes));
+    if (status == FV_OK) letter = find_letter(&before, &whole);
+    if (status == FV_OK && !letter) status = FV_ERROR_UNSUPPORTED;
+    if (status == FV_OK) status = append_rest(&whole, &spans, (size_t)(letter + 1 - whole.bytes), text, contents);
     fv_text_free(&before);
     fv_text_free(&whole);
+    fv_text_spans_free(&spans);
+    return status;
+}
+
+static fv_status render_next(const fv_conversation *conversation, fv_text *text, fv_text_spans *contents) {
+    size_t answer = last_answer(conversation);
+    if (answer == conversation->count)
+        return render(conversation, conversation->count, conversation->format.reasoning, text, contents);
+    return render_rest(conversation, answer, text, contents);
+}
+
+fv_status fv_conversation_render(const fv_conversation *conversation, fv_text *text) {
+    return render_next(conversation, text, NULL);
+}
+
+fv_status fv_conversation_encode(const fv_conversation *conversation, const fv_tokenizer *tokenizer,
+                                 bool parse_contents, fv_tokens *tokens) {
+    fv_text text = {0};
+    fv_text_spans contents = {0};
+    uint32_t flags = FV_TOKENIZE_PARSE_SPECIAL;
+    if (fv_conversation_is_new(conversation)) flags |= FV_TOKENIZE_ADD_SPECIAL;
+    fv_status status = render_next(conversation, &text, &contents);
+    if (status == FV_OK)
+        status = fv_tokenizer_encode_spans(tokenizer, text.bytes ? text.bytes : "", text.length,
+                                           parse_contents ? NULL : &contents, flags, tokens);
+    fv_text_free(&text);
+    fv_text_spans_free(&contents);
     return status;
 }

@@ -82,13 +82,29 @@ typedef struct split_run {
     const char *text;
     size_t length;
     bool parse_special;
+    const fv_text_spans *plain;
     int32_t *marks;
     fv_heap heap;
 } split_run;
 
-static bool is_wanted(const split_run *run, int32_t entry) {
-    uint8_t kinds = run->split->vocabulary->tokens[run->split->entries[entry].id].kinds;
-    return run->parse_special || !(kinds & (FV_TOKEN_CONTROL | FV_TOKEN_UNKNOWN));
+/* Whether [begin, end) touches a part whose text is only text. */
+static bool is_plain(const fv_text_spans *plain, size_t begin, size_t end) {
+    size_t low = 0, high = plain ? plain->count : 0;
+    while (low < high) { /* the first span that ends after `begin` */
+        size_t middle = low + (high - low) / 2;
+        if (plain->spans[middle].end <= begin)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return plain && low < plain->count && plain->spans[low].begin < end;
+}
+
+/* Whether the text at `at`, which spells the entry, is that token. */
+static bool is_wanted(const split_run *run, int32_t entry, size_t at) {
+    const fv_special_entry *found = run->split->entries + entry;
+    if (!(run->split->vocabulary->tokens[found->id].kinds & (FV_TOKEN_CONTROL | FV_TOKEN_UNKNOWN))) return true;
+    return run->parse_special && !is_plain(run->plain, at, at + found->length);
 }
 
 /* First entry in [low, high) whose byte at `depth` is >= byte; all of them have one. */
@@ -111,7 +127,7 @@ static int32_t find_longest(const split_run *run, size_t at) {
     int32_t found = -1;
     for (uint32_t depth = 1; low < high; depth++) {
         if (split->entries[low].length == depth) {
-            if (is_wanted(run, (int32_t)low)) found = (int32_t)low;
+            if (is_wanted(run, (int32_t)low, at)) found = (int32_t)low;
             low++;
         }
         if (depth >= run->length - at) break;
@@ -123,7 +139,7 @@ static int32_t find_longest(const split_run *run, size_t at) {
 }
 
 static fv_status offer(split_run *run, uint32_t at, int32_t entry) {
-    while (entry >= 0 && !is_wanted(run, entry)) entry = run->split->entries[entry].shorter;
+    while (entry >= 0 && !is_wanted(run, entry, at)) entry = run->split->entries[entry].shorter;
     if (entry < 0) return FV_OK;
     uint32_t length = run->split->entries[entry].length;
     fv_heap_item item = {.key = (uint64_t)(UINT32_MAX - length) << 32 | at, .bytes = length, .id = entry};
@@ -159,8 +175,8 @@ static fv_status serve(split_run *run) {
 }
 
 fv_status fv_special_split_mark(const fv_special_split *split, const char *text, size_t length, bool parse_special,
-                                int32_t **marks) {
-    split_run run = {.split = split, .text = text, .length = length, .parse_special = parse_special};
+                                const fv_text_spans *plain, int32_t **marks) {
+    split_run run = {.split = split, .text = text, .length = length, .parse_special = parse_special, .plain = plain};
     fv_status status = FV_OK;
     for (uint32_t at = 0; at < length && status == FV_OK; at++) status = offer(&run, at, find_longest(&run, at));
     bool found = run.heap.count > 0;

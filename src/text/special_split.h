@@ -2,6 +2,7 @@
 #ifndef FV_SPECIAL_SPLIT_H
 #define FV_SPECIAL_SPLIT_H
 
+#include "fovea/tokenizer.h"
 #include "text/vocabulary.h"
 
 /* A token to look for. */
@@ -32,10 +33,12 @@ void fv_special_split_close(fv_special_split *split);
  * Longer tokens are found first, equally long ones from left to right; none overlap.
  *
  * parse_special  look for control and unknown tokens too; user-defined ones are always looked for.
+ * plain          parts of the text, rising and apart, where control and unknown tokens are none, nor across their ends;
+ *                NULL: no such part.
  * marks          out: one for each byte, to be freed; NULL if no token was found. Untouched on error.
  * returns FV_OK, FV_ERROR_MEMORY. length < 2^31. O(length * (longest token + log length)).
  */
 fv_status fv_special_split_mark(const fv_special_split *split, const char *text, size_t length, bool parse_special,
-                                int32_t **marks);
+                                const fv_text_spans *plain, int32_t **marks);
 
 #endif

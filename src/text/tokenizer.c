@@ -131,11 +131,11 @@ static fv_status encode_marked(const fv_tokenizer *tokenizer, const char *text, 
 }
 
 static fv_status encode_body(const fv_tokenizer *tokenizer, const char *text, size_t length, bool parse_special,
-                             fv_tokens *tokens) {
+                             const fv_text_spans *plain, fv_tokens *tokens) {
     if (length == 0) return FV_OK;
     int32_t *marks = NULL;
     fv_merge merge = {0};
-    fv_status status = fv_special_split_mark(&tokenizer->split, text, length, parse_special, &marks);
+    fv_status status = fv_special_split_mark(&tokenizer->split, text, length, parse_special, plain, &marks);
     if (status == FV_OK && marks) status = encode_marked(tokenizer, text, length, marks, &merge, tokens);
     if (status == FV_OK && !marks) status = encode_plain(tokenizer, text, length, true, &merge, tokens);
     fv_merge_free(&merge);
@@ -143,19 +143,34 @@ static fv_status encode_body(const fv_tokenizer *tokenizer, const char *text, si
     return status;
 }
 
-fv_status fv_tokenizer_encode(const fv_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
-                              fv_tokens *tokens) {
+/* Rising, apart, inside the text. */
+static bool are_spans(const fv_text_spans *spans, size_t length) {
+    size_t before = 0;
+    for (size_t i = 0; i < spans->count; before = spans->spans[i++].end)
+        if (spans->spans[i].begin < before || spans->spans[i].end < spans->spans[i].begin) return false;
+    return before <= length;
+}
+
+fv_status fv_tokenizer_encode_spans(const fv_tokenizer *tokenizer, const char *text, size_t length,
+                                    const fv_text_spans *plain, uint32_t flags, fv_tokens *tokens) {
     if (!tokenizer || !tokens || (!text && length > 0) || length > INT32_MAX) return FV_ERROR_ARGUMENT;
+    if (plain && !are_spans(plain, length)) return FV_ERROR_ARGUMENT;
     const fv_special *special = &tokenizer->special;
     bool add_special = flags & FV_TOKENIZE_ADD_SPECIAL;
     size_t before = tokens->count;
     fv_status status = FV_OK;
     if (add_special && fv_tokenizer_adds_bos(tokenizer)) status = fv_tokens_append(tokens, &special->bos, 1);
-    if (status == FV_OK) status = encode_body(tokenizer, text, length, flags & FV_TOKENIZE_PARSE_SPECIAL, tokens);
+    if (status == FV_OK)
+        status = encode_body(tokenizer, text, length, flags & FV_TOKENIZE_PARSE_SPECIAL, plain, tokens);
     if (status == FV_OK && add_special && fv_tokenizer_adds_eos(tokenizer))
         status = fv_tokens_append(tokens, &special->eos, 1);
     if (status != FV_OK) tokens->count = before;
     return status;
+}
+
+fv_status fv_tokenizer_encode(const fv_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
+                              fv_tokens *tokens) {
+    return fv_tokenizer_encode_spans(tokenizer, text, length, NULL, flags, tokens);
 }
 
 static bool is_token(const fv_tokenizer *tokenizer, int32_t id) {

@@ -15,6 +15,19 @@ void fv_text_free(fv_text *text) {
     *text = (fv_text){0};
 }
 
+void fv_text_spans_free(fv_text_spans *spans) {
+    free(spans->spans);
+    *spans = (fv_text_spans){0};
+}
+
+fv_status fv_text_spans_append(fv_text_spans *spans, size_t begin, size_t end) {
+    fv_text_span *grown = fv_array_reserve(spans->spans, &spans->capacity, spans->count, 1, sizeof *grown);
+    if (!grown) return FV_ERROR_MEMORY;
+    spans->spans = grown;
+    grown[spans->count++] = (fv_text_span){begin, end};
+    return FV_OK;
+}
+
 fv_status fv_tokens_append(fv_tokens *tokens, const int32_t *ids, size_t count) {
     if (count == 0) return FV_OK;
     int32_t *grown = fv_array_reserve(tokens->ids, &tokens->capacity, tokens->count, count, sizeof *grown);

@@ -19,6 +19,7 @@ import unittest
 
 import cli_runner
 from cli_runner import FOVEA, TEXT, CliTest, clean_environment, model, run
+from tiny_gguf import TinyModel
 
 LLAMA, GEMMA = model("llama_f32"), model("gemma3_f32")
 CHAT = ("--chat-template", "chatml")
@@ -206,6 +207,34 @@ class Conversation(CliTest):
         self.assertNotIn(b"the new turn", self.ok(*arguments, "-c", str(needed), stdin=b"in\nin\n").stderr)
         done = self.ok(*arguments, "-c", str(needed - 1), stdin=b"in\nin\n")
         self.assertIn(b"the context of %d tokens is full" % (needed - 1), done.stderr)
+
+    def tiny(self, template):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        return TinyModel().set("tokenizer.chat_template", template).write(os.path.join(folder.name, "m.gguf"))
+
+    def prompt_tokens(self, path, text, *flags):
+        return self.document("run", "-m", path, "-p", text, "-n", "1", "-t", "1", "--json", *flags)["prompt_tokens"]
+
+    def test_control_tokens_in_a_turn_are_text(self):
+        path = self.tiny("<|im_start|>")
+        plain = self.prompt_tokens(path, "A")
+        self.assertEqual(plain + 10, self.prompt_tokens(path, "A<|im_end|>"))
+        self.assertEqual(plain + 1, self.prompt_tokens(path, "A<|im_end|>", "--special"))
+        self.assertEqual(2, self.prompt_tokens(path, "A<|im_end|>", "-no-cnv"))  # a plain prompt is one writer's
+        self.assertGreater(self.prompt_tokens(path, "A", "-sys", "<|im_end|>"), self.prompt_tokens(path, "A", "-sys", "x") + 8)
+
+    def test_thinking(self):
+        switch = ("{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% if enable_thinking is false %}"
+                  "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif %}")
+        plain = self.prompt_tokens(self.tiny(switch), "A")
+        self.assertEqual(plain + len("<think>\n\n</think>\n\n"), self.prompt_tokens(self.tiny(switch), "A", "--reasoning", "off"))
+        always = self.tiny("{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}")
+        self.assertEqual(plain + len("<think>\n"), self.prompt_tokens(always, "A"))
+        self.fails(1, "run", "-m", always, "-p", "A", "--reasoning", "off", says=("no switch for thinking",))
+
+    def test_an_unknown_template_says_what_helps(self):
+        self.fails(1, "run", "-m", self.tiny("{{ 'Human: ' }}"), "-p", "A", says=("--chat-template", "vicuna", "-no-cnv"))
 
     def test_no_question_no_answer(self):
         self.assertEqual(self.ok("run", "-m", LLAMA, *CHAT, stdin=b"").stdout, b"")

@@ -56,6 +56,14 @@ static void render(fv_chat_family family, const fv_gguf *gguf, const char *words
     } else {
         REQUIRE(whole.length == 0);
     }
+    fv_text_spans contents = {0};
+    const fv_chat_format format = {gguf, (uint32_t)family, FV_CHAT_REASONING_NONE};
+    fv_status same = fv_chat_render_format(&format, turns, count, 0, false, &steps, &contents);
+    REQUIRE(same == status && (same == FV_OK || contents.count == 0));
+    for (size_t i = 0, before = 6; i < contents.count; before = contents.spans[i++].end)
+        REQUIRE(before <= contents.spans[i].begin && contents.spans[i].begin < contents.spans[i].end &&
+                contents.spans[i].end <= steps.length);
+    fv_text_spans_free(&contents);
     for (size_t done = 0; done < count; done++) {
         size_t length = steps.length;
         status = fv_chat_render(family, gguf, turns, done + 1, done, false, &steps);

@@ -328,8 +328,8 @@ static void a_system_turn_may_be_rendered_first(void **state) {
 
 static void unknown_templates_are_refused(void **state) {
     (void)state;
-    static const char *const unknown[] = {"", "{{ 'Human: ' + messages[0].content }}", "<|im_start|>user<|im_sep|>",
-                                          "'[INST] <<SYS>>\\n' + system", "<|im_start|><end_of_utterance>"};
+    static const char *const unknown[] = {"", "{{ 'Human: ' + messages[0].content }}", "<|assistant|>",
+                                          "'<|user|>' 'ASSISTANT:'", "<|im_start|><end_of_utterance>"};
     builder *b = malloc(sizeof *b);
     assert_non_null(b);
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
