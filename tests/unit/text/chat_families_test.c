@@ -36,11 +36,10 @@ static const family_case CASES[] = {
      "}}\n{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\\n' + message['content'] + eos_token }}\n{% "
      "endif %}\n{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}",
      {
-         "<|user|>\nHello</s>\n<|assistant|>\n", /* question */
-         "<|user|>\nHello</s>\n<|assistant|>\nHi there</s>\n<|user|>\n Who are you? \n</s>\n<|assistant|>\n", /* talk
-                                                                                                               */
+         "<|user|>\nHello</s>\n<|assistant|>\n",
+         "<|user|>\nHello</s>\n<|assistant|>\nHi there</s>\n<|user|>\n Who are you? \n</s>\n<|assistant|>\n",
          "<|system|>\nBe kind</s>\n<|user|>\nHello</s>\n<|assistant|>\nHi "
-         "there</s>\n<|user|>\nBye</s>\n<|assistant|>\n", /* system */
+         "there</s>\n<|user|>\nBye</s>\n<|assistant|>\n",
      }},
     {"llama2",
      FV_CHAT_LLAMA2,
@@ -52,9 +51,9 @@ static const family_case CASES[] = {
      "%}{% endif %}{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}{% elif "
      "m['role'] == 'assistant' %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}",
      {
-         "[INST] Hello [/INST]",                                                                  /* question */
-         "[INST] Hello [/INST] Hi there </s><s>[INST] Who are you? [/INST]",                      /* talk */
-         "[INST] <<SYS>>\nBe kind\n<</SYS>>\n\nHello [/INST] Hi there </s><s>[INST] Bye [/INST]", /* system */
+         "[INST] Hello [/INST]",
+         "[INST] Hello [/INST] Hi there </s><s>[INST] Who are you? [/INST]",
+         "[INST] <<SYS>>\nBe kind\n<</SYS>>\n\nHello [/INST] Hi there </s><s>[INST] Bye [/INST]",
      }},
     {"r1_distill",
      FV_CHAT_DEEPSEEK3,
@@ -68,16 +67,16 @@ static const family_case CASES[] = {
      "Assistant\xEF\xBD\x9C><think>\\n' }}{% endif %}",
      {
          "<\xEF\xBD\x9CUser\xEF\xBD\x9C>Hello<\xEF\xBD\x9C"
-         "Assistant\xEF\xBD\x9C><think>\n", /* question */
+         "Assistant\xEF\xBD\x9C><think>\n",
          "<\xEF\xBD\x9CUser\xEF\xBD\x9C>Hello<\xEF\xBD\x9C"
          "Assistant\xEF\xBD\x9C>Hi there<\xEF\xBD\x9C"
          "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C><\xEF\xBD\x9CUser\xEF\xBD\x9C> Who are you? "
          "\n<\xEF\xBD\x9C"
-         "Assistant\xEF\xBD\x9C><think>\n", /* talk */
+         "Assistant\xEF\xBD\x9C><think>\n",
          "Be kind<\xEF\xBD\x9CUser\xEF\xBD\x9C>Hello<\xEF\xBD\x9C"
          "Assistant\xEF\xBD\x9C>Hi there<\xEF\xBD\x9C"
          "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C><\xEF\xBD\x9CUser\xEF\xBD\x9C>Bye<\xEF\xBD\x9C"
-         "Assistant\xEF\xBD\x9C><think>\n", /* system */
+         "Assistant\xEF\xBD\x9C><think>\n",
      }},
     {"vicuna",
      FV_CHAT_VICUNA,
@@ -88,10 +87,10 @@ static const family_case CASES[] = {
      "%}{{ 'ASSISTANT: ' + m['content'] + '</s>\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ "
      "'ASSISTANT:' }}{% endif %}",
      {
-         "A chat between a curious user and an assistant.\n\nUSER: Hello\nASSISTANT:", /* question */
+         "A chat between a curious user and an assistant.\n\nUSER: Hello\nASSISTANT:",
          "A chat between a curious user and an assistant.\n\nUSER: Hello\nASSISTANT: Hi there</s>\nUSER:  Who are "
-         "you? \n\nASSISTANT:",                                                    /* talk */
-         "Be kind\n\nUSER: Hello\nASSISTANT: Hi there</s>\nUSER: Bye\nASSISTANT:", /* system */
+         "you? \n\nASSISTANT:",
+         "Be kind\n\nUSER: Hello\nASSISTANT: Hi there</s>\nUSER: Bye\nASSISTANT:",
      }},
     {"phi3",
      FV_CHAT_PHI3,
@@ -99,11 +98,11 @@ static const family_case CASES[] = {
      "{% for m in messages %}{{ '<|' + m['role'] + '|>\\n' + m['content'] + '<|end|>\\n' }}{% endfor %}{% if "
      "add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{% endif %}",
      {
-         "<|user|>\nHello<|end|>\n<|assistant|>\n", /* question */
+         "<|user|>\nHello<|end|>\n<|assistant|>\n",
          "<|user|>\nHello<|end|>\n<|assistant|>\nHi there<|end|>\n<|user|>\n Who are you? "
-         "\n<|end|>\n<|assistant|>\n", /* talk */
+         "\n<|end|>\n<|assistant|>\n",
          "<|system|>\nBe kind<|end|>\n<|user|>\nHello<|end|>\n<|assistant|>\nHi "
-         "there<|end|>\n<|user|>\nBye<|end|>\n<|assistant|>\n", /* system */
+         "there<|end|>\n<|user|>\nBye<|end|>\n<|assistant|>\n",
      }},
     {"phi4",
      FV_CHAT_PHI4,
@@ -113,13 +112,12 @@ static const family_case CASES[] = {
      "}}{% elif m['role'] == 'assistant' %}{{ '<|im_start|>assistant<|im_sep|>' + m['content'] + '<|im_end|>' }}{% "
      "endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant<|im_sep|>' }}{% endif %}",
      {
-         "<|im_start|>user<|im_sep|>Hello<|im_end|><|im_start|>assistant<|im_sep|>", /* question */
+         "<|im_start|>user<|im_sep|>Hello<|im_end|><|im_start|>assistant<|im_sep|>",
          "<|im_start|>user<|im_sep|>Hello<|im_end|><|im_start|>assistant<|im_sep|>Hi "
-         "there<|im_end|><|im_start|>user<|im_sep|> Who are you? \n<|im_end|><|im_start|>assistant<|im_sep|>", /* talk
-                                                                                                                */
+         "there<|im_end|><|im_start|>user<|im_sep|> Who are you? \n<|im_end|><|im_start|>assistant<|im_sep|>",
          "<|im_start|>system<|im_sep|>Be "
          "kind<|im_end|><|im_start|>user<|im_sep|>Hello<|im_end|><|im_start|>assistant<|im_sep|>Hi "
-         "there<|im_end|><|im_start|>user<|im_sep|>Bye<|im_end|><|im_start|>assistant<|im_sep|>", /* system */
+         "there<|im_end|><|im_start|>user<|im_sep|>Bye<|im_end|><|im_start|>assistant<|im_sep|>",
      }},
     {"granite",
      FV_CHAT_GRANITE,
@@ -130,16 +128,15 @@ static const family_case CASES[] = {
      "'<|start_of_role|>assistant<|end_of_role|>' + m['content'] + '<|end_of_text|>\\n' }}{%- endif %}{%- endfor "
      "%}{%- if add_generation_prompt %}{{- '<|start_of_role|>assistant<|end_of_role|>' }}{%- endif %}",
      {
-         "<|start_of_role|>user<|end_of_role|>Hello<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>", /* question
-                                                                                                                 */
+         "<|start_of_role|>user<|end_of_role|>Hello<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>",
          "<|start_of_role|>user<|end_of_role|>Hello<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>Hi "
          "there<|end_of_text|>\n<|start_of_role|>user<|end_of_role|> Who are you? "
-         "\n<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>", /* talk */
+         "\n<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>",
          "<|start_of_role|>system<|end_of_role|>Be "
          "kind<|end_of_text|>\n<|start_of_role|>user<|end_of_role|>Hello<|end_of_text|>\n<|start_of_role|>"
          "assistant<|end_of_role|>Hi "
          "there<|end_of_text|>\n<|start_of_role|>user<|end_of_role|>Bye<|end_of_text|>\n<|start_of_role|>assistant<"
-         "|end_of_role|>", /* system */
+         "|end_of_role|>",
      }},
     {"olmo2",
      FV_CHAT_FALCON3,
@@ -149,11 +146,10 @@ static const family_case CASES[] = {
      "'<|assistant|>\\n' + m['content'] + eos_token + '\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt "
      "%}{{ '<|assistant|>\\n' }}{% endif %}",
      {
-         "<|user|>\nHello\n<|assistant|>\n", /* question */
-         "<|user|>\nHello\n<|assistant|>\nHi there<|endoftext|>\n<|user|>\n Who are you? \n\n<|assistant|>\n", /* talk
-                                                                                                                */
+         "<|user|>\nHello\n<|assistant|>\n",
+         "<|user|>\nHello\n<|assistant|>\nHi there<|endoftext|>\n<|user|>\n Who are you? \n\n<|assistant|>\n",
          "<|system|>\nBe kind\n<|user|>\nHello\n<|assistant|>\nHi "
-         "there<|endoftext|>\n<|user|>\nBye\n<|assistant|>\n", /* system */
+         "there<|endoftext|>\n<|user|>\nBye\n<|assistant|>\n",
      }},
     {"openchat",
      FV_CHAT_OPENCHAT,
@@ -162,11 +158,11 @@ static const family_case CASES[] = {
      "else %}{{ 'GPT4 Correct ' + m['role'].title() + ': ' + m['content'] + '<|end_of_turn|>' }}{% endif %}{% "
      "endfor %}{% if add_generation_prompt %}{{ 'GPT4 Correct Assistant:' }}{% endif %}",
      {
-         "GPT4 Correct User: Hello<|end_of_turn|>GPT4 Correct Assistant:", /* question */
+         "GPT4 Correct User: Hello<|end_of_turn|>GPT4 Correct Assistant:",
          "GPT4 Correct User: Hello<|end_of_turn|>GPT4 Correct Assistant: Hi there<|end_of_turn|>GPT4 Correct User: "
-         " Who are you? \n<|end_of_turn|>GPT4 Correct Assistant:", /* talk */
+         " Who are you? \n<|end_of_turn|>GPT4 Correct Assistant:",
          "Be kind<|end_of_turn|>GPT4 Correct User: Hello<|end_of_turn|>GPT4 Correct Assistant: Hi "
-         "there<|end_of_turn|>GPT4 Correct User: Bye<|end_of_turn|>GPT4 Correct Assistant:", /* system */
+         "there<|end_of_turn|>GPT4 Correct User: Bye<|end_of_turn|>GPT4 Correct Assistant:",
      }},
     {"mistral_small",
      FV_CHAT_MISTRAL,
@@ -177,11 +173,10 @@ static const family_case CASES[] = {
      "m['role'] == 'system' %}{{ '[SYSTEM_PROMPT]' + m['content'] + '[/SYSTEM_PROMPT]' }}{% else %}{{ m['content'] "
      "+ eos_token }}{% endif %}{% endfor %}",
      {
-         "[SYSTEM_PROMPT]You are Mistral Small, made in \"Paris\".\n[/SYSTEM_PROMPT][INST]Hello[/INST]", /* question
-                                                                                                          */
+         "[SYSTEM_PROMPT]You are Mistral Small, made in \"Paris\".\n[/SYSTEM_PROMPT][INST]Hello[/INST]",
          "[SYSTEM_PROMPT]You are Mistral Small, made in \"Paris\".\n[/SYSTEM_PROMPT][INST]Hello[/INST]Hi "
-         "there</s>[INST] Who are you? \n[/INST]",                                               /* talk */
-         "[SYSTEM_PROMPT]Be kind[/SYSTEM_PROMPT][INST]Hello[/INST]Hi there</s>[INST]Bye[/INST]", /* system */
+         "there</s>[INST] Who are you? \n[/INST]",
+         "[SYSTEM_PROMPT]Be kind[/SYSTEM_PROMPT][INST]Hello[/INST]Hi there</s>[INST]Bye[/INST]",
      }},
     {"qwen_assigned",
      FV_CHAT_CHATML,
@@ -193,12 +188,12 @@ static const family_case CASES[] = {
      "add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
      {
          "<|im_start|>system\nYou are a helpful "
-         "assistant.<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n", /* question */
+         "assistant.<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n",
          "<|im_start|>system\nYou are a helpful "
          "assistant.<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi "
-         "there<|im_end|>\n<|im_start|>user\n Who are you? \n<|im_end|>\n<|im_start|>assistant\n", /* talk */
+         "there<|im_end|>\n<|im_start|>user\n Who are you? \n<|im_end|>\n<|im_start|>assistant\n",
          "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi "
-         "there<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n", /* system */
+         "there<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n",
      }},
     {"qwq",
      FV_CHAT_CHATML,
@@ -206,11 +201,11 @@ static const family_case CASES[] = {
      "{%- for m in messages %}{{- '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}{%- "
      "endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n<think>\\n' }}{%- endif %}",
      {
-         "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n<think>\n", /* question */
+         "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n<think>\n",
          "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi there<|im_end|>\n<|im_start|>user\n Who are "
-         "you? \n<|im_end|>\n<|im_start|>assistant\n<think>\n", /* talk */
+         "you? \n<|im_end|>\n<|im_start|>assistant\n<think>\n",
          "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi "
-         "there<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n<think>\n", /* system */
+         "there<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n<think>\n",
      }},
     {"qwen3",
      FV_CHAT_CHATML,
@@ -219,11 +214,11 @@ static const family_case CASES[] = {
      "endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- if enable_thinking is defined "
      "and enable_thinking is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}{%- endif %}",
      {
-         "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n", /* question */
+         "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n",
          "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi there<|im_end|>\n<|im_start|>user\n Who are "
-         "you? \n<|im_end|>\n<|im_start|>assistant\n", /* talk */
+         "you? \n<|im_end|>\n<|im_start|>assistant\n",
          "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi "
-         "there<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n", /* system */
+         "there<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n<|im_start|>assistant\n",
      }},
 };
 #define CASE_COUNT (sizeof CASES / sizeof *CASES)
