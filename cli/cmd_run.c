@@ -22,6 +22,7 @@ typedef struct run_options {
     cli_model_options model;
     const char *prompt, *file, *system, *chat_template, *attention;
     fv_sampler_config sampler;
+    uint32_t sampling_given; /* bit i: flag i of sampler_flags */
     int64_t predict, seed;
     bool chat, plain, single_turn, ignore_eos, display_prompt, escape, json, show_reads, verbose_prompt, special;
     int reasoning; /* fv_chat_reasoning */
@@ -71,9 +72,8 @@ static const cli_option limit_flags[] = {
     CLI_FLAG(SWITCH, "--ignore-eos", ignore_eos, .help = "forbid end-of-generation tokens"),
     CLI_FLAG(TEXT, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
 };
+/* The first ones in the order of fv_sampling: their bits in sampling_given are its bits. */
 static const cli_option sampler_flags[] = {
-    CLI_FLAG(INTEGER, "-s --seed", seed, .low = -1, .high = CLI_SEED_MAX, .note = "random; the report names it",
-             .help = "seed"),
     CLI_FLAG(F32, "--temp --temperature", sampler.temperature, .env = "LLAMA_ARG_TEMPERATURE", .low = -1e9, .high = 1e9,
              .help = "temperature; 0: always the likeliest token"),
     CLI_FLAG(I32, "--top-k", sampler.top_k, .env = "LLAMA_ARG_TOP_K", .low = -1, .high = CLI_COUNT_MAX,
@@ -86,6 +86,8 @@ static const cli_option sampler_flags[] = {
              .high = 1e9, .help = "1: off"),
     CLI_FLAG(I32, "--repeat-last-n", sampler.repeat_last_tokens, .low = -1, .high = CLI_COUNT_MAX,
              .help = "tokens that penalties look back; 0: off, -1: all"),
+    CLI_FLAG(INTEGER, "-s --seed", seed, .low = -1, .high = CLI_SEED_MAX, .note = "random; the report names it",
+             .help = "seed"),
     CLI_FLAG(F32, "--presence-penalty", sampler.presence_penalty, .env = "LLAMA_ARG_PRESENCE_PENALTY", .low = -1e9,
              .high = 1e9, .help = "0: off"),
     CLI_FLAG(F32, "--frequency-penalty", sampler.frequency_penalty, .env = "LLAMA_ARG_FREQUENCY_PENALTY", .low = -1e9,
@@ -105,7 +107,8 @@ typedef struct run_state {
     fv_tokens tokens;
     bool has_prompt, single_turn, terminal;
     bool shows_prompt; /* still to be printed, in front of its completion */
-    uint32_t seed;
+    fv_sampler_config sampler;
+    uint32_t seed, sampling_taken; /* bit i: fv_sampling i is the file's */
     fv_stop stop;
 } run_state;
 
@@ -194,6 +197,16 @@ static int encode_plain(run_state *state) {
 
 /* ---- opening ---- */
 
+/* The file's recommendations, below what was asked for. */
+static int choose_sampling(run_state *state) {
+    fv_message message = {""};
+    state->sampler = state->options->sampler;
+    return cli_outcome(fv_sampler_config_recommended(fv_llm_gguf(fv_engine_llm(state->engine)),
+                                                     state->options->sampling_given, &state->sampler,
+                                                     &state->sampling_taken, &message),
+                       &message);
+}
+
 /* A context that nobody asked for is no longer than what memory there is for it. */
 static void keep_to_memory(const run_state *state, uint32_t *context) {
     fv_session_config config = cli_session_config(&state->options->model);
@@ -248,7 +261,7 @@ static int open_session(run_state *state) {
     fv_generate_config_default(&config);
     config.session = state->session;
     config.llm = fv_engine_llm(state->engine);
-    config.sampler = options->sampler;
+    config.sampler = state->sampler;
     config.sampler.seed = state->seed;
     config.ignore_end = options->ignore_eos;
     config.watch = (fv_generate_watch){.context = state, .go_on = cli_go_on, .text = options->json ? NULL : write_text};
@@ -384,6 +397,9 @@ static int report(run_state *state, int result) {
                                    .attention = state->options->attention,
                                    .stop = state->stop,
                                    .seed = state->seed,
+                                   .sampler = &state->sampler,
+                                   .sampling_given = state->options->sampling_given,
+                                   .sampling_taken = state->sampling_taken,
                                    .prompt_tokens = state->tokens.count,
                                    .chat = state->conversation != NULL};
     if (state->reads && !state->options->json) cli_reads_print(state->reads);
@@ -402,6 +418,7 @@ static int run(run_state *state) {
     if (result == CLI_GO_ON)
         result = cli_read_text(options->file, options->prompt, options->escape, "the prompt", &state->prompt);
     if (result == CLI_GO_ON && state->has_prompt && state->prompt.length == 0) result = cli_fail("the prompt is empty");
+    if (result == CLI_GO_ON) result = choose_sampling(state);
     if (result == CLI_GO_ON) result = find_template(state);
     if (result != CLI_GO_ON) return result;
     state->terminal = isatty(STDIN_FILENO) != 0;
@@ -435,7 +452,7 @@ int cmd_run(int argc, char **argv) {
     const cli_option_group groups[] = {
         CLI_GROUP("text", text_flags, &options),
         CLI_GROUP("limits and attention", limit_flags, &options),
-        CLI_GROUP("sampling", sampler_flags, &options),
+        CLI_GROUP_GIVEN("sampling", sampler_flags, &options, &options.sampling_given),
         CLI_MODEL_GROUPS(&options.model),
     };
     const cli_syntax syntax = {"run", "-m FILE [-p TEXT | -f FILE] [flags]",

@@ -107,9 +107,14 @@ static void set_mode(const cli_option_group *group, const cli_option *option, do
     *(int *)(void *)((char *)group->target + option->offset) = (int)mode;
 }
 
+static void mark_given(const cli_option_group *group, const cli_option *option) {
+    if (group->given) *group->given |= 1u << (option - group->options);
+}
+
 static int set_value(const cli_syntax *syntax, const cli_option_group *group, const cli_option *option,
                      const char *flag, const char *text) {
     void *target = (char *)group->target + option->offset;
+    mark_given(group, option);
     switch (option->kind) {
     case CLI_INTEGER:
     case CLI_U32:

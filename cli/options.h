@@ -56,12 +56,16 @@ typedef struct cli_option_group {
     const cli_option *options;
     size_t count;
     void *target;
+    uint32_t
+        *given; /* NULL, or out: bit i where flag i, of at most 32, came from the command line or the environment */
 } cli_option_group;
 /* A table of this file; one that another file exports with its FLAGS_count. */
 #define CLI_COUNTED(TITLE, FLAGS, TARGET) \
-    { TITLE, FLAGS, FLAGS##_count, TARGET }
+    { TITLE, FLAGS, FLAGS##_count, TARGET, NULL }
 #define CLI_GROUP(TITLE, FLAGS, TARGET) \
-    { TITLE, FLAGS, sizeof FLAGS / sizeof FLAGS[0], TARGET }
+    { TITLE, FLAGS, sizeof FLAGS / sizeof FLAGS[0], TARGET, NULL }
+#define CLI_GROUP_GIVEN(TITLE, FLAGS, TARGET, GIVEN) \
+    { TITLE, FLAGS, sizeof FLAGS / sizeof FLAGS[0], TARGET, GIVEN }
 #define CLI_GROUPS(GROUPS) .groups = GROUPS, .group_count = sizeof GROUPS / sizeof GROUPS[0]
 
 /** One verb's command line. */

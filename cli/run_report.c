@@ -64,6 +64,30 @@ static void print_certificate(const fv_generator *generator) {
     fprintf(stderr, "; %.2f %% of the rows had to read all\n", 100 * (double)report->whole_rows / rows);
 }
 
+static const char *whose(const cli_run_report *report, int which) {
+    if (report->sampling_taken & 1u << which) return "file";
+    return report->sampling_given & 1u << which ? "flag" : "default";
+}
+
+static void print_sampling(const cli_run_report *report) {
+    fprintf(stderr, "sampling: ");
+    for (int i = 0; i < FV_SAMPLING_COUNT; i++)
+        fprintf(stderr, "%s %g (%s), ", fv_sampling_name((fv_sampling)i),
+                fv_sampling_value(report->sampler, (fv_sampling)i), whose(report, i));
+    fprintf(stderr, "seed %" PRIu32 "\n", report->seed);
+}
+
+static json_t *sampling_json(const cli_run_report *report) {
+    json_t *object = json_object();
+    for (int i = 0; i < FV_SAMPLING_COUNT; i++) {
+        json_t *one = json_object();
+        CLI_ADD(one, {"value", cli_real(fv_sampling_value(report->sampler, (fv_sampling)i))},
+                {"from", cli_text(whose(report, i))});
+        cli_json_set(object, fv_sampling_name((fv_sampling)i), one);
+    }
+    return object;
+}
+
 void cli_run_report_print(const cli_run_report *report) {
     const fv_generator *generator = report->generator;
     fprintf(stderr, "\n");
@@ -96,6 +120,7 @@ void cli_run_report_print(const cli_run_report *report) {
         fprintf(stderr, " of %.1f MiB (%s)", (double)limits.memory_bytes / MIB,
                 fv_machine_limit_name(limits.memory_by));
     fprintf(stderr, "\n");
+    print_sampling(report);
     fprintf(stderr, "stopped: %s\n", stop_text(report->stop));
 }
 
@@ -174,7 +199,7 @@ int cli_run_report_json(const cli_run_report *report) {
             {"key_type", cli_text(fv_element_name(report->options->session.key_type))},
             {"value_type", cli_text(fv_element_name(report->options->session.value_type))},
             {"isa", cli_text(isa_name(generator))}, {"threads", cli_count(fv_engine_threads(report->engine))},
-            {"seed", cli_count(report->seed)});
+            {"seed", cli_count(report->seed)}, {"sampling", sampling_json(report)});
     fv_machine_limits limits;
     fv_machine_limits_read(&limits);
     CLI_ADD(document, {"processors", cli_count(limits.processors)},

@@ -15,7 +15,9 @@ typedef struct cli_run_report {
     const char *attention; /* as given */
     fv_stop stop;
     uint32_t seed;
-    size_t prompt_tokens; /* of the last prompt */
+    const fv_sampler_config *sampler;
+    uint32_t sampling_given, sampling_taken; /* bits of fv_sampling: asked for; from the file */
+    size_t prompt_tokens;                    /* of the last prompt */
     bool chat;
 } cli_run_report;
 

@@ -4,6 +4,7 @@
 #define FOVEA_SAMPLER_H
 
 #include "fovea/api.h"
+#include "fovea/gguf.h"
 #include "fovea/message.h"
 #include <stdint.h>
 
@@ -29,6 +30,30 @@ typedef struct fv_sampler_config {
 typedef struct fv_sampler fv_sampler; /* one sequence; not thread-safe */
 
 FV_API void fv_sampler_config_default(fv_sampler_config *config);
+
+/* X(NAME, key): settings that a model file may recommend, under general.sampling.KEY. */
+#define FV_SAMPLING_LIST(X) \
+    X(TEMPERATURE, "temp") \
+    X(TOP_K, "top_k") \
+    X(TOP_P, "top_p") X(MIN_P, "min_p") X(REPEAT_PENALTY, "penalty_repeat") X(REPEAT_LAST, "penalty_last_n")
+#define FV_SAMPLING_ENUM(NAME, key) FV_SAMPLING_##NAME,
+typedef enum fv_sampling { FV_SAMPLING_LIST(FV_SAMPLING_ENUM) FV_SAMPLING_COUNT } fv_sampling;
+#undef FV_SAMPLING_ENUM
+
+FV_API const char *fv_sampling_name(fv_sampling value); /* "temp"; static; NULL for an unknown one */
+FV_API double fv_sampling_value(const fv_sampler_config *config, fv_sampling which); /* a NaN for an unknown one */
+
+/**
+ * Replaces settings by those that the file recommends.
+ *
+ * kept     bit i: fv_sampling i stays as it is, since somebody asked for it.
+ * taken    out: bits of those that came from the file.
+ * returns  FV_OK, with a remark where the file recommends a sampler that there is not; FV_ERROR_CORRUPT (a value that
+ * is no number). Outputs untouched on error.
+ */
+FV_API fv_status fv_sampler_config_recommended(const fv_gguf *gguf, uint32_t kept, fv_sampler_config *config,
+                                               uint32_t *taken, fv_message *message);
+
 FV_API fv_status fv_sampler_open(fv_sampler **sampler, const fv_sampler_config *config, fv_message *message);
 FV_API void fv_sampler_close(fv_sampler *sampler);
 

@@ -72,6 +72,18 @@ class Run(CliTest):
         done = run("run", "-m", LLAMA, "-p", "ab", "-n", "1", "-c", "1000000000")
         self.assertRegex(done.stderr.decode(), r"a full context of 1000000000 tokens would take \d+\.\d MiB .* about \d+ tokens fit")
 
+    def test_the_file_s_sampling_counts_below_flags(self):
+        with tempfile.TemporaryDirectory() as folder:
+            tiny = TinyModel().set("general.sampling.temp", 0.25).set("general.sampling.top_k", (5, "<i", 7))
+            path = tiny.write(os.path.join(folder, "m.gguf"))
+            common = ("run", "-m", path, "-p", "ab", "-n", "1", "-t", "1", "--top-p", "0.5")
+            sampling = self.document(*common, "--json", "--temp", "0.8", env={"LLAMA_ARG_MIN_P": "0.125"})["sampling"]
+            self.assertEqual({"temp": ("flag", 0.8), "top_k": ("file", 7), "top_p": ("flag", 0.5), "min_p": ("flag", 0.125),
+                              "penalty_repeat": ("default", 1), "penalty_last_n": ("default", 64)},
+                             {name: (one["from"], round(one["value"], 6)) for name, one in sampling.items()})
+            self.assertIn(b"sampling: temp 0.25 (file), top_k 7 (file), top_p 0.5 (flag), min_p 0.05 (default)",
+                          self.ok(*common).stderr)
+
     def test_verbose(self):
         done = self.ok("run", "-m", LLAMA, "-p", "in the", "-n", "1", "-v", "--verbose-prompt").stderr.decode()
         for part in ("note: model: llama, ", "note: tokenizer: ", "note: processor: ", "note: memory: ", "note: weights: "):
