@@ -44,7 +44,7 @@ TYPES = {
 
 ALL_BIASES = "attn_q attn_k attn_v attn_output ffn_gate ffn_up ffn_down"
 GEMMAS = ("gemma", "gemma2", "gemma3")
-PAIRS = ("llama", "granite", "smollm3")  # GGUF has the partners of a rotation in neighbouring rows
+PAIRS = ("llama", "granite", "smollm3", "mistral3")  # GGUF has the partners of a rotation in neighbouring rows
 HEAD_NORMS, POST_NORMS = ("qwen3", "gemma3"), ("gemma2", "gemma3", "olmo2")
 
 
@@ -121,6 +121,19 @@ def specs():
     yield Spec("olmo2_windows_f32", seed=193, sliding_window=16, **olmo2,
                rope=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=64),
                note="Olmo 3: layer 3 global with YaRN, others see 16 tokens without")
+    phi3 = dict(arch="phi3", width=64, layers=2, heads=4, kv_heads=2, head_dim=16, ff=64, tied=False, pre="default")
+    for number, (name, original) in enumerate((("long", 32), ("short", 128))):
+        yield Spec(f"phi3_{name}_f32", type="f32", seed=196 + number, tokens=36, **(phi3 | dict(width=32, head_dim=8)),
+                   rope=dict(rope_type="longrope", original_max_position_embeddings=original, partial_rotary_factor=0.75,
+                             long_factor=[1.5, 4.0, 9.0], short_factor=[1.0, 1.25, 2.0]),
+                   note=f"Q, K and V in one matrix, gate and up in one; longrope, {name} factors; 6 of 8 elements are rotated")
+    yield Spec("phi3_q8_0", type="q8_0", seed=198, tokens=32, sliding_window=16, **phi3,
+               note="the same matrices quantised; every layer sees 16 tokens")
+    yield Spec("mistral3_f32", arch="mistral3", seed=199, type="f32", width=32, layers=2, heads=4, kv_heads=2, head_dim=16,
+               ff=48, tied=True, tokens=48, rope_base=1000000.0,
+               rope=dict(rope_type="yarn", factor=16.0, original_max_position_embeddings=16, mscale=1.0, mscale_all_dim=1.0,
+                         llama_4_scaling_beta=0.4, beta_fast=32.0, beta_slow=1.0),
+               note="YaRN without its magnitude; queries grow every 16 tokens")
     yield Spec("gemma_f32", arch="gemma", seed=194, type="f32", width=32, layers=2, heads=4, kv_heads=1, head_dim=16,
                ff=48, tied=True, tokens=40, pre="default", eps=1e-6, note="heads * head_dim != width")
     yield Spec("gemma2_f32", arch="gemma2", seed=195, type="f32", width=32, layers=3, heads=4, kv_heads=2, head_dim=16,
@@ -182,6 +195,9 @@ def draw_tensors(spec, rng):
     yield "token_embd.weight", matrix_type, encode((VOCAB, spec.width), matrix_type, embedding, rng)
     if spec.rope["rope_type"] == "llama3":
         yield "rope_freqs.weight", Type.F32, llama3_rope_freqs(spec)
+    if spec.rope["rope_type"] == "longrope":
+        for name in ("long", "short"):
+            yield f"rope_factors_{name}.weight", Type.F32, np.array(spec.rope[name + "_factor"], dtype=np.float32)
     # Q and K are large (or their norms are), so that softmax is peaked and a wrong key shows. The quantised ones are
     # drawn softer: they are compared under int8 activations, whose noise a random peaked softmax blows up.
     soft = spec.type not in ("f32", "f16", "bf16")
@@ -191,9 +207,12 @@ def draw_tensors(spec, rng):
         block = f"blk.{layer}."
         if spec.arch != "olmo2":
             yield norm(block + "attn_norm.weight", spec.width)
-        yield matrix(block + "attn_q.weight", q_width, spec.width, peak)
-        yield matrix(block + "attn_k.weight", kv_width, spec.width, peak)
-        yield matrix(block + "attn_v.weight", kv_width, spec.width)
+        if spec.arch == "phi3":
+            yield matrix(block + "attn_qkv.weight", q_width + 2 * kv_width, spec.width, peak)
+        else:
+            yield matrix(block + "attn_q.weight", q_width, spec.width, peak)
+            yield matrix(block + "attn_k.weight", kv_width, spec.width, peak)
+            yield matrix(block + "attn_v.weight", kv_width, spec.width)
         yield matrix(block + "attn_output.weight", spec.width, q_width)
         biased = {"attn_q": q_width, "attn_k": kv_width, "attn_v": kv_width, "attn_output": spec.width,
                   "ffn_gate": spec.ff, "ffn_up": spec.ff, "ffn_down": spec.width}
@@ -210,8 +229,11 @@ def draw_tensors(spec, rng):
             yield norm(block + "post_ffw_norm.weight", spec.width)
         if spec.arch != "olmo2":
             yield norm(block + "ffn_norm.weight", spec.width)
-        yield matrix(block + "ffn_gate.weight", spec.ff, spec.width)
-        yield matrix(block + "ffn_up.weight", spec.ff, spec.width)
+        if spec.arch == "phi3":
+            yield matrix(block + "ffn_up.weight", 2 * spec.ff, spec.width)
+        else:
+            yield matrix(block + "ffn_gate.weight", spec.ff, spec.width)
+            yield matrix(block + "ffn_up.weight", spec.ff, spec.width)
         yield matrix(block + "ffn_down.weight", spec.width, spec.ff)
     yield norm("output_norm.weight", spec.width)
     if not spec.tied:
@@ -250,8 +272,11 @@ HF_NAMES_POST = HF_NAMES | {
 }
 
 
+HF_NAMES_FUSED = HF_NAMES | {"attn_qkv": "self_attn.qkv_proj", "ffn_up": "mlp.gate_up_proj"}
+
+
 def hf_name(spec, name):
-    names = HF_NAMES_POST if spec.arch in POST_NORMS else HF_NAMES
+    names = HF_NAMES_FUSED if spec.arch == "phi3" else HF_NAMES_POST if spec.arch in POST_NORMS else HF_NAMES
     stem, kind = name.rsplit(".", 1)
     if not stem.startswith("blk."):
         return f"{names[stem]}.{kind}"
@@ -293,6 +318,13 @@ def hf_model(spec):
             **common, attention_bias=bool(spec.biases), mlp_bias=bool(spec.biases),
             attention_multiplier=spec.scales["attention"], embedding_multiplier=spec.scales["embedding"],
             residual_multiplier=spec.scales["residual"], logits_scaling=spec.scales["logits"]))
+    if spec.arch == "phi3":
+        del common["head_dim"]
+        if spec.rope["rope_type"] == "longrope":
+            common["original_max_position_embeddings"] = spec.rope["original_max_position_embeddings"]
+        return transformers.Phi3ForCausalLM(transformers.Phi3Config(**common, sliding_window=spec.sliding_window or None))
+    if spec.arch == "mistral3":
+        return transformers.Ministral3ForCausalLM(transformers.Ministral3Config(**common))
     if spec.arch == "smollm3":
         return transformers.SmolLM3ForCausalLM(transformers.SmolLM3Config(**common, use_sliding_window=False))
     if spec.arch == "olmo2" and not spec.sliding_window:
@@ -325,7 +357,7 @@ def hf_model(spec):
 def reference_logits(spec, tensors, tokens):
     state = {}
     for name, type_, data in tensors:
-        if name != "rope_freqs.weight":
+        if not name.startswith("rope_"):
             state[hf_name(spec, name)] = hf_tensor(spec, name, gguf.quants.dequantize(data, type_))
     model = hf_model(spec).float().eval()
     result = model.load_state_dict(state, strict=False)
@@ -372,7 +404,7 @@ def spm_vocabulary():
 
 
 def add_tokenizer(writer, spec):
-    if spec.arch in GEMMAS:
+    if spec.arch in (*GEMMAS, "phi3"):
         tokens, types, scores = spm_vocabulary()
         writer.add_tokenizer_model("llama")
         writer.add_tokenizer_pre("default")
@@ -420,9 +452,21 @@ def write_gguf(path, spec, tensors):
         writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
         writer.add_rope_scaling_factor(spec.rope["factor"])
         writer.add_rope_scaling_orig_ctx_len(spec.rope["original_max_position_embeddings"])
+    if spec.arch == "mistral3":
+        writer.add_rope_scaling_yarn_beta_fast(spec.rope["beta_fast"])
+        writer.add_rope_scaling_yarn_beta_slow(spec.rope["beta_slow"])
+        writer.add_rope_scaling_yarn_log_mul(spec.rope["mscale_all_dim"])
+        writer.add_attn_temperature_scale(spec.rope["llama_4_scaling_beta"])
+    if spec.arch == "phi3":
+        writer.add_rope_scaling_orig_ctx_len(spec.rope.get("original_max_position_embeddings", CONTEXT))
+        writer.add_rope_dimension_count(int(spec.rope.get("partial_rotary_factor", 1) * spec.head_dim))
+        writer.add_sliding_window(spec.sliding_window)
+    if spec.rope["rope_type"] == "longrope":
+        original = spec.rope["original_max_position_embeddings"]
+        writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(CONTEXT / original) / math.log(original)))
     writer.add_rope_freq_base(spec.rope_base)
     writer.add_layer_norm_rms_eps(spec.eps)
-    if spec.arch not in ("qwen2", "granite"):  # its head_dim is width / heads and its configuration has no such field
+    if spec.arch not in ("qwen2", "granite", "phi3"):  # its head_dim is width / heads and its configuration has no such field
         writer.add_key_length(spec.head_dim)
         writer.add_value_length(spec.head_dim)
     writer.add_file_type(TYPES[spec.type][1])

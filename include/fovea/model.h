@@ -54,6 +54,9 @@ typedef struct fv_model_config {
     uint32_t borrows_caches; /* 0: the model has caches of its own (default); 1: it has none, each part of a step brings
                                 its own, of `cache`'s kv_heads and head_dim and at most its max_tokens; with
                                 cache.shadow they may be read by policies that choose */
+    uint32_t query_scale_tokens; /* a query at position p is multiplied by weights.query_scales[p / query_scale_tokens];
+                                    0 = off (mistral3) */
+    uint32_t query_scale_count;  /* the last of them holds for all further positions */
 } fv_model_config;
 
 /** Weights of one layer; absent ones have data == NULL. Norms and biases are F32 with rows == 1. */
@@ -77,6 +80,7 @@ typedef struct fv_model_weights {
     const fv_layer_weights *layers;      /* [config.layers] */
     const float *rope_frequencies;       /* [rope_dims / 2] radians per token of global layers; scaling included */
     const float *rope_local_frequencies; /* likewise of local layers; NULL if there are none */
+    const float *query_scales;           /* [config.query_scale_count]; NULL if there are none */
 } fv_model_weights;
 
 /** Weights, activations and, unless config.borrows_caches, caches, inside the caller's memory. One caller at a time. */

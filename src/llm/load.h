@@ -22,6 +22,7 @@ typedef struct fv_architecture {
     bool post_norms;   /* and their outputs are normed */
     bool rope_factors; /* rope_freqs.weight may be present */
     bool gemma;        /* scaled embeddings */
+    bool query_scales; /* attention.temperature_scale makes queries grow with their position */
     bool granite;      /* logit_scale divides, rope.scaling.finetuned says whether anything is rotated */
     fv_windows windows;
     uint32_t window, window_period; /* of layers that have one: tokens; every n-th has none (0: all have one) */
@@ -81,9 +82,13 @@ fv_status fv_load_shape(fv_load *l);  /* counts and widths */
 fv_status fv_load_scales(fv_load *l); /* epsilon, scales, soft caps */
 fv_status fv_load_window(fv_load *l); /* sliding windows */
 
-/* --- load_rope.c --- */
+/* --- load_rope.c, load_factors.c: after the shape --- */
 
-fv_status fv_load_rope(fv_load *l); /* after the shape */
+fv_status fv_load_rope(fv_load *l);
+
+/* Divides frequencies [count] by the factors of a tensor that may be absent: *found says whether it is there. */
+fv_status fv_load_factors(fv_load *l, const char *name, uint32_t count, float *frequencies, bool *found);
+fv_status fv_load_query_scales(fv_load *l, uint32_t original_tokens); /* of the context in training */
 
 /* --- load_tensors.c --- */
 

@@ -11,7 +11,8 @@ typedef enum key_rule {
     KEY_ZERO,   /* understood only as 0, false or a list of them */
     KEY_ONE,    /* understood only as 1 or true */
     KEY_WINDOW, /* read where layers may have a sliding window; elsewhere 0, or as long as the context */
-    KEY_LOGITS, /* read where it divides the logits; elsewhere 1, for some architectures multiply by it */
+    KEY_QUERIES, /* read where queries grow with their position; 0 elsewhere */
+    KEY_LOGITS,  /* read where it divides the logits; elsewhere 1, for some architectures multiply by it */
 } key_rule;
 
 static const struct known_key {
@@ -137,8 +138,8 @@ static const struct known_key {
     {"attention.indexer.head_count", KEY_ZERO},
     {"attention.indexer.key_length", KEY_ZERO},
     {"attention.indexer.top_k", KEY_ZERO},
-    {"attention.temperature_length", KEY_ZERO},
-    {"attention.temperature_scale", KEY_ZERO},
+    {"attention.temperature_length", KEY_QUERIES},
+    {"attention.temperature_scale", KEY_QUERIES},
     {"rope.scaling.alpha", KEY_ZERO},
     {"attention.causal", KEY_ONE},
     {"attention.output_scale", KEY_ONE},
@@ -199,6 +200,7 @@ static fv_status check_key(fv_load *l, fv_gguf_text full, fv_gguf_text suffix) {
                               "; please report it",
                               fv_gguf_path(l->gguf), shown, full.bytes);
     if (rule == KEY_LOGITS && l->row->granite) return FV_OK;
+    if (rule == KEY_QUERIES && l->row->query_scales) return FV_OK;
     if (rule == KEY_ONE || rule == KEY_LOGITS) return check_fixed(l, known, 1);
     if (rule == KEY_WINDOW && (l->row->windows != FV_WINDOWS_NONE || is_long_window(l, full))) return FV_OK;
     return check_fixed(l, known, 0);

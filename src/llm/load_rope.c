@@ -3,7 +3,10 @@
 #include "llm/load.h"
 #include "llm/rope.h"
 #include <inttypes.h>
-#include <math.h>
+#include <string.h>
+
+#define LONG_FACTORS "rope_factors_long.weight"
+#define SHORT_FACTORS "rope_factors_short.weight"
 
 static fv_status read_rope_type(fv_load *l, fv_rope_scaling *scaling) {
     fv_key_name key = fv_key_of(l, "rope.scaling.type");
@@ -16,9 +19,12 @@ static fv_status read_rope_type(fv_load *l, fv_rope_scaling *scaling) {
         scaling->type = FV_ROPE_SCALING_LINEAR;
     else if (fv_gguf_text_is(name, "yarn"))
         scaling->type = FV_ROPE_SCALING_YARN;
+    else if (fv_gguf_text_is(name, "longrope") && fv_gguf_tensor_find(l->gguf, LONG_FACTORS))
+        scaling->type = FV_ROPE_SCALING_NONE; /* the factors are all of it */
     else
         return fv_message_set(l->message, FV_ERROR_UNSUPPORTED,
-                              "%s: metadata key %s: rope scaling %.*s is not supported; supported: none linear yarn",
+                              "%s: metadata key %s: rope scaling %.*s is not supported; supported: none linear yarn, "
+                              "longrope with its factors",
                               fv_gguf_path(l->gguf), key.text, (int)(name.length < 64 ? name.length : 64), name.bytes);
     return FV_OK;
 }
@@ -60,21 +66,39 @@ static fv_status read_rope_dims(fv_load *l, float *base) {
     return status;
 }
 
-/* rope_freqs.weight (Llama 3.x): each frequency is divided by its factor. */
-static fv_status divide_by_factors(fv_load *l, float *frequencies, uint32_t count) {
-    fv_weight factors = {0};
+/* Of a text of any length (Llama 3.x), or of long and of short ones (Phi 3): each frequency is divided by its factor.
+ */
+static fv_status divide_by_factors(fv_load *l, uint32_t original_tokens, float *frequencies, float *of_long) {
+    uint32_t count = l->out.config.rope_dims / 2;
+    bool found = false, has_long = false, has_short = false;
     if (!l->row->rope_factors) return FV_OK;
-    fv_status status = fv_load_vector(l, "rope_freqs.weight", count, false, &factors);
-    if (status != FV_OK || !factors.data) return status;
-    const float *values = factors.data;
-    for (uint32_t i = 0; i < count; i++) {
-        if (!(isfinite(values[i]) && values[i] >= FV_LOAD_TINY))
-            return fv_message_set(l->message, FV_ERROR_CORRUPT,
-                                  "%s: tensor rope_freqs.weight: factor %" PRIu32 " is not above 0",
-                                  fv_gguf_path(l->gguf), i);
-        frequencies[i] = (float)((double)frequencies[i] / (double)values[i]);
-    }
-    return FV_OK;
+    fv_status status = fv_load_factors(l, "rope_freqs.weight", count, frequencies, &found);
+    memcpy(of_long, frequencies, count * sizeof *of_long);
+    if (status == FV_OK) status = fv_load_factors(l, LONG_FACTORS, count, of_long, &has_long);
+    if (status == FV_OK) status = fv_load_factors(l, SHORT_FACTORS, count, frequencies, &has_short);
+    if (status == FV_OK && has_long != has_short)
+        return fv_message_set(l->message, FV_ERROR_CORRUPT,
+                              "%s: tensor %s is there and %s is not; convert the model again", fv_gguf_path(l->gguf),
+                              has_long ? LONG_FACTORS : SHORT_FACTORS, has_long ? SHORT_FACTORS : LONG_FACTORS);
+    if (has_long) l->out.long_frequencies = of_long;
+    l->out.short_tokens = original_tokens;
+    return status;
+}
+
+/* Local layers never see far: they are not scaled. Where all layers are local, they turn as the file says. */
+static fv_status load_local(fv_load *l, float base, float *frequencies) {
+    fv_model_config *c = &l->out.config;
+    fv_rope_scaling none = fv_rope_scaling_default();
+    none.type = FV_ROPE_SCALING_NONE;
+    float unscaled = 1;
+    l->out.weights.rope_local_frequencies = frequencies;
+    fv_rope_frequencies(c->rope_dims, (double)base, &none, frequencies, &unscaled);
+    if (l->row->windows != FV_WINDOWS_ALL) return FV_OK;
+    l->out.weights.rope_local_frequencies = l->out.weights.rope_frequencies;
+    if (c->rope_magnitude >= 1 && c->rope_magnitude <= 1) return FV_OK;
+    return fv_message_set(l->message, FV_ERROR_UNSUPPORTED,
+                          "%s: scaled rotation together with a sliding window in all layers is not supported",
+                          fv_gguf_path(l->gguf));
 }
 
 fv_status fv_load_rope(fv_load *l) {
@@ -85,19 +109,14 @@ fv_status fv_load_rope(fv_load *l) {
     if (status == FV_OK) status = read_rope_scaling(l, &scaling);
     local_base = l->row->local_base > 0 ? l->row->local_base : base;
     if (status == FV_OK) status = fv_load_f32(l, "rope.freq_base_swa", 1, &local_base);
+    if (status == FV_OK) status = fv_load_query_scales(l, scaling.original_tokens);
     void *memory = NULL;
     uint32_t count = c->rope_dims / 2;
-    if (status == FV_OK) status = fv_load_own(l, (size_t)count * 2, sizeof(float), &memory);
+    if (status == FV_OK) status = fv_load_own(l, (size_t)count * 3, sizeof(float), &memory);
     if (status != FV_OK) return status;
     float *frequencies = memory;
     fv_rope_frequencies(c->rope_dims, (double)base, &scaling, frequencies, &c->rope_magnitude);
-    status = divide_by_factors(l, frequencies, count);
+    status = divide_by_factors(l, scaling.original_tokens, frequencies, frequencies + 2 * (size_t)count);
     l->out.weights.rope_frequencies = frequencies;
-    if (status != FV_OK || !c->local_window) return status;
-    fv_rope_scaling none = fv_rope_scaling_default(); /* local layers never see far: they are not scaled */
-    none.type = FV_ROPE_SCALING_NONE;
-    float unscaled = 1;
-    fv_rope_frequencies(c->rope_dims, (double)local_base, &none, frequencies + count, &unscaled);
-    l->out.weights.rope_local_frequencies = frequencies + count;
-    return FV_OK;
+    return status == FV_OK && c->local_window ? load_local(l, local_base, frequencies + count) : status;
 }

@@ -29,8 +29,7 @@ static fv_status load_all(fv_load *l, int32_t tokens) {
     if (status == FV_OK) status = fv_load_window(l);
     if (status != FV_OK) return status;
     l->out.config.activation = l->row->activation;
-    size_t most =
-        (size_t)l->out.config.layers * FV_LOAD_LAYER_TENSORS + 4; /* + embedding, output, its norm, rope_freqs */
+    size_t most = (size_t)l->out.config.layers * FV_LOAD_LAYER_TENSORS + 6; /* + embedding, output, its norm, factors */
     l->used = fv_array_new(most, sizeof *l->used);
     if (!l->used) return fv_load_no_memory(l, most * sizeof *l->used);
     status = fv_load_rope(l);
@@ -59,6 +58,15 @@ fv_status fv_loader_open(fv_loaded *loaded, const fv_gguf *gguf, int32_t tokens,
     }
     *loaded = l.out;
     return FV_OK;
+}
+
+fv_model_weights fv_loaded_weights(const fv_loaded *loaded, uint32_t context_tokens) {
+    fv_model_weights weights = loaded->weights;
+    if (!loaded->long_frequencies || context_tokens <= loaded->short_tokens) return weights;
+    if (weights.rope_local_frequencies == weights.rope_frequencies)
+        weights.rope_local_frequencies = loaded->long_frequencies;
+    weights.rope_frequencies = loaded->long_frequencies;
+    return weights;
 }
 
 void fv_loader_close(fv_loaded *loaded) {

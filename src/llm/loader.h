@@ -9,6 +9,9 @@
 typedef struct fv_loaded {
     fv_model_config config; /* max_tokens: the training context */
     fv_model_weights weights;
+    const float
+        *long_frequencies;    /* in place of weights.rope_frequencies in contexts of more tokens than this; NULL: */
+    uint32_t short_tokens;    /* there are none */
     const char *architecture; /* static */
     uint64_t parameters;      /* weights in all tensors of the file */
     uint64_t weight_bytes;
@@ -35,6 +38,8 @@ typedef struct fv_loader_keys {
  */
 fv_status fv_loader_open(fv_loaded *loaded, const fv_gguf *gguf, int32_t tokens, const fv_loader_keys *allowed,
                          fv_message *message);
+/** The weights for a context of so many tokens. */
+fv_model_weights fv_loaded_weights(const fv_loaded *loaded, uint32_t context_tokens);
 void fv_loader_close(fv_loaded *loaded); /* a zeroed one is allowed */
 
 #endif

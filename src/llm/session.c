@@ -190,8 +190,9 @@ static fv_status session_build(fv_session *session, const fv_session_config *con
     uint32_t workers = session->parallel ? session->parallel->workers : 1;
     status = take_memory(session, workers, message);
     if (status != FV_OK) return status;
-    status = fv_model_init(&session->model, &session->shape, &session->llm->loaded.weights, session->kernels, workers,
-                           session->memory, session->memory_bytes);
+    const fv_model_weights weights = fv_loaded_weights(&session->llm->loaded, session->shape.cache.max_tokens);
+    status = fv_model_init(&session->model, &session->shape, &weights, session->kernels, workers, session->memory,
+                           session->memory_bytes);
     if (status != FV_OK)
         return fv_message_set(message, status, "the forward pass refuses the model's shape or weights");
     fv_session_report_reset(session);

@@ -136,6 +136,17 @@ static void heads_rotate(const fv_model *model, const fv_weight *norm, const flo
     }
 }
 
+/* Some models make queries larger the further they are from the beginning of the text. */
+static void query_scale(const fv_forward_call *call, size_t token, float *query) {
+    const fv_model_config *config = &call->model->config;
+    const fv_part_place *place = call->model->places;
+    if (!config->query_scale_tokens) return;
+    while (FV_BUILD_STEP && place[1].first_row <= token) place++;
+    uint32_t index = (place->first_token + (uint32_t)token - place->first_row) / config->query_scale_tokens;
+    if (index >= config->query_scale_count) index = config->query_scale_count - 1;
+    for (size_t c = 0; c < fv_query_width(config); c++) query[c] *= call->model->weights.query_scales[index];
+}
+
 static void step_rotate(const fv_forward_call *call, size_t token) {
     const fv_model *model = call->model;
     const fv_model_config *config = &model->config;
@@ -146,6 +157,7 @@ static void step_rotate(const fv_forward_call *call, size_t token) {
     bias_add(&call->layer->key_bias, key);
     bias_add(&call->layer->value_bias, model->value + token * fv_kv_width(config));
     heads_rotate(model, &call->layer->query_norm, table, config->query_heads, query);
+    query_scale(call, token, query);
     heads_rotate(model, &call->layer->key_norm, table, config->cache.kv_heads, key);
 }
 

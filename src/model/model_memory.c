@@ -180,6 +180,7 @@ static bool weights_fit(const fv_model_config *config, const fv_model_weights *w
     if (!matrix_fits(&weights->output, config->vocabulary, config->width)) return false;
     if (!vector_fits(&weights->output_norm, config->width, false)) return false;
     if (config->rope_kind != FV_ROPE_NONE && !weights->rope_frequencies) return false;
+    if (config->query_scale_tokens && (!weights->query_scales || !config->query_scale_count)) return false;
     if (config->rope_kind != FV_ROPE_NONE && fv_is_local(config, 0) && !weights->rope_local_frequencies) return false;
     for (uint32_t i = 0; i < config->layers; i++)
         if (!layer_fits(config, &weights->layers[i])) return false;

@@ -14,7 +14,7 @@ from cli_runner import SOURCE, TEXT, FolderTest, model, run
 from gguf_maker import Gguf
 
 MODELS = ("llama_f32", "qwen2_f32", "qwen3_f32", "gemma_f32", "gemma2_f32", "gemma3_f32", "granite_f32", "smollm3_f32",
-          "olmo2_f32")
+          "olmo2_f32", "phi3_short_f32", "mistral3_f32")
 READ = {  # keys of which another value makes another model; the tiny models have them or their defaults
     "vocab_size", "context_length", "embedding_length", "embedding_length_out", "block_count", "feed_forward_length",
     "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length",
@@ -24,6 +24,8 @@ READ = {  # keys of which another value makes another model; the tiny models hav
     "rope.scaling.original_context_length", "attention.sliding_window", "attention.sliding_window_pattern",
     "attn_logit_softcapping", "final_logit_softcapping", "rope.scaling.finetuned", "embedding_scale", "residual_scale", "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_beta_fast",
     "rope.scaling.yarn_beta_slow"}
+READ_BY = {("granite", "logit_scale"), ("mistral3", "attention.temperature_scale"), ("mistral3", "attention.temperature_length"),
+           ("mistral3", "rope.scaling.yarn_log_multiplier"), ("mistral3", "rope.scaling.yarn_ext_factor")}
 ONE = {"logit_scale", "attention.output_scale", "attention.causal"}
 KINDS = {"uint32": "u32", "int32": "i32", "float32": "f32", "bool": "bool", "string": "string"}
 
@@ -69,7 +71,7 @@ class Keys(Foreign):
             for row in rows:
                 suffix = row["key"].replace("{arch}.", "").replace("{dense}", "dense_2")
                 key = "%s.%s" % (plain.architecture, suffix)
-                if suffix in READ or (suffix == "logit_scale" and plain.architecture == "granite"):
+                if suffix in READ or (plain.architecture, suffix) in READ_BY:
                     continue
                 all_of_them.set(key, *value_of(row, 1 if suffix in ONE else 0))
                 why = self.fault(Gguf(name).set(key, *value_of(row, 3)) if row["type"] != "bool" else
@@ -165,6 +167,35 @@ class Architectures(Foreign):
         wide = self.perplexity(silent.set("gemma2.attention.sliding_window", "u32", 4096))
         del silent.keys["gemma2.attention.sliding_window"]
         self.assertEqual(self.perplexity(silent), wide)
+
+    def test_of_factors_for_long_and_short_texts_both_are_needed(self):
+        for name, other in (("long", "short"), ("short", "long")):
+            gguf = Gguf("phi3_short_f32")
+            del gguf.tensors["rope_factors_%s.weight" % name]
+            self.assertIn("rope_factors_%s.weight is not" % name, self.fault(gguf))
+        self.assertIn("longrope", self.fault(Gguf().set("llama.rope.scaling.type", "string", "longrope")))
+
+    def test_the_length_of_the_context_chooses_the_factors(self):
+        """Contexts of up to 128 tokens, as the file says, turn by the short ones."""
+        gguf, seen = Gguf("phi3_short_f32"), []
+        for context in (128, 129):
+            path = self.file(gguf)
+            seen.append(self.document("run", "-m", path, "-p", TEXT[:40], "-n", "6", "-c", str(context), "--temp", "0", "--json",
+                                      "--ignore-eos")["tokens"])
+        short = gguf.tensors["rope_factors_short.weight"]
+        gguf.tensors["rope_factors_long.weight"] = short
+        self.assertNotEqual(seen[0], seen[1])
+        self.assertEqual(self.document("run", "-m", self.file(gguf), "-p", TEXT[:40], "-n", "6", "-c", "129", "--temp", "0", "--json",
+                                       "--ignore-eos")["tokens"], seen[0])
+
+    def test_queries_that_grow(self):
+        gguf = Gguf("mistral3_f32")
+        with_scale = self.perplexity(gguf)
+        self.assertNotEqual(self.perplexity(gguf.set("mistral3.attention.temperature_scale", "f32", 0.0)), with_scale)
+        gguf.set("mistral3.attention.temperature_scale", "f32", 0.4).set("mistral3.attention.temperature_length", "u32", 16)
+        self.assertEqual(self.perplexity(gguf), with_scale)
+        gguf.set("mistral3.attention.temperature_length", "u32", 1).set("mistral3.context_length", "u32", 1 << 20)
+        self.assertIn("too often", self.fault(gguf))
 
     def test_a_window_over_the_whole_context_is_none(self):
         self.assertIsNone(self.fault(Gguf().set("llama.attention.sliding_window", "u32", 256)))

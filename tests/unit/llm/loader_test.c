@@ -453,7 +453,8 @@ static void unknown_architecture(void **state) {
     file *f = *state;
     start(f, "mamba");
     expect_error(f, FV_ERROR_UNSUPPORTED,
-                 "mamba is not supported; supported: llama qwen2 qwen3 gemma gemma2 gemma3 granite smollm3 olmo2");
+                 "mamba is not supported; "
+                 "supported: llama qwen2 qwen3 gemma gemma2 gemma3 granite smollm3 phi3 mistral3 olmo2");
     drop_meta(f, "general.architecture");
     expect_error(f, FV_ERROR_CORRUPT, "general.architecture");
 }
