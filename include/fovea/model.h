@@ -7,6 +7,7 @@
 #include "fovea/api.h"
 #include "fovea/attention.h"
 #include "fovea/cache.h"
+#include "fovea/deadline.h"
 #include "fovea/parallel.h"
 #include "fovea/policy.h"
 #include "fovea/report.h"
@@ -108,12 +109,16 @@ FV_API fv_status fv_model_init(fv_model **model, const fv_model_config *config, 
 
 /** What a step evaluates of one sequence. Start from {0}. Everything is the caller's and read during the call only. */
 typedef struct fv_model_part {
-    fv_cache *const *caches; /* [layers] of the sequence, each with as many tokens; NULL: the model's own */
-    const int32_t *tokens;   /* [count] ids, which follow those in the caches */
-    uint32_t count;          /* >= 1 */
-    const fv_policy *policy; /* of the layers without a sliding window; their caches have what it needs
-                                (fv_policy_suits()) */
-    fv_report *report;       /* counters are added to; NULL or this part's own */
+    fv_cache *const *caches;     /* [layers] of the sequence, each with as many tokens; NULL: the model's own */
+    const int32_t *tokens;       /* [count] ids, which follow those in the caches */
+    uint32_t count;              /* >= 1 */
+    const fv_policy *policy;     /* of the layers without a sliding window; their caches have what it needs
+                                    (fv_policy_suits()) */
+    fv_report *report;           /* counters are added to; NULL or this part's own */
+    const fv_deadline *deadline; /* NULL, or when its rows must be through the layers; all parts of a step that have one
+                                    have the same clock */
+    fv_progress *progress;       /* with a deadline, out: keys of all layers, rows of which none lacks any; NULL only if
+                                    on_deadline is FV_DEADLINE_FAIL */
 } fv_model_part;
 
 /**
@@ -131,6 +136,11 @@ typedef struct fv_model_part {
  *
  * A row has the same bits whatever other parts there are, for any cutting of its sequence into parts and any number of
  * workers. Reports: time that cannot be told apart is split by rows.
+ *
+ * Deadlines are of reading the caches; products are never left out. With FV_DEADLINE_BEST each layer gets an equal
+ * share of the time that is left less what products took so far, and reads what it can: fv_attention_run(). With
+ * FV_DEADLINE_FAIL a part that is late ends the step for all: FV_ERROR_DEADLINE, caches as after other errors midway.
+ * FV_ERROR_UNSUPPORTED: a deadline with a policy of quality > 0, or where this build has none.
  */
 FV_API fv_status fv_model_step(fv_model *model, const fv_model_part *parts, uint32_t part_count,
                                const fv_parallel *parallel);

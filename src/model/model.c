@@ -3,6 +3,7 @@
 #include "fovea/model.h"
 #include "attention/tally.h"
 #include "build.h"
+#include "model/model_deadline.h"
 #include "model/model_state.h"
 #include "model/rotary.h"
 
@@ -256,6 +257,7 @@ fv_status fv_model_step(fv_model *model, const fv_model_part *parts, uint32_t pa
     uint64_t begin_ns = time_now(model), attended_ns = timed ? fv_model_parts_attended_ns(call) : 0;
     model->product_ns = 0;
     fv_model_parts_place(call);
+    fv_model_deadline_begin(call);
     model->batch_rows = 0; /* the last step's rows are overwritten from here on, also if this one is refused midway */
     step_run(call, step_embed);
     for (uint32_t layer = 0; layer < model->config.layers; layer++) {

@@ -26,6 +26,12 @@ typedef struct fv_forward_call {
     fv_linear_product products[3]; /* at work, and what they read */
     fv_linear_input input;
     fv_attention_rows rows; /* of the part at work, unless several are */
+#if FV_BUILD_DEADLINE
+    uint32_t timed_parts, timed_left; /* parts with a deadline; those not read yet in this layer */
+    uint64_t begin_ns, seen_ns;       /* by their clock: when the step began, when the last one had read */
+    fv_deadline deadline;             /* of the part at work, in this layer */
+    fv_progress made;                 /* of that */
+#endif
 } fv_forward_call;
 
 struct fv_model {
@@ -51,6 +57,7 @@ struct fv_model {
     fv_clock_fn *clock; /* NULL: no time is taken */
     void *clock_context;
     uint64_t product_ns;  /* of the forward at work */
+    uint64_t rest_ns;     /* between the reading of two layers, where there was a deadline; 0: not known */
     fv_forward_call call; /* at work; here and not on a chip's stack */
 };
 

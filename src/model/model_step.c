@@ -2,6 +2,7 @@
  * with its own caches. All else is done for the rows of all parts at once (model.c). */
 #include "attention/tally.h"
 #include "build.h"
+#include "model/model_deadline.h"
 #include "model/model_state.h"
 #include "model/rotary.h"
 #include "select/steps.h"
@@ -42,6 +43,8 @@ static fv_status part_check(const fv_model *model, const fv_model_part *part) {
     fv_status status = fv_policy_check(part->policy);
     if (status != FV_OK) return status;
     if (!part->policy->causal) return FV_ERROR_POLICY;
+    status = fv_model_deadline_check(part);
+    if (status != FV_OK) return status;
     for (uint32_t i = 0; i < part->count; i++)
         if (part->tokens[i] < 0 || (uint32_t)part->tokens[i] >= config->vocabulary) return FV_ERROR_ARGUMENT;
     if (FV_BUILD_STEP && part->caches) return caches_check(model, part);
@@ -118,8 +121,8 @@ uint64_t fv_model_parts_attended_ns(const fv_forward_call *call) {
 static inline size_t first_row(const fv_part_place *place) { return FV_BUILD_STEP ? place->first_row : 0; }
 
 /* One part by itself. `rows` is room for what attention is told. */
-static fv_status part_attend(const fv_forward_call *call, uint32_t index, fv_attention *attention,
-                             fv_attention_rows *rows, const fv_parallel *parallel) {
+static fv_status part_attend(fv_forward_call *call, uint32_t index, fv_attention *attention, fv_attention_rows *rows,
+                             const fv_parallel *parallel) {
     const fv_model *model = call->model;
     const fv_model_part *part = &call->parts[index];
     const fv_part_place *place = &model->places[index];
@@ -136,12 +139,15 @@ static fv_status part_attend(const fv_forward_call *call, uint32_t index, fv_att
                                 .query_stride = queries,
                                 .out = model->mixed + first_row(place) * queries,
                                 .out_stride = queries};
-    return fv_attention_run(attention, cache, part->policy, rows, parallel, part->report);
+    if (part->deadline) fv_model_deadline_set(call, part, call->layer_index, rows);
+    status = fv_attention_run(attention, cache, part->policy, rows, parallel, part->report);
+    if (part->deadline) fv_model_deadline_add(call, part, call->layer_index);
+    return status;
 }
 
 #if FV_BUILD_STEP
 static void single_task(void *context, size_t task, size_t worker) {
-    const fv_forward_call *call = (const fv_forward_call *)context;
+    fv_forward_call *call = (fv_forward_call *)context;
     if (call->parts[task].count > 1) return;
     fv_attention_rows rows;
     call->model->places[task].status = part_attend(call, (uint32_t)task, call->model->singles[worker], &rows, NULL);
@@ -155,6 +161,7 @@ static bool singles_spread(const fv_forward_call *call) {
     uint64_t most = 0, sum = 0, workers = call->parallel->workers;
     for (uint32_t i = 0; i < fv_call_parts(call); i++) {
         uint64_t keys = (uint64_t)model->places[i].first_token + 1;
+        if (call->parts[i].deadline) return false; /* time is shared out one part after the other */
         if (call->parts[i].count > 1) continue;
         sum += keys;
         most = keys > most ? keys : most;

@@ -115,6 +115,11 @@ static fv_model_part part_of(sequence *s, uint32_t count) {
         .caches = s->caches, .tokens = s->text + s->done, .count = count, .policy = &s->policy, .report = &s->report};
 }
 
+static fv_model_part part_like(fv_cache *const *caches, const int32_t *tokens, uint32_t count, const fv_policy *policy,
+                               fv_report *report) {
+    return (fv_model_part){.caches = caches, .tokens = tokens, .count = count, .policy = policy, .report = report};
+}
+
 /* Chunks and single tokens of some sequences; `single`: single tokens alone. Returns how many parts. */
 static uint32_t parts_draw(test_random *random, bool single, fv_model_part *parts, sequence **of) {
     uint32_t count = 0, left = BATCH;
@@ -237,20 +242,21 @@ static void test_a_refused_step_changes_nothing(void **state) {
         fv_model_part part;
         fv_status status;
     } bad[] = {
-        {{s[2].caches, outside, 3, &s[2].policy, NULL}, FV_ERROR_ARGUMENT},
-        {{s[2].caches, NULL, 3, &s[2].policy, NULL}, FV_ERROR_ARGUMENT},
-        {{s[2].caches, s[2].text, 0, &s[2].policy, NULL}, FV_ERROR_ARGUMENT},
-        {{s[2].caches, s[2].text, BATCH - 2, &s[2].policy, NULL}, FV_ERROR_ARGUMENT}, /* a row too many in all */
-        {{s[2].caches, s[2].text, 1, &chooses, NULL}, FV_ERROR_POLICY},               /* no shadow */
-        {{s[2].caches, s[2].text, 1, &two_sided, NULL}, FV_ERROR_POLICY},
-        {{s[2].caches, s[2].text, 1, &unfit, NULL}, FV_ERROR_POLICY},
-        {{s[2].caches, s[2].text, 1, NULL, NULL}, FV_ERROR_ARGUMENT},
-        {{s[2].caches, s[2].text, 1, &s[2].policy, &small}, FV_ERROR_ARGUMENT},
-        {{s[2].caches, s[2].text, 1, &s[2].policy, &s[1].report}, FV_ERROR_ARGUMENT}, /* two in one report */
-        {{s[1].caches, s[1].text, 1, &s[1].policy, NULL}, FV_ERROR_ARGUMENT},         /* two in one cache */
-        {{unlike, s[2].text, 1, &s[2].policy, NULL}, FV_ERROR_ARGUMENT},
-        {{missing, s[2].text, 1, &s[0].policy, NULL}, FV_ERROR_ARGUMENT},
-        {{NULL, s[2].text, 1, &s[2].policy, NULL}, FV_ERROR_ARGUMENT}, /* the model has none of its own */
+        {part_like(s[2].caches, outside, 3, &s[2].policy, NULL), FV_ERROR_ARGUMENT},
+        {part_like(s[2].caches, NULL, 3, &s[2].policy, NULL), FV_ERROR_ARGUMENT},
+        {part_like(s[2].caches, s[2].text, 0, &s[2].policy, NULL), FV_ERROR_ARGUMENT},
+        {part_like(s[2].caches, s[2].text, BATCH - 2, &s[2].policy, NULL),
+         FV_ERROR_ARGUMENT},                                                     /* a row too many in all */
+        {part_like(s[2].caches, s[2].text, 1, &chooses, NULL), FV_ERROR_POLICY}, /* no shadow */
+        {part_like(s[2].caches, s[2].text, 1, &two_sided, NULL), FV_ERROR_POLICY},
+        {part_like(s[2].caches, s[2].text, 1, &unfit, NULL), FV_ERROR_POLICY},
+        {part_like(s[2].caches, s[2].text, 1, NULL, NULL), FV_ERROR_ARGUMENT},
+        {part_like(s[2].caches, s[2].text, 1, &s[2].policy, &small), FV_ERROR_ARGUMENT},
+        {part_like(s[2].caches, s[2].text, 1, &s[2].policy, &s[1].report), FV_ERROR_ARGUMENT}, /* two in one report */
+        {part_like(s[1].caches, s[1].text, 1, &s[1].policy, NULL), FV_ERROR_ARGUMENT},         /* two in one cache */
+        {part_like(unlike, s[2].text, 1, &s[2].policy, NULL), FV_ERROR_ARGUMENT},
+        {part_like(missing, s[2].text, 1, &s[0].policy, NULL), FV_ERROR_ARGUMENT},
+        {part_like(NULL, s[2].text, 1, &s[2].policy, NULL), FV_ERROR_ARGUMENT}, /* the model has none of its own */
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         fv_model_part parts[3] = {good[0], good[1], bad[i].part};
