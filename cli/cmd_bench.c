@@ -160,10 +160,11 @@ static void show_run(void *context, size_t samples) {
 
 static int measure(bench_state *state, const bench_case *test) {
     const fv_model_bench_watch watch = {state, cli_go_on, show_run};
-    return cli_outcome(fv_model_bench_run(fv_engine_llm(state->engine), state->session, &test->test,
-                                          !state->options->no_warmup, (size_t)state->options->repetitions, &watch,
-                                          &state->result.run),
-                       NULL);
+    fv_message message = {""};
+    fv_status status =
+        fv_model_bench_run(fv_engine_llm(state->engine), state->session, &test->test, !state->options->no_warmup,
+                           (size_t)state->options->repetitions, &watch, &state->result.run);
+    return cli_fault(fv_session_explain(state->session, status, &message), &message, test->options.model);
 }
 
 static int hold_against_limit(bench_state *state) {

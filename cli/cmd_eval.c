@@ -176,6 +176,7 @@ static int print_results(eval_state *state) {
 
 static int measure(eval_state *state) {
     fv_status status = FV_OK;
+    fv_message message = {""};
     cli_progress_start(&state->progress, "reading", "tokens");
     for (int task = 0; task < FV_EVAL_TASK_COUNT && status == FV_OK; task++)
         if (state->tasks[task]) status = fv_eval_run(state->eval, (fv_eval_task)task);
@@ -184,7 +185,8 @@ static int measure(eval_state *state) {
         return cli_fail("a context of %u tokens has no room for a document with %lld questions; use a larger -c or a "
                         "smaller --per-document",
                         state->context, (long long)state->options->per_document);
-    if (status != FV_OK && status != FV_ERROR_INTERRUPTED) return cli_outcome(status, NULL);
+    if (status != FV_OK && status != FV_ERROR_INTERRUPTED)
+        return cli_fault(fv_eval_explain(state->eval, status, &message), &message, state->options->model.model);
     if (state->asked == 0) return CLI_INTERRUPTED;
     int result = print_results(state);
     return result == CLI_DONE && status == FV_ERROR_INTERRUPTED ? CLI_INTERRUPTED : result;

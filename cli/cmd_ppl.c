@@ -250,6 +250,17 @@ static void print_estimate(const ppl_state *state, uint64_t start_ns) {
     fprintf(stderr, "%.2f minutes\n", (left - 3600 * (double)(int)(left / 3600)) / 60);
 }
 
+/* Of a model that is wrong about everything the perplexity is beyond any number, although its logits are not. */
+static int check_figures(const ppl_state *state) {
+    for (size_t i = 0; i < state->attention.count; i++) {
+        const fv_score_sum *sum = &fv_perplexity_of(state->perplexity, i)->sum;
+        if (isfinite(fv_score_perplexity(sum)) && isfinite(fv_score_divergence(sum))) continue;
+        return cli_fail("%s: the mean loss is %g nats, its perplexity is beyond any number: nothing is measured so",
+                        state->attention.texts[i], sum->loss / (double)sum->count);
+    }
+    return CLI_GO_ON;
+}
+
 static int measure(ppl_state *state) {
     fv_status status = FV_OK;
     fv_message message = {""};
@@ -264,6 +275,7 @@ static int measure(ppl_state *state) {
         cli_progress_end(&state->progress);
         if (status != FV_OK) break;
         state->chunks_done++;
+        if (check_figures(state) != CLI_GO_ON) return CLI_FAILED;
         if (state->chunks_done == 1) print_estimate(state, start_ns);
         /* on one terminal the bar would wipe the line that grows with each chunk; that line shows progress enough */
         if (text && isatty(STDOUT_FILENO)) state->progress.on = false;
@@ -273,7 +285,8 @@ static int measure(ppl_state *state) {
             return CLI_FAILED;
     }
     if (text && state->chunks_done > 0) cli_print("\n");
-    if (status != FV_OK && status != FV_ERROR_INTERRUPTED) return cli_outcome(status, &message);
+    if (status != FV_OK && status != FV_ERROR_INTERRUPTED)
+        return cli_fault(status, &message, state->options->model.model);
     if (state->chunks_done == 0) return CLI_INTERRUPTED;
     int result = print_results(state);
     return result == CLI_DONE && status == FV_ERROR_INTERRUPTED ? CLI_INTERRUPTED : result;

@@ -287,6 +287,7 @@ static int show_prompt(run_state *state) {
 static int read_and_answer(run_state *state) {
     const run_options *options = state->options;
     cli_progress progress;
+    fv_message message = {""};
     cli_progress_start(&progress, "reading", "tokens");
     fv_status status =
         fv_generator_feed(state->generator, state->tokens.ids, state->tokens.count, cli_progress_step, &progress);
@@ -299,7 +300,8 @@ static int read_and_answer(run_state *state) {
     if (status == FV_OK)
         status = fv_generator_answer(state->generator, options->predict >= 0 ? options->predict : -1, &state->stop);
     if (state->reads) fv_reads_finish(state->reads);
-    if (status != FV_OK) return cli_outcome(status, NULL);
+    if (status != FV_OK)
+        return cli_fault(fv_session_explain(state->session, status, &message), &message, options->model.model);
     if (state->stop == FV_STOP_OUTPUT) return CLI_FAILED; /* cli_finish() says why */
     if (!options->json && !cli_write("\n", 1)) return CLI_FAILED;
     return cli_flush() ? CLI_GO_ON : CLI_FAILED;

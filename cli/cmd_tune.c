@@ -148,7 +148,7 @@ static int tune(tune_state *state) {
              config.scored);
     fv_status status = fv_tuning_run(&tuning, &config, &message);
     cli_progress_end(&state->progress);
-    if (status != FV_OK) return cli_outcome(status, &message);
+    if (status != FV_OK) return cli_fault(status, &message, state->options->model.model);
     int result = write_tune(state, &tuning);
     fv_tuning_free(&tuning);
     return result;

@@ -153,6 +153,13 @@ void cli_advise(fv_message *message) {
         snprintf(message->text + length, sizeof message->text - length, " (--allow-key KEY)");
 }
 
+int cli_fault(fv_status status, const fv_message *message, const char *model) {
+    int result = cli_outcome(status, message);
+    if (status == FV_ERROR_NOT_FINITE) cli_note("fovea inspect --check looks through all tensors of %s", model);
+    if (status == FV_ERROR_RANGE) cli_note("the types of keys and values are chosen with -ctk and -ctv");
+    return result;
+}
+
 int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_options *options) {
     fv_message message = {""};
     fv_engine_config config;

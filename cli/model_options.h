@@ -57,6 +57,9 @@ fv_session_config cli_session_config(const cli_model_options *options);
 /** Adds to what the library says of a model the flag that it advises. */
 void cli_advise(fv_message *message);
 
+/** cli_outcome() of what a session did; where numbers went wrong, also a note that says where to look. */
+int cli_fault(fv_status status, const fv_message *message, const char *model);
+
 /** CLI_GO_ON, CLI_USAGE (no -m, a mask that is none) or CLI_FAILED. *engine is NULL but on CLI_GO_ON. */
 int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_options *options);
 

@@ -130,7 +130,8 @@ typedef struct fv_model_part {
  * returns   FV_OK, FV_ERROR_ARGUMENT (NULL, no row or too many, an id outside the vocabulary, caches of another shape
  *           or none, two parts that share, a report without its size), FV_ERROR_POLICY (out of range, not causal, or
  *           the caches lack what it needs), FV_ERROR_FULL (a cache has no room for its part's rows): nothing was
- *           changed; FV_ERROR_RANGE (a key or value beyond the cache's type) and what else fv_cache_append() and
+ *           changed; FV_ERROR_NOT_FINITE, FV_ERROR_RANGE (a key or value beyond the cache's type; of both
+ *           fv_model_last_fault() says where) and what else fv_cache_append() and
  *           fv_attention_run() return: rows of the step before are gone, each cache is truncated to the tokens it had,
  *           as by fv_cache_truncate().
  *
@@ -150,14 +151,35 @@ FV_API fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32
                                   const fv_parallel *parallel, fv_report *report);
 
 /** Logits of rows first_row .. first_row + rows - 1 of the last step. logits [rows][vocabulary] f32.
- *  FV_OK or FV_ERROR_ARGUMENT. */
+ *  FV_OK, FV_ERROR_ARGUMENT or, with logits written, FV_ERROR_NOT_FINITE: see fv_model_last_fault(). */
 FV_API fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel,
                                  float *logits);
 
 /** Logits of rows `rows` [count] of the last step, in that order: the vocabulary's matrix is read once for all of them.
- *  At most config.batch_tokens at a time. FV_OK or FV_ERROR_ARGUMENT. */
+ *  At most config.batch_tokens at a time. Returns as fv_model_logits(). */
 FV_API fv_status fv_model_logits_of(fv_model *model, const uint32_t *rows, uint32_t count, const fv_parallel *parallel,
                                     float *logits);
+
+/** Where numbers went wrong: they are looked at before a cache, int8 or a softmax could hide them. */
+typedef enum fv_model_place {
+    FV_PLACE_NONE = 0,
+    FV_PLACE_INPUT = 1, /* what comes into `layer`: into layer 0 a row of the embedding */
+    FV_PLACE_QUERY = 2,
+    FV_PLACE_KEY = 3,
+    FV_PLACE_VALUE = 4,
+    FV_PLACE_OUTPUT = 5, /* what leaves the last layer, normed */
+    FV_PLACE_LOGITS = 6
+} fv_model_place;
+
+typedef struct fv_model_fault {
+    uint32_t place; /* fv_model_place */
+    uint32_t layer;
+    uint32_t row; /* of the step */
+    float value;  /* a NaN, an infinity, or what was too large: for anything 2^60, for a cache its type's largest */
+} fv_model_fault;
+
+/** Of the last call that returned FV_ERROR_NOT_FINITE or FV_ERROR_RANGE; FV_PLACE_NONE before any. Never NULL. */
+FV_API const fv_model_fault *fv_model_last_fault(const fv_model *model);
 
 /* Of the model's own caches: NULL beyond the last layer or if it borrows them; 0 if it borrows them. */
 FV_API const fv_cache *fv_model_cache(const fv_model *model, uint32_t layer);

@@ -95,7 +95,8 @@ typedef bool fv_session_progress_fn(void *context, size_t done, size_t total);
  * there.
  * returns FV_OK, FV_ERROR_FULL (nothing evaluated), FV_ERROR_ARGUMENT (an id outside the vocabulary: nothing
  * evaluated),
- *         FV_ERROR_INTERRUPTED.
+ *         FV_ERROR_INTERRUPTED, FV_ERROR_NOT_FINITE, FV_ERROR_RANGE (see fv_session_explain(); the micro-batches before
+ *         the one with the fault stay in the cache).
  * progress may be NULL. The same tokens give the same bits however they are cut into calls.
  */
 FV_API fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count,
@@ -106,9 +107,15 @@ FV_API fv_status fv_session_feed(fv_session *session, const int32_t *tokens, siz
  * fv_session_batch_rows() says. Row 0 is its first token; the vocabulary product is done here, for these rows only.
  * There are no rows before the first feed, after a copy, after an error midway, and once any token was taken back.
  * logits  [rows][vocabulary] f32.
- * returns FV_OK (also for 0 rows: nothing is written), FV_ERROR_ARGUMENT (there are no such rows).
+ * returns FV_OK (also for 0 rows: nothing is written), FV_ERROR_ARGUMENT (there are no such rows),
+ *         FV_ERROR_NOT_FINITE (a logit is NaN, infinite or beyond 2^60; they are written).
  */
 FV_API fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, float *logits);
+
+/** Where numbers went wrong, in words, and where to look: if `status` is FV_ERROR_NOT_FINITE or FV_ERROR_RANGE and the
+ *  last fv_session_feed() or fv_session_logits() returned it, `message` is filled; else it stays as it is. session:
+ *  NULL is allowed. Returns `status`. */
+FV_API fv_status fv_session_explain(const fv_session *session, fv_status status, fv_message *message);
 FV_API size_t fv_session_batch_rows(const fv_session *session);
 
 FV_API size_t fv_session_tokens(const fv_session *session);         /* in the cache */

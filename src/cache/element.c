@@ -20,13 +20,13 @@ bool fv_element_is_built(uint32_t type) {
 
 /* Bits of the largest magnitude that a type takes. F16: below 65,520, where it rounds to infinity. Q4_0: -8 times the
  * largest f16; the keys' transform makes nothing larger. */
-static uint32_t largest_bits(uint32_t type) {
+uint32_t fv_element_largest_bits(uint32_t type) {
     if (FV_ELEMENT_IS(type, F16)) return 0x477FEFFF;
     return fv_bits_from_f32(FV_ELEMENT_IS(type, Q4_0) ? 8.0f * 65504.0f : FV_CACHE_LARGEST);
 }
 
 bool fv_element_holds(uint32_t type, size_t n, const float *x) {
-    return fv_none_within(n, x, largest_bits(type) + 1, FV_BITS_INFINITE);
+    return fv_none_within(n, x, fv_element_largest_bits(type) + 1, FV_BITS_INFINITE);
 }
 
 size_t fv_element_panel_bytes(uint32_t type, size_t head_dim) {

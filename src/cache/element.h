@@ -21,6 +21,8 @@ enum { FV_ELEMENT_RUN = FV_Q4_VALUES }; /* channels: a block of Q4_0 */
 
 bool fv_element_is_built(uint32_t type);
 
+uint32_t fv_element_largest_bits(uint32_t type); /* of the largest magnitude that it takes */
+
 /* Whether each finite one of n numbers can be held, as fv_cache_append() says; what is not finite is not asked. */
 bool fv_element_holds(uint32_t type, size_t n, const float *x);
 

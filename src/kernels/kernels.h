@@ -88,7 +88,8 @@ typedef void fv_gated_f32_fn(size_t n, const float *gate, const float *up, float
 typedef float fv_dot_f32_fn(size_t n, const float *x, const float *y);
 
 /* Symmetric int8 of n values (n a multiple of 32) in blocks of 32: scale = max|x| / 127, quants nearest even,
- * -127..127; sum16[i], sum32[i]: scale times the sum of 16 / 32 quants. Exact twin. */
+ * -127..127; sum16[i], sum32[i]: scale times the sum of 16 / 32 quants. A block with a NaN or an infinity has a scale
+ * that is not finite, and so are its sums: int8 hides nothing. Exact twin but for the bits of a NaN. */
 typedef void fv_quantize_q8_fn(size_t n, const float *x, int8_t *quants, float *scale, float *sum16, float *sum32);
 
 /* Quantised rows of activations. */

@@ -2,6 +2,7 @@
 #include "llm/load.h"
 #include "numeric/half.h"
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -84,19 +85,33 @@ fv_status fv_load_tensor(fv_load *l, const char *name, uint32_t rows, uint32_t c
     return FV_OK;
 }
 
-/* Norms and biases. */
+static float vector_element(uint32_t type, const uint8_t *bytes, size_t index) {
+    float value;
+    if (type == FV_WEIGHT_F32) {
+        memcpy(&value, bytes + 4 * index, sizeof value);
+        return value;
+    }
+    uint16_t bits = (uint16_t)(bytes[2 * index] | bytes[2 * index + 1] << 8);
+    return type == FV_WEIGHT_F16 ? fv_f32_from_f16(bits) : fv_f32_from_bf16(bits);
+}
+
+/* Norms and biases: few, read for each token, and looked at here. They don't stay in the file: a model whose matrices
+ * are repacked does not need it any more. */
 static fv_status vector_to_f32(fv_load *l, const char *name, fv_weight *weight) {
-    if (!weight->data || weight->type == FV_WEIGHT_F32) return FV_OK;
-    if (weight->type != FV_WEIGHT_F16 && weight->type != FV_WEIGHT_BF16)
+    if (!weight->data) return FV_OK;
+    if (weight->type != FV_WEIGHT_F32 && weight->type != FV_WEIGHT_F16 && weight->type != FV_WEIGHT_BF16)
         return type_unsupported(l, name, weight->type, "F32 F16 BF16 for norms and biases");
     void *memory = NULL;
     fv_status status = fv_load_own(l, weight->columns, sizeof(float), &memory);
     if (status != FV_OK) return status;
     float *values = memory;
-    const uint8_t *bytes = weight->data;
     for (uint32_t i = 0; i < weight->columns; i++) {
-        uint16_t bits = (uint16_t)(bytes[2 * (size_t)i] | bytes[2 * (size_t)i + 1] << 8);
-        values[i] = weight->type == FV_WEIGHT_F16 ? fv_f32_from_f16(bits) : fv_f32_from_bf16(bits);
+        values[i] = vector_element(weight->type, weight->data, i);
+        if (!isfinite(values[i]))
+            return fv_message_set(l->message, FV_ERROR_CORRUPT,
+                                  "%s: tensor %s: element %" PRIu32 " is not finite (%g): the file is damaged or badly "
+                                  "converted",
+                                  fv_gguf_path(l->gguf), name, i, (double)values[i]);
     }
     weight->data = values;
     weight->type = FV_WEIGHT_F32;

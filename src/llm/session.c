@@ -1,6 +1,7 @@
 /* session.c - conversations with a model. A session takes all its memory when it is opened. */
 #include "fovea/session.h"
 #include "fovea/policy_text.h"
+#include "llm/fault_text.h"
 #include "llm/llm.h"
 #include "platform/environment.h"
 #include "platform/pages.h"
@@ -23,6 +24,8 @@ struct fv_session {
     fv_model_config shape;
     fv_policy policy;
     fv_session_memory use;
+    fv_status failed;    /* of the last feed or logits, */
+    size_t fault_tokens; /* and the tokens before the rows that it failed at */
     fv_report report;
     fv_clock_fn *clock; /* NULL: no time is taken */
     void *clock_context;
@@ -258,6 +261,13 @@ static void place_memory(fv_session *session) {
             fv_pages_huge(region.memory, region.used, region.bytes);
 }
 
+/* For fv_session_explain(). */
+static fv_status book_failure(fv_session *session, fv_status status, size_t tokens) {
+    session->failed = status;
+    session->fault_tokens = tokens;
+    return status;
+}
+
 fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count, fv_session_progress_fn *progress,
                           void *context) {
     if (!session) return FV_ERROR_ARGUMENT;
@@ -268,7 +278,7 @@ fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t cou
         size_t batch = count - done < session->shape.batch_tokens ? count - done : session->shape.batch_tokens;
         status = fv_model_forward(session->model, tokens + done, (uint32_t)batch, &session->policy, session->parallel,
                                   &session->report);
-        if (status != FV_OK) return status;
+        if (status != FV_OK) return book_failure(session, status, fv_session_tokens(session));
         place_memory(session);
         done += batch;
         if (progress && !progress(context, done, count)) status = FV_ERROR_INTERRUPTED;
@@ -286,7 +296,7 @@ fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, 
     if (session->clock)
         session->report.product_ns +=
             (session->clock(session->clock_context) - begin_ns) * (session->parallel ? session->parallel->workers : 1);
-    return status;
+    return book_failure(session, status, fv_session_tokens(session) - held);
 }
 
 size_t fv_session_batch_rows(const fv_session *session) { return fv_model_batch_rows(session->model); }
@@ -323,6 +333,15 @@ void fv_session_time(fv_session *session, fv_clock_fn *clock, void *context) {
     session->clock = clock;
     session->clock_context = context;
     fv_model_time(session->model, clock, context);
+}
+
+fv_status fv_session_explain(const fv_session *session, fv_status status, fv_message *message) {
+    if (!session || status != session->failed) return status;
+    const fv_model_fault *fault = fv_model_last_fault(session->model);
+    const fv_cache_config *cache = &session->shape.cache;
+    uint32_t type = fault->place == FV_PLACE_VALUE ? cache->value_type : cache->key_type;
+    const fv_fault_cache held = {type, fv_element_name(type)};
+    return fv_fault_text(fv_gguf_path(session->llm->gguf), fault, &held, session->fault_tokens, status, message);
 }
 
 const fv_report *fv_session_report(const fv_session *session) { return &session->report; }

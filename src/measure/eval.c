@@ -245,6 +245,11 @@ fv_status fv_eval_run(fv_eval *eval, fv_eval_task task) {
     return status;
 }
 
+fv_status fv_eval_explain(const fv_eval *eval, fv_status status, fv_message *message) {
+    for (size_t i = 0; i < eval->count; i++) (void)fv_session_explain(eval->runs[i].session, status, message);
+    return status;
+}
+
 const fv_eval_sum *fv_eval_of(const fv_eval *eval, size_t policy, fv_eval_task task) {
     return &eval->runs[policy].tasks[task];
 }

@@ -258,6 +258,8 @@ fv_status fv_perplexity_chunk(fv_perplexity *perplexity, const int32_t *tokens, 
     }
     fv_status status = measure_chunk(perplexity, chunk, message);
     if (status == FV_OK) book_counters(perplexity);
+    for (size_t i = 0; i < perplexity->count; i++)
+        (void)fv_session_explain(perplexity->runs[i].session, status, message);
     for (size_t i = 0; i < perplexity->count && status != FV_OK; i++) { /* part of a chunk must not count */
         policy_run *run = &perplexity->runs[i];
         run->figures = run->before;

@@ -153,6 +153,7 @@ fv_status fv_tuning_run(fv_tuning *tuning, const fv_tuning_config *config, fv_me
     if (status == FV_OK) status = read_context(&tune, 0, config->scored);
     if (status == FV_OK) status = measure_heads(&tune);
     if (status == FV_OK) status = try_shares(&tune);
+    status = fv_session_explain(tune.session, status, message);
     fv_session_close(tune.session);
     free(tune.base);
     free(tune.logits);

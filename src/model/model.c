@@ -6,6 +6,7 @@
 #include "model/model_deadline.h"
 #include "model/model_state.h"
 #include "model/rotary.h"
+#include "model/soundness.h"
 
 #if FV_BUILD_MODEL
 
@@ -16,6 +17,8 @@ const fv_cache *fv_model_cache(const fv_model *model, uint32_t layer) {
 }
 
 uint32_t fv_model_tokens(const fv_model *model) { return model->caches ? fv_cache_tokens(model->caches[0]) : 0; }
+
+const fv_model_fault *fv_model_last_fault(const fv_model *model) { return &model->fault; }
 
 uint32_t fv_model_batch_rows(const fv_model *model) { return model->batch_rows; }
 
@@ -160,6 +163,7 @@ static void step_rotate(const fv_forward_call *call, size_t token) {
     heads_rotate(model, &call->layer->query_norm, table, config->query_heads, query);
     query_scale(call, token, query);
     heads_rotate(model, &call->layer->key_norm, table, config->cache.kv_heads, key);
+    fv_sound_mark(model, token);
 }
 
 static void step_mixed(const fv_forward_call *call, size_t token) {
@@ -218,7 +222,8 @@ static fv_status layer_run(fv_forward_call *call, uint32_t layer) {
     call->products[2] = (fv_linear_product){&weights->value, model->value, keys};
     products_run(call, model->normed, width, 3);
     step_run(call, step_rotate);
-    fv_status status = fv_model_parts_attend(call, layer);
+    fv_status status = fv_sound_check(call, layer);
+    if (status == FV_OK) status = fv_sound_range(call, layer, fv_model_parts_attend(call, layer));
     if (status != FV_OK) return status;
     step_run(call, step_mixed);
     product_run(call, model->mixed, queries, &weights->output, model->normed);
@@ -279,16 +284,18 @@ fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t coun
 }
 
 /* Of `rows` normed rows that lie one after the other. */
-static void logits_make(fv_model *model, const float *hidden, uint32_t rows, const fv_parallel *parallel,
-                        float *logits) {
+static fv_status logits_make(fv_model *model, const float *hidden, uint32_t rows, const fv_parallel *parallel,
+                             float *logits) {
     const fv_model_config *config = &model->config;
     for (uint32_t r = 0; r < rows; r++) row_quantize(model, r, hidden + (size_t)r * config->width, config->width);
     model->call = (fv_forward_call){.model = model, .parallel = parallel, .count = rows};
     product_run(&model->call, hidden, config->width, &model->weights.output, logits);
+    fv_status status = fv_sound_logits(model, hidden, rows, logits);
     size_t values = (size_t)rows * config->vocabulary;
     if (config->logit_scale != 1.0f)
         for (size_t i = 0; i < values; i++) logits[i] *= config->logit_scale;
     if (config->logit_softcap > 0.0f) model->kernels->softcap_f32(values, 1.0f, config->logit_softcap, logits);
+    return status;
 }
 
 fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel,
@@ -296,8 +303,10 @@ fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, co
     if (!model || !logits || rows < 1 || first_row > model->batch_rows || rows > model->batch_rows - first_row)
         return FV_ERROR_ARGUMENT;
     if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
-    logits_make(model, model->stream + (size_t)first_row * model->config.width, rows, parallel, logits);
-    return FV_OK;
+    const float *hidden = model->stream + (size_t)first_row * model->config.width;
+    fv_status status = logits_make(model, hidden, rows, parallel, logits);
+    if (status != FV_OK) model->fault.row += first_row;
+    return status;
 }
 
 #if FV_BUILD_STEP
@@ -310,8 +319,9 @@ fv_status fv_model_logits_of(fv_model *model, const uint32_t *rows, uint32_t cou
         if (rows[r] >= model->batch_rows) return FV_ERROR_ARGUMENT;
     for (uint32_t r = 0; r < count; r++) /* no step is at work: the rows of its products are free */
         for (size_t c = 0; c < width; c++) model->normed[r * width + c] = model->stream[rows[r] * width + c];
-    logits_make(model, model->normed, count, parallel, logits);
-    return FV_OK;
+    fv_status status = logits_make(model, model->normed, count, parallel, logits);
+    if (status != FV_OK) model->fault.row = rows[model->fault.row];
+    return status;
 }
 #endif
 

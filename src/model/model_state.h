@@ -54,7 +54,8 @@ struct fv_model {
     size_t linear_bytes;
     uint32_t workers, batch_rows;
     bool observed;
-    fv_clock_fn *clock; /* NULL: no time is taken */
+    fv_model_fault fault; /* of the last call that failed so */
+    fv_clock_fn *clock;   /* NULL: no time is taken */
     void *clock_context;
     uint64_t product_ns;  /* of the forward at work */
     uint64_t rest_ns;     /* between the reading of two layers, where there was a deadline; 0: not known */

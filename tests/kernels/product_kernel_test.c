@@ -54,7 +54,9 @@ static void check_quantize_q8(const fv_kernels *table) {
         table->quantize_q8(n, x, got, got_scale, got16, got32);
         tables.table[0]->quantize_q8(n, x, quants, scale, sum16, sum32);
         assert_memory_equal(got, quants, n);
-        assert_memory_equal(got_scale, scale, n / 8);
+        for (size_t i = 0; i < n / 32; i++)
+            assert_true(got_scale[i] == scale[i] || (isnan(got_scale[i]) && isnan(scale[i])));
+        for (size_t i = 0; i < n; i++) assert_true(isfinite(x[i]) || !isfinite(got_scale[i / 32]));
         for (size_t i = 0; i < n / 16; i++) assert_true(got16[i] == sum16[i] || (isnan(got16[i]) && isnan(sum16[i])));
         for (size_t i = 0; i < n / 32; i++) assert_true(got32[i] == sum32[i] || (isnan(got32[i]) && isnan(sum32[i])));
         for (size_t i = 0; i < n; i++) assert_true(got[i] >= -127);

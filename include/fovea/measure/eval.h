@@ -80,6 +80,9 @@ FV_API void fv_eval_close(fv_eval *eval); /* NULL is allowed */
  */
 FV_API fv_status fv_eval_run(fv_eval *eval, fv_eval_task task);
 
+/** fv_session_explain() of whichever session fv_eval_run() failed in. */
+FV_API fv_status fv_eval_explain(const fv_eval *eval, fv_status status, fv_message *message);
+
 FV_API const fv_eval_sum *fv_eval_of(const fv_eval *eval, size_t policy, fv_eval_task task);
 FV_API const fv_report *fv_eval_report(const fv_eval *eval,
                                        size_t policy); /* of the questions and answers that count */

@@ -5,15 +5,24 @@
 #include "kernels/kernels.h"
 #include <immintrin.h>
 
+/* The largest of eight magnitudes, in the order of their bits. */
+INLINE float max_bits8(__m256i x) {
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4E));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xB1));
+    return _mm_cvtss_f32(_mm_castsi128_ps(m));
+}
+
 void fv_quantize_q8_avx2(size_t n, const float *x, int8_t *quants, float *scale, float *sum16, float *sum32) {
     const __m256 sign = _mm256_set1_ps(-0.0f), top = _mm256_set1_ps(127.0f), bottom = _mm256_set1_ps(-127.0f);
     for (size_t b = 0; b < n / 32; b++, x += 32, quants += 32) {
-        __m256 v[4], best = _mm256_setzero_ps();
+        __m256 v[4];
+        __m256i best = _mm256_setzero_si256();
         for (size_t j = 0; j < 4; j++) {
             v[j] = _mm256_loadu_ps(x + 8 * j);
-            best = _mm256_max_ps(_mm256_andnot_ps(sign, v[j]), best); /* a NaN leaves `best` as it is */
+            best = _mm256_max_epi32(_mm256_castps_si256(_mm256_andnot_ps(sign, v[j])), best); /* a NaN is the largest */
         }
-        float step = max8(best) / 127.0f, inverse = step > 0.0f ? 1.0f / step : 0.0f;
+        float step = max_bits8(best) / 127.0f, inverse = step > 0.0f ? 1.0f / step : 0.0f;
         if (!(inverse <= 3.402823466e38f)) inverse = 0.0f;
         __m256i q[4];
         for (size_t j = 0; j < 4; j++) {

@@ -5,14 +5,11 @@
 #include "kernels/kernels.h"
 #include <stdbool.h>
 
-/* The maximum is taken by comparing, so that a NaN of either kind leaves it as it is. */
+/* In the order of their bits, in which a NaN of either kind is the largest. */
 INLINE float max_magnitude32(const float32x4_t v[8]) {
-    float32x4_t best = vdupq_n_f32(0.0f);
-    for (size_t j = 0; j < 8; j++) {
-        float32x4_t magnitude = vabsq_f32(v[j]);
-        best = vbslq_f32(vcgtq_f32(magnitude, best), magnitude, best);
-    }
-    return vmaxvq_f32(best);
+    uint32x4_t best = vdupq_n_u32(0);
+    for (size_t j = 0; j < 8; j++) best = vmaxq_u32(best, vreinterpretq_u32_f32(vabsq_f32(v[j])));
+    return vgetq_lane_f32(vreinterpretq_f32_u32(vdupq_n_u32(vmaxvq_u32(best))), 0);
 }
 
 INLINE int32x4_t quantize4(float32x4_t x, float inverse) {

@@ -1,17 +1,18 @@
 /* Integer products of weight panels with int8 activations. */
 #include "build.h"
 #include "kernels/kernels.h"
+#include "numeric/half.h"
 
 #if FV_BUILD_MODEL
 
 void fv_quantize_q8_scalar(size_t n, const float *x, int8_t *quants, float *scale, float *sum16, float *sum32) {
     for (size_t b = 0; b < n / 32; b++, x += 32, quants += 32) {
-        float best = 0.0f;
+        uint32_t best = 0; /* magnitudes in the order of their bits, so that a NaN is the largest */
         for (size_t i = 0; i < 32; i++) {
-            float magnitude = x[i] < 0.0f ? -x[i] : x[i];
+            uint32_t magnitude = fv_bits_from_f32(x[i]) & 0x7FFFFFFF;
             if (magnitude > best) best = magnitude;
         }
-        float step = best / 127.0f, inverse = step > 0.0f ? 1.0f / step : 0.0f;
+        float step = fv_f32_from_bits(best) / 127.0f, inverse = step > 0.0f ? 1.0f / step : 0.0f;
         int32_t half[2] = {0, 0};
         if (!(inverse <= 3.402823466e38f)) inverse = 0.0f; /* a subnormal block: all zero rather than infinite */
         for (size_t i = 0; i < 32; i++) {

@@ -154,7 +154,10 @@ static void write_file(file *f) {
         put_tensor(b, t->name, t->rows ? 2 : 1, dimensions, t->type, offset);
         offset += padded(tensor_bytes(t));
     }
+    put_data(b, 32, 0);
+    size_t data = b->count;
     put_data(b, 32, offset);
+    for (size_t i = data; i < b->count; i++) b->bytes[i] &= 0x3F; /* finite, whatever the type */
     if (f->last) memcpy(b->bytes + b->count - 32, f->last, 16);
 }
 
@@ -398,10 +401,10 @@ static void only_gemma3_of_62_layers_is_scaled_by_its_width(void **state) {
 
 static void norms_in_half_precision_are_converted(void **state) {
     file *f = *state;
-    static const uint16_t f16[] = {0x3C00, 0xC500, 0x0001, 0x83FF, 0x7BFF, 0x8000, 0x3555, 0x7C00};
-    static const uint16_t bf16[] = {0x3F80, 0xC0A0, 0x0001, 0xFF7F, 0x4049, 0x8000, 0x3EAB, 0x7F80};
-    static const double of_f16[] = {1, -5, 0x1p-24, -0x3FFp-24, 65504, -0.0, 0x1.554p-2, INFINITY};
-    static const double of_bf16[] = {1, -5, 0x1p-133, -0x1.FEp127, 0x1.92p1, -0.0, 0x1.56p-2, INFINITY};
+    static const uint16_t f16[] = {0x3C00, 0xC500, 0x0001, 0x83FF, 0x7BFF, 0x8000, 0x3555, 0x4000};
+    static const uint16_t bf16[] = {0x3F80, 0xC0A0, 0x0001, 0xFF7F, 0x4049, 0x8000, 0x3EAB, 0x4000};
+    static const double of_f16[] = {1, -5, 0x1p-24, -0x3FFp-24, 65504, -0.0, 0x1.554p-2, 2};
+    static const double of_bf16[] = {1, -5, 0x1p-133, -0x1.FEp127, 0x1.92p1, -0.0, 0x1.56p-2, 2};
     for (int kind = 0; kind < 2; kind++) {
         start(f, "llama");
         drop_tensor(f, "output_norm.weight"); /* to be the last one, whose data is known */
@@ -421,6 +424,25 @@ static void norms_in_half_precision_are_converted(void **state) {
     start(f, "llama");
     set_tensor(f, "output_norm.weight", I8, 16, 0);
     expect_error(f, FV_ERROR_UNSUPPORTED, "output_norm.weight: type I8");
+}
+
+static void norms_that_are_not_finite_are_named(void **state) {
+    file *f = *state;
+    static const uint16_t nan16[] = {0x3C00, 0x3C00, 0x7E01}, infinite16[] = {0x3F80, 0xFF80};
+    static const float nan32[] = {1, 1, 1, NAN};
+    const void *const bad[] = {nan16, infinite16, nan32};
+    static const uint32_t types[] = {FV_WEIGHT_F16, FV_WEIGHT_BF16, FV_WEIGHT_F32};
+    static const char *const places[] = {"element 2 is", "element 1 is", "element 11 is"};
+    for (int i = 0; i < 3; i++) {
+        static unsigned char last[16];
+        memset(last, 0, sizeof last);
+        memcpy(last, bad[i], i == 0 ? sizeof nan16 : i == 1 ? sizeof infinite16 : sizeof nan32);
+        start(f, "llama");
+        drop_tensor(f, "output_norm.weight"); /* to be the last one, whose data is known */
+        set_tensor(f, "output_norm.weight", types[i], 16, 0);
+        f->last = last;
+        expect_error(f, FV_ERROR_CORRUPT, places[i]);
+    }
 }
 
 static void rope_factors_divide(void **state) {
@@ -674,6 +696,7 @@ int main(void) {
         cmocka_unit_test(scales_are_read),
         cmocka_unit_test(yarn_ramps_between_its_betas),
         cmocka_unit_test(norms_in_half_precision_are_converted),
+        cmocka_unit_test(norms_that_are_not_finite_are_named),
         cmocka_unit_test(only_gemma3_of_62_layers_is_scaled_by_its_width),
         cmocka_unit_test(rope_factors_divide),
         cmocka_unit_test(unknown_architecture),
