@@ -32,6 +32,7 @@
 #include "fovea/report_sum.h"
 #include "fovea/sampler.h"
 #include "fovea/session.h"
+#include "fovea/session_file.h"
 #include "fovea/text_look.h"
 #include "fovea/tokenizer.h"
 #include "fovea/tune.h"

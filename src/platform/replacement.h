@@ -12,7 +12,8 @@ typedef struct fv_replacement {
     char part[4096];
 } fv_replacement;
 
-/* FV_OK, also where the file cannot be opened; FV_ERROR_FILE (the name is too long: there is nothing to end). */
+/* FV_OK, also where the file cannot be opened; FV_ERROR_FILE (the name is too long, or another process is writing the
+ * same file: there is nothing to end). What a process left that was killed while it wrote is taken over. */
 fv_status fv_replacement_begin(fv_replacement *replacement, const char *path, fv_message *message);
 
 /* Puts what was written in the place of `path`, durably, if all of it is good; else drops it and leaves `path` as it

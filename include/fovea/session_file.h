@@ -1,0 +1,77 @@
+/* session_file.h - files of sessions: what a model has read, kept to go on from, docs/file-formats.md. Hosted.
+ * How structs may change: docs/abi.md. */
+#ifndef FOVEA_SESSION_FILE_H
+#define FOVEA_SESSION_FILE_H
+
+#include "fovea/session.h"
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Where in a conversation the text of a session ends: what has to come before a question. */
+typedef enum fv_session_end {
+    FV_SESSION_END_PLAIN = 0, /* in no turn */
+    FV_SESSION_END_TURN = 1,  /* in a turn of the user that is still open: a question completes it */
+    FV_SESSION_END_ANSWER = 2 /* after the content of an answer, which is still to be closed */
+} fv_session_end;
+
+/** What a session file says about itself. Texts belong to the file and are zero-terminated. */
+typedef struct fv_session_info {
+    uint64_t model;             /* fv_llm_identity() of the model that read the tokens */
+    uint64_t file_bytes;        /* all of it */
+    fv_cache_config cache;      /* of every layer; max_tokens is 0 */
+    uint32_t version;           /* of the format */
+    uint32_t vocabulary;        /* tokens of the model */
+    uint32_t layers;            /* likewise */
+    uint32_t tokens;            /* held */
+    uint32_t exact_activations; /* fv_session_config.exact_activations when they were read */
+    uint32_t end;               /* fv_session_end */
+    const char *model_name;     /* for readers: the model's file */
+    const char *attention;      /* the policy that they were read with, as text (fovea/policy_text.h) */
+} fv_session_info;
+
+/** A session file, mapped and read-only: any number of threads may use it. A file that is replaced meanwhile stays
+ *  what it was; it must not be shortened or written into. */
+typedef struct fv_session_file fv_session_file;
+
+/**
+ * Opens `path` and checks all but the segments, which are checked when they are first used.
+ *
+ * file     out; untouched on error. Close with fv_session_file_close().
+ * message  may be NULL; on error: the file, what is wrong, what to do.
+ * returns  FV_OK, FV_ERROR_FILE, FV_ERROR_CORRUPT (damaged, cut short, or no session file), FV_ERROR_UNSUPPORTED (of a
+ *          newer version), FV_ERROR_MEMORY. Cost: reads the head, 4 bytes a token, and 16 a segment of each layer.
+ */
+FV_API fv_status fv_session_file_open(fv_session_file **file, const char *path, fv_message *message);
+/** NULL is allowed. Sessions that woke from it keep the mapping until they are closed. */
+FV_API void fv_session_file_close(fv_session_file *file);
+
+/** Whether the file at `path` begins as a session file does. false also if it can't be read. */
+FV_API bool fv_session_file_is(const char *path);
+
+/* Of an open file; valid until it is closed. */
+FV_API const fv_session_info *fv_session_file_info(const fv_session_file *file);
+FV_API const int32_t *fv_session_file_tokens(const fv_session_file *file); /* [info.tokens] ids */
+
+/** Tokens at the beginning of `tokens` that the file begins with, too. O(count). */
+FV_API uint32_t fv_session_file_shared(const fv_session_file *file, const int32_t *tokens, size_t count);
+
+/** Checks every segment. FV_OK, FV_ERROR_CORRUPT (the message says which). Reads the whole file. */
+FV_API fv_status fv_session_file_check(const fv_session_file *file, fv_message *message);
+
+/**
+ * A number that differs between models: of the type, shape and name of every tensor, samples of its data (up to 4,096
+ * bytes all of it, else the first and last 64 bytes and 14 runs of 64 evenly between) and all metadata but
+ * "general.*", "split.*" and chat templates, which do not change what a token computes. So another quantisation, a
+ * fine-tune or another scaling of positions is noticed; a change to a few rows of one matrix may not be. The same on
+ * every machine. Cost: reads 1 KiB a tensor. Thread-safe.
+ */
+FV_API uint64_t fv_llm_identity(const fv_llm *llm);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,52 @@
+/* session_segments.h - the segments of a session file as memory of caches, and how such a file is written. */
+#ifndef FV_SESSION_SEGMENTS_H
+#define FV_SESSION_SEGMENTS_H
+
+#include "fovea/session_file.h"
+
+/* The first segment that a layer has in the file: those before it lie outside its window. */
+uint32_t fv_session_file_first(const fv_session_file *file, uint32_t layer);
+size_t fv_session_file_segment_bytes(const fv_session_file *file, uint32_t layer); /* in memory */
+
+void fv_session_file_hold(const fv_session_file *file); /* one holder more; fv_session_file_close() is one less */
+
+/*
+ * Segment `index` of a layer, checked if it is used for the first time.
+ *
+ * mapped   out: where it lies in the file, [fv_session_file_segment_bytes()], aligned to 4,096 bytes; NULL: it is
+ * packed, or there is none, see fv_session_file_first(). Valid until the file is closed. returns  FV_OK,
+ * FV_ERROR_CORRUPT.
+ */
+fv_status fv_session_file_segment(const fv_session_file *file, uint32_t layer, uint32_t index, const void **mapped,
+                                  fv_message *message);
+
+/* Copies a segment that the file has, packed or not, to memory[fv_session_file_segment_bytes()]. FV_OK,
+ * FV_ERROR_CORRUPT. */
+fv_status fv_session_file_read(const fv_session_file *file, uint32_t layer, uint32_t index, void *memory,
+                               fv_message *message);
+
+/* The same over bytes that the caller keeps alive and unchanged (tests, fuzzing). */
+fv_status fv_session_file_open_memory(fv_session_file **file, const void *bytes, size_t count, const char *name,
+                                      fv_message *message);
+
+/* What is to be written. */
+typedef struct fv_session_image {
+    const fv_session_info *info; /* version, file_bytes and cache.max_tokens are not looked at; texts may be NULL */
+    const size_t *segment_bytes; /* [info->layers] in memory */
+    const int32_t *tokens;       /* [info->tokens] */
+    /* Memory of segment `index` of a layer, [segment_bytes[layer]]; NULL: there is none. A layer has all segments from
+     * its first one on. */
+    const void *(*segment)(void *context, uint32_t layer, uint32_t index);
+    void *context;
+} fv_session_image;
+
+/*
+ * Writes a session file in the place of what is at `path`: whole and durable, or not at all. A cut or the end of the
+ * process at any moment leaves the old file or the new one.
+ *
+ * returns FV_OK, FV_ERROR_ARGUMENT (a number is out of its range, a layer has no last segment), FV_ERROR_FILE,
+ *         FV_ERROR_MEMORY, FV_ERROR_OVERFLOW. O(bytes).
+ */
+fv_status fv_session_file_write(const fv_session_image *image, const char *path, fv_message *message);
+
+#endif
