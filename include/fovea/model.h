@@ -141,7 +141,8 @@ typedef struct fv_model_part {
  * Deadlines are of reading the caches; products are never left out. With FV_DEADLINE_BEST each layer gets an equal
  * share of the time that is left less what products took so far, and reads what it can: fv_attention_run(). With
  * FV_DEADLINE_FAIL a part that is late ends the step for all: FV_ERROR_DEADLINE, caches as after other errors midway.
- * FV_ERROR_UNSUPPORTED: a deadline with a policy of quality > 0, or where this build has none.
+ * FV_ERROR_UNSUPPORTED: a deadline with a policy of quality > 0, or where this build has neither deadlines nor steps of
+ * many.
  */
 FV_API fv_status fv_model_step(fv_model *model, const fv_model_part *parts, uint32_t part_count,
                                const fv_parallel *parallel);

@@ -2,7 +2,7 @@
 #include "model/model_deadline.h"
 #include "attention/watch.h"
 
-#if FV_BUILD_MODEL && FV_BUILD_DEADLINE
+#if FV_BUILD_STEP && FV_BUILD_DEADLINE
 
 static uint64_t now_of(const fv_deadline *deadline) { return deadline->clock(deadline->context); }
 

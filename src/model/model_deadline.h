@@ -4,7 +4,7 @@
 
 #include "model/model_state.h"
 
-#if FV_BUILD_DEADLINE
+#if FV_BUILD_STEP && FV_BUILD_DEADLINE
 fv_status fv_model_deadline_check(const fv_model_part *part);
 void fv_model_deadline_begin(fv_forward_call *call);
 

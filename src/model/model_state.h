@@ -26,7 +26,7 @@ typedef struct fv_forward_call {
     fv_linear_product products[3]; /* at work, and what they read */
     fv_linear_input input;
     fv_attention_rows rows; /* of the part at work, unless several are */
-#if FV_BUILD_DEADLINE
+#if FV_BUILD_STEP && FV_BUILD_DEADLINE
     uint32_t timed_parts, timed_left; /* parts with a deadline; those not read yet in this layer */
     uint64_t begin_ns, seen_ns;       /* by their clock: when the step began, when the last one had read */
     fv_deadline deadline;             /* of the part at work, in this layer */

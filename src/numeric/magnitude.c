@@ -22,8 +22,12 @@ static bool all_below(size_t n, const float *x, uint32_t first) {
 #else
 
 static bool all_below(size_t n, const float *x, uint32_t first) {
-    (void)n, (void)x, (void)first;
-    return false; /* not known */
+    uint32_t above = 0, rest = 0x80000000 - first;
+    for (; n >= 4; n -= 4, x += 4)
+        above |= (magnitude_bits(x[0]) + rest) | (magnitude_bits(x[1]) + rest) | (magnitude_bits(x[2]) + rest) |
+                 (magnitude_bits(x[3]) + rest);
+    while (n--) above |= magnitude_bits(*x++) + rest;
+    return above >> 31 == 0;
 }
 
 #endif
