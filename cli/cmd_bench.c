@@ -195,6 +195,7 @@ static int run_case(bench_state *state, const bench_case *test) {
     if (result == CLI_GO_ON) {
         describe(state, test);
         result = measure(state, test);
+        if (result == CLI_GO_ON && cli_check_file(state->engine, CLI_DONE) != CLI_DONE) result = CLI_FAILED;
         if (result == CLI_GO_ON || (result == CLI_INTERRUPTED && state->result.run.samples > 0)) {
             bool good = hold_against_limit(state) == CLI_GO_ON && print_row(state);
             if (!good) result = CLI_FAILED;

@@ -220,7 +220,7 @@ int cmd_eval(int argc, char **argv) {
     if (result != CLI_GO_ON) return result;
     result = cli_engine_open(&state.engine, "eval", &options.model);
     if (result == CLI_GO_ON) result = open_policies(&state);
-    if (result == CLI_GO_ON) result = measure(&state);
+    if (result == CLI_GO_ON) result = cli_check_file(state.engine, measure(&state));
     close_eval(&state);
     return result;
 }

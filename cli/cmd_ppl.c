@@ -318,7 +318,7 @@ int cmd_ppl(int argc, char **argv) {
     result = cli_engine_open(&state.engine, "ppl", &options.model);
     if (result == CLI_GO_ON) result = prepare_text(&state);
     if (result == CLI_GO_ON) result = open_policies(&state);
-    if (result == CLI_GO_ON) result = measure(&state);
+    if (result == CLI_GO_ON) result = cli_check_file(state.engine, measure(&state));
     close_ppl(&state);
     return result;
 }

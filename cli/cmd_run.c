@@ -409,7 +409,7 @@ static int report(run_state *state, int result) {
     if (result != CLI_GO_ON && result != CLI_INTERRUPTED) return result;
     cli_run_report_print(&report);
     if (state->options->json && cli_run_report_json(&report) != CLI_DONE) return CLI_FAILED;
-    return interrupted ? CLI_INTERRUPTED : CLI_DONE;
+    return interrupted ? CLI_INTERRUPTED : cli_check_file(state->engine, CLI_DONE);
 }
 
 static int run(run_state *state) {

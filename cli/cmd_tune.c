@@ -181,7 +181,7 @@ int cmd_tune(int argc, char **argv) {
     options.model.tune = "none"; /* what is there already must not matter */
     result = cli_engine_open(&state.engine, "tune", &options.model);
     if (result == CLI_GO_ON) result = prepare(&state);
-    if (result == CLI_GO_ON) result = tune(&state);
+    if (result == CLI_GO_ON) result = cli_check_file(state.engine, tune(&state));
     close_tune(&state);
     return result;
 }

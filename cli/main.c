@@ -1,5 +1,6 @@
 /* main.c - finds the verb and runs it. Each verb lives in its own cmd_*.c and has its own help. */
 #include "cli.h"
+#include "fovea/file_fault.h"
 #include "fovea/words.h"
 #include "interrupt.h"
 #include "options.h"
@@ -75,8 +76,23 @@ static void guard_descriptors(void) {
         if (fcntl(file, F_GETFD) < 0 && open("/dev/null", modes[file]) < 0) return;
 }
 
+/* In a signal handler. What was written so far is on standard output; what lies in its buffer is not whole. */
+static void say(const char *text) {
+    if (write(STDERR_FILENO, text, strlen(text)) < 0) _exit(CLI_FAILED);
+}
+
+static void on_file_fault(void *context, const char *path, bool shortened) {
+    (void)context;
+    say(isatty(STDERR_FILENO) ? "\nfovea: error: " : "fovea: error: ");
+    say(path);
+    say(shortened ? ": was shortened while it was in use; run it again when the file is whole\n"
+                  : ": can't be read any more: its disk or its network failed\n");
+    _exit(CLI_FAILED);
+}
+
 int main(int argc, char **argv) {
     guard_descriptors();
     cli_interrupt_install();
+    (void)fv_file_fault_handle(on_file_fault, NULL);
     return cli_finish(run_verb(argc, argv));
 }

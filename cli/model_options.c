@@ -160,6 +160,13 @@ int cli_fault(fv_status status, const fv_message *message, const char *model) {
     return result;
 }
 
+int cli_check_file(const fv_engine *engine, int result) {
+    fv_message message = {""};
+    if (result != CLI_DONE) return result;
+    return cli_outcome(fv_llm_check_file(fv_engine_llm(engine), &message), &message) == CLI_GO_ON ? CLI_DONE
+                                                                                                  : CLI_FAILED;
+}
+
 int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_options *options) {
     fv_message message = {""};
     fv_engine_config config;

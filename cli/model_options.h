@@ -60,6 +60,9 @@ void cli_advise(fv_message *message);
 /** cli_outcome() of what a session did; where numbers went wrong, also a note that says where to look. */
 int cli_fault(fv_status status, const fv_message *message, const char *model);
 
+/** `result`, or CLI_FAILED where it was CLI_DONE and the model's file was written to while it was in use. */
+int cli_check_file(const fv_engine *engine, int result);
+
 /** CLI_GO_ON, CLI_USAGE (no -m, a mask that is none) or CLI_FAILED. *engine is NULL but on CLI_GO_ON. */
 int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_options *options);
 

@@ -10,6 +10,7 @@
 #include "fovea/chat.h"
 #include "fovea/conversation.h"
 #include "fovea/engine.h"
+#include "fovea/file_fault.h"
 #include "fovea/generate.h"
 #include "fovea/gguf.h"
 #include "fovea/machine.h"

@@ -34,7 +34,7 @@ typedef enum fv_gguf_type {
     FV_GGUF_FLOAT64 = 12
 } fv_gguf_type;
 
-/** Bytes inside the mapped file; not zero-terminated, may hold any byte. */
+/** Bytes of the file, in memory that lives as long as the fv_gguf; not zero-terminated, may hold any byte. */
 typedef struct fv_gguf_text {
     const char *bytes;
     size_t length;
@@ -71,7 +71,8 @@ typedef struct fv_gguf_tensor {
  * message  may be NULL; on error: the file, the place in it, what to do.
  * returns  FV_OK, FV_ERROR_FILE, FV_ERROR_CORRUPT, FV_ERROR_UNSUPPORTED (version, big-endian file), FV_ERROR_MEMORY.
  * Cost: reads the header only; O(n log n) in its entries. Arrays of arrays are FV_ERROR_UNSUPPORTED.
- * The file is mapped: it must not be shortened while open.
+ * Names and values of metadata are copied, tensors are mapped: a file that is shortened while it is open ends the
+ * process by SIGBUS when a tensor is read, unless fv_file_fault_handle() (fovea/file_fault.h) was called.
  */
 FV_API fv_status fv_gguf_open(fv_gguf **gguf, const char *path, fv_message *message);
 
@@ -92,6 +93,10 @@ FV_API fv_status fv_gguf_open_damaged(fv_gguf **gguf, const char *path, fv_gguf_
  *  data is to be computed with. `name` is for messages. A part of a split model is FV_ERROR_UNSUPPORTED. */
 FV_API fv_status fv_gguf_open_memory(fv_gguf **gguf, const void *bytes, size_t count, const char *name,
                                      fv_message *message);
+
+/** Whether the file is what it was when it was opened; one that was replaced or removed as a whole is, for the old
+ * bytes are still there. FV_OK, or FV_ERROR_FILE: it was written to, and its tensors may be a mixture. O(files). */
+FV_API fv_status fv_gguf_check_unchanged(const fv_gguf *gguf, fv_message *message);
 
 /** NULL is allowed. Pointers into the file die with it. */
 FV_API void fv_gguf_close(fv_gguf *gguf);

@@ -45,9 +45,14 @@ FV_API void fv_llm_close(fv_llm *llm);
  * resident memory stays the file's size, but is no longer shared with other processes. The bits of every result stay
  * the same.
  * returns FV_OK, FV_ERROR_ARGUMENT (a session is open: nothing is changed; nor can one be opened meanwhile),
- *         FV_ERROR_MEMORY (the model stays usable).
+ *         FV_ERROR_MEMORY (the model stays usable), FV_ERROR_FILE (the file was written to meanwhile).
  */
 FV_API fv_status fv_llm_repack(fv_llm *llm, fv_message *message);
+
+/** Whether what was computed so far can be trusted as far as the file goes: FV_ERROR_FILE if weights are read from it
+ *  and it was written to since it was opened (fv_gguf_check_unchanged()). A model all of whose matrices are repacked
+ *  needs its file no longer. */
+FV_API fv_status fv_llm_check_file(const fv_llm *llm, fv_message *message);
 FV_API uint64_t fv_llm_packable_bytes(const fv_llm *llm); /* bytes of weights that fv_llm_repack() replaces */
 FV_API uint64_t fv_llm_packed_bytes(const fv_llm *llm);   /* bytes that it has replaced: 0 before */
 

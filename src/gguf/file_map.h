@@ -11,7 +11,13 @@
 typedef struct fv_file_map {
     const uint8_t *bytes;
     size_t count;
+    struct fv_file_mark *mark; /* what the file was when it was mapped */
 } fv_file_map;
+
+/* Whether the file is what it was: one that was replaced by another of its name, or removed, is; one that was written
+ * to is not, and its new bytes show in the map. */
+bool fv_file_map_is_unchanged(const fv_file_map *map);
+const char *fv_file_map_path(const fv_file_map *map);
 
 /* Maps the regular, non-empty file at `path`; *map untouched on error.
  * returns FV_OK, FV_ERROR_FILE, FV_ERROR_UNSUPPORTED (larger than the address space), FV_ERROR_MEMORY. */

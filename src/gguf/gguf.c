@@ -15,6 +15,7 @@ struct fv_gguf {
     char *path;
     fv_file_map *maps; /* one per file; empty when opened from memory */
     size_t map_count, map_capacity;
+    uint8_t **headers; /* [map_count]: a copy of what texts and values lie in, in front of the tensors */
     uint32_t version, files;
     uint64_t alignment, file_bytes;
     fv_gguf_entry_list entries;
@@ -98,6 +99,57 @@ static fv_status read_siblings(fv_gguf *gguf, const fv_gguf_reader *first) {
     return gguf->files > 1 ? fv_gguf_tolerated(first, check_tensor_total(gguf, first)) : FV_OK;
 }
 
+/* ---- Texts and values in memory of our own: they outlive what is done to the file ---- */
+
+static size_t end_within(const uint8_t *base, size_t end, const void *bytes, size_t count) {
+    size_t reach = (size_t)((const uint8_t *)bytes - base) + count;
+    return reach > end ? reach : end;
+}
+
+/* Bytes of file `file` that its names and values lie in. */
+static size_t header_bytes(const fv_gguf *gguf, size_t file) {
+    const uint8_t *base = gguf->maps[file].bytes;
+    size_t end = 0;
+    for (size_t i = 0; file == 0 && i < gguf->entries.count; i++) {
+        const fv_gguf_entry *entry = &gguf->entries.items[i];
+        end = end_within(base, end, entry->key.bytes, entry->key.length);
+        end = end_within(base, end, entry->data, entry->data_bytes);
+    }
+    for (size_t i = 0; i < gguf->tensors.count; i++) {
+        const fv_gguf_tensor *tensor = &gguf->tensors.items[i];
+        if (tensor->file == file) end = end_within(base, end, tensor->name.bytes, tensor->name.length);
+    }
+    return end;
+}
+
+static void header_move(fv_gguf *gguf, size_t file, const uint8_t *to) {
+    const uint8_t *from = gguf->maps[file].bytes;
+    for (size_t i = 0; file == 0 && i < gguf->entries.count; i++) {
+        fv_gguf_entry *entry = &gguf->entries.items[i];
+        entry->key.bytes = (const char *)to + ((const uint8_t *)entry->key.bytes - from);
+        entry->data = to + (entry->data - from);
+    }
+    for (size_t i = 0; i < gguf->tensors.count; i++) {
+        fv_gguf_tensor *tensor = &gguf->tensors.items[i];
+        if (tensor->file == file) tensor->name.bytes = (const char *)to + ((const uint8_t *)tensor->name.bytes - from);
+    }
+}
+
+static fv_status headers_keep(fv_gguf *gguf, const fv_gguf_reader *in) {
+    gguf->headers = fv_array_new(gguf->map_count, sizeof *gguf->headers);
+    if (!gguf->headers) return fv_gguf_no_memory(in);
+    for (size_t file = 0; file < gguf->map_count; file++) {
+        size_t bytes = header_bytes(gguf, file);
+        if (bytes == 0) continue;
+        gguf->headers[file] = fv_array_new(bytes, 1);
+        if (!gguf->headers[file]) return fv_gguf_no_memory(in);
+        memcpy(gguf->headers[file], gguf->maps[file].bytes, bytes);
+        header_move(gguf, file, gguf->headers[file]);
+        fv_file_map_release(&gguf->maps[file], gguf->maps[file].bytes, bytes);
+    }
+    return FV_OK;
+}
+
 /* ---- Public ---- */
 
 static fv_gguf *gguf_new(const char *path) {
@@ -124,7 +176,7 @@ static fv_status open_path(fv_gguf *gguf, fv_gguf_reader *in) {
     else if (status == FV_OK)
         status = read_siblings(gguf, in);
     if (status == FV_OK) status = fv_gguf_tensors_index(in, &gguf->tensors);
-    return status;
+    return status == FV_OK ? headers_keep(gguf, in) : status;
 }
 
 static fv_status open_bytes(fv_gguf *gguf, fv_gguf_reader *in) {
@@ -178,11 +230,23 @@ void fv_gguf_release(const fv_gguf *gguf, const void *data, size_t bytes) {
     for (size_t i = 0; i < gguf->map_count; i++) fv_file_map_release(&gguf->maps[i], data, bytes);
 }
 
+fv_status fv_gguf_check_unchanged(const fv_gguf *gguf, fv_message *message) {
+    for (size_t i = 0; i < gguf->map_count; i++)
+        if (!fv_file_map_is_unchanged(&gguf->maps[i]))
+            return fv_message_set(message, FV_ERROR_FILE,
+                                  "%s: was written to while it was in use: what was computed since then may be wrong; "
+                                  "do it again when the file is whole",
+                                  fv_file_map_path(&gguf->maps[i]));
+    return FV_OK;
+}
+
 void fv_gguf_close(fv_gguf *gguf) {
     if (!gguf) return;
     fv_gguf_entries_free(&gguf->entries);
     fv_gguf_tensors_free(&gguf->tensors);
     for (size_t i = 0; i < gguf->map_count; i++) fv_file_map_close(&gguf->maps[i]);
+    for (size_t i = 0; gguf->headers && i < gguf->map_count; i++) free(gguf->headers[i]);
+    free(gguf->headers);
     free(gguf->maps);
     free(gguf->path);
     free(gguf);

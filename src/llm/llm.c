@@ -68,8 +68,13 @@ fv_status fv_llm_repack(fv_llm *llm, fv_message *message) {
                               "%s: weights can be repacked only while no session is open; close its sessions first",
                               fv_gguf_path(llm->gguf));
     fv_status status = fv_repack(&llm->loaded, llm->gguf, message);
+    if (status == FV_OK) status = fv_gguf_check_unchanged(llm->gguf, message);
     atomic_store(&llm->holders, 1);
     return status;
+}
+
+fv_status fv_llm_check_file(const fv_llm *llm, fv_message *message) {
+    return fv_repack_is_whole(&llm->loaded) ? FV_OK : fv_gguf_check_unchanged(llm->gguf, message);
 }
 
 uint64_t fv_llm_packable_bytes(const fv_llm *llm) { return fv_repack_bytes(&llm->loaded, false); }

@@ -8,6 +8,9 @@
  * usable as before). */
 fv_status fv_repack(fv_loaded *loaded, const fv_gguf *gguf, fv_message *message);
 
+/* Whether no weight is read from the file any more: norms and biases never are. */
+bool fv_repack_is_whole(const fv_loaded *loaded);
+
 /* Bytes of weights that have been packed, or else that can be. */
 uint64_t fv_repack_bytes(const fv_loaded *loaded, bool packed);
 

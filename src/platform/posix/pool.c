@@ -194,15 +194,23 @@ static void pool_run(void *opaque, size_t tasks, fv_task_fn *task, void *context
     }
 }
 
-/* Signals stay with the threads of the program: Ctrl-C must not land here. */
-static int start_threads(fv_pool *pool, uint32_t count) {
-    sigset_t all, before;
+/* Signals stay with the threads of the program: Ctrl-C must not land here. Those of a thread's own faults can't be
+ * blocked, only made deadly. */
+static void block_signals(sigset_t *before) {
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
+    sigset_t all;
     sigfillset(&all);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&all, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
+static int start_threads(fv_pool *pool, uint32_t count) {
+    sigset_t before;
     pthread_attr_t attributes;
     int error = pthread_attr_init(&attributes);
     if (error) return error;
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    block_signals(&before);
     while (!error && pool->started < count) {
         pool_thread *thread = &pool->threads[pool->started];
         *thread = (pool_thread){.pool = pool, .worker = (size_t)pool->started + 1};

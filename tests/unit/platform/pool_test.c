@@ -314,6 +314,10 @@ static void signals_stay_with_the_program(void **state) {
         assert_int_equal(sigismember(&view.blocked[0], signals[s]), 0);
         for (size_t w = 1; w < 4; w++) assert_int_equal(sigismember(&view.blocked[w], signals[s]), 1);
     }
+    for (size_t w = 1; w < 4; w++) { /* a thread's own fault, blocked, would end the process without its handler */
+        assert_int_equal(sigismember(&view.blocked[w], SIGBUS), 0);
+        assert_int_equal(sigismember(&view.blocked[w], SIGSEGV), 0);
+    }
 }
 
 static void a_low_priority_is_taken_and_given_back(void **state) {
