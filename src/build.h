@@ -102,7 +102,7 @@
 #define FV_BUILD_MODEL 1
 #endif
 
-/* Several sequences in one step of a model, and models that borrow their caches (fv_model_step()); without it a step
+/* Several sequences in one step of a model, and models without caches of their own (fv_model_step()); without it a step
  * has one part, over the model's own caches, and anything else is FV_ERROR_UNSUPPORTED. */
 #ifndef FV_BUILD_STEP
 #define FV_BUILD_STEP FV_BUILD_MODEL

@@ -52,13 +52,19 @@ typedef struct fv_model_config {
     float logit_scale;         /* logits times this; 1 = off */
     float rope_magnitude;      /* cos and sin times this (yarn's attention factor); 1 = off */
     uint32_t unrotated_period; /* layer l is not rotated if (l + 1) % unrotated_period == 0; 0 = all are (smollm3) */
-    uint32_t borrows_caches; /* 0: the model has caches of its own (default); 1: it has none, each part of a step brings
-                                its own, of `cache`'s kv_heads and head_dim and at most its max_tokens; with
-                                cache.shadow they may be read by policies that choose */
+    uint32_t parts; /* 0: the model has caches of its own, and a step one part (default); else it has none, and a step
+                       at most so many parts, at most batch_tokens, each with caches of its own: of `cache`'s kv_heads
+                       and head_dim and at most its max_tokens; with cache.shadow they may be read by policies that
+                       choose */
     uint32_t query_scale_tokens; /* a query at position p is multiplied by weights.query_scales[p / query_scale_tokens];
                                     0 = off (mistral3) */
     uint32_t query_scale_count;  /* the last of them holds for all further positions */
 } fv_model_config;
+
+/** Whether layer `layer` sees a sliding window. */
+static inline bool fv_model_is_local(const fv_model_config *config, uint32_t layer) {
+    return config->local_window && config->local_period && (layer + 1) % config->local_period != 0;
+}
 
 /** Weights of one layer; absent ones have data == NULL. Norms and biases are F32 with rows == 1. */
 typedef struct fv_layer_weights {
@@ -84,14 +90,14 @@ typedef struct fv_model_weights {
     const float *query_scales;           /* [config.query_scale_count]; NULL if there are none */
 } fv_model_weights;
 
-/** Weights, activations and, unless config.borrows_caches, caches, inside the caller's memory. One caller at a time. */
+/** Weights, activations and, unless config.parts is set, caches, inside the caller's memory. One caller at a time. */
 typedef struct fv_model fv_model;
 
 FV_API void fv_model_config_default(fv_model_config *config);
 
 /** Bytes by purpose; `total` is what fv_model_init() needs. */
 typedef struct fv_model_bytes {
-    size_t total, cache, landmarks, scratch; /* the two in the middle are 0 if caches are borrowed */
+    size_t total, cache, landmarks, scratch; /* the two in the middle are 0 if it has no caches */
 } fv_model_bytes;
 
 /**
@@ -125,7 +131,8 @@ typedef struct fv_model_part {
  * Evaluates the rows of `part_count` sequences in one forward pass: weights are read once for all of them. Prompts and
  * single tokens may be mixed. Keeps the normed output rows for fv_model_logits(), in the order of the parts.
  *
- * parts     [part_count]; at most config.batch_tokens rows in all. No two share a cache or a report.
+ * parts     [part_count], at most config.parts, or 1; at most config.batch_tokens rows in all. No two share a cache or
+ *           a report.
  * parallel  NULL or with workers <= those of fv_model_init(). Parts of one row may run side by side, a worker each.
  * returns   FV_OK, FV_ERROR_ARGUMENT (NULL, no row or too many, an id outside the vocabulary, caches of another shape
  *           or none, two parts that share, a report without its size), FV_ERROR_POLICY (out of range, not causal, or
@@ -182,7 +189,7 @@ typedef struct fv_model_fault {
 /** Of the last call that returned FV_ERROR_NOT_FINITE or FV_ERROR_RANGE; FV_PLACE_NONE before any. Never NULL. */
 FV_API const fv_model_fault *fv_model_last_fault(const fv_model *model);
 
-/* Of the model's own caches: NULL beyond the last layer or if it borrows them; 0 if it borrows them. */
+/* Of the model's own caches: NULL beyond the last layer or if it has none; 0 if it has none. */
 FV_API const fv_cache *fv_model_cache(const fv_model *model, uint32_t layer);
 FV_API uint32_t fv_model_tokens(const fv_model *model);
 /** Rows of the last step; 0 after one that failed midway. */
@@ -193,10 +200,10 @@ FV_API void fv_model_observe(fv_model *model, fv_attention_observer_fn *observer
 FV_API void fv_model_time(fv_model *model, fv_clock_fn *clock, void *context);
 
 /** fv_cache_truncate() for all of its own caches; if it takes any token back, no rows of a step are left. FV_OK or
- *  FV_ERROR_ARGUMENT (also: it borrows its caches). */
+ *  FV_ERROR_ARGUMENT (also: it has none). */
 FV_API fv_status fv_model_truncate(fv_model *model, uint32_t tokens);
 /** fv_cache_copy() for all of their own caches; no rows of a step are left. FV_OK, FV_ERROR_ARGUMENT (also: another
- *  number of layers, or one borrows its caches), FV_ERROR_FULL; `to` is untouched on error. */
+ *  number of layers, or one has none), FV_ERROR_FULL; `to` is untouched on error. */
 FV_API fv_status fv_model_copy(fv_model *to, const fv_model *from);
 
 #ifdef __cplusplus

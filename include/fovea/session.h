@@ -80,7 +80,7 @@ FV_API void fv_session_config_default(fv_session_config *config);
 typedef struct fv_session fv_session;
 
 /**
- * Allocates everything that the session will ever need: no later call allocates.
+ * Allocates what every step needs; memory of the cache comes as it fills.
  *
  * message  may be NULL. With FV_OK its text is a remark that people should see (a context longer than the one that the
  *          model was trained for), or empty.
@@ -99,9 +99,8 @@ typedef bool fv_session_progress_fn(void *context, size_t done, size_t total);
  * Evaluates `count` tokens after those in the cache. 0 tokens change nothing: the rows of the feed before are still
  * there.
  * returns FV_OK, FV_ERROR_FULL (nothing evaluated), FV_ERROR_ARGUMENT (an id outside the vocabulary: nothing
- * evaluated),
- *         FV_ERROR_INTERRUPTED, FV_ERROR_NOT_FINITE, FV_ERROR_RANGE (see fv_session_explain(); the micro-batches before
- *         the one with the fault stay in the cache).
+ *         evaluated), FV_ERROR_MEMORY (none for more of the cache), FV_ERROR_INTERRUPTED, FV_ERROR_NOT_FINITE,
+ *         FV_ERROR_RANGE (see fv_session_explain()); after these, the micro-batches before stay in the cache.
  * progress may be NULL. The same tokens give the same bits however they are cut into calls.
  */
 FV_API fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count,
@@ -126,18 +125,34 @@ FV_API size_t fv_session_batch_rows(const fv_session *session);
 FV_API size_t fv_session_tokens(const fv_session *session);         /* in the cache */
 FV_API size_t fv_session_context_tokens(const fv_session *session); /* that it can hold */
 
-/** Takes back all tokens after the first `tokens`, and with any of them all rows of logits: the next feed brings new
- *  ones. FV_OK, FV_ERROR_ARGUMENT (there are fewer). */
+/**
+ * Takes back all tokens after the first `tokens`, and with any of them all rows of logits: the next feed brings new
+ * ones.
+ * returns FV_OK, FV_ERROR_ARGUMENT (there are fewer), FV_ERROR_RANGE (fewer than fv_session_earliest(), and not 0: see
+ *         fv_session_rewind()), FV_ERROR_MEMORY (none for the copy of a segment that is shared since an
+ *         fv_session_copy()); nothing is changed on error.
+ */
 FV_API fv_status fv_session_truncate(fv_session *session, size_t tokens);
+
+/** The fewest tokens besides 0 that fv_session_truncate() can go back to: 0 unless the model has layers with a sliding
+ *  window, which keep at least their window and batch_tokens before the newest token. */
+FV_API size_t fv_session_earliest(const fv_session *session);
+
+/** fv_session_truncate() to any number of tokens: where it is FV_ERROR_RANGE, the first `tokens` are evaluated again,
+ *  with the policy as it is now. Also what fv_session_feed() returns: the session then holds fewer. */
+FV_API fv_status fv_session_rewind(fv_session *session, size_t tokens);
 
 /**
  * Replaces what `to` holds by what `from` holds, as if it had been fed the same tokens; no logits are left. For several
- * answers to one long prompt, or several policies behind one.
+ * answers to one long prompt, or several policies after one. Layers whose caches have the same shape share their
+ * memory until one of the two writes to it.
  * returns FV_OK, FV_ERROR_ARGUMENT (NULL, another model, element type or block of landmarks), FV_ERROR_FULL (the
- * context
- *         of `to` is too short); `to` is untouched on error. Time: of copying the caches and making shadows.
+ *         context of `to` is too short), FV_ERROR_MEMORY; `to` is untouched on error. Time: of copying the caches that
+ *         differ and making shadows.
  */
 FV_API fv_status fv_session_copy(fv_session *to, const fv_session *from);
+
+FV_API const fv_policy *fv_session_policy(const fv_session *session); /* of the next feed */
 
 /** Another policy from the next feed on. FV_ERROR_ARGUMENT (NULL), FV_ERROR_POLICY (message says why: out of range,
  *  or the model or the cache, made for the policy at opening, has not what it needs). */
@@ -155,12 +170,13 @@ FV_API void fv_session_report_reset(fv_session *session);
 
 /** Bytes of a session, by purpose. */
 typedef struct fv_session_memory {
-    uint64_t cache_bytes;            /* K, V, landmarks and shadow of all layers */
+    uint64_t cache_bytes;            /* K, V, landmarks and shadow of a full context; layers with a sliding window keep
+                                        no more of it than they need */
     uint64_t key_bytes, value_bytes; /* of them, K and V */
     uint64_t scale_bytes;            /* of them, scales that lie apart (0 unless K or V is Q8_0) */
     uint64_t landmark_bytes;         /* of them, landmarks (0 unless the policy at opening was pattern) */
     uint64_t scratch_bytes;          /* activations, tables, per-thread buffers */
-    uint64_t token_bytes;            /* of K and V per token of context, all layers */
+    uint64_t token_bytes;            /* of K and V of a token in all layers, while all keep it */
 } fv_session_memory;
 
 /** What fv_session_open() would take, with a pool of `threads` threads (0 as 1), and what it would remark. Pure. */

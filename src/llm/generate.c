@@ -172,7 +172,7 @@ fv_status fv_generator_feed(fv_generator *generator, const int32_t *tokens, size
     status = evaluate(generator, generator->joined.ids, generator->joined.count, progress, progress_context);
     phase_add(&generator->prompt, session, fv_session_tokens(session) - before, start_ns);
     if (status != FV_OK) {
-        fv_session_truncate(session, before); /* can't fail: there were at least as many */
+        (void)fv_session_rewind(session, before); /* evaluates again only what a sliding window has lost */
         return status;
     }
     generator->fed = true;

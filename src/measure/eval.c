@@ -205,7 +205,8 @@ static fv_status ask_policy(fv_eval *eval, size_t i, const fv_eval_question *que
     fv_eval_answer *answer = &eval->answers[i];
     const fv_eval_watch *watch = &eval->config.watch;
     if (watch->go_on && !watch->go_on(watch->context)) return FV_ERROR_INTERRUPTED;
-    fv_status status = fv_session_truncate(session, eval->tokens.count);
+    fv_status status = eval->config.decode ? fv_rewind_dense(session, eval->tokens.count)
+                                           : fv_session_rewind(session, eval->tokens.count);
     fv_session_report_reset(session);
     if (status == FV_OK) status = fv_session_feed(session, eval->question.ids, eval->question.count, NULL, NULL);
     if (status == FV_OK) status = write_answer(eval, session, &answer->text);

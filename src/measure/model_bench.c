@@ -66,7 +66,7 @@ static fv_status warm(bench *run) {
 
 static fv_status measure_once(bench *run, fv_model_bench_result *result) {
     /* back to the depth: cheaper than reading it again, and the same tokens are in the cache */
-    fv_status status = fv_session_truncate(run->session, run->test->depth);
+    fv_status status = fv_session_rewind(run->session, run->test->depth);
     if (status != FV_OK) return status;
     fv_session_report_reset(run->session);
     uint64_t start_ns = fv_machine_clock_ns();

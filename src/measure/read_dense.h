@@ -10,4 +10,7 @@
 fv_status fv_read_dense(fv_session *session, const fv_session *read, const int32_t *tokens, size_t count,
                         fv_session_progress_fn *progress, void *context);
 
+/* Back to the first `tokens`; where a sliding window has lost them they are read densely again. The policy stays. */
+fv_status fv_rewind_dense(fv_session *session, size_t tokens);
+
 #endif

@@ -73,7 +73,7 @@ static bool go_on(const tuner *tune) {
 static fv_status read_scored(tuner *tune, const fv_policy *policy, float *logits, double *divergence) {
     const fv_parallel *parallel = fv_pool_parallel(tune->config->pool);
     fv_score_sum sum = {0};
-    fv_status status = fv_session_truncate(tune->session, tune->config->context - tune->score);
+    fv_status status = fv_rewind_dense(tune->session, tune->config->context - tune->score);
     if (status == FV_OK) status = fv_session_set_policy(tune->session, policy, NULL);
     for (size_t done = 0, rows; done < tune->score && status == FV_OK; done += rows) {
         const int32_t *tokens = tune->scored + done;

@@ -214,7 +214,7 @@ static fv_status layer_run(fv_forward_call *call, uint32_t layer) {
     size_t queries = fv_query_width(config), keys = fv_kv_width(config), width = config->width,
            feed = config->feed_forward;
     call->layer = weights;
-    call->local = fv_is_local(config, layer);
+    call->local = fv_model_is_local(config, layer);
     call->rotates = fv_is_rotated(config, layer);
     step_run(call, step_attention_norm);
     call->products[0] = (fv_linear_product){&weights->query, model->query, queries};

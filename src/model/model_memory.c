@@ -67,13 +67,13 @@ static fv_status config_check(const fv_model_config *config, uint32_t workers) {
         return FV_ERROR_ARGUMENT;
     if (config->rope_kind != FV_ROPE_NONE && (config->rope_dims % 2 != 0 || config->rope_dims > config->cache.head_dim))
         return FV_ERROR_ARGUMENT;
-    if (config->local_period == 1 || config->borrows_caches > 1) return FV_ERROR_ARGUMENT;
-    return config->borrows_caches > FV_BUILD_STEP ? FV_ERROR_UNSUPPORTED : FV_OK;
+    if (config->local_period == 1 || config->parts > config->batch_tokens) return FV_ERROR_ARGUMENT;
+    return !FV_BUILD_STEP && config->parts ? FV_ERROR_UNSUPPORTED : FV_OK;
 }
 
 /* Whether there may be parts of one row, for each worker one at a time. */
 static bool has_singles(const fv_model_config *config, uint32_t workers) {
-    return FV_BUILD_STEP && config->borrows_caches && config->batch_tokens > 1 && workers > 1;
+    return FV_BUILD_STEP && config->parts > 1 && workers > 1;
 }
 
 /* Reserves rows * columns elements; false on overflow. */
@@ -88,8 +88,8 @@ static bool scratch_layout_add(const fv_model_config *config, uint32_t workers, 
     size_t batch = config->batch_tokens, width = config->width, wide = widest(config), f32 = sizeof(float);
     size_t normed = width > fv_query_width(config) ? width : fv_query_width(config);
     size_t singles = has_singles(config, workers) ? workers : 0;
-    return region_add(layout, config->borrows_caches ? 0 : config->layers, 1, sizeof(fv_cache *), &layout->caches) &&
-           region_add(layout, batch + 1, 1, sizeof(fv_part_place), &layout->places) &&
+    return region_add(layout, config->parts ? 0 : config->layers, 1, sizeof(fv_cache *), &layout->caches) &&
+           region_add(layout, (size_t)config->parts + 2, 1, sizeof(fv_part_place), &layout->places) &&
            region_add(layout, 1, 1, layout->attention_bytes, &layout->attention) &&
            region_add(layout, singles, 1, sizeof(fv_attention *), &layout->singles) &&
            region_add(layout, singles, 1, layout->single_bytes, &layout->single_memory) &&
@@ -126,7 +126,7 @@ static fv_status model_layout_make(const fv_model_config *config, uint32_t worke
     if (!fv_linear_scratch_bytes(widest(config), &layout->linear_bytes)) return FV_ERROR_OVERFLOW;
     if (!scratch_layout_add(config, workers, layout)) return FV_ERROR_OVERFLOW;
     layout->sizes.scratch = layout->bytes;
-    size_t caches = config->borrows_caches ? 0 : config->layers;
+    size_t caches = config->parts ? 0 : config->layers;
     if (!region_add(layout, caches, layout->cache_bytes, 1, &layout->cache_memory)) return FV_ERROR_OVERFLOW;
     layout->sizes.cache = layout->bytes - layout->sizes.scratch;
     layout->sizes.landmarks = caches * (layout->cache_bytes - bare_bytes);
@@ -181,14 +181,15 @@ static bool weights_fit(const fv_model_config *config, const fv_model_weights *w
     if (!vector_fits(&weights->output_norm, config->width, false)) return false;
     if (config->rope_kind != FV_ROPE_NONE && !weights->rope_frequencies) return false;
     if (config->query_scale_tokens && (!weights->query_scales || !config->query_scale_count)) return false;
-    if (config->rope_kind != FV_ROPE_NONE && fv_is_local(config, 0) && !weights->rope_local_frequencies) return false;
+    if (config->rope_kind != FV_ROPE_NONE && fv_model_is_local(config, 0) && !weights->rope_local_frequencies)
+        return false;
     for (uint32_t i = 0; i < config->layers; i++)
         if (!layer_fits(config, &weights->layers[i])) return false;
     return true;
 }
 
 static void model_place(fv_model *model, unsigned char *base, const model_layout *layout) {
-    if (!model->config.borrows_caches) model->caches = (fv_cache **)(void *)(base + layout->caches);
+    if (!model->config.parts) model->caches = (fv_cache **)(void *)(base + layout->caches);
     model->places = (fv_part_place *)(void *)(base + layout->places);
     model->stream = (float *)(void *)(base + layout->stream);
     model->normed = (float *)(void *)(base + layout->normed);

@@ -41,7 +41,7 @@ struct fv_model {
     fv_cache **caches; /* [layers]; NULL: the caller brings them */
     fv_attention *attention;
     fv_attention **singles;       /* [workers], for parts of one row, one a worker; NULL: there are no such parts */
-    fv_part_place *places;        /* [batch + 1], of the step at work; the last one ends its rows */
+    fv_part_place *places;        /* [parts + 1], of the step at work; the last one ends its rows */
     float *stream;                /* [batch][width], the residual stream; normed output rows after a forward */
     float *normed;                /* [batch][max(width, query width)] */
     float *query, *key, *value;   /* [batch][heads * head_dim] */
@@ -89,10 +89,6 @@ static inline size_t fv_query_width(const fv_model_config *config) {
 
 static inline size_t fv_kv_width(const fv_model_config *config) {
     return (size_t)config->cache.kv_heads * config->cache.head_dim;
-}
-
-static inline bool fv_is_local(const fv_model_config *config, uint32_t layer) {
-    return config->local_window && config->local_period && (layer + 1) % config->local_period != 0;
 }
 
 static inline bool fv_is_rotated(const fv_model_config *config, uint32_t layer) {

@@ -27,7 +27,7 @@ static fv_status caches_check(const fv_model *model, const fv_model_part *part) 
             shape->max_tokens > config->cache.max_tokens)
             return FV_ERROR_ARGUMENT;
         full |= part->count > shape->max_tokens - fv_cache_tokens(caches[layer]);
-        if (fv_is_local(config, layer)) continue;
+        if (fv_model_is_local(config, layer)) continue;
         fv_status status = fv_policy_suits(part->policy, shape, config->attention_softcap, NULL);
         if (status != FV_OK) return status;
     }
@@ -60,9 +60,10 @@ static bool parts_meet(const fv_model *model, const fv_model_part *one, const fv
 
 fv_status fv_model_parts_check(const fv_model *model, const fv_model_part *parts, uint32_t part_count,
                                const fv_parallel *parallel) {
-    if (!model || !parts || part_count < 1 || part_count > model->config.batch_tokens) return FV_ERROR_ARGUMENT;
+    if (!model || !parts || part_count < 1) return FV_ERROR_ARGUMENT;
     if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_STEP) return part_count > 1 || parts->caches ? FV_ERROR_UNSUPPORTED : part_check(model, parts);
+    if (part_count > (model->config.parts ? model->config.parts : 1)) return FV_ERROR_ARGUMENT;
     fv_status status = FV_OK;
     uint32_t left = model->config.batch_tokens;
     for (uint32_t i = 0; i < part_count && status == FV_OK; left -= parts[i++].count) {
@@ -89,7 +90,7 @@ void fv_model_parts_place(fv_forward_call *call) {
         if (config->rope_kind == FV_ROPE_NONE) continue;
         fv_rope_table(place->first_token, part->count, pairs, model->weights.rope_frequencies, config->rope_magnitude,
                       model->rope + table);
-        if (fv_is_local(config, 0))
+        if (fv_model_is_local(config, 0))
             fv_rope_table(place->first_token, part->count, pairs, model->weights.rope_local_frequencies, 1.0f,
                           model->rope_local + table);
     }

@@ -15,6 +15,9 @@ void *fv_pages_reserve(size_t bytes);
  *  stays; a system that cannot do it leaves all as it is. */
 void fv_pages_huge(void *memory, size_t used, size_t bytes);
 
+/** Gives the whole memory pages within it back to the system; what they hold is lost, but it stays reserved. */
+void fv_pages_forget(void *memory, size_t bytes);
+
 void fv_pages_unmap(void *memory, size_t bytes); /* NULL is allowed; bytes as mapped */
 
 #endif

@@ -356,6 +356,7 @@ static void repacking_changes_no_bit(void **state) {
 
 /* --- the session around it ---------------------------------------------------------------------------------------- */
 
+/* But for memory of the cache, which comes by segments of 1,024 tokens. */
 static void decode_does_not_allocate(void **state) {
     (void)state;
     if (!ALLOCATIONS_COUNTED) {
@@ -370,9 +371,10 @@ static void decode_does_not_allocate(void **state) {
     assert_int_equal(fv_session_open(&session, model.llm, &setup.config, pool, NULL), FV_OK);
     float *logits = malloc(model.vocabulary * sizeof *logits);
     assert_non_null(logits);
+    assert_int_equal(fv_session_feed(session, model.ids, 1, NULL, NULL), FV_OK);
     unsigned long before = allocations_count();
-    assert_true(before > 0);
-    assert_int_equal(fv_session_feed(session, model.ids, 10, NULL, NULL), FV_OK);
+    assert_true(before > 0 && model.tokens <= 1024);
+    assert_int_equal(fv_session_feed(session, model.ids + 1, 9, NULL, NULL), FV_OK);
     for (uint32_t i = 10; i < model.tokens; i++) {
         assert_int_equal(fv_session_feed(session, model.ids + i, 1, NULL, NULL), FV_OK);
         assert_int_equal(fv_session_logits(session, 0, 1, logits), FV_OK);

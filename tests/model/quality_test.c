@@ -206,7 +206,7 @@ static void steps_are_as_good_as_pinned(void **state) {
     need_model();
     size_t scored = CONTEXT - DECODE_SCORED;
     bool all = true;
-    assert_int_equal(fv_session_truncate(the_world.begun, scored), FV_OK);
+    assert_int_equal(fv_session_rewind(the_world.begun, scored), FV_OK);
     for (size_t i = 0; i < POLICIES; i++) {
         fv_policy policy = policy_of(&policies[i]);
         fv_session *session = open_session(&policy);

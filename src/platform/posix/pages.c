@@ -6,6 +6,7 @@
 #include "platform/linux_only.h"
 #include <stdint.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define HUGE_BYTES ((size_t)2 << 20)
 
@@ -48,6 +49,16 @@ void fv_pages_huge(void *memory, size_t used, size_t bytes) {
 #endif
 #else
     (void)memory, (void)used, (void)bytes;
+#endif
+}
+
+void fv_pages_forget(void *memory, size_t bytes) {
+#if defined(MADV_DONTNEED)
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)memory + page - 1) / page * page, end = ((uintptr_t)memory + bytes) / page * page;
+    if (begin < end) (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+#else
+    (void)memory, (void)bytes;
 #endif
 }
 

@@ -1,6 +1,6 @@
 /* session_test.c - opening: settings that are refused, the instruction set from the environment, memory that is not
- * there. llm.c and session.c are compiled into this test so that their memory can be made to fail. What sessions
- * compute: model_test.c. */
+ * there. llm.c, session.c and step.c are compiled into this test so that their memory can be made to fail. What
+ * sessions compute: model_test.c. */
 #include "platform/pages.h"
 #include <stdbool.h>
 #include <stdlib.h>
@@ -13,6 +13,7 @@ static void *test_calloc(size_t count, size_t bytes) { return allocations_left--
 #define calloc test_calloc
 #include "llm/llm.c"     /* NOLINT */
 #include "llm/session.c" /* NOLINT */
+#include "llm/step.c"    /* NOLINT */
 #include "support/test_policy.h"
 #undef fv_pages_reserve
 #undef calloc
@@ -83,7 +84,7 @@ static void settings_out_of_range(void **state) {
     config.batch_tokens = 0;
     expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "batch");
     fv_session_config_default(&config);
-    config.context_tokens = MAX_CONTEXT + 1;
+    config.context_tokens = FV_MOST_CONTEXT + 1;
     expect_refusal(llm, &config, FV_ERROR_ARGUMENT, "1073741825");
     fv_session_config_default(&config);
     config.key_type = FV_ELEMENT_COUNT;
@@ -146,14 +147,26 @@ static void the_plan_is_what_is_taken(void **state) {
     fv_pool_close(pool);
 }
 
-static size_t resident_bytes(const fv_session *session) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = (session->memory_bytes + page - 1) / page, count = 0;
+static size_t resident_of(const void *memory, size_t bytes) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = (bytes + page - 1) / page, count = 0;
     unsigned char *there = malloc(pages);
     assert_non_null(there);
-    assert_int_equal(mincore(session->memory, session->memory_bytes, there), 0);
+    assert_int_equal(mincore((void *)(uintptr_t)memory, bytes, there), 0);
     for (size_t i = 0; i < pages; i++) count += there[i] & 1u;
     free(there);
     return count * page;
+}
+
+/* Activations and segments. */
+static size_t resident_bytes(const fv_session *session) {
+    const fv_sequence *sequence = session->sequence;
+    size_t sum = resident_of(session->stepper->memory, session->stepper->memory_bytes);
+    for (uint32_t layer = 0; layer < session->shape.layers; layer++)
+        for (uint32_t i = 0; i < sequence->table; i++) {
+            const fv_segment *segment = *fv_sequence_segment(sequence, layer, i);
+            if (segment) sum += resident_of(segment->memory, sequence->segment_bytes[layer]);
+        }
+    return sum;
 }
 
 /* What has been fed, at most twice, and a few pages where a stretch begins. */
@@ -369,7 +382,7 @@ static void what_a_cache_lacks_is_named(void **state) {
     config.policy = tailed;
     assert_int_equal(fv_session_open(&session, *state, &config, NULL, NULL), FV_OK);
     assert_int_equal(fv_session_set_policy(session, &tailed, NULL), FV_OK);
-    session->shape.attention_softcap = 30; /* as a model that caps its scores */
+    session->sequence->shape.attention_softcap = 30; /* as a model that caps its scores */
     expect_policy_refused(session, &tailed, "does not cap");
     assert_int_equal(fv_session_set_policy(session, &fovea, NULL), FV_OK);
     fv_session_close(session);

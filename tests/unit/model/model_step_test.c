@@ -35,7 +35,7 @@ static fv_model_config step_config(bool borrows) {
     config.cache.max_tokens = LONGEST;
     config.batch_tokens = BATCH;
     config.local_window = 7, config.local_period = 2;
-    config.borrows_caches = borrows;
+    config.parts = borrows ? SEQUENCES : 0;
     return config;
 }
 
@@ -263,6 +263,7 @@ static void test_a_refused_step_changes_nothing(void **state) {
         check_untouched(parts, 3, bad[i].status);
     }
     check_untouched(good, 0, FV_ERROR_ARGUMENT);
+    check_untouched(good, SEQUENCES + 1, FV_ERROR_ARGUMENT);
     check_untouched(NULL, 1, FV_ERROR_ARGUMENT);
     assert_int_equal(fv_model_step(world.model, good, 3, NULL), FV_OK);
     sequence *of[3] = {&s[0], &s[1], &s[2]};
@@ -338,8 +339,8 @@ static void test_a_model_that_borrows_has_no_caches(void **state) {
     assert_int_equal(without.cache, 0);
     assert_int_equal(without.landmarks, 0);
     assert_int_equal(without.scratch, without.total);
-    assert_true(with.cache > 0 && without.total < with.total - with.cache + 64);
-    wrong.borrows_caches = 2;
+    assert_true(with.cache > 0 && without.total < with.total - with.cache + 1024);
+    wrong.parts = BATCH + 1;
     assert_int_equal(fv_model_size(&wrong, 1, &with), FV_ERROR_ARGUMENT);
     assert_null(fv_model_cache(world.model, 0));
     assert_int_equal(fv_model_tokens(world.model), 0);

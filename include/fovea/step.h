@@ -1,0 +1,78 @@
+/* step.h - one forward pass over rows of many sequences: the weights are read once for all of them. Hosted. How structs
+ * may change: docs/abi.md. */
+#ifndef FOVEA_STEP_H
+#define FOVEA_STEP_H
+
+#include "fovea/api.h"
+#include "fovea/pool.h"
+#include "fovea/sequence.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** Runs steps: activations and threads, no conversation. One caller at a time; a sequence may be in the steps of any
+ *  number of steppers, one after the other. (An fv_step is a step of a plan.) */
+typedef struct fv_stepper fv_stepper;
+
+/**
+ * Allocates everything that steps need.
+ *
+ * config   context_tokens: of the longest sequence; batch_tokens: rows of a step, of all parts; policy: sequences whose
+ *          policies choose by the queries need one here that does, too; exact_activations, isa_limit.
+ * pool     NULL (one thread), or threads; must outlive the stepper.
+ * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_POLICY, FV_ERROR_MEMORY; *stepper untouched on error.
+ */
+FV_API fv_status fv_stepper_open(fv_stepper **stepper, const fv_llm *llm, const fv_session_config *config,
+                                 fv_pool *pool, fv_message *message);
+FV_API void fv_stepper_close(fv_stepper *stepper); /* NULL is allowed */
+FV_API size_t fv_stepper_batch_tokens(const fv_stepper *stepper);
+FV_API uint64_t fv_stepper_bytes(const fv_stepper *stepper); /* that it takes */
+
+/** What a step evaluates of one sequence. */
+typedef struct fv_step_part {
+    fv_sequence *sequence;
+    const int32_t *tokens;       /* [count] */
+    uint32_t count;              /* >= 1 */
+    const fv_deadline *deadline; /* NULL, or when its rows must be through the layers; see fv_model_part */
+    fv_progress *progress;       /* likewise */
+} fv_step_part;
+
+/**
+ * Evaluates the tokens of all parts after those of their sequences: prompts' chunks and single tokens mixed.
+ *
+ * parts    [count]; at most batch_tokens rows in all; no two of the same sequence.
+ * returns  FV_OK, FV_ERROR_ARGUMENT (NULL, too many rows or none, an id outside the vocabulary, a sequence twice, of
+ *          another model, with a longer context or a smaller batch), FV_ERROR_POLICY (a policy that chooses, where the
+ *          stepper was opened without), FV_ERROR_FULL (a sequence's context, or no segment is left in its pool),
+ *          FV_ERROR_MEMORY: nothing is changed, rows of the step before are still there. FV_ERROR_RANGE,
+ *          FV_ERROR_NOT_FINITE (fv_stepper_last_fault() says where), FV_ERROR_DEADLINE: the sequences hold the tokens
+ * that they held; no rows are left.
+ *
+ * A row has the same bits whatever other parts there are, for any cutting of its sequence and any number of threads.
+ */
+FV_API fv_status fv_stepper_run(fv_stepper *stepper, const fv_step_part *parts, size_t count);
+
+/** Rows of the last step, in the order of its parts. */
+FV_API size_t fv_stepper_rows(const fv_stepper *stepper);
+/** Logits of `count` of them, by their numbers; the vocabulary's matrix is read once for all. logits
+ *  [count][vocabulary] f32. At most batch_tokens at a time. FV_OK, FV_ERROR_ARGUMENT (there is no such row). */
+FV_API fv_status fv_stepper_logits(fv_stepper *stepper, const uint32_t *rows, size_t count, float *logits);
+
+/** Feeds one sequence alone, in steps of at most batch_tokens, of the stepper or of the sequence. progress: as of
+ *  fv_session_feed(). Returns what fv_stepper_run() returns, FV_ERROR_INTERRUPTED. What was evaluated before an error
+ *  stays. */
+FV_API fv_status fv_sequence_feed(fv_sequence *sequence, fv_stepper *stepper, const int32_t *tokens, size_t count,
+                                  fv_session_progress_fn *progress, void *context);
+
+/** Of the last call that returned FV_ERROR_NOT_FINITE or FV_ERROR_RANGE: see fv_model_last_fault(). Never NULL. */
+FV_API const fv_model_fault *fv_stepper_last_fault(const fv_stepper *stepper);
+
+FV_API void fv_stepper_observe(fv_stepper *stepper, fv_attention_observer_fn *observer, void *context);
+FV_API void fv_stepper_time(fv_stepper *stepper, fv_clock_fn *clock, void *context); /* as fv_model_time() */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,154 @@
+/* sequence.c - opening and closing of sequences, forks, and what they say of themselves. */
+#include "fovea/step.h"
+#include "llm/llm.h"
+#include "llm/sequence_state.h"
+#include "llm/session_shape.h"
+#include "platform/array.h"
+#include "platform/pages.h"
+#include <stdlib.h>
+#include <string.h>
+
+static fv_status no_memory(fv_message *message) {
+    return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for the tables of a sequence");
+}
+
+/* Caches without segments, and the tables. */
+static fv_status caches_make(fv_sequence *sequence, fv_message *message) {
+    uint32_t layers = sequence->shape.layers;
+    size_t bytes = 0, most = 0;
+    sequence->table = (sequence->shape.cache.max_tokens - 1) / FV_SEGMENT_TOKENS + 1;
+    sequence->caches = fv_array_new(layers, sizeof(fv_cache *));
+    sequence->segment_bytes = fv_array_new(layers, sizeof(size_t));
+    if (layers > SIZE_MAX / sequence->table) return no_memory(message);
+    sequence->segments = fv_array_new((size_t)layers * sequence->table, sizeof(fv_segment *));
+    if (!sequence->caches || !sequence->segment_bytes || !sequence->segments) return no_memory(message);
+    for (uint32_t layer = 0; layer < layers; layer++) {
+        fv_cache_config shape = fv_layer_cache_shape(&sequence->shape, layer);
+        fv_status status = fv_cache_segments_size(&shape, &bytes, &sequence->segment_bytes[layer]);
+        if (status != FV_OK) return fv_message_set(message, status, "the shape of the cache is out of range");
+        most = bytes > most ? bytes : most;
+        sequence->locals += fv_model_is_local(&sequence->shape, layer);
+    }
+    if (most > SIZE_MAX / layers) return no_memory(message);
+    sequence->cache_bytes = most * layers;
+    sequence->cache_memory = fv_pages_reserve(sequence->cache_bytes);
+    if (!sequence->cache_memory) return no_memory(message);
+    for (uint32_t layer = 0; layer < layers; layer++) {
+        fv_cache_config shape = fv_layer_cache_shape(&sequence->shape, layer);
+        fv_status status = fv_cache_segments_init(&sequence->caches[layer], &shape, sequence->kernels,
+                                                  (unsigned char *)sequence->cache_memory + layer * most, most);
+        if (status != FV_OK) return fv_message_set(message, status, "the cache of a layer could not be made");
+    }
+    return FV_OK;
+}
+
+static fv_status sequence_build(fv_sequence *sequence, fv_message *message) {
+    fv_status status = fv_session_shape_make(&sequence->shape, sequence->llm, &sequence->config, 1, message);
+    if (status == FV_OK)
+        status = fv_session_kernels(&sequence->config, &sequence->kernels, &sequence->kernels_memory, message);
+    if (status == FV_OK) status = caches_make(sequence, message);
+    if (status != FV_OK) return status;
+    sequence->policy = sequence->config.policy;
+    fv_sequence_report_reset(sequence);
+    return fv_session_remark(&sequence->shape, sequence->llm, message);
+}
+
+fv_status fv_sequence_open(fv_sequence **sequence, const fv_llm *llm, fv_segments *segments,
+                           const fv_session_config *config, fv_message *message) {
+    if (!sequence || !llm || !segments || !config)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
+    fv_sequence *made = calloc(1, sizeof *made);
+    if (!made) return no_memory(message);
+    fv_status status = fv_llm_hold(llm, message);
+    if (status != FV_OK) {
+        free(made);
+        return status;
+    }
+    made->llm = llm;
+    made->pool = segments;
+    made->config = *config;
+    fv_segments_hold(segments);
+    status = sequence_build(made, message);
+    if (status == FV_OK)
+        *sequence = made;
+    else
+        fv_sequence_close(made);
+    return status;
+}
+
+void fv_sequence_close(fv_sequence *sequence) {
+    if (!sequence) return;
+    if (sequence->cache_memory)
+        for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
+            for (uint32_t i = 0; i < sequence->table; i++) fv_segment_drop(*fv_sequence_segment(sequence, layer, i));
+    fv_pages_unmap(sequence->cache_memory, sequence->cache_bytes);
+    free(sequence->segments);
+    free(sequence->segment_bytes);
+    free(sequence->caches);
+    free(sequence->ids);
+    free(sequence->kernels_memory);
+    fv_segments_close(sequence->pool);
+    fv_llm_release(sequence->llm);
+    free(sequence);
+}
+
+fv_status fv_sequence_fork(fv_sequence **fork, const fv_sequence *from, fv_message *message) {
+    if (!fork || !from) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
+    fv_sequence *made = NULL;
+    fv_status status = fv_sequence_open(&made, from->llm, from->pool, &from->config, message);
+    if (status != FV_OK) return status;
+    status = fv_sequence_fill(made, from);
+    if (status != FV_OK) {
+        fv_sequence_close(made);
+        return no_memory(message);
+    }
+    made->policy = from->policy;
+    *fork = made;
+    return FV_OK;
+}
+
+fv_status fv_sequence_copy(fv_sequence *to, const fv_sequence *from) {
+    fv_status status = fv_sequence_resembles(to, from);
+    if (status != FV_OK || to == from) return status;
+    fv_sequence *made = NULL; /* `to` is as it was if there is no memory */
+    status = fv_sequence_open(&made, to->llm, to->pool, &to->config, NULL);
+    if (status != FV_OK) return status;
+    status = fv_sequence_fill(made, from);
+    if (status == FV_OK) {
+        fv_sequence held = *to;
+        *to = *made;
+        *made = held;
+        to->policy = held.policy;
+        to->report = held.report;
+    }
+    fv_sequence_close(made);
+    return status;
+}
+
+size_t fv_sequence_tokens(const fv_sequence *sequence) { return fv_cache_tokens(sequence->caches[0]); }
+size_t fv_sequence_context_tokens(const fv_sequence *sequence) { return sequence->shape.cache.max_tokens; }
+const int32_t *fv_sequence_ids(const fv_sequence *sequence) { return sequence->ids; }
+const fv_policy *fv_sequence_policy(const fv_sequence *sequence) { return &sequence->policy; }
+const fv_report *fv_sequence_report(const fv_sequence *sequence) { return &sequence->report; }
+
+static uint64_t segments_bytes(const fv_sequence *sequence, bool shared_too) {
+    uint64_t bytes = 0;
+    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
+        for (uint32_t i = 0; i < sequence->table; i++) {
+            fv_segment *segment = *fv_sequence_segment(sequence, layer, i);
+            if (segment && (shared_too || fv_segment_is_own(segment))) bytes += sequence->segment_bytes[layer];
+        }
+    return bytes;
+}
+
+uint64_t fv_sequence_bytes(const fv_sequence *sequence) { return segments_bytes(sequence, true); }
+uint64_t fv_sequence_own_bytes(const fv_sequence *sequence) { return segments_bytes(sequence, false); }
+
+fv_status fv_sequence_set_policy(fv_sequence *sequence, const fv_policy *policy, fv_message *message) {
+    if (!sequence || !policy) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
+    fv_status status = fv_session_policy_check(policy, &sequence->shape, message);
+    if (status == FV_OK) sequence->policy = *policy;
+    return status;
+}
+
+void fv_sequence_report_reset(fv_sequence *sequence) { sequence->report = fv_session_report_new(sequence->kernels); }

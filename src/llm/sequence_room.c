@@ -1,0 +1,228 @@
+/* sequence_room.c - a sequence's segments come before a step, and go after it or when tokens are taken back. One that
+ * somebody else has too is copied before it is written. */
+#include "llm/llm.h"
+#include "llm/sequence_state.h"
+#include "llm/session_shape.h"
+#include "platform/array.h"
+#include <stdlib.h>
+#include <string.h>
+
+static uint32_t tokens_of(const fv_sequence *sequence) { return fv_cache_tokens(sequence->caches[0]); }
+
+/* Segments that hold the first `tokens` tokens. */
+static uint32_t segments_of(uint32_t tokens) { return (tokens + FV_SEGMENT_TOKENS - 1) / FV_SEGMENT_TOKENS; }
+
+void fv_sequence_set(fv_sequence *sequence, uint32_t layer, uint32_t index, fv_segment *segment) {
+    fv_segment **place = fv_sequence_segment(sequence, layer, index);
+    (void)fv_cache_segment_set(sequence->caches[layer], index, segment ? segment->memory : NULL);
+    fv_segment_drop(*place);
+    *place = segment;
+}
+
+/* Tokens before row `tokens` that a layer with a sliding window reads; at least the last one, whose segment an append
+ * looks at. */
+static uint32_t reach(const fv_sequence *sequence) {
+    return sequence->shape.local_window > 2 ? sequence->shape.local_window - 1 : 1;
+}
+
+/* The first segment that such layers keep once there are segments up to end - 1: as far back as their ring goes. */
+static uint32_t local_kept(const fv_sequence *sequence, uint32_t end) {
+    uint32_t ring = fv_session_ring(&sequence->shape);
+    return sequence->locals && end > sequence->local_first + ring ? end - ring : sequence->local_first;
+}
+
+/* Whether the sequence needs memory of its own to write to a segment. */
+static bool is_needed(const fv_sequence *sequence, uint32_t layer, uint32_t index) {
+    fv_segment *segment = *fv_sequence_segment(sequence, layer, index);
+    return !segment || !fv_segment_is_own(segment);
+}
+
+static uint64_t needed_bytes(const fv_sequence *sequence, uint32_t tokens, uint32_t end) {
+    uint64_t bytes = 0;
+    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
+        for (uint32_t i = fv_cache_segment_written(sequence->caches[layer], tokens); i < end; i++)
+            if (is_needed(sequence, layer, i)) bytes += sequence->segment_bytes[layer];
+    return bytes;
+}
+
+/* That layers with a sliding window give back. */
+static uint64_t spared_bytes(const fv_sequence *sequence, uint32_t end) {
+    uint64_t bytes = 0;
+    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
+        for (uint32_t i = sequence->local_first;
+             fv_model_is_local(&sequence->shape, layer) && i < local_kept(sequence, end); i++) {
+            fv_segment *segment = *fv_sequence_segment(sequence, layer, i);
+            if (segment && fv_segment_is_own(segment)) bytes += sequence->segment_bytes[layer];
+        }
+    return bytes;
+}
+
+/* A segment of its own in place of none or of a shared one. */
+static fv_status segment_own(fv_sequence *sequence, uint32_t layer, uint32_t index) {
+    fv_segment *held = *fv_sequence_segment(sequence, layer, index), *made = NULL;
+    uint32_t locals = sequence->locals;
+    uint32_t together = fv_model_is_local(&sequence->shape, layer) ? locals : sequence->shape.layers - locals;
+    fv_status status = fv_segment_take(sequence->pool, sequence->segment_bytes[layer], together, &made);
+    if (status != FV_OK) return status;
+    if (held) memcpy(made->memory, held->memory, sequence->segment_bytes[layer]);
+    fv_sequence_set(sequence, layer, index, made);
+    return FV_OK;
+}
+
+/* All segments that appending or truncating to `tokens` may write, up to segment end - 1. spare: bytes that go back
+ * soon. */
+static fv_status segments_own(fv_sequence *sequence, uint32_t tokens, uint32_t end, uint64_t spare) {
+    uint64_t bytes = needed_bytes(sequence, tokens, end);
+    if (bytes == 0) return FV_OK;
+    fv_status status = fv_segments_charge(sequence->pool, bytes, spare);
+    for (uint32_t i = 0; status == FV_OK && i < end; i++)
+        for (uint32_t layer = 0; layer < sequence->shape.layers && status == FV_OK; layer++) {
+            if (i < fv_cache_segment_written(sequence->caches[layer], tokens) || !is_needed(sequence, layer, i))
+                continue;
+            status = segment_own(sequence, layer, i);
+            if (status == FV_OK)
+                bytes -= sequence->segment_bytes[layer];
+            else
+                fv_segments_refund(sequence->pool, bytes);
+        }
+    return status;
+}
+
+fv_status fv_sequence_prepare(fv_sequence *sequence, uint32_t count) {
+    uint32_t tokens = tokens_of(sequence);
+    if (count > sequence->shape.cache.max_tokens - tokens) return FV_ERROR_FULL;
+    uint32_t end = segments_of(tokens + count);
+    size_t more = (size_t)end * FV_SEGMENT_TOKENS - tokens; /* whenever segments come, and not between */
+    int32_t *ids = fv_array_reserve(sequence->ids, &sequence->id_room, tokens, more, sizeof *ids);
+    if (!ids) return FV_ERROR_MEMORY;
+    sequence->ids = ids;
+    fv_status status = segments_own(sequence, tokens, end, spared_bytes(sequence, end));
+    if (status != FV_OK) fv_sequence_settle(sequence);
+    return status;
+}
+
+void fv_sequence_trim(fv_sequence *sequence, uint32_t count) {
+    uint32_t kept = local_kept(sequence, segments_of(tokens_of(sequence) + count));
+    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
+        for (uint32_t i = sequence->local_first; fv_model_is_local(&sequence->shape, layer) && i < kept; i++)
+            fv_sequence_set(sequence, layer, i, NULL);
+    sequence->local_first = kept;
+}
+
+void fv_sequence_settle(fv_sequence *sequence) {
+    uint32_t kept = segments_of(tokens_of(sequence));
+    if (tokens_of(sequence) == 0) sequence->local_first = 0;
+    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
+        for (uint32_t i = kept; i < sequence->table && *fv_sequence_segment(sequence, layer, i); i++)
+            fv_sequence_set(sequence, layer, i, NULL);
+    if (sequence->filled > kept) sequence->filled = kept;
+}
+
+/* From the middle of a segment on its memory is worth huge pages. */
+static void segments_fill(fv_sequence *sequence) {
+    uint32_t filled = (tokens_of(sequence) + FV_SEGMENT_TOKENS / 2) / FV_SEGMENT_TOKENS;
+    for (; sequence->filled < filled; sequence->filled++)
+        for (uint32_t layer = 0; layer < sequence->shape.layers; layer++) {
+            fv_segment *segment = *fv_sequence_segment(sequence, layer, sequence->filled);
+            if (segment) fv_segment_fills(segment);
+        }
+}
+
+void fv_sequence_commit(fv_sequence *sequence, const int32_t *tokens, uint32_t count) {
+    memcpy(sequence->ids + (tokens_of(sequence) - count), tokens, count * sizeof *tokens);
+    segments_fill(sequence);
+}
+
+size_t fv_sequence_earliest(const fv_sequence *sequence) {
+    if (sequence->local_first == 0) return 0;
+    return (size_t)sequence->local_first * FV_SEGMENT_TOKENS + reach(sequence);
+}
+
+/* All layers, whose segments are the sequence's own as far as a truncation writes. */
+static fv_status caches_truncate(fv_sequence *sequence, uint32_t tokens) {
+    fv_status status = FV_OK;
+    for (uint32_t layer = 0; layer < sequence->shape.layers && status == FV_OK; layer++)
+        status = fv_cache_truncate(sequence->caches[layer], tokens);
+    fv_sequence_settle(sequence);
+    return status;
+}
+
+fv_status fv_sequence_truncate(fv_sequence *sequence, size_t tokens) {
+    if (!sequence || tokens > tokens_of(sequence)) return FV_ERROR_ARGUMENT;
+    if (tokens == tokens_of(sequence)) return FV_OK;
+    if (tokens > 0 && tokens < fv_sequence_earliest(sequence)) return FV_ERROR_RANGE;
+    fv_status status = segments_own(sequence, (uint32_t)tokens, segments_of((uint32_t)tokens), 0);
+    return status == FV_OK ? caches_truncate(sequence, (uint32_t)tokens) : status;
+}
+
+/* --- copies ----------------------------------------------------------------------------------------------------- */
+
+/* Whether a layer's segments of one are those of the other, whatever their contexts. */
+static bool layers_match(const fv_sequence *a, const fv_sequence *b, uint32_t layer) {
+    fv_cache_config one = *fv_cache_shape(a->caches[layer]), other = *fv_cache_shape(b->caches[layer]);
+    one.max_tokens = other.max_tokens;
+    return memcmp(&one, &other, sizeof one) == 0;
+}
+
+/* Whether what a layer of one holds can be copied to the other. */
+static bool layers_resemble(const fv_sequence *a, const fv_sequence *b, uint32_t layer) {
+    const fv_cache_config *one = fv_cache_shape(a->caches[layer]), *other = fv_cache_shape(b->caches[layer]);
+    return one->key_type == other->key_type && one->value_type == other->value_type &&
+           one->landmark_tokens == other->landmark_tokens;
+}
+
+/* Shares all of a layer's segments. */
+static void layer_share(fv_sequence *to, const fv_sequence *from, uint32_t layer) {
+    for (uint32_t i = 0; i < to->table; i++) {
+        fv_segment *segment = i < from->table ? *fv_sequence_segment(from, layer, i) : NULL;
+        if (segment) fv_segment_hold(segment);
+        fv_sequence_set(to, layer, i, segment);
+    }
+    (void)fv_cache_adopt(to->caches[layer], fv_cache_tokens(from->caches[layer]));
+}
+
+/* Segments of its own for those layers that cannot share; `to` is empty. */
+static fv_status layers_own(fv_sequence *to, const fv_sequence *from) {
+    uint32_t end = segments_of(tokens_of(from));
+    uint64_t bytes = 0;
+    for (uint32_t layer = 0; layer < to->shape.layers; layer++)
+        if (!layers_match(to, from, layer)) bytes += end * (uint64_t)to->segment_bytes[layer];
+    fv_status status = fv_segments_charge(to->pool, bytes, 0);
+    for (uint32_t i = 0; status == FV_OK && i < end; i++)
+        for (uint32_t layer = 0; layer < to->shape.layers && status == FV_OK; layer++) {
+            if (layers_match(to, from, layer)) continue;
+            status = segment_own(to, layer, i);
+            if (status == FV_OK)
+                bytes -= to->segment_bytes[layer];
+            else
+                fv_segments_refund(to->pool, bytes);
+        }
+    return status;
+}
+
+fv_status fv_sequence_fill(fv_sequence *to, const fv_sequence *from) {
+    uint32_t tokens = tokens_of(from);
+    int32_t *ids = fv_array_reserve(to->ids, &to->id_room, 0, tokens, sizeof *ids);
+    if (!ids) return FV_ERROR_MEMORY;
+    to->ids = ids;
+    fv_status status = layers_own(to, from);
+    for (uint32_t layer = 0; layer < to->shape.layers && status == FV_OK; layer++) {
+        if (layers_match(to, from, layer))
+            layer_share(to, from, layer);
+        else
+            status = fv_cache_copy(to->caches[layer], from->caches[layer]);
+    }
+    if (status != FV_OK) return status;
+    if (tokens) memcpy(to->ids, from->ids, tokens * sizeof *ids);
+    to->local_first = from->local_first;
+    to->filled = 0;
+    segments_fill(to);
+    return FV_OK;
+}
+
+fv_status fv_sequence_resembles(const fv_sequence *to, const fv_sequence *from) {
+    if (!to || !from || to->llm != from->llm) return FV_ERROR_ARGUMENT;
+    for (uint32_t layer = 0; layer < to->shape.layers; layer++)
+        if (!layers_resemble(to, from, layer)) return FV_ERROR_ARGUMENT;
+    return tokens_of(from) > to->shape.cache.max_tokens ? FV_ERROR_FULL : FV_OK;
+}

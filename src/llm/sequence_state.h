@@ -1,0 +1,66 @@
+/* sequence_state.h - a sequence, as the files of this room see it. */
+#ifndef FV_SEQUENCE_STATE_H
+#define FV_SEQUENCE_STATE_H
+
+#include "fovea/sequence.h"
+#include "llm/segment_pool.h"
+
+struct fv_sequence {
+    const fv_llm *llm; /* held */
+    fv_segments *pool; /* held */
+    fv_session_config config;
+    fv_model_config shape; /* cache: of layers without a sliding window */
+    fv_policy policy;
+    fv_report report;
+    fv_cache **caches;  /* [layers] */
+    void *cache_memory; /* of all of them */
+    size_t cache_bytes;
+    fv_segment **segments; /* [layers][table]; NULL: it is not there */
+    size_t *segment_bytes; /* [layers] */
+    uint32_t table;        /* segments of the whole context */
+    uint32_t local_first;  /* those before it are gone in layers with a sliding window */
+    uint32_t locals;       /* such layers */
+    uint32_t filled;       /* segments whose memory was told that it fills */
+    int32_t *ids;          /* of the tokens in the caches */
+    size_t id_room;
+    const fv_kernels *kernels; /* in their memory */
+    void *kernels_memory;
+};
+
+static inline fv_segment **fv_sequence_segment(const fv_sequence *sequence, uint32_t layer, uint32_t index) {
+    return &sequence->segments[(size_t)layer * sequence->table + index];
+}
+
+/* Sets segment `index` of a layer, of which the sequence is a holder from now on; the one before it loses one. NULL:
+ * there is none. */
+void fv_sequence_set(fv_sequence *sequence, uint32_t layer, uint32_t index, fv_segment *segment);
+
+/* --- sequence_room.c: memory before and after a step --- */
+
+/* Room for `count` tokens more: segments that are the sequence's own, and ids. FV_OK, FV_ERROR_FULL, FV_ERROR_MEMORY;
+ * on error, all is as it was. Until fv_sequence_trim() or fv_sequence_settle(), memory that is going to be given back
+ * counts as given back. */
+fv_status fv_sequence_prepare(fv_sequence *sequence, uint32_t count);
+
+/* Gives back what layers with a sliding window do not keep once the tokens that room was made for are there. */
+void fv_sequence_trim(fv_sequence *sequence, uint32_t count);
+
+/* Gives back segments beyond the tokens that there are. */
+void fv_sequence_settle(fv_sequence *sequence);
+
+/* The tokens are in the caches. */
+void fv_sequence_commit(fv_sequence *sequence, const int32_t *tokens, uint32_t count);
+
+/* Whether what `from` holds can be held by `to`: FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_FULL. */
+fv_status fv_sequence_resembles(const fv_sequence *to, const fv_sequence *from);
+
+/* An empty sequence holds what `from` holds, which it resembles; layers of the same shape share their segments. FV_OK,
+ * FV_ERROR_FULL, FV_ERROR_MEMORY: it is closed then. */
+fv_status fv_sequence_fill(fv_sequence *to, const fv_sequence *from);
+
+/* --- sequence.c --- */
+
+/* `to` holds what `from` holds. What fv_session_copy() returns; `to` is untouched on error. */
+fv_status fv_sequence_copy(fv_sequence *to, const fv_sequence *from);
+
+#endif

@@ -1,0 +1,186 @@
+/* step.c - steps over sequences: segments first, then the forward pass, then tokens. */
+#include "fovea/step.h"
+#include "llm/llm.h"
+#include "llm/sequence_state.h"
+#include "llm/session_shape.h"
+#include "llm/stepper_parts.h"
+#include "platform/array.h"
+#include "platform/pages.h"
+#include <inttypes.h>
+#include <stdlib.h>
+
+struct fv_stepper {
+    const fv_llm *llm; /* held */
+    const fv_parallel *parallel;
+    fv_model_config shape;
+    fv_model *model;
+    void *memory;
+    size_t memory_bytes;
+    fv_model_part *parts; /* [shape.parts] */
+    const fv_kernels *kernels;
+    void *kernels_memory;
+};
+
+static fv_status stepper_build(fv_stepper *stepper, const fv_session_config *config, uint32_t parts,
+                               fv_message *message) {
+    fv_session_memory use;
+    uint32_t workers = stepper->parallel ? stepper->parallel->workers : 1;
+    fv_status status = fv_session_shape_make(&stepper->shape, stepper->llm, config, parts, message);
+    if (status == FV_OK) status = fv_session_kernels(config, &stepper->kernels, &stepper->kernels_memory, message);
+    if (status == FV_OK) status = fv_session_memory_of(&stepper->shape, workers, &use, &stepper->memory_bytes, message);
+    if (status != FV_OK) return status;
+    stepper->parts = fv_array_new(stepper->shape.parts, sizeof *stepper->parts);
+    stepper->memory = fv_pages_reserve(stepper->memory_bytes);
+    if (!stepper->parts || !stepper->memory)
+        return fv_message_set(message, FV_ERROR_MEMORY,
+                              "no memory for a step of %" PRIu32 " tokens: activations %" PRIu64 " bytes",
+                              stepper->shape.batch_tokens, use.scratch_bytes);
+    const fv_model_weights weights = fv_loaded_weights(&stepper->llm->loaded, stepper->shape.cache.max_tokens);
+    status = fv_model_init(&stepper->model, &stepper->shape, &weights, stepper->kernels, workers, stepper->memory,
+                           stepper->memory_bytes);
+    if (status != FV_OK)
+        return fv_message_set(message, status, "the forward pass refuses the model's shape or weights");
+    return FV_OK;
+}
+
+fv_status fv_stepper_open_parts(fv_stepper **stepper, const fv_llm *llm, const fv_session_config *config,
+                                uint32_t parts, fv_pool *pool, fv_message *message) {
+    if (!stepper || !llm || !config) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
+    fv_stepper *made = calloc(1, sizeof *made);
+    if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for a stepper");
+    fv_status status = fv_llm_hold(llm, message);
+    if (status != FV_OK) {
+        free(made);
+        return status;
+    }
+    made->llm = llm;
+    made->parallel = fv_pool_parallel(pool);
+    status = stepper_build(made, config, parts, message);
+    if (status == FV_OK)
+        *stepper = made;
+    else
+        fv_stepper_close(made);
+    return status;
+}
+
+fv_status fv_stepper_open(fv_stepper **stepper, const fv_llm *llm, const fv_session_config *config, fv_pool *pool,
+                          fv_message *message) {
+    return fv_stepper_open_parts(stepper, llm, config, UINT32_MAX, pool, message);
+}
+
+void fv_stepper_close(fv_stepper *stepper) {
+    if (!stepper) return;
+    fv_pages_unmap(stepper->memory, stepper->memory_bytes);
+    free(stepper->parts);
+    free(stepper->kernels_memory);
+    fv_llm_release(stepper->llm);
+    free(stepper);
+}
+
+size_t fv_stepper_batch_tokens(const fv_stepper *stepper) { return stepper->shape.batch_tokens; }
+uint64_t fv_stepper_bytes(const fv_stepper *stepper) { return stepper->memory_bytes; }
+
+static fv_status part_check(const fv_stepper *stepper, const fv_step_part *part) {
+    const fv_sequence *sequence = part->sequence;
+    if (!sequence || !part->tokens || part->count < 1 || sequence->llm != stepper->llm) return FV_ERROR_ARGUMENT;
+    if (part->count > sequence->shape.batch_tokens) return FV_ERROR_ARGUMENT;
+    if (sequence->shape.cache.max_tokens > stepper->shape.cache.max_tokens) return FV_ERROR_ARGUMENT;
+    for (uint32_t i = 0; i < part->count; i++)
+        if (part->tokens[i] < 0 || (uint32_t)part->tokens[i] >= stepper->shape.vocabulary) return FV_ERROR_ARGUMENT;
+    return fv_policy_is_dynamic(&sequence->policy) && !stepper->shape.cache.shadow ? FV_ERROR_POLICY : FV_OK;
+}
+
+static fv_status parts_check(const fv_stepper *stepper, const fv_step_part *parts, size_t count) {
+    if (!stepper || !parts || count < 1 || count > stepper->shape.parts) return FV_ERROR_ARGUMENT;
+    uint64_t rows = 0;
+    for (size_t i = 0; i < count; i++) {
+        fv_status status = part_check(stepper, &parts[i]);
+        if (status != FV_OK) return status;
+        rows += parts[i].count;
+        for (size_t j = 0; j < i; j++)
+            if (parts[j].sequence == parts[i].sequence) return FV_ERROR_ARGUMENT;
+    }
+    return rows > stepper->shape.batch_tokens ? FV_ERROR_ARGUMENT : FV_OK;
+}
+
+/* Segments for all parts, or for none. */
+static fv_status parts_prepare(const fv_step_part *parts, size_t count) {
+    fv_status status = FV_OK;
+    size_t ready = 0;
+    while (ready < count && status == FV_OK) {
+        status = fv_sequence_prepare(parts[ready].sequence, parts[ready].count);
+        if (status == FV_OK) ready++;
+    }
+    for (size_t i = 0; i < ready; i++) {
+        if (status == FV_OK)
+            fv_sequence_trim(parts[i].sequence, parts[i].count);
+        else
+            fv_sequence_settle(parts[i].sequence);
+    }
+    return status;
+}
+
+fv_status fv_stepper_run(fv_stepper *stepper, const fv_step_part *parts, size_t count) {
+    fv_status status = parts_check(stepper, parts, count);
+    if (status == FV_OK) status = parts_prepare(parts, count);
+    if (status != FV_OK) return status;
+    for (size_t i = 0; i < count; i++) {
+        fv_sequence *sequence = parts[i].sequence;
+        stepper->parts[i] = (fv_model_part){.caches = sequence->caches,
+                                            .tokens = parts[i].tokens,
+                                            .count = parts[i].count,
+                                            .policy = &sequence->policy,
+                                            .report = &sequence->report,
+                                            .deadline = parts[i].deadline,
+                                            .progress = parts[i].progress};
+    }
+    status = fv_model_step(stepper->model, stepper->parts, (uint32_t)count, stepper->parallel);
+    for (size_t i = 0; i < count; i++) {
+        if (status == FV_OK)
+            fv_sequence_commit(parts[i].sequence, parts[i].tokens, parts[i].count);
+        else
+            fv_sequence_settle(parts[i].sequence);
+    }
+    return status;
+}
+
+size_t fv_stepper_rows(const fv_stepper *stepper) { return fv_model_batch_rows(stepper->model); }
+
+fv_status fv_stepper_logits(fv_stepper *stepper, const uint32_t *rows, size_t count, float *logits) {
+    if (!stepper || count > stepper->shape.batch_tokens) return FV_ERROR_ARGUMENT;
+    return fv_model_logits_of(stepper->model, rows, (uint32_t)count, stepper->parallel, logits);
+}
+
+fv_status fv_stepper_logits_run(fv_stepper *stepper, uint32_t first_row, uint32_t rows, float *logits) {
+    return fv_model_logits(stepper->model, first_row, rows, stepper->parallel, logits);
+}
+
+fv_status fv_sequence_feed(fv_sequence *sequence, fv_stepper *stepper, const int32_t *tokens, size_t count,
+                           fv_session_progress_fn *progress, void *context) {
+    if (!sequence || !stepper || (count && !tokens)) return FV_ERROR_ARGUMENT;
+    if (count > fv_sequence_context_tokens(sequence) - fv_sequence_tokens(sequence)) return FV_ERROR_FULL;
+    for (size_t i = 0; i < count; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= stepper->shape.vocabulary) return FV_ERROR_ARGUMENT;
+    uint32_t most = sequence->shape.batch_tokens;
+    if (stepper->shape.batch_tokens < most) most = stepper->shape.batch_tokens;
+    for (size_t done = 0; done < count;) {
+        fv_step_part part = {.sequence = sequence,
+                             .tokens = tokens + done,
+                             .count = count - done < most ? (uint32_t)(count - done) : most};
+        fv_status status = fv_stepper_run(stepper, &part, 1);
+        if (status != FV_OK) return status;
+        done += part.count;
+        if (progress && !progress(context, done, count)) return FV_ERROR_INTERRUPTED;
+    }
+    return FV_OK;
+}
+
+void fv_stepper_observe(fv_stepper *stepper, fv_attention_observer_fn *observer, void *context) {
+    fv_model_observe(stepper->model, observer, context);
+}
+
+const fv_model_fault *fv_stepper_last_fault(const fv_stepper *stepper) { return fv_model_last_fault(stepper->model); }
+
+void fv_stepper_time(fv_stepper *stepper, fv_clock_fn *clock, void *context) {
+    fv_model_time(stepper->model, clock, context);
+}

@@ -1,0 +1,15 @@
+/* stepper_parts.h - steppers for less than their users may ask of one: of few parts, rows that follow each other.
+ * Private to src/llm. */
+#ifndef FV_STEPPER_PARTS_H
+#define FV_STEPPER_PARTS_H
+
+#include "fovea/step.h"
+
+/* fv_stepper_open() for steps of at most `parts` parts: memory of attention is less for one. */
+fv_status fv_stepper_open_parts(fv_stepper **stepper, const fv_llm *llm, const fv_session_config *config,
+                                uint32_t parts, fv_pool *pool, fv_message *message);
+
+/* Logits of rows that follow each other: fv_model_logits(). */
+fv_status fv_stepper_logits_run(fv_stepper *stepper, uint32_t first_row, uint32_t rows, float *logits);
+
+#endif
