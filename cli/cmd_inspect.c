@@ -2,6 +2,7 @@
  * context takes. Opening the file checks every offset and size; a file that cannot be run is shown all the same. */
 #include "fovea/gguf.h"
 #include "input.h"
+#include "inspect_check.h"
 #include "json_out.h"
 #include "model_options.h"
 #include <inttypes.h>
@@ -16,13 +17,15 @@
 
 typedef struct inspect_options {
     cli_model_options model;
-    bool json;
+    bool json, check;
 } inspect_options;
 
 #define CLI_TARGET inspect_options
 static const cli_option inspect_flags[] = {
     CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .env = "LLAMA_ARG_CTX_SIZE", .high = CLI_CONTEXT_MAX,
              .note = "the training context", .help = "tokens of the context whose memory is shown"),
+    CLI_FLAG(SWITCH, "--check", check,
+             .help = "read all tensors too: numbers that are not finite, or nothing but zeros"),
     CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document"),
 };
 
@@ -38,6 +41,7 @@ typedef struct inspection {
     fv_session_config config; /* with the context that is meant */
     json_t *faults;           /* texts: the first FAULTS_SHOWN */
     size_t fault_count;
+    cli_tensor_check check; /* faults: NULL: not asked for */
 } inspection;
 
 /* ---- values of metadata ---- */
@@ -197,6 +201,7 @@ static int print_text(const inspection *seen) {
     print_tensors(gguf);
     print_types(gguf);
     print_faults(seen);
+    if (seen->check.faults) cli_check_print(gguf, &seen->check);
     print_memory(seen);
     return cli_flush() ? CLI_DONE : CLI_FAILED;
 }
@@ -284,6 +289,7 @@ static int print_json(const inspection *seen) {
             {"unsupported", seen->llm ? json_null() : cli_text(seen->reason.text)}, {"parameters", cli_count(values)},
             {"metadata", metadata_json(gguf)}, {"tensors", tensors_json(gguf)}, {"types", types_json(gguf)},
             {"faults", json_incref(seen->faults)}, {"fault_count", cli_count(seen->fault_count)},
+            {"check", seen->check.faults ? json_incref(seen->check.faults) : json_null()},
             {"memory", memory_json(seen)});
     return cli_json_print(document);
 }
@@ -322,11 +328,18 @@ static int inspect(const inspect_options *options) {
     cli_advise(&seen.reason);
     if (status == FV_OK) cli_warn_of_file(fv_llm_tokenizer(seen.llm));
     if (status == FV_OK) plan_memory(&seen, &options->model);
-    int result = options->json ? print_json(&seen) : print_text(&seen);
+    int result = options->check ? cli_check_tensors(seen.gguf, &seen.check) : CLI_GO_ON;
+    if (result == CLI_GO_ON) result = options->json ? print_json(&seen) : print_text(&seen);
+    if (result == CLI_DONE && seen.fault_count) result = cli_fail("%s", seen.reason.text);
+    if (result == CLI_DONE && seen.check.bad)
+        result = cli_fail("%s: %zu of %zu tensors hold numbers that are not finite: the file is damaged or badly "
+                          "converted",
+                          options->model.model, seen.check.bad, seen.check.checked);
     fv_llm_close(seen.llm);
     fv_gguf_close(seen.gguf);
     json_decref(seen.faults);
-    return result == CLI_DONE && seen.fault_count ? cli_fail("%s", seen.reason.text) : result;
+    json_decref(seen.check.faults);
+    return result;
 }
 
 int cmd_inspect(int argc, char **argv) {
@@ -340,7 +353,7 @@ int cmd_inspect(int argc, char **argv) {
         CLI_COUNTED("cache", cli_cache_flags, &options.model),
     };
     const cli_syntax syntax = {
-        "inspect", "FILE [-c N] [--json]",
+        "inspect", "FILE [-c N] [--check] [--json]",
         "Shows what is in a GGUF file: metadata, tensors, types, what this version can't run, and\n"
         "the memory that a context of N tokens takes. Every offset and size is checked.",
         CLI_GROUPS(groups), &operand};

@@ -45,6 +45,8 @@ const cli_option cli_weight_flags[] = {
                      "file\nbecome private to this process. on (also: no value): always; off: the file stays shared "
                      "with\nother processes; auto (default): unless they are more than half of the memory that "
                      "this\nprocess may use"),
+    CLI_FLAG(SWITCH, "--check-tensors", check_tensors,
+             .help = "read all tensors first: one with a number that is not finite is an error"),
 };
 const size_t cli_weight_flags_count = sizeof cli_weight_flags / sizeof cli_weight_flags[0];
 
@@ -184,6 +186,8 @@ int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_option
     fv_status status = fv_engine_open(engine, &config, &message);
     cli_advise(&message);
     result = cli_outcome(status, &message);
+    if (result == CLI_GO_ON && options->check_tensors)
+        result = cli_outcome(fv_gguf_check_numbers(fv_llm_gguf(fv_engine_llm(*engine)), &message), &message);
     if (result == CLI_GO_ON) cli_warn_of_file(fv_llm_tokenizer(fv_engine_llm(*engine)));
     if (result == CLI_GO_ON && options->verbose) cli_verbose_engine(*engine);
     return result;

@@ -31,7 +31,7 @@ typedef struct cli_model_options {
     int64_t context;           /* -1: not given; 0: the model's training context */
     fv_session_config session; /* types, micro-batch */
     int64_t batch;
-    bool exact, verbose;
+    bool exact, verbose, check_tensors;
     int repack; /* index of its words: see cli_repack_of() */
 } cli_model_options;
 

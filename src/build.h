@@ -6,8 +6,9 @@
 #define FV_BUILD_H
 
 /* Sums keep their order and NaN is noticed, or nothing is built. */
-#if defined __FAST_MATH__ || (defined __FINITE_MATH_ONLY__ && __FINITE_MATH_ONLY__)
-#error "fovea: -ffast-math and -ffinite-math-only make its results wrong; compile it without them"
+#if defined __FAST_MATH__ || (defined __FINITE_MATH_ONLY__ && __FINITE_MATH_ONLY__) || defined __ASSOCIATIVE_MATH__ || \
+    defined __RECIPROCAL_MATH__
+#error "fovea: -ffast-math, and each of what it is made of, makes its results wrong; compile it without them"
 #endif
 
 /* Elements of caches besides F32; without its switch a type is FV_ERROR_UNSUPPORTED. */

@@ -168,6 +168,23 @@ typedef struct fv_gguf_type_use {
  *  O(tensors * types). */
 FV_API size_t fv_gguf_type_uses(const fv_gguf *gguf, fv_gguf_type_use *uses, size_t capacity);
 
+/** What the numbers of a tensor are like: of its elements, where they are floats, or of the scales of its blocks. */
+typedef struct fv_gguf_check {
+    uint64_t blocks;     /* of `block_values` values each; 1: elements */
+    uint64_t bad_blocks; /* with a number that is not finite, */
+    uint64_t first_bad;  /* of which this is the first */
+    uint32_t block_values;
+    uint32_t zero; /* 1: all bytes are zero, as in a file that was not downloaded as a whole */
+} fv_gguf_check;
+
+/** Reads all of a tensor. False, and *check untouched, if it is of a type whose numbers are not known here. O(bytes),
+ *  at the speed of memory or disk. */
+FV_API bool fv_gguf_tensor_check(const fv_gguf_tensor *tensor, fv_gguf_check *check);
+
+/** fv_gguf_tensor_check() of all tensors: FV_OK, or FV_ERROR_CORRUPT at the first with a number that is not finite; the
+ *  message names it. */
+FV_API fv_status fv_gguf_check_numbers(const fv_gguf *gguf, fv_message *message);
+
 FV_API bool fv_gguf_type_is_supported(uint32_t ggml_type);           /* whether a model may have weights of it */
 FV_API uint64_t fv_gguf_tensor_values(const fv_gguf_tensor *tensor); /* product of its dimensions */
 

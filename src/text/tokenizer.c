@@ -53,6 +53,13 @@ static fv_status remark_pretokenizer(fv_tokenizer *tokenizer, const fv_gguf *ggu
                           fv_gguf_path(gguf));
 }
 
+static fv_status remark_bos(fv_tokenizer *tokenizer, const fv_gguf *gguf) {
+    if (!tokenizer->special.adds_bos || tokenizer->special.bos >= 0) return FV_OK;
+    return fv_remarks_add(&tokenizer->remarks,
+                          "%s: a beginning-of-text token is to be added, and the vocabulary has none: none is added",
+                          fv_gguf_path(gguf));
+}
+
 static fv_status open_parts(fv_tokenizer *tokenizer, const fv_gguf *gguf, fv_message *message) {
     fv_status status = read_model(tokenizer, gguf, message);
     if (status != FV_OK) return status;
@@ -71,6 +78,7 @@ static fv_status open_parts(fv_tokenizer *tokenizer, const fv_gguf *gguf, fv_mes
     tokenizer->special = default_special(tokenizer);
     fv_special_file file = {.gguf = gguf, .remarks = &tokenizer->remarks, .message = message};
     status = fv_special_read(&tokenizer->special, &tokenizer->vocabulary, &file);
+    if (status == FV_OK) status = remark_bos(tokenizer, gguf);
     if (status != FV_OK) return status;
     return fv_special_split_open(&tokenizer->split, &tokenizer->vocabulary);
 }

@@ -76,6 +76,10 @@ class Metadata(FolderTest):
             self.assertIn("warning: %s: tokenizer.ggml.pre" % path, self.ok(*verb).stderr.decode())
         self.assertEqual(self.ok("tokenize", "-m", self.tiny(), "-p", "a").stderr, b"")
 
+    def test_a_beginning_that_is_asked_for_and_not_there_is_remarked_on(self):
+        path = self.tiny(pre="chatglm-bpe", add_bos_token=True, bos_token_id=None)
+        self.assertIn(b"to be added, and the vocabulary has none", self.ok("tokenize", "-m", path, "-p", "a").stderr)
+
     def test_a_doubled_beginning_is_remarked_on_once(self):
         path = self.tiny(add_bos_token=True)
         for verb in (("tokenize", "-m", path, "-p", "<s>a", "--parse-special"),

@@ -5,6 +5,7 @@ and no perplexity is printed for it.
 Called as: nonfinite_test.py BUILD/fovea SOURCE_FOLDER. Exit 77 if the tiny models are missing.
 """
 import glob
+import json
 import os
 import struct
 import sys
@@ -97,6 +98,41 @@ class NonFinite(FolderTest):
             self.assertIn("a query of layer 0 (blk.0.attn_q.*, attn_norm)", said)
             self.assertIn("fovea inspect --check", said)
         self.assertFalse(os.path.exists(os.path.join(self.folder, "out")))
+
+    def test_inspect_looks_through_all_tensors(self):
+        for name, tensor, unit in (("llama_q4_k", "blk.0.attn_v.weight", "blocks"), ("llama_f16", "token_embd.weight", "elements")):
+            done = run("inspect", "--check", self.damaged(name, tensor))
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stdout.decode(), r"1 with numbers that are not finite\n  %s +1 of \d+ %s not finite, the first at \d+\n"
+                             % (tensor, unit))
+            self.assertIn(b"1 of ", done.stderr)
+            done = run("inspect", "--check", "--json", self.damaged(name, tensor, infinite=True))
+            self.assertEqual(done.returncode, 1)
+            found = json.loads(done.stdout.decode())["check"]
+            self.assertEqual([(entry["name"], entry["fault"], entry["bad_blocks"]) for entry in found], [(tensor, "not finite", 1)])
+            self.assertIsNone(self.document("inspect", "--json", self.damaged(name, tensor))["check"])
+        for path in glob.glob(os.path.join(MODELS, "*.gguf")):
+            self.assertEqual(self.document("inspect", "--check", "--json", path)["check"], [], path)
+
+    def test_a_tensor_of_zeros_is_remarked_on(self):
+        """What a download leaves that was not finished."""
+        with open(model("llama_q8_0"), "rb") as file:
+            data = bytearray(file.read())
+        entry = next(entry for entry in self.document("inspect", model("llama_q8_0"), "--json")["tensors"]
+                     if entry["name"] == "blk.0.ffn_up.weight")
+        data[entry["offset"]:entry["offset"] + entry["bytes"]] = bytes(entry["bytes"])
+        path = os.path.join(self.folder, "zero.gguf")
+        with open(path, "wb") as file:
+            file.write(data)
+        self.assertRegex(self.ok("inspect", "--check", path).stdout.decode(), r"blk.0.ffn_up.weight +nothing but zeros")
+
+    def test_tensors_are_checked_before_anything_is_done_where_asked_for(self):
+        path = self.damaged("llama_q5_k", "blk.0.ffn_down.weight")
+        for verb in (("run", "-p", "a", "-n", "1", "-no-cnv"), ("ppl", "-f", self.text, "-c", "64"), ("bench", "-p", "8", "-n", "0")):
+            done = run(*verb, "-m", path, "--check-tensors")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"tensor blk.0.ffn_down.weight: 1 of its ", done.stderr)
+        self.ok("run", "-m", model("llama_q5_k"), "-p", "a", "-n", "1", "--check-tensors")
 
     def test_a_perplexity_beyond_any_number_is_not_printed(self):
         """Finite logits of a model that is certain of the wrong token: exp of the loss overflows."""

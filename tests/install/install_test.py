@@ -208,7 +208,8 @@ class InstallTest(unittest.TestCase):
         """Another system than Linux, and flags under which results are not what they are said to be."""
         for options, sentence in ((["-DCMAKE_SYSTEM_NAME=FreeBSD"], "for Linux only"),
                                   (["-DCMAKE_C_FLAGS=-ffast-math"], "-ffast-math"),
-                                  (["-DCMAKE_C_FLAGS=-ffinite-math-only"], "-ffinite-math-only")):
+                                  (["-DCMAKE_C_FLAGS=-ffinite-math-only"], "-ffinite-math-only"),
+                                  (["-DCMAKE_C_FLAGS=-fassociative-math -fno-signed-zeros -fno-trapping-math"], "-fassociative-math")):
             build = tempfile.mkdtemp(prefix="refused-", dir=self.folder)
             said = run("cmake", "-S", SOURCE, "-B", build, "-DCMAKE_C_COMPILER=" + CC, *options, code=1)
             self.assertIn(sentence, " ".join(said.split()))

@@ -214,6 +214,54 @@ static void test_known_keys(void **state) {
     fv_gguf_close(gguf);
 }
 
+/* One number of each type that has any, by its bits: the largest finite one, an infinity, NaNs. */
+static void test_tensor_numbers(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t type, offset; /* in a block */
+        uint32_t bytes;        /* of a block */
+        uint64_t good, bad[2];
+        uint32_t size; /* of the number */
+    } cases[] = {
+        {0, 0, 4, 0x7F7FFFFF, {0x7F800000, 0xFFC00001}, 4},                          /* F32 */
+        {1, 0, 2, 0x7BFF, {0x7C00, 0xFE01}, 2},                                      /* F16 */
+        {30, 0, 2, 0xFF7F, {0xFF80, 0x7FC1}, 2},                                     /* BF16 */
+        {28, 0, 8, 0x7FEFFFFFFFFFFFFF, {0x7FF0000000000000, 0xFFF8000000000001}, 8}, /* F64 */
+        {2, 0, 18, 0x7BFF, {0xFC00, 0x7E00}, 2},                                     /* Q4_0 */
+        {3, 2, 20, 0x7BFF, {0xFC00, 0x7E00}, 2},                                     /* Q4_1, the minimum */
+        {8, 0, 34, 0x7BFF, {0xFC00, 0x7E00}, 2},                                     /* Q8_0 */
+        {10, 82, 84, 0x7BFF, {0xFC00, 0x7E00}, 2},                                   /* Q2_K */
+        {11, 108, 110, 0x7BFF, {0xFC00, 0x7E00}, 2},                                 /* Q3_K */
+        {12, 2, 144, 0x7BFF, {0xFC00, 0x7E00}, 2},                                   /* Q4_K */
+        {14, 208, 210, 0x7BFF, {0xFC00, 0x7E00}, 2},                                 /* Q6_K */
+        {23, 0, 136, 0x7BFF, {0xFC00, 0x7E00}, 2},                                   /* IQ4_XS */
+        {34, 52, 54, 0x7BFF, {0xFC00, 0x7E00}, 2},                                   /* TQ1_0 */
+        {39, 0, 17, 0xFE, {0xFF, 0xFF}, 1},                                          /* MXFP4 */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t blocks[3 * 256];
+        fv_gguf_tensor tensor = {.ggml_type = cases[i].type, .data = blocks, .bytes = 3 * (uint64_t)cases[i].bytes};
+        fv_gguf_check check = {0};
+        for (int kind = 0; kind < 3; kind++) {
+            uint64_t bits = kind ? cases[i].bad[kind - 1] : cases[i].good;
+            memset(blocks, 1, sizeof blocks);
+            for (uint32_t b = 0; b < cases[i].size; b++)
+                blocks[2 * cases[i].bytes + cases[i].offset + b] = (uint8_t)(bits >> 8 * b);
+            assert_true(fv_gguf_tensor_check(&tensor, &check));
+            assert_int_equal(check.blocks, 3);
+            if (check.bad_blocks != (kind > 0)) fail_msg("type %u, kind %d", cases[i].type, kind);
+            if (kind) assert_int_equal(check.first_bad, 2);
+            assert_false(check.zero);
+        }
+        memset(blocks, 0, sizeof blocks);
+        assert_true(fv_gguf_tensor_check(&tensor, &check) && check.zero && check.bad_blocks == 0);
+    }
+    fv_gguf_check untouched = {.blocks = 7};
+    const fv_gguf_tensor foreign = {.ggml_type = 77, .bytes = 8}, odd = {.ggml_type = 29, .data = cases, .bytes = 56};
+    assert_false(fv_gguf_tensor_check(&foreign, &untouched) || fv_gguf_tensor_check(&odd, &untouched));
+    assert_int_equal(untouched.blocks, 7);
+}
+
 static void test_number_arrays(void **state) {
     (void)state;
     builder b;
@@ -818,6 +866,7 @@ int main(void) {
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_bools_and_strings),
         cmocka_unit_test(test_known_keys),
+        cmocka_unit_test(test_tensor_numbers),
         cmocka_unit_test(test_number_arrays),
         cmocka_unit_test(test_string_arrays),
         cmocka_unit_test(test_array_elements_out_of_range),
