@@ -7,8 +7,10 @@ string(REPLACE ";" " " CMAKE_REQUIRED_FLAGS "${CMAKE_REQUIRED_FLAGS}")
 string(MD5 fv_flags_key "${CMAKE_C_FLAGS} ${CMAKE_C_FLAGS_${CMAKE_BUILD_TYPE}} ${CMAKE_REQUIRED_FLAGS}")
 set(CMAKE_REQUIRED_QUIET ON)
 check_c_source_compiles("
-#if defined __FAST_MATH__ || (defined __FINITE_MATH_ONLY__ && __FINITE_MATH_ONLY__) || defined __ASSOCIATIVE_MATH__ || \\
-    defined __RECIPROCAL_MATH__
+#if defined __FAST_MATH__ || (defined __FINITE_MATH_ONLY__ && __FINITE_MATH_ONLY__)
+#error finite
+#endif
+#if defined __ASSOCIATIVE_MATH__ || defined __RECIPROCAL_MATH__
 #error finite
 #endif
 int main(void) { return 0; }" FV_ARITHMETIC_${fv_flags_key})
