@@ -111,10 +111,14 @@ void fv_sequence_trim(fv_sequence *sequence, uint32_t count) {
 
 void fv_sequence_settle(fv_sequence *sequence) {
     uint32_t kept = segments_of(tokens_of(sequence));
-    if (tokens_of(sequence) == 0) sequence->local_first = 0;
-    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
-        for (uint32_t i = kept; i < sequence->table && *fv_sequence_segment(sequence, layer, i); i++)
+    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++) {
+        uint32_t first =
+            fv_model_is_local(&sequence->shape, layer) ? sequence->local_first : 0; /* before it are none */
+        for (uint32_t i = kept > first ? kept : first; i < sequence->table && *fv_sequence_segment(sequence, layer, i);
+             i++)
             fv_sequence_set(sequence, layer, i, NULL);
+    }
+    if (tokens_of(sequence) == 0) sequence->local_first = 0;
     if (sequence->filled > kept) sequence->filled = kept;
 }
 
