@@ -103,6 +103,11 @@
 #define FV_BUILD_MODEL 1
 #endif
 
+/* Weights in types whose quants are looked up (FV_WEIGHT_GRID_LIST); without it they are FV_ERROR_ARGUMENT. */
+#ifndef FV_BUILD_GRIDS
+#define FV_BUILD_GRIDS 1
+#endif
+
 /* Several sequences in one step of a model, and models without caches of their own (fv_model_step()); without it a step
  * has one part, over the model's own caches, and anything else is FV_ERROR_UNSUPPORTED. */
 #ifndef FV_BUILD_STEP

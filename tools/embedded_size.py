@@ -17,7 +17,7 @@ CSV = os.path.join(embedded.SOURCE, "tests", "embedded", "size.csv")
 RISE = 1.01  # a number may be this many times the committed one
 SMALL = ["f16"]  # what decoding over an F16 cache needs, of the switches of src/build.h
 # The feature set called everything: policies that choose by the queries, and caches that share, are for larger boards.
-CHIP = {"choose": 0, "state": 0, "segments": 0, "step": 0}
+CHIP = {"choose": 0, "state": 0, "segments": 0, "step": 0, "grids": 0}
 ROOTS = ["fv_cache_size", "fv_cache_init", "fv_cache_append", "fv_pattern_size", "fv_pattern_init", "fv_pattern_decode",
          "fv_kernels_scalar"]
 

@@ -39,6 +39,10 @@ TYPES = {
     "q2_k": (Type.Q2_K, gguf.LlamaFileType.MOSTLY_Q2_K), "q3_k": (Type.Q3_K, gguf.LlamaFileType.MOSTLY_Q3_K_M),
     "q4_k": (Type.Q4_K, gguf.LlamaFileType.MOSTLY_Q4_K_M), "q5_k": (Type.Q5_K, gguf.LlamaFileType.MOSTLY_Q5_K_M),
     "q6_k": (Type.Q6_K, gguf.LlamaFileType.MOSTLY_Q6_K), "iq4_nl": (Type.IQ4_NL, gguf.LlamaFileType.MOSTLY_IQ4_NL),
+    "iq4_xs": (Type.IQ4_XS, gguf.LlamaFileType.MOSTLY_IQ4_XS), "iq3_xxs": (Type.IQ3_XXS, gguf.LlamaFileType.MOSTLY_IQ3_XXS),
+    "iq3_s": (Type.IQ3_S, gguf.LlamaFileType.MOSTLY_IQ3_S), "iq2_xxs": (Type.IQ2_XXS, gguf.LlamaFileType.MOSTLY_IQ2_XXS),
+    "iq2_xs": (Type.IQ2_XS, gguf.LlamaFileType.MOSTLY_IQ2_XS), "iq2_s": (Type.IQ2_S, gguf.LlamaFileType.MOSTLY_IQ2_S),
+    "mxfp4": (Type.MXFP4, gguf.LlamaFileType.MOSTLY_MXFP4_MOE),
 }
 
 
@@ -85,6 +89,10 @@ def specs():
     for number, name in enumerate(("q2_k", "q3_k", "q4_k", "q5_k", "q6_k")):
         yield Spec(f"llama_{name}", arch="llama", type=name, seed=130 + number, width=256, layers=1, heads=8,
                    kv_heads=2, head_dim=32, ff=256, tied=True, tokens=16, note="storage type, random blocks")
+    for number, name in enumerate(("iq4_xs", "iq3_xxs", "iq3_s", "iq2_xxs", "iq2_xs", "iq2_s")):
+        yield Spec(f"llama_{name}", arch="llama", type=name, seed=210 + number, width=256, layers=1, heads=8,
+                   kv_heads=1, head_dim=32, ff=256, tied=True, tokens=16, note="storage type, random blocks")
+    yield Spec("llama_mxfp4", type="mxfp4", seed=146, **(llama | dict(layers=1, tied=True, tokens=20)), note="storage type")
     yield Spec("llama_freqs_f32", seed=150, **small, head_dim=24, tied=True, pre="llama-bpe", rope_base=500000.0,
                rope=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                          original_max_position_embeddings=64),
@@ -151,8 +159,8 @@ def random_blocks(type_, rows, columns, deviation, rng):
     block, block_bytes = gguf.GGML_QUANT_SIZES[type_]
     scale_at, minimum_at, minimum = {
         Type.Q2_K: (80, 82, 1.5), Type.Q3_K: (108, None, 0), Type.Q4_K: (0, 2, 7.5), Type.Q5_K: (0, 2, 15.5),
-        Type.Q6_K: (208, None, 0), Type.IQ4_NL: (0, None, 0),
-    }[type_]
+        Type.Q6_K: (208, None, 0),
+    }.get(type_, (0, None, 0))
     count = rows * columns // block
     raw = rng.integers(0, 256, (count, block_bytes), dtype=np.uint8)
     spread = rng.uniform(0.7, 1.3, (count, 1))
@@ -170,7 +178,8 @@ def random_blocks(type_, rows, columns, deviation, rng):
 
 
 def encode(shape, type_, deviation, rng):
-    if type_ in (Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL):
+    if type_ in (Type.Q2_K, Type.Q3_K, Type.Q4_K, Type.Q5_K, Type.Q6_K, Type.IQ4_NL, Type.IQ4_XS, Type.IQ3_XXS, Type.IQ3_S,
+                 Type.IQ2_XXS, Type.IQ2_XS, Type.IQ2_S):
         return random_blocks(type_, shape[0], shape[1], deviation, rng)
     values = (rng.standard_normal(shape) * deviation).astype(np.float32)
     return gguf.quants.quantize(values, type_)

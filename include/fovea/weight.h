@@ -12,8 +12,9 @@
 extern "C" {
 #endif
 
-/* X(NAME, name, ggml type number, values per block, bytes per block): the one list of weight types. */
-#define FV_WEIGHT_LIST(X) \
+/* X(NAME, name, ggml type number, values per block, bytes per block): types whose quants are whole numbers, and IQ4_NL.
+ */
+#define FV_WEIGHT_PLAIN_LIST(X) \
     X(F32, f32, 0, 1, 4) \
     X(F16, f16, 1, 1, 2) \
     X(Q4_0, q4_0, 2, 32, 18) \
@@ -28,6 +29,19 @@ extern "C" {
     X(Q6_K, q6_k, 14, 256, 210) \
     X(IQ4_NL, iq4_nl, 20, 32, 18) \
     X(BF16, bf16, 30, 1, 2)
+
+/* Likewise, types whose quants are looked up: slower, and left out by -DFV_BUILD_GRIDS=0. */
+#define FV_WEIGHT_GRID_LIST(X) \
+    X(IQ2_XXS, iq2_xxs, 16, 256, 66) \
+    X(IQ2_XS, iq2_xs, 17, 256, 74) \
+    X(IQ3_XXS, iq3_xxs, 18, 256, 98) \
+    X(IQ3_S, iq3_s, 21, 256, 110) \
+    X(IQ2_S, iq2_s, 22, 256, 82) \
+    X(IQ4_XS, iq4_xs, 23, 256, 136) \
+    X(MXFP4, mxfp4, 39, 32, 17)
+
+/* The one list of weight types. */
+#define FV_WEIGHT_LIST(X) FV_WEIGHT_PLAIN_LIST(X) FV_WEIGHT_GRID_LIST(X)
 
 #define FV_WEIGHT_ENUM(NAME, name, number, values, bytes) FV_WEIGHT_##NAME = number,
 typedef enum fv_weight_type { FV_WEIGHT_LIST(FV_WEIGHT_ENUM) } fv_weight_type;

@@ -24,7 +24,7 @@ typedef struct block_type {
 } block_type;
 
 #define BLOCK_TYPE(NAME, name, number, values, bytes) {number, values, fv_dequant_##name##_scalar},
-static const block_type block_types[] = {FV_WEIGHT_LIST(BLOCK_TYPE)};
+static const block_type block_types[] = {FV_WEIGHT_BUILT_LIST(BLOCK_TYPE)};
 #undef BLOCK_TYPE
 
 typedef struct quant_type {

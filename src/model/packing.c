@@ -2,6 +2,7 @@
 #include "model/packing.h"
 #include "build.h"
 #include "kernels/blocks.h"
+#include "kernels/dequant.h"
 #include "kernels/packed.h"
 
 #if FV_BUILD_MODEL || FV_BUILD_DITHER
@@ -11,7 +12,7 @@ size_t fv_weight_row_bytes(uint32_t type, uint32_t columns) {
 #define WEIGHT_CASE(NAME, name, number, values, bytes) \
     case number: \
         return columns % (values) == 0 ? (size_t)columns / (values) * (bytes) : 0;
-        FV_WEIGHT_LIST(WEIGHT_CASE)
+        FV_WEIGHT_BUILT_LIST(WEIGHT_CASE)
 #undef WEIGHT_CASE
     default:
         return 0;

@@ -98,7 +98,7 @@ static weight_reader reader_of(uint32_t type) {
     case number: \
         reader = (weight_reader){.values = block_values, .bytes = block_bytes, .dequant = fv_dequant_##name##_scalar}; \
         break;
-        FV_WEIGHT_LIST(READER_CASE)
+        FV_WEIGHT_BUILT_LIST(READER_CASE)
 #undef READER_CASE
     default:
         break;
@@ -114,7 +114,16 @@ static weight_reader reader_of(uint32_t type) {
     default:
         break;
     }
-    if (type == FV_WEIGHT_IQ4_NL) reader.unpack = NULL;
+    switch (type) { /* their steps are not even */
+#define UNEVEN_CASE(NAME, name, number, block_values, block_bytes) case number:
+        FV_WEIGHT_GRID_LIST(UNEVEN_CASE)
+#undef UNEVEN_CASE
+    case FV_WEIGHT_IQ4_NL:
+        reader.unpack = NULL;
+        break;
+    default:
+        break;
+    }
     return reader;
 }
 

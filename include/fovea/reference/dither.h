@@ -44,7 +44,7 @@ FV_API fv_status fv_cache_read_dithered(const fv_cache *cache, uint32_t head, ui
  * out     [weight->columns].
  * returns FV_OK; FV_ERROR_ARGUMENT (NULL, row, type, columns that are not whole blocks), FV_ERROR_UNSUPPORTED (noise
  * for a
- *         type without even steps: F32, F16, BF16, IQ4_NL); outputs untouched on error. O(columns).
+ *         type without even steps: F32, F16, BF16, IQ4_NL, those of a grid); outputs untouched on error. O(columns).
  */
 FV_API fv_status fv_weight_read_dithered(const fv_weight *weight, uint32_t row, const fv_dither *dither, float *out);
 

@@ -44,6 +44,13 @@ static type_case types[] = {
     BLOCK_TYPE(Q5_K, q5_k, 2, 0, 2),
     BLOCK_TYPE(Q6_K, q6_k, 1, 208, 0),
     BLOCK_TYPE(IQ4_NL, iq4_nl, 1, 0, 0),
+    BLOCK_TYPE(IQ2_XXS, iq2_xxs, 1, 0, 0),
+    BLOCK_TYPE(IQ2_XS, iq2_xs, 1, 0, 0),
+    BLOCK_TYPE(IQ2_S, iq2_s, 1, 0, 0),
+    BLOCK_TYPE(IQ3_XXS, iq3_xxs, 1, 0, 0),
+    BLOCK_TYPE(IQ3_S, iq3_s, 1, 0, 0),
+    BLOCK_TYPE(IQ4_XS, iq4_xs, 1, 0, 0),
+    PLAIN_TYPE(MXFP4, mxfp4),
 };
 enum { TYPES = sizeof types / sizeof *types };
 
@@ -77,6 +84,7 @@ static void *weights_make(const type_case *type, size_t values, test_random *ran
         uint16_t half = type->type == FV_WEIGHT_BF16 ? fv_bf16_from_f32(value) : fv_f16_from_f32(value);
         if (type->type == FV_WEIGHT_F32) memcpy(block, &value, 4);
         if (type->type == FV_WEIGHT_F16 || type->type == FV_WEIGHT_BF16) memcpy(block, &half, 2);
+        if (type->type == FV_WEIGHT_MXFP4) block[0] = (unsigned char)(112 + block[0] % 8);
         for (size_t s = 0; s < type->scales; s++) {
             half = fv_f16_from_f32(0.01f * test_random_f32(random));
             memcpy(block + type->scale_offsets[s], &half, 2);
@@ -140,7 +148,7 @@ static void check_values(const type_case *type, const char *isa, const fv_weight
                          const float *out) {
     size_t columns = file->columns, row_bytes = fv_weight_row_bytes(file->type, file->columns);
     float *values = world_memory(columns * 4);
-    bool floats = exact || type->values == 1;
+    bool floats = exact || type->values == 1 || type->type == FV_WEIGHT_IQ2_XS || type->type == FV_WEIGHT_IQ2_S;
     for (uint32_t row = 0; row < file->rows; row++) {
         type->dequant(columns, (const unsigned char *)file->data + row * row_bytes, values);
         for (size_t t = 0; t < MOST_TOKENS; t++) {
