@@ -7,6 +7,7 @@
 #include "fovea/policy_text.h"
 #include "input.h"
 #include "interrupt.h"
+#include "line_editor.h"
 #include "progress.h"
 #include "run_report.h"
 #include "verbose.h"
@@ -317,15 +318,14 @@ static int complete(run_state *state) {
 
 /* ---- conversation ---- */
 
-/* The next line of the user as a turn; *end at the end of input. */
+/* The next turn of the user; *end at the end of input. */
 static int ask(run_state *state, bool *end) {
     fv_text line = {0};
     fv_message message = {""};
     int result = CLI_GO_ON;
     *end = false;
     while (result == CLI_GO_ON && !*end && line.length == 0) { /* an empty line asks nothing */
-        if (state->terminal) fputs("\n> ", stderr);
-        result = cli_outcome(cli_read_line(&line, end, &message), &message);
+        result = cli_outcome(cli_editor_turn(&line, end, &message), &message);
     }
     if (result == CLI_GO_ON && !*end) {
         cli_look_at_text("the line", &line);
@@ -427,6 +427,7 @@ static int run(run_state *state) {
     state->single_turn = options->single_turn || options->json || (state->has_prompt && !state->terminal);
     state->seed = options->seed < 0 || options->seed == UINT32_MAX ? fv_machine_seed() : (uint32_t)options->seed;
     if (!state->conversation && !state->has_prompt) return cli_usage_error("run", "no prompt: give -p TEXT or -f FILE");
+    if (state->conversation && !state->single_turn) cli_editor_open();
     result = state->conversation ? first_turn(state, &end) : encode_plain(state);
     if (end) return CLI_DONE; /* no question, no answer */
     if (result == CLI_GO_ON && options->verbose_prompt)
@@ -437,6 +438,7 @@ static int run(run_state *state) {
 }
 
 static void close_run(run_state *state) {
+    cli_editor_close();
     fv_generator_close(state->generator);
     fv_reads_close(state->reads);
     fv_session_close(state->session);
@@ -457,10 +459,12 @@ int cmd_run(int argc, char **argv) {
         CLI_GROUP_GIVEN("sampling", sampler_flags, &options, &options.sampling_given),
         CLI_MODEL_GROUPS(&options.model),
     };
-    const cli_syntax syntax = {"run", "-m FILE [-p TEXT | -f FILE] [flags]",
-                               "Answers or completes a text. Without a prompt a conversation is read from standard\n"
-                               "input, one turn a line. The first Ctrl-C stops an answer, the second ends the program.",
-                               CLI_GROUPS(groups)};
+    const cli_syntax syntax = {
+        "run", "-m FILE [-p TEXT | -f FILE] [flags]",
+        "Answers or completes a text. Without a prompt a conversation is read from standard\n"
+        "input, one turn a line; on a terminal a turn goes on after a \\ at a line's end, in a\n``` block and over a "
+        "pasted text. The first Ctrl-C stops an answer, the second ends the program.",
+        CLI_GROUPS(groups)};
     int result = cli_options_parse(&syntax, argc, argv);
     if (result == CLI_GO_ON) result = check_options(&options, &state.attention);
     if (result != CLI_GO_ON) return result;

@@ -2,53 +2,24 @@
 #include "input.h"
 #include "cli.h"
 #include "fovea/text_look.h"
-#include "interrupt.h"
-#include <errno.h>
+#include "standard_input.h"
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-static fv_status read_error(const char *name, fv_message *message) {
-    if (cli_interrupted()) return fv_message_set(message, FV_ERROR_INTERRUPTED, "interrupted while reading %s", name);
-    return fv_message_set(message, FV_ERROR_FILE, "%s: %s", name, strerror(errno));
-}
-
-/* Bytes of standard input that are read but not yet handed out. Not stdio's buffer: that can't be asked, and a line
- * must be waited for together with Ctrl-C. */
-static struct {
-    char bytes[4096];
-    size_t next, count;
-    bool begun; /* a line was handed out */
-} pending;
-
-/* The next byte; -1 at the end of input. */
-static fv_status next_byte(int *byte, fv_message *message) {
-    *byte = -1;
-    if (pending.next == pending.count) {
-        bool ready = cli_interrupt_wait(STDIN_FILENO);
-        errno = 0;
-        ssize_t count = ready ? read(STDIN_FILENO, pending.bytes, sizeof pending.bytes) : -1;
-        if (count < 0) return read_error("standard input", message);
-        pending.next = 0;
-        pending.count = (size_t)count;
-        if (count == 0) return FV_OK;
-    }
-    *byte = (unsigned char)pending.bytes[pending.next++];
-    return FV_OK;
-}
+static bool begun; /* a line was handed out */
 
 fv_status cli_read_line(fv_text *line, bool *end, fv_message *message) {
     for (;;) {
         int byte;
-        fv_status status = next_byte(&byte, message);
+        fv_status status = cli_input_byte(&byte, message);
         if (status != FV_OK) return status;
         *end = byte < 0 && line->length == 0;
         if (byte < 0 || byte == '\n') {
             if (byte == '\n' && line->length > 0 && line->bytes[line->length - 1] == '\r')
                 line->bytes[--line->length] = 0;
-            if (!pending.begun && fv_text_drop_mark(line))
+            if (!begun && fv_text_drop_mark(line))
                 cli_warn("standard input begins with a byte order mark: it is dropped");
-            pending.begun = true;
+            begun = true;
             return FV_OK;
         }
         char text = (char)byte;

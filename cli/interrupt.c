@@ -10,11 +10,13 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t requests;
+static void (*restore_terminal)(void);
 static int wake[2] = {-1, -1}; /* read end, write end */
 
 static void on_interrupt(int signal_number) {
     int saved = errno;
     (void)signal_number;
+    if (requests && restore_terminal) restore_terminal();
     if (requests) _exit(CLI_INTERRUPTED);
     requests = 1;
     if (wake[1] >= 0 && write(wake[1], "", 1) < 0) requests = 1; /* full: someone is woken already */
@@ -48,6 +50,8 @@ void cli_interrupt_install(void) {
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
 }
+
+void cli_interrupt_before_exit(void (*restore)(void)) { restore_terminal = restore; }
 
 bool cli_interrupted(void) { return requests != 0; }
 

@@ -9,6 +9,7 @@
  *  program was started stays ignored. */
 void cli_interrupt_install(void);
 bool cli_interrupted(void);
+void cli_interrupt_before_exit(void (*restore)(void)); /* called where the second Ctrl-C ends the program */
 bool cli_go_on(void *context);  /* the opposite, for those who ask a watch; context is not used */
 void cli_interrupt_clear(void); /* the request was served (a conversation goes on) */
 

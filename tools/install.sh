@@ -17,6 +17,7 @@ build,test,fuzz,ci,deb command:cmake     cmake
 build,test,fuzz,ci,deb command:pkg-config pkg-config
 build,test,fuzz,ci,deb library:jansson   libjansson-dev
 build,test,fuzz,ci,deb library:libutf8proc libutf8proc-dev
+build,test,ci,deb   library:libedit      libedit-dev
 ci,deb              command:dpkg-shlibdeps dpkg-dev
 ci,deb              command:file         file
 test,fuzz,ci        library:cmocka       libcmocka-dev

@@ -107,6 +107,10 @@ FV_API fv_status fv_text_read(fv_text *text, const char *path, fv_message *messa
  *  it is. O(n). */
 FV_API void fv_text_unescape(fv_text *text);
 
+/** Whether a turn that is typed line by line goes on: its last line ends with a backslash, which is taken off, or it is
+ *  in a block that a line beginning with ``` opened and none closed yet. O(n). */
+FV_API bool fv_text_goes_on(fv_text *turn);
+
 /**
  * Appends ids that a text lists: digits, between blanks, commas and brackets.
  *

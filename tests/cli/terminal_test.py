@@ -32,41 +32,52 @@ class Terminal:
     def __init__(self, *arguments, columns=80, env=None, echo=True):
         self.out = b""
         self.master, slave = pty.openpty()
+        os.set_blocking(self.master, False)
         self.resize(columns)
         if not echo:
             modes = termios.tcgetattr(slave)
             modes[3] &= ~termios.ECHO
             termios.tcsetattr(slave, termios.TCSANOW, modes)
+        self.modes = self.modes_now()
         environment = clean_environment({"TERM": "xterm", **(env or {})})
+        control = lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C is its
         self.program = subprocess.Popen([FOVEA, *arguments], stdin=slave, stdout=slave, stderr=slave, env=environment,
-                                        start_new_session=True)
+                                        start_new_session=True, preexec_fn=control)
         os.close(slave)
+
+    def modes_now(self):
+        return termios.tcgetattr(self.master)[3] & (termios.ICANON | termios.ECHO)
 
     def resize(self, columns):
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
+    def take(self, seconds):
+        """Whether the terminal is still open; reads what is there, or comes within that time."""
+        if select.select([self.master], [], [], seconds)[0]:
+            try:
+                part = os.read(self.master, 65536)
+            except BlockingIOError:
+                return True
+            except OSError:  # nobody has the other side any more
+                return False
+            self.out += part
+            return bool(part)
+        return True
+
     def read(self, until=None, seconds=60):
         """What came until `until` was seen, or until the program ended."""
         begin, end = len(self.out), time.monotonic() + seconds
-        while time.monotonic() < end and not (until and until in self.out[begin:]):
-            if select.select([self.master], [], [], 0.1)[0]:
-                try:
-                    part = os.read(self.master, 65536)
-                except OSError:
-                    break
-                if not part:
-                    break
-                self.out += part
+        while time.monotonic() < end and not (until and until in self.out[begin:]) and self.take(0.1):
+            continue
         return self.out[begin:]
 
     def write(self, data):
-        """Types it, in pieces that the terminal's queue holds."""
-        while data:
-            _, ready, _ = select.select([], [self.master], [], 1)
-            if select.select([self.master], [], [], 0)[0]:
-                self.out += os.read(self.master, 65536)
-            if ready:
+        """Types it as fast as the terminal takes it, reading what comes meanwhile."""
+        while data and self.take(0):
+            try:
                 data = data[os.write(self.master, data[:256]):]
+            except BlockingIOError:
+                self.take(0.01)
 
     def end(self):
         """The exit code, when all has been read."""
@@ -148,9 +159,95 @@ class Commands(FolderTest):
         self.assertIn(b"rain\\x07\r\n", terminal.out)
 
 
+class Typing(FolderTest):
+    """A conversation on a terminal, with libedit."""
+    PROMPT = b"\x1b[?2004h> "
+
+    def setUp(self):
+        super().setUp()
+        tiny = TinyModel().set("tokenizer.chat_template", "<|im_start|>").set("llama.context_length", 1 << 20)
+        self.model = tiny.write(os.path.join(self.folder, "m.gguf"))
+        self.flags = ("run", "-m", self.model, "-n", "1", "-t", "1", "--temp", "0", "-c", "65536")
+
+    def open(self, *flags, **options):
+        terminal = Terminal(*self.flags, *flags, **options)
+        if self.PROMPT not in terminal.read(until=b"> "):
+            terminal.write(b"\x04")
+            terminal.end()
+            self.skipTest("this build has no libedit")
+        return terminal
+
+    def tokens_of(self, terminal):
+        """Ends the conversation; tokens of all its turns."""
+        self.assertEqual(0, terminal.end(), terminal.out)
+        return int(re.search(rb"prompt: (\d+) tokens", terminal.out).group(1))
+
+    def tokens_typed(self, typed):
+        terminal = self.open()
+        terminal.write(typed)
+        terminal.read(until=self.PROMPT)
+        terminal.write(b"\x04")
+        return self.tokens_of(terminal)
+
+    def tokens_given(self, text):
+        done = self.ok(*self.flags, "-f", "-", stdin=text + b"\n")
+        return int(re.search(rb"prompt: (\d+) tokens", done.stderr).group(1))
+
+    def same(self, typed, text):
+        self.assertEqual(self.tokens_given(text), self.tokens_typed(typed), typed[:80])
+
+    def test_a_line_of_any_length_arrives_whole(self):
+        text = b"a long question " * 600
+        self.same(text + b"\n", text)
+
+    def test_lines_that_go_on(self):
+        self.same(b"one\\\ntwo\\\nthree\n", b"one\ntwo\nthree")
+        self.same(b"look:\\\n```c\n\nx\n```\n", b"look:\n```c\n\nx\n```")
+
+    def test_a_paste_is_one_turn(self):
+        self.same(b"\x1b[200~one\rtwo\n\tthree\x1b[201~ more\n", b"one\ntwo\n\tthree more")
+        long = b"\n".join(b"line %d of a pasted text" % i for i in range(300))
+        self.same(b"\x1b[200~" + long + b"\x1b[201~\n", long)
+
+    def test_lines_are_edited(self):
+        self.same(b"abX\x7f\n", b"ab")
+        self.same(b"ac\x1b[Db\n", b"abc")  # left, then insert
+        self.same("a\u00e9\u20ac".encode() + b"\x7f\n", "a\u00e9".encode())
+        self.same(b"a\xffb\n", b"a\xffb")
+
+    def test_the_last_turns_come_back(self):
+        terminal = self.open()
+        terminal.write(b"a question\n")
+        terminal.read(until=self.PROMPT)
+        terminal.write(b"\x1b[A\n")
+        terminal.read(until=self.PROMPT)
+        terminal.write(b"\x04")
+        twice = self.tokens_of(terminal)
+        self.assertGreater(twice, 2 * self.tokens_given(b"a question") - 4)
+
+    def test_what_is_typed_during_an_answer_waits(self):
+        terminal = self.open()
+        text = b"typed ahead " * 500
+        terminal.write(b"a\n" + text + b"\n\x04")
+        self.assertGreater(self.tokens_of(terminal), len(text))
+
+    def test_the_terminal_is_given_back(self):
+        for end, code in ((b"\x04", 0), (b"\x03", 130), (signal.SIGTERM, -signal.SIGTERM)):
+            terminal = Terminal(*self.flags)
+            terminal.read(until=b"> ")
+            if isinstance(end, bytes):
+                terminal.write(end)
+            else:
+                terminal.program.send_signal(end)
+            terminal.read()
+            self.assertEqual(code, terminal.program.wait(timeout=60), end)
+            self.assertEqual(terminal.modes, terminal.modes_now(), end)
+            os.close(terminal.master)
+
+
 class Signals(CliTest):
     def test_an_ignored_ctrl_c_stays_ignored(self):
-        arguments = ("run", "-m", LLAMA, "-p", TEXT, "-n", "200", "--ignore-eos", "--temp", "0", "-t", "1")
+        arguments = ("run", "-m", LLAMA, "-p", TEXT, "-n", "3000", "-c", "4096", "--ignore-eos", "--temp", "0", "-t", "1")
         for handler, code in ((signal.SIG_IGN, 0), (signal.SIG_DFL, 130)):
             program = subprocess.Popen([FOVEA, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
                                        env=clean_environment(), preexec_fn=lambda: signal.signal(signal.SIGINT, handler))
