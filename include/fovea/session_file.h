@@ -3,7 +3,7 @@
 #ifndef FOVEA_SESSION_FILE_H
 #define FOVEA_SESSION_FILE_H
 
-#include "fovea/session.h"
+#include "fovea/sequence.h"
 #include <stdbool.h>
 
 #ifdef __cplusplus
@@ -60,6 +60,35 @@ FV_API uint32_t fv_session_file_shared(const fv_session_file *file, const int32_
 
 /** Checks every segment. FV_OK, FV_ERROR_CORRUPT (the message says which). Reads the whole file. */
 FV_API fv_status fv_session_file_check(const fv_session_file *file, fv_message *message);
+
+/**
+ * Writes what the sequence holds in the place of what is at `path`: whole and durable, or not at all. A cut or the end
+ * of the process at any moment leaves the old file or the new one.
+ *
+ * end      fv_session_end: what the text ends with.
+ * returns  FV_OK, FV_ERROR_ARGUMENT (there are no tokens), FV_ERROR_FILE (also: another process is writing that file),
+ *          FV_ERROR_MEMORY, FV_ERROR_OVERFLOW. The sequence is only read. O(bytes).
+ */
+FV_API fv_status fv_sequence_save(fv_sequence *sequence, const char *path, uint32_t end, fv_message *message);
+
+/**
+ * The sequence holds the first `tokens` tokens of the file in place of what it held: the same bits as when it was saved
+ * and then truncated to them. Whole segments stay where they are mapped, take none of the sequence's memory and are
+ * shared by all that wake from the file; the last one, and what is written later, is copied.
+ *
+ * sequence  opened with the model, element types and exact_activations that the file was made with, and a policy with
+ *           the same needs (fv_policy_needs()); fv_sequence_set_policy() may name another one afterwards.
+ * tokens    1 to info.tokens.
+ * returns   FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_UNSUPPORTED (another model, other types or needs: the message has those
+ *           of the file), FV_ERROR_CORRUPT, FV_ERROR_FULL (the context or the pool), FV_ERROR_RANGE (layers with a
+ * sliding window do not have what so few tokens need: evaluate them anew), FV_ERROR_MEMORY; `sequence` is untouched on
+ *           error. Cost: checks the segments that are used for the first time.
+ */
+FV_API fv_status fv_sequence_wake(fv_sequence *sequence, fv_session_file *file, size_t tokens, fv_message *message);
+
+/* The same for a session; no rows of logits are left. */
+FV_API fv_status fv_session_save(fv_session *session, const char *path, uint32_t end, fv_message *message);
+FV_API fv_status fv_session_wake(fv_session *session, fv_session_file *file, size_t tokens, fv_message *message);
 
 /**
  * A number that differs between models: of the type, shape and name of every tensor, samples of its data (up to 4,096

@@ -1,4 +1,5 @@
 /* session.c - a conversation with a model: a sequence, its segments, and a stepper of one. */
+#include "fovea/session_file.h"
 #include "fovea/step.h"
 #include "llm/fault_text.h"
 #include "llm/llm.h"
@@ -181,3 +182,17 @@ fv_status fv_session_explain(const fv_session *session, fv_status status, fv_mes
 
 const fv_report *fv_session_report(const fv_session *session) { return fv_sequence_report(session->sequence); }
 void fv_session_report_reset(fv_session *session) { fv_sequence_report_reset(session->sequence); }
+
+/* --- files ------------------------------------------------------------------------------------------------------ */
+
+fv_status fv_session_save(fv_session *session, const char *path, uint32_t end, fv_message *message) {
+    if (!session) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
+    return fv_sequence_save(session->sequence, path, end, message);
+}
+
+fv_status fv_session_wake(fv_session *session, fv_session_file *file, size_t tokens, fv_message *message) {
+    if (!session) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
+    fv_status status = fv_sequence_wake(session->sequence, file, tokens, message);
+    if (status == FV_OK) session->has_rows = false;
+    return status;
+}
