@@ -79,9 +79,17 @@ static size_t scan_gpt2(const fv_glyph *glyphs, size_t begin, size_t end) {
     return scan_spaces(glyphs, begin, end);
 }
 
-/* The part behind the words: \p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
- * where `letters` are the classes of \p{L} and `slash` puts / beside [\r\n]. */
-static size_t scan_rest(const fv_glyph *glyphs, size_t begin, size_t end, uint32_t letters, size_t digits, bool slash) {
+/* What may follow punctuation in its piece. */
+#define TAIL_NONE ""
+#define TAIL_LINES "\r\n"
+#define TAIL_LINES_SLASHES "\r\n/"
+
+static bool is_tail(uint32_t code, const char *tail) { return code > 0 && code < 128 && strchr(tail, (int)code); }
+
+/* The part behind the words: \p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[tail]*|\s*[\r\n]+|\s+(?!\S)|\s+
+ * where `letters` are the classes of \p{L}. */
+static size_t scan_rest(const fv_glyph *glyphs, size_t begin, size_t end, uint32_t letters, size_t digits,
+                        const char *tail) {
     if (fv_glyph_class(glyphs[begin]) & NUMBER) {
         size_t limit = end - begin < digits ? end : begin + digits;
         return skip_classes(glyphs, begin, limit, NUMBER);
@@ -90,31 +98,37 @@ static size_t scan_rest(const fv_glyph *glyphs, size_t begin, size_t end, uint32
     size_t at = begin + (fv_glyph_code(glyphs[begin]) == ' ');
     if (!(class_at(glyphs, at, end) & others)) return scan_lines(glyphs, begin, end);
     at = skip_classes(glyphs, at, end, others);
-    while (is_newline(code_at(glyphs, at, end)) || (slash && code_at(glyphs, at, end) == '/')) at++;
+    while (is_tail(code_at(glyphs, at, end), tail)) at++;
     return at;
 }
 
 /* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+| and the rest */
-static size_t scan_words(const fv_glyph *glyphs, size_t begin, size_t end, uint32_t letters, size_t digits) {
+static size_t scan_words(const fv_glyph *glyphs, size_t begin, size_t end, uint32_t letters, size_t digits,
+                         const char *tail) {
     size_t at = skip_contraction(glyphs, begin, end, true);
     if (at > begin) return at;
     uint32_t class = fv_glyph_class(glyphs[begin]);
     bool may_lead = !(class & NUMBER) && !is_newline(fv_glyph_code(glyphs[begin]));
     if (may_lead && ((class | class_at(glyphs, begin + 1, end)) & letters))
         return skip_classes(glyphs, begin + 1, end, letters);
-    return scan_rest(glyphs, begin, end, letters, digits, false);
+    return scan_rest(glyphs, begin, end, letters, digits, tail);
 }
 
 static size_t scan_llama3(const fv_glyph *glyphs, size_t begin, size_t end) {
-    return scan_words(glyphs, begin, end, LETTER, 3);
+    return scan_words(glyphs, begin, end, LETTER, 3, TAIL_LINES);
 }
 
 static size_t scan_qwen2(const fv_glyph *glyphs, size_t begin, size_t end) {
-    return scan_words(glyphs, begin, end, LETTER, 1);
+    return scan_words(glyphs, begin, end, LETTER, 1, TAIL_LINES);
 }
 
 static size_t scan_qwen35(const fv_glyph *glyphs, size_t begin, size_t end) {
-    return scan_words(glyphs, begin, end, LETTER | MARK, 1);
+    return scan_words(glyphs, begin, end, LETTER | MARK, 1, TAIL_LINES);
+}
+
+/* As qwen2, but punctuation keeps no newline. */
+static size_t scan_seed_coder(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_words(glyphs, begin, end, LETTER, 1, TAIL_NONE);
 }
 
 /* Only ASCII has case here: any other letter is both upper and lower. */
@@ -142,7 +156,8 @@ static size_t skip_cased_word(const fv_glyph *glyphs, size_t begin, size_t end) 
 static size_t scan_cased(const fv_glyph *glyphs, size_t begin, size_t end, size_t digits, bool contractions) {
     uint32_t class = fv_glyph_class(glyphs[begin]);
     bool leads = !(class & (LETTER | NUMBER)) && !is_newline(fv_glyph_code(glyphs[begin]));
-    if (!(class_at(glyphs, begin + leads, end) & LETTER)) return scan_rest(glyphs, begin, end, LETTER, digits, true);
+    if (!(class_at(glyphs, begin + leads, end) & LETTER))
+        return scan_rest(glyphs, begin, end, LETTER, digits, TAIL_LINES_SLASHES);
     size_t at = skip_cased_word(glyphs, begin + leads, end);
     return contractions ? skip_contraction(glyphs, at, end, true) : at;
 }
@@ -237,6 +252,29 @@ static size_t scan_spaced_punctuation(const fv_glyph *glyphs, size_t begin, size
     return scan_spaced(glyphs, begin, end, PUNCTUATION);
 }
 
+/*  ?[^(\s|.,!?…。，、।۔،)]+ */
+static bool is_bloom_word(const fv_glyph *glyphs, size_t at, size_t end) {
+    static const uint32_t apart[] = {'(',    '|',    '.',    ',',    '!',    '?',    ')',
+                                     0x2026, 0x3002, 0xFF0C, 0x3001, 0x0964, 0x06D4, 0x060C};
+    if (at >= end || (class_at(glyphs, at, end) & SPACE)) return false;
+    for (size_t i = 0; i < sizeof apart / sizeof *apart; i++)
+        if (code_at(glyphs, at, end) == apart[i]) return false;
+    return true;
+}
+
+static bool has_bloom_word(const fv_glyph *glyphs, size_t at, size_t end) {
+    return is_bloom_word(glyphs, at, end) || (code_at(glyphs, at, end) == ' ' && is_bloom_word(glyphs, at + 1, end));
+}
+
+static size_t scan_bloom(const fv_glyph *glyphs, size_t begin, size_t end) {
+    size_t at = begin + 1;
+    if (has_bloom_word(glyphs, begin, end))
+        while (is_bloom_word(glyphs, at, end)) at++;
+    else
+        while (at < end && !has_bloom_word(glyphs, at, end)) at++;
+    return at;
+}
+
 /* [一-龥ࠀ-一가-퟿]+ : U+0800..U+9FA5 and U+AC00..U+D7FF, where llama.cpp has taken the spaces out before */
 static bool is_east_asian(fv_glyph glyph) {
     uint32_t code = fv_glyph_code(glyph);
@@ -258,6 +296,9 @@ static size_t scan_east_asian(const fv_glyph *glyphs, size_t begin, size_t end) 
 #define QWEN2_STAGES .stages = {scan_qwen2}
 #define QWEN35_STAGES .stages = {scan_qwen35}
 #define TEKKEN_STAGES .stages = {scan_tekken}
+#define SEED_CODER_STAGES .stages = {scan_seed_coder}
+#define BLOOM_STAGES .stages = {scan_bloom}
+#define VIKING_STAGES .stages = {scan_bloom, scan_digit}
 #define GPT4O_STAGES .stages = {scan_gpt4o}
 #define DEEPSEEK_CODER_STAGES \
     .stages = {scan_newline, scan_spaced_letters, scan_spaced_punctuation, scan_east_asian, scan_digit}
@@ -307,6 +348,11 @@ static const fv_pretokenizer known[] = {
     {.name = "solar-open", QWEN2_STAGES},
     {.name = "grok-2", QWEN2_STAGES},
     {.name = "qwen35", QWEN35_STAGES},
+    {.name = "seed-coder", SEED_CODER_STAGES},
+    {.name = "bloom", BLOOM_STAGES},
+    {.name = "gpt3-finnish", BLOOM_STAGES},
+    {.name = "poro-chat", BLOOM_STAGES},
+    {.name = "viking", VIKING_STAGES},
     {.name = "falcon", FALCON_STAGES},
     {.name = "deepseek-coder", DEEPSEEK_CODER_STAGES},
     {.name = "tekken", LLAMA3_TRAITS, TEKKEN_STAGES},

@@ -120,6 +120,18 @@ static void each_family_cuts_as_its_expression_says(void **state) {
 }
 
 /* What a name says beside the expression: llama.cpp's table. */
+/* Names of one cut each. */
+static void rarer_cuts(void **state) {
+    (void)state;
+    expect_pieces("qwen2", "it's +=\n\n12 {}\n x", "it|'s| +=\n\n|1|2| {}\n| x");
+    expect_pieces("seed-coder", "it's +=\n\n12 {}\n x", "it|'s| +=|\n\n|1|2| {}|\n| x");
+    expect_pieces("seed-coder", "a'LL //\r\nb", "a|'LL| //|\r\n|b");
+    expect_pieces("poro-chat", "Hei, maailma 123!? (x|y)  z", "Hei|,| maailma| 123|!? (|x|||y|) | z");
+    expect_pieces("bloom", "a\xE3\x80\x82 b\tc-d'e", "a|\xE3\x80\x82| b|\t|c-d'e");
+    expect_pieces("gpt3-finnish", " .a", " .|a");
+    expect_pieces("viking", "ab12 34", "ab|1|2| |3|4");
+}
+
 static void names_carry_traits(void **state) {
     (void)state;
     static const struct {
@@ -157,6 +169,7 @@ static void the_first_error_stops(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_family_cuts_as_its_expression_says),
+        cmocka_unit_test(rarer_cuts),
         cmocka_unit_test(names_carry_traits),
         cmocka_unit_test(the_first_error_stops),
     };
