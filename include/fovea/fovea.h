@@ -32,6 +32,7 @@
 #include "fovea/pool.h"
 #include "fovea/report_sum.h"
 #include "fovea/sampler.h"
+#include "fovea/schedule.h"
 #include "fovea/sequence.h"
 #include "fovea/session.h"
 #include "fovea/session_file.h"

@@ -1,0 +1,275 @@
+/* schedule.c - who waits runs the steps: the first in line leads, takes what fits of all that wait, and hands on. An
+ * answer that was in the last step is likely to come back at once with its next token: the leader waits for it a
+ * little, or two answers would take turns with steps of their own. */
+#include "fovea/schedule.h"
+#include "fovea/machine.h"
+#include "llm/llm.h"
+#include "llm/sequence_state.h"
+#include "platform/array.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { CHUNK_TOKENS = 256 };
+
+/* One call of fv_schedule_feed(), on its stack. */
+typedef struct ticket {
+    fv_sequence *sequence;
+    const int32_t *tokens;
+    size_t count, done;
+    float *logits;
+    fv_status status;
+    uint32_t rows; /* in the step at work; 0: not in it */
+    uint32_t last_row;
+    uint64_t came; /* steps begun before it */
+    struct ticket *next;
+} ticket;
+
+struct fv_schedule {
+    fv_stepper *stepper;
+    uint32_t chunk_tokens;
+    pthread_mutex_t lock;
+    ticket *first, **end;            /* who waits, in line */
+    uint32_t expected;               /* single tokens of the last step: as many are likely to come */
+    uint64_t step_ns;                /* that it took */
+    bool leads;                      /* somebody does */
+    pthread_cond_t arrived, changed; /* one more in line; a step is over */
+    /* Of the step at work; the leader's. */
+    ticket **taken;
+    fv_step_part *parts;
+    fv_status *statuses;
+    uint32_t *rows;
+    size_t room;
+    float *logits; /* [logit_room][the model's vocabulary] */
+    size_t logit_room;
+    fv_schedule_counts counts;
+};
+
+/* ---- opening ---- */
+
+fv_status fv_schedule_open(fv_schedule **schedule, fv_stepper *stepper, uint32_t chunk_tokens, fv_message *message) {
+    if (!schedule || !stepper) return fv_message_set(message, FV_ERROR_ARGUMENT, "a schedule needs a stepper");
+    size_t batch = fv_stepper_batch_tokens(stepper);
+    fv_schedule *made = calloc(1, sizeof *made);
+    if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "no memory for a schedule");
+    *made = (fv_schedule){.stepper = stepper,
+                          .chunk_tokens = chunk_tokens ? chunk_tokens : CHUNK_TOKENS,
+                          .room = batch,
+                          .lock = PTHREAD_MUTEX_INITIALIZER,
+                          .arrived = PTHREAD_COND_INITIALIZER,
+                          .changed = PTHREAD_COND_INITIALIZER,
+                          .taken = fv_array_new(batch, sizeof *made->taken),
+                          .parts = fv_array_new(batch, sizeof *made->parts),
+                          .statuses = fv_array_new(batch, sizeof *made->statuses),
+                          .rows = fv_array_new(batch, sizeof *made->rows)};
+    if (made->chunk_tokens > batch) made->chunk_tokens = (uint32_t)batch;
+    made->end = &made->first;
+    if (!made->taken || !made->parts || !made->statuses || !made->rows) {
+        fv_schedule_close(made);
+        return fv_message_set(message, FV_ERROR_MEMORY, "no memory for a schedule of %zu tokens a step", batch);
+    }
+    *schedule = made;
+    return FV_OK;
+}
+
+void fv_schedule_close(fv_schedule *schedule) {
+    if (!schedule) return;
+    free(schedule->taken);
+    free(schedule->parts);
+    free(schedule->statuses);
+    free(schedule->rows);
+    free(schedule->logits);
+    free(schedule);
+}
+
+void fv_schedule_counts_read(fv_schedule *schedule, fv_schedule_counts *counts) {
+    pthread_mutex_lock(&schedule->lock);
+    *counts = schedule->counts;
+    pthread_mutex_unlock(&schedule->lock);
+}
+
+/* ---- the line ---- */
+
+static void line_add(fv_schedule *schedule, ticket *made) {
+    made->next = NULL;
+    made->came = schedule->counts.steps;
+    *schedule->end = made;
+    schedule->end = &made->next;
+}
+
+static void line_remove(fv_schedule *schedule, ticket *gone) {
+    ticket **place = &schedule->first;
+    while (*place != gone) place = &(*place)->next;
+    *place = gone->next;
+    if (schedule->end == &gone->next) schedule->end = place;
+}
+
+static size_t left_of(const ticket *t) { return t->count - t->done; }
+
+/* As many rows of it as fit go into the step at work. */
+static void take(fv_schedule *schedule, ticket *t, size_t most, size_t *parts, size_t *rows) {
+    size_t count = left_of(t) < most ? left_of(t) : most;
+    if (count > t->sequence->shape.batch_tokens) count = t->sequence->shape.batch_tokens;
+    t->rows = (uint32_t)count;
+    *rows += count;
+    t->last_row = (uint32_t)(*rows - 1);
+    schedule->taken[*parts] = t;
+    schedule->parts[(*parts)++] =
+        (fv_step_part){.sequence = t->sequence, .tokens = t->tokens + t->done, .count = (uint32_t)count};
+}
+
+/* Single tokens, then prompts; how many parts. */
+static size_t step_fill(fv_schedule *schedule) {
+    size_t parts = 0, rows = 0, singles;
+    for (ticket *t = schedule->first; t && rows < schedule->room; t = t->next)
+        if (left_of(t) == 1) take(schedule, t, 1, &parts, &rows);
+    singles = rows;
+    schedule->expected = (uint32_t)singles;
+    schedule->counts.steps++;
+    for (size_t i = 0; i < parts; i++) {
+        uint64_t waited = schedule->counts.steps - schedule->taken[i]->came;
+        if (waited > schedule->counts.most_waited) schedule->counts.most_waited = waited;
+    }
+    for (ticket *t = schedule->first; t && rows < schedule->room && rows - singles < schedule->chunk_tokens;
+         t = t->next) {
+        size_t chunk = schedule->chunk_tokens - (rows - singles), room = schedule->room - rows;
+        if (t->rows == 0) take(schedule, t, chunk < room ? chunk : room, &parts, &rows);
+    }
+    schedule->counts.rows += rows;
+    schedule->counts.parts += parts;
+    if (parts > schedule->counts.most_parts) schedule->counts.most_parts = parts;
+    if (rows > schedule->counts.most_rows) schedule->counts.most_rows = rows;
+    return parts;
+}
+
+/* ---- a step ---- */
+
+/* Logits of the parts first..first+count-1 that are done with it and want them. The rows of the step begin with the
+ * first of these parts. */
+static fv_status logits_give(fv_schedule *schedule, size_t first, size_t count) {
+    size_t wanted = 0, begin = schedule->taken[first]->last_row + 1 - schedule->taken[first]->rows;
+    for (size_t i = first; i < first + count; i++) {
+        const ticket *t = schedule->taken[i];
+        if (t->logits && left_of(t) == t->rows) schedule->rows[wanted++] = (uint32_t)(t->last_row - begin);
+    }
+    if (wanted == 0) return FV_OK;
+    size_t vocabulary = schedule->taken[first]->sequence->shape.vocabulary;
+    if (wanted > schedule->logit_room) {
+        float *more = fv_array_new(wanted, vocabulary * sizeof *more);
+        if (!more) return FV_ERROR_MEMORY;
+        free(schedule->logits);
+        schedule->logits = more;
+        schedule->logit_room = wanted;
+    }
+    fv_status status = fv_stepper_logits(schedule->stepper, schedule->rows, wanted, schedule->logits);
+    const float *row = schedule->logits;
+    for (size_t i = first; i < first + count && status == FV_OK; i++) {
+        ticket *t = schedule->taken[i];
+        if (!t->logits || left_of(t) != t->rows) continue;
+        memcpy(t->logits, row, vocabulary * sizeof *row);
+        row += vocabulary;
+    }
+    return status;
+}
+
+static fv_status parts_run(fv_schedule *schedule, size_t first, size_t count) {
+    fv_status status = fv_stepper_run(schedule->stepper, schedule->parts + first, count);
+    return status == FV_OK ? logits_give(schedule, first, count) : status;
+}
+
+/* All parts at once; where that fails, each alone, so that only those fail that must. */
+static void step_run(fv_schedule *schedule, size_t count) {
+    uint64_t begin_ns = fv_machine_clock_ns();
+    fv_status status = parts_run(schedule, 0, count);
+    for (size_t i = 0; i < count; i++) {
+        schedule->statuses[i] = status;
+        if (status != FV_OK && count > 1) schedule->statuses[i] = parts_run(schedule, i, 1);
+    }
+    schedule->step_ns = fv_machine_clock_ns() - begin_ns;
+}
+
+/* What the step did to those who were in it. Prompts that go on do so at the end of the line. */
+static void step_settle(fv_schedule *schedule, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        ticket *t = schedule->taken[i];
+        line_remove(schedule, t);
+        t->status = schedule->statuses[i];
+        if (t->status == FV_OK) t->done += t->rows;
+        t->rows = 0;
+        if (t->status == FV_OK && left_of(t) > 0) line_add(schedule, t);
+    }
+}
+
+static uint32_t singles_waiting(const fv_schedule *schedule) {
+    uint32_t count = 0;
+    for (const ticket *t = schedule->first; t; t = t->next) count += left_of(t) == 1;
+    return count;
+}
+
+/* A quarter of a step's time for those who were in the last one. */
+static void company_await(fv_schedule *schedule) {
+    struct timespec end;
+    clock_gettime(CLOCK_REALTIME, &end);
+    uint64_t ns = (uint64_t)end.tv_nsec + schedule->step_ns / 4;
+    end.tv_sec += (time_t)(ns / 1000000000u);
+    end.tv_nsec = (long)(ns % 1000000000u);
+    while (singles_waiting(schedule) < schedule->expected)
+        if (pthread_cond_timedwait(&schedule->arrived, &schedule->lock, &end) != 0) return;
+}
+
+/* With the lock, which is given up meanwhile. There is somebody in line: the leader itself. */
+static void step_lead(fv_schedule *schedule) {
+    schedule->leads = true;
+    company_await(schedule);
+    size_t count = step_fill(schedule);
+    pthread_mutex_unlock(&schedule->lock);
+    step_run(schedule, count);
+    pthread_mutex_lock(&schedule->lock);
+    step_settle(schedule, count);
+    schedule->leads = false;
+    pthread_cond_broadcast(&schedule->changed);
+}
+
+/* ---- feeding ---- */
+
+/* Until it went on, by leading steps where nobody does. With the lock. */
+static void ticket_advance(fv_schedule *schedule, const ticket *t, size_t before) {
+    while (t->done == before && t->status == FV_OK) {
+        if (schedule->leads)
+            pthread_cond_wait(&schedule->changed, &schedule->lock);
+        else
+            step_lead(schedule);
+    }
+}
+
+/* Out of the line; a step that it is in ends first. With the lock. */
+static void ticket_withdraw(fv_schedule *schedule, ticket *t) {
+    while (t->rows > 0) pthread_cond_wait(&schedule->changed, &schedule->lock);
+    if (t->status != FV_OK || left_of(t) == 0) return; /* out already */
+    line_remove(schedule, t);
+    t->status = FV_ERROR_INTERRUPTED;
+}
+
+fv_status fv_schedule_feed(fv_schedule *schedule, fv_sequence *sequence, const int32_t *tokens, size_t count,
+                           float *logits, fv_session_progress_fn *progress, void *context) {
+    if (!schedule || !sequence || (count && !tokens)) return FV_ERROR_ARGUMENT;
+    if (count == 0) return FV_OK;
+    if (count > fv_sequence_context_tokens(sequence) - fv_sequence_tokens(sequence)) return FV_ERROR_FULL;
+    ticket t = {.sequence = sequence, .tokens = tokens, .count = count, .logits = logits};
+    bool goes_on = true;
+    pthread_mutex_lock(&schedule->lock);
+    line_add(schedule, &t);
+    pthread_cond_signal(&schedule->arrived);
+    for (size_t seen = 0; goes_on && seen < count && t.status == FV_OK; seen = t.done) {
+        ticket_advance(schedule, &t, seen);
+        if (!progress || t.status != FV_OK) continue;
+        size_t done = t.done;
+        pthread_mutex_unlock(&schedule->lock);
+        goes_on = progress(context, done, count);
+        pthread_mutex_lock(&schedule->lock);
+    }
+    if (!goes_on) ticket_withdraw(schedule, &t);
+    pthread_mutex_unlock(&schedule->lock);
+    return t.status;
+}
