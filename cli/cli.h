@@ -44,6 +44,7 @@ int cli_finish(int code);
 
 /* One function per verb; argv[0] is the verb. */
 int cmd_run(int argc, char **argv);
+int cmd_read(int argc, char **argv);
 int cmd_ppl(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_tune(int argc, char **argv);

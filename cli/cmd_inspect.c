@@ -3,6 +3,7 @@
 #include "fovea/gguf.h"
 #include "input.h"
 #include "inspect_check.h"
+#include "inspect_session.h"
 #include "json_out.h"
 #include "model_options.h"
 #include <inttypes.h>
@@ -360,5 +361,7 @@ int cmd_inspect(int argc, char **argv) {
     int result = cli_options_parse(&syntax, argc, argv);
     if (result == CLI_GO_ON && operand) options.model.model = operand;
     if (result == CLI_GO_ON) result = cli_need_model("inspect", options.model.model);
+    if (result == CLI_GO_ON && fv_session_file_is(options.model.model))
+        return cli_inspect_session(options.model.model, options.json);
     return result == CLI_GO_ON ? inspect(&options) : result;
 }

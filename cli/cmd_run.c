@@ -9,7 +9,9 @@
 #include "interrupt.h"
 #include "line_editor.h"
 #include "progress.h"
+#include "run_options.h"
 #include "run_report.h"
+#include "run_session.h"
 #include "verbose.h"
 #include <stdio.h>
 #include <string.h>
@@ -17,89 +19,12 @@
 
 #define ROOM_TOKENS 4096 /* kept free behind the prompt when -n sets no limit, and in a conversation */
 
-enum conversation_mode { MODE_AUTO = -1, MODE_PLAIN, MODE_CHAT };
-
-typedef struct run_options {
-    cli_model_options model;
-    const char *prompt, *file, *system, *chat_template, *attention;
-    fv_sampler_config sampler;
-    uint32_t sampling_given; /* bit i: flag i of sampler_flags */
-    int64_t predict, seed;
-    bool chat, plain, single_turn, ignore_eos, display_prompt, escape, json, show_reads, verbose_prompt, special;
-    int reasoning; /* fv_chat_reasoning */
-} run_options;
-
-#define FAMILY_NAME(NAME, name) name " "
-#define FAMILIES FV_CHAT_LIST(FAMILY_NAME)
-
-#define CLI_TARGET run_options
-static const cli_option text_flags[] = {
-    CLI_FLAG(TEXT, "-p --prompt", prompt, .value = "TEXT", .help = "the prompt"),
-    CLI_FLAG(TEXT, "-f --file", file, .value = "FILE",
-             .help = "the prompt from a file (- is standard input); one newline at its end is dropped"),
-    CLI_FLAG(SWITCH, "-e --escape", escape, .negated = "--no-escape",
-             .help = "process \\n \\t \\xHH ... in -p and -sys (default: off; never in files)"),
-    CLI_FLAG(TEXT, "-sys --system-prompt", system, .value = "TEXT", .help = "the system turn of a conversation"),
-    CLI_FLAG(SWITCH, "-cnv --conversation", chat, .help = "converse (default: if the model has a chat template)"),
-    CLI_FLAG(SWITCH, "-no-cnv --no-conversation", plain, .help = "complete the prompt as plain text"),
-    CLI_FLAG(SWITCH, "-st --single-turn", single_turn,
-             .help =
-                 "end after one answer (always so with --json, and with -p or -f when standard\ninput is no terminal)"),
-    CLI_FLAG(TEXT, "--chat-template", chat_template, .value = "NAME", .env = "LLAMA_ARG_CHAT_TEMPLATE",
-             .help = FAMILIES " (default: recognised from the model file)"),
-    CLI_FLAG(CHOICE, "--reasoning -rea", reasoning, .value = "auto|off", .env = "LLAMA_ARG_REASONING",
-             .choices = "auto off",
-             .help = "auto: think if the template does; off: don't, where the template has a switch for it"),
-    CLI_FLAG(
-        SWITCH, "--special", special,
-        .help = "read the text of control tokens in turns as these tokens, as llama.cpp does: a text\ncan end its turn "
-                "then and forge another (default: off; a plain prompt is always read so)"),
-    CLI_FLAG(SWITCH, "--display-prompt", display_prompt, .negated = "--no-display-prompt",
-             .help = "repeat the prompt in front of its completion (default: on; a conversation\nnever repeats it)"),
-    CLI_FLAG(SWITCH, "--show-reads", show_reads,
-             .help = "after the answer: the passages that each of its words read most (slow)"),
-    CLI_FLAG(SWITCH, "--verbose-prompt", verbose_prompt, .help = "print the prompt's tokens, control tokens too"),
-    CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document with text and figures, when all is done"),
-};
-static const cli_option limit_flags[] = {
-    CLI_FLAG(
-        INTEGER, "-c --ctx-size", model.context, .env = "LLAMA_ARG_CTX_SIZE", .high = CLI_CONTEXT_MAX, .standard = "",
-        .help =
-            "tokens that the context holds; 0: as many as the model was trained on\n(default: prompt + n, n "
-            "being 4096 without -n and at least 4096 in a conversation\nof several turns, but no more than "
-            "the model was trained on and memory holds). A full context\nends the text: nothing is ever shifted out"),
-    CLI_FLAG(INTEGER, "-n --predict --n-predict", predict, .env = "LLAMA_ARG_N_PREDICT", .low = -2,
-             .high = CLI_CONTEXT_MAX, .note = "until the model or the context ends", .help = "most tokens to generate"),
-    CLI_FLAG(SWITCH, "--ignore-eos", ignore_eos, .help = "forbid end-of-generation tokens"),
-    CLI_FLAG(TEXT, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
-};
-/* The first ones in the order of fv_sampling: their bits in sampling_given are its bits. */
-static const cli_option sampler_flags[] = {
-    CLI_FLAG(F32, "--temp --temperature", sampler.temperature, .env = "LLAMA_ARG_TEMPERATURE", .low = -1e9, .high = 1e9,
-             .help = "temperature; 0: always the likeliest token"),
-    CLI_FLAG(I32, "--top-k", sampler.top_k, .env = "LLAMA_ARG_TOP_K", .low = -1, .high = CLI_COUNT_MAX,
-             .help = "keep the N likeliest; 0: off"),
-    CLI_FLAG(F32, "--top-p", sampler.top_p, .env = "LLAMA_ARG_TOP_P", .high = 1e9,
-             .help = "keep a share of the probability; 1: off"),
-    CLI_FLAG(F32, "--min-p", sampler.min_p, .env = "LLAMA_ARG_MIN_P", .high = 1e9,
-             .help = "drop what is less likely than X times the likeliest; 0: off"),
-    CLI_FLAG(F32, "--repeat-penalty", sampler.repeat_penalty, .env = "LLAMA_ARG_REPEAT_PENALTY", .low = 1e-9,
-             .high = 1e9, .help = "1: off"),
-    CLI_FLAG(I32, "--repeat-last-n", sampler.repeat_last_tokens, .low = -1, .high = CLI_COUNT_MAX,
-             .help = "tokens that penalties look back; 0: off, -1: all"),
-    CLI_FLAG(INTEGER, "-s --seed", seed, .low = -1, .high = CLI_SEED_MAX, .note = "random; the report names it",
-             .help = "seed"),
-    CLI_FLAG(F32, "--presence-penalty", sampler.presence_penalty, .env = "LLAMA_ARG_PRESENCE_PENALTY", .low = -1e9,
-             .high = 1e9, .help = "0: off"),
-    CLI_FLAG(F32, "--frequency-penalty", sampler.frequency_penalty, .env = "LLAMA_ARG_FREQUENCY_PENALTY", .low = -1e9,
-             .high = 1e9, .help = "0: off"),
-};
-
 /* Everything that a run holds. */
 typedef struct run_state {
     const run_options *options;
     fv_engine *engine;
-    fv_policy attention;
+    fv_policy attention, caches; /* as asked for; what the caches are made for */
+    cli_kept kept;
     fv_conversation *conversation; /* NULL: plain text */
     fv_session *session;
     fv_generator *generator;
@@ -113,12 +38,20 @@ typedef struct run_state {
     fv_stop stop;
 } run_state;
 
-static int check_options(const run_options *options, fv_policy *attention) {
+static int check_options(const run_options *options) {
     if (options->prompt && options->file) return cli_usage_error("run", "give the prompt by one of -p and -f");
     if (options->chat && options->plain) return cli_usage_error("run", "-cnv and -no-cnv exclude each other");
     if (options->plain && options->system) return cli_usage_error("run", "-sys needs a conversation, not -no-cnv");
-    int result = cli_policy_read("run", options->attention, attention);
-    return result == CLI_GO_ON ? cli_need_model("run", options->model.model) : result;
+    if (options->system && options->kept.session)
+        return cli_usage_error("run", "-sys belongs to the beginning, which --session has already");
+    return cli_need_model("run", options->model.model);
+}
+
+/* What is asked for of files and attention. */
+static int open_kept(run_state *state, run_options *options) {
+    state->kept.options = &options->kept;
+    int result = cli_kept_open(&state->kept, &options->model, &options->attention, &state->caches);
+    return result == CLI_GO_ON ? cli_policy_read("run", options->attention, &state->attention) : result;
 }
 
 /* ---- the prompt ---- */
@@ -147,6 +80,7 @@ static int find_template(run_state *state) {
     if (!options->system) (void)cli_outcome(status, &message);
     if (family != FV_CHAT_NONE) status = fv_conversation_open(&state->conversation, family, gguf);
     if (status != FV_OK) return cli_outcome(status, NULL);
+    if (state->conversation && cli_kept_resume(&state->kept, state->conversation) != CLI_GO_ON) return CLI_FAILED;
     if (state->conversation) return set_reasoning(state);
     if (options->chat || options->system)
         return cli_fail("%s has no chat template: %s needs one, name it with --chat-template", options->model.model,
@@ -188,9 +122,13 @@ static int encode_turns(run_state *state) {
 static int encode_plain(run_state *state) {
     const fv_tokenizer *tokenizer = fv_llm_tokenizer(fv_engine_llm(state->engine));
     const fv_text *text = &state->prompt;
-    int result = cli_outcome(fv_tokenizer_encode(tokenizer, text->bytes ? text->bytes : "", text->length,
-                                                 FV_TOKENIZE_ADD_SPECIAL | FV_TOKENIZE_PARSE_SPECIAL, &state->tokens),
-                             NULL);
+    uint32_t flags = FV_TOKENIZE_PARSE_SPECIAL | (state->options->kept.session ? 0 : FV_TOKENIZE_ADD_SPECIAL);
+    int result = cli_outcome(
+        fv_tokenizer_encode(tokenizer, text->bytes ? text->bytes : "", text->length, flags, &state->tokens), NULL);
+    if (result == CLI_GO_ON && text->length == 0) {
+        state->tokens.count = 0;
+        result = cli_kept_prompt(&state->kept, &state->tokens);
+    }
     if (result != CLI_GO_ON) return result;
     cli_warn_of_bos(tokenizer, &state->tokens);
     return state->tokens.count > 0 ? CLI_GO_ON : cli_fail("the prompt is empty");
@@ -208,13 +146,16 @@ static int choose_sampling(run_state *state) {
                        &message);
 }
 
+/* All that comes before the answer. */
+static uint64_t prompt_tokens(const run_state *state) { return state->tokens.count + cli_kept_before(&state->kept); }
+
 /* A context that nobody asked for is no longer than what memory there is for it. */
 static void keep_to_memory(const run_state *state, uint32_t *context) {
     fv_session_config config = cli_session_config(&state->options->model);
     config.context_tokens = *context;
-    config.policy = state->attention;
+    config.policy = state->caches;
     uint32_t fitting = fv_engine_memory_tokens(state->engine, &config);
-    if (state->options->model.context < 0 && fitting > state->tokens.count && fitting < *context) *context = fitting;
+    if (state->options->model.context < 0 && fitting > prompt_tokens(state) && fitting < *context) *context = fitting;
 }
 
 /* -c, or what its help promises. */
@@ -224,7 +165,7 @@ static int choose_context(const run_state *state, uint32_t *context) {
     fv_message message = {""};
     uint32_t room = options->predict >= 0 ? (uint32_t)options->predict : ROOM_TOKENS;
     if (state->conversation && !state->single_turn && room < ROOM_TOKENS) room = ROOM_TOKENS;
-    if (fv_generate_context(llm, options->model.context, state->tokens.count, room, context, &message) == FV_OK) {
+    if (fv_generate_context(llm, options->model.context, prompt_tokens(state), room, context, &message) == FV_OK) {
         keep_to_memory(state, context);
         return CLI_GO_ON;
     }
@@ -253,9 +194,11 @@ static int open_session(run_state *state) {
     uint32_t context = 0;
     int result = choose_context(state, &context);
     if (result == CLI_GO_ON)
-        result = cli_memory_check(state->engine, &options->model, &state->attention, context, state->tokens.count);
+        result = cli_memory_check(state->engine, &options->model, &state->caches, context, prompt_tokens(state));
     if (result == CLI_GO_ON)
-        result = cli_session_open(&state->session, state->engine, &options->model, context, &state->attention);
+        result = cli_session_open(&state->session, state->engine, &options->model, context, &state->caches);
+    if (result == CLI_GO_ON)
+        result = cli_kept_attend(&state->kept, state->engine, state->session, options->attention, &state->attention);
     if (result != CLI_GO_ON) return result;
     fv_session_time(state->session, fv_machine_clock, NULL);
     fv_generate_config config;
@@ -273,7 +216,9 @@ static int open_session(run_state *state) {
         config.watch.token = reads_token;
     }
     if (status == FV_OK) status = fv_generator_open(&state->generator, &config, &message);
-    return cli_outcome(status, &message);
+    result = cli_outcome(status, &message);
+    if (result != CLI_GO_ON) return result;
+    return cli_kept_begin(&state->kept, state->session, &state->tokens, state->generator, state->reads);
 }
 
 /* ---- one step ---- */
@@ -289,15 +234,18 @@ static int read_and_answer(run_state *state) {
     const run_options *options = state->options;
     cli_progress progress;
     fv_message message = {""};
+    if (cli_kept_wake(&state->kept, state->session, &state->tokens) != CLI_GO_ON) return CLI_FAILED;
+    uint32_t skip = state->kept.skip;
     cli_progress_start(&progress, "reading", "tokens");
-    fv_status status =
-        fv_generator_feed(state->generator, state->tokens.ids, state->tokens.count, cli_progress_step, &progress);
+    fv_status status = fv_generator_feed(state->generator, state->tokens.ids + skip, state->tokens.count - skip,
+                                         cli_progress_step, &progress);
     cli_progress_end(&progress);
     if (status == FV_ERROR_INTERRUPTED) {
         state->stop = FV_STOP_INTERRUPTED;
         return CLI_GO_ON;
     }
     if (status == FV_OK && show_prompt(state) != CLI_GO_ON) return CLI_FAILED;
+    if (status == FV_OK && cli_kept_read(&state->kept, state->session) != CLI_GO_ON) return CLI_FAILED;
     if (status == FV_OK)
         status = fv_generator_answer(state->generator, options->predict >= 0 ? options->predict : -1, &state->stop);
     if (state->reads) fv_reads_finish(state->reads);
@@ -352,7 +300,7 @@ static int answer_turn(run_state *state, bool *full) {
     size_t before = fv_session_tokens(state->session);
     int result = encode_turns(state);
     if (result != CLI_GO_ON) return result;
-    size_t needed = state->tokens.count + (fv_generator_pending(state->generator) >= 0);
+    size_t needed = state->tokens.count - state->kept.skip + (fv_generator_pending(state->generator) >= 0);
     *full = needed > fv_session_context_tokens(state->session) - before;
     if (*full) {
         cli_warn("the context of %zu tokens is full: %zu are in use, the new turn needs %zu",
@@ -403,10 +351,13 @@ static int report(run_state *state, int result) {
                                    .sampling_given = state->options->sampling_given,
                                    .sampling_taken = state->sampling_taken,
                                    .prompt_tokens = state->tokens.count,
+                                   .reused_tokens = state->kept.reused,
                                    .chat = state->conversation != NULL};
     if (state->reads && !state->options->json) cli_reads_print(state->reads);
     bool interrupted = result == CLI_INTERRUPTED || cli_interrupted();
     if (result != CLI_GO_ON && result != CLI_INTERRUPTED) return result;
+    if (cli_kept_end(&state->kept, state->session, state->generator, state->conversation != NULL) != CLI_GO_ON)
+        return CLI_FAILED;
     cli_run_report_print(&report);
     if (state->options->json && cli_run_report_json(&report) != CLI_DONE) return CLI_FAILED;
     return interrupted ? CLI_INTERRUPTED : cli_check_file(state->engine, CLI_DONE);
@@ -426,7 +377,8 @@ static int run(run_state *state) {
     state->terminal = isatty(STDIN_FILENO) != 0;
     state->single_turn = options->single_turn || options->json || (state->has_prompt && !state->terminal);
     state->seed = options->seed < 0 || options->seed == UINT32_MAX ? fv_machine_seed() : (uint32_t)options->seed;
-    if (!state->conversation && !state->has_prompt) return cli_usage_error("run", "no prompt: give -p TEXT or -f FILE");
+    if (!state->conversation && !state->has_prompt && !state->kept.file)
+        return cli_usage_error("run", "no prompt: give -p TEXT or -f FILE");
     if (state->conversation && !state->single_turn) cli_editor_open();
     result = state->conversation ? first_turn(state, &end) : encode_plain(state);
     if (end) return CLI_DONE; /* no question, no answer */
@@ -442,6 +394,7 @@ static void close_run(run_state *state) {
     fv_generator_close(state->generator);
     fv_reads_close(state->reads);
     fv_session_close(state->session);
+    cli_kept_close(&state->kept);
     fv_conversation_close(state->conversation);
     fv_text_free(&state->prompt);
     fv_tokens_free(&state->tokens);
@@ -449,14 +402,14 @@ static void close_run(run_state *state) {
 }
 
 int cmd_run(int argc, char **argv) {
-    run_options options = {
-        .model = cli_model_options_default(), .attention = "dense", .predict = -1, .seed = -1, .display_prompt = true};
+    run_options options = {.model = cli_model_options_default(), .predict = -1, .seed = -1, .display_prompt = true};
     fv_sampler_config_default(&options.sampler);
     run_state state = {.options = &options};
     const cli_option_group groups[] = {
-        CLI_GROUP("text", text_flags, &options),
-        CLI_GROUP("limits and attention", limit_flags, &options),
-        CLI_GROUP_GIVEN("sampling", sampler_flags, &options, &options.sampling_given),
+        CLI_COUNTED("text", run_text_flags, &options),
+        CLI_COUNTED("limits and attention", run_limit_flags, &options),
+        CLI_COUNTED("what was read before", cli_kept_flags, &options.kept),
+        {"sampling", run_sampler_flags, run_sampler_flags_count, &options, &options.sampling_given},
         CLI_MODEL_GROUPS(&options.model),
     };
     const cli_syntax syntax = {
@@ -466,9 +419,10 @@ int cmd_run(int argc, char **argv) {
         "pasted text. The first Ctrl-C stops an answer, the second ends the program.",
         CLI_GROUPS(groups)};
     int result = cli_options_parse(&syntax, argc, argv);
-    if (result == CLI_GO_ON) result = check_options(&options, &state.attention);
+    if (result == CLI_GO_ON) result = check_options(&options);
     if (result != CLI_GO_ON) return result;
-    result = run(&state);
+    result = open_kept(&state, &options);
+    if (result == CLI_GO_ON) result = run(&state);
     close_run(&state);
     return result;
 }

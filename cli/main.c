@@ -16,11 +16,12 @@ static const struct verb {
     const char *about;
 } verbs[] = {
     {"run", cmd_run, "text in, text out: completion or conversation"},
+    {"read", cmd_read, "reads a document once and keeps it for questions"},
     {"ppl", cmd_ppl, "quality on a text: perplexity, divergence from dense attention"},
     {"eval", cmd_eval, "quality on long documents: questions about hidden facts"},
     {"tune", cmd_tune, "divides a budget over layers and heads, once for a model"},
     {"bench", cmd_bench, "speed of a model"},
-    {"inspect", cmd_inspect, "what is in a GGUF file, and what memory a context takes"},
+    {"inspect", cmd_inspect, "what is in a GGUF file or one of a session, and what memory a context takes"},
     {"tokenize", cmd_tokenize, "text to token ids and back"},
 };
 #define VERBS (sizeof verbs / sizeof verbs[0])

@@ -30,7 +30,7 @@ static const struct {
     {"--rope-scaling --rope-scale --rope-freq-base --rope-freq-scale --yarn-orig-ctx --yarn-ext-factor "
      "--yarn-attn-factor --yarn-beta-slow --yarn-beta-fast",
      "rotary positions come from the model file only"},
-    {"--prompt-cache --prompt-cache-all --prompt-cache-ro", "this version does not save sessions"},
+    {"--prompt-cache --prompt-cache-all --prompt-cache-ro", "only run keeps prompts"},
     {"-r --reverse-prompt -i --interactive -if --interactive-first --in-prefix --in-suffix -bf --binary-file",
      "not in this version"},
     {"--context-shift", "fovea never shifts a context: it stops when the context is full, and says so"},

@@ -91,6 +91,7 @@ static json_t *sampling_json(const cli_run_report *report) {
 void cli_run_report_print(const cli_run_report *report) {
     const fv_generator *generator = report->generator;
     fprintf(stderr, "\n");
+    if (report->reused_tokens) fprintf(stderr, "reused %" PRIu32 " tokens\n", report->reused_tokens);
     print_phase("prompt", fv_generator_prompt(generator));
     print_phase("decode", fv_generator_decode(generator));
     print_shares("prompt", fv_generator_prompt(generator));
@@ -184,7 +185,7 @@ int cli_run_report_json(const cli_run_report *report) {
             {"text", cli_json_string(text->bytes ? text->bytes : "", text->length)});
     set_tokens(document, fv_generator_tokens(generator));
     CLI_ADD(document, {"stop", cli_text(fv_stop_name(report->stop))}, {"chat", json_boolean(report->chat)},
-            {"prompt_tokens", cli_count(report->prompt_tokens)},
+            {"prompt_tokens", cli_count(report->prompt_tokens)}, {"reused_tokens", cli_count(report->reused_tokens)},
             {"generated_tokens", cli_count(fv_generator_tokens(generator)->count)},
             {"prompt_tokens_per_second", cli_real(fv_generate_rate(fv_generator_prompt(generator)))},
             {"decode_tokens_per_second", cli_real(fv_generate_rate(fv_generator_decode(generator)))},

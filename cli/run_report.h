@@ -18,6 +18,7 @@ typedef struct cli_run_report {
     const fv_sampler_config *sampler;
     uint32_t sampling_given, sampling_taken; /* bits of fv_sampling: asked for; from the file */
     size_t prompt_tokens;                    /* of the last prompt */
+    uint32_t reused_tokens;                  /* from a file */
     bool chat;
 } cli_run_report;
 

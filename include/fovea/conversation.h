@@ -27,6 +27,18 @@ FV_API void fv_conversation_drop(fv_conversation *conversation); /* the last tur
  * switch), FV_ERROR_ARGUMENT, FV_ERROR_MEMORY; on error as before. */
 FV_API fv_status fv_conversation_set_reasoning(fv_conversation *conversation, fv_chat_reasoning reasoning);
 
+/** An empty conversation goes on after a session that was woken: `end` is its fv_session_end. The first text is then
+ *  the rest of the user's turn that the session is in, or begins with the closing of the answer that it ends with, and
+ *  never with a beginning token. FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY. */
+FV_API fv_status fv_conversation_resume(fv_conversation *conversation, uint32_t end);
+
+/** Appends the tokens of a conversation whose last turn, the user's, stays open, up to the end of its content without
+ *  white space: a document, whose questions come later, after an empty line, FV_SESSION_END_TURN. Text of control
+ * tokens in contents is text. FV_OK, FV_ERROR_UNSUPPORTED (a template that rewrites what was said), and what
+ * fv_conversation_encode() returns. */
+FV_API fv_status fv_conversation_encode_document(const fv_conversation *conversation, const fv_tokenizer *tokenizer,
+                                                 fv_tokens *tokens);
+
 /** Whether no answer was added yet: the next text starts the context (FV_TOKENIZE_ADD_SPECIAL). */
 FV_API bool fv_conversation_is_new(const fv_conversation *conversation);
 

@@ -70,6 +70,10 @@ FV_API void fv_generator_close(fv_generator *generator); /* before the session; 
 FV_API fv_status fv_generator_feed(fv_generator *generator, const int32_t *tokens, size_t count,
                                    fv_session_progress_fn *progress, void *progress_context);
 
+/** What the session held before the generator was opened counts for the sampler's penalties, too: the same seed gives
+ * the same text as if `tokens` had been fed. */
+FV_API void fv_generator_recall(fv_generator *generator, const int32_t *tokens, size_t count);
+
 /**
  * Chooses and evaluates tokens until something stops it. A token is evaluated only when its successor is wanted.
  *

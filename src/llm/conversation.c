@@ -2,6 +2,8 @@
  * Templates trim what people and models write; the tokens in the cache are untrimmed. So the cut is made in a rendering
  * where the last answer is one letter that no template touches. */
 #include "fovea/conversation.h"
+#include "fovea/session_file.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +14,8 @@ struct fv_conversation {
     fv_chat_turn *turns; /* roles are ours and static */
     char **contents;     /* of the turns; owned */
     size_t count, capacity;
+    bool resumed; /* the context has begun already */
+    bool in_turn; /* within a turn of the user, which the next one completes */
 };
 
 fv_status fv_conversation_open(fv_conversation **conversation, fv_chat_family family, const fv_gguf *gguf) {
@@ -129,8 +133,78 @@ static fv_status render_rest(const fv_conversation *conversation, size_t answer,
     return status;
 }
 
+/* A content that ends, without white space, at an X, or begins with one and an empty line; to be freed. So it is cut
+ * between a letter and white space, where no tokenizer sees another text for what comes after. */
+static char *content_marked(const char *content, bool at_end) {
+    size_t length = strlen(content);
+    char *marked = malloc(length + 4);
+    while (at_end && length > 0 && strchr(" \t\r\n", content[length - 1])) length--;
+    if (marked)
+        snprintf(marked, length + 4, "%s%.*s%s", at_end ? "" : "X\n\n", (int)length, content, at_end ? "X" : "");
+    return marked;
+}
+
+/* The whole with the last turn's content marked, and where the mark stands. */
+static fv_status render_marked(const fv_conversation *conversation, bool at_end, fv_text *whole, fv_text_spans *spans,
+                               size_t *mark) {
+    if (conversation->count == 0) return FV_ERROR_ARGUMENT;
+    fv_chat_turn *turn = &conversation->turns[conversation->count - 1];
+    const char *content = turn->content;
+    char *marked = content_marked(content, at_end);
+    if (!marked) return FV_ERROR_MEMORY;
+    turn->content = marked;
+    fv_status status = render(conversation, conversation->count, conversation->format.reasoning, whole, spans);
+    turn->content = content;
+    free(marked);
+    if (status != FV_OK) return status;
+    if (spans->count == 0) return FV_ERROR_UNSUPPORTED;
+    const fv_text_span *span = &spans->spans[spans->count - 1];
+    if (span->end <= span->begin) return FV_ERROR_UNSUPPORTED;
+    *mark = at_end ? span->end - 1 : span->begin;
+    return whole->bytes[*mark] == 'X' ? FV_OK : FV_ERROR_UNSUPPORTED; /* a template that rewrites what was said */
+}
+
+/* The turn that completes one that has begun, and the opening of its answer. */
+static fv_status render_turn_end(const fv_conversation *conversation, fv_text *text, fv_text_spans *contents) {
+    fv_text whole = {0};
+    fv_text_spans spans = {0};
+    size_t mark = 0;
+    fv_status status = render_marked(conversation, false, &whole, &spans, &mark);
+    if (status == FV_OK) spans.spans[spans.count - 1].begin = mark + 1;
+    if (status == FV_OK) status = append_rest(&whole, &spans, mark + 1, text, contents);
+    fv_text_free(&whole);
+    fv_text_spans_free(&spans);
+    return status;
+}
+
+fv_status fv_conversation_encode_document(const fv_conversation *conversation, const fv_tokenizer *tokenizer,
+                                          fv_tokens *tokens) {
+    fv_text whole = {0};
+    fv_text_spans spans = {0};
+    size_t mark = 0;
+    fv_status status = render_marked(conversation, true, &whole, &spans, &mark);
+    if (status == FV_OK) spans.spans[spans.count - 1].end = mark;
+    if (status == FV_OK)
+        status = fv_tokenizer_encode_spans(tokenizer, whole.bytes, mark, &spans,
+                                           FV_TOKENIZE_PARSE_SPECIAL | FV_TOKENIZE_ADD_SPECIAL, tokens);
+    fv_text_free(&whole);
+    fv_text_spans_free(&spans);
+    return status;
+}
+
+fv_status fv_conversation_resume(fv_conversation *conversation, uint32_t end) {
+    if (!conversation || conversation->count > 0 || end > FV_SESSION_END_ANSWER) return FV_ERROR_ARGUMENT;
+    fv_status status = FV_OK;
+    if (end == FV_SESSION_END_ANSWER) status = fv_conversation_add(conversation, "user", "X");
+    if (status == FV_OK && end == FV_SESSION_END_ANSWER) status = fv_conversation_add(conversation, "assistant", "X");
+    conversation->resumed = true;
+    conversation->in_turn = end == FV_SESSION_END_TURN;
+    return status;
+}
+
 static fv_status render_next(const fv_conversation *conversation, fv_text *text, fv_text_spans *contents) {
     size_t answer = last_answer(conversation);
+    if (answer == conversation->count && conversation->in_turn) return render_turn_end(conversation, text, contents);
     if (answer == conversation->count)
         return render(conversation, conversation->count, conversation->format.reasoning, text, contents);
     return render_rest(conversation, answer, text, contents);
@@ -145,7 +219,7 @@ fv_status fv_conversation_encode(const fv_conversation *conversation, const fv_t
     fv_text text = {0};
     fv_text_spans contents = {0};
     uint32_t flags = FV_TOKENIZE_PARSE_SPECIAL;
-    if (fv_conversation_is_new(conversation)) flags |= FV_TOKENIZE_ADD_SPECIAL;
+    if (fv_conversation_is_new(conversation) && !conversation->resumed) flags |= FV_TOKENIZE_ADD_SPECIAL;
     fv_status status = render_next(conversation, &text, &contents);
     if (status == FV_OK)
         status = fv_tokenizer_encode_spans(tokenizer, text.bytes ? text.bytes : "", text.length,

@@ -181,6 +181,10 @@ fv_status fv_generator_feed(fv_generator *generator, const int32_t *tokens, size
     return FV_OK;
 }
 
+void fv_generator_recall(fv_generator *generator, const int32_t *tokens, size_t count) {
+    for (size_t i = 0; i < count; i++) fv_sampler_accept(generator->sampler, tokens[i]);
+}
+
 static fv_status evaluate_pending(fv_generator *generator) {
     uint64_t start_ns = fv_machine_clock_ns();
     fv_status status = evaluate(generator, &generator->pending, 1, NULL, NULL);

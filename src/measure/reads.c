@@ -107,6 +107,11 @@ fv_status fv_reads_evaluate(fv_reads *reads, const int32_t *tokens, size_t count
     return status;
 }
 
+fv_status fv_reads_recall(fv_reads *reads, const int32_t *tokens, size_t count) {
+    reads->tokens.count = 0;
+    return fv_tokens_append(&reads->tokens, tokens, count);
+}
+
 /* ---- words ---- */
 
 static bool word_add(fv_reads *reads) {

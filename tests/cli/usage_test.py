@@ -72,8 +72,9 @@ class WrongUsage(CliTest):
         self.fails(2, "ppl", "-m", model("llama_f32"), "-p", "x", "-c", "64", "--score", "64", says=("63 positions",))
 
     def test_flags_of_llama_cpp_that_would_change_the_result_are_refused(self):
-        for flag in ("-hf", "--grammar", "--mirostat", "--lora", "--rope-scale", "--context-shift", "--prompt-cache"):
+        for flag in ("-hf", "--grammar", "--mirostat", "--lora", "--rope-scale", "--context-shift"):
             self.fails(2, "run", flag, "x", says=(flag + ":",))
+        self.fails(2, "ppl", "--prompt-cache", "x", says=("--prompt-cache:", "run"))
 
     def test_flags_of_llama_cpp_without_effect_are_noted(self):
         done = self.ok("run", "-m", model("llama_f32"), "-p", "ab", "-n", "1", "-ngl", "99", "-fa", "on", "-fa",

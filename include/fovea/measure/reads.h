@@ -35,6 +35,9 @@ FV_API void fv_reads_close(fv_reads *reads); /* before the session; NULL is allo
 FV_API fv_status fv_reads_evaluate(fv_reads *reads, const int32_t *tokens, size_t count);
 FV_API fv_status fv_reads_token(fv_reads *reads, int32_t token);
 
+/** What the session holds that was not evaluated before these eyes: a woken session's. FV_OK or FV_ERROR_MEMORY. */
+FV_API fv_status fv_reads_recall(fv_reads *reads, const int32_t *tokens, size_t count);
+
 /** Ends the last word: call it when an answer is whole. */
 FV_API void fv_reads_finish(fv_reads *reads);
 

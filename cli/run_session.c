@@ -1,0 +1,158 @@
+/* run_session.c - --session goes on after what a file holds; --prompt-cache keeps the beginning of prompts, as
+ * llama.cpp's does: the longest common beginning is taken up, and the file brought up to date when a prompt was not in
+ * it whole. */
+#include "run_session.h"
+#include "attention_option.h"
+#include "fovea/policy_text.h"
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define CLI_TARGET cli_kept_options
+const cli_option cli_kept_flags[] = {
+    CLI_FLAG(TEXT, "--session", session, .value = "FILE",
+             .help = "go on after what FILE holds (fovea read, --save); types and attention are the\nfile's, unless "
+                     "--attention names another one that its caches serve"),
+    CLI_FLAG(SWITCH, "--save", save, .help = "in the end the session with question and answer goes back to FILE"),
+    CLI_FLAG(TEXT, "--prompt-cache", prompt_cache, .value = "FILE",
+             .help = "take up from FILE what the prompt begins with; make it, or bring it up to date,\nonce the prompt "
+                     "was read. Without a prompt: the one in FILE"),
+    CLI_FLAG(SWITCH, "--prompt-cache-all", all, .help = "the answer is kept in it, too"),
+    CLI_FLAG(SWITCH, "--prompt-cache-ro", read_only, .help = "FILE stays as it is"),
+};
+const size_t cli_kept_flags_count = sizeof cli_kept_flags / sizeof cli_kept_flags[0];
+
+static int check(const cli_kept_options *options) {
+    if (options->session && options->prompt_cache)
+        return cli_usage_error("run", "--session and --prompt-cache exclude each other");
+    if (options->save && !options->session) return cli_usage_error("run", "--save needs --session FILE");
+    if ((options->all || options->read_only) && !options->prompt_cache)
+        return cli_usage_error("run", "--prompt-cache-%s needs --prompt-cache FILE", options->all ? "all" : "ro");
+    return CLI_GO_ON;
+}
+
+/* llama.cpp takes a file that is not there, or empty, for one that is to be made. */
+static bool is_to_be_made(const char *path) {
+    struct stat info;
+    return stat(path, &info) != 0 || (S_ISREG(info.st_mode) && info.st_size == 0);
+}
+
+static const char *path_of(const cli_kept *kept) {
+    return kept->options->session ? kept->options->session : kept->options->prompt_cache;
+}
+
+static int open_file(cli_kept *kept) {
+    const cli_kept_options *options = kept->options;
+    fv_message message = {""};
+    const char *path = path_of(kept);
+    if (!path || (!options->session && is_to_be_made(path))) return CLI_GO_ON;
+    return cli_outcome(fv_session_file_open(&kept->file, path, &message), &message);
+}
+
+int cli_kept_open(cli_kept *kept, cli_model_options *model, const char **attention, fv_policy *caches) {
+    int result = check(kept->options);
+    if (result == CLI_GO_ON) result = open_file(kept);
+    if (result != CLI_GO_ON) return result;
+    const fv_session_info *info = kept->file ? fv_session_file_info(kept->file) : NULL;
+    fv_message message = {""};
+    if (info) {
+        if (fv_policy_parse(caches, info->attention, &message) != FV_OK)
+            return cli_fail("%s: attention of the session: %s", path_of(kept), message.text);
+        if (kept->options->session && model->session.key_type == FV_ELEMENT_F16)
+            model->session.key_type = info->cache.key_type;
+        if (kept->options->session && model->session.value_type == FV_ELEMENT_F16)
+            model->session.value_type = info->cache.value_type;
+    }
+    if (!*attention) *attention = info ? info->attention : "dense";
+    return info ? CLI_GO_ON : cli_policy_read("run", *attention, caches);
+}
+
+void cli_kept_close(cli_kept *kept) { fv_session_file_close(kept->file); }
+
+int cli_kept_resume(const cli_kept *kept, fv_conversation *conversation) {
+    if (!kept->options->session) return CLI_GO_ON;
+    return cli_outcome(fv_conversation_resume(conversation, fv_session_file_info(kept->file)->end), NULL);
+}
+
+uint32_t cli_kept_before(const cli_kept *kept) {
+    return kept->options->session ? fv_session_file_info(kept->file)->tokens : 0;
+}
+
+int cli_kept_prompt(const cli_kept *kept, fv_tokens *prompt) {
+    if (!kept->file || prompt->count > 0) return CLI_GO_ON;
+    uint32_t tokens = fv_session_file_info(kept->file)->tokens, first = kept->options->session ? tokens - 1 : 0;
+    return cli_outcome(fv_tokens_append(prompt, fv_session_file_tokens(kept->file) + first, tokens - first), NULL);
+}
+
+/* How many tokens of the file to take up. The last one of a prompt is read in any case: it has the logits. */
+static uint32_t tokens_wanted(const cli_kept *kept, const fv_tokens *prompt) {
+    uint32_t tokens = fv_session_file_info(kept->file)->tokens;
+    const int32_t *ids = fv_session_file_tokens(kept->file);
+    if (kept->options->session) return prompt->count == 1 && prompt->ids[0] == ids[tokens - 1] ? tokens - 1 : tokens;
+    uint32_t shared = prompt->count > 0 ? fv_session_file_shared(kept->file, prompt->ids, prompt->count - 1) : 0;
+    uint32_t block = fv_session_file_info(kept->file)->cache.landmark_tokens; /* one that is cut would be another */
+    return block && shared < tokens ? shared / block * block : shared;
+}
+
+int cli_kept_wake(cli_kept *kept, fv_session *session, const fv_tokens *prompt) {
+    if (!kept->file || kept->is_read) return CLI_GO_ON;
+    fv_message message = {""};
+    uint32_t wanted = tokens_wanted(kept, prompt);
+    fv_status status = FV_OK;
+    if (wanted == 0 || wanted != fv_session_tokens(session)) {
+        status = wanted > 0 ? fv_session_wake(session, kept->file, wanted, &message) : fv_session_truncate(session, 0);
+        if (status == FV_ERROR_RANGE && !kept->options->session) { /* a sliding window has gone past it */
+            wanted = 0;
+            status = fv_session_truncate(session, 0);
+        }
+    }
+    if (status != FV_OK)
+        return cli_fail("%s: %s", path_of(kept), message.text[0] ? message.text : fv_status_text(status));
+    kept->reused = wanted;
+    kept->is_known = fv_session_file_shared(kept->file, prompt->ids, prompt->count) >= prompt->count;
+    kept->skip = kept->options->session ? 0 : wanted;
+    return CLI_GO_ON;
+}
+
+int cli_kept_attend(const cli_kept *kept, const fv_engine *engine, fv_session *session, const char *attention,
+                    fv_policy *policy) {
+    fv_message message = {""};
+    if (!kept->file || strcmp(fv_session_file_info(kept->file)->attention, attention) == 0) return CLI_GO_ON;
+    int result = cli_attach_tune(engine, policy, 1);
+    if (result != CLI_GO_ON) return result;
+    return cli_outcome(fv_session_set_policy(session, policy, &message), &message);
+}
+
+int cli_kept_begin(cli_kept *kept, fv_session *session, const fv_tokens *prompt, fv_generator *generator,
+                   fv_reads *reads) {
+    int result = cli_kept_wake(kept, session, prompt);
+    if (result != CLI_GO_ON || kept->reused == 0) return result;
+    fv_generator_recall(generator, fv_session_file_tokens(kept->file), kept->reused);
+    return reads ? cli_outcome(fv_reads_recall(reads, fv_session_file_tokens(kept->file), kept->reused), NULL) : result;
+}
+
+static int save(fv_session *session, const char *path, uint32_t end) {
+    fv_message message = {""};
+    return cli_outcome(fv_session_save(session, path, end, &message), &message);
+}
+
+int cli_kept_read(cli_kept *kept, fv_session *session) {
+    const cli_kept_options *options = kept->options;
+    bool is_first = !kept->is_read;
+    kept->is_read = true;
+    kept->skip = 0;
+    if (!is_first || !options->prompt_cache || options->read_only || kept->is_known) return CLI_GO_ON;
+    return save(session, options->prompt_cache, FV_SESSION_END_PLAIN);
+}
+
+int cli_kept_end(cli_kept *kept, fv_session *session, fv_generator *generator, bool chat) {
+    const cli_kept_options *options = kept->options;
+    bool keeps = options->save || (options->all && !options->read_only);
+    if (!keeps || !kept->is_read) return CLI_GO_ON;
+    if (fv_generator_pending(generator) >= 0 && fv_session_tokens(session) < fv_session_context_tokens(session)) {
+        fv_status status = fv_generator_feed(generator, NULL, 0, NULL, NULL);
+        if (status != FV_OK) return cli_outcome(status, NULL);
+    }
+    return save(session, options->save ? options->session : options->prompt_cache,
+                chat ? FV_SESSION_END_ANSWER : FV_SESSION_END_PLAIN);
+}
