@@ -19,6 +19,8 @@
 #define PATH "map_guard_test.tmp"
 enum { PAGES = 4, TOLD_SHORTENED = 40, TOLD_UNREADABLE = 41, TOLD_BEFORE = 42 };
 
+static int mark; /* what the handler is handed */
+
 static size_t page_bytes(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
 static void write_file(void) {
@@ -33,7 +35,7 @@ static void shorten(void) {
 
 /* In the child: no assertion works there. */
 static void told(void *context, const char *path, bool shortened) {
-    if (strcmp(path, PATH) != 0 || context != (void *)PATH) _exit(2);
+    if (strcmp(path, PATH) != 0 || context != &mark) _exit(2);
     _exit(shortened ? TOLD_SHORTENED : TOLD_UNREADABLE);
 }
 
@@ -58,7 +60,7 @@ static void touch(const void *bytes) {
 }
 
 static void fault_is_told(void) {
-    (void)fv_file_fault_handle(told, (void *)PATH);
+    (void)fv_file_fault_handle(told, &mark);
     fv_file_map map = map_file();
     shorten();
     touch(map.bytes);
@@ -66,7 +68,7 @@ static void fault_is_told(void) {
 
 /* A file that is gone, its bytes too: nothing says that it was shortened. */
 static void fault_of_a_removed_file(void) {
-    (void)fv_file_fault_handle(told, (void *)PATH);
+    (void)fv_file_fault_handle(told, &mark);
     fv_file_map map = map_file();
     shorten();
     if (unlink(PATH) != 0) _exit(4);
@@ -82,7 +84,7 @@ static void without_a_handler(void) {
 
 static void handler_that_was_taken_away(void) {
     signal(SIGBUS, before);
-    (void)fv_file_fault_handle(told, (void *)PATH);
+    (void)fv_file_fault_handle(told, &mark);
     (void)fv_file_fault_handle(NULL, NULL);
     fv_file_map map = map_file();
     shorten();
@@ -96,7 +98,7 @@ static void *foreign_map(void) {
 
 static void fault_in_a_foreign_map(void) {
     signal(SIGBUS, before);
-    (void)fv_file_fault_handle(told, (void *)PATH);
+    (void)fv_file_fault_handle(told, &mark);
     fv_file_map map = map_file(), closed = map_file();
     fv_file_map_close(&closed);
     void *foreign = foreign_map();
