@@ -155,6 +155,12 @@ static void print_part(const char *name, uint64_t bytes) {
     if (bytes) cli_print("    %-10s %6.1f MiB\n", name, (double)bytes / (1024.0 * 1024.0));
 }
 
+/* Of the context that was asked about. */
+static uint32_t fitting_tokens(const inspection *seen, fv_machine_limits *limits) {
+    fv_machine_limits_read(limits);
+    return fv_session_memory_tokens(&seen->memory, seen->config.context_tokens, seen->repacked_bytes, limits);
+}
+
 static void print_memory(const inspection *seen) {
     const double mib = 1024.0 * 1024.0;
     if (!seen->llm) {
@@ -179,6 +185,12 @@ static void print_memory(const inspection *seen) {
     print_part("landmarks", seen->memory.landmark_bytes);
     cli_print("  scratch  %10.1f MiB\n", scratch / mib);
     cli_print("  together %10.1f MiB\n", (weights + cache + scratch) / mib);
+    fv_machine_limits limits;
+    uint32_t fitting = fitting_tokens(seen, &limits);
+    if (limits.memory_bytes)
+        cli_print("  usable   %10.1f MiB and %.1f MiB of swap by this process (%s): %" PRIu32 " of the tokens fit\n",
+                  (double)limits.memory_bytes / mib, (double)limits.swap_bytes / mib,
+                  fv_machine_limit_name(limits.memory_by), fitting);
 }
 
 static void print_faults(const inspection *seen) {
@@ -272,6 +284,10 @@ static json_t *memory_json(const inspection *seen) {
         {"scale_bytes", cli_count(seen->memory.scale_bytes)},
         {"landmark_bytes", cli_count(seen->memory.landmark_bytes)},
         {"scratch_bytes", cli_count(seen->memory.scratch_bytes)}, {"token_bytes", cli_count(seen->memory.token_bytes)});
+    fv_machine_limits limits;
+    cli_json_set(object, "fitting_tokens", cli_count(fitting_tokens(seen, &limits)));
+    CLI_ADD(object, {"usable_bytes", cli_count(limits.memory_bytes)},
+            {"usable_by", cli_text(fv_machine_limit_name(limits.memory_by))});
     return object;
 }
 

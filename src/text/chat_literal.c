@@ -7,11 +7,16 @@ static const fv_gguf_text none = {NULL, 0};
 
 bool fv_chat_find(fv_gguf_text text, const char *wanted, size_t from, size_t *at) {
     size_t length = strlen(wanted);
-    for (size_t i = from; length <= text.length && i <= text.length - length; i++)
-        if (memcmp(text.bytes + i, wanted, length) == 0) {
-            *at = i;
+    while (from <= text.length && length <= text.length - from) {
+        const char *next = memchr(text.bytes + from, wanted[0], text.length - length + 1 - from);
+        if (!next) return false;
+        from = (size_t)(next - text.bytes);
+        if (memcmp(next, wanted, length) == 0) {
+            *at = from;
             return true;
         }
+        from++;
+    }
     return false;
 }
 

@@ -68,6 +68,12 @@ class Run(CliTest):
         self.assertEqual((1, 1, "affinity"), (figures["threads"], figures["processors"], figures["processors_by"]))
         self.assertRegex(done.stderr.decode(), r"1 thread; 1 of %d processors \(affinity\)" % figures["processors_online"])
 
+    def test_inspect_says_what_fits(self):
+        memory = self.document("inspect", LLAMA, "-c", "1000000000", "--json")["memory"]
+        self.assertTrue(0 < memory["fitting_tokens"] < 1000000000)
+        self.assertGreater(memory["usable_bytes"], 0)
+        self.assertIn("%d of the tokens fit" % 256, self.ok("inspect", LLAMA).stdout.decode())
+
     def test_a_context_beyond_memory_is_foreseen(self):
         done = run("run", "-m", LLAMA, "-p", "ab", "-n", "1", "-c", "1000000000")
         self.assertRegex(done.stderr.decode(), r"a full context of 1000000000 tokens would take \d+\.\d MiB .* about \d+ tokens fit")
