@@ -402,7 +402,11 @@ static void close_run(run_state *state) {
 }
 
 int cmd_run(int argc, char **argv) {
-    run_options options = {.model = cli_model_options_default(), .predict = -1, .seed = -1, .display_prompt = true};
+    run_options options = {.model = cli_model_options_default(),
+                           .kept = {.limit = (int64_t)8 << 30},
+                           .predict = -1,
+                           .seed = -1,
+                           .display_prompt = true};
     fv_sampler_config_default(&options.sampler);
     run_state state = {.options = &options};
     const cli_option_group groups[] = {

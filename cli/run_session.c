@@ -19,12 +19,18 @@ const cli_option cli_kept_flags[] = {
                      "was read. Without a prompt: the one in FILE"),
     CLI_FLAG(SWITCH, "--prompt-cache-all", all, .help = "the answer is kept in it, too"),
     CLI_FLAG(SWITCH, "--prompt-cache-ro", read_only, .help = "FILE stays as it is"),
+    CLI_FLAG(TEXT, "--session-dir", folder, .value = "DIR",
+             .help =
+                 "keep the beginnings of prompts, of 1,024 tokens and more, in files of this folder, and\ntake them up "
+                 "from there. Several processes may share it"),
+    CLI_FLAG(INTEGER, "--session-limit", limit, .value = "BYTES", .high = 9e18,
+             .help = "of all files in DIR; the least recently used goes first"),
 };
 const size_t cli_kept_flags_count = sizeof cli_kept_flags / sizeof cli_kept_flags[0];
 
 static int check(const cli_kept_options *options) {
-    if (options->session && options->prompt_cache)
-        return cli_usage_error("run", "--session and --prompt-cache exclude each other");
+    if (!!options->session + !!options->prompt_cache + !!options->folder > 1)
+        return cli_usage_error("run", "--session, --prompt-cache and --session-dir exclude each other");
     if (options->save && !options->session) return cli_usage_error("run", "--save needs --session FILE");
     if ((options->all || options->read_only) && !options->prompt_cache)
         return cli_usage_error("run", "--prompt-cache-%s needs --prompt-cache FILE", options->all ? "all" : "ro");
@@ -38,6 +44,7 @@ static bool is_to_be_made(const char *path) {
 }
 
 static const char *path_of(const cli_kept *kept) {
+    if (kept->options->folder) return kept->options->folder;
     return kept->options->session ? kept->options->session : kept->options->prompt_cache;
 }
 
@@ -45,6 +52,9 @@ static int open_file(cli_kept *kept) {
     const cli_kept_options *options = kept->options;
     fv_message message = {""};
     const char *path = path_of(kept);
+    if (options->folder)
+        return cli_outcome(fv_prefix_store_open(&kept->store, options->folder, (uint64_t)options->limit, &message),
+                           &message);
     if (!path || (!options->session && is_to_be_made(path))) return CLI_GO_ON;
     return cli_outcome(fv_session_file_open(&kept->file, path, &message), &message);
 }
@@ -67,7 +77,10 @@ int cli_kept_open(cli_kept *kept, cli_model_options *model, const char **attenti
     return info ? CLI_GO_ON : cli_policy_read("run", *attention, caches);
 }
 
-void cli_kept_close(cli_kept *kept) { fv_session_file_close(kept->file); }
+void cli_kept_close(cli_kept *kept) {
+    fv_session_file_close(kept->file);
+    fv_prefix_store_close(kept->store);
+}
 
 int cli_kept_resume(const cli_kept *kept, fv_conversation *conversation) {
     if (!kept->options->session) return CLI_GO_ON;
@@ -94,14 +107,30 @@ static uint32_t tokens_wanted(const cli_kept *kept, const fv_tokens *prompt) {
     return block && shared < tokens ? shared / block * block : shared;
 }
 
+/* What the folder has of the first prompt. */
+static int find_file(cli_kept *kept, fv_session *session, const fv_tokens *prompt) {
+    fv_message message = {""};
+    if (!kept->store || kept->file || prompt->count == 0) return CLI_GO_ON;
+    return cli_outcome(fv_prefix_store_find(kept->store, fv_session_sequence(session), prompt->ids, prompt->count - 1,
+                                            &kept->file, &message),
+                       &message);
+}
+
 int cli_kept_wake(cli_kept *kept, fv_session *session, const fv_tokens *prompt) {
-    if (!kept->file || kept->is_read) return CLI_GO_ON;
+    if (kept->is_read) return CLI_GO_ON;
+    int result = find_file(kept, session, prompt);
+    if (result != CLI_GO_ON || !kept->file) return result;
     fv_message message = {""};
     uint32_t wanted = tokens_wanted(kept, prompt);
     fv_status status = FV_OK;
     if (wanted == 0 || wanted != fv_session_tokens(session)) {
         status = wanted > 0 ? fv_session_wake(session, kept->file, wanted, &message) : fv_session_truncate(session, 0);
-        if (status == FV_ERROR_RANGE && !kept->options->session) { /* a sliding window has gone past it */
+        bool passed = status == FV_ERROR_RANGE; /* a sliding window has gone past it */
+        if (kept->store && status == FV_ERROR_CORRUPT) {
+            cli_warn("%s; it is not used", message.text);
+            passed = true;
+        }
+        if (passed && !kept->options->session) {
             wanted = 0;
             status = fv_session_truncate(session, 0);
         }
@@ -141,6 +170,10 @@ int cli_kept_read(cli_kept *kept, fv_session *session) {
     bool is_first = !kept->is_read;
     kept->is_read = true;
     kept->skip = 0;
+    if (is_first && kept->store) {
+        fv_message message = {""};
+        return cli_outcome(fv_prefix_store_keep(kept->store, fv_session_sequence(session), &message), &message);
+    }
     if (!is_first || !options->prompt_cache || options->read_only || kept->is_known) return CLI_GO_ON;
     return save(session, options->prompt_cache, FV_SESSION_END_PLAIN);
 }

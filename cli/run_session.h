@@ -5,11 +5,12 @@
 #include "fovea/conversation.h"
 #include "fovea/generate.h"
 #include "fovea/measure/reads.h"
-#include "fovea/session_file.h"
+#include "fovea/prefix_store.h"
 #include "model_options.h"
 
 typedef struct cli_kept_options {
-    const char *session, *prompt_cache;
+    const char *session, *prompt_cache, *folder;
+    int64_t limit; /* bytes of the folder */
     bool save, all, read_only;
 } cli_kept_options;
 
@@ -19,16 +20,17 @@ extern const size_t cli_kept_flags_count;
 /* Start from {.options = …}. */
 typedef struct cli_kept {
     const cli_kept_options *options;
-    fv_session_file *file; /* NULL: none, or not there yet */
-    uint32_t reused;       /* tokens of it that the session holds */
-    uint32_t skip;         /* of them, those that the next prompt begins with */
-    bool is_known;         /* the whole prompt is in the file */
-    bool is_read;          /* the first prompt was */
+    fv_prefix_store *store; /* NULL: none */
+    fv_session_file *file;  /* NULL: none, or not there yet */
+    uint32_t reused;        /* tokens of it that the session holds */
+    uint32_t skip;          /* of them, those that the next prompt begins with */
+    bool is_known;          /* the whole prompt is in the file */
+    bool is_read;           /* the first prompt was */
 } cli_kept;
 
-/** Opens the file that is named, if there is one, and sets the types of the caches to its. *attention: what was asked
- *  for; NULL: becomes the file's, or dense. *caches: the policy that caches are made for. CLI_GO_ON, CLI_USAGE,
- *  CLI_FAILED. */
+/** Opens the file or folder that is named, if there is one, and sets the types of the caches to its. *attention: what
+ * was asked for; NULL: becomes the file's, or dense. *caches: the policy that caches are made for. CLI_GO_ON,
+ * CLI_USAGE, CLI_FAILED. */
 int cli_kept_open(cli_kept *kept, cli_model_options *model, const char **attention, fv_policy *caches);
 void cli_kept_close(cli_kept *kept);
 

@@ -30,6 +30,7 @@
 #include "fovea/peaks.h"
 #include "fovea/policy_text.h"
 #include "fovea/pool.h"
+#include "fovea/prefix_store.h"
 #include "fovea/report_sum.h"
 #include "fovea/sampler.h"
 #include "fovea/schedule.h"

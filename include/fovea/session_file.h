@@ -86,6 +86,10 @@ FV_API fv_status fv_sequence_save(fv_sequence *sequence, const char *path, uint3
  */
 FV_API fv_status fv_sequence_wake(fv_sequence *sequence, fv_session_file *file, size_t tokens, fv_message *message);
 
+/** The sequence that the session is: to be asked, kept and saved, not to be fed or changed. Valid until it is closed.
+ */
+FV_API fv_sequence *fv_session_sequence(fv_session *session);
+
 /* The same for a session; no rows of logits are left. */
 FV_API fv_status fv_session_save(fv_session *session, const char *path, uint32_t end, fv_message *message);
 FV_API fv_status fv_session_wake(fv_session *session, fv_session_file *file, size_t tokens, fv_message *message);

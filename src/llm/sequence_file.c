@@ -26,8 +26,12 @@ static const char *name_of(const char *path) {
 
 fv_status fv_sequence_save(fv_sequence *sequence, const char *path, uint32_t end, fv_message *message) {
     if (!sequence || !path) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
-    if (fv_sequence_tokens(sequence) == 0)
-        return fv_message_set(message, FV_ERROR_ARGUMENT, "%s: there is nothing to save", path);
+    return fv_sequence_save_part(sequence, (uint32_t)fv_sequence_tokens(sequence), path, end, NULL, message);
+}
+
+fv_status fv_sequence_save_part(fv_sequence *sequence, uint32_t tokens, const char *path, uint32_t end, bool *busy,
+                                fv_message *message) {
+    if (tokens == 0) return fv_message_set(message, FV_ERROR_ARGUMENT, "%s: there is nothing to save", path);
     char attention[FV_POLICY_TEXT_BYTES] = "";
     fv_policy policy = sequence->policy;
     policy.head_share = NULL; /* shares are the model's tune file's */
@@ -37,7 +41,7 @@ fv_status fv_sequence_save(fv_sequence *sequence, const char *path, uint32_t end
                             .cache = sequence->shape.cache,
                             .vocabulary = sequence->shape.vocabulary,
                             .layers = sequence->shape.layers,
-                            .tokens = (uint32_t)fv_sequence_tokens(sequence),
+                            .tokens = tokens,
                             .exact_activations = sequence->shape.exact_activations,
                             .end = end,
                             .model_name = name_of(fv_gguf_path(sequence->llm->gguf)),
@@ -46,7 +50,8 @@ fv_status fv_sequence_save(fv_sequence *sequence, const char *path, uint32_t end
                               .segment_bytes = sequence->segment_bytes,
                               .tokens = fv_sequence_ids(sequence),
                               .segment = segment_at,
-                              .context = sequence};
+                              .context = sequence,
+                              .busy = busy};
     return fv_session_file_write(&image, path, message);
 }
 

@@ -58,6 +58,13 @@ fv_status fv_sequence_resembles(const fv_sequence *to, const fv_sequence *from);
  * FV_ERROR_FULL, FV_ERROR_MEMORY: it is closed then. */
 fv_status fv_sequence_fill(fv_sequence *to, const fv_sequence *from);
 
+/* --- sequence_file.c --- */
+
+/* fv_sequence_save() of the first `tokens` tokens: all, or whole segments that no landmark leaves.
+ * busy: of fv_session_image. */
+fv_status fv_sequence_save_part(fv_sequence *sequence, uint32_t tokens, const char *path, uint32_t end, bool *busy,
+                                fv_message *message);
+
 /* --- sequence.c --- */
 
 /* `to` holds what `from` holds. What fv_session_copy() returns; `to` is untouched on error. */

@@ -183,6 +183,8 @@ fv_status fv_session_explain(const fv_session *session, fv_status status, fv_mes
 const fv_report *fv_session_report(const fv_session *session) { return fv_sequence_report(session->sequence); }
 void fv_session_report_reset(fv_session *session) { fv_sequence_report_reset(session->sequence); }
 
+fv_sequence *fv_session_sequence(fv_session *session) { return session->sequence; }
+
 /* --- files ------------------------------------------------------------------------------------------------------ */
 
 fv_status fv_session_save(fv_session *session, const char *path, uint32_t end, fv_message *message) {

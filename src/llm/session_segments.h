@@ -38,6 +38,7 @@ typedef struct fv_session_image {
      * its first one on. */
     const void *(*segment)(void *context, uint32_t layer, uint32_t index);
     void *context;
+    bool *busy; /* out, may be NULL: set if another process is writing the same file, which is FV_ERROR_FILE */
 } fv_session_image;
 
 /*

@@ -137,9 +137,12 @@ static bool write_all(session_writer *writer) {
 
 fv_status fv_session_file_write(const fv_session_image *image, const char *path, fv_message *message) {
     session_writer writer = {.image = image};
-    fv_replacement made;
+    fv_replacement made = {.busy = false};
     fv_status status = writer_make(&writer, message);
-    if (status == FV_OK) status = fv_replacement_begin(&made, path, message);
+    if (status == FV_OK) {
+        status = fv_replacement_begin(&made, path, message);
+        if (status != FV_OK && made.busy && image->busy) *image->busy = true;
+    }
     if (status == FV_OK) {
         writer.file = made.file;
         status = fv_replacement_end(&made, made.file && write_all(&writer), message);

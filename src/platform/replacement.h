@@ -9,6 +9,7 @@
 typedef struct fv_replacement {
     FILE *file;       /* to be written to; NULL: it could not be opened, and fv_replacement_end() says so */
     const char *path; /* the caller's */
+    bool busy;        /* another process is writing the same file */
     char part[4096];
 } fv_replacement;
 

@@ -173,6 +173,46 @@ class PromptCache(SessionTest):
         self.assertEqual(len(self.bytes_of(self.path("cache"))), 460)
 
 
+class SessionFolder(SessionTest):
+    def run_kept(self, text, *flags, gguf=LLAMA):
+        return self.document("run", "-m", gguf, "-no-cnv", "--session-dir", self.path("store"), "-p", text, *PLAIN, *flags)
+
+    def files(self):
+        return sorted(os.listdir(self.path("store")))
+
+    def test_prompts_that_begin_alike_share_what_was_read(self):
+        text = TEXT * 80
+        plain = self.document("run", "-m", LLAMA, "-no-cnv", "-p", text, *PLAIN)
+        first = self.run_kept(text)
+        self.assertEqual((first["reused_tokens"], first["tokens"]), (0, plain["tokens"]))
+        self.assertEqual(len(self.files()), 1)
+        again = self.run_kept(text)
+        self.assertEqual((again["reused_tokens"], again["tokens"]), (plain["prompt_tokens"] // 1024 * 1024, plain["tokens"]))
+        self.assertEqual(len(self.files()), 1)
+        other = TEXT * 50 + "her thin tin " * 40
+        self.assertEqual(self.run_kept(other)["tokens"], self.document("run", "-m", LLAMA, "-no-cnv", "-p", other, *PLAIN)["tokens"])
+        self.assertGreaterEqual(self.run_kept(other)["reused_tokens"], 1024)
+        for flags in (("--attention", "fovea"), ("-ctk", "q8_0")):
+            self.assertEqual(self.run_kept(text, *flags)["reused_tokens"], 0)  # it would be another text
+        self.assertEqual(self.run_kept(TEXT)["reused_tokens"], 0)
+        with open(os.path.join(self.path("store"), self.files()[0]), "r+b") as file:
+            file.seek(-5000, os.SEEK_END)
+            file.write(b"damaged")
+        self.assertEqual(self.run_kept(text)["tokens"], plain["tokens"])
+
+    def test_the_limit(self):
+        self.run_kept(TEXT * 60)
+        size = os.path.getsize(os.path.join(self.path("store"), self.files()[0]))
+        kept = self.files()
+        self.run_kept("in " + TEXT * 60, "--session-limit", str(size // 2))  # no file of its own fits
+        self.assertEqual(self.files(), kept)
+        self.run_kept("on " + TEXT * 60, "--session-limit", str(size * 3 // 2))
+        self.assertEqual(len(self.files()), 1)
+        self.assertNotEqual(self.files(), kept)
+        self.fails(2, "run", "-m", LLAMA, "--session-dir", "a", "--session", "b", says=("exclude",))
+        self.fails(1, "run", "-m", LLAMA, "--session-dir", self.text, "-p", "in", says=("is no folder",))
+
+
 class Inspect(SessionTest):
     def test_a_session_file(self):
         kept, figures = self.read(TEXT * 4, "kept", "--attention", "fovea:tail=codes")

@@ -29,12 +29,13 @@ static int part_open(const char *part, bool *busy) {
 }
 
 fv_status fv_replacement_begin(fv_replacement *replacement, const char *path, fv_message *message) {
-    bool busy = false;
     if (snprintf(replacement->part, sizeof replacement->part, "%s.part", path) >= (int)sizeof replacement->part)
         return fv_message_set(message, FV_ERROR_FILE, "%s: the name is too long", path);
     replacement->path = path;
-    int descriptor = part_open(replacement->part, &busy);
-    if (busy) return fv_message_set(message, FV_ERROR_FILE, "%s: is being written by another process", path);
+    replacement->busy = false;
+    int descriptor = part_open(replacement->part, &replacement->busy);
+    if (replacement->busy)
+        return fv_message_set(message, FV_ERROR_FILE, "%s: is being written by another process", path);
     replacement->file = descriptor >= 0 ? fdopen(descriptor, "w") : NULL;
     if (descriptor >= 0 && !replacement->file) close(descriptor);
     return FV_OK;
