@@ -135,6 +135,9 @@ typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *
  *                              tops[g % 4][r]  g < 4: bits 4, 5 of its scale, then of its minimum, in the low nibble;
  *                                              g >= 4: in the high nibble
  *   Q6_K                     f16 scale[8], i8 steps[16 groups][8]
+ *   IQ4_XS                   f16 scale[8], u8 low[4][8], u8 tops[2][8]; of group g and row r, 32 more than the factor:
+ *                              low[g % 4][r]   bits 0..3, g < 4: in the low nibble, else in the high one
+ *                              tops[g % 2][r]  bits 4, 5, at 2 (g / 2)
  *
  *   bits of a quant          where the quant of input i, row r is, of 32 inputs
  *   4                        u8 nibbles[4][8][4]: i < 16: low nibble of [i / 4][r][i % 4], else high nibble of
@@ -143,8 +146,8 @@ typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *
  *   6                        nibbles, then u8 uppers[2][8][4]: bits 2 n, 2 n + 1 of [i / 16][r][i % 4], n = i / 4 % 4
  *   8                        u8 bytes[8][8][4]: [i / 4][r][i % 4], 128 more than in the file */
 
-/* Eight packed rows to eight of a panel's 32, placed as panel_pack does (Q8_0 and IQ4_NL with their bias of 128). Exact
- * twin. */
+/* Eight packed rows to eight of a panel's 32, placed as panel_pack does (Q8_0, IQ4_NL and IQ4_XS with their bias of
+ * 128). Exact twin. */
 typedef void fv_panel_unpack_fn(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
                                 float *offset);
 

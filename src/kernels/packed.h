@@ -16,15 +16,17 @@
     X(IQ4_NL, iq4_nl) \
     X(Q4_K, q4_k) \
     X(Q5_K, q5_k) \
-    X(Q6_K, q6_k)
+    X(Q6_K, q6_k) \
+    X(IQ4_XS, iq4_xs)
 
 #define FV_PACKED_ENUM(NAME, name) FV_PACKED_##NAME,
 typedef enum fv_packed_type { FV_PACKED_LIST(FV_PACKED_ENUM) FV_PACKED_COUNT } fv_packed_type;
 #undef FV_PACKED_ENUM
 
 enum { FV_PACKED_ROWS = 8, FV_PACKED_MINIMA = 16, FV_PACKED_SUPER_SCALES = 32, FV_PACKED_SUPER_TOPS = 96 };
+enum { FV_PACKED_XS_SCALES = 16, FV_PACKED_XS_TOPS = 48 }; /* IQ4_XS */
 
-/* What the nibbles of IQ4_NL stand for, shifted up by 128. */
+/* What the nibbles of IQ4_NL and IQ4_XS stand for, shifted up by 128. */
 static const uint8_t fv_iq4_nl_values[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
 
 /* Inputs of a block. */
@@ -39,9 +41,15 @@ static inline bool fv_packed_has_fifths(fv_packed_type type) {
     return type == FV_PACKED_Q5_0 || type == FV_PACKED_Q5_1 || type == FV_PACKED_Q5_K;
 }
 
+/* Whether nibbles are indices of fv_iq4_nl_values. */
+static inline bool fv_packed_is_looked_up(fv_packed_type type) {
+    return type == FV_PACKED_IQ4_NL || type == FV_PACKED_IQ4_XS;
+}
+
 /* Bytes of a block's scales: where the quants of eight rows begin. */
 static inline size_t fv_packed_header_bytes(fv_packed_type type) {
-    return type == FV_PACKED_Q6_K ? 144 : type >= FV_PACKED_Q4_K ? 128 : fv_packed_has_minima(type) ? 32 : 16;
+    if (type >= FV_PACKED_Q4_K) return type == FV_PACKED_Q6_K ? 144 : type == FV_PACKED_IQ4_XS ? 64 : 128;
+    return fv_packed_has_minima(type) ? 32 : 16;
 }
 
 /* Bytes of the quants of 32 inputs of eight rows. */

@@ -1,5 +1,5 @@
-/* One row of a block of 256 values (Q4_K, Q5_K, Q6_K) to its places among eight and back. Both directions are the same
- * exchanges of nibbles and bits, read the other way round. */
+/* One row of a block of 256 values (Q4_K, Q5_K, Q6_K, IQ4_XS) to its places among eight and back. Both directions are
+ * the same exchanges of nibbles and bits, read the other way round. */
 #include "build.h"
 #include "kernels/blocks.h"
 #include "model/packing.h"
@@ -108,7 +108,42 @@ static void scales_unpack(const uint8_t *packed, size_t r, uint8_t *block) {
     }
 }
 
+/* IQ4_XS: each group has its own 16 bytes of nibbles, as they are packed; six bits of scale. */
+static void xs_pack(const uint8_t *block, size_t r, uint8_t *packed) {
+    uint32_t tops = fv_load_u16(block + 2);
+    for (size_t i = 0; i < 2; i++) packed[2 * r + i] = block[i];
+    for (size_t g = 0; g < 4; g++) {
+        int first = block[4 + g / 2] >> (4 * (g % 2)) & 15, second = block[6 + g / 2] >> (4 * (g % 2)) & 15;
+        packed[FV_PACKED_XS_SCALES + 8 * g + r] = (uint8_t)(first | second << 4);
+    }
+    for (size_t p = 0; p < 2; p++) {
+        uint32_t byte = 0;
+        for (size_t n = 0; n < 4; n++) byte |= (tops >> (4 * n + 2 * p) & 3) << (2 * n);
+        packed[FV_PACKED_XS_TOPS + 8 * p + r] = (uint8_t)byte;
+    }
+    for (size_t i = 0; i < FV_HALF_VALUES; i++) packed[nibble_at(FV_PACKED_IQ4_XS, i / 16, r, i % 16)] = block[8 + i];
+}
+
+static void xs_unpack(const uint8_t *packed, size_t r, uint8_t *block) {
+    uint32_t tops = 0;
+    for (size_t i = 0; i < 2; i++) block[i] = packed[2 * r + i];
+    for (size_t n = 0; n < 4; n++)
+        for (size_t p = 0; p < 2; p++)
+            tops |= (uint32_t)(packed[FV_PACKED_XS_TOPS + 8 * p + r] >> (2 * n) & 3) << (4 * n + 2 * p);
+    for (size_t i = 0; i < 2; i++) block[2 + i] = (uint8_t)(tops >> (8 * i));
+    for (size_t g = 0; g < 2; g++) {
+        const uint8_t *low = packed + FV_PACKED_XS_SCALES + 16 * g + r;
+        block[4 + g] = low_nibbles(low[0], low[8]);
+        block[6 + g] = high_nibbles(low[0], low[8]);
+    }
+    for (size_t i = 0; i < FV_HALF_VALUES; i++) block[8 + i] = packed[nibble_at(FV_PACKED_IQ4_XS, i / 16, r, i % 16)];
+}
+
 void fv_super_pack(fv_packed_type type, const uint8_t *block, size_t r, uint8_t *packed) {
+    if (FV_BUILD_GRIDS && type == FV_PACKED_IQ4_XS) {
+        xs_pack(block, r, packed);
+        return;
+    }
     bool six = type == FV_PACKED_Q6_K;
     for (size_t i = 0; i < 2; i++) packed[2 * r + i] = block[six ? 208 + i : i];
     for (size_t i = 0; !six && i < 2; i++) packed[FV_PACKED_MINIMA + 2 * r + i] = block[2 + i];
@@ -122,6 +157,10 @@ void fv_super_pack(fv_packed_type type, const uint8_t *block, size_t r, uint8_t 
 }
 
 void fv_super_unpack(fv_packed_type type, const uint8_t *packed, size_t r, uint8_t *block) {
+    if (FV_BUILD_GRIDS && type == FV_PACKED_IQ4_XS) {
+        xs_unpack(packed, r, block);
+        return;
+    }
     bool six = type == FV_PACKED_Q6_K;
     for (size_t i = 0; i < 2; i++) block[six ? 208 + i : i] = packed[2 * r + i];
     for (size_t i = 0; !six && i < 2; i++) block[2 + i] = packed[FV_PACKED_MINIMA + 2 * r + i];

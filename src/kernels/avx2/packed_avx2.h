@@ -38,7 +38,7 @@ INLINE void packed_steps(fv_packed_type type, const uint8_t *bytes, __m256i step
         __m256i bits = load32(bytes + 128);
         for (int k = 0; k < 8; k++) steps[k] = _mm256_or_si256(steps[k], moved(bits, 4 - k, _mm256_set1_epi8(0x10)));
     }
-    if (type == FV_PACKED_IQ4_NL) {
+    if (fv_packed_is_looked_up(type)) {
         __m256i values = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)fv_iq4_nl_values));
         for (size_t k = 0; k < 8; k++) steps[k] = _mm256_shuffle_epi8(values, steps[k]);
     }
@@ -54,12 +54,26 @@ INLINE void packed_steps(fv_packed_type type, const uint8_t *bytes, __m256i step
 /* A block's scales, as far as its groups share them. */
 typedef struct packed_header {
     __m256 scale, minimum;          /* minimum: Q4_1's and Q5_1's as it is, Q4_K's and Q5_K's negated */
-    uint8_t scales[64], minima[64]; /* of Q4_K, Q5_K: [group][row] */
+    uint8_t scales[64], minima[64]; /* of Q4_K, Q5_K: [group][row]; scales of IQ4_XS, signed */
 } packed_header;
+
+/* Six bits less 32 of 8 groups of 8 rows: four groups at a time. */
+INLINE void xs_scales_load(const uint8_t *block, uint8_t scales[64]) {
+    const __m256i low = _mm256_set1_epi8(15), top = _mm256_set1_epi8(0x30);
+    __m256i both = load32(block + FV_PACKED_XS_SCALES);
+    __m256i pairs = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(block + FV_PACKED_XS_TOPS)));
+    for (int half = 0; half < 2; half++) {
+        __m256i first = moved(pairs, half ? 0 : 4, top), second = moved(pairs, half ? -2 : 2, top);
+        __m256i six = _mm256_or_si256(half ? moved(both, -4, low) : _mm256_and_si256(both, low),
+                                      _mm256_blend_epi32(first, second, 0xF0));
+        _mm256_storeu_si256((__m256i *)(void *)(scales + 32 * half), _mm256_sub_epi8(six, _mm256_set1_epi8(32)));
+    }
+}
 
 INLINE void packed_header_load(fv_packed_type type, const uint8_t *block, packed_header *header) {
     header->scale = load_f16x8(block);
     if (fv_packed_has_minima(type)) header->minimum = load_f16x8(block + FV_PACKED_MINIMA);
+    if (type == FV_PACKED_IQ4_XS) xs_scales_load(block, header->scales);
     if (type != FV_PACKED_Q4_K && type != FV_PACKED_Q5_K) return;
     const __m256i low = _mm256_set1_epi8(15), top = _mm256_set1_epi8(0x30);
     __m256i tops = load32(block + FV_PACKED_SUPER_TOPS);
@@ -81,6 +95,9 @@ INLINE void packed_scales(fv_packed_type type, const uint8_t *block, const packe
     *scale = header->scale;
     if (type == FV_PACKED_Q6_K)
         *scale = _mm256_mul_ps(header->scale, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load8(block + 16 + 8 * group))));
+    if (type == FV_PACKED_IQ4_XS)
+        *scale =
+            _mm256_mul_ps(header->scale, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load8(header->scales + 8 * group))));
     if (type == FV_PACKED_Q4_K || type == FV_PACKED_Q5_K) {
         __m256i scales = _mm256_cvtepu8_epi32(load8(header->scales + 8 * group));
         __m256i minima = _mm256_cvtepu8_epi32(load8(header->minima + 8 * group));

@@ -39,7 +39,7 @@ INLINE void load8_f32(const float *x, float32x4_t out[2]) {
 }
 
 /* Whether weights use all of a byte. */
-INLINE bool packed_is_wide(fv_packed_type type) { return type == FV_PACKED_Q8_0 || type == FV_PACKED_IQ4_NL; }
+INLINE bool packed_is_wide(fv_packed_type type) { return type == FV_PACKED_Q8_0 || fv_packed_is_looked_up(type); }
 
 /* A weight of 0..255 minus 128, for instructions that multiply signed bytes only. */
 INLINE int8x16_t less_128(uint8x16_t w) { return vreinterpretq_s8_u8(veorq_u8(w, vdupq_n_u8(0x80))); }
@@ -68,7 +68,7 @@ INLINE void packed_steps(fv_packed_type type, const uint8_t *bytes, uint8x16_t s
             uint8x16_t pairs = vld1q_u8(bytes + 128 + 32 * (i / 8) + 16 * (i % 2));
             steps[i] = vorrq_u8(steps[i], moved(pairs, 4 - 2 * (int)(i % 8 / 2), 0x30));
         }
-    if (type == FV_PACKED_IQ4_NL)
+    if (fv_packed_is_looked_up(type))
         for (size_t i = 0; i < 16; i++) steps[i] = vqtbl1q_u8(vld1q_u8(fv_iq4_nl_values), steps[i]);
 }
 
@@ -87,12 +87,23 @@ INLINE void scaled8(int16x8_t steps, const float32x4_t scale[2], float32x4_t out
 /* A block's scales, as far as its groups share them. */
 typedef struct packed_header {
     float32x4_t scale[2], minimum[2]; /* minimum: Q4_1's and Q5_1's as it is, Q4_K's and Q5_K's negated */
-    uint8_t scales[64], minima[64];   /* of Q4_K, Q5_K: [group][row] */
+    uint8_t scales[64], minima[64];   /* of Q4_K, Q5_K: [group][row]; scales of IQ4_XS, signed */
 } packed_header;
+
+/* Six bits less 32 of 8 groups of 8 rows: groups 2i and 2i + 1. */
+INLINE void xs_scales_load(const uint8_t *block, uint8_t scales[64]) {
+    uint8x16_t pairs = vld1q_u8(block + FV_PACKED_XS_TOPS);
+    for (int i = 0; i < 4; i++) {
+        uint8x16_t both = vld1q_u8(block + FV_PACKED_XS_SCALES + 16 * (i % 2));
+        uint8x16_t low = i < 2 ? vandq_u8(both, vdupq_n_u8(15)) : vshrq_n_u8(both, 4);
+        vst1q_u8(scales + 16 * i, vsubq_u8(vorrq_u8(low, moved(pairs, 4 - 2 * i, 0x30)), vdupq_n_u8(32)));
+    }
+}
 
 INLINE void packed_header_load(fv_packed_type type, const uint8_t *block, packed_header *header) {
     load8_f16(block, header->scale);
     if (fv_packed_has_minima(type)) load8_f16(block + FV_PACKED_MINIMA, header->minimum);
+    if (type == FV_PACKED_IQ4_XS) xs_scales_load(block, header->scales);
     if (type != FV_PACKED_Q4_K && type != FV_PACKED_Q5_K) return;
     load8_f16(block + FV_PACKED_MINIMA, header->minimum);
     for (size_t i = 0; i < 2; i++) header->minimum[i] = vnegq_f32(header->minimum[i]);
@@ -111,6 +122,8 @@ INLINE void packed_scales(fv_packed_type type, const uint8_t *block, const packe
     for (size_t i = 0; i < 2; i++) scale[i] = header->scale[i];
     if (type == FV_PACKED_Q6_K)
         scaled8(vmovl_s8(vld1_s8((const int8_t *)block + 16 + 8 * group)), header->scale, scale);
+    if (type == FV_PACKED_IQ4_XS)
+        scaled8(vmovl_s8(vld1_s8((const int8_t *)header->scales + 8 * group)), header->scale, scale);
     if (type == FV_PACKED_Q4_K || type == FV_PACKED_Q5_K) {
         scaled8(vreinterpretq_s16_u16(vmovl_u8(vld1_u8(header->scales + 8 * group))), header->scale, scale);
         scaled8(vreinterpretq_s16_u16(vmovl_u8(vld1_u8(header->minima + 8 * group))), header->minimum, offset);

@@ -18,7 +18,7 @@ static void quants_unpack(fv_packed_type type, const uint8_t *bytes, uint8_t *qu
             quants[i] = (uint8_t)(quants[i] | (upper[i] >> step & 1) << 4);
         for (size_t i = 0; type == FV_PACKED_Q6_K && i < STEP; i++)
             quants[i] = (uint8_t)(quants[i] | (pairs[i] >> (2 * (step % 4)) & 3) << 4);
-        for (size_t i = 0; type == FV_PACKED_IQ4_NL && i < STEP; i++) quants[i] = fv_iq4_nl_values[quants[i]];
+        for (size_t i = 0; fv_packed_is_looked_up(type) && i < STEP; i++) quants[i] = fv_iq4_nl_values[quants[i]];
     }
 }
 
@@ -42,6 +42,16 @@ static void scales_unpack_q45_k(const uint8_t *block, size_t group, float *scale
     }
 }
 
+static void scales_unpack_iq4_xs(const uint8_t *block, size_t group, float *scale, float *offset) {
+    const uint8_t *low = block + FV_PACKED_XS_SCALES + 8 * (group % 4),
+                  *tops = block + FV_PACKED_XS_TOPS + 8 * (group % 2);
+    for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
+        int steps = (low[r] >> (group < 4 ? 0 : 4) & 15) | (tops[r] >> (2 * (group / 2)) & 3) << 4;
+        scale[r] = fv_load_f16(block + 2 * r) * (float)(steps - 32);
+        offset[r] = scale[r] * fv_packed_bias(FV_PACKED_IQ4_XS);
+    }
+}
+
 /* Two groups of 16. */
 static void scales_unpack_q6_k(const uint8_t *block, size_t group, float *scale, float *offset) {
     for (size_t half = 0; half < 2; half++)
@@ -61,6 +71,8 @@ void fv_panel_unpack_scalar(fv_packed_type type, size_t columns, const void *pac
         for (size_t g = 0; g < groups; g++) {
             if (type == FV_PACKED_Q6_K)
                 scales_unpack_q6_k(block, g, scale, offset);
+            else if (FV_BUILD_GRIDS && type == FV_PACKED_IQ4_XS)
+                scales_unpack_iq4_xs(block, g, scale, offset);
             else if (groups > 1)
                 scales_unpack_q45_k(block, g, scale, offset);
             else
