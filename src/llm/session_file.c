@@ -7,11 +7,12 @@
 #include "llm/session_segments.h"
 #include "numeric/size.h"
 #include "platform/array.h"
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A segment in the file. */
 typedef struct session_part {
@@ -203,10 +204,10 @@ void fv_session_file_close(fv_session_file *file) {
 
 bool fv_session_file_is(const char *path) {
     uint8_t begin[8];
-    FILE *file = fopen(path, "rb");
-    if (!file) return false;
-    bool is = fread(begin, 1, sizeof begin, file) == sizeof begin && memcmp(begin, FV_SESSION_MAGIC, 8) == 0;
-    fclose(file);
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* non-blocking: a pipe must not hang us */
+    if (descriptor < 0) return false;
+    bool is = read(descriptor, begin, sizeof begin) == sizeof begin && memcmp(begin, FV_SESSION_MAGIC, 8) == 0;
+    close(descriptor);
     return is;
 }
 

@@ -223,6 +223,10 @@ class Inspect(SessionTest):
         for part in ("session, version 1", "whole", "llama_f32.gguf", "%d," % figures["tokens"], "fovea", "K f16", "a tail"):
             self.assertIn(part, text)
 
+    def test_a_pipe_is_not_waited_for(self):
+        os.mkfifo(self.path("pipe"))
+        self.fails(1, "inspect", self.path("pipe"), says=("no regular file",), timeout=20)
+
     def test_a_damaged_file_is_shown_as_far_as_it_goes_and_fails(self):
         kept, _ = self.read(TEXT * 4)
         good = self.bytes_of(kept)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 
 class Failure(Exception):
@@ -104,11 +105,23 @@ def levels(folder, name, count, least):
         print("%s, seed %d: valid %s" % (name, seed, ", ".join("%s %.1f %%" % item for item in share.items())))
 
 
+def read_once(folder):
+    with tempfile.TemporaryDirectory() as place:
+        text, kept = os.path.join(place, "text"), os.path.join(place, "kept")
+        with open(text, "w") as file:
+            file.write("the rain in the inn on the ring " * 100)
+        output = run(folder, "read_once", os.path.join(sys.argv[2], "tests", "model", "llama_f32.gguf"), text, kept)
+        found = re.findall(r"^(\d+) tokens, (\d+) of them from the file, (\d+) bytes of memory of its own$", output, re.M)
+        expect(len(found) == 2 and found[0][1] == found[1][1], output)
+        for tokens, reused, own in found:
+            expect(1024 < int(reused) < int(tokens) and 0 < int(own) < os.path.getsize(kept), output)
+
+
 def main():
     folder = os.path.join(os.path.dirname(os.path.abspath(sys.argv[1])), "examples")
     failed = 0
     for part in (smoke, attend_arrays, scaling_table, lambda f: levels(f, "level_retrieval", 3, 95),
-                 lambda f: levels(f, "level_diffusion", 6, 90)):
+                 lambda f: levels(f, "level_diffusion", 6, 90), read_once):
         try:
             part(folder)
         except Failure as failure:
