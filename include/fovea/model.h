@@ -186,7 +186,8 @@ typedef struct fv_model_fault {
     float value;  /* a NaN, an infinity, or what was too large: for anything 2^60, for a cache its type's largest */
 } fv_model_fault;
 
-/** Of the last call that returned FV_ERROR_NOT_FINITE or FV_ERROR_RANGE; FV_PLACE_NONE before any. Never NULL. */
+/** Of the last call that returned FV_ERROR_NOT_FINITE or (but where FV_BUILD_STEP is 0) FV_ERROR_RANGE; FV_PLACE_NONE
+ *  before any. Never NULL. */
 FV_API const fv_model_fault *fv_model_last_fault(const fv_model *model);
 
 /* Of the model's own caches: NULL beyond the last layer or if it has none; 0 if it has none. */

@@ -21,62 +21,50 @@ static bool row_is_sound(const fv_kernels *kernels, size_t n, const float *x) {
     return fv_none_within(n, x, BITS_MOST + 1, 0x80000000u);
 }
 
-/* The first element that is not sound, or whose magnitude has bits from `first` on. */
-static float worst_of(size_t n, const float *x, uint32_t first) {
-    size_t i = 0;
-    while (i + 1 < n && fv_none_within(1, x + i, first, 0x80000000u)) i++;
-    return x[i];
+/* Whether a row has an element whose magnitude has bits from `first` on; the first such is the fault then. */
+static bool blame(fv_model *model, uint32_t place, uint32_t row, const float *x, size_t n, uint32_t first) {
+    if (fv_none_within(n, x, first, 0x80000000u)) return false;
+    while (fv_none_within(1, x, first, 0x80000000u)) x++;
+    model->fault.place = place;
+    model->fault.row = row;
+    model->fault.value = *x;
+    return true;
 }
 
 void fv_sound_mark(const fv_model *model, size_t token) {
-    const fv_model_config *config = &model->config;
-    size_t queries = fv_query_width(config), keys = fv_kv_width(config);
+    size_t queries = fv_query_width(&model->config), keys = fv_kv_width(&model->config);
     bool sound = row_is_sound(model->kernels, queries, model->query + token * queries) &&
                  row_is_sound(model->kernels, keys, model->key + token * keys) &&
                  row_is_sound(model->kernels, keys, model->value + token * keys);
     model->mixed[token * queries] = sound ? 1.0f : 0.0f;
 }
 
-static fv_status blame(fv_model *model, uint32_t place, uint32_t layer, uint32_t row, float value) {
-    model->fault = (fv_model_fault){.place = place, .layer = layer, .row = row, .value = value};
-    return FV_ERROR_NOT_FINITE;
-}
-
-static fv_status row_blame(fv_model *model, uint32_t layer, uint32_t row) {
-    size_t queries = fv_query_width(&model->config), keys = fv_kv_width(&model->config), width = model->config.width;
-    const struct {
-        uint32_t place;
-        const float *x;
-        size_t n;
-    } rows[] = {
-        {FV_PLACE_INPUT, model->stream + row * width, width},
-        {FV_PLACE_QUERY, model->query + row * queries, queries},
-        {FV_PLACE_KEY, model->key + row * keys, keys},
-        {FV_PLACE_VALUE, model->value + row * keys, keys},
-    };
-    size_t i = 0;
-    while (i < 3 && row_is_sound(model->kernels, rows[i].n, rows[i].x)) i++;
-    return blame(model, rows[i].place, layer, row, worst_of(rows[i].n, rows[i].x, BITS_MOST + 1));
-}
-
 fv_status fv_sound_check(const fv_forward_call *call, uint32_t layer) {
-    size_t queries = fv_query_width(&call->model->config);
-    for (uint32_t t = 0; t < call->count; t++)
-        if (call->model->mixed[t * queries] < 1.0f) return row_blame(call->model, layer, t);
+    fv_model *model = call->model;
+    size_t queries = fv_query_width(&model->config), keys = fv_kv_width(&model->config), width = model->config.width;
+    for (uint32_t t = 0; t < call->count; t++) {
+        if (model->mixed[t * queries] > 0.0f) continue;
+        model->fault.layer = layer;
+        (void)(blame(model, FV_PLACE_INPUT, t, model->stream + t * width, width, BITS_MOST + 1) ||
+               blame(model, FV_PLACE_QUERY, t, model->query + t * queries, queries, BITS_MOST + 1) ||
+               blame(model, FV_PLACE_KEY, t, model->key + t * keys, keys, BITS_MOST + 1) ||
+               blame(model, FV_PLACE_VALUE, t, model->value + t * keys, keys, BITS_MOST + 1));
+        return FV_ERROR_NOT_FINITE;
+    }
     return FV_OK;
 }
 
+/* Not on a chip: whoever wrote its model into flash knows its range. */
 fv_status fv_sound_range(const fv_forward_call *call, uint32_t layer, fv_status status) {
     fv_model *model = call->model;
     const fv_cache_config *cache = &model->config.cache;
     size_t keys = fv_kv_width(&model->config);
-    if (status != FV_ERROR_RANGE) return status;
-    for (uint32_t i = 0; i < 2 * call->count; i++) {
-        const float *x = (i % 2 ? model->value : model->key) + i / 2 * keys;
-        uint32_t first = fv_element_largest_bits(i % 2 ? cache->value_type : cache->key_type) + 1;
-        if (fv_none_within(keys, x, first, 0x80000000u)) continue;
-        (void)blame(model, i % 2 ? FV_PLACE_VALUE : FV_PLACE_KEY, layer, i / 2, worst_of(keys, x, first));
-        break;
+    for (uint32_t t = 0; FV_BUILD_STEP && status == FV_ERROR_RANGE && t < call->count; t++) {
+        model->fault.layer = layer;
+        if (blame(model, FV_PLACE_KEY, t, model->key + t * keys, keys, fv_element_largest_bits(cache->key_type) + 1) ||
+            blame(model, FV_PLACE_VALUE, t, model->value + t * keys, keys,
+                  fv_element_largest_bits(cache->value_type) + 1))
+            break;
     }
     return status;
 }
@@ -84,11 +72,11 @@ fv_status fv_sound_range(const fv_forward_call *call, uint32_t layer, fv_status 
 fv_status fv_sound_logits(fv_model *model, const float *hidden, uint32_t rows, const float *logits) {
     size_t vocabulary = model->config.vocabulary, width = model->config.width;
     for (uint32_t r = 0; r < rows; r++) {
-        const float *made = logits + r * vocabulary, *from = hidden + r * width;
-        if (row_is_sound(model->kernels, vocabulary, made)) continue;
-        if (row_is_sound(model->kernels, width, from))
-            return blame(model, FV_PLACE_LOGITS, 0, r, worst_of(vocabulary, made, BITS_MOST + 1));
-        return blame(model, FV_PLACE_OUTPUT, model->config.layers - 1, r, worst_of(width, from, BITS_MOST + 1));
+        if (row_is_sound(model->kernels, vocabulary, logits + r * vocabulary)) continue;
+        model->fault.layer = model->config.layers - 1;
+        (void)(blame(model, FV_PLACE_OUTPUT, r, hidden + r * width, width, BITS_MOST + 1) ||
+               blame(model, FV_PLACE_LOGITS, r, logits + r * vocabulary, vocabulary, BITS_MOST + 1));
+        return FV_ERROR_NOT_FINITE;
     }
     return FV_OK;
 }

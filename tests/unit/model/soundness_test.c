@@ -116,7 +116,7 @@ static const damage damages[] = {
     {AT(layers[0].output), FV_PLACE_INPUT, 1},     {AT(layers[0].gate), FV_PLACE_INPUT, 1},
     {AT(layers[0].up), FV_PLACE_INPUT, 1},         {AT(layers[0].down), FV_PLACE_INPUT, 1},
     {AT(layers[1].output), FV_PLACE_OUTPUT, 1},    {AT(layers[1].gate), FV_PLACE_OUTPUT, 1},
-    {AT(layers[1].down), FV_PLACE_OUTPUT, 1},      {AT(weights.output), FV_PLACE_LOGITS, 0},
+    {AT(layers[1].down), FV_PLACE_OUTPUT, 1},      {AT(weights.output), FV_PLACE_LOGITS, 1},
     {AT(layers[1].feed_norm), FV_PLACE_OUTPUT, 1}, {AT(layers[1].attention_norm), FV_PLACE_QUERY, 1},
 };
 
