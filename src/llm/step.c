@@ -16,6 +16,7 @@ struct fv_stepper {
     fv_model *model;
     void *memory;
     size_t memory_bytes;
+    bool huge;            /* its memory is of huge pages */
     fv_model_part *parts; /* [shape.parts] */
     const fv_kernels *kernels;
     void *kernels_memory;
@@ -120,6 +121,13 @@ static fv_status parts_prepare(const fv_step_part *parts, size_t count) {
     return status;
 }
 
+/* Activations of a prompt are worth huge pages; those of single tokens are a few small ones of each kind. */
+static void place_memory(fv_stepper *stepper) {
+    if (stepper->huge || fv_stepper_rows(stepper) < stepper->shape.batch_tokens / 2) return;
+    stepper->huge = true;
+    fv_pages_huge(stepper->memory, stepper->memory_bytes, stepper->memory_bytes);
+}
+
 fv_status fv_stepper_run(fv_stepper *stepper, const fv_step_part *parts, size_t count) {
     fv_status status = parts_check(stepper, parts, count);
     if (status == FV_OK) status = parts_prepare(parts, count);
@@ -141,6 +149,7 @@ fv_status fv_stepper_run(fv_stepper *stepper, const fv_step_part *parts, size_t 
         else
             fv_sequence_settle(parts[i].sequence);
     }
+    if (status == FV_OK) place_memory(stepper);
     return status;
 }
 
