@@ -114,16 +114,7 @@ static weight_reader reader_of(uint32_t type) {
     default:
         break;
     }
-    switch (type) { /* their steps are not even */
-#define UNEVEN_CASE(NAME, name, number, block_values, block_bytes) case number:
-        FV_WEIGHT_GRID_LIST(UNEVEN_CASE)
-#undef UNEVEN_CASE
-    case FV_WEIGHT_IQ4_NL:
-        reader.unpack = NULL;
-        break;
-    default:
-        break;
-    }
+    if (type > FV_WEIGHT_Q6_K) reader.unpack = NULL; /* IQ4_NL and those of a grid: their steps are not even */
     return reader;
 }
 
