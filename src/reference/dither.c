@@ -114,7 +114,8 @@ static weight_reader reader_of(uint32_t type) {
     default:
         break;
     }
-    if (type > FV_WEIGHT_Q6_K) reader.unpack = NULL; /* IQ4_NL and those of a grid: their steps are not even */
+    bool of_grid = FV_BUILD_GRIDS && type > FV_WEIGHT_Q6_K; /* IQ4_NL and these have steps that are not even */
+    if (of_grid || type == FV_WEIGHT_IQ4_NL) reader.unpack = NULL;
     return reader;
 }
 
