@@ -42,12 +42,20 @@ static void find_entry(const fv_gguf *gguf, const fv_gguf_entry *entry) {
     fv_gguf_f32(gguf, key, &real);
     fv_gguf_bool(gguf, key, &flag);
     if (fv_gguf_string(gguf, key, &text)) touch(text.bytes, text.length);
+    fv_message message = {{0}};
+    bool unreadable = fv_gguf_take_u32(gguf, key, &number, &message) != FV_OK;
+    unreadable |= fv_gguf_take_f32(gguf, key, &real, &message) != FV_OK;
+    unreadable |= fv_gguf_take_bool(gguf, key, &flag, &message) != FV_OK;
+    unreadable |= fv_gguf_take_string(gguf, key, &text, &message) != FV_OK;
+    if (unreadable != (message.text[0] != 0)) abort();
     free(key);
 }
 
 static void read_tensor(const fv_gguf_tensor *tensor) {
     touch(tensor->name.bytes, tensor->name.length);
     touch(tensor->data, tensor->bytes);
+    fv_gguf_check check;
+    if (fv_gguf_tensor_check(tensor, &check) && (!tensor->data || check.bad_blocks > check.blocks)) abort();
     if (tensor->dimension_count < 1 || tensor->dimension_count > 4) abort();
     if ((fv_gguf_type_name(tensor->ggml_type) == NULL) != (tensor->data == NULL)) abort();
     for (int i = 0; i < 4; i++)
