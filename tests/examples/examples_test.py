@@ -21,7 +21,7 @@ def expect(condition, sentence):
 
 def run(folder, name, *arguments):
     done = subprocess.run([os.path.join(folder, name), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          universal_newlines=True)
+                          encoding="utf-8", errors="replace")
     expect(done.returncode == 0, "%s: exit %d\n%s" % (name, done.returncode, done.stdout))
     return done.stdout
 
@@ -40,6 +40,19 @@ def attend_arrays(folder):
     expect(shares.get("dense") == 100.0 and 11.0 < shares.get("fovea:budget=0.12", 0) < 12.5, output)
     difference = float(re.search(r"^relative difference ([\d.]+)$", output, re.M).group(1))
     expect(0 < difference < 0.05, "what matters was not read: " + output)
+
+
+def ask_many(folder):
+    """Answers do not depend on what else is asked at the same time, nor on having slept."""
+    model = os.path.join(sys.argv[2], "tests", "model", "llama_q4_0.gguf")
+    with tempfile.TemporaryDirectory() as place:
+        def answers(*questions):
+            output = run(folder, "ask_many", model, os.path.join(place, "text.fovea"), "abc def", *questions)
+            expect("read 7 tokens\nwoke with 7 tokens\n" in output, output)
+            return re.split(r"\n  \d+ KiB of its own\n", output.split("woke with 7 tokens\n")[1])[:-1]
+        one, two = answers(" one")[0], answers(" two")[0]
+        expect(one.startswith(" one") and len(one) > 8 and one[4:] != two[4:], "%r %r" % (one, two))
+        expect(answers(" one", " two", " one") == [one, two, one], "company shows")
 
 
 def pattern_edges(tokens, window=128, block=64):
@@ -121,7 +134,7 @@ def main():
     folder = os.path.join(os.path.dirname(os.path.abspath(sys.argv[1])), "examples")
     failed = 0
     for part in (smoke, attend_arrays, scaling_table, lambda f: levels(f, "level_retrieval", 3, 95),
-                 lambda f: levels(f, "level_diffusion", 6, 90), read_once):
+                 lambda f: levels(f, "level_diffusion", 6, 90), read_once, ask_many):
         try:
             part(folder)
         except Failure as failure:
