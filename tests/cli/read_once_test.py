@@ -54,13 +54,15 @@ class Read(SessionTest):
 
     def test_a_document_in_a_turn_is_completed_by_its_question(self):
         document = (TEXT * 20).rstrip()
-        kept, figures = self.read(document, "kept", "--chat", *CHAT)
-        self.assertEqual(self.document("inspect", kept, "--json")["ends"], "in a turn of the user, which is open")
-        after = self.document("run", "-m", LLAMA, *CHAT, "--session", kept, "-p", "the inn", *PLAIN)
-        whole = self.document("run", "-m", LLAMA, *CHAT, "-p", document + "\n\nthe inn", *PLAIN)
-        self.assertTrue(after["chat"])
-        self.assertEqual(after["reused_tokens"] + after["prompt_tokens"], whole["prompt_tokens"])
-        self.assertEqual(after["tokens"], whole["tokens"])
+        for name in ("chatml", "llama3", "mistral", "gemma"):
+            chat = ("--chat-template", name)
+            kept, figures = self.read(document + "\n\n", "kept", "--chat", *chat)
+            self.assertEqual(self.document("inspect", kept, "--json")["ends"], "in a turn of the user, which is open")
+            after = self.document("run", "-m", LLAMA, *chat, "--session", kept, "-p", "the inn", *PLAIN)
+            whole = self.document("run", "-m", LLAMA, *chat, "-p", document + "\n\nthe inn", *PLAIN)
+            self.assertTrue(after["chat"])
+            self.assertEqual(after["reused_tokens"] + after["prompt_tokens"], whole["prompt_tokens"], name)
+            self.assertEqual(after["tokens"], whole["tokens"], name)
 
     def test_saving_goes_on_where_a_conversation_was(self):
         kept, figures = self.read(TEXT * 5, "kept", "--chat", *CHAT)
