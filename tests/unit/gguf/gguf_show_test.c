@@ -86,7 +86,7 @@ static void types_of_a_file(void **state) {
     assert_int_equal(bytes, all);
     assert_int_equal(fv_gguf_type_uses(gguf, uses, 1), 1);
     assert_true(uses[0].tensors < tensors);
-    assert_false(fv_gguf_type_is_supported(16)); /* IQ2_XXS */
+    assert_false(fv_gguf_type_is_supported(34)); /* TQ1_0 */
     const fv_gguf_tensor tensor = {.dimension_count = 3, .dimensions = {5, 7, 2, 1}};
     assert_int_equal(fv_gguf_tensor_values(&tensor), 70);
     fv_gguf_close(gguf);
