@@ -2,6 +2,7 @@
 """Runs the fovea program for the tests of this folder: bytes in, bytes out, and the exit code."""
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,8 @@ import unittest
 FOVEA = sys.argv[1] if len(sys.argv) > 2 else ""
 SOURCE = sys.argv[2] if len(sys.argv) > 2 else ""
 MODELS = os.path.join(SOURCE, "tests", "model")
+# Jobs in the background of a script ignore Ctrl-C, and so would what they start; a handler is not inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 TEXT = "the rain in the inn on the ring and her thinner tin are there in the rein "
 
 
