@@ -125,7 +125,7 @@ static int encode_plain(run_state *state) {
     uint32_t flags = FV_TOKENIZE_PARSE_SPECIAL | (state->options->kept.session ? 0 : FV_TOKENIZE_ADD_SPECIAL);
     int result = cli_outcome(
         fv_tokenizer_encode(tokenizer, text->bytes ? text->bytes : "", text->length, flags, &state->tokens), NULL);
-    if (result == CLI_GO_ON && text->length == 0) {
+    if (result == CLI_GO_ON && text->length == 0 && state->kept.file) {
         state->tokens.count = 0;
         result = cli_kept_prompt(&state->kept, &state->tokens);
     }
@@ -370,9 +370,10 @@ static int run(run_state *state) {
     state->has_prompt = options->prompt || options->file;
     if (result == CLI_GO_ON)
         result = cli_read_text(options->file, options->prompt, options->escape, "the prompt", &state->prompt);
-    if (result == CLI_GO_ON && state->has_prompt && state->prompt.length == 0) result = cli_fail("the prompt is empty");
     if (result == CLI_GO_ON) result = choose_sampling(state);
     if (result == CLI_GO_ON) result = find_template(state);
+    if (result == CLI_GO_ON && state->conversation && state->has_prompt && state->prompt.length == 0)
+        result = cli_fail("the prompt is empty");
     if (result != CLI_GO_ON) return result;
     state->terminal = isatty(STDIN_FILENO) != 0;
     state->single_turn = options->single_turn || options->json || (state->has_prompt && !state->terminal);

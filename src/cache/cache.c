@@ -11,8 +11,10 @@ typedef struct cache_layout {
     size_t key_page_bytes, value_row_bytes, key_head_bytes, value_head_bytes, scale_head_stride, mark_head_stride;
     size_t key_offset, value_offset, key_scale_offset, value_scale_offset, mark_key_offset, mark_value_offset;
     fv_summaries_layout summaries;
-    size_t table_offset, segments;
-    size_t bytes, segment_bytes; /* the second is 0 where all is in one block */
+#if FV_BUILD_SEGMENTS
+    size_t table_offset, segments, segment_bytes; /* 0 where all is in one block */
+#endif
+    size_t bytes;
 } cache_layout;
 
 static fv_status config_check(const fv_cache_config *config) {
@@ -45,12 +47,16 @@ static fv_status cache_layout_make(const fv_cache_config *config, bool segmented
     layout->value_row_bytes = fv_element_row_bytes(config->value_type, config->head_dim);
     layout->bytes = (sizeof(fv_cache) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN;
     size_t scale_head_bytes = 0, mark_head_bytes = 0, *bytes = &layout->bytes;
-    if (FV_BUILD_SEGMENTS && segmented) {
+#if FV_BUILD_SEGMENTS
+    if (segmented) {
         layout->segments = (pages + FV_SEGMENT_PAGES - 1) / FV_SEGMENT_PAGES;
         layout->table_offset = fv_size_reserve(bytes, layout->segments, sizeof(unsigned char *));
         pages = FV_SEGMENT_PAGES, marks = marks_of(config, FV_SEGMENT_TOKENS);
         bytes = &layout->segment_bytes;
     }
+#else
+    (void)segmented;
+#endif
     fv_size_reserve(&layout->key_head_bytes, pages, layout->key_page_bytes);
     fv_size_reserve(&layout->value_head_bytes, pages, FV_PAGE_TOKENS * layout->value_row_bytes);
     fv_size_reserve(&scale_head_bytes, pages, FV_PAGE_TOKENS * sizeof(float));

@@ -118,11 +118,10 @@ static void data_move(fv_stream *s, const fv_cache *cache, uint32_t tokens) {
     size_t dim = config->head_dim;
     for (uint32_t head = 0; head < config->kv_heads; head++) {
         for (uint32_t t = 0; t < tokens && s->status == FV_OK; t++) {
-            float *key_scale = fv_cache_key_scale(cache, head, t), *value_scale = fv_cache_value_scale(cache, head, t);
             key_move(s, config->key_type, dim, fv_cache_key_page(cache, head, t / FV_PAGE_TOKENS), t % FV_PAGE_TOKENS);
-            if (key_scale) fv_stream_move(s, key_scale, 4);
+            if (cache->key_scale_offset) fv_stream_move(s, fv_cache_key_scale(cache, head, t), 4);
             value_move(s, config->value_type, dim, fv_cache_value_row(cache, head, t));
-            if (value_scale) fv_stream_move(s, value_scale, 4);
+            if (cache->value_scale_offset) fv_stream_move(s, fv_cache_value_scale(cache, head, t), 4);
         }
         for (uint32_t mark = 0; mark < mark_count(config, tokens) && s->status == FV_OK; mark++) {
             vector_move(s, dim, fv_cache_mark_key_row(cache, head, mark), 1, 4);

@@ -18,8 +18,7 @@ static size_t region_add(size_t *bytes, size_t heads, size_t count, size_t size,
     return fv_size_reserve(bytes, heads, *head_bytes);
 }
 
-void fv_shadow_layout(const fv_cache_config *config, size_t pages, size_t *bytes, size_t *own, size_t *work,
-                      fv_shadow *layout) {
+void fv_shadow_layout(const fv_cache_config *config, size_t pages, size_t *bytes, fv_shadow *layout) {
     *layout = (fv_shadow){0};
     if (!config->shadow) return;
     size_t heads = config->kv_heads, same;
@@ -34,7 +33,6 @@ void fv_shadow_layout(const fv_cache_config *config, size_t pages, size_t *bytes
     layout->centre_offset = region_add(bytes, heads, block_panels, dim * LANES, &layout->centre_head_bytes);
     layout->centre_step_offset =
         region_add(bytes, heads, block_panels, LANES * sizeof(float), &layout->centre_step_head_bytes);
-    *work = fv_size_reserve(own, dim, 19 * sizeof(float) + LANES);
 }
 
 /* Stored keys of one page as f32, [head_dim][16]; lanes first..end-1. */

@@ -75,10 +75,10 @@ static inline float *fv_shadow_keys(const fv_shadow *shadow) { return fv_shadow_
 
 static inline uint8_t *fv_shadow_key_codes(const fv_shadow *shadow) { return (uint8_t *)fv_shadow_row(shadow, 19); }
 
-/* Adds its regions of a segment of `pages` pages to `bytes` by fv_size_reserve(), and its work area to `own`, where
- * that begins goes to *work. */
-void fv_shadow_layout(const fv_cache_config *config, size_t pages, size_t *bytes, size_t *own, size_t *work,
-                      fv_shadow *layout);
+#define FV_SHADOW_WORK_BYTES (19 * sizeof(float) + FV_PAGE_TOKENS) /* times dim, of the work area */
+
+/* Adds its regions of a segment of `pages` pages to `bytes` by fv_size_reserve(). */
+void fv_shadow_layout(const fv_cache_config *config, size_t pages, size_t *bytes, fv_shadow *layout);
 
 /* The two parts of the coarse key of a token, rotated: [head_dim] each. */
 void fv_shadow_centre(const fv_cache *cache, uint32_t head, uint32_t token, float *out);

@@ -1,12 +1,14 @@
 /* The one place that knows which summaries there are, and in which order they are made. */
 #include "cache/summaries.h"
 #include "cache/cache_pages.h"
+#include "numeric/size.h"
 
 #if FV_BUILD_CHOOSE
 
 void fv_summaries_layout_make(const fv_cache_config *config, size_t pages, size_t *bytes, size_t *own,
                               fv_summaries_layout *layout) {
-    fv_shadow_layout(config, pages, bytes, own, &layout->work, &layout->shadow);
+    fv_shadow_layout(config, pages, bytes, &layout->shadow);
+    layout->work = fv_size_reserve(own, layout->shadow.dim, FV_SHADOW_WORK_BYTES);
     if (FV_BUILD_CERTIFICATE) fv_margin_layout(config, pages, bytes, &layout->margins);
     if (FV_BUILD_TAIL) fv_tail_layout(config, pages, bytes, &layout->tail);
 }

@@ -239,11 +239,11 @@ static fv_status layer_run(fv_forward_call *call, uint32_t layer) {
 
 /* Splits the time of a step: of attention each part has counted its own; of the rest it gets what its rows are of all
  * rows. */
-static void reports_time(const fv_forward_call *call, uint64_t begin_ns, uint64_t attended_ns) {
+static void reports_time(const fv_forward_call *call) {
     const fv_model *model = call->model;
     uint64_t workers = call->parallel ? call->parallel->workers : 1, products_ns = model->product_ns * workers;
-    uint64_t all_ns = (time_now(model) - begin_ns) * workers;
-    uint64_t known_ns = products_ns + (fv_model_parts_attended_ns(call) - attended_ns);
+    uint64_t all_ns = (time_now(model) - model->begin_ns) * workers;
+    uint64_t known_ns = products_ns + (fv_model_parts_attended_ns(call) - model->attended_ns);
     uint64_t other_ns = all_ns > known_ns ? all_ns - known_ns : 0;
     for (uint32_t i = 0; i < fv_call_parts(call); i++) {
         const fv_model_part *part = &call->parts[i];
@@ -259,8 +259,11 @@ fv_status fv_model_step(fv_model *model, const fv_model_part *parts, uint32_t pa
     fv_forward_call *call = &model->call;
     *call = (fv_forward_call){.model = model, .parallel = parallel, .parts = parts, .part_count = part_count};
     bool timed = FV_BUILD_REPORT && model->clock;
-    uint64_t begin_ns = time_now(model), attended_ns = timed ? fv_model_parts_attended_ns(call) : 0;
-    model->product_ns = 0;
+    if (timed) {
+        model->begin_ns = time_now(model);
+        model->attended_ns = fv_model_parts_attended_ns(call);
+        model->product_ns = 0;
+    }
     fv_model_parts_place(call);
     fv_model_deadline_begin(call);
     model->batch_rows = 0; /* the last step's rows are overwritten from here on, also if this one is refused midway */
@@ -273,14 +276,15 @@ fv_status fv_model_step(fv_model *model, const fv_model_part *parts, uint32_t pa
     }
     step_run(call, step_output_norm);
     model->batch_rows = call->count;
-    if (timed) reports_time(call, begin_ns, attended_ns);
+    if (timed) reports_time(call);
     return FV_OK;
 }
 
 fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *policy,
                            const fv_parallel *parallel, fv_report *report) {
-    const fv_model_part part = {.tokens = tokens, .count = count, .policy = policy, .report = report};
-    return fv_model_step(model, &part, 1, parallel);
+    if (!model) return FV_ERROR_ARGUMENT;
+    model->part = (fv_model_part){.tokens = tokens, .count = count, .policy = policy, .report = report};
+    return fv_model_step(model, &model->part, 1, parallel);
 }
 
 /* Of `rows` normed rows that lie one after the other. */

@@ -240,7 +240,11 @@ fv_status fv_model_init(fv_model **model, const fv_model_config *config, const f
     if (!memory || bytes < layout.bytes || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
     unsigned char *base = (unsigned char *)memory;
     fv_model *made = (fv_model *)memory;
-    *made = (fv_model){.config = *config, .weights = *weights, .kernels = kernels, .workers = workers};
+    for (size_t i = 0; i < sizeof *made; i++) ((unsigned char *)made)[i] = 0; /* a literal would pass by on the stack */
+    made->config = *config;
+    made->weights = *weights;
+    made->kernels = kernels;
+    made->workers = workers;
     model_place(made, base, &layout);
     status = attention_place(made, base, &layout);
     if (status == FV_OK) status = caches_place(made, base, &layout);

@@ -11,6 +11,7 @@
 typedef struct fv_part_place {
     uint32_t first_row, first_token; /* in the step; in its caches */
     fv_status status;
+    fv_attention_rows rows; /* what attention is told in the layer at work */
 } fv_part_place;
 
 /* One step's surroundings; the steps between products are tasks over ranges of its rows. */
@@ -25,7 +26,6 @@ typedef struct fv_forward_call {
     void (*step)(const struct fv_forward_call *call, size_t token);
     fv_linear_product products[3]; /* at work, and what they read */
     fv_linear_input input;
-    fv_attention_rows rows; /* of the part at work, unless several are */
 #if FV_BUILD_STEP && FV_BUILD_DEADLINE
     uint32_t timed_parts, timed_left; /* parts with a deadline; those not read yet in this layer */
     uint64_t begin_ns, seen_ns;       /* by their clock: when the step began, when the last one had read */
@@ -57,9 +57,11 @@ struct fv_model {
     fv_model_fault fault; /* of the last call that failed so */
     fv_clock_fn *clock;   /* NULL: no time is taken */
     void *clock_context;
-    uint64_t product_ns;  /* of the forward at work */
-    uint64_t rest_ns;     /* between the reading of two layers, where there was a deadline; 0: not known */
-    fv_forward_call call; /* at work; here and not on a chip's stack */
+    uint64_t begin_ns, attended_ns; /* when the step at work began; what reports said of attention then */
+    uint64_t product_ns;            /* of the forward at work */
+    fv_model_part part;             /* of fv_model_forward(); here and not on a chip's stack, as the call */
+    uint64_t rest_ns;               /* between the reading of two layers, where there was a deadline; 0: not known */
+    fv_forward_call call;           /* at work; here and not on a chip's stack */
 };
 
 static inline uint32_t fv_call_parts(const fv_forward_call *call) { return FV_BUILD_STEP ? call->part_count : 1; }

@@ -85,7 +85,7 @@ void fv_model_parts_place(fv_forward_call *call) {
         const fv_model_part *part = &call->parts[i];
         size_t table = (size_t)call->count * config->rope_dims;
         fv_part_place *place = &model->places[i];
-        *place = (fv_part_place){call->count, fv_cache_tokens(part_caches(model, part)[0]), FV_OK};
+        *place = (fv_part_place){.first_row = call->count, .first_token = fv_cache_tokens(part_caches(model, part)[0])};
         call->count += part->count;
         if (config->rope_kind == FV_ROPE_NONE) continue;
         fv_rope_table(place->first_token, part->count, pairs, model->weights.rope_frequencies, config->rope_magnitude,
@@ -121,25 +121,25 @@ uint64_t fv_model_parts_attended_ns(const fv_forward_call *call) {
 /* The row of the step in which a part begins. */
 static inline size_t first_row(const fv_part_place *place) { return FV_BUILD_STEP ? place->first_row : 0; }
 
-/* One part by itself. `rows` is room for what attention is told. */
-static fv_status part_attend(fv_forward_call *call, uint32_t index, fv_attention *attention, fv_attention_rows *rows,
+/* One part by itself. */
+static fv_status part_attend(fv_forward_call *call, uint32_t index, fv_attention *attention,
                              const fv_parallel *parallel) {
     const fv_model *model = call->model;
     const fv_model_part *part = &call->parts[index];
-    const fv_part_place *place = &model->places[index];
+    fv_part_place *place = &model->places[index];
+    fv_attention_rows *rows = &place->rows;
     size_t queries = fv_query_width(&model->config), keys = fv_kv_width(&model->config);
     fv_cache *cache = part_caches(model, part)[call->layer_index];
     fv_status status = fv_cache_append(cache, part->count, model->key + first_row(place) * keys, keys,
                                        model->value + first_row(place) * keys, keys);
     if (status != FV_OK) return status;
-    *rows = (fv_attention_rows){.first_token = place->first_token,
-                                .count = part->count,
-                                .local_window = call->local ? model->config.local_window : 0,
-                                .layer = call->layer_index,
-                                .query = model->query + first_row(place) * queries,
-                                .query_stride = queries,
-                                .out = model->mixed + first_row(place) * queries,
-                                .out_stride = queries};
+    rows->first_token = place->first_token; /* field by field: a literal would pass by on the stack; the rest is 0 */
+    rows->count = part->count;
+    rows->local_window = call->local ? model->config.local_window : 0;
+    rows->layer = call->layer_index;
+    rows->query = model->query + first_row(place) * queries;
+    rows->out = model->mixed + first_row(place) * queries;
+    rows->query_stride = rows->out_stride = queries;
     if (part->deadline) fv_model_deadline_set(call, part, call->layer_index, rows);
     status = fv_attention_run(attention, cache, part->policy, rows, parallel, part->report);
     if (part->deadline) fv_model_deadline_add(call, part, call->layer_index);
@@ -150,8 +150,7 @@ static fv_status part_attend(fv_forward_call *call, uint32_t index, fv_attention
 static void single_task(void *context, size_t task, size_t worker) {
     fv_forward_call *call = (fv_forward_call *)context;
     if (call->parts[task].count > 1) return;
-    fv_attention_rows rows;
-    call->model->places[task].status = part_attend(call, (uint32_t)task, call->model->singles[worker], &rows, NULL);
+    call->model->places[task].status = part_attend(call, (uint32_t)task, call->model->singles[worker], NULL);
 }
 
 /* Whether parts of one row are better off with a worker each than with all workers one after the other: not where one
@@ -179,13 +178,12 @@ fv_status fv_model_parts_attend(fv_forward_call *call, uint32_t layer) {
     if (spread) fv_parallel_run(call->parallel, call->part_count, single_task, call);
     for (uint32_t i = 0; i < call->part_count; i++) {
         fv_status status = model->places[i].status;
-        if (!spread || call->parts[i].count > 1)
-            status = part_attend(call, i, model->attention, &call->rows, call->parallel);
+        if (!spread || call->parts[i].count > 1) status = part_attend(call, i, model->attention, call->parallel);
         if (status != FV_OK) return status;
     }
     return FV_OK;
 #else
-    return part_attend(call, 0, model->attention, &call->rows, call->parallel);
+    return part_attend(call, 0, model->attention, call->parallel);
 #endif
 }
 

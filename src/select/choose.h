@@ -37,6 +37,7 @@ typedef struct fv_choose_scratch {
     uint32_t *page;                /* the list: pages that were weighed, in rising order */
     uint32_t *weight;              /* what they weigh, FV_CHOSEN once they are chosen */
     uint32_t *chosen;              /* places of the chosen in the list, less `first`, in rising order */
+    uint32_t *local;               /* [FV_SEGMENT_PAGES], pages of one segment as it numbers them */
     float *rotated;                /* [dim], of one query at a time */
     uint32_t *tail; /* places of the tail's pages in the list, less `first`, in rising order; later their numbers */
     int32_t *tail_score, *tail_level; /* [group][FV_TAIL_PAGES * 16]; [group] */

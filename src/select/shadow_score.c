@@ -34,6 +34,7 @@ static size_t scratch_make(unsigned char *memory, uint32_t head_dim, size_t grou
     out->page = (uint32_t *)region_add(memory, &bytes, pages, 4);
     out->weight = (uint32_t *)region_add(memory, &bytes, pages, 4);
     out->chosen = (uint32_t *)region_add(memory, &bytes, pages, 4);
+    out->local = (uint32_t *)region_add(memory, &bytes, FV_SEGMENT_PAGES, 4);
     out->rotated = (float *)region_add(memory, &bytes, head_dim, 4);
     if (!FV_BUILD_TAIL) return bytes;
     out->tail = (uint32_t *)region_add(memory, &bytes, pages, 4);
@@ -177,11 +178,10 @@ static uint32_t list_score(const fv_chooser *chooser, const fv_choose_scratch *s
     const uint32_t *pages = scratch->page + place;
     uint32_t count = scratch->count - place, first = pages[0] - fv_segment_page(shadow->table, pages[0]);
 #if FV_BUILD_SEGMENTS
-    uint32_t local[FV_SEGMENT_PAGES];
     if (chooser->cache->segments) {
         uint32_t end = fv_segment_end(shadow->table, first), n = 0;
-        for (; n < count && pages[n] < end; n++) local[n] = pages[n] - first;
-        pages = local, count = n;
+        for (; n < count && pages[n] < end; n++) scratch->local[n] = pages[n] - first;
+        pages = scratch->local, count = n;
         rows.base += first / BLOCK_PAGES;
     }
 #endif

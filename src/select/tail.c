@@ -88,7 +88,7 @@ static void pages_read(const fv_chooser *chooser, const fv_choose_scratch *scrat
     for (size_t i = 0; i < chooser->group * padded; i++) scratch->tail_rows[i] = 0.0f;
     const int32_t *base = rows->base;
     for (uint32_t done = 0, count, first; done < scratch->tail_count; done += count) {
-        uint32_t pages[FV_TAIL_PAGES];
+        uint32_t *pages = scratch->local;
         count = batch_make(chooser, scratch, done, pages, &first);
         rows->base = base + first / (FV_SHADOW_BLOCK / PAGE);
         chooser->kernels->key_score(rows, count, pages, fv_shadow_signs(shadow, head, first),
