@@ -19,7 +19,9 @@ struct fv_cache {
     const fv_kernels *kernels;
     uint32_t tokens;
     fv_segment_table table;
-    unsigned char *block;                        /* the only segment, unless the caller sets them */
+#if FV_BUILD_SEGMENTS
+    unsigned char *block; /* the only segment, unless the caller sets them */
+#endif
     uint32_t segments;                           /* that the table has room for; 0: there is the block */
     size_t key_offset, value_offset;             /* bytes in a segment, as all offsets */
     size_t key_scale_offset, value_scale_offset; /* 0 unless Q8_0 */
