@@ -229,7 +229,7 @@ def proof(report, name):
 def size(report, name):
     decode = embedded_size.decode_bytes(name)
     core = embedded_size.core_bytes(name, dict(CHIP, model=0, dither=0))
-    whole = embedded_size.core_bytes(name, dict(model=0, dither=0))
+    whole = embedded_size.core_bytes(name, dict(HOSTED, grids=0, model=0, dither=0))
     everything = embedded_size.core_bytes(name, CHIP)
     stack = max(embedded_proof.stacks([embedded.single_object(name, HOSTED)])[0].values())
     wrong = []
