@@ -32,7 +32,7 @@ typedef struct run_state {
     fv_text prompt;  /* as handed in */
     fv_tokens tokens;
     bool has_prompt, single_turn, terminal;
-    bool shows_prompt; /* still to be printed, in front of its completion */
+    bool shows_prompt; /* still to be printed, before its completion */
     fv_sampler_config sampler;
     uint32_t seed, sampling_taken; /* bit i: fv_sampling i is the file's */
     fv_stop stop;

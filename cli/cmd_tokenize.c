@@ -18,7 +18,7 @@ static const cli_option tokenize_flags[] = {
              .help = "a GGUF file with a vocabulary"),
     CLI_FLAG(TEXT, "-p --prompt", prompt, .value = "TEXT", .help = "the text (with --detokenize: the ids)"),
     CLI_FLAG(TEXT, "-f --file", file, .value = "FILE",
-             .help = "read it from a file, byte for byte but for a byte order mark in front (- is standard\ninput)"),
+             .help = "read it from a file, byte for byte, without a leading byte order mark (- is standard\ninput)"),
     CLI_FLAG(SWITCH, "--stdin", from_stdin, .help = "read it from standard input, likewise"),
     CLI_FLAG(SWITCH, "-e --escape", escape, .negated = "--no-escape",
              .help = "process \\n \\t \\xHH ... in -p (default: off; never in files)"),

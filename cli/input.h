@@ -13,7 +13,7 @@ int cli_read_text(const char *file, const char *given, bool escape, const char *
  */
 fv_status cli_read_line(fv_text *line, bool *end, fv_message *message);
 
-/** fv_text_read() without a byte order mark in front, which is said. Returns as fv_text_read(). */
+/** fv_text_read() without a leading byte order mark, which is reported. Returns as fv_text_read(). */
 fv_status cli_read_file(fv_text *text, const char *path, fv_message *message);
 
 /** Warnings of what fv_text_look() finds. `name` says which text. */

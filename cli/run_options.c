@@ -29,7 +29,7 @@ const cli_option run_text_flags[] = {
         .help = "read the text of control tokens in turns as these tokens, as llama.cpp does: a text\ncan end its turn "
                 "then and forge another (default: off; a plain prompt is always read so)"),
     CLI_FLAG(SWITCH, "--display-prompt", display_prompt, .negated = "--no-display-prompt",
-             .help = "repeat the prompt in front of its completion (default: on; a conversation\nnever repeats it)"),
+             .help = "repeat the prompt before its completion (default: on; a conversation\nnever repeats it)"),
     CLI_FLAG(SWITCH, "--show-reads", show_reads,
              .help = "after the answer: the passages that each of its words read most (slow)"),
     CLI_FLAG(SWITCH, "--verbose-prompt", verbose_prompt, .help = "print the prompt's tokens, control tokens too"),

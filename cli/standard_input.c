@@ -15,7 +15,7 @@ static struct {
     bool ended; /* the last read found the end */
 } pending;
 
-/* Reads more behind what is there. FV_OK also at the end. */
+/* Reads more and appends it to what is there. FV_OK also at the end of the input. */
 static fv_status fill(fv_message *message) {
     memmove(pending.bytes, pending.bytes + pending.next, pending.count - pending.next);
     pending.count -= pending.next;

@@ -41,8 +41,8 @@ typedef struct fv_machine_limits {
     uint64_t swap_bytes;        /* beyond them */
 } fv_machine_limits;
 
-/** Reads them anew: affinity of the calling thread, the control groups of the process and all above them. A limit that
- *  can't be read is none. O(files). */
+/** Reads them again on each call: affinity of the calling thread, the control groups of the process and all above
+ *  them. A limit that can't be read is none. O(files). */
 FV_API void fv_machine_limits_read(fv_machine_limits *limits);
 
 FV_API const char *fv_machine_limit_name(uint32_t limit); /* "quota"; static; NULL for an unknown one */

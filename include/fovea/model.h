@@ -68,7 +68,7 @@ static inline bool fv_model_is_local(const fv_model_config *config, uint32_t lay
 
 /** Weights of one layer; absent ones have data == NULL. Norms and biases are F32 with rows == 1. */
 typedef struct fv_layer_weights {
-    fv_weight attention_norm;                   /* optional (olmo2 norms behind its blocks only) */
+    fv_weight attention_norm;                   /* optional (olmo2 has norms after its blocks only) */
     fv_weight query, key, value, output;        /* output: [width][query_heads * head_dim] */
     fv_weight query_bias, key_bias, value_bias; /* optional */
     fv_weight query_norm, key_norm; /* optional, of each head: [head_dim], or of all: [heads * head_dim] (olmo2) */

@@ -1,5 +1,5 @@
 /* text_look.h - what a text from outside holds that its author hardly meant: one rule for every verb, file and line.
- * Bytes inside a text are never changed; a byte order mark in front of it is dropped, and all else is said. Hosted. */
+ * Bytes inside a text are never changed; a leading byte order mark is dropped, and all else is reported. Hosted. */
 #ifndef FOVEA_TEXT_LOOK_H
 #define FOVEA_TEXT_LOOK_H
 

@@ -15,7 +15,7 @@ struct fv_gguf {
     char *path;
     fv_file_map *maps; /* one per file; empty when opened from memory */
     size_t map_count, map_capacity;
-    uint8_t **headers; /* [map_count]: a copy of what texts and values lie in, in front of the tensors */
+    uint8_t **headers; /* [map_count]: a copy of what comes before the tensors: texts and values lie in it */
     uint32_t version, files;
     uint64_t alignment, file_bytes;
     fv_gguf_entry_list entries;

@@ -9,7 +9,7 @@ static bool is_all(const fv_gguf_reader *in, uint8_t byte, size_t count) {
     return true;
 }
 
-/* Without a byte order mark and white space in front: pages begin with them. */
+/* Without a leading byte order mark and white space: web pages begin with them. */
 static fv_gguf_reader text_start(const fv_gguf_reader *in) {
     fv_gguf_reader text = *in;
     if (in->count > 3 && memcmp(in->bytes, "\xEF\xBB\xBF", 3) == 0) text.bytes += 3, text.count -= 3;

@@ -95,7 +95,7 @@ static fv_status render(const fv_conversation *conversation, size_t count, uint3
 }
 
 /* Where the answer's letter stands in `whole`, which begins as what was evaluated when the answer began: only white
- * space can stand in front of it, some families open an answer so. NULL: a template that rewrites what was said. */
+ * space can stand before it, some families open an answer so. NULL: a template that rewrites what was said. */
 static const char *find_letter(const fv_text *before, const fv_text *whole) {
     bool begins = whole->length > before->length && memcmp(whole->bytes, before->bytes, before->length) == 0;
     return begins ? memchr(whole->bytes + before->length, 'X', whole->length - before->length) : NULL;

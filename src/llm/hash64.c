@@ -12,7 +12,7 @@ static uint64_t turn(uint64_t x, int bits) { return x << bits | x >> (64 - bits)
 static uint64_t lane_add(uint64_t lane, uint64_t word) { return turn(lane + word * PRIME2, 31) * PRIME1; }
 static uint64_t lane_merge(uint64_t sum, uint64_t lane) { return (sum ^ lane_add(0, lane)) * PRIME1 + PRIME4; }
 
-/* All whole blocks of 32 bytes; *at is then behind them. */
+/* All whole blocks of 32 bytes; *at ends up just after them. */
 static uint64_t blocks_add(uint64_t seed, const uint8_t **at, const uint8_t *end) {
     uint64_t a = seed + PRIME1 + PRIME2, b = seed + PRIME2, c = seed, d = seed - PRIME1;
     const uint8_t *x = *at;

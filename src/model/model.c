@@ -111,7 +111,7 @@ static void row_norm(const fv_model *model, const fv_weight *weight, const float
     model->kernels->rms_norm_f32(weight->columns, x, (const float *)weight->data, model->config.norm_epsilon, out);
 }
 
-/* The stream's row as a block reads it, in `normed`: as it is where the architecture norms blocks behind only. */
+/* The stream's row as a block reads it, in `normed`: as it is where norms come after blocks only. */
 static void stream_norm(const fv_model *model, const fv_weight *weight, size_t token) {
     size_t width = model->config.width;
     const float *row = model->stream + token * width;

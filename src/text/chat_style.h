@@ -24,7 +24,7 @@ typedef struct fv_chat_marks {
  */
 typedef struct fv_chat_style {
     fv_chat_marks marks;
-    const char *dated_system;    /* in front of each system text, and a system text by itself; NULL: none */
+    const char *dated_system;    /* before each system text, and a system text by itself; NULL: none */
     fv_gguf_text default_system; /* literal: where the conversation has none */
     bool leaves_out_system;      /* there is one, put together with the date of the day */
     fv_gguf_text thinking;       /* literal: what the template opens an answer with after marks.opening */

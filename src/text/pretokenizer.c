@@ -86,7 +86,7 @@ static size_t scan_gpt2(const fv_glyph *glyphs, size_t begin, size_t end) {
 
 static bool is_tail(uint32_t code, const char *tail) { return code > 0 && code < 128 && strchr(tail, (int)code); }
 
-/* The part behind the words: \p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[tail]*|\s*[\r\n]+|\s+(?!\S)|\s+
+/* The part after the words: \p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[tail]*|\s*[\r\n]+|\s+(?!\S)|\s+
  * where `letters` are the classes of \p{L}. */
 static size_t scan_rest(const fv_glyph *glyphs, size_t begin, size_t end, uint32_t letters, size_t digits,
                         const char *tail) {

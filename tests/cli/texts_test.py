@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Texts as people hand them over: CR LF, a byte order mark, empty lines, half a character, a literal \\n, zero bytes. One rule for
-every verb: bytes inside a text stay, a mark in front of it goes, and what looks unintended is said.
+every verb: bytes inside a text stay, a leading mark is dropped, and what looks unintended is reported.
 
 Called as: texts_test.py BUILD/fovea SOURCE_FOLDER.
 """

@@ -164,7 +164,7 @@ static void every_other_length_is_an_error(void **state) {
     uint8_t *bytes = written(image, &count);
     memset(bytes + count, 0, FV_SESSION_ALIGN);
     for (size_t length = 0; length < count; length++) {
-        uint8_t *cut = malloc(length ? length : 1); /* of its own, so that a sanitizer sees what is read behind it */
+        uint8_t *cut = malloc(length ? length : 1); /* of its own, so that a sanitizer sees what is read beyond it */
         assert_non_null(cut);
         memcpy(cut, bytes, length);
         assert_int_equal(open_and_check(cut, length), FV_ERROR_CORRUPT);

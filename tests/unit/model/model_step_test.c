@@ -313,7 +313,7 @@ static void check_stop_midway(uint32_t workers, uint32_t count) {
     assert_int_equal(fv_model_batch_rows(world.model), 0);
     assert_int_equal(fv_model_step(world.model, parts, 3, &parallel), FV_OK);
     assert_int_equal(fv_model_batch_rows(world.model), 3 * count);
-    float logits[VOCABULARY]; /* of the one whose landmark was made anew, they may differ a little */
+    float logits[VOCABULARY]; /* those of the one whose landmark was rebuilt may differ a little */
     for (uint32_t i = 0; i < 2; i++) {
         assert_int_equal(fv_model_logits(world.model, i * count, 1, NULL, logits), FV_OK);
         assert_memory_equal(logits, s[i].want[s[i].done], sizeof logits);

@@ -1,5 +1,5 @@
 /* chat_families_test.c - the families beside the first four: templates in the manner of the models that they are named
- * after, against strings that jinja2 3.1.6 made from them (a beginning token in front left out); how answers are
+ * after, against strings that jinja2 3.1.6 made from them (without a leading beginning-of-text token); how answers are
  * opened; and contents that look like control tokens. */
 #include "fovea/chat.h"
 #include "fovea/conversation.h"
