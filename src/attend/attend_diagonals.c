@@ -48,16 +48,12 @@ static void run_values(const fv_attend_job *job, uint32_t first, uint32_t row, u
                         row_end - row);
 }
 
-static bool same_segment(const fv_cache *cache, uint32_t a, uint32_t b) {
-    return !FV_BUILD_SEGMENTS || !cache->segments || a / FV_SEGMENT_TOKENS == b / FV_SEGMENT_TOKENS;
-}
-
 /* The tokens of a step follow each other, so do their values in a segment. */
 static void step_values(fv_attend_job *job, const fv_step *step, uint8_t *column) {
     uint32_t token, first = 0, row_begin = step->row_end;
     for (uint32_t row = step->row_begin; row < step->row_end; row++) {
         if (!fv_diagonal_token(job, step, row, &token)) continue; /* only the first ones read nothing */
-        if (row_begin < row && !same_segment(job->cache, first, token)) {
+        if (row_begin < row && token / FV_PAGE_TOKENS >= fv_segment_end(&job->cache->table, first / FV_PAGE_TOKENS)) {
             run_values(job, first, row_begin, row);
             row_begin = row, first = token;
         }

@@ -133,22 +133,39 @@ static fv_cache *cache_place(const fv_cache_config *config, const cache_layout *
     return made;
 }
 
-fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const fv_kernels *kernels, void *memory,
-                        size_t bytes) {
+/* All in one block, or without any segment yet. */
+static void table_make(fv_cache *cache, const cache_layout *layout, bool segmented) {
+    unsigned char *memory = (unsigned char *)cache;
+#if FV_BUILD_SEGMENTS
+    cache->block = memory;
+    cache->table = (fv_segment_table){.segments = &cache->block, .shift = 31, .mask = UINT32_MAX >> 1};
+    if (!segmented) return;
+    unsigned char **segments = (unsigned char **)(void *)(memory + layout->table_offset);
+    for (size_t i = 0; i < layout->segments; i++) segments[i] = NULL;
+    cache->segments = (uint32_t)layout->segments;
+    cache->table = (fv_segment_table){.segments = segments, .shift = 6, .mask = FV_SEGMENT_PAGES - 1};
+#else
+    (void)layout, (void)segmented;
+    cache->table.block = memory;
+#endif
+}
+
+static fv_status cache_make(fv_cache **cache, const fv_cache_config *config, bool segmented, const fv_kernels *kernels,
+                            void *memory, size_t bytes) {
     cache_layout layout;
-    fv_status status = cache_layout_make(config, false, &layout);
+    fv_status status = cache_layout_make(config, segmented, &layout);
     if (status != FV_OK) return status;
     if (!cache || !kernels) return FV_ERROR_ARGUMENT;
     if (!memory || bytes < layout.bytes || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
     fv_cache *made = cache_place(config, &layout, kernels, memory);
-#if FV_BUILD_SEGMENTS
-    made->block = (unsigned char *)memory;
-    made->table = (fv_segment_table){.segments = &made->block, .shift = 31, .mask = UINT32_MAX >> 1};
-#else
-    made->table.block = (unsigned char *)memory;
-#endif
+    table_make(made, &layout, segmented);
     *cache = made;
     return FV_OK;
+}
+
+fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, const fv_kernels *kernels, void *memory,
+                        size_t bytes) {
+    return cache_make(cache, config, false, kernels, memory, bytes);
 }
 
 #if FV_BUILD_SEGMENTS
@@ -164,18 +181,7 @@ fv_status fv_cache_segments_size(const fv_cache_config *config, size_t *bytes, s
 
 fv_status fv_cache_segments_init(fv_cache **cache, const fv_cache_config *config, const fv_kernels *kernels,
                                  void *memory, size_t bytes) {
-    cache_layout layout;
-    fv_status status = cache_layout_make(config, true, &layout);
-    if (status != FV_OK) return status;
-    if (!cache || !kernels) return FV_ERROR_ARGUMENT;
-    if (!memory || bytes < layout.bytes || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
-    fv_cache *made = cache_place(config, &layout, kernels, memory);
-    unsigned char **segments = (unsigned char **)(void *)((unsigned char *)memory + layout.table_offset);
-    for (size_t i = 0; i < layout.segments; i++) segments[i] = NULL;
-    made->segments = (uint32_t)layout.segments;
-    made->table = (fv_segment_table){.segments = segments, .shift = 6, .mask = FV_SEGMENT_PAGES - 1};
-    *cache = made;
-    return FV_OK;
+    return cache_make(cache, config, true, kernels, memory, bytes);
 }
 #else
 fv_status fv_cache_segments_size(const fv_cache_config *config, size_t *bytes, size_t *segment_bytes) {
