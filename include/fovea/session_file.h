@@ -81,8 +81,8 @@ FV_API fv_status fv_sequence_save(fv_sequence *sequence, const char *path, uint3
  * tokens    1 to info.tokens.
  * returns   FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_UNSUPPORTED (another model, other types or needs: the message has those
  *           of the file), FV_ERROR_CORRUPT, FV_ERROR_FULL (the context or the pool), FV_ERROR_RANGE (layers with a
- * sliding window do not have what so few tokens need: evaluate them again), FV_ERROR_MEMORY; `sequence` is untouched on
- *           error. Cost: checks the segments that are used for the first time.
+ *           sliding window do not have what so few tokens need: evaluate them again), FV_ERROR_MEMORY; `sequence` is
+ *           untouched on error. Cost: checks the segments that are used for the first time.
  */
 FV_API fv_status fv_sequence_wake(fv_sequence *sequence, fv_session_file *file, size_t tokens, fv_message *message);
 

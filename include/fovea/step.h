@@ -47,7 +47,7 @@ typedef struct fv_step_part {
  *          stepper was opened without), FV_ERROR_FULL (a sequence's context, or no segment is left in its pool),
  *          FV_ERROR_MEMORY: nothing is changed, rows of the step before are still there. FV_ERROR_RANGE,
  *          FV_ERROR_NOT_FINITE (fv_stepper_last_fault() says where), FV_ERROR_DEADLINE: the sequences hold the tokens
- * that they held; no rows are left.
+ *          that they held; no rows are left.
  *
  * A row has the same bits whatever other parts there are, for any cutting of its sequence and any number of threads.
  */

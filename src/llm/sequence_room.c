@@ -31,17 +31,32 @@ static uint32_t local_kept(const fv_sequence *sequence, uint32_t end) {
     return sequence->locals && end > sequence->local_first + ring ? end - ring : sequence->local_first;
 }
 
-/* Whether the sequence needs memory of its own to write to a segment. */
-static bool is_needed(const fv_sequence *sequence, uint32_t layer, uint32_t index) {
+/* Whether a layer's segments of one are those of the other, whatever their contexts. */
+static bool layers_match(const fv_sequence *a, const fv_sequence *b, uint32_t layer) {
+    fv_cache_config one = *fv_cache_shape(a->caches[layer]), other = *fv_cache_shape(b->caches[layer]);
+    one.max_tokens = other.max_tokens;
+    return memcmp(&one, &other, sizeof one) == 0;
+}
+
+/* Segments that will be written, and so must be the sequence's own. */
+typedef struct room {
+    uint32_t tokens, end;       /* by appending to so many tokens or truncating to them; up to segment end - 1 */
+    const fv_sequence *sharing; /* NULL, or whose segments layers of the same shape will share instead */
+} room;
+
+/* Whether the sequence needs memory of its own for it. */
+static bool is_needed(const fv_sequence *sequence, const room *wanted, uint32_t layer, uint32_t index) {
+    if (wanted->sharing && layers_match(sequence, wanted->sharing, layer)) return false;
+    if (index < fv_cache_segment_written(sequence->caches[layer], wanted->tokens)) return false;
     fv_segment *segment = *fv_sequence_segment(sequence, layer, index);
     return !segment || !fv_segment_is_own(segment);
 }
 
-static uint64_t needed_bytes(const fv_sequence *sequence, uint32_t tokens, uint32_t end) {
+static uint64_t needed_bytes(const fv_sequence *sequence, const room *wanted) {
     uint64_t bytes = 0;
     for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
-        for (uint32_t i = fv_cache_segment_written(sequence->caches[layer], tokens); i < end; i++)
-            if (is_needed(sequence, layer, i)) bytes += sequence->segment_bytes[layer];
+        for (uint32_t i = fv_cache_segment_written(sequence->caches[layer], wanted->tokens); i < wanted->end; i++)
+            if (is_needed(sequence, wanted, layer, i)) bytes += sequence->segment_bytes[layer];
     return bytes;
 }
 
@@ -69,16 +84,14 @@ static fv_status segment_own(fv_sequence *sequence, uint32_t layer, uint32_t ind
     return FV_OK;
 }
 
-/* All segments that appending or truncating to `tokens` may write, up to segment end - 1. spare: bytes that go back
- * soon. */
-static fv_status segments_own(fv_sequence *sequence, uint32_t tokens, uint32_t end, uint64_t spare) {
-    uint64_t bytes = needed_bytes(sequence, tokens, end);
+/* All of them, or none is charged. spare: bytes that go back soon. */
+static fv_status segments_own(fv_sequence *sequence, const room *wanted, uint64_t spare) {
+    uint64_t bytes = needed_bytes(sequence, wanted);
     if (bytes == 0) return FV_OK;
     fv_status status = fv_segments_charge(sequence->pool, bytes, spare);
-    for (uint32_t i = 0; status == FV_OK && i < end; i++)
+    for (uint32_t i = 0; status == FV_OK && i < wanted->end; i++)
         for (uint32_t layer = 0; layer < sequence->shape.layers && status == FV_OK; layer++) {
-            if (i < fv_cache_segment_written(sequence->caches[layer], tokens) || !is_needed(sequence, layer, i))
-                continue;
+            if (!is_needed(sequence, wanted, layer, i)) continue;
             status = segment_own(sequence, layer, i);
             if (status == FV_OK)
                 bytes -= sequence->segment_bytes[layer];
@@ -96,7 +109,8 @@ fv_status fv_sequence_prepare(fv_sequence *sequence, uint32_t count) {
     int32_t *ids = fv_array_reserve(sequence->ids, &sequence->id_room, tokens, more, sizeof *ids);
     if (!ids) return FV_ERROR_MEMORY;
     sequence->ids = ids;
-    fv_status status = segments_own(sequence, tokens, end, spared_bytes(sequence, end));
+    const room wanted = {.tokens = tokens, .end = end};
+    fv_status status = segments_own(sequence, &wanted, spared_bytes(sequence, end));
     if (status != FV_OK) fv_sequence_settle(sequence);
     return status;
 }
@@ -155,18 +169,12 @@ fv_status fv_sequence_truncate(fv_sequence *sequence, size_t tokens) {
     if (!sequence || tokens > tokens_of(sequence)) return FV_ERROR_ARGUMENT;
     if (tokens == tokens_of(sequence)) return FV_OK;
     if (tokens > 0 && tokens < fv_sequence_earliest(sequence)) return FV_ERROR_RANGE;
-    fv_status status = segments_own(sequence, (uint32_t)tokens, segments_of((uint32_t)tokens), 0);
+    const room wanted = {.tokens = (uint32_t)tokens, .end = segments_of((uint32_t)tokens)};
+    fv_status status = segments_own(sequence, &wanted, 0);
     return status == FV_OK ? caches_truncate(sequence, (uint32_t)tokens) : status;
 }
 
 /* --- copies ----------------------------------------------------------------------------------------------------- */
-
-/* Whether a layer's segments of one are those of the other, whatever their contexts. */
-static bool layers_match(const fv_sequence *a, const fv_sequence *b, uint32_t layer) {
-    fv_cache_config one = *fv_cache_shape(a->caches[layer]), other = *fv_cache_shape(b->caches[layer]);
-    one.max_tokens = other.max_tokens;
-    return memcmp(&one, &other, sizeof one) == 0;
-}
 
 /* Whether what a layer of one holds can be copied to the other. */
 static bool layers_resemble(const fv_sequence *a, const fv_sequence *b, uint32_t layer) {
@@ -185,31 +193,13 @@ static void layer_share(fv_sequence *to, const fv_sequence *from, uint32_t layer
     (void)fv_cache_adopt(to->caches[layer], fv_cache_tokens(from->caches[layer]));
 }
 
-/* Segments of its own for those layers that cannot share; `to` is empty. */
-static fv_status layers_own(fv_sequence *to, const fv_sequence *from) {
-    uint32_t end = segments_of(tokens_of(from));
-    uint64_t bytes = 0;
-    for (uint32_t layer = 0; layer < to->shape.layers; layer++)
-        if (!layers_match(to, from, layer)) bytes += end * (uint64_t)to->segment_bytes[layer];
-    fv_status status = fv_segments_charge(to->pool, bytes, 0);
-    for (uint32_t i = 0; status == FV_OK && i < end; i++)
-        for (uint32_t layer = 0; layer < to->shape.layers && status == FV_OK; layer++) {
-            if (layers_match(to, from, layer)) continue;
-            status = segment_own(to, layer, i);
-            if (status == FV_OK)
-                bytes -= to->segment_bytes[layer];
-            else
-                fv_segments_refund(to->pool, bytes);
-        }
-    return status;
-}
-
 fv_status fv_sequence_fill(fv_sequence *to, const fv_sequence *from) {
     uint32_t tokens = tokens_of(from);
     int32_t *ids = fv_array_reserve(to->ids, &to->id_room, 0, tokens, sizeof *ids);
     if (!ids) return FV_ERROR_MEMORY;
     to->ids = ids;
-    fv_status status = layers_own(to, from);
+    const room wanted = {.end = segments_of(tokens), .sharing = from};
+    fv_status status = segments_own(to, &wanted, 0);
     for (uint32_t layer = 0; layer < to->shape.layers && status == FV_OK; layer++) {
         if (layers_match(to, from, layer))
             layer_share(to, from, layer);
