@@ -6,6 +6,7 @@
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/session_layout.h"
+#include "platform/replacement.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,13 +14,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define ENDING ".fovea"
-#define PART_ENDING ".fovea.part"
+#define PART_ENDING ENDING FV_REPLACEMENT_ENDING
 #define STALE_SECONDS 600 /* a part that nobody has written to for so long, and nobody holds, is a killed process's */
 #define PATH_BYTES 4096
 
@@ -137,14 +137,6 @@ fv_status fv_prefix_store_find(const fv_prefix_store *store, const fv_sequence *
 
 /* ---- making room ---- */
 
-/* What a killed process left. Whoever is about to write it sees that its name is gone. */
-static void part_remove(const char *path) {
-    int descriptor = open(path, O_WRONLY | O_CLOEXEC);
-    if (descriptor < 0) return;
-    if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) unlink(path);
-    close(descriptor);
-}
-
 /* Bytes of all files; oldest: the path of the one that was used least recently, "" if there is none. */
 static uint64_t folder_look(const fv_prefix_store *store, char *oldest) {
     struct timespec least = {0};
@@ -157,7 +149,7 @@ static uint64_t folder_look(const fv_prefix_store *store, char *oldest) {
         bool part = ends(entry->d_name, PART_ENDING);
         if ((!part && !ends(entry->d_name, ENDING)) || !path_make(store, entry->d_name, path)) continue;
         if (stat(path, &info) != 0 || !S_ISREG(info.st_mode)) continue;
-        if (part && info.st_mtim.tv_sec + STALE_SECONDS < time(NULL)) part_remove(path);
+        if (part && info.st_mtim.tv_sec + STALE_SECONDS < time(NULL)) fv_replacement_sweep(path);
         if (part) continue;
         bytes += (uint64_t)info.st_size;
         bool older = info.st_mtim.tv_sec < least.tv_sec ||

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#define FV_REPLACEMENT_ENDING ".part" /* of the name that it has meanwhile */
+
 typedef struct fv_replacement {
     FILE *file;       /* to be written to; NULL: it could not be opened, and fv_replacement_end() says so */
     const char *path; /* the caller's */
@@ -20,5 +22,9 @@ fv_status fv_replacement_begin(fv_replacement *replacement, const char *path, fv
 /* Puts what was written in the place of `path`, durably, if all of it is good; else drops it and leaves `path` as it
  * was. FV_OK, FV_ERROR_FILE. */
 fv_status fv_replacement_end(fv_replacement *replacement, bool good, fv_message *message);
+
+/* Removes the part at `part`, which a killed process left, unless somebody is writing it. Whoever is about to write it
+ * sees that its name is gone. */
+void fv_replacement_sweep(const char *part);
 
 #endif

@@ -29,7 +29,8 @@ static int part_open(const char *part, bool *busy) {
 }
 
 fv_status fv_replacement_begin(fv_replacement *replacement, const char *path, fv_message *message) {
-    if (snprintf(replacement->part, sizeof replacement->part, "%s.part", path) >= (int)sizeof replacement->part)
+    if (snprintf(replacement->part, sizeof replacement->part, "%s" FV_REPLACEMENT_ENDING, path) >=
+        (int)sizeof replacement->part)
         return fv_message_set(message, FV_ERROR_FILE, "%s: the name is too long", path);
     replacement->path = path;
     replacement->busy = false;
@@ -63,4 +64,11 @@ fv_status fv_replacement_end(fv_replacement *replacement, bool good, fv_message 
     if (good) folder_sync(replacement->path);
     if (file && fclose(file) != 0) good = false;
     return good ? FV_OK : fv_message_set(message, FV_ERROR_FILE, "%s: can't be written", replacement->path);
+}
+
+void fv_replacement_sweep(const char *part) {
+    int descriptor = open(part, O_WRONLY | O_CLOEXEC);
+    if (descriptor < 0) return;
+    if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) unlink(part);
+    close(descriptor);
 }
