@@ -5,6 +5,7 @@
 #include "interrupt.h"
 #include "options.h"
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -82,8 +83,11 @@ static void say(const char *text) {
     if (write(STDERR_FILENO, text, strlen(text)) < 0) _exit(CLI_FAILED);
 }
 
+/* Several threads may read the file: one speaks and ends the process, the others wait for that. */
 static void on_file_fault(void *context, const char *path, bool shortened) {
+    static atomic_flag told = ATOMIC_FLAG_INIT;
     (void)context;
+    while (atomic_flag_test_and_set(&told)) pause();
     say(isatty(STDERR_FILENO) ? "\nfovea: error: " : "fovea: error: ");
     say(path);
     say(shortened ? ": was shortened while it was in use; run it again when the file is whole\n"

@@ -43,9 +43,10 @@ class FileChange(FolderTest):
         os.replace(path + ".new", path)
 
     def test_a_file_that_is_shortened_is_an_error(self):
-        for name in ("llama_f32", "llama_q4_0"):
+        for name in ("llama_f32", "llama_q4_0") * 3:  # both threads may meet it at once: one of them speaks
             code, out, errors, path = self.change(name, self.shorten, "-nr")
             self.assertEqual(code, 1, errors)
+            self.assertEqual(errors.count("fovea: error:"), 1, errors)
             self.assertEqual(errors.strip().split("\n")[-1],
                              "fovea: error: %s: was shortened while it was in use; run it again when the file is whole" % path)
             self.assertNotIn("Final estimate", out)
