@@ -11,6 +11,8 @@ import subprocess
 import sys
 import unittest
 
+from sanitized import skip_sanitized
+
 FOVEA, SOURCE = sys.argv[1], sys.argv[2]
 SMOLLM2 = os.path.join(SOURCE, "models", "SmolLM2-135M-Instruct.Q4_1.gguf")
 GEMMA3 = os.path.join(SOURCE, "models", "gemma-3-270m-q4_k_m.gguf")
@@ -56,6 +58,7 @@ class BigModel(unittest.TestCase):
         """A tenth above what is planned: nothing is in memory twice, and the file's pages go back when their weights are
         packed. The context is just long enough for the text, so that all of the cache is used."""
         self.need(SMOLLM2)
+        skip_sanitized(self, FOVEA)
         flags = ("-m", SMOLLM2, "-c", "1536", "-t", "2")
         planned = json.loads(fovea("inspect", *flags, "--json"))
         result = json.loads(fovea("run", *flags, "-f", PROSE, "-n", "8", "--temp", "0", "-no-cnv", "--json"))

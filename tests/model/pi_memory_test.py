@@ -11,6 +11,8 @@ import sys
 import tempfile
 import unittest
 
+from sanitized import skip_sanitized
+
 FOVEA, SOURCE = sys.argv[1], sys.argv[2]
 MODEL = os.path.join(SOURCE, "models", "SmolLM2-135M-Instruct.Q4_1.gguf")
 PROSE = os.path.join(SOURCE, "tests", "model", "prose.txt")
@@ -50,9 +52,7 @@ class PiMemory(unittest.TestCase):
         self.assertLessEqual(planned, MOST_BYTES)
 
     def test_peak(self):
-        with open(FOVEA, "rb") as program:
-            if b"__asan_init" in program.read():
-                self.skipTest("a sanitizer's memory is none of the program's")
+        skip_sanitized(self, FOVEA)
         for repack in ("off", "on"):
             for attention in ("dense", "pattern", "fovea"):
                 peak = self.peak("--repack", repack, "--attention", attention)
