@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Whether a program was built with the address sanitizer: it keeps freed blocks, so a peak of memory says nothing."""
 
 
