@@ -6,6 +6,7 @@
 
 #include "fovea/core.h"
 
+#include "fovea/answer_text.h"
 #include "fovea/array_attention.h"
 #include "fovea/chat.h"
 #include "fovea/conversation.h"

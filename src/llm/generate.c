@@ -1,12 +1,11 @@
 /* generate.c - the decode loop. A token that was chosen is evaluated only when its successor is wanted: the last one
  * of an answer stays pending. */
 #include "fovea/generate.h"
+#include "fovea/answer_text.h"
 #include "fovea/machine.h"
 #include "fovea/report_sum.h"
 #include <stdlib.h>
 #include <string.h>
-
-#define STOPS_MAX 16
 
 struct fv_generator {
     fv_session *session;
@@ -14,13 +13,10 @@ struct fv_generator {
     fv_sampler *sampler;
     fv_generate_watch watch;
     bool ignore_end;
-    char *stops[STOPS_MAX]; /* owned */
-    size_t stop_count;
-    float *logits;   /* [vocabulary] of the last position */
-    bool fed;        /* there are logits */
-    int32_t pending; /* chosen but not evaluated; -1: none */
-    fv_text text;    /* the last answer */
-    size_t told;     /* bytes of it that watch.text has */
+    fv_answer_text *text; /* of the last answer */
+    float *logits;        /* [vocabulary] of the last position */
+    bool fed;             /* there are logits */
+    int32_t pending;      /* chosen but not evaluated; -1: none */
     fv_tokens tokens, joined;
     fv_generate_phase prompt, decode;
 };
@@ -55,7 +51,7 @@ double fv_generate_token_bytes(const fv_generate_phase *phase) {
     return phase->tokens > 0 ? (double)phase->report.bytes_read / (double)phase->tokens : 0;
 }
 
-const fv_text *fv_generator_text(const fv_generator *generator) { return &generator->text; }
+const fv_text *fv_generator_text(const fv_generator *generator) { return fv_answer_text_all(generator->text); }
 const fv_tokens *fv_generator_tokens(const fv_generator *generator) { return &generator->tokens; }
 int32_t fv_generator_pending(const fv_generator *generator) { return generator->pending; }
 const fv_generate_phase *fv_generator_prompt(const fv_generator *generator) { return &generator->prompt; }
@@ -66,20 +62,6 @@ const fv_generate_phase *fv_generator_decode(const fv_generator *generator) { re
 void fv_generate_config_default(fv_generate_config *config) {
     *config = (fv_generate_config){0};
     fv_sampler_config_default(&config->sampler);
-}
-
-static fv_status copy_stops(fv_generator *generator, const fv_generate_config *config, fv_message *message) {
-    if (config->stop_count > STOPS_MAX)
-        return fv_message_set(message, FV_ERROR_ARGUMENT, "%zu stop texts; the most is %d", config->stop_count,
-                              STOPS_MAX);
-    for (size_t i = 0; i < config->stop_count; i++) {
-        if (!config->stops[i] || !config->stops[i][0])
-            return fv_message_set(message, FV_ERROR_ARGUMENT, "stop text %zu is empty", i);
-        generator->stops[i] = strdup(config->stops[i]);
-        if (!generator->stops[i]) return fv_message_set(message, FV_ERROR_MEMORY, "no memory for stop texts");
-        generator->stop_count++;
-    }
-    return FV_OK;
 }
 
 static fv_status forbid_ends(fv_generator *generator) {
@@ -95,7 +77,7 @@ static fv_status generator_make(fv_generator *generator, const fv_generate_confi
     sampler.context_tokens = (uint32_t)fv_session_context_tokens(config->session);
     fv_status status = fv_sampler_open(&generator->sampler, &sampler, message);
     if (status == FV_OK && generator->ignore_end) status = forbid_ends(generator);
-    if (status == FV_OK) status = copy_stops(generator, config, message);
+    if (status == FV_OK) status = fv_answer_text_open(&generator->text, config->stops, config->stop_count, message);
     if (status != FV_OK) return status;
     generator->logits = calloc(sampler.vocabulary, sizeof *generator->logits);
     if (!generator->logits) return fv_message_set(message, FV_ERROR_MEMORY, "no memory for the logits");
@@ -123,9 +105,8 @@ fv_status fv_generator_open(fv_generator **generator, const fv_generate_config *
 void fv_generator_close(fv_generator *generator) {
     if (!generator) return;
     fv_sampler_close(generator->sampler);
-    for (size_t i = 0; i < generator->stop_count; i++) free(generator->stops[i]);
     free(generator->logits);
-    fv_text_free(&generator->text);
+    fv_answer_text_close(generator->text);
     fv_tokens_free(&generator->tokens);
     fv_tokens_free(&generator->joined);
     free(generator);
@@ -195,56 +176,23 @@ static fv_status evaluate_pending(fv_generator *generator) {
 
 /* ---- the answer's text ---- */
 
-/* Cuts the text before the first stop text that ends after its first `before` bytes. */
-static bool cut_at_stop(fv_generator *generator, size_t before) {
-    fv_text *text = &generator->text;
-    size_t first = text->length;
-    for (size_t i = 0; i < generator->stop_count; i++) {
-        size_t length = strlen(generator->stops[i]);
-        for (size_t at = before > length ? before - length : 0; at + length <= text->length && at < first; at++)
-            if (memcmp(text->bytes + at, generator->stops[i], length) == 0) first = at;
-    }
-    if (first == text->length) return false;
-    text->length = first;
-    text->bytes[first] = 0;
-    return true;
-}
-
-/* Bytes at the end of the text that may become a stop text. */
-static size_t held_back(const fv_generator *generator) {
-    const fv_text *text = &generator->text;
-    size_t most = 0;
-    for (size_t i = 0; i < generator->stop_count; i++) {
-        size_t length = strlen(generator->stops[i]) - 1;
-        if (length > text->length) length = text->length;
-        while (length > most && memcmp(text->bytes + text->length - length, generator->stops[i], length) != 0) length--;
-        if (length > most) most = length;
-    }
-    return most;
-}
-
-/* Hands out the text up to `end`. */
-static bool tell(fv_generator *generator, size_t end) {
+/* Hands out what can be shown; all that is left where the answer is over. */
+static bool tell(fv_generator *generator, bool last) {
     const fv_generate_watch *watch = &generator->watch;
-    if (!watch->text || end <= generator->told) return true;
-    bool good = watch->text(watch->context, generator->text.bytes + generator->told, end - generator->told);
-    generator->told = end;
-    return good;
+    const char *bytes;
+    size_t length = watch->text ? fv_answer_text_take(generator->text, last, &bytes) : 0;
+    return length == 0 || watch->text(watch->context, bytes, length);
 }
 
 /* Appends the token's text and hands out what is complete. */
 static fv_status emit(fv_generator *generator, int32_t token, fv_stop *stop, bool *more) {
-    fv_text *text = &generator->text;
-    size_t before = text->length;
+    int met = -1;
     fv_status status = fv_tokens_append(&generator->tokens, &token, 1);
-    if (status == FV_OK) status = fv_tokenizer_piece(generator->tokenizer, token, false, text);
+    if (status == FV_OK) status = fv_answer_text_add(generator->text, generator->tokenizer, token, &met);
     if (status != FV_OK) return status;
     *stop = FV_STOP_TEXT;
-    *more = !cut_at_stop(generator, before);
-    size_t end = text->length - (*more ? held_back(generator) : 0);
-    if (end > generator->told)
-        end = generator->told + fv_utf8_complete(text->bytes + generator->told, end - generator->told);
-    if (!tell(generator, end)) {
+    *more = met < 0;
+    if (!tell(generator, !*more)) {
         *stop = FV_STOP_OUTPUT;
         *more = false;
     }
@@ -278,11 +226,12 @@ static fv_status step(fv_generator *generator, int64_t limit, fv_stop *stop, boo
 fv_status fv_generator_answer(fv_generator *generator, int64_t limit, fv_stop *stop) {
     bool more = true;
     fv_status status = generator->fed ? FV_OK : FV_ERROR_ARGUMENT;
-    generator->text.length = generator->tokens.count = generator->told = 0;
+    fv_answer_text_clear(generator->text);
+    generator->tokens.count = 0;
     *stop = FV_STOP_FAILED;
     while (more && status == FV_OK) status = step(generator, limit, stop, &more);
     if (status != FV_OK) *stop = FV_STOP_FAILED;
     /* what was held back, and a sequence that never ended */
-    if (*stop != FV_STOP_OUTPUT && !tell(generator, generator->text.length)) *stop = FV_STOP_OUTPUT;
+    if (*stop != FV_STOP_OUTPUT && !tell(generator, true)) *stop = FV_STOP_OUTPUT;
     return status;
 }

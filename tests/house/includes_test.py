@@ -41,7 +41,7 @@ PUBLIC = [
     ["policy", "reference/gate", "attend", "executor"],
     ["attention"],
     ["reference/pattern", "model", "reference/dither"],
-    ["message", "policy_text", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "sequence", "step", "schedule", "session_file", "prefix_store", "machine", "generate", "conversation", "report_sum", "tune", "engine", "array_attention", "words", "text_look", "file_fault"],  # hosted
+    ["message", "policy_text", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "sequence", "step", "schedule", "session_file", "prefix_store", "machine", "answer_text", "generate", "conversation", "report_sum", "tune", "engine", "array_attention", "words", "text_look", "file_fault"],  # hosted
     ["measure/score", "measure/mass", "measure/mass_table", "measure/questions", "measure/kld_file", "measure/tune_shares",
      "measure/attention_bench", "measure/reads", "measure/perplexity", "measure/eval", "measure/tuning", "measure/model_bench"],  # hosted
 ]
