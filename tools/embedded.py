@@ -9,12 +9,14 @@ PROGRAM is NAME of tests/embedded/NAME.c. tests/embedded/boards/board.h says wha
 are in build-embedded/; tools/install.sh embedded gets compilers and emulators. FV_BUILD_* switches: --feature f16=0.
 """
 import argparse
+import collections
 import concurrent.futures
 import glob
 import os
 import re
 import subprocess
 import sys
+import threading
 
 import amalgamate
 
@@ -98,6 +100,10 @@ BOARDS = {
 }
 
 
+# One for each file or folder that several boards of one target make: who comes second waits, and finds it made.
+LOCKS = collections.defaultdict(threading.Lock)
+
+
 def core_sources(features={}):
     """The list in CMakeLists.txt, so that there is one; scalar kernels only, unless neon is among the features."""
     with open(os.path.join(SOURCE, "CMakeLists.txt"), encoding="utf-8") as file:
@@ -141,8 +147,17 @@ def compile_all(target_name, sources, folder, flags):
                 file.write(" ".join(command))
         return made
 
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with LOCKS[folder], concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return list(pool.map(compile_one, sources))
+
+
+def write_changed(path, text):
+    """Writes a file that several threads may want, unless it says that already: what is made of it is not made again."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with LOCKS[path]:
+        if not os.path.exists(path) or text_of(path) != text:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
 
 
 def switches(features):
@@ -163,12 +178,8 @@ def single_object(target_name, features={}):
     """The same as fovea.c of tools/amalgamate.py."""
     made, folder = os.path.join(BUILD, "single"), os.path.join(BUILD, target_name, "single" + variant(features))
     text = amalgamate.texts()
-    os.makedirs(made, exist_ok=True)
     for name in text:
-        path = os.path.join(made, name)
-        if not os.path.exists(path) or text_of(path) != text[name]:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text[name])
+        write_changed(os.path.join(made, name), text[name])
     flags = CORE_FLAGS + switches(features) + ["-I", made]
     return compile_all(target_name, [os.path.join(made, "fovea.c")], folder, flags)[0]
 

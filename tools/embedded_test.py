@@ -11,6 +11,8 @@ of the reference and every other feature. Story: story_board.c, a language model
 board prints must be, bit for bit, what this machine's scalar build prints.
 """
 import argparse
+import concurrent.futures
+import functools
 import os
 import re
 import shutil
@@ -39,6 +41,7 @@ UNCOUNTED = {"lx106"}  # most of its instructions are tests/embedded/boards/help
 
 
 class Report:
+    """What the checks of one target or board found. Its lines are printed as they come, each whole."""
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
         self.numbers = {}  # (target or board, quantity): number
@@ -46,14 +49,16 @@ class Report:
     def check(self, name, wrong):
         self.passed += not wrong
         self.failed += bool(wrong)
-        print("%s  %s" % ("FAIL" if wrong else "ok  ", name))
-        for line in wrong:
-            print("      " + line)
+        sys.stdout.write("".join(["%s  %s\n" % ("FAIL" if wrong else "ok  ", name)] + ["      %s\n" % line for line in wrong]))
         sys.stdout.flush()
 
     def skip(self, name, why):
         self.skipped += 1
-        print("skip  %s\nskipped: %s" % (name, why))
+        sys.stdout.write("skip  %s\nskipped: %s\n" % (name, why))
+
+    def add(self, other):
+        self.passed, self.failed, self.skipped = self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped
+        self.numbers.update(other.numbers)
 
     def keep(self, where, **numbers):
         if where in UNCOUNTED:
@@ -126,10 +131,7 @@ def checks_room(board_name):
 def cases_file(most_bytes):
     path = os.path.join(embedded.BUILD, "golden_%d.c" % most_bytes)
     text = golden_arrays.convert(os.path.join(embedded.SOURCE, "tests", "golden", "reference"), most_bytes)
-    os.makedirs(embedded.BUILD, exist_ok=True)
-    if not os.path.exists(path) or embedded.text_of(path) != text:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+    embedded.write_changed(path, text)
     return path
 
 
@@ -194,24 +196,26 @@ def layer(report):
         report.check("layer on pi-zero-2w, %s: %s" % (kind, ", ".join("%s %d" % pair for pair in counts.items())), wrong)
 
 
-def boards(report):
-    wanted = {tokens: [line for line in smoke_run("host", tokens, 0)[1].splitlines() if line.startswith("row")] for tokens in (16, 64)}
-    results = checks_run("host")[1].splitlines()
-    image = story_check.image_make()
-    expected, _ = story_check.story("host", image)
-    for name in embedded.BOARDS:
-        if name == "host":
-            continue
-        if lacks(name):
-            report.skip(name, "no %s" % ", ".join(lacks(name)))
-            continue
-        if name == "pi-zero-2w":
-            layer(report)
-            continue
-        smoke(report, name, wanted)
-        checks(report, name, results)
+class Wanted:
+    """What this machine's scalar build prints: what every board must print."""
+    def __init__(self):
+        self.smoke = {tokens: [line for line in smoke_run("host", tokens, 0)[1].splitlines() if line.startswith("row")]
+                      for tokens in (16, 64)}
+        self.checks = checks_run("host")[1].splitlines()
+        self.image = story_check.image_make()
+        self.story = story_check.story("host", self.image)[0]
+
+
+def board(name, wanted, report):
+    if lacks(name):
+        report.skip(name, "no %s" % ", ".join(lacks(name)))
+    elif name == "pi-zero-2w":
+        layer(report)
+    else:
+        smoke(report, name, wanted.smoke)
+        checks(report, name, wanted.checks)
         if name in story_check.BOARDS:
-            story(report, name, image, expected)
+            story(report, name, wanted.image, wanted.story)
 
 
 # ---- proofs ----
@@ -245,20 +249,21 @@ def size(report, name):
         report.keep(name, **{"%s %s" % (kind, what): number for kind, number in found.items()})
 
 
-def proofs(report):
-    for name, target in embedded.TARGETS.items():
-        if not target.measured:
-            continue
-        if not shutil.which(target.compiler):
-            report.skip(name, "%s is not there" % target.compiler)
-            continue
-        proof(report, name)
-        size(report, name)
+def target(name, report):
+    compiler = embedded.TARGETS[name].compiler
+    if not shutil.which(compiler):
+        report.skip(name, "%s is not there" % compiler)
+        return
+    proof(report, name)
+    size(report, name)
+
+
+def prices(report):
+    if shutil.which(embedded.TARGETS["cortex-m4f"].compiler):
+        report.keep("cortex-m4f", **{"switch " + name: number for name, number in embedded_size.prices().items()})
 
 
 def table(report, update):
-    if shutil.which(embedded.TARGETS["cortex-m4f"].compiler):
-        report.keep("cortex-m4f", **{"switch " + name: number for name, number in embedded_size.prices().items()})
     if update:
         embedded_size.write(report.numbers)
         embedded_report.write(report.numbers)
@@ -269,14 +274,32 @@ def table(report, update):
         report.check("%d numbers are at most 1 %% above tests/embedded/size.csv" % len(report.numbers), wrong)
 
 
+# ---- all of it ----
+
+def run_job(job):
+    report = Report()
+    job(report)
+    return report
+
+
+def run_all(jobs):
+    """As many at a time as there are processors. The reports are added in the order of the jobs: that of the table."""
+    whole = Report()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for report in pool.map(run_job, jobs):
+            whole.add(report)
+    return whole
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--size", action="store_true", help="compare with the committed table")
     parser.add_argument("--update", action="store_true", help="with --size: write the table and docs/size.md")
     options = parser.parse_args()
-    report = Report()
-    proofs(report)
-    boards(report)
+    wanted = Wanted()
+    jobs = [functools.partial(target, name) for name, value in embedded.TARGETS.items() if value.measured]
+    jobs += [functools.partial(board, name, wanted) for name in embedded.BOARDS if name != "host"]
+    report = run_all(jobs + [prices] * options.size)
     if options.size:
         table(report, options.update)
     print("%d passed, %d failed, %d skipped" % (report.passed, report.failed, report.skipped))
