@@ -41,7 +41,7 @@ def flags_of(test):
     """llama-bench's flags of "pp512", "tg32@d7600"."""
     parts = re.fullmatch(r"(pp|tg)(\d+)(?:@d(\d+))?", test)
     if not parts:
-        sys.exit("a test is ppN or tgN, @dN behind it: not '%s'" % test)
+        sys.exit("a test is ppN or tgN, @dN after it: not '%s'" % test)
     kind, tokens, depth = parts.groups()
     prompt, generated = (tokens, "0") if kind == "pp" else ("0", tokens)
     long = int(tokens if kind == "pp" else depth or 0) > 1024

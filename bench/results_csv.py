@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Where the benchmarks of this folder put their figures: bench/results/MACHINE/NAME.csv, one row a measurement. A row that was
-measured anew replaces the old one. Standard library only; imported, not called."""
+measured again replaces the old one. Standard library only; imported, not called."""
 import csv
 import datetime
 import json

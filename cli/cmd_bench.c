@@ -46,7 +46,7 @@ static const cli_option bench_flags[] = {
              .choices = "none " CLI_BENCH_FORMAT_LIST(FORMAT_WORD), .help = "the same on standard error, too"),
     CLI_FLAG(INTEGER, "--delay", delay, .high = 86400, .help = "seconds between two tests"),
     CLI_FLAG(SWITCH, "--json", json, .help = "the same as -o json"),
-    CLI_FLAG(SWITCH, "--no-warmup", no_warmup, .help = "no warm-up run in front of each test"),
+    CLI_FLAG(SWITCH, "--no-warmup", no_warmup, .help = "no warm-up run before each test"),
     CLI_FLAG(SWITCH, "--progress", progress, .help = "say on standard error which test is running"),
     CLI_FLAG(SWITCH, "--exact-activations", model.exact, .help = "f32 activations against every type of weight: slow"),
     CLI_FLAG(SWITCH, "-v --verbose", model.verbose, .help = "say what was opened"),

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ROOM_TOKENS 4096 /* kept free behind the prompt when -n sets no limit, and in a conversation */
+#define ROOM_TOKENS 4096 /* kept free after the prompt when -n sets no limit, and in a conversation */
 
 /* Everything that a run holds. */
 typedef struct run_state {

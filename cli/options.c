@@ -191,7 +191,7 @@ static int read_environment(const cli_syntax *syntax) {
 
 /* ---- arguments ---- */
 
-/* As llama.cpp: in long flags '_' is as good as '-'. Cuts "--name=value" at the sign; *value points behind it. */
+/* As llama.cpp: in long flags '_' is as good as '-'. Cuts "--name=value" at the sign; *value points after it. */
 static void normalise_name(const char *argument, char *name, const char **value) {
     size_t length = strlen(argument);
     *value = NULL;

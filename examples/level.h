@@ -42,7 +42,7 @@ void level_make(uint64_t seed, uint32_t length, uint8_t *columns);
  *   - a level begins with two plain columns of height LEVEL_START;
  *   - a step (height +-1), gap, pipe, platform, row of coins or enemy comes after at least 2 plain columns of one
  * height, and no more than 6 plain columns of one height follow each other;
- *   - a gap is 2 or 3 wide, and the ground behind it is as high as before it;
+ *   - a gap is 2 or 3 wide, and the ground beyond it is as high as before it;
  *   - a pipe is left, right; a platform is brick, brick, prize, brick; coins come in threes; none of them changes
  * height;
  *   - the 6 columns before an enemy hold no other.

@@ -81,7 +81,7 @@ static void attention_predict(const model *self, const uint8_t *columns, const u
     for (uint32_t i = 0; i < asked; i++) memcpy(weights + i * LEVEL_COLUMNS, out[i], LEVEL_COLUMNS * sizeof(float));
 }
 
-/* The baseline: P(column | the one before) * P(the one behind | column), as far as they are known. */
+/* The baseline: P(column | the one before) * P(the one after | column), as far as they are known. */
 static void pairs_predict(const model *self, const uint8_t *columns, const uint8_t *masked, uint32_t asked,
                           const uint32_t *at, float *weights) {
     for (uint32_t i = 0; i < asked; i++) {

@@ -18,9 +18,9 @@
 typedef struct fv_model_image {
     fv_model_config config;   /* max_tokens: the context it was trained on; batch_tokens 1: set both as RAM allows */
     fv_model_weights weights; /* packed: products read them where they lie */
-    const char *texts;        /* of the tokens, one behind the other, each with a zero behind it */
+    const char *texts;        /* of the tokens, one after the other, each zero-terminated */
     const uint32_t *text_offsets; /* [vocabulary] where a token's text begins */
-    int32_t begin, end;           /* the tokens before and behind a text; -1: none */
+    int32_t begin, end;           /* the tokens before and after a text; -1: none */
 } fv_model_image;
 
 extern const fv_model_image fv_image;

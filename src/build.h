@@ -1,7 +1,7 @@
 /* build.h - what is built in. Every switch is 0 or 1 and 1 unless the compiler's command says otherwise
  * (-DFV_BUILD_Q8=0). A function that nobody calls is dropped by the linker (-ffunction-sections, --gc-sections) without
- * any switch; these are for what hides behind the table of kernels, and for builds of one file. docs/size.md says what
- * each costs. */
+ * any switch; these are for what is reached through the table of kernels, and for builds of one file. docs/size.md says
+ * what each costs. */
 #ifndef FV_BUILD_H
 #define FV_BUILD_H
 

@@ -12,7 +12,7 @@ Vector kernels: compile fovea_x86.c and fovea_arm.c too (the one of another fami
 all with -DFV_VECTOR_KERNELS. They need no flags for instructions: each function says what it needs, and fv_kernels_init() asks the
 processor. What each instruction set is compiled with is what CMakeLists.txt says.
 
-Names that are private to a file stay private: one that another file uses too gets the file's name behind it. Functions that files
+Names that are private to a file stay private: one that another file uses too gets the file's name after it. Functions that files
 share with each other and not with users are static here, so that a compiler can fold them and drop what is not called; unless a
 switch is off but the model's and dither's: some calls to what is not built then are for the compiler to drop.
 """
@@ -120,7 +120,7 @@ class Joiner:
         self.known = set(known)
 
     def expand(self, path, wanted):
-        """The text of `path` behind those headers it needs for which wanted(header) holds and that were not there yet."""
+        """The text of `path` after those headers it needs for which wanted(header) holds and that were not there yet."""
         def replaced(match):
             if match.group(1) == "<" and not match.group(2).startswith("fovea/"):
                 return match.group(0)
@@ -175,7 +175,7 @@ def identifiers(path):
 
 
 def rename(text, names, stem):
-    """Appends the stem to `names`, but not to members (behind . or ->) and not in comments and texts."""
+    """Appends the stem to `names`, but not to members (after . or ->) and not in comments and texts."""
     pattern = re.compile(COMMENT_OR_TEXT.pattern + r"|(?<![\w.])(?<!->)(?:%s)\b" % "|".join(sorted(names)), re.S)
     return pattern.sub(lambda match: match.group(0) + "_" + stem if match.group(0) in names else match.group(0), text)
 
@@ -194,7 +194,7 @@ def header_text(sources):
 
 def made_static(text, public):
     """The text with its shared functions static, but for those that only users outside of the core call, as its tests do. What the
-    lists of kernels declare for all instruction sets goes: whoever names a kernel comes behind it."""
+    lists of kernels declare for all instruction sets goes: whoever names a kernel comes after it."""
     text = DECLARED_BY_LIST.sub("", text)
     uses = collections.Counter(IDENTIFIER.findall(COMMENT_OR_TEXT.sub(" ", text)))
     heads = collections.Counter(FUNCTION.findall(text))

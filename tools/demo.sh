@@ -1,5 +1,5 @@
 #!/bin/sh
-# What `make demo` does behind the build: a model, a document, a question, an answer.
+# What `make demo` does after the build: a model, a document, a question, an answer.
 # Environment: FOVEA_MODEL (another GGUF), DEMO_TOKENS (prompt size, default 7000), THREADS (default: all processors),
 # DEMO_ARGS (further flags of `fovea run`), BUILD (build folder).
 set -eu

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the prompt of `make demo`: a long document and, behind it, a question about something in it.
+"""Writes the prompt of `make demo`: a long document followed by a question about something in it.
 
     tools/document.py --fovea build/fovea --model FILE --out FILE [--tokens 7000]
 

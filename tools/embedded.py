@@ -131,7 +131,7 @@ def text_of(path):
 
 
 def compile_all(target_name, sources, folder, flags):
-    """Objects of `sources`, compiled anew where a source or any header is newer or the command another one."""
+    """Objects of `sources`, compiled again where a source or any header is newer or the command another one."""
     target, headers = TARGETS[target_name], newest_header()
     os.makedirs(folder, exist_ok=True)
 

@@ -23,7 +23,7 @@ def sizes(numbers):
         keys = ("code decode", "constants decode", "code core", "code choosing", "code everything", "stack worst", "stack decode")
         return [name] + [numbers[name, key] for key in keys]
     return ["# Size and cost on chips", "",
-            "Compilers of Debian 12, -Os. `make size` measures all of it anew and fails where a number is more than 1 % above",
+            "Compilers of Debian 12, -Os. `make size` measures all of it again and fails where a number is more than 1 % above",
             "`tests/embedded/size.csv`; `make size UPDATE=1` writes that table and this page. `make test-embedded` runs the programs.", "",
             "Code and constants in bytes, without the four memory functions. Decode: `fv_pattern_decode()` over an F16 cache and what builds",
             "both, all other switches of `src/build.h` off, with libgcc's helpers. Core: all but the forward pass of a model and",

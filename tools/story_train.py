@@ -7,7 +7,7 @@ Needs numpy, torch and gguf (the versions used last are in tests/model/story.md)
 default number of steps takes about 12 minutes.
 
 The vocabulary is byte-level BPE as GPT-2 has it: 256 bytes, the merges that save most on the stories, and one control token
-that stands before and behind each story. Rows of Q and K are laid out as GGUF wants them from the start: rope turns
+that stands before and after each story. Rows of Q and K are laid out as GGUF wants them from the start: rope turns
 neighbouring elements.
 """
 
@@ -141,7 +141,7 @@ def forward(weights, tokens, turn):
 # --- training -------------------------------------------------------------------------------------
 
 def batches(vocabulary, stories, rng):
-    """Endless batches of stories one behind the other, each row beginning with a story."""
+    """Endless batches of stories one after the other, each row beginning with a story."""
     encoded = [vocabulary.encode(story) for story in stories]
     while True:
         rows = []

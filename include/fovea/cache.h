@@ -99,7 +99,7 @@ FV_API fv_status fv_cache_init(fv_cache **cache, const fv_cache_config *config, 
 FV_API fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride,
                                  const float *values, size_t value_stride);
 
-/** Forgets all behind the first `tokens` tokens. A landmark that the cut leaves partly filled is computed anew from the
+/** Forgets all but the first `tokens` tokens. A landmark that the cut leaves partly filled is recomputed from the
  *  stored (rounded) elements. FV_OK or FV_ERROR_ARGUMENT (more than there are). */
 FV_API fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens);
 
@@ -153,7 +153,7 @@ FV_API uint32_t fv_cache_tokens(const fv_cache *cache); /* stored */
 FV_API const fv_cache_config *fv_cache_shape(const fv_cache *cache);
 FV_API uint32_t fv_cache_landmarks(const fv_cache *cache); /* complete ones; a causal plan may MARK these only */
 
-/** Memory that fills from its beginning as tokens come; nothing behind `used` has been touched. */
+/** Memory that fills from its beginning as tokens come; nothing beyond `used` has been touched. */
 typedef struct fv_cache_region {
     void *memory;
     size_t bytes, used;

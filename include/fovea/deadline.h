@@ -44,7 +44,7 @@ typedef struct fv_progress {
     uint64_t elapsed_ns;    /* from the first look at the clock to the last */
     uint64_t keys_read;     /* in the output */
     uint64_t keys_planned;  /* 0 if the time was over before the selection; not causal: of the rows begun */
-    uint32_t rows_complete; /* the first rows, all of whose keys were read; at most 16 behind them are read in part, the
+    uint32_t rows_complete; /* the first rows, all of whose keys were read; at most 16 after them are read in part, the
                                others not at all */
     uint32_t checkpoint;    /* fv_checkpoint: the last kind of step begun in time */
     uint32_t expired;       /* 1: a look at the clock came too late */

@@ -83,7 +83,7 @@ FV_API fv_status fv_plan_add(fv_plan *plan, fv_step step);
 FV_API fv_status fv_plan_check(const fv_plan *plan, uint32_t tokens, uint32_t marks);
 
 /**
- * What two rows read, of which `second` is the one behind `first`, in one list.
+ * What two rows read, `second` being the one after `first`, in one list.
  *
  * first, second  one row each, causal, of SPAN steps alone without a window; `second` reads its own position.
  * both           at most twice as many steps as they have together.

@@ -1,4 +1,4 @@
-/* pool.h - a pool of threads behind fv_parallel. Hosted. How structs may change: docs/abi.md. */
+/* pool.h - a pool of threads that serves fv_parallel. Hosted. How structs may change: docs/abi.md. */
 #ifndef FOVEA_POOL_H
 #define FOVEA_POOL_H
 

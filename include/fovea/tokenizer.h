@@ -19,7 +19,7 @@ typedef struct fv_tokens {
     size_t count, capacity;
 } fv_tokens;
 typedef struct fv_text {
-    char *bytes; /* zero-terminated behind `length` bytes once anything was written; may hold any byte */
+    char *bytes; /* zero-terminated after `length` bytes once anything was written; may hold any byte */
     size_t length, capacity;
 } fv_text;
 /** Parts [begin, end) of a text, bytes; rising, none overlaps. */

@@ -33,7 +33,7 @@ static fv_status find_fill(const fv_pattern *pattern, fv_cache *cache) {
     return status;
 }
 
-/* The pattern and the cache, one behind the other in `memory`. */
+/* The pattern and the cache, one after the other in `memory`. */
 static fv_status find_open(fv_pattern **pattern, fv_cache **cache, unsigned char *memory, size_t bytes) {
     fv_pattern_config config;
     fv_pattern_config_default(&config);

@@ -8,7 +8,7 @@
 #include "numeric/size.h"
 #include <float.h>
 
-/* The chunk at work and the one behind it. */
+/* The chunk being read and the one after it. */
 enum { JOB_CHUNKS = FV_BUILD_AHEAD ? 2 : 1 };
 
 fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout *layout) {
@@ -80,7 +80,7 @@ typedef struct span_walk {
     uint32_t uniform_begin, uniform_end; /* tokens of the step that all of its rows read */
 } span_walk;
 
-/* A step comes first that reads the token or one behind it. */
+/* A step comes first that reads the token or one after it. */
 static void walk_enter(span_walk *walk) {
     const fv_step *step = &walk->job->plan->steps[walk->step];
     uint32_t first = walk->job->plan->first_token + step->row_begin,
@@ -117,7 +117,7 @@ static void walk_add(const span_walk *walk, uint32_t end, fv_key_chunk *chunk) {
     slot->value_scales = fv_cache_value_scale(job->cache, walk->kv_head, token);
 }
 
-/* The first span that ends behind `token`, or plan->count. Spans are in rising order; other kinds may stand between. */
+/* The first span that ends after `token`, or plan->count. Spans are in rising order; other kinds may stand between. */
 static uint32_t span_find(const fv_plan *plan, uint32_t token) {
     uint32_t low = 0, high = plan->count, found = plan->count;
     while (low < high) {

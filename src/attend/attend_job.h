@@ -24,7 +24,7 @@ typedef struct fv_page_slot {
 typedef struct fv_key_chunk {
     uint32_t key_type, value_type; /* fv_element */
     uint32_t count;
-    const void *keys[FV_CHUNK_PAGES]; /* [head_dim][16] each; behind the last page, that page again */
+    const void *keys[FV_CHUNK_PAGES]; /* [head_dim][16] each; after the last page, that page again */
     fv_page_slot slots[FV_CHUNK_PAGES];
 } fv_key_chunk;
 

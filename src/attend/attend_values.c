@@ -68,7 +68,7 @@ static void slot_parts(fv_attend_job *job, const fv_key_chunk *chunk, const fv_p
 enum { SHARED_ENOUGH = 4 }; /* columns that all positions read, from which on they are worth a sum of their own */
 
 /* A page of which positions read different columns: those that all read are summed together, what each reads before and
- * behind them alone, in the same order as without the cut. */
+ * after them alone, in the same order as without the cut. */
 static void slot_values(fv_attend_job *job, const fv_key_chunk *chunk, const fv_page_slot *slot, uint32_t column) {
     uint32_t begin = 0, end = FV_PAGE_TOKENS;
     for (uint32_t i = slot->row_begin; i < slot->row_end; i++) {

@@ -50,7 +50,7 @@ typedef struct fv_attention_call {
     fv_watch *watch; /* with a deadline, as all that follows */
     uint32_t round_first,
         round_count;                /* segments that are read next, one KV head after the other: each time reading moves
-                                       to another head, the stream from memory starts anew. None: the gathered keys */
+                                       to another head, the stream from memory starts over. None: the gathered keys */
     uint64_t keys_before, begin_ns; /* keys that were read and the time, before the older segments */
 } fv_attention_call;
 
@@ -74,7 +74,7 @@ struct fv_attention {
     fv_watch watch;         /* of a call with a deadline that has no watch of its own */
 };
 
-/* One worker's choosing for rows of one tile and one KV head; it is in front of its scratch. */
+/* One worker's choosing for rows of one tile and one KV head; it comes before its scratch. */
 typedef struct fv_choosing {
     const fv_attention_call *call;
     fv_select_rows rows;

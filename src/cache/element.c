@@ -139,7 +139,7 @@ void fv_element_q4_get(size_t head_dim, const void *panel, size_t column, size_t
     size_t first = block * FV_ELEMENT_RUN;
     bytes[0] = (unsigned char)scale;
     bytes[1] = (unsigned char)(scale >> 8);
-    for (size_t j = 0; j < 16; j++) bytes[2 + j] = 0x88; /* zeros behind the last channel */
+    for (size_t j = 0; j < 16; j++) bytes[2 + j] = 0x88; /* zeros after the last channel */
     for (size_t c = 0; c < FV_ELEMENT_RUN && first + c < head_dim; c++) {
         unsigned quant = quants[q4_place(head_dim, first + c, column)] >> (c % 2 * 4) & 15, shift = c < 16 ? 0 : 4;
         bytes[2 + c % 16] = (unsigned char)((bytes[2 + c % 16] & (0xF0u >> shift)) | quant << shift);

@@ -4,7 +4,7 @@
 
 #include "cache/cache_pages.h"
 
-/* `tokens` rows of `channels` channels go into the running mean of the `before` rows in front of them (Welford): exact
+/* `tokens` rows of `channels` channels go into the running mean of the `before` rows before them (Welford): exact
  * for one token, and the same numbers however the tokens arrive. */
 void fv_rows_mean_add(uint32_t before, uint32_t tokens, size_t channels, const float *x, size_t x_stride, float *mean);
 
@@ -17,7 +17,7 @@ static inline void fv_landmark_add(fv_cache *cache, uint32_t head, uint32_t toke
     fv_rows_mean_add(before, tokens, dim, values, value_stride, fv_cache_mark_value_row(cache, head, mark));
 }
 
-/* The landmarks from that of token `first` on are built anew from what is stored. */
+/* The landmarks from that of token `first` on are rebuilt from what is stored. */
 void fv_landmark_rebuild(fv_cache *cache, uint32_t head, uint32_t first);
 
 #endif

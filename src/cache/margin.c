@@ -1,4 +1,4 @@
-/* Margins are made anew for a whole page whenever a token of it comes or goes: a cut leaves no trace. */
+/* Margins are recomputed for a whole page whenever a token of it comes or goes: a cut leaves no trace. */
 #include "cache/margin.h"
 #include "build.h"
 #include "cache/cache_pages.h"

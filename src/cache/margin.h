@@ -30,7 +30,7 @@ static inline fv_margin *fv_margin_of(const fv_margins *margins, uint32_t head, 
 /* Adds its region of a segment of `pages` pages to `bytes` by fv_size_reserve(). */
 void fv_margin_layout(const fv_cache_config *config, size_t pages, size_t *bytes, fv_margins *layout);
 
-/* Those of the page of token `first` and of all behind it, from what is stored. */
+/* Those of the page of token `first` and of all after it, from what is stored. */
 void fv_margin_update(fv_cache *cache, uint32_t first);
 
 #endif

@@ -1,5 +1,5 @@
 /* rewind.h - takes appended tokens back so that the cache is what it was, bit for bit. fv_cache_truncate() makes the
- * last landmark anew from rounded elements; this one puts the old one back. */
+ * last landmark again from rounded elements; this one puts the old one back. */
 #ifndef FV_REWIND_H
 #define FV_REWIND_H
 

@@ -3,7 +3,7 @@
  *   key ~ centre + step * (2 * sign + size - 1.5), two bits
  * A page that is full also has the mean of its keys in 7 bits a channel; a centre is the mean of the means of four
  * pages, in 7 bits again. All of a token's depends on stored keys up to its own page's last only: it is made when
- * tokens are appended, a cut needs no repair, and made anew from what is stored it has the same bits on every machine.
+ * tokens are appended, a cut needs no repair, and recomputed from what is stored it has the same bits on every machine.
  */
 #ifndef FV_SHADOW_H
 #define FV_SHADOW_H

@@ -1,6 +1,6 @@
 /* tail_values.h - a coarse copy of the values of full pages, 2 bits a channel: what a policy's tail adds up. A value is
  * rotated as keys are (src/cache/shadow.h) and coded in four levels of its own step: value ~ step * (code - 1.5). A
- * page is coded when its last token is appended, from stored values: a cut needs no repair, and made anew it has the
+ * page is coded when its last token is appended, from stored values: a cut needs no repair, and recomputed it has the
  * same bits. */
 #ifndef FV_TAIL_VALUES_H
 #define FV_TAIL_VALUES_H

@@ -6,7 +6,7 @@
 
 enum { LAYER_MATRICES = 7, ALIGNMENT = 64, PIECE_BYTES = 4 << 20 };
 
-/* Where the matrices go, one behind the other, and scratch of eight rows, grown as rows get longer. */
+/* Where the matrices go, one after the other, and scratch of eight rows, grown as rows get longer. */
 typedef struct pack_room {
     const fv_gguf *gguf;
     unsigned char *next;
@@ -49,7 +49,7 @@ static fv_status matrix_pack(fv_weight *weight, pack_room *room) {
     return fv_weight_pack(weight, (void *)(uintptr_t)weight->data, room->scratch, room->scratch_bytes);
 }
 
-/* The matrix `index` of a model: the output's first. NULL behind the last. */
+/* The matrix `index` of a model: the output's first. NULL after the last. */
 static fv_weight *matrix_at(fv_loaded *loaded, size_t index) {
     if (index == 0) return &loaded->weights.output;
     size_t layer = (index - 1) / LAYER_MATRICES;

@@ -203,7 +203,7 @@ static void best_to_front(candidate *items, uint32_t total, uint32_t count) {
     }
 }
 
-/* The candidates as a heap: its top is the next best one, and what was taken lies behind it, best last. Only as many
+/* The candidates as a heap: its top is the next best one, and what was taken lies after it, best last. Only as many
  * are ever put in order as are kept. */
 typedef struct ranking {
     candidate *items;

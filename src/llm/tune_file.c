@@ -37,7 +37,7 @@ bool fv_tune_attach(const fv_tune *tune, fv_policy *policy) {
 #if FV_HAVE_JANSSON
 
 static fv_status corrupt(const char *path, const char *what, fv_message *message) {
-    return fv_message_set(message, FV_ERROR_CORRUPT, "%s: %s; make it anew with fovea tune, or delete it", path, what);
+    return fv_message_set(message, FV_ERROR_CORRUPT, "%s: %s; make it again with fovea tune, or delete it", path, what);
 }
 
 /* Whether `object` has the whole number `expected` under `key`. */
@@ -56,7 +56,7 @@ static fv_status check_model(const json_t *root, const char *path, const fv_llm 
         !has_number(model, "parameters", fv_llm_parameters(llm)) ||
         !has_number(model, "weight_bytes", fv_llm_weight_bytes(llm)))
         return fv_message_set(message, FV_ERROR_UNSUPPORTED,
-                              "%s: made for another model; make it anew with fovea tune, or "
+                              "%s: made for another model; make it again with fovea tune, or "
                               "delete it",
                               path);
     return FV_OK;

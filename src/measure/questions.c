@@ -86,7 +86,7 @@ static void shuffle(uint64_t *state, size_t *order, size_t n) {
     }
 }
 
-/* A sentence that stands in front of filler sentence `place`. */
+/* A sentence that stands before filler sentence `place`. */
 typedef struct fact {
     size_t place, question;
     char text[128];
@@ -237,7 +237,7 @@ static fv_status add_filler(maker *make) {
     return add_sentence(&make->document->text, sentence);
 }
 
-/* Each fact in front of its place, facts of one place in the order in which they were made. */
+/* Each fact before its place, facts of one place in the order in which they were made. */
 static fv_status write_text(maker *make) {
     fv_status status = FV_OK;
     bool placed[FV_EVAL_QUESTIONS_MAX] = {false};

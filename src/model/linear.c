@@ -15,7 +15,7 @@ enum {
     WORKER_TASKS = 8,   /* of one token: a task is a few microseconds of reading weights */
     WORKER_PANELS = 32, /* of a prompt: tasks are single panels, unless there are very many */
     EXACT_ROWS = 4,     /* of a quantised matrix that are expanded to f32 at once */
-    DIRECT_TOKENS = 3   /* up to here reading packed rows anew for each token is cheaper than making a panel */
+    DIRECT_TOKENS = 3   /* up to here reading packed rows again for each token is cheaper than making a panel */
 };
 
 typedef struct block_type {
@@ -210,7 +210,7 @@ static uint64_t unit_bytes(const fv_linear_product *product, uint32_t unit) {
     return unit * (uint64_t)fv_weight_row_bytes(product->weight->type, product->weight->columns);
 }
 
-/* First unit of a product that lies behind `bytes` of its weights. */
+/* First unit of a product that lies beyond `bytes` of its weights. */
 static uint32_t first_row(const fv_linear_product *product, uint32_t unit, uint64_t bytes) {
     uint64_t size = unit_bytes(product, unit), units = product_units(product, unit), found = (bytes + size - 1) / size;
     uint64_t row = (found < units ? found : units) * unit;

@@ -36,7 +36,7 @@ fv_status fv_plan_check(const fv_plan *plan, uint32_t tokens, uint32_t marks) {
 /* One row's spans from `at` on. */
 typedef struct span_cursor {
     const fv_plan *plan;
-    uint32_t step, last_end; /* the last span's end: what is behind the row's own position is cut for it anyhow */
+    uint32_t step, last_end; /* the last span's end: what is beyond the row's own position is cut for it anyhow */
 } span_cursor;
 
 static uint32_t span_end(const span_cursor *cursor) {

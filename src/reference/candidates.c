@@ -19,9 +19,9 @@ typedef struct candidate_window {
 } candidate_window;
 
 static candidate_window row_window(const fv_policy *policy, uint32_t tokens, uint32_t row) {
-    uint32_t behind = row < policy->window ? row : policy->window, ahead = tokens - 1 - row;
+    uint32_t before = row < policy->window ? row : policy->window, ahead = tokens - 1 - row;
     if (ahead > policy->window) ahead = policy->window;
-    return (candidate_window){row - behind, policy->causal ? row : row + ahead};
+    return (candidate_window){row - before, policy->causal ? row : row + ahead};
 }
 
 /* Whether `token` is in the window or one of the first `globals` globals. */

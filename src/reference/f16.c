@@ -1,4 +1,4 @@
-/* Half precision for callers: the table's conversions behind a check. */
+/* Half precision for callers: the table's conversions after a check. */
 #include "fovea/reference/f16.h"
 #include "build.h"
 #include "kernels/kernels.h"

@@ -141,7 +141,7 @@ static void choose_best(const fv_chooser *chooser, fv_choose_scratch *scratch, u
     for (uint32_t i = 0; i < scratch->chosen_count; i++) weight[scratch->chosen[i]] = FV_CHOSEN;
 }
 
-/* Pages of the tail for so many pages that are given up. */
+/* Pages of the tail that the bytes of the pages given up pay for. */
 static uint64_t tail_pages(const fv_chooser *chooser, uint32_t given) {
     return given * fv_cache_page_bytes(chooser->cache) / fv_tail_page_bytes(&chooser->cache->tail);
 }

@@ -1,4 +1,4 @@
-/* choose.h - choosing pages by the queries: how much, which, and the plan that comes of it; one row (position) and one
+/* choose.h - choosing pages by the queries: how much, which, and the resulting plan; one row (position) and one
  * KV head at a time. A row reads sinks, window, and the pages of those before its own that weigh most; nothing depends
  * on a later token, nor on where a batch begins. All that decides is integer, or f32 in single operations of a fixed
  * order: equal queries and keys choose equal pages on every machine. */
@@ -41,7 +41,7 @@ typedef struct fv_choose_scratch {
     float *rotated;                /* [dim], of one query at a time */
     uint32_t *tail; /* places of the tail's pages in the list, less `first`, in rising order; later their numbers */
     int32_t *tail_score, *tail_level; /* [group][FV_TAIL_PAGES * 16]; [group] */
-    float *tail_noise, *tail_rows;    /* [group]; [group][dim], behind them [dim][16] */
+    float *tail_noise, *tail_rows;    /* [group]; [group][dim], then [dim][16] */
     uint64_t *tail_mass;              /* [group] */
     size_t stride, base_stride;
     uint32_t count;             /* pages in the list */

@@ -38,7 +38,7 @@ fv_status fv_select_row(fv_select_rows *rows, uint32_t position, const fv_state 
 /* Whether the row at hand reads all because it is short, so that nothing was chosen. */
 static inline bool fv_select_reads_all(const fv_select_rows *rows) { return fv_chooser_reads_all(&rows->chooser); }
 
-/* Chooses up to `more` pages besides those of `plan`, which is the row's at hand, and writes it anew. How many pages
+/* Chooses up to `more` pages besides those of `plan`, which is the row's at hand, and rewrites it. How many pages
  * are left; 0: the row reads all. */
 uint32_t fv_select_more(fv_select_rows *rows, uint32_t more, fv_plan *plan);
 

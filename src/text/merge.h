@@ -26,7 +26,7 @@ typedef struct fv_merge {
 typedef bool fv_merge_find(const void *rules, const fv_symbol *left, const fv_symbol *right, uint32_t *priority,
                            int32_t *id);
 
-/* Appends a symbol behind the last one. FV_OK or FV_ERROR_MEMORY. */
+/* Appends a symbol after the last one. FV_OK or FV_ERROR_MEMORY. */
 fv_status fv_merge_append(fv_merge *merge, int32_t id, uint32_t bytes);
 
 /* Joins until no neighbours can be; symbols[0] stays the first, follow `next`. FV_OK or FV_ERROR_MEMORY. O(n log n). */

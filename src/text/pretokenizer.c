@@ -54,7 +54,7 @@ static size_t skip_contraction(const fv_glyph *glyphs, size_t begin, size_t end,
     return first == 'l' && second == 'l' ? begin + 3 : begin;
 }
 
-/* \s+(?!\S)|\s+ : a run of spaces leaves its last to the word behind it, if there is one. */
+/* \s+(?!\S)|\s+ : a run of spaces leaves its last to the word after it, if there is one. */
 static size_t scan_spaces(const fv_glyph *glyphs, size_t begin, size_t end) {
     size_t at = skip_classes(glyphs, begin, end, SPACE);
     if (at < end && at - begin > 1) return at - 1;

@@ -169,7 +169,7 @@ static bool contains_any_case(fv_gguf_text text, const char *lower) {
     return false;
 }
 
-/* Phi-3's special tokens swallow the white space behind them. The file does not say so: the model's name does. */
+/* Phi-3's special tokens swallow the white space after them. The file does not say so: the model's name does. */
 static void mark_stripping(fv_vocabulary *vocabulary, const fv_gguf *gguf) {
     static const char *const keeping[] = {"<unk>", "<s>", "<|endoftext|>"};
     const uint8_t special = FV_TOKEN_CONTROL | FV_TOKEN_USER_DEFINED | FV_TOKEN_UNKNOWN;

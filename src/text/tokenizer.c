@@ -16,7 +16,7 @@ struct fv_tokenizer {
     fv_special special;
     fv_special_split split;
     bool is_bpe;       /* else SentencePiece */
-    bool space_prefix; /* SentencePiece: text at the start and behind a special token gets a space in front */
+    bool space_prefix; /* SentencePiece: text at the start and after a special token gets a leading space */
     fv_bpe bpe;
     fv_spm spm;
     fv_remarks remarks;
@@ -199,7 +199,7 @@ static fv_status append_piece(const fv_tokenizer *tokenizer, int32_t id, bool sp
     return tokenizer->is_bpe ? fv_bpe_piece(token, text) : fv_spm_piece(token, text);
 }
 
-/* Cuts what was appended behind `length`, so that a failed call leaves no trace. */
+/* Cuts what was appended after `length`, so that a failed call leaves no trace. */
 static fv_status undo(fv_text *text, size_t length, fv_status status) {
     text->length = length;
     if (text->bytes) text->bytes[length] = 0;

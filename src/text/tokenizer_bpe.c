@@ -44,7 +44,7 @@ static uint32_t *find_slot(const fv_bpe *bpe, int32_t left, int32_t right) {
     }
 }
 
-/* "left right" to three ids; the space that separates is the first one behind the first byte. False if one of the
+/* "left right" to three ids; the space that separates is the first one after the first byte. False if one of the
  * three is no token: such a merge can never lead to one. `joined` has room for the longest token. */
 static bool read_merge(const fv_vocabulary *vocabulary, fv_gguf_text text, char *joined, fv_bpe_merge *merge) {
     if (text.length < 3 || text.length - 1 > vocabulary->longest) return false;

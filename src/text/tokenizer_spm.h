@@ -15,7 +15,7 @@ typedef struct fv_spm {
 /* Borrows `vocabulary`. */
 void fv_spm_open(fv_spm *spm, const fv_vocabulary *vocabulary);
 
-/* Appends the ids of text without special tokens, behind a space if `space_prefix`; `merge` is scratch.
+/* Appends the ids of text without special tokens, after a space if `space_prefix`; `merge` is scratch.
  * FV_OK, FV_ERROR_ARGUMENT (longer than 2^31 bytes once its spaces are written out) or FV_ERROR_MEMORY; on error some
  * ids may be appended. */
 fv_status fv_spm_encode(const fv_spm *spm, const char *text, size_t length, bool space_prefix, fv_merge *merge,

@@ -12,7 +12,7 @@ typedef enum fv_token_kind {
     FV_TOKEN_CONTROL = 4,
     FV_TOKEN_USER_DEFINED = 8,
     FV_TOKEN_BYTE = 16,
-    FV_TOKEN_STRIPS_RIGHT = 32, /* swallows the white space behind it when found in a text */
+    FV_TOKEN_STRIPS_RIGHT = 32, /* swallows the white space after it when found in a text */
     FV_TOKEN_ENDS = 64          /* ends a generation */
 } fv_token_kind;
 

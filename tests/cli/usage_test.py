@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Command lines: help, wrong flags, the environment, the text behind --attention. Needs no model but the tiny ones.
+"""Command lines: help, wrong flags, the environment, the text of --attention. Needs no model but the tiny ones.
 
 Called as: usage_test.py BUILD/fovea SOURCE_FOLDER.
 """

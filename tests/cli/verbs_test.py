@@ -154,7 +154,7 @@ class Run(CliTest):
 
     def test_the_prompt_from_standard_input_and_escapes(self):
         piped = self.ok("run", "-m", LLAMA, "-f", "-", "-n", "0", stdin=b"in\nthe\n").stdout
-        self.assertEqual(piped, b"in\nthe\n")  # one newline dropped, one written behind the text
+        self.assertEqual(piped, b"in\nthe\n")  # one newline dropped, one written after the text
         self.assertEqual(self.ok("run", "-m", LLAMA, "-p", "a\\nb", "-n", "0").stdout, b"a\\nb\n")
         self.assertEqual(self.ok("run", "-m", LLAMA, "-e", "-p", "a\\nb\\x41\\q", "-n", "0").stdout, b"a\nbA\\q\n")
 
@@ -163,7 +163,7 @@ class Run(CliTest):
             file.write(b"in the rain\n\n")
             file.flush()
             from_file = self.ok("run", "-m", LLAMA, "-f", file.name, "-n", "0").stdout
-        self.assertEqual(from_file, b"in the rain\n\n")  # one of its own, one behind the answer
+        self.assertEqual(from_file, b"in the rain\n\n")  # one of its own, one after the answer
         self.assertEqual(self.ok("run", "-m", LLAMA, "-p", "in the rain\n", "-n", "0").stdout, b"in the rain\n\n")
 
     def test_sparse_attention_reads_less(self):

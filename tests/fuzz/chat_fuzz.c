@@ -41,7 +41,7 @@ static fv_gguf *open_template(fv_text *file, const void *bytes, size_t length, b
     return gguf;
 }
 
-/* In one piece, and turn by turn behind what stands there. */
+/* In one piece, and turn by turn after what stands there. */
 static void render(fv_chat_family family, const fv_gguf *gguf, const char *words, bool with_system) {
     const fv_chat_turn all[] = {{"system", words}, {"user", words}, {"assistant", "ok"}, {"user", words}};
     const fv_chat_turn *turns = with_system ? all : all + 1;

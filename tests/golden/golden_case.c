@@ -42,7 +42,7 @@ void golden_release(golden_case *run) {
     }
 }
 
-/* Reads "(3, 4, )" behind "'shape':". */
+/* Reads "(3, 4, )" after "'shape':". */
 static bool shape_parse(const char *header, golden_array *out) {
     const char *at = strstr(header, "'shape':");
     at = at ? strchr(at, '(') : NULL;

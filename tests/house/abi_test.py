@@ -101,7 +101,7 @@ def main():
     structs, pins = declared(source), pinned(lines[1:])
     problems = list(problems_of(structs, pins))
     if lines[0] != "FV_ABI_VERSION " + version:
-        problems.append("the list is for %s, the headers are for %s: pin anew" % (lines[0], version))
+        problems.append("the list is for %s, the headers are for %s: pin again" % (lines[0], version))
     print("".join("abi.txt: %s\n" % problem for problem in problems), end="")
     names = sorted(set(structs) & set(pins))
     core = [name for name in names if structs[name][0] in core_headers(source) and name not in LOOSE]

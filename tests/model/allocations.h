@@ -1,4 +1,4 @@
-/* allocations.h - counts allocations of the whole program, where the C library lets one stand in front of malloc.
+/* allocations.h - counts allocations of the whole program, where the C library lets one replace malloc.
  * Include it in one file of a test only. */
 #ifndef FV_TEST_ALLOCATIONS_H
 #define FV_TEST_ALLOCATIONS_H

@@ -282,7 +282,7 @@ static void check_invariance(const tiny_model *model, run_setup base_setup) {
         setup.threads = 3;
         expect_same(model, base, &setup, "cutting with threads");
     }
-    bool landmarks = base_setup.config.policy.selector == FV_SELECTOR_PATTERN; /* made anew from rounded elements */
+    bool landmarks = base_setup.config.policy.selector == FV_SELECTOR_PATTERN; /* recomputed from rounded elements */
     for (size_t i = 0; i < 3 && !landmarks; i++) {
         run_setup setup = base_setup;
         setup.cut = cuts[i];

@@ -53,7 +53,7 @@ class Story(unittest.TestCase):
             found = self.perplexities(isa)
             print("%s: perplexity %.4f, window of 32 %.4f, pinned %.4f" % (isa, found["dense"], found["window"], PERPLEXITY))
             self.assertLess(abs(found["dense"] / PERPLEXITY - 1), 0.005)
-            # names, colours and things are said again far behind: a model that looks at them, and a window that is too short
+            # names, colours and things are said again much later: a model that looks at them, and a window that is too short
             self.assertGreater(found["window"], 1.2 * found["dense"])
 
     def test_held_out_text(self):

@@ -58,7 +58,7 @@ static inline bool fence_is_poison(const void *data, size_t bytes) {
     return true;
 }
 
-/* Whether the guard before the block, what lies behind it and the gaps between its rows are as they were. */
+/* Whether the guard before the block, what follows it and the gaps between its rows are as they were. */
 static inline bool fence_is_whole(const test_fence *fence, size_t rows, size_t row_bytes, size_t stride_bytes) {
     if (!fence_is_poison(fence->data - FENCE_GUARD, FENCE_GUARD)) return false;
     if (!fence_is_poison(fence->end - fence_shift(fence), fence_shift(fence))) return false;

@@ -37,7 +37,7 @@ static inline void put_header(builder *b, uint32_t version, uint64_t tensors, ui
     put_number(b, entries, 8);
 }
 
-/* A value of `bytes` bytes; strings and arrays are put piece by piece behind put_key(). */
+/* A value of `bytes` bytes; strings and arrays are put piece by piece after put_key(). */
 static inline void put_key(builder *b, const char *key, uint32_t type) {
     put_text(b, key);
     put_number(b, type, 4);

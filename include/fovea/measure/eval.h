@@ -50,10 +50,10 @@ typedef struct fv_eval_config {
     const fv_llm *llm;
     fv_pool *pool;             /* default NULL: one thread */
     fv_session_config session; /* types, micro-batch, activations; its context and policy are not looked at */
-    const fv_policy *
-        policies; /* copied, but not what they point to; the first is the one that the others are held against: dense */
-    size_t policy_count; /* >= 1 */
-    uint32_t context;    /* tokens of document, question and answer, >= 256; default 4096 */
+    const fv_policy *policies; /* copied, but not what they point to; the first is the one that the others are compared
+                                  with: dense */
+    size_t policy_count;       /* >= 1 */
+    uint32_t context;          /* tokens of document, question and answer, >= 256; default 4096 */
     uint32_t decode;  /* 0 (default): the policy reads everything. 1: the document is read densely, question and answer
                          with the policy */
     uint32_t seed;    /* documents and questions follow from it; default 1 */

@@ -17,7 +17,7 @@ extern "C" {
  * query    [group][head_dim] f32: the heads that share kv_head; finite.
  * mass     [group][position + 1]; the sum of a row is 1 but for rounding.
  * scratch  [FV_PAGE_TOKENS][head_dim].
- * returns  FV_OK, FV_ERROR_ARGUMENT (shape, a position behind the cache's last token).
+ * returns  FV_OK, FV_ERROR_ARGUMENT (shape, a position beyond the cache's last token).
  *
  * Keys are those of the cache, rounded as they are there. Reentrant with distinct scratch. O(position * group *
  * head_dim).

@@ -1,4 +1,4 @@
-/* score_avx2.h - powers of scores, straight between powers of two, and what comes of a page's; codes that are scored
+/* score_avx2.h - powers of scores, straight between powers of two, and the results for a page's; codes that are scored
  * soon. */
 #ifndef FV_SCORE_AVX2_H
 #define FV_SCORE_AVX2_H

@@ -1,4 +1,4 @@
-/* Limit: table look-ups of four channels for 16 keys, and the additions behind them; up to four rows share a page's
+/* Limit: table look-ups of four channels for 16 keys, and the additions after them; up to four rows share a page's
  * nibbles. */
 #include "kernels/kernels.h"
 #include "numeric/half.h"
@@ -26,7 +26,7 @@ INLINE void rotate8(size_t c, float *x) {
     const uint32x4_t byte = vdupq_n_u32(fv_rotate_signs[c / 32] >> c % 32);
     float32x4_t a = turned(vld1q_f32(x + c), vtstq_u32(byte, vld1q_u32(bits)));
     float32x4_t b = turned(vld1q_f32(x + c + 4), vtstq_u32(byte, vld1q_u32(bits + 4)));
-    for (size_t i = 0; i < 3; i++) { /* the pairs of a stage lie side by side: those of the next one do behind it */
+    for (size_t i = 0; i < 3; i++) { /* the pairs of a stage lie side by side: those of the next one follow */
         float32x4_t even = vuzp1q_f32(a, b), odd = vuzp2q_f32(a, b);
         a = vaddq_f32(even, odd);
         b = vsubq_f32(even, odd);

@@ -1,4 +1,4 @@
-/* placement.c - sched_setaffinity() and pthread_setschedparam() behind llama.cpp's words. */
+/* placement.c - sched_setaffinity() and pthread_setschedparam() under llama.cpp's words. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* cpu_set_t, pthread_setaffinity_np, SCHED_BATCH */
 #endif

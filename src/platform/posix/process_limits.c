@@ -169,7 +169,7 @@ static void narrow(uint64_t *limit, uint64_t value) {
     if (value < *limit) *limit = value;
 }
 
-/* Processors that the group's time makes up, rounded up; UINT32_MAX: as many as there are. */
+/* Processors that the group's time makes up, rounded up; UINT32_MAX: no limit. */
 static uint64_t read_quota(const char *root) {
     control_group group;
     uint64_t least = UINT32_MAX, pair[2];

@@ -1,4 +1,4 @@
-/* Executors behind attention: one that counts and forwards gives the same bits, one that fails ends the call; states of
+/* Executors under attention: one that counts and forwards gives the same bits, one that fails ends the call; states of
  * two halves of the keys in two caches merge to attention over all. */
 #include "fovea/attention.h"
 #include "fovea/executor.h"

@@ -403,7 +403,7 @@ static void test_report(void **state) {
 
 static uint64_t tick(void *context) { return *(uint64_t *)context += 10; }
 
-/* Every key has a reason, every look its place, and a caller of an older report keeps what lies behind it. */
+/* Every key has a reason, every look its place, and a caller of an older report keeps what follows it. */
 static void test_reasons_and_time(void **state) {
     (void)state;
     test_random random = test_random_make(8);

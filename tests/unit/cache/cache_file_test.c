@@ -19,7 +19,7 @@ static test_tables tables;
 typedef struct medium {
     unsigned char *bytes;
     size_t count, writes, writes_left, torn_bytes; /* of the write that fails, so many bytes arrive */
-    size_t read_limit;                             /* reads behind it fail */
+    size_t read_limit;                             /* reads beyond it fail */
     size_t reads, rot_at;                          /* from read number rot_at on, what is read is wrong */
     size_t syncs;
 } medium;
@@ -158,7 +158,7 @@ static void test_round_trip(void **state) {
     }
 }
 
-/* What is not in a file is made anew from what is, whether or not the cache that was saved had it. */
+/* What is not in a file is recomputed from what is, whether or not the cache that was saved had it. */
 static void test_coarse_copies_are_made_anew(void **state) {
     (void)state;
     test_random random = test_random_make(12);
@@ -233,7 +233,7 @@ static void test_going_on(void **state) {
     }
 }
 
-/* Summaries of what is stored unrounded: those restored are those built anew, by a cut that rebuilds them. */
+/* Summaries of what is stored unrounded: those restored are those rebuilt, by a cut that rebuilds them. */
 static void test_landmarks_are_rebuilt_ones(void **state) {
     (void)state;
     test_random random = test_random_make(3);
@@ -327,7 +327,7 @@ static void test_cuts(void **state) {
                 done = status == FV_OK;
                 m.writes_left = SIZE_MAX;
                 assert_int_equal(fv_cache_restore(h.into, &store, &restored), FV_OK);
-                bool is_new = restored == old + 1; /* of a cut save too, if the cut came behind the whole header */
+                bool is_new = restored == old + 1; /* of a cut save too, if the cut came after the whole header */
                 assert_true(is_new || (!done && restored == old));
                 assert_true(!is_new || done || torn[t] >= HEADER);
                 assert_true(test_cache_equals(h.into, is_new ? h.after : h.before));

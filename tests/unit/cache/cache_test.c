@@ -24,7 +24,7 @@ typedef struct world {
     size_t stride;
 } world;
 
-/* A cache in memory that holds garbage, with guards behind it. */
+/* A cache in memory that holds garbage, with guards after it. */
 static world world_make(const fv_cache_config *config, const fv_kernels *kernels, test_random *random) {
     world w = {0};
     assert_int_equal(fv_cache_size(config, &w.bytes), FV_OK);
@@ -539,9 +539,9 @@ static void test_q4_columns(void **state) {
         for (uint32_t gone = 0; gone < 20; gone++) {
             uint32_t token = test_random_in(&random, 0, fv_cache_tokens(w.cache) - 1);
             assert_int_equal(fv_cache_remove(w.cache, token), FV_OK);
-            size_t behind = (fv_cache_tokens(w.cache) - token) * w.stride * sizeof(float);
-            memmove(w.keys + token * w.stride, w.keys + (token + 1) * w.stride, behind);
-            memmove(w.values + token * w.stride, w.values + (token + 1) * w.stride, behind);
+            size_t rest = (fv_cache_tokens(w.cache) - token) * w.stride * sizeof(float);
+            memmove(w.keys + token * w.stride, w.keys + (token + 1) * w.stride, rest);
+            memmove(w.values + token * w.stride, w.values + (token + 1) * w.stride, rest);
             check_contents(&w);
         }
         world_free(&w);

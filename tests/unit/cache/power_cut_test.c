@@ -21,7 +21,7 @@ typedef enum cut_kind {
 } cut_kind;
 
 /* A device of `bytes` bytes. Operations are counted; number `cut_at` (0: the first) is under way when the power fails,
- * and those behind it fail. */
+ * and those after it fail. */
 typedef struct device {
     size_t bytes, block_bytes;
     unsigned char *stored;  /* survives */
@@ -250,7 +250,7 @@ static void test_every_cut(void **state) {
     }
 }
 
-/* A life: append, save, lose power somewhere, restart, go on. Cuts fall upon stores that earlier cuts have left behind.
+/* A life: append, save, lose power somewhere, restart, go on. Cuts fall upon stores that earlier cuts have left.
  */
 static void test_a_life_of_cuts(void **state) {
     (void)state;
@@ -334,7 +334,7 @@ static void test_first_save(void **state) {
     }
 }
 
-/* A part of a device: the stores of a model's layers lie behind one another. */
+/* A part of a device: the stores of a model's layers lie one after the other. */
 typedef struct part {
     const fv_store *whole;
     uint64_t base;

@@ -508,7 +508,7 @@ static void test_alignment(void **state) {
     check_refused(&b, FV_ERROR_CORRUPT, "general.alignment");
 }
 
-/* One tensor of these properties in front of 1024 bytes of data. */
+/* One tensor of these properties before 1024 bytes of data. */
 static void build_one(builder *b, uint32_t dimension_count, const uint64_t *dimensions, uint32_t type,
                       uint64_t offset) {
     put_header(b, 3, 1, 0);

@@ -161,7 +161,7 @@ static void what_ends_an_answer(void **state) {
     close_fixture(&run);
 }
 
-/* Every cut of the greedy text as a stop text: the answer ends in front of it, and nothing of it is told. */
+/* Every cut of the greedy text as a stop text: the answer ends before it, and nothing of it is told. */
 static void a_stop_text_ends_the_answer_and_is_not_told(void **state) {
     char whole[512];
     plain_text(*state, 16, whole, sizeof whole);

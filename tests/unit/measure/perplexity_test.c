@@ -1,5 +1,5 @@
 /* perplexity_test.c - what ppl counts: scored positions only, by hand; the token at a chunk's start; an interrupted
- * chunk leaves nothing behind. */
+ * chunk leaves no trace. */
 #include "fovea/measure/perplexity.h"
 #include "fovea/report_sum.h"
 #include "support/test_policy.h"
@@ -62,7 +62,7 @@ static void drop(fixture *test) {
     fv_llm_close(test->llm);
 }
 
-/* A row at position p sees p + 1 keys; a window of 8 behind 2 sinks reads min(p + 1, 10). */
+/* A row at position p sees p + 1 keys; a window of 8 after 2 sinks reads min(p + 1, 10). */
 static void counters_are_those_of_the_scored_positions(void **state) {
     (void)state;
     for (uint32_t decode = 0; decode < 2; decode++)

@@ -1,4 +1,4 @@
-/* packing_test.c - rows interleaved in eights come back bit for bit, block by block; what lies behind stays as it was.
+/* packing_test.c - rows interleaved in eights come back bit for bit, block by block; what follows stays as it was.
  */
 #include "fovea/weight.h"
 #include "kernels/unpack.h"
@@ -34,8 +34,7 @@ static void test_round_trip(void **state) {
         assert_int_equal(fv_weight_pack(&weight, data, scratch, 8 * row_bytes), FV_OK);
         assert_int_equal(weight.packed, rows / 8 * 8);
         size_t packed_bytes = weight.packed * row_bytes;
-        assert_memory_equal(data + packed_bytes, file + packed_bytes,
-                            bytes - packed_bytes); /* rows behind the eights */
+        assert_memory_equal(data + packed_bytes, file + packed_bytes, bytes - packed_bytes); /* rows after the eights */
         for (size_t i = 0; i < 64; i++) assert_int_equal(data[bytes + i], 0x88);
         for (uint32_t row = 0; row < weight.packed; row++)
             for (size_t b = 0; b < columns / values; b++) {
@@ -53,7 +52,7 @@ static void test_round_trip(void **state) {
     }
 }
 
-/* kernels.h's words, read anew: the quants and scales of a packed row are those of the file. */
+/* kernels.h's words, read back: the quants and scales of a packed row are those of the file. */
 static void super_is(fv_packed_type type, const uint8_t *packed, size_t r, const uint8_t *quants, const float *scale) {
     size_t group_bytes = type == FV_PACKED_Q6_K ? 192 : type == FV_PACKED_Q5_K ? 160 : 128;
     size_t header = type == FV_PACKED_Q6_K ? 144 : 128;

@@ -72,7 +72,7 @@ static void test_table(void **state) {
         }
 }
 
-/* Rotates pairs only: what lies behind 2 * pairs elements stays. */
+/* Rotates pairs only: what lies beyond 2 * pairs elements stays. */
 static void test_apply(void **state) {
     (void)state;
     enum { PAIRS = 7, DIM = 20 };

@@ -44,7 +44,7 @@ static void test_check_steps(void **state) {
     assert_int_equal(check_one(span(7, 7, 0, 0, 4), 16, 4, 20, 0), FV_ERROR_ARGUMENT);
     assert_int_equal(check_one(span(0, 20, 0, 0, 5), 16, 4, 20, 0), FV_ERROR_ARGUMENT);
     assert_int_equal(check_one(span(0, 20, 0, 4, 4), 16, 4, 20, 0), FV_ERROR_ARGUMENT);
-    assert_int_equal(check_one(span(0, 20, 0, 0, 4), 16, 4, 19, 0), FV_ERROR_ARGUMENT); /* a row behind the cache */
+    assert_int_equal(check_one(span(0, 20, 0, 0, 4), 16, 4, 19, 0), FV_ERROR_ARGUMENT); /* a row beyond the cache */
     assert_int_equal(check_one(span(0, 16, 0, 0, 1), 16, 0, 20, 0), FV_ERROR_ARGUMENT);
     assert_int_equal(check_one(span(0, 16, 0, 0, 1), 0, FV_TILE_ROWS + 1, 64, 0), FV_ERROR_ARGUMENT);
     assert_int_equal(check_one(span(0, 16, 0, 0, 1), 21, 1, 20, 0), FV_ERROR_ARGUMENT);

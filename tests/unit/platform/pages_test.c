@@ -31,7 +31,7 @@ static void test_reserved_memory_is_not_there(void **state) {
     fv_pages_unmap(memory, BYTES);
 }
 
-/* What is half used may become huge and keeps what it holds; what lies behind stays untouched. */
+/* What is half used may become huge and keeps what it holds; what follows stays untouched. */
 static void test_huge_keeps_what_is_there(void **state) {
     (void)state;
     static const size_t used[] = {0, 1, MEGABYTE, 3 * MEGABYTE + 5, 20 * MEGABYTE, BYTES};

@@ -1,5 +1,5 @@
 /* deadline_test.c - deadlines of decode and batches by a clock that advances with each look: every moment at which a
- * call can be stopped, what it then leaves behind, and what it costs to look. Presets and warming up. */
+ * call can be stopped, what it then leaves, and what it costs to look. Presets and warming up. */
 #include "fovea/reference/pattern.h"
 #include "support/random.h"
 #include <math.h>

@@ -12,7 +12,7 @@
 
 #define VECTORS_FOLDER FV_SOURCE_DIR "/tests/golden/reference"
 
-/* All of a file and a 0 behind it, or NULL. */
+/* All of a file and a 0 after it, or NULL. */
 static inline char *vectors_read(const char *name, const char *file, size_t *bytes) {
     char path[1024];
     snprintf(path, sizeof path, "%s/%s/%s", VECTORS_FOLDER, name, file);
@@ -53,7 +53,7 @@ static inline float *vectors_f32(const char *name, const char *file, size_t *cou
     return vectors_npy(name, file, 4, count);
 }
 
-/* What stands behind "key": in a text, a quote before it skipped. */
+/* What stands after "key": in a text, a quote before it skipped. */
 static inline const char *vectors_find(const char *text, const char *key) {
     char quoted[64];
     snprintf(quoted, sizeof quoted, "\"%s\":", key);

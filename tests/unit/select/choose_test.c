@@ -1,6 +1,6 @@
 /* choose_test.c - pages chosen by the queries: all chosen is dense, the same bits for any workers and any cutting,
  * equal pages on every instruction set, nothing of the future in a row, never more than the budget, and the copy of the
- * keys that it chooses by is what it would be if it were made anew. */
+ * keys that it chooses by is what it would be if it were recomputed. */
 #include "attention/watch.h"
 #include "fovea/reference/evict.h"
 #include "numeric/half.h"

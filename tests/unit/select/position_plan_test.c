@@ -149,7 +149,7 @@ static void test_pattern(void **state) {
     }
 }
 
-/* A few tiles far behind: the strides and landmarks of a long context. */
+/* A few tiles at great depth: the strides and landmarks of a long context. */
 static void test_pattern_far(void **state) {
     (void)state;
     test_random random = test_random_make(5);

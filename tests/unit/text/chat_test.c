@@ -378,7 +378,7 @@ static void mistral_without_a_template(void **state) {
     free(b);
 }
 
-/* Gemma's templates put the system text as it is in front of the first question, which they trim. */
+/* Gemma's templates put the system text as it is before the first question, which they trim. */
 static void gemma_trims_questions_only(void **state) {
     (void)state;
     const fv_chat_turn turns[] = {{"system", " Be kind \n"}, {"user", " Hello \n"}};

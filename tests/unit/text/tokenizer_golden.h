@@ -27,7 +27,7 @@ static inline fv_text golden_file(const char *name) {
     return golden_read(path);
 }
 
-/* The next line, without its end, that is no comment; *cursor starts at 0. False behind the last. */
+/* The next line, without its end, that is no comment; *cursor starts at 0. False after the last. */
 static inline bool golden_line(const fv_text *text, size_t *cursor, const char **line, size_t *length) {
     while (*cursor < text->length) {
         *line = text->bytes + *cursor;
@@ -91,7 +91,7 @@ static inline fv_text golden_bpe(const char *pretokenizer) {
     while (at && memcmp(at, PRE_KEY, strlen(PRE_KEY)) != 0)
         at = memchr(at + 1, 't', file.length - (size_t)(at + 1 - file.bytes));
     if (!at) abort();
-    at += strlen(PRE_KEY) + 4; /* behind the key and the type of its value: length (8 bytes) and text */
+    at += strlen(PRE_KEY) + 4; /* after the key and the type of its value: length (8 bytes) and text */
     size_t head = (size_t)(at - file.bytes), old = (unsigned char)at[0], length = strlen(pretokenizer);
     const char count[8] = {(char)length};
     bool complete = fv_text_append(&changed, file.bytes, head) == FV_OK &&

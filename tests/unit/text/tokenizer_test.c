@@ -99,7 +99,7 @@ static void test_bpe(void **state) {
 static void test_spm(void **state) {
     (void)state;
     opened file = open_bytes(golden_file("tiny_spm.gguf"));
-    check_golden("tiny_spm", file.tokenizer, false); /* a space behind each user-defined token */
+    check_golden("tiny_spm", file.tokenizer, false); /* a space after each user-defined token */
     close_file(&file);
     file = open_bytes(golden_spm_without_prefix());
     check_golden("tiny_spm_no_prefix", file.tokenizer, true);
@@ -356,7 +356,7 @@ static void test_odd(void **state) {
     const handmade zeros = {
         .model = "llama", .texts = {"a", "b", "c", "ab", "bc"}, .scores = {0, 0, 0, -0.0f, 0}, .score_count = 5};
     check_encode(&zeros, "abc", 0, "3 2");
-    /* Phi-3's special tokens swallow the white space behind them, but not each other */
+    /* Phi-3's special tokens swallow the white space after them, but not each other */
     const handmade phi = {
         .model = "llama", .name = "My PHI-3", .texts = {"<x>", "\n", "a"}, .types = {3, 4, 1}, .type_count = 3};
     check_encode(&phi, "<x> \n \na", FV_TOKENIZE_PARSE_SPECIAL, "0 2");
