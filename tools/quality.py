@@ -15,6 +15,7 @@ import collections
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -98,40 +99,58 @@ def table(rows):
     return "\n".join(lines) + "\n"
 
 
+def family_of(attention):
+    """The line of the picture that a policy belongs to."""
+    name, _, keys = attention.partition(":")
+    if name != "fovea":
+        return name
+    keys = dict(item.split("=") for item in keys.split(",") if "=" in item)
+    return " ".join(["fovea", keys.get("selector", ""), "tail" if "tail" in keys else ""]).replace("  ", " ").strip()
+
+
 def picture(rows, path):
+    """KL against bytes, decode pass at 8,192 tokens: a row of panels a model, a panel a text, a line a family of policies."""
     import matplotlib
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "fovea"
+    matplotlib.rcParams.update({"svg.hashsalt": "fovea", "svg.fonttype": "none"})  # text stays text
     import matplotlib.pyplot as plot
-    panels = [(key, members) for key, members in groups(rows).items() if key[2] == "8192" and len(members) > 2]
-    if not panels:
-        panels = [(key, members) for key, members in groups(rows).items() if len(members) > 2]
-    columns = 2
+    panels = [(key, members) for key, members in groups(rows).items() if key[2:] == ("8192", "decode")]
+    families = sorted({family_of(row["attention"]) for _, members in panels for row in members if float(row["kl"]) > 0})
+    columns = 3
     height = (len(panels) + columns - 1) // columns
-    figure, axes = plot.subplots(height, columns, figsize=(11, 3.6 * height), squeeze=False)
-    for axis in axes.flat[len(panels):]:
-        axis.axis("off")
-    for axis, ((model, text, context, kind), members) in zip(axes.flat, panels):
-        families = collections.OrderedDict()
-        for row in members:
-            if float(row["kl"]) <= 0:
-                continue
-            name = row["attention"].split(":")[0]
-            if name == "fovea":
-                keys = dict(item.split("=") for item in row["attention"].partition(":")[2].split(",") if "=" in item)
-                name += " " + keys.get("selector", "shadow")
-            families.setdefault(name, []).append((100 * float(row["bytes_ratio"]), float(row["kl"])))
-        for name, points in families.items():
-            points.sort()
-            axis.plot(*zip(*points), marker="o", label=name)
+    figure, axes = plot.subplots(height, columns, figsize=(11, 3.2 * height), squeeze=False, sharex=True, sharey=True)
+    panels.sort(key=lambda panel: (panel[0][0] != "SmolLM2-135M-Instruct.Q4_1.gguf", panel[0][1]))
+    for axis, ((model, text, _, _), members) in zip(axes.flat, panels):
+        for name in families:
+            points = sorted((100 * float(row["bytes_ratio"]), float(row["kl"])) for row in members
+                            if family_of(row["attention"]) == name and float(row["kl"]) > 0)
+            if points:
+                axis.plot(*zip(*points), marker="o", markersize=4, label=name, color="C%d" % families.index(name))
         axis.set_yscale("log")
-        axis.set_xlabel("bytes read, % of dense (choosing included)")
+        axis.set_title("%s, %s" % (model.split(".")[0], text), fontsize=9)
+        axis.minorticks_off()
+        axis.grid(True, alpha=0.3)
+    for axis in axes[-1]:
+        axis.set_xlabel("bytes read, % of dense")
+    for axis in axes[:, 0]:
         axis.set_ylabel("KL to dense, nats")
-        axis.set_title("%s, %s, %s tokens, %s pass" % (model.split(".")[0], text, context, kind), fontsize=9)
-        axis.grid(True, which="both", alpha=0.3)
-        axis.legend(fontsize=8)
-    figure.tight_layout()
+    found = {label: line for axis in axes.flat for line, label in zip(*axis.get_legend_handles_labels())}
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    figure.legend([found[name] for name in families], families, loc="lower center", ncol=len(families), fontsize=8)
     figure.savefig(path, metadata={"Date": None})
+    shorten(path)
+
+
+def shorten(path):
+    """Rounds the picture's coordinates to tenths of a point, and drops what no reader of it needs."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->| id=\"\w+_\d+\"", "", text, flags=re.S)
+    text = re.sub(r"-?\d+\.\d{2,}", lambda found: "%.4g" % round(float(found.group()), 1), text)
+    text = re.sub(r"font-family: [^;\"]*", "font-family: sans-serif", text)
+    text = re.sub(r"\s*\n\s*", "\n", text)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def report(options):
