@@ -3,7 +3,7 @@
 #
 #   bench/run.sh PEER MODEL [short]
 #
-# PEER is a folder that tools/peer_build.sh has filled, MODEL a GGUF file (SmolLM2-135M Q4_1 for the tables of docs/numbers.md).
+# PEER is a folder that tools/peer_build.sh has filled, MODEL a GGUF file (SmolLM2-135M Q4_1 for the tables of docs/results.md).
 # The limits of the machine, the attention core, the model; then tables and, with matplotlib, plots. About 15 minutes on one
 # thread of a current core; `short`: 2 minutes, printed only, to see that all of it runs. Environment: THREADS (1), BUILD (build),
 # MODEL_SECONDS (300), MODEL_TESTS (pp512,tg32,pp2048,tg32@d7600,pp8128; the

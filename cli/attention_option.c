@@ -14,7 +14,7 @@ const char cli_attention_help[] =
     "        top-p=P,cap=N; selector: shadow, or cascade (reads fewer bytes to choose);\n"
     "        top-p, certificate and quality need shadow; tail=codes: an eighth of what may be\n"
     "        chosen is given up for a coarse look at as many pages as these bytes are enough for\n"
-    "        (shadow, cascade; without certificate; docs/numbers.md)\n"
+    "        (shadow, cascade; without certificate; docs/lab/tail.md)\n"
     "        fovea alone is this: 16 % of what is visible, at least 64 pages of 16 tokens;\n"
     "        with a budget of your own floor is 0 unless given (SmolLM2-135M, 8,192 tokens: KL 0.011 and 23 % of the "
     "bytes\n"

@@ -231,7 +231,7 @@ Made from SmolLM2-135M-Instruct, its Q4_1 weights in f32, by
 
 with seed {seed}, Python {python}, numpy {numpy}, torch {torch}, gguf {gguf}, tokenizers {tokenizers}. MODEL has sha256 `{model}`,
 TEXT (the topics of pydoc_data, Python 3) `{text}`, OTHER (the GNU GPL, version 3) `{other}`. {train} sequences of 2048 tokens
-to train on, {held_out} held out. What is learned and measured: the tool's first lines. The figures: docs/numbers.md, "Gate".
+to train on, {held_out} held out. What is learned and measured: the tool's first lines. The figures: docs/lab/gate.md.
 
 - `linear_mean.npy` f32 [layer of --only][65]: weights for the mean over the KV heads of a token's keys after rope, then the bias.
 - `linear_all.npy` f32 [layer of --only][193]: the same for the keys of the 3 KV heads side by side.

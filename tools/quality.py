@@ -3,7 +3,7 @@
 
     tools/quality.py run --fovea build/fovea --model MODEL.gguf --texts FOLDER [--text technical prose source]
                          [--context 2048 4096 8192] [--pass decode prompt] [--score N] [--threads N] [--skip N] SPEC...
-    tools/quality.py report [--svg docs/quality.svg] [--into docs/numbers.md]
+    tools/quality.py report [--svg docs/quality.svg] [--into docs/results.md [--check]]
 
 `run` adds to bench/results/quality.csv what is not there yet: one line for model, text, context, pass and SPEC, one chunk
 each, its last N positions scored (default: 512). FOLDER is made by tools/texts.py. --skip N leaves out the first N tokens
@@ -162,7 +162,10 @@ def report(options):
             text = file.read()
         if BEGIN not in text or END not in text:
             sys.exit("%s: no lines '%s' and '%s'" % (options.into, BEGIN, END))
+        before = text
         text = text[:text.index(BEGIN) + len(BEGIN)] + "\n" + table(rows) + "\n" + text[text.index(END):]
+        if options.check:
+            sys.exit("%s is not what %s says; run tools/quality.py report" % (options.into, CSV) if text != before else 0)
         with open(options.into, "w") as file:
             file.write(text)
     else:
@@ -188,6 +191,7 @@ def main():
     written = verbs.add_parser("report")
     written.add_argument("--svg")
     written.add_argument("--into")
+    written.add_argument("--check", action="store_true", help="change nothing; exit code 1 if the table is an old one")
     options = parser.parse_args()
     run(options) if options.verb == "run" else report(options)
 

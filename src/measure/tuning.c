@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define WHOLE UINT16_MAX /* a share of so much that a head reads all */
-#define REACH 0.5        /* other texts need other heads: half-way to what is best for this one (docs/numbers.md) */
+#define REACH 0.5        /* other texts need other heads: half-way to what is best for this one (docs/lab/tune.md) */
 #define GROUP_BYTES (64u * 1024 * 1024) /* most bytes of the logits that are compared at once */
 
 typedef struct tuner {

@@ -20,7 +20,7 @@ static uint64_t tokens_allowed(const fv_policy *policy, uint64_t visible) {
 }
 
 /* Candidates whose codes a cascade reads whole: the better by their signs. Twice what is read, and some more for rows
- * that read few (docs/numbers.md). */
+ * that read few (docs/lab/choosing.md). */
 static uint32_t cascade_width(uint64_t allowance, uint32_t candidates, uint32_t scored) {
     uint64_t width = 2 * allowance + scored / 32;
     return width < candidates ? (uint32_t)width : candidates;

@@ -1,7 +1,7 @@
 /* The tail: pages that are read by their coarse copies only. Weights come from the codes that the pages were chosen by,
  * the values are summed rotated and turned back once. Weights by codes come out too small on average (a key's code is
  * nearer to the centre than the key): a quarter of the variance of the score's error in the exponent and a gain make up
- * for it. How they were found: docs/numbers.md. */
+ * for it. How they were found: docs/lab/tail.md. */
 #include "build.h"
 #include "codes/code_query.h"
 #include "kernels/kernels.h"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that the tables of docs/numbers.md are those that tools/bench_tables.py makes of bench/results.
+"""Checks that the tables of docs/results.md are those that tools/bench_tables.py and tools/quality.py make of bench/results.
 
 Called as: numbers_test.py BUILD/fovea SOURCE_FOLDER.
 """
@@ -7,4 +7,7 @@ import os
 import subprocess
 import sys
 
-sys.exit(subprocess.run([sys.executable, os.path.join(sys.argv[2], "tools", "bench_tables.py"), "--check"]).returncode)
+tools = os.path.join(sys.argv[2], "tools")
+results = os.path.join(sys.argv[2], "docs", "results.md")
+sys.exit(max(subprocess.run([sys.executable, os.path.join(tools, command[0])] + command[1:]).returncode for command in (
+    ["bench_tables.py", "--check"], ["quality.py", "report", "--into", results, "--check"])))

@@ -3,7 +3,7 @@
 
 models/ holds them (tools/model.py smollm2, gemma3); a missing one is a loud skip. The pinned perplexities are fovea's own
 on tests/model/prose.txt, within what int8 rounding moves between instruction sets; llama.cpp gives 64.29 and 67.63 there
-(1,024 tokens: the two differ by rounding noise; docs/numbers.md has the comparison on a longer text).
+(1,024 tokens: the two differ by rounding noise; docs/results.md has the comparison on a longer text).
 """
 import json
 import os

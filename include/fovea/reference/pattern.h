@@ -1,5 +1,5 @@
 /* pattern.h - the published log-stride pattern (ruvllm_sparse_attention 0.1.1) over plain arrays and caches, with every
- * call that it has; docs/reference.md names them. A thin layer: shapes are checked here, all sums are
+ * call that it has; docs/from-ruvllm.md names them. A thin layer: shapes are checked here, all sums are
  * fovea/attention.h. How structs may change: docs/abi.md. */
 #ifndef FOVEA_PATTERN_H
 #define FOVEA_PATTERN_H
