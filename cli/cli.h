@@ -53,5 +53,6 @@ int cmd_bench_attention(int argc, char **argv);
 int cmd_bench_machine(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
 
 #endif

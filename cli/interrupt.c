@@ -51,6 +51,14 @@ void cli_interrupt_install(void) {
     sigaction(SIGPIPE, &action, NULL);
 }
 
+void cli_interrupt_on_terminate(void) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    action.sa_handler = on_interrupt;
+    sigaction(SIGTERM, &action, NULL);
+}
+
 void cli_interrupt_before_exit(void (*restore)(void)) { restore_terminal = restore; }
 
 bool cli_interrupted(void) { return requests != 0; }

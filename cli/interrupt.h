@@ -8,6 +8,7 @@
 /** Also ignores SIGPIPE, so that a closed pipe is a write error like any other. A Ctrl-C that was ignored when the
  *  program was started stays ignored. */
 void cli_interrupt_install(void);
+void cli_interrupt_on_terminate(void); /* SIGTERM is such a request, too */
 bool cli_interrupted(void);
 void cli_interrupt_before_exit(void (*restore)(void)); /* called where the second Ctrl-C ends the program */
 bool cli_go_on(void *context);  /* the opposite, for those who ask a watch; context is not used */

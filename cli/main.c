@@ -17,6 +17,7 @@ static const struct verb {
     const char *about;
 } verbs[] = {
     {"run", cmd_run, "text in, text out: completion or conversation"},
+    {"serve", cmd_serve, "the same by HTTP, for many at a time"},
     {"read", cmd_read, "reads a document once and keeps it for questions"},
     {"ppl", cmd_ppl, "quality on a text: perplexity, divergence from dense attention"},
     {"eval", cmd_eval, "quality on long documents: questions about hidden facts"},
@@ -26,7 +27,6 @@ static const struct verb {
     {"tokenize", cmd_tokenize, "text to token ids and back"},
 };
 #define VERBS (sizeof verbs / sizeof verbs[0])
-static const char later_verbs[] = "serve";
 
 static int print_help(void) {
     cli_print("usage: fovea VERB [flags]\n\n"
@@ -52,8 +52,6 @@ static char *verb_names(char *text, size_t bytes, const char *between, const cha
 
 static int unknown_verb(const char *name) {
     char names[256], nearest[32];
-    if (fv_words_find(later_verbs, name, strlen(name)) >= 0)
-        return cli_usage_error("", "'%s' is not in this version", name);
     size_t best = fv_words_nearest("--help --version", name, SIZE_MAX, nearest, sizeof nearest);
     fv_words_nearest(verb_names(names, sizeof names, " ", " "), name, best, nearest, sizeof nearest);
     return cli_usage_error("", "unknown verb '%s'; did you mean '%s'?", name, nearest);

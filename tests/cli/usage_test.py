@@ -45,7 +45,6 @@ class WrongUsage(CliTest):
     def test_verbs(self):
         self.fails(2, says=("no verb",))
         self.fails(2, "rnu", says=("did you mean 'run'",))
-        self.fails(2, "serve", says=("not in this version",))
 
     def test_values(self):
         self.fails(2, "run", "-c", "many", says=("-c takes a whole number", "'many'"))

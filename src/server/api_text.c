@@ -1,0 +1,141 @@
+/* api_text.c - text to tokens and back, and conversations as the text that the model would read. */
+#include "endpoints.h"
+#include "fields.h"
+#include "prompt.h"
+#include <string.h>
+
+typedef struct text_ask {
+    const json_t *content; /* borrowed */
+    bool add_special, parse_special, with_pieces;
+} text_ask;
+
+static fv_status read_text(void *target, const json_t *value, fv_message *message) {
+    if (!json_is_string(value)) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'content' must be a text");
+    ((text_ask *)target)->content = value;
+    return FV_OK;
+}
+
+static fv_status read_list(void *target, const json_t *value, fv_message *message) {
+    if (!json_is_array(value)) return fv_message_set(message, FV_ERROR_ARGUMENT, "field must be a list");
+    ((text_ask *)target)->content = value;
+    return FV_OK;
+}
+
+/* ---- tokenize ---- */
+
+/* A part of a character has no text: its bytes. */
+static json_t *piece_json(const fv_tokenizer *tokenizer, int32_t id) {
+    fv_text piece = {0};
+    json_t *made = NULL;
+    fv_status status = fv_tokenizer_piece(tokenizer, id, true, &piece);
+    if (status == FV_OK && fv_utf8_valid(piece.bytes, piece.length) == piece.length)
+        made = json_stringn(piece.bytes ? piece.bytes : "", piece.length);
+    else if (status == FV_OK)
+        made = json_array();
+    for (size_t i = 0; json_is_array(made) && i < piece.length; i++)
+        json_array_append_new(made, json_integer((unsigned char)piece.bytes[i]));
+    fv_text_free(&piece);
+    return json_pack("{s:i, s:o}", "id", (int)id, "piece", made);
+}
+
+static json_t *tokens_json(const fv_tokenizer *tokenizer, const fv_tokens *tokens, bool pieces) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < tokens->count; i++) {
+        json_t *one = pieces ? piece_json(tokenizer, tokens->ids[i]) : json_integer(tokens->ids[i]);
+        if (json_array_append_new(list, one) == 0) continue;
+        json_decref(list);
+        return NULL;
+    }
+    return json_pack("{s:o}", "tokens", list);
+}
+
+void fv_api_tokenize(fv_call *call) {
+    static const fv_field list[] = {
+        {.name = "content", .kind = FV_FIELD_READ, .read = read_text},
+        {.name = "add_special", .kind = FV_FIELD_SWITCH, .offset = offsetof(text_ask, add_special)},
+        {.name = "parse_special", .kind = FV_FIELD_SWITCH, .offset = offsetof(text_ask, parse_special)},
+        {.name = "with_pieces", .kind = FV_FIELD_SWITCH, .offset = offsetof(text_ask, with_pieces)}};
+    const fv_field_table table = {list, sizeof list / sizeof *list};
+    const fv_tokenizer *tokenizer = fv_llm_tokenizer(call->server->llm);
+    text_ask ask = {.parse_special = true};
+    fv_tokens tokens = {0};
+    fv_message message = {""};
+    json_t *body = fv_call_body(call);
+    if (!body) return;
+    fv_status status = fv_fields_read(&table, 1, body, "", &ask, &message);
+    if (status == FV_OK && !ask.content)
+        status = fv_message_set(&message, FV_ERROR_ARGUMENT, "field 'content' is missing");
+    uint32_t flags =
+        (ask.add_special ? FV_TOKENIZE_ADD_SPECIAL : 0u) | (ask.parse_special ? FV_TOKENIZE_PARSE_SPECIAL : 0u);
+    if (status == FV_OK)
+        status = fv_tokenizer_encode(tokenizer, json_string_value(ask.content), json_string_length(ask.content), flags,
+                                     &tokens);
+    json_decref(body);
+    if (status == FV_OK)
+        fv_reply_json(call->reply, 200, tokens_json(tokenizer, &tokens, ask.with_pieces));
+    else
+        fv_call_fail(call, status, &message);
+    fv_tokens_free(&tokens);
+}
+
+/* ---- detokenize ---- */
+
+static fv_status read_ids(const json_t *value, int32_t vocabulary, fv_tokens *tokens, fv_message *message) {
+    fv_status status = FV_OK;
+    if (!value) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'tokens' is missing");
+    for (size_t i = 0; i < json_array_size(value) && status == FV_OK; i++) {
+        const json_t *one = json_array_get(value, i);
+        json_int_t id = json_is_integer(one) ? json_integer_value(one) : -1;
+        if (id < 0 || id >= vocabulary)
+            return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'tokens': a token is an id from 0 to %d",
+                                  vocabulary - 1);
+        int32_t token = (int32_t)id;
+        status = fv_tokens_append(tokens, &token, 1);
+    }
+    return status;
+}
+
+void fv_api_detokenize(fv_call *call) {
+    static const fv_field list[] = {{.name = "tokens", .kind = FV_FIELD_READ, .read = read_list}};
+    const fv_field_table table = {list, 1};
+    const fv_tokenizer *tokenizer = fv_llm_tokenizer(call->server->llm);
+    text_ask ask = {0};
+    fv_tokens tokens = {0};
+    fv_text text = {0};
+    fv_message message = {""};
+    json_t *body = fv_call_body(call);
+    if (!body) return;
+    fv_status status = fv_fields_read(&table, 1, body, "", &ask, &message);
+    if (status == FV_OK) status = read_ids(ask.content, fv_tokenizer_tokens(tokenizer), &tokens, &message);
+    if (status == FV_OK) status = fv_tokenizer_decode(tokenizer, tokens.ids, tokens.count, true, &text);
+    json_decref(body);
+    if (status == FV_OK)
+        fv_reply_json(call->reply, 200,
+                      json_pack("{s:o}", "content", fv_json_string(text.bytes ? text.bytes : "", text.length)));
+    else
+        fv_call_fail(call, status, &message);
+    fv_tokens_free(&tokens);
+    fv_text_free(&text);
+}
+
+/* ---- apply-template ---- */
+
+void fv_api_template(fv_call *call) {
+    static const fv_field list[] = {{.name = "messages", .kind = FV_FIELD_READ, .read = read_list}};
+    const fv_field_table table = {list, 1};
+    text_ask ask = {0};
+    fv_prompts prompts = {0};
+    fv_message message = {""};
+    json_t *body = fv_call_body(call);
+    if (!body) return;
+    fv_status status = fv_fields_read(&table, 1, body, "", &ask, &message);
+    if (status == FV_OK) status = fv_prompts_chat(&prompts, call->server, ask.content, &message);
+    json_decref(body);
+    if (status == FV_OK) {
+        const fv_text *text = &prompts.items[0].text;
+        fv_reply_json(call->reply, 200, json_pack("{s:o}", "prompt", fv_json_string(text->bytes, text->length)));
+    } else {
+        fv_call_fail(call, status, &message);
+    }
+    fv_prompts_free(&prompts);
+}

@@ -1,0 +1,262 @@
+/* http.c - libmicrohttpd's own thread. A connection whose reply is not there yet is suspended; whoever answers wakes
+ * it, and looks meanwhile whether its client is still there, since nobody else does. */
+#define _GNU_SOURCE /* POLLRDHUP */
+#include "http.h"
+#include "access_log.h"
+#include "desk.h"
+#include "fovea/machine.h"
+#include "fovea/version.h"
+#include "keys.h"
+#include "routes.h"
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CONNECTIONS = 1000, READ_BYTES = 16384, BODIES = 8 /* of the largest size at a time */ };
+
+/* One request on a connection. */
+typedef struct exchange {
+    fv_server *server;
+    struct MHD_Connection *connection;
+    int socket;
+    fv_call *call; /* until it is handed on */
+    fv_reply *reply;
+    size_t claimed; /* of server->body_bytes */
+    bool body_read;
+    fv_access access;
+} exchange;
+
+/* ---- the peer of a reply ---- */
+
+static void peer_wake(void *context) { MHD_resume_connection(((exchange *)context)->connection); }
+static void peer_suspend(void *context) { MHD_suspend_connection(((exchange *)context)->connection); }
+
+static bool peer_is_there(void *context) {
+    struct pollfd file = {.fd = ((exchange *)context)->socket, .events = POLLRDHUP};
+    return poll(&file, 1, 0) <= 0 || !(file.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
+/* ---- what is known from the head of a request ---- */
+
+static const char *header(const exchange *e, const char *name) {
+    return MHD_lookup_connection_value(e->connection, MHD_HEADER_KIND, name);
+}
+
+static const char *query(const exchange *e, const char *name) {
+    return MHD_lookup_connection_value(e->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+static void read_query(const exchange *e, fv_call *call) {
+    const char *action = query(e, "action"), *fail = query(e, "fail_on_no_slot");
+    if (action) strncpy(call->action, action, sizeof call->action - 1);
+    call->fail_on_no_slot = fail && strcmp(fail, "0") != 0;
+}
+
+/* Whether it may be served; else the reply says why not. */
+static bool admit(exchange *e, const char *method, const char *path) {
+    const fv_server *server = e->server;
+    const char *prefix = server->config->prefix, *reason = NULL;
+    size_t length = strlen(prefix);
+    bool other = false;
+    const fv_route *route = NULL;
+    if (strncmp(path, prefix, length) == 0)
+        route = fv_routes_find(strcmp(method, "HEAD") == 0 ? "GET" : method, path + length, &e->call->slot, &other,
+                               &reason);
+    e->call->route = route;
+    if (route && route->open) return true;
+    if (!fv_keys_allow(server->config, header(e, "Authorization"), header(e, "X-Api-Key")))
+        fv_reply_error(e->reply, 401, "this server asks for an API key: Authorization: Bearer KEY");
+    else if (reason)
+        fv_reply_error(e->reply, 501, "%s", reason);
+    else if (!route && other)
+        fv_reply_error(e->reply, 405, "%.64s does not take %.16s", path, method);
+    else if (!route)
+        fv_reply_error(e->reply, 404, "there is no %.64s here", path);
+    else if (atomic_load(&server->phase) == FV_SERVER_LOADING)
+        fv_reply_error(e->reply, 503, "Loading model");
+    else if (atomic_load(&server->phase) == FV_SERVER_STOPPING)
+        fv_reply_error(e->reply, 503, "the server is stopping");
+    else
+        return true;
+    return false;
+}
+
+static void refuse_body(exchange *e) {
+    if (!fv_reply_began(e->reply))
+        fv_reply_error(e->reply, 413, "the body is larger than %llu bytes",
+                       (unsigned long long)e->server->config->max_body_bytes);
+}
+
+static exchange *exchange_new(fv_server *server, struct MHD_Connection *connection) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    exchange *e = calloc(1, sizeof *e);
+    fv_call *call = calloc(1, sizeof *call);
+    fv_reply *reply = fv_reply_new();
+    if (!e || !call || !reply || !info) {
+        free(e);
+        free(call);
+        fv_reply_drop(reply);
+        return NULL;
+    }
+    fv_reply_hold(reply);
+    *call = (fv_call){.server = server, .reply = reply};
+    *e = (exchange){
+        .server = server, .connection = connection, .socket = info->connect_fd, .call = call, .reply = reply};
+    reply->peer = (fv_reply_peer){peer_wake, peer_is_there, e};
+    atomic_fetch_add(&server->open_replies, 1);
+    return e;
+}
+
+/* ---- the body ---- */
+
+static void take_body(exchange *e, const char *bytes, size_t length) {
+    fv_server *server = e->server;
+    if (fv_reply_began(e->reply)) return; /* refused: read and forgotten */
+    if (length > server->config->max_body_bytes - e->call->body.length) {
+        refuse_body(e);
+        return;
+    }
+    e->claimed += length;
+    if (atomic_fetch_add(&server->body_bytes, length) + length > BODIES * server->config->max_body_bytes)
+        fv_reply_error(e->reply, 429, "too many large requests at a time");
+    else if (fv_text_append(&e->call->body, bytes, length) != FV_OK)
+        fv_reply_error(e->reply, 503, "no memory for the body");
+}
+
+static void hand_on(exchange *e) {
+    fv_call *call = e->call;
+    e->call = NULL;
+    e->body_read = true;
+    if (fv_reply_began(e->reply) || !call->route)
+        fv_call_free(call);
+    else if (call->route->quick)
+        fv_call_serve(call);
+    else
+        fv_desk_put(e->server->desk, call);
+}
+
+/* ---- the answer ---- */
+
+static ssize_t read_reply(void *context, uint64_t position, char *bytes, size_t most) {
+    exchange *e = context;
+    bool ended = false;
+    (void)position;
+    do {
+        size_t count = fv_reply_read(e->reply, bytes, most, &ended);
+        if (count > 0) return (ssize_t)count;
+        if (ended) return MHD_CONTENT_READER_END_OF_STREAM;
+    } while (fv_reply_await(e->reply, true, peer_suspend));
+    return 0;
+}
+
+static void add_headers(struct MHD_Response *response, unsigned status, const char *type, bool streamed) {
+    MHD_add_response_header(response, "Server", "fovea/" FV_VERSION_STRING);
+    if (type) MHD_add_response_header(response, "Content-Type", type);
+    if (status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
+    if (status == 429) MHD_add_response_header(response, "Retry-After", "1");
+    if (!streamed) return;
+    MHD_add_response_header(response, "Cache-Control", "no-cache");
+    MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* nginx: pass it on as it comes */
+}
+
+static enum MHD_Result respond(exchange *e) {
+    fv_reply *reply = e->reply;
+    struct MHD_Response *response = NULL;
+    pthread_mutex_lock(&reply->lock);
+    unsigned status = reply->status;
+    const char *type = reply->type;
+    bool streamed = reply->streamed, gone = reply->gone || status == 0;
+    if (!gone && !streamed) {
+        response = MHD_create_response_from_buffer(reply->bytes.length, reply->bytes.bytes, MHD_RESPMEM_MUST_COPY);
+        reply->sent = reply->bytes.length;
+    }
+    pthread_mutex_unlock(&reply->lock);
+    if (gone) return MHD_NO;
+    if (streamed) response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, READ_BYTES, read_reply, e, NULL);
+    if (!response) return MHD_NO;
+    e->access.status = status;
+    add_headers(response, status, type, streamed);
+    enum MHD_Result result = MHD_queue_response(e->connection, status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+/* ---- libmicrohttpd's callbacks ---- */
+
+static enum MHD_Result on_head(fv_server *server, struct MHD_Connection *connection, const char *method,
+                               const char *path, void **context) {
+    exchange *e = exchange_new(server, connection);
+    if (!e) return MHD_NO;
+    *context = e;
+    fv_access_begin(&e->access, method, path, connection);
+    read_query(e, e->call);
+    const char *length = header(e, "Content-Length");
+    bool good = admit(e, method, path);
+    if (good && length && strtoull(length, NULL, 10) > server->config->max_body_bytes) {
+        refuse_body(e);
+        good = false;
+    }
+    if (good || !header(e, "Expect")) return MHD_YES;
+    hand_on(e); /* it waits to be asked for its body */
+    return respond(e);
+}
+
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *path,
+                                  const char *method, const char *version, const char *bytes, size_t *length,
+                                  void **request) {
+    exchange *e = *request;
+    (void)version;
+    if (!e) return on_head(context, connection, method, path, request);
+    if (*length > 0) {
+        take_body(e, bytes, *length);
+        *length = 0;
+        return MHD_YES;
+    }
+    if (!e->body_read) hand_on(e);
+    return fv_reply_await(e->reply, false, peer_suspend) ? respond(e) : MHD_YES;
+}
+
+static void on_completed(void *context, struct MHD_Connection *connection, void **request,
+                         enum MHD_RequestTerminationCode code) {
+    exchange *e = *request;
+    fv_server *server = context;
+    (void)connection;
+    if (!e) return;
+    fv_reply_leave(e->reply);
+    if (server->config->access_log)
+        fv_access_write(&e->access, e->reply, code == MHD_REQUEST_TERMINATED_COMPLETED_OK, server->config->access_log);
+    atomic_fetch_sub(&server->body_bytes, e->claimed);
+    fv_call_free(e->call);
+    fv_reply_drop(e->reply);
+    free(e);
+    *request = NULL;
+    atomic_fetch_sub(&server->open_replies, 1);
+}
+
+static void on_log(void *context, const char *format, va_list arguments) {
+    (void)context; /* what a client did wrong is its own affair */
+    (void)format;
+    (void)arguments;
+}
+
+fv_status fv_http_start(fv_server *server, fv_message *message) {
+    server->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, server,
+        MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)server->listener,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)server->config->timeout_s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_END);
+    if (!server->daemon) return fv_message_set(message, FV_ERROR_MEMORY, "the HTTP server can't be started");
+    return FV_OK;
+}
+
+void fv_http_quiesce(fv_server *server) {
+    if (server->listener < 0 || !server->daemon) return;
+    if (MHD_quiesce_daemon(server->daemon) != MHD_INVALID_SOCKET) close(server->listener);
+    server->listener = -1;
+}
+
+void fv_http_stop(fv_server *server) {
+    if (server->daemon) MHD_stop_daemon(server->daemon);
+    server->daemon = NULL;
+}

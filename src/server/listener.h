@@ -1,0 +1,11 @@
+/* listener.h - the socket that clients come to. */
+#ifndef FV_LISTENER_H
+#define FV_LISTENER_H
+
+#include "server_state.h"
+
+/** Fills listener, url and socket_path. FV_OK, FV_ERROR_FILE. */
+fv_status fv_listener_open(fv_server *server, fv_message *message);
+void fv_listener_remove(fv_server *server); /* the file of a UNIX socket */
+
+#endif

@@ -1,0 +1,28 @@
+/* prompt.h - what the model is to read: from a text, from ids, from the turns of a conversation. */
+#ifndef FV_PROMPT_H
+#define FV_PROMPT_H
+
+#include "server_state.h"
+
+typedef struct fv_prompt {
+    fv_tokens tokens;
+    fv_text text; /* as handed in or rendered; of ids what they say */
+} fv_prompt;
+
+typedef struct fv_prompts {
+    fv_prompt *items;
+    size_t count;
+} fv_prompts;
+
+void fv_prompts_free(fv_prompts *prompts);
+
+/** The prompts of a completion: a text, a list of ids, or a list of either; several only where `many`. FV_OK,
+ * FV_ERROR_ARGUMENT, FV_ERROR_MEMORY. */
+fv_status fv_prompts_read(fv_prompts *prompts, const fv_server *server, const json_t *value, bool many,
+                          fv_message *message);
+
+/** One prompt of the messages, in the model's chat template with an answer opened. FV_ERROR_UNSUPPORTED: there is no
+ * template. Text of control tokens in contents is text. */
+fv_status fv_prompts_chat(fv_prompts *prompts, const fv_server *server, const json_t *messages, fv_message *message);
+
+#endif

@@ -1,0 +1,51 @@
+/* server.h - one model behind HTTP: what `fovea serve` starts. A library of its own, which libfovea does not need. */
+#ifndef FV_SERVER_H
+#define FV_SERVER_H
+
+#include "fovea/engine.h"
+#include "fovea/message.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+typedef struct fv_server_config {
+    const char *host;        /* a name, an address, or the path of a UNIX socket if it ends in ".sock" */
+    uint32_t port;           /* 0: a free one */
+    const char *name;        /* of the model, for clients; NULL: its file's */
+    const char *prefix;      /* of all paths; "": none */
+    const char *const *keys; /* [key_count] one of them has to come with a request; none: nobody is asked */
+    size_t key_count;
+    uint32_t timeout_s;        /* that a connection may do nothing */
+    uint64_t max_body_bytes;   /* of one request */
+    uint32_t slots;            /* answers at a time */
+    uint32_t queue;            /* answers that may wait */
+    uint32_t context_tokens;   /* of all slots together; 0: each as many as the model was trained on */
+    const char *chat_template; /* a family's name; NULL: the one that the model file has */
+    const char *attention;     /* policy of requests that name none */
+    const char *slot_folder;   /* where slots are saved to; NULL: nowhere */
+    bool slots_shown, metrics_shown;
+    FILE *access_log; /* a line of JSON for each request; NULL: none */
+} fv_server_config;
+
+void fv_server_config_default(fv_server_config *config);
+
+typedef struct fv_server fv_server;
+
+/**
+ * Listens. Until fv_server_start() every request but for health is told that the model is being loaded.
+ *
+ * config   is needed, with what it points to, until the server is closed.
+ * returns  FV_OK, FV_ERROR_ARGUMENT (of the policy or the template), FV_ERROR_FILE (the address can't be had; the
+ *          message says why), FV_ERROR_MEMORY.
+ */
+fv_status fv_server_open(fv_server **server, const fv_server_config *config, fv_message *message);
+const char *fv_server_url(const fv_server *server); /* "http://127.0.0.1:8080" */
+
+/** Answers from now on. engine: until the server is closed. message: with FV_OK a remark, or empty. */
+fv_status fv_server_start(fv_server *server, const fv_engine *engine, fv_message *message);
+
+/** No new requests; those that run end, or are cut after grace_s seconds with an error as their last event. */
+void fv_server_stop(fv_server *server, uint32_t grace_s);
+void fv_server_close(fv_server *server); /* NULL is allowed */
+
+#endif

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Starts `fovea serve` for tests and talks to it: raw HTTP by the standard library."""
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+from cli_runner import FOVEA, clean_environment, model, run
+from tiny_gguf import TinyModel
+
+CHATML = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+          "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+
+
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=60)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(self.path)
+
+
+class Server:
+    """A server of its own, until stop()."""
+
+    def __init__(self, path, *flags, env=None):
+        self.process = subprocess.Popen([FOVEA, "serve", "-m", path, "-t", "1", "--port", "0", *flags], stdin=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, env=clean_environment(env))
+        self.errors, self.url = [], None
+        for line in self.process.stderr:
+            self.errors.append(line.decode("utf-8", "replace"))
+            if line.startswith(b"listening on "):
+                self.url = line.decode().split()[-1]
+                break
+        threading.Thread(target=lambda: self.errors.extend(line.decode("utf-8", "replace") for line in self.process.stderr),
+                         daemon=True).start()
+
+    def connect(self):
+        if self.url.startswith("unix:"):
+            return UnixConnection(self.url[len("unix:"):])
+        host, port = re.match(r"http://([^/:]+):(\d+)", self.url).groups()
+        return http.client.HTTPConnection(host, int(port), timeout=60)
+
+    def ask(self, method, path, body=None, headers=None):
+        """Status, headers, bytes."""
+        connection = self.connect()
+        try:
+            raw = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+            connection.request(method, path, raw, headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        finally:
+            connection.close()
+
+    def get(self, path, **headers):
+        status, _, raw = self.ask("GET", path, headers=headers)
+        return status, json.loads(raw.decode())
+
+    def post(self, path, body, headers=None):
+        status, _, raw = self.ask("POST", path, body, headers)
+        return status, json.loads(raw.decode())
+
+    def stream(self, path, body):
+        """The events of an answer that is streamed: objects, and "[DONE]"."""
+        status, headers, raw = self.ask("POST", path, dict(body, stream=True))
+        assert status == 200, raw
+        if headers["Content-Type"].startswith("text/event-stream"):
+            parts = [part for part in raw.decode().split("\n\n") if part]
+            assert all(part.startswith("data: ") for part in parts), parts
+            return [part[6:] if part == "data: [DONE]" else json.loads(part[6:]) for part in parts]
+        return [json.loads(line) for line in raw.decode().split("\n") if line]
+
+    def stop(self, how=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        code = self.process.wait(60)
+        self.process.stderr.close()
+        return code
+
+
+def tiny_model(folder, name="tiny.gguf", **metadata):
+    """Random weights, tokens that are bytes, a chat template."""
+    made = TinyModel().set("tokenizer.chat_template", CHATML)
+    for key, value in metadata.items():
+        made.set(key, value)
+    path = os.path.join(folder, name)
+    made.write(path)
+    return path
+
+
+class ServeTest(unittest.TestCase):
+    """A server for all tests of the class, of the model that path() names."""
+    flags = ()
+
+    @classmethod
+    def path(cls):
+        return model("story")
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.server = Server(cls.path(), *cls.flags)
+        if not cls.server.url:
+            raise AssertionError("".join(cls.server.errors))
+
+    @classmethod
+    def tearDownClass(cls):
+        code = cls.server.stop()
+        cls.folder.cleanup()
+        assert code == 0, (code, cls.server.errors)
+
+    def refused(self, code, path, body, *says, headers=None):
+        status, answer = self.server.post(path, body, headers)
+        self.assertEqual(status, code, answer)
+        self.assertEqual(answer["error"]["code"], code)
+        for text in says:
+            self.assertIn(text, answer["error"]["message"])
+        return answer
+
+
+def main():
+    if len(sys.argv) < 3:
+        sys.exit("usage: %s BUILD/fovea SOURCE_FOLDER" % sys.argv[0])
+    done = run("serve")
+    if b"without a server" in done.stderr:
+        print("skipped: %s" % done.stderr.decode().strip())
+        sys.exit(77)
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:])
