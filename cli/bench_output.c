@@ -90,6 +90,10 @@ static json_t *fields_of(const cli_bench_result *result) {
             {"peak_int8_gops", cli_real(result->limit.peaks.int8_gops)},
             {"peak_gb_per_s", cli_real(result->limit.peaks.gb_per_s)}, {"limit", cli_text(result->limit.name)},
             {"limit_share", cli_real(result->limit.share)});
+    if (result->deadline_ms > 0)
+        CLI_ADD(object, {"deadline_ms", cli_real(result->deadline_ms)},
+                {"deadline_tokens", cli_count(result->deadline.tokens)},
+                {"deadline_cut", cli_count(result->deadline.cut)}, {"deadline_late", cli_count(result->deadline.late)});
     return object;
 }
 

@@ -17,6 +17,8 @@ typedef struct cli_bench_result {
     fv_model_bench_test test;
     fv_model_bench_result run;
     fv_model_bench_limit limit;
+    double deadline_ms; /* 0: there was none, and its fields are left out */
+    fv_deadline_counts deadline;
 } cli_bench_result;
 
 /* X(NAME, name): what -o takes. */

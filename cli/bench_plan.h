@@ -2,6 +2,7 @@
 #ifndef FOVEA_BENCH_PLAN_H
 #define FOVEA_BENCH_PLAN_H
 
+#include "deadline_option.h"
 #include "fovea/policy.h"
 #include "model_options.h"
 #include "options.h"
@@ -10,6 +11,7 @@
 #define BENCH_NO_MASK "0x0" /* llama-bench's: any processor */
 
 typedef struct bench_options {
+    cli_deadline_options deadline;
     cli_model_options model; /* its model, threads and types come from the lists below */
     cli_texts models, prompts, generated, pairs, depths, threads, key_types, value_types, batches, micro_batches, masks,
         stricts, polls, embeddings, attention;

@@ -148,7 +148,8 @@ static int open_case(bench_state *state, const bench_case *test) {
     fv_policy policy = test->policy;
     result = cli_memory_check(state->engine, &test->options, &policy, context, context);
     if (result != CLI_GO_ON) return result;
-    return cli_session_open(&state->session, state->engine, &test->options, context, &policy);
+    result = cli_session_open(&state->session, state->engine, &test->options, context, &policy);
+    return result == CLI_GO_ON ? cli_deadline_set(&state->options->deadline, state->session) : result;
 }
 
 static void show_run(void *context, size_t samples) {
@@ -164,6 +165,9 @@ static int measure(bench_state *state, const bench_case *test) {
     fv_status status =
         fv_model_bench_run(fv_engine_llm(state->engine), state->session, &test->test, !state->options->no_warmup,
                            (size_t)state->options->repetitions, &watch, &state->result.run);
+    state->result.deadline_ms = state->options->deadline.milliseconds;
+    state->result.deadline = *fv_session_deadline_counts(state->session); /* a warm-up's token, too */
+    cli_deadline_print(&state->options->deadline, state->session);
     return cli_fault(fv_session_explain(state->session, status, &message), &message, test->options.model);
 }
 
@@ -285,6 +289,7 @@ int cmd_bench(int argc, char **argv) {
     const cli_option_group groups[] = {
         CLI_GROUP("tests", bench_flags, &options),
         CLI_COUNTED("weights", cli_weight_flags, &options.model),
+        CLI_DEADLINE_GROUP(&options.deadline),
         CLI_GROUP("where threads run", thread_flags, &options),
         CLI_GROUP("llama-bench's flags without effect here", bench_ignored_flags, &options),
         CLI_COUNTED("llama.cpp's flags without effect here", cli_ignored_flags, &options.model),
@@ -295,6 +300,7 @@ int cmd_bench(int argc, char **argv) {
         "`fovea bench attention --help`: the attention core alone; `fovea bench machine --help`: the machine's limits.",
         CLI_GROUPS(groups)};
     int result = cli_options_parse(&syntax, argc, argv);
+    if (result == CLI_GO_ON) result = cli_deadline_check("bench", &options.deadline);
     if (result != CLI_GO_ON) return result;
     if (options.list_devices) return cli_print("Available devices:\n  (none)\n") ? CLI_DONE : CLI_FAILED;
     if (options.json) options.format = CLI_BENCH_JSON;

@@ -44,7 +44,8 @@ static int check_options(const run_options *options) {
     if (options->plain && options->system) return cli_usage_error("run", "-sys needs a conversation, not -no-cnv");
     if (options->system && options->kept.session)
         return cli_usage_error("run", "-sys belongs to the beginning, which --session has already");
-    return cli_need_model("run", options->model.model);
+    int result = cli_deadline_check("run", &options->deadline);
+    return result == CLI_GO_ON ? cli_need_model("run", options->model.model) : result;
 }
 
 /* What is asked for of files and attention. */
@@ -199,6 +200,7 @@ static int open_session(run_state *state) {
         result = cli_session_open(&state->session, state->engine, &options->model, context, &state->caches);
     if (result == CLI_GO_ON)
         result = cli_kept_attend(&state->kept, state->engine, state->session, options->attention, &state->attention);
+    if (result == CLI_GO_ON) result = cli_deadline_set(&options->deadline, state->session);
     if (result != CLI_GO_ON) return result;
     fv_session_time(state->session, fv_machine_clock, NULL);
     fv_generate_config config;
@@ -317,7 +319,8 @@ static int converse(run_state *state) {
     for (;;) {
         bool full = false, end = false;
         int result = answer_turn(state, &full);
-        if (result != CLI_GO_ON || state->single_turn || full || state->stop == FV_STOP_CONTEXT) return result;
+        bool over = full || state->stop == FV_STOP_CONTEXT || state->stop == FV_STOP_DEADLINE;
+        if (result != CLI_GO_ON || state->single_turn || over) return result;
         if (state->stop == FV_STOP_INTERRUPTED) {
             if (!state->terminal) return CLI_GO_ON;
             cli_interrupt_clear(); /* the prompt comes back */
@@ -341,6 +344,7 @@ static int first_turn(run_state *state, bool *end) {
 static int report(run_state *state, int result) {
     const cli_run_report report = {.engine = state->engine,
                                    .options = &state->options->model,
+                                   .deadline = &state->options->deadline,
                                    .generator = state->generator,
                                    .session = state->session,
                                    .reads = state->reads,
@@ -360,7 +364,8 @@ static int report(run_state *state, int result) {
         return CLI_FAILED;
     cli_run_report_print(&report);
     if (state->options->json && cli_run_report_json(&report) != CLI_DONE) return CLI_FAILED;
-    return interrupted ? CLI_INTERRUPTED : cli_check_file(state->engine, CLI_DONE);
+    if (interrupted) return CLI_INTERRUPTED;
+    return cli_check_file(state->engine, state->stop == FV_STOP_DEADLINE ? CLI_FAILED : CLI_DONE);
 }
 
 static int run(run_state *state) {
@@ -414,6 +419,7 @@ int cmd_run(int argc, char **argv) {
         CLI_COUNTED("text", run_text_flags, &options),
         CLI_COUNTED("limits and attention", run_limit_flags, &options),
         CLI_COUNTED("what was read before", cli_kept_flags, &options.kept),
+        CLI_DEADLINE_GROUP(&options.deadline),
         {"sampling", run_sampler_flags, run_sampler_flags_count, &options, &options.sampling_given},
         CLI_MODEL_GROUPS(&options.model),
     };

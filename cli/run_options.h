@@ -2,6 +2,7 @@
 #ifndef FOVEA_RUN_OPTIONS_H
 #define FOVEA_RUN_OPTIONS_H
 
+#include "deadline_option.h"
 #include "fovea/sampler.h"
 #include "model_options.h"
 #include "run_session.h"
@@ -9,6 +10,7 @@
 typedef struct run_options {
     cli_model_options model;
     cli_kept_options kept;
+    cli_deadline_options deadline;
     const char *prompt, *file, *system, *chat_template, *attention;
     fv_sampler_config sampler;
     uint32_t sampling_given; /* bit i: flag i of sampler_flags */

@@ -45,7 +45,9 @@ static const char *stop_text(fv_stop stop) {
         [FV_STOP_END] = "the model ended its text",
         [FV_STOP_LIMIT] = "-n tokens were generated",
         [FV_STOP_CONTEXT] = "the context is full (nothing is shifted out; -c makes it larger)",
-        [FV_STOP_INTERRUPTED] = "interrupted"};
+        [FV_STOP_INTERRUPTED] = "interrupted",
+        [FV_STOP_DEADLINE] =
+            "a token was not through the layers in time (--on-deadline best takes what was read by then)"};
     return texts[stop] ? texts[stop] : "failed";
 }
 
@@ -101,6 +103,7 @@ void cli_run_report_print(const cli_run_report *report) {
         fprintf(stderr, "sliding-window layers: %.0f keys read per token of decode\n",
                 (double)local / (double)fv_generator_decode(generator)->tokens);
     print_certificate(generator);
+    cli_deadline_print(report->deadline, report->session);
     fv_machine_limits limits;
     fv_machine_limits_read(&limits);
     fprintf(stderr, "attention: %s, %s, %" PRIu32 " thread%s", report->attention, isa_name(generator),
@@ -208,6 +211,7 @@ int cli_run_report_json(const cli_run_report *report) {
             {"processors_by", cli_text(fv_machine_limit_name(limits.processors_by))},
             {"memory_limit_bytes", cli_count(limits.memory_bytes)},
             {"memory_by", cli_text(fv_machine_limit_name(limits.memory_by))});
+    cli_deadline_json(report->deadline, report->session, document);
     set_phase(document, "prompt", fv_generator_prompt(generator));
     set_phase(document, "decode", fv_generator_decode(generator));
     if (report->reads) cli_json_set(document, "reads", reads_json(report->reads));

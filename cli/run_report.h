@@ -2,6 +2,7 @@
 #ifndef FOVEA_RUN_REPORT_H
 #define FOVEA_RUN_REPORT_H
 
+#include "deadline_option.h"
 #include "fovea/generate.h"
 #include "fovea/measure/reads.h"
 #include "model_options.h"
@@ -9,6 +10,7 @@
 typedef struct cli_run_report {
     const fv_engine *engine;
     const cli_model_options *options;
+    const cli_deadline_options *deadline;
     const fv_generator *generator;
     const fv_session *session;
     const fv_reads *reads; /* NULL: nobody asked */

@@ -14,10 +14,13 @@ extern "C" {
 /* X(NAME, name): why an answer ended. */
 #define FV_STOP_LIST(X) \
     X(END, end) \
-    X(LIMIT, limit) X(CONTEXT, context) X(TEXT, text) X(INTERRUPTED, interrupted) X(OUTPUT, output) X(FAILED, failed)
+    X(LIMIT, limit) \
+    X(CONTEXT, context) \
+    X(TEXT, text) X(INTERRUPTED, interrupted) X(OUTPUT, output) X(FAILED, failed) X(DEADLINE, deadline)
 #define FV_STOP_ENUM(NAME, name) FV_STOP_##NAME,
 /** END: an end-of-generation token. LIMIT: as many tokens as allowed. CONTEXT: the context is full; nothing is shifted
  *  out. TEXT: one of the stop texts. INTERRUPTED, OUTPUT: the caller's go_on or text said no. FAILED: see the status.
+ *  DEADLINE: a token was not through the layers in time (fv_session_set_deadline(), FV_DEADLINE_FAIL): it is pending.
  */
 typedef enum fv_stop { FV_STOP_LIST(FV_STOP_ENUM) FV_STOP_COUNT } fv_stop;
 #undef FV_STOP_ENUM

@@ -46,10 +46,10 @@ FV_API fv_status fv_sequence_open(fv_sequence **sequence, const fv_llm *llm, fv_
 FV_API void fv_sequence_close(fv_sequence *sequence); /* NULL is allowed */
 
 /**
- * A second sequence with the same tokens, policy and settings, and a report of its own at zero. Both share all
- * segments; whichever first writes to one that is partly filled copies it. O(segments); no memory of segments is taken.
- * returns FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY; *fork untouched on error. `from` is only read, but must not be
- *         written by another thread meanwhile.
+ * A second sequence with the same tokens, policy and settings, and a report and counts of its own at zero. Both share
+ * all segments; whichever first writes to one that is partly filled copies it. O(segments); no memory of segments is
+ * taken. returns FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY; *fork untouched on error. `from` is only read, but must not
+ * be written by another thread meanwhile.
  */
 FV_API fv_status fv_sequence_fork(fv_sequence **fork, const fv_sequence *from, fv_message *message);
 
@@ -77,6 +77,12 @@ FV_API uint64_t fv_sequence_own_bytes(const fv_sequence *sequence);    /* of tho
 FV_API const fv_policy *fv_sequence_policy(const fv_sequence *sequence);
 /** As fv_session_set_policy(). */
 FV_API fv_status fv_sequence_set_policy(fv_sequence *sequence, const fv_policy *policy, fv_message *message);
+
+/** As fv_session_set_deadline(), of fv_sequence_feed() and fv_schedule_feed(); there, waiting in line takes of the
+ * time. Parts of fv_stepper_run() bring their own. */
+FV_API fv_status fv_sequence_set_deadline(fv_sequence *sequence, const fv_token_deadline *deadline,
+                                          fv_message *message);
+FV_API const fv_deadline_counts *fv_sequence_deadline_counts(const fv_sequence *sequence); /* as they are now */
 
 FV_API const fv_report *fv_sequence_report(const fv_sequence *sequence); /* since the last reset; as it is now */
 FV_API void fv_sequence_report_reset(fv_sequence *sequence);

@@ -5,6 +5,7 @@
 
 #include "fovea/api.h"
 #include "fovea/cache.h"
+#include "fovea/deadline.h"
 #include "fovea/isa.h"
 #include "fovea/model.h"
 #include "fovea/policy.h"
@@ -100,8 +101,9 @@ typedef bool fv_session_progress_fn(void *context, size_t done, size_t total);
  * there.
  * returns FV_OK, FV_ERROR_FULL (nothing evaluated), FV_ERROR_ARGUMENT (an id outside the vocabulary: nothing
  *         evaluated), FV_ERROR_MEMORY (none for more of the cache), FV_ERROR_INTERRUPTED, FV_ERROR_NOT_FINITE,
- *         FV_ERROR_RANGE (see fv_session_explain()); after these, the micro-batches before stay in the cache.
- * progress may be NULL. The same tokens give the same bits however they are cut into calls.
+ *         FV_ERROR_RANGE (see fv_session_explain()), FV_ERROR_DEADLINE (fv_session_set_deadline()); after these, the
+ * micro-batches before stay in the cache. progress may be NULL. The same tokens give the same bits however they are cut
+ * into calls.
  */
 FV_API fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count,
                                  fv_session_progress_fn *progress, void *context);
@@ -157,6 +159,35 @@ FV_API const fv_policy *fv_session_policy(const fv_session *session); /* of the 
 /** Another policy from the next feed on. FV_ERROR_ARGUMENT (NULL), FV_ERROR_POLICY (message says why: out of range,
  *  or the model or the cache, made for the policy at opening, has not what it needs). */
 FV_API fv_status fv_session_set_policy(fv_session *session, const fv_policy *policy, fv_message *message);
+
+/** How soon each token of an answer must be through the layers. */
+typedef struct fv_token_deadline {
+    fv_clock_fn *clock;
+    void *context;
+    uint64_t token_ns;    /* >= 1, from when the token is handed in */
+    uint32_t on_deadline; /* fv_on_deadline: an error, or the softmax over the keys that were read in time */
+    uint32_t reserved;    /* 0 */
+} fv_token_deadline;
+
+/** What became of tokens that had a deadline, since it was set. Plain data, no padding. */
+typedef struct fv_deadline_counts {
+    uint64_t tokens; /* handed in */
+    uint64_t cut;    /* of them, those whose softmax lacks keys in some layer: FV_DEADLINE_BEST */
+    uint64_t late; /* of them, those through the layers after their deadline, cut or not: products are never left out */
+    uint64_t failed; /* of them, those that were not evaluated: FV_DEADLINE_FAIL */
+} fv_deadline_counts;
+
+/**
+ * Feeds of one token have a deadline from now on; prompts, which all that follows reads, have none. Time that is left
+ * is shared out among the layers: fv_model_step(). With FV_DEADLINE_FAIL a late feed is FV_ERROR_DEADLINE, and the
+ * session holds what it held. Time enough shows in no bit.
+ *
+ * deadline  copied; its clock is asked by the thread that evaluates. NULL: none any more.
+ * returns   FV_OK, FV_ERROR_ARGUMENT (no clock, no time, a reserve that is not 0), FV_ERROR_UNSUPPORTED (the policy
+ *           promises a quality; feeds return it, too, where one is set later); message says why.
+ */
+FV_API fv_status fv_session_set_deadline(fv_session *session, const fv_token_deadline *deadline, fv_message *message);
+FV_API const fv_deadline_counts *fv_session_deadline_counts(const fv_session *session); /* as they are now */
 
 /** Shows every plan to `observer` (NULL: nobody), see fv_attention_observe(). */
 FV_API void fv_session_observe(fv_session *session, fv_attention_observer_fn *observer, void *context);

@@ -59,9 +59,9 @@ FV_API size_t fv_stepper_rows(const fv_stepper *stepper);
  *  [count][vocabulary] f32. At most batch_tokens at a time. FV_OK, FV_ERROR_ARGUMENT (there is no such row). */
 FV_API fv_status fv_stepper_logits(fv_stepper *stepper, const uint32_t *rows, size_t count, float *logits);
 
-/** Feeds one sequence alone, in steps of at most batch_tokens, of the stepper or of the sequence. progress: as of
- *  fv_session_feed(). Returns what fv_stepper_run() returns, FV_ERROR_INTERRUPTED. What was evaluated before an error
- *  stays. */
+/** Feeds one sequence alone, in steps of at most batch_tokens, of the stepper or of the sequence; one token with the
+ *  sequence's deadline (fv_sequence_set_deadline()). progress: as of fv_session_feed(). Returns what fv_stepper_run()
+ * returns, FV_ERROR_INTERRUPTED. What was evaluated before an error stays. */
 FV_API fv_status fv_sequence_feed(fv_sequence *sequence, fv_stepper *stepper, const int32_t *tokens, size_t count,
                                   fv_session_progress_fn *progress, void *context);
 

@@ -168,8 +168,9 @@ void fv_generator_recall(fv_generator *generator, const int32_t *tokens, size_t 
 
 static fv_status evaluate_pending(fv_generator *generator) {
     uint64_t start_ns = fv_machine_clock_ns();
+    size_t before = fv_session_tokens(generator->session);
     fv_status status = evaluate(generator, &generator->pending, 1, NULL, NULL);
-    phase_add(&generator->decode, generator->session, 1, start_ns);
+    phase_add(&generator->decode, generator->session, fv_session_tokens(generator->session) - before, start_ns);
     if (status == FV_OK) generator->pending = -1;
     return status;
 }
@@ -213,7 +214,8 @@ static fv_status step(fv_generator *generator, int64_t limit, fv_stop *stop, boo
     *stop = FV_STOP_CONTEXT;
     if (generator->pending >= 0 && fv_session_tokens(session) >= fv_session_context_tokens(session)) return FV_OK;
     fv_status status = generator->pending >= 0 ? evaluate_pending(generator) : FV_OK;
-    if (status != FV_OK) return status;
+    *stop = FV_STOP_DEADLINE;
+    if (status != FV_OK) return status == FV_ERROR_DEADLINE ? FV_OK : status;
     int32_t token = fv_sampler_next(generator->sampler, generator->logits);
     *stop = FV_STOP_END;
     if (!generator->ignore_end && fv_tokenizer_is_end(generator->tokenizer, token)) return FV_OK;

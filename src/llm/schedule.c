@@ -5,6 +5,7 @@
 #include "fovea/machine.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
+#include "llm/token_deadline.h"
 #include "platform/array.h"
 #include <pthread.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ typedef struct ticket {
     const int32_t *tokens;
     size_t count, done;
     float *logits;
+    fv_token_time time;
     fv_status status;
     uint32_t rows; /* in the step at work; 0: not in it */
     uint32_t last_row;
@@ -114,16 +116,24 @@ static void take(fv_schedule *schedule, ticket *t, size_t most, size_t *parts, s
     t->rows = (uint32_t)count;
     *rows += count;
     t->last_row = (uint32_t)(*rows - 1);
-    schedule->taken[*parts] = t;
-    schedule->parts[(*parts)++] =
-        (fv_step_part){.sequence = t->sequence, .tokens = t->tokens + t->done, .count = (uint32_t)count};
+    fv_step_part *part = &schedule->parts[*parts];
+    *part = (fv_step_part){.sequence = t->sequence, .tokens = t->tokens + t->done, .count = (uint32_t)count};
+    fv_token_time_attach(&t->time, part);
+    schedule->taken[(*parts)++] = t;
+}
+
+/* Whether it can be in a step with those that were taken. */
+static bool suits(const fv_schedule *schedule, const ticket *t, size_t parts) {
+    for (size_t i = 0; i < parts; i++)
+        if (!fv_token_times_suit(&t->time, &schedule->taken[i]->time)) return false;
+    return true;
 }
 
 /* Single tokens, then prompts; how many parts. */
 static size_t step_fill(fv_schedule *schedule) {
     size_t parts = 0, rows = 0, singles;
     for (ticket *t = schedule->first; t && rows < schedule->room; t = t->next)
-        if (left_of(t) == 1) take(schedule, t, 1, &parts, &rows);
+        if (left_of(t) == 1 && suits(schedule, t, parts)) take(schedule, t, 1, &parts, &rows);
     singles = rows;
     schedule->expected = (uint32_t)singles;
     schedule->counts.steps++;
@@ -134,7 +144,7 @@ static size_t step_fill(fv_schedule *schedule) {
     for (ticket *t = schedule->first; t && rows < schedule->room && rows - singles < schedule->chunk_tokens;
          t = t->next) {
         size_t chunk = schedule->chunk_tokens - (rows - singles), room = schedule->room - rows;
-        if (t->rows == 0) take(schedule, t, chunk < room ? chunk : room, &parts, &rows);
+        if (t->rows == 0 && suits(schedule, t, parts)) take(schedule, t, chunk < room ? chunk : room, &parts, &rows);
     }
     schedule->counts.rows += rows;
     schedule->counts.parts += parts;
@@ -175,6 +185,8 @@ static fv_status logits_give(fv_schedule *schedule, size_t first, size_t count) 
 
 static fv_status parts_run(fv_schedule *schedule, size_t first, size_t count) {
     fv_status status = fv_stepper_run(schedule->stepper, schedule->parts + first, count);
+    for (size_t i = first; i < first + count && (status == FV_OK || count == 1); i++)
+        fv_token_time_end(&schedule->taken[i]->time, schedule->taken[i]->sequence, status);
     return status == FV_OK ? logits_give(schedule, first, count) : status;
 }
 
@@ -258,6 +270,7 @@ fv_status fv_schedule_feed(fv_schedule *schedule, fv_sequence *sequence, const i
     if (count > fv_sequence_context_tokens(sequence) - fv_sequence_tokens(sequence)) return FV_ERROR_FULL;
     ticket t = {.sequence = sequence, .tokens = tokens, .count = count, .logits = logits};
     bool goes_on = true;
+    fv_token_time_begin(&t.time, sequence, count);
     pthread_mutex_lock(&schedule->lock);
     line_add(schedule, &t);
     pthread_cond_signal(&schedule->arrived);

@@ -103,8 +103,20 @@ fv_status fv_sequence_fork(fv_sequence **fork, const fv_sequence *from, fv_messa
         return no_memory(message);
     }
     made->policy = from->policy;
+    made->deadline = from->deadline;
     *fork = made;
     return FV_OK;
+}
+
+void fv_sequence_become(fv_sequence *sequence, fv_sequence *made) {
+    fv_sequence held = *sequence;
+    *sequence = *made;
+    *made = held;
+    sequence->policy = held.policy;
+    sequence->report = held.report;
+    sequence->deadline = held.deadline;
+    sequence->deadline_counts = held.deadline_counts;
+    fv_sequence_close(made);
 }
 
 fv_status fv_sequence_copy(fv_sequence *to, const fv_sequence *from) {
@@ -114,14 +126,10 @@ fv_status fv_sequence_copy(fv_sequence *to, const fv_sequence *from) {
     status = fv_sequence_open(&made, to->llm, to->pool, &to->config, NULL);
     if (status != FV_OK) return status;
     status = fv_sequence_fill(made, from);
-    if (status == FV_OK) {
-        fv_sequence held = *to;
-        *to = *made;
-        *made = held;
-        to->policy = held.policy;
-        to->report = held.report;
-    }
-    fv_sequence_close(made);
+    if (status == FV_OK)
+        fv_sequence_become(to, made);
+    else
+        fv_sequence_close(made);
     return status;
 }
 

@@ -178,14 +178,10 @@ fv_status fv_sequence_wake(fv_sequence *sequence, fv_session_file *file, size_t 
     if (status != FV_OK) return status;
     if (message) message->text[0] = 0; /* a remark that was made when it was opened */
     status = sequence_fill(made, file, (uint32_t)tokens, message);
-    if (status == FV_OK) {
-        fv_sequence held = *sequence;
-        *sequence = *made;
-        *made = held;
-        sequence->policy = held.policy;
-        sequence->report = held.report;
-    }
-    fv_sequence_close(made);
+    if (status == FV_OK)
+        fv_sequence_become(sequence, made);
+    else
+        fv_sequence_close(made);
     if (status != FV_OK && message && !message->text[0])
         return fv_message_set(message, status, "%s: %zu tokens of the session can't be taken up",
                               fv_status_text(status), tokens);

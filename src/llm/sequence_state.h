@@ -12,6 +12,8 @@ struct fv_sequence {
     fv_model_config shape; /* cache: of layers without a sliding window */
     fv_policy policy;
     fv_report report;
+    fv_token_deadline deadline; /* without a clock: none */
+    fv_deadline_counts deadline_counts;
     fv_cache **caches;  /* [layers] */
     void *cache_memory; /* of all of them */
     size_t cache_bytes;
@@ -66,6 +68,9 @@ fv_status fv_sequence_save_part(fv_sequence *sequence, uint32_t tokens, const ch
                                 fv_message *message);
 
 /* --- sequence.c --- */
+
+/* `sequence` holds what `made` holds, and `made` is closed; policy, report and deadline stay. */
+void fv_sequence_become(fv_sequence *sequence, fv_sequence *made);
 
 /* `to` holds what `from` holds. What fv_session_copy() returns; `to` is untouched on error. */
 fv_status fv_sequence_copy(fv_sequence *to, const fv_sequence *from);

@@ -161,6 +161,15 @@ fv_status fv_session_set_policy(fv_session *session, const fv_policy *policy, fv
     return fv_sequence_set_policy(session->sequence, policy, message);
 }
 
+fv_status fv_session_set_deadline(fv_session *session, const fv_token_deadline *deadline, fv_message *message) {
+    if (!session) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
+    return fv_sequence_set_deadline(session->sequence, deadline, message);
+}
+
+const fv_deadline_counts *fv_session_deadline_counts(const fv_session *session) {
+    return fv_sequence_deadline_counts(session->sequence);
+}
+
 void fv_session_observe(fv_session *session, fv_attention_observer_fn *observer, void *context) {
     fv_stepper_observe(session->stepper, observer, context);
 }

@@ -4,6 +4,7 @@
 #include "llm/sequence_state.h"
 #include "llm/session_shape.h"
 #include "llm/stepper_parts.h"
+#include "llm/token_deadline.h"
 #include "platform/array.h"
 #include "platform/pages.h"
 #include <inttypes.h>
@@ -172,11 +173,15 @@ fv_status fv_sequence_feed(fv_sequence *sequence, fv_stepper *stepper, const int
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= stepper->shape.vocabulary) return FV_ERROR_ARGUMENT;
     uint32_t most = sequence->shape.batch_tokens;
     if (stepper->shape.batch_tokens < most) most = stepper->shape.batch_tokens;
+    fv_token_time time;
+    fv_token_time_begin(&time, sequence, count);
     for (size_t done = 0; done < count;) {
         fv_step_part part = {.sequence = sequence,
                              .tokens = tokens + done,
                              .count = count - done < most ? (uint32_t)(count - done) : most};
+        fv_token_time_attach(&time, &part);
         fv_status status = fv_stepper_run(stepper, &part, 1);
+        fv_token_time_end(&time, sequence, status);
         if (status != FV_OK) return status;
         done += part.count;
         if (progress && !progress(context, done, count)) return FV_ERROR_INTERRUPTED;
