@@ -1,4 +1,4 @@
-/* server.h - one model served over HTTP: what `fovea serve` starts. A library of its own, which libfovea does not need. */
+/* server.h - one model over HTTP: what `fovea serve` starts. A library of its own, which libfovea does not need. */
 #ifndef FV_SERVER_H
 #define FV_SERVER_H
 
