@@ -13,8 +13,8 @@ build: ## build the command line program (this is plain `make`)
 	@$(CONFIGURE) -DFV_CLI=ON >/dev/null
 	@cmake --build $(BUILD) --parallel $(JOBS) --target fovea_cli
 
-demo: build ## get a model and ask it about a document of 7,000 tokens (DEMO_TOKENS, FOVEA_MODEL, THREADS)
-	@BUILD=$(BUILD) tools/demo.sh
+demo: build ## read a document of 7,000 tokens densely and with fovea, and ask both (DEMO_TOKENS, FOVEA_MODEL, THREADS)
+	@$(PYTHON) tools/demo.py $(BUILD)
 
 install: ## build the program and the libraries and install them below PREFIX (/usr/local); DESTDIR is honoured
 	@tools/install.sh build
