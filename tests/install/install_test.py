@@ -159,14 +159,38 @@ class InstallTest(unittest.TestCase):
         version = self.pkg_config("--modversion", "fovea")
         self.assertEqual(version[0], re.search(r'VERSION_STRING "(.*)"', text_of(SOURCE, "include", "fovea", "version.h")).group(1))
 
+    def compile_as_told(self, name, code, command):
+        """Compiles by the very line of the docs, in a folder where `code` is NAME.c; runs it, and what it says."""
+        folder = tempfile.mkdtemp(prefix="docs-", dir=self.folder)
+        with open(os.path.join(folder, name + ".c"), "w", encoding="utf-8") as file:
+            file.write(re.sub(r"^    ", "", code, flags=re.M))
+        environment = {"PKG_CONFIG_PATH": os.path.join(self.libdir, "pkgconfig"), "LD_LIBRARY_PATH": self.libdir, "CC": CC}
+        return run("sh", "-ec", 'cc() { command "$CC" -std=c11 -Wall -Wextra -Werror "$@"; }\n' + command, cwd=folder, env=environment)
+
     def test_program_of_the_docs(self):
         """The 30 lines of docs/use-from-c.md, as they stand there."""
-        block = re.search(r"^    #include <fovea/array_attention.h>\n(?:    .*\n|\n)*?    }\n", text_of(SOURCE, "docs", "use-from-c.md"), re.M)
-        source, program = os.path.join(self.folder, "attend.c"), os.path.join(self.folder, "attend")
-        with open(source, "w", encoding="utf-8") as file:
-            file.write(re.sub(r"^    ", "", block.group(0), flags=re.M))
-        run(CC, "-std=c11", "-Wall", "-Wextra", "-Werror", source, *self.pkg_config("--cflags", "--libs", "fovea"), "-o", program)
-        self.works(program, "0\n")
+        text = text_of(SOURCE, "docs", "use-from-c.md")
+        block = re.search(r"^    #include <fovea/array_attention.h>\n(?:    .*\n|\n)*?    }\n", text, re.M)
+        command = re.search(r"^    (cc attend.c .*?) *#", text, re.M).group(1)
+        self.assertEqual(self.compile_as_told("attend", block.group(0), command + "; ./attend"), "0\n")
+
+    def test_program_of_the_tutorial(self):
+        text = text_of(SOURCE, "docs", "tutorial.md")
+        code = re.search(r"^<!-- run: c (\w+) -->\n\n((?:    .*\n|\n)+)", text, re.M)
+        command = re.search(r"^<!-- run: c-run %s -->\n\n((?:    .*\n|\n)+)" % code.group(1), text, re.M)
+        self.assertLessEqual(code.group(2).strip().count("\n") + 1, 40)
+        said = self.compile_as_told(code.group(1), code.group(2), command.group(1))
+        shown = re.search(r"^It prints something like\n\n((?:    .*\n)+)", text, re.M).group(1)
+        self.assertEqual(said.split(), shown.split())
+
+    def test_lines_of_the_readme(self):
+        block = re.search(r"^    fv_array_attention_default\(&call\);(?:.*\n    )+.*\n", text_of(SOURCE, "README.md"), re.M)
+        self.assertIsNotNone(block, "README.md has no lines of C that begin with fv_array_attention_default(&call);")
+        code = ("#include <fovea/array_attention.h>\nfv_status f(const float *query, const void *keys, const void *values, float *out, "
+                "uint32_t tokens, uint32_t heads, uint32_t kv_heads, uint32_t head_dim);\nfv_status f(const float *query, const void *keys, "
+                "const void *values, float *out, uint32_t tokens, uint32_t heads, uint32_t kv_heads, uint32_t head_dim) {\nfv_status status;\n"
+                "fv_array_attention call;\nfv_message message;\n" + block.group(0) + "return status;\n}\n")
+        self.compile_as_told("readme", code, "cc $(pkg-config --cflags fovea) -c readme.c")
 
     def test_find_package(self):
         names = [("core", "libfovea_core.so.0", "OK"), ("whole", "libfovea.so.0", "fovea ")]
