@@ -154,20 +154,6 @@ typedef struct fv_model_part {
 FV_API fv_status fv_model_step(fv_model *model, const fv_model_part *parts, uint32_t part_count,
                                const fv_parallel *parallel);
 
-/** fv_model_step() of one part over the model's own caches. */
-FV_API fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *policy,
-                                  const fv_parallel *parallel, fv_report *report);
-
-/** Logits of rows first_row .. first_row + rows - 1 of the last step. logits [rows][vocabulary] f32.
- *  FV_OK, FV_ERROR_ARGUMENT or, with logits written, FV_ERROR_NOT_FINITE: see fv_model_last_fault(). */
-FV_API fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel,
-                                 float *logits);
-
-/** Logits of rows `rows` [count] of the last step, in that order: the vocabulary's matrix is read once for all of them.
- *  At most config.batch_tokens at a time. Returns as fv_model_logits(). */
-FV_API fv_status fv_model_logits_of(fv_model *model, const uint32_t *rows, uint32_t count, const fv_parallel *parallel,
-                                    float *logits);
-
 /** Where numbers went wrong: they are looked at before a cache, int8 or a softmax could hide them. */
 typedef enum fv_model_place {
     FV_PLACE_NONE = 0,
@@ -185,6 +171,40 @@ typedef struct fv_model_fault {
     uint32_t row; /* of the step */
     float value;  /* a NaN, an infinity, or what was too large: for anything 2^60, for a cache its type's largest */
 } fv_model_fault;
+
+/** What became of one part of a step. */
+typedef struct fv_part_outcome {
+    int32_t status;       /* fv_status */
+    fv_model_fault fault; /* after FV_ERROR_NOT_FINITE and FV_ERROR_RANGE: where; `row` is the part's own */
+} fv_part_outcome;
+
+/**
+ * fv_model_step() in which a part that fails midway (FV_ERROR_NOT_FINITE, FV_ERROR_RANGE, FV_ERROR_DEADLINE) fails
+ * alone: its caches are truncated to the tokens they had, the others have the bits that they have without it.
+ *
+ * outcomes  [part_count], out. Where the step is refused and nothing was changed, the first part that is why has that
+ *           status; if it is none's alone (too many rows), none has.
+ * returns   FV_OK: at least one part came through; rows of the others are counted and have no logits
+ *           (FV_ERROR_ARGUMENT). If all failed the status of one of them, and no rows are left. Else what
+ *           fv_model_step() returns before it changes anything. FV_ERROR_UNSUPPORTED where this build has no steps of
+ *           many. Cost: that of fv_model_step().
+ */
+FV_API fv_status fv_model_step_each(fv_model *model, const fv_model_part *parts, uint32_t part_count,
+                                    const fv_parallel *parallel, fv_part_outcome *outcomes);
+
+/** fv_model_step() of one part over the model's own caches. */
+FV_API fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *policy,
+                                  const fv_parallel *parallel, fv_report *report);
+
+/** Logits of rows first_row .. first_row + rows - 1 of the last step. logits [rows][vocabulary] f32.
+ *  FV_OK, FV_ERROR_ARGUMENT or, with logits written, FV_ERROR_NOT_FINITE: see fv_model_last_fault(). */
+FV_API fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel,
+                                 float *logits);
+
+/** Logits of rows `rows` [count] of the last step, in that order: the vocabulary's matrix is read once for all of them.
+ *  At most config.batch_tokens at a time. Returns as fv_model_logits(). */
+FV_API fv_status fv_model_logits_of(fv_model *model, const uint32_t *rows, uint32_t count, const fv_parallel *parallel,
+                                    float *logits);
 
 /** Of the last call that returned FV_ERROR_NOT_FINITE or (but where FV_BUILD_STEP is 0) FV_ERROR_RANGE; FV_PLACE_NONE
  *  before any. Never NULL. */

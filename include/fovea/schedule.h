@@ -28,7 +28,8 @@ FV_API void fv_schedule_close(fv_schedule *schedule); /* when nobody feeds by it
  *
  * A step takes every single token that waits, then prompts in turn, chunk_tokens of them in all: a prompt that was
  * served goes to the end of the line, so that long ones share the time, and an answer waits for one chunk at most. What
- * fails in one sequence (a full context, a value beyond its cache) is told to its caller alone. A single token has its
+ * fails in one sequence (a full context, a value beyond its cache: fv_sequence_explain()) is told to its caller alone;
+ * the others go on in the same step. A single token has its
  * sequence's deadline from when it comes (fv_sequence_set_deadline()); steps have one clock, tokens with another wait.
  *
  * logits    NULL, or [vocabulary] f32 of the last token.

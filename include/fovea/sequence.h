@@ -84,6 +84,9 @@ FV_API fv_status fv_sequence_set_deadline(fv_sequence *sequence, const fv_token_
                                           fv_message *message);
 FV_API const fv_deadline_counts *fv_sequence_deadline_counts(const fv_sequence *sequence); /* as they are now */
 
+/** As fv_session_explain(), of what fv_stepper_run_each() and fv_schedule_feed() last told of it. */
+FV_API fv_status fv_sequence_explain(const fv_sequence *sequence, fv_status status, fv_message *message);
+
 FV_API const fv_report *fv_sequence_report(const fv_sequence *sequence); /* since the last reset; as it is now */
 FV_API void fv_sequence_report_reset(fv_sequence *sequence);
 

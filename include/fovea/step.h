@@ -53,10 +53,25 @@ typedef struct fv_step_part {
  */
 FV_API fv_status fv_stepper_run(fv_stepper *stepper, const fv_step_part *parts, size_t count);
 
+/**
+ * fv_stepper_run() in which a part fails alone: FV_ERROR_RANGE, FV_ERROR_NOT_FINITE (fv_sequence_explain()) and
+ * FV_ERROR_DEADLINE are told in its outcome, its sequence holds the tokens that it held, and the others have the bits
+ * that they have without it. For steps over the requests of people who do not know each other.
+ *
+ * outcomes  [count], out. Where the step is refused and nothing was changed, the first part that is why has that status
+ *           and the others FV_OK: take it out and run the rest. If it is none's alone (rows of all parts), all have
+ *           FV_OK.
+ * returns   FV_OK: at least one part came through; rows of the others are counted and have no logits. If all failed the
+ *           status of one of them, and no rows are left. Else what fv_stepper_run() returns before it changes anything.
+ */
+FV_API fv_status fv_stepper_run_each(fv_stepper *stepper, const fv_step_part *parts, size_t count,
+                                     fv_part_outcome *outcomes);
+
 /** Rows of the last step, in the order of its parts. */
 FV_API size_t fv_stepper_rows(const fv_stepper *stepper);
 /** Logits of `count` of them, by their numbers; the vocabulary's matrix is read once for all. logits
- *  [count][vocabulary] f32. At most batch_tokens at a time. FV_OK, FV_ERROR_ARGUMENT (there is no such row). */
+ *  [count][vocabulary] f32. At most batch_tokens at a time. FV_OK, FV_ERROR_ARGUMENT (there is no such row, or its part
+ *  failed), FV_ERROR_NOT_FINITE (of one of them; all are written). */
 FV_API fv_status fv_stepper_logits(fv_stepper *stepper, const uint32_t *rows, size_t count, float *logits);
 
 /** Feeds one sequence alone, in steps of at most batch_tokens, of the stepper or of the sequence; one token with the

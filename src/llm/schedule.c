@@ -22,7 +22,8 @@ typedef struct ticket {
     float *logits;
     fv_token_time time;
     fv_status status;
-    uint32_t rows; /* in the step at work; 0: not in it */
+    fv_status became; /* the leader's: what becomes of it in the step at work */
+    uint32_t rows;    /* in the step at work; 0: not in it */
     uint32_t last_row;
     uint64_t came; /* steps begun before it */
     struct ticket *next;
@@ -40,7 +41,7 @@ struct fv_schedule {
     /* Of the step at work; the leader's. */
     ticket **taken;
     fv_step_part *parts;
-    fv_status *statuses;
+    fv_part_outcome *outcomes;
     uint32_t *rows;
     size_t room;
     float *logits; /* [logit_room][the model's vocabulary] */
@@ -63,11 +64,11 @@ fv_status fv_schedule_open(fv_schedule **schedule, fv_stepper *stepper, uint32_t
                           .changed = PTHREAD_COND_INITIALIZER,
                           .taken = fv_array_new(batch, sizeof *made->taken),
                           .parts = fv_array_new(batch, sizeof *made->parts),
-                          .statuses = fv_array_new(batch, sizeof *made->statuses),
+                          .outcomes = fv_array_new(batch, sizeof *made->outcomes),
                           .rows = fv_array_new(batch, sizeof *made->rows)};
     if (made->chunk_tokens > batch) made->chunk_tokens = (uint32_t)batch;
     made->end = &made->first;
-    if (!made->taken || !made->parts || !made->statuses || !made->rows) {
+    if (!made->taken || !made->parts || !made->outcomes || !made->rows) {
         fv_schedule_close(made);
         return fv_message_set(message, FV_ERROR_MEMORY, "no memory for a schedule of %zu tokens a step", batch);
     }
@@ -79,7 +80,7 @@ void fv_schedule_close(fv_schedule *schedule) {
     if (!schedule) return;
     free(schedule->taken);
     free(schedule->parts);
-    free(schedule->statuses);
+    free(schedule->outcomes);
     free(schedule->rows);
     free(schedule->logits);
     free(schedule);
@@ -155,49 +156,78 @@ static size_t step_fill(fv_schedule *schedule) {
 
 /* ---- a step ---- */
 
-/* Logits of the parts first..first+count-1 that are done with it and want them. The rows of the step begin with the
- * first of these parts. */
-static fv_status logits_give(fv_schedule *schedule, size_t first, size_t count) {
-    size_t wanted = 0, begin = schedule->taken[first]->last_row + 1 - schedule->taken[first]->rows;
-    for (size_t i = first; i < first + count; i++) {
-        const ticket *t = schedule->taken[i];
-        if (t->logits && left_of(t) == t->rows) schedule->rows[wanted++] = (uint32_t)(t->last_row - begin);
-    }
-    if (wanted == 0) return FV_OK;
-    size_t vocabulary = schedule->taken[first]->sequence->shape.vocabulary;
-    if (wanted > schedule->logit_room) {
-        float *more = fv_array_new(wanted, vocabulary * sizeof *more);
-        if (!more) return FV_ERROR_MEMORY;
-        free(schedule->logits);
-        schedule->logits = more;
-        schedule->logit_room = wanted;
-    }
-    fv_status status = fv_stepper_logits(schedule->stepper, schedule->rows, wanted, schedule->logits);
-    const float *row = schedule->logits;
-    for (size_t i = first; i < first + count && status == FV_OK; i++) {
-        ticket *t = schedule->taken[i];
-        if (!t->logits || left_of(t) != t->rows) continue;
-        memcpy(t->logits, row, vocabulary * sizeof *row);
-        row += vocabulary;
-    }
+static bool wants_logits(const ticket *t) { return t->became == FV_OK && t->logits && left_of(t) == t->rows; }
+
+static fv_status logits_reserve(fv_schedule *schedule, size_t rows) {
+    if (rows <= schedule->logit_room) return FV_OK;
+    float *more = fv_array_new(rows, schedule->taken[0]->sequence->shape.vocabulary * sizeof *more);
+    if (!more) return FV_ERROR_MEMORY;
+    free(schedule->logits);
+    schedule->logits = more;
+    schedule->logit_room = rows;
+    return FV_OK;
+}
+
+/* Of one part, where those of all together are not all sound. */
+static fv_status logits_give_one(fv_schedule *schedule, const ticket *t) {
+    fv_status status = fv_stepper_logits(schedule->stepper, &t->last_row, 1, schedule->logits);
+    fv_model_fault fault = *fv_stepper_last_fault(schedule->stepper);
+    fault.row = t->rows - 1;
+    if (status != FV_OK) fv_sequence_blame(t->sequence, fv_sequence_tokens(t->sequence) - t->rows, status, &fault);
     return status;
 }
 
-static fv_status parts_run(fv_schedule *schedule, size_t first, size_t count) {
-    fv_status status = fv_stepper_run(schedule->stepper, schedule->parts + first, count);
-    for (size_t i = first; i < first + count && (status == FV_OK || count == 1); i++)
-        fv_token_time_end(&schedule->taken[i]->time, schedule->taken[i]->sequence, status);
-    return status == FV_OK ? logits_give(schedule, first, count) : status;
+/* To the first `count` parts, those that are done and want them. The step was made: what fails now fails for one. */
+static void logits_give(fv_schedule *schedule, size_t count) {
+    size_t wanted = 0, vocabulary = schedule->taken[0]->sequence->shape.vocabulary, row = 0;
+    for (size_t i = 0; i < count; i++)
+        if (wants_logits(schedule->taken[i])) schedule->rows[wanted++] = schedule->taken[i]->last_row;
+    if (wanted == 0) return;
+    fv_status all = logits_reserve(schedule, wanted);
+    bool is_asked = all == FV_OK;
+    if (is_asked) all = fv_stepper_logits(schedule->stepper, schedule->rows, wanted, schedule->logits);
+    for (size_t i = 0; i < count; i++) {
+        ticket *t = schedule->taken[i];
+        if (!wants_logits(t)) continue;
+        t->became = is_asked && all != FV_OK ? logits_give_one(schedule, t) : all;
+        const float *made = schedule->logits + (all == FV_OK ? row : 0) * vocabulary;
+        if (t->became == FV_OK) memcpy(t->logits, made, vocabulary * sizeof *made);
+        row++;
+    }
 }
 
-/* All parts at once; where that fails, each alone, so that only those fail that must. */
+/* What became of the first `count` parts. Those that came to nothing go to the end of them; how many are left. */
+static size_t parts_sort(fv_schedule *schedule, size_t count) {
+    size_t left = 0;
+    uint32_t rows = 0;
+    for (size_t i = 0; i < count; i++) {
+        ticket *t = schedule->taken[i];
+        t->became = (fv_status)schedule->outcomes[i].status;
+        if (t->became != FV_OK) continue;
+        rows += t->rows;
+        t->last_row = rows - 1;
+        schedule->parts[left] = schedule->parts[i];
+        schedule->taken[i] = schedule->taken[left];
+        schedule->taken[left++] = t;
+    }
+    return left;
+}
+
+/* A part that is refused is taken out, and the rest evaluated together: only those fail that must. */
 static void step_run(fv_schedule *schedule, size_t count) {
     uint64_t begin_ns = fv_machine_clock_ns();
-    fv_status status = parts_run(schedule, 0, count);
-    for (size_t i = 0; i < count; i++) {
-        schedule->statuses[i] = status;
-        if (status != FV_OK && count > 1) schedule->statuses[i] = parts_run(schedule, i, 1);
+    size_t left = count, before = 0;
+    fv_status status = FV_ERROR_ARGUMENT;
+    while (status != FV_OK && left > 0 && left != before) {
+        before = left;
+        status = fv_stepper_run_each(schedule->stepper, schedule->parts, left, schedule->outcomes);
+        if (status != FV_OK) left = parts_sort(schedule, left);
     }
+    for (size_t i = 0; i < left; i++)
+        schedule->taken[i]->became = status == FV_OK ? (fv_status)schedule->outcomes[i].status : status;
+    for (size_t i = 0; i < count; i++)
+        fv_token_time_end(&schedule->taken[i]->time, schedule->taken[i]->sequence, schedule->taken[i]->became);
+    if (status == FV_OK) logits_give(schedule, left);
     schedule->step_ns = fv_machine_clock_ns() - begin_ns;
 }
 
@@ -206,7 +236,7 @@ static void step_settle(fv_schedule *schedule, size_t count) {
     for (size_t i = 0; i < count; i++) {
         ticket *t = schedule->taken[i];
         line_remove(schedule, t);
-        t->status = schedule->statuses[i];
+        t->status = t->became;
         if (t->status == FV_OK) t->done += t->rows;
         t->rows = 0;
         if (t->status == FV_OK && left_of(t) > 0) line_add(schedule, t);

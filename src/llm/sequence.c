@@ -1,5 +1,6 @@
 /* sequence.c - opening and closing of sequences, forks, and what they say of themselves. */
 #include "fovea/step.h"
+#include "llm/fault_text.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/session_shape.h"
@@ -106,6 +107,20 @@ fv_status fv_sequence_fork(fv_sequence **fork, const fv_sequence *from, fv_messa
     made->deadline = from->deadline;
     *fork = made;
     return FV_OK;
+}
+
+void fv_sequence_blame(fv_sequence *sequence, size_t tokens, fv_status status, const fv_model_fault *fault) {
+    sequence->failed = (fv_part_outcome){.status = status, .fault = *fault};
+    sequence->fault_tokens = tokens;
+}
+
+fv_status fv_sequence_explain(const fv_sequence *sequence, fv_status status, fv_message *message) {
+    if (!sequence || status != sequence->failed.status) return status;
+    const fv_cache_config *cache = &sequence->shape.cache;
+    const fv_model_fault *fault = &sequence->failed.fault;
+    uint32_t type = fault->place == FV_PLACE_VALUE ? cache->value_type : cache->key_type;
+    const fv_fault_cache held = {type, fv_element_name(type)};
+    return fv_fault_text(fv_gguf_path(sequence->llm->gguf), fault, &held, sequence->fault_tokens, status, message);
 }
 
 void fv_sequence_become(fv_sequence *sequence, fv_sequence *made) {

@@ -14,8 +14,10 @@ struct fv_sequence {
     fv_report report;
     fv_token_deadline deadline; /* without a clock: none */
     fv_deadline_counts deadline_counts;
-    fv_cache **caches;  /* [layers] */
-    void *cache_memory; /* of all of them */
+    fv_part_outcome failed; /* of the last part that failed alone, */
+    size_t fault_tokens;    /* and the tokens before its rows */
+    fv_cache **caches;      /* [layers] */
+    void *cache_memory;     /* of all of them */
     size_t cache_bytes;
     fv_segment **segments; /* [layers][table]; NULL: it is not there */
     size_t *segment_bytes; /* [layers] */
@@ -68,6 +70,9 @@ fv_status fv_sequence_save_part(fv_sequence *sequence, uint32_t tokens, const ch
                                 fv_message *message);
 
 /* --- sequence.c --- */
+
+/* A part of it failed, whose rows follow `tokens` tokens: for fv_sequence_explain(). */
+void fv_sequence_blame(fv_sequence *sequence, size_t tokens, fv_status status, const fv_model_fault *fault);
 
 /* `sequence` holds what `made` holds, and `made` is closed; policy, report and deadline stay. */
 void fv_sequence_become(fv_sequence *sequence, fv_sequence *made);

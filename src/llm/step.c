@@ -92,27 +92,33 @@ static fv_status part_check(const fv_stepper *stepper, const fv_step_part *part)
     return fv_policy_is_dynamic(&sequence->policy) && !stepper->shape.cache.shadow ? FV_ERROR_POLICY : FV_OK;
 }
 
-static fv_status parts_check(const fv_stepper *stepper, const fv_step_part *parts, size_t count) {
+/* *refused: the part that is why, where it is one. */
+static fv_status parts_check(const fv_stepper *stepper, const fv_step_part *parts, size_t count, size_t *refused) {
     if (!stepper || !parts || count < 1 || count > stepper->shape.parts) return FV_ERROR_ARGUMENT;
     uint64_t rows = 0;
     for (size_t i = 0; i < count; i++) {
         fv_status status = part_check(stepper, &parts[i]);
+        if (status != FV_OK) *refused = i;
         if (status != FV_OK) return status;
         rows += parts[i].count;
         for (size_t j = 0; j < i; j++)
-            if (parts[j].sequence == parts[i].sequence) return FV_ERROR_ARGUMENT;
+            if (parts[j].sequence == parts[i].sequence) {
+                *refused = i;
+                return FV_ERROR_ARGUMENT;
+            }
     }
     return rows > stepper->shape.batch_tokens ? FV_ERROR_ARGUMENT : FV_OK;
 }
 
 /* Segments for all parts, or for none. */
-static fv_status parts_prepare(const fv_step_part *parts, size_t count) {
+static fv_status parts_prepare(const fv_step_part *parts, size_t count, size_t *refused) {
     fv_status status = FV_OK;
     size_t ready = 0;
     while (ready < count && status == FV_OK) {
         status = fv_sequence_prepare(parts[ready].sequence, parts[ready].count);
         if (status == FV_OK) ready++;
     }
+    if (status != FV_OK) *refused = ready;
     for (size_t i = 0; i < ready; i++) {
         if (status == FV_OK)
             fv_sequence_trim(parts[i].sequence, parts[i].count);
@@ -129,9 +135,10 @@ static void place_memory(fv_stepper *stepper) {
     fv_pages_huge(stepper->memory, stepper->memory_bytes, stepper->memory_bytes);
 }
 
-fv_status fv_stepper_run(fv_stepper *stepper, const fv_step_part *parts, size_t count) {
-    fv_status status = parts_check(stepper, parts, count);
-    if (status == FV_OK) status = parts_prepare(parts, count);
+/* All is there that stepper->parts need, or nothing is changed. */
+static fv_status parts_make(fv_stepper *stepper, const fv_step_part *parts, size_t count, size_t *refused) {
+    fv_status status = parts_check(stepper, parts, count, refused);
+    if (status == FV_OK) status = parts_prepare(parts, count, refused);
     if (status != FV_OK) return status;
     for (size_t i = 0; i < count; i++) {
         fv_sequence *sequence = parts[i].sequence;
@@ -143,12 +150,38 @@ fv_status fv_stepper_run(fv_stepper *stepper, const fv_step_part *parts, size_t 
                                             .deadline = parts[i].deadline,
                                             .progress = parts[i].progress};
     }
+    return FV_OK;
+}
+
+static void part_settle(const fv_step_part *part, fv_status status) {
+    if (status == FV_OK)
+        fv_sequence_commit(part->sequence, part->tokens, part->count);
+    else
+        fv_sequence_settle(part->sequence);
+}
+
+fv_status fv_stepper_run(fv_stepper *stepper, const fv_step_part *parts, size_t count) {
+    size_t refused = 0;
+    fv_status status = parts_make(stepper, parts, count, &refused);
+    if (status != FV_OK) return status;
     status = fv_model_step(stepper->model, stepper->parts, (uint32_t)count, stepper->parallel);
+    for (size_t i = 0; i < count; i++) part_settle(&parts[i], status);
+    if (status == FV_OK) place_memory(stepper);
+    return status;
+}
+
+fv_status fv_stepper_run_each(fv_stepper *stepper, const fv_step_part *parts, size_t count, fv_part_outcome *outcomes) {
+    size_t refused = SIZE_MAX;
+    if (!outcomes) return FV_ERROR_ARGUMENT;
+    fv_status status = parts_make(stepper, parts, count, &refused);
+    for (size_t i = 0; i < count; i++) outcomes[i] = (fv_part_outcome){.status = i == refused ? status : FV_OK};
+    if (status != FV_OK) return status;
+    status = fv_model_step_each(stepper->model, stepper->parts, (uint32_t)count, stepper->parallel, outcomes);
     for (size_t i = 0; i < count; i++) {
-        if (status == FV_OK)
-            fv_sequence_commit(parts[i].sequence, parts[i].tokens, parts[i].count);
-        else
-            fv_sequence_settle(parts[i].sequence);
+        fv_status became = (fv_status)outcomes[i].status;
+        fv_sequence *sequence = parts[i].sequence;
+        if (became != FV_OK) fv_sequence_blame(sequence, fv_sequence_tokens(sequence), became, &outcomes[i].fault);
+        part_settle(&parts[i], status == FV_OK ? became : status);
     }
     if (status == FV_OK) place_memory(stepper);
     return status;

@@ -223,7 +223,7 @@ static fv_status layer_run(fv_forward_call *call, uint32_t layer) {
     products_run(call, model->normed, width, 3);
     step_run(call, step_rotate);
     fv_status status = fv_sound_check(call, layer);
-    if (status == FV_OK) status = fv_sound_range(call, layer, fv_model_parts_attend(call, layer));
+    if (status == FV_OK) status = fv_model_parts_attend(call, layer);
     if (status != FV_OK) return status;
     step_run(call, step_mixed);
     product_run(call, model->mixed, queries, &weights->output, model->normed);
@@ -253,11 +253,9 @@ static void reports_time(const fv_forward_call *call) {
     }
 }
 
-fv_status fv_model_step(fv_model *model, const fv_model_part *parts, uint32_t part_count, const fv_parallel *parallel) {
-    fv_status status = fv_model_parts_check(model, parts, part_count, parallel);
-    if (status != FV_OK) return status;
+/* The step of model->call, whose parts were checked. */
+static fv_status call_run(fv_model *model) {
     fv_forward_call *call = &model->call;
-    *call = (fv_forward_call){.model = model, .parallel = parallel, .parts = parts, .part_count = part_count};
     bool timed = FV_BUILD_REPORT && model->clock;
     if (timed) {
         model->begin_ns = time_now(model);
@@ -267,9 +265,10 @@ fv_status fv_model_step(fv_model *model, const fv_model_part *parts, uint32_t pa
     fv_model_parts_place(call);
     fv_model_deadline_begin(call);
     model->batch_rows = 0; /* the last step's rows are overwritten from here on, also if this one is refused midway */
+    model->lacks_rows = false;
     step_run(call, step_embed);
     for (uint32_t layer = 0; layer < model->config.layers; layer++) {
-        status = layer_run(call, layer);
+        fv_status status = layer_run(call, layer);
         if (status == FV_OK) continue;
         fv_model_parts_take_back(call);
         return status;
@@ -279,6 +278,38 @@ fv_status fv_model_step(fv_model *model, const fv_model_part *parts, uint32_t pa
     if (timed) reports_time(call);
     return FV_OK;
 }
+
+fv_status fv_model_step(fv_model *model, const fv_model_part *parts, uint32_t part_count, const fv_parallel *parallel) {
+    uint32_t refused;
+    fv_status status = fv_model_parts_check(model, parts, part_count, parallel, &refused);
+    if (status != FV_OK) return status;
+    model->call = (fv_forward_call){.model = model, .parallel = parallel, .parts = parts, .part_count = part_count};
+    return call_run(model);
+}
+
+#if FV_BUILD_STEP
+fv_status fv_model_step_each(fv_model *model, const fv_model_part *parts, uint32_t part_count,
+                             const fv_parallel *parallel, fv_part_outcome *outcomes) {
+    uint32_t refused = UINT32_MAX;
+    if (!outcomes) return FV_ERROR_ARGUMENT;
+    fv_status status = fv_model_parts_check(model, parts, part_count, parallel, &refused);
+    for (uint32_t i = 0; i < part_count; i++) outcomes[i] = (fv_part_outcome){.status = i == refused ? status : FV_OK};
+    if (status != FV_OK) return status;
+    model->call = (fv_forward_call){.model = model,
+                                    .parallel = parallel,
+                                    .parts = parts,
+                                    .part_count = part_count,
+                                    .alive = part_count,
+                                    .outcomes = outcomes};
+    return call_run(model);
+}
+#else
+fv_status fv_model_step_each(fv_model *model, const fv_model_part *parts, uint32_t part_count,
+                             const fv_parallel *parallel, fv_part_outcome *outcomes) {
+    (void)model, (void)parts, (void)part_count, (void)parallel, (void)outcomes;
+    return FV_ERROR_UNSUPPORTED;
+}
+#endif
 
 fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *policy,
                            const fv_parallel *parallel, fv_report *report) {
@@ -307,6 +338,8 @@ fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, co
     if (!model || !logits || rows < 1 || first_row > model->batch_rows || rows > model->batch_rows - first_row)
         return FV_ERROR_ARGUMENT;
     if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
+    for (uint32_t r = 0; FV_BUILD_STEP && model->lacks_rows && r < rows; r++)
+        if (!fv_model_has_row(model, first_row + r)) return FV_ERROR_ARGUMENT;
     const float *hidden = model->stream + (size_t)first_row * model->config.width;
     fv_status status = logits_make(model, hidden, rows, parallel, logits);
     if (status != FV_OK) model->fault.row += first_row;
@@ -320,7 +353,8 @@ fv_status fv_model_logits_of(fv_model *model, const uint32_t *rows, uint32_t cou
     if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
     size_t width = model->config.width;
     for (uint32_t r = 0; r < count; r++)
-        if (rows[r] >= model->batch_rows) return FV_ERROR_ARGUMENT;
+        if (rows[r] >= model->batch_rows || (model->lacks_rows && !fv_model_has_row(model, rows[r])))
+            return FV_ERROR_ARGUMENT;
     for (uint32_t r = 0; r < count; r++) /* no step is at work: the rows of its products are free */
         for (size_t c = 0; c < width; c++) model->normed[r * width + c] = model->stream[rows[r] * width + c];
     fv_status status = logits_make(model, model->normed, count, parallel, logits);

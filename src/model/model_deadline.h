@@ -11,7 +11,15 @@ void fv_model_deadline_begin(fv_forward_call *call);
 /* Before and after a part that has a deadline reads in a layer. */
 void fv_model_deadline_set(fv_forward_call *call, const fv_model_part *part, uint32_t layer, fv_attention_rows *rows);
 void fv_model_deadline_add(fv_forward_call *call, const fv_model_part *part, uint32_t layer);
+
+/* Before the parts of a layer; a part is out of the step. */
+static inline void fv_model_deadline_layer(fv_forward_call *call) { call->timed_left = 0; }
+static inline void fv_model_deadline_drop(fv_forward_call *call, const fv_model_part *part) {
+    if (part->deadline) call->timed_parts--;
+}
 #else
+static inline void fv_model_deadline_layer(fv_forward_call *call) { (void)call; }
+static inline void fv_model_deadline_drop(fv_forward_call *call, const fv_model_part *part) { (void)call, (void)part; }
 static inline fv_status fv_model_deadline_check(const fv_model_part *part) {
     return part->deadline ? FV_ERROR_UNSUPPORTED : FV_OK;
 }

@@ -10,8 +10,8 @@
 /* Where a part of the step at work begins, and what became of it. */
 typedef struct fv_part_place {
     uint32_t first_row, first_token; /* in the step; in its caches */
-    fv_status status;
-    fv_attention_rows rows; /* what attention is told in the layer at work */
+    fv_status status;                /* after a layer, and after the step: of a part that failed alone */
+    fv_attention_rows rows;          /* what attention is told in the layer at work */
 } fv_part_place;
 
 /* One step's surroundings; the steps between products are tasks over ranges of its rows. */
@@ -22,6 +22,10 @@ typedef struct fv_forward_call {
     const fv_model_part *parts;
     uint32_t part_count, count; /* rows of all parts */
     uint32_t layer_index;
+#if FV_BUILD_STEP
+    uint32_t alive;            /* parts that did not fail */
+    fv_part_outcome *outcomes; /* NULL: a part that fails ends the step */
+#endif
     bool local, rotates;
     void (*step)(const struct fv_forward_call *call, size_t token);
     fv_linear_product products[3]; /* at work, and what they read */
@@ -54,6 +58,7 @@ struct fv_model {
     size_t linear_bytes;
     uint32_t workers, batch_rows;
     bool observed;
+    bool lacks_rows;      /* of the last step, those of parts that failed */
     fv_model_fault fault; /* of the last call that failed so */
     fv_clock_fn *clock;   /* NULL: no time is taken */
     void *clock_context;
@@ -68,9 +73,9 @@ static inline uint32_t fv_call_parts(const fv_forward_call *call) { return FV_BU
 
 /* --- model_step.c --- */
 
-/* Whether all parts can be evaluated; nothing is changed. */
+/* Whether all parts can be evaluated; nothing is changed. *refused: the part that can't, where it is one. */
 fv_status fv_model_parts_check(const fv_model *model, const fv_model_part *parts, uint32_t part_count,
-                               const fv_parallel *parallel);
+                               const fv_parallel *parallel, uint32_t *refused);
 
 /* Rows and positions of all parts, call->count, and the rotation of each row. */
 void fv_model_parts_place(fv_forward_call *call);
@@ -78,12 +83,30 @@ void fv_model_parts_place(fv_forward_call *call);
 /* Appends the layer's keys and values of all parts, each to its own cache, and attends. */
 fv_status fv_model_parts_attend(fv_forward_call *call, uint32_t layer);
 
-/* The caches as they were before the step. */
-void fv_model_parts_take_back(const fv_forward_call *call);
-
 /* Whether the part has a report with room for times. */
 bool fv_model_part_is_timed(const fv_model_part *part);
 uint64_t fv_model_parts_attended_ns(const fv_forward_call *call); /* what the reports of all parts say of attention */
+
+/* --- part_failure.c --- */
+
+/* The caches as they were before the step. */
+void fv_model_parts_take_back(const fv_forward_call *call);
+
+#if FV_BUILD_STEP
+/* The part that a row of the step is of; whether it failed already. */
+uint32_t fv_model_part_at(const fv_forward_call *call, uint32_t row);
+bool fv_model_part_is_out(const fv_forward_call *call, uint32_t index);
+
+/* A part fails with `status`, and model->fault. true: the step goes on without it. */
+bool fv_model_part_drop(fv_forward_call *call, uint32_t index, fv_status status);
+#endif
+
+/* Of the last step, whose rows are more than `row`: whether its part came through. */
+bool fv_model_has_row(const fv_model *model, uint32_t row);
+
+static inline fv_cache *const *fv_part_caches(const fv_model *model, const fv_model_part *part) {
+    return FV_BUILD_STEP && part->caches ? part->caches : model->caches;
+}
 
 static inline size_t fv_query_width(const fv_model_config *config) {
     return (size_t)config->query_heads * config->cache.head_dim;

@@ -5,13 +5,10 @@
 #include "model/model_deadline.h"
 #include "model/model_state.h"
 #include "model/rotary.h"
+#include "model/soundness.h"
 #include "select/steps.h"
 
 #if FV_BUILD_MODEL
-
-static fv_cache *const *part_caches(const fv_model *model, const fv_model_part *part) {
-    return FV_BUILD_STEP && part->caches ? part->caches : model->caches;
-}
 
 /* --- checks ----------------------------------------------------------------------------------------------------- */
 
@@ -38,7 +35,7 @@ static fv_status caches_check(const fv_model *model, const fv_model_part *part) 
 static fv_status part_check(const fv_model *model, const fv_model_part *part) {
     const fv_model_config *config = &model->config;
     if (!fv_report_has_room(part->report)) return FV_ERROR_ARGUMENT;
-    if (!part->tokens || part->count < 1 || part->count > config->batch_tokens || !part_caches(model, part))
+    if (!part->tokens || part->count < 1 || part->count > config->batch_tokens || !fv_part_caches(model, part))
         return FV_ERROR_ARGUMENT;
     fv_status status = fv_policy_check(part->policy);
     if (status != FV_OK) return status;
@@ -55,11 +52,12 @@ static fv_status part_check(const fv_model *model, const fv_model_part *part) {
 
 /* Whether two parts write to the same cache or the same report. */
 static bool parts_meet(const fv_model *model, const fv_model_part *one, const fv_model_part *other) {
-    return part_caches(model, one)[0] == part_caches(model, other)[0] || (one->report && one->report == other->report);
+    return fv_part_caches(model, one)[0] == fv_part_caches(model, other)[0] ||
+           (one->report && one->report == other->report);
 }
 
 fv_status fv_model_parts_check(const fv_model *model, const fv_model_part *parts, uint32_t part_count,
-                               const fv_parallel *parallel) {
+                               const fv_parallel *parallel, uint32_t *refused) {
     if (!model || !parts || part_count < 1) return FV_ERROR_ARGUMENT;
     if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
     if (!FV_BUILD_STEP) return part_count > 1 || parts->caches ? FV_ERROR_UNSUPPORTED : part_check(model, parts);
@@ -67,7 +65,9 @@ fv_status fv_model_parts_check(const fv_model *model, const fv_model_part *parts
     fv_status status = FV_OK;
     uint32_t left = model->config.batch_tokens;
     for (uint32_t i = 0; i < part_count && status == FV_OK; left -= parts[i++].count) {
-        if (parts[i].count > left) return FV_ERROR_ARGUMENT;
+        bool too_many = parts[i].count > left && parts[i].count <= model->config.batch_tokens;
+        *refused = too_many ? UINT32_MAX : i;
+        if (too_many) return FV_ERROR_ARGUMENT;
         status = part_check(model, &parts[i]);
         for (uint32_t j = 0; j < i && status == FV_OK; j++)
             if (parts_meet(model, &parts[i], &parts[j])) status = FV_ERROR_ARGUMENT;
@@ -85,7 +85,8 @@ void fv_model_parts_place(fv_forward_call *call) {
         const fv_model_part *part = &call->parts[i];
         size_t table = (size_t)call->count * config->rope_dims;
         fv_part_place *place = &model->places[i];
-        *place = (fv_part_place){.first_row = call->count, .first_token = fv_cache_tokens(part_caches(model, part)[0])};
+        *place =
+            (fv_part_place){.first_row = call->count, .first_token = fv_cache_tokens(fv_part_caches(model, part)[0])};
         call->count += part->count;
         if (config->rope_kind == FV_ROPE_NONE) continue;
         fv_rope_table(place->first_token, part->count, pairs, model->weights.rope_frequencies, config->rope_magnitude,
@@ -95,15 +96,6 @@ void fv_model_parts_place(fv_forward_call *call) {
                           model->rope_local + table);
     }
     if (FV_BUILD_STEP) model->places[call->part_count].first_row = call->count;
-}
-
-void fv_model_parts_take_back(const fv_forward_call *call) {
-    for (uint32_t i = 0; i < fv_call_parts(call); i++)
-        for (uint32_t layer = 0; layer < call->model->config.layers; layer++) {
-            fv_cache *cache = part_caches(call->model, &call->parts[i])[layer];
-            uint32_t tokens = call->model->places[i].first_token;
-            if (fv_cache_tokens(cache) > tokens) fv_cache_truncate(cache, tokens);
-        }
 }
 
 bool fv_model_part_is_timed(const fv_model_part *part) {
@@ -129,7 +121,7 @@ static fv_status part_attend(fv_forward_call *call, uint32_t index, fv_attention
     fv_part_place *place = &model->places[index];
     fv_attention_rows *rows = &place->rows;
     size_t queries = fv_query_width(&model->config), keys = fv_kv_width(&model->config);
-    fv_cache *cache = part_caches(model, part)[call->layer_index];
+    fv_cache *cache = fv_part_caches(model, part)[call->layer_index];
     fv_status status = fv_cache_append(cache, part->count, model->key + first_row(place) * keys, keys,
                                        model->value + first_row(place) * keys, keys);
     if (status != FV_OK) return status;
@@ -149,7 +141,7 @@ static fv_status part_attend(fv_forward_call *call, uint32_t index, fv_attention
 #if FV_BUILD_STEP
 static void single_task(void *context, size_t task, size_t worker) {
     fv_forward_call *call = (fv_forward_call *)context;
-    if (call->parts[task].count > 1) return;
+    if (call->parts[task].count > 1 || fv_model_part_is_out(call, (uint32_t)task)) return;
     call->model->places[task].status = part_attend(call, (uint32_t)task, call->model->singles[worker], NULL);
 }
 
@@ -162,7 +154,7 @@ static bool singles_spread(const fv_forward_call *call) {
     for (uint32_t i = 0; i < fv_call_parts(call); i++) {
         uint64_t keys = (uint64_t)model->places[i].first_token + 1;
         if (call->parts[i].deadline) return false; /* time is shared out one part after the other */
-        if (call->parts[i].count > 1) continue;
+        if (call->parts[i].count > 1 || fv_model_part_is_out(call, i)) continue;
         sum += keys;
         most = keys > most ? keys : most;
     }
@@ -175,11 +167,15 @@ fv_status fv_model_parts_attend(fv_forward_call *call, uint32_t layer) {
     call->layer_index = layer;
 #if FV_BUILD_STEP
     bool spread = singles_spread(call);
+    fv_model_deadline_layer(call);
     if (spread) fv_parallel_run(call->parallel, call->part_count, single_task, call);
     for (uint32_t i = 0; i < call->part_count; i++) {
+        if (fv_model_part_is_out(call, i)) continue;
         fv_status status = model->places[i].status;
         if (!spread || call->parts[i].count > 1) status = part_attend(call, i, model->attention, call->parallel);
-        if (status != FV_OK) return status;
+        if (status == FV_OK) continue;
+        status = fv_sound_range(call, i, fv_part_caches(model, &call->parts[i])[layer], status);
+        if (!fv_model_part_drop(call, i, status)) return status;
     }
     return FV_OK;
 #else

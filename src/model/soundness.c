@@ -39,31 +39,39 @@ void fv_sound_mark(const fv_model *model, size_t token) {
     model->mixed[token * queries] = sound ? 1.0f : 0.0f;
 }
 
-fv_status fv_sound_check(const fv_forward_call *call, uint32_t layer) {
+fv_status fv_sound_check(fv_forward_call *call, uint32_t layer) {
     fv_model *model = call->model;
     size_t queries = fv_query_width(&model->config), keys = fv_kv_width(&model->config), width = model->config.width;
     for (uint32_t t = 0; t < call->count; t++) {
         if (model->mixed[t * queries] > 0.0f) continue;
+#if FV_BUILD_STEP
+        uint32_t part = fv_model_part_at(call, t);
+        if (fv_model_part_is_out(call, part)) continue;
+#endif
         model->fault.layer = layer;
         (void)(blame(model, FV_PLACE_INPUT, t, model->stream + t * width, width, BITS_MOST + 1) ||
                blame(model, FV_PLACE_QUERY, t, model->query + t * queries, queries, BITS_MOST + 1) ||
                blame(model, FV_PLACE_KEY, t, model->key + t * keys, keys, BITS_MOST + 1) ||
                blame(model, FV_PLACE_VALUE, t, model->value + t * keys, keys, BITS_MOST + 1));
+#if FV_BUILD_STEP
+        if (fv_model_part_drop(call, part, FV_ERROR_NOT_FINITE)) continue;
+#endif
         return FV_ERROR_NOT_FINITE;
     }
     return FV_OK;
 }
 
 /* Not on a chip: whoever wrote its model into flash knows its range. */
-fv_status fv_sound_range(const fv_forward_call *call, uint32_t layer, fv_status status) {
+fv_status fv_sound_range(const fv_forward_call *call, uint32_t index, const fv_cache *cache, fv_status status) {
     fv_model *model = call->model;
-    const fv_cache_config *cache = &model->config.cache;
+    const fv_cache_config *shape = fv_cache_shape(cache);
     size_t keys = fv_kv_width(&model->config);
-    for (uint32_t t = 0; FV_BUILD_STEP && status == FV_ERROR_RANGE && t < call->count; t++) {
-        model->fault.layer = layer;
-        if (blame(model, FV_PLACE_KEY, t, model->key + t * keys, keys, fv_element_largest_bits(cache->key_type) + 1) ||
+    uint32_t first = model->places[index].first_row, end = first + call->parts[index].count;
+    for (uint32_t t = first; FV_BUILD_STEP && status == FV_ERROR_RANGE && t < end; t++) {
+        model->fault.layer = call->layer_index;
+        if (blame(model, FV_PLACE_KEY, t, model->key + t * keys, keys, fv_element_largest_bits(shape->key_type) + 1) ||
             blame(model, FV_PLACE_VALUE, t, model->value + t * keys, keys,
-                  fv_element_largest_bits(cache->value_type) + 1))
+                  fv_element_largest_bits(shape->value_type) + 1))
             break;
     }
     return status;

@@ -9,11 +9,12 @@
  * which is free until attention. */
 void fv_sound_mark(const fv_model *model, size_t token);
 
-/* After all tokens of the call are marked. FV_OK or FV_ERROR_NOT_FINITE, and model->fault says where. */
-fv_status fv_sound_check(const fv_forward_call *call, uint32_t layer);
+/* After all tokens of the call are marked. FV_OK (parts that can fail alone may have) or FV_ERROR_NOT_FINITE, and
+ * model->fault says where. */
+fv_status fv_sound_check(fv_forward_call *call, uint32_t layer);
 
-/* `status` of an append; of FV_ERROR_RANGE model->fault says where. */
-fv_status fv_sound_range(const fv_forward_call *call, uint32_t layer, fv_status status);
+/* `status` of an append of the part's rows to `cache`; of FV_ERROR_RANGE model->fault says where. */
+fv_status fv_sound_range(const fv_forward_call *call, uint32_t index, const fv_cache *cache, fv_status status);
 
 /* Logits before anything caps them; `hidden` are the rows that they were made of. Returns as fv_sound_check(). */
 fv_status fv_sound_logits(fv_model *model, const float *hidden, uint32_t rows, const float *logits);

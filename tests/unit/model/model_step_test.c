@@ -329,6 +329,128 @@ static void test_a_step_that_stops_midway_takes_all_back(void **state) {
     check_stop_midway(3, 5);
 }
 
+/* ---- parts that fail alone ---- */
+
+enum { COMPANY = 6 };
+
+/* The first sequences, each with `count` tokens less than `vocabulary`. */
+static void company_make(fv_model_part *parts, uint32_t count, int32_t tokens[COMPANY][8]) {
+    for (uint32_t i = 0; i < COMPANY; i++) {
+        for (uint32_t t = 0; t < count; t++) tokens[i][t] = (int32_t)((i * 5 + t * 3) % (VOCABULARY - 1));
+        parts[i] = part_of(&world.sequences[i], count);
+        parts[i].tokens = tokens[i];
+    }
+}
+
+static void company_rewind(void) {
+    for (uint32_t i = 0; i < COMPANY; i++)
+        for (uint32_t layer = 0; layer < LAYERS; layer++)
+            assert_int_equal(fv_cache_truncate(world.sequences[i].caches[layer], 0), FV_OK);
+}
+
+/* Parts of `failing` (bits) fail with `status` at `place` of `layer`; the others are as they are without them. */
+static void check_company(const fv_model_part *parts, uint32_t failing, fv_status status, fv_model_fault fault,
+                          const fv_parallel *parallel) {
+    static float got[COMPANY][VOCABULARY], want[VOCABULARY];
+    fv_part_outcome outcomes[COMPANY];
+    uint32_t count = parts[0].count;
+    assert_int_equal(fv_model_step_each(world.model, parts, COMPANY, parallel, outcomes), FV_OK);
+    assert_int_equal(fv_model_batch_rows(world.model), COMPANY * count);
+    for (uint32_t i = 0; i < COMPANY; i++) {
+        bool fails = failing >> i & 1;
+        uint32_t row = (i + 1) * count - 1;
+        assert_int_equal(outcomes[i].status, fails ? status : FV_OK);
+        assert_int_equal(outcomes[i].fault.place, fails ? fault.place : FV_PLACE_NONE);
+        assert_int_equal(outcomes[i].fault.layer, fails ? fault.layer : 0);
+        assert_true(outcomes[i].fault.row < count);
+        for (uint32_t layer = 0; layer < LAYERS; layer++)
+            assert_int_equal(fv_cache_tokens(parts[i].caches[layer]), fails ? 0 : count);
+        fv_status rows = fails ? FV_ERROR_ARGUMENT : FV_OK;
+        assert_int_equal(fv_model_logits(world.model, row, 1, parallel, got[i]), rows);
+        assert_int_equal(fv_model_logits_of(world.model, &row, 1, parallel, got[i]), rows);
+    }
+    company_rewind();
+    for (uint32_t i = 0; i < COMPANY; i++) {
+        if (failing >> i & 1) continue;
+        assert_int_equal(fv_model_step(world.model, &parts[i], 1, parallel), FV_OK);
+        assert_int_equal(fv_model_logits(world.model, count - 1, 1, parallel, want), FV_OK);
+        assert_memory_equal(got[i], want, sizeof want);
+    }
+    company_rewind();
+}
+
+/* Keys that f16 cannot hold: sequences 0 and 5 are of f32. */
+static void check_keys_beyond_range(const fv_model_part *parts, const fv_parallel *parallel) {
+    static float twisted[KV_HEADS * HEAD_DIM * WIDTH];
+    fv_weight *key = &world.layers[1].key, held = *key;
+    fv_part_outcome outcomes[COMPANY];
+    for (size_t i = 0; i < sizeof twisted / sizeof *twisted; i++) twisted[i] = 1e7f * ((const float *)key->data)[i];
+    key->data = twisted;
+    check_company(parts, 0x1E, FV_ERROR_RANGE, (fv_model_fault){.place = FV_PLACE_KEY, .layer = 1}, parallel);
+    assert_int_equal(fv_model_step_each(world.model, parts + 1, 4, parallel, outcomes), FV_ERROR_RANGE);
+    for (uint32_t i = 0; i < 4; i++) assert_int_equal(outcomes[i].status, FV_ERROR_RANGE);
+    assert_int_equal(fv_model_batch_rows(world.model), 0);
+    key->data = held.data;
+    check_company(parts, 0, FV_OK, (fv_model_fault){0}, parallel);
+}
+
+/* A row of the embedding that is no number, and who reads it; a part that is late. */
+static void check_damaged_row_and_late_part(fv_model_part *parts, int32_t tokens[COMPANY][8], float *row,
+                                            const fv_parallel *parallel) {
+    float held = row[3];
+    uint64_t looks = 0;
+    fv_deadline late = {look_count, &looks, 0, FV_DEADLINE_FAIL}, far = {look_count, &looks, UINT64_MAX, 0};
+    row[3] = NAN;
+    tokens[1][0] = tokens[4][parts[4].count - 1] = VOCABULARY - 1;
+    check_company(parts, 0x12, FV_ERROR_NOT_FINITE, (fv_model_fault){.place = FV_PLACE_INPUT}, parallel);
+    row[3] = held;
+    parts[0].deadline = parts[3].deadline = &late;
+    parts[2].deadline = &far;
+    check_company(parts, 0x09, FV_ERROR_DEADLINE, (fv_model_fault){0}, parallel);
+    parts[0].deadline = parts[2].deadline = parts[3].deadline = NULL;
+}
+
+static void test_a_part_fails_alone(void **state) {
+    (void)state;
+    static float embedding[VOCABULARY * WIDTH]; /* apart from the vocabulary's, which all rows are multiplied with */
+    fv_model_config config = step_config(true);
+    world_open(tables.table[0]);
+    memcpy(embedding, world.weights.embedding.data, sizeof embedding);
+    world.weights.embedding.data = embedding;
+    for (uint32_t workers = 1; workers <= 3; workers += 2) {
+        shuffle_pool shuffle = {test_random_make(9), workers};
+        fv_parallel parallel = shuffle_parallel(&shuffle);
+        world.memory = model_new(&world.model, &config, tables.table[0], workers);
+        for (uint32_t count = 1; count <= 5; count += 4) {
+            fv_model_part parts[COMPANY];
+            int32_t tokens[COMPANY][8];
+            company_make(parts, count, tokens);
+            check_keys_beyond_range(parts, &parallel);
+            check_damaged_row_and_late_part(parts, tokens, embedding + (VOCABULARY - 1) * WIDTH, &parallel);
+        }
+        free(world.memory);
+    }
+    world_close();
+}
+
+static void test_who_is_why_a_step_is_refused(void **state) {
+    (void)state;
+    three_open(1);
+    sequence *s = world.sequences;
+    const int32_t outside[1] = {VOCABULARY};
+    fv_part_outcome outcomes[3];
+    fv_model_part parts[3] = {part_of(&s[0], 2), part_like(s[1].caches, outside, 1, &s[1].policy, NULL),
+                              part_of(&s[2], 3)};
+    assert_int_equal(fv_model_step_each(world.model, parts, 3, NULL, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_model_step_each(world.model, parts, 3, NULL, outcomes), FV_ERROR_ARGUMENT);
+    for (uint32_t i = 0; i < 3; i++) assert_int_equal(outcomes[i].status, i == 1 ? FV_ERROR_ARGUMENT : FV_OK);
+    parts[1] = part_of(&s[1], BATCH - 2);
+    assert_int_equal(fv_model_step_each(world.model, parts, 3, NULL, outcomes), FV_ERROR_ARGUMENT);
+    for (uint32_t i = 0; i < 3; i++) assert_int_equal(outcomes[i].status, FV_OK); /* all together are too many */
+    check_untouched(parts, 3, FV_ERROR_ARGUMENT);
+    three_close();
+}
+
 static void test_a_model_that_borrows_has_no_caches(void **state) {
     (void)state;
     three_open(1);
@@ -383,6 +505,8 @@ int main(void) {
         cmocka_unit_test(test_a_refused_step_changes_nothing),
         cmocka_unit_test(test_a_full_cache_refuses_the_step),
         cmocka_unit_test(test_a_step_that_stops_midway_takes_all_back),
+        cmocka_unit_test(test_a_part_fails_alone),
+        cmocka_unit_test(test_who_is_why_a_step_is_refused),
         cmocka_unit_test(test_a_model_that_borrows_has_no_caches),
         cmocka_unit_test(test_time_is_split),
     };
