@@ -168,10 +168,18 @@ def variant(features):
     return "".join("-%s%d" % pair for pair in sorted(features.items())) or "-all"
 
 
-def core_objects(target_name, features={}):
-    """The core for a target with some FV_BUILD_* switches: {"f16": 0, ...}; the others have their default."""
+def core_objects(target_name, features={}, sources=None):
+    """The core for a target with some FV_BUILD_* switches: {"f16": 0, ...}; the others have their default. sources: these
+    of its files only."""
     flags = CORE_FLAGS + switches(features)
-    return compile_all(target_name, core_sources(features), os.path.join(BUILD, target_name, "core" + variant(features)), flags)
+    sources = core_sources(features) if sources is None else sources
+    return compile_all(target_name, sources, os.path.join(BUILD, target_name, "core" + variant(features)), flags)
+
+
+def preprocessed(target_name, source, features={}):
+    """What the compiler proper gets to see of a file of the core: the same text gives the same object."""
+    return call([TARGETS[target_name].compiler, "-E", "-P"] + CORE_FLAGS + switches(features) + TARGETS[target_name].flags +
+                ["-I", os.path.join(SOURCE, "include"), "-I", os.path.join(SOURCE, "src"), source])
 
 
 def single_object(target_name, features={}):
