@@ -31,6 +31,8 @@ ci                  command:objdump      binutils
 ci                  command:valgrind     valgrind
 ci                  command:arduino-builder arduino-builder
 test,model,ci,embedded command:python3   python3
+ci                  python-headers       python3-dev
+ci                  numpy                python3-numpy
 embedded            command:gcc          gcc libc6-dev
 embedded            command:arm-none-eabi-gcc gcc-arm-none-eabi
 embedded            command:riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
@@ -67,6 +69,12 @@ has() { # has KIND: whether the need is met
     arm64:*) [ -e "/usr/lib/aarch64-linux-gnu/pkgconfig/${1#arm64:}.pc" ] ;;
     simde) echo '#include <simde/x86/avx512.h>' | "$cc" -fsyntax-only -x c - 2>/dev/null ;;
     pip) python3 -m pip --version >/dev/null 2>&1 || python3 -c 'import venv, ensurepip' 2>/dev/null ;;
+    python-headers)
+        for python in python3 /usr/bin/python3; do
+            [ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))' 2>/dev/null)/Python.h" ] && return 0
+        done
+        return 1 ;;
+    numpy) python3 -c 'import numpy' 2>/dev/null || /usr/bin/python3 -c 'import numpy' 2>/dev/null ;;
     fuzzer)
         command -v clang >/dev/null &&
             [ -n "$(find "$(dirname "$(clang -print-libgcc-file-name -rtlib=compiler-rt)")" -name 'libclang_rt.fuzzer*' 2>/dev/null)" ] ;;

@@ -41,6 +41,8 @@ def main():
         if not re.fullmatch(r"[a-z0-9_]+\.[a-z]+", name):
             problems.append("a file name is snake_case")
         opening = {".c": "/*", ".h": "/*", ".cu": "/*"}.get(os.path.splitext(name)[1], "#!")
+        if path.startswith("bindings/python/fovea/"):
+            opening = '"""'  # modules are imported, not run
         has_header = name.endswith(".c") and name[:-1] + "h" in by_name
         if not lines[0].startswith(opening) and not has_header:
             problems.append("the first line should begin with '%s' and the file should say what it owns" % opening)

@@ -1,0 +1,50 @@
+/* module.c - the extension module fovea._fovea: functions and a type that the package's Python files wrap. Its calls
+ * are positional and check less than what people call; they are nobody's interface. */
+#include "binding.h"
+#include "fovea/version.h"
+#include "tensor.h"
+
+static PyObject *isa(PyObject *module, PyObject *arguments) {
+    (void)module;
+    (void)arguments;
+    return PyUnicode_FromString(fv_isa_name(fv_kernels_isa(binding_kernels())));
+}
+
+/* ((name, value, text), ...) of every status. */
+static PyObject *statuses(PyObject *module, PyObject *arguments) {
+    (void)module;
+    (void)arguments;
+#define STATUS_FORMAT(name, value, text) "(sis)"
+#define STATUS_VALUES(name, value, text) , #name, value, text
+    return Py_BuildValue("(" FV_STATUS_LIST(STATUS_FORMAT) ")" FV_STATUS_LIST(STATUS_VALUES));
+#undef STATUS_FORMAT
+#undef STATUS_VALUES
+}
+
+static PyMethodDef methods[] = {{"attention", array_call, METH_VARARGS, NULL},
+                                {"policy", policy_dict, METH_O, NULL},
+                                {"set_exporter", tensor_set_exporter, METH_VARARGS, NULL},
+                                {"set_threads", threads_set, METH_O, NULL},
+                                {"get_threads", threads_get, METH_NOARGS, NULL},
+                                {"forked", threads_forked, METH_NOARGS, NULL},
+                                {"isa", isa, METH_NOARGS, NULL},
+                                {"statuses", statuses, METH_NOARGS, NULL},
+                                {NULL, NULL, 0, NULL}};
+
+static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "fovea._fovea", NULL, -1, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__fovea(void);
+
+PyMODINIT_FUNC PyInit__fovea(void) {
+    fv_status status = binding_kernels_init();
+    if (status != FV_OK) return binding_raise(status, NULL);
+    PyObject *module = PyModule_Create(&definition), *cache = module ? cache_type_make() : NULL;
+    if (!cache || PyModule_AddObject(module, "Cache", cache) != 0) {
+        Py_XDECREF(cache);
+        Py_XDECREF(module);
+        return NULL;
+    }
+    if (PyModule_AddStringConstant(module, "version", fv_version()) == 0) return module;
+    Py_DECREF(module);
+    return NULL;
+}
