@@ -60,7 +60,8 @@ typedef struct fv_weight {
 /** Bytes of one row; 0 if the type is unknown or `columns` is not whole blocks. */
 FV_API size_t fv_weight_row_bytes(uint32_t type, uint32_t columns);
 
-/** Whether fv_weight_pack() knows the type: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS. */
+/** Whether fv_weight_pack() knows the type: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS,
+ *  MXFP4. */
 FV_API bool fv_weight_is_packable(uint32_t type);
 
 /**

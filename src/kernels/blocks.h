@@ -21,6 +21,11 @@ static inline uint32_t fv_load_u32(const uint8_t *bytes) {
 
 static inline float fv_load_f16(const uint8_t *bytes) { return fv_f32_from_f16(fv_load_u16(bytes)); }
 
+/* MXFP4's scale, halved as its values are doubled: 2^(exponent - 128). */
+static inline float fv_half_e8m0(uint32_t exponent) {
+    return fv_f32_from_bits(exponent < 2 ? UINT32_C(0x200000) << exponent : (exponent - 1) << 23);
+}
+
 /* 16 bytes hold 32 quants: the low nibbles are the first half. */
 static inline void fv_nibbles_32(const uint8_t *bytes, uint8_t *quants) {
     for (int i = 0; i < 16; i++) {

@@ -129,6 +129,7 @@ typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *
  *
  *   type                     scales of a block
  *   Q4_0, Q5_0, Q8_0, IQ4_NL f16 scale[8]
+ *   MXFP4                    u8 exponent[8]: 2^(exponent - 128) is the scale of doubled values
  *   Q4_1, Q5_1               f16 scale[8], f16 minimum[8]
  *   Q4_K, Q5_K               f16 scale[8], f16 minimum[8], u8 low[8 groups][8], u8 tops[4][8]; of group g and row r
  *                              low[g][r]       bits 0..3 of its scale, then bits 0..3 of its minimum
@@ -147,7 +148,7 @@ typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *
  *   8                        u8 bytes[8][8][4]: [i / 4][r][i % 4], 128 more than in the file */
 
 /* Eight packed rows to eight of a panel's 32, placed as panel_pack does (Q8_0, IQ4_NL and IQ4_XS with their bias of
- * 128). Exact twin. */
+ * 128, MXFP4 with one of 12). Exact twin. */
 typedef void fv_panel_unpack_fn(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
                                 float *offset);
 

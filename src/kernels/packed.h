@@ -2,6 +2,7 @@
 #ifndef FV_PACKED_H
 #define FV_PACKED_H
 
+#include "build.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +15,7 @@
     X(Q5_1, q5_1) \
     X(Q8_0, q8_0) \
     X(IQ4_NL, iq4_nl) \
+    X(MXFP4, mxfp4) \
     X(Q4_K, q4_k) \
     X(Q5_K, q5_k) \
     X(Q6_K, q6_k) \
@@ -29,6 +31,9 @@ enum { FV_PACKED_XS_SCALES = 16, FV_PACKED_XS_TOPS = 48 }; /* IQ4_XS */
 /* What the nibbles of IQ4_NL and IQ4_XS stand for, shifted up by 128. */
 static const uint8_t fv_iq4_nl_values[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
 
+/* What the nibbles of MXFP4 stand for, e2m1 numbers doubled and shifted up by 12. */
+static const uint8_t fv_mxfp4_values[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+
 /* Inputs of a block. */
 static inline size_t fv_packed_block_values(fv_packed_type type) { return type >= FV_PACKED_Q4_K ? 256 : 32; }
 
@@ -41,15 +46,24 @@ static inline bool fv_packed_has_fifths(fv_packed_type type) {
     return type == FV_PACKED_Q5_0 || type == FV_PACKED_Q5_1 || type == FV_PACKED_Q5_K;
 }
 
-/* Whether nibbles are indices of fv_iq4_nl_values. */
-static inline bool fv_packed_is_looked_up(fv_packed_type type) {
-    return type == FV_PACKED_IQ4_NL || type == FV_PACKED_IQ4_XS;
+/* A build without grids has no such weights. */
+static inline bool fv_packed_is_mxfp4(fv_packed_type type) { return FV_BUILD_GRIDS && type == FV_PACKED_MXFP4; }
+
+/* What nibbles are indices of; NULL: they are the quants. */
+static inline const uint8_t *fv_packed_lookup(fv_packed_type type) {
+    if (fv_packed_is_mxfp4(type)) return fv_mxfp4_values;
+    return type == FV_PACKED_IQ4_NL || type == FV_PACKED_IQ4_XS ? fv_iq4_nl_values : NULL;
+}
+
+/* Whether quants use all of a byte: their bias is 128. */
+static inline bool fv_packed_is_wide(fv_packed_type type) {
+    return type == FV_PACKED_Q8_0 || type == FV_PACKED_IQ4_NL || type == FV_PACKED_IQ4_XS;
 }
 
 /* Bytes of a block's scales: where the quants of eight rows begin. */
 static inline size_t fv_packed_header_bytes(fv_packed_type type) {
     if (type >= FV_PACKED_Q4_K) return type == FV_PACKED_Q6_K ? 144 : type == FV_PACKED_IQ4_XS ? 64 : 128;
-    return fv_packed_has_minima(type) ? 32 : 16;
+    return fv_packed_has_minima(type) ? 32 : fv_packed_is_mxfp4(type) ? 8 : 16;
 }
 
 /* Bytes of the quants of 32 inputs of eight rows. */
@@ -64,7 +78,11 @@ static inline size_t fv_packed_block_bytes(fv_packed_type type) {
 
 /* offset = scale * this, for the types without minima of their own. */
 static inline float fv_packed_bias(fv_packed_type type) {
-    return type == FV_PACKED_Q4_0 ? -8.0f : type == FV_PACKED_Q5_0 ? -16.0f : type == FV_PACKED_Q6_K ? -32.0f : -128.0f;
+    if (fv_packed_is_wide(type)) return -128.0f;
+    return type == FV_PACKED_Q4_0     ? -8.0f
+           : type == FV_PACKED_Q5_0   ? -16.0f
+           : fv_packed_is_mxfp4(type) ? -12.0f
+                                      : -32.0f;
 }
 
 #endif

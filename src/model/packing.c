@@ -33,9 +33,12 @@ fv_packed_type fv_packed_type_of(uint32_t weight_type) {
 
 bool fv_weight_is_packable(uint32_t type) { return fv_packed_type_of(type) != FV_PACKED_COUNT; }
 
+/* Bytes of a block's scale in the file. */
+static size_t block_scale_bytes(fv_packed_type type) { return fv_packed_is_mxfp4(type) ? 1 : 2; }
+
 /* Bytes before the quants' nibbles in a block of the file: scale, minimum, fifth bits. */
 static size_t block_quant_offset(fv_packed_type type) {
-    return 2u + (fv_packed_has_minima(type) ? 2u : 0u) + (fv_packed_has_fifths(type) ? 4u : 0u);
+    return block_scale_bytes(type) + (fv_packed_has_minima(type) ? 2u : 0u) + (fv_packed_has_fifths(type) ? 4u : 0u);
 }
 
 /* Row r's block into its places of eight packed ones. */
@@ -46,7 +49,8 @@ static void block_pack(fv_packed_type type, const uint8_t *block, size_t r, uint
     }
     const uint8_t *bytes = block + block_quant_offset(type);
     uint8_t *quants = group + fv_packed_header_bytes(type);
-    for (size_t i = 0; i < 2; i++) group[2 * r + i] = block[i];
+    size_t scale = block_scale_bytes(type);
+    for (size_t i = 0; i < scale; i++) group[scale * r + i] = block[i];
     for (size_t i = 0; fv_packed_has_minima(type) && i < 2; i++) group[FV_PACKED_MINIMA + 2 * r + i] = block[2 + i];
     size_t steps = type == FV_PACKED_Q8_0 ? 8 : 4, flip = type == FV_PACKED_Q8_0 ? 0x80 : 0;
     for (size_t k = 0; k < steps; k++)
@@ -67,7 +71,8 @@ static void block_unpack(fv_packed_type type, const uint8_t *group, size_t r, ui
     }
     const uint8_t *quants = group + fv_packed_header_bytes(type);
     uint8_t *bytes = block + block_quant_offset(type);
-    for (size_t i = 0; i < 2; i++) block[i] = group[2 * r + i];
+    size_t scale = block_scale_bytes(type);
+    for (size_t i = 0; i < scale; i++) block[i] = group[scale * r + i];
     for (size_t i = 0; fv_packed_has_minima(type) && i < 2; i++) block[2 + i] = group[FV_PACKED_MINIMA + 2 * r + i];
     size_t steps = type == FV_PACKED_Q8_0 ? 8 : 4, flip = type == FV_PACKED_Q8_0 ? 0x80 : 0;
     for (size_t k = 0; k < steps; k++)

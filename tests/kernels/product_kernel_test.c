@@ -255,7 +255,8 @@ static void fill_packed(test_random *random, fv_packed_type type, uint8_t *packe
             memset(packed, kind == 1 ? 0xFF : 0, bytes);
         else
             test_fill_bytes(random, packed, bytes);
-        for (size_t i = 0; i < halves; i++) {
+        for (size_t i = 0; type == FV_PACKED_MXFP4 && i < 8; i++) packed[i] = (uint8_t)test_random_in(random, 0, 130);
+        for (size_t i = 0; type != FV_PACKED_MXFP4 && i < halves; i++) {
             uint16_t half = fv_f16_from_f32(0.1f * test_random_f32(random));
             memcpy(packed + 2 * i, &half, 2);
         }

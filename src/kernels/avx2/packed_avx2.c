@@ -39,15 +39,16 @@ void fv_panel_unpack_avx2(fv_packed_type type, size_t columns, const void *packe
 }
 
 /* Eight integer dot products over `count` steps, exact. In 16 bits fit eight steps of 4-bit weights (8 * 2 * 15 * 127 =
- * 30,480), four of 5 bits (31,496), two of 6 (32,004). For Q8_0, IQ4_NL and IQ4_XS the bias is taken off, |w| and
+ * 30,480), four of 5 bits (31,496), four of MXFP4
+ * (24,384), two of 6 (32,004). For Q8_0, IQ4_NL and IQ4_XS the bias is taken off, |w| and
  * sign(x, w) multiplied, and the bias times the sum of x added back. */
 INLINE __m256i packed_dot(fv_packed_type type, size_t count, const __m256i *steps, const int8_t *x) {
     const __m256i ones = _mm256_set1_epi16(1);
-    size_t deep = type == FV_PACKED_Q6_K ? 2 : fv_packed_has_fifths(type) ? 4 : 8;
+    size_t deep = type == FV_PACKED_Q6_K ? 2 : fv_packed_has_fifths(type) || fv_packed_is_mxfp4(type) ? 4 : 8;
     __m256i words = _mm256_setzero_si256(), sum = _mm256_setzero_si256();
     for (size_t k = 0; k < count; k++) {
         __m256i a = broadcast4(x + 4 * k);
-        if (type == FV_PACKED_Q8_0 || fv_packed_is_looked_up(type)) {
+        if (fv_packed_is_wide(type)) {
             __m256i w = _mm256_xor_si256(steps[k], _mm256_set1_epi8((char)0x80));
             __m256i product = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w));
             __m256i bias = _mm256_maddubs_epi16(_mm256_set1_epi8((char)0x80), a);

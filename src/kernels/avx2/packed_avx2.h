@@ -38,8 +38,9 @@ INLINE void packed_steps(fv_packed_type type, const uint8_t *bytes, __m256i step
         __m256i bits = load32(bytes + 128);
         for (int k = 0; k < 8; k++) steps[k] = _mm256_or_si256(steps[k], moved(bits, 4 - k, _mm256_set1_epi8(0x10)));
     }
-    if (fv_packed_is_looked_up(type)) {
-        __m256i values = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)fv_iq4_nl_values));
+    if (fv_packed_lookup(type)) {
+        __m256i values =
+            _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)fv_packed_lookup(type)));
         for (size_t k = 0; k < 8; k++) steps[k] = _mm256_shuffle_epi8(values, steps[k]);
     }
     if (type == FV_PACKED_Q6_K)
@@ -70,8 +71,19 @@ INLINE void xs_scales_load(const uint8_t *block, uint8_t scales[64]) {
     }
 }
 
+INLINE __m128i load8(const uint8_t *bytes) { return _mm_loadl_epi64((const __m128i *)(const void *)bytes); }
+
+/* fv_half_e8m0() of eight exponents. */
+INLINE __m256 load_e8m0x8(const uint8_t *bytes) {
+    const __m256i one = _mm256_set1_epi32(1);
+    __m256i exponent = _mm256_cvtepu8_epi32(load8(bytes));
+    __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(exponent, one), 23);
+    __m256i small = _mm256_sllv_epi32(_mm256_set1_epi32(0x200000), exponent);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(small, normal, _mm256_cmpgt_epi32(exponent, one)));
+}
+
 INLINE void packed_header_load(fv_packed_type type, const uint8_t *block, packed_header *header) {
-    header->scale = load_f16x8(block);
+    header->scale = fv_packed_is_mxfp4(type) ? load_e8m0x8(block) : load_f16x8(block);
     if (fv_packed_has_minima(type)) header->minimum = load_f16x8(block + FV_PACKED_MINIMA);
     if (type == FV_PACKED_IQ4_XS) xs_scales_load(block, header->scales);
     if (type != FV_PACKED_Q4_K && type != FV_PACKED_Q5_K) return;
@@ -86,8 +98,6 @@ INLINE void packed_header_load(fv_packed_type type, const uint8_t *block, packed
         _mm256_storeu_si256((__m256i *)(void *)(header->minima + 32 * half), minima);
     }
 }
-
-INLINE __m128i load8(const uint8_t *bytes) { return _mm_loadl_epi64((const __m128i *)(const void *)bytes); }
 
 /* Scales of group `group`: of 16 inputs for Q6_K, else of 32. */
 INLINE void packed_scales(fv_packed_type type, const uint8_t *block, const packed_header *header, size_t group,

@@ -210,7 +210,7 @@ void fv_product_panel_neon(size_t columns, size_t tokens, const fv_panel *panel,
 }
 
 INLINE void packed_dot(fv_packed_type type, size_t count, const uint8x16_t *steps, const int8_t *x, int32x4_t dot[2]) {
-    const bool biased = packed_is_wide(type);
+    const bool biased = fv_packed_is_wide(type);
     const size_t deep = biased ? 2 : count;
     dot[0] = dot[1] = biased ? bias32(x) : vdupq_n_s32(0);
     for (size_t k = 0; k < count; k += deep) {

@@ -38,9 +38,6 @@ INLINE void load8_f32(const float *x, float32x4_t out[2]) {
     out[1] = vld1q_f32(x + 4);
 }
 
-/* Whether weights use all of a byte. */
-INLINE bool packed_is_wide(fv_packed_type type) { return type == FV_PACKED_Q8_0 || fv_packed_is_looked_up(type); }
-
 /* A weight of 0..255 minus 128, for instructions that multiply signed bytes only. */
 INLINE int8x16_t less_128(uint8x16_t w) { return vreinterpretq_s8_u8(veorq_u8(w, vdupq_n_u8(0x80))); }
 
@@ -68,14 +65,25 @@ INLINE void packed_steps(fv_packed_type type, const uint8_t *bytes, uint8x16_t s
             uint8x16_t pairs = vld1q_u8(bytes + 128 + 32 * (i / 8) + 16 * (i % 2));
             steps[i] = vorrq_u8(steps[i], moved(pairs, 4 - 2 * (int)(i % 8 / 2), 0x30));
         }
-    if (fv_packed_is_looked_up(type))
-        for (size_t i = 0; i < 16; i++) steps[i] = vqtbl1q_u8(vld1q_u8(fv_iq4_nl_values), steps[i]);
+    if (fv_packed_lookup(type))
+        for (size_t i = 0; i < 16; i++) steps[i] = vqtbl1q_u8(vld1q_u8(fv_packed_lookup(type)), steps[i]);
 }
 
 INLINE void load8_f16(const uint8_t *bytes, float32x4_t out[2]) {
     float16x8_t halves = vreinterpretq_f16_u8(vld1q_u8(bytes));
     out[0] = vcvt_f32_f16(vget_low_f16(halves));
     out[1] = vcvt_high_f32_f16(halves);
+}
+
+/* fv_half_e8m0() of eight exponents. */
+INLINE void load8_e8m0(const uint8_t *bytes, float32x4_t out[2]) {
+    uint16x8_t wide = vmovl_u8(vld1_u8(bytes));
+    for (size_t i = 0; i < 2; i++) {
+        uint32x4_t exponent = i ? vmovl_high_u16(wide) : vmovl_u16(vget_low_u16(wide));
+        uint32x4_t normal = vshlq_n_u32(vsubq_u32(exponent, vdupq_n_u32(1)), 23);
+        uint32x4_t small = vshlq_u32(vdupq_n_u32(0x200000), vreinterpretq_s32_u32(exponent));
+        out[i] = vreinterpretq_f32_u32(vbslq_u32(vcgtq_u32(exponent, vdupq_n_u32(1)), normal, small));
+    }
 }
 
 /* Eight bytes times eight floats. */
@@ -101,7 +109,10 @@ INLINE void xs_scales_load(const uint8_t *block, uint8_t scales[64]) {
 }
 
 INLINE void packed_header_load(fv_packed_type type, const uint8_t *block, packed_header *header) {
-    load8_f16(block, header->scale);
+    if (fv_packed_is_mxfp4(type))
+        load8_e8m0(block, header->scale);
+    else
+        load8_f16(block, header->scale);
     if (fv_packed_has_minima(type)) load8_f16(block + FV_PACKED_MINIMA, header->minimum);
     if (type == FV_PACKED_IQ4_XS) xs_scales_load(block, header->scales);
     if (type != FV_PACKED_Q4_K && type != FV_PACKED_Q5_K) return;

@@ -83,7 +83,7 @@ void fv_product_panel_neon_dotprod(size_t columns, size_t tokens, const fv_panel
 
 INLINE void packed_dot(fv_packed_type type, size_t count, const uint8x16_t *steps, const int8_t *x, int32x4_t dot[2]) {
     dot[0] = dot[1] = vdupq_n_s32(0);
-    for (size_t k = 0; k < count; k += 4) dot16(packed_is_wide(type), steps + 2 * k, vld1q_s8(x + 4 * k), dot);
+    for (size_t k = 0; k < count; k += 4) dot16(fv_packed_is_wide(type), steps + 2 * k, vld1q_s8(x + 4 * k), dot);
 }
 
 bool fv_product_packed_neon_dotprod(fv_packed_type type, size_t columns, size_t eights, const void *packed,

@@ -103,12 +103,10 @@ static void group_iq4_xs(const uint8_t *block, size_t group, uint8_t *quants, fl
 
 /* An exponent, nibbles[16] of e2m1 numbers, doubled (OCP Microscaling Formats 1.0). */
 static void group_mxfp4(const uint8_t *block, size_t group, uint8_t *quants, float *scale) {
-    static const uint8_t values[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
-    uint32_t exponent = block[0];
     (void)group;
-    scale[0] = scale[1] = fv_f32_from_bits(exponent < 2 ? UINT32_C(0x200000) << exponent : (exponent - 1) << 23);
+    scale[0] = scale[1] = fv_half_e8m0(block[0]);
     fv_nibbles_32(block + 1, quants);
-    for (size_t i = 0; i < GROUP; i++) quants[i] = values[quants[i]];
+    for (size_t i = 0; i < GROUP; i++) quants[i] = fv_mxfp4_values[quants[i]];
 }
 
 static void dequant(const grid_type *type, size_t values, const void *blocks, float *out) {

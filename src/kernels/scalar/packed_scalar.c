@@ -9,7 +9,7 @@
 /* 32 inputs of eight rows, four inputs at a time. */
 static void quants_unpack(fv_packed_type type, const uint8_t *bytes, uint8_t *quants) {
     enum { STEP = 4 * FV_PACKED_ROWS };
-    const uint8_t *upper = bytes + 4 * STEP;
+    const uint8_t *upper = bytes + 4 * STEP, *values = fv_packed_lookup(type);
     for (size_t step = 0; step < 8; step++, quants += 4 * FV_PANEL_ROWS) {
         const uint8_t *low = bytes + step % 4 * STEP, *pairs = upper + step / 4 * STEP;
         for (size_t i = 0; i < STEP; i++) quants[i] = (uint8_t)(low[i] >> (step < 4 ? 0 : 4) & 15);
@@ -18,13 +18,13 @@ static void quants_unpack(fv_packed_type type, const uint8_t *bytes, uint8_t *qu
             quants[i] = (uint8_t)(quants[i] | (upper[i] >> step & 1) << 4);
         for (size_t i = 0; type == FV_PACKED_Q6_K && i < STEP; i++)
             quants[i] = (uint8_t)(quants[i] | (pairs[i] >> (2 * (step % 4)) & 3) << 4);
-        for (size_t i = 0; fv_packed_is_looked_up(type) && i < STEP; i++) quants[i] = fv_iq4_nl_values[quants[i]];
+        for (size_t i = 0; values && i < STEP; i++) quants[i] = values[quants[i]];
     }
 }
 
 static void scales_unpack(fv_packed_type type, const uint8_t *block, float *scale, float *offset) {
     for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
-        scale[r] = fv_load_f16(block + 2 * r);
+        scale[r] = fv_packed_is_mxfp4(type) ? fv_half_e8m0(block[r]) : fv_load_f16(block + 2 * r);
         offset[r] = fv_packed_has_minima(type) ? fv_load_f16(block + FV_PACKED_MINIMA + 2 * r)
                                                : scale[r] * fv_packed_bias(type);
     }

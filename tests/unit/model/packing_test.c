@@ -10,8 +10,9 @@
 
 #include <cmocka.h>
 
-static const uint32_t packable[] = {FV_WEIGHT_Q4_0,   FV_WEIGHT_Q4_1, FV_WEIGHT_Q5_0, FV_WEIGHT_Q5_1, FV_WEIGHT_Q8_0,
-                                    FV_WEIGHT_IQ4_NL, FV_WEIGHT_Q4_K, FV_WEIGHT_Q5_K, FV_WEIGHT_Q6_K, FV_WEIGHT_IQ4_XS};
+static const uint32_t packable[] = {FV_WEIGHT_Q4_0, FV_WEIGHT_Q4_1,   FV_WEIGHT_Q5_0, FV_WEIGHT_Q5_1,
+                                    FV_WEIGHT_Q8_0, FV_WEIGHT_IQ4_NL, FV_WEIGHT_Q4_K, FV_WEIGHT_Q5_K,
+                                    FV_WEIGHT_Q6_K, FV_WEIGHT_IQ4_XS, FV_WEIGHT_MXFP4};
 enum { PACKABLE = sizeof packable / sizeof *packable };
 
 static uint32_t block_values(uint32_t type) { return fv_weight_row_bytes(type, 32) ? 32 : 256; }
