@@ -1,11 +1,13 @@
 /* counts.c - six fixed workloads whose instructions counts_test.py counts under valgrind.
  *
  *   counts compiler          prints what this was compiled with
- *   counts WORKLOAD ISA      runs one; all that counts happens in counted_*(), which valgrind looks for by name */
+ *   counts WORKLOAD ISA      runs one; all that counts happens in counted_*(), which valgrind looks for by name
+ *   counts TYPE ISA          one token's product with a matrix of that weight type: for a table, not for counts.csv */
 #include "fovea/attention.h"
 #include "fovea/reference/pattern.h"
 #include "kernels/kernels.h"
 #include "kernels/packed.h"
+#include "model/linear.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,6 +167,35 @@ static void gemm(void) {
     counted_product(&work, GEMM_TOKENS);
 }
 
+COUNTED static void counted_type(const fv_linear_product *product, const fv_linear_input *x, void *scratch,
+                                 size_t scratch_bytes) {
+    fv_linear_run(kernels, product, 1, x, NULL, scratch, scratch_bytes);
+}
+
+/* As a model would: packed where the type can be. Zeros cost what other weights cost. False: no such type. */
+static bool type_product(const char *name) {
+    enum { TYPE_COLUMNS = 1024, TYPE_ROWS = 256 };
+    fv_weight weight = {.type = UINT32_MAX, .rows = TYPE_ROWS, .columns = TYPE_COLUMNS};
+#define TYPE_NAMED(NAME, type_name, number, values, bytes) \
+    if (strcmp(name, #type_name) == 0) weight.type = number;
+    FV_WEIGHT_LIST(TYPE_NAMED)
+#undef TYPE_NAMED
+    size_t row_bytes = fv_weight_row_bytes(weight.type, TYPE_COLUMNS), scratch_bytes = 0;
+    if (!row_bytes) return false;
+    void *data = take(TYPE_ROWS * row_bytes), *scratch = take(8 * row_bytes);
+    weight.data = data;
+    need(fv_weight_pack(&weight, data, scratch, 8 * row_bytes));
+    fv_linear_input x = {.rows = floats(TYPE_COLUMNS), .columns = TYPE_COLUMNS, .tokens = 1};
+    int8_t *quants = take(TYPE_COLUMNS);
+    float *sums = take(TYPE_COLUMNS);
+    x.q8 = (fv_q8_rows){quants, sums, sums + TYPE_COLUMNS / 32, sums + 3 * TYPE_COLUMNS / 32};
+    kernels->quantize_q8(TYPE_COLUMNS, x.rows, quants, sums, sums + TYPE_COLUMNS / 32, sums + 3 * TYPE_COLUMNS / 32);
+    fv_linear_product product = {&weight, floats(TYPE_ROWS), TYPE_ROWS};
+    if (!fv_linear_scratch_bytes(TYPE_COLUMNS, &scratch_bytes)) return false;
+    counted_type(&product, &x, take(scratch_bytes), scratch_bytes);
+    return true;
+}
+
 static int print_compiler(void) {
 #if defined(__clang__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
     puts("not comparable (clang, a sanitizer or no optimisation)");
@@ -191,5 +222,5 @@ int main(int argc, char **argv) {
             works[i].run();
             return 0;
         }
-    return 2;
+    return type_product(argv[1]) ? 0 : 2;
 }

@@ -2,7 +2,8 @@
 """Counts the instructions of six fixed workloads (counts.c) under valgrind and compares them with counts.csv beside this
 file: more than 2 % away, in either direction, is a failure. Only Debian 12's gcc gives comparable numbers.
 
-Called as: counts_test.py BUILD/fovea SOURCE_FOLDER [--write]. With --write the counts become the committed ones.
+Called as: counts_test.py BUILD/fovea SOURCE_FOLDER [--write | --types]. With --write the counts become the committed ones.
+With --types a table is printed instead: instructions a weight of one token's product, by weight type.
 """
 import os
 import re
@@ -11,6 +12,8 @@ import subprocess
 import sys
 
 WORKLOADS = ("decode", "prompt", "choose", "pattern", "gemv", "gemm")
+TYPES = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "iq4_nl", "mxfp4", "iq4_xs", "q4_k", "q5_k", "q6_k", "q2_k", "q3_k",
+         "iq2_xxs", "iq3_xxs", "iq3_s", "iq2_xs", "iq2_s")
 LEVELS = ("scalar", "avx2")  # valgrind has no AVX-512
 TOLERANCE = 0.02
 COMPILER = "gcc 12.2.0"
@@ -55,6 +58,15 @@ def write(path, counts):
             file.write("%s,%s,%d\n" % (workload, level, number))
 
 
+def print_types(program):
+    """docs/lab/types.md holds this."""
+    weights = 1024 * 256
+    numbers = {name: count(program, name, "avx2") / weights for name in TYPES}
+    print("| type | instructions a weight | of Q4_0's |\n|---|---:|---:|")
+    for name, number in numbers.items():
+        print("| %s | %.3f | %.1f |" % (name.upper(), number, number / numbers["q4_0"]))
+
+
 def main():
     program = os.path.join(os.path.dirname(os.path.abspath(sys.argv[1])), "counts")
     path = os.path.join(sys.argv[2], "tests", "counts", "counts.csv")
@@ -62,6 +74,9 @@ def main():
     if reason:
         print("skipped: %s" % reason)
         return 77
+    if "--types" in sys.argv:
+        print_types(program)
+        return 0
     counts = {(workload, level): count(program, workload, level) for level in LEVELS for workload in WORKLOADS}
     if "--write" in sys.argv:
         write(path, counts)
