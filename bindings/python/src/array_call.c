@@ -4,9 +4,9 @@
 #include "fovea/array_attention.h"
 #include "tensor.h"
 
-#define WORK_SLICE 8e9  /* multiplications of one call of the library: well below a second on a slow core */
-#define ROWS_LEAST 128u /* rows of a slice: each slice packs its keys again, which costs about as much as three rows \
-                         */
+/* A slice packs its keys again, which costs about as much as three rows. */
+#define WORK_SLICE 8e9 /* multiplications: well below a second on a slow core */
+#define ROWS_LEAST 128u
 
 /* What a call has open. */
 typedef struct array_arguments {
