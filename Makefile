@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 CONFIGURE = cmake -S . -B $(BUILD)
 
-.PHONY: build demo install deb test test-embedded size bench fuzz gemma clean help
+.PHONY: build demo install deb test test-embedded size bench fuzz docs gemma clean help
 build: ## build the command line program (this is plain `make`)
 	@tools/install.sh build
 	@$(CONFIGURE) -DFV_CLI=ON >/dev/null
@@ -50,12 +50,16 @@ fuzz: ## run every fuzz target for FUZZ_SECONDS (needs clang); findings stay in 
 	@tools/install.sh fuzz
 	@tools/fuzz.sh build-fuzz $(FUZZ_SECONDS)
 
+docs: ## build the documentation and the API reference: build-docs/site/index.html
+	@tools/install.sh docs
+	@$(PYTHON) tools/docs.py build-docs
+
 gemma: ## get the second model, Gemma 3 270M (Gemma terms of use)
 	@tools/install.sh model
 	@$(PYTHON) tools/model.py gemma3
 
 clean: ## delete what was built; models/ stays
-	rm -rf $(BUILD) build-fuzz build-deb
+	rm -rf $(BUILD) build-fuzz build-deb build-docs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14

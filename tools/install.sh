@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs from Debian's packages what a goal needs and this machine lacks; without anything lacking it does nothing.
 #
-#   tools/install.sh build|test|model|fuzz|ci|deb|embedded|aarch64|avx512
+#   tools/install.sh build|test|model|fuzz|ci|deb|embedded|aarch64|avx512|docs
 #
 # As root it installs; else with sudo; else it prints the line to type and exits 1.
 set -eu
@@ -30,7 +30,9 @@ ci                  command:g++          g++
 ci                  command:objdump      binutils
 ci                  command:valgrind     valgrind
 ci                  command:arduino-builder arduino-builder
-test,model,ci,embedded command:python3   python3
+test,model,ci,embedded,docs command:python3 python3
+docs                command:mkdocs       mkdocs
+docs                command:doxygen      doxygen
 ci                  python-headers       python3-dev
 ci                  numpy                python3-numpy
 embedded            command:gcc          gcc libc6-dev
