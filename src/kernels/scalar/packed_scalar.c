@@ -18,15 +18,26 @@ static void quants_unpack(fv_packed_type type, const uint8_t *bytes, uint8_t *qu
             quants[i] = (uint8_t)(quants[i] | (upper[i] >> step & 1) << 4);
         for (size_t i = 0; type == FV_PACKED_Q6_K && i < STEP; i++)
             quants[i] = (uint8_t)(quants[i] | (pairs[i] >> (2 * (step % 4)) & 3) << 4);
-        for (size_t i = 0; values && i < STEP; i++) quants[i] = values[quants[i]];
+    }
+    for (size_t step = 0; values && step < 8; step++) { /* from the last step to the first */
+        quants -= 4 * FV_PANEL_ROWS;
+        for (size_t i = 0; i < STEP; i++) quants[i] = values[quants[i]];
     }
 }
 
 static void scales_unpack(fv_packed_type type, const uint8_t *block, float *scale, float *offset) {
+    const uint8_t *minima = fv_packed_has_minima(type) ? block + FV_PACKED_MINIMA : NULL;
+    float bias = fv_packed_bias(type);
     for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
-        scale[r] = fv_packed_is_mxfp4(type) ? fv_half_e8m0(block[r]) : fv_load_f16(block + 2 * r);
-        offset[r] = fv_packed_has_minima(type) ? fv_load_f16(block + FV_PACKED_MINIMA + 2 * r)
-                                               : scale[r] * fv_packed_bias(type);
+        scale[r] = fv_load_f16(block + 2 * r);
+        offset[r] = minima ? fv_load_f16(minima + 2 * r) : scale[r] * bias;
+    }
+}
+
+static void scales_unpack_mxfp4(const uint8_t *block, float *scale, float *offset) {
+    for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
+        scale[r] = fv_half_e8m0(block[r]);
+        offset[r] = scale[r] * fv_packed_bias(FV_PACKED_MXFP4);
     }
 }
 
@@ -73,6 +84,8 @@ void fv_panel_unpack_scalar(fv_packed_type type, size_t columns, const void *pac
                 scales_unpack_q6_k(block, g, scale, offset);
             else if (FV_BUILD_GRIDS && type == FV_PACKED_IQ4_XS)
                 scales_unpack_iq4_xs(block, g, scale, offset);
+            else if (fv_packed_is_mxfp4(type))
+                scales_unpack_mxfp4(block, scale, offset);
             else if (groups > 1)
                 scales_unpack_q45_k(block, g, scale, offset);
             else
