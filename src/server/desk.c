@@ -54,20 +54,31 @@ fv_status fv_desk_open(fv_desk **desk, fv_message *message) {
 
 void fv_desk_put(fv_desk *desk, fv_call *call) {
     pthread_mutex_lock(&desk->lock);
+    bool closing = desk->closing;
     call->next = NULL;
-    *desk->end = call;
-    desk->end = &call->next;
+    if (!closing) {
+        *desk->end = call;
+        desk->end = &call->next;
+    }
     pthread_cond_signal(&desk->changed);
     pthread_mutex_unlock(&desk->lock);
+    if (!closing) return;
+    fv_reply_error(call->reply, 503, "the server is stopping");
+    fv_call_free(call);
+}
+
+void fv_desk_stop(fv_desk *desk) {
+    pthread_mutex_lock(&desk->lock);
+    bool again = desk->closing;
+    desk->closing = true;
+    pthread_cond_signal(&desk->changed);
+    pthread_mutex_unlock(&desk->lock);
+    if (!again) pthread_join(desk->thread, NULL);
 }
 
 void fv_desk_close(fv_desk *desk) {
     if (!desk) return;
-    pthread_mutex_lock(&desk->lock);
-    desk->closing = true;
-    pthread_cond_signal(&desk->changed);
-    pthread_mutex_unlock(&desk->lock);
-    pthread_join(desk->thread, NULL);
+    fv_desk_stop(desk);
     pthread_mutex_destroy(&desk->lock);
     pthread_cond_destroy(&desk->changed);
     free(desk);

@@ -13,5 +13,7 @@ json_t *fv_call_body(fv_call *call);
 fv_route_fn fv_api_health, fv_api_models, fv_api_props, fv_api_version, fv_api_tags, fv_api_show;
 /* api_text.c */
 fv_route_fn fv_api_tokenize, fv_api_detokenize, fv_api_template;
+/* api_generate.c */
+fv_route_fn fv_api_completions, fv_api_chat, fv_api_llama;
 
 #endif

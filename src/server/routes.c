@@ -10,11 +10,21 @@
 #define DESK false, false
 
 static const fv_route routes[] = {
-    {"GET", "/health", fv_api_health, OPEN},          {"GET", "/v1/health", fv_api_health, OPEN},
-    {"GET", "/v1/models", fv_api_models, QUICK},      {"GET", "/models", fv_api_models, QUICK},
-    {"GET", "/props", fv_api_props, QUICK},           {"POST", "/tokenize", fv_api_tokenize, DESK},
-    {"POST", "/detokenize", fv_api_detokenize, DESK}, {"POST", "/apply-template", fv_api_template, DESK},
-    {"GET", "/api/version", fv_api_version, QUICK},   {"GET", "/api/tags", fv_api_tags, QUICK},
+    {"GET", "/health", fv_api_health, OPEN},
+    {"GET", "/v1/health", fv_api_health, OPEN},
+    {"GET", "/v1/models", fv_api_models, QUICK},
+    {"GET", "/models", fv_api_models, QUICK},
+    {"GET", "/props", fv_api_props, QUICK},
+    {"POST", "/v1/completions", fv_api_completions, DESK},
+    {"POST", "/v1/chat/completions", fv_api_chat, DESK},
+    {"POST", "/chat/completions", fv_api_chat, DESK},
+    {"POST", "/completion", fv_api_llama, DESK},
+    {"POST", "/completions", fv_api_llama, DESK},
+    {"POST", "/tokenize", fv_api_tokenize, DESK},
+    {"POST", "/detokenize", fv_api_detokenize, DESK},
+    {"POST", "/apply-template", fv_api_template, DESK},
+    {"GET", "/api/version", fv_api_version, QUICK},
+    {"GET", "/api/tags", fv_api_tags, QUICK},
     {"POST", "/api/show", fv_api_show, DESK},
 };
 

@@ -4,6 +4,7 @@
 #include "http.h"
 #include "listener.h"
 #include "settings.h"
+#include "worker.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -88,6 +89,12 @@ fv_status fv_server_start(fv_server *server, const fv_engine *engine, fv_message
     fv_status status = context_choose(server, message);
     if (status != FV_OK) return status;
     template_find(server, message);
+    fv_message why = {""};
+    status = fv_worker_open(&server->worker, server, &why);
+    if (status != FV_OK) {
+        *message = why;
+        return status;
+    }
     atomic_store(&server->phase, FV_SERVER_RUNNING);
     return FV_OK;
 }
@@ -105,15 +112,18 @@ void fv_server_stop(fv_server *server, uint32_t grace_s) {
     fv_http_quiesce(server);
     for (uint64_t ms = 0; ms < (uint64_t)grace_s * 1000 && atomic_load(&server->open_replies) > 0; ms += STEP_MS)
         wait_ms(STEP_MS);
-    fv_desk_close(server->desk);
-    server->desk = NULL;
+    fv_desk_stop(server->desk);
+    if (server->worker) fv_worker_stop(server->worker);
     for (int ms = 0; ms < DELIVERY_MS && atomic_load(&server->open_replies) > 0; ms += STEP_MS) wait_ms(STEP_MS);
 }
 
 void fv_server_close(fv_server *server) {
     if (!server) return;
-    fv_desk_close(server->desk);
+    if (server->desk) fv_desk_stop(server->desk);
+    if (server->worker) fv_worker_stop(server->worker);
     fv_http_stop(server);
+    fv_worker_close(server->worker);
+    fv_desk_close(server->desk);
     if (server->listener >= 0) close(server->listener);
     fv_listener_remove(server);
     free(server);

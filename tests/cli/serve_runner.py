@@ -33,7 +33,7 @@ class Server:
     """A server of its own, until stop()."""
 
     def __init__(self, path, *flags, env=None):
-        self.process = subprocess.Popen([FOVEA, "serve", "-m", path, "-t", "1", "--port", "0", *flags], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([FOVEA, "serve", "-m", path, "-t", "1", "--port", "0", *flags], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, env=clean_environment(env))
         self.errors, self.url = [], None
         for line in self.process.stderr:

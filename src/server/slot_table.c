@@ -1,0 +1,141 @@
+/* slot_table.c - the longest common beginning of a prompt and of all that is in the slots. A slot at work is forked; a
+ * free one goes on itself where most of it is common, else it is forked, too, and the one that was used longest ago is
+ * given. */
+#include "slot_table.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { WORTH_WAITING = 64 /* tokens that another answer is about to read */ };
+
+fv_status fv_slots_open(fv_slots *slots, const fv_server *server, fv_message *message) {
+    *slots = (fv_slots){.server = server, .count = server->config->slots};
+    slots->items = calloc(slots->count, sizeof *slots->items);
+    if (!slots->items) return fv_message_set(message, FV_ERROR_MEMORY, "no memory for %u slots", slots->count);
+    return fv_segments_open(&slots->segments, 0, message);
+}
+
+void fv_slots_close(fv_slots *slots) {
+    for (uint32_t i = 0; slots->items && i < slots->count; i++) fv_sequence_close(slots->items[i].sequence);
+    free(slots->items);
+    fv_segments_close(slots->segments);
+    *slots = (fv_slots){0};
+}
+
+void fv_slots_session(const fv_server *server, fv_session_config *config) {
+    fv_engine_session_config(server->engine, config);
+    config->context_tokens = server->slot_tokens;
+    if (config->batch_tokens > server->slot_tokens) config->batch_tokens = server->slot_tokens;
+}
+
+/* ---- what is common ---- */
+
+static size_t common(const int32_t *a, size_t a_count, const int32_t *b, size_t b_count) {
+    size_t most = a_count < b_count ? a_count : b_count, count = 0;
+    while (count < most && a[count] == b[count]) count++;
+    return count;
+}
+
+/* Tokens of the prompt that may be reused at most: the last one's logits are needed, and where its own
+ * log-probabilities are wanted, all. */
+static size_t most_reused(const fv_choice *choice) {
+    if (!choice->request->settings.use_cache || fv_choice_wants_rows(choice)) return 0;
+    return choice->prompt->tokens.count - 1;
+}
+
+static size_t shared_by(const fv_slot *slot, const fv_choice *choice) {
+    size_t most = most_reused(choice);
+    if (!slot->sequence || strcmp(slot->policy, choice->request->settings.policy_text) != 0) return 0;
+    return common(fv_sequence_ids(slot->sequence), fv_sequence_tokens(slot->sequence), choice->prompt->tokens.ids,
+                  most);
+}
+
+/* The same, once the slot has read its whole prompt. */
+static size_t shared_soon(const fv_slot *slot, const fv_choice *choice) {
+    const fv_choice *other = slot->choice;
+    if (!other || other->read == other->prompt->tokens.count) return 0;
+    if (strcmp(slot->policy, choice->request->settings.policy_text) != 0) return 0;
+    return common(other->prompt->tokens.ids, other->prompt->tokens.count, choice->prompt->tokens.ids,
+                  most_reused(choice));
+}
+
+static fv_slot *longest_shared(fv_slots *slots, const fv_choice *choice, size_t *shared) {
+    fv_slot *best = NULL;
+    *shared = 0;
+    for (uint32_t i = 0; i < slots->count; i++) {
+        size_t tokens = shared_by(&slots->items[i], choice);
+        if (tokens <= *shared) continue;
+        *shared = tokens;
+        best = &slots->items[i];
+    }
+    return best;
+}
+
+/* ---- giving ---- */
+
+static fv_slot *longest_unused(fv_slots *slots, const fv_slot *not_this) {
+    fv_slot *found = NULL;
+    for (uint32_t i = 0; i < slots->count; i++) {
+        fv_slot *slot = &slots->items[i];
+        if (slot->choice || slot == not_this) continue;
+        if (!found || slot->used < found->used) found = slot;
+    }
+    return found;
+}
+
+static fv_status begin_anew(fv_slots *slots, fv_slot *slot, const fv_settings *settings, fv_message *message) {
+    fv_session_config config;
+    fv_slots_session(slots->server, &config);
+    config.policy = settings->policy;
+    fv_sequence_close(slot->sequence);
+    slot->sequence = NULL;
+    strcpy(slot->policy, settings->policy_text);
+    return fv_sequence_open(&slot->sequence, slots->server->llm, slots->segments, &config, message);
+}
+
+/* The slot's sequence begins as the first `shared` tokens of `from`; false where that can't be had. */
+static bool begin_as(fv_slot *slot, const fv_slot *from, size_t shared) {
+    fv_sequence *fork = NULL;
+    if (slot != from) {
+        if (fv_sequence_fork(&fork, from->sequence, NULL) != FV_OK) return false;
+        fv_sequence_close(slot->sequence);
+        slot->sequence = fork;
+        strcpy(slot->policy, from->policy);
+    }
+    return fv_sequence_truncate(slot->sequence, shared) == FV_OK;
+}
+
+/* Where `best` is free and most of it is common, it goes on itself. */
+static fv_slot *choose(fv_slots *slots, fv_slot *best, size_t shared) {
+    if (best && !best->choice && 2 * shared >= fv_sequence_tokens(best->sequence)) return best;
+    fv_slot *slot = longest_unused(slots, best);
+    return slot || !best || best->choice ? slot : best;
+}
+
+fv_status fv_slots_give(fv_slots *slots, fv_choice *choice, fv_slot **slot, fv_message *message) {
+    size_t shared = 0;
+    *slot = NULL;
+    if (!longest_unused(slots, NULL)) return FV_OK;
+    fv_slot *best = longest_shared(slots, choice, &shared), *given = choose(slots, best, shared);
+    for (uint32_t i = 0; i < slots->count; i++)
+        if (shared_soon(&slots->items[i], choice) >= shared + WORTH_WAITING) return FV_OK;
+    fv_status status = FV_OK;
+    if (shared == 0 || !begin_as(given, best, shared)) {
+        shared = 0;
+        status = begin_anew(slots, given, &choice->request->settings, message);
+    }
+    if (status != FV_OK) return status;
+    fv_sequence_report_reset(given->sequence);
+    choice->cached = choice->read = shared;
+    given->choice = choice;
+    given->used = ++slots->uses;
+    *slot = given;
+    return FV_OK;
+}
+
+void fv_slots_return(fv_slots *slots, fv_slot *slot, bool keep) {
+    slot->choice = NULL;
+    slot->used = ++slots->uses;
+    if (keep) return;
+    fv_sequence_close(slot->sequence);
+    slot->sequence = NULL;
+}

@@ -1,0 +1,42 @@
+/* slot_table.h - what is in the caches: for each slot a sequence, of an answer at work or of one that ended, which the
+ * next prompt may begin like. Of the thread that steps. */
+#ifndef FV_SLOT_TABLE_H
+#define FV_SLOT_TABLE_H
+
+#include "fovea/sequence.h"
+#include "request.h"
+
+typedef struct fv_slot {
+    fv_sequence *sequence; /* NULL: none yet */
+    char policy[FV_POLICY_TEXT_BYTES];
+    fv_choice *choice; /* NULL: free */
+    uint64_t used;     /* when it was given away last */
+} fv_slot;
+
+typedef struct fv_slots {
+    const fv_server *server;
+    fv_segments *segments;
+    fv_slot *items;
+    uint32_t count;
+    uint64_t uses;
+} fv_slots;
+
+fv_status fv_slots_open(fv_slots *slots, const fv_server *server, fv_message *message);
+void fv_slots_close(fv_slots *slots);
+
+/** What the sequences of this server are opened with. */
+void fv_slots_session(const fv_server *server, fv_session_config *config);
+
+/**
+ * A free slot for the choice, whose sequence holds as much of the prompt as any of them does: what answers have in
+ * common is read once.
+ *
+ * slot     out: NULL where none is free, or where an answer at work is about to read what this one begins with, too.
+ * returns  FV_OK, FV_ERROR_MEMORY, FV_ERROR_POLICY (the message says why the model can't).
+ */
+fv_status fv_slots_give(fv_slots *slots, fv_choice *choice, fv_slot **slot, fv_message *message);
+
+/** The answer has ended; what was read stays, unless its sequence can't be trusted. */
+void fv_slots_return(fv_slots *slots, fv_slot *slot, bool keep);
+
+#endif

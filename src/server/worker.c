@@ -1,0 +1,270 @@
+/* worker.c - a step takes one token of every answer and, in turn, chunks of prompts. Sequences are this thread's alone,
+ * so any of them can be forked between two steps. */
+#include "worker.h"
+#include "batch.h"
+#include "fovea/report_sum.h"
+#include "slot_table.h"
+#include <stdlib.h>
+#include <string.h>
+
+struct fv_worker {
+    const fv_server *server;
+    pthread_t thread;
+    bool started;
+    fv_slots slots;
+    fv_batch batch;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* with the lock: */
+    fv_choice *first, **end; /* in line */
+    bool closing;
+    fv_worker_counts counts;
+    fv_worker_slot *views; /* [slots] */
+};
+
+/* ---- the line ---- */
+
+/* Takes the choice at *place out of the line. With the lock. */
+static fv_choice *take_out(fv_worker *worker, fv_choice **place) {
+    fv_choice *choice = *place;
+    *place = choice->next;
+    if (worker->end == &choice->next) worker->end = place;
+    worker->counts.waiting--;
+    return choice;
+}
+
+void fv_worker_put(fv_worker *worker, fv_request *request) {
+    pthread_mutex_lock(&worker->lock);
+    bool full = worker->counts.waiting >= worker->server->config->queue, closing = worker->closing;
+    for (size_t i = 0; i < request->choice_count && !full && !closing; i++) {
+        fv_choice *choice = &request->choices[i];
+        *worker->end = choice;
+        worker->end = &choice->next;
+        worker->counts.waiting++;
+    }
+    pthread_cond_signal(&worker->changed);
+    pthread_mutex_unlock(&worker->lock);
+    if (!full && !closing) return;
+    if (closing)
+        fv_request_fail(request, 503, "the server is stopping");
+    else
+        fv_request_fail(request, 429, "too many requests wait already: come again");
+    fv_request_free(request);
+}
+
+/* The last of a request's choices frees it. */
+static void end_choice(fv_choice *choice, fv_finish finish) {
+    fv_request *request = choice->request;
+    fv_choice_end(choice, finish);
+    if (request->open_count == 0) fv_request_free(request);
+}
+
+/* ---- slots ---- */
+
+static void count_choice(fv_worker *worker, const fv_choice *choice) {
+    fv_worker_counts *counts = &worker->counts;
+    pthread_mutex_lock(&worker->lock);
+    counts->prompt_tokens += choice->read - choice->cached;
+    counts->cached_tokens += choice->cached;
+    counts->answer_tokens += choice->tokens.count;
+    if (choice->read_ns) counts->prompt_ns += choice->read_ns - choice->open_ns;
+    if (choice->read_ns) counts->answer_ns += choice->end_ns - choice->read_ns;
+    counts->keys_visible += choice->report.keys_visible;
+    counts->keys_read += choice->report.keys_read;
+    counts->bytes_read += choice->report.bytes_read;
+    counts->requests++;
+    pthread_mutex_unlock(&worker->lock);
+}
+
+static void release(fv_worker *worker, fv_slot *slot, fv_finish finish, bool keep) {
+    fv_choice *choice = slot->choice;
+    fv_request *request = choice->request;
+    fv_report_sum(&choice->report, fv_sequence_report(slot->sequence));
+    fv_slots_return(&worker->slots, slot, keep);
+    fv_choice_end(choice, finish);
+    count_choice(worker, choice);
+    if (request->open_count == 0) fv_request_free(request);
+}
+
+static void fail(fv_worker *worker, fv_slot *slot, fv_status status, const char *why) {
+    fv_request_fail(slot->choice->request, status == FV_ERROR_MEMORY || status == FV_ERROR_FULL ? 503 : 500, why);
+    release(worker, slot, FV_FINISH_DROPPED, false);
+}
+
+/* Whose clients are gone, their slots are free. */
+static void drop_gone(fv_worker *worker) {
+    for (uint32_t i = 0; i < worker->slots.count; i++) {
+        fv_slot *slot = &worker->slots.items[i];
+        if (slot->choice && fv_request_gone(slot->choice->request)) release(worker, slot, FV_FINISH_DROPPED, true);
+    }
+}
+
+/* The next one in line that is to be begun or dropped; NULL: none can be. *slot: NULL where it is to be dropped. */
+static fv_choice *next_choice(fv_worker *worker, fv_slot **slot) {
+    fv_choice *found = NULL;
+    pthread_mutex_lock(&worker->lock);
+    for (fv_choice **place = &worker->first; *place && !found;) {
+        fv_choice *choice = *place;
+        fv_message message = {""};
+        *slot = NULL;
+        bool gone = fv_request_gone(choice->request);
+        fv_status status = gone ? FV_OK : fv_slots_give(&worker->slots, choice, slot, &message);
+        if (status != FV_OK)
+            fv_request_fail(choice->request, status == FV_ERROR_MEMORY ? 503 : 400,
+                            message.text[0] ? message.text : fv_status_text(status));
+        if (gone || *slot || status != FV_OK)
+            found = take_out(worker, place);
+        else
+            place = &choice->next;
+    }
+    pthread_mutex_unlock(&worker->lock);
+    return found;
+}
+
+static void begin_choices(fv_worker *worker) {
+    fv_slot *slot = NULL;
+    for (fv_choice *choice = next_choice(worker, &slot); choice; choice = next_choice(worker, &slot)) {
+        fv_status status = slot ? fv_choice_open(choice) : FV_OK;
+        if (!slot)
+            end_choice(choice, FV_FINISH_DROPPED);
+        else if (status != FV_OK)
+            fail(worker, slot, status, "no memory for the answer");
+    }
+}
+
+/* ---- the loop ---- */
+
+static void settle(fv_worker *worker) {
+    for (uint32_t i = 0; i < worker->slots.count; i++) {
+        fv_slot *slot = &worker->slots.items[i];
+        const fv_choice *choice = slot->choice;
+        if (choice && worker->batch.statuses[i] != FV_OK)
+            fail(worker, slot, worker->batch.statuses[i], fv_status_text(worker->batch.statuses[i]));
+        else if (choice && choice->finish != FV_FINISH_NOT)
+            release(worker, slot, (fv_finish)choice->finish, true);
+    }
+}
+
+static void view(fv_worker *worker) {
+    pthread_mutex_lock(&worker->lock);
+    worker->counts.working = 0;
+    worker->counts.cache_tokens = 0;
+    for (uint32_t i = 0; i < worker->slots.count; i++) {
+        const fv_slot *slot = &worker->slots.items[i];
+        const fv_choice *choice = slot->choice;
+        fv_worker_slot *seen = &worker->views[i];
+        *seen = (fv_worker_slot){.works = choice != NULL,
+                                 .tokens = slot->sequence ? fv_sequence_tokens(slot->sequence) : 0};
+        worker->counts.cache_tokens += seen->tokens;
+        if (!choice) continue;
+        worker->counts.working++;
+        memcpy(seen->id, choice->request->id, sizeof seen->id);
+        seen->prompt_tokens = choice->prompt->tokens.count;
+        seen->read_tokens = choice->read;
+        seen->answer_tokens = choice->tokens.count;
+    }
+    worker->counts.cache_bytes = fv_segments_bytes(worker->slots.segments);
+    worker->counts.steps = worker->batch.steps;
+    worker->counts.rows = worker->batch.rows_run;
+    pthread_mutex_unlock(&worker->lock);
+}
+
+static bool is_working(const fv_worker *worker) {
+    for (uint32_t i = 0; i < worker->slots.count; i++)
+        if (worker->slots.items[i].choice) return true;
+    return false;
+}
+
+/* Until there is something to do. false: the server ends. */
+static bool await(fv_worker *worker) {
+    bool working = is_working(worker);
+    pthread_mutex_lock(&worker->lock);
+    while (!working && !worker->first && !worker->closing) pthread_cond_wait(&worker->changed, &worker->lock);
+    bool closing = worker->closing;
+    pthread_mutex_unlock(&worker->lock);
+    return !closing;
+}
+
+/* All that is still asked for. */
+static void cut(fv_worker *worker) {
+    for (uint32_t i = 0; i < worker->slots.count; i++) {
+        fv_slot *slot = &worker->slots.items[i];
+        if (!slot->choice) continue;
+        fv_request_fail(slot->choice->request, 503, "the server is stopping: the answer is not whole");
+        release(worker, slot, FV_FINISH_DROPPED, false);
+    }
+    pthread_mutex_lock(&worker->lock);
+    while (worker->first) {
+        fv_choice *choice = take_out(worker, &worker->first);
+        fv_request_fail(choice->request, 503, "the server is stopping");
+        end_choice(choice, FV_FINISH_DROPPED);
+    }
+    pthread_mutex_unlock(&worker->lock);
+}
+
+static void *work(void *context) {
+    fv_worker *worker = context;
+    while (await(worker)) {
+        drop_gone(worker);
+        begin_choices(worker);
+        fv_batch_step(&worker->batch, &worker->slots);
+        settle(worker);
+        view(worker);
+    }
+    cut(worker);
+    return NULL;
+}
+
+/* ---- opening ---- */
+
+static fv_status worker_start(fv_worker *worker, fv_message *message) {
+    fv_status status = fv_slots_open(&worker->slots, worker->server, message);
+    if (status == FV_OK) status = fv_batch_open(&worker->batch, worker->server, message);
+    if (status != FV_OK) return status;
+    worker->views = calloc(worker->slots.count, sizeof *worker->views);
+    if (!worker->views) return fv_message_set(message, FV_ERROR_MEMORY, "no memory for slots");
+    worker->started = pthread_create(&worker->thread, NULL, work, worker) == 0;
+    return worker->started ? FV_OK : fv_message_set(message, FV_ERROR_MEMORY, "the model's thread can't be started");
+}
+
+fv_status fv_worker_open(fv_worker **worker, const fv_server *server, fv_message *message) {
+    fv_worker *made = calloc(1, sizeof *made);
+    if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "no memory for the model's thread");
+    made->server = server;
+    made->end = &made->first;
+    pthread_mutex_init(&made->lock, NULL);
+    pthread_cond_init(&made->changed, NULL);
+    fv_status status = worker_start(made, message);
+    if (status == FV_OK)
+        *worker = made;
+    else
+        fv_worker_close(made);
+    return status;
+}
+
+void fv_worker_stop(fv_worker *worker) {
+    pthread_mutex_lock(&worker->lock);
+    worker->closing = true;
+    pthread_cond_signal(&worker->changed);
+    pthread_mutex_unlock(&worker->lock);
+    if (worker->started) pthread_join(worker->thread, NULL);
+    worker->started = false;
+}
+
+void fv_worker_close(fv_worker *worker) {
+    if (!worker) return;
+    fv_worker_stop(worker);
+    fv_batch_close(&worker->batch);
+    fv_slots_close(&worker->slots);
+    free(worker->views);
+    pthread_mutex_destroy(&worker->lock);
+    pthread_cond_destroy(&worker->changed);
+    free(worker);
+}
+
+void fv_worker_look(fv_worker *worker, fv_worker_counts *counts, fv_worker_slot *slots) {
+    pthread_mutex_lock(&worker->lock);
+    *counts = worker->counts;
+    if (slots) memcpy(slots, worker->views, worker->slots.count * sizeof *slots);
+    pthread_mutex_unlock(&worker->lock);
+}
