@@ -28,6 +28,18 @@ foreach(library ${fovea_core_libraries} ${fovea_libraries})
 endforeach()
 if(FV_CLI)
   install(TARGETS fovea_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT fovea_program)
+  install(FILES cli/completion.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME fovea
+          COMPONENT fovea_program)
+  # The program itself says what is in its man pages: they are made where it runs.
+  if(NOT CMAKE_CROSSCOMPILING)
+    add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/man/fovea.1
+                       COMMAND ${CMAKE_COMMAND} -DFOVEA=$<TARGET_FILE:fovea_cli> -DOUT=${PROJECT_BINARY_DIR}/man
+                               -P ${PROJECT_SOURCE_DIR}/cmake/man_page.cmake
+                       DEPENDS fovea_cli cmake/man_page.cmake VERBATIM)
+    add_custom_target(fovea_man ALL DEPENDS ${PROJECT_BINARY_DIR}/man/fovea.1)
+    install(DIRECTORY ${PROJECT_BINARY_DIR}/man/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT fovea_program
+            OPTIONAL FILES_MATCHING PATTERN "*.1")
+  endif()
 endif()
 
 configure_package_config_file(cmake/fovea_config.cmake.in ${PROJECT_BINARY_DIR}/package/foveaConfig.cmake

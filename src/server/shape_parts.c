@@ -1,4 +1,4 @@
-/* shape_parts.c - the parts, each made anew where it is wanted. */
+/* shape_parts.c - the parts, each made where it is wanted. */
 #include "shape_parts.h"
 #include "fovea/report_sum.h"
 #include <math.h>

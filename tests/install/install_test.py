@@ -192,6 +192,24 @@ class InstallTest(unittest.TestCase):
                 "fv_array_attention call;\nfv_message message;\n" + block.group(0) + "return status;\n}\n")
         self.compile_as_told("readme", code, "cc $(pkg-config --cflags fovea) -c readme.c")
 
+    def test_man_pages_and_completion(self):
+        """A page for each verb, which man reads without a warning where it is there; bash completes verbs and flags."""
+        folder = glob.glob(os.path.join(self.prefix, "**", "man1"), recursive=True)[0]
+        verbs = re.findall(r"^  ([a-z]+)  ", run(sys.argv[1], "--help"), re.M)
+        self.assertEqual(set(os.listdir(folder)), {"fovea.1"} | {"fovea-%s.1" % verb for verb in verbs})
+        for name in sorted(os.listdir(folder)):
+            text = text_of(folder, name)
+            self.assertRegex(text, r'^\.TH "FOVEA[-A-Z]*" 1 "" "fovea [\d.]+"')
+            if shutil.which("groff"):
+                self.assertEqual(run("groff", "-man", "-Tutf8", "-ww", "-z", os.path.join(folder, name)), "", name)
+        if not shutil.which("bash"):
+            self.skipTest("no bash: the man pages are right")
+        script = ". %s; COMP_WORDS=(%s $0 $1); COMP_CWORD=$2; _fovea; echo ${COMPREPLY[*]}" % (
+            glob.glob(os.path.join(self.prefix, "**", "completions", "fovea"), recursive=True)[0], os.path.abspath(sys.argv[1]))
+        self.assertEqual(run("bash", "-c", script, "tok", "", "1").split(), ["tokenize"])
+        self.assertIn("--ids", run("bash", "-c", script, "tokenize", "--i", "2").split())
+        self.assertEqual(run("bash", "-c", script, "run", "--ignore", "2").split(), ["--ignore-eos"])
+
     def test_find_package(self):
         names = [("core", "libfovea_core.so.0", "OK"), ("whole", "libfovea.so.0", "fovea ")]
         if shutil.which(CXX):
@@ -257,7 +275,7 @@ class InstallTest(unittest.TestCase):
         self.assertIn("libjansson", depends["fovea"])
         self.assertIn("libfovea0 (= ", depends["libfovea-dev"])
         contents = {name: run("dpkg-deb", "-c", path) for name, path in packages.items()}
-        for name, file in (("fovea", r"/usr/bin/fovea\n"), ("libfovea0", r"/libfovea\.so\.0 -> "),
+        for name, file in (("fovea", r"/usr/bin/fovea\n"), ("fovea", r"/man1/fovea-run\.1\n"), ("libfovea0", r"/libfovea\.so\.0 -> "),
                            ("libfovea0", r"/libfovea_core\.so\.0 -> "), ("libfovea-dev", r"/fovea/fovea\.h\n"),
                            ("libfovea-dev", r"/libfovea\.so -> "), ("libfovea-dev", r"/libfovea\.a\n"),
                            ("libfovea-dev", r"/pkgconfig/fovea-core\.pc\n"), ("libfovea-dev", r"/foveaConfig\.cmake\n"),

@@ -1,0 +1,55 @@
+# Writes man pages from what the program says of itself: fovea.1 and one for each verb, fovea-VERB.1.
+#
+#   cmake -DFOVEA=build/fovea -DOUT=FOLDER -P cmake/man_page.cmake
+cmake_minimum_required(VERSION 3.16)
+
+# Text as roff has to have it: no escape, no line that begins with a control character.
+function(fv_roff text result)
+  string(REPLACE "\\" "\\e" text "${text}")
+  string(REPLACE "-" "\\-" text "${text}")
+  string(REGEX REPLACE "(^|\n)([.'])" "\\1\\\\&\\2" text "${text}")
+  set(${result} "${text}" PARENT_SCOPE)
+endfunction()
+
+function(fv_said result)
+  execute_process(COMMAND ${FOVEA} ${ARGN} OUTPUT_VARIABLE said RESULT_VARIABLE failed)
+  if(failed)
+    message(FATAL_ERROR "${FOVEA} ${ARGN}: ${failed}")
+  endif()
+  string(STRIP "${said}" said)
+  set(${result} "${said}" PARENT_SCOPE)
+endfunction()
+
+# The page NAME.1: its first paragraph of help is the usage line, the rest stays as it is laid out.
+function(fv_man_page name summary help see)
+  string(REGEX MATCH "^usage: ([^\n]*)\n(.*)$" ignored "${help}")
+  set(usage "${CMAKE_MATCH_1}")
+  set(rest "${CMAKE_MATCH_2}")
+  fv_roff("${usage}" usage)
+  fv_roff("${rest}" rest)
+  fv_roff("${name}" dashed)
+  fv_roff("${summary}" summary)
+  fv_roff("${see}" see)
+  string(TOUPPER "${name}" title)
+  file(WRITE ${OUT}/${name}.1 ".TH \"${title}\" 1 \"\" \"${version}\" \"User Commands\"\n.SH NAME\n${dashed} \\- ${summary}\n"
+       ".SH SYNOPSIS\n.B ${usage}\n.SH DESCRIPTION\n.nf\n${rest}\n.fi\n.SH \"SEE ALSO\"\n${see}\n")
+endfunction()
+
+fv_said(version --version)
+string(REGEX REPLACE "\n.*" "" version "${version}")
+fv_said(help --help)
+string(REGEX MATCHALL "\n  [a-z]+ +[^\n]+" lines "${help}")
+set(pages "")
+foreach(line ${lines})
+  string(REGEX MATCH "\n  ([a-z]+) +(.*)$" ignored "${line}")
+  set(verb "${CMAKE_MATCH_1}")
+  set(summary "${CMAKE_MATCH_2}")
+  if(verb STREQUAL "fovea")
+    continue()
+  endif()
+  fv_said(text ${verb} --help)
+  fv_man_page(fovea-${verb} "${summary}" "${text}" "fovea(1)")
+  list(APPEND pages "fovea-${verb}(1)")
+endforeach()
+string(REPLACE ";" ", " pages "${pages}")
+fv_man_page(fovea "language models from GGUF files, with attention that reads what matters" "${help}" "${pages}")
