@@ -1,13 +1,15 @@
 /* api_generate.c - endpoints whose answers the model writes: each has its fields, its prompt and its shape. */
 #include "endpoints.h"
 #include "shape_llama.h"
+#include "shape_ollama.h"
 #include "shape_openai.h"
 #include "worker.h"
 
 /* An endpoint while it reads. */
 typedef struct draft {
     fv_settings settings; /* the first member: tables of fields are its own */
-    const json_t *prompt, *messages;
+    const json_t *prompt, *messages, *system;
+    bool raw;
 } draft;
 
 typedef struct endpoint {
@@ -15,7 +17,8 @@ typedef struct endpoint {
     const char *id_prefix;
     const fv_field_table *tables; /* [count] */
     size_t count;
-    bool many; /* several prompts */
+    bool many;   /* several prompts */
+    bool stream; /* unless the request says something else */
 } endpoint;
 
 static fv_status read_prompt(void *target, const json_t *value, fv_message *message) {
@@ -30,19 +33,38 @@ static fv_status read_messages(void *target, const json_t *value, fv_message *me
     return FV_OK;
 }
 
+/* Ollama's prompt is a turn of its user where the model has a template. */
+static json_t *as_messages(const draft *d) {
+    json_t *list = json_array();
+    if (list && d->system)
+        (void)json_array_append_new(list, json_pack("{s:s, s:O}", "role", "system", "content", d->system));
+    if (json_array_append_new(list, json_pack("{s:s, s:O}", "role", "user", "content", d->prompt)) == 0) return list;
+    json_decref(list);
+    return NULL;
+}
+
+static fv_status read_asked(fv_request *request, const endpoint *e, const draft *d, fv_message *message) {
+    const fv_server *server = request->server;
+    bool chats = e->shape == &fv_shape_chat || e->shape == &fv_shape_ollama_chat;
+    if (chats && !d->messages) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'messages' is missing");
+    if (chats) return fv_prompts_chat(&request->prompts, server, d->messages, message);
+    bool turn = e->shape == &fv_shape_ollama_generate && !d->raw && server->chat.family != FV_CHAT_NONE;
+    if (!turn || !d->prompt) return fv_prompts_read(&request->prompts, server, d->prompt, e->many, message);
+    json_t *messages = as_messages(d);
+    fv_status status = messages ? fv_prompts_chat(&request->prompts, server, messages, message) : FV_ERROR_MEMORY;
+    json_decref(messages);
+    return status;
+}
+
 /* The body's fields into the request. */
 static fv_status read_body(fv_request *request, const endpoint *e, const json_t *body, fv_message *message) {
     draft d = {.settings = request->settings};
+    d.settings.stream = e->stream;
     fv_status status = fv_fields_read(e->tables, e->count, body, "", &d, message);
     request->settings = d.settings;
     if (status == FV_OK) status = fv_settings_finish(&request->settings, message);
     if (status != FV_OK) return status;
-    if (e->shape == &fv_shape_chat) {
-        if (!d.messages) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'messages' is missing");
-        status = fv_prompts_chat(&request->prompts, request->server, d.messages, message);
-    } else {
-        status = fv_prompts_read(&request->prompts, request->server, d.prompt, e->many, message);
-    }
+    status = read_asked(request, e, &d, message);
     return status == FV_OK ? fv_request_prepare(request, message) : status;
 }
 
@@ -78,7 +100,7 @@ static const fv_field completion_list[] = {
 
 void fv_api_completions(fv_call *call) {
     const fv_field_table tables[] = {TABLE(completion_list), fv_sampling_fields, fv_openai_fields, fv_llama_fields};
-    serve(call, &(endpoint){&fv_shape_completion, "cmpl-", tables, 4, true});
+    serve(call, &(endpoint){&fv_shape_completion, "cmpl-", tables, 4, true, false});
 }
 
 /* logprobs: whether there are any; top_logprobs: how many beside. */
@@ -101,7 +123,7 @@ static const fv_field chat_list[] = {
 
 void fv_api_chat(fv_call *call) {
     const fv_field_table tables[] = {TABLE(chat_list), fv_sampling_fields, fv_openai_fields, fv_llama_fields};
-    serve(call, &(endpoint){&fv_shape_chat, "chatcmpl-", tables, 4, false});
+    serve(call, &(endpoint){&fv_shape_chat, "chatcmpl-", tables, 4, false, false});
 }
 
 /* ---- llama-server's ---- */
@@ -116,5 +138,62 @@ static const fv_field llama_completion_list[] = {
 void fv_api_llama(fv_call *call) {
     const fv_field_table tables[] = {TABLE(llama_completion_list), fv_sampling_fields, fv_openai_fields,
                                      fv_llama_fields};
-    serve(call, &(endpoint){&fv_shape_llama, "cmpl-", tables, 4, false});
+    serve(call, &(endpoint){&fv_shape_llama, "cmpl-", tables, 4, false, false});
+}
+
+/* ---- Ollama's ---- */
+
+static fv_status read_system(void *target, const json_t *value, fv_message *message) {
+    if (!json_is_string(value)) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'system' must be a text");
+    if (json_string_length(value) > 0) ((draft *)target)->system = value;
+    return FV_OK;
+}
+
+static fv_status read_options(void *target, const json_t *value, fv_message *message) {
+    const fv_field_table tables[] = {fv_sampling_fields, fv_ollama_options};
+    if (!json_is_object(value)) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'options' must be an object");
+    return fv_fields_read(tables, 2, value, "options.", target, message);
+}
+
+#define OLLAMA_FIELDS \
+    {.name = "model", .kind = FV_FIELD_LABEL}, {.name = "stream", .kind = FV_FIELD_SWITCH, AT(stream)}, \
+        {.name = "options", .kind = FV_FIELD_READ, .read = read_options}, \
+        {.name = "format", .kind = FV_FIELD_ONLY, .only = "[\"\"]"}, \
+        {.name = "think", .kind = FV_FIELD_ONLY, .only = "[]"}, \
+        {.name = "logprobs", .kind = FV_FIELD_ONLY, .only = "[false]"}, { \
+        .name = "keep_alive", .kind = FV_FIELD_READ, .read = read_keep_alive \
+    }
+
+/* How long a model stays loaded: this one always does. */
+static fv_status read_keep_alive(void *target, const json_t *value, fv_message *message) {
+    (void)target;
+    if (json_is_string(value) || json_is_number(value)) return FV_OK;
+    return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'keep_alive' must be a time");
+}
+
+static const fv_field ollama_generate_list[] = {
+    {.name = "prompt", .kind = FV_FIELD_READ, .read = read_prompt},
+    {.name = "system", .kind = FV_FIELD_READ, .read = read_system},
+    {.name = "raw", .kind = FV_FIELD_SWITCH, .offset = offsetof(draft, raw)},
+    {.name = "suffix", .kind = FV_FIELD_ONLY, .only = "[\"\"]"},
+    {.name = "template", .kind = FV_FIELD_ONLY, .only = "[\"\"]"},
+    {.name = "context", .kind = FV_FIELD_ONLY, .only = "[[]]"},
+    {.name = "images", .kind = FV_FIELD_ONLY, .only = "[[]]"},
+    OLLAMA_FIELDS,
+};
+
+void fv_api_ollama_generate(fv_call *call) {
+    const fv_field_table tables[] = {TABLE(ollama_generate_list)};
+    serve(call, &(endpoint){&fv_shape_ollama_generate, "ollama-", tables, 1, false, true});
+}
+
+static const fv_field ollama_chat_list[] = {
+    {.name = "messages", .kind = FV_FIELD_READ, .read = read_messages},
+    {.name = "tools", .kind = FV_FIELD_ONLY, .only = "[[]]"},
+    OLLAMA_FIELDS,
+};
+
+void fv_api_ollama_chat(fv_call *call) {
+    const fv_field_table tables[] = {TABLE(ollama_chat_list)};
+    serve(call, &(endpoint){&fv_shape_ollama_chat, "ollama-", tables, 1, false, true});
 }

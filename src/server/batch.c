@@ -12,14 +12,17 @@ fv_status fv_batch_open(fv_batch *batch, const fv_server *server, fv_message *me
     uint32_t slots = server->config->slots, rows = slots > ROWS_LEAST ? slots : ROWS_LEAST;
     *batch = (fv_batch){.vocabulary = fv_llm_config(server->llm)->vocabulary, .slots = slots, .logit_rows = rows};
     batch->parts = calloc(slots, sizeof *batch->parts);
+    batch->outcomes = calloc(slots, sizeof *batch->outcomes);
+    batch->deadlines = calloc(slots, sizeof *batch->deadlines);
+    batch->progress = calloc(slots, sizeof *batch->progress);
     batch->owners = calloc(slots, sizeof *batch->owners);
     batch->statuses = calloc(slots, sizeof *batch->statuses);
     batch->last_rows = calloc(slots, sizeof *batch->last_rows);
     batch->rows = calloc(rows, sizeof *batch->rows);
     batch->logits = calloc((size_t)rows * batch->vocabulary, sizeof *batch->logits);
     batch->scratch = calloc(batch->vocabulary, sizeof *batch->scratch);
-    if (!batch->parts || !batch->owners || !batch->statuses || !batch->last_rows || !batch->rows || !batch->logits ||
-        !batch->scratch)
+    if (!batch->parts || !batch->outcomes || !batch->deadlines || !batch->progress || !batch->owners ||
+        !batch->statuses || !batch->last_rows || !batch->rows || !batch->logits || !batch->scratch)
         return fv_message_set(message, FV_ERROR_MEMORY, "no memory for the logits of %u answers", slots);
     return fv_stepper_open(&batch->stepper, server->llm, &config, fv_engine_pool(server->engine), message);
 }
@@ -27,6 +30,9 @@ fv_status fv_batch_open(fv_batch *batch, const fv_server *server, fv_message *me
 void fv_batch_close(fv_batch *batch) {
     fv_stepper_close(batch->stepper);
     free(batch->parts);
+    free(batch->outcomes);
+    free(batch->deadlines);
+    free(batch->progress);
     free(batch->owners);
     free(batch->statuses);
     free(batch->rows);
@@ -46,6 +52,20 @@ static void add_part(fv_batch *batch, const fv_slots *slots, uint32_t index, con
         (fv_step_part){.sequence = slots->items[index].sequence, .tokens = tokens, .count = (uint32_t)count};
 }
 
+/* A token of an answer, and how soon it is wanted. */
+static void add_answer(fv_batch *batch, const fv_slots *slots, uint32_t index) {
+    fv_choice *choice = slots->items[index].choice;
+    uint64_t ns = (uint64_t)choice->request->settings.deadline_ms * 1000000;
+    size_t place = batch->part_count;
+    add_part(batch, slots, index, &choice->pending, 1);
+    if (ns == 0) return;
+    batch->deadlines[place] =
+        (fv_deadline){.clock = fv_machine_clock, .end_ns = fv_machine_clock_ns() + ns, .on_deadline = FV_DEADLINE_BEST};
+    batch->progress[place] = (fv_progress){0};
+    batch->parts[place].deadline = &batch->deadlines[place];
+    batch->parts[place].progress = &batch->progress[place];
+}
+
 /* Answers first; then prompts in turn, in what room there is. Rows in all. */
 static size_t fill(fv_batch *batch, fv_slots *slots) {
     size_t rows = 0, room = fv_stepper_batch_tokens(batch->stepper);
@@ -53,7 +73,7 @@ static size_t fill(fv_batch *batch, fv_slots *slots) {
     for (uint32_t i = 0; i < slots->count && rows < room; i++) {
         fv_choice *choice = slots->items[i].choice;
         if (!choice || reads_prompt(choice)) continue;
-        add_part(batch, slots, i, &choice->pending, 1);
+        add_answer(batch, slots, i);
         rows++;
     }
     if (rows > 0 && room > rows + CHUNK_TOKENS) room = rows + CHUNK_TOKENS;
@@ -115,8 +135,10 @@ static void settle(fv_batch *batch, fv_slots *slots, size_t first, size_t count)
     for (size_t i = 0; i < count; i++) {
         uint32_t slot = owners[i], rows = batch->parts[first + i].count;
         fv_choice *choice = slots->items[slot].choice;
-        if (reads_prompt(choice) && fv_choice_wants_rows(choice))
+        if (batch->statuses[slot] == FV_OK && reads_prompt(choice) && fv_choice_wants_rows(choice))
             batch->statuses[slot] = prompt_rows(batch, choice, row, rows);
+        const fv_progress *progress = batch->parts[first + i].progress;
+        if (progress && progress->keys_read < progress->keys_planned) choice->cut++;
         row += rows;
         if (batch->statuses[slot] != FV_OK || !advance(choice, rows)) continue;
         batch->last_rows[wanted] = row - 1;
@@ -134,19 +156,26 @@ static void settle(fv_batch *batch, fv_slots *slots, size_t first, size_t count)
 
 /* ---- the step ---- */
 
+/* Where the step as a whole was refused: each alone. */
+static void run_alone(fv_batch *batch, fv_slots *slots) {
+    for (size_t i = 0; i < batch->part_count; i++) {
+        uint32_t slot = batch->owners[i];
+        batch->statuses[slot] = fv_stepper_run(batch->stepper, &batch->parts[i], 1);
+        if (batch->statuses[slot] == FV_OK) settle(batch, slots, i, 1);
+    }
+}
+
 void fv_batch_step(fv_batch *batch, fv_slots *slots) {
     size_t rows = fill(batch, slots);
     for (uint32_t i = 0; i < batch->slots; i++) batch->statuses[i] = FV_OK;
     if (batch->part_count == 0) return;
     batch->steps++;
     batch->rows_run += rows;
-    if (fv_stepper_run(batch->stepper, batch->parts, batch->part_count) == FV_OK) {
-        settle(batch, slots, 0, batch->part_count);
+    if (fv_stepper_run_each(batch->stepper, batch->parts, batch->part_count, batch->outcomes) != FV_OK) {
+        run_alone(batch, slots);
         return;
     }
-    for (size_t i = 0; i < batch->part_count; i++) {
-        uint32_t slot = batch->owners[i];
-        batch->statuses[slot] = fv_stepper_run(batch->stepper, &batch->parts[i], 1);
-        if (batch->statuses[slot] == FV_OK) settle(batch, slots, i, 1);
-    }
+    for (size_t i = 0; i < batch->part_count; i++)
+        batch->statuses[batch->owners[i]] = (fv_status)batch->outcomes[i].status;
+    settle(batch, slots, 0, batch->part_count);
 }

@@ -8,7 +8,10 @@
 typedef struct fv_batch {
     fv_stepper *stepper;
     uint32_t vocabulary, slots, logit_rows;
-    fv_step_part *parts; /* [slots] */
+    fv_step_part *parts; /* [slots], likewise those below */
+    fv_part_outcome *outcomes;
+    fv_deadline *deadlines;
+    fv_progress *progress;
     uint32_t *owners;    /* [slots] slot of a part */
     uint32_t *last_rows; /* [slots] of the parts whose logits are wanted */
     uint32_t *rows;      /* [logit_rows] */

@@ -141,17 +141,10 @@ static const float *biased(const fv_settings *settings, const float *logits, flo
     return scratch;
 }
 
-static bool is_late(const fv_choice *choice) {
-    const fv_request *request = choice->request;
-    uint64_t ns = (uint64_t)request->settings.deadline_ms * 1000000;
-    return ns > 0 && fv_machine_clock_ns() - request->came_ns >= ns;
-}
-
 /* Whether the answer is over without a further token. */
 static fv_finish limit_of(const fv_choice *choice, size_t room) {
     const fv_settings *settings = &choice->request->settings;
     if (settings->max_tokens >= 0 && choice->tokens.count >= (uint64_t)settings->max_tokens) return FV_FINISH_LIMIT;
-    if (is_late(choice)) return FV_FINISH_DEADLINE;
     return choice->tokens.count > 0 && room == 0 ? FV_FINISH_CONTEXT : FV_FINISH_NOT;
 }
 

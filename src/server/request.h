@@ -14,7 +14,6 @@ typedef enum fv_finish {
     FV_FINISH_TEXT,
     FV_FINISH_LIMIT,
     FV_FINISH_CONTEXT,
-    FV_FINISH_DEADLINE,
     FV_FINISH_DROPPED /* its client is gone, or an error was told */
 } fv_finish;
 
@@ -54,6 +53,7 @@ typedef struct fv_choice {
     bool told;                         /* its stream began */
     uint64_t open_ns, read_ns, end_ns; /* admitted, prompt read, ended */
     fv_report report;
+    size_t cut;             /* tokens whose deadline came before all was read: what follows must not be reused */
     struct fv_choice *next; /* in line */
 } fv_choice;
 

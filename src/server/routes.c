@@ -25,6 +25,10 @@ static const fv_route routes[] = {
     {"POST", "/apply-template", fv_api_template, DESK},
     {"GET", "/api/version", fv_api_version, QUICK},
     {"GET", "/api/tags", fv_api_tags, QUICK},
+    {"GET", "/slots", fv_api_slots, QUICK},
+    {"GET", "/metrics", fv_api_metrics, QUICK},
+    {"POST", "/api/generate", fv_api_ollama_generate, DESK},
+    {"POST", "/api/chat", fv_api_ollama_chat, DESK},
     {"POST", "/api/show", fv_api_show, DESK},
 };
 

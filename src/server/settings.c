@@ -39,7 +39,11 @@ static fv_status read_attention(void *target, const json_t *value, fv_message *m
 static const fv_field policy_list[] = {
     {.name = "attention", .kind = FV_FIELD_READ, .read = read_attention},
     {.name = "quality", .kind = FV_FIELD_F32, .offset = offsetof(fv_settings, quality), .low = 1e-6, .high = 1e6},
-    {.name = "deadline_ms", .kind = FV_FIELD_INTEGER, .offset = offsetof(fv_settings, deadline_ms), .high = 1e9},
+    {.name = "deadline_ms",
+     .kind = FV_FIELD_INTEGER,
+     .offset = offsetof(fv_settings, deadline_ms),
+     .low = 1,
+     .high = 1e9},
     {.name = "reads", .kind = FV_FIELD_ONLY, .only = "[false]"},
 };
 
@@ -52,10 +56,17 @@ static fv_status read_fovea(void *target, const json_t *value, fv_message *messa
 static fv_status finish_policy(fv_settings *settings, fv_message *message) {
     fv_policy *policy = &settings->policy;
     bool attached = false;
-    if (settings->quality > 0) {
+    bool chooses = fv_policy_is_dynamic(policy);
+    if (settings->quality > 0 && !chooses && policy->selector != FV_SELECTOR_DENSE) /* dense keeps any promise */
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "field 'fovea.quality': needs an attention that chooses what it reads, or dense");
+    if (settings->quality > 0 && chooses) {
         policy->certificate = 1;
         policy->quality = settings->quality;
     }
+    if (settings->deadline_ms > 0 && policy->quality > 0)
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "field 'fovea.deadline_ms': a policy that promises a quality has no deadline");
     if (fv_policy_check(policy) != FV_OK) {
         fv_policy_fault fault = fv_policy_find_fault(policy);
         return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'fovea': %s %s", fv_policy_fault_field(fault),
@@ -139,6 +150,16 @@ static fv_status read_stream_options(void *target, const json_t *value, fv_messa
     return fv_fields_read(&table, 1, value, "stream_options.", target, message);
 }
 
+/* A context that was asked for is there, or it is refused: nothing is cut without a word. */
+static fv_status read_context(void *target, const json_t *value, fv_message *message) {
+    const fv_server *server = ((fv_settings *)target)->server;
+    if (json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) <= server->slot_tokens)
+        return FV_OK;
+    return fv_message_set(message, FV_ERROR_ARGUMENT,
+                          "field 'options.num_ctx' must be an integer from 0 to %u, the context of a slot",
+                          server->slot_tokens);
+}
+
 /* ---- all together ---- */
 
 fv_status fv_settings_finish(fv_settings *settings, fv_message *message) {
@@ -209,7 +230,7 @@ LIST(fv_llama_fields, llama_list);
 
 static const fv_field ollama_list[] = {
     {.name = "num_predict", .kind = FV_FIELD_INTEGER, AT(max_tokens), .low = -2, .high = 2147483647},
-    {.name = "num_ctx", .kind = FV_FIELD_ONLY, .only = "[]"},
+    {.name = "num_ctx", .kind = FV_FIELD_READ, .read = read_context},
     {.name = "num_thread", .kind = FV_FIELD_ONLY, .only = "[0]"},
     {.name = "num_keep", .kind = FV_FIELD_ONLY, .only = "[0]"},
     {.name = "mirostat", .kind = FV_FIELD_ONLY, .only = "[0]"},

@@ -25,7 +25,7 @@ typedef struct fv_settings {
     int64_t logprobs;   /* alternatives; -1: none are wanted */
     bool logprobs_wanted;
     bool stream, include_usage, echo, ignore_end, use_cache, return_tokens;
-    int64_t deadline_ms; /* 0: none */
+    int64_t deadline_ms; /* of each token of an answer; 0: none */
     char *stops[FV_ANSWER_STOPS];
     size_t stop_count;
     fv_bias *bias; /* [bias_count] */

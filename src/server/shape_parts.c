@@ -55,9 +55,9 @@ json_t *fv_shape_timings(const fv_choice *choice) {
 }
 
 json_t *fv_shape_reads(const fv_choice *choice) {
-    return json_pack("{s:s, s:f, s:I, s:I}", "attention", choice->request->settings.policy_text, "density",
+    return json_pack("{s:s, s:f, s:I, s:I, s:I}", "attention", choice->request->settings.policy_text, "density",
                      fv_report_density(&choice->report), "bytes_read", (json_int_t)choice->report.bytes_read,
-                     "reused_tokens", (json_int_t)choice->cached);
+                     "reused_tokens", (json_int_t)choice->cached, "cut_tokens", (json_int_t)choice->cut);
 }
 
 json_t *fv_shape_tokens(const fv_choice *choice, size_t first) {

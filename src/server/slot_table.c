@@ -45,8 +45,9 @@ static size_t most_reused(const fv_choice *choice) {
 static size_t shared_by(const fv_slot *slot, const fv_choice *choice) {
     size_t most = most_reused(choice);
     if (!slot->sequence || strcmp(slot->policy, choice->request->settings.policy_text) != 0) return 0;
-    return common(fv_sequence_ids(slot->sequence), fv_sequence_tokens(slot->sequence), choice->prompt->tokens.ids,
-                  most);
+    size_t sound = fv_sequence_tokens(slot->sequence);
+    if (slot->choice && slot->choice->cut > 0) sound = slot->choice->prompt->tokens.count;
+    return common(fv_sequence_ids(slot->sequence), sound, choice->prompt->tokens.ids, most);
 }
 
 /* The same, once the slot has read its whole prompt. */

@@ -95,7 +95,8 @@ static void fail(fv_worker *worker, fv_slot *slot, fv_status status, const char 
 static void drop_gone(fv_worker *worker) {
     for (uint32_t i = 0; i < worker->slots.count; i++) {
         fv_slot *slot = &worker->slots.items[i];
-        if (slot->choice && fv_request_gone(slot->choice->request)) release(worker, slot, FV_FINISH_DROPPED, true);
+        if (slot->choice && fv_request_gone(slot->choice->request))
+            release(worker, slot, FV_FINISH_DROPPED, slot->choice->cut == 0);
     }
 }
 
@@ -138,10 +139,13 @@ static void settle(fv_worker *worker) {
     for (uint32_t i = 0; i < worker->slots.count; i++) {
         fv_slot *slot = &worker->slots.items[i];
         const fv_choice *choice = slot->choice;
-        if (choice && worker->batch.statuses[i] != FV_OK)
-            fail(worker, slot, worker->batch.statuses[i], fv_status_text(worker->batch.statuses[i]));
+        fv_status status = worker->batch.statuses[i];
+        fv_message why = {""};
+        if (choice && status != FV_OK) (void)fv_sequence_explain(slot->sequence, status, &why);
+        if (choice && status != FV_OK)
+            fail(worker, slot, status, why.text[0] ? why.text : fv_status_text(status));
         else if (choice && choice->finish != FV_FINISH_NOT)
-            release(worker, slot, (fv_finish)choice->finish, true);
+            release(worker, slot, (fv_finish)choice->finish, choice->cut == 0);
     }
 }
 

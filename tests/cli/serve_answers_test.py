@@ -248,6 +248,76 @@ class TinyTest(ServeTest):
         self.assertEqual(ok[0], 200)
 
 
+class OllamaTest(ServeTest):
+    """Ollama's endpoints, and what the server says of itself."""
+    flags = ("-np", "2", "-c", "8192")
+
+    @classmethod
+    def path(cls):
+        return tiny_model(cls.folder.name)
+
+    OPTIONS = {"seed": 3, "temperature": 1, "num_predict": 12, "num_ctx": 4096}
+
+    def test_generate_and_chat(self):
+        status, whole = self.server.post("/api/generate", {"model": "any", "prompt": "hi", "stream": False, "options": self.OPTIONS})
+        self.assertEqual((status, whole["done"]), (200, True))
+        self.assertGreater(whole["total_duration"], 0)
+        lines = self.server.stream("/api/generate", {"prompt": "hi", "options": self.OPTIONS})
+        self.assertEqual("".join(line["response"] for line in lines), whole["response"])
+        self.assertEqual([line["done"] for line in lines], [False] * (len(lines) - 1) + [True])
+        self.assertEqual(lines[-1]["eval_count"], whole["eval_count"])
+        chat = {"messages": [{"role": "user", "content": "hi"}], "options": self.OPTIONS}
+        lines = self.server.stream("/api/chat", chat)  # a stream unless it says otherwise
+        self.assertEqual("".join(line["message"]["content"] for line in lines), whole["response"])
+        status, headers, raw = self.server.ask("POST", "/api/chat", chat)
+        self.assertEqual(headers["Content-Type"], "application/x-ndjson")
+        self.assertEqual(json.loads(raw.decode().strip().split("\n")[-1])["done_reason"], whole["done_reason"])
+        raw = self.server.post("/api/generate", {"prompt": "hi", "stream": False, "raw": True, "options": self.OPTIONS})[1]
+        self.assertLess(raw["prompt_eval_count"], whole["prompt_eval_count"])
+
+    def test_fields(self):
+        for path, body, says in (("/api/generate", {"prompt": "a", "options": {"num_ctx": 4097}}, "4096"), ("/api/chat", {}, "messages"),
+                                 ("/api/generate", {"prompt": "a", "format": "json"}, "format"), ("/api/generate", {}, "prompt"),
+                                 ("/api/generate", {"prompt": "a", "options": {"x": 1}}, "options.x"),
+                                 ("/api/generate", {"prompt": "a", "context": [1]}, "context")):
+            self.refused(400, path, body, says)
+
+    def test_slots_and_metrics(self):
+        self.server.post("/api/generate", {"prompt": "hi", "stream": False, "options": self.OPTIONS})
+        slots = self.server.get("/slots")[1]
+        self.assertEqual([(slot["id"], slot["n_ctx"]) for slot in slots], [(0, 4096), (1, 4096)])
+        self.assertEqual(self.server.get("/slots?fail_on_no_slot=1")[0], 200)
+        values = {}
+        for _ in range(100):  # an answer is out a moment before it is counted
+            lines = self.server.ask("GET", "/metrics")[2].decode().splitlines()
+            values = dict(line.split() for line in lines if not line.startswith("#"))
+            if float(values["llamacpp:requests_processing"]) == 0:
+                break
+            time.sleep(0.05)
+        for name in ("llamacpp:prompt_tokens_total", "llamacpp:tokens_predicted_total", "llamacpp:kv_cache_tokens", "fovea:cache_bytes",
+                     "fovea:keys_read_total"):
+            self.assertGreater(float(values[name]), 0, name)
+        self.assertEqual(float(values["llamacpp:requests_processing"]), 0)
+
+    def test_a_policy_for_one_request(self):
+        ask = {"prompt": "hello " * 300, "max_tokens": 8, "temperature": 0, "ignore_eos": True}
+        dense = self.server.post("/v1/completions", ask)[1]
+        for policy in ("fovea:pages=12", "window:window=64,sinks=4", "pattern"):
+            status, answer = self.server.post("/v1/completions", dict(ask, fovea={"attention": policy}))
+            self.assertEqual(status, 200, answer)
+            self.assertLess(answer["fovea"]["density"], dense["fovea"]["density"])
+        whole = self.server.post("/v1/completions", dict(ask, fovea={"attention": "fovea:budget=1"}))[1]
+        self.assertEqual(whole["choices"], dense["choices"])  # all pages are dense, bit for bit
+        sure = self.server.post("/v1/completions", dict(ask, fovea={"attention": "fovea", "quality": 0.5}))
+        self.assertEqual(sure[0], 200, sure)
+        soon = self.server.post("/v1/completions", dict(ask, fovea={"deadline_ms": 1000}))
+        self.assertEqual((soon[0], soon[1]["fovea"]["cut_tokens"]), (200, 0))
+        self.assertEqual(soon[1]["choices"], dense["choices"])
+        self.refused(400, "/v1/completions", dict(ask, fovea={"attention": "fovea", "quality": 0.5, "deadline_ms": 5}), "deadline_ms")
+        self.refused(400, "/v1/completions", dict(ask, fovea={"attention": "window", "quality": 0.5}), "fovea.quality")
+        self.assertEqual(self.server.post("/v1/completions", dict(ask, fovea={"quality": 0.5}))[1]["choices"], dense["choices"])
+
+
 class EndTest(unittest.TestCase):
     """Clients that go, and servers that do."""
 
