@@ -3,41 +3,17 @@
  * A pre-tokenizer is a list of them: each cuts the pieces of the one before. The expressions are those of llama.cpp,
  * in ECMAScript's reading: alternatives from left to right, the first that fits wins. */
 #include "text/pretokenizer.h"
+#include "text/glyph_scan.h"
+#include "text/scan_deepseek.h"
 #include <string.h>
 
-#define STAGES_MAX 5
-
-typedef size_t scan(const fv_glyph *glyphs, size_t begin, size_t end);
+#define STAGES_MAX 6
 
 struct fv_pretokenizer {
     const char *name;
     bool ignores_merges, adds_bos, lacks_bos;
-    scan *stages[STAGES_MAX];
+    fv_scan *stages[STAGES_MAX];
 };
-
-#define LETTER FV_UNICODE_LETTER
-#define NUMBER FV_UNICODE_NUMBER
-#define SPACE FV_UNICODE_SPACE
-#define MARK FV_UNICODE_MARK
-#define PUNCTUATION FV_UNICODE_PUNCTUATION
-#define OTHER FV_UNICODE_OTHER
-
-/* 0 outside, which is in no set of classes. */
-static uint32_t class_at(const fv_glyph *glyphs, size_t at, size_t end) {
-    return at < end ? fv_glyph_class(glyphs[at]) : 0;
-}
-
-/* UINT32_MAX outside, which is no character. */
-static uint32_t code_at(const fv_glyph *glyphs, size_t at, size_t end) {
-    return at < end ? fv_glyph_code(glyphs[at]) : UINT32_MAX;
-}
-
-static bool is_newline(uint32_t code) { return code == '\r' || code == '\n'; }
-
-static size_t skip_classes(const fv_glyph *glyphs, size_t at, size_t end, uint32_t classes) {
-    while (class_at(glyphs, at, end) & classes) at++;
-    return at;
-}
 
 static uint32_t lower_ascii(uint32_t code) { return code >= 'A' && code <= 'Z' ? code + 32 : code; }
 
@@ -52,20 +28,6 @@ static size_t skip_contraction(const fv_glyph *glyphs, size_t begin, size_t end,
     if (first == 's' || first == 't' || first == 'm' || first == 'd') return begin + 2;
     if ((first == 'r' || first == 'v') && second == 'e') return begin + 3;
     return first == 'l' && second == 'l' ? begin + 3 : begin;
-}
-
-/* \s+(?!\S)|\s+ : a run of spaces leaves its last to the word after it, if there is one. */
-static size_t scan_spaces(const fv_glyph *glyphs, size_t begin, size_t end) {
-    size_t at = skip_classes(glyphs, begin, end, SPACE);
-    if (at < end && at - begin > 1) return at - 1;
-    return at > begin ? at : begin + 1;
-}
-
-/* \s*[\r\n]+|\s+(?!\S)|\s+ */
-static size_t scan_lines(const fv_glyph *glyphs, size_t begin, size_t end) {
-    size_t at = skip_classes(glyphs, begin, end, SPACE);
-    while (at > begin && !is_newline(fv_glyph_code(glyphs[at - 1]))) at--;
-    return at > begin ? at : scan_spaces(glyphs, begin, end);
 }
 
 /* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
@@ -102,16 +64,21 @@ static size_t scan_rest(const fv_glyph *glyphs, size_t begin, size_t end, uint32
     return at;
 }
 
-/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+| and the rest */
-static size_t scan_words(const fv_glyph *glyphs, size_t begin, size_t end, uint32_t letters, size_t digits,
-                         const char *tail) {
-    size_t at = skip_contraction(glyphs, begin, end, true);
-    if (at > begin) return at;
+/* [^\r\n\p{L}\p{N}]?\p{L}+| and the rest */
+static size_t scan_plain_words(const fv_glyph *glyphs, size_t begin, size_t end, uint32_t letters, size_t digits,
+                               const char *tail) {
     uint32_t class = fv_glyph_class(glyphs[begin]);
     bool may_lead = !(class & NUMBER) && !is_newline(fv_glyph_code(glyphs[begin]));
     if (may_lead && ((class | class_at(glyphs, begin + 1, end)) & letters))
         return skip_classes(glyphs, begin + 1, end, letters);
     return scan_rest(glyphs, begin, end, letters, digits, tail);
+}
+
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d)| and these */
+static size_t scan_words(const fv_glyph *glyphs, size_t begin, size_t end, uint32_t letters, size_t digits,
+                         const char *tail) {
+    size_t at = skip_contraction(glyphs, begin, end, true);
+    return at > begin ? at : scan_plain_words(glyphs, begin, end, letters, digits, tail);
 }
 
 static size_t scan_llama3(const fv_glyph *glyphs, size_t begin, size_t end) {
@@ -129,6 +96,47 @@ static size_t scan_qwen35(const fv_glyph *glyphs, size_t begin, size_t end) {
 /* As qwen2, but punctuation keeps no newline. */
 static size_t scan_seed_coder(const fv_glyph *glyphs, size_t begin, size_t end) {
     return scan_words(glyphs, begin, end, LETTER, 1, TAIL_NONE);
+}
+
+/* As qwen2 with \p{N}+. */
+static size_t scan_minicpm5(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_words(glyphs, begin, end, LETTER, SIZE_MAX, TAIL_LINES);
+}
+
+/* As qwen2 without contractions. */
+static size_t scan_ufakzeka(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_plain_words(glyphs, begin, end, LETTER, 1, TAIL_LINES);
+}
+
+/* As llama3, but for spaces that end no line: \s{512}(?!\S)|\s{256}(?!\S)| .. |\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1} */
+static size_t scan_jais2(const fv_glyph *glyphs, size_t begin, size_t end) {
+    size_t at = scan_llama3(glyphs, begin, end), run = skip_classes(glyphs, begin, end, SPACE);
+    if (at > run || is_newline(fv_glyph_code(glyphs[at - 1]))) return at;
+    size_t most = run - begin - (run < end);
+    for (size_t length = 512; length >= 4; length /= 2)
+        if (most >= length) return begin + length;
+    return begin + (most >= 2 ? 2 : 1);
+}
+
+/* (?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+ from a letter on: words with one space between are one piece. */
+static size_t skip_sentence(const fv_glyph *glyphs, size_t at, size_t end) {
+    while (class_at(glyphs, at, end) & LETTER) {
+        at = skip_classes(glyphs, at + 1, end, MARK);
+        if (code_at(glyphs, at, end) == ' ' && (class_at(glyphs, at + 1, end) & LETTER)) at++;
+    }
+    return at;
+}
+
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]? and a sentence|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?| and spaces */
+static size_t scan_exaone_moe(const fv_glyph *glyphs, size_t begin, size_t end) {
+    size_t at = skip_contraction(glyphs, begin, end, true);
+    if (at > begin) return at;
+    uint32_t class = fv_glyph_class(glyphs[begin]);
+    bool leads = !(class & (LETTER | NUMBER)) && !is_newline(fv_glyph_code(glyphs[begin]));
+    if (class_at(glyphs, begin + leads, end) & LETTER) return skip_sentence(glyphs, begin + leads, end);
+    at = scan_rest(glyphs, begin, end, LETTER, 1, TAIL_NONE);
+    bool others = class_at(glyphs, at - 1, end) & (MARK | PUNCTUATION | OTHER);
+    return others && is_tail(code_at(glyphs, at, end), TAIL_LINES_SLASHES) ? at + 1 : at;
 }
 
 /* Only ASCII has case here: any other letter is both upper and lower. */
@@ -176,6 +184,13 @@ static size_t scan_gpt4o(const fv_glyph *glyphs, size_t begin, size_t end) {
 static size_t scan_newline(const fv_glyph *glyphs, size_t begin, size_t end) {
     if (is_newline(fv_glyph_code(glyphs[begin]))) return begin + 1;
     while (begin < end && !is_newline(fv_glyph_code(glyphs[begin]))) begin++;
+    return begin;
+}
+
+/* [^\n]+|[\n]+ */
+static size_t scan_line_ends(const fv_glyph *glyphs, size_t begin, size_t end) {
+    bool wanted = fv_glyph_code(glyphs[begin]) == '\n';
+    while (begin < end && (fv_glyph_code(glyphs[begin]) == '\n') == wanted) begin++;
     return begin;
 }
 
@@ -302,6 +317,11 @@ static size_t scan_east_asian(const fv_glyph *glyphs, size_t begin, size_t end) 
 #define GPT4O_STAGES .stages = {scan_gpt4o}
 #define DEEPSEEK_CODER_STAGES \
     .stages = {scan_newline, scan_spaced_letters, scan_spaced_punctuation, scan_east_asian, scan_digit}
+#define DEEPSEEK_LLM_STAGES \
+    .stages = {scan_newline,        fv_scan_cased_letters, fv_scan_wide_punctuation, \
+               fv_scan_last_spaces, scan_east_asian,       scan_number}
+#define DEEPSEEK_V3_STAGES .stages = {fv_scan_three_numbers, fv_scan_cjk_kana, fv_scan_deepseek_v3}
+#define SPARK_STAGES .stages = {fv_scan_three_numbers, fv_scan_cjk_kana, fv_scan_spark, scan_digit}
 #define LLAMA3_TRAITS .ignores_merges = true, .adds_bos = true
 
 static const fv_pretokenizer known[] = {
@@ -317,6 +337,11 @@ static const fv_pretokenizer known[] = {
     {.name = "exaone4", GPT2_STAGES},
     {.name = "trillion", GPT2_STAGES},
     {.name = "granite-docling", GPT2_STAGES},
+    {.name = "jina-es", GPT2_STAGES},
+    {.name = "jina-de", GPT2_STAGES},
+    {.name = "jina-v2-es", GPT2_STAGES},
+    {.name = "jina-v2-de", GPT2_STAGES},
+    {.name = "modern-bert", GPT2_STAGES},
     {.name = "smollm", SMOLLM_STAGES},
     {.name = "starcoder", SMOLLM_STAGES},
     {.name = "refact", SMOLLM_STAGES},
@@ -333,6 +358,7 @@ static const fv_pretokenizer known[] = {
     {.name = "pixtral", LLAMA3_TRAITS, LLAMA3_STAGES},
     {.name = "midm-2.0", LLAMA3_TRAITS, LLAMA3_STAGES},
     {.name = "lfm2", LLAMA3_TRAITS, LLAMA3_STAGES},
+    {.name = "jina-v5-nano", LLAMA3_TRAITS, LLAMA3_STAGES},
     {.name = "dbrx", LLAMA3_STAGES},
     {.name = "smaug-bpe", LLAMA3_STAGES},
     {.name = "chatglm-bpe", .lacks_bos = true, LLAMA3_STAGES},
@@ -347,6 +373,14 @@ static const fv_pretokenizer known[] = {
     {.name = "f2llmv2", QWEN2_STAGES},
     {.name = "solar-open", QWEN2_STAGES},
     {.name = "grok-2", QWEN2_STAGES},
+    {.name = "bailingmoe", QWEN2_STAGES},
+    {.name = "bailingmoe2", QWEN2_STAGES},
+    {.name = "llada-moe", QWEN2_STAGES},
+    {.name = "laguna", .stages = {scan_line_ends, scan_qwen2}},
+    {.name = "ufakzeka", .stages = {scan_ufakzeka}},
+    {.name = "minicpm5", .ignores_merges = true, .stages = {fv_scan_three_numbers, scan_minicpm5}},
+    {.name = "jais-2", .stages = {scan_jais2}},
+    {.name = "exaone-moe", .stages = {scan_exaone_moe}},
     {.name = "qwen35", QWEN35_STAGES},
     {.name = "seed-coder", SEED_CODER_STAGES},
     {.name = "bloom", BLOOM_STAGES},
@@ -355,6 +389,12 @@ static const fv_pretokenizer known[] = {
     {.name = "viking", VIKING_STAGES},
     {.name = "falcon", FALCON_STAGES},
     {.name = "deepseek-coder", DEEPSEEK_CODER_STAGES},
+    {.name = "deepseek-llm", DEEPSEEK_LLM_STAGES},
+    {.name = "deepseek-v3", DEEPSEEK_V3_STAGES},
+    {.name = "hunyuan-dense", DEEPSEEK_V3_STAGES},
+    {.name = "joyai-llm", DEEPSEEK_V3_STAGES},
+    {.name = "hy_v4", DEEPSEEK_V3_STAGES},
+    {.name = "spark2_5", SPARK_STAGES},
     {.name = "tekken", LLAMA3_TRAITS, TEKKEN_STAGES},
     {.name = "gpt-4o", GPT4O_STAGES},
     {.name = "llama4", GPT4O_STAGES},
@@ -376,8 +416,8 @@ bool fv_pretokenizer_adds_bos(const fv_pretokenizer *pretokenizer) { return pret
 bool fv_pretokenizer_lacks_bos(const fv_pretokenizer *pretokenizer) { return pretokenizer->lacks_bos; }
 
 /* Depth first, so that no list of pieces is ever kept. */
-static fv_status run_stages(scan *const *stages, size_t left, const fv_glyph *glyphs, size_t count, fv_word_sink *sink,
-                            void *context) {
+static fv_status run_stages(fv_scan *const *stages, size_t left, const fv_glyph *glyphs, size_t count,
+                            fv_word_sink *sink, void *context) {
     if (left == 0 || !stages[0]) return sink(context, glyphs, count);
     fv_status status = FV_OK;
     for (size_t begin = 0, piece_end; begin < count && status == FV_OK; begin = piece_end) {

@@ -39,6 +39,11 @@ fv_unicode_class fv_unicode_class_of(uint32_t code) {
     case UTF8PROC_CATEGORY_PF:
     case UTF8PROC_CATEGORY_PO:
         return FV_UNICODE_PUNCTUATION;
+    case UTF8PROC_CATEGORY_SM:
+    case UTF8PROC_CATEGORY_SC:
+    case UTF8PROC_CATEGORY_SK:
+    case UTF8PROC_CATEGORY_SO:
+        return FV_UNICODE_SYMBOL;
     default:
         return is_recent_letter(code) ? FV_UNICODE_LETTER : FV_UNICODE_OTHER;
     }

@@ -12,7 +12,8 @@ typedef enum fv_unicode_class {
     FV_UNICODE_SPACE = 4,        /* \s: property White_Space */
     FV_UNICODE_MARK = 8,         /* \p{M} */
     FV_UNICODE_PUNCTUATION = 16, /* \p{P} */
-    FV_UNICODE_OTHER = 32        /* symbols, control, format, private, unassigned */
+    FV_UNICODE_OTHER = 32,       /* control, format, private, unassigned */
+    FV_UNICODE_SYMBOL = 64       /* \p{S} */
 } fv_unicode_class;
 
 /* A code point with its class: code | class << 24. */

@@ -132,14 +132,43 @@ static void rarer_cuts(void **state) {
     expect_pieces("viking", "ab12 34", "ab|1|2| |3|4");
 }
 
+static void deepseeks_cuts(void **state) {
+    (void)state;
+    expect_pieces("deepseek-v3",
+                  "it's (x) 12345\xE6\xBC\xA2\xE3\x81\x8B"
+                  "a  b",
+                  "it|'s| (|x|)| |123|45|\xE6\xBC\xA2\xE3\x81\x8B|a| | b");
+    expect_pieces("hunyuan-dense", "a+=\r\n\n x\a\ay\a1", "a|+=\r\n\n| x|\a|\ay|\a|1");
+    expect_pieces("spark2_5", "a;\r\n\n x1234", "a|;|\r|\n|\n| x|1|2|3|4");
+    expect_pieces("deepseek-llm", "a b1234 \n (c)\xE6\xBC\xA2\xE0\xA4\x85  ",
+                  "a| b|1234| |\n| (|c|)|\xE6\xBC\xA2\xE0\xA4\x85|  ");
+}
+
+static void cuts_near_llamas(void **state) {
+    (void)state;
+    expect_pieces("bailingmoe2", "it's +=\n\n12", "it|'s| +=\n\n|1|2");
+    expect_pieces("ufakzeka", "it's 12", "it|'s| |1|2");
+    expect_pieces("ufakzeka", "o'Ll", "o|'Ll");
+    expect_pieces("minicpm5", "it's 12345", "it|'s| |123|45");
+    expect_pieces("laguna", "a+=\n\n \nb", "a|+=|\n\n| |\n|b");
+    expect_pieces("jais-2", "a          b", "a|        | | b");
+    expect_pieces("jais-2", "a \n   b     ", "a| \n|  | b|    | ");
+    expect_pieces("exaone-moe", "to be, or 12 //\n", "to be|,| or| |1|2| //\n");
+    expect_pieces("exaone-moe", "//\n\n  x y", "//\n|\n| | x y");
+    expect_pieces("jina-v5-nano", "it'S 1234", "it|'S| |123|4");
+    expect_pieces("modern-bert", "it'S 1234", "it|'|S| 1234");
+}
+
 static void names_carry_traits(void **state) {
     (void)state;
     static const struct {
         const char *name;
         bool ignores_merges, adds_bos, lacks_bos;
-    } traits[] = {{"llama-bpe", true, true, false}, {"tekken", true, true, false},       {"gpt-2", false, false, false},
-                  {"qwen2", false, false, false},   {"chatglm-bpe", false, false, true}, {"glm4", true, false, true},
-                  {"", false, false, false}};
+    } traits[] = {{"llama-bpe", true, true, false},     {"tekken", true, true, false},
+                  {"gpt-2", false, false, false},       {"qwen2", false, false, false},
+                  {"chatglm-bpe", false, false, true},  {"glm4", true, false, true},
+                  {"minicpm5", true, false, false},     {"jina-v5-nano", true, true, false},
+                  {"deepseek-v3", false, false, false}, {"", false, false, false}};
     for (size_t i = 0; i < sizeof traits / sizeof *traits; i++) {
         const fv_pretokenizer *p = fv_pretokenizer_find(traits[i].name, strlen(traits[i].name));
         assert_non_null(p);
@@ -170,6 +199,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_family_cuts_as_its_expression_says),
         cmocka_unit_test(rarer_cuts),
+        cmocka_unit_test(deepseeks_cuts),
+        cmocka_unit_test(cuts_near_llamas),
         cmocka_unit_test(names_carry_traits),
         cmocka_unit_test(the_first_error_stops),
     };
