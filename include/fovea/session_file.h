@@ -86,6 +86,21 @@ FV_API fv_status fv_sequence_save(fv_sequence *sequence, const char *path, uint3
  */
 FV_API fv_status fv_sequence_wake(fv_sequence *sequence, fv_session_file *file, size_t tokens, fv_message *message);
 
+/**
+ * fv_sequence_wake(), but keys and values are read stochastically (ADR-191's proposal): each stored value comes with
+ * noise of up to half a step of its type, which has mean 0 over seeds and is a function of seed, layer, head, token and
+ * element alone. So what rounding lost is not lost the same way each time; of one seed the noise is as large as the
+ * rounding was, and a mean over seeds is the stored value. Off unless this is called; the file stays as it is.
+ *
+ * sequence  of wider types than the file's: of what is Q8_0 or Q4_0 F16 or F32, of what is F16 or BF16 F32. F32 stays
+ * as it is, but not both. All else as for fv_sequence_wake(). seed      any; the same one gives the same bits, for any
+ * number of tokens. returns   what fv_sequence_wake() does; FV_ERROR_UNSUPPORTED also for types without room for noise,
+ * FV_ERROR_RANGE also where a value with its noise is beyond f16. Cost: reads, converts and codes all tokens; all
+ * segments are the sequence's own.
+ */
+FV_API fv_status fv_sequence_wake_dithered(fv_sequence *sequence, fv_session_file *file, size_t tokens, uint64_t seed,
+                                           fv_message *message);
+
 /** The sequence that the session is: to be asked, kept and saved, not to be fed or changed. Valid until it is closed.
  */
 FV_API fv_sequence *fv_session_sequence(fv_session *session);
@@ -93,6 +108,8 @@ FV_API fv_sequence *fv_session_sequence(fv_session *session);
 /* The same for a session; no rows of logits are left. */
 FV_API fv_status fv_session_save(fv_session *session, const char *path, uint32_t end, fv_message *message);
 FV_API fv_status fv_session_wake(fv_session *session, fv_session_file *file, size_t tokens, fv_message *message);
+FV_API fv_status fv_session_wake_dithered(fv_session *session, fv_session_file *file, size_t tokens, uint64_t seed,
+                                          fv_message *message);
 
 /**
  * A number that differs between models: of the type, shape and name of every tensor, samples of its data (up to 4,096

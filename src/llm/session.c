@@ -207,3 +207,11 @@ fv_status fv_session_wake(fv_session *session, fv_session_file *file, size_t tok
     if (status == FV_OK) session->has_rows = false;
     return status;
 }
+
+fv_status fv_session_wake_dithered(fv_session *session, fv_session_file *file, size_t tokens, uint64_t seed,
+                                   fv_message *message) {
+    if (!session) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
+    fv_status status = fv_sequence_wake_dithered(session->sequence, file, tokens, seed, message);
+    if (status == FV_OK) session->has_rows = false;
+    return status;
+}

@@ -1,5 +1,6 @@
 /* dither.h - stored elements and weights read stochastically: with noise of up to half a quantisation step, so that
- * what rounding lost is not lost the same way each time. Off unless asked for: nothing in the library calls this. */
+ * what rounding lost is not lost the same way each time. Off unless asked for: fv_sequence_wake_dithered() alone
+ * calls this. */
 #ifndef FOVEA_DITHER_H
 #define FOVEA_DITHER_H
 
