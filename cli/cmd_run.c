@@ -409,7 +409,7 @@ static void close_run(run_state *state) {
 
 int cmd_run(int argc, char **argv) {
     run_options options = {.model = cli_model_options_default(),
-                           .kept = {.limit = (int64_t)8 << 30},
+                           .kept = {.dither = -1, .limit = (int64_t)8 << 30},
                            .predict = -1,
                            .seed = -1,
                            .display_prompt = true};

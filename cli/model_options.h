@@ -31,10 +31,12 @@ typedef struct cli_model_options {
     int64_t context;           /* -1: not given; 0: the model's training context */
     fv_session_config session; /* types, micro-batch */
     int64_t batch;
+    uint32_t cache_given; /* bit i: flag i of the cache group: CLI_KEY_TYPE, CLI_VALUE_TYPE */
     bool exact, verbose, check_tensors;
     int repack; /* index of its words: see cli_repack_of() */
 } cli_model_options;
 
+enum { CLI_KEY_TYPE, CLI_VALUE_TYPE }; /* the first flags of the cache group */
 #define CLI_ELEMENT_WORD(NAME, name) #name " "
 #define CLI_ELEMENT_WORDS FV_ELEMENT_LIST(CLI_ELEMENT_WORD) /* for CLI_CHOICE: the index is the fv_element */
 
@@ -43,7 +45,7 @@ cli_model_options cli_model_options_default(void);
 /** The flag groups of every verb that runs a model; a verb adds its own -c, since its meaning differs. */
 #define CLI_MODEL_GROUPS(OPTIONS) \
     CLI_COUNTED("model", cli_model_flags, OPTIONS), CLI_COUNTED("weights", cli_weight_flags, OPTIONS), \
-        CLI_COUNTED("cache", cli_cache_flags, OPTIONS), \
+        {"cache", cli_cache_flags, cli_cache_flags_count, OPTIONS, &(OPTIONS)->cache_given}, \
         CLI_COUNTED("where threads run", cli_thread_flags, &(OPTIONS)->placement), \
         CLI_COUNTED("llama.cpp's flags without effect here", cli_ignored_flags, OPTIONS)
 extern const cli_option cli_model_flags[], cli_weight_flags[], cli_cache_flags[], cli_ignored_flags[];

@@ -12,7 +12,11 @@
 const cli_option cli_kept_flags[] = {
     CLI_FLAG(TEXT, "--session", session, .value = "FILE",
              .help = "go on after what FILE holds (fovea read, --save); types and attention are the\nfile's, unless "
-                     "--attention names another one that its caches serve"),
+                     "--attention names another one that its caches serve; other types are an error"),
+    CLI_FLAG(INTEGER, "--session-dither", dither, .value = "SEED", .low = -1, .high = CLI_SEED_MAX, .note = "off",
+             .help =
+                 "read the session's keys and values with noise of up to half a step of their types, the\nsame "
+                 "for the same SEED, into caches of -ctk and -ctv: f32, or f16 (default) where it\nis q8_0 or q4_0"),
     CLI_FLAG(SWITCH, "--save", save, .help = "in the end the session with question and answer goes back to FILE"),
     CLI_FLAG(TEXT, "--prompt-cache", prompt_cache, .value = "FILE",
              .help = "take up from FILE what the prompt begins with; make it, or bring it up to date,\nonce the prompt "
@@ -31,6 +35,8 @@ const size_t cli_kept_flags_count = sizeof cli_kept_flags / sizeof cli_kept_flag
 static int check(const cli_kept_options *options) {
     if (!!options->session + !!options->prompt_cache + !!options->folder > 1)
         return cli_usage_error("run", "--session, --prompt-cache and --session-dir exclude each other");
+    if (options->dither >= 0 && !options->session)
+        return cli_usage_error("run", "--session-dither needs --session FILE");
     if (options->save && !options->session) return cli_usage_error("run", "--save needs --session FILE");
     if ((options->all || options->read_only) && !options->prompt_cache)
         return cli_usage_error("run", "--prompt-cache-%s needs --prompt-cache FILE", options->all ? "all" : "ro");
@@ -59,6 +65,18 @@ static int open_file(cli_kept *kept) {
     return cli_outcome(fv_session_file_open(&kept->file, path, &message), &message);
 }
 
+/* A type that nobody asked for is the file's; with noise, one that holds it. */
+static int choose_type(const cli_kept *kept, const cli_model_options *model, int flag, uint32_t held, uint32_t *type) {
+    bool given = model->cache_given >> flag & 1, dithers = kept->options->dither >= 0;
+    bool narrow = held == FV_ELEMENT_Q8_0 || held == FV_ELEMENT_Q4_0;
+    if (!given && dithers) *type = narrow ? FV_ELEMENT_F16 : FV_ELEMENT_F32;
+    if (!given && !dithers) *type = held;
+    if (*type == held || dithers) return CLI_GO_ON;
+    return cli_fail("%s: its %s are of type %s, so %s %s can't be had: leave it out, or read the document with it",
+                    path_of(kept), flag == CLI_KEY_TYPE ? "keys" : "values", fv_element_name(held),
+                    flag == CLI_KEY_TYPE ? "-ctk" : "-ctv", fv_element_name(*type));
+}
+
 int cli_kept_open(cli_kept *kept, cli_model_options *model, const char **attention, fv_policy *caches) {
     int result = check(kept->options);
     if (result == CLI_GO_ON) result = open_file(kept);
@@ -68,10 +86,12 @@ int cli_kept_open(cli_kept *kept, cli_model_options *model, const char **attenti
     if (info) {
         if (fv_policy_parse(caches, info->attention, &message) != FV_OK)
             return cli_fail("%s: attention of the session: %s", path_of(kept), message.text);
-        if (kept->options->session && model->session.key_type == FV_ELEMENT_F16)
-            model->session.key_type = info->cache.key_type;
-        if (kept->options->session && model->session.value_type == FV_ELEMENT_F16)
-            model->session.value_type = info->cache.value_type;
+        fv_session_config *types = &model->session;
+        if (kept->options->session)
+            result = choose_type(kept, model, CLI_KEY_TYPE, info->cache.key_type, &types->key_type);
+        if (kept->options->session && result == CLI_GO_ON)
+            result = choose_type(kept, model, CLI_VALUE_TYPE, info->cache.value_type, &types->value_type);
+        if (result != CLI_GO_ON) return result;
     }
     if (!*attention) *attention = info ? info->attention : "dense";
     return info ? CLI_GO_ON : cli_policy_read("run", *attention, caches);
@@ -107,6 +127,12 @@ static uint32_t tokens_wanted(const cli_kept *kept, const fv_tokens *prompt) {
     return block && shared < tokens ? shared / block * block : shared;
 }
 
+static fv_status wake(const cli_kept *kept, fv_session *session, uint32_t tokens, fv_message *message) {
+    int64_t seed = kept->options->dither;
+    return seed < 0 ? fv_session_wake(session, kept->file, tokens, message)
+                    : fv_session_wake_dithered(session, kept->file, tokens, (uint64_t)seed, message);
+}
+
 /* What the folder has of the first prompt. */
 static int find_file(cli_kept *kept, fv_session *session, const fv_tokens *prompt) {
     fv_message message = {""};
@@ -124,7 +150,7 @@ int cli_kept_wake(cli_kept *kept, fv_session *session, const fv_tokens *prompt) 
     uint32_t wanted = tokens_wanted(kept, prompt);
     fv_status status = FV_OK;
     if (wanted == 0 || wanted != fv_session_tokens(session)) {
-        status = wanted > 0 ? fv_session_wake(session, kept->file, wanted, &message) : fv_session_truncate(session, 0);
+        status = wanted > 0 ? wake(kept, session, wanted, &message) : fv_session_truncate(session, 0);
         bool passed = status == FV_ERROR_RANGE; /* a sliding window has gone past it */
         if (kept->store && status == FV_ERROR_CORRUPT) {
             cli_warn("%s; it is not used", message.text);

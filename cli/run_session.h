@@ -10,7 +10,8 @@
 
 typedef struct cli_kept_options {
     const char *session, *prompt_cache, *folder;
-    int64_t limit; /* bytes of the folder */
+    int64_t dither; /* seed; -1: none */
+    int64_t limit;  /* bytes of the folder */
     bool save, all, read_only;
 } cli_kept_options;
 

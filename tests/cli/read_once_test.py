@@ -89,13 +89,40 @@ class Read(SessionTest):
         common = ("run", "-no-cnv", "--session", kept, "-p", "in", "-n", "1", "--save")
         self.fails(1, *common, "-m", model("llama_q8_0"), says=(kept, "another model", "llama_f32.gguf"))
         self.fails(1, *common, "-m", LLAMA, "--attention", "fovea", says=("shadow",))
-        self.fails(1, *common, "-m", LLAMA, "-ctk", "q8_0", says=("types", "keys f16"))
+        self.fails(1, *common, "-m", LLAMA, "-ctk", "q8_0", says=(kept, "keys are of type f16", "-ctk q8_0"))
+        self.fails(1, *common, "-m", LLAMA, "-ctv", "f32", says=("values are of type f16", "-ctv f32"))
         self.fails(1, *common, "-m", LLAMA, "--exact-activations", says=("activations",))
         self.fails(1, *common, "-m", LLAMA, "-c", "16", says=("%d tokens" % (figures["tokens"] + 1), "holds 16"))
         self.fails(1, "run", "-no-cnv", "-m", LLAMA, "--session", self.path("none"), "-p", "in", says=("none", "open"))
         self.assertEqual(self.bytes_of(kept), before)
         self.document("run", "-no-cnv", "-m", LLAMA, "--session", kept, "-p", "in", "-n", "1", "--json",
                       "--attention", "window:window=16,sinks=4")
+
+    def test_types_given_by_hand_are_the_file_s_or_an_error(self):
+        kept, _ = self.read(TEXT * 3, "kept", "-ctk", "q8_0")
+        common = ("run", "-no-cnv", "-m", LLAMA, "--session", kept, "-p", "in", "-n", "3", "--json", "--temp", "0")
+        plain = self.document(*common)
+        self.assertEqual((plain["key_type"], plain["value_type"]), ("q8_0", "f16"))
+        self.assertEqual(self.document(*common, "-ctk", "q8_0", "-ctv", "f16")["tokens"], plain["tokens"])
+        self.fails(1, *common, "-ctk", "f16", says=("keys are of type q8_0", "-ctk f16"))  # the default, but asked for
+
+    def test_noise_is_of_its_seed(self):
+        kept, figures = self.read(TEXT * 20, "kept", "-ctk", "q4_0", "-ctv", "q8_0")
+        before = self.bytes_of(kept)
+        common = ("run", "-no-cnv", "-m", LLAMA, "--session", kept, "-p", "the inn", "-n", "40", "--json", "--temp", "0", "--ignore-eos", "-c", "4000")
+        stored = self.document(*common)
+        noisy = [self.document(*common, "--session-dither", str(seed)) for seed in (1, 1, 2)]
+        self.assertEqual(noisy[0]["tokens"], noisy[1]["tokens"])
+        self.assertEqual((noisy[0]["key_type"], noisy[0]["value_type"]), ("f16", "f16"))
+        self.assertEqual(noisy[0]["reused_tokens"], figures["tokens"])
+        self.assertNotEqual(noisy[0]["tokens"], noisy[2]["tokens"])
+        self.assertNotEqual(noisy[0]["tokens"], stored["tokens"])
+        self.assertEqual(self.document(*common, "--session-dither", "-1")["tokens"], stored["tokens"])
+        self.assertEqual(self.document(*common, "--session-dither", "1", "-ctk", "f32", "-ctv", "f32")["key_type"], "f32")
+        self.fails(1, *common, "--session-dither", "1", "-ctk", "q8_0", says=("q8_0", "no room for noise", "f32 or f16"))
+        self.fails(2, "run", "-m", LLAMA, "--session-dither", "1", says=("--session-dither needs --session",))
+        self.fails(2, *common, "--session-dither", "x", says=("--session-dither",))
+        self.assertEqual(self.bytes_of(kept), before)
 
     def test_usage(self):
         self.fails(2, "read", "-m", LLAMA, "-o", "x", says=("-f",))
