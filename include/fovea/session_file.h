@@ -37,7 +37,7 @@ typedef struct fv_session_info {
 typedef struct fv_session_file fv_session_file;
 
 /**
- * Opens `path` and checks all but the segments, which are checked when they are first used.
+ * Opens `path` and checks all but the segments, which are checked when a sequence first takes them up.
  *
  * file     out; untouched on error. Close with fv_session_file_close().
  * message  may be NULL; on error: the file, what is wrong, what to do.
@@ -82,7 +82,7 @@ FV_API fv_status fv_sequence_save(fv_sequence *sequence, const char *path, uint3
  * returns   FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_UNSUPPORTED (another model, other types or needs: the message has those
  *           of the file), FV_ERROR_CORRUPT, FV_ERROR_FULL (the context or the pool), FV_ERROR_RANGE (layers with a
  *           sliding window do not have what so few tokens need: evaluate them again), FV_ERROR_MEMORY; `sequence` is
- *           untouched on error. Cost: checks the segments that are used for the first time.
+ *           untouched on error. Cost: checks the segments that are taken up for the first time.
  */
 FV_API fv_status fv_sequence_wake(fv_sequence *sequence, fv_session_file *file, size_t tokens, fv_message *message);
 
