@@ -22,15 +22,16 @@ MAP = [("Start", ["index", "overview", "tutorial", "run", "faq", "from-llama-cpp
        ("Project", ["contributing", "changelog", "security", "*"])]  # *: what no line above names
 STYLE = """
 body { color: #222; } .navbar-brand { font-weight: bold; }
-table { display: block; overflow-x: auto; font-size: 0.92em; } td, th { padding: 3px 8px; } img { max-width: 100%; }
+table { display: block; overflow-x: auto; font-size: 0.92em; } td, th { padding: 3px 8px; min-width: 5.5em; }
+td code { white-space: normal; overflow-wrap: anywhere; } img { max-width: 100%; }
 pre { overflow-x: auto; } pre code { white-space: pre; }
 """
 DOXYGEN = """
 PROJECT_NAME = fovea
 PROJECT_BRIEF = "API reference: the headers of include/fovea"
-INPUT = include/fovea {out}/api.dox
+INPUT = include/fovea
 RECURSIVE = YES
-FILE_PATTERNS = *.h *.dox
+FILE_PATTERNS = *.h
 STRIP_FROM_PATH = include
 STRIP_FROM_INC_PATH = include
 OUTPUT_DIRECTORY = {out}
@@ -86,6 +87,7 @@ def laid_out(comment):
 
 def escaped(text):
     text = re.sub(r"([\\@<>#&%])", r"\\\1", text)
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
     text = re.sub(r"(?<=\w)( ?)\.\.(?=\1[A-Za-z])", " to ", text).replace("to  ", "to ")
     text = re.sub(r"(\d)\.\.(?!\.)(?=(\S?))", lambda found: found.group(1) + (" to " if found.group(2) else " or more"), text)
     return re.sub(r"^(\s*)([-+*.])(?= |$)", r"\1\\\2", text, flags=re.M)
@@ -95,14 +97,13 @@ def filtered(path):
     """A header with its comments as doxygen wants them: the first one is the file's, one after a field is the field's."""
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    if not path.endswith(".h"):
-        return text
     opening, _, text = text.partition("*/")
     name, _, said = opening[3:].partition(" - ")
     text = re.sub(r"^/\*\*(?!<).*?\*/", lambda found: laid_out(found.group(0)), text, flags=re.S | re.M)
     # after code on its line, but not inside a macro of several lines
     text = re.sub(r"^([^\n/#]*[;,{}\w)][ \t]*)/\*(?!\*) ((?:[^*]|\*(?!/))*)\*/[ \t]*$",
                   lambda found: "%s/**< %s*/" % (found.group(1), escaped(found.group(2))), text, flags=re.M)
+    text += FRONT if os.path.basename(path) == "fovea.h" else ""
     return "/** \\file %s\n * \\brief %s*/%s" % (name, escaped(re.sub(r"^ \* ?", " ", said, flags=re.M)), text)
 
 
@@ -166,8 +167,6 @@ def main():
         shutil.copy(path, os.path.join(source, os.path.relpath(path, os.path.join(ROOT, "docs"))))
     with open(os.path.join(source, "style.css"), "w", encoding="utf-8") as file:
         file.write(STYLE)
-    with open(os.path.join(source, "api.dox"), "w", encoding="utf-8") as file:
-        file.write(FRONT)
     log = os.path.join(out, "doxygen.log")
     with open(os.path.join(out, "Doxyfile"), "w", encoding="utf-8") as file:
         file.write(DOXYGEN.format(out=source, python=sys.executable, script=os.path.abspath(__file__), log=log))
