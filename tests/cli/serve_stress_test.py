@@ -8,11 +8,16 @@ import json
 import os
 import random
 import socket
+import sys
 import threading
 import time
 import unittest
 
+from cli_runner import FOVEA, MODELS
 from serve_runner import ServeTest, main, tiny_model
+
+sys.path.insert(0, MODELS)
+from sanitized import sanitized
 
 SECONDS = float(os.environ.get("FV_SERVE_SECONDS", "5"))
 CLIENTS = int(os.environ.get("FV_SERVE_CLIENTS", "12"))
@@ -122,7 +127,8 @@ class StressTest(ServeTest):
         print("%d answers of %d clients in %.0f s, resident %.1f MiB, then %.1f MiB" %
               (answers, CLIENTS, SECONDS, before / 2**20, after / 2**20))
         self.assertGreater(answers, CLIENTS)
-        self.assertLess(after, before + (24 << 20))
+        if not sanitized(FOVEA):  # which keeps freed blocks
+            self.assertLess(after, before + (24 << 20))
         for _ in range(100):
             if not any(slot["is_processing"] for slot in self.server.get("/slots")[1]):
                 break
