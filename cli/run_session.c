@@ -208,6 +208,12 @@ int cli_kept_end(cli_kept *kept, fv_session *session, fv_generator *generator, b
     const cli_kept_options *options = kept->options;
     bool keeps = options->save || (options->all && !options->read_only);
     if (!keeps || !kept->is_read) return CLI_GO_ON;
+    bool cut = fv_session_deadline_counts(session)->cut > 0;
+    if (cut && !options->save) {
+        cli_warn("tokens of the answer were cut short by --deadline: it is not kept in %s", options->prompt_cache);
+        return CLI_GO_ON;
+    }
+    if (cut) cli_warn("tokens of the answer were cut short by --deadline: %s keeps them as they are", options->session);
     if (fv_generator_pending(generator) >= 0 && fv_session_tokens(session) < fv_session_context_tokens(session)) {
         fv_status status = fv_generator_feed(generator, NULL, 0, NULL, NULL);
         if (status != FV_OK) return cli_outcome(status, NULL);

@@ -64,7 +64,8 @@ FV_API void fv_generator_close(fv_generator *generator); /* before the session; 
 
 /**
  * Evaluates a prompt after what the session holds: first the last token of an answer, where that is still pending (see
- * fv_generator_pending()), then `tokens`. They count for the sampler's penalties.
+ * fv_generator_pending()), then `tokens`. They count for the sampler's penalties. A deadline of the session is for
+ * answers: a prompt has none, even where it is one token.
  *
  * progress  as for fv_session_feed(); may be NULL.
  * returns   FV_OK, FV_ERROR_ARGUMENT (nothing to evaluate), FV_ERROR_MEMORY, what watch.evaluate and fv_session_feed()

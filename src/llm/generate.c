@@ -4,6 +4,8 @@
 #include "fovea/answer_text.h"
 #include "fovea/machine.h"
 #include "fovea/report_sum.h"
+#include "fovea/session_file.h"
+#include "llm/sequence_state.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -143,8 +145,8 @@ static fv_status join(fv_generator *generator, const int32_t *tokens, size_t cou
     return status == FV_OK && generator->joined.count == 0 ? FV_ERROR_ARGUMENT : status;
 }
 
-fv_status fv_generator_feed(fv_generator *generator, const int32_t *tokens, size_t count,
-                            fv_session_progress_fn *progress, void *progress_context) {
+static fv_status prompt_feed(fv_generator *generator, const int32_t *tokens, size_t count,
+                             fv_session_progress_fn *progress, void *progress_context) {
     fv_session *session = generator->session;
     size_t before = fv_session_tokens(session);
     fv_status status = join(generator, tokens, count);
@@ -160,6 +162,15 @@ fv_status fv_generator_feed(fv_generator *generator, const int32_t *tokens, size
     generator->pending = -1; /* its sampler has it since it was chosen */
     for (size_t i = 0; i < count; i++) fv_sampler_accept(generator->sampler, tokens[i]);
     return FV_OK;
+}
+
+fv_status fv_generator_feed(fv_generator *generator, const int32_t *tokens, size_t count,
+                            fv_session_progress_fn *progress, void *progress_context) {
+    fv_token_deadline *deadline = &fv_session_sequence(generator->session)->deadline, held = *deadline;
+    deadline->clock = NULL; /* a prompt is read whole, also where it is one token */
+    fv_status status = prompt_feed(generator, tokens, count, progress, progress_context);
+    *deadline = held;
+    return status;
 }
 
 void fv_generator_recall(fv_generator *generator, const int32_t *tokens, size_t count) {

@@ -4,15 +4,17 @@ so near that no machine's speed decides.
 
 Called as: deadline_cli_test.py BUILD/fovea SOURCE_FOLDER.
 """
+import os
+
 import cli_runner
-from cli_runner import TEXT, CliTest, model, run
+from cli_runner import TEXT, FolderTest, model, run
 
 LLAMA = model("llama_f32")
 FAR, NEAR = "86400000", "0.001"  # a day; a microsecond, in which no machine makes one product
 RUN = ("run", "-m", LLAMA, "-no-cnv", "-p", TEXT, "-n", "8", "--temp", "0", "--ignore-eos", "--no-display-prompt")
 
 
-class Deadline(CliTest):
+class Deadline(FolderTest):
     def test_time_enough_changes_nothing(self):
         for on in ("best", "fail"):
             done = self.ok(*RUN, "--deadline", FAR, "--on-deadline", on)
@@ -31,6 +33,22 @@ class Deadline(CliTest):
         self.assertIn(b"of 1 tokens 0 were cut short, 1 failed, 0 were late", done.stderr)
         self.assertIn(b"stopped: a token was not through the layers in time", done.stderr)
         self.assertEqual(done.stdout, self.ok(*RUN, "-n", "1").stdout)  # chosen from the prompt's logits, which had time
+
+    def test_what_was_cut_short_is_not_taken_for_read(self):
+        cache, kept = os.path.join(self.folder, "cache"), os.path.join(self.folder, "kept")
+        common = (*RUN, "-c", "200", "--deadline", NEAR)
+        done = self.ok(*common, "--prompt-cache", cache, "--prompt-cache-all")
+        self.assertIn(b"it is not kept in " + cache.encode(), done.stderr)
+        prompt = self.document(*RUN, "--json")["prompt_tokens"]
+        self.assertEqual(self.document("inspect", cache, "--json")["tokens"], prompt)  # without the answer
+        self.ok("read", "-m", LLAMA, "-f", self.text, "-o", kept, "-c", "3000")
+        done = self.ok(*RUN, "-c", "3000", "--deadline", NEAR, "--session", kept, "--save")
+        self.assertIn(b"kept keeps them as they are", done.stderr)
+        before = self.document("inspect", kept, "--json")["tokens"]
+        done = run(*RUN, "-c", "3000", "--deadline", NEAR, "--on-deadline", "fail", "--session", kept, "--save")
+        self.assertEqual(done.returncode, 1)
+        added = self.document("inspect", kept, "--json")["tokens"] - before
+        self.assertGreater(added, prompt - 2)  # what was read is saved all the same, the token that was late too
 
     def test_bench_counts(self):
         bench = ("bench", "-m", LLAMA, "-p", "0", "-n", "4", "-r", "2", "--no-warmup")

@@ -199,6 +199,11 @@ static void test_an_answer_ends_at_a_late_token(void **state) {
     assert_int_equal(fv_generator_answer(generator, 4, &stop), FV_OK); /* and goes on when there is time again */
     assert_int_equal(stop, FV_STOP_LIMIT);
     check_counts(fv_session_deadline_counts(session), 3 + 1 + 4, 0, 0, 1);
+    clock.pace = 1000;
+    assert_int_equal(fv_generator_feed(generator, NULL, 0, NULL, NULL), FV_OK); /* the pending one, read as a prompt */
+    check_counts(fv_session_deadline_counts(session), 3 + 1 + 4, 0, 0, 1);
+    assert_int_equal(fv_generator_answer(generator, 2, &stop), FV_OK);
+    assert_int_equal(stop, FV_STOP_DEADLINE); /* and answers have it still */
     fv_generator_close(generator);
     fv_session_close(session);
 }
