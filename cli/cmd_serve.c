@@ -160,11 +160,15 @@ int cmd_serve(int argc, char **argv) {
 
 #else
 
+#define MISSING \
+    "this program was built without a server: libmicrohttpd was missing (Debian: libmicrohttpd-dev); install it and " \
+    "build again"
+
 int cmd_serve(int argc, char **argv) {
-    (void)argc;
-    (void)argv;
-    return cli_fail("this program was built without a server: libmicrohttpd was missing (Debian: libmicrohttpd-dev); "
-                    "install it and build again");
+    const cli_syntax syntax = {"serve", "-m MODEL [--port N] [flags]", MISSING, NULL, 0, NULL};
+    if (argc == 2 && fv_words_find("-h --help --usage", argv[1], strlen(argv[1])) >= 0)
+        return cli_options_parse(&syntax, argc, argv);
+    return cli_fail(MISSING);
 }
 
 #endif
