@@ -72,7 +72,8 @@ class DocsLinesTest(unittest.TestCase):
                 for word in words[2:]:
                     if re.match(r"--?[A-Za-z]", word):
                         flag = word.split("=")[0]
-                        self.assertRegex(text, r"(?<![\w-])%s(?![\w-])" % re.escape(flag), "%s: %s" % (path, " ".join(words)))
+                        self.assertTrue(re.search(r"(?<![\w-])%s(?![\w-])" % re.escape(flag), text),
+                                        "%s: fovea %s has no %s: %s" % (path, verb, flag, " ".join(words)))
                         checked += 1
         self.assertGreater(checked, 60)
 
