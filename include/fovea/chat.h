@@ -69,7 +69,12 @@ typedef struct fv_chat_format {
     const fv_gguf *gguf; /* whose template gives the spacing; NULL: none */
     uint32_t family;     /* fv_chat_family */
     uint32_t reasoning;  /* fv_chat_reasoning */
+    uint32_t day;        /* days since 1970-01-01: what a template's own system text says is today; 0: such a text, of
+                          * Granite 3 or Mistral Small 3, is left out */
 } fv_chat_format;
+
+/** The day of the local date, for fv_chat_format. Thread-safe. */
+FV_API uint32_t fv_chat_today(void);
 
 /**
  * The same, and the parts of `text` that are contents of turns are appended to `contents` (NULL: not): for

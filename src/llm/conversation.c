@@ -22,7 +22,7 @@ fv_status fv_conversation_open(fv_conversation **conversation, fv_chat_family fa
     if (!conversation || !gguf || family <= FV_CHAT_NONE || family >= FV_CHAT_COUNT) return FV_ERROR_ARGUMENT;
     fv_conversation *made = calloc(1, sizeof *made);
     if (!made) return FV_ERROR_MEMORY;
-    made->format = (fv_chat_format){.gguf = gguf, .family = (uint32_t)family};
+    made->format = (fv_chat_format){.gguf = gguf, .family = (uint32_t)family, .day = fv_chat_today()};
     *conversation = made;
     return FV_OK;
 }

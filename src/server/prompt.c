@@ -151,7 +151,9 @@ static fv_status read_turn(const json_t *value, fv_chat_turn *turn, fv_text *tex
 static fv_status render(fv_prompt *prompt, const fv_server *server, const fv_chat_turn *turns, size_t count,
                         fv_message *message) {
     fv_text_spans contents = {0};
-    fv_status status = fv_chat_render_format(&server->chat, turns, count, 0, true, &prompt->text, &contents);
+    fv_chat_format format = server->chat;
+    format.day = fv_chat_today();
+    fv_status status = fv_chat_render_format(&format, turns, count, 0, true, &prompt->text, &contents);
     if (status != FV_OK)
         (void)fv_message_set(message, status, "field 'messages': the chat template can't express this order of roles");
     if (status == FV_OK)

@@ -64,6 +64,7 @@ typedef struct chat_out {
     const fv_chat_style *style;
     fv_text *text;
     fv_text_spans *contents; /* NULL: nobody asks */
+    uint32_t day;
     bool muted;
     fv_status status;
 } chat_out;
@@ -134,18 +135,35 @@ static fv_status check_turns(const fv_chat_marks *marks, const fv_chat_turn *tur
     return marks->strict && open_answer && expected != ROLE_ASSISTANT ? FV_ERROR_ARGUMENT : FV_OK;
 }
 
+static bool has_default_system(const chat_out *out) {
+    return out->style->default_system.bytes || (out->style->part_count && out->day);
+}
+
+static void put_dated_system(chat_out *out) {
+    char date[FV_CHAT_DATE_BYTES];
+    for (size_t i = 0; out->day && i < out->style->part_count; i++) {
+        const fv_chat_part *part = &out->style->parts[i];
+        if (part->is_date)
+            put(out, date, fv_chat_date(part->text, out->day, date));
+        else
+            put_literal(out, part->text);
+    }
+}
+
 /* A system text: what was given, or without it the template's own. */
 static void put_system_text(chat_out *out, const char *content) {
     if (content)
         put_content(out, content, out->style->marks.trims_system);
     else if (out->style->default_system.bytes)
         put_literal(out, out->style->default_system);
+    else
+        put_dated_system(out);
 }
 
 /* Brackets of its own, before the first turn if that is none (content NULL), or in its place. */
 static void put_system(chat_out *out, const char *content) {
     const fv_chat_style *style = out->style;
-    bool any = content || style->default_system.bytes || style->dated_system;
+    bool any = content || has_default_system(out) || style->dated_system;
     if (!any || !style->marks.system_open) return;
     put_marks(out, style->marks.system_open);
     if (style->dated_system) put_marks(out, style->dated_system);
@@ -156,7 +174,7 @@ static void put_system(chat_out *out, const char *content) {
 static void put_question(chat_out *out, const char *content, bool first, const char *system) {
     const fv_chat_marks *marks = &out->style->marks;
     put_marks(out, marks->user_open);
-    if (first && !marks->system_open && (system || out->style->default_system.bytes)) {
+    if (first && !marks->system_open && (system || has_default_system(out))) {
         put_marks(out, marks->shared_open);
         put_system_text(out, system);
         put_marks(out, marks->shared_close);
@@ -209,7 +227,7 @@ fv_status fv_chat_render_format(const fv_chat_format *format, const fv_chat_turn
     if (status != FV_OK) return status;
     if (format->reasoning == FV_CHAT_REASONING_OFF && !style.no_thinking.bytes) return FV_ERROR_UNSUPPORTED;
     size_t before = text->length, spans_before = contents ? contents->count : 0;
-    chat_out out = {.style = &style, .text = text, .contents = contents, .status = FV_OK};
+    chat_out out = {.style = &style, .text = text, .contents = contents, .day = format->day, .status = FV_OK};
     put_turns(&out, turns, count, done);
     if (open_answer) put_opening(&out, format->reasoning);
     if (out.status != FV_OK) {

@@ -40,6 +40,15 @@ static bool literal_end(fv_gguf_text text, size_t begin, char quote, size_t *end
     return false;
 }
 
+bool fv_chat_read_literal(fv_gguf_text text, size_t *at, fv_gguf_text *literal) {
+    size_t end = 0;
+    if (*at >= text.length || !is_quote(text.bytes[*at]) || !literal_end(text, *at + 1, text.bytes[*at], &end))
+        return false;
+    *literal = (fv_gguf_text){text.bytes + *at + 1, end - *at - 1};
+    *at = end + 1;
+    return true;
+}
+
 /* Bytes of the template at `at` that spell `wanted`, a newline as itself or as its escape; 0: others do. */
 static size_t spelled(fv_gguf_text text, size_t at, const char *wanted) {
     size_t begin = at;

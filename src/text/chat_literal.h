@@ -8,6 +8,9 @@
 bool fv_chat_find(fv_gguf_text text, const char *wanted, size_t from, size_t *at);
 bool fv_chat_has(fv_gguf_text text, const char *wanted);
 
+/* A quoted literal at *at: what is in it; *at moves beyond its quote. */
+bool fv_chat_read_literal(fv_gguf_text text, size_t *at, fv_gguf_text *literal);
+
 /* The system text that a template inserts where a conversation has none, if it stands there as one literal; bytes NULL:
  * there is none, or it is put together from parts. */
 fv_gguf_text fv_chat_find_system(fv_gguf_text text, fv_chat_family family);

@@ -245,9 +245,10 @@ void fv_chat_style_read(fv_chat_style *style, fv_chat_family family, const fv_gg
         style->dated_system = dates;
     if (!is_its_own) return;
     style->default_system = fv_chat_find_system(text, family);
-    style->leaves_out_system = !style->default_system.bytes && !style->dated_system &&
-                               fv_chat_has(text, "strftime_now") &&
-                               (family == FV_CHAT_MISTRAL || family == FV_CHAT_GRANITE || family == FV_CHAT_CHATML);
+    bool is_dated = !style->default_system.bytes && !style->dated_system && fv_chat_has(text, "strftime_now") &&
+                    (family == FV_CHAT_MISTRAL || family == FV_CHAT_GRANITE || family == FV_CHAT_CHATML);
+    if (is_dated) style->part_count = fv_chat_find_dated_system(text, style->parts);
+    style->leaves_out_system = is_dated && style->part_count == 0;
     style->thinking = fv_chat_find_thinking(text, style->marks.opening);
     style->no_thinking = fv_chat_find_no_thinking(text);
 }

@@ -2,7 +2,7 @@
 #ifndef FV_CHAT_STYLE_H
 #define FV_CHAT_STYLE_H
 
-#include "fovea/chat.h"
+#include "text/chat_date.h"
 
 /* In the texts of fv_chat_marks: the file's end and beginning tokens, as text. */
 #define FV_CHAT_EOS "\x01"
@@ -24,12 +24,14 @@ typedef struct fv_chat_marks {
  */
 typedef struct fv_chat_style {
     fv_chat_marks marks;
-    const char *dated_system;    /* before each system text, and a system text by itself; NULL: none */
-    fv_gguf_text default_system; /* literal: where the conversation has none */
-    bool leaves_out_system;      /* there is one, put together with the date of the day */
-    fv_gguf_text thinking;       /* literal: what the template opens an answer with after marks.opening */
-    fv_gguf_text no_thinking;    /* literal: the same where its switch says not to think */
-    bool adds_bos;               /* the template writes a beginning token that the tokenizer does not add */
+    const char *dated_system;          /* before each system text, and a system text by itself; NULL: none */
+    fv_gguf_text default_system;       /* literal: where the conversation has none */
+    fv_chat_part parts[FV_CHAT_PARTS]; /* the same, put together with the date of the day */
+    size_t part_count;
+    bool leaves_out_system;   /* there is one of that kind, and its parts can't be told */
+    fv_gguf_text thinking;    /* literal: what the template opens an answer with after marks.opening */
+    fv_gguf_text no_thinking; /* literal: the same where its switch says not to think */
+    bool adds_bos;            /* the template writes a beginning token that the tokenizer does not add */
     fv_gguf_text bos, eos;
 } fv_chat_style;
 

@@ -57,7 +57,7 @@ static void render(fv_chat_family family, const fv_gguf *gguf, const char *words
         REQUIRE(whole.length == 0);
     }
     fv_text_spans contents = {0};
-    const fv_chat_format format = {gguf, (uint32_t)family, FV_CHAT_REASONING_NONE};
+    const fv_chat_format format = {gguf, (uint32_t)family, FV_CHAT_REASONING_NONE, 20786};
     fv_status same = fv_chat_render_format(&format, turns, count, 0, false, &steps, &contents);
     REQUIRE(same == status && (same == FV_OK || contents.count == 0));
     for (size_t i = 0, before = 6; i < contents.count; before = contents.spans[i++].end)

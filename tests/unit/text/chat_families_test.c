@@ -252,7 +252,7 @@ static fv_gguf *open_template(const char *text, const char *eos) {
 static fv_text render(const family_case *test, const fv_gguf *gguf, int talk, size_t count, size_t done,
                       fv_chat_reasoning reasoning) {
     fv_text text = {0};
-    const fv_chat_format format = {gguf, (uint32_t)test->family, (uint32_t)reasoning};
+    const fv_chat_format format = {gguf, (uint32_t)test->family, (uint32_t)reasoning, 0};
     assert_int_equal(fv_chat_render_format(&format, CONVERSATION[talk].turns, count, done, true, &text, NULL), FV_OK);
     return text;
 }
@@ -353,10 +353,59 @@ static void thinking_is_switched_off_where_there_is_a_switch(void **state) {
     }
 }
 
+#define GRANITE_DATED \
+    "{%- if messages[0]['role'] == 'system' %}{%- set system_message = messages[0]['content'] %}{%- else %}{%- set " \
+    "system_message = \"Knowledge Cutoff Date: April 2024.\\nToday's Date: \" + strftime_now('%B %d, %Y') + " \
+    "\".\\nYou are " \
+    "Granite, developed by IBM.\" %}{%- if tools %}{%- set system_message = system_message + \" Tools.\" %}{%- else " \
+    "%}{%- " \
+    "set system_message = system_message + \" You are a helpful AI assistant.\" %}{%- endif %}{%- endif %}" \
+    "<|start_of_role|>system<|end_of_role|>"
+#define MISTRAL_DATED \
+    "{%- set today = strftime_now(\"%Y-%m-%d\") %}{%- set default_system_message = \"You are Mistral. Today is \" + " \
+    "today + " \
+    "\".\\nAsk.\" %}{{ bos_token }}{% if messages[0]['role'] != 'system' %}{{ '[SYSTEM_PROMPT]' + " \
+    "default_system_message + " \
+    "'[/SYSTEM_PROMPT]' }}{% endif %}{{ '[INST]' + message['content'] + '[/INST]' }}"
+
+/* The day is the caller's; without one there is no such text. Day 20786 is 2026-11-29, 11016 a leap day, 1 the second
+ * of all. */
+static void a_dated_system_text_names_the_day(void **state) {
+    (void)state;
+    static const struct {
+        const char *template_text, *expected;
+        uint32_t day;
+    } dated[] = {
+        {GRANITE_DATED,
+         "<|start_of_role|>system<|end_of_role|>Knowledge Cutoff Date: April 2024.\nToday's Date: November 29, "
+         "2026.\nYou are Granite, developed by IBM. You are a helpful AI assistant.<|end_of_text|>\n"
+         "<|start_of_role|>user<|end_of_role|>Hello<|end_of_text|>\n",
+         20786},
+        {GRANITE_DATED, "<|start_of_role|>user<|end_of_role|>Hello<|end_of_text|>\n", 0},
+        {MISTRAL_DATED, "[SYSTEM_PROMPT]You are Mistral. Today is 2000-02-29.\nAsk.[/SYSTEM_PROMPT][INST]Hello[/INST]",
+         11016},
+        {MISTRAL_DATED, "[SYSTEM_PROMPT]You are Mistral. Today is 1970-01-02.\nAsk.[/SYSTEM_PROMPT][INST]Hello[/INST]",
+         1}};
+    for (size_t i = 0; i < sizeof dated / sizeof *dated; i++) {
+        fv_gguf *gguf = open_template(dated[i].template_text, "</s>");
+        fv_chat_family family = FV_CHAT_NONE;
+        fv_message message;
+        fv_text text = {0};
+        assert_int_equal(fv_chat_family_detect(gguf, &family, &message), FV_OK);
+        assert_string_equal(message.text, "");
+        fv_chat_format format = {.gguf = gguf, .family = (uint32_t)family, .day = dated[i].day};
+        assert_int_equal(fv_chat_render_format(&format, CONVERSATION[QUESTION].turns, 1, 0, false, &text, NULL), FV_OK);
+        assert_string_equal(text.bytes, dated[i].expected);
+        fv_text_free(&text);
+        fv_gguf_close(gguf);
+    }
+    assert_in_range(fv_chat_today(), 20786, 1u << 20);
+}
+
 static void a_dated_system_text_is_left_out_and_told(void **state) {
     (void)state;
     fv_gguf *gguf =
-        open_template("{%- set system_message = \"Today's Date: \" + strftime_now('%B') + \". You are Granite.\" "
+        open_template("{%- set system_message = \"Today's Date: \" + strftime_now('%H') + \". You are Granite.\" "
                       "%}<|start_of_role|>system<|end_of_role|>",
                       "</s>");
     fv_chat_family family = FV_CHAT_NONE;
@@ -454,6 +503,7 @@ int main(void) {
         cmocka_unit_test(steps_give_the_same_text),
         cmocka_unit_test(a_conversation_goes_on_after_a_thought),
         cmocka_unit_test(thinking_is_switched_off_where_there_is_a_switch),
+        cmocka_unit_test(a_dated_system_text_names_the_day),
         cmocka_unit_test(a_dated_system_text_is_left_out_and_told),
         cmocka_unit_test(a_content_can_not_forge_a_turn),
         cmocka_unit_test(parts_are_plain_to_the_byte),
