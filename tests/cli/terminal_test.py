@@ -200,6 +200,21 @@ class Typing(FolderTest):
         text = b"a long question " * 330
         self.same(text + b"\n", text)
 
+    def test_without_an_editor_a_line_that_the_system_cuts_is_told(self):
+        """As in a build without libedit: with errors elsewhere, input comes by the system's lines, at most 4,095 bytes each."""
+        for length, told in ((4000, False), (5000, True)):
+            master, slave = pty.openpty()
+            with subprocess.Popen([FOVEA, *self.flags], stdin=slave, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                  env=clean_environment({}), start_new_session=True) as program:
+                os.close(slave)
+                for part in [b"a" * 500] * (length // 500) + [b"\n\x04"]:
+                    os.write(master, part)
+                    time.sleep(0.02)
+                errors = program.stderr.read()
+                self.assertEqual(0, program.wait(), errors)
+            os.close(master)
+            self.assertEqual(told, b"at most 4095 bytes" in errors, errors)
+
     def test_lines_that_go_on(self):
         self.same(b"one\\\ntwo\\\nthree\n", b"one\ntwo\nthree")
         self.same(b"look:\\\n```c\n\nx\n```\n", b"look:\n```c\n\nx\n```")
