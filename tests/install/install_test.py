@@ -183,14 +183,21 @@ class InstallTest(unittest.TestCase):
         shown = re.search(r"^It prints something like\n\n((?:    .*\n)+)", text, re.M).group(1)
         self.assertEqual(said.split(), shown.split())
 
-    def test_lines_of_the_readme(self):
-        block = re.search(r"^    fv_array_attention_default\(&call\);(?:.*\n    )+.*\n", text_of(SOURCE, "README.md"), re.M)
-        self.assertIsNotNone(block, "README.md has no lines of C that begin with fv_array_attention_default(&call);")
-        code = ("#include <fovea/array_attention.h>\nfv_status f(const float *query, const void *keys, const void *values, float *out, "
-                "uint32_t tokens, uint32_t heads, uint32_t kv_heads, uint32_t head_dim);\nfv_status f(const float *query, const void *keys, "
-                "const void *values, float *out, uint32_t tokens, uint32_t heads, uint32_t kv_heads, uint32_t head_dim) {\nfv_status status;\n"
-                "fv_array_attention call;\nfv_message message;\n" + block.group(0) + "return status;\n}\n")
-        self.compile_as_told("readme", code, "cc $(pkg-config --cflags fovea) -c readme.c")
+    def test_lines_of_the_docs(self):
+        """Lines of C that are no whole program: with declarations around them they compile."""
+        message = "fv_message message; "
+        for page, begins, declarations in (
+                ("README.md", "fv_array_attention_default(&call);", "const float *query, const void *keys, const void *values, float *out, "
+                 "uint32_t tokens, uint32_t heads, uint32_t kv_heads, uint32_t head_dim) { fv_status status; fv_array_attention call; " + message),
+                ("docs/use-from-c.md", "fv_sequence_open(", "fv_llm *llm, fv_segments *segments, fv_stepper *stepper, const int32_t *tokens, "
+                 "uint32_t count, const int32_t *ids) { fv_status status = FV_OK; fv_sequence *text, *question; fv_session_config config; " + message),
+                ("docs/add-a-port.md", "fv_pattern_size(", "void *memory) { fv_status status = FV_OK; fv_pattern_config config; "
+                 "fv_pattern *pattern; size_t bytes; ")):
+            lines = re.search(r"^    %s(?:.*\n    )*.*\n" % re.escape(begins), text_of(SOURCE, *page.split("/")), re.M)
+            self.assertIsNotNone(lines, "%s has no lines of C that begin with %s" % (page, begins))
+            code = "#include <fovea/fovea.h>\n#include <fovea/reference/pattern.h>\nfv_status f(%s\n%sreturn status; }\n" % (
+                declarations, lines.group(0).replace("}, ...}", "}}"))
+            self.compile_as_told("lines", code, "cc -Wno-uninitialized $(pkg-config --cflags fovea) -c lines.c")
 
     def test_man_pages_and_completion(self):
         """A page for each verb, which man reads without a warning where it is there; bash completes verbs and flags."""
