@@ -287,17 +287,10 @@ class OllamaTest(ServeTest):
         slots = self.server.get("/slots")[1]
         self.assertEqual([(slot["id"], slot["n_ctx"]) for slot in slots], [(0, 4096), (1, 4096)])
         self.assertEqual(self.server.get("/slots?fail_on_no_slot=1")[0], 200)
-        values = {}
-        for _ in range(100):  # an answer is out a moment before it is counted
-            lines = self.server.ask("GET", "/metrics")[2].decode().splitlines()
-            values = dict(line.split() for line in lines if not line.startswith("#"))
-            if float(values["llamacpp:requests_processing"]) == 0:
-                break
-            time.sleep(0.05)
+        self.server.await_metric("llamacpp:requests_processing", 0)  # an answer is out a moment before it is counted
         for name in ("llamacpp:prompt_tokens_total", "llamacpp:tokens_predicted_total", "llamacpp:kv_cache_tokens", "fovea:cache_bytes",
                      "fovea:keys_read_total"):
-            self.assertGreater(float(values[name]), 0, name)
-        self.assertEqual(float(values["llamacpp:requests_processing"]), 0)
+            self.assertGreater(self.server.metric(name), 0, name)
 
     def test_a_policy_for_one_request(self):
         ask = {"prompt": "hello " * 300, "max_tokens": 8, "temperature": 0, "ignore_eos": True}
@@ -332,7 +325,7 @@ class EndTest(unittest.TestCase):
             server = Server(tiny_model(folder, **LONG), "-np", "1")
             for stream in (False, True):
                 gone = self.long(server, stream=stream)
-                time.sleep(0.3)
+                server.await_metric("llamacpp:requests_processing", 1)
                 gone.close()
                 start = time.monotonic()
                 self.assertEqual(server.post("/v1/completions", {"prompt": "a", "max_tokens": 1})[0], 200)
@@ -353,10 +346,10 @@ class EndTest(unittest.TestCase):
     def test_a_full_line_is_told(self):
         with tempfile.TemporaryDirectory() as folder:
             server = Server(tiny_model(folder, **LONG), "-np", "1", "--queue", "1")
-            waiting = [self.long(server), None]
-            time.sleep(0.5)
-            waiting[1] = self.long(server)
-            time.sleep(0.5)
+            waiting = [self.long(server)]
+            server.await_metric("llamacpp:requests_processing", 1)
+            waiting.append(self.long(server))
+            server.await_metric("llamacpp:requests_deferred", 1)
             status, headers, raw = server.ask("POST", "/v1/completions", {"prompt": "a"})
             self.assertEqual((status, headers["Retry-After"]), (429, "1"), raw)
             for connection in waiting:
@@ -367,7 +360,7 @@ class EndTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             server = Server(tiny_model(folder, **LONG), "--grace", "0")
             streamed, whole = self.long(server, stream=True), self.long(server)
-            time.sleep(0.5)
+            server.await_metric("llamacpp:requests_processing", 2)
             self.assertEqual(server.stop(), 0)
             last = streamed.getresponse().read().decode().split("\n\n")[-2]
             self.assertEqual(json.loads(last[6:])["error"]["code"], 503)

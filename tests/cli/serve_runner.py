@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 from cli_runner import FOVEA, clean_environment, model, run
@@ -78,6 +79,17 @@ class Server:
             assert all(part.startswith("data: ") for part in parts), parts
             return [part[6:] if part == "data: [DONE]" else json.loads(part[6:]) for part in parts]
         return [json.loads(line) for line in raw.decode().split("\n") if line]
+
+    def metric(self, name):
+        lines = self.ask("GET", "/metrics")[2].decode().splitlines()
+        return float(dict(line.split() for line in lines if not line.startswith("#"))[name])
+
+    def await_metric(self, name, value):
+        """Until the metric has that value; for a minute at most."""
+        end = time.monotonic() + 60
+        while self.metric(name) != value:
+            assert time.monotonic() < end, "%s is %g, not %g" % (name, self.metric(name), value)
+            time.sleep(0.02)
 
     def stop(self, how=signal.SIGTERM):
         if self.process.poll() is None:

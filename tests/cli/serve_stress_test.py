@@ -129,11 +129,7 @@ class StressTest(ServeTest):
         self.assertGreater(answers, CLIENTS)
         if not sanitized(FOVEA):  # which keeps freed blocks
             self.assertLess(after, before + (24 << 20))
-        for _ in range(100):
-            if not any(slot["is_processing"] for slot in self.server.get("/slots")[1]):
-                break
-            time.sleep(0.1)
-        self.assertFalse(any(slot["is_processing"] for slot in self.server.get("/slots")[1]))
+        self.server.await_metric("llamacpp:requests_processing", 0)
 
 
 if __name__ == "__main__":
