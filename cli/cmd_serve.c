@@ -6,6 +6,7 @@
 #include "model_options.h"
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 #if CLI_HAVE_SERVER
 #include "server/server.h"
 
@@ -49,6 +50,8 @@ static const cli_option slot_flags[] = {
     CLI_FLAG(TEXT, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
     CLI_FLAG(TEXT, "--chat-template", server.chat_template, .value = "NAME", .env = "LLAMA_ARG_CHAT_TEMPLATE",
              .help = "the template's name (default: recognised from the model file)"),
+    CLI_FLAG(TEXT, "--slot-save-path", server.slot_folder, .value = "FOLDER", .env = "LLAMA_ARG_SLOT_SAVE_PATH",
+             .help = "where POST /slots/ID?action=save keeps what a slot has read"),
     CLI_IGNORE("-cb --cont-batching", NULL, "always on"),
     CLI_IGNORE("--no-webui", NULL, "there is no page in this version"),
 };
@@ -105,6 +108,8 @@ static int check_options(serve_state *state) {
     if (result == CLI_GO_ON) result = read_keys(state);
     server->attention = options->attention;
     server->max_body_bytes = (uint64_t)options->max_body_mib << 20;
+    if (result == CLI_GO_ON && server->slot_folder && access(server->slot_folder, W_OK | X_OK) != 0)
+        return cli_fail("--slot-save-path %s: %s", server->slot_folder, strerror(errno));
     if (result != CLI_GO_ON || !options->log_file) return result;
     server->access_log = strcmp(options->log_file, "-") == 0 ? stderr : fopen(options->log_file, "a");
     if (!server->access_log) return cli_fail("%s: %s", options->log_file, strerror(errno));

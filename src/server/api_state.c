@@ -1,8 +1,10 @@
 /* api_state.c - what the server does at this moment, and what it did so far. */
 #include "endpoints.h"
+#include "fields.h"
 #include "worker.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static json_t *slot_json(const fv_server *server, uint32_t index, const fv_worker_slot *slot) {
     return json_pack("{s:i, s:I, s:b, s:b, s:s, s:I, s:I, s:I, s:{s:I}}", "id", (int)index, "n_ctx",
@@ -27,6 +29,59 @@ void fv_api_slots(fv_call *call) {
         fv_reply_json(call->reply, 200, list);
     }
     free(slots);
+}
+
+/* ---- what is done to slots ---- */
+
+static fv_status read_name(void *target, const json_t *value, fv_message *message) {
+    fv_slot_action *action = target;
+    const char *name = json_is_string(value) ? json_string_value(value) : "";
+    if (!fv_slot_file_is_good(name))
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "field 'filename' must be a name without a folder: letters, digits, '.', '_', '-'");
+    strcpy(action->file, name);
+    return FV_OK;
+}
+
+static fv_status read_action(fv_slot_action *action, fv_call *call, fv_message *message) {
+    static const char *const verbs[] = {"save", "restore", "erase"};
+    static const fv_field list[] = {{.name = "filename", .kind = FV_FIELD_READ, .read = read_name}};
+    const fv_field_table table = {list, 1};
+    size_t verb = 0;
+    while (verb < 3 && strcmp(call->action, verbs[verb]) != 0) verb++;
+    if (verb == 3)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "'action' must be save, restore or erase, not '%s'",
+                              call->action);
+    action->verb = (fv_slot_verb)verb;
+    action->slot = call->slot;
+    if (action->slot >= call->server->config->slots)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "there is no slot %u: they are 0 to %u", action->slot,
+                              call->server->config->slots - 1);
+    if (action->verb == FV_SLOT_ERASE && call->body.length == 0) return FV_OK;
+    json_t *body = fv_json_parse(call->body.bytes, call->body.length, message);
+    fv_status status = body ? fv_fields_read(&table, 1, body, "", action, message) : FV_ERROR_ARGUMENT;
+    json_decref(body);
+    if (status == FV_OK && action->verb != FV_SLOT_ERASE && !action->file[0])
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'filename' is missing");
+    return status;
+}
+
+void fv_api_slot(fv_call *call) {
+    fv_message message = {""};
+    if (!call->server->config->slot_folder) {
+        fv_reply_error(call->reply, 501, "this server was started without a folder for slots");
+        return;
+    }
+    fv_slot_action *action = calloc(1, sizeof *action);
+    fv_status status = action ? read_action(action, call, &message) : FV_ERROR_MEMORY;
+    if (status != FV_OK) {
+        free(action);
+        fv_call_fail(call, status, &message);
+        return;
+    }
+    action->reply = call->reply;
+    fv_reply_hold(action->reply);
+    fv_worker_act(call->server->worker, action);
 }
 
 /* ---- metrics ---- */

@@ -16,6 +16,6 @@ fv_route_fn fv_api_tokenize, fv_api_detokenize, fv_api_template;
 /* api_generate.c */
 fv_route_fn fv_api_completions, fv_api_chat, fv_api_llama, fv_api_ollama_generate, fv_api_ollama_chat;
 /* api_state.c */
-fv_route_fn fv_api_slots, fv_api_metrics;
+fv_route_fn fv_api_slots, fv_api_metrics, fv_api_slot;
 
 #endif

@@ -26,6 +26,7 @@ static const fv_route routes[] = {
     {"GET", "/api/version", fv_api_version, QUICK},
     {"GET", "/api/tags", fv_api_tags, QUICK},
     {"GET", "/slots", fv_api_slots, QUICK},
+    {"POST", "/slots/", fv_api_slot, DESK},
     {"GET", "/metrics", fv_api_metrics, QUICK},
     {"POST", "/api/generate", fv_api_ollama_generate, DESK},
     {"POST", "/api/chat", fv_api_ollama_chat, DESK},

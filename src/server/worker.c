@@ -17,6 +17,7 @@ struct fv_worker {
     pthread_cond_t changed;
     /* with the lock: */
     fv_choice *first, **end; /* in line */
+    fv_slot_action *actions; /* the newest first */
     bool closing;
     fv_worker_counts counts;
     fv_worker_slot *views; /* [slots] */
@@ -133,6 +134,44 @@ static void begin_choices(fv_worker *worker) {
     }
 }
 
+/* ---- actions ---- */
+
+void fv_worker_act(fv_worker *worker, fv_slot_action *action) {
+    pthread_mutex_lock(&worker->lock);
+    bool closing = worker->closing;
+    if (!closing) {
+        action->next = worker->actions;
+        worker->actions = action;
+    }
+    pthread_cond_signal(&worker->changed);
+    pthread_mutex_unlock(&worker->lock);
+    if (!closing) return;
+    fv_reply_error(action->reply, 503, "the server is stopping");
+    fv_slot_action_free(action);
+}
+
+/* In the order in which they came. */
+static void do_actions(fv_worker *worker, bool closing) {
+    fv_slot_action *first = NULL;
+    pthread_mutex_lock(&worker->lock);
+    for (fv_slot_action *action = worker->actions, *next; action; action = next) {
+        next = action->next;
+        action->next = first;
+        first = action;
+    }
+    worker->actions = NULL;
+    pthread_mutex_unlock(&worker->lock);
+    for (fv_slot_action *action = first, *next; action; action = next) {
+        next = action->next;
+        if (!closing) {
+            fv_slot_act(&worker->slots, action);
+            continue;
+        }
+        fv_reply_error(action->reply, 503, "the server is stopping");
+        fv_slot_action_free(action);
+    }
+}
+
 /* ---- the loop ---- */
 
 static void settle(fv_worker *worker) {
@@ -183,7 +222,8 @@ static bool is_working(const fv_worker *worker) {
 static bool await(fv_worker *worker) {
     bool working = is_working(worker);
     pthread_mutex_lock(&worker->lock);
-    while (!working && !worker->first && !worker->closing) pthread_cond_wait(&worker->changed, &worker->lock);
+    while (!working && !worker->first && !worker->actions && !worker->closing)
+        pthread_cond_wait(&worker->changed, &worker->lock);
     bool closing = worker->closing;
     pthread_mutex_unlock(&worker->lock);
     return !closing;
@@ -210,11 +250,13 @@ static void *work(void *context) {
     fv_worker *worker = context;
     while (await(worker)) {
         drop_gone(worker);
+        do_actions(worker, false);
         begin_choices(worker);
         fv_batch_step(&worker->batch, &worker->slots);
         settle(worker);
         view(worker);
     }
+    do_actions(worker, true);
     cut(worker);
     return NULL;
 }

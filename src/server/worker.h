@@ -3,6 +3,7 @@
 #define FV_WORKER_H
 
 #include "request.h"
+#include "slot_action.h"
 
 typedef struct fv_worker fv_worker;
 
@@ -29,6 +30,9 @@ void fv_worker_close(fv_worker *worker); /* stops it; NULL is allowed */
 
 /** Takes a request that is prepared; where the line is full it is told so. */
 void fv_worker_put(fv_worker *worker, fv_request *request);
+
+/** Takes it; it is done between two steps. */
+void fv_worker_act(fv_worker *worker, fv_slot_action *action);
 
 void fv_worker_look(fv_worker *worker, fv_worker_counts *counts, fv_worker_slot *slots);
 

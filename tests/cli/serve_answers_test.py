@@ -5,6 +5,7 @@ Called as: serve_answers_test.py BUILD/fovea SOURCE_FOLDER [unittest arguments].
 """
 import json
 import math
+import os
 import tempfile
 import threading
 import time
@@ -309,6 +310,44 @@ class OllamaTest(ServeTest):
         self.refused(400, "/v1/completions", dict(ask, fovea={"attention": "fovea", "quality": 0.5, "deadline_ms": 5}), "deadline_ms")
         self.refused(400, "/v1/completions", dict(ask, fovea={"attention": "window", "quality": 0.5}), "fovea.quality")
         self.assertEqual(self.server.post("/v1/completions", dict(ask, fovea={"quality": 0.5}))[1]["choices"], dense["choices"])
+
+
+class SlotFileTest(unittest.TestCase):
+    def test_what_was_read_outlives_the_server(self):
+        ask = {"prompt": "hello " * 200, "max_tokens": 8, "temperature": 0, "ignore_eos": True}
+        with tempfile.TemporaryDirectory() as folder:
+            path, flags = tiny_model(folder), ("-np", "2", "-c", "8192", "--slot-save-path", folder)
+            server = Server(path, *flags)
+            self.assertEqual(server.post("/slots/0?action=save", {"filename": "a.fovea"})[0], 400)  # it is empty
+            first = server.post("/v1/completions", ask)[1]
+            slot = next(slot["id"] for slot in server.get("/slots")[1] if slot["n_tokens"])
+            status, saved = server.post("/slots/%d?action=save" % slot, {"filename": "a.fovea"})
+            self.assertEqual((status, saved["filename"]), (200, "a.fovea"), saved)
+            self.assertEqual(saved["n_written"], os.path.getsize(os.path.join(folder, "a.fovea")))
+            self.assertGreaterEqual(saved["n_saved"], 1200)
+            for query, body, says in (("save", {"filename": "../a"}, "filename"), ("save", {"filename": ".a"}, "filename"),
+                                      ("save", {}, "filename"), ("nope", {"filename": "a"}, "action"),
+                                      ("restore", {"filename": "none"}, "none"), ("restore", {"filename": "tiny.gguf"}, "tiny.gguf")):
+                status, answer = server.post("/slots/0?action=%s" % query, body)
+                self.assertEqual(status, 400, answer)
+                self.assertIn(says, answer["error"]["message"])
+            self.assertEqual(server.post("/slots/2?action=erase", b"")[0], 400)
+            self.assertEqual(server.stop(), 0)
+            server = Server(path, *flags)
+            status, woken = server.post("/slots/1?action=restore", {"filename": "a.fovea"})
+            self.assertEqual((status, woken["n_restored"], woken["n_read"]), (200, saved["n_saved"], saved["n_written"]), woken)
+            again = server.post("/v1/completions", ask)[1]
+            self.assertEqual(again["choices"], first["choices"])
+            self.assertEqual(again["usage"]["prompt_tokens_details"]["cached_tokens"], again["usage"]["prompt_tokens"] - 1)
+            other = server.post("/v1/completions", dict(ask, fovea={"attention": "window"}))[1]
+            self.assertEqual(other["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
+            erased = [server.post("/slots/%d?action=erase" % slot, b"")[1]["n_erased"] for slot in (0, 1)]
+            self.assertGreater(sum(erased), 1200)
+            self.assertEqual(server.post("/v1/completions", ask)[1]["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
+            self.assertEqual(server.stop(), 0)
+            server = Server(path)
+            self.assertEqual(server.post("/slots/0?action=erase", b"")[0], 501)
+            self.assertEqual(server.stop(), 0)
 
 
 class EndTest(unittest.TestCase):

@@ -35,6 +35,7 @@ class StartTest(unittest.TestCase):
                                   (("-m", model("story"), "--attention", "nope"), 2, b"nope"),
                                   (("-m", model("story"), "-c", "3", "-np", "4"), 1, b"too short"),
                                   (("-m", model("story"), "--api-key-file", "/nowhere"), 1, b"/nowhere"),
+                                  (("-m", model("story"), "--slot-save-path", "/nowhere"), 1, b"/nowhere"),
                                   (("-m", model("story"), "--chat-template", "nope"), 1, b"chatml")):
             done = run("serve", "--port", "0", *flags)
             self.assertEqual(done.returncode, code, done.stderr)
