@@ -11,7 +11,7 @@ import threading
 import time
 import unittest
 
-from cli_runner import model, run
+from cli_runner import MODELS, model, run
 from serve_runner import Server, ServeTest, main, tiny_model
 
 PROMPT = "Anna went to the"
@@ -124,6 +124,18 @@ class StoryTest(ServeTest):
         self.assertEqual(text_of(events), choice["text"])
         parts = [part for event in events[:-1] for entry in event["choices"] for part in (entry["logprobs"] or {}).get("token_logprobs", ())]
         self.assertEqual(parts, marks["token_logprobs"])
+
+    def test_the_same_perplexity_as_ppl(self):
+        path = os.path.join(MODELS, "story_held_out.txt")
+        wanted = json.loads(run("ppl", "-m", model("story"), "-f", path, "-c", "256", "--chunks", "2", "--json").stdout.decode())[0]
+        with open(path, encoding="utf-8") as file:
+            ids = self.server.post("/tokenize", {"content": file.read(), "add_special": True})[1]["tokens"]
+        scored = []
+        for begin in (0, 256):  # as llama-perplexity: each chunk begins a text, its second half is scored
+            marks = self.complete(prompt=ids[:1] + ids[begin + 1:begin + 256], echo=True, logprobs=1, max_tokens=0)["choices"][0]["logprobs"]
+            scored += marks["token_logprobs"][129:]
+        self.assertEqual(len(scored), wanted["scored"])
+        self.assertAlmostEqual(math.exp(-sum(scored) / len(scored)), wanted["ppl"], places=6)
 
     def test_logprobs_do_not_depend_on_sampling(self):
         plain = self.complete(logprobs=0, max_tokens=1)["choices"][0]["logprobs"]
