@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 CONFIGURE = cmake -S . -B $(BUILD)
 
-.PHONY: build demo install deb test test-embedded size bench fuzz docs gemma clean help
+.PHONY: build demo install deb test test-python test-embedded size bench fuzz docs gemma clean help
 build: ## build the command line program (this is plain `make`)
 	@tools/install.sh build
 	@$(CONFIGURE) -DFV_CLI=ON >/dev/null
@@ -34,6 +34,10 @@ test: ## build and run every test; ends with "N passed, M failed, K skipped"
 	@cmake --build $(BUILD) --parallel $(JOBS)
 	@$(PYTHON) tools/test.py $(BUILD)
 
+test-python: ## check the Python package as people get it: wheels, torch, types, memory (gigabytes from PyPI; TORCH=0: without torch)
+	@tools/install.sh build
+	@$(PYTHON) tools/python_check.py $(if $(filter 0,$(TORCH)),--no-torch)
+
 test-embedded: ## build the core for chips, run it in emulators, prove what it needs (installs compilers and QEMU)
 	@tools/install.sh embedded
 	@$(PYTHON) tools/embedded_test.py
@@ -59,7 +63,7 @@ gemma: ## get the second model, Gemma 3 270M (Gemma terms of use)
 	@$(PYTHON) tools/model.py gemma3
 
 clean: ## delete what was built; models/ stays
-	rm -rf $(BUILD) build-fuzz build-deb build-docs
+	rm -rf $(BUILD) build-fuzz build-deb build-docs build-python
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14

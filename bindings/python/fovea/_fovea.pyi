@@ -1,20 +1,12 @@
-from typing import Any, Callable, TypedDict
+from typing import Any, Callable
+
+from typing_extensions import disjoint_base
+
+from ._policy import PolicyFields
 
 version: str
 
-class PolicyFields(TypedDict):
-    text: str
-    chooses: bool
-    window: int
-    sinks: int
-    budget: float
-    pages: int
-    top_p: float
-    quality: float
-    certificate: bool
-    tail: bool
-    shadow: bool
-
+@disjoint_base
 class Cache:
     def __init__(self, kv_heads: int, head_dim: int, max_tokens: int, key_type: str, value_type: str,
                  policies: tuple[str, ...], /) -> None: ...

