@@ -18,7 +18,7 @@ demo: build ## read a document of 7,000 tokens densely and with fovea, and ask b
 
 install: ## build the program and the libraries and install them below PREFIX (/usr/local); DESTDIR is honoured
 	@tools/install.sh build
-	@$(CONFIGURE) -DFV_CLI=ON -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	@$(CONFIGURE) -DFV_CLI=ON -DFV_TESTS=OFF -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
 	@cmake --build $(BUILD) --parallel $(JOBS)
 	@cmake --install $(BUILD)
 
