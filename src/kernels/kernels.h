@@ -100,6 +100,12 @@ typedef struct fv_q8_rows {
     const float *sum32;   /* [tokens][columns / 32] */
 } fv_q8_rows;
 
+/* The rows from `token` on. */
+static inline fv_q8_rows fv_q8_rows_from(const fv_q8_rows *x, size_t columns, size_t token) {
+    return (fv_q8_rows){x->quants + token * columns, x->scale + token * (columns / 32),
+                        x->sum16 + token * (columns / 16), x->sum32 + token * (columns / 32)};
+}
+
 #define FV_PANEL_ROWS 32 /* two registers of 16 lanes share each activation that is loaded */
 
 /* A panel: 32 weight rows, unpacked and interleaved so that lanes are rows.
@@ -152,11 +158,13 @@ typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *
 typedef void fv_panel_unpack_fn(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
                                 float *offset);
 
-/* The panel product's numbers, bit for bit, for one activation row straight from packed weights: out[0..8 * eights -
- * 1]. Eight rows follow eight rows. False: the kernel does not know the type, and has written nothing; the panel does
- * the work. */
-typedef bool fv_product_packed_fn(fv_packed_type type, size_t columns, size_t eights, const void *packed,
-                                  const fv_q8_rows *x, float *out);
+#define FV_PACKED_TOKENS 3 /* that each kernel takes whose type it knows */
+
+/* The panel product's numbers, bit for bit, straight from packed weights, which are read once for all tokens:
+ * out[t * out_stride + r], r < 8 * eights. Eight rows follow eight rows. False: the kernel does not know the type, or
+ * (from FV_PACKED_TOKENS + 1 tokens on) a panel would be faster, and has written nothing; the panel does the work. */
+typedef bool fv_product_packed_fn(fv_packed_type type, size_t columns, size_t eights, const void *packed, size_t tokens,
+                                  const fv_q8_rows *x, float *out, size_t out_stride);
 
 /* Products of float weights with `tokens` f32 rows: out[t * out_stride + r] = sum over c of weight[r][c] * x[t][c].
  * weight [rows][columns] of the type, x [tokens][columns], contiguous; rows and tokens >= 1. Same bits for any number

@@ -1,5 +1,5 @@
-/* A quantised matrix is read eight rows at a time: for one token straight from packed rows, for more through a panel of
- * 32 rows that all tokens share. Both give the same bits (kernels.h), so a token's numbers do not depend on its batch.
+/* A quantised matrix is read eight rows at a time: for a few tokens straight from packed rows, for more through a panel
+ * of 32 rows that all tokens share. Both give the same bits (kernels.h): a token's numbers do not depend on its batch.
  */
 #include "model/linear.h"
 #include "build.h"
@@ -14,8 +14,7 @@ enum {
     EIGHT = 8,          /* rows that are packed together */
     WORKER_TASKS = 8,   /* of one token: a task is a few microseconds of reading weights */
     WORKER_PANELS = 32, /* of a prompt: tasks are single panels, unless there are very many */
-    EXACT_ROWS = 4,     /* of a quantised matrix that are expanded to f32 at once */
-    DIRECT_TOKENS = 3   /* up to here reading packed rows again for each token is cheaper than making a panel */
+    EXACT_ROWS = 4      /* of a quantised matrix that are expanded to f32 at once */
 };
 
 typedef struct block_type {
@@ -102,12 +101,6 @@ typedef struct linear_call {
     uint64_t bytes, tasks; /* of weights, all products; into how many parts */
 } linear_call;
 
-static fv_q8_rows q8_row(const fv_linear_input *input, size_t token) {
-    size_t columns = input->columns;
-    return (fv_q8_rows){input->q8.quants + token * columns, input->q8.scale + token * (columns / 32),
-                        input->q8.sum16 + token * (columns / 16), input->q8.sum32 + token * (columns / 32)};
-}
-
 static void rows_f32(const linear_call *call, const fv_linear_product *product, const linear_type *type, uint32_t first,
                      uint32_t rows, float *scratch) {
     const fv_linear_input *input = call->input;
@@ -179,27 +172,23 @@ static void rows_panel(const linear_call *call, const fv_linear_product *product
     }
     float *out = (float *)(void *)room.eight_quants; /* the eight are in the panel */
     for (size_t t = 0; t < input->tokens; t++) {
-        fv_q8_rows one = q8_row(input, t);
+        fv_q8_rows one = fv_q8_rows_from(&input->q8, input->columns, t);
         call->kernels->product_panel(input->columns, 1, &panel, &one, out, FV_PANEL_ROWS);
         for (uint32_t r = 0; r < rows; r++) product->out[t * product->out_stride + first + r] = out[r];
     }
 }
 
-/* False: no kernel of the table knows the type. */
+/* False: no kernel of the table knows the type, or a panel is faster. */
 static bool rows_packed(const linear_call *call, const fv_linear_product *product, const linear_type *type,
                         uint32_t first, uint32_t eights) {
-    for (size_t t = 0; t < call->input->tokens; t++) {
-        fv_q8_rows one = q8_row(call->input, t);
-        if (!call->kernels->product_packed(type->packed, call->input->columns, eights, row_data(product->weight, first),
-                                           &one, product->out + t * product->out_stride + first))
-            return false;
-    }
-    return true;
+    const fv_linear_input *input = call->input;
+    return call->kernels->product_packed(type->packed, input->columns, eights, row_data(product->weight, first),
+                                         input->tokens, &input->q8, product->out + first, product->out_stride);
 }
 
 /* Rows that are never divided. */
 static uint32_t unit_rows(const fv_linear_input *input) {
-    return input->tokens <= DIRECT_TOKENS ? (uint32_t)EIGHT : (uint32_t)FV_PANEL_ROWS;
+    return input->tokens <= FV_PACKED_TOKENS ? (uint32_t)EIGHT : (uint32_t)FV_PANEL_ROWS;
 }
 
 static uint64_t product_units(const fv_linear_product *product, uint32_t unit) {
@@ -225,8 +214,7 @@ static void product_rows(const linear_call *call, const fv_linear_product *produ
         return;
     }
     uint32_t done = 0;
-    if (call->input->tokens <= DIRECT_TOKENS && first < product->weight->packed &&
-        rows_packed(call, product, &type, first, rows / EIGHT))
+    if (first < product->weight->packed && rows_packed(call, product, &type, first, rows / EIGHT))
         done = rows / EIGHT * EIGHT;
     for (; done < rows; done += FV_PANEL_ROWS)
         rows_panel(call, product, &type, first + done, rows - done < FV_PANEL_ROWS ? rows - done : FV_PANEL_ROWS,

@@ -15,7 +15,7 @@
 #define COUNTED __attribute__((noinline)) /* valgrind finds it by its name */
 enum { QUERY_HEADS = 9, KV_HEADS = 3, HEAD_DIM = 64, DECODE_TOKENS = 1024, PROMPT_TOKENS = 256, PATTERN_TOKENS = 512 };
 enum { CHOOSE_TOKENS = 8192 };
-enum { COLUMNS = 576, EIGHTS = 24, GEMM_TOKENS = 32 };
+enum { COLUMNS = 576, EIGHTS = 24, GEMM_TOKENS = 32, FEW_TOKENS = 4 };
 
 static const fv_kernels *kernels;
 static uint32_t seed = 1;
@@ -143,23 +143,28 @@ static product_work product_open(void) {
     return work;
 }
 
-/* As the model does: a panel is unpacked once for all tokens, and one token needs no panel where there is a kernel. */
+/* As the model does: a few tokens need no panel where there is a kernel, and for many it is unpacked once. */
 COUNTED static void counted_product(product_work *work, size_t tokens) {
-    const size_t eight_bytes = COLUMNS / 32 * fv_packed_block_bytes(FV_PACKED_Q4_1);
-    if (tokens == 1 && kernels->product_packed(FV_PACKED_Q4_1, COLUMNS, EIGHTS, work->packed, &work->x, work->out))
+    const size_t eight_bytes = COLUMNS / 32 * fv_packed_block_bytes(FV_PACKED_Q4_1), stride = EIGHTS * FV_PACKED_ROWS;
+    if (kernels->product_packed(FV_PACKED_Q4_1, COLUMNS, EIGHTS, work->packed, tokens, &work->x, work->out, stride))
         return;
     fv_panel panel = {work->quants, work->scale, work->offset, 32, 15};
     for (size_t e = 0; e < EIGHTS; e += FV_PANEL_ROWS / 8) {
         for (size_t i = 0; i < FV_PANEL_ROWS / 8; i++)
             kernels->panel_unpack(FV_PACKED_Q4_1, COLUMNS, work->packed + (e + i) * eight_bytes, work->quants + 32 * i,
                                   work->scale + 8 * i, work->offset + 8 * i);
-        kernels->product_panel(COLUMNS, tokens, &panel, &work->x, work->out + 8 * e, EIGHTS * 8);
+        kernels->product_panel(COLUMNS, tokens, &panel, &work->x, work->out + 8 * e, stride);
     }
 }
 
 static void gemv(void) {
     product_work work = product_open();
     counted_product(&work, 1);
+}
+
+static void rows(void) {
+    product_work work = product_open();
+    counted_product(&work, FEW_TOKENS);
 }
 
 static void gemm(void) {
@@ -209,8 +214,8 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*run)(void);
-    } works[] = {{"decode", decode},   {"prompt", prompt}, {"choose", choose},
-                 {"pattern", pattern}, {"gemv", gemv},     {"gemm", gemm}};
+    } works[] = {{"decode", decode}, {"prompt", prompt}, {"choose", choose}, {"pattern", pattern},
+                 {"gemv", gemv},     {"rows", rows},     {"gemm", gemm}};
     static _Alignas(8) unsigned char table[FV_KERNELS_BYTES];
     fv_isa isa;
     if (argc == 2 && strcmp(argv[1], "compiler") == 0) return print_compiler();

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Counts the instructions of six fixed workloads (counts.c) under valgrind and compares them with counts.csv beside this
+"""Counts the instructions of seven fixed workloads (counts.c) under valgrind and compares them with counts.csv beside this
 file: more than 2 % away, in either direction, is a failure. Only Debian 12's gcc gives comparable numbers.
 
 Called as: counts_test.py BUILD/fovea SOURCE_FOLDER [--write | --types]. With --write the counts become the committed ones.
@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 
-WORKLOADS = ("decode", "prompt", "choose", "pattern", "gemv", "gemm")
+WORKLOADS = ("decode", "prompt", "choose", "pattern", "gemv", "rows", "gemm")
 TYPES = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "iq4_nl", "mxfp4", "iq4_xs", "q4_k", "q5_k", "q6_k", "q2_k", "q3_k",
          "iq2_xxs", "iq3_xxs", "iq3_s", "iq2_xs", "iq2_s")
 LEVELS = ("scalar", "avx2")  # valgrind has no AVX-512

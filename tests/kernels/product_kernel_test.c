@@ -171,11 +171,6 @@ static fv_q8_rows make_rows(test_random *random, size_t columns, size_t tokens, 
     return (fv_q8_rows){quants, scale, sums, sum32};
 }
 
-static fv_q8_rows row_of(const fv_q8_rows *x, size_t columns, size_t token) {
-    return (fv_q8_rows){x->quants + token * columns, x->scale + token * (columns / 32),
-                        x->sum16 + token * (columns / 16), x->sum32 + token * (columns / 32)};
-}
-
 /* A row is [columns] quants: `kind` 0 random, 1 all `largest`, 2 all 0, 3 alternating. */
 static void product_shape(const fv_kernels *table, uint32_t group, uint32_t largest, size_t columns, size_t tokens,
                           int kind, int x_kind, test_random *random) {
@@ -221,7 +216,7 @@ static void product_shape(const fv_kernels *table, uint32_t group, uint32_t larg
                     (double)want[t * ROWS + r], exact, bound, random->seed);
         }
     for (size_t t = 0; t < tokens; t++) { /* alone: the same bits */
-        fv_q8_rows one = row_of(&x, columns, t);
+        fv_q8_rows one = fv_q8_rows_from(&x, columns, t);
         float alone[ROWS];
         table->product_panel(columns, 1, &panel, &one, alone, ROWS);
         assert_memory_equal(alone, out + t * stride, 4 * ROWS);
@@ -280,22 +275,27 @@ static void packed_shape(const char *name, const fv_kernels *table, fv_packed_ty
         table->product_panel(columns, tokens, &panel, &x, wide, ROWS);
         for (size_t t = 0; t < tokens; t++) memcpy(want + t * 8 * panels + 8 * p, wide + t * ROWS + 8 * eight, 32);
     }
-    for (size_t t = 0; t < tokens; t++) {
-        fv_q8_rows one = row_of(&x, columns, t);
-        float *out = fence_place(&out_fence, 32 * panels);
-        assert_true(table->product_packed(type, columns, panels, packed, &one, out));
-        if (memcmp(out, want + t * 8 * panels, 32 * panels) != 0)
-            fail_msg("%s %s columns=%zu panels=%zu tokens=%zu kinds=%d,%d token %zu: not the panel's bits (%.9g, %.9g) "
-                     "(FV_SEED=%u)",
-                     name, test_table_name(table), columns, panels, tokens, kind, x_kind, t, (double)out[0],
-                     (double)want[t * 8 * panels], random->seed);
-        assert_true(fence_is_whole(&out_fence, 1, 0, 0));
+    for (size_t first = 0; first < tokens; first++) { /* every number of tokens, every token in every company's place */
+        size_t count = tokens - first, stride = 8 * panels + test_random_in(random, 0, 5);
+        fv_q8_rows some = fv_q8_rows_from(&x, columns, first);
+        float *out = fence_place(&out_fence, ((count - 1) * stride + 8 * panels) * 4);
+        if (!table->product_packed(type, columns, panels, packed, count, &some, out, stride)) {
+            assert_true(count > FV_PACKED_TOKENS && fence_is_poison(out, 32 * panels));
+            continue;
+        }
+        for (size_t t = 0; t < count; t++)
+            if (memcmp(out + t * stride, want + (first + t) * 8 * panels, 32 * panels) != 0)
+                fail_msg("%s %s columns=%zu panels=%zu tokens=%zu..%zu kinds=%d,%d token %zu: not the panel's bits "
+                         "(%.9g, %.9g) (FV_SEED=%u)",
+                         name, test_table_name(table), columns, panels, first, tokens, kind, x_kind, first + t,
+                         (double)out[t * stride], (double)want[(first + t) * 8 * panels], random->seed);
+        assert_true(fence_is_whole(&out_fence, count, 32 * panels, stride * 4));
     }
 }
 
 static void packed_check(const char *name, const fv_kernels *table, fv_packed_type type, uint32_t largest) {
     if (table == tables.table[0] && type != FV_PACKED_Q8_0) { /* for chips: the other types go through panels */
-        assert_false(table->product_packed(type, 256, 1, NULL, NULL, NULL));
+        assert_false(table->product_packed(type, 256, 1, NULL, 1, NULL, NULL, 0));
         return;
     }
     test_random random = test_random_make(30 + type);
@@ -315,7 +315,7 @@ static void check_product_packed(const fv_kernels *table) {
         FV_UNPACK_LIST(LARGEST)};
 #define PACKED_CHECK(NAME, name) packed_check(#name, table, FV_PACKED_##NAME, largest[FV_WEIGHT_##NAME]);
     FV_PACKED_LIST(PACKED_CHECK)
-    assert_false(table->product_packed(FV_PACKED_COUNT, 256, 1, NULL, NULL, NULL));
+    assert_false(table->product_packed(FV_PACKED_COUNT, 256, 1, NULL, 1, NULL, NULL, 0));
 }
 
 #define SLOT_TEST(slot) \

@@ -73,8 +73,9 @@ static uint64_t recorded_calls[RECORDED_SLOTS]; /* by slot */
         (columns, tokens, panel, x, out, stride))
 #define RECORD_fv_product_packed_fn(slot) \
     RECORD(slot, bool, \
-           (fv_packed_type type, size_t columns, size_t eights, const void *packed, const fv_q8_rows *x, float *out), \
-           (type, columns, eights, packed, x, out))
+           (fv_packed_type type, size_t columns, size_t eights, const void *packed, size_t tokens, \
+            const fv_q8_rows *x, float *out, size_t stride), \
+           (type, columns, eights, packed, tokens, x, out, stride))
 #define RECORD_fv_product_float_fn(slot) \
     RECORD_VOID( \
         slot, \

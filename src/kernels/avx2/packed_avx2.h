@@ -2,6 +2,7 @@
 #ifndef FV_PACKED_AVX2_H
 #define FV_PACKED_AVX2_H
 
+#include "kernels/kernels.h"
 #include "kernels/packed.h"
 #include <immintrin.h>
 
@@ -22,34 +23,36 @@ INLINE __m256i moved(__m256i bytes, int left, __m256i mask) {
     return _mm256_and_si256(left >= 0 ? _mm256_slli_epi16(bytes, left) : _mm256_srli_epi16(bytes, -left), mask);
 }
 
-/* Step k holds inputs 4k..4k+3 of the eight rows, unsigned. */
-INLINE void packed_steps(fv_packed_type type, const uint8_t *bytes, __m256i steps[8]) {
-    const __m256i low = _mm256_set1_epi8(15);
-    if (type == FV_PACKED_Q8_0) {
-        for (size_t k = 0; k < 8; k++) steps[k] = load32(bytes + 32 * k);
-        return;
-    }
-    for (size_t k = 0; k < 4; k++) {
-        __m256i both = load32(bytes + 32 * k);
-        steps[k] = _mm256_and_si256(both, low);
-        steps[k + 4] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
-    }
-    if (fv_packed_has_fifths(type)) {
-        __m256i bits = load32(bytes + 128);
-        for (int k = 0; k < 8; k++) steps[k] = _mm256_or_si256(steps[k], moved(bits, 4 - k, _mm256_set1_epi8(0x10)));
-    }
-    if (fv_packed_lookup(type)) {
-        __m256i values =
-            _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)fv_packed_lookup(type)));
-        for (size_t k = 0; k < 8; k++) steps[k] = _mm256_shuffle_epi8(values, steps[k]);
-    }
+/* Inputs 4k..4k+3 of the eight rows, unsigned. */
+INLINE __m256i packed_step(fv_packed_type type, const uint8_t *bytes, int k) {
+    if (type == FV_PACKED_Q8_0) return load32(bytes + 32 * k);
+    __m256i both = load32(bytes + 32 * (k % 4));
+    __m256i step = _mm256_and_si256(k < 4 ? both : _mm256_srli_epi16(both, 4), _mm256_set1_epi8(15));
+    if (fv_packed_has_fifths(type))
+        step = _mm256_or_si256(step, moved(load32(bytes + 128), 4 - k, _mm256_set1_epi8(0x10)));
+    if (fv_packed_lookup(type))
+        step = _mm256_shuffle_epi8(
+            _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)fv_packed_lookup(type))), step);
     if (type == FV_PACKED_Q6_K)
-        for (size_t half = 0; half < 2; half++) {
-            __m256i pairs = load32(bytes + 128 + 32 * half);
-            for (int k = 0; k < 4; k++)
-                steps[4 * half + (size_t)k] =
-                    _mm256_or_si256(steps[4 * half + (size_t)k], moved(pairs, 4 - 2 * k, _mm256_set1_epi8(0x30)));
-        }
+        step =
+            _mm256_or_si256(step, moved(load32(bytes + 128 + 32 * (k / 4)), 4 - 2 * (k % 4), _mm256_set1_epi8(0x30)));
+    return step;
+}
+
+INLINE void packed_steps(fv_packed_type type, const uint8_t *bytes, __m256i steps[8]) {
+    for (int k = 0; k < 4; k++) {
+        steps[k] = packed_step(type, bytes, k);
+        steps[k + 4] = packed_step(type, bytes, k + 4);
+    }
+}
+
+/* 128 times the sum of 32 inputs, in all lanes. */
+INLINE __m256i packed_shift(const int8_t *x) {
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8((char)0x80), load32(x));
+    __m256i sum = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    sum = _mm256_add_epi32(sum, _mm256_permute2x128_si256(sum, sum, 1));
+    sum = _mm256_add_epi32(sum, _mm256_shuffle_epi32(sum, 0x4E));
+    return _mm256_add_epi32(sum, _mm256_shuffle_epi32(sum, 0xB1));
 }
 
 /* A block's scales, as far as its groups share them. */
@@ -117,6 +120,62 @@ INLINE void packed_scales(fv_packed_type type, const uint8_t *block, const packe
         *offset = header->minimum;
     else
         *offset = _mm256_mul_ps(*scale, _mm256_set1_ps(fv_packed_bias(type)));
+}
+
+/* Eight integer dot products over `count` steps, exact, as floats. */
+typedef __m256 packed_dot_fn(fv_packed_type type, size_t count, const __m256i *steps, const int8_t *x);
+
+enum { PACKED_TOKENS = 4 }; /* that share unpacked weights */
+
+/* `tokens` rows with eight packed ones; `dot_of` is inlined. */
+INLINE void packed_eight(fv_packed_type type, packed_dot_fn *dot_of, size_t tokens, size_t columns,
+                         const uint8_t *block, const fv_q8_rows *x, float *out, size_t out_stride) {
+    const size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
+    const float *sums = type == FV_PACKED_Q6_K ? x->sum16 : x->sum32;
+    __m256 a[PACKED_TOKENS], b[PACKED_TOKENS];
+    for (size_t t = 0; t < tokens; t++) a[t] = b[t] = _mm256_setzero_ps();
+    for (size_t first = 0; first < columns / 32; first += groups, block += fv_packed_block_bytes(type)) {
+        packed_header header;
+        packed_header_load(type, block, &header);
+        for (size_t g = 0; g < groups; g++) {
+            __m256i steps[8];
+            packed_steps(type, block + fv_packed_header_bytes(type) + g * fv_packed_group_bytes(type), steps);
+            for (size_t half = 0; half < scales; half++) {
+                __m256 scale, offset;
+                packed_scales(type, block, &header, g * scales + half, &scale, &offset);
+                for (size_t t = 0; t < tokens; t++) {
+                    size_t i = t * (columns / 32) + first + g;
+                    __m256 dot = dot_of(type, 8 / scales, steps + 4 * half, x->quants + 32 * i + 16 * half);
+                    a[t] = _mm256_fmadd_ps(dot, _mm256_mul_ps(scale, _mm256_broadcast_ss(x->scale + i)), a[t]);
+                    b[t] = _mm256_fmadd_ps(offset, _mm256_broadcast_ss(sums + i * scales + half), b[t]);
+                }
+            }
+        }
+    }
+    for (size_t t = 0; t < tokens; t++) _mm256_storeu_ps(out + t * out_stride, _mm256_add_ps(a[t], b[t]));
+}
+
+/* One row with all the packed ones. */
+INLINE void packed_single(fv_packed_type type, packed_dot_fn *dot_of, size_t columns, size_t eights, const void *packed,
+                          const fv_q8_rows *x, float *out) {
+    const size_t bytes = columns / fv_packed_block_values(type) * fv_packed_block_bytes(type);
+    const uint8_t *eight = (const uint8_t *)packed;
+    for (size_t e = 0; e < eights; e++, eight += bytes, out += FV_PACKED_ROWS)
+        packed_eight(type, dot_of, 1, columns, eight, x, out, 0);
+}
+
+/* Up to PACKED_TOKENS rows with all the packed ones; each size of block is compiled by itself. */
+INLINE void packed_product(fv_packed_type type, packed_dot_fn *dot_of, size_t columns, size_t eights,
+                           const void *packed, size_t tokens, const fv_q8_rows *x, float *out, size_t out_stride) {
+    const size_t bytes = columns / fv_packed_block_values(type) * fv_packed_block_bytes(type);
+    const uint8_t *eight = (const uint8_t *)packed;
+    for (size_t e = 0; e < eights; e++, eight += bytes, out += FV_PACKED_ROWS)
+        if (tokens == 4)
+            packed_eight(type, dot_of, 4, columns, eight, x, out, out_stride);
+        else if (tokens == 3)
+            packed_eight(type, dot_of, 3, columns, eight, x, out, out_stride);
+        else
+            packed_eight(type, dot_of, 2, columns, eight, x, out, out_stride);
 }
 
 #endif

@@ -75,7 +75,8 @@ void fv_product_panel_avx512(size_t columns, size_t tokens, const fv_panel *pane
         product_32(columns, tokens, panel, x, out, out_stride);
 }
 
-INLINE __m256 packed_dot(size_t count, const __m256i *steps, const int8_t *x) {
+INLINE __m256 packed_dot(fv_packed_type type, size_t count, const __m256i *steps, const int8_t *x) {
+    (void)type;
     __m256i even = _mm256_setzero_si256(), odd = _mm256_setzero_si256();
     for (size_t k = 0; k < count; k += 2) {
         even = _mm256_dpbusd_epi32(even, steps[k], broadcast4(x + 4 * k));
@@ -84,37 +85,29 @@ INLINE __m256 packed_dot(size_t count, const __m256i *steps, const int8_t *x) {
     return _mm256_cvtepi32_ps(_mm256_add_epi32(even, odd));
 }
 
-INLINE void product_packed(fv_packed_type type, size_t columns, size_t eights, const void *packed, const fv_q8_rows *x,
-                           float *out) {
-    size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
-    const float *sums = type == FV_PACKED_Q6_K ? x->sum16 : x->sum32;
-    const uint8_t *block = packed;
-    for (size_t e = 0; e < eights; e++, out += 8) {
-        __m256 a = _mm256_setzero_ps(), b = _mm256_setzero_ps();
-        for (size_t first = 0; first < columns / 32; first += groups, block += fv_packed_block_bytes(type)) {
-            packed_header header;
-            packed_header_load(type, block, &header);
-            for (size_t g = 0; g < groups; g++) {
-                __m256i steps[8];
-                packed_steps(type, block + fv_packed_header_bytes(type) + g * fv_packed_group_bytes(type), steps);
-                for (size_t half = 0; half < scales; half++) {
-                    __m256 scale, offset;
-                    packed_scales(type, block, &header, g * scales + half, &scale, &offset);
-                    __m256 dot = packed_dot(8 / scales, steps + 4 * half, x->quants + 32 * (first + g) + 16 * half);
-                    a = _mm256_fmadd_ps(dot, _mm256_mul_ps(scale, _mm256_broadcast_ss(x->scale + first + g)), a);
-                    b = _mm256_fmadd_ps(offset, _mm256_broadcast_ss(sums + (first + g) * scales + half), b);
-                }
-            }
-        }
-        _mm256_storeu_ps(out, _mm256_add_ps(a, b));
+/* One token apart: that is decode, and must not share its registers. */
+#define PRODUCT(NAME, name) \
+    static __attribute__((noinline)) void product_##name(size_t columns, size_t eights, const void *packed, \
+                                                         const fv_q8_rows *x, float *out) { \
+        packed_single(FV_PACKED_##NAME, packed_dot, columns, eights, packed, x, out); \
+    } \
+    static __attribute__((noinline)) void products_##name(size_t columns, size_t eights, const void *packed, \
+                                                          size_t tokens, const fv_q8_rows *x, float *out, \
+                                                          size_t out_stride) { \
+        packed_product(FV_PACKED_##NAME, packed_dot, columns, eights, packed, tokens, x, out, out_stride); \
     }
-}
+FV_PACKED_LIST(PRODUCT)
+#undef PRODUCT
 
-bool fv_product_packed_avx512(fv_packed_type type, size_t columns, size_t eights, const void *packed,
-                              const fv_q8_rows *x, float *out) {
+bool fv_product_packed_avx512(fv_packed_type type, size_t columns, size_t eights, const void *packed, size_t tokens,
+                              const fv_q8_rows *x, float *out, size_t out_stride) {
+    if (tokens > PACKED_TOKENS) return false; /* panels use the whole width of the registers */
 #define PRODUCT_CASE(NAME, name) \
     case FV_PACKED_##NAME: \
-        product_packed(FV_PACKED_##NAME, columns, eights, packed, x, out); \
+        if (tokens == 1) \
+            product_##name(columns, eights, packed, x, out); \
+        else \
+            products_##name(columns, eights, packed, tokens, x, out, out_stride); \
         return true;
     switch (type) {
         FV_PACKED_LIST(PRODUCT_CASE)

@@ -147,30 +147,51 @@ INLINE void packed_scales(fv_packed_type type, const uint8_t *block, const packe
 typedef void packed_dot_fn(fv_packed_type type, size_t count, const uint8x16_t *steps, const int8_t *x,
                            int32x4_t dot[2]);
 
-/* One token with packed weights; `dot_of` is inlined. */
-INLINE void packed_product(fv_packed_type type, packed_dot_fn *dot_of, size_t columns, size_t eights,
-                           const void *packed, const fv_q8_rows *x, float *out) {
+enum { PACKED_TOKENS = 4 }; /* that share unpacked weights */
+
+/* `tokens` rows with eight packed ones; `dot_of` is inlined. */
+INLINE void packed_eight(fv_packed_type type, packed_dot_fn *dot_of, size_t tokens, size_t columns,
+                         const uint8_t *block, const fv_q8_rows *x, float *out, size_t out_stride) {
     const size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
     const float *sums = type == FV_PACKED_Q6_K ? x->sum16 : x->sum32;
-    const uint8_t *block = packed;
-    for (size_t e = 0; e < eights; e++, out += 8) {
-        panel_sum total = panel_sum_zero();
-        for (size_t first = 0; first < columns / 32; first += groups, block += fv_packed_block_bytes(type)) {
-            packed_header header;
-            packed_header_load(type, block, &header);
-            for (size_t g = 0; g < groups; g++) {
-                uint8x16_t steps[16];
-                packed_steps(type, block + fv_packed_header_bytes(type) + g * fv_packed_group_bytes(type), steps);
-                for (size_t half = 0; half < scales; half++) {
-                    float32x4_t scale[2], offset[2];
+    panel_sum total[PACKED_TOKENS];
+    for (size_t t = 0; t < tokens; t++) total[t] = panel_sum_zero();
+    for (size_t first = 0; first < columns / 32; first += groups, block += fv_packed_block_bytes(type)) {
+        packed_header header;
+        packed_header_load(type, block, &header);
+        for (size_t g = 0; g < groups; g++) {
+            uint8x16_t steps[16];
+            packed_steps(type, block + fv_packed_header_bytes(type) + g * fv_packed_group_bytes(type), steps);
+            for (size_t half = 0; half < scales; half++) {
+                float32x4_t scale[2], offset[2];
+                packed_scales(type, block, &header, g * scales + half, scale, offset);
+                for (size_t t = 0; t < tokens; t++) {
+                    size_t i = t * (columns / 32) + first + g;
                     int32x4_t dot[2];
-                    packed_scales(type, block, &header, g * scales + half, scale, offset);
-                    dot_of(type, 8 / scales, steps + 8 * half, x->quants + 32 * (first + g) + 16 * half, dot);
-                    panel_sum_add(&total, dot, scale, offset, x->scale[first + g], sums[(first + g) * scales + half]);
+                    dot_of(type, 8 / scales, steps + 8 * half, x->quants + 32 * i + 16 * half, dot);
+                    panel_sum_add(&total[t], dot, scale, offset, x->scale[i], sums[i * scales + half]);
                 }
             }
         }
-        panel_sum_store(&total, out);
+    }
+    for (size_t t = 0; t < tokens; t++) panel_sum_store(&total[t], out + t * out_stride);
+}
+
+/* Each size of block is compiled by itself. */
+INLINE void packed_product(fv_packed_type type, packed_dot_fn *dot_of, size_t columns, size_t eights,
+                           const void *packed, size_t tokens, const fv_q8_rows *x, float *out, size_t out_stride) {
+    const size_t bytes = columns / fv_packed_block_values(type) * fv_packed_block_bytes(type);
+    const uint8_t *eight = (const uint8_t *)packed;
+    for (size_t e = 0; e < eights; e++, eight += bytes, out += FV_PACKED_ROWS) {
+        size_t t = 0;
+        for (; t + PACKED_TOKENS <= tokens; t += PACKED_TOKENS) {
+            fv_q8_rows some = fv_q8_rows_from(x, columns, t);
+            packed_eight(type, dot_of, PACKED_TOKENS, columns, eight, &some, out + t * out_stride, out_stride);
+        }
+        for (; t < tokens; t++) {
+            fv_q8_rows one = fv_q8_rows_from(x, columns, t);
+            packed_eight(type, dot_of, 1, columns, eight, &one, out + t * out_stride, out_stride);
+        }
     }
 }
 

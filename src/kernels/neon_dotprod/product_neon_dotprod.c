@@ -87,10 +87,11 @@ INLINE void packed_dot(fv_packed_type type, size_t count, const uint8x16_t *step
 }
 
 bool fv_product_packed_neon_dotprod(fv_packed_type type, size_t columns, size_t eights, const void *packed,
-                                    const fv_q8_rows *x, float *out) {
+                                    size_t tokens, const fv_q8_rows *x, float *out, size_t out_stride) {
+    if (tokens > PACKED_TOKENS) return false;
 #define PRODUCT_CASE(NAME, name) \
     case FV_PACKED_##NAME: \
-        packed_product(FV_PACKED_##NAME, packed_dot, columns, eights, packed, x, out); \
+        packed_product(FV_PACKED_##NAME, packed_dot, columns, eights, packed, tokens, x, out, out_stride); \
         return true;
     switch (type) {
         FV_PACKED_LIST(PRODUCT_CASE)

@@ -99,10 +99,7 @@ void fv_panel_unpack_scalar(fv_packed_type type, size_t columns, const void *pac
 
 /* For chips, which have no fast kernels and no room for panels: a weight is loaded once and not copied. Sums in the
  * order of the panel product. */
-bool fv_product_packed_scalar(fv_packed_type type, size_t columns, size_t eights, const void *packed,
-                              const fv_q8_rows *x, float *out) {
-    if (type != FV_PACKED_Q8_0) return false;
-    const uint8_t *group = (const uint8_t *)packed;
+static void product_q8_0(size_t columns, size_t eights, const uint8_t *group, const fv_q8_rows *x, float *out) {
     for (size_t e = 0; e < eights; e++, out += FV_PACKED_ROWS) {
         float sum[FV_PACKED_ROWS] = {0}, offset[FV_PACKED_ROWS] = {0};
         for (size_t g = 0; g < columns / 32; g++, group += fv_packed_block_bytes(FV_PACKED_Q8_0)) {
@@ -118,6 +115,15 @@ bool fv_product_packed_scalar(fv_packed_type type, size_t columns, size_t eights
             }
         }
         for (size_t r = 0; r < FV_PACKED_ROWS; r++) out[r] = sum[r] + offset[r];
+    }
+}
+
+bool fv_product_packed_scalar(fv_packed_type type, size_t columns, size_t eights, const void *packed, size_t tokens,
+                              const fv_q8_rows *x, float *out, size_t out_stride) {
+    if (type != FV_PACKED_Q8_0 || tokens > FV_PACKED_TOKENS) return false;
+    for (size_t t = 0; t < tokens; t++) {
+        fv_q8_rows one = fv_q8_rows_from(x, columns, t);
+        product_q8_0(columns, eights, (const uint8_t *)packed, &one, out + t * out_stride);
     }
     return true;
 }
