@@ -13,7 +13,7 @@
 typedef struct serve_options {
     cli_model_options model;
     fv_server_config server;
-    const char *key, *key_file, *log_file, *attention;
+    const char *key, *key_file, *log_file, *attention, *tls_key, *tls_certificate;
     int64_t max_body_mib, grace_s;
 } serve_options;
 
@@ -30,6 +30,10 @@ static const cli_option serve_flags[] = {
              .help = "who has none of these is refused (default: nobody is)"),
     CLI_FLAG(TEXT, "--api-key-file", key_file, .value = "FILE", .env = "LLAMA_ARG_API_KEY_FILE",
              .help = "more of them, one a line"),
+    CLI_FLAG(TEXT, "--ssl-key-file", tls_key, .value = "FILE", .env = "LLAMA_ARG_SSL_KEY_FILE",
+             .help = "HTTPS: the private key, PEM"),
+    CLI_FLAG(TEXT, "--ssl-cert-file", tls_certificate, .value = "FILE", .env = "LLAMA_ARG_SSL_CERT_FILE",
+             .help = "HTTPS: the certificate, PEM"),
     CLI_FLAG(U32, "-to --timeout", server.timeout_s, .env = "LLAMA_ARG_TIMEOUT", .low = 1, .high = 1000000,
              .help = "seconds after which a connection without traffic is closed"),
     CLI_FLAG(INTEGER, "--grace", grace_s, .high = 1000000,
@@ -60,6 +64,7 @@ static const cli_option slot_flags[] = {
 typedef struct serve_state {
     serve_options *options;
     fv_text keys; /* the lists, one key a line */
+    fv_text tls_key, tls_certificate;
     const char *key_list[64];
     fv_engine *engine;
     fv_server *server;
@@ -96,6 +101,21 @@ static int read_keys(serve_state *state) {
     return result;
 }
 
+static int read_tls(serve_state *state) {
+    const serve_options *options = state->options;
+    fv_server_config *server = &state->options->server;
+    fv_message message = {""};
+    if (!options->tls_key && !options->tls_certificate) return CLI_GO_ON;
+    if (!options->tls_key || !options->tls_certificate)
+        return cli_usage_error("serve", "HTTPS needs both of --ssl-key-file and --ssl-cert-file");
+    int result = cli_outcome(fv_text_read(&state->tls_key, options->tls_key, &message), &message);
+    if (result == CLI_GO_ON)
+        result = cli_outcome(fv_text_read(&state->tls_certificate, options->tls_certificate, &message), &message);
+    server->tls_key = state->tls_key.bytes ? state->tls_key.bytes : "";
+    server->tls_certificate = state->tls_certificate.bytes ? state->tls_certificate.bytes : "";
+    return result;
+}
+
 static int check_options(serve_state *state) {
     serve_options *options = state->options;
     fv_server_config *server = &options->server;
@@ -106,6 +126,7 @@ static int check_options(serve_state *state) {
     int result = cli_policy_read("serve", options->attention, &policy);
     if (result == CLI_GO_ON) result = cli_need_model("serve", options->model.model);
     if (result == CLI_GO_ON) result = read_keys(state);
+    if (result == CLI_GO_ON) result = read_tls(state);
     server->attention = options->attention;
     server->max_body_bytes = (uint64_t)options->max_body_mib << 20;
     if (result == CLI_GO_ON && server->slot_folder && access(server->slot_folder, W_OK | X_OK) != 0)
@@ -138,6 +159,8 @@ static void close_serve(serve_state *state) {
     fv_server_close(state->server);
     fv_engine_close(state->engine);
     fv_text_free(&state->keys);
+    fv_text_free(&state->tls_key);
+    fv_text_free(&state->tls_certificate);
     if (log_file && log_file != stderr) fclose(log_file);
 }
 

@@ -241,13 +241,22 @@ static void on_log(void *context, const char *format, va_list arguments) {
 }
 
 fv_status fv_http_start(fv_server *server, fv_message *message) {
-    server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, server,
-        MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)server->listener,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)server->config->timeout_s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_END);
-    if (!server->daemon) return fv_message_set(message, FV_ERROR_MEMORY, "the HTTP server can't be started");
-    return FV_OK;
+    const fv_server_config *config = server->config;
+    const struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)config->tls_key},
+                                         {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)config->tls_certificate},
+                                         {MHD_OPTION_END, 0, NULL}};
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    if (config->tls_key && MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
+        return fv_message_set(message, FV_ERROR_UNSUPPORTED, "this libmicrohttpd was built without TLS");
+    if (config->tls_key) flags |= MHD_USE_TLS;
+    server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_log,
+                                      NULL, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)server->listener,
+                                      MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+                                      (unsigned)config->timeout_s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
+                                      MHD_OPTION_ARRAY, config->tls_key ? tls : tls + 2, MHD_OPTION_END);
+    if (server->daemon) return FV_OK;
+    return fv_message_set(message, FV_ERROR_FILE, "the HTTP server can't be started%s",
+                          config->tls_key ? ": key and certificate must be PEM and belong together" : "");
 }
 
 void fv_http_quiesce(fv_server *server) {

@@ -62,8 +62,8 @@ static void url_make(fv_server *server, const char *host) {
     if (getsockname(server->listener, (struct sockaddr *)&address, &bytes) == 0)
         (void)getnameinfo((const struct sockaddr *)&address, bytes, NULL, 0, port, sizeof port, NI_NUMERICSERV);
     bool v6 = strchr(host, ':') != NULL;
-    snprintf(server->url, sizeof server->url, "http://%s%s%s:%s%s", v6 ? "[" : "", host, v6 ? "]" : "", port,
-             server->config->prefix);
+    snprintf(server->url, sizeof server->url, "http%s://%s%s%s:%s%s", server->config->tls_key ? "s" : "", v6 ? "[" : "",
+             host, v6 ? "]" : "", port, server->config->prefix);
 }
 
 static int bind_one(const struct addrinfo *at) {

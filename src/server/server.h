@@ -15,14 +15,15 @@ typedef struct fv_server_config {
     const char *prefix;      /* of all paths; "": none */
     const char *const *keys; /* [key_count] one of them has to come with a request; none: nobody is asked */
     size_t key_count;
-    uint32_t timeout_s;        /* that a connection may do nothing */
-    uint64_t max_body_bytes;   /* of one request */
-    uint32_t slots;            /* answers at a time */
-    uint32_t queue;            /* answers that may wait */
-    uint32_t context_tokens;   /* of all slots together; 0: each as many as the model was trained on */
-    const char *chat_template; /* a family's name; NULL: the one that the model file has */
-    const char *attention;     /* policy of requests that name none */
-    const char *slot_folder;   /* where slots are saved to; NULL: nowhere */
+    const char *tls_key, *tls_certificate; /* PEM texts, both or none: HTTPS */
+    uint32_t timeout_s;                    /* that a connection may do nothing */
+    uint64_t max_body_bytes;               /* of one request */
+    uint32_t slots;                        /* answers at a time */
+    uint32_t queue;                        /* answers that may wait */
+    uint32_t context_tokens;               /* of all slots together; 0: each as many as the model was trained on */
+    const char *chat_template;             /* a family's name; NULL: the one that the model file has */
+    const char *attention;                 /* policy of requests that name none */
+    const char *slot_folder;               /* where slots are saved to; NULL: nowhere */
     bool slots_shown, metrics_shown;
     FILE *access_log; /* a line of JSON for each request; NULL: none */
 } fv_server_config;

@@ -32,6 +32,7 @@ class UnixConnection(http.client.HTTPConnection):
 
 class Server:
     """A server of its own, until stop()."""
+    trust = None  # an ssl.SSLContext
 
     def __init__(self, path, *flags, env=None):
         self.process = subprocess.Popen([FOVEA, "serve", "-m", path, "-t", "1", "--port", "0", *flags], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -48,7 +49,9 @@ class Server:
     def connect(self):
         if self.url.startswith("unix:"):
             return UnixConnection(self.url[len("unix:"):])
-        host, port = re.match(r"http://([^/:]+):(\d+)", self.url).groups()
+        host, port = re.match(r"https?://([^/:]+):(\d+)", self.url).groups()
+        if self.url.startswith("https:"):
+            return http.client.HTTPSConnection(host, int(port), timeout=60, context=self.trust)
         return http.client.HTTPConnection(host, int(port), timeout=60)
 
     def ask(self, method, path, body=None, headers=None):

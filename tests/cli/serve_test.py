@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import ssl
+import subprocess
 import tempfile
 import unittest
 
@@ -63,6 +65,40 @@ class StartTest(unittest.TestCase):
         status, answer = server.get("/v1/models", Authorization="Bearer secret")
         self.assertEqual((status, answer["data"][0]["id"]), (200, "mine"))
         self.assertEqual(server.stop(), 0)
+
+
+class TlsTest(unittest.TestCase):
+    def make(self, folder, name):
+        key, certificate = os.path.join(folder, name + ".key"), os.path.join(folder, name + ".pem")
+        try:
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                            "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+                           check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        except OSError:
+            self.skipTest("there is no openssl to make a certificate with")
+        return key, certificate
+
+    def test_https(self):
+        with tempfile.TemporaryDirectory() as folder:
+            key, certificate = self.make(folder, "a")
+            server = Server(model("story"), "--ssl-key-file", key, "--ssl-cert-file", certificate)
+            server.trust = ssl.create_default_context(cafile=certificate)
+            self.assertTrue(server.url.startswith("https://127.0.0.1:"))
+            self.assertEqual(server.get("/health"), (200, {"status": "ok"}))
+            ask = {"prompt": "Anna", "max_tokens": 12, "temperature": 0}
+            whole = server.post("/v1/completions", ask)[1]["choices"][0]["text"]
+            events = server.stream("/v1/completions", ask)
+            self.assertEqual("".join(event["choices"][0]["text"] for event in events[:-1]), whole)
+            gone = server.connect()  # one that waits, and goes
+            gone.request("POST", "/v1/completions", json.dumps({"prompt": "Anna", "ignore_eos": True, "n": 50}))
+            gone.close()
+            server.await_metric("llamacpp:requests_processing", 0)
+            self.assertEqual(server.stop(), 0)
+            other = self.make(folder, "b")[1]
+            for flags, code in (((key, other), 1), ((certificate, certificate), 1), (("/nowhere", certificate), 1)):
+                done = run("serve", "-m", model("story"), "--port", "0", "--ssl-key-file", flags[0], "--ssl-cert-file", flags[1])
+                self.assertEqual(done.returncode, code, done.stderr)
+            self.assertEqual(run("serve", "-m", model("story"), "--port", "0", "--ssl-key-file", key).returncode, 2)
 
 
 class KeysTest(ServeTest):
