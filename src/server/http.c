@@ -104,7 +104,6 @@ static exchange *exchange_new(fv_server *server, struct MHD_Connection *connecti
     *e = (exchange){
         .server = server, .connection = connection, .socket = info->connect_fd, .call = call, .reply = reply};
     reply->peer = (fv_reply_peer){peer_wake, peer_is_there, e};
-    atomic_fetch_add(&server->open_replies, 1);
     return e;
 }
 
@@ -128,6 +127,7 @@ static void hand_on(exchange *e) {
     fv_call *call = e->call;
     e->call = NULL;
     e->body_read = true;
+    atomic_fetch_add(&e->server->open_replies, 1);
     if (fv_reply_began(e->reply) || !call->route)
         fv_call_free(call);
     else if (call->route->quick)
@@ -227,11 +227,11 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     if (server->config->access_log)
         fv_access_write(&e->access, e->reply, code == MHD_REQUEST_TERMINATED_COMPLETED_OK, server->config->access_log);
     atomic_fetch_sub(&server->body_bytes, e->claimed);
+    if (e->body_read) atomic_fetch_sub(&server->open_replies, 1);
     fv_call_free(e->call);
     fv_reply_drop(e->reply);
     free(e);
     *request = NULL;
-    atomic_fetch_sub(&server->open_replies, 1);
 }
 
 static void on_log(void *context, const char *format, va_list arguments) {
@@ -245,7 +245,8 @@ fv_status fv_http_start(fv_server *server, fv_message *message) {
     const struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)config->tls_key},
                                          {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)config->tls_certificate},
                                          {MHD_OPTION_END, 0, NULL}};
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    /* Not epoll: where data and the end come together, MHD 0.9.75 hears of the data only. */
+    unsigned flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     if (config->tls_key && MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
         return fv_message_set(message, FV_ERROR_UNSUPPORTED, "this libmicrohttpd was built without TLS");
     if (config->tls_key) flags |= MHD_USE_TLS;

@@ -17,7 +17,7 @@ struct fv_server {
     const char *socket_path; /* NULL: no UNIX socket */
     struct MHD_Daemon *daemon;
     atomic_size_t body_bytes; /* of all requests that are on their way in */
-    atomic_uint open_replies; /* requests that are not through */
+    atomic_uint open_replies; /* requests that came whole and are not through */
     uint64_t began_s;         /* of the clock on the wall */
     /* from fv_server_start() on: */
     const fv_engine *engine;

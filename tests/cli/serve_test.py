@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import time
 import unittest
 
 from cli_runner import model, run
@@ -179,6 +180,13 @@ class FactsTest(ServeTest):
         for raw in (b"", b"GET", b"POST /tokenize HTTP/1.1\r\nContent-Length: 100\r\n\r\n{", b"\x16\x03\x01\x00", b"GET / HTTP/9.9\r\n\r\n"):
             with socket.create_connection((address.host, address.port)) as half:
                 half.sendall(raw)
+        for _ in range(100):  # data and the end at the same time: the connection is closed, not kept until its timeout
+            with socket.create_connection((address.host, address.port)) as half:
+                half.sendall(b"POST /tokenize HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
+        end = time.monotonic() + 30
+        while len(os.listdir("/proc/%d/fd" % self.server.process.pid)) > 40 and time.monotonic() < end:
+            time.sleep(0.05)
+        self.assertLess(len(os.listdir("/proc/%d/fd" % self.server.process.pid)), 41)
         self.assertEqual(self.server.get("/health")[0], 200)
 
 
