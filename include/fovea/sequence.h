@@ -79,7 +79,7 @@ FV_API const fv_policy *fv_sequence_policy(const fv_sequence *sequence);
 FV_API fv_status fv_sequence_set_policy(fv_sequence *sequence, const fv_policy *policy, fv_message *message);
 
 /** As fv_session_set_deadline(), of fv_sequence_feed() and fv_schedule_feed(); there, waiting in line takes of the
- * time. Parts of fv_stepper_run() bring their own. */
+ * time, and the clock is asked by whichever thread runs the step. Parts of fv_stepper_run() bring their own. */
 FV_API fv_status fv_sequence_set_deadline(fv_sequence *sequence, const fv_token_deadline *deadline,
                                           fv_message *message);
 FV_API const fv_deadline_counts *fv_sequence_deadline_counts(const fv_sequence *sequence); /* as they are now */
