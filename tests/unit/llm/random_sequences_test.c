@@ -670,7 +670,8 @@ static int kernels_close(void **state) {
     return 0;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]); /* the name of one test */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sequences_are_arrays),
         cmocka_unit_test(sequences_with_windows_are_arrays),
