@@ -353,8 +353,9 @@ static void tokens_close(fv_cache *cache, uint32_t head, uint32_t token) {
 
 fv_status fv_cache_remove(fv_cache *cache, uint32_t token) {
     if (!cache || token >= cache->tokens) return FV_ERROR_ARGUMENT;
-    uint32_t block = token - token % FV_SHADOW_BLOCK; /* its codes depend on the block before */
-    if (!fv_cache_has(cache, block - (block > 0), cache->tokens)) return FV_ERROR_ARGUMENT;
+    uint32_t first = token;
+    if (cache->config.shadow) first -= first % FV_SHADOW_BLOCK, first -= first > 0; /* codes need the block before */
+    if (!fv_cache_has(cache, first, cache->tokens)) return FV_ERROR_ARGUMENT;
     for (uint32_t head = 0; head < cache->config.kv_heads; head++) tokens_close(cache, head, token);
     cache->tokens--;
     fv_summaries_rebuild(cache, token);

@@ -225,6 +225,27 @@ static void test_a_window(void **state) {
     world_free(&w);
 }
 
+/* Codes of a shadow need the block before; where there are none, a token beyond a window's last segment can leave. */
+static void test_a_token_leaves_beside_a_gap(void **state) {
+    (void)state;
+    test_random random = test_random_make(314);
+    fv_cache_config shape = choose_shape(HEADS, DIM, TOKENS, FV_ELEMENT_F16);
+    shape.shadow = shape.tail = 0;
+    attention_world w = world_make(tables.table[0], shape, 2, 0.0f, &random);
+    segmented made = segmented_make(&w);
+    float x[DIM], y[DIM];
+    segmented_append(&made, &w, 1100);
+    check_status(fv_cache_segment_set(made.cache, 0, NULL));
+    check_status(fv_cache_read(made.cache, 0, 1031, 1, x, NULL));
+    check_status(fv_cache_remove(made.cache, 1030));
+    assert_int_equal(fv_cache_tokens(made.cache), 1099);
+    check_status(fv_cache_read(made.cache, 0, 1030, 1, y, NULL));
+    assert_memory_equal(x, y, sizeof x);
+    assert_int_equal(fv_cache_remove(made.cache, 1023), FV_ERROR_ARGUMENT);
+    segmented_free(&made);
+    world_free(&w);
+}
+
 static void test_what_is_not_there(void **state) {
     (void)state;
     test_random random = test_random_make(312);
@@ -263,8 +284,11 @@ static void test_what_is_not_there(void **state) {
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_as_a_block),   cmocka_unit_test(test_sharing),
-        cmocka_unit_test(test_strides_across),    cmocka_unit_test(test_a_window),
+        cmocka_unit_test(test_same_as_a_block),
+        cmocka_unit_test(test_sharing),
+        cmocka_unit_test(test_strides_across),
+        cmocka_unit_test(test_a_window),
+        cmocka_unit_test(test_a_token_leaves_beside_a_gap),
         cmocka_unit_test(test_what_is_not_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
