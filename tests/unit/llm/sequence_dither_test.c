@@ -121,7 +121,7 @@ static void test_the_mean_is_the_stored_value(void **state) {
 static void test_it_goes_on(void **state) {
     (void)state;
     static const fv_selector selectors[] = {FV_SELECTOR_DENSE, FV_SELECTOR_FOVEA, FV_SELECTOR_PATTERN};
-    size_t tokens = 3000, vocabulary = fv_llm_config(llm)->vocabulary;
+    size_t tokens = fv_llm_config(llm)->local_window ? 3000 : 1100, vocabulary = fv_llm_config(llm)->vocabulary;
     float *near = malloc(vocabulary * sizeof *near), *got = malloc(vocabulary * sizeof *got);
     for (size_t i = 0; i < sizeof selectors / sizeof *selectors; i++) {
         fv_session *stored = stored_new(FV_ELEMENT_Q8_0, selectors[i], tokens);
