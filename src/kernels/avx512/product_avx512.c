@@ -87,13 +87,13 @@ INLINE __m256 packed_dot(fv_packed_type type, size_t count, const __m256i *steps
 
 /* One token apart: that is decode, and must not share its registers. */
 #define PRODUCT(NAME, name) \
-    static __attribute__((noinline)) void product_##name(size_t columns, size_t eights, const void *packed, \
-                                                         const fv_q8_rows *x, float *out) { \
+    static __attribute__((noinline)) void single_##name(size_t columns, size_t eights, const void *packed, \
+                                                        const fv_q8_rows *x, float *out) { \
         packed_single(FV_PACKED_##NAME, packed_dot, columns, eights, packed, x, out); \
     } \
-    static __attribute__((noinline)) void products_##name(size_t columns, size_t eights, const void *packed, \
-                                                          size_t tokens, const fv_q8_rows *x, float *out, \
-                                                          size_t out_stride) { \
+    static __attribute__((noinline)) void several_##name(size_t columns, size_t eights, const void *packed, \
+                                                         size_t tokens, const fv_q8_rows *x, float *out, \
+                                                         size_t out_stride) { \
         packed_product(FV_PACKED_##NAME, packed_dot, columns, eights, packed, tokens, x, out, out_stride); \
     }
 FV_PACKED_LIST(PRODUCT)
@@ -105,9 +105,9 @@ bool fv_product_packed_avx512(fv_packed_type type, size_t columns, size_t eights
 #define PRODUCT_CASE(NAME, name) \
     case FV_PACKED_##NAME: \
         if (tokens == 1) \
-            product_##name(columns, eights, packed, x, out); \
+            single_##name(columns, eights, packed, x, out); \
         else \
-            products_##name(columns, eights, packed, tokens, x, out, out_stride); \
+            several_##name(columns, eights, packed, tokens, x, out, out_stride); \
         return true;
     switch (type) {
         FV_PACKED_LIST(PRODUCT_CASE)
