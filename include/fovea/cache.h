@@ -144,6 +144,12 @@ FV_API void *fv_cache_segment_at(const fv_cache *cache, uint32_t index); /* NULL
  *  and those after it must not be shared then. It may be one that is not there yet. O(1). */
 FV_API uint32_t fv_cache_segment_written(const fv_cache *cache, uint32_t tokens);
 
+/** Clears in `copy`, a copy of segment `index`, all that it has of tokens beyond the cache's: a truncation leaves them
+ *  where they are, and who gets the copy is not to learn of them. The copy is then what the segment would be had they
+ *  never come; bounds and means of a page or block that keeps tokens are as the truncation left them. FV_OK,
+ *  FV_ERROR_ARGUMENT (no such segment), FV_ERROR_MEMORY (NULL, misaligned), FV_ERROR_UNSUPPORTED. O(bytes cleared). */
+FV_API fv_status fv_cache_segment_clear(const fv_cache *cache, uint32_t index, void *copy);
+
 /** The segments that are set hold `tokens` tokens already. FV_OK, FV_ERROR_ARGUMENT (not such a cache, more than
  *  max_tokens, the last one's segment is not there); what they hold is not looked at. O(1). */
 FV_API fv_status fv_cache_adopt(fv_cache *cache, uint32_t tokens);

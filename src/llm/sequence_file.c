@@ -18,6 +18,11 @@ static const void *segment_at(void *context, uint32_t layer, uint32_t index) {
     return fv_cache_segment_at(sequence->caches[layer], index);
 }
 
+static void segment_clear(void *context, uint32_t layer, uint32_t index, void *copy) {
+    const fv_sequence *sequence = context;
+    (void)fv_cache_segment_clear(sequence->caches[layer], index, copy);
+}
+
 /* The name without its folder. */
 static const char *name_of(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -50,6 +55,7 @@ fv_status fv_sequence_save_part(fv_sequence *sequence, uint32_t tokens, const ch
                               .segment_bytes = sequence->segment_bytes,
                               .tokens = fv_sequence_ids(sequence),
                               .segment = segment_at,
+                              .clear = segment_clear,
                               .context = sequence,
                               .busy = busy};
     return fv_session_file_write(&image, path, message);

@@ -37,6 +37,9 @@ typedef struct fv_session_image {
     /* Memory of segment `index` of a layer, [segment_bytes[layer]]; NULL: there is none. A layer has all segments from
      * its first one on. */
     const void *(*segment)(void *context, uint32_t layer, uint32_t index);
+    /* Clears in a copy of the last segment of a layer, aligned as it is, what it has of tokens beyond info->tokens;
+     * NULL: there are none. */
+    void (*clear)(void *context, uint32_t layer, uint32_t index, void *copy);
     void *context;
     bool *busy; /* out, may be NULL: set if another process is writing the same file, which is FV_ERROR_FILE */
 } fv_session_image;

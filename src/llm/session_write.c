@@ -4,6 +4,7 @@
 #include "llm/session_pack.h"
 #include "llm/session_segments.h"
 #include "platform/array.h"
+#include "platform/pages.h"
 #include "platform/replacement.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,8 @@ typedef struct session_writer {
     uint32_t *first;   /* [layers] */
     uint8_t *head;     /* [places.bytes] */
     uint8_t *packed;   /* a segment of any layer */
+    void *last;        /* a copy of a layer's last segment, cleared of tokens that are no more */
+    size_t last_bytes; /* that it has room for: of the largest segment */
     uint8_t *entry;    /* of the head's table: the next */
     FILE *file;
 } session_writer;
@@ -77,7 +80,10 @@ static fv_status writer_make(session_writer *writer, fv_message *message) {
         return fv_message_set(message, FV_ERROR_OVERFLOW, "the session is too long to be saved");
     writer->head = fv_array_new(writer->places.bytes, 1);
     writer->packed = fv_array_new(largest, 1);
-    if (!writer->head || !writer->packed) return fv_message_set(message, FV_ERROR_MEMORY, "no memory to save with");
+    writer->last = fv_pages_map(largest);
+    writer->last_bytes = largest;
+    if (!writer->head || !writer->packed || !writer->last)
+        return fv_message_set(message, FV_ERROR_MEMORY, "no memory to save with");
     writer->numbers.head_bytes = writer->numbers.file_bytes = writer->places.bytes;
     writer->entry = writer->head + writer->places.table;
     return FV_OK;
@@ -104,11 +110,21 @@ static bool write_padded(session_writer *writer, const uint8_t *bytes, size_t co
     return fwrite(bytes, 1, count, writer->file) == count && fwrite(zeros, 1, padding, writer->file) == padding;
 }
 
+/* The last segment of a layer, without what was taken back. */
+static const uint8_t *last_segment(session_writer *writer, uint32_t layer, const uint8_t *segment) {
+    const fv_session_image *image = writer->image;
+    if (!image->clear || writer->numbers.tokens % FV_SESSION_SEGMENT_TOKENS == 0) return segment;
+    memcpy(writer->last, segment, image->segment_bytes[layer]);
+    image->clear(image->context, layer, writer->segments - 1, writer->last);
+    return writer->last;
+}
+
 /* The last one of a layer is packed if that saves anything. */
 static bool write_segment(session_writer *writer, uint32_t layer, uint32_t index) {
     const uint8_t *segment = writer->image->segment(writer->image->context, layer, index);
     size_t bytes = writer->image->segment_bytes[layer];
     if (index + 1 == writer->segments) {
+        segment = last_segment(writer, layer, segment);
         size_t packed_bytes = fv_session_packed_bytes(segment, bytes);
         if (packed_bytes < bytes) {
             fv_session_pack(segment, bytes, writer->packed);
@@ -150,5 +166,6 @@ fv_status fv_session_file_write(const fv_session_image *image, const char *path,
     free(writer.first);
     free(writer.head);
     free(writer.packed);
+    fv_pages_unmap(writer.last, writer.last_bytes);
     return status;
 }

@@ -281,9 +281,60 @@ static void test_what_is_not_there(void **state) {
     world_free(&w);
 }
 
+/* A truncation leaves what it takes back where it is; a copy that is cleared has none of it. */
+static void check_clear(uint32_t type, uint32_t landmark_tokens, uint32_t tokens, uint32_t more) {
+    test_random random = test_random_make(tokens * 31 + type);
+    attention_world w = world_of(type, landmark_tokens, &random);
+    w.shape.tail = 1;
+    segmented cut = segmented_make(&w), never = segmented_make(&w);
+    uint32_t last = (tokens - 1) / FV_SEGMENT_TOKENS;
+    for (uint32_t i = 0; i <= (tokens + more - 1) / FV_SEGMENT_TOKENS; i++) {
+        segment_give(&cut, i), segment_give(&never, i);
+        memset(cut.segments[i], 0, cut.segment_bytes), memset(never.segments[i], 0, never.segment_bytes);
+    }
+    segmented_append(&never, &w, tokens);
+    segmented_append(&cut, &w, tokens + more);
+    check_status(fv_cache_truncate(cut.cache, tokens));
+    assert_memory_not_equal(cut.segments[last], never.segments[last], cut.segment_bytes);
+    check_status(fv_cache_segment_clear(cut.cache, last, cut.segments[last]));
+    assert_memory_equal(cut.segments[last], never.segments[last], cut.segment_bytes);
+    segmented_free(&cut);
+    segmented_free(&never);
+    world_free(&w);
+}
+
+static void test_what_was_taken_back_is_cleared_from_a_copy(void **state) {
+    (void)state;
+    static const uint32_t types[] = {FV_ELEMENT_F32, FV_ELEMENT_F16, FV_ELEMENT_Q8_0, FV_ELEMENT_BF16, FV_ELEMENT_Q4_0};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        check_clear(types[i], 0, 1024 + 37, 300);
+        check_clear(types[i], 0, 2048 - 64, 65); /* the cut is between blocks, the rest reaches the next segment */
+        check_clear(types[i], 16, 1024 + 48, 5); /* and between landmarks, whose means are then what they were */
+    }
+    check_clear(FV_ELEMENT_F32, 48, 1024 + 48, 100);
+}
+
+static void test_clearing_is_refused(void **state) {
+    (void)state;
+    test_random random = test_random_make(314);
+    attention_world w = world_of(FV_ELEMENT_F16, 0, &random);
+    segmented made = segmented_make(&w);
+    unsigned char *memory = world_memory(made.segment_bytes + FV_CACHE_ALIGN);
+    assert_int_equal(fv_cache_segment_clear(NULL, 0, memory), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_segment_clear(w.cache, 0, memory), FV_ERROR_ARGUMENT); /* of a block */
+    assert_int_equal(fv_cache_segment_clear(made.cache, SEGMENTS, memory), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_cache_segment_clear(made.cache, 0, NULL), FV_ERROR_MEMORY);
+    assert_int_equal(fv_cache_segment_clear(made.cache, 0, memory + 1), FV_ERROR_MEMORY);
+    free(memory);
+    segmented_free(&made);
+    world_free(&w);
+}
+
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_was_taken_back_is_cleared_from_a_copy),
+        cmocka_unit_test(test_clearing_is_refused),
         cmocka_unit_test(test_same_as_a_block),
         cmocka_unit_test(test_sharing),
         cmocka_unit_test(test_strides_across),

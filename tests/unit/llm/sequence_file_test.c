@@ -141,6 +141,48 @@ static void caches_of_policies_wake_with_all_that_they_have(void **state) {
     check_model(MODEL("llama_f32"), &policy);
 }
 
+static uint8_t *bytes_of_file(size_t *count) {
+    FILE *file = fopen(PATH, "rb");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    *count = (size_t)ftell(file);
+    rewind(file);
+    uint8_t *bytes = malloc(*count);
+    assert_non_null(bytes);
+    assert_int_equal(fread(bytes, 1, *count, file), *count);
+    fclose(file);
+    return bytes;
+}
+
+/* A file has nothing of tokens that its sequence gave up before: it is that of one that never read them. */
+static void check_taken_back(const fv_policy *policy) {
+    enum { KEPT = TOKENS - 77 };
+    world *w = world_open(MODEL("llama_f32"), policy);
+    fv_session *cut = session_fed(w, TOKENS), *never = session_fed(w, KEPT);
+    size_t cut_count = 0, never_count = 0;
+    assert_int_equal(fv_session_rewind(cut, KEPT), FV_OK);
+    save(cut);
+    uint8_t *cut_bytes = bytes_of_file(&cut_count);
+    save(never);
+    uint8_t *never_bytes = bytes_of_file(&never_count);
+    assert_int_equal(cut_count, never_count);
+    assert_memory_equal(cut_bytes, never_bytes, never_count);
+    free(cut_bytes);
+    free(never_bytes);
+    fv_session_close(cut);
+    fv_session_close(never);
+    world_close(w);
+}
+
+static void what_was_taken_back_is_in_no_file(void **state) {
+    (void)state;
+    fv_policy policy;
+    check_taken_back(NULL);
+    fv_policy_default(FV_SELECTOR_FOVEA, &policy);
+    policy.tail = 1;
+    check_taken_back(&policy);
+}
+
 static void a_sliding_window_wakes_with_what_it_keeps(void **state) {
     (void)state;
     check_model(MODEL("gemma3_f32"), NULL);
@@ -288,6 +330,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_dense_session_wakes_with_the_same_bits),
         cmocka_unit_test(caches_of_policies_wake_with_all_that_they_have),
+        cmocka_unit_test(what_was_taken_back_is_in_no_file),
         cmocka_unit_test(a_sliding_window_wakes_with_what_it_keeps),
         cmocka_unit_test(another_instruction_set_wakes_to_the_same_bits),
         cmocka_unit_test(what_does_not_fit_is_refused_and_nothing_is_lost),
