@@ -256,8 +256,7 @@ static void reports_time(const fv_forward_call *call) {
 /* The step of model->call, whose parts were checked. */
 static fv_status call_run(fv_model *model) {
     fv_forward_call *call = &model->call;
-    bool timed = FV_BUILD_REPORT && model->clock;
-    if (timed) {
+    if (FV_BUILD_REPORT && model->clock) {
         model->begin_ns = time_now(model);
         model->attended_ns = fv_model_parts_attended_ns(call);
         model->product_ns = 0;
@@ -275,13 +274,12 @@ static fv_status call_run(fv_model *model) {
     }
     step_run(call, step_output_norm);
     model->batch_rows = call->count;
-    if (timed) reports_time(call);
+    if (FV_BUILD_REPORT && model->clock) reports_time(call);
     return FV_OK;
 }
 
 fv_status fv_model_step(fv_model *model, const fv_model_part *parts, uint32_t part_count, const fv_parallel *parallel) {
-    uint32_t refused;
-    fv_status status = fv_model_parts_check(model, parts, part_count, parallel, &refused);
+    fv_status status = fv_model_parts_check(model, parts, part_count, parallel, NULL);
     if (status != FV_OK) return status;
     model->call = (fv_forward_call){.model = model, .parallel = parallel, .parts = parts, .part_count = part_count};
     return call_run(model);

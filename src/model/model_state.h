@@ -73,7 +73,8 @@ static inline uint32_t fv_call_parts(const fv_forward_call *call) { return FV_BU
 
 /* --- model_step.c --- */
 
-/* Whether all parts can be evaluated; nothing is changed. *refused: the part that can't, where it is one. */
+/* Whether all parts can be evaluated; nothing is changed. *refused (may be NULL): the part that can't, where
+ * it is one. */
 fv_status fv_model_parts_check(const fv_model *model, const fv_model_part *parts, uint32_t part_count,
                                const fv_parallel *parallel, uint32_t *refused);
 

@@ -66,7 +66,7 @@ fv_status fv_model_parts_check(const fv_model *model, const fv_model_part *parts
     uint32_t left = model->config.batch_tokens;
     for (uint32_t i = 0; i < part_count && status == FV_OK; left -= parts[i++].count) {
         bool too_many = parts[i].count > left && parts[i].count <= model->config.batch_tokens;
-        *refused = too_many ? UINT32_MAX : i;
+        if (refused) *refused = too_many ? UINT32_MAX : i;
         if (too_many) return FV_ERROR_ARGUMENT;
         status = part_check(model, &parts[i]);
         for (uint32_t j = 0; j < i && status == FV_OK; j++)
