@@ -80,17 +80,13 @@ void fv_api_tokenize(fv_call *call) {
 
 /* ---- detokenize ---- */
 
-static fv_status read_ids(const json_t *value, int32_t vocabulary, fv_tokens *tokens, fv_message *message) {
+static fv_status read_ids(const fv_server *server, const json_t *value, fv_tokens *tokens, fv_message *message) {
     fv_status status = FV_OK;
     if (!value) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'tokens' is missing");
     for (size_t i = 0; i < json_array_size(value) && status == FV_OK; i++) {
-        const json_t *one = json_array_get(value, i);
-        json_int_t id = json_is_integer(one) ? json_integer_value(one) : -1;
-        if (id < 0 || id >= vocabulary)
-            return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'tokens': a token is an id from 0 to %d",
-                                  vocabulary - 1);
-        int32_t token = (int32_t)id;
-        status = fv_tokens_append(tokens, &token, 1);
+        int32_t token = -1;
+        status = fv_prompt_id(server, "tokens", json_array_get(value, i), &token, message);
+        if (status == FV_OK) status = fv_tokens_append(tokens, &token, 1);
     }
     return status;
 }
@@ -106,7 +102,7 @@ void fv_api_detokenize(fv_call *call) {
     json_t *body = fv_call_body(call);
     if (!body) return;
     fv_status status = fv_fields_read(&table, 1, body, "", &ask, &message);
-    if (status == FV_OK) status = read_ids(ask.content, fv_tokenizer_tokens(tokenizer), &tokens, &message);
+    if (status == FV_OK) status = read_ids(call->server, ask.content, &tokens, &message);
     if (status == FV_OK) status = fv_tokenizer_decode(tokenizer, tokens.ids, tokens.count, true, &text);
     json_decref(body);
     if (status == FV_OK)

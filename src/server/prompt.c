@@ -39,13 +39,21 @@ static fv_status add_text(fv_prompt *prompt, const fv_server *server, const json
     return status;
 }
 
-static fv_status add_id(fv_prompt *prompt, const fv_server *server, const json_t *value, fv_message *message) {
+fv_status fv_prompt_id(const fv_server *server, const char *field, const json_t *value, int32_t *id,
+                       fv_message *message) {
     int32_t tokens = fv_tokenizer_tokens(tokenizer_of(server));
-    json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
-    if (id < 0 || id >= tokens)
-        return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'prompt': a token is an id from 0 to %d", tokens - 1);
-    int32_t token = (int32_t)id;
-    fv_status status = fv_tokens_append(&prompt->tokens, &token, 1);
+    json_int_t given = json_is_integer(value) ? json_integer_value(value) : -1;
+    if (given < 0 || given >= tokens)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "field '%s': a token is an id from 0 to %d", field,
+                              tokens - 1);
+    *id = (int32_t)given;
+    return FV_OK;
+}
+
+static fv_status add_id(fv_prompt *prompt, const fv_server *server, const json_t *value, fv_message *message) {
+    int32_t token = -1;
+    fv_status status = fv_prompt_id(server, "prompt", value, &token, message);
+    if (status == FV_OK) status = fv_tokens_append(&prompt->tokens, &token, 1);
     if (status == FV_OK) status = fv_tokenizer_piece(tokenizer_of(server), token, true, &prompt->text);
     return status;
 }

@@ -16,6 +16,10 @@ typedef struct fv_prompts {
 
 void fv_prompts_free(fv_prompts *prompts);
 
+/** One token of the list that is the value of `field`. FV_OK, FV_ERROR_ARGUMENT: no id of the model. */
+fv_status fv_prompt_id(const fv_server *server, const char *field, const json_t *value, int32_t *id,
+                       fv_message *message);
+
 /** The prompts of a completion: a text, a list of ids, or a list of either; several only where `many`. FV_OK,
  * FV_ERROR_ARGUMENT, FV_ERROR_MEMORY. */
 fv_status fv_prompts_read(fv_prompts *prompts, const fv_server *server, const json_t *value, bool many,

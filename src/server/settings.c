@@ -11,7 +11,7 @@ fv_status fv_settings_default(fv_settings *settings, const fv_server *server, fv
         (fv_settings){.server = server, .seed = -1, .max_tokens = -1, .answers = 1, .logprobs = -1, .use_cache = true};
     fv_sampler_config_default(&settings->sampler);
     fv_status status = fv_sampler_config_recommended(fv_llm_gguf(server->llm), 0, &settings->sampler, &taken, message);
-    return status == FV_OK ? fv_settings_policy(settings, server->config->attention, message) : status;
+    return status == FV_OK ? fv_policy_parse(&settings->policy, server->config->attention, message) : status;
 }
 
 void fv_settings_free(fv_settings *settings) {
@@ -23,15 +23,11 @@ void fv_settings_free(fv_settings *settings) {
 
 /* ---- policy ---- */
 
-fv_status fv_settings_policy(fv_settings *settings, const char *text, fv_message *message) {
-    return fv_policy_parse(&settings->policy, text, message);
-}
-
 static fv_status read_attention(void *target, const json_t *value, fv_message *message) {
     if (!json_is_string(value))
         return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'fovea.attention' must be a text: a policy");
     fv_message why = {""};
-    fv_status status = fv_settings_policy(target, json_string_value(value), &why);
+    fv_status status = fv_policy_parse(&((fv_settings *)target)->policy, json_string_value(value), &why);
     if (status != FV_OK) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'fovea.attention': %.400s", why.text);
     return FV_OK;
 }

@@ -42,9 +42,6 @@ void fv_settings_free(fv_settings *settings);
 /** After the fields: what they come to together; `settings` then has shares of the budget and a seed. */
 fv_status fv_settings_finish(fv_settings *settings, fv_message *message);
 
-/** The server's own policy, checked when it opens. */
-fv_status fv_settings_policy(fv_settings *settings, const char *text, fv_message *message);
-
 /* Fields whose target is an fv_settings. */
 extern const fv_field_table fv_sampling_fields; /* everywhere */
 extern const fv_field_table fv_openai_fields;   /* OpenAI's, of both of its endpoints */

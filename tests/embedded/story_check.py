@@ -23,12 +23,9 @@ STACK_BYTES = 4096
 
 def image_make():
     path = os.path.join(embedded.BUILD, "story_image.c")
-    os.makedirs(embedded.BUILD, exist_ok=True)
     with open(MODEL, "rb") as file:
         text = model_image.convert(model_image.File(file.read()), "story.gguf")
-    if not os.path.exists(path) or embedded.text_of(path) != text:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+    embedded.write_changed(path, text)
     return path
 
 

@@ -119,7 +119,6 @@ static void each_family_cuts_as_its_expression_says(void **state) {
             if (cases[i].wanted[f]) expect_pieces(names[f], cases[i].text, cases[i].wanted[f]);
 }
 
-/* What a name says beside the expression: llama.cpp's table. */
 /* Names of one cut each. */
 static void rarer_cuts(void **state) {
     (void)state;
@@ -159,6 +158,7 @@ static void cuts_near_llamas(void **state) {
     expect_pieces("modern-bert", "it'S 1234", "it|'|S| 1234");
 }
 
+/* What a name says beside the expression: llama.cpp's table. */
 static void names_carry_traits(void **state) {
     (void)state;
     static const struct {
