@@ -14,10 +14,7 @@ import time
 import unittest
 
 from cli_runner import FOVEA, clean_environment, model, run
-from tiny_gguf import TinyModel
-
-CHATML = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
-          "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+from tiny_gguf import CHATML, TinyModel
 
 
 class UnixConnection(http.client.HTTPConnection):

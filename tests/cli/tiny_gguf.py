@@ -12,6 +12,8 @@ WIDTH, HEADS, HEAD_DIM, FEED = 32, 2, 16, 32
 SPECIALS = ("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<unk>")
 NORMAL, CONTROL = 1, 3
 I32, F32 = 5, 6
+CHATML = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+          "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
 
 
 def text_bytes(text):

@@ -9,6 +9,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "cli"))
+from tiny_gguf import CHATML, TinyModel
+
 
 class Failure(Exception):
     pass
@@ -40,6 +43,28 @@ def attend_arrays(folder):
     expect(shares.get("dense") == 100.0 and 11.0 < shares.get("fovea:budget=0.12", 0) < 12.5, output)
     difference = float(re.search(r"^relative difference ([\d.]+)$", output, re.M).group(1))
     expect(0 < difference < 0.05, "what matters was not read: " + output)
+
+
+def decode_cache(folder):
+    output = run(folder, "decode_cache")
+    read, visible, chosen, newest, first = map(int, re.search(
+        r"^read (\d+) of (\d+) keys \((\d+) chosen, (\d+) newest, (\d+) first\)$", output, re.M).groups())
+    expect(visible == 2 * sum(8192 + i + 1 for i in range(16)) and chosen + newest + first == read, output)
+    expect(0.15 < read / visible < 0.165, output)
+    value, wanted = map(float, re.search(r"^out\[0\] = (\S+); .* is (\S+)$", output, re.M).groups())
+    expect(abs(value - wanted) < 0.002, "the key that was asked for was not read: " + output)
+
+
+def chat_turns(folder):
+    """Two turns: the answer goes on until the model ends it or its context is full, and the second turn adds to the first."""
+    with tempfile.TemporaryDirectory() as place:
+        model = TinyModel().set("tokenizer.chat_template", CHATML).write(os.path.join(place, "m.gguf"))
+        done = subprocess.run([os.path.join(folder, "chat_turns"), model], input=b"one\ntwo\n", stdout=subprocess.PIPE)
+        expect(done.returncode == 0, done.stdout)
+        held = [int(tokens) for tokens in re.findall(rb"\n\[(\d+) tokens in the context\]\n", done.stdout)]
+        expect(held and held == sorted(held) and held[-1] <= 4096, done.stdout)
+        bad = subprocess.run([os.path.join(folder, "chat_turns"), place], input=b"", stderr=subprocess.PIPE)
+        expect(bad.returncode == 1 and place.encode() in bad.stderr, bad.stderr)
 
 
 def ask_many(folder):
@@ -133,7 +158,7 @@ def read_once(folder):
 def main():
     folder = os.path.join(os.path.dirname(os.path.abspath(sys.argv[1])), "examples")
     failed = 0
-    for part in (smoke, attend_arrays, scaling_table, lambda f: levels(f, "level_retrieval", 3, 95),
+    for part in (smoke, attend_arrays, decode_cache, chat_turns, scaling_table, lambda f: levels(f, "level_retrieval", 3, 95),
                  lambda f: levels(f, "level_diffusion", 6, 90), read_once, ask_many):
         try:
             part(folder)
