@@ -72,7 +72,7 @@ typedef struct fv_attention_rows {
  *           FV_ERROR_UNSUPPORTED: a policy of quality > 0 with a deadline; what this build leaves out (several rows,
  *           reports, log-sum-exps, deadlines: src/build.h).
  *           FV_ERROR_DEADLINE: with FV_DEADLINE_FAIL, too late.
- * `out`, `lse` and the report are untouched on error, but for `out` and `lse` of more than one row after
+ * `out`, `lse` and the report are untouched on error, except `out` and `lse` of more than one row after
  * FV_ERROR_DEADLINE: rows that were done in time are written.
  *
  * The same bits for any number of workers, any cutting of rows into calls, and with a deadline if there was time for

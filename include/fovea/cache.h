@@ -165,8 +165,8 @@ typedef struct fv_cache_region {
     size_t bytes, used;
 } fv_cache_region;
 
-/** Region `index`: the keys of each head, then the values of each. For who places memory. false: there are no more;
- *  a cache of segments has none. */
+/** Region `index`: the keys of each head, then the values of each. For callers that place memory. false: there are no
+ * more; a cache of segments has none. */
 FV_API bool fv_cache_region_at(const fv_cache *cache, uint32_t index, fv_cache_region *region);
 
 /** Copies landmark `mark` of one head out, [head_dim] each; either may be NULL. That of a partly filled block is the

@@ -69,7 +69,7 @@ FV_API void fv_generator_close(fv_generator *generator); /* before the session; 
  *
  * progress  as for fv_session_feed(); may be NULL.
  * returns   FV_OK, FV_ERROR_ARGUMENT (nothing to evaluate), FV_ERROR_MEMORY, what watch.evaluate and fv_session_feed()
- *           return. On error the session holds what it held before, and what was pending is so still.
+ *           return. On error the session holds what it held before, and what was pending still is.
  */
 FV_API fv_status fv_generator_feed(fv_generator *generator, const int32_t *tokens, size_t count,
                                    fv_session_progress_fn *progress, void *progress_context);

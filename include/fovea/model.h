@@ -108,7 +108,7 @@ FV_API fv_status fv_model_size(const fv_model_config *config, uint32_t workers, 
 
 /**
  * Builds a model with empty caches in place. memory: aligned to FV_CACHE_ALIGN, at least total bytes.
- * returns FV_OK, FV_ERROR_MEMORY, FV_ERROR_ARGUMENT (a weight is missing or has not the shape that config says).
+ * returns FV_OK, FV_ERROR_MEMORY, FV_ERROR_ARGUMENT (a weight is missing or does not have the shape that config says).
  */
 FV_API fv_status fv_model_init(fv_model **model, const fv_model_config *config, const fv_model_weights *weights,
                                const fv_kernels *kernels, uint32_t workers, void *memory, size_t bytes);

@@ -43,7 +43,7 @@ typedef enum fv_reason {
 /** One step; applies to rows row_begin..row_end-1 of the tile only. */
 typedef struct fv_step {
     uint16_t kind;   /* fv_step_kind */
-    uint16_t reason; /* fv_reason: whoever writes the step sets it. It changes nothing in what is read. In a plan of
+    uint16_t reason; /* fv_reason: set by the writer of the step. It changes nothing in what is read. In a plan of
                         fv_plan_join(), where the rows have different reasons, the first row's */
     uint32_t begin, end;
     uint32_t window;             /* SPAN only; 0 = no lower edge */

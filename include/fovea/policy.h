@@ -90,7 +90,7 @@ typedef struct fv_policy {
 
 /**
  * The default of `selector`, as the comments above say. Of FOVEA it is what `fovea` alone means everywhere: 16 % of the
- * visible keys, at least 64 pages. That floor belongs to the default amount: whoever names another one by
+ * visible keys, at least 64 pages. That floor belongs to the default amount: a caller that names another one by
  * fv_policy_set_budget(), _pages() or _top_p() has a floor of 0 until they set `floor` after it. `fovea:budget=0.12` in
  * text is the same.
  */
@@ -128,7 +128,7 @@ FV_API uint32_t fv_policy_min_pages(const fv_policy *policy);
     X(GLOBALS, "globals_count", "must be at most 16") \
     X(LOG_STRIDE, "log_stride", "must be 0 or 1") \
     X(LANDMARKS, "landmarks", "must be 0 or 1") \
-    X(AMOUNT, "budget, pages, top_p", "must be 0 but for one of them") \
+    X(AMOUNT, "budget, pages, top_p", "must be 0, except one of them") \
     X(BUDGET, "budget", "must be above 0, at most 1") \
     X(PAGES, "pages", "must be at least fv_policy_min_pages(), at most 2^30") \
     X(TOP_P, "top_p", "must be above 0, at most 1, and needs FV_SELECTOR_FOVEA") \

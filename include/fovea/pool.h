@@ -14,7 +14,7 @@ extern "C" {
 /**
  * Threads that share out the tasks of a run. Any number of threads may use one pool at the same time, with the same
  * results, and a task may use the pool that runs it: no call waits for another one's run. One run has the threads at a
- * time; whoever meets a pool that is taken works its tasks off in its own thread and shares them out from the moment
+ * time; a caller that meets a busy pool works its tasks off in its own thread and shares them out from the moment
  * that the pool is free. So a server opens one pool with a thread for each processor and hands it to every session.
  */
 typedef struct fv_pool fv_pool;

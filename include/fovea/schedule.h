@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-/** A stepper that any number of threads may share. No thread of its own: whoever waits runs the steps. */
+/** A stepper that any number of threads may share. No thread of its own: a waiting caller runs the steps. */
 typedef struct fv_schedule fv_schedule;
 
 /**
@@ -37,7 +37,7 @@ FV_API void fv_schedule_close(fv_schedule *schedule); /* when nobody feeds by it
  *           next one. NULL is allowed.
  * returns   FV_OK, FV_ERROR_ARGUMENT, what fv_sequence_feed() returns. What was evaluated before an error stays.
  *
- * The same bits as alone, whoever else feeds, and whatever came first.
+ * The same bits as alone, whatever else is fed, and whatever came first.
  */
 FV_API fv_status fv_schedule_feed(fv_schedule *schedule, fv_sequence *sequence, const int32_t *tokens, size_t count,
                                   float *logits, fv_session_progress_fn *progress, void *context);

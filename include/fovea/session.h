@@ -86,7 +86,7 @@ typedef struct fv_session fv_session;
  * message  may be NULL. With FV_OK its text is a remark that people should see (a context longer than the one that the
  *          model was trained for), or empty.
  * pool     may be NULL (one thread); must outlive the session. Sessions in any number of threads may share it.
- * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_POLICY (out of range, or the model has not what it needs: a certificate
+ * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_POLICY (out of range, or the model lacks what it needs: a certificate
  *          or a tail where scores are capped), FV_ERROR_MEMORY (the message says how many bytes for what).
  */
 FV_API fv_status fv_session_open(fv_session **session, const fv_llm *llm, const fv_session_config *config,
@@ -157,7 +157,7 @@ FV_API fv_status fv_session_copy(fv_session *to, const fv_session *from);
 FV_API const fv_policy *fv_session_policy(const fv_session *session); /* of the next feed */
 
 /** Another policy from the next feed on. FV_ERROR_ARGUMENT (NULL), FV_ERROR_POLICY (message says why: out of range,
- *  or the model or the cache, made for the policy at opening, has not what it needs). */
+ *  or the model or the cache, made for the policy at opening, lacks what it needs). */
 FV_API fv_status fv_session_set_policy(fv_session *session, const fv_policy *policy, fv_message *message);
 
 /** How soon each token of an answer must be through the layers. */

@@ -15,7 +15,7 @@ extern "C" {
  *   mass[h][t] = softmax_t(scale * query[h] . key[t]), t = 0..position
  *
  * query    [group][head_dim] f32: the heads that share kv_head; finite.
- * mass     [group][position + 1]; the sum of a row is 1 but for rounding.
+ * mass     [group][position + 1]; the sum of a row is 1, apart from rounding.
  * scratch  [FV_PAGE_TOKENS][head_dim].
  * returns  FV_OK, FV_ERROR_ARGUMENT (shape, a position beyond the cache's last token).
  *

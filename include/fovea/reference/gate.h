@@ -83,7 +83,7 @@ FV_API fv_status fv_gate_read(const fv_gate *gate, fv_gate_part part, float *out
  * inputs   [tokens][input_dim], `stride` elements from token to token, >= input_dim.
  * salience out [tokens], no overlap with inputs.
  * returns  FV_OK (also for 0 tokens: nothing is read or written), FV_ERROR_ARGUMENT; outputs untouched on error.
- * Pure but for the gate's working memory: the same bits every time, and the same as tokens one by one through
+ * Pure apart from the gate's working memory: the same bits every time, and the same as tokens one by one through
  * fv_gate_step(). A NaN among the inputs makes this salience and all later ones NaN, which every mask below refuses.
  * O(tokens * hidden_dim * (input_dim + hidden_dim)).
  */
