@@ -20,6 +20,11 @@ static row_stats stats_of(size_t vocabulary, const float *logits) {
     return stats;
 }
 
+double fv_score_log_sum(size_t vocabulary, const float *logits) {
+    row_stats stats = stats_of(vocabulary, logits);
+    return stats.largest + stats.log_sum;
+}
+
 /* sum of p (ln p - ln q) */
 static double divergence(size_t vocabulary, const float *base, row_stats p, const float *logits, row_stats q) {
     double sum = 0, p_shift = p.largest + p.log_sum, q_shift = q.largest + q.log_sum;

@@ -1,5 +1,6 @@
-/* logprob.c - summed in double, in the order of the ids: the same whoever else is served. */
+/* logprob.c - by the sum that perplexity is measured with: the same whoever else is served. */
 #include "logprob.h"
+#include "fovea/measure/score.h"
 #include <math.h>
 
 /* Puts a candidate in its place among the best so far, of which there are `held`. */
@@ -12,16 +13,10 @@ static size_t insert(fv_alternative *tops, size_t held, size_t count, fv_alterna
 }
 
 float fv_logprob_find(const float *logits, uint32_t vocabulary, int32_t token, fv_alternative *tops, size_t count) {
-    float most = logits[0];
-    double sum = 0;
+    double total = fv_score_log_sum(vocabulary, logits);
     size_t held = 0;
-    for (uint32_t i = 1; i < vocabulary; i++)
-        if (logits[i] > most) most = logits[i];
-    for (uint32_t i = 0; i < vocabulary; i++) {
-        sum += exp((double)logits[i] - (double)most);
-        if (count > 0) held = insert(tops, held, count, (fv_alternative){(int32_t)i, logits[i]});
-    }
-    double total = (double)most + log(sum);
+    for (uint32_t i = 0; i < vocabulary && count > 0; i++)
+        held = insert(tops, held, count, (fv_alternative){(int32_t)i, logits[i]});
     for (size_t i = 0; i < count; i++) {
         if (i >= held) tops[i] = (fv_alternative){-1, -INFINITY};
         tops[i].logprob = (float)((double)tops[i].logprob - total);

@@ -31,6 +31,10 @@ typedef struct fv_score {
 FV_API void fv_score_rows(size_t rows, size_t vocabulary, const float *base, const float *logits, const int32_t *next,
                           const fv_parallel *parallel, fv_score *scores);
 
+/** ln of the sum of exp(logits): a logit less it is its log-probability. logits [vocabulary] f32, vocabulary >= 1. Sums
+ * are in double, in the order of the ids; fv_score_rows() has the same. Reentrant. */
+FV_API double fv_score_log_sum(size_t vocabulary, const float *logits);
+
 /** Sums over positions, and llama-perplexity's figures from them. Start from {0}. */
 typedef struct fv_score_sum {
     uint64_t count, same_top;

@@ -34,6 +34,19 @@ static void divergence_of_two_known_distributions(void **state) {
     assert_false(score.same_top);
 }
 
+static void a_logit_less_the_log_sum_is_its_log_probability(void **state) {
+    float logits[5] = {0.5f, -3, 7, 6.75f, 0};
+    double sum = 0, total = fv_score_log_sum(5, logits);
+    (void)state;
+    for (int32_t next = 0; next < 5; next++) {
+        fv_score score;
+        fv_score_rows(1, 5, logits, logits, &next, NULL, &score);
+        assert_true(total - (double)logits[next] == score.loss);
+        sum += exp((double)logits[next] - total);
+    }
+    assert_true(near(sum, 1));
+}
+
 static void a_tie_has_the_lower_id_on_top(void **state) {
     float base[3] = {1, 2, 2}, other[3] = {1, 2, 1.5f};
     int32_t next = 1;
@@ -67,6 +80,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_logits_have_the_perplexity_of_the_vocabulary),
         cmocka_unit_test(divergence_of_two_known_distributions),
+        cmocka_unit_test(a_logit_less_the_log_sum_is_its_log_probability),
         cmocka_unit_test(a_tie_has_the_lower_id_on_top),
         cmocka_unit_test(large_logits_do_not_overflow),
         cmocka_unit_test(error_is_the_one_of_llama_perplexity),
