@@ -12,13 +12,23 @@ source=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$build"
 cmake -S "$source" -B "$build" -DCMAKE_C_COMPILER=clang -DFV_TESTS=OFF -DFV_SANITIZE=ON \
     -DCMAKE_C_FLAGS=-fsanitize=fuzzer-no-link >/dev/null
-cmake --build "$build" --parallel --target fovea
+targets=fovea server=
+if pkg-config --exists libmicrohttpd; then # request_fuzz
+    targets="fovea fovea_server" server="$build/libfovea_server.a"
+fi
+# shellcheck disable=SC2086 # one word per target
+cmake --build "$build" --parallel --target $targets
 for target in "$source"/tests/fuzz/*_fuzz.c; do
     name=$(basename "$target" .c)
+    library=
+    if [ "$name" = request_fuzz ]; then
+        [ -n "$server" ] || { echo "$name: skipped, no libmicrohttpd"; continue; }
+        library=$server
+    fi
     # shellcheck disable=SC2046 # pkg-config prints a list of words
     clang -std=c11 -g -fsanitize=fuzzer,address,undefined -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE \
-        -I"$source/include" -I"$source/src" "$target" "$build/libfovea.a" \
-        $(pkg-config --libs libutf8proc jansson) -lm -lpthread -o "$build/$name"
+        -DFV_SOURCE_DIR="\"$source\"" -I"$source/include" -I"$source/src" "$target" ${library:+"$library"} \
+        "$build/libfovea.a" $(pkg-config --libs libutf8proc jansson ${library:+libmicrohttpd}) -lm -lpthread -o "$build/$name"
     mkdir -p "$build/corpus/$name"
     echo "$name: $seconds seconds"
     "$build/$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \

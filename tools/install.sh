@@ -18,7 +18,7 @@ build,test,fuzz,ci,deb command:pkg-config pkg-config
 build,test,fuzz,ci,deb library:jansson   libjansson-dev
 build,test,fuzz,ci,deb library:libutf8proc libutf8proc-dev
 build,test,ci,deb   library:libedit      libedit-dev
-build,test,ci,deb   library:libmicrohttpd libmicrohttpd-dev
+build,test,fuzz,ci,deb library:libmicrohttpd libmicrohttpd-dev
 ci,deb              command:dpkg-shlibdeps dpkg-dev
 ci,deb              command:file         file
 test,fuzz,ci        library:cmocka       libcmocka-dev
