@@ -23,6 +23,7 @@
 #include "fovea/measure/model_bench.h"
 #include "fovea/measure/perplexity.h"
 #include "fovea/measure/questions.h"
+#include "fovea/measure/read_watch.h"
 #include "fovea/measure/reads.h"
 #include "fovea/measure/score.h"
 #include "fovea/measure/tune_shares.h"

@@ -74,6 +74,9 @@ FV_API const int32_t *fv_sequence_ids(const fv_sequence *sequence);    /* [token
 FV_API uint64_t fv_sequence_bytes(const fv_sequence *sequence);        /* of its segments, shared ones too */
 FV_API uint64_t fv_sequence_own_bytes(const fv_sequence *sequence);    /* of those that nobody else has */
 
+/** The cache of one layer, to know the sequence by in what an observer is shown; NULL: there is no such layer. */
+FV_API const fv_cache *fv_sequence_cache(const fv_sequence *sequence, uint32_t layer);
+
 FV_API const fv_policy *fv_sequence_policy(const fv_sequence *sequence);
 /** As fv_session_set_policy(). */
 FV_API fv_status fv_sequence_set_policy(fv_sequence *sequence, const fv_policy *policy, fv_message *message);

@@ -167,6 +167,10 @@ static uint64_t segments_bytes(const fv_sequence *sequence, bool shared_too) {
 uint64_t fv_sequence_bytes(const fv_sequence *sequence) { return segments_bytes(sequence, true); }
 uint64_t fv_sequence_own_bytes(const fv_sequence *sequence) { return segments_bytes(sequence, false); }
 
+const fv_cache *fv_sequence_cache(const fv_sequence *sequence, uint32_t layer) {
+    return layer < sequence->shape.layers ? sequence->caches[layer] : NULL;
+}
+
 fv_status fv_sequence_set_policy(fv_sequence *sequence, const fv_policy *policy, fv_message *message) {
     if (!sequence || !policy) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
     fv_status status = fv_session_policy_check(policy, &sequence->shape, message);

@@ -1,80 +1,52 @@
-/* reads.c - an observer that sums the softmax weights of what was read, token by token, and names the pages that got
- * most. The first page and the last four are left out: sinks and neighbours would always come first. */
+/* reads.c - an observer that sums over the tokens of each word what was read of every page, and names the pages that
+ * got most.
+ */
 #include "fovea/measure/reads.h"
-#include "fovea/measure/mass.h"
+#include "fovea/measure/read_watch.h"
+#include "page_shares.h"
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_PAGES 1
 #define LAST_PAGES (FV_READS_LAST_TOKENS / FV_PAGE_TOKENS)
 
 struct fv_reads {
     const fv_tokenizer *tokenizer;
     fv_session *session;
     fv_tokens tokens; /* in the cache, in their order */
-    uint32_t slots, context, workers;
-    uint32_t position; /* of the row that is being watched */
+    uint32_t workers;
     bool on;
-    float *noted;    /* [slots][context]: layer and KV head each note their own */
-    bool *has_noted; /* [slots] */
-    float *word;     /* [context], summed over the tokens of the word that is being written */
+    fv_page_shares shares; /* of the row that is being watched */
+    float *word;           /* [pages], summed over the tokens of the word that is being written */
     uint32_t word_tokens;
     float **scratch; /* [workers] */
     fv_reads_word *words;
     size_t word_count, word_capacity;
 };
 
-/* Weights of the tokens that the watched row read: the dense shares, of which only those that were read stay. */
 static void observe(void *context, const fv_attention_seen *seen, size_t worker) {
     fv_reads *reads = context;
-    const fv_plan *plan = seen->plan;
-    if (!reads->on || seen->local_window || reads->position < plan->first_token ||
-        reads->position >= plan->first_token + plan->rows)
-        return;
-    uint32_t group = seen->attend->query_heads / seen->attend->kv_heads, dim = seen->attend->head_dim;
-    uint32_t row = reads->position - plan->first_token, slot = seen->layer * seen->attend->kv_heads + seen->kv_head;
-    size_t count = (size_t)reads->position + 1;
-    const float *query = seen->query + row * seen->query_stride + (size_t)seen->kv_head * group * dim;
-    float *scratch = reads->scratch[worker], *mass = scratch + FV_PAGE_TOKENS * (size_t)dim;
-    float *noted = reads->noted + (size_t)slot * reads->context;
-    if (fv_mass_tokens(seen->attend, seen->kernels, seen->cache, seen->kv_head, reads->position, query, mass,
-                       scratch) != FV_OK)
-        return;
-    memset(noted, 0, count * sizeof *noted);
-    for (uint32_t s = 0; s < plan->count; s++) {
-        const fv_step *step = &plan->steps[s];
-        if (step->kind != FV_STEP_SPAN || row < step->row_begin || row >= step->row_end) continue;
-        for (uint32_t t = step->begin; t < step->end && t < count; t++)
-            for (uint32_t h = 0; h < group; h++) noted[t] += mass[h * count + t];
-    }
-    reads->has_noted[slot] = true;
+    if (reads->on) fv_page_shares_note(&reads->shares, seen, reads->scratch[worker]);
 }
 
-static bool take_memory(fv_reads *reads, const fv_model_config *shape) {
-    size_t context = reads->context, group = shape->query_heads / shape->cache.kv_heads;
-    reads->noted = calloc(reads->slots * context, sizeof *reads->noted);
-    reads->has_noted = calloc(reads->slots, sizeof *reads->has_noted);
-    reads->word = calloc(context, sizeof *reads->word);
+static bool take_memory(fv_reads *reads, const fv_model_config *shape, uint32_t context) {
+    if (fv_page_shares_open(&reads->shares, shape, context) != FV_OK) return false;
+    reads->word = calloc(reads->shares.pages, sizeof *reads->word);
     reads->scratch = calloc(reads->workers, sizeof *reads->scratch);
-    if (!reads->noted || !reads->has_noted || !reads->word || !reads->scratch) return false;
+    if (!reads->word || !reads->scratch) return false;
     for (uint32_t worker = 0; worker < reads->workers; worker++) {
-        reads->scratch[worker] =
-            malloc((FV_PAGE_TOKENS * (size_t)shape->cache.head_dim + group * context) * sizeof(float));
+        reads->scratch[worker] = malloc(fv_page_shares_scratch(shape, context) * sizeof(float));
         if (!reads->scratch[worker]) return false;
     }
     return true;
 }
 
 fv_status fv_reads_open(fv_reads **reads, fv_session *session, const fv_llm *llm, uint32_t workers) {
-    const fv_model_config *shape = fv_llm_config(llm);
     fv_reads *made = calloc(1, sizeof *made);
     if (!made) return FV_ERROR_MEMORY;
     made->tokenizer = fv_llm_tokenizer(llm);
-    made->slots = shape->layers * shape->cache.kv_heads;
-    made->context = (uint32_t)fv_session_context_tokens(session);
     made->workers = workers;
-    if (!take_memory(made, shape)) {
+    if (!take_memory(made, fv_llm_config(llm), (uint32_t)fv_session_context_tokens(session))) {
         fv_reads_close(made);
         return FV_ERROR_MEMORY;
     }
@@ -89,9 +61,8 @@ void fv_reads_close(fv_reads *reads) {
     if (reads->session) fv_session_observe(reads->session, NULL, NULL);
     for (uint32_t worker = 0; reads->scratch && worker < reads->workers; worker++) free(reads->scratch[worker]);
     for (size_t i = 0; i < reads->word_count; i++) fv_text_free(&reads->words[i].text);
+    fv_page_shares_close(&reads->shares);
     free(reads->scratch);
-    free(reads->noted);
-    free(reads->has_noted);
     free(reads->word);
     free(reads->words);
     fv_tokens_free(&reads->tokens);
@@ -101,9 +72,8 @@ void fv_reads_close(fv_reads *reads) {
 fv_status fv_reads_evaluate(fv_reads *reads, const int32_t *tokens, size_t count) {
     reads->tokens.count = fv_session_tokens(reads->session); /* what was cut off the cache goes here too */
     fv_status status = fv_tokens_append(&reads->tokens, tokens, count);
-    reads->position = (uint32_t)(reads->tokens.count ? reads->tokens.count - 1 : 0);
     reads->on = status == FV_OK;
-    memset(reads->has_noted, 0, reads->slots * sizeof *reads->has_noted);
+    fv_page_shares_begin(&reads->shares, (uint32_t)(reads->tokens.count ? reads->tokens.count - 1 : 0));
     return status;
 }
 
@@ -138,27 +108,11 @@ static void passage_insert(fv_reads_word *word, uint32_t position, float share) 
 void fv_reads_finish(fv_reads *reads) {
     if (reads->word_tokens == 0) return;
     fv_reads_word *word = &reads->words[reads->word_count - 1];
-    uint32_t pages = reads->position / FV_PAGE_TOKENS + 1;
-    for (uint32_t page = FIRST_PAGES; page + LAST_PAGES < pages; page++) {
-        float share = 0.0f;
-        for (uint32_t t = 0; t < FV_PAGE_TOKENS; t++) share += reads->word[page * FV_PAGE_TOKENS + t];
-        passage_insert(word, page * FV_PAGE_TOKENS, share / (float)reads->word_tokens);
-    }
-    memset(reads->word, 0, reads->context * sizeof *reads->word);
+    uint32_t pages = reads->shares.position / FV_PAGE_TOKENS + 1;
+    for (uint32_t page = FV_FIRST_PAGES; page + LAST_PAGES < pages; page++)
+        passage_insert(word, page * FV_PAGE_TOKENS, reads->word[page] / (float)reads->word_tokens);
+    memset(reads->word, 0, reads->shares.pages * sizeof *reads->word);
     reads->word_tokens = 0;
-}
-
-/* The shares of one row, summed in a fixed order: the same for any number of threads. */
-static void word_read(fv_reads *reads) {
-    double total = 0;
-    for (uint32_t slot = 0; slot < reads->slots; slot++)
-        for (uint32_t t = 0; reads->has_noted[slot] && t <= reads->position; t++)
-            total += (double)reads->noted[(size_t)slot * reads->context + t];
-    float factor = total > 0 ? (float)(1 / total) : 0.0f;
-    for (uint32_t slot = 0; slot < reads->slots; slot++)
-        for (uint32_t t = 0; reads->has_noted[slot] && t <= reads->position; t++)
-            reads->word[t] += factor * reads->noted[(size_t)slot * reads->context + t];
-    reads->word_tokens++;
 }
 
 /* Whether the word that is being written has more than white space. */
@@ -177,7 +131,8 @@ fv_status fv_reads_token(fv_reads *reads, int32_t token) {
         if (!word_add(reads)) status = FV_ERROR_MEMORY;
     }
     if (status == FV_OK) {
-        word_read(reads);
+        fv_page_shares_add(&reads->shares, FV_READ_ALL_LAYERS, reads->word);
+        reads->word_tokens++;
         if (piece.length > 0)
             status = fv_text_append(&reads->words[reads->word_count - 1].text, piece.bytes, piece.length);
     }

@@ -45,7 +45,7 @@ PUBLIC = [
     ["reference/pattern", "model", "reference/dither"],
     ["message", "policy_text", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "sequence", "step", "schedule", "session_file", "prefix_store", "machine", "answer_text", "generate", "conversation", "report_sum", "tune", "engine", "array_attention", "words", "text_look", "file_fault"],  # hosted
     ["measure/score", "measure/mass", "measure/mass_table", "measure/questions", "measure/kld_file", "measure/tune_shares",
-     "measure/attention_bench", "measure/reads", "measure/perplexity", "measure/eval", "measure/tuning", "measure/model_bench"],  # hosted
+     "measure/attention_bench", "measure/reads", "measure/read_watch", "measure/perplexity", "measure/eval", "measure/tuning", "measure/model_bench"],  # hosted
 ]
 PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in names}
 PUBLIC_LEVEL.update(core=PUBLIC_LEVEL["model"], fovea=len(PUBLIC))  # these include all others

@@ -26,8 +26,8 @@ typedef struct fv_reads_word {
  *  and neighbours would always come first. The same figures for any number of threads. One caller at a time. */
 typedef struct fv_reads fv_reads;
 
-/** workers: of the session's pool, >= 1. FV_OK, FV_ERROR_MEMORY (*reads untouched). Memory: layers * KV heads * context
- *  floats. */
+/** workers: of the session's pool, >= 1. FV_OK, FV_ERROR_MEMORY (*reads untouched). Memory: layers * KV heads * pages,
+ *  and workers * context * query heads / KV heads floats. */
 FV_API fv_status fv_reads_open(fv_reads **reads, fv_session *session, const fv_llm *llm, uint32_t workers);
 FV_API void fv_reads_close(fv_reads *reads); /* before the session; NULL is allowed */
 
