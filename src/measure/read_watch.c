@@ -114,3 +114,13 @@ size_t fv_read_watch_top(fv_read_watch *watch, size_t row, uint32_t layer, fv_re
     while (found < most && passages[found].share > 0) found++;
     return found;
 }
+
+fv_status fv_read_watch_pages(const fv_read_watch *watch, size_t row, uint32_t layer, float *shares, size_t pages) {
+    if (!watch || row >= watch->count || !shares) return FV_ERROR_ARGUMENT;
+    const fv_page_shares *noted = &watch->rows[row].shares;
+    if (layer != FV_READ_ALL_LAYERS && layer >= noted->layers) return FV_ERROR_ARGUMENT;
+    if (pages <= noted->position / FV_PAGE_TOKENS) return FV_ERROR_ARGUMENT;
+    memset(shares, 0, pages * sizeof *shares);
+    fv_page_shares_add(noted, layer, shares);
+    return FV_OK;
+}

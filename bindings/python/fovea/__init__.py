@@ -21,13 +21,14 @@ from ._errors import (ArgumentError, CorruptError, FileError, FoveaError, FullEr
                       RangeError, ShapeError, SizeError, UnsupportedError)
 from ._merge import merge_state, merge_states
 from ._policy import Policy
+from ._reads import Reads
 from ._report import Report
 from ._sdpa import scaled_dot_product_attention
 
 __version__: str = _fovea.version
 
 __all__ = ["ArgumentError", "Cache", "CorruptError", "FileError", "FoveaError", "FullError", "MemoryShortage", "NotFiniteError",
-           "Policy", "PolicyError", "RangeError", "Report", "ShapeError", "SizeError", "UnsupportedError", "attention",
+           "Policy", "PolicyError", "RangeError", "Reads", "Report", "ShapeError", "SizeError", "UnsupportedError", "attention",
            "get_num_threads", "isa", "merge_state", "merge_states", "scaled_dot_product_attention", "set_num_threads"]
 
 

@@ -50,6 +50,17 @@ FV_API fv_status fv_read_watch_add(fv_read_watch *watch, const fv_sequence *sequ
 FV_API size_t fv_read_watch_top(fv_read_watch *watch, size_t row, uint32_t layer, fv_reads_passage *passages,
                                 size_t most);
 
+/**
+ * After the step: the share of every page up to the row's own, the first and the newest ones, too. They sum to 1; all
+ * are 0 where nothing was noted (layers with a sliding window of the model's own).
+ *
+ * layer    as above.
+ * shares   out [pages], f32; those beyond the row's page are 0; untouched on error.
+ * returns  FV_OK, FV_ERROR_ARGUMENT (no such row or layer, or fewer pages than the row saw).
+ */
+FV_API fv_status fv_read_watch_pages(const fv_read_watch *watch, size_t row, uint32_t layer, float *shares,
+                                     size_t pages);
+
 #ifdef __cplusplus
 }
 #endif

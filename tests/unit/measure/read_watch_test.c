@@ -102,6 +102,13 @@ static void check_top(fv_read_watch *watch, size_t row, uint32_t layer, const su
     for (uint32_t l = 0; l < layers; l++)
         for (size_t p = 0; p < PAGES && (layer == FV_READ_ALL_LAYERS || l == layer); p++) page[p] += all->page[l][p];
     for (size_t p = 0; p < PAGES; p++) whole += page[p];
+    float shares[PAGES + 1] = {[PAGES] = 9};
+    assert_int_equal(fv_read_watch_pages(watch, row, layer, shares, PAGES - 1), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_read_watch_pages(watch, 99, layer, shares, PAGES), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_read_watch_pages(watch, row, LAYERS_MOST, shares, PAGES), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_read_watch_pages(watch, row, layer, shares, PAGES + 1), FV_OK);
+    for (size_t p = 0; p < PAGES; p++) assert_true(fabs((double)shares[p] - page[p] / whole) < 1e-5);
+    assert_true(shares[PAGES] == 0);
     assert_int_equal(fv_read_watch_top(watch, row, layer, passages, PAGES), END - FIRST);
     for (size_t i = 0; i < END - FIRST; i++) {
         size_t p = passages[i].position / FV_PAGE_TOKENS;
