@@ -9,7 +9,7 @@ import numpy
 from ._arrays import Array, is_torch, plain
 
 
-def _numpy(array: Array) -> numpy.ndarray[Any, Any]:
+def as_numpy(array: Array) -> numpy.ndarray[Any, Any]:
     array = plain(array)
     if is_torch(array):
         array = (array.float() if str(array.dtype) == "torch.bfloat16" else array).numpy()
@@ -44,7 +44,7 @@ def merge_states(outs: Sequence[Array], lses: Sequence[Array]) -> tuple[Array, A
     """
     if len(outs) != len(lses) or not outs:
         raise ValueError("merge_states: %d outputs and %d log-sum-exps" % (len(outs), len(lses)))
-    parts, weights = [_numpy(one) for one in outs], [_numpy(one) for one in lses]
+    parts, weights = [as_numpy(one) for one in outs], [as_numpy(one) for one in lses]
     for part, weight in zip(parts, weights):
         if part.shape != parts[0].shape or weight.shape != part.shape[:-1]:
             raise ValueError("merge_states: an output is [..., head_dim], all of one shape, its log-sum-exp [...]: not %s and %s beside %s"

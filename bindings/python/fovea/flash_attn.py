@@ -2,7 +2,7 @@
 
 Layout is [batch, tokens, heads, head_dim], causal attention is aligned bottom-right, a row that sees nothing gives zeros: as
 there. f32 besides f16 and bf16; NumPy and DLPack besides torch. What they do and these do not is refused with
-NotImplementedError: dropout, ALiBi, rotary embedding, windows that look ahead, backward. `policy`, which they have not, says which
+NotImplementedError: dropout, ALiBi, rotary embedding, backward. `policy`, which they have not, says which
 keys are read. Log-sum-exps are natural, -infinity in a row that sees nothing. `deterministic` and `num_splits` change nothing:
 the bits are the same for any number of threads.
 """
@@ -14,22 +14,10 @@ from typing import Any
 import numpy
 
 from ._arrays import Array, attention, empty, is_torch
+from ._mask import attend, window_spans
 from ._policy import Policy
 
 __all__ = ["flash_attn_func", "flash_attn_varlen_func", "flash_attn_with_kvcache"]
-
-
-def _mask(causal: bool, window_size: tuple[int, int], key_count: int) -> tuple[bool, int | None]:
-    """Causal or not, and the window, of flash-attn's pair of both."""
-    left, right = window_size
-    if causal:
-        right = 0
-    if right >= key_count > 0:
-        right = -1  # all that there is
-    if right > 0 or (right < 0 <= left < key_count - 1):
-        raise NotImplementedError("window_size %r: fovea has windows that end at the row's own position: (left, 0), or causal=True"
-                                  % (tuple(window_size),))
-    return right == 0, None if left < 0 or right < 0 else left + 1
 
 
 def _refuse(dropout_p: float = 0.0, alibi_slopes: Any = None, rotary: Any = None) -> None:
@@ -50,19 +38,17 @@ def _zeros(like: Array, shape: Any) -> Array:
 def _attend(q: Array, k: Array, v: Array, causal: bool, scale: float | None, window_size: tuple[int, int], softcap: float,
             policy: str | Policy) -> tuple[Array, Array]:
     """One or more sequences of one length: [..., tokens, heads, head_dim]. Also the log-sum-exps, [..., tokens, heads]."""
+    left, right = window_size
     rows, keys = q.shape[-3], k.shape[-3]
-    causal, window = _mask(causal, window_size, keys)
-    seen = min(rows, keys) if causal else rows * (keys > 0)  # the last rows; those before them see nothing
-    if 0 < seen == rows:
-        done: tuple[Array, Array] = attention(q, k, v, policy, causal, scale, True, softcap=softcap, window=window)
+    runs = window_spans(rows, keys, left, 0 if causal else right)
+    if len(runs) == 1 and isinstance(runs[0].keys, slice) and (runs[0].rows, runs[0].keys) == (slice(0, rows), slice(0, keys)):
+        done: tuple[Array, Array] = attention(q, k, v, policy, runs[0].causal, scale, True, softcap=softcap, window=runs[0].window)
         return done
     out, lse = _zeros(q, q.shape), numpy.full(tuple(q.shape[:-1]), -numpy.inf, numpy.float32)
     if is_torch(q):
         lse = sys.modules["torch"].from_numpy(lse)
-    if seen and 0 not in tuple(q.shape):
-        at = (Ellipsis, slice(rows - seen, None), slice(None))
-        out[at + (slice(None),)], lse[at] = attention(q[at + (slice(None),)], k, v, policy, causal, scale, True, softcap=softcap,
-                                                      window=window)
+    if 0 not in tuple(q.shape):
+        attend(out, lse, q, k, v, runs, policy, scale, softcap)  # rows that see nothing are in no run
     return out, lse
 
 
@@ -99,15 +85,14 @@ def flash_attn_varlen_func(q: Array, k: Array, v: Array, cu_seqlens_q: Any, cu_s
                            deterministic: bool = False, return_attn_probs: bool = False, block_table: Any = None, *,
                            policy: str | Policy = "dense") -> Any:
     """Sequences of different lengths end to end: q [all tokens, heads, head_dim]; sequence i is rows cu_seqlens_q[i] to
-    cu_seqlens_q[i + 1] and keys likewise. With `return_attn_probs` (out, log-sum-exps [heads, all tokens], None). `block_table`
-    is NotImplementedError: see `flash_attn_with_kvcache`."""
+    cu_seqlens_q[i + 1] and keys likewise. With `return_attn_probs` (out, log-sum-exps [heads, all tokens], None). With
+    `block_table`, [sequences, blocks of a sequence], k and v are [blocks, block tokens, KV heads, head_dim]."""
     _refuse(dropout_p, alibi_slopes)
-    if block_table is not None:
-        raise NotImplementedError("block_table: flash_attn_with_kvcache() takes one")
-    for name, array in (("q", q), ("k", k), ("v", v)):
+    for name, array in (("q", q),) if block_table is not None else (("q", q), ("k", k), ("v", v)):
         _axes(name, array, 3, "[all tokens, heads, head_dim]")
     rows, keys = _integers(cu_seqlens_q), _integers(cu_seqlens_k)
-    for name, ends, total in (("cu_seqlens_q", rows, q.shape[0]), ("cu_seqlens_k", keys, k.shape[0])):
+    pages = None if block_table is None else _pages(k, v, block_table, rows, keys)
+    for name, ends, total in (("cu_seqlens_q", rows, q.shape[0]), ("cu_seqlens_k", keys, k.shape[0] if pages is None else keys[-1])):
         if not ends or ends[0] != 0 or ends != sorted(ends) or ends[-1] > total or len(ends) != len(rows):
             raise ValueError("%s rises from 0 to at most %d, and both are of one length; found %s" % (name, total, ends))
     out, lse = _zeros(q, q.shape), numpy.full(tuple(q.shape[:-1]), -numpy.inf, numpy.float32)
@@ -115,7 +100,8 @@ def flash_attn_varlen_func(q: Array, k: Array, v: Array, cu_seqlens_q: Any, cu_s
     for i in range(len(rows) - 1):
         if rows[i] < rows[i + 1]:
             row, key = slice(rows[i], rows[i + 1]), slice(keys[i], keys[i + 1])
-            out[row], lse[row] = _attend(q[row], k[key], v[key], causal, softmax_scale, window_size, softcap, policy)
+            held = (k[key], v[key]) if pages is None else [one.read(i, 0, keys[i + 1] - keys[i]) for one in pages]
+            out[row], lse[row] = _attend(q[row], *held, causal, softmax_scale, window_size, softcap, policy)
     return (out, lse.swapaxes(0, 1), None) if return_attn_probs else out
 
 
@@ -145,6 +131,20 @@ class _Rows:
         blocks = self.table[i][:(end + self.block - 1) // self.block]
         gathered = self.cache[blocks]
         return gathered.reshape((-1,) + tuple(gathered.shape[2:]))[first:end]
+
+
+def _pages(k: Array, v: Array, block_table: Any, rows: list[int], keys: list[int]) -> tuple[_Rows, _Rows]:
+    """Keys and values of sequences that lie in blocks, with room for all that `keys` says."""
+    _axes("k", k, 4, "[blocks, block tokens, KV heads, head_dim] with a block_table")
+    if tuple(v.shape) != tuple(k.shape):
+        raise ValueError("k is %s, v %s" % (tuple(k.shape), tuple(v.shape)))
+    table = [_integers(line) for line in block_table]
+    pages = _Rows(k, table, []), _Rows(v, table, [])
+    for i in range(len(keys) - 1):
+        if len(table) != len(rows) - 1 or keys[i + 1] - keys[i] > pages[0].room(i):
+            raise ValueError("block_table has %d lines; each of %d sequences needs one, with blocks for all of its keys"
+                             % (len(table), len(rows) - 1))
+    return pages
 
 
 def _lengths(cache_seqlens: Any, batch: int, whole: int) -> list[int]:

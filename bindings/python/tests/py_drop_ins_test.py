@@ -30,9 +30,8 @@ class DropInsTest(unittest.TestCase):
 
     def test_sdpa_refuses(self):
         q, k, v = (one.swapaxes(0, 1) for one in arrays(1, 5, 9, 4, 2, 8))
-        for keywords in ({"attn_mask": np.ones((5, 9), bool)}, {"dropout_p": 0.1}):
-            with self.assertRaises(NotImplementedError):
-                fovea.scaled_dot_product_attention(q, k, v, enable_gqa=True, **keywords)
+        with self.assertRaises(NotImplementedError):
+            fovea.scaled_dot_product_attention(q, k, v, enable_gqa=True, dropout_p=0.1)
         with self.assertRaisesRegex(ValueError, "enable_gqa"):
             fovea.scaled_dot_product_attention(q, k, v)
         with self.assertRaisesRegex(ValueError, "head_dim"):
@@ -59,7 +58,7 @@ class DropInsTest(unittest.TestCase):
 
     def test_flash_attn_refuses(self):
         q, k, v = (one[None] for one in arrays(4, 5, 9, 4, 2, 8))
-        for keywords in ({"dropout_p": 0.5}, {"alibi_slopes": np.ones(4)}, {"window_size": (2, 2)}, {"window_size": (2, -1)}):
+        for keywords in ({"dropout_p": 0.5}, {"alibi_slopes": np.ones(4)}):
             with self.assertRaises(NotImplementedError):
                 flash_attn_func(q, k, v, **keywords)
         with self.assertRaisesRegex(ValueError, "batch, tokens, heads"):

@@ -63,6 +63,25 @@ class TorchTest(unittest.TestCase):
         self.assertTrue(torch.equal(fovea.attention(q, k[:, :1].expand(2, 2, 50, 64), v, "dense", False, layout="HND"),
                                     fovea.attention(q, k[:, :1].repeat(1, 2, 1, 1), v, "dense", False, layout="HND")))
 
+    def test_masks(self):
+        q, k, v = tensors(2, 6, 2, 30, 50, 64)
+        key, row = torch.arange(50), torch.arange(30)[:, None]
+        padding = key >= torch.tensor([0, 7])[:, None, None, None]
+        bias = torch.randn(6, 1, 50)
+        for mask in ((key <= row + 20), padding & (key <= row + 20), torch.rand(30, 50) < 0.5, torch.rand(2, 6, 1, 50) < 0.5, bias,
+                     torch.zeros(30, 50).masked_fill(key > row + 20, torch.finfo(torch.float32).min)):
+            for kind, within in ((torch.float32, 5e-6), (torch.bfloat16, 3e-2)):
+                same = [one.to(kind) for one in (q, k, v)] + [mask if mask.dtype == torch.bool else mask.to(kind)]
+                got = fovea.scaled_dot_product_attention(*same, enable_gqa=True)
+                self.assertEqual(got.dtype, kind)
+                wide = [one.float() if one.dtype == kind else one for one in same]
+                self.assertLessEqual(far(got, sdpa(*wide, enable_gqa=True)), within)
+        nothing = (key <= row + 20) & (row > 3)  # torch gives zeros, too
+        self.assertLessEqual(far(fovea.scaled_dot_product_attention(q, k, v, nothing, enable_gqa=True),
+                                 sdpa(q, k, v, nothing, enable_gqa=True)), 5e-6)
+        with self.assertRaisesRegex(NotImplementedError, "between the rows"):
+            fovea.scaled_dot_product_attention(q, k, v, torch.randn(30, 50), enable_gqa=True)
+
     def test_history_is_refused(self):
         q, k, v = tensors(1, 2, 2, 3, 3, 8)
         k.requires_grad_()
