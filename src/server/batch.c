@@ -21,13 +21,18 @@ fv_status fv_batch_open(fv_batch *batch, const fv_server *server, fv_message *me
     batch->rows = calloc(rows, sizeof *batch->rows);
     batch->logits = calloc((size_t)rows * batch->vocabulary, sizeof *batch->logits);
     batch->scratch = calloc(batch->vocabulary, sizeof *batch->scratch);
+    batch->watched = calloc(slots, sizeof *batch->watched);
     if (!batch->parts || !batch->outcomes || !batch->deadlines || !batch->progress || !batch->owners ||
-        !batch->statuses || !batch->last_rows || !batch->rows || !batch->logits || !batch->scratch)
+        !batch->statuses || !batch->last_rows || !batch->rows || !batch->logits || !batch->scratch || !batch->watched)
         return fv_message_set(message, FV_ERROR_MEMORY, "no memory for the logits of %u answers", slots);
-    return fv_stepper_open(&batch->stepper, server->llm, &config, fv_engine_pool(server->engine), message);
+    fv_status status = fv_stepper_open(&batch->stepper, server->llm, &config, fv_engine_pool(server->engine), message);
+    if (status != FV_OK) return status;
+    return fv_read_watch_open(&batch->watch, batch->stepper, server->llm, server->slot_tokens,
+                              fv_engine_threads(server->engine));
 }
 
 void fv_batch_close(fv_batch *batch) {
+    fv_read_watch_close(batch->watch);
     fv_stepper_close(batch->stepper);
     free(batch->parts);
     free(batch->outcomes);
@@ -39,6 +44,7 @@ void fv_batch_close(fv_batch *batch) {
     free(batch->last_rows);
     free(batch->logits);
     free(batch->scratch);
+    free(batch->watched);
     *batch = (fv_batch){0};
 }
 
@@ -46,10 +52,22 @@ void fv_batch_close(fv_batch *batch) {
 
 static bool reads_prompt(const fv_choice *choice) { return choice->read < choice->prompt->tokens.count; }
 
+/* The row that the next token will be chosen from, where it is wanted to know what it reads. */
+static void watch_part(fv_batch *batch, const fv_slot *slot, uint32_t index, size_t count) {
+    const fv_choice *choice = slot->choice;
+    batch->watched[index] = SIZE_MAX;
+    if (choice->passages.most == 0 || (reads_prompt(choice) && choice->read + count < choice->prompt->tokens.count))
+        return;
+    batch->statuses[index] =
+        fv_read_watch_add(batch->watch, slot->sequence, (uint32_t)(fv_sequence_tokens(slot->sequence) + count - 1),
+                          &batch->watched[index]);
+}
+
 static void add_part(fv_batch *batch, const fv_slots *slots, uint32_t index, const int32_t *tokens, size_t count) {
     batch->owners[batch->part_count] = index;
     batch->parts[batch->part_count++] =
         (fv_step_part){.sequence = slots->items[index].sequence, .tokens = tokens, .count = (uint32_t)count};
+    watch_part(batch, &slots->items[index], index, count);
 }
 
 /* A token of an answer, and how soon it is wanted. */
@@ -114,9 +132,12 @@ static bool advance(fv_choice *choice, uint32_t count) {
     return true;
 }
 
-static fv_status choose(fv_batch *batch, const fv_slot *slot, const float *logits) {
+static fv_status choose(fv_batch *batch, const fv_slots *slots, uint32_t index, const float *logits) {
+    const fv_slot *slot = &slots->items[index];
     size_t room = fv_sequence_context_tokens(slot->sequence) - fv_sequence_tokens(slot->sequence);
-    return fv_choice_next(slot->choice, logits, batch->scratch, room);
+    size_t row = batch->watched[index];
+    fv_status status = row == SIZE_MAX ? FV_OK : fv_choice_read(slot->choice, batch->watch, row);
+    return status != FV_OK ? status : fv_choice_next(slot->choice, logits, batch->scratch, room);
 }
 
 /* Each alone, so that a number that is no number is one answer's fault. */
@@ -124,7 +145,7 @@ static void choose_each(fv_batch *batch, fv_slots *slots, const uint32_t *owners
     for (uint32_t i = 0; i < count; i++) {
         uint32_t slot = owners[i];
         fv_status status = fv_stepper_logits(batch->stepper, &batch->last_rows[i], 1, batch->logits);
-        batch->statuses[slot] = status == FV_OK ? choose(batch, &slots->items[slot], batch->logits) : status;
+        batch->statuses[slot] = status == FV_OK ? choose(batch, slots, slot, batch->logits) : status;
     }
 }
 
@@ -150,8 +171,7 @@ static void settle(fv_batch *batch, fv_slots *slots, size_t first, size_t count)
         return;
     }
     for (uint32_t i = 0; i < wanted; i++)
-        batch->statuses[owners[i]] =
-            choose(batch, &slots->items[owners[i]], batch->logits + (size_t)i * batch->vocabulary);
+        batch->statuses[owners[i]] = choose(batch, slots, owners[i], batch->logits + (size_t)i * batch->vocabulary);
 }
 
 /* ---- the step ---- */
@@ -166,8 +186,9 @@ static void run_alone(fv_batch *batch, fv_slots *slots) {
 }
 
 void fv_batch_step(fv_batch *batch, fv_slots *slots) {
-    size_t rows = fill(batch, slots);
     for (uint32_t i = 0; i < batch->slots; i++) batch->statuses[i] = FV_OK;
+    fv_read_watch_begin(batch->watch);
+    size_t rows = fill(batch, slots);
     if (batch->part_count == 0) return;
     batch->steps++;
     batch->rows_run += rows;
@@ -176,6 +197,7 @@ void fv_batch_step(fv_batch *batch, fv_slots *slots) {
         return;
     }
     for (size_t i = 0; i < batch->part_count; i++)
-        batch->statuses[batch->owners[i]] = (fv_status)batch->outcomes[i].status;
+        if (batch->statuses[batch->owners[i]] == FV_OK)
+            batch->statuses[batch->owners[i]] = (fv_status)batch->outcomes[i].status;
     settle(batch, slots, 0, batch->part_count);
 }

@@ -17,6 +17,8 @@ typedef struct fv_batch {
     uint32_t *rows;      /* [logit_rows] */
     float *logits;       /* [logit_rows][vocabulary] */
     float *scratch;      /* [vocabulary] */
+    fv_read_watch *watch;
+    size_t *watched;     /* [slots] its row; SIZE_MAX: none */
     fv_status *statuses; /* [slots] of the last step */
     uint32_t turn;       /* slot whose prompt is served first */
     size_t part_count;

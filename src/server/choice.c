@@ -100,6 +100,20 @@ static void drop_entries(fv_choice *choice) {
         choice->entry_count--;
 }
 
+/* ---- passages ---- */
+
+fv_status fv_choice_read(fv_choice *choice, fv_read_watch *watch, size_t row) {
+    return fv_passages_add(&choice->passages, watch, row, fv_answer_text_all(choice->text));
+}
+
+size_t fv_choice_passages(const fv_choice *choice) {
+    const fv_passages *passages = &choice->passages;
+    size_t count = passages->count < choice->tokens.count ? passages->count : choice->tokens.count;
+    size_t end = fv_answer_text_all(choice->text)->length;
+    while (choice->finish != FV_FINISH_NOT && count > 0 && passages->begins[count - 1] >= end) count--;
+    return count;
+}
+
 /* ---- telling ---- */
 
 static void tell_begin(fv_choice *choice) {
@@ -113,9 +127,11 @@ static void tell_begin(fv_choice *choice) {
     const fv_text *prompt = &choice->prompt->text;
     size_t all = choice->entry_count, own = fv_choice_wants_rows(choice) ? choice->prompt->tokens.count : 0;
     choice->entry_count = own < all ? own : all;
+    choice->shown_tokens = choice->tokens.count; /* none of them are the prompt's */
     fv_reply_event(request->reply, shape->piece(choice, prompt->bytes ? prompt->bytes : "", prompt->length));
     choice->shown_entries = choice->entry_count;
     choice->entry_count = all;
+    choice->shown_tokens = 0;
 }
 
 /* What can be shown goes out; nothing where there is nothing. */
@@ -125,7 +141,8 @@ static void tell(fv_choice *choice, bool last) {
     if (!request->settings.stream) return;
     size_t length = fv_answer_text_take(choice->text, last, &bytes);
     tell_begin(choice);
-    bool rest = last && choice->shown_entries < choice->entry_count;
+    bool rest =
+        last && (choice->shown_entries < choice->entry_count || choice->shown_tokens < fv_choice_passages(choice));
     if (length == 0 && !rest) return;
     fv_reply_event(request->reply, request->shape->piece(choice, bytes, length));
     choice->shown_entries = choice->entry_count;

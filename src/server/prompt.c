@@ -10,6 +10,7 @@ void fv_prompts_free(fv_prompts *prompts) {
     for (size_t i = 0; i < prompts->count; i++) {
         fv_tokens_free(&prompts->items[i].tokens);
         fv_text_free(&prompts->items[i].text);
+        free(prompts->items[i].places);
     }
     free(prompts->items);
     *prompts = (fv_prompts){0};

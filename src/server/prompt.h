@@ -6,7 +6,8 @@
 
 typedef struct fv_prompt {
     fv_tokens tokens;
-    fv_text text; /* as handed in or rendered; of ids what they say */
+    fv_text text;     /* as handed in or rendered; of ids what they say */
+    uint64_t *places; /* [tokens + 1] characters of the text before each; NULL: nobody asked (passages.h) */
 } fv_prompt;
 
 typedef struct fv_prompts {

@@ -33,6 +33,7 @@ static void choice_free(fv_choice *choice) {
     fv_tokens_free(&choice->tokens);
     free(choice->entries);
     free(choice->tops);
+    fv_passages_free(&choice->passages);
 }
 
 void fv_request_free(fv_request *request) {
@@ -59,22 +60,30 @@ static fv_status check_fit(const fv_request *request, fv_message *message) {
 }
 
 fv_status fv_request_prepare(fv_request *request, fv_message *message) {
+    const fv_settings *settings = &request->settings;
+    uint32_t layers = fv_llm_config(request->server->llm)->layers;
     size_t answers = (size_t)request->settings.answers, count = request->prompts.count * answers;
     fv_status status = check_fit(request, message);
     if (status != FV_OK) return status;
     if (count > CHOICES_MOST)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'n': %zu answers at a time; the most is %d", count,
                               CHOICES_MOST);
+    for (size_t i = 0; i < request->prompts.count && settings->reads > 0; i++) {
+        status = fv_prompt_place(&request->prompts.items[i], fv_llm_tokenizer(request->server->llm));
+        if (status != FV_OK) return fv_message_set(message, status, "no memory for the places of tokens");
+    }
     request->choices = calloc(count, sizeof *request->choices);
     if (!request->choices) return fv_message_set(message, FV_ERROR_MEMORY, "no memory for the answers");
     request->choice_count = request->open_count = count;
     for (size_t i = 0; i < count; i++)
-        request->choices[i] = (fv_choice){.request = request,
-                                          .prompt = &request->prompts.items[i / answers],
-                                          .index = (uint32_t)i,
-                                          .stop = -1,
-                                          .pending = -1,
-                                          .report = {.struct_bytes = sizeof(fv_report)}};
+        request->choices[i] =
+            (fv_choice){.request = request,
+                        .prompt = &request->prompts.items[i / answers],
+                        .index = (uint32_t)i,
+                        .stop = -1,
+                        .pending = -1,
+                        .passages = {.most = (size_t)settings->reads, .layers = settings->reads_layers ? layers : 0},
+                        .report = {.struct_bytes = sizeof(fv_report)}};
     return FV_OK;
 }
 

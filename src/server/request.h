@@ -4,6 +4,7 @@
 #define FV_REQUEST_H
 
 #include "fovea/report.h"
+#include "passages.h"
 #include "prompt.h"
 #include "settings.h"
 
@@ -49,6 +50,7 @@ typedef struct fv_choice {
     fv_entry *entries;
     fv_alternative *tops; /* [entries][settings.logprobs] */
     size_t entry_count, entry_room, shown_entries;
+    fv_passages passages;
     uint64_t characters;               /* so far, with the prompt's */
     bool told;                         /* its stream began */
     uint64_t open_ns, read_ns, end_ns; /* admitted, prompt read, ended */
@@ -100,6 +102,12 @@ fv_status fv_choice_open(fv_choice *choice); /* FV_OK, FV_ERROR_MEMORY, FV_ERROR
 /** Logits after token `place` of the prompt, for the log-probability of the one after it. */
 fv_status fv_choice_prompt_row(fv_choice *choice, size_t place, const float *logits);
 bool fv_choice_wants_rows(const fv_choice *choice);
+
+/** The row that the next token is chosen from was watched: what it read. FV_OK, FV_ERROR_MEMORY. */
+fv_status fv_choice_read(fv_choice *choice, fv_read_watch *watch, size_t row);
+
+/** Tokens of the answer whose passages can be told: those of a stop text are no part of it. */
+size_t fv_choice_passages(const fv_choice *choice);
 
 /** Chooses the next token from the logits of the last one, and tells what can be told. choice->finish says whether it
  *  was the last. scratch: [vocabulary]. */

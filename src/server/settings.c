@@ -1,9 +1,14 @@
 /* settings.c - values with a shape of their own: stop texts, biases, the policy. */
 #include "settings.h"
 #include "fovea/machine.h"
+#include "passages.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define AT(FIELD) .offset = offsetof(fv_settings, FIELD)
+
+enum { READS_PASSAGES = 8 /* of a token, unless the request says something else */ };
 
 fv_status fv_settings_default(fv_settings *settings, const fv_server *server, fv_message *message) {
     uint32_t taken = 0;
@@ -32,6 +37,21 @@ static fv_status read_attention(void *target, const json_t *value, fv_message *m
     return FV_OK;
 }
 
+/* true, or how much of it. */
+static fv_status read_reads(void *target, const json_t *value, fv_message *message) {
+    static const fv_field list[] = {
+        {.name = "passages", .kind = FV_FIELD_INTEGER, AT(reads), .low = 1, .high = FV_PASSAGES_MOST},
+        {.name = "layers", .kind = FV_FIELD_SWITCH, AT(reads_layers)},
+    };
+    const fv_field_table table = {list, sizeof list / sizeof *list};
+    fv_settings *settings = target;
+    if (!json_is_boolean(value) && !json_is_object(value))
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'fovea.reads' must be true, false or an object");
+    settings->reads = json_is_false(value) ? 0 : READS_PASSAGES;
+    settings->reads_layers = false;
+    return json_is_object(value) ? fv_fields_read(&table, 1, value, "fovea.reads.", target, message) : FV_OK;
+}
+
 static const fv_field policy_list[] = {
     {.name = "attention", .kind = FV_FIELD_READ, .read = read_attention},
     {.name = "quality", .kind = FV_FIELD_F32, .offset = offsetof(fv_settings, quality), .low = 1e-6, .high = 1e6},
@@ -40,7 +60,7 @@ static const fv_field policy_list[] = {
      .offset = offsetof(fv_settings, deadline_ms),
      .low = 1,
      .high = 1e9},
-    {.name = "reads", .kind = FV_FIELD_ONLY, .only = "[false]"},
+    {.name = "reads", .kind = FV_FIELD_READ, .read = read_reads},
 };
 
 static fv_status read_fovea(void *target, const json_t *value, fv_message *message) {
@@ -168,7 +188,6 @@ fv_status fv_settings_finish(fv_settings *settings, fv_message *message) {
 
 /* ---- tables ---- */
 
-#define AT(FIELD) .offset = offsetof(fv_settings, FIELD)
 #define SAMPLING(FIELD) .offset = offsetof(fv_settings, sampler.FIELD)
 #define LIST(NAME, LISTED) const fv_field_table NAME = {LISTED, sizeof LISTED / sizeof *LISTED}
 

@@ -33,6 +33,8 @@ typedef struct fv_settings {
     fv_policy policy;
     char policy_text[FV_POLICY_TEXT_BYTES];
     float quality; /* 0: as the policy says */
+    int64_t reads; /* passages of each token that are told; 0: none */
+    bool reads_layers;
 } fv_settings;
 
 /** As a request that says nothing. FV_OK, FV_ERROR_CORRUPT (what the file recommends). */

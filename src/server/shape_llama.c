@@ -14,6 +14,7 @@ static json_t *llama_piece(const fv_choice *choice, const char *bytes, size_t le
                              "stop", 0, "tokens_predicted", (json_int_t)choice->tokens.count, "tokens_evaluated",
                              (json_int_t)choice->prompt->tokens.count);
     add_probabilities(choice, choice->shown_entries, made);
+    fv_shape_passages(choice, choice->shown_tokens, made);
     return made;
 }
 
@@ -39,6 +40,7 @@ static json_t *llama_whole(const fv_request *request) {
     json_t *tokens = request->settings.return_tokens ? fv_shape_tokens(choice, 0) : json_array();
     json_t *made = last(choice, fv_shape_text(choice), tokens);
     add_probabilities(choice, 0, made);
+    fv_shape_passages(choice, 0, made);
     return made;
 }
 

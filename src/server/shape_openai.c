@@ -18,6 +18,18 @@ static json_t *with_figures(const fv_request *request, json_t *document) {
     return document;
 }
 
+/* With the passages of the tokens from `first` on. */
+static json_t *with_passages(const fv_choice *choice, size_t first, json_t *made) {
+    if (made) fv_shape_passages(choice, first, made);
+    return made;
+}
+
+/* An event's, of the tokens that it tells. */
+static json_t *with_new_passages(const fv_choice *choice, json_t *event) {
+    fv_shape_passages(choice, choice->shown_tokens, json_array_get(json_object_get(event, "choices"), 0));
+    return event;
+}
+
 static json_t *all_choices(const fv_request *request, json_t *(*one)(const fv_choice *choice)) {
     json_t *list = json_array();
     for (size_t i = 0; list && i < request->choice_count; i++) {
@@ -70,9 +82,9 @@ static json_t *completion_json(const fv_choice *choice, json_t *text, size_t fir
 }
 
 static json_t *completion_piece(const fv_choice *choice, const char *bytes, size_t length) {
-    return around(choice->request, "text_completion",
-                  json_pack("[o]", completion_json(choice, fv_json_string(bytes, length), choice->shown_entries,
-                                                   fv_json_null())));
+    return with_new_passages(choice, around(choice->request, "text_completion",
+                                            json_pack("[o]", completion_json(choice, fv_json_string(bytes, length),
+                                                                             choice->shown_entries, fv_json_null()))));
 }
 
 static json_t *completion_end(const fv_choice *choice) {
@@ -86,7 +98,8 @@ static json_t *completion_usage(const fv_request *request) {
 }
 
 static json_t *completion_one(const fv_choice *choice) {
-    return completion_json(choice, fv_shape_text(choice), 0, json_string(fv_shape_finish(choice)));
+    return with_passages(choice, 0,
+                         completion_json(choice, fv_shape_text(choice), 0, json_string(fv_shape_finish(choice))));
 }
 
 static json_t *completion_whole(const fv_request *request) {
@@ -119,8 +132,8 @@ static json_t *chat_begin(const fv_choice *choice) {
 }
 
 static json_t *chat_piece(const fv_choice *choice, const char *bytes, size_t length) {
-    return chat_event(choice, json_pack("{s:o}", "content", fv_json_string(bytes, length)),
-                      chat_logprobs(choice, choice->shown_entries), fv_json_null());
+    return with_new_passages(choice, chat_event(choice, json_pack("{s:o}", "content", fv_json_string(bytes, length)),
+                                                chat_logprobs(choice, choice->shown_entries), fv_json_null()));
 }
 
 static json_t *chat_end(const fv_choice *choice) {
@@ -132,9 +145,10 @@ static json_t *chat_usage(const fv_request *request) {
 }
 
 static json_t *chat_one(const fv_choice *choice) {
-    return json_pack("{s:i, s:{s:s, s:o}, s:o, s:s}", "index", (int)choice->index, "message", "role", "assistant",
-                     "content", fv_shape_text(choice), "logprobs", chat_logprobs(choice, 0), "finish_reason",
-                     fv_shape_finish(choice));
+    return with_passages(choice, 0,
+                         json_pack("{s:i, s:{s:s, s:o}, s:o, s:s}", "index", (int)choice->index, "message", "role",
+                                   "assistant", "content", fv_shape_text(choice), "logprobs", chat_logprobs(choice, 0),
+                                   "finish_reason", fv_shape_finish(choice)));
 }
 
 static json_t *chat_whole(const fv_request *request) {

@@ -60,6 +60,25 @@ json_t *fv_shape_reads(const fv_choice *choice) {
                      "reused_tokens", (json_int_t)choice->cached, "cut_tokens", (json_int_t)choice->cut);
 }
 
+static json_t *token_passages(const fv_choice *choice, size_t token) {
+    const fv_passages *passages = &choice->passages;
+    json_t *layers = passages->layers > 0 ? json_array() : NULL;
+    for (uint32_t layer = 0; layer < passages->layers; layer++)
+        (void)json_array_append_new(layers, fv_passages_json(passages, choice->prompt, token, 1 + (size_t)layer));
+    json_t *made = json_pack("{s:o, s:o}", "token", fv_shape_piece(choice, choice->tokens.ids[token]), "passages",
+                             fv_passages_json(passages, choice->prompt, token, 0));
+    if (layers) (void)json_object_set_new(made, "layers", layers);
+    return made;
+}
+
+void fv_shape_passages(const fv_choice *choice, size_t first, json_t *document) {
+    if (choice->passages.most == 0) return;
+    json_t *list = json_array();
+    for (size_t token = first; token < fv_choice_passages(choice); token++)
+        (void)json_array_append_new(list, token_passages(choice, token));
+    (void)json_object_set_new(document, "reads", list);
+}
+
 json_t *fv_shape_tokens(const fv_choice *choice, size_t first) {
     json_t *list = json_array();
     for (size_t i = first; i < choice->tokens.count; i++)

@@ -10,6 +10,8 @@ json_t *fv_shape_model(const fv_request *request);
 json_t *fv_shape_usage(const fv_request *request); /* OpenAI's usage */
 json_t *fv_shape_timings(const fv_choice *choice); /* llama-server's timings */
 json_t *fv_shape_reads(const fv_choice *choice);   /* fovea's own: density, bytes, reused tokens */
+/** Passages of tokens from `first` on: adds "reads" where they are wanted. */
+void fv_shape_passages(const fv_choice *choice, size_t first, json_t *document);
 json_t *fv_shape_tokens(const fv_choice *choice, size_t first);
 
 /** Entries first..end-1, as {"token","logprob","bytes","top_logprobs"}, with "id" where llama-server has it. */

@@ -181,7 +181,7 @@ class StoryTest(ServeTest):
                              ("n", 1000), ("stop", 5), ("stop", [""]), ("stop", ["a"] * 17), ("seed", -2), ("logprobs", 21), ("logprobs", True),
                              ("logit_bias", {"640": 1}), ("logit_bias", {"a": 1}), ("logit_bias", 1), ("stream", 1), ("suffix", "x"),
                              ("best_of", 2), ("response_format", {"type": "json_object"}), ("grammar", "root ::= x"), ("mirostat", 2),
-                             ("stream_options", {"x": 1}), ("fovea", {"attention": "nope"}), ("fovea", {"attention": 1}), ("fovea", {"reads": True}),
+                             ("stream_options", {"x": 1}), ("fovea", {"attention": "nope"}), ("fovea", {"attention": 1}), ("fovea", {"reads": 1}),
                              ("fovea", {"x": 1}), ("fovea", []), ("echo", "yes"), ("presence_penalty", 3), ("echos", True), ("prompt", {}),
                              ("prompt", [640]), ("prompt", []), ("prompt", ""), ("prompt", [[]]), ("prompt", [-1]), ("prompt", 5)):
             if field == "prompt" and value == "":
