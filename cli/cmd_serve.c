@@ -14,7 +14,7 @@ typedef struct serve_options {
     cli_model_options model;
     fv_server_config server;
     const char *key, *key_file, *log_file, *attention, *tls_key, *tls_certificate;
-    int64_t max_body_mib, grace_s;
+    int64_t max_body_mib, grace_s, cache_mib, session_bytes;
 } serve_options;
 
 #define CLI_TARGET serve_options
@@ -30,6 +30,8 @@ static const cli_option serve_flags[] = {
              .help = "who has none of these is refused (default: nobody is)"),
     CLI_FLAG(TEXT, "--api-key-file", key_file, .value = "FILE", .env = "LLAMA_ARG_API_KEY_FILE",
              .help = "more of them, one a line"),
+    CLI_FLAG(U32, "--key-limit", server.key_limit, .high = 1000000, .note = "any number",
+             .help = "requests at a time with the same key; more are told to come again"),
     CLI_FLAG(TEXT, "--ssl-key-file", tls_key, .value = "FILE", .env = "LLAMA_ARG_SSL_KEY_FILE",
              .help = "HTTPS: the private key, PEM"),
     CLI_FLAG(TEXT, "--ssl-cert-file", tls_certificate, .value = "FILE", .env = "LLAMA_ARG_SSL_CERT_FILE",
@@ -56,6 +58,13 @@ static const cli_option slot_flags[] = {
              .help = "the template's name (default: recognised from the model file)"),
     CLI_FLAG(TEXT, "--slot-save-path", server.slot_folder, .value = "FOLDER", .env = "LLAMA_ARG_SLOT_SAVE_PATH",
              .help = "where POST /slots/ID?action=save keeps what a slot has read"),
+    CLI_FLAG(TEXT, "--session-dir", server.session_folder, .value = "DIR",
+             .help = "keep what slots have read, from 1,024 tokens on, in files of this folder when the server\nends, "
+                     "and take it up from there when a prompt begins so. Several processes may share it"),
+    CLI_FLAG(INTEGER, "--session-limit", session_bytes, .value = "BYTES", .low = 1, .high = 9e18,
+             .help = "of all files in DIR; the least recently used goes first"),
+    CLI_FLAG(INTEGER, "--cache-limit", cache_mib, .value = "MIB", .high = 1e9, .note = "what the process may use",
+             .help = "memory of all contexts together; where it is full, what no answer needs any more goes\nfirst"),
     CLI_IGNORE("-cb --cont-batching", NULL, "always on"),
     CLI_IGNORE("--no-webui", NULL, "there is no page in this version"),
 };
@@ -65,7 +74,7 @@ typedef struct serve_state {
     serve_options *options;
     fv_text keys; /* the lists, one key a line */
     fv_text tls_key, tls_certificate;
-    const char *key_list[64];
+    const char *key_list[FV_SERVER_KEYS];
     fv_engine *engine;
     fv_server *server;
 } serve_state;
@@ -129,6 +138,10 @@ static int check_options(serve_state *state) {
     if (result == CLI_GO_ON) result = read_tls(state);
     server->attention = options->attention;
     server->max_body_bytes = (uint64_t)options->max_body_mib << 20;
+    server->cache_bytes = (uint64_t)options->cache_mib << 20;
+    server->session_bytes = (uint64_t)options->session_bytes;
+    if (result == CLI_GO_ON && server->key_limit > 0 && server->key_count == 0)
+        return cli_usage_error("serve", "--key-limit needs keys: --api-key, --api-key-file");
     if (result == CLI_GO_ON && server->slot_folder && access(server->slot_folder, W_OK | X_OK) != 0)
         return cli_fail("--slot-save-path %s: %s", server->slot_folder, strerror(errno));
     if (result != CLI_GO_ON || !options->log_file) return result;
@@ -150,8 +163,8 @@ static int serve(serve_state *state) {
     fprintf(stderr, "listening on %s\n", fv_server_url(state->server));
     (void)cli_interrupt_wait(-1);
     cli_note("stopping: answers have %lld s to end", (long long)options->grace_s);
-    fv_server_stop(state->server, (uint32_t)options->grace_s);
-    return CLI_DONE;
+    fv_status kept = fv_server_stop(state->server, (uint32_t)options->grace_s, &message);
+    return kept == FV_OK ? CLI_DONE : cli_fail("%s", message.text);
 }
 
 static void close_serve(serve_state *state) {
@@ -165,8 +178,11 @@ static void close_serve(serve_state *state) {
 }
 
 int cmd_serve(int argc, char **argv) {
-    serve_options options = {
-        .model = cli_model_options_default(), .attention = "dense", .max_body_mib = 64, .grace_s = 10};
+    serve_options options = {.model = cli_model_options_default(),
+                             .attention = "dense",
+                             .max_body_mib = 64,
+                             .grace_s = 10,
+                             .session_bytes = (int64_t)8 << 30};
     fv_server_config_default(&options.server);
     serve_state state = {.options = &options};
     const cli_option_group groups[] = {CLI_GROUP("server", serve_flags, &options),

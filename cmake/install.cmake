@@ -30,6 +30,9 @@ if(FV_CLI)
   install(TARGETS fovea_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT fovea_program)
   install(FILES cli/completion.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME fovea
           COMPONENT fovea_program)
+  if(FV_SERVER) # where systemd looks, below any of its prefixes; the unit finds the program by its search path
+    install(FILES service/fovea.service service/fovea.socket DESTINATION lib/systemd/system COMPONENT fovea_program)
+  endif()
   # The program itself says what is in its man pages: they are made where it runs.
   if(NOT CMAKE_CROSSCOMPILING)
     add_custom_command(OUTPUT ${PROJECT_BINARY_DIR}/man/fovea.1

@@ -192,7 +192,10 @@ void fv_batch_step(fv_batch *batch, fv_slots *slots) {
     if (batch->part_count == 0) return;
     batch->steps++;
     batch->rows_run += rows;
-    if (fv_stepper_run_each(batch->stepper, batch->parts, batch->part_count, batch->outcomes) != FV_OK) {
+    fv_status status;
+    do status = fv_stepper_run_each(batch->stepper, batch->parts, batch->part_count, batch->outcomes);
+    while (status == FV_ERROR_FULL && fv_slots_forget(slots));
+    if (status != FV_OK) {
         run_alone(batch, slots);
         return;
     }

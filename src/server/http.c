@@ -23,6 +23,7 @@ typedef struct exchange {
     fv_call *call; /* until it is handed on */
     fv_reply *reply;
     size_t claimed; /* of server->body_bytes */
+    int key;        /* whose share of requests this one takes; -1: nobody's */
     bool body_read;
     fv_access access;
 } exchange;
@@ -53,6 +54,17 @@ static void read_query(const exchange *e, fv_call *call) {
     call->fail_on_no_slot = fail && strcmp(fail, "0") != 0;
 }
 
+/* Of what one key may ask at a time; an answer that is being written counts until it has gone out. */
+static bool take_share(exchange *e, int key) {
+    uint32_t limit = e->server->config->key_limit;
+    if (limit == 0) return true;
+    if (fv_keys_take(e->server, key))
+        e->key = key;
+    else
+        fv_reply_error(e->reply, 429, "this key has %u requests at work already: come again", limit);
+    return e->key >= 0;
+}
+
 /* Whether it may be served; else the reply says why not. */
 static bool admit(exchange *e, const char *method, const char *path) {
     const fv_server *server = e->server;
@@ -65,7 +77,8 @@ static bool admit(exchange *e, const char *method, const char *path) {
                                &reason);
     e->call->route = route;
     if (route && route->open) return true;
-    if (!fv_keys_allow(server->config, header(e, "Authorization"), header(e, "X-Api-Key")))
+    int key = fv_keys_find(server->config, header(e, "Authorization"), header(e, "X-Api-Key"));
+    if (key < 0)
         fv_reply_error(e->reply, 401, "this server asks for an API key: Authorization: Bearer KEY");
     else if (reason)
         fv_reply_error(e->reply, 501, "%s", reason);
@@ -78,7 +91,7 @@ static bool admit(exchange *e, const char *method, const char *path) {
     else if (atomic_load(&server->phase) == FV_SERVER_STOPPING)
         fv_reply_error(e->reply, 503, "the server is stopping");
     else
-        return true;
+        return route->quick || take_share(e, key);
     return false;
 }
 
@@ -101,8 +114,12 @@ static exchange *exchange_new(fv_server *server, struct MHD_Connection *connecti
     }
     fv_reply_hold(reply);
     *call = (fv_call){.server = server, .reply = reply};
-    *e = (exchange){
-        .server = server, .connection = connection, .socket = info->connect_fd, .call = call, .reply = reply};
+    *e = (exchange){.server = server,
+                    .connection = connection,
+                    .socket = info->connect_fd,
+                    .key = -1,
+                    .call = call,
+                    .reply = reply};
     reply->peer = (fv_reply_peer){peer_wake, peer_is_there, e};
     return e;
 }
@@ -228,6 +245,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
         fv_access_write(&e->access, e->reply, code == MHD_REQUEST_TERMINATED_COMPLETED_OK, server->config->access_log);
     atomic_fetch_sub(&server->body_bytes, e->claimed);
     if (e->body_read) atomic_fetch_sub(&server->open_replies, 1);
+    if (e->key >= 0) fv_keys_give_back(server, e->key);
     fv_call_free(e->call);
     fv_reply_drop(e->reply);
     free(e);

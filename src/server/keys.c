@@ -11,12 +11,20 @@ static bool equal(const char *key, const char *given) {
     return difference == 0;
 }
 
-bool fv_keys_allow(const fv_server_config *config, const char *authorization, const char *plain) {
+int fv_keys_find(const fv_server_config *config, const char *authorization, const char *plain) {
     const char *given = plain;
-    bool found = config->key_count == 0;
+    int found = config->key_count == 0 ? 0 : -1;
     if (authorization && strncasecmp(authorization, "Bearer ", 7) == 0) given = authorization + 7;
     while (given && *given == ' ') given++;
     for (size_t i = 0; given && i < config->key_count; i++)
-        if (equal(config->keys[i], given)) found = true;
+        if (equal(config->keys[i], given)) found = (int)i;
     return found;
 }
+
+bool fv_keys_take(fv_server *server, int key) {
+    if (atomic_fetch_add(&server->key_uses[key], 1) < server->config->key_limit) return true;
+    fv_keys_give_back(server, key);
+    return false;
+}
+
+void fv_keys_give_back(fv_server *server, int key) { atomic_fetch_sub(&server->key_uses[key], 1); }

@@ -1,5 +1,7 @@
-/* listener.c - TCP by name and port, or a UNIX socket in the place of one that nobody listens to any more. */
+/* listener.c - a socket that was handed over; else TCP by name and port, or a UNIX socket in the place of one that
+ * nobody listens to any more. */
 #include "listener.h"
+#include "supervisor.h"
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -55,12 +57,15 @@ static fv_status open_unix(fv_server *server, const char *path, fv_message *mess
 
 /* ---- TCP ---- */
 
+/* host: as it was asked for; NULL: as the socket says. */
 static void url_make(fv_server *server, const char *host) {
     struct sockaddr_storage address;
     socklen_t bytes = sizeof address;
-    char port[NI_MAXSERV] = "0";
+    char port[NI_MAXSERV] = "0", name[NI_MAXHOST] = "";
     if (getsockname(server->listener, (struct sockaddr *)&address, &bytes) == 0)
-        (void)getnameinfo((const struct sockaddr *)&address, bytes, NULL, 0, port, sizeof port, NI_NUMERICSERV);
+        (void)getnameinfo((const struct sockaddr *)&address, bytes, name, sizeof name, port, sizeof port,
+                          NI_NUMERICSERV | NI_NUMERICHOST);
+    if (!host) host = name;
     bool v6 = strchr(host, ':') != NULL;
     snprintf(server->url, sizeof server->url, "http%s://%s%s%s:%s%s", server->config->tls_key ? "s" : "", v6 ? "[" : "",
              host, v6 ? "]" : "", port, server->config->prefix);
@@ -94,8 +99,28 @@ static fv_status open_tcp(fv_server *server, const char *host, fv_message *messa
     return FV_OK;
 }
 
+/* ---- what a service manager listens on ---- */
+
+static void take_socket(fv_server *server, int handed) {
+    struct sockaddr_un address = {0};
+    socklen_t bytes = sizeof address;
+    server->listener = handed;
+    bool is_path = getsockname(handed, (struct sockaddr *)&address, &bytes) == 0 && address.sun_family == AF_UNIX;
+    if (is_path) /* the file is the manager's: it stays */
+        snprintf(server->url, sizeof server->url, "unix:%.*s", (int)sizeof address.sun_path, address.sun_path);
+    else
+        url_make(server, NULL);
+}
+
 fv_status fv_listener_open(fv_server *server, fv_message *message) {
     const char *host = server->config->host;
+    int handed = -1;
+    fv_status status = fv_supervisor_socket(&handed, message);
+    if (status != FV_OK) return status;
+    if (handed >= 0) {
+        take_socket(server, handed);
+        return FV_OK;
+    }
     return is_socket_path(host) ? open_unix(server, host, message) : open_tcp(server, host, message);
 }
 

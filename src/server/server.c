@@ -4,6 +4,7 @@
 #include "http.h"
 #include "listener.h"
 #include "settings.h"
+#include "supervisor.h"
 #include "worker.h"
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@ void fv_server_config_default(fv_server_config *config) {
                                  .max_body_bytes = 64u << 20,
                                  .slots = 4,
                                  .queue = 256,
+                                 .session_bytes = (uint64_t)8 << 30,
                                  .attention = "dense"};
 }
 
@@ -96,6 +98,7 @@ fv_status fv_server_start(fv_server *server, const fv_engine *engine, fv_message
         return status;
     }
     atomic_store(&server->phase, FV_SERVER_RUNNING);
+    fv_supervisor_tell("READY=1");
     return FV_OK;
 }
 
@@ -106,21 +109,23 @@ static void wait_ms(long ms) {
     (void)nanosleep(&time, NULL);
 }
 
-void fv_server_stop(fv_server *server, uint32_t grace_s) {
+fv_status fv_server_stop(fv_server *server, uint32_t grace_s, fv_message *message) {
     enum { STEP_MS = 20, DELIVERY_MS = 2000 };
     atomic_store(&server->phase, FV_SERVER_STOPPING);
+    fv_supervisor_tell("STOPPING=1");
     fv_http_quiesce(server);
     for (uint64_t ms = 0; ms < (uint64_t)grace_s * 1000 && atomic_load(&server->open_replies) > 0; ms += STEP_MS)
         wait_ms(STEP_MS);
     fv_desk_stop(server->desk);
-    if (server->worker) fv_worker_stop(server->worker);
+    fv_status kept = server->worker ? fv_worker_stop(server->worker, message) : FV_OK;
     for (int ms = 0; ms < DELIVERY_MS && atomic_load(&server->open_replies) > 0; ms += STEP_MS) wait_ms(STEP_MS);
+    return kept;
 }
 
 void fv_server_close(fv_server *server) {
     if (!server) return;
     if (server->desk) fv_desk_stop(server->desk);
-    if (server->worker) fv_worker_stop(server->worker);
+    if (server->worker) (void)fv_worker_stop(server->worker, NULL);
     fv_http_stop(server);
     fv_worker_close(server->worker);
     fv_desk_close(server->desk);

@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#define FV_SERVER_KEYS 64 /* most keys */
+
 typedef struct fv_server_config {
     const char *host;        /* a name, an address, or the path of a UNIX socket if it ends in ".sock" */
     uint32_t port;           /* 0: a free one */
@@ -23,7 +25,11 @@ typedef struct fv_server_config {
     uint32_t context_tokens;               /* of all slots together; 0: each as many as the model was trained on */
     const char *chat_template;             /* a family's name; NULL: the one that the model file has */
     const char *attention;                 /* policy of requests that name none */
+    uint64_t cache_bytes;                  /* of all contexts together; 0: what this process may use */
     const char *slot_folder;               /* where slots are saved to; NULL: nowhere */
+    const char *session_folder;            /* where what was read stays when the server ends; NULL: nowhere */
+    uint64_t session_bytes;                /* of all files there */
+    uint32_t key_limit;                    /* requests at a time with the same key; 0: any number */
     bool slots_shown, metrics_shown;
     FILE *access_log; /* a line of JSON for each request; NULL: none */
 } fv_server_config;
@@ -33,7 +39,8 @@ void fv_server_config_default(fv_server_config *config);
 typedef struct fv_server fv_server;
 
 /**
- * Listens. Until fv_server_start() every request but for health is told that the model is being loaded.
+ * Listens; where a service manager does already, on its socket in place of host and port. Until fv_server_start() every
+ * request but for health is told that the model is being loaded.
  *
  * config   is needed, with what it points to, until the server is closed.
  * returns  FV_OK, FV_ERROR_ARGUMENT (of the policy or the template), FV_ERROR_FILE (the address can't be had; the
@@ -45,8 +52,9 @@ const char *fv_server_url(const fv_server *server); /* "http://127.0.0.1:8080" *
 /** Answers from now on. engine: until the server is closed. message: with FV_OK a remark, or empty. */
 fv_status fv_server_start(fv_server *server, const fv_engine *engine, fv_message *message);
 
-/** No new requests; those that run end, or are cut after grace_s seconds with an error as their last event. */
-void fv_server_stop(fv_server *server, uint32_t grace_s);
+/** No new requests; those that run end, or are cut after grace_s seconds with an error as their last event. Then what
+ * was read is kept. FV_OK; FV_ERROR_FILE, FV_ERROR_MEMORY: it could not be, the message says why. */
+fv_status fv_server_stop(fv_server *server, uint32_t grace_s, fv_message *message);
 void fv_server_close(fv_server *server); /* NULL is allowed */
 
 #endif

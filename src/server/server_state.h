@@ -16,9 +16,10 @@ struct fv_server {
     char url[256];
     const char *socket_path; /* NULL: no UNIX socket */
     struct MHD_Daemon *daemon;
-    atomic_size_t body_bytes; /* of all requests that are on their way in */
-    atomic_uint open_replies; /* requests that came whole and are not through */
-    uint64_t began_s;         /* of the clock on the wall */
+    atomic_size_t body_bytes;             /* of all requests that are on their way in */
+    atomic_uint key_uses[FV_SERVER_KEYS]; /* requests at work; counted where there is a limit */
+    atomic_uint open_replies;             /* requests that came whole and are not through */
+    uint64_t began_s;                     /* of the clock on the wall */
     /* from fv_server_start() on: */
     const fv_engine *engine;
     const fv_llm *llm;

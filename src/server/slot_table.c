@@ -2,22 +2,50 @@
  * free one goes on itself where most of it is common, else it is forked, too, and the one that was used longest ago is
  * given. */
 #include "slot_table.h"
+#include "slot_store.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum { WORTH_WAITING = 64 /* tokens that another answer is about to read */ };
 
+/* What all caches may take: what was asked for, or all that this process may use beside weights and activations. */
+static fv_status cache_limit(const fv_slots *slots, uint64_t *bytes, fv_message *message) {
+    const fv_engine *engine = slots->server->engine;
+    fv_session_config config;
+    fv_session_memory memory;
+    fv_machine_limits limits;
+    *bytes = slots->server->config->cache_bytes;
+    if (*bytes > 0) return FV_OK;
+    fv_slots_session(slots->server, &config);
+    fv_status status =
+        fv_session_memory_plan(fv_engine_llm(engine), &config, fv_engine_threads(engine), &memory, message);
+    fv_machine_limits_read(&limits);
+    if (status != FV_OK || limits.memory_bytes == 0) return status;
+    uint64_t usable = limits.memory_bytes + limits.swap_bytes;
+    uint64_t other = fv_llm_packed_bytes(fv_engine_llm(engine)) + memory.scratch_bytes;
+    if (other < usable) *bytes = usable - other;
+    if (other < usable) return FV_OK;
+    return fv_message_set(message, FV_ERROR_MEMORY,
+                          "weights and activations take %.1f MiB, but this process may use %.1f MiB: there is no room "
+                          "for a context",
+                          (double)other / 1048576, (double)usable / 1048576);
+}
+
 fv_status fv_slots_open(fv_slots *slots, const fv_server *server, fv_message *message) {
     *slots = (fv_slots){.server = server, .count = server->config->slots};
     slots->items = calloc(slots->count, sizeof *slots->items);
     if (!slots->items) return fv_message_set(message, FV_ERROR_MEMORY, "no memory for %u slots", slots->count);
-    return fv_segments_open(&slots->segments, 0, message);
+    uint64_t limit = 0;
+    fv_status status = cache_limit(slots, &limit, message);
+    if (status == FV_OK) status = fv_segments_open(&slots->segments, limit, message);
+    return status == FV_OK ? fv_slot_store_open(&slots->store, slots->server->config, message) : status;
 }
 
 void fv_slots_close(fv_slots *slots) {
     for (uint32_t i = 0; slots->items && i < slots->count; i++) fv_sequence_close(slots->items[i].sequence);
     free(slots->items);
     fv_segments_close(slots->segments);
+    fv_prefix_store_close(slots->store);
     *slots = (fv_slots){0};
 }
 
@@ -83,14 +111,23 @@ static fv_slot *longest_unused(fv_slots *slots, const fv_slot *not_this) {
     return found;
 }
 
-static fv_status begin_anew(fv_slots *slots, fv_slot *slot, const fv_settings *settings, fv_message *message) {
+static fv_status sequence_new(const fv_slots *slots, const fv_settings *settings, fv_sequence **sequence,
+                              fv_message *message) {
     fv_session_config config;
     fv_slots_session(slots->server, &config);
     config.policy = settings->policy;
+    return fv_sequence_open(sequence, slots->server->llm, slots->segments, &config, message);
+}
+
+static void fill(fv_slot *slot, fv_sequence *sequence, const char *policy) {
     fv_sequence_close(slot->sequence);
-    slot->sequence = NULL;
-    strcpy(slot->policy, settings->policy_text);
-    return fv_sequence_open(&slot->sequence, slots->server->llm, slots->segments, &config, message);
+    slot->sequence = sequence;
+    if (policy != slot->policy) strcpy(slot->policy, policy);
+}
+
+static fv_status begin_anew(fv_slots *slots, fv_slot *slot, const fv_settings *settings, fv_message *message) {
+    fill(slot, NULL, settings->policy_text);
+    return sequence_new(slots, settings, &slot->sequence, message);
 }
 
 /* The slot's sequence begins as the first `shared` tokens of `from`; false where that can't be had. */
@@ -98,11 +135,25 @@ static bool begin_as(fv_slot *slot, const fv_slot *from, size_t shared) {
     fv_sequence *fork = NULL;
     if (slot != from) {
         if (fv_sequence_fork(&fork, from->sequence, NULL) != FV_OK) return false;
-        fv_sequence_close(slot->sequence);
-        slot->sequence = fork;
-        strcpy(slot->policy, from->policy);
+        fill(slot, fork, from->policy);
     }
     return fv_sequence_truncate(slot->sequence, shared) == FV_OK;
+}
+
+/* The slot's sequence is one from the store, which has more than `shared` tokens of the prompt: how many; 0: none has.
+ */
+static size_t begin_from_store(fv_slots *slots, fv_slot *slot, const fv_choice *choice, size_t shared) {
+    const fv_settings *settings = &choice->request->settings;
+    fv_sequence *made = NULL;
+    size_t most = most_reused(choice);
+    if (!fv_slot_store_may_have(slots->store, shared, most)) return 0;
+    if (sequence_new(slots, settings, &made, NULL) != FV_OK) return 0;
+    size_t tokens = fv_slot_store_wake(slots->store, choice, shared, most, made);
+    if (tokens > 0)
+        fill(slot, made, settings->policy_text);
+    else
+        fv_sequence_close(made);
+    return tokens;
 }
 
 /* Where `best` is free and most of it is common, it goes on itself. */
@@ -120,7 +171,10 @@ fv_status fv_slots_give(fv_slots *slots, fv_choice *choice, fv_slot **slot, fv_m
     for (uint32_t i = 0; i < slots->count; i++)
         if (shared_soon(&slots->items[i], choice) >= shared + WORTH_WAITING) return FV_OK;
     fv_status status = FV_OK;
-    if (shared == 0 || !begin_as(given, best, shared)) {
+    size_t kept = begin_from_store(slots, given, choice, shared);
+    if (kept > 0) {
+        shared = kept;
+    } else if (shared == 0 || !begin_as(given, best, shared)) {
         shared = 0;
         status = begin_anew(slots, given, &choice->request->settings, message);
     }
@@ -131,6 +185,28 @@ fv_status fv_slots_give(fv_slots *slots, fv_choice *choice, fv_slot **slot, fv_m
     given->used = ++slots->uses;
     *slot = given;
     return FV_OK;
+}
+
+bool fv_slots_forget(fv_slots *slots) {
+    fv_slot *oldest = NULL;
+    for (uint32_t i = 0; i < slots->count; i++) {
+        fv_slot *slot = &slots->items[i];
+        if (!slot->choice && slot->sequence && (!oldest || slot->used < oldest->used)) oldest = slot;
+    }
+    if (oldest) fill(oldest, NULL, "");
+    return oldest != NULL;
+}
+
+fv_status fv_slots_keep(fv_slots *slots, fv_message *message) {
+    fv_status all = FV_OK;
+    for (uint32_t i = 0; i < slots->count && slots->store; i++) {
+        fv_message why = {""};
+        fv_sequence *sequence = slots->items[i].sequence;
+        fv_status status = sequence ? fv_prefix_store_keep(slots->store, sequence, &why) : FV_OK;
+        if (all != FV_OK || status == FV_OK) continue;
+        all = fv_message_set(message, status, "slot %u: %.400s", i, why.text[0] ? why.text : fv_status_text(status));
+    }
+    return all;
 }
 
 void fv_slots_return(fv_slots *slots, fv_slot *slot, bool keep) {

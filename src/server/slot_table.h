@@ -3,6 +3,7 @@
 #ifndef FV_SLOT_TABLE_H
 #define FV_SLOT_TABLE_H
 
+#include "fovea/prefix_store.h"
 #include "fovea/sequence.h"
 #include "request.h"
 
@@ -16,6 +17,7 @@ typedef struct fv_slot {
 typedef struct fv_slots {
     const fv_server *server;
     fv_segments *segments;
+    fv_prefix_store *store; /* NULL: nothing is kept in files */
     fv_slot *items;
     uint32_t count;
     uint64_t uses;
@@ -35,6 +37,13 @@ void fv_slots_session(const fv_server *server, fv_session_config *config);
  * returns  FV_OK, FV_ERROR_MEMORY, FV_ERROR_POLICY (the message says why the model can't).
  */
 fv_status fv_slots_give(fv_slots *slots, fv_choice *choice, fv_slot **slot, fv_message *message);
+
+/** Empties the free slot that was used longest ago, where memory is short. false: none has anything. */
+bool fv_slots_forget(fv_slots *slots);
+
+/** Keeps what all slots have read in the store, if there is one. FV_OK; else status and message are of the first that
+ *  could not be: FV_ERROR_FILE, FV_ERROR_MEMORY. */
+fv_status fv_slots_keep(fv_slots *slots, fv_message *message);
 
 /** The answer has ended; what was read stays, unless its sequence can't be trusted. */
 void fv_slots_return(fv_slots *slots, fv_slot *slot, bool keep);

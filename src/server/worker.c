@@ -174,6 +174,9 @@ static void do_actions(fv_worker *worker, bool closing) {
 
 /* ---- the loop ---- */
 
+/* A context that is full ends its answer before this. */
+static const char no_room[] = "the memory for contexts is full: ask again when other answers have ended";
+
 static void settle(fv_worker *worker) {
     for (uint32_t i = 0; i < worker->slots.count; i++) {
         fv_slot *slot = &worker->slots.items[i];
@@ -181,6 +184,7 @@ static void settle(fv_worker *worker) {
         fv_status status = worker->batch.statuses[i];
         fv_message why = {""};
         if (choice && status != FV_OK) (void)fv_sequence_explain(slot->sequence, status, &why);
+        if (choice && status == FV_ERROR_FULL) (void)fv_message_set(&why, status, "%s", no_room);
         if (choice && status != FV_OK)
             fail(worker, slot, status, why.text[0] ? why.text : fv_status_text(status));
         else if (choice && choice->finish != FV_FINISH_NOT)
@@ -235,7 +239,7 @@ static void cut(fv_worker *worker) {
         fv_slot *slot = &worker->slots.items[i];
         if (!slot->choice) continue;
         fv_request_fail(slot->choice->request, 503, "the server is stopping: the answer is not whole");
-        release(worker, slot, FV_FINISH_DROPPED, false);
+        release(worker, slot, FV_FINISH_DROPPED, slot->choice->cut == 0);
     }
     pthread_mutex_lock(&worker->lock);
     while (worker->first) {
@@ -288,18 +292,20 @@ fv_status fv_worker_open(fv_worker **worker, const fv_server *server, fv_message
     return status;
 }
 
-void fv_worker_stop(fv_worker *worker) {
+fv_status fv_worker_stop(fv_worker *worker, fv_message *message) {
     pthread_mutex_lock(&worker->lock);
     worker->closing = true;
     pthread_cond_signal(&worker->changed);
     pthread_mutex_unlock(&worker->lock);
-    if (worker->started) pthread_join(worker->thread, NULL);
+    bool was_started = worker->started;
+    if (was_started) pthread_join(worker->thread, NULL);
     worker->started = false;
+    return was_started ? fv_slots_keep(&worker->slots, message) : FV_OK;
 }
 
 void fv_worker_close(fv_worker *worker) {
     if (!worker) return;
-    fv_worker_stop(worker);
+    (void)fv_worker_stop(worker, NULL);
     fv_batch_close(&worker->batch);
     fv_slots_close(&worker->slots);
     free(worker->views);

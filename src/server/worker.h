@@ -24,8 +24,9 @@ typedef struct fv_worker_slot {
 } fv_worker_slot;
 
 fv_status fv_worker_open(fv_worker **worker, const fv_server *server, fv_message *message);
-/** What is still asked for, and what comes later, is told that the server is stopping. */
-void fv_worker_stop(fv_worker *worker);
+/** What is still asked for, and what comes later, is told that the server is stopping; then slots are kept, if they are
+ *  to be: what fv_slots_keep() returns. */
+fv_status fv_worker_stop(fv_worker *worker, fv_message *message);
 void fv_worker_close(fv_worker *worker); /* stops it; NULL is allowed */
 
 /** Takes a request that is prepared; where the line is full it is told so. */

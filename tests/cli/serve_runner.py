@@ -31,9 +31,9 @@ class Server:
     """A server of its own, until stop()."""
     trust = None  # an ssl.SSLContext
 
-    def __init__(self, path, *flags, env=None):
-        self.process = subprocess.Popen([FOVEA, "serve", "-m", path, "-t", "1", "--port", "0", *flags], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, env=clean_environment(env))
+    def __init__(self, path, *flags, env=None, before=(), **keywords):
+        self.process = subprocess.Popen([*before, FOVEA, "serve", "-m", path, "-t", "1", "--port", "0", *flags], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, env=clean_environment(env), **keywords)
         self.errors, self.url = [], None
         for line in self.process.stderr:
             self.errors.append(line.decode("utf-8", "replace"))

@@ -199,6 +199,12 @@ class InstallTest(unittest.TestCase):
                 declarations, lines.group(0).replace("}, ...}", "}}"))
             self.compile_as_told("lines", code, "cc -Wno-uninitialized $(pkg-config --cflags fovea) -c lines.c")
 
+    def test_units_of_the_server(self):
+        if "without a server" in run(os.path.abspath(sys.argv[1]), "serve", "--help"):
+            self.skipTest("the program has no server")
+        folder = os.path.join(self.prefix, "lib", "systemd", "system")
+        self.assertEqual(sorted(os.listdir(folder)), ["fovea.service", "fovea.socket"])
+
     def test_man_pages_and_completion(self):
         """A page for each verb, which man reads without a warning where it is there; bash completes verbs and flags."""
         folder = glob.glob(os.path.join(self.prefix, "**", "man1"), recursive=True)[0]
