@@ -63,6 +63,28 @@ FV_API fv_status fv_generator_open(fv_generator **generator, const fv_generate_c
 FV_API void fv_generator_close(fv_generator *generator); /* before the session; NULL is allowed */
 
 /**
+ * Lookup: while an answer is made, the tokens that may come next are guessed, from where its last ones stood before in
+ * prompt and answer, and evaluated together with the one that is due, which costs less than one after the other. A
+ * guess is kept if it is the token that would have been chosen. So the answer has the same tokens, and the session the
+ * same bits, as without: greedy or with a seed. Answers that repeat their prompt, such as quotations and edits, come
+ * sooner; how many are guessed at a time follows from how many were right lately. Tokens with a deadline have none.
+ *
+ * most     guesses at a time, at most FV_GENERATE_GUESSES; 0: none (default).
+ * returns  FV_OK, FV_ERROR_ARGUMENT (too many; something was fed already), FV_ERROR_UNSUPPORTED (a watch that asks to
+ *          see what is evaluated), FV_ERROR_MEMORY; as before on error. Takes most * vocabulary * 4 bytes, and about 12
+ *          a token of prompt and answer.
+ * Method: prompt lookup decoding, Saxena 2023; checked as in speculative decoding, Leviathan et al. 2023.
+ */
+#define FV_GENERATE_GUESSES 15
+FV_API fv_status fv_generator_set_lookup(fv_generator *generator, uint32_t most);
+
+/** How lookup did so far: every step evaluates one token that is due and the guesses after it. */
+typedef struct fv_generate_guesses {
+    uint64_t steps, guessed, right;
+} fv_generate_guesses;
+FV_API const fv_generate_guesses *fv_generator_guesses(const fv_generator *generator);
+
+/**
  * Evaluates a prompt after what the session holds: first the last token of an answer, where that is still pending (see
  * fv_generator_pending()), then `tokens`. They count for the sampler's penalties. A deadline of the session is for
  * answers: a prompt has none, even where it is one token.

@@ -1,10 +1,12 @@
 /* generate.c - the decode loop. A token that was chosen is evaluated only when its successor is wanted: the last one
- * of an answer stays pending. */
+ * of an answer stays pending. With lookup, guesses of what follows are evaluated with it: as long as the tokens that
+ * are chosen are the guessed ones, their rows are there already. */
 #include "fovea/generate.h"
 #include "fovea/answer_text.h"
 #include "fovea/machine.h"
 #include "fovea/report_sum.h"
 #include "fovea/session_file.h"
+#include "llm/lookup.h"
 #include "llm/sequence_state.h"
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +18,17 @@ struct fv_generator {
     fv_generate_watch watch;
     bool ignore_end;
     fv_answer_text *text; /* of the last answer */
-    float *logits;        /* [vocabulary] of the last position */
-    bool fed;             /* there are logits */
-    int32_t pending;      /* chosen but not evaluated; -1: none */
+    float *logits;        /* [1 + most_guesses][vocabulary] of the tokens evaluated last */
+    size_t vocabulary;
+    bool fed; /* there are logits */
+    /* rows of logits, and which is that of the last position; those after it are of guesses[row] and on, which the
+     * session holds until settle() */
+    uint32_t rows, row;
+    int32_t guesses[FV_LOOKUP_MOST];
+    uint32_t most_guesses;
+    fv_lookup *lookup;            /* NULL: nothing is guessed */
+    fv_generate_guesses guessing; /* how it went */
+    int32_t pending;              /* chosen but not evaluated; -1: none */
     fv_tokens tokens, joined;
     fv_generate_phase prompt, decode;
 };
@@ -58,6 +68,7 @@ const fv_tokens *fv_generator_tokens(const fv_generator *generator) { return &ge
 int32_t fv_generator_pending(const fv_generator *generator) { return generator->pending; }
 const fv_generate_phase *fv_generator_prompt(const fv_generator *generator) { return &generator->prompt; }
 const fv_generate_phase *fv_generator_decode(const fv_generator *generator) { return &generator->decode; }
+const fv_generate_guesses *fv_generator_guesses(const fv_generator *generator) { return &generator->guessing; }
 
 /* ---- opening ---- */
 
@@ -81,6 +92,7 @@ static fv_status generator_make(fv_generator *generator, const fv_generate_confi
     if (status == FV_OK && generator->ignore_end) status = forbid_ends(generator);
     if (status == FV_OK) status = fv_answer_text_open(&generator->text, config->stops, config->stop_count, message);
     if (status != FV_OK) return status;
+    generator->vocabulary = sampler.vocabulary;
     generator->logits = calloc(sampler.vocabulary, sizeof *generator->logits);
     if (!generator->logits) return fv_message_set(message, FV_ERROR_MEMORY, "no memory for the logits");
     return FV_OK;
@@ -96,6 +108,7 @@ fv_status fv_generator_open(fv_generator **generator, const fv_generate_config *
     made->watch = config->watch;
     made->ignore_end = config->ignore_end != 0;
     made->pending = -1;
+    made->rows = 1;
     fv_status status = generator_make(made, config, message);
     if (status == FV_OK)
         *generator = made;
@@ -107,11 +120,35 @@ fv_status fv_generator_open(fv_generator **generator, const fv_generate_config *
 void fv_generator_close(fv_generator *generator) {
     if (!generator) return;
     fv_sampler_close(generator->sampler);
+    fv_lookup_close(generator->lookup);
     free(generator->logits);
     fv_answer_text_close(generator->text);
     fv_tokens_free(&generator->tokens);
     fv_tokens_free(&generator->joined);
     free(generator);
+}
+
+fv_status fv_generator_set_lookup(fv_generator *generator, uint32_t most) {
+    if (!generator || most > FV_LOOKUP_MOST || generator->fed) return FV_ERROR_ARGUMENT;
+    if (most > 0 && generator->watch.evaluate) return FV_ERROR_UNSUPPORTED;
+    float *logits = calloc(1 + (size_t)most, generator->vocabulary * sizeof *logits);
+    fv_status status = logits ? FV_OK : FV_ERROR_MEMORY;
+    if (status == FV_OK && most > 0 && !generator->lookup) status = fv_lookup_open(&generator->lookup);
+    if (status != FV_OK) {
+        free(logits);
+        return status;
+    }
+    free(generator->logits);
+    generator->logits = logits;
+    generator->most_guesses = most;
+    return FV_OK;
+}
+
+/* What comes is of use to later guesses, no more: where there is no memory for it, there are none. */
+static void remember(fv_generator *generator, const int32_t *tokens, size_t count) {
+    if (!generator->lookup || fv_lookup_add(generator->lookup, tokens, count) == FV_OK) return;
+    fv_lookup_close(generator->lookup);
+    generator->lookup = NULL;
 }
 
 /* ---- evaluating ---- */
@@ -123,8 +160,8 @@ static void phase_add(fv_generate_phase *phase, const fv_session *session, uint6
     fv_report_sum(&phase->report, fv_session_report(session));
 }
 
-/* Evaluates tokens, then the logits of the last of them. */
-static fv_status evaluate(fv_generator *generator, const int32_t *tokens, size_t count,
+/* Evaluates tokens, then the logits of the last `wanted` of them. */
+static fv_status evaluate(fv_generator *generator, const int32_t *tokens, size_t count, size_t wanted,
                           fv_session_progress_fn *progress, void *context) {
     const fv_generate_watch *watch = &generator->watch;
     fv_session *session = generator->session;
@@ -132,8 +169,10 @@ static fv_status evaluate(fv_generator *generator, const int32_t *tokens, size_t
     fv_status status = watch->evaluate ? watch->evaluate(watch->context, tokens, count) : FV_OK;
     if (status == FV_OK) status = fv_session_feed(session, tokens, count, progress, context);
     size_t rows = fv_session_batch_rows(session);
-    if (status == FV_OK && rows == 0) status = FV_ERROR_ARGUMENT;
-    return status == FV_OK ? fv_session_logits(session, rows - 1, 1, generator->logits) : status;
+    if (status == FV_OK && rows < wanted) status = FV_ERROR_ARGUMENT;
+    if (status == FV_OK) status = fv_session_logits(session, rows - wanted, wanted, generator->logits);
+    if (status == FV_OK) generator->rows = (uint32_t)wanted, generator->row = 0;
+    return status;
 }
 
 /* What was pending and the new tokens in one piece. */
@@ -152,7 +191,7 @@ static fv_status prompt_feed(fv_generator *generator, const int32_t *tokens, siz
     fv_status status = join(generator, tokens, count);
     if (status != FV_OK) return status;
     uint64_t start_ns = fv_machine_clock_ns();
-    status = evaluate(generator, generator->joined.ids, generator->joined.count, progress, progress_context);
+    status = evaluate(generator, generator->joined.ids, generator->joined.count, 1, progress, progress_context);
     phase_add(&generator->prompt, session, fv_session_tokens(session) - before, start_ns);
     if (status != FV_OK) {
         (void)fv_session_rewind(session, before); /* evaluates again only what a sliding window has lost */
@@ -160,7 +199,7 @@ static fv_status prompt_feed(fv_generator *generator, const int32_t *tokens, siz
     }
     generator->fed = true;
     generator->pending = -1; /* its sampler has it since it was chosen */
-    for (size_t i = 0; i < count; i++) fv_sampler_accept(generator->sampler, tokens[i]);
+    fv_generator_recall(generator, tokens, count);
     return FV_OK;
 }
 
@@ -175,15 +214,73 @@ fv_status fv_generator_feed(fv_generator *generator, const int32_t *tokens, size
 
 void fv_generator_recall(fv_generator *generator, const int32_t *tokens, size_t count) {
     for (size_t i = 0; i < count; i++) fv_sampler_accept(generator->sampler, tokens[i]);
+    remember(generator, tokens, count);
 }
 
-static fv_status evaluate_pending(fv_generator *generator) {
-    uint64_t start_ns = fv_machine_clock_ns();
-    size_t before = fv_session_tokens(generator->session);
-    fv_status status = evaluate(generator, &generator->pending, 1, NULL, NULL);
-    phase_add(&generator->decode, generator->session, fv_session_tokens(generator->session) - before, start_ns);
-    if (status == FV_OK) generator->pending = -1;
+/* ---- guesses ---- */
+
+/* Tokens of the session without the guesses that nothing was chosen for yet. */
+static size_t tokens_held(const fv_generator *generator) {
+    return fv_session_tokens(generator->session) - (generator->rows - 1 - generator->row);
+}
+
+/* Takes back the guesses that were not right, or are not wanted any more. */
+static fv_status settle(fv_generator *generator) {
+    if (generator->rows <= generator->row + 1) return FV_OK;
+    fv_status status = fv_session_truncate(generator->session, tokens_held(generator));
+    if (status == FV_OK) generator->rows = generator->row + 1;
     return status;
+}
+
+/* How many guesses go with the next token: none with a deadline, which is one token's. */
+static uint32_t guess(fv_generator *generator) {
+    size_t room = fv_session_context_tokens(generator->session) - fv_session_tokens(generator->session);
+    if (!generator->lookup || fv_session_sequence(generator->session)->deadline.clock || room <= 1) return 0;
+    uint32_t most = room - 1 < generator->most_guesses ? (uint32_t)(room - 1) : generator->most_guesses;
+    return fv_lookup_guess(generator->lookup, most, generator->guesses);
+}
+
+/* The pending token, and `count` guesses after it. On error the session holds what it held before. */
+static fv_status evaluate_with(fv_generator *generator, uint32_t count) {
+    fv_session *session = generator->session;
+    uint64_t start_ns = fv_machine_clock_ns();
+    size_t before = fv_session_tokens(session);
+    fv_status status = join(generator, generator->guesses, count);
+    if (status == FV_OK) status = evaluate(generator, generator->joined.ids, 1 + count, 1 + count, NULL, NULL);
+    phase_add(&generator->decode, session, fv_session_tokens(session) > before, start_ns);
+    if (status != FV_OK && count > 0) {
+        fv_status back = fv_session_truncate(session, before);
+        return back == FV_OK ? status : back;
+    }
+    return status;
+}
+
+/* Guesses must not make an answer fail that would not without them: a row of theirs may be one that goes wrong, and a
+ * micro-batch may be too short for them. */
+static fv_status evaluate_pending(fv_generator *generator) {
+    uint32_t count = guess(generator);
+    fv_status status = evaluate_with(generator, count);
+    if (status != FV_OK && count > 0) status = evaluate_with(generator, count = 0);
+    if (status == FV_OK) generator->pending = -1;
+    generator->guessing.steps++;
+    generator->guessing.guessed += count;
+    return status;
+}
+
+/* The logits after the pending token: they are there if it is what was guessed. */
+static fv_status advance(fv_generator *generator) {
+    uint32_t row = generator->row, rows = generator->rows;
+    bool right = row + 1 < rows && generator->guesses[row] == generator->pending;
+    if (right) {
+        generator->row++;
+        generator->pending = -1;
+        generator->decode.tokens++;
+        generator->guessing.right++;
+        return FV_OK;
+    }
+    if (generator->lookup && rows > 1) fv_lookup_learn(generator->lookup, rows - 1, row);
+    fv_status status = settle(generator);
+    return status == FV_OK ? evaluate_pending(generator) : status;
 }
 
 /* ---- the answer's text ---- */
@@ -216,21 +313,21 @@ static fv_status emit(fv_generator *generator, int32_t token, fv_stop *stop, boo
 /* One token; where *more is false, *stop is why there is none or no further one. */
 static fv_status step(fv_generator *generator, int64_t limit, fv_stop *stop, bool *more) {
     const fv_generate_watch *watch = &generator->watch;
-    const fv_session *session = generator->session;
     *more = false;
     *stop = FV_STOP_LIMIT;
     if (limit >= 0 && generator->tokens.count >= (uint64_t)limit) return FV_OK;
     *stop = FV_STOP_INTERRUPTED;
     if (watch->go_on && !watch->go_on(watch->context)) return FV_OK;
     *stop = FV_STOP_CONTEXT;
-    if (generator->pending >= 0 && fv_session_tokens(session) >= fv_session_context_tokens(session)) return FV_OK;
-    fv_status status = generator->pending >= 0 ? evaluate_pending(generator) : FV_OK;
+    if (generator->pending >= 0 && tokens_held(generator) >= fv_session_context_tokens(generator->session))
+        return FV_OK;
+    fv_status status = generator->pending >= 0 ? advance(generator) : FV_OK;
     *stop = FV_STOP_DEADLINE;
     if (status != FV_OK) return status == FV_ERROR_DEADLINE ? FV_OK : status;
-    int32_t token = fv_sampler_next(generator->sampler, generator->logits);
+    int32_t token = fv_sampler_next(generator->sampler, generator->logits + generator->row * generator->vocabulary);
     *stop = FV_STOP_END;
     if (!generator->ignore_end && fv_tokenizer_is_end(generator->tokenizer, token)) return FV_OK;
-    fv_sampler_accept(generator->sampler, token);
+    fv_generator_recall(generator, &token, 1);
     generator->pending = token;
     status = emit(generator, token, stop, more);
     return status == FV_OK && watch->token ? watch->token(watch->context, token) : status;
@@ -243,6 +340,8 @@ fv_status fv_generator_answer(fv_generator *generator, int64_t limit, fv_stop *s
     generator->tokens.count = 0;
     *stop = FV_STOP_FAILED;
     while (more && status == FV_OK) status = step(generator, limit, stop, &more);
+    fv_status settled = settle(generator);
+    if (status == FV_OK) status = settled;
     if (status != FV_OK) *stop = FV_STOP_FAILED;
     /* what was held back, and a sequence that never ended */
     if (*stop != FV_STOP_OUTPUT && !tell(generator, true)) *stop = FV_STOP_OUTPUT;
