@@ -218,6 +218,8 @@ static int open_session(run_state *state) {
         config.watch.token = reads_token;
     }
     if (status == FV_OK) status = fv_generator_open(&state->generator, &config, &message);
+    if (status == FV_OK && !options->show_reads)
+        status = fv_generator_set_lookup(state->generator, (uint32_t)options->lookup);
     result = cli_outcome(status, &message);
     if (result != CLI_GO_ON) return result;
     return cli_kept_begin(&state->kept, state->session, &state->tokens, state->generator, state->reads);
@@ -411,6 +413,7 @@ int cmd_run(int argc, char **argv) {
     run_options options = {.model = cli_model_options_default(),
                            .kept = {.dither = -1, .limit = (int64_t)8 << 30},
                            .predict = -1,
+                           .lookup = FV_GENERATE_GUESSES,
                            .seed = -1,
                            .display_prompt = true};
     fv_sampler_config_default(&options.sampler);

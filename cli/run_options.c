@@ -2,6 +2,7 @@
 #include "run_options.h"
 #include "attention_option.h"
 #include "fovea/chat.h"
+#include "fovea/generate.h"
 
 #define FAMILY_NAME(NAME, name) name " "
 #define FAMILIES FV_CHAT_LIST(FAMILY_NAME)
@@ -45,6 +46,9 @@ const cli_option run_limit_flags[] = {
             "the model was trained on and memory holds). A full context\nends the text: nothing is ever shifted out"),
     CLI_FLAG(INTEGER, "-n --predict --n-predict", predict, .env = "LLAMA_ARG_N_PREDICT", .low = -2,
              .high = CLI_CONTEXT_MAX, .note = "until the model or the context ends", .help = "most tokens to generate"),
+    CLI_FLAG(INTEGER, "--lookup", lookup, .high = FV_GENERATE_GUESSES,
+             .help = "most tokens that are guessed at a time, from where the last ones stood before in the text,\n"
+                     "and kept if they are right: same answer, sooner where it repeats its prompt; 0: none"),
     CLI_FLAG(SWITCH, "--ignore-eos", ignore_eos, .help = "forbid end-of-generation tokens"),
     CLI_FLAG(TEXT, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
 };

@@ -14,7 +14,7 @@ typedef struct run_options {
     const char *prompt, *file, *system, *chat_template, *attention;
     fv_sampler_config sampler;
     uint32_t sampling_given; /* bit i: flag i of sampler_flags */
-    int64_t predict, seed;
+    int64_t predict, seed, lookup;
     bool chat, plain, single_turn, ignore_eos, display_prompt, escape, json, show_reads, verbose_prompt, special;
     int reasoning; /* fv_chat_reasoning */
 } run_options;

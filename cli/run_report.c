@@ -34,6 +34,14 @@ static void print_shares(const char *name, const fv_generate_phase *phase) {
             percent(report->product_ns, time_ns), percent(report->other_ns, time_ns));
 }
 
+/* Nothing where nothing was guessed. */
+static void print_guesses(const fv_generator *generator) {
+    const fv_generate_guesses *guesses = fv_generator_guesses(generator);
+    if (guesses->guessed == 0) return;
+    fprintf(stderr, "lookup: %" PRIu64 " of %" PRIu64 " guesses were right; %.2f tokens a step\n", guesses->right,
+            guesses->guessed, (double)(guesses->steps + guesses->right) / (double)guesses->steps);
+}
+
 static const char *isa_name(const fv_generator *generator) {
     const fv_generate_phase *decode = fv_generator_decode(generator), *prompt = fv_generator_prompt(generator);
     const char *name = fv_isa_name((fv_isa)(decode->tokens > 0 ? decode : prompt)->report.isa);
@@ -96,6 +104,7 @@ void cli_run_report_print(const cli_run_report *report) {
     if (report->reused_tokens) fprintf(stderr, "reused %" PRIu32 " tokens\n", report->reused_tokens);
     print_phase("prompt", fv_generator_prompt(generator));
     print_phase("decode", fv_generator_decode(generator));
+    print_guesses(generator);
     print_shares("prompt", fv_generator_prompt(generator));
     print_shares("decode", fv_generator_decode(generator));
     uint64_t local = fv_generator_decode(generator)->report.local_keys;
@@ -155,6 +164,13 @@ static void set_tokens(json_t *document, const fv_tokens *tokens) {
     cli_json_set(document, "tokens", array);
 }
 
+static void set_phases(json_t *document, const fv_generator *generator) {
+    const fv_generate_guesses *guesses = fv_generator_guesses(generator);
+    CLI_ADD(document, {"guessed_tokens", cli_count(guesses->guessed)}, {"right_guesses", cli_count(guesses->right)});
+    set_phase(document, "prompt", fv_generator_prompt(generator));
+    set_phase(document, "decode", fv_generator_decode(generator));
+}
+
 static json_t *reads_json(const fv_reads *reads) {
     json_t *words = json_array();
     fv_text text = {0};
@@ -212,8 +228,7 @@ int cli_run_report_json(const cli_run_report *report) {
             {"memory_limit_bytes", cli_count(limits.memory_bytes)},
             {"memory_by", cli_text(fv_machine_limit_name(limits.memory_by))});
     cli_deadline_json(report->deadline, report->session, document);
-    set_phase(document, "prompt", fv_generator_prompt(generator));
-    set_phase(document, "decode", fv_generator_decode(generator));
+    set_phases(document, generator);
     if (report->reads) cli_json_set(document, "reads", reads_json(report->reads));
     return cli_json_print(document);
 }

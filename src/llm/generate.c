@@ -247,8 +247,10 @@ static fv_status evaluate_with(fv_generator *generator, uint32_t count) {
     size_t before = fv_session_tokens(session);
     fv_status status = join(generator, generator->guesses, count);
     if (status == FV_OK) status = evaluate(generator, generator->joined.ids, 1 + count, 1 + count, NULL, NULL);
-    phase_add(&generator->decode, session, fv_session_tokens(session) > before, start_ns);
+    bool counts = count > 0 ? status == FV_OK : fv_session_tokens(session) > before;
+    phase_add(&generator->decode, session, counts, start_ns);
     if (status != FV_OK && count > 0) {
+        generator->most_guesses /= 2;
         fv_status back = fv_session_truncate(session, before);
         return back == FV_OK ? status : back;
     }

@@ -121,6 +121,19 @@ class Run(CliTest):
                  for threads in ("1", "3") for batch in ("1", "7", "512")}
         self.assertEqual(len(texts), 1)
 
+    def test_guesses_show_in_the_report_and_not_in_the_text(self):
+        prompt = "the rain in the inn on the ring " * 12
+        for sampling in (("--temp", "0"), ("--temp", "0.2", "-s", "7"), ("--temp", "0", "--attention", "fovea:budget=0.3")):
+            arguments = ("run", "-m", LLAMA, "-p", prompt, "-n", "60", "--ignore-eos", "--repeat-penalty", "0.3", *sampling,
+                         "--json")
+            guessing, plain = (self.document(*arguments, "--lookup", count) for count in ("15", "0"))
+            self.assertEqual(guessing["tokens"], plain["tokens"])
+            self.assertEqual(guessing["decode"]["tokens"], plain["decode"]["tokens"])
+            self.assertEqual(plain["guessed_tokens"], 0)
+            self.assertTrue(0 < guessing["right_guesses"] <= guessing["guessed_tokens"], guessing)
+        self.assertRegex(self.ok(*arguments[:-1], "--lookup", "8").stderr.decode(), r"lookup: \d+ of \d+ guesses were right")
+        self.assertEqual(run("run", "-m", LLAMA, "-p", "x", "--lookup", "16").returncode, 2)
+
     def test_a_seed_repeats_the_text(self):
         common = ("run", "-m", LLAMA, "-p", TEXT, "-n", "12", "--temp", "1.5", "--json")
         first, again, other = (self.document(*common, "-s", seed)["tokens"] for seed in ("7", "7", "8"))
