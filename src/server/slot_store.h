@@ -9,8 +9,8 @@
 /** store: NULL where the server has no folder for it. FV_OK, FV_ERROR_FILE, FV_ERROR_MEMORY. */
 fv_status fv_slot_store_open(fv_prefix_store **store, const fv_server_config *config, fv_message *message);
 
-/** Whether there may be a file that begins as the prompt does, for as many more tokens than `shared` that it is worth
- * to look; at most `most`. */
+/** Whether a file may begin as the prompt does for enough more tokens than `shared` to be worth a look;
+ * at most `most`. */
 bool fv_slot_store_may_have(const fv_prefix_store *store, size_t shared, size_t most);
 
 /**
