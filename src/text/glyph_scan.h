@@ -33,6 +33,19 @@ static inline size_t skip_classes(const fv_glyph *glyphs, size_t at, size_t end,
     return at;
 }
 
+typedef struct code_range {
+    uint32_t first, last;
+} code_range;
+
+/* Ascending. Spaces are in none: llama.cpp has taken them out before. */
+static inline bool is_in(fv_glyph glyph, const code_range *ranges, size_t count) {
+    uint32_t code = fv_glyph_code(glyph);
+    if (fv_glyph_class(glyph) & SPACE) return false;
+    for (size_t i = 0; i < count && ranges[i].first <= code; i++)
+        if (code <= ranges[i].last) return true;
+    return false;
+}
+
 /* \s+(?!\S)|\s+ : a run of spaces leaves its last to the word after it, if there is one. */
 static inline size_t scan_spaces(const fv_glyph *glyphs, size_t begin, size_t end) {
     size_t at = skip_classes(glyphs, begin, end, SPACE);

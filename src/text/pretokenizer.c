@@ -4,7 +4,9 @@
  * in ECMAScript's reading: alternatives from left to right, the first that fits wins. */
 #include "text/pretokenizer.h"
 #include "text/glyph_scan.h"
+#include "text/scan_chameleon.h"
 #include "text/scan_deepseek.h"
+#include "text/scan_scripts.h"
 #include "text/scan_words.h"
 #include <string.h>
 
@@ -160,6 +162,10 @@ static size_t scan_east_asian(const fv_glyph *glyphs, size_t begin, size_t end) 
                fv_scan_last_spaces, scan_east_asian,       scan_number}
 #define DEEPSEEK_V3_STAGES .stages = {fv_scan_three_numbers, fv_scan_cjk_kana, fv_scan_deepseek_v3}
 #define SPARK_STAGES .stages = {fv_scan_three_numbers, fv_scan_cjk_kana, fv_scan_spark, scan_digit}
+#define TINY_AYA_STAGES .stages = {fv_scan_thousands, fv_scan_tiny_aya}
+#define AFMOE_STAGES .stages = {fv_scan_thousands, fv_scan_afmoe_scripts, fv_scan_deepseek_v3}
+#define CHAMELEON_STAGES \
+    .stages = {fv_scan_sentinel, fv_scan_image_code, fv_scan_indentation, scan_digit, fv_scan_each_sign, fv_scan_gpt2}
 #define LLAMA3_TRAITS .ignores_merges = true, .adds_bos = true
 
 static const fv_pretokenizer known[] = {
@@ -239,6 +245,14 @@ static const fv_pretokenizer known[] = {
     {.name = "kanana2", GPT4O_STAGES},
     {.name = "talkie", GPT4O_STAGES},
     {.name = "minimax-m2", GPT4O_STAGES},
+    {.name = "granite-embed-multi-97m", .ignores_merges = true, .stages = {fv_scan_granite_embed}},
+    {.name = "kimi-k2", .stages = {fv_scan_kimi_k2}},
+    {.name = "youtu", .ignores_merges = true, .stages = {fv_scan_youtu_scripts, fv_scan_youtu}},
+    {.name = "tiny_aya", TINY_AYA_STAGES},
+    {.name = "cohere2moe", TINY_AYA_STAGES},
+    {.name = "afmoe", AFMOE_STAGES},
+    {.name = "superbpe", .stages = {scan_number, fv_scan_superbpe}},
+    {.name = "chameleon", .adds_bos = true, CHAMELEON_STAGES},
 };
 #define KNOWN_COUNT (sizeof known / sizeof known[0])
 

@@ -2,20 +2,7 @@
  * between two finds is a piece too. */
 #include "text/scan_deepseek.h"
 
-typedef struct code_range {
-    uint32_t first, last;
-} code_range;
-
 #define COUNT(ranges) (sizeof(ranges) / sizeof *(ranges))
-
-/* Ascending. Spaces are in none: llama.cpp has taken them out before. */
-static bool is_in(fv_glyph glyph, const code_range *ranges, size_t count) {
-    uint32_t code = fv_glyph_code(glyph);
-    if (fv_glyph_class(glyph) & SPACE) return false;
-    for (size_t i = 0; i < count && ranges[i].first <= code; i++)
-        if (code <= ranges[i].last) return true;
-    return false;
-}
 
 static size_t skip_ranges(const fv_glyph *glyphs, size_t at, size_t end, const code_range *ranges, size_t count) {
     while (at < end && is_in(glyphs[at], ranges, count)) at++;

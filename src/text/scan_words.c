@@ -1,6 +1,7 @@
 /* scan_words.c - the expressions that cut words, with or without case, and what stands between words, in llama.cpp's
  * reading. */
 #include "text/scan_words.h"
+#include "text/scan_scripts.h"
 #include <string.h>
 
 static uint32_t lower_ascii(uint32_t code) { return code >= 'A' && code <= 'Z' ? code + 32 : code; }
@@ -127,41 +128,75 @@ size_t fv_scan_exaone_moe(const fv_glyph *glyphs, size_t begin, size_t end) {
     return others && is_tail(code_at(glyphs, at, end), TAIL_LINES_SLASHES) ? at + 1 : at;
 }
 
-/* Only ASCII has case here: any other letter is both upper and lower. */
-static bool is_upper(fv_glyph glyph) {
-    return (fv_glyph_class(glyph) & LETTER) && !(fv_glyph_code(glyph) >= 'a' && fv_glyph_code(glyph) <= 'z');
+/* [^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+ with its contraction| and the rest. A mark may lead and may stand alone. */
+static size_t scan_marked_words(const fv_glyph *glyphs, size_t begin, size_t end, size_t digits) {
+    uint32_t class = fv_glyph_class(glyphs[begin]);
+    bool leads = !(class & (LETTER | NUMBER)) && !is_newline(fv_glyph_code(glyphs[begin]));
+    size_t at = skip_classes(glyphs, begin + leads, end, LETTER | MARK);
+    if (at > begin + leads || (class & MARK)) return skip_contraction(glyphs, at, end, true);
+    return scan_rest(glyphs, begin, end, LETTER, digits, TAIL_LINES_SLASHES);
 }
-static bool is_lower(fv_glyph glyph) {
-    return (fv_glyph_class(glyph) & LETTER) && !(fv_glyph_code(glyph) >= 'A' && fv_glyph_code(glyph) <= 'Z');
+
+size_t fv_scan_youtu(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_marked_words(glyphs, begin, end, 1);
+}
+
+size_t fv_scan_tiny_aya(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_marked_words(glyphs, begin, end, 3);
+}
+
+/* Han+| [^\r\n\p{L}\p{N}]? and letters that are not Han, with their contraction| and the rest of llama3 */
+size_t fv_scan_kimi_k2(const fv_glyph *glyphs, size_t begin, size_t end) {
+    size_t at = begin;
+    while (fv_is_han(code_at(glyphs, at, end))) at++;
+    if (at > begin) return at;
+    bool leads = !(fv_glyph_class(glyphs[begin]) & (LETTER | NUMBER)) && !is_newline(fv_glyph_code(glyphs[begin]));
+    for (at = begin + leads; (class_at(glyphs, at, end) & LETTER) && !fv_is_han(fv_glyph_code(glyphs[at]));) at++;
+    if (at > begin + leads) return skip_contraction(glyphs, at, end, true);
+    return scan_rest(glyphs, begin, end, LETTER, 3, TAIL_LINES);
+}
+
+/* Only ASCII has case here: any other letter, or mark where marks are letters, is both upper and lower. */
+static bool is_upper(fv_glyph glyph, uint32_t letters) {
+    return (fv_glyph_class(glyph) & letters) && !(fv_glyph_code(glyph) >= 'a' && fv_glyph_code(glyph) <= 'z');
+}
+static bool is_lower(fv_glyph glyph, uint32_t letters) {
+    return (fv_glyph_class(glyph) & letters) && !(fv_glyph_code(glyph) >= 'A' && fv_glyph_code(glyph) <= 'Z');
 }
 
 /* upper* lower+ | upper+ lower* , from a letter on. If nothing lower follows the upper run, the first alternative
  * still wins by giving back letters until the last given back is lower too. */
-static size_t skip_cased_word(const fv_glyph *glyphs, size_t begin, size_t end) {
+static size_t skip_cased_word(const fv_glyph *glyphs, size_t begin, size_t end, uint32_t letters) {
     size_t uppers = begin;
-    while (uppers < end && is_upper(glyphs[uppers])) uppers++;
+    while (uppers < end && is_upper(glyphs[uppers], letters)) uppers++;
     size_t lowers = uppers;
-    while (lowers < end && is_lower(glyphs[lowers])) lowers++;
+    while (lowers < end && is_lower(glyphs[lowers], letters)) lowers++;
     if (lowers > uppers) return lowers;
     for (size_t at = uppers; at > begin; at--)
-        if (is_lower(glyphs[at - 1])) return at;
+        if (is_lower(glyphs[at - 1], letters)) return at;
     return uppers;
 }
 
-/* [^\r\n\p{L}\p{N}]? and a cased word, with its contraction if `contractions`| and the rest */
-static size_t scan_cased(const fv_glyph *glyphs, size_t begin, size_t end, size_t digits, bool contractions) {
+/* [^\r\n\p{L}\p{N}]? and a cased word, with its contraction if `contractions`| and the rest. A mark that may lead and
+ * is a letter ends the same piece as either. */
+static size_t scan_cased(const fv_glyph *glyphs, size_t begin, size_t end, uint32_t letters, size_t digits,
+                         bool contractions) {
     uint32_t class = fv_glyph_class(glyphs[begin]);
-    bool leads = !(class & (LETTER | NUMBER)) && !is_newline(fv_glyph_code(glyphs[begin]));
-    if (!(class_at(glyphs, begin + leads, end) & LETTER))
+    bool leads = !(class & (letters | NUMBER)) && !is_newline(fv_glyph_code(glyphs[begin]));
+    if (!(class_at(glyphs, begin + leads, end) & letters))
         return scan_rest(glyphs, begin, end, LETTER, digits, TAIL_LINES_SLASHES);
-    size_t at = skip_cased_word(glyphs, begin + leads, end);
+    size_t at = skip_cased_word(glyphs, begin + leads, end, letters);
     return contractions ? skip_contraction(glyphs, at, end, true) : at;
 }
 
 size_t fv_scan_tekken(const fv_glyph *glyphs, size_t begin, size_t end) {
-    return scan_cased(glyphs, begin, end, 1, false);
+    return scan_cased(glyphs, begin, end, LETTER, 1, false);
 }
 
 size_t fv_scan_gpt4o(const fv_glyph *glyphs, size_t begin, size_t end) {
-    return scan_cased(glyphs, begin, end, 3, true);
+    return scan_cased(glyphs, begin, end, LETTER, 3, true);
+}
+
+size_t fv_scan_granite_embed(const fv_glyph *glyphs, size_t begin, size_t end) {
+    return scan_cased(glyphs, begin, end, LETTER | MARK, 3, true);
 }

@@ -158,17 +158,56 @@ static void cuts_near_llamas(void **state) {
     expect_pieces("modern-bert", "it'S 1234", "it|'|S| 1234");
 }
 
+#define HAN "\xE6\xBC\xA2"        /* U+6F22 */
+#define COMPAT "\xEF\xA4\x80"     /* U+F900 */
+#define HANGUL "\xED\x95\x9C"     /* U+D55C */
+#define BOPOMOFO "\xE3\x84\x85"   /* U+3105 */
+#define WIDE_COMMA "\xEF\xBC\x8C" /* U+FF0C */
+#define THAI "\xE0\xB9\x84"       /* U+0E44 */
+#define HALF "\xC2\xBD"           /* U+00BD, a number but no digit */
+
+static void cuts_by_script(void **state) {
+    (void)state;
+    expect_pieces("kimi-k2", "it's" HAN HAN COMPAT "a x" HAN " " HAN " 12345 //\n.",
+                  "it's|" HAN HAN COMPAT "|a| x|" HAN "| |" HAN "| |123|45| //\n|.");
+    expect_pieces("kimi-k2", "e" ACUTE "X'LL  y", "e|" ACUTE "X'LL| | y");
+    expect_pieces("youtu", "a" HAN HANGUL WIDE_COMMA BOPOMOFO "b",
+                  "a|" HAN "|" HANGUL "|" WIDE_COMMA "|" BOPOMOFO "|b");
+    expect_pieces("youtu", "it's e" ACUTE "x " ACUTE " " ACUTE "'m 12 !" ACUTE "/\n/x",
+                  "it's| e" ACUTE "x| " ACUTE "| " ACUTE "'m| |1|2| !" ACUTE "/\n/|x");
+    expect_pieces("afmoe", "a" HAN THAI HANGUL COMPAT "b, 1234", "a|" HAN THAI HANGUL COMPAT "|b|,| |1|234");
+    expect_pieces("granite-embed-multi-97m", "e" ACUTE "Xab ABCdef'S 1234 " ACUTE "AB",
+                  "e" ACUTE "|Xab| ABCdef'S| |123|4| " ACUTE "|AB");
+}
+
+static void digits_in_threes_from_the_right(void **state) {
+    (void)state;
+    expect_pieces("tiny_aya", "it's 1234567 12 123", "it's| |1|234|567| |12| |123");
+    expect_pieces("cohere2moe", "e" ACUTE "1234e/\n", "e" ACUTE "|1|234|e|/\n");
+    expect_pieces("afmoe", "12345" HALF "6", "1|234|5" HALF "6");
+    expect_pieces("superbpe", "a b 1234567 12 123", "a b |1|234|567| |12| |123");
+    expect_pieces("superbpe", "123456" HALF "7890" HALF "12", "123|456" HALF "7|890" HALF "12");
+}
+
+static void chameleons_cuts(void **state) {
+    (void)state;
+    expect_pieces("chameleon", "x<sentinel:12>y<sentinel:>", "x|<|sentinel|:|1|2|>|y|<|sentinel|:|>");
+    expect_pieces("chameleon", "aIMGIMGABZ IMGIMGABCDEZ", "a|IMGIMGABZ| IMGIMGABCDEZ");
+    expect_pieces("chameleon", "a\t\n       b +-c it's", "a|\t|\n|    |  | b| |+|-|c| it|'|s");
+}
+
 /* What a name says beside the expression: llama.cpp's table. */
 static void names_carry_traits(void **state) {
     (void)state;
     static const struct {
         const char *name;
         bool ignores_merges, adds_bos, lacks_bos;
-    } traits[] = {{"llama-bpe", true, true, false},     {"tekken", true, true, false},
-                  {"gpt-2", false, false, false},       {"qwen2", false, false, false},
-                  {"chatglm-bpe", false, false, true},  {"glm4", true, false, true},
-                  {"minicpm5", true, false, false},     {"jina-v5-nano", true, true, false},
-                  {"deepseek-v3", false, false, false}, {"", false, false, false}};
+    } traits[] = {
+        {"llama-bpe", true, true, false}, {"tekken", true, true, false},       {"gpt-2", false, false, false},
+        {"qwen2", false, false, false},   {"chatglm-bpe", false, false, true}, {"glm4", true, false, true},
+        {"minicpm5", true, false, false}, {"jina-v5-nano", true, true, false}, {"deepseek-v3", false, false, false},
+        {"", false, false, false},        {"youtu", true, false, false},       {"chameleon", false, true, false},
+        {"kimi-k2", false, false, false}};
     for (size_t i = 0; i < sizeof traits / sizeof *traits; i++) {
         const fv_pretokenizer *p = fv_pretokenizer_find(traits[i].name, strlen(traits[i].name));
         assert_non_null(p);
@@ -201,6 +240,9 @@ int main(void) {
         cmocka_unit_test(rarer_cuts),
         cmocka_unit_test(deepseeks_cuts),
         cmocka_unit_test(cuts_near_llamas),
+        cmocka_unit_test(cuts_by_script),
+        cmocka_unit_test(digits_in_threes_from_the_right),
+        cmocka_unit_test(chameleons_cuts),
         cmocka_unit_test(names_carry_traits),
         cmocka_unit_test(the_first_error_stops),
     };
