@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 PREFIX ?= /usr/local
 CONFIGURE = cmake -S . -B $(BUILD)
 
-.PHONY: build demo install deb test test-python test-embedded size bench fuzz docs gemma clean help
+.PHONY: build demo install deb test test-python test-server test-embedded size bench fuzz docs gemma clean help
 build: ## build the command line program (this is plain `make`)
 	@tools/install.sh build
 	@$(CONFIGURE) -DFV_CLI=ON >/dev/null
@@ -38,6 +38,12 @@ test-python: ## check the Python package as people get it: wheels, torch, types,
 	@tools/install.sh build
 	@$(PYTHON) tools/python_check.py $(if $(filter 0,$(TORCH)),--no-torch)
 
+test-server: ## ask the server by the clients that people use: openai, ollama, litellm, langchain-openai, lm-eval (from PyPI)
+	@tools/install.sh build
+	@$(CONFIGURE) -DFV_CLI=ON >/dev/null
+	@cmake --build $(BUILD) --parallel $(JOBS) --target fovea_cli
+	@$(PYTHON) tools/server_check.py $(BUILD)
+
 test-embedded: ## build the core for chips, run it in emulators, prove what it needs (installs compilers and QEMU)
 	@tools/install.sh embedded
 	@$(PYTHON) tools/embedded_test.py
@@ -63,7 +69,7 @@ gemma: ## get the second model, Gemma 3 270M (Gemma terms of use)
 	@$(PYTHON) tools/model.py gemma3
 
 clean: ## delete what was built; models/ stays
-	rm -rf $(BUILD) build-fuzz build-deb build-docs build-python
+	rm -rf $(BUILD) build-fuzz build-deb build-docs build-python build-server
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14

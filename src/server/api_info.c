@@ -71,6 +71,20 @@ void fv_api_props(fv_call *call) {
                             "is_sleeping", 0));
 }
 
+/* ---- vLLM's ---- */
+
+/* What a client that cuts texts into tokens here wants to know. */
+void fv_api_tokenizer_info(fv_call *call) {
+    const fv_server *server = call->server;
+    const fv_tokenizer *tokenizer = fv_llm_tokenizer(server->llm);
+    int32_t bos = fv_tokenizer_bos(tokenizer), eos = fv_tokenizer_eos(tokenizer);
+    fv_reply_json(call->reply, 200,
+                  json_pack("{s:s, s:o, s:o, s:i, s:o}", "tokenizer_class", "fovea", "bos_token",
+                            bos >= 0 ? token_text(server, bos) : json_null(), "eos_token",
+                            eos >= 0 ? token_text(server, eos) : json_null(), "model_max_length",
+                            (int)server->slot_tokens, "chat_template", template_text(server)));
+}
+
 /* ---- Ollama's ---- */
 
 void fv_api_version(fv_call *call) {

@@ -7,11 +7,19 @@
 typedef struct text_ask {
     const json_t *content; /* borrowed */
     bool add_special, parse_special, with_pieces;
+    const json_t *prompt; /* vLLM's words: this, add_special_tokens, and an answer that counts */
+    bool add_special_tokens;
 } text_ask;
 
 static fv_status read_text(void *target, const json_t *value, fv_message *message) {
     if (!json_is_string(value)) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'content' must be a text");
     ((text_ask *)target)->content = value;
+    return FV_OK;
+}
+
+static fv_status read_prompt_text(void *target, const json_t *value, fv_message *message) {
+    if (!json_is_string(value)) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'prompt' must be a text");
+    ((text_ask *)target)->prompt = value;
     return FV_OK;
 }
 
@@ -49,22 +57,43 @@ static json_t *tokens_json(const fv_tokenizer *tokenizer, const fv_tokens *token
     return json_pack("{s:o}", "tokens", list);
 }
 
+/* Either of the two ways to ask, in the words of the first. */
+static fv_status settle_ask(text_ask *ask, fv_message *message) {
+    if (ask->prompt && ask->content)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "fields 'content' and 'prompt' exclude each other");
+    if (!ask->prompt && !ask->content) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'content' is missing");
+    if (!ask->prompt) return FV_OK;
+    ask->content = ask->prompt;
+    ask->add_special = ask->add_special_tokens;
+    return FV_OK;
+}
+
+static json_t *tokenize_answer(const fv_server *server, const fv_tokens *tokens, const text_ask *ask) {
+    json_t *answer = tokens_json(fv_llm_tokenizer(server->llm), tokens, ask->with_pieces);
+    if (!ask->prompt || !answer) return answer;
+    (void)json_object_set_new(answer, "count", json_integer((json_int_t)tokens->count));
+    (void)json_object_set_new(answer, "max_model_len", json_integer(server->slot_tokens));
+    return answer;
+}
+
 void fv_api_tokenize(fv_call *call) {
     static const fv_field list[] = {
+        {.name = "model", .kind = FV_FIELD_LABEL},
+        {.name = "prompt", .kind = FV_FIELD_READ, .read = read_prompt_text},
+        {.name = "add_special_tokens", .kind = FV_FIELD_SWITCH, .offset = offsetof(text_ask, add_special_tokens)},
         {.name = "content", .kind = FV_FIELD_READ, .read = read_text},
         {.name = "add_special", .kind = FV_FIELD_SWITCH, .offset = offsetof(text_ask, add_special)},
         {.name = "parse_special", .kind = FV_FIELD_SWITCH, .offset = offsetof(text_ask, parse_special)},
         {.name = "with_pieces", .kind = FV_FIELD_SWITCH, .offset = offsetof(text_ask, with_pieces)}};
     const fv_field_table table = {list, sizeof list / sizeof *list};
     const fv_tokenizer *tokenizer = fv_llm_tokenizer(call->server->llm);
-    text_ask ask = {.parse_special = true};
+    text_ask ask = {.parse_special = true, .add_special_tokens = true};
     fv_tokens tokens = {0};
     fv_message message = {""};
     json_t *body = fv_call_body(call);
     if (!body) return;
     fv_status status = fv_fields_read(&table, 1, body, "", &ask, &message);
-    if (status == FV_OK && !ask.content)
-        status = fv_message_set(&message, FV_ERROR_ARGUMENT, "field 'content' is missing");
+    if (status == FV_OK) status = settle_ask(&ask, &message);
     uint32_t flags =
         (ask.add_special ? FV_TOKENIZE_ADD_SPECIAL : 0u) | (ask.parse_special ? FV_TOKENIZE_PARSE_SPECIAL : 0u);
     if (status == FV_OK)
@@ -72,7 +101,7 @@ void fv_api_tokenize(fv_call *call) {
                                      &tokens);
     json_decref(body);
     if (status == FV_OK)
-        fv_reply_json(call->reply, 200, tokens_json(tokenizer, &tokens, ask.with_pieces));
+        fv_reply_json(call->reply, 200, tokenize_answer(call->server, &tokens, &ask));
     else
         fv_call_fail(call, status, &message);
     fv_tokens_free(&tokens);
@@ -92,8 +121,9 @@ static fv_status read_ids(const fv_server *server, const json_t *value, fv_token
 }
 
 void fv_api_detokenize(fv_call *call) {
-    static const fv_field list[] = {{.name = "tokens", .kind = FV_FIELD_READ, .read = read_list}};
-    const fv_field_table table = {list, 1};
+    static const fv_field list[] = {{.name = "model", .kind = FV_FIELD_LABEL},
+                                    {.name = "tokens", .kind = FV_FIELD_READ, .read = read_list}};
+    const fv_field_table table = {list, 2};
     const fv_tokenizer *tokenizer = fv_llm_tokenizer(call->server->llm);
     text_ask ask = {0};
     fv_tokens tokens = {0};
@@ -105,9 +135,11 @@ void fv_api_detokenize(fv_call *call) {
     if (status == FV_OK) status = read_ids(call->server, ask.content, &tokens, &message);
     if (status == FV_OK) status = fv_tokenizer_decode(tokenizer, tokens.ids, tokens.count, true, &text);
     json_decref(body);
+    const char *bytes = text.bytes ? text.bytes : "";
     if (status == FV_OK)
         fv_reply_json(call->reply, 200,
-                      json_pack("{s:o}", "content", fv_json_string(text.bytes ? text.bytes : "", text.length)));
+                      json_pack("{s:o, s:o}", "content", fv_json_string(bytes, text.length), "prompt",
+                                fv_json_string(bytes, text.length))); /* vLLM's word for it */
     else
         fv_call_fail(call, status, &message);
     fv_tokens_free(&tokens);

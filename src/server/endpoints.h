@@ -10,7 +10,7 @@ void fv_call_fail(fv_call *call, fv_status status, const fv_message *message);
 json_t *fv_call_body(fv_call *call);
 
 /* api_info.c */
-fv_route_fn fv_api_health, fv_api_models, fv_api_props, fv_api_version, fv_api_tags, fv_api_show;
+fv_route_fn fv_api_health, fv_api_models, fv_api_props, fv_api_tokenizer_info, fv_api_version, fv_api_tags, fv_api_show;
 /* api_text.c */
 fv_route_fn fv_api_tokenize, fv_api_detokenize, fv_api_template;
 /* api_generate.c */

@@ -76,6 +76,7 @@ static bool admit(exchange *e, const char *method, const char *path) {
         route = fv_routes_find(strcmp(method, "HEAD") == 0 ? "GET" : method, path + length, &e->call->slot, &other,
                                &reason);
     e->call->route = route;
+    e->reply->plain_error = strncmp(path, prefix, length) == 0 && strncmp(path + length, "/api/", 5) == 0;
     if (route && route->open) return true;
     int key = fv_keys_find(server->config, header(e, "Authorization"), header(e, "X-Api-Key"));
     if (key < 0)

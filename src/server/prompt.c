@@ -148,7 +148,8 @@ static fv_status read_turn(const json_t *value, fv_chat_turn *turn, fv_text *tex
     if (!json_is_object(value))
         return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'messages' must be a list of objects");
     json_object_foreach(members, name, member) {
-        if (json_is_null(member) || strcmp(name, "role") == 0 || strcmp(name, "content") == 0) continue;
+        bool nothing = json_is_null(member) || (json_is_array(member) && json_array_size(member) == 0);
+        if (nothing || strcmp(name, "role") == 0 || strcmp(name, "content") == 0) continue;
         return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'messages': '%.64s' is not implemented", name);
     }
     fv_status status = read_role(json_object_get(value, "role"), &turn->role, message);

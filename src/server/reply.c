@@ -64,7 +64,8 @@ static const char *error_type(unsigned status) {
     return "server_error";
 }
 
-json_t *fv_reply_error_json(unsigned status, const char *text) {
+static json_t *error_json(const fv_reply *reply, unsigned status, const char *text) {
+    if (reply->plain_error) return json_pack("{s:o}", "error", fv_json_string(text, strlen(text)));
     return json_pack("{s:{s:i, s:o, s:s}}", "error", "code", (int)status, "message", fv_json_string(text, strlen(text)),
                      "type", error_type(status));
 }
@@ -76,10 +77,10 @@ void fv_reply_error(fv_reply *reply, unsigned status, const char *format, ...) {
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     if (!fv_reply_began(reply)) {
-        fv_reply_json(reply, status, fv_reply_error_json(status, text));
+        fv_reply_json(reply, status, error_json(reply, status, text));
         return;
     }
-    fv_reply_event(reply, fv_reply_error_json(status, text));
+    fv_reply_event(reply, error_json(reply, status, text));
     fv_reply_end(reply);
 }
 

@@ -26,6 +26,7 @@ typedef struct fv_reply {
     unsigned status;  /* 0: not known yet */
     const char *type; /* static */
     bool streamed;    /* bytes go out as they come */
+    bool plain_error; /* {"error": TEXT}, as Ollama words it; set before anybody answers */
     bool ended, gone, waiting;
     fv_text bytes;
     size_t taken;  /* of them, by the reader */
@@ -44,12 +45,11 @@ void fv_reply_drop(fv_reply *reply); /* the last holder's frees it; NULL is allo
 void fv_reply_json(fv_reply *reply, unsigned status, json_t *document);
 void fv_reply_text(fv_reply *reply, unsigned status, const char *type, const char *bytes, size_t length);
 
-/** {"error":{"code","message","type"}}; where a stream runs, its last event. */
+/** {"error":{"code","message","type"}}, or a plain one; where a stream runs, its last event. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
 void fv_reply_error(fv_reply *reply, unsigned status, const char *format, ...);
-json_t *fv_reply_error_json(unsigned status, const char *text);
 
 void fv_reply_stream(fv_reply *reply, const char *type); /* begins: 200 */
 void fv_reply_write(fv_reply *reply, const char *bytes, size_t length);

@@ -23,6 +23,7 @@ static const fv_route routes[] = {
     {"POST", "/tokenize", fv_api_tokenize, DESK},
     {"POST", "/detokenize", fv_api_detokenize, DESK},
     {"POST", "/apply-template", fv_api_template, DESK},
+    {"GET", "/tokenizer_info", fv_api_tokenizer_info, QUICK},
     {"GET", "/api/version", fv_api_version, QUICK},
     {"GET", "/api/tags", fv_api_tags, QUICK},
     {"GET", "/slots", fv_api_slots, QUICK},

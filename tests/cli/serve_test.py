@@ -147,10 +147,18 @@ class FactsTest(ServeTest):
         tokens = self.server.post("/tokenize", {"content": "abé<s>"})[1]["tokens"]
         done = run("tokenize", "-m", self.path(), "-p", "abé<s>", "--ids", "--no-bos", "--parse-special")
         self.assertEqual(tokens, json.loads(done.stdout.decode()))
-        self.assertEqual(self.server.post("/detokenize", {"tokens": tokens})[1], {"content": "abé<s>"})
+        self.assertEqual(self.server.post("/detokenize", {"tokens": tokens})[1], {"content": "abé<s>", "prompt": "abé<s>"})
         pieces = self.server.post("/tokenize", {"content": "é", "with_pieces": True})[1]["tokens"]
         self.assertEqual([entry["piece"] for entry in pieces], [[0xC3], [0xA9]])
         self.assertEqual(self.server.post("/tokenize", {"content": "", "add_special": True})[0], 200)
+
+    def test_tokens_in_the_words_of_vllm(self):
+        info = self.server.get("/tokenizer_info")[1]
+        self.assertEqual((info["bos_token"], info["eos_token"]), ("<s>", "</s>"))
+        self.assertIn("im_start", info["chat_template"])
+        answer = self.server.post("/tokenize", {"model": "any", "prompt": "</s>ab", "add_special_tokens": False})[1]
+        self.assertEqual(answer, {"tokens": [258, 256], "count": 2, "max_model_len": 200})
+        self.refused(400, "/tokenize", {"content": "a", "prompt": "a"}, "exclude")
 
     def test_template(self):
         turns = [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]
@@ -168,9 +176,14 @@ class FactsTest(ServeTest):
                                  ("/detokenize", {"tokens": [262]}, "261"), ("/detokenize", {}, "tokens"),
                                  ("/apply-template", {"messages": []}, "messages"),
                                  ("/apply-template", {"messages": [{"role": "tool", "content": ""}]}, "tool"),
-                                 ("/apply-template", {"messages": [{"role": "user", "content": "", "tool_calls": []}]}, "tool_calls"),
+                                 ("/apply-template", {"messages": [{"role": "user", "content": "", "tool_calls": [{}]}]}, "tool_calls"),
                                  ("/apply-template", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "text parts")):
             self.refused(400, path, body, says)
+        turn = {"role": "user", "content": "", "images": [], "tool_calls": None}  # as clients fill what they don't use
+        self.assertEqual(self.server.post("/apply-template", {"messages": [turn]})[0], 200)
+        status, answer = self.server.post("/api/chat", {"messages": []})
+        self.assertEqual(status, 400)
+        self.assertIn("messages", answer["error"])  # Ollama's clients want a text
         self.assertEqual(self.server.get("/nowhere")[0], 404)
         self.assertEqual(self.server.get("/tokenize")[0], 405)
         self.refused(501, "/v1/embeddings", {"input": "a"}, "embeddings")
