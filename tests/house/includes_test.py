@@ -28,6 +28,7 @@ ROOMS = {
     "llm": {"gguf", "text", "numeric", "platform"},
     "measure": {"numeric", "platform", "kernels/kernels.h"},
     "arrays": {"numeric"},
+    "index": {"numeric", "platform"},
     "server": set(),
 }
 BINDINGS = {"arrays/array_elements.h"}  # elements of another language's arrays, for which there is no public call
@@ -51,7 +52,7 @@ PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in na
 PUBLIC_LEVEL.update(core=PUBLIC_LEVEL["model"], fovea=len(PUBLIC))  # these include all others
 ROOM_LEVEL = {"": 0, "numeric": 0, "kernels": 0, "codes": 0, "store": 0, "plan": 1, "cache": 1, "select": 2, "attend": 2, "attention": 3,
               "model": 4,
-              "reference": 4, "platform": 5, "gguf": 5, "text": 5, "llm": 5, "arrays": 5, "measure": 6, "server": 7}
+              "reference": 4, "platform": 5, "gguf": 5, "text": 5, "llm": 5, "arrays": 5, "index": 5, "measure": 6, "server": 7}
 
 PROGRAM_LIBRARY = "server/server.h"  # a library of the program's own, which libfovea knows nothing of
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that instructions of a newer processor stay in their folder under src/kernels or src/platform, and that the objects there export
+"""Checks that instructions of a newer processor stay in their folder under src/kernels, src/platform or src/index, and that the objects there export
 nothing but their kernels (anything else could be taken by the linker for everyone), each of which is in the folder's list: a kernel
 that is in no list is in no table, and nobody would notice that it never runs. x86-64: no ymm or zmm register
 outside avx2 and avx512. Arm: dot products in neon_dotprod only, matrix products in neon_i8mm only.
@@ -48,7 +48,7 @@ def folders_of(family, source):
 
 def problems_of(path, family, tools, listed):
     rules = family[1]
-    room = re.search(r"/(kernels|platform)/(\w+)/", path)
+    room = re.search(r"/(kernels|platform|index)/(\w+)/", path)
     folder = room.group(2) if room and room.group(2) in listed else None
     problems = []
     if folder:

@@ -1,0 +1,101 @@
+/* scan_neon.c - one group of four channels in a register. */
+#include "index/scan_kernels.h"
+#include <arm_neon.h>
+#include <string.h>
+
+enum { CHUNK = 256 }; /* groups whose entries fit 16 bits: 256 * 255 < 2^16 */
+
+static void add_eight(uint16x8_t eight, uint32_t *sum) {
+    vst1q_u32(sum, vaddw_u16(vld1q_u32(sum), vget_low_u16(eight)));
+    vst1q_u32(sum + 4, vaddw_u16(vld1q_u32(sum + 4), vget_high_u16(eight)));
+}
+
+void fv_scan_sums_neon(size_t groups, const uint8_t *codes, const uint8_t *table, uint32_t *sum) {
+    const uint8x16_t mask = vdupq_n_u8(15);
+    memset(sum, 0, 32 * sizeof *sum);
+    for (size_t from = 0; from < groups; from += CHUNK) {
+        size_t end = groups - from < CHUNK ? groups : from + CHUNK;
+        uint16x8_t low = vdupq_n_u16(0), low_odd = low, high = low, high_odd = low;
+        for (size_t group = from; group < end; group++) {
+            uint8x16_t code = vld1q_u8(codes + group * 16), entry = vld1q_u8(table + group * 16);
+            uint16x8_t a = vreinterpretq_u16_u8(vqtbl1q_u8(entry, vandq_u8(code, mask)));
+            uint16x8_t b = vreinterpretq_u16_u8(vqtbl1q_u8(entry, vshrq_n_u8(code, 4)));
+            low = vaddq_u16(low, a);
+            low_odd = vsraq_n_u16(low_odd, a, 8);
+            high = vaddq_u16(high, b);
+            high_odd = vsraq_n_u16(high_odd, b, 8);
+        }
+        add_eight(vsubq_u16(low, vshlq_n_u16(low_odd, 8)), sum);
+        add_eight(low_odd, sum + 8);
+        add_eight(vsubq_u16(high, vshlq_n_u16(high_odd, 8)), sum + 16);
+        add_eight(high_odd, sum + 24);
+    }
+}
+
+static float32x4_t sums_scaled(const uint32_t *sum, const fv_scan_query *query) {
+    int32x4_t whole = vsubq_s32(vreinterpretq_s32_u32(vld1q_u32(sum)), vdupq_n_s32(query->zero));
+    return vmulq_f32(vcvtq_f32_s32(whole), vdupq_n_f32(query->step));
+}
+
+uint32_t fv_scan_bounds_neon(const float *factors, const uint32_t *sum, const fv_scan_query *query, float limit,
+                             float *low) {
+    static const uint32_t places[4] = {1, 2, 4, 8};
+    uint32_t under = 0;
+    for (size_t t = 0; t < 32; t += 4) {
+        float32x4_t add = vmulq_f32(vld1q_f32(factors + t), vdupq_n_f32(query->weight));
+        float32x4_t product = vmulq_f32(vld1q_f32(factors + 32 + t), sums_scaled(sum + t, query));
+        float32x4_t error = vmulq_f32(vld1q_f32(factors + 64 + t), vdupq_n_f32(query->spread));
+        float32x4_t near = vaddq_f32(vaddq_f32(add, vdupq_n_f32(query->base)), product);
+        float32x4_t bound = vsubq_f32(near, error);
+        vst1q_f32(low + t, bound);
+        uint32x4_t less = vandq_u32(vcltq_f32(bound, vdupq_n_f32(limit)), vld1q_u32(places));
+        under |= vaddvq_u32(less) << t;
+    }
+    return under;
+}
+
+void fv_scan_estimates_neon(const float *factors, const uint32_t *sum, const fv_scan_query *query, float *near) {
+    for (size_t t = 0; t < 32; t += 4) {
+        float32x4_t add = vaddq_f32(vld1q_f32(factors + t), vdupq_n_f32(query->base));
+        float32x4_t product = vmulq_f32(vld1q_f32(factors + 32 + t), sums_scaled(sum + t, query));
+        vst1q_f32(near + t, vaddq_f32(add, product));
+    }
+}
+
+static float lanes_total(float32x4_t *lane) {
+    for (size_t half = 4; half >= 1; half /= 2)
+        for (size_t j = 0; j < half; j++) lane[j] = vaddq_f32(lane[j], lane[j + half]);
+    float32x2_t two = vadd_f32(vget_low_f32(lane[0]), vget_high_f32(lane[0]));
+    return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+
+static void distance_step(const float *x, const float *y, float32x4_t *lane) {
+    for (size_t j = 0; j < 8; j++) {
+        float32x4_t d = vsubq_f32(vld1q_f32(x + 4 * j), vld1q_f32(y + 4 * j));
+        lane[j] = vaddq_f32(lane[j], vmulq_f32(d, d));
+    }
+}
+
+static void product_step(const float *x, const float *y, float32x4_t *lane) {
+    for (size_t j = 0; j < 8; j++) lane[j] = vaddq_f32(lane[j], vmulq_f32(vld1q_f32(x + 4 * j), vld1q_f32(y + 4 * j)));
+}
+
+typedef void step_fn(const float *x, const float *y, float32x4_t *lane);
+
+static inline float pair_sum(size_t n, const float *x, const float *y, step_fn *step) {
+    float32x4_t lane[8];
+    for (size_t j = 0; j < 8; j++) lane[j] = vdupq_n_f32(0);
+    size_t i = 0;
+    for (; n - i >= 32; i += 32) step(x + i, y + i, lane);
+    if (i < n) {
+        float rest[2][32] = {{0}};
+        memcpy(rest[0], x + i, (n - i) * sizeof *x);
+        memcpy(rest[1], y + i, (n - i) * sizeof *y);
+        step(rest[0], rest[1], lane);
+    }
+    return lanes_total(lane);
+}
+
+float fv_scan_distance_neon(size_t n, const float *x, const float *y) { return pair_sum(n, x, y, distance_step); }
+
+float fv_scan_product_neon(size_t n, const float *x, const float *y) { return pair_sum(n, x, y, product_step); }

@@ -1,0 +1,55 @@
+/* scan_scalar.c - what all others must equal. */
+#include "index/scan_kernels.h"
+
+void fv_scan_sums_scalar(size_t groups, const uint8_t *codes, const uint8_t *table, uint32_t *sum) {
+    for (size_t t = 0; t < 32; t++) sum[t] = 0;
+    for (size_t group = 0; group < groups; group++, codes += 16, table += 16)
+        for (size_t i = 0; i < 8; i++) {
+            sum[i] += table[codes[2 * i] & 15];
+            sum[i + 8] += table[codes[2 * i + 1] & 15];
+            sum[i + 16] += table[codes[2 * i] >> 4];
+            sum[i + 24] += table[codes[2 * i + 1] >> 4];
+        }
+}
+
+uint32_t fv_scan_bounds_scalar(const float *factors, const uint32_t *sum, const fv_scan_query *query, float limit,
+                               float *low) {
+    uint32_t under = 0;
+    for (uint32_t t = 0; t < 32; t++) {
+        float x = (float)((int32_t)sum[t] - query->zero) * query->step;
+        float near = (factors[t] * query->weight + query->base) + factors[32 + t] * x;
+        low[t] = near - factors[64 + t] * query->spread;
+        under |= (uint32_t)(low[t] < limit) << t;
+    }
+    return under;
+}
+
+void fv_scan_estimates_scalar(const float *factors, const uint32_t *sum, const fv_scan_query *query, float *near) {
+    for (size_t t = 0; t < 32; t++) {
+        float x = (float)((int32_t)sum[t] - query->zero) * query->step;
+        near[t] = (factors[t] + query->base) + factors[32 + t] * x;
+    }
+}
+
+static float lanes_total(float *lane) {
+    for (size_t half = 16; half >= 1; half /= 2)
+        for (size_t l = 0; l < half; l++) lane[l] += lane[l + half];
+    return lane[0];
+}
+
+float fv_scan_distance_scalar(size_t n, const float *x, const float *y) {
+    float lane[32] = {0};
+    for (size_t i = 0; i < n; i += 32)
+        for (size_t l = 0; l < 32 && i + l < n; l++) {
+            float d = x[i + l] - y[i + l];
+            lane[l] += d * d;
+        }
+    return lanes_total(lane);
+}
+
+float fv_scan_product_scalar(size_t n, const float *x, const float *y) {
+    float lane[32] = {0};
+    for (size_t i = 0; i < n; i += 32)
+        for (size_t l = 0; l < 32 && i + l < n; l++) lane[l] += x[i + l] * y[i + l];
+    return lanes_total(lane);
+}

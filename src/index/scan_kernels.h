@@ -1,0 +1,71 @@
+/* scan_kernels.h - the loops of the index that instruction sets have twins of, and the one list of them. All are exact
+ * twins: integers, or f32 in single operations (no fused ones) of the order written here. Hosted: chips have none of
+ * this in their table of kernels. */
+#ifndef FV_SCAN_KERNELS_H
+#define FV_SCAN_KERNELS_H
+
+#include "fovea/isa.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef FV_BUILD_AVX2 /* the compiler's command line defines what is in the build */
+#define FV_BUILD_AVX2 0
+#endif
+#ifndef FV_BUILD_AVX512
+#define FV_BUILD_AVX512 0
+#endif
+#ifndef FV_BUILD_NEON
+#define FV_BUILD_NEON 0
+#endif
+
+/* Sums of 32 codes (sign_code.h): sum[t] = sum over group of table[group][nibble of vector t].
+ * codes, table [groups][16]; groups a multiple of 16, at most 2^20; any alignment. */
+typedef void fv_scan_sums_fn(size_t groups, const uint8_t *codes, const uint8_t *table, uint32_t *sum);
+
+/* A query's side of an estimate. */
+typedef struct fv_scan_query {
+    int32_t zero; /* the sum that stands for 0 */
+    float step;   /* of sums */
+    float weight; /* of `add` */
+    float base;
+    float spread;
+} fv_scan_query;
+
+/* factors [3][32]: add, scale, error, 4-byte aligned.  x[t] = (float)((int32_t)sum[t] - zero) * step
+ *   low[t] = ((add[t] * weight + base) + scale[t] * x[t]) - error[t] * spread
+ * Bit t of the result: low[t] < limit. */
+typedef uint32_t fv_scan_bounds_fn(const float *factors, const uint32_t *sum, const fv_scan_query *query, float limit,
+                                   float *low);
+
+/* factors [2][32]: add, scale.  near[t] = (add[t] + base) + scale[t] * x[t]; weight and spread are not looked at. */
+typedef void fv_scan_estimates_fn(const float *factors, const uint32_t *sum, const fv_scan_query *query, float *near);
+
+/* Sums over i < n of (x[i] - y[i])^2, and of x[i] * y[i]: 32 lanes, of which lane l takes i = l, l + 32, ... in rising
+ * order; then lanes l and l + 16 are added, l and l + 8, and so on. */
+typedef float fv_scan_pair_fn(size_t n, const float *x, const float *y);
+
+#define FV_SCAN_LIST(K, set) \
+    K(scan_sums, fv_scan_sums_fn, set) \
+    K(scan_bounds, fv_scan_bounds_fn, set) \
+    K(scan_estimates, fv_scan_estimates_fn, set) \
+    K(scan_distance, fv_scan_pair_fn, set) \
+    K(scan_product, fv_scan_pair_fn, set)
+
+#define FV_SCAN_SLOT(name, type, set) type *name;
+typedef struct fv_scan_kernels {
+    fv_isa isa;
+    FV_SCAN_LIST(FV_SCAN_SLOT, )
+} fv_scan_kernels;
+#undef FV_SCAN_SLOT
+
+#define FV_SCAN_DECLARE(name, type, set) type fv_##name##_##set;
+FV_SCAN_LIST(FV_SCAN_DECLARE, scalar)
+FV_SCAN_LIST(FV_SCAN_DECLARE, avx2)
+FV_SCAN_LIST(FV_SCAN_DECLARE, avx512)
+FV_SCAN_LIST(FV_SCAN_DECLARE, neon)
+#undef FV_SCAN_DECLARE
+
+/* The best table for processors of that level that the build has; constant. `isa` says which it is. */
+const fv_scan_kernels *fv_scan_kernels_of(fv_isa isa);
+
+#endif
