@@ -14,6 +14,7 @@
 #include "fovea/file_fault.h"
 #include "fovea/generate.h"
 #include "fovea/gguf.h"
+#include "fovea/index.h"
 #include "fovea/machine.h"
 #include "fovea/measure/attention_bench.h"
 #include "fovea/measure/eval.h"

@@ -28,7 +28,7 @@ ROOMS = {
     "llm": {"gguf", "text", "numeric", "platform"},
     "measure": {"numeric", "platform", "kernels/kernels.h"},
     "arrays": {"numeric"},
-    "index": {"numeric", "platform"},
+    "index": {"numeric", "platform", "gguf/file_map.h", "llm/hash64.h"},
     "server": set(),
 }
 BINDINGS = {"arrays/array_elements.h"}  # elements of another language's arrays, for which there is no public call
@@ -44,7 +44,7 @@ PUBLIC = [
     ["policy", "reference/gate", "attend", "executor"],
     ["attention"],
     ["reference/pattern", "model", "reference/dither"],
-    ["message", "policy_text", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "sequence", "step", "schedule", "session_file", "prefix_store", "machine", "answer_text", "generate", "conversation", "report_sum", "tune", "engine", "array_attention", "words", "text_look", "file_fault"],  # hosted
+    ["message", "policy_text", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "sequence", "step", "schedule", "session_file", "prefix_store", "machine", "answer_text", "generate", "conversation", "report_sum", "tune", "engine", "array_attention", "words", "text_look", "file_fault", "index"],  # hosted
     ["measure/score", "measure/mass", "measure/mass_table", "measure/questions", "measure/kld_file", "measure/tune_shares",
      "measure/attention_bench", "measure/reads", "measure/read_watch", "measure/perplexity", "measure/eval", "measure/tuning", "measure/model_bench"],  # hosted
 ]

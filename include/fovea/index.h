@@ -1,0 +1,169 @@
+/* index.h - nearest neighbours among vectors: built from rows of f32, searched for the k nearest or for all within a
+ * distance, kept in one file. Hosted. How structs may change: docs/abi.md.
+ *
+ * A flat index holds each vector as it came and, in one bit a channel, a code of it with a bound on its error (RaBitQ,
+ * Gao & Long, SIGMOD 2024). A search scans the codes, 32 at a time, and computes exactly only those rows whose bound
+ * allows them to be among the results. So results are exact, but for rows whose bound is wrong: `confidence` says how
+ * rarely that is.
+ *
+ * Distances are f32 and the smaller the nearer: L2 squared; inner product and cosine as 1 - product. Results are the
+ * same bits for any number of threads and whatever queries come together, and on every processor. */
+#ifndef FOVEA_INDEX_H
+#define FOVEA_INDEX_H
+
+#include "fovea/api.h"
+#include "fovea/message.h"
+#include "fovea/parallel.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FV_INDEX_DIMENSIONS 65535         /* of a vector, at most */
+#define FV_INDEX_LARGEST 1e15f            /* magnitude of an element, at most */
+#define FV_INDEX_NO_LABEL UINT64_MAX      /* of a result that is none; no vector may have it */
+#define FV_INDEX_CONFIDENCE 3.0f          /* the default */
+#define FV_INDEX_ROWS ((uint64_t)1 << 32) /* of an index, less than */
+
+/** What near means. Values are pinned. */
+typedef enum fv_index_metric {
+    FV_INDEX_L2 = 0,    /* sum of (x - q)^2 */
+    FV_INDEX_IP = 1,    /* 1 - sum of x * q; vectors of any length */
+    FV_INDEX_COSINE = 2 /* 1 - cosine of the angle; vectors are kept with length 1, zeros as they are */
+} fv_index_metric;
+
+/** What an index is. Start from fv_index_config_default(). */
+typedef struct fv_index_config {
+    uint64_t seed;         /* of the rotation before vectors are coded; default 0 */
+    uint32_t dimension;    /* elements of a vector, 1..FV_INDEX_DIMENSIONS */
+    uint32_t metric;       /* fv_index_metric */
+    uint32_t isa_limit;    /* fv_isa; default FV_ISA_BEST. Results do not depend on it */
+    uint32_t reserved[11]; /* 0, or it is refused: where new fields go */
+} fv_index_config;
+
+FV_API void fv_index_config_default(uint32_t dimension, uint32_t metric, fv_index_config *config);
+
+/** An index. Any number of threads may search one at the same time; whoever adds, removes or saves has it alone. */
+typedef struct fv_index fv_index;
+
+/**
+ * Makes an empty index.
+ *
+ * index    out; untouched on error. Close with fv_index_close().
+ * message  may be NULL here and below; filled on error.
+ * returns  FV_OK, FV_ERROR_ARGUMENT (a field of config), FV_ERROR_UNSUPPORTED (FV_ISA in the environment),
+ *          FV_ERROR_MEMORY.
+ */
+FV_API fv_status fv_index_make(fv_index **index, const fv_index_config *config, fv_message *message);
+FV_API void fv_index_close(fv_index *index); /* NULL is allowed */
+
+/**
+ * Adds vectors. The first ones decide the centre that all are coded about: add a good sample of them at first.
+ *
+ * vectors    [rows][dimension] f32, copied.
+ * dimension  of these vectors: that of the index.
+ * labels     [rows], each one new; NULL: the numbers of the rows, counted from the vectors that the index has.
+ * parallel   NULL: the calling thread.
+ * returns    FV_OK, FV_ERROR_SHAPE (dimension), FV_ERROR_NOT_FINITE, FV_ERROR_RANGE (an element above
+ * FV_INDEX_LARGEST), FV_ERROR_ARGUMENT (a label that is there already or twice in `labels`, or FV_INDEX_NO_LABEL; a
+ * NULL), FV_ERROR_OVERFLOW (more than an index holds), FV_ERROR_MEMORY. The message names row and label. The index is
+ * untouched on error. O(rows * dimension * log dimension).
+ */
+FV_API fv_status fv_index_add(fv_index *index, size_t rows, uint32_t dimension, const float *vectors,
+                              const uint64_t *labels, const fv_parallel *parallel, fv_message *message);
+
+/**
+ * Removes the vectors of `labels` [count].
+ *
+ * returns  FV_OK, FV_ERROR_ARGUMENT (a label that is not there or twice in `labels`; the message names it: nothing is
+ *          removed), FV_ERROR_MEMORY. O(count * dimension * log dimension); more at the first change of an index that
+ *          was opened from a file: it moves into memory.
+ */
+FV_API fv_status fv_index_remove(fv_index *index, size_t count, const uint64_t *labels, fv_message *message);
+
+/** What an index holds. */
+typedef struct fv_index_info {
+    uint64_t rows;         /* vectors */
+    uint64_t memory_bytes; /* held in memory */
+    uint64_t file_bytes;   /* mapped; 0 = it is not a file's, or no longer */
+    uint64_t seed;
+    uint32_t dimension, metric;
+    uint32_t isa;     /* fv_isa that searches run with */
+    uint32_t version; /* of the file's format */
+} fv_index_info;
+
+FV_API void fv_index_info_get(const fv_index *index, fv_index_info *info);
+
+/** Copies the vector of `label` to vector [dimension] (cosine: of length 1). FV_OK, FV_ERROR_ARGUMENT (no such label).
+ * O(rows) for an index that was opened and not changed, else O(1). */
+FV_API fv_status fv_index_vector(const fv_index *index, uint64_t label, float *vector, fv_message *message);
+
+/** A search. Start from fv_index_search_default(), then set queries and count. */
+typedef struct fv_index_search {
+    const float *queries;        /* [count][dimension] f32 */
+    size_t count;                /* queries */
+    const uint64_t *filter_bits; /* NULL, or bit l % 64 of word l / 64 says whether label l may be a result ... */
+    size_t filter_words;         /* ... for 64 labels a word; labels beyond are out */
+    bool (*filter)(void *context, uint64_t label); /* NULL, or asked for each label that `filter_bits` lets pass and
+                                                      whose code is near; by several threads at once if parallel is */
+    void *filter_context;
+    const fv_parallel *parallel; /* NULL: the calling thread */
+    uint32_t dimension;          /* of the queries: that of the index */
+    uint32_t k;                  /* results of a query, at least 1; default 10. fv_index_within(): not looked at */
+    float confidence;     /* standard deviations within which a code's error is taken to lie, 0 < c <= 100; default
+                             FV_INDEX_CONFIDENCE. 1.9 reads fewer rows, and 6 % of the codes at the edge may be wrong */
+    uint32_t reserved[9]; /* 0, or it is refused: where new fields go */
+} fv_index_search;
+
+FV_API void fv_index_search_default(uint32_t dimension, fv_index_search *search);
+
+/** Counters of searches; a call adds to them. Set struct_bytes, and the others to 0. */
+typedef struct fv_index_report {
+    uint32_t struct_bytes; /* sizeof(fv_index_report) */
+    uint32_t isa;          /* fv_isa that ran */
+    uint64_t queries;
+    uint64_t codes; /* scanned, over all queries */
+    uint64_t rows;  /* whose distance was computed exactly */
+    uint64_t bytes; /* of codes and vectors that were read; a block of codes serves up to eight queries at once */
+} fv_index_report;
+
+/**
+ * The k nearest of each query, nearest first, of equal ones the smaller label first.
+ *
+ * labels, distances  out [count][k]. Where there are fewer than k: FV_INDEX_NO_LABEL and infinity, and a remark in
+ *                    `message` if the index holds fewer than k vectors.
+ * report             NULL, or counters.
+ * returns            FV_OK, FV_ERROR_SHAPE (dimension), FV_ERROR_NOT_FINITE (a query), FV_ERROR_RANGE,
+ * FV_ERROR_ARGUMENT (k of 0, confidence, a NULL, a reserved field, a report without its size), FV_ERROR_OVERFLOW,
+ *                    FV_ERROR_MEMORY. Nothing is written on error. Cost: rows / 32 * dimension table look-ups of 32
+ *                    codes a query, and what has to be computed exactly.
+ */
+FV_API fv_status fv_index_nearest(const fv_index *index, const fv_index_search *search, uint64_t *labels,
+                                  float *distances, fv_index_report *report, fv_message *message);
+
+/** What a query found: nearest first, as above. Start from {0}; fv_index_hits_free() when done. */
+typedef struct fv_index_hits {
+    uint64_t *labels; /* [count] */
+    float *distances;
+    size_t count, capacity;
+} fv_index_hits;
+
+FV_API void fv_index_hits_free(fv_index_hits *hits);
+
+/**
+ * All vectors of which the distance is at most `radius`; a radius of infinity is everything.
+ *
+ * hits     out [search->count]; what they held is replaced.
+ * returns  as fv_index_nearest(), FV_ERROR_ARGUMENT also for a radius that is NaN. On error all hits are as before.
+ */
+FV_API fv_status fv_index_within(const fv_index *index, const fv_index_search *search, float radius,
+                                 fv_index_hits *hits, fv_index_report *report, fv_message *message);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

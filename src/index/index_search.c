@@ -1,0 +1,130 @@
+/* index_search.c - the calls: arguments in, sorted results out. */
+#include "index/index_search.h"
+#include "platform/array.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+void fv_index_search_default(uint32_t dimension, fv_index_search *search) {
+    *search = (fv_index_search){.dimension = dimension, .k = 10, .confidence = FV_INDEX_CONFIDENCE};
+}
+
+static fv_status check_search(const fv_index *index, const fv_index_search *search, const fv_index_report *report,
+                              fv_message *message) {
+    if (!index || !search || (search->count && !search->queries))
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
+    bool reserved = false;
+    for (size_t i = 0; i < sizeof search->reserved / sizeof search->reserved[0]; i++)
+        reserved |= search->reserved[i] != 0;
+    if (reserved) return fv_message_set(message, FV_ERROR_ARGUMENT, "a reserved field of the search is not 0");
+    if (report && report->struct_bytes < sizeof *report)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "the report does not say how long it is: set struct_bytes");
+    if (!(search->confidence > 0 && search->confidence <= 100))
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "confidence is %g: above 0 and up to 100 is allowed",
+                              (double)search->confidence);
+    if (search->dimension != index->config.dimension)
+        return fv_message_set(message, FV_ERROR_SHAPE, "the queries have dimension %" PRIu32 ", the index has %" PRIu32,
+                              search->dimension, index->config.dimension);
+    return fv_index_inspect(search->count, search->dimension, search->queries, "query", message);
+}
+
+static void add_counts(const fv_index *index, const fv_index_search *search, const fv_search_counts *counts,
+                       fv_index_report *report) {
+    if (!report) return;
+    report->isa = (uint32_t)index->kernels->isa;
+    report->queries += search->count;
+    report->codes += counts->codes;
+    report->rows += counts->rows;
+    report->bytes += counts->bytes;
+}
+
+static void put_results(const fv_near_list *list, size_t k, uint64_t *labels, float *distances) {
+    for (size_t i = 0; i < k; i++) {
+        labels[i] = i < list->count ? list->entries[i].label : FV_INDEX_NO_LABEL;
+        distances[i] = i < list->count ? list->entries[i].distance : INFINITY;
+    }
+}
+
+fv_status fv_index_nearest(const fv_index *index, const fv_index_search *search, uint64_t *labels, float *distances,
+                           fv_index_report *report, fv_message *message) {
+    fv_status status = check_search(index, search, report, message);
+    if (status != FV_OK) return status;
+    if (!search->k) return fv_message_set(message, FV_ERROR_ARGUMENT, "k is 0: at least 1 is allowed");
+    if (search->count && (!labels || !distances))
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
+    size_t most = search->k < index->rows ? search->k : index->rows;
+    fv_search_counts counts = {0};
+    fv_near_list *lists = fv_array_new(search->count, sizeof *lists);
+    fv_near *entries = fv_array_new(search->count, (most ? most : 1) * sizeof *entries);
+    if (!lists || !entries) status = fv_message_set(message, FV_ERROR_MEMORY, "no memory for the results");
+    for (size_t i = 0; status == FV_OK && i < search->count; i++)
+        lists[i] = (fv_near_list){.entries = entries + i * most, .most = most, .radius = INFINITY};
+    if (status == FV_OK) status = fv_index_flat(index, search, lists, &counts, message);
+    for (size_t i = 0; status == FV_OK && i < search->count; i++) {
+        fv_near_sort(lists + i);
+        put_results(lists + i, search->k, labels + i * search->k, distances + i * search->k);
+    }
+    free(lists);
+    free(entries);
+    if (status != FV_OK) return status;
+    add_counts(index, search, &counts, report);
+    if (search->k > index->rows)
+        fv_message_set(message, FV_OK, "k is %" PRIu32 " and the index holds %zu: the rest of the results is empty",
+                       search->k, index->rows);
+    return FV_OK;
+}
+
+void fv_index_hits_free(fv_index_hits *hits) {
+    free(hits->labels);
+    free(hits->distances);
+    *hits = (fv_index_hits){0};
+}
+
+static bool make_hits(fv_near_list *list, fv_index_hits *hits) {
+    *hits = (fv_index_hits){fv_array_new(list->count, sizeof *hits->labels),
+                            fv_array_new(list->count, sizeof *hits->distances), list->count, list->count};
+    if (!hits->labels || !hits->distances) {
+        fv_index_hits_free(hits);
+        return false;
+    }
+    fv_near_sort(list);
+    put_results(list, list->count, hits->labels, hits->distances);
+    return true;
+}
+
+static fv_status within(const fv_index *index, const fv_index_search *search, fv_near_list *lists, fv_index_hits *made,
+                        fv_search_counts *counts, fv_message *message) {
+    fv_status status = fv_index_flat(index, search, lists, counts, message);
+    size_t done = 0;
+    while (status == FV_OK && done < search->count) {
+        if (make_hits(lists + done, made + done))
+            done++;
+        else
+            status = fv_message_set(message, FV_ERROR_MEMORY, "no memory for the results");
+    }
+    for (size_t i = 0; i < search->count; i++) free(lists[i].entries);
+    while (status != FV_OK && done > 0) fv_index_hits_free(made + --done);
+    return status;
+}
+
+fv_status fv_index_within(const fv_index *index, const fv_index_search *search, float radius, fv_index_hits *hits,
+                          fv_index_report *report, fv_message *message) {
+    fv_status status = check_search(index, search, report, message);
+    if (status != FV_OK) return status;
+    if (isnan(radius)) return fv_message_set(message, FV_ERROR_ARGUMENT, "the radius is no number");
+    if (search->count && !hits) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
+    fv_search_counts counts = {0};
+    fv_near_list *lists = fv_array_new(search->count, sizeof *lists);
+    fv_index_hits *made = fv_array_new(search->count, sizeof *made);
+    if (!lists || !made) status = fv_message_set(message, FV_ERROR_MEMORY, "no memory for the results");
+    for (size_t i = 0; lists && i < search->count; i++) lists[i] = (fv_near_list){.most = SIZE_MAX, .radius = radius};
+    if (status == FV_OK) status = within(index, search, lists, made, &counts, message);
+    for (size_t i = 0; status == FV_OK && i < search->count; i++) {
+        fv_index_hits_free(hits + i);
+        hits[i] = made[i];
+    }
+    free(lists);
+    free(made);
+    if (status == FV_OK) add_counts(index, search, &counts, report);
+    return status;
+}

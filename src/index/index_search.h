@@ -1,0 +1,34 @@
+/* index_search.h - what all kinds of searches share: queries made ready, filters, counters. */
+#ifndef FV_INDEX_SEARCH_H
+#define FV_INDEX_SEARCH_H
+
+#include "index/index_state.h"
+#include "index/near_list.h"
+
+/* Queries ready to be searched for. */
+typedef struct fv_ready_queries {
+    float *vector;        /* [count][dimension], of length 1 for cosine */
+    uint8_t *table;       /* [count][4 * rotated] */
+    fv_scan_query *query; /* [count] */
+} fv_ready_queries;
+
+/* Makes `count` queries from number `first` of the search on. scratch [2 * rotated] a worker. */
+void fv_index_ready(const fv_index *index, const fv_index_search *search, size_t first, size_t count,
+                    const fv_ready_queries *out, float *scratch);
+
+/* Whether the label may be a result. */
+bool fv_index_allows(const fv_index_search *search, uint64_t label);
+
+/* Distance of a row from a query that is ready. */
+float fv_index_distance(const fv_index *index, const float *query, size_t row);
+
+typedef struct fv_search_counts {
+    uint64_t codes, rows, bytes;
+} fv_search_counts;
+
+/* Searches all rows by their codes. lists [search->count] have their room; they are filled and not sorted. FV_OK,
+ * FV_ERROR_MEMORY. */
+fv_status fv_index_flat(const fv_index *index, const fv_index_search *search, fv_near_list *lists,
+                        fv_search_counts *counts, fv_message *message);
+
+#endif

@@ -1,0 +1,62 @@
+/* index_state.h - what an index is in memory. Arrays are its own, or lie in the file that is mapped; those are read
+ * only, and the first change copies them (fv_index_own). */
+#ifndef FV_INDEX_STATE_H
+#define FV_INDEX_STATE_H
+
+#include "fovea/index.h"
+#include "gguf/file_map.h"
+#include "index/label_map.h"
+#include "index/scan_kernels.h"
+#include "index/sign_code.h"
+
+#define FV_INDEX_VERSION 1 /* of the file */
+
+typedef struct fv_index_arrays {
+    float *vectors;   /* [rows][dimension] */
+    uint8_t *blocks;  /* [rows / 32, rounded up][fv_index_block_bytes()] */
+    uint64_t *labels; /* [rows] */
+} fv_index_arrays;
+
+struct fv_index {
+    fv_index_config config;
+    const fv_scan_kernels *kernels;
+    size_t rotated; /* channels of a rotated vector */
+    size_t rows, capacity;
+    float *centre;          /* [dimension], own */
+    bool is_centred;        /* by the first vectors */
+    fv_index_arrays arrays; /* own unless is_mapped */
+    bool is_mapped;
+    fv_file_map map;       /* mapped bytes, if any */
+    fv_label_map by_label; /* of all rows, unless is_mapped */
+};
+
+/* A block: codes, then add, scale and error of 32 rows, f32. */
+static inline size_t fv_index_block_bytes(const fv_index *index) {
+    return fv_block_code_bytes(index->rotated) + 3 * FV_BLOCK_CODES * sizeof(float);
+}
+
+static inline size_t fv_index_blocks(size_t rows) { return (rows + FV_BLOCK_CODES - 1) / FV_BLOCK_CODES; }
+
+static inline const float *fv_index_row(const fv_index *index, size_t row) {
+    return index->arrays.vectors + row * index->config.dimension;
+}
+
+/* An empty index with the kernels of this machine. FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_UNSUPPORTED, FV_ERROR_MEMORY. */
+fv_status fv_index_begin(fv_index **index, const fv_index_config *config, fv_message *message);
+
+/* Makes the arrays the index's own, with room for `rows`. FV_OK, FV_ERROR_MEMORY, FV_ERROR_OVERFLOW. */
+fv_status fv_index_own(fv_index *index, size_t rows, fv_message *message);
+
+/* Codes rows [first, end), whose vectors are there. FV_OK, FV_ERROR_MEMORY. */
+fv_status fv_index_code(fv_index *index, size_t first, size_t end, const fv_parallel *parallel, fv_message *message);
+
+/* Looks at vectors [rows][dimension]: FV_OK, FV_ERROR_NOT_FINITE, FV_ERROR_RANGE; `what` they are, for the message. */
+fv_status fv_index_inspect(size_t rows, size_t dimension, const float *vectors, const char *what, fv_message *message);
+
+/* out = x with length 1, or zeros. out may be x. */
+void fv_index_normalise(size_t n, const float *x, float *out);
+
+/* Sum of x * y in f64 in rising order. */
+double fv_index_product(size_t n, const float *x, const float *y);
+
+#endif
