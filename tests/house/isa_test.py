@@ -48,7 +48,7 @@ def folders_of(family, source):
 
 def problems_of(path, family, tools, listed):
     rules = family[1]
-    room = re.search(r"/(kernels|platform|index)/(\w+)/", path)
+    room = re.search(r"/src/(kernels|platform|index)/(\w+)/", path)
     folder = room.group(2) if room and room.group(2) in listed else None
     problems = []
     if folder:
