@@ -1,7 +1,11 @@
-/* unicode_class.c - categories come from libutf8proc, whatever Unicode version that is (see docs/tokenizer.md). */
+/* unicode_class.c - categories come from libutf8proc, whatever Unicode version that is (see docs/tokenizer.md), or from
+ * a table that was made when the Python package was built. */
 #include "text/unicode_class.h"
 #include <stdbool.h>
-#include <utf8proc.h>
+
+#ifndef FV_HAVE_UTF8PROC
+#define FV_HAVE_UTF8PROC 1
+#endif
 
 static bool is_space(uint32_t code) {
     if (code <= 0x20) return code == 0x20 || (code >= 0x09 && code <= 0x0D);
@@ -13,9 +17,10 @@ static bool is_space(uint32_t code) {
 /* CJK extension I came with Unicode 15.1; the library of a stable distribution may be older. */
 static bool is_recent_letter(uint32_t code) { return code >= 0x2EBF0 && code <= 0x2EE5D; }
 
-fv_unicode_class fv_unicode_class_of(uint32_t code) {
-    if (code > 0x10FFFF) return FV_UNICODE_OTHER;
-    if (is_space(code)) return FV_UNICODE_SPACE;
+#if FV_HAVE_UTF8PROC
+#include <utf8proc.h>
+
+static fv_unicode_class class_of(uint32_t code) {
     switch (utf8proc_category((utf8proc_int32_t)code)) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
@@ -45,8 +50,36 @@ fv_unicode_class fv_unicode_class_of(uint32_t code) {
     case UTF8PROC_CATEGORY_SO:
         return FV_UNICODE_SYMBOL;
     default:
-        return is_recent_letter(code) ? FV_UNICODE_LETTER : FV_UNICODE_OTHER;
+        return FV_UNICODE_OTHER;
     }
+}
+#else
+static const struct {
+    uint32_t first, last;
+    fv_unicode_class class;
+} ranges[] = {
+#include <unicode_ranges.h> /* generated: bindings/python/unicode_ranges.py */
+};
+
+static fv_unicode_class class_of(uint32_t code) {
+    size_t begin = 0, end = sizeof ranges / sizeof ranges[0];
+    while (begin < end) {
+        size_t middle = begin + (end - begin) / 2;
+        if (code > ranges[middle].last)
+            begin = middle + 1;
+        else
+            end = middle;
+    }
+    return begin < sizeof ranges / sizeof ranges[0] && code >= ranges[begin].first ? ranges[begin].class
+                                                                                   : FV_UNICODE_OTHER;
+}
+#endif
+
+fv_unicode_class fv_unicode_class_of(uint32_t code) {
+    if (code > 0x10FFFF) return FV_UNICODE_OTHER;
+    if (is_space(code)) return FV_UNICODE_SPACE;
+    fv_unicode_class class = class_of(code);
+    return class == FV_UNICODE_OTHER && is_recent_letter(code) ? FV_UNICODE_LETTER : class;
 }
 
 size_t fv_utf8_read(const char *text, size_t length, uint32_t *code) {

@@ -15,21 +15,25 @@ from __future__ import annotations
 import os
 
 from . import _fovea
+from ._answer import Answer, answer
 from ._arrays import attention
 from ._cache import Cache
+from ._engine import Engine, Sequence
 from ._errors import (ArgumentError, CorruptError, FileError, FoveaError, FullError, MemoryShortage, NotFiniteError, PolicyError,
                       RangeError, ShapeError, SizeError, UnsupportedError)
 from ._merge import merge_state, merge_states
 from ._policy import Policy
 from ._reads import Reads
 from ._report import Report
+from ._sampling import Sampler, Sampling
 from ._sdpa import scaled_dot_product_attention
 
 __version__: str = _fovea.version
 
-__all__ = ["ArgumentError", "Cache", "CorruptError", "FileError", "FoveaError", "FullError", "MemoryShortage", "NotFiniteError",
-           "Policy", "PolicyError", "RangeError", "Reads", "Report", "ShapeError", "SizeError", "UnsupportedError", "attention",
-           "get_num_threads", "isa", "merge_state", "merge_states", "scaled_dot_product_attention", "set_num_threads"]
+__all__ = ["Answer", "ArgumentError", "Cache", "CorruptError", "Engine", "FileError", "FoveaError", "FullError", "MemoryShortage",
+           "NotFiniteError", "Policy", "PolicyError", "RangeError", "Reads", "Report", "Sampler", "Sampling", "Sequence",
+           "ShapeError", "SizeError", "UnsupportedError", "answer", "attention", "get_num_threads", "isa", "merge_state",
+           "merge_states", "scaled_dot_product_attention", "set_num_threads"]
 
 
 def set_num_threads(count: int) -> None:

@@ -1,6 +1,6 @@
 /* module.c - the extension module fovea._fovea: functions and a type that the package's Python files wrap. Its calls
  * are positional and check less than what people call; they are nobody's interface. */
-#include "binding.h"
+#include "engine_object.h"
 #include "fovea/version.h"
 #include "tensor.h"
 
@@ -28,6 +28,7 @@ static PyMethodDef methods[] = {{"attention", array_call, METH_VARARGS, NULL},
                                 {"get_threads", threads_get, METH_NOARGS, NULL},
                                 {"forked", threads_forked, METH_NOARGS, NULL},
                                 {"isa", isa, METH_NOARGS, NULL},
+                                {"session_info", session_info, METH_O, NULL},
                                 {"statuses", statuses, METH_NOARGS, NULL},
                                 {NULL, NULL, 0, NULL}};
 
@@ -35,16 +36,29 @@ static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "fovea._fovea", NULL, -1
 
 PyMODINIT_FUNC PyInit__fovea(void);
 
+static bool add_types(PyObject *module) {
+    static const struct {
+        const char *name;
+        PyObject *(*make)(void);
+    } types[] = {{"Cache", cache_type_make},
+                 {"Engine", engine_type_make},
+                 {"Sequence", sequence_type_make},
+                 {"Watch", watch_type_make},
+                 {"Sampler", sampler_type_make}};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        PyObject *type = types[i].make();
+        if (type && PyModule_AddObject(module, types[i].name, type) == 0) continue;
+        Py_XDECREF(type);
+        return false;
+    }
+    return true;
+}
+
 PyMODINIT_FUNC PyInit__fovea(void) {
     fv_status status = binding_kernels_init();
     if (status != FV_OK) return binding_raise(status, NULL);
-    PyObject *module = PyModule_Create(&definition), *cache = module ? cache_type_make() : NULL;
-    if (!cache || PyModule_AddObject(module, "Cache", cache) != 0) {
-        Py_XDECREF(cache);
-        Py_XDECREF(module);
-        return NULL;
-    }
-    if (PyModule_AddStringConstant(module, "version", fv_version()) == 0) return module;
-    Py_DECREF(module);
+    PyObject *module = PyModule_Create(&definition);
+    if (module && add_types(module) && PyModule_AddStringConstant(module, "version", fv_version()) == 0) return module;
+    Py_XDECREF(module);
     return NULL;
 }
