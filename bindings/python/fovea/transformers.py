@@ -1,13 +1,17 @@
 """transformers: `import fovea.transformers` registers attn_implementation="fovea", for inference on a CPU.
 
     model = AutoModelForCausalLM.from_pretrained(name, attn_implementation="fovea")
-    model.config.fovea_policy = "fovea:budget=0.12"     # "dense" if it is not set; model(..., fovea_policy=...) for one call
+    cache = fovea.transformers.Cache("fovea:budget=0.12")
+    model.generate(**inputs, cache=cache)
 
-Works: causal attention and all-to-all, batches with padding on either side (rows of padding give zeros), sliding windows (read as the
-model says, whatever the policy), soft caps, shared KV heads, dynamic and static caches, `generate`. Refused with
-NotImplementedError: dropout, sinks (`s_aux`), position biases, masks of any other form. Each call packs all keys, so prompts gain
-and single tokens do not: decoding fast wants a `fovea.Cache`. Registers a mask function, too, without which transformers would
-hand over no mask and causality would be lost.
+The policy is that of the call, `model(..., fovea_policy="dense")`, or `model.config.fovea_policy`, or the cache's; "dense" if none is
+set. With `Cache` each token is packed once; without it, or with a cache of transformers', each call packs all keys: prompts gain then,
+single tokens do not.
+
+Works: causal attention and all-to-all, batches with padding on either side (rows of padding give zeros), masks of bool of any form,
+sliding windows (read as the model says, whatever the policy), soft caps, sinks, shared KV heads, dynamic and static caches, `generate`.
+Refused with NotImplementedError: dropout, position biases, masks that differ between heads or add other numbers. Registers a mask
+function, too, without which transformers would hand over no mask and causality would be lost.
 """
 from __future__ import annotations
 
@@ -19,76 +23,80 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 from ._arrays import attention
+from ._mask import Run, attend, runs_of
+from ._model_cache import Cache
 
-__all__ = ["fovea_attention"]
-
-
-def _part(mask: Any) -> tuple[int, int, int, int, bool, int | None]:
-    """What a mask [rows, keys] of one sequence says: rows and keys from, to; causal; window. Other rows see nothing."""
-    rows, keys = mask.shape
-    if bool(mask.all()) and rows != 1:
-        return 0, rows, 0, keys, False, None
-    seeing = mask.any(1).nonzero()
-    if not len(seeing):
-        return 0, 0, 0, 0, True, None
-    row = int(seeing[0])
-    seen = mask[row].nonzero()
-    begin, place, end = int(seen[0]), int(seen[-1]), int(mask.any(0).nonzero()[-1]) + 1
-    to = min(rows, row + end - place)  # rows after that are padding on the right
-    edge = int(mask[to - 1].nonzero()[0]) if bool(mask[to - 1].any()) else begin
-    window = end - edge if edge > begin else None
-    key, at = torch.arange(keys)[None], torch.arange(rows)[:, None] - row + place
-    wanted = (key >= begin) & (key <= at) & (key < end) & (at >= place)
-    wanted &= key > at - (window or keys + rows)
-    if not torch.equal(wanted[:to], mask[:to]):
-        raise NotImplementedError("attention_mask: fovea has causal masks, with a window and padding at the ends, and masks that hide "
-                                  "nothing; this one has another form (attn_implementation='sdpa' takes it)")
-    return row, to, begin, end, True, window
+__all__ = ["Cache", "fovea_attention"]
 
 
-_known: tuple[Any, int, list[tuple[int, int, int, int, bool, int | None]]] | None = None
+_known: tuple[Any, int, list[list[Run]]] | None = None
 
 
-def _parts(mask: Any, batch: int) -> list[tuple[int, int, int, int, bool, int | None]]:
-    """For each sequence; layers that share a mask share the answer."""
+def _runs(mask: Any) -> list[list[Run]]:
+    """The calls for each sequence of a mask; layers that share a mask share the answer."""
     global _known
     known = _known
     if known is not None and known[0]() is mask and known[1] == mask._version:
-        parts = known[2]
-    else:
-        if mask.shape[1] != 1:
-            raise NotImplementedError("attention_mask: one that differs between heads; attn_implementation='sdpa' takes it")
-        parts = [_part((one[0] if one.dtype == torch.bool else one[0] == 0).cpu()) for one in mask]
-        _known = None if mask.is_inference() else (weakref.ref(mask), mask._version, parts)
-    return parts * (batch // len(parts))
+        return known[2]
+    runs = [runs_of(one[0].numpy()) for one in mask]
+    _known = None if mask.is_inference() else (weakref.ref(mask), mask._version, runs)
+    return runs
+
+
+def _bool(mask: Any) -> Any:
+    """A mask of bool, one for all heads; those that are added must hide or leave."""
+    if mask.shape[1] != 1:
+        raise NotImplementedError("attention_mask: one that differs between heads; attn_implementation='sdpa' takes it")
+    if mask.dtype == torch.bool:
+        return mask
+    if not ((mask == 0) | (mask <= torch.finfo(mask.dtype).min)).all():
+        raise NotImplementedError("attention_mask: it adds other numbers than 0 and the least one; attn_implementation='sdpa' takes it")
+    return mask == 0
 
 
 def _refuse(dropout: float, keywords: dict[str, Any]) -> None:
     if dropout:
         raise NotImplementedError("dropout is %r: fovea is for inference only: model.eval()" % (dropout,))
-    for name in ("s_aux", "position_bias"):
-        if keywords.get(name) is not None:
-            raise NotImplementedError("%s: fovea has none; attn_implementation='eager' has" % name)
+    if keywords.get("position_bias") is not None:
+        raise NotImplementedError("position_bias: fovea has none; attn_implementation='eager' has")
+
+
+def _policy(module: Any, keywords: dict[str, Any]) -> Any:
+    return keywords.get("fovea_policy") or getattr(getattr(module, "config", None), "fovea_policy", None)
+
+
+def _over_arrays(q: Any, k: Any, v: Any, mask: Any, causal: bool, policy: Any, scale: float | None, softcap: float) -> tuple[Any, Any]:
+    """Attention where keys and values come whole, [batch, tokens, heads, head_dim], and its log-sum-exps [batch, tokens, heads]."""
+    if mask is None:
+        if causal and q.shape[1] > 1:  # an empty static cache has room for more: aligned top-left
+            k, v = k[:, :q.shape[1]], v[:, :q.shape[1]]
+        causal = causal or q.shape[1] == 1
+        done: tuple[Any, Any] = attention(q, k, v, policy if causal else "dense", causal, scale, True, softcap=softcap)
+        return done
+    out, lse = torch.zeros(q.shape, dtype=q.dtype), torch.full(q.shape[:3], -torch.inf)
+    every = _runs(mask)
+    for i in range(q.shape[0]):
+        for run in every[i if len(every) > 1 else 0]:
+            chosen = policy if run.causal and isinstance(run.keys, slice) else "dense"
+            attend(out[i], lse[i], q[i], k[i], v[i], [run], chosen, scale, softcap)
+    return out, lse
 
 
 def fovea_attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, dropout: float = 0.0,
                     scaling: float | None = None, is_causal: bool | None = None, **keywords: Any) -> tuple[Any, None]:
     """What transformers calls: query [batch, heads, tokens, head_dim] -> ([batch, tokens, heads, head_dim], None)."""
     _refuse(dropout, keywords)
-    policy = keywords.get("fovea_policy") or getattr(getattr(module, "config", None), "fovea_policy", None) or "dense"
-    softcap = keywords.get("softcap") or 0.0
-    q, k, v = (one.transpose(1, 2) for one in (query, key, value))
-    if attention_mask is None:
-        causal = bool(is_causal if is_causal is not None else getattr(module, "is_causal", True))
-        if causal and q.shape[1] > 1:  # an empty static cache has room for more: aligned top-left
-            k, v = k[:, :q.shape[1]], v[:, :q.shape[1]]
-        causal = causal or q.shape[1] == 1
-        return attention(q, k, v, policy if causal else "dense", causal, scaling, softcap=softcap), None
-    out = torch.zeros(q.shape, dtype=q.dtype)
-    for i, (row, to, begin, end, causal, window) in enumerate(_parts(attention_mask, q.shape[0])):
-        if row < to:
-            out[i, row:to] = attention(q[i, row:to], k[i, begin:end], v[i, begin:end], policy if causal else "dense", causal, scaling,
-                                       softcap=softcap, window=window)
+    policy, softcap, sinks = _policy(module, keywords), keywords.get("softcap") or 0.0, keywords.get("s_aux")
+    causal = bool(is_causal if is_causal is not None else getattr(module, "is_causal", True))
+    mask = None if attention_mask is None else _bool(attention_mask)
+    layer = getattr(key, "fovea_layer", None)
+    q = query.transpose(1, 2)
+    if layer is not None:
+        out, lse = layer.attend(q, mask, causal, scaling, softcap, policy)
+    else:
+        out, lse = _over_arrays(q, key.transpose(1, 2), value.transpose(1, 2), mask, causal, policy or "dense", scaling, softcap)
+    if sinks is not None:  # one more score in each row, which has no value
+        out = out * torch.sigmoid(lse - sinks.float())[..., None].to(out.dtype)
     return out, None
 
 
