@@ -24,6 +24,7 @@ static const cli_option serve_flags[] = {
     CLI_FLAG(U32, "--port", server.port, .env = "LLAMA_ARG_PORT", .high = 65535, .help = "0 takes a free one"),
     CLI_FLAG(TEXT, "-a --alias", server.name, .value = "NAME", .env = "LLAMA_ARG_ALIAS",
              .help = "the model's name for clients (default: its file's)"),
+    CLI_FLAG(SWITCH, "--no-webui", server.no_page, .env = "LLAMA_ARG_NO_WEBUI", .help = "no page at /"),
     CLI_FLAG(TEXT, "--api-prefix", server.prefix, .value = "PATH", .env = "LLAMA_ARG_API_PREFIX",
              .help = "what all paths begin with: /name"),
     CLI_FLAG(TEXT, "--api-key", key, .value = "KEY[,KEY]", .env = "LLAMA_API_KEY",
@@ -66,7 +67,6 @@ static const cli_option slot_flags[] = {
     CLI_FLAG(INTEGER, "--cache-limit", cache_mib, .value = "MIB", .high = 1e9, .note = "what the process may use",
              .help = "memory of all contexts together; where it is full, what no answer needs any more goes\nfirst"),
     CLI_IGNORE("-cb --cont-batching", NULL, "always on"),
-    CLI_IGNORE("--no-webui", NULL, "there is no page in this version"),
 };
 #undef CLI_TARGET
 

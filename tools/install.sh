@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs from Debian's packages what a goal needs and this machine lacks; without anything lacking it does nothing.
 #
-#   tools/install.sh build|test|model|fuzz|ci|deb|embedded|aarch64|avx512|docs
+#   tools/install.sh build|test|model|fuzz|ci|deb|embedded|aarch64|avx512|docs|page
 #
 # As root it installs; else with sudo; else it prints the line to type and exits 1.
 set -eu
@@ -33,6 +33,9 @@ ci                  command:arduino-builder arduino-builder
 test,model,ci,embedded,docs command:python3 python3
 docs                command:mkdocs       mkdocs
 docs                command:doxygen      doxygen
+ci,page             command:chromium     chromium
+ci,page             command:chromedriver chromium-driver
+ci,page             selenium             python3-selenium
 ci                  python-headers       python3-dev
 ci                  numpy                python3-numpy
 embedded            command:gcc          gcc libc6-dev
@@ -76,6 +79,7 @@ has() { # has KIND: whether the need is met
             [ -e "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))' 2>/dev/null)/Python.h" ] && return 0
         done
         return 1 ;;
+    selenium) /usr/bin/python3 -c 'import selenium' 2>/dev/null ;;
     numpy) python3 -c 'import numpy' 2>/dev/null || /usr/bin/python3 -c 'import numpy' 2>/dev/null ;;
     fuzzer)
         command -v clang >/dev/null &&

@@ -7,6 +7,7 @@
 #include "fovea/machine.h"
 #include "fovea/version.h"
 #include "keys.h"
+#include "page.h"
 #include "routes.h"
 #include <poll.h>
 #include <stdlib.h>
@@ -169,8 +170,12 @@ static ssize_t read_reply(void *context, uint64_t position, char *bytes, size_t 
 }
 
 static void add_headers(struct MHD_Response *response, unsigned status, const char *type, bool streamed) {
+    const char *policy = fv_page_policy(type);
     MHD_add_response_header(response, "Server", "fovea/" FV_VERSION_STRING);
     if (type) MHD_add_response_header(response, "Content-Type", type);
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    if (policy) MHD_add_response_header(response, "Content-Security-Policy", policy);
+    if (policy) MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
     if (status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     if (status == 429) MHD_add_response_header(response, "Retry-After", "1");
     if (!streamed) return;

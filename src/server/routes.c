@@ -1,6 +1,7 @@
 /* routes.c - the table of all endpoints, and of those that other servers have and this one does not. */
 #include "routes.h"
 #include "endpoints.h"
+#include "page.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,7 +49,6 @@ static const struct {
     {"/reranking", "reranking is not in this version"},
     {"/infill", "filling in is not in this version"},
     {"/lora-adapters", "adapters are not in this version"},
-    {"/", "this version has no page: clients of OpenAI's API are pointed at /v1"},
 };
 
 /* Whether the path is the route's, with a number after it where the route has one. */
@@ -65,6 +65,9 @@ const fv_route *fv_routes_find(const char *method, const char *path, uint32_t *n
                                const char **reason) {
     *other = false;
     *reason = NULL;
+    const fv_route *page = fv_page_find(path, number);
+    *other = page && strcmp(page->method, method) != 0;
+    if (page) return *other ? NULL : page;
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         if (!matches(&routes[i], path, number)) continue;
         if (strcmp(routes[i].method, method) == 0) return &routes[i];

@@ -31,6 +31,7 @@ typedef struct fv_server_config {
     uint64_t session_bytes;                /* of all files there */
     uint32_t key_limit;                    /* requests at a time with the same key; 0: any number */
     bool slots_shown, metrics_shown;
+    bool no_page;     /* at "/" */
     FILE *access_log; /* a line of JSON for each request; NULL: none */
 } fv_server_config;
 
