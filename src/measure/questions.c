@@ -1,18 +1,12 @@
 /* questions.c - one function per task writes a fact and its question; the document is filler with facts in between. */
-#include "fovea/measure/questions.h"
-#include "numeric/splitmix.h"
+#include "measure/question_maker.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define COUNT(list) (sizeof(list) / sizeof *(list))
-#define NUMBERS_MOST (2 * FV_EVAL_QUESTIONS_MAX)
-#define FACTS_MOST (FV_EVAL_QUESTIONS_MAX * 9) /* counting says a thing nine times at most */
 
-static const char *const keys[] = {"kestrel", "anvil",   "lantern", "marble",  "saffron", "glacier", "trumpet",
-                                   "walnut",  "harbour", "velvet",  "compass", "orchid",  "pepper",  "thimble",
-                                   "canyon",  "beacon",  "ribbon",  "copper",  "meadow",  "falcon"};
 static const char *const names[] = {"Amara", "Bruno",  "Celia",   "Dmitri", "Esther", "Farid", "Greta",
                                     "Hugo",  "Ingrid", "Jonas",   "Keiko",  "Lucia",  "Mateo", "Nadia",
                                     "Oscar", "Petra",  "Quentin", "Rosa",   "Stefan", "Tamar"};
@@ -69,61 +63,10 @@ static const char *const acts[] = {"stands beside", "leads to", "was left near",
 static const char *const times[] = {"in the afternoon",  "most of the year", "as everyone knows", "after the rain",
                                     "when nobody looks", "on market days",   "since last spring", "before supper"};
 
-static uint64_t draw(uint64_t *state) {
-    uint64_t bits = fv_splitmix(*state, 0);
-    *state += FV_SPLITMIX_STEP;
-    return bits;
-}
-
-static size_t draw_below(uint64_t *state, size_t n) { return (size_t)(draw(state) % n); }
-
-static void shuffle(uint64_t *state, size_t *order, size_t n) {
-    for (size_t i = 0; i < n; i++) order[i] = i;
-    for (size_t i = n; i > 1; i--) {
-        size_t other = draw_below(state, i), held = order[i - 1];
-        order[i - 1] = order[other];
-        order[other] = held;
-    }
-}
-
-/* A sentence that stands before filler sentence `place`. */
-typedef struct fact {
-    size_t place, question;
-    char text[128];
-} fact;
-
-/* What a task's function works with. */
-typedef struct maker {
-    uint64_t state;
-    size_t sentences;
-    fv_eval_document *document;
-    fact facts[FACTS_MOST];
-    size_t fact_count;
-    unsigned numbers;                    /* drawn so far */
-    size_t order[FV_EVAL_QUESTIONS_MAX]; /* which key, name or deed each question has */
-} maker;
-
-static fact *add_fact(maker *make, size_t question, size_t place) {
-    fact *added = &make->facts[make->fact_count++];
-    *added = (fact){.place = place, .question = question};
-    return added;
-}
-
-/* Evenly from the first sentence to the last. */
-static size_t even_place(const maker *make, size_t question) {
-    size_t last = make->document->count - 1;
-    return last ? question * make->sentences / last : make->sentences / 2;
-}
-
-/* Five digits; no two of a document are the same. */
-static unsigned draw_number(maker *make) {
-    return 10000 + (unsigned)draw_below(&make->state, 90000 / NUMBERS_MOST) * NUMBERS_MOST + make->numbers++;
-}
-
-static void make_needle(maker *make, size_t i, fv_eval_question *question) {
+static void make_needle(fv_maker *make, size_t i, fv_eval_question *question) {
     const char *saying = sayings[make->order[i]];
-    unsigned number = draw_number(make);
-    fact *said = add_fact(make, i, even_place(make, i));
+    unsigned number = fv_maker_number(make);
+    fv_fact *said = fv_maker_fact(make, i, fv_maker_place(make, i));
     snprintf(said->text, sizeof said->text, "%s %u.", saying, number);
     snprintf(question->prompt, sizeof question->prompt,
              "\n\nQuestion: Which number does the text above give?\nAnswer: %s", saying);
@@ -131,12 +74,12 @@ static void make_needle(maker *make, size_t i, fv_eval_question *question) {
 }
 
 /* The same saying with two numbers, in two places; one is told, the other is asked for. */
-static void make_needles(maker *make, size_t i, fv_eval_question *question) {
+static void make_needles(fv_maker *make, size_t i, fv_eval_question *question) {
     const char *saying = sayings[make->order[i]];
-    size_t places[2] = {even_place(make, i), draw_below(&make->state, make->sentences)};
-    unsigned numbers[2] = {draw_number(make), draw_number(make)};
+    size_t places[2] = {fv_maker_place(make, i), fv_draw_below(&make->state, make->sentences)};
+    unsigned numbers[2] = {fv_maker_number(make), fv_maker_number(make)};
     for (int k = 0; k < 2; k++) {
-        fact *said = add_fact(make, i, places[k]);
+        fv_fact *said = fv_maker_fact(make, i, places[k]);
         snprintf(said->text, sizeof said->text, "%s %u.", saying, numbers[k]);
     }
     snprintf(question->prompt, sizeof question->prompt,
@@ -145,9 +88,9 @@ static void make_needles(maker *make, size_t i, fv_eval_question *question) {
     snprintf(question->expected[0], sizeof question->expected[0], "%u", numbers[0]);
 }
 
-static void make_paraphrase(maker *make, size_t i, fv_eval_question *question) {
+static void make_paraphrase(fv_maker *make, size_t i, fv_eval_question *question) {
     const char *name = names[i], *const *deed = deeds[make->order[i]];
-    fact *said = add_fact(make, i, even_place(make, i));
+    fv_fact *said = fv_maker_fact(make, i, fv_maker_place(make, i));
     snprintf(said->text, sizeof said->text, "%s %s.", name, deed[0]);
     snprintf(question->prompt, sizeof question->prompt,
              "\n\nQuestion: Which person in the text above %s?\nAnswer: The person's name is", deed[1]);
@@ -155,16 +98,16 @@ static void make_paraphrase(maker *make, size_t i, fv_eval_question *question) {
 }
 
 /* Questions come in pairs: a variable with a number, and one that is said to be the same as it, in another place. */
-static void make_variables(maker *make, size_t i, fv_eval_question *question) {
-    const char *key = keys[make->order[i]];
-    fact *said = add_fact(make, i, even_place(make, i));
+static void make_variables(fv_maker *make, size_t i, fv_eval_question *question) {
+    const char *key = fv_question_keys[make->order[i]];
+    fv_fact *said = fv_maker_fact(make, i, fv_maker_place(make, i));
     if (i % 2 == 0) {
-        unsigned number = draw_number(make);
+        unsigned number = fv_maker_number(make);
         snprintf(said->text, sizeof said->text, "The variable %s has the value %u.", key, number);
         snprintf(question->expected[0], sizeof question->expected[0], "%u", number);
     } else {
         snprintf(said->text, sizeof said->text, "The variable %s has the same value as the variable %s.", key,
-                 keys[make->order[i - 1]]);
+                 fv_question_keys[make->order[i - 1]]);
         memcpy(question->expected[0], question[-1].expected[0], sizeof question->expected[0]);
     }
     snprintf(question->prompt, sizeof question->prompt,
@@ -173,11 +116,11 @@ static void make_variables(maker *make, size_t i, fv_eval_question *question) {
              key, key);
 }
 
-static void make_counting(maker *make, size_t i, fv_eval_question *question) {
-    const char *key = keys[make->order[i]];
-    size_t times_said = 1 + draw_below(&make->state, 9);
+static void make_counting(fv_maker *make, size_t i, fv_eval_question *question) {
+    const char *key = fv_question_keys[make->order[i]];
+    size_t times_said = 1 + fv_draw_below(&make->state, 9);
     for (size_t k = 0; k < times_said; k++) {
-        fact *said = add_fact(make, i, draw_below(&make->state, make->sentences));
+        fv_fact *said = fv_maker_fact(make, i, fv_draw_below(&make->state, make->sentences));
         snprintf(said->text, sizeof said->text, "Then the %s fell down.", key);
     }
     snprintf(question->prompt, sizeof question->prompt,
@@ -188,7 +131,7 @@ static void make_counting(maker *make, size_t i, fv_eval_question *question) {
     snprintf(question->expected[1], sizeof question->expected[1], "%s", numerals[times_said]);
 }
 
-typedef void make_fn(maker *make, size_t i, fv_eval_question *question);
+typedef void make_fn(fv_maker *make, size_t i, fv_eval_question *question);
 static make_fn *const makers[] = {make_needle, make_needles, make_paraphrase, make_variables, make_counting};
 
 const char *fv_eval_task_name(fv_eval_task task) {
@@ -227,23 +170,23 @@ static fv_status add_sentence(fv_text *text, const char *sentence) {
     return status == FV_OK ? fv_text_append(text, sentence, strlen(sentence)) : status;
 }
 
-static fv_status add_filler(maker *make) {
+static fv_status add_filler(fv_maker *make) {
     char sentence[160];
     uint64_t *state = &make->state;
-    snprintf(sentence, sizeof sentence, "The %s %s %s the %s %s %s.", qualities[draw_below(state, COUNT(qualities))],
-             things[draw_below(state, COUNT(things))], acts[draw_below(state, COUNT(acts))],
-             qualities[draw_below(state, COUNT(qualities))], things[draw_below(state, COUNT(things))],
-             times[draw_below(state, COUNT(times))]);
+    snprintf(sentence, sizeof sentence, "The %s %s %s the %s %s %s.", qualities[fv_draw_below(state, COUNT(qualities))],
+             things[fv_draw_below(state, COUNT(things))], acts[fv_draw_below(state, COUNT(acts))],
+             qualities[fv_draw_below(state, COUNT(qualities))], things[fv_draw_below(state, COUNT(things))],
+             times[fv_draw_below(state, COUNT(times))]);
     return add_sentence(&make->document->text, sentence);
 }
 
 /* Each fact before its place, facts of one place in the order in which they were made. */
-static fv_status write_text(maker *make) {
+static fv_status write_text(fv_maker *make) {
     fv_status status = FV_OK;
     bool placed[FV_EVAL_QUESTIONS_MAX] = {false};
     for (size_t place = 0; place <= make->sentences && status == FV_OK; place++) {
         for (size_t i = 0; i < make->fact_count && status == FV_OK; i++) {
-            const fact *said = &make->facts[i];
+            const fv_fact *said = &make->facts[i];
             if (said->place != place) continue;
             if (!placed[said->question])
                 make->document->questions[said->question].depth = (double)place / (double)make->sentences;
@@ -258,14 +201,14 @@ static fv_status write_text(maker *make) {
 fv_status fv_eval_document_make(fv_eval_task task, uint64_t seed, size_t sentences, size_t count,
                                 fv_eval_document *document) {
     if ((unsigned)task >= FV_EVAL_TASK_COUNT || count < 1 || count > FV_EVAL_QUESTIONS_MAX) return FV_ERROR_ARGUMENT;
-    maker *make = calloc(1, sizeof *make);
+    fv_maker *make = calloc(1, sizeof *make);
     if (!make) return FV_ERROR_MEMORY;
     make->state = seed;
     make->sentences = sentences ? sentences : 1;
     make->document = document;
     document->text.length = 0;
     document->count = count;
-    shuffle(&make->state, make->order, FV_EVAL_QUESTIONS_MAX);
+    fv_shuffle(&make->state, make->order, FV_EVAL_QUESTIONS_MAX);
     for (size_t i = 0; i < count; i++) {
         document->questions[i] = (fv_eval_question){.depth = 0};
         makers[task](make, i, &document->questions[i]);
