@@ -21,13 +21,14 @@ typedef struct eval_options {
     cli_texts attention;
     int64_t questions, seed, per_document;
     int pass; /* index of CLI_PASS_WORDS */
-    bool json;
+    bool json, lines;
 } eval_options;
 
 #define CLI_TARGET eval_options
 static const cli_option eval_flags[] = {
     CLI_FLAG(TEXT, "--task", tasks, .value = "LIST",
-             .help = "tasks, joined by commas: needle, needles, paraphrase, variables, counting\n(default: all)"),
+             .help = "tasks, joined by commas: needle, needles, paraphrase, variables, counting,\ndefinition, imports "
+                     "(default: all)"),
     CLI_FLAG(INTEGER, "-n --questions", questions, .low = 1, .high = 100000, .help = "questions of each task"),
     CLI_FLAG(INTEGER, "--per-document", per_document, .low = 1, .high = FV_EVAL_QUESTIONS_MAX,
              .help = "most questions about one document"),
@@ -40,6 +41,8 @@ static const cli_option eval_flags[] = {
     CLI_FLAG(TEXTS, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
     CLI_FLAG(SWITCH, "--json", json,
              .help = "one JSON document, with the questions that a policy and dense attention\nanswered differently"),
+    CLI_FLAG(SWITCH, "--jsonl", lines,
+             .help = "such a document on a line of its own for each task, as soon as it is done"),
 };
 
 typedef struct eval_state {
@@ -50,7 +53,8 @@ typedef struct eval_state {
     fv_eval *eval;
     uint32_t context;
     json_t *differences;
-    size_t asked;
+    size_t asked, wanted; /* questions */
+    uint64_t start_ns;
     cli_progress progress;
 } eval_state;
 
@@ -84,8 +88,11 @@ static void answered(void *context, fv_eval_task task, size_t number, const fv_e
         if (answers[i].right != answers[0].right) book_difference(state, task, question, answers, i);
     state->asked++;
     cli_progress_end(&state->progress);
-    if (number == questions || number % most == 0)
-        cli_note("%s: %zu of %zu questions", fv_eval_task_name(task), number, questions);
+    if (number == questions || number % most == 0) {
+        double left = (double)(fv_machine_clock_ns() - state->start_ns) * 1e-9 / (double)state->asked *
+                      (double)(state->wanted - state->asked);
+        cli_note("%s: %zu of %zu questions, %.0f s left in all", fv_eval_task_name(task), number, questions, left);
+    }
 }
 
 static int open_policies(eval_state *state) {
@@ -125,25 +132,36 @@ static json_t *task_json(const eval_state *state, size_t policy, fv_eval_task ta
     return object;
 }
 
-static json_t *policy_json(const eval_state *state, size_t policy) {
+static json_t *policy_json(const eval_state *state, size_t policy, bool wanted[FV_EVAL_TASK_COUNT]) {
     json_t *object = json_object(), *tasks = json_array();
     CLI_ADD(object, {"attention", cli_text(state->attention.texts[policy])},
             {"density", cli_real(fv_report_density(fv_eval_report(state->eval, policy)))});
     for (int task = 0; task < FV_EVAL_TASK_COUNT; task++)
-        if (fv_eval_of(state->eval, policy, (fv_eval_task)task)->questions > 0)
+        if (wanted[task] && fv_eval_of(state->eval, policy, (fv_eval_task)task)->questions > 0)
             cli_json_append(tasks, task_json(state, policy, (fv_eval_task)task));
     cli_json_set(object, "tasks", tasks);
     return object;
 }
 
-static int print_json(eval_state *state) {
+/* Of the tasks that are wanted. */
+static json_t *results_json(const eval_state *state, bool wanted[FV_EVAL_TASK_COUNT]) {
     json_t *document = json_object(), *policies = json_array();
-    for (size_t i = 0; i < state->attention.count; i++) cli_json_append(policies, policy_json(state, i));
+    for (size_t i = 0; i < state->attention.count; i++) cli_json_append(policies, policy_json(state, i, wanted));
     CLI_ADD(document, {"model", cli_text(state->options->model.model)}, {"context", cli_count(state->context)},
             {"pass", cli_text(state->options->pass ? "decode" : "prompt")},
             {"seed", cli_count((uint64_t)state->options->seed)}, {"policies", policies},
             {"differences", json_incref(state->differences)});
-    return cli_json_print(document);
+    return document;
+}
+
+/* A task is done, or was cut short: its line, where lines were asked for. */
+static int print_line(eval_state *state, fv_eval_task task) {
+    bool wanted[FV_EVAL_TASK_COUNT] = {false};
+    wanted[task] = true;
+    if (!state->options->lines || fv_eval_of(state->eval, 0, task)->questions == 0) return CLI_DONE;
+    int result = cli_json_print_line(results_json(state, wanted));
+    json_array_clear(state->differences);
+    return result;
 }
 
 static void print_task(const eval_state *state, fv_eval_task task) {
@@ -162,7 +180,8 @@ static void print_task(const eval_state *state, fv_eval_task task) {
 }
 
 static int print_results(eval_state *state) {
-    if (state->options->json) return print_json(state);
+    if (state->options->lines) return CLI_DONE; /* they are there already */
+    if (state->options->json) return cli_json_print(results_json(state, state->tasks));
     cli_print("| task | attention | right | of dense | difference, points (95 %%) |\n"
               "| --- | --- | ---: | ---: | ---: |\n");
     for (int task = 0; task < FV_EVAL_TASK_COUNT; task++) print_task(state, (fv_eval_task)task);
@@ -174,13 +193,28 @@ static int print_results(eval_state *state) {
     return cli_flush() ? CLI_DONE : CLI_FAILED;
 }
 
-static int measure(eval_state *state) {
+/* Asks all that is wanted; *printed: whether the lines of it could be written. */
+static fv_status ask_tasks(eval_state *state, int *printed) {
     fv_status status = FV_OK;
-    fv_message message = {""};
+    *printed = CLI_DONE;
+    for (int task = 0; task < FV_EVAL_TASK_COUNT; task++)
+        state->wanted += state->tasks[task] ? (size_t)state->options->questions : 0;
+    state->start_ns = fv_machine_clock_ns();
     cli_progress_start(&state->progress, "reading", "tokens");
-    for (int task = 0; task < FV_EVAL_TASK_COUNT && status == FV_OK; task++)
-        if (state->tasks[task]) status = fv_eval_run(state->eval, (fv_eval_task)task);
-    cli_progress_end(&state->progress);
+    for (int task = 0; task < FV_EVAL_TASK_COUNT && status == FV_OK && *printed == CLI_DONE; task++) {
+        if (!state->tasks[task]) continue;
+        status = fv_eval_run(state->eval, (fv_eval_task)task);
+        cli_progress_end(&state->progress);
+        *printed = print_line(state, (fv_eval_task)task);
+    }
+    return status;
+}
+
+static int measure(eval_state *state) {
+    fv_message message = {""};
+    int printed;
+    fv_status status = ask_tasks(state, &printed);
+    if (printed != CLI_DONE) return printed;
     if (status == FV_ERROR_FULL)
         return cli_fail("a context of %u tokens has no room for a document with %lld questions; use a larger -c or a "
                         "smaller --per-document",
@@ -216,6 +250,8 @@ int cmd_eval(int argc, char **argv) {
     if (result == CLI_GO_ON && fv_eval_tasks_parse(options.tasks, state.tasks, &message) != FV_OK)
         result = cli_usage_error("eval", "--task: %s", message.text);
     if (result == CLI_GO_ON) result = cli_attention_read("eval", &options.attention, POLICIES_MOST, &state.attention);
+    if (result == CLI_GO_ON && options.json && options.lines)
+        result = cli_usage_error("eval", "--json and --jsonl exclude each other");
     if (result == CLI_GO_ON) result = cli_need_model("eval", options.model.model);
     if (result != CLI_GO_ON) return result;
     result = cli_engine_open(&state.engine, "eval", &options.model);

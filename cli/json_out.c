@@ -47,13 +47,16 @@ static int write_part(const char *bytes, size_t length, void *context) {
     return cli_write(bytes + done, length - done) ? 0 : -1;
 }
 
-int cli_json_print(json_t *document) {
+static int print(json_t *document, size_t layout) {
     if (!document || failed) {
         json_decref(document);
         return cli_fail("no memory for the JSON document");
     }
     /* 12 digits: more than any measurement has, fewer than the tail of 0.1's binary expansion */
-    json_dump_callback(document, write_part, NULL, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+    json_dump_callback(document, write_part, NULL, layout | JSON_REAL_PRECISION(12));
     json_decref(document);
     return cli_write("\n", 1) && cli_flush() ? CLI_DONE : CLI_FAILED;
 }
+
+int cli_json_print(json_t *document) { return print(document, JSON_INDENT(2)); }
+int cli_json_print_line(json_t *document) { return print(document, JSON_COMPACT); }

@@ -25,5 +25,6 @@ void cli_json_append(json_t *array, json_t *value); /* likewise */
 
 /** Writes `document` and a newline to standard output, and drops the reference. CLI_DONE or CLI_FAILED. */
 int cli_json_print(json_t *document);
+int cli_json_print_line(json_t *document); /* the same on one line */
 
 #endif

@@ -132,7 +132,8 @@ static void make_counting(fv_maker *make, size_t i, fv_eval_question *question) 
 }
 
 typedef void make_fn(fv_maker *make, size_t i, fv_eval_question *question);
-static make_fn *const makers[] = {make_needle, make_needles, make_paraphrase, make_variables, make_counting};
+static make_fn *const makers[] = {make_needle,   make_needles,       make_paraphrase, make_variables,
+                                  make_counting, fv_make_definition, fv_make_imports};
 
 const char *fv_eval_task_name(fv_eval_task task) {
 #define TASK_NAME(NAME, name, about) #name,
@@ -165,19 +166,25 @@ fv_status fv_eval_tasks_parse(const char *list, bool tasks[FV_EVAL_TASK_COUNT], 
     return FV_OK;
 }
 
-static fv_status add_sentence(fv_text *text, const char *sentence) {
-    fv_status status = text->length ? fv_text_append(text, " ", 1) : FV_OK;
+static fv_status add_sentence(const fv_maker *make, const char *sentence) {
+    fv_text *text = &make->document->text;
+    const char *between = make->code ? "\n\n" : " ";
+    fv_status status = text->length ? fv_text_append(text, between, strlen(between)) : FV_OK;
     return status == FV_OK ? fv_text_append(text, sentence, strlen(sentence)) : status;
 }
 
 static fv_status add_filler(fv_maker *make) {
     char sentence[160];
     uint64_t *state = &make->state;
+    if (make->code) {
+        fv_code_filler(make, sentence, sizeof sentence);
+        return add_sentence(make, sentence);
+    }
     snprintf(sentence, sizeof sentence, "The %s %s %s the %s %s %s.", qualities[fv_draw_below(state, COUNT(qualities))],
              things[fv_draw_below(state, COUNT(things))], acts[fv_draw_below(state, COUNT(acts))],
              qualities[fv_draw_below(state, COUNT(qualities))], things[fv_draw_below(state, COUNT(things))],
              times[fv_draw_below(state, COUNT(times))]);
-    return add_sentence(&make->document->text, sentence);
+    return add_sentence(make, sentence);
 }
 
 /* Each fact before its place, facts of one place in the order in which they were made. */
@@ -191,7 +198,7 @@ static fv_status write_text(fv_maker *make) {
             if (!placed[said->question])
                 make->document->questions[said->question].depth = (double)place / (double)make->sentences;
             placed[said->question] = true;
-            status = add_sentence(&make->document->text, said->text);
+            status = add_sentence(make, said->text);
         }
         if (place < make->sentences && status == FV_OK) status = add_filler(make);
     }
@@ -205,6 +212,7 @@ fv_status fv_eval_document_make(fv_eval_task task, uint64_t seed, size_t sentenc
     if (!make) return FV_ERROR_MEMORY;
     make->state = seed;
     make->sentences = sentences ? sentences : 1;
+    make->code = task == FV_EVAL_TASK_DEFINITION || task == FV_EVAL_TASK_IMPORTS;
     make->document = document;
     document->text.length = 0;
     document->count = count;

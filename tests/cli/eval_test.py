@@ -3,6 +3,7 @@
 
 Called as: eval_test.py BUILD/fovea SOURCE_FOLDER. Exit 77 if the tiny models are missing.
 """
+import json
 import os
 import sys
 
@@ -52,6 +53,16 @@ class Eval(CliTest):
                                 "window:window=32,sinks=4")
         self.assertEqual("decode", figures["pass"])
 
+    def test_a_line_for_each_task(self):
+        arguments = ("eval", *SMALL, "--task", "needle,imports", "--attention", "window:window=32,sinks=4")
+        lines = [json.loads(line) for line in self.ok(*arguments, "--jsonl").stdout.splitlines()]
+        whole = self.document(*arguments, "--json")
+        self.assertEqual([["needle"], ["imports"]], [[t["task"] for t in one["policies"][1]["tasks"]] for one in lines])
+        for i in (0, 1):
+            self.assertEqual(whole["policies"][i]["tasks"], [t for one in lines for t in one["policies"][i]["tasks"]])
+        self.assertEqual(whole["differences"], [d for one in lines for d in one["differences"]])
+        self.assertRegex(self.ok(*arguments).stderr.decode(), r"needle: 2 of 3 questions, \d+ s left in all")
+
     def test_the_table(self):
         text = self.ok("eval", *SMALL, "--task", "needle").stdout.decode()
         self.assertIn("| needle", text)
@@ -62,6 +73,7 @@ class Eval(CliTest):
         self.fails(2, "eval", *SMALL, "--task", "nedle", says=("nedle", "needle", "counting"))
         self.fails(2, "eval", *SMALL, "--attention", "windw", says=("windw",))
         self.fails(2, "eval", *SMALL, "-n", "0", says=("-n",))
+        self.fails(2, "eval", *SMALL, "--json", "--jsonl", says=("--jsonl",))
         self.fails(1, "eval", "-m", LLAMA, "-c", "256", "--per-document", "20", "-n", "20", says=("256", "-c"))
 
 

@@ -1,5 +1,5 @@
 /* questions.h - documents with facts hidden in them, and questions about the facts, in the manner of RULER (Hsieh et
- * al. 2024) and NoLiMa (Modarressi et al. 2025). Made from a seed: the same on every machine. Hosted. */
+ * al. 2024) and NoLiMa (Modarressi et al. 2025), and in code. Made from a seed: the same on every machine. Hosted. */
 #ifndef FOVEA_QUESTIONS_H
 #define FOVEA_QUESTIONS_H
 
@@ -16,7 +16,9 @@ extern "C" {
     X(NEEDLES, needles, "two numbers said in two places: one is told, the other asked for") \
     X(PARAPHRASE, paraphrase, "a person, asked for in words that the document does not use") \
     X(VARIABLES, variables, "a variable that has its number from another one") \
-    X(COUNTING, counting, "how often something happened")
+    X(COUNTING, counting, "how often something happened") \
+    X(DEFINITION, definition, "the definition of a function that is called, among hundreds") \
+    X(IMPORTS, imports, "a constant of one file, imported by another one")
 #define FV_EVAL_TASK_ENUM(NAME, name, about) FV_EVAL_TASK_##NAME,
 typedef enum fv_eval_task { FV_EVAL_TASK_LIST(FV_EVAL_TASK_ENUM) FV_EVAL_TASK_COUNT } fv_eval_task;
 #undef FV_EVAL_TASK_ENUM

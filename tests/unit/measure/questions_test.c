@@ -17,7 +17,8 @@ static size_t occurrences(const char *text, const char *word) {
 
 static void every_expected_answer_is_in_its_document(void **state) {
     (void)state;
-    const fv_eval_task tasks[] = {FV_EVAL_TASK_NEEDLE, FV_EVAL_TASK_NEEDLES, FV_EVAL_TASK_PARAPHRASE};
+    const fv_eval_task tasks[] = {FV_EVAL_TASK_NEEDLE, FV_EVAL_TASK_NEEDLES, FV_EVAL_TASK_PARAPHRASE,
+                                  FV_EVAL_TASK_DEFINITION, FV_EVAL_TASK_IMPORTS};
     for (size_t t = 0; t < sizeof tasks / sizeof tasks[0]; t++)
         for (uint64_t seed = 0; seed < 20; seed++) {
             fv_eval_document document = {.count = 0};
@@ -29,6 +30,41 @@ static void every_expected_answer_is_in_its_document(void **state) {
             }
             fv_text_free(&document.text);
         }
+}
+
+/* The number is in the file that the asked one imports from; the question names the importing one alone. */
+static void imports_lead_to_the_number(void **state) {
+    (void)state;
+    fv_eval_document document = {.count = 0};
+    assert_int_equal(fv_eval_document_make(FV_EVAL_TASK_IMPORTS, 3, 200, 20, &document), FV_OK);
+    for (size_t i = 0; i < 20; i++) {
+        const fv_eval_question *question = &document.questions[i];
+        char user[32], wanted[64], key[32];
+        assert_int_equal(sscanf(strstr(question->prompt, "import "), "import %31s", user), 1);
+        snprintf(wanted, sizeof wanted, "# file: %s.py\nfrom ", user);
+        const char *at = strstr(document.text.bytes, wanted);
+        assert_non_null(at);
+        assert_int_equal(sscanf(at + strlen(wanted), "%31s import LIMIT", key), 1);
+        assert_null(strstr(question->prompt, key));
+        snprintf(wanted, sizeof wanted, "# file: %s.py\nLIMIT = %s", key, question->expected[0]);
+        assert_int_equal(occurrences(document.text.bytes, wanted), 1);
+    }
+    fv_text_free(&document.text);
+}
+
+static void a_definition_is_one_of_many(void **state) {
+    (void)state;
+    fv_eval_document document = {.count = 0};
+    assert_int_equal(fv_eval_document_make(FV_EVAL_TASK_DEFINITION, 3, 180, 20, &document), FV_OK);
+    assert_int_equal(occurrences(document.text.bytes, "\ndef ") + 1, 200);
+    for (size_t i = 0; i < 20; i++) {
+        char called[64], definition[128];
+        assert_int_equal(sscanf(strstr(document.questions[i].prompt, "result = "), "result = %63[^(]", called), 1);
+        snprintf(definition, sizeof definition, "def %s(order):\n    return order + %s", called,
+                 document.questions[i].expected[0]);
+        assert_int_equal(occurrences(document.text.bytes, definition), 1);
+    }
+    fv_text_free(&document.text);
 }
 
 static void questions_are_spread_from_beginning_to_end(void **state) {
@@ -151,6 +187,8 @@ static void tasks_are_named_or_all(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_expected_answer_is_in_its_document),
+        cmocka_unit_test(imports_lead_to_the_number),
+        cmocka_unit_test(a_definition_is_one_of_many),
         cmocka_unit_test(questions_are_spread_from_beginning_to_end),
         cmocka_unit_test(paraphrases_share_no_long_word_with_their_facts),
         cmocka_unit_test(bad_arguments_are_refused),
