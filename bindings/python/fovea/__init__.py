@@ -21,6 +21,8 @@ from ._cache import Cache
 from ._engine import Engine, Sequence
 from ._errors import (ArgumentError, CorruptError, FileError, FoveaError, FullError, MemoryShortage, NotFiniteError, PolicyError,
                       RangeError, ShapeError, SizeError, UnsupportedError)
+from ._llama import Llama, LogitsProcessorList, StoppingCriteriaList
+from ._llama_state import LlamaRAMCache, LlamaState
 from ._merge import merge_state, merge_states
 from ._policy import Policy
 from ._reads import Reads
@@ -30,9 +32,10 @@ from ._sdpa import scaled_dot_product_attention
 
 __version__: str = _fovea.version
 
-__all__ = ["Answer", "ArgumentError", "Cache", "CorruptError", "Engine", "FileError", "FoveaError", "FullError", "MemoryShortage",
-           "NotFiniteError", "Policy", "PolicyError", "RangeError", "Reads", "Report", "Sampler", "Sampling", "Sequence",
-           "ShapeError", "SizeError", "UnsupportedError", "answer", "attention", "get_num_threads", "isa", "merge_state",
+__all__ = ["Answer", "ArgumentError", "Cache", "CorruptError", "Engine", "FileError", "FoveaError", "FullError", "Llama",
+           "LlamaRAMCache", "LlamaState", "LogitsProcessorList", "MemoryShortage", "NotFiniteError", "Policy", "PolicyError",
+           "RangeError", "Reads", "Report", "Sampler", "Sampling", "Sequence", "ShapeError", "SizeError",
+           "StoppingCriteriaList", "UnsupportedError", "answer", "attention", "get_num_threads", "isa", "merge_state",
            "merge_states", "scaled_dot_product_attention", "set_num_threads"]
 
 

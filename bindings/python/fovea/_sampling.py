@@ -68,10 +68,10 @@ class Sampler(_fovea.Sampler):
 class TextStream:
     """Bytes of tokens in, text out: whole characters only, nothing that may become a stop text, nothing after one."""
 
-    def __init__(self, stops: Iterable[str] = ()) -> None:
+    def __init__(self, stops: Iterable[str] = (), errors: str = "replace") -> None:
         self._stops = [stop.encode() for stop in stops if stop]
         self._held = b""
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors)
         self.stopped = False  # a stop text was met
 
     def add(self, piece: bytes) -> str:
