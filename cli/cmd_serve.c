@@ -67,6 +67,8 @@ static const cli_option slot_flags[] = {
     CLI_FLAG(INTEGER, "--cache-limit", cache_mib, .value = "MIB", .high = 1e9, .note = "what the process may use",
              .help = "memory of all contexts together; where it is full, what no answer needs any more goes\nfirst"),
     CLI_IGNORE("-cb --cont-batching", NULL, "always on"),
+    CLI_IGNORE("--metrics", NULL, "/metrics is always there"),
+    CLI_IGNORE("--slots", NULL, "/slots is always there"),
 };
 #undef CLI_TARGET
 

@@ -11,7 +11,7 @@ seconds=$2
 source=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$build"
 cmake -S "$source" -B "$build" -DCMAKE_C_COMPILER=clang -DFV_TESTS=OFF -DFV_SANITIZE=ON \
-    -DCMAKE_C_FLAGS=-fsanitize=fuzzer-no-link >/dev/null
+    -DCMAKE_C_FLAGS=-fsanitize=fuzzer-no-link -DCMAKE_C_FLAGS_RELEASE=-O1 >/dev/null
 targets=fovea server=
 if pkg-config --exists libmicrohttpd; then # request_fuzz
     targets="fovea fovea_server" server="$build/libfovea_server.a"

@@ -17,7 +17,7 @@ package=llama_cpp_python
 version=0.3.36
 sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 # llama-cli became a chat program built on the server's code; llama-completion is the plain "continue this text".
-targets="llama-perplexity llama-bench llama-tokenize llama-quantize llama-completion llama-cli"
+targets="llama-perplexity llama-bench llama-tokenize llama-quantize llama-completion llama-cli llama-server"
 
 if [ $# -ne 1 ]; then
     echo "usage: $0 DIR" >&2

@@ -30,9 +30,8 @@ typedef struct fv_server_config {
     const char *session_folder;            /* where what was read stays when the server ends; NULL: nowhere */
     uint64_t session_bytes;                /* of all files there */
     uint32_t key_limit;                    /* requests at a time with the same key; 0: any number */
-    bool slots_shown, metrics_shown;
-    bool no_page;     /* at "/" */
-    FILE *access_log; /* a line of JSON for each request; NULL: none */
+    bool no_page;                          /* at "/" */
+    FILE *access_log;                      /* a line of JSON for each request; NULL: none */
 } fv_server_config;
 
 void fv_server_config_default(fv_server_config *config);
