@@ -17,6 +17,7 @@ import os
 from . import _fovea
 from ._answer import Answer, answer
 from ._arrays import attention
+from ._bench import Bench, bench
 from ._cache import Cache
 from ._engine import Engine, Sequence
 from ._errors import (ArgumentError, CorruptError, FileError, FoveaError, FullError, MemoryShortage, NotFiniteError, PolicyError,
@@ -32,10 +33,10 @@ from ._sdpa import scaled_dot_product_attention
 
 __version__: str = _fovea.version
 
-__all__ = ["Answer", "ArgumentError", "Cache", "CorruptError", "Engine", "FileError", "FoveaError", "FullError", "Llama",
+__all__ = ["Answer", "ArgumentError", "Bench", "Cache", "CorruptError", "Engine", "FileError", "FoveaError", "FullError", "Llama",
            "LlamaRAMCache", "LlamaState", "LogitsProcessorList", "MemoryShortage", "NotFiniteError", "Policy", "PolicyError",
            "RangeError", "Reads", "Report", "Sampler", "Sampling", "Sequence", "ShapeError", "SizeError",
-           "StoppingCriteriaList", "UnsupportedError", "answer", "attention", "get_num_threads", "isa", "merge_state",
+           "StoppingCriteriaList", "UnsupportedError", "answer", "attention", "bench", "get_num_threads", "isa", "merge_state",
            "merge_states", "scaled_dot_product_attention", "set_num_threads"]
 
 

@@ -7,6 +7,8 @@ from typing import Any, Sequence
 
 import numpy
 
+from ._reads_view import figure_of, html_of
+
 LEFT_OUT_FIRST, LEFT_OUT_LAST = 1, 4  # pages: as `fovea run --show-reads` leaves them out
 
 
@@ -47,6 +49,14 @@ class Reads:
         row = self.distant()[token]
         order = numpy.argsort(-row, kind="stable")[:count]
         return [(float(row[page]), self.pages[page]) for page in order if row[page] > 0]
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the answer, and the document shaded by what the word pointed at read, without sinks and neighbours."""
+        return html_of(self)
+
+    def figure(self, axes: Any = None) -> Any:
+        """The same as a figure of matplotlib's (`pip install matplotlib`), tokens over pages; drawn into `axes` if they are given."""
+        return figure_of(self, axes)
 
     def __repr__(self) -> str:
         return "<fovea.Reads: %d tokens over %d pages>" % (len(self.tokens), len(self.pages))
