@@ -22,8 +22,8 @@ void fv_page_shares_close(fv_page_shares *shares);
 
 void fv_page_shares_begin(fv_page_shares *shares, uint32_t position); /* of the next row; nothing is noted */
 
-/** Of an observer: if the plan is the row's, notes the weights of the tokens that it reads, of dense attention's
- *  softmax. Layers whose window is the model's own note nothing. */
+/** Of an observer: if the plan is the row's, notes the weights of the tokens that it reads, whose sum is 1 for each
+ *  head. Layers whose window is the model's own note nothing. */
 void fv_page_shares_note(fv_page_shares *shares, const fv_attention_seen *seen, float *scratch);
 
 /** Adds to page[pages] the share of each in all that the row read; layer: in that layer alone, or FV_READ_ALL_LAYERS.

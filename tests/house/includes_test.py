@@ -26,7 +26,7 @@ ROOMS = {
     "gguf": {"numeric", "platform"},
     "text": {"gguf/gguf_text.h", "numeric", "platform"},
     "llm": {"gguf", "text", "numeric", "platform"},
-    "measure": {"numeric", "platform", "kernels/kernels.h"},
+    "measure": {"numeric", "platform", "kernels/kernels.h", "cache/cache_pages.h"},
     "arrays": {"numeric"},
     "index": {"numeric", "platform", "gguf/file_map.h", "llm/hash64.h"},
     "server": set(),

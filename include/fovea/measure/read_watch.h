@@ -13,8 +13,8 @@ extern "C" {
 #define FV_READ_ALL_LAYERS UINT32_MAX
 
 /**
- * Rows to watch are named before each step; a step without any costs nothing. A row that is watched costs what dense
- * attention costs for it, in plain loops: O(layers * position * query heads * head_dim). What the model computes has
+ * Rows to watch are named before each step; a step without any costs nothing. A row that is watched costs about
+ * what its attention costs once more: O(layers * tokens read * query heads * head_dim). What the model computes has
  * the same bits. The same figures for any number of threads. One caller at a time, the one that runs the steps.
  */
 typedef struct fv_read_watch fv_read_watch;
@@ -42,10 +42,9 @@ FV_API fv_status fv_read_watch_add(fv_read_watch *watch, const fv_sequence *sequ
  * After the step: the pages that the row read most, largest share first, equal ones by position. As in reads.h the
  * first page and the newest FV_READS_LAST_TOKENS are left out, and so are pages of which nothing was read.
  *
- * layer     share: of all that the row read in this layer; FV_READ_ALL_LAYERS: in all layers, whose heads count equally
- *           much as they weigh. A layer with a sliding window of the model's own has no passages.
- * passages  [most], out; those after the last one are {0, 0}.
- * returns   how many there are.
+ * layer     share: of all that the row read in this layer; FV_READ_ALL_LAYERS: in all layers, each of whose heads
+ * counts the same. A layer with a sliding window of the model's own has no passages. passages  [most], out; those after
+ * the last one are {0, 0}. returns   how many there are.
  */
 FV_API size_t fv_read_watch_top(fv_read_watch *watch, size_t row, uint32_t layer, fv_reads_passage *passages,
                                 size_t most);

@@ -13,8 +13,8 @@ extern "C" {
 
 typedef struct fv_reads_passage {
     uint32_t position; /* first token of the page */
-    float share; /* of all that the word's tokens read, mean over its tokens; in a token all layers and heads count
-                    equally much as they weigh. 0: there is no passage */
+    float share; /* of all that the word's tokens read, mean over its tokens; in a token each head of each layer counts
+                    the same. What a policy reads coarsely is not in it. 0: there is no passage */
 } fv_reads_passage;
 
 typedef struct fv_reads_word {

@@ -123,8 +123,7 @@ static void check_top(fv_read_watch *watch, size_t row, uint32_t layer, const su
 }
 
 /* Three in one step, of whom two are watched; all logits are those without. */
-static void rows_in_company_are_told_apart(void **state) {
-    world *w = *state;
+static void check_company(world *w) {
     sums all[3];
     fv_stepper *stepper = open_stepper(w), *plain = open_stepper(w);
     fv_step_part parts[3];
@@ -168,6 +167,16 @@ static void rows_in_company_are_told_apart(void **state) {
     }
     fv_stepper_close(stepper);
     fv_stepper_close(plain);
+}
+
+static void rows_in_company_are_told_apart(void **state) {
+    static const uint32_t types[] = {FV_ELEMENT_F16, FV_ELEMENT_F32, FV_ELEMENT_BF16, FV_ELEMENT_Q8_0};
+    world *w = *state;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        w->config.key_type = w->config.value_type = types[i];
+        check_company(w);
+    }
+    w->config.key_type = w->config.value_type = FV_ELEMENT_F16;
 }
 
 /* A span is shared by the rows of a tile, whose windows begin at different tokens. */
