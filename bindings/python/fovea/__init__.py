@@ -22,6 +22,7 @@ from ._cache import Cache
 from ._engine import Engine, Sequence
 from ._errors import (ArgumentError, CorruptError, FileError, FoveaError, FullError, MemoryShortage, NotFiniteError, PolicyError,
                       RangeError, ShapeError, SizeError, UnsupportedError)
+from ._json_guide import LlamaGrammar
 from ._llama import Llama, LogitsProcessorList, StoppingCriteriaList
 from ._llama_state import LlamaRAMCache, LlamaState
 from ._merge import merge_state, merge_states
@@ -34,7 +35,7 @@ from ._sdpa import scaled_dot_product_attention
 __version__: str = _fovea.version
 
 __all__ = ["Answer", "ArgumentError", "Bench", "Cache", "CorruptError", "Engine", "FileError", "FoveaError", "FullError", "Llama",
-           "LlamaRAMCache", "LlamaState", "LogitsProcessorList", "MemoryShortage", "NotFiniteError", "Policy", "PolicyError",
+           "LlamaGrammar", "LlamaRAMCache", "LlamaState", "LogitsProcessorList", "MemoryShortage", "NotFiniteError", "Policy", "PolicyError",
            "RangeError", "Reads", "Report", "Sampler", "Sampling", "Sequence", "ShapeError", "SizeError",
            "StoppingCriteriaList", "UnsupportedError", "answer", "attention", "bench", "get_num_threads", "isa", "merge_state",
            "merge_states", "scaled_dot_product_attention", "set_num_threads"]

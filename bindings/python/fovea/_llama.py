@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import random
 import sys
@@ -11,8 +12,9 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence as Serie
 import numpy
 
 from . import _llama_output as output
-from ._engine import Engine
+from ._engine import Engine, content_of
 from ._errors import UnsupportedError
+from ._json_guide import JsonGuide, LlamaGrammar, first_bytes
 from ._llama_state import LlamaState
 from ._policy import Policy
 from ._sampling import Sampler, Sampling, TextStream
@@ -41,6 +43,35 @@ def _refuse(what: str, given: Mapping[str, Any], table: Mapping[str, tuple[Any, 
 
 def _as_list(functions: Any) -> list[Any]:
     return [] if functions is None else list(functions) if isinstance(functions, (list, tuple)) else [functions]
+
+
+def _chosen_tool(o: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The function that must be called; None: none may be."""
+    functions = list(o["functions"] or ()) + [tool["function"] for tool in o["tools"] or ()]
+    choice = o["function_call"] if o["function_call"] is not None else o["tool_choice"]
+    if not functions or choice == "none":
+        return None
+    if not isinstance(choice, Mapping):
+        raise UnsupportedError("create_chat_completion(): tools that the model chooses from are not there: name one by tool_choice")
+    if o["stream"]:
+        raise UnsupportedError("create_chat_completion(): a stream of a function's arguments is not there")
+    name = choice.get("function", choice)["name"]
+    found = [function for function in functions if function["name"] == name]
+    if not found:
+        raise ValueError("Tool choice '%s' not found in tools." % name)
+    return found[0]
+
+
+def _tool_message(tool: Mapping[str, Any], messages: Series[Mapping[str, Any]]) -> dict[str, str]:
+    before = [content_of(message) for message in messages[:1] if message["role"] == "system"]
+    told = "Answer with the arguments of the function %s in JSON, of this schema: %s" % (
+        tool["name"], json.dumps(tool.get("parameters", {}), ensure_ascii=False))
+    about = [tool["description"]] if tool.get("description") else []
+    return {"role": "system", "content": "\n".join(before + about + [told])}
+
+
+def _after_system(messages: Series[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return list(messages[1:] if messages and messages[0]["role"] == "system" else messages)
 
 
 class StoppingCriteriaList(list):  # type: ignore[type-arg]
@@ -116,6 +147,7 @@ class Llama:
         self._scores_made: numpy.ndarray[Any, Any] | None = None
         self._logits: numpy.ndarray[Any, Any] | None = None  # of the last token; None: it has to be evaluated (again)
         self._sampler: Sampler | None = None
+        self._firsts: Any = None
         if verbose:
             print("fovea.Llama: %r" % self.engine, *self.engine.info["remarks"], sep="\n", file=sys.stderr)
 
@@ -244,7 +276,7 @@ class Llama:
     # ---- tokens that are chosen ----
 
     def _make_sampler(self, o: Mapping[str, Any]) -> Sampler:
-        _refuse("sampling", o, {"typical_p": (1.0,), "mirostat_mode": (0,), "grammar": (None,)})
+        _refuse("sampling", o, {"typical_p": (1.0,), "mirostat_mode": (0,)})
         temperature, top_k, top_p, min_p = o.get("temp", 0.8), o.get("top_k", 40), o.get("top_p", 0.95), o.get("min_p", 0.05)
         if temperature < 0:  # drawn from all, as they are
             temperature, top_k, top_p, min_p = 1.0, 0, 1.0, 0.0
@@ -252,12 +284,22 @@ class Llama:
             temperature, top_k, top_p, min_p, o.get("repeat_penalty", 1.0), self.last_n_tokens_size, o.get("presence_penalty", 0.0),
             o.get("frequency_penalty", 0.0), None if self._seed == RANDOM_SEED else self._seed), self.n_ctx())
 
+    def _guide(self, grammar: Any) -> JsonGuide | None:
+        if grammar is None or isinstance(grammar, JsonGuide):
+            return grammar
+        if not isinstance(grammar, LlamaGrammar):
+            raise UnsupportedError("sampling: grammar=%r is not there: fovea.LlamaGrammar.from_json_schema() is" % (grammar,))
+        engine = self.engine
+        if self._firsts is None:
+            self._firsts = first_bytes(engine.vocabulary, engine.piece, engine.is_end)
+        return JsonGuide(grammar.schema, engine.piece, engine.is_end, self._firsts)
+
     def sample(self, top_k: int = 40, top_p: float = 0.95, min_p: float = 0.05, typical_p: float = 1.0, temp: float = 0.80,
                repeat_penalty: float = 1.0, frequency_penalty: float = 0.0, presence_penalty: float = 0.0, tfs_z: float = 1.0,
                mirostat_mode: int = 0, mirostat_eta: float = 0.1, mirostat_tau: float = 5.0, penalize_nl: bool = True,
                logits_processor: Any = None, grammar: Any = None, idx: int | None = None) -> int:
         """The next token, from the logits of the last one (idx: of that one, with logits_all). tfs_z and penalize_nl are of no
-        account, as there; typical_p, mirostat and grammars are not there."""
+        account, as there; typical_p, mirostat and grammars other than `LlamaGrammar` are not there."""
         if self._logits is None or (idx is not None and not 0 <= idx < self.n_tokens):
             raise ValueError("sample: no token was evaluated, or not that one")
         if idx is not None and idx != self.n_tokens - 1 and not self._logits_all:
@@ -266,7 +308,8 @@ class Llama:
         sampler = self._sampler or self._make_sampler(locals())
         for process in _as_list(logits_processor):
             logits = process(self._input_ids, numpy.array(logits))
-        token = sampler.next(logits)
+        guide = self._guide(grammar)
+        token = guide.draw(sampler.next, logits) if guide else sampler.next(logits)
         sampler.accept(token)
         return token
 
@@ -277,7 +320,7 @@ class Llama:
                  grammar: Any = None) -> Iterator[int]:
         """Yields tokens after `tokens`, end tokens, too, for as long as they are asked for. What is held and begins as `tokens` do
         is not evaluated again; reset=False goes on after all that is held. `send(tokens)` adds tokens after the last one."""
-        sampler = self._make_sampler(locals())
+        sampler, guide = self._make_sampler(locals()), self._guide(grammar)
         fed = [int(token) for token in tokens]
         if reset:
             fed = self._reuse(fed)
@@ -286,12 +329,14 @@ class Llama:
                 self.eval(fed)
             self._sampler = sampler
             try:
-                token = self.sample(logits_processor=logits_processor)
+                token = self.sample(logits_processor=logits_processor, grammar=guide)
             finally:
                 self._sampler = None
             if any(one(self._input_ids, self._logits) for one in _as_list(stopping_criteria)):
                 return
             more = yield token
+            if guide and guide.final:
+                return
             fed = [token] + [int(one) for one in more or ()]
 
     def _reuse(self, tokens: list[int]) -> list[int]:
@@ -341,19 +386,29 @@ class Llama:
                                top_logprobs: int | None = None) -> Any:
         """The assistant's answer to messages: a dict of OpenAI's shape, or with `stream` an iterator of such dicts.
 
-        The template is `chat_format`, or the model's own; a `chat_handler` is called in its place. Functions, tools and formats of
-        answers are refused.
+        The template is `chat_format`, or the model's own; a `chat_handler` is called in its place. response_format {"type":
+        "json_object"}, with a "schema" or without, has the answer be such JSON. With `tool_choice` {"type": "function", "function":
+        {"name": ...}} it is the arguments of that one of `tools`; the model is told of it in a message of the system's. Tools that it
+        may choose from are refused, and so is a stream of such arguments.
         """
         o = {name: value for name, value in locals().items() if name != "self"}
         if self.chat_handler is not None:
             return self.chat_handler(llama=self, **o)
-        _refuse("create_chat_completion()", o, {"functions": (None, []), "function_call": (None, "none"), "tools": (None, []),
-                                                "tool_choice": (None, "none"), "response_format": (None, {"type": "text"})})
+        tool = _chosen_tool(o)
+        if tool is not None:
+            schema = tool.get("parameters", {"type": "object"})
+            o["grammar"], messages = LlamaGrammar(schema), [_tool_message(tool, messages), *_after_system(messages)]
+        elif response_format is not None and response_format.get("type") == "json_object":
+            o["grammar"] = LlamaGrammar(response_format.get("schema"))
+        elif response_format not in (None, {"type": "text"}):
+            raise UnsupportedError("create_chat_completion(): response_format=%r is not there" % (response_format,))
         format = None if self.chat_format is None else FORMATS.get(self.chat_format, self.chat_format)
         for name in ("messages", "functions", "function_call", "tools", "tool_choice", "response_format", "top_logprobs"):
             del o[name]
         o["logprobs"] = top_logprobs or 0 if logprobs else None
         found = self.create_completion(self.engine.chat(messages, format), **o)
+        if tool is not None:
+            return output.tool_call(found, tool["name"])
         return output.chat_chunks(found) if stream else output.chat(found)
 
     def create_chat_completion_openai_v1(self, *arguments: Any, **keywords: Any) -> Any:

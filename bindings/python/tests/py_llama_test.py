@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """fovea.Llama beside what llama-cpp-python's README and signatures promise: shapes of dicts, streams, states, refusals."""
+import json
 import os
 import pickle
 import tempfile
@@ -9,6 +10,7 @@ import numpy as np
 
 import fovea
 from fovea import Llama
+from fovea._json_guide import state_of
 
 MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "tests", "model", "story.gguf")
 PROMPT = "Once upon a time there was a little"
@@ -156,6 +158,42 @@ class LlamaTest(unittest.TestCase):
         llm(ids[:4], max_tokens=1)
         self.assertEqual(fed, [len(ids), 2, 1])
 
+    def test_json_modes_and_a_function_that_is_called(self):
+        schema = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}, "kind": {"enum": ["a", "b"]}},
+                  "required": ["name", "age"]}
+        messages = [{"role": "system", "content": "You answer in JSON."}, {"role": "user", "content": "Jason is 25 years old"}]
+        for seed in range(3):
+            ask = lambda **keywords: self.llm.create_chat_completion(messages, seed=seed, temperature=1.5, max_tokens=60, **keywords)
+            out = ask(response_format={"type": "json_object", "schema": schema})["choices"][0]
+            text = out["message"]["content"]
+            self.assertNotEqual(state_of(text, schema), "wrong")
+            if out["finish_reason"] == "stop":
+                self.assertIsInstance(json.loads(text)["age"], int)
+            self.assertTrue(ask(response_format={"type": "json_object"})["choices"][0]["message"]["content"].startswith("{"))
+            tools = [{"type": "function", "function": {"name": "UserDetail", "parameters": schema}}]
+            call = ask(tools=tools, tool_choice={"type": "function", "function": {"name": "UserDetail"}})["choices"][0]
+            self.assertEqual((call["finish_reason"], call["message"]["content"]), ("tool_calls", None))
+            self.assertEqual(call["message"]["tool_calls"][0]["function"]["name"], "UserDetail")
+            self.assertNotEqual(state_of(call["message"]["tool_calls"][0]["function"]["arguments"], schema), "wrong")
+        with self.assertRaisesRegex(fovea.UnsupportedError, "pattern"):
+            ask(response_format={"type": "json_object", "schema": {"type": "string", "pattern": "a*"}})
+
+    def test_what_can_become_json(self):
+        text = json.dumps({"a": [1, -2.5e-3, True, None, 'x\\"y', {"b": {}}, "\u00e9"], "c": []})
+        for end in range(len(text)):
+            self.assertEqual(state_of(text[:end], {"type": "object"}), "begun", text[:end])
+        self.assertEqual(state_of(text, {"type": "object"}), "whole")
+        one = {"type": "object", "properties": {"n": {"type": ["integer", "null"]}, "s": {"type": "string"}}, "required": ["s"]}
+        for good in ('{"n": 12, "s": "x"}', '{"s":""}', '{\n  "n": null,\n  "s": "1"\n}'):
+            self.assertEqual(state_of(good, one), "whole", good)
+        self.assertEqual(state_of('{"n":', one), "begun")
+        for bad in ("[", "{}", '{"x', '{"n": 1.', '{"s": "a", "n', '{"n": 1}', '{"s":  "', '{"s": "\n'):
+            self.assertEqual(state_of(bad, one), "wrong", bad)
+        self.assertEqual([state_of(text, {"anyOf": [{"type": "integer"}, {"type": "number"}]}) for text in ("1", "1.", "1.5", "1.5.")],
+                         ["whole", "begun", "whole", "wrong"])
+        self.assertEqual([state_of(text, {"type": "array", "items": {"enum": [1, 12]}, "minItems": 2}) for text in ("[12]", "[1, 1", "[1,12]")],
+                         ["wrong", "begun", "whole"])
+
     def test_refusals(self):
         for name, value in {"embedding": True, "lora_path": "x", "rope_freq_base": 1e6, "vocab_only": True, "tokenizer": 1}.items():
             with self.assertRaisesRegex(fovea.UnsupportedError, name):
@@ -171,7 +209,7 @@ class LlamaTest(unittest.TestCase):
             with self.assertRaisesRegex(fovea.UnsupportedError, name):
                 self.llm(PROMPT, **{name: value})
         with self.assertRaisesRegex(fovea.UnsupportedError, "tools"):
-            self.llm.create_chat_completion([{"role": "user", "content": "x"}], tools=[{"type": "function"}])
+            self.llm.create_chat_completion([{"role": "user", "content": "x"}], tools=[{"type": "function", "function": {"name": "f"}}])
         with self.assertRaisesRegex(fovea.UnsupportedError, "embeddings"):
             self.llm.create_embedding("x")
         full = self.llm([5] * 250, max_tokens=None, temperature=0)
