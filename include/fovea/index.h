@@ -69,8 +69,8 @@ FV_API void fv_index_close(fv_index *index); /* NULL is allowed */
  * parallel   NULL: the calling thread.
  * returns    FV_OK, FV_ERROR_SHAPE (dimension), FV_ERROR_NOT_FINITE, FV_ERROR_RANGE (an element above
  * FV_INDEX_LARGEST), FV_ERROR_ARGUMENT (a label that is there already or twice in `labels`, or FV_INDEX_NO_LABEL; a
- * NULL), FV_ERROR_OVERFLOW (more than an index holds), FV_ERROR_MEMORY. The message names row and label. The index is
- * untouched on error. O(rows * dimension * log dimension).
+ * NULL), FV_ERROR_OVERFLOW (more than an index holds), FV_ERROR_CORRUPT (a file), FV_ERROR_MEMORY. The message names
+ * row and label. The index is untouched on error. O(rows * dimension * log dimension).
  */
 FV_API fv_status fv_index_add(fv_index *index, size_t rows, uint32_t dimension, const float *vectors,
                               const uint64_t *labels, const fv_parallel *parallel, fv_message *message);
@@ -79,10 +79,35 @@ FV_API fv_status fv_index_add(fv_index *index, size_t rows, uint32_t dimension, 
  * Removes the vectors of `labels` [count].
  *
  * returns  FV_OK, FV_ERROR_ARGUMENT (a label that is not there or twice in `labels`; the message names it: nothing is
- *          removed), FV_ERROR_MEMORY. O(count * dimension * log dimension); more at the first change of an index that
- *          was opened from a file: it moves into memory.
+ *          removed), FV_ERROR_CORRUPT (a file), FV_ERROR_MEMORY. O(count * dimension * log dimension); more at the
+ * first change of an index that was opened from a file: it moves into memory.
  */
 FV_API fv_status fv_index_remove(fv_index *index, size_t count, const uint64_t *labels, fv_message *message);
+
+/**
+ * Maps the index of a file: any number of processes share its memory, and it may be larger than that. A file that is
+ * replaced meanwhile stays what it was; it must not be shortened or written into. The first change moves the index into
+ * memory, after a check; fv_index_save() makes it the file's.
+ *
+ * index    out; untouched on error. Close with fv_index_close().
+ * returns  FV_OK, FV_ERROR_FILE, FV_ERROR_CORRUPT (damaged, cut short, or no index), FV_ERROR_UNSUPPORTED (another
+ *          version, a big-endian processor), FV_ERROR_MEMORY. Cost: reads the header and the centre.
+ */
+FV_API fv_status fv_index_open(fv_index **index, const char *path, fv_message *message);
+
+/** Checks all that a file holds, every bit of it; FV_OK for an index in memory. FV_OK, FV_ERROR_CORRUPT (the message
+ * says what), FV_ERROR_MEMORY. Reads the whole file. */
+FV_API fv_status fv_index_check(const fv_index *index, fv_message *message);
+
+/**
+ * Writes the index in the place of what is at `path`: whole and durable, or not at all. The end of the process at any
+ * moment leaves the old file or the new one.
+ *
+ * returns  FV_OK, FV_ERROR_FILE (also: another process is writing that file), FV_ERROR_CORRUPT (it was opened from a
+ *          file that is damaged), FV_ERROR_UNSUPPORTED (a big-endian processor), FV_ERROR_OVERFLOW, FV_ERROR_MEMORY.
+ *          O(bytes).
+ */
+FV_API fv_status fv_index_save(const fv_index *index, const char *path, fv_message *message);
 
 /** What an index holds. */
 typedef struct fv_index_info {

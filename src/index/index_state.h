@@ -26,7 +26,8 @@ struct fv_index {
     bool is_centred;        /* by the first vectors */
     fv_index_arrays arrays; /* own unless is_mapped */
     bool is_mapped;
-    fv_file_map map;       /* mapped bytes, if any */
+    const uint8_t *bytes;  /* of the file, while is_mapped */
+    fv_file_map map;       /* it; empty: the bytes are the caller's */
     fv_label_map by_label; /* of all rows, unless is_mapped */
 };
 
@@ -43,6 +44,9 @@ static inline const float *fv_index_row(const fv_index *index, size_t row) {
 
 /* An empty index with the kernels of this machine. FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_UNSUPPORTED, FV_ERROR_MEMORY. */
 fv_status fv_index_begin(fv_index **index, const fv_index_config *config, fv_message *message);
+
+/* Drops the arrays, or the mapping that they lie in. */
+void fv_index_free_arrays(fv_index *index);
 
 /* Makes the arrays the index's own, with room for `rows`. FV_OK, FV_ERROR_MEMORY, FV_ERROR_OVERFLOW. */
 fv_status fv_index_own(fv_index *index, size_t rows, fv_message *message);
