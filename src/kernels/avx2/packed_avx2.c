@@ -10,6 +10,7 @@ INLINE void panel_unpack(fv_packed_type type, size_t columns, const void *packed
     for (size_t b = 0; b < columns / 32 / groups; b++, block += fv_packed_block_bytes(type)) {
         packed_header header;
         packed_header_load(type, block, &header);
+        __asm__("" : "+m"(header)); /* read from memory below: as shuffles of registers it takes more instructions */
         for (size_t i = 0; i < groups * scales; i++, scale += FV_PANEL_ROWS, offset += FV_PANEL_ROWS) {
             __m256 s, o;
             packed_scales(type, block, &header, i, &s, &o);
