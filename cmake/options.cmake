@@ -110,6 +110,14 @@ fv_settle_of_program(FV_LIBEDIT LIBEDIT_FOUND "libedit (Debian: libedit-dev)"
 # libmicrohttpd: the server. Code asks with #if CLI_HAVE_SERVER.
 if(FV_CLI AND FV_SERVER)
   pkg_check_modules(MICROHTTPD QUIET IMPORTED_TARGET libmicrohttpd>=0.9.70)
+  set(FV_MICROHTTPD_FILE libmicrohttpd.so.12) # libmicrohttpd.so leads to libmicrohttpd.so.12.60.0
+  if(MICROHTTPD_FOUND AND MICROHTTPD_LINK_LIBRARIES)
+    list(GET MICROHTTPD_LINK_LIBRARIES 0 fv_file)
+    get_filename_component(fv_file "${fv_file}" REALPATH)
+    if(fv_file MATCHES "(libmicrohttpd\\.so\\.[0-9]+)[^/]*$")
+      set(FV_MICROHTTPD_FILE ${CMAKE_MATCH_1})
+    endif()
+  endif()
 endif()
 fv_settle_of_program(FV_SERVER MICROHTTPD_FOUND "libmicrohttpd (Debian: libmicrohttpd-dev)" "the program has no server")
 

@@ -35,6 +35,9 @@ if(FV_CLI)
   set(CPACK_DEBIAN_FOVEA_PROGRAM_PACKAGE_NAME fovea)
   set(CPACK_DEBIAN_FOVEA_PROGRAM_PACKAGE_SECTION science)
   set(CPACK_DEBIAN_FOVEA_PROGRAM_PACKAGE_SHLIBDEPS ON)
+  if(FV_SERVER) # loaded by `fovea serve`, which dpkg-shlibdeps can't see
+    set(CPACK_DEBIAN_FOVEA_PROGRAM_PACKAGE_DEPENDS "libmicrohttpd12 | libmicrohttpd12t64")
+  endif()
   set(CPACK_COMPONENT_FOVEA_PROGRAM_DESCRIPTION "The program: runs language models from GGUF files, measures what a sparse
 policy costs in quality, and how fast it is.")
 endif()

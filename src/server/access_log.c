@@ -1,12 +1,13 @@
 /* access_log.c - a line is written at once, by the thread of HTTP. */
 #include "access_log.h"
 #include "fovea/machine.h"
+#include "http_library.h"
 #include <netdb.h>
 #include <string.h>
 #include <time.h>
 
 void fv_access_begin(fv_access *access, const char *method, const char *path, struct MHD_Connection *connection) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const union MHD_ConnectionInfo *info = fv_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     const struct sockaddr *address = info ? info->client_addr : NULL;
     *access = (fv_access){.began_ns = fv_machine_clock_ns()};
     strncpy(access->method, method, sizeof access->method - 1);

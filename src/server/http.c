@@ -6,6 +6,7 @@
 #include "desk.h"
 #include "fovea/machine.h"
 #include "fovea/version.h"
+#include "http_library.h"
 #include "keys.h"
 #include "page.h"
 #include "routes.h"
@@ -31,8 +32,8 @@ typedef struct exchange {
 
 /* ---- the peer of a reply ---- */
 
-static void peer_wake(void *context) { MHD_resume_connection(((exchange *)context)->connection); }
-static void peer_suspend(void *context) { MHD_suspend_connection(((exchange *)context)->connection); }
+static void peer_wake(void *context) { fv_mhd.resume_connection(((exchange *)context)->connection); }
+static void peer_suspend(void *context) { fv_mhd.suspend_connection(((exchange *)context)->connection); }
 
 static bool peer_is_there(void *context) {
     struct pollfd file = {.fd = ((exchange *)context)->socket, .events = POLLRDHUP};
@@ -42,11 +43,11 @@ static bool peer_is_there(void *context) {
 /* ---- what is known from the head of a request ---- */
 
 static const char *header(const exchange *e, const char *name) {
-    return MHD_lookup_connection_value(e->connection, MHD_HEADER_KIND, name);
+    return fv_mhd.lookup_connection_value(e->connection, MHD_HEADER_KIND, name);
 }
 
 static const char *query(const exchange *e, const char *name) {
-    return MHD_lookup_connection_value(e->connection, MHD_GET_ARGUMENT_KIND, name);
+    return fv_mhd.lookup_connection_value(e->connection, MHD_GET_ARGUMENT_KIND, name);
 }
 
 static void read_query(const exchange *e, fv_call *call) {
@@ -104,7 +105,7 @@ static void refuse_body(exchange *e) {
 }
 
 static exchange *exchange_new(fv_server *server, struct MHD_Connection *connection) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *info = fv_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     exchange *e = calloc(1, sizeof *e);
     fv_call *call = calloc(1, sizeof *call);
     fv_reply *reply = fv_reply_new();
@@ -171,16 +172,16 @@ static ssize_t read_reply(void *context, uint64_t position, char *bytes, size_t 
 
 static void add_headers(struct MHD_Response *response, unsigned status, const char *type, bool streamed) {
     const char *policy = fv_page_policy(type);
-    MHD_add_response_header(response, "Server", "fovea/" FV_VERSION_STRING);
-    if (type) MHD_add_response_header(response, "Content-Type", type);
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    if (policy) MHD_add_response_header(response, "Content-Security-Policy", policy);
-    if (policy) MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
-    if (status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
-    if (status == 429) MHD_add_response_header(response, "Retry-After", "1");
+    fv_mhd.add_response_header(response, "Server", "fovea/" FV_VERSION_STRING);
+    if (type) fv_mhd.add_response_header(response, "Content-Type", type);
+    fv_mhd.add_response_header(response, "X-Content-Type-Options", "nosniff");
+    if (policy) fv_mhd.add_response_header(response, "Content-Security-Policy", policy);
+    if (policy) fv_mhd.add_response_header(response, "Referrer-Policy", "no-referrer");
+    if (status == 401) fv_mhd.add_response_header(response, "WWW-Authenticate", "Bearer");
+    if (status == 429) fv_mhd.add_response_header(response, "Retry-After", "1");
     if (!streamed) return;
-    MHD_add_response_header(response, "Cache-Control", "no-cache");
-    MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* nginx: pass it on as it comes */
+    fv_mhd.add_response_header(response, "Cache-Control", "no-cache");
+    fv_mhd.add_response_header(response, "X-Accel-Buffering", "no"); /* nginx: pass it on as it comes */
 }
 
 static enum MHD_Result respond(exchange *e) {
@@ -191,17 +192,17 @@ static enum MHD_Result respond(exchange *e) {
     const char *type = reply->type;
     bool streamed = reply->streamed, gone = reply->gone || status == 0;
     if (!gone && !streamed) {
-        response = MHD_create_response_from_buffer(reply->bytes.length, reply->bytes.bytes, MHD_RESPMEM_MUST_COPY);
+        response = fv_mhd.create_response_from_buffer(reply->bytes.length, reply->bytes.bytes, MHD_RESPMEM_MUST_COPY);
         reply->sent = reply->bytes.length;
     }
     pthread_mutex_unlock(&reply->lock);
     if (gone) return MHD_NO;
-    if (streamed) response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, READ_BYTES, read_reply, e, NULL);
+    if (streamed) response = fv_mhd.create_response_from_callback(MHD_SIZE_UNKNOWN, READ_BYTES, read_reply, e, NULL);
     if (!response) return MHD_NO;
     e->access.status = status;
     add_headers(response, status, type, streamed);
-    enum MHD_Result result = MHD_queue_response(e->connection, status, response);
-    MHD_destroy_response(response);
+    enum MHD_Result result = fv_mhd.queue_response(e->connection, status, response);
+    fv_mhd.destroy_response(response);
     return result;
 }
 
@@ -266,19 +267,21 @@ static void on_log(void *context, const char *format, va_list arguments) {
 
 fv_status fv_http_start(fv_server *server, fv_message *message) {
     const fv_server_config *config = server->config;
+    fv_status status = fv_http_library_load(message);
+    if (status != FV_OK) return status;
     const struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)config->tls_key},
                                          {MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)config->tls_certificate},
                                          {MHD_OPTION_END, 0, NULL}};
     /* Not epoll: where data and the end come together, MHD 0.9.75 hears of the data only. */
     unsigned flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-    if (config->tls_key && MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
+    if (config->tls_key && fv_mhd.is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
         return fv_message_set(message, FV_ERROR_UNSUPPORTED, "this libmicrohttpd was built without TLS");
     if (config->tls_key) flags |= MHD_USE_TLS;
-    server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_log,
-                                      NULL, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)server->listener,
-                                      MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
-                                      (unsigned)config->timeout_s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
-                                      MHD_OPTION_ARRAY, config->tls_key ? tls : tls + 2, MHD_OPTION_END);
+    server->daemon = fv_mhd.start_daemon(
+        flags, 0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+        (MHD_socket)server->listener, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)config->timeout_s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server, MHD_OPTION_ARRAY,
+        config->tls_key ? tls : tls + 2, MHD_OPTION_END);
     if (server->daemon) return FV_OK;
     return fv_message_set(message, FV_ERROR_FILE, "the HTTP server can't be started%s",
                           config->tls_key ? ": key and certificate must be PEM and belong together" : "");
@@ -286,11 +289,11 @@ fv_status fv_http_start(fv_server *server, fv_message *message) {
 
 void fv_http_quiesce(fv_server *server) {
     if (server->listener < 0 || !server->daemon) return;
-    if (MHD_quiesce_daemon(server->daemon) != MHD_INVALID_SOCKET) close(server->listener);
+    if (fv_mhd.quiesce_daemon(server->daemon) != MHD_INVALID_SOCKET) close(server->listener);
     server->listener = -1;
 }
 
 void fv_http_stop(fv_server *server) {
-    if (server->daemon) MHD_stop_daemon(server->daemon);
+    if (server->daemon) fv_mhd.stop_daemon(server->daemon);
     server->daemon = NULL;
 }

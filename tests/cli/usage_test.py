@@ -190,6 +190,14 @@ class Output(CliTest):
                                   stderr=subprocess.PIPE, timeout=60)
             self.assertEqual(done.returncode, code, (closed, done.stderr))
 
+    def test_what_only_the_server_needs_is_not_loaded(self):
+        loaded = subprocess.run([cli_runner.FOVEA], stdout=subprocess.PIPE, timeout=60,
+                                env=dict(os.environ, LD_TRACE_LOADED_OBJECTS="1")).stdout  # glibc lists and ends
+        if b"libc" not in loaded:
+            self.skipTest("this C library lists no libraries")
+        for library in (b"microhttpd", b"gnutls"):
+            self.assertNotIn(library, loaded)
+
     def test_no_colour_and_no_bar_without_a_terminal(self):
         done = self.ok("run", "-m", model("llama_f32"), "-p", "ab" * 60, "-n", "2", "--temp", "0")  # at random ESC may come
         self.assertNotIn(b"\x1b", done.stdout + done.stderr)
