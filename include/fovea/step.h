@@ -67,6 +67,22 @@ FV_API fv_status fv_stepper_run(fv_stepper *stepper, const fv_step_part *parts, 
 FV_API fv_status fv_stepper_run_each(fv_stepper *stepper, const fv_step_part *parts, size_t count,
                                      fv_part_outcome *outcomes);
 
+/** The deadline of one token that is handed in (fv_sequence_set_deadline()), and what became of it. Stays where it is
+ *  until its step is over: parts point to it. */
+typedef struct fv_token_time {
+    fv_deadline deadline; /* without a clock: there is none */
+    fv_progress progress;
+} fv_token_time;
+
+/** `count` tokens of the sequence are handed in together, now: one alone has a deadline, if the sequence has. */
+FV_API void fv_token_time_begin(fv_token_time *time, const fv_sequence *sequence, size_t count);
+/** The part is of those tokens: sets its deadline and progress, where there is one. */
+FV_API void fv_token_time_attach(fv_token_time *time, fv_step_part *part);
+/** Counts what became of them (fv_sequence_deadline_counts()), by the status of their part. */
+FV_API void fv_token_time_end(const fv_token_time *time, fv_sequence *sequence, fv_status status);
+/** Whether tokens with these can be in one step: it has one clock. Pure. */
+FV_API bool fv_token_times_suit(const fv_token_time *one, const fv_token_time *other);
+
 /** Rows of the last step, in the order of its parts. */
 FV_API size_t fv_stepper_rows(const fv_stepper *stepper);
 /** Logits of `count` of them, by their numbers; the vocabulary's matrix is read once for all. logits

@@ -4,7 +4,6 @@
 #include "llm/sequence_state.h"
 #include "llm/session_shape.h"
 #include "llm/stepper_parts.h"
-#include "llm/token_deadline.h"
 #include "platform/array.h"
 #include "platform/pages.h"
 #include <inttypes.h>

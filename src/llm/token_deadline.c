@@ -1,5 +1,5 @@
 /* token_deadline.c - a sequence's deadline, made one for each token: time runs from when it is handed in. */
-#include "llm/token_deadline.h"
+#include "fovea/step.h"
 #include "llm/sequence_state.h"
 
 fv_status fv_sequence_set_deadline(fv_sequence *sequence, const fv_token_deadline *deadline, fv_message *message) {
