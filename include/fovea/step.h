@@ -67,6 +67,19 @@ FV_API fv_status fv_stepper_run(fv_stepper *stepper, const fv_step_part *parts, 
 FV_API fv_status fv_stepper_run_each(fv_stepper *stepper, const fv_step_part *parts, size_t count,
                                      fv_part_outcome *outcomes);
 
+/**
+ * fv_stepper_run_each() of those parts that can be in a step: one that is why it would be refused (a full context or
+ * pool, a policy that the stepper can't) is taken out, and the rest is evaluated together. With nobody to ask for
+ * another step, this is what a server or a scheduler runs.
+ *
+ * outcomes    [count], out: also of those that were taken out.
+ * first_rows  [count], out: where the rows of each part begin; UINT32_MAX of one that was taken out.
+ * returns     FV_OK: at least one part came through. Else a status of one of them, or, where it is none's alone, what
+ *             all have as theirs; no rows are left.
+ */
+FV_API fv_status fv_stepper_run_rest(fv_stepper *stepper, const fv_step_part *parts, size_t count,
+                                     fv_part_outcome *outcomes, uint32_t *first_rows);
+
 /** The deadline of one token that is handed in (fv_sequence_set_deadline()), and what became of it. Stays where it is
  *  until its step is over: parts point to it. */
 typedef struct fv_token_time {

@@ -41,7 +41,7 @@ struct fv_schedule {
     ticket **taken;
     fv_step_part *parts;
     fv_part_outcome *outcomes;
-    uint32_t *rows;
+    uint32_t *first_rows, *rows;
     size_t room;
     float *logits; /* [logit_room][the model's vocabulary] */
     size_t logit_room;
@@ -64,10 +64,11 @@ fv_status fv_schedule_open(fv_schedule **schedule, fv_stepper *stepper, uint32_t
                           .taken = fv_array_new(batch, sizeof *made->taken),
                           .parts = fv_array_new(batch, sizeof *made->parts),
                           .outcomes = fv_array_new(batch, sizeof *made->outcomes),
+                          .first_rows = fv_array_new(batch, sizeof *made->first_rows),
                           .rows = fv_array_new(batch, sizeof *made->rows)};
     if (made->chunk_tokens > batch) made->chunk_tokens = (uint32_t)batch;
     made->end = &made->first;
-    if (!made->taken || !made->parts || !made->outcomes || !made->rows) {
+    if (!made->taken || !made->parts || !made->outcomes || !made->first_rows || !made->rows) {
         fv_schedule_close(made);
         return fv_message_set(message, FV_ERROR_MEMORY, "no memory for a schedule of %zu tokens a step", batch);
     }
@@ -80,6 +81,7 @@ void fv_schedule_close(fv_schedule *schedule) {
     free(schedule->taken);
     free(schedule->parts);
     free(schedule->outcomes);
+    free(schedule->first_rows);
     free(schedule->rows);
     free(schedule->logits);
     free(schedule);
@@ -115,7 +117,6 @@ static void take(fv_schedule *schedule, ticket *t, size_t most, size_t *parts, s
     if (count > t->sequence->shape.batch_tokens) count = t->sequence->shape.batch_tokens;
     t->rows = (uint32_t)count;
     *rows += count;
-    t->last_row = (uint32_t)(*rows - 1);
     fv_step_part *part = &schedule->parts[*parts];
     *part = (fv_step_part){.sequence = t->sequence, .tokens = t->tokens + t->done, .count = (uint32_t)count};
     fv_token_time_attach(&t->time, part);
@@ -195,38 +196,18 @@ static void logits_give(fv_schedule *schedule, size_t count) {
     }
 }
 
-/* What became of the first `count` parts. Those that came to nothing go to the end of them; how many are left. */
-static size_t parts_sort(fv_schedule *schedule, size_t count) {
-    size_t left = 0;
-    uint32_t rows = 0;
-    for (size_t i = 0; i < count; i++) {
-        ticket *t = schedule->taken[i];
-        t->became = (fv_status)schedule->outcomes[i].status;
-        if (t->became != FV_OK) continue;
-        rows += t->rows;
-        t->last_row = rows - 1;
-        schedule->parts[left] = schedule->parts[i];
-        schedule->taken[i] = schedule->taken[left];
-        schedule->taken[left++] = t;
-    }
-    return left;
-}
-
 /* A part that is refused is taken out, and the rest evaluated together: only those fail that must. */
 static void step_run(fv_schedule *schedule, size_t count) {
     uint64_t begin_ns = fv_machine_clock_ns();
-    size_t left = count, before = 0;
-    fv_status status = FV_ERROR_ARGUMENT;
-    while (status != FV_OK && left > 0 && left != before) {
-        before = left;
-        status = fv_stepper_run_each(schedule->stepper, schedule->parts, left, schedule->outcomes);
-        if (status != FV_OK) left = parts_sort(schedule, left);
+    fv_status status =
+        fv_stepper_run_rest(schedule->stepper, schedule->parts, count, schedule->outcomes, schedule->first_rows);
+    for (size_t i = 0; i < count; i++) {
+        ticket *t = schedule->taken[i];
+        t->became = (fv_status)schedule->outcomes[i].status;
+        t->last_row = schedule->first_rows[i] + t->rows - 1;
+        fv_token_time_end(&t->time, t->sequence, t->became);
     }
-    for (size_t i = 0; i < left; i++)
-        schedule->taken[i]->became = status == FV_OK ? (fv_status)schedule->outcomes[i].status : status;
-    for (size_t i = 0; i < count; i++)
-        fv_token_time_end(&schedule->taken[i]->time, schedule->taken[i]->sequence, schedule->taken[i]->became);
-    if (status == FV_OK) logits_give(schedule, left);
+    if (status == FV_OK) logits_give(schedule, count);
     schedule->step_ns = fv_machine_clock_ns() - begin_ns;
 }
 

@@ -17,7 +17,10 @@ struct fv_stepper {
     void *memory;
     size_t memory_bytes;
     bool huge;            /* its memory is of huge pages */
-    fv_model_part *parts; /* [shape.parts] */
+    fv_model_part *parts; /* [shape.parts], likewise those below, for fv_stepper_run_rest() */
+    fv_step_part *kept;
+    fv_part_outcome *became;
+    uint32_t *places;
     const fv_kernels *kernels;
     void *kernels_memory;
 };
@@ -31,8 +34,11 @@ static fv_status stepper_build(fv_stepper *stepper, const fv_session_config *con
     if (status == FV_OK) status = fv_session_memory_of(&stepper->shape, workers, &use, &stepper->memory_bytes, message);
     if (status != FV_OK) return status;
     stepper->parts = fv_array_new(stepper->shape.parts, sizeof *stepper->parts);
+    stepper->kept = fv_array_new(stepper->shape.parts, sizeof *stepper->kept);
+    stepper->became = fv_array_new(stepper->shape.parts, sizeof *stepper->became);
+    stepper->places = fv_array_new(stepper->shape.parts, sizeof *stepper->places);
     stepper->memory = fv_pages_reserve(stepper->memory_bytes);
-    if (!stepper->parts || !stepper->memory)
+    if (!stepper->parts || !stepper->kept || !stepper->became || !stepper->places || !stepper->memory)
         return fv_message_set(message, FV_ERROR_MEMORY,
                               "no memory for a step of %" PRIu32 " tokens: activations %" PRIu64 " bytes",
                               stepper->shape.batch_tokens, use.scratch_bytes);
@@ -73,6 +79,9 @@ void fv_stepper_close(fv_stepper *stepper) {
     if (!stepper) return;
     fv_pages_unmap(stepper->memory, stepper->memory_bytes);
     free(stepper->parts);
+    free(stepper->kept);
+    free(stepper->became);
+    free(stepper->places);
     free(stepper->kernels_memory);
     fv_llm_release(stepper->llm);
     free(stepper);
@@ -183,6 +192,47 @@ fv_status fv_stepper_run_each(fv_stepper *stepper, const fv_step_part *parts, si
         part_settle(&parts[i], status == FV_OK ? became : status);
     }
     if (status == FV_OK) place_memory(stepper);
+    return status;
+}
+
+/* Of those in the step, the ones with a fault go; how many are left. */
+static size_t take_out(fv_stepper *stepper, size_t count, fv_part_outcome *outcomes) {
+    size_t left = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t place = stepper->places[i];
+        if (stepper->became[i].status != FV_OK) {
+            outcomes[place] = stepper->became[i];
+            continue;
+        }
+        stepper->kept[left] = stepper->kept[i];
+        stepper->places[left++] = place;
+    }
+    return left;
+}
+
+fv_status fv_stepper_run_rest(fv_stepper *stepper, const fv_step_part *parts, size_t count, fv_part_outcome *outcomes,
+                              uint32_t *first_rows) {
+    if (!stepper || !parts || !outcomes || !first_rows || count < 1 || count > stepper->shape.parts)
+        return FV_ERROR_ARGUMENT;
+    size_t left = count, before = 0;
+    fv_status status = FV_ERROR_ARGUMENT;
+    for (size_t i = 0; i < count; i++) {
+        stepper->kept[i] = parts[i];
+        stepper->places[i] = (uint32_t)i;
+        first_rows[i] = UINT32_MAX;
+    }
+    while (status != FV_OK && left > 0 && left != before) {
+        before = left;
+        status = fv_stepper_run_each(stepper, stepper->kept, left, stepper->became);
+        if (status != FV_OK) left = take_out(stepper, left, outcomes);
+    }
+    uint32_t row = 0;
+    for (size_t i = 0; i < left; i++) {
+        uint32_t place = stepper->places[i];
+        outcomes[place] = status == FV_OK ? stepper->became[i] : (fv_part_outcome){.status = status};
+        if (status == FV_OK) first_rows[place] = row;
+        row += parts[place].count;
+    }
     return status;
 }
 

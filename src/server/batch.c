@@ -13,8 +13,8 @@ fv_status fv_batch_open(fv_batch *batch, const fv_server *server, fv_message *me
     *batch = (fv_batch){.vocabulary = fv_llm_config(server->llm)->vocabulary, .slots = slots, .logit_rows = rows};
     batch->parts = calloc(slots, sizeof *batch->parts);
     batch->outcomes = calloc(slots, sizeof *batch->outcomes);
-    batch->deadlines = calloc(slots, sizeof *batch->deadlines);
-    batch->progress = calloc(slots, sizeof *batch->progress);
+    batch->times = calloc(slots, sizeof *batch->times);
+    batch->first_rows = calloc(slots, sizeof *batch->first_rows);
     batch->owners = calloc(slots, sizeof *batch->owners);
     batch->statuses = calloc(slots, sizeof *batch->statuses);
     batch->last_rows = calloc(slots, sizeof *batch->last_rows);
@@ -22,7 +22,7 @@ fv_status fv_batch_open(fv_batch *batch, const fv_server *server, fv_message *me
     batch->logits = calloc((size_t)rows * batch->vocabulary, sizeof *batch->logits);
     batch->scratch = calloc(batch->vocabulary, sizeof *batch->scratch);
     batch->watched = calloc(slots, sizeof *batch->watched);
-    if (!batch->parts || !batch->outcomes || !batch->deadlines || !batch->progress || !batch->owners ||
+    if (!batch->parts || !batch->outcomes || !batch->times || !batch->first_rows || !batch->owners ||
         !batch->statuses || !batch->last_rows || !batch->rows || !batch->logits || !batch->scratch || !batch->watched)
         return fv_message_set(message, FV_ERROR_MEMORY, "no memory for the logits of %u answers", slots);
     fv_status status = fv_stepper_open(&batch->stepper, server->llm, &config, fv_engine_pool(server->engine), message);
@@ -36,8 +36,8 @@ void fv_batch_close(fv_batch *batch) {
     fv_stepper_close(batch->stepper);
     free(batch->parts);
     free(batch->outcomes);
-    free(batch->deadlines);
-    free(batch->progress);
+    free(batch->times);
+    free(batch->first_rows);
     free(batch->owners);
     free(batch->statuses);
     free(batch->rows);
@@ -63,25 +63,15 @@ static void watch_part(fv_batch *batch, const fv_slot *slot, uint32_t index, siz
                           &batch->watched[index]);
 }
 
+/* A token of an answer has its sequence's deadline from now. */
 static void add_part(fv_batch *batch, const fv_slots *slots, uint32_t index, const int32_t *tokens, size_t count) {
-    batch->owners[batch->part_count] = index;
-    batch->parts[batch->part_count++] =
-        (fv_step_part){.sequence = slots->items[index].sequence, .tokens = tokens, .count = (uint32_t)count};
-    watch_part(batch, &slots->items[index], index, count);
-}
-
-/* A token of an answer, and how soon it is wanted. */
-static void add_answer(fv_batch *batch, const fv_slots *slots, uint32_t index) {
-    fv_choice *choice = slots->items[index].choice;
-    uint64_t ns = (uint64_t)choice->request->settings.deadline_ms * 1000000;
-    size_t place = batch->part_count;
-    add_part(batch, slots, index, &choice->pending, 1);
-    if (ns == 0) return;
-    batch->deadlines[place] =
-        (fv_deadline){.clock = fv_machine_clock, .end_ns = fv_machine_clock_ns() + ns, .on_deadline = FV_DEADLINE_BEST};
-    batch->progress[place] = (fv_progress){0};
-    batch->parts[place].deadline = &batch->deadlines[place];
-    batch->parts[place].progress = &batch->progress[place];
+    const fv_slot *slot = &slots->items[index];
+    size_t place = batch->part_count++;
+    batch->owners[place] = index;
+    batch->parts[place] = (fv_step_part){.sequence = slot->sequence, .tokens = tokens, .count = (uint32_t)count};
+    fv_token_time_begin(&batch->times[place], slot->sequence, reads_prompt(slot->choice) ? 0 : count);
+    fv_token_time_attach(&batch->times[place], &batch->parts[place]);
+    watch_part(batch, slot, index, count);
 }
 
 /* Answers first; then prompts in turn, in what room there is. Rows in all. */
@@ -91,7 +81,7 @@ static size_t fill(fv_batch *batch, fv_slots *slots) {
     for (uint32_t i = 0; i < slots->count && rows < room; i++) {
         fv_choice *choice = slots->items[i].choice;
         if (!choice || reads_prompt(choice)) continue;
-        add_answer(batch, slots, i);
+        add_part(batch, slots, i, &choice->pending, 1);
         rows++;
     }
     if (rows > 0 && room > rows + CHUNK_TOKENS) room = rows + CHUNK_TOKENS;
@@ -149,20 +139,18 @@ static void choose_each(fv_batch *batch, fv_slots *slots, const uint32_t *owners
     }
 }
 
-/* Next tokens of the parts first..first+count-1, whose rows are the step's. */
-static void settle(fv_batch *batch, fv_slots *slots, size_t first, size_t count) {
-    uint32_t wanted = 0, row = 0;
-    uint32_t *owners = batch->owners + first; /* those that are done with make room for those that want logits */
-    for (size_t i = 0; i < count; i++) {
-        uint32_t slot = owners[i], rows = batch->parts[first + i].count;
+/* Next tokens of the parts that came through. */
+static void settle(fv_batch *batch, fv_slots *slots) {
+    uint32_t wanted = 0;
+    uint32_t *owners = batch->owners; /* those that are done with make room for those that want logits */
+    for (size_t i = 0; i < batch->part_count; i++) {
+        uint32_t slot = owners[i], rows = batch->parts[i].count, row = batch->first_rows[i];
         fv_choice *choice = slots->items[slot].choice;
+        if (row == UINT32_MAX) continue;
         if (batch->statuses[slot] == FV_OK && reads_prompt(choice) && fv_choice_wants_rows(choice))
             batch->statuses[slot] = prompt_rows(batch, choice, row, rows);
-        const fv_progress *progress = batch->parts[first + i].progress;
-        if (progress && progress->keys_read < progress->keys_planned) choice->cut++;
-        row += rows;
         if (batch->statuses[slot] != FV_OK || !advance(choice, rows)) continue;
-        batch->last_rows[wanted] = row - 1;
+        batch->last_rows[wanted] = row + rows - 1;
         owners[wanted++] = slot;
     }
     if (wanted == 0) return;
@@ -176,13 +164,16 @@ static void settle(fv_batch *batch, fv_slots *slots, size_t first, size_t count)
 
 /* ---- the step ---- */
 
-/* Where the step as a whole was refused: each alone. */
-static void run_alone(fv_batch *batch, fv_slots *slots) {
-    for (size_t i = 0; i < batch->part_count; i++) {
-        uint32_t slot = batch->owners[i];
-        batch->statuses[slot] = fv_stepper_run(batch->stepper, &batch->parts[i], 1);
-        if (batch->statuses[slot] == FV_OK) settle(batch, slots, i, 1);
-    }
+/* What became of a part. Where memory for contexts was short and an idle one could be given up, it is tried again in
+ * the next step. */
+static void note(fv_batch *batch, fv_slots *slots, size_t place) {
+    uint32_t index = batch->owners[place];
+    fv_status *status = &batch->statuses[index], became = (fv_status)batch->outcomes[place].status;
+    fv_slot *slot = &slots->items[index];
+    fv_token_time_end(&batch->times[place], slot->sequence, became);
+    slot->choice->cut = fv_sequence_deadline_counts(slot->sequence)->cut;
+    if (became == FV_ERROR_FULL && fv_slots_forget(slots)) became = FV_OK;
+    if (*status == FV_OK) *status = became;
 }
 
 void fv_batch_step(fv_batch *batch, fv_slots *slots) {
@@ -192,15 +183,8 @@ void fv_batch_step(fv_batch *batch, fv_slots *slots) {
     if (batch->part_count == 0) return;
     batch->steps++;
     batch->rows_run += rows;
-    fv_status status;
-    do status = fv_stepper_run_each(batch->stepper, batch->parts, batch->part_count, batch->outcomes);
-    while (status == FV_ERROR_FULL && fv_slots_forget(slots));
-    if (status != FV_OK) {
-        run_alone(batch, slots);
-        return;
-    }
-    for (size_t i = 0; i < batch->part_count; i++)
-        if (batch->statuses[batch->owners[i]] == FV_OK)
-            batch->statuses[batch->owners[i]] = (fv_status)batch->outcomes[i].status;
-    settle(batch, slots, 0, batch->part_count);
+    fv_status status =
+        fv_stepper_run_rest(batch->stepper, batch->parts, batch->part_count, batch->outcomes, batch->first_rows);
+    for (size_t i = 0; i < batch->part_count; i++) note(batch, slots, i);
+    if (status == FV_OK) settle(batch, slots);
 }

@@ -10,8 +10,8 @@ typedef struct fv_batch {
     uint32_t vocabulary, slots, logit_rows;
     fv_step_part *parts; /* [slots], likewise those below */
     fv_part_outcome *outcomes;
-    fv_deadline *deadlines;
-    fv_progress *progress;
+    fv_token_time *times;
+    uint32_t *first_rows;
     uint32_t *owners;    /* [slots] slot of a part */
     uint32_t *last_rows; /* [slots] of the parts whose logits are wanted */
     uint32_t *rows;      /* [logit_rows] */

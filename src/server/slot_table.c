@@ -2,6 +2,7 @@
  * free one goes on itself where most of it is common, else it is forked, too, and the one that was used longest ago is
  * given. */
 #include "slot_table.h"
+#include "fovea/machine.h"
 #include "slot_store.h"
 #include <stdlib.h>
 #include <string.h>
@@ -163,6 +164,14 @@ static fv_slot *choose(fv_slots *slots, fv_slot *best, size_t shared) {
     return slot || !best || best->choice ? slot : best;
 }
 
+/* Of each token of the answer; a fork has the deadline of another one. */
+static fv_status set_deadline(fv_sequence *sequence, const fv_settings *settings, fv_message *message) {
+    const fv_token_deadline deadline = {.clock = fv_machine_clock,
+                                        .token_ns = (uint64_t)settings->deadline_ms * 1000000,
+                                        .on_deadline = FV_DEADLINE_BEST};
+    return fv_sequence_set_deadline(sequence, settings->deadline_ms > 0 ? &deadline : NULL, message);
+}
+
 fv_status fv_slots_give(fv_slots *slots, fv_choice *choice, fv_slot **slot, fv_message *message) {
     size_t shared = 0;
     *slot = NULL;
@@ -178,6 +187,8 @@ fv_status fv_slots_give(fv_slots *slots, fv_choice *choice, fv_slot **slot, fv_m
         shared = 0;
         status = begin_anew(slots, given, &choice->request->settings, message);
     }
+    if (status != FV_OK) return status;
+    status = set_deadline(given->sequence, &choice->request->settings, message);
     if (status != FV_OK) return status;
     fv_sequence_report_reset(given->sequence);
     choice->cached = choice->read = shared;

@@ -132,7 +132,8 @@ static void test_no_room_for_one(void **state) {
     model_damage("blk.1.attn_k.weight", 1, 0); /* as it was */
     world w = world_open(0);
     fv_sequence *s[3] = {sequence_new(&w, FV_ELEMENT_F32), NULL, NULL};
-    int32_t token = 3;
+    int32_t token = 3, nowhere = -1;
+    uint32_t first_rows[3];
     fv_part_outcome outcomes[3];
     assert_int_equal(fv_sequence_feed(s[0], w.stepper, &token, 1, NULL, NULL), FV_OK);
     uint64_t bytes = fv_sequence_bytes(s[0]);
@@ -155,6 +156,20 @@ static void test_no_room_for_one(void **state) {
     parts[2] = parts[0];
     assert_int_equal(fv_stepper_run_each(w.stepper, parts, 3, outcomes), FV_ERROR_ARGUMENT); /* one twice */
     assert_int_equal(outcomes[2].status, FV_ERROR_ARGUMENT);
+    parts[1].tokens = &nowhere; /* taken out for itself; then there is room for the third */
+    parts[2] = (fv_step_part){.sequence = s[2], .tokens = &token, .count = 1};
+    assert_int_equal(fv_stepper_run_rest(w.stepper, parts, 3, outcomes, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_stepper_run_rest(w.stepper, parts, 3, outcomes, first_rows), FV_OK);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(outcomes[i].status, i == 1 ? FV_ERROR_ARGUMENT : FV_OK);
+        assert_int_equal(first_rows[i], i == 1 ? UINT32_MAX : i / 2);
+        assert_int_equal(fv_sequence_tokens(s[i]), i == 1 ? 0 : 1);
+    }
+    assert_int_equal(fv_stepper_rows(w.stepper), 2);
+    assert_int_equal(fv_stepper_run_rest(w.stepper, parts + 1, 1, outcomes, first_rows), FV_ERROR_ARGUMENT); /* none */
+    assert_int_equal(first_rows[0], UINT32_MAX);
+    assert_int_equal(fv_sequence_truncate(s[2], 0), FV_OK);
+    parts[1].tokens = &token;
     assert_int_equal(fv_stepper_run_each(w.stepper, parts, 2, outcomes), FV_OK);
     assert_int_equal(fv_schedule_feed(w.schedule, s[2], &token, 1, NULL, NULL, NULL), FV_ERROR_FULL);
     assert_int_equal(fv_schedule_feed(w.schedule, s[1], &token, 1, NULL, NULL, NULL), FV_OK);
