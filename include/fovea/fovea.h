@@ -41,6 +41,7 @@
 #include "fovea/session.h"
 #include "fovea/session_file.h"
 #include "fovea/step.h"
+#include "fovea/template.h"
 #include "fovea/text_look.h"
 #include "fovea/tokenizer.h"
 #include "fovea/tune.h"

@@ -25,6 +25,7 @@ ROOMS = {
     "platform": {"numeric"},
     "gguf": {"numeric", "platform"},
     "text": {"gguf/gguf_text.h", "numeric", "platform"},
+    "jinja": {"numeric", "platform"},
     "llm": {"gguf", "text", "numeric", "platform"},
     "measure": {"numeric", "platform", "kernels/kernels.h", "cache/cache_pages.h"},
     "arrays": {"numeric"},
@@ -44,7 +45,7 @@ PUBLIC = [
     ["policy", "reference/gate", "attend", "executor"],
     ["attention"],
     ["reference/pattern", "model", "reference/dither"],
-    ["message", "policy_text", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "session", "sequence", "step", "schedule", "session_file", "prefix_store", "machine", "answer_text", "generate", "conversation", "report_sum", "tune", "engine", "array_attention", "words", "text_look", "file_fault", "index"],  # hosted
+    ["message", "policy_text", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "template", "session", "sequence", "step", "schedule", "session_file", "prefix_store", "machine", "answer_text", "generate", "conversation", "report_sum", "tune", "engine", "array_attention", "words", "text_look", "file_fault", "index"],  # hosted
     ["measure/score", "measure/mass", "measure/mass_table", "measure/questions", "measure/kld_file", "measure/tune_shares",
      "measure/attention_bench", "measure/reads", "measure/read_watch", "measure/perplexity", "measure/eval", "measure/tuning", "measure/model_bench"],  # hosted
 ]
@@ -52,7 +53,7 @@ PUBLIC_LEVEL = {name: level for level, names in enumerate(PUBLIC) for name in na
 PUBLIC_LEVEL.update(core=PUBLIC_LEVEL["model"], fovea=len(PUBLIC))  # these include all others
 ROOM_LEVEL = {"": 0, "numeric": 0, "kernels": 0, "codes": 0, "store": 0, "plan": 1, "cache": 1, "select": 2, "attend": 2, "attention": 3,
               "model": 4,
-              "reference": 4, "platform": 5, "gguf": 5, "text": 5, "llm": 5, "arrays": 5, "index": 5, "measure": 6, "server": 7}
+              "reference": 4, "platform": 5, "gguf": 5, "text": 5, "jinja": 5, "llm": 5, "arrays": 5, "index": 5, "measure": 6, "server": 7}
 
 PROGRAM_LIBRARY = "server/server.h"  # a library of the program's own, which libfovea knows nothing of
 
