@@ -1,6 +1,7 @@
 """Answers that are JSON, of a schema if there is one: which texts can still become such an answer."""
 from __future__ import annotations
 
+import functools
 import json
 import re
 from typing import Any, Callable
@@ -69,7 +70,7 @@ class _Reader:
         self.place += len(word)
 
     def one_of(self, words: list[str]) -> None:
-        self.any_of([lambda word=word: self.word(word) for word in words])
+        self.any_of([functools.partial(self.word, word) for word in words])
 
     def any_of(self, readers: list[Callable[[], None]]) -> None:
         """The one that reads furthest; more, if one wants it and no other reads all that there is."""
@@ -122,12 +123,12 @@ class _Reader:
     def value(self, schema: Any) -> None:
         for name in ("anyOf", "oneOf"):
             if name in schema:
-                return self.any_of([lambda one=one: self.value(one) for one in schema[name]])
+                return self.any_of([functools.partial(self.value, one) for one in schema[name]])
         if "const" in schema or "enum" in schema:
             allowed = [schema["const"]] if "const" in schema else schema["enum"]
             return self.one_of([json.dumps(one, ensure_ascii=False) for one in allowed])
         kinds = schema.get("type", "object" if "properties" in schema else TYPES)
-        self.any_of([lambda kind=kind: self.of_type(kind, schema) for kind in ([kinds] if isinstance(kinds, str) else kinds)])
+        self.any_of([functools.partial(self.of_type, kind, schema) for kind in ([kinds] if isinstance(kinds, str) else kinds)])
 
     def of_type(self, kind: str, schema: Any) -> None:
         if kind == "object":

@@ -28,7 +28,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "attention_type": (None, -1), "rope_freq_base": (0, None), "rope_freq_scale": (0, None), "yarn_ext_factor": (-1.0,),
     "yarn_attn_factor": (1.0, -1.0), "yarn_beta_fast": (32.0, -1.0), "yarn_beta_slow": (1.0, -1.0), "yarn_orig_ctx": (0,),
     "embedding": (False,), "lora_base": (None,), "lora_path": (None,), "tokenizer": (None,), "spm_infill": (False,)}
-ELEMENTS = {None: "f16", 0: "f32", 1: "f16", 2: "q4_0", 8: "q8_0", 30: "bf16"}  # ggml's numbers of types
+ELEMENTS: dict[Any, str] = {None: "f16", 0: "f32", 1: "f16", 2: "q4_0", 8: "q8_0", 30: "bf16"}  # ggml's numbers of types
 FORMATS = {"llama-2": "llama2", "llama-3": "llama3", "mistral-instruct": "mistral", "qwen": "chatml",
            "chatml-function-calling": "chatml"}
 RANDOM_SEED = 0xFFFFFFFF
@@ -56,7 +56,7 @@ def _chosen_tool(o: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if o["stream"]:
         raise UnsupportedError("create_chat_completion(): a stream of a function's arguments is not there")
     name = choice.get("function", choice)["name"]
-    found = [function for function in functions if function["name"] == name]
+    found: list[Mapping[str, Any]] = [function for function in functions if function["name"] == name]
     if not found:
         raise ValueError("Tool choice '%s' not found in tools." % name)
     return found[0]
@@ -334,7 +334,7 @@ class Llama:
                 self._sampler = None
             if any(one(self._input_ids, self._logits) for one in _as_list(stopping_criteria)):
                 return
-            more = yield token
+            more: Any = yield token
             if guide and guide.final:
                 return
             fed = [token] + [int(one) for one in more or ()]

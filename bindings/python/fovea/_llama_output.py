@@ -53,7 +53,8 @@ class LogprobList:
 
     def take(self) -> dict[str, list[Any]] | None:
         """Those since the last call; None: there are none."""
-        taken, _ = self.entries, self.clear()
+        taken = self.entries
+        self.clear()
         return taken if taken["tokens"] else None
 
 
@@ -68,7 +69,10 @@ def logits_to_logprobs(logits: Any, axis: int = -1) -> numpy.ndarray[Any, Any]:
 def _chat_logprobs(logprobs: dict[str, list[Any]] | None) -> dict[str, Any] | None:
     if logprobs is None:
         return None
-    one = lambda text, value: {"token": text, "bytes": None, "logprob": value}
+
+    def one(text: Any, value: Any) -> dict[str, Any]:
+        return {"token": text, "bytes": None, "logprob": value}
+
     return {"content": [{**one(text, value), "top_logprobs": [one(*pair) for pair in (top or {}).items()]} for text, value, top in zip(
         logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"])], "refusal": None}
 

@@ -74,7 +74,7 @@ def runs_of(mask: numpy.ndarray[Any, Any]) -> list[Run]:
     rows = numpy.flatnonzero(gaps & (count > 0))
     groups: dict[bytes, list[int]] = {}
     for row, line in zip(rows, packed):
-        groups.setdefault(line.tobytes(), []).append(row)
+        groups.setdefault(line.tobytes(), []).append(int(row))
     return runs + [Run(numpy.array(group), numpy.flatnonzero(mask[group[0]]), False) for group in groups.values()]
 
 

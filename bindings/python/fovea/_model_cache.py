@@ -45,6 +45,11 @@ class Layer(CacheLayerMixin):
     is_sliding = False
     is_croppable = True
     supports_early_init = False
+    caches: list[TokenCache]
+    kept: list[Kept]
+    pending: tuple[Any, Any] | None
+    length: int
+    batch_size: int
 
     def __init__(self, dtype: str | None = None, policies: tuple[str, ...] = ("dense",), plans: dict[str, Any] | None = None) -> None:
         super().__init__()
@@ -81,7 +86,8 @@ class Layer(CacheLayerMixin):
     def _planned(self, mask: Any, i: int, fresh: int) -> Plan:
         """The plan for sequence `i`; layers that share a mask, and have held the same, share it."""
         row = i if mask.shape[0] > 1 else 0
-        known, name = self.plans.get("of"), (row, id(self.kept[i]), fresh)
+        known: Any = self.plans.get("of")
+        name = (row, id(self.kept[i]), fresh)
         if known is None or known[0]() is not mask or known[1] != mask._version:
             if mask.is_inference():
                 return _plan(mask[row, 0].numpy(), self.kept[i], fresh)
@@ -93,7 +99,8 @@ class Layer(CacheLayerMixin):
 
     def attend(self, query: Any, mask: Any, causal: bool, scale: float | None, softcap: float, policy: str | Policy | None) -> tuple[Any, Any]:
         """Appends what is pending; query [batch, tokens, heads, head_dim] -> the same, and log-sum-exps [batch, tokens, heads]."""
-        fresh, policy = self.pending[0].shape[-2], policy or self.policies[0]  # type: ignore[index]
+        assert self.pending is not None
+        fresh, policy = self.pending[0].shape[-2], policy or self.policies[0]
         outs, lses = [], []
         for i, cache in enumerate(self.caches):
             if mask is None:
@@ -125,9 +132,7 @@ class Layer(CacheLayerMixin):
 
     def reset(self) -> None:
         """Forgets all, sizes included."""
-        self.caches: list[TokenCache] = []
-        self.kept: list[Kept] = []
-        self.pending: tuple[Any, Any] | None = None
+        self.caches, self.kept, self.pending = [], [], None
         self.length = self.batch_size = 0
         self.keys = self.values = None
         self.is_initialized = False

@@ -39,7 +39,7 @@ def _split(mask: numpy.ndarray[Any, Any]) -> tuple[numpy.ndarray[Any, Any], nump
 
 def _mask_axes(attn_mask: Any, shape: tuple[int, ...], keys: int) -> numpy.ndarray[Any, Any]:
     """The mask as [batch or 1, heads or 1, L, S], of bool or float32 (float16 stays)."""
-    mask = attn_mask if isinstance(attn_mask, numpy.ndarray) else attn_mask.detach() if is_torch(attn_mask) else numpy.from_dlpack(attn_mask)
+    mask: Any = attn_mask if isinstance(attn_mask, numpy.ndarray) else attn_mask.detach() if is_torch(attn_mask) else numpy.from_dlpack(attn_mask)
     if is_torch(mask):
         mask = mask.numpy() if str(mask.dtype) in ("torch.bool", "torch.float16") else mask.float().numpy()
     wanted = shape[:-1] + (keys,)
@@ -47,8 +47,8 @@ def _mask_axes(attn_mask: Any, shape: tuple[int, ...], keys: int) -> numpy.ndarr
         raise ValueError("attn_mask is %s, which does not broadcast to %s" % (tuple(mask.shape), wanted))
     mask = mask.reshape((1,) * (max(len(wanted), 4) - mask.ndim) + mask.shape)
     lead = mask.shape[:-3] if mask.shape[:-3] == (1,) * (mask.ndim - 3) else shape[:-3]
-    mask = numpy.broadcast_to(mask, lead + (mask.shape[-3],) + wanted[-2:])
-    return mask.reshape((-1,) + mask.shape[-3:])
+    whole: numpy.ndarray[Any, Any] = numpy.broadcast_to(mask, lead + (mask.shape[-3],) + wanted[-2:])
+    return whole.reshape((-1,) + whole.shape[-3:])
 
 
 def _with_bias(q: Array, k: Array, v: Array, bias: numpy.ndarray[Any, Any], scale: float) -> tuple[Array, Array, Array]:

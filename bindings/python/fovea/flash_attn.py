@@ -100,8 +100,8 @@ def flash_attn_varlen_func(q: Array, k: Array, v: Array, cu_seqlens_q: Any, cu_s
     for i in range(len(rows) - 1):
         if rows[i] < rows[i + 1]:
             row, key = slice(rows[i], rows[i + 1]), slice(keys[i], keys[i + 1])
-            held = (k[key], v[key]) if pages is None else [one.read(i, 0, keys[i + 1] - keys[i]) for one in pages]
-            out[row], lse[row] = _attend(q[row], *held, causal, softmax_scale, window_size, softcap, policy)
+            held = (k[key], v[key]) if pages is None else tuple(one.read(i, 0, keys[i + 1] - keys[i]) for one in pages)
+            out[row], lse[row] = _attend(q[row], held[0], held[1], causal, softmax_scale, window_size, softcap, policy)
     return (out, lse.swapaxes(0, 1), None) if return_attn_probs else out
 
 
