@@ -177,9 +177,9 @@ class PageTest(Person, ServeTest):
         self.shot("chat")
 
     def test_streaming_and_stop(self):
-        self.set(temperature="1", tokens="1800", reads=False)
+        self.set(temperature="0", tokens="1800", reads=False)  # ends by itself after a hundred tokens and more
         self.visit()
-        self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, "latency": 0, "downloadThroughput": 60000, "uploadThroughput": -1})
+        self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, "latency": 0, "downloadThroughput": 3000, "uploadThroughput": -1})
         self.type("Anna went to the")
         self.until(lambda: len(self.answers()[0].find_element(By.CSS_SELECTOR, ".text").text) > 20)
         self.assertEqual(self.one("#send").text, "Stop")
@@ -204,7 +204,7 @@ class PageTest(Person, ServeTest):
 
     def check_map(self, answer):
         """What is shaded is what the server says, for the answer and for a word, by layers, too."""
-        content = "Document: kites.txt\n\n%s\n\nWho has a silver kite?" % DOCUMENT.strip()
+        content = '<document name="kites.txt">\n%s\n</document>\n\nWho has a silver kite?' % DOCUMENT.strip()
         ask = {"messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 24, "fovea": {"reads": {"passages": 24}}}
         prompt = self.server.post("/apply-template", {"messages": ask["messages"]})[1]["prompt"]
         reads = self.server.post("/v1/chat/completions", ask)[1]["choices"][0]["reads"]
@@ -218,6 +218,9 @@ class PageTest(Person, ServeTest):
         self.one("#words [tabindex='0']").send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
         self.compare(self.wanted(self.word(reads, 2), prompt))
         self.assertEqual(self.one("#words [aria-selected=true]").text, words[2].text)
+        self.assertTrue(self.js("(() => { const box = document.getElementById('text').getBoundingClientRect(), top = [...document.querySelectorAll('#text .passage')]"
+                                ".find((one) => one.style.getPropertyValue('--weight') === '1.000').getBoundingClientRect();"
+                                "return top.top >= box.top - 1 && top.top < box.bottom; })()"))  # the passage that was read most is in sight
         self.button("By layer", "#map").click()
         self.until(lambda: self.one("#layer").is_displayed())
         self.js("(document.getElementById('layer').value = '1', document.getElementById('layer').dispatchEvent(new Event('change')))")
@@ -255,12 +258,14 @@ class PageTest(Person, ServeTest):
             whole = "".join(part for (part, at) in shown if at == begin)  # one at an edge is in two sections
             self.assertIn(whole, text)
             shown_characters += len(whole)
-            self.assertAlmostEqual(next(other for (_, at), other in shown.items() if at == begin), share, delta=1e-4)
+            for (_, at), other in shown.items():
+                if at == begin:
+                    self.assertAlmostEqual(other, share, delta=1e-4)
         self.assertGreater(shown_characters, 0.8 * sum(len(text) for text, _ in wanted))  # the rest is of the template
         weights = self.js("[...document.querySelectorAll('#text .passage')].map((one) => [+one.dataset.share, +one.style.getPropertyValue('--weight')])")
         most = max(share for share, _ in weights)
         for share, weight in weights:
-            self.assertAlmostEqual(weight, (share / most) ** 0.5, delta=2e-3)
+            self.assertAlmostEqual(weight, share / most, delta=2e-3)
 
     def test_reload_export_import(self):
         self.drop(self.document)

@@ -39,9 +39,10 @@ async function save(conversation) {
 
 // ---- messages for the server ----
 
-const HEADING = -2; // of a document: in no section of the map
-const heading = (one) => 'Document: ' + one.name + '\n\n';
-const partsOf = (documents, text) => [...documents.flatMap((one, i) => [{ document: HEADING, text: heading(one) }, { document: i, text: one.text + '\n\n' }]), { document: -1, text }];
+const AROUND = -2; // what is around a document: in no section of the map
+const around = (text) => ({ document: AROUND, text });
+const within = (one, i) => [around('<document name="' + one.name + '">\n'), { document: i, text: one.text }, around('\n</document>\n\n')];
+const partsOf = (documents, text) => [...documents.flatMap(within), { document: -1, text }];
 const joined = (parts) => parts.map((part) => part.text).join('');
 
 // The messages before `end`, as the server takes them and by parts.

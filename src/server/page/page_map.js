@@ -176,7 +176,7 @@ export class ReadingMap {
     for (const [begin, passage] of this.passages) {
       const share = this.shares.get(begin) || 0;
       for (const element of passage.elements) {
-        element.style.setProperty('--weight', this.most > 0 ? Math.sqrt(share / this.most).toFixed(3) : '0');
+        element.style.setProperty('--weight', this.most > 0 ? (share / this.most).toFixed(3) : '0');
         element.dataset.share = share.toPrecision(4);
       }
     }
@@ -206,7 +206,7 @@ export class ReadingMap {
     for (const passage of this.passages.values()) if (passage.begin <= character || !best) best = passage;
     if (!best || best.elements.length === 0) return;
     const box = by('text'), element = best.elements[0];
-    box.scrollTop = element.offsetTop - box.offsetTop - box.clientHeight / 3;
+    box.scrollTop = element.offsetTop - box.clientHeight / 3; // of the box, which is positioned
   }
 
   draw() {
@@ -219,7 +219,7 @@ export class ReadingMap {
     context.clearRect(0, 0, width, height);
     context.fillStyle = style.getPropertyValue('--mark');
     for (const passage of this.passages.values()) {
-      context.globalAlpha = this.most > 0 ? Math.sqrt((this.shares.get(passage.begin) || 0) / this.most) : 0;
+      context.globalAlpha = this.most > 0 ? (this.shares.get(passage.begin) || 0) / this.most : 0;
       context.fillRect(passage.begin * scale, 0, Math.max((passage.end - passage.begin) * scale, ratio), height);
     }
     context.globalAlpha = 1;
