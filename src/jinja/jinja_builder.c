@@ -1,11 +1,11 @@
 /* jinja_builder.c - marks are made when a text first has two authors; texts of values are Python's. */
 #include "jinja/jinja_builder.h"
+#include "text/unicode_class.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 /* ---- growing ---- */
 
@@ -60,9 +60,8 @@ void fv_builder_string(fv_builder *builder, const fv_value *string) {
 }
 
 void fv_builder_code(fv_builder *builder, uint32_t code, fv_origin origin) {
-    utf8proc_uint8_t bytes[4];
-    utf8proc_ssize_t length = utf8proc_encode_char((utf8proc_int32_t)code, bytes);
-    fv_builder_add(builder, (const char *)bytes, length > 0 ? (size_t)length : 0, origin);
+    char bytes[4];
+    fv_builder_add(builder, bytes, fv_utf8_write(code, bytes), origin);
 }
 
 fv_value fv_builder_value(const fv_builder *builder) {
@@ -110,19 +109,7 @@ void fv_real_text(double real, char text[FV_REAL_BYTES]) {
 
 static bool is_printable(uint32_t code) {
     if (code < 0x7F) return code >= 0x20;
-    switch (utf8proc_category((utf8proc_int32_t)code)) {
-    case UTF8PROC_CATEGORY_CC:
-    case UTF8PROC_CATEGORY_CF:
-    case UTF8PROC_CATEGORY_CS:
-    case UTF8PROC_CATEGORY_CO:
-    case UTF8PROC_CATEGORY_CN:
-    case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP:
-    case UTF8PROC_CATEGORY_ZS:
-        return false;
-    default:
-        return true;
-    }
+    return (fv_unicode_class_of(code) & (FV_UNICODE_OTHER | FV_UNICODE_SPACE)) == 0;
 }
 
 static void repr_character(fv_builder *builder, const fv_value *string, size_t place, size_t length, uint32_t code,

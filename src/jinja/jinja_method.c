@@ -1,7 +1,7 @@
 /* jinja_method.c - methods that look for something in a text, and those of lists and dicts. */
 #include "jinja/jinja_run.h"
+#include "text/unicode_class.h"
 #include <string.h>
-#include <utf8proc.h>
 
 /* ---- looking into a text ---- */
 
@@ -88,13 +88,9 @@ static fv_value method_removesuffix(fv_run *run, const fv_value *self, const fv_
 
 typedef bool character_fn(uint32_t code);
 static bool is_digit(uint32_t code) { return code >= '0' && code <= '9'; }
-static bool is_alpha(uint32_t code) {
-    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
-    return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
-}
+static bool is_alpha(uint32_t code) { return fv_unicode_class_of(code) == FV_UNICODE_LETTER; }
 static bool is_alnum(uint32_t code) {
-    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
-    return is_alpha(code) || (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO);
+    return (fv_unicode_class_of(code) & (FV_UNICODE_LETTER | FV_UNICODE_NUMBER)) != 0;
 }
 
 static fv_value all_are(const fv_value *self, character_fn *is) {

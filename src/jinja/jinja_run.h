@@ -119,6 +119,8 @@ fv_value fv_string_percent(fv_run *run, const fv_value *form, const fv_value *va
 fv_value fv_dict_items(fv_jinja_room *room, const fv_dict *dict); /* a list of tuples */
 fv_value fv_list_sort(fv_run *run, fv_value list, const fv_value *attribute, bool cased, bool reverse);
 
+uint32_t fv_code_cased(uint32_t code, bool upper); /* the other letter of a pair, or itself: jinja_case.c */
+
 /* ---- jinja_json.c ---- */
 
 /* Members of a JSON object, bound in the run's scope to the names that the template uses. */

@@ -2,7 +2,6 @@
 #include "jinja/jinja_run.h"
 #include <stdio.h>
 #include <string.h>
-#include <utf8proc.h>
 
 /* ---- finding ---- */
 
@@ -200,13 +199,7 @@ static fv_value method_replace(fv_run *run, const fv_value *self, const fv_value
 
 /* ---- case ---- */
 
-static uint32_t cased(uint32_t code, bool upper) {
-    utf8proc_int32_t character = (utf8proc_int32_t)code;
-    if (code > 0x10FFFF) return code;
-    return (uint32_t)(upper ? utf8proc_toupper(character) : utf8proc_tolower(character));
-}
-
-static bool has_case(uint32_t code) { return cased(code, true) != code || cased(code, false) != code; }
+static bool has_case(uint32_t code) { return fv_code_cased(code, true) != code || fv_code_cased(code, false) != code; }
 
 fv_value fv_string_cased(fv_run *run, const fv_value *string, const char *how) {
     fv_builder builder = {.room = run->room};
@@ -216,8 +209,8 @@ fv_value fv_string_cased(fv_run *run, const fv_value *string, const char *how) {
     for (size_t i = 0, length; i < string->length; i += length) {
         length = fv_string_read(string, i, &code);
         bool up = upper || (begins && (title || strcmp(how, "capitalize") == 0));
-        if (strcmp(how, "swapcase") == 0) up = cased(code, false) == code;
-        fv_builder_code(&builder, cased(code, up), fv_string_origin(string, i));
+        if (strcmp(how, "swapcase") == 0) up = fv_code_cased(code, false) == code;
+        fv_builder_code(&builder, fv_code_cased(code, up), fv_string_origin(string, i));
         begins = title ? !has_case(code) : false;
     }
     return fv_builder_value(&builder);

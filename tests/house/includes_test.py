@@ -25,7 +25,7 @@ ROOMS = {
     "platform": {"numeric"},
     "gguf": {"numeric", "platform"},
     "text": {"gguf/gguf_text.h", "numeric", "platform"},
-    "jinja": {"numeric", "platform"},
+    "jinja": {"text/unicode_class.h", "numeric", "platform"},
     "llm": {"gguf", "text", "numeric", "platform"},
     "measure": {"numeric", "platform", "kernels/kernels.h", "cache/cache_pages.h"},
     "arrays": {"numeric"},
