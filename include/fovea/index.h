@@ -25,6 +25,7 @@ extern "C" {
 #define FV_INDEX_DIMENSIONS 65535         /* of a vector, at most */
 #define FV_INDEX_LARGEST 1e15f            /* magnitude of an element, at most */
 #define FV_INDEX_NO_LABEL UINT64_MAX      /* of a result that is none; no vector may have it */
+#define FV_INDEX_BEAM 65536               /* at most */
 #define FV_INDEX_CONFIDENCE 3.0f          /* the default */
 #define FV_INDEX_ROWS ((uint64_t)1 << 32) /* of an index, less than */
 
@@ -109,6 +110,28 @@ FV_API fv_status fv_index_check(const fv_index *index, fv_message *message);
  */
 FV_API fv_status fv_index_save(const fv_index *index, const char *path, fv_message *message);
 
+/** How a graph is made. Start from fv_index_link_config_default(). */
+typedef struct fv_index_link_config {
+    uint32_t degree;      /* neighbours of each vector: a multiple of 32, 32..256; default 32 */
+    uint32_t beam;        /* of the walks that look for them, 1..FV_INDEX_BEAM; default 200 */
+    uint32_t rounds;      /* that make it better, 1..16; default 3 */
+    uint32_t reserved[5]; /* 0, or it is refused: where new fields go */
+} fv_index_link_config;
+
+FV_API void fv_index_link_config_default(fv_index_link_config *config);
+
+/**
+ * Makes a graph of neighbours over all vectors (SymphonyQG), in place of one that is there: searches with a `beam` walk
+ * over it and visit a few hundred rows instead of scanning all codes. Worth its memory for large indexes of which most
+ * of the nearest are wanted, not for certain all. The next fv_index_add() or fv_index_remove() drops it.
+ *
+ * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_CORRUPT (a file), FV_ERROR_MEMORY; the index is as before on error. The
+ * same graph for any number of threads. Memory while it works: twice the vectors and the lists; to stay: degree *
+ *          (dimension / 8 + 12) bytes a vector. O(rounds * rows * (beam + degree) * degree * dimension).
+ */
+FV_API fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, const fv_parallel *parallel,
+                               fv_message *message);
+
 /** What an index holds. */
 typedef struct fv_index_info {
     uint64_t rows;         /* vectors */
@@ -118,6 +141,8 @@ typedef struct fv_index_info {
     uint32_t dimension, metric;
     uint32_t isa;     /* fv_isa that searches run with */
     uint32_t version; /* of the file's format */
+    uint32_t degree;  /* of the graph; 0: there is none */
+    uint32_t reserved;
 } fv_index_info;
 
 FV_API void fv_index_info_get(const fv_index *index, fv_index_info *info);
@@ -138,9 +163,11 @@ typedef struct fv_index_search {
     const fv_parallel *parallel; /* NULL: the calling thread */
     uint32_t dimension;          /* of the queries: that of the index */
     uint32_t k;                  /* results of a query, at least 1; default 10. fv_index_within(): not looked at */
-    float confidence;     /* standard deviations within which a code's error is taken to lie, 0 < c <= 100; default
-                             FV_INDEX_CONFIDENCE. 1.9 reads fewer rows, and 6 % of the codes at the edge may be wrong */
-    uint32_t reserved[9]; /* 0, or it is refused: where new fields go */
+    float confidence; /* standard deviations within which a code's error is taken to lie, 0 < c <= 100; default
+                         FV_INDEX_CONFIDENCE. 1.9 reads fewer rows, and 6 % of the codes at the edge may be wrong */
+    uint32_t beam;    /* 0: the scan of all codes (default). Else a walk over the graph (fv_index_link()) that keeps so
+                         many rows in sight, at least k. As many as all: the scan */
+    uint32_t reserved[8]; /* 0, or it is refused: where new fields go */
 } fv_index_search;
 
 FV_API void fv_index_search_default(uint32_t dimension, fv_index_search *search);
@@ -150,13 +177,15 @@ typedef struct fv_index_report {
     uint32_t struct_bytes; /* sizeof(fv_index_report) */
     uint32_t isa;          /* fv_isa that ran */
     uint64_t queries;
-    uint64_t codes; /* scanned, over all queries */
-    uint64_t rows;  /* whose distance was computed exactly */
-    uint64_t bytes; /* of codes and vectors that were read; a block of codes serves up to eight queries at once */
+    uint64_t codes;  /* scanned, over all queries */
+    uint64_t rows;   /* whose distance was computed exactly */
+    uint64_t bytes;  /* of codes and vectors that were read; a block of codes serves up to eight queries at once */
+    uint64_t visits; /* rows of the graph that walks visited */
 } fv_index_report;
 
 /**
- * The k nearest of each query, nearest first, of equal ones the smaller label first.
+ * The k nearest of each query, nearest first, of equal ones the smaller label first. With a beam: of what a walk
+ * visits; filters then choose among these, and may leave fewer than k.
  *
  * labels, distances  out [count][k]. Where there are fewer than k: FV_INDEX_NO_LABEL and infinity, and a remark in
  *                    `message` if the index holds fewer than k vectors.

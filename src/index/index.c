@@ -56,7 +56,8 @@ static bool grow(const fv_index *index, size_t rows, fv_index_arrays *arrays) {
                                 fv_array_new(fv_index_blocks(rows), block_bytes), fv_array_new(rows, sizeof(uint64_t))};
     if (arrays->vectors && arrays->blocks && arrays->labels) {
         if (!index->rows) return true;
-        memcpy(arrays->vectors, index->arrays.vectors, index->rows * dimension * sizeof(float));
+        for (size_t row = 0; row < index->rows; row++)
+            memcpy(arrays->vectors + row * dimension, fv_index_row(index, row), dimension * sizeof(float));
         memcpy(arrays->blocks, index->arrays.blocks, fv_index_blocks(index->rows) * block_bytes);
         memcpy(arrays->labels, index->arrays.labels, index->rows * sizeof(uint64_t));
         return true;
@@ -76,7 +77,7 @@ fv_status fv_index_own(fv_index *index, size_t rows, fv_message *message) {
     fv_status status = fv_index_check(index, message); /* of a file: nothing is built on what is damaged */
     if (status != FV_OK) return status;
     bool good = fv_label_map_reserve(&index->by_label, index->arrays.labels, capacity);
-    if (good && !index->is_mapped && capacity == index->capacity) return FV_OK;
+    if (good && !index->is_mapped && !index->degree && capacity == index->capacity) return FV_OK;
     if (!good || !grow(index, capacity, &arrays))
         return fv_message_set(message, FV_ERROR_MEMORY, "no memory for %zu vectors of dimension %" PRIu32, capacity,
                               index->config.dimension);
@@ -85,6 +86,8 @@ fv_status fv_index_own(fv_index *index, size_t rows, fv_message *message) {
     index->arrays = arrays;
     index->capacity = capacity;
     index->is_mapped = false;
+    index->degree = index->entry = 0;
+    index->row_bytes = index->config.dimension * sizeof(float);
     for (size_t row = 0; was_mapped && row < index->rows; row++)
         fv_label_map_put(&index->by_label, arrays.labels, (uint32_t)row);
     return FV_OK;

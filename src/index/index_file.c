@@ -1,6 +1,7 @@
 /* index_file.c - writes, maps and checks files of indexes. The header and the centre are checked when a file is opened;
  * the rest when somebody asks, or before it is changed or written again. */
 #include "index/index_file.h"
+#include "index/index_graph.h"
 #include "numeric/size.h"
 #include "platform/array.h"
 #include "platform/replacement.h"
@@ -21,7 +22,7 @@ static bool is_little_endian(void) {
 bool fv_index_sections_make(const fv_index *index, fv_index_sections *sections) {
     const size_t count[] = {1, index->rows, fv_index_blocks(index->rows), index->rows};
     const size_t each[] = {index->config.dimension * sizeof(float), sizeof(uint64_t), fv_index_block_bytes(index),
-                           index->config.dimension * sizeof(float)};
+                           index->row_bytes};
     size_t total = FV_INDEX_HEADER;
     for (size_t i = 0; i < FV_INDEX_SECTIONS; i++) {
         sections->offset[i] = total;
@@ -56,6 +57,8 @@ static void put_header(const fv_index *index, const fv_index_sections *sections,
     fv_le32_put(header + FV_INDEX_AT_DIMENSION, index->config.dimension);
     fv_le32_put(header + FV_INDEX_AT_METRIC, index->config.metric);
     fv_le32_put(header + FV_INDEX_AT_IS_CENTRED, index->is_centred);
+    fv_le32_put(header + FV_INDEX_AT_DEGREE, index->degree);
+    fv_le32_put(header + FV_INDEX_AT_ENTRY, index->entry);
     for (size_t i = 0; i < FV_INDEX_SECTIONS; i++)
         fv_le64_put(header + FV_INDEX_AT_CHECKSUMS + 8 * i,
                     section_checksum(section_data(index, i), sections->bytes[i]));
@@ -122,16 +125,21 @@ static fv_status begin(fv_index **index, const uint8_t *bytes, const char *name,
     fv_index_config config;
     uint64_t rows = fv_le64_get(bytes + FV_INDEX_AT_ROWS);
     uint32_t is_centred = fv_le32_get(bytes + FV_INDEX_AT_IS_CENTRED);
+    uint32_t degree = fv_le32_get(bytes + FV_INDEX_AT_DEGREE), entry = fv_le32_get(bytes + FV_INDEX_AT_ENTRY);
     fv_index_config_default(fv_le32_get(bytes + FV_INDEX_AT_DIMENSION), fv_le32_get(bytes + FV_INDEX_AT_METRIC),
                             &config);
     config.seed = fv_le64_get(bytes + FV_INDEX_AT_SEED);
     if (config.dimension < 1 || config.dimension > FV_INDEX_DIMENSIONS || config.metric > FV_INDEX_COSINE ||
-        rows >= FV_INDEX_ROWS || is_centred > 1 || (rows && !is_centred))
+        rows >= FV_INDEX_ROWS || is_centred > 1 || (rows && !is_centred) || degree > 256 || degree % FV_BLOCK_CODES ||
+        (entry && entry >= rows))
         return damaged(name, "numbers of its header", message);
     fv_status status = fv_index_begin(index, &config, message);
     if (status != FV_OK) return status;
     (*index)->rows = (*index)->capacity = (size_t)rows;
     (*index)->is_centred = is_centred;
+    (*index)->degree = degree;
+    (*index)->entry = entry;
+    (*index)->row_bytes = fv_graph_row_bytes(*index, degree);
     (*index)->is_mapped = true;
     return FV_OK;
 }
@@ -218,8 +226,9 @@ fv_status fv_index_check(const fv_index *index, fv_message *message) {
         if (checksum != fv_le64_get(index->bytes + FV_INDEX_AT_CHECKSUMS + 8 * i))
             return damaged(name, section_names[i], message);
     }
-    for (size_t i = 0; i < index->rows * index->config.dimension; i++)
-        if (!(fabsf(index->arrays.vectors[i]) <= FV_INDEX_LARGEST))
-            return damaged(name, "a vector that is not finite", message);
+    for (size_t row = 0; row < index->rows; row++)
+        for (size_t i = 0; i < index->config.dimension; i++)
+            if (!(fabsf(fv_index_row(index, row)[i]) <= FV_INDEX_LARGEST))
+                return damaged(name, "a vector that is not finite", message);
     return check_labels(index, name, message);
 }

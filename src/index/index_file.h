@@ -19,7 +19,9 @@ enum fv_index_place { /* offsets in the header; what is not named is zero */
                       FV_INDEX_AT_DIMENSION = 40,
                       FV_INDEX_AT_METRIC = 44,
                       FV_INDEX_AT_IS_CENTRED = 48,
-                      FV_INDEX_AT_ZEROS = 52,
+                      FV_INDEX_AT_DEGREE = 52,
+                      FV_INDEX_AT_ENTRY = 56,
+                      FV_INDEX_AT_ZEROS = 60,
                       FV_INDEX_AT_CHECKSUMS = 208, /* of each section, zeros to its end included */
                       FV_INDEX_AT_CHECKSUM = 248   /* of the header before it */
 };

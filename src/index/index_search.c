@@ -1,5 +1,6 @@
 /* index_search.c - the calls: arguments in, sorted results out. */
 #include "index/index_search.h"
+#include "index/index_graph.h"
 #include "platform/array.h"
 #include <inttypes.h>
 #include <math.h>
@@ -22,6 +23,9 @@ static fv_status check_search(const fv_index *index, const fv_index_search *sear
     if (!(search->confidence > 0 && search->confidence <= 100))
         return fv_message_set(message, FV_ERROR_ARGUMENT, "confidence is %g: above 0 and up to 100 is allowed",
                               (double)search->confidence);
+    if (search->beam && (!index->degree || search->beam > FV_INDEX_BEAM))
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "beam is %" PRIu32 ": %s", search->beam,
+                              index->degree ? "at most 65536 is allowed" : "the index has no graph; link it first");
     if (search->dimension != index->config.dimension)
         return fv_message_set(message, FV_ERROR_SHAPE, "the queries have dimension %" PRIu32 ", the index has %" PRIu32,
                               search->dimension, index->config.dimension);
@@ -36,6 +40,7 @@ static void add_counts(const fv_index *index, const fv_index_search *search, con
     report->codes += counts->codes;
     report->rows += counts->rows;
     report->bytes += counts->bytes;
+    report->visits += counts->visits;
 }
 
 static void put_results(const fv_near_list *list, size_t k, uint64_t *labels, float *distances) {
@@ -59,7 +64,9 @@ fv_status fv_index_nearest(const fv_index *index, const fv_index_search *search,
     if (!lists || !entries) status = fv_message_set(message, FV_ERROR_MEMORY, "no memory for the results");
     for (size_t i = 0; status == FV_OK && i < search->count; i++)
         lists[i] = (fv_near_list){.entries = entries + i * most, .most = most, .radius = INFINITY};
-    if (status == FV_OK) status = fv_index_flat(index, search, lists, &counts, message);
+    if (status == FV_OK)
+        status = (search->beam && search->beam < index->rows ? fv_graph_search : fv_index_flat)(index, search, lists,
+                                                                                                &counts, message);
     for (size_t i = 0; status == FV_OK && i < search->count; i++) {
         fv_near_sort(lists + i);
         put_results(lists + i, search->k, labels + i * search->k, distances + i * search->k);
@@ -111,6 +118,9 @@ fv_status fv_index_within(const fv_index *index, const fv_index_search *search, 
                           fv_index_report *report, fv_message *message) {
     fv_status status = check_search(index, search, report, message);
     if (status != FV_OK) return status;
+    if (search->beam)
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "beam is %" PRIu32 ": a radius wants 0, the scan of all codes", search->beam);
     if (isnan(radius)) return fv_message_set(message, FV_ERROR_ARGUMENT, "the radius is no number");
     if (search->count && !hits) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
     fv_search_counts counts = {0};

@@ -23,7 +23,7 @@ bool fv_index_allows(const fv_index_search *search, uint64_t label);
 float fv_index_distance(const fv_index *index, const float *query, size_t row);
 
 typedef struct fv_search_counts {
-    uint64_t codes, rows, bytes;
+    uint64_t codes, rows, bytes, visits;
 } fv_search_counts;
 
 /* Searches all rows by their codes. lists [search->count] have their room; they are filled and not sorted. FV_OK,

@@ -82,6 +82,7 @@ fv_status fv_index_begin(fv_index **index, const fv_index_config *config, fv_mes
     made->config = *config;
     made->kernels = kernels;
     made->rotated = fv_rotated_dim(config->dimension);
+    made->row_bytes = config->dimension * sizeof(float);
     made->centre = centre;
     *index = made;
     return FV_OK;
@@ -112,7 +113,7 @@ void fv_index_close(fv_index *index) {
 }
 
 void fv_index_info_get(const fv_index *index, fv_index_info *info) {
-    size_t row = index->config.dimension * sizeof(float) + sizeof(uint64_t);
+    size_t row = index->row_bytes + sizeof(uint64_t);
     size_t own =
         index->is_mapped ? 0 : index->capacity * row + fv_index_blocks(index->capacity) * fv_index_block_bytes(index);
     *info = (fv_index_info){
@@ -125,6 +126,7 @@ void fv_index_info_get(const fv_index *index, fv_index_info *info) {
         .metric = index->config.metric,
         .isa = (uint32_t)index->kernels->isa,
         .version = FV_INDEX_VERSION,
+        .degree = index->degree,
     };
 }
 

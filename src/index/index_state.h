@@ -12,7 +12,7 @@
 #define FV_INDEX_VERSION 1 /* of the file */
 
 typedef struct fv_index_arrays {
-    float *vectors;   /* [rows][dimension] */
+    float *vectors;   /* [rows], row_bytes apart: [dimension], and in a graph what index_graph.h says */
     uint8_t *blocks;  /* [rows / 32, rounded up][fv_index_block_bytes()] */
     uint64_t *labels; /* [rows] */
 } fv_index_arrays;
@@ -22,6 +22,9 @@ struct fv_index {
     const fv_scan_kernels *kernels;
     size_t rotated; /* channels of a rotated vector */
     size_t rows, capacity;
+    size_t row_bytes;       /* from a vector to the next */
+    uint32_t degree;        /* of the graph; 0: there is none */
+    uint32_t entry;         /* row that walks begin at */
     float *centre;          /* [dimension], own */
     bool is_centred;        /* by the first vectors */
     fv_index_arrays arrays; /* own unless is_mapped */
@@ -39,7 +42,7 @@ static inline size_t fv_index_block_bytes(const fv_index *index) {
 static inline size_t fv_index_blocks(size_t rows) { return (rows + FV_BLOCK_CODES - 1) / FV_BLOCK_CODES; }
 
 static inline const float *fv_index_row(const fv_index *index, size_t row) {
-    return index->arrays.vectors + row * index->config.dimension;
+    return (const float *)(const void *)((const uint8_t *)index->arrays.vectors + row * index->row_bytes);
 }
 
 /* An empty index with the kernels of this machine. FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_UNSUPPORTED, FV_ERROR_MEMORY. */
@@ -48,7 +51,8 @@ fv_status fv_index_begin(fv_index **index, const fv_index_config *config, fv_mes
 /* Drops the arrays, or the mapping that they lie in. */
 void fv_index_free_arrays(fv_index *index);
 
-/* Makes the arrays the index's own, with room for `rows`. FV_OK, FV_ERROR_MEMORY, FV_ERROR_OVERFLOW. */
+/* Makes the arrays the index's own, without a graph, with room for `rows`. FV_OK, FV_ERROR_MEMORY, FV_ERROR_OVERFLOW.
+ */
 fv_status fv_index_own(fv_index *index, size_t rows, fv_message *message);
 
 /* Codes rows [first, end), whose vectors are there. FV_OK, FV_ERROR_MEMORY. */

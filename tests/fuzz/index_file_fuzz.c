@@ -2,6 +2,7 @@
  * the file. The first byte says whether the checksums are made right, those of the header (1) and of sections (2): else
  * nothing but the first of them would ever be met; and whether it is searched without a check (4). */
 #include "index/index_file.h"
+#include "index/index_graph.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,9 @@ static void sections_mend(uint8_t *bytes, size_t count) {
     if (index.config.dimension > FV_INDEX_DIMENSIONS) return;
     index.rotated = (index.config.dimension + 63u) / 64 * 64;
     index.rows = (size_t)fv_le64_get(bytes + FV_INDEX_AT_ROWS);
+    uint32_t degree = fv_le32_get(bytes + FV_INDEX_AT_DEGREE);
+    if (degree > 256) return;
+    index.row_bytes = fv_graph_row_bytes(&index, degree / 32 * 32);
     if (!fv_index_sections_make(&index, &at)) return;
     for (size_t i = 0; i < FV_INDEX_SECTIONS && at.offset[i + 1] <= count; i++) {
         size_t end = at.offset[i] + at.bytes[i];
@@ -44,6 +48,9 @@ static void search_all(const fv_index *index) {
     search.queries = query;
     search.count = 1;
     search.k = K;
+    REQUIRE(fv_index_nearest(index, &search, labels, distances, NULL, NULL) == FV_OK);
+    for (size_t i = 1; i < K; i++) REQUIRE(distances[i - 1] <= distances[i]);
+    search.beam = info.degree ? 7 : 0;
     REQUIRE(fv_index_nearest(index, &search, labels, distances, NULL, NULL) == FV_OK);
     for (size_t i = 1; i < K; i++) REQUIRE(distances[i - 1] <= distances[i]);
 }

@@ -154,9 +154,13 @@ static void defect_15_bad_searches_are_refused_and_write_nothing(void **state) {
     search.confidence = NAN;
     expect(fv_index_nearest(index, &search, labels, distances, NULL, &message), FV_ERROR_ARGUMENT, &message, "nan");
     search = good;
-    search.reserved[8] = 1;
+    search.reserved[7] = 1;
     expect(fv_index_nearest(index, &search, labels, distances, NULL, &message), FV_ERROR_ARGUMENT, &message,
            "reserved");
+    search = good;
+    search.beam = 10;
+    expect(fv_index_nearest(index, &search, labels, distances, NULL, &message), FV_ERROR_ARGUMENT, &message,
+           "no graph");
     expect(fv_index_nearest(index, &good, labels, NULL, NULL, &message), FV_ERROR_ARGUMENT, &message, "NULL");
     expect(fv_index_nearest(index, &good, labels, distances, &report, &message), FV_ERROR_ARGUMENT, &message,
            "struct_bytes");

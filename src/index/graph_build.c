@@ -1,0 +1,301 @@
+/* graph_build.c - makes the graph. From random neighbours on, every round walks to each vector by the graph of the
+ * round before, and keeps of what it met those that no nearer one occludes; edges are then made to go both ways, and
+ * rows are filled up to the degree with the nearest that were left out. A round reads nothing but the graph before it,
+ * vector by vector: the same graph for any number of threads, at the price of a second copy of all lists. */
+#include "index/code_table.h"
+#include "index/index_graph.h"
+#include "index/kac_rotation.h"
+#include "numeric/splitmix.h"
+#include "platform/array.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_CANDIDATES = 400 }; /* of a vector: what comes after is never kept in practice */
+
+typedef struct build_scratch {
+    fv_beam beam;
+    fv_visit *candidates; /* [room] */
+    uint32_t *kept;       /* [degree] */
+    uint8_t *table;
+    float *less; /* [2 * rotated] */
+} build_scratch;
+
+typedef struct build_job {
+    fv_index *index; /* with wide rows */
+    uint32_t degree;
+    size_t room;            /* candidates of a vector, at most */
+    float *rotated;         /* [rows][index->rotated], of vectors less the centre */
+    uint32_t *lists;        /* [rows][degree], of this round: kept ones, then the nearest others, then the row itself */
+    uint32_t *counts;       /* [rows], of kept ones */
+    size_t *back;           /* [rows + 1]: where a row's list in back_rows begins */
+    uint32_t *back_rows;    /* [rows * degree]: who has an edge to it */
+    build_scratch *scratch; /* [workers] */
+    uint64_t seed;
+} build_job;
+
+static float pair_distance(const fv_index *index, size_t a, size_t b) {
+    float rest = *fv_graph_rest(index, a) - *fv_graph_rest(index, b);
+    return index->kernels->scan_distance(index->config.dimension, fv_index_row(index, a), fv_index_row(index, b)) +
+           rest * rest;
+}
+
+static int by_distance(const void *a, const void *b) {
+    const fv_visit *x = a, *y = b;
+    if (x->distance != y->distance) return x->distance > y->distance ? 1 : -1;
+    if (x->tie != y->tie) return x->tie > y->tie ? 1 : -1;
+    return (x->row > y->row) - (x->row < y->row);
+}
+
+/* Of vectors that are all the same each has neighbours of its own, or most would be out of reach. */
+static fv_visit candidate_of(const fv_index *index, size_t self, uint32_t row) {
+    return (fv_visit){pair_distance(index, self, row), row, (uint32_t)fv_splitmix(self, row)};
+}
+
+/* Sorts, each row once, the vector itself not, at most MOST_CANDIDATES; how many. */
+static size_t order_candidates(fv_visit *candidates, size_t count, uint32_t self) {
+    size_t unique = 0;
+    qsort(candidates, count, sizeof *candidates, by_distance);
+    for (size_t i = 0; i < count && unique < MOST_CANDIDATES; i++) {
+        bool is_there = candidates[i].row == self;
+        for (size_t j = unique; j-- > 0 && candidates[j].distance == candidates[i].distance && !is_there;)
+            is_there = candidates[j].row == candidates[i].row;
+        if (!is_there) candidates[unique++] = candidates[i];
+    }
+    return unique;
+}
+
+/* Keeps a candidate unless one that was kept is nearer to it than the vector is (Toussaint 1980; Malkov & Yashunin
+ * 2018). Kept ones are moved to the front; how many. */
+static size_t prune(const build_job *job, fv_visit *candidates, size_t count) {
+    size_t kept = 0;
+    for (size_t i = 0; i < count && kept < job->degree; i++) {
+        fv_visit candidate = candidates[i];
+        bool is_occluded = false;
+        for (size_t j = 0; j < kept && !is_occluded; j++)
+            is_occluded = pair_distance(job->index, candidates[j].row, candidate.row) < candidate.distance;
+        if (is_occluded) continue;
+        memmove(candidates + kept + 1, candidates + kept,
+                (i - kept) * sizeof *candidates); /* the rest stays in order */
+        candidates[kept++] = candidate;
+    }
+    return kept;
+}
+
+/* ---- a round ---- */
+
+static void walk_task(void *context, size_t task, size_t worker) {
+    const build_job *job = context;
+    const fv_index *index = job->index;
+    build_scratch *scratch = job->scratch + worker;
+    const float *rotated = job->rotated + task * index->rotated;
+    fv_scan_query query = {.zero = (int32_t)(FV_TABLE_ZERO * (index->rotated / 4)),
+                           .step = fv_code_table_make(index->rotated, rotated, scratch->table)};
+    fv_graph_walk(index, fv_index_row(index, task), &query, scratch->table, 0, &scratch->beam);
+    size_t count = 0;
+    for (size_t i = 0; i < scratch->beam.visit_count && count < job->room; i++)
+        scratch->candidates[count++] = candidate_of(index, task, scratch->beam.visits[i].row);
+    for (size_t i = 0; i < job->degree && count < job->room; i++)
+        scratch->candidates[count++] = candidate_of(index, task, fv_graph_ids(index, task)[i]);
+    count = order_candidates(scratch->candidates, count, (uint32_t)task);
+    job->counts[task] = (uint32_t)prune(job, scratch->candidates, count);
+    for (size_t i = 0; i < job->degree; i++)
+        job->lists[task * job->degree + i] = i < count ? scratch->candidates[i].row : (uint32_t)task;
+}
+
+/* Who has an edge to whom, in rising order. */
+static void turn_edges(const build_job *job) {
+    size_t rows = job->index->rows;
+    memset(job->back, 0, (rows + 1) * sizeof *job->back);
+    for (size_t row = 0; row < rows; row++)
+        for (size_t i = 0; i < job->counts[row]; i++) job->back[job->lists[row * job->degree + i] + 1]++;
+    for (size_t row = 0; row < rows; row++) job->back[row + 1] += job->back[row];
+    for (size_t row = 0; row < rows; row++)
+        for (size_t i = 0; i < job->counts[row]; i++)
+            job->back_rows[job->back[job->lists[row * job->degree + i]]++] = (uint32_t)row;
+    for (size_t row = rows; row > 0; row--) job->back[row] = job->back[row - 1]; /* they ran one list ahead */
+    job->back[0] = 0;
+}
+
+/* The new neighbours of a vector, into its row: edges both ways, pruned if they are too many; then the nearest that
+ * were left out, what it had before, and rows by chance. */
+static void join_task(void *context, size_t task, size_t worker) {
+    const build_job *job = context;
+    build_scratch *scratch = job->scratch + worker;
+    uint32_t *ids = fv_graph_ids(job->index, task), self = (uint32_t)task;
+    size_t count = 0, rows = job->index->rows;
+    for (size_t i = 0; i < job->counts[task]; i++)
+        scratch->candidates[count++] = candidate_of(job->index, task, job->lists[task * job->degree + i]);
+    for (size_t i = job->back[task]; i < job->back[task + 1] && count < job->room; i++)
+        scratch->candidates[count++] = candidate_of(job->index, task, job->back_rows[i]);
+    count = order_candidates(scratch->candidates, count, self);
+    if (count > job->degree) prune(job, scratch->candidates, count);
+    if (count > job->degree) count = job->degree;
+    for (size_t i = job->counts[task]; i < job->degree && count < job->degree;
+         i++) { /* the nearest that were occluded */
+        uint32_t other = job->lists[task * job->degree + i];
+        bool is_there = other == self;
+        for (size_t j = 0; j < count && !is_there; j++) is_there = scratch->candidates[j].row == other;
+        if (!is_there) scratch->candidates[count++].row = other;
+    }
+    for (size_t i = 0; i < job->degree; i++)
+        scratch->kept[i] =
+            i < count ? scratch->candidates[i].row : (uint32_t)(fv_splitmix(job->seed, task * job->degree + i) % rows);
+    memcpy(ids, scratch->kept, job->degree * sizeof *ids);
+}
+
+/* ---- codes ---- */
+
+static void rotate_task(void *context, size_t task, size_t worker) {
+    const build_job *job = context;
+    const fv_index *index = job->index;
+    float *less = job->scratch[worker].less;
+    for (size_t i = 0; i < index->config.dimension; i++) less[i] = fv_index_row(index, task)[i] - index->centre[i];
+    fv_kac_rotate(index->config.seed, index->config.dimension, less, job->rotated + task * index->rotated);
+}
+
+/* |o - q|^2 = |r|^2 + |q - c|^2 - 2 r . (q - c), r = o - c: the code's share of r . q is the query's, that of r . c is
+ * known here, and both err alike. */
+static void code_task(void *context, size_t task, size_t worker) {
+    const build_job *job = context;
+    const fv_index *index = job->index;
+    size_t n = index->rotated;
+    float *r = job->scratch[worker].less;
+    const float *self = job->rotated + task * n;
+    const uint32_t *ids = fv_graph_ids(index, task);
+    for (size_t i = 0; i < job->degree; i++) {
+        uint8_t *block = fv_graph_blocks(index, task) + i / FV_BLOCK_CODES * fv_graph_block_bytes(index);
+        float *factors = (float *)(void *)(block + fv_block_code_bytes(n)), rest = *fv_graph_rest(index, ids[i]);
+        const float *other = job->rotated + ids[i] * n;
+        size_t lane = i % FV_BLOCK_CODES;
+        for (size_t c = 0; c < n; c++) r[c] = other[c] - self[c];
+        fv_sign_code code = fv_sign_code_put(n, r, lane, block);
+        double known = fv_sign_code_sum(n, self, lane, block);
+        factors[lane] = (float)((double)code.square + 2 * (double)code.product * known) + rest * rest;
+        factors[FV_BLOCK_CODES + lane] = -2 * code.product;
+    }
+}
+
+/* ---- the whole ---- */
+
+/* Lengths are made equal for products; the entry is what is nearest to the centre. */
+static void begin_rows(fv_index *index) {
+    size_t dimension = index->config.dimension;
+    double most = 0;
+    float nearest = INFINITY;
+    for (size_t row = 0; row < index->rows && index->config.metric == FV_INDEX_IP; row++)
+        most = fmax(most, fv_index_product(dimension, fv_index_row(index, row), fv_index_row(index, row)));
+    for (size_t row = 0; row < index->rows; row++) {
+        const float *vector = fv_index_row(index, row);
+        double rest = most - fv_index_product(dimension, vector, vector);
+        *fv_graph_rest(index, row) = index->config.metric == FV_INDEX_IP && rest > 0 ? (float)sqrt(rest) : 0;
+        float distance = index->kernels->scan_distance(dimension, vector, index->centre);
+        if (distance < nearest) index->entry = (uint32_t)row;
+        nearest = distance < nearest ? distance : nearest;
+    }
+}
+
+static void random_task(void *context, size_t task, size_t worker) {
+    const build_job *job = context;
+    uint32_t *ids = fv_graph_ids(job->index, task);
+    (void)worker;
+    for (size_t i = 0; i < job->degree; i++)
+        ids[i] = (uint32_t)(fv_splitmix(job->seed, task * job->degree + i) % job->index->rows);
+}
+
+static void run_rounds(build_job *job, const fv_index_link_config *config, const fv_parallel *parallel) {
+    size_t rows = job->index->rows;
+    begin_rows(job->index);
+    fv_parallel_run(parallel, rows, rotate_task, job);
+    job->seed = job->index->config.seed;
+    fv_parallel_run(parallel, rows, random_task, job);
+    fv_parallel_run(parallel, rows, code_task, job);
+    for (uint32_t round = 0; round < config->rounds; round++) {
+        job->seed += FV_SPLITMIX_STEP;
+        fv_parallel_run(parallel, rows, walk_task, job);
+        turn_edges(job);
+        fv_parallel_run(parallel, rows, join_task, job);
+        fv_parallel_run(parallel, rows, code_task, job);
+    }
+}
+
+static bool make_job(build_job *job, size_t workers, size_t beam) {
+    const fv_index *index = job->index;
+    size_t rows = index->rows;
+    job->rotated = fv_array_new(rows, index->rotated * sizeof *job->rotated);
+    job->lists = fv_array_new(rows, job->degree * sizeof *job->lists);
+    job->counts = fv_array_new(rows, sizeof *job->counts);
+    job->back = fv_array_new(rows + 1, sizeof *job->back);
+    job->back_rows = fv_array_new(rows, job->degree * sizeof *job->back_rows);
+    job->scratch = fv_array_new(workers, sizeof *job->scratch);
+    bool good = job->rotated && job->lists && job->counts && job->back && job->back_rows && job->scratch;
+    for (size_t i = 0; good && i < workers; i++) {
+        build_scratch *scratch = job->scratch + i;
+        good = fv_beam_make(&scratch->beam, beam);
+        job->room = scratch->beam.most_visits + 16 * job->degree;
+        scratch->candidates = fv_array_new(job->room + job->degree, sizeof *scratch->candidates);
+        scratch->kept = fv_array_new(job->degree, sizeof *scratch->kept);
+        scratch->table = fv_array_new(4, index->rotated);
+        scratch->less = fv_array_new(2 * index->rotated, sizeof *scratch->less);
+        good = good && scratch->candidates && scratch->kept && scratch->table && scratch->less;
+    }
+    return good;
+}
+
+static void free_job(build_job *job, size_t workers) {
+    for (size_t i = 0; job->scratch && i < workers; i++) {
+        fv_beam_free(&job->scratch[i].beam);
+        free(job->scratch[i].candidates);
+        free(job->scratch[i].kept);
+        free(job->scratch[i].table);
+        free(job->scratch[i].less);
+    }
+    void *all[] = {job->rotated, job->lists, job->counts, job->back, job->back_rows, job->scratch};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
+}
+
+void fv_index_link_config_default(fv_index_link_config *config) {
+    *config = (fv_index_link_config){.degree = 32, .beam = 200, .rounds = 3};
+}
+
+static fv_status check_link(const fv_index *index, const fv_index_link_config *config, fv_message *message) {
+    if (!index || !config) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
+    if (config->degree < 32 || config->degree > 256 || config->degree % 32)
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "degree is %" PRIu32 ": multiples of 32 up to 256 are allowed", config->degree);
+    if (config->beam < 1 || config->beam > FV_INDEX_BEAM || config->rounds < 1 || config->rounds > 16)
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "beam is %" PRIu32 " and rounds %" PRIu32 ": 1 to %d and 1 to 16 are allowed",
+                              config->beam, config->rounds, FV_INDEX_BEAM);
+    for (size_t i = 0; i < sizeof config->reserved / sizeof config->reserved[0]; i++)
+        if (config->reserved[i]) return fv_message_set(message, FV_ERROR_ARGUMENT, "a reserved field is not 0");
+    return FV_OK;
+}
+
+fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, const fv_parallel *parallel,
+                        fv_message *message) {
+    fv_status status = check_link(index, config, message);
+    if (status == FV_OK) status = fv_index_own(index, index->rows, message);
+    if (status != FV_OK) return status;
+    size_t workers = parallel && parallel->workers > 1 ? parallel->workers : 1, rows = index->rows;
+    fv_index wide = *index;
+    wide.degree = config->degree;
+    wide.row_bytes = fv_graph_row_bytes(index, config->degree);
+    wide.arrays.vectors = fv_array_new(rows, wide.row_bytes);
+    build_job job = {.index = &wide, .degree = config->degree};
+    bool good = wide.arrays.vectors && make_job(&job, workers, config->beam);
+    for (size_t row = 0; good && row < rows; row++)
+        memcpy((uint8_t *)wide.arrays.vectors + row * wide.row_bytes, fv_index_row(index, row),
+               index->config.dimension * sizeof(float));
+    if (good && rows) run_rounds(&job, config, parallel);
+    free_job(&job, workers);
+    if (!good) {
+        free(wide.arrays.vectors);
+        return fv_message_set(message, FV_ERROR_MEMORY, "no memory for a graph of %zu vectors", rows);
+    }
+    free(index->arrays.vectors);
+    *index = wide;
+    index->capacity = rows;
+    return FV_OK;
+}
