@@ -163,18 +163,24 @@ class Bench:
                 statistics.median(costs["llama"]) / statistics.median(costs["fovea"])))
 
     def document(self):
-        server = self.start("fovea", 2, READERS, 8192, "--metrics")
+        for attention in ("dense", "fovea"):
+            self.document_with(attention)
+
+    def document_with(self, attention):
+        server = self.start("fovea", 2, READERS, 8192, "--attention", attention)
         server.ask(self.tokens(64, 1), 4)
         text = self.tokens(DOCUMENT, 99)
         time.sleep(0.2)  # the warm-up is booked
         before = self.metric(server, "llamacpp:prompt_tokens_total")
         answers, _ = together([lambda seed=seed: server.ask(text + self.tokens(20, seed), 8) for seed in range(READERS)])
-        self.book("document", "first tokens, all at once", "s", [first for first, _, _ in answers])
-        self.book("document", "tokens read for %d askers of %d" % (READERS, DOCUMENT), "tokens", [self.metric(server, "llamacpp:prompt_tokens_total") - before])
+        self.book("document", "%s, first tokens, all at once" % attention, "s", [first for first, _, _ in answers])
+        time.sleep(0.2)
+        read = self.metric(server, "llamacpp:prompt_tokens_total") - before
+        self.book("document", "%s, tokens read for %d askers of %d" % (attention, READERS, DOCUMENT), "tokens", [read])
         later = [server.ask(text + self.tokens(20, 100 + seed), 8)[0] * 1000 for seed in range(READERS)]
-        self.book("document", "first token later, one after another", "ms", later)
+        self.book("document", "%s, first token later, one by one" % attention, "ms", later)
         answers, _ = together([lambda seed=seed: server.ask(text + self.tokens(20, 200 + seed), 8) for seed in range(READERS)])
-        self.book("document", "first token later, %d at once" % READERS, "ms", [first * 1000 for first, _, _ in answers])
+        self.book("document", "%s, first token later, %d at once" % (attention, READERS), "ms", [first * 1000 for first, _, _ in answers])
         server.stop()
 
     @staticmethod

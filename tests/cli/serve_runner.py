@@ -16,10 +16,12 @@ import unittest
 from cli_runner import FOVEA, clean_environment, model, run
 from tiny_gguf import CHATML, TinyModel
 
+TIMEOUT = float(os.environ.get("FV_SERVE_TIMEOUT", "60"))  # seconds that an answer may take
+
 
 class UnixConnection(http.client.HTTPConnection):
     def __init__(self, path):
-        super().__init__("localhost", timeout=60)
+        super().__init__("localhost", timeout=TIMEOUT)
         self.path = path
 
     def connect(self):
@@ -48,8 +50,8 @@ class Server:
             return UnixConnection(self.url[len("unix:"):])
         host, port = re.match(r"https?://([^/:]+):(\d+)", self.url).groups()
         if self.url.startswith("https:"):
-            return http.client.HTTPSConnection(host, int(port), timeout=60, context=self.trust)
-        return http.client.HTTPConnection(host, int(port), timeout=60)
+            return http.client.HTTPSConnection(host, int(port), timeout=TIMEOUT, context=self.trust)
+        return http.client.HTTPConnection(host, int(port), timeout=TIMEOUT)
 
     def ask(self, method, path, body=None, headers=None):
         """Status, headers, bytes."""

@@ -2,7 +2,7 @@
 """Many clients of one server at a time, some of whom send garbage, go away or hardly read: every answer is the one that is given alone.
 
 Called as: serve_stress_test.py BUILD/fovea SOURCE_FOLDER [unittest arguments]. FV_SERVE_SECONDS (5) is how long, FV_SERVE_CLIENTS (12) how
-many, FV_SERVE_MODEL another model.
+many, FV_SERVE_MODEL another model, FV_SERVE_TIMEOUT (60) how many seconds an answer may take.
 """
 import json
 import os
@@ -14,7 +14,7 @@ import time
 import unittest
 
 from cli_runner import FOVEA, MODELS
-from serve_runner import ServeTest, main, tiny_model
+from serve_runner import TIMEOUT, ServeTest, main, tiny_model
 
 sys.path.insert(0, MODELS)
 from sanitized import sanitized
@@ -73,7 +73,7 @@ class Client(threading.Thread):
     def raw(self, ask):
         address = self.server.connect()
         body = json.dumps(dict(ask, stream=True)).encode()
-        made = socket.create_connection((address.host, address.port), timeout=60)
+        made = socket.create_connection((address.host, address.port), timeout=TIMEOUT)
         made.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         return made
 
