@@ -185,7 +185,7 @@ class EngineTest(unittest.TestCase):
         old = signal.signal(signal.SIGALRM, stop)
         try:
             with self.assertRaises(Stop):
-                signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+                signal.setitimer(signal.ITIMER_REAL, 0.002)
                 while True:
                     sequence.feed(self.tokens * 5, "all")
                     sequence.truncate(0)
