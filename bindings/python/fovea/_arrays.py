@@ -13,7 +13,7 @@ from ._report import Report
 Array = Any  # NumPy's ndarray, torch.Tensor on a CPU, or what has __dlpack__
 
 _LAYOUTS = {"NHD": False, "HND": True}
-_torch_known = False
+_tensor: type | None = None  # torch.Tensor, once one has come
 
 
 def is_torch(array: Array) -> bool:
@@ -33,17 +33,18 @@ def heads_first(layout: str) -> bool:
 
 def plain(array: Array) -> Array:
     """The array as the extension takes it: a tensor of torch without its history, if nobody records one."""
-    if type(array) is numpy.ndarray or not is_torch(array):
+    global _tensor
+    kind = type(array)
+    if kind is numpy.ndarray or (kind is _tensor and not array.requires_grad) or not is_torch(array):
         return array
-    global _torch_known
     torch = sys.modules["torch"]
-    if not _torch_known:
+    if _tensor is None:
         _fovea.set_exporter(torch.Tensor, torch.utils.dlpack.to_dlpack)
-        _torch_known = True
+        _tensor = torch.Tensor
     if array.requires_grad and torch.is_grad_enabled():
         raise NotImplementedError("fovea is for inference only, it has no backward pass: call it under torch.no_grad() or "
                                   "torch.inference_mode(), or detach() its arguments")
-    return array.detach() if array.requires_grad or type(array) is not torch.Tensor else array
+    return array.detach() if array.requires_grad or kind is not torch.Tensor else array
 
 
 def empty(like: Array, shape: Any) -> Array:
@@ -51,8 +52,11 @@ def empty(like: Array, shape: Any) -> Array:
     type that NumPy lacks."""
     if type(like) is numpy.ndarray:
         return numpy.empty(shape, like.dtype)
-    if is_torch(like):
-        return sys.modules["torch"].empty(tuple(shape), dtype=like.dtype)
+    if type(like) is _tensor or is_torch(like):
+        torch = sys.modules["torch"]
+        if shape == like.shape:  # twice as fast
+            return torch.empty_like(like, memory_format=torch.contiguous_format)
+        return like.new_empty(shape)
     return numpy.empty(tuple(shape), numpy.float16 if str(getattr(like, "dtype", "")).endswith("float16") and
                        not str(like.dtype).endswith("bfloat16") else numpy.float32)
 
