@@ -71,7 +71,7 @@ static fv_status rows_read(const rows *into, const fv_cache *cache, uint32_t fir
 static fv_status chunk_copy(fv_sequence *to, const fv_sequence *from, uint32_t count, uint64_t seed, const rows *used) {
     uint32_t first = (uint32_t)fv_sequence_tokens(to);
     size_t width = used->heads * used->dim;
-    fv_status status = fv_sequence_prepare(to, count);
+    fv_status status = fv_sequence_prepare(to, count, NULL);
     if (status != FV_OK) return status;
     fv_sequence_trim(to, count);
     for (uint32_t layer = 0; layer < to->shape.layers && status == FV_OK; layer++) {

@@ -42,14 +42,23 @@ static bool layers_match(const fv_sequence *a, const fv_sequence *b, uint32_t la
 typedef struct room {
     uint32_t tokens, end;       /* by appending to so many tokens or truncating to them; up to segment end - 1 */
     const fv_sequence *sharing; /* NULL, or whose segments layers of the same shape will share instead */
+    fv_replaced_list *replaced; /* NULL, or of the step */
 } room;
+
+/* Whether nobody has the segment but this sequence and, for the time being, the list. */
+static bool is_own(fv_segment *segment, const fv_replaced_list *replaced) {
+    uint32_t held = 0;
+    if (fv_segment_is_own(segment)) return true;
+    for (size_t i = 0; replaced && i < replaced->count; i++) held += replaced->items[i].segment == segment;
+    return held > 0 && segment->group && atomic_load_explicit(&segment->holders, memory_order_acquire) == 1 + held;
+}
 
 /* Whether the sequence needs memory of its own for it. */
 static bool is_needed(const fv_sequence *sequence, const room *wanted, uint32_t layer, uint32_t index) {
     if (wanted->sharing && layers_match(sequence, wanted->sharing, layer)) return false;
     if (index < fv_cache_segment_written(sequence->caches[layer], wanted->tokens)) return false;
     fv_segment *segment = *fv_sequence_segment(sequence, layer, index);
-    return !segment || !fv_segment_is_own(segment);
+    return !segment || !is_own(segment, wanted->replaced);
 }
 
 static uint64_t needed_bytes(const fv_sequence *sequence, const room *wanted) {
@@ -72,12 +81,38 @@ static uint64_t spared_bytes(const fv_sequence *sequence, uint32_t end) {
     return bytes;
 }
 
+/* The list holds a segment that is shared, before it is replaced. */
+static fv_status replaced_add(fv_replaced_list *list, fv_sequence *sequence, uint32_t layer, uint32_t index) {
+    fv_segment *segment = *fv_sequence_segment(sequence, layer, index);
+    if (!list || !segment) return FV_OK;
+    fv_replaced *items = fv_array_reserve(list->items, &list->room, list->count, 1, sizeof *items);
+    if (!items) return FV_ERROR_MEMORY;
+    list->items = items;
+    fv_segment_hold(segment);
+    items[list->count++] = (fv_replaced){.sequence = sequence, .layer = layer, .index = index, .segment = segment};
+    return FV_OK;
+}
+
+void fv_replaced_end(fv_replaced_list *replaced, bool refused) {
+    for (size_t i = 0; i < replaced->count; i++) {
+        const fv_replaced *item = &replaced->items[i];
+        if (refused)
+            fv_sequence_set(item->sequence, item->layer, item->index, item->segment);
+        else
+            fv_segment_drop(item->segment);
+    }
+    replaced->count = 0;
+}
+
 /* A segment of its own in place of none or of a shared one. */
-static fv_status segment_own(fv_sequence *sequence, uint32_t layer, uint32_t index) {
+static fv_status segment_own(fv_sequence *sequence, uint32_t layer, uint32_t index, fv_replaced_list *replaced) {
     fv_segment *held = *fv_sequence_segment(sequence, layer, index), *made = NULL;
     uint32_t locals = sequence->locals;
     uint32_t together = fv_model_is_local(&sequence->shape, layer) ? locals : sequence->shape.layers - locals;
     fv_status status = fv_segment_take(sequence->pool, sequence->segment_bytes[layer], together, &made);
+    if (status != FV_OK) return status;
+    status = replaced_add(replaced, sequence, layer, index);
+    if (status != FV_OK) fv_segment_drop(made);
     if (status != FV_OK) return status;
     if (held) memcpy(made->memory, held->memory, sequence->segment_bytes[layer]);
     fv_sequence_set(sequence, layer, index, made);
@@ -92,7 +127,7 @@ static fv_status segments_own(fv_sequence *sequence, const room *wanted, uint64_
     for (uint32_t i = 0; status == FV_OK && i < wanted->end; i++)
         for (uint32_t layer = 0; layer < sequence->shape.layers && status == FV_OK; layer++) {
             if (!is_needed(sequence, wanted, layer, i)) continue;
-            status = segment_own(sequence, layer, i);
+            status = segment_own(sequence, layer, i, wanted->replaced);
             if (status == FV_OK)
                 bytes -= sequence->segment_bytes[layer];
             else
@@ -101,7 +136,7 @@ static fv_status segments_own(fv_sequence *sequence, const room *wanted, uint64_
     return status;
 }
 
-fv_status fv_sequence_prepare(fv_sequence *sequence, uint32_t count) {
+fv_status fv_sequence_prepare(fv_sequence *sequence, uint32_t count, fv_replaced_list *replaced) {
     uint32_t tokens = tokens_of(sequence);
     if (count > sequence->shape.cache.max_tokens - tokens) return FV_ERROR_FULL;
     uint32_t end = segments_of(tokens + count);
@@ -109,7 +144,7 @@ fv_status fv_sequence_prepare(fv_sequence *sequence, uint32_t count) {
     int32_t *ids = fv_array_reserve(sequence->ids, &sequence->id_room, tokens, more, sizeof *ids);
     if (!ids) return FV_ERROR_MEMORY;
     sequence->ids = ids;
-    const room wanted = {.tokens = tokens, .end = end};
+    const room wanted = {.tokens = tokens, .end = end, .replaced = replaced};
     fv_status status = segments_own(sequence, &wanted, spared_bytes(sequence, end));
     if (status != FV_OK) fv_sequence_settle(sequence);
     return status;

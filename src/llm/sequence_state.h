@@ -41,10 +41,25 @@ void fv_sequence_set(fv_sequence *sequence, uint32_t layer, uint32_t index, fv_s
 
 /* --- sequence_room.c: memory before and after a step --- */
 
+/* A shared segment in whose place a sequence has a copy, held until the whole step has its room. */
+typedef struct fv_replaced {
+    fv_sequence *sequence;
+    uint32_t layer, index;
+    fv_segment *segment;
+} fv_replaced;
+
+typedef struct fv_replaced_list {
+    fv_replaced *items;
+    size_t count, room;
+} fv_replaced_list;
+
 /* Room for `count` tokens more: segments that are the sequence's own, and ids. FV_OK, FV_ERROR_FULL, FV_ERROR_MEMORY;
  * on error, all is as it was. Until fv_sequence_trim() or fv_sequence_settle(), memory that is going to be given back
- * counts as given back. */
-fv_status fv_sequence_prepare(fv_sequence *sequence, uint32_t count);
+ * counts as given back. replaced: of the parts of a step; NULL: there is none else. */
+fv_status fv_sequence_prepare(fv_sequence *sequence, uint32_t count, fv_replaced_list *replaced);
+
+/* The step has its room, or it is refused: then sequences share again what they have copied. Empties the list. */
+void fv_replaced_end(fv_replaced_list *replaced, bool refused);
 
 /* Gives back what layers with a sliding window do not keep once the tokens that room was made for are there. */
 void fv_sequence_trim(fv_sequence *sequence, uint32_t count);

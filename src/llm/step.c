@@ -21,6 +21,7 @@ struct fv_stepper {
     fv_step_part *kept;
     fv_part_outcome *became;
     uint32_t *places;
+    fv_replaced_list replaced;
     const fv_kernels *kernels;
     void *kernels_memory;
 };
@@ -82,6 +83,7 @@ void fv_stepper_close(fv_stepper *stepper) {
     free(stepper->kept);
     free(stepper->became);
     free(stepper->places);
+    free(stepper->replaced.items);
     free(stepper->kernels_memory);
     fv_llm_release(stepper->llm);
     free(stepper);
@@ -119,14 +121,15 @@ static fv_status parts_check(const fv_stepper *stepper, const fv_step_part *part
 }
 
 /* Segments for all parts, or for none. */
-static fv_status parts_prepare(const fv_step_part *parts, size_t count, size_t *refused) {
+static fv_status parts_prepare(const fv_step_part *parts, size_t count, fv_replaced_list *replaced, size_t *refused) {
     fv_status status = FV_OK;
     size_t ready = 0;
     while (ready < count && status == FV_OK) {
-        status = fv_sequence_prepare(parts[ready].sequence, parts[ready].count);
+        status = fv_sequence_prepare(parts[ready].sequence, parts[ready].count, replaced);
         if (status == FV_OK) ready++;
     }
     if (status != FV_OK) *refused = ready;
+    fv_replaced_end(replaced, status != FV_OK);
     for (size_t i = 0; i < ready; i++) {
         if (status == FV_OK)
             fv_sequence_trim(parts[i].sequence, parts[i].count);
@@ -146,7 +149,7 @@ static void place_memory(fv_stepper *stepper) {
 /* All is there that stepper->parts need, or nothing is changed. */
 static fv_status parts_make(fv_stepper *stepper, const fv_step_part *parts, size_t count, size_t *refused) {
     fv_status status = parts_check(stepper, parts, count, refused);
-    if (status == FV_OK) status = parts_prepare(parts, count, refused);
+    if (status == FV_OK) status = parts_prepare(parts, count, &stepper->replaced, refused);
     if (status != FV_OK) return status;
     for (size_t i = 0; i < count; i++) {
         fv_sequence *sequence = parts[i].sequence;

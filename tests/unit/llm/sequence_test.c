@@ -288,6 +288,37 @@ static void a_full_pool_refuses_before_anything_changes(void **state) {
     fv_stepper_close(stepper);
 }
 
+/* What the parts before have copied is shared again; the last of those who share writes where it is. */
+static void a_refused_step_leaves_no_copies(void **state) {
+    const fv_llm *llm = *state;
+    test_random random = test_random_make(11);
+    text_make(&random);
+    fv_session_config config = config_of(FV_SELECTOR_DENSE);
+    fv_segments *endless = NULL, *pool = NULL;
+    fv_sequence *measure = NULL, *base = NULL, *forks[2] = {0};
+    fv_stepper *stepper = stepper_open(llm, 2 * BATCH, NULL);
+    assert_int_equal(fv_segments_open(&endless, 0, NULL), FV_OK);
+    assert_int_equal(fv_sequence_open(&measure, llm, endless, &config, NULL), FV_OK);
+    uint64_t column = bytes_of(measure, 1, 1);
+    assert_int_equal(fv_segments_open(&pool, 2 * column + 100, NULL), FV_OK);
+    assert_int_equal(fv_sequence_open(&base, llm, pool, &config, NULL), FV_OK);
+    assert_int_equal(fv_sequence_feed(base, stepper, text, 500, NULL, NULL), FV_OK);
+    for (int i = 0; i < 2; i++) assert_int_equal(fv_sequence_fork(&forks[i], base, NULL), FV_OK);
+    fv_step_part parts[2] = {{.sequence = forks[0], .tokens = text, .count = 1},
+                             {.sequence = forks[1], .tokens = text + 1, .count = 1}};
+    assert_int_equal(fv_stepper_run(stepper, parts, 2), FV_ERROR_FULL);
+    check_held(forks[0], 500, pool, column);
+    fv_sequence_close(base);
+    check_held(forks[1], 500, pool, column);
+    assert_int_equal(fv_stepper_run(stepper, parts, 2), FV_OK); /* one copy does for two */
+    check_held(forks[0], 501, pool, 2 * column);
+    for (int i = 0; i < 2; i++) fv_sequence_close(forks[i]);
+    check_held(measure, 0, pool, 0);
+    fv_sequence_close(measure);
+    fv_segments_close(pool), fv_segments_close(endless);
+    fv_stepper_close(stepper);
+}
+
 /* A pool for one conversation: what its windows give back makes room for what they need. */
 static void a_ring_lives_in_a_full_pool(void **state) {
     const fv_llm *llm = *state;
@@ -487,6 +518,7 @@ int main(void) {
         cmocka_unit_test(sharing_shows_in_no_bit),
         cmocka_unit_test(forks_take_what_is_their_own),
         cmocka_unit_test(a_full_pool_refuses_before_anything_changes),
+        cmocka_unit_test(a_refused_step_leaves_no_copies),
         cmocka_unit_test(a_ring_lives_in_a_full_pool),
         cmocka_unit_test(what_a_step_refuses),
         cmocka_unit_test(threads_share_one_pool),
