@@ -13,6 +13,8 @@
 typedef struct serve_options {
     cli_model_options model;
     fv_server_config server;
+    const char *template_file;
+    bool jinja, no_jinja;
     const char *key, *key_file, *log_file, *attention, *tls_key, *tls_certificate;
     int64_t max_body_mib, grace_s, cache_mib, session_bytes;
 } serve_options;
@@ -57,6 +59,13 @@ static const cli_option slot_flags[] = {
     CLI_FLAG(TEXT, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
     CLI_FLAG(TEXT, "--chat-template", server.chat_template, .value = "NAME", .env = "LLAMA_ARG_CHAT_TEMPLATE",
              .help = "the template's name (default: recognised from the model file)"),
+    CLI_FLAG(TEXT, "--chat-template-file", template_file, .value = "FILE", .env = "LLAMA_ARG_CHAT_TEMPLATE_FILE",
+             .help = "a Jinja template that is used in place of the model file's"),
+    CLI_FLAG(SWITCH, "--jinja", jinja,
+             .help =
+                 "run the model file's template for every conversation (default: where it is\nof no known kind, and "
+                 "for tools, thoughts and variables)"),
+    CLI_FLAG(SWITCH, "--no-jinja", no_jinja, .help = "never run it"),
     CLI_FLAG(TEXT, "--slot-save-path", server.slot_folder, .value = "FOLDER", .env = "LLAMA_ARG_SLOT_SAVE_PATH",
              .help = "where POST /slots/ID?action=save keeps what a slot has read"),
     CLI_FLAG(TEXT, "--session-dir", server.session_folder, .value = "DIR",
@@ -75,7 +84,7 @@ static const cli_option slot_flags[] = {
 typedef struct serve_state {
     serve_options *options;
     fv_text keys; /* the lists, one key a line */
-    fv_text tls_key, tls_certificate;
+    fv_text tls_key, tls_certificate, template_text;
     const char *key_list[FV_SERVER_KEYS];
     fv_engine *engine;
     fv_server *server;
@@ -127,6 +136,23 @@ static int read_tls(serve_state *state) {
     return result;
 }
 
+static int read_template(serve_state *state) {
+    const serve_options *options = state->options;
+    fv_server_config *server = &state->options->server;
+    fv_message message = {""};
+    if (options->jinja && options->no_jinja)
+        return cli_usage_error("serve", "--jinja and --no-jinja exclude each other");
+    if (options->template_file && (options->no_jinja || server->chat_template))
+        return cli_usage_error("serve", "--chat-template-file excludes --no-jinja and --chat-template");
+    server->jinja = options->jinja      ? FV_SERVER_JINJA_ON
+                    : options->no_jinja ? FV_SERVER_JINJA_OFF
+                                        : FV_SERVER_JINJA_AUTO;
+    if (!options->template_file) return CLI_GO_ON;
+    int result = cli_outcome(fv_text_read(&state->template_text, options->template_file, &message), &message);
+    server->template_text = state->template_text.bytes ? state->template_text.bytes : "";
+    return result;
+}
+
 static int check_options(serve_state *state) {
     serve_options *options = state->options;
     fv_server_config *server = &options->server;
@@ -138,6 +164,7 @@ static int check_options(serve_state *state) {
     if (result == CLI_GO_ON) result = cli_need_model("serve", options->model.model);
     if (result == CLI_GO_ON) result = read_keys(state);
     if (result == CLI_GO_ON) result = read_tls(state);
+    if (result == CLI_GO_ON) result = read_template(state);
     server->attention = options->attention;
     server->max_body_bytes = (uint64_t)options->max_body_mib << 20;
     server->cache_bytes = (uint64_t)options->cache_mib << 20;
@@ -176,6 +203,7 @@ static void close_serve(serve_state *state) {
     fv_text_free(&state->keys);
     fv_text_free(&state->tls_key);
     fv_text_free(&state->tls_certificate);
+    fv_text_free(&state->template_text);
     if (log_file && log_file != stderr) fclose(log_file);
 }
 

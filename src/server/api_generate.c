@@ -4,12 +4,13 @@
 #include "shape_ollama.h"
 #include "shape_openai.h"
 #include "worker.h"
+#include <string.h>
 
 /* An endpoint while it reads. */
 typedef struct draft {
     fv_settings settings; /* the first member: tables of fields are its own */
-    const json_t *prompt, *messages, *system;
-    bool raw;
+    const json_t *prompt, *messages, *system, *tools, *variables;
+    bool raw, calls_nothing;
 } draft;
 
 typedef struct endpoint {
@@ -33,6 +34,28 @@ static fv_status read_messages(void *target, const json_t *value, fv_message *me
     return FV_OK;
 }
 
+static fv_status read_tools(void *target, const json_t *value, fv_message *message) {
+    if (!json_is_array(value)) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'tools' must be a list");
+    ((draft *)target)->tools = value;
+    return FV_OK;
+}
+
+/* What forces a call would have to keep the model from saying anything else. */
+static fv_status read_tool_choice(void *target, const json_t *value, fv_message *message) {
+    const char *text = json_is_string(value) ? json_string_value(value) : "";
+    ((draft *)target)->calls_nothing = strcmp(text, "none") == 0;
+    if (strcmp(text, "none") == 0 || strcmp(text, "auto") == 0) return FV_OK;
+    return fv_message_set(message, FV_ERROR_ARGUMENT,
+                          "field 'tool_choice' must be \"auto\" or \"none\": a call can't be forced in this version");
+}
+
+static fv_status read_variables(void *target, const json_t *value, fv_message *message) {
+    if (!json_is_object(value))
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'chat_template_kwargs' must be an object");
+    ((draft *)target)->variables = value;
+    return FV_OK;
+}
+
 /* Ollama's prompt is a turn of its user where the model has a template. */
 static json_t *as_messages(const draft *d) {
     json_t *list = json_array();
@@ -47,11 +70,14 @@ static fv_status read_asked(fv_request *request, const endpoint *e, const draft 
     const fv_server *server = request->server;
     bool chats = e->shape == &fv_shape_chat || e->shape == &fv_shape_ollama_chat;
     if (chats && !d->messages) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'messages' is missing");
-    if (chats) return fv_prompts_chat(&request->prompts, server, d->messages, message);
-    bool turn = e->shape == &fv_shape_ollama_generate && !d->raw && server->chat.family != FV_CHAT_NONE;
+    const fv_chat_ask ask = {d->messages, d->calls_nothing ? NULL : d->tools, d->variables};
+    if (chats) return fv_prompts_chat(&request->prompts, server, &ask, message);
+    bool has_chat = server->chat.family != FV_CHAT_NONE || server->template;
+    bool turn = e->shape == &fv_shape_ollama_generate && !d->raw && has_chat;
     if (!turn || !d->prompt) return fv_prompts_read(&request->prompts, server, d->prompt, e->many, message);
     json_t *messages = as_messages(d);
-    fv_status status = messages ? fv_prompts_chat(&request->prompts, server, messages, message) : FV_ERROR_MEMORY;
+    const fv_chat_ask one = {messages, NULL, NULL};
+    fv_status status = messages ? fv_prompts_chat(&request->prompts, server, &one, message) : FV_ERROR_MEMORY;
     json_decref(messages);
     return status;
 }
@@ -110,15 +136,15 @@ static const fv_field chat_list[] = {
     {.name = "logprobs", .kind = FV_FIELD_SWITCH, AT(logprobs_wanted)},
     {.name = "top_logprobs", .kind = FV_FIELD_INTEGER, AT(logprobs), .high = FV_TOP_LOGPROBS},
     {.name = "response_format", .kind = FV_FIELD_ONLY, .only = "[{\"type\":\"text\"}]"},
-    {.name = "tools", .kind = FV_FIELD_ONLY, .only = "[[]]"},
-    {.name = "tool_choice", .kind = FV_FIELD_ONLY, .only = "[\"none\",\"auto\"]"},
+    {.name = "tools", .kind = FV_FIELD_READ, .read = read_tools},
+    {.name = "tool_choice", .kind = FV_FIELD_READ, .read = read_tool_choice},
     {.name = "parallel_tool_calls", .kind = FV_FIELD_ONLY, .only = "[true,false]"},
     {.name = "functions", .kind = FV_FIELD_ONLY, .only = "[[]]"},
     {.name = "function_call", .kind = FV_FIELD_ONLY, .only = "[\"none\",\"auto\"]"},
     {.name = "modalities", .kind = FV_FIELD_ONLY, .only = "[[\"text\"]]"},
     {.name = "store", .kind = FV_FIELD_ONLY, .only = "[false]"},
     {.name = "metadata", .kind = FV_FIELD_ONLY, .only = "[{}]"},
-    {.name = "chat_template_kwargs", .kind = FV_FIELD_ONLY, .only = "[{}]"},
+    {.name = "chat_template_kwargs", .kind = FV_FIELD_READ, .read = read_variables},
 };
 
 void fv_api_chat(fv_call *call) {

@@ -6,6 +6,7 @@
 
 typedef struct text_ask {
     const json_t *content; /* borrowed */
+    const json_t *tools, *variables;
     bool add_special, parse_special, with_pieces;
     const json_t *prompt; /* vLLM's words: this, add_special_tokens, and an answer that counts */
     bool add_special_tokens;
@@ -148,16 +149,32 @@ void fv_api_detokenize(fv_call *call) {
 
 /* ---- apply-template ---- */
 
+static fv_status read_tools(void *target, const json_t *value, fv_message *message) {
+    if (!json_is_array(value)) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'tools' must be a list");
+    ((text_ask *)target)->tools = value;
+    return FV_OK;
+}
+
+static fv_status read_variables(void *target, const json_t *value, fv_message *message) {
+    if (!json_is_object(value))
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'chat_template_kwargs' must be an object");
+    ((text_ask *)target)->variables = value;
+    return FV_OK;
+}
+
 void fv_api_template(fv_call *call) {
-    static const fv_field list[] = {{.name = "messages", .kind = FV_FIELD_READ, .read = read_list}};
-    const fv_field_table table = {list, 1};
+    static const fv_field list[] = {{.name = "messages", .kind = FV_FIELD_READ, .read = read_list},
+                                    {.name = "tools", .kind = FV_FIELD_READ, .read = read_tools},
+                                    {.name = "chat_template_kwargs", .kind = FV_FIELD_READ, .read = read_variables}};
+    const fv_field_table table = {list, sizeof list / sizeof *list};
     text_ask ask = {0};
     fv_prompts prompts = {0};
     fv_message message = {""};
     json_t *body = fv_call_body(call);
     if (!body) return;
     fv_status status = fv_fields_read(&table, 1, body, "", &ask, &message);
-    if (status == FV_OK) status = fv_prompts_chat(&prompts, call->server, ask.content, &message);
+    const fv_chat_ask chat = {ask.content, ask.tools, ask.variables};
+    if (status == FV_OK) status = fv_prompts_chat(&prompts, call->server, &chat, &message);
     json_decref(body);
     if (status == FV_OK) {
         const fv_text *text = &prompts.items[0].text;

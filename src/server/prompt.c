@@ -1,5 +1,7 @@
 /* prompt.c - ids are taken as they are; a text gets the beginning token that the model's file asks for. */
 #include "prompt.h"
+#include "content.h"
+#include "dialogue.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,26 +111,6 @@ fv_status fv_prompts_read(fv_prompts *prompts, const fv_server *server, const js
 
 /* ---- conversations ---- */
 
-static fv_status part_text(const json_t *part, fv_text *text, fv_message *message) {
-    const json_t *kind = json_object_get(part, "type"), *value = json_object_get(part, "text");
-    bool is_text = json_is_string(kind) && strcmp(json_string_value(kind), "text") == 0;
-    if (!is_text || !json_is_string(value))
-        return fv_message_set(message, FV_ERROR_ARGUMENT,
-                              "field 'messages': this model reads text parts only: {\"type\":\"text\",\"text\":...}");
-    return fv_text_append(text, json_string_value(value), json_string_length(value));
-}
-
-static fv_status content_text(const json_t *content, fv_text *text, fv_message *message) {
-    fv_status status = fv_text_append(text, "", 0);
-    if (json_is_string(content)) return fv_text_append(text, json_string_value(content), json_string_length(content));
-    if (!json_is_array(content))
-        return fv_message_set(message, FV_ERROR_ARGUMENT,
-                              "field 'messages': content must be a text or a list of text parts");
-    for (size_t i = 0; i < json_array_size(content) && status == FV_OK; i++)
-        status = part_text(json_array_get(content, i), text, message);
-    return status;
-}
-
 static fv_status read_role(const json_t *value, const char **role, fv_message *message) {
     static const char *const roles[][2] = {
         {"system", "system"}, {"developer", "system"}, {"user", "user"}, {"assistant", "assistant"}};
@@ -153,7 +135,7 @@ static fv_status read_turn(const json_t *value, fv_chat_turn *turn, fv_text *tex
         return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'messages': '%.64s' is not implemented", name);
     }
     fv_status status = read_role(json_object_get(value, "role"), &turn->role, message);
-    if (status == FV_OK) status = content_text(json_object_get(value, "content"), text, message);
+    if (status == FV_OK) status = fv_content_text(json_object_get(value, "content"), text, message);
     turn->content = text->bytes;
     return status;
 }
@@ -173,21 +155,42 @@ static fv_status render(fv_prompt *prompt, const fv_server *server, const fv_cha
     return status;
 }
 
-fv_status fv_prompts_chat(fv_prompts *prompts, const fv_server *server, const json_t *messages, fv_message *message) {
+/* In the spacing of the template's family. */
+static fv_status render_family(fv_prompt *prompt, const fv_server *server, const json_t *messages,
+                               fv_message *message) {
     size_t count = json_array_size(messages);
-    if (server->chat.family == FV_CHAT_NONE)
+    fv_chat_turn *turns = calloc(count, sizeof *turns);
+    fv_text *texts = calloc(count, sizeof *texts);
+    fv_status status = turns && texts ? FV_OK : FV_ERROR_MEMORY;
+    for (size_t i = 0; i < count && status == FV_OK; i++)
+        status = read_turn(json_array_get(messages, i), &turns[i], &texts[i], message);
+    if (status == FV_OK) status = render(prompt, server, turns, count, message);
+    for (size_t i = 0; texts && i < count; i++) fv_text_free(&texts[i]);
+    free(texts);
+    free(turns);
+    return status;
+}
+
+/* Whether the prompt opened a thought, so that the answer begins inside it. */
+static bool opens_thought(const fv_text *text) {
+    static const char tag[] = "<think>";
+    size_t end = text->length, length = sizeof tag - 1;
+    while (end > 0 && strchr(" \n", text->bytes[end - 1]) && text->bytes[end - 1]) end--;
+    return end >= length && memcmp(text->bytes + end - length, tag, length) == 0;
+}
+
+fv_status fv_prompts_chat(fv_prompts *prompts, const fv_server *server, const fv_chat_ask *ask, fv_message *message) {
+    size_t count = json_array_size(ask->messages);
+    bool own = fv_dialogue_wanted(server, ask);
+    if (server->chat.family == FV_CHAT_NONE && !own)
         return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s", server->chat_fault.text);
     if (count == 0 || count > TURNS_MOST)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'messages' must be a list of 1 to %d messages",
                               TURNS_MOST);
-    fv_chat_turn *turns = calloc(count, sizeof *turns);
-    fv_text *texts = calloc(count, sizeof *texts);
-    fv_status status = turns && texts ? prompts_reserve(prompts, 1, message) : FV_ERROR_MEMORY;
-    for (size_t i = 0; i < count && status == FV_OK; i++)
-        status = read_turn(json_array_get(messages, i), &turns[i], &texts[i], message);
-    if (status == FV_OK) status = render(prompts->items, server, turns, count, message);
-    for (size_t i = 0; texts && i < count; i++) fv_text_free(&texts[i]);
-    free(texts);
-    free(turns);
+    fv_status status = prompts_reserve(prompts, 1, message);
+    prompts->form = server->form;
+    if (status == FV_OK && own) status = fv_dialogue_render(prompts->items, &prompts->form, server, ask, message);
+    if (status == FV_OK && !own) status = render_family(prompts->items, server, ask->messages, message);
+    if (status == FV_OK) prompts->form.begins_inside = opens_thought(&prompts->items->text);
     return status;
 }

@@ -13,7 +13,15 @@ typedef struct fv_prompt {
 typedef struct fv_prompts {
     fv_prompt *items;
     size_t count;
+    fv_answer_form form; /* of the answers, where the prompt is a conversation */
 } fv_prompts;
+
+/** A conversation. */
+typedef struct fv_chat_ask {
+    const json_t *messages;
+    const json_t *tools;     /* NULL or a list */
+    const json_t *variables; /* NULL or an object: the template's, by name */
+} fv_chat_ask;
 
 void fv_prompts_free(fv_prompts *prompts);
 
@@ -28,6 +36,6 @@ fv_status fv_prompts_read(fv_prompts *prompts, const fv_server *server, const js
 
 /** One prompt of the messages, in the model's chat template with an answer opened. FV_ERROR_UNSUPPORTED: there is no
  * template. Text of control tokens in contents is text. */
-fv_status fv_prompts_chat(fv_prompts *prompts, const fv_server *server, const json_t *messages, fv_message *message);
+fv_status fv_prompts_chat(fv_prompts *prompts, const fv_server *server, const fv_chat_ask *ask, fv_message *message);
 
 #endif

@@ -1,6 +1,7 @@
 /* server.c - opening and ending in order: what answers ends before what listens. */
 #include "server.h"
 #include "desk.h"
+#include "dialogue.h"
 #include "http.h"
 #include "listener.h"
 #include "settings.h"
@@ -65,11 +66,19 @@ static void name_take(fv_server *server) {
 static void template_find(fv_server *server, fv_message *message) {
     const char *name = server->config->chat_template;
     fv_chat_family family = FV_CHAT_NONE;
+    fv_dialogue_open(server);
     fv_status status = name ? fv_chat_family_from_name(name, &family, message)
                             : fv_chat_family_detect(fv_llm_gguf(server->llm), &family, message);
     server->chat = (fv_chat_format){.gguf = fv_llm_gguf(server->llm), .family = family};
+    if (server->template && (status != FV_OK || server->config->template_text)) {
+        server->chat.family = FV_CHAT_NONE;
+        (void)fv_message_set(message, FV_OK, "%s", "");
+        return;
+    }
     if (status == FV_OK && family != FV_CHAT_NONE) return;
     if (status == FV_OK) (void)fv_message_set(message, FV_OK, "the model's file has no chat template");
+    if (server->template_fault.text[0] && status != FV_OK && server->config->jinja != FV_SERVER_JINJA_OFF)
+        *message = server->template_fault;
     server->chat_fault = *message;
     server->chat.family = FV_CHAT_NONE;
     (void)fv_message_set(message, FV_OK, "there is no chat: %.400s", server->chat_fault.text);
@@ -91,6 +100,9 @@ fv_status fv_server_start(fv_server *server, const fv_engine *engine, fv_message
     fv_status status = context_choose(server, message);
     if (status != FV_OK) return status;
     template_find(server, message);
+    if (server->config->template_text && !server->template)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "the chat template that was named can't be used: %.400s",
+                              server->template_fault.text);
     fv_message why = {""};
     status = fv_worker_open(&server->worker, server, &why);
     if (status != FV_OK) {
@@ -131,5 +143,6 @@ void fv_server_close(fv_server *server) {
     fv_desk_close(server->desk);
     if (server->listener >= 0) close(server->listener);
     fv_listener_remove(server);
+    fv_dialogue_close(server);
     free(server);
 }

@@ -10,6 +10,13 @@
 
 #define FV_SERVER_KEYS 64 /* most keys */
 
+/** When the template is run, and not its family's spacing used. */
+typedef enum fv_server_jinja {
+    FV_SERVER_JINJA_AUTO, /* where there is no known family, and for what a family can't say */
+    FV_SERVER_JINJA_ON,   /* always */
+    FV_SERVER_JINJA_OFF   /* never */
+} fv_server_jinja;
+
 typedef struct fv_server_config {
     const char *host;        /* a name, an address, or the path of a UNIX socket if it ends in ".sock" */
     uint32_t port;           /* 0: a free one */
@@ -24,6 +31,8 @@ typedef struct fv_server_config {
     uint32_t queue;                        /* answers that may wait */
     uint32_t context_tokens;               /* of all slots together; 0: each as many as the model was trained on */
     const char *chat_template;             /* a family's name; NULL: the one that the model file has */
+    const char *template_text;             /* a template that is run in place of the file's; NULL: none */
+    uint32_t jinja;                        /* fv_server_jinja */
     const char *attention;                 /* policy of requests that name none */
     uint64_t cache_bytes;                  /* of all contexts together; 0: what this process may use */
     const char *slot_folder;               /* where slots are saved to; NULL: nowhere */

@@ -2,7 +2,9 @@
 #ifndef FV_SERVER_STATE_H
 #define FV_SERVER_STATE_H
 
+#include "answer_form.h"
 #include "fovea/chat.h"
+#include "fovea/template.h"
 #include "reply.h"
 #include "server.h"
 #include <microhttpd.h>
@@ -25,6 +27,11 @@ struct fv_server {
     const fv_llm *llm;
     fv_chat_format chat;
     fv_message chat_fault; /* why there is no chat template; empty: there is one */
+    fv_template *template; /* the file's own, run where its family is not enough; NULL: template_fault says why */
+    fv_message template_fault;
+    char *bos, *eos;     /* texts of these tokens, for the template; NULL: none */
+    fv_answer_form form; /* of answers to prompts without tools */
+    fv_tool_format tool_format;
     char name[256];
     uint32_t slot_tokens; /* context of a slot */
     struct fv_desk *desk;

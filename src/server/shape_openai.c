@@ -1,5 +1,6 @@
 /* shape_openai.c - one event or document around lists of choices. */
 #include "shape_openai.h"
+#include "shape_message.h"
 #include "shape_parts.h"
 #include <math.h>
 
@@ -132,12 +133,13 @@ static json_t *chat_begin(const fv_choice *choice) {
 }
 
 static json_t *chat_piece(const fv_choice *choice, const char *bytes, size_t length) {
-    return with_new_passages(choice, chat_event(choice, json_pack("{s:o}", "content", fv_json_string(bytes, length)),
+    return with_new_passages(choice, chat_event(choice, fv_shape_delta(choice, bytes, length),
                                                 chat_logprobs(choice, choice->shown_entries), fv_json_null()));
 }
 
 static json_t *chat_end(const fv_choice *choice) {
-    return chat_event(choice, json_object(), fv_json_null(), json_string(fv_shape_finish(choice)));
+    return chat_event(choice, fv_shape_last_delta(choice), fv_json_null(),
+                      json_string(fv_shape_message_finish(choice)));
 }
 
 static json_t *chat_usage(const fv_request *request) {
@@ -146,9 +148,9 @@ static json_t *chat_usage(const fv_request *request) {
 
 static json_t *chat_one(const fv_choice *choice) {
     return with_passages(choice, 0,
-                         json_pack("{s:i, s:{s:s, s:o}, s:o, s:s}", "index", (int)choice->index, "message", "role",
-                                   "assistant", "content", fv_shape_text(choice), "logprobs", chat_logprobs(choice, 0),
-                                   "finish_reason", fv_shape_finish(choice)));
+                         json_pack("{s:i, s:o, s:o, s:s}", "index", (int)choice->index, "message",
+                                   fv_shape_message(choice), "logprobs", chat_logprobs(choice, 0), "finish_reason",
+                                   fv_shape_message_finish(choice)));
 }
 
 static json_t *chat_whole(const fv_request *request) {
