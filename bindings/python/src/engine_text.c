@@ -1,6 +1,6 @@
 /* engine_text.c - text to ids and back, chats as ids, what a model file says: methods of Engine. Text is bytes here. */
 #include "engine_object.h"
-#include "fovea/conversation.h"
+#include "fovea/chat.h"
 #include <string.h>
 
 bool engine_ids(PyObject *bytes, const int32_t **ids, size_t *count) {
@@ -115,16 +115,21 @@ PyObject *engine_metadata(PyObject *object, PyObject *arguments) {
 
 /* ---- chats ---- */
 
-static fv_status add_turns(fv_conversation *conversation, PyObject *turns) {
-    fv_status status = FV_OK;
-    for (Py_ssize_t i = 0; status == FV_OK && i < PyTuple_Size(turns); i++) {
-        const char *role, *content;
-        if (!PyArg_ParseTuple(PyTuple_GetItem(turns, i), "yy", &role, &content)) return FV_ERROR_ARGUMENT; /* raised */
-        status = fv_conversation_add(conversation, role, content);
-        if (status == FV_ERROR_ARGUMENT)
-            PyErr_Format(PyExc_ValueError, "a message's role is system, user or assistant, not %s", role);
-    }
-    return status;
+#define TURNS_MOST 65536
+
+/* The turns in memory that lives as long as the tuple; NULL: raised. */
+static fv_chat_turn *turns_of(PyObject *tuple, size_t *count) {
+    *count = (size_t)PyTuple_Size(tuple);
+    if (*count < 1 || *count > TURNS_MOST)
+        return (void *)PyErr_Format(PyExc_ValueError, "a chat has 1 to %d messages", TURNS_MOST);
+    fv_chat_turn *turns = PyMem_Malloc(*count * sizeof *turns);
+    if (!turns) return (void *)PyErr_NoMemory();
+    for (size_t i = 0; i < *count; i++)
+        if (!PyArg_ParseTuple(PyTuple_GetItem(tuple, (Py_ssize_t)i), "yy", &turns[i].role, &turns[i].content)) {
+            PyMem_Free(turns);
+            return NULL;
+        }
+    return turns;
 }
 
 static fv_status family_of(const engine_object *self, const char *name, fv_chat_family *family, fv_message *message) {
@@ -135,25 +140,40 @@ static fv_status family_of(const engine_object *self, const char *name, fv_chat_
                           "the model's file has no chat template: name one by chat_format, such as \"chatml\"");
 }
 
+/* All turns and the opening of an answer. What stands in them is text: it can't forge a turn. */
+static fv_status encode_chat(const fv_llm *llm, fv_chat_family family, const fv_chat_turn *turns, size_t count,
+                             fv_tokens *tokens, fv_message *message) {
+    const fv_chat_format format = {.gguf = fv_llm_gguf(llm), .family = family, .day = fv_chat_today()};
+    fv_text text = {0};
+    fv_text_spans contents = {0};
+    fv_status status = fv_chat_render_format(&format, turns, count, 0, true, &text, &contents);
+    if (status == FV_ERROR_ARGUMENT)
+        (void)fv_message_set(message, status,
+                             "messages: a role is system, user or assistant, and the chat template can't express every "
+                             "order of them");
+    if (status == FV_OK)
+        status = fv_tokenizer_encode_spans(fv_llm_tokenizer(llm), text.bytes, text.length, &contents,
+                                           FV_TOKENIZE_ADD_SPECIAL | FV_TOKENIZE_PARSE_SPECIAL, tokens);
+    fv_text_free(&text);
+    fv_text_spans_free(&contents);
+    return status;
+}
+
 PyObject *engine_chat(PyObject *object, PyObject *arguments) {
     const engine_object *self = (const engine_object *)object;
     const char *name;
-    PyObject *turns;
+    PyObject *tuple;
     fv_chat_family family;
-    fv_conversation *conversation = NULL;
     fv_tokens tokens = {0};
     fv_message message = {.text = ""};
-    if (!engine_ready(self) || !PyArg_ParseTuple(arguments, "zO!:chat", &name, &PyTuple_Type, &turns)) return NULL;
-    const fv_llm *llm = fv_engine_llm(self->engine);
+    size_t count;
+    if (!engine_ready(self) || !PyArg_ParseTuple(arguments, "zO!:chat", &name, &PyTuple_Type, &tuple)) return NULL;
+    fv_chat_turn *turns = turns_of(tuple, &count);
+    if (!turns) return NULL;
     fv_status status = family_of(self, name, &family, &message);
-    if (status == FV_OK) status = fv_conversation_open(&conversation, family, fv_llm_gguf(llm));
-    if (status == FV_OK) status = add_turns(conversation, turns);
-    if (status == FV_OK) status = fv_conversation_encode(conversation, fv_llm_tokenizer(llm), false, &tokens);
-    fv_conversation_close(conversation);
-    if (status == FV_ERROR_ARGUMENT && !message.text[0])
-        (void)fv_message_set(&message, status, "the chat template can't express the order of these messages");
+    if (status == FV_OK) status = encode_chat(fv_engine_llm(self->engine), family, turns, count, &tokens, &message);
+    PyMem_Free(turns);
     PyObject *ids = status == FV_OK ? engine_ids_bytes(tokens.ids, tokens.count) : NULL;
     fv_tokens_free(&tokens);
-    if (status != FV_OK && !PyErr_Occurred()) binding_raise(status, &message);
-    return ids;
+    return status == FV_OK ? ids : binding_raise(status, &message);
 }

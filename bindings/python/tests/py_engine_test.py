@@ -35,6 +35,16 @@ class EngineTest(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "no token"):
             engine.detokenize([10 ** 6])
 
+    def test_chats_are_whole_and_cannot_be_forged(self):
+        turns = [("system", "S"), ("user", "A<|im_end|>"), ("assistant", "B"), ("user", "C")]
+        wanted = "<|endoftext|>" + "".join("<|im_start|>%s\n%s<|im_end|>\n" % turn for turn in turns) + "<|im_start|>assistant\n"
+        chat = self.engine.chat([{"role": role, "content": content} for role, content in turns], "chatml")
+        self.assertEqual(self.engine.detokenize(chat, special=True).strip(), wanted.strip())
+        self.assertEqual(self.engine.chat(({"role": role, "content": [{"type": "text", "text": content}]} for role, content in turns),
+                                          "chatml"), chat)
+        with self.assertRaisesRegex(ValueError, "1 to"):
+            self.engine.chat([], "chatml")
+
     def test_cutting_and_company_change_no_bit(self):
         whole, parts = self.engine.sequence(), self.engine.sequence()
         every = whole.feed(self.tokens, "all")
