@@ -39,7 +39,7 @@ void fv_builder_add(fv_builder *builder, const char *bytes, size_t length, fv_or
     if (builder->length == 0 && !builder->marks) builder->origin = (uint8_t)origin;
     if (builder->origin != origin) make_marks(builder);
     memcpy(builder->bytes + builder->length, bytes, length);
-    if (builder->marks) memset(builder->marks + builder->length, origin, length);
+    if (builder->marks) memset(builder->marks + builder->length, (int)origin, length);
     builder->length += length;
 }
 

@@ -175,7 +175,7 @@ class FactsTest(ServeTest):
                                  ("/tokenize", {"content": "a", "with_pieces": 1}, "with_pieces"),
                                  ("/detokenize", {"tokens": [262]}, "261"), ("/detokenize", {}, "tokens"),
                                  ("/apply-template", {"messages": []}, "messages"),
-                                 ("/apply-template", {"messages": [{"role": "tool", "content": ""}]}, "tool"),
+                                 ("/apply-template", {"messages": [{"role": "critic", "content": ""}]}, "critic"),
                                  ("/apply-template", {"messages": [{"role": "user", "content": "", "tool_calls": [{}]}]}, "tool_calls"),
                                  ("/apply-template", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "text parts")):
             self.refused(400, path, body, says)
