@@ -107,6 +107,7 @@ static bool read_sum(fv_gguf_text text, size_t *at, fv_chat_part parts[FV_CHAT_P
         parts[(*count)++] = part;
         *at = skip_blanks(text, *at);
         if (stands_at(text, *at, "%}") || stands_at(text, *at, "-%}")) return true;
+        if (stands_at(text, *at, "}}") || stands_at(text, *at, "-}}")) return true;
         if (!stands_at(text, *at, "+") && !stands_at(text, *at, "~")) return false;
         ++*at;
     }
@@ -122,6 +123,38 @@ static bool read_more(fv_gguf_text text, size_t at, fv_chat_part parts[FV_CHAT_P
     return read_sum(text, &more, parts, count);
 }
 
+/* The sum that begins with a literal that begins with `begin`, a quote and what follows it. */
+static bool read_sum_of(fv_gguf_text text, const char *begin, fv_chat_part parts[FV_CHAT_PARTS], size_t *count) {
+    size_t at;
+    return fv_chat_find(text, begin, 0, &at) && read_sum(text, &at, parts, count);
+}
+
+/* The literal that stands after the first `before` from `from` on. */
+static bool read_after(fv_gguf_text text, const char *before, size_t from, fv_chat_part parts[FV_CHAT_PARTS],
+                       size_t *count) {
+    size_t at = from;
+    if (*count == FV_CHAT_PARTS || (*before && !fv_chat_find(text, before, from, &at))) return false;
+    at += strlen(before);
+    parts[*count] = (fv_chat_part){{NULL, 0}, false};
+    return fv_chat_read_literal(text, &at, &parts[(*count)++].text);
+}
+
+/* SmolLM3's, written line by line, with the date or without; thinking is on where nobody says otherwise. 0: it is
+ * another template. */
+static size_t find_smollm3(fv_gguf_text text, fv_chat_part parts[FV_CHAT_PARTS]) {
+    size_t count = 0, mode;
+    if (!fv_chat_find(text, "\"Reasoning Mode: \"", 0, &mode)) return 0;
+    bool whole = read_sum_of(text, "\"## Metadata", parts, &count) &&
+                 read_sum_of(text, "\"Knowledge Cutoff Date: ", parts, &count) &&
+                 (!fv_chat_has(text, "\"Today Date: \"") || read_sum_of(text, "\"Today Date: \"", parts, &count)) &&
+                 read_after(text, "", mode, parts, &count) &&
+                 read_after(text, "set reasoning_mode = ", 0, parts, &count) &&
+                 read_after(text, "reasoning_mode + ", mode, parts, &count) &&
+                 read_sum_of(text, "\"## Custom Instructions", parts, &count) &&
+                 read_sum_of(text, "\"You are a helpful AI assistant named SmolLM", parts, &count);
+    return whole ? count : 0;
+}
+
 size_t fv_chat_find_dated_system(fv_gguf_text text, fv_chat_part parts[FV_CHAT_PARTS]) {
     static const char *const names[] = {"set default_system_message =", "set system_message ="};
     for (size_t n = 0; n < sizeof names / sizeof *names; n++)
@@ -133,5 +166,5 @@ size_t fv_chat_find_dated_system(fv_gguf_text text, fv_chat_part parts[FV_CHAT_P
             for (size_t i = 0; i < count; i++) dates += parts[i].is_date;
             if (dates) return count;
         }
-    return 0;
+    return find_smollm3(text, parts);
 }

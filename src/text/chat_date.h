@@ -4,7 +4,7 @@
 
 #include "text/chat_literal.h"
 
-enum { FV_CHAT_PARTS = 8, FV_CHAT_DATE_BYTES = 64 };
+enum { FV_CHAT_PARTS = 12, FV_CHAT_DATE_BYTES = 64 };
 
 /* text: as it stands in the template, escapes not resolved; a date's is strftime's form. */
 typedef struct fv_chat_part {

@@ -245,7 +245,8 @@ void fv_chat_style_read(fv_chat_style *style, fv_chat_family family, const fv_gg
         style->dated_system = dates;
     if (!is_its_own) return;
     style->default_system = fv_chat_find_system(text, family);
-    bool is_dated = !style->default_system.bytes && !style->dated_system && fv_chat_has(text, "strftime_now") &&
+    bool is_dated = !style->default_system.bytes && !style->dated_system &&
+                    (fv_chat_has(text, "strftime_now") || fv_chat_has(text, "\"Reasoning Mode: \"")) &&
                     (family == FV_CHAT_MISTRAL || family == FV_CHAT_GRANITE || family == FV_CHAT_CHATML);
     if (is_dated) style->part_count = fv_chat_find_dated_system(text, style->parts);
     style->leaves_out_system = is_dated && style->part_count == 0;

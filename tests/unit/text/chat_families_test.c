@@ -370,6 +370,30 @@ static void thinking_is_switched_off_where_there_is_a_switch(void **state) {
 
 /* The day is the caller's; without one there is no such text. Day 20786 is 2026-11-29, 11016 a leap day, 1 the second
  * of all. */
+/* SmolLM3's, shortened: a header line by line. The first is that of its makers, the second has no date. */
+#define SMOLLM3(TODAY) \
+    "{%- if enable_thinking is not defined -%}{%- set enable_thinking = true -%}{%- endif -%}\n" \
+    "{%- if enable_thinking -%}\n  {%- set reasoning_mode = \"/think\" -%}\n{%- else -%}\n" \
+    "  {%- set reasoning_mode = \"/no_think\" -%}\n{%- endif -%}\n" \
+    "{{- \"<|im_start|>system\\n\" -}}\n" \
+    "{%- if messages[0].role == \"system\" -%}\n  {%- set system_message = messages[0].content -%}\n" \
+    "  {%- set custom_instructions = system_message.rstrip() -%}\n{%- endif -%}\n" \
+    "{{- \"## Metadata\\n\\n\" -}}\n{{- \"Knowledge Cutoff Date: June 2025\\n\" -}}\n" TODAY \
+    "{{- \"Reasoning Mode: \" + reasoning_mode + \"\\n\\n\" -}}\n{{- \"## Custom Instructions\\n\\n\" -}}\n" \
+    "{%- if custom_instructions -%}\n  {{- custom_instructions + \"\\n\\n\" -}}\n" \
+    "{%- elif reasoning_mode == \"/think\" -%}\n" \
+    "  {{- \"You are a helpful AI assistant named SmolLM. Think.\\n\\n\" -}}\n{%- else -%}\n" \
+    "  {{- \"You are a helpful AI assistant named SmolLM.\\n\\n\" -}}\n{%- endif -%}\n" \
+    "{{- \"<|im_end|>\\n\" -}}\n" \
+    "{%- for message in messages -%}{%- if message.role == \"user\" -%}\n" \
+    "{{ \"<|im_start|>\" + message.role + \"\\n\" + message.content + \"<|im_end|>\\n\" }}{%- endif -%}{%- endfor -%}"
+#define SMOLLM3_DATED \
+    SMOLLM3("{%- set today = strftime_now(\"%d %B %Y\") -%}\n{{- \"Today Date: \" ~ today ~ \"\\n\" -}}\n")
+#define SMOLLM3_TEXT(TODAY) \
+    "<|im_start|>system\n## Metadata\n\nKnowledge Cutoff Date: June 2025\n" TODAY \
+    "Reasoning Mode: /think\n\n## Custom Instructions\n\nYou are a helpful AI assistant named SmolLM. Think.\n\n" \
+    "<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n"
+
 static void a_dated_system_text_names_the_day(void **state) {
     (void)state;
     static const struct {
@@ -385,7 +409,9 @@ static void a_dated_system_text_names_the_day(void **state) {
         {MISTRAL_DATED, "[SYSTEM_PROMPT]You are Mistral. Today is 2000-02-29.\nAsk.[/SYSTEM_PROMPT][INST]Hello[/INST]",
          11016},
         {MISTRAL_DATED, "[SYSTEM_PROMPT]You are Mistral. Today is 1970-01-02.\nAsk.[/SYSTEM_PROMPT][INST]Hello[/INST]",
-         1}};
+         1},
+        {SMOLLM3_DATED, SMOLLM3_TEXT("Today Date: 29 November 2026\n"), 20786},
+        {SMOLLM3(""), SMOLLM3_TEXT(""), 20786}};
     for (size_t i = 0; i < sizeof dated / sizeof *dated; i++) {
         fv_gguf *gguf = open_template(dated[i].template_text, "</s>");
         fv_chat_family family = FV_CHAT_NONE;
