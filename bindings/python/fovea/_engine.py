@@ -8,7 +8,7 @@ from typing import Any, AsyncIterator, Iterable, Iterator, Mapping, Sequence as 
 import numpy
 
 from . import _fovea
-from ._errors import CorruptError, FileError, UnsupportedError
+from ._errors import CorruptError, FileError, RangeError, UnsupportedError
 from ._policy import Policy
 from ._report import Report
 from ._sampling import Sampler, Sampling
@@ -263,7 +263,7 @@ class Sequence(_fovea.Sequence):
             if ids_of(_fovea.session_info(path)["ids"])[:len(tokens)] != tokens:
                 return False
             self._wake(path, len(tokens))
-        except (CorruptError, FileError, UnsupportedError):
+        except (CorruptError, FileError, RangeError, UnsupportedError):
             return False
         return True
 

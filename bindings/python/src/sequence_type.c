@@ -56,7 +56,8 @@ static int sequence_init(PyObject *object, PyObject *arguments, PyObject *keywor
             : fv_sequence_open(&sequence, fv_engine_llm(engine->engine), engine->segments, &config, &message);
     if (status == FV_OK) adopt(self, engine, sequence);
     if (status != FV_OK) binding_raise(status, &message);
-    return status == FV_OK ? 0 : -1;
+    if (status != FV_OK) return -1;
+    return message.text[0] ? PyErr_WarnEx(PyExc_RuntimeWarning, message.text, 2) : 0; /* a remark */
 }
 
 static void sequence_dealloc(PyObject *object) {

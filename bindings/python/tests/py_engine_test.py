@@ -159,6 +159,11 @@ class EngineTest(unittest.TestCase):
         with self.assertRaises(fovea.PolicyError):
             self.engine.sequence("dense").attention = "fovea:budget=0.2"
 
+    def test_a_context_beyond_the_training_is_remarked(self):
+        long = fovea.Engine(model(), context=4 * self.engine.info["trained_context"])
+        with self.assertWarnsRegex(RuntimeWarning, "context"):
+            long.sequence()
+
     def test_refusals(self):
         with self.assertRaisesRegex(fovea.FileError, "nothing.gguf"):
             fovea.Engine("/nonexistent/nothing.gguf")
