@@ -71,11 +71,23 @@ static int find_template(run_state *state) {
     const fv_gguf *gguf = fv_llm_gguf(fv_engine_llm(state->engine));
     fv_chat_family family = FV_CHAT_NONE;
     fv_message message = {""};
+    fv_text text = {0};
     if (options->plain) return CLI_GO_ON;
     if (options->chat_template && fv_chat_family_from_name(options->chat_template, &family, &message) != FV_OK)
         return cli_usage_error("run", "--chat-template: %s", message.text);
     fv_status status = FV_OK;
     if (!options->chat_template) status = fv_chat_family_detect(gguf, &family, &message);
+    if (options->template_file) status = fv_text_read(&text, options->template_file, &message);
+    bool own = options->template_file ? status == FV_OK
+                                      : !options->no_jinja && !options->chat_template &&
+                                            (options->jinja || status == FV_ERROR_UNSUPPORTED);
+    if (own) {
+        family = FV_CHAT_NONE;
+        message.text[0] = 0; /* that it is of no known family */
+        status = fv_conversation_open_template(
+            &state->conversation, gguf, options->template_file ? (text.bytes ? text.bytes : "") : NULL, &message);
+    }
+    fv_text_free(&text);
     if (status != FV_OK)
         return cli_fail("%s (--chat-template NAME, or -no-cnv to complete the prompt as plain text)", message.text);
     if (!options->system) (void)cli_outcome(status, &message);
@@ -114,7 +126,10 @@ static int encode_turns(run_state *state) {
     const fv_tokenizer *tokenizer = fv_llm_tokenizer(fv_engine_llm(state->engine));
     state->tokens.count = 0;
     fv_status status = fv_conversation_encode(state->conversation, tokenizer, state->options->special, &state->tokens);
-    if (status != FV_OK) return cli_fail("the chat template can't be filled: %s", fv_status_text(status));
+    if (status != FV_OK) {
+        const char *why = fv_conversation_explain(state->conversation);
+        return cli_fail("the chat template can't be filled: %s", why[0] ? why : fv_status_text(status));
+    }
     if (!state->generator) cli_warn_of_bos(tokenizer, &state->tokens); /* once, before it opens */
     return CLI_GO_ON;
 }

@@ -34,7 +34,7 @@ static const struct {
     {"-r --reverse-prompt -i --interactive -if --interactive-first --in-prefix --in-suffix -bf --binary-file",
      "not in this version"},
     {"--context-shift", "fovea never shifts a context: it stops when the context is full, and says so"},
-    {"--chat-template-file --jinja", "only serve runs chat templates (see --chat-template)"},
+    {"--chat-template-file --jinja", "only run and serve run chat templates"},
     {"--kl-divergence --kl-divergence-base --save-all-logits --hellaswag --winogrande --multiple-choice --ppl-stride",
      "not in this version"},
 };

@@ -11,7 +11,8 @@ typedef struct run_options {
     cli_model_options model;
     cli_kept_options kept;
     cli_deadline_options deadline;
-    const char *prompt, *file, *system, *chat_template, *attention;
+    const char *prompt, *file, *system, *chat_template, *template_file, *attention;
+    bool jinja, no_jinja;
     fv_sampler_config sampler;
     uint32_t sampling_given; /* bit i: flag i of sampler_flags */
     int64_t predict, seed, lookup;

@@ -15,6 +15,18 @@ typedef struct fv_conversation fv_conversation;
 /** An empty conversation in the template of `family`, not FV_CHAT_NONE. `gguf` is borrowed until it is closed.
  *  returns FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY; *conversation untouched on error. */
 FV_API fv_status fv_conversation_open(fv_conversation **conversation, fv_chat_family family, const fv_gguf *gguf);
+/**
+ * The same in a template that is run: `text`, zero-terminated, or where it is NULL the one in the file. It is read
+ * once; what it refuses is an error of the calls that render, whose sentence is fv_conversation_explain().
+ *
+ * returns FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY, and what fv_template_open() returns. message: its line, too.
+ */
+FV_API fv_status fv_conversation_open_template(fv_conversation **conversation, const fv_gguf *gguf, const char *text,
+                                               fv_message *message);
+
+/** What the template said of the last rendering that it refused; "" if it refused none. Until the next call. */
+FV_API const char *fv_conversation_explain(const fv_conversation *conversation);
+
 FV_API void fv_conversation_close(fv_conversation *conversation); /* NULL is allowed */
 
 /** Adds a turn. `role`: "system", "user" or "assistant"; `content`: zero-terminated. Both are copied. FV_OK,

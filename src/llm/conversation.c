@@ -3,6 +3,7 @@
  * where the last answer is one letter that no template touches. */
 #include "fovea/conversation.h"
 #include "fovea/session_file.h"
+#include "llm/template_turns.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,8 @@ static const char *const roles[] = {"system", "user", "assistant"};
 
 struct fv_conversation {
     fv_chat_format format;
+    fv_template *made;   /* run in place of a family's spacing; NULL: it is not */
+    fv_message *fault;   /* of it */
     fv_chat_turn *turns; /* roles are ours and static */
     char **contents;     /* of the turns; owned */
     size_t count, capacity;
@@ -27,11 +30,37 @@ fv_status fv_conversation_open(fv_conversation **conversation, fv_chat_family fa
     return FV_OK;
 }
 
+fv_status fv_conversation_open_template(fv_conversation **conversation, const fv_gguf *gguf, const char *text,
+                                        fv_message *message) {
+    fv_gguf_text own = {text, text ? strlen(text) : 0};
+    fv_conversation *opened = NULL;
+    if (!conversation || !gguf || (!text && !fv_gguf_string(gguf, "tokenizer.chat_template", &own)))
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "there is no chat template");
+    fv_status status = fv_conversation_open(&opened, FV_CHAT_CHATML, gguf); /* a family of no account */
+    if (status != FV_OK) return fv_message_set(message, status, "no memory for the conversation");
+    opened->fault = calloc(1, sizeof *opened->fault);
+    if (opened->fault)
+        status = fv_template_open(&opened->made, own.bytes, own.length, message);
+    else
+        status = fv_message_set(message, FV_ERROR_MEMORY, "no memory for the conversation");
+    if (status == FV_OK)
+        *conversation = opened;
+    else
+        fv_conversation_close(opened);
+    return status;
+}
+
+const char *fv_conversation_explain(const fv_conversation *conversation) {
+    return conversation->fault ? conversation->fault->text : "";
+}
+
 void fv_conversation_close(fv_conversation *conversation) {
     if (!conversation) return;
     while (conversation->count > 0) fv_conversation_drop(conversation);
     free(conversation->turns);
     free(conversation->contents);
+    free(conversation->fault);
+    fv_template_close(conversation->made);
     free(conversation);
 }
 
@@ -81,6 +110,12 @@ fv_status fv_conversation_set_reasoning(fv_conversation *conversation, fv_chat_r
     fv_chat_format format = conversation->format;
     fv_text text = {0};
     format.reasoning = (uint32_t)reasoning;
+    if (conversation->made && reasoning < FV_CHAT_REASONING_COUNT) {
+        bool has_switch = fv_template_names(conversation->made, "enable_thinking");
+        if (reasoning == FV_CHAT_REASONING_OFF && !has_switch) return FV_ERROR_UNSUPPORTED;
+        conversation->format = format;
+        return FV_OK;
+    }
     fv_status status = fv_chat_render_format(&format, &question, 1, 0, true, &text, NULL);
     if (status == FV_OK) conversation->format = format;
     fv_text_free(&text);
@@ -91,14 +126,25 @@ static fv_status render(const fv_conversation *conversation, size_t count, uint3
                         fv_text_spans *contents) {
     fv_chat_format format = conversation->format;
     format.reasoning = reasoning;
+    if (conversation->made) /* without a thought: without anything that opens the answer */
+        return fv_template_turns_render(conversation->made, format.gguf, conversation->turns, count,
+                                        reasoning != FV_CHAT_REASONING_NONE, (fv_chat_reasoning)reasoning, text,
+                                        contents, conversation->fault);
     return fv_chat_render_format(&format, conversation->turns, count, 0, true, text, contents);
 }
 
 /* Where the answer's letter stands in `whole`, which begins as what was evaluated when the answer began: only white
  * space can stand before it, some families open an answer so. NULL: a template that rewrites what was said. */
-static const char *find_letter(const fv_text *before, const fv_text *whole) {
+static const char *find_letter(const fv_conversation *conversation, const fv_text *before, const fv_text *whole,
+                               const fv_text_spans *spans) {
     bool begins = whole->length > before->length && memcmp(whole->bytes, before->bytes, before->length) == 0;
-    return begins ? memchr(whole->bytes + before->length, 'X', whole->length - before->length) : NULL;
+    for (size_t i = 0; begins && conversation->made && i < spans->count; i++) {
+        const fv_text_span *span = &spans->spans[i]; /* a template's own marks may have the letter, too */
+        if (span->begin < before->length) continue;
+        return span->end == span->begin + 1 && whole->bytes[span->begin] == 'X' ? whole->bytes + span->begin : NULL;
+    }
+    return begins && !conversation->made ? memchr(whole->bytes + before->length, 'X', whole->length - before->length)
+                                         : NULL;
 }
 
 /* The part of `whole` from `cut` on, with what of `spans` lies in it. */
@@ -124,7 +170,7 @@ static fv_status render_rest(const fv_conversation *conversation, size_t answer,
     if (status == FV_OK)
         status = render(conversation, conversation->count, conversation->format.reasoning, &whole, &spans);
     conversation->turns[answer].content = content;
-    if (status == FV_OK) letter = find_letter(&before, &whole);
+    if (status == FV_OK) letter = find_letter(conversation, &before, &whole, &spans);
     if (status == FV_OK && !letter) status = FV_ERROR_UNSUPPORTED;
     if (status == FV_OK) status = append_rest(&whole, &spans, (size_t)(letter + 1 - whole.bytes), text, contents);
     fv_text_free(&before);
@@ -184,9 +230,10 @@ fv_status fv_conversation_encode_document(const fv_conversation *conversation, c
     size_t mark = 0;
     fv_status status = render_marked(conversation, true, &whole, &spans, &mark);
     if (status == FV_OK) spans.spans[spans.count - 1].end = mark;
+    bool begun = conversation->made && fv_template_turns_begin(conversation->format.gguf, &whole);
     if (status == FV_OK)
         status = fv_tokenizer_encode_spans(tokenizer, whole.bytes, mark, &spans,
-                                           FV_TOKENIZE_PARSE_SPECIAL | FV_TOKENIZE_ADD_SPECIAL, tokens);
+                                           FV_TOKENIZE_PARSE_SPECIAL | (begun ? 0u : FV_TOKENIZE_ADD_SPECIAL), tokens);
     fv_text_free(&whole);
     fv_text_spans_free(&spans);
     return status;
@@ -221,6 +268,8 @@ fv_status fv_conversation_encode(const fv_conversation *conversation, const fv_t
     uint32_t flags = FV_TOKENIZE_PARSE_SPECIAL;
     if (fv_conversation_is_new(conversation) && !conversation->resumed) flags |= FV_TOKENIZE_ADD_SPECIAL;
     fv_status status = render_next(conversation, &text, &contents);
+    if (conversation->made && fv_template_turns_begin(conversation->format.gguf, &text))
+        flags &= ~(uint32_t)FV_TOKENIZE_ADD_SPECIAL; /* the template wrote the beginning token */
     if (status == FV_OK)
         status = fv_tokenizer_encode_spans(tokenizer, text.bytes ? text.bytes : "", text.length,
                                            parse_contents ? NULL : &contents, flags, tokens);

@@ -265,7 +265,15 @@ class Conversation(CliTest):
         self.fails(1, "run", "-m", always, "-p", "A", "--reasoning", "off", says=("no switch for thinking",))
 
     def test_an_unknown_template_says_what_helps(self):
-        self.fails(1, "run", "-m", self.tiny("{{ 'Human: ' }}"), "-p", "A", says=("--chat-template", "vicuna", "-no-cnv"))
+        self.fails(1, "run", "-m", self.tiny("\n{% do x %}"), "-p", "A", says=("line 2: {% do %}", "--chat-template", "-no-cnv"))
+        self.fails(1, "run", "-m", self.tiny("{{ 'Human: ' }}"), "--no-jinja", "-p", "A", says=("--chat-template", "vicuna", "-no-cnv"))
+        self.fails(1, "run", "-m", self.tiny("{{ raise_exception('not I') }}"), "-p", "A", says=("the chat template says: not I",))
+
+    def test_an_unknown_template_is_run(self):
+        path = self.tiny("{% for m in messages %}{{ m.content }}: {% endfor %}")
+        counted = json.loads(run("run", "-m", path, "-p", "A<|im_end|>", "-n", "1", "--json").stdout.decode())
+        plain = json.loads(run("run", "-m", path, "-no-cnv", "-p", "A<|im_end >: ", "-n", "1", "--json").stdout.decode())
+        self.assertEqual(counted["prompt_tokens"], plain["prompt_tokens"])  # what is said is text: the tokens are bytes
 
     def test_no_question_no_answer(self):
         self.assertEqual(self.ok("run", "-m", LLAMA, *CHAT, stdin=b"").stdout, b"")
