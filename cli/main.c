@@ -25,6 +25,7 @@ static const struct verb {
     {"bench", cmd_bench, "speed of a model"},
     {"inspect", cmd_inspect, "what is in a GGUF file or one of a session, and what memory a context takes"},
     {"tokenize", cmd_tokenize, "text to token ids and back"},
+    {"index", cmd_index, "nearest neighbours among vectors: build, search, change"},
 };
 #define VERBS (sizeof verbs / sizeof verbs[0])
 

@@ -359,6 +359,8 @@ int cli_options_parse(const cli_syntax *syntax, int argc, char **argv) {
             result = take_flag(syntax, argc, argv, &i);
         else if (syntax->operand && !*syntax->operand)
             *syntax->operand = argv[i];
+        else if (syntax->second && !*syntax->second)
+            *syntax->second = argv[i];
         else
             result = cli_usage_error(syntax->verb, "'%s' does not belong to any flag", argv[i]);
     }

@@ -76,6 +76,7 @@ typedef struct cli_syntax {
     const cli_option_group *groups;
     size_t group_count;
     const char **operand; /* where one argument without a flag goes; NULL = there is none */
+    const char **second;  /* likewise, another after it */
 } cli_syntax;
 
 /** Reads the environment, then argv[1..]. CLI_GO_ON, CLI_DONE (help was printed) or CLI_USAGE (and one line said why).

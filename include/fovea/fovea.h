@@ -45,6 +45,7 @@
 #include "fovea/text_look.h"
 #include "fovea/tokenizer.h"
 #include "fovea/tune.h"
+#include "fovea/vector_file.h"
 #include "fovea/words.h"
 
 #endif

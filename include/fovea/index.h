@@ -198,6 +198,17 @@ typedef struct fv_index_report {
 FV_API fv_status fv_index_nearest(const fv_index *index, const fv_index_search *search, uint64_t *labels,
                                   float *distances, fv_index_report *report, fv_message *message);
 
+/**
+ * The beam with which walks find `recall` (0..1) of the k nearest, by 100 of the search's queries: they are scanned,
+ * and walked with rising beams. 0, the scan, where there is no graph, no more than 400 queries, or no beam that does
+ * it.
+ *
+ * beam     out, for search->beam; untouched on error.
+ * returns  as fv_index_nearest(). Cost: 100 scans of all codes, and the walks.
+ */
+FV_API fv_status fv_index_beam_for(const fv_index *index, const fv_index_search *search, double recall, uint32_t *beam,
+                                   fv_message *message);
+
 /** What a query found: nearest first, as above. Start from {0}; fv_index_hits_free() when done. */
 typedef struct fv_index_hits {
     uint64_t *labels; /* [count] */

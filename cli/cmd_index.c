@@ -1,0 +1,411 @@
+/* cmd_index.c - `fovea index`: makes, searches, changes, shows and measures indexes of vectors. */
+#include "fovea/index.h"
+#include "fovea/machine.h"
+#include "fovea/vector_file.h"
+#include "json_out.h"
+#include "model_options.h"
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GRAPH_ROWS 50000 /* --kind auto: fewer are scanned faster than a graph repays its making */
+
+typedef struct index_options {
+    const char *first, *second; /* files */
+    const char *out, *labels, *truth, *filter, *labels_out, *distances_out;
+    uint32_t metric;
+    int kind;
+    uint32_t degree, build_beam, k;
+    int64_t beam, seed, threads;
+    double recall;
+    bool check, json;
+} index_options;
+
+enum { KIND_AUTO, KIND_FLAT, KIND_GRAPH };
+
+#define CLI_TARGET index_options
+static const cli_option build_flags[] = {
+    CLI_FLAG(TEXT, "-o --output", out, .value = "FILE", .help = "build: the index"),
+    CLI_FLAG(CHOICE, "--metric", metric, .value = "NAME", .choices = "l2 ip cosine",
+             .help = "build: l2, ip (inner product) or cosine"),
+    CLI_FLAG(CHOICE, "--kind", kind, .value = "NAME", .choices = "auto flat graph",
+             .help =
+                 "build: flat scans codes of all vectors; graph walks from neighbour to\nneighbour; auto: a graph from "
+                 "50,000 vectors on"),
+    CLI_FLAG(U32, "-R --degree", degree, .low = 32, .high = 256,
+             .help = "build: neighbours of each vector of a graph, a multiple of 32"),
+    CLI_FLAG(U32, "--build-ef", build_beam, .low = 1, .high = FV_INDEX_BEAM,
+             .help = "build: beam of the walks that look for neighbours"),
+    CLI_FLAG(INTEGER, "--seed", seed, .low = 0, .high = CLI_SEED_MAX, .help = "build: of the rotation of vectors"),
+    CLI_FLAG(TEXT, "--labels", labels, .value = "FILE",
+             .help = "build, insert: labels (default: the numbers of the rows)"),
+};
+static const cli_option search_flags[] = {
+    CLI_FLAG(U32, "-k --top-k", k, .low = 1, .high = CLI_COUNT_MAX, .help = "results of a query"),
+    CLI_FLAG(INTEGER, "--ef", beam, .low = 0, .high = FV_INDEX_BEAM, .standard = "",
+             .help = "beam of walks over a graph, in place of --recall; 0: scan all codes"),
+    CLI_FLAG(
+        REAL, "--recall", recall, .low = 0.01, .high = 1,
+        .help =
+            "of a graph: share of the nearest to be found; the beam is chosen by 100 of the\nqueries; up to 400 are "
+            "answered by a scan of all codes"),
+    CLI_FLAG(TEXT, "--filter", filter, .value = "FILE",
+             .help = "labels that may be found: .npy of bools, or bits, label 0 the lowest of the\nfirst byte"),
+    CLI_FLAG(TEXT, "--labels-out", labels_out, .value = "FILE", .help = "search: write labels, .npy [queries][k]"),
+    CLI_FLAG(TEXT, "--distances-out", distances_out, .value = "FILE", .help = "search: write distances, likewise"),
+    CLI_FLAG(TEXT, "--truth", truth, .value = "FILE", .help = "bench: the labels of the nearest, nearest first"),
+};
+static const cli_option common_flags[] = {
+    CLI_FLAG(INTEGER, "-t --threads", threads, .low = -1, .high = 1024, .standard = "",
+             .help = "threads; default: all"),
+    CLI_FLAG(SWITCH, "--check", check, .help = "inspect: read all of it, too"),
+    CLI_FLAG(SWITCH, "--json", json, .help = "one JSON document"),
+};
+
+typedef struct index_state {
+    const index_options *options;
+    fv_index *index;
+    fv_pool *pool;
+    fv_vectors vectors;
+    fv_labels labels, filter, truth;
+} index_state;
+
+/* One that no index has where it is too large to tell. */
+static uint32_t dimension_of(const fv_vectors *vectors) {
+    return vectors->dimension > FV_INDEX_DIMENSIONS ? UINT32_MAX : (uint32_t)vectors->dimension;
+}
+
+static double seconds_since(uint64_t start_ns) { return (double)(fv_machine_clock_ns() - start_ns) * 1e-9; }
+
+static fv_index_info info_of(const index_state *state) {
+    fv_index_info info;
+    fv_index_info_get(state->index, &info);
+    return info;
+}
+
+static const char *kind_name(const fv_index_info *info) { return info->degree ? "graph" : "flat"; }
+
+/* ---- what changes an index ---- */
+
+static int add(index_state *state, const char *data) {
+    fv_message message = {""};
+    const index_options *options = state->options;
+    fv_status status = fv_vectors_read(&state->vectors, data, &message);
+    if (status == FV_OK && options->labels) status = fv_labels_read(&state->labels, options->labels, &message);
+    if (status != FV_OK) return cli_outcome(status, &message);
+    if (options->labels && state->labels.rows * state->labels.columns != state->vectors.rows)
+        return cli_fail("%s: has %zu labels, %s has %zu vectors", options->labels,
+                        state->labels.rows * state->labels.columns, data, state->vectors.rows);
+    status = fv_index_add(state->index, state->vectors.rows, dimension_of(&state->vectors), state->vectors.data,
+                          options->labels ? state->labels.data : NULL, fv_pool_parallel(state->pool), &message);
+    return cli_outcome(status, &message);
+}
+
+static int link(index_state *state, uint32_t degree) {
+    fv_message message = {""};
+    fv_index_link_config config;
+    fv_index_link_config_default(&config);
+    config.degree = degree;
+    config.beam = state->options->build_beam;
+    return cli_outcome(fv_index_link(state->index, &config, fv_pool_parallel(state->pool), &message), &message);
+}
+
+static int save(index_state *state, const char *path, uint64_t start_ns) {
+    fv_message message = {""};
+    fv_index *saved = NULL;
+    fv_status status = fv_index_save(state->index, path, &message);
+    if (status == FV_OK) status = fv_index_open(&saved, path, &message);
+    if (status != FV_OK) return cli_outcome(status, &message);
+    fv_index_info info;
+    fv_index_info_get(saved, &info);
+    fv_index_close(saved);
+    double seconds = seconds_since(start_ns);
+    if (!state->options->json) {
+        cli_print("%s: %s, %" PRIu64 " vectors of dimension %" PRIu32 ", %" PRIu64 " bytes, %.2f s\n", path,
+                  kind_name(&info), info.rows, info.dimension, info.file_bytes, seconds);
+        return cli_flush() ? CLI_DONE : CLI_FAILED;
+    }
+    json_t *document = json_object();
+    CLI_ADD(document, {"vectors", cli_count(info.rows)}, {"dimension", cli_count(info.dimension)},
+            {"kind", cli_text(kind_name(&info))}, {"seconds", cli_real(seconds)},
+            {"bytes", cli_count(info.file_bytes)});
+    return cli_json_print(document);
+}
+
+static int build(index_state *state) {
+    const index_options *options = state->options;
+    fv_message message = {""};
+    fv_index_config config;
+    uint64_t start_ns = fv_machine_clock_ns();
+    if (!options->out) return cli_usage_error("index", "name the index to be built with -o");
+    fv_vectors head = {0};
+    fv_status status = fv_vectors_read(&head, options->first, &message);
+    uint32_t dimension = dimension_of(&head);
+    fv_vectors_free(&head);
+    if (status != FV_OK) return cli_outcome(status, &message);
+    fv_index_config_default(dimension, options->metric, &config);
+    config.seed = (uint64_t)options->seed;
+    int result = cli_outcome(fv_index_make(&state->index, &config, &message), &message);
+    if (result == CLI_GO_ON) result = add(state, options->first);
+    bool graph = options->kind == KIND_GRAPH || (options->kind == KIND_AUTO && state->vectors.rows >= GRAPH_ROWS);
+    if (result == CLI_GO_ON && graph) result = link(state, options->degree);
+    return result == CLI_GO_ON ? save(state, options->out, start_ns) : result;
+}
+
+/* A graph is made again: it is dropped by the change. */
+static int changed(index_state *state, uint32_t degree, int result, uint64_t start_ns) {
+    if (result == CLI_GO_ON && degree) result = link(state, degree);
+    return result == CLI_GO_ON ? save(state, state->options->first, start_ns) : result;
+}
+
+static int insert(index_state *state) {
+    uint64_t start_ns = fv_machine_clock_ns();
+    uint32_t degree = info_of(state).degree;
+    return changed(state, degree, add(state, state->options->second), start_ns);
+}
+
+static int delete_labels(index_state *state) {
+    uint64_t start_ns = fv_machine_clock_ns();
+    uint32_t degree = info_of(state).degree;
+    fv_message message = {""};
+    fv_status status = fv_labels_read(&state->labels, state->options->second, &message);
+    if (status == FV_OK)
+        status =
+            fv_index_remove(state->index, state->labels.rows * state->labels.columns, state->labels.data, &message);
+    return changed(state, degree, cli_outcome(status, &message), start_ns);
+}
+
+/* ---- what reads one ---- */
+
+static int inspect(index_state *state) {
+    fv_message message = {""};
+    fv_index_info info = info_of(state);
+    static const char *const metrics[] = {"l2", "ip", "cosine"};
+    if (state->options->check) {
+        int result = cli_outcome(fv_index_check(state->index, &message), &message);
+        if (result != CLI_GO_ON) return result;
+    }
+    if (!state->options->json) {
+        cli_print("%s: index, version %" PRIu32 ", %" PRIu64 " bytes\n", state->options->first, info.version,
+                  info.file_bytes);
+        cli_print("%s, %s, %" PRIu64 " vectors of dimension %" PRIu32 ", seed %" PRIu64, kind_name(&info),
+                  metrics[info.metric], info.rows, info.dimension, info.seed);
+        cli_print(info.degree ? ", %" PRIu32 " neighbours each\n" : "\n", info.degree);
+        return cli_flush() ? CLI_DONE : CLI_FAILED;
+    }
+    json_t *document = json_object();
+    CLI_ADD(document, {"path", cli_text(state->options->first)}, {"version", cli_count(info.version)},
+            {"kind", cli_text(kind_name(&info))}, {"metric", cli_text(metrics[info.metric])},
+            {"vectors", cli_count(info.rows)}, {"dimension", cli_count(info.dimension)},
+            {"degree", cli_count(info.degree)}, {"seed", cli_count(info.seed)}, {"bytes", cli_count(info.file_bytes)},
+            {"checked", json_boolean(state->options->check)});
+    return cli_json_print(document);
+}
+
+static int read_queries(index_state *state, fv_index_search *search) {
+    fv_message message = {""};
+    const index_options *options = state->options;
+    fv_status status = fv_vectors_read(&state->vectors, options->second, &message);
+    if (status == FV_OK && options->filter) status = fv_filter_read(&state->filter, options->filter, &message);
+    if (status != FV_OK) return cli_outcome(status, &message);
+    fv_index_search_default(dimension_of(&state->vectors), search);
+    search->queries = state->vectors.data;
+    search->count = state->vectors.rows;
+    search->k = options->k;
+    search->parallel = fv_pool_parallel(state->pool);
+    if (options->filter) {
+        search->filter_bits = state->filter.data;
+        search->filter_words = state->filter.rows;
+    }
+    return CLI_GO_ON;
+}
+
+static int print_results(const index_state *state, const uint64_t *labels, const float *distances, size_t queries) {
+    bool good = true;
+    for (size_t q = 0; q < queries && good; q++) {
+        good = cli_print("%zu", q);
+        for (size_t i = 0; i < state->options->k && good && labels[i] != FV_INDEX_NO_LABEL; i++)
+            good = cli_print(" %" PRIu64 ":%.6g", labels[i], (double)distances[i]);
+        good = cli_print("\n") && good;
+        labels += state->options->k;
+        distances += state->options->k;
+    }
+    return good && cli_flush() ? CLI_DONE : CLI_FAILED;
+}
+
+static int tell(index_state *state, const fv_index_search *search, const fv_index_report *report, double seconds) {
+    json_t *document = json_object();
+    CLI_ADD(document, {"queries", cli_count(search->count)}, {"seconds", cli_real(seconds)},
+            {"qps", cli_real((double)search->count / seconds)}, {"visits", cli_count(report->visits)},
+            {"codes", cli_count(report->codes)}, {"rows", cli_count(report->rows)}, {"bytes", cli_count(report->bytes)},
+            {"ef", cli_count(search->beam)}, {"kind", cli_text(search->beam ? "graph" : "flat")});
+    (void)state;
+    return cli_json_print(document);
+}
+
+static int write_results(const index_state *state, const fv_index_search *search, const uint64_t *labels,
+                         const float *distances) {
+    const index_options *options = state->options;
+    fv_message message = {""};
+    fv_status status = FV_OK;
+    if (options->labels_out) status = fv_npy_write_u64(options->labels_out, labels, search->count, search->k, &message);
+    if (status == FV_OK && options->distances_out)
+        status = fv_npy_write_f32(options->distances_out, distances, search->count, search->k, &message);
+    return cli_outcome(status, &message);
+}
+
+static int choose_beam(index_state *state, fv_index_search *search) {
+    const index_options *options = state->options;
+    fv_message message = {""};
+    if (options->beam >= 0) {
+        search->beam = (uint32_t)options->beam;
+        return CLI_GO_ON;
+    }
+    if (!info_of(state).degree) return CLI_GO_ON;
+    return cli_outcome(fv_index_beam_for(state->index, search, options->recall, &search->beam, &message), &message);
+}
+
+static int search_index(index_state *state) {
+    fv_index_search search;
+    fv_message message = {""};
+    fv_index_report report = {.struct_bytes = sizeof report};
+    int result = read_queries(state, &search);
+    if (result == CLI_GO_ON) result = choose_beam(state, &search);
+    if (result != CLI_GO_ON) return result;
+    size_t each = search.k <= SIZE_MAX / 8 / (search.count + 1) ? search.k : SIZE_MAX / 16;
+    uint64_t *labels = malloc((search.count + 1) * each * sizeof *labels);
+    float *distances = malloc((search.count + 1) * each * sizeof *distances);
+    if (!labels || !distances) result = cli_fail("no memory for the results of %zu queries", search.count);
+    uint64_t start_ns = fv_machine_clock_ns();
+    if (result == CLI_GO_ON)
+        result = cli_outcome(fv_index_nearest(state->index, &search, labels, distances, &report, &message), &message);
+    double seconds = seconds_since(start_ns);
+    if (result == CLI_GO_ON) result = write_results(state, &search, labels, distances);
+    if (result == CLI_GO_ON)
+        result = state->options->json ? tell(state, &search, &report, seconds)
+                 : state->options->labels_out || state->options->distances_out
+                     ? CLI_DONE
+                     : print_results(state, labels, distances, search.count);
+    free(labels);
+    free(distances);
+    return result;
+}
+
+/* ---- bench ---- */
+
+static size_t right_of(const index_state *state, const fv_index_search *search, const uint64_t *labels) {
+    size_t right = 0, columns = state->truth.columns < search->k ? state->truth.columns : search->k;
+    for (size_t q = 0; q < search->count; q++)
+        for (size_t i = 0; i < columns; i++)
+            for (size_t j = 0; j < search->k; j++)
+                right += labels[q * search->k + j] == state->truth.data[q * state->truth.columns + i];
+    return right;
+}
+
+static int bench_beam(index_state *state, fv_index_search *search, uint64_t *labels, float *distances, json_t *all) {
+    fv_message message = {""};
+    uint64_t start_ns = fv_machine_clock_ns();
+    int result = cli_outcome(fv_index_nearest(state->index, search, labels, distances, NULL, &message), &message);
+    if (result != CLI_GO_ON) return result;
+    double seconds = seconds_since(start_ns), qps = (double)search->count / seconds;
+    size_t columns = state->truth.columns < search->k ? state->truth.columns : search->k;
+    double recall = (double)right_of(state, search, labels) / (double)(search->count * columns);
+    if (!state->options->json) cli_print("ef %6" PRIu32 "  recall %.4f  %.0f queries/s\n", search->beam, recall, qps);
+    json_t *line = json_object();
+    CLI_ADD(line, {"ef", cli_count(search->beam)}, {"recall", cli_real(recall)}, {"qps", cli_real(qps)});
+    cli_json_append(all, line);
+    return CLI_GO_ON;
+}
+
+static int bench(index_state *state) {
+    fv_index_search search;
+    fv_message message = {""};
+    int result = read_queries(state, &search);
+    if (result == CLI_GO_ON && !state->options->truth)
+        result = cli_usage_error("index", "name the true labels with --truth");
+    if (result == CLI_GO_ON)
+        result = cli_outcome(fv_labels_read(&state->truth, state->options->truth, &message), &message);
+    if (result == CLI_GO_ON && (state->truth.rows != search.count || !state->truth.columns || !search.count))
+        result =
+            cli_fail("%s: has %zu rows, there are %zu queries", state->options->truth, state->truth.rows, search.count);
+    if (result != CLI_GO_ON) return result;
+    uint64_t *labels = calloc(search.count, search.k * sizeof *labels);
+    float *distances = calloc(search.count, search.k * sizeof *distances);
+    json_t *all = json_array();
+    static const uint32_t beams[] = {10, 20, 40, 80, 160, 320, 640, 1280};
+    if (!labels || !distances) result = cli_fail("no memory for the results of %zu queries", search.count);
+    bool graph = info_of(state).degree != 0;
+    for (size_t i = 0; result == CLI_GO_ON && i < sizeof beams / sizeof beams[0] && graph; i++) {
+        search.beam = beams[i];
+        if (beams[i] >= search.k || i + 1 == sizeof beams / sizeof beams[0])
+            result = bench_beam(state, &search, labels, distances, all);
+    }
+    search.beam = 0;
+    if (result == CLI_GO_ON && !graph) result = bench_beam(state, &search, labels, distances, all);
+    free(labels);
+    free(distances);
+    if (result != CLI_GO_ON || !state->options->json) {
+        json_decref(all);
+        return result == CLI_GO_ON ? CLI_DONE : result;
+    }
+    return cli_json_print(all);
+}
+
+/* ---- the verb ---- */
+
+static const struct action {
+    const char *name, *second;
+    bool opens;
+    int (*run)(index_state *state);
+} actions[] = {
+    {"build", NULL, false, build},           {"search", "the queries", true, search_index},
+    {"insert", "the vectors", true, insert}, {"delete", "the labels", true, delete_labels},
+    {"inspect", NULL, true, inspect},        {"bench", "the queries", true, bench},
+};
+#define ACTIONS (sizeof actions / sizeof actions[0])
+
+static int run_action(const struct action *action, const index_options *options) {
+    index_state state = {.options = options};
+    fv_message message = {""};
+    cli_thread_options placement = cli_thread_options_default();
+    if (!options->first) return cli_usage_error("index", "%s: no file", action->name);
+    if (!action->second != !options->second)
+        return cli_usage_error("index", "%s: %s", action->name,
+                               options->second ? "one file is enough" : "after the index comes a second file");
+    int result = cli_pool_open(&state.pool, "index", options->threads, &placement);
+    if (result == CLI_GO_ON && action->opens)
+        result = cli_outcome(fv_index_open(&state.index, options->first, &message), &message);
+    if (result == CLI_GO_ON) result = action->run(&state);
+    fv_index_close(state.index);
+    fv_pool_close(state.pool);
+    fv_vectors_free(&state.vectors);
+    fv_labels_free(&state.labels);
+    fv_labels_free(&state.filter);
+    fv_labels_free(&state.truth);
+    return result;
+}
+
+int cmd_index(int argc, char **argv) {
+    index_options options = {.degree = 32, .build_beam = 200, .k = 10, .beam = -1, .threads = -1, .recall = 0.95};
+    const cli_option_group groups[] = {CLI_GROUP("making", build_flags, &options),
+                                       CLI_GROUP("searching", search_flags, &options),
+                                       CLI_GROUP("all", common_flags, &options)};
+    const cli_syntax syntax = {
+        .verb = "index",
+        .synopsis = "build DATA -o FILE | search FILE QUERIES | insert FILE DATA | delete FILE LABELS |\n"
+                    "       fovea index inspect FILE | bench FILE QUERIES --truth LABELS [flags]",
+        .about = "Nearest neighbours among vectors. DATA and QUERIES are .npy (f4, f2, i1, u1; two\ndimensions), "
+                 ".fvecs, .bvecs "
+                 "or .ivecs; LABELS .npy or .ivecs.",
+        CLI_GROUPS(groups),
+        .operand = &options.first,
+        .second = &options.second,
+    };
+    const struct action *action = NULL;
+    for (size_t i = 0; i < ACTIONS && argc > 1; i++)
+        if (strcmp(argv[1], actions[i].name) == 0) action = actions + i;
+    int result = cli_options_parse(&syntax, action ? argc - 1 : argc, action ? argv + 1 : argv);
+    if (result != CLI_GO_ON) return result;
+    if (!action) return cli_usage_error("index", "say what to do: build, search, insert, delete, inspect or bench");
+    return run_action(action, &options);
+}
