@@ -385,6 +385,16 @@ talk.onKeyNeeded(() => {
   return keyAsked;
 });
 
+// Whether this server takes the template's switch: asked once, of nothing.
+async function takesSwitch() {
+  try {
+    await talk.chat({ messages: [{ role: 'user', content: 'a' }], max_tokens: 0, chat_template_kwargs: { enable_thinking: true } });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 async function begin() {
   wire();
   state.open = fresh();
@@ -400,7 +410,7 @@ async function begin() {
     state.model = props.model_alias;
     by('model').textContent = props.model_alias;
     by('model').title = props.default_generation_settings.n_ctx.toLocaleString('en') + ' tokens, attention ' + props.default_generation_settings.attention;
-    settings.thinks.known = props.chat_template.includes('enable_thinking');
+    settings.thinks.known = props.chat_template.includes('enable_thinking') && await takesSwitch();
     draw();
   } catch (error) {
     notice(error.message);
