@@ -99,8 +99,14 @@ class Layer(CacheLayerMixin):
 
     def attend(self, query: Any, mask: Any, causal: bool, scale: float | None, softcap: float, policy: str | Policy | None) -> tuple[Any, Any]:
         """Appends what is pending; query [batch, tokens, heads, head_dim] -> the same, and log-sum-exps [batch, tokens, heads]."""
+        try:
+            return self._attend(query, mask, causal, scale, softcap, policy or self.policies[0])
+        finally:
+            self.pending = None
+
+    def _attend(self, query: Any, mask: Any, causal: bool, scale: float | None, softcap: float, policy: str | Policy) -> tuple[Any, Any]:
         assert self.pending is not None
-        fresh, policy = self.pending[0].shape[-2], policy or self.policies[0]
+        fresh = self.pending[0].shape[-2]
         outs, lses = [], []
         for i, cache in enumerate(self.caches):
             if mask is None:
@@ -116,7 +122,6 @@ class Layer(CacheLayerMixin):
                 out, lse = _run(cache, query[i], plan.runs, scale, softcap, policy)
             outs.append(out)
             lses.append(lse)
-        self.pending = None
         return (outs[0][None], lses[0][None]) if len(outs) == 1 else (torch.stack(outs), torch.stack(lses))
 
     def get_mask_sizes(self, query_length: Any) -> tuple[int, int]:
@@ -202,7 +207,8 @@ class Cache(ModelCache):
 
     Each token is packed once. Batches may be padded on either side: padding is not held. Sliding windows are kept to by attention,
     not by memory: all tokens are held. `crop`, `reorder_cache` (beams), `batch_*` and `reset` are as transformers has them.
-    Needs attn_implementation="fovea"; another one is a RuntimeError in the second call.
+    Needs attn_implementation="fovea"; another one is a RuntimeError in the second call. After a call that raised, layers may hold
+    different numbers of tokens, as with transformers' own: `reset`.
     """
 
     def __init__(self, policy: str | Policy | tuple[str | Policy, ...] = "dense", dtype: str | None = None) -> None:
