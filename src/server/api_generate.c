@@ -3,13 +3,14 @@
 #include "shape_llama.h"
 #include "shape_ollama.h"
 #include "shape_openai.h"
+#include "shape_responses.h"
 #include "worker.h"
 #include <string.h>
 
 /* An endpoint while it reads. */
 typedef struct draft {
     fv_settings settings; /* the first member: tables of fields are its own */
-    const json_t *prompt, *messages, *system, *tools, *variables;
+    const json_t *prompt, *messages, *system, *input, *tools, *variables;
     bool raw, calls_nothing;
 } draft;
 
@@ -66,10 +67,55 @@ static json_t *as_messages(const draft *d) {
     return NULL;
 }
 
+/* A response's parts are input_text and output_text: those of a chat are text. */
+static json_t *content_of(const json_t *content) {
+    json_t *made = json_deep_copy(content), *part;
+    size_t index;
+    json_array_foreach(made, index, part) {
+        const char *type = json_string_value(json_object_get(part, "type"));
+        if (type && (strcmp(type, "input_text") == 0 || strcmp(type, "output_text") == 0))
+            (void)json_object_set_new(part, "type", json_string("text"));
+    }
+    return made;
+}
+
+static fv_status add_item(json_t *messages, const json_t *item, fv_message *message) {
+    const char *type = json_string_value(json_object_get(item, "type"));
+    const json_t *role = json_object_get(item, "role"), *content = json_object_get(item, "content");
+    if (!json_is_object(item) || (type && strcmp(type, "message") != 0))
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "field 'input': an item of type '%.32s' is not implemented; messages are",
+                              type ? type : "");
+    if (!json_is_string(role) || !content)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'input': a message has a role and a content");
+    json_t *made = json_pack("{s:O, s:o}", "role", role, "content", content_of(content));
+    return json_array_append_new(messages, made) == 0 ? FV_OK : FV_ERROR_MEMORY;
+}
+
+/* Instructions are a system text, what is put in is the user's, or messages. */
+static fv_status read_input(fv_request *request, const draft *d, fv_message *message) {
+    json_t *messages = json_array();
+    fv_status status = FV_OK;
+    if (d->system)
+        (void)json_array_append_new(messages, json_pack("{s:s, s:O}", "role", "system", "content", d->system));
+    if (json_is_string(d->input))
+        (void)json_array_append_new(messages, json_pack("{s:s, s:O}", "role", "user", "content", d->input));
+    else if (!json_is_array(d->input) || json_array_size(d->input) == 0)
+        status = fv_message_set(message, FV_ERROR_ARGUMENT, "field 'input' must be a text or a list of messages");
+    for (size_t i = 0; json_is_array(d->input) && i < json_array_size(d->input) && status == FV_OK; i++)
+        status = add_item(messages, json_array_get(d->input, i), message);
+    const fv_chat_ask ask = {messages, NULL, NULL};
+    if (status == FV_OK) status = fv_prompts_chat(&request->prompts, request->server, &ask, message);
+    request->prompts.form = (fv_answer_form){0}; /* a thought stands in the text */
+    json_decref(messages);
+    return status;
+}
+
 static fv_status read_asked(fv_request *request, const endpoint *e, const draft *d, fv_message *message) {
     const fv_server *server = request->server;
     bool chats = e->shape == &fv_shape_chat || e->shape == &fv_shape_ollama_chat;
     if (chats && !d->messages) return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'messages' is missing");
+    if (e->shape == &fv_shape_responses) return read_input(request, d, message);
     const fv_chat_ask ask = {d->messages, d->calls_nothing ? NULL : d->tools, d->variables};
     if (chats) return fv_prompts_chat(&request->prompts, server, &ask, message);
     bool has_chat = server->chat.family != FV_CHAT_NONE || server->template;
@@ -150,6 +196,48 @@ static const fv_field chat_list[] = {
 void fv_api_chat(fv_call *call) {
     const fv_field_table tables[] = {TABLE(chat_list), fv_sampling_fields, fv_openai_fields, fv_llama_fields};
     serve(call, &(endpoint){&fv_shape_chat, "chatcmpl-", tables, 4, false, false});
+}
+
+/* ---- OpenAI's responses ---- */
+
+static fv_status read_response_input(void *target, const json_t *value, fv_message *message) {
+    (void)message;
+    ((draft *)target)->input = value;
+    return FV_OK;
+}
+
+static fv_status read_instructions(void *target, const json_t *value, fv_message *message) {
+    if (!json_is_string(value))
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "field 'instructions' must be a text");
+    if (json_string_length(value) > 0) ((draft *)target)->system = value;
+    return FV_OK;
+}
+
+/* Nothing is kept: the conversation so far is in `input`. */
+static const fv_field responses_list[] = {
+    {.name = "input", .kind = FV_FIELD_READ, .read = read_response_input},
+    {.name = "instructions", .kind = FV_FIELD_READ, .read = read_instructions},
+    {.name = "max_output_tokens", .kind = FV_FIELD_INTEGER, AT(max_tokens), .low = -1, .high = 2147483647},
+    {.name = "max_tokens", .kind = FV_FIELD_ONLY, .only = "[]"},
+    {.name = "n", .kind = FV_FIELD_ONLY, .only = "[1]"},
+    {.name = "store", .kind = FV_FIELD_ONLY, .only = "[false]"},
+    {.name = "previous_response_id", .kind = FV_FIELD_ONLY, .only = "[]"},
+    {.name = "conversation", .kind = FV_FIELD_ONLY, .only = "[]"},
+    {.name = "background", .kind = FV_FIELD_ONLY, .only = "[false]"},
+    {.name = "tools", .kind = FV_FIELD_ONLY, .only = "[[]]"},
+    {.name = "tool_choice", .kind = FV_FIELD_ONLY, .only = "[\"none\",\"auto\"]"},
+    {.name = "parallel_tool_calls", .kind = FV_FIELD_ONLY, .only = "[true,false]"},
+    {.name = "text", .kind = FV_FIELD_ONLY, .only = "[{},{\"format\":{\"type\":\"text\"}}]"},
+    {.name = "reasoning", .kind = FV_FIELD_ONLY, .only = "[{}]"},
+    {.name = "include", .kind = FV_FIELD_ONLY, .only = "[[]]"},
+    {.name = "truncation", .kind = FV_FIELD_ONLY, .only = "[\"disabled\"]"},
+    {.name = "metadata", .kind = FV_FIELD_ONLY, .only = "[{}]"},
+    {.name = "top_logprobs", .kind = FV_FIELD_ONLY, .only = "[0]"},
+};
+
+void fv_api_responses(fv_call *call) {
+    const fv_field_table tables[] = {TABLE(responses_list), fv_sampling_fields, fv_openai_fields, fv_llama_fields};
+    serve(call, &(endpoint){&fv_shape_responses, "resp_", tables, 4, false, false});
 }
 
 /* ---- llama-server's ---- */

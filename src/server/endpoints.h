@@ -14,7 +14,7 @@ fv_route_fn fv_api_health, fv_api_models, fv_api_props, fv_api_tokenizer_info, f
 /* api_text.c */
 fv_route_fn fv_api_tokenize, fv_api_detokenize, fv_api_template;
 /* api_generate.c */
-fv_route_fn fv_api_completions, fv_api_chat, fv_api_llama, fv_api_ollama_generate, fv_api_ollama_chat;
+fv_route_fn fv_api_completions, fv_api_chat, fv_api_llama, fv_api_responses, fv_api_ollama_generate, fv_api_ollama_chat;
 /* api_state.c */
 fv_route_fn fv_api_slots, fv_api_metrics, fv_api_slot;
 

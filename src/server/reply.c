@@ -103,10 +103,15 @@ void fv_reply_write(fv_reply *reply, const char *bytes, size_t length) {
     pthread_mutex_unlock(&reply->lock);
 }
 
-void fv_reply_event(fv_reply *reply, json_t *document) {
+static void write_event(fv_reply *reply, json_t *document, bool named) {
     fv_text text = {0};
     bool lines = reply->type == NULL || strcmp(reply->type, FV_REPLY_NDJSON) == 0;
-    fv_status status = lines ? FV_OK : fv_text_append(&text, "data: ", 6);
+    const char *type = named && !lines ? json_string_value(json_object_get(document, "type")) : NULL;
+    fv_status status = FV_OK;
+    if (type) status = fv_text_append(&text, "event: ", 7);
+    if (type && status == FV_OK) status = fv_text_append(&text, type, strlen(type));
+    if (type && status == FV_OK) status = fv_text_append(&text, "\n", 1);
+    if (status == FV_OK && !lines) status = fv_text_append(&text, "data: ", 6);
     fv_status written = fv_json_write(document, &text);
     if (status == FV_OK) status = written;
     if (status == FV_OK) status = fv_text_append(&text, "\n\n", lines ? 1 : 2);
@@ -115,6 +120,16 @@ void fv_reply_event(fv_reply *reply, json_t *document) {
     else
         fv_reply_end(reply);
     fv_text_free(&text);
+}
+
+void fv_reply_event(fv_reply *reply, json_t *document) {
+    if (!json_is_array(document)) {
+        write_event(reply, document, false);
+        return;
+    }
+    for (size_t i = 0; i < json_array_size(document); i++)
+        write_event(reply, json_incref(json_array_get(document, i)), true);
+    json_decref(document);
 }
 
 void fv_reply_end(fv_reply *reply) {

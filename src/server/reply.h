@@ -53,6 +53,7 @@ void fv_reply_error(fv_reply *reply, unsigned status, const char *format, ...);
 
 void fv_reply_stream(fv_reply *reply, const char *type); /* begins: 200 */
 void fv_reply_write(fv_reply *reply, const char *bytes, size_t length);
+/* An array: several, each with the name that is its "type". */
 void fv_reply_event(fv_reply *reply, json_t *document); /* "data: ...\n\n", or a line of NDJSON; drops the reference */
 void fv_reply_end(fv_reply *reply);
 bool fv_reply_began(fv_reply *reply);
