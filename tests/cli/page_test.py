@@ -18,11 +18,12 @@ if "/usr/lib/python3/dist-packages" not in sys.path:
     sys.path.append("/usr/lib/python3/dist-packages")  # Debian's selenium, whichever python3 runs this
 try:
     from selenium import webdriver
+    from selenium.common.exceptions import WebDriverException
     from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
-except ImportError as missing:
+except Exception as missing:  # one that was made for another python3 fails in other ways, too
     webdriver = None
     WHY = "python3-selenium is missing (%s)" % missing
 from cli_runner import model
@@ -53,10 +54,20 @@ class Person:
 
     @classmethod
     def setUpClass(cls):
-        super().setUpClass()
         if not Person.browser:
             Person.browser_folder = tempfile.TemporaryDirectory()
-            Person.browser = open_browser(Person.browser_folder.name)
+            Person.browser = cls.opened_browser(Person.browser_folder.name)
+        super().setUpClass()
+
+    @staticmethod
+    def opened_browser(folder):
+        """A browser that does not start here is not the page's fault: that is skipped, loudly."""
+        for _ in range(2):
+            try:
+                return open_browser(folder)
+            except WebDriverException as error:
+                why = str(error).split("\n")[0]
+        raise unittest.SkipTest("the browser does not start: " + why)
 
     def size(self, width, height):
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False})
