@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A model of transformers with attn_implementation="fovea" and fovea.transformers.Cache beside "sdpa" and DynamicCache, one thread, f32.
 
-    bench/transformers_pair.py [--tokens 4096] [--answer 64] [--depth 8192] [--steps 12] [--policy P] [MODEL.gguf]
+    bench/transformers_pair.py [--tokens 4096] [--answer 64] [--depth 8192] [--steps 12] [--policy P] [--dtype T] [MODEL.gguf]
 
 Wants torch, transformers, gguf and accelerate beside the installed package; weights come from the GGUF file. It prints: the
 share of positions of a text whose likeliest token is the same; whether greedy answers are; and, in turn, the milliseconds of the processor for a token at a
@@ -45,9 +45,9 @@ def answer_of(model, name, tokens, count):
     return model.generate(tokens, cache=cache, max_new_tokens=count, do_sample=False, attention_mask=torch.ones_like(tokens))
 
 
-def filled(model, tokens, policy):
+def filled(model, tokens, policy, dtype):
     """Both caches, with the keys and values of `tokens`, read once by fovea."""
-    ours, theirs = Cache((policy, "dense") if policy != "dense" else "dense"), DynamicCache(config=model.config)
+    ours, theirs = Cache((policy, "dense") if policy != "dense" else "dense", dtype), DynamicCache(config=model.config)
     model.set_attn_implementation("fovea")
     model.model(tokens, cache=ours, fovea_policy="dense")
     for number, layer in enumerate(ours.layers):
@@ -75,6 +75,7 @@ def main():
     for name, value in (("tokens", 4096), ("answer", 64), ("depth", 8192), ("steps", 12)):
         parser.add_argument("--" + name, type=int, default=value)
     parser.add_argument("--policy", default="fovea:budget=0.12")
+    parser.add_argument("--dtype", default="f32", help="of fovea's cache at --depth (default: f32, as torch's)")
     parser.add_argument("model", nargs="?", default=os.path.join(ROOT, "models", "SmolLM2-135M-Instruct.Q4_1.gguf"))
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -96,7 +97,7 @@ def main():
             print("%d greedy tokens: %s" % (got.shape[1] - tokens.shape[1], "the same" if torch.equal(wanted, got) else "they differ"))
         if options.depth:
             policies = ("dense",) if options.policy == "dense" else ("dense", options.policy)
-            caches = filled(model, text_of(tokenizer, options.depth), options.policy)
+            caches = filled(model, text_of(tokenizer, options.depth), options.policy, options.dtype)
             seen = decode(model, caches, options.steps, policies)
             base = sorted(seen["sdpa"])
             for name, times in seen.items():
