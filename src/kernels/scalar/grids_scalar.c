@@ -20,15 +20,41 @@ typedef struct grid_type {
     int shift; /* the largest magnitude */
 } grid_type;
 
-/* A sign bit makes a magnitude negative. */
-static uint8_t signed_quant(int magnitude, int negative, int shift) {
-    return (uint8_t)(shift + (negative ? -magnitude : magnitude));
+/* Eight values at a time, a byte each: no sum here reaches the next byte. */
+#define BYTES(value) (UINT64_C(0x0101010101010101) * (value))
+
+/* shift + magnitude, or - where its sign bit is set. */
+static void eight_quants(uint64_t magnitudes, unsigned signs, unsigned shift, uint8_t *quants) {
+    uint64_t bits = BYTES(signs) & UINT64_C(0x8040201008040201);
+    uint64_t negative = ((bits + BYTES(0x7F)) >> 7 & BYTES(1)) * 0xFF;
+    uint64_t eight = BYTES(shift) + magnitudes - 2 * (magnitudes & negative);
+    quants[0] = (uint8_t)eight; /* written out, compilers make one store of it */
+    quants[1] = (uint8_t)(eight >> 8);
+    quants[2] = (uint8_t)(eight >> 16);
+    quants[3] = (uint8_t)(eight >> 24);
+    quants[4] = (uint8_t)(eight >> 32);
+    quants[5] = (uint8_t)(eight >> 40);
+    quants[6] = (uint8_t)(eight >> 48);
+    quants[7] = (uint8_t)(eight >> 56);
 }
 
-/* Eight magnitudes of IQ2. */
+/* Eight magnitudes of IQ2, of two bits each: 8, 25, 43; no point has a 3. */
 static void point_iq2(unsigned point, unsigned signs, uint8_t *quants) {
-    static const uint8_t magnitudes[4] = {8, 25, 43, 43}; /* no point has a 3 */
-    for (unsigned i = 0; i < 8; i++) quants[i] = signed_quant(magnitudes[point >> (2 * i) & 3], signs >> i & 1, 43);
+    uint64_t x = point;
+    x = (x | x << 24) & UINT64_C(0x000000FF000000FF);
+    x = (x | x << 12) & UINT64_C(0x000F000F000F000F);
+    x = (x | x << 6) & BYTES(3);
+    eight_quants(BYTES(8) + (x & BYTES(1)) * 17 + (x >> 1 & BYTES(1)) * 35, signs, 43, quants);
+}
+
+/* Four numbers of three bits, as bytes. */
+static uint32_t four_of_3_bits(unsigned point) {
+    uint32_t x = (point | (uint32_t)point << 10) & 0x003F003F;
+    return (x | x << 5) & 0x07070707;
+}
+
+static uint64_t eight_of_3_bits(unsigned first, unsigned second) {
+    return four_of_3_bits(first) | (uint64_t)four_of_3_bits(second) << 32;
 }
 
 /* Of seven signs the eighth: an even number of them is negative. */
@@ -70,26 +96,28 @@ static void group_iq2_s(const uint8_t *block, size_t group, uint8_t *quants, flo
     }
 }
 
-/* f16 scale, points[64], u32[8] as in IQ2_XXS. */
+/* f16 scale, points[64], u32[8] as in IQ2_XXS. Magnitudes 4, 12, 20, 28, 36, 44, 52, 62. */
 static void group_iq3_xxs(const uint8_t *block, size_t group, uint8_t *quants, float *scale) {
-    static const uint8_t magnitudes[8] = {4, 12, 20, 28, 36, 44, 52, 62};
+    const uint8_t *points = block + 2 + 8 * group;
     uint32_t rest = fv_load_u32(block + 66 + 4 * group);
     scale[0] = scale[1] = fv_load_f16(block) * (0.5f + (float)(rest >> 28)) * 0.5f;
-    for (size_t i = 0; i < GROUP; i++) {
-        unsigned point = fv_grid_iq3_xxs[block[2 + 8 * group + i / 4]];
-        unsigned signs = eight_signs(rest >> (7 * (i / 8)) & 127);
-        quants[i] = signed_quant(magnitudes[point >> (3 * (i % 4)) & 7], signs >> (i % 8) & 1, 62);
+    for (size_t k = 0; k < 4; k++) {
+        uint64_t x = eight_of_3_bits(fv_grid_iq3_xxs[points[2 * k]], fv_grid_iq3_xxs[points[2 * k + 1]]);
+        uint64_t last = x & x >> 1 & x >> 2 & BYTES(1);
+        eight_quants(BYTES(4) + 8 * x + 2 * last, eight_signs(rest >> (7 * k) & 127), 62, quants + 8 * k);
     }
 }
 
-/* f16 scale, points[64], high bits of points[8], signs[32], scales[4] of two nibbles. */
+/* f16 scale, points[64], high bits of points[8], signs[32], scales[4] of two nibbles. Magnitudes 1, 3 .. 15. */
 static void group_iq3_s(const uint8_t *block, size_t group, uint8_t *quants, float *scale) {
+    const uint8_t *points = block + 2 + 8 * group;
     int nibble = block[106 + group / 2] >> (4 * (group % 2)) & 15;
     scale[0] = scale[1] = fv_load_f16(block) * (float)(1 + 2 * nibble);
-    for (size_t i = 0; i < GROUP; i++) {
-        unsigned high = block[66 + group] >> (i / 4) & 1u, signs = block[74 + 4 * group + i / 8];
-        unsigned point = fv_grid_iq3_s[block[2 + 8 * group + i / 4] | high << 8];
-        quants[i] = signed_quant((int)(2 * (point >> (3 * (i % 4)) & 7) + 1), signs >> (i % 8) & 1, 15);
+    for (size_t k = 0; k < 4; k++) {
+        unsigned high = block[66 + group] >> (2 * k);
+        uint64_t x = eight_of_3_bits(fv_grid_iq3_s[points[2 * k] | (high & 1) << 8],
+                                     fv_grid_iq3_s[points[2 * k + 1] | (high >> 1 & 1) << 8]);
+        eight_quants(BYTES(1) + 2 * x, block[74 + 4 * group + k], 15, quants + 8 * k);
     }
 }
 
