@@ -4,10 +4,15 @@
 
 #include "fovea/api.h"
 #include "fovea/chat.h"
+#include "fovea/template.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/** Whether a family's rendering is the template's: for a question, with a system text, and after an answer, of a fixed
+ * day. A beginning token counts for nothing, nor does what the template refuses. Takes a millisecond. */
+FV_API bool fv_chat_family_agrees(fv_chat_family family, const fv_gguf *gguf, const fv_template *made);
 
 /** Turns in their order. One caller at a time. */
 typedef struct fv_conversation fv_conversation;

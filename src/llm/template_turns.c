@@ -1,9 +1,12 @@
 /* template_turns.c - turns as the JSON that templates are rendered with. */
 #include "llm/template_turns.h"
+#include "fovea/conversation.h"
 #include "platform/utf8.h"
 #include "text/chat_style.h"
 #include <stdio.h>
 #include <string.h>
+
+enum { PROBE_DAY = 19930 }; /* 2024-07-26, which Llama 3's family says, too */
 
 static fv_status put(fv_text *json, const char *text) { return fv_text_append(json, text, strlen(text)); }
 
@@ -40,9 +43,10 @@ static fv_status put_turns(fv_text *json, const fv_chat_turn *turns, size_t coun
 
 static void file_tokens(const fv_gguf *gguf, fv_chat_style *style) { fv_chat_style_read(style, FV_CHAT_CHATML, gguf); }
 
-fv_status fv_template_turns_render(const fv_template *made, const fv_gguf *gguf, const fv_chat_turn *turns,
-                                   size_t count, bool open_answer, fv_chat_reasoning reasoning, fv_text *text,
-                                   fv_text_spans *contents, fv_message *message) {
+/* now_s: 0: now */
+static fv_status render_at(const fv_template *made, const fv_gguf *gguf, const fv_chat_turn *turns, size_t count,
+                           bool open_answer, fv_chat_reasoning reasoning, int64_t now_s, fv_text *text,
+                           fv_text_spans *contents, fv_message *message) {
     fv_chat_style style;
     fv_text json = {0}, bos = {0}, eos = {0};
     if (reasoning == FV_CHAT_REASONING_OFF && !fv_template_names(made, "enable_thinking")) return FV_ERROR_UNSUPPORTED;
@@ -56,7 +60,8 @@ fv_status fv_template_turns_render(const fv_template *made, const fv_gguf *gguf,
                                      .bos = bos.bytes,
                                      .eos = eos.bytes,
                                      .json = json.bytes,
-                                     .json_length = json.length};
+                                     .json_length = json.length,
+                                     .now_s = now_s};
     if (status == FV_OK) status = fv_template_render(made, &input, text, contents, message);
     fv_text_free(&json);
     fv_text_free(&bos);
@@ -64,9 +69,48 @@ fv_status fv_template_turns_render(const fv_template *made, const fv_gguf *gguf,
     return status;
 }
 
+fv_status fv_template_turns_render(const fv_template *made, const fv_gguf *gguf, const fv_chat_turn *turns,
+                                   size_t count, bool open_answer, fv_chat_reasoning reasoning, fv_text *text,
+                                   fv_text_spans *contents, fv_message *message) {
+    return render_at(made, gguf, turns, count, open_answer, reasoning, 0, text, contents, message);
+}
+
 bool fv_template_turns_begin(const fv_gguf *gguf, const fv_text *text) {
     fv_chat_style style;
     file_tokens(gguf, &style);
     return style.bos.length > 0 && text->length >= style.bos.length &&
            memcmp(text->bytes, style.bos.bytes, style.bos.length) == 0;
+}
+
+/* ---- families ---- */
+
+static size_t after_bos(const fv_gguf *gguf, const fv_text *text) {
+    fv_chat_style style;
+    if (!fv_template_turns_begin(gguf, text)) return 0;
+    file_tokens(gguf, &style);
+    return style.bos.length;
+}
+
+static bool agrees(fv_chat_family family, const fv_gguf *gguf, const fv_template *made, const fv_chat_turn *turns,
+                   size_t count) {
+    const fv_chat_format format = {.gguf = gguf, .family = (uint32_t)family, .day = PROBE_DAY};
+    fv_text cheap = {0}, run = {0};
+    bool same = true;
+    if (render_at(made, gguf, turns, count, true, FV_CHAT_REASONING_AUTO, PROBE_DAY * (int64_t)86400 + 43200, &run,
+                  NULL, NULL) == FV_OK) {
+        same = fv_chat_render_format(&format, turns, count, 0, true, &cheap, NULL) == FV_OK;
+        size_t a = same ? after_bos(gguf, &cheap) : 0, b = after_bos(gguf, &run);
+        same =
+            same && cheap.length - a == run.length - b && memcmp(cheap.bytes + a, run.bytes + b, run.length - b) == 0;
+    }
+    fv_text_free(&cheap);
+    fv_text_free(&run);
+    return same;
+}
+
+bool fv_chat_family_agrees(fv_chat_family family, const fv_gguf *gguf, const fv_template *made) {
+    static const fv_chat_turn turns[] = {
+        {"system", "Be brief."}, {"user", "Why?"}, {"assistant", "Salt."}, {"user", "So?"}};
+    return agrees(family, gguf, made, turns + 1, 1) && agrees(family, gguf, made, turns, 2) &&
+           agrees(family, gguf, made, turns, 4);
 }

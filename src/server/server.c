@@ -2,6 +2,7 @@
 #include "server.h"
 #include "desk.h"
 #include "dialogue.h"
+#include "fovea/conversation.h"
 #include "http.h"
 #include "listener.h"
 #include "settings.h"
@@ -70,7 +71,9 @@ static void template_find(fv_server *server, fv_message *message) {
     fv_status status = name ? fv_chat_family_from_name(name, &family, message)
                             : fv_chat_family_detect(fv_llm_gguf(server->llm), &family, message);
     server->chat = (fv_chat_format){.gguf = fv_llm_gguf(server->llm), .family = family};
-    if (server->template && (status != FV_OK || server->config->template_text)) {
+    bool differs = status == FV_OK && !name && server->template && family != FV_CHAT_NONE &&
+                   !fv_chat_family_agrees(family, fv_llm_gguf(server->llm), server->template);
+    if (server->template && (status != FV_OK || differs || server->config->template_text)) {
         server->chat.family = FV_CHAT_NONE;
         (void)fv_message_set(message, FV_OK, "%s", "");
         return;

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -86,8 +87,30 @@ static void test_what_is_rewritten_is_refused(void **state) {
     fv_gguf_close(gguf);
 }
 
+/* A template that says what its family says, and one that opens thoughts where it does not. */
+static void test_families_are_compared(void **state) {
+    (void)state;
+    static const char chatml[] =
+        "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + "
+        "'\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}";
+    static builder b;
+    for (int thinks = 0; thinks < 2; thinks++) {
+        char text[512];
+        fv_template *made = NULL;
+        fv_chat_family family = FV_CHAT_NONE;
+        snprintf(text, sizeof text, "%s%s{%% endif %%}", chatml, thinks ? "{{ '<think>' }}" : "");
+        fv_gguf *gguf = open_file(&b, text);
+        assert_int_equal(fv_chat_family_detect(gguf, &family, NULL), FV_OK);
+        assert_int_equal(fv_template_open(&made, text, strlen(text), NULL), FV_OK);
+        assert_int_equal(fv_chat_family_agrees(family, gguf, made), !thinks);
+        fv_template_close(made);
+        fv_gguf_close(gguf);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_steps), cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_what_is_rewritten_is_refused)};
+                                       cmocka_unit_test(test_what_is_rewritten_is_refused),
+                                       cmocka_unit_test(test_families_are_compared)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
