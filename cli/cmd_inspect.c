@@ -1,5 +1,6 @@
 /* cmd_inspect.c - `fovea inspect`: what a GGUF file holds, what of it this version cannot run, and the memory that a
  * context takes. Opening the file checks every offset and size; a file that cannot be run is shown all the same. */
+#include "fovea/conversation.h"
 #include "fovea/gguf.h"
 #include "input.h"
 #include "inspect_check.h"
@@ -34,7 +35,7 @@ static const cli_option inspect_flags[] = {
 typedef struct inspection {
     fv_gguf *gguf;
     fv_llm *llm;
-    fv_message reason;
+    fv_message reason, template_fault; /* the second: why the chat template can't be run; empty: it can */
     bool has_memory;
     fv_session_memory memory;
     uint32_t batch, threads;
@@ -307,6 +308,7 @@ static int print_json(const inspection *seen) {
             {"metadata", metadata_json(gguf)}, {"tensors", tensors_json(gguf)}, {"types", types_json(gguf)},
             {"faults", json_incref(seen->faults)}, {"fault_count", cli_count(seen->fault_count)},
             {"check", seen->check.faults ? json_incref(seen->check.faults) : json_null()},
+            {"template_fault", seen->template_fault.text[0] ? cli_text(seen->template_fault.text) : json_null()},
             {"memory", memory_json(seen)});
     return cli_json_print(document);
 }
@@ -331,6 +333,15 @@ static void keep_fault(void *context, const char *fault) {
     if (seen->fault_count++ < FAULTS_SHOWN) cli_json_append(seen->faults, cli_json_string(fault, strlen(fault)));
 }
 
+static void try_template(inspection *seen) {
+    fv_conversation *conversation = NULL;
+    fv_gguf_text text;
+    if (!fv_gguf_string(seen->gguf, "tokenizer.chat_template", &text)) return;
+    fv_status status = fv_conversation_open_template(&conversation, seen->gguf, NULL, &seen->template_fault);
+    if (status != FV_OK) cli_note("its chat template can't be run: %s", seen->template_fault.text);
+    fv_conversation_close(conversation);
+}
+
 /* What a damaged file holds is shown, and then counts as a failure. */
 static int inspect(const inspect_options *options) {
     inspection seen = {.threads = options->model.threads > 0 ? (uint32_t)options->model.threads : 1,
@@ -345,6 +356,7 @@ static int inspect(const inspect_options *options) {
     cli_advise(&seen.reason);
     if (status == FV_OK) cli_warn_of_file(fv_llm_tokenizer(seen.llm));
     if (status == FV_OK) plan_memory(&seen, &options->model);
+    try_template(&seen);
     int result = options->check ? cli_check_tensors(seen.gguf, &seen.check) : CLI_GO_ON;
     if (result == CLI_GO_ON) result = options->json ? print_json(&seen) : print_text(&seen);
     if (result == CLI_DONE && seen.fault_count) result = cli_fail("%s", seen.reason.text);

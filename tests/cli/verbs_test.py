@@ -269,6 +269,12 @@ class Conversation(CliTest):
         self.fails(1, "run", "-m", self.tiny("{{ 'Human: ' }}"), "--no-jinja", "-p", "A", says=("--chat-template", "vicuna", "-no-cnv"))
         self.fails(1, "run", "-m", self.tiny("{{ raise_exception('not I') }}"), "-p", "A", says=("the chat template says: not I",))
 
+    def test_inspect_says_why_a_template_cannot_be_run(self):
+        for text, fault in (("{{ 1 }}\n{% do x %}", "line 2: {% do %} is not in this version"), ("{{ 'Human: ' }}", None)):
+            done = run("inspect", self.tiny(text), "--json")
+            self.assertEqual(json.loads(done.stdout.decode())["template_fault"], fault)
+            self.assertEqual(b"its chat template can't be run: line 2" in done.stderr, fault is not None)
+
     def test_an_unknown_template_is_run(self):
         path = self.tiny("{% for m in messages %}{{ m.content }}: {% endfor %}")
         counted = json.loads(run("run", "-m", path, "-p", "A<|im_end|>", "-n", "1", "--json").stdout.decode())
