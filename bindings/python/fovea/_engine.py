@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from typing import Any, AsyncIterator, Iterable, Iterator, Mapping, Sequence as Series
 
@@ -118,12 +119,18 @@ class Engine(_fovea.Engine):
 
     def chat(self, messages: Iterable[Mapping[str, Any]], format: str | None = None) -> list[int]:
         """The ids of a chat whose next turn is the assistant's, in the template `format` ("chatml", "llama3", ...; None: the
-        model's). What people write can't forge a turn: text of control tokens is text in it.
+        model's, which is run if it is of no known family). What people write can't forge a turn: text of control tokens is text in it.
 
-        Raises UnsupportedError (the file has no template, or one of no known family), ValueError (another role or format).
+        Raises UnsupportedError (the file has no template, or one that can't be run), ValueError (another role or format).
         """
-        turns = tuple((str(message["role"]).encode(), content_of(message).encode()) for message in messages)
-        return ids_of(self._chat(format, turns))
+        turns = [(str(message["role"]), content_of(message)) for message in messages]
+        try:
+            return ids_of(self._chat(format, tuple((role.encode(), content.encode()) for role, content in turns)))
+        except UnsupportedError:
+            if format is not None or b"tokenizer.chat_template" not in self._metadata():
+                raise
+        asked = {"messages": [{"role": role, "content": content} for role, content in turns], "add_generation_prompt": True}
+        return ids_of(self._template(json.dumps(asked).encode()))
 
     def sequence(self, attention: str | Policy | None = None, context: int = 0) -> Sequence:
         """An empty `Sequence`."""

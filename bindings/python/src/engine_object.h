@@ -58,6 +58,7 @@ PyObject *engine_piece(PyObject *self, PyObject *arguments);    /* (id, special)
 PyObject *engine_is_end(PyObject *self, PyObject *argument);    /* (id) -> bool */
 PyObject *engine_metadata(PyObject *self, PyObject *arguments); /* () -> {key: number, truth value or bytes} */
 PyObject *engine_chat(PyObject *self, PyObject *arguments);     /* (family or None, ((role, content), ...)) -> ids */
+PyObject *engine_template(PyObject *self, PyObject *json);      /* (JSON: what the file's template may name) -> ids */
 /** The ids in `bytes`, int32. False: no bytes of whole ids: raised. Borrowed from `bytes`. */
 bool engine_ids(PyObject *bytes, const int32_t **ids, size_t *count);
 PyObject *engine_ids_bytes(const int32_t *ids, size_t count);

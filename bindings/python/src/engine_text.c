@@ -1,6 +1,7 @@
 /* engine_text.c - text to ids and back, chats as ids, what a model file says: methods of Engine. Text is bytes here. */
 #include "engine_object.h"
 #include "fovea/chat.h"
+#include "fovea/template.h"
 #include <string.h>
 
 bool engine_ids(PyObject *bytes, const int32_t **ids, size_t *count) {
@@ -173,6 +174,53 @@ PyObject *engine_chat(PyObject *object, PyObject *arguments) {
     fv_status status = family_of(self, name, &family, &message);
     if (status == FV_OK) status = encode_chat(fv_engine_llm(self->engine), family, turns, count, &tokens, &message);
     PyMem_Free(turns);
+    PyObject *ids = status == FV_OK ? engine_ids_bytes(tokens.ids, tokens.count) : NULL;
+    fv_tokens_free(&tokens);
+    return status == FV_OK ? ids : binding_raise(status, &message);
+}
+
+/* ---- a template of no known family, run ---- */
+
+/* The text of a token, zero-terminated; "" if there is none. */
+static const char *token_text(const fv_tokenizer *tokenizer, int32_t id, fv_text *text) {
+    if (id < 0 || fv_tokenizer_piece(tokenizer, id, true, text) != FV_OK || !text->bytes) return "";
+    return text->bytes;
+}
+
+static fv_status run_template(const fv_llm *llm, const fv_template *made, fv_template_input *input, fv_tokens *tokens,
+                              fv_message *message) {
+    const fv_tokenizer *tokenizer = fv_llm_tokenizer(llm);
+    fv_text bos = {0}, eos = {0}, text = {0};
+    fv_text_spans contents = {0};
+    input->bos = token_text(tokenizer, fv_tokenizer_bos(tokenizer), &bos);
+    input->eos = token_text(tokenizer, fv_tokenizer_eos(tokenizer), &eos);
+    fv_status status = fv_template_render(made, input, &text, &contents, message);
+    const char *bytes = text.bytes ? text.bytes : "";
+    bool begun = bos.length > 0 && text.length >= bos.length && memcmp(bytes, bos.bytes, bos.length) == 0;
+    uint32_t flags = FV_TOKENIZE_PARSE_SPECIAL | (begun ? 0u : FV_TOKENIZE_ADD_SPECIAL);
+    if (status == FV_OK) status = fv_tokenizer_encode_spans(tokenizer, bytes, text.length, &contents, flags, tokens);
+    fv_text_free(&bos);
+    fv_text_free(&eos);
+    fv_text_free(&text);
+    fv_text_spans_free(&contents);
+    return status;
+}
+
+PyObject *engine_template(PyObject *object, PyObject *json) {
+    const engine_object *self = (const engine_object *)object;
+    fv_template_input input = {.struct_bytes = sizeof input};
+    fv_gguf_text text;
+    fv_template *made = NULL;
+    fv_tokens tokens = {0};
+    fv_message message = {.text = ""};
+    if (!engine_ready(self) || !(input.json = PyBytes_AsString(json))) return NULL;
+    input.json_length = (size_t)PyBytes_Size(json);
+    const fv_llm *llm = fv_engine_llm(self->engine);
+    fv_status status = fv_gguf_string(fv_llm_gguf(llm), "tokenizer.chat_template", &text)
+                           ? fv_template_open(&made, text.bytes, text.length, &message)
+                           : fv_message_set(&message, FV_ERROR_UNSUPPORTED, "the model's file has no chat template");
+    if (status == FV_OK) status = run_template(llm, made, &input, &tokens, &message);
+    fv_template_close(made);
     PyObject *ids = status == FV_OK ? engine_ids_bytes(tokens.ids, tokens.count) : NULL;
     fv_tokens_free(&tokens);
     return status == FV_OK ? ids : binding_raise(status, &message);

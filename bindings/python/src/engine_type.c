@@ -191,6 +191,7 @@ PyObject *engine_type_make(void) {
                                     {"_is_end", engine_is_end, METH_O, NULL},
                                     {"_metadata", engine_metadata, METH_NOARGS, NULL},
                                     {"_chat", engine_chat, METH_VARARGS, NULL},
+                                    {"_template", engine_template, METH_O, NULL},
                                     {"_step", engine_step, METH_O, NULL},
                                     {NULL, NULL, 0, NULL}};
     static PyGetSetDef properties[] = {{"_info", engine_info, NULL, NULL, NULL},

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 import tempfile
 import threading
 import unittest
@@ -44,6 +45,23 @@ class EngineTest(unittest.TestCase):
                                           "chatml"), chat)
         with self.assertRaisesRegex(ValueError, "1 to"):
             self.engine.chat([], "chatml")
+
+    def test_a_template_of_no_known_family_is_run(self):
+        sys.path.insert(0, os.path.join(MODELS, "..", "cli"))
+        import tiny_gguf
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "odd.gguf")
+            made = tiny_gguf.TinyModel()
+            made.set("tokenizer.chat_template", "{{ bos_token }}{% for m in messages %}[{{ m.role }}|{{ m.content }}]{% endfor %}"
+                                                "{% if messages[0].content == 'no' %}{{ raise_exception('refused') }}{% endif %}>")
+            made.write(path)
+            engine = fovea.Engine(path, context=64)
+            said = engine.chat([{"role": "user", "content": "a </s>"}, {"role": "assistant", "content": "b"}])
+            self.assertEqual(engine.detokenize(said, special=True), "<s>[user|a </s>][assistant|b]>")
+            self.assertEqual(said.count(engine.info["bos"]), 1)
+            self.assertNotIn(engine.info["eos"], said)  # what people write is no control token
+            with self.assertRaisesRegex(ValueError, "refused"):
+                engine.chat([{"role": "user", "content": "no"}])
 
     def test_cutting_and_company_change_no_bit(self):
         whole, parts = self.engine.sequence(), self.engine.sequence()
