@@ -29,6 +29,8 @@ static const cli_option serve_flags[] = {
     CLI_FLAG(SWITCH, "--no-webui", server.no_page, .env = "LLAMA_ARG_NO_WEBUI", .help = "no page at /"),
     CLI_FLAG(TEXT, "--api-prefix", server.prefix, .value = "PATH", .env = "LLAMA_ARG_API_PREFIX",
              .help = "what all paths begin with: /name"),
+    CLI_FLAG(TEXT, "--cors-origins", server.cors_origins, .value = "ORIGIN[,ORIGIN]", .env = "LLAMA_ARG_CORS_ORIGINS",
+             .help = "pages of these origins may ask from a browser; * is any (default: none may)"),
     CLI_FLAG(TEXT, "--api-key", key, .value = "KEY[,KEY]", .env = "LLAMA_API_KEY",
              .help = "who has none of these is refused (default: nobody is)"),
     CLI_FLAG(TEXT, "--api-key-file", key_file, .value = "FILE", .env = "LLAMA_ARG_API_KEY_FILE",

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE /* POLLRDHUP */
 #include "http.h"
 #include "access_log.h"
+#include "cors.h"
 #include "desk.h"
 #include "fovea/machine.h"
 #include "fovea/version.h"
@@ -46,6 +47,10 @@ static const char *header(const exchange *e, const char *name) {
     return fv_mhd.lookup_connection_value(e->connection, MHD_HEADER_KIND, name);
 }
 
+static const char *allowed_origin(const exchange *e) {
+    return fv_cors_answer(e->server->config->cors_origins, header(e, "Origin"));
+}
+
 static const char *query(const exchange *e, const char *name) {
     return fv_mhd.lookup_connection_value(e->connection, MHD_GET_ARGUMENT_KIND, name);
 }
@@ -80,6 +85,10 @@ static bool admit(exchange *e, const char *method, const char *path) {
     e->call->route = route;
     e->reply->plain_error = strncmp(path, prefix, length) == 0 && strncmp(path + length, "/api/", 5) == 0;
     if (route && route->open) return true;
+    if (strcmp(method, "OPTIONS") == 0 && allowed_origin(e)) { /* a browser asks before it asks */
+        fv_reply_text(e->reply, 204, NULL, "", 0);
+        return false;
+    }
     int key = fv_keys_find(server->config, header(e, "Authorization"), header(e, "X-Api-Key"));
     if (key < 0)
         fv_reply_error(e->reply, 401, "this server asks for an API key: Authorization: Bearer KEY");
@@ -170,6 +179,18 @@ static ssize_t read_reply(void *context, uint64_t position, char *bytes, size_t 
     return 0;
 }
 
+/* A page of another origin, where it may talk to the server. */
+static void add_cors(const exchange *e, struct MHD_Response *response, unsigned status) {
+    const char *origin = allowed_origin(e);
+    if (!origin) return;
+    fv_mhd.add_response_header(response, "Access-Control-Allow-Origin", origin);
+    if (origin[0] != '*') fv_mhd.add_response_header(response, "Vary", "Origin");
+    if (status != 204) return;
+    fv_mhd.add_response_header(response, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+    fv_mhd.add_response_header(response, "Access-Control-Allow-Headers", "Authorization, Content-Type, X-Api-Key");
+    fv_mhd.add_response_header(response, "Access-Control-Max-Age", "600");
+}
+
 static void add_headers(struct MHD_Response *response, unsigned status, const char *type, bool streamed) {
     const char *policy = fv_page_policy(type);
     fv_mhd.add_response_header(response, "Server", "fovea/" FV_VERSION_STRING);
@@ -201,6 +222,7 @@ static enum MHD_Result respond(exchange *e) {
     if (!response) return MHD_NO;
     e->access.status = status;
     add_headers(response, status, type, streamed);
+    add_cors(e, response, status);
     enum MHD_Result result = fv_mhd.queue_response(e->connection, status, response);
     fv_mhd.destroy_response(response);
     return result;

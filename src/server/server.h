@@ -18,11 +18,12 @@ typedef enum fv_server_jinja {
 } fv_server_jinja;
 
 typedef struct fv_server_config {
-    const char *host;        /* a name, an address, or the path of a UNIX socket if it ends in ".sock" */
-    uint32_t port;           /* 0: a free one */
-    const char *name;        /* of the model, for clients; NULL: its file's */
-    const char *prefix;      /* of all paths; "": none */
-    const char *const *keys; /* [key_count] one of them has to come with a request; none: nobody is asked */
+    const char *host;         /* a name, an address, or the path of a UNIX socket if it ends in ".sock" */
+    uint32_t port;            /* 0: a free one */
+    const char *name;         /* of the model, for clients; NULL: its file's */
+    const char *prefix;       /* of all paths; "": none */
+    const char *cors_origins; /* whose pages may ask from a browser: "*", or a list with commas; NULL: none */
+    const char *const *keys;  /* [key_count] one of them has to come with a request; none: nobody is asked */
     size_t key_count;
     const char *tls_key, *tls_certificate; /* PEM texts, both or none: HTTPS */
     uint32_t timeout_s;                    /* that a connection may do nothing */

@@ -80,5 +80,23 @@ class ResponsesTest(ServeTest):
             self.assertIn(field, answer["error"]["message"])
 
 
+class CorsTest(ServeTest):
+    def test_only_pages_of_named_origins_may_ask(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = tiny_model(folder)
+            for origins, asked, wanted in (("https://a.example,http://b:1", "http://b:1", "http://b:1"), ("https://a.example", "https://a.example.evil", None),
+                                           ("*", "http://c", "*"), (None, "http://c", None)):
+                server = Server(path, "--api-key", "k", *(("--cors-origins", origins) if origins else ()))
+                try:
+                    status, headers, _ = server.ask("OPTIONS", "/v1/chat/completions", None, {"Origin": asked, "Access-Control-Request-Method": "POST"})
+                    self.assertEqual((status, headers.get("Access-Control-Allow-Origin")), (204 if wanted else 401, wanted))
+                    self.assertEqual(headers.get("Access-Control-Allow-Methods"), "GET, POST, OPTIONS" if wanted else None)
+                    status, headers, _ = server.ask("GET", "/v1/models", None, {"Origin": asked, "Authorization": "Bearer k"})
+                    self.assertEqual((status, headers.get("Access-Control-Allow-Origin")), (200, wanted))
+                    self.assertIsNone(server.ask("GET", "/v1/models", None, {"Authorization": "Bearer k"})[1].get("Access-Control-Allow-Origin"))
+                finally:
+                    self.assertEqual(server.stop(), 0)
+
+
 if __name__ == "__main__":
     main()
