@@ -52,6 +52,11 @@ static float power_above(float x) {
     return fv_exp2_scalar(x, 0.0f) * 1.000001f + 1e-36f;
 }
 
+/* How far a page's likely score is taken beyond its codes' word, in standard deviations of what the codes leave out: an
+ * error of a key that points anywhere meets the query with |q| |error| / sqrt(channels). Sums of powers are made by the
+ * terms that err upwards (docs/lab/certificates.md). */
+static const float deviations = 2.0f;
+
 /* fv_power_of() without its 2^16, for any height in units of 2^-8, held at 2^100: sums of pages do not overflow. */
 static float straight_power(float height) {
     if (height > 100.0f * 256) height = 100.0f * 256;
@@ -65,6 +70,7 @@ fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scrat
     const int32_t *base = scratch->base + (scratch->row + g) * scratch->base_stride;
     query_lengths length = lengths_of(chooser, scratch, g, query);
     float unit = chooser->scale * 1.442696f; /* log2 e, upwards */
+    float deviation = unit * length.whole / fv_root_f32((float)cache->config.head_dim);
     fv_unread unread = {.pages = 0};
     float weighted = 0.0f;
     for (uint32_t page = chooser->begin; page < chooser->end; page++) {
@@ -73,11 +79,12 @@ fv_unread fv_unread_of(const fv_chooser *chooser, const fv_choose_scratch *scrat
         float height = (float)score[page] / 256.0f - maximum, magnitude = height < 0.0f ? -height : height;
         float reach = unit * (length.whole * (margin->residual + relative_slack * (margin->code + margin->centre)) +
                               length.coarse_error * margin->code + length.mean_error * margin->centre);
-        float likely = straight_power((float)score[page] - 256.0f * maximum);
         /* a score is the straight logarithm of a sum of straight powers, which are no less than powers; a straight
          * power of it is at most 2^0.0861 times 2^height; four roundings made the sum. One that was held may be
          * anything */
         bool held = score[page] - base[page / (FV_SHADOW_BLOCK / FV_PAGE_TOKENS)] >= (int32_t)FV_SCORE_MOST;
+        float likely = held ? straight_power(100.0f * 256)
+                            : straight_power(256.0f * (height + deviations * deviation * margin->residual));
         float most = power_above(height + 0.0862f + reach + score_slack + relative_slack * (magnitude + 64.0f));
         unread.mass_estimate += likely;
         unread.mass_bound += held ? 3e38f : most * (1.0f + 8.0f * 0x1p-24f);
