@@ -47,6 +47,7 @@ static json_t *render(const fv_template *made, json_t *line) {
             json_pack("{s:o, s:o}", "text", json_stringn(text.bytes ? text.bytes : "", text.length), "spans", places);
     else
         result = json_pack("{s:s, s:i}", "error", message.text, "status", (int)status);
+    if (status != FV_OK) json_decref(places);
     fv_text_free(&text);
     fv_text_spans_free(&spans);
     free(json);

@@ -12,7 +12,7 @@
 
 /* "thought|content|calls as JSON", of the whole and of all that a stream of single bytes tells. */
 static void check(fv_answer_form form, const char *text, const char *wanted) {
-    char made[512], told[512] = "", thought[256] = "";
+    char made[2048], told[512] = "", thought[256] = "";
     size_t length = strlen(text), thought_end = 0, content_end = 0;
     fv_answer_parts parts;
     for (size_t i = 0; i <= length + 1; i++) {
