@@ -24,7 +24,8 @@ int main(void) {
     fv_policy policy;
     fv_cache_config shape;
     fv_cache *cache;
-    fv_attention_config config = {.attend = {HEADS, KV_HEADS, DIM, 0.125f, 0, 1}, .workers = 1, .chooses = 1};
+    fv_attend_config heads = {.query_heads = HEADS, .kv_heads = KV_HEADS, .head_dim = DIM, .scale = 0.125f};
+    fv_attention_config config = {.attend = heads, .workers = 1, .chooses = 1};
     fv_attention *attention;
     const fv_kernels *kernels;
     fv_report report = {.struct_bytes = sizeof report};

@@ -15,7 +15,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OUTSIDE = {"README.md": "overview.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md"}
-MAP = [("Start", ["index", "overview", "tutorial", "run", "faq", "from-llama-cpp", "from-ruvllm", "serve", "python"]),
+MAP = [("Start", ["index", "overview", "tutorial", "run", "faq", "from-llama-cpp", "from-ruvllm", "serve", "python", "vector-index"]),
        ("Use from C", ["use-from-c", "abi", "add-a-port", "microcontrollers", "size", "platforms"]),
        ("How it works", ["method", "architecture", "kernels", "tokenizer", "file-formats", "add-a-kernel", "add-a-selector"]),
        ("Results", ["results"]), ("Lab log", ["lab/*"]), ("Decisions", ["decisions/*"]),
@@ -163,7 +163,8 @@ def main():
         os.makedirs(os.path.dirname(os.path.join(source, name)), exist_ok=True)
         with open(path, encoding="utf-8") as file, open(os.path.join(source, name), "w", encoding="utf-8") as copy:
             copy.write(moved(name, path, file.read(), known))
-    for path in glob.glob(os.path.join(ROOT, "docs", "**", "*.svg"), recursive=True):
+    pictures = os.path.join(ROOT, "docs", "**", "*.")
+    for path in glob.glob(pictures + "svg", recursive=True) + glob.glob(pictures + "png", recursive=True):
         shutil.copy(path, os.path.join(source, os.path.relpath(path, os.path.join(ROOT, "docs"))))
     with open(os.path.join(source, "style.css"), "w", encoding="utf-8") as file:
         file.write(STYLE)

@@ -15,7 +15,7 @@ struct fv_server {
     const fv_server_config *config;
     atomic_int phase; /* fv_server_phase */
     int listener;
-    char url[256];
+    char url[1536];          /* a host has up to 1,025 bytes */
     const char *socket_path; /* NULL: no UNIX socket */
     struct MHD_Daemon *daemon;
     atomic_size_t body_bytes;             /* of all requests that are on their way in */
