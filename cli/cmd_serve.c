@@ -241,7 +241,7 @@ int cmd_serve(int argc, char **argv) {
     "build again"
 
 int cmd_serve(int argc, char **argv) {
-    const cli_syntax syntax = {"serve", "-m MODEL [--port N] [flags]", MISSING, NULL, 0, NULL};
+    const cli_syntax syntax = {"serve", "-m MODEL [--port N] [flags]", MISSING, NULL, 0, NULL, NULL};
     if (argc == 2 && fv_words_find("-h --help --usage", argv[1], strlen(argv[1])) >= 0)
         return cli_options_parse(&syntax, argc, argv);
     return cli_fail(MISSING);
