@@ -219,13 +219,19 @@ fv_status fv_labels_take(const fv_file_map *map, const char *path, fv_labels *la
     return status == FV_OK ? fill_labels(&view, path, labels, message) : status;
 }
 
-fv_status fv_labels_read(fv_labels *labels, const char *path, fv_message *message) {
+/* Maps the file for `take`: labels, or the bits of a filter. */
+static fv_status read_by(fv_status (*take)(const fv_file_map *, const char *, fv_labels *, fv_message *),
+                         fv_labels *labels, const char *path, fv_message *message) {
     fv_file_map map = {0};
     fv_status status = fv_file_map_open(&map, path, message);
     if (status != FV_OK) return status;
-    status = fv_labels_take(&map, path, labels, message);
+    status = take(&map, path, labels, message);
     fv_file_map_close(&map);
     return status;
+}
+
+fv_status fv_labels_read(fv_labels *labels, const char *path, fv_message *message) {
+    return read_by(fv_labels_take, labels, path, message);
 }
 
 void fv_labels_free(fv_labels *labels) {
@@ -250,12 +256,7 @@ fv_status fv_filter_take(const fv_file_map *map, const char *path, fv_labels *bi
 }
 
 fv_status fv_filter_read(fv_labels *bits, const char *path, fv_message *message) {
-    fv_file_map map = {0};
-    fv_status status = fv_file_map_open(&map, path, message);
-    if (status != FV_OK) return status;
-    status = fv_filter_take(&map, path, bits, message);
-    fv_file_map_close(&map);
-    return status;
+    return read_by(fv_filter_take, bits, path, message);
 }
 
 static fv_status write_npy(const char *path, int type, const void *data, size_t rows, size_t columns,
