@@ -2,6 +2,7 @@
  * the one before it with the same key. Among the newest of these the longest match is taken.
  * Method: prompt lookup decoding, Saxena 2023. */
 #include "llm/lookup.h"
+#include "numeric/splitmix.h"
 #include <stdlib.h>
 
 enum {
@@ -61,11 +62,8 @@ static bool same_key(const fv_lookup *lookup, size_t a, size_t b) {
 
 static uint32_t *find_slot(const fv_lookup *lookup, size_t place) {
     const int32_t *ids = lookup->tokens.ids + place;
-    uint64_t hash = (uint32_t)ids[0];
-    hash = (hash * 0x9e3779b97f4a7c15u) ^ (uint32_t)ids[-1];
-    hash = (hash * 0x9e3779b97f4a7c15u) ^ (uint32_t)ids[-2];
-    hash *= 0x9e3779b97f4a7c15u;
-    size_t at = (size_t)(hash >> 32) & (lookup->slot_count - 1);
+    uint64_t hash = fv_splitmix((uint64_t)(uint32_t)ids[-2] << 32 | (uint32_t)ids[-1], (uint32_t)ids[0]);
+    size_t at = (size_t)hash & (lookup->slot_count - 1);
     while (lookup->slots[at] && !same_key(lookup, lookup->slots[at] - 1, place))
         at = (at + 1) & (lookup->slot_count - 1);
     return &lookup->slots[at];
