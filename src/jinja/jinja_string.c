@@ -33,12 +33,6 @@ static bool is_among(const fv_value *characters, const char *bytes, size_t lengt
     return fv_string_find(characters, &one, 0) != SIZE_MAX;
 }
 
-static size_t last_character(const fv_value *string, size_t begin, size_t end) {
-    size_t place = end - 1;
-    while (place > begin && end - place < 4 && ((unsigned char)string->bytes[place] & 0xC0) == 0x80) place--;
-    return place;
-}
-
 fv_value fv_string_trim(const fv_value *string, const fv_value *characters, bool left, bool right) {
     size_t begin = 0, end = string->length, length;
     uint32_t code;
@@ -52,7 +46,7 @@ fv_value fv_string_trim(const fv_value *string, const fv_value *characters, bool
         if (!is_among(characters, string->bytes + begin, length)) break;
     }
     while (right && end > begin) {
-        size_t place = last_character(string, begin, end);
+        size_t place = fv_string_last(string, begin, end);
         if (!is_among(characters, string->bytes + place, end - place)) break;
         end = place;
     }

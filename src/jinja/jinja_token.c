@@ -34,12 +34,17 @@ size_t fv_space_begin(const fv_value *string) {
     return place;
 }
 
+size_t fv_string_last(const fv_value *string, size_t begin, size_t end) {
+    size_t place = end - 1;
+    while (place > begin && end - place < 4 && ((unsigned char)string->bytes[place] & 0xC0) == 0x80) place--;
+    return place;
+}
+
 size_t fv_space_end(const fv_value *string) {
     size_t end = string->length;
     uint32_t code;
     while (end > 0) {
-        size_t place = end - 1;
-        while (place > 0 && end - place < 4 && ((unsigned char)string->bytes[place] & 0xC0) == 0x80) place--;
+        size_t place = fv_string_last(string, 0, end);
         if (place + fv_string_read(string, place, &code) != end) place = end - 1;
         (void)fv_string_read(string, place, &code);
         if (!fv_code_is_space(code)) break;

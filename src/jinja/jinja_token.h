@@ -37,6 +37,9 @@ typedef struct fv_token_list {
 /* Fails with the line of what can't be read. The tokens point into `room`. */
 void fv_tokens_read(fv_jinja_room *room, const char *text, size_t length, fv_token_list *list);
 
+/* Where the last character of begin..end, not empty, begins. */
+size_t fv_string_last(const fv_value *string, size_t begin, size_t end);
+
 /* White space at an end of a text, as Python sees it. */
 size_t fv_space_begin(const fv_value *string); /* bytes of it at the beginning */
 size_t fv_space_end(const fv_value *string);   /* where that at the end begins; 0: all of it is */

@@ -10,12 +10,6 @@ static const fv_tokenizer *tokenizer_of(const fv_choice *choice) {
     return fv_llm_tokenizer(choice->request->server->llm);
 }
 
-static uint64_t characters_of(const char *bytes, size_t length) {
-    uint64_t count = 0;
-    for (size_t i = 0; i < length; i++) count += ((unsigned char)bytes[i] & 0xC0) != 0x80;
-    return count;
-}
-
 /* ---- beginning ---- */
 
 static fv_status forbid_ends(fv_choice *choice) {
@@ -46,7 +40,7 @@ fv_status fv_choice_open(fv_choice *choice) {
         fv_sampler_accept(choice->sampler, choice->prompt->tokens.ids[i]);
     if (status != FV_OK) return status;
     if (fv_choice_wants_rows(choice)) return add_entry(choice, choice->prompt->tokens.ids[0], NULL);
-    choice->characters = characters_of(prompt->bytes ? prompt->bytes : "", prompt->length);
+    choice->characters = fv_characters(prompt->bytes ? prompt->bytes : "", prompt->length);
     return FV_OK;
 }
 
@@ -80,7 +74,7 @@ static fv_status add_entry(fv_choice *choice, int32_t token, const float *logits
         entry->logprob = fv_logprob_find(logits, settings->sampler.vocabulary, token,
                                          choice->tops + choice->entry_count * tops, tops);
     fv_status status = fv_tokenizer_piece(tokenizer_of(choice), token, false, &piece);
-    choice->characters += characters_of(piece.bytes ? piece.bytes : "", piece.length);
+    choice->characters += fv_characters(piece.bytes ? piece.bytes : "", piece.length);
     fv_text_free(&piece);
     if (status == FV_OK) choice->entry_count++;
     return status;

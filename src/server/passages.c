@@ -29,7 +29,7 @@ static bool reserve(fv_passages *passages) {
     return true;
 }
 
-static uint64_t characters_of(const char *bytes, size_t length) {
+uint64_t fv_characters(const char *bytes, size_t length) {
     uint64_t count = 0;
     for (size_t i = 0; i < length; i++) count += ((unsigned char)bytes[i] & 0xC0) != 0x80;
     return count;
@@ -41,7 +41,7 @@ fv_status fv_passages_add(fv_passages *passages, fv_read_watch *watch, size_t ro
     fv_reads_passage *items = passages->items + last * list_items(passages);
     passages->begins[last] = text->length;
     passages->characters[last] = last > 0 ? passages->characters[last - 1] : 0;
-    if (text->length > begin) passages->characters[last] += characters_of(text->bytes + begin, text->length - begin);
+    if (text->length > begin) passages->characters[last] += fv_characters(text->bytes + begin, text->length - begin);
     (void)fv_read_watch_top(watch, row, FV_READ_ALL_LAYERS, items, passages->most);
     for (uint32_t layer = 0; layer < passages->layers; layer++)
         (void)fv_read_watch_top(watch, row, layer, items + (1 + (size_t)layer) * passages->most, passages->most);
@@ -79,10 +79,10 @@ fv_status fv_prompt_place(fv_prompt *prompt, const fv_tokenizer *tokenizer) {
         piece.length = 0;
         status = fv_tokenizer_piece(tokenizer, prompt->tokens.ids[i], true, &piece);
         size_t length = status == FV_OK ? bytes_of(&prompt->text, at, &piece) : 0;
-        if (length > 0) characters += characters_of(prompt->text.bytes + at, length);
+        if (length > 0) characters += fv_characters(prompt->text.bytes + at, length);
         at += length;
     }
-    prompt->places[count] = characters_of(prompt->text.bytes ? prompt->text.bytes : "", prompt->text.length);
+    prompt->places[count] = fv_characters(prompt->text.bytes ? prompt->text.bytes : "", prompt->text.length);
     fv_text_free(&piece);
     return status;
 }

@@ -18,6 +18,9 @@ typedef struct fv_passages {
     size_t count, room;      /* tokens; one that ended the answer may be the last */
 } fv_passages;
 
+/** Characters of a text in UTF-8: bytes that begin one. */
+uint64_t fv_characters(const char *bytes, size_t length);
+
 void fv_passages_free(fv_passages *passages);
 
 /** A row was read from, of which the next token is chosen: adds its lists. text: of the answer so far. FV_OK,
