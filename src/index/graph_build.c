@@ -3,7 +3,7 @@
  * rows are filled up to the degree with the nearest that were left out. A round reads nothing but the graph before it,
  * vector by vector: the same graph for any number of threads, at the price of a second copy of all lists. */
 #include "index/code_table.h"
-#include "index/index_graph.h"
+#include "index/graph_edges.h"
 #include "index/kac_rotation.h"
 #include "numeric/splitmix.h"
 #include "platform/array.h"
@@ -11,8 +11,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { MOST_CANDIDATES = 400 }; /* of a vector: what comes after is never kept in practice */
 
 typedef struct build_scratch {
     fv_beam beam;
@@ -35,54 +33,6 @@ typedef struct build_job {
     uint64_t seed;
 } build_job;
 
-static float pair_distance(const fv_index *index, size_t a, size_t b) {
-    float rest = *fv_graph_rest(index, a) - *fv_graph_rest(index, b);
-    return index->kernels->scan_distance(index->config.dimension, fv_index_row(index, a), fv_index_row(index, b)) +
-           rest * rest;
-}
-
-static int by_distance(const void *a, const void *b) {
-    const fv_visit *x = a, *y = b;
-    if (x->distance != y->distance) return x->distance > y->distance ? 1 : -1;
-    if (x->tie != y->tie) return x->tie > y->tie ? 1 : -1;
-    return (x->row > y->row) - (x->row < y->row);
-}
-
-/* Of vectors that are all the same each has neighbours of its own, or most would be out of reach. */
-static fv_visit candidate_of(const fv_index *index, size_t self, uint32_t row) {
-    return (fv_visit){pair_distance(index, self, row), row, (uint32_t)fv_splitmix(self, row)};
-}
-
-/* Sorts, each row once, the vector itself not, at most MOST_CANDIDATES; how many. */
-static size_t order_candidates(fv_visit *candidates, size_t count, uint32_t self) {
-    size_t unique = 0;
-    qsort(candidates, count, sizeof *candidates, by_distance);
-    for (size_t i = 0; i < count && unique < MOST_CANDIDATES; i++) {
-        bool is_there = candidates[i].row == self;
-        for (size_t j = unique; j-- > 0 && candidates[j].distance == candidates[i].distance && !is_there;)
-            is_there = candidates[j].row == candidates[i].row;
-        if (!is_there) candidates[unique++] = candidates[i];
-    }
-    return unique;
-}
-
-/* Keeps a candidate unless one that was kept is nearer to it than the vector is (Toussaint 1980; Malkov & Yashunin
- * 2018). Kept ones are moved to the front; how many. */
-static size_t prune(const build_job *job, fv_visit *candidates, size_t count) {
-    size_t kept = 0;
-    for (size_t i = 0; i < count && kept < job->degree; i++) {
-        fv_visit candidate = candidates[i];
-        bool is_occluded = false;
-        for (size_t j = 0; j < kept && !is_occluded; j++)
-            is_occluded = pair_distance(job->index, candidates[j].row, candidate.row) < candidate.distance;
-        if (is_occluded) continue;
-        memmove(candidates + kept + 1, candidates + kept,
-                (i - kept) * sizeof *candidates); /* the rest stays in order */
-        candidates[kept++] = candidate;
-    }
-    return kept;
-}
-
 /* ---- a round ---- */
 
 static void walk_task(void *context, size_t task, size_t worker) {
@@ -95,11 +45,11 @@ static void walk_task(void *context, size_t task, size_t worker) {
     fv_graph_walk(index, fv_index_row(index, task), &query, scratch->table, 0, &scratch->beam);
     size_t count = 0;
     for (size_t i = 0; i < scratch->beam.visit_count && count < job->room; i++)
-        scratch->candidates[count++] = candidate_of(index, task, scratch->beam.visits[i].row);
+        scratch->candidates[count++] = fv_graph_candidate(index, task, scratch->beam.visits[i].row);
     for (size_t i = 0; i < job->degree && count < job->room; i++)
-        scratch->candidates[count++] = candidate_of(index, task, fv_graph_ids(index, task)[i]);
-    count = order_candidates(scratch->candidates, count, (uint32_t)task);
-    job->counts[task] = (uint32_t)prune(job, scratch->candidates, count);
+        scratch->candidates[count++] = fv_graph_candidate(index, task, fv_graph_ids(index, task)[i]);
+    count = fv_graph_order(scratch->candidates, count, (uint32_t)task);
+    job->counts[task] = (uint32_t)fv_graph_prune(job->index, scratch->candidates, count, job->degree);
     for (size_t i = 0; i < job->degree; i++)
         job->lists[task * job->degree + i] = i < count ? scratch->candidates[i].row : (uint32_t)task;
 }
@@ -126,11 +76,11 @@ static void join_task(void *context, size_t task, size_t worker) {
     uint32_t *ids = fv_graph_ids(job->index, task), self = (uint32_t)task;
     size_t count = 0, rows = job->index->rows;
     for (size_t i = 0; i < job->counts[task]; i++)
-        scratch->candidates[count++] = candidate_of(job->index, task, job->lists[task * job->degree + i]);
+        scratch->candidates[count++] = fv_graph_candidate(job->index, task, job->lists[task * job->degree + i]);
     for (size_t i = job->back[task]; i < job->back[task + 1] && count < job->room; i++)
-        scratch->candidates[count++] = candidate_of(job->index, task, job->back_rows[i]);
-    count = order_candidates(scratch->candidates, count, self);
-    if (count > job->degree) prune(job, scratch->candidates, count);
+        scratch->candidates[count++] = fv_graph_candidate(job->index, task, job->back_rows[i]);
+    count = fv_graph_order(scratch->candidates, count, self);
+    if (count > job->degree) fv_graph_prune(job->index, scratch->candidates, count, job->degree);
     if (count > job->degree) count = job->degree;
     for (size_t i = job->counts[task]; i < job->degree && count < job->degree;
          i++) { /* the nearest that were occluded */
@@ -155,26 +105,13 @@ static void rotate_task(void *context, size_t task, size_t worker) {
     fv_kac_rotate(index->config.seed, index->config.dimension, less, job->rotated + task * index->rotated);
 }
 
-/* |o - q|^2 = |r|^2 + |q - c|^2 - 2 r . (q - c), r = o - c: the code's share of r . q is the query's, that of r . c is
- * known here, and both err alike. */
 static void code_task(void *context, size_t task, size_t worker) {
     const build_job *job = context;
     const fv_index *index = job->index;
-    size_t n = index->rotated;
-    float *r = job->scratch[worker].less;
-    const float *self = job->rotated + task * n;
     const uint32_t *ids = fv_graph_ids(index, task);
-    for (size_t i = 0; i < job->degree; i++) {
-        uint8_t *block = fv_graph_blocks(index, task) + i / FV_BLOCK_CODES * fv_graph_block_bytes(index);
-        float *factors = (float *)(void *)(block + fv_block_code_bytes(n)), rest = *fv_graph_rest(index, ids[i]);
-        const float *other = job->rotated + ids[i] * n;
-        size_t lane = i % FV_BLOCK_CODES;
-        for (size_t c = 0; c < n; c++) r[c] = other[c] - self[c];
-        fv_sign_code code = fv_sign_code_put(n, r, lane, block);
-        double known = fv_sign_code_sum(n, self, lane, block);
-        factors[lane] = (float)((double)code.square + 2 * (double)code.product * known) + rest * rest;
-        factors[FV_BLOCK_CODES + lane] = -2 * code.product;
-    }
+    for (size_t i = 0; i < job->degree; i++)
+        fv_graph_code(index, fv_graph_blocks(index, task), i, job->rotated + task * index->rotated,
+                      job->rotated + ids[i] * index->rotated, *fv_graph_rest(index, ids[i]), job->scratch[worker].less);
 }
 
 /* ---- the whole ---- */

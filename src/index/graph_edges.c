@@ -1,0 +1,69 @@
+/* graph_edges.c - which neighbours a vector gets, and the codes of them about it. */
+#include "index/graph_edges.h"
+#include "numeric/splitmix.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_CANDIDATES = 400 }; /* of a vector: what comes after is never kept in practice */
+
+static float pair_distance(const fv_index *index, size_t a, size_t b) {
+    float rest = *fv_graph_rest(index, a) - *fv_graph_rest(index, b);
+    return index->kernels->scan_distance(index->config.dimension, fv_index_row(index, a), fv_index_row(index, b)) +
+           rest * rest;
+}
+
+static int by_distance(const void *a, const void *b) {
+    const fv_visit *x = a, *y = b;
+    if (x->distance != y->distance) return x->distance > y->distance ? 1 : -1;
+    if (x->tie != y->tie) return x->tie > y->tie ? 1 : -1;
+    return (x->row > y->row) - (x->row < y->row);
+}
+
+/* Of vectors that are all the same each has neighbours of its own, or most would be out of reach. */
+fv_visit fv_graph_candidate(const fv_index *index, size_t self, uint32_t row) {
+    return (fv_visit){pair_distance(index, self, row), row, (uint32_t)fv_splitmix(self, row)};
+}
+
+/* Sorts, each row once, the vector itself not, at most MOST_CANDIDATES; how many. */
+size_t fv_graph_order(fv_visit *candidates, size_t count, uint32_t self) {
+    size_t unique = 0;
+    qsort(candidates, count, sizeof *candidates, by_distance);
+    for (size_t i = 0; i < count && unique < MOST_CANDIDATES; i++) {
+        bool is_there = candidates[i].row == self;
+        for (size_t j = unique; j-- > 0 && candidates[j].distance == candidates[i].distance && !is_there;)
+            is_there = candidates[j].row == candidates[i].row;
+        if (!is_there) candidates[unique++] = candidates[i];
+    }
+    return unique;
+}
+
+/* Keeps a candidate unless one that was kept is nearer to it than the vector is (Toussaint 1980; Malkov & Yashunin
+ * 2018). Kept ones are moved to the front; how many. */
+size_t fv_graph_prune(const fv_index *index, fv_visit *candidates, size_t count, size_t degree) {
+    size_t kept = 0;
+    for (size_t i = 0; i < count && kept < degree; i++) {
+        fv_visit candidate = candidates[i];
+        bool is_occluded = false;
+        for (size_t j = 0; j < kept && !is_occluded; j++)
+            is_occluded = pair_distance(index, candidates[j].row, candidate.row) < candidate.distance;
+        if (is_occluded) continue;
+        memmove(candidates + kept + 1, candidates + kept,
+                (i - kept) * sizeof *candidates); /* the rest stays in order */
+        candidates[kept++] = candidate;
+    }
+    return kept;
+}
+
+/* |o - q|^2 = |r|^2 + |q - c|^2 - 2 r . (q - c), r = o - c: the code's share of r . q is the query's, that of r . c is
+ * known here, and both err alike. */
+void fv_graph_code(const fv_index *index, uint8_t *blocks, size_t place, const float *self, const float *other,
+                   float rest, float *scratch) {
+    size_t n = index->rotated, lane = place % FV_BLOCK_CODES;
+    uint8_t *block = blocks + place / FV_BLOCK_CODES * fv_graph_block_bytes(index);
+    float *factors = (float *)(void *)(block + fv_block_code_bytes(n));
+    for (size_t c = 0; c < n; c++) scratch[c] = other[c] - self[c];
+    fv_sign_code code = fv_sign_code_put(n, scratch, lane, block);
+    double known = fv_sign_code_sum(n, self, lane, block);
+    factors[lane] = (float)((double)code.square + 2 * (double)code.product * known) + rest * rest;
+    factors[FV_BLOCK_CODES + lane] = -2 * code.product;
+}

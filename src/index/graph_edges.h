@@ -1,0 +1,23 @@
+/* graph_edges.h - the edges of a graph's vector: which candidates become its neighbours, and how they are coded. */
+#ifndef FV_GRAPH_EDGES_H
+#define FV_GRAPH_EDGES_H
+
+#include "index/index_graph.h"
+
+/* `row` as a neighbour of `self`. Of vectors that are all the same each has neighbours of its own, or most would be out
+ * of reach. */
+fv_visit fv_graph_candidate(const fv_index *index, size_t self, uint32_t row);
+
+/* Sorts, each row once, the vector itself not, and no more than are of use; how many. */
+size_t fv_graph_order(fv_visit *candidates, size_t count, uint32_t self);
+
+/* Of candidates in order keeps one unless one that was kept is nearer to it than the vector is (Toussaint 1980; Malkov
+ * & Yashunin 2018). Kept ones, at most `degree`, are moved to the front; how many. */
+size_t fv_graph_prune(const fv_index *index, fv_visit *candidates, size_t count, size_t degree);
+
+/* Codes the neighbour at `place` of a vector into its blocks. self, other: their rotations less the centre. rest: of
+ * the neighbour. scratch [rotated]. */
+void fv_graph_code(const fv_index *index, uint8_t *blocks, size_t place, const float *self, const float *other,
+                   float rest, float *scratch);
+
+#endif
