@@ -3,12 +3,12 @@
 
     tools/quality.py run --fovea build/fovea --model MODEL.gguf --texts FOLDER [--text technical prose source]
                          [--context 2048 4096 8192] [--pass decode prompt] [--score N] [--threads N] [--skip N] SPEC...
-    tools/quality.py report [--svg docs/quality.svg] [--into docs/results.md [--check]]
+    tools/quality.py report [--svg docs/quality.svg] [--glance docs/glance.svg] [--into docs/results.md [--check]]
 
 `run` adds to bench/results/quality.csv what is not there yet: one line for model, text, context, pass and SPEC, one chunk
 each, its last N positions scored (default: 512). FOLDER is made by tools/texts.py. --skip N leaves out the first N tokens
-of the text (what budgets were tuned on). `report` writes the table and the picture from that file (the picture needs
-matplotlib, from PyPI).
+of the text (what budgets were tuned on). `report` writes the table and the pictures from that file (they need matplotlib,
+from PyPI): --svg has all models and texts, --glance the one panel that still reads on a phone.
 """
 import argparse
 import collections
@@ -108,12 +108,22 @@ def family_of(attention):
     return " ".join(["fovea", keys.get("selector", ""), "tail" if "tail" in keys else ""]).replace("  ", " ").strip()
 
 
-def picture(rows, path):
-    """KL against bytes, decode pass at 8,192 tokens: a row of panels a model, a panel a text, a line a family of policies."""
+def plotter():
     import matplotlib
     matplotlib.use("svg")
     matplotlib.rcParams.update({"svg.hashsalt": "fovea", "svg.fonttype": "none"})  # text stays text
     import matplotlib.pyplot as plot
+    return plot
+
+
+def points_of(members, name):
+    return sorted((100 * float(row["bytes_ratio"]), float(row["kl"])) for row in members
+                  if family_of(row["attention"]) == name and float(row["kl"]) > 0)
+
+
+def picture(rows, path):
+    """KL against bytes, decode pass at 8,192 tokens: a row of panels a model, a panel a text, a line a family of policies."""
+    plot = plotter()
     panels = [(key, members) for key, members in groups(rows).items() if key[2:] == ("8192", "decode")]
     families = sorted({family_of(row["attention"]) for _, members in panels for row in members if float(row["kl"]) > 0})
     columns = 3
@@ -122,8 +132,7 @@ def picture(rows, path):
     panels.sort(key=lambda panel: (panel[0][0] != "SmolLM2-135M-Instruct.Q4_1.gguf", panel[0][1]))
     for axis, ((model, text, _, _), members) in zip(axes.flat, panels):
         for name in families:
-            points = sorted((100 * float(row["bytes_ratio"]), float(row["kl"])) for row in members
-                            if family_of(row["attention"]) == name and float(row["kl"]) > 0)
+            points = points_of(members, name)
             if points:
                 axis.plot(*zip(*points), marker="o", markersize=4, label=name, color="C%d" % families.index(name))
         axis.set_yscale("log")
@@ -137,6 +146,29 @@ def picture(rows, path):
     found = {label: line for axis in axes.flat for line, label in zip(*axis.get_legend_handles_labels())}
     figure.tight_layout(rect=(0, 0.07, 1, 1))
     figure.legend([found[name] for name in families], families, loc="lower center", ncol=len(families), fontsize=8)
+    figure.savefig(path, metadata={"Date": None})
+    shorten(path)
+
+
+def glance(rows, path):
+    """One panel: SmolLM2, the technical text, decode pass at 8,192 tokens; each line is named where it runs."""
+    plot = plotter()
+    members = [row for row in groups(rows)["SmolLM2-135M-Instruct.Q4_1.gguf", "technical", "8192", "decode"]
+               if "top-p" not in row["attention"]]
+    figure, axis = plot.subplots(figsize=(4.6, 3.2))
+    for name, label, place in (("pattern", "fixed pattern", (4, 1.6)), ("window", "nearest tokens only", (12, 0.42)),
+                               ("fovea", "fovea", (21, 0.015)), ("fovea tail", "fovea, the\nrest in 2 bits", (5, 0.0042))):
+        points = points_of(members, name)
+        line, = axis.plot(*zip(*points), marker="o", markersize=5, linewidth=2)
+        axis.text(*place, label, color=line.get_color(), fontsize=11)
+    axis.set_yscale("log")
+    axis.set_xlim(0, 35)
+    axis.set_ylim(0.003, 3)
+    axis.set_xlabel("bytes read, % of dense attention", fontsize=11)
+    axis.set_ylabel("KL to dense, nats", fontsize=11)
+    axis.minorticks_off()
+    axis.grid(True, alpha=0.3)
+    figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     shorten(path)
 
@@ -172,6 +204,8 @@ def report(options):
         print(table(rows))
     if options.svg:
         picture(rows, options.svg)
+    if options.glance:
+        glance(rows, options.glance)
 
 
 def main():
@@ -190,6 +224,7 @@ def main():
     measured.add_argument("specs", nargs="+", metavar="SPEC")
     written = verbs.add_parser("report")
     written.add_argument("--svg")
+    written.add_argument("--glance")
     written.add_argument("--into")
     written.add_argument("--check", action="store_true", help="change nothing; exit code 1 if the table is an old one")
     options = parser.parse_args()
