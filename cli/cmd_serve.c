@@ -1,5 +1,6 @@
 /* cmd_serve.c - `fovea serve`: flags for a server, which runs until Ctrl-C or SIGTERM. */
 #include "attention_option.h"
+#include "fovea/generate.h"
 #include "fovea/words.h"
 #include "input.h"
 #include "interrupt.h"
@@ -58,6 +59,10 @@ static const cli_option slot_flags[] = {
                      "trained on; memory is taken as they fill)"),
     CLI_FLAG(U32, "--queue", server.queue, .low = 1, .high = 100000,
              .help = "answers that may wait for a slot; more are told to come again"),
+    CLI_FLAG(U32, "--lookup", server.lookup, .high = FV_GENERATE_GUESSES,
+             .help =
+                 "most tokens that an answer guesses at a time, from where its last ones stood before in prompt\nand "
+                 "answer, and keeps if they are right: same answer, sooner where it repeats; 0: none"),
     CLI_FLAG(TEXT, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
     CLI_FLAG(TEXT, "--chat-template", server.chat_template, .value = "NAME", .env = "LLAMA_ARG_CHAT_TEMPLATE",
              .help = "the template's name (default: recognised from the model file)"),

@@ -15,6 +15,7 @@
 #include "fovea/generate.h"
 #include "fovea/gguf.h"
 #include "fovea/index.h"
+#include "fovea/lookup.h"
 #include "fovea/machine.h"
 #include "fovea/measure/attention_bench.h"
 #include "fovea/measure/eval.h"

@@ -3,10 +3,10 @@
  * are chosen are the guessed ones, their rows are there already. */
 #include "fovea/generate.h"
 #include "fovea/answer_text.h"
+#include "fovea/lookup.h"
 #include "fovea/machine.h"
 #include "fovea/report_sum.h"
 #include "fovea/session_file.h"
-#include "llm/lookup.h"
 #include "llm/sequence_state.h"
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +24,7 @@ struct fv_generator {
     /* rows of logits, and which is that of the last position; those after it are of guesses[row] and on, which the
      * session holds until settle() */
     uint32_t rows, row;
-    int32_t guesses[FV_LOOKUP_MOST];
+    int32_t guesses[FV_GENERATE_GUESSES];
     uint32_t most_guesses;
     fv_lookup *lookup;            /* NULL: nothing is guessed */
     fv_generate_guesses guessing; /* how it went */
@@ -129,7 +129,7 @@ void fv_generator_close(fv_generator *generator) {
 }
 
 fv_status fv_generator_set_lookup(fv_generator *generator, uint32_t most) {
-    if (!generator || most > FV_LOOKUP_MOST || generator->fed) return FV_ERROR_ARGUMENT;
+    if (!generator || most > FV_GENERATE_GUESSES || generator->fed) return FV_ERROR_ARGUMENT;
     if (most > 0 && generator->watch.evaluate) return FV_ERROR_UNSUPPORTED;
     float *logits = calloc(1 + (size_t)most, generator->vocabulary * sizeof *logits);
     fv_status status = logits ? FV_OK : FV_ERROR_MEMORY;

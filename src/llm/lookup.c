@@ -1,7 +1,7 @@
 /* lookup.c - every run of three tokens is a key of a hash table with the place where it stood last; each place knows
  * the one before it with the same key. Among the newest of these the longest match is taken.
  * Method: prompt lookup decoding, Saxena 2023. */
-#include "llm/lookup.h"
+#include "fovea/lookup.h"
 #include "numeric/splitmix.h"
 #include <stdlib.h>
 
@@ -33,7 +33,8 @@ struct fv_lookup {
 };
 
 fv_status fv_lookup_open(fv_lookup **lookup) {
-    fv_lookup *made = calloc(1, sizeof *made);
+    fv_lookup *made = lookup ? calloc(1, sizeof *made) : NULL;
+    if (!lookup) return FV_ERROR_ARGUMENT;
     if (made) made->slots = calloc(FIRST_SLOTS, sizeof *made->slots);
     if (!made || !made->slots) {
         free(made);
@@ -102,7 +103,7 @@ static fv_status grow_places(fv_lookup *lookup, size_t count) {
 }
 
 fv_status fv_lookup_add(fv_lookup *lookup, const int32_t *tokens, size_t count) {
-    fv_status status = FV_OK;
+    fv_status status = lookup && (tokens || count == 0) ? FV_OK : FV_ERROR_ARGUMENT;
     for (size_t i = 0; i < count && status == FV_OK; i++) {
         size_t place = lookup->tokens.count;
         status = grow_places(lookup, place + 1);
@@ -110,7 +111,7 @@ fv_status fv_lookup_add(fv_lookup *lookup, const int32_t *tokens, size_t count) 
         if (status == FV_OK) status = fv_tokens_append(&lookup->tokens, &tokens[i], 1);
         if (status == FV_OK && place + 1 >= KEY) enter(lookup, place);
     }
-    for (int kind = 0; kind < KINDS && count <= FV_LOOKUP_MOST; kind++) {
+    for (int kind = 0; kind < KINDS && status == FV_OK && count <= FV_GENERATE_GUESSES; kind++) {
         lookup->records[kind].tried *= RECOVER;
         lookup->records[kind].right *= RECOVER;
     }
@@ -142,9 +143,9 @@ static uint32_t worthwhile(float chance, uint32_t most) {
 
 uint32_t fv_lookup_guess(fv_lookup *lookup, uint32_t most, int32_t *guesses) {
     static const float first_chances[KINDS] = {0.55f, 0.75f, 0.9f};
-    size_t count = lookup->tokens.count, found = 0;
+    size_t count = lookup ? lookup->tokens.count : 0, found = 0;
     unsigned longest = 0;
-    if (count < KEY + 1) return 0;
+    if (count < KEY + 1 || !guesses || most > FV_GENERATE_GUESSES) return 0;
     uint32_t next = lookup->before[count - 1];
     for (int i = 0; i < PLACES && next; i++) {
         unsigned length = match_length(lookup, next - 1, count - 1);
@@ -160,6 +161,7 @@ uint32_t fv_lookup_guess(fv_lookup *lookup, uint32_t most, int32_t *guesses) {
 }
 
 void fv_lookup_learn(fv_lookup *lookup, uint32_t count, uint32_t right) {
+    if (!lookup) return;
     guess_record *record = &lookup->records[lookup->kind];
     for (uint32_t i = 0; i < count && i <= right; i++) {
         record->tried = record->tried * FADE + 1;

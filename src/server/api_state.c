@@ -124,6 +124,8 @@ void fv_api_metrics(fv_call *call) {
         {"fovea:answers_total", "counter", "Answers that ended.", (double)c.requests},
         {"fovea:reused_tokens_total", "counter", "Tokens of prompts that were there already.", (double)c.cached_tokens},
         {"fovea:step_rows_total", "counter", "Rows of all steps.", (double)c.rows},
+        {"fovea:guessed_tokens_total", "counter", "Tokens that were guessed and evaluated ahead.", (double)c.guessed},
+        {"fovea:right_guesses_total", "counter", "Of them, those that were chosen.", (double)c.right},
         {"fovea:keys_visible_total", "counter", "Keys that dense attention would have read.", (double)c.keys_visible},
         {"fovea:keys_read_total", "counter", "Keys that were read.", (double)c.keys_read},
         {"fovea:kv_bytes_read_total", "counter", "Bytes of caches that were read.", (double)c.bytes_read},

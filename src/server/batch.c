@@ -17,13 +17,13 @@ fv_status fv_batch_open(fv_batch *batch, const fv_server *server, fv_message *me
     batch->first_rows = calloc(slots, sizeof *batch->first_rows);
     batch->owners = calloc(slots, sizeof *batch->owners);
     batch->statuses = calloc(slots, sizeof *batch->statuses);
-    batch->last_rows = calloc(slots, sizeof *batch->last_rows);
+    batch->wanted = calloc(slots, sizeof *batch->wanted);
     batch->rows = calloc(rows, sizeof *batch->rows);
     batch->logits = calloc((size_t)rows * batch->vocabulary, sizeof *batch->logits);
     batch->scratch = calloc(batch->vocabulary, sizeof *batch->scratch);
     batch->watched = calloc(slots, sizeof *batch->watched);
     if (!batch->parts || !batch->outcomes || !batch->times || !batch->first_rows || !batch->owners ||
-        !batch->statuses || !batch->last_rows || !batch->rows || !batch->logits || !batch->scratch || !batch->watched)
+        !batch->statuses || !batch->wanted || !batch->rows || !batch->logits || !batch->scratch || !batch->watched)
         return fv_message_set(message, FV_ERROR_MEMORY, "no memory for the logits of %u answers", slots);
     fv_status status = fv_stepper_open(&batch->stepper, server->llm, &config, fv_engine_pool(server->engine), message);
     if (status != FV_OK) return status;
@@ -41,7 +41,7 @@ void fv_batch_close(fv_batch *batch) {
     free(batch->owners);
     free(batch->statuses);
     free(batch->rows);
-    free(batch->last_rows);
+    free(batch->wanted);
     free(batch->logits);
     free(batch->scratch);
     free(batch->watched);
@@ -63,6 +63,25 @@ static void watch_part(fv_batch *batch, const fv_slot *slot, uint32_t index, siz
                           &batch->watched[index]);
 }
 
+/* Guesses of each answer at most: few answers have many, many have none. A row of logits is kept for each slot at work.
+ */
+static size_t share(const fv_batch *batch, const fv_slots *slots) {
+    size_t busy = 0;
+    for (uint32_t i = 0; i < slots->count; i++) busy += slots->items[i].choice != NULL;
+    return busy > 0 ? (batch->logit_rows - busy) / busy : 0;
+}
+
+/* No more than can be of use, and none where something is asked of each step. */
+static size_t most_guesses(const fv_slot *slot, size_t most) {
+    const fv_choice *choice = slot->choice;
+    const fv_settings *settings = &choice->request->settings;
+    size_t room = fv_sequence_context_tokens(slot->sequence) - fv_sequence_tokens(slot->sequence) - 1;
+    if (choice->passages.most > 0 || settings->deadline_ms > 0) return 0;
+    if (settings->max_tokens >= 0 && (uint64_t)settings->max_tokens - choice->tokens.count - 1 < room)
+        room = (size_t)settings->max_tokens - choice->tokens.count - 1;
+    return room < most ? room : most;
+}
+
 /* A token of an answer has its sequence's deadline from now. */
 static void add_part(fv_batch *batch, const fv_slots *slots, uint32_t index, const int32_t *tokens, size_t count) {
     const fv_slot *slot = &slots->items[index];
@@ -74,16 +93,26 @@ static void add_part(fv_batch *batch, const fv_slots *slots, uint32_t index, con
     watch_part(batch, slot, index, count);
 }
 
-/* Answers first; then prompts in turn, in what room there is. Rows in all. */
-static size_t fill(fv_batch *batch, fv_slots *slots) {
-    size_t rows = 0, room = fv_stepper_batch_tokens(batch->stepper);
-    batch->part_count = 0;
+/* The tokens that answers go on with, and their guesses, in what room there is. Rows in all. */
+static size_t fill_answers(fv_batch *batch, fv_slots *slots, size_t room) {
+    size_t rows = 0, most = share(batch, slots);
     for (uint32_t i = 0; i < slots->count && rows < room; i++) {
         fv_choice *choice = slots->items[i].choice;
         if (!choice || reads_prompt(choice)) continue;
-        add_part(batch, slots, i, &choice->pending, 1);
-        rows++;
+        size_t left = room - rows - 1, wanted = most_guesses(&slots->items[i], most < left ? most : left);
+        uint32_t count = fv_guesses_make(&choice->guesses, choice->pending, wanted);
+        add_part(batch, slots, i, choice->guesses.ahead, count);
+        batch->guessed += count - 1;
+        rows += count;
     }
+    return rows;
+}
+
+/* Answers first; then prompts in turn, in what room there is. Rows in all. */
+static size_t fill(fv_batch *batch, fv_slots *slots) {
+    size_t room = fv_stepper_batch_tokens(batch->stepper);
+    batch->part_count = 0;
+    size_t rows = fill_answers(batch, slots, room);
     if (rows > 0 && room > rows + CHUNK_TOKENS) room = rows + CHUNK_TOKENS;
     for (uint32_t n = 0; n < slots->count && rows < room; n++) {
         uint32_t i = (batch->turn + n) % slots->count;
@@ -122,56 +151,80 @@ static bool advance(fv_choice *choice, uint32_t count) {
     return true;
 }
 
-static fv_status choose(fv_batch *batch, const fv_slots *slots, uint32_t index, const float *logits) {
+/* later: rows of the slot that its sequence holds after the one that the logits are of. */
+static fv_status choose(fv_batch *batch, const fv_slots *slots, uint32_t index, const float *logits, size_t later) {
     const fv_slot *slot = &slots->items[index];
-    size_t room = fv_sequence_context_tokens(slot->sequence) - fv_sequence_tokens(slot->sequence);
+    size_t room = fv_sequence_context_tokens(slot->sequence) - (fv_sequence_tokens(slot->sequence) - later);
     size_t row = batch->watched[index];
     fv_status status = row == SIZE_MAX ? FV_OK : fv_choice_read(slot->choice, batch->watch, row);
     return status != FV_OK ? status : fv_choice_next(slot->choice, logits, batch->scratch, room);
 }
 
-/* Each alone, so that a number that is no number is one answer's fault. */
-static void choose_each(fv_batch *batch, fv_slots *slots, const uint32_t *owners, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t slot = owners[i];
-        fv_status status = fv_stepper_logits(batch->stepper, &batch->last_rows[i], 1, batch->logits);
-        batch->statuses[slot] = status == FV_OK ? choose(batch, slots, slot, batch->logits) : status;
+/* The next tokens of one slot: from a row after the other, as long as what is chosen is what was guessed; the guesses
+ * after that are taken back. logits: NULL where each row's are still to be had. */
+static fv_status take(fv_batch *batch, fv_slots *slots, const fv_wanted *wanted, const float *logits) {
+    fv_slot *slot = &slots->items[wanted->slot];
+    fv_choice *choice = slot->choice;
+    fv_status status = FV_OK;
+    uint32_t place = 0;
+    for (;; place++) {
+        uint32_t row = wanted->row + place;
+        const float *own = logits ? logits + (size_t)place * batch->vocabulary : batch->logits;
+        if (!logits) status = fv_stepper_logits(batch->stepper, &row, 1, batch->logits);
+        if (status == FV_OK) status = choose(batch, slots, wanted->slot, own, wanted->rows - 1 - place);
+        if (status != FV_OK) return status;
+        if (choice->finish != FV_FINISH_NOT || !fv_guesses_right(&choice->guesses, place, choice->pending)) break;
     }
+    fv_guesses_learn(&choice->guesses, place);
+    batch->right += place;
+    size_t wrong = wanted->rows - 1 - place;
+    return wrong > 0 ? fv_sequence_truncate(slot->sequence, fv_sequence_tokens(slot->sequence) - wrong) : FV_OK;
 }
 
-/* Next tokens of the parts that came through. */
-static void settle(fv_batch *batch, fv_slots *slots) {
-    uint32_t wanted = 0;
-    uint32_t *owners = batch->owners; /* those that are done with make room for those that want logits */
+/* Which rows' logits are wanted: of an answer all, of a prompt the last. Slots that want any. */
+static uint32_t find_wanted(fv_batch *batch, fv_slots *slots) {
+    uint32_t count = 0;
     for (size_t i = 0; i < batch->part_count; i++) {
-        uint32_t slot = owners[i], rows = batch->parts[i].count, row = batch->first_rows[i];
+        uint32_t slot = batch->owners[i], rows = batch->parts[i].count, row = batch->first_rows[i];
         fv_choice *choice = slots->items[slot].choice;
-        if (row == UINT32_MAX) continue;
-        if (batch->statuses[slot] == FV_OK && reads_prompt(choice) && fv_choice_wants_rows(choice))
-            batch->statuses[slot] = prompt_rows(batch, choice, row, rows);
+        if (row == UINT32_MAX || batch->statuses[slot] != FV_OK || choice->guesses.pause) continue;
+        bool prompt = reads_prompt(choice);
+        if (prompt && fv_choice_wants_rows(choice)) batch->statuses[slot] = prompt_rows(batch, choice, row, rows);
         if (batch->statuses[slot] != FV_OK || !advance(choice, rows)) continue;
-        batch->last_rows[wanted] = row + rows - 1;
-        owners[wanted++] = slot;
+        uint32_t skipped = prompt ? rows - 1 : 0;
+        batch->wanted[count++] = (fv_wanted){.slot = slot, .row = row + skipped, .rows = rows - skipped};
     }
-    if (wanted == 0) return;
-    if (fv_stepper_logits(batch->stepper, batch->last_rows, wanted, batch->logits) != FV_OK) {
-        choose_each(batch, slots, owners, wanted);
-        return;
+    return count;
+}
+
+/* Next tokens of the parts that came through; where a number is no number, each part alone, so that it is one answer's
+ * fault. */
+static void settle(fv_batch *batch, fv_slots *slots) {
+    uint32_t count = find_wanted(batch, slots), rows = 0;
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t place = 0; place < batch->wanted[i].rows; place++)
+            batch->rows[rows++] = batch->wanted[i].row + place;
+    if (count == 0) return;
+    bool sound = fv_stepper_logits(batch->stepper, batch->rows, rows, batch->logits) == FV_OK;
+    const float *logits = batch->logits;
+    for (uint32_t i = 0; i < count; i++) {
+        const fv_wanted *wanted = &batch->wanted[i];
+        batch->statuses[wanted->slot] = take(batch, slots, wanted, sound ? logits : NULL);
+        logits += (size_t)wanted->rows * batch->vocabulary;
     }
-    for (uint32_t i = 0; i < wanted; i++)
-        batch->statuses[owners[i]] = choose(batch, slots, owners[i], batch->logits + (size_t)i * batch->vocabulary);
 }
 
 /* ---- the step ---- */
 
-/* What became of a part. Where memory for contexts was short and an idle one could be given up, it is tried again in
- * the next step. */
+/* What became of a part. Where it failed with guesses, or memory for contexts was short and an idle one could be given
+ * up, it is tried again in the next step. */
 static void note(fv_batch *batch, fv_slots *slots, size_t place) {
     uint32_t index = batch->owners[place];
     fv_status *status = &batch->statuses[index], became = (fv_status)batch->outcomes[place].status;
     fv_slot *slot = &slots->items[index];
     fv_token_time_end(&batch->times[place], slot->sequence, became);
     slot->choice->cut = fv_sequence_deadline_counts(slot->sequence)->cut;
+    if (became != FV_OK && fv_guesses_blamed(&slot->choice->guesses)) became = FV_OK;
     if (became == FV_ERROR_FULL && fv_slots_forget(slots)) became = FV_OK;
     if (*status == FV_OK) *status = became;
 }

@@ -39,6 +39,7 @@ fv_status fv_choice_open(fv_choice *choice) {
     for (size_t i = 0; i < choice->prompt->tokens.count && status == FV_OK; i++)
         fv_sampler_accept(choice->sampler, choice->prompt->tokens.ids[i]);
     if (status != FV_OK) return status;
+    fv_guesses_open(&choice->guesses, &choice->prompt->tokens, choice->request->server->config->lookup);
     if (fv_choice_wants_rows(choice)) return add_entry(choice, choice->prompt->tokens.ids[0], NULL);
     choice->characters = fv_characters(prompt->bytes ? prompt->bytes : "", prompt->length);
     return FV_OK;
@@ -167,6 +168,7 @@ fv_status fv_choice_next(fv_choice *choice, const float *logits, float *scratch,
     choice->finish = FV_FINISH_END;
     if (!settings->ignore_end && fv_tokenizer_is_end(tokenizer_of(choice), token)) return FV_OK;
     fv_sampler_accept(choice->sampler, token);
+    fv_guesses_add(&choice->guesses, token);
     choice->pending = token;
     fv_status status = fv_tokens_append(&choice->tokens, &token, 1);
     if (status == FV_OK && settings->logprobs >= 0) status = add_entry(choice, token, logits);

@@ -31,6 +31,7 @@ static void choice_free(fv_choice *choice) {
     fv_sampler_close(choice->sampler);
     fv_answer_text_close(choice->text);
     fv_tokens_free(&choice->tokens);
+    fv_guesses_close(&choice->guesses);
     free(choice->entries);
     free(choice->tops);
     fv_passages_free(&choice->passages);

@@ -4,6 +4,7 @@
 #define FV_REQUEST_H
 
 #include "fovea/report.h"
+#include "guesses.h"
 #include "passages.h"
 #include "prompt.h"
 #include "settings.h"
@@ -43,6 +44,7 @@ typedef struct fv_choice {
     size_t read;         /* tokens of the prompt that are evaluated or were reused */
     size_t cached;       /* of them, reused */
     int32_t pending;     /* chosen, to be evaluated when its successor is wanted */
+    fv_guesses guesses;  /* that are evaluated with it */
     fv_sampler *sampler; /* from fv_choice_open() on */
     fv_answer_text *text;
     fv_tokens tokens;    /* of the answer, without an end token */

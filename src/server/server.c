@@ -21,6 +21,7 @@ void fv_server_config_default(fv_server_config *config) {
                                  .max_body_bytes = 64u << 20,
                                  .slots = 4,
                                  .queue = 256,
+                                 .lookup = FV_GENERATE_GUESSES,
                                  .session_bytes = (uint64_t)8 << 30,
                                  .attention = "dense"};
 }

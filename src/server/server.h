@@ -34,6 +34,7 @@ typedef struct fv_server_config {
     const char *chat_template;             /* a family's name; NULL: the one that the model file has */
     const char *template_text;             /* a template that is run in place of the file's; NULL: none */
     uint32_t jinja;                        /* fv_server_jinja */
+    uint32_t lookup;                       /* tokens guessed at a time, at most FV_GENERATE_GUESSES; 0: none */
     const char *attention;                 /* policy of requests that name none */
     uint64_t cache_bytes;                  /* of all contexts together; 0: what this process may use */
     const char *slot_folder;               /* where slots are saved to; NULL: nowhere */

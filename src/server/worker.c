@@ -213,6 +213,8 @@ static void view(fv_worker *worker) {
     worker->counts.cache_bytes = fv_segments_bytes(worker->slots.segments);
     worker->counts.steps = worker->batch.steps;
     worker->counts.rows = worker->batch.rows_run;
+    worker->counts.guessed = worker->batch.guessed;
+    worker->counts.right = worker->batch.right;
     pthread_mutex_unlock(&worker->lock);
 }
 

@@ -10,7 +10,7 @@ typedef struct fv_worker fv_worker;
 /** What it did, and what it does now. */
 typedef struct fv_worker_counts {
     uint64_t prompt_tokens, cached_tokens, answer_tokens, prompt_ns, answer_ns; /* of requests that ended */
-    uint64_t requests, steps, rows;
+    uint64_t requests, steps, rows, guessed, right;
     uint64_t keys_visible, keys_read, bytes_read;
     uint32_t working, waiting;
     uint64_t cache_tokens, cache_bytes;

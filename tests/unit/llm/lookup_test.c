@@ -1,6 +1,6 @@
 /* lookup_test.c - guesses from the text itself: what is found, how many it dares, and that they show in no token, no
  * stop and no bit of the session. */
-#include "llm/lookup.h"
+#include "fovea/lookup.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -25,27 +25,31 @@ static void what_came_after_the_longest_match_is_guessed(void **state) {
     (void)state;
     static const int32_t text[] = {1, 2, 3, 4,  5,  6,  7, 8, 9, 40, 41, 42, 3, 4, 5,
                                    6, 7, 8, 19, 43, 44, 1, 2, 3, 4,  5,  6,  7, 8};
-    int32_t guesses[FV_LOOKUP_MOST];
+    int32_t guesses[FV_GENERATE_GUESSES];
     fv_lookup *lookup = lookup_of(text, sizeof text / sizeof text[0]);
-    uint32_t count = fv_lookup_guess(lookup, FV_LOOKUP_MOST, guesses);
+    uint32_t count = fv_lookup_guess(lookup, FV_GENERATE_GUESSES, guesses);
     assert_true(count >= 2); /* eight tokens match at the beginning, six at the newer place */
     assert_memory_equal(guesses, text + 8, 2 * sizeof *guesses);
     assert_int_equal(fv_lookup_guess(lookup, 1, guesses), 1);
     assert_int_equal(fv_lookup_guess(lookup, 0, guesses), 0);
+    assert_int_equal(fv_lookup_guess(lookup, FV_GENERATE_GUESSES + 1, guesses), 0);
+    assert_int_equal(fv_lookup_guess(NULL, 1, guesses), 0);
+    assert_int_equal(fv_lookup_add(lookup, NULL, 1), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_lookup_open(NULL), FV_ERROR_ARGUMENT);
     fv_lookup_close(lookup);
 }
 
 static void nothing_is_guessed_where_nothing_matches(void **state) {
     (void)state;
-    int32_t text[3000], guesses[FV_LOOKUP_MOST];
+    int32_t text[3000], guesses[FV_GENERATE_GUESSES];
     for (int i = 0; i < 3000; i++) text[i] = i % 2 ? i : 7; /* pairs come again, threes don't */
     fv_lookup *lookup = lookup_of(text, 2);
-    assert_int_equal(fv_lookup_guess(lookup, FV_LOOKUP_MOST, guesses), 0);
+    assert_int_equal(fv_lookup_guess(lookup, FV_GENERATE_GUESSES, guesses), 0);
     fv_lookup_close(lookup);
     lookup = lookup_of(text, 3000); /* the table grows on the way */
-    assert_int_equal(fv_lookup_guess(lookup, FV_LOOKUP_MOST, guesses), 0);
+    assert_int_equal(fv_lookup_guess(lookup, FV_GENERATE_GUESSES, guesses), 0);
     assert_int_equal(fv_lookup_add(lookup, text + 1000, 4), FV_OK);
-    uint32_t count = fv_lookup_guess(lookup, FV_LOOKUP_MOST, guesses);
+    uint32_t count = fv_lookup_guess(lookup, FV_GENERATE_GUESSES, guesses);
     assert_true(count > 0);
     assert_memory_equal(guesses, text + 1004, count * sizeof *guesses);
     fv_lookup_close(lookup);
@@ -54,9 +58,9 @@ static void nothing_is_guessed_where_nothing_matches(void **state) {
 static void a_short_cycle_goes_on(void **state) {
     (void)state;
     static const int32_t text[] = {5, 6, 5, 6, 5, 6, 5, 6, 5, 6, 5, 6, 5, 6, 5, 6};
-    int32_t guesses[FV_LOOKUP_MOST];
+    int32_t guesses[FV_GENERATE_GUESSES];
     fv_lookup *lookup = lookup_of(text, 16);
-    uint32_t count = fv_lookup_guess(lookup, FV_LOOKUP_MOST, guesses);
+    uint32_t count = fv_lookup_guess(lookup, FV_GENERATE_GUESSES, guesses);
     assert_true(count > 3);
     for (uint32_t i = 0; i < count; i++) assert_int_equal(guesses[i], i % 2 ? 6 : 5);
     fv_lookup_close(lookup);
@@ -65,21 +69,21 @@ static void a_short_cycle_goes_on(void **state) {
 static void guesses_that_fail_become_few_and_come_back(void **state) {
     (void)state;
     static const int32_t text[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3};
-    int32_t guesses[FV_LOOKUP_MOST];
+    int32_t guesses[FV_GENERATE_GUESSES];
     fv_lookup *lookup = lookup_of(text, 12);
-    uint32_t first = fv_lookup_guess(lookup, FV_LOOKUP_MOST, guesses);
+    uint32_t first = fv_lookup_guess(lookup, FV_GENERATE_GUESSES, guesses);
     assert_true(first > 0);
     fv_lookup_learn(lookup, first, first);
-    uint32_t after_success = fv_lookup_guess(lookup, FV_LOOKUP_MOST, guesses);
+    uint32_t after_success = fv_lookup_guess(lookup, FV_GENERATE_GUESSES, guesses);
     assert_true(after_success >= first);
     for (int i = 0; i < 20; i++) fv_lookup_learn(lookup, 1, 0);
-    assert_int_equal(fv_lookup_guess(lookup, FV_LOOKUP_MOST, guesses), 0);
+    assert_int_equal(fv_lookup_guess(lookup, FV_GENERATE_GUESSES, guesses), 0);
     for (int32_t i = 0; i < 2000; i++) { /* what else is said meanwhile */
         int32_t token = 100 + i;
         assert_int_equal(fv_lookup_add(lookup, &token, 1), FV_OK);
     }
     for (int32_t i = 1; i <= 3; i++) assert_int_equal(fv_lookup_add(lookup, &i, 1), FV_OK);
-    assert_true(fv_lookup_guess(lookup, FV_LOOKUP_MOST, guesses) > 0);
+    assert_true(fv_lookup_guess(lookup, FV_GENERATE_GUESSES, guesses) > 0);
     fv_lookup_close(lookup);
 }
 
