@@ -47,8 +47,8 @@ static const cli_option search_flags[] = {
     CLI_FLAG(
         REAL, "--recall", recall, .low = 0.01, .high = 1,
         .help =
-            "of a graph: share of the nearest to be found; the beam is chosen by 100 of the\nqueries; up to 400 are "
-            "answered by a scan of all codes"),
+            "share of the nearest to be found, by walks if they are less work than a scan,\nas was measured when the "
+            "graph was made"),
     CLI_FLAG(TEXT, "--filter", filter, .value = "FILE",
              .help = "labels that may be found: .npy of bools, or bits, label 0 the lowest of the\nfirst byte"),
     CLI_FLAG(TEXT, "--labels-out", labels_out, .value = "FILE", .help = "search: write labels, .npy [queries][k]"),
@@ -233,13 +233,13 @@ static int print_results(const index_state *state, const uint64_t *labels, const
     return good && cli_flush() ? CLI_DONE : CLI_FAILED;
 }
 
-static int tell(index_state *state, const fv_index_search *search, const fv_index_report *report, double seconds) {
+static int tell(const fv_index_search *search, const fv_index_report *report, double seconds) {
     json_t *document = json_object();
     CLI_ADD(document, {"queries", cli_count(search->count)}, {"seconds", cli_real(seconds)},
             {"qps", cli_real((double)search->count / seconds)}, {"visits", cli_count(report->visits)},
             {"codes", cli_count(report->codes)}, {"rows", cli_count(report->rows)}, {"bytes", cli_count(report->bytes)},
-            {"ef", cli_count(search->beam)}, {"kind", cli_text(search->beam ? "graph" : "flat")});
-    (void)state;
+            {"walks", cli_count(report->walks)}, {"lists", cli_count(report->lists)},
+            {"kind", cli_text(2 * report->walks > report->queries ? "graph" : "flat")});
     return cli_json_print(document);
 }
 
@@ -254,24 +254,16 @@ static int write_results(const index_state *state, const fv_index_search *search
     return cli_outcome(status, &message);
 }
 
-static int choose_beam(index_state *state, fv_index_search *search) {
-    const index_options *options = state->options;
-    fv_message message = {""};
-    if (options->beam >= 0) {
-        search->beam = (uint32_t)options->beam;
-        return CLI_GO_ON;
-    }
-    if (!info_of(state).degree) return CLI_GO_ON;
-    return cli_outcome(fv_index_beam_for(state->index, search, options->recall, &search->beam, &message), &message);
-}
-
 static int search_index(index_state *state) {
     fv_index_search search;
     fv_message message = {""};
     fv_index_report report = {.struct_bytes = sizeof report};
     int result = read_queries(state, &search);
-    if (result == CLI_GO_ON) result = choose_beam(state, &search);
     if (result != CLI_GO_ON) return result;
+    if (state->options->beam >= 0)
+        search.beam = (uint32_t)state->options->beam;
+    else
+        search.recall = (float)state->options->recall;
     size_t each = search.k <= SIZE_MAX / 8 / (search.count + 1) ? search.k : SIZE_MAX / 16;
     uint64_t *labels = malloc((search.count + 1) * each * sizeof *labels);
     float *distances = malloc((search.count + 1) * each * sizeof *distances);
@@ -282,7 +274,7 @@ static int search_index(index_state *state) {
     double seconds = seconds_since(start_ns);
     if (result == CLI_GO_ON) result = write_results(state, &search, labels, distances);
     if (result == CLI_GO_ON)
-        result = state->options->json ? tell(state, &search, &report, seconds)
+        result = state->options->json ? tell(&search, &report, seconds)
                  : state->options->labels_out || state->options->distances_out
                      ? CLI_DONE
                      : print_results(state, labels, distances, search.count);

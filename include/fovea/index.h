@@ -132,6 +132,20 @@ FV_API void fv_index_link_config_default(fv_index_link_config *config);
 FV_API fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, const fv_parallel *parallel,
                                fv_message *message);
 
+/**
+ * Measures with which beams walks find what share of the nearest, and how many rows scans compute: what searches with a
+ * `recall` go by. fv_index_link() does it with vectors of the index, each left out of its own results; call it for
+ * queries that are unlike the vectors (texts for pictures, users for goods), and then before fv_index_save(), which
+ * keeps it. Shares are measured for the 1, 10 and 100 nearest, and interpolated.
+ *
+ * queries    [count][dimension] f32, of which 2,048 are taken; a few hundred at least are worth it. count 0: up to
+ *            2,048 vectors of the index. Fewer than 200 vectors are not measured: they are scanned.
+ * returns    FV_OK, FV_ERROR_SHAPE, FV_ERROR_NOT_FINITE, FV_ERROR_RANGE, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY; the index
+ *            is as before on error. Cost: a scan a query, and walks until nearly all is found.
+ */
+FV_API fv_status fv_index_calibrate(fv_index *index, size_t count, uint32_t dimension, const float *queries,
+                                    const fv_parallel *parallel, fv_message *message);
+
 /** What an index holds. */
 typedef struct fv_index_info {
     uint64_t rows;         /* vectors */
@@ -167,7 +181,9 @@ typedef struct fv_index_search {
                          FV_INDEX_CONFIDENCE. 1.9 reads fewer rows, and 6 % of the codes at the edge may be wrong */
     uint32_t beam;    /* 0: the scan of all codes (default). Else a walk over the graph (fv_index_link()) that keeps so
                          many rows in sight, at least k. As many as all: the scan */
-    uint32_t reserved[8]; /* 0, or it is refused: where new fields go */
+    float recall;     /* 0 (default): as `beam` says. Else the share of the k nearest that is to be found, up to 1, and
+                         the index picks what is the least work by its calibration (fv_index_calibrate()) */
+    uint32_t reserved[7]; /* 0, or it is refused: where new fields go */
 } fv_index_search;
 
 FV_API void fv_index_search_default(uint32_t dimension, fv_index_search *search);
@@ -181,6 +197,9 @@ typedef struct fv_index_report {
     uint64_t rows;   /* whose distance was computed exactly */
     uint64_t bytes;  /* of codes and vectors that were read; a block of codes serves up to eight queries at once */
     uint64_t visits; /* rows of the graph that walks visited */
+    uint64_t walks;  /* queries that a walk over the graph answered ... */
+    uint64_t lists;  /* ... and those for which the vectors that a filter lets pass were looked at alone; all codes were
+                        scanned for the others */
 } fv_index_report;
 
 /**
@@ -191,20 +210,19 @@ typedef struct fv_index_report {
  *                    `message` if the index holds fewer than k vectors.
  * report             NULL, or counters.
  * returns            FV_OK, FV_ERROR_SHAPE (dimension), FV_ERROR_NOT_FINITE (a query), FV_ERROR_RANGE,
- * FV_ERROR_ARGUMENT (k of 0, confidence, a NULL, a reserved field, a report without its size), FV_ERROR_OVERFLOW,
- *                    FV_ERROR_MEMORY. Nothing is written on error. Cost: rows / 32 * dimension table look-ups of 32
+ * FV_ERROR_ARGUMENT (k of 0, confidence, recall, a NULL, a reserved field, a report without its size),
+ * FV_ERROR_OVERFLOW, FV_ERROR_MEMORY. Nothing is written on error. Cost: rows / 32 * dimension table look-ups of 32
  *                    codes a query, and what has to be computed exactly.
  */
 FV_API fv_status fv_index_nearest(const fv_index *index, const fv_index_search *search, uint64_t *labels,
                                   float *distances, fv_index_report *report, fv_message *message);
 
 /**
- * The beam with which walks find `recall` (0..1) of the k nearest, by 100 of the search's queries: they are scanned,
- * and walked with rising beams. 0, the scan, where there is no graph, no more than 400 queries, or no beam that does
- * it.
+ * The beam with which walks find `recall` (0..1) of the k nearest, by the calibration; filters are not looked at. 0,
+ * the scan, where there is no graph, or no beam that does it.
  *
  * beam     out, for search->beam; untouched on error.
- * returns  as fv_index_nearest(). Cost: 100 scans of all codes, and the walks.
+ * returns  FV_OK, FV_ERROR_ARGUMENT. O(1).
  */
 FV_API fv_status fv_index_beam_for(const fv_index *index, const fv_index_search *search, double recall, uint32_t *beam,
                                    fv_message *message);

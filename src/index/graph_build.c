@@ -4,6 +4,7 @@
  * vector by vector: the same graph for any number of threads, at the price of a second copy of all lists. */
 #include "index/code_table.h"
 #include "index/graph_edges.h"
+#include "index/index_choice.h"
 #include "index/kac_rotation.h"
 #include "numeric/splitmix.h"
 #include "platform/array.h"
@@ -227,6 +228,7 @@ fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, con
                index->config.dimension * sizeof(float));
     if (good && rows) run_rounds(&job, config, parallel);
     free_job(&job, workers);
+    if (good) good = fv_calibration_measure(&wide, 0, NULL, parallel, NULL) == FV_OK;
     if (!good) {
         free(wide.arrays.vectors);
         return fv_message_set(message, FV_ERROR_MEMORY, "no memory for a graph of %zu vectors", rows);

@@ -19,7 +19,7 @@ size_t fv_graph_row_bytes(const fv_index *index, uint32_t degree) {
 /* ---- the beam ---- */
 
 bool fv_beam_make(fv_beam *beam, size_t most) {
-    *beam = (fv_beam){.most = most, .most_visits = most * 4 + 256, .slots = 1024};
+    *beam = (fv_beam){.most = most, .most_visits = most * 4 + 256, .slots = 1024, .hidden = FV_NO_ROW};
     while (beam->slots < beam->most_visits * 3) beam->slots *= 2;
     beam->entries = fv_array_new(most, sizeof *beam->entries);
     beam->visits = fv_array_new(beam->most_visits, sizeof *beam->visits);
@@ -103,6 +103,7 @@ void fv_graph_walk(const fv_index *index, const float *vector, const fv_scan_que
     fv_scan_query at = *query;
     beam->count = beam->visit_count = 0;
     memset(beam->seen, 0xFF, beam->slots * sizeof *beam->seen);
+    if (beam->hidden != FV_NO_ROW) beam->seen[seen_slot(beam, beam->hidden)] = beam->hidden;
     beam_put(beam, 0, index->entry);
     for (size_t next = 0; next < beam->count && beam->visit_count < beam->most_visits;) {
         fv_beam_entry *entry = beam->entries + next;
@@ -136,6 +137,7 @@ typedef struct walk_scratch {
 typedef struct walk_job {
     const fv_index *index;
     const fv_index_search *search;
+    const uint32_t *hidden;
     fv_near_list *lists;
     walk_scratch *scratch;    /* [workers] */
     fv_search_counts *counts; /* [queries] */
@@ -161,6 +163,7 @@ static void walk_task(void *context, size_t task, size_t worker) {
     walk_scratch *scratch = job->scratch + worker;
     fv_scan_query query = ready_walk(index, job->search->queries + task * index->config.dimension, scratch);
     fv_beam *beam = &scratch->beam;
+    if (job->hidden) beam->hidden = job->hidden[task];
     fv_graph_walk(index, scratch->vector, &query, scratch->table, job->search->k, beam);
     bool l2 = index->config.metric == FV_INDEX_L2;
     for (size_t i = 0; i < beam->visit_count; i++) {
@@ -182,12 +185,16 @@ static bool make_scratch(const fv_index *index, size_t most, walk_scratch *scrat
     return fv_beam_make(&scratch->beam, most) && scratch->vector && scratch->less && scratch->table;
 }
 
-fv_status fv_graph_search(const fv_index *index, const fv_index_search *search, fv_near_list *lists,
-                          fv_search_counts *counts, fv_message *message) {
+fv_status fv_graph_search(const fv_index *index, const fv_index_search *search, const uint32_t *hidden,
+                          fv_near_list *lists, fv_search_counts *counts, fv_message *message) {
     size_t workers = search->parallel && search->parallel->workers > 1 ? search->parallel->workers : 1;
     size_t most = search->beam > search->k ? search->beam : search->k;
     if (!search->count || !index->rows) return FV_OK;
-    walk_job job = {index, search, lists, fv_array_new(workers, sizeof *job.scratch),
+    walk_job job = {index,
+                    search,
+                    hidden,
+                    lists,
+                    fv_array_new(workers, sizeof *job.scratch),
                     fv_array_new(search->count, sizeof *job.counts)};
     bool good = job.scratch && job.counts;
     for (size_t i = 0; good && i < workers; i++) good = make_scratch(index, most, job.scratch + i);
@@ -197,6 +204,7 @@ fv_status fv_graph_search(const fv_index *index, const fv_index_search *search, 
         counts->rows += job.counts[i].rows;
         counts->bytes += job.counts[i].bytes;
         counts->visits += job.counts[i].visits;
+        counts->walks++;
     }
     for (size_t i = 0; job.scratch && i < workers; i++) {
         fv_beam_free(&job.scratch[i].beam);

@@ -87,6 +87,7 @@ fv_status fv_index_own(fv_index *index, size_t rows, fv_message *message) {
     index->capacity = capacity;
     index->is_mapped = false;
     index->degree = index->entry = 0;
+    index->calibration = (fv_calibration){0};
     index->row_bytes = index->config.dimension * sizeof(float);
     for (size_t row = 0; was_mapped && row < index->rows; row++)
         fv_label_map_put(&index->by_label, arrays.labels, (uint32_t)row);

@@ -59,6 +59,7 @@ static void put_header(const fv_index *index, const fv_index_sections *sections,
     fv_le32_put(header + FV_INDEX_AT_IS_CENTRED, index->is_centred);
     fv_le32_put(header + FV_INDEX_AT_DEGREE, index->degree);
     fv_le32_put(header + FV_INDEX_AT_ENTRY, index->entry);
+    fv_calibration_put(&index->calibration, header + FV_INDEX_AT_CALIBRATION);
     for (size_t i = 0; i < FV_INDEX_SECTIONS; i++)
         fv_le64_put(header + FV_INDEX_AT_CHECKSUMS + 8 * i,
                     section_checksum(section_data(index, i), sections->bytes[i]));
@@ -111,7 +112,7 @@ static fv_status check_header(const uint8_t *bytes, size_t count, const char *na
     if (!is_little_endian())
         return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: this processor is big-endian", name);
     bool zero = fv_le32_get(bytes + FV_INDEX_AT_HEADER_BYTES) == FV_INDEX_HEADER;
-    for (size_t i = FV_INDEX_AT_ZEROS; i < FV_INDEX_AT_CHECKSUMS; i++) zero &= bytes[i] == 0;
+    for (size_t i = FV_INDEX_AT_ZEROS; i < FV_INDEX_AT_CALIBRATION; i++) zero &= bytes[i] == 0;
     for (size_t i = FV_INDEX_AT_CHECKSUMS + 8 * FV_INDEX_SECTIONS; i < FV_INDEX_AT_CHECKSUM; i++) zero &= bytes[i] == 0;
     if (!zero) return damaged(name, "its header", message);
     if (fv_le64_get(bytes + FV_INDEX_AT_FILE_BYTES) != count)
@@ -141,7 +142,8 @@ static fv_status begin(fv_index **index, const uint8_t *bytes, const char *name,
     (*index)->entry = entry;
     (*index)->row_bytes = fv_graph_row_bytes(*index, degree);
     (*index)->is_mapped = true;
-    return FV_OK;
+    if (fv_calibration_get(bytes + FV_INDEX_AT_CALIBRATION, &(*index)->calibration)) return FV_OK;
+    return damaged(name, "what was measured of it", message);
 }
 
 /* Arrays into the bytes; the centre is checked and copied. */

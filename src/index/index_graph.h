@@ -59,6 +59,7 @@ typedef struct fv_beam {
     size_t visit_count, most_visits;
     uint32_t *seen; /* [slots] rows that were visited, by hash; a power of two, more than twice most_visits */
     size_t slots;
+    uint32_t hidden; /* row that walks leave out, or FV_NO_ROW */
 } fv_beam;
 
 /* false: no memory. */
@@ -70,8 +71,9 @@ void fv_beam_free(fv_beam *beam);
 void fv_graph_walk(const fv_index *index, const float *vector, const fv_scan_query *query, const uint8_t *table,
                    size_t least, fv_beam *beam);
 
-/* The lists of the walks of all queries, as fv_index_flat() fills them. FV_OK, FV_ERROR_MEMORY. */
-fv_status fv_graph_search(const fv_index *index, const fv_index_search *search, fv_near_list *lists,
-                          fv_search_counts *counts, fv_message *message);
+/* The lists of the walks of all queries, as fv_index_flat() fills them. hidden: NULL, or [search->count] a row that
+ * each walk leaves out. FV_OK, FV_ERROR_MEMORY. */
+fv_status fv_graph_search(const fv_index *index, const fv_index_search *search, const uint32_t *hidden,
+                          fv_near_list *lists, fv_search_counts *counts, fv_message *message);
 
 #endif

@@ -1,5 +1,6 @@
 /* index_search.c - the calls: arguments in, sorted results out. */
 #include "index/index_search.h"
+#include "index/index_choice.h"
 #include "index/index_graph.h"
 #include "platform/array.h"
 #include <inttypes.h>
@@ -26,6 +27,9 @@ static fv_status check_search(const fv_index *index, const fv_index_search *sear
     if (search->beam && (!index->degree || search->beam > FV_INDEX_BEAM))
         return fv_message_set(message, FV_ERROR_ARGUMENT, "beam is %" PRIu32 ": %s", search->beam,
                               index->degree ? "at most 65536 is allowed" : "the index has no graph; link it first");
+    if (!(search->recall >= 0 && search->recall <= 1) || (search->recall > 0 && search->beam))
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "recall is %g, beam %" PRIu32 ": %s", (double)search->recall,
+                              search->beam, search->beam ? "one of them has to be 0" : "0 to 1 is allowed");
     if (search->dimension != index->config.dimension)
         return fv_message_set(message, FV_ERROR_SHAPE, "the queries have dimension %" PRIu32 ", the index has %" PRIu32,
                               search->dimension, index->config.dimension);
@@ -41,6 +45,8 @@ static void add_counts(const fv_index *index, const fv_index_search *search, con
     report->rows += counts->rows;
     report->bytes += counts->bytes;
     report->visits += counts->visits;
+    report->walks += counts->walks;
+    report->lists += counts->lists;
 }
 
 static void put_results(const fv_near_list *list, size_t k, uint64_t *labels, float *distances) {
@@ -48,6 +54,15 @@ static void put_results(const fv_near_list *list, size_t k, uint64_t *labels, fl
         labels[i] = i < list->count ? list->entries[i].label : FV_INDEX_NO_LABEL;
         distances[i] = i < list->count ? list->entries[i].distance : INFINITY;
     }
+}
+
+fv_status fv_index_beam_for(const fv_index *index, const fv_index_search *search, double recall, uint32_t *beam,
+                            fv_message *message) {
+    if (!index || !search || !beam || !search->k || !(recall >= 0 && recall <= 1))
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "an argument is NULL, k is 0, or the recall is not between 0 and 1");
+    *beam = index->degree ? fv_chosen_beam(index, search->k, recall) : 0;
+    return FV_OK;
 }
 
 fv_status fv_index_nearest(const fv_index *index, const fv_index_search *search, uint64_t *labels, float *distances,
@@ -64,9 +79,12 @@ fv_status fv_index_nearest(const fv_index *index, const fv_index_search *search,
     if (!lists || !entries) status = fv_message_set(message, FV_ERROR_MEMORY, "no memory for the results");
     for (size_t i = 0; status == FV_OK && i < search->count; i++)
         lists[i] = (fv_near_list){.entries = entries + i * most, .most = most, .radius = INFINITY};
-    if (status == FV_OK)
-        status = (search->beam && search->beam < index->rows ? fv_graph_search : fv_index_flat)(index, search, lists,
-                                                                                                &counts, message);
+    if (status == FV_OK && search->recall > 0)
+        status = fv_index_choose(index, search, lists, &counts, message);
+    else if (status == FV_OK && search->beam && search->beam < index->rows)
+        status = fv_graph_search(index, search, NULL, lists, &counts, message);
+    else if (status == FV_OK)
+        status = fv_index_flat(index, search, lists, &counts, message);
     for (size_t i = 0; status == FV_OK && i < search->count; i++) {
         fv_near_sort(lists + i);
         put_results(lists + i, search->k, labels + i * search->k, distances + i * search->k);

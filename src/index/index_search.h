@@ -24,6 +24,7 @@ float fv_index_distance(const fv_index *index, const float *query, size_t row);
 
 typedef struct fv_search_counts {
     uint64_t codes, rows, bytes, visits;
+    uint64_t walks, lists; /* queries that were answered so; the others by scans */
 } fv_search_counts;
 
 /* Searches all rows by their codes. lists [search->count] have their room; they are filled and not sorted. FV_OK,

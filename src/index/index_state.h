@@ -5,6 +5,7 @@
 
 #include "fovea/index.h"
 #include "gguf/file_map.h"
+#include "index/calibration.h"
 #include "index/label_map.h"
 #include "index/scan_kernels.h"
 #include "index/sign_code.h"
@@ -22,9 +23,10 @@ struct fv_index {
     const fv_scan_kernels *kernels;
     size_t rotated; /* channels of a rotated vector */
     size_t rows, capacity;
-    size_t row_bytes;       /* from a vector to the next */
-    uint32_t degree;        /* of the graph; 0: there is none */
-    uint32_t entry;         /* row that walks begin at */
+    size_t row_bytes; /* from a vector to the next */
+    uint32_t degree;  /* of the graph; 0: there is none */
+    uint32_t entry;   /* row that walks begin at */
+    fv_calibration calibration;
     float *centre;          /* [dimension], own */
     bool is_centred;        /* by the first vectors */
     fv_index_arrays arrays; /* own unless is_mapped */

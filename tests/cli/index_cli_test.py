@@ -116,15 +116,19 @@ class IndexTest(FolderTest):
         self.assertGreaterEqual(lines[-1]["recall"], 0.99)
         self.assertTrue(all(line["qps"] > 0 for line in lines))
 
-    def test_a_recall_chooses_the_beam(self):
-        self.build("--kind", "graph", "--build-ef", "60")
-        self.queries = [[random.gauss(0, 1) for _ in range(self.DIM)] for _ in range(500)]
+    def test_a_recall_chooses_the_least_work(self):
+        self.rows = [[random.gauss(0, 1) for _ in range(self.DIM)] for _ in range(4000)]
+        self.queries = [[random.gauss(0, 1) for _ in range(self.DIM)] for _ in range(100)]
+        self.put("more.npy", npy("<f4", self.rows, "f"))
         self.put("many.npy", npy("<f4", self.queries, "f"))
+        self.build("--kind", "graph", "--build-ef", "60", data="more.npy")
         found, labels, _ = self.search("-k", "5", "--recall", "0.9", queries="many.npy")
-        self.assertEqual(found["kind"], "graph")
-        right = sum(len(set(a) & set(b)) for a, b in zip(labels, self.truth(5)))
-        self.assertGreaterEqual(right / 2500, 0.88)
-        self.assertEqual(self.search("-k", "5", "--recall", "0.9")[0]["kind"], "flat")  # few queries
+        self.assertEqual((found["kind"], found["walks"]), ("graph", 100))
+        self.assertLess(found["codes"], 100 * 4000)
+        truth = self.truth(5)
+        self.assertGreaterEqual(sum(len(set(a) & set(b)) for a, b in zip(labels, truth)) / 500, 0.89)
+        found, labels, _ = self.search("-k", "5", "--recall", "1", queries="many.npy")
+        self.assertEqual((found["kind"], found["walks"], labels), ("flat", 0, truth))
 
     def test_insert_and_delete(self):
         for kind in ("flat", "graph"):

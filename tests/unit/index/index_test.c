@@ -154,7 +154,7 @@ static void defect_15_bad_searches_are_refused_and_write_nothing(void **state) {
     search.confidence = NAN;
     expect(fv_index_nearest(index, &search, labels, distances, NULL, &message), FV_ERROR_ARGUMENT, &message, "nan");
     search = good;
-    search.reserved[7] = 1;
+    search.reserved[6] = 1;
     expect(fv_index_nearest(index, &search, labels, distances, NULL, &message), FV_ERROR_ARGUMENT, &message,
            "reserved");
     search = good;

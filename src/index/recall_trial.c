@@ -1,0 +1,213 @@
+/* recall_trial.c - calibrates an index (calibration.h): queries are scanned for, which is the truth, and walked for
+ * with rising beams. They are the caller's, or vectors of the index, each left out of its own results and of the walk,
+ * so that they are as hard to find neighbours of as vectors that are not there. */
+#include "index/index_choice.h"
+#include "index/index_graph.h"
+#include "numeric/splitmix.h"
+#include "platform/array.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MOST_QUERIES = 2048,
+    LEAST_QUERIES = 256, /* own vectors: one of 16, within these */
+    SCANNED = 64,        /* queries by which rows of scans are counted */
+    NEAREST = 100,
+    WALKED = 1 << 18,   /* beams of all queries together, of a step: fewer queries for large beams ... */
+    WALKED_LEAST = 256, /* ... but so many */
+    LEAST_BEAM = 4,
+    MOST_BEAM = 16384,
+    MOST_STEPS = 48
+};
+
+#define ENOUGH 0.9997 /* with a deviation the last recall of the table needs as much */
+
+typedef struct trial {
+    const fv_index *index;
+    const fv_parallel *parallel;
+    float *queries;   /* [count][dimension] */
+    uint32_t *hidden; /* [count] rows that the queries are; NULL: they are the caller's */
+    size_t count, k;  /* queries; of the truth */
+    float *truth;     /* [count][k] distances */
+    fv_near_list *lists;
+    fv_near *entries; /* [count][k + 1] */
+    uint32_t beam[MOST_STEPS];
+    double shares[FV_CALIBRATED_COUNTS][MOST_STEPS];
+    size_t steps;
+} trial;
+
+static const uint32_t counted[FV_CALIBRATED_COUNTS] = {1, 10, NEAREST};
+
+static fv_index_search search_of(const trial *job, size_t count, size_t k) {
+    fv_index_search search;
+    fv_index_search_default(job->index->config.dimension, &search);
+    search.queries = job->queries;
+    search.count = count;
+    search.k = (uint32_t)k;
+    search.parallel = job->parallel;
+    return search;
+}
+
+static void begin_lists(trial *job, size_t count, size_t most) {
+    for (size_t i = 0; i < count; i++)
+        job->lists[i] = (fv_near_list){.entries = job->entries + i * (job->k + 1), .most = most, .radius = INFINITY};
+}
+
+/* Takes the query itself out of its sorted list. */
+static void drop_hidden(const trial *job, size_t query) {
+    fv_near_list *list = job->lists + query;
+    uint64_t label = job->hidden ? job->index->arrays.labels[job->hidden[query]] : FV_INDEX_NO_LABEL;
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++)
+        if (list->entries[i].label != label) list->entries[kept++] = list->entries[i];
+    list->count = kept;
+}
+
+static fv_status find_truth(trial *job, fv_message *message) {
+    fv_index_search search = search_of(job, job->count, job->k + 1);
+    fv_search_counts counts = {0};
+    begin_lists(job, job->count, job->k + 1);
+    fv_status status = fv_index_flat(job->index, &search, job->lists, &counts, message);
+    for (size_t q = 0; status == FV_OK && q < job->count; q++) {
+        fv_near_sort(job->lists + q);
+        drop_hidden(job, q);
+        for (size_t i = 0; i < job->k; i++) job->truth[q * job->k + i] = job->lists[q].entries[i].distance;
+    }
+    return status;
+}
+
+/* Rows that scans for the 1, 10, 100 nearest compute. */
+static fv_status count_rows(trial *job, fv_calibration *calibration, fv_message *message) {
+    size_t queries = job->count < SCANNED ? job->count : SCANNED;
+    for (size_t i = 0; i < FV_CALIBRATED_COUNTS; i++) {
+        size_t most = counted[i] < job->k ? counted[i] : job->k;
+        fv_index_search search = search_of(job, queries, most);
+        fv_search_counts counts = {0};
+        begin_lists(job, queries, most);
+        fv_status status = fv_index_flat(job->index, &search, job->lists, &counts, message);
+        if (status != FV_OK) return status;
+        calibration->rows[i] = (float)counts.rows / (float)queries;
+    }
+    return FV_OK;
+}
+
+/* Of the k nearest of the first `queries`, what share is in the lists. */
+static double share_of(const trial *job, size_t queries, size_t k) {
+    size_t found = 0;
+    for (size_t q = 0; q < queries; q++) {
+        const fv_near_list *list = job->lists + q;
+        float last = job->truth[q * job->k + k - 1];
+        for (size_t i = 0; i < k && i < list->count; i++) found += list->entries[i].distance <= last;
+    }
+    return (double)found / ((double)queries * (double)k);
+}
+
+/* One beam: shares of those counts that it has room for. */
+static fv_status walk_with(trial *job, uint32_t beam, size_t queries, double *visits, fv_message *message) {
+    fv_index_search search = search_of(job, queries, beam < job->k ? beam : job->k);
+    fv_search_counts counts = {0};
+    search.beam = beam;
+    begin_lists(job, queries, job->k);
+    fv_status status = fv_graph_search(job->index, &search, job->hidden, job->lists, &counts, message);
+    if (status != FV_OK) return status;
+    for (size_t q = 0; q < queries; q++) fv_near_sort(job->lists + q);
+    for (size_t i = 0; i < FV_CALIBRATED_COUNTS; i++) {
+        size_t k = counted[i] < job->k ? counted[i] : job->k;
+        job->shares[i][job->steps] = k <= beam ? share_of(job, queries, k) : 0;
+    }
+    job->beam[job->steps++] = beam;
+    *visits = (double)counts.visits / (double)queries;
+    return FV_OK;
+}
+
+/* Until all is found, or walks cost more than scans do. */
+static fv_status walk(trial *job, fv_calibration *calibration, fv_message *message) {
+    double limit = fv_scan_work(job->index, (double)job->index->rows, (double)calibration->rows[2]), visits = 0;
+    bool is_typical = true;
+    for (uint32_t beam = LEAST_BEAM; beam <= MOST_BEAM && job->steps < MOST_STEPS; beam += beam / 4 + 1) {
+        size_t queries = WALKED / beam < WALKED_LEAST ? WALKED_LEAST : WALKED / beam;
+        if (beam >= job->index->rows && job->steps) break;
+        fv_status status = walk_with(job, beam, queries < job->count ? queries : job->count, &visits, message);
+        if (status != FV_OK) return status;
+        bool is_done = true;
+        for (size_t i = 0; i < FV_CALIBRATED_COUNTS; i++) is_done &= job->shares[i][job->steps - 1] > ENOUGH;
+        if (is_typical) calibration->visits = (float)(visits / (double)beam);
+        is_typical = job->shares[1][job->steps - 1] < 0.95;
+        if (is_done || fv_walk_work(job->index, visits) > limit) break;
+    }
+    for (size_t i = 0; i < FV_CALIBRATED_COUNTS; i++)
+        fv_calibration_fill(calibration, i, job->steps, job->beam, job->shares[i]);
+    return FV_OK;
+}
+
+/* ---- the queries ---- */
+
+/* Rows by chance; not the one that walks begin at, which they can't do without. */
+static void draw_own(trial *job) {
+    const fv_index *index = job->index;
+    for (size_t i = 0, place = 0; i < job->count; i++) {
+        do job->hidden[i] = (uint32_t)(fv_splitmix(index->config.seed ^ FV_SPLITMIX_STEP, place++) % index->rows);
+        while (job->hidden[i] == index->entry);
+        memcpy(job->queries + i * index->config.dimension, fv_index_row(index, job->hidden[i]),
+               index->config.dimension * sizeof(float));
+    }
+}
+
+static void draw_given(trial *job, size_t count, const float *queries) {
+    size_t dimension = job->index->config.dimension;
+    for (size_t i = 0; i < job->count; i++) {
+        size_t from = count > job->count ? (size_t)(fv_splitmix(job->index->config.seed, i) % count) : i;
+        memcpy(job->queries + i * dimension, queries + from * dimension, dimension * sizeof(float));
+    }
+}
+
+static size_t queries_of(size_t rows, size_t given) {
+    if (given) return given < MOST_QUERIES ? given : MOST_QUERIES;
+    return rows / 16 < LEAST_QUERIES ? LEAST_QUERIES : rows / 16 < MOST_QUERIES ? rows / 16 : MOST_QUERIES;
+}
+
+static bool make(trial *job, bool own) {
+    job->queries = fv_array_new(job->count, job->index->config.dimension * sizeof *job->queries);
+    job->truth = fv_array_new(job->count, job->k * sizeof *job->truth);
+    job->lists = fv_array_new(job->count, sizeof *job->lists);
+    job->entries = fv_array_new(job->count, (job->k + 1) * sizeof *job->entries);
+    job->hidden = own ? fv_array_new(job->count, sizeof *job->hidden) : NULL;
+    return job->queries && job->truth && job->lists && job->entries && (!own || job->hidden);
+}
+
+fv_status fv_calibration_measure(fv_index *index, size_t count, const float *queries, const fv_parallel *parallel,
+                                 fv_message *message) {
+    fv_calibration made = {0};
+    if (index->rows < 2 * NEAREST) { /* a scan is as good */
+        index->calibration = made;
+        return FV_OK;
+    }
+    trial job = {.index = index, .parallel = parallel, .count = queries_of(index->rows, count), .k = NEAREST};
+    fv_status status = FV_OK;
+    if (!make(&job, !count))
+        status = fv_message_set(message, FV_ERROR_MEMORY, "no memory to calibrate an index");
+    else if (count)
+        draw_given(&job, count, queries);
+    else
+        draw_own(&job);
+    made.queries = (uint32_t)job.count;
+    if (status == FV_OK) status = count_rows(&job, &made, message);
+    if (status == FV_OK && index->degree) status = find_truth(&job, message);
+    if (status == FV_OK && index->degree) status = walk(&job, &made, message);
+    if (status == FV_OK) index->calibration = made;
+    void *all[] = {job.queries, job.truth, job.lists, job.entries, job.hidden};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
+    return status;
+}
+
+fv_status fv_index_calibrate(fv_index *index, size_t count, uint32_t dimension, const float *queries,
+                             const fv_parallel *parallel, fv_message *message) {
+    if (!index || (count && !queries)) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
+    if (count && dimension != index->config.dimension)
+        return fv_message_set(message, FV_ERROR_SHAPE, "the queries have dimension %" PRIu32 ", the index has %" PRIu32,
+                              dimension, index->config.dimension);
+    fv_status status = fv_index_inspect(count, index->config.dimension, queries, "query", message);
+    return status == FV_OK ? fv_calibration_measure(index, count, queries, parallel, message) : status;
+}

@@ -1,0 +1,211 @@
+/* index_choice_test.c - a search with a recall finds that share, for the work that is least; what calibration measured
+ * is interpolated to the safe side and kept in the file. FV_RUNS: thousands of vectors (2). */
+#include "fovea/pool.h"
+#include "index/index_choice.h"
+#include "index/index_file.h"
+#include "support/index_world.h"
+#include <stdio.h>
+
+enum { DIM = 32, QUERIES = 400, MOST_K = 100 };
+
+static float *vectors, queries[QUERIES * DIM];
+static size_t rows;
+static uint64_t labels[2][QUERIES * MOST_K];
+static float distances[2][QUERIES * MOST_K];
+
+static fv_index *linked(uint32_t metric) {
+    fv_index_link_config link;
+    fv_index *index = world_index(metric, DIM, rows, vectors, NULL);
+    fv_index_link_config_default(&link);
+    link.beam = 80;
+    link.rounds = 2;
+    WORLD_OK(fv_index_link(index, &link, NULL, why));
+    return index;
+}
+
+static fv_index_search search_for(uint32_t k, float recall) {
+    fv_index_search search;
+    fv_index_search_default(DIM, &search);
+    search.queries = queries;
+    search.count = QUERIES;
+    search.k = k;
+    search.recall = recall;
+    return search;
+}
+
+static fv_index_report answer(const fv_index *index, const fv_index_search *search, int slot) {
+    fv_index_report report = {.struct_bytes = sizeof report};
+    WORLD_OK(fv_index_nearest(index, search, labels[slot], distances[slot], &report, why));
+    return report;
+}
+
+/* Share of slot 1 that is as near as slot 0 says. */
+static double share(uint32_t k, size_t count) {
+    size_t found = 0, all = 0;
+    for (size_t i = 0; i < count * k; i++) {
+        float last = distances[0][i / k * k + k - 1];
+        all += distances[0][i] < INFINITY;
+        found += distances[0][i] < INFINITY && distances[1][i] <= last;
+    }
+    return all ? (double)found / (double)all : 1;
+}
+
+static void a_recall_is_honoured(void **state) {
+    (void)state;
+    static const uint32_t counts[] = {1, 10, 100};
+    static const float recalls[] = {0.8f, 0.9f, 0.95f, 0.99f};
+    for (uint32_t metric = 0; metric <= FV_INDEX_IP; metric++) {
+        fv_index *index = linked(metric);
+        for (size_t c = 0; c < 3; c++)
+            for (size_t r = 0; r < 4; r++) {
+                fv_index_search scan = search_for(counts[c], 0), search = search_for(counts[c], recalls[r]),
+                                walk = scan;
+                answer(index, &scan, 0);
+                fv_index_report report = answer(index, &search, 1);
+                double chosen = share(counts[c], QUERIES);
+                WORLD_OK(fv_index_beam_for(index, &walk, (double)recalls[r], &walk.beam, why));
+                answer(index, &walk, 1);
+                double walked = share(counts[c], QUERIES);
+                printf("metric %u k %3u recall %.2f: %.4f by %s; beam %u: %.4f\n", metric, counts[c],
+                       (double)recalls[r], chosen, report.walks ? "walks" : "scans", walk.beam, walked);
+                assert_true(report.walks == 0 || report.walks == QUERIES);
+                assert_true(chosen >= (double)recalls[r] - 0.01 && walked >= (double)recalls[r] - 0.01);
+            }
+        fv_index_close(index);
+    }
+}
+
+static void a_table_is_interpolated_to_the_safe_side(void **state) {
+    (void)state;
+    fv_calibration table = {.queries = 1000, .rows = {10, 40, 160}, .visits = 1.25f};
+    static const uint32_t beam[] = {10, 20, 40, 80};
+    static const double shares[] = {0.5, 0.8, 0.94, 0.992};
+    for (size_t i = 0; i < FV_CALIBRATED_COUNTS; i++) fv_calibration_fill(&table, i, 4, beam, shares);
+    assert_true(table.beams[2][0] > 16 && table.beams[2][0] <= 18); /* 0.7: two thirds of the way, and a deviation */
+    assert_true(table.beams[0][3] > 40 && table.beams[0][3] >= table.beams[2][3]);
+    assert_int_equal(table.beams[0][7], 0); /* 0.999 was not met */
+    assert_true(fv_calibrated_beam(&table, 10, (double)0.95f) == table.beams[1][3]);
+    assert_true(fv_calibrated_beam(&table, 1, 0.2) == table.beams[0][0]);
+    assert_true(fv_calibrated_beam(&table, 10, 0.999) == 0 && fv_calibrated_beam(&table, 10, 1) == 0);
+    double middle = fv_calibrated_beam(&table, 10, 0.93);
+    assert_true(middle > table.beams[1][2] && middle < table.beams[1][3]);
+    assert_true(fv_calibrated_beam(&table, 300, 0.9) == 3.0 * table.beams[2][2]);
+    assert_true(fv_calibrated_rows(&table, 1, 1000) == 10 && fv_calibrated_rows(&table, 100, 1000) == 160);
+    assert_true(fv_calibrated_rows(&table, 10, 1000) == 40 && fv_calibrated_rows(&table, 400, 1000) == 320);
+    assert_true(fv_calibrated_rows(&table, 40000, 1000) == 1000);
+    table.beams[0][5] = 0;
+    assert_true(fv_calibrated_beam(&table, 1, 0.985) == 0); /* one side of it is not known */
+    uint8_t bytes[FV_CALIBRATION_BYTES];
+    fv_calibration other;
+    fv_calibration_put(&table, bytes);
+    assert_true(fv_calibration_get(bytes, &other));
+    assert_memory_equal(&table, &other, sizeof table);
+    bytes[79] = 1;
+    assert_false(fv_calibration_get(bytes, &other));
+}
+
+/* Queries unlike the vectors need more; measured with them, the recall is honoured for them. */
+static void given_queries_calibrate(void **state) {
+    (void)state;
+    static float given[QUERIES * DIM], saved[QUERIES * DIM];
+    test_random random = test_random_make(33);
+    memcpy(saved, queries, sizeof saved);
+    test_fill_f32(&random, queries, QUERIES * DIM, 1.5f);
+    test_fill_f32(&random, given, QUERIES * DIM, 1.5f);
+    fv_index *index = linked(FV_INDEX_L2);
+    fv_index_search scan = search_for(10, 0), walk = scan;
+    WORLD_OK(fv_index_beam_for(index, &walk, 0.9, &walk.beam, why));
+    uint32_t before = walk.beam;
+    answer(index, &scan, 0);
+    answer(index, &walk, 1);
+    double unlike = share(10, QUERIES);
+    WORLD_OK(fv_index_calibrate(index, QUERIES, DIM, given, NULL, why));
+    WORLD_OK(fv_index_beam_for(index, &walk, 0.9, &walk.beam, why));
+    answer(index, &walk, 1);
+    printf("queries unlike the vectors: beam %u finds %.3f, beam %u %.3f\n", before, unlike, walk.beam,
+           share(10, QUERIES));
+    assert_true(walk.beam > before && unlike < 0.89 && share(10, QUERIES) >= 0.89);
+    fv_message message;
+    assert_int_equal(fv_index_calibrate(index, 1, DIM + 1, given, NULL, &message), FV_ERROR_SHAPE);
+    given[3] = NAN;
+    assert_int_equal(fv_index_calibrate(index, 1, DIM, given, NULL, &message), FV_ERROR_NOT_FINITE);
+    assert_int_equal(fv_index_calibrate(index, 1, DIM, NULL, NULL, &message), FV_ERROR_ARGUMENT);
+    fv_index_close(index);
+    memcpy(queries, saved, sizeof saved);
+}
+
+static void what_was_measured_is_kept(void **state) {
+    (void)state;
+    static const char path[] = "index_choice_test.fvi";
+    fv_index *index = linked(FV_INDEX_COSINE), *opened = NULL;
+    fv_pool *pool = NULL;
+    fv_calibration before = index->calibration;
+    printf("%u queries, beam %u, %.1f %.1f %.1f rows, %.3f visits a row of the beam\n", before.queries,
+           before.beams[1][3], (double)before.rows[0], (double)before.rows[1], (double)before.rows[2],
+           (double)before.visits);
+    assert_true(before.queries == 256 && before.beams[1][3] >= 10 && before.rows[1] > 10 && before.visits > 0.5f &&
+                before.visits < 3);
+    assert_int_equal(fv_pool_open(&pool, 3, NULL), FV_OK);
+    WORLD_OK(fv_index_calibrate(index, 0, 0, NULL, fv_pool_parallel(pool), why));
+    assert_memory_equal(&before, &index->calibration, sizeof before);
+    fv_pool_close(pool);
+    WORLD_OK(fv_index_save(index, path, why));
+    WORLD_OK(fv_index_open(&opened, path, why));
+    assert_memory_equal(&before, &opened->calibration, sizeof before);
+    remove(path);
+    fv_index_close(opened);
+    fv_index_close(index);
+}
+
+static void without_a_graph_all_is_scanned(void **state) {
+    (void)state;
+    fv_index *index = world_index(FV_INDEX_L2, DIM, rows, vectors, NULL);
+    for (int measured = 0; measured <= 1; measured++) {
+        fv_index_search search = search_for(10, 0.95f);
+        uint32_t beam = 5;
+        fv_index_report report = answer(index, &search, 1);
+        assert_true(report.walks == 0 && report.codes == QUERIES * rows);
+        WORLD_OK(fv_index_beam_for(index, &search, 0.95, &beam, why));
+        assert_int_equal(beam, 0);
+        WORLD_OK(fv_index_calibrate(index, 0, 0, NULL, NULL, why));
+        assert_true(index->calibration.queries > 0);
+    }
+    fv_message message;
+    fv_index_search search = search_for(10, 1.5f);
+    assert_int_equal(fv_index_nearest(index, &search, labels[0], distances[0], NULL, &message), FV_ERROR_ARGUMENT);
+    assert_non_null(strstr(message.text, "recall is 1.5"));
+    search = search_for(10, NAN);
+    assert_int_equal(fv_index_nearest(index, &search, labels[0], distances[0], NULL, &message), FV_ERROR_ARGUMENT);
+    fv_index_close(index);
+    index = linked(FV_INDEX_L2);
+    search = search_for(10, 0.5f);
+    search.beam = 10;
+    assert_int_equal(fv_index_nearest(index, &search, labels[0], distances[0], NULL, &message), FV_ERROR_ARGUMENT);
+    assert_non_null(strstr(message.text, "one of them"));
+    fv_index_close(index);
+}
+
+static int fill(void **state) {
+    (void)state;
+    const char *runs = getenv("FV_RUNS");
+    rows = (runs ? strtoul(runs, NULL, 10) : 2) * 1000;
+    vectors = malloc(rows * DIM * sizeof *vectors);
+    manifold_fill(31, 0, rows, DIM, vectors);
+    manifold_fill(31, 1, QUERIES, DIM, queries);
+    return 0;
+}
+
+static int drop(void **state) {
+    (void)state;
+    free(vectors);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_recall_is_honoured),           cmocka_unit_test(a_table_is_interpolated_to_the_safe_side),
+        cmocka_unit_test(given_queries_calibrate),        cmocka_unit_test(what_was_measured_is_kept),
+        cmocka_unit_test(without_a_graph_all_is_scanned),
+    };
+    return cmocka_run_group_tests(tests, fill, drop);
+}
