@@ -19,7 +19,7 @@ import venv
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WORK = os.path.join(ROOT, "build-python")
 PACKAGE = os.path.join(ROOT, "bindings", "python")
-MODULES = ["fovea", "fovea._arrays", "fovea._cache", "fovea._merge", "fovea._policy", "fovea._sdpa", "fovea.flash_attn"]
+MODULES = ["fovea", "fovea._arrays", "fovea._cache", "fovea._index", "fovea._merge", "fovea._policy", "fovea._sdpa", "fovea.flash_attn"]
 results = {}
 
 

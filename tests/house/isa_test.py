@@ -64,7 +64,7 @@ def problems_of(path, family, tools, listed):
 
 
 def objects_of(build):
-    for target in ("fovea_core_objects", "fovea_objects", "fovea_cli"):
+    for target in ("fovea_core_objects", "fovea_objects", "fovea_loops", "fovea_cli"):
         for folder, _, files in sorted(os.walk(os.path.join(build, "CMakeFiles", target + ".dir"))):
             for name in sorted(files):
                 if name.endswith(".o"):

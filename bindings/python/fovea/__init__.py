@@ -7,7 +7,8 @@
 >>> out.shape, 0.12 < report.density < 0.4
 ((2000, 8, 64), True)
 
-`attention` is one call over arrays, `Cache` what decoding keeps, `Policy` what is read, `Report` what was read. Names of others:
+`attention` is one call over arrays, `Cache` what decoding keeps, `Policy` what is read, `Report` what was read; `Index`
+finds nearest neighbours. Names of others:
 `scaled_dot_product_attention` (torch), `fovea.flash_attn` (flash-attn), `merge_state` (FlashInfer).
 """
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ._cache import Cache
 from ._engine import Engine, Sequence
 from ._errors import (ArgumentError, CorruptError, FileError, FoveaError, FullError, MemoryShortage, NotFiniteError, PolicyError,
                       RangeError, ShapeError, SizeError, UnsupportedError)
+from ._index import Index, SearchReport
 from ._json_guide import LlamaGrammar
 from ._llama import Llama, LogitsProcessorList, StoppingCriteriaList
 from ._llama_state import LlamaRAMCache, LlamaState
@@ -34,9 +36,9 @@ from ._sdpa import scaled_dot_product_attention
 
 __version__: str = _fovea.version
 
-__all__ = ["Answer", "ArgumentError", "Bench", "Cache", "CorruptError", "Engine", "FileError", "FoveaError", "FullError", "Llama",
+__all__ = ["Answer", "ArgumentError", "Bench", "Cache", "CorruptError", "Engine", "FileError", "FoveaError", "FullError", "Index", "Llama",
            "LlamaGrammar", "LlamaRAMCache", "LlamaState", "LogitsProcessorList", "MemoryShortage", "NotFiniteError", "Policy", "PolicyError",
-           "RangeError", "Reads", "Report", "Sampler", "Sampling", "Sequence", "ShapeError", "SizeError",
+           "RangeError", "Reads", "Report", "Sampler", "Sampling", "SearchReport", "Sequence", "ShapeError", "SizeError",
            "StoppingCriteriaList", "UnsupportedError", "answer", "attention", "bench", "get_num_threads", "isa", "merge_state",
            "merge_states", "scaled_dot_product_attention", "set_num_threads"]
 

@@ -2,6 +2,7 @@
  * are positional and check less than what people call; they are nobody's interface. */
 #include "engine_object.h"
 #include "fovea/version.h"
+#include "index_object.h"
 #include "tensor.h"
 
 static PyObject *isa(PyObject *module, PyObject *arguments) {
@@ -40,11 +41,8 @@ static bool add_types(PyObject *module) {
     static const struct {
         const char *name;
         PyObject *(*make)(void);
-    } types[] = {{"Cache", cache_type_make},
-                 {"Engine", engine_type_make},
-                 {"Sequence", sequence_type_make},
-                 {"Watch", watch_type_make},
-                 {"Sampler", sampler_type_make}};
+    } types[] = {{"Cache", cache_type_make},       {"Engine", engine_type_make}, {"Index", index_type_make},
+                 {"Sequence", sequence_type_make}, {"Watch", watch_type_make},   {"Sampler", sampler_type_make}};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         PyObject *type = types[i].make();
         if (type && PyModule_AddObject(module, types[i].name, type) == 0) continue;

@@ -15,7 +15,7 @@ typedef struct array_interface {
     PyObject *descr;
 } array_interface;
 
-enum { ARRAY_ALIGNED = 0x100, ARRAY_NATIVE = 0x200, ARRAY_WRITABLE = 0x400 };
+enum { ARRAY_CONTIGUOUS = 0x1, ARRAY_ALIGNED = 0x100, ARRAY_NATIVE = 0x200, ARRAY_WRITABLE = 0x400 };
 
 static PyObject *exporter_type, *exporter; /* torch.Tensor and torch.utils.dlpack.to_dlpack */
 
@@ -189,6 +189,27 @@ bool tensor_open(tensor *out, PyObject *array, const char *name, tensor_use use)
         PyErr_Format(PyExc_ValueError, "%s: no copy of it has the elements of its last axis side by side", name);
     }
     return opened && direct;
+}
+
+bool tensor_open_u64(tensor *out, PyObject *array, const char *name, tensor_use use) {
+    *out = (tensor){.name = name};
+    out->capsule = PyObject_GetAttrString(array, "__array_struct__");
+    const array_interface *from = out->capsule ? PyCapsule_GetPointer(out->capsule, NULL) : NULL;
+    int needed = ARRAY_CONTIGUOUS | ARRAY_ALIGNED | ARRAY_NATIVE | (use == TENSOR_OUT ? ARRAY_WRITABLE : 0);
+    bool good = from && from->two == 2 && from->kind == 'u' && from->element_bytes == 8 && from->axes <= TENSOR_AXES &&
+                (from->flags & needed) == needed;
+    if (from && !good) PyErr_Format(PyExc_TypeError, "%s: want an array of uint64 without gaps", name);
+    if (!good) {
+        Py_CLEAR(out->capsule);
+        return false;
+    }
+    out->data = from->data;
+    out->axes = from->axes;
+    for (int i = 0; i < out->axes; i++) out->shape[i] = from->shape[i];
+    out->writable = (from->flags & ARRAY_WRITABLE) != 0;
+    Py_INCREF(array);
+    out->array = array;
+    return true;
 }
 
 void tensor_close(tensor *out) {

@@ -25,6 +25,9 @@ typedef enum tensor_use { TENSOR_IN, TENSOR_OUT } tensor_use;
 /** Opens `array`. An input is copied if its last axis has gaps, a stride is negative or it is not aligned; an output is
  * refused then, as one that is read-only is. False: a TypeError or ValueError is raised, nothing is to be closed. */
 bool tensor_open(tensor *out, PyObject *array, const char *name, tensor_use use);
+/** Opens an array of NumPy's of uint64, its elements side by side; `type` is of no account then. As above, but nothing
+ * is copied. */
+bool tensor_open_u64(tensor *out, PyObject *array, const char *name, tensor_use use);
 void tensor_close(tensor *out); /* a tensor that was never opened but cleared is allowed */
 
 /** As tokens, heads and elements; three axes, four with batches, or two: of one token. `heads_first`: [head][token].

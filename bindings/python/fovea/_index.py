@@ -1,0 +1,291 @@
+"""Nearest neighbours among vectors: an index of them, searched from Python."""
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import Any, Iterator, NamedTuple
+
+import numpy
+
+from . import _fovea
+from ._errors import ArgumentError
+from ._index_arrays import Array, Filter, filter_of, labels_of, vectors_of
+
+NO_LABEL = 2 ** 64 - 1
+GRAPH_ROWS = 50000  # kind "auto": fewer are scanned faster than a graph repays its making
+_METRICS = ("l2", "ip", "cosine")
+_KINDS = ("auto", "flat", "graph")
+
+
+class SearchReport(NamedTuple):
+    """What a search read. Codes are of one bit a channel; rows are vectors whose distance was computed; `ef` is the beam of the
+    walks, 0 for a scan."""
+
+    queries: int
+    codes: int
+    rows: int
+    bytes: int
+    visits: int
+    ef: int
+
+
+def _thread_count(threads: int | None) -> int:
+    if threads is not None and not 1 <= threads <= 1024:
+        raise ValueError("threads: 1 to 1024, or None for those of fovea.set_num_threads(), not %r" % (threads,))
+    return threads or 0
+
+
+def _count_of(name: str, value: int, most: int) -> int:
+    if not 1 <= value <= most:
+        raise ValueError("%s is 1 to %d, not %r" % (name, most, value))
+    return value
+
+
+class Index(_fovea.Index):
+    """Vectors under labels, searched for those nearest to a query.
+
+    Parameters
+    ----------
+    dimension : int
+        Elements of a vector, 1 to 65,535.
+    metric : "l2", "ip" or "cosine"
+        The sum of squared differences; 1 - product, for vectors of any length; 1 - cosine. The smaller the nearer.
+    kind : "auto", "flat" or "graph"
+        What `search` uses. "flat" scans a code of each vector and computes what may be near: exact, nearly always. "graph" walks
+        from neighbour to neighbour; the graph is made by the first search that wants it, or by `build`. "auto" has a graph from
+        50,000 vectors on.
+    seed : int
+        Of the rotation before vectors are coded. The same vectors, seed and calls give the same index on every machine.
+
+    Any number of threads may search at the same time; a call that changes the index waits until it has it alone. Results are the
+    same bits for any number of threads. Calls let the GIL go. Vectors are NumPy arrays, torch tensors on a CPU, what has
+    ``__dlpack__``, or lists; f32 is read where it lies, all else is converted to it. C: include/fovea/index.h.
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> vectors = rng.standard_normal((1000, 32), np.float32)
+    >>> index = Index(32, metric="cosine")
+    >>> index.add(vectors)
+    >>> labels, distances = index.search(vectors[:3] + 0.01, k=2)
+    >>> labels[:, 0]
+    array([0, 1, 2], dtype=uint64)
+    >>> index.remove(1)
+    >>> len(index), 1 in index, 2 in index
+    (999, False, True)
+    """
+
+    _kind: str = "auto"
+    _link: tuple[int, int, int] = (32, 200, 3)
+
+    def __init__(self, dimension: int, metric: str = "l2", kind: str = "auto", *, seed: int = 0) -> None:
+        if metric not in _METRICS or kind not in _KINDS:
+            raise ValueError("metric is one of %s, and kind of %s, not %r and %r" % (_METRICS, _KINDS, metric, kind))
+        if not 1 <= dimension <= 65535:
+            raise ArgumentError("the dimension is 1 to 65,535, not %r" % (dimension,))
+        super().__init__(dimension, _METRICS.index(metric), seed)
+        self._kind = kind
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], kind: str = "auto") -> Index:
+        """The index of a file, mapped: processes share its memory, and it may be larger than that. The first change moves it into
+        memory; `save` makes that the file's.
+
+        Raises FileError, CorruptError (damaged, cut short, no index), UnsupportedError (of another version), ValueError (kind).
+        Milliseconds, whatever its size; `check` reads all of it.
+        """
+        if kind not in _KINDS:
+            raise ValueError("kind is one of %s, not %r" % (_KINDS, kind))
+        index = cls.__new__(cls)
+        index._open(path)
+        index._kind = kind
+        return index
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the index in the place of what is at `path`: whole and durable, or not at all. FileError. O(bytes)."""
+        self._save(path)
+
+    def check(self) -> None:
+        """Reads all that a file holds; CorruptError says what is damaged. Nothing to do for an index in memory."""
+        self._check()
+
+    def add(self, vectors: Array, labels: Any = None, *, threads: int | None = None) -> None:
+        """Adds vectors, [rows, dimension] or one of [dimension]. The first ones decide the centre that all are coded about: add a
+        good sample of them at first.
+
+        labels : whole numbers, 0 to 2^64 - 2, each a new one; by default the numbers of the rows, counted from `len(index)`.
+        threads : of this call, 1 to 1024; by default those of `fovea.set_num_threads`.
+
+        Raises ValueError: shapes (ShapeError), NaN or infinity (NotFiniteError), a magnitude above 1e15 (RangeError), a label that
+        is there already or twice (ArgumentError); TypeError for elements that are no numbers. Nothing is added then.
+        """
+        rows, _ = vectors_of(vectors)
+        self._add(rows, None if labels is None else self._labels_for(rows, labels), _thread_count(threads))
+
+    def update(self, vectors: Array, labels: Any, *, threads: int | None = None) -> None:
+        """Puts vectors in the place of those of `labels`, all of which are there. All or nothing; raises as `add` and `remove`."""
+        rows, _ = vectors_of(vectors)
+        self._update(rows, self._labels_for(rows, labels), _thread_count(threads))
+
+    def remove(self, labels: Any) -> None:
+        """Removes the vectors of these labels. ArgumentError, a ValueError, if one is not there or named twice: nothing is removed
+        then."""
+        self._remove(labels_of(labels))
+
+    def build(self, *, degree: int = 32, ef: int = 200, rounds: int = 3, threads: int | None = None) -> None:
+        """Makes the graph that searches walk, from all vectors: minutes for a million. `add`, `update` and `remove` drop it; a search
+        that wants it makes it again.
+
+        degree : neighbours of each vector, a multiple of 32 up to 256. ef : beam of the walks that look for them. rounds : that
+        make it better.
+        """
+        link = tuple(_count_of(name, value, most) for name, value, most in
+                     (("degree", degree, 256), ("ef", ef, 65536), ("rounds", rounds, 16)))
+        self._link_graph(link[0], link[1], link[2], _thread_count(threads))
+        self._link = (degree, ef, rounds)
+        if self._kind == "flat":
+            self._kind = "graph"
+
+    def search(self, queries: Array, k: int = 10, recall: float = 0.95, ef: int | None = None, filter: Filter = None, *,
+               threads: int | None = None, confidence: float = 3.0, return_report: bool = False) -> Any:
+        """The `k` nearest of each query, nearest first, of equal ones the smaller label first.
+
+        Parameters
+        ----------
+        queries : [count, dimension], or [dimension] of one
+        recall : share of the `k` nearest that walks over a graph are to find, 0 to 1; 1 is a scan. A scan needs none: it is exact.
+        ef : the beam of the walks, in place of `recall`: the larger, the more is found. 0 is a scan.
+        filter : which labels may be results: an array of bool with an element for each label (labels beyond are out), an array or
+            set of the labels themselves, or a function that is asked `filter(label)` for those whose codes are near. A function
+            takes the GIL each time and one thread.
+        threads : of this call, 1 to 1024; by default those of `fovea.set_num_threads`.
+        confidence : standard deviations within which the error of a code is taken to lie.
+        return_report : a SearchReport as well.
+
+        Returns
+        -------
+        labels, distances
+            uint64 and f32 [count, k], or [k] for one query. Where there are fewer than k: 2^64 - 1 and infinity.
+
+        Raises ValueError (shapes, NaN, numbers out of range), TypeError, what a filter raises.
+        """
+        if not 0 < recall <= 1:
+            raise ValueError("recall is above 0, at most 1, not %r" % (recall,))
+        if ef is not None and not 0 <= ef <= 65536:
+            raise ValueError("ef is 0 to 65,536, not %r" % (ef,))
+        rows, is_one = vectors_of(queries, "queries")
+        _count_of("k", k, 2 ** 31)
+        beam = self._beam(recall, ef, k)
+        labels = numpy.empty((len(rows), k), numpy.uint64)
+        distances = numpy.empty((len(rows), k), numpy.float32)
+        said = self._nearest(rows, k, beam, recall, confidence, filter_of(filter), _thread_count(threads), labels, distances)
+        found = (labels[0], distances[0]) if is_one else (labels, distances)
+        return found + (SearchReport(*said),) if return_report else found
+
+    def within(self, queries: Array, radius: float, filter: Filter = None, *, threads: int | None = None,
+               confidence: float = 3.0) -> Any:
+        """All vectors of which the distance is at most `radius`, nearest first: (labels, distances) of one query, or a list of such
+        for rows of them. By a scan; the rest is as in `search`."""
+        rows, is_one = vectors_of(queries, "queries")
+        found = [(numpy.frombuffer(labels, numpy.uint64), numpy.frombuffer(distances, numpy.float32)) for labels, distances in
+                 self._within(rows, radius, confidence, filter_of(filter), _thread_count(threads))]
+        return found[0] if is_one else found
+
+    def vectors(self, labels: Any) -> numpy.ndarray[Any, Any]:
+        """The vectors of these labels, f32 [count, dimension]; of metric "cosine" with length 1. KeyError if one is not there."""
+        wanted = labels_of(labels)
+        out = numpy.empty((len(wanted), self.dimension), numpy.float32)
+        self._vectors(wanted, out)
+        return out
+
+    def _labels_for(self, rows: numpy.ndarray[Any, Any], labels: Any) -> numpy.ndarray[Any, Any]:
+        array = labels_of(labels)
+        if len(array) != len(rows):
+            raise ValueError("%d vectors have %d labels" % (len(rows), len(array)))
+        return array
+
+    def _beam(self, recall: float, ef: int | None, k: int) -> int:
+        """As C takes it: -1 for one that finds `recall`. Makes the graph if the search wants one."""
+        rows = self._info["rows"]
+        wants = self._kind == "graph" or (self._kind == "auto" and (self._info["degree"] > 0 or rows >= GRAPH_ROWS))
+        if not wants or ef == 0 or (ef is None and recall == 1):
+            return 0
+        if not self._info["degree"] and rows > 1:
+            self._link_graph(*self._link, 0)
+        return -1 if ef is None else max(ef, k)
+
+    @property
+    def labels(self) -> numpy.ndarray[Any, Any]:
+        """All labels, rising: uint64. O(rows)."""
+        if not len(self):
+            return numpy.empty(0, numpy.uint64)
+        found: numpy.ndarray[Any, Any] = numpy.sort(self.within(numpy.zeros(self.dimension, numpy.float32), numpy.inf)[0])
+        return found
+
+    @property
+    def dimension(self) -> int:
+        """Elements of a vector."""
+        return self._info["dimension"]
+
+    @property
+    def metric(self) -> str:
+        """"l2", "ip" or "cosine"."""
+        return _METRICS[self._info["metric"]]
+
+    @property
+    def kind(self) -> str:
+        """"graph" if there is one now, else "flat"."""
+        return "graph" if self._info["degree"] else "flat"
+
+    @property
+    def degree(self) -> int:
+        """Neighbours of each vector in the graph; 0 if there is none."""
+        return self._info["degree"]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it holds, or of the file that is mapped."""
+        return self._info["memory_bytes"] + self._info["file_bytes"]
+
+    def __len__(self) -> int:
+        """Vectors."""
+        return self._info["rows"]
+
+    def __contains__(self, label: object) -> bool:
+        try:
+            number = int(labels_of(label)[0])
+        except (TypeError, ValueError):
+            return False
+        return self._contains(number)
+
+    def __getitem__(self, label: int) -> numpy.ndarray[Any, Any]:
+        """The vector of a label. KeyError."""
+        vector: numpy.ndarray[Any, Any] = self.vectors(label)[0]
+        return vector
+
+    def __delitem__(self, label: int) -> None:
+        if label not in self:
+            raise KeyError(label)
+        self.remove(label)
+
+    def __iter__(self) -> Iterator[int]:
+        """All labels, rising."""
+        return iter(self.labels.tolist())
+
+    def __repr__(self) -> str:
+        return "<fovea.Index: %d vectors of %d, %s, %s>" % (len(self), self.dimension, self.metric, self.kind)
+
+    def __reduce__(self) -> Any:
+        """Pickled as the bytes of its file."""
+        with tempfile.TemporaryDirectory(prefix="fovea-index-") as folder:
+            path = os.path.join(folder, "index")
+            self.save(path)
+            with open(path, "rb") as file:
+                return _from_bytes, (type(self), file.read(), self._kind)
+
+
+def _from_bytes(cls: type[Index], data: bytes, kind: str) -> Index:
+    with tempfile.TemporaryDirectory(prefix="fovea-index-") as folder:
+        path = os.path.join(folder, "index")
+        with open(path, "wb") as file:
+            file.write(data)
+        return cls.open(path, kind)  # what is mapped outlives its name

@@ -1,0 +1,147 @@
+/* index_change.c - what changes an index: vectors that come, go or take the place of others, and its graph. */
+#include "index_object.h"
+#include "tensor.h"
+#include <stdlib.h>
+
+/* Vectors and their labels, as the library takes them. */
+typedef struct labelled_rows {
+    tensor vectors, labels; /* labels.array NULL: none were given */
+    size_t rows;
+    uint32_t dimension;
+} labelled_rows;
+
+static void rows_close(labelled_rows *rows) {
+    tensor_close(&rows->vectors);
+    tensor_close(&rows->labels);
+}
+
+/* fovea/_index.py makes arrays of two axes without gaps, and one of labels that is as long. False: raised. */
+static bool rows_open(labelled_rows *rows, PyObject *vectors, PyObject *labels) {
+    *rows = (labelled_rows){.rows = 0};
+    bool good = tensor_open(&rows->vectors, vectors, "vectors", TENSOR_IN) &&
+                (labels == Py_None || tensor_open_u64(&rows->labels, labels, "labels", TENSOR_IN));
+    if (good && (rows->vectors.axes != 2 || rows->vectors.type != FV_ELEMENT_F32 ||
+                 rows->vectors.shape[1] > FV_INDEX_DIMENSIONS ||
+                 (labels != Py_None && rows->labels.shape[0] != rows->vectors.shape[0]))) {
+        PyErr_SetString(PyExc_ValueError, "vectors are rows of f32, with a label each");
+        good = false;
+    }
+    if (good) {
+        rows->rows = (size_t)rows->vectors.shape[0];
+        rows->dimension = (uint32_t)rows->vectors.shape[1];
+    } else {
+        rows_close(rows);
+    }
+    return good;
+}
+
+/* Multiplications to code them. */
+static double work_of(const labelled_rows *rows) { return (double)rows->rows * rows->dimension * 16; }
+
+static PyObject *outcome(fv_status status, const fv_message *message) {
+    return status == FV_OK ? binding_none() : binding_raise(status, message);
+}
+
+typedef fv_status change_fn(fv_index *index, const labelled_rows *rows, const fv_parallel *parallel,
+                            fv_message *message);
+
+static PyObject *change(PyObject *object, PyObject *arguments, change_fn *what) {
+    index_object *self = (index_object *)object;
+    PyObject *vectors, *labels;
+    unsigned int threads;
+    labelled_rows rows;
+    index_threads taken;
+    fv_message message = {.text = ""};
+    fv_status status = FV_OK;
+    if (!PyArg_ParseTuple(arguments, "OOI:change", &vectors, &labels, &threads)) return NULL;
+    if (!rows_open(&rows, vectors, labels)) return NULL;
+    bool begun = index_begin(self, true);
+    if (begun) {
+        const fv_parallel *parallel = index_threads_take(&taken, threads, work_of(&rows));
+        Py_BEGIN_ALLOW_THREADS;
+        status = what(self->index, &rows, parallel, &message);
+        Py_END_ALLOW_THREADS;
+        index_threads_give(&taken);
+        index_end(self);
+    }
+    rows_close(&rows);
+    return begun ? outcome(status, &message) : NULL;
+}
+
+static fv_status add(fv_index *index, const labelled_rows *rows, const fv_parallel *parallel, fv_message *message) {
+    return fv_index_add(index, rows->rows, rows->dimension, rows->vectors.data, rows->labels.data, parallel, message);
+}
+
+PyObject *index_add(PyObject *self, PyObject *arguments) { return change(self, arguments, add); }
+
+/* Whether the rows would be taken: by an index of their own. */
+static fv_status try_rows(const fv_index_info *info, const labelled_rows *rows, const fv_parallel *parallel,
+                          fv_message *message) {
+    fv_index *trial = NULL;
+    fv_index_config config;
+    fv_index_config_default(info->dimension, info->metric, &config);
+    fv_status status = fv_index_make(&trial, &config, message);
+    if (status == FV_OK) status = add(trial, rows, parallel, message);
+    fv_index_close(trial);
+    return status;
+}
+
+/* All or nothing. The vectors that were there are kept until those that replace them are in. */
+static fv_status update(fv_index *index, const labelled_rows *rows, const fv_parallel *parallel, fv_message *message) {
+    fv_index_info info;
+    fv_index_info_get(index, &info);
+    const uint64_t *labels = rows->labels.data;
+    fv_status status = try_rows(&info, rows, parallel, message);
+    float *old = status == FV_OK && rows->rows ? malloc(rows->rows * info.dimension * sizeof *old) : NULL;
+    if (status == FV_OK && rows->rows && !old) status = FV_ERROR_MEMORY;
+    for (size_t i = 0; status == FV_OK && i < rows->rows; i++)
+        status = fv_index_vector(index, labels[i], old + i * info.dimension, message);
+    if (status == FV_OK) status = fv_index_remove(index, rows->rows, labels, message);
+    if (status == FV_OK) {
+        status = add(index, rows, parallel, message);
+        if (status != FV_OK) (void)fv_index_add(index, rows->rows, info.dimension, old, labels, parallel, NULL);
+    }
+    free(old);
+    return status;
+}
+
+PyObject *index_update(PyObject *self, PyObject *arguments) { return change(self, arguments, update); }
+
+PyObject *index_remove(PyObject *object, PyObject *array) {
+    index_object *self = (index_object *)object;
+    tensor labels;
+    fv_message message = {.text = ""};
+    fv_status status = FV_OK;
+    if (!tensor_open_u64(&labels, array, "labels", TENSOR_IN)) return NULL;
+    bool begun = index_begin(self, true);
+    if (begun) {
+        Py_BEGIN_ALLOW_THREADS;
+        status = fv_index_remove(self->index, (size_t)labels.shape[0], labels.data, &message);
+        Py_END_ALLOW_THREADS;
+        index_end(self);
+    }
+    tensor_close(&labels);
+    return begun ? outcome(status, &message) : NULL;
+}
+
+/* _link(degree, beam, rounds, threads). */
+PyObject *index_link(PyObject *object, PyObject *arguments) {
+    index_object *self = (index_object *)object;
+    fv_index_link_config config;
+    unsigned int threads;
+    index_threads taken;
+    fv_message message = {.text = ""};
+    fv_status status;
+    fv_index_link_config_default(&config);
+    if (!PyArg_ParseTuple(arguments, "IIII:link", &config.degree, &config.beam, &config.rounds, &threads)) return NULL;
+    if (!index_begin(self, true)) return NULL;
+    fv_index_info info;
+    fv_index_info_get(self->index, &info);
+    const fv_parallel *parallel = index_threads_take(&taken, threads, (double)info.rows * info.dimension * config.beam);
+    Py_BEGIN_ALLOW_THREADS;
+    status = fv_index_link(self->index, &config, parallel, &message);
+    Py_END_ALLOW_THREADS;
+    index_threads_give(&taken);
+    index_end(self);
+    return outcome(status, &message);
+}
