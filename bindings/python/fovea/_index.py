@@ -18,15 +18,17 @@ _KINDS = ("auto", "flat", "graph")
 
 
 class SearchReport(NamedTuple):
-    """What a search read. Codes are of one bit a channel; rows are vectors whose distance was computed; `ef` is the beam of the
-    walks, 0 for a scan."""
+    """What a search read. Codes are of one bit a channel; rows are vectors whose distance was computed; visits are rows of the graph
+    that walks came by. Of the queries `walks` were answered by a walk, `lists` by the vectors that a filter lets pass, the others
+    by a scan of all codes."""
 
     queries: int
     codes: int
     rows: int
     bytes: int
     visits: int
-    ef: int
+    walks: int
+    lists: int
 
 
 def _thread_count(threads: int | None) -> int:
@@ -145,6 +147,12 @@ class Index(_fovea.Index):
         if self._kind == "flat":
             self._kind = "graph"
 
+    def calibrate(self, queries: Array | None = None, *, threads: int | None = None) -> None:
+        """Measures what walks find with which beams: what `recall` goes by. `build` does it with vectors of the index; queries that
+        are unlike them (texts for pictures, users for goods) want it done with some hundreds of theirs. `save` keeps it."""
+        rows = numpy.empty((0, self.dimension), numpy.float32) if queries is None else vectors_of(queries, "queries")[0]
+        self._calibrate(rows, None, _thread_count(threads))
+
     def search(self, queries: Array, k: int = 10, recall: float = 0.95, ef: int | None = None, filter: Filter = None, *,
                threads: int | None = None, confidence: float = 3.0, return_report: bool = False) -> Any:
         """The `k` nearest of each query, nearest first, of equal ones the smaller label first.
@@ -152,8 +160,9 @@ class Index(_fovea.Index):
         Parameters
         ----------
         queries : [count, dimension], or [dimension] of one
-        recall : share of the `k` nearest that walks over a graph are to find, 0 to 1; 1 is a scan. A scan needs none: it is exact.
-        ef : the beam of the walks, in place of `recall`: the larger, the more is found. 0 is a scan.
+        recall : share of the `k` nearest that is to be found, above 0 and up to 1. A scan finds all; where there is a graph, the
+            index takes what is less work by what it measured (`calibrate`).
+        ef : the beam of walks over the graph, in place of `recall`: the larger, the more is found. 0 is a scan.
         filter : which labels may be results: an array of bool with an element for each label (labels beyond are out), an array or
             set of the labels themselves, or a function that is asked `filter(label)` for those whose codes are near. A function
             takes the GIL each time and one thread.
@@ -174,10 +183,14 @@ class Index(_fovea.Index):
             raise ValueError("ef is 0 to 65,536, not %r" % (ef,))
         rows, is_one = vectors_of(queries, "queries")
         _count_of("k", k, 2 ** 31)
-        beam = self._beam(recall, ef, k)
+        if ef is None and self._kind == "flat":
+            ef = 0
+        if ef != 0:
+            self._want_graph()
         labels = numpy.empty((len(rows), k), numpy.uint64)
         distances = numpy.empty((len(rows), k), numpy.float32)
-        said = self._nearest(rows, k, beam, recall, confidence, filter_of(filter), _thread_count(threads), labels, distances)
+        said = self._nearest(rows, k, max(ef, k) if ef else 0, recall if ef is None else 0.0, confidence, filter_of(filter),
+                             _thread_count(threads), labels, distances)
         found = (labels[0], distances[0]) if is_one else (labels, distances)
         return found + (SearchReport(*said),) if return_report else found
 
@@ -203,15 +216,12 @@ class Index(_fovea.Index):
             raise ValueError("%d vectors have %d labels" % (len(rows), len(array)))
         return array
 
-    def _beam(self, recall: float, ef: int | None, k: int) -> int:
-        """As C takes it: -1 for one that finds `recall`. Makes the graph if the search wants one."""
-        rows = self._info["rows"]
-        wants = self._kind == "graph" or (self._kind == "auto" and (self._info["degree"] > 0 or rows >= GRAPH_ROWS))
-        if not wants or ef == 0 or (ef is None and recall == 1):
-            return 0
-        if not self._info["degree"] and rows > 1:
-            self._link_graph(*self._link, 0)
-        return -1 if ef is None else max(ef, k)
+    def _want_graph(self) -> None:
+        """Makes the graph if searches are to walk and there is none."""
+        info = self._info
+        if info["degree"] or info["rows"] < (2 if self._kind == "graph" else GRAPH_ROWS) or self._kind == "flat":
+            return
+        self._link_graph(*self._link, 0)
 
     @property
     def labels(self) -> numpy.ndarray[Any, Any]:

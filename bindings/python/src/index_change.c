@@ -145,3 +145,11 @@ PyObject *index_link(PyObject *object, PyObject *arguments) {
     index_end(self);
     return outcome(status, &message);
 }
+
+/* _calibrate(queries, threads): no rows are the index's own vectors. */
+static fv_status calibrate(fv_index *index, const labelled_rows *rows, const fv_parallel *parallel,
+                           fv_message *message) {
+    return fv_index_calibrate(index, rows->rows, rows->dimension, rows->vectors.data, parallel, message);
+}
+
+PyObject *index_calibrate(PyObject *self, PyObject *arguments) { return change(self, arguments, calibrate); }

@@ -38,16 +38,17 @@ const index_object *index_asks(const index_object *self);
 PyObject *index_type_make(void);
 
 /* The methods. Arguments are positional; fovea/_index.py is what people call. */
-PyObject *index_add(PyObject *self, PyObject *arguments);     /* index_change.c: (vectors, labels, threads) */
-PyObject *index_update(PyObject *self, PyObject *arguments);  /* index_change.c: (vectors, labels, threads) */
-PyObject *index_remove(PyObject *self, PyObject *labels);     /* index_change.c */
-PyObject *index_link(PyObject *self, PyObject *arguments);    /* index_change.c: (degree, beam, rounds, threads) */
-PyObject *index_save(PyObject *self, PyObject *path);         /* index_store.c */
-PyObject *index_open(PyObject *self, PyObject *path);         /* index_store.c */
-PyObject *index_check(PyObject *self, PyObject *none);        /* index_store.c */
-PyObject *index_vectors(PyObject *self, PyObject *arguments); /* index_store.c: (labels, out) */
-PyObject *index_contains(PyObject *self, PyObject *label);    /* index_store.c */
-PyObject *index_nearest(PyObject *self, PyObject *arguments); /* index_query.c */
-PyObject *index_within(PyObject *self, PyObject *arguments);  /* index_query.c */
+PyObject *index_add(PyObject *self, PyObject *arguments);       /* index_change.c: (vectors, labels, threads) */
+PyObject *index_update(PyObject *self, PyObject *arguments);    /* index_change.c: (vectors, labels, threads) */
+PyObject *index_remove(PyObject *self, PyObject *labels);       /* index_change.c */
+PyObject *index_link(PyObject *self, PyObject *arguments);      /* index_change.c: (degree, beam, rounds, threads) */
+PyObject *index_calibrate(PyObject *self, PyObject *arguments); /* index_change.c: (queries, None, threads) */
+PyObject *index_save(PyObject *self, PyObject *path);           /* index_store.c */
+PyObject *index_open(PyObject *self, PyObject *path);           /* index_store.c */
+PyObject *index_check(PyObject *self, PyObject *none);          /* index_store.c */
+PyObject *index_vectors(PyObject *self, PyObject *arguments);   /* index_store.c: (labels, out) */
+PyObject *index_contains(PyObject *self, PyObject *label);      /* index_store.c */
+PyObject *index_nearest(PyObject *self, PyObject *arguments);   /* index_query.c */
+PyObject *index_within(PyObject *self, PyObject *arguments);    /* index_query.c */
 
 #endif

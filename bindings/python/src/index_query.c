@@ -107,37 +107,22 @@ static void take_threads(index_query *query, const index_object *self, unsigned 
     query->search.parallel = index_threads_take(&query->threads, query->choice.function ? 1 : threads, work);
 }
 
-static PyObject *report_of(const fv_index_report *report, uint32_t beam) {
-    return Py_BuildValue("(KKKKKI)", report->queries, report->codes, report->rows, report->bytes, report->visits, beam);
+static PyObject *report_of(const fv_index_report *report) {
+    return Py_BuildValue("(KKKKKKK)", report->queries, report->codes, report->rows, report->bytes, report->visits,
+                         report->walks, report->lists);
 }
 
-/* `beam` below 0: the one that finds `recall`. Without the GIL. */
-static fv_status run_nearest(const fv_index *index, index_query *query, int beam, double recall,
-                             fv_index_report *report) {
-    fv_index_info info;
-    fv_index_info_get(index, &info);
-    fv_status status = FV_OK;
-    if (beam >= 0)
-        query->search.beam = (uint32_t)beam;
-    else if (info.degree)
-        status = fv_index_beam_for(index, &query->search, recall, &query->search.beam, &query->message);
-    if (status == FV_OK && !query->choice.failed)
-        status =
-            fv_index_nearest(index, &query->search, query->labels.data, query->distances.data, report, &query->message);
-    return status;
-}
-
-/* _nearest(queries, k, beam, recall, confidence, filter, threads, labels, distances) -> counters. */
+/* _nearest(queries, k, beam, recall, confidence, filter, threads, labels, distances) -> counters. A recall of 0: as
+ * `beam` says. */
 PyObject *index_nearest(PyObject *object, PyObject *arguments) {
     index_object *self = (index_object *)object;
     PyObject *queries, *filter, *labels, *distances;
-    unsigned int k, threads;
-    int beam;
+    unsigned int k, beam, threads;
     double recall, confidence;
     index_query query;
     fv_index_report report = {.struct_bytes = sizeof report};
     fv_status status = FV_OK;
-    if (!PyArg_ParseTuple(arguments, "OIiddOIOO:nearest", &queries, &k, &beam, &recall, &confidence, &filter, &threads,
+    if (!PyArg_ParseTuple(arguments, "OIIddOIOO:nearest", &queries, &k, &beam, &recall, &confidence, &filter, &threads,
                           &labels, &distances))
         return NULL;
     bool begun = query_open(&query, self, queries, filter) &&
@@ -145,17 +130,20 @@ PyObject *index_nearest(PyObject *object, PyObject *arguments) {
                  tensor_open(&query.distances, distances, "distances", TENSOR_OUT) && index_begin(self, false);
     if (begun) {
         query.search.k = k;
+        query.search.beam = beam;
+        query.search.recall = (float)recall;
         query.search.confidence = (float)confidence;
         take_threads(&query, self, threads);
         query.choice.thread = PyEval_SaveThread();
-        status = run_nearest(self->index, &query, beam, recall, &report);
+        status = fv_index_nearest(self->index, &query.search, query.labels.data, query.distances.data, &report,
+                                  &query.message);
         PyEval_RestoreThread(query.choice.thread);
         index_threads_give(&query.threads);
         index_end(self);
     }
     query_close(&query);
     if (!begun || query.choice.failed) return NULL;
-    return status == FV_OK ? report_of(&report, query.search.beam) : binding_raise(status, &query.message);
+    return status == FV_OK ? report_of(&report) : binding_raise(status, &query.message);
 }
 
 /* [(labels, distances), ...] as bytes; NULL: raised. */

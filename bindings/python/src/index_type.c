@@ -118,13 +118,19 @@ static PyObject *index_info(PyObject *object, void *closure) {
 }
 
 PyObject *index_type_make(void) {
-    static PyMethodDef methods[] = {
-        {"_add", index_add, METH_VARARGS, NULL},       {"_update", index_update, METH_VARARGS, NULL},
-        {"_remove", index_remove, METH_O, NULL},       {"_link_graph", index_link, METH_VARARGS, NULL},
-        {"_save", index_save, METH_O, NULL},           {"_open", index_open, METH_O, NULL},
-        {"_check", index_check, METH_NOARGS, NULL},    {"_vectors", index_vectors, METH_VARARGS, NULL},
-        {"_contains", index_contains, METH_O, NULL},   {"_nearest", index_nearest, METH_VARARGS, NULL},
-        {"_within", index_within, METH_VARARGS, NULL}, {NULL, NULL, 0, NULL}};
+    static PyMethodDef methods[] = {{"_add", index_add, METH_VARARGS, NULL},
+                                    {"_update", index_update, METH_VARARGS, NULL},
+                                    {"_remove", index_remove, METH_O, NULL},
+                                    {"_link_graph", index_link, METH_VARARGS, NULL},
+                                    {"_calibrate", index_calibrate, METH_VARARGS, NULL},
+                                    {"_save", index_save, METH_O, NULL},
+                                    {"_open", index_open, METH_O, NULL},
+                                    {"_check", index_check, METH_NOARGS, NULL},
+                                    {"_vectors", index_vectors, METH_VARARGS, NULL},
+                                    {"_contains", index_contains, METH_O, NULL},
+                                    {"_nearest", index_nearest, METH_VARARGS, NULL},
+                                    {"_within", index_within, METH_VARARGS, NULL},
+                                    {NULL, NULL, 0, NULL}};
     static PyGetSetDef properties[] = {{"_info", index_info, NULL, NULL, NULL}, {NULL, NULL, NULL, NULL, NULL}};
     static PyType_Slot slots[] = {
         {Py_tp_init, (void *)index_init}, {Py_tp_new, (void *)index_new}, {Py_tp_dealloc, (void *)index_dealloc},

@@ -155,7 +155,7 @@ class IndexTest(unittest.TestCase):
         index = self.index(kind="graph", vectors=vectors)
         self.assertEqual(index.kind, "flat")
         labels, distances, report = index.search(queries, 10, ef=80, return_report=True)
-        self.assertEqual((index.kind, index.degree, report.ef, report.queries), ("graph", 32, 80, 20))
+        self.assertEqual((index.kind, index.degree, report.walks, report.queries), ("graph", 32, 20, 20))
         self.assertTrue(0 < report.visits < 1500 * 20)
         truth, _, scan = index.search(queries, 10, ef=0, return_report=True)
         self.assertEqual((scan.visits, scan.codes), (0, 1500 * 20))
@@ -164,6 +164,11 @@ class IndexTest(unittest.TestCase):
         again = self.index(kind="graph", vectors=vectors)
         again.build(threads=2)
         self.assertTrue((again.search(queries, 10, ef=80, threads=3)[0] == labels).all())
+        index.calibrate(queries)
+        found = index.search(queries, 10, recall=0.9)[0]
+        self.assertGreaterEqual(sum(len(set(a) & set(b)) for a, b in zip(found.tolist(), truth.tolist())), 180)
+        with self.assertRaises(fovea.ShapeError):
+            index.calibrate(queries[:, 1:])
         index.remove(0)
         self.assertEqual(index.search(queries, 10, recall=1.0)[0].shape, (20, 10))
         self.assertEqual(index.search(queries, 10, ef=0)[0].shape, (20, 10))
