@@ -125,9 +125,10 @@ FV_API void fv_index_link_config_default(fv_index_link_config *config);
  * over it and visit a few hundred rows instead of scanning all codes. Worth its memory for large indexes of which most
  * of the nearest are wanted, not for certain all. The next fv_index_add() or fv_index_remove() drops it.
  *
- * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_CORRUPT (a file), FV_ERROR_MEMORY; the index is as before on error. The
- * same graph for any number of threads. Memory while it works: twice the vectors and the lists; to stay: degree *
- *          (dimension / 8 + 12) bytes a vector. O(rounds * rows * (beam + degree) * degree * dimension).
+ * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW (2^31 vectors or more), FV_ERROR_CORRUPT (a file),
+ *          FV_ERROR_MEMORY; the index is as before on error. The same graph for any number of threads. Memory while it
+ *          works: twice the vectors and the lists; to stay: degree * (dimension / 8 + 12) bytes a vector.
+ *          O(rounds * rows * (beam + degree) * degree * dimension).
  */
 FV_API fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, const fv_parallel *parallel,
                                fv_message *message);

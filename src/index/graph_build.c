@@ -13,12 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { GROUP = 4 }; /* vectors that a worker walks for in turns */
+
 typedef struct build_scratch {
-    fv_beam beam;
+    fv_walk walks[GROUP];
+    uint8_t *tables;      /* [GROUP][4 * rotated] */
     fv_visit *candidates; /* [room] */
     uint32_t *kept;       /* [degree] */
-    uint8_t *table;
-    float *less; /* [2 * rotated] */
+    float *less;          /* [2 * rotated] */
 } build_scratch;
 
 typedef struct build_job {
@@ -36,23 +38,35 @@ typedef struct build_job {
 
 /* ---- a round ---- */
 
+/* What a vector's walk visited, and its neighbours so far. */
+static void take_walk(const build_job *job, size_t row, const fv_beam *beam, fv_visit *candidates) {
+    const fv_index *index = job->index;
+    size_t count = 0;
+    for (size_t i = 0; i < beam->visit_count && count < job->room; i++)
+        candidates[count++] = fv_graph_candidate(index, row, beam->visits[i].row);
+    for (size_t i = 0; i < job->degree && count < job->room; i++)
+        candidates[count++] = fv_graph_candidate(index, row, fv_graph_ids(index, row)[i]);
+    count = fv_graph_order(candidates, count, (uint32_t)row);
+    job->counts[row] = (uint32_t)fv_graph_prune(index, candidates, count, job->degree);
+    for (size_t i = 0; i < job->degree; i++)
+        job->lists[row * job->degree + i] = i < count ? candidates[i].row : (uint32_t)row;
+}
+
 static void walk_task(void *context, size_t task, size_t worker) {
     const build_job *job = context;
     const fv_index *index = job->index;
     build_scratch *scratch = job->scratch + worker;
-    const float *rotated = job->rotated + task * index->rotated;
-    fv_scan_query query = {.zero = (int32_t)(FV_TABLE_ZERO * (index->rotated / 4)),
-                           .step = fv_code_table_make(index->rotated, rotated, scratch->table)};
-    fv_graph_walk(index, fv_index_row(index, task), &query, scratch->table, 0, &scratch->beam);
-    size_t count = 0;
-    for (size_t i = 0; i < scratch->beam.visit_count && count < job->room; i++)
-        scratch->candidates[count++] = fv_graph_candidate(index, task, scratch->beam.visits[i].row);
-    for (size_t i = 0; i < job->degree && count < job->room; i++)
-        scratch->candidates[count++] = fv_graph_candidate(index, task, fv_graph_ids(index, task)[i]);
-    count = fv_graph_order(scratch->candidates, count, (uint32_t)task);
-    job->counts[task] = (uint32_t)fv_graph_prune(job->index, scratch->candidates, count, job->degree);
-    for (size_t i = 0; i < job->degree; i++)
-        job->lists[task * job->degree + i] = i < count ? scratch->candidates[i].row : (uint32_t)task;
+    size_t first = task * GROUP, rest = index->rows - first, count = rest < GROUP ? rest : GROUP;
+    for (size_t i = 0; i < count; i++) {
+        fv_walk *walk = scratch->walks + i;
+        uint8_t *table = scratch->tables + i * 4 * index->rotated;
+        float step = fv_code_table_make(index->rotated, job->rotated + (first + i) * index->rotated, table);
+        walk->vector = fv_index_row(index, first + i);
+        walk->table = table;
+        walk->query = (fv_scan_query){.zero = (int32_t)(FV_TABLE_ZERO * (index->rotated / 4)), .step = step};
+    }
+    fv_graph_walk(index, scratch->walks, count, 0);
+    for (size_t i = 0; i < count; i++) take_walk(job, first + i, &scratch->walks[i].beam, scratch->candidates);
 }
 
 /* Who has an edge to whom, in rising order. */
@@ -112,7 +126,7 @@ static void code_task(void *context, size_t task, size_t worker) {
     const uint32_t *ids = fv_graph_ids(index, task);
     for (size_t i = 0; i < job->degree; i++)
         fv_graph_code(index, fv_graph_blocks(index, task), i, job->rotated + task * index->rotated,
-                      job->rotated + ids[i] * index->rotated, *fv_graph_rest(index, ids[i]), job->scratch[worker].less);
+                      job->rotated + ids[i] * index->rotated, fv_graph_rest(index, ids[i]), job->scratch[worker].less);
 }
 
 /* ---- the whole ---- */
@@ -127,7 +141,9 @@ static void begin_rows(fv_index *index) {
     for (size_t row = 0; row < index->rows; row++) {
         const float *vector = fv_index_row(index, row);
         double rest = most - fv_index_product(dimension, vector, vector);
-        *fv_graph_rest(index, row) = index->config.metric == FV_INDEX_IP && rest > 0 ? (float)sqrt(rest) : 0;
+        if (fv_graph_has_rest(index))
+            index->arrays.vectors[row * index->row_bytes / sizeof(float) + dimension] =
+                rest > 0 ? (float)sqrt(rest) : 0;
         float distance = index->kernels->scan_distance(dimension, vector, index->centre);
         if (distance < nearest) index->entry = (uint32_t)row;
         nearest = distance < nearest ? distance : nearest;
@@ -151,7 +167,7 @@ static void run_rounds(build_job *job, const fv_index_link_config *config, const
     fv_parallel_run(parallel, rows, code_task, job);
     for (uint32_t round = 0; round < config->rounds; round++) {
         job->seed += FV_SPLITMIX_STEP;
-        fv_parallel_run(parallel, rows, walk_task, job);
+        fv_parallel_run(parallel, (rows + GROUP - 1) / GROUP, walk_task, job);
         turn_edges(job);
         fv_parallel_run(parallel, rows, join_task, job);
         fv_parallel_run(parallel, rows, code_task, job);
@@ -170,23 +186,23 @@ static bool make_job(build_job *job, size_t workers, size_t beam) {
     bool good = job->rotated && job->lists && job->counts && job->back && job->back_rows && job->scratch;
     for (size_t i = 0; good && i < workers; i++) {
         build_scratch *scratch = job->scratch + i;
-        good = fv_beam_make(&scratch->beam, beam);
-        job->room = scratch->beam.most_visits + 16 * job->degree;
+        for (size_t j = 0; good && j < GROUP; j++) good = fv_beam_make(&scratch->walks[j].beam, beam, FV_BLOCK_CODES);
+        job->room = scratch->walks[0].beam.most_visits + 16 * job->degree;
         scratch->candidates = fv_array_new(job->room + job->degree, sizeof *scratch->candidates);
         scratch->kept = fv_array_new(job->degree, sizeof *scratch->kept);
-        scratch->table = fv_array_new(4, index->rotated);
+        scratch->tables = fv_array_new(GROUP * 4, index->rotated);
         scratch->less = fv_array_new(2 * index->rotated, sizeof *scratch->less);
-        good = good && scratch->candidates && scratch->kept && scratch->table && scratch->less;
+        good = good && scratch->candidates && scratch->kept && scratch->tables && scratch->less;
     }
     return good;
 }
 
 static void free_job(build_job *job, size_t workers) {
     for (size_t i = 0; job->scratch && i < workers; i++) {
-        fv_beam_free(&job->scratch[i].beam);
+        for (size_t j = 0; j < GROUP; j++) fv_beam_free(&job->scratch[i].walks[j].beam);
         free(job->scratch[i].candidates);
         free(job->scratch[i].kept);
-        free(job->scratch[i].table);
+        free(job->scratch[i].tables);
         free(job->scratch[i].less);
     }
     void *all[] = {job->rotated, job->lists, job->counts, job->back, job->back_rows, job->scratch};
@@ -214,13 +230,15 @@ static fv_status check_link(const fv_index *index, const fv_index_link_config *c
 fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, const fv_parallel *parallel,
                         fv_message *message) {
     fv_status status = check_link(index, config, message);
+    if (status == FV_OK && index->rows >= FV_BEAM_ROWS)
+        status = fv_message_set(message, FV_ERROR_OVERFLOW, "%zu vectors are more than a graph holds", index->rows);
     if (status == FV_OK) status = fv_index_own(index, index->rows, message);
     if (status != FV_OK) return status;
     size_t workers = parallel && parallel->workers > 1 ? parallel->workers : 1, rows = index->rows;
     fv_index wide = *index;
     wide.degree = config->degree;
     wide.row_bytes = fv_graph_row_bytes(index, config->degree);
-    wide.arrays.vectors = fv_array_new(rows, wide.row_bytes);
+    wide.arrays.vectors = fv_array_new_huge(rows, wide.row_bytes);
     build_job job = {.index = &wide, .degree = config->degree};
     bool good = wide.arrays.vectors && make_job(&job, workers, config->beam);
     for (size_t row = 0; good && row < rows; row++)

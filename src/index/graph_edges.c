@@ -7,7 +7,7 @@
 enum { MOST_CANDIDATES = 400 }; /* of a vector: what comes after is never kept in practice */
 
 static float pair_distance(const fv_index *index, size_t a, size_t b) {
-    float rest = *fv_graph_rest(index, a) - *fv_graph_rest(index, b);
+    float rest = fv_graph_rest(index, a) - fv_graph_rest(index, b);
     return index->kernels->scan_distance(index->config.dimension, fv_index_row(index, a), fv_index_row(index, b)) +
            rest * rest;
 }

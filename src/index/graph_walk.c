@@ -2,13 +2,9 @@
 #include "index/code_table.h"
 #include "index/index_graph.h"
 #include "index/kac_rotation.h"
-#include "numeric/splitmix.h"
 #include "platform/array.h"
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define NO_ROW UINT32_MAX
 
 size_t fv_graph_row_bytes(const fv_index *index, uint32_t degree) {
     if (!degree) return index->config.dimension * sizeof(float);
@@ -16,54 +12,18 @@ size_t fv_graph_row_bytes(const fv_index *index, uint32_t degree) {
     return (fv_graph_head_bytes(index) + rest + 63) / 64 * 64;
 }
 
-/* ---- the beam ---- */
-
-bool fv_beam_make(fv_beam *beam, size_t most) {
-    *beam = (fv_beam){.most = most, .most_visits = most * 4 + 256, .slots = 1024, .hidden = FV_NO_ROW};
-    while (beam->slots < beam->most_visits * 3) beam->slots *= 2;
-    beam->entries = fv_array_new(most, sizeof *beam->entries);
-    beam->visits = fv_array_new(beam->most_visits, sizeof *beam->visits);
-    beam->seen = fv_array_new(beam->slots, sizeof *beam->seen);
-    if (beam->entries && beam->visits && beam->seen) return true;
-    fv_beam_free(beam);
-    return false;
-}
-
-void fv_beam_free(fv_beam *beam) {
-    free(beam->entries);
-    free(beam->visits);
-    free(beam->seen);
-    *beam = (fv_beam){0};
-}
-
-/* Where the row is, or would be, among those that were visited. */
-static size_t seen_slot(const fv_beam *beam, uint32_t row) {
-    size_t i = (size_t)(row * FV_SPLITMIX_STEP >> 32) & (beam->slots - 1);
-    while (beam->seen[i] != NO_ROW && beam->seen[i] != row) i = (i + 1) & (beam->slots - 1);
-    return i;
-}
-
-static void beam_put(fv_beam *beam, float near, uint32_t row) {
-    size_t low = 0, high = beam->count;
-    while (low < high) { /* after those that are as near */
-        size_t middle = (low + high) / 2;
-        if (beam->entries[middle].near <= near)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    if (low == beam->most) return;
-    size_t moved = (beam->count == beam->most ? beam->count - 1 : beam->count) - low;
-    memmove(beam->entries + low + 1, beam->entries + low, moved * sizeof *beam->entries);
-    beam->entries[low] = (fv_beam_entry){near, row, 1};
-    if (beam->count < beam->most) beam->count++;
-}
-
 /* ---- the walk ---- */
 
 static float visit_distance(const fv_index *index, const float *vector, size_t row) {
-    float rest = *fv_graph_rest(index, row);
+    float rest = fv_graph_rest(index, row);
     return index->kernels->scan_distance(index->config.dimension, vector, fv_index_row(index, row)) + rest * rest;
+}
+
+/* Number of the lowest bit; bits != 0. (de Bruijn) */
+static size_t lowest_bit(uint32_t bits) {
+    static const uint8_t places[32] = {0,  1,  28, 2,  29, 14, 24, 3, 30, 22, 20, 15, 25, 17, 4,  8,
+                                       31, 27, 13, 23, 21, 19, 16, 7, 26, 12, 18, 6,  11, 5,  10, 9};
+    return places[(bits & (~bits + 1)) * 0x077CB531u >> 27];
 }
 
 /* Estimates of the neighbours of `row`, whose distance without the last channel is in query->base. */
@@ -75,63 +35,75 @@ static void meet_neighbours(const fv_index *index, size_t row, const fv_scan_que
     for (size_t first = 0; first < index->degree; first += FV_BLOCK_CODES, block += fv_graph_block_bytes(index)) {
         uint32_t sum[FV_BLOCK_CODES];
         float near[FV_BLOCK_CODES];
+        uint64_t fresh[FV_BLOCK_CODES];
+        size_t count = 0;
         index->kernels->scan_sums(index->rotated / 4, block, table, sum);
-        index->kernels->scan_estimates((const float *)(const void *)(block + code_bytes), sum, query, near);
-        for (size_t t = 0; t < FV_BLOCK_CODES; t++) {
+        uint32_t under = index->kernels->scan_estimates((const float *)(const void *)(block + code_bytes), sum, query,
+                                                        fv_beam_limit(beam), near);
+        for (; under; under &= under - 1) {
+            size_t t = lowest_bit(under);
             uint32_t other = ids[first + t];
-            if (beam->count == beam->most && !(near[t] < beam->entries[beam->count - 1].near)) continue;
-            if (!(near[t] <= INFINITY) || other >= index->rows) continue; /* of a damaged file */
-            if (beam->seen[seen_slot(beam, other)] == NO_ROW) beam_put(beam, near[t], other);
+            if (other < index->rows) fv_beam_meet(beam, near[t], other, fresh, &count); /* else: of a damaged file */
         }
+        fv_beam_merge(beam, fresh, count);
     }
 }
 
 /* Where rows that were met again and again left no room for as many as are wanted: neighbours of what was visited. */
 static void visit_more(const fv_index *index, const float *vector, size_t least, fv_beam *beam) {
+    if (least > beam->most_visits) least = beam->most_visits;
     for (size_t i = 0; i < beam->visit_count && beam->visit_count < least; i++)
         for (size_t j = 0; j < index->degree && beam->visit_count < least; j++) {
             uint32_t row = fv_graph_ids(index, beam->visits[i].row)[j];
-            size_t slot = seen_slot(beam, row);
-            if (beam->seen[slot] != NO_ROW || row >= index->rows) continue;
-            beam->seen[slot] = row;
-            beam->visits[beam->visit_count++] = (fv_visit){visit_distance(index, vector, row), row, 0};
+            if (row < index->rows && fv_beam_mark(beam, row))
+                beam->visits[beam->visit_count++] = (fv_visit){visit_distance(index, vector, row), row, 0};
         }
 }
 
-void fv_graph_walk(const fv_index *index, const float *vector, const fv_scan_query *query, const uint8_t *table,
-                   size_t least, fv_beam *beam) {
-    fv_scan_query at = *query;
-    beam->count = beam->visit_count = 0;
-    memset(beam->seen, 0xFF, beam->slots * sizeof *beam->seen);
-    if (beam->hidden != FV_NO_ROW) beam->seen[seen_slot(beam, beam->hidden)] = beam->hidden;
-    beam_put(beam, 0, index->entry);
-    for (size_t next = 0; next < beam->count && beam->visit_count < beam->most_visits;) {
-        fv_beam_entry *entry = beam->entries + next;
-        size_t slot = entry->is_open ? seen_slot(beam, entry->row) : 0;
-        if (!entry->is_open || beam->seen[slot] != NO_ROW) { /* met twice, visited once */
-            entry->is_open = 0;
-            next++;
-            continue;
-        }
-        uint32_t row = entry->row;
-        entry->is_open = 0;
-        beam->seen[slot] = row;
-        float rest = *fv_graph_rest(index, row), whole = visit_distance(index, vector, row);
-        beam->visits[beam->visit_count++] = (fv_visit){whole, row, 0};
-        at.base = whole - rest * rest;
-        meet_neighbours(index, row, &at, table, beam);
-        next = 0; /* what is nearer may have come before */
-        while (next < beam->count && !beam->entries[next].is_open) next++;
+/* What comes next, all of its row fetched meanwhile. */
+static void walk_next(const fv_index *index, fv_walk *walk) {
+    walk->is_going = fv_beam_take(&walk->beam, &walk->row);
+    if (walk->is_going) index->kernels->scan_fetch(fv_index_row(index, walk->row), index->row_bytes);
+}
+
+static void walk_step(const fv_index *index, fv_walk *walk) {
+    fv_beam *beam = &walk->beam;
+    float rest = fv_graph_rest(index, walk->row), whole = visit_distance(index, walk->vector, walk->row);
+    beam->visits[beam->visit_count++] = (fv_visit){whole, walk->row, 0};
+    walk->query.base = whole - rest * rest;
+    meet_neighbours(index, walk->row, &walk->query, walk->table, beam);
+    walk_next(index, walk);
+}
+
+void fv_graph_walk(const fv_index *index, fv_walk *walks, size_t count, size_t least) {
+    size_t going = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t fresh[1];
+        size_t met = 0;
+        fv_beam_begin(&walks[i].beam);
+        fv_beam_meet(&walks[i].beam, 0, index->entry, fresh, &met);
+        fv_beam_merge(&walks[i].beam, fresh, met);
+        walk_next(index, walks + i);
+        going += walks[i].is_going;
     }
-    visit_more(index, vector, least < beam->most_visits ? least : beam->most_visits, beam);
+    while (going)
+        for (size_t i = 0; i < count; i++) {
+            if (!walks[i].is_going) continue;
+            walk_step(index, walks + i);
+            going -= !walks[i].is_going;
+        }
+    for (size_t i = 0; i < count; i++) visit_more(index, walks[i].vector, least, &walks[i].beam);
 }
 
 /* ---- searches ---- */
 
+enum { GROUP = 4 }; /* queries that a worker walks for in turns */
+
 typedef struct walk_scratch {
-    fv_beam beam;
-    float *vector, *less; /* [dimension], [2 * rotated] */
-    uint8_t *table;
+    fv_walk walks[GROUP];
+    float *vectors;  /* [GROUP][dimension] */
+    uint8_t *tables; /* [GROUP][4 * rotated] */
+    float *less;     /* [2 * rotated] */
 } walk_scratch;
 
 typedef struct walk_job {
@@ -143,46 +115,67 @@ typedef struct walk_job {
     fv_search_counts *counts; /* [queries] */
 } walk_job;
 
-/* vector [dimension] and what a walk wants of it. */
-static fv_scan_query ready_walk(const fv_index *index, const float *query, walk_scratch *scratch) {
+/* A walk made ready for a query. */
+static void ready_walk(const fv_index *index, const float *query, walk_scratch *scratch, size_t slot) {
     size_t dimension = index->config.dimension;
-    float *less = scratch->less, *rotated = less + index->rotated;
+    float *vector = scratch->vectors + slot * dimension, *less = scratch->less, *rotated = less + index->rotated;
+    uint8_t *table = scratch->tables + slot * 4 * index->rotated;
     if (index->config.metric == FV_INDEX_COSINE)
-        fv_index_normalise(dimension, query, scratch->vector);
+        fv_index_normalise(dimension, query, vector);
     else
-        memcpy(scratch->vector, query, dimension * sizeof *query);
-    for (size_t i = 0; i < dimension; i++) less[i] = scratch->vector[i] - index->centre[i];
+        memcpy(vector, query, dimension * sizeof *query);
+    for (size_t i = 0; i < dimension; i++) less[i] = vector[i] - index->centre[i];
     fv_kac_rotate(index->config.seed, dimension, less, rotated);
-    float step = fv_code_table_make(index->rotated, rotated, scratch->table);
-    return (fv_scan_query){.zero = (int32_t)(FV_TABLE_ZERO * (index->rotated / 4)), .step = step};
+    fv_walk *walk = scratch->walks + slot;
+    walk->vector = vector;
+    walk->table = table;
+    walk->query = (fv_scan_query){.zero = (int32_t)(FV_TABLE_ZERO * (index->rotated / 4)),
+                                  .step = fv_code_table_make(index->rotated, rotated, table)};
+}
+
+static void take_visits(const walk_job *job, size_t query, const fv_walk *walk) {
+    const fv_index *index = job->index;
+    const fv_beam *beam = &walk->beam;
+    bool l2 = index->config.metric == FV_INDEX_L2;
+    for (size_t i = 0; i < beam->visit_count; i++)
+        index->kernels->scan_fetch(index->arrays.labels + beam->visits[i].row, sizeof(uint64_t));
+    for (size_t i = 0; i < beam->visit_count; i++) {
+        uint64_t label = index->arrays.labels[beam->visits[i].row];
+        if (!fv_index_allows(job->search, label)) continue;
+        float distance = l2 ? beam->visits[i].distance : fv_index_distance(index, walk->vector, beam->visits[i].row);
+        fv_near_offer(job->lists + query, distance, label);
+    }
+    job->counts[query] = (fv_search_counts){.codes = beam->visit_count * index->degree,
+                                            .rows = beam->visit_count,
+                                            .bytes = beam->visit_count * index->row_bytes,
+                                            .visits = beam->visit_count};
 }
 
 static void walk_task(void *context, size_t task, size_t worker) {
     const walk_job *job = context;
-    const fv_index *index = job->index;
     walk_scratch *scratch = job->scratch + worker;
-    fv_scan_query query = ready_walk(index, job->search->queries + task * index->config.dimension, scratch);
-    fv_beam *beam = &scratch->beam;
-    if (job->hidden) beam->hidden = job->hidden[task];
-    fv_graph_walk(index, scratch->vector, &query, scratch->table, job->search->k, beam);
-    bool l2 = index->config.metric == FV_INDEX_L2;
-    for (size_t i = 0; i < beam->visit_count; i++) {
-        uint64_t label = index->arrays.labels[beam->visits[i].row];
-        if (!fv_index_allows(job->search, label)) continue;
-        float distance = l2 ? beam->visits[i].distance : fv_index_distance(index, scratch->vector, beam->visits[i].row);
-        fv_near_offer(job->lists + task, distance, label);
-    }
-    job->counts[task] = (fv_search_counts){.codes = beam->visit_count * index->degree,
-                                           .rows = beam->visit_count,
-                                           .bytes = beam->visit_count * index->row_bytes,
-                                           .visits = beam->visit_count};
+    size_t first = task * GROUP, rest = job->search->count - first, count = rest < GROUP ? rest : GROUP;
+    for (size_t i = 0; i < count; i++)
+        ready_walk(job->index, job->search->queries + (first + i) * job->index->config.dimension, scratch, i);
+    for (size_t i = 0; i < count && job->hidden; i++) scratch->walks[i].beam.hidden = job->hidden[first + i];
+    fv_graph_walk(job->index, scratch->walks, count, job->search->k);
+    for (size_t i = 0; i < count; i++) take_visits(job, first + i, scratch->walks + i);
 }
 
 static bool make_scratch(const fv_index *index, size_t most, walk_scratch *scratch) {
-    scratch->vector = fv_array_new(index->config.dimension, sizeof(float));
+    scratch->vectors = fv_array_new(GROUP, index->config.dimension * sizeof(float));
     scratch->less = fv_array_new(2 * index->rotated, sizeof(float));
-    scratch->table = fv_array_new(4, index->rotated);
-    return fv_beam_make(&scratch->beam, most) && scratch->vector && scratch->less && scratch->table;
+    scratch->tables = fv_array_new(GROUP * 4, index->rotated);
+    bool good = scratch->vectors && scratch->less && scratch->tables;
+    for (size_t i = 0; i < GROUP && good; i++) good = fv_beam_make(&scratch->walks[i].beam, most, FV_BLOCK_CODES);
+    return good;
+}
+
+static void free_scratch(walk_scratch *scratch) {
+    for (size_t i = 0; i < GROUP; i++) fv_beam_free(&scratch->walks[i].beam);
+    free(scratch->vectors);
+    free(scratch->less);
+    free(scratch->tables);
 }
 
 fv_status fv_graph_search(const fv_index *index, const fv_index_search *search, const uint32_t *hidden,
@@ -198,7 +191,7 @@ fv_status fv_graph_search(const fv_index *index, const fv_index_search *search, 
                     fv_array_new(search->count, sizeof *job.counts)};
     bool good = job.scratch && job.counts;
     for (size_t i = 0; good && i < workers; i++) good = make_scratch(index, most, job.scratch + i);
-    if (good) fv_parallel_run(search->parallel, search->count, walk_task, &job);
+    if (good) fv_parallel_run(search->parallel, (search->count + GROUP - 1) / GROUP, walk_task, &job);
     for (size_t i = 0; good && i < search->count; i++) {
         counts->codes += job.counts[i].codes;
         counts->rows += job.counts[i].rows;
@@ -206,12 +199,7 @@ fv_status fv_graph_search(const fv_index *index, const fv_index_search *search, 
         counts->visits += job.counts[i].visits;
         counts->walks++;
     }
-    for (size_t i = 0; job.scratch && i < workers; i++) {
-        fv_beam_free(&job.scratch[i].beam);
-        free(job.scratch[i].vector);
-        free(job.scratch[i].less);
-        free(job.scratch[i].table);
-    }
+    for (size_t i = 0; job.scratch && i < workers; i++) free_scratch(job.scratch + i);
     free(job.scratch);
     free(job.counts);
     return good ? FV_OK : fv_message_set(message, FV_ERROR_MEMORY, "no memory for a search");

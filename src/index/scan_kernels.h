@@ -37,8 +37,13 @@ typedef struct fv_scan_query {
 typedef uint32_t fv_scan_bounds_fn(const float *factors, const uint32_t *sum, const fv_scan_query *query, float limit,
                                    float *low);
 
-/* factors [2][32]: add, scale.  near[t] = (add[t] + base) + scale[t] * x[t]; weight and spread are not looked at. */
-typedef void fv_scan_estimates_fn(const float *factors, const uint32_t *sum, const fv_scan_query *query, float *near);
+/* factors [2][32]: add, scale.  near[t] = (add[t] + base) + scale[t] * x[t]; weight and spread are not looked at. Bit t
+ * of the result: near[t] < limit. */
+typedef uint32_t fv_scan_estimates_fn(const float *factors, const uint32_t *sum, const fv_scan_query *query,
+                                      float limit, float *near);
+
+/* Bids the processor to fetch bytes that are read soon. No effect on any result; they need not be readable. */
+typedef void fv_scan_fetch_fn(const void *bytes, size_t count);
 
 /* Sums over i < n of (x[i] - y[i])^2, and of x[i] * y[i]: 32 lanes, of which lane l takes i = l, l + 32, ... in rising
  * order; then lanes l and l + 16 are added, l and l + 8, and so on. */
@@ -48,6 +53,7 @@ typedef float fv_scan_pair_fn(size_t n, const float *x, const float *y);
     K(scan_sums, fv_scan_sums_fn, set) \
     K(scan_bounds, fv_scan_bounds_fn, set) \
     K(scan_estimates, fv_scan_estimates_fn, set) \
+    K(scan_fetch, fv_scan_fetch_fn, set) \
     K(scan_distance, fv_scan_pair_fn, set) \
     K(scan_product, fv_scan_pair_fn, set)
 

@@ -8,6 +8,9 @@
 /* `count` zeroed elements (one if count is 0); NULL if they cannot be had. */
 void *fv_array_new(size_t count, size_t element_bytes);
 
+/* The same at a multiple of 64 bytes, in huge pages where the system gives them. */
+void *fv_array_new_huge(size_t count, size_t element_bytes);
+
 /* `array` (NULL: a new one) with room for `more` elements after the `count` in use, and *capacity accordingly;
  * NULL if they cannot be had: `array` and *capacity are then as before. Amortised O(1) per element. */
 void *fv_array_reserve(void *array, size_t *capacity, size_t count, size_t more, size_t element_bytes);

@@ -59,12 +59,22 @@ uint32_t fv_scan_bounds_avx2(const float *factors, const uint32_t *sum, const fv
     return under;
 }
 
-void fv_scan_estimates_avx2(const float *factors, const uint32_t *sum, const fv_scan_query *query, float *near) {
+uint32_t fv_scan_estimates_avx2(const float *factors, const uint32_t *sum, const fv_scan_query *query, float limit,
+                                float *near) {
+    uint32_t under = 0;
     for (size_t t = 0; t < 32; t += 8) {
         __m256 add = _mm256_add_ps(_mm256_loadu_ps(factors + t), _mm256_set1_ps(query->base));
         __m256 product = _mm256_mul_ps(_mm256_loadu_ps(factors + 32 + t), sums_scaled(sum + t, query));
-        _mm256_storeu_ps(near + t, _mm256_add_ps(add, product));
+        __m256 all = _mm256_add_ps(add, product);
+        _mm256_storeu_ps(near + t, all);
+        __m256 less = _mm256_cmp_ps(all, _mm256_set1_ps(limit), _CMP_LT_OQ);
+        under |= (uint32_t)_mm256_movemask_ps(less) << t;
     }
+    return under;
+}
+
+void fv_scan_fetch_avx2(const void *bytes, size_t count) {
+    for (size_t i = 0; i < count; i += 64) _mm_prefetch((const char *)bytes + i, _MM_HINT_T0);
 }
 
 static float lanes_total(const __m256 *lane) {

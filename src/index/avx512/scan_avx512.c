@@ -57,12 +57,21 @@ uint32_t fv_scan_bounds_avx512(const float *factors, const uint32_t *sum, const 
     return under;
 }
 
-void fv_scan_estimates_avx512(const float *factors, const uint32_t *sum, const fv_scan_query *query, float *near) {
+uint32_t fv_scan_estimates_avx512(const float *factors, const uint32_t *sum, const fv_scan_query *query, float limit,
+                                  float *near) {
+    uint32_t under = 0;
     for (size_t t = 0; t < 32; t += 16) {
         __m512 add = _mm512_add_ps(_mm512_loadu_ps(factors + t), _mm512_set1_ps(query->base));
         __m512 product = _mm512_mul_ps(_mm512_loadu_ps(factors + 32 + t), sums_scaled(sum + t, query));
-        _mm512_storeu_ps(near + t, _mm512_add_ps(add, product));
+        __m512 all = _mm512_add_ps(add, product);
+        _mm512_storeu_ps(near + t, all);
+        under |= (uint32_t)_mm512_cmp_ps_mask(all, _mm512_set1_ps(limit), _CMP_LT_OQ) << t;
     }
+    return under;
+}
+
+void fv_scan_fetch_avx512(const void *bytes, size_t count) {
+    for (size_t i = 0; i < count; i += 64) _mm_prefetch((const char *)bytes + i, _MM_HINT_T0);
 }
 
 static float lanes_total(__m512 low, __m512 high) {

@@ -37,9 +37,14 @@ static float32x4_t sums_scaled(const uint32_t *sum, const fv_scan_query *query) 
     return vmulq_f32(vcvtq_f32_s32(whole), vdupq_n_f32(query->step));
 }
 
+/* Bit l: lane l is less than the limit. */
+static uint32_t lanes_under(float32x4_t lanes, float limit) {
+    static const uint32_t places[4] = {1, 2, 4, 8};
+    return vaddvq_u32(vandq_u32(vcltq_f32(lanes, vdupq_n_f32(limit)), vld1q_u32(places)));
+}
+
 uint32_t fv_scan_bounds_neon(const float *factors, const uint32_t *sum, const fv_scan_query *query, float limit,
                              float *low) {
-    static const uint32_t places[4] = {1, 2, 4, 8};
     uint32_t under = 0;
     for (size_t t = 0; t < 32; t += 4) {
         float32x4_t add = vmulq_f32(vld1q_f32(factors + t), vdupq_n_f32(query->weight));
@@ -48,18 +53,26 @@ uint32_t fv_scan_bounds_neon(const float *factors, const uint32_t *sum, const fv
         float32x4_t near = vaddq_f32(vaddq_f32(add, vdupq_n_f32(query->base)), product);
         float32x4_t bound = vsubq_f32(near, error);
         vst1q_f32(low + t, bound);
-        uint32x4_t less = vandq_u32(vcltq_f32(bound, vdupq_n_f32(limit)), vld1q_u32(places));
-        under |= vaddvq_u32(less) << t;
+        under |= lanes_under(bound, limit) << t;
     }
     return under;
 }
 
-void fv_scan_estimates_neon(const float *factors, const uint32_t *sum, const fv_scan_query *query, float *near) {
+uint32_t fv_scan_estimates_neon(const float *factors, const uint32_t *sum, const fv_scan_query *query, float limit,
+                                float *near) {
+    uint32_t under = 0;
     for (size_t t = 0; t < 32; t += 4) {
         float32x4_t add = vaddq_f32(vld1q_f32(factors + t), vdupq_n_f32(query->base));
         float32x4_t product = vmulq_f32(vld1q_f32(factors + 32 + t), sums_scaled(sum + t, query));
-        vst1q_f32(near + t, vaddq_f32(add, product));
+        float32x4_t all = vaddq_f32(add, product);
+        vst1q_f32(near + t, all);
+        under |= lanes_under(all, limit) << t;
     }
+    return under;
+}
+
+void fv_scan_fetch_neon(const void *bytes, size_t count) {
+    for (size_t i = 0; i < count; i += 64) __builtin_prefetch((const char *)bytes + i, 0, 3);
 }
 
 static float lanes_total(float32x4_t *lane) {

@@ -24,12 +24,18 @@ uint32_t fv_scan_bounds_scalar(const float *factors, const uint32_t *sum, const 
     return under;
 }
 
-void fv_scan_estimates_scalar(const float *factors, const uint32_t *sum, const fv_scan_query *query, float *near) {
-    for (size_t t = 0; t < 32; t++) {
+uint32_t fv_scan_estimates_scalar(const float *factors, const uint32_t *sum, const fv_scan_query *query, float limit,
+                                  float *near) {
+    uint32_t under = 0;
+    for (uint32_t t = 0; t < 32; t++) {
         float x = (float)((int32_t)sum[t] - query->zero) * query->step;
         near[t] = (factors[t] + query->base) + factors[32 + t] * x;
+        under |= (uint32_t)(near[t] < limit) << t;
     }
+    return under;
 }
+
+void fv_scan_fetch_scalar(const void *bytes, size_t count) { (void)bytes, (void)count; }
 
 static float lanes_total(float *lane) {
     for (size_t half = 16; half >= 1; half /= 2)

@@ -205,10 +205,10 @@ static void estimates_of_neighbours_are_unbiased(void **state) {
                 ready.base = index->kernels->scan_distance(DIM, query, fv_index_row(index, row));
                 index->kernels->scan_sums(DIM / 4, block, table, sum);
                 index->kernels->scan_estimates((const float *)(const void *)(block + fv_block_code_bytes(DIM)), sum,
-                                               &ready, near);
+                                               &ready, 0, near);
                 for (size_t t = 0; t < 32; t++) {
                     uint32_t other = fv_graph_ids(index, row)[t];
-                    double rest = (double)*fv_graph_rest(index, other);
+                    double rest = (double)fv_graph_rest(index, other);
                     double truth =
                         (double)index->kernels->scan_distance(DIM, query, fv_index_row(index, other)) + rest * rest;
                     bias += (double)near[t] - truth;

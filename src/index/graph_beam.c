@@ -1,0 +1,95 @@
+/* graph_beam.c - a sorted array into which what a visit met is merged in one go, from its end on. */
+#include "index/graph_beam.h"
+#include "numeric/half.h"
+#include "numeric/splitmix.h"
+#include "platform/array.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define IS_VISITED ((uint64_t)1)
+
+bool fv_beam_make(fv_beam *beam, size_t most, size_t room) {
+    *beam = (fv_beam){.most = most, .room = room, .most_visits = most * 4 + 256, .slots = 1024, .hidden = FV_NO_ROW};
+    while (beam->slots < beam->most_visits * 2) beam->slots *= 2;
+    uint64_t *entries = fv_array_new(most + room + 1, sizeof *entries);
+    beam->visits = fv_array_new(beam->most_visits, sizeof *beam->visits);
+    beam->seen = fv_array_new(beam->slots, sizeof *beam->seen);
+    if (entries) beam->entries = entries + 1;
+    if (entries && beam->visits && beam->seen) return true;
+    fv_beam_free(beam);
+    return false;
+}
+
+void fv_beam_free(fv_beam *beam) {
+    if (beam->entries) free(beam->entries - 1);
+    free(beam->visits);
+    free(beam->seen);
+    *beam = (fv_beam){0};
+}
+
+/* Where the row is, or would be, among those that were visited. */
+static size_t seen_slot(const fv_beam *beam, uint32_t row) {
+    size_t i = (size_t)(row * FV_SPLITMIX_STEP >> 32) & (beam->slots - 1);
+    while (beam->seen[i] != FV_NO_ROW && beam->seen[i] != row) i = (i + 1) & (beam->slots - 1);
+    return i;
+}
+
+void fv_beam_begin(fv_beam *beam) {
+    beam->count = beam->next = beam->visit_count = 0;
+    memset(beam->seen, 0xFF, beam->slots * sizeof *beam->seen);
+    if (beam->hidden != FV_NO_ROW) beam->seen[seen_slot(beam, beam->hidden)] = beam->hidden;
+}
+
+static uint64_t entry_of(float near, uint32_t row) {
+    uint32_t bits = fv_bits_from_f32(near);
+    bits = bits >> 31 ? ~bits : bits | 1u << 31;
+    return (uint64_t)bits << 32 | (uint64_t)row << 1;
+}
+
+float fv_beam_limit(const fv_beam *beam) {
+    if (beam->count < beam->most) return INFINITY;
+    uint32_t bits = (uint32_t)(beam->entries[beam->count - 1] >> 32);
+    return fv_f32_from_bits(bits >> 31 ? bits ^ 1u << 31 : ~bits);
+}
+
+void fv_beam_meet(const fv_beam *beam, float near, uint32_t row, uint64_t *fresh, size_t *count) {
+    if (beam->seen[seen_slot(beam, row)] != FV_NO_ROW) return;
+    uint64_t entry = entry_of(near, row);
+    size_t i = (*count)++;
+    for (; i > 0 && fresh[i - 1] > entry; i--) fresh[i] = fresh[i - 1];
+    fresh[i] = entry;
+}
+
+void fv_beam_merge(fv_beam *beam, const uint64_t *fresh, size_t count) {
+    uint64_t *entries = beam->entries;
+    size_t old = beam->count, rest = count;
+    while (rest) {
+        uint64_t a = entries[(ptrdiff_t)old - 1], b = fresh[rest - 1]; /* entries[-1]: before all */
+        bool is_fresh = b >= a;
+        entries[old + rest - 1] = is_fresh ? b : a;
+        rest -= is_fresh;
+        old -= !is_fresh;
+    }
+    if (count && old < beam->next) beam->next = old;
+    beam->count = beam->count + count < beam->most ? beam->count + count : beam->most;
+}
+
+bool fv_beam_mark(fv_beam *beam, uint32_t row) {
+    size_t slot = seen_slot(beam, row);
+    if (beam->seen[slot] != FV_NO_ROW) return false;
+    beam->seen[slot] = row;
+    return true;
+}
+
+bool fv_beam_take(fv_beam *beam, uint32_t *row) {
+    if (beam->visit_count == beam->most_visits) return false;
+    for (; beam->next < beam->count; beam->next++) {
+        uint64_t *entry = beam->entries + beam->next;
+        if (*entry & IS_VISITED) continue;
+        *entry |= IS_VISITED;
+        *row = (uint32_t)(*entry >> 1) & (uint32_t)(FV_BEAM_ROWS - 1);
+        if (fv_beam_mark(beam, *row)) return true; /* met twice, visited once */
+    }
+    return false;
+}
