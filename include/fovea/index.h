@@ -7,7 +7,8 @@
  * rarely that is.
  *
  * Distances are f32 and the smaller the nearer: L2 squared; inner product and cosine as 1 - product. Results are the
- * same bits for any number of threads and whatever queries come together, and on every processor. */
+ * same bits for any number of threads and on every processor; and whatever queries come together, but for a search with
+ * a `recall` and a filter, for which a list that many queries share may be worth its making. */
 #ifndef FOVEA_INDEX_H
 #define FOVEA_INDEX_H
 
@@ -173,7 +174,8 @@ typedef struct fv_index_search {
     const uint64_t *filter_bits; /* NULL, or bit l % 64 of word l / 64 says whether label l may be a result ... */
     size_t filter_words;         /* ... for 64 labels a word; labels beyond are out */
     bool (*filter)(void *context, uint64_t label); /* NULL, or asked for each label that `filter_bits` lets pass and
-                                                      whose code is near; by several threads at once if parallel is */
+                                                      whose code is near; by several threads at once if parallel is.
+                                                      It has one answer for a label as long as the call lasts */
     void *filter_context;
     const fv_parallel *parallel; /* NULL: the calling thread */
     uint32_t dimension;          /* of the queries: that of the index */
@@ -183,7 +185,10 @@ typedef struct fv_index_search {
     uint32_t beam;    /* 0: the scan of all codes (default). Else a walk over the graph (fv_index_link()) that keeps so
                          many rows in sight, at least k. As many as all: the scan */
     float recall;     /* 0 (default): as `beam` says. Else the share of the k nearest that is to be found, up to 1, and
-                         the index picks what is the least work by its calibration (fv_index_calibrate()) */
+                         the index picks what is the least work by its calibration (fv_index_calibrate()): the scan of
+                         all codes; a walk, with a beam as wide as the filter is narrow; or a look at nothing but the
+                         vectors that the filter lets pass. Their share is that of 1,024 vectors by chance; where fewer
+                         than 64 of these pass, or the index has at most 4,096, all labels are asked once a call */
     uint32_t reserved[7]; /* 0, or it is refused: where new fields go */
 } fv_index_search;
 
@@ -205,7 +210,7 @@ typedef struct fv_index_report {
 
 /**
  * The k nearest of each query, nearest first, of equal ones the smaller label first. With a beam: of what a walk
- * visits; filters then choose among these, and may leave fewer than k.
+ * visits; filters then choose among these, and may leave fewer than k. With a recall there are k if so many pass.
  *
  * labels, distances  out [count][k]. Where there are fewer than k: FV_INDEX_NO_LABEL and infinity, and a remark in
  *                    `message` if the index holds fewer than k vectors.

@@ -82,7 +82,10 @@ typedef struct flat_scratch {
 typedef struct flat_job {
     const fv_index *index;
     const fv_index_search *search;
-    size_t first, count; /* queries of the batch */
+    const fv_flat_subset *subset; /* NULL: all */
+    const uint8_t *blocks;        /* of codes */
+    size_t rows;                  /* that have them */
+    size_t first, count;          /* queries of the batch */
     size_t shards;
     fv_ready_queries ready;
     fv_near_list *lists;      /* [count][shards] */
@@ -99,9 +102,17 @@ static void ready_task(void *context, size_t task, size_t worker) {
                    job->rotated + worker * 2 * job->index->rotated);
 }
 
-static void take_row(const flat_job *job, size_t query, size_t row, fv_near_list *list, fv_search_counts *counts) {
+/* The row of a code. */
+static size_t row_of(const flat_job *job, size_t code) { return job->subset ? job->subset->rows[code] : code; }
+
+static bool is_allowed(const flat_job *job, size_t code) {
+    return job->subset || fv_index_allows(job->search, job->index->arrays.labels[code]);
+}
+
+static void take_row(const flat_job *job, size_t query, size_t code, fv_near_list *list, fv_search_counts *counts) {
+    if (!is_allowed(job, code)) return;
+    size_t row = row_of(job, code);
     uint64_t label = job->index->arrays.labels[row];
-    if (!fv_index_allows(job->search, label)) return;
     const float *vector = job->ready.vector + query * job->index->config.dimension;
     fv_near_offer(list, fv_index_distance(job->index, vector, row), label);
     counts->rows++;
@@ -111,12 +122,10 @@ static void take_row(const flat_job *job, size_t query, size_t row, fv_near_list
 static void take_seeds(const flat_job *job, size_t query, size_t first_block, flat_scratch *scratch, size_t slot,
                        fv_near_list *list, fv_search_counts *counts) {
     fv_near_list seeds = {.entries = scratch->seeds, .most = list->most, .radius = INFINITY};
-    const uint64_t *labels = job->index->arrays.labels;
     for (size_t i = 0; i < CHUNK_ROWS; i++) {
         if (!(scratch->under[slot][i / 32] >> i % 32 & 1)) continue;
         if (fv_near_limit(&seeds) <= scratch->low[slot][i]) continue;
-        if (fv_index_allows(job->search, labels[first_block * FV_BLOCK_CODES + i]))
-            fv_near_offer(&seeds, scratch->low[slot][i], i);
+        if (is_allowed(job, first_block * FV_BLOCK_CODES + i)) fv_near_offer(&seeds, scratch->low[slot][i], i);
     }
     for (size_t i = 0; i < seeds.count; i++) {
         size_t place = (size_t)seeds.entries[i].label;
@@ -146,9 +155,9 @@ static void scan_block(const flat_job *job, size_t query, size_t queries, size_t
                        const float *limit, flat_scratch *scratch) {
     const fv_index *index = job->index;
     const fv_scan_kernels *kernels = index->kernels;
-    const uint8_t *codes = index->arrays.blocks + block * fv_index_block_bytes(index);
+    const uint8_t *codes = job->blocks + block * fv_index_block_bytes(index);
     const float *factors = (const float *)(const void *)(codes + fv_block_code_bytes(index->rotated));
-    size_t rest = index->rows - block * FV_BLOCK_CODES;
+    size_t rest = job->rows - block * FV_BLOCK_CODES;
     uint32_t valid = rest < 32 ? (1u << rest) - 1 : UINT32_MAX;
     for (size_t slot = 0; slot < queries; slot++) {
         const uint8_t *table = job->ready.table + (query + slot) * 4 * index->rotated;
@@ -164,8 +173,7 @@ static void scan_task(void *context, size_t task, size_t worker) {
     flat_scratch *scratch = job->scratch + worker;
     size_t query = task / job->shards * GROUP, shard = task % job->shards;
     size_t queries = job->count - query < GROUP ? job->count - query : GROUP;
-    size_t blocks = fv_index_blocks(job->index->rows),
-           end = blocks - shard * SHARD < SHARD ? blocks : (shard + 1) * SHARD;
+    size_t blocks = fv_index_blocks(job->rows), end = blocks - shard * SHARD < SHARD ? blocks : (shard + 1) * SHARD;
     fv_search_counts *counts = job->counts + task;
     *counts = (fv_search_counts){0};
     for (size_t first = shard * SHARD; first < end; first += CHUNK) {
@@ -178,7 +186,7 @@ static void scan_task(void *context, size_t task, size_t worker) {
             take_chunk(job, query + slot, first, count, scratch, slot,
                        job->lists + (query + slot) * job->shards + shard, counts);
     }
-    size_t last = end * FV_BLOCK_CODES < job->index->rows ? end * FV_BLOCK_CODES : job->index->rows;
+    size_t last = end * FV_BLOCK_CODES < job->rows ? end * FV_BLOCK_CODES : job->rows;
     counts->codes = queries * (last - shard * SHARD * FV_BLOCK_CODES);
     counts->bytes = (end - shard * SHARD) * fv_index_block_bytes(job->index) +
                     counts->rows * job->index->config.dimension * sizeof(float);
@@ -226,13 +234,15 @@ static size_t batch_of(const fv_index_search *search, size_t shards, size_t most
     return batch;
 }
 
-fv_status fv_index_flat(const fv_index *index, const fv_index_search *search, fv_near_list *lists,
-                        fv_search_counts *counts, fv_message *message) {
+fv_status fv_index_flat(const fv_index *index, const fv_index_search *search, const fv_flat_subset *subset,
+                        fv_near_list *lists, fv_search_counts *counts, fv_message *message) {
     size_t workers = search->parallel && search->parallel->workers > 1 ? search->parallel->workers : 1;
-    size_t shards = (fv_index_blocks(index->rows) + SHARD - 1) / SHARD, most = search->count ? lists[0].most : 0;
+    size_t rows = subset ? subset->count : index->rows, most = search->count ? lists[0].most : 0;
+    size_t shards = (fv_index_blocks(rows) + SHARD - 1) / SHARD;
     if (!shards || !search->count || !most) return FV_OK;
     size_t batch = batch_of(search, shards, most), bounded = most == SIZE_MAX ? 0 : most;
-    flat_job job = {.index = index, .search = search, .shards = shards};
+    flat_job job = {.index = index, .search = search, .shards = shards, .subset = subset, .rows = rows};
+    job.blocks = subset ? subset->blocks : index->arrays.blocks;
     job.ready.vector = fv_array_new(batch, index->config.dimension * sizeof(float));
     job.ready.table = fv_array_new(batch, 4 * index->rotated);
     job.ready.query = fv_array_new(batch, sizeof *job.ready.query);

@@ -84,7 +84,7 @@ fv_status fv_index_nearest(const fv_index *index, const fv_index_search *search,
     else if (status == FV_OK && search->beam && search->beam < index->rows)
         status = fv_graph_search(index, search, NULL, lists, &counts, message);
     else if (status == FV_OK)
-        status = fv_index_flat(index, search, lists, &counts, message);
+        status = fv_index_flat(index, search, NULL, lists, &counts, message);
     for (size_t i = 0; status == FV_OK && i < search->count; i++) {
         fv_near_sort(lists + i);
         put_results(lists + i, search->k, labels + i * search->k, distances + i * search->k);
@@ -119,7 +119,7 @@ static bool make_hits(fv_near_list *list, fv_index_hits *hits) {
 
 static fv_status within(const fv_index *index, const fv_index_search *search, fv_near_list *lists, fv_index_hits *made,
                         fv_search_counts *counts, fv_message *message) {
-    fv_status status = fv_index_flat(index, search, lists, counts, message);
+    fv_status status = fv_index_flat(index, search, NULL, lists, counts, message);
     size_t done = 0;
     while (status == FV_OK && done < search->count) {
         if (make_hits(lists + done, made + done))

@@ -27,9 +27,16 @@ typedef struct fv_search_counts {
     uint64_t walks, lists; /* queries that were answered so; the others by scans */
 } fv_search_counts;
 
-/* Searches all rows by their codes. lists [search->count] have their room; they are filled and not sorted. FV_OK,
- * FV_ERROR_MEMORY. */
-fv_status fv_index_flat(const fv_index *index, const fv_index_search *search, fv_near_list *lists,
-                        fv_search_counts *counts, fv_message *message);
+/* Rows whose codes are packed: those that the filter lets pass. */
+typedef struct fv_flat_subset {
+    const uint32_t *rows; /* [count] */
+    size_t count;
+    const uint8_t *blocks; /* as in fv_index_arrays */
+} fv_flat_subset;
+
+/* Searches all rows by their codes, or those of `subset` (NULL: all). lists [search->count] have their room; they are
+ * filled and not sorted. FV_OK, FV_ERROR_MEMORY. */
+fv_status fv_index_flat(const fv_index *index, const fv_index_search *search, const fv_flat_subset *subset,
+                        fv_near_list *lists, fv_search_counts *counts, fv_message *message);
 
 #endif

@@ -69,7 +69,7 @@ static fv_status find_truth(trial *job, fv_message *message) {
     fv_index_search search = search_of(job, job->count, job->k + 1);
     fv_search_counts counts = {0};
     begin_lists(job, job->count, job->k + 1);
-    fv_status status = fv_index_flat(job->index, &search, job->lists, &counts, message);
+    fv_status status = fv_index_flat(job->index, &search, NULL, job->lists, &counts, message);
     for (size_t q = 0; status == FV_OK && q < job->count; q++) {
         fv_near_sort(job->lists + q);
         drop_hidden(job, q);
@@ -86,7 +86,7 @@ static fv_status count_rows(trial *job, fv_calibration *calibration, fv_message 
         fv_index_search search = search_of(job, queries, most);
         fv_search_counts counts = {0};
         begin_lists(job, queries, most);
-        fv_status status = fv_index_flat(job->index, &search, job->lists, &counts, message);
+        fv_status status = fv_index_flat(job->index, &search, NULL, job->lists, &counts, message);
         if (status != FV_OK) return status;
         calibration->rows[i] = (float)counts.rows / (float)queries;
     }

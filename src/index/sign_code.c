@@ -31,6 +31,15 @@ fv_sign_code fv_sign_code_put(size_t n, const float *r, size_t lane, uint8_t *bl
     return (fv_sign_code){(float)square, (float)product, (float)spread};
 }
 
+void fv_sign_code_copy(size_t n, const uint8_t *from, size_t from_lane, uint8_t *block, size_t lane) {
+    size_t from_byte = nibble_byte(from_lane), from_shift = nibble_shift(from_lane);
+    size_t byte = nibble_byte(lane), shift = nibble_shift(lane);
+    for (size_t group = 0; group < n / 4; group++, from += 16, block += 16) {
+        uint32_t nibble = (uint32_t)from[from_byte] >> from_shift & 15;
+        block[byte] = (uint8_t)((block[byte] & ~(15u << shift)) | nibble << shift);
+    }
+}
+
 double fv_sign_code_sum(size_t n, const float *q, size_t lane, const uint8_t *block) {
     double sum = 0;
     for (size_t i = 0; i < n; i++) {

@@ -31,6 +31,9 @@ typedef struct fv_sign_code {
  * machine. */
 fv_sign_code fv_sign_code_put(size_t n, const float *r, size_t lane, uint8_t *block);
 
+/* Copies the bits of number `from_lane` of a block to number `lane` of another. */
+void fv_sign_code_copy(size_t n, const uint8_t *from, size_t from_lane, uint8_t *block, size_t lane);
+
 /* s(q) in f64 of number `lane`: what a scan's sum of table entries approximates. */
 double fv_sign_code_sum(size_t n, const float *q, size_t lane, const uint8_t *block);
 
