@@ -10,6 +10,7 @@ enum { DIM = 32, QUERIES = 400, MOST_K = 100 };
 
 static float *vectors, queries[QUERIES * DIM];
 static size_t rows;
+static fv_index *shared; /* by L2; nobody changes it */
 static uint64_t labels[2][QUERIES * MOST_K];
 static float distances[2][QUERIES * MOST_K];
 
@@ -55,7 +56,7 @@ static void a_recall_is_honoured(void **state) {
     static const uint32_t counts[] = {1, 10, 100};
     static const float recalls[] = {0.8f, 0.9f, 0.95f, 0.99f};
     for (uint32_t metric = 0; metric <= FV_INDEX_IP; metric++) {
-        fv_index *index = linked(metric);
+        fv_index *index = metric ? linked(metric) : shared;
         for (size_t c = 0; c < 3; c++)
             for (size_t r = 0; r < 4; r++) {
                 fv_index_search scan = search_for(counts[c], 0), search = search_for(counts[c], recalls[r]),
@@ -71,7 +72,7 @@ static void a_recall_is_honoured(void **state) {
                 assert_true(report.walks == 0 || report.walks == QUERIES);
                 assert_true(chosen >= (double)recalls[r] - 0.01 && walked >= (double)recalls[r] - 0.01);
             }
-        fv_index_close(index);
+        if (index != shared) fv_index_close(index);
     }
 }
 
@@ -132,7 +133,7 @@ static void filters_cost_what_their_survivors_do(void **state) {
     (void)state;
     static const size_t shares[] = {50000, 5000, 500, 50, 0};
     for (int graph = 0; graph <= 1; graph++) {
-        fv_index *index = graph ? linked(FV_INDEX_L2) : world_index(FV_INDEX_L2, DIM, rows, vectors, NULL);
+        fv_index *index = graph ? shared : world_index(FV_INDEX_L2, DIM, rows, vectors, NULL);
         for (size_t s = 0; s < 5; s++)
             for (int call = 0; call <= 1; call++) {
                 fv_index_search search = search_for(10, 0.95f);
@@ -154,7 +155,7 @@ static void filters_cost_what_their_survivors_do(void **state) {
                 for (size_t i = 0; i < QUERIES * 10; i++)
                     assert_true(labels[1][i] == FV_INDEX_NO_LABEL || bits[labels[1][i] / 64] >> labels[1][i] % 64 & 1);
             }
-        fv_index_close(index);
+        if (index != shared) fv_index_close(index);
     }
 }
 
@@ -162,7 +163,7 @@ static void filters_cost_what_their_survivors_do(void **state) {
 static void a_filtered_query_alone_costs_no_more_than_its_survivors(void **state) {
     (void)state;
     static const size_t shares[] = {50000, 5000, 500, 50};
-    fv_index *index = linked(FV_INDEX_L2);
+    const fv_index *index = shared;
     for (size_t s = 0; s < 4; s++) {
         double work = 0, found = 0;
         size_t count = 0;
@@ -186,13 +187,11 @@ static void a_filtered_query_alone_costs_no_more_than_its_survivors(void **state
                report.walks ? "walks" : way_of(&report));
         assert_true(work <= all && found >= 0.94);
     }
-    fv_index_close(index);
 }
 
 /* A walk that meets too few survivors says nothing of the others: they are looked for again. */
 static void survivors_that_are_all_far_are_found(void **state) {
     (void)state;
-    fv_index *index = linked(FV_INDEX_L2);
     fv_index_search search = search_for(1, 0);
     fv_near *all = world_sorted(FV_INDEX_L2, DIM, rows, vectors, NULL, queries);
     memset(bits, 0, sizeof bits);
@@ -201,11 +200,10 @@ static void survivors_that_are_all_far_are_found(void **state) {
     search.recall = 0.8f;
     search.filter_bits = bits;
     search.filter_words = rows / 64 + 1;
-    fv_index_report report = answer(index, &search, 1);
+    fv_index_report report = answer(shared, &search, 1);
     assert_true(report.visits > 0 && report.walks == 0); /* it was walked in vain */
     assert_true(labels[1][0] == all[rows / 2].label && distances[1][0] == all[rows / 2].distance);
     free(all);
-    fv_index_close(index);
 }
 
 static void a_table_is_interpolated_to_the_safe_side(void **state) {
@@ -310,12 +308,10 @@ static void without_a_graph_all_is_scanned(void **state) {
     search = search_for(10, NAN);
     assert_int_equal(fv_index_nearest(index, &search, labels[0], distances[0], NULL, &message), FV_ERROR_ARGUMENT);
     fv_index_close(index);
-    index = linked(FV_INDEX_L2);
     search = search_for(10, 0.5f);
     search.beam = 10;
-    assert_int_equal(fv_index_nearest(index, &search, labels[0], distances[0], NULL, &message), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_index_nearest(shared, &search, labels[0], distances[0], NULL, &message), FV_ERROR_ARGUMENT);
     assert_non_null(strstr(message.text, "one of them"));
-    fv_index_close(index);
 }
 
 static int fill(void **state) {
@@ -325,11 +321,13 @@ static int fill(void **state) {
     vectors = malloc(rows * DIM * sizeof *vectors);
     manifold_fill(31, 0, rows, DIM, vectors);
     manifold_fill(31, 1, QUERIES, DIM, queries);
+    shared = linked(FV_INDEX_L2);
     return 0;
 }
 
 static int drop(void **state) {
     (void)state;
+    fv_index_close(shared);
     free(vectors);
     return 0;
 }
