@@ -2,16 +2,24 @@
 """A model's speed beside llama-bench, run alternately. Standard library only.
 
     bench/model_speed.py -m MODEL --peer DIR [-t N] [--seconds N] [--samples N] [--test NAME] [--attention SPEC] ...
+    bench/model_speed.py --table [-m MODEL ...] --peer DIR [-t N] [--attention SPEC] ...
 
-DIR is what tools/peer_build.sh has filled. Tests: pp512 pp2048 pp8128 tg32 tg32@d7600 (any ppN, tgN, @dN). llama-bench runs
-with -fa 0 and -fa 1, fovea with each SPEC (default: dense). A round runs every test once, one program after the other; short
-tests get more rounds until each has --samples samples, as long as --seconds are not over: the first round is always finished,
-so that long tests may have one sample. Rows go to bench/results/MACHINE/model.csv: tokens/s, best and median.
+DIR is what tools/peer_build.sh has filled, with llama.cpp or with its fork ik_llama.cpp. Tests: pp512 pp2048 pp8128 tg32
+tg32@d7600 (any ppN, tgN, @dN). llama-bench runs with -fa 0 and -fa 1 (the fork with -fa 1, with and without -rtr 1), fovea with
+each SPEC (default: dense). A round runs every test once, one program after the other; short tests get more rounds until each has
+--samples samples, as long as --seconds are not over: the first round is always finished, so that long tests may have one sample.
+
+--table: one round over all models (default: those of models/ that the goals name), and the ratios at the end. Long tests have
+only those of the peer's settings that did best in the short ones. About 4 minutes for SmolLM2-135M and 8 for Qwen 1.5B with -t 2
+on two cores with AVX2.
+
+Rows go to bench/results/MACHINE/model.csv: tokens/s, best and median.
 """
 import argparse
 import os
 import re
 import statistics
+import subprocess
 import sys
 import time
 
@@ -20,6 +28,8 @@ import results_csv
 TESTS = ["pp512", "tg32", "pp2048", "tg32@d7600", "pp8128"]
 KEYS = ["model", "test", "threads", "engine", "settings"]
 REPETITIONS = 3  # of one call, where the test is short
+TABLE_MODELS = ["SmolLM2-135M-Instruct.Q4_1.gguf", "Qwen2.5-Coder-1.5B-Instruct-Q4_K_M.gguf"]
+PEER_SETTINGS = {"llama.cpp": ["-fa 0", "-fa 1"], "ik_llama.cpp": ["-fa 1", "-fa 1 -rtr 1"]}
 
 
 class Run:
@@ -37,38 +47,66 @@ class Run:
         self.rates += rows[0]["samples_ts"]
 
 
-def flags_of(test):
-    """llama-bench's flags of "pp512", "tg32@d7600"."""
+def parts_of(test):
+    """Kind, tokens and depth of "pp512", "tg32@d7600"."""
     parts = re.fullmatch(r"(pp|tg)(\d+)(?:@d(\d+))?", test)
     if not parts:
         sys.exit("a test is ppN or tgN, @dN after it: not '%s'" % test)
-    kind, tokens, depth = parts.groups()
+    return parts.group(1), parts.group(2), parts.group(3) or "0"
+
+
+def is_long(test):
+    kind, tokens, depth = parts_of(test)
+    return int(tokens if kind == "pp" else depth) > 1024
+
+
+def flags_of(test):
+    """llama-bench's flags of a test."""
+    kind, tokens, depth = parts_of(test)
     prompt, generated = (tokens, "0") if kind == "pp" else ("0", tokens)
-    long = int(tokens if kind == "pp" else depth or 0) > 1024
-    flags = ["-p", prompt, "-n", generated, "-d", depth or "0"]
+    long = is_long(test)
+    flags = ["-p", prompt, "-n", generated, "-d", depth]
     # a long prompt is its own warm-up; the depth of a test is read once for all its repetitions
     flags += ["-r", "1" if long and kind == "pp" else "7" if long else str(REPETITIONS)]
     return flags + (["--no-warmup"] if long else [])
 
 
-def runs_of(arguments, test):
-    common = ["-m", arguments.model, "-t", str(arguments.threads), "-o", "json"] + flags_of(test)
+def fork_flags_of(test):
+    """The same in the fork's words. It reads the depth of a test again for each repetition."""
+    kind, tokens, depth = parts_of(test)
+    prompt, generated = (tokens, "0") if kind == "pp" else ("0", tokens if depth == "0" else "0")
+    long = is_long(test)
+    flags = ["-p", prompt, "-n", generated, "-r", "1" if long else str(REPETITIONS), "-w", "0" if long else "1"]
+    return flags + (["-gp", "%s,%s" % (depth, tokens)] if depth != "0" else [])
+
+
+def peer_name(peer):
+    """Which of both llama-bench is."""
+    done = subprocess.run([os.path.join(peer, "bin", "llama-bench"), "--help"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return "ik_llama.cpp" if b"-gp <pp,tg>" in done.stdout else "llama.cpp"
+
+
+def runs_of(arguments, model, test, settings=None):
+    """settings: of the peer; all that it is tried with, if not given."""
+    common = ["-m", model, "-t", str(arguments.threads), "-o", "json"]
     made = []
     for spec in arguments.attention or ["dense"]:
         command = [os.path.join(arguments.build, "fovea"), "bench", "--attention", spec]
-        made.append(Run(test, "fovea", spec, command + common))
-    for flash in ("0", "1"):
-        command = [os.path.join(arguments.peer, "bin", "llama-bench"), "-fa", flash, "-ngl", "0"]
-        made.append(Run(test, "llama.cpp", "-fa " + flash, command + common))
+        made.append(Run(test, "fovea", spec, command + common + flags_of(test)))
+    peer = peer_name(arguments.peer)
+    flags = flags_of(test) if peer == "llama.cpp" else fork_flags_of(test)
+    for setting in settings or PEER_SETTINGS[peer]:
+        command = [os.path.join(arguments.peer, "bin", "llama-bench")] + setting.split() + ["-ngl", "0"]
+        made.append(Run(test, peer, setting, command + common + flags))
     return made
 
 
-def keep(arguments, runs):
+def keep(arguments, model, runs):
     isa = next(run.last["isa"] for run in runs if run.engine == "fovea" and run.last)
     rows = []
     for run in runs:
         if run.rates:
-            rows.append({"model": os.path.basename(arguments.model), "test": run.test, "threads": arguments.threads,
+            rows.append({"model": os.path.basename(model), "test": run.test, "threads": arguments.threads,
                          "engine": run.engine, "settings": run.settings, "samples": len(run.rates),
                          "best_ts": max(run.rates), "median_ts": statistics.median(run.rates),
                          "density": run.last.get("density"), "limit": run.last.get("limit"),
@@ -76,9 +114,53 @@ def keep(arguments, runs):
     results_csv.add_rows(results_csv.results_path(isa, "model"), KEYS, rows)
 
 
+def run_round(arguments, model, runs):
+    for run in runs:
+        run.once()
+        print("%-12s %-12s %-24s %8.2f tokens/s best, %8.2f median of %d (%.0f s)" % (
+            run.test, run.engine, run.settings, max(run.rates), statistics.median(run.rates), len(run.rates), run.seconds), flush=True)
+    if not arguments.dry:
+        keep(arguments, model, runs)
+
+
+def until_enough(arguments, model):
+    tests = [runs_of(arguments, model, test) for test in arguments.test]
+    end, first, ran = time.monotonic() + arguments.seconds, True, True
+    while ran:
+        ran = False
+        for runs in tests:
+            enough = all(len(run.rates) >= arguments.samples for run in runs)
+            too_long = time.monotonic() + sum(run.seconds for run in runs) > end
+            if first or not (enough or too_long):
+                run_round(arguments, model, runs)
+                ran = True
+        first = False
+
+
+def table(arguments, models):
+    """The ratios over the peer's better settings, a line for each test and policy."""
+    lines = ["| model | test | attention | density | fovea | peer | |", "|---|---|---|---|---|---|---|"]
+    for model in models:
+        print(os.path.basename(model), flush=True)
+        best = {}  # kind of test: the peer's settings that did best when it was short
+        for test in arguments.test:
+            kind = parts_of(test)[0]
+            runs = runs_of(arguments, model, test, [best[kind]] if is_long(test) and kind in best else None)
+            run_round(arguments, model, runs)
+            peer = max((run for run in runs if run.engine != "fovea"), key=lambda run: max(run.rates))
+            best[kind] = peer.settings
+            for run in runs:
+                if run.engine == "fovea":
+                    lines.append("| %s | %s | %s | %s | %.1f | %.1f (%s %s) | %.2f times |" % (
+                        os.path.basename(model).split(".Q")[0][:24], test, run.settings, run.last.get("density", ""), max(run.rates),
+                        max(peer.rates), peer.engine, peer.settings, max(run.rates) / max(peer.rates)))
+    print("\n".join(lines))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-m", "--model", required=True)
+    parser.add_argument("-m", "--model", action="append")
+    parser.add_argument("--table", action="store_true")
     parser.add_argument("--peer", required=True)
     parser.add_argument("--build", default="build")
     parser.add_argument("-t", "--threads", type=int, default=1)
@@ -88,26 +170,19 @@ def main():
     parser.add_argument("--samples", type=int, default=7)
     parser.add_argument("--dry", action="store_true", help="print, keep nothing")
     arguments = parser.parse_args()
-    tests = [(test, runs_of(arguments, test)) for given in arguments.test or TESTS for test in given.split(",")]
-    end, first = time.monotonic() + arguments.seconds, True
-    while True:
-        ran = False
-        for test, runs in tests:
-            enough = all(len(run.rates) >= arguments.samples for run in runs)
-            too_long = time.monotonic() + sum(run.seconds for run in runs) > end
-            if not first and (enough or too_long):
-                continue
-            for run in runs:
-                run.once()
-                print("%-12s %-10s %-24s %8.2f tokens/s best, %8.2f median of %d (%.0f s)" % (
-                    test, run.engine, run.settings, max(run.rates), statistics.median(run.rates), len(run.rates),
-                    run.seconds), flush=True)
-            ran = True
-            if not arguments.dry:
-                keep(arguments, runs)
-        if not ran:
-            return 0
-        first = False
+    arguments.test = [test for given in arguments.test or TESTS for test in given.split(",")]
+    models = arguments.model
+    if arguments.table and not models:
+        folder = os.path.join(results_csv.HERE, os.pardir, "models")
+        models = [path for path in (os.path.join(folder, name) for name in TABLE_MODELS) if os.path.exists(path)]
+    if not models:
+        parser.error("no model: -m MODEL, or tools/model.py smollm2 and qwen for --table")
+    if arguments.table:
+        table(arguments, models)
+    else:
+        for model in models:
+            until_enough(arguments, model)
+    return 0
 
 
 if __name__ == "__main__":

@@ -83,24 +83,19 @@ def torch_table(rows):
 
 
 def model_table(rows):
-    """Each of fovea's rows beside the better setting of llama-bench on the same test."""
-    heads = ["model", "test", "attention", "threads", "fovea tokens/s", "llama.cpp -fa 0", "-fa 1", "best / better",
+    """Each of fovea's rows beside llama-bench on the same test: llama.cpp's and, where it was there, its fork's."""
+    heads = ["model", "test", "attention", "threads", "fovea tokens/s", "peer", "its settings: tokens/s", "best / better",
              "median / better", "samples", "of the limit"]
     made = []
     for row in rows:
-        if row["engine"] != "fovea":
-            continue
-        same = {other["settings"]: other for other in rows if other["engine"] != "fovea" and all(
-            other[key] == row[key] for key in ("model", "test", "threads"))}
-        if len(same) < 2:
-            continue
-        better = {key: max(float(other[key]) for other in same.values()) for key in ("best_ts", "median_ts")}
-        samples = "/".join(r["samples"] for r in [row] + [same[key] for key in sorted(same)])
-        made.append([row["model"].replace(".gguf", ""), row["test"], row["settings"], row["threads"], number(row["best_ts"]),
-                     number(same["-fa 0"]["best_ts"]), number(same["-fa 1"]["best_ts"]),
-                     number(float(row["best_ts"]) / better["best_ts"]),
-                     number(float(row["median_ts"]) / better["median_ts"]), samples,
-                     "%s %s" % (percent(row["limit_share"]), row["limit"])])
+        same = [other for other in rows if all(other[key] == row[key] for key in ("model", "test", "threads"))]
+        for peer in sorted({other["engine"] for other in same} - {"fovea"}) if row["engine"] == "fovea" else ():
+            theirs = sorted((other for other in same if other["engine"] == peer), key=lambda other: other["settings"])
+            better = {key: max(float(other[key]) for other in theirs) for key in ("best_ts", "median_ts")}
+            made.append([row["model"].replace(".gguf", ""), row["test"], row["settings"], row["threads"], number(row["best_ts"]), peer,
+                         ", ".join("%s: %s" % (other["settings"], number(other["best_ts"])) for other in theirs),
+                         number(float(row["best_ts"]) / better["best_ts"]), number(float(row["median_ts"]) / better["median_ts"]),
+                         "/".join(other["samples"] for other in [row] + theirs), "%s %s" % (percent(row["limit_share"]), row["limit"])])
     return table(heads, made)
 
 
@@ -126,7 +121,8 @@ def speed_table():
     beside = {row["test"]: row for row in rows_of(os.path.join(ROOT, "bench", "results", "ik_llama.csv"))}
     made = []
     for test, words in README_TESTS.items():
-        best = {row["engine"] + row["settings"]: float(row["best_ts"]) for row in rows if row["test"] == test}
+        best = {row["engine"] + row["settings"]: float(row["best_ts"]) for row in rows
+                if row["test"] == test and row["threads"] == "1" and row["model"].startswith("SmolLM2")}
         ours = {name: best["fovea" + name] for name in ("dense", "fovea")}
         name = max(ours, key=ours.get)
         peer = max(value for key, value in best.items() if key.startswith("llama.cpp"))
