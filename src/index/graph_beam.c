@@ -61,17 +61,43 @@ void fv_beam_meet(const fv_beam *beam, float near, uint32_t row, uint64_t *fresh
     fresh[i] = entry;
 }
 
-void fv_beam_merge(fv_beam *beam, const uint64_t *fresh, size_t count) {
-    uint64_t *entries = beam->entries;
-    size_t old = beam->count, rest = count;
-    while (rest) {
-        uint64_t a = entries[(ptrdiff_t)old - 1], b = fresh[rest - 1]; /* entries[-1]: before all */
+/* Of entries [count] in order, how many come before. */
+static size_t place_of(const uint64_t *entries, size_t count, uint64_t entry) {
+    const uint64_t *from = entries;
+    while (count > 1) {
+        size_t half = count / 2;
+        from = from[half - 1] < entry ? from + half : from;
+        count -= half;
+    }
+    return (size_t)(from - entries) + (count && *from < entry);
+}
+
+/* A few into many: what lies between them moves as one. */
+static size_t merge_few(uint64_t *entries, size_t old, const uint64_t *fresh, size_t count) {
+    for (; count; count--) {
+        size_t place = place_of(entries, old, fresh[count - 1]);
+        memmove(entries + place + count, entries + place, (old - place) * sizeof *entries);
+        entries[place + count - 1] = fresh[count - 1];
+        old = place;
+    }
+    return old;
+}
+
+static size_t merge_many(uint64_t *entries, size_t old, const uint64_t *fresh, size_t count) {
+    while (count) {
+        uint64_t a = entries[(ptrdiff_t)old - 1], b = fresh[count - 1]; /* entries[-1]: before all */
         bool is_fresh = b >= a;
-        entries[old + rest - 1] = is_fresh ? b : a;
-        rest -= is_fresh;
+        entries[old + count - 1] = is_fresh ? b : a;
+        count -= is_fresh;
         old -= !is_fresh;
     }
-    if (count && old < beam->next) beam->next = old;
+    return old;
+}
+
+void fv_beam_merge(fv_beam *beam, const uint64_t *fresh, size_t count) {
+    if (!count) return;
+    size_t first = (beam->count > 16 * count ? merge_few : merge_many)(beam->entries, beam->count, fresh, count);
+    if (first < beam->next) beam->next = first;
     beam->count = beam->count + count < beam->most ? beam->count + count : beam->most;
 }
 

@@ -43,7 +43,7 @@ static void take_walk(const build_job *job, size_t row, const fv_beam *beam, fv_
     const fv_index *index = job->index;
     size_t count = 0;
     for (size_t i = 0; i < beam->visit_count && count < job->room; i++)
-        candidates[count++] = fv_graph_candidate(index, row, beam->visits[i].row);
+        candidates[count++] = fv_graph_visited(index, row, beam->visits + i);
     for (size_t i = 0; i < job->degree && count < job->room; i++)
         candidates[count++] = fv_graph_candidate(index, row, fv_graph_ids(index, row)[i]);
     count = fv_graph_order(candidates, count, (uint32_t)row);

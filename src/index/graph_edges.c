@@ -24,6 +24,11 @@ fv_visit fv_graph_candidate(const fv_index *index, size_t self, uint32_t row) {
     return (fv_visit){pair_distance(index, self, row), row, (uint32_t)fv_splitmix(self, row)};
 }
 
+fv_visit fv_graph_visited(const fv_index *index, size_t self, const fv_visit *visit) {
+    if (fv_graph_has_rest(index)) return fv_graph_candidate(index, self, visit->row); /* walks leave it out */
+    return (fv_visit){visit->distance, visit->row, (uint32_t)fv_splitmix(self, visit->row)};
+}
+
 /* Sorts, each row once, the vector itself not, at most MOST_CANDIDATES; how many. */
 size_t fv_graph_order(fv_visit *candidates, size_t count, uint32_t self) {
     size_t unique = 0;
@@ -61,9 +66,11 @@ void fv_graph_code(const fv_index *index, uint8_t *blocks, size_t place, const f
     size_t n = index->rotated, lane = place % FV_BLOCK_CODES;
     uint8_t *block = blocks + place / FV_BLOCK_CODES * fv_graph_block_bytes(index);
     float *factors = (float *)(void *)(block + fv_block_code_bytes(n));
-    for (size_t c = 0; c < n; c++) scratch[c] = other[c] - self[c];
-    fv_sign_code code = fv_sign_code_put(n, scratch, lane, block);
-    double known = fv_sign_code_sum(n, self, lane, block);
-    factors[lane] = (float)((double)code.square + 2 * (double)code.product * known) + rest * rest;
-    factors[FV_BLOCK_CODES + lane] = -2 * code.product;
+    uint8_t *bits = (uint8_t *)scratch;
+    fv_scan_code code;
+    index->kernels->scan_code(n, self, other, bits, &code);
+    fv_sign_bits_put(n, bits, lane, block);
+    double product = code.size > 0 ? (double)code.square / (double)code.size : 0;
+    factors[lane] = (float)((double)code.square + 2 * product * (double)code.known) + rest * rest;
+    factors[FV_BLOCK_CODES + lane] = (float)(-2 * product);
 }

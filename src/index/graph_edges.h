@@ -8,6 +8,9 @@
  * of reach. */
 fv_visit fv_graph_candidate(const fv_index *index, size_t self, uint32_t row);
 
+/* The same of what a walk to `self` visited. */
+fv_visit fv_graph_visited(const fv_index *index, size_t self, const fv_visit *visit);
+
 /* Sorts, each row once, the vector itself not, and no more than are of use; how many. */
 size_t fv_graph_order(fv_visit *candidates, size_t count, uint32_t self);
 

@@ -45,6 +45,16 @@ typedef uint32_t fv_scan_estimates_fn(const float *factors, const uint32_t *sum,
 /* Bids the processor to fetch bytes that are read soon. No effect on any result; they need not be readable. */
 typedef void fv_scan_fetch_fn(const void *bytes, size_t count);
 
+/* What makes a code (sign_code.h) of r = other - self. Sums over lanes, as of pairs below. */
+typedef struct fv_scan_code {
+    float square; /* of r[i]^2 */
+    float size;   /* of |r[i]| */
+    float known;  /* of self[i] where r[i] > 0, -self[i] elsewhere */
+} fv_scan_code;
+
+/* self, other [n]; n a multiple of 64. Bit i % 8 of bits[i / 8]: r[i] > 0. */
+typedef void fv_scan_code_fn(size_t n, const float *self, const float *other, uint8_t *bits, fv_scan_code *code);
+
 /* Sums over i < n of (x[i] - y[i])^2, and of x[i] * y[i]: 32 lanes, of which lane l takes i = l, l + 32, ... in rising
  * order; then lanes l and l + 16 are added, l and l + 8, and so on. */
 typedef float fv_scan_pair_fn(size_t n, const float *x, const float *y);
@@ -54,6 +64,7 @@ typedef float fv_scan_pair_fn(size_t n, const float *x, const float *y);
     K(scan_bounds, fv_scan_bounds_fn, set) \
     K(scan_estimates, fv_scan_estimates_fn, set) \
     K(scan_fetch, fv_scan_fetch_fn, set) \
+    K(scan_code, fv_scan_code_fn, set) \
     K(scan_distance, fv_scan_pair_fn, set) \
     K(scan_product, fv_scan_pair_fn, set)
 

@@ -6,6 +6,14 @@
 static size_t nibble_byte(size_t lane) { return lane % 8 * 2 + lane / 8 % 2; }
 static size_t nibble_shift(size_t lane) { return lane / 16 * 4; }
 
+void fv_sign_bits_put(size_t n, const uint8_t *bits, size_t lane, uint8_t *block) {
+    uint8_t *byte = block + nibble_byte(lane), kept = (uint8_t) ~(15u << nibble_shift(lane));
+    for (size_t i = 0; i < n / 8; i++, byte += 32) {
+        byte[0] = (uint8_t)((byte[0] & kept) | (bits[i] & 15u) << nibble_shift(lane));
+        byte[16] = (uint8_t)((byte[16] & kept) | (uint32_t)bits[i] >> 4 << nibble_shift(lane));
+    }
+}
+
 /* Rounding of table entries to 8 bits: at most 0.044 |q| of s(q), were the rotated query as uneven as it can be; sums
  * of f32: 2^-11 |r| |q|. */
 #define TABLE_SHARE 0x1p-9

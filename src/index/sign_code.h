@@ -34,6 +34,9 @@ fv_sign_code fv_sign_code_put(size_t n, const float *r, size_t lane, uint8_t *bl
 /* Copies the bits of number `from_lane` of a block to number `lane` of another. */
 void fv_sign_code_copy(size_t n, const uint8_t *from, size_t from_lane, uint8_t *block, size_t lane);
 
+/* Writes bits [n / 8], bit i % 8 of number i / 8 for channel i, as number `lane` of a block. */
+void fv_sign_bits_put(size_t n, const uint8_t *bits, size_t lane, uint8_t *block);
+
 /* s(q) in f64 of number `lane`: what a scan's sum of table entries approximates. */
 double fv_sign_code_sum(size_t n, const float *q, size_t lane, const uint8_t *block);
 

@@ -97,12 +97,32 @@ static void check_pairs(const fv_scan_kernels *table) {
     }
 }
 
+static void check_codes(const fv_scan_kernels *table) {
+    const fv_scan_kernels *scalar = fv_scan_kernels_of(FV_ISA_SCALAR);
+    test_random random = test_random_make(94);
+    for (size_t n = 64; n <= MOST_DIM; n += 64) {
+        float *x = fence_place(&code_fence, n * 4), *y = fence_place(&table_fence, n * 4);
+        uint8_t got[MOST_DIM / 8 + 1], want[MOST_DIM / 8 + 1];
+        fv_scan_code all[2];
+        test_fill_f32(&random, x, n, 3.0f);
+        test_fill_f32(&random, y, n, 3.0f);
+        y[n / 2] = x[n / 2];
+        got[n / 8] = want[n / 8] = 0x88;
+        table->scan_code(n, x, y, got, all);
+        scalar->scan_code(n, x, y, want, all + 1);
+        if (memcmp(all, all + 1, sizeof all[0]) != 0 || memcmp(got, want, n / 8 + 1) != 0)
+            fail_msg("%s codes, n=%zu (seed %u)", fv_isa_name(table->isa), n, random.seed);
+        for (size_t i = 0; i < n; i++) assert_int_equal(got[i / 8] >> i % 8 & 1, y[i] > x[i]);
+    }
+}
+
 static void every_twin_gives_the_same_bits(void **state) {
     (void)state;
     for (size_t i = 0; i < tables.count; i++) {
         check_sums(twin(i));
         check_bounds(twin(i));
         check_pairs(twin(i));
+        check_codes(twin(i));
     }
 }
 

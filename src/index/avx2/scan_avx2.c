@@ -97,6 +97,23 @@ static void product_step(const float *x, const float *y, __m256 *lane) {
         lane[j] = _mm256_add_ps(lane[j], _mm256_mul_ps(_mm256_loadu_ps(x + 8 * j), _mm256_loadu_ps(y + 8 * j)));
 }
 
+void fv_scan_code_avx2(size_t n, const float *self, const float *other, uint8_t *bits, fv_scan_code *code) {
+    const __m256 zero = _mm256_setzero_ps(), sign = _mm256_set1_ps(-0.0f);
+    __m256 square[4] = {zero, zero, zero, zero}, size[4] = {zero, zero, zero, zero},
+           known[4] = {zero, zero, zero, zero};
+    for (size_t i = 0; i < n; i += 32)
+        for (size_t j = 0; j < 4; j++) {
+            __m256 own = _mm256_loadu_ps(self + i + 8 * j);
+            __m256 r = _mm256_sub_ps(_mm256_loadu_ps(other + i + 8 * j), own);
+            __m256 above = _mm256_cmp_ps(r, zero, _CMP_GT_OQ), turn = _mm256_andnot_ps(above, sign);
+            bits[i / 8 + j] = (uint8_t)_mm256_movemask_ps(above);
+            square[j] = _mm256_add_ps(square[j], _mm256_mul_ps(r, r));
+            size[j] = _mm256_add_ps(size[j], _mm256_xor_ps(r, turn));
+            known[j] = _mm256_add_ps(known[j], _mm256_xor_ps(own, turn));
+        }
+    *code = (fv_scan_code){lanes_total(square), lanes_total(size), lanes_total(known)};
+}
+
 float fv_scan_distance_avx2(size_t n, const float *x, const float *y) {
     __m256 lane[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
     size_t i = 0;

@@ -91,6 +91,29 @@ static __m512 product_step(const float *x, const float *y, __m512 lane) {
     return _mm512_add_ps(lane, _mm512_mul_ps(_mm512_loadu_ps(x), _mm512_loadu_ps(y)));
 }
 
+static __mmask16 code_step(const float *self, const float *other, __m512 *square, __m512 *size, __m512 *known) {
+    __m512 own = _mm512_loadu_ps(self), r = _mm512_sub_ps(_mm512_loadu_ps(other), own);
+    __mmask16 above = _mm512_cmp_ps_mask(r, _mm512_setzero_ps(), _CMP_GT_OQ);
+    __m512 turn = _mm512_castsi512_ps(_mm512_maskz_set1_epi32((__mmask16)~above, INT32_MIN));
+    *square = _mm512_add_ps(*square, _mm512_mul_ps(r, r));
+    *size = _mm512_add_ps(*size, _mm512_xor_ps(r, turn));
+    *known = _mm512_add_ps(*known, _mm512_xor_ps(own, turn));
+    return above;
+}
+
+void fv_scan_code_avx512(size_t n, const float *self, const float *other, uint8_t *bits, fv_scan_code *code) {
+    __m512 square[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()}, size[2] = {square[0], square[0]};
+    __m512 known[2] = {square[0], square[0]};
+    for (size_t i = 0; i < n; i += 32)
+        for (size_t j = 0; j < 2; j++) {
+            uint32_t above = code_step(self + i + 16 * j, other + i + 16 * j, square + j, size + j, known + j);
+            bits[i / 8 + 2 * j] = (uint8_t)above;
+            bits[i / 8 + 2 * j + 1] = (uint8_t)(above >> 8);
+        }
+    *code = (fv_scan_code){lanes_total(square[0], square[1]), lanes_total(size[0], size[1]),
+                           lanes_total(known[0], known[1])};
+}
+
 float fv_scan_distance_avx512(size_t n, const float *x, const float *y) {
     __m512 low = _mm512_setzero_ps(), high = low;
     size_t i = 0;

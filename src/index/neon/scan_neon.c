@@ -109,6 +109,22 @@ static inline float pair_sum(size_t n, const float *x, const float *y, step_fn *
     return lanes_total(lane);
 }
 
+void fv_scan_code_neon(size_t n, const float *self, const float *other, uint8_t *bits, fv_scan_code *code) {
+    float32x4_t square[8], size[8], known[8];
+    for (size_t j = 0; j < 8; j++) square[j] = size[j] = known[j] = vdupq_n_f32(0);
+    for (size_t i = 0; i < n; i += 32)
+        for (size_t j = 0; j < 8; j++) {
+            float32x4_t own = vld1q_f32(self + i + 4 * j), r = vsubq_f32(vld1q_f32(other + i + 4 * j), own);
+            uint32x4_t above = vcgtq_f32(r, vdupq_n_f32(0)), turn = vbicq_u32(vdupq_n_u32(1u << 31), above);
+            uint32_t four = lanes_under(vnegq_f32(r), 0);
+            bits[i / 8 + j / 2] = (uint8_t)(j % 2 ? bits[i / 8 + j / 2] | four << 4 : four);
+            square[j] = vaddq_f32(square[j], vmulq_f32(r, r));
+            size[j] = vaddq_f32(size[j], vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(r), turn)));
+            known[j] = vaddq_f32(known[j], vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(own), turn)));
+        }
+    *code = (fv_scan_code){lanes_total(square), lanes_total(size), lanes_total(known)};
+}
+
 float fv_scan_distance_neon(size_t n, const float *x, const float *y) { return pair_sum(n, x, y, distance_step); }
 
 float fv_scan_product_neon(size_t n, const float *x, const float *y) { return pair_sum(n, x, y, product_step); }

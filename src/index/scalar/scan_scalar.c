@@ -43,6 +43,19 @@ static float lanes_total(float *lane) {
     return lane[0];
 }
 
+void fv_scan_code_scalar(size_t n, const float *self, const float *other, uint8_t *bits, fv_scan_code *code) {
+    float square[32] = {0}, size[32] = {0}, known[32] = {0};
+    for (size_t i = 0; i < n; i++) {
+        float r = other[i] - self[i];
+        if (i % 8 == 0) bits[i / 8] = 0;
+        bits[i / 8] = (uint8_t)(bits[i / 8] | (r > 0) << i % 8);
+        square[i % 32] += r * r;
+        size[i % 32] += r > 0 ? r : -r;
+        known[i % 32] += r > 0 ? self[i] : -self[i];
+    }
+    *code = (fv_scan_code){lanes_total(square), lanes_total(size), lanes_total(known)};
+}
+
 float fv_scan_distance_scalar(size_t n, const float *x, const float *y) {
     float lane[32] = {0};
     for (size_t i = 0; i < n; i += 32)

@@ -203,7 +203,7 @@ static void a_kill_leaves_the_old_or_the_new(void **state) {
 /* Files are the same whatever processor makes them, now and later: what was saved stays what it is. */
 static void files_are_pinned(void **state) {
     (void)state;
-    static const uint64_t pinned[] = {0x0FA90E00C96090F6u, 0x8A24837E53D7E47Cu, 0x9C74E2FE3B8037E3u};
+    static const uint64_t pinned[] = {0xD8B19C90125A6B81u, 0xACE321EC56509D8Eu, 0xF0123630F0C0E281u};
     enum { PINNED_DIM = 100, PINNED_ROWS = 150 };
     static float some[PINNED_ROWS * PINNED_DIM];
     if (getenv("FV_SEED")) skip(); /* other vectors */
