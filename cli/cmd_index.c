@@ -152,27 +152,23 @@ static int build(index_state *state) {
     return result == CLI_GO_ON ? save(state, options->out, start_ns) : result;
 }
 
-/* A graph is made again: it is dropped by the change. */
-static int changed(index_state *state, uint32_t degree, int result, uint64_t start_ns) {
-    if (result == CLI_GO_ON && degree) result = link(state, degree);
+static int changed(index_state *state, int result, uint64_t start_ns) {
     return result == CLI_GO_ON ? save(state, state->options->first, start_ns) : result;
 }
 
 static int insert(index_state *state) {
     uint64_t start_ns = fv_machine_clock_ns();
-    uint32_t degree = info_of(state).degree;
-    return changed(state, degree, add(state, state->options->second), start_ns);
+    return changed(state, add(state, state->options->second), start_ns);
 }
 
 static int delete_labels(index_state *state) {
     uint64_t start_ns = fv_machine_clock_ns();
-    uint32_t degree = info_of(state).degree;
     fv_message message = {""};
     fv_status status = fv_labels_read(&state->labels, state->options->second, &message);
     if (status == FV_OK)
         status =
             fv_index_remove(state->index, state->labels.rows * state->labels.columns, state->labels.data, &message);
-    return changed(state, degree, cli_outcome(status, &message), start_ns);
+    return changed(state, cli_outcome(status, &message), start_ns);
 }
 
 /* ---- what reads one ---- */

@@ -48,7 +48,11 @@ typedef struct fv_index_config {
 
 FV_API void fv_index_config_default(uint32_t dimension, uint32_t metric, fv_index_config *config);
 
-/** An index. Any number of threads may search one at the same time; whoever adds, removes or saves has it alone. */
+/** An index. Any number of threads may search one, and ask it anything else that takes a const fv_index, while others
+ * change it. A search sees the index before a change or after it, never a part of the change; a change that has
+ * returned is seen by all searches that begin afterwards. Changes are made one after another, whoever calls; searches
+ * wait only while one becomes visible: for what it copies into rows that are in use, not for its walks and codes. Not
+ * from a filter: what a filter asks of the index that is being searched may wait for ever. */
 typedef struct fv_index fv_index;
 
 /**
@@ -72,19 +76,33 @@ FV_API void fv_index_close(fv_index *index); /* NULL is allowed */
  * returns    FV_OK, FV_ERROR_SHAPE (dimension), FV_ERROR_NOT_FINITE, FV_ERROR_RANGE (an element above
  * FV_INDEX_LARGEST), FV_ERROR_ARGUMENT (a label that is there already or twice in `labels`, or FV_INDEX_NO_LABEL; a
  * NULL), FV_ERROR_OVERFLOW (more than an index holds), FV_ERROR_CORRUPT (a file), FV_ERROR_MEMORY. The message names
- * row and label. The index is untouched on error. O(rows * dimension * log dimension).
+ * row and label. The index is untouched on error. O(rows * dimension * log dimension). In a graph they get neighbours
+ *            by walks with a beam of 200, 64 vectors at a time: O(rows * (beam + degree) * degree * dimension). The
+ *            same calls make the same index, with any number of threads.
  */
 FV_API fv_status fv_index_add(fv_index *index, size_t rows, uint32_t dimension, const float *vectors,
                               const uint64_t *labels, const fv_parallel *parallel, fv_message *message);
 
 /**
- * Removes the vectors of `labels` [count].
+ * Removes the vectors of `labels` [count]. Searches no longer find them; their rows stay until more than a fifth of all
+ * rows is of that kind, and are then taken out, in a copy of the index.
  *
  * returns  FV_OK, FV_ERROR_ARGUMENT (a label that is not there or twice in `labels`; the message names it: nothing is
- *          removed), FV_ERROR_CORRUPT (a file), FV_ERROR_MEMORY. O(count * dimension * log dimension); more at the
- * first change of an index that was opened from a file: it moves into memory.
+ *          removed), FV_ERROR_CORRUPT (a file), FV_ERROR_MEMORY. O(count), and what taking out costs: O(rows *
+ *          dimension * log dimension), in a graph O(rows * degree^2 * dimension) at most. More at the first change of
+ *          an index that was opened from a file: it moves into memory.
  */
 FV_API fv_status fv_index_remove(fv_index *index, size_t count, const uint64_t *labels, fv_message *message);
+
+/**
+ * Gives labels that are there other vectors: removes and adds in one change, so that a search finds the old vector of a
+ * label or the new one.
+ *
+ * labels   [rows], each one there, and once.
+ * returns  as fv_index_add() and fv_index_remove().
+ */
+FV_API fv_status fv_index_update(fv_index *index, size_t rows, uint32_t dimension, const float *vectors,
+                                 const uint64_t *labels, const fv_parallel *parallel, fv_message *message);
 
 /**
  * Maps the index of a file: any number of processes share its memory, and it may be larger than that. A file that is
@@ -124,7 +142,8 @@ FV_API void fv_index_link_config_default(fv_index_link_config *config);
 /**
  * Makes a graph of neighbours over all vectors (SymphonyQG), in place of one that is there: searches with a `beam` walk
  * over it and visit a few hundred rows instead of scanning all codes. Worth its memory for large indexes of which most
- * of the nearest are wanted, not for certain all. The next fv_index_add() or fv_index_remove() drops it.
+ * of the nearest are wanted, not for certain all. It grows and shrinks with fv_index_add(), fv_index_remove() and
+ * fv_index_update().
  *
  * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW (2^31 vectors or more), FV_ERROR_CORRUPT (a file),
  *          FV_ERROR_MEMORY; the index is as before on error. The same graph for any number of threads. Memory while it

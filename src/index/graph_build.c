@@ -3,6 +3,7 @@
  * rows are filled up to the degree with the nearest that were left out. A round reads nothing but the graph before it,
  * vector by vector: the same graph for any number of threads, at the price of a second copy of all lists. */
 #include "index/code_table.h"
+#include "index/compaction.h"
 #include "index/graph_edges.h"
 #include "index/index_choice.h"
 #include "index/kac_rotation.h"
@@ -138,6 +139,7 @@ static void begin_rows(fv_index *index) {
     float nearest = INFINITY;
     for (size_t row = 0; row < index->rows && index->config.metric == FV_INDEX_IP; row++)
         most = fmax(most, fv_index_product(dimension, fv_index_row(index, row), fv_index_row(index, row)));
+    index->reach = most;
     for (size_t row = 0; row < index->rows; row++) {
         const float *vector = fv_index_row(index, row);
         double rest = most - fv_index_product(dimension, vector, vector);
@@ -227,13 +229,8 @@ static fv_status check_link(const fv_index *index, const fv_index_link_config *c
     return FV_OK;
 }
 
-fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, const fv_parallel *parallel,
-                        fv_message *message) {
-    fv_status status = check_link(index, config, message);
-    if (status == FV_OK && index->rows >= FV_BEAM_ROWS)
-        status = fv_message_set(message, FV_ERROR_OVERFLOW, "%zu vectors are more than a graph holds", index->rows);
-    if (status == FV_OK) status = fv_index_own(index, index->rows, message);
-    if (status != FV_OK) return status;
+static fv_status link_rows(fv_index *index, const fv_index_link_config *config, const fv_parallel *parallel,
+                           fv_message *message) {
     size_t workers = parallel && parallel->workers > 1 ? parallel->workers : 1, rows = index->rows;
     fv_index wide = *index;
     wide.degree = config->degree;
@@ -251,8 +248,25 @@ fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, con
         free(wide.arrays.vectors);
         return fv_message_set(message, FV_ERROR_MEMORY, "no memory for a graph of %zu vectors", rows);
     }
+    fv_turn_publish_begin(index->lock);
     free(index->arrays.vectors);
     *index = wide;
     index->capacity = rows;
+    fv_turn_publish_end(index->lock);
     return FV_OK;
+}
+
+fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, const fv_parallel *parallel,
+                        fv_message *message) {
+    fv_status status = check_link(index, config, message);
+    if (status != FV_OK) return status;
+    fv_turn_change_begin(index->lock);
+    if (index->rows >= FV_BEAM_ROWS)
+        status = fv_message_set(message, FV_ERROR_OVERFLOW, "%zu vectors are more than a graph holds", index->rows);
+    if (status == FV_OK) status = fv_index_own(index, index->rows, message);
+    if (status == FV_OK && index->dead && !fv_index_compact(index, parallel))
+        status = fv_message_set(message, FV_ERROR_MEMORY, "no memory to take removed vectors out");
+    if (status == FV_OK) status = link_rows(index, config, parallel, message);
+    fv_turn_change_end(index->lock);
+    return status;
 }

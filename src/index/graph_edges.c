@@ -1,5 +1,6 @@
 /* graph_edges.c - which neighbours a vector gets, and the codes of them about it. */
 #include "index/graph_edges.h"
+#include "index/kac_rotation.h"
 #include "numeric/splitmix.h"
 #include <stdlib.h>
 #include <string.h>
@@ -73,4 +74,43 @@ void fv_graph_code(const fv_index *index, uint8_t *blocks, size_t place, const f
     double product = code.size > 0 ? (double)code.square / (double)code.size : 0;
     factors[lane] = (float)((double)code.square + 2 * product * (double)code.known) + rest * rest;
     factors[FV_BLOCK_CODES + lane] = (float)(-2 * product);
+}
+
+/* ---- changes of a row ---- */
+
+void fv_graph_rotate(const fv_index *index, size_t row, float *less, float *out) {
+    const float *vector = fv_index_row(index, row);
+    for (size_t i = 0; i < index->config.dimension; i++) less[i] = vector[i] - index->centre[i];
+    fv_kac_rotate(index->config.seed, index->config.dimension, less, out);
+}
+
+void fv_graph_recode(const fv_index *index, uint8_t *tail, size_t place, uint32_t other, float *scratch) {
+    float *self = scratch + index->rotated, *rotated = self + index->rotated;
+    fv_graph_rotate(index, other, scratch, rotated);
+    fv_graph_code(index, tail, place, self, rotated, fv_graph_rest(index, other), scratch);
+}
+
+static bool has_row(const uint32_t *rows, size_t count, uint32_t row) {
+    for (size_t i = 0; i < count; i++)
+        if (rows[i] == row) return true;
+    return false;
+}
+
+static bool is_wanted(const fv_visit *wanted, size_t count, uint32_t row) {
+    for (size_t i = 0; i < count; i++)
+        if (wanted[i].row == row) return true;
+    return false;
+}
+
+void fv_graph_rejoin(const fv_index *index, size_t self, const fv_visit *wanted, size_t count, uint8_t *tail,
+                     float *scratch) {
+    size_t lane = 0, degree = index->degree;
+    uint32_t *ids = fv_graph_tail_ids(index, tail);
+    fv_graph_rotate(index, self, scratch, scratch + index->rotated);
+    for (size_t i = 0; i < count; i++) {
+        if (has_row(ids, degree, wanted[i].row)) continue;
+        while (is_wanted(wanted, count, ids[lane]) && !has_row(ids, lane, ids[lane])) lane++;
+        ids[lane] = wanted[i].row;
+        fv_graph_recode(index, tail, lane, wanted[i].row, scratch);
+    }
 }

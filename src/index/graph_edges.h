@@ -23,4 +23,16 @@ size_t fv_graph_prune(const fv_index *index, fv_visit *candidates, size_t count,
 void fv_graph_code(const fv_index *index, uint8_t *blocks, size_t place, const float *self, const float *other,
                    float rest, float *scratch);
 
+/* The rotation of a row less the centre. less, out [rotated]. */
+void fv_graph_rotate(const fv_index *index, size_t row, float *less, float *out);
+
+/* The same from rows: `tail` is what follows the head of a row, scratch [3][rotated] holds the rotation of that row in
+ * its second part. */
+void fv_graph_recode(const fv_index *index, uint8_t *tail, size_t place, uint32_t other, float *scratch);
+
+/* Puts neighbours [count], at most as many as the degree and each once, into places of the row `self` that hold none
+ * of them, or one for the second time; and codes what is new. scratch [3][rotated]. */
+void fv_graph_rejoin(const fv_index *index, size_t self, const fv_visit *wanted, size_t count, uint8_t *tail,
+                     float *scratch);
+
 #endif

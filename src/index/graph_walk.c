@@ -51,12 +51,15 @@ static void meet_neighbours(const fv_index *index, size_t row, const fv_scan_que
 
 /* Where rows that were met again and again left no room for as many as are wanted: neighbours of what was visited. */
 static void visit_more(const fv_index *index, const float *vector, size_t least, fv_beam *beam) {
+    for (size_t i = 0; i < beam->visit_count && least && index->dead; i++)
+        least += fv_index_is_dead(index, beam->visits[i].row);
     if (least > beam->most_visits) least = beam->most_visits;
     for (size_t i = 0; i < beam->visit_count && beam->visit_count < least; i++)
         for (size_t j = 0; j < index->degree && beam->visit_count < least; j++) {
             uint32_t row = fv_graph_ids(index, beam->visits[i].row)[j];
-            if (row < index->rows && fv_beam_mark(beam, row))
-                beam->visits[beam->visit_count++] = (fv_visit){visit_distance(index, vector, row), row, 0};
+            if (row >= index->rows || !fv_beam_mark(beam, row)) continue;
+            beam->visits[beam->visit_count++] = (fv_visit){visit_distance(index, vector, row), row, 0};
+            if (fv_index_is_dead(index, row) && least < beam->most_visits) least++;
         }
 }
 
@@ -181,8 +184,9 @@ static void free_scratch(walk_scratch *scratch) {
 fv_status fv_graph_search(const fv_index *index, const fv_index_search *search, const uint32_t *hidden,
                           fv_near_list *lists, fv_search_counts *counts, fv_message *message) {
     size_t workers = search->parallel && search->parallel->workers > 1 ? search->parallel->workers : 1;
-    size_t most = search->beam > search->k ? search->beam : search->k;
-    if (!search->count || !index->rows) return FV_OK;
+    size_t most = search->beam > search->k ? search->beam : search->k, live = fv_index_live(index);
+    if (!search->count || !live) return FV_OK;
+    most = (size_t)((double)most * (double)index->rows / (double)live); /* dead rows take places, too */
     walk_job job = {index,
                     search,
                     hidden,

@@ -60,6 +60,7 @@ static void put_header(const fv_index *index, const fv_index_sections *sections,
     fv_le32_put(header + FV_INDEX_AT_DEGREE, index->degree);
     fv_le32_put(header + FV_INDEX_AT_ENTRY, index->entry);
     fv_calibration_put(&index->calibration, header + FV_INDEX_AT_CALIBRATION);
+    fv_le64_put(header + FV_INDEX_AT_DEAD, index->dead);
     for (size_t i = 0; i < FV_INDEX_SECTIONS; i++)
         fv_le64_put(header + FV_INDEX_AT_CHECKSUMS + 8 * i,
                     section_checksum(section_data(index, i), sections->bytes[i]));
@@ -78,19 +79,26 @@ static bool write_all(const fv_index *index, const fv_index_sections *sections, 
     return good;
 }
 
-fv_status fv_index_save(const fv_index *index, const char *path, fv_message *message) {
+static fv_status save(const fv_index *index, const char *path, fv_message *message) {
     fv_index_sections sections;
     fv_replacement replacement;
-    if (!index || !path) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
     if (!is_little_endian())
         return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: this processor is big-endian", path);
     if (!fv_index_sections_make(index, &sections))
         return fv_message_set(message, FV_ERROR_OVERFLOW, "%s: the index is larger than a file", path);
-    fv_status status = fv_index_check(index, message); /* what is damaged gets no new checksums */
+    fv_status status = fv_index_check_file(index, message); /* what is damaged gets no new checksums */
     if (status == FV_OK) status = fv_replacement_begin(&replacement, path, message);
     if (status != FV_OK) return status;
     bool good = replacement.file && write_all(index, &sections, replacement.file);
     return fv_replacement_end(&replacement, good, message);
+}
+
+fv_status fv_index_save(const fv_index *index, const char *path, fv_message *message) {
+    if (!index || !path) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
+    fv_turn_change_begin(index->lock);
+    fv_status status = save(index, path, message);
+    fv_turn_change_end(index->lock);
+    return status;
 }
 
 /* ---- reading ---- */
@@ -112,7 +120,7 @@ static fv_status check_header(const uint8_t *bytes, size_t count, const char *na
     if (!is_little_endian())
         return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: this processor is big-endian", name);
     bool zero = fv_le32_get(bytes + FV_INDEX_AT_HEADER_BYTES) == FV_INDEX_HEADER;
-    for (size_t i = FV_INDEX_AT_ZEROS; i < FV_INDEX_AT_CALIBRATION; i++) zero &= bytes[i] == 0;
+    for (size_t i = FV_INDEX_AT_ZEROS; i < FV_INDEX_AT_DEAD; i++) zero &= bytes[i] == 0;
     for (size_t i = FV_INDEX_AT_CHECKSUMS + 8 * FV_INDEX_SECTIONS; i < FV_INDEX_AT_CHECKSUM; i++) zero &= bytes[i] == 0;
     if (!zero) return damaged(name, "its header", message);
     if (fv_le64_get(bytes + FV_INDEX_AT_FILE_BYTES) != count)
@@ -124,7 +132,7 @@ static fv_status check_header(const uint8_t *bytes, size_t count, const char *na
 /* The index that the header speaks of, without its arrays. */
 static fv_status begin(fv_index **index, const uint8_t *bytes, const char *name, fv_message *message) {
     fv_index_config config;
-    uint64_t rows = fv_le64_get(bytes + FV_INDEX_AT_ROWS);
+    uint64_t rows = fv_le64_get(bytes + FV_INDEX_AT_ROWS), dead = fv_le64_get(bytes + FV_INDEX_AT_DEAD);
     uint32_t is_centred = fv_le32_get(bytes + FV_INDEX_AT_IS_CENTRED);
     uint32_t degree = fv_le32_get(bytes + FV_INDEX_AT_DEGREE), entry = fv_le32_get(bytes + FV_INDEX_AT_ENTRY);
     fv_index_config_default(fv_le32_get(bytes + FV_INDEX_AT_DIMENSION), fv_le32_get(bytes + FV_INDEX_AT_METRIC),
@@ -132,7 +140,7 @@ static fv_status begin(fv_index **index, const uint8_t *bytes, const char *name,
     config.seed = fv_le64_get(bytes + FV_INDEX_AT_SEED);
     if (config.dimension < 1 || config.dimension > FV_INDEX_DIMENSIONS || config.metric > FV_INDEX_COSINE ||
         rows >= FV_INDEX_ROWS || is_centred > 1 || (rows && !is_centred) || degree > 256 || degree % FV_BLOCK_CODES ||
-        (entry && entry >= rows))
+        (entry && entry >= rows) || dead > rows)
         return damaged(name, "numbers of its header", message);
     fv_status status = fv_index_begin(index, &config, message);
     if (status != FV_OK) return status;
@@ -140,6 +148,7 @@ static fv_status begin(fv_index **index, const uint8_t *bytes, const char *name,
     (*index)->is_centred = is_centred;
     (*index)->degree = degree;
     (*index)->entry = entry;
+    (*index)->dead = (size_t)dead;
     (*index)->row_bytes = fv_graph_row_bytes(*index, degree);
     (*index)->is_mapped = true;
     if (fv_calibration_get(bytes + FV_INDEX_AT_CALIBRATION, &(*index)->calibration)) return FV_OK;
@@ -200,24 +209,27 @@ fv_status fv_index_open(fv_index **index, const char *path, fv_message *message)
 
 /* ---- checking ---- */
 
-/* One label twice, or the one that no vector may have. */
+/* One label twice, or other numbers of dead rows than the header says. */
 static fv_status check_labels(const fv_index *index, const char *name, fv_message *message) {
     const uint64_t *labels = index->arrays.labels;
     fv_label_map map = {0};
     if (!fv_label_map_reserve(&map, labels, index->rows))
         return fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory for its labels", name);
     bool good = true;
+    size_t dead = 0;
     for (size_t row = 0; good && row < index->rows; row++) {
-        good = labels[row] != FV_INDEX_NO_LABEL && fv_label_map_find(&map, labels, labels[row]) == FV_NO_ROW;
-        if (good) fv_label_map_put(&map, labels, (uint32_t)row);
+        bool is_dead = fv_index_is_dead(index, row);
+        dead += is_dead;
+        good = is_dead || fv_label_map_find(&map, labels, labels[row]) == FV_NO_ROW;
+        if (good && !is_dead) fv_label_map_put(&map, labels, (uint32_t)row);
     }
     fv_label_map_free(&map);
+    if (good && dead != index->dead) return damaged(name, "how many vectors were removed", message);
     return good ? FV_OK : damaged(name, "a label that is there twice", message);
 }
 
-fv_status fv_index_check(const fv_index *index, fv_message *message) {
+fv_status fv_index_check_file(const fv_index *index, fv_message *message) {
     fv_index_sections at;
-    if (!index) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
     if (!index->is_mapped) return FV_OK;
     const char *name = index->map.bytes ? fv_file_map_path(&index->map) : "the index";
     if (!fv_index_sections_make(index, &at)) return damaged(name, "numbers of its header", message);
@@ -233,4 +245,12 @@ fv_status fv_index_check(const fv_index *index, fv_message *message) {
             if (!(fabsf(fv_index_row(index, row)[i]) <= FV_INDEX_LARGEST))
                 return damaged(name, "a vector that is not finite", message);
     return check_labels(index, name, message);
+}
+
+fv_status fv_index_check(const fv_index *index, fv_message *message) {
+    if (!index) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
+    fv_turn_change_begin(index->lock); /* reading a file takes long: no reader waits for it */
+    fv_status status = fv_index_check_file(index, message);
+    fv_turn_change_end(index->lock);
+    return status;
 }

@@ -22,6 +22,7 @@ enum fv_index_place { /* offsets in the header; what is not named is zero */
                       FV_INDEX_AT_DEGREE = 52,
                       FV_INDEX_AT_ENTRY = 56,
                       FV_INDEX_AT_ZEROS = 60,
+                      FV_INDEX_AT_DEAD = 120,        /* rows, among all */
                       FV_INDEX_AT_CALIBRATION = 128, /* calibration.h */
                       FV_INDEX_AT_CHECKSUMS = 208,   /* of each section, zeros to its end included */
                       FV_INDEX_AT_CHECKSUM = 248     /* of the header before it */

@@ -58,6 +58,7 @@ void fv_index_ready(const fv_index *index, const fv_index_search *search, size_t
 }
 
 bool fv_index_allows(const fv_index_search *search, uint64_t label) {
+    if (label == FV_INDEX_NO_LABEL) return false;
     if (search->filter_bits &&
         (label / 64 >= search->filter_words || !(search->filter_bits[label / 64] >> label % 64 & 1)))
         return false;

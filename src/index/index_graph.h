@@ -37,9 +37,13 @@ static inline uint8_t *fv_graph_blocks(const fv_index *index, size_t row) {
     return (uint8_t *)(uintptr_t)fv_index_row(index, row) + fv_graph_head_bytes(index);
 }
 
+/* `tail` is a row from its blocks on. */
+static inline uint32_t *fv_graph_tail_ids(const fv_index *index, uint8_t *tail) {
+    return (uint32_t *)(void *)(tail + index->degree / FV_BLOCK_CODES * fv_graph_block_bytes(index));
+}
+
 static inline uint32_t *fv_graph_ids(const fv_index *index, size_t row) {
-    return (uint32_t *)(void *)(fv_graph_blocks(index, row) +
-                                index->degree / FV_BLOCK_CODES * fv_graph_block_bytes(index));
+    return fv_graph_tail_ids(index, fv_graph_blocks(index, row));
 }
 
 /* A walk. vector, query and table are the caller's: of the query only zero and step are looked at; the table is that of
@@ -54,7 +58,7 @@ typedef struct fv_walk {
 } fv_walk;
 
 /* Walks from the entry on, all in turns, so that rows of one are fetched while the others go on; each visits at least
- * `least` rows if it meets them. Each finds what it would alone. */
+ * `least` rows that are not dead if it meets them. Each finds what it would alone. */
 void fv_graph_walk(const fv_index *index, fv_walk *walks, size_t count, size_t least);
 
 /* The lists of the walks of all queries, as fv_index_flat() fills them. hidden: NULL, or [search->count] a row that

@@ -61,18 +61,20 @@ fv_status fv_index_beam_for(const fv_index *index, const fv_index_search *search
     if (!index || !search || !beam || !search->k || !(recall >= 0 && recall <= 1))
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "an argument is NULL, k is 0, or the recall is not between 0 and 1");
+    fv_turn_read_begin(index->lock);
     *beam = index->degree ? fv_chosen_beam(index, search->k, recall) : 0;
+    fv_turn_read_end(index->lock);
     return FV_OK;
 }
 
-fv_status fv_index_nearest(const fv_index *index, const fv_index_search *search, uint64_t *labels, float *distances,
-                           fv_index_report *report, fv_message *message) {
+static fv_status nearest(const fv_index *index, const fv_index_search *search, uint64_t *labels, float *distances,
+                         fv_index_report *report, fv_message *message) {
     fv_status status = check_search(index, search, report, message);
     if (status != FV_OK) return status;
     if (!search->k) return fv_message_set(message, FV_ERROR_ARGUMENT, "k is 0: at least 1 is allowed");
     if (search->count && (!labels || !distances))
         return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
-    size_t most = search->k < index->rows ? search->k : index->rows;
+    size_t most = search->k < fv_index_live(index) ? search->k : fv_index_live(index);
     fv_search_counts counts = {0};
     fv_near_list *lists = fv_array_new(search->count, sizeof *lists);
     fv_near *entries = fv_array_new(search->count, (most ? most : 1) * sizeof *entries);
@@ -93,10 +95,19 @@ fv_status fv_index_nearest(const fv_index *index, const fv_index_search *search,
     free(entries);
     if (status != FV_OK) return status;
     add_counts(index, search, &counts, report);
-    if (search->k > index->rows)
+    if (search->k > fv_index_live(index))
         fv_message_set(message, FV_OK, "k is %" PRIu32 " and the index holds %zu: the rest of the results is empty",
-                       search->k, index->rows);
+                       search->k, fv_index_live(index));
     return FV_OK;
+}
+
+fv_status fv_index_nearest(const fv_index *index, const fv_index_search *search, uint64_t *labels, float *distances,
+                           fv_index_report *report, fv_message *message) {
+    if (!index) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
+    fv_turn_read_begin(index->lock);
+    fv_status status = nearest(index, search, labels, distances, report, message);
+    fv_turn_read_end(index->lock);
+    return status;
 }
 
 void fv_index_hits_free(fv_index_hits *hits) {
@@ -117,8 +128,8 @@ static bool make_hits(fv_near_list *list, fv_index_hits *hits) {
     return true;
 }
 
-static fv_status within(const fv_index *index, const fv_index_search *search, fv_near_list *lists, fv_index_hits *made,
-                        fv_search_counts *counts, fv_message *message) {
+static fv_status make_all(const fv_index *index, const fv_index_search *search, fv_near_list *lists,
+                          fv_index_hits *made, fv_search_counts *counts, fv_message *message) {
     fv_status status = fv_index_flat(index, search, NULL, lists, counts, message);
     size_t done = 0;
     while (status == FV_OK && done < search->count) {
@@ -132,8 +143,8 @@ static fv_status within(const fv_index *index, const fv_index_search *search, fv
     return status;
 }
 
-fv_status fv_index_within(const fv_index *index, const fv_index_search *search, float radius, fv_index_hits *hits,
-                          fv_index_report *report, fv_message *message) {
+static fv_status within(const fv_index *index, const fv_index_search *search, float radius, fv_index_hits *hits,
+                        fv_index_report *report, fv_message *message) {
     fv_status status = check_search(index, search, report, message);
     if (status != FV_OK) return status;
     if (search->beam)
@@ -146,7 +157,7 @@ fv_status fv_index_within(const fv_index *index, const fv_index_search *search, 
     fv_index_hits *made = fv_array_new(search->count, sizeof *made);
     if (!lists || !made) status = fv_message_set(message, FV_ERROR_MEMORY, "no memory for the results");
     for (size_t i = 0; lists && i < search->count; i++) lists[i] = (fv_near_list){.most = SIZE_MAX, .radius = radius};
-    if (status == FV_OK) status = within(index, search, lists, made, &counts, message);
+    if (status == FV_OK) status = make_all(index, search, lists, made, &counts, message);
     for (size_t i = 0; status == FV_OK && i < search->count; i++) {
         fv_index_hits_free(hits + i);
         hits[i] = made[i];
@@ -154,5 +165,14 @@ fv_status fv_index_within(const fv_index *index, const fv_index_search *search, 
     free(lists);
     free(made);
     if (status == FV_OK) add_counts(index, search, &counts, report);
+    return status;
+}
+
+fv_status fv_index_within(const fv_index *index, const fv_index_search *search, float radius, fv_index_hits *hits,
+                          fv_index_report *report, fv_message *message) {
+    if (!index) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
+    fv_turn_read_begin(index->lock);
+    fv_status status = within(index, search, radius, hits, report, message);
+    fv_turn_read_end(index->lock);
     return status;
 }

@@ -16,7 +16,7 @@ typedef struct fv_ready_queries {
 void fv_index_ready(const fv_index *index, const fv_index_search *search, size_t first, size_t count,
                     const fv_ready_queries *out, float *scratch);
 
-/* Whether the label may be a result. */
+/* Whether the label may be a result; that of dead rows may not. */
 bool fv_index_allows(const fv_index_search *search, uint64_t label);
 
 /* Distance of a row from a query that is ready. */

@@ -74,7 +74,9 @@ fv_status fv_index_begin(fv_index **index, const fv_index_config *config, fv_mes
     if (status != FV_OK) return status;
     fv_index *made = fv_array_new(1, sizeof *made);
     float *centre = fv_array_new(config->dimension, sizeof *centre);
-    if (!made || !centre) {
+    fv_turn_lock *lock = fv_turn_lock_make();
+    if (!made || !centre || !lock) {
+        fv_turn_lock_free(lock);
         free(made);
         free(centre);
         return fv_message_set(message, FV_ERROR_MEMORY, "no memory for an index");
@@ -84,6 +86,7 @@ fv_status fv_index_begin(fv_index **index, const fv_index_config *config, fv_mes
     made->rotated = fv_rotated_dim(config->dimension);
     made->row_bytes = config->dimension * sizeof(float);
     made->centre = centre;
+    made->lock = lock;
     *index = made;
     return FV_OK;
 }
@@ -93,12 +96,24 @@ fv_status fv_index_make(fv_index **index, const fv_index_config *config, fv_mess
     return fv_index_begin(index, config, message);
 }
 
+bool fv_index_arrays_make(const fv_index *index, size_t capacity, fv_index_arrays *arrays) {
+    *arrays = (fv_index_arrays){fv_array_new(capacity, index->row_bytes),
+                                fv_array_new(fv_index_blocks(capacity), fv_index_block_bytes(index)),
+                                fv_array_new(capacity, sizeof(uint64_t))};
+    if (arrays->vectors && arrays->blocks && arrays->labels) return true;
+    fv_index_arrays_free(arrays);
+    return false;
+}
+
+void fv_index_arrays_free(fv_index_arrays *arrays) {
+    free(arrays->vectors);
+    free(arrays->blocks);
+    free(arrays->labels);
+    *arrays = (fv_index_arrays){0};
+}
+
 void fv_index_free_arrays(fv_index *index) {
-    if (!index->is_mapped) {
-        free(index->arrays.vectors);
-        free(index->arrays.blocks);
-        free(index->arrays.labels);
-    }
+    if (!index->is_mapped) fv_index_arrays_free(&index->arrays);
     if (index->map.bytes) fv_file_map_close(&index->map);
     index->map = (fv_file_map){0};
     index->bytes = NULL;
@@ -108,16 +123,18 @@ void fv_index_close(fv_index *index) {
     if (!index) return;
     fv_index_free_arrays(index);
     fv_label_map_free(&index->by_label);
+    fv_turn_lock_free(index->lock);
     free(index->centre);
     free(index);
 }
 
 void fv_index_info_get(const fv_index *index, fv_index_info *info) {
+    fv_turn_read_begin(index->lock);
     size_t row = index->row_bytes + sizeof(uint64_t);
     size_t own =
         index->is_mapped ? 0 : index->capacity * row + fv_index_blocks(index->capacity) * fv_index_block_bytes(index);
     *info = (fv_index_info){
-        .rows = index->rows,
+        .rows = fv_index_live(index),
         .memory_bytes =
             sizeof *index + index->config.dimension * sizeof(float) + own + index->by_label.slots * sizeof(uint32_t),
         .file_bytes = index->is_mapped ? index->map.count : 0,
@@ -128,19 +145,22 @@ void fv_index_info_get(const fv_index *index, fv_index_info *info) {
         .version = FV_INDEX_VERSION,
         .degree = index->degree,
     };
+    fv_turn_read_end(index->lock);
 }
 
 static uint32_t find_row(const fv_index *index, uint64_t label) {
     if (!index->is_mapped) return fv_label_map_find(&index->by_label, index->arrays.labels, label);
-    for (size_t row = 0; row < index->rows; row++)
+    for (size_t row = 0; row < index->rows && label != FV_INDEX_NO_LABEL; row++)
         if (index->arrays.labels[row] == label) return (uint32_t)row;
     return FV_NO_ROW;
 }
 
 fv_status fv_index_vector(const fv_index *index, uint64_t label, float *vector, fv_message *message) {
     if (!index || !vector) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
+    fv_turn_read_begin(index->lock);
     uint32_t row = find_row(index, label);
+    if (row != FV_NO_ROW) memcpy(vector, fv_index_row(index, row), index->config.dimension * sizeof *vector);
+    fv_turn_read_end(index->lock);
     if (row == FV_NO_ROW) return fv_message_set(message, FV_ERROR_ARGUMENT, "no vector has the label %" PRIu64, label);
-    memcpy(vector, fv_index_row(index, row), index->config.dimension * sizeof *vector);
     return FV_OK;
 }

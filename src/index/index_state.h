@@ -9,32 +9,41 @@
 #include "index/label_map.h"
 #include "index/scan_kernels.h"
 #include "index/sign_code.h"
+#include "platform/turn_lock.h"
 
 #define FV_INDEX_VERSION 1 /* of the file */
 
 typedef struct fv_index_arrays {
     float *vectors;   /* [rows], row_bytes apart: [dimension], and in a graph what index_graph.h says */
     uint8_t *blocks;  /* [rows / 32, rounded up][fv_index_block_bytes()] */
-    uint64_t *labels; /* [rows] */
+    uint64_t *labels; /* [rows]; FV_INDEX_NO_LABEL: of a dead row, which walks pass and nobody finds */
 } fv_index_arrays;
 
 struct fv_index {
     fv_index_config config;
     const fv_scan_kernels *kernels;
-    size_t rotated; /* channels of a rotated vector */
-    size_t rows, capacity;
-    size_t row_bytes; /* from a vector to the next */
-    uint32_t degree;  /* of the graph; 0: there is none */
-    uint32_t entry;   /* row that walks begin at */
+    size_t rotated;              /* channels of a rotated vector */
+    fv_turn_lock *lock;          /* readers read, and changes publish, under it */
+    size_t rows, capacity, dead; /* dead ones are among the rows */
+    size_t row_bytes;            /* from a vector to the next */
+    uint32_t degree;             /* of the graph; 0: there is none */
+    uint32_t entry;              /* row that walks begin at */
     fv_calibration calibration;
+    double reach;           /* square of the length that a graph gives all vectors of an inner product; 0: not known */
     float *centre;          /* [dimension], own */
     bool is_centred;        /* by the first vectors */
     fv_index_arrays arrays; /* own unless is_mapped */
     bool is_mapped;
     const uint8_t *bytes;  /* of the file, while is_mapped */
     fv_file_map map;       /* it; empty: the bytes are the caller's */
-    fv_label_map by_label; /* of all rows, unless is_mapped */
+    fv_label_map by_label; /* of rows that are not dead, unless is_mapped */
 };
+
+static inline bool fv_index_is_dead(const fv_index *index, size_t row) {
+    return index->arrays.labels[row] == FV_INDEX_NO_LABEL;
+}
+
+static inline size_t fv_index_live(const fv_index *index) { return index->rows - index->dead; }
 
 /* A block: codes, then add, scale and error of 32 rows, f32. */
 static inline size_t fv_index_block_bytes(const fv_index *index) {
@@ -53,12 +62,30 @@ fv_status fv_index_begin(fv_index **index, const fv_index_config *config, fv_mes
 /* Drops the arrays, or the mapping that they lie in. */
 void fv_index_free_arrays(fv_index *index);
 
-/* Makes the arrays the index's own, without a graph, with room for `rows`. FV_OK, FV_ERROR_MEMORY, FV_ERROR_OVERFLOW.
- */
+/* What follows is for who has the change. */
+
+/* Makes the arrays the index's own, with room for `rows`. FV_OK, FV_ERROR_CORRUPT (a file), FV_ERROR_MEMORY,
+ * FV_ERROR_OVERFLOW. */
 fv_status fv_index_own(fv_index *index, size_t rows, fv_message *message);
 
-/* Codes rows [first, end), whose vectors are there. FV_OK, FV_ERROR_MEMORY. */
-fv_status fv_index_code(fv_index *index, size_t first, size_t end, const fv_parallel *parallel, fv_message *message);
+/* Arrays with room for `capacity` rows, at least one, all zeros. False: no memory. */
+bool fv_index_arrays_make(const fv_index *index, size_t capacity, fv_index_arrays *arrays);
+void fv_index_arrays_free(fv_index_arrays *arrays);
+
+/* A copy of the arrays with room for `capacity`. False: no memory. */
+bool fv_index_arrays_copy(const fv_index *index, size_t capacity, fv_index_arrays *arrays);
+
+/* Puts the index `made`, and a map of its labels, in the place of `index`, of which it was a copy but for its arrays,
+ * and publishes it. FV_OK; FV_ERROR_MEMORY: nothing has changed, made's arrays are gone. */
+fv_status fv_index_replace(fv_index *index, fv_index *made, fv_message *message);
+
+/* Codes rows [first, end), whose vectors are there; the block of rows before and after `first` into `edge`, a copy of
+ * it, if that is not NULL. Other blocks are cleared first. FV_OK, FV_ERROR_MEMORY. */
+fv_status fv_index_code(fv_index *index, size_t first, size_t end, uint8_t *edge, const fv_parallel *parallel,
+                        fv_message *message);
+
+/* fv_index_check() of a file. */
+fv_status fv_index_check_file(const fv_index *index, fv_message *message);
 
 /* Looks at vectors [rows][dimension]: FV_OK, FV_ERROR_NOT_FINITE, FV_ERROR_RANGE; `what` they are, for the message. */
 fv_status fv_index_inspect(size_t rows, size_t dimension, const float *vectors, const char *what, fv_message *message);

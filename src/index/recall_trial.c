@@ -209,5 +209,13 @@ fv_status fv_index_calibrate(fv_index *index, size_t count, uint32_t dimension, 
         return fv_message_set(message, FV_ERROR_SHAPE, "the queries have dimension %" PRIu32 ", the index has %" PRIu32,
                               dimension, index->config.dimension);
     fv_status status = fv_index_inspect(count, index->config.dimension, queries, "query", message);
-    return status == FV_OK ? fv_calibration_measure(index, count, queries, parallel, message) : status;
+    if (status != FV_OK) return status;
+    fv_turn_change_begin(index->lock);
+    fv_index measured = *index;
+    status = fv_calibration_measure(&measured, count, queries, parallel, message);
+    fv_turn_publish_begin(index->lock);
+    index->calibration = measured.calibration;
+    fv_turn_publish_end(index->lock);
+    fv_turn_change_end(index->lock);
+    return status;
 }
