@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from typing import Any, Iterator, NamedTuple
 
 import numpy
@@ -59,8 +60,8 @@ class Index(_fovea.Index):
     seed : int
         Of the rotation before vectors are coded. The same vectors, seed and calls give the same index on every machine.
 
-    Any number of threads may search at the same time; a call that changes the index waits until it has it alone. Results are the
-    same bits for any number of threads. Calls let the GIL go. Vectors are NumPy arrays, torch tensors on a CPU, what has
+    Any number of threads may search and change it at the same time: a search sees the index before a change or after it, never a part
+    of it. Results are the same bits for any number of threads. Calls let the GIL go. Vectors are NumPy arrays, torch tensors on a CPU, what has
     ``__dlpack__``, or lists; f32 is read where it lies, all else is converted to it. C: include/fovea/index.h.
 
     >>> import numpy as np
@@ -78,6 +79,7 @@ class Index(_fovea.Index):
 
     _kind: str = "auto"
     _link: tuple[int, int, int] = (32, 200, 3)
+    _building: threading.Lock
 
     def __init__(self, dimension: int, metric: str = "l2", kind: str = "auto", *, seed: int = 0) -> None:
         if metric not in _METRICS or kind not in _KINDS:
@@ -85,7 +87,7 @@ class Index(_fovea.Index):
         if not 1 <= dimension <= 65535:
             raise ArgumentError("the dimension is 1 to 65,535, not %r" % (dimension,))
         super().__init__(dimension, _METRICS.index(metric), seed)
-        self._kind = kind
+        self._kind, self._building = kind, threading.Lock()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], kind: str = "auto") -> Index:
@@ -99,7 +101,7 @@ class Index(_fovea.Index):
             raise ValueError("kind is one of %s, not %r" % (_KINDS, kind))
         index = cls.__new__(cls)
         index._open(path)
-        index._kind = kind
+        index._kind, index._building = kind, threading.Lock()
         return index
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -134,8 +136,8 @@ class Index(_fovea.Index):
         self._remove(labels_of(labels))
 
     def build(self, *, degree: int = 32, ef: int = 200, rounds: int = 3, threads: int | None = None) -> None:
-        """Makes the graph that searches walk, from all vectors: minutes for a million. `add`, `update` and `remove` drop it; a search
-        that wants it makes it again.
+        """Makes the graph that searches walk, from all vectors: minutes for a million. It grows and shrinks with `add`, `update` and
+        `remove`. A search that wants one makes it, if there is none.
 
         degree : neighbours of each vector, a multiple of 32 up to 256. ef : beam of the walks that look for them. rounds : that
         make it better.
@@ -165,7 +167,7 @@ class Index(_fovea.Index):
         ef : the beam of walks over the graph, in place of `recall`: the larger, the more is found. 0 is a scan.
         filter : which labels may be results: an array of bool with an element for each label (labels beyond are out), an array or
             set of the labels themselves, or a function that is asked `filter(label)` for those whose codes are near. A function
-            takes the GIL each time and one thread.
+            takes the GIL each time and one thread; it cannot use this index.
         threads : of this call, 1 to 1024; by default those of `fovea.set_num_threads`.
         confidence : standard deviations within which the error of a code is taken to lie.
         return_report : a SearchReport as well.
@@ -224,10 +226,14 @@ class Index(_fovea.Index):
 
     def _want_graph(self) -> None:
         """Makes the graph if searches are to walk and there is none."""
-        info = self._info
-        if info["degree"] or info["rows"] < (2 if self._kind == "graph" else GRAPH_ROWS) or self._kind == "flat":
-            return
-        self._link_graph(*self._link, 0)
+        def is_wanted() -> bool:
+            info = self._info
+            return not info["degree"] and info["rows"] >= (2 if self._kind == "graph" else GRAPH_ROWS)
+
+        if self._kind != "flat" and is_wanted():
+            with self._building:
+                if is_wanted():
+                    self._link_graph(*self._link, 0)
 
     @property
     def labels(self) -> numpy.ndarray[Any, Any]:

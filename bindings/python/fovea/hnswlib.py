@@ -40,7 +40,7 @@ class Index:
         self.ef, self.num_threads = 10, 0
         self.M, self.ef_construction, self.max_elements = 16, 200, 0
         self._index: _Index | None = None
-        self._marked: dict[int, Any] = {}  # as deleted; the vector of one that is no longer in the index, else None
+        self._marked: dict[int, Any] = {}  # vectors of those that are marked as deleted: they are not in the index
         self._replaces = False
 
     @property
@@ -80,8 +80,10 @@ class Index:
         is_old = numpy.array([label in index for label in last], bool)
         new = int(len(last) - is_old.sum())
         if replace_deleted:
-            self._drop([label for label in self._marked if label not in last][:new])
-        if len(index) + new > self.max_elements:
+            for label in [label for label in self._marked if label not in last][:new]:
+                del self._marked[label]
+        returns = sum(label in self._marked for label in last)
+        if self.get_current_count() + new - returns > self.max_elements:
             raise RuntimeError("The number of elements exceeds the specified limit")
         keys, places = numpy.array(list(last), numpy.uint64), numpy.array(list(last.values()), numpy.int64)
         if is_old.any():
@@ -90,28 +92,15 @@ class Index:
         for label in last:
             self._marked.pop(label, None)
 
-    def _drop(self, labels: list[int]) -> None:
-        here = [label for label in labels if self._marked.pop(label) is None]
-        self._held.remove(here)
-
     def knn_query(self, data: Any, k: int = 1, num_threads: int = -1, filter: _Filter = None) -> tuple[Any, Any]:
         """Labels and distances, [rows, k] each. RuntimeError if there are fewer than k."""
         rows, _ = vectors_of(data, "data")
         if rows.shape[1] != self.dim:
             raise RuntimeError("Wrong dimensionality of the vectors")
-        labels, distances = self._held._search(rows, k, 0.0, max(self.ef, k), self._choice(filter), self._threads(num_threads))[:2]
+        labels, distances = self._held._search(rows, k, 0.0, max(self.ef, k), filter, self._threads(num_threads))[:2]
         if k and (labels == NO_LABEL).any():
             raise RuntimeError("Cannot return the results in a contiguous 2D array. Probably ef or M is too small")
         return labels, distances
-
-    def _choice(self, filter: _Filter) -> Any:
-        marked = [label for label, vector in self._marked.items() if vector is None]
-        if not marked:
-            return filter
-        if filter is None:
-            return numpy.array(sorted(marked), numpy.uint64), False
-        asked, gone = filter, set(marked)
-        return lambda label: label not in gone and asked(label)
 
     def set_ef(self, ef: int) -> None:
         """The beam of queries over a graph."""
@@ -127,15 +116,14 @@ class Index:
             raise RuntimeError("The requested to delete element is already deleted")
         if label not in self._held:
             raise RuntimeError("Label not found")
-        self._marked[int(label)] = None
+        self._marked[int(label)] = self._held[label]
+        self._held.remove(label)
 
     def unmark_deleted(self, label: int) -> None:
         """Queries find it again."""
         if label not in self._marked:
             raise RuntimeError("The requested to undelete element is not deleted" if label in self._held else "Label not found")
-        vector = self._marked.pop(label)
-        if vector is not None:
-            self._held.add(vector, label)
+        self._held.add(self._marked.pop(label), label)
 
     def resize_index(self, new_size: int) -> None:
         """The most elements that it may hold."""
@@ -144,12 +132,7 @@ class Index:
         self.max_elements = new_size
 
     def save_index(self, path_to_index: _Path) -> None:
-        """Writes the file: whole, or not at all. What is marked as deleted leaves the index for it."""
-        here = [label for label, vector in self._marked.items() if vector is None]
-        if here:
-            vectors = self._held.vectors(here)
-            self._held.remove(here)
-            self._marked.update(zip(here, vectors))
+        """Writes the file: whole, or not at all. What is marked as deleted is not in it."""
         self._held.save(path_to_index)
 
     def load_index(self, path_to_index: _Path, max_elements: int = 0, allow_replace_deleted: bool = False) -> None:
@@ -176,7 +159,7 @@ class Index:
     def get_ids_list(self) -> list[int]:
         """All ids, those that are marked as deleted among them."""
         ids: list[int] = self._held.labels.tolist()
-        return ids + [label for label, vector in self._marked.items() if vector is not None]
+        return ids + list(self._marked)
 
     def get_max_elements(self) -> int:
         """As `init_index` or `resize_index` said."""
@@ -184,7 +167,7 @@ class Index:
 
     def get_current_count(self) -> int:
         """Elements, those that are marked as deleted among them."""
-        return len(self._held) + sum(vector is not None for vector in self._marked.values())
+        return len(self._held) + len(self._marked)
 
     @property
     def element_count(self) -> int:

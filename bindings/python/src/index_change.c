@@ -1,7 +1,6 @@
 /* index_change.c - what changes an index: vectors that come, go or take the place of others, and its graph. */
 #include "index_object.h"
 #include "tensor.h"
-#include <stdlib.h>
 
 /* Vectors and their labels, as the library takes them. */
 typedef struct labelled_rows {
@@ -55,14 +54,13 @@ static PyObject *change(PyObject *object, PyObject *arguments, change_fn *what) 
     fv_status status = FV_OK;
     if (!PyArg_ParseTuple(arguments, "OOI:change", &vectors, &labels, &threads)) return NULL;
     if (!rows_open(&rows, vectors, labels)) return NULL;
-    bool begun = index_begin(self, true);
+    bool begun = index_is_ready(self);
     if (begun) {
         const fv_parallel *parallel = index_threads_take(&taken, threads, work_of(&rows));
         Py_BEGIN_ALLOW_THREADS;
         status = what(self->index, &rows, parallel, &message);
         Py_END_ALLOW_THREADS;
         index_threads_give(&taken);
-        index_end(self);
     }
     rows_close(&rows);
     return begun ? outcome(status, &message) : NULL;
@@ -74,35 +72,9 @@ static fv_status add(fv_index *index, const labelled_rows *rows, const fv_parall
 
 PyObject *index_add(PyObject *self, PyObject *arguments) { return change(self, arguments, add); }
 
-/* Whether the rows would be taken: by an index of their own. */
-static fv_status try_rows(const fv_index_info *info, const labelled_rows *rows, const fv_parallel *parallel,
-                          fv_message *message) {
-    fv_index *trial = NULL;
-    fv_index_config config;
-    fv_index_config_default(info->dimension, info->metric, &config);
-    fv_status status = fv_index_make(&trial, &config, message);
-    if (status == FV_OK) status = add(trial, rows, parallel, message);
-    fv_index_close(trial);
-    return status;
-}
-
-/* All or nothing. The vectors that were there are kept until those that replace them are in. */
 static fv_status update(fv_index *index, const labelled_rows *rows, const fv_parallel *parallel, fv_message *message) {
-    fv_index_info info;
-    fv_index_info_get(index, &info);
-    const uint64_t *labels = rows->labels.data;
-    fv_status status = try_rows(&info, rows, parallel, message);
-    float *old = status == FV_OK && rows->rows ? malloc(rows->rows * info.dimension * sizeof *old) : NULL;
-    if (status == FV_OK && rows->rows && !old) status = FV_ERROR_MEMORY;
-    for (size_t i = 0; status == FV_OK && i < rows->rows; i++)
-        status = fv_index_vector(index, labels[i], old + i * info.dimension, message);
-    if (status == FV_OK) status = fv_index_remove(index, rows->rows, labels, message);
-    if (status == FV_OK) {
-        status = add(index, rows, parallel, message);
-        if (status != FV_OK) (void)fv_index_add(index, rows->rows, info.dimension, old, labels, parallel, NULL);
-    }
-    free(old);
-    return status;
+    return fv_index_update(index, rows->rows, rows->dimension, rows->vectors.data, rows->labels.data, parallel,
+                           message);
 }
 
 PyObject *index_update(PyObject *self, PyObject *arguments) { return change(self, arguments, update); }
@@ -113,12 +85,11 @@ PyObject *index_remove(PyObject *object, PyObject *array) {
     fv_message message = {.text = ""};
     fv_status status = FV_OK;
     if (!tensor_open_u64(&labels, array, "labels", TENSOR_IN)) return NULL;
-    bool begun = index_begin(self, true);
+    bool begun = index_is_ready(self);
     if (begun) {
         Py_BEGIN_ALLOW_THREADS;
         status = fv_index_remove(self->index, (size_t)labels.shape[0], labels.data, &message);
         Py_END_ALLOW_THREADS;
-        index_end(self);
     }
     tensor_close(&labels);
     return begun ? outcome(status, &message) : NULL;
@@ -134,15 +105,13 @@ PyObject *index_link(PyObject *object, PyObject *arguments) {
     fv_status status;
     fv_index_link_config_default(&config);
     if (!PyArg_ParseTuple(arguments, "IIII:link", &config.degree, &config.beam, &config.rounds, &threads)) return NULL;
-    if (!index_begin(self, true)) return NULL;
-    fv_index_info info;
-    fv_index_info_get(self->index, &info);
+    if (!index_is_ready(self)) return NULL;
+    fv_index_info info = index_info_of(self);
     const fv_parallel *parallel = index_threads_take(&taken, threads, (double)info.rows * info.dimension * config.beam);
     Py_BEGIN_ALLOW_THREADS;
     status = fv_index_link(self->index, &config, parallel, &message);
     Py_END_ALLOW_THREADS;
     index_threads_give(&taken);
-    index_end(self);
     return outcome(status, &message);
 }
 

@@ -1,25 +1,22 @@
-/* index_object.h - what an Index of Python's is in C: the library's index, and a lock that lets searches run side by
- * side, and whoever changes it alone. */
+/* index_object.h - what an Index of Python's is in C: the library's index. That may be asked and changed by any threads
+ * at the same time, but not with the GIL: a search that holds up a change may wait for it to ask a filter. */
 #ifndef FV_INDEX_OBJECT_H
 #define FV_INDEX_OBJECT_H
 
 #include "binding.h"
 #include "fovea/index.h"
-#include <pthread.h>
 
 typedef struct index_object {
     PyObject ob_base;
-    fv_index *index;      /* NULL until it is made or opened */
-    pthread_mutex_t lock; /* of what follows */
-    pthread_cond_t freed;
-    size_t readers, writers_waiting; /* who waits to change it goes before new searches */
-    bool is_written;
+    fv_index *index; /* NULL until it is made or opened */
 } index_object;
 
-/** Waits for the index without the GIL. In a filter that a search of it asks, other searches need not wait. False: the
- * index was never made, or is to be changed by such a filter: raised. */
-bool index_begin(index_object *self, bool changes);
-void index_end(index_object *self);
+/** Whether a call may begin. False: the index was never made, or this thread is in a filter that a search of it asks:
+ * raised. */
+bool index_is_ready(const index_object *self);
+
+/** What the index says of itself. With the GIL, which it lets go. */
+fv_index_info index_info_of(const index_object *self);
 
 /** What of the library's threads a call has. */
 typedef struct index_threads {

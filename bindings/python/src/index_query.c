@@ -101,8 +101,7 @@ static void query_close(index_query *query) {
 
 /* With the GIL. A function is asked by one thread, for there is one GIL. Without a graph there is nothing to walk. */
 static void get_ready(index_query *query, const index_object *self, unsigned int threads) {
-    fv_index_info info;
-    fv_index_info_get(self->index, &info);
+    fv_index_info info = index_info_of(self);
     if (!info.degree) query->search.beam = 0;
     double work = (double)query->search.count * (double)info.rows * info.dimension / 8;
     query->search.parallel = index_threads_take(&query->threads, query->choice.function ? 1 : threads, work);
@@ -128,7 +127,7 @@ PyObject *index_nearest(PyObject *object, PyObject *arguments) {
         return NULL;
     bool begun = query_open(&query, self, queries, filter) &&
                  tensor_open_u64(&query.labels, labels, "labels", TENSOR_OUT) &&
-                 tensor_open(&query.distances, distances, "distances", TENSOR_OUT) && index_begin(self, false);
+                 tensor_open(&query.distances, distances, "distances", TENSOR_OUT) && index_is_ready(self);
     if (begun) {
         query.search.k = k;
         query.search.beam = beam;
@@ -140,7 +139,6 @@ PyObject *index_nearest(PyObject *object, PyObject *arguments) {
                                   &query.message);
         PyEval_RestoreThread(query.choice.thread);
         index_threads_give(&query.threads);
-        index_end(self);
     }
     query_close(&query);
     if (!begun || query.choice.failed) return NULL;
@@ -176,7 +174,7 @@ PyObject *index_within(PyObject *object, PyObject *arguments) {
     index_query query;
     fv_status status = FV_OK;
     if (!PyArg_ParseTuple(arguments, "OddOI:within", &queries, &radius, &confidence, &filter, &threads)) return NULL;
-    bool begun = query_open(&query, self, queries, filter) && index_begin(self, false);
+    bool begun = query_open(&query, self, queries, filter) && index_is_ready(self);
     fv_index_hits *hits = begun ? PyMem_Calloc(query.search.count + 1, sizeof *hits) : NULL;
     if (begun && hits) {
         query.search.confidence = (float)confidence;
@@ -186,7 +184,6 @@ PyObject *index_within(PyObject *object, PyObject *arguments) {
         PyEval_RestoreThread(query.choice.thread);
         index_threads_give(&query.threads);
     }
-    if (begun) index_end(self);
     size_t count = query.search.count;
     query_close(&query);
     PyObject *result = NULL;

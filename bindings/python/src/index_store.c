@@ -14,12 +14,11 @@ PyObject *index_save(PyObject *object, PyObject *path) {
     fv_status status = FV_OK;
     if (!PyUnicode_FSConverter(path, &bytes)) return NULL;
     const char *name = PyBytes_AsString(bytes);
-    bool begun = index_begin(self, true);
+    bool begun = index_is_ready(self);
     if (begun) {
         Py_BEGIN_ALLOW_THREADS;
         status = fv_index_save(self->index, name, &message);
         Py_END_ALLOW_THREADS;
-        index_end(self);
     }
     Py_DECREF(bytes);
     return begun ? outcome(status, &message) : NULL;
@@ -52,11 +51,10 @@ PyObject *index_check(PyObject *object, PyObject *none) {
     fv_message message = {.text = ""};
     fv_status status;
     (void)none;
-    if (!index_begin(self, false)) return NULL;
+    if (!index_is_ready(self)) return NULL;
     Py_BEGIN_ALLOW_THREADS;
     status = fv_index_check(self->index, &message);
     Py_END_ALLOW_THREADS;
-    index_end(self);
     return outcome(status, &message);
 }
 
@@ -81,12 +79,11 @@ PyObject *index_vectors(PyObject *object, PyObject *arguments) {
     fv_status status = FV_OK;
     if (!PyArg_ParseTuple(arguments, "OO:vectors", &label_array, &out_array)) return NULL;
     bool begun = tensor_open_u64(&labels, label_array, "labels", TENSOR_IN) &&
-                 tensor_open(&out, out_array, "out", TENSOR_OUT) && index_begin(self, false);
+                 tensor_open(&out, out_array, "out", TENSOR_OUT) && index_is_ready(self);
     if (begun) {
         Py_BEGIN_ALLOW_THREADS;
         status = copy_vectors(self->index, &labels, &out, &missing);
         Py_END_ALLOW_THREADS;
-        index_end(self);
     }
     tensor_close(&labels);
     tensor_close(&out);
@@ -102,13 +99,14 @@ PyObject *index_vectors(PyObject *object, PyObject *arguments) {
 PyObject *index_contains(PyObject *object, PyObject *number) {
     index_object *self = (index_object *)object;
     unsigned long long label = PyLong_AsUnsignedLongLong(number);
-    if (PyErr_Occurred() || !index_begin(self, false)) return NULL;
-    fv_index_info info;
-    fv_index_info_get(self->index, &info);
+    if (PyErr_Occurred() || !index_is_ready(self)) return NULL;
+    fv_index_info info = index_info_of(self);
     float *vector = malloc(info.dimension * sizeof *vector);
-    fv_status status = vector ? fv_index_vector(self->index, label, vector, NULL) : FV_ERROR_MEMORY;
+    fv_status status = FV_ERROR_MEMORY;
+    Py_BEGIN_ALLOW_THREADS;
+    if (vector) status = fv_index_vector(self->index, label, vector, NULL);
+    Py_END_ALLOW_THREADS;
     free(vector);
-    index_end(self);
     if (status == FV_OK || status == FV_ERROR_ARGUMENT) return PyBool_FromLong(status == FV_OK);
     return binding_raise(status, NULL);
 }

@@ -1,4 +1,4 @@
-/* index_type.c - the type _fovea.Index: its lock, its threads, what it says of itself, its methods. */
+/* index_type.c - the type _fovea.Index: its threads, what it says of itself, its methods. */
 #include "index_object.h"
 
 static _Thread_local const index_object *asking;
@@ -9,43 +9,19 @@ const index_object *index_asks(const index_object *self) {
     return before;
 }
 
-/* False: it would have to wait. */
-static bool take(index_object *self, bool changes, bool waits) {
-    (void)pthread_mutex_lock(&self->lock);
-    self->writers_waiting += changes;
-    bool is_free;
-    while (is_free = changes ? !self->readers && !self->is_written : !self->writers_waiting && !self->is_written,
-           !is_free && waits)
-        (void)pthread_cond_wait(&self->freed, &self->lock);
-    self->writers_waiting -= changes;
-    if (is_free) {
-        self->is_written = changes;
-        self->readers += !changes;
-    }
-    (void)pthread_mutex_unlock(&self->lock);
-    return is_free;
+bool index_is_ready(const index_object *self) {
+    if (self->index && asking != self) return true;
+    PyErr_SetString(PyExc_RuntimeError, self->index ? "a filter cannot use the index that it is asked for"
+                                                    : "the index was not made: __init__() has not run");
+    return false;
 }
 
-bool index_begin(index_object *self, bool changes) {
-    if (!self->index || (changes && asking == self)) {
-        PyErr_SetString(PyExc_RuntimeError, self->index ? "a filter cannot change the index that it is asked for"
-                                                        : "the index was not made: __init__() has not run");
-        return false;
-    }
-    if (asking == self || take(self, changes, false)) return true;
+fv_index_info index_info_of(const index_object *self) {
+    fv_index_info info;
     Py_BEGIN_ALLOW_THREADS;
-    (void)take(self, changes, true);
+    fv_index_info_get(self->index, &info);
     Py_END_ALLOW_THREADS;
-    return true;
-}
-
-void index_end(index_object *self) {
-    if (asking == self) return;
-    (void)pthread_mutex_lock(&self->lock);
-    self->readers -= self->readers > 0;
-    self->is_written = false;
-    (void)pthread_cond_broadcast(&self->freed);
-    (void)pthread_mutex_unlock(&self->lock);
+    return info;
 }
 
 const fv_parallel *index_threads_take(index_threads *threads, unsigned int count, double work) {
@@ -61,18 +37,6 @@ const fv_parallel *index_threads_take(index_threads *threads, unsigned int count
 void index_threads_give(index_threads *threads) {
     threads_give(threads->shared);
     fv_pool_close(threads->own);
-}
-
-static PyObject *index_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
-    PyObject *object = PyType_GenericNew(type, arguments, keywords);
-    index_object *self = (index_object *)object;
-    if (!object) return NULL;
-    self->index = NULL;
-    self->readers = self->writers_waiting = 0;
-    self->is_written = false;
-    if (pthread_mutex_init(&self->lock, NULL) == 0 && pthread_cond_init(&self->freed, NULL) == 0) return object;
-    Py_DECREF(object);
-    return PyErr_NoMemory();
 }
 
 /* Index(dimension, metric, seed). */
@@ -98,8 +62,6 @@ static void index_dealloc(PyObject *object) {
     index_object *self = (index_object *)object;
     PyTypeObject *type = Py_TYPE(object);
     fv_index_close(self->index);
-    (void)pthread_cond_destroy(&self->freed);
-    (void)pthread_mutex_destroy(&self->lock);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(object);
     Py_DECREF(type);
@@ -108,10 +70,8 @@ static void index_dealloc(PyObject *object) {
 static PyObject *index_info(PyObject *object, void *closure) {
     (void)closure;
     index_object *self = (index_object *)object;
-    if (!index_begin(self, false)) return NULL;
-    fv_index_info info;
-    fv_index_info_get(self->index, &info);
-    index_end(self);
+    if (!index_is_ready(self)) return NULL;
+    fv_index_info info = index_info_of(self);
     return Py_BuildValue("{sKsKsKsKsIsIsIsI}", "rows", info.rows, "memory_bytes", info.memory_bytes, "file_bytes",
                          info.file_bytes, "seed", info.seed, "dimension", info.dimension, "metric", info.metric,
                          "degree", info.degree, "version", info.version);
@@ -132,9 +92,12 @@ PyObject *index_type_make(void) {
                                     {"_within", index_within, METH_VARARGS, NULL},
                                     {NULL, NULL, 0, NULL}};
     static PyGetSetDef properties[] = {{"_info", index_info, NULL, NULL, NULL}, {NULL, NULL, NULL, NULL, NULL}};
-    static PyType_Slot slots[] = {
-        {Py_tp_init, (void *)index_init}, {Py_tp_new, (void *)index_new}, {Py_tp_dealloc, (void *)index_dealloc},
-        {Py_tp_methods, methods},         {Py_tp_getset, properties},     {0, NULL}};
+    static PyType_Slot slots[] = {{Py_tp_init, (void *)index_init},
+                                  {Py_tp_new, (void *)PyType_GenericNew},
+                                  {Py_tp_dealloc, (void *)index_dealloc},
+                                  {Py_tp_methods, methods},
+                                  {Py_tp_getset, properties},
+                                  {0, NULL}};
     static PyType_Spec spec = {"fovea._fovea.Index", sizeof(index_object), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
                                slots};
     return PyType_FromSpec(&spec);

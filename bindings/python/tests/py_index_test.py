@@ -128,9 +128,11 @@ class IndexTest(unittest.TestCase):
         self.assertTrue((far.search(self.queries, 4, filter=numbers.astype(np.uint64) << np.uint64(50))[0] == wanted << 50).all())
         with self.assertRaisesRegex(ZeroDivisionError, "division"):
             index.search(self.queries, 4, filter=lambda label: 1 // (label - label))
-        with self.assertRaisesRegex(RuntimeError, "cannot change the index"):
-            index.search(self.queries, 4, filter=lambda label: index.remove(label))
-        inner = index.search(self.queries, 4, filter=lambda label: index.search(self.queries[0], 1)[0][0] >= 0 and third[label])
+        for call in (lambda: index.remove(3), lambda: len(index), lambda: index.search(self.queries[0])):
+            with self.assertRaisesRegex(RuntimeError, "cannot use the index"):
+                index.search(self.queries, 4, filter=lambda label: call())
+        other = self.index()
+        inner = index.search(self.queries, 4, filter=lambda label: other.search(self.queries[0], 1)[0][0] >= 0 and third[label])
         self.assertTrue((inner[0] == wanted).all())
         with self.assertRaises(ValueError):
             index.search(self.queries, 4, filter=np.zeros((2, 2), bool))
@@ -170,6 +172,9 @@ class IndexTest(unittest.TestCase):
         with self.assertRaises(fovea.ShapeError):
             index.calibrate(queries[:, 1:])
         index.remove(0)
+        index.add(vectors[0] + 9, 5000)
+        index.update(queries[0], 7)
+        self.assertEqual((index.kind, index.search(queries[0], 1, ef=80)[0][0], index.search(vectors[0] + 9, 1, ef=80)[0][0]), ("graph", 7, 5000))
         self.assertEqual(index.search(queries, 10, recall=1.0)[0].shape, (20, 10))
         self.assertEqual(index.search(queries, 10, ef=0)[0].shape, (20, 10))
         self.assertTrue((self.index(vectors=vectors).search(queries, 10)[0] == truth).all())
@@ -266,6 +271,8 @@ class IndexTest(unittest.TestCase):
             thread.start()
         for turn in range(20):
             index.add(self.vectors[:100] + np.float32(turn), range(10000, 10100))
+            index.search(self.queries, 5, filter=lambda label: len(bytes(label % 3)) < 2)
+            self.assertIn(10099, index)
             index.remove(range(10000, 10100))
         stop.set()
         for thread in threads:
