@@ -1,10 +1,11 @@
-/* graph_build.c - makes the graph. From random neighbours on, every round walks to each vector by the graph of the
- * round before, and keeps of what it met those that no nearer one occludes; edges are then made to go both ways, and
- * rows are filled up to the degree with the nearest that were left out. A round reads nothing but the graph before it,
- * vector by vector: the same graph for any number of threads, at the price of a second copy of all lists. */
+/* graph_build.c - makes the graph. From near neighbours on (graph_start.h), every round walks to each vector by the
+ * graph of the round before, and keeps of what it met those that no nearer one occludes; edges are then made to go both
+ * ways, and rows are filled up to the degree with the nearest that were left out. A round reads nothing but the graph
+ * before it, vector by vector: the same graph for any number of threads, at the price of a second copy of all lists. */
 #include "index/code_table.h"
 #include "index/compaction.h"
 #include "index/graph_edges.h"
+#include "index/graph_start.h"
 #include "index/index_choice.h"
 #include "index/kac_rotation.h"
 #include "numeric/splitmix.h"
@@ -51,6 +52,14 @@ static void take_walk(const build_job *job, size_t row, const fv_beam *beam, fv_
     job->counts[row] = (uint32_t)fv_graph_prune(index, candidates, count, job->degree);
     for (size_t i = 0; i < job->degree; i++)
         job->lists[row * job->degree + i] = i < count ? candidates[i].row : (uint32_t)row;
+}
+
+/* Neighbours by the lists that the graph begins with. */
+static void start_task(void *context, size_t task, size_t worker) {
+    const build_job *job = context;
+    const fv_beam none = {0};
+    memcpy(fv_graph_ids(job->index, task), job->lists + task * job->degree, job->degree * sizeof *job->lists);
+    take_walk(job, task, &none, job->scratch[worker].candidates);
 }
 
 static void walk_task(void *context, size_t task, size_t worker) {
@@ -152,28 +161,29 @@ static void begin_rows(fv_index *index) {
     }
 }
 
-static void random_task(void *context, size_t task, size_t worker) {
-    const build_job *job = context;
-    uint32_t *ids = fv_graph_ids(job->index, task);
-    (void)worker;
-    for (size_t i = 0; i < job->degree; i++)
-        ids[i] = (uint32_t)(fv_splitmix(job->seed, task * job->degree + i) % job->index->rows);
+/* Edges from lists, and codes. */
+static void join(build_job *job, const fv_parallel *parallel) {
+    size_t rows = job->index->rows;
+    job->seed += FV_SPLITMIX_STEP;
+    turn_edges(job);
+    fv_parallel_run(parallel, rows, join_task, job);
+    fv_parallel_run(parallel, rows, code_task, job);
 }
 
-static void run_rounds(build_job *job, const fv_index_link_config *config, const fv_parallel *parallel) {
+/* False: no memory. */
+static bool run_rounds(build_job *job, const fv_index_link_config *config, const fv_parallel *parallel) {
     size_t rows = job->index->rows;
     begin_rows(job->index);
     fv_parallel_run(parallel, rows, rotate_task, job);
     job->seed = job->index->config.seed;
-    fv_parallel_run(parallel, rows, random_task, job);
-    fv_parallel_run(parallel, rows, code_task, job);
+    if (!fv_graph_start(job->index, job->seed, job->degree, job->lists, parallel)) return false;
+    fv_parallel_run(parallel, rows, start_task, job);
+    join(job, parallel);
     for (uint32_t round = 0; round < config->rounds; round++) {
-        job->seed += FV_SPLITMIX_STEP;
         fv_parallel_run(parallel, (rows + GROUP - 1) / GROUP, walk_task, job);
-        turn_edges(job);
-        fv_parallel_run(parallel, rows, join_task, job);
-        fv_parallel_run(parallel, rows, code_task, job);
+        join(job, parallel);
     }
+    return true;
 }
 
 static bool make_job(build_job *job, size_t workers, size_t beam) {
@@ -241,7 +251,7 @@ static fv_status link_rows(fv_index *index, const fv_index_link_config *config, 
     for (size_t row = 0; good && row < rows; row++)
         memcpy((uint8_t *)wide.arrays.vectors + row * wide.row_bytes, fv_index_row(index, row),
                index->config.dimension * sizeof(float));
-    if (good && rows) run_rounds(&job, config, parallel);
+    if (good && rows) good = run_rounds(&job, config, parallel);
     free_job(&job, workers);
     if (good) good = fv_calibration_measure(&wide, 0, NULL, parallel, NULL) == FV_OK;
     if (!good) {
