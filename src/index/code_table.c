@@ -1,19 +1,20 @@
 /* code_table.c - see code_table.h. */
 #include "index/code_table.h"
-
-/* Sums of the 16 nibbles in the order of doubling, so that sums[15 - i] = -sums[i] to the bit. */
-static void nibble_sums(const float *q, float *sums) {
-    for (size_t i = 0; i < 16; i++) {
-        float low = (i & 1 ? q[0] : -q[0]) + (i & 2 ? q[1] : -q[1]);
-        float high = (i & 4 ? q[2] : -q[2]) + (i & 8 ? q[3] : -q[3]);
-        sums[i] = low + high;
-    }
-}
+#include "numeric/half.h"
 
 static float magnitude(float x) { return x < 0 ? -x : x; }
 
-/* Nearest even, |x| < 2^22. */
-static int32_t nearest(float x) { return (int32_t)((x + 12582912.0f) - 12582912.0f); }
+/* Entries of the 16 nibbles: sums in the order of doubling, so that those of i and 15 - i differ in their sign alone;
+ * rounded to the nearest even as low bits of a sum with 3 * 2^22. */
+static void put_group(const float *q, float scale, uint8_t *entries) {
+    const float low[4] = {-q[0] + -q[1], q[0] + -q[1], -q[0] + q[1], q[0] + q[1]};
+    const float high[4] = {-q[2] + -q[3], q[2] + -q[3], -q[2] + q[3], q[2] + q[3]};
+    uint32_t all[16];
+    for (size_t i = 0; i < 4; i++)
+        for (size_t j = 0; j < 4; j++)
+            all[4 * i + j] = fv_bits_from_f32((low[j] + high[i]) * scale + 12582912.0f) + FV_TABLE_ZERO;
+    for (size_t i = 0; i < 16; i++) entries[i] = (uint8_t)all[i];
+}
 
 float fv_code_table_make(size_t n, const float *q, uint8_t *table) {
     float most = 0;
@@ -22,10 +23,6 @@ float fv_code_table_make(size_t n, const float *q, uint8_t *table) {
         if (sum > most) most = sum;
     }
     float scale = most > 0x1p-100f ? (float)FV_TABLE_ZERO / most : 0;
-    for (size_t group = 0; group < n / 4; group++) {
-        float sums[16];
-        nibble_sums(q + group * 4, sums);
-        for (size_t i = 0; i < 16; i++) table[group * 16 + i] = (uint8_t)(FV_TABLE_ZERO + nearest(sums[i] * scale));
-    }
+    for (size_t group = 0; group < n / 4; group++) put_group(q + group * 4, scale, table + group * 16);
     return scale > 0 ? most / (float)FV_TABLE_ZERO : 0;
 }

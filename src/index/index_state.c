@@ -97,8 +97,8 @@ fv_status fv_index_make(fv_index **index, const fv_index_config *config, fv_mess
 }
 
 bool fv_index_arrays_make(const fv_index *index, size_t capacity, fv_index_arrays *arrays) {
-    *arrays = (fv_index_arrays){fv_array_new(capacity, index->row_bytes),
-                                fv_array_new(fv_index_blocks(capacity), fv_index_block_bytes(index)),
+    *arrays = (fv_index_arrays){fv_array_new_huge(capacity, index->row_bytes),
+                                fv_array_new_huge(fv_index_blocks(capacity), fv_index_block_bytes(index)),
                                 fv_array_new(capacity, sizeof(uint64_t))};
     if (arrays->vectors && arrays->blocks && arrays->labels) return true;
     fv_index_arrays_free(arrays);

@@ -1,34 +1,72 @@
 /* kac_rotation.c - signs, butterflies, halves. */
 #include "index/kac_rotation.h"
-#include "numeric/half.h"
 #include "numeric/splitmix.h"
 #include <math.h>
 #include <string.h>
 
 enum { ROUNDS = 4 };
 
+#define SIGN (1u << 31)
+
 /* Bit i % 64 of number i / 64 turns channel i. */
 static void turn_signs(uint64_t seed, size_t round, size_t n, float *x) {
+    static const uint32_t turns[16][4] = {
+        {0, 0, 0, 0},       {SIGN, 0, 0, 0},       {0, SIGN, 0, 0},       {SIGN, SIGN, 0, 0},
+        {0, 0, SIGN, 0},    {SIGN, 0, SIGN, 0},    {0, SIGN, SIGN, 0},    {SIGN, SIGN, SIGN, 0},
+        {0, 0, 0, SIGN},    {SIGN, 0, 0, SIGN},    {0, SIGN, 0, SIGN},    {SIGN, SIGN, 0, SIGN},
+        {0, 0, SIGN, SIGN}, {SIGN, 0, SIGN, SIGN}, {0, SIGN, SIGN, SIGN}, {SIGN, SIGN, SIGN, SIGN}};
     for (size_t i = 0; i < n; i += 64) {
         uint64_t bits = fv_splitmix(seed, round * (n / 64) + i / 64);
-        for (size_t j = 0; j < 64; j++)
-            x[i + j] = fv_f32_from_bits(fv_bits_from_f32(x[i + j]) ^ (uint32_t)(bits >> j & 1) << 31);
+        for (size_t j = 0; j < 64; j += 4) {
+            uint32_t four[4];
+            memcpy(four, x + i + j, sizeof four);
+            for (size_t c = 0; c < 4; c++) four[c] ^= turns[bits >> j & 15][c];
+            memcpy(x + i + j, four, sizeof four);
+        }
     }
 }
 
+/* half a multiple of 4 */
 static void butterflies(size_t half, float *restrict a, float *restrict b) {
-    for (size_t i = 0; i < half; i++) {
-        float x = a[i], y = b[i];
-        a[i] = x + y;
-        b[i] = x - y;
+    for (size_t i = 0; i < half; i += 4)
+        for (size_t j = i; j < i + 4; j++) {
+            float x = a[j], y = b[j];
+            a[j] = x + y;
+            b[j] = x - y;
+        }
+}
+
+/* Two steps of butterflies at once: half and half / 2, the latter a multiple of 4. */
+static void double_butterflies(size_t half, float *x) {
+    float *restrict a = x, *restrict b = x + half / 2, *restrict c = x + half, *restrict d = c + half / 2;
+    for (size_t i = 0; i < half / 2; i += 4)
+        for (size_t j = i; j < i + 4; j++) {
+            float ac = a[j] + c[j], bd = b[j] + d[j], less_ac = a[j] - c[j], less_bd = b[j] - d[j];
+            a[j] = ac + bd;
+            b[j] = ac - bd;
+            c[j] = less_ac + less_bd;
+            d[j] = less_ac - less_bd;
+        }
+}
+
+/* The last two steps, and the factor. */
+static void last_butterflies(size_t n, float factor, float *x) {
+    for (size_t i = 0; i < n; i += 4) {
+        float a = x[i] + x[i + 2], b = x[i + 1] + x[i + 3], c = x[i] - x[i + 2], d = x[i + 1] - x[i + 3];
+        x[i] = (a + b) * factor;
+        x[i + 1] = (a - b) * factor;
+        x[i + 2] = (c + d) * factor;
+        x[i + 3] = (c - d) * factor;
     }
 }
 
 /* n a power of two of at least 64; times `factor` in the end. */
 static void hadamard(size_t n, float factor, float *x) {
-    for (size_t half = n / 2; half >= 1; half /= 2)
-        for (size_t i = 0; i < n; i += 2 * half) butterflies(half, x + i, x + i + half);
-    for (size_t i = 0; i < n; i++) x[i] *= factor;
+    size_t half = n / 2;
+    for (; half >= 8; half /= 4)
+        for (size_t i = 0; i < n; i += 2 * half) double_butterflies(half, x + i);
+    for (size_t i = 0; half == 4 && i < n; i += 8) butterflies(4, x + i, x + i + 4);
+    last_butterflies(n, factor, x);
 }
 
 void fv_kac_rotate(uint64_t seed, size_t dim, const float *x, float *out) {
