@@ -135,6 +135,8 @@ static void code_task(void *context, size_t task, size_t worker) {
     const fv_index *index = job->index;
     const uint32_t *ids = fv_graph_ids(index, task);
     for (size_t i = 0; i < job->degree; i++)
+        index->kernels->scan_fetch(job->rotated + ids[i] * index->rotated, index->rotated * sizeof(float));
+    for (size_t i = 0; i < job->degree; i++)
         fv_graph_code(index, fv_graph_blocks(index, task), i, job->rotated + task * index->rotated,
                       job->rotated + ids[i] * index->rotated, fv_graph_rest(index, ids[i]), job->scratch[worker].less);
 }

@@ -12,6 +12,7 @@
 
 enum {
     GROUP = 8,  /* queries that share a block */
+    AHEAD = 4,  /* blocks of which rows are fetched */
     CHUNK = 64, /* blocks: with bounds they fit the second cache */
     CHUNK_ROWS = CHUNK * FV_BLOCK_CODES,
     SHARD = 64 * CHUNK, /* blocks of a task: 131,072 rows */
@@ -135,6 +136,17 @@ static void take_seeds(const flat_job *job, size_t query, size_t first_block, fl
     }
 }
 
+/* Rows of a block that will be computed soon. */
+static void fetch_rows(const flat_job *job, const flat_scratch *scratch, size_t slot, size_t first_block, size_t block,
+                       float limit) {
+    uint32_t under = scratch->under[slot][block];
+    for (size_t t = 0; under; t++, under >>= 1) {
+        if (!(under & 1) || !(scratch->low[slot][block * 32 + t] < limit)) continue;
+        size_t row = row_of(job, (first_block + block) * FV_BLOCK_CODES + t);
+        job->index->kernels->scan_fetch(fv_index_row(job->index, row), job->index->config.dimension * sizeof(float));
+    }
+}
+
 static void take_chunk(const flat_job *job, size_t query, size_t first_block, size_t blocks, flat_scratch *scratch,
                        size_t slot, fv_near_list *list, fv_search_counts *counts) {
     for (size_t block = blocks; block < CHUNK; block++) scratch->under[slot][block] = 0;
@@ -143,6 +155,7 @@ static void take_chunk(const flat_job *job, size_t query, size_t first_block, si
     float limit = fv_near_limit(list);
     for (size_t block = 0; block < blocks; block++) {
         uint32_t under = scratch->under[slot][block];
+        if (block + AHEAD < blocks) fetch_rows(job, scratch, slot, first_block, block + AHEAD, limit);
         for (size_t t = 0; under; t++, under >>= 1) {
             if (!(under & 1) || !(scratch->low[slot][block * 32 + t] < limit)) continue;
             take_row(job, query, (first_block + block) * FV_BLOCK_CODES + t, list, counts);

@@ -1,6 +1,7 @@
 /* scan_avx2.c - two groups of four channels in a register. */
 #include "index/scan_kernels.h"
 #include <immintrin.h>
+#include <stdbool.h>
 #include <string.h>
 
 enum { CHUNK = 256 }; /* groups whose entries fit 16 bits: 256 * 255 < 2^16 */
@@ -85,16 +86,12 @@ static float lanes_total(const __m256 *lane) {
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
-static void distance_step(const float *x, const float *y, __m256 *lane) {
+/* Of differences with themselves, or of x with y. */
+static inline void pair_step(bool is_product, const float *x, const float *y, __m256 *lane) {
     for (size_t j = 0; j < 4; j++) {
-        __m256 d = _mm256_sub_ps(_mm256_loadu_ps(x + 8 * j), _mm256_loadu_ps(y + 8 * j));
-        lane[j] = _mm256_add_ps(lane[j], _mm256_mul_ps(d, d));
+        __m256 a = _mm256_loadu_ps(x + 8 * j), b = _mm256_loadu_ps(y + 8 * j), d = _mm256_sub_ps(a, b);
+        lane[j] = _mm256_add_ps(lane[j], is_product ? _mm256_mul_ps(a, b) : _mm256_mul_ps(d, d));
     }
-}
-
-static void product_step(const float *x, const float *y, __m256 *lane) {
-    for (size_t j = 0; j < 4; j++)
-        lane[j] = _mm256_add_ps(lane[j], _mm256_mul_ps(_mm256_loadu_ps(x + 8 * j), _mm256_loadu_ps(y + 8 * j)));
 }
 
 void fv_scan_code_avx2(size_t n, const float *self, const float *other, uint8_t *bits, fv_scan_code *code) {
@@ -114,28 +111,19 @@ void fv_scan_code_avx2(size_t n, const float *self, const float *other, uint8_t 
     *code = (fv_scan_code){lanes_total(square), lanes_total(size), lanes_total(known)};
 }
 
-float fv_scan_distance_avx2(size_t n, const float *x, const float *y) {
+static inline float pair_sum(bool is_product, size_t n, const float *x, const float *y) {
     __m256 lane[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
     size_t i = 0;
-    for (; n - i >= 32; i += 32) distance_step(x + i, y + i, lane);
+    for (; n - i >= 32; i += 32) pair_step(is_product, x + i, y + i, lane);
     if (i < n) {
         float rest[2][32] = {{0}};
         memcpy(rest[0], x + i, (n - i) * sizeof *x);
         memcpy(rest[1], y + i, (n - i) * sizeof *y);
-        distance_step(rest[0], rest[1], lane);
+        pair_step(is_product, rest[0], rest[1], lane);
     }
     return lanes_total(lane);
 }
 
-float fv_scan_product_avx2(size_t n, const float *x, const float *y) {
-    __m256 lane[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
-    size_t i = 0;
-    for (; n - i >= 32; i += 32) product_step(x + i, y + i, lane);
-    if (i < n) {
-        float rest[2][32] = {{0}};
-        memcpy(rest[0], x + i, (n - i) * sizeof *x);
-        memcpy(rest[1], y + i, (n - i) * sizeof *y);
-        product_step(rest[0], rest[1], lane);
-    }
-    return lanes_total(lane);
-}
+float fv_scan_distance_avx2(size_t n, const float *x, const float *y) { return pair_sum(false, n, x, y); }
+
+float fv_scan_product_avx2(size_t n, const float *x, const float *y) { return pair_sum(true, n, x, y); }

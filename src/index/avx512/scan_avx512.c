@@ -82,12 +82,12 @@ static float lanes_total(__m512 low, __m512 high) {
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
-static __m512 distance_step(const float *x, const float *y, __m512 lane) {
+static inline __m512 distance_step(const float *x, const float *y, __m512 lane) {
     __m512 d = _mm512_sub_ps(_mm512_loadu_ps(x), _mm512_loadu_ps(y));
     return _mm512_add_ps(lane, _mm512_mul_ps(d, d));
 }
 
-static __m512 product_step(const float *x, const float *y, __m512 lane) {
+static inline __m512 product_step(const float *x, const float *y, __m512 lane) {
     return _mm512_add_ps(lane, _mm512_mul_ps(_mm512_loadu_ps(x), _mm512_loadu_ps(y)));
 }
 
@@ -114,36 +114,25 @@ void fv_scan_code_avx512(size_t n, const float *self, const float *other, uint8_
                            lanes_total(known[0], known[1])};
 }
 
-float fv_scan_distance_avx512(size_t n, const float *x, const float *y) {
+typedef __m512 pair_step(const float *x, const float *y, __m512 lane);
+
+static inline float pair_sum(size_t n, const float *x, const float *y, pair_step *step) {
     __m512 low = _mm512_setzero_ps(), high = low;
     size_t i = 0;
     for (; n - i >= 32; i += 32) {
-        low = distance_step(x + i, y + i, low);
-        high = distance_step(x + i + 16, y + i + 16, high);
+        low = step(x + i, y + i, low);
+        high = step(x + i + 16, y + i + 16, high);
     }
     if (i < n) {
         float rest[2][32] = {{0}};
         memcpy(rest[0], x + i, (n - i) * sizeof *x);
         memcpy(rest[1], y + i, (n - i) * sizeof *y);
-        low = distance_step(rest[0], rest[1], low);
-        high = distance_step(rest[0] + 16, rest[1] + 16, high);
+        low = step(rest[0], rest[1], low);
+        high = step(rest[0] + 16, rest[1] + 16, high);
     }
     return lanes_total(low, high);
 }
 
-float fv_scan_product_avx512(size_t n, const float *x, const float *y) {
-    __m512 low = _mm512_setzero_ps(), high = low;
-    size_t i = 0;
-    for (; n - i >= 32; i += 32) {
-        low = product_step(x + i, y + i, low);
-        high = product_step(x + i + 16, y + i + 16, high);
-    }
-    if (i < n) {
-        float rest[2][32] = {{0}};
-        memcpy(rest[0], x + i, (n - i) * sizeof *x);
-        memcpy(rest[1], y + i, (n - i) * sizeof *y);
-        low = product_step(rest[0], rest[1], low);
-        high = product_step(rest[0] + 16, rest[1] + 16, high);
-    }
-    return lanes_total(low, high);
-}
+float fv_scan_distance_avx512(size_t n, const float *x, const float *y) { return pair_sum(n, x, y, distance_step); }
+
+float fv_scan_product_avx512(size_t n, const float *x, const float *y) { return pair_sum(n, x, y, product_step); }

@@ -1,6 +1,7 @@
 /* scan_neon.c - one group of four channels in a register. */
 #include "index/scan_kernels.h"
 #include <arm_neon.h>
+#include <stdbool.h>
 #include <string.h>
 
 enum { CHUNK = 256 }; /* groups whose entries fit 16 bits: 256 * 255 < 2^16 */
@@ -82,29 +83,24 @@ static float lanes_total(float32x4_t *lane) {
     return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 }
 
-static void distance_step(const float *x, const float *y, float32x4_t *lane) {
+/* Of differences with themselves, or of x with y. */
+static inline void pair_step(bool is_product, const float *x, const float *y, float32x4_t *lane) {
     for (size_t j = 0; j < 8; j++) {
-        float32x4_t d = vsubq_f32(vld1q_f32(x + 4 * j), vld1q_f32(y + 4 * j));
-        lane[j] = vaddq_f32(lane[j], vmulq_f32(d, d));
+        float32x4_t a = vld1q_f32(x + 4 * j), b = vld1q_f32(y + 4 * j), d = vsubq_f32(a, b);
+        lane[j] = vaddq_f32(lane[j], is_product ? vmulq_f32(a, b) : vmulq_f32(d, d));
     }
 }
 
-static void product_step(const float *x, const float *y, float32x4_t *lane) {
-    for (size_t j = 0; j < 8; j++) lane[j] = vaddq_f32(lane[j], vmulq_f32(vld1q_f32(x + 4 * j), vld1q_f32(y + 4 * j)));
-}
-
-typedef void step_fn(const float *x, const float *y, float32x4_t *lane);
-
-static inline float pair_sum(size_t n, const float *x, const float *y, step_fn *step) {
+static inline float pair_sum(bool is_product, size_t n, const float *x, const float *y) {
     float32x4_t lane[8];
     for (size_t j = 0; j < 8; j++) lane[j] = vdupq_n_f32(0);
     size_t i = 0;
-    for (; n - i >= 32; i += 32) step(x + i, y + i, lane);
+    for (; n - i >= 32; i += 32) pair_step(is_product, x + i, y + i, lane);
     if (i < n) {
         float rest[2][32] = {{0}};
         memcpy(rest[0], x + i, (n - i) * sizeof *x);
         memcpy(rest[1], y + i, (n - i) * sizeof *y);
-        step(rest[0], rest[1], lane);
+        pair_step(is_product, rest[0], rest[1], lane);
     }
     return lanes_total(lane);
 }
@@ -125,6 +121,6 @@ void fv_scan_code_neon(size_t n, const float *self, const float *other, uint8_t 
     *code = (fv_scan_code){lanes_total(square), lanes_total(size), lanes_total(known)};
 }
 
-float fv_scan_distance_neon(size_t n, const float *x, const float *y) { return pair_sum(n, x, y, distance_step); }
+float fv_scan_distance_neon(size_t n, const float *x, const float *y) { return pair_sum(false, n, x, y); }
 
-float fv_scan_product_neon(size_t n, const float *x, const float *y) { return pair_sum(n, x, y, product_step); }
+float fv_scan_product_neon(size_t n, const float *x, const float *y) { return pair_sum(true, n, x, y); }
