@@ -265,7 +265,8 @@ FV_API void fv_index_hits_free(fv_index_hits *hits);
  * All vectors of which the distance is at most `radius`; a radius of infinity is everything.
  *
  * hits     out [search->count]; what they held is replaced.
- * returns  as fv_index_nearest(), FV_ERROR_ARGUMENT also for a radius that is NaN. On error all hits are as before.
+ * returns  as fv_index_nearest(), FV_ERROR_ARGUMENT also for a radius that is NaN, a beam or a recall. On error all
+ * hits are as before.
  */
 FV_API fv_status fv_index_within(const fv_index *index, const fv_index_search *search, float radius,
                                  fv_index_hits *hits, fv_index_report *report, fv_message *message);

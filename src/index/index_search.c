@@ -147,9 +147,10 @@ static fv_status within(const fv_index *index, const fv_index_search *search, fl
                         fv_index_report *report, fv_message *message) {
     fv_status status = check_search(index, search, report, message);
     if (status != FV_OK) return status;
-    if (search->beam)
+    if (search->beam || search->recall > 0)
         return fv_message_set(message, FV_ERROR_ARGUMENT,
-                              "beam is %" PRIu32 ": a radius wants 0, the scan of all codes", search->beam);
+                              "beam is %" PRIu32 ", recall is %g: a radius wants 0 of both, the scan of all codes",
+                              search->beam, (double)search->recall);
     if (isnan(radius)) return fv_message_set(message, FV_ERROR_ARGUMENT, "the radius is no number");
     if (search->count && !hits) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
     fv_search_counts counts = {0};

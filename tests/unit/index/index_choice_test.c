@@ -314,6 +314,39 @@ static void without_a_graph_all_is_scanned(void **state) {
     assert_non_null(strstr(message.text, "one of them"));
 }
 
+/* None, one, fewer than neighbours, all the same: what a scan finds, with and without a filter that lets nothing pass.
+ */
+static void small_sets_are_answered(void **state) {
+    (void)state;
+    static const size_t numbers[] = {0, 1, 2, 31, 33, 250};
+    static float same[250 * DIM];
+    for (size_t i = 0; i < 250 * DIM; i++) same[i] = vectors[i % DIM];
+    for (int equal = 0; equal <= 1; equal++)
+        for (size_t n = 0; n < sizeof numbers / sizeof numbers[0]; n++) {
+            fv_index_link_config link;
+            fv_index_link_config_default(&link);
+            fv_index *index = world_index(FV_INDEX_COSINE, DIM, numbers[n], equal ? same : vectors, NULL);
+            WORLD_OK(fv_index_link(index, &link, NULL, why));
+            for (uint32_t k = 1; k <= 300; k *= 17) {
+                fv_index_search search = search_for(k, 0);
+                search.count = 5;
+                answer(index, &search, 0);
+                search.recall = 1;
+                answer(index, &search, 1);
+                assert_memory_equal(distances[0], distances[1], 5 * k * sizeof distances[0][0]);
+                search.recall = 0.9f;
+                answer(index, &search, 1);
+                assert_true(share(k, 5) >= 0.8);
+                memset(bits, 0, sizeof bits);
+                search.filter_bits = bits;
+                search.filter_words = 4;
+                answer(index, &search, 1);
+                for (size_t i = 0; i < 5 * k; i++) assert_true(labels[1][i] == FV_INDEX_NO_LABEL);
+            }
+            fv_index_close(index);
+        }
+}
+
 static int fill(void **state) {
     (void)state;
     const char *runs = getenv("FV_RUNS");
@@ -342,6 +375,7 @@ int main(void) {
         cmocka_unit_test(given_queries_calibrate),
         cmocka_unit_test(what_was_measured_is_kept),
         cmocka_unit_test(without_a_graph_all_is_scanned),
+        cmocka_unit_test(small_sets_are_answered),
     };
     return cmocka_run_group_tests(tests, fill, drop);
 }

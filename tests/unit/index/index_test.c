@@ -166,6 +166,13 @@ static void defect_15_bad_searches_are_refused_and_write_nothing(void **state) {
            "struct_bytes");
     expect(fv_index_within(index, &good, NAN, &(fv_index_hits){0}, NULL, &message), FV_ERROR_ARGUMENT, &message,
            "radius");
+    search = good;
+    search.recall = 0.5f;
+    expect(fv_index_within(index, &search, 1, &(fv_index_hits){0}, NULL, &message), FV_ERROR_ARGUMENT, &message,
+           "recall is 0.5");
+    search.recall = -1;
+    expect(fv_index_nearest(index, &search, labels, distances, NULL, &message), FV_ERROR_ARGUMENT, &message,
+           "recall is -1");
     vectors[1] = NAN;
     expect(fv_index_nearest(index, &good, labels, distances, NULL, &message), FV_ERROR_NOT_FINITE, &message,
            "query 0, element 1 is nan");
