@@ -32,7 +32,8 @@ class Config(ctypes.Structure):
 class LinkConfig(ctypes.Structure):
     """fv_index_link_config"""
     _fields_ = [("degree", ctypes.c_uint32), ("beam", ctypes.c_uint32), ("rounds", ctypes.c_uint32),
-                ("reserved", ctypes.c_uint32 * 5)]
+                ("if_less", ctypes.c_uint32), ("reserved", ctypes.c_uint32 * 4),
+                ("progress", ctypes.c_void_p), ("progress_context", ctypes.c_void_p)]
 
 
 class Search(ctypes.Structure):

@@ -134,7 +134,13 @@ typedef struct fv_index_link_config {
     uint32_t degree;      /* neighbours of each vector: a multiple of 32, 32..256; default 32 */
     uint32_t beam;        /* of the walks that look for them, 1..FV_INDEX_BEAM; default 200 */
     uint32_t rounds;      /* that make it better, 1..16; default 3 */
-    uint32_t reserved[5]; /* 0, or it is refused: where new fields go */
+    uint32_t if_less;     /* 1: nothing is linked unless searches for 10 at a recall of 0.95 turn out to be less work by
+                             the graph than by scans; one that can't be, of a few thousand vectors, is not begun.
+                             Default 0 */
+    uint32_t reserved[4]; /* 0, or it is refused: where new fields go */
+    bool (*progress)(void *context, size_t done, size_t total); /* NULL, or told how many vectors have their neighbours,
+                                                                   counted in each round; false: stop */
+    void *progress_context;
 } fv_index_link_config;
 
 FV_API void fv_index_link_config_default(fv_index_link_config *config);
@@ -146,9 +152,9 @@ FV_API void fv_index_link_config_default(fv_index_link_config *config);
  * fv_index_update().
  *
  * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW (2^31 vectors or more), FV_ERROR_CORRUPT (a file),
- *          FV_ERROR_MEMORY; the index is as before on error. The same graph for any number of threads. Memory while it
- *          works: twice the vectors and the lists; to stay: degree * (dimension / 8 + 12) bytes a vector.
- *          O(rounds * rows * (beam + degree) * degree * dimension).
+ *          FV_ERROR_MEMORY, FV_ERROR_INTERRUPTED (`progress` said so); the index is as before on error. The same
+ *          graph for any number of threads. Memory while it works: twice the vectors and the lists; to stay: degree *
+ * (dimension / 8 + 12) bytes a vector. O(rounds * rows * (beam + degree) * degree * dimension).
  */
 FV_API fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, const fv_parallel *parallel,
                                fv_message *message);

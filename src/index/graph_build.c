@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GROUP = 4 }; /* vectors that a worker walks for in turns */
+enum { GROUP = 4, PART = 512 }; /* vectors that a worker walks for in turns; groups between two words of progress */
 
 typedef struct build_scratch {
     fv_walk walks[GROUP];
@@ -36,6 +36,7 @@ typedef struct build_job {
     uint32_t *back_rows;    /* [rows * degree]: who has an edge to it */
     build_scratch *scratch; /* [workers] */
     uint64_t seed;
+    size_t first; /* group of vectors of the part that runs */
 } build_job;
 
 /* ---- a round ---- */
@@ -66,7 +67,7 @@ static void walk_task(void *context, size_t task, size_t worker) {
     const build_job *job = context;
     const fv_index *index = job->index;
     build_scratch *scratch = job->scratch + worker;
-    size_t first = task * GROUP, rest = index->rows - first, count = rest < GROUP ? rest : GROUP;
+    size_t first = (job->first + task) * GROUP, rest = index->rows - first, count = rest < GROUP ? rest : GROUP;
     for (size_t i = 0; i < count; i++) {
         fv_walk *walk = scratch->walks + i;
         uint8_t *table = scratch->tables + i * 4 * index->rotated;
@@ -172,20 +173,33 @@ static void join(build_job *job, const fv_parallel *parallel) {
     fv_parallel_run(parallel, rows, code_task, job);
 }
 
-/* False: no memory. */
-static bool run_rounds(build_job *job, const fv_index_link_config *config, const fv_parallel *parallel) {
+/* In parts, if somebody wants to know. False: it is to stop. */
+static bool walk_all(build_job *job, const fv_index_link_config *config, uint32_t round, const fv_parallel *parallel) {
+    size_t rows = job->index->rows, groups = (rows + GROUP - 1) / GROUP, part = config->progress ? PART : groups;
+    for (job->first = 0; job->first < groups; job->first += part) {
+        size_t rest = groups - job->first, count = rest < part ? rest : part;
+        fv_parallel_run(parallel, count, walk_task, job);
+        size_t done = rest > part ? (job->first + part) * GROUP : rows;
+        if (config->progress && !config->progress(config->progress_context, round * rows + done, config->rounds * rows))
+            return false;
+    }
+    return true;
+}
+
+/* FV_OK, FV_ERROR_MEMORY, FV_ERROR_INTERRUPTED. */
+static fv_status run_rounds(build_job *job, const fv_index_link_config *config, const fv_parallel *parallel) {
     size_t rows = job->index->rows;
     begin_rows(job->index);
     fv_parallel_run(parallel, rows, rotate_task, job);
     job->seed = job->index->config.seed;
-    if (!fv_graph_start(job->index, job->seed, job->degree, job->lists, parallel)) return false;
+    if (!fv_graph_start(job->index, job->seed, job->degree, job->lists, parallel)) return FV_ERROR_MEMORY;
     fv_parallel_run(parallel, rows, start_task, job);
     join(job, parallel);
     for (uint32_t round = 0; round < config->rounds; round++) {
-        fv_parallel_run(parallel, (rows + GROUP - 1) / GROUP, walk_task, job);
+        if (!walk_all(job, config, round, parallel)) return FV_ERROR_INTERRUPTED;
         join(job, parallel);
     }
-    return true;
+    return FV_OK;
 }
 
 static bool make_job(build_job *job, size_t workers, size_t beam) {
@@ -236,6 +250,9 @@ static fv_status check_link(const fv_index *index, const fv_index_link_config *c
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "beam is %" PRIu32 " and rounds %" PRIu32 ": 1 to %d and 1 to 16 are allowed",
                               config->beam, config->rounds, FV_INDEX_BEAM);
+    if (config->if_less > 1)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "if_less is %" PRIu32 ": 0 and 1 are allowed",
+                              config->if_less);
     for (size_t i = 0; i < sizeof config->reserved / sizeof config->reserved[0]; i++)
         if (config->reserved[i]) return fv_message_set(message, FV_ERROR_ARGUMENT, "a reserved field is not 0");
     return FV_OK;
@@ -253,12 +270,14 @@ static fv_status link_rows(fv_index *index, const fv_index_link_config *config, 
     for (size_t row = 0; good && row < rows; row++)
         memcpy((uint8_t *)wide.arrays.vectors + row * wide.row_bytes, fv_index_row(index, row),
                index->config.dimension * sizeof(float));
-    if (good && rows) good = run_rounds(&job, config, parallel);
+    fv_status status = !good ? FV_ERROR_MEMORY : rows ? run_rounds(&job, config, parallel) : FV_OK;
     free_job(&job, workers);
-    if (good) good = fv_calibration_measure(&wide, 0, NULL, parallel, NULL) == FV_OK;
-    if (!good) {
+    if (status == FV_OK) status = fv_calibration_measure(&wide, 0, NULL, parallel, NULL);
+    if (status != FV_OK || (config->if_less && !fv_walks_are_less(&wide))) {
         free(wide.arrays.vectors);
-        return fv_message_set(message, FV_ERROR_MEMORY, "no memory for a graph of %zu vectors", rows);
+        if (status == FV_OK) return FV_OK; /* scans are less */
+        if (status == FV_ERROR_INTERRUPTED) return fv_message_set(message, status, "stopped");
+        return fv_message_set(message, status, "no memory for a graph of %zu vectors", rows);
     }
     fv_turn_publish_begin(index->lock);
     free(index->arrays.vectors);
@@ -266,6 +285,20 @@ static fv_status link_rows(fv_index *index, const fv_index_link_config *config, 
     index->capacity = rows;
     fv_turn_publish_end(index->lock);
     return FV_OK;
+}
+
+/* Measures scans; false: no graph can be less work. */
+static bool is_worth_a_try(fv_index *index, uint32_t degree, const fv_parallel *parallel, fv_status *status,
+                           fv_message *message) {
+    fv_index flat = *index;
+    flat.degree = 0;
+    *status = fv_calibration_measure(&flat, 0, NULL, parallel, message);
+    if (*status == FV_OK && !index->degree) {
+        fv_turn_publish_begin(index->lock);
+        index->calibration = flat.calibration;
+        fv_turn_publish_end(index->lock);
+    }
+    return *status == FV_OK && fv_walks_may_be_less(&flat, degree);
 }
 
 fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, const fv_parallel *parallel,
@@ -278,7 +311,8 @@ fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, con
     if (status == FV_OK) status = fv_index_own(index, index->rows, message);
     if (status == FV_OK && index->dead && !fv_index_compact(index, parallel))
         status = fv_message_set(message, FV_ERROR_MEMORY, "no memory to take removed vectors out");
-    if (status == FV_OK) status = link_rows(index, config, parallel, message);
+    if (status == FV_OK && (!config->if_less || is_worth_a_try(index, config->degree, parallel, &status, message)))
+        status = link_rows(index, config, parallel, message);
     fv_turn_change_end(index->lock);
     return status;
 }

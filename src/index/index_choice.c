@@ -24,6 +24,21 @@ uint32_t fv_chosen_beam(const fv_index *index, double k, double recall) {
     return beam > 0 && beam <= FV_INDEX_BEAM && beam < (double)index->rows ? (uint32_t)beam : 0;
 }
 
+#define LEAST_VISITS 32 /* of a walk that finds 10, however easy the vectors are */
+
+static double typical_scan(const fv_index *index) {
+    return fv_scan_work(index, (double)index->rows, fv_calibrated_rows(&index->calibration, 10, index->rows));
+}
+
+bool fv_walks_are_less(const fv_index *index) {
+    double beam = (double)fv_chosen_beam(index, 10, 0.95);
+    return beam > 0 && fv_walk_work(index, beam * (double)index->calibration.visits) < typical_scan(index);
+}
+
+bool fv_walks_may_be_less(const fv_index *index, uint32_t degree) {
+    return JUMP * LEAST_VISITS * (double)fv_graph_row_bytes(index, degree) < typical_scan(index);
+}
+
 /* ---- the choice ---- */
 
 typedef enum way {

@@ -19,6 +19,11 @@ fv_status fv_index_choose(const fv_index *index, const fv_index_search *search, 
 /* The beam of a walk for the k nearest; 0: a scan has to do. */
 uint32_t fv_chosen_beam(const fv_index *index, double k, double recall);
 
+/* Whether searches for 10 at a recall of 0.95 are less work by walks than by scans, by the calibration; and whether
+ * they could be, by a graph of that degree. */
+bool fv_walks_are_less(const fv_index *index);
+bool fv_walks_may_be_less(const fv_index *index, uint32_t degree);
+
 /* Calibrates: `count` queries that were looked at, or 0 for own ones. FV_OK, FV_ERROR_MEMORY: as before then. */
 fv_status fv_calibration_measure(fv_index *index, size_t count, const float *queries, const fv_parallel *parallel,
                                  fv_message *message);

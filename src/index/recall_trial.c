@@ -73,7 +73,8 @@ static fv_status find_truth(trial *job, fv_message *message) {
     for (size_t q = 0; status == FV_OK && q < job->count; q++) {
         fv_near_sort(job->lists + q);
         drop_hidden(job, q);
-        for (size_t i = 0; i < job->k; i++) job->truth[q * job->k + i] = job->lists[q].entries[i].distance;
+        for (size_t i = 0; i < job->k; i++)
+            job->truth[q * job->k + i] = i < job->lists[q].count ? job->lists[q].entries[i].distance : INFINITY;
     }
     return status;
 }

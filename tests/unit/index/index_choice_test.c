@@ -314,6 +314,71 @@ static void without_a_graph_all_is_scanned(void **state) {
     assert_non_null(strstr(message.text, "one of them"));
 }
 
+/* Many vectors of few channels are walked to. Few are scanned, without a try; so are some that are all nearly equally
+ * far, after one. */
+static void a_graph_stays_if_it_is_less_work(void **state) {
+    (void)state;
+    enum { MOST = 8 * 4000 };
+    static const struct {
+        uint32_t dim;
+        size_t rows;
+        bool graph;
+    } sets[] = {{8, 4000, true}, {8, 600, false}, {64, 400, false}};
+    static float even[MOST];
+    test_random random = test_random_make(35);
+    fv_index_link_config link;
+    fv_index_link_config_default(&link);
+    link.if_less = 1;
+    link.beam = 60;
+    link.rounds = 2;
+    test_fill_f32(&random, even, MOST, 1.0f);
+    for (size_t s = 0; s < sizeof sets / sizeof sets[0]; s++) {
+        fv_index_info info;
+        fv_index *index = world_index(FV_INDEX_L2, sets[s].dim, sets[s].rows, even, NULL);
+        WORLD_OK(fv_index_link(index, &link, NULL, why));
+        fv_index_info_get(index, &info);
+        printf("%zu vectors of %u channels: %s\n", sets[s].rows, sets[s].dim, info.degree ? "graph" : "flat");
+        assert_true((info.degree != 0) == sets[s].graph && fv_walks_are_less(index) == sets[s].graph);
+        assert_true(index->calibration.queries > 0);
+        fv_index_close(index);
+    }
+    fv_message message;
+    link.if_less = 2;
+    assert_int_equal(fv_index_link(shared, &link, NULL, &message), FV_ERROR_ARGUMENT);
+    assert_non_null(strstr(message.text, "if_less is 2"));
+}
+
+typedef struct progress_seen {
+    size_t last, calls, stop_at;
+} progress_seen;
+
+static bool see(void *context, size_t done, size_t total) {
+    progress_seen *seen = context;
+    assert_true(done > seen->last && done <= total && total == 2 * rows);
+    seen->last = done;
+    return ++seen->calls != seen->stop_at;
+}
+
+static void progress_is_told_and_may_stop(void **state) {
+    (void)state;
+    fv_index_link_config link;
+    fv_index_info info;
+    fv_index_link_config_default(&link);
+    link.beam = 20;
+    link.rounds = 2;
+    link.progress = see;
+    for (size_t stop_at = 0; stop_at <= 1; stop_at++) {
+        progress_seen seen = {.stop_at = stop_at};
+        fv_index *index = world_index(FV_INDEX_L2, DIM, rows, vectors, NULL);
+        link.progress_context = &seen;
+        fv_message message;
+        assert_int_equal(fv_index_link(index, &link, NULL, &message), stop_at ? FV_ERROR_INTERRUPTED : FV_OK);
+        fv_index_info_get(index, &info);
+        assert_true(stop_at ? info.degree == 0 && seen.calls == 1 : info.degree == 32 && seen.last == 2 * rows);
+        fv_index_close(index);
+    }
+}
+
 /* None, one, fewer than neighbours, all the same: what a scan finds, with and without a filter that lets nothing pass.
  */
 static void small_sets_are_answered(void **state) {
@@ -376,6 +441,8 @@ int main(void) {
         cmocka_unit_test(what_was_measured_is_kept),
         cmocka_unit_test(without_a_graph_all_is_scanned),
         cmocka_unit_test(small_sets_are_answered),
+        cmocka_unit_test(a_graph_stays_if_it_is_less_work),
+        cmocka_unit_test(progress_is_told_and_may_stop),
     };
     return cmocka_run_group_tests(tests, fill, drop);
 }
