@@ -107,13 +107,42 @@ FV_API fv_status fv_index_update(fv_index *index, size_t rows, uint32_t dimensio
 /**
  * Maps the index of a file: any number of processes share its memory, and it may be larger than that. A file that is
  * replaced meanwhile stays what it was; it must not be shortened or written into. The first change moves the index into
- * memory, after a check; fv_index_save() makes it the file's.
+ * memory, after a check; fv_index_save() makes it the file's. Changes that wait in a journal beside it are made, too.
  *
  * index    out; untouched on error. Close with fv_index_close().
  * returns  FV_OK, FV_ERROR_FILE, FV_ERROR_CORRUPT (damaged, cut short, or no index), FV_ERROR_UNSUPPORTED (another
  *          version, a big-endian processor), FV_ERROR_MEMORY. Cost: reads the header and the centre.
  */
 FV_API fv_status fv_index_open(fv_index **index, const char *path, fv_message *message);
+
+/**
+ * Opens the index of a file for change: each call that changes it is written to a journal beside the file
+ * (`path`.journal) and durable when it returns; the end of the process at any moment, or of the power, loses no call
+ * that has returned, and leaves none half done. fv_index_open() and fv_index_open_journal() make the changes that wait
+ * in a journal; fv_index_save() to `path` takes them into the file, as does a change after which more wait than 1,024
+ * vectors and one for each 256 KiB of the file. Whoever has opened the file before keeps what it saw.
+ *
+ * The first change moves the index into memory; so does opening one for which changes wait. One process at a time has
+ * the journal of an index, until fv_index_close(); fv_index_link() and fv_index_calibrate() don't go to it: save then.
+ *
+ * parallel  for the changes that wait; NULL: the calling thread.
+ * returns   as fv_index_open(), FV_ERROR_FILE also where somebody else has it open for change; FV_ERROR_CORRUPT also for
+ *           a journal that is damaged, or of another index. Of what a killed process left half written nothing stays.
+ */
+FV_API fv_status fv_index_open_journal(fv_index **index, const char *path, const fv_parallel *parallel,
+                                       fv_message *message);
+
+/** What changes left to be done. */
+typedef struct fv_index_changes {
+    uint64_t removed;         /* vectors whose rows are still there */
+    uint64_t waiting_calls;   /* in the journal, and not in the file */
+    uint64_t waiting_vectors; /* that came or went with them */
+    uint64_t journal_bytes;
+    uint64_t file_bytes; /* of the file that it was opened from or last saved to; 0: none */
+    uint64_t reserved[3];
+} fv_index_changes;
+
+FV_API void fv_index_changes_get(const fv_index *index, fv_index_changes *changes);
 
 /** Checks all that a file holds, every bit of it; FV_OK for an index in memory. FV_OK, FV_ERROR_CORRUPT (the message
  * says what), FV_ERROR_MEMORY. Reads the whole file. */

@@ -46,7 +46,7 @@ static const void *section_data(const fv_index *index, size_t section) {
 
 /* ---- writing ---- */
 
-static void put_header(const fv_index *index, const fv_index_sections *sections, uint8_t *header) {
+static void put_header(const fv_index *index, const fv_index_sections *sections, uint64_t replaced, uint8_t *header) {
     memset(header, 0, FV_INDEX_HEADER);
     memcpy(header, FV_INDEX_MAGIC, sizeof FV_INDEX_MAGIC);
     fv_le32_put(header + FV_INDEX_AT_VERSION, FV_INDEX_VERSION);
@@ -61,16 +61,15 @@ static void put_header(const fv_index *index, const fv_index_sections *sections,
     fv_le32_put(header + FV_INDEX_AT_ENTRY, index->entry);
     fv_calibration_put(&index->calibration, header + FV_INDEX_AT_CALIBRATION);
     fv_le64_put(header + FV_INDEX_AT_DEAD, index->dead);
+    fv_le64_put(header + FV_INDEX_AT_REPLACED, replaced);
     for (size_t i = 0; i < FV_INDEX_SECTIONS; i++)
         fv_le64_put(header + FV_INDEX_AT_CHECKSUMS + 8 * i,
                     section_checksum(section_data(index, i), sections->bytes[i]));
     fv_le64_put(header + FV_INDEX_AT_CHECKSUM, fv_hash64(0, header, FV_INDEX_AT_CHECKSUM));
 }
 
-static bool write_all(const fv_index *index, const fv_index_sections *sections, FILE *file) {
-    uint8_t header[FV_INDEX_HEADER];
-    put_header(index, sections, header);
-    bool good = fwrite(header, 1, sizeof header, file) == sizeof header;
+static bool write_all(const fv_index *index, const fv_index_sections *sections, const uint8_t *header, FILE *file) {
+    bool good = fwrite(header, 1, FV_INDEX_HEADER, file) == FV_INDEX_HEADER;
     for (size_t i = 0; good && i < FV_INDEX_SECTIONS; i++) {
         size_t bytes = sections->bytes[i], rest = -bytes % FV_INDEX_ALIGN;
         good = !bytes || fwrite(section_data(index, i), 1, bytes, file) == bytes;
@@ -79,24 +78,51 @@ static bool write_all(const fv_index *index, const fv_index_sections *sections, 
     return good;
 }
 
-static fv_status save(const fv_index *index, const char *path, fv_message *message) {
+/* *base: of the new file. */
+static fv_status write_file(const fv_index *index, const char *path, uint64_t replaced, uint64_t *base,
+                            fv_message *message) {
     fv_index_sections sections;
     fv_replacement replacement;
-    if (!is_little_endian())
-        return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: this processor is big-endian", path);
+    uint8_t header[FV_INDEX_HEADER];
     if (!fv_index_sections_make(index, &sections))
         return fv_message_set(message, FV_ERROR_OVERFLOW, "%s: the index is larger than a file", path);
-    fv_status status = fv_index_check_file(index, message); /* what is damaged gets no new checksums */
-    if (status == FV_OK) status = fv_replacement_begin(&replacement, path, message);
+    fv_status status = fv_replacement_begin(&replacement, path, message);
     if (status != FV_OK) return status;
-    bool good = replacement.file && write_all(index, &sections, replacement.file);
-    return fv_replacement_end(&replacement, good, message);
+    put_header(index, &sections, replaced, header);
+    bool good = replacement.file && write_all(index, &sections, header, replacement.file);
+    status = fv_replacement_end(&replacement, good, message);
+    if (status == FV_OK) *base = fv_le64_get(header + FV_INDEX_AT_CHECKSUM);
+    return status;
+}
+
+/* The journal that lies beside the old file belongs to no other: it is emptied after the new file is there, which says
+ * meanwhile that it has what waited in it. */
+fv_status fv_index_write(const fv_index *index, const char *path, fv_message *message) {
+    fv_append_file claim;
+    fv_journal *own = NULL;
+    char name[FV_JOURNAL_PATH];
+    uint64_t replaced, base = 0;
+    if (!is_little_endian())
+        return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: this processor is big-endian", path);
+    if (index->journal && fv_journal_path(path, name) && strcmp(name, index->journal->path) == 0) own = index->journal;
+    fv_status status = fv_index_check_file(index, message); /* what is damaged gets no new checksums */
+    if (status == FV_OK) status = fv_journal_claim(own, path, &claim, &replaced, message);
+    if (status != FV_OK) return status;
+    status = write_file(index, path, replaced, &base, message);
+    fv_status released = fv_journal_release(own, path, &claim, base, status == FV_OK ? message : NULL);
+    fv_index_sections sections;
+    if (own && base && fv_index_sections_make(index, &sections)) {
+        fv_turn_publish_begin(index->lock);
+        own->waiting = (fv_waiting){.file_bytes = sections.offset[FV_INDEX_SECTIONS]};
+        fv_turn_publish_end(index->lock);
+    }
+    return status == FV_OK ? released : status;
 }
 
 fv_status fv_index_save(const fv_index *index, const char *path, fv_message *message) {
     if (!index || !path) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
     fv_turn_change_begin(index->lock);
-    fv_status status = save(index, path, message);
+    fv_status status = fv_index_write(index, path, message);
     fv_turn_change_end(index->lock);
     return status;
 }
@@ -120,7 +146,7 @@ static fv_status check_header(const uint8_t *bytes, size_t count, const char *na
     if (!is_little_endian())
         return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: this processor is big-endian", name);
     bool zero = fv_le32_get(bytes + FV_INDEX_AT_HEADER_BYTES) == FV_INDEX_HEADER;
-    for (size_t i = FV_INDEX_AT_ZEROS; i < FV_INDEX_AT_DEAD; i++) zero &= bytes[i] == 0;
+    for (size_t i = FV_INDEX_AT_ZEROS; i < FV_INDEX_AT_REPLACED; i++) zero &= bytes[i] == 0;
     for (size_t i = FV_INDEX_AT_CHECKSUMS + 8 * FV_INDEX_SECTIONS; i < FV_INDEX_AT_CHECKSUM; i++) zero &= bytes[i] == 0;
     if (!zero) return damaged(name, "its header", message);
     if (fv_le64_get(bytes + FV_INDEX_AT_FILE_BYTES) != count)
@@ -189,22 +215,6 @@ fv_status fv_index_open_memory(fv_index **index, const uint8_t *bytes, size_t co
     if (made) made->rows = 0;
     fv_index_close(made);
     return status;
-}
-
-fv_status fv_index_open(fv_index **index, const char *path, fv_message *message) {
-    fv_file_map map = {0};
-    fv_index *made = NULL;
-    if (!index || !path) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
-    fv_status status = fv_file_map_open(&map, path, message);
-    if (status != FV_OK) return status;
-    status = fv_index_open_memory(&made, map.bytes, map.count, path, message);
-    if (status != FV_OK) {
-        fv_file_map_close(&map);
-        return status;
-    }
-    made->map = map;
-    *index = made;
-    return FV_OK;
 }
 
 /* ---- checking ---- */

@@ -22,6 +22,7 @@ enum fv_index_place { /* offsets in the header; what is not named is zero */
                       FV_INDEX_AT_DEGREE = 52,
                       FV_INDEX_AT_ENTRY = 56,
                       FV_INDEX_AT_ZEROS = 60,
+                      FV_INDEX_AT_REPLACED = 112,    /* base of the journal whose changes it has; 0: none */
                       FV_INDEX_AT_DEAD = 120,        /* rows, among all */
                       FV_INDEX_AT_CALIBRATION = 128, /* calibration.h */
                       FV_INDEX_AT_CHECKSUMS = 208,   /* of each section, zeros to its end included */
@@ -42,5 +43,8 @@ bool fv_index_sections_make(const fv_index *index, fv_index_sections *sections);
 /* fv_index_open() of bytes that are the caller's, aligned to 8, until it is closed. `name` is for messages. */
 fv_status fv_index_open_memory(fv_index **index, const uint8_t *bytes, size_t count, const char *name,
                                fv_message *message);
+
+/* fv_index_save() for who has the change. */
+fv_status fv_index_write(const fv_index *index, const char *path, fv_message *message);
 
 #endif

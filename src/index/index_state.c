@@ -121,6 +121,8 @@ void fv_index_free_arrays(fv_index *index) {
 
 void fv_index_close(fv_index *index) {
     if (!index) return;
+    if (index->journal) fv_journal_close(index->journal);
+    free(index->journal);
     fv_index_free_arrays(index);
     fv_label_map_free(&index->by_label);
     fv_turn_lock_free(index->lock);
@@ -145,6 +147,17 @@ void fv_index_info_get(const fv_index *index, fv_index_info *info) {
         .version = FV_INDEX_VERSION,
         .degree = index->degree,
     };
+    fv_turn_read_end(index->lock);
+}
+
+void fv_index_changes_get(const fv_index *index, fv_index_changes *changes) {
+    fv_turn_read_begin(index->lock);
+    const fv_waiting *waiting = index->journal ? &index->journal->waiting : &index->waiting;
+    *changes = (fv_index_changes){.removed = index->dead,
+                                  .waiting_calls = waiting->calls,
+                                  .waiting_vectors = waiting->vectors,
+                                  .journal_bytes = waiting->bytes,
+                                  .file_bytes = waiting->file_bytes};
     fv_turn_read_end(index->lock);
 }
 

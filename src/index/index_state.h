@@ -6,6 +6,7 @@
 #include "fovea/index.h"
 #include "gguf/file_map.h"
 #include "index/calibration.h"
+#include "index/index_journal.h"
 #include "index/label_map.h"
 #include "index/scan_kernels.h"
 #include "index/sign_code.h"
@@ -37,6 +38,8 @@ struct fv_index {
     const uint8_t *bytes;  /* of the file, while is_mapped */
     fv_file_map map;       /* it; empty: the bytes are the caller's */
     fv_label_map by_label; /* of rows that are not dead, unless is_mapped */
+    fv_journal *journal;   /* that changes go to; NULL: they are made in memory alone */
+    fv_waiting waiting;    /* when it was opened; from then on the journal's */
 };
 
 static inline bool fv_index_is_dead(const fv_index *index, size_t row) {

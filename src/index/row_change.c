@@ -5,12 +5,17 @@
 #include "index/compaction.h"
 #include "index/graph_growth.h"
 #include "index/graph_reach.h"
+#include "index/index_file.h"
 #include "platform/array.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEAD_SHARE = 5 }; /* one in so many, at most */
+enum {
+    DEAD_SHARE = 5,        /* one in so many, at most */
+    FOLD_LEAST = 1024,     /* vectors that may wait in a journal, and one more ... */
+    FOLD_BYTES = 256 << 10 /* ... for so many bytes of the file: writing them takes as long as giving it edges */
+};
 
 typedef struct row_plan {
     uint64_t *removed;       /* [gone], sorted */
@@ -135,6 +140,31 @@ static void free_plan(row_plan *plan) {
 
 /* ---- the change ---- */
 
+static fv_status write_down(fv_index *index, const fv_row_change *change, fv_message *message) {
+    fv_journal_call call = {change->rows, change->gone, change->labels, change->removed, change->vectors};
+    return index->journal ? fv_journal_append(index->journal, &call, message) : FV_OK;
+}
+
+static void count_waiting(fv_journal *journal, const fv_row_change *change) {
+    journal->waiting.calls++;
+    journal->waiting.vectors += change->rows + change->gone;
+    journal->waiting.bytes = journal->file.end;
+}
+
+/* Takes the journal into the file once reading it costs an opening more than writing the file costs here. */
+static void fold(fv_index *index, fv_message *message) {
+    fv_journal *journal = index->journal;
+    fv_message why = {""};
+    if (!journal || journal->waiting.vectors < FOLD_LEAST + journal->waiting.file_bytes / FOLD_BYTES + journal->grace)
+        return;
+    const char *ending = strrchr(journal->path, '.');
+    char path[FV_JOURNAL_PATH] = "";
+    memcpy(path, journal->path, (size_t)(ending - journal->path));
+    fv_status status = fv_index_write(index, path, &why);
+    journal->grace = status == FV_OK ? 0 : journal->waiting.vectors;
+    if (status != FV_OK) fv_message_set(message, FV_OK, "the change waits in the journal: %.200s", why.text);
+}
+
 static void publish(fv_index *index, const fv_row_change *change, const row_plan *plan) {
     uint64_t *labels = index->arrays.labels;
     fv_turn_publish_begin(index->lock);
@@ -151,6 +181,7 @@ static void publish(fv_index *index, const fv_row_change *change, const row_plan
     }
     index->dead = index->dead + change->gone - change->rows;
     index->is_centred |= change->rows > 0;
+    if (index->journal) count_waiting(index->journal, change);
     fv_turn_publish_end(index->lock);
 }
 
@@ -172,11 +203,13 @@ fv_status fv_index_apply(fv_index *index, const fv_row_change *change, fv_messag
     if (status == FV_OK) status = check_labels(index, change, &plan, message);
     if (status == FV_OK) status = fv_graph_stretch(index, change->rows, change->vectors, message);
     if (status == FV_OK) status = make_plan(index, change, &plan, message);
+    if (status == FV_OK) status = write_down(index, change, message);
     if (status == FV_OK) {
         put_edge(index, &plan);
         if (plan.growth) fv_graph_growth_run(plan.growth);
         publish(index, change, &plan);
         if (index->dead * DEAD_SHARE > index->rows) fv_index_compact(index, change->parallel);
+        fold(index, message);
     }
     free_plan(&plan);
     return status;

@@ -23,6 +23,9 @@ fv_status fv_replacement_begin(fv_replacement *replacement, const char *path, fv
  * was. FV_OK, FV_ERROR_FILE. */
 fv_status fv_replacement_end(fv_replacement *replacement, bool good, fv_message *message);
 
+/* Makes the names in the folder of `path` durable; a file system that can't do that has done what it can. */
+void fv_folder_sync(const char *path);
+
 /* Removes the part at `part`, which a killed process left, unless somebody is writing it. Whoever is about to write it
  * sees that its name is gone. */
 void fv_replacement_sweep(const char *part);

@@ -42,8 +42,8 @@ fv_status fv_replacement_begin(fv_replacement *replacement, const char *path, fv
     return FV_OK;
 }
 
-/* A name is durable when its folder is. A file system that can't do that has done what it can. */
-static void folder_sync(const char *path) {
+/* A name is durable when its folder is. */
+void fv_folder_sync(const char *path) {
     char folder[4096] = ".";
     const char *slash = strrchr(path, '/');
     if (slash && (size_t)(slash - path) + 2 <= sizeof folder)
@@ -61,7 +61,7 @@ fv_status fv_replacement_end(fv_replacement *replacement, bool good, fv_message 
     if (file && (fflush(file) != 0 || fsync(fileno(file)) != 0)) good = false;
     if (good && rename(replacement->part, replacement->path) != 0) good = false;
     if (!good && file) remove(replacement->part);
-    if (good) folder_sync(replacement->path);
+    if (good) fv_folder_sync(replacement->path);
     if (file && fclose(file) != 0) good = false;
     return good ? FV_OK : fv_message_set(message, FV_ERROR_FILE, "%s: can't be written", replacement->path);
 }
