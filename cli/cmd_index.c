@@ -37,7 +37,7 @@ static const cli_option build_flags[] = {
              .help = "build: beam of the walks that look for neighbours"),
     CLI_FLAG(INTEGER, "--seed", seed, .low = 0, .high = CLI_SEED_MAX, .help = "build: of the rotation of vectors"),
     CLI_FLAG(TEXT, "--labels", labels, .value = "FILE",
-             .help = "build, insert: labels (default: the numbers of the rows)"),
+             .help = "build, insert, update: labels (default: the numbers of the rows)"),
 };
 static const cli_option search_flags[] = {
     CLI_FLAG(U32, "-k --top-k", k, .low = 1, .high = CLI_COUNT_MAX, .help = "results of a query"),
@@ -86,7 +86,11 @@ static const char *kind_name(const fv_index_info *info) { return info->degree ? 
 
 /* ---- what changes an index ---- */
 
-static int add(index_state *state, const char *data) {
+typedef fv_status put_fn(fv_index *index, size_t rows, uint32_t dimension, const float *vectors, const uint64_t *labels,
+                         const fv_parallel *parallel, fv_message *message);
+
+/* Adds vectors, or updates them. */
+static int put(index_state *state, const char *data, put_fn *call) {
     fv_message message = {""};
     const index_options *options = state->options;
     fv_status status = fv_vectors_read(&state->vectors, data, &message);
@@ -95,8 +99,9 @@ static int add(index_state *state, const char *data) {
     if (options->labels && state->labels.rows * state->labels.columns != state->vectors.rows)
         return cli_fail("%s: has %zu labels, %s has %zu vectors", options->labels,
                         state->labels.rows * state->labels.columns, data, state->vectors.rows);
-    status = fv_index_add(state->index, state->vectors.rows, dimension_of(&state->vectors), state->vectors.data,
-                          options->labels ? state->labels.data : NULL, fv_pool_parallel(state->pool), &message);
+    status = call(state->index, state->vectors.rows, dimension_of(&state->vectors), state->vectors.data,
+                  options->labels ? state->labels.data : NULL, fv_pool_parallel(state->pool), &message);
+    if (status == FV_OK && message.text[0]) cli_note("%s", message.text);
     return cli_outcome(status, &message);
 }
 
@@ -152,7 +157,7 @@ static int build(index_state *state) {
     fv_index_config_default(dimension, options->metric, &config);
     config.seed = (uint64_t)options->seed;
     int result = cli_outcome(fv_index_make(&state->index, &config, &message), &message);
-    if (result == CLI_GO_ON) result = add(state, options->first);
+    if (result == CLI_GO_ON) result = put(state, options->first, fv_index_add);
     if (result == CLI_GO_ON && options->kind != KIND_FLAT)
         result = link(state, options->degree, options->kind == KIND_AUTO);
     else if (result == CLI_GO_ON)
@@ -161,13 +166,37 @@ static int build(index_state *state) {
     return result == CLI_GO_ON ? save(state, options->out, start_ns) : result;
 }
 
+/* What a change left: it is in the journal, or was taken into the file. */
 static int changed(index_state *state, int result, uint64_t start_ns) {
-    return result == CLI_GO_ON ? save(state, state->options->first, start_ns) : result;
+    fv_index_info info = info_of(state);
+    fv_index_changes changes;
+    if (result != CLI_GO_ON) return result;
+    fv_index_changes_get(state->index, &changes);
+    double seconds = seconds_since(start_ns);
+    if (!state->options->json) {
+        cli_print("%s: %s, %" PRIu64 " vectors of dimension %" PRIu32 ", %" PRIu64 " bytes and %" PRIu64
+                  " in the journal, %.2f s\n",
+                  state->options->first, kind_name(&info), info.rows, info.dimension, changes.file_bytes,
+                  changes.journal_bytes, seconds);
+        return cli_flush() ? CLI_DONE : CLI_FAILED;
+    }
+    json_t *document = json_object();
+    CLI_ADD(document, {"vectors", cli_count(info.rows)}, {"dimension", cli_count(info.dimension)},
+            {"kind", cli_text(kind_name(&info))}, {"seconds", cli_real(seconds)},
+            {"bytes", cli_count(changes.file_bytes)}, {"journal_bytes", cli_count(changes.journal_bytes)},
+            {"waiting_calls", cli_count(changes.waiting_calls)});
+    return cli_json_print(document);
 }
 
 static int insert(index_state *state) {
     uint64_t start_ns = fv_machine_clock_ns();
-    return changed(state, add(state, state->options->second), start_ns);
+    return changed(state, put(state, state->options->second, fv_index_add), start_ns);
+}
+
+static int update(index_state *state) {
+    uint64_t start_ns = fv_machine_clock_ns();
+    if (!state->options->labels) return cli_usage_error("index", "update: name the labels with --labels");
+    return changed(state, put(state, state->options->second, fv_index_update), start_ns);
 }
 
 static int delete_labels(index_state *state) {
@@ -180,30 +209,45 @@ static int delete_labels(index_state *state) {
     return changed(state, cli_outcome(status, &message), start_ns);
 }
 
+static int fold(index_state *state) {
+    uint64_t start_ns = fv_machine_clock_ns();
+    fv_message message = {""};
+    fv_status status = fv_index_save(state->index, state->options->first, &message);
+    return changed(state, cli_outcome(status, &message), start_ns);
+}
+
 /* ---- what reads one ---- */
 
 static int inspect(index_state *state) {
     fv_message message = {""};
     fv_index_info info = info_of(state);
     static const char *const metrics[] = {"l2", "ip", "cosine"};
+    fv_index_changes changes;
+    fv_index_changes_get(state->index, &changes);
     if (state->options->check) {
         int result = cli_outcome(fv_index_check(state->index, &message), &message);
         if (result != CLI_GO_ON) return result;
     }
     if (!state->options->json) {
         cli_print("%s: index, version %" PRIu32 ", %" PRIu64 " bytes\n", state->options->first, info.version,
-                  info.file_bytes);
+                  changes.file_bytes);
         cli_print("%s, %s, %" PRIu64 " vectors of dimension %" PRIu32 ", seed %" PRIu64, kind_name(&info),
                   metrics[info.metric], info.rows, info.dimension, info.seed);
         cli_print(info.degree ? ", %" PRIu32 " neighbours each\n" : "\n", info.degree);
+        cli_print("%" PRIu64 " removed vectors have rows; %" PRIu64 " changes of %" PRIu64
+                  " vectors wait in the journal, %" PRIu64 " bytes\n",
+                  changes.removed, changes.waiting_calls, changes.waiting_vectors, changes.journal_bytes);
         return cli_flush() ? CLI_DONE : CLI_FAILED;
     }
     json_t *document = json_object();
     CLI_ADD(document, {"path", cli_text(state->options->first)}, {"version", cli_count(info.version)},
             {"kind", cli_text(kind_name(&info))}, {"metric", cli_text(metrics[info.metric])},
             {"vectors", cli_count(info.rows)}, {"dimension", cli_count(info.dimension)},
-            {"degree", cli_count(info.degree)}, {"seed", cli_count(info.seed)}, {"bytes", cli_count(info.file_bytes)},
-            {"checked", json_boolean(state->options->check)});
+            {"degree", cli_count(info.degree)}, {"seed", cli_count(info.seed)},
+            {"bytes", cli_count(changes.file_bytes)}, {"removed", cli_count(changes.removed)},
+            {"waiting_calls", cli_count(changes.waiting_calls)},
+            {"waiting_vectors", cli_count(changes.waiting_vectors)},
+            {"journal_bytes", cli_count(changes.journal_bytes)}, {"checked", json_boolean(state->options->check)});
     return cli_json_print(document);
 }
 
@@ -350,14 +394,21 @@ static int bench(index_state *state) {
 
 /* ---- the verb ---- */
 
+enum { OPENS_NOT, OPENS_TO_READ, OPENS_TO_CHANGE };
+
 static const struct action {
     const char *name, *second;
-    bool opens;
+    int opens;
     int (*run)(index_state *state);
 } actions[] = {
-    {"build", NULL, false, build},           {"search", "the queries", true, search_index},
-    {"insert", "the vectors", true, insert}, {"delete", "the labels", true, delete_labels},
-    {"inspect", NULL, true, inspect},        {"bench", "the queries", true, bench},
+    {"build", NULL, OPENS_NOT, build},
+    {"search", "the queries", OPENS_TO_READ, search_index},
+    {"insert", "the vectors", OPENS_TO_CHANGE, insert},
+    {"update", "the vectors", OPENS_TO_CHANGE, update},
+    {"delete", "the labels", OPENS_TO_CHANGE, delete_labels},
+    {"fold", NULL, OPENS_TO_CHANGE, fold},
+    {"inspect", NULL, OPENS_TO_READ, inspect},
+    {"bench", "the queries", OPENS_TO_READ, bench},
 };
 #define ACTIONS (sizeof actions / sizeof actions[0])
 
@@ -370,8 +421,11 @@ static int run_action(const struct action *action, const index_options *options)
         return cli_usage_error("index", "%s: %s", action->name,
                                options->second ? "one file is enough" : "after the index comes a second file");
     int result = cli_pool_open(&state.pool, "index", options->threads, &placement);
-    if (result == CLI_GO_ON && action->opens)
+    const fv_parallel *parallel = fv_pool_parallel(state.pool);
+    if (result == CLI_GO_ON && action->opens == OPENS_TO_READ)
         result = cli_outcome(fv_index_open(&state.index, options->first, &message), &message);
+    if (result == CLI_GO_ON && action->opens == OPENS_TO_CHANGE)
+        result = cli_outcome(fv_index_open_journal(&state.index, options->first, parallel, &message), &message);
     if (result == CLI_GO_ON) result = action->run(&state);
     fv_index_close(state.index);
     fv_pool_close(state.pool);
@@ -390,10 +444,12 @@ int cmd_index(int argc, char **argv) {
     const cli_syntax syntax = {
         .verb = "index",
         .synopsis = "build DATA -o FILE | search FILE QUERIES | insert FILE DATA | delete FILE LABELS |\n"
-                    "       fovea index inspect FILE | bench FILE QUERIES --truth LABELS [flags]",
+                    "       fovea index update FILE DATA --labels LABELS | fold FILE | inspect FILE |\n"
+                    "       fovea index bench FILE QUERIES --truth LABELS [flags]",
         .about = "Nearest neighbours among vectors. DATA and QUERIES are .npy (f4, f2, i1, u1; two\ndimensions), "
                  ".fvecs, .bvecs "
-                 "or .ivecs; LABELS .npy or .ivecs.",
+                 "or .ivecs; LABELS .npy or .ivecs. Changes are kept in FILE.journal, durable\n"
+                 "when the command ends; fold takes them into the file, as many changes do by themselves.",
         CLI_GROUPS(groups),
         .operand = &options.first,
         .second = &options.second,
@@ -403,6 +459,8 @@ int cmd_index(int argc, char **argv) {
         if (strcmp(argv[1], actions[i].name) == 0) action = actions + i;
     int result = cli_options_parse(&syntax, action ? argc - 1 : argc, action ? argv + 1 : argv);
     if (result != CLI_GO_ON) return result;
-    if (!action) return cli_usage_error("index", "say what to do: build, search, insert, delete, inspect or bench");
+    if (!action)
+        return cli_usage_error("index",
+                               "say what to do: build, search, insert, update, delete, fold, inspect or bench");
     return run_action(action, &options);
 }

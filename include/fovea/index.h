@@ -126,8 +126,8 @@ FV_API fv_status fv_index_open(fv_index **index, const char *path, fv_message *m
  * the journal of an index, until fv_index_close(); fv_index_link() and fv_index_calibrate() don't go to it: save then.
  *
  * parallel  for the changes that wait; NULL: the calling thread.
- * returns   as fv_index_open(), FV_ERROR_FILE also where somebody else has it open for change; FV_ERROR_CORRUPT also for
- *           a journal that is damaged, or of another index. Of what a killed process left half written nothing stays.
+ * returns   as fv_index_open(), FV_ERROR_FILE also where somebody else has it open for change; FV_ERROR_CORRUPT also
+ * for a journal that is damaged, or of another index. Of what a killed process left half written nothing stays.
  */
 FV_API fv_status fv_index_open_journal(fv_index **index, const char *path, const fv_parallel *parallel,
                                        fv_message *message);

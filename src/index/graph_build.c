@@ -281,8 +281,8 @@ static fv_status link_rows(fv_index *index, const fv_index_link_config *config, 
     }
     fv_turn_publish_begin(index->lock);
     free(index->arrays.vectors);
-    *index = wide;
-    index->capacity = rows;
+    wide.capacity = rows;
+    fv_index_assign(index, &wide);
     fv_turn_publish_end(index->lock);
     return FV_OK;
 }

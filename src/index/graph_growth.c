@@ -39,10 +39,11 @@ struct fv_graph_growth {
     size_t born, first, end; /* the first row that comes; rows of this step */
     growth_scratch *scratch; /* [workers] */
     uint32_t *anchors;       /* [step]: the nearest row that was there before the step; FV_NO_ROW: none */
-    back_edge *edges;        /* [step * (degree + 1)], by `from` */
+    uint32_t *leads;         /* [step]: one that leaves and is nearer, which walks are led by; FV_NO_ROW: none */
+    back_edge *edges;        /* [step * (degree + 2)], by `from` */
     size_t edge_count, target_count;
-    size_t *targets; /* [step * (degree + 1) + 1]: where those of a row begin in edges */
-    uint8_t *tails;  /* [step * (degree + 1)][tail_bytes]: new ones of the targets */
+    size_t *targets; /* [step * (degree + 2) + 1]: where those of a row begin in edges */
+    uint8_t *tails;  /* [step * (degree + 2)][tail_bytes]: new ones of the targets */
 };
 
 /* ---- candidates ---- */
@@ -81,6 +82,25 @@ static void walk(const fv_graph_growth *growth, size_t row, growth_scratch *scra
     fv_graph_walk(index, &scratch->walk, 1, 0);
 }
 
+/* What the row hangs on, of candidates in order and of what its walk met. */
+static void find_anchor(const fv_graph_growth *growth, size_t task, const growth_scratch *scratch, size_t count) {
+    float nearest = INFINITY;
+    growth->anchors[task] = growth->leads[task] = FV_NO_ROW;
+    for (size_t i = count; i-- > 0;) {
+        if (scratch->candidates[i].row >= growth->first) continue;
+        growth->anchors[task] = scratch->candidates[i].row;
+        nearest = scratch->candidates[i].distance;
+    }
+    for (size_t i = 0; growth->first && i < scratch->walk.beam.visit_count; i++) {
+        fv_visit visit = scratch->walk.beam.visits[i];
+        if (!is_leaving(growth, visit.row)) continue;
+        visit = fv_graph_visited(growth->index, growth->first + task, &visit);
+        if (!(visit.distance < nearest)) continue;
+        nearest = visit.distance;
+        growth->leads[task] = visit.row;
+    }
+}
+
 /* The neighbours of a row that comes: those kept, the nearest others, rows by chance where there are too few. */
 static void walk_task(void *context, size_t task, size_t worker) {
     const fv_graph_growth *growth = context;
@@ -93,9 +113,7 @@ static void walk_task(void *context, size_t task, size_t worker) {
         scratch->candidates[count++] = fv_graph_candidate(index, row, (uint32_t)other);
     if (count == growth->end - growth->first) count = take_visits(growth, row, true, scratch, count);
     count = fv_graph_order(scratch->candidates, count, (uint32_t)row);
-    growth->anchors[task] = FV_NO_ROW;
-    for (size_t i = count; i-- > 0;)
-        if (scratch->candidates[i].row < growth->first) growth->anchors[task] = scratch->candidates[i].row;
+    find_anchor(growth, task, scratch, count);
     fv_graph_prune(index, scratch->candidates, count, degree);
     uint32_t *ids = fv_graph_ids(index, row);
     for (size_t i = 0; i < degree; i++)
@@ -130,7 +148,9 @@ static void put_edges(fv_graph_growth *growth, size_t row) {
         if (ids[i] != row) growth->edges[growth->edge_count++] = (back_edge){ids[i], (uint32_t)row, ids[i] == anchor};
         has_anchor |= ids[i] == anchor;
     }
+    uint32_t lead = growth->leads[row - growth->first];
     if (!has_anchor) growth->edges[growth->edge_count++] = (back_edge){anchor, (uint32_t)row, true};
+    if (lead != FV_NO_ROW) growth->edges[growth->edge_count++] = (back_edge){lead, (uint32_t)row, true};
 }
 
 static void turn_edges(fv_graph_growth *growth) {
@@ -226,13 +246,15 @@ void fv_graph_growth_run(fv_graph_growth *growth) {
 
 static bool make_arrays(fv_graph_growth *growth) {
     const fv_index *index = growth->index;
-    size_t edges = growth->step * (index->degree + 1);
+    size_t edges = growth->step * (index->degree + 2);
     growth->scratch = fv_array_new(growth->workers, sizeof *growth->scratch);
     growth->anchors = fv_array_new(growth->step, sizeof *growth->anchors);
+    growth->leads = fv_array_new(growth->step, sizeof *growth->leads);
     growth->edges = fv_array_new(edges, sizeof *growth->edges);
     growth->targets = fv_array_new(edges + 1, sizeof *growth->targets);
     growth->tails = fv_array_new(edges, growth->tail_bytes);
-    bool good = growth->scratch && growth->anchors && growth->edges && growth->targets && growth->tails;
+    bool good =
+        growth->scratch && growth->anchors && growth->leads && growth->edges && growth->targets && growth->tails;
     for (size_t i = 0; good && i < growth->workers; i++) {
         growth_scratch *scratch = growth->scratch + i;
         good = fv_beam_make(&scratch->walk.beam, BEAM, FV_BLOCK_CODES);
@@ -272,6 +294,7 @@ void fv_graph_growth_free(fv_graph_growth *growth) {
         free(growth->scratch[i].table);
         free(growth->scratch[i].less);
     }
-    void *all[] = {growth->scratch, growth->anchors, growth->edges, growth->targets, growth->tails, growth};
+    void *all[] = {growth->scratch, growth->anchors, growth->leads, growth->edges,
+                   growth->targets, growth->tails,   growth};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }

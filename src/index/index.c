@@ -66,6 +66,22 @@ bool fv_index_arrays_copy(const fv_index *index, size_t capacity, fv_index_array
     return true;
 }
 
+void fv_index_assign(fv_index *index, const fv_index *made) {
+    index->rows = made->rows;
+    index->capacity = made->capacity;
+    index->dead = made->dead;
+    index->row_bytes = made->row_bytes;
+    index->degree = made->degree;
+    index->entry = made->entry;
+    index->calibration = made->calibration;
+    index->reach = made->reach;
+    index->arrays = made->arrays;
+    index->is_mapped = made->is_mapped;
+    index->bytes = made->bytes;
+    index->map = made->map;
+    index->by_label = made->by_label;
+}
+
 fv_status fv_index_replace(fv_index *index, fv_index *made, fv_message *message) {
     fv_label_map by_label = {0};
     if (!fv_label_map_reserve(&by_label, made->arrays.labels, made->capacity)) {
@@ -81,7 +97,7 @@ fv_status fv_index_replace(fv_index *index, fv_index *made, fv_message *message)
     made->is_mapped = false;
     made->map = (fv_file_map){0};
     made->bytes = NULL;
-    *index = *made;
+    fv_index_assign(index, made);
     fv_turn_publish_end(index->lock);
     return FV_OK;
 }

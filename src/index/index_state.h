@@ -78,6 +78,9 @@ void fv_index_arrays_free(fv_index_arrays *arrays);
 /* A copy of the arrays with room for `capacity`. False: no memory. */
 bool fv_index_arrays_copy(const fv_index *index, size_t capacity, fv_index_arrays *arrays);
 
+/* Of a copy that was changed, what may change; the rest is read without the lock. */
+void fv_index_assign(fv_index *index, const fv_index *made);
+
 /* Puts the index `made`, and a map of its labels, in the place of `index`, of which it was a copy but for its arrays,
  * and publishes it. FV_OK; FV_ERROR_MEMORY: nothing has changed, made's arrays are gone. */
 fv_status fv_index_replace(fv_index *index, fv_index *made, fv_message *message);

@@ -14,7 +14,7 @@
 enum {
     DEAD_SHARE = 5,        /* one in so many, at most */
     FOLD_LEAST = 1024,     /* vectors that may wait in a journal, and one more ... */
-    FOLD_BYTES = 256 << 10 /* ... for so many bytes of the file: writing them takes as long as giving it edges */
+    FOLD_BYTES = 256 << 10 /* ... for as many bytes of the file: writing them takes as long as giving it edges */
 };
 
 typedef struct row_plan {

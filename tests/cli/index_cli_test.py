@@ -149,6 +149,39 @@ class IndexTest(FolderTest):
                        says=("label 1000 is there already",))
             self.assertEqual(self.document("index", "inspect", self.path("x.fvi"), "--check", "--json")["vectors"], 220)
 
+    def test_changes_wait_in_a_journal_until_they_are_folded(self):
+        self.build("--kind", "graph", "--build-ef", "60")
+        file, journal = self.path("x.fvi"), self.path("x.fvi.journal")
+        with open(file, "rb") as before:
+            bytes_before = before.read()
+        self.put("new.npy", npy("<u8", [1000 + i for i in range(7)], "Q"))
+        self.put("old.npy", npy("<u8", [4, 5], "Q"))
+        made = self.document("index", "insert", file, self.path("queries.npy"), "--labels", self.path("new.npy"), "--json")
+        self.assertEqual((made["vectors"], made["waiting_calls"], made["bytes"]), (self.ROWS + 7, 1, len(bytes_before)))
+        self.document("index", "delete", file, self.path("old.npy"), "--json")
+        self.put("moved.npy", npy("<f4", self.queries[:1], "f"))
+        self.put("six.npy", npy("<u8", [6], "Q"))
+        self.document("index", "update", file, self.path("moved.npy"), "--labels", self.path("six.npy"), "--json")
+        with open(file, "rb") as after:
+            self.assertEqual(after.read(), bytes_before)
+        info = self.document("index", "inspect", file, "--check", "--json")
+        self.assertEqual((info["vectors"], info["waiting_calls"], info["waiting_vectors"], info["removed"], info["bytes"]),
+                         (self.ROWS + 5, 3, 11, 3, len(bytes_before)))
+        self.assertEqual(info["journal_bytes"], os.path.getsize(journal))
+        self.assertIn("3 changes of 11 vectors wait", self.ok("index", "inspect", file).stdout.decode())
+        waiting = self.search("-k", "3", "--ef", "0")[1:]
+        self.assertEqual(waiting[0][0][:2], [6, 1000])
+        made = self.document("index", "fold", file, "--json")
+        self.assertEqual((made["waiting_calls"], made["journal_bytes"], made["bytes"]), (0, 0, os.path.getsize(file)))
+        self.assertEqual(self.search("-k", "3", "--ef", "0")[1:], waiting)
+        self.fails(2, "index", "update", file, self.path("moved.npy"), says=("--labels",))
+        self.document("index", "delete", file, self.path("six.npy"), "--json")
+        with open(journal, "r+b") as damaged:
+            damaged.seek(70)
+            damaged.write(b"\xff")
+        for arguments in (("inspect", file), ("delete", file, self.path("new.npy")), ("search", file, self.path("queries.npy"))):
+            self.fails(1, "index", *arguments, says=("x.fvi.journal", "damaged"))
+
     def test_filters(self):
         self.build()
         self.put("bools.npy", npy("|b1", [i % 10 == 4 for i in range(self.ROWS)], "B"))
