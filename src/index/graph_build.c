@@ -238,7 +238,7 @@ static void free_job(build_job *job, size_t workers) {
 }
 
 void fv_index_link_config_default(fv_index_link_config *config) {
-    *config = (fv_index_link_config){.degree = 32, .beam = 200, .rounds = 3};
+    *config = (fv_index_link_config){.degree = 32, .beam = 200, .rounds = 1};
 }
 
 static fv_status check_link(const fv_index *index, const fv_index_link_config *config, fv_message *message) {

@@ -78,7 +78,7 @@ class Index(_fovea.Index):
     """
 
     _kind: str = "auto"
-    _link: tuple[int, int, int] = (32, 200, 3)
+    _link: tuple[int, int, int] = (32, 200, 1)
     _building: threading.Lock
 
     def __init__(self, dimension: int, metric: str = "l2", kind: str = "auto", *, seed: int = 0) -> None:
@@ -135,7 +135,7 @@ class Index(_fovea.Index):
         then."""
         self._remove(labels_of(labels))
 
-    def build(self, *, degree: int = 32, ef: int = 200, rounds: int = 3, threads: int | None = None) -> None:
+    def build(self, *, degree: int = 32, ef: int = 200, rounds: int = 1, threads: int | None = None) -> None:
         """Makes the graph that searches walk, from all vectors: minutes for a million. It grows and shrinks with `add`, `update` and
         `remove`. A search that wants one makes it, if there is none.
 
