@@ -35,7 +35,7 @@ static void rotate(const fv_cache *cache, float *key) {
     for (size_t c = 0; c < dim; c++) key[c] = lane[c * FV_PAGE_TOKENS];
 }
 
-static void token_add(const fv_cache *cache, uint32_t head, uint32_t token, fv_margin *margin, float *squares) {
+static void key_add(const fv_cache *cache, uint32_t head, uint32_t token, fv_margin *margin) {
     size_t dim = cache->config.head_dim;
     float *key = fv_shadow_row(&cache->shadow, 0), *coarse = fv_shadow_row(&cache->shadow, 1);
     fv_cache_read(cache, head, token, 1, key, NULL);
@@ -48,10 +48,14 @@ static void token_add(const fv_cache *cache, uint32_t head, uint32_t token, fv_m
     margin->code = larger(margin->code, length_of(dim, coarse));
     for (size_t c = 0; c < dim; c++) key[c] -= coarse[c];
     margin->residual = larger(margin->residual, length_of(dim, key) + rotation_slack * key_length);
-    fv_cache_read(cache, head, token, 1, NULL, key);
-    for (size_t c = 0; c < dim; c++) {
-        margin->value_max = larger(margin->value_max, key[c] < 0.0f ? -key[c] : key[c]);
-        *squares += key[c] * key[c];
+}
+
+static void value_add(const fv_cache *cache, uint32_t head, uint32_t token, fv_margin *margin, float *squares) {
+    float *value = fv_shadow_row(&cache->shadow, 0);
+    fv_cache_read(cache, head, token, 1, NULL, value);
+    for (size_t c = 0; c < cache->config.head_dim; c++) {
+        margin->value_max = larger(margin->value_max, value[c] < 0.0f ? -value[c] : value[c]);
+        *squares += value[c] * value[c];
     }
 }
 
@@ -63,7 +67,10 @@ void fv_margin_update(fv_cache *cache, uint32_t first) {
             float squares = 0.0f;
             uint32_t begin = page * FV_PAGE_TOKENS, left = cache->tokens - begin;
             uint32_t count = left < FV_PAGE_TOKENS ? left : FV_PAGE_TOKENS;
-            for (uint32_t t = 0; t < count; t++) token_add(cache, head, begin + t, &made, &squares);
+            for (uint32_t t = 0; t < count; t++) {
+                if (count == FV_PAGE_TOKENS) key_add(cache, head, begin + t, &made); /* others have no codes */
+                value_add(cache, head, begin + t, &made, &squares);
+            }
             made.value_rms = fv_root_f32(squares / (float)(count * cache->config.head_dim));
             *fv_margin_of(&cache->margins, head, page) = made;
         }

@@ -46,14 +46,14 @@ static void mean_clear(const fv_shadow *shadow, uint8_t *codes, float *steps, ui
     steps[place] = 0.0f;
 }
 
-/* A page that is not full has no mean; a block has a centre from its first token on. */
-static void shadow_clear(const fv_shadow *shadow, uint32_t head, uint32_t page, uint32_t first) {
+/* A page that is not full has no codes; a block has a centre once its first page is full. */
+static void shadow_clear(const fv_shadow *shadow, uint32_t head, uint32_t page) {
     uint32_t place = fv_segment_page(shadow->table, page);
-    lanes_clear(fv_shadow_signs(shadow, head, page), shadow->dim / 8, 1, first);
-    lanes_clear(fv_shadow_sizes(shadow, head, page), shadow->dim / 8, 1, first);
-    lanes_clear(fv_shadow_steps(shadow, head, page * LANES), 1, sizeof(uint16_t), first);
+    bytes_clear(fv_shadow_signs(shadow, head, page), shadow->dim / 8 * LANES);
+    bytes_clear(fv_shadow_sizes(shadow, head, page), shadow->dim / 8 * LANES);
+    bytes_clear(fv_shadow_steps(shadow, head, page * LANES), LANES * sizeof(uint16_t));
     mean_clear(shadow, fv_shadow_means(shadow, head, page), fv_shadow_mean_steps(shadow, head, page), place);
-    if (first == 0 && place % BLOCK_PAGES == 0)
+    if (place % BLOCK_PAGES == 0)
         mean_clear(shadow, fv_shadow_centres(shadow, head, page), fv_shadow_centre_steps(shadow, head, page),
                    place / BLOCK_PAGES);
 }
@@ -62,7 +62,7 @@ static void shadow_clear(const fv_shadow *shadow, uint32_t head, uint32_t page, 
 static void page_clear(fv_cache *cache, uint32_t head, uint32_t page, uint32_t first) {
     elements_clear(cache, head, page, first);
     if (!FV_BUILD_CHOOSE || !cache->shadow.dim) return;
-    shadow_clear(&cache->shadow, head, page, first);
+    shadow_clear(&cache->shadow, head, page);
     if (cache->tail.dim) bytes_clear(fv_tail_page(&cache->tail, head, page), fv_tail_page_bytes(&cache->tail));
     if (cache->margins.head_stride && first == 0)
         bytes_clear(fv_margin_of(&cache->margins, head, page), sizeof(fv_margin));

@@ -35,21 +35,21 @@ void fv_shadow_layout(const fv_cache_config *config, size_t pages, size_t *bytes
         region_add(bytes, heads, block_panels, LANES * sizeof(float), &layout->centre_step_head_bytes);
 }
 
-/* Stored keys of one page as f32, [head_dim][16]; lanes first..end-1. */
-static void page_keys(const fv_cache *cache, uint32_t head, uint32_t page, uint32_t first, uint32_t end, float *out) {
+/* Stored keys of one page as f32, [head_dim][16]. */
+static void page_keys(const fv_cache *cache, uint32_t head, uint32_t page, float *out) {
     size_t dim = cache->config.head_dim;
-    if (cache->config.key_type == FV_ELEMENT_F16 && end - first > 1) {
+    if (cache->config.key_type == FV_ELEMENT_F16) {
         cache->kernels->widen_f16(dim * LANES, (const uint16_t *)fv_cache_key_page(cache, head, page), out);
         return;
     }
     float *key = fv_shadow_row(&cache->shadow, 2);
-    for (uint32_t t = first; t < end; t++) {
+    for (uint32_t t = 0; t < LANES; t++) {
         fv_cache_read(cache, head, page * LANES + t, 1, key, NULL);
         for (size_t c = 0; c < dim; c++) out[c * LANES + t] = key[c];
     }
 }
 
-/* The mean of a full page's rotated keys [dim][16]. */
+/* The mean of a page's rotated keys [dim][16]. */
 static void mean_make(const fv_cache *cache, uint32_t head, uint32_t page, const float *keys) {
     const fv_shadow *shadow = &cache->shadow;
     size_t dim = cache->config.head_dim;
@@ -87,30 +87,25 @@ static void centre_read(const fv_cache *cache, uint32_t head, uint32_t block, fl
                  fv_shadow_centre_steps(shadow, head, first), fv_segment_page(shadow->table, first) / BLOCK_PAGES, out);
 }
 
-/* Tokens first..end-1 of a page; one that is full has a mean. */
-static void page_code(const fv_cache *cache, uint32_t head, uint32_t page, uint32_t first, uint32_t end) {
+static void page_code(const fv_cache *cache, uint32_t head, uint32_t page) {
     const fv_shadow *shadow = &cache->shadow;
     size_t dim = cache->config.head_dim;
     float *keys = fv_shadow_keys(shadow), *centre = fv_shadow_row(shadow, 0);
     uint8_t *code = fv_shadow_key_codes(shadow);
-    uint32_t begin = end == LANES ? 0 : first;
-    page_keys(cache, head, page, begin, end, keys);
-    cache->kernels->rotate_page(dim, begin, end, keys);
-    if (end == LANES) mean_make(cache, head, page, keys);
-    if (page % BLOCK_PAGES == 0 && first == 0) centre_make(cache, head, page / BLOCK_PAGES);
+    page_keys(cache, head, page, keys);
+    cache->kernels->rotate_page(dim, 0, LANES, keys);
+    mean_make(cache, head, page, keys);
+    if (page % BLOCK_PAGES == 0) centre_make(cache, head, page / BLOCK_PAGES);
     centre_read(cache, head, page / BLOCK_PAGES, centre);
     for (size_t c = 0; c < dim; c++)
-        for (uint32_t t = first; t < end; t++) keys[c * LANES + t] -= centre[c];
-    fv_codes_make(dim, first, end, keys, code, fv_shadow_steps(shadow, head, page * LANES));
-    fv_codes_pack(dim, first, end, code, fv_shadow_signs(shadow, head, page), fv_shadow_sizes(shadow, head, page));
+        for (uint32_t t = 0; t < LANES; t++) keys[c * LANES + t] -= centre[c];
+    fv_codes_make(dim, 0, LANES, keys, code, fv_shadow_steps(shadow, head, page * LANES));
+    fv_codes_pack(dim, 0, LANES, code, fv_shadow_signs(shadow, head, page), fv_shadow_sizes(shadow, head, page));
 }
 
 void fv_shadow_update(fv_cache *cache, uint32_t first) {
     for (uint32_t head = 0; head < cache->config.kv_heads; head++)
-        for (uint32_t page = first / LANES; page * LANES < cache->tokens; page++) {
-            uint32_t begin = page * LANES, left = cache->tokens - begin;
-            page_code(cache, head, page, first > begin ? first - begin : 0, left < LANES ? left : LANES);
-        }
+        for (uint32_t page = first / LANES; page < cache->tokens / LANES; page++) page_code(cache, head, page);
 }
 
 void fv_shadow_centre(const fv_cache *cache, uint32_t head, uint32_t token, float *out) {

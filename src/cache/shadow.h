@@ -80,11 +80,11 @@ static inline uint8_t *fv_shadow_key_codes(const fv_shadow *shadow) { return (ui
 /* Adds its regions of a segment of `pages` pages to `bytes` by fv_size_reserve(). */
 void fv_shadow_layout(const fv_cache_config *config, size_t pages, size_t *bytes, fv_shadow *layout);
 
-/* The two parts of the coarse key of a token, rotated: [head_dim] each. */
+/* The two parts of the coarse key of a token in a full page, rotated: [head_dim] each. */
 void fv_shadow_centre(const fv_cache *cache, uint32_t head, uint32_t token, float *out);
 void fv_shadow_code(const fv_cache *cache, uint32_t head, uint32_t token, float *out);
 
-/* Codes of the stored tokens from `first` on, all heads. */
+/* Codes of the full pages from that of token `first` on, all heads: a page is chosen only once it is full. */
 void fv_shadow_update(fv_cache *cache, uint32_t first);
 
 /* Cache lines x 64 that scoring reads, one head: the means of pages or blocks, a plane of pages, the steps of their

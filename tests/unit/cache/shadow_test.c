@@ -83,7 +83,7 @@ static void test_codes_are_of_least_squares(void **state) {
     for (uint32_t i = 0; i < 10; i++) {
         attention_world w = world_of(i, &random);
         world_append(&w, TOKENS);
-        for (uint32_t token = 0; token < TOKENS; token++) check_code(&w, token % HEADS, token);
+        for (uint32_t token = 0; token < TOKENS / 16 * 16; token++) check_code(&w, token % HEADS, token);
         world_free(&w);
     }
 }
@@ -100,6 +100,7 @@ static void check_bound(float got, double exact, double of, const char *what) {
         fail_msg("%s: %.9g, it is %.9g", what, (double)got, exact);
 }
 
+/* Keys of a page that is not full have no codes, and its margin is of the values alone. */
 static void check_margin(const fv_cache *cache, uint32_t head, uint32_t page) {
     uint32_t dim = cache->config.head_dim, tokens = cache->tokens - page * 16;
     double residual = 0, code = 0, centre = 0, longest = 0, most = 0, squares = 0;
@@ -107,16 +108,19 @@ static void check_margin(const fv_cache *cache, uint32_t head, uint32_t page) {
     for (uint32_t t = page * 16; t < page * 16 + tokens; t++) {
         float part[2][CHOOSE_MOST_DIM], value[CHOOSE_MOST_DIM];
         double wide[3][CHOOSE_MOST_DIM], key[CHOOSE_MOST_DIM];
+        check_status(fv_cache_read(cache, head, t, 1, NULL, value));
+        for (uint32_t c = 0; c < dim; c++) {
+            most = fmax(most, fabs((double)value[c]));
+            squares += (double)value[c] * (double)value[c];
+        }
+        if (tokens < 16) continue;
         rotated_key(cache, head, t, key);
         longest = fmax(longest, length(dim, key));
         fv_shadow_centre(cache, head, t, part[0]);
         fv_shadow_code(cache, head, t, part[1]);
-        check_status(fv_cache_read(cache, head, t, 1, NULL, value));
         for (uint32_t c = 0; c < dim; c++) {
             wide[0][c] = (double)part[0][c], wide[1][c] = (double)part[1][c];
             wide[2][c] = key[c] - wide[0][c] - wide[1][c];
-            most = fmax(most, fabs((double)value[c]));
-            squares += (double)value[c] * (double)value[c];
         }
         centre = fmax(centre, length(dim, wide[0]));
         code = fmax(code, length(dim, wide[1]));
@@ -183,7 +187,7 @@ static void test_copies_after_restore_and_copy(void **state) {
             const fv_shadow *a = &w.cache->shadow, *b = &other.cache->shadow;
             assert_memory_equal(fv_margin_of(&w.cache->margins, head, 0), fv_margin_of(&other.cache->margins, head, 0),
                                 (TOKENS - i + 15) / 16 * sizeof(fv_margin));
-            assert_memory_equal(fv_shadow_steps(a, head, 0), fv_shadow_steps(b, head, 0), (TOKENS - i) * 2);
+            assert_memory_equal(fv_shadow_steps(a, head, 0), fv_shadow_steps(b, head, 0), (TOKENS - i) / 16 * 32);
             assert_memory_equal(fv_tail_page(&w.cache->tail, head, 0), fv_tail_page(&other.cache->tail, head, 0),
                                 (TOKENS - i) / 16 * fv_tail_page_bytes(&w.cache->tail));
             for (uint32_t page = 0; page * 16 < TOKENS - i; page++) check_margin(other.cache, head, page);
