@@ -192,7 +192,8 @@ FV_API fv_status fv_index_link(fv_index *index, const fv_index_link_config *conf
  * Measures with which beams walks find what share of the nearest, and how many rows scans compute: what searches with a
  * `recall` go by. fv_index_link() does it with vectors of the index, each left out of its own results; call it for
  * queries that are unlike the vectors (texts for pictures, users for goods), and then before fv_index_save(), which
- * keeps it. Shares are measured for the 1, 10 and 100 nearest, and interpolated.
+ * keeps it. Shares are measured for the 1, 10 and 100 nearest, and interpolated. A graph that has grown by half since
+ * is measured again with vectors of its own; what was measured with the caller's queries stays.
  *
  * queries    [count][dimension] f32, of which 2,048 are taken; a few hundred at least are worth it. count 0: up to
  *            2,048 vectors of the index. Fewer than 200 vectors are not measured: they are scanned.

@@ -85,7 +85,9 @@ void fv_calibration_put(const fv_calibration *calibration, uint8_t *bytes) {
         fv_le32_put(bytes, fv_bits_from_f32(calibration->rows[i]));
     fv_le32_put(bytes, fv_bits_from_f32(calibration->visits));
     fv_le32_put(bytes + 4, calibration->queries);
-    memset(bytes + 8, 0, 12);
+    fv_le32_put(bytes + 8, calibration->vectors);
+    fv_le32_put(bytes + 12, calibration->is_given);
+    memset(bytes + 16, 0, 4);
 }
 
 bool fv_calibration_get(const uint8_t *bytes, fv_calibration *calibration) {
@@ -102,6 +104,8 @@ bool fv_calibration_get(const uint8_t *bytes, fv_calibration *calibration) {
     }
     calibration->visits = fv_f32_from_bits(fv_le32_get(bytes));
     calibration->queries = fv_le32_get(bytes + 4);
-    for (bytes += 8; bytes < end; bytes++) good &= *bytes == 0;
-    return good && calibration->visits >= 0 && calibration->visits <= 0x1p16f;
+    calibration->vectors = fv_le32_get(bytes + 8);
+    calibration->is_given = fv_le32_get(bytes + 12);
+    for (bytes += 16; bytes < end; bytes++) good &= *bytes == 0;
+    return good && calibration->is_given <= 1 && calibration->visits >= 0 && calibration->visits <= 0x1p16f;
 }

@@ -19,6 +19,8 @@ typedef struct fv_calibration {
     float rows[FV_CALIBRATED_COUNTS];                            /* that a scan computes exactly for a query */
     float visits;                                                /* of a walk, for each row of its beam */
     uint32_t queries;                                            /* it was measured with; 0: it was not */
+    uint32_t vectors;                                            /* that were there then */
+    uint32_t is_given;                                           /* 1: the queries were the caller's */
 } fv_calibration;
 
 /* Little-endian; false: no calibration that this library writes. */

@@ -28,4 +28,7 @@ bool fv_walks_may_be_less(const fv_index *index, uint32_t degree);
 fv_status fv_calibration_measure(fv_index *index, size_t count, const float *queries, const fv_parallel *parallel,
                                  fv_message *message);
 
+/* Measures again with own vectors, if a graph has grown by half since. For who has the change. */
+void fv_calibration_follow(fv_index *index, const fv_parallel *parallel);
+
 #endif

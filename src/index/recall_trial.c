@@ -194,6 +194,8 @@ fv_status fv_calibration_measure(fv_index *index, size_t count, const float *que
     else
         draw_own(&job);
     made.queries = (uint32_t)job.count;
+    made.vectors = (uint32_t)fv_index_live(index);
+    made.is_given = count > 0;
     if (status == FV_OK) status = count_rows(&job, &made, message);
     if (status == FV_OK && index->degree) status = find_truth(&job, message);
     if (status == FV_OK && index->degree) status = walk(&job, &made, message);
@@ -201,6 +203,23 @@ fv_status fv_calibration_measure(fv_index *index, size_t count, const float *que
     void *all[] = {job.queries, job.truth, job.lists, job.entries, job.hidden};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
     return status;
+}
+
+static fv_status measure_and_publish(fv_index *index, size_t count, const float *queries, const fv_parallel *parallel,
+                                     fv_message *message) {
+    fv_index measured = *index;
+    fv_status status = fv_calibration_measure(&measured, count, queries, parallel, message);
+    if (status != FV_OK) return status;
+    fv_turn_publish_begin(index->lock);
+    index->calibration = measured.calibration;
+    fv_turn_publish_end(index->lock);
+    return FV_OK;
+}
+
+void fv_calibration_follow(fv_index *index, const fv_parallel *parallel) {
+    size_t live = fv_index_live(index), before = index->calibration.vectors;
+    if (!index->degree || index->calibration.is_given || live < 2 * NEAREST || live < before + before / 2) return;
+    (void)measure_and_publish(index, 0, NULL, parallel, NULL); /* no memory: what was measured before stays */
 }
 
 fv_status fv_index_calibrate(fv_index *index, size_t count, uint32_t dimension, const float *queries,
@@ -212,11 +231,7 @@ fv_status fv_index_calibrate(fv_index *index, size_t count, uint32_t dimension, 
     fv_status status = fv_index_inspect(count, index->config.dimension, queries, "query", message);
     if (status != FV_OK) return status;
     fv_turn_change_begin(index->lock);
-    fv_index measured = *index;
-    status = fv_calibration_measure(&measured, count, queries, parallel, message);
-    fv_turn_publish_begin(index->lock);
-    index->calibration = measured.calibration;
-    fv_turn_publish_end(index->lock);
+    status = measure_and_publish(index, count, queries, parallel, message);
     fv_turn_change_end(index->lock);
     return status;
 }

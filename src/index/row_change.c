@@ -5,6 +5,7 @@
 #include "index/compaction.h"
 #include "index/graph_growth.h"
 #include "index/graph_reach.h"
+#include "index/index_choice.h"
 #include "index/index_file.h"
 #include "platform/array.h"
 #include <inttypes.h>
@@ -209,6 +210,7 @@ fv_status fv_index_apply(fv_index *index, const fv_row_change *change, fv_messag
         if (plan.growth) fv_graph_growth_run(plan.growth);
         publish(index, change, &plan);
         if (index->dead * DEAD_SHARE > index->rows) fv_index_compact(index, change->parallel);
+        fv_calibration_follow(index, change->parallel);
         fold(index, message);
     }
     free_plan(&plan);

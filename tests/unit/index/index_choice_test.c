@@ -288,6 +288,28 @@ static void what_was_measured_is_kept(void **state) {
     fv_index_close(index);
 }
 
+/* A graph that grows is measured again, but for what the caller measured. */
+static void what_was_measured_follows_the_graph(void **state) {
+    (void)state;
+    fv_index_link_config link;
+    fv_index *index = world_index(FV_INDEX_L2, DIM, 150, vectors, NULL);
+    fv_index_link_config_default(&link);
+    WORLD_OK(fv_index_link(index, &link, NULL, why));
+    assert_int_equal(index->calibration.queries, 0);
+    WORLD_OK(fv_index_add(index, 250, DIM, vectors + 150 * DIM, NULL, NULL, why));
+    assert_int_equal(index->calibration.vectors, 400);
+    WORLD_OK(fv_index_add(index, 199, DIM, vectors + 400 * DIM, NULL, NULL, why));
+    assert_int_equal(index->calibration.vectors, 400);
+    WORLD_OK(fv_index_add(index, 1, DIM, vectors + 599 * DIM, NULL, NULL, why));
+    assert_true(index->calibration.vectors == 600 && index->calibration.beams[1][1] >= 10);
+    WORLD_OK(fv_index_calibrate(index, QUERIES, DIM, queries, NULL, why));
+    fv_calibration given = index->calibration;
+    WORLD_OK(fv_index_add(index, 600, DIM, vectors + 600 * DIM, NULL, NULL, why));
+    assert_memory_equal(&given, &index->calibration, sizeof given);
+    assert_int_equal(given.is_given, 1);
+    fv_index_close(index);
+}
+
 static void without_a_graph_all_is_scanned(void **state) {
     (void)state;
     fv_index *index = world_index(FV_INDEX_L2, DIM, rows, vectors, NULL);
@@ -439,6 +461,7 @@ int main(void) {
         cmocka_unit_test(a_table_is_interpolated_to_the_safe_side),
         cmocka_unit_test(given_queries_calibrate),
         cmocka_unit_test(what_was_measured_is_kept),
+        cmocka_unit_test(what_was_measured_follows_the_graph),
         cmocka_unit_test(without_a_graph_all_is_scanned),
         cmocka_unit_test(small_sets_are_answered),
         cmocka_unit_test(a_graph_stays_if_it_is_less_work),
