@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-HEADS, MOST, BATCH = 12, 64, 64
+HEADS, MOST, BATCH = 12, 64, 32
 ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 
 
@@ -47,7 +47,8 @@ class SentenceVectors:
                         for name, one in tensors.items() if name != "__metadata__" and one["dtype"] == "F32"}
 
     def linear(self, x, name):
-        return x @ self.weights[name + ".weight"].T + self.weights[name + ".bias"]
+        weight = self.weights[name + ".weight"]  # one product of all rows, not one for each text
+        return (x.reshape(-1, x.shape[-1]) @ weight.T).reshape(*x.shape[:-1], -1) + self.weights[name + ".bias"]
 
     def norm(self, x, name):
         x = x - x.mean(-1, keepdims=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from typing import Any, Iterator, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple
 
 import numpy
 
@@ -55,8 +55,8 @@ class Index(_fovea.Index):
         The sum of squared differences; 1 - product, for vectors of any length; 1 - cosine. The smaller the nearer.
     kind : "auto", "flat" or "graph"
         What `search` uses. "flat" scans a code of each vector and computes what may be near: exact, nearly always. "graph" walks
-        from neighbour to neighbour; the graph is made by the first search that wants it, or by `build`. "auto" has a graph from
-        50,000 vectors on.
+        from neighbour to neighbour; the graph is made by the first search that wants it, or by `build`. "auto" makes one
+        from 50,000 vectors on, and keeps it if walks are less work than scans.
     seed : int
         Of the rotation before vectors are coded. The same vectors, seed and calls give the same index on every machine.
 
@@ -78,8 +78,9 @@ class Index(_fovea.Index):
     """
 
     _kind: str = "auto"
-    _link: tuple[int, int, int] = (32, 200, 1)
+    _link: tuple[int, int, int] = (32, 200, 3)
     _building: threading.Lock
+    _scanned: int = 0  # vectors of which "auto" found that a scan is less work
 
     def __init__(self, dimension: int, metric: str = "l2", kind: str = "auto", *, seed: int = 0) -> None:
         if metric not in _METRICS or kind not in _KINDS:
@@ -135,16 +136,18 @@ class Index(_fovea.Index):
         then."""
         self._remove(labels_of(labels))
 
-    def build(self, *, degree: int = 32, ef: int = 200, rounds: int = 1, threads: int | None = None) -> None:
+    def build(self, *, degree: int = 32, ef: int = 200, rounds: int = 3, threads: int | None = None,
+              progress: Callable[[int, int], object] | None = None) -> None:
         """Makes the graph that searches walk, from all vectors: minutes for a million. It grows and shrinks with `add`, `update` and
         `remove`. A search that wants one makes it, if there is none.
 
         degree : neighbours of each vector, a multiple of 32 up to 256. ef : beam of the walks that look for them. rounds : that
-        make it better.
+        make it better. progress : called now and then with how much is done, and of how much. Ctrl-C, or what it raises, leaves the index
+        as it was.
         """
         link = tuple(_count_of(name, value, most) for name, value, most in
                      (("degree", degree, 256), ("ef", ef, 65536), ("rounds", rounds, 16)))
-        self._link_graph(link[0], link[1], link[2], _thread_count(threads))
+        self._link_graph(link[0], link[1], link[2], False, progress, _thread_count(threads))
         self._link = (degree, ef, rounds)
         if self._kind == "flat":
             self._kind = "graph"
@@ -228,12 +231,13 @@ class Index(_fovea.Index):
         """Makes the graph if searches are to walk and there is none."""
         def is_wanted() -> bool:
             info = self._info
-            return not info["degree"] and info["rows"] >= (2 if self._kind == "graph" else GRAPH_ROWS)
+            return not info["degree"] and info["rows"] >= (2 if self._kind == "graph" else max(GRAPH_ROWS, 2 * self._scanned))
 
         if self._kind != "flat" and is_wanted():
             with self._building:
                 if is_wanted():
-                    self._link_graph(*self._link, 0)
+                    self._link_graph(*self._link, self._kind == "auto", None, 0)
+                    self._scanned = 0 if self._info["degree"] else len(self)
 
     @property
     def labels(self) -> numpy.ndarray[Any, Any]:

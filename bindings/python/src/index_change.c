@@ -95,24 +95,51 @@ PyObject *index_remove(PyObject *object, PyObject *array) {
     return begun ? outcome(status, &message) : NULL;
 }
 
-/* _link(degree, beam, rounds, threads). */
+/* The making of a graph goes on in the thread that called, which has the GIL to be stopped or to tell how far it is. */
+typedef struct link_pause {
+    const index_object *index;
+    PyObject *tells; /* None: nobody */
+    PyThreadState *thread;
+    bool raised;
+} link_pause;
+
+static bool link_goes_on(void *context, size_t done, size_t total) {
+    link_pause *pause = context;
+    PyEval_RestoreThread(pause->thread);
+    pause->raised = PyErr_CheckSignals() != 0;
+    if (!pause->raised && pause->tells != Py_None) {
+        const index_object *before = index_asks(pause->index);
+        PyObject *said = PyObject_CallFunction(pause->tells, "KK", (unsigned long long)done, (unsigned long long)total);
+        (void)index_asks(before);
+        pause->raised = !said;
+        Py_XDECREF(said);
+    }
+    pause->thread = PyEval_SaveThread();
+    return !pause->raised;
+}
+
+/* _link_graph(degree, beam, rounds, whether only if it is less work, progress, threads). */
 PyObject *index_link(PyObject *object, PyObject *arguments) {
     index_object *self = (index_object *)object;
     fv_index_link_config config;
     unsigned int threads;
+    link_pause pause = {.index = self};
     index_threads taken;
     fv_message message = {.text = ""};
-    fv_status status;
     fv_index_link_config_default(&config);
-    if (!PyArg_ParseTuple(arguments, "IIII:link", &config.degree, &config.beam, &config.rounds, &threads)) return NULL;
-    if (!index_is_ready(self)) return NULL;
+    if (!PyArg_ParseTuple(arguments, "IIIIOI:link", &config.degree, &config.beam, &config.rounds, &config.if_less,
+                          &pause.tells, &threads) ||
+        !index_is_ready(self))
+        return NULL;
+    config.progress = link_goes_on;
+    config.progress_context = &pause;
     fv_index_info info = index_info_of(self);
     const fv_parallel *parallel = index_threads_take(&taken, threads, (double)info.rows * info.dimension * config.beam);
-    Py_BEGIN_ALLOW_THREADS;
-    status = fv_index_link(self->index, &config, parallel, &message);
-    Py_END_ALLOW_THREADS;
+    pause.thread = PyEval_SaveThread();
+    fv_status status = fv_index_link(self->index, &config, parallel, &message);
+    PyEval_RestoreThread(pause.thread);
     index_threads_give(&taken);
-    return outcome(status, &message);
+    return pause.raised ? NULL : outcome(status, &message);
 }
 
 /* _calibrate(queries, threads): no rows are the index's own vectors. */

@@ -38,7 +38,7 @@ PyObject *index_type_make(void);
 PyObject *index_add(PyObject *self, PyObject *arguments);       /* index_change.c: (vectors, labels, threads) */
 PyObject *index_update(PyObject *self, PyObject *arguments);    /* index_change.c: (vectors, labels, threads) */
 PyObject *index_remove(PyObject *self, PyObject *labels);       /* index_change.c */
-PyObject *index_link(PyObject *self, PyObject *arguments);      /* index_change.c: (degree, beam, rounds, threads) */
+PyObject *index_link(PyObject *self, PyObject *arguments);      /* index_change.c */
 PyObject *index_calibrate(PyObject *self, PyObject *arguments); /* index_change.c: (queries, None, threads) */
 PyObject *index_save(PyObject *self, PyObject *path);           /* index_store.c */
 PyObject *index_open(PyObject *self, PyObject *path);           /* index_store.c */

@@ -164,7 +164,14 @@ class IndexTest(unittest.TestCase):
         right = sum(len(set(a) & set(b)) for a, b in zip(labels.tolist(), truth.tolist()))
         self.assertGreaterEqual(right, 190)
         again = self.index(kind="graph", vectors=vectors)
-        again.build(threads=2)
+        told = []
+        with self.assertRaises(ZeroDivisionError):
+            again.build(progress=lambda done, total: 1 // 0)
+        with self.assertRaisesRegex(RuntimeError, "cannot use the index"):
+            again.build(progress=lambda done, total: len(again))
+        self.assertEqual(again.kind, "flat")
+        again.build(threads=2, progress=lambda done, total: told.append((done, total)))
+        self.assertTrue(told == sorted(told) and told[-1][0] <= told[-1][1] == 4500)
         self.assertTrue((again.search(queries, 10, ef=80, threads=3)[0] == labels).all())
         index.calibrate(queries)
         found = index.search(queries, 10, recall=0.9)[0]

@@ -131,6 +131,15 @@ class TorchTest(unittest.TestCase):
         q, k, v = (one[0].transpose(0, 1).contiguous() for one in tensors(1, 4, 2, 20, 20, 32))
         self.assertTrue(np.array_equal(fovea.attention(q, k, v).numpy(), fovea.attention(q.numpy(), k.numpy(), v.numpy())))
 
+    def test_an_index_takes_tensors(self):
+        vectors = torch.randint(-8, 8, (50, 16))
+        for kind in (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int32):
+            index = fovea.Index(16)
+            index.add(vectors.to(kind), torch.arange(50) + 7)
+            self.assertEqual(index.search(vectors[:4].to(kind), 1)[0][:, 0].tolist(), [7, 8, 9, 10])
+        with self.assertRaises(NotImplementedError):
+            index.search(torch.zeros(16, requires_grad=True), 1)
+
 
 if __name__ == "__main__":
     unittest.main()
