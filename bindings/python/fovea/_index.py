@@ -78,7 +78,7 @@ class Index(_fovea.Index):
     """
 
     _kind: str = "auto"
-    _link: tuple[int, int, int] = (32, 200, 3)
+    _link: tuple[int, int, int] = (0, 0, 0)  # degree, ef, rounds; 0: as the library has it
     _building: threading.Lock
     _scanned: int = 0  # vectors of which "auto" found that a scan is less work
 
@@ -91,9 +91,12 @@ class Index(_fovea.Index):
         self._kind, self._building = kind, threading.Lock()
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], kind: str = "auto") -> Index:
+    def open(cls, path: str | os.PathLike[str], kind: str = "auto", *, journal: bool = False) -> Index:
         """The index of a file, mapped: processes share its memory, and it may be larger than that. The first change moves it into
         memory; `save` makes that the file's.
+
+        journal : opens it for change, one process at a time: what `add`, `update` and `remove` did is durable when they return, in a
+        journal beside the file, whatever ends the process. `save` to `path` takes it into the file, as much of it does by itself.
 
         Raises FileError, CorruptError (damaged, cut short, no index), UnsupportedError (of another version), ValueError (kind).
         Milliseconds, whatever its size; `check` reads all of it.
@@ -101,7 +104,7 @@ class Index(_fovea.Index):
         if kind not in _KINDS:
             raise ValueError("kind is one of %s, not %r" % (_KINDS, kind))
         index = cls.__new__(cls)
-        index._open(path)
+        index._open(path, journal)
         index._kind, index._building = kind, threading.Lock()
         return index
 
@@ -136,19 +139,19 @@ class Index(_fovea.Index):
         then."""
         self._remove(labels_of(labels))
 
-    def build(self, *, degree: int = 32, ef: int = 200, rounds: int = 3, threads: int | None = None,
+    def build(self, *, degree: int = 32, ef: int = 200, rounds: int | None = None, threads: int | None = None,
               progress: Callable[[int, int], object] | None = None) -> None:
         """Makes the graph that searches walk, from all vectors: minutes for a million. It grows and shrinks with `add`, `update` and
         `remove`. A search that wants one makes it, if there is none.
 
-        degree : neighbours of each vector, a multiple of 32 up to 256. ef : beam of the walks that look for them. rounds : that
-        make it better. progress : called now and then with how much is done, and of how much. Ctrl-C, or what it raises, leaves the index
+        degree : neighbours of each vector, a multiple of 32 up to 256. ef : beam of the walks that look for them. rounds : of such
+        walks. progress : called now and then with how much is done, and of how much. Ctrl-C, or what it raises, leaves the index
         as it was.
         """
         link = tuple(_count_of(name, value, most) for name, value, most in
-                     (("degree", degree, 256), ("ef", ef, 65536), ("rounds", rounds, 16)))
-        self._link_graph(link[0], link[1], link[2], False, progress, _thread_count(threads))
-        self._link = (degree, ef, rounds)
+                     (("degree", degree, 256), ("ef", ef, 65536), ("rounds", rounds or 1, 16)))
+        self._link_graph(link[0], link[1], rounds or 0, False, progress, _thread_count(threads))
+        self._link = (degree, ef, rounds or 0)
         if self._kind == "flat":
             self._kind = "graph"
 

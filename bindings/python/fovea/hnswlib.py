@@ -58,7 +58,7 @@ class Index:
         self._replaces = allow_replace_deleted
 
     def _take(self, index: _Index, max_elements: int, M: int, ef_construction: int) -> None:
-        index._link = (min(256, (M + 31) // 32 * 32), max(1, ef_construction), 3)
+        index._link = (min(256, (M + 31) // 32 * 32), max(1, ef_construction), 0)
         self._index, self._marked = index, {}
         self.M, self.ef_construction, self.max_elements = M, ef_construction, max_elements
 

@@ -109,7 +109,7 @@ class Index:
             self._tell(self._index)
 
     def _tell(self, index: _Index) -> None:
-        index._link = (min(256, (self.connectivity + 31) // 32 * 32), self.expansion_add, 3)
+        index._link = (min(256, (self.connectivity + 31) // 32 * 32), self.expansion_add, 0)
 
     @property
     def _held(self) -> _Index:

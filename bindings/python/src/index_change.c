@@ -118,19 +118,21 @@ static bool link_goes_on(void *context, size_t done, size_t total) {
     return !pause->raised;
 }
 
-/* _link_graph(degree, beam, rounds, whether only if it is less work, progress, threads). */
+/* _link_graph(degree, beam, rounds, whether only if it is less work, progress, threads); 0: as the library has it. */
 PyObject *index_link(PyObject *object, PyObject *arguments) {
     index_object *self = (index_object *)object;
     fv_index_link_config config;
-    unsigned int threads;
+    unsigned int degree, beam, rounds, threads;
     link_pause pause = {.index = self};
     index_threads taken;
     fv_message message = {.text = ""};
     fv_index_link_config_default(&config);
-    if (!PyArg_ParseTuple(arguments, "IIIIOI:link", &config.degree, &config.beam, &config.rounds, &config.if_less,
-                          &pause.tells, &threads) ||
+    if (!PyArg_ParseTuple(arguments, "IIIIOI:link", &degree, &beam, &rounds, &config.if_less, &pause.tells, &threads) ||
         !index_is_ready(self))
         return NULL;
+    if (degree) config.degree = degree;
+    if (beam) config.beam = beam;
+    if (rounds) config.rounds = rounds;
     config.progress = link_goes_on;
     config.progress_context = &pause;
     fv_index_info info = index_info_of(self);

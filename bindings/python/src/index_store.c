@@ -1,6 +1,7 @@
 /* index_store.c - an index in a file, and what it holds under a label. */
 #include "index_object.h"
 #include "tensor.h"
+#include <float.h>
 #include <stdlib.h>
 
 static PyObject *outcome(fv_status status, const fv_message *message) {
@@ -24,18 +25,22 @@ PyObject *index_save(PyObject *object, PyObject *path) {
     return begun ? outcome(status, &message) : NULL;
 }
 
-/* _open(path) of a new object. */
-PyObject *index_open(PyObject *object, PyObject *path) {
+/* _open(path, whether for change, by a journal) of a new object. */
+PyObject *index_open(PyObject *object, PyObject *arguments) {
     index_object *self = (index_object *)object;
-    PyObject *bytes = NULL;
+    PyObject *path, *bytes = NULL;
+    int journal;
+    index_threads taken;
     fv_message message = {.text = ""};
     fv_status status;
     fv_index *index = NULL;
-    if (!PyUnicode_FSConverter(path, &bytes)) return NULL;
+    if (!PyArg_ParseTuple(arguments, "Op:open", &path, &journal) || !PyUnicode_FSConverter(path, &bytes)) return NULL;
     const char *name = PyBytes_AsString(bytes);
+    const fv_parallel *parallel = index_threads_take(&taken, journal ? 0 : 1, DBL_MAX);
     Py_BEGIN_ALLOW_THREADS;
-    status = fv_index_open(&index, name, &message);
+    status = journal ? fv_index_open_journal(&index, name, parallel, &message) : fv_index_open(&index, name, &message);
     Py_END_ALLOW_THREADS;
+    index_threads_give(&taken);
     Py_DECREF(bytes);
     if (status == FV_OK && self->index) { /* it was made, or another thread was faster */
         fv_index_close(index);

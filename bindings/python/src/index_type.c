@@ -84,7 +84,7 @@ PyObject *index_type_make(void) {
                                     {"_link_graph", index_link, METH_VARARGS, NULL},
                                     {"_calibrate", index_calibrate, METH_VARARGS, NULL},
                                     {"_save", index_save, METH_O, NULL},
-                                    {"_open", index_open, METH_O, NULL},
+                                    {"_open", index_open, METH_VARARGS, NULL},
                                     {"_check", index_check, METH_NOARGS, NULL},
                                     {"_vectors", index_vectors, METH_VARARGS, NULL},
                                     {"_contains", index_contains, METH_O, NULL},
