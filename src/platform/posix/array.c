@@ -13,8 +13,8 @@ void *fv_array_new(size_t count, size_t element_bytes) { return calloc(count ? c
 void *fv_array_new_huge(size_t count, size_t element_bytes) {
     size_t bytes = 0;
     if (!fv_size_add(&bytes, count ? count : 1, element_bytes, LINE_BYTES)) return NULL;
-    void *array = aligned_alloc(bytes < HUGE_BYTES ? LINE_BYTES : HUGE_BYTES, bytes);
-    if (!array) return NULL;
+    void *array = NULL; /* aligned_alloc() wants a multiple of the alignment */
+    if (posix_memalign(&array, bytes < HUGE_BYTES ? LINE_BYTES : HUGE_BYTES, bytes) != 0) return NULL;
     fv_pages_huge(array, bytes, bytes);
     return memset(array, 0, bytes);
 }
