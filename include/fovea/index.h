@@ -162,7 +162,7 @@ FV_API fv_status fv_index_save(const fv_index *index, const char *path, fv_messa
 typedef struct fv_index_link_config {
     uint32_t degree;      /* neighbours of each vector: a multiple of 32, 32..256; default 32 */
     uint32_t beam;        /* of the walks that look for them, 1..FV_INDEX_BEAM; default 200 */
-    uint32_t rounds;      /* of such walks, 1..16; default 1 */
+    uint32_t rounds;      /* of such walks, up to 16; default 0: 1, and 2 for inner products */
     uint32_t if_less;     /* 1: nothing is linked unless searches for 10 at a recall of 0.95 turn out to be less work by
                              the graph than by scans; one that can't be, of a few thousand vectors, is not begun.
                              Default 0 */

@@ -238,7 +238,7 @@ static void free_job(build_job *job, size_t workers) {
 }
 
 void fv_index_link_config_default(fv_index_link_config *config) {
-    *config = (fv_index_link_config){.degree = 32, .beam = 200, .rounds = 1};
+    *config = (fv_index_link_config){.degree = 32, .beam = 200};
 }
 
 static fv_status check_link(const fv_index *index, const fv_index_link_config *config, fv_message *message) {
@@ -246,9 +246,9 @@ static fv_status check_link(const fv_index *index, const fv_index_link_config *c
     if (config->degree < 32 || config->degree > 256 || config->degree % 32)
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "degree is %" PRIu32 ": multiples of 32 up to 256 are allowed", config->degree);
-    if (config->beam < 1 || config->beam > FV_INDEX_BEAM || config->rounds < 1 || config->rounds > 16)
+    if (config->beam < 1 || config->beam > FV_INDEX_BEAM || config->rounds > 16)
         return fv_message_set(message, FV_ERROR_ARGUMENT,
-                              "beam is %" PRIu32 " and rounds %" PRIu32 ": 1 to %d and 1 to 16 are allowed",
+                              "beam is %" PRIu32 " and rounds %" PRIu32 ": 1 to %d and 0 to 16 are allowed",
                               config->beam, config->rounds, FV_INDEX_BEAM);
     if (config->if_less > 1)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "if_less is %" PRIu32 ": 0 and 1 are allowed",
@@ -305,6 +305,9 @@ fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, con
                         fv_message *message) {
     fv_status status = check_link(index, config, message);
     if (status != FV_OK) return status;
+    fv_index_link_config whole = *config; /* by one round alone, lengths that differ widely want beams twice as wide */
+    if (!whole.rounds) whole.rounds = index->config.metric == FV_INDEX_IP ? 2 : 1;
+    config = &whole;
     fv_turn_change_begin(index->lock);
     if (index->rows >= FV_BEAM_ROWS)
         status = fv_message_set(message, FV_ERROR_OVERFLOW, "%zu vectors are more than a graph holds", index->rows);

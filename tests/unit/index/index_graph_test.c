@@ -241,7 +241,7 @@ static void a_graph_outlives_changes_and_bad_links_are_refused(void **state) {
     assert_int_equal(fv_index_link(index, &link, NULL, &message), FV_ERROR_ARGUMENT);
     assert_non_null(strstr(message.text, "degree is 40"));
     link.degree = 64;
-    link.rounds = 0;
+    link.rounds = 17;
     assert_int_equal(fv_index_link(index, &link, NULL, &message), FV_ERROR_ARGUMENT);
     link.rounds = 1;
     WORLD_OK(fv_index_link(index, &link, NULL, why));
