@@ -145,8 +145,14 @@ typedef void fv_product_panel_fn(size_t columns, size_t tokens, const fv_panel *
  *   IQ4_XS                   f16 scale[8], u8 low[4][8], u8 tops[2][8]; of group g and row r, 32 more than the factor:
  *                              low[g % 4][r]   bits 0..3, g < 4: in the low nibble, else in the high one
  *                              tops[g % 2][r]  bits 4, 5, at 2 (g / 2)
+ *   Q2_K                     f16 scale[8], f16 minimum[8], u8 both[16 groups][8]: scale, then minimum
+ *   Q3_K                     f16 scale[8], u8 low[8][8], u8 tops[4][8]; of group g and row r, 32 more than the factor:
+ *                              low[g % 8][r]   bits 0..3, g < 8: in the low nibble, else in the high one
+ *                              tops[g % 4][r]  bits 4, 5, at 2 (g / 4)
  *
  *   bits of a quant          where the quant of input i, row r is, of 32 inputs
+ *   2                        u8 pairs[2][8][4]: bits 2 n, 2 n + 1 of [i / 16][r][i % 4], n = i / 4 % 4
+ *   3                        pairs, then u8 thirds[8][4]: bit i / 4 of [r][i % 4]
  *   4                        u8 nibbles[4][8][4]: i < 16: low nibble of [i / 4][r][i % 4], else high nibble of
  *                              [i / 4 - 4][r][i % 4]
  *   5                        nibbles, then u8 fifths[8][4]: bit i / 4 of [r][i % 4]

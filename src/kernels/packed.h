@@ -19,7 +19,9 @@
     X(Q4_K, q4_k) \
     X(Q5_K, q5_k) \
     X(Q6_K, q6_k) \
-    X(IQ4_XS, iq4_xs)
+    X(IQ4_XS, iq4_xs) \
+    X(Q2_K, q2_k) \
+    X(Q3_K, q3_k)
 
 #define FV_PACKED_ENUM(NAME, name) FV_PACKED_##NAME,
 typedef enum fv_packed_type { FV_PACKED_LIST(FV_PACKED_ENUM) FV_PACKED_COUNT } fv_packed_type;
@@ -27,6 +29,7 @@ typedef enum fv_packed_type { FV_PACKED_LIST(FV_PACKED_ENUM) FV_PACKED_COUNT } f
 
 enum { FV_PACKED_ROWS = 8, FV_PACKED_MINIMA = 16, FV_PACKED_SUPER_SCALES = 32, FV_PACKED_SUPER_TOPS = 96 };
 enum { FV_PACKED_XS_SCALES = 16, FV_PACKED_XS_TOPS = 48 }; /* IQ4_XS */
+enum { FV_PACKED_Q2_K_SCALES = 32, FV_PACKED_Q3_K_SCALES = 16, FV_PACKED_Q3_K_TOPS = 80, FV_PACKED_Q3_K_THIRDS = 64 };
 
 /* What the nibbles of IQ4_NL and IQ4_XS stand for, shifted up by 128. */
 static const uint8_t fv_iq4_nl_values[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
@@ -49,6 +52,21 @@ static inline bool fv_packed_has_fifths(fv_packed_type type) {
 /* A build without grids has no such weights. */
 static inline bool fv_packed_is_mxfp4(fv_packed_type type) { return FV_BUILD_GRIDS && type == FV_PACKED_MXFP4; }
 
+/* Q2_K and Q3_K are packed where a kernel reads them so; without one, as on chips, they are left as they lie. */
+#if FV_BUILD_GRIDS && ((defined(FV_BUILD_AVX2) && FV_BUILD_AVX2) || (defined(FV_BUILD_NEON) && FV_BUILD_NEON))
+#define FV_PACKED_PAIRS 1
+#else
+#define FV_PACKED_PAIRS 0
+#endif
+
+/* Whether quants are pairs of bits. */
+static inline bool fv_packed_is_pairs(fv_packed_type type) {
+    return FV_PACKED_PAIRS && (type == FV_PACKED_Q2_K || type == FV_PACKED_Q3_K);
+}
+
+/* Whether groups that share a scale are of 16 inputs, not of 32. */
+static inline bool fv_packed_by_16(fv_packed_type type) { return type == FV_PACKED_Q6_K || fv_packed_is_pairs(type); }
+
 /* What nibbles are indices of; NULL: they are the quants. */
 static inline const uint8_t *fv_packed_lookup(fv_packed_type type) {
     if (fv_packed_is_mxfp4(type)) return fv_mxfp4_values;
@@ -62,6 +80,7 @@ static inline bool fv_packed_is_wide(fv_packed_type type) {
 
 /* Bytes of a block's scales: where the quants of eight rows begin. */
 static inline size_t fv_packed_header_bytes(fv_packed_type type) {
+    if (fv_packed_is_pairs(type)) return type == FV_PACKED_Q2_K ? 160 : 112;
     if (type >= FV_PACKED_Q4_K) return type == FV_PACKED_Q6_K ? 144 : type == FV_PACKED_IQ4_XS ? 64 : 128;
     return fv_packed_has_minima(type) ? 32 : fv_packed_is_mxfp4(type) ? 8 : 16;
 }
@@ -69,6 +88,7 @@ static inline size_t fv_packed_header_bytes(fv_packed_type type) {
 /* Bytes of the quants of 32 inputs of eight rows. */
 static inline size_t fv_packed_group_bytes(fv_packed_type type) {
     if (fv_packed_has_fifths(type)) return 160;
+    if (fv_packed_is_pairs(type)) return type == FV_PACKED_Q2_K ? 64 : 96;
     return type == FV_PACKED_Q6_K ? 192 : type == FV_PACKED_Q8_0 ? 256 : 128;
 }
 
@@ -79,6 +99,7 @@ static inline size_t fv_packed_block_bytes(fv_packed_type type) {
 /* offset = scale * this, for the types without minima of their own. */
 static inline float fv_packed_bias(fv_packed_type type) {
     if (fv_packed_is_wide(type)) return -128.0f;
+    if (fv_packed_is_pairs(type)) return -4.0f;
     return type == FV_PACKED_Q4_0     ? -8.0f
            : type == FV_PACKED_Q5_0   ? -16.0f
            : fv_packed_is_mxfp4(type) ? -12.0f

@@ -19,11 +19,15 @@ size_t fv_weight_row_bytes(uint32_t type, uint32_t columns) {
     }
 }
 
+static bool is_built(fv_packed_type type) {
+    return FV_PACKED_PAIRS || (type != FV_PACKED_Q2_K && type != FV_PACKED_Q3_K);
+}
+
 fv_packed_type fv_packed_type_of(uint32_t weight_type) {
     switch (weight_type) {
 #define PACKED_CASE(NAME, name) \
     case FV_WEIGHT_##NAME: \
-        return FV_PACKED_##NAME;
+        return is_built(FV_PACKED_##NAME) ? FV_PACKED_##NAME : FV_PACKED_COUNT;
         FV_PACKED_LIST(PACKED_CASE)
 #undef PACKED_CASE
     default:

@@ -13,7 +13,7 @@ fv_packed_type fv_packed_type_of(uint32_t weight_type);
 /* Block `index` of a packed row: at most FV_PACKED_BLOCK_MOST bytes to `block`. row < weight->packed. */
 void fv_weight_unpack_block(const fv_weight *weight, uint32_t row, size_t index, unsigned char *block);
 
-/* Q4_K, Q5_K, Q6_K, IQ4_XS: row r's block to its places in eight packed rows, and back. */
+/* Blocks of 256: row r's block to its places in eight packed rows, and back. */
 void fv_super_pack(fv_packed_type type, const uint8_t *block, size_t r, uint8_t *packed);
 void fv_super_unpack(fv_packed_type type, const uint8_t *packed, size_t r, uint8_t *block);
 

@@ -1,4 +1,4 @@
-/* One row of a block of 256 values (Q4_K, Q5_K, Q6_K, IQ4_XS) to its places among eight and back. Both directions are
+/* One row of a block of 256 values (Q2_K to Q6_K, IQ4_XS) to its places among eight and back. Both directions are
  * the same exchanges of nibbles and bits, read the other way round. */
 #include "build.h"
 #include "kernels/blocks.h"
@@ -63,21 +63,36 @@ static void fields_transpose(int width, const uint8_t *in, uint8_t *out) {
     }
 }
 
-/* Upper bits: `i` counts the sets of bytes that are transposed together, 4 of 8 bytes (Q5_K) or 16 of 4 (Q6_K). */
+/* Upper bits, and those of Q2_K and Q3_K, which are all like that: `i` counts the sets of bytes that are transposed
+ * together, 16 of 4 bytes (pairs of bits) or 4 of 8 (single bits, after the pairs). */
 typedef struct upper_set {
     int width;
     size_t file, file_stride, packed, packed_stride;
 } upper_set;
 
-static upper_set upper_of(fv_packed_type type, size_t i, size_t r) {
-    size_t stride = fv_packed_group_bytes(type);
-    if (type == FV_PACKED_Q5_K) return (upper_set){1, 16 + i, 4, group_at(type, 0) + 128 + r * 4 + i, stride};
-    size_t half = i / 8, sixteen = i / 4 % 2, byte = i % 4;
-    return (upper_set){2, 128 + 32 * half + 16 * sixteen + byte, 4,
-                       group_at(type, 4 * half) + 128 + 32 * sixteen + r * 4 + byte, stride};
+static upper_set bits_of(fv_packed_type type, size_t i, size_t r) {
+    size_t file = type == FV_PACKED_Q5_K ? 16 : 0, packed = type == FV_PACKED_Q5_K ? 128 : FV_PACKED_Q3_K_THIRDS;
+    return (upper_set){1, file + i, 4, group_at(type, 0) + packed + r * 4 + i, fv_packed_group_bytes(type)};
 }
 
-static size_t upper_sets(fv_packed_type type) { return type == FV_PACKED_Q5_K ? 4 : type == FV_PACKED_Q6_K ? 16 : 0; }
+static upper_set pairs_of(fv_packed_type type, size_t i, size_t r) {
+    size_t half = i / 8, sixteen = i / 4 % 2, byte = i % 4;
+    size_t file = type == FV_PACKED_Q6_K ? 128 : type == FV_PACKED_Q2_K ? 16 : 32;
+    size_t packed = type == FV_PACKED_Q6_K ? 128 : 0;
+    return (upper_set){2, file + 32 * half + 16 * sixteen + byte, 4,
+                       group_at(type, 4 * half) + packed + 32 * sixteen + r * 4 + byte, fv_packed_group_bytes(type)};
+}
+
+static size_t pair_sets(fv_packed_type type) { return type == FV_PACKED_Q6_K || fv_packed_is_pairs(type) ? 16 : 0; }
+
+static size_t upper_sets(fv_packed_type type) {
+    bool bits = type == FV_PACKED_Q5_K || (fv_packed_is_pairs(type) && type == FV_PACKED_Q3_K);
+    return pair_sets(type) + (bits ? 4 : 0);
+}
+
+static upper_set upper_of(fv_packed_type type, size_t i, size_t r) {
+    return i < pair_sets(type) ? pairs_of(type, i, r) : bits_of(type, i - pair_sets(type), r);
+}
 
 static void upper_move(int width, const uint8_t *from, size_t from_stride, uint8_t *to, size_t to_stride) {
     uint8_t in[8] = {0}, out[8];
@@ -139,9 +154,55 @@ static void xs_unpack(const uint8_t *packed, size_t r, uint8_t *block) {
     for (size_t i = 0; i < FV_HALF_VALUES; i++) block[8 + i] = packed[nibble_at(FV_PACKED_IQ4_XS, i / 16, r, i % 16)];
 }
 
+static void uppers_pack(fv_packed_type type, const uint8_t *block, size_t r, uint8_t *packed) {
+    for (size_t i = 0; i < upper_sets(type); i++) {
+        upper_set set = upper_of(type, i, r);
+        upper_move(set.width, block + set.file, set.file_stride, packed + set.packed, set.packed_stride);
+    }
+}
+
+static void uppers_unpack(fv_packed_type type, const uint8_t *packed, size_t r, uint8_t *block) {
+    for (size_t i = 0; i < upper_sets(type); i++) {
+        upper_set set = upper_of(type, i, r);
+        upper_move(set.width, packed + set.packed, set.packed_stride, block + set.file, set.file_stride);
+    }
+}
+
+/* Where a row of Q2_K or Q3_K has its bytes of scales, which are packed as they are. */
+typedef struct pair_scales {
+    size_t count, file, packed, halves; /* halves: f16 numbers, in the file */
+} pair_scales;
+
+static pair_scales pair_scales_of(fv_packed_type type) {
+    if (type == FV_PACKED_Q2_K) return (pair_scales){16, 0, FV_PACKED_Q2_K_SCALES, 80};
+    return (pair_scales){12, 96, FV_PACKED_Q3_K_SCALES, 108};
+}
+
+static void pairs_pack(fv_packed_type type, const uint8_t *block, size_t r, uint8_t *packed) {
+    pair_scales at = pair_scales_of(type);
+    for (size_t i = 0; i < 2; i++) packed[2 * r + i] = block[at.halves + i];
+    for (size_t i = 0; type == FV_PACKED_Q2_K && i < 2; i++)
+        packed[FV_PACKED_MINIMA + 2 * r + i] = block[at.halves + 2 + i];
+    for (size_t g = 0; g < at.count; g++) packed[at.packed + 8 * g + r] = block[at.file + g];
+    uppers_pack(type, block, r, packed);
+}
+
+static void pairs_unpack(fv_packed_type type, const uint8_t *packed, size_t r, uint8_t *block) {
+    pair_scales at = pair_scales_of(type);
+    for (size_t i = 0; i < 2; i++) block[at.halves + i] = packed[2 * r + i];
+    for (size_t i = 0; type == FV_PACKED_Q2_K && i < 2; i++)
+        block[at.halves + 2 + i] = packed[FV_PACKED_MINIMA + 2 * r + i];
+    for (size_t g = 0; g < at.count; g++) block[at.file + g] = packed[at.packed + 8 * g + r];
+    uppers_unpack(type, packed, r, block);
+}
+
 void fv_super_pack(fv_packed_type type, const uint8_t *block, size_t r, uint8_t *packed) {
     if (FV_BUILD_GRIDS && type == FV_PACKED_IQ4_XS) {
         xs_pack(block, r, packed);
+        return;
+    }
+    if (fv_packed_is_pairs(type)) {
+        pairs_pack(type, block, r, packed);
         return;
     }
     bool six = type == FV_PACKED_Q6_K;
@@ -150,15 +211,16 @@ void fv_super_pack(fv_packed_type type, const uint8_t *block, size_t r, uint8_t 
     for (size_t g = 0; six && g < 16; g++) packed[16 + 8 * g + r] = block[192 + g];
     if (!six) scales_pack(block, r, packed);
     nibbles_pack(type, block, r, packed);
-    for (size_t i = 0; i < upper_sets(type); i++) {
-        upper_set set = upper_of(type, i, r);
-        upper_move(set.width, block + set.file, set.file_stride, packed + set.packed, set.packed_stride);
-    }
+    uppers_pack(type, block, r, packed);
 }
 
 void fv_super_unpack(fv_packed_type type, const uint8_t *packed, size_t r, uint8_t *block) {
     if (FV_BUILD_GRIDS && type == FV_PACKED_IQ4_XS) {
         xs_unpack(packed, r, block);
+        return;
+    }
+    if (fv_packed_is_pairs(type)) {
+        pairs_unpack(type, packed, r, block);
         return;
     }
     bool six = type == FV_PACKED_Q6_K;
@@ -167,10 +229,7 @@ void fv_super_unpack(fv_packed_type type, const uint8_t *packed, size_t r, uint8
     for (size_t g = 0; six && g < 16; g++) block[192 + g] = packed[16 + 8 * g + r];
     if (!six) scales_unpack(packed, r, block);
     nibbles_unpack(type, packed, r, block);
-    for (size_t i = 0; i < upper_sets(type); i++) {
-        upper_set set = upper_of(type, i, r);
-        upper_move(set.width, packed + set.packed, set.packed_stride, block + set.file, set.file_stride);
-    }
+    uppers_unpack(type, packed, r, block);
 }
 
 #endif

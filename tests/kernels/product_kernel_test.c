@@ -119,7 +119,7 @@ static void calm(float *x, size_t n) {
 }
 
 /* Blocks and scale groups of a packed type. */
-static size_t group_of(fv_packed_type type) { return type == FV_PACKED_Q6_K ? 16 : 32; }
+static size_t group_of(fv_packed_type type) { return type == FV_PACKED_Q6_K || fv_packed_is_pairs(type) ? 16 : 32; }
 
 static void unpack_check(fv_packed_type type, const fv_kernels *table) {
     test_random random = test_random_make(3 + type);

@@ -5,7 +5,7 @@
 
 INLINE void panel_unpack(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
                          float *offset) {
-    size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
+    size_t groups = fv_packed_block_values(type) / 32, scales = fv_packed_by_16(type) ? 2 : 1;
     const uint8_t *block = packed;
     for (size_t b = 0; b < columns / 32 / groups; b++, block += fv_packed_block_bytes(type)) {
         packed_header header;
@@ -41,11 +41,14 @@ void fv_panel_unpack_avx2(fv_packed_type type, size_t columns, const void *packe
 }
 
 /* Eight integer dot products over `count` steps, exact. In 16 bits fit eight steps of 4-bit weights (8 * 2 * 15 * 127 =
- * 30,480), four of 5 bits (31,496) and of MXFP4 (24,384), two of 6 (32,004). Of wide types the bias is taken off, |w|
+ * 30,480), four of 5 bits (31,496) and of MXFP4 (24,384), two of 6 (32,004); of 2 and 3 bits a
+ * group of 16 has four steps. Of wide types the bias is taken off, |w|
  * and sign(x, w) multiplied, and the bias times the sum of x added back. */
 INLINE __m256 packed_dot(fv_packed_type type, size_t count, const __m256i *steps, const int8_t *x) {
     const __m256i ones = _mm256_set1_epi16(1);
-    size_t deep = type == FV_PACKED_Q6_K ? 2 : fv_packed_has_fifths(type) || fv_packed_is_mxfp4(type) ? 4 : 8;
+    size_t deep = type == FV_PACKED_Q6_K                                                               ? 2
+                  : fv_packed_has_fifths(type) || fv_packed_is_mxfp4(type) || fv_packed_is_pairs(type) ? 4
+                                                                                                       : 8;
     __m256i words = _mm256_setzero_si256(), sum = _mm256_setzero_si256();
     if (fv_packed_is_wide(type)) sum = packed_shift(x);
     for (size_t k = 0; k < count; k++) {

@@ -26,6 +26,11 @@ INLINE __m256i moved(__m256i bytes, int left, __m256i mask) {
 /* Inputs 4k..4k+3 of the eight rows, unsigned. */
 INLINE __m256i packed_step(fv_packed_type type, const uint8_t *bytes, int k) {
     if (type == FV_PACKED_Q8_0) return load32(bytes + 32 * k);
+    if (fv_packed_is_pairs(type)) {
+        __m256i pair = moved(load32(bytes + 32 * (k / 4)), -2 * (k % 4), _mm256_set1_epi8(3));
+        if (type == FV_PACKED_Q2_K) return pair;
+        return _mm256_or_si256(pair, moved(load32(bytes + FV_PACKED_Q3_K_THIRDS), 2 - k, _mm256_set1_epi8(4)));
+    }
     __m256i both = load32(bytes + 32 * (k % 4));
     __m256i step = _mm256_and_si256(k < 4 ? both : _mm256_srli_epi16(both, 4), _mm256_set1_epi8(15));
     if (fv_packed_has_fifths(type))
@@ -57,8 +62,8 @@ INLINE __m256i packed_shift(const int8_t *x) {
 
 /* A block's scales, as far as its groups share them. */
 typedef struct packed_header {
-    __m256 scale, minimum;          /* minimum: Q4_1's and Q5_1's as it is, Q4_K's and Q5_K's negated */
-    uint8_t scales[64], minima[64]; /* of Q4_K, Q5_K: [group][row]; scales of IQ4_XS, signed */
+    __m256 scale, minimum;           /* minimum: Q4_1's and Q5_1's as it is, that of K types negated */
+    uint8_t scales[128], minima[64]; /* of Q4_K, Q5_K: [group][row]; scales of IQ4_XS and Q3_K, signed */
 } packed_header;
 
 /* Six bits less 32 of 8 groups of 8 rows: four groups at a time. */
@@ -71,6 +76,17 @@ INLINE void xs_scales_load(const uint8_t *block, uint8_t scales[64]) {
         __m256i six = _mm256_or_si256(half ? moved(both, -4, low) : _mm256_and_si256(both, low),
                                       _mm256_blend_epi32(first, second, 0xF0));
         _mm256_storeu_si256((__m256i *)(void *)(scales + 32 * half), _mm256_sub_epi8(six, _mm256_set1_epi8(32)));
+    }
+}
+
+/* The same of 16 groups: four groups at a time, whose upper two bits lie in the same bytes. */
+INLINE void q3_k_scales_load(const uint8_t *block, uint8_t scales[128]) {
+    const __m256i low = _mm256_set1_epi8(15), top = _mm256_set1_epi8(0x30);
+    __m256i tops = load32(block + FV_PACKED_Q3_K_TOPS);
+    for (int quarter = 0; quarter < 4; quarter++) {
+        __m256i both = load32(block + FV_PACKED_Q3_K_SCALES + 32 * (quarter % 2));
+        __m256i six = _mm256_or_si256(moved(both, quarter < 2 ? 0 : -4, low), moved(tops, 4 - 2 * quarter, top));
+        _mm256_storeu_si256((__m256i *)(void *)(scales + 32 * quarter), _mm256_sub_epi8(six, _mm256_set1_epi8(32)));
     }
 }
 
@@ -89,6 +105,9 @@ INLINE void packed_header_load(fv_packed_type type, const uint8_t *block, packed
     header->scale = fv_packed_is_mxfp4(type) ? load_e8m0x8(block) : load_f16x8(block);
     if (fv_packed_has_minima(type)) header->minimum = load_f16x8(block + FV_PACKED_MINIMA);
     if (type == FV_PACKED_IQ4_XS) xs_scales_load(block, header->scales);
+    if (type == FV_PACKED_Q3_K) q3_k_scales_load(block, header->scales);
+    if (type == FV_PACKED_Q2_K)
+        header->minimum = _mm256_xor_ps(load_f16x8(block + FV_PACKED_MINIMA), _mm256_set1_ps(-0.0f));
     if (type != FV_PACKED_Q4_K && type != FV_PACKED_Q5_K) return;
     const __m256i low = _mm256_set1_epi8(15), top = _mm256_set1_epi8(0x30);
     __m256i tops = load32(block + FV_PACKED_SUPER_TOPS);
@@ -102,16 +121,20 @@ INLINE void packed_header_load(fv_packed_type type, const uint8_t *block, packed
     }
 }
 
-/* Scales of group `group`: of 16 inputs for Q6_K, else of 32. */
+/* Scales of group `group`: of 16 inputs or of 32. */
 INLINE void packed_scales(fv_packed_type type, const uint8_t *block, const packed_header *header, size_t group,
                           __m256 *scale, __m256 *offset) {
     *scale = header->scale;
     if (type == FV_PACKED_Q6_K)
         *scale = _mm256_mul_ps(header->scale, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load8(block + 16 + 8 * group))));
-    if (type == FV_PACKED_IQ4_XS)
+    if (type == FV_PACKED_IQ4_XS || type == FV_PACKED_Q3_K)
         *scale =
             _mm256_mul_ps(header->scale, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(load8(header->scales + 8 * group))));
-    if (type == FV_PACKED_Q4_K || type == FV_PACKED_Q5_K) {
+    if (type == FV_PACKED_Q2_K) {
+        __m256i both = _mm256_cvtepu8_epi32(load8(block + FV_PACKED_Q2_K_SCALES + 8 * group));
+        *scale = _mm256_mul_ps(header->scale, _mm256_cvtepi32_ps(_mm256_and_si256(both, _mm256_set1_epi32(15))));
+        *offset = _mm256_mul_ps(header->minimum, _mm256_cvtepi32_ps(_mm256_srli_epi32(both, 4)));
+    } else if (type == FV_PACKED_Q4_K || type == FV_PACKED_Q5_K) {
         __m256i scales = _mm256_cvtepu8_epi32(load8(header->scales + 8 * group));
         __m256i minima = _mm256_cvtepu8_epi32(load8(header->minima + 8 * group));
         *scale = _mm256_mul_ps(header->scale, _mm256_cvtepi32_ps(scales));
@@ -130,8 +153,8 @@ enum { PACKED_TOKENS = 4 }; /* that share unpacked weights */
 /* `tokens` rows with eight packed ones; `dot_of` is inlined. */
 INLINE void packed_eight(fv_packed_type type, packed_dot_fn *dot_of, size_t tokens, size_t columns,
                          const uint8_t *block, const fv_q8_rows *x, float *out, size_t out_stride) {
-    const size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
-    const float *sums = type == FV_PACKED_Q6_K ? x->sum16 : x->sum32;
+    const size_t groups = fv_packed_block_values(type) / 32, scales = fv_packed_by_16(type) ? 2 : 1;
+    const float *sums = fv_packed_by_16(type) ? x->sum16 : x->sum32;
     __m256 a[PACKED_TOKENS], b[PACKED_TOKENS];
     for (size_t t = 0; t < tokens; t++) a[t] = b[t] = _mm256_setzero_ps();
     for (size_t first = 0; first < columns / 32; first += groups, block += fv_packed_block_bytes(type)) {

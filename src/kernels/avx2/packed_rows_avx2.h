@@ -108,8 +108,8 @@ INLINE void rows_dot_bytes(fv_packed_type type, size_t tokens, size_t columns, c
 INLINE void rows_group(fv_packed_type type, size_t tokens, size_t columns, size_t group, size_t half,
                        const uint8_t *const block[ROWS_EIGHTS], const packed_header *header, size_t in_block,
                        const fv_q8_rows *x, __m256 *a, __m256 *b) {
-    const size_t scales = type == FV_PACKED_Q6_K ? 2 : 1;
-    const float *sums = type == FV_PACKED_Q6_K ? x->sum16 : x->sum32;
+    const size_t scales = fv_packed_by_16(type) ? 2 : 1;
+    const float *sums = fv_packed_by_16(type) ? x->sum16 : x->sum32;
     const uint8_t *bytes[ROWS_EIGHTS];
     __m256i dot[ROWS_TOKENS * ROWS_EIGHTS];
     for (size_t e = 0; e < ROWS_EIGHTS; e++)
@@ -135,7 +135,7 @@ INLINE void rows_group(fv_packed_type type, size_t tokens, size_t columns, size_
 /* `tokens` rows with two eights, `bytes` apart. */
 INLINE void rows_product(fv_packed_type type, size_t tokens, size_t columns, const uint8_t *eight, size_t bytes,
                          const fv_q8_rows *x, float *out, size_t out_stride) {
-    const size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
+    const size_t groups = fv_packed_block_values(type) / 32, scales = fv_packed_by_16(type) ? 2 : 1;
     __m256 a[ROWS_TOKENS * ROWS_EIGHTS], b[ROWS_TOKENS * ROWS_EIGHTS];
     for (size_t s = 0; s < tokens * ROWS_EIGHTS; s++) a[s] = b[s] = _mm256_setzero_ps();
     for (size_t first = 0; first < columns / 32; first += groups, eight += fv_packed_block_bytes(type)) {

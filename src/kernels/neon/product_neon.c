@@ -73,7 +73,7 @@ void fv_panel_pack_neon(size_t columns, size_t groups, const uint8_t *quants, co
 
 INLINE void panel_unpack(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
                          float *offset) {
-    const size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
+    const size_t groups = fv_packed_block_values(type) / 32, scales = fv_packed_by_16(type) ? 2 : 1;
     const uint8_t *block = packed;
     for (size_t b = 0; b < columns / 32 / groups; b++, block += fv_packed_block_bytes(type)) {
         packed_header header;

@@ -52,6 +52,15 @@ INLINE void packed_steps(fv_packed_type type, const uint8_t *bytes, uint8x16_t s
         for (size_t i = 0; i < 16; i++) steps[i] = vld1q_u8(bytes + 16 * i);
         return;
     }
+    if (fv_packed_is_pairs(type)) {
+        for (size_t i = 0; i < 16; i++) {
+            int k = (int)(i / 2);
+            steps[i] = moved(vld1q_u8(bytes + 32 * (i / 8) + 16 * (i % 2)), -2 * (k % 4), 3);
+            if (type == FV_PACKED_Q3_K)
+                steps[i] = vorrq_u8(steps[i], moved(vld1q_u8(bytes + FV_PACKED_Q3_K_THIRDS + 16 * (i % 2)), 2 - k, 4));
+        }
+        return;
+    }
     for (size_t i = 0; i < 8; i++) {
         uint8x16_t both = vld1q_u8(bytes + 16 * i);
         steps[i] = vandq_u8(both, vdupq_n_u8(15));
@@ -94,8 +103,8 @@ INLINE void scaled8(int16x8_t steps, const float32x4_t scale[2], float32x4_t out
 
 /* A block's scales, as far as its groups share them. */
 typedef struct packed_header {
-    float32x4_t scale[2], minimum[2]; /* minimum: Q4_1's and Q5_1's as it is, Q4_K's and Q5_K's negated */
-    uint8_t scales[64], minima[64];   /* of Q4_K, Q5_K: [group][row]; scales of IQ4_XS, signed */
+    float32x4_t scale[2], minimum[2]; /* minimum: Q4_1's and Q5_1's as it is, that of K types negated */
+    uint8_t scales[128], minima[64];  /* of Q4_K, Q5_K: [group][row]; scales of IQ4_XS and Q3_K, signed */
 } packed_header;
 
 /* Six bits less 32 of 8 groups of 8 rows: groups 2i and 2i + 1. */
@@ -108,6 +117,16 @@ INLINE void xs_scales_load(const uint8_t *block, uint8_t scales[64]) {
     }
 }
 
+/* The same of 16 groups. */
+INLINE void q3_k_scales_load(const uint8_t *block, uint8_t scales[128]) {
+    for (int i = 0; i < 8; i++) {
+        uint8x16_t both = vld1q_u8(block + FV_PACKED_Q3_K_SCALES + 16 * (i % 4));
+        uint8x16_t low = i < 4 ? vandq_u8(both, vdupq_n_u8(15)) : vshrq_n_u8(both, 4);
+        uint8x16_t tops = vld1q_u8(block + FV_PACKED_Q3_K_TOPS + 16 * (i % 2));
+        vst1q_u8(scales + 16 * i, vsubq_u8(vorrq_u8(low, moved(tops, 4 - 2 * (i / 2), 0x30)), vdupq_n_u8(32)));
+    }
+}
+
 INLINE void packed_header_load(fv_packed_type type, const uint8_t *block, packed_header *header) {
     if (fv_packed_is_mxfp4(type))
         load8_e8m0(block, header->scale);
@@ -115,9 +134,11 @@ INLINE void packed_header_load(fv_packed_type type, const uint8_t *block, packed
         load8_f16(block, header->scale);
     if (fv_packed_has_minima(type)) load8_f16(block + FV_PACKED_MINIMA, header->minimum);
     if (type == FV_PACKED_IQ4_XS) xs_scales_load(block, header->scales);
-    if (type != FV_PACKED_Q4_K && type != FV_PACKED_Q5_K) return;
+    if (type == FV_PACKED_Q3_K) q3_k_scales_load(block, header->scales);
+    if (type != FV_PACKED_Q4_K && type != FV_PACKED_Q5_K && type != FV_PACKED_Q2_K) return;
     load8_f16(block + FV_PACKED_MINIMA, header->minimum);
     for (size_t i = 0; i < 2; i++) header->minimum[i] = vnegq_f32(header->minimum[i]);
+    if (type == FV_PACKED_Q2_K) return;
     for (int i = 0; i < 4; i++) { /* groups 2i and 2i + 1 */
         uint8x16_t both = vld1q_u8(block + FV_PACKED_SUPER_SCALES + 16 * i);
         uint8x16_t tops = vld1q_u8(block + FV_PACKED_SUPER_TOPS + 16 * (i % 2));
@@ -127,15 +148,19 @@ INLINE void packed_header_load(fv_packed_type type, const uint8_t *block, packed
     }
 }
 
-/* Scales of group `group`: of 16 inputs for Q6_K, else of 32. */
+/* Scales of group `group`: of 16 inputs or of 32. */
 INLINE void packed_scales(fv_packed_type type, const uint8_t *block, const packed_header *header, size_t group,
                           float32x4_t scale[2], float32x4_t offset[2]) {
     for (size_t i = 0; i < 2; i++) scale[i] = header->scale[i];
     if (type == FV_PACKED_Q6_K)
         scaled8(vmovl_s8(vld1_s8((const int8_t *)block + 16 + 8 * group)), header->scale, scale);
-    if (type == FV_PACKED_IQ4_XS)
+    if (type == FV_PACKED_IQ4_XS || type == FV_PACKED_Q3_K)
         scaled8(vmovl_s8(vld1_s8((const int8_t *)header->scales + 8 * group)), header->scale, scale);
-    if (type == FV_PACKED_Q4_K || type == FV_PACKED_Q5_K) {
+    if (type == FV_PACKED_Q2_K) {
+        uint8x8_t both = vld1_u8(block + FV_PACKED_Q2_K_SCALES + 8 * group);
+        scaled8(vreinterpretq_s16_u16(vmovl_u8(vand_u8(both, vdup_n_u8(15)))), header->scale, scale);
+        scaled8(vreinterpretq_s16_u16(vmovl_u8(vshr_n_u8(both, 4))), header->minimum, offset);
+    } else if (type == FV_PACKED_Q4_K || type == FV_PACKED_Q5_K) {
         scaled8(vreinterpretq_s16_u16(vmovl_u8(vld1_u8(header->scales + 8 * group))), header->scale, scale);
         scaled8(vreinterpretq_s16_u16(vmovl_u8(vld1_u8(header->minima + 8 * group))), header->minimum, offset);
     } else
@@ -152,8 +177,8 @@ enum { PACKED_TOKENS = 4 }; /* that share unpacked weights */
 /* `tokens` rows with eight packed ones; `dot_of` is inlined. */
 INLINE void packed_eight(fv_packed_type type, packed_dot_fn *dot_of, size_t tokens, size_t columns,
                          const uint8_t *block, const fv_q8_rows *x, float *out, size_t out_stride) {
-    const size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
-    const float *sums = type == FV_PACKED_Q6_K ? x->sum16 : x->sum32;
+    const size_t groups = fv_packed_block_values(type) / 32, scales = fv_packed_by_16(type) ? 2 : 1;
+    const float *sums = fv_packed_by_16(type) ? x->sum16 : x->sum32;
     panel_sum total[PACKED_TOKENS];
     for (size_t t = 0; t < tokens; t++) total[t] = panel_sum_zero();
     for (size_t first = 0; first < columns / 32; first += groups, block += fv_packed_block_bytes(type)) {

@@ -25,6 +25,15 @@ static void quants_unpack(fv_packed_type type, const uint8_t *bytes, uint8_t *qu
     }
 }
 
+static void quants_unpack_pairs(fv_packed_type type, const uint8_t *bytes, uint8_t *quants) {
+    enum { STEP = 4 * FV_PACKED_ROWS };
+    for (size_t step = 0; step < 8; step++, quants += 4 * FV_PANEL_ROWS)
+        for (size_t i = 0; i < STEP; i++) {
+            int third = type == FV_PACKED_Q3_K ? bytes[FV_PACKED_Q3_K_THIRDS + i] >> step & 1 : 0;
+            quants[i] = (uint8_t)((bytes[step / 4 * STEP + i] >> (2 * (step % 4)) & 3) | third << 2);
+        }
+}
+
 static void scales_unpack(fv_packed_type type, const uint8_t *block, float *scale, float *offset) {
     const uint8_t *minima = fv_packed_has_minima(type) ? block + FV_PACKED_MINIMA : NULL;
     float bias = fv_packed_bias(type);
@@ -63,6 +72,33 @@ static void scales_unpack_iq4_xs(const uint8_t *block, size_t group, float *scal
     }
 }
 
+/* Group g of 16. */
+static void scales_unpack_q2_k(const uint8_t *block, size_t g, float *scale, float *offset) {
+    for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
+        int both = block[FV_PACKED_Q2_K_SCALES + 8 * g + r];
+        scale[r] = fv_load_f16(block + 2 * r) * (float)(both & 15);
+        offset[r] = -(fv_load_f16(block + FV_PACKED_MINIMA + 2 * r) * (float)(both >> 4));
+    }
+}
+
+static void scales_unpack_q3_k(const uint8_t *block, size_t g, float *scale, float *offset) {
+    for (size_t r = 0; r < FV_PACKED_ROWS; r++) {
+        int low = block[FV_PACKED_Q3_K_SCALES + 8 * (g % 8) + r] >> (g < 8 ? 0 : 4) & 15;
+        int top = block[FV_PACKED_Q3_K_TOPS + 8 * (g % 4) + r] >> (2 * (g / 4)) & 3;
+        scale[r] = fv_load_f16(block + 2 * r) * (float)((low | top << 4) - 32);
+        offset[r] = scale[r] * fv_packed_bias(FV_PACKED_Q3_K);
+    }
+}
+
+/* Two groups of 16. */
+static void scales_unpack_pairs(fv_packed_type type, const uint8_t *block, size_t group, float *scale, float *offset) {
+    for (size_t half = 0; half < 2; half++, scale += FV_PANEL_ROWS, offset += FV_PANEL_ROWS)
+        if (type == FV_PACKED_Q2_K)
+            scales_unpack_q2_k(block, 2 * group + half, scale, offset);
+        else
+            scales_unpack_q3_k(block, 2 * group + half, scale, offset);
+}
+
 /* Two groups of 16. */
 static void scales_unpack_q6_k(const uint8_t *block, size_t group, float *scale, float *offset) {
     for (size_t half = 0; half < 2; half++)
@@ -76,7 +112,7 @@ static void scales_unpack_q6_k(const uint8_t *block, size_t group, float *scale,
 
 void fv_panel_unpack_scalar(fv_packed_type type, size_t columns, const void *packed, uint8_t *quants, float *scale,
                             float *offset) {
-    size_t groups = fv_packed_block_values(type) / 32, scales = type == FV_PACKED_Q6_K ? 2 : 1;
+    size_t groups = fv_packed_block_values(type) / 32, scales = fv_packed_by_16(type) ? 2 : 1;
     const uint8_t *block = (const uint8_t *)packed;
     for (size_t b = 0; b < columns / 32 / groups; b++, block += fv_packed_block_bytes(type))
         for (size_t g = 0; g < groups; g++) {
@@ -86,11 +122,17 @@ void fv_panel_unpack_scalar(fv_packed_type type, size_t columns, const void *pac
                 scales_unpack_iq4_xs(block, g, scale, offset);
             else if (fv_packed_is_mxfp4(type))
                 scales_unpack_mxfp4(block, scale, offset);
+            else if (fv_packed_is_pairs(type))
+                scales_unpack_pairs(type, block, g, scale, offset);
             else if (groups > 1)
                 scales_unpack_q45_k(block, g, scale, offset);
             else
                 scales_unpack(type, block, scale, offset);
-            quants_unpack(type, block + fv_packed_header_bytes(type) + g * fv_packed_group_bytes(type), quants);
+            const uint8_t *bytes = block + fv_packed_header_bytes(type) + g * fv_packed_group_bytes(type);
+            if (fv_packed_is_pairs(type))
+                quants_unpack_pairs(type, bytes, quants);
+            else
+                quants_unpack(type, bytes, quants);
             quants += 32 * FV_PANEL_ROWS;
             scale += scales * FV_PANEL_ROWS;
             offset += scales * FV_PANEL_ROWS;

@@ -10,9 +10,12 @@
 
 #include <cmocka.h>
 
-static const uint32_t packable[] = {FV_WEIGHT_Q4_0, FV_WEIGHT_Q4_1,   FV_WEIGHT_Q5_0, FV_WEIGHT_Q5_1,
-                                    FV_WEIGHT_Q8_0, FV_WEIGHT_IQ4_NL, FV_WEIGHT_Q4_K, FV_WEIGHT_Q5_K,
-                                    FV_WEIGHT_Q6_K, FV_WEIGHT_IQ4_XS, FV_WEIGHT_MXFP4};
+static const uint32_t packable[] = {FV_WEIGHT_Q4_0,   FV_WEIGHT_Q4_1, FV_WEIGHT_Q5_0, FV_WEIGHT_Q5_1, FV_WEIGHT_Q8_0,
+                                    FV_WEIGHT_IQ4_NL, FV_WEIGHT_Q4_K, FV_WEIGHT_Q5_K, FV_WEIGHT_Q6_K,
+#if FV_PACKED_PAIRS
+                                    FV_WEIGHT_Q2_K,   FV_WEIGHT_Q3_K,
+#endif
+                                    FV_WEIGHT_IQ4_XS, FV_WEIGHT_MXFP4};
 enum { PACKABLE = sizeof packable / sizeof *packable };
 
 static uint32_t block_values(uint32_t type) { return fv_weight_row_bytes(type, 32) ? 32 : 256; }
@@ -20,7 +23,7 @@ static uint32_t block_values(uint32_t type) { return fv_weight_row_bytes(type, 3
 static void test_round_trip(void **state) {
     (void)state;
     test_random random = test_random_make(1);
-    for (int run = 0; run < 270; run++) {
+    for (int run = 0; run < 312; run++) {
         uint32_t type = packable[run % PACKABLE], values = block_values(type);
         uint32_t rows = test_random_in(&random, 1, 50), columns = values * test_random_in(&random, 1, 9);
         fv_weight weight = {.type = type, .rows = rows, .columns = columns};
@@ -70,6 +73,42 @@ static void super_is(fv_packed_type type, const uint8_t *packed, size_t r, const
     for (size_t g = 0; g < 8 && type != FV_PACKED_Q6_K; g++) {
         int low = packed[32 + 8 * g + r] & 15, top = packed[96 + 8 * (g % 4) + r] >> (g < 4 ? 0 : 4) & 3;
         assert_true(scale[g] == (float)(low | top << 4));
+    }
+}
+
+/* The same of the types of two and three bits; scale and minimum of the block are 1. */
+static void pairs_are(fv_packed_type type, const uint8_t *packed, size_t r, const uint8_t *quants, const float *scale,
+                      const float *offset) {
+    size_t group_bytes = type == FV_PACKED_Q2_K ? 64 : 96, header = type == FV_PACKED_Q2_K ? 160 : 112;
+    for (size_t i = 0; i < 256; i++) {
+        const uint8_t *bytes = packed + header + i / 32 * group_bytes;
+        size_t in = i % 32, place = r * 4 + in % 4;
+        int quant = bytes[in / 16 * 32 + place] >> (2 * (in % 16 / 4)) & 3;
+        if (type == FV_PACKED_Q3_K) quant |= (bytes[64 + place] >> (in / 4) & 1) << 2;
+        assert_int_equal(quant, quants[i]);
+    }
+    for (size_t g = 0; g < 16; g++) {
+        int both = packed[32 + 8 * g + r];
+        int low = packed[16 + 8 * (g % 8) + r] >> (g < 8 ? 0 : 4) & 15;
+        int top = packed[80 + 8 * (g % 4) + r] >> (2 * (g / 4)) & 3;
+        assert_true(scale[g] == (float)(type == FV_PACKED_Q2_K ? both & 15 : (low | top << 4) - 32));
+        assert_true(offset[g] == (type == FV_PACKED_Q2_K ? -(float)(both >> 4) : -4 * scale[g]));
+    }
+}
+
+static void test_pair_layout(void **state) {
+    (void)state;
+    test_random random = test_random_make(5);
+    for (size_t run = 0; run < (FV_PACKED_PAIRS ? 40 : 0); run++) {
+        unsigned char block[110], packed[880], quants[256];
+        float scale[16], offset[16];
+        bool two = run % 2;
+        size_t r = run / 2 % 8, at = two ? 80 : 108;
+        test_fill_bytes(&random, block, sizeof block);
+        for (size_t i = 0; i < (two ? 4u : 2u); i++) block[at + i] = i % 2 ? 0x3C : 0; /* 1 in f16 */
+        fv_super_pack(two ? FV_PACKED_Q2_K : FV_PACKED_Q3_K, block, r, packed);
+        (two ? fv_unpack_q2_k_scalar : fv_unpack_q3_k_scalar)(256, block, quants, scale, offset);
+        pairs_are(two ? FV_PACKED_Q2_K : FV_PACKED_Q3_K, packed, r, quants, scale, offset);
     }
 }
 
@@ -137,10 +176,8 @@ static void test_arguments(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_super_layout),
-        cmocka_unit_test(test_types),
-        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_super_layout), cmocka_unit_test(test_pair_layout),
+        cmocka_unit_test(test_types),      cmocka_unit_test(test_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
