@@ -5,7 +5,8 @@
 #include "fovea/policy_text.h"
 
 const char cli_attention_help[] =
-    "what attention reads (default: dense):\n"
+    "what attention reads (default: dense; of run, read and serve, for contexts of more than\n4,096 "
+    "tokens, " FV_ENGINE_ATTENTION "):\n"
     "  dense\n"
     "  window:window=512,sinks=16\n"
     "  pattern:window=128,block=64,globals=0+7,log-stride=on,landmarks=on\n"
@@ -20,6 +21,15 @@ const char cli_attention_help[] =
     "bytes\n"
     "        of dense in decode, KL 0.015 and 16 % of the keys in prompts)\n"
     "keys may be left out; globals=none for no global token";
+
+const char *cli_attention_default(const fv_engine *engine, const cli_model_options *model, uint32_t context,
+                                  fv_policy *policy) {
+    fv_session_config config = cli_session_config(model);
+    config.context_tokens = context;
+    const char *text = fv_engine_attention(engine, &config);
+    (void)fv_policy_parse(policy, text, NULL); /* it can */
+    return text;
+}
 
 int cli_policy_read(const char *verb, const char *text, fv_policy *policy) {
     fv_message message = {""};

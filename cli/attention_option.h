@@ -2,7 +2,9 @@
 #ifndef FOVEA_ATTENTION_OPTION_H
 #define FOVEA_ATTENTION_OPTION_H
 
+#include "fovea/engine.h"
 #include "fovea/policy.h"
+#include "model_options.h"
 #include "options.h"
 
 /** Text for --help. */
@@ -25,6 +27,10 @@ typedef struct cli_attention_list {
 int cli_attention_read(const char *verb, const cli_texts *texts, size_t most, cli_attention_list *list);
 
 /** fv_policy_parse() for one text; CLI_GO_ON or CLI_USAGE. */
+/* The policy of a session for which none was named: its text, and read. */
+const char *cli_attention_default(const fv_engine *engine, const cli_model_options *model, uint32_t context,
+                                  fv_policy *policy);
+
 int cli_policy_read(const char *verb, const char *text, fv_policy *policy);
 
 #endif

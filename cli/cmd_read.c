@@ -84,6 +84,7 @@ static int open_session(read_state *state) {
     int64_t asked = model->context > 0 ? model->context : 0;
     if (fv_generate_context(fv_engine_llm(state->engine), asked, state->tokens.count, 0, &most, &message) != FV_OK)
         return cli_fail("%s; shorten the document or set -c", message.text);
+    if (!state->options->attention) (void)cli_attention_default(state->engine, model, context, &state->policy);
     int result = cli_memory_check(state->engine, model, &state->policy, context, context);
     if (result != CLI_GO_ON) return result;
     return cli_session_open(&state->session, state->engine, model, context, &state->policy);
@@ -130,12 +131,12 @@ static void close_read(read_state *state) {
 static int check_options(const read_options *options, fv_policy *policy) {
     if (!options->file) return cli_usage_error("read", "no document: name one with -f");
     if (!options->out) return cli_usage_error("read", "name the file that keeps it with -o");
-    int result = cli_policy_read("read", options->attention, policy);
+    int result = options->attention ? cli_policy_read("read", options->attention, policy) : CLI_GO_ON;
     return result == CLI_GO_ON ? cli_need_model("read", options->model.model) : result;
 }
 
 int cmd_read(int argc, char **argv) {
-    read_options options = {.model = cli_model_options_default(), .attention = "dense"};
+    read_options options = {.model = cli_model_options_default()};
     read_state state = {.options = &options};
     const cli_option_group groups[] = {CLI_GROUP("document", read_flags, &options), CLI_MODEL_GROUPS(&options.model)};
     const cli_syntax syntax = {"read", "-m MODEL -f DOC -o FILE [flags]",

@@ -23,6 +23,7 @@
 typedef struct run_state {
     const run_options *options;
     fv_engine *engine;
+    const char *attention_text;  /* NULL: nobody asked for one yet */
     fv_policy attention, caches; /* as asked for; what the caches are made for */
     cli_kept kept;
     fv_conversation *conversation; /* NULL: plain text */
@@ -51,8 +52,10 @@ static int check_options(const run_options *options) {
 /* What is asked for of files and attention. */
 static int open_kept(run_state *state, run_options *options) {
     state->kept.options = &options->kept;
-    int result = cli_kept_open(&state->kept, &options->model, &options->attention, &state->caches);
-    return result == CLI_GO_ON ? cli_policy_read("run", options->attention, &state->attention) : result;
+    state->attention_text = options->attention;
+    int result = cli_kept_open(&state->kept, &options->model, &state->attention_text, &state->caches);
+    if (result != CLI_GO_ON || !state->attention_text) return result;
+    return cli_policy_read("run", state->attention_text, &state->attention);
 }
 
 /* ---- the prompt ---- */
@@ -174,14 +177,22 @@ static void keep_to_memory(const run_state *state, uint32_t *context) {
     if (state->options->model.context < 0 && fitting > prompt_tokens(state) && fitting < *context) *context = fitting;
 }
 
+/* The default, which depends on the context. */
+static void choose_attention(run_state *state, uint32_t context) {
+    if (state->attention_text) return;
+    state->attention_text = cli_attention_default(state->engine, &state->options->model, context, &state->attention);
+    state->caches = state->attention;
+}
+
 /* -c, or what its help promises. */
-static int choose_context(const run_state *state, uint32_t *context) {
+static int choose_context(run_state *state, uint32_t *context) {
     const run_options *options = state->options;
     const fv_llm *llm = fv_engine_llm(state->engine);
     fv_message message = {""};
     uint32_t room = options->predict >= 0 ? (uint32_t)options->predict : ROOM_TOKENS;
     if (state->conversation && !state->single_turn && room < ROOM_TOKENS) room = ROOM_TOKENS;
     if (fv_generate_context(llm, options->model.context, prompt_tokens(state), room, context, &message) == FV_OK) {
+        choose_attention(state, *context);
         keep_to_memory(state, context);
         return CLI_GO_ON;
     }
@@ -214,7 +225,7 @@ static int open_session(run_state *state) {
     if (result == CLI_GO_ON)
         result = cli_session_open(&state->session, state->engine, &options->model, context, &state->caches);
     if (result == CLI_GO_ON)
-        result = cli_kept_attend(&state->kept, state->engine, state->session, options->attention, &state->attention);
+        result = cli_kept_attend(&state->kept, state->engine, state->session, state->attention_text, &state->attention);
     if (result == CLI_GO_ON) result = cli_deadline_set(&options->deadline, state->session);
     if (result != CLI_GO_ON) return result;
     fv_session_time(state->session, fv_machine_clock, NULL);
@@ -365,7 +376,7 @@ static int report(run_state *state, int result) {
                                    .generator = state->generator,
                                    .session = state->session,
                                    .reads = state->reads,
-                                   .attention = state->options->attention,
+                                   .attention = state->attention_text,
                                    .stop = state->stop,
                                    .seed = state->seed,
                                    .sampler = &state->sampler,

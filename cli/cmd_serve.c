@@ -167,7 +167,7 @@ static int check_options(serve_state *state) {
     size_t length = strlen(server->prefix);
     if (length > 0 && (server->prefix[0] != '/' || server->prefix[length - 1] == '/'))
         return cli_usage_error("serve", "--api-prefix begins with / and does not end with one");
-    int result = cli_policy_read("serve", options->attention, &policy);
+    int result = options->attention ? cli_policy_read("serve", options->attention, &policy) : CLI_GO_ON;
     if (result == CLI_GO_ON) result = cli_need_model("serve", options->model.model);
     if (result == CLI_GO_ON) result = read_keys(state);
     if (result == CLI_GO_ON) result = read_tls(state);
@@ -215,11 +215,8 @@ static void close_serve(serve_state *state) {
 }
 
 int cmd_serve(int argc, char **argv) {
-    serve_options options = {.model = cli_model_options_default(),
-                             .attention = "dense",
-                             .max_body_mib = 64,
-                             .grace_s = 10,
-                             .session_bytes = (int64_t)8 << 30};
+    serve_options options = {
+        .model = cli_model_options_default(), .max_body_mib = 64, .grace_s = 10, .session_bytes = (int64_t)8 << 30};
     fv_server_config_default(&options.server);
     serve_state state = {.options = &options};
     const cli_option_group groups[] = {CLI_GROUP("server", serve_flags, &options),

@@ -93,8 +93,8 @@ int cli_kept_open(cli_kept *kept, cli_model_options *model, const char **attenti
             result = choose_type(kept, model, CLI_VALUE_TYPE, info->cache.value_type, &types->value_type);
         if (result != CLI_GO_ON) return result;
     }
-    if (!*attention) *attention = info ? info->attention : "dense";
-    return info ? CLI_GO_ON : cli_policy_read("run", *attention, caches);
+    if (!*attention && info) *attention = info->attention;
+    return info || !*attention ? CLI_GO_ON : cli_policy_read("run", *attention, caches);
 }
 
 void cli_kept_close(cli_kept *kept) {

@@ -61,6 +61,18 @@ FV_API const fv_tune *fv_engine_tune(const fv_engine *engine); /* NULL: there is
  */
 FV_API fv_status fv_engine_tune_attach(const fv_engine *engine, fv_policy *policy, bool *attached, fv_message *message);
 
+/** What `fovea run`, `read` and `serve` take where no policy is named: rows read 12 % of the keys that they see, and
+ *  2,048 tokens at least. Figures: docs/results.md, "The default". */
+#define FV_ENGINE_ATTENTION "fovea:budget=0.12,floor=128"
+#define FV_ENGINE_ATTENTION_TOKENS 4096 /* contexts of no more are read densely: little could be left out */
+
+/**
+ * The policy for sessions of `config` where none is named: FV_ENGINE_ATTENTION, or "dense" where the context is short
+ * or the model's heads or the rest of `config` do not allow it. config: NULL: the engine's own; its policy is not
+ * looked at. Static. Pure.
+ */
+FV_API const char *fv_engine_attention(const fv_engine *engine, const fv_session_config *config);
+
 /** The engine's own session settings, for a caller that changes some of them. */
 FV_API void fv_engine_session_config(const fv_engine *engine, fv_session_config *config);
 

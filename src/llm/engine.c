@@ -1,6 +1,8 @@
 /* engine.c - opens what conversations share, in the order in which it can fail. */
 #include "fovea/engine.h"
 #include "fovea/machine.h"
+#include "fovea/policy_text.h"
+#include "llm/session_shape.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,6 +81,16 @@ fv_status fv_engine_tune_attach(const fv_engine *engine, fv_policy *policy, bool
         return fv_message_set(message, engine->tune_status, "%s", engine->tune_fault.text);
     *attached = fv_tune_attach(fv_engine_tune(engine), policy);
     return FV_OK;
+}
+
+const char *fv_engine_attention(const fv_engine *engine, const fv_session_config *config) {
+    static const char dense[] = "dense";
+    fv_session_config used = config ? *config : engine->session;
+    if (fv_policy_parse(&used.policy, FV_ENGINE_ATTENTION, NULL) != FV_OK) return dense;
+    if (fv_session_shape(engine->llm, &used, 1).cache.max_tokens <= FV_ENGINE_ATTENTION_TOKENS) return dense;
+    fv_session_memory memory;
+    fv_status status = fv_session_memory_plan(engine->llm, &used, fv_engine_threads(engine), &memory, NULL);
+    return status == FV_OK ? FV_ENGINE_ATTENTION : dense;
 }
 
 fv_status fv_engine_session_open(const fv_engine *engine, const fv_session_config *config, fv_session **session,

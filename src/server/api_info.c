@@ -61,7 +61,7 @@ void fv_api_props(fv_call *call) {
     const fv_tokenizer *tokenizer = fv_llm_tokenizer(server->llm);
     const char *path = fv_gguf_path(fv_llm_gguf(server->llm));
     json_t *settings =
-        json_pack("{s:I, s:s}", "n_ctx", (json_int_t)server->slot_tokens, "attention", server->config->attention);
+        json_pack("{s:I, s:s}", "n_ctx", (json_int_t)server->slot_tokens, "attention", server->attention);
     fv_reply_json(call->reply, 200,
                   json_pack("{s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:s, s:b}", "default_generation_settings", settings,
                             "total_slots", (int)server->config->slots, "model_alias", name_of(server), "model_path",

@@ -22,14 +22,13 @@ void fv_server_config_default(fv_server_config *config) {
                                  .slots = 4,
                                  .queue = 256,
                                  .lookup = FV_GENERATE_GUESSES,
-                                 .session_bytes = (uint64_t)8 << 30,
-                                 .attention = "dense"};
+                                 .session_bytes = (uint64_t)8 << 30};
 }
 
 fv_status fv_server_open(fv_server **server, const fv_server_config *config, fv_message *message) {
     fv_policy policy;
     fv_chat_family family;
-    fv_status status = fv_policy_parse(&policy, config->attention, message);
+    fv_status status = config->attention ? fv_policy_parse(&policy, config->attention, message) : FV_OK;
     if (status == FV_OK && config->chat_template)
         status = fv_chat_family_from_name(config->chat_template, &family, message);
     if (status != FV_OK) return status;
@@ -97,12 +96,21 @@ static fv_status context_choose(fv_server *server, fv_message *message) {
                           config->context_tokens, config->slots);
 }
 
+static void attention_choose(fv_server *server) {
+    fv_session_config config;
+    fv_engine_session_config(server->engine, &config);
+    config.context_tokens = server->slot_tokens;
+    server->attention = server->config->attention;
+    if (!server->attention) server->attention = fv_engine_attention(server->engine, &config);
+}
+
 fv_status fv_server_start(fv_server *server, const fv_engine *engine, fv_message *message) {
     server->engine = engine;
     server->llm = fv_engine_llm(engine);
     name_take(server);
     fv_status status = context_choose(server, message);
     if (status != FV_OK) return status;
+    attention_choose(server);
     template_find(server, message);
     if (server->config->template_text && !server->template)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "the chat template that was named can't be used: %.400s",

@@ -35,7 +35,7 @@ typedef struct fv_server_config {
     const char *template_text;             /* a template that is run in place of the file's; NULL: none */
     uint32_t jinja;                        /* fv_server_jinja */
     uint32_t lookup;                       /* tokens guessed at a time, at most FV_GENERATE_GUESSES; 0: none */
-    const char *attention;                 /* policy of requests that name none */
+    const char *attention;                 /* policy of requests that name none; NULL: fv_engine_attention() */
     uint64_t cache_bytes;                  /* of all contexts together; 0: what this process may use */
     const char *slot_folder;               /* where slots are saved to; NULL: nowhere */
     const char *session_folder;            /* where what was read stays when the server ends; NULL: nowhere */

@@ -33,7 +33,8 @@ struct fv_server {
     fv_answer_form form; /* of answers to prompts without tools */
     fv_tool_format tool_format;
     char name[256];
-    uint32_t slot_tokens; /* context of a slot */
+    uint32_t slot_tokens;  /* context of a slot */
+    const char *attention; /* of requests that name none */
     struct fv_desk *desk;
     struct fv_worker *worker;
 };

@@ -16,7 +16,7 @@ fv_status fv_settings_default(fv_settings *settings, const fv_server *server, fv
         (fv_settings){.server = server, .seed = -1, .max_tokens = -1, .answers = 1, .logprobs = -1, .use_cache = true};
     fv_sampler_config_default(&settings->sampler);
     fv_status status = fv_sampler_config_recommended(fv_llm_gguf(server->llm), 0, &settings->sampler, &taken, message);
-    return status == FV_OK ? fv_policy_parse(&settings->policy, server->config->attention, message) : status;
+    return status == FV_OK ? fv_policy_parse(&settings->policy, server->attention, message) : status;
 }
 
 void fv_settings_free(fv_settings *settings) {

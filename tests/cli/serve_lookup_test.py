@@ -104,7 +104,7 @@ class FullMemoryTest(unittest.TestCase):
     def test_guesses_alone_make_no_answer_fail(self):
         with tempfile.TemporaryDirectory() as folder:
             path = tiny_model(folder, **{"llama.context_length": 1 << 20})
-            server = Server(path, "-np", "1", "--cache-limit", "1")
+            server = Server(path, "-np", "1", "--cache-limit", "1", "--attention", "dense")
             token = server.post("/tokenize", {"content": "u"})[1]["tokens"][0]
             fields = {"prompt": "u" * 16371, "temperature": 0, "logit_bias": {str(token): 1000}, "stop": "uuuuuuu"}
             status, answer = server.post("/v1/completions", fields)

@@ -78,6 +78,19 @@ class Run(CliTest):
         done = run("run", "-m", LLAMA, "-p", "ab", "-n", "1", "-c", "1000000000")
         self.assertRegex(done.stderr.decode(), r"a full context of 1000000000 tokens would take \d+\.\d MiB .* about \d+ tokens fit")
 
+    def test_long_contexts_are_chosen_from_unless_told_otherwise(self):
+        chosen = "fovea:budget=0.12,floor=128"
+        for flags, attention in (((), "dense"), (("-c", "4096"), "dense"), (("-c", "8192"), chosen),
+                                 (("-c", "8192", "--attention", "dense"), "dense")):
+            self.assertEqual(attention, self.document("run", "-m", LLAMA, "-p", "ab", "-n", "1", "--json", *flags)["attention"])
+        with tempfile.TemporaryDirectory() as folder:  # whoever goes on after a file goes on as it began
+            path, text = os.path.join(folder, "x.fovea"), os.path.join(folder, "x.txt")
+            with open(text, "w", encoding="utf-8") as file:
+                file.write("ab " * 3500)
+            self.ok("read", "-m", LLAMA, "-f", text, "-c", "8192", "-o", path)
+            going_on = self.document("run", "-m", LLAMA, "--session", path, "-p", "ab", "-n", "1", "-c", "16384", "--json")
+            self.assertEqual(chosen, going_on["attention"])
+
     def test_the_file_s_sampling_counts_below_flags(self):
         with tempfile.TemporaryDirectory() as folder:
             tiny = TinyModel().set("general.sampling.temp", 0.25).set("general.sampling.top_k", (5, "<i", 7))

@@ -161,11 +161,29 @@ static void weights_are_repacked_as_asked(void **state) {
     }
 }
 
+static void contexts_that_are_long_are_chosen_from_unless_told_otherwise(void **state) {
+    (void)state;
+    fv_engine *engine = open_engine(NULL);
+    fv_session_config config;
+    fv_engine_session_config(engine, &config);
+    assert_string_equal(fv_engine_attention(engine, NULL), "dense"); /* its own context is of 64 tokens */
+    config.context_tokens = FV_ENGINE_ATTENTION_TOKENS;
+    assert_string_equal(fv_engine_attention(engine, &config), "dense");
+    config.context_tokens++;
+    assert_string_equal(fv_engine_attention(engine, &config), FV_ENGINE_ATTENTION);
+    config.batch_tokens = 0; /* no session can be opened so */
+    assert_string_equal(fv_engine_attention(engine, &config), "dense");
+    fv_engine_close(engine);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_opens_what_it_is_asked_for), cmocka_unit_test(shares_beside_the_model_are_found),
-        cmocka_unit_test(what_is_not_there_is_an_error), cmocka_unit_test(a_damaged_file_stops_only_those_who_use_it),
+        cmocka_unit_test(it_opens_what_it_is_asked_for),
+        cmocka_unit_test(shares_beside_the_model_are_found),
+        cmocka_unit_test(what_is_not_there_is_an_error),
+        cmocka_unit_test(a_damaged_file_stops_only_those_who_use_it),
         cmocka_unit_test(weights_are_repacked_as_asked),
+        cmocka_unit_test(contexts_that_are_long_are_chosen_from_unless_told_otherwise),
     };
     return cmocka_run_group_tests(tests, make_link, drop_link);
 }
