@@ -164,12 +164,39 @@ static void begin_rows(fv_index *index) {
     }
 }
 
+/* Puts a row in the place of the last neighbour of `other` that others have, too. */
+static void take_edge(const build_job *job, uint32_t row, uint32_t other) {
+    uint32_t *ids = fv_graph_ids(job->index, other);
+    for (size_t i = job->degree; other != row && i-- > 0;) {
+        if (job->back[ids[i]] < 2) continue;
+        job->back[ids[i]]--;
+        job->back[row]++;
+        ids[i] = row;
+        return;
+    }
+}
+
+/* A row that is nobody's neighbour would never be met: the nearest of its own that can takes it. */
+static void leave_none_out(const build_job *job) {
+    size_t rows = job->index->rows;
+    memset(job->back, 0, (rows + 1) * sizeof *job->back);
+    for (size_t row = 0; row < rows; row++)
+        for (size_t i = 0; i < job->degree; i++) {
+            uint32_t other = fv_graph_ids(job->index, row)[i];
+            job->back[other] += other != row;
+        }
+    for (uint32_t row = 0; row < rows; row++)
+        for (size_t i = 0; i < job->degree && !job->back[row]; i++)
+            take_edge(job, row, fv_graph_ids(job->index, row)[i]);
+}
+
 /* Edges from lists, and codes. */
 static void join(build_job *job, const fv_parallel *parallel) {
     size_t rows = job->index->rows;
     job->seed += FV_SPLITMIX_STEP;
     turn_edges(job);
     fv_parallel_run(parallel, rows, join_task, job);
+    leave_none_out(job);
     fv_parallel_run(parallel, rows, code_task, job);
 }
 

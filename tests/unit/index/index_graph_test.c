@@ -257,6 +257,24 @@ static void a_graph_outlives_changes_and_bad_links_are_refused(void **state) {
     fv_index_close(index);
 }
 
+/* In many dimensions few vectors are near to many, and some to none. */
+static void every_vector_is_somebodys_neighbour(void **state) {
+    (void)state;
+    enum { DIM = 100, ROWS = 2000 };
+    static float vectors[ROWS * DIM];
+    static uint32_t met[ROWS];
+    test_random random = test_random_make(17);
+    test_fill_f32(&random, vectors, ROWS * DIM, 1.0f);
+    for (size_t row = 0; row < ROWS; row++) /* of many lengths: the short ones are hubs */
+        for (size_t i = 0; i < DIM; i++) vectors[row * DIM + i] *= 1 + 0.02f * (float)(row % 50);
+    fv_index *index = linked(FV_INDEX_L2, DIM, ROWS, vectors, FV_ISA_BEST, NULL);
+    for (size_t row = 0; row < ROWS; row++)
+        for (size_t i = 0; i < 32; i++) met[fv_graph_ids(index, row)[i]] += fv_graph_ids(index, row)[i] != row;
+    for (size_t row = 0; row < ROWS; row++)
+        if (!met[row]) fail_msg("row %zu is nobody's neighbour", row);
+    fv_index_close(index);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defects_5_7_8_and_17_walks_find_the_nearest),
@@ -264,6 +282,7 @@ int main(void) {
         cmocka_unit_test(a_damaged_graph_is_walked_inside_the_file),
         cmocka_unit_test(defects_6_14_and_15_small_and_equal_sets_work),
         cmocka_unit_test(estimates_of_neighbours_are_unbiased),
+        cmocka_unit_test(every_vector_is_somebodys_neighbour),
         cmocka_unit_test(a_graph_outlives_changes_and_bad_links_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
