@@ -1,23 +1,10 @@
 /* Limit: FMA for six rows (12 accumulators hide its latency), loads and conversions of the key for fewer.
  * Blocking: 6 rows x 16 keys and 6 rows x 16 channels leave 4 of 16 registers for the panel and the broadcast. */
+#include "kernels/avx2/element_avx2.h"
 #include "kernels/avx2/exp_avx2.h"
 #include "kernels/kernels.h"
 #include <immintrin.h>
 #include <stdbool.h>
-
-#define INLINE static inline __attribute__((always_inline))
-
-typedef enum element { ELEMENT_F32, ELEMENT_F16, ELEMENT_Q8 } element;
-
-INLINE __m256 load8(element type, const void *data, size_t index) {
-    if (type == ELEMENT_F32) return _mm256_loadu_ps((const float *)data + index);
-    if (type == ELEMENT_F16)
-        return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)((const uint16_t *)data + index)));
-    return _mm256_cvtepi32_ps(
-        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const int8_t *)data + index))));
-}
-
-INLINE size_t element_bytes(element type) { return type == ELEMENT_F32 ? 4 : type == ELEMENT_F16 ? 2 : 1; }
 
 /* What is read next comes from memory. Into L2, since L1 is too small to hold it until then. */
 INLINE void prefetch(element type, const void *data, size_t index, size_t count) {
@@ -26,13 +13,6 @@ INLINE void prefetch(element type, const void *data, size_t index, size_t count)
 }
 
 enum { FEW_ROWS = 8 }; /* a decode: more rows find enough to do while memory is slow */
-
-/* A load of its own for each use: kept in registers over two pages, the queries would push a sum out to memory. */
-INLINE __m256 broadcast(const float *x) {
-    __m256 y;
-    __asm__ volatile("vbroadcastss %1, %0" : "=x"(y) : "m"(*x));
-    return y;
-}
 
 /* Channel c of `pages` pages for all rows. */
 INLINE void score_channel(element type, size_t rows, size_t pages, size_t c, const float *query, size_t query_stride,
@@ -137,12 +117,6 @@ INLINE void value_block(element type, bool ahead, size_t rows, size_t vectors, s
     for (size_t r = 0; r < rows; r++)
         for (size_t j = 0; j < vectors; j++)
             _mm256_storeu_ps(out + r * out_stride + first + 8 * j, sum[r * vectors + j]);
-}
-
-INLINE float element_at(element type, const void *data, size_t index) {
-    if (type == ELEMENT_F32) return ((const float *)data)[index];
-    if (type == ELEMENT_F16) return _cvtsh_ss(((const uint16_t *)data)[index]);
-    return (float)((const int8_t *)data)[index];
 }
 
 /* `wide` vectors while they fit, then one at a time, then single channels: each channel is the same chain in all three.
