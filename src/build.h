@@ -46,6 +46,9 @@
 #define FV_BUILD_CHOOSE 1
 #endif
 
+/* Rows of a prompt that choose are read together, page by page. */
+#define FV_BUILD_LISTS (FV_BUILD_PROMPT && FV_BUILD_CHOOSE)
+
 /* Certificates of what such a policy reads (fv_policy.certificate), and margins of a cache; without it both are
  * FV_ERROR_UNSUPPORTED. */
 #ifndef FV_BUILD_CERTIFICATE

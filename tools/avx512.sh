@@ -10,7 +10,7 @@ set -eu
 cd "$(dirname "$0")/.."
 build=${1:-build-avx512}
 jobs=$(getconf _NPROCESSORS_ONLN)
-programs="$(cd tests/kernels && ls *_kernel_test.c | sed 's/[.]c$//') kernel_table_test attend_test attention_test position_plan_test choose_test choice_test tail_test"
+programs="$(cd tests/kernels && ls *_kernel_test.c | sed 's/[.]c$//') kernel_table_test attend_test lists_test attention_test position_plan_test choose_test choice_test tail_test"
 
 skip() {
     echo "skipped: $1"

@@ -54,6 +54,7 @@ void fv_chunk_attend(fv_attend_job *job, const fv_key_chunk *chunk, const fv_key
 /* The first step of it: what goes to job->score. */
 void fv_scores_attend(const fv_attend_job *job, const fv_key_chunk *chunk, const fv_key_chunk *next);
 fv_score_page_fn *fv_element_score(const fv_kernels *kernels, uint32_t type);
+fv_value_sum_fn *fv_element_value_sum(const fv_kernels *kernels, uint32_t type);
 
 /* The last step of it: adds what the weights in job->score say. */
 void fv_values_attend(fv_attend_job *job, const fv_key_chunk *chunk, const fv_key_chunk *next);

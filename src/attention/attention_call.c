@@ -4,11 +4,24 @@
 #include "numeric/size.h"
 
 typedef struct attention_layout {
+    size_t reader_offset, list_offset; /* of a worker */
     size_t worker_offset, worker_bytes, attend_bytes, step_bytes, state_offset, plan_offset, step_offset, count_offset;
     size_t bytes;
     fv_attend_layout attend;
     uint32_t segments;
 } attention_layout;
+
+/* What a worker has after attend's scratch. */
+static void worker_layout_make(const fv_attention_config *config, size_t choose_bytes, attention_layout *layout) {
+    size_t *bytes = &layout->worker_bytes;
+    fv_size_reserve(&layout->step_bytes, config->plan_steps, sizeof(fv_step));
+    fv_size_reserve(bytes, config->chooses ? FV_PAIR_PLANS : 1, layout->step_bytes);
+    fv_size_reserve(bytes, 1, choose_bytes);
+    if (choose_bytes) fv_size_reserve(bytes, 1, FV_CHOOSING_BYTES);
+    if (!FV_BUILD_LISTS || !config->chooses) return;
+    layout->reader_offset = fv_size_reserve(bytes, config->max_tokens / FV_PAGE_TOKENS + 1, sizeof(uint16_t));
+    layout->list_offset = fv_size_reserve(bytes, 1, fv_attend_lists_bytes(&config->attend));
+}
 
 static fv_status attention_layout_make(const fv_attention_config *config, attention_layout *layout) {
     if (!config || config->workers < 1 || config->workers > 1024 || config->max_tokens < 1) return FV_ERROR_ARGUMENT;
@@ -30,10 +43,7 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
         !fv_choose_scratch_bytes(config->attend.head_dim, (uint32_t)group, config->max_tokens,
                                  fv_choose_together(&config->attend), &choose_bytes))
         return FV_ERROR_OVERFLOW;
-    fv_size_reserve(&layout->step_bytes, config->plan_steps, sizeof(fv_step));
-    fv_size_reserve(&layout->worker_bytes, config->chooses ? FV_PAIR_PLANS : 1, layout->step_bytes);
-    fv_size_reserve(&layout->worker_bytes, 1, choose_bytes);
-    if (choose_bytes) fv_size_reserve(&layout->worker_bytes, 1, FV_CHOOSING_BYTES);
+    worker_layout_make(config, choose_bytes, layout);
     size_t states = 0;
     if (!fv_size_add(&states, heads, layout->segments + 1, 1) ||
         state_rows > SIZE_MAX / sizeof(float) / fv_state_floats(1, config->attend.head_dim))
@@ -42,7 +52,7 @@ static fv_status attention_layout_make(const fv_attention_config *config, attent
     layout->state_offset =
         fv_size_reserve(bytes, states, fv_state_floats(state_rows, config->attend.head_dim) * sizeof(float));
     if (FV_BUILD_TAIL && config->chooses)
-        fv_size_reserve(bytes, 2 * (heads > config->workers ? heads : config->workers),
+        fv_size_reserve(bytes, FV_TAIL_ROWS * (heads > config->workers ? heads : config->workers),
                         fv_state_floats(group, config->attend.head_dim) * sizeof(float));
     layout->plan_offset = fv_size_reserve(bytes, heads, sizeof(fv_plan));
     layout->step_offset = fv_size_reserve(bytes, config->chooses ? heads : 1, layout->step_bytes);
@@ -72,6 +82,8 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
                            .worker_bytes = layout.worker_bytes,
                            .attend_bytes = layout.attend_bytes,
                            .step_bytes = layout.step_bytes,
+                           .reader_offset = layout.reader_offset,
+                           .list_offset = layout.list_offset,
                            .layout = layout.attend,
                            .workers = base + layout.worker_offset,
                            .states = (float *)(void *)(base + layout.state_offset),

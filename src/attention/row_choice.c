@@ -29,7 +29,7 @@ fv_choosing *fv_choosing_make(const fv_attention_call *call, const fv_plan_view 
     return at;
 }
 
-/* Of a position: two that follow each other may be at work. These states lie after those of segments. */
+/* Of a position: those of a tile may be at work. These states lie after those of segments. */
 static fv_state tail_state(const fv_attention_call *call, size_t place, uint32_t position) {
     const fv_attention *attention = call->attention;
     const fv_attend_config *attend = &attention->config.attend;
@@ -38,7 +38,8 @@ static fv_state tail_state(const fv_attention_call *call, size_t place, uint32_t
     size_t segments =
         attend->kv_heads * ((size_t)attention->segments + 1) * fv_state_floats(state_rows, attend->head_dim);
     segments = (segments * sizeof(float) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN / sizeof(float);
-    return fv_state_at(attention->states + segments + (2 * place + position % 2) * floats, rows, attend->head_dim);
+    return fv_state_at(attention->states + segments + (FV_TAIL_ROWS * place + position % FV_TAIL_ROWS) * floats, rows,
+                       attend->head_dim);
 }
 
 void fv_tails_merge(const fv_attention_call *call, const fv_state *state, const fv_plan *plan, size_t place) {

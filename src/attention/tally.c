@@ -23,14 +23,13 @@ void fv_reasons_add(const fv_plan *plan, uint32_t from, fv_work_count *count) {
     }
 }
 
-void fv_plan_tally(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row, size_t worker) {
+void fv_plan_see(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row, size_t worker) {
     fv_attention *attention = call->attention;
     fv_work_count *count = &attention->counts[worker];
     for (uint32_t i = 0; i < plan->rows; i++) count->keys += fv_plan_row_keys(plan, i);
     fv_reasons_add(count->parts ? count->parts[0] : plan, 0, count);
     if (count->parts) fv_reasons_add(count->parts[1], 0, count);
     count->parts = NULL;
-    count->bytes += fv_attend_bytes(call->cache, plan);
     if (!attention->observer) return;
     fv_attention_seen seen = {.attend = &attention->config.attend,
                               .kernels = attention->kernels,
@@ -42,6 +41,11 @@ void fv_plan_tally(const fv_attention_call *call, const fv_plan *plan, uint32_t 
                               .query = call->query + row * call->query_stride,
                               .query_stride = call->query_stride};
     attention->observer(attention->observer_context, &seen, worker);
+}
+
+void fv_plan_tally(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row, size_t worker) {
+    fv_plan_see(call, plan, kv_head, row, worker);
+    call->attention->counts[worker].bytes += fv_attend_bytes(call->cache, plan);
 }
 
 void fv_count_add(fv_work_count *into, const fv_work_count *from) {

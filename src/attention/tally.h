@@ -38,7 +38,10 @@ uint64_t fv_step_keys(const fv_plan *plan, const fv_step *step, uint32_t from, u
 /* Counts why the keys of the tokens from `from` on are read by the plan's spans. */
 void fv_reasons_add(const fv_plan *plan, uint32_t from, fv_work_count *count);
 
-/* Counts what a head reads, and shows it to whoever watches; `row` is the plan's first. */
+/* Counts the keys that a head reads, and shows them to whoever watches; `row` is the plan's first. */
+void fv_plan_see(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row, size_t worker);
+
+/* The same, and the bytes. */
 void fv_plan_tally(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row, size_t worker);
 
 static inline void fv_plan_note(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row,

@@ -1,4 +1,5 @@
-/* Prompts, tile by tile. Neighbouring rows that choose read the pages that both have chosen once. */
+/* Prompts, tile by tile. Rows that choose are read together, each page once for those that chose it; by an executor of
+ * the caller's two by two, and one by one where each is certified. */
 #include "attention/tiles.h"
 #include "attention/row_choice.h"
 #include "attention/tally.h"
@@ -107,6 +108,62 @@ static void rows_attend(fv_choosing *at, uint32_t begin, fv_plan *plan, size_t w
     }
 }
 
+#if FV_BUILD_LISTS
+/* Adds a row's plan to who reads which page. */
+static void readers_add(uint16_t *readers, const fv_plan *plan, uint32_t first_token) {
+    for (uint32_t s = 0; s < plan->count; s++) {
+        const fv_step *step = &plan->steps[s];
+        for (uint32_t page = step->begin / FV_PAGE_TOKENS; page * FV_PAGE_TOKENS < step->end; page++)
+            readers[page] = (uint16_t)(readers[page] | 1u << (plan->first_token - first_token));
+    }
+}
+
+/* Reads the pages of the positions first..end-1, and forgets who read them. */
+static void lists_attend(fv_choosing *at, uint32_t first, uint32_t end, size_t worker) {
+    const fv_attention_call *call = at->call;
+    fv_attention *attention = call->attention;
+    unsigned char *scratch = attention->workers + worker * attention->worker_bytes;
+    uint16_t *readers = (uint16_t *)(void *)(scratch + attention->reader_offset);
+    uint32_t pages = (end - 1) / FV_PAGE_TOKENS + 1;
+    if (first == end) return;
+    at->both = (fv_plan){.first_token = first, .rows = end - first};
+    fv_phase_end_choose(attention, worker);
+    fv_attend_job *job = fv_call_begin(call, &at->both, at->rows.kv_head, first - call->first_token, worker);
+    const fv_state *state = fv_attend_lists(job, readers, pages, scratch + attention->list_offset);
+    if (fv_call_has_tail(call)) fv_tails_merge(call, state, &at->both, at->tail_place);
+    fv_call_write(call, state, end - first, at->rows.kv_head, first - call->first_token);
+    for (uint32_t page = 0; page < pages; page++) {
+        if (readers[page]) attention->counts[worker].bytes += fv_cache_page_bytes(call->cache);
+        readers[page] = 0;
+    }
+    fv_phase_end_read(attention, worker);
+}
+
+/* The rows of a tile: all that choose at once, page by page; several that read all by one plan. */
+static void tile_attend(fv_choosing *at, uint32_t begin, fv_plan *plan, size_t worker) {
+    const fv_attention_call *call = at->call;
+    fv_attention *attention = call->attention;
+    unsigned char *scratch = attention->workers + worker * attention->worker_bytes;
+    uint16_t *readers = (uint16_t *)(void *)(scratch + attention->reader_offset);
+    uint32_t first = begin, end = at->rows.end; /* first: of the rows that have chosen and are not read yet */
+    for (uint32_t page = 0; page * FV_PAGE_TOKENS < end; page++) readers[page] = 0;
+    for (uint32_t position = begin; position < end; position += plan->rows) {
+        if (fv_chosen_plan(at, position, worker, plan) != FV_OK) return;
+        if (plan->rows == 1) {
+            if (FV_BUILD_REPORT) fv_plan_see(call, plan, at->rows.kv_head, position - call->first_token, worker);
+            readers_add(readers, plan, first);
+            continue;
+        }
+        lists_attend(at, first, position, worker);
+        fv_phase_end_choose(attention, worker);
+        plan_attend(call, plan, at->rows.kv_head, worker);
+        fv_phase_end_read(attention, worker);
+        first = position + plan->rows;
+    }
+    lists_attend(at, first, end, worker);
+}
+#endif
+
 /* Plans cannot fail here: they were tried. */
 static void tile_task(void *context, size_t task, size_t worker) {
     const fv_attention_call *call = (const fv_attention_call *)context;
@@ -124,6 +181,12 @@ static void tile_task(void *context, size_t task, size_t worker) {
     if (FV_BUILD_CHOOSE && call->chooses) {
         fv_choosing *at = fv_choosing_make(call, view, kv_head, worker);
         at->tail_place = worker;
+#if FV_BUILD_LISTS
+        if (!fv_call_executor(call) && !fv_call_certifies(call)) {
+            tile_attend(at, view->first_token, plan, worker);
+            return;
+        }
+#endif
         rows_attend(at, view->first_token, plan, worker);
         return;
     }

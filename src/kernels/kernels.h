@@ -51,6 +51,24 @@ typedef void fv_value_parts_fn(size_t positions, size_t group, size_t head_dim, 
                                const float *weight, size_t weight_stride, const void *value, float *out,
                                size_t out_stride);
 
+/* A row of a list: its number, and where its sixteen scores of the page, later its weights, lie. */
+typedef struct fv_listed_row {
+    uint32_t row, place;
+} fv_listed_row;
+
+/* The bits of score_page for one page and listed rows, which need not follow each other:
+ *   score[list[i].place + t] = sum over c, ascending, of query[list[i].row * head_dim + c] * key[c][t], t = 0..15
+ * next: NULL, or a page that will be read after it. Optional: where a table lacks it, score_page does the work run by
+ * run. */
+typedef void fv_score_list_fn(size_t rows, const fv_listed_row *list, size_t head_dim, const float *query,
+                              const void *key, const void *next, const float *key_scale, float *score);
+
+/* The bits of value_sum for the same; places of weights:
+ *   out[list[i].row * head_dim + c] += sum over t < keys, ascending, of weight[list[i].place + t] * value[t][c]
+ * keys <= 16. Optional. */
+typedef void fv_value_list_fn(size_t rows, const fv_listed_row *list, size_t head_dim, size_t keys, const float *weight,
+                              const void *value, const void *next, float *out);
+
 /* Sixteen rows side by side: out[16 * c + t] = x[t * stride + c], c < columns. Exact; optional. */
 typedef void fv_transpose16_fn(size_t columns, const float *x, size_t stride, float *out);
 
@@ -387,6 +405,23 @@ extern const float fv_rotate_norms[11];
     FV_KERNEL_ATTENTION_LIST(K) \
     FV_KERNEL_MODEL_LIST(K)
 
+/* Slots that a table may lack (NULL), of prompts whose rows choose. */
+#if FV_BUILD_LISTS
+#define FV_KERNEL_LISTED_LIST(K) \
+    K(score_list_f32, fv_score_list_fn) \
+    K(score_list_f16, fv_score_list_fn) \
+    K(score_list_bf16, fv_score_list_fn) \
+    K(score_list_q8, fv_score_list_fn) \
+    K(score_list_q4, fv_score_list_fn) \
+    K(value_list_f32, fv_value_list_fn) \
+    K(value_list_f16, fv_value_list_fn) \
+    K(value_list_bf16, fv_value_list_fn) \
+    K(value_list_q8, fv_value_list_fn) \
+    K(value_list_q4, fv_value_list_fn)
+#else
+#define FV_KERNEL_LISTED_LIST(K)
+#endif
+
 /* Slots that a table may lack (NULL). */
 #define FV_KERNEL_OPTIONAL_LIST(K) \
     K(value_parts_f32, fv_value_parts_fn) \
@@ -394,7 +429,8 @@ extern const float fv_rotate_norms[11];
     K(value_parts_bf16, fv_value_parts_fn) \
     K(value_parts_q8, fv_value_parts_fn) \
     K(value_parts_q4, fv_value_parts_fn) \
-    K(transpose16_f32, fv_transpose16_fn)
+    K(transpose16_f32, fv_transpose16_fn) \
+    FV_KERNEL_LISTED_LIST(K)
 
 #define FV_KERNEL_SLOT(name, type) type *name;
 struct fv_kernels {

@@ -22,6 +22,18 @@
     X(transpose16_f32) \
     X(softmax_chunk)
 
+#define LIST_SLOTS(X) \
+    X(score_list_f32) \
+    X(score_list_f16) \
+    X(score_list_q8) \
+    X(score_list_bf16) \
+    X(score_list_q4) \
+    X(value_list_f32) \
+    X(value_list_f16) \
+    X(value_list_q8) \
+    X(value_list_bf16) \
+    X(value_list_q4)
+
 #define VECTOR_SLOTS(X) \
     X(softcap_f32) \
     X(narrow_f16) \

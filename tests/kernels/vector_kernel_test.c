@@ -202,8 +202,8 @@ static void test_no_slot_is_forgotten(void **state) {
     (void)state;
 #define SLOT_NAME(slot) #slot,
 #define LIST_NAME(slot, type) #slot,
-    const char *checked[] = {ATTENTION_SLOTS(SLOT_NAME) VECTOR_SLOTS(SLOT_NAME) PRODUCT_SLOTS(SLOT_NAME)
-                                 PRODUCT_FLOAT_SLOTS(SLOT_NAME) SHADOW_SLOTS(SLOT_NAME)};
+    const char *checked[] = {ATTENTION_SLOTS(SLOT_NAME) LIST_SLOTS(SLOT_NAME) VECTOR_SLOTS(SLOT_NAME)
+                                 PRODUCT_SLOTS(SLOT_NAME) PRODUCT_FLOAT_SLOTS(SLOT_NAME) SHADOW_SLOTS(SLOT_NAME)};
     const char *slots[] = {FV_KERNEL_LIST(LIST_NAME) FV_KERNEL_OPTIONAL_LIST(LIST_NAME)};
     for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) {
         bool found = false;

@@ -44,6 +44,22 @@
 #define FV_AVX2_ATTENTION_LIST(K)
 #endif
 
+#if FV_BUILD_AVX2 && FV_BUILD_LISTS
+#define FV_AVX2_LISTED_LIST(K) \
+    K(score_list_f32, avx2) \
+    K(score_list_f16, avx2) \
+    K(score_list_q8, avx2) \
+    K(score_list_bf16, avx2) \
+    K(score_list_q4, avx2) \
+    K(value_list_f32, avx2) \
+    K(value_list_f16, avx2) \
+    K(value_list_q8, avx2) \
+    K(value_list_bf16, avx2) \
+    K(value_list_q4, avx2)
+#else
+#define FV_AVX2_LISTED_LIST(K)
+#endif
+
 #if FV_BUILD_AVX2 && FV_BUILD_MODEL
 #define FV_AVX2_MODEL_LIST(K) \
     K(rms_norm_f32, avx2) \
@@ -63,6 +79,7 @@
 
 #define FV_AVX2_LIST(K) \
     FV_AVX2_ATTENTION_LIST(K) \
+    FV_AVX2_LISTED_LIST(K) \
     FV_AVX2_MODEL_LIST(K)
 
 #endif

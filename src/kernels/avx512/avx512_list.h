@@ -38,6 +38,22 @@
 #define FV_AVX512_ATTENTION_LIST(K)
 #endif
 
+#if FV_BUILD_AVX512 && FV_BUILD_LISTS
+#define FV_AVX512_LISTED_LIST(K) \
+    K(score_list_f32, avx512) \
+    K(score_list_f16, avx512) \
+    K(score_list_q8, avx512) \
+    K(score_list_bf16, avx512) \
+    K(score_list_q4, avx512) \
+    K(value_list_f32, avx512) \
+    K(value_list_f16, avx512) \
+    K(value_list_q8, avx512) \
+    K(value_list_bf16, avx512) \
+    K(value_list_q4, avx512)
+#else
+#define FV_AVX512_LISTED_LIST(K)
+#endif
+
 #if FV_BUILD_AVX512 && FV_BUILD_MODEL
 #define FV_AVX512_MODEL_LIST(K) \
     K(product_panel, avx512) \
@@ -51,6 +67,7 @@
 
 #define FV_AVX512_LIST(K) \
     FV_AVX512_ATTENTION_LIST(K) \
+    FV_AVX512_LISTED_LIST(K) \
     FV_AVX512_MODEL_LIST(K)
 
 #endif

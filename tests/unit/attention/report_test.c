@@ -29,8 +29,10 @@ enum { POLICIES = 10 };
 typedef struct expected {
     const fv_policy *policy;
     uint64_t keys, sinks, window, selected, whole, bytes, plans;
-    uint32_t shared[HEADS]; /* one past the last tile whose coarse keys were counted */
-    bool row_by_row;        /* no tile shares anything */
+    uint32_t shared[HEADS];               /* one past the last tile whose coarse keys were counted */
+    uint32_t tile[HEADS];                 /* whose pages are in `read` */
+    uint8_t read[HEADS][TOKENS / 16 + 1]; /* pages that rows of the tile have chosen: they are read once */
+    bool row_by_row;                      /* no tile shares anything */
 } expected;
 
 static uint64_t lines(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
@@ -89,11 +91,24 @@ static void expect_row(expected *e, const read_set *set, uint32_t position, uint
         e->sinks += sinks, e->window += window, e->selected += count - sinks - window;
 }
 
+/* The pages of a row that chose and is read with its tile, which nobody counted yet. */
+static void expect_pages(expected *e, const fv_plan *plan, uint32_t kv_head) {
+    if (e->tile[kv_head] != plan->first_token / 16) memset(e->read[kv_head], 0, sizeof e->read[kv_head]);
+    e->tile[kv_head] = plan->first_token / 16;
+    for (uint32_t s = 0; s < plan->count; s++)
+        for (uint32_t page = plan->steps[s].begin / 16; page * 16 < plan->steps[s].end; page++) {
+            e->bytes += e->read[kv_head][page] ? 0 : PAGE_BYTES;
+            e->read[kv_head][page] = 1;
+        }
+}
+
 static void expect_plan(void *context, const fv_attention_seen *seen, size_t worker) {
     expected *e = context;
     (void)worker;
     e->plans++;
-    for (uint32_t s = 0; s < seen->plan->count; s++) {
+    bool listed = seen->plan->rows == 1 && fv_policy_is_dynamic(e->policy) && !e->row_by_row;
+    if (listed) expect_pages(e, seen->plan, seen->kv_head);
+    for (uint32_t s = 0; !listed && s < seen->plan->count; s++) {
         const fv_step *step = &seen->plan->steps[s];
         e->bytes += (uint64_t)((step->end - 1) / 16 - step->begin / 16 + 1) * PAGE_BYTES;
     }

@@ -1,0 +1,224 @@
+/* Positions of a tile that each read pages of their own: pages in rising order, each once, for the list of those that
+ * read it. A block of pages is scored, then each position's scores of its own pages, which lie side by side, go through
+ * the softmax, then the values of the pages are added. So every row meets its pages in rising order, and has the bits
+ * that it has alone. */
+#include "attend/attend_lists.h"
+#include "attend/attend_job.h"
+#include "cache/cache_pages.h"
+#include "cache/element.h"
+#include "numeric/half.h"
+#include "numeric/size.h"
+
+#if FV_BUILD_LISTS
+
+enum { PAGE = FV_PAGE_TOKENS, BLOCK_PAGES = 8, BLOCK_CHUNKS = BLOCK_PAGES / FV_CHUNK_PAGES };
+
+/* What reads an element type; the lists may be NULL. */
+typedef struct list_kernels {
+    fv_score_list_fn *score;
+    fv_value_list_fn *value;
+    fv_value_sum_fn *sum;
+} list_kernels;
+
+typedef struct list_walk {
+    fv_attend_job *job;
+    const uint16_t *readers;
+    list_kernels kernels;
+    fv_listed_row *list; /* [rows] */
+    float *score;        /* [BLOCK_CHUNKS][rows][FV_CHUNK_KEYS]: a row's own pages, one after the other */
+    size_t rows;         /* positions * group */
+    uint32_t page[BLOCK_PAGES], pages;
+    uint32_t own[FV_TILE_ROWS]; /* pages of the block that a position has so far */
+} list_walk;
+
+static size_t rows_of(const fv_attend_config *config) {
+    return (size_t)fv_attend_rows(config) * fv_attend_group(config);
+}
+
+static size_t score_offset(const fv_attend_config *config, size_t *bytes) {
+    fv_size_reserve(bytes, rows_of(config), sizeof(fv_listed_row));
+    return fv_size_reserve(bytes, rows_of(config), BLOCK_CHUNKS * FV_CHUNK_KEYS * sizeof(float));
+}
+
+size_t fv_attend_lists_bytes(const fv_attend_config *config) {
+    size_t bytes = 0;
+    score_offset(config, &bytes);
+    return bytes;
+}
+
+static fv_score_list_fn *score_of(const fv_kernels *kernels, uint32_t type) {
+    if (FV_ELEMENT_IS(type, F16)) return kernels->score_list_f16;
+    if (FV_ELEMENT_IS(type, BF16)) return kernels->score_list_bf16;
+    if (FV_ELEMENT_IS(type, Q8_0)) return kernels->score_list_q8;
+    if (FV_ELEMENT_IS(type, Q4_0)) return kernels->score_list_q4;
+    return kernels->score_list_f32;
+}
+
+static fv_value_list_fn *value_of(const fv_kernels *kernels, uint32_t type) {
+    if (FV_ELEMENT_IS(type, F16)) return kernels->value_list_f16;
+    if (FV_ELEMENT_IS(type, BF16)) return kernels->value_list_bf16;
+    if (FV_ELEMENT_IS(type, Q8_0)) return kernels->value_list_q8;
+    if (FV_ELEMENT_IS(type, Q4_0)) return kernels->value_list_q4;
+    return kernels->value_list_f32;
+}
+
+/* The rows of the positions that read a page, each with its next place. */
+static size_t list_make(list_walk *walk, uint32_t readers) {
+    size_t group = walk->job->group, listed = 0;
+    for (uint32_t i = 0; readers; i++, readers >>= 1) {
+        if (!(readers & 1)) continue;
+        uint32_t own = walk->own[i]++;
+        size_t row = i * group,
+               place = (own / FV_CHUNK_PAGES * walk->rows + row) * FV_CHUNK_KEYS + own % FV_CHUNK_PAGES * PAGE;
+        for (size_t g = 0; g < group; g++, place += FV_CHUNK_KEYS)
+            walk->list[listed++] = (fv_listed_row){(uint32_t)(row + g), (uint32_t)place};
+    }
+    return listed;
+}
+
+/* Rows of the list from `first` on that lie side by side, and so do their places. */
+static size_t list_run(const list_walk *walk, size_t first, size_t listed) {
+    const fv_listed_row *list = walk->list;
+    size_t n = first + 1;
+    while (n < listed && list[n].row == list[n - 1].row + 1 && list[n].place == list[n - 1].place + FV_CHUNK_KEYS) n++;
+    return n - first;
+}
+
+static uint32_t keys_of(const list_walk *walk, uint32_t page, const fv_listed_row *at) {
+    uint32_t position = walk->job->plan->first_token + at->row / walk->job->group, left = position + 1 - page * PAGE;
+    return left < PAGE ? left : PAGE;
+}
+
+/* Whether a position of the tile reads a part of the page only. */
+static bool is_cut(const list_walk *walk, uint32_t page) {
+    return (page + 1) * PAGE > walk->job->plan->first_token + 1;
+}
+
+/* Soft cap, and the mask of what comes after a row. */
+static void scores_finish(const list_walk *walk, uint32_t page, size_t listed) {
+    const fv_attend_job *job = walk->job;
+    for (size_t i = 0; fv_attend_is_capped(job->config) && i < listed; i++)
+        job->kernels->softcap_f32(PAGE, job->config->scale, job->config->softcap, walk->score + walk->list[i].place);
+    for (size_t i = 0; is_cut(walk, page) && i < listed; i++)
+        for (uint32_t t = keys_of(walk, page, &walk->list[i]); t < PAGE; t++)
+            walk->score[walk->list[i].place + t] = fv_f32_from_bits(0xFF800000); /* -infinity */
+}
+
+static void page_scores(list_walk *walk, uint32_t place) {
+    const fv_attend_job *job = walk->job;
+    uint32_t page = walk->page[place];
+    size_t listed = list_make(walk, walk->readers[page]), dim = job->config->head_dim;
+    const void *key = fv_cache_key_page(job->cache, job->kv_head, page), *next = NULL;
+    const float *scale = fv_cache_key_scale(job->cache, job->kv_head, page * PAGE);
+    if (place + 1 < walk->pages) next = fv_cache_key_page(job->cache, job->kv_head, walk->page[place + 1]);
+    if (walk->kernels.score) walk->kernels.score(listed, walk->list, dim, job->query, key, next, scale, walk->score);
+    for (size_t i = 0, run; !walk->kernels.score && i < listed; i += run) {
+        run = list_run(walk, i, listed);
+        fv_element_score(job->kernels, job->cache->config.key_type)(run, 1, dim, job->query + walk->list[i].row * dim,
+                                                                    dim, &key, NULL, scale,
+                                                                    walk->score + walk->list[i].place, FV_CHUNK_KEYS);
+    }
+    scores_finish(walk, page, listed);
+}
+
+/* The weights of a row's chunks before `chunk`, whose maximum has risen since: an exact factor. */
+static void weights_lower(list_walk *walk, size_t row, uint32_t chunk, float by) {
+    float factor = by >= -126.0f ? fv_f32_from_bits((uint32_t)((int32_t)by + 127) << 23) : 0.0f;
+    for (uint32_t k = 0; k < chunk; k++)
+        for (size_t t = 0; t < FV_CHUNK_KEYS; t++) walk->score[(k * walk->rows + row) * FV_CHUNK_KEYS + t] *= factor;
+}
+
+static void position_softmax(list_walk *walk, uint32_t position) {
+    fv_attend_job *job = walk->job;
+    const fv_state *state = &job->state;
+    size_t dim = job->config->head_dim, first = position * (size_t)job->group;
+    float factor = fv_softmax_factor(job->config);
+    for (uint32_t k = 0, own = walk->own[position]; k * FV_CHUNK_PAGES < own; k++) {
+        uint32_t left = own - k * FV_CHUNK_PAGES;
+        size_t rows = k ? 1 : job->group, columns = (left < FV_CHUNK_PAGES ? left : FV_CHUNK_PAGES) * PAGE;
+        for (size_t row = first; row < first + job->group; row += rows) {
+            float before = state->maximum[row];
+            job->kernels->softmax_chunk(rows, columns, dim, factor,
+                                        walk->score + (k * walk->rows + row) * FV_CHUNK_KEYS, state->maximum + row,
+                                        state->sum + row * FV_SUM_LANES, state->out + row * dim, dim);
+            if (k && state->maximum[row] != before) weights_lower(walk, row, k, before - state->maximum[row]);
+        }
+    }
+}
+
+/* Adds the first `keys` values of a page for listed rows. */
+static void values_add(list_walk *walk, const fv_listed_row *list, size_t listed, uint32_t keys, const void *value,
+                       const void *next) {
+    const fv_attend_job *job = walk->job;
+    size_t dim = job->config->head_dim;
+    if (walk->kernels.value) {
+        walk->kernels.value(listed, list, dim, keys, walk->score, value, next, job->state.out);
+        return;
+    }
+    for (size_t i = 0, run; i < listed; i += run) {
+        run = list_run(walk, (size_t)(list - walk->list) + i, (size_t)(list - walk->list) + listed);
+        walk->kernels.sum(run, dim, keys, walk->score + list[i].place, FV_CHUNK_KEYS, value, NULL,
+                          job->state.out + list[i].row * dim, dim);
+    }
+}
+
+static void page_values(list_walk *walk, uint32_t place) {
+    const fv_attend_job *job = walk->job;
+    uint32_t page = walk->page[place];
+    size_t listed = list_make(walk, walk->readers[page]), group = job->group;
+    const void *value = fv_cache_value_row(job->cache, job->kv_head, page * PAGE), *next = NULL;
+    const float *scale = fv_cache_value_scale(job->cache, job->kv_head, page * PAGE);
+    if (place + 1 < walk->pages) next = fv_cache_value_row(job->cache, job->kv_head, walk->page[place + 1] * PAGE);
+    for (size_t i = 0; scale && i < listed; i++)
+        for (uint32_t t = 0, keys = keys_of(walk, page, &walk->list[i]); t < keys; t++)
+            walk->score[walk->list[i].place + t] *= scale[t];
+    if (!is_cut(walk, page)) values_add(walk, walk->list, listed, PAGE, value, next);
+    for (size_t i = 0; is_cut(walk, page) && i < listed; i += group)
+        values_add(walk, walk->list + i, group, keys_of(walk, page, &walk->list[i]), value, NULL);
+}
+
+/* The next pages from *page on that any position reads. */
+static bool block_find(list_walk *walk, uint32_t *page, uint32_t end) {
+    for (walk->pages = 0; *page < end && walk->pages < BLOCK_PAGES; ++*page)
+        if (walk->readers[*page]) walk->page[walk->pages++] = *page;
+    return walk->pages > 0;
+}
+
+static void own_clear(list_walk *walk) {
+    for (uint32_t i = 0; i < walk->job->plan->rows; i++) walk->own[i] = 0;
+}
+
+static void block_attend(list_walk *walk) {
+    own_clear(walk);
+    for (uint32_t p = 0; p < walk->pages; p++) page_scores(walk, p);
+    for (uint32_t i = 0; i < walk->job->plan->rows; i++) position_softmax(walk, i);
+    own_clear(walk);
+    for (uint32_t p = 0; p < walk->pages; p++) page_values(walk, p);
+}
+
+const fv_state *fv_attend_lists(fv_attend_job *job, const uint16_t *readers, uint32_t pages, void *memory) {
+    const fv_cache_config *cache = &job->cache->config;
+    size_t rows = (size_t)job->plan->rows * job->group, dim = job->config->head_dim, bytes = 0;
+    list_walk walk = {.job = job, .readers = readers, .list = (fv_listed_row *)memory, .rows = rows};
+    walk.score = (float *)(void *)((unsigned char *)memory + score_offset(job->config, &bytes));
+    walk.kernels = (list_kernels){score_of(job->kernels, cache->key_type), value_of(job->kernels, cache->value_type),
+                                  fv_element_value_sum(job->kernels, cache->value_type)};
+    const fv_state total = fv_state_at(job->states[0], rows, dim), part = fv_state_at(job->states[1], rows, dim);
+    uint32_t parts = 0;
+    for (uint32_t page = 0, end; page < pages; page = end) {
+        uint32_t at = page;
+        end = (page / FV_SEGMENT_PAGES + 1) * FV_SEGMENT_PAGES;
+        if (end > pages) end = pages;
+        if (!block_find(&walk, &at, end)) continue;
+        job->state = parts ? part : total;
+        fv_state_clear(job->state, rows, dim);
+        do block_attend(&walk);
+        while (block_find(&walk, &at, end));
+        if (parts++) fv_state_merge(&total, &part, rows, dim);
+    }
+    if (!parts) fv_state_clear(total, rows, dim);
+    job->state = total;
+    return &job->state;
+}
+
+#endif
