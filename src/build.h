@@ -46,8 +46,13 @@
 #define FV_BUILD_CHOOSE 1
 #endif
 
-/* Rows of a prompt that choose are read together, page by page. */
+/* Rows of a prompt that choose are read together, page by page; without it two by two, of the same bits. */
+#ifndef FV_BUILD_LISTS
 #define FV_BUILD_LISTS (FV_BUILD_PROMPT && FV_BUILD_CHOOSE)
+#endif
+#if FV_BUILD_LISTS && !(FV_BUILD_PROMPT && FV_BUILD_CHOOSE)
+#error "FV_BUILD_LISTS needs FV_BUILD_PROMPT and FV_BUILD_CHOOSE"
+#endif
 
 /* Certificates of what such a policy reads (fv_policy.certificate), and margins of a cache; without it both are
  * FV_ERROR_UNSUPPORTED. */

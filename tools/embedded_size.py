@@ -59,16 +59,21 @@ def core_bytes(target_name, features):
     return section_bytes(target_name, embedded.single_object(target_name, features))
 
 
+FOR_HOSTS = {"lists": 0}  # left out of the prices, too: no chip has a use for it
+
+
 def prices(target_name="cortex-m4f"):
     """What each switch costs: everything less everything but it. All of it comes first. Measured on objects: in fovea.c less
     is static where a switch is off. Of the files that a switch does not change, nothing is compiled."""
     def bytes_of(features, sources):
+        features = dict(FOR_HOSTS, **features)
         return sum(section_bytes(target_name, *embedded.core_objects(target_name, features, sources)).values())
     sources = embedded.core_sources()
-    texts = {source: embedded.preprocessed(target_name, source) for source in sources}
+    texts = {source: embedded.preprocessed(target_name, source, FOR_HOSTS) for source in sources}
     found = {"all": bytes_of({}, sources)}
-    for name in switch_names():
-        changed = [source for source in sources if embedded.preprocessed(target_name, source, {name: 0}) != texts[source]]
+    for name in [name for name in switch_names() if name not in FOR_HOSTS]:
+        without = dict(FOR_HOSTS, **{name: 0})
+        changed = [source for source in sources if embedded.preprocessed(target_name, source, without) != texts[source]]
         found[name] = bytes_of({}, changed) - bytes_of({name: 0}, changed) if changed else 0
     return found
 

@@ -31,7 +31,8 @@ import story_check  # noqa: E402
 K = 1024
 SMOKE_BYTES = 48 * K
 STACK_LIMIT = 1024  # bytes on a Cortex-M4F
-HOSTED = {"step": 0, "segments": 0}  # steps of many sequences, and caches that share, are for hosts: proofs are of all else
+# Steps of many sequences, caches that share and prompts read page by page are for hosts: proofs are of all else.
+HOSTED = {"step": 0, "segments": 0, "lists": 0}
 CODE_LIMIT = {"decode": 12 * K, "core": 40 * K}  # bytes on a Cortex-M4F
 COUNTED = {"pattern-f16": "pattern decode", "gate-step": "gate step", "fwd04_seq17_causal": "golden forward",
            "fovea-decode": "fovea decode"}

@@ -17,9 +17,11 @@ static value_kernels kernels_of(const fv_kernels *kernels, uint32_t type) {
     return (value_kernels){kernels->value_sum_f32, kernels->value_parts_f32};
 }
 
+#if FV_BUILD_LISTS
 fv_value_sum_fn *fv_element_value_sum(const fv_kernels *kernels, uint32_t type) {
     return kernels_of(kernels, type).sum;
 }
+#endif
 
 static bool follows(const void *next, const void *page, size_t bytes) {
     return (const unsigned char *)next == (const unsigned char *)page + bytes;

@@ -4,7 +4,9 @@
 #include "numeric/size.h"
 
 typedef struct attention_layout {
+#if FV_BUILD_LISTS
     size_t reader_offset, list_offset; /* of a worker */
+#endif
     size_t worker_offset, worker_bytes, attend_bytes, step_bytes, state_offset, plan_offset, step_offset, count_offset;
     size_t bytes;
     fv_attend_layout attend;
@@ -18,9 +20,11 @@ static void worker_layout_make(const fv_attention_config *config, size_t choose_
     fv_size_reserve(bytes, config->chooses ? FV_PAIR_PLANS : 1, layout->step_bytes);
     fv_size_reserve(bytes, 1, choose_bytes);
     if (choose_bytes) fv_size_reserve(bytes, 1, FV_CHOOSING_BYTES);
-    if (!FV_BUILD_LISTS || !config->chooses) return;
+#if FV_BUILD_LISTS
+    if (!config->chooses) return;
     layout->reader_offset = fv_size_reserve(bytes, config->max_tokens / FV_PAGE_TOKENS + 1, sizeof(uint16_t));
     layout->list_offset = fv_size_reserve(bytes, 1, fv_attend_lists_bytes(&config->attend));
+#endif
 }
 
 static fv_status attention_layout_make(const fv_attention_config *config, attention_layout *layout) {
@@ -78,19 +82,18 @@ fv_status fv_attention_init(fv_attention **attention, const fv_attention_config 
     if (!memory || bytes < layout.bytes || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
     unsigned char *base = (unsigned char *)memory;
     fv_attention *made = (fv_attention *)memory;
-    *made = (fv_attention){.kernels = kernels,
-                           .worker_bytes = layout.worker_bytes,
-                           .attend_bytes = layout.attend_bytes,
-                           .step_bytes = layout.step_bytes,
-                           .reader_offset = layout.reader_offset,
-                           .list_offset = layout.list_offset,
-                           .layout = layout.attend,
-                           .workers = base + layout.worker_offset,
-                           .states = (float *)(void *)(base + layout.state_offset),
-                           .plans = (fv_plan *)(void *)(base + layout.plan_offset),
-                           .row_steps = (fv_step *)(void *)(base + layout.step_offset),
-                           .counts = (fv_work_count *)(void *)(base + layout.count_offset),
-                           .segments = layout.segments};
+    *made = (fv_attention) {
+        .kernels = kernels, .worker_bytes = layout.worker_bytes, .attend_bytes = layout.attend_bytes,
+        .step_bytes = layout.step_bytes,
+#if FV_BUILD_LISTS
+        .reader_offset = layout.reader_offset, .list_offset = layout.list_offset,
+#endif
+        .layout = layout.attend, .workers = base + layout.worker_offset,
+        .states = (float *)(void *)(base + layout.state_offset),
+        .plans = (fv_plan *)(void *)(base + layout.plan_offset),
+        .row_steps = (fv_step *)(void *)(base + layout.step_offset),
+        .counts = (fv_work_count *)(void *)(base + layout.count_offset), .segments = layout.segments
+    };
     made->config = *config;
     *attention = made;
     return FV_OK;

@@ -59,13 +59,15 @@ struct fv_attention {
     fv_attention_config config;
     const fv_kernels *kernels;
     size_t worker_bytes, attend_bytes, step_bytes;
+#if FV_BUILD_LISTS
     size_t reader_offset, list_offset; /* in a worker's memory, of who reads a page; of fv_attend_lists() */
-    fv_attend_layout layout;           /* of attend's scratch */
-    unsigned char *workers;            /* per worker: attend's scratch, steps of plans, then scratch for choosing */
-    float *states;                     /* [kv_heads][segments + 1] states of state_rows rows */
-    fv_plan *plans;                    /* [kv_heads], of a single row, or of those read together until a deadline */
-    fv_step *row_steps;                /* of those plans: [kv_heads][plan_steps], but for one head if nothing chooses */
-    fv_work_count *counts;             /* [workers] */
+#endif
+    fv_attend_layout layout; /* of attend's scratch */
+    unsigned char *workers;  /* per worker: attend's scratch, steps of plans, then scratch for choosing */
+    float *states;           /* [kv_heads][segments + 1] states of state_rows rows */
+    fv_plan *plans;          /* [kv_heads], of a single row, or of those read together until a deadline */
+    fv_step *row_steps;      /* of those plans: [kv_heads][plan_steps], but for one head if nothing chooses */
+    fv_work_count *counts;   /* [workers] */
     uint32_t segments;
     fv_attention_observer_fn *observer; /* NULL: nobody watches */
     void *observer_context;
@@ -92,7 +94,7 @@ enum { FV_PAIR_PLANS = FV_BUILD_PROMPT ? 4 : 1 };
 enum { FV_CHOOSING_BYTES = (sizeof(fv_choosing) + FV_CACHE_ALIGN - 1) / FV_CACHE_ALIGN * FV_CACHE_ALIGN };
 
 /* Positions whose tails may wait for what they read: a tile, or two. */
-enum { FV_TAIL_ROWS = FV_BUILD_PROMPT ? FV_TILE_ROWS : 2 };
+enum { FV_TAIL_ROWS = FV_BUILD_LISTS ? FV_TILE_ROWS : 2 };
 
 /* Positions of a tile that are scored together: they share the unpacking of codes. */
 static inline uint32_t fv_choose_together(const fv_attend_config *attend) {

@@ -23,7 +23,7 @@ void fv_reasons_add(const fv_plan *plan, uint32_t from, fv_work_count *count) {
     }
 }
 
-void fv_plan_see(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row, size_t worker) {
+static void plan_see(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row, size_t worker) {
     fv_attention *attention = call->attention;
     fv_work_count *count = &attention->counts[worker];
     for (uint32_t i = 0; i < plan->rows; i++) count->keys += fv_plan_row_keys(plan, i);
@@ -43,8 +43,14 @@ void fv_plan_see(const fv_attention_call *call, const fv_plan *plan, uint32_t kv
     attention->observer(attention->observer_context, &seen, worker);
 }
 
+#if FV_BUILD_LISTS
+void fv_plan_see(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row, size_t worker) {
+    plan_see(call, plan, kv_head, row, worker);
+}
+#endif
+
 void fv_plan_tally(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row, size_t worker) {
-    fv_plan_see(call, plan, kv_head, row, worker);
+    plan_see(call, plan, kv_head, row, worker);
     call->attention->counts[worker].bytes += fv_attend_bytes(call->cache, plan);
 }
 
