@@ -130,7 +130,7 @@ enum {
 
 /* Every way through the products: floats, packed rows, rows in the file's layout. */
 static const uint32_t layer_types[LAYERS] = {FV_WEIGHT_F32,  FV_WEIGHT_F16,  FV_WEIGHT_BF16,
-                                             FV_WEIGHT_Q4_0, FV_WEIGHT_Q8_0, FV_WEIGHT_Q2_K};
+                                             FV_WEIGHT_Q4_0, FV_WEIGHT_Q8_0, FV_WEIGHT_IQ3_S};
 
 typedef struct workload {
     fv_layer_weights layers[LAYERS];
