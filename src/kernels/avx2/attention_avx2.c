@@ -8,8 +8,8 @@
 
 /* What is read next comes from memory. Into L2, since L1 is too small to hold it until then. */
 INLINE void prefetch(element type, const void *data, size_t index, size_t count) {
-    for (size_t i = 0; i < count * element_bytes(type); i += 64)
-        _mm_prefetch((const char *)data + index * element_bytes(type) + i, _MM_HINT_T1);
+    for (size_t i = 0; i < count * element_size(type); i += 64)
+        _mm_prefetch((const char *)data + index * element_size(type) + i, _MM_HINT_T1);
 }
 
 enum { FEW_ROWS = 8 }; /* a decode: more rows find enough to do while memory is slow */
@@ -18,7 +18,7 @@ enum { FEW_ROWS = 8 }; /* a decode: more rows find enough to do while memory is 
 INLINE void score_channel(element type, size_t rows, size_t pages, size_t c, const float *query, size_t query_stride,
                           const void *const *key, __m256 *sum) {
     for (size_t p = 0; p < pages; p++) {
-        __m256 low = load8(type, key[p], c * 16), high = load8(type, key[p], c * 16 + 8);
+        __m256 low = load_alone8(type, key[p], c * 16), high = load_alone8(type, key[p], c * 16 + 8);
         for (size_t r = 0; r < rows; r++) {
             __m256 q = broadcast(query + r * query_stride + c);
             sum[(r * pages + p) * 2] = _mm256_fmadd_ps(q, low, sum[(r * pages + p) * 2]);
@@ -108,7 +108,7 @@ INLINE void value_block(element type, bool ahead, size_t rows, size_t vectors, s
     for (size_t t = 0; t < keys; t++) {
         __m256 v[4];
         if (ahead) prefetch(type, next, t * head_dim + first, 8 * vectors);
-        for (size_t j = 0; j < vectors; j++) v[j] = load8(type, value, t * head_dim + first + 8 * j);
+        for (size_t j = 0; j < vectors; j++) v[j] = load_alone8(type, value, t * head_dim + first + 8 * j);
         for (size_t r = 0; r < rows; r++) {
             __m256 w = _mm256_broadcast_ss(weight + r * weight_stride + t);
             for (size_t j = 0; j < vectors; j++) sum[r * vectors + j] = _mm256_fmadd_ps(w, v[j], sum[r * vectors + j]);
@@ -176,7 +176,7 @@ INLINE void value_parts(element type, size_t positions, size_t group, size_t hea
         for (size_t g = 0; g < group; g++, weight += weight_stride, out += out_stride)
             if (part[p].keys)
                 value_rows(type, false, 1, 4, head_dim, part[p].keys, weight + part[p].column, 0,
-                           value + part[p].first * head_dim * element_bytes(type), NULL, out, 0);
+                           value + part[p].first * head_dim * element_size(type), NULL, out, 0);
 }
 
 #define VALUE_PARTS(type, name) \

@@ -76,9 +76,9 @@ INLINE void value_block(element type, size_t rows, size_t vectors, size_t first,
     for (size_t r = 0; r < rows; r++)
         for (size_t j = 0; j < vectors; j++)
             sum[r * vectors + j] = _mm256_loadu_ps(out + r * out_stride + first + 8 * j);
-    for (size_t t = 0; t < keys; t++, value += row_bytes(type, head_dim)) {
+    for (size_t t = 0; t < keys; t++, value += row_bytes8(type, head_dim)) {
         __m256 v[4];
-        prefetch(rows, next, t * row_bytes(type, head_dim) + row_bytes(type, first));
+        prefetch(rows, next, t * row_bytes8(type, head_dim) + row_bytes8(type, first));
         for (size_t j = 0; j < vectors; j++) v[j] = values8(type, value, first + 8 * j);
         for (size_t r = 0; r < rows; r++) {
             __m256 w = _mm256_broadcast_ss(weight + r * weight_stride + t);
@@ -102,7 +102,7 @@ INLINE void value_rows(element type, size_t rows, size_t wide, size_t head_dim, 
     for (; c < head_dim; c++)
         for (size_t r = 0; r < rows; r++)
             for (size_t t = 0; t < keys; t++) {
-                float x = value_at(type, (const unsigned char *)value + t * row_bytes(type, head_dim), c);
+                float x = one_value(type, (const unsigned char *)value + t * row_bytes8(type, head_dim), c);
                 out[r * out_stride + c] = __builtin_fmaf(weight[r * weight_stride + t], x, out[r * out_stride + c]);
             }
 }
@@ -134,7 +134,7 @@ INLINE void value_parts(element type, size_t positions, size_t group, size_t hea
         for (size_t g = 0; g < group; g++, weight += weight_stride, out += out_stride)
             if (part[p].keys)
                 value_rows(type, 1, 4, head_dim, part[p].keys, weight + part[p].column, 0,
-                           value + part[p].first * row_bytes(type, head_dim), NULL, out, 0);
+                           value + part[p].first * row_bytes8(type, head_dim), NULL, out, 0);
 }
 
 #define VALUE_PARTS(type, name) \

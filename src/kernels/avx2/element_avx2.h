@@ -2,14 +2,13 @@
 #ifndef FV_ELEMENT_AVX2_H
 #define FV_ELEMENT_AVX2_H
 
+#include "kernels/element_kind.h"
 #include "kernels/q4_layout.h"
 #include <immintrin.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #define INLINE static inline __attribute__((always_inline))
-
-typedef enum element { ELEMENT_F32, ELEMENT_F16, ELEMENT_Q8, ELEMENT_BF16, ELEMENT_Q4 } element;
 
 /* A load of its own for each use: kept in registers over two pages, the queries would push a sum out to memory. */
 INLINE __m256 broadcast(const float *x) {
@@ -19,7 +18,7 @@ INLINE __m256 broadcast(const float *x) {
 }
 
 /* Of f32, f16 and q8, which lie one by one. */
-INLINE __m256 load8(element type, const void *data, size_t index) {
+INLINE __m256 load_alone8(element type, const void *data, size_t index) {
     if (type == ELEMENT_F32) return _mm256_loadu_ps((const float *)data + index);
     if (type == ELEMENT_F16)
         return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)((const uint16_t *)data + index)));
@@ -27,7 +26,7 @@ INLINE __m256 load8(element type, const void *data, size_t index) {
         _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)((const int8_t *)data + index))));
 }
 
-INLINE size_t element_bytes(element type) { return type == ELEMENT_F32 ? 4 : type == ELEMENT_F16 ? 2 : 1; }
+INLINE size_t element_size(element type) { return type == ELEMENT_F32 ? 4 : type == ELEMENT_F16 ? 2 : 1; }
 
 INLINE float element_at(element type, const void *data, size_t index) {
     if (type == ELEMENT_F32) return ((const float *)data)[index];
@@ -55,14 +54,14 @@ INLINE bool lies_alone(element type) { return type == ELEMENT_F32 || type == ELE
 
 /* Keys 8 * half .. 8 * half + 7 of channel c. */
 INLINE __m256 keys8(element type, const unsigned char *panel, size_t head_dim, size_t c, size_t half) {
-    if (lies_alone(type)) return load8(type, panel, c * 16 + half * 8);
+    if (lies_alone(type)) return load_alone8(type, panel, c * 16 + half * 8);
     if (type == ELEMENT_BF16) return widen8(panel + c * 32 + half * 16);
     __m256 scale = scales8(panel + c / FV_Q4_VALUES * 32 + half * 16);
     return _mm256_mul_ps(nibbles8(panel + fv_q4_panel_quants(head_dim) + c / 2 * 16 + half * 8, c % 2), scale);
 }
 
-INLINE size_t row_bytes(element type, size_t head_dim) {
-    if (lies_alone(type)) return element_bytes(type) * head_dim;
+INLINE size_t row_bytes8(element type, size_t head_dim) {
+    if (lies_alone(type)) return element_size(type) * head_dim;
     return type == ELEMENT_Q4 ? fv_q4_row_bytes(head_dim) : 2 * head_dim;
 }
 
@@ -76,13 +75,13 @@ INLINE __m256 block_scale(const unsigned char *block) {
 
 /* Channels c..c+7 of a row; c a multiple of 8. */
 INLINE __m256 values8(element type, const unsigned char *row, size_t c) {
-    if (lies_alone(type)) return load8(type, row, c);
+    if (lies_alone(type)) return load_alone8(type, row, c);
     if (type == ELEMENT_BF16) return widen8(row + 2 * c);
     const unsigned char *block = block_of(row, c);
     return _mm256_mul_ps(nibbles8(block + 2 + c % 16, c % FV_Q4_VALUES >= 16), block_scale(block));
 }
 
-INLINE float value_at(element type, const unsigned char *row, size_t c) {
+INLINE float one_value(element type, const unsigned char *row, size_t c) {
     if (lies_alone(type)) return element_at(type, row, c);
     if (type == ELEMENT_BF16)
         return _mm_cvtss_f32(_mm_castsi128_ps(_mm_slli_epi32(_mm_cvtsi32_si128(row[2 * c] | row[2 * c + 1] << 8), 16)));

@@ -24,7 +24,7 @@ INLINE void score_block(element type, bool ahead, size_t rows, const fv_listed_r
                         float *score) {
     const float *from[6];
     __m256 sum[12];
-    size_t c = 0, bytes = row_bytes(type, 2 * 16); /* about those of two channels */
+    size_t c = 0, bytes = row_bytes8(type, 2 * 16); /* about those of two channels */
     for (size_t r = 0; r < rows; r++) from[r] = query + list[r].row * head_dim;
     for (size_t i = 0; i < 2 * rows; i++) sum[i] = _mm256_setzero_ps();
     for (; c + 2 <= head_dim; c += 2) {
@@ -70,7 +70,7 @@ SCORE_LIST(ELEMENT_Q4, q4)
 INLINE void value_block(element type, bool ahead, size_t rows, size_t vectors, size_t first, const fv_listed_row *list,
                         size_t head_dim, size_t keys, const float *weight, const unsigned char *value,
                         const unsigned char *next, float *out) {
-    const size_t bytes = row_bytes(type, head_dim), begin = row_bytes(type, first);
+    const size_t bytes = row_bytes8(type, head_dim), begin = row_bytes8(type, first);
     const float *from[6];
     __m256 sum[12];
     for (size_t r = 0; r < rows; r++) {
@@ -107,7 +107,7 @@ INLINE void value_rows(element type, bool ahead, size_t rows, size_t wide, const
             for (size_t t = 0; t < keys; t++) {
                 float *to = out + list[r].row * head_dim + c;
                 *to = __builtin_fmaf(weight[list[r].place + t],
-                                     value_at(type, value + t * row_bytes(type, head_dim), c), *to);
+                                     one_value(type, value + t * row_bytes8(type, head_dim), c), *to);
             }
 }
 

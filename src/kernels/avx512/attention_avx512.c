@@ -22,13 +22,13 @@ INLINE void score_q4(size_t rows, size_t pages, size_t head_dim, size_t begin, s
     __m512i both[4];
     for (size_t p = 0; p < pages; p++) {
         scale[p] = load16(ELEMENT_F16, (const unsigned char *)key[p] + begin);
-        prefetch(rows, next ? next[p] : NULL, begin);
+        prefetch_line(rows, next ? next[p] : NULL, begin);
     }
     for (size_t c = begin; c < end; c += 2) {
         for (size_t p = 0; p < pages; p++) {
             const unsigned char *at = (const unsigned char *)key[p] + quants + (c - begin) * 8;
             if ((c - begin) % 8 == 0)
-                prefetch(rows, next ? (const unsigned char *)next[p] + quants + (c - begin) * 8 : NULL, 0);
+                prefetch_line(rows, next ? (const unsigned char *)next[p] + quants + (c - begin) * 8 : NULL, 0);
             both[p] = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)at));
             keys[p] = _mm512_mul_ps(_mm512_permutexvar_ps(both[p], q4_table()), scale[p]);
         }
@@ -54,7 +54,7 @@ INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim
         for (size_t c = block; type != ELEMENT_Q4 && c < end; c++) {
             __m512 k[4];
             for (size_t p = 0; p < pages; p++) {
-                prefetch(rows, next ? next[p] : NULL, c * lane_bytes(type));
+                prefetch_line(rows, next ? next[p] : NULL, c * lane_bytes(type));
                 k[p] = load16(type, (const unsigned char *)key[p] + c * lane_bytes(type));
             }
             for (size_t r = 0; r < rows; r++) {
@@ -150,7 +150,7 @@ SCORE_PAGE(ELEMENT_Q4, q4)
 INLINE void value_block(element type, size_t rows, size_t vectors, size_t first, __mmask16 last, size_t head_dim,
                         size_t keys, const float *weight, size_t weight_stride, const unsigned char *value,
                         const unsigned char *next, float *out, size_t out_stride) {
-    const size_t bytes = row_bytes(type, head_dim),
+    const size_t bytes = row_bytes16(type, head_dim),
                  place = type == ELEMENT_Q4 ? first / FV_Q4_VALUES * FV_Q4_BYTES : first / 16 * lane_bytes(type);
     __m512 sum[24], v[8];
     for (size_t r = 0; r < rows; r++)
@@ -159,7 +159,7 @@ INLINE void value_block(element type, size_t rows, size_t vectors, size_t first,
                 _mm512_maskz_loadu_ps(j + 1 < vectors ? 0xFFFF : last, out + r * out_stride + first + 16 * j);
     for (size_t t = 0; t < keys; t++, value += bytes) {
         for (size_t i = 0; i < vectors * lane_bytes(type); i += LINE_BYTES)
-            prefetch(rows, next ? next + t * bytes + place + i : NULL, 0);
+            prefetch_line(rows, next ? next + t * bytes + place + i : NULL, 0);
         row_widen(type, vectors, value, first, last, v);
         for (size_t r = 0; r < rows; r++) {
             __m512 w = _mm512_set1_ps(weight[r * weight_stride + t]);
@@ -245,7 +245,7 @@ INLINE void value_parts(element type, size_t positions, size_t group, size_t hea
         for (size_t g = 0; g < group; g++, weight += weight_stride, out += out_stride)
             if (part[p].keys)
                 value_rows(type, 1, 4, head_dim, part[p].keys, weight + part[p].column, 0,
-                           value + part[p].first * row_bytes(type, head_dim), NULL, out, 0);
+                           value + part[p].first * row_bytes16(type, head_dim), NULL, out, 0);
 }
 
 #define VALUE_PARTS(type, name) \

@@ -2,14 +2,13 @@
 #ifndef FV_ELEMENT_AVX512_H
 #define FV_ELEMENT_AVX512_H
 
+#include "kernels/element_kind.h"
 #include "kernels/q4_layout.h"
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define INLINE static inline __attribute__((always_inline))
-
-typedef enum element { ELEMENT_F32, ELEMENT_F16, ELEMENT_BF16, ELEMENT_Q8, ELEMENT_Q4 } element;
 
 enum { LINE_BYTES = 64 };
 
@@ -18,7 +17,7 @@ INLINE size_t lane_bytes(element type) {
     return type == ELEMENT_F32 ? 64 : type == ELEMENT_Q8 ? 16 : type == ELEMENT_Q4 ? 8 : 32;
 }
 
-INLINE size_t row_bytes(element type, size_t head_dim) {
+INLINE size_t row_bytes16(element type, size_t head_dim) {
     return type == ELEMENT_Q4 ? fv_q4_row_bytes(head_dim) : head_dim * lane_bytes(type) / 16;
 }
 
@@ -47,7 +46,7 @@ INLINE __m512 load16(element type, const unsigned char *x) {
 
 /* Few rows are a decode: what is read next comes from memory, and is asked for line by line while this is read. Into
  * L2, since L1 is too small to hold it until then. */
-INLINE void prefetch(size_t rows, const unsigned char *next, size_t offset) {
+INLINE void prefetch_line(size_t rows, const unsigned char *next, size_t offset) {
     if (rows <= 8 && next && offset % LINE_BYTES == 0) _mm_prefetch((const char *)next + offset, _MM_HINT_T1);
 }
 

@@ -10,7 +10,7 @@ INLINE void score_listed(element type, size_t rows, const fv_listed_row *list, s
     for (size_t r = 0; r < rows; r++) from[r] = query + list[r].row * head_dim;
     for (size_t r = 0; r < rows; r++) sum[r] = _mm512_setzero_ps();
     for (size_t c = 0; c < head_dim; c++) {
-        prefetch(1, next, c * lane_bytes(type));
+        prefetch_line(1, next, c * lane_bytes(type));
         __m512 k = keys16(type, key, head_dim, c);
         for (size_t r = 0; r < rows; r++) sum[r] = _mm512_fmadd_ps(_mm512_set1_ps(from[r][c]), k, sum[r]);
     }
@@ -33,7 +33,7 @@ INLINE void value_listed(element type, size_t rows, size_t vectors, size_t first
                 _mm512_maskz_loadu_ps(j + 1 < vectors ? 0xFFFF : last, out + list[r].row * head_dim + first + 16 * j);
     }
     for (size_t t = 0; t < keys; t++) {
-        row_widen(type, vectors, value + t * row_bytes(type, head_dim), first, last, v);
+        row_widen(type, vectors, value + t * row_bytes16(type, head_dim), first, last, v);
         for (size_t r = 0; r < rows; r++)
             for (size_t j = 0; j < vectors; j++)
                 sum[r * vectors + j] = _mm512_fmadd_ps(_mm512_set1_ps(from[r][t]), v[j], sum[r * vectors + j]);
@@ -72,7 +72,7 @@ INLINE void value_list(element type, size_t rows, const fv_listed_row *list, siz
 #define VALUE_LIST(type, name) \
     void fv_value_list_##name##_avx512(size_t rows, const fv_listed_row *list, size_t head_dim, size_t keys, \
                                        const float *weight, const void *value, const void *next, float *out) { \
-        for (size_t i = 0; next && i < keys * row_bytes(type, head_dim); i += LINE_BYTES) prefetch(1, next, i); \
+        for (size_t i = 0; next && i < keys * row_bytes16(type, head_dim); i += LINE_BYTES) prefetch_line(1, next, i); \
         LISTED(rows, 12, value_list(type, 12, list, head_dim, keys, weight, value, out)); \
         LISTED(rows, 6, value_list(type, 6, list, head_dim, keys, weight, value, out)); \
         LISTED(rows, 3, value_list(type, 3, list, head_dim, keys, weight, value, out)); \

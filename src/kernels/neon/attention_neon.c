@@ -1,13 +1,12 @@
 /* Limit: FMA for four rows, loads and conversions of the key for fewer. Blocking: 4 rows x 16 keys (or 16 channels) are
  * 16 sums; with four registers of keys and four of queries, whose lanes FMA takes as they are, 24 of 32 registers are
  * used. f16 is widened and not computed with: sums in f16 would be outside the bound. */
+#include "kernels/element_kind.h"
 #include "kernels/kernels.h"
 #include "kernels/neon/exp_neon.h"
 #include "kernels/q4_layout.h"
 #include <arm_neon.h>
 #include <stdbool.h>
-
-typedef enum element { ELEMENT_F32, ELEMENT_F16, ELEMENT_BF16, ELEMENT_Q8, ELEMENT_Q4 } element;
 
 INLINE float32x4_t widen4(element type, const void *x) {
     if (type == ELEMENT_F32) return vld1q_f32(x);
