@@ -21,6 +21,17 @@ static inline __m128i masses(__m256 a, __m256 b, __m256 c, __m256 d) {
     return _mm_sub_epi32(_mm_srli_epi32(_mm_castps_si128(mass), 15), _mm_set1_epi32(127 * 256));
 }
 
+/* Steps of the even and of the odd keys of a page. */
+static inline __m256 even_steps(const uint16_t *steps) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i *)(const void *)steps), 16));
+}
+static inline __m256 odd_steps(const uint16_t *steps) {
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const __m256i *)(const void *)steps),
+                                                _mm256_set1_epi32((int32_t)0xFFFF0000)));
+}
+
+enum { FV_AVX2_CODE_DIM = 512 }; /* at most: 3 x 8 x FV_COARSE_MOST x 128 nibbles fit 16 bits */
+
 enum { PLANES_AHEAD = 16 }; /* pages of the list that are asked for before they are scored */
 
 static inline void prefetch_planes(size_t dim, size_t page, const uint8_t *signs, const uint8_t *sizes) {

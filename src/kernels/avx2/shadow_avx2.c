@@ -3,6 +3,7 @@
  * nibbles. */
 #include "kernels/avx2/lanes_avx2.h"
 #include "kernels/avx2/score_avx2.h"
+#include "kernels/avx2/shadow_tile_avx2.h"
 #include "kernels/kernels.h"
 #include <immintrin.h>
 #include <stdbool.h>
@@ -80,19 +81,11 @@ INLINE __m256i keys_part(__m256i all, __m256i odd) {
     return _mm256_add_epi16(_mm256_permute2x128_si256(even, odd, 0x20), _mm256_permute2x128_si256(even, odd, 0x31));
 }
 
-/* Steps of the even and of the odd keys of a page. */
-INLINE __m256 even_steps(const uint16_t *steps) { return _mm256_castsi256_ps(_mm256_slli_epi32(load(steps), 16)); }
-INLINE __m256 odd_steps(const uint16_t *steps) {
-    return _mm256_castsi256_ps(_mm256_and_si256(load(steps), _mm256_set1_epi32((int32_t)0xFFFF0000)));
-}
-
 /* (float)(times * sum - less) */
 INLINE __m256 dots(__m128i sum, int times, int32_t less) {
     __m256i wide = _mm256_slli_epi32(_mm256_cvtepu16_epi32(sum), times);
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(wide, _mm256_set1_epi32(less)));
 }
-
-enum { MOST_DIM = 512 }; /* 3 x 8 x FV_COARSE_MOST x 128 nibbles fit 16 bits */
 
 /* The largest of four in each of four vectors. */
 INLINE __m128 max_four(const __m128 *x) {
@@ -111,7 +104,7 @@ INLINE __m128 key_max(__m256i sum, int32_t less, __m256 even, __m256 odd) {
 /* Four pages, of which `pages` are there, are a block: they share a base. */
 INLINE void sign_block(const fv_shadow_rows *query, size_t dim, size_t page, size_t pages, const uint8_t *signs,
                        const uint16_t *steps, int32_t *out, size_t out_stride) {
-    uint8_t place[16 * MOST_DIM]; /* [4][dim / 16][2][32] */
+    uint8_t place[16 * FV_AVX2_CODE_DIM]; /* [4][dim / 16][2][32] */
     __m256 even[4], odd[4];
     for (size_t i = 0; i < 4; i++) {
         size_t p = page + (i < pages ? i : 0);
@@ -146,7 +139,7 @@ INLINE void sign_score(const fv_shadow_rows *query, size_t dim, size_t pages, co
 /* A constant number of channels lets a row's tables stay in registers. */
 void fv_sign_score_avx2(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps,
                         int32_t *out, size_t out_stride) {
-    if (query->dim > MOST_DIM)
+    if (query->dim > FV_AVX2_CODE_DIM)
         fv_sign_score_scalar(query, pages, signs, steps, out, out_stride);
     else if (query->dim == 64)
         sign_score(query, 64, pages, signs, steps, out, out_stride);
@@ -189,7 +182,7 @@ INLINE void powers(const __m256i *dot, const __m256 *even, const __m256 *odd, __
 INLINE void shadow_block(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages,
                          const uint8_t *signs, const uint8_t *sizes, const uint16_t *steps, int32_t *out,
                          size_t out_stride) {
-    uint8_t place[32 * MOST_DIM]; /* [4][2][dim / 16][2][32] */
+    uint8_t place[32 * FV_AVX2_CODE_DIM]; /* [4][2][dim / 16][2][32] */
     __m256 even[4], odd[4];
     bool block = count == 4 && pages[0] % 4 == 0 && pages[3] == pages[0] + 3;
     for (size_t i = 0; i < 4; i++) {
@@ -228,10 +221,16 @@ INLINE void shadow_score(const fv_shadow_rows *query, size_t dim, size_t count, 
     if (n < count) shadow_block(query, dim, count - n, pages + n, signs, sizes, steps, out + n, out_stride);
 }
 
+enum { TILE_ROWS = 8 }; /* from which on it pays to unpack codes for many */
+
 void fv_shadow_score_avx2(const fv_shadow_rows *query, size_t listed, const uint32_t *pages, const uint8_t *signs,
                           const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
-    if (query->dim > MOST_DIM)
+    if (query->dim > FV_AVX2_CODE_DIM)
         fv_shadow_score_scalar(query, listed, pages, signs, sizes, steps, out, out_stride);
+    else if (query->rows >= TILE_ROWS && query->dim == 64)
+        tile_score(query, 64, listed, pages, signs, sizes, steps, out, out_stride);
+    else if (query->rows >= TILE_ROWS)
+        tile_score(query, query->dim, listed, pages, signs, sizes, steps, out, out_stride);
     else if (query->dim == 64)
         shadow_score(query, 64, listed, pages, signs, sizes, steps, out, out_stride);
     else
@@ -241,7 +240,7 @@ void fv_shadow_score_avx2(const fv_shadow_rows *query, size_t listed, const uint
 INLINE void key_score(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages,
                       const uint8_t *signs, const uint8_t *sizes, const uint16_t *steps, const float *noise,
                       int32_t *out, size_t out_stride) {
-    uint8_t place[8 * MOST_DIM]; /* [2][dim / 16][2][32] */
+    uint8_t place[8 * FV_AVX2_CODE_DIM]; /* [2][dim / 16][2][32] */
     for (size_t n = 0; n < count; n++) {
         size_t page = pages[n];
         __m256 step[2] = {even_steps(steps + page * 16), odd_steps(steps + page * 16)};
@@ -269,7 +268,7 @@ INLINE void key_score(const fv_shadow_rows *query, size_t dim, size_t count, con
 void fv_key_score_avx2(const fv_shadow_rows *query, size_t listed, const uint32_t *pages, const uint8_t *signs,
                        const uint8_t *sizes, const uint16_t *steps, const float *noise, int32_t *out,
                        size_t out_stride) {
-    if (query->dim > MOST_DIM)
+    if (query->dim > FV_AVX2_CODE_DIM)
         fv_key_score_scalar(query, listed, pages, signs, sizes, steps, noise, out, out_stride);
     else if (query->dim == 64)
         key_score(query, 64, listed, pages, signs, sizes, steps, noise, out, out_stride);
