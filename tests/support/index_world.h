@@ -8,7 +8,10 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -28,6 +31,18 @@ static inline fv_index *world_index(uint32_t metric, uint32_t dim, size_t rows, 
     WORLD_OK(fv_index_make(&index, &config, why));
     WORLD_OK(fv_index_add(index, rows, dim, vectors, labels, NULL, why));
     return index;
+}
+
+/* All of a file; to be freed. */
+static inline uint8_t *world_file(const char *path, size_t *count) {
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    *count = (size_t)info.st_size;
+    uint8_t *bytes = malloc(*count + 1);
+    FILE *file = fopen(path, "rb");
+    assert_true(bytes && file && fread(bytes, 1, *count, file) == *count);
+    fclose(file);
+    return bytes;
 }
 
 /* Distance as an index of that metric has it; vectors as they were given. */

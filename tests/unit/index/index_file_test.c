@@ -15,20 +15,9 @@ enum { DIM = 21, ROWS = 70 };
 
 static float vectors[ROWS * DIM];
 
-static uint8_t *slurp(size_t *count) {
-    struct stat info;
-    assert_int_equal(stat(PATH, &info), 0);
-    *count = (size_t)info.st_size;
-    uint8_t *bytes = malloc(*count + 1);
-    FILE *file = fopen(PATH, "rb");
-    assert_true(bytes && file && fread(bytes, 1, *count, file) == *count);
-    fclose(file);
-    return bytes;
-}
-
 static uint8_t *written(const fv_index *index, size_t *count) {
     WORLD_OK(fv_index_save(index, PATH, why));
-    return slurp(count);
+    return world_file(PATH, count);
 }
 
 /* What opening the bytes and checking all of them comes to. */

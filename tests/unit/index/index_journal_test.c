@@ -94,17 +94,6 @@ static void end(void) {
     remove(PATH ".part");
 }
 
-static uint8_t *slurp(const char *path, size_t *count) {
-    struct stat info;
-    assert_int_equal(stat(path, &info), 0);
-    *count = (size_t)info.st_size;
-    uint8_t *bytes = malloc(*count + 1);
-    FILE *file = fopen(path, "rb");
-    assert_true(bytes && file && fread(bytes, 1, *count, file) == *count);
-    fclose(file);
-    return bytes;
-}
-
 static void spit(const char *path, const uint8_t *bytes, size_t count) {
     FILE *file = fopen(path, "wb");
     assert_true(file && fwrite(bytes, 1, count, file) == count && fclose(file) == 0);
@@ -165,7 +154,7 @@ static void a_journal_changes_no_bit(void **state) {
         }
         WORLD_OK(fv_index_save(index, PATH, why));
         fv_index_close(index);
-        bytes[way] = slurp(PATH, count + way);
+        bytes[way] = world_file(PATH, count + way);
     }
     assert_int_equal(count[0], count[1]);
     assert_memory_equal(bytes[0] + FV_INDEX_HEADER, bytes[1] + FV_INDEX_HEADER, count[0] - FV_INDEX_HEADER);
@@ -182,7 +171,7 @@ static void a_cut_leaves_whole_calls_and_a_flipped_bit_none(void **state) {
     for (size_t n = 0; n < FEW; n++) WORLD_OK(tell(index, n, why));
     fv_index_close(index);
     size_t count, after = 0;
-    uint8_t *bytes = slurp(JOURNAL, &count);
+    uint8_t *bytes = world_file(JOURNAL, &count);
     for (size_t cut = 0; cut <= count; cut++) {
         spit(JOURNAL, bytes, cut);
         index = opened();
@@ -220,7 +209,7 @@ static void a_journal_that_the_file_has_already_is_passed_over(void **state) {
     begin();
     fv_index *index = for_change();
     for (size_t n = 0; n < 4; n++) WORLD_OK(tell(index, n, why));
-    uint8_t *bytes = slurp(JOURNAL, &count);
+    uint8_t *bytes = world_file(JOURNAL, &count);
     WORLD_OK(fv_index_save(index, PATH, why));
     fv_index_close(index);
     spit(JOURNAL, bytes, count); /* killed between the two */
@@ -272,7 +261,7 @@ static void a_full_disk_loses_nothing(void **state) {
     assert_non_null(strstr(message.text, PATH));
     assert_true(is_after(index, calls));
     expect_after(calls);
-    free(slurp(JOURNAL, &count));
+    free(world_file(JOURNAL, &count));
     assert_true(count <= 1000);
     WORLD_OK(tell(index, calls, why)); /* there is room again */
     fv_index_close(index);
