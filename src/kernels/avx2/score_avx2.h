@@ -4,6 +4,7 @@
 #define FV_SCORE_AVX2_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,18 @@ static inline __m128i masses(__m256 a, __m256 b, __m256 c, __m256 d) {
     __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
     __m128 mass = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
     return _mm_sub_epi32(_mm_srli_epi32(_mm_castps_si128(mass), 15), _mm_set1_epi32(127 * 256));
+}
+
+/* Writes the masses of `count` pages, at most four, with what their blocks add; `block`: all four are of one. */
+static inline void masses_put(__m128i mass, bool block, size_t count, const uint32_t *pages, const int32_t *base,
+                              int32_t *out) {
+    int32_t each[4];
+    if (block) {
+        _mm_storeu_si128((__m128i *)(void *)out, _mm_add_epi32(mass, _mm_set1_epi32(base[pages[0] / 4])));
+        return;
+    }
+    _mm_storeu_si128((__m128i *)(void *)each, mass);
+    for (size_t i = 0; i < count; i++) out[i] = each[i] + base[pages[i] / 4];
 }
 
 /* Steps of the even and of the odd keys of a page. */

@@ -195,17 +195,10 @@ INLINE void shadow_block(const fv_shadow_rows *query, size_t dim, size_t count, 
     for (size_t r = 0; r < query->rows; r++) {
         __m256i dot[4];
         __m256 power[4];
-        const int32_t *base = query->base + r * query->base_stride;
-        int32_t *to = out + r * out_stride, mass[4];
         for (size_t i = 0; i < 4; i++) dot[i] = page_dots(query, r, dim, place + i * 8 * dim);
         powers(dot, even, odd, _mm256_set1_ps(0.5f * query->coarse_factor[r]), power);
-        __m128i all = masses(power[0], power[1], power[2], power[3]);
-        if (block) {
-            _mm_storeu_si128((__m128i *)(void *)to, _mm_add_epi32(all, _mm_set1_epi32(base[pages[0] / 4])));
-            continue;
-        }
-        _mm_storeu_si128((__m128i *)(void *)mass, all);
-        for (size_t i = 0; i < count; i++) to[i] = mass[i] + base[pages[i] / 4];
+        masses_put(masses(power[0], power[1], power[2], power[3]), block, count, pages,
+                   query->base + r * query->base_stride, out + r * out_stride);
     }
 }
 

@@ -123,19 +123,12 @@ INLINE void tile_block(const fv_shadow_rows *query, size_t dim, size_t first, si
     for (size_t i = 0; i < rows; i++) {
         size_t r = first + i;
         __m256 power[4], above = _mm256_set1_ps(numbers->above[i]), factor = _mm256_set1_ps(numbers->factor[i]);
-        const int32_t *base = query->base + r * query->base_stride;
-        int32_t *to = out + r * out_stride, mass[4];
         if (numbers->reach[i] * most < 0.99f * FV_SCORE_MOST)
             row_powers(false, sums[i], above, step, factor, power);
         else
             row_powers(true, sums[i], above, step, factor, power);
-        __m128i all = masses(power[0], power[1], power[2], power[3]);
-        if (block) {
-            _mm_storeu_si128((__m128i *)(void *)to, _mm_add_epi32(all, _mm_set1_epi32(base[pages[0] / 4])));
-            continue;
-        }
-        _mm_storeu_si128((__m128i *)(void *)mass, all);
-        for (size_t p = 0; p < count; p++) to[p] = mass[p] + base[pages[p] / 4];
+        masses_put(masses(power[0], power[1], power[2], power[3]), block, count, pages,
+                   query->base + r * query->base_stride, out + r * out_stride);
     }
 }
 
