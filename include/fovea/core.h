@@ -8,6 +8,7 @@
 #include "fovea/attention.h"
 #include "fovea/cache.h"
 #include "fovea/deadline.h"
+#include "fovea/exchange.h"
 #include "fovea/executor.h"
 #include "fovea/isa.h"
 #include "fovea/model.h"

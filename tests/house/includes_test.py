@@ -40,7 +40,7 @@ CPU_DETECTION = {"cpuid.h", "sys/auxv.h"}  # in platform/cpu.h only
 
 # Public headers from the lowest layer to the highest; one may include those of its own layer and below.
 PUBLIC = [
-    ["api", "status", "store", "version", "isa", "reference/f16", "weight", "parallel", "report", "deadline", "state"],
+    ["api", "status", "store", "version", "isa", "reference/f16", "weight", "parallel", "report", "deadline", "state", "exchange"],
     ["plan", "cache", "reference/evict"],
     ["policy", "reference/gate", "attend", "executor"],
     ["attention"],
