@@ -113,6 +113,40 @@ FV_API fv_status fv_model_size(const fv_model_config *config, uint32_t workers, 
 FV_API fv_status fv_model_init(fv_model **model, const fv_model_config *config, const fv_model_weights *weights,
                                const fv_kernels *kernels, uint32_t workers, void *memory, size_t bytes);
 
+/** Layers first .. first + count - 1 of a model. */
+typedef struct fv_layer_range {
+    uint32_t first, count; /* count >= 1 */
+} fv_layer_range;
+
+/**
+ * fv_model_init() of a model that evaluates some of config->layers alone, one stage of several; layers keep their
+ * numbers. Weights of the others are not looked at, and the arrays of caches that parts bring may have anything in
+ * their places.
+ *
+ * With the first layer it needs the embedding, and reads ids; without, fv_model_stream() has its input, and `tokens` of
+ * parts is not looked at. With the last layer it needs output_norm, and rows of a step are normed; without, they have
+ * no logits, and fv_model_stream() has what the next stage reads. Where weights.output is absent there are no logits.
+ *
+ * range    inside config->layers; unless that is all of them config.parts is >= 1, and no part has a deadline
+ *          (FV_ERROR_UNSUPPORTED).
+ * returns  what fv_model_init() returns. Not there where FV_BUILD_STEP is 0.
+ */
+FV_API fv_status fv_model_init_range(fv_model **model, const fv_model_config *config, const fv_model_weights *weights,
+                                     const fv_layer_range *range, const fv_kernels *kernels, uint32_t workers,
+                                     void *memory, size_t bytes);
+
+/**
+ * The residual stream, f32 [batch_tokens][width], rows of parts one after the other. Write the rows of the next step
+ * here before fv_model_step() if the model does not have the first layer; read those of the last step here: after the
+ * last layer they are normed. Rows of a part that failed alone are zeros.
+ */
+FV_API float *fv_model_stream(fv_model *model);
+
+/** fv_model_logits() of `count` normed rows [count][width] from elsewhere, at most config.batch_tokens; `row` of a
+ * fault is its place in `rows`. FV_ERROR_ARGUMENT also where weights.output is absent. */
+FV_API fv_status fv_model_logits_from(fv_model *model, const float *rows, uint32_t count, const fv_parallel *parallel,
+                                      float *logits);
+
 /** What a step evaluates of one sequence. Start from {0}. Everything is the caller's and read during the call only. */
 typedef struct fv_model_part {
     fv_cache *const *caches;     /* [layers] of the sequence, each with as many tokens; NULL: the model's own */

@@ -22,6 +22,8 @@ const fv_model_fault *fv_model_last_fault(const fv_model *model) { return &model
 
 uint32_t fv_model_batch_rows(const fv_model *model) { return model->batch_rows; }
 
+float *fv_model_stream(fv_model *model) { return model->stream; }
+
 void fv_model_observe(fv_model *model, fv_attention_observer_fn *observer, void *context) {
     model->observed = observer != NULL;
     fv_attention_observe(model->attention, observer, context);
@@ -265,14 +267,14 @@ static fv_status call_run(fv_model *model) {
     fv_model_deadline_begin(call);
     model->batch_rows = 0; /* the last step's rows are overwritten from here on, also if this one is refused midway */
     model->lacks_rows = false;
-    step_run(call, step_embed);
-    for (uint32_t layer = 0; layer < model->config.layers; layer++) {
+    if (fv_has_first_layer(model)) step_run(call, step_embed);
+    for (uint32_t layer = fv_first_layer(model); layer < fv_layers_end(model); layer++) {
         fv_status status = layer_run(call, layer);
         if (status == FV_OK) continue;
         fv_model_parts_take_back(call);
         return status;
     }
-    step_run(call, step_output_norm);
+    if (fv_has_last_layer(model)) step_run(call, step_output_norm);
     model->batch_rows = call->count;
     if (FV_BUILD_REPORT && model->clock) reports_time(call);
     return FV_OK;
@@ -316,6 +318,11 @@ fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t coun
     return fv_model_step(model, &model->part, 1, parallel);
 }
 
+/* Whether rows of a step have any. */
+static bool has_logits(const fv_model *model) {
+    return !FV_BUILD_STEP || (fv_has_last_layer(model) && model->weights.output.data);
+}
+
 /* Of `rows` normed rows that lie one after the other. */
 static fv_status logits_make(fv_model *model, const float *hidden, uint32_t rows, const fv_parallel *parallel,
                              float *logits) {
@@ -335,7 +342,7 @@ fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, co
                           float *logits) {
     if (!model || !logits || rows < 1 || first_row > model->batch_rows || rows > model->batch_rows - first_row)
         return FV_ERROR_ARGUMENT;
-    if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
+    if ((parallel && parallel->workers > model->workers) || !has_logits(model)) return FV_ERROR_ARGUMENT;
     for (uint32_t r = 0; FV_BUILD_STEP && model->lacks_rows && r < rows; r++)
         if (!fv_model_has_row(model, first_row + r)) return FV_ERROR_ARGUMENT;
     const float *hidden = model->stream + (size_t)first_row * model->config.width;
@@ -345,10 +352,17 @@ fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, co
 }
 
 #if FV_BUILD_STEP
+fv_status fv_model_logits_from(fv_model *model, const float *rows, uint32_t count, const fv_parallel *parallel,
+                               float *logits) {
+    if (!model || !rows || !logits || count < 1 || count > model->config.batch_tokens) return FV_ERROR_ARGUMENT;
+    if ((parallel && parallel->workers > model->workers) || !model->weights.output.data) return FV_ERROR_ARGUMENT;
+    return logits_make(model, rows, count, parallel, logits);
+}
+
 fv_status fv_model_logits_of(fv_model *model, const uint32_t *rows, uint32_t count, const fv_parallel *parallel,
                              float *logits) {
     if (!model || !rows || !logits || count < 1 || count > model->config.batch_tokens) return FV_ERROR_ARGUMENT;
-    if (parallel && parallel->workers > model->workers) return FV_ERROR_ARGUMENT;
+    if ((parallel && parallel->workers > model->workers) || !has_logits(model)) return FV_ERROR_ARGUMENT;
     size_t width = model->config.width;
     for (uint32_t r = 0; r < count; r++)
         if (rows[r] >= model->batch_rows || (model->lacks_rows && !fv_model_has_row(model, rows[r])))

@@ -174,17 +174,23 @@ static bool layer_fits(const fv_model_config *config, const fv_layer_weights *la
            vector_fits(&layer->up_bias, feed, true) && vector_fits(&layer->down_bias, width, true);
 }
 
-static bool weights_fit(const fv_model_config *config, const fv_model_weights *weights) {
-    if (!weights || !weights->layers || !matrix_fits(&weights->embedding, config->vocabulary, config->width))
-        return false;
-    if (!matrix_fits(&weights->output, config->vocabulary, config->width)) return false;
-    if (!vector_fits(&weights->output_norm, config->width, false)) return false;
+/* Outside the layers. */
+static bool tables_fit(const fv_model_config *config, const fv_model_weights *weights) {
     if (config->rope_kind != FV_ROPE_NONE && !weights->rope_frequencies) return false;
     if (config->query_scale_tokens && (!weights->query_scales || !config->query_scale_count)) return false;
-    if (config->rope_kind != FV_ROPE_NONE && fv_model_is_local(config, 0) && !weights->rope_local_frequencies)
+    return config->rope_kind == FV_ROPE_NONE || !fv_model_is_local(config, 0) || weights->rope_local_frequencies;
+}
+
+static bool weights_fit(const fv_model_config *config, fv_layer_range range, const fv_model_weights *weights) {
+    if (!weights || !weights->layers) return false;
+    bool whole = !FV_BUILD_STEP || range.count == config->layers, last = range.first + range.count == config->layers;
+    if (range.first == 0 && !matrix_fits(&weights->embedding, config->vocabulary, config->width)) return false;
+    if ((whole || weights->output.data) && !matrix_fits(&weights->output, config->vocabulary, config->width))
         return false;
-    for (uint32_t i = 0; i < config->layers; i++)
-        if (!layer_fits(config, &weights->layers[i])) return false;
+    if (!vector_fits(&weights->output_norm, config->width, !whole && !last) || !tables_fit(config, weights))
+        return false;
+    for (uint32_t i = 0; i < range.count; i++)
+        if (!layer_fits(config, &weights->layers[range.first + i])) return false;
     return true;
 }
 
@@ -231,17 +237,24 @@ static fv_status caches_place(fv_model *model, unsigned char *base, const model_
     return status;
 }
 
-fv_status fv_model_init(fv_model **model, const fv_model_config *config, const fv_model_weights *weights,
-                        const fv_kernels *kernels, uint32_t workers, void *memory, size_t bytes) {
+static fv_status model_init(fv_model **model, const fv_model_config *config, const fv_model_weights *weights,
+                            fv_layer_range range, const fv_kernels *kernels, uint32_t workers, void *memory,
+                            size_t bytes) {
     model_layout layout;
     fv_status status = model_layout_make(config, workers, &layout);
     if (status != FV_OK) return status;
-    if (!model || !kernels || !weights_fit(config, weights)) return FV_ERROR_ARGUMENT;
+    if (FV_BUILD_STEP &&
+        (range.count < 1 || range.first > config->layers || range.count > config->layers - range.first))
+        return FV_ERROR_ARGUMENT;
+    if (!model || !kernels || !weights_fit(config, range, weights)) return FV_ERROR_ARGUMENT;
     if (!memory || bytes < layout.bytes || (uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
     unsigned char *base = (unsigned char *)memory;
     fv_model *made = (fv_model *)memory;
     for (size_t i = 0; i < sizeof *made; i++) ((unsigned char *)made)[i] = 0; /* a literal would pass by on the stack */
     made->config = *config;
+#if FV_BUILD_STEP
+    made->range = range;
+#endif
     made->weights = *weights;
     made->kernels = kernels;
     made->workers = workers;
@@ -252,5 +265,21 @@ fv_status fv_model_init(fv_model **model, const fv_model_config *config, const f
     *model = made;
     return FV_OK;
 }
+
+fv_status fv_model_init(fv_model **model, const fv_model_config *config, const fv_model_weights *weights,
+                        const fv_kernels *kernels, uint32_t workers, void *memory, size_t bytes) {
+    if (!config) return FV_ERROR_ARGUMENT;
+    const fv_layer_range all = {0, config->layers};
+    return model_init(model, config, weights, all, kernels, workers, memory, bytes);
+}
+
+#if FV_BUILD_STEP
+fv_status fv_model_init_range(fv_model **model, const fv_model_config *config, const fv_model_weights *weights,
+                              const fv_layer_range *range, const fv_kernels *kernels, uint32_t workers, void *memory,
+                              size_t bytes) {
+    if (!config || !range || (config->parts == 0 && range->count < config->layers)) return FV_ERROR_ARGUMENT;
+    return model_init(model, config, weights, *range, kernels, workers, memory, bytes);
+}
+#endif
 
 #endif

@@ -40,6 +40,9 @@ typedef struct fv_forward_call {
 
 struct fv_model {
     fv_model_config config;
+#if FV_BUILD_STEP
+    fv_layer_range range; /* that it evaluates */
+#endif
     fv_model_weights weights;
     const fv_kernels *kernels;
     fv_cache **caches; /* [layers]; NULL: the caller brings them */
@@ -68,6 +71,18 @@ struct fv_model {
     uint64_t rest_ns;               /* between the reading of two layers, where there was a deadline; 0: not known */
     fv_forward_call call;           /* at work; here and not on a chip's stack */
 };
+
+/* Layers that it evaluates: from the first up to the end. */
+#if FV_BUILD_STEP
+static inline uint32_t fv_first_layer(const fv_model *model) { return model->range.first; }
+static inline uint32_t fv_layers_end(const fv_model *model) { return model->range.first + model->range.count; }
+#else
+static inline uint32_t fv_first_layer(const fv_model *model) { return (void)model, 0; }
+static inline uint32_t fv_layers_end(const fv_model *model) { return model->config.layers; }
+#endif
+
+static inline bool fv_has_first_layer(const fv_model *model) { return fv_first_layer(model) == 0; }
+static inline bool fv_has_last_layer(const fv_model *model) { return fv_layers_end(model) == model->config.layers; }
 
 static inline uint32_t fv_call_parts(const fv_forward_call *call) { return FV_BUILD_STEP ? call->part_count : 1; }
 
@@ -107,6 +122,11 @@ bool fv_model_has_row(const fv_model *model, uint32_t row);
 
 static inline fv_cache *const *fv_part_caches(const fv_model *model, const fv_model_part *part) {
     return FV_BUILD_STEP && part->caches ? part->caches : model->caches;
+}
+
+/* The one that knows how many tokens the part's sequence has. */
+static inline fv_cache *fv_part_cache(const fv_model *model, const fv_model_part *part) {
+    return fv_part_caches(model, part)[fv_first_layer(model)];
 }
 
 static inline size_t fv_query_width(const fv_model_config *config) {

@@ -17,8 +17,9 @@ static fv_status caches_check(const fv_model *model, const fv_model_part *part) 
     const fv_model_config *config = &model->config;
     fv_cache *const *caches = part->caches;
     bool full = false;
-    for (uint32_t layer = 0; layer < config->layers; layer++) {
-        if (!caches[layer] || fv_cache_tokens(caches[layer]) != fv_cache_tokens(caches[0])) return FV_ERROR_ARGUMENT;
+    for (uint32_t layer = fv_first_layer(model); layer < fv_layers_end(model); layer++) {
+        if (!caches[layer] || fv_cache_tokens(caches[layer]) != fv_cache_tokens(fv_part_cache(model, part)))
+            return FV_ERROR_ARGUMENT;
         const fv_cache_config *shape = fv_cache_shape(caches[layer]);
         if (shape->kv_heads != config->cache.kv_heads || shape->head_dim != config->cache.head_dim ||
             shape->max_tokens > config->cache.max_tokens)
@@ -35,14 +36,17 @@ static fv_status caches_check(const fv_model *model, const fv_model_part *part) 
 static fv_status part_check(const fv_model *model, const fv_model_part *part) {
     const fv_model_config *config = &model->config;
     if (!fv_report_has_room(part->report)) return FV_ERROR_ARGUMENT;
-    if (!part->tokens || part->count < 1 || part->count > config->batch_tokens || !fv_part_caches(model, part))
+    bool has_ids = fv_has_first_layer(model);
+    if ((has_ids && !part->tokens) || part->count < 1 || part->count > config->batch_tokens ||
+        !fv_part_caches(model, part))
         return FV_ERROR_ARGUMENT;
     fv_status status = fv_policy_check(part->policy);
     if (status != FV_OK) return status;
     if (!part->policy->causal) return FV_ERROR_POLICY;
     status = fv_model_deadline_check(part);
     if (status != FV_OK) return status;
-    for (uint32_t i = 0; i < part->count; i++)
+    if (part->deadline && !(has_ids && fv_has_last_layer(model))) return FV_ERROR_UNSUPPORTED;
+    for (uint32_t i = 0; has_ids && i < part->count; i++)
         if (part->tokens[i] < 0 || (uint32_t)part->tokens[i] >= config->vocabulary) return FV_ERROR_ARGUMENT;
     if (FV_BUILD_STEP && part->caches) return caches_check(model, part);
     status = fv_policy_suits(part->policy, &config->cache, config->attention_softcap, NULL);
@@ -52,8 +56,7 @@ static fv_status part_check(const fv_model *model, const fv_model_part *part) {
 
 /* Whether two parts write to the same cache or the same report. */
 static bool parts_meet(const fv_model *model, const fv_model_part *one, const fv_model_part *other) {
-    return fv_part_caches(model, one)[0] == fv_part_caches(model, other)[0] ||
-           (one->report && one->report == other->report);
+    return fv_part_cache(model, one) == fv_part_cache(model, other) || (one->report && one->report == other->report);
 }
 
 fv_status fv_model_parts_check(const fv_model *model, const fv_model_part *parts, uint32_t part_count,
@@ -85,8 +88,7 @@ void fv_model_parts_place(fv_forward_call *call) {
         const fv_model_part *part = &call->parts[i];
         size_t table = (size_t)call->count * config->rope_dims;
         fv_part_place *place = &model->places[i];
-        *place =
-            (fv_part_place){.first_row = call->count, .first_token = fv_cache_tokens(fv_part_caches(model, part)[0])};
+        *place = (fv_part_place){.first_row = call->count, .first_token = fv_cache_tokens(fv_part_cache(model, part))};
         call->count += part->count;
         if (config->rope_kind == FV_ROPE_NONE) continue;
         fv_rope_table(place->first_token, part->count, pairs, model->weights.rope_frequencies, config->rope_magnitude,

@@ -6,7 +6,7 @@
 #if FV_BUILD_MODEL
 
 static void part_take_back(const fv_forward_call *call, uint32_t index) {
-    for (uint32_t layer = 0; layer < call->model->config.layers; layer++) {
+    for (uint32_t layer = fv_first_layer(call->model); layer < fv_layers_end(call->model); layer++) {
         fv_cache *cache = fv_part_caches(call->model, &call->parts[index])[layer];
         uint32_t tokens = call->model->places[index].first_token;
         if (fv_cache_tokens(cache) > tokens) fv_cache_truncate(cache, tokens);
