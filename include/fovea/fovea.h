@@ -41,6 +41,7 @@
 #include "fovea/sequence.h"
 #include "fovea/session.h"
 #include "fovea/session_file.h"
+#include "fovea/stage.h"
 #include "fovea/step.h"
 #include "fovea/template.h"
 #include "fovea/text_look.h"

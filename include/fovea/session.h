@@ -37,6 +37,17 @@ FV_API fv_status fv_llm_open(fv_llm **llm, const char *path, fv_message *message
 FV_API fv_status fv_llm_open_allowing(fv_llm **llm, const char *path, const char *const *keys, size_t count,
                                       fv_message *message);
 
+/**
+ * fv_llm_open_allowing() of some layers. The whole file is checked, but weights of other layers are not read, nor can
+ * they be: fv_llm_repack() takes its own only, sequences have caches of its own only. Without the first layer there is
+ * no tokenizer (fv_llm_tokenizer() is NULL), no embedding and no vocabulary.
+ */
+FV_API fv_status fv_llm_open_range(fv_llm **llm, const char *path, const char *const *keys, size_t count,
+                                   const fv_layer_range *range, fv_message *message);
+
+/** The layers that it has; all of them unless it was opened by the one above. */
+FV_API void fv_llm_range(const fv_llm *llm, fv_layer_range *range);
+
 /** NULL is allowed. Sessions that are open stay usable; closing the last of them frees the model. */
 FV_API void fv_llm_close(fv_llm *llm);
 

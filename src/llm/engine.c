@@ -2,6 +2,7 @@
 #include "fovea/engine.h"
 #include "fovea/machine.h"
 #include "fovea/policy_text.h"
+#include "fovea/stage.h"
 #include "llm/session_shape.h"
 #include <stdlib.h>
 #include <string.h>
@@ -40,21 +41,27 @@ static fv_status read_tune(fv_engine *engine, const fv_engine_config *config, fv
     return engine->tune_status == FV_ERROR_MEMORY ? fv_message_set(message, FV_ERROR_MEMORY, "%s", path) : FV_OK;
 }
 
-static fv_status engine_make(fv_engine *engine, const fv_engine_config *config, fv_message *message) {
+static fv_status engine_make(fv_engine *engine, const fv_engine_config *config, const fv_layer_range *range,
+                             fv_message *message) {
     engine->session = config->session;
     fv_status status =
-        fv_llm_open_allowing(&engine->llm, config->model, config->allowed_keys, config->allowed_key_count, message);
+        fv_llm_open_range(&engine->llm, config->model, config->allowed_keys, config->allowed_key_count, range, message);
     if (status == FV_OK && fv_engine_repacks(engine->llm, config->repack)) status = fv_llm_repack(engine->llm, message);
     if (status == FV_OK) status = fv_pool_open_config(&engine->pool, &config->pool, message);
-    return status == FV_OK ? read_tune(engine, config, message) : status;
+    return status == FV_OK && (!range || range->first == 0) ? read_tune(engine, config, message) : status;
 }
 
 fv_status fv_engine_open(fv_engine **engine, const fv_engine_config *config, fv_message *message) {
+    return fv_engine_open_range(engine, config, NULL, message);
+}
+
+fv_status fv_engine_open_range(fv_engine **engine, const fv_engine_config *config, const fv_layer_range *range,
+                               fv_message *message) {
     if (!engine || !config || !config->model || !config->model[0])
         return fv_message_set(message, FV_ERROR_ARGUMENT, "no model file was given");
     fv_engine *made = calloc(1, sizeof *made);
     if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "%s: no memory", config->model);
-    fv_status status = engine_make(made, config, message);
+    fv_status status = engine_make(made, config, range, message);
     if (status == FV_OK)
         *engine = made;
     else

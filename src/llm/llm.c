@@ -6,12 +6,15 @@
 
 #define REPACKING UINT_MAX /* in place of the number of holders */
 
-static fv_status llm_load(fv_llm *llm, const char *path, const fv_loader_keys *allowed, fv_message *message) {
+static fv_status llm_load(fv_llm *llm, const char *path, const fv_loader_keys *allowed, const fv_layer_range *range,
+                          fv_message *message) {
     fv_status status = fv_gguf_open(&llm->gguf, path, message);
     if (status == FV_OK) status = fv_loader_check_architecture(llm->gguf, message);
-    if (status == FV_OK) status = fv_tokenizer_open(&llm->tokenizer, llm->gguf, message);
+    bool tells_tokens = !range || range->first == 0;
+    if (status == FV_OK && tells_tokens) status = fv_tokenizer_open(&llm->tokenizer, llm->gguf, message);
     if (status != FV_OK) return status;
-    return fv_loader_open(&llm->loaded, llm->gguf, fv_tokenizer_tokens(llm->tokenizer), allowed, message);
+    int32_t tokens = tells_tokens ? fv_tokenizer_tokens(llm->tokenizer) : -1;
+    return fv_loader_open(&llm->loaded, llm->gguf, tokens, allowed, range, message);
 }
 
 fv_status fv_llm_open(fv_llm **llm, const char *path, fv_message *message) {
@@ -20,14 +23,20 @@ fv_status fv_llm_open(fv_llm **llm, const char *path, fv_message *message) {
 
 fv_status fv_llm_open_allowing(fv_llm **llm, const char *path, const char *const *keys, size_t count,
                                fv_message *message) {
+    return fv_llm_open_range(llm, path, keys, count, NULL, message);
+}
+
+fv_status fv_llm_open_range(fv_llm **llm, const char *path, const char *const *keys, size_t count,
+                            const fv_layer_range *range, fv_message *message) {
     const fv_loader_keys allowed = {keys, count};
     if (!keys && count) return fv_message_set(message, FV_ERROR_ARGUMENT, "the keys to pass over are missing");
     if (!llm || !path) return fv_message_set(message, FV_ERROR_ARGUMENT, "no model file was given");
+    if (range && range->count == 0) return fv_message_set(message, FV_ERROR_ARGUMENT, "%s: a stage of no layers", path);
     fv_llm *made = calloc(1, sizeof *made);
     if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "%s: out of memory", path);
     made->self = made;
     atomic_init(&made->holders, 1);
-    fv_status status = llm_load(made, path, &allowed, message);
+    fv_status status = llm_load(made, path, &allowed, range, message);
     if (status != FV_OK) {
         fv_llm_close(made);
         return status;
@@ -84,5 +93,6 @@ const fv_gguf *fv_llm_gguf(const fv_llm *llm) { return llm->gguf; }
 const fv_tokenizer *fv_llm_tokenizer(const fv_llm *llm) { return llm->tokenizer; }
 const fv_model_config *fv_llm_config(const fv_llm *llm) { return &llm->loaded.config; }
 const char *fv_llm_architecture(const fv_llm *llm) { return llm->loaded.architecture; }
+void fv_llm_range(const fv_llm *llm, fv_layer_range *range) { *range = llm->loaded.range; }
 uint64_t fv_llm_parameters(const fv_llm *llm) { return llm->loaded.parameters; }
 uint64_t fv_llm_weight_bytes(const fv_llm *llm) { return llm->loaded.weight_bytes; }

@@ -40,6 +40,7 @@ typedef struct fv_load {
     fv_loaded out;
     const fv_gguf_tensor **used; /* tensors that have a place in the model */
     size_t used_count;
+    bool skims; /* tensors are looked for and not looked into: they are of other stages' layers */
 } fv_load;
 
 /* --- load_memory.c --- */

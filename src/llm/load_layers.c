@@ -95,13 +95,20 @@ static fv_status load_layer(fv_load *l, uint32_t index, fv_layer_weights *layer)
     return status;
 }
 
+static bool is_own(const fv_load *l, uint32_t layer) {
+    return layer >= l->out.range.first && layer - l->out.range.first < l->out.range.count;
+}
+
 static fv_status load_layers(fv_load *l) {
     void *memory = NULL;
     fv_status status = fv_load_own(l, l->out.config.layers, sizeof(fv_layer_weights), &memory);
     if (status != FV_OK) return status;
-    fv_layer_weights *layers = memory;
+    fv_layer_weights *layers = memory, skimmed;
     for (uint32_t i = 0; i < l->out.config.layers; i++) {
-        status = load_layer(l, i, &layers[i]);
+        l->skims = !is_own(l, i);
+        if (l->skims) skimmed = (fv_layer_weights){0};
+        status = load_layer(l, i, l->skims ? &skimmed : &layers[i]);
+        l->skims = false;
         if (status != FV_OK) return status;
     }
     l->out.weights.layers = layers;
@@ -113,7 +120,7 @@ static fv_status load_vocabulary(fv_load *l, int32_t tokens) {
     fv_model_config *c = &l->out.config;
     const fv_gguf_tensor *embedding = fv_gguf_tensor_find(l->gguf, "token_embd.weight");
     uint64_t rows = embedding ? embedding->dimensions[1] : 0;
-    if (embedding && (tokens < 1 || rows != (uint64_t)tokens))
+    if (embedding && tokens != -1 && (tokens < 1 || rows != (uint64_t)tokens))
         return fv_message_set(l->message, FV_ERROR_CORRUPT,
                               "%s: tensor token_embd.weight has %" PRIu64 " rows, the tokenizer has %" PRId32 " tokens",
                               fv_gguf_path(l->gguf), rows, tokens);
@@ -128,14 +135,27 @@ static fv_status load_vocabulary(fv_load *l, int32_t tokens) {
     return status;
 }
 
+/* No layers at all were asked for: they are all wanted. */
+static fv_status range_check(fv_load *l) {
+    uint32_t layers = l->out.config.layers;
+    fv_layer_range *range = &l->out.range;
+    if (range->count == 0 && range->first == 0) range->count = layers;
+    if (range->count > 0 && range->first < layers && range->count <= layers - range->first) return FV_OK;
+    return fv_message_set(l->message, FV_ERROR_ARGUMENT,
+                          "%s: %" PRIu32 " layers from number %" PRIu32 " on were asked for; the model has %" PRIu32,
+                          fv_gguf_path(l->gguf), range->count, range->first, layers);
+}
+
 fv_status fv_load_tensors(fv_load *l, int32_t tokens) {
     fv_model_config *c = &l->out.config;
     fv_model_weights *w = &l->out.weights;
-    fv_status status = load_vocabulary(l, tokens);
+    fv_status status = range_check(l);
+    if (status == FV_OK) status = load_vocabulary(l, tokens);
     if (status == FV_OK) status = fv_load_tensor(l, "token_embd.weight", c->vocabulary, c->width, true, &w->embedding);
     if (status == FV_OK) status = fv_load_vector(l, "output_norm.weight", c->width, true, &w->output_norm);
     if (status == FV_OK) status = fv_load_tensor(l, "output.weight", c->vocabulary, c->width, false, &w->output);
     if (status == FV_OK) status = load_layers(l);
     if (status == FV_OK && !w->output.data) w->output = w->embedding;
+    if (status == FV_OK && l->out.range.first > 0) w->embedding = w->output = (fv_weight){0};
     return status;
 }

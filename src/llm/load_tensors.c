@@ -120,7 +120,7 @@ static fv_status vector_to_f32(fv_load *l, const char *name, fv_weight *weight) 
 
 fv_status fv_load_vector(fv_load *l, const char *name, uint32_t count, bool required, fv_weight *weight) {
     fv_status status = fv_load_tensor(l, name, 1, count, required, weight);
-    return status == FV_OK ? vector_to_f32(l, name, weight) : status;
+    return status == FV_OK && !l->skims ? vector_to_f32(l, name, weight) : status;
 }
 
 /* Tables of angles that early converters wrote and every reader computes; what looks at pictures and hears, which no

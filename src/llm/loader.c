@@ -46,8 +46,9 @@ fv_status fv_loader_check_architecture(const fv_gguf *gguf, fv_message *message)
 }
 
 fv_status fv_loader_open(fv_loaded *loaded, const fv_gguf *gguf, int32_t tokens, const fv_loader_keys *allowed,
-                         fv_message *message) {
+                         const fv_layer_range *range, fv_message *message) {
     fv_load l = {.gguf = gguf, .message = message};
+    if (range) l.out.range = *range;
     if (allowed) l.allowed = *allowed;
     fv_model_config_default(&l.out.config);
     fv_status status = load_all(&l, tokens);

@@ -9,6 +9,7 @@
 typedef struct fv_loaded {
     fv_model_config config; /* max_tokens: the training context */
     fv_model_weights weights;
+    fv_layer_range range; /* layers whose weights are here; those of others are absent */
     const float
         *long_frequencies;    /* in place of weights.rope_frequencies in contexts of more tokens than this; NULL: */
     uint32_t short_tokens;    /* there are none */
@@ -32,12 +33,14 @@ typedef struct fv_loader_keys {
 /**
  * Checks every metadata key under the architecture's prefix and every tensor, and fills *loaded.
  *
- * tokens   size of the tokenizer's vocabulary; the embedding must have as many rows.
+ * tokens   size of the tokenizer's vocabulary; the embedding must have as many rows. -1: there is no tokenizer.
  * allowed  may be NULL.
+ * range    NULL: all layers; else weights of the others, and without the first one embedding and output, are checked by
+ *          name and shape alone and absent then.
  * returns  FV_OK, FV_ERROR_UNSUPPORTED, FV_ERROR_CORRUPT, FV_ERROR_MEMORY; *loaded untouched on error.
  */
 fv_status fv_loader_open(fv_loaded *loaded, const fv_gguf *gguf, int32_t tokens, const fv_loader_keys *allowed,
-                         fv_message *message);
+                         const fv_layer_range *range, fv_message *message);
 /** The weights for a context of so many tokens. */
 fv_model_weights fv_loaded_weights(const fv_loaded *loaded, uint32_t context_tokens);
 void fv_loader_close(fv_loaded *loaded); /* a zeroed one is allowed */

@@ -174,7 +174,7 @@ static void make_room(const fv_prefix_store *store, uint64_t needed) {
 /* At least the bytes of a file with so many segments. */
 static uint64_t bytes_of(const fv_sequence *sequence, uint32_t segments) {
     uint64_t bytes = FV_SESSION_ALIGN + (uint64_t)segments * FV_SEGMENT_TOKENS * 4;
-    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
+    for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++)
         for (uint32_t i = 0; i < segments; i++)
             if (*fv_sequence_segment(sequence, layer, i))
                 bytes += (sequence->segment_bytes[layer] + FV_SESSION_ALIGN - 1) / FV_SESSION_ALIGN * FV_SESSION_ALIGN;

@@ -100,7 +100,7 @@ uint64_t fv_repack_bytes(const fv_loaded *loaded, bool packed) {
 
 bool fv_repack_is_whole(const fv_loaded *loaded) {
     const fv_weight *matrix;
-    if (!loaded->weights.embedding.packed) return false;
+    if (loaded->weights.embedding.data && !loaded->weights.embedding.packed) return false;
     for (size_t i = 0; (matrix = matrix_at((fv_loaded *)(uintptr_t)loaded, i)) != NULL; i++)
         if (matrix->data && !matrix->packed) return false;
     return true;

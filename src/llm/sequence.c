@@ -15,7 +15,7 @@ static fv_status no_memory(fv_message *message) {
 
 /* Caches without segments, and the tables. */
 static fv_status caches_make(fv_sequence *sequence, fv_message *message) {
-    uint32_t layers = sequence->shape.layers;
+    uint32_t layers = sequence->shape.layers, own = sequence->layers_end - sequence->first_layer;
     size_t bytes = 0, most = 0;
     sequence->table = (sequence->shape.cache.max_tokens - 1) / FV_SEGMENT_TOKENS + 1;
     sequence->caches = fv_array_new(layers, sizeof(fv_cache *));
@@ -23,21 +23,21 @@ static fv_status caches_make(fv_sequence *sequence, fv_message *message) {
     if (layers > SIZE_MAX / sequence->table) return no_memory(message);
     sequence->segments = fv_array_new((size_t)layers * sequence->table, sizeof(fv_segment *));
     if (!sequence->caches || !sequence->segment_bytes || !sequence->segments) return no_memory(message);
-    for (uint32_t layer = 0; layer < layers; layer++) {
+    for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++) {
         fv_cache_config shape = fv_layer_cache_shape(&sequence->shape, layer);
         fv_status status = fv_cache_segments_size(&shape, &bytes, &sequence->segment_bytes[layer]);
         if (status != FV_OK) return fv_message_set(message, status, "the shape of the cache is out of range");
         most = bytes > most ? bytes : most;
         sequence->locals += fv_model_is_local(&sequence->shape, layer);
     }
-    if (most > SIZE_MAX / layers) return no_memory(message);
-    sequence->cache_bytes = most * layers;
+    if (most > SIZE_MAX / own) return no_memory(message);
+    sequence->cache_bytes = most * own;
     sequence->cache_memory = fv_pages_reserve(sequence->cache_bytes);
     if (!sequence->cache_memory) return no_memory(message);
-    for (uint32_t layer = 0; layer < layers; layer++) {
+    unsigned char *memory = sequence->cache_memory;
+    for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++, memory += most) {
         fv_cache_config shape = fv_layer_cache_shape(&sequence->shape, layer);
-        fv_status status = fv_cache_segments_init(&sequence->caches[layer], &shape, sequence->kernels,
-                                                  (unsigned char *)sequence->cache_memory + layer * most, most);
+        fv_status status = fv_cache_segments_init(&sequence->caches[layer], &shape, sequence->kernels, memory, most);
         if (status != FV_OK) return fv_message_set(message, status, "the cache of a layer could not be made");
     }
     return FV_OK;
@@ -68,6 +68,8 @@ fv_status fv_sequence_open(fv_sequence **sequence, const fv_llm *llm, fv_segment
     made->llm = llm;
     made->pool = segments;
     made->config = *config;
+    made->first_layer = llm->loaded.range.first;
+    made->layers_end = made->first_layer + llm->loaded.range.count;
     fv_segments_hold(segments);
     status = sequence_build(made, message);
     if (status == FV_OK)
@@ -80,7 +82,7 @@ fv_status fv_sequence_open(fv_sequence **sequence, const fv_llm *llm, fv_segment
 void fv_sequence_close(fv_sequence *sequence) {
     if (!sequence) return;
     if (sequence->cache_memory)
-        for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
+        for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++)
             for (uint32_t i = 0; i < sequence->table; i++) fv_segment_drop(*fv_sequence_segment(sequence, layer, i));
     fv_pages_unmap(sequence->cache_memory, sequence->cache_bytes);
     free(sequence->segments);
@@ -148,7 +150,7 @@ fv_status fv_sequence_copy(fv_sequence *to, const fv_sequence *from) {
     return status;
 }
 
-size_t fv_sequence_tokens(const fv_sequence *sequence) { return fv_cache_tokens(sequence->caches[0]); }
+size_t fv_sequence_tokens(const fv_sequence *sequence) { return fv_cache_tokens(fv_sequence_first_cache(sequence)); }
 size_t fv_sequence_context_tokens(const fv_sequence *sequence) { return sequence->shape.cache.max_tokens; }
 const int32_t *fv_sequence_ids(const fv_sequence *sequence) { return sequence->ids; }
 const fv_policy *fv_sequence_policy(const fv_sequence *sequence) { return &sequence->policy; }
@@ -156,7 +158,7 @@ const fv_report *fv_sequence_report(const fv_sequence *sequence) { return &seque
 
 static uint64_t segments_bytes(const fv_sequence *sequence, bool shared_too) {
     uint64_t bytes = 0;
-    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
+    for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++)
         for (uint32_t i = 0; i < sequence->table; i++) {
             fv_segment *segment = *fv_sequence_segment(sequence, layer, i);
             if (segment && (shared_too || fv_segment_is_own(segment))) bytes += sequence->segment_bytes[layer];

@@ -74,7 +74,7 @@ static fv_status chunk_copy(fv_sequence *to, const fv_sequence *from, uint32_t c
     fv_status status = fv_sequence_prepare(to, count, NULL);
     if (status != FV_OK) return status;
     fv_sequence_trim(to, count);
-    for (uint32_t layer = 0; layer < to->shape.layers && status == FV_OK; layer++) {
+    for (uint32_t layer = to->first_layer; layer < to->layers_end && status == FV_OK; layer++) {
         const fv_dither dither = {.seed = seed, .stream = layer};
         status = rows_read(used, from->caches[layer], first, count, &dither);
         if (status == FV_OK) status = fv_cache_append(to->caches[layer], count, used->keys, width, used->values, width);
@@ -85,7 +85,7 @@ static fv_status chunk_copy(fv_sequence *to, const fv_sequence *from, uint32_t c
 
 /* What `from` has lost, `to` has not either. */
 static void locals_forget(fv_sequence *to, const fv_sequence *from) {
-    for (uint32_t layer = 0; layer < to->shape.layers; layer++)
+    for (uint32_t layer = to->first_layer; layer < to->layers_end; layer++)
         for (uint32_t i = to->local_first; fv_model_is_local(&to->shape, layer) && i < from->local_first; i++)
             fv_sequence_set(to, layer, i, NULL);
     if (to->local_first < from->local_first) to->local_first = from->local_first;

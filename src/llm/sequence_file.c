@@ -11,6 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char LAYERS_MISSING[] =
+    "sessions of a model whose layers are divided over processes can't be saved or woken";
+
+static bool lacks_layers(const fv_sequence *sequence) {
+    return sequence->layers_end - sequence->first_layer < sequence->shape.layers;
+}
+
 /* ---- saving ---- */
 
 static const void *segment_at(void *context, uint32_t layer, uint32_t index) {
@@ -37,6 +44,7 @@ fv_status fv_sequence_save(fv_sequence *sequence, const char *path, uint32_t end
 fv_status fv_sequence_save_part(fv_sequence *sequence, uint32_t tokens, const char *path, uint32_t end, bool *busy,
                                 fv_message *message) {
     if (tokens == 0) return fv_message_set(message, FV_ERROR_ARGUMENT, "%s: there is nothing to save", path);
+    if (lacks_layers(sequence)) return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: %s", path, LAYERS_MISSING);
     char attention[FV_POLICY_TEXT_BYTES] = "";
     fv_policy policy = sequence->policy;
     policy.head_share = NULL; /* shares are the model's tune file's */
@@ -76,6 +84,7 @@ static fv_status another(const char *what, const fv_session_info *info, fv_messa
 static fv_status check_shape(const fv_sequence *sequence, const fv_session_file *file, fv_message *message) {
     const fv_session_info *info = fv_session_file_info(file);
     const fv_cache_config *a = &sequence->shape.cache, *b = &info->cache;
+    if (lacks_layers(sequence)) return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s", LAYERS_MISSING);
     if (info->layers != sequence->shape.layers || info->vocabulary != sequence->shape.vocabulary ||
         a->kv_heads != b->kv_heads || a->head_dim != b->head_dim || info->model != fv_llm_identity(sequence->llm))
         return another("another model", info, message);
@@ -94,9 +103,9 @@ static fv_status check_layers(const fv_sequence *sequence, const fv_session_file
                               fv_message *message) {
     bool good = true;
     *first = 0;
-    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
+    for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++)
         if (fv_model_is_local(&sequence->shape, layer)) *first = fv_session_file_first(file, layer);
-    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++) {
+    for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++) {
         uint32_t wanted = fv_model_is_local(&sequence->shape, layer) ? *first : 0;
         if (fv_session_file_first(file, layer) != wanted) good = false;
         if (fv_session_file_segment_bytes(file, layer) != sequence->segment_bytes[layer]) good = false;
@@ -141,7 +150,7 @@ static fv_status segment_read(fv_sequence *sequence, const fv_session_file *file
 /* All segments of the first `tokens` tokens. */
 static fv_status segments_fill(fv_sequence *sequence, fv_session_file *file, uint32_t tokens, fv_message *message) {
     fv_status status = FV_OK;
-    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
+    for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++)
         for (uint32_t i = fv_session_file_first(file, layer); i < segments_of(tokens) && status == FV_OK; i++) {
             const void *mapped = NULL;
             status = fv_session_file_segment(file, layer, i, &mapped, message);
@@ -167,7 +176,7 @@ static fv_status sequence_fill(fv_sequence *sequence, fv_session_file *file, uin
     fv_status status = check_layers(sequence, file, &sequence->local_first, message);
     if (status == FV_OK && tokens < fv_sequence_earliest(sequence)) return FV_ERROR_RANGE;
     if (status == FV_OK) status = segments_fill(sequence, file, (uint32_t)held, message);
-    for (uint32_t layer = 0; layer < sequence->shape.layers && status == FV_OK; layer++)
+    for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end && status == FV_OK; layer++)
         status = fv_cache_adopt(sequence->caches[layer], (uint32_t)held);
     sequence->filled = segments_of((uint32_t)held);
     return status == FV_OK ? fv_sequence_truncate(sequence, tokens) : status;

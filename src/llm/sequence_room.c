@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint32_t tokens_of(const fv_sequence *sequence) { return fv_cache_tokens(sequence->caches[0]); }
+static uint32_t tokens_of(const fv_sequence *sequence) { return fv_cache_tokens(fv_sequence_first_cache(sequence)); }
 
 /* Segments that hold the first `tokens` tokens. */
 static uint32_t segments_of(uint32_t tokens) { return (tokens + FV_SEGMENT_TOKENS - 1) / FV_SEGMENT_TOKENS; }
@@ -63,7 +63,7 @@ static bool is_needed(const fv_sequence *sequence, const room *wanted, uint32_t 
 
 static uint64_t needed_bytes(const fv_sequence *sequence, const room *wanted) {
     uint64_t bytes = 0;
-    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
+    for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++)
         for (uint32_t i = fv_cache_segment_written(sequence->caches[layer], wanted->tokens); i < wanted->end; i++)
             if (is_needed(sequence, wanted, layer, i)) bytes += sequence->segment_bytes[layer];
     return bytes;
@@ -72,7 +72,7 @@ static uint64_t needed_bytes(const fv_sequence *sequence, const room *wanted) {
 /* That layers with a sliding window give back. */
 static uint64_t spared_bytes(const fv_sequence *sequence, uint32_t end) {
     uint64_t bytes = 0;
-    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
+    for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++)
         for (uint32_t i = sequence->local_first;
              fv_model_is_local(&sequence->shape, layer) && i < local_kept(sequence, end); i++) {
             fv_segment *segment = *fv_sequence_segment(sequence, layer, i);
@@ -107,8 +107,8 @@ void fv_replaced_end(fv_replaced_list *replaced, bool refused) {
 /* A segment of its own in place of none or of a shared one. */
 static fv_status segment_own(fv_sequence *sequence, uint32_t layer, uint32_t index, fv_replaced_list *replaced) {
     fv_segment *held = *fv_sequence_segment(sequence, layer, index), *made = NULL;
-    uint32_t locals = sequence->locals;
-    uint32_t together = fv_model_is_local(&sequence->shape, layer) ? locals : sequence->shape.layers - locals;
+    uint32_t locals = sequence->locals, layers = sequence->layers_end - sequence->first_layer;
+    uint32_t together = fv_model_is_local(&sequence->shape, layer) ? locals : layers - locals;
     fv_status status = fv_segment_take(sequence->pool, sequence->segment_bytes[layer], together, &made);
     if (status != FV_OK) return status;
     status = replaced_add(replaced, sequence, layer, index);
@@ -125,7 +125,7 @@ static fv_status segments_own(fv_sequence *sequence, const room *wanted, uint64_
     if (bytes == 0) return FV_OK;
     fv_status status = fv_segments_charge(sequence->pool, bytes, spare);
     for (uint32_t i = 0; status == FV_OK && i < wanted->end; i++)
-        for (uint32_t layer = 0; layer < sequence->shape.layers && status == FV_OK; layer++) {
+        for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end && status == FV_OK; layer++) {
             if (!is_needed(sequence, wanted, layer, i)) continue;
             status = segment_own(sequence, layer, i, wanted->replaced);
             if (status == FV_OK)
@@ -152,7 +152,7 @@ fv_status fv_sequence_prepare(fv_sequence *sequence, uint32_t count, fv_replaced
 
 void fv_sequence_trim(fv_sequence *sequence, uint32_t count) {
     uint32_t kept = local_kept(sequence, segments_of(tokens_of(sequence) + count));
-    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++)
+    for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++)
         for (uint32_t i = sequence->local_first; fv_model_is_local(&sequence->shape, layer) && i < kept; i++)
             fv_sequence_set(sequence, layer, i, NULL);
     sequence->local_first = kept;
@@ -160,7 +160,7 @@ void fv_sequence_trim(fv_sequence *sequence, uint32_t count) {
 
 void fv_sequence_settle(fv_sequence *sequence) {
     uint32_t kept = segments_of(tokens_of(sequence));
-    for (uint32_t layer = 0; layer < sequence->shape.layers; layer++) {
+    for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++) {
         uint32_t first =
             fv_model_is_local(&sequence->shape, layer) ? sequence->local_first : 0; /* before it are none */
         for (uint32_t i = kept > first ? kept : first; i < sequence->table && *fv_sequence_segment(sequence, layer, i);
@@ -175,7 +175,7 @@ void fv_sequence_settle(fv_sequence *sequence) {
 static void segments_fill(fv_sequence *sequence) {
     uint32_t filled = (tokens_of(sequence) + FV_SEGMENT_TOKENS / 2) / FV_SEGMENT_TOKENS;
     for (; sequence->filled < filled; sequence->filled++)
-        for (uint32_t layer = 0; layer < sequence->shape.layers; layer++) {
+        for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++) {
             fv_segment *segment = *fv_sequence_segment(sequence, layer, sequence->filled);
             if (segment) fv_segment_fills(segment);
         }
@@ -194,7 +194,7 @@ size_t fv_sequence_earliest(const fv_sequence *sequence) {
 /* All layers, whose segments are the sequence's own as far as a truncation writes. */
 static fv_status caches_truncate(fv_sequence *sequence, uint32_t tokens) {
     fv_status status = FV_OK;
-    for (uint32_t layer = 0; layer < sequence->shape.layers && status == FV_OK; layer++)
+    for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end && status == FV_OK; layer++)
         status = fv_cache_truncate(sequence->caches[layer], tokens);
     fv_sequence_settle(sequence);
     return status;
@@ -235,7 +235,7 @@ fv_status fv_sequence_fill(fv_sequence *to, const fv_sequence *from) {
     to->ids = ids;
     const room wanted = {.end = segments_of(tokens), .sharing = from};
     fv_status status = segments_own(to, &wanted, 0);
-    for (uint32_t layer = 0; layer < to->shape.layers && status == FV_OK; layer++) {
+    for (uint32_t layer = to->first_layer; layer < to->layers_end && status == FV_OK; layer++) {
         if (layers_match(to, from, layer))
             layer_share(to, from, layer);
         else
@@ -251,7 +251,7 @@ fv_status fv_sequence_fill(fv_sequence *to, const fv_sequence *from) {
 
 fv_status fv_sequence_resembles(const fv_sequence *to, const fv_sequence *from) {
     if (!to || !from || to->llm != from->llm) return FV_ERROR_ARGUMENT;
-    for (uint32_t layer = 0; layer < to->shape.layers; layer++)
+    for (uint32_t layer = to->first_layer; layer < to->layers_end; layer++)
         if (!layers_resemble(to, from, layer)) return FV_ERROR_ARGUMENT;
     return tokens_of(from) > to->shape.cache.max_tokens ? FV_ERROR_FULL : FV_OK;
 }

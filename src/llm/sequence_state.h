@@ -14,10 +14,11 @@ struct fv_sequence {
     fv_report report;
     fv_token_deadline deadline; /* without a clock: none */
     fv_deadline_counts deadline_counts;
-    fv_part_outcome failed; /* of the last part that failed alone, */
-    size_t fault_tokens;    /* and the tokens before its rows */
-    fv_cache **caches;      /* [layers] */
-    void *cache_memory;     /* of all of them */
+    fv_part_outcome failed;           /* of the last part that failed alone, */
+    size_t fault_tokens;              /* and the tokens before its rows */
+    uint32_t first_layer, layers_end; /* those that this process has: the others have no cache */
+    fv_cache **caches;                /* [layers] */
+    void *cache_memory;               /* of all of them */
     size_t cache_bytes;
     fv_segment **segments; /* [layers][table]; NULL: it is not there */
     size_t *segment_bytes; /* [layers] */
@@ -33,6 +34,11 @@ struct fv_sequence {
 
 static inline fv_segment **fv_sequence_segment(const fv_sequence *sequence, uint32_t layer, uint32_t index) {
     return &sequence->segments[(size_t)layer * sequence->table + index];
+}
+
+/* The cache of a layer that there is, which knows how many tokens all have. */
+static inline fv_cache *fv_sequence_first_cache(const fv_sequence *sequence) {
+    return sequence->caches[sequence->first_layer];
 }
 
 /* Sets segment `index` of a layer, of which the sequence is a holder from now on; the one before it loses one. NULL:

@@ -41,7 +41,8 @@ static fv_status session_build(fv_session *session, const fv_session_config *con
     size_t scratch = 0;
     fv_status status = fv_session_shape_make(&session->shape, session->llm, config, 1, message);
     if (status != FV_OK) return status;
-    status = fv_session_memory_of(&session->shape, session->workers, &session->use, &scratch, message);
+    status = fv_session_memory_of(&session->shape, &session->llm->loaded.range, session->workers, &session->use,
+                                  &scratch, message);
     if (status != FV_OK) return status;
     status = fv_segments_open(&session->segments, 0, message);
     if (status == FV_OK) status = fv_stepper_open_parts(&session->stepper, session->llm, config, 1, pool, message);

@@ -99,7 +99,7 @@ uint32_t fv_session_ring(const fv_model_config *shape) {
     return (uint32_t)((tokens - 2) / FV_SEGMENT_TOKENS) + 2; /* that so many tokens touch, wherever they begin */
 }
 
-/* K and V of one token: the slope of the cache's size, so that only the cache knows its layout. */
+/* K and V of one token in a layer: the slope of the cache's size, so that only the cache knows its layout. */
 static uint64_t token_bytes_of(const fv_model_config *shape) {
     fv_cache_config cache = shape->cache;
     cache.landmark_tokens = cache.shadow = cache.margins = cache.tail = 0;
@@ -109,7 +109,7 @@ static uint64_t token_bytes_of(const fv_model_config *shape) {
     if (fv_cache_size(&cache, &few) != FV_OK) return 0;
     cache.max_tokens = 2 * step;
     if (fv_cache_size(&cache, &many) != FV_OK) return 0;
-    return (uint64_t)(many - few) / step * shape->layers;
+    return (uint64_t)(many - few) / step;
 }
 
 /* Adds a layer's, of as many tokens as it keeps. */
@@ -129,13 +129,12 @@ static fv_status layer_memory(const fv_model_config *shape, uint32_t layer, fv_s
     return FV_OK;
 }
 
-fv_status fv_session_memory_of(const fv_model_config *shape, uint32_t workers, fv_session_memory *memory,
-                               size_t *scratch, fv_message *message) {
-    fv_session_memory use = {.token_bytes = token_bytes_of(shape)};
+fv_status fv_session_memory_of(const fv_model_config *shape, const fv_layer_range *range, uint32_t workers,
+                               fv_session_memory *memory, size_t *scratch, fv_message *message) {
+    fv_session_memory use = {.token_bytes = token_bytes_of(shape) * range->count};
     fv_model_bytes bytes;
     fv_status status = fv_model_size(shape, workers, &bytes);
-    for (uint32_t layer = 0; layer < shape->layers && status == FV_OK; layer++)
-        status = layer_memory(shape, layer, &use);
+    for (uint32_t i = 0; i < range->count && status == FV_OK; i++) status = layer_memory(shape, range->first + i, &use);
     if (status == FV_OK && use.cache_bytes > SIZE_MAX) status = FV_ERROR_OVERFLOW;
     if (status == FV_ERROR_OVERFLOW)
         return fv_message_set(message, status, "a context of %" PRIu32 " tokens needs more bytes than can be addressed",
@@ -163,7 +162,8 @@ fv_status fv_session_memory_plan(const fv_llm *llm, const fv_session_config *con
     fv_model_config shape;
     size_t scratch = 0;
     fv_status status = fv_session_shape_make(&shape, llm, config, 1, message);
-    if (status == FV_OK) status = fv_session_memory_of(&shape, threads ? threads : 1, memory, &scratch, message);
+    if (threads == 0) threads = 1;
+    if (status == FV_OK) status = fv_session_memory_of(&shape, &llm->loaded.range, threads, memory, &scratch, message);
     return status == FV_OK ? fv_session_remark(&shape, llm, message) : status;
 }
 

@@ -27,9 +27,9 @@ fv_cache_config fv_layer_cache_shape(const fv_model_config *shape, uint32_t laye
  * newest token, and what the segments of their ends hold besides. */
 uint32_t fv_session_ring(const fv_model_config *shape);
 
-/* Bytes of a session of this shape, by purpose; *scratch of its stepper. */
-fv_status fv_session_memory_of(const fv_model_config *shape, uint32_t workers, fv_session_memory *memory,
-                               size_t *scratch, fv_message *message);
+/* Bytes of a session of this shape that has caches of some layers, by purpose; *scratch of its stepper. */
+fv_status fv_session_memory_of(const fv_model_config *shape, const fv_layer_range *range, uint32_t workers,
+                               fv_session_memory *memory, size_t *scratch, fv_message *message);
 
 /* What the caller may want to say although nothing is wrong; no text else. FV_OK. */
 fv_status fv_session_remark(const fv_model_config *shape, const fv_llm *llm, fv_message *message);

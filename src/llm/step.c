@@ -32,7 +32,9 @@ static fv_status stepper_build(fv_stepper *stepper, const fv_session_config *con
     uint32_t workers = stepper->parallel ? stepper->parallel->workers : 1;
     fv_status status = fv_session_shape_make(&stepper->shape, stepper->llm, config, parts, message);
     if (status == FV_OK) status = fv_session_kernels(config, &stepper->kernels, &stepper->kernels_memory, message);
-    if (status == FV_OK) status = fv_session_memory_of(&stepper->shape, workers, &use, &stepper->memory_bytes, message);
+    const fv_layer_range *range = &stepper->llm->loaded.range;
+    if (status == FV_OK)
+        status = fv_session_memory_of(&stepper->shape, range, workers, &use, &stepper->memory_bytes, message);
     if (status != FV_OK) return status;
     stepper->parts = fv_array_new(stepper->shape.parts, sizeof *stepper->parts);
     stepper->kept = fv_array_new(stepper->shape.parts, sizeof *stepper->kept);
@@ -44,8 +46,8 @@ static fv_status stepper_build(fv_stepper *stepper, const fv_session_config *con
                               "no memory for a step of %" PRIu32 " tokens: activations %" PRIu64 " bytes",
                               stepper->shape.batch_tokens, use.scratch_bytes);
     const fv_model_weights weights = fv_loaded_weights(&stepper->llm->loaded, stepper->shape.cache.max_tokens);
-    status = fv_model_init(&stepper->model, &stepper->shape, &weights, stepper->kernels, workers, stepper->memory,
-                           stepper->memory_bytes);
+    status = fv_model_init_range(&stepper->model, &stepper->shape, &weights, range, stepper->kernels, workers,
+                                 stepper->memory, stepper->memory_bytes);
     if (status != FV_OK)
         return fv_message_set(message, status, "the forward pass refuses the model's shape or weights");
     return FV_OK;

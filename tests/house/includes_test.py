@@ -45,7 +45,7 @@ PUBLIC = [
     ["policy", "reference/gate", "attend", "executor"],
     ["attention"],
     ["reference/pattern", "model", "reference/dither"],
-    ["message", "policy_text", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "template", "session", "sequence", "step", "schedule", "session_file", "prefix_store", "machine", "answer_text", "generate", "lookup", "conversation", "report_sum", "tune", "engine", "array_attention", "words", "text_look", "file_fault", "index", "vector_file"],  # hosted
+    ["message", "policy_text", "gguf", "pool", "peaks", "sampler", "tokenizer", "chat", "template", "session", "sequence", "step", "schedule", "session_file", "prefix_store", "machine", "answer_text", "generate", "lookup", "conversation", "report_sum", "tune", "engine", "stage", "array_attention", "words", "text_look", "file_fault", "index", "vector_file"],  # hosted
     ["measure/score", "measure/mass", "measure/mass_table", "measure/questions", "measure/kld_file", "measure/tune_shares",
      "measure/attention_bench", "measure/reads", "measure/read_watch", "measure/perplexity", "measure/eval", "measure/tuning", "measure/model_bench"],  # hosted
 ]

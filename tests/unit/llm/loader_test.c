@@ -168,7 +168,7 @@ static fv_status load_file(file *f, fv_loaded *loaded, fv_message *message) {
     if (fv_gguf_open_memory(&f->gguf, f->bytes.bytes, f->bytes.count, "test.gguf", message) != FV_OK)
         fail_msg("%s", message->text);
     allocations_left = left;
-    return fv_loader_open(loaded, f->gguf, TOKENS, NULL, message);
+    return fv_loader_open(loaded, f->gguf, TOKENS, NULL, NULL, message);
 }
 
 static void finish(file *f, fv_loaded *loaded) {
