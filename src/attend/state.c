@@ -75,12 +75,18 @@ void fv_state_finish(const fv_state *state, size_t rows, size_t head_dim, float 
     for (size_t r = 0; r < rows; r++) row_finish(state, r, head_dim, out + r * head_dim);
 }
 
+/* The power of two in the sum goes to the maximum first: which maximum a row came to depends on how its keys were cut,
+ * their product does not. */
 void fv_state_lse(const fv_state *state, size_t rows, float *lse) {
     const float ln2_high = 0x1.62e4p-1f, ln2_low = 0x1.7f7d1cp-20f;
     for (size_t r = 0; r < rows; r++) {
         float whole = state->maximum[r], sum = total(state->sum + r * FV_SUM_LANES);
         lse[r] = fv_f32_from_bits(0xFF800000); /* -infinity */
-        if (sum > 0.0f) lse[r] = whole * ln2_high + (fv_log_f32(sum) + whole * ln2_low);
+        if (!(sum > 0.0f)) continue;
+        int32_t power = (int32_t)(fv_bits_from_f32(sum) >> 23) - 127;
+        whole += (float)power;
+        sum = fv_f32_from_bits(fv_bits_from_f32(sum) - ((uint32_t)power << 23)); /* 1..2 */
+        lse[r] = whole * ln2_high + (fv_log_f32(sum) + whole * ln2_low);
     }
 }
 
