@@ -125,4 +125,12 @@
 #error "FV_BUILD_STEP needs FV_BUILD_MODEL"
 #endif
 
+/* Contexts that several ranks hold together (fovea/exchange.h); without it that is FV_ERROR_UNSUPPORTED. */
+#ifndef FV_BUILD_EXCHANGE
+#define FV_BUILD_EXCHANGE (FV_BUILD_STEP && FV_BUILD_LISTS && FV_BUILD_SEGMENTS && FV_BUILD_STATE)
+#endif
+#if FV_BUILD_EXCHANGE && !(FV_BUILD_LISTS && FV_BUILD_SEGMENTS && FV_BUILD_STATE)
+#error "FV_BUILD_EXCHANGE needs FV_BUILD_LISTS, FV_BUILD_SEGMENTS and FV_BUILD_STATE"
+#endif
+
 #endif

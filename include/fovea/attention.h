@@ -6,6 +6,7 @@
 #include "fovea/api.h"
 #include "fovea/attend.h"
 #include "fovea/deadline.h"
+#include "fovea/exchange.h"
 #include "fovea/executor.h"
 #include "fovea/parallel.h"
 #include "fovea/policy.h"
@@ -87,6 +88,32 @@ typedef struct fv_attention_rows {
  */
 FV_API fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
                                   const fv_attention_rows *rows, const fv_parallel *parallel, fv_report *report);
+
+/** Bytes that fv_attention_set_exchange() needs: about 32 MiB at most, unless a row's scores or a segment's states are
+ *  more. FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW, FV_ERROR_UNSUPPORTED (this build); *bytes untouched on error. */
+FV_API fv_status fv_attention_exchange_size(const fv_attention *attention, uint32_t ranks, size_t *bytes);
+
+/**
+ * From now on caches are those of one rank of several (fv_cache_divide()), and fv_attention_run() is called by all
+ * ranks of the group alike. Each scores its own pages and reads its own segments; scores and states are exchanged,
+ * every rank chooses the same pages and writes the same `out`: the bits of one cache that holds all. Reports count what
+ * all ranks read together, as one cache would; only where a row's scores take more than 1 MiB (4 bytes a page and query
+ * head) tiles pass in parts, each of which counts the coarse keys that it reads.
+ *
+ * exchange, memory  the caller's; they outlive their use. memory: FV_CACHE_ALIGN aligned. exchange NULL: no more.
+ * returns           FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY, FV_ERROR_UNSUPPORTED (an executor of the caller's; this
+ *                   build). O(1).
+ *
+ * fv_attention_run() then also returns FV_ERROR_ARGUMENT for a cache that is not of exchange->rank or that
+ * fv_cache_link() was not called for, FV_ERROR_UNSUPPORTED for a deadline or a policy that is not
+ * fv_policy_divides(), and what the exchange returns: `out` is undefined then. Observers see every plan; the cache that
+ * they are shown lacks the other ranks' segments (fv_cache_segment_at()).
+ */
+FV_API fv_status fv_attention_set_exchange(fv_attention *attention, const fv_exchange *exchange, void *memory,
+                                           size_t bytes);
+
+/** Bytes that came from other ranks so far: their parts of all exchanges. 0 without an exchange. */
+FV_API uint64_t fv_attention_exchanged_bytes(const fv_attention *attention);
 
 /** What one KV head reads for rows of one tile. Valid during the observer's call. */
 typedef struct fv_attention_seen {

@@ -4,6 +4,7 @@
 #define FOVEA_CACHE_H
 
 #include "fovea/api.h"
+#include "fovea/exchange.h"
 #include "fovea/isa.h"
 #include "fovea/plan.h"
 #include "fovea/status.h"
@@ -149,6 +150,28 @@ FV_API uint32_t fv_cache_segment_written(const fv_cache *cache, uint32_t tokens)
  *  never come; bounds and means of a page or block that keeps tokens are as the truncation left them. FV_OK,
  *  FV_ERROR_ARGUMENT (no such segment), FV_ERROR_MEMORY (NULL, misaligned), FV_ERROR_UNSUPPORTED. O(bytes cleared). */
 FV_API fv_status fv_cache_segment_clear(const fv_cache *cache, uint32_t index, void *copy);
+
+/**
+ * From now on the empty cache is one of `ranks` that hold a context together (exchange.h): segments of other ranks
+ * (fv_exchange_owner()) take no memory. An append takes all tokens, counts them and stores its own; what another rank
+ * holds cannot be set, read, copied, saved or removed here. Attention over it needs fv_attention_set_exchange().
+ *
+ * returns  FV_OK, FV_ERROR_ARGUMENT (not a cache of segments, not empty, segments are set, a rank out of range),
+ *          FV_ERROR_UNSUPPORTED (landmarks or margins, which are of tokens of two ranks; this build). O(segments).
+ */
+FV_API fv_status fv_cache_divide(fv_cache *cache, uint32_t rank, uint32_t ranks);
+
+/**
+ * Coarse keys of a segment's first 64 tokens are coded about the mean of the 64 before them, which another rank holds:
+ * all ranks call this after an append and before a policy chooses, and whoever holds that segment tells. Nothing is
+ * exchanged unless the first page of a segment has become full; then once for each such segment, kv_heads * head_dim
+ * f32.
+ *
+ * memory   [kv_heads][head_dim], FV_CACHE_ALIGN aligned; scratch.
+ * returns  FV_OK, FV_ERROR_ARGUMENT (NULL, another rank than fv_cache_divide() was told), FV_ERROR_UNSUPPORTED, what
+ * the exchange returns; call it again then, or truncate.
+ */
+FV_API fv_status fv_cache_link(fv_cache *cache, const fv_exchange *exchange, float *memory);
 
 /** The segments that are set hold `tokens` tokens already. FV_OK, FV_ERROR_ARGUMENT (not such a cache, more than
  *  max_tokens, the last one's segment is not there); what they hold is not looked at. O(1). */

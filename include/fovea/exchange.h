@@ -12,7 +12,7 @@
 extern "C" {
 #endif
 
-#define FV_EXCHANGE_RANKS 1024 /* most ranks of a group */
+#define FV_EXCHANGE_RANKS 256 /* most ranks of a group */
 
 /**
  * One rank's end of a group of ranks. All ranks of a group evaluate the same rows with the same weights; each holds

@@ -114,6 +114,13 @@ static inline void fv_policy_set_top_p(fv_policy *policy, float top_p) {
 /** Whether the policy chooses by the queries: it then needs a cache with a shadow, and fv_policy_plan() refuses it. */
 static inline bool fv_policy_is_dynamic(const fv_policy *policy) { return policy->selector >= FV_SELECTOR_FOVEA; }
 
+/** Whether ranks that hold a context together (exchange.h) can run it: DENSE, WINDOW, and FOVEA without a certificate
+ * or a tail. Pure. O(1). */
+static inline bool fv_policy_divides(const fv_policy *policy) {
+    if (policy->selector == FV_SELECTOR_FOVEA) return !policy->certificate && !policy->tail;
+    return policy->selector == FV_SELECTOR_DENSE || policy->selector == FV_SELECTOR_WINDOW;
+}
+
 /** Pages that a row of a choosing policy reads at least: sinks, window, its own. O(1). */
 FV_API uint32_t fv_policy_min_pages(const fv_policy *policy);
 

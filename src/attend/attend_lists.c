@@ -196,29 +196,54 @@ static void block_attend(list_walk *walk) {
     for (uint32_t p = 0; p < walk->pages; p++) page_values(walk, p);
 }
 
-const fv_state *fv_attend_lists(fv_attend_job *job, const uint16_t *readers, uint32_t pages, void *memory) {
+static void walk_make(list_walk *walk, fv_attend_job *job, const uint16_t *readers, void *memory) {
     const fv_cache_config *cache = &job->cache->config;
-    size_t rows = (size_t)job->plan->rows * job->group, dim = job->config->head_dim, bytes = 0;
-    list_walk walk = {.job = job, .readers = readers, .list = (fv_listed_row *)memory, .rows = rows};
-    walk.score = (float *)(void *)((unsigned char *)memory + score_offset(job->config, &bytes));
-    walk.kernels = (list_kernels){score_of(job->kernels, cache->key_type), value_of(job->kernels, cache->value_type),
-                                  fv_element_value_sum(job->kernels, cache->value_type)};
+    size_t bytes = 0;
+    walk->job = job;
+    walk->readers = readers;
+    walk->list = (fv_listed_row *)memory;
+    walk->rows = (size_t)job->plan->rows * job->group;
+    walk->score = (float *)(void *)((unsigned char *)memory + score_offset(job->config, &bytes));
+    walk->kernels = (list_kernels){score_of(job->kernels, cache->key_type), value_of(job->kernels, cache->value_type),
+                                   fv_element_value_sum(job->kernels, cache->value_type)};
+}
+
+/* The pages page..end-1, all of one segment, into `state`, which is cleared first. False: nobody reads any. */
+static bool segment_attend(list_walk *walk, fv_state state, uint32_t page, uint32_t end) {
+    if (!block_find(walk, &page, end)) return false;
+    walk->job->state = state;
+    fv_state_clear(state, walk->rows, walk->job->config->head_dim);
+    do block_attend(walk);
+    while (block_find(walk, &page, end));
+    return true;
+}
+
+const fv_state *fv_attend_lists(fv_attend_job *job, const uint16_t *readers, uint32_t pages, void *memory) {
+    size_t rows = (size_t)job->plan->rows * job->group, dim = job->config->head_dim;
+    list_walk walk;
+    walk_make(&walk, job, readers, memory);
     const fv_state total = fv_state_at(job->states[0], rows, dim), part = fv_state_at(job->states[1], rows, dim);
     uint32_t parts = 0;
     for (uint32_t page = 0, end; page < pages; page = end) {
-        uint32_t at = page;
         end = (page / FV_SEGMENT_PAGES + 1) * FV_SEGMENT_PAGES;
         if (end > pages) end = pages;
-        if (!block_find(&walk, &at, end)) continue;
-        job->state = parts ? part : total;
-        fv_state_clear(job->state, rows, dim);
-        do block_attend(&walk);
-        while (block_find(&walk, &at, end));
+        if (!segment_attend(&walk, parts ? part : total, page, end)) continue;
         if (parts++) fv_state_merge(&total, &part, rows, dim);
     }
     if (!parts) fv_state_clear(total, rows, dim);
     job->state = total;
     return &job->state;
 }
+
+#if FV_BUILD_EXCHANGE
+void fv_attend_lists_segment(fv_attend_job *job, const uint16_t *readers, uint32_t pages, uint32_t segment,
+                             fv_state state, void *memory) {
+    uint32_t page = segment * FV_SEGMENT_PAGES, end = page + FV_SEGMENT_PAGES;
+    list_walk walk;
+    walk_make(&walk, job, readers, memory);
+    if (!segment_attend(&walk, state, page, end < pages ? end : pages))
+        fv_state_clear(state, walk.rows, job->config->head_dim);
+}
+#endif
 
 #endif

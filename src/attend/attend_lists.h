@@ -15,4 +15,10 @@ size_t fv_attend_lists_bytes(const fv_attend_config *config);
  * fv_attend_plan() of a plan for each position. */
 const fv_state *fv_attend_lists(fv_attend_job *job, const uint16_t *readers, uint32_t pages, void *memory);
 
+#if FV_BUILD_EXCHANGE
+/* The state of one segment of it, which is cleared where nobody reads any of its pages. */
+void fv_attend_lists_segment(fv_attend_job *job, const uint16_t *readers, uint32_t pages, uint32_t segment,
+                             fv_state state, void *memory);
+#endif
+
 #endif

@@ -2,12 +2,22 @@
  * segments (segments.c); with a deadline, any rows into rounds of keys, between which the clock is looked at
  * (rounds.c). A policy that chooses by the queries has a plan for each KV head, any other one for all. */
 #include "fovea/attention.h"
+#include "attention/ranks.h"
 #include "attention/rounds.h"
 #include "attention/segments.h"
 #include "attention/tally.h"
 #include "attention/tiles.h"
 #include "cache/cache_pages.h"
 #include "select/steps.h"
+
+/* Whether all is there of the tokens from `begin` on, here or at another rank. */
+static bool tokens_are_there(const fv_attention *attention, const fv_cache *cache, uint32_t begin) {
+#if FV_BUILD_EXCHANGE
+    if (attention->ranks) return fv_cache_holds(cache, begin, cache->tokens);
+#endif
+    (void)attention;
+    return fv_cache_has(cache, begin, cache->tokens);
+}
 
 /* Everything but the plans. */
 static fv_status call_check(const fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
@@ -27,8 +37,11 @@ static fv_status call_check(const fv_attention *attention, const fv_cache *cache
     uint32_t begin = 0; /* of what they see */
     if (rows->local_window && rows->first_token >= rows->local_window)
         begin = rows->first_token + 1 - rows->local_window;
-    if (!fv_cache_has(cache, begin, cache->tokens)) return FV_ERROR_ARGUMENT;
+    if (!tokens_are_there(attention, cache, begin)) return FV_ERROR_ARGUMENT;
     fv_status status = fv_policy_check(policy);
+#if FV_BUILD_EXCHANGE
+    if (status == FV_OK && attention->ranks) status = fv_ranks_check(attention, cache, policy, rows);
+#endif
     if (status != FV_OK || rows->local_window) return status;
     status = fv_policy_suits(policy, &cache->config, attend->softcap, NULL);
     if (status != FV_OK) return status;
@@ -66,11 +79,25 @@ static fv_status call_make(fv_attention *attention, const fv_cache *cache, const
     call->query_stride = rows->query_stride;
     call->out = rows->out;
     call->out_stride = rows->out_stride;
+#if FV_BUILD_EXCHANGE
+    call->gathered = NULL;
+#endif
 #if FV_BUILD_STATE
     call->lse = rows->lse;
     call->lse_stride = rows->lse_stride;
 #endif
     return FV_OK;
+}
+
+/* All rows, without a deadline. */
+static fv_status call_read(fv_attention_call *call) {
+#if FV_BUILD_EXCHANGE
+    if (call->attention->ranks) return fv_ranks_run(call);
+#endif
+#if FV_BUILD_PROMPT
+    if (call->rows > 1 || (call->chooses && call->policy->quality > 0.0f)) return fv_tiles_run(call);
+#endif
+    return fv_segments_run(call);
 }
 
 fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
@@ -88,12 +115,7 @@ fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const
     }
 #endif
     fv_counts_clear(attention);
-    if (!FV_BUILD_PROMPT || (call->rows == 1 && !(call->chooses && policy->quality > 0.0f)))
-        status = fv_segments_run(call);
-#if FV_BUILD_PROMPT
-    else
-        status = fv_tiles_run(call);
-#endif
+    status = call_read(call);
     if (status != FV_OK) return status;
     if (!FV_BUILD_REPORT || !report) return FV_OK;
     fv_work_count *count = fv_counts_sum(attention);

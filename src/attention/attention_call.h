@@ -28,6 +28,8 @@ typedef struct fv_work_count {
 #endif
 } fv_work_count;
 
+typedef struct fv_ranks fv_ranks; /* ranks.h */
+
 /* One call's arguments, shared by its tasks. */
 typedef struct fv_attention_call {
     fv_attention *attention;
@@ -48,6 +50,9 @@ typedef struct fv_attention_call {
     size_t out_stride;
     float *lse; /* NULL: not wanted */
     size_t lse_stride;
+#if FV_BUILD_EXCHANGE
+    const fv_gathered_scores *gathered; /* of all ranks, for the rows of `view`; NULL: there are none */
+#endif
     fv_watch *watch; /* with a deadline, as all that follows */
     uint32_t round_first,
         round_count;                /* segments that are read next, one KV head after the other: each time reading moves
@@ -73,6 +78,9 @@ struct fv_attention {
     void *observer_context;
     fv_clock_fn *clock; /* NULL: no time is taken */
     void *clock_context;
+#if FV_BUILD_EXCHANGE
+    fv_ranks *ranks; /* NULL: a cache holds all */
+#endif
     fv_attention_call call; /* at work; here and not on a chip's stack */
     fv_work_count counted;  /* with a deadline: so far */
     fv_watch watch;         /* of a call with a deadline that has no watch of its own */

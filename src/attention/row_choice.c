@@ -24,6 +24,9 @@ fv_choosing *fv_choosing_make(const fv_attention_call *call, const fv_plan_view 
     rows->query_stride = call->query_stride;
     rows->first_token = call->first_token;
     rows->end = view->first_token + view->rows;
+#if FV_BUILD_EXCHANGE
+    rows->gathered = call->gathered;
+#endif
     fv_choose_scratch_at(&rows->scratch, memory + FV_CHOOSING_BYTES, attend->head_dim, rows->group,
                          attention->config.max_tokens, fv_choose_together(attend));
     return at;

@@ -272,11 +272,12 @@ fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, s
     size_t dim = cache->config.head_dim, row = dim * cache->config.kv_heads;
     if (!keys || !values || key_stride < row || value_stride < row) return FV_ERROR_ARGUMENT;
     if (tokens > cache->config.max_tokens - cache->tokens) return FV_ERROR_FULL;
-    if (!fv_cache_has(cache, cache->tokens - (cache->tokens > 0), cache->tokens + tokens)) return FV_ERROR_FULL;
+    if (!fv_cache_holds(cache, cache->tokens - (cache->tokens > 0), cache->tokens + tokens)) return FV_ERROR_FULL;
     if (!tokens_fit(cache, tokens, keys, key_stride, values, value_stride)) return FV_ERROR_RANGE;
     for (uint32_t done = 0, count; done < tokens; done += count) {
         uint32_t first = cache->tokens + done;
         count = run_tokens(cache, first, tokens - done);
+        if (fv_cache_is_foreign(cache, first / FV_PAGE_TOKENS)) continue;
         for (uint32_t head = 0; head < cache->config.kv_heads; head++) {
             const float *key = keys + done * key_stride + head * dim,
                         *value = values + done * value_stride + head * dim;
@@ -293,7 +294,7 @@ fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, s
 fv_status fv_cache_truncate(fv_cache *cache, uint32_t tokens) {
     if (!cache || tokens > cache->tokens) return FV_ERROR_ARGUMENT;
     bool cut = tokens < cache->tokens;
-    if (cut && tokens > 0 && !fv_cache_has(cache, tokens - 1, tokens)) return FV_ERROR_ARGUMENT;
+    if (cut && tokens > 0 && !fv_cache_holds(cache, tokens - 1, tokens)) return FV_ERROR_ARGUMENT;
     cache->tokens = tokens;
     if (cut) fv_summaries_cut(cache);
     if (cut && cache->config.landmark_tokens)
@@ -328,6 +329,7 @@ static void head_copy(fv_cache *to, const fv_cache *from, uint32_t head) {
 
 fv_status fv_cache_copy(fv_cache *to, const fv_cache *from) {
     if (!to || !from || !fv_cache_shape_equals(&to->config, &from->config)) return FV_ERROR_ARGUMENT;
+    if (fv_cache_is_divided(to) || fv_cache_is_divided(from)) return FV_ERROR_ARGUMENT;
     if (!fv_cache_has(from, 0, from->tokens)) return FV_ERROR_ARGUMENT;
     if (from->tokens > to->config.max_tokens || !fv_cache_has(to, 0, from->tokens)) return FV_ERROR_FULL;
     if (to == from) return FV_OK;
@@ -355,7 +357,7 @@ fv_status fv_cache_remove(fv_cache *cache, uint32_t token) {
     if (!cache || token >= cache->tokens) return FV_ERROR_ARGUMENT;
     uint32_t first = token;
     if (cache->config.shadow) first -= first % FV_SHADOW_BLOCK, first -= first > 0; /* codes need the block before */
-    if (!fv_cache_has(cache, first, cache->tokens)) return FV_ERROR_ARGUMENT;
+    if (fv_cache_is_divided(cache) || !fv_cache_has(cache, first, cache->tokens)) return FV_ERROR_ARGUMENT;
     for (uint32_t head = 0; head < cache->config.kv_heads; head++) tokens_close(cache, head, token);
     cache->tokens--;
     fv_summaries_rebuild(cache, token);

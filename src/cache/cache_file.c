@@ -166,7 +166,8 @@ static fv_status target_find(const fv_cache *cache, const fv_store *store, fv_sl
 }
 
 fv_status fv_cache_save(const fv_cache *cache, const fv_store *store, uint64_t *sequence) {
-    if (!cache || !fv_store_is_usable(store) || !fv_cache_has(cache, 0, cache->tokens)) return FV_ERROR_ARGUMENT;
+    if (!cache || fv_cache_is_divided(cache) || !fv_store_is_usable(store) || !fv_cache_has(cache, 0, cache->tokens))
+        return FV_ERROR_ARGUMENT;
     fv_slot target = slot_of(&cache->config, cache->tokens);
     fv_status status = target_find(cache, store, &target);
     if (status != FV_OK) return status;
@@ -195,7 +196,7 @@ static fv_status data_restore(fv_cache *cache, const fv_store *store, const fv_s
 }
 
 fv_status fv_cache_restore(fv_cache *cache, const fv_store *store, uint64_t *sequence) {
-    if (!cache || !fv_store_is_usable(store)) return FV_ERROR_ARGUMENT;
+    if (!cache || fv_cache_is_divided(cache) || !fv_store_is_usable(store)) return FV_ERROR_ARGUMENT;
     fv_slot state[FV_SLOTS];
     fv_status failure = fv_slots_read(&format, store, state);
     for (uint32_t i = 0; i < FV_SLOTS; i++) {

@@ -12,6 +12,7 @@
 #include "cache/shadow.h"
 #include "cache/tail_values.h"
 #include "fovea/cache.h"
+#include "fovea/exchange.h"
 #include <stdbool.h>
 
 struct fv_cache {
@@ -33,6 +34,10 @@ struct fv_cache {
     fv_shadow shadow;
     fv_margins margins;
     fv_tail_values tail;
+#if FV_BUILD_EXCHANGE
+    uint32_t rank, ranks; /* ranks 0: the cache is not divided */
+    uint32_t linked;      /* segments before it know the centre of their first block, which the segment before says */
+#endif
 };
 
 static inline unsigned char *fv_cache_key_page(const fv_cache *cache, uint32_t head, uint32_t page) {
@@ -89,6 +94,34 @@ bool fv_cache_has(const fv_cache *cache, uint32_t begin, uint32_t end);
 static inline bool fv_cache_has(const fv_cache *cache, uint32_t begin, uint32_t end) {
     (void)cache, (void)begin, (void)end;
     return true;
+}
+#endif
+
+static inline bool fv_cache_is_divided(const fv_cache *cache) {
+#if FV_BUILD_EXCHANGE
+    return cache->ranks > 1;
+#else
+    (void)cache;
+    return false;
+#endif
+}
+
+/* Whether another rank holds the segment of a page. */
+static inline bool fv_cache_is_foreign(const fv_cache *cache, uint32_t page) {
+#if FV_BUILD_EXCHANGE
+    return fv_cache_is_divided(cache) && fv_exchange_owner(page / FV_SEGMENT_PAGES, cache->ranks) != cache->rank;
+#else
+    (void)cache, (void)page;
+    return false;
+#endif
+}
+
+/* fv_cache_has() of the segments that are not another rank's. */
+#if FV_BUILD_EXCHANGE
+bool fv_cache_holds(const fv_cache *cache, uint32_t begin, uint32_t end);
+#else
+static inline bool fv_cache_holds(const fv_cache *cache, uint32_t begin, uint32_t end) {
+    return fv_cache_has(cache, begin, end);
 }
 #endif
 

@@ -19,6 +19,7 @@ bool fv_cache_has(const fv_cache *cache, uint32_t begin, uint32_t end) {
 
 fv_status fv_cache_segment_set(fv_cache *cache, uint32_t index, void *memory) {
     if (!cache || index >= cache->segments) return FV_ERROR_ARGUMENT;
+    if (memory && fv_cache_is_foreign(cache, index * FV_SEGMENT_PAGES)) return FV_ERROR_ARGUMENT;
     if ((uintptr_t)memory % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
     cache->table.segments[index] = (unsigned char *)memory;
     return FV_OK;
@@ -34,7 +35,7 @@ uint32_t fv_cache_segment_written(const fv_cache *cache, uint32_t tokens) {
 
 fv_status fv_cache_adopt(fv_cache *cache, uint32_t tokens) {
     if (!cache || !cache->segments || tokens > cache->config.max_tokens) return FV_ERROR_ARGUMENT;
-    if (tokens && !fv_cache_has(cache, tokens - 1, tokens)) return FV_ERROR_ARGUMENT;
+    if (tokens && !fv_cache_holds(cache, tokens - 1, tokens)) return FV_ERROR_ARGUMENT;
     cache->tokens = tokens;
     return FV_OK;
 }

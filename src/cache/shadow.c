@@ -65,9 +65,8 @@ static void mean_make(const fv_cache *cache, uint32_t head, uint32_t page, const
 }
 
 /* The centre of a block is the mean of the four pages before it, of block 0 nothing. */
-static void centre_make(const fv_cache *cache, uint32_t head, uint32_t block) {
+static void centre_sum(const fv_cache *cache, uint32_t head, uint32_t block, float *mean) {
     const fv_shadow *shadow = &cache->shadow;
-    float *mean = fv_shadow_row(shadow, 1);
     for (size_t c = 0; c < cache->config.head_dim; c++) {
         mean[c] = 0.0f;
         for (uint32_t page = (block - 1) * BLOCK_PAGES; block && page < block * BLOCK_PAGES; page++)
@@ -75,6 +74,12 @@ static void centre_make(const fv_cache *cache, uint32_t head, uint32_t block) {
                                              fv_shadow_mean_steps(shadow, head, page),
                                              fv_segment_page(shadow->table, page), c);
     }
+}
+
+static void centre_make(const fv_cache *cache, uint32_t head, uint32_t block) {
+    const fv_shadow *shadow = &cache->shadow;
+    float *mean = fv_shadow_row(shadow, 1);
+    centre_sum(cache, head, block, mean);
     uint32_t first = block * BLOCK_PAGES, place = fv_segment_page(shadow->table, first) / BLOCK_PAGES;
     fv_shadow_centre_steps(shadow, head, first)[place] =
         fv_mean_put(cache->config.head_dim, mean, place, fv_shadow_centres(shadow, head, first));
@@ -87,6 +92,21 @@ static void centre_read(const fv_cache *cache, uint32_t head, uint32_t block, fl
                  fv_shadow_centre_steps(shadow, head, first), fv_segment_page(shadow->table, first) / BLOCK_PAGES, out);
 }
 
+/* Whether another rank has what a page's block needs of the block before it, and has not said it yet. */
+static bool awaits_link(const fv_cache *cache, uint32_t page) {
+#if FV_BUILD_EXCHANGE
+    return cache->ranks > 1 && page % FV_SEGMENT_PAGES < BLOCK_PAGES && page / FV_SEGMENT_PAGES >= cache->linked;
+#else
+    (void)cache, (void)page;
+    return false;
+#endif
+}
+
+/* Whether a page's block begins with it, and its centre can be made of what is stored here. */
+static bool makes_centre(const fv_cache *cache, uint32_t page) {
+    return page % BLOCK_PAGES == 0 && (page == 0 || !fv_cache_is_foreign(cache, page - 1));
+}
+
 static void page_code(const fv_cache *cache, uint32_t head, uint32_t page) {
     const fv_shadow *shadow = &cache->shadow;
     size_t dim = cache->config.head_dim;
@@ -95,7 +115,8 @@ static void page_code(const fv_cache *cache, uint32_t head, uint32_t page) {
     page_keys(cache, head, page, keys);
     cache->kernels->rotate_page(dim, 0, LANES, keys);
     mean_make(cache, head, page, keys);
-    if (page % BLOCK_PAGES == 0) centre_make(cache, head, page / BLOCK_PAGES);
+    if (awaits_link(cache, page)) return;
+    if (makes_centre(cache, page)) centre_make(cache, head, page / BLOCK_PAGES);
     centre_read(cache, head, page / BLOCK_PAGES, centre);
     for (size_t c = 0; c < dim; c++)
         for (uint32_t t = 0; t < LANES; t++) keys[c * LANES + t] -= centre[c];
@@ -105,8 +126,28 @@ static void page_code(const fv_cache *cache, uint32_t head, uint32_t page) {
 
 void fv_shadow_update(fv_cache *cache, uint32_t first) {
     for (uint32_t head = 0; head < cache->config.kv_heads; head++)
-        for (uint32_t page = first / LANES; page < cache->tokens / LANES; page++) page_code(cache, head, page);
+        for (uint32_t page = first / LANES; page < cache->tokens / LANES; page++)
+            if (!fv_cache_is_foreign(cache, page)) page_code(cache, head, page);
 }
+
+#if FV_BUILD_EXCHANGE
+void fv_shadow_link_read(const fv_cache *cache, uint32_t segment, float *out) {
+    size_t dim = cache->config.head_dim;
+    for (uint32_t head = 0; head < cache->config.kv_heads; head++, out += dim)
+        centre_sum(cache, head, segment * (FV_SEGMENT_PAGES / BLOCK_PAGES), out);
+}
+
+void fv_shadow_link_write(fv_cache *cache, uint32_t segment, const float *link) {
+    const fv_shadow *shadow = &cache->shadow;
+    uint32_t first = segment * FV_SEGMENT_PAGES, end = cache->tokens / LANES;
+    if (end > first + BLOCK_PAGES) end = first + BLOCK_PAGES;
+    for (uint32_t head = 0; head < cache->config.kv_heads; head++, link += cache->config.head_dim) {
+        fv_shadow_centre_steps(shadow, head, first)[0] =
+            fv_mean_put(cache->config.head_dim, link, 0, fv_shadow_centres(shadow, head, first));
+        for (uint32_t page = first; page < end; page++) page_code(cache, head, page);
+    }
+}
+#endif
 
 void fv_shadow_centre(const fv_cache *cache, uint32_t head, uint32_t token, float *out) {
     centre_read(cache, head, token / FV_SHADOW_BLOCK, out);

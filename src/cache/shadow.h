@@ -87,6 +87,14 @@ void fv_shadow_code(const fv_cache *cache, uint32_t head, uint32_t token, float 
 /* Codes of the full pages from that of token `first` on, all heads: a page is chosen only once it is full. */
 void fv_shadow_update(fv_cache *cache, uint32_t first);
 
+#if FV_BUILD_EXCHANGE
+/* What the first block of `segment` needs of the segment before it, which is here and full: [kv_heads][head_dim]. */
+void fv_shadow_link_read(const fv_cache *cache, uint32_t segment, float *out);
+
+/* Codes the first block of `segment`, which is here, by that. */
+void fv_shadow_link_write(fv_cache *cache, uint32_t segment, const float *link);
+#endif
+
 /* Cache lines x 64 that scoring reads, one head: the means of pages or blocks, a plane of pages, the steps of their
  * keys. */
 uint64_t fv_shadow_mean_bytes(const fv_shadow *shadow, uint64_t pages);

@@ -1,6 +1,7 @@
 /* The one place that knows which summaries there are, and in which order they are made. */
 #include "cache/summaries.h"
 #include "cache/cache_pages.h"
+#include "cache/cache_ranks.h"
 #include "numeric/size.h"
 
 #if FV_BUILD_CHOOSE
@@ -40,6 +41,7 @@ void fv_summaries_rebuild(fv_cache *cache, uint32_t first) {
 }
 
 void fv_summaries_cut(fv_cache *cache) {
+    fv_links_cut(cache);
     if (FV_BUILD_CERTIFICATE) fv_margin_update(cache, cache->tokens);
 }
 

@@ -39,7 +39,8 @@ static void page_code(const fv_cache *cache, uint32_t head, uint32_t page) {
 void fv_tail_update(fv_cache *cache, uint32_t first) {
     if (!cache->tail.dim) return;
     for (uint32_t head = 0; head < cache->config.kv_heads; head++)
-        for (uint32_t page = first / LANES; page < cache->tokens / LANES; page++) page_code(cache, head, page);
+        for (uint32_t page = first / LANES; page < cache->tokens / LANES; page++)
+            if (!fv_cache_is_foreign(cache, page)) page_code(cache, head, page);
 }
 
 void fv_tail_value(const fv_cache *cache, uint32_t head, uint32_t token, float *out) {

@@ -10,6 +10,7 @@
 #include "codes/code_query.h"
 #include "fovea/policy.h"
 #include "kernels/kernels.h"
+#include "select/gathered_scores.h"
 
 /* What choosing for one row and head works with; made by fv_chooser_make(). */
 typedef struct fv_chooser {
@@ -85,6 +86,16 @@ uint64_t fv_chooser_own_bytes(const fv_chooser *chooser);
  * together with the first; a position is scored but once. */
 void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
                      size_t query_stride);
+
+#if FV_BUILD_EXCHANGE
+/* Scores pages that are here, for positions from the chooser's on that look at the same pages, at most `rows`; how many
+ * positions. Queries as above. */
+uint32_t fv_choose_score(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
+                         size_t query_stride, const fv_gathered_scores *into);
+
+/* fv_choose_weigh() of FV_SELECTOR_FOVEA by scores that all ranks made. */
+void fv_choose_take(const fv_chooser *chooser, fv_choose_scratch *scratch, const fv_gathered_scores *from);
+#endif
 
 /* Chooses of the list what the policy allows; how many pages. With a tail, fewer: the next best are in the tail. */
 uint32_t fv_choose_pages(const fv_chooser *chooser, fv_choose_scratch *scratch);

@@ -13,6 +13,12 @@ const fv_chooser *fv_select_at(fv_select_rows *rows, uint32_t position) {
 /* Scores the row at hand; `count` rows of the tile are left. */
 static void row_weigh(fv_select_rows *rows, uint32_t count) {
     size_t row = rows->chooser.position - rows->first_token;
+#if FV_BUILD_EXCHANGE
+    if (rows->gathered) {
+        fv_choose_take(&rows->chooser, &rows->scratch, rows->gathered);
+        return;
+    }
+#endif
     fv_choose_weigh(&rows->chooser, &rows->scratch, count, rows->query + row * rows->query_stride, rows->query_stride);
 }
 
@@ -44,6 +50,21 @@ fv_status fv_select_row(fv_select_rows *rows, uint32_t position, const fv_state 
     if (fv_chooser_has_choice(chooser)) row_choose(rows, rows->end - position, tail, bytes);
     return fv_choose_plan(chooser, &rows->scratch, 1, plan);
 }
+
+#if FV_BUILD_EXCHANGE
+bool fv_select_scores(fv_select_rows *rows, uint32_t position) {
+    const fv_chooser *chooser = fv_select_at(rows, position);
+    return !fv_chooser_reads_all(chooser) && fv_chooser_has_choice(chooser);
+}
+
+uint32_t fv_select_score(fv_select_rows *rows, uint32_t position, const fv_gathered_scores *into) {
+    size_t row = position - rows->first_token;
+    fv_select_at(rows, position);
+    rows->chooser.scored = into->pages;
+    return fv_choose_score(&rows->chooser, &rows->scratch, rows->end - position, rows->query + row * rows->query_stride,
+                           rows->query_stride, into);
+}
+#endif
 
 uint32_t fv_select_more(fv_select_rows *rows, uint32_t more, fv_plan *plan) {
     uint32_t left = fv_choose_more(&rows->chooser, &rows->scratch, more);

@@ -18,6 +18,9 @@ typedef struct fv_select_rows {
     size_t query_stride;
     uint32_t first_token, end; /* end: one past the tile's last position */
     fv_choose_scratch scratch;
+#if FV_BUILD_EXCHANGE
+    const fv_gathered_scores *gathered; /* NULL: scores are made here, of all pages */
+#endif
     /* ---- */
     fv_chooser chooser; /* of the row at hand */
     bool read_shared;   /* what rows of a tile share of the coarse keys was counted */
@@ -34,6 +37,14 @@ const fv_chooser *fv_select_at(fv_select_rows *rows, uint32_t position);
  * few steps.
  */
 fv_status fv_select_row(fv_select_rows *rows, uint32_t position, const fv_state *tail, uint64_t *bytes, fv_plan *plan);
+
+#if FV_BUILD_EXCHANGE
+/* Whether a row chooses by scores. */
+bool fv_select_scores(fv_select_rows *rows, uint32_t position);
+
+/* Scores the pages that are here, for the row at `position` and some after it; how many rows. */
+uint32_t fv_select_score(fv_select_rows *rows, uint32_t position, const fv_gathered_scores *into);
+#endif
 
 /* Whether the row at hand reads all because it is short, so that nothing was chosen. */
 static inline bool fv_select_reads_all(const fv_select_rows *rows) { return fv_chooser_reads_all(&rows->chooser); }

@@ -105,6 +105,7 @@ static void bases_make(const fv_chooser *chooser, const fv_choose_scratch *scrat
     const fv_shadow *shadow = &chooser->cache->shadow;
     for (uint32_t first = 0, end; first < chooser->scored; first = end) {
         end = segment_end(chooser, first);
+        if (fv_cache_is_foreign(chooser->cache, first)) continue;
         chooser->kernels->mean_score(rows, (end - first + BLOCK_PAGES * 16 - 1) / (BLOCK_PAGES * 16),
                                      fv_shadow_centres(shadow, chooser->kv_head, first),
                                      fv_shadow_centre_steps(shadow, chooser->kv_head, first),
@@ -182,6 +183,7 @@ static uint32_t list_score(const fv_chooser *chooser, const fv_choose_scratch *s
         uint32_t end = fv_segment_end(shadow->table, first), n = 0;
         for (; n < count && pages[n] < end; n++) scratch->local[n] = pages[n] - first;
         pages = scratch->local, count = n;
+        if (fv_cache_is_foreign(chooser->cache, first)) return count;
         rows.base += first / BLOCK_PAGES;
     }
 #endif
@@ -212,5 +214,27 @@ void fv_choose_weigh(const fv_chooser *chooser, fv_choose_scratch *scratch, uint
         scores_make(chooser, scratch, positions_alike(chooser, scratch, rows), query, query_stride);
     weigh_scores(chooser, scratch, scratch->count);
 }
+
+#if FV_BUILD_EXCHANGE
+uint32_t fv_choose_score(const fv_chooser *chooser, fv_choose_scratch *scratch, uint32_t rows, const float *query,
+                         size_t query_stride, const fv_gathered_scores *into) {
+    uint32_t count = positions_alike(chooser, scratch, rows);
+    scores_make(chooser, scratch, count, query, query_stride);
+    for (size_t i = 0; i < (size_t)count * chooser->group; i++)
+        fv_gathered_put(into, chooser->kv_head, chooser->position + (uint32_t)(i / chooser->group),
+                        (uint32_t)(i % chooser->group), scratch->score + i * scratch->stride);
+    scratch->scored_rows = 0; /* some pages of them are missing here */
+    return count;
+}
+
+void fv_choose_take(const fv_chooser *chooser, fv_choose_scratch *scratch, const fv_gathered_scores *from) {
+    list_all(chooser, scratch);
+    scratch->row = 0;
+    for (uint32_t g = 0; g < chooser->group; g++)
+        fv_gathered_get(from, chooser->kv_head, chooser->position, g, chooser->scored,
+                        scratch->score + g * scratch->stride);
+    weigh_scores(chooser, scratch, scratch->count);
+}
+#endif
 
 #endif
