@@ -8,6 +8,7 @@
 #include "fovea/attention.h"
 #include "fovea/cache.h"
 #include "fovea/deadline.h"
+#include "fovea/exchange.h"
 #include "fovea/parallel.h"
 #include "fovea/policy.h"
 #include "fovea/report.h"
@@ -225,6 +226,25 @@ typedef struct fv_part_outcome {
  */
 FV_API fv_status fv_model_step_each(fv_model *model, const fv_model_part *parts, uint32_t part_count,
                                     const fv_parallel *parallel, fv_part_outcome *outcomes);
+
+/** Bytes that fv_model_set_exchange() needs: fv_attention_exchange_size() of its attention. */
+FV_API fv_status fv_model_exchange_size(const fv_model *model, uint32_t ranks, size_t *bytes);
+
+/**
+ * From now on steps are those of one rank of several (exchange.h): all ranks of the group make the same calls with the
+ * same rows and policies, over caches that are theirs (fv_cache_divide()), and get the same rows, bit for bit those of
+ * one process. exchange NULL: no more.
+ *
+ * exchange, memory  the caller's; they outlive their use. memory: FV_CACHE_ALIGN aligned.
+ * returns           FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_MEMORY, FV_ERROR_UNSUPPORTED (the model has caches of its own;
+ *                   this build).
+ *
+ * Steps then also return FV_ERROR_UNSUPPORTED for deadlines and policies that are not fv_policy_divides(), before
+ * anything is changed, and what the exchange returns, which ends a step for all parts: rows of the step before are
+ * gone, caches have the tokens that they had.
+ */
+FV_API fv_status fv_model_set_exchange(fv_model *model, const fv_exchange *exchange, void *memory, size_t bytes);
+FV_API uint64_t fv_model_exchanged_bytes(const fv_model *model); /* fv_attention_exchanged_bytes() of all layers */
 
 /** fv_model_step() of one part over the model's own caches. */
 FV_API fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32_t count, const fv_policy *policy,

@@ -10,9 +10,7 @@
 
 fv_status fv_ranks_check(const fv_attention *attention, const fv_cache *cache, const fv_policy *policy,
                          const fv_attention_rows *rows) {
-    const fv_exchange *exchange = attention->ranks->exchange;
-    uint32_t ranks = cache->ranks ? cache->ranks : 1;
-    if (ranks != exchange->ranks || cache->rank != exchange->rank) return FV_ERROR_ARGUMENT;
+    if (!fv_cache_suits_exchange(cache, attention->ranks->exchange)) return FV_ERROR_ARGUMENT;
     if (rows->deadline) return FV_ERROR_UNSUPPORTED;
     if (rows->local_window) return FV_OK;
     if (!fv_policy_divides(policy)) return FV_ERROR_UNSUPPORTED;

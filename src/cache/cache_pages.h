@@ -116,6 +116,17 @@ static inline bool fv_cache_is_foreign(const fv_cache *cache, uint32_t page) {
 #endif
 }
 
+/* Whether the cache is what a call over `exchange` (NULL: there is none) works on. */
+static inline bool fv_cache_suits_exchange(const fv_cache *cache, const fv_exchange *exchange) {
+#if FV_BUILD_EXCHANGE
+    if (!exchange) return !fv_cache_is_divided(cache);
+    return (cache->ranks ? cache->ranks : 1) == exchange->ranks && cache->rank == exchange->rank;
+#else
+    (void)cache, (void)exchange;
+    return true;
+#endif
+}
+
 /* fv_cache_has() of the segments that are not another rank's. */
 #if FV_BUILD_EXCHANGE
 bool fv_cache_holds(const fv_cache *cache, uint32_t begin, uint32_t end);

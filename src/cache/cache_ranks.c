@@ -37,7 +37,7 @@ uint32_t fv_cache_link_next(const fv_cache *cache) {
 fv_status fv_cache_link(fv_cache *cache, const fv_exchange *exchange, float *memory) {
     size_t bytes[FV_EXCHANGE_RANKS];
     if (!cache || !exchange || !memory) return FV_ERROR_ARGUMENT;
-    if (cache->ranks && (cache->ranks != exchange->ranks || cache->rank != exchange->rank)) return FV_ERROR_ARGUMENT;
+    if (!fv_cache_suits_exchange(cache, exchange)) return FV_ERROR_ARGUMENT;
     for (uint32_t segment; (segment = fv_cache_link_next(cache)) > 0;) {
         uint32_t owner = fv_exchange_owner(segment - 1, exchange->ranks);
         for (uint32_t r = 0; r < exchange->ranks; r++) bytes[r] = 0;

@@ -301,7 +301,10 @@ fv_status fv_model_step_each(fv_model *model, const fv_model_part *parts, uint32
                                     .part_count = part_count,
                                     .alive = part_count,
                                     .outcomes = outcomes};
-    return call_run(model);
+    status = call_run(model);
+    for (uint32_t i = 0; i < part_count && status != FV_OK; i++)
+        if (outcomes[i].status == FV_OK) outcomes[i].status = status; /* it ended the step for all */
+    return status;
 }
 #else
 fv_status fv_model_step_each(fv_model *model, const fv_model_part *parts, uint32_t part_count,

@@ -59,6 +59,9 @@ struct fv_model {
     float *scale, *sum16, *sum32; /* of the quants */
     unsigned char *linear;        /* scratch, per worker */
     size_t linear_bytes;
+#if FV_BUILD_EXCHANGE
+    const fv_exchange *exchange; /* NULL: caches hold all */
+#endif
     uint32_t workers, batch_rows;
     bool observed;
     bool lacks_rows;      /* of the last step, those of parts that failed */
@@ -80,6 +83,16 @@ static inline uint32_t fv_layers_end(const fv_model *model) { return model->rang
 static inline uint32_t fv_first_layer(const fv_model *model) { return (void)model, 0; }
 static inline uint32_t fv_layers_end(const fv_model *model) { return model->config.layers; }
 #endif
+
+/* With the other ranks that hold the caches, or NULL. */
+static inline const fv_exchange *fv_model_exchange(const fv_model *model) {
+#if FV_BUILD_EXCHANGE
+    return model->exchange;
+#else
+    (void)model;
+    return NULL;
+#endif
+}
 
 static inline bool fv_has_first_layer(const fv_model *model) { return fv_first_layer(model) == 0; }
 static inline bool fv_has_last_layer(const fv_model *model) { return fv_layers_end(model) == model->config.layers; }

@@ -2,6 +2,7 @@
  * with its own caches. All else is done for the rows of all parts at once (model.c). */
 #include "attention/tally.h"
 #include "build.h"
+#include "cache/cache_pages.h"
 #include "model/model_deadline.h"
 #include "model/model_state.h"
 #include "model/rotary.h"
@@ -20,6 +21,7 @@ static fv_status caches_check(const fv_model *model, const fv_model_part *part) 
     for (uint32_t layer = fv_first_layer(model); layer < fv_layers_end(model); layer++) {
         if (!caches[layer] || fv_cache_tokens(caches[layer]) != fv_cache_tokens(fv_part_cache(model, part)))
             return FV_ERROR_ARGUMENT;
+        if (!fv_cache_suits_exchange(caches[layer], fv_model_exchange(model))) return FV_ERROR_ARGUMENT;
         const fv_cache_config *shape = fv_cache_shape(caches[layer]);
         if (shape->kv_heads != config->cache.kv_heads || shape->head_dim != config->cache.head_dim ||
             shape->max_tokens > config->cache.max_tokens)
@@ -30,6 +32,7 @@ static fv_status caches_check(const fv_model *model, const fv_model_part *part) 
         if (status != FV_OK) return status;
     }
     if (fv_policy_chooses(part->policy) && !config->cache.shadow) return FV_ERROR_POLICY;
+    if (fv_model_exchange(model) && (part->deadline || !fv_policy_divides(part->policy))) return FV_ERROR_UNSUPPORTED;
     return full ? FV_ERROR_FULL : FV_OK;
 }
 
@@ -126,6 +129,8 @@ static fv_status part_attend(fv_forward_call *call, uint32_t index, fv_attention
     fv_cache *cache = fv_part_caches(model, part)[call->layer_index];
     fv_status status = fv_cache_append(cache, part->count, model->key + first_row(place) * keys, keys,
                                        model->value + first_row(place) * keys, keys);
+    if (status == FV_OK && fv_model_exchange(model)) /* rows of `normed` have been read */
+        status = fv_cache_link(cache, fv_model_exchange(model), model->normed);
     if (status != FV_OK) return status;
     rows->first_token = place->first_token; /* field by field: a literal would pass by on the stack; the rest is 0 */
     rows->count = part->count;
@@ -151,6 +156,7 @@ static void single_task(void *context, size_t task, size_t worker) {
  * of them has most of the keys. Observers are told workers of a single loop. */
 static bool singles_spread(const fv_forward_call *call) {
     const fv_model *model = call->model;
+    if (fv_model_exchange(model)) return false; /* ranks take parts in one order */
     if (!model->singles || model->observed || !call->parallel || call->parallel->workers < 2) return false;
     uint64_t most = 0, sum = 0, workers = call->parallel->workers;
     for (uint32_t i = 0; i < fv_call_parts(call); i++) {
@@ -161,6 +167,13 @@ static bool singles_spread(const fv_forward_call *call) {
         most = keys > most ? keys : most;
     }
     return most < sum && most * workers <= 2 * sum;
+}
+#endif
+
+#if FV_BUILD_STEP
+/* Whether it is of one part only, and the same at all ranks. */
+static bool fails_alone(fv_status status) {
+    return status == FV_ERROR_RANGE || status == FV_ERROR_NOT_FINITE || status == FV_ERROR_DEADLINE;
 }
 #endif
 
@@ -177,7 +190,7 @@ fv_status fv_model_parts_attend(fv_forward_call *call, uint32_t layer) {
         if (!spread || call->parts[i].count > 1) status = part_attend(call, i, model->attention, call->parallel);
         if (status == FV_OK) continue;
         status = fv_sound_range(call, i, fv_part_caches(model, &call->parts[i])[layer], status);
-        if (!fv_model_part_drop(call, i, status)) return status;
+        if (!fails_alone(status) || !fv_model_part_drop(call, i, status)) return status;
     }
     return FV_OK;
 #else
