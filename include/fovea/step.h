@@ -80,6 +80,13 @@ FV_API fv_status fv_stepper_run_each(fv_stepper *stepper, const fv_step_part *pa
 FV_API fv_status fv_stepper_run_rest(fv_stepper *stepper, const fv_step_part *parts, size_t count,
                                      fv_part_outcome *outcomes, uint32_t *first_rows);
 
+/**
+ * Waits until steps are through the layers of all stages (stage.h), and tells what failed in one of them; FV_OK at once
+ * where the model is in this process alone. Returns what fv_stepper_run() returns after it began; the sequences hold
+ * then what they held before the step that failed, and no rows are left.
+ */
+FV_API fv_status fv_stepper_wait(fv_stepper *stepper);
+
 /** The deadline of one token that is handed in (fv_sequence_set_deadline()), and what became of it. Stays where it is
  *  until its step is over: parts point to it. */
 typedef struct fv_token_time {

@@ -1,6 +1,7 @@
 /* llm.c - a model file opened: what all of its sessions read. */
 #include "llm/llm.h"
 #include "llm/repack.h"
+#include "llm/stage_hub.h"
 #include <limits.h>
 #include <stdlib.h>
 
@@ -35,6 +36,7 @@ fv_status fv_llm_open_range(fv_llm **llm, const char *path, const char *const *k
     fv_llm *made = calloc(1, sizeof *made);
     if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "%s: out of memory", path);
     made->self = made;
+    made->steps_kept = 1;
     atomic_init(&made->holders, 1);
     fv_status status = llm_load(made, path, &allowed, range, message);
     if (status != FV_OK) {
@@ -59,6 +61,7 @@ fv_status fv_llm_hold(const fv_llm *llm, fv_message *message) {
 void fv_llm_release(const fv_llm *llm) {
     fv_llm *own = llm->self;
     if (atomic_fetch_sub(&own->holders, 1) != 1) return;
+    fv_stage_hub_close(own->hub, true);
     fv_loader_close(&own->loaded);
     if (own->tokenizer) fv_tokenizer_close(own->tokenizer);
     fv_gguf_close(own->gguf);
@@ -76,7 +79,7 @@ fv_status fv_llm_repack(fv_llm *llm, fv_message *message) {
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "%s: weights can be repacked only while no session is open; close its sessions first",
                               fv_gguf_path(llm->gguf));
-    fv_status status = fv_repack(&llm->loaded, llm->gguf, message);
+    fv_status status = fv_repack_run(&llm->loaded, llm->gguf, message);
     if (status == FV_OK) status = fv_gguf_check_unchanged(llm->gguf, message);
     atomic_store(&llm->holders, 1);
     return status;

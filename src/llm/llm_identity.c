@@ -3,6 +3,7 @@
  * quantising by another recipe nearly all blocks, so a sample of every tensor differs. */
 #include "fovea/session_file.h"
 #include "llm/hash64.h"
+#include "llm/llm.h"
 #include <string.h>
 
 #define WHOLE_BYTES 4096 /* a tensor with no more is looked at whole */
@@ -28,10 +29,10 @@ static uint64_t data_add(uint64_t sum, const uint8_t *data, size_t bytes) {
     return sum;
 }
 
-static uint64_t tensor_add(uint64_t sum, const fv_gguf_tensor *tensor) {
+static uint64_t tensor_add(uint64_t sum, const fv_gguf_tensor *tensor, bool inside) {
     sum = number_add(text_add(sum, tensor->name), tensor->ggml_type);
     for (size_t i = 0; i < 4; i++) sum = number_add(sum, tensor->dimensions[i]);
-    return tensor->data ? data_add(sum, tensor->data, (size_t)tensor->bytes) : sum;
+    return inside && tensor->data ? data_add(sum, tensor->data, (size_t)tensor->bytes) : sum;
 }
 
 static bool begins(fv_gguf_text key, const char *text) {
@@ -44,7 +45,7 @@ static bool is_label(fv_gguf_text key) {
     return begins(key, "general.") || begins(key, "split.") || begins(key, "tokenizer.chat_template");
 }
 
-uint64_t fv_llm_identity(const fv_llm *llm) {
+static uint64_t sum_of(const fv_llm *llm, bool inside) {
     const fv_gguf *gguf = fv_llm_gguf(llm);
     uint64_t sum = number_add(0, fv_gguf_tensors(gguf));
     for (size_t i = 0; i < fv_gguf_entries(gguf); i++) {
@@ -53,6 +54,9 @@ uint64_t fv_llm_identity(const fv_llm *llm) {
         sum = number_add(text_add(sum, entry->key), entry->type);
         sum = fv_hash64(sum, entry->data, entry->data_bytes);
     }
-    for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) sum = tensor_add(sum, fv_gguf_tensor_at(gguf, i));
+    for (size_t i = 0; i < fv_gguf_tensors(gguf); i++) sum = tensor_add(sum, fv_gguf_tensor_at(gguf, i), inside);
     return sum;
 }
+
+uint64_t fv_llm_identity(const fv_llm *llm) { return sum_of(llm, true); }
+uint64_t fv_llm_outline(const fv_llm *llm) { return sum_of(llm, false); }

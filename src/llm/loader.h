@@ -17,7 +17,7 @@ typedef struct fv_loaded {
     uint64_t parameters;      /* weights in all tensors of the file */
     uint64_t weight_bytes;
     struct fv_loader_block *owned;
-    void *packed; /* of fv_repack(); NULL before */
+    void *packed; /* of fv_repack_run(); NULL before */
     size_t packed_bytes;
 } fv_loaded;
 

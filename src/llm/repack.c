@@ -71,7 +71,7 @@ static fv_status weights_pack(fv_loaded *loaded, pack_room *room) {
     return status;
 }
 
-fv_status fv_repack(fv_loaded *loaded, const fv_gguf *gguf, fv_message *message) {
+fv_status fv_repack_run(fv_loaded *loaded, const fv_gguf *gguf, fv_message *message) {
     size_t bytes = 0;
     const fv_weight *matrix;
     if (loaded->packed) return FV_OK;

@@ -6,7 +6,7 @@
 
 /* Packs every matrix whose type can be packed. FV_OK or FV_ERROR_MEMORY (the weights are then partly packed, and as
  * usable as before). */
-fv_status fv_repack(fv_loaded *loaded, const fv_gguf *gguf, fv_message *message);
+fv_status fv_repack_run(fv_loaded *loaded, const fv_gguf *gguf, fv_message *message);
 
 /* Whether no weight is read from the file any more: norms and biases never are. */
 bool fv_repack_is_whole(const fv_loaded *loaded);

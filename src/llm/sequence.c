@@ -4,6 +4,7 @@
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/session_shape.h"
+#include "llm/stage_mirror.h"
 #include "platform/array.h"
 #include "platform/pages.h"
 #include <stdlib.h>
@@ -54,6 +55,17 @@ static fv_status sequence_build(fv_sequence *sequence, fv_message *message) {
     return fv_session_remark(&sequence->shape, sequence->llm, message);
 }
 
+/* The same in all other stages. */
+static fv_status mirror_open(fv_sequence *sequence, fv_message *message) {
+    fv_stage_hub *hub = sequence->llm->hub;
+    sequence->whole = malloc(sizeof *sequence->whole);
+    if (!sequence->whole || fv_stage_hub_enter(hub, sequence, &sequence->number) != FV_OK) return no_memory(message);
+    fv_message fault = {{0}};
+    fv_status status =
+        fv_stage_mirror_open(hub, FV_STAGE_SEQUENCE_OPEN, sequence->number, 1, &sequence->config, &fault);
+    return status == FV_OK ? FV_OK : fv_message_set(message, status, "%s", fault.text);
+}
+
 fv_status fv_sequence_open(fv_sequence **sequence, const fv_llm *llm, fv_segments *segments,
                            const fv_session_config *config, fv_message *message) {
     if (!sequence || !llm || !segments || !config)
@@ -72,6 +84,7 @@ fv_status fv_sequence_open(fv_sequence **sequence, const fv_llm *llm, fv_segment
     made->layers_end = made->first_layer + llm->loaded.range.count;
     fv_segments_hold(segments);
     status = sequence_build(made, message);
+    if (status == FV_OK && llm->hub) status = mirror_open(made, message);
     if (status == FV_OK)
         *sequence = made;
     else
@@ -81,6 +94,11 @@ fv_status fv_sequence_open(fv_sequence **sequence, const fv_llm *llm, fv_segment
 
 void fv_sequence_close(fv_sequence *sequence) {
     if (!sequence) return;
+    if (sequence->number) {
+        fv_stage_mirror_tell(sequence->llm->hub, FV_STAGE_SEQUENCE_CLOSE, sequence->number);
+        (void)fv_stage_hub_wait(sequence->llm->hub, sequence->ticket);
+        fv_stage_hub_leave(sequence->llm->hub, sequence->number);
+    }
     if (sequence->cache_memory)
         for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++)
             for (uint32_t i = 0; i < sequence->table; i++) fv_segment_drop(*fv_sequence_segment(sequence, layer, i));
@@ -90,6 +108,7 @@ void fv_sequence_close(fv_sequence *sequence) {
     free(sequence->caches);
     free(sequence->ids);
     free(sequence->kernels_memory);
+    free(sequence->whole);
     fv_segments_close(sequence->pool);
     fv_llm_release(sequence->llm);
     free(sequence);
@@ -101,11 +120,11 @@ fv_status fv_sequence_fork(fv_sequence **fork, const fv_sequence *from, fv_messa
     fv_status status = fv_sequence_open(&made, from->llm, from->pool, &from->config, message);
     if (status != FV_OK) return status;
     status = fv_sequence_fill(made, from);
+    if (status == FV_OK) status = fv_sequence_set_policy(made, &from->policy, message);
     if (status != FV_OK) {
         fv_sequence_close(made);
-        return no_memory(message);
+        return status == FV_ERROR_MEMORY ? no_memory(message) : status;
     }
-    made->policy = from->policy;
     made->deadline = from->deadline;
     *fork = made;
     return FV_OK;
@@ -117,6 +136,7 @@ void fv_sequence_blame(fv_sequence *sequence, size_t tokens, fv_status status, c
 }
 
 fv_status fv_sequence_explain(const fv_sequence *sequence, fv_status status, fv_message *message) {
+    if (sequence && sequence->number) (void)fv_stage_hub_explain(sequence->llm->hub, status, message);
     if (!sequence || status != sequence->failed.status) return status;
     const fv_cache_config *cache = &sequence->shape.cache;
     const fv_model_fault *fault = &sequence->failed.fault;
@@ -133,6 +153,8 @@ void fv_sequence_become(fv_sequence *sequence, fv_sequence *made) {
     sequence->report = held.report;
     sequence->deadline = held.deadline;
     sequence->deadline_counts = held.deadline_counts;
+    if (sequence->number) fv_stage_hub_move(sequence->llm->hub, sequence->number, sequence);
+    if (made->number) fv_stage_hub_move(made->llm->hub, made->number, made);
     fv_sequence_close(made);
 }
 
@@ -154,7 +176,13 @@ size_t fv_sequence_tokens(const fv_sequence *sequence) { return fv_cache_tokens(
 size_t fv_sequence_context_tokens(const fv_sequence *sequence) { return sequence->shape.cache.max_tokens; }
 const int32_t *fv_sequence_ids(const fv_sequence *sequence) { return sequence->ids; }
 const fv_policy *fv_sequence_policy(const fv_sequence *sequence) { return &sequence->policy; }
-const fv_report *fv_sequence_report(const fv_sequence *sequence) { return &sequence->report; }
+
+const fv_report *fv_sequence_report(const fv_sequence *sequence) {
+    if (!sequence->number) return &sequence->report;
+    *sequence->whole = sequence->report;
+    (void)fv_stage_mirror_report(sequence->llm->hub, sequence->number, sequence->whole);
+    return sequence->whole;
+}
 
 static uint64_t segments_bytes(const fv_sequence *sequence, bool shared_too) {
     uint64_t bytes = 0;
@@ -176,8 +204,17 @@ const fv_cache *fv_sequence_cache(const fv_sequence *sequence, uint32_t layer) {
 fv_status fv_sequence_set_policy(fv_sequence *sequence, const fv_policy *policy, fv_message *message) {
     if (!sequence || !policy) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
     fv_status status = fv_session_policy_check(policy, &sequence->shape, message);
+    if (status == FV_OK && sequence->number) {
+        fv_session_config config = sequence->config;
+        config.policy = *policy;
+        status =
+            fv_stage_mirror_open(sequence->llm->hub, FV_STAGE_SEQUENCE_POLICY, sequence->number, 1, &config, message);
+    }
     if (status == FV_OK) sequence->policy = *policy;
     return status;
 }
 
-void fv_sequence_report_reset(fv_sequence *sequence) { sequence->report = fv_session_report_new(sequence->kernels); }
+void fv_sequence_report_reset(fv_sequence *sequence) {
+    sequence->report = fv_session_report_new(sequence->kernels);
+    if (sequence->number) fv_stage_mirror_tell(sequence->llm->hub, FV_STAGE_REPORT_RESET, sequence->number);
+}

@@ -3,6 +3,7 @@
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/session_shape.h"
+#include "llm/stage_mirror.h"
 #include "platform/array.h"
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static uint32_t reach(const fv_sequence *sequence) {
 
 /* The first segment that such layers keep once there are segments up to end - 1: as far back as their ring goes. */
 static uint32_t local_kept(const fv_sequence *sequence, uint32_t end) {
-    uint32_t ring = fv_session_ring(&sequence->shape);
+    uint32_t ring = fv_session_ring(&sequence->shape, sequence->llm->steps_kept);
     return sequence->locals && end > sequence->local_first + ring ? end - ring : sequence->local_first;
 }
 
@@ -182,7 +183,11 @@ static void segments_fill(fv_sequence *sequence) {
 }
 
 void fv_sequence_commit(fv_sequence *sequence, const int32_t *tokens, uint32_t count) {
-    memcpy(sequence->ids + (tokens_of(sequence) - count), tokens, count * sizeof *tokens);
+    int32_t *ids = sequence->ids + (tokens_of(sequence) - count);
+    if (tokens)
+        memcpy(ids, tokens, count * sizeof *tokens);
+    else /* a later stage is not told */
+        memset(ids, 0, count * sizeof *ids);
     segments_fill(sequence);
 }
 
@@ -200,13 +205,36 @@ static fv_status caches_truncate(fv_sequence *sequence, uint32_t tokens) {
     return status;
 }
 
+/* Here and in the other stages. */
+static fv_status sequence_cut(fv_sequence *sequence, uint32_t tokens) {
+    const room wanted = {.tokens = tokens, .end = segments_of(tokens)};
+    fv_status status = segments_own(sequence, &wanted, 0);
+    if (status == FV_OK && sequence->number) status = fv_stage_mirror_cut(sequence->llm->hub, sequence->number, tokens);
+    return status == FV_OK ? caches_truncate(sequence, tokens) : status;
+}
+
+fv_status fv_sequence_undo(fv_sequence *sequence, uint32_t position, const fv_part_outcome *outcome) {
+    fv_status status = sequence_cut(sequence, position < tokens_of(sequence) ? position : tokens_of(sequence));
+    sequence->failed = *outcome;
+    sequence->fault_tokens = position;
+    return status == FV_OK ? (fv_status)outcome->status : status;
+}
+
+fv_status fv_sequence_await(fv_sequence *sequence) {
+    fv_stage_failure failure;
+    if (!sequence->number) return FV_OK;
+    fv_status status = fv_stage_hub_wait(sequence->llm->hub, sequence->ticket);
+    if (status != FV_OK || !fv_stage_hub_failed(sequence->llm->hub, 0, sequence->number, &failure)) return status;
+    return fv_sequence_undo(sequence, failure.position, &failure.outcome);
+}
+
 fv_status fv_sequence_truncate(fv_sequence *sequence, size_t tokens) {
     if (!sequence || tokens > tokens_of(sequence)) return FV_ERROR_ARGUMENT;
+    fv_status status = fv_sequence_await(sequence); /* of no interest where what failed is taken back anyway */
+    if (tokens > tokens_of(sequence)) return status;
     if (tokens == tokens_of(sequence)) return FV_OK;
     if (tokens > 0 && tokens < fv_sequence_earliest(sequence)) return FV_ERROR_RANGE;
-    const room wanted = {.tokens = (uint32_t)tokens, .end = segments_of((uint32_t)tokens)};
-    fv_status status = segments_own(sequence, &wanted, 0);
-    return status == FV_OK ? caches_truncate(sequence, (uint32_t)tokens) : status;
+    return sequence_cut(sequence, (uint32_t)tokens);
 }
 
 /* --- copies ----------------------------------------------------------------------------------------------------- */
@@ -228,13 +256,23 @@ static void layer_share(fv_sequence *to, const fv_sequence *from, uint32_t layer
     (void)fv_cache_adopt(to->caches[layer], fv_cache_tokens(from->caches[layer]));
 }
 
+/* Whether all stages hold what this one holds: nobody has to take anything back. */
+static fv_status check_through(const fv_sequence *sequence) {
+    fv_stage_hub *hub = sequence->llm->hub;
+    if (!sequence->number) return FV_OK;
+    fv_status status = fv_stage_hub_wait(hub, sequence->ticket);
+    return status == FV_OK && fv_stage_hub_has_failed(hub, 0, sequence->number) ? FV_ERROR_INTERRUPTED : status;
+}
+
 fv_status fv_sequence_fill(fv_sequence *to, const fv_sequence *from) {
     uint32_t tokens = tokens_of(from);
+    fv_status status = check_through(from);
+    if (status != FV_OK) return status;
     int32_t *ids = fv_array_reserve(to->ids, &to->id_room, 0, tokens, sizeof *ids);
     if (!ids) return FV_ERROR_MEMORY;
     to->ids = ids;
     const room wanted = {.end = segments_of(tokens), .sharing = from};
-    fv_status status = segments_own(to, &wanted, 0);
+    status = segments_own(to, &wanted, 0);
     for (uint32_t layer = to->first_layer; layer < to->layers_end && status == FV_OK; layer++) {
         if (layers_match(to, from, layer))
             layer_share(to, from, layer);
@@ -246,7 +284,7 @@ fv_status fv_sequence_fill(fv_sequence *to, const fv_sequence *from) {
     to->local_first = from->local_first;
     to->filled = 0;
     segments_fill(to);
-    return FV_OK;
+    return to->number ? fv_stage_mirror_fill(to->llm->hub, to->number, from->number) : FV_OK;
 }
 
 fv_status fv_sequence_resembles(const fv_sequence *to, const fv_sequence *from) {

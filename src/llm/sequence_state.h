@@ -30,6 +30,9 @@ struct fv_sequence {
     size_t id_room;
     const fv_kernels *kernels; /* in their memory */
     void *kernels_memory;
+    uint32_t number;  /* in other stages, where there are any */
+    uint64_t ticket;  /* of its last step there */
+    fv_report *whole; /* of all stages, as it was when somebody asked */
 };
 
 static inline fv_segment **fv_sequence_segment(const fv_sequence *sequence, uint32_t layer, uint32_t index) {
@@ -75,6 +78,13 @@ void fv_sequence_settle(fv_sequence *sequence);
 
 /* The tokens are in the caches. */
 void fv_sequence_commit(fv_sequence *sequence, const int32_t *tokens, uint32_t count);
+
+/* Waits until its steps are through the other stages. What failed there is taken back in all of them, and its status
+ * returned: the sequence holds then what it held before. FV_OK where there are none. */
+fv_status fv_sequence_await(fv_sequence *sequence);
+
+/* The same of a failure that is known, once all steps of the sequence are through. */
+fv_status fv_sequence_undo(fv_sequence *sequence, uint32_t position, const fv_part_outcome *outcome);
 
 /* Whether what `from` holds can be held by `to`: FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_FULL. */
 fv_status fv_sequence_resembles(const fv_sequence *to, const fv_sequence *from);

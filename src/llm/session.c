@@ -5,6 +5,7 @@
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/session_shape.h"
+#include "llm/stage_hub.h"
 #include "llm/stepper_parts.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -41,8 +42,8 @@ static fv_status session_build(fv_session *session, const fv_session_config *con
     size_t scratch = 0;
     fv_status status = fv_session_shape_make(&session->shape, session->llm, config, 1, message);
     if (status != FV_OK) return status;
-    status = fv_session_memory_of(&session->shape, &session->llm->loaded.range, session->workers, &session->use,
-                                  &scratch, message);
+    const fv_session_layers layers = fv_session_layers_of(session->llm);
+    status = fv_session_memory_of(&session->shape, &layers, session->workers, &session->use, &scratch, message);
     if (status != FV_OK) return status;
     status = fv_segments_open(&session->segments, 0, message);
     if (status == FV_OK) status = fv_stepper_open_parts(&session->stepper, session->llm, config, 1, pool, message);
@@ -182,6 +183,7 @@ void fv_session_time(fv_session *session, fv_clock_fn *clock, void *context) {
 }
 
 fv_status fv_session_explain(const fv_session *session, fv_status status, fv_message *message) {
+    if (session && session->llm->hub) (void)fv_stage_hub_explain(session->llm->hub, status, message);
     if (!session || status != session->failed) return status;
     const fv_model_fault *fault = fv_stepper_last_fault(session->stepper);
     const fv_cache_config *cache = &session->shape.cache;

@@ -94,9 +94,14 @@ fv_cache_config fv_layer_cache_shape(const fv_model_config *shape, uint32_t laye
     return cache;
 }
 
-uint32_t fv_session_ring(const fv_model_config *shape) {
-    uint64_t tokens = (uint64_t)(shape->local_window > 2 ? shape->local_window - 1 : 1) + shape->batch_tokens;
+uint32_t fv_session_ring(const fv_model_config *shape, uint32_t steps) {
+    uint64_t tokens = shape->local_window > 2 ? shape->local_window - 1 : 1;
+    tokens += (uint64_t)shape->batch_tokens * steps;
     return (uint32_t)((tokens - 2) / FV_SEGMENT_TOKENS) + 2; /* that so many tokens touch, wherever they begin */
+}
+
+fv_session_layers fv_session_layers_of(const fv_llm *llm) {
+    return (fv_session_layers){llm->loaded.range, llm->steps_kept};
 }
 
 /* K and V of one token in a layer: the slope of the cache's size, so that only the cache knows its layout. */
@@ -113,9 +118,9 @@ static uint64_t token_bytes_of(const fv_model_config *shape) {
 }
 
 /* Adds a layer's, of as many tokens as it keeps. */
-static fv_status layer_memory(const fv_model_config *shape, uint32_t layer, fv_session_memory *memory) {
+static fv_status layer_memory(const fv_model_config *shape, uint32_t layer, uint32_t steps, fv_session_memory *memory) {
     fv_cache_config cache = fv_layer_cache_shape(shape, layer);
-    uint64_t ring = (uint64_t)fv_session_ring(shape) * FV_SEGMENT_TOKENS;
+    uint64_t ring = (uint64_t)fv_session_ring(shape, steps) * FV_SEGMENT_TOKENS;
     if (fv_model_is_local(shape, layer) && ring < cache.max_tokens) cache.max_tokens = (uint32_t)ring;
     fv_cache_bytes parts;
     fv_status status = fv_cache_size_parts(&cache, &parts);
@@ -129,12 +134,13 @@ static fv_status layer_memory(const fv_model_config *shape, uint32_t layer, fv_s
     return FV_OK;
 }
 
-fv_status fv_session_memory_of(const fv_model_config *shape, const fv_layer_range *range, uint32_t workers,
+fv_status fv_session_memory_of(const fv_model_config *shape, const fv_session_layers *layers, uint32_t workers,
                                fv_session_memory *memory, size_t *scratch, fv_message *message) {
-    fv_session_memory use = {.token_bytes = token_bytes_of(shape) * range->count};
+    fv_session_memory use = {.token_bytes = token_bytes_of(shape) * layers->range.count};
     fv_model_bytes bytes;
     fv_status status = fv_model_size(shape, workers, &bytes);
-    for (uint32_t i = 0; i < range->count && status == FV_OK; i++) status = layer_memory(shape, range->first + i, &use);
+    for (uint32_t i = 0; i < layers->range.count && status == FV_OK; i++)
+        status = layer_memory(shape, layers->range.first + i, layers->steps, &use);
     if (status == FV_OK && use.cache_bytes > SIZE_MAX) status = FV_ERROR_OVERFLOW;
     if (status == FV_ERROR_OVERFLOW)
         return fv_message_set(message, status, "a context of %" PRIu32 " tokens needs more bytes than can be addressed",
@@ -163,7 +169,8 @@ fv_status fv_session_memory_plan(const fv_llm *llm, const fv_session_config *con
     size_t scratch = 0;
     fv_status status = fv_session_shape_make(&shape, llm, config, 1, message);
     if (threads == 0) threads = 1;
-    if (status == FV_OK) status = fv_session_memory_of(&shape, &llm->loaded.range, threads, memory, &scratch, message);
+    const fv_session_layers layers = fv_session_layers_of(llm);
+    if (status == FV_OK) status = fv_session_memory_of(&shape, &layers, threads, memory, &scratch, message);
     return status == FV_OK ? fv_session_remark(&shape, llm, message) : status;
 }
 

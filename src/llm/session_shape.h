@@ -23,12 +23,20 @@ fv_status fv_session_shape_make(fv_model_config *shape, const fv_llm *llm, const
 /* The shape of a layer's cache: one with a sliding window has nothing for policies, which do not apply to it. */
 fv_cache_config fv_layer_cache_shape(const fv_model_config *shape, uint32_t layer);
 
-/* Segments that a layer with a sliding window keeps, unless the context is shorter: the window and a batch before the
- * newest token, and what the segments of their ends hold besides. */
-uint32_t fv_session_ring(const fv_model_config *shape);
+/* Segments that a layer with a sliding window keeps, unless the context is shorter: the window and `steps` batches
+ * before the newest token, and what the segments of their ends hold besides. */
+uint32_t fv_session_ring(const fv_model_config *shape, uint32_t steps);
+
+/* Layers that there are caches of, and steps that those with a sliding window can go back. */
+typedef struct fv_session_layers {
+    fv_layer_range range;
+    uint32_t steps;
+} fv_session_layers;
+
+fv_session_layers fv_session_layers_of(const fv_llm *llm);
 
 /* Bytes of a session of this shape that has caches of some layers, by purpose; *scratch of its stepper. */
-fv_status fv_session_memory_of(const fv_model_config *shape, const fv_layer_range *range, uint32_t workers,
+fv_status fv_session_memory_of(const fv_model_config *shape, const fv_session_layers *layers, uint32_t workers,
                                fv_session_memory *memory, size_t *scratch, fv_message *message);
 
 /* What the caller may want to say although nothing is wrong; no text else. FV_OK. */

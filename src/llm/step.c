@@ -3,11 +3,13 @@
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/session_shape.h"
+#include "llm/stage_steps.h"
 #include "llm/stepper_parts.h"
 #include "platform/array.h"
 #include "platform/pages.h"
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct fv_stepper {
     const fv_llm *llm; /* held */
@@ -24,6 +26,11 @@ struct fv_stepper {
     fv_replaced_list replaced;
     const fv_kernels *kernels;
     void *kernels_memory;
+    fv_stage_steps *stages; /* NULL, or the same in the other stages: this is the first */
+    fv_model_fault fault;   /* then */
+    float *hidden;          /* then: rows that came back, [hidden_rows][shape.width] */
+    size_t hidden_rows;
+    const float *const *inputs; /* of a later stage: rows of each part of the step at work */
 };
 
 static fv_status stepper_build(fv_stepper *stepper, const fv_session_config *config, uint32_t parts,
@@ -32,9 +39,9 @@ static fv_status stepper_build(fv_stepper *stepper, const fv_session_config *con
     uint32_t workers = stepper->parallel ? stepper->parallel->workers : 1;
     fv_status status = fv_session_shape_make(&stepper->shape, stepper->llm, config, parts, message);
     if (status == FV_OK) status = fv_session_kernels(config, &stepper->kernels, &stepper->kernels_memory, message);
-    const fv_layer_range *range = &stepper->llm->loaded.range;
+    const fv_session_layers layers = fv_session_layers_of(stepper->llm);
     if (status == FV_OK)
-        status = fv_session_memory_of(&stepper->shape, range, workers, &use, &stepper->memory_bytes, message);
+        status = fv_session_memory_of(&stepper->shape, &layers, workers, &use, &stepper->memory_bytes, message);
     if (status != FV_OK) return status;
     stepper->parts = fv_array_new(stepper->shape.parts, sizeof *stepper->parts);
     stepper->kept = fv_array_new(stepper->shape.parts, sizeof *stepper->kept);
@@ -46,7 +53,7 @@ static fv_status stepper_build(fv_stepper *stepper, const fv_session_config *con
                               "no memory for a step of %" PRIu32 " tokens: activations %" PRIu64 " bytes",
                               stepper->shape.batch_tokens, use.scratch_bytes);
     const fv_model_weights weights = fv_loaded_weights(&stepper->llm->loaded, stepper->shape.cache.max_tokens);
-    status = fv_model_init_range(&stepper->model, &stepper->shape, &weights, range, stepper->kernels, workers,
+    status = fv_model_init_range(&stepper->model, &stepper->shape, &weights, &layers.range, stepper->kernels, workers,
                                  stepper->memory, stepper->memory_bytes);
     if (status != FV_OK)
         return fv_message_set(message, status, "the forward pass refuses the model's shape or weights");
@@ -66,6 +73,8 @@ fv_status fv_stepper_open_parts(fv_stepper **stepper, const fv_llm *llm, const f
     made->llm = llm;
     made->parallel = fv_pool_parallel(pool);
     status = stepper_build(made, config, parts, message);
+    if (status == FV_OK && llm->hub)
+        status = fv_stage_steps_open(&made->stages, llm->hub, config, made->shape.parts, made->shape.width, message);
     if (status == FV_OK)
         *stepper = made;
     else
@@ -80,6 +89,8 @@ fv_status fv_stepper_open(fv_stepper **stepper, const fv_llm *llm, const fv_sess
 
 void fv_stepper_close(fv_stepper *stepper) {
     if (!stepper) return;
+    fv_stage_steps_close(stepper->stages);
+    free(stepper->hidden);
     fv_pages_unmap(stepper->memory, stepper->memory_bytes);
     free(stepper->parts);
     free(stepper->kept);
@@ -96,10 +107,11 @@ uint64_t fv_stepper_bytes(const fv_stepper *stepper) { return stepper->memory_by
 
 static fv_status part_check(const fv_stepper *stepper, const fv_step_part *part) {
     const fv_sequence *sequence = part->sequence;
-    if (!sequence || !part->tokens || part->count < 1 || sequence->llm != stepper->llm) return FV_ERROR_ARGUMENT;
+    if (!sequence || part->count < 1 || sequence->llm != stepper->llm) return FV_ERROR_ARGUMENT;
+    if (!part->tokens && !stepper->inputs) return FV_ERROR_ARGUMENT;
     if (part->count > sequence->shape.batch_tokens) return FV_ERROR_ARGUMENT;
     if (sequence->shape.cache.max_tokens > stepper->shape.cache.max_tokens) return FV_ERROR_ARGUMENT;
-    for (uint32_t i = 0; i < part->count; i++)
+    for (uint32_t i = 0; part->tokens && i < part->count; i++)
         if (part->tokens[i] < 0 || (uint32_t)part->tokens[i] >= stepper->shape.vocabulary) return FV_ERROR_ARGUMENT;
     return fv_policy_is_dynamic(&sequence->policy) && !stepper->shape.cache.shadow ? FV_ERROR_POLICY : FV_OK;
 }
@@ -173,22 +185,90 @@ static void part_settle(const fv_step_part *part, fv_status status) {
         fv_sequence_settle(part->sequence);
 }
 
+/* --- stages ------------------------------------------------------------------------------------------------------ */
+
+/* What failed later, if it is known by now. */
+static fv_status stages_look(fv_stepper *stepper) {
+    if (!stepper || !stepper->stages) return FV_OK;
+    fv_status status = fv_stage_steps_look(stepper->stages, &stepper->fault);
+    if (status != FV_OK) fv_stage_steps_drop(stepper->stages);
+    return status;
+}
+
+/* Nothing was handed on, and so nothing is held here either. */
+static fv_status stages_take_back(fv_stepper *stepper, const fv_step_part *parts, size_t count,
+                                  const fv_part_outcome *outcomes, fv_status status) {
+    for (size_t i = 0; i < count; i++)
+        if (!outcomes || outcomes[i].status == FV_OK)
+            (void)fv_sequence_truncate(parts[i].sequence, fv_sequence_tokens(parts[i].sequence) - parts[i].count);
+    fv_stage_steps_drop(stepper->stages);
+    return status;
+}
+
+/* The step is made here. */
+static fv_status stages_send(fv_stepper *stepper, const fv_step_part *parts, size_t count, fv_status status) {
+    if (!stepper->stages) return status;
+    if (status == FV_OK) {
+        status = fv_stage_steps_send(stepper->stages, parts, count, NULL, fv_model_stream(stepper->model), true);
+        return status == FV_OK ? FV_OK : stages_take_back(stepper, parts, count, NULL, status);
+    }
+    stepper->fault = *fv_model_last_fault(stepper->model);
+    fv_stage_steps_drop(stepper->stages);
+    return status;
+}
+
+/* The same of parts that fail alone, until it is known what became of them. */
+static fv_status stages_each(fv_stepper *stepper, const fv_step_part *parts, size_t count, fv_part_outcome *outcomes,
+                             fv_status status) {
+    if (!stepper->stages || status != FV_OK) return stages_send(stepper, parts, count, status);
+    status = fv_stage_steps_send(stepper->stages, parts, count, outcomes, fv_model_stream(stepper->model), false);
+    if (status != FV_OK) return stages_take_back(stepper, parts, count, outcomes, status);
+    fv_status failed = fv_stage_steps_await(stepper->stages, &stepper->fault, outcomes);
+    for (size_t i = 0; i < count; i++)
+        if (outcomes[i].status == FV_OK) return FV_OK;
+    fv_stage_steps_drop(stepper->stages);
+    return failed;
+}
+
+fv_status fv_stepper_wait(fv_stepper *stepper) {
+    if (!stepper) return FV_ERROR_ARGUMENT;
+    if (!stepper->stages) return FV_OK;
+    fv_status status = fv_stage_steps_await(stepper->stages, &stepper->fault, NULL);
+    if (status != FV_OK) fv_stage_steps_drop(stepper->stages);
+    return status;
+}
+
+/* Rows of a later stage's step go to where its layers read them. */
+static void inputs_place(const fv_stepper *stepper, const fv_step_part *parts, size_t count) {
+    float *to = fv_model_stream(stepper->model);
+    size_t width = stepper->shape.width;
+    for (size_t i = 0; stepper->inputs && i < count; to += parts[i++].count * width)
+        memcpy(to, stepper->inputs[stepper->places[i]], parts[i].count * width * sizeof *to);
+}
+
+const float *fv_stepper_stream(const fv_stepper *stepper) { return fv_model_stream(stepper->model); }
+
+/* --- running ----------------------------------------------------------------------------------------------------- */
+
 fv_status fv_stepper_run(fv_stepper *stepper, const fv_step_part *parts, size_t count) {
     size_t refused = 0;
-    fv_status status = parts_make(stepper, parts, count, &refused);
+    fv_status status = stages_look(stepper);
+    if (status == FV_OK) status = parts_make(stepper, parts, count, &refused);
     if (status != FV_OK) return status;
     status = fv_model_step(stepper->model, stepper->parts, (uint32_t)count, stepper->parallel);
     for (size_t i = 0; i < count; i++) part_settle(&parts[i], status);
     if (status == FV_OK) place_memory(stepper);
-    return status;
+    return stages_send(stepper, parts, count, status);
 }
 
 fv_status fv_stepper_run_each(fv_stepper *stepper, const fv_step_part *parts, size_t count, fv_part_outcome *outcomes) {
     size_t refused = SIZE_MAX;
     if (!outcomes) return FV_ERROR_ARGUMENT;
-    fv_status status = parts_make(stepper, parts, count, &refused);
+    fv_status status = stages_look(stepper);
+    if (status == FV_OK) status = parts_make(stepper, parts, count, &refused);
     for (size_t i = 0; i < count; i++) outcomes[i] = (fv_part_outcome){.status = i == refused ? status : FV_OK};
     if (status != FV_OK) return status;
+    inputs_place(stepper, parts, count);
     status = fv_model_step_each(stepper->model, stepper->parts, (uint32_t)count, stepper->parallel, outcomes);
     for (size_t i = 0; i < count; i++) {
         fv_status became = (fv_status)outcomes[i].status;
@@ -197,7 +277,7 @@ fv_status fv_stepper_run_each(fv_stepper *stepper, const fv_step_part *parts, si
         part_settle(&parts[i], status == FV_OK ? became : status);
     }
     if (status == FV_OK) place_memory(stepper);
-    return status;
+    return stages_each(stepper, parts, count, outcomes, status);
 }
 
 /* Of those in the step, the ones with a fault go; how many are left. */
@@ -241,14 +321,51 @@ fv_status fv_stepper_run_rest(fv_stepper *stepper, const fv_step_part *parts, si
     return status;
 }
 
-size_t fv_stepper_rows(const fv_stepper *stepper) { return fv_model_batch_rows(stepper->model); }
+fv_status fv_stepper_run_rows(fv_stepper *stepper, const fv_step_part *parts, const float *const *inputs, size_t count,
+                              fv_part_outcome *outcomes, uint32_t *first_rows) {
+    stepper->inputs = inputs;
+    fv_status status = fv_stepper_run_rest(stepper, parts, count, outcomes, first_rows);
+    stepper->inputs = NULL;
+    return status;
+}
+
+/* --- logits ------------------------------------------------------------------------------------------------------ */
+
+size_t fv_stepper_rows(const fv_stepper *stepper) {
+    return stepper->stages ? fv_stage_steps_count(stepper->stages) : fv_model_batch_rows(stepper->model);
+}
+
+/* Of rows that come from the last stage. rows: NULL: from `first` on. */
+static fv_status stages_logits(fv_stepper *stepper, const uint32_t *rows, uint32_t first, uint32_t count,
+                               float *logits) {
+    if (count < 1 || !logits) return FV_ERROR_ARGUMENT;
+    fv_status status = fv_stepper_wait(stepper);
+    if (status != FV_OK) return status;
+    if (count > stepper->hidden_rows) {
+        float *more = fv_array_new(count, stepper->shape.width * sizeof *more);
+        if (!more) return FV_ERROR_MEMORY;
+        free(stepper->hidden);
+        stepper->hidden = more;
+        stepper->hidden_rows = count;
+    }
+    status = fv_stage_steps_rows(stepper->stages, rows, first, count, stepper->hidden);
+    if (status != FV_OK) return status;
+    status = fv_model_logits_from(stepper->model, stepper->hidden, count, stepper->parallel, logits);
+    if (status == FV_ERROR_NOT_FINITE) {
+        stepper->fault = *fv_model_last_fault(stepper->model);
+        stepper->fault.row = rows ? rows[stepper->fault.row] : first + stepper->fault.row;
+    }
+    return status;
+}
 
 fv_status fv_stepper_logits(fv_stepper *stepper, const uint32_t *rows, size_t count, float *logits) {
     if (!stepper || count > stepper->shape.batch_tokens) return FV_ERROR_ARGUMENT;
+    if (stepper->stages) return rows ? stages_logits(stepper, rows, 0, (uint32_t)count, logits) : FV_ERROR_ARGUMENT;
     return fv_model_logits_of(stepper->model, rows, (uint32_t)count, stepper->parallel, logits);
 }
 
 fv_status fv_stepper_logits_run(fv_stepper *stepper, uint32_t first_row, uint32_t rows, float *logits) {
+    if (stepper->stages) return stages_logits(stepper, NULL, first_row, rows, logits);
     return fv_model_logits(stepper->model, first_row, rows, stepper->parallel, logits);
 }
 
@@ -271,7 +388,11 @@ fv_status fv_sequence_feed(fv_sequence *sequence, fv_stepper *stepper, const int
         fv_token_time_end(&time, sequence, status);
         if (status != FV_OK) return status;
         done += part.count;
-        if (progress && !progress(context, done, count)) return FV_ERROR_INTERRUPTED;
+        bool goes_on = !progress || progress(context, done, count);
+        if (!goes_on || done == count) {
+            status = fv_stepper_wait(stepper);
+            return status == FV_OK && !goes_on ? FV_ERROR_INTERRUPTED : status;
+        }
     }
     return FV_OK;
 }
@@ -280,7 +401,9 @@ void fv_stepper_observe(fv_stepper *stepper, fv_attention_observer_fn *observer,
     fv_model_observe(stepper->model, observer, context);
 }
 
-const fv_model_fault *fv_stepper_last_fault(const fv_stepper *stepper) { return fv_model_last_fault(stepper->model); }
+const fv_model_fault *fv_stepper_last_fault(const fv_stepper *stepper) {
+    return stepper->stages ? &stepper->fault : fv_model_last_fault(stepper->model);
+}
 
 void fv_stepper_time(fv_stepper *stepper, fv_clock_fn *clock, void *context) {
     fv_model_time(stepper->model, clock, context);

@@ -12,6 +12,9 @@ fv_status fv_sequence_set_deadline(fv_sequence *sequence, const fv_token_deadlin
         return fv_message_set(message, FV_ERROR_UNSUPPORTED,
                               "a deadline and a policy of quality %g exclude each other: one of them has to give way",
                               (double)sequence->policy.quality);
+    if (deadline && sequence->number)
+        return fv_message_set(message, FV_ERROR_UNSUPPORTED,
+                              "a deadline can't be kept where the model's layers are divided over processes");
     sequence->deadline = *wanted;
     sequence->deadline_counts = (fv_deadline_counts){0};
     return FV_OK;

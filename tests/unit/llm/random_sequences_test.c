@@ -118,7 +118,7 @@ static slow_shape shape_of(const fv_sequence *sequence) {
     slow_shape shape = {.layers = model->layers,
                         .kv_heads = model->cache.kv_heads,
                         .query_heads = model->query_heads,
-                        .ring = fv_session_ring(model),
+                        .ring = fv_session_ring(model, 1),
                         .reach = model->local_window ? model->local_window - 1 : 0,
                         .scale = model->attention_scale};
     CHECK(shape.layers <= SLOW_LAYERS && shape.kv_heads * model->cache.head_dim == SLOW_ROW);
