@@ -291,7 +291,8 @@ int cmd_bench(int argc, char **argv) {
         CLI_COUNTED("weights", cli_weight_flags, &options.model),
         CLI_DEADLINE_GROUP(&options.deadline),
         CLI_GROUP("where threads run", thread_flags, &options),
-        CLI_GROUP("llama-bench's flags without effect here", bench_ignored_flags, &options),
+        CLI_RANKS_GROUP(&options.model)
+            CLI_GROUP("llama-bench's flags without effect here", bench_ignored_flags, &options),
         CLI_COUNTED("llama.cpp's flags without effect here", cli_ignored_flags, &options.model),
     };
     const cli_syntax syntax = {

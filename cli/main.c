@@ -4,6 +4,7 @@
 #include "fovea/words.h"
 #include "interrupt.h"
 #include "options.h"
+#include "ranks_option.h"
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -98,5 +99,8 @@ int main(int argc, char **argv) {
     guard_descriptors();
     cli_interrupt_install();
     (void)fv_file_fault_handle(on_file_fault, NULL);
+#if CLI_HAVE_MPI
+    if (fv_crew_launched()) return cli_ranks_main(argc, argv, run_verb);
+#endif
     return cli_finish(run_verb(argc, argv));
 }

@@ -1,6 +1,7 @@
 /* model_options.c - llama.cpp's names for model, threads, cache and batch, and the opening of what they name. */
 #include "model_options.h"
 #include "input.h"
+#include "ranks_option.h"
 #include "verbose.h"
 #include <stdio.h>
 #include <string.h>
@@ -126,7 +127,7 @@ int cli_pool_open(fv_pool **pool, const char *verb, int64_t threads, const cli_t
 
 cli_model_options cli_model_options_default(void) {
     cli_model_options options = {
-        .threads = -1, .placement = cli_thread_options_default(), .context = -1, .batch = 2048};
+        .threads = -1, .placement = cli_thread_options_default(), .context = -1, .batch = 2048, .timeout = CLI_TIMEOUT};
     fv_session_config_default(&options.session);
     return options;
 }
@@ -169,6 +170,17 @@ int cli_check_file(const fv_engine *engine, int result) {
                                                                                                   : CLI_FAILED;
 }
 
+/* In this process, or over the ranks that mpirun started. */
+static fv_status open_where_it_runs(fv_engine **engine, const fv_engine_config *config,
+                                    const cli_model_options *options, fv_message *message) {
+#if CLI_HAVE_MPI
+    if (cli_ranks()) return cli_ranks_engine_open(engine, config, options, message);
+#else
+    (void)options;
+#endif
+    return fv_engine_open(engine, config, message);
+}
+
 int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_options *options) {
     fv_message message = {""};
     fv_engine_config config;
@@ -183,7 +195,7 @@ int cli_engine_open(fv_engine **engine, const char *verb, const cli_model_option
     int result = cli_need_model(verb, options->model);
     if (result == CLI_GO_ON) result = cli_pool_config(&config.pool, verb, options->threads, &options->placement);
     if (result != CLI_GO_ON) return result;
-    fv_status status = fv_engine_open(engine, &config, &message);
+    fv_status status = open_where_it_runs(engine, &config, options, &message);
     cli_advise(&message);
     result = cli_outcome(status, &message);
     if (result == CLI_GO_ON && options->check_tensors)

@@ -33,7 +33,9 @@ typedef struct cli_model_options {
     int64_t batch;
     uint32_t cache_given; /* bit i: flag i of the cache group: CLI_KEY_TYPE, CLI_VALUE_TYPE */
     bool exact, verbose, check_tensors;
-    int repack; /* index of its words: see cli_repack_of() */
+    int repack;        /* index of its words: see cli_repack_of() */
+    const char *split; /* NULL: by bytes; of layers over ranks, and the seconds that a rank may be silent */
+    double timeout;    /* CLI_TIMEOUT */
 } cli_model_options;
 
 enum { CLI_KEY_TYPE, CLI_VALUE_TYPE }; /* the first flags of the cache group */
@@ -42,12 +44,23 @@ enum { CLI_KEY_TYPE, CLI_VALUE_TYPE }; /* the first flags of the cache group */
 
 cli_model_options cli_model_options_default(void);
 
+#define CLI_TIMEOUT 30.0
+
+/* Under mpirun: ranks_option.h. */
+#if CLI_HAVE_MPI
+extern const cli_option cli_ranks_flags[];
+extern const size_t cli_ranks_flags_count;
+#define CLI_RANKS_GROUP(OPTIONS) CLI_COUNTED("under mpirun", cli_ranks_flags, OPTIONS),
+#else
+#define CLI_RANKS_GROUP(OPTIONS)
+#endif
+
 /** The flag groups of every verb that runs a model; a verb adds its own -c, since its meaning differs. */
 #define CLI_MODEL_GROUPS(OPTIONS) \
     CLI_COUNTED("model", cli_model_flags, OPTIONS), CLI_COUNTED("weights", cli_weight_flags, OPTIONS), \
         {"cache", cli_cache_flags, cli_cache_flags_count, OPTIONS, &(OPTIONS)->cache_given}, \
         CLI_COUNTED("where threads run", cli_thread_flags, &(OPTIONS)->placement), \
-        CLI_COUNTED("llama.cpp's flags without effect here", cli_ignored_flags, OPTIONS)
+        CLI_RANKS_GROUP(OPTIONS) CLI_COUNTED("llama.cpp's flags without effect here", cli_ignored_flags, OPTIONS)
 extern const cli_option cli_model_flags[], cli_weight_flags[], cli_cache_flags[], cli_ignored_flags[];
 extern const size_t cli_model_flags_count, cli_weight_flags_count, cli_cache_flags_count, cli_ignored_flags_count;
 

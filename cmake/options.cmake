@@ -14,6 +14,7 @@ fv_part(FV_CLI ${fv_extras} "The program `fovea`; needs jansson")
 fv_part(FV_LIBEDIT ${fv_extras} "Editing of lines that are typed to the program, by libedit")
 fv_part(FV_SERVER ${fv_extras} "The verb `serve`, by libmicrohttpd")
 fv_part(FV_TESTS ${fv_extras} "The tests; need the program and cmocka")
+option(FV_MPI "The program under mpirun: layers divided over the ranks of a job, by MPICH, Open MPI or another MPI 3.1" OFF)
 option(FV_INSTALL "Rules for cmake --install" ${FV_TOP_LEVEL})
 option(FV_CLI_SHARED "The program uses libfovea.so; else it carries the library in itself" OFF)
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs from Debian's packages what a goal needs and this machine lacks; without anything lacking it does nothing.
 #
-#   tools/install.sh build|test|model|fuzz|ci|deb|embedded|aarch64|avx512|docs|page
+#   tools/install.sh build|test|model|fuzz|ci|deb|embedded|aarch64|avx512|docs|page|mpi
 #
 # As root it installs; else with sudo; else it prints the line to type and exits 1.
 set -eu
@@ -33,6 +33,11 @@ ci                  command:arduino-builder arduino-builder
 test,model,ci,embedded,docs command:python3 python3
 docs                command:mkdocs       mkdocs
 docs                command:doxygen      doxygen
+mpi                 command:mpirun.mpich mpich
+mpi                 library:mpich        libmpich-dev
+mpi                 command:mpirun.openmpi openmpi-bin
+mpi                 library:ompi-c       libopenmpi-dev
+mpi                 command:tc           iproute2
 ci,page             command:chromium     chromium
 ci,page             command:chromedriver chromium-driver
 ci,page             selenium             python3-selenium

@@ -55,7 +55,7 @@ ROOM_LEVEL = {"": 0, "numeric": 0, "kernels": 0, "codes": 0, "store": 0, "plan":
               "model": 4,
               "reference": 4, "platform": 5, "gguf": 5, "text": 5, "jinja": 5, "llm": 5, "arrays": 5, "index": 5, "measure": 6, "server": 7}
 
-PROGRAM_LIBRARY = "server/server.h"  # a library of the program's own, which libfovea knows nothing of
+PROGRAM_LIBRARIES = {"server/server.h", "mpi/crew.h"}  # of the program's own, which libfovea knows nothing of
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 
@@ -157,10 +157,10 @@ def check(path, source):
             problems.append("src/%s has no rules in %s" % (room, os.path.basename(__file__)))
         else:
             check_source(path, room, includes, problems, source)
-    else:  # cli, bench, examples, bindings: the public headers and their own
+    else:  # cli, bench, examples, bindings, backends: the public headers and their own
         for kind, target in includes:
             own = os.path.exists(os.path.join(source, os.path.dirname(path), target))
-            if top == "cli" and target == PROGRAM_LIBRARY:
+            if top == "cli" and target in PROGRAM_LIBRARIES:
                 continue
             own = own or (top == "bindings" and target in BINDINGS)
             if kind == '"' and not public_name(target) and not own:
@@ -171,7 +171,7 @@ def check(path, source):
 def main():
     source = sys.argv[2]
     checked, bad = 0, 0
-    for top in ("include", "src", "cli", "bench", "examples", "bindings"):
+    for top in ("include", "src", "cli", "bench", "examples", "bindings", "backends"):
         for folder, _, files in sorted(os.walk(os.path.join(source, top))):
             for name in sorted(files):
                 if not name.endswith((".c", ".h")):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the shape of the house: no file of src/, cli/ and bindings/ over 500 lines, no function over 40, no circle between files.
+"""Checks the shape of the house: no file of src/, cli/, backends/ and bindings/ over 500 lines, no function over 40, no circle between files.
 
 A file and the header of its name are one place. An arrow leads from a place to the one that defines a function it names; a
 circle is a set of places that reach each other. What is longer than the limits is named below with its reason.
@@ -11,7 +11,7 @@ import re
 import sys
 
 MOST_FILE, MOST_FUNCTION = 500, 40
-MOST_CLI = 4000 + 1250 + 500 + 110 + 300 + 420 + 40 + 80  # the terminal (line editing, bars that fit), all of llama-bench's flags and formats, -v, inspect --check; sessions; deadlines; serve; index; templates from files; update and fold of an index
+MOST_CLI = 4000 + 1250 + 500 + 110 + 300 + 420 + 40 + 80 + 150  # the terminal (line editing, bars that fit), all of llama-bench's flags and formats, -v, inspect --check; sessions; deadlines; serve; index; templates from files; update and fold of an index; ranks of mpirun
 LONG_FILES = {}      # path -> why it is one piece
 LONG_FUNCTIONS = {}  # name -> why it is one step
 
@@ -123,7 +123,7 @@ def check_circles(texts):
 def main():
     sys.setrecursionlimit(10000)
     source = sys.argv[2]
-    texts = dict(files_of(source, ("src", "cli", "bindings")))
+    texts = dict(files_of(source, ("src", "cli", "bindings", "backends")))
     problems = check_lengths(texts) + check_circles(texts)
     for problem in problems:
         print(problem)

@@ -1,0 +1,227 @@
+#include "crew.h"
+#include "fovea/machine.h"
+#include "launcher.h"
+#include "rank_guard.h"
+#include "rank_link.h"
+#include "rank_setup.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct fv_crew {
+    fv_job *job;
+    fv_rank_link link;
+    double timeout_seconds;
+    fv_rank_ready *ready; /* [ranks] */
+};
+
+bool fv_crew_launched(void) {
+    fv_launch launch;
+    return fv_launch_find(&launch);
+}
+
+/* --- joining and leaving ----------------------------------------------------------------------------------------- */
+
+static fv_status join(fv_crew *crew, const fv_crew_config *config, const fv_wire_table *table, fv_message *message) {
+    fv_wire_self self;
+    void *wire = NULL;
+    const fv_job_config job = {(uint64_t)(config->timeout_seconds * 1e9), config->on_fault, config->context};
+    if (!table->start(&wire, &self))
+        return fv_message_set(message, FV_ERROR_FILE, "%s does not start: %s", table->name, table->error(NULL));
+    crew->ready = calloc(self.ranks, sizeof *crew->ready);
+    if (!crew->ready) return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for %u ranks", self.ranks);
+    fv_status status = fv_job_open(&crew->job, table, wire, &self, &job, message);
+    if (status == FV_OK) fv_rank_link_init(&crew->link, crew->job);
+    return status;
+}
+
+fv_status fv_crew_open(fv_crew **crew, const fv_crew_config *config, fv_message *message) {
+    fv_launch launch;
+    const fv_wire_table *table = NULL;
+    if (!fv_launch_find(&launch)) return fv_message_set(message, FV_ERROR_ARGUMENT, "there is no launcher of MPI");
+    fv_crew *made = calloc(1, sizeof *made);
+    if (!made) return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for ranks");
+    made->timeout_seconds = config->timeout_seconds;
+    fv_status status = fv_launch_load(&launch, &table, message);
+    if (status == FV_OK) status = fv_rank_guard(launch.rank, message);
+    if (status == FV_OK) status = join(made, config, table, message);
+    if (status == FV_OK) {
+        *crew = made;
+        return FV_OK;
+    }
+    free(made->ready);
+    free(made);
+    if (launch.rank > 0) sleep(1); /* what keeps all from joining is said by one: the launcher ends the others */
+    return status;
+}
+
+void fv_crew_close(fv_crew *crew, int code) {
+    if (!crew) return;
+    alarm((unsigned)(crew->timeout_seconds * 2) + 2); /* a library that does not come to its end is ended */
+    fv_job_close(crew->job, code);
+    alarm(0);
+    free(crew->ready);
+    free(crew);
+}
+
+uint32_t fv_crew_self(const fv_crew *crew) { return fv_job_rank(crew->job); }
+uint32_t fv_crew_count(const fv_crew *crew) { return fv_job_ranks(crew->job); }
+
+/* Ranks of one host share its processors, unless the launcher shared them out. */
+static void share_processors(const fv_crew *crew, fv_pool_config *pool) {
+    fv_machine_limits limits;
+    uint32_t neighbours = fv_job_neighbours(crew->job);
+    if (pool->threads > 0) return;
+    fv_machine_limits_read(&limits);
+    if (limits.processors_by == FV_LIMIT_AFFINITY) return;
+    pool->threads = limits.processors > neighbours ? limits.processors / neighbours : 1;
+}
+
+/* --- ranks but 0 ------------------------------------------------------------------------------------------------- */
+
+static fv_status answer_ready(fv_crew *crew, const fv_engine *engine, const fv_rank_setup *setup, fv_message *message) {
+    fv_rank_ready ready;
+    memset(&ready, 0, sizeof ready);
+    ready.range = setup->range;
+    ready.threads = fv_engine_threads(engine);
+    fv_status status =
+        fv_stage_bytes_plan(fv_engine_llm(engine), &setup->config.session, &setup->range, &ready.bytes, message);
+    const fv_piece piece = {&ready, sizeof ready};
+    if (status == FV_OK) status = fv_job_send(crew->job, 0, FV_FRAME_READY, &piece, 1, message);
+    return status;
+}
+
+/* Serves one engine of rank 0. */
+static fv_status serve(fv_crew *crew, const fv_letter *letter, fv_message *message) {
+    fv_rank_setup setup;
+    fv_engine *engine = NULL;
+    fv_stage_worker *worker = NULL;
+    const char *wrong = fv_setup_unpack(&setup, letter);
+    if (wrong) return fv_message_set(message, FV_ERROR_CORRUPT, "the setup %s", wrong);
+    share_processors(crew, &setup.config.pool);
+    fv_status status = fv_engine_open_range(&engine, &setup.config, &setup.range, message);
+    if (status == FV_OK) status = fv_stage_worker_open(&worker, engine, message);
+    if (status == FV_OK) status = answer_ready(crew, engine, &setup, message);
+    if (status == FV_OK) status = fv_stage_serve(worker, &crew->link.link, message);
+    fv_stage_worker_close(worker);
+    fv_engine_close(engine);
+    return status;
+}
+
+int fv_crew_work(fv_crew *crew) {
+    fv_message message = {""};
+    fv_job_expect(crew->job, FV_STAGE_MESSAGE_MOST);
+    for (;;) {
+        fv_letter *letter = NULL;
+        bool ended = false;
+        fv_status status = fv_job_take(crew->job, 0, FV_KIND_BIT(FV_FRAME_SETUP), &letter, &ended, &message);
+        if (status == FV_OK && ended) return fv_job_ended(crew->job);
+        if (status == FV_OK) status = serve(crew, letter, &message);
+        fv_letter_free(letter);
+        if (status == FV_ERROR_INTERRUPTED) return fv_job_ended(crew->job);
+        if (status == FV_OK) continue;
+        fv_job_fail(crew->job, message.text[0] ? message.text : fv_status_text(status));
+        return 1;
+    }
+}
+
+/* --- rank 0 ------------------------------------------------------------------------------------------------------ */
+
+static fv_status split_make(const fv_crew *crew, const fv_engine_config *config, const char *split,
+                            uint32_t context_tokens, uint32_t *layers, fv_message *message) {
+    fv_llm *llm = NULL;
+    fv_session_config session = config->session;
+    uint32_t count = fv_crew_count(crew);
+    fv_status status =
+        fv_llm_open_allowing(&llm, config->model, config->allowed_keys, config->allowed_key_count, message);
+    if (status != FV_OK) return status;
+    session.context_tokens = context_tokens;
+    uint32_t model_layers = fv_llm_config(llm)->layers;
+    if (model_layers < count)
+        status = fv_message_set(message, FV_ERROR_ARGUMENT, "%s has %u layers, too few for %u ranks", config->model,
+                                model_layers, count);
+    else if (split)
+        status = fv_stage_split_parse(split, model_layers, count, layers, message);
+    else
+        status = fv_stage_split(llm, &session, count, layers, message);
+    fv_llm_close(llm);
+    return status;
+}
+
+static fv_status send_setup(fv_crew *crew, const fv_engine_config *config, const uint32_t *layers,
+                            fv_message *message) {
+    fv_status status = FV_OK;
+    for (uint32_t rank = 1; rank < fv_crew_count(crew) && status == FV_OK; rank++) {
+        fv_layer_range range;
+        size_t bytes = 0;
+        fv_stage_layers(layers, rank, &range);
+        uint8_t *letter = fv_setup_pack(config, &range, &bytes);
+        if (!letter) return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for the setup of rank %u", rank);
+        const fv_piece piece = {letter, bytes};
+        status = fv_job_send(crew->job, rank, FV_FRAME_SETUP, &piece, 1, message);
+        free(letter);
+    }
+    return status;
+}
+
+static fv_status take_ready(fv_crew *crew, const uint32_t *layers, fv_message *message) {
+    for (uint32_t rank = 1; rank < fv_crew_count(crew); rank++) {
+        fv_letter *letter = NULL;
+        fv_layer_range range;
+        fv_stage_layers(layers, rank, &range);
+        fv_status status = fv_job_take(crew->job, rank, FV_KIND_BIT(FV_FRAME_READY), &letter, NULL, message);
+        if (status != FV_OK) return status;
+        bool ok = letter->length == sizeof *crew->ready;
+        if (ok) memcpy(&crew->ready[rank], letter->bytes, letter->length);
+        fv_letter_free(letter);
+        if (!ok || crew->ready[rank].range.first != range.first || crew->ready[rank].range.count != range.count)
+            return fv_message_set(message, FV_ERROR_CORRUPT, "rank %u on %s answers for other layers", rank,
+                                  fv_job_host(crew->job, rank));
+    }
+    return FV_OK;
+}
+
+static fv_status open_own(fv_crew *crew, fv_engine **engine, const fv_engine_config *config, const uint32_t *layers,
+                          fv_message *message) {
+    fv_engine_config own = *config;
+    fv_rank_ready *ready = &crew->ready[0];
+    fv_stage_layers(layers, 0, &ready->range);
+    share_processors(crew, &own.pool);
+    fv_status status = fv_engine_open_range(engine, &own, &ready->range, message);
+    if (status != FV_OK) return status;
+    ready->threads = fv_engine_threads(*engine);
+    return fv_stage_bytes_plan(fv_engine_llm(*engine), &own.session, &ready->range, &ready->bytes, message);
+}
+
+fv_status fv_crew_engine_open(fv_crew *crew, fv_engine **engine, const fv_engine_config *config, const char *split,
+                              uint32_t context_tokens, fv_message *message) {
+    fv_engine *made = NULL;
+    uint32_t *layers = calloc(fv_crew_count(crew), sizeof *layers);
+    if (!layers) return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for ranks");
+    fv_job_expect(crew->job, FV_STAGE_MESSAGE_MOST);
+    fv_status status = split_make(crew, config, split, context_tokens, layers, message);
+    if (status == FV_OK) status = send_setup(crew, config, layers, message);
+    if (status == FV_OK) status = open_own(crew, &made, config, layers, message);
+    if (status == FV_OK) status = take_ready(crew, layers, message);
+    if (status == FV_OK) status = fv_engine_link(made, &crew->link.link, fv_crew_count(crew), message);
+    free(layers);
+    if (status == FV_OK)
+        *engine = made;
+    else
+        fv_engine_close(made);
+    return status;
+}
+
+/* --- questions --------------------------------------------------------------------------------------------------- */
+
+void fv_crew_share(const fv_crew *crew, uint32_t rank, fv_rank_share *share) {
+    const fv_rank_ready *ready = &crew->ready[rank];
+    *share = (fv_rank_share){fv_job_host(crew->job, rank), ready->range, ready->bytes, ready->threads};
+}
+
+void fv_crew_counts_read(fv_crew *crew, fv_crew_counts *counts) {
+    fv_mailbox_counts all;
+    fv_job_counts(crew->job, &all);
+    *counts = (fv_crew_counts){all.sent_letters, all.sent_bytes, all.come_letters, all.come_bytes};
+}

@@ -1,0 +1,22 @@
+/* ranks_option.h - the program as one of the ranks that mpirun started: rank 0 runs the verb, the others work for it.
+ */
+#ifndef FOVEA_RANKS_OPTION_H
+#define FOVEA_RANKS_OPTION_H
+
+#include "model_options.h"
+
+#if CLI_HAVE_MPI
+#include "mpi/crew.h"
+
+/** The whole program under mpirun: joins the job, runs `verb` on rank 0 and ends the job with its exit code. */
+int cli_ranks_main(int argc, char **argv, int (*verb)(int argc, char **argv));
+
+/** The job; NULL: this process was started by itself. */
+fv_crew *cli_ranks(void);
+
+/** fv_engine_open() with the layers divided as the options say, and with -v lines that say who has what. */
+fv_status cli_ranks_engine_open(fv_engine **engine, const fv_engine_config *config, const cli_model_options *options,
+                                fv_message *message);
+#endif
+
+#endif
