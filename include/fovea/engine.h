@@ -44,6 +44,9 @@ typedef struct fv_engine fv_engine;
 FV_API fv_status fv_engine_open(fv_engine **engine, const fv_engine_config *config, fv_message *message);
 FV_API void fv_engine_close(fv_engine *engine); /* after its sessions; NULL is allowed */
 
+/** fv_llm_divide() of the engine's model, before its first session. */
+FV_API fv_status fv_engine_divide(fv_engine *engine, const fv_exchange *exchange, fv_message *message);
+
 /** Whether fv_engine_open() would repack this model's weights. */
 FV_API bool fv_engine_repacks(const fv_llm *llm, uint32_t repack);
 

@@ -61,6 +61,20 @@ FV_API void fv_llm_close(fv_llm *llm);
  */
 FV_API fv_status fv_llm_repack(fv_llm *llm, fv_message *message);
 
+/**
+ * From now on contexts are divided over the ranks of `exchange`: sequences, sessions and steppers of this model hold
+ * the segments of this rank (fv_exchange_owner()) and evaluate the same rows as the others', with the bits of one
+ * process. Every rank opens the same sequences with the same settings and makes the same calls in the same order, of
+ * everything that evaluates, truncates, forks or copies; what fails at one rank for want of memory fails at all.
+ *
+ * exchange  the caller's; outlives the model. NULL: contexts are whole again.
+ * returns   FV_OK, FV_ERROR_ARGUMENT (a session is open, a rank out of range).
+ *
+ * Refused then: policies that are not fv_policy_divides() (FV_ERROR_POLICY), deadlines, saving and waking
+ * (FV_ERROR_UNSUPPORTED), each with a sentence.
+ */
+FV_API fv_status fv_llm_divide(fv_llm *llm, const fv_exchange *exchange, fv_message *message);
+
 /** Whether what was computed so far can be trusted as far as the file goes: FV_ERROR_FILE if weights are read from it
  *  and it was written to since it was opened (fv_gguf_check_unchanged()). A model all of whose matrices are repacked
  *  needs its file no longer. */

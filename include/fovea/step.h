@@ -28,6 +28,8 @@ FV_API fv_status fv_stepper_open(fv_stepper **stepper, const fv_llm *llm, const 
 FV_API void fv_stepper_close(fv_stepper *stepper); /* NULL is allowed */
 FV_API size_t fv_stepper_batch_tokens(const fv_stepper *stepper);
 FV_API uint64_t fv_stepper_bytes(const fv_stepper *stepper); /* that it takes */
+/** Scores and states that came from other ranks so far (fv_llm_divide()); 0 without any. */
+FV_API uint64_t fv_stepper_exchanged_bytes(const fv_stepper *stepper);
 
 /** What a step evaluates of one sequence. */
 typedef struct fv_step_part {

@@ -77,6 +77,11 @@ void fv_engine_close(fv_engine *engine) {
     free(engine);
 }
 
+fv_status fv_engine_divide(fv_engine *engine, const fv_exchange *exchange, fv_message *message) {
+    if (!engine) return fv_message_set(message, FV_ERROR_ARGUMENT, "no engine was given");
+    return fv_llm_divide(engine->llm, exchange, message);
+}
+
 const fv_llm *fv_engine_llm(const fv_engine *engine) { return engine->llm; }
 fv_pool *fv_engine_pool(const fv_engine *engine) { return engine->pool; }
 uint32_t fv_engine_threads(const fv_engine *engine) { return fv_pool_parallel(engine->pool)->workers; }

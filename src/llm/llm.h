@@ -2,6 +2,7 @@
 #ifndef FV_LLM_H
 #define FV_LLM_H
 
+#include "fovea/exchange.h"
 #include "fovea/session.h"
 #include "llm/loader.h"
 #include <stdatomic.h>
@@ -10,10 +11,11 @@ struct fv_llm {
     fv_gguf *gguf;
     fv_tokenizer *tokenizer;
     fv_loaded loaded;
-    struct fv_stage_hub *hub; /* NULL, or where the other layers are */
-    uint32_t steps_kept;      /* of a sequence, that layers with a sliding window can go back: 1 unless it is a stage */
-    fv_llm *self;             /* this one: a session holds it as const, and must count itself in all the same */
-    atomic_uint holders;      /* whoever opened it, and each session */
+    const fv_exchange *exchange; /* with the other ranks that hold its contexts; NULL: there are none */
+    struct fv_stage_hub *hub;    /* NULL, or where the other layers are */
+    uint32_t steps_kept; /* of a sequence, that layers with a sliding window can go back: 1 unless it is a stage */
+    fv_llm *self;        /* this one: a session holds it as const, and must count itself in all the same */
+    atomic_uint holders; /* whoever opened it, and each session */
 };
 
 /** One session more. FV_OK, or FV_ERROR_ARGUMENT while the weights are being repacked. */

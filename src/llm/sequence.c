@@ -1,5 +1,6 @@
 /* sequence.c - opening and closing of sequences, forks, and what they say of themselves. */
 #include "fovea/step.h"
+#include "llm/divided.h"
 #include "llm/fault_text.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
@@ -39,6 +40,9 @@ static fv_status caches_make(fv_sequence *sequence, fv_message *message) {
     for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++, memory += most) {
         fv_cache_config shape = fv_layer_cache_shape(&sequence->shape, layer);
         fv_status status = fv_cache_segments_init(&sequence->caches[layer], &shape, sequence->kernels, memory, most);
+        const fv_exchange *exchange = sequence->llm->exchange;
+        if (status == FV_OK && exchange)
+            status = fv_cache_divide(sequence->caches[layer], exchange->rank, exchange->ranks);
         if (status != FV_OK) return fv_message_set(message, status, "the cache of a layer could not be made");
     }
     return FV_OK;
@@ -46,6 +50,7 @@ static fv_status caches_make(fv_sequence *sequence, fv_message *message) {
 
 static fv_status sequence_build(fv_sequence *sequence, fv_message *message) {
     fv_status status = fv_session_shape_make(&sequence->shape, sequence->llm, &sequence->config, 1, message);
+    if (status == FV_OK) status = fv_llm_check_divides(sequence->llm, &sequence->config.policy, message);
     if (status == FV_OK)
         status = fv_session_kernels(&sequence->config, &sequence->kernels, &sequence->kernels_memory, message);
     if (status == FV_OK) status = caches_make(sequence, message);
@@ -119,7 +124,7 @@ fv_status fv_sequence_fork(fv_sequence **fork, const fv_sequence *from, fv_messa
     fv_sequence *made = NULL;
     fv_status status = fv_sequence_open(&made, from->llm, from->pool, &from->config, message);
     if (status != FV_OK) return status;
-    status = fv_sequence_fill(made, from);
+    status = fv_llm_agree(from->llm, fv_sequence_fill(made, from), NULL);
     if (status == FV_OK) status = fv_sequence_set_policy(made, &from->policy, message);
     if (status != FV_OK) {
         fv_sequence_close(made);
@@ -164,7 +169,7 @@ fv_status fv_sequence_copy(fv_sequence *to, const fv_sequence *from) {
     fv_sequence *made = NULL; /* `to` is as it was if there is no memory */
     status = fv_sequence_open(&made, to->llm, to->pool, &to->config, NULL);
     if (status != FV_OK) return status;
-    status = fv_sequence_fill(made, from);
+    status = fv_llm_agree(to->llm, fv_sequence_fill(made, from), NULL);
     if (status == FV_OK)
         fv_sequence_become(to, made);
     else
@@ -204,6 +209,7 @@ const fv_cache *fv_sequence_cache(const fv_sequence *sequence, uint32_t layer) {
 fv_status fv_sequence_set_policy(fv_sequence *sequence, const fv_policy *policy, fv_message *message) {
     if (!sequence || !policy) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
     fv_status status = fv_session_policy_check(policy, &sequence->shape, message);
+    if (status == FV_OK) status = fv_llm_check_divides(sequence->llm, policy, message);
     if (status == FV_OK && sequence->number) {
         fv_session_config config = sequence->config;
         config.policy = *policy;

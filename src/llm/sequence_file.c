@@ -1,6 +1,7 @@
 /* sequence_file.c - sequences to files and back. Whole segments are read where the file is mapped; what the next token
  * may be written to is the sequence's own. */
 #include "fovea/policy_text.h"
+#include "llm/divided.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/session_layout.h"
@@ -45,6 +46,8 @@ fv_status fv_sequence_save_part(fv_sequence *sequence, uint32_t tokens, const ch
                                 fv_message *message) {
     if (tokens == 0) return fv_message_set(message, FV_ERROR_ARGUMENT, "%s: there is nothing to save", path);
     if (lacks_layers(sequence)) return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: %s", path, LAYERS_MISSING);
+    fv_status status = fv_llm_check_whole(sequence->llm, "no session of it can be saved", message);
+    if (status != FV_OK) return status;
     char attention[FV_POLICY_TEXT_BYTES] = "";
     fv_policy policy = sequence->policy;
     policy.head_share = NULL; /* shares are the model's tune file's */
@@ -85,6 +88,8 @@ static fv_status check_shape(const fv_sequence *sequence, const fv_session_file 
     const fv_session_info *info = fv_session_file_info(file);
     const fv_cache_config *a = &sequence->shape.cache, *b = &info->cache;
     if (lacks_layers(sequence)) return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s", LAYERS_MISSING);
+    fv_status status = fv_llm_check_whole(sequence->llm, "no saved session can become it", message);
+    if (status != FV_OK) return status;
     if (info->layers != sequence->shape.layers || info->vocabulary != sequence->shape.vocabulary ||
         a->kv_heads != b->kv_heads || a->head_dim != b->head_dim || info->model != fv_llm_identity(sequence->llm))
         return another("another model", info, message);

@@ -1,5 +1,6 @@
 /* sequence_room.c - a sequence's segments come before a step, and go after it or when tokens are taken back. One that
  * somebody else has too is copied before it is written. */
+#include "llm/divided.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/session_shape.h"
@@ -58,6 +59,7 @@ static bool is_own(fv_segment *segment, const fv_replaced_list *replaced) {
 static bool is_needed(const fv_sequence *sequence, const room *wanted, uint32_t layer, uint32_t index) {
     if (wanted->sharing && layers_match(sequence, wanted->sharing, layer)) return false;
     if (index < fv_cache_segment_written(sequence->caches[layer], wanted->tokens)) return false;
+    if (fv_llm_is_foreign(sequence->llm, index)) return false;
     fv_segment *segment = *fv_sequence_segment(sequence, layer, index);
     return !segment || !is_own(segment, wanted->replaced);
 }
@@ -164,9 +166,11 @@ void fv_sequence_settle(fv_sequence *sequence) {
     for (uint32_t layer = sequence->first_layer; layer < sequence->layers_end; layer++) {
         uint32_t first =
             fv_model_is_local(&sequence->shape, layer) ? sequence->local_first : 0; /* before it are none */
-        for (uint32_t i = kept > first ? kept : first; i < sequence->table && *fv_sequence_segment(sequence, layer, i);
-             i++)
+        for (uint32_t i = kept > first ? kept : first; i < sequence->table; i++) {
+            if (fv_llm_is_foreign(sequence->llm, i)) continue;
+            if (!*fv_sequence_segment(sequence, layer, i)) break;
             fv_sequence_set(sequence, layer, i, NULL);
+        }
     }
     if (tokens_of(sequence) == 0) sequence->local_first = 0;
     if (sequence->filled > kept) sequence->filled = kept;
@@ -208,7 +212,7 @@ static fv_status caches_truncate(fv_sequence *sequence, uint32_t tokens) {
 /* Here and in the other stages. */
 static fv_status sequence_cut(fv_sequence *sequence, uint32_t tokens) {
     const room wanted = {.tokens = tokens, .end = segments_of(tokens)};
-    fv_status status = segments_own(sequence, &wanted, 0);
+    fv_status status = fv_llm_agree(sequence->llm, segments_own(sequence, &wanted, 0), NULL);
     if (status == FV_OK && sequence->number) status = fv_stage_mirror_cut(sequence->llm->hub, sequence->number, tokens);
     return status == FV_OK ? caches_truncate(sequence, tokens) : status;
 }

@@ -1,6 +1,7 @@
 /* session_shape.c - see session_shape.h. */
 #include "llm/session_shape.h"
 #include "fovea/policy_text.h"
+#include "llm/divided.h"
 #include "llm/llm.h"
 #include "platform/environment.h"
 #include <inttypes.h>
@@ -101,7 +102,7 @@ uint32_t fv_session_ring(const fv_model_config *shape, uint32_t steps) {
 }
 
 fv_session_layers fv_session_layers_of(const fv_llm *llm) {
-    return (fv_session_layers){llm->loaded.range, llm->steps_kept};
+    return (fv_session_layers){llm->loaded.range, llm->steps_kept, fv_llm_ranks(llm)};
 }
 
 /* K and V of one token in a layer: the slope of the cache's size, so that only the cache knows its layout. */
@@ -117,11 +118,19 @@ static uint64_t token_bytes_of(const fv_model_config *shape) {
     return (uint64_t)(many - few) / step;
 }
 
+/* Of `tokens` tokens, those that the rank with the most segments has. */
+static uint32_t rank_tokens(uint64_t tokens, uint32_t ranks) {
+    uint64_t segments = (tokens - 1) / FV_SEGMENT_TOKENS + 1, own = (segments - 1) / ranks + 1;
+    return (uint32_t)(own == segments ? tokens : own * FV_SEGMENT_TOKENS);
+}
+
 /* Adds a layer's, of as many tokens as it keeps. */
-static fv_status layer_memory(const fv_model_config *shape, uint32_t layer, uint32_t steps, fv_session_memory *memory) {
+static fv_status layer_memory(const fv_model_config *shape, uint32_t layer, const fv_session_layers *layers,
+                              fv_session_memory *memory) {
     fv_cache_config cache = fv_layer_cache_shape(shape, layer);
-    uint64_t ring = (uint64_t)fv_session_ring(shape, steps) * FV_SEGMENT_TOKENS;
+    uint64_t ring = (uint64_t)fv_session_ring(shape, layers->steps) * FV_SEGMENT_TOKENS;
     if (fv_model_is_local(shape, layer) && ring < cache.max_tokens) cache.max_tokens = (uint32_t)ring;
+    cache.max_tokens = rank_tokens(cache.max_tokens, layers->ranks ? layers->ranks : 1);
     fv_cache_bytes parts;
     fv_status status = fv_cache_size_parts(&cache, &parts);
     if (status != FV_OK) return status;
@@ -136,11 +145,12 @@ static fv_status layer_memory(const fv_model_config *shape, uint32_t layer, uint
 
 fv_status fv_session_memory_of(const fv_model_config *shape, const fv_session_layers *layers, uint32_t workers,
                                fv_session_memory *memory, size_t *scratch, fv_message *message) {
-    fv_session_memory use = {.token_bytes = token_bytes_of(shape) * layers->range.count};
+    uint32_t ranks = layers->ranks ? layers->ranks : 1;
+    fv_session_memory use = {.token_bytes = (token_bytes_of(shape) * layers->range.count + ranks - 1) / ranks};
     fv_model_bytes bytes;
     fv_status status = fv_model_size(shape, workers, &bytes);
     for (uint32_t i = 0; i < layers->range.count && status == FV_OK; i++)
-        status = layer_memory(shape, layers->range.first + i, layers->steps, &use);
+        status = layer_memory(shape, layers->range.first + i, layers, &use);
     if (status == FV_OK && use.cache_bytes > SIZE_MAX) status = FV_ERROR_OVERFLOW;
     if (status == FV_ERROR_OVERFLOW)
         return fv_message_set(message, status, "a context of %" PRIu32 " tokens needs more bytes than can be addressed",

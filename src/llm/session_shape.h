@@ -31,6 +31,7 @@ uint32_t fv_session_ring(const fv_model_config *shape, uint32_t steps);
 typedef struct fv_session_layers {
     fv_layer_range range;
     uint32_t steps;
+    uint32_t ranks; /* that hold a context together; 0 and 1: there are none */
 } fv_session_layers;
 
 fv_session_layers fv_session_layers_of(const fv_llm *llm);

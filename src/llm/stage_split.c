@@ -1,5 +1,6 @@
 /* stage_split.c - which stage has which layers: by dynamic programming over ends of stages. */
 #include "fovea/stage.h"
+#include "llm/divided.h"
 #include "llm/llm.h"
 #include "llm/session_shape.h"
 #include "platform/array.h"
@@ -52,7 +53,7 @@ static fv_status sums_make(layer_sums *sums, const fv_llm *llm, const fv_session
     sums->all = fv_array_new((size_t)shape.layers + 1, sizeof *sums->all);
     if (!sums->weights || !sums->all) status = fv_message_set(message, FV_ERROR_MEMORY, "no memory to divide layers");
     for (uint32_t i = 0; i < shape.layers && status == FV_OK; i++) {
-        const fv_session_layers one = {{i, 1}, 1};
+        const fv_session_layers one = {{i, 1}, 1, fv_llm_ranks(llm)};
         fv_session_memory memory;
         size_t scratch = 0;
         status = fv_session_memory_of(&shape, &one, 1, &memory, &scratch, message);

@@ -1,5 +1,6 @@
 /* step.c - steps over sequences: segments first, then the forward pass, then tokens. */
 #include "fovea/step.h"
+#include "llm/divided.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/session_shape.h"
@@ -18,6 +19,8 @@ struct fv_stepper {
     fv_model *model;
     void *memory;
     size_t memory_bytes;
+    void *exchange_memory; /* of what goes over between ranks; NULL: there are none */
+    size_t exchange_bytes;
     bool huge;            /* its memory is of huge pages */
     fv_model_part *parts; /* [shape.parts], likewise those below, for fv_stepper_run_rest() */
     fv_step_part *kept;
@@ -33,11 +36,28 @@ struct fv_stepper {
     const float *const *inputs; /* of a later stage: rows of each part of the step at work */
 };
 
+/* Steps together with the other ranks that hold the contexts. */
+static fv_status exchange_build(fv_stepper *stepper, fv_message *message) {
+    const fv_exchange *exchange = stepper->llm->exchange;
+    if (!exchange) return FV_OK;
+    fv_status status = fv_model_exchange_size(stepper->model, exchange->ranks, &stepper->exchange_bytes);
+    if (status == FV_OK) {
+        stepper->exchange_memory = fv_pages_reserve(stepper->exchange_bytes);
+        if (!stepper->exchange_memory) status = FV_ERROR_MEMORY;
+    }
+    if (status == FV_OK)
+        status = fv_model_set_exchange(stepper->model, exchange, stepper->exchange_memory, stepper->exchange_bytes);
+    return status == FV_OK ? FV_OK
+                           : fv_message_set(message, status, "steps over %" PRIu32 " ranks can't be made: %s",
+                                            exchange->ranks, fv_status_text(status));
+}
+
 static fv_status stepper_build(fv_stepper *stepper, const fv_session_config *config, uint32_t parts,
                                fv_message *message) {
     fv_session_memory use;
     uint32_t workers = stepper->parallel ? stepper->parallel->workers : 1;
     fv_status status = fv_session_shape_make(&stepper->shape, stepper->llm, config, parts, message);
+    if (status == FV_OK) status = fv_llm_check_divides(stepper->llm, &config->policy, message);
     if (status == FV_OK) status = fv_session_kernels(config, &stepper->kernels, &stepper->kernels_memory, message);
     const fv_session_layers layers = fv_session_layers_of(stepper->llm);
     if (status == FV_OK)
@@ -57,7 +77,7 @@ static fv_status stepper_build(fv_stepper *stepper, const fv_session_config *con
                                  stepper->memory, stepper->memory_bytes);
     if (status != FV_OK)
         return fv_message_set(message, status, "the forward pass refuses the model's shape or weights");
-    return FV_OK;
+    return exchange_build(stepper, message);
 }
 
 fv_status fv_stepper_open_parts(fv_stepper **stepper, const fv_llm *llm, const fv_session_config *config,
@@ -92,6 +112,7 @@ void fv_stepper_close(fv_stepper *stepper) {
     fv_stage_steps_close(stepper->stages);
     free(stepper->hidden);
     fv_pages_unmap(stepper->memory, stepper->memory_bytes);
+    fv_pages_unmap(stepper->exchange_memory, stepper->exchange_bytes);
     free(stepper->parts);
     free(stepper->kept);
     free(stepper->became);
@@ -103,7 +124,8 @@ void fv_stepper_close(fv_stepper *stepper) {
 }
 
 size_t fv_stepper_batch_tokens(const fv_stepper *stepper) { return stepper->shape.batch_tokens; }
-uint64_t fv_stepper_bytes(const fv_stepper *stepper) { return stepper->memory_bytes; }
+uint64_t fv_stepper_bytes(const fv_stepper *stepper) { return stepper->memory_bytes + stepper->exchange_bytes; }
+uint64_t fv_stepper_exchanged_bytes(const fv_stepper *stepper) { return fv_model_exchanged_bytes(stepper->model); }
 
 static fv_status part_check(const fv_stepper *stepper, const fv_step_part *part) {
     const fv_sequence *sequence = part->sequence;
@@ -142,7 +164,9 @@ static fv_status parts_prepare(const fv_step_part *parts, size_t count, fv_repla
         status = fv_sequence_prepare(parts[ready].sequence, parts[ready].count, replaced);
         if (status == FV_OK) ready++;
     }
-    if (status != FV_OK) *refused = ready;
+    uint32_t which = status == FV_OK ? UINT32_MAX : (uint32_t)ready;
+    status = fv_llm_agree(parts->sequence->llm, status, &which);
+    if (status != FV_OK) *refused = which < count ? which : SIZE_MAX;
     fv_replaced_end(replaced, status != FV_OK);
     for (size_t i = 0; i < ready; i++) {
         if (status == FV_OK)

@@ -1,5 +1,6 @@
 /* token_deadline.c - a sequence's deadline, made one for each token: time runs from when it is handed in. */
 #include "fovea/step.h"
+#include "llm/divided.h"
 #include "llm/sequence_state.h"
 
 fv_status fv_sequence_set_deadline(fv_sequence *sequence, const fv_token_deadline *deadline, fv_message *message) {
@@ -15,6 +16,9 @@ fv_status fv_sequence_set_deadline(fv_sequence *sequence, const fv_token_deadlin
     if (deadline && sequence->number)
         return fv_message_set(message, FV_ERROR_UNSUPPORTED,
                               "a deadline can't be kept where the model's layers are divided over processes");
+    fv_status status = FV_OK;
+    if (deadline) status = fv_llm_check_whole(sequence->llm, "they have no common clock, so no deadline", message);
+    if (status != FV_OK) return status;
     sequence->deadline = *wanted;
     sequence->deadline_counts = (fv_deadline_counts){0};
     return FV_OK;

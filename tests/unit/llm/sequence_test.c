@@ -471,7 +471,7 @@ static void a_window_takes_a_window(void **state) {
     shape.cache.kv_heads = 1, shape.cache.head_dim = 256, shape.cache.max_tokens = 32768;
     shape.local_window = 512, shape.local_period = 6, shape.parts = 1, shape.attention_scale = 0.0625f;
     fv_session_memory memory;
-    const fv_session_layers all = {{0, shape.layers}, 1};
+    const fv_session_layers all = {{0, shape.layers}, 1, 1};
     size_t scratch = 0;
     assert_int_equal(fv_session_memory_of(&shape, &all, 1, &memory, &scratch, NULL), FV_OK);
     assert_true(memory.key_bytes + memory.value_bytes <= (uint64_t)130 << 20);
