@@ -26,13 +26,13 @@ TARGETS = [0.90, 0.95, 0.99]
 class Config(ctypes.Structure):
     """fv_index_config"""
     _fields_ = [("seed", ctypes.c_uint64), ("dimension", ctypes.c_uint32), ("metric", ctypes.c_uint32),
-                ("isa_limit", ctypes.c_uint32), ("reserved", ctypes.c_uint32 * 11)]
+                ("isa_limit", ctypes.c_uint32), ("row_type", ctypes.c_uint32), ("reserved", ctypes.c_uint32 * 10)]
 
 
 class LinkConfig(ctypes.Structure):
     """fv_index_link_config"""
     _fields_ = [("degree", ctypes.c_uint32), ("beam", ctypes.c_uint32), ("rounds", ctypes.c_uint32),
-                ("if_less", ctypes.c_uint32), ("reserved", ctypes.c_uint32 * 4),
+                ("if_less", ctypes.c_uint32), ("lean", ctypes.c_uint32), ("reserved", ctypes.c_uint32 * 3),
                 ("progress", ctypes.c_void_p), ("progress_context", ctypes.c_void_p)]
 
 
@@ -65,6 +65,7 @@ class Ours:
         call("fv_pool_open", ctypes.byref(pool), ctypes.c_uint32(arguments.threads), message)
         parallel = ctypes.c_void_p(self.library.fv_pool_parallel(pool))
         self.library.fv_index_config_default(ctypes.c_uint32(self.dimension), ctypes.c_uint32(METRICS[metric]), ctypes.byref(config))
+        self.config_change(config)
         call("fv_index_make", ctypes.byref(self.index), ctypes.byref(config), message)
         call("fv_index_add", self.index, ctypes.c_size_t(len(base)), ctypes.c_uint32(self.dimension),
              base.ctypes.data_as(ctypes.c_void_p), None, parallel, message)
@@ -77,7 +78,14 @@ class Ours:
         config.degree = self.arguments.degree or config.degree
         config.beam = self.arguments.build_beam or config.beam
         config.rounds = self.arguments.rounds or config.rounds
+        self.link_change(config)
         self.call("fv_index_link", self.index, ctypes.byref(config), parallel, message)
+
+    def config_change(self, config):
+        """For those who measure other indexes."""
+
+    def link_change(self, config):
+        """And other graphs."""
 
     def call(self, name, *values):
         status = getattr(self.library, name)(*values)

@@ -12,15 +12,29 @@
 typedef struct index_options {
     const char *first, *second; /* files */
     const char *out, *labels, *truth, *filter, *labels_out, *distances_out;
-    uint32_t metric;
+    uint32_t metric, rows;
     int kind;
     uint32_t degree, build_beam, k;
     int64_t beam, seed, threads;
     double recall;
-    bool check, json;
+    bool lean, check, json;
 } index_options;
 
 enum { KIND_AUTO, KIND_FLAT, KIND_GRAPH };
+
+static const struct row_type {
+    const char *name;
+    uint32_t type;
+} row_types[] = {{"f32", FV_INDEX_F32},
+                 {"f16", FV_INDEX_F16},
+                 {"bf16", FV_INDEX_BF16},
+                 {"q8", FV_INDEX_Q8},
+                 {"q7", 7},
+                 {"q6", 6},
+                 {"q5", 5},
+                 {"q4", FV_INDEX_Q4},
+                 {"q3", 3},
+                 {"q2", 2}};
 
 #define CLI_TARGET index_options
 static const cli_option build_flags[] = {
@@ -31,6 +45,9 @@ static const cli_option build_flags[] = {
         CHOICE, "--kind", kind, .value = "NAME", .choices = "auto flat graph",
         .help = "build: flat scans codes of all vectors; graph walks from neighbour to\nneighbour; auto: a graph if it "
                 "is measured to be less work at a recall of 0.95"),
+    CLI_FLAG(CHOICE, "--rows", rows, .value = "NAME", .choices = "f32 f16 bf16 q8 q7 q6 q5 q4 q3 q2",
+             .help = "build: what vectors are kept as; q8 to q2: codes of so many bits a channel"),
+    CLI_FLAG(SWITCH, "--lean", lean, .help = "build: a graph without codes of neighbours: less memory, and slower"),
     CLI_FLAG(U32, "-R --degree", degree, .low = 32, .high = 256,
              .help = "build: neighbours of each vector of a graph, a multiple of 32"),
     CLI_FLAG(U32, "--build-ef", build_beam, .low = 1, .high = FV_INDEX_BEAM,
@@ -84,6 +101,12 @@ static fv_index_info info_of(const index_state *state) {
 
 static const char *kind_name(const fv_index_info *info) { return info->degree ? "graph" : "flat"; }
 
+static const char *rows_name(const fv_index_info *info) {
+    size_t i = 0;
+    while (row_types[i].type != info->row_type) i++; /* all that can be opened are there */
+    return row_types[i].name;
+}
+
 /* ---- what changes an index ---- */
 
 typedef fv_status put_fn(fv_index *index, size_t rows, uint32_t dimension, const float *vectors, const uint64_t *labels,
@@ -113,6 +136,7 @@ static int link(index_state *state, uint32_t degree, bool if_less) {
     config.degree = degree;
     config.beam = state->options->build_beam;
     config.if_less = if_less;
+    config.lean = state->options->lean;
     config.progress = cli_progress_step;
     config.progress_context = &progress;
     cli_progress_start(&progress, "linking", "vectors");
@@ -156,6 +180,7 @@ static int build(index_state *state) {
     if (status != FV_OK) return cli_outcome(status, &message);
     fv_index_config_default(dimension, options->metric, &config);
     config.seed = (uint64_t)options->seed;
+    config.row_type = row_types[options->rows].type;
     int result = cli_outcome(fv_index_make(&state->index, &config, &message), &message);
     if (result == CLI_GO_ON) result = put(state, options->first, fv_index_add);
     if (result == CLI_GO_ON && options->kind != KIND_FLAT)
@@ -231,8 +256,9 @@ static int inspect(index_state *state) {
     if (!state->options->json) {
         cli_print("%s: index, version %" PRIu32 ", %" PRIu64 " bytes\n", state->options->first, info.version,
                   changes.file_bytes);
-        cli_print("%s, %s, %" PRIu64 " vectors of dimension %" PRIu32 ", seed %" PRIu64, kind_name(&info),
-                  metrics[info.metric], info.rows, info.dimension, info.seed);
+        cli_print("%s%s, %s, %" PRIu64 " vectors of dimension %" PRIu32 " as %s, seed %" PRIu64,
+                  info.is_lean ? "lean " : "", kind_name(&info), metrics[info.metric], info.rows, info.dimension,
+                  rows_name(&info), info.seed);
         cli_print(info.degree ? ", %" PRIu32 " neighbours each\n" : "\n", info.degree);
         cli_print("%" PRIu64 " removed vectors have rows; %" PRIu64 " changes of %" PRIu64
                   " vectors wait in the journal, %" PRIu64 " bytes\n",
@@ -243,6 +269,7 @@ static int inspect(index_state *state) {
     CLI_ADD(document, {"path", cli_text(state->options->first)}, {"version", cli_count(info.version)},
             {"kind", cli_text(kind_name(&info))}, {"metric", cli_text(metrics[info.metric])},
             {"vectors", cli_count(info.rows)}, {"dimension", cli_count(info.dimension)},
+            {"rows", cli_text(rows_name(&info))}, {"lean", json_boolean(info.is_lean)},
             {"degree", cli_count(info.degree)}, {"seed", cli_count(info.seed)},
             {"bytes", cli_count(changes.file_bytes)}, {"removed", cli_count(changes.removed)},
             {"waiting_calls", cli_count(changes.waiting_calls)},

@@ -37,13 +37,24 @@ typedef enum fv_index_metric {
     FV_INDEX_COSINE = 2 /* 1 - cosine of the angle; vectors are kept with length 1, zeros as they are */
 } fv_index_metric;
 
+/** What vectors are kept as; distances are those from what is kept. Values are pinned; 2 to 8 are so many bits. */
+typedef enum fv_index_row_type {
+    FV_INDEX_F32 = 0,
+    FV_INDEX_Q4 = 4, /* a code of 4 bits a channel of the rotated vector less the centre, and up to 12 bytes ... */
+    FV_INDEX_Q8 =
+        8, /* ... of 8 bits; and so of 2, 3, 5, 6, 7. Of dimensions that are no multiple of 64 as of the next */
+    FV_INDEX_F16 = 16, /* elements up to 65,504; cosine: any */
+    FV_INDEX_BF16 = 17
+} fv_index_row_type;
+
 /** What an index is. Start from fv_index_config_default(). */
 typedef struct fv_index_config {
     uint64_t seed;         /* of the rotation before vectors are coded; default 0 */
     uint32_t dimension;    /* elements of a vector, 1..FV_INDEX_DIMENSIONS */
     uint32_t metric;       /* fv_index_metric */
     uint32_t isa_limit;    /* fv_isa; default FV_ISA_BEST. Results do not depend on it */
-    uint32_t reserved[11]; /* 0, or it is refused: where new fields go */
+    uint32_t row_type;     /* fv_index_row_type; default FV_INDEX_F32 */
+    uint32_t reserved[10]; /* 0, or it is refused: where new fields go */
 } fv_index_config;
 
 FV_API void fv_index_config_default(uint32_t dimension, uint32_t metric, fv_index_config *config);
@@ -166,7 +177,9 @@ typedef struct fv_index_link_config {
     uint32_t if_less;     /* 1: nothing is linked unless searches for 10 at a recall of 0.95 turn out to be less work by
                              the graph than by scans; one that can't be, of a few thousand vectors, is not begun.
                              Default 0 */
-    uint32_t reserved[4]; /* 0, or it is refused: where new fields go */
+    uint32_t lean;        /* 1: rows hold the numbers of their neighbours and no codes of them, whose distances are
+                             computed one by one: less memory, and slower. Default 0 */
+    uint32_t reserved[3]; /* 0, or it is refused: where new fields go */
     bool (*progress)(void *context, size_t done, size_t total); /* NULL, or told how many vectors have their neighbours,
                                                                    counted in each round; false: stop */
     void *progress_context;
@@ -210,10 +223,11 @@ typedef struct fv_index_info {
     uint64_t file_bytes;   /* mapped; 0 = it is not a file's, or no longer */
     uint64_t seed;
     uint32_t dimension, metric;
-    uint32_t isa;     /* fv_isa that searches run with */
-    uint32_t version; /* of the file's format */
-    uint32_t degree;  /* of the graph; 0: there is none */
-    uint32_t reserved;
+    uint32_t isa;      /* fv_isa that searches run with */
+    uint32_t version;  /* of the file's format */
+    uint32_t degree;   /* of the graph; 0: there is none */
+    uint16_t row_type; /* fv_index_row_type */
+    uint16_t is_lean;  /* 1: of a graph, see fv_index_link_config */
 } fv_index_info;
 
 FV_API void fv_index_info_get(const fv_index *index, fv_index_info *info);

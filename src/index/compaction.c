@@ -80,8 +80,7 @@ static uint32_t entry_of(const compact_job *job) {
     uint32_t entry = 0;
     if (is_live(job, index->entry)) return job->fresh[index->entry];
     for (size_t row = 0; row < job->made.rows && index->degree; row++) {
-        float distance =
-            index->kernels->scan_distance(index->config.dimension, fv_index_row(index, job->old[row]), index->centre);
+        float distance = fv_kept_from_centre(index, job->old[row]);
         if (distance < nearest) entry = (uint32_t)row;
         nearest = distance < nearest ? distance : nearest;
     }

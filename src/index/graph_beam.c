@@ -9,9 +9,10 @@
 
 #define IS_VISITED ((uint64_t)1)
 
-bool fv_beam_make(fv_beam *beam, size_t most, size_t room) {
+bool fv_beam_make(fv_beam *beam, size_t most, size_t room, size_t met) {
     *beam = (fv_beam){.most = most, .room = room, .most_visits = most * 4 + 256, .slots = 1024, .hidden = FV_NO_ROW};
-    while (beam->slots < beam->most_visits * 2) beam->slots *= 2;
+    beam->is_met_once = met > 0;
+    while (beam->slots < (met > beam->most_visits ? met : beam->most_visits) * 2) beam->slots *= 2;
     uint64_t *entries = fv_array_new(most + room + 1, sizeof *entries);
     beam->visits = fv_array_new(beam->most_visits, sizeof *beam->visits);
     beam->seen = fv_array_new(beam->slots, sizeof *beam->seen);
@@ -36,7 +37,7 @@ static size_t seen_slot(const fv_beam *beam, uint32_t row) {
 }
 
 void fv_beam_begin(fv_beam *beam) {
-    beam->count = beam->next = beam->visit_count = 0;
+    beam->count = beam->next = beam->visit_count = beam->seen_count = 0;
     memset(beam->seen, 0xFF, beam->slots * sizeof *beam->seen);
     if (beam->hidden != FV_NO_ROW) beam->seen[seen_slot(beam, beam->hidden)] = beam->hidden;
 }
@@ -47,14 +48,17 @@ static uint64_t entry_of(float near, uint32_t row) {
     return (uint64_t)bits << 32 | (uint64_t)row << 1;
 }
 
-float fv_beam_limit(const fv_beam *beam) {
-    if (beam->count < beam->most) return INFINITY;
-    uint32_t bits = (uint32_t)(beam->entries[beam->count - 1] >> 32);
+static float near_of(uint64_t entry) {
+    uint32_t bits = (uint32_t)(entry >> 32);
     return fv_f32_from_bits(bits >> 31 ? bits ^ 1u << 31 : ~bits);
 }
 
+float fv_beam_limit(const fv_beam *beam) {
+    return beam->count < beam->most ? INFINITY : near_of(beam->entries[beam->count - 1]);
+}
+
 void fv_beam_meet(const fv_beam *beam, float near, uint32_t row, uint64_t *fresh, size_t *count) {
-    if (beam->seen[seen_slot(beam, row)] != FV_NO_ROW) return;
+    if (!beam->is_met_once && beam->seen[seen_slot(beam, row)] != FV_NO_ROW) return;
     uint64_t entry = entry_of(near, row);
     size_t i = (*count)++;
     for (; i > 0 && fresh[i - 1] > entry; i--) fresh[i] = fresh[i - 1];
@@ -103,8 +107,9 @@ void fv_beam_merge(fv_beam *beam, const uint64_t *fresh, size_t count) {
 
 bool fv_beam_mark(fv_beam *beam, uint32_t row) {
     size_t slot = seen_slot(beam, row);
-    if (beam->seen[slot] != FV_NO_ROW) return false;
+    if (beam->seen[slot] != FV_NO_ROW || beam->seen_count >= beam->slots / 4 * 3) return false;
     beam->seen[slot] = row;
+    beam->seen_count++;
     return true;
 }
 
@@ -115,7 +120,8 @@ bool fv_beam_take(fv_beam *beam, uint32_t *row) {
         if (*entry & IS_VISITED) continue;
         *entry |= IS_VISITED;
         *row = (uint32_t)(*entry >> 1) & (uint32_t)(FV_BEAM_ROWS - 1);
-        if (fv_beam_mark(beam, *row)) return true; /* met twice, visited once */
+        beam->near = near_of(*entry);
+        if (beam->is_met_once || fv_beam_mark(beam, *row)) return true; /* met twice, visited once */
     }
     return false;
 }

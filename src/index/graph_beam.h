@@ -25,12 +25,16 @@ typedef struct fv_beam {
     fv_visit *visits; /* [most_visits], as they came */
     size_t visit_count, most_visits;
     uint32_t *seen; /* [slots] rows that were visited, by hash; a power of two, more than twice most_visits */
+    size_t seen_count;
+    float near;       /* what the row that was taken last was met with */
+    bool is_met_once; /* rows are marked as they are met, and met once: `seen` has them */
     size_t slots;
     uint32_t hidden; /* a row that walks leave out, or FV_NO_ROW */
 } fv_beam;
 
-/* A beam of `most` entries, to which at most `room` are added at once. False: no memory. */
-bool fv_beam_make(fv_beam *beam, size_t most, size_t room);
+/* A beam of `most` entries, to which at most `room` are added at once. met: rows that are met once, about; 0: they are
+ * met again and again. False: no memory. */
+bool fv_beam_make(fv_beam *beam, size_t most, size_t room, size_t met);
 void fv_beam_free(fv_beam *beam);
 
 /* An empty one. */
@@ -48,7 +52,7 @@ float fv_beam_limit(const fv_beam *beam);
 /* Takes the nearest row that was not visited; from now on it was. False: there is none, or no room for a visit. */
 bool fv_beam_take(fv_beam *beam, uint32_t *row);
 
-/* Takes that row, unless it was visited. */
+/* Takes that row, unless it was visited (met), or there is no room. */
 bool fv_beam_mark(fv_beam *beam, uint32_t row);
 
 #endif

@@ -72,7 +72,7 @@ static void walk_task(void *context, size_t task, size_t worker) {
         fv_walk *walk = scratch->walks + i;
         uint8_t *table = scratch->tables + i * 4 * index->rotated;
         float step = fv_code_table_make(index->rotated, job->rotated + (first + i) * index->rotated, table);
-        walk->vector = fv_index_row(index, first + i);
+        walk->probe = (fv_probe){.vector = fv_index_row(index, first + i), .weight = 1};
         walk->table = table;
         walk->query = (fv_scan_query){.zero = (int32_t)(FV_TABLE_ZERO * (index->rotated / 4)), .step = step};
     }
@@ -241,7 +241,7 @@ static bool make_job(build_job *job, size_t workers, size_t beam) {
     bool good = job->rotated && job->lists && job->counts && job->back && job->back_rows && job->scratch;
     for (size_t i = 0; good && i < workers; i++) {
         build_scratch *scratch = job->scratch + i;
-        for (size_t j = 0; good && j < GROUP; j++) good = fv_beam_make(&scratch->walks[j].beam, beam, FV_BLOCK_CODES);
+        for (size_t j = 0; good && j < GROUP; j++) good = fv_graph_beam_make(index, beam, &scratch->walks[j].beam);
         job->room = scratch->walks[0].beam.most_visits + 16 * job->degree;
         scratch->candidates = fv_array_new(job->room + job->degree, sizeof *scratch->candidates);
         scratch->kept = fv_array_new(job->degree, sizeof *scratch->kept);
@@ -277,28 +277,64 @@ static fv_status check_link(const fv_index *index, const fv_index_link_config *c
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "beam is %" PRIu32 " and rounds %" PRIu32 ": 1 to %d and 0 to 16 are allowed",
                               config->beam, config->rounds, FV_INDEX_BEAM);
-    if (config->if_less > 1)
-        return fv_message_set(message, FV_ERROR_ARGUMENT, "if_less is %" PRIu32 ": 0 and 1 are allowed",
-                              config->if_less);
+    if (config->if_less > 1 || config->lean > 1)
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "if_less is %" PRIu32 ", lean is %" PRIu32 ": 0 and 1 are allowed", config->if_less,
+                              config->lean);
     for (size_t i = 0; i < sizeof config->reserved / sizeof config->reserved[0]; i++)
         if (config->reserved[i]) return fv_message_set(message, FV_ERROR_ARGUMENT, "a reserved field is not 0");
     return FV_OK;
 }
 
+/* Rows of f32 with codes of neighbours, which the graph is made with. scratch [2][rotated]. False: no memory. */
+static bool make_wide(const fv_index *index, uint32_t degree, float *scratch, fv_index *wide) {
+    *wide = *index;
+    wide->config.row_type = FV_INDEX_F32;
+    wide->degree = degree;
+    wide->is_lean = false;
+    wide->kept_bytes = fv_kept_bytes(wide);
+    wide->row_bytes = fv_graph_row_bytes(wide, degree);
+    wide->arrays.vectors = fv_array_new_huge(index->rows, wide->row_bytes);
+    for (size_t row = 0; wide->arrays.vectors && row < index->rows; row++)
+        fv_kept_get(index, row, (float *)(uintptr_t)fv_index_row(wide, row), scratch);
+    return wide->arrays.vectors != NULL;
+}
+
+/* Rows as they are kept with what the graph has of them, in place of the wide ones. False: no memory. */
+static bool narrow(const fv_index *index, bool is_lean, fv_index *wide) {
+    fv_index made = *wide;
+    if (index->config.row_type == FV_INDEX_F32 && !is_lean) return true;
+    made.config = index->config;
+    made.is_lean = is_lean;
+    made.kept_bytes = index->kept_bytes;
+    made.row_bytes = fv_graph_row_bytes(&made, made.degree);
+    made.arrays.vectors = fv_array_new_huge(made.rows, made.row_bytes);
+    size_t blocks = made.degree / FV_BLOCK_CODES * fv_graph_block_bytes(&made);
+    for (size_t row = 0; made.arrays.vectors && row < made.rows; row++) {
+        uint8_t *to = (uint8_t *)(uintptr_t)fv_index_row(&made, row);
+        float rest = fv_graph_rest(wide, row);
+        memcpy(to, fv_index_row(index, row), made.kept_bytes);
+        if (fv_graph_has_rest(wide)) memcpy(to + fv_graph_rest_offset(&made), &rest, sizeof rest);
+        memcpy(fv_graph_blocks(&made, row), fv_graph_blocks(wide, row), blocks);
+        memcpy(fv_graph_ids(&made, row), fv_graph_ids(wide, row), made.degree * sizeof(uint32_t));
+    }
+    if (!made.arrays.vectors) return false;
+    free(wide->arrays.vectors);
+    *wide = made;
+    return true;
+}
+
 static fv_status link_rows(fv_index *index, const fv_index_link_config *config, const fv_parallel *parallel,
                            fv_message *message) {
     size_t workers = parallel && parallel->workers > 1 ? parallel->workers : 1, rows = index->rows;
-    fv_index wide = *index;
-    wide.degree = config->degree;
-    wide.row_bytes = fv_graph_row_bytes(index, config->degree);
-    wide.arrays.vectors = fv_array_new_huge(rows, wide.row_bytes);
+    fv_index wide = {0};
+    float *scratch = fv_array_new(2 * index->rotated, sizeof *scratch);
     build_job job = {.index = &wide, .degree = config->degree};
-    bool good = wide.arrays.vectors && make_job(&job, workers, config->beam);
-    for (size_t row = 0; good && row < rows; row++)
-        memcpy((uint8_t *)wide.arrays.vectors + row * wide.row_bytes, fv_index_row(index, row),
-               index->config.dimension * sizeof(float));
+    bool good = scratch && make_wide(index, config->degree, scratch, &wide) && make_job(&job, workers, config->beam);
     fv_status status = !good ? FV_ERROR_MEMORY : rows ? run_rounds(&job, config, parallel) : FV_OK;
     free_job(&job, workers);
+    free(scratch);
+    if (status == FV_OK && !narrow(index, config->lean, &wide)) status = FV_ERROR_MEMORY;
     if (status == FV_OK) status = fv_calibration_measure(&wide, 0, NULL, parallel, NULL);
     if (status != FV_OK || (config->if_less && !fv_walks_are_less(&wide))) {
         free(wide.arrays.vectors);

@@ -1,6 +1,5 @@
 /* graph_edges.c - which neighbours a vector gets, and the codes of them about it. */
 #include "index/graph_edges.h"
-#include "index/kac_rotation.h"
 #include "numeric/splitmix.h"
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +8,7 @@ enum { MOST_CANDIDATES = 400 }; /* of a vector: what comes after is never kept i
 
 static float pair_distance(const fv_index *index, size_t a, size_t b) {
     float rest = fv_graph_rest(index, a) - fv_graph_rest(index, b);
-    return index->kernels->scan_distance(index->config.dimension, fv_index_row(index, a), fv_index_row(index, b)) +
-           rest * rest;
+    return fv_kept_pair(index, a, b) + rest * rest;
 }
 
 static int by_distance(const void *a, const void *b) {
@@ -79,13 +77,12 @@ void fv_graph_code(const fv_index *index, uint8_t *blocks, size_t place, const f
 /* ---- changes of a row ---- */
 
 void fv_graph_rotate(const fv_index *index, size_t row, float *less, float *out) {
-    const float *vector = fv_index_row(index, row);
-    for (size_t i = 0; i < index->config.dimension; i++) less[i] = vector[i] - index->centre[i];
-    fv_kac_rotate(index->config.seed, index->config.dimension, less, out);
+    fv_kept_rotate(index, row, less, out);
 }
 
 void fv_graph_recode(const fv_index *index, uint8_t *tail, size_t place, uint32_t other, float *scratch) {
     float *self = scratch + index->rotated, *rotated = self + index->rotated;
+    if (index->is_lean) return;
     fv_graph_rotate(index, other, scratch, rotated);
     fv_graph_code(index, tail, place, self, rotated, fv_graph_rest(index, other), scratch);
 }
@@ -106,7 +103,7 @@ void fv_graph_rejoin(const fv_index *index, size_t self, const fv_visit *wanted,
                      float *scratch) {
     size_t lane = 0, degree = index->degree;
     uint32_t *ids = fv_graph_tail_ids(index, tail);
-    fv_graph_rotate(index, self, scratch, scratch + index->rotated);
+    if (!index->is_lean) fv_graph_rotate(index, self, scratch, scratch + index->rotated);
     for (size_t i = 0; i < count; i++) {
         if (has_row(ids, degree, wanted[i].row)) continue;
         while (is_wanted(wanted, count, ids[lane]) && !has_row(ids, lane, ids[lane])) lane++;

@@ -21,7 +21,8 @@ typedef struct growth_scratch {
     fv_walk walk;
     fv_visit *candidates; /* [room] */
     uint8_t *table;
-    float *less; /* [3][rotated] */
+    int16_t *level; /* [rotated] */
+    float *less;    /* [3][rotated] */
 } growth_scratch;
 
 /* An edge back: from a row that was there, or came in this step, to one that came. */
@@ -73,10 +74,10 @@ static size_t take_visits(const fv_graph_growth *growth, size_t self, bool leavi
 
 static void walk(const fv_graph_growth *growth, size_t row, growth_scratch *scratch) {
     const fv_index *index = growth->index;
-    float *rotated = scratch->less + index->rotated;
+    float *rotated = scratch->less + index->rotated, *vector = rotated + index->rotated;
     fv_graph_rotate(index, row, scratch->less, rotated);
     float step = fv_code_table_make(index->rotated, rotated, scratch->table);
-    scratch->walk.vector = fv_index_row(index, row);
+    scratch->walk.probe = fv_probe_of_row(index, row, vector, scratch->less, rotated, scratch->level);
     scratch->walk.table = scratch->table;
     scratch->walk.query = (fv_scan_query){.zero = (int32_t)(FV_TABLE_ZERO * (index->rotated / 4)), .step = step};
     fv_graph_walk(index, &scratch->walk, 1, 0);
@@ -126,6 +127,7 @@ static void code_task(void *context, size_t task, size_t worker) {
     const fv_index *index = growth->index;
     growth_scratch *scratch = growth->scratch + worker;
     size_t row = growth->first + task;
+    if (index->is_lean) return;
     fv_graph_rotate(index, row, scratch->less, scratch->less + index->rotated);
     for (size_t i = 0; i < index->degree; i++)
         fv_graph_recode(index, fv_graph_blocks(index, row), i, fv_graph_ids(index, row)[i], scratch->less);
@@ -257,12 +259,13 @@ static bool make_arrays(fv_graph_growth *growth) {
         growth->scratch && growth->anchors && growth->leads && growth->edges && growth->targets && growth->tails;
     for (size_t i = 0; good && i < growth->workers; i++) {
         growth_scratch *scratch = growth->scratch + i;
-        good = fv_beam_make(&scratch->walk.beam, BEAM, FV_BLOCK_CODES);
+        good = fv_graph_beam_make(index, BEAM, &scratch->walk.beam);
         growth->room = scratch->walk.beam.most_visits + 2 * growth->step + 4 * index->degree;
         scratch->candidates = fv_array_new(growth->room, sizeof *scratch->candidates);
         scratch->table = fv_array_new(4, index->rotated);
         scratch->less = fv_array_new(3, index->rotated * sizeof(float));
-        good = good && scratch->candidates && scratch->table && scratch->less;
+        scratch->level = fv_array_new(index->rotated, sizeof *scratch->level);
+        good = good && scratch->candidates && scratch->table && scratch->less && scratch->level;
     }
     return good;
 }
@@ -292,6 +295,7 @@ void fv_graph_growth_free(fv_graph_growth *growth) {
         fv_beam_free(&growth->scratch[i].walk.beam);
         free(growth->scratch[i].candidates);
         free(growth->scratch[i].table);
+        free(growth->scratch[i].level);
         free(growth->scratch[i].less);
     }
     void *all[] = {growth->scratch, growth->anchors, growth->leads, growth->edges,

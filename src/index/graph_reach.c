@@ -13,8 +13,9 @@ static double square_of(const fv_index *index, const float *vector) {
 
 void fv_graph_put_rest(fv_index *index, size_t row) {
     if (!fv_graph_has_rest(index)) return;
-    double rest = index->reach - square_of(index, fv_index_row(index, row));
-    ((float *)(uintptr_t)fv_index_row(index, row))[index->config.dimension] = rest > 0 ? (float)sqrt(rest) : 0;
+    double rest = index->reach - fv_kept_square(index, row);
+    float *place = (float *)(uintptr_t)fv_index_row(index, row) + fv_graph_rest_offset(index) / sizeof(float);
+    *place = rest > 0 ? (float)sqrt(rest) : 0;
 }
 
 /* Sums of squares with the channel that makes lengths equal, of whatever file. */
@@ -22,7 +23,7 @@ static double reach_of(const fv_index *index) {
     double most = 0;
     for (size_t row = 0; row < index->rows; row++) {
         double rest = (double)fv_graph_rest(index, row);
-        most = fmax(most, square_of(index, fv_index_row(index, row)) + rest * rest);
+        most = fmax(most, fv_kept_square(index, row) + rest * rest);
     }
     return most;
 }
@@ -30,7 +31,7 @@ static double reach_of(const fv_index *index) {
 /* What codes say of neighbours has the squares of their rests in it. */
 static void stretch(const fv_index *index, fv_index *made) {
     for (size_t row = 0; row < made->rows; row++) fv_graph_put_rest(made, row);
-    for (size_t row = 0; row < made->rows; row++)
+    for (size_t row = 0; row < made->rows && !made->is_lean; row++)
         for (size_t i = 0; i < made->degree; i++) {
             uint32_t other = fv_graph_ids(made, row)[i];
             uint8_t *block = fv_graph_blocks(made, row) + i / FV_BLOCK_CODES * fv_graph_block_bytes(made);

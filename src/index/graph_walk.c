@@ -7,16 +7,17 @@
 #include <string.h>
 
 size_t fv_graph_row_bytes(const fv_index *index, uint32_t degree) {
-    if (!degree) return index->config.dimension * sizeof(float);
+    if (!degree) return index->kept_bytes;
     size_t rest = degree / FV_BLOCK_CODES * fv_graph_block_bytes(index) + degree * sizeof(uint32_t);
-    return (fv_graph_head_bytes(index) + rest + 63) / 64 * 64;
+    size_t align = index->is_lean ? sizeof(uint32_t) : 64;
+    return (fv_graph_head_bytes(index) + rest + align - 1) / align * align;
 }
 
 /* ---- the walk ---- */
 
-static float visit_distance(const fv_index *index, const float *vector, size_t row) {
+static float visit_distance(const fv_index *index, const fv_probe *probe, size_t row) {
     float rest = fv_graph_rest(index, row);
-    return index->kernels->scan_distance(index->config.dimension, vector, fv_index_row(index, row)) + rest * rest;
+    return fv_kept_distance(index, probe, row) + rest * rest;
 }
 
 /* Number of the lowest bit; bits != 0. (de Bruijn) */
@@ -50,7 +51,7 @@ static void meet_neighbours(const fv_index *index, size_t row, const fv_scan_que
 }
 
 /* Where rows that were met again and again left no room for as many as are wanted: neighbours of what was visited. */
-static void visit_more(const fv_index *index, const float *vector, size_t least, fv_beam *beam) {
+static void visit_more(const fv_index *index, const fv_probe *probe, size_t least, fv_beam *beam) {
     for (size_t i = 0; i < beam->visit_count && least && index->dead; i++)
         least += fv_index_is_dead(index, beam->visits[i].row);
     if (least > beam->most_visits) least = beam->most_visits;
@@ -58,7 +59,7 @@ static void visit_more(const fv_index *index, const float *vector, size_t least,
         for (size_t j = 0; j < index->degree && beam->visit_count < least; j++) {
             uint32_t row = fv_graph_ids(index, beam->visits[i].row)[j];
             if (row >= index->rows || !fv_beam_mark(beam, row)) continue;
-            beam->visits[beam->visit_count++] = (fv_visit){visit_distance(index, vector, row), row, 0};
+            beam->visits[beam->visit_count++] = (fv_visit){visit_distance(index, probe, row), row, 0};
             if (fv_index_is_dead(index, row) && least < beam->most_visits) least++;
         }
 }
@@ -71,31 +72,97 @@ static void walk_next(const fv_index *index, fv_walk *walk) {
 
 static void walk_step(const fv_index *index, fv_walk *walk) {
     fv_beam *beam = &walk->beam;
-    float rest = fv_graph_rest(index, walk->row), whole = visit_distance(index, walk->vector, walk->row);
+    float rest = fv_graph_rest(index, walk->row), whole = visit_distance(index, &walk->probe, walk->row);
     beam->visits[beam->visit_count++] = (fv_visit){whole, walk->row, 0};
     walk->query.base = whole - rest * rest;
     meet_neighbours(index, walk->row, &walk->query, walk->table, beam);
     walk_next(index, walk);
 }
 
+/* ---- a walk over a lean graph ---- */
+
+static void lean_meet(const fv_index *index, fv_walk *walk, size_t first, size_t end) {
+    uint64_t fresh[FV_BLOCK_CODES];
+    size_t count = 0;
+    for (size_t i = first; i < end; i++) {
+        float near = visit_distance(index, &walk->probe, walk->waiting[i]);
+        if (near < fv_beam_limit(&walk->beam)) fv_beam_meet(&walk->beam, near, walk->waiting[i], fresh, &count);
+    }
+    fv_beam_merge(&walk->beam, fresh, count);
+}
+
+/* Fetches the neighbours of the next row that were not met; of rows that have none it goes on at once. */
+static void lean_next(const fv_index *index, fv_walk *walk) {
+    const uint32_t *ids = fv_graph_ids(index, walk->row);
+    walk->waiting_count = 0;
+    for (size_t i = 0; i < index->degree; i++) {
+        if (ids[i] >= index->rows || !fv_beam_mark(&walk->beam, ids[i])) continue;
+        walk->waiting[walk->waiting_count++] = ids[i];
+        index->kernels->scan_fetch(fv_index_row(index, ids[i]), fv_graph_head_bytes(index));
+    }
+}
+
+/* By turns: the numbers of neighbours were fetched, then the neighbours. */
+static void lean_step(const fv_index *index, fv_walk *walk) {
+    fv_beam *beam = &walk->beam;
+    if (!walk->waiting_count) {
+        beam->visits[beam->visit_count++] = (fv_visit){beam->near, walk->row, 0};
+        lean_next(index, walk);
+        if (walk->waiting_count) return;
+    }
+    for (size_t first = 0; first < walk->waiting_count; first += FV_BLOCK_CODES) {
+        size_t rest = walk->waiting_count - first;
+        lean_meet(index, walk, first, rest < FV_BLOCK_CODES ? walk->waiting_count : first + FV_BLOCK_CODES);
+    }
+    walk->waiting_count = 0;
+    walk->is_going = fv_beam_take(beam, &walk->row);
+    if (walk->is_going) index->kernels->scan_fetch(fv_graph_ids(index, walk->row), index->degree * sizeof(uint32_t));
+}
+
+static void lean_begin(const fv_index *index, fv_walk *walk) {
+    walk->waiting_count = 0;
+    if (!fv_beam_mark(&walk->beam, index->entry)) return;
+    walk->waiting[0] = index->entry;
+    lean_meet(index, walk, 0, 1);
+}
+
+/* ---- all walks ---- */
+
+/* Rows that a walk with a beam of `most` meets, in a lean graph. */
+static size_t met_by(const fv_index *index, size_t most) { return index->is_lean ? (most + 64) * index->degree : 0; }
+
+bool fv_graph_beam_make(const fv_index *index, size_t most, fv_beam *beam) {
+    return fv_beam_make(beam, most, FV_BLOCK_CODES, met_by(index, most));
+}
+
+static void begin(const fv_index *index, fv_walk *walk) {
+    uint64_t fresh[1];
+    size_t met = 0;
+    fv_beam_begin(&walk->beam);
+    if (index->is_lean)
+        lean_begin(index, walk);
+    else
+        fv_beam_meet(&walk->beam, 0, index->entry, fresh, &met);
+    fv_beam_merge(&walk->beam, fresh, met);
+    walk_next(index, walk);
+}
+
 void fv_graph_walk(const fv_index *index, fv_walk *walks, size_t count, size_t least) {
     size_t going = 0;
     for (size_t i = 0; i < count; i++) {
-        uint64_t fresh[1];
-        size_t met = 0;
-        fv_beam_begin(&walks[i].beam);
-        fv_beam_meet(&walks[i].beam, 0, index->entry, fresh, &met);
-        fv_beam_merge(&walks[i].beam, fresh, met);
-        walk_next(index, walks + i);
+        begin(index, walks + i);
         going += walks[i].is_going;
     }
     while (going)
         for (size_t i = 0; i < count; i++) {
             if (!walks[i].is_going) continue;
-            walk_step(index, walks + i);
+            if (index->is_lean)
+                lean_step(index, walks + i);
+            else
+                walk_step(index, walks + i);
             going -= !walks[i].is_going;
         }
-    for (size_t i = 0; i < count; i++) visit_more(index, walks[i].vector, least, &walks[i].beam);
+    for (size_t i = 0; i < count; i++) visit_more(index, &walks[i].probe, least, &walks[i].beam);
 }
 
 /* ---- searches ---- */
@@ -106,6 +173,7 @@ typedef struct walk_scratch {
     fv_walk walks[GROUP];
     float *vectors;  /* [GROUP][dimension] */
     uint8_t *tables; /* [GROUP][4 * rotated] */
+    int16_t *levels; /* [GROUP][rotated] */
     float *less;     /* [2 * rotated] */
 } walk_scratch;
 
@@ -130,7 +198,7 @@ static void ready_walk(const fv_index *index, const float *query, walk_scratch *
     for (size_t i = 0; i < dimension; i++) less[i] = vector[i] - index->centre[i];
     fv_kac_rotate(index->config.seed, dimension, less, rotated);
     fv_walk *walk = scratch->walks + slot;
-    walk->vector = vector;
+    walk->probe = fv_probe_make(index, vector, 1, rotated, scratch->levels + slot * index->rotated);
     walk->table = table;
     walk->query = (fv_scan_query){.zero = (int32_t)(FV_TABLE_ZERO * (index->rotated / 4)),
                                   .step = fv_code_table_make(index->rotated, rotated, table)};
@@ -145,12 +213,14 @@ static void take_visits(const walk_job *job, size_t query, const fv_walk *walk) 
     for (size_t i = 0; i < beam->visit_count; i++) {
         uint64_t label = index->arrays.labels[beam->visits[i].row];
         if (!fv_index_allows(job->search, label)) continue;
-        float distance = l2 ? beam->visits[i].distance : fv_index_distance(index, walk->vector, beam->visits[i].row);
+        float distance = l2 ? beam->visits[i].distance : fv_index_distance(index, &walk->probe, beam->visits[i].row);
         fv_near_offer(job->lists + query, distance, label);
     }
-    job->counts[query] = (fv_search_counts){.codes = beam->visit_count * index->degree,
-                                            .rows = beam->visit_count,
-                                            .bytes = beam->visit_count * index->row_bytes,
+    size_t rows = index->is_lean ? beam->seen_count : beam->visit_count;
+    job->counts[query] = (fv_search_counts){.codes = index->is_lean ? 0 : beam->visit_count * index->degree,
+                                            .rows = rows,
+                                            .bytes = beam->visit_count * index->row_bytes +
+                                                     (index->is_lean ? rows * index->kept_bytes : 0),
                                             .visits = beam->visit_count};
 }
 
@@ -169,8 +239,9 @@ static bool make_scratch(const fv_index *index, size_t most, walk_scratch *scrat
     scratch->vectors = fv_array_new(GROUP, index->config.dimension * sizeof(float));
     scratch->less = fv_array_new(2 * index->rotated, sizeof(float));
     scratch->tables = fv_array_new(GROUP * 4, index->rotated);
-    bool good = scratch->vectors && scratch->less && scratch->tables;
-    for (size_t i = 0; i < GROUP && good; i++) good = fv_beam_make(&scratch->walks[i].beam, most, FV_BLOCK_CODES);
+    scratch->levels = fv_array_new(GROUP, index->rotated * sizeof *scratch->levels);
+    bool good = scratch->vectors && scratch->less && scratch->tables && scratch->levels;
+    for (size_t i = 0; i < GROUP && good; i++) good = fv_graph_beam_make(index, most, &scratch->walks[i].beam);
     return good;
 }
 
@@ -179,6 +250,7 @@ static void free_scratch(walk_scratch *scratch) {
     free(scratch->vectors);
     free(scratch->less);
     free(scratch->tables);
+    free(scratch->levels);
 }
 
 fv_status fv_graph_search(const fv_index *index, const fv_index_search *search, const uint32_t *hidden,

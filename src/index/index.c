@@ -1,6 +1,5 @@
 /* index.c - codes of rows, and room for them. */
-#include "index/index_state.h"
-#include "index/kac_rotation.h"
+#include "index/kept_row.h"
 #include "platform/array.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -18,15 +17,12 @@ typedef struct code_job {
 /* r = o - c. L2: |o - q|^2 = |r|^2 + |q - c|^2 - 2 r . (q - c). Product: o . q = c . q + w r . c + r . (q - w c) for
  * any w. 2^-17 is taken off what bounds, for the rounding of exact distances. */
 static void code_row(const fv_index *index, size_t row, uint8_t *block, float *less, float *rotated) {
-    size_t dimension = index->config.dimension;
     float *factors = (float *)(void *)(block + fv_block_code_bytes(index->rotated));
-    const float *vector = fv_index_row(index, row);
     size_t lane = row % FV_BLOCK_CODES;
-    for (size_t i = 0; i < dimension; i++) less[i] = vector[i] - index->centre[i];
-    fv_kac_rotate(index->config.seed, dimension, less, rotated);
+    fv_kept_rotate(index, row, less, rotated);
     fv_sign_code code = fv_sign_code_put(index->rotated, rotated, lane, block);
     bool l2 = index->config.metric == FV_INDEX_L2;
-    factors[lane] = l2 ? code.square * (1 - 0x1p-17f) : (float)-fv_index_product(dimension, less, index->centre);
+    factors[lane] = l2 ? code.square * (1 - 0x1p-17f) : (float)-fv_kept_along(index, row, less);
     factors[32 + lane] = l2 ? -2 * code.product : -code.product;
     factors[64 + lane] = l2 ? 2 * code.spread : code.spread;
 }
@@ -72,6 +68,7 @@ void fv_index_assign(fv_index *index, const fv_index *made) {
     index->dead = made->dead;
     index->row_bytes = made->row_bytes;
     index->degree = made->degree;
+    index->is_lean = made->is_lean;
     index->entry = made->entry;
     index->calibration = made->calibration;
     index->reach = made->reach;

@@ -14,10 +14,16 @@
 static double code_bytes(const fv_index *index) { return (double)fv_index_block_bytes(index) / FV_BLOCK_CODES; }
 
 double fv_scan_work(const fv_index *index, double codes, double rows) {
-    return codes * code_bytes(index) + JUMP * rows * (double)(index->config.dimension * sizeof(float));
+    return codes * code_bytes(index) + JUMP * rows * (double)index->kept_bytes;
 }
 
-double fv_walk_work(const fv_index *index, double visits) { return JUMP * visits * (double)index->row_bytes; }
+/* Of the neighbours that a visit to a row of a lean graph has, so many are met for the first time. */
+#define MET_SHARE 0.5
+
+double fv_walk_work(const fv_index *index, double visits) {
+    double met = index->is_lean ? MET_SHARE * (double)index->degree * (double)index->kept_bytes : 0;
+    return JUMP * visits * ((double)index->row_bytes + met);
+}
 
 uint32_t fv_chosen_beam(const fv_index *index, double k, double recall) {
     double beam = ceil(fv_calibrated_beam(&index->calibration, k, recall));

@@ -49,7 +49,7 @@ static const void *section_data(const fv_index *index, size_t section) {
 static void put_header(const fv_index *index, const fv_index_sections *sections, uint64_t replaced, uint8_t *header) {
     memset(header, 0, FV_INDEX_HEADER);
     memcpy(header, FV_INDEX_MAGIC, sizeof FV_INDEX_MAGIC);
-    fv_le32_put(header + FV_INDEX_AT_VERSION, FV_INDEX_VERSION);
+    fv_le32_put(header + FV_INDEX_AT_VERSION, fv_index_version(index));
     fv_le32_put(header + FV_INDEX_AT_HEADER_BYTES, FV_INDEX_HEADER);
     fv_le64_put(header + FV_INDEX_AT_FILE_BYTES, sections->offset[FV_INDEX_SECTIONS]);
     fv_le64_put(header + FV_INDEX_AT_ROWS, index->rows);
@@ -59,6 +59,8 @@ static void put_header(const fv_index *index, const fv_index_sections *sections,
     fv_le32_put(header + FV_INDEX_AT_IS_CENTRED, index->is_centred);
     fv_le32_put(header + FV_INDEX_AT_DEGREE, index->degree);
     fv_le32_put(header + FV_INDEX_AT_ENTRY, index->entry);
+    fv_le32_put(header + FV_INDEX_AT_ROW_TYPE, index->config.row_type);
+    fv_le32_put(header + FV_INDEX_AT_LEAN, index->is_lean);
     fv_calibration_put(&index->calibration, header + FV_INDEX_AT_CALIBRATION);
     fv_le64_put(header + FV_INDEX_AT_DEAD, index->dead);
     fv_le64_put(header + FV_INDEX_AT_REPLACED, replaced);
@@ -139,13 +141,14 @@ static fv_status check_header(const uint8_t *bytes, size_t count, const char *na
     uint32_t version = fv_le32_get(bytes + FV_INDEX_AT_VERSION);
     if (fv_le64_get(bytes + FV_INDEX_AT_CHECKSUM) != fv_hash64(0, bytes, FV_INDEX_AT_CHECKSUM))
         return damaged(name, "its header", message);
-    if (version != FV_INDEX_VERSION)
+    if (version < 1 || version > FV_INDEX_VERSION)
         return fv_message_set(message, FV_ERROR_UNSUPPORTED,
-                              "%s: is of version %" PRIu32 "; this program reads version %d", name, version,
+                              "%s: is of version %" PRIu32 "; this program reads versions 1 to %d", name, version,
                               FV_INDEX_VERSION);
     if (!is_little_endian())
         return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: this processor is big-endian", name);
     bool zero = fv_le32_get(bytes + FV_INDEX_AT_HEADER_BYTES) == FV_INDEX_HEADER;
+    zero &= version > 1 || fv_le64_get(bytes + FV_INDEX_AT_ROW_TYPE) == 0;
     for (size_t i = FV_INDEX_AT_ZEROS; i < FV_INDEX_AT_REPLACED; i++) zero &= bytes[i] == 0;
     for (size_t i = FV_INDEX_AT_CHECKSUMS + 8 * FV_INDEX_SECTIONS; i < FV_INDEX_AT_CHECKSUM; i++) zero &= bytes[i] == 0;
     if (!zero) return damaged(name, "its header", message);
@@ -159,20 +162,23 @@ static fv_status check_header(const uint8_t *bytes, size_t count, const char *na
 static fv_status begin(fv_index **index, const uint8_t *bytes, const char *name, fv_message *message) {
     fv_index_config config;
     uint64_t rows = fv_le64_get(bytes + FV_INDEX_AT_ROWS), dead = fv_le64_get(bytes + FV_INDEX_AT_DEAD);
-    uint32_t is_centred = fv_le32_get(bytes + FV_INDEX_AT_IS_CENTRED);
+    uint32_t is_centred = fv_le32_get(bytes + FV_INDEX_AT_IS_CENTRED), is_lean = fv_le32_get(bytes + FV_INDEX_AT_LEAN);
     uint32_t degree = fv_le32_get(bytes + FV_INDEX_AT_DEGREE), entry = fv_le32_get(bytes + FV_INDEX_AT_ENTRY);
     fv_index_config_default(fv_le32_get(bytes + FV_INDEX_AT_DIMENSION), fv_le32_get(bytes + FV_INDEX_AT_METRIC),
                             &config);
     config.seed = fv_le64_get(bytes + FV_INDEX_AT_SEED);
+    config.row_type = fv_le32_get(bytes + FV_INDEX_AT_ROW_TYPE);
     if (config.dimension < 1 || config.dimension > FV_INDEX_DIMENSIONS || config.metric > FV_INDEX_COSINE ||
-        rows >= FV_INDEX_ROWS || is_centred > 1 || (rows && !is_centred) || degree > 256 || degree % FV_BLOCK_CODES ||
-        (entry && entry >= rows) || dead > rows)
+        !fv_row_type_is(config.row_type) || rows >= FV_INDEX_ROWS || is_centred > 1 || (rows && !is_centred) ||
+        degree > 256 || degree % FV_BLOCK_CODES || (entry && entry >= rows) || dead > rows || is_lean > 1 ||
+        (is_lean && !degree))
         return damaged(name, "numbers of its header", message);
     fv_status status = fv_index_begin(index, &config, message);
     if (status != FV_OK) return status;
     (*index)->rows = (*index)->capacity = (size_t)rows;
     (*index)->is_centred = is_centred;
     (*index)->degree = degree;
+    (*index)->is_lean = is_lean;
     (*index)->entry = entry;
     (*index)->dead = (size_t)dead;
     (*index)->row_bytes = fv_graph_row_bytes(*index, degree);
@@ -251,9 +257,7 @@ fv_status fv_index_check_file(const fv_index *index, fv_message *message) {
             return damaged(name, section_names[i], message);
     }
     for (size_t row = 0; row < index->rows; row++)
-        for (size_t i = 0; i < index->config.dimension; i++)
-            if (!(fabsf(fv_index_row(index, row)[i]) <= FV_INDEX_LARGEST))
-                return damaged(name, "a vector that is not finite", message);
+        if (!fv_kept_is_sound(index, row)) return damaged(name, "a vector that is not finite", message);
     return check_labels(index, name, message);
 }
 

@@ -21,7 +21,9 @@ enum fv_index_place { /* offsets in the header; what is not named is zero */
                       FV_INDEX_AT_IS_CENTRED = 48,
                       FV_INDEX_AT_DEGREE = 52,
                       FV_INDEX_AT_ENTRY = 56,
-                      FV_INDEX_AT_ZEROS = 60,
+                      FV_INDEX_AT_ROW_TYPE = 60, /* this and the next from version 2 on */
+                      FV_INDEX_AT_LEAN = 64,
+                      FV_INDEX_AT_ZEROS = 68,
                       FV_INDEX_AT_REPLACED = 112,    /* base of the journal whose changes it has; 0: none */
                       FV_INDEX_AT_DEAD = 120,        /* rows, among all */
                       FV_INDEX_AT_CALIBRATION = 128, /* calibration.h */

@@ -26,8 +26,10 @@ static double length(size_t n, const float *x) { return sqrt(fv_index_product(n,
 
 /* index.c says how the centre takes part. 2^-17: rounding of exact distances, as much again as it took off the codes.
  */
-static void ready_query(const fv_index *index, const fv_index_search *search, const float *vector, fv_scan_query *out,
-                        uint8_t *table, float *scratch) {
+static void ready_query(const fv_index *index, const fv_index_search *search, const float *vector,
+                        const fv_ready_queries *made, size_t slot, float *scratch) {
+    fv_scan_query *out = made->query + slot;
+    uint8_t *table = made->table + slot * 4 * index->rotated;
     size_t dimension = index->config.dimension;
     float *less = scratch, *rotated = scratch + index->rotated;
     double weight = 1, size = length(dimension, vector), along = fv_index_product(dimension, vector, index->centre);
@@ -37,11 +39,25 @@ static void ready_query(const fv_index *index, const fv_index_search *search, co
     for (size_t i = 0; i < dimension; i++) less[i] = (float)((double)vector[i] - weight * (double)index->centre[i]);
     double rest = length(dimension, less);
     fv_kac_rotate(index->config.seed, dimension, less, rotated);
+    made->probe[slot] = fv_probe_make(index, vector, weight, rotated, made->level + slot * index->rotated);
     out->step = fv_code_table_make(index->rotated, rotated, table);
     out->zero = (int32_t)(FV_TABLE_ZERO * (index->rotated / 4));
     out->weight = (float)weight;
     out->base = (float)(l2 ? rest * rest * (1 - 0x1p-17) : 1 - along - 0x1p-17 * (1 + centre * size));
     out->spread = (float)((double)search->confidence * rest + 0x1p-7 * (l2 ? rest : size));
+}
+
+bool fv_ready_make(const fv_index *index, size_t count, fv_ready_queries *ready) {
+    *ready = (fv_ready_queries){fv_array_new(count, index->config.dimension * sizeof(float)),
+                                fv_array_new(count, 4 * index->rotated), fv_array_new(count, sizeof *ready->query),
+                                fv_array_new(count, sizeof *ready->probe),
+                                fv_array_new(count, index->rotated * sizeof *ready->level)};
+    return ready->vector && ready->table && ready->query && ready->probe && ready->level;
+}
+
+void fv_ready_free(fv_ready_queries *ready) {
+    void *all[] = {ready->vector, ready->table, ready->query, ready->probe, ready->level};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }
 
 void fv_index_ready(const fv_index *index, const fv_index_search *search, size_t first, size_t count,
@@ -54,7 +70,7 @@ void fv_index_ready(const fv_index *index, const fv_index_search *search, size_t
             fv_index_normalise(dimension, query, vector);
         else
             memcpy(vector, query, dimension * sizeof *vector);
-        ready_query(index, search, vector, out->query + i, out->table + i * 4 * index->rotated, scratch);
+        ready_query(index, search, vector, out, i, scratch);
     }
 }
 
@@ -66,11 +82,9 @@ bool fv_index_allows(const fv_index_search *search, uint64_t label) {
     return !search->filter || search->filter(search->filter_context, label);
 }
 
-float fv_index_distance(const fv_index *index, const float *query, size_t row) {
-    size_t dimension = index->config.dimension;
-    const float *vector = fv_index_row(index, row);
-    return index->config.metric == FV_INDEX_L2 ? index->kernels->scan_distance(dimension, query, vector)
-                                               : 1 - index->kernels->scan_product(dimension, query, vector);
+float fv_index_distance(const fv_index *index, const fv_probe *probe, size_t row) {
+    return index->config.metric == FV_INDEX_L2 ? fv_kept_distance(index, probe, row)
+                                               : 1 - fv_kept_product(index, probe, row);
 }
 
 /* ---- a task ---- */
@@ -99,7 +113,8 @@ typedef struct flat_job {
 static void ready_task(void *context, size_t task, size_t worker) {
     const flat_job *job = context;
     fv_ready_queries out = {job->ready.vector + task * job->index->config.dimension,
-                            job->ready.table + task * 4 * job->index->rotated, job->ready.query + task};
+                            job->ready.table + task * 4 * job->index->rotated, job->ready.query + task,
+                            job->ready.probe + task, job->ready.level + task * job->index->rotated};
     fv_index_ready(job->index, job->search, job->first + task, 1, &out,
                    job->rotated + worker * 2 * job->index->rotated);
 }
@@ -115,8 +130,7 @@ static void take_row(const flat_job *job, size_t query, size_t code, fv_near_lis
     if (!is_allowed(job, code)) return;
     size_t row = row_of(job, code);
     uint64_t label = job->index->arrays.labels[row];
-    const float *vector = job->ready.vector + query * job->index->config.dimension;
-    fv_near_offer(list, fv_index_distance(job->index, vector, row), label);
+    fv_near_offer(list, fv_index_distance(job->index, job->ready.probe + query, row), label);
     counts->rows++;
 }
 
@@ -143,7 +157,7 @@ static void fetch_rows(const flat_job *job, const flat_scratch *scratch, size_t 
     for (size_t t = 0; under; t++, under >>= 1) {
         if (!(under & 1) || !(scratch->low[slot][block * 32 + t] < limit)) continue;
         size_t row = row_of(job, (first_block + block) * FV_BLOCK_CODES + t);
-        job->index->kernels->scan_fetch(fv_index_row(job->index, row), job->index->config.dimension * sizeof(float));
+        job->index->kernels->scan_fetch(fv_index_row(job->index, row), job->index->kept_bytes);
     }
 }
 
@@ -202,8 +216,7 @@ static void scan_task(void *context, size_t task, size_t worker) {
     }
     size_t last = end * FV_BLOCK_CODES < job->rows ? end * FV_BLOCK_CODES : job->rows;
     counts->codes = queries * (last - shard * SHARD * FV_BLOCK_CODES);
-    counts->bytes = (end - shard * SHARD) * fv_index_block_bytes(job->index) +
-                    counts->rows * job->index->config.dimension * sizeof(float);
+    counts->bytes = (end - shard * SHARD) * fv_index_block_bytes(job->index) + counts->rows * job->index->kept_bytes;
 }
 
 /* ---- batches ---- */
@@ -257,23 +270,20 @@ fv_status fv_index_flat(const fv_index *index, const fv_index_search *search, co
     size_t batch = batch_of(search, shards, most), bounded = most == SIZE_MAX ? 0 : most;
     flat_job job = {.index = index, .search = search, .shards = shards, .subset = subset, .rows = rows};
     job.blocks = subset ? subset->blocks : index->arrays.blocks;
-    job.ready.vector = fv_array_new(batch, index->config.dimension * sizeof(float));
-    job.ready.table = fv_array_new(batch, 4 * index->rotated);
-    job.ready.query = fv_array_new(batch, sizeof *job.ready.query);
+    bool good = fv_ready_make(index, batch, &job.ready);
     job.lists = fv_array_new(batch * shards, sizeof *job.lists);
     job.scratch = fv_array_new(workers, sizeof *job.scratch);
     job.rotated = fv_array_new(workers, 2 * index->rotated * sizeof(float));
     job.counts = fv_array_new((batch + GROUP - 1) / GROUP * shards, sizeof *job.counts);
     fv_near *entries = fv_array_new(batch * shards, (bounded ? bounded : 1) * sizeof *entries);
-    bool good = job.ready.vector && job.ready.table && job.ready.query && job.lists && job.scratch && job.rotated &&
-                job.counts && entries;
+    good = good && job.lists && job.scratch && job.rotated && job.counts && entries;
     for (size_t first = 0; good && first < search->count; first += batch) {
         job.first = first;
         job.count = search->count - first < batch ? search->count - first : batch;
         run_batch(&job, search->parallel, lists, entries, counts);
     }
-    void *all[] = {job.ready.vector, job.ready.table, job.ready.query, job.lists,
-                   job.scratch,      job.rotated,     job.counts,      entries};
+    fv_ready_free(&job.ready);
+    void *all[] = {job.lists, job.scratch, job.rotated, job.counts, entries};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
     for (size_t i = 0; i < search->count; i++) good = good && !lists[i].has_failed;
     return good ? FV_OK : fv_message_set(message, FV_ERROR_MEMORY, "no memory for a search");

@@ -6,31 +6,39 @@
  * All metrics walk by L2: lengths are 1 for cosine, and for inner products one more channel, 0 in queries, makes all
  * vectors as long as the longest, so that the nearest are those of the largest product.
  *
- * A row: f32 [dimension]; for inner products f32 of that channel; zeros to a multiple of 64; for each 32 neighbours
- * codes and f32 [2][32], add and scale; u32 [degree] rows; zeros to a multiple of 64. It begins at a multiple of 64.
- * Each has `degree` neighbours; where there are fewer other rows, some several times. */
+ * A row: the vector (kept_row.h), zeros to a multiple of 4; for inner products f32 of that channel; zeros to a multiple
+ * of 64; for each 32 neighbours codes and f32 [2][32], add and scale; u32 [degree] rows; zeros to a multiple of 64. It
+ * begins at a multiple of 64. Each has `degree` neighbours; where there are fewer other rows, some several times.
+ *
+ * A lean row has no codes, and no zeros but to a multiple of 4: a visit computes the distances of those neighbours that
+ * were not met yet, row by row. */
 #ifndef FV_INDEX_GRAPH_H
 #define FV_INDEX_GRAPH_H
 
 #include "index/graph_beam.h"
 #include "index/index_search.h"
 
+#define FV_GRAPH_DEGREE 256 /* at most */
+
 /* Bytes of a row; degree 0: the vector alone. */
 size_t fv_graph_row_bytes(const fv_index *index, uint32_t degree);
 
 static inline bool fv_graph_has_rest(const fv_index *index) { return index->config.metric == FV_INDEX_IP; }
 
+static inline size_t fv_graph_rest_offset(const fv_index *index) { return (index->kept_bytes + 3) / 4 * 4; }
+
 static inline size_t fv_graph_head_bytes(const fv_index *index) {
-    return ((index->config.dimension + (size_t)fv_graph_has_rest(index)) * sizeof(float) + 63) / 64 * 64;
+    size_t bytes = fv_graph_rest_offset(index) + (size_t)fv_graph_has_rest(index) * sizeof(float);
+    return index->is_lean ? bytes : (bytes + 63) / 64 * 64;
 }
 
 static inline size_t fv_graph_block_bytes(const fv_index *index) {
-    return fv_block_code_bytes(index->rotated) + 2 * FV_BLOCK_CODES * sizeof(float);
+    return index->is_lean ? 0 : fv_block_code_bytes(index->rotated) + 2 * FV_BLOCK_CODES * sizeof(float);
 }
 
 /* The channel that makes lengths equal. */
 static inline float fv_graph_rest(const fv_index *index, size_t row) {
-    return fv_graph_has_rest(index) ? fv_index_row(index, row)[index->config.dimension] : 0;
+    return fv_graph_has_rest(index) ? fv_index_row(index, row)[fv_graph_rest_offset(index) / sizeof(float)] : 0;
 }
 
 static inline uint8_t *fv_graph_blocks(const fv_index *index, size_t row) {
@@ -46,16 +54,21 @@ static inline uint32_t *fv_graph_ids(const fv_index *index, size_t row) {
     return fv_graph_tail_ids(index, fv_graph_blocks(index, row));
 }
 
-/* A walk. vector, query and table are the caller's: of the query only zero and step are looked at; the table is that of
- * the rotation of vector - centre. */
+/* A walk. probe, query and table are the caller's: of the query only zero and step are looked at; the table is that of
+ * the rotation of the vector less the centre. */
 typedef struct fv_walk {
-    const float *vector; /* [dimension] */
+    fv_probe probe;
     const uint8_t *table;
     fv_scan_query query;
     fv_beam beam;  /* made for it; beam.visits are the result */
     uint32_t row;  /* to be visited next */
     bool is_going; /* there is one */
+    size_t waiting_count;
+    uint32_t waiting[FV_GRAPH_DEGREE]; /* of a lean graph: neighbours that are being fetched */
 } fv_walk;
+
+/* A beam for walks over that graph. False: no memory. */
+bool fv_graph_beam_make(const fv_index *index, size_t most, fv_beam *beam);
 
 /* Walks from the entry on, all in turns, so that rows of one are fetched while the others go on; each visits at least
  * `least` rows that are not dead if it meets them. Each finds what it would alone. */

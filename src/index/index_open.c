@@ -2,6 +2,7 @@
  * moment: whoever takes changes into the file puts the new file in its place first, and empties the journal then. */
 #include "index/index_file.h"
 #include "index/index_journal.h"
+#include "index/kept_row.h"
 #include "index/row_change.h"
 #include "platform/array.h"
 #include <inttypes.h>
@@ -52,7 +53,8 @@ static fv_status replay(fv_index *index, fv_journal_reader *reader, const fv_par
         status = fv_journal_next(reader, &call, &is_there, message);
         if (status != FV_OK || !is_there || !(call.rows + call.gone)) continue;
         fv_row_change change = {call.rows, call.vectors, call.labels, call.gone, call.removed, parallel};
-        status = fv_index_inspect(call.rows, index->config.dimension, call.vectors, "vector", &why);
+        status =
+            fv_index_inspect(call.rows, index->config.dimension, call.vectors, fv_kept_largest(index), "vector", &why);
         if (status == FV_OK) status = fv_index_apply(index, &change, &why);
         bool is_misfit = status == FV_ERROR_ARGUMENT || status == FV_ERROR_RANGE || status == FV_ERROR_NOT_FINITE;
         if (is_misfit)

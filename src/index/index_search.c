@@ -33,7 +33,7 @@ static fv_status check_search(const fv_index *index, const fv_index_search *sear
     if (search->dimension != index->config.dimension)
         return fv_message_set(message, FV_ERROR_SHAPE, "the queries have dimension %" PRIu32 ", the index has %" PRIu32,
                               search->dimension, index->config.dimension);
-    return fv_index_inspect(search->count, search->dimension, search->queries, "query", message);
+    return fv_index_inspect(search->count, search->dimension, search->queries, FV_INDEX_LARGEST, "query", message);
 }
 
 static void add_counts(const fv_index *index, const fv_index_search *search, const fv_search_counts *counts,

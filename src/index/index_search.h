@@ -3,6 +3,7 @@
 #define FV_INDEX_SEARCH_H
 
 #include "index/index_state.h"
+#include "index/kept_row.h"
 #include "index/near_list.h"
 
 /* Queries ready to be searched for. */
@@ -10,7 +11,13 @@ typedef struct fv_ready_queries {
     float *vector;        /* [count][dimension], of length 1 for cosine */
     uint8_t *table;       /* [count][4 * rotated] */
     fv_scan_query *query; /* [count] */
+    fv_probe *probe;      /* [count] */
+    int16_t *level;       /* [count][rotated]; not used unless rows are codes */
 } fv_ready_queries;
+
+/* Room for `count`. False: no memory. */
+bool fv_ready_make(const fv_index *index, size_t count, fv_ready_queries *ready);
+void fv_ready_free(fv_ready_queries *ready);
 
 /* Makes `count` queries from number `first` of the search on. scratch [2 * rotated] a worker. */
 void fv_index_ready(const fv_index *index, const fv_index_search *search, size_t first, size_t count,
@@ -19,8 +26,8 @@ void fv_index_ready(const fv_index *index, const fv_index_search *search, size_t
 /* Whether the label may be a result; that of dead rows may not. */
 bool fv_index_allows(const fv_index_search *search, uint64_t label);
 
-/* Distance of a row from a query that is ready. */
-float fv_index_distance(const fv_index *index, const float *query, size_t row);
+/* Distance of a row from a query, by the index's metric. */
+float fv_index_distance(const fv_index *index, const fv_probe *probe, size_t row);
 
 typedef struct fv_search_counts {
     uint64_t codes, rows, bytes, visits;

@@ -12,10 +12,10 @@
 #include "index/sign_code.h"
 #include "platform/turn_lock.h"
 
-#define FV_INDEX_VERSION 1 /* of the file */
+#define FV_INDEX_VERSION 2 /* of the file, the latest; what has rows of f32 is of version 1 */
 
 typedef struct fv_index_arrays {
-    float *vectors;   /* [rows], row_bytes apart: [dimension], and in a graph what index_graph.h says */
+    float *vectors;   /* [rows], row_bytes apart: what kept_row.h says, and in a graph what index_graph.h says */
     uint8_t *blocks;  /* [rows / 32, rounded up][fv_index_block_bytes()] */
     uint64_t *labels; /* [rows]; FV_INDEX_NO_LABEL: of a dead row, which walks pass and nobody finds */
 } fv_index_arrays;
@@ -26,8 +26,10 @@ struct fv_index {
     size_t rotated;              /* channels of a rotated vector */
     fv_turn_lock *lock;          /* readers read, and changes publish, under it */
     size_t rows, capacity, dead; /* dead ones are among the rows */
+    size_t kept_bytes;           /* of a vector */
     size_t row_bytes;            /* from a vector to the next */
     uint32_t degree;             /* of the graph; 0: there is none */
+    bool is_lean;                /* its rows hold no codes of neighbours */
     uint32_t entry;              /* row that walks begin at */
     fv_calibration calibration;
     double reach;           /* square of the length that a graph gives all vectors of an inner product; 0: not known */
@@ -62,6 +64,9 @@ static inline const float *fv_index_row(const fv_index *index, size_t row) {
 /* An empty index with the kernels of this machine. FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_UNSUPPORTED, FV_ERROR_MEMORY. */
 fv_status fv_index_begin(fv_index **index, const fv_index_config *config, fv_message *message);
 
+/* Of its file: what was there before others is written as it was. */
+uint32_t fv_index_version(const fv_index *index);
+
 /* Drops the arrays, or the mapping that they lie in. */
 void fv_index_free_arrays(fv_index *index);
 
@@ -93,8 +98,10 @@ fv_status fv_index_code(fv_index *index, size_t first, size_t end, uint8_t *edge
 /* fv_index_check() of a file. */
 fv_status fv_index_check_file(const fv_index *index, fv_message *message);
 
-/* Looks at vectors [rows][dimension]: FV_OK, FV_ERROR_NOT_FINITE, FV_ERROR_RANGE; `what` they are, for the message. */
-fv_status fv_index_inspect(size_t rows, size_t dimension, const float *vectors, const char *what, fv_message *message);
+/* Looks at vectors [rows][dimension], of which no element may be larger than `most`: FV_OK, FV_ERROR_NOT_FINITE,
+ * FV_ERROR_RANGE; `what` they are, for the message. */
+fv_status fv_index_inspect(size_t rows, size_t dimension, const float *vectors, float most, const char *what,
+                           fv_message *message);
 
 /* out = x with length 1, or zeros. out may be x. */
 void fv_index_normalise(size_t n, const float *x, float *out);

@@ -83,3 +83,17 @@ void fv_kac_rotate(uint64_t seed, size_t dim, const float *x, float *out) {
         for (size_t i = 0; i < n; i++) out[i] *= 0x1.6a09e6p-1f; /* 1 / sqrt(2) */
     }
 }
+
+/* All steps are their own inverses. */
+void fv_kac_rotate_back(uint64_t seed, size_t dim, const float *x, float *out) {
+    size_t n = fv_rotated_dim(dim), power = FV_ROTATED_ALIGN;
+    while (power * 2 <= n) power *= 2;
+    float factor = (float)(1.0 / sqrt((double)power));
+    memcpy(out, x, n * sizeof *x);
+    for (size_t round = ROUNDS; round-- > 0;) {
+        if (power != n) butterflies(n / 2, out, out + n / 2);
+        for (size_t i = 0; i < n && power != n; i++) out[i] *= 0x1.6a09e6p-1f; /* 1 / sqrt(2) */
+        hadamard(power, factor, round % 2 ? out + n - power : out);
+        turn_signs(seed, round, n, out);
+    }
+}

@@ -19,4 +19,7 @@ static inline size_t fv_rotated_dim(size_t dim) {
 /* out [fv_rotated_dim(dim)] = the rotation of x [dim], with zeros after it. dim >= 1. */
 void fv_kac_rotate(uint64_t seed, size_t dim, const float *x, float *out);
 
+/* out [fv_rotated_dim(dim)] = what x [fv_rotated_dim(dim)] is the rotation of. */
+void fv_kac_rotate_back(uint64_t seed, size_t dim, const float *x, float *out);
+
 #endif

@@ -145,14 +145,13 @@ static fv_status walk(trial *job, fv_calibration *calibration, fv_message *messa
 
 /* ---- the queries ---- */
 
-/* Rows by chance; not the one that walks begin at, which they can't do without. */
-static void draw_own(trial *job) {
+/* Rows by chance; not the one that walks begin at, which they can't do without. scratch [2][rotated]. */
+static void draw_own(trial *job, float *scratch) {
     const fv_index *index = job->index;
     for (size_t i = 0, place = 0; i < job->count; i++) {
         do job->hidden[i] = (uint32_t)(fv_splitmix(index->config.seed ^ FV_SPLITMIX_STEP, place++) % index->rows);
         while (job->hidden[i] == index->entry);
-        memcpy(job->queries + i * index->config.dimension, fv_index_row(index, job->hidden[i]),
-               index->config.dimension * sizeof(float));
+        fv_kept_get(index, job->hidden[i], job->queries + i * index->config.dimension, scratch);
     }
 }
 
@@ -187,12 +186,13 @@ fv_status fv_calibration_measure(fv_index *index, size_t count, const float *que
     }
     trial job = {.index = index, .parallel = parallel, .count = queries_of(index->rows, count), .k = NEAREST};
     fv_status status = FV_OK;
-    if (!make(&job, !count))
+    float *scratch = fv_array_new(2 * index->rotated, sizeof *scratch);
+    if (!make(&job, !count) || !scratch)
         status = fv_message_set(message, FV_ERROR_MEMORY, "no memory to calibrate an index");
     else if (count)
         draw_given(&job, count, queries);
     else
-        draw_own(&job);
+        draw_own(&job, scratch);
     made.queries = (uint32_t)job.count;
     made.vectors = (uint32_t)fv_index_live(index);
     made.is_given = count > 0;
@@ -200,7 +200,7 @@ fv_status fv_calibration_measure(fv_index *index, size_t count, const float *que
     if (status == FV_OK && index->degree) status = find_truth(&job, message);
     if (status == FV_OK && index->degree) status = walk(&job, &made, message);
     if (status == FV_OK) index->calibration = made;
-    void *all[] = {job.queries, job.truth, job.lists, job.entries, job.hidden};
+    void *all[] = {job.queries, job.truth, job.lists, job.entries, job.hidden, scratch};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
     return status;
 }
@@ -228,7 +228,7 @@ fv_status fv_index_calibrate(fv_index *index, size_t count, uint32_t dimension, 
     if (count && dimension != index->config.dimension)
         return fv_message_set(message, FV_ERROR_SHAPE, "the queries have dimension %" PRIu32 ", the index has %" PRIu32,
                               dimension, index->config.dimension);
-    fv_status status = fv_index_inspect(count, index->config.dimension, queries, "query", message);
+    fv_status status = fv_index_inspect(count, index->config.dimension, queries, FV_INDEX_LARGEST, "query", message);
     if (status != FV_OK) return status;
     fv_turn_change_begin(index->lock);
     status = measure_and_publish(index, count, queries, parallel, message);

@@ -7,6 +7,7 @@
 #include "index/graph_reach.h"
 #include "index/index_choice.h"
 #include "index/index_file.h"
+#include "index/kept_row.h"
 #include "platform/array.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -85,13 +86,29 @@ static fv_status check_labels(const fv_index *index, const fv_row_change *change
 
 /* ---- what comes ---- */
 
+typedef struct put_job {
+    fv_index *index;
+    const fv_row_change *change;
+    size_t room;    /* floats of a worker */
+    float *scratch; /* [workers][room]: a vector of length 1; what keeping it wants */
+} put_job;
+
+static const float *vector_of(const fv_index *index, const float *vector, float *own) {
+    if (index->config.metric != FV_INDEX_COSINE) return vector;
+    fv_index_normalise(index->config.dimension, vector, own);
+    return own;
+}
+
 /* The mean of what comes first; nobody has looked at the centre before. */
-static bool put_centre(fv_index *index, size_t rows) {
-    size_t dimension = index->config.dimension;
+static bool put_centre(const put_job *job) {
+    fv_index *index = job->index;
+    size_t dimension = index->config.dimension, rows = job->change->rows;
     double *sum = fv_array_new(dimension, sizeof *sum);
     if (!sum) return false;
-    for (size_t row = 0; row < rows; row++)
-        for (size_t i = 0; i < dimension; i++) sum[i] += (double)fv_index_row(index, row)[i];
+    for (size_t row = 0; row < rows; row++) {
+        const float *vector = vector_of(index, job->change->vectors + row * dimension, job->scratch);
+        for (size_t i = 0; i < dimension; i++) sum[i] += (double)vector[i];
+    }
     fv_turn_publish_begin(index->lock);
     for (size_t i = 0; i < dimension; i++) index->centre[i] = (float)(sum[i] / (double)rows);
     fv_turn_publish_end(index->lock);
@@ -99,16 +116,24 @@ static bool put_centre(fv_index *index, size_t rows) {
     return true;
 }
 
-static void put_vectors(fv_index *index, const fv_row_change *change) {
+static void put_task(void *context, size_t task, size_t worker) {
+    const put_job *job = context;
+    fv_index *index = job->index;
     size_t dimension = index->config.dimension;
-    for (size_t i = 0; i < change->rows; i++) {
-        float *place = (float *)(uintptr_t)fv_index_row(index, index->rows + i);
-        if (index->config.metric == FV_INDEX_COSINE)
-            fv_index_normalise(dimension, change->vectors + i * dimension, place);
-        else
-            memcpy(place, change->vectors + i * dimension, dimension * sizeof *place);
-        index->arrays.labels[index->rows + i] = FV_INDEX_NO_LABEL;
-    }
+    float *own = job->scratch + worker * job->room;
+    const float *vector = vector_of(index, job->change->vectors + task * dimension, own);
+    fv_kept_put(index, index->rows + task, vector, own + dimension);
+    index->arrays.labels[index->rows + task] = FV_INDEX_NO_LABEL;
+}
+
+static fv_status put_vectors(fv_index *index, const fv_row_change *change, fv_message *message) {
+    size_t workers = change->parallel && change->parallel->workers > 1 ? change->parallel->workers : 1;
+    put_job job = {.index = index, .change = change, .room = index->config.dimension + 2 * index->rotated};
+    job.scratch = fv_array_new(workers, job.room * sizeof(float));
+    bool good = job.scratch && (index->is_centred || put_centre(&job));
+    if (good) fv_parallel_run(change->parallel, change->rows, put_task, &job);
+    free(job.scratch);
+    return good ? FV_OK : fv_message_set(message, FV_ERROR_MEMORY, "no memory for %zu vectors", change->rows);
 }
 
 /* All that may fail, where nobody looks. */
@@ -116,11 +141,8 @@ static fv_status make_plan(fv_index *index, const fv_row_change *change, row_pla
     plan->first = index->rows;
     plan->end = index->rows + change->rows;
     if (!change->rows) return FV_OK;
-    put_vectors(index, change);
-    fv_status status = FV_OK;
-    if (!index->is_centred && !put_centre(index, plan->end))
-        status = fv_message_set(message, FV_ERROR_MEMORY, "no memory for the centre of the vectors");
-    if (plan->first % FV_BLOCK_CODES) {
+    fv_status status = put_vectors(index, change, message);
+    if (status == FV_OK && plan->first % FV_BLOCK_CODES) {
         const uint8_t *shared = index->arrays.blocks + plan->first / FV_BLOCK_CODES * fv_index_block_bytes(index);
         plan->edge = fv_array_new(1, fv_index_block_bytes(index));
         if (plan->edge) memcpy(plan->edge, shared, fv_index_block_bytes(index));
@@ -225,7 +247,7 @@ static fv_status check_rows(const fv_index *index, size_t rows, uint32_t dimensi
     if (dimension != index->config.dimension)
         return fv_message_set(message, FV_ERROR_SHAPE, "the vectors have dimension %" PRIu32 ", the index has %" PRIu32,
                               dimension, index->config.dimension);
-    return fv_index_inspect(rows, dimension, vectors, "vector", message);
+    return fv_index_inspect(rows, dimension, vectors, fv_kept_largest(index), "vector", message);
 }
 
 static fv_status apply(fv_index *index, const fv_row_change *change, fv_message *message) {

@@ -59,6 +59,19 @@ typedef void fv_scan_code_fn(size_t n, const float *self, const float *other, ui
  * order; then lanes l and l + 16 are added, l and l + 8, and so on. */
 typedef float fv_scan_pair_fn(size_t n, const float *x, const float *y);
 
+/* The same sums where y, or both, are f16 or bf16, each made f32 first. */
+typedef float fv_scan_half_fn(size_t n, const float *x, const uint16_t *y);
+typedef float fv_scan_halves_fn(size_t n, const uint16_t *x, const uint16_t *y);
+
+/* Sum over i < n of code[i] * level[i] (level_code.h). code of `bits` 2..8, n a multiple of 64; no sum of some of the
+ * |255 * level[i]| is above 2^31 - 1. */
+typedef int32_t fv_scan_levels_fn(size_t n, size_t bits, const uint8_t *code, const int16_t *level);
+
+/* Sum over i < n of (2 * x[i] - m) * (2 * y[i] - m), m = 2^bits - 1: of two codes; n a multiple of 64, at most
+ * FV_SCAN_CODES_MOST. */
+#define FV_SCAN_CODES_MOST 32768
+typedef int32_t fv_scan_codes_fn(size_t n, size_t bits, const uint8_t *x, const uint8_t *y);
+
 #define FV_SCAN_LIST(K, set) \
     K(scan_sums, fv_scan_sums_fn, set) \
     K(scan_bounds, fv_scan_bounds_fn, set) \
@@ -66,7 +79,15 @@ typedef float fv_scan_pair_fn(size_t n, const float *x, const float *y);
     K(scan_fetch, fv_scan_fetch_fn, set) \
     K(scan_code, fv_scan_code_fn, set) \
     K(scan_distance, fv_scan_pair_fn, set) \
-    K(scan_product, fv_scan_pair_fn, set)
+    K(scan_product, fv_scan_pair_fn, set) \
+    K(scan_distance_f16, fv_scan_half_fn, set) \
+    K(scan_product_f16, fv_scan_half_fn, set) \
+    K(scan_distance_bf16, fv_scan_half_fn, set) \
+    K(scan_product_bf16, fv_scan_half_fn, set) \
+    K(scan_distance_f16_f16, fv_scan_halves_fn, set) \
+    K(scan_distance_bf16_bf16, fv_scan_halves_fn, set) \
+    K(scan_levels, fv_scan_levels_fn, set) \
+    K(scan_codes, fv_scan_codes_fn, set)
 
 #define FV_SCAN_SLOT(name, type, set) type *name;
 typedef struct fv_scan_kernels {

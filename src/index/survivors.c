@@ -113,33 +113,39 @@ typedef struct list_job {
     const fv_index_search *search;
     const fv_survivors *survivors;
     fv_near_list *lists;
-    float *vectors; /* [workers][dimension] */
+    fv_ready_queries *ready; /* [workers] of one query */
+    float *scratch;          /* [workers][2 * rotated] */
 } list_job;
 
 static void list_task(void *context, size_t task, size_t worker) {
     const list_job *job = context;
-    size_t dimension = job->index->config.dimension;
-    const float *query = job->search->queries + task * dimension;
-    float *vector = job->vectors + worker * dimension;
-    if (job->index->config.metric == FV_INDEX_COSINE)
-        fv_index_normalise(dimension, query, vector);
-    else
-        memcpy(vector, query, dimension * sizeof *vector);
+    const fv_ready_queries *ready = job->ready + worker;
+    fv_index_ready(job->index, job->search, task, 1, ready, job->scratch + worker * 2 * job->index->rotated);
     for (size_t i = 0; i < job->survivors->count; i++) {
         uint32_t row = job->survivors->rows[i];
-        fv_near_offer(job->lists + task, fv_index_distance(job->index, vector, row), job->index->arrays.labels[row]);
+        fv_near_offer(job->lists + task, fv_index_distance(job->index, ready->probe, row),
+                      job->index->arrays.labels[row]);
     }
 }
 
 fv_status fv_survivors_search(const fv_index *index, const fv_index_search *search, const fv_survivors *survivors,
                               fv_near_list *lists, fv_search_counts *counts, fv_message *message) {
     size_t workers = search->parallel && search->parallel->workers > 1 ? search->parallel->workers : 1;
-    list_job job = {index, search, survivors, lists, fv_array_new(workers, index->config.dimension * sizeof(float))};
-    if (!job.vectors) return fv_message_set(message, FV_ERROR_MEMORY, "no memory for a search");
-    fv_parallel_run(search->parallel, search->count, list_task, &job);
+    list_job job = {index,
+                    search,
+                    survivors,
+                    lists,
+                    fv_array_new(workers, sizeof *job.ready),
+                    fv_array_new(workers, 2 * index->rotated * sizeof(float))};
+    bool good = job.ready && job.scratch;
+    for (size_t i = 0; good && i < workers; i++) good = fv_ready_make(index, 1, job.ready + i);
+    if (good) fv_parallel_run(search->parallel, search->count, list_task, &job);
+    for (size_t i = 0; job.ready && i < workers; i++) fv_ready_free(job.ready + i);
+    free(job.ready);
+    free(job.scratch);
+    if (!good) return fv_message_set(message, FV_ERROR_MEMORY, "no memory for a search");
     counts->rows += search->count * survivors->count;
-    counts->bytes += search->count * survivors->count * index->config.dimension * sizeof(float);
+    counts->bytes += search->count * survivors->count * index->kept_bytes;
     counts->lists += search->count;
-    free(job.vectors);
     return FV_OK;
 }

@@ -116,6 +116,17 @@ class IndexTest(FolderTest):
         self.assertGreaterEqual(lines[-1]["recall"], 0.99)
         self.assertTrue(all(line["qps"] > 0 for line in lines))
 
+    def test_rows_are_kept_as_is_said(self):
+        for rows, lean, least in (("f16", False, 33), ("q8", True, 33), ("q4", False, 25), ("q3", True, 20)):
+            self.build("--kind", "graph", "--build-ef", "60", "--rows", rows, *["--lean"] * lean)
+            info = self.document("index", "inspect", self.path("x.fvi"), "--check", "--json")
+            self.assertEqual((info["rows"], info["lean"], info["version"]), (rows, lean, 2))
+            _, labels, _ = self.search("-k", "5", "--ef", "100")
+            self.assertGreaterEqual(sum(len(set(a) & set(b)) for a, b in zip(labels, self.truth(5))), least)
+        self.assertIn("lean graph, l2, %d vectors of dimension %d as q3" % (self.ROWS, self.DIM),
+                      self.ok("index", "inspect", self.path("x.fvi")).stdout.decode())
+        self.fails(2, "index", "build", self.path("data.npy"), "-o", self.path("y.fvi"), "--rows", "q9", says=("q9",))
+
     def test_a_recall_chooses_the_least_work(self):
         self.rows = [[random.gauss(0, 1) for _ in range(self.DIM)] for _ in range(4000)]
         self.queries = [[random.gauss(0, 1) for _ in range(self.DIM)] for _ in range(100)]

@@ -19,10 +19,14 @@ static void header_mend(uint8_t *bytes) {
 
 /* Sections as far as they lie in the file. */
 static void sections_mend(uint8_t *bytes, size_t count) {
-    fv_index index = {.config.dimension = fv_le32_get(bytes + FV_INDEX_AT_DIMENSION)};
+    fv_index index = {.config = {.dimension = fv_le32_get(bytes + FV_INDEX_AT_DIMENSION),
+                                 .metric = fv_le32_get(bytes + FV_INDEX_AT_METRIC),
+                                 .row_type = fv_le32_get(bytes + FV_INDEX_AT_ROW_TYPE)},
+                      .is_lean = fv_le32_get(bytes + FV_INDEX_AT_LEAN) == 1};
     fv_index_sections at;
-    if (index.config.dimension > FV_INDEX_DIMENSIONS) return;
+    if (index.config.dimension > FV_INDEX_DIMENSIONS || !fv_row_type_is(index.config.row_type)) return;
     index.rotated = (index.config.dimension + 63u) / 64 * 64;
+    index.kept_bytes = fv_kept_bytes(&index);
     index.rows = (size_t)fv_le64_get(bytes + FV_INDEX_AT_ROWS);
     uint32_t degree = fv_le32_get(bytes + FV_INDEX_AT_DEGREE);
     if (degree > 256) return;

@@ -38,7 +38,9 @@ static void make_call(fv_index *index, const fv_journal_call *call) {
     fv_row_change change = {call->rows, call->vectors, call->labels, call->gone, call->removed, NULL};
     fv_index_info info[2];
     fv_message message = {""};
-    if (call->rows > MOST_ROWS || fv_index_inspect(call->rows, DIM, call->vectors, "vector", NULL) != FV_OK) return;
+    if (call->rows > MOST_ROWS ||
+        fv_index_inspect(call->rows, DIM, call->vectors, FV_INDEX_LARGEST, "vector", NULL) != FV_OK)
+        return;
     fv_index_info_get(index, info);
     fv_status status = fv_index_apply(index, &change, &message);
     fv_index_info_get(index, info + 1);

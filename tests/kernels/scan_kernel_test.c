@@ -1,5 +1,7 @@
 /* scan_kernel_test.c - the loops of the index: every instruction set gives the scalar twin's bits. */
+#include "index/level_code.h"
 #include "index/scan_kernels.h"
+#include "numeric/half.h"
 #include "support/fence.h"
 #include "support/random.h"
 #include "support/tables.h"
@@ -10,7 +12,7 @@
 
 #include <cmocka.h>
 
-enum { MOST_GROUPS = 16400, MOST_DIM = 5000 };
+enum { MOST_GROUPS = 16400, MOST_DIM = 5000, MOST_LEVELS = FV_SCAN_CODES_MOST };
 
 static test_tables tables;
 static test_fence code_fence, table_fence, out_fence;
@@ -116,6 +118,61 @@ static void check_codes(const fv_scan_kernels *table) {
     }
 }
 
+/* Sums over pairs of which one is, or both are, of 16 bits. */
+static void check_halves(const fv_scan_kernels *table) {
+    const fv_scan_kernels *scalar = fv_scan_kernels_of(FV_ISA_SCALAR);
+    test_random random = test_random_make(95);
+    for (size_t run = 1; run < 400; run++) {
+        size_t n = run <= 140 ? run : test_random_in(&random, 1, MOST_DIM);
+        float *x = fence_place(&code_fence, n * 4), wide[2][MOST_DIM];
+        uint16_t *y = fence_place(&table_fence, n * 2), *z = fence_place(&out_fence, n * 2);
+        test_fill_f32(&random, x, n, 3.0f);
+        test_fill_f32(&random, wide[0], n, run % 9 ? 3.0f : 1e-6f);
+        for (int bf16 = 0; bf16 <= 1; bf16++) {
+            for (size_t i = 0; i < n; i++) {
+                y[i] = bf16 ? fv_bf16_from_f32(wide[0][i]) : fv_f16_from_f32(wide[0][i]);
+                z[i] = bf16 ? fv_bf16_from_f32(x[i]) : fv_f16_from_f32(x[i]);
+                wide[0][i] = bf16 ? fv_f32_from_bf16(y[i]) : fv_f32_from_f16(y[i]);
+                wide[1][i] = bf16 ? fv_f32_from_bf16(z[i]) : fv_f32_from_f16(z[i]);
+            }
+            float got[3] = {bf16 ? table->scan_distance_bf16(n, x, y) : table->scan_distance_f16(n, x, y),
+                            bf16 ? table->scan_product_bf16(n, x, y) : table->scan_product_f16(n, x, y),
+                            bf16 ? table->scan_distance_bf16_bf16(n, z, y) : table->scan_distance_f16_f16(n, z, y)};
+            float want[3] = {scalar->scan_distance(n, x, wide[0]), scalar->scan_product(n, x, wide[0]),
+                             scalar->scan_distance(n, wide[1], wide[0])};
+            if (memcmp(got, want, sizeof got) != 0)
+                fail_msg("%s %s n=%zu (seed %u)", fv_isa_name(table->isa), bf16 ? "bf16" : "f16", n, random.seed);
+        }
+    }
+}
+
+/* Codes of 2 to 8 bits, with levels as large as sums allow. */
+static void check_levels(const fv_scan_kernels *table) {
+    test_random random = test_random_make(96);
+    for (size_t run = 0; run < 600; run++) {
+        size_t bits = 2 + run % 7, n = 64 * test_random_in(&random, 1, run < 500 ? 16 : MOST_LEVELS / 64);
+        size_t bytes = fv_level_code_bytes(n, bits);
+        uint8_t *x = fence_place(&code_fence, bytes), *y = fence_place(&table_fence, bytes);
+        static float u[2][MOST_LEVELS];
+        int16_t *level = fence_place(&out_fence, n * 2);
+        long long want[2] = {0, 0}, most = (1 << bits) - 1;
+        test_fill_bytes(&random, x, bytes);
+        test_fill_bytes(&random, y, bytes);
+        test_fill_bytes(&random, (uint8_t *)level, n * 2);
+        if (run % 5 == 0) memset(x, 255, bytes), memset(y, run % 2 ? 255 : 0, bytes);
+        for (size_t i = 0; i < n; i++)
+            level[i] = (int16_t)(run % 5 || n > 256 ? level[i] / (n > 256 ? 256 : 1) : INT16_MAX);
+        fv_level_code_get(n, bits, x, 2, u[0]);
+        fv_level_code_get(n, bits, y, 2, u[1]);
+        for (size_t i = 0; i < n; i++) {
+            want[0] += ((long long)u[0][i] + most) / 2 * level[i];
+            want[1] += (long long)u[0][i] * (long long)u[1][i];
+        }
+        if (table->scan_levels(n, bits, x, level) != want[0] || table->scan_codes(n, bits, x, y) != want[1])
+            fail_msg("%s %zu bits n=%zu (seed %u)", fv_isa_name(table->isa), bits, n, random.seed);
+    }
+}
+
 static void every_twin_gives_the_same_bits(void **state) {
     (void)state;
     for (size_t i = 0; i < tables.count; i++) {
@@ -123,6 +180,8 @@ static void every_twin_gives_the_same_bits(void **state) {
         check_bounds(twin(i));
         check_pairs(twin(i));
         check_codes(twin(i));
+        check_halves(twin(i));
+        check_levels(twin(i));
     }
 }
 
@@ -140,7 +199,7 @@ int main(void) {
     test_tables_make(&tables);
     code_fence = fence_open(MOST_GROUPS * 16);
     table_fence = fence_open(MOST_GROUPS * 16);
-    out_fence = fence_open(1024);
+    out_fence = fence_open(2 * MOST_LEVELS);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_twin_gives_the_same_bits),
         cmocka_unit_test(a_processor_gets_the_best_that_it_runs),

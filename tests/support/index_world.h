@@ -33,6 +33,29 @@ static inline fv_index *world_index(uint32_t metric, uint32_t dim, size_t rows, 
     return index;
 }
 
+/* What is searched for. */
+typedef struct world_query {
+    const float *queries;
+    size_t count;
+    uint32_t k, beam;
+} world_query;
+
+/* labels, distances [count][k]. */
+static inline fv_index_report world_search(const fv_index *index, const world_query *query, uint64_t *labels,
+                                           float *distances) {
+    fv_index_report report = {.struct_bytes = sizeof report};
+    fv_index_info info;
+    fv_index_search search;
+    fv_index_info_get(index, &info);
+    fv_index_search_default(info.dimension, &search);
+    search.queries = query->queries;
+    search.count = query->count;
+    search.k = query->k;
+    search.beam = query->beam;
+    WORLD_OK(fv_index_nearest(index, &search, labels, distances, &report, why));
+    return report;
+}
+
 /* All of a file; to be freed. */
 static inline uint8_t *world_file(const char *path, size_t *count) {
     struct stat info;

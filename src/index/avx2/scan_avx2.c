@@ -86,14 +86,6 @@ static float lanes_total(const __m256 *lane) {
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
-/* Of differences with themselves, or of x with y. */
-static inline void pair_step(bool is_product, const float *x, const float *y, __m256 *lane) {
-    for (size_t j = 0; j < 4; j++) {
-        __m256 a = _mm256_loadu_ps(x + 8 * j), b = _mm256_loadu_ps(y + 8 * j), d = _mm256_sub_ps(a, b);
-        lane[j] = _mm256_add_ps(lane[j], is_product ? _mm256_mul_ps(a, b) : _mm256_mul_ps(d, d));
-    }
-}
-
 void fv_scan_code_avx2(size_t n, const float *self, const float *other, uint8_t *bits, fv_scan_code *code) {
     const __m256 zero = _mm256_setzero_ps(), sign = _mm256_set1_ps(-0.0f);
     __m256 square[4] = {zero, zero, zero, zero}, size[4] = {zero, zero, zero, zero},
@@ -111,19 +103,65 @@ void fv_scan_code_avx2(size_t n, const float *self, const float *other, uint8_t 
     *code = (fv_scan_code){lanes_total(square), lanes_total(size), lanes_total(known)};
 }
 
-static inline float pair_sum(bool is_product, size_t n, const float *x, const float *y) {
+/* ---- pairs ---- */
+
+/* What elements are kept as. */
+typedef enum element { F32, F16, BF16 } element;
+
+static inline __m256 load_eight(element type, const void *x, size_t i) {
+    if (type == F32) return _mm256_loadu_ps((const float *)x + i);
+    __m128i half = _mm_loadu_si128((const __m128i *)(const void *)((const uint16_t *)x + i));
+    return type == F16 ? _mm256_cvtph_ps(half)
+                       : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+
+/* Of differences with themselves, or of x with y. */
+static inline void pair_step(bool is_product, element x_type, element y_type, const void *x, const void *y, size_t i,
+                             __m256 *lane) {
+    for (size_t j = 0; j < 4; j++) {
+        __m256 a = load_eight(x_type, x, i + 8 * j), b = load_eight(y_type, y, i + 8 * j), d = _mm256_sub_ps(a, b);
+        lane[j] = _mm256_add_ps(lane[j], is_product ? _mm256_mul_ps(a, b) : _mm256_mul_ps(d, d));
+    }
+}
+
+static inline float pair_sum(bool is_product, element x_type, element y_type, size_t n, const void *x, const void *y) {
+    const size_t x_bytes = x_type == F32 ? 4 : 2, y_bytes = y_type == F32 ? 4 : 2;
     __m256 lane[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
     size_t i = 0;
-    for (; n - i >= 32; i += 32) pair_step(is_product, x + i, y + i, lane);
+    for (; n - i >= 32; i += 32) pair_step(is_product, x_type, y_type, x, y, i, lane);
     if (i < n) {
         float rest[2][32] = {{0}};
-        memcpy(rest[0], x + i, (n - i) * sizeof *x);
-        memcpy(rest[1], y + i, (n - i) * sizeof *y);
-        pair_step(is_product, rest[0], rest[1], lane);
+        memcpy(rest[0], (const uint8_t *)x + i * x_bytes, (n - i) * x_bytes);
+        memcpy(rest[1], (const uint8_t *)y + i * y_bytes, (n - i) * y_bytes);
+        pair_step(is_product, x_type, y_type, rest[0], rest[1], 0, lane);
     }
     return lanes_total(lane);
 }
 
-float fv_scan_distance_avx2(size_t n, const float *x, const float *y) { return pair_sum(false, n, x, y); }
+float fv_scan_distance_avx2(size_t n, const float *x, const float *y) { return pair_sum(false, F32, F32, n, x, y); }
 
-float fv_scan_product_avx2(size_t n, const float *x, const float *y) { return pair_sum(true, n, x, y); }
+float fv_scan_product_avx2(size_t n, const float *x, const float *y) { return pair_sum(true, F32, F32, n, x, y); }
+
+float fv_scan_distance_f16_avx2(size_t n, const float *x, const uint16_t *y) {
+    return pair_sum(false, F32, F16, n, x, y);
+}
+
+float fv_scan_product_f16_avx2(size_t n, const float *x, const uint16_t *y) {
+    return pair_sum(true, F32, F16, n, x, y);
+}
+
+float fv_scan_distance_bf16_avx2(size_t n, const float *x, const uint16_t *y) {
+    return pair_sum(false, F32, BF16, n, x, y);
+}
+
+float fv_scan_product_bf16_avx2(size_t n, const float *x, const uint16_t *y) {
+    return pair_sum(true, F32, BF16, n, x, y);
+}
+
+float fv_scan_distance_f16_f16_avx2(size_t n, const uint16_t *x, const uint16_t *y) {
+    return pair_sum(false, F16, F16, n, x, y);
+}
+
+float fv_scan_distance_bf16_bf16_avx2(size_t n, const uint16_t *x, const uint16_t *y) {
+    return pair_sum(false, BF16, BF16, n, x, y);
+}

@@ -1,6 +1,7 @@
 /* scan_avx512.c - four groups of four channels in a register. */
 #include "index/scan_kernels.h"
 #include <immintrin.h>
+#include <stdbool.h>
 #include <string.h>
 
 enum { CHUNK = 256 }; /* groups whose entries fit 16 bits: 256 * 255 < 2^16 */
@@ -82,15 +83,6 @@ static float lanes_total(__m512 low, __m512 high) {
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
-static inline __m512 distance_step(const float *x, const float *y, __m512 lane) {
-    __m512 d = _mm512_sub_ps(_mm512_loadu_ps(x), _mm512_loadu_ps(y));
-    return _mm512_add_ps(lane, _mm512_mul_ps(d, d));
-}
-
-static inline __m512 product_step(const float *x, const float *y, __m512 lane) {
-    return _mm512_add_ps(lane, _mm512_mul_ps(_mm512_loadu_ps(x), _mm512_loadu_ps(y)));
-}
-
 static __mmask16 code_step(const float *self, const float *other, __m512 *square, __m512 *size, __m512 *known) {
     __m512 own = _mm512_loadu_ps(self), r = _mm512_sub_ps(_mm512_loadu_ps(other), own);
     __mmask16 above = _mm512_cmp_ps_mask(r, _mm512_setzero_ps(), _CMP_GT_OQ);
@@ -114,25 +106,67 @@ void fv_scan_code_avx512(size_t n, const float *self, const float *other, uint8_
                            lanes_total(known[0], known[1])};
 }
 
-typedef __m512 pair_step(const float *x, const float *y, __m512 lane);
+/* ---- pairs ---- */
 
-static inline float pair_sum(size_t n, const float *x, const float *y, pair_step *step) {
+/* What elements are kept as. */
+typedef enum element { F32, F16, BF16 } element;
+
+static inline __m512 load_sixteen(element type, const void *x, size_t i) {
+    if (type == F32) return _mm512_loadu_ps((const float *)x + i);
+    __m256i half = _mm256_loadu_si256((const __m256i *)(const void *)((const uint16_t *)x + i));
+    return type == F16 ? _mm512_cvtph_ps(half)
+                       : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
+/* Of differences with themselves, or of x with y. */
+static inline __m512 pair_step(bool is_product, element x_type, element y_type, const void *x, const void *y, size_t i,
+                               __m512 lane) {
+    __m512 a = load_sixteen(x_type, x, i), b = load_sixteen(y_type, y, i), d = _mm512_sub_ps(a, b);
+    return _mm512_add_ps(lane, is_product ? _mm512_mul_ps(a, b) : _mm512_mul_ps(d, d));
+}
+
+static inline float pair_sum(bool is_product, element x_type, element y_type, size_t n, const void *x, const void *y) {
+    const size_t x_bytes = x_type == F32 ? 4 : 2, y_bytes = y_type == F32 ? 4 : 2;
     __m512 low = _mm512_setzero_ps(), high = low;
     size_t i = 0;
     for (; n - i >= 32; i += 32) {
-        low = step(x + i, y + i, low);
-        high = step(x + i + 16, y + i + 16, high);
+        low = pair_step(is_product, x_type, y_type, x, y, i, low);
+        high = pair_step(is_product, x_type, y_type, x, y, i + 16, high);
     }
     if (i < n) {
         float rest[2][32] = {{0}};
-        memcpy(rest[0], x + i, (n - i) * sizeof *x);
-        memcpy(rest[1], y + i, (n - i) * sizeof *y);
-        low = step(rest[0], rest[1], low);
-        high = step(rest[0] + 16, rest[1] + 16, high);
+        memcpy(rest[0], (const uint8_t *)x + i * x_bytes, (n - i) * x_bytes);
+        memcpy(rest[1], (const uint8_t *)y + i * y_bytes, (n - i) * y_bytes);
+        low = pair_step(is_product, x_type, y_type, rest[0], rest[1], 0, low);
+        high = pair_step(is_product, x_type, y_type, rest[0], rest[1], 16, high);
     }
     return lanes_total(low, high);
 }
 
-float fv_scan_distance_avx512(size_t n, const float *x, const float *y) { return pair_sum(n, x, y, distance_step); }
+float fv_scan_distance_avx512(size_t n, const float *x, const float *y) { return pair_sum(false, F32, F32, n, x, y); }
 
-float fv_scan_product_avx512(size_t n, const float *x, const float *y) { return pair_sum(n, x, y, product_step); }
+float fv_scan_product_avx512(size_t n, const float *x, const float *y) { return pair_sum(true, F32, F32, n, x, y); }
+
+float fv_scan_distance_f16_avx512(size_t n, const float *x, const uint16_t *y) {
+    return pair_sum(false, F32, F16, n, x, y);
+}
+
+float fv_scan_product_f16_avx512(size_t n, const float *x, const uint16_t *y) {
+    return pair_sum(true, F32, F16, n, x, y);
+}
+
+float fv_scan_distance_bf16_avx512(size_t n, const float *x, const uint16_t *y) {
+    return pair_sum(false, F32, BF16, n, x, y);
+}
+
+float fv_scan_product_bf16_avx512(size_t n, const float *x, const uint16_t *y) {
+    return pair_sum(true, F32, BF16, n, x, y);
+}
+
+float fv_scan_distance_f16_f16_avx512(size_t n, const uint16_t *x, const uint16_t *y) {
+    return pair_sum(false, F16, F16, n, x, y);
+}
+
+float fv_scan_distance_bf16_bf16_avx512(size_t n, const uint16_t *x, const uint16_t *y) {
+    return pair_sum(false, BF16, BF16, n, x, y);
+}

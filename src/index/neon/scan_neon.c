@@ -83,28 +83,6 @@ static float lanes_total(float32x4_t *lane) {
     return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
 }
 
-/* Of differences with themselves, or of x with y. */
-static inline void pair_step(bool is_product, const float *x, const float *y, float32x4_t *lane) {
-    for (size_t j = 0; j < 8; j++) {
-        float32x4_t a = vld1q_f32(x + 4 * j), b = vld1q_f32(y + 4 * j), d = vsubq_f32(a, b);
-        lane[j] = vaddq_f32(lane[j], is_product ? vmulq_f32(a, b) : vmulq_f32(d, d));
-    }
-}
-
-static inline float pair_sum(bool is_product, size_t n, const float *x, const float *y) {
-    float32x4_t lane[8];
-    for (size_t j = 0; j < 8; j++) lane[j] = vdupq_n_f32(0);
-    size_t i = 0;
-    for (; n - i >= 32; i += 32) pair_step(is_product, x + i, y + i, lane);
-    if (i < n) {
-        float rest[2][32] = {{0}};
-        memcpy(rest[0], x + i, (n - i) * sizeof *x);
-        memcpy(rest[1], y + i, (n - i) * sizeof *y);
-        pair_step(is_product, rest[0], rest[1], lane);
-    }
-    return lanes_total(lane);
-}
-
 void fv_scan_code_neon(size_t n, const float *self, const float *other, uint8_t *bits, fv_scan_code *code) {
     float32x4_t square[8], size[8], known[8];
     for (size_t j = 0; j < 8; j++) square[j] = size[j] = known[j] = vdupq_n_f32(0);
@@ -121,6 +99,65 @@ void fv_scan_code_neon(size_t n, const float *self, const float *other, uint8_t 
     *code = (fv_scan_code){lanes_total(square), lanes_total(size), lanes_total(known)};
 }
 
-float fv_scan_distance_neon(size_t n, const float *x, const float *y) { return pair_sum(false, n, x, y); }
+/* ---- pairs ---- */
 
-float fv_scan_product_neon(size_t n, const float *x, const float *y) { return pair_sum(true, n, x, y); }
+/* What elements are kept as. */
+typedef enum element { F32, F16, BF16 } element;
+
+static inline float32x4_t load_four(element type, const void *x, size_t i) {
+    if (type == F32) return vld1q_f32((const float *)x + i);
+    uint16x4_t half = vld1_u16((const uint16_t *)x + i);
+    return type == F16 ? vcvt_f32_f16(vreinterpret_f16_u16(half)) : vreinterpretq_f32_u32(vshll_n_u16(half, 16));
+}
+
+/* Of differences with themselves, or of x with y. */
+static inline void pair_step(bool is_product, element x_type, element y_type, const void *x, const void *y, size_t i,
+                             float32x4_t *lane) {
+    for (size_t j = 0; j < 8; j++) {
+        float32x4_t a = load_four(x_type, x, i + 4 * j), b = load_four(y_type, y, i + 4 * j), d = vsubq_f32(a, b);
+        lane[j] = vaddq_f32(lane[j], is_product ? vmulq_f32(a, b) : vmulq_f32(d, d));
+    }
+}
+
+static inline float pair_sum(bool is_product, element x_type, element y_type, size_t n, const void *x, const void *y) {
+    const size_t x_bytes = x_type == F32 ? 4 : 2, y_bytes = y_type == F32 ? 4 : 2;
+    float32x4_t lane[8];
+    for (size_t j = 0; j < 8; j++) lane[j] = vdupq_n_f32(0);
+    size_t i = 0;
+    for (; n - i >= 32; i += 32) pair_step(is_product, x_type, y_type, x, y, i, lane);
+    if (i < n) {
+        float rest[2][32] = {{0}};
+        memcpy(rest[0], (const uint8_t *)x + i * x_bytes, (n - i) * x_bytes);
+        memcpy(rest[1], (const uint8_t *)y + i * y_bytes, (n - i) * y_bytes);
+        pair_step(is_product, x_type, y_type, rest[0], rest[1], 0, lane);
+    }
+    return lanes_total(lane);
+}
+
+float fv_scan_distance_neon(size_t n, const float *x, const float *y) { return pair_sum(false, F32, F32, n, x, y); }
+
+float fv_scan_product_neon(size_t n, const float *x, const float *y) { return pair_sum(true, F32, F32, n, x, y); }
+
+float fv_scan_distance_f16_neon(size_t n, const float *x, const uint16_t *y) {
+    return pair_sum(false, F32, F16, n, x, y);
+}
+
+float fv_scan_product_f16_neon(size_t n, const float *x, const uint16_t *y) {
+    return pair_sum(true, F32, F16, n, x, y);
+}
+
+float fv_scan_distance_bf16_neon(size_t n, const float *x, const uint16_t *y) {
+    return pair_sum(false, F32, BF16, n, x, y);
+}
+
+float fv_scan_product_bf16_neon(size_t n, const float *x, const uint16_t *y) {
+    return pair_sum(true, F32, BF16, n, x, y);
+}
+
+float fv_scan_distance_f16_f16_neon(size_t n, const uint16_t *x, const uint16_t *y) {
+    return pair_sum(false, F16, F16, n, x, y);
+}
+
+float fv_scan_distance_bf16_bf16_neon(size_t n, const uint16_t *x, const uint16_t *y) {
+    return pair_sum(false, BF16, BF16, n, x, y);
+}

@@ -1,5 +1,6 @@
 /* scan_scalar.c - what all others must equal. */
 #include "index/scan_kernels.h"
+#include "numeric/half.h"
 
 void fv_scan_sums_scalar(size_t groups, const uint8_t *codes, const uint8_t *table, uint32_t *sum) {
     for (size_t t = 0; t < 32; t++) sum[t] = 0;
@@ -71,4 +72,50 @@ float fv_scan_product_scalar(size_t n, const float *x, const float *y) {
     for (size_t i = 0; i < n; i += 32)
         for (size_t l = 0; l < 32 && i + l < n; l++) lane[l] += x[i + l] * y[i + l];
     return lanes_total(lane);
+}
+
+static float distance_step(float x, float y) { return (x - y) * (x - y); }
+
+static float product_step(float x, float y) { return x * y; }
+
+/* What a half stands for, and what a pair adds. */
+typedef float half_value(uint16_t half);
+typedef float pair_step(float x, float y);
+
+static inline float half_sum(size_t n, const float *x, const uint16_t *y, half_value *value, pair_step *step) {
+    float lane[32] = {0};
+    for (size_t i = 0; i < n; i += 32)
+        for (size_t l = 0; l < 32 && i + l < n; l++) lane[l] += step(x[i + l], value(y[i + l]));
+    return lanes_total(lane);
+}
+
+static inline float halves_distance(size_t n, const uint16_t *x, const uint16_t *y, half_value *value) {
+    float lane[32] = {0};
+    for (size_t i = 0; i < n; i += 32)
+        for (size_t l = 0; l < 32 && i + l < n; l++) lane[l] += distance_step(value(x[i + l]), value(y[i + l]));
+    return lanes_total(lane);
+}
+
+float fv_scan_distance_f16_scalar(size_t n, const float *x, const uint16_t *y) {
+    return half_sum(n, x, y, fv_f32_from_f16, distance_step);
+}
+
+float fv_scan_product_f16_scalar(size_t n, const float *x, const uint16_t *y) {
+    return half_sum(n, x, y, fv_f32_from_f16, product_step);
+}
+
+float fv_scan_distance_bf16_scalar(size_t n, const float *x, const uint16_t *y) {
+    return half_sum(n, x, y, fv_f32_from_bf16, distance_step);
+}
+
+float fv_scan_product_bf16_scalar(size_t n, const float *x, const uint16_t *y) {
+    return half_sum(n, x, y, fv_f32_from_bf16, product_step);
+}
+
+float fv_scan_distance_f16_f16_scalar(size_t n, const uint16_t *x, const uint16_t *y) {
+    return halves_distance(n, x, y, fv_f32_from_f16);
+}
+
+float fv_scan_distance_bf16_bf16_scalar(size_t n, const uint16_t *x, const uint16_t *y) {
+    return halves_distance(n, x, y, fv_f32_from_bf16);
 }

@@ -122,11 +122,11 @@ static void defect_9_queries_cost_no_allocation_of_their_own(void **state) {
 /* A walk of one's own, to look at what it has in sight. */
 static fv_walk walk_of(const fv_index *index, const float *query, uint8_t *table, size_t most) {
     float less[DIM], rotated[64];
-    fv_walk walk = {.vector = query, .table = table};
+    fv_walk walk = {.probe = {.vector = query, .weight = 1}, .table = table};
     for (size_t i = 0; i < DIM; i++) less[i] = query[i] - index->centre[i];
     fv_kac_rotate(index->config.seed, DIM, less, rotated);
     walk.query = (fv_scan_query){.zero = FV_TABLE_ZERO * 16, .step = fv_code_table_make(64, rotated, table)};
-    assert_true(fv_beam_make(&walk.beam, most, FV_BLOCK_CODES));
+    assert_true(fv_beam_make(&walk.beam, most, FV_BLOCK_CODES, 0));
     fv_graph_walk(index, &walk, 1, 0);
     return walk;
 }

@@ -61,7 +61,7 @@ static void defect_18_what_is_written_is_read(void **state) {
             fv_index_info_get(opened, info + 1);
             assert_true(info[0].rows == info[1].rows && info[0].metric == info[1].metric &&
                         info[0].seed == info[1].seed);
-            assert_true(info[1].file_bytes > 0 && info[1].version == FV_INDEX_VERSION);
+            assert_true(info[1].file_bytes > 0 && info[1].version == 1);
             search_both(index, opened);
             /* a change moves it into memory; the file stays */
             float vector[DIM] = {0.25f};
@@ -136,10 +136,10 @@ static void other_files_and_versions_are_named(void **state) {
     fv_index *index = world_index(FV_INDEX_L2, DIM, 3, vectors, NULL), *opened = NULL;
     fv_message message = {""};
     uint8_t *bytes = written(index, &count);
-    fv_le32_put(bytes + FV_INDEX_AT_VERSION, 2);
+    fv_le32_put(bytes + FV_INDEX_AT_VERSION, 3);
     fv_le64_put(bytes + FV_INDEX_AT_CHECKSUM, fv_hash64(0, bytes, FV_INDEX_AT_CHECKSUM));
     assert_int_equal(fv_index_open_memory(&opened, bytes, count, "x", &message), FV_ERROR_UNSUPPORTED);
-    assert_string_equal(message.text, "x: is of version 2; this program reads version 1");
+    assert_string_equal(message.text, "x: is of version 3; this program reads versions 1 to 2");
     assert_int_equal(fv_index_open(&opened, "no_such_file", &message), FV_ERROR_FILE);
     assert_int_equal(fv_index_save(index, "no_such_folder/x", &message), FV_ERROR_FILE);
     free(bytes);

@@ -91,9 +91,9 @@ static void bad_configurations_are_refused(void **state) {
     fv_index_config_default(4, 3, &config);
     expect(fv_index_make(&index, &config, &message), FV_ERROR_ARGUMENT, &message, "metric 3");
     fv_index_config_default(4, FV_INDEX_L2, &config);
-    config.reserved[10] = 1;
+    config.reserved[9] = 1;
     expect(fv_index_make(&index, &config, &message), FV_ERROR_ARGUMENT, &message, "reserved");
-    config.reserved[10] = 0;
+    config.reserved[9] = 0;
     config.isa_limit = 99;
     expect(fv_index_make(&index, &config, &message), FV_ERROR_ARGUMENT, &message, "isa_limit 99");
     expect(fv_index_make(NULL, &config, &message), FV_ERROR_ARGUMENT, &message, "NULL");
@@ -123,7 +123,7 @@ static void bad_vectors_and_labels_are_refused_and_change_nothing(void **state) 
     vectors[DIM + 3] = -INFINITY;
     expect(fv_index_add(index, 2, DIM, vectors, NULL, NULL, &message), FV_ERROR_NOT_FINITE, &message, "-inf");
     vectors[DIM + 3] = 2e15f;
-    expect(fv_index_add(index, 2, DIM, vectors, NULL, NULL, &message), FV_ERROR_RANGE, &message, "at most 1e15");
+    expect(fv_index_add(index, 2, DIM, vectors, NULL, NULL, &message), FV_ERROR_RANGE, &message, "at most 1e+15");
     fv_index_info_get(index, &info);
     assert_int_equal(info.rows, 2);
     WORLD_OK(fv_index_add(index, 2, DIM, (float[2 * DIM]){0}, (const uint64_t[]){12, 13}, NULL, why));
