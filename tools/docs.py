@@ -15,7 +15,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OUTSIDE = {"README.md": "overview.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "SECURITY.md": "security.md"}
-MAP = [("Start", ["index", "overview", "tutorial", "run", "faq", "from-llama-cpp", "from-ruvllm", "serve", "python", "vector-index"]),
+MAP = [("Start", ["index", "overview", "tutorial", "run", "faq", "from-llama-cpp", "from-ruvllm", "serve", "python", "vector-index", "mpi"]),
        ("Use from C", ["use-from-c", "abi", "add-a-port", "microcontrollers", "size", "platforms"]),
        ("How it works", ["method", "architecture", "kernels", "tokenizer", "file-formats", "add-a-kernel", "add-a-selector"]),
        ("Results", ["results"]), ("Lab log", ["lab/*"]), ("Decisions", ["decisions/*"]),

@@ -13,7 +13,8 @@ struct fv_crew {
     fv_job *job;
     fv_rank_link link;
     double timeout_seconds;
-    fv_rank_ready *ready; /* [ranks] */
+    fv_rank_ready *ready;  /* [ranks] */
+    fv_stage_bytes *bytes; /* [ranks] */
 };
 
 bool fv_crew_launched(void) {
@@ -30,7 +31,9 @@ static fv_status join(fv_crew *crew, const fv_crew_config *config, const fv_wire
     if (!table->start(&wire, &self))
         return fv_message_set(message, FV_ERROR_FILE, "%s does not start: %s", table->name, table->error(NULL));
     crew->ready = calloc(self.ranks, sizeof *crew->ready);
-    if (!crew->ready) return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for %u ranks", self.ranks);
+    crew->bytes = calloc(self.ranks, sizeof *crew->bytes);
+    if (!crew->ready || !crew->bytes)
+        return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for %u ranks", self.ranks);
     fv_status status = fv_job_open(&crew->job, table, wire, &self, &job, message);
     if (status == FV_OK) fv_rank_link_init(&crew->link, crew->job);
     return status;
@@ -51,6 +54,7 @@ fv_status fv_crew_open(fv_crew **crew, const fv_crew_config *config, fv_message 
         return FV_OK;
     }
     free(made->ready);
+    free(made->bytes);
     free(made);
     if (launch.rank > 0) sleep(1); /* what keeps all from joining is said by one: the launcher ends the others */
     return status;
@@ -62,6 +66,7 @@ void fv_crew_close(fv_crew *crew, int code) {
     fv_job_close(crew->job, code);
     alarm(0);
     free(crew->ready);
+    free(crew->bytes);
     free(crew);
 }
 
@@ -85,11 +90,8 @@ static fv_status answer_ready(fv_crew *crew, const fv_engine *engine, const fv_r
     memset(&ready, 0, sizeof ready);
     ready.range = setup->range;
     ready.threads = fv_engine_threads(engine);
-    fv_status status =
-        fv_stage_bytes_plan(fv_engine_llm(engine), &setup->config.session, &setup->range, &ready.bytes, message);
     const fv_piece piece = {&ready, sizeof ready};
-    if (status == FV_OK) status = fv_job_send(crew->job, 0, FV_FRAME_READY, &piece, 1, message);
-    return status;
+    return fv_job_send(crew->job, 0, FV_FRAME_READY, &piece, 1, message);
 }
 
 /* Serves one engine of rank 0. */
@@ -128,8 +130,8 @@ int fv_crew_work(fv_crew *crew) {
 
 /* --- rank 0 ------------------------------------------------------------------------------------------------------ */
 
-static fv_status split_make(const fv_crew *crew, const fv_engine_config *config, const char *split,
-                            uint32_t context_tokens, uint32_t *layers, fv_message *message) {
+static fv_status split_make(fv_crew *crew, const fv_engine_config *config, const char *split, uint32_t context_tokens,
+                            uint32_t *layers, fv_message *message) {
     fv_llm *llm = NULL;
     fv_session_config session = config->session;
     uint32_t count = fv_crew_count(crew);
@@ -145,6 +147,11 @@ static fv_status split_make(const fv_crew *crew, const fv_engine_config *config,
         status = fv_stage_split_parse(split, model_layers, count, layers, message);
     else
         status = fv_stage_split(llm, &session, count, layers, message);
+    for (uint32_t rank = 0; rank < count && status == FV_OK; rank++) {
+        fv_layer_range range;
+        fv_stage_layers(layers, rank, &range);
+        status = fv_stage_bytes_plan(llm, &session, &range, &crew->bytes[rank], message);
+    }
     fv_llm_close(llm);
     return status;
 }
@@ -191,7 +198,7 @@ static fv_status open_own(fv_crew *crew, fv_engine **engine, const fv_engine_con
     fv_status status = fv_engine_open_range(engine, &own, &ready->range, message);
     if (status != FV_OK) return status;
     ready->threads = fv_engine_threads(*engine);
-    return fv_stage_bytes_plan(fv_engine_llm(*engine), &own.session, &ready->range, &ready->bytes, message);
+    return FV_OK;
 }
 
 fv_status fv_crew_engine_open(fv_crew *crew, fv_engine **engine, const fv_engine_config *config, const char *split,
@@ -217,7 +224,7 @@ fv_status fv_crew_engine_open(fv_crew *crew, fv_engine **engine, const fv_engine
 
 void fv_crew_share(const fv_crew *crew, uint32_t rank, fv_rank_share *share) {
     const fv_rank_ready *ready = &crew->ready[rank];
-    *share = (fv_rank_share){fv_job_host(crew->job, rank), ready->range, ready->bytes, ready->threads};
+    *share = (fv_rank_share){fv_job_host(crew->job, rank), ready->range, crew->bytes[rank], ready->threads};
 }
 
 void fv_crew_counts_read(fv_crew *crew, fv_crew_counts *counts) {

@@ -22,7 +22,6 @@ const char *fv_setup_unpack(fv_rank_setup *setup, const fv_letter *letter);
 
 /** What a worker answers when its weights are there. */
 typedef struct fv_rank_ready {
-    fv_stage_bytes bytes;
     fv_layer_range range;
     uint32_t threads, reserved;
 } fv_rank_ready;

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+"""Checks what happens under mpirun when something fails: a rank is killed at any moment, or stands still, or can't open the
+model. The job ends in time, with a sentence that names rank and host, and files that were written stay whole.
+
+Called as: mpi_failure_test.py BUILD/fovea SOURCE_FOLDER [unittest arguments]. FV_RUNS: ranks that are killed with each
+launcher (default 3).
+"""
+import os
+import random
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+from mpi_runner import command, end, environment, launchers, main, model, mpirun, workers
+
+RUNS = int(os.environ.get("FV_RUNS", "3"))
+# Long enough to be killed in.
+LONG = ("run", "-m", model("story"), "-p", "Once upon a time", "-n", "200000", "-c", "250000", "--ignore-eos", "-t", "1")
+PATIENCE = 20  # seconds beyond a time-out: a machine that is busy
+
+
+class FailureTest(unittest.TestCase):
+    def start(self, launcher, ranks, *arguments):
+        process = subprocess.Popen(command(launcher, ranks, *arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, env=environment())
+        self.addCleanup(end, process)
+        return process
+
+    def ends(self, process, seconds, *says):
+        begin = time.time()
+        out, errors = process.communicate(timeout=seconds + PATIENCE)
+        self.assertNotEqual(process.returncode, 0)
+        text = errors.decode("utf-8", "replace")
+        for words in says:
+            self.assertIn(words, text)
+        return time.time() - begin, out
+
+    def test_a_rank_that_is_killed(self):
+        host = socket.gethostname()
+        for launcher in launchers():
+            for number in range(RUNS):
+                with self.subTest(launcher=launcher, number=number):
+                    rank = random.randrange(3)
+                    process = self.start(launcher, 3, *LONG)
+                    pids = workers(process.pid, 3)
+                    time.sleep(random.random() * 1.5)
+                    os.kill(pids[rank], signal.SIGKILL)
+                    self.ends(process, 10, "rank %d on %s: was killed by signal 9" % (rank, host))
+
+    def test_a_rank_that_stands_still(self):
+        for launcher in launchers():
+            for rank in (0, 1):
+                with self.subTest(launcher=launcher, rank=rank):
+                    process = self.start(launcher, 2, *LONG, "--timeout", "2")
+                    pids = workers(process.pid, 2)
+                    time.sleep(1)
+                    os.kill(pids[rank], signal.SIGSTOP)
+                    try:
+                        self.ends(process, 2, "rank %d on " % rank, "nothing was heard for 2 seconds")
+                    finally:
+                        for pid in pids:
+                            try:
+                                os.kill(pid, signal.SIGKILL)
+                            except OSError:
+                                pass
+
+    def test_what_a_rank_cannot_open(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model.gguf")
+            with open(model("story"), "rb") as file, open(path, "wb") as copy:
+                copy.write(file.read()[:-100000])
+            for launcher in launchers():
+                done = mpirun(launcher, 2, "run", "-m", path, "-p", "a", "-n", "1")
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertEqual(done.stderr.count(b"fovea: error:"), 1, done.stderr)
+
+    def test_no_process_is_left(self):
+        process = self.start(launchers()[0], 3, *LONG)
+        pids = workers(process.pid, 3)
+        end(process)
+        for _ in range(100):
+            if not any(os.path.exists("/proc/%d" % pid) for pid in pids):
+                return
+            time.sleep(0.05)
+        self.fail("ranks outlive their launcher")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Checks that the program says the same under mpirun with 2, 3 and 4 ranks as by itself: texts, perplexity, reports of what
+was read; and what goes over a border between stages.
+
+Called as: mpi_same_test.py BUILD/fovea SOURCE_FOLDER [unittest arguments].
+"""
+import json
+import os
+import tempfile
+import unittest
+
+from mpi_runner import REAL, launchers, main, model, mpirun, run
+
+POLICY = "fovea:pages=6,window=32,sinks=16,dense-below=0"
+# What a clock or the memory of a process says differs, and all that is of the first rank alone.
+OF_THIS_RUN = ("seconds", "_ns", "per_second", "peak_memory_bytes", "memory_limit_bytes", "seed", "threads", "repacked_bytes",
+               "weight_bytes", "processors", "processors_by")
+
+
+def steady(value):
+    """A result without what differs from run to run."""
+    if isinstance(value, dict):
+        return {key: steady(item) for key, item in value.items() if not key.endswith(OF_THIS_RUN)}
+    if isinstance(value, list):
+        return [steady(item) for item in value]
+    return value
+
+
+class SameTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def text(self, words):
+        path = os.path.join(self.folder, "text")
+        with open(path, "w") as file:
+            for number in range(words):
+                file.write("%s the %s of day %d. " % (("Once", "Then", "So")[number % 3], ("cat", "sun", "old dog")[number % 5 % 3], number))
+        return path
+
+    def same(self, verb, *arguments, ranks=(2, 3, 4)):
+        """The verb's JSON by itself and under each launcher; the first of them."""
+        alone = run(verb, *arguments, "--json")
+        self.assertEqual(alone.returncode, 0, alone.stderr)
+        expected = steady(json.loads(alone.stdout))
+        for launcher in launchers():
+            for count in ranks:
+                with self.subTest(launcher=launcher, ranks=count):
+                    done = mpirun(launcher, count, verb, *arguments, "--json")
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertEqual(steady(json.loads(done.stdout)), expected)
+        return expected
+
+    def test_text_of_a_long_prompt_that_chooses(self):
+        path = self.text(150)
+        got = self.same("run", "-m", model("story"), "-f", path, "-n", "24", "--temp", "0", "-t", "1", "-c", "2048", "-ub", "64",
+                        "--attention", POLICY)
+        self.assertGreater(got["prompt"]["selected_keys"], 0)
+        self.assertGreater(got["decode"]["selected_keys"], 0)
+
+    def test_text_of_sliding_windows(self):
+        self.same("run", "-m", model("gemma3_f32"), "-p", "the rain in the inn " * 12, "-n", "16", "--temp", "0", "-t", "2", "-ub", "32",
+                  ranks=(2, 4))
+
+    def test_perplexity_of_several_policies(self):
+        path = self.text(120)
+        self.same("ppl", "-m", model("story"), "-f", path, "-c", "512", "--chunks", "2", "-t", "1", "-ub", "128", "--attention", POLICY,
+                  "--attention", "window:window=64", ranks=(2, 4))
+
+    def test_perplexity_by_decoding(self):
+        path = self.text(60)
+        self.same("ppl", "-m", model("story"), "-f", path, "-c", "256", "--chunks", "1", "--score", "24", "--pass", "decode", "-t", "1",
+                  "--attention", POLICY, ranks=(3,))
+
+    def test_text_of_a_real_model(self):
+        if not os.path.exists(REAL):
+            self.skipTest("skipped: no models/SmolLM2 (tools/model.py smollm2)")
+        self.same("run", "-m", REAL, "-f", self.text(40), "-n", "8", "--temp", "0", "-t", "1", "-ub", "128", ranks=(2, 4))
+
+    def test_layers_are_divided_as_told(self):
+        launcher = launchers()[0]
+        told = ("run", "-m", model("story"), "-p", "Once", "-n", "4", "--temp", "0", "-v", "-t", "1")
+        done = mpirun(launcher, 3, *told, "--split", "1,3,1")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for says in (b"rank 0 on ", b": layers 0 to 0,", b": layers 1 to 3,", b": layers 4 to 4,"):
+            self.assertIn(says, done.stderr)
+        self.assertEqual(done.stdout, mpirun(launcher, 2, *told).stdout)
+        for split, says in (("1,3", b"3"), ("2,2,2", b"5"), ("0,3,2", b"0"), ("x", b"x")):
+            done = mpirun(launcher, 3, *told, "--split", split)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn(says, done.stderr)
+        done = mpirun(launcher, 6, *told)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(b"has 5 layers, too few for 6 ranks", done.stderr)
+
+    def test_only_rank_0_speaks(self):
+        for launcher in launchers():
+            done = mpirun(launcher, 3, "run", "-m", model("story"), "-p", "Once", "-n", "4", "--temp", "0", "-t", "1")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(done.stderr.count(b"stopped:"), 1, done.stderr)
+            done = mpirun(launcher, 3, "--version")
+            self.assertEqual((done.returncode, done.stdout.count(b"fovea")), (0, 1), done.stderr)
+            done = mpirun(launcher, 2, "run", "--nonsense")
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertEqual(done.stderr.count(b"--nonsense"), 1, done.stderr)
+
+    def test_standard_input_is_rank_0_s(self):
+        done = mpirun(launchers()[0], 2, "run", "-m", model("story"), "-f", "-", "-n", "4", "--temp", "0", "-t", "1", stdin=b"Once upon a")
+        alone = run("run", "-m", model("story"), "-f", "-", "-n", "4", "--temp", "0", "-t", "1", stdin=b"Once upon a")
+        self.assertEqual((done.returncode, done.stdout), (0, alone.stdout), done.stderr)
+
+
+if __name__ == "__main__":
+    main()
