@@ -59,6 +59,13 @@ EMULATED __m512i emulated_cvtepu16_epi32(__m256i a) {
 }
 #define _mm512_cvtepu16_epi32 emulated_cvtepu16_epi32
 
+EMULATED __m512i emulated_cvtepu8_epi16(__m256i a) {
+    emulated_lanes y = {.si256 = {_mm256_cvtepu8_epi16(_mm256_castsi256_si128(a)),
+                                  _mm256_cvtepu8_epi16(_mm256_extracti128_si256(a, 1))}};
+    return y.si;
+}
+#define _mm512_cvtepu8_epi16 emulated_cvtepu8_epi16
+
 EMULATED __m512 emulated_cvtph_ps(__m256i a) {
     emulated_lanes y = {
         .ps256 = {_mm256_cvtph_ps(_mm256_castsi256_si128(a)), _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1))}};
@@ -154,6 +161,8 @@ EMULATED_MASK_STOREU(storeu_ps_128, __m128, __mmask8, float, 4)
 
 #undef _mm512_mask_cmpge_epu32_mask
 #define _mm512_mask_cmpge_epu32_mask simde_mm512_mask_cmpge_epu32_mask
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16 simde_mm512_madd_epi16
 #undef _mm512_roundscale_ps
 #define _mm512_roundscale_ps(a, how) simde_mm512_roundscale_ps((a), (how))
 #undef _mm512_shuffle_f32x4
