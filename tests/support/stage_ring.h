@@ -91,9 +91,11 @@ static inline void *ring_thread(void *context) {
     return NULL;
 }
 
-/* One engine a stage, with so many layers each. observer: of all later stages; NULL: nobody. */
-static inline void ring_open(stage_ring *ring, const char *path, const uint32_t *layers, uint32_t count,
-                             fv_attention_observer_fn *observer, void *context) {
+/* One engine a stage, with so many layers each; exchanges [count]: with other rings, NULL: contexts are whole.
+ * observer: of all later stages; NULL: nobody. */
+static inline void ring_open_divided(stage_ring *ring, const char *path, const uint32_t *layers, uint32_t count,
+                                     const fv_exchange *const *exchanges, fv_attention_observer_fn *observer,
+                                     void *context) {
     fv_message message = {{0}};
     fv_engine_config config;
     fv_engine_config_default(&config);
@@ -111,11 +113,17 @@ static inline void ring_open(stage_ring *ring, const char *path, const uint32_t 
         stage->ring = ring;
         stage->index = i;
         if (fv_engine_open_range(&stage->engine, &config, &range, &message) != FV_OK) fail_msg("%s", message.text);
+        if (exchanges) assert_int_equal(fv_engine_divide(stage->engine, exchanges[i], &message), FV_OK);
         if (i == 0) continue;
         assert_int_equal(fv_stage_worker_open(&stage->worker, stage->engine, &message), FV_OK);
         fv_stage_worker_observe(stage->worker, observer, context);
         assert_int_equal(pthread_create(&stage->thread, NULL, ring_thread, stage), 0);
     }
+}
+
+static inline void ring_open(stage_ring *ring, const char *path, const uint32_t *layers, uint32_t count,
+                             fv_attention_observer_fn *observer, void *context) {
+    ring_open_divided(ring, path, layers, count, NULL, observer, context);
 }
 
 static inline fv_status ring_link(stage_ring *ring, fv_message *message) {
