@@ -1,10 +1,10 @@
 #!/bin/sh
-# Builds the AVX-512 kernels against SIMDe, which computes their instructions with those of AVX2, and runs the tests of kernels
-# and core on them. It says that their results are right, and nothing about speed.
+# Builds the AVX-512 and AVX-VNNI kernels against SIMDe, which computes their instructions with those of AVX2, and runs the tests
+# of kernels and core on them. It says that their results are right, and nothing about speed.
 #
 #   tools/avx512.sh [BUILD_FOLDER]
 #
-# Wants Debian's libsimde-dev and a processor with AVX2 and without AVX-512 VNNI; as root it installs the package. Without
+# Wants Debian's libsimde-dev and a processor with AVX2 that lacks one of the two; as root it installs the package. Without
 # them it says "skipped:" and why.
 set -eu
 cd "$(dirname "$0")/.."
@@ -19,7 +19,7 @@ skip() {
 
 [ "$(uname -m)" = x86_64 ] || skip "this is no x86-64 processor"
 grep -qw avx2 /proc/cpuinfo || skip "this processor has no AVX2"
-if grep -qw avx512_vnni /proc/cpuinfo; then skip "this processor has AVX-512 VNNI: make test has run everything"; fi
+if grep -qw avx512_vnni /proc/cpuinfo && grep -qw avx_vnni /proc/cpuinfo; then skip "this processor has both: make test has run everything"; fi
 tools/install.sh avx512 || skip "SIMDe could not be had"
 
 cmake -S . -B "$build" -DFV_EMULATE_AVX512=ON -DFV_TESTS=ON >/dev/null

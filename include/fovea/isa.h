@@ -12,15 +12,17 @@
 extern "C" {
 #endif
 
-/* X(NAME, name, family, level): a level has what the lower ones of its family have. Numbers (reports and bindings keep
- * them) are places in this list, so a new line goes to the end, whatever its family and level. */
+/* X(NAME, name, family, level): a set has what those of lower levels of its family have, and nothing of another one of
+ * its own level. Numbers (reports and bindings keep them) are places in this list, so a new line goes to the end,
+ * whatever its family and level. */
 #define FV_ISA_LIST(X) \
     X(SCALAR, scalar, ANY, 0) \
     X(AVX2, avx2, X86, 1) \
     X(AVX512, avx512, X86, 2) \
     X(NEON, neon, ARM, 1) \
     X(NEON_DOTPROD, neon_dotprod, ARM, 2) \
-    X(NEON_I8MM, neon_i8mm, ARM, 3)
+    X(NEON_I8MM, neon_i8mm, ARM, 3) \
+    X(AVXVNNI, avxvnni, X86, 2)
 
 #define FV_ISA_ENUM(NAME, name, family, level) FV_ISA_##NAME,
 typedef enum fv_isa { FV_ISA_LIST(FV_ISA_ENUM) FV_ISA_COUNT, FV_ISA_BEST = 255 /* no limit */ } fv_isa;
@@ -35,7 +37,8 @@ typedef struct fv_kernels fv_kernels;
 
 /**
  * Fills a table with the best kernels that this processor and build have, up to `limit`: FV_ISA_BEST is no limit, and a
- * level of another family leaves scalar kernels.
+ * set that the processor lacks leaves what both have: of another one of the same level the levels below, of another
+ * family scalar kernels.
  *
  * memory  FV_KERNELS_BYTES long, 8-byte aligned; owned by the caller, must outlive the table's use.
  * kernels out; points into `memory`; untouched on error.
@@ -50,8 +53,8 @@ FV_API const fv_kernels *fv_kernels_scalar(void);
 /** The best level in the table, which may be lower than the limit. */
 FV_API fv_isa fv_kernels_isa(const fv_kernels *kernels);
 
-/** Whether processors of `isa` run kernels of `level`: the same family and no higher level, or scalar. False for
- * unknown values. Thread-safe. */
+/** Whether processors of `isa` run kernels of `level`: the same set, one of the same family and a lower level, or
+ * scalar. False for unknown values. Thread-safe. */
 FV_API bool fv_isa_includes(fv_isa isa, fv_isa level);
 
 /** "scalar", "avx2", …, "neon", "neon_dotprod", …; NULL for an unknown value. Thread-safe. */

@@ -60,17 +60,22 @@ void fv_kernels_fill(fv_kernels *table, fv_isa isa) {
 #undef FV_SET_USE
 #undef FV_KERNEL_USE
 
-/* The lower of two levels of one family, else scalar. */
-static fv_isa isa_within(fv_isa isa, fv_isa limit) {
-    if (limit == FV_ISA_BEST || fv_isa_includes(limit, isa)) return isa;
-    return fv_isa_includes(isa, limit) ? limit : FV_ISA_SCALAR;
+/* The best that this processor and `limit` both have. */
+static fv_isa isa_within(fv_isa limit) {
+    fv_isa isa = fv_cpu_isa(), best = FV_ISA_SCALAR;
+    if (limit == FV_ISA_BEST) return isa;
+    if (limit == FV_ISA_AVXVNNI && fv_isa_includes(isa, FV_ISA_AVX2) && fv_cpu_has_avxvnni()) return limit;
+    for (int i = 0; i < FV_ISA_COUNT; i++)
+        if (fv_isa_includes(isa, (fv_isa)i) && fv_isa_includes(limit, (fv_isa)i) && fv_isa_includes((fv_isa)i, best))
+            best = (fv_isa)i;
+    return best;
 }
 
 fv_status fv_kernels_init(const fv_kernels **kernels, fv_isa limit, void *memory, size_t bytes) {
     if (!kernels || (limit >= FV_ISA_COUNT && limit != FV_ISA_BEST)) return FV_ERROR_ARGUMENT;
     if (!memory || bytes < FV_KERNELS_BYTES || (uintptr_t)memory % 8 != 0) return FV_ERROR_MEMORY;
     fv_kernels *table = (fv_kernels *)memory;
-    fv_kernels_fill(table, isa_within(fv_cpu_isa(), limit));
+    fv_kernels_fill(table, isa_within(limit));
     *kernels = table;
     return FV_OK;
 }
@@ -87,7 +92,8 @@ static uint32_t rank_of(fv_isa isa) {
 
 bool fv_isa_includes(fv_isa isa, fv_isa level) {
     uint32_t has = rank_of(isa), wants = rank_of(level);
-    return level == FV_ISA_SCALAR || (level < FV_ISA_COUNT && has / ISA_LEVELS == wants / ISA_LEVELS && has >= wants);
+    if (level == FV_ISA_SCALAR || level >= FV_ISA_COUNT) return level == FV_ISA_SCALAR;
+    return isa == level || (has / ISA_LEVELS == wants / ISA_LEVELS && has > wants);
 }
 
 const char *fv_isa_name(fv_isa isa) {

@@ -8,6 +8,11 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <cpuid.h>
 
+static inline bool fv_cpu_has_avxvnni(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
+
 /* XCR0 says which registers the operating system saves: a processor flag alone is not enough. */
 static inline fv_isa fv_cpu_isa(void) {
     unsigned a, b, c, d, low, high;
@@ -17,7 +22,8 @@ static inline fv_isa fv_cpu_isa(void) {
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     if ((low & 6) != 6 || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b >> 5 & 1)) return FV_ISA_SCALAR;
     bool f = b >> 16 & 1, dq = b >> 17 & 1, bw = b >> 30 & 1, vl = b >> 31 & 1, vnni = c >> 11 & 1;
-    if ((low & 0xE6) != 0xE6 || !f || !dq || !bw || !vl || !vnni) return FV_ISA_AVX2;
+    if ((low & 0xE6) != 0xE6 || !f || !dq || !bw || !vl || !vnni)
+        return fv_cpu_has_avxvnni() ? FV_ISA_AVXVNNI : FV_ISA_AVX2;
     return FV_ISA_AVX512;
 }
 
@@ -53,6 +59,7 @@ static inline fv_isa fv_cpu_isa(void) { return FV_ISA_SCALAR; }
 #endif
 
 #if !defined(__x86_64__) || !defined(__GNUC__)
+static inline bool fv_cpu_has_avxvnni(void) { return false; }
 static inline bool fv_cpu_has_bf16(void) { return false; }
 #endif
 

@@ -12,6 +12,9 @@
 #ifndef FV_BUILD_AVX512
 #define FV_BUILD_AVX512 0
 #endif
+#ifndef FV_BUILD_AVXVNNI
+#define FV_BUILD_AVXVNNI 0
+#endif
 
 /* Makes `rounds` rounds of independent multiply-adds on registers; returns the operations of one round (a multiply-add
  * of one element is two). At least 8 chains, since two units of a latency of four cycles want as many. */
@@ -25,6 +28,8 @@ fv_peak_read_fn fv_peak_read_scalar;
 
 fv_peak_loop_fn fv_peak_f32_avx2, fv_peak_int8_avx2;
 fv_peak_read_fn fv_peak_read_avx2;
+
+fv_peak_loop_fn fv_peak_int8_avxvnni;
 
 fv_peak_loop_fn fv_peak_f32_avx512, fv_peak_int8_avx512, fv_peak_bf16_avx512; /* bf16: see fv_cpu_has_bf16() */
 fv_peak_read_fn fv_peak_read_avx512;

@@ -1,5 +1,5 @@
-/* immintrin.h - AVX-512 for processors that lack it: SIMDe's functions and, after Intel's description, those that SIMDe
- * 0.7.4 lacks. tools/avx512.sh puts this folder before the compiler's own. */
+/* immintrin.h - AVX-512 and AVX-VNNI for processors that lack them: SIMDe's functions and, after Intel's description,
+ * those that SIMDe 0.7.4 lacks. tools/avx512.sh puts this folder before the compiler's own. */
 #ifndef FV_EMULATION_IMMINTRIN_H
 #define FV_EMULATION_IMMINTRIN_H
 
@@ -165,6 +165,7 @@ EMULATED_MASK_STOREU(storeu_ps_128, __m128, __mmask8, float, 4)
 #define _mm512_madd_epi16 simde_mm512_madd_epi16
 #undef _mm512_roundscale_ps
 #define _mm512_roundscale_ps(a, how) simde_mm512_roundscale_ps((a), (how))
+#define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32
 #undef _mm512_shuffle_f32x4
 #define _mm512_shuffle_f32x4 simde_mm512_shuffle_f32x4
 

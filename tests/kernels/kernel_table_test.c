@@ -96,6 +96,7 @@ static void test_numbers_stay(void **state) {
     assert_int_equal(FV_ISA_NEON, 3);
     assert_int_equal(FV_ISA_NEON_DOTPROD, 4);
     assert_int_equal(FV_ISA_NEON_I8MM, 5);
+    assert_int_equal(FV_ISA_AVXVNNI, 6);
     assert_int_equal(FV_ISA_BEST, 255);
 }
 
@@ -105,6 +106,8 @@ static void test_families_and_levels(void **state) {
     assert_false(fv_isa_includes(FV_ISA_AVX2, FV_ISA_AVX512));
     assert_false(fv_isa_includes(FV_ISA_NEON_I8MM, FV_ISA_AVX2) || fv_isa_includes(FV_ISA_AVX512, FV_ISA_NEON));
     assert_true(fv_isa_includes(FV_ISA_NEON_I8MM, FV_ISA_NEON));
+    assert_true(fv_isa_includes(FV_ISA_AVXVNNI, FV_ISA_AVX2) && fv_isa_includes(FV_ISA_AVXVNNI, FV_ISA_AVXVNNI));
+    assert_false(fv_isa_includes(FV_ISA_AVX512, FV_ISA_AVXVNNI) || fv_isa_includes(FV_ISA_AVXVNNI, FV_ISA_AVX512));
     for (int isa = 0; isa < FV_ISA_COUNT; isa++) assert_true(fv_isa_includes((fv_isa)isa, FV_ISA_SCALAR));
     assert_false(fv_isa_includes(FV_ISA_COUNT, FV_ISA_AVX2) || fv_isa_includes(FV_ISA_AVX2, FV_ISA_COUNT));
     uint64_t memory[FV_KERNELS_BYTES / 8];
@@ -112,6 +115,23 @@ static void test_families_and_levels(void **state) {
     fv_isa other = FV_BUILD_NEON ? FV_ISA_AVX512 : FV_ISA_NEON_I8MM; /* no limit of this family: none of its kernels */
     assert_int_equal(fv_kernels_init(&made, other, memory, sizeof memory), FV_OK);
     assert_int_equal(fv_kernels_isa(made), FV_ISA_SCALAR);
+}
+
+/* A set that the processor lacks leaves what both have, and not more. */
+static void test_a_limit_leaves_what_both_have(void **state) {
+    (void)state;
+    uint64_t memory[FV_KERNELS_BYTES / 8];
+    const fv_kernels *made = NULL;
+    assert_int_equal(fv_kernels_init(&made, FV_ISA_BEST, memory, sizeof memory), FV_OK);
+    fv_isa best = fv_kernels_isa(made);
+    for (int limit = 0; limit < FV_ISA_COUNT; limit++) {
+        assert_int_equal(fv_kernels_init(&made, (fv_isa)limit, memory, sizeof memory), FV_OK);
+        fv_isa isa = fv_kernels_isa(made);
+        assert_true(fv_isa_includes((fv_isa)limit, isa));
+        for (int both = 0; both < FV_ISA_COUNT; both++)
+            if (fv_isa_includes(best, (fv_isa)both) && fv_isa_includes((fv_isa)limit, (fv_isa)both))
+                assert_true(fv_isa_includes(isa, (fv_isa)both));
+    }
 }
 
 /* ---- what runs ---- */
@@ -264,9 +284,13 @@ static void test_every_slot_runs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_level_has_its_own_kernels), cmocka_unit_test(test_a_level_keeps_the_lower_ones),
-        cmocka_unit_test(test_no_slot_is_left_scalar),      cmocka_unit_test(test_numbers_stay),
-        cmocka_unit_test(test_families_and_levels),         cmocka_unit_test(test_every_slot_runs),
+        cmocka_unit_test(test_a_level_has_its_own_kernels),
+        cmocka_unit_test(test_a_level_keeps_the_lower_ones),
+        cmocka_unit_test(test_no_slot_is_left_scalar),
+        cmocka_unit_test(test_numbers_stay),
+        cmocka_unit_test(test_families_and_levels),
+        cmocka_unit_test(test_a_limit_leaves_what_both_have),
+        cmocka_unit_test(test_every_slot_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

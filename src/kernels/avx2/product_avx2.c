@@ -2,6 +2,7 @@
  * deep in 16 bits (8 * 2 * 15 * 127 = 30,480), 5-bit four deep, 6-bit two deep, so that widening is rare. */
 #include "kernels/avx2/exp_avx2.h"
 #include "kernels/avx2/packed_avx2.h"
+#include "kernels/avx2/panel_avx2.h"
 #include "kernels/kernels.h"
 #include <immintrin.h>
 
@@ -82,20 +83,19 @@ void fv_panel_pack_avx2(size_t columns, size_t groups, const uint8_t *quants, co
         }
 }
 
-enum { VECTORS = FV_PANEL_ROWS / 8 };
-
 /* dot[token][vector] of four inputs at a time, all the panel's rows: `deep` steps are summed in 16 bits. */
 INLINE void dot_words(size_t tokens, size_t deep, size_t columns, const uint8_t *w, const int8_t *x, __m256i *words) {
-    for (size_t i = 0; i < tokens * VECTORS; i++) words[i] = _mm256_setzero_si256();
+    for (size_t i = 0; i < tokens * PANEL_VECTORS; i++) words[i] = _mm256_setzero_si256();
         /* unrolled further, gcc keeps products waiting and spills them: half the speed */
 #pragma GCC unroll 2
     for (size_t k = 0; k < deep; k++) {
-        __m256i step[VECTORS];
-        for (size_t v = 0; v < VECTORS; v++) step[v] = load32(w + k * 4 * FV_PANEL_ROWS + 32 * v);
+        __m256i step[PANEL_VECTORS];
+        for (size_t v = 0; v < PANEL_VECTORS; v++) step[v] = load32(w + k * 4 * FV_PANEL_ROWS + 32 * v);
         for (size_t t = 0; t < tokens; t++) {
             __m256i four = broadcast4(x + t * columns + 4 * k);
-            for (size_t v = 0; v < VECTORS; v++)
-                words[t * VECTORS + v] = _mm256_add_epi16(words[t * VECTORS + v], _mm256_maddubs_epi16(step[v], four));
+            for (size_t v = 0; v < PANEL_VECTORS; v++)
+                words[t * PANEL_VECTORS + v] =
+                    _mm256_add_epi16(words[t * PANEL_VECTORS + v], _mm256_maddubs_epi16(step[v], four));
         }
     }
 }
@@ -109,17 +109,18 @@ INLINE void dot_bytes(size_t tokens, size_t columns, const uint8_t *w, const int
         for (size_t k = 0; k < 8; k++)
             shift = _mm256_add_epi32(
                 shift, _mm256_madd_epi16(_mm256_maddubs_epi16(bias, broadcast4(x + t * columns + 4 * k)), ones));
-        for (size_t v = 0; v < VECTORS; v++) dot[t * VECTORS + v] = shift;
+        for (size_t v = 0; v < PANEL_VECTORS; v++) dot[t * PANEL_VECTORS + v] = shift;
     }
 #pragma GCC unroll 1
     for (size_t k = 0; k < 8; k++)
-        for (size_t v = 0; v < VECTORS; v++) {
+        for (size_t v = 0; v < PANEL_VECTORS; v++) {
             __m256i step = _mm256_xor_si256(load32(w + k * 4 * FV_PANEL_ROWS + 32 * v), bias);
             __m256i magnitude = _mm256_abs_epi8(step);
             for (size_t t = 0; t < tokens; t++) {
                 __m256i product =
                     _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(broadcast4(x + t * columns + 4 * k), step));
-                dot[t * VECTORS + v] = _mm256_add_epi32(dot[t * VECTORS + v], _mm256_madd_epi16(product, ones));
+                dot[t * PANEL_VECTORS + v] =
+                    _mm256_add_epi32(dot[t * PANEL_VECTORS + v], _mm256_madd_epi16(product, ones));
             }
         }
 }
@@ -127,64 +128,30 @@ INLINE void dot_bytes(size_t tokens, size_t columns, const uint8_t *w, const int
 INLINE void dot_deep(size_t tokens, size_t group, size_t deep, size_t columns, const uint8_t *w, const int8_t *x,
                      __m256i *dot) {
     const __m256i ones = _mm256_set1_epi16(1);
-    __m256i words[2 * VECTORS];
+    __m256i words[2 * PANEL_VECTORS];
     dot_words(tokens, deep, columns, w, x, words);
-    for (size_t i = 0; i < tokens * VECTORS; i++) dot[i] = _mm256_madd_epi16(words[i], ones);
+    for (size_t i = 0; i < tokens * PANEL_VECTORS; i++) dot[i] = _mm256_madd_epi16(words[i], ones);
     for (size_t first = deep; first < group / 4; first += deep) {
         dot_words(tokens, deep, columns, w + first * 4 * FV_PANEL_ROWS, x + 4 * first, words);
-        for (size_t i = 0; i < tokens * VECTORS; i++)
+        for (size_t i = 0; i < tokens * PANEL_VECTORS; i++)
             dot[i] = _mm256_add_epi32(dot[i], _mm256_madd_epi16(words[i], ones));
     }
 }
 
-/* `tokens` rows at once; `deep` steps are summed in 16 bits before widening, 0 = none (8-bit weights). */
-INLINE void panel_block(size_t tokens, size_t group, size_t deep, size_t columns, const fv_panel *panel,
-                        const int8_t *quants, const float *scale, const float *sum, float *out, size_t out_stride) {
-    __m256 a[2 * VECTORS], b[2 * VECTORS];
-    size_t groups = columns / group;
-    for (size_t i = 0; i < tokens * VECTORS; i++) a[i] = b[i] = _mm256_setzero_ps();
-    for (size_t g = 0; g < groups; g++) {
-        const uint8_t *w = panel->quants + g * group * FV_PANEL_ROWS;
-        const int8_t *x = quants + g * group;
-        __m256i dot[2 * VECTORS];
-        if (deep == 0)
-            dot_bytes(tokens, columns, w, x, dot);
-        else
-            dot_deep(tokens, group, deep, columns, w, x, dot);
-        for (size_t v = 0; v < VECTORS; v++) {
-            __m256 weight_scale = _mm256_loadu_ps(panel->scale + g * FV_PANEL_ROWS + 8 * v);
-            __m256 offset = _mm256_loadu_ps(panel->offset + g * FV_PANEL_ROWS + 8 * v);
-            for (size_t t = 0; t < tokens; t++) {
-                size_t i = t * VECTORS + v;
-                __m256 s =
-                    _mm256_mul_ps(weight_scale, _mm256_broadcast_ss(scale + t * (columns / 32) + g * group / 32));
-                a[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[i]), s, a[i]);
-                b[i] = _mm256_fmadd_ps(offset, _mm256_broadcast_ss(sum + t * groups + g), b[i]);
-            }
-        }
-    }
-    for (size_t t = 0; t < tokens; t++)
-        for (size_t v = 0; v < VECTORS; v++)
-            _mm256_storeu_ps(out + t * out_stride + 8 * v, _mm256_add_ps(a[t * VECTORS + v], b[t * VECTORS + v]));
-}
-
-INLINE void product_panel(size_t group, size_t deep, size_t columns, size_t tokens, const fv_panel *panel,
-                          const fv_q8_rows *x, float *out, size_t out_stride) {
-    const float *sums = group == 16 ? x->sum16 : x->sum32;
-    size_t t = 0;
-    for (; t + 2 <= tokens; t += 2)
-        panel_block(2, group, deep, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
-                    sums + t * (columns / group), out + t * out_stride, out_stride);
-    if (t < tokens)
-        panel_block(1, group, deep, columns, panel, x->quants + t * columns, x->scale + t * (columns / 32),
-                    sums + t * (columns / group), out + t * out_stride, out_stride);
+/* `deep` steps are summed in 16 bits before widening, 0 = none (8-bit weights). */
+INLINE void panel_dots(size_t tokens, size_t group, size_t deep, size_t columns, const uint8_t *w, const int8_t *x,
+                       __m256i *dot) {
+    if (deep == 0)
+        dot_bytes(tokens, columns, w, x, dot);
+    else
+        dot_deep(tokens, group, deep, columns, w, x, dot);
 }
 
 /* Each in a function of its own: together they would share registers badly. */
 #define PANEL(name, ...) \
     static __attribute__((noinline)) void name(size_t columns, size_t tokens, const fv_panel *panel, \
                                                const fv_q8_rows *x, float *out, size_t out_stride) { \
-        product_panel(__VA_ARGS__, columns, tokens, panel, x, out, out_stride); \
+        panel_product(panel_dots, 2, __VA_ARGS__, columns, tokens, panel, x, out, out_stride); \
     }
 PANEL(product_u4, 32, 8)
 PANEL(product_u5, 32, 4)

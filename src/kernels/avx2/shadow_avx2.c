@@ -2,17 +2,12 @@
  * table look-up as in Quicker ADC and fast scan (Andre, Kermarrec & Le Scouarnec 2019); up to four rows share a page's
  * nibbles. */
 #include "kernels/avx2/lanes_avx2.h"
+#include "kernels/avx2/mean_avx2.h"
 #include "kernels/avx2/score_avx2.h"
 #include "kernels/avx2/shadow_tile_avx2.h"
 #include "kernels/kernels.h"
 #include <immintrin.h>
 #include <stdbool.h>
-
-INLINE __m256i broadcast4(const int8_t *x) {
-    int32_t word;
-    __builtin_memcpy(&word, x, 4);
-    return _mm256_set1_epi32(word);
-}
 
 /* `rows` rows x one panel. Two products of 127 x 127 fit 16 bits. */
 INLINE void mean_rows(size_t rows, size_t dim, const int8_t *q, const uint8_t *mean, __m256i *dot) {
@@ -21,7 +16,7 @@ INLINE void mean_rows(size_t rows, size_t dim, const int8_t *q, const uint8_t *m
     for (size_t j = 0; j < dim / 4; j++) {
         __m256i low = load(mean + j * 64), high = load(mean + j * 64 + 32);
         for (size_t r = 0; r < rows; r++) {
-            __m256i four = broadcast4(q + r * dim + 4 * j);
+            __m256i four = query4(q + r * dim + 4 * j);
             dot[2 * r] = _mm256_add_epi32(dot[2 * r], _mm256_madd_epi16(_mm256_maddubs_epi16(low, four), ones));
             dot[2 * r + 1] =
                 _mm256_add_epi32(dot[2 * r + 1], _mm256_madd_epi16(_mm256_maddubs_epi16(high, four), ones));
@@ -29,26 +24,9 @@ INLINE void mean_rows(size_t rows, size_t dim, const int8_t *q, const uint8_t *m
     }
 }
 
-INLINE void mean_score(size_t rows, size_t first, const fv_shadow_rows *query, size_t dim, size_t panels,
-                       const uint8_t *mean, const float *step, int32_t *out, size_t out_stride) {
-    for (size_t p = 0; p < panels; p++) {
-        __m256i dot[2 * 4];
-        mean_rows(rows, dim, query->query + first * dim, mean + p * dim * 16, dot);
-        for (size_t r = 0; r < rows; r++)
-            for (size_t half = 0; half < 2; half++) {
-                __m256i whole = _mm256_sub_epi32(dot[2 * r + half], _mm256_set1_epi32(64 * query->sum[first + r]));
-                __m256 x = _mm256_mul_ps(_mm256_cvtepi32_ps(whole), _mm256_loadu_ps(step + p * 16 + half * 8));
-                x = _mm256_mul_ps(x, _mm256_set1_ps(query->factor[first + r]));
-                store(out + (first + r) * out_stride + p * 16 + half * 8, round_held(x, 0x1p28f));
-            }
-    }
-}
-
 void fv_mean_score_avx2(const fv_shadow_rows *query, size_t panels, const uint8_t *mean, const float *step,
                         int32_t *out, size_t out_stride) {
-    size_t r = 0, dim = query->dim;
-    for (; r + 3 <= query->rows; r += 3) mean_score(3, r, query, dim, panels, mean, step, out, out_stride);
-    for (; r < query->rows; r++) mean_score(1, r, query, dim, panels, mean, step, out, out_stride);
+    mean_scores(mean_rows, query, panels, mean, step, out, out_stride);
 }
 
 /* A plane's nibbles as places in tables, [dim / 16][2][32]: once for all rows. */

@@ -20,12 +20,19 @@ typedef struct peak_loops {
 } peak_loops;
 
 static peak_loops loops_of(fv_isa limit) {
-    fv_isa isa = limit == FV_ISA_BEST || fv_isa_includes(limit, fv_cpu_isa()) ? fv_cpu_isa() : limit;
+    uint64_t memory[FV_KERNELS_BYTES / sizeof(uint64_t)];
+    const fv_kernels *kernels = fv_kernels_scalar();
+    (void)fv_kernels_init(&kernels, limit, memory, sizeof memory);
+    fv_isa isa = fv_kernels_isa(kernels);
     (void)isa;
 #if FV_BUILD_AVX512
     if (fv_isa_includes(isa, FV_ISA_AVX512))
         return (peak_loops){{fv_peak_f32_avx512, fv_cpu_has_bf16() ? fv_peak_bf16_avx512 : NULL, fv_peak_int8_avx512},
                             fv_peak_read_avx512};
+#endif
+#if FV_BUILD_AVXVNNI
+    if (fv_isa_includes(isa, FV_ISA_AVXVNNI))
+        return (peak_loops){{fv_peak_f32_avx2, NULL, fv_peak_int8_avxvnni}, fv_peak_read_avx2};
 #endif
 #if FV_BUILD_AVX2
     if (fv_isa_includes(isa, FV_ISA_AVX2))
