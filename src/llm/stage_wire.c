@@ -26,6 +26,7 @@ static uint64_t step_bytes(const fv_stage_message *message, size_t width, bool a
     const fv_stage_part *parts = fv_stage_body(message);
     for (uint32_t i = 0; i < count; i++)
         if (parts[i].status == FV_OK) rows += answer ? 1 : parts[i].count;
+    if (rows > room) return UINT64_MAX; /* a row has four bytes at least */
     return count * (uint64_t)sizeof(fv_stage_part) + rows * width * sizeof(float);
 }
 

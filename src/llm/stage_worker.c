@@ -22,7 +22,7 @@ typedef struct held_stepper {
     uint16_t *shares;
     uint32_t *first_rows; /* [count] of the parts of its last step; UINT32_MAX: it has none */
     uint32_t *rows;       /* [count] */
-    uint32_t count;
+    uint32_t count, most; /* parts of a step */
 } held_stepper;
 
 struct fv_stage_worker {
@@ -174,9 +174,10 @@ static fv_status stepper_add(fv_stage_worker *worker, const fv_stage_message *me
     if (status == FV_OK)
         status = fv_stepper_open_parts(&made.stepper, worker->llm, &config, opening->parts, worker->pool, &text);
     if (status == FV_OK) {
-        size_t parts = fv_stepper_batch_tokens(made.stepper);
-        made.first_rows = fv_array_new(parts, sizeof *made.first_rows);
-        made.rows = fv_array_new(parts, sizeof *made.rows);
+        size_t batch = fv_stepper_batch_tokens(made.stepper);
+        made.most = opening->parts < batch ? opening->parts : (uint32_t)batch;
+        made.first_rows = fv_array_new(made.most, sizeof *made.first_rows);
+        made.rows = fv_array_new(made.most, sizeof *made.rows);
         if (!made.first_rows || !made.rows) status = FV_ERROR_MEMORY;
     }
     if (status == FV_OK) {
@@ -336,7 +337,7 @@ static void parts_answer(const fv_stage_worker *worker, held_stepper *held, size
 static fv_status step(fv_stage_worker *worker, fv_stage_message *message, fv_message *fault) {
     uint32_t count = fv_stage_head_of(message)->count;
     held_stepper *held = stepper_of(worker, fv_stage_head_of(message)->subject);
-    if (!held || count > fv_stepper_batch_tokens(held->stepper))
+    if (!held || count > held->most)
         return strange(fault, "names a stepper that there is not");
     if (!step_reserve(worker, count)) return fv_message_set(fault, FV_ERROR_MEMORY, "no memory for a step");
     size_t taken = parts_take(worker, message);

@@ -41,6 +41,7 @@ typedef struct stage_ring {
     uint32_t count;
     uint32_t cut;  /* messages that the first stage still gets before its link fails; 0: all */
     size_t flight; /* most on their way at once */
+    bool gone;     /* the first stage, without a word */
 } stage_ring;
 
 static inline size_t ring_flight(const stage_ring *ring) {
@@ -74,7 +75,11 @@ static inline fv_status ring_receive(void *context, fv_stage_message *message, f
     stage_ring *ring = stage->ring;
     pthread_mutex_lock(&ring->lock);
     ring_queue *queue = &ring->queues[stage->index];
-    while (queue->count == 0) pthread_cond_wait(&ring->changed, &ring->lock);
+    while (queue->count == 0 && !(ring->gone && stage->index > 0)) pthread_cond_wait(&ring->changed, &ring->lock);
+    if (queue->count == 0) {
+        pthread_mutex_unlock(&ring->lock);
+        return fv_message_set(fault, FV_ERROR_FILE, "stage 0 is gone");
+    }
     fv_stage_message_free(message);
     *message = queue->messages[queue->first];
     queue->first = (queue->first + 1) % RING_QUEUE;
@@ -131,9 +136,10 @@ static inline fv_status ring_link(stage_ring *ring, fv_message *message) {
     return fv_engine_link(ring->stages[0].engine, &link, ring->count, message);
 }
 
-/* Tells later stages to end, where the link could not. */
-static inline void ring_end(stage_ring *ring) {
+/* Later stages end by themselves, where the link could not tell them. */
+static inline void ring_leave(stage_ring *ring) {
     pthread_mutex_lock(&ring->lock);
+    ring->gone = true;
     pthread_cond_broadcast(&ring->changed);
     pthread_mutex_unlock(&ring->lock);
 }
