@@ -337,8 +337,7 @@ static void parts_answer(const fv_stage_worker *worker, held_stepper *held, size
 static fv_status step(fv_stage_worker *worker, fv_stage_message *message, fv_message *fault) {
     uint32_t count = fv_stage_head_of(message)->count;
     held_stepper *held = stepper_of(worker, fv_stage_head_of(message)->subject);
-    if (!held || count > held->most)
-        return strange(fault, "names a stepper that there is not");
+    if (!held || count > held->most) return strange(fault, "names a stepper that there is not");
     if (!step_reserve(worker, count)) return fv_message_set(fault, FV_ERROR_MEMORY, "no memory for a step");
     size_t taken = parts_take(worker, message);
     if (taken == SIZE_MAX) return strange(fault, "names a sequence that there is not");
