@@ -83,19 +83,27 @@ void fv_panel_pack_avx2(size_t columns, size_t groups, const uint8_t *quants, co
         }
 }
 
-/* dot[token][vector] of four inputs at a time, all the panel's rows: `deep` steps are summed in 16 bits. */
+/* Sums stay in the order that they are written in: else gcc keeps products waiting, for a balanced tree, and spills. */
+INLINE void words_add(__m256i *sum, __m256i product) {
+    *sum = _mm256_add_epi16(*sum, product);
+    __asm__("" : "+x"(*sum));
+}
+
+/* words[token][vector] of four inputs at a time, all the panel's rows: `deep` steps are summed in 16 bits. */
 INLINE void dot_words(size_t tokens, size_t deep, size_t columns, const uint8_t *w, const int8_t *x, __m256i *words) {
-    for (size_t i = 0; i < tokens * PANEL_VECTORS; i++) words[i] = _mm256_setzero_si256();
-        /* unrolled further, gcc keeps products waiting and spills them: half the speed */
-#pragma GCC unroll 2
+#pragma GCC unroll 8
     for (size_t k = 0; k < deep; k++) {
-        __m256i step[PANEL_VECTORS];
-        for (size_t v = 0; v < PANEL_VECTORS; v++) step[v] = load32(w + k * 4 * FV_PANEL_ROWS + 32 * v);
-        for (size_t t = 0; t < tokens; t++) {
-            __m256i four = broadcast4(x + t * columns + 4 * k);
-            for (size_t v = 0; v < PANEL_VECTORS; v++)
-                words[t * PANEL_VECTORS + v] =
-                    _mm256_add_epi16(words[t * PANEL_VECTORS + v], _mm256_maddubs_epi16(step[v], four));
+        __m256i four[PANEL_TOKENS];
+        for (size_t t = 0; t < tokens; t++) four[t] = broadcast4(x + t * columns + 4 * k);
+        for (size_t v = 0; v < PANEL_VECTORS; v++) {
+            __m256i step = load32(w + k * 4 * FV_PANEL_ROWS + 32 * v);
+            for (size_t t = 0; t < tokens; t++) {
+                __m256i product = _mm256_maddubs_epi16(step, four[t]);
+                if (k == 0)
+                    words[t * PANEL_VECTORS + v] = product;
+                else
+                    words_add(&words[t * PANEL_VECTORS + v], product);
+            }
         }
     }
 }
