@@ -16,8 +16,10 @@ bool fv_beam_make(fv_beam *beam, size_t most, size_t room, size_t met) {
     uint64_t *entries = fv_array_new(most + room + 1, sizeof *entries);
     beam->visits = fv_array_new(beam->most_visits, sizeof *beam->visits);
     beam->seen = fv_array_new(beam->slots, sizeof *beam->seen);
+    bool is_wide = most >= FV_BEAM_WIDE && !beam->is_met_once;
+    if (is_wide) beam->best = fv_array_new(beam->slots, sizeof *beam->best);
     if (entries) beam->entries = entries + 1;
-    if (entries && beam->visits && beam->seen) return true;
+    if (entries && beam->visits && beam->seen && (beam->best || !is_wide)) return true;
     fv_beam_free(beam);
     return false;
 }
@@ -26,10 +28,11 @@ void fv_beam_free(fv_beam *beam) {
     if (beam->entries) free(beam->entries - 1);
     free(beam->visits);
     free(beam->seen);
+    free(beam->best);
     *beam = (fv_beam){0};
 }
 
-/* Where the row is, or would be, among those that were visited. */
+/* Where the row is, or would be, among those that were seen. */
 static size_t seen_slot(const fv_beam *beam, uint32_t row) {
     size_t i = (size_t)(row * FV_SPLITMIX_STEP >> 32) & (beam->slots - 1);
     while (beam->seen[i] != FV_NO_ROW && beam->seen[i] != row) i = (i + 1) & (beam->slots - 1);
@@ -39,7 +42,10 @@ static size_t seen_slot(const fv_beam *beam, uint32_t row) {
 void fv_beam_begin(fv_beam *beam) {
     beam->count = beam->next = beam->visit_count = beam->seen_count = 0;
     memset(beam->seen, 0xFF, beam->slots * sizeof *beam->seen);
-    if (beam->hidden != FV_NO_ROW) beam->seen[seen_slot(beam, beam->hidden)] = beam->hidden;
+    if (beam->hidden == FV_NO_ROW) return;
+    size_t slot = seen_slot(beam, beam->hidden);
+    beam->seen[slot] = beam->hidden;
+    if (beam->best) beam->best[slot] = 0;
 }
 
 static uint64_t entry_of(float near, uint32_t row) {
@@ -57,9 +63,27 @@ float fv_beam_limit(const fv_beam *beam) {
     return beam->count < beam->most ? INFINITY : near_of(beam->entries[beam->count - 1]);
 }
 
-void fv_beam_meet(const fv_beam *beam, float near, uint32_t row, uint64_t *fresh, size_t *count) {
-    if (!beam->is_met_once && beam->seen[seen_slot(beam, row)] != FV_NO_ROW) return;
+/* Whether a wide beam has no such estimate of the row in this slot yet. What does not fit the table is taken. */
+static bool is_better(fv_beam *beam, size_t slot, uint32_t row, uint32_t estimate) {
+    bool is_new = beam->seen[slot] == FV_NO_ROW;
+    if (is_new && beam->seen_count >= beam->slots / 4) return true;
+    if (!is_new && beam->best[slot] <= estimate) return false;
+    beam->seen_count += is_new;
+    beam->seen[slot] = row;
+    beam->best[slot] = estimate;
+    return true;
+}
+
+/* Whether it is worth an entry. */
+static bool is_wanted(fv_beam *beam, uint32_t row, uint32_t estimate) {
+    if (beam->is_met_once) return true;
+    size_t slot = seen_slot(beam, row);
+    return beam->best ? is_better(beam, slot, row, estimate) : beam->seen[slot] == FV_NO_ROW;
+}
+
+void fv_beam_meet(fv_beam *beam, float near, uint32_t row, uint64_t *fresh, size_t *count) {
     uint64_t entry = entry_of(near, row);
+    if (!is_wanted(beam, row, (uint32_t)(entry >> 32))) return;
     size_t i = (*count)++;
     for (; i > 0 && fresh[i - 1] > entry; i--) fresh[i] = fresh[i - 1];
     fresh[i] = entry;
@@ -107,9 +131,11 @@ void fv_beam_merge(fv_beam *beam, const uint64_t *fresh, size_t count) {
 
 bool fv_beam_mark(fv_beam *beam, uint32_t row) {
     size_t slot = seen_slot(beam, row);
-    if (beam->seen[slot] != FV_NO_ROW || beam->seen_count >= beam->slots / 4 * 3) return false;
+    bool is_new = beam->seen[slot] == FV_NO_ROW;
+    if (is_new ? beam->seen_count >= beam->slots / 4 * 3 : !beam->best || !beam->best[slot]) return false;
     beam->seen[slot] = row;
-    beam->seen_count++;
+    beam->seen_count += is_new;
+    if (beam->best) beam->best[slot] = 0;
     return true;
 }
 

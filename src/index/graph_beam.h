@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define FV_BEAM_WIDE 512                 /* entries of a beam that keeps no worse estimates */
 #define FV_BEAM_ROWS ((uint64_t)1 << 31) /* of a graph, less than: an entry has a bit for itself */
 
 typedef struct fv_visit {
@@ -17,19 +18,20 @@ typedef struct fv_visit {
 
 /* Scratch of one walk after another; nothing is allocated on the way. An entry is, from its highest bit on: the
  * estimate, as a number that sorts as it does; the row; whether it was visited. A row may be there with several
- * estimates. */
+ * estimates. Wide beams would be filled by them: they take another estimate of a row only if it is better. */
 typedef struct fv_beam {
     uint64_t *entries; /* [most + room], nearest first; entries[-1] is 0 */
     size_t count, most, room;
     size_t next;      /* no entry before it is open */
     fv_visit *visits; /* [most_visits], as they came */
     size_t visit_count, most_visits;
-    uint32_t *seen; /* [slots] rows that were visited, by hash; a power of two, more than twice most_visits */
+    uint32_t *seen; /* [slots] rows by hash: those that were visited, in a wide beam those that were met, too */
+    uint32_t *best; /* [slots], of a wide beam: the best estimate, as an entry has it; 0: it was visited. Else NULL */
+    size_t slots;   /* a power of two, at least twice most_visits */
     size_t seen_count;
     float near;       /* what the row that was taken last was met with */
     bool is_met_once; /* rows are marked as they are met, and met once: `seen` has them */
-    size_t slots;
-    uint32_t hidden; /* a row that walks leave out, or FV_NO_ROW */
+    uint32_t hidden;  /* a row that walks leave out, or FV_NO_ROW */
 } fv_beam;
 
 /* A beam of `most` entries, to which at most `room` are added at once. met: rows that are met once, about; 0: they are
@@ -41,7 +43,7 @@ void fv_beam_free(fv_beam *beam);
 void fv_beam_begin(fv_beam *beam);
 
 /* Adds a row unless it was visited; near is a number. Sorted into `fresh` [*count], to be merged. */
-void fv_beam_meet(const fv_beam *beam, float near, uint32_t row, uint64_t *fresh, size_t *count);
+void fv_beam_meet(fv_beam *beam, float near, uint32_t row, uint64_t *fresh, size_t *count);
 
 /* Adds what was met; of equal estimates the smaller row comes first. */
 void fv_beam_merge(fv_beam *beam, const uint64_t *fresh, size_t count);

@@ -31,7 +31,7 @@ typedef struct build_job {
     size_t room;            /* candidates of a vector, at most */
     float *rotated;         /* [rows][index->rotated], of vectors less the centre */
     uint32_t *lists;        /* [rows][degree], of this round: kept ones, then the nearest others, then the row itself */
-    uint32_t *counts;       /* [rows], of kept ones */
+    uint32_t *counts;       /* [rows], of kept ones: in the list, and once rows are joined in the row */
     size_t *back;           /* [rows + 1]: where a row's list in back_rows begins */
     uint32_t *back_rows;    /* [rows * degree]: who has an edge to it */
     build_scratch *scratch; /* [workers] */
@@ -94,8 +94,8 @@ static void turn_edges(const build_job *job) {
     job->back[0] = 0;
 }
 
-/* The new neighbours of a vector, into its row: edges both ways, pruned if they are too many; then the nearest that
- * were left out, what it had before, and rows by chance. */
+/* The new neighbours of a vector, into its row: edges both ways, those that are not occluded first; then the nearest
+ * that were left out, what it had before, and rows by chance. */
 static void join_task(void *context, size_t task, size_t worker) {
     const build_job *job = context;
     build_scratch *scratch = job->scratch + worker;
@@ -106,7 +106,7 @@ static void join_task(void *context, size_t task, size_t worker) {
     for (size_t i = job->back[task]; i < job->back[task + 1] && count < job->room; i++)
         scratch->candidates[count++] = fv_graph_candidate(job->index, task, job->back_rows[i]);
     count = fv_graph_order(scratch->candidates, count, self);
-    if (count > job->degree) fv_graph_prune(job->index, scratch->candidates, count, job->degree);
+    size_t kept = fv_graph_prune(job->index, scratch->candidates, count, job->degree);
     if (count > job->degree) count = job->degree;
     for (size_t i = job->counts[task]; i < job->degree && count < job->degree;
          i++) { /* the nearest that were occluded */
@@ -119,6 +119,7 @@ static void join_task(void *context, size_t task, size_t worker) {
         scratch->kept[i] =
             i < count ? scratch->candidates[i].row : (uint32_t)(fv_splitmix(job->seed, task * job->degree + i) % rows);
     memcpy(ids, scratch->kept, job->degree * sizeof *ids);
+    job->counts[task] = (uint32_t)kept;
 }
 
 /* ---- codes ---- */
@@ -176,6 +177,33 @@ static void take_edge(const build_job *job, uint32_t row, uint32_t other) {
     }
 }
 
+/* Of the neighbours of `other` that were not kept the last one that enough others have, too; degree: there is none, or
+ * `row` is one. */
+static size_t spare_lane(const build_job *job, uint32_t row, uint32_t other, size_t enough) {
+    const uint32_t *ids = fv_graph_ids(job->index, other);
+    size_t lane = job->degree;
+    for (size_t i = 0; i < job->degree; i++) {
+        if (ids[i] == row) return job->degree;
+        if (i >= job->counts[other] && ids[i] != other && job->back[ids[i]] >= enough) lane = i;
+    }
+    return lane;
+}
+
+/* A row that is the neighbour of few, as those around are that of too many, is met late or never: near ones take it in
+ * the place of such. */
+static void support(const build_job *job, uint32_t row) {
+    size_t least = job->degree * 3 / 8;
+    for (size_t i = 0; i < job->degree && job->back[row] < least; i++) {
+        uint32_t other = job->lists[row * job->degree + i];
+        size_t lane = other == row ? job->degree : spare_lane(job, row, other, 2 * least);
+        if (lane == job->degree) continue;
+        uint32_t *place = fv_graph_ids(job->index, other) + lane;
+        job->back[*place]--;
+        job->back[row]++;
+        *place = row;
+    }
+}
+
 /* A row that is nobody's neighbour would never be met: the nearest of its own that can takes it. */
 static void leave_none_out(const build_job *job) {
     size_t rows = job->index->rows;
@@ -185,6 +213,7 @@ static void leave_none_out(const build_job *job) {
             uint32_t other = fv_graph_ids(job->index, row)[i];
             job->back[other] += other != row;
         }
+    for (uint32_t row = 0; row < rows; row++) support(job, row);
     for (uint32_t row = 0; row < rows; row++)
         for (size_t i = 0; i < job->degree && !job->back[row]; i++)
             take_edge(job, row, fv_graph_ids(job->index, row)[i]);

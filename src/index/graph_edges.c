@@ -41,15 +41,15 @@ size_t fv_graph_order(fv_visit *candidates, size_t count, uint32_t self) {
     return unique;
 }
 
-/* Keeps a candidate unless one that was kept is nearer to it than the vector is (Toussaint 1980; Malkov & Yashunin
- * 2018). Kept ones are moved to the front; how many. */
+/* Keeps a candidate unless one that was kept is nearer to it, by so much, than the vector is (Toussaint 1980; Malkov &
+ * Yashunin 2018). Kept ones are moved to the front; how many. */
 size_t fv_graph_prune(const fv_index *index, fv_visit *candidates, size_t count, size_t degree) {
     size_t kept = 0;
     for (size_t i = 0; i < count && kept < degree; i++) {
         fv_visit candidate = candidates[i];
         bool is_occluded = false;
         for (size_t j = 0; j < kept && !is_occluded; j++)
-            is_occluded = pair_distance(index, candidates[j].row, candidate.row) < candidate.distance;
+            is_occluded = pair_distance(index, candidates[j].row, candidate.row) * FV_OCCLUDING < candidate.distance;
         if (is_occluded) continue;
         memmove(candidates + kept + 1, candidates + kept,
                 (i - kept) * sizeof *candidates); /* the rest stays in order */

@@ -4,6 +4,12 @@
 
 #include "index/index_graph.h"
 
+/* How much nearer, in squares, what occludes a candidate is to it than the vector is (Subramanya et al. 2019). With 1
+ * a few vectors near the middle of all occlude nearly all others where channels are many. Of 19,000 rows of Gemma's
+ * embeddings 6 neighbours were kept so, and a walk of 117 visits found 0.883 of the 10 nearest; with 1.08 it is 11,
+ * and 0.919 in 124 visits. 1.4 keeps 24, too few of them far ones: 0.825. */
+#define FV_OCCLUDING 1.08f
+
 /* `row` as a neighbour of `self`. Of vectors that are all the same each has neighbours of its own, or most would be out
  * of reach. */
 fv_visit fv_graph_candidate(const fv_index *index, size_t self, uint32_t row);

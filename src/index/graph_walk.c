@@ -204,6 +204,13 @@ static void ready_walk(const fv_index *index, const float *query, walk_scratch *
                                   .step = fv_code_table_make(index->rotated, rotated, table)};
 }
 
+/* Whether the list may keep it, by its distance in the graph. 1 - x . q >= |x - q|^2 / 2 between vectors that are no
+ * longer than 1, but for rounding: most visits are far from the k best, and need no second look. */
+static bool may_be_kept(const fv_index *index, const fv_visit *visit, const fv_near_list *list) {
+    if (index->config.metric != FV_INDEX_COSINE || index->config.row_type != FV_INDEX_F32) return true;
+    return visit->distance / 2 - 0x1p-10f < fv_near_limit(list);
+}
+
 static void take_visits(const walk_job *job, size_t query, const fv_walk *walk) {
     const fv_index *index = job->index;
     const fv_beam *beam = &walk->beam;
@@ -211,6 +218,7 @@ static void take_visits(const walk_job *job, size_t query, const fv_walk *walk) 
     for (size_t i = 0; i < beam->visit_count; i++)
         index->kernels->scan_fetch(index->arrays.labels + beam->visits[i].row, sizeof(uint64_t));
     for (size_t i = 0; i < beam->visit_count; i++) {
+        if (!may_be_kept(index, beam->visits + i, job->lists + query)) continue;
         uint64_t label = index->arrays.labels[beam->visits[i].row];
         if (!fv_index_allows(job->search, label)) continue;
         float distance = l2 ? beam->visits[i].distance : fv_index_distance(index, &walk->probe, beam->visits[i].row);

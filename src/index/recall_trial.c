@@ -15,9 +15,10 @@ enum {
     LEAST_QUERIES = 256, /* own vectors: one of 16, within these */
     SCANNED = 64,        /* queries by which rows of scans are counted */
     NEAREST = 100,
-    WALKED = 1 << 18,   /* beams of all queries together, of a step: fewer queries for large beams ... */
+    WALKED = 1 << 17,   /* beams of all queries together, of a step: fewer queries for large beams ... */
     WALKED_LEAST = 256, /* ... but so many */
     LEAST_BEAM = 4,
+    NARROW_BEAM = 100, /* from here on the steps are wider, as walks cost more and find little more */
     MOST_BEAM = 16384,
     MOST_STEPS = 48
 };
@@ -127,7 +128,8 @@ static fv_status walk_with(trial *job, uint32_t beam, size_t queries, double *vi
 static fv_status walk(trial *job, fv_calibration *calibration, fv_message *message) {
     double limit = fv_scan_work(job->index, (double)job->index->rows, (double)calibration->rows[2]), visits = 0;
     bool is_typical = true;
-    for (uint32_t beam = LEAST_BEAM; beam <= MOST_BEAM && job->steps < MOST_STEPS; beam += beam / 4 + 1) {
+    for (uint32_t beam = LEAST_BEAM; beam <= MOST_BEAM && job->steps < MOST_STEPS;
+         beam += beam / (beam < NARROW_BEAM ? 4 : 2) + 1) {
         size_t queries = WALKED / beam < WALKED_LEAST ? WALKED_LEAST : WALKED / beam;
         if (beam >= job->index->rows && job->steps) break;
         fv_status status = walk_with(job, beam, queries < job->count ? queries : job->count, &visits, message);

@@ -87,7 +87,7 @@ static void defect_8_occluded_neighbours_are_pruned(void **state) {
         bool is_occluded = false;
         for (size_t j = 0; j < kept && !is_occluded; j++)
             is_occluded = j != i && all[j].distance <= all[i].distance &&
-                          fv_graph_candidate(index, all[j].row, all[i].row).distance < all[i].distance;
+                          fv_graph_candidate(index, all[j].row, all[i].row).distance * FV_OCCLUDING < all[i].distance;
         assert_true(is_occluded == (i >= kept) || kept == 32);
     }
     fv_index_close(index);
@@ -155,6 +155,39 @@ static void defects_10_and_11_a_short_list_with_all_estimates_of_a_row(void **st
 }
 
 /* 768 channels and nothing trained: one bit each rules nearly all rows out, and walks find what scans do. */
+/* Wide beams would be filled by worse estimates of what is there, and end before they are as wide as they were asked to
+ * be: 1,124 visits with a beam of 2,560 over Gemma's embeddings. */
+static void wide_beams_keep_no_worse_estimates(void **state) {
+    (void)state;
+    static const float nears[] = {3, 4, 2, 2};
+    for (size_t wide = 0; wide < 2; wide++) {
+        fv_beam beam;
+        uint64_t fresh[FV_BLOCK_CODES];
+        uint32_t row;
+        assert_true(fv_beam_make(&beam, wide ? FV_BEAM_WIDE : FV_BEAM_WIDE - 1, FV_BLOCK_CODES, 0));
+        fv_beam_begin(&beam);
+        for (size_t i = 0; i < sizeof nears / sizeof nears[0]; i++) {
+            size_t count = 0;
+            fv_beam_meet(&beam, nears[i], 7, fresh, &count);
+            fv_beam_merge(&beam, fresh, count);
+        }
+        assert_int_equal(beam.count, wide ? 2 : 4);
+        assert_true(fv_beam_take(&beam, &row) && row == 7 && !fv_beam_take(&beam, &row));
+        size_t count = 0;
+        fv_beam_meet(&beam, 1, 7, fresh, &count); /* it was visited */
+        assert_int_equal(count, 0);
+        for (uint32_t other = 8; other < 8 + 4 * beam.slots; other++) { /* more than the table has room for */
+            count = 0;
+            fv_beam_meet(&beam, (float)other, other, fresh, &count);
+            assert_true(count == 1);
+            fv_beam_merge(&beam, fresh, count);
+        }
+        for (size_t i = 0; i + 4 < beam.most; i++)
+            assert_true(fv_beam_take(&beam, &row) && row >= 8 && row < 8 + beam.most);
+        fv_beam_free(&beam);
+    }
+}
+
 static void defect_16_many_channels_need_no_training(void **state) {
     (void)state;
     static float wide[WIDE_ROWS * WIDE], asked[QUERIES * WIDE], distances[2][QUERIES * K];
@@ -229,6 +262,7 @@ int main(void) {
         cmocka_unit_test(defect_8_occluded_neighbours_are_pruned),
         cmocka_unit_test(defect_9_queries_cost_no_allocation_of_their_own),
         cmocka_unit_test(defects_10_and_11_a_short_list_with_all_estimates_of_a_row),
+        cmocka_unit_test(wide_beams_keep_no_worse_estimates),
         cmocka_unit_test(defect_16_many_channels_need_no_training),
         cmocka_unit_test(without_memory_nothing_is_written),
     };

@@ -192,7 +192,7 @@ static void a_kill_leaves_the_old_or_the_new(void **state) {
 /* Files are the same whatever processor makes them, now and later: what was saved stays what it is. */
 static void files_are_pinned(void **state) {
     (void)state;
-    static const uint64_t pinned[] = {0x92285F0C7CD1266Du, 0xA96523E4C8B3B329u, 0x6CB9119355D2527Du};
+    static const uint64_t pinned[] = {0x06730596FB14BE39u, 0x299772CC72125446u, 0x8ABE7091B29AD7CFu};
     enum { PINNED_DIM = 100, PINNED_ROWS = 150 };
     static float some[PINNED_ROWS * PINNED_DIM];
     if (getenv("FV_SEED")) skip(); /* other vectors */

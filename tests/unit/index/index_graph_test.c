@@ -83,6 +83,31 @@ static void defects_5_7_8_and_17_walks_find_the_nearest(void **state) {
     free(queries);
 }
 
+/* Lengths that differ make hubs: vectors near the middle that are among the nearest of very many, so that others are
+ * occluded nearly everywhere. With few edges to them walks found less. */
+static void hubs_leave_enough_edges_to_the_others(void **state) {
+    (void)state;
+    enum { DIM = 128, ROWS = 2000 };
+    static float vectors[ROWS * DIM], queries[QUERIES * DIM];
+    static uint32_t edges[ROWS];
+    test_random random = test_random_make(16);
+    test_fill_f32(&random, queries, QUERIES * DIM, 1.0f);
+    for (size_t row = 0; row < ROWS; row++)
+        test_fill_f32(&random, vectors + row * DIM, DIM, 0.5f + (float)(row % 64) / 64);
+    fv_index *index = linked(FV_INDEX_L2, DIM, ROWS, vectors, FV_ISA_BEST, NULL);
+    for (size_t row = 0; row < ROWS; row++)
+        for (size_t i = 0; i < 32; i++) edges[fv_graph_ids(index, row)[i]]++;
+    size_t few = 0, most = 0;
+    for (size_t row = 0; row < ROWS; row++) few += edges[row] < 8;
+    for (size_t row = 0; row < ROWS; row++) most = edges[row] > most ? edges[row] : most;
+    fv_index_report report;
+    double share = recall(index, queries, 80, &report);
+    printf("%zu of %d vectors are neighbours of fewer than 8, one of %zu; recall %.4f in %.1f visits\n", few, ROWS,
+           most, share, (double)report.visits / QUERIES);
+    assert_true(most > 100 && few < ROWS / 2); /* 1530 */
+    fv_index_close(index);
+}
+
 static uint8_t *saved(const fv_index *index, const char *path, size_t *count) {
     WORLD_OK(fv_index_save(index, path, why));
     FILE *file = fopen(path, "rb");
@@ -278,6 +303,7 @@ static void every_vector_is_somebodys_neighbour(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defects_5_7_8_and_17_walks_find_the_nearest),
+        cmocka_unit_test(hubs_leave_enough_edges_to_the_others),
         cmocka_unit_test(any_threads_and_any_processor_build_the_same_file),
         cmocka_unit_test(a_damaged_graph_is_walked_inside_the_file),
         cmocka_unit_test(defects_6_14_and_15_small_and_equal_sets_work),
