@@ -94,6 +94,9 @@ static json_t *fields_of(const cli_bench_result *result) {
         CLI_ADD(object, {"deadline_ms", cli_real(result->deadline_ms)},
                 {"deadline_tokens", cli_count(result->deadline.tokens)},
                 {"deadline_cut", cli_count(result->deadline.cut)}, {"deadline_late", cli_count(result->deadline.late)});
+    if (result->ranks > 1)
+        CLI_ADD(object, {"n_ranks", cli_count(result->ranks)},
+                {"border_bytes_per_token", cli_real(result->border_bytes)});
     return object;
 }
 

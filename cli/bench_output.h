@@ -19,6 +19,8 @@ typedef struct cli_bench_result {
     fv_model_bench_limit limit;
     double deadline_ms; /* 0: there was none, and its fields are left out */
     fv_deadline_counts deadline;
+    uint32_t ranks;      /* 1: no other process helps, and its fields are left out */
+    double border_bytes; /* that rank 0 sends to the next, per token */
 } cli_bench_result;
 
 /* X(NAME, name): what -o takes. */

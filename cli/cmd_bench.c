@@ -8,7 +8,7 @@
 #include "fovea/words.h"
 #include "interrupt.h"
 #include "model_options.h"
-#include "options.h"
+#include "ranks_option.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,12 +159,23 @@ static void show_run(void *context, size_t samples) {
                 (long long)state->options->repetitions);
 }
 
+/* Tokens that a test has evaluated, with its warm-up and its depth. */
+static double tokens_of(const bench_state *state, const fv_model_bench_test *test) {
+    double once = (double)test->prompt + (double)test->generated;
+    double warm = state->options->no_warmup ? 0 : (double)test->prompt + (test->generated > 0 ? 1 : 0);
+    return warm + (double)test->depth + once * (double)state->result.run.samples;
+}
+
 static int measure(bench_state *state, const bench_case *test) {
+    uint64_t before, after;
+    (void)cli_ranks_count(&before);
     const fv_model_bench_watch watch = {state, cli_go_on, show_run};
     fv_message message = {""};
     fv_status status =
         fv_model_bench_run(fv_engine_llm(state->engine), state->session, &test->test, !state->options->no_warmup,
                            (size_t)state->options->repetitions, &watch, &state->result.run);
+    state->result.ranks = cli_ranks_count(&after);
+    state->result.border_bytes = (double)(after - before) / tokens_of(state, &test->test);
     state->result.deadline_ms = state->options->deadline.milliseconds;
     state->result.deadline = *fv_session_deadline_counts(state->session); /* a warm-up's token, too */
     cli_deadline_print(&state->options->deadline, state->session);

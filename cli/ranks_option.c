@@ -1,6 +1,11 @@
 #include "ranks_option.h"
 
-#if CLI_HAVE_MPI
+#if !CLI_HAVE_MPI
+uint32_t cli_ranks_count(uint64_t *border_bytes) {
+    *border_bytes = 0;
+    return 1;
+}
+#else
 #include "interrupt.h"
 #include <inttypes.h>
 #include <signal.h>
@@ -74,5 +79,12 @@ fv_status cli_ranks_engine_open(fv_engine **engine, const fv_engine_config *conf
     fv_status status = fv_crew_engine_open(job, engine, config, options->split, context, message);
     if (status == FV_OK && options->verbose) say_shares();
     return status;
+}
+
+uint32_t cli_ranks_count(uint64_t *border_bytes) {
+    fv_crew_counts counts = {0};
+    if (job) fv_crew_counts_read(job, &counts);
+    *border_bytes = counts.sent_bytes;
+    return job ? fv_crew_count(job) : 1;
 }
 #endif

@@ -19,4 +19,7 @@ fv_status cli_ranks_engine_open(fv_engine **engine, const fv_engine_config *conf
                                 fv_message *message);
 #endif
 
+/** Ranks that share the work, 1 without mpirun; *border_bytes: out, that went from rank 0 to the next so far. */
+uint32_t cli_ranks_count(uint64_t *border_bytes);
+
 #endif

@@ -1,7 +1,7 @@
 #include "frame.h"
 #include <string.h>
 
-#define FRAME_MAGIC 0x664d5049u
+#define FRAME_MAGIC 0x66b7
 
 static const struct frame_rule {
     const char *name;
@@ -16,23 +16,17 @@ static const struct frame_rule {
 fv_wire_channel fv_frame_channel(fv_frame_kind kind) { return rules[kind].channel; }
 const char *fv_frame_name(fv_frame_kind kind) { return kind < FV_FRAME_KINDS ? rules[kind].name : "?"; }
 
-static uint32_t inverse_of(const fv_frame *frame) {
-    return ~(frame->length ^ frame->kind ^ (uint32_t)frame->serial << 16);
-}
-
-bool fv_frame_make(fv_frame *frame, fv_frame_kind kind, uint16_t serial, size_t length) {
+bool fv_frame_make(fv_frame *frame, fv_frame_kind kind, uint8_t serial, size_t length) {
     if (kind >= FV_FRAME_KINDS || length < rules[kind].least || length > rules[kind].most) return false;
     if (length > FV_WIRE_MOST_BYTES - sizeof *frame) return false;
-    *frame = (fv_frame){.magic = FRAME_MAGIC, .kind = (uint16_t)kind, .serial = serial, .length = (uint32_t)length};
-    frame->inverse = inverse_of(frame);
+    *frame = (fv_frame){.magic = FRAME_MAGIC, .kind = (uint8_t)kind, .serial = serial, .length = (uint32_t)length};
     return true;
 }
 
-const char *fv_frame_check(fv_frame *frame, const void *bytes, size_t size, fv_wire_channel channel, uint16_t serial) {
+const char *fv_frame_check(fv_frame *frame, const void *bytes, size_t size, fv_wire_channel channel, uint8_t serial) {
     if (size < sizeof *frame) return "is shorter than its frame";
     memcpy(frame, bytes, sizeof *frame);
     if (frame->magic != FRAME_MAGIC) return "does not begin as fovea's messages do";
-    if (frame->inverse != inverse_of(frame)) return "has a damaged frame";
     if (frame->kind >= FV_FRAME_KINDS) return "is of an unknown kind";
     if (rules[frame->kind].channel != channel) return "came on the wrong channel";
     if (frame->length != size - sizeof *frame) return "is not as long as it says";

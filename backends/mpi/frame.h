@@ -14,31 +14,30 @@
     X(BYE, WORD, 0, 0) \
     X(SETUP, WORK, 1, 1 << 20) \
     X(READY, WORK, 1, 1 << 16) \
-    X(STAGE, WORK, 1, (1 << 30) - 16) \
-    X(SHARE, WORK, 0, (1 << 30) - 16)
+    X(STAGE, WORK, 1, (1 << 30) - 8) \
+    X(SHARE, WORK, 0, (1 << 30) - 8)
 
 #define FV_FRAME_ENUM(name, channel, least, most) FV_FRAME_##name,
 typedef enum fv_frame_kind { FV_FRAME_LIST(FV_FRAME_ENUM) FV_FRAME_KINDS } fv_frame_kind;
 #undef FV_FRAME_ENUM
 
-/** Before each message. Plain data, no padding. */
+/** Before each message: with what a stage's message has beside its rows, at most 64 bytes a token. No padding. */
 typedef struct fv_frame {
-    uint32_t magic;
-    uint16_t kind;    /* fv_frame_kind */
-    uint16_t serial;  /* counts this sender's messages of the channel to this receiver */
-    uint32_t length;  /* bytes that follow */
-    uint32_t inverse; /* ~(length ^ kind ^ serial << 16): a frame that was damaged or made up is met here */
+    uint16_t magic;
+    uint8_t kind;    /* fv_frame_kind */
+    uint8_t serial;  /* counts this sender's messages of the channel to this receiver, round and round */
+    uint32_t length; /* bytes that follow */
 } fv_frame;
-_Static_assert(sizeof(fv_frame) == 16, "a frame is 16 bytes");
+_Static_assert(sizeof(fv_frame) == 8, "a frame is 8 bytes");
 
 fv_wire_channel fv_frame_channel(fv_frame_kind kind);
 const char *fv_frame_name(fv_frame_kind kind);
 
 /** FALSE: `length` is not what messages of the kind may have. */
-bool fv_frame_make(fv_frame *frame, fv_frame_kind kind, uint16_t serial, size_t length);
+bool fv_frame_make(fv_frame *frame, fv_frame_kind kind, uint8_t serial, size_t length);
 
 /** NULL: the `size` bytes that came on `channel` as message `serial` of their sender may be read as what they say; else
  *  what is wrong with them. frame: out. */
-const char *fv_frame_check(fv_frame *frame, const void *bytes, size_t size, fv_wire_channel channel, uint16_t serial);
+const char *fv_frame_check(fv_frame *frame, const void *bytes, size_t size, fv_wire_channel channel, uint8_t serial);
 
 #endif

@@ -13,7 +13,7 @@ struct outgoing {
 };
 
 typedef struct peer {
-    uint16_t sent[FV_WIRE_CHANNELS], come[FV_WIRE_CHANNELS]; /* serials */
+    uint8_t sent[FV_WIRE_CHANNELS], come[FV_WIRE_CHANNELS]; /* serials */
     size_t on_the_way[FV_WIRE_CHANNELS];
 } peer;
 
@@ -135,7 +135,7 @@ static bool settle_sent(fv_mailbox *mailbox) {
 /* All of a letter is there: now its frame is looked at. */
 static bool open_letter(fv_mailbox *mailbox, fv_letter *letter, fv_wire_channel channel) {
     fv_frame frame;
-    uint16_t *serial = &mailbox->peers[letter->from].come[channel];
+    uint8_t *serial = &mailbox->peers[letter->from].come[channel];
     const char *wrong = fv_frame_check(&frame, letter->memory, letter->size, channel, (*serial)++);
     if (wrong) {
         char text[FV_WIRE_TEXT_BYTES];

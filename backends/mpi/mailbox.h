@@ -14,7 +14,7 @@ struct fv_letter {
     uint32_t from;
     uint32_t kind;        /* fv_frame_kind */
     size_t length;        /* checked: within what letters of the kind may have */
-    const uint8_t *bytes; /* [length], aligned to 16 */
+    const uint8_t *bytes; /* [length], aligned to 8 */
     void *request;        /* NULL: it is all there */
     size_t size;          /* of memory, with the frame */
     uint8_t *memory;

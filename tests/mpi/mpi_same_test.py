@@ -94,6 +94,23 @@ class SameTest(unittest.TestCase):
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn(b"has 5 layers, too few for 6 ranks", done.stderr)
 
+    def test_bytes_over_a_border(self):
+        """The hidden row and at most 64 bytes for a token: what more tests cost than fewer, so that openings count for nothing."""
+        width = 64
+        for launcher in launchers():
+            bytes_of = {}
+            for sizes in (("-p", "0", "-n", "20"), ("-p", "0", "-n", "120"), ("-p", "20", "-n", "0"), ("-p", "120", "-n", "0")):
+                done = mpirun(launcher, 2, "bench", "-m", model("story"), *sizes, "-r", "1", "--no-warmup", "-t", "1", "-o", "json")
+                self.assertEqual(done.returncode, 0, done.stderr)
+                (row,) = json.loads(done.stdout)
+                self.assertEqual(row["n_ranks"], 2)
+                tokens = row["n_prompt"] + row["n_gen"]
+                bytes_of[row["n_gen"] > 0, tokens] = row["border_bytes_per_token"] * tokens
+            for decodes, most in ((True, 64), (False, 2)):
+                per_token = (bytes_of[decodes, 120] - bytes_of[decodes, 20]) / 100
+                self.assertGreaterEqual(per_token, 4 * width)
+                self.assertLessEqual(per_token, 4 * width + most)
+
     def test_only_rank_0_speaks(self):
         for launcher in launchers():
             done = mpirun(launcher, 3, "run", "-m", model("story"), "-p", "Once", "-n", "4", "--temp", "0", "-t", "1")
