@@ -1,5 +1,5 @@
-/* index.h - nearest neighbours among vectors: built from rows of f32, searched for the k nearest or for all within a
- * distance, kept in one file. Hosted. How structs may change: docs/abi.md.
+/* index.h - nearest neighbours among vectors: built from rows of f32, kept as such or in fewer bits, searched for the k
+ * nearest or for all within a distance, kept in one file. Hosted. How structs may change: docs/abi.md.
  *
  * A flat index holds each vector as it came and, in one bit a channel, a code of it with a bound on its error (RaBitQ,
  * Gao & Long, SIGMOD 2024). A search scans the codes, 32 at a time, and computes exactly only those rows whose bound
@@ -191,12 +191,14 @@ FV_API void fv_index_link_config_default(fv_index_link_config *config);
  * Makes a graph of neighbours over all vectors (SymphonyQG), in place of one that is there: searches with a `beam` walk
  * over it and visit a few hundred rows instead of scanning all codes. Worth its memory for large indexes of which most
  * of the nearest are wanted, not for certain all. It grows and shrinks with fv_index_add(), fv_index_remove() and
- * fv_index_update().
+ * fv_index_update(). The graph of an inner product finds less after a vector longer than all before has come: link
+ * again.
  *
  * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW (2^31 vectors or more), FV_ERROR_CORRUPT (a file),
  *          FV_ERROR_MEMORY, FV_ERROR_INTERRUPTED (`progress` said so); the index is as before on error. The same
- *          graph for any number of threads. Memory while it works: twice the vectors and the lists; to stay: degree *
- * (dimension / 8 + 12) bytes a vector. O(rounds * rows * (beam + degree) * degree * dimension).
+ *          graph for any number of threads. Memory while it works: twice the vectors in f32, codes and lists; to stay:
+ * degree * (dimension / 8 + 12) bytes a vector, degree * 4 of a lean graph. O(rounds * rows * (beam + degree) * degree
+ * * dimension).
  */
 FV_API fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, const fv_parallel *parallel,
                                fv_message *message);

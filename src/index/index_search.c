@@ -67,48 +67,83 @@ fv_status fv_index_beam_for(const fv_index *index, const fv_index_search *search
     return FV_OK;
 }
 
-static fv_status nearest(const fv_index *index, const fv_index_search *search, uint64_t *labels, float *distances,
-                         fv_index_report *report, fv_message *message) {
-    fv_status status = check_search(index, search, report, message);
-    if (status != FV_OK) return status;
-    if (!search->k) return fv_message_set(message, FV_ERROR_ARGUMENT, "k is 0: at least 1 is allowed");
-    if (search->count && (!labels || !distances))
-        return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
-    size_t most = search->k < fv_index_live(index) ? search->k : fv_index_live(index);
-    fv_search_counts counts = {0};
-    fv_near_list *lists = fv_array_new(search->count, sizeof *lists);
-    fv_near *entries = fv_array_new(search->count, (most ? most : 1) * sizeof *entries);
-    if (!lists || !entries) status = fv_message_set(message, FV_ERROR_MEMORY, "no memory for the results");
-    for (size_t i = 0; status == FV_OK && i < search->count; i++)
-        lists[i] = (fv_near_list){.entries = entries + i * most, .most = most, .radius = INFINITY};
-    if (status == FV_OK && search->recall > 0)
-        status = fv_index_choose(index, search, lists, &counts, message);
-    else if (status == FV_OK && search->beam && search->beam < index->rows)
-        status = fv_graph_search(index, search, NULL, lists, &counts, message);
-    else if (status == FV_OK)
-        status = fv_index_flat(index, search, NULL, lists, &counts, message);
-    for (size_t i = 0; status == FV_OK && i < search->count; i++) {
-        fv_near_sort(lists + i);
-        put_results(lists + i, search->k, labels + i * search->k, distances + i * search->k);
-    }
-    free(lists);
-    free(entries);
-    if (status != FV_OK) return status;
-    add_counts(index, search, &counts, report);
-    if (search->k > fv_index_live(index))
-        fv_message_set(message, FV_OK, "k is %" PRIu32 " and the index holds %zu: the rest of the results is empty",
-                       search->k, fv_index_live(index));
+/* ---- a call ---- */
+
+/* What fv_index_nearest() and fv_index_within() share, and what each has of its own. */
+typedef struct call {
+    const fv_index *index;
+    const fv_index_search *search;
+    fv_message *message;
+    fv_near_list *lists; /* [search->count] */
+    fv_search_counts counts;
+    uint64_t *labels; /* nearest: [search->count][k] */
+    float *distances;
+    float radius; /* within */
+    fv_index_hits *hits;
+} call;
+
+typedef fv_status step(call *made);
+
+/* Outputs are written last, when all has gone well. */
+static fv_status run(call *made, fv_index_report *report, step *check, step *answer) {
+    const fv_index *index = made->index;
+    if (!index) return fv_message_set(made->message, FV_ERROR_ARGUMENT, "an argument is NULL");
+    fv_turn_read_begin(index->lock);
+    fv_status status = check_search(index, made->search, report, made->message);
+    if (status == FV_OK) status = check(made);
+    if (status == FV_OK) made->lists = fv_array_new(made->search->count, sizeof *made->lists);
+    if (status == FV_OK && !made->lists)
+        status = fv_message_set(made->message, FV_ERROR_MEMORY, "no memory for the results");
+    if (status == FV_OK) status = answer(made);
+    free(made->lists);
+    if (status == FV_OK) add_counts(index, made->search, &made->counts, report);
+    fv_turn_read_end(index->lock);
+    return status;
+}
+
+/* ---- the nearest ---- */
+
+static fv_status check_nearest(call *made) {
+    if (!made->search->k) return fv_message_set(made->message, FV_ERROR_ARGUMENT, "k is 0: at least 1 is allowed");
+    if (made->search->count && (!made->labels || !made->distances))
+        return fv_message_set(made->message, FV_ERROR_ARGUMENT, "an argument is NULL");
     return FV_OK;
+}
+
+static fv_status fill_nearest(call *made) {
+    const fv_index *index = made->index;
+    const fv_index_search *search = made->search;
+    if (search->recall > 0) return fv_index_choose(index, search, made->lists, &made->counts, made->message);
+    if (search->beam && search->beam < index->rows)
+        return fv_graph_search(index, search, NULL, made->lists, &made->counts, made->message);
+    return fv_index_flat(index, search, NULL, made->lists, &made->counts, made->message);
+}
+
+static fv_status answer_nearest(call *made) {
+    size_t k = made->search->k, live = fv_index_live(made->index), most = k < live ? k : live;
+    fv_near *entries = fv_array_new(made->search->count, (most ? most : 1) * sizeof *entries);
+    if (!entries) return fv_message_set(made->message, FV_ERROR_MEMORY, "no memory for the results");
+    for (size_t i = 0; i < made->search->count; i++)
+        made->lists[i] = (fv_near_list){.entries = entries + i * most, .most = most, .radius = INFINITY};
+    fv_status status = fill_nearest(made);
+    for (size_t i = 0; status == FV_OK && i < made->search->count; i++) {
+        fv_near_sort(made->lists + i);
+        put_results(made->lists + i, k, made->labels + i * k, made->distances + i * k);
+    }
+    free(entries);
+    if (status == FV_OK && k > live)
+        fv_message_set(made->message, FV_OK, "k is %zu and the index holds %zu: the rest of the results is empty", k,
+                       live);
+    return status;
 }
 
 fv_status fv_index_nearest(const fv_index *index, const fv_index_search *search, uint64_t *labels, float *distances,
                            fv_index_report *report, fv_message *message) {
-    if (!index) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
-    fv_turn_read_begin(index->lock);
-    fv_status status = nearest(index, search, labels, distances, report, message);
-    fv_turn_read_end(index->lock);
-    return status;
+    call made = {.index = index, .search = search, .message = message, .labels = labels, .distances = distances};
+    return run(&made, report, check_nearest, answer_nearest);
 }
+
+/* ---- all within a radius ---- */
 
 void fv_index_hits_free(fv_index_hits *hits) {
     free(hits->labels);
@@ -128,52 +163,41 @@ static bool make_hits(fv_near_list *list, fv_index_hits *hits) {
     return true;
 }
 
-static fv_status make_all(const fv_index *index, const fv_index_search *search, fv_near_list *lists,
-                          fv_index_hits *made, fv_search_counts *counts, fv_message *message) {
-    fv_status status = fv_index_flat(index, search, NULL, lists, counts, message);
-    size_t done = 0;
-    while (status == FV_OK && done < search->count) {
-        if (make_hits(lists + done, made + done))
-            done++;
-        else
-            status = fv_message_set(message, FV_ERROR_MEMORY, "no memory for the results");
-    }
-    for (size_t i = 0; i < search->count; i++) free(lists[i].entries);
-    while (status != FV_OK && done > 0) fv_index_hits_free(made + --done);
-    return status;
+static fv_status check_within(call *made) {
+    if (made->search->beam || made->search->recall > 0)
+        return fv_message_set(made->message, FV_ERROR_ARGUMENT,
+                              "beam is %" PRIu32 ", recall is %g: a radius wants 0 of both, the scan of all codes",
+                              made->search->beam, (double)made->search->recall);
+    if (isnan(made->radius)) return fv_message_set(made->message, FV_ERROR_ARGUMENT, "the radius is no number");
+    if (made->search->count && !made->hits)
+        return fv_message_set(made->message, FV_ERROR_ARGUMENT, "an argument is NULL");
+    return FV_OK;
 }
 
-static fv_status within(const fv_index *index, const fv_index_search *search, float radius, fv_index_hits *hits,
-                        fv_index_report *report, fv_message *message) {
-    fv_status status = check_search(index, search, report, message);
-    if (status != FV_OK) return status;
-    if (search->beam || search->recall > 0)
-        return fv_message_set(message, FV_ERROR_ARGUMENT,
-                              "beam is %" PRIu32 ", recall is %g: a radius wants 0 of both, the scan of all codes",
-                              search->beam, (double)search->recall);
-    if (isnan(radius)) return fv_message_set(message, FV_ERROR_ARGUMENT, "the radius is no number");
-    if (search->count && !hits) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
-    fv_search_counts counts = {0};
-    fv_near_list *lists = fv_array_new(search->count, sizeof *lists);
-    fv_index_hits *made = fv_array_new(search->count, sizeof *made);
-    if (!lists || !made) status = fv_message_set(message, FV_ERROR_MEMORY, "no memory for the results");
-    for (size_t i = 0; lists && i < search->count; i++) lists[i] = (fv_near_list){.most = SIZE_MAX, .radius = radius};
-    if (status == FV_OK) status = make_all(index, search, lists, made, &counts, message);
-    for (size_t i = 0; status == FV_OK && i < search->count; i++) {
-        fv_index_hits_free(hits + i);
-        hits[i] = made[i];
+static fv_status answer_within(call *made) {
+    size_t count = made->search->count, done = 0;
+    fv_index_hits *all = fv_array_new(count, sizeof *all);
+    if (!all) return fv_message_set(made->message, FV_ERROR_MEMORY, "no memory for the results");
+    for (size_t i = 0; i < count; i++) made->lists[i] = (fv_near_list){.most = SIZE_MAX, .radius = made->radius};
+    fv_status status = fv_index_flat(made->index, made->search, NULL, made->lists, &made->counts, made->message);
+    while (status == FV_OK && done < count) {
+        if (make_hits(made->lists + done, all + done))
+            done++;
+        else
+            status = fv_message_set(made->message, FV_ERROR_MEMORY, "no memory for the results");
     }
-    free(lists);
-    free(made);
-    if (status == FV_OK) add_counts(index, search, &counts, report);
+    for (size_t i = 0; i < count; i++) free(made->lists[i].entries);
+    while (status != FV_OK && done > 0) fv_index_hits_free(all + --done);
+    for (size_t i = 0; status == FV_OK && i < count; i++) {
+        fv_index_hits_free(made->hits + i);
+        made->hits[i] = all[i];
+    }
+    free(all);
     return status;
 }
 
 fv_status fv_index_within(const fv_index *index, const fv_index_search *search, float radius, fv_index_hits *hits,
                           fv_index_report *report, fv_message *message) {
-    if (!index) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
-    fv_turn_read_begin(index->lock);
-    fv_status status = within(index, search, radius, hits, report, message);
-    fv_turn_read_end(index->lock);
-    return status;
+    call made = {.index = index, .search = search, .message = message, .radius = radius, .hits = hits};
+    return run(&made, report, check_within, answer_within);
 }

@@ -13,9 +13,9 @@ from ._errors import ArgumentError
 from ._index_arrays import Array, Filter, filter_of, labels_of, vectors_of
 
 NO_LABEL = 2 ** 64 - 1
-GRAPH_ROWS = 50000  # kind "auto": fewer are scanned faster than a graph repays its making
 _METRICS = ("l2", "ip", "cosine")
 _KINDS = ("auto", "flat", "graph")
+_TYPES = {"f32": 0, "f16": 16, "bf16": 17, "q8": 8, "q7": 7, "q6": 6, "q5": 5, "q4": 4, "q3": 3, "q2": 2}
 
 
 class SearchReport(NamedTuple):
@@ -56,7 +56,10 @@ class Index(_fovea.Index):
     kind : "auto", "flat" or "graph"
         What `search` uses. "flat" scans a code of each vector and computes what may be near: exact, nearly always. "graph" walks
         from neighbour to neighbour; the graph is made by the first search that wants it, or by `build`. "auto" makes one
-        from 50,000 vectors on, and keeps it if walks are less work than scans.
+        if the library finds that walks are less work than scans: hardly of a few thousand. It looks again when there are twice as many.
+    dtype : "f32", "f16", "bf16" or "q8" to "q2"
+        What vectors are kept as: f16 up to 65,504, "q8" and so on as codes of so many bits a channel. Distances are those from what is
+        kept; fewer bits tell fewer apart.
     seed : int
         Of the rotation before vectors are coded. The same vectors, seed and calls give the same index on every machine.
 
@@ -78,16 +81,17 @@ class Index(_fovea.Index):
     """
 
     _kind: str = "auto"
-    _link: tuple[int, int, int] = (0, 0, 0)  # degree, ef, rounds; 0: as the library has it
+    _link: tuple[int, int, int, bool] = (0, 0, 0, False)  # degree, ef, rounds, lean; 0: as the library has it
     _building: threading.Lock
     _scanned: int = 0  # vectors of which "auto" found that a scan is less work
 
-    def __init__(self, dimension: int, metric: str = "l2", kind: str = "auto", *, seed: int = 0) -> None:
-        if metric not in _METRICS or kind not in _KINDS:
-            raise ValueError("metric is one of %s, and kind of %s, not %r and %r" % (_METRICS, _KINDS, metric, kind))
+    def __init__(self, dimension: int, metric: str = "l2", kind: str = "auto", *, seed: int = 0, dtype: str = "f32") -> None:
+        if metric not in _METRICS or kind not in _KINDS or dtype not in _TYPES:
+            raise ValueError("metric is one of %s, kind of %s, and dtype of %s, not %r, %r and %r" %
+                             (_METRICS, _KINDS, tuple(_TYPES), metric, kind, dtype))
         if not 1 <= dimension <= 65535:
             raise ArgumentError("the dimension is 1 to 65,535, not %r" % (dimension,))
-        super().__init__(dimension, _METRICS.index(metric), seed)
+        super().__init__(dimension, _METRICS.index(metric), seed, _TYPES[dtype])
         self._kind, self._building = kind, threading.Lock()
 
     @classmethod
@@ -139,19 +143,19 @@ class Index(_fovea.Index):
         then."""
         self._remove(labels_of(labels))
 
-    def build(self, *, degree: int = 32, ef: int = 200, rounds: int | None = None, threads: int | None = None,
-              progress: Callable[[int, int], object] | None = None) -> None:
+    def build(self, *, degree: int = 32, ef: int = 200, rounds: int | None = None, lean: bool = False,
+              threads: int | None = None, progress: Callable[[int, int], object] | None = None) -> None:
         """Makes the graph that searches walk, from all vectors: minutes for a million. It grows and shrinks with `add`, `update` and
         `remove`. A search that wants one makes it, if there is none.
 
         degree : neighbours of each vector, a multiple of 32 up to 256. ef : beam of the walks that look for them. rounds : of such
-        walks. progress : called now and then with how much is done, and of how much. Ctrl-C, or what it raises, leaves the index
-        as it was.
+        walks. lean : without codes of neighbours: less than half of the memory, and slower. progress : called now and then with how much
+        is done, and of how much. Ctrl-C, or what it raises, leaves the index as it was.
         """
         link = tuple(_count_of(name, value, most) for name, value, most in
                      (("degree", degree, 256), ("ef", ef, 65536), ("rounds", rounds or 1, 16)))
-        self._link_graph(link[0], link[1], rounds or 0, False, progress, _thread_count(threads))
-        self._link = (degree, ef, rounds or 0)
+        self._link_graph(link[0], link[1], rounds or 0, lean, False, progress, _thread_count(threads))
+        self._link = (degree, ef, rounds or 0, lean)
         if self._kind == "flat":
             self._kind = "graph"
 
@@ -234,7 +238,7 @@ class Index(_fovea.Index):
         """Makes the graph if searches are to walk and there is none."""
         def is_wanted() -> bool:
             info = self._info
-            return not info["degree"] and info["rows"] >= (2 if self._kind == "graph" else max(GRAPH_ROWS, 2 * self._scanned))
+            return not info["degree"] and info["rows"] >= (2 if self._kind == "graph" else max(2, 2 * self._scanned))
 
         if self._kind != "flat" and is_wanted():
             with self._building:
@@ -259,6 +263,11 @@ class Index(_fovea.Index):
     def metric(self) -> str:
         """"l2", "ip" or "cosine"."""
         return _METRICS[self._info["metric"]]
+
+    @property
+    def dtype(self) -> str:
+        """What vectors are kept as."""
+        return next(name for name, number in _TYPES.items() if number == self._info["row_type"])
 
     @property
     def kind(self) -> str:

@@ -2,8 +2,8 @@
 
     from fovea import hnswlib
 
-The same arguments, methods, properties and errors. What differs: an index of fewer than 50,000 vectors is scanned, and exact; beyond
-that `ef` is the beam of a graph with `M` rounded to 32, 64, ... neighbours, which is made by the first query after vectors were added. Files are
+The same arguments, methods, properties and errors. What differs: an index is scanned, and exact, unless a graph is found to be less
+work; then `ef` is the beam of one with `M` rounded to 32, 64, ... neighbours, which is made by the first query after vectors were added. Files are
 those of `fovea.Index`, without the elements that are marked as deleted.
 """
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Index:
         self._replaces = allow_replace_deleted
 
     def _take(self, index: _Index, max_elements: int, M: int, ef_construction: int) -> None:
-        index._link = (min(256, (M + 31) // 32 * 32), max(1, ef_construction), 0)
+        index._link = (min(256, (M + 31) // 32 * 32), max(1, ef_construction), 0, False)
         self._index, self._marked = index, {}
         self.M, self.ef_construction, self.max_elements = M, ef_construction, max_elements
 

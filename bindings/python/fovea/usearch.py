@@ -2,9 +2,9 @@
 
     from fovea.usearch import Index
 
-The same arguments, methods and matches. What differs: vectors are kept as f32, of metric "cos" with length 1, whatever `dtype` says; fewer
-than 50,000 are scanned, and exact; beyond that `expansion_search` is the beam of a graph, and without one as much is read as a recall of 0.95
-wants. `view` maps the file, and a change of the index moves it into memory. User-defined metrics, `multi`, clusters and joins are not there.
+The same arguments, methods and matches. What differs: vectors are kept as f32, or of `dtype` "f16", "bf16" or "i8" as that, of metric "cos" with
+length 1; they are scanned, and results exact, unless a graph is found to be less work; then `expansion_search` is the beam of one, and without one
+as much is read as a recall of 0.95 wants. `view` maps the file, and a change of the index moves it into memory. User-defined metrics, `multi`, clusters and joins are not there.
 """
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ._index import NO_LABEL, Index as _Index
 from ._index_arrays import labels_of, vectors_of
 
 _METRICS = {"cos": "cosine", "ip": "ip", "l2sq": "l2"}
+_KEPT = {"f16": "f16", "bf16": "bf16", "i8": "i8"}  # all else is f32
 _Path = Union[str, "os.PathLike[str]"]
 
 
@@ -101,15 +102,19 @@ class Index:
             raise NotImplementedError("multi: a key has one vector")
         self.metric, self.expansion_search = name, expansion_search
         self.connectivity, self.expansion_add = connectivity or 16, expansion_add or 200
-        self.path, self.multi, self.dtype = path, False, "f32"
-        self._index = _Index(ndim, _METRICS[name]) if ndim else None
+        self.path, self.multi = path, False
+        self.dtype = _KEPT.get(str(getattr(dtype, "name", dtype)).lower(), "f32")
+        self._index = self._made(ndim) if ndim else None
         if path is not None and os.path.exists(path):
             self.load(path)
         if self._index is not None:
             self._tell(self._index)
 
+    def _made(self, ndim: int) -> _Index:
+        return _Index(ndim, _METRICS[self.metric], dtype="q8" if self.dtype == "i8" else self.dtype)
+
     def _tell(self, index: _Index) -> None:
-        index._link = (min(256, (self.connectivity + 31) // 32 * 32), self.expansion_add, 0)
+        index._link = (min(256, (self.connectivity + 31) // 32 * 32), self.expansion_add, 0, False)
 
     @property
     def _held(self) -> _Index:
@@ -191,6 +196,7 @@ class Index:
         """Takes the index of a file that `save` or `fovea.Index.save` wrote."""
         self._index = _Index.open(self._path(path_or_buffer))
         self.metric = next(name for name, ours in _METRICS.items() if ours == self._index.metric)
+        self.dtype = "i8" if self._index.dtype == "q8" else self._index.dtype
         self._tell(self._index)
 
     view = load
@@ -204,14 +210,14 @@ class Index:
 
     def copy(self) -> Index:
         """Another one of the same vectors."""
-        twin = Index(ndim=self.ndim, metric=self.metric, connectivity=self.connectivity, expansion_add=self.expansion_add,
+        twin = Index(ndim=self.ndim, metric=self.metric, dtype=self.dtype, connectivity=self.connectivity, expansion_add=self.expansion_add,
                      expansion_search=self.expansion_search)
         twin._held.add(self.vectors, self.keys)
         return twin
 
     def clear(self) -> None:
         """Forgets all vectors."""
-        self._index = _Index(self.ndim, self._held.metric)
+        self._index = self._made(self.ndim)
         self._tell(self._index)
 
     reset = clear

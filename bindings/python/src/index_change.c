@@ -118,7 +118,8 @@ static bool link_goes_on(void *context, size_t done, size_t total) {
     return !pause->raised;
 }
 
-/* _link_graph(degree, beam, rounds, whether only if it is less work, progress, threads); 0: as the library has it. */
+/* _link_graph(degree, beam, rounds, whether lean, whether only if it is less work, progress, threads); 0: as the
+ * library has it. */
 PyObject *index_link(PyObject *object, PyObject *arguments) {
     index_object *self = (index_object *)object;
     fv_index_link_config config;
@@ -127,7 +128,8 @@ PyObject *index_link(PyObject *object, PyObject *arguments) {
     index_threads taken;
     fv_message message = {.text = ""};
     fv_index_link_config_default(&config);
-    if (!PyArg_ParseTuple(arguments, "IIIIOI:link", &degree, &beam, &rounds, &config.if_less, &pause.tells, &threads) ||
+    if (!PyArg_ParseTuple(arguments, "IIIIIOI:link", &degree, &beam, &rounds, &config.lean, &config.if_less,
+                          &pause.tells, &threads) ||
         !index_is_ready(self))
         return NULL;
     if (degree) config.degree = degree;

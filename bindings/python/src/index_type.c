@@ -39,10 +39,10 @@ void index_threads_give(index_threads *threads) {
     fv_pool_close(threads->own);
 }
 
-/* Index(dimension, metric, seed). */
+/* Index(dimension, metric, seed, row type). */
 static int index_init(PyObject *object, PyObject *arguments, PyObject *keywords) {
     index_object *self = (index_object *)object;
-    unsigned int dimension, metric;
+    unsigned int dimension, metric, row_type;
     unsigned long long seed;
     fv_index_config config;
     fv_message message = {.text = ""};
@@ -50,9 +50,10 @@ static int index_init(PyObject *object, PyObject *arguments, PyObject *keywords)
         PyErr_SetString(PyExc_TypeError, "an index is made once, with positional arguments");
         return -1;
     }
-    if (!PyArg_ParseTuple(arguments, "IIK:Index", &dimension, &metric, &seed)) return -1;
+    if (!PyArg_ParseTuple(arguments, "IIKI:Index", &dimension, &metric, &seed, &row_type)) return -1;
     fv_index_config_default(dimension, metric, &config);
     config.seed = seed;
+    config.row_type = row_type;
     fv_status status = fv_index_make(&self->index, &config, &message);
     if (status != FV_OK) binding_raise(status, &message);
     return status == FV_OK ? 0 : -1;
@@ -72,9 +73,10 @@ static PyObject *index_info(PyObject *object, void *closure) {
     index_object *self = (index_object *)object;
     if (!index_is_ready(self)) return NULL;
     fv_index_info info = index_info_of(self);
-    return Py_BuildValue("{sKsKsKsKsIsIsIsI}", "rows", info.rows, "memory_bytes", info.memory_bytes, "file_bytes",
+    return Py_BuildValue("{sKsKsKsKsIsIsIsIsIsI}", "rows", info.rows, "memory_bytes", info.memory_bytes, "file_bytes",
                          info.file_bytes, "seed", info.seed, "dimension", info.dimension, "metric", info.metric,
-                         "degree", info.degree, "version", info.version);
+                         "degree", info.degree, "version", info.version, "row_type", (unsigned int)info.row_type,
+                         "is_lean", (unsigned int)info.is_lean);
 }
 
 PyObject *index_type_make(void) {

@@ -131,6 +131,9 @@ class UsearchTest(unittest.TestCase):
         for call in (lambda: self.index.add(1, np.zeros(3)), lambda: self.index.search(np.zeros(3)), lambda: usearch.Index().add(1, np.zeros(3))):
             with self.assertRaises(ValueError):
                 call()
+        halves = usearch.Index(ndim=3, metric="l2sq", dtype="f16")
+        halves.add(1, np.array([0.1, 0.2, 0.3]))
+        self.assertEqual((halves.dtype, halves.copy().dtype, usearch.Index(ndim=3, dtype="f64").dtype), ("f16", "f16", "f32"))
         for call in (lambda: usearch.Index(ndim=3, metric="haversine"), lambda: usearch.Index(ndim=3, multi=True)):
             with self.assertRaises(NotImplementedError):
                 call()

@@ -57,6 +57,32 @@ class IndexTest(unittest.TestCase):
             self.assertTrue((one == labels[3]).all() and (near == distances[3]).all())
         self.assertEqual((index.dimension, index.metric, index.kind, len(index)), (24, "cosine", "flat", 700))
 
+    def test_rows_are_kept_as_is_said(self):
+        for dtype, least in (("f32", 1), ("f16", 0.97), ("bf16", 0.9), ("q8", 0.97), ("q4", 0.7), ("q2", 0.3)):
+            for lean in (False, True):
+                index = fovea.Index(24, "cosine", "graph", dtype=dtype)
+                index.add(self.vectors)
+                index.build(ef=60, lean=lean)
+                labels, _ = index.search(self.queries, 5, ef=150)
+                found = np.mean([len(set(a) & set(b)) / 5 for a, b in zip(labels, self.nearest(5, metric="cosine"))])
+                self.assertGreaterEqual(found, least - 0.02, (dtype, lean))
+                again = pickle.loads(pickle.dumps(index))
+                self.assertEqual((again.dtype, again.kind), (dtype, "graph"))
+                self.assertTrue((again.search(self.queries, 5, ef=150)[0] == labels).all())
+        self.assertLess(np.abs(index[3] - self.vectors[3] / np.linalg.norm(self.vectors[3])).max(), 0.5)
+        with self.assertRaises(ValueError):
+            fovea.Index(3, dtype="q9")
+        with self.assertRaises(fovea.RangeError):
+            fovea.Index(3, dtype="f16").add([[1e5, 0, 0]])
+
+    def test_auto_asks_the_library_whether_a_graph_is_less_work(self):
+        index = self.index(vectors=clustered(5, 300, 24))
+        index.search(self.queries, 5)
+        self.assertEqual((index.kind, index._scanned), ("flat", 300))
+        index.add(clustered(6, 100, 24), np.arange(300, 400))
+        index.search(self.queries, 5)
+        self.assertEqual(index._scanned, 300)  # asked again when there are twice as many
+
     def test_all_kinds_of_numbers_are_taken(self):
         whole = np.round(self.vectors * 8)
         wanted = self.index(vectors=whole).search(whole[:4], 3)
