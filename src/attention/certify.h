@@ -13,9 +13,9 @@ typedef struct fv_certified {
 
 /* The factor that makes the raw estimate, of a root mean square, an upper limit of the largest element in 95 % of the
  * rows of each layer: docs/lab/certificates.md says how it was measured. */
-#define FV_CERTIFICATE_FACTOR 3.5f
+#define FV_CERTIFICATE_FACTOR 4.5f
 /* How much larger it is where a deadline left sinks and chosen pages unread: most of the mass is unread then. */
-#define FV_CERTIFICATE_CUT 3.16f
+#define FV_CERTIFICATE_CUT 2.46f
 
 /*
  * The chooser's row and all query heads of one KV head.
