@@ -9,6 +9,7 @@
 #include "interrupt.h"
 #include "line_editor.h"
 #include "progress.h"
+#include "ranks_option.h"
 #include "run_options.h"
 #include "run_report.h"
 #include "run_session.h"
@@ -410,7 +411,7 @@ static int run(run_state *state) {
     if (result != CLI_GO_ON) return result;
     state->terminal = isatty(STDIN_FILENO) != 0;
     state->single_turn = options->single_turn || options->json || (state->has_prompt && !state->terminal);
-    state->seed = options->seed < 0 || options->seed == UINT32_MAX ? fv_machine_seed() : (uint32_t)options->seed;
+    state->seed = options->seed < 0 || options->seed == UINT32_MAX ? cli_ranks_seed() : (uint32_t)options->seed;
     if (!state->conversation && !state->has_prompt && !state->kept.file)
         return cli_usage_error("run", "no prompt: give -p TEXT or -f FILE");
     if (state->conversation && !state->single_turn) cli_editor_open();

@@ -126,8 +126,12 @@ int cli_pool_open(fv_pool **pool, const char *verb, int64_t threads, const cli_t
 }
 
 cli_model_options cli_model_options_default(void) {
-    cli_model_options options = {
-        .threads = -1, .placement = cli_thread_options_default(), .context = -1, .batch = 2048, .timeout = CLI_TIMEOUT};
+    cli_model_options options = {.threads = -1,
+                                 .placement = cli_thread_options_default(),
+                                 .context = -1,
+                                 .batch = 2048,
+                                 .timeout = CLI_TIMEOUT,
+                                 .ranks_per_stage = 1};
     fv_session_config_default(&options.session);
     return options;
 }

@@ -36,6 +36,7 @@ typedef struct cli_model_options {
     int repack;        /* index of its words: see cli_repack_of() */
     const char *split; /* NULL: by bytes; of layers over ranks, and the seconds that a rank may be silent */
     double timeout;    /* CLI_TIMEOUT */
+    uint32_t ranks_per_stage;
 } cli_model_options;
 
 enum { CLI_KEY_TYPE, CLI_VALUE_TYPE }; /* the first flags of the cache group */

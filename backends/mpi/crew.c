@@ -4,6 +4,7 @@
 #include "rank_guard.h"
 #include "rank_link.h"
 #include "rank_setup.h"
+#include "rank_share.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,10 @@ struct fv_crew {
     fv_job *job;
     fv_rank_link link;
     double timeout_seconds;
-    fv_rank_ready *ready;  /* [ranks] */
-    fv_stage_bytes *bytes; /* [ranks] */
+    uint32_t per_stage, stages, column; /* column: place among the ranks of its stage */
+    fv_rank_share_group group;
+    fv_rank_ready *ready;  /* [ranks], of those that this one's front end set up */
+    fv_stage_bytes *bytes; /* [ranks], likewise */
 };
 
 bool fv_crew_launched(void) {
@@ -30,13 +33,21 @@ static fv_status join(fv_crew *crew, const fv_crew_config *config, const fv_wire
     const fv_job_config job = {(uint64_t)(config->timeout_seconds * 1e9), config->on_fault, config->context};
     if (!table->start(&wire, &self))
         return fv_message_set(message, FV_ERROR_FILE, "%s does not start: %s", table->name, table->error(NULL));
+    crew->per_stage = config->ranks_per_stage;
+    if (crew->per_stage < 1 || self.ranks % crew->per_stage != 0)
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "%u ranks are no multiple of %u ranks per stage", self.ranks,
+                              crew->per_stage);
+    crew->stages = self.ranks / crew->per_stage;
+    crew->column = self.rank % crew->per_stage;
     crew->ready = calloc(self.ranks, sizeof *crew->ready);
     crew->bytes = calloc(self.ranks, sizeof *crew->bytes);
     if (!crew->ready || !crew->bytes)
         return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for %u ranks", self.ranks);
     fv_status status = fv_job_open(&crew->job, table, wire, &self, &job, message);
-    if (status == FV_OK) fv_rank_link_init(&crew->link, crew->job);
-    return status;
+    if (status != FV_OK) return status;
+    fv_rank_link_init(&crew->link, crew->job, crew->per_stage);
+    fv_rank_share_init(&crew->group, crew->job, self.rank - crew->column, crew->per_stage);
+    return FV_OK;
 }
 
 fv_status fv_crew_open(fv_crew **crew, const fv_crew_config *config, fv_message *message) {
@@ -73,6 +84,22 @@ void fv_crew_close(fv_crew *crew, int code) {
 uint32_t fv_crew_self(const fv_crew *crew) { return fv_job_rank(crew->job); }
 uint32_t fv_crew_count(const fv_crew *crew) { return fv_job_ranks(crew->job); }
 
+uint32_t fv_crew_per_stage(const fv_crew *crew) { return crew->per_stage; }
+bool fv_crew_has_front(const fv_crew *crew) { return fv_job_rank(crew->job) < crew->per_stage; }
+uint32_t fv_crew_seed(const fv_crew *crew) { return fv_job_seed(crew->job); }
+
+void fv_crew_await_end(fv_crew *crew) {
+    fv_letter *letter = NULL;
+    bool ended = false;
+    if (fv_job_rank(crew->job) > 0) (void)fv_job_take(crew->job, 0, FV_KIND_BIT(FV_FRAME_SETUP), &letter, &ended, NULL);
+    fv_letter_free(letter);
+}
+
+/* The contexts of an engine are divided over the ranks of its stage, if these are several. */
+static fv_status divide(fv_crew *crew, fv_engine *engine, fv_message *message) {
+    return crew->per_stage > 1 ? fv_engine_divide(engine, &crew->group.exchange, message) : FV_OK;
+}
+
 /* Ranks of one host share its processors, unless the launcher shared them out. */
 static void share_processors(const fv_crew *crew, fv_pool_config *pool) {
     fv_machine_limits limits;
@@ -91,7 +118,7 @@ static fv_status answer_ready(fv_crew *crew, const fv_engine *engine, const fv_r
     ready.range = setup->range;
     ready.threads = fv_engine_threads(engine);
     const fv_piece piece = {&ready, sizeof ready};
-    return fv_job_send(crew->job, 0, FV_FRAME_READY, &piece, 1, message);
+    return fv_job_send(crew->job, crew->column, FV_FRAME_READY, &piece, 1, message);
 }
 
 /* Serves one engine of rank 0. */
@@ -103,6 +130,7 @@ static fv_status serve(fv_crew *crew, const fv_letter *letter, fv_message *messa
     if (wrong) return fv_message_set(message, FV_ERROR_CORRUPT, "the setup %s", wrong);
     share_processors(crew, &setup.config.pool);
     fv_status status = fv_engine_open_range(&engine, &setup.config, &setup.range, message);
+    if (status == FV_OK) status = divide(crew, engine, message);
     if (status == FV_OK) status = fv_stage_worker_open(&worker, engine, message);
     if (status == FV_OK) status = answer_ready(crew, engine, &setup, message);
     if (status == FV_OK) status = fv_stage_serve(worker, &crew->link.link, message);
@@ -117,7 +145,8 @@ int fv_crew_work(fv_crew *crew) {
     for (;;) {
         fv_letter *letter = NULL;
         bool ended = false;
-        fv_status status = fv_job_take(crew->job, 0, FV_KIND_BIT(FV_FRAME_SETUP), &letter, &ended, &message);
+        const uint32_t kinds = FV_KIND_BIT(FV_FRAME_SETUP);
+        fv_status status = fv_job_take(crew->job, crew->column, kinds, &letter, &ended, &message);
         if (status == FV_OK && ended) return fv_job_ended(crew->job);
         if (status == FV_OK) status = serve(crew, letter, &message);
         fv_letter_free(letter);
@@ -128,29 +157,32 @@ int fv_crew_work(fv_crew *crew) {
     }
 }
 
-/* --- rank 0 ------------------------------------------------------------------------------------------------------ */
+/* --- front ends ------------------------------------------------------------------------------------------------------
+ */
 
 static fv_status split_make(fv_crew *crew, const fv_engine_config *config, const char *split, uint32_t context_tokens,
                             uint32_t *layers, fv_message *message) {
     fv_llm *llm = NULL;
     fv_session_config session = config->session;
-    uint32_t count = fv_crew_count(crew);
+    uint32_t count = crew->stages;
     fv_status status =
         fv_llm_open_allowing(&llm, config->model, config->allowed_keys, config->allowed_key_count, message);
     if (status != FV_OK) return status;
     session.context_tokens = context_tokens;
     uint32_t model_layers = fv_llm_config(llm)->layers;
     if (model_layers < count)
-        status = fv_message_set(message, FV_ERROR_ARGUMENT, "%s has %u layers, too few for %u ranks", config->model,
+        status = fv_message_set(message, FV_ERROR_ARGUMENT, "%s has %u layers, too few for %u stages", config->model,
                                 model_layers, count);
     else if (split)
         status = fv_stage_split_parse(split, model_layers, count, layers, message);
     else
         status = fv_stage_split(llm, &session, count, layers, message);
-    for (uint32_t rank = 0; rank < count && status == FV_OK; rank++) {
+    for (uint32_t stage = 0; stage < count && status == FV_OK; stage++) {
         fv_layer_range range;
-        fv_stage_layers(layers, rank, &range);
-        status = fv_stage_bytes_plan(llm, &session, &range, &crew->bytes[rank], message);
+        fv_stage_layers(layers, stage, &range);
+        fv_stage_bytes *bytes = &crew->bytes[stage * crew->per_stage + crew->column];
+        status = fv_stage_bytes_plan(llm, &session, &range, bytes, message);
+        if (status == FV_OK) bytes->cache /= crew->per_stage;
     }
     fv_llm_close(llm);
     return status;
@@ -159,10 +191,11 @@ static fv_status split_make(fv_crew *crew, const fv_engine_config *config, const
 static fv_status send_setup(fv_crew *crew, const fv_engine_config *config, const uint32_t *layers,
                             fv_message *message) {
     fv_status status = FV_OK;
-    for (uint32_t rank = 1; rank < fv_crew_count(crew) && status == FV_OK; rank++) {
+    for (uint32_t stage = 1; stage < crew->stages && status == FV_OK; stage++) {
         fv_layer_range range;
         size_t bytes = 0;
-        fv_stage_layers(layers, rank, &range);
+        uint32_t rank = stage * crew->per_stage + crew->column;
+        fv_stage_layers(layers, stage, &range);
         uint8_t *letter = fv_setup_pack(config, &range, &bytes);
         if (!letter) return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for the setup of rank %u", rank);
         const fv_piece piece = {letter, bytes};
@@ -173,10 +206,11 @@ static fv_status send_setup(fv_crew *crew, const fv_engine_config *config, const
 }
 
 static fv_status take_ready(fv_crew *crew, const uint32_t *layers, fv_message *message) {
-    for (uint32_t rank = 1; rank < fv_crew_count(crew); rank++) {
+    for (uint32_t stage = 1; stage < crew->stages; stage++) {
         fv_letter *letter = NULL;
         fv_layer_range range;
-        fv_stage_layers(layers, rank, &range);
+        uint32_t rank = stage * crew->per_stage + crew->column;
+        fv_stage_layers(layers, stage, &range);
         fv_status status = fv_job_take(crew->job, rank, FV_KIND_BIT(FV_FRAME_READY), &letter, NULL, message);
         if (status != FV_OK) return status;
         bool ok = letter->length == sizeof *crew->ready;
@@ -192,10 +226,12 @@ static fv_status take_ready(fv_crew *crew, const uint32_t *layers, fv_message *m
 static fv_status open_own(fv_crew *crew, fv_engine **engine, const fv_engine_config *config, const uint32_t *layers,
                           fv_message *message) {
     fv_engine_config own = *config;
-    fv_rank_ready *ready = &crew->ready[0];
+    fv_rank_ready *ready = &crew->ready[crew->column];
     fv_stage_layers(layers, 0, &ready->range);
     share_processors(crew, &own.pool);
-    fv_status status = fv_engine_open_range(engine, &own, &ready->range, message);
+    fv_status status = crew->stages > 1 ? fv_engine_open_range(engine, &own, &ready->range, message)
+                                        : fv_engine_open(engine, &own, message);
+    if (status == FV_OK) status = divide(crew, *engine, message);
     if (status != FV_OK) return status;
     ready->threads = fv_engine_threads(*engine);
     return FV_OK;
@@ -204,14 +240,14 @@ static fv_status open_own(fv_crew *crew, fv_engine **engine, const fv_engine_con
 fv_status fv_crew_engine_open(fv_crew *crew, fv_engine **engine, const fv_engine_config *config, const char *split,
                               uint32_t context_tokens, fv_message *message) {
     fv_engine *made = NULL;
-    uint32_t *layers = calloc(fv_crew_count(crew), sizeof *layers);
+    uint32_t *layers = calloc(crew->stages, sizeof *layers);
     if (!layers) return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for ranks");
     fv_job_expect(crew->job, FV_STAGE_MESSAGE_MOST);
     fv_status status = split_make(crew, config, split, context_tokens, layers, message);
     if (status == FV_OK) status = send_setup(crew, config, layers, message);
     if (status == FV_OK) status = open_own(crew, &made, config, layers, message);
     if (status == FV_OK) status = take_ready(crew, layers, message);
-    if (status == FV_OK) status = fv_engine_link(made, &crew->link.link, fv_crew_count(crew), message);
+    if (status == FV_OK && crew->stages > 1) status = fv_engine_link(made, &crew->link.link, crew->stages, message);
     free(layers);
     if (status == FV_OK)
         *engine = made;

@@ -15,8 +15,11 @@ bool fv_crew_launched(void);
 
 typedef struct fv_crew fv_crew;
 
+/** Rank r has the layers of stage r / ranks_per_stage. Ranks of one stage hold one context together, each some of its
+ *  segments (fovea/exchange.h): those of the first stage all have a front end, which must do the same. */
 typedef struct fv_crew_config {
-    double timeout_seconds; /* a rank of which nothing is heard for so long ends the job */
+    uint32_t ranks_per_stage; /* divides the number of ranks */
+    double timeout_seconds;   /* a rank of which nothing is heard for so long ends the job */
     void (*on_fault)(void *context, const char *sentence); /* from any thread; the process ends afterwards */
     void *context;
 } fv_crew_config;
@@ -35,10 +38,14 @@ fv_status fv_crew_open(fv_crew **crew, const fv_crew_config *config, fv_message 
 /** Rank 0: tells the others to end with `code`, and waits for it. NULL is allowed. */
 void fv_crew_close(fv_crew *crew, int code);
 
-uint32_t fv_crew_self(const fv_crew *crew); /* this process's rank */
+uint32_t fv_crew_self(const fv_crew *crew);  /* this process's rank */
+bool fv_crew_has_front(const fv_crew *crew); /* it is of the first stage */
+uint32_t fv_crew_per_stage(const fv_crew *crew);
+uint32_t fv_crew_seed(const fv_crew *crew); /* a random number, the same on all ranks */
+void fv_crew_await_end(fv_crew *crew);      /* until rank 0 ends the job; at once on rank 0 */
 uint32_t fv_crew_count(const fv_crew *crew);
 
-/** What ranks but 0 do: open what they are told, compute, until rank 0 ends the job. The exit code. */
+/** What ranks without a front end do: open what they are told, compute, until rank 0 ends the job. The exit code. */
 int fv_crew_work(fv_crew *crew);
 
 /**

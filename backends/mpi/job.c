@@ -14,6 +14,7 @@ typedef struct other_rank {
     uint64_t heard_ns; /* when something of it came last */
     bool is_known;     /* its hello came */
     bool is_gone;      /* it said goodbye */
+    uint64_t seed;
     char host[FV_WIRE_HOST_BYTES];
 } other_rank;
 
@@ -244,6 +245,7 @@ static bool all_are_known(fv_job *job, void *context) {
         if (wrong) fv_mailbox_fail(job->mailbox, letter->from, text);
         if (wrong) continue;
         memcpy(job->others[letter->from].host, hello.host, sizeof hello.host);
+        job->others[letter->from].seed = hello.seed;
         job->others[letter->from].is_known = true;
     }
     for (uint32_t rank = 0; rank < job->self.ranks; rank++) all = all && job->others[rank].is_known;
@@ -253,6 +255,7 @@ static bool all_are_known(fv_job *job, void *context) {
 static bool greet(fv_job *job) {
     fv_hello hello;
     fv_hello_make(&hello, &job->self, job->config.timeout_ns);
+    job->others[job->self.rank].seed = hello.seed;
     const fv_piece piece = {&hello, sizeof hello};
     for (uint32_t rank = 0; rank < job->self.ranks; rank++)
         if (rank != job->self.rank && !fv_mailbox_send(job->mailbox, rank, FV_FRAME_HELLO, &piece, 1)) return false;
@@ -382,6 +385,8 @@ void fv_job_fail(fv_job *job, const char *why) {
 uint32_t fv_job_rank(const fv_job *job) { return job->self.rank; }
 uint32_t fv_job_ranks(const fv_job *job) { return job->self.ranks; }
 const char *fv_job_host(const fv_job *job, uint32_t rank) { return job->others[rank].host; }
+
+uint32_t fv_job_seed(const fv_job *job) { return (uint32_t)job->others[0].seed; }
 
 uint32_t fv_job_neighbours(const fv_job *job) {
     uint32_t count = 0;

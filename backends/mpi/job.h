@@ -40,6 +40,9 @@ uint32_t fv_job_ranks(const fv_job *job);
 const char *fv_job_host(const fv_job *job, uint32_t rank);
 uint32_t fv_job_neighbours(const fv_job *job); /* ranks on this host, this one included */
 
+/** A random number that all ranks know. */
+uint32_t fv_job_seed(const fv_job *job);
+
 /** Longest letter that may come from now on, without its frame. */
 void fv_job_expect(fv_job *job, size_t most_bytes);
 

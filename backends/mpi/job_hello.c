@@ -1,4 +1,5 @@
 #include "job_hello.h"
+#include "fovea/machine.h"
 #include "fovea/version.h"
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@ void fv_hello_make(fv_hello *hello, const fv_wire_self *self, uint64_t timeout_n
     hello->rank = self->rank;
     hello->ranks = self->ranks;
     hello->timeout_ns = timeout_ns;
+    hello->seed = fv_machine_seed();
     memcpy(hello->host, self->host, sizeof hello->host);
 }
 

@@ -24,10 +24,10 @@ static fv_status ring_receive(void *context, fv_stage_message *message, fv_messa
     return status;
 }
 
-void fv_rank_link_init(fv_rank_link *link, fv_job *job) {
+void fv_rank_link_init(fv_rank_link *link, fv_job *job, uint32_t per_stage) {
     uint32_t rank = fv_job_rank(job), ranks = fv_job_ranks(job);
     link->job = job;
-    link->before = (rank + ranks - 1) % ranks;
-    link->after = (rank + 1) % ranks;
+    link->before = (rank + ranks - per_stage) % ranks;
+    link->after = (rank + per_stage) % ranks;
     link->link = (fv_stage_link){link, ring_send, ring_receive};
 }

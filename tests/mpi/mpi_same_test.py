@@ -39,7 +39,7 @@ class SameTest(unittest.TestCase):
                 file.write("%s the %s of day %d. " % (("Once", "Then", "So")[number % 3], ("cat", "sun", "old dog")[number % 5 % 3], number))
         return path
 
-    def same(self, verb, *arguments, ranks=(2, 3, 4)):
+    def same(self, verb, *arguments, ranks=(2, 3, 4), per_stage=1):
         """The verb's JSON by itself and under each launcher; the first of them."""
         alone = run(verb, *arguments, "--json")
         self.assertEqual(alone.returncode, 0, alone.stderr)
@@ -47,7 +47,7 @@ class SameTest(unittest.TestCase):
         for launcher in launchers():
             for count in ranks:
                 with self.subTest(launcher=launcher, ranks=count):
-                    done = mpirun(launcher, count, verb, *arguments, "--json")
+                    done = mpirun(launcher, count, verb, *arguments, "--json", "--ranks-per-stage", str(per_stage))
                     self.assertEqual(done.returncode, 0, done.stderr)
                     self.assertEqual(steady(json.loads(done.stdout)), expected)
         return expected
@@ -58,6 +58,33 @@ class SameTest(unittest.TestCase):
                         "--attention", POLICY)
         self.assertGreater(got["prompt"]["selected_keys"], 0)
         self.assertGreater(got["decode"]["selected_keys"], 0)
+
+    def test_text_of_contexts_over_ranks(self):
+        """Stages by context ranks: 1 x 2 and 2 x 2."""
+        path = self.text(150)
+        for policy in ("dense", POLICY):
+            got = self.same("run", "-m", model("story"), "-f", path, "-n", "12", "--temp", "0", "-t", "1", "-c", "2048", "-ub", "256",
+                            "--attention", policy, ranks=(2, 4), per_stage=2)
+            self.assertGreater(got["prompt_tokens"], 1024)  # more than one segment
+
+    def test_perplexity_of_contexts_over_ranks(self):
+        self.same("ppl", "-m", model("story"), "-f", self.text(220), "-c", "1536", "--chunks", "1", "-t", "1", "--score", "64",
+                  "--attention", POLICY, ranks=(4,), per_stage=2)
+
+    def test_a_context_over_ranks_has_one_seed(self):
+        for launcher in launchers():
+            done = mpirun(launcher, 2, "run", "-m", model("story"), "-p", "Once", "-n", "20", "--temp", "1.5", "-t", "1", "--json",
+                          "--ranks-per-stage", "2")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            told = json.loads(done.stdout)
+            alone = run("run", "-m", model("story"), "-p", "Once", "-n", "20", "--temp", "1.5", "-t", "1", "--json", "-s", str(told["seed"]))
+            self.assertEqual(told["tokens"], json.loads(alone.stdout)["tokens"])
+        done = mpirun(launchers()[0], 2, "serve", "-m", model("story"), "--ranks-per-stage", "2")
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn(b"--ranks-per-stage is for", done.stderr)
+        done = mpirun(launchers()[0], 3, "run", "-m", model("story"), "--ranks-per-stage", "2")
+        self.assertNotEqual(done.returncode, 0, done.stderr)
+        self.assertIn(b"3 ranks are no multiple of 2 ranks per stage", done.stderr)
 
     def test_text_of_sliding_windows(self):
         self.same("run", "-m", model("gemma3_f32"), "-p", "the rain in the inn " * 12, "-n", "16", "--temp", "0", "-t", "2", "-ub", "32",
@@ -92,7 +119,7 @@ class SameTest(unittest.TestCase):
             self.assertIn(says, done.stderr)
         done = mpirun(launcher, 6, *told)
         self.assertEqual(done.returncode, 1, done.stderr)
-        self.assertIn(b"has 5 layers, too few for 6 ranks", done.stderr)
+        self.assertIn(b"has 5 layers, too few for 6 stages", done.stderr)
 
     def test_bytes_over_a_border(self):
         """The hidden row and at most 64 bytes for a token: what more tests cost than fewer, so that openings count for nothing."""
