@@ -37,7 +37,8 @@ FV_API void fv_schedule_close(fv_schedule *schedule); /* when nobody feeds by it
  *           next one. NULL is allowed.
  * returns   FV_OK, FV_ERROR_ARGUMENT, what fv_sequence_feed() returns. What was evaluated before an error stays.
  *
- * The same bits as alone, whatever else is fed, and whatever came first.
+ * The same bits as alone, whatever else is fed, and whatever came first. Where the model's layers are divided over
+ * processes (stage.h), as many steps as there are stages are on their way at once, and share out the single tokens.
  */
 FV_API fv_status fv_schedule_feed(fv_schedule *schedule, fv_sequence *sequence, const int32_t *tokens, size_t count,
                                   float *logits, fv_session_progress_fn *progress, void *context);

@@ -5,6 +5,7 @@
 #include "fovea/machine.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
+#include "llm/stepper_parts.h"
 #include "platform/array.h"
 #include <pthread.h>
 #include <stdlib.h>
@@ -28,27 +29,54 @@ typedef struct ticket {
     struct ticket *next;
 } ticket;
 
-struct fv_schedule {
-    fv_stepper *stepper;
-    uint32_t chunk_tokens;
-    pthread_mutex_t lock;
-    ticket *first, **end;            /* who waits, in line */
-    uint32_t expected;               /* single tokens of the last step: as many are likely to come */
-    uint64_t step_ns;                /* that it took */
-    bool leads;                      /* somebody does */
-    pthread_cond_t arrived, changed; /* one more in line; a step is over */
-    /* Of the step at work; the leader's. */
+/* One step, its leader's until it is over. */
+typedef struct lane {
+    fv_stepper_lane *way;
     ticket **taken;
     fv_step_part *parts;
     fv_part_outcome *outcomes;
     uint32_t *first_rows, *rows;
-    size_t room;
     float *logits; /* [logit_room][the model's vocabulary] */
     size_t logit_room;
+    uint32_t expected; /* single tokens of the step before: as many are likely to come */
+    bool is_busy;
+} lane;
+
+struct fv_schedule {
+    fv_stepper *stepper;
+    uint32_t chunk_tokens;
+    pthread_mutex_t lock;
+    ticket *first, **end;            /* who waits or is in a step, in line */
+    uint64_t step_ns;                /* that the last step took here */
+    bool leads;                      /* somebody computes */
+    pthread_cond_t arrived, changed; /* one more in line; a step, or its part here, is over */
+    lane *lanes;                     /* steps that are on their way at the same time, where layers are elsewhere */
+    uint32_t lane_count;
+    size_t room; /* parts of a step */
     fv_schedule_counts counts;
 };
 
 /* ---- opening ---- */
+
+static bool lane_open(lane *made, fv_stepper *stepper, size_t room) {
+    made->taken = fv_array_new(room, sizeof *made->taken);
+    made->parts = fv_array_new(room, sizeof *made->parts);
+    made->outcomes = fv_array_new(room, sizeof *made->outcomes);
+    made->first_rows = fv_array_new(room, sizeof *made->first_rows);
+    made->rows = fv_array_new(room, sizeof *made->rows);
+    return made->taken && made->parts && made->outcomes && made->first_rows && made->rows &&
+           fv_stepper_lane_open(&made->way, stepper) == FV_OK;
+}
+
+static void lane_close(lane *made) {
+    fv_stepper_lane_close(made->way);
+    free(made->taken);
+    free(made->parts);
+    free(made->outcomes);
+    free(made->first_rows);
+    free(made->rows);
+    free(made->logits);
+}
 
 fv_status fv_schedule_open(fv_schedule **schedule, fv_stepper *stepper, uint32_t chunk_tokens, fv_message *message) {
     if (!schedule || !stepper) return fv_message_set(message, FV_ERROR_ARGUMENT, "a schedule needs a stepper");
@@ -61,14 +89,13 @@ fv_status fv_schedule_open(fv_schedule **schedule, fv_stepper *stepper, uint32_t
                           .lock = PTHREAD_MUTEX_INITIALIZER,
                           .arrived = PTHREAD_COND_INITIALIZER,
                           .changed = PTHREAD_COND_INITIALIZER,
-                          .taken = fv_array_new(batch, sizeof *made->taken),
-                          .parts = fv_array_new(batch, sizeof *made->parts),
-                          .outcomes = fv_array_new(batch, sizeof *made->outcomes),
-                          .first_rows = fv_array_new(batch, sizeof *made->first_rows),
-                          .rows = fv_array_new(batch, sizeof *made->rows)};
+                          .lanes = fv_array_new(fv_stepper_lanes(stepper), sizeof *made->lanes)};
     if (made->chunk_tokens > batch) made->chunk_tokens = (uint32_t)batch;
     made->end = &made->first;
-    if (!made->taken || !made->parts || !made->outcomes || !made->first_rows || !made->rows) {
+    bool good = made->lanes != NULL;
+    while (good && made->lane_count < fv_stepper_lanes(stepper))
+        good = lane_open(&made->lanes[made->lane_count++], stepper, batch);
+    if (!good) {
         fv_schedule_close(made);
         return fv_message_set(message, FV_ERROR_MEMORY, "no memory for a schedule of %zu tokens a step", batch);
     }
@@ -78,12 +105,8 @@ fv_status fv_schedule_open(fv_schedule **schedule, fv_stepper *stepper, uint32_t
 
 void fv_schedule_close(fv_schedule *schedule) {
     if (!schedule) return;
-    free(schedule->taken);
-    free(schedule->parts);
-    free(schedule->outcomes);
-    free(schedule->first_rows);
-    free(schedule->rows);
-    free(schedule->logits);
+    for (uint32_t i = 0; i < schedule->lane_count; i++) lane_close(&schedule->lanes[i]);
+    free(schedule->lanes);
     free(schedule);
 }
 
@@ -111,46 +134,59 @@ static void line_remove(fv_schedule *schedule, ticket *gone) {
 
 static size_t left_of(const ticket *t) { return t->count - t->done; }
 
-/* As many rows of it as fit go into the step at work. */
-static void take(fv_schedule *schedule, ticket *t, size_t most, size_t *parts, size_t *rows) {
+/* As many rows of it as fit go into the step. */
+static void take(lane *step, ticket *t, size_t most, size_t *parts, size_t *rows) {
     size_t count = left_of(t) < most ? left_of(t) : most;
     if (count > t->sequence->shape.batch_tokens) count = t->sequence->shape.batch_tokens;
     t->rows = (uint32_t)count;
     *rows += count;
-    fv_step_part *part = &schedule->parts[*parts];
+    fv_step_part *part = &step->parts[*parts];
     *part = (fv_step_part){.sequence = t->sequence, .tokens = t->tokens + t->done, .count = (uint32_t)count};
     fv_token_time_attach(&t->time, part);
-    schedule->taken[(*parts)++] = t;
+    step->taken[(*parts)++] = t;
 }
 
-/* Whether it can be in a step with those that were taken. */
-static bool suits(const fv_schedule *schedule, const ticket *t, size_t parts) {
+/* Whether it is in no step, and can be in one with those that were taken. */
+static bool suits(const lane *step, const ticket *t, size_t parts) {
+    if (t->rows > 0) return false;
     for (size_t i = 0; i < parts; i++)
-        if (!fv_token_times_suit(&t->time, &schedule->taken[i]->time)) return false;
+        if (!fv_token_times_suit(&t->time, &step->taken[i]->time)) return false;
     return true;
 }
 
+/* Single tokens of a step: all that there are, or where there are several lanes a fair share. */
+static size_t singles_most(const fv_schedule *schedule) {
+    size_t singles = 0, lanes = schedule->lane_count;
+    for (const ticket *t = schedule->first; t && lanes > 1; t = t->next) singles += left_of(t) == 1;
+    size_t most = lanes > 1 ? (singles + lanes - 1) / lanes : schedule->room;
+    return most < schedule->room ? most : schedule->room;
+}
+
+static void counts_add(fv_schedule *schedule, size_t parts, size_t rows) {
+    schedule->counts.rows += rows;
+    schedule->counts.parts += parts;
+    if (parts > schedule->counts.most_parts) schedule->counts.most_parts = parts;
+    if (rows > schedule->counts.most_rows) schedule->counts.most_rows = rows;
+}
+
 /* Single tokens, then prompts; how many parts. */
-static size_t step_fill(fv_schedule *schedule) {
-    size_t parts = 0, rows = 0, singles;
-    for (ticket *t = schedule->first; t && rows < schedule->room; t = t->next)
-        if (left_of(t) == 1 && suits(schedule, t, parts)) take(schedule, t, 1, &parts, &rows);
+static size_t step_fill(fv_schedule *schedule, lane *step) {
+    size_t parts = 0, rows = 0, singles, most = singles_most(schedule);
+    for (ticket *t = schedule->first; t && rows < most; t = t->next)
+        if (left_of(t) == 1 && suits(step, t, parts)) take(step, t, 1, &parts, &rows);
     singles = rows;
-    schedule->expected = (uint32_t)singles;
+    step->expected = (uint32_t)singles;
     schedule->counts.steps++;
     for (size_t i = 0; i < parts; i++) {
-        uint64_t waited = schedule->counts.steps - schedule->taken[i]->came;
+        uint64_t waited = schedule->counts.steps - step->taken[i]->came;
         if (waited > schedule->counts.most_waited) schedule->counts.most_waited = waited;
     }
     for (ticket *t = schedule->first; t && rows < schedule->room && rows - singles < schedule->chunk_tokens;
          t = t->next) {
         size_t chunk = schedule->chunk_tokens - (rows - singles), room = schedule->room - rows;
-        if (t->rows == 0 && suits(schedule, t, parts)) take(schedule, t, chunk < room ? chunk : room, &parts, &rows);
+        if (left_of(t) > 1 && suits(step, t, parts)) take(step, t, chunk < room ? chunk : room, &parts, &rows);
     }
-    schedule->counts.rows += rows;
-    schedule->counts.parts += parts;
-    if (parts > schedule->counts.most_parts) schedule->counts.most_parts = parts;
-    if (rows > schedule->counts.most_rows) schedule->counts.most_rows = rows;
+    counts_add(schedule, parts, rows);
     return parts;
 }
 
@@ -158,19 +194,19 @@ static size_t step_fill(fv_schedule *schedule) {
 
 static bool wants_logits(const ticket *t) { return t->became == FV_OK && t->logits && left_of(t) == t->rows; }
 
-static fv_status logits_reserve(fv_schedule *schedule, size_t rows) {
-    if (rows <= schedule->logit_room) return FV_OK;
-    float *more = fv_array_new(rows, schedule->taken[0]->sequence->shape.vocabulary * sizeof *more);
+static fv_status logits_reserve(lane *step, size_t rows) {
+    if (rows <= step->logit_room) return FV_OK;
+    float *more = fv_array_new(rows, step->taken[0]->sequence->shape.vocabulary * sizeof *more);
     if (!more) return FV_ERROR_MEMORY;
-    free(schedule->logits);
-    schedule->logits = more;
-    schedule->logit_room = rows;
+    free(step->logits);
+    step->logits = more;
+    step->logit_room = rows;
     return FV_OK;
 }
 
 /* Of one part, where those of all together are not all sound. */
-static fv_status logits_give_one(fv_schedule *schedule, const ticket *t) {
-    fv_status status = fv_stepper_logits(schedule->stepper, &t->last_row, 1, schedule->logits);
+static fv_status logits_give_one(fv_schedule *schedule, lane *step, const ticket *t) {
+    fv_status status = fv_stepper_lane_logits(step->way, &t->last_row, 1, step->logits);
     fv_model_fault fault = *fv_stepper_last_fault(schedule->stepper);
     fault.row = t->rows - 1;
     if (status != FV_OK) fv_sequence_blame(t->sequence, fv_sequence_tokens(t->sequence) - t->rows, status, &fault);
@@ -178,43 +214,60 @@ static fv_status logits_give_one(fv_schedule *schedule, const ticket *t) {
 }
 
 /* To the first `count` parts, those that are done and want them. The step was made: what fails now fails for one. */
-static void logits_give(fv_schedule *schedule, size_t count) {
-    size_t wanted = 0, vocabulary = schedule->taken[0]->sequence->shape.vocabulary, row = 0;
+static void logits_give(fv_schedule *schedule, lane *step, size_t count) {
+    size_t wanted = 0, vocabulary = step->taken[0]->sequence->shape.vocabulary, row = 0;
     for (size_t i = 0; i < count; i++)
-        if (wants_logits(schedule->taken[i])) schedule->rows[wanted++] = schedule->taken[i]->last_row;
+        if (wants_logits(step->taken[i])) step->rows[wanted++] = step->taken[i]->last_row;
     if (wanted == 0) return;
-    fv_status all = logits_reserve(schedule, wanted);
+    fv_status all = logits_reserve(step, wanted);
     bool is_asked = all == FV_OK;
-    if (is_asked) all = fv_stepper_logits(schedule->stepper, schedule->rows, wanted, schedule->logits);
+    if (is_asked) all = fv_stepper_lane_logits(step->way, step->rows, wanted, step->logits);
     for (size_t i = 0; i < count; i++) {
-        ticket *t = schedule->taken[i];
+        ticket *t = step->taken[i];
         if (!wants_logits(t)) continue;
-        t->became = is_asked && all != FV_OK ? logits_give_one(schedule, t) : all;
-        const float *made = schedule->logits + (all == FV_OK ? row : 0) * vocabulary;
+        t->became = is_asked && all != FV_OK ? logits_give_one(schedule, step, t) : all;
+        const float *made = step->logits + (all == FV_OK ? row : 0) * vocabulary;
         if (t->became == FV_OK) memcpy(t->logits, made, vocabulary * sizeof *made);
         row++;
     }
 }
 
+/* While other stages work, the next in line may lead. */
+static fv_status step_await(fv_schedule *schedule, lane *step) {
+    if (schedule->lane_count == 1) return fv_stepper_lane_end(step->way, step->outcomes);
+    pthread_mutex_lock(&schedule->lock);
+    schedule->leads = false;
+    pthread_cond_broadcast(&schedule->changed);
+    pthread_mutex_unlock(&schedule->lock);
+    fv_status status = fv_stepper_lane_end(step->way, step->outcomes);
+    pthread_mutex_lock(&schedule->lock);
+    while (schedule->leads) pthread_cond_wait(&schedule->changed, &schedule->lock);
+    schedule->leads = true;
+    pthread_mutex_unlock(&schedule->lock);
+    return status;
+}
+
 /* A part that is refused is taken out, and the rest evaluated together: only those fail that must. */
-static void step_run(fv_schedule *schedule, size_t count) {
+static void step_run(fv_schedule *schedule, lane *step, size_t count) {
     uint64_t begin_ns = fv_machine_clock_ns();
-    fv_status status =
-        fv_stepper_run_rest(schedule->stepper, schedule->parts, count, schedule->outcomes, schedule->first_rows);
+    fv_status status = fv_stepper_lane_begin(step->way, step->parts, count, step->outcomes, step->first_rows);
+    schedule->step_ns = fv_machine_clock_ns() - begin_ns;
+    if (status == FV_OK) status = step_await(schedule, step);
+    begin_ns = fv_machine_clock_ns();
     for (size_t i = 0; i < count; i++) {
-        ticket *t = schedule->taken[i];
-        t->became = (fv_status)schedule->outcomes[i].status;
-        t->last_row = schedule->first_rows[i] + t->rows - 1;
+        ticket *t = step->taken[i];
+        t->became = (fv_status)step->outcomes[i].status;
+        t->last_row = step->first_rows[i] + t->rows - 1;
         fv_token_time_end(&t->time, t->sequence, t->became);
     }
-    if (status == FV_OK) logits_give(schedule, count);
-    schedule->step_ns = fv_machine_clock_ns() - begin_ns;
+    if (status == FV_OK) logits_give(schedule, step, count);
+    schedule->step_ns += fv_machine_clock_ns() - begin_ns;
 }
 
 /* What the step did to those who were in it. Prompts that go on do so at the end of the line. */
-static void step_settle(fv_schedule *schedule, size_t count) {
+static void step_settle(fv_schedule *schedule, const lane *step, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        ticket *t = schedule->taken[i];
+        ticket *t = step->taken[i];
         line_remove(schedule, t);
         t->status = t->became;
         if (t->status == FV_OK) t->done += t->rows;
@@ -225,31 +278,38 @@ static void step_settle(fv_schedule *schedule, size_t count) {
 
 static uint32_t singles_waiting(const fv_schedule *schedule) {
     uint32_t count = 0;
-    for (const ticket *t = schedule->first; t; t = t->next) count += left_of(t) == 1;
+    for (const ticket *t = schedule->first; t; t = t->next) count += left_of(t) == 1 && t->rows == 0;
     return count;
 }
 
 /* A quarter of a step's time for those who were in the last one. */
-static void company_await(fv_schedule *schedule) {
+static void company_await(fv_schedule *schedule, uint32_t expected) {
     struct timespec end;
     clock_gettime(CLOCK_REALTIME, &end);
     uint64_t ns = (uint64_t)end.tv_nsec + schedule->step_ns / 4;
     end.tv_sec += (time_t)(ns / 1000000000u);
     end.tv_nsec = (long)(ns % 1000000000u);
-    while (singles_waiting(schedule) < schedule->expected)
+    while (singles_waiting(schedule) < expected)
         if (pthread_cond_timedwait(&schedule->arrived, &schedule->lock, &end) != 0) return;
 }
 
+/* NULL: all are on their way. */
+static lane *lane_find(fv_schedule *schedule) {
+    for (uint32_t i = 0; i < schedule->lane_count; i++)
+        if (!schedule->lanes[i].is_busy) return &schedule->lanes[i];
+    return NULL;
+}
+
 /* With the lock, which is given up meanwhile. There is somebody in line: the leader itself. */
-static void step_lead(fv_schedule *schedule) {
-    schedule->leads = true;
-    company_await(schedule);
-    size_t count = step_fill(schedule);
+static void step_lead(fv_schedule *schedule, lane *step) {
+    schedule->leads = step->is_busy = true;
+    company_await(schedule, step->expected);
+    size_t count = step_fill(schedule, step);
     pthread_mutex_unlock(&schedule->lock);
-    step_run(schedule, count);
+    step_run(schedule, step, count);
     pthread_mutex_lock(&schedule->lock);
-    step_settle(schedule, count);
-    schedule->leads = false;
+    step_settle(schedule, step, count);
+    schedule->leads = step->is_busy = false;
     pthread_cond_broadcast(&schedule->changed);
 }
 
@@ -258,10 +318,11 @@ static void step_lead(fv_schedule *schedule) {
 /* Until it went on, by leading steps where nobody does. With the lock. */
 static void ticket_advance(fv_schedule *schedule, const ticket *t, size_t before) {
     while (t->done == before && t->status == FV_OK) {
-        if (schedule->leads)
-            pthread_cond_wait(&schedule->changed, &schedule->lock);
+        lane *step = schedule->leads || t->rows > 0 ? NULL : lane_find(schedule);
+        if (step)
+            step_lead(schedule, step);
         else
-            step_lead(schedule);
+            pthread_cond_wait(&schedule->changed, &schedule->lock);
     }
 }
 

@@ -12,7 +12,8 @@
 /* A part of the last step. */
 typedef struct sent_part {
     uint32_t first_row, count;
-    uint32_t place; /* among those that were sent */
+    uint32_t place;    /* among those that were sent */
+    uint32_t sequence; /* its number */
     fv_status status;
 } sent_part;
 
@@ -24,6 +25,7 @@ struct fv_stage_steps {
     sent_part *parts; /* [room] */
     uint32_t count, rows;
     bool together; /* parts of the last step fail with each other */
+    bool beside;   /* another one's steppers */
 };
 
 fv_status fv_stage_steps_open(fv_stage_steps **steps, fv_stage_hub *hub, const fv_session_config *config,
@@ -44,9 +46,24 @@ fv_status fv_stage_steps_open(fv_stage_steps **steps, fv_stage_hub *hub, const f
     return status;
 }
 
+fv_status fv_stage_steps_open_beside(fv_stage_steps **steps, const fv_stage_steps *first) {
+    fv_stage_steps *made = calloc(1, sizeof *made);
+    if (!made) return FV_ERROR_MEMORY;
+    *made = (fv_stage_steps){
+        .hub = first->hub, .number = first->number, .room = first->room, .width = first->width, .beside = true};
+    made->parts = fv_array_new(made->room, sizeof *made->parts);
+    bool good = made->parts != NULL;
+    if (good)
+        *steps = made;
+    else
+        free(made);
+    return good ? FV_OK : FV_ERROR_MEMORY;
+}
+
 void fv_stage_steps_close(fv_stage_steps *steps) {
     if (!steps) return;
-    if (steps->number) {
+    if (steps->beside) (void)fv_stage_hub_wait(steps->hub, steps->slot.ticket);
+    if (steps->number && !steps->beside) {
         fv_stage_mirror_tell(steps->hub, FV_STAGE_STEPPER_CLOSE, steps->number);
         (void)fv_stage_hub_wait(steps->hub, steps->slot.ticket);
         fv_stage_hub_leave(steps->hub, steps->number);
@@ -75,6 +92,7 @@ static uint64_t parts_note(fv_stage_steps *steps, const fv_step_part *parts, con
         first += parts[i].count;
     }
     steps->rows = first;
+    for (uint32_t i = 0; i < steps->count; i++) steps->parts[i].sequence = parts[i].sequence->number;
     return rows;
 }
 
@@ -112,6 +130,14 @@ uint32_t fv_stage_steps_count(const fv_stage_steps *steps) { return steps->rows;
 
 /* --- waiting ---------------------------------------------------------------------------------------------------- */
 
+/* The sequence of a part that failed alone goes back. Its status. */
+static fv_status part_undo(const fv_stage_steps *steps, const sent_part *part) {
+    fv_stage_failure failure;
+    fv_sequence *sequence = fv_stage_hub_holder(steps->hub, part->sequence);
+    if (!sequence || !fv_stage_hub_failed(steps->hub, 0, part->sequence, &failure)) return part->status;
+    return fv_sequence_undo(sequence, failure.position, &failure.outcome);
+}
+
 /* Sequences of steps that failed go back. The first failure, of those with a place if there are any. */
 static fv_status failures_undo(fv_stage_steps *steps, fv_model_fault *fault) {
     fv_stage_failure failure;
@@ -131,20 +157,26 @@ static fv_status failures_undo(fv_stage_steps *steps, fv_model_fault *fault) {
 
 fv_status fv_stage_steps_await(fv_stage_steps *steps, fv_model_fault *fault, fv_part_outcome *outcomes) {
     fv_status status = fv_stage_hub_wait(steps->hub, steps->slot.ticket);
+    for (uint32_t i = 0; status != FV_OK && outcomes && i < steps->count; i++)
+        if (outcomes[i].status == FV_OK) outcomes[i] = (fv_part_outcome){.status = (int32_t)status};
     if (status != FV_OK) return status;
-    fv_status known = FV_OK; /* of a sequence that another stepper's step has failed of, nothing more is told here */
+    fv_status known = FV_OK, alone = FV_OK;
     const fv_stage_part *wire = steps->slot.answer.bytes ? fv_stage_body(&steps->slot.answer) : NULL;
     for (uint32_t i = 0; wire && i < steps->count; i++) {
         sent_part *part = &steps->parts[i];
         if (part->place == NOT_SENT || wire[part->place].status == FV_OK) continue;
+        bool is_new = part->status == FV_OK;
         part->status = known = (fv_status)wire[part->place].status;
+        if (!steps->together && is_new) alone = part_undo(steps, part);
         if (outcomes) outcomes[i] = (fv_part_outcome){wire[part->place].status, wire[part->place].fault};
     }
+    if (!steps->together) return alone;
     status = failures_undo(steps, fault);
-    return status == FV_OK && steps->together && steps->count ? known : status;
+    return status == FV_OK && steps->count ? known : status; /* another stepper may have been told of a sequence's */
 }
 
 fv_status fv_stage_steps_look(fv_stage_steps *steps, fv_model_fault *fault) {
+    if (steps->beside) return FV_OK;
     if (!fv_stage_hub_has_failed(steps->hub, steps->number, 0)) return FV_OK;
     return fv_stage_steps_await(steps, fault, NULL);
 }

@@ -10,6 +10,9 @@ typedef struct fv_stage_steps fv_stage_steps;
 /* Steppers for at most `parts` parts in all other stages. width: of rows. FV_OK, FV_ERROR_MEMORY, what they say. */
 fv_status fv_stage_steps_open(fv_stage_steps **steps, fv_stage_hub *hub, const fv_session_config *config,
                               uint32_t parts, uint32_t width, fv_message *message);
+/* A second one over the same steppers, with steps of its own on their way: of parts that fail alone, and of which the
+ * last rows alone are asked for. Is closed before the first. */
+fv_status fv_stage_steps_open_beside(fv_stage_steps **steps, const fv_stage_steps *first);
 void fv_stage_steps_close(fv_stage_steps *steps); /* NULL is allowed; after steps that are on their way */
 
 /* Hands on the rows of a step that was made here and whose tokens are in the sequences. outcomes: NULL, or what became

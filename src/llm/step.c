@@ -4,37 +4,13 @@
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/session_shape.h"
-#include "llm/stage_steps.h"
 #include "llm/stepper_parts.h"
+#include "llm/stepper_state.h"
 #include "platform/array.h"
 #include "platform/pages.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct fv_stepper {
-    const fv_llm *llm; /* held */
-    const fv_parallel *parallel;
-    fv_model_config shape;
-    fv_model *model;
-    void *memory;
-    size_t memory_bytes;
-    void *exchange_memory; /* of what goes over between ranks; NULL: there are none */
-    size_t exchange_bytes;
-    bool huge;            /* its memory is of huge pages */
-    fv_model_part *parts; /* [shape.parts], likewise those below, for fv_stepper_run_rest() */
-    fv_step_part *kept;
-    fv_part_outcome *became;
-    uint32_t *places;
-    fv_replaced_list replaced;
-    const fv_kernels *kernels;
-    void *kernels_memory;
-    fv_stage_steps *stages; /* NULL, or the same in the other stages: this is the first */
-    fv_model_fault fault;   /* then */
-    float *hidden;          /* then: rows that came back, [hidden_rows][shape.width] */
-    size_t hidden_rows;
-    const float *const *inputs; /* of a later stage: rows of each part of the step at work */
-};
 
 /* Steps together with the other ranks that hold the contexts. */
 static fv_status exchange_build(fv_stepper *stepper, fv_message *message) {
@@ -247,6 +223,7 @@ static fv_status stages_each(fv_stepper *stepper, const fv_step_part *parts, siz
     if (!stepper->stages || status != FV_OK) return stages_send(stepper, parts, count, status);
     status = fv_stage_steps_send(stepper->stages, parts, count, outcomes, fv_model_stream(stepper->model), false);
     if (status != FV_OK) return stages_take_back(stepper, parts, count, outcomes, status);
+    if (stepper->defers) return FV_OK;
     fv_status failed = fv_stage_steps_await(stepper->stages, &stepper->fault, outcomes);
     for (size_t i = 0; i < count; i++)
         if (outcomes[i].status == FV_OK) return FV_OK;

@@ -1,5 +1,6 @@
 /* stage_test.c - a model whose layers are in several engines has the bits of one engine: text, logits, pages, reports;
  * what each takes; where the layers go. Failures: stage_failure_test.c. */
+#include "fovea/schedule.h"
 #include "fovea/sequence.h"
 #include "fovea/step.h"
 #include "support/random.h"
@@ -282,6 +283,72 @@ static void sequences_are_mirrored(void **state) {
     moves_check(GEMMA, (uint32_t[]){3, 4}, 2);
 }
 
+/* --- a schedule -------------------------------------------------------------------------------------------------- */
+
+enum { TALKERS = 6, SAID = 10 };
+
+/* Who feeds a sequence by a schedule, from a thread of its own. */
+typedef struct talker {
+    fv_schedule *schedule;
+    fv_sequence *sequence;
+    uint32_t index, vocabulary;
+    int32_t said[SAID];
+    float logits[VOCABULARY_MOST];
+    pthread_t thread;
+} talker;
+
+static void *talker_run(void *context) {
+    talker *t = context;
+    fv_status status =
+        fv_schedule_feed(t->schedule, t->sequence, text + 50 * t->index, 40 + 30 * t->index, t->logits, NULL, NULL);
+    for (size_t i = 0; i < SAID && status == FV_OK; i++) {
+        t->said[i] = likeliest(t->logits, t->vocabulary);
+        status = fv_schedule_feed(t->schedule, t->sequence, &t->said[i], 1, t->logits, NULL, NULL);
+    }
+    return status == FV_OK ? NULL : t;
+}
+
+static void talkers_run(talker *talkers, const fv_engine *engine, const fv_session_config *config) {
+    side used;
+    fv_schedule *schedule = NULL;
+    side_open(&used, engine, config);
+    assert_int_equal(fv_schedule_open(&schedule, used.stepper, 32, NULL), FV_OK);
+    for (uint32_t i = 0; i < TALKERS; i++) {
+        talkers[i] = (talker){.schedule = schedule, .index = i, .vocabulary = fv_llm_config(used.llm)->vocabulary};
+        assert_int_equal(fv_sequence_open(&talkers[i].sequence, used.llm, used.segments, config, NULL), FV_OK);
+        assert_int_equal(pthread_create(&talkers[i].thread, NULL, talker_run, &talkers[i]), 0);
+    }
+    for (uint32_t i = 0; i < TALKERS; i++) {
+        void *failed = NULL;
+        assert_int_equal(pthread_join(talkers[i].thread, &failed), 0);
+        assert_null(failed);
+        fv_sequence_close(talkers[i].sequence);
+    }
+    fv_schedule_close(schedule);
+    side_close(&used);
+}
+
+/* Steps of several requests are in several stages at once, and say what they say in one. */
+static void a_schedule_keeps_all_stages_at_work(void **state) {
+    (void)state;
+    static talker want[TALKERS], got[TALKERS];
+    static stage_ring ring;
+    fv_session_config config = config_of(FV_SELECTOR_FOVEA);
+    fv_engine *whole = whole_open(STORY);
+    text_make(fv_llm_config(fv_engine_llm(whole))->vocabulary);
+    talkers_run(want, whole, &config);
+    ring_open(&ring, STORY, (uint32_t[]){2, 2, 1}, 3, NULL, NULL);
+    assert_int_equal(ring_link(&ring, NULL), FV_OK);
+    talkers_run(got, ring.stages[0].engine, &config);
+    for (size_t i = 0; i < TALKERS; i++) {
+        assert_memory_equal(got[i].said, want[i].said, sizeof got[i].said);
+        assert_memory_equal(got[i].logits, want[i].logits, sizeof got[i].logits);
+    }
+    assert_true(ring.flight > 1);
+    fv_engine_close(whole);
+    ring_close(&ring, FV_OK);
+}
+
 /* --- what it costs ---------------------------------------------------------------------------------------------- */
 
 /* A token's message has its hidden row and at most so much more; weights and caches are each stage's own. */
@@ -375,6 +442,7 @@ int main(void) {
         cmocka_unit_test(two_three_and_four_engines_have_the_bits_of_one),
         cmocka_unit_test(layers_with_windows_too),
         cmocka_unit_test(sequences_are_mirrored),
+        cmocka_unit_test(a_schedule_keeps_all_stages_at_work),
         cmocka_unit_test(a_stage_has_its_own_layers_alone),
         cmocka_unit_test(layers_are_divided_by_bytes),
         cmocka_unit_test(a_list_of_layers_is_read),
