@@ -63,7 +63,7 @@ def main():
             start = time.perf_counter()
             method = OursAs(base, arguments.metric, arguments)
             seconds = time.perf_counter() - start
-            print(line_of(name, form, method, base, measure(method, queries, judge, arguments.repeats), seconds), flush=True)
+            print(line_of(name, form, method, base, measure(method, method.efforts, queries, judge, arguments.repeats), seconds), flush=True)
             method.close()
 
 

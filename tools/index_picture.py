@@ -16,7 +16,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(1, os.path.join(ROOT, "bench"))
-COLOURS = {"fovea graph": "#1f5fbf", "fovea flat": "#d2691e"}
+COLOURS = {"fovea graph": "#1f5fbf", "fovea by recall": "#7a3fb0", "fovea flat": "#d2691e"}
 FIELDS = ["title", "method", "recall", "qps", "build_s", "megabytes"]
 
 
@@ -24,7 +24,7 @@ def measured(options):
     import index_data
     import index_pair
     base, queries = index_data.load(options.vectors, options.rows)
-    truth = index_pair.true_labels(base, queries, options.metric)
+    judge = index_pair.Judge(base, queries, options.metric)
     title = "%s: %d vectors of %d, %s" % (options.title or os.path.basename(options.vectors), *base.shape, options.metric)
     rows = []
     for name, kind in index_pair.METHODS.items():
@@ -37,10 +37,11 @@ def measured(options):
         except (ImportError, RuntimeError, ValueError) as error:
             print("%s: left out: %s" % (name, error), file=sys.stderr)
             continue
-        for recall, qps, _ in index_pair.measure(method, queries, truth, options.repeats):
-            rows.append({"title": title, "method": name, "recall": "%.4f" % recall, "qps": "%.0f" % qps, "build_s": "%.1f" % seconds,
-                         "megabytes": "%.1f" % (method.memory() / 1e6)})
-        print("%-18s %d points, built in %.1f s" % (name, sum(row["method"] == name for row in rows), seconds), flush=True)
+        for way, efforts in index_pair.ways_of(name, method).items():
+            points = index_pair.measure(method, efforts, queries, judge, options.repeats)
+            rows += [{"title": title, "method": way, "recall": "%.4f" % recall, "qps": "%.0f" % qps, "build_s": "%.1f" % seconds,
+                      "megabytes": "%.1f" % (method.memory() / 1e6)} for recall, qps, _ in points]
+            print("%-18s %s, built in %.1f s" % (way, ", ".join("%.4f: %.0f" % point[:2] for point in points), seconds), flush=True)
         if hasattr(method, "close"):
             method.close()
     return rows

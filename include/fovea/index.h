@@ -252,7 +252,8 @@ typedef struct fv_index_search {
     uint32_t dimension;          /* of the queries: that of the index */
     uint32_t k;                  /* results of a query, at least 1; default 10. fv_index_within(): not looked at */
     float confidence; /* standard deviations within which a code's error is taken to lie, 0 < c <= 100; default
-                         FV_INDEX_CONFIDENCE. 1.9 reads fewer rows, and 6 % of the codes at the edge may be wrong */
+                         FV_INDEX_CONFIDENCE. 1.9 reads fewer rows, and 6 % of the codes at the edge may be wrong. With
+                         a `recall` no more than that needs: 1.64 for 0.95 */
     uint32_t beam;    /* 0: the scan of all codes (default). Else a walk over the graph (fv_index_link()) that keeps so
                          many rows in sight, at least k. As many as all: the scan */
     float recall;     /* 0 (default): as `beam` says. Else the share of the k nearest that is to be found, up to 1, and

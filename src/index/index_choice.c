@@ -153,9 +153,27 @@ static fv_status answer(const fv_index *index, const fv_index_search *search, fv
                            : scan_packed(index, search, survivors, lists, counts, message);
 }
 
+/* A scan may lose as many of the nearest as are not wanted: bounds need to hold within so many deviations of a normal
+ * distribution, one way. Between two a straight line, which is above. */
+static float confidence_for(double recall) {
+    static const double recalls[] = {0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998};
+    static const double deviations[] = {0.5, 0.842, 1.282, 1.645, 2.054, 2.327, 2.576, 2.879};
+    size_t last = sizeof recalls / sizeof recalls[0] - 1, at = 1;
+    if (recall > recalls[last]) return FV_INDEX_CONFIDENCE;
+    if (recall <= recalls[0]) return (float)deviations[0];
+    while (recalls[at] < recall) at++;
+    double part = (recall - recalls[at - 1]) / (recalls[at] - recalls[at - 1]);
+    return (float)(deviations[at - 1] + part * (deviations[at] - deviations[at - 1]));
+}
+
 fv_status fv_index_choose(const fv_index *index, const fv_index_search *search, fv_near_list *lists,
                           fv_search_counts *counts, fv_message *message) {
     fv_survivors survivors;
+    fv_index_search chosen = *search;
+    float confidence = confidence_for((double)search->recall);
+    bool filtered = search->filter || search->filter_bits; /* what passes may all be far, at the edge of each bound */
+    if (!filtered && confidence < search->confidence) chosen.confidence = confidence;
+    search = &chosen;
     if (!search->count || !index->rows) return FV_OK;
     fv_status status = fv_survivors_find(index, search, &survivors, message);
     if (status == FV_OK) status = answer(index, search, &survivors, true, lists, counts, message);

@@ -206,6 +206,23 @@ static void survivors_that_are_all_far_are_found(void **state) {
     free(all);
 }
 
+/* Without a graph, too: a scan for a smaller share looks at fewer rows, and finds it. */
+static void a_scan_computes_what_its_recall_needs(void **state) {
+    (void)state;
+    static const float recalls[] = {1, 0.99f, 0.95f, 0.9f, 0.8f};
+    fv_index *index = world_index(FV_INDEX_COSINE, DIM, rows, vectors, NULL);
+    uint64_t before = UINT64_MAX;
+    for (size_t r = 0; r < sizeof recalls / sizeof recalls[0]; r++) {
+        fv_index_search exact = search_for(10, 0), search = search_for(10, recalls[r]);
+        answer(index, &exact, 0);
+        fv_index_report report = answer(index, &search, 1);
+        printf("recall %.2f: %.4f, %.1f rows\n", (double)recalls[r], share(10, QUERIES), (double)report.rows / QUERIES);
+        assert_true(share(10, QUERIES) >= (double)recalls[r] && report.rows < before);
+        before = report.rows;
+    }
+    fv_index_close(index);
+}
+
 static void a_table_is_interpolated_to_the_safe_side(void **state) {
     (void)state;
     fv_calibration table = {.queries = 1000, .rows = {10, 40, 160}, .visits = 1.25f};
@@ -458,6 +475,7 @@ int main(void) {
         cmocka_unit_test(filters_cost_what_their_survivors_do),
         cmocka_unit_test(a_filtered_query_alone_costs_no_more_than_its_survivors),
         cmocka_unit_test(survivors_that_are_all_far_are_found),
+        cmocka_unit_test(a_scan_computes_what_its_recall_needs),
         cmocka_unit_test(a_table_is_interpolated_to_the_safe_side),
         cmocka_unit_test(given_queries_calibrate),
         cmocka_unit_test(what_was_measured_is_kept),
