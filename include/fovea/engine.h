@@ -47,6 +47,20 @@ FV_API void fv_engine_close(fv_engine *engine); /* after its sessions; NULL is a
 /** fv_llm_divide() of the engine's model, before its first session. */
 FV_API fv_status fv_engine_divide(fv_engine *engine, const fv_exchange *exchange, fv_message *message);
 
+/**
+ * Rank 0 of such a group, before its first session: from now on it tells the others, over the exchange, what is done to
+ * its sequences, steppers and sessions, from any thread, and they do it with it: they call fv_engine_follow(). Without
+ * a lead every rank makes the calls itself. What ranks are told are ids and settings, 24 bytes and 40 for each sequence
+ * beside them, in two exchanges more a call. Closing the engine and its sessions tells them to end. FV_OK,
+ * FV_ERROR_ARGUMENT, FV_ERROR_MEMORY.
+ */
+FV_API fv_status fv_engine_lead(fv_engine *engine, fv_message *message);
+
+/** The life of every other rank: does what rank 0 tells, on the engine's threads, until it is told to end. Numbers that
+ *  come are checked before they are used. FV_OK; FV_ERROR_ARGUMENT, FV_ERROR_CORRUPT (ranks do not agree),
+ *  FV_ERROR_MEMORY, what the exchange returns. */
+FV_API fv_status fv_engine_follow(fv_engine *engine, fv_message *message);
+
 /** Whether fv_engine_open() would repack this model's weights. */
 FV_API bool fv_engine_repacks(const fv_llm *llm, uint32_t repack);
 

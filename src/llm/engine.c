@@ -3,6 +3,7 @@
 #include "fovea/machine.h"
 #include "fovea/policy_text.h"
 #include "fovea/stage.h"
+#include "llm/lead.h"
 #include "llm/session_shape.h"
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,11 @@ void fv_engine_close(fv_engine *engine) {
 fv_status fv_engine_divide(fv_engine *engine, const fv_exchange *exchange, fv_message *message) {
     if (!engine) return fv_message_set(message, FV_ERROR_ARGUMENT, "no engine was given");
     return fv_llm_divide(engine->llm, exchange, message);
+}
+
+fv_status fv_engine_lead(fv_engine *engine, fv_message *message) {
+    if (!engine) return fv_message_set(message, FV_ERROR_ARGUMENT, "no engine was given");
+    return fv_lead_make(engine->llm, message);
 }
 
 const fv_llm *fv_engine_llm(const fv_engine *engine) { return engine->llm; }

@@ -1,5 +1,6 @@
 /* llm.c - a model file opened: what all of its sessions read. */
 #include "llm/llm.h"
+#include "llm/lead.h"
 #include "llm/repack.h"
 #include "llm/stage_hub.h"
 #include <limits.h>
@@ -61,6 +62,7 @@ fv_status fv_llm_hold(const fv_llm *llm, fv_message *message) {
 void fv_llm_release(const fv_llm *llm) {
     fv_llm *own = llm->self;
     if (atomic_fetch_sub(&own->holders, 1) != 1) return;
+    fv_lead_close(own->lead);
     fv_stage_hub_close(own->hub, true);
     fv_loader_close(&own->loaded);
     if (own->tokenizer) fv_tokenizer_close(own->tokenizer);

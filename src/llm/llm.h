@@ -12,6 +12,7 @@ struct fv_llm {
     fv_tokenizer *tokenizer;
     fv_loaded loaded;
     const fv_exchange *exchange; /* with the other ranks that hold its contexts; NULL: there are none */
+    struct fv_lead *lead;        /* NULL, or who tells those ranks what is done here */
     struct fv_stage_hub *hub;    /* NULL, or where the other layers are */
     uint32_t steps_kept; /* of a sequence, that layers with a sliding window can go back: 1 unless it is a stage */
     fv_llm *self;        /* this one: a session holds it as const, and must count itself in all the same */

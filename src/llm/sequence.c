@@ -2,6 +2,7 @@
 #include "fovea/step.h"
 #include "llm/divided.h"
 #include "llm/fault_text.h"
+#include "llm/lead.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/session_shape.h"
@@ -71,6 +72,19 @@ static fv_status mirror_open(fv_sequence *sequence, fv_message *message) {
     return status == FV_OK ? FV_OK : fv_message_set(message, status, "%s", fault.text);
 }
 
+/* What is made here is made at all ranks that hold contexts together, or at none. What all of them refuse is not told.
+ */
+static fv_status ranks_open(fv_sequence *sequence, fv_status status, fv_message *message) {
+    const fv_llm *llm = sequence->llm;
+    if (status != FV_OK && status != FV_ERROR_MEMORY) return status;
+    fv_lead_begin(llm);
+    fv_status told = fv_lead_open(llm, FV_STAGE_SEQUENCE_OPEN, 1, &sequence->config, &sequence->led);
+    if (told == FV_OK) told = fv_llm_agree(llm, status, NULL);
+    fv_lead_end(llm);
+    if (told == FV_OK || told == status) return told;
+    return fv_message_set(message, told, "a sequence can't be opened at all ranks: %s", fv_status_text(told));
+}
+
 fv_status fv_sequence_open(fv_sequence **sequence, const fv_llm *llm, fv_segments *segments,
                            const fv_session_config *config, fv_message *message) {
     if (!sequence || !llm || !segments || !config)
@@ -89,6 +103,7 @@ fv_status fv_sequence_open(fv_sequence **sequence, const fv_llm *llm, fv_segment
     made->layers_end = made->first_layer + llm->loaded.range.count;
     fv_segments_hold(segments);
     status = sequence_build(made, message);
+    if (llm->exchange) status = ranks_open(made, status, message);
     if (status == FV_OK && llm->hub) status = mirror_open(made, message);
     if (status == FV_OK)
         *sequence = made;
@@ -99,6 +114,11 @@ fv_status fv_sequence_open(fv_sequence **sequence, const fv_llm *llm, fv_segment
 
 void fv_sequence_close(fv_sequence *sequence) {
     if (!sequence) return;
+    if (sequence->led) {
+        fv_lead_begin(sequence->llm);
+        (void)fv_lead_tell(sequence->llm, FV_STAGE_SEQUENCE_CLOSE, sequence->led, 0);
+        fv_lead_end(sequence->llm);
+    }
     if (sequence->number) {
         fv_stage_mirror_tell(sequence->llm->hub, FV_STAGE_SEQUENCE_CLOSE, sequence->number);
         (void)fv_stage_hub_wait(sequence->llm->hub, sequence->ticket);
@@ -119,12 +139,21 @@ void fv_sequence_close(fv_sequence *sequence) {
     free(sequence);
 }
 
+/* `made` holds what `from` holds, at all ranks or it is closed. */
+static fv_status ranks_fill(fv_sequence *made, const fv_sequence *from) {
+    fv_lead_begin(from->llm);
+    fv_status status = fv_lead_tell(from->llm, FV_STAGE_SEQUENCE_FILL, made->led, from->led);
+    if (status == FV_OK) status = fv_llm_agree(from->llm, fv_sequence_fill(made, from), NULL);
+    fv_lead_end(from->llm);
+    return status;
+}
+
 fv_status fv_sequence_fork(fv_sequence **fork, const fv_sequence *from, fv_message *message) {
     if (!fork || !from) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
     fv_sequence *made = NULL;
     fv_status status = fv_sequence_open(&made, from->llm, from->pool, &from->config, message);
     if (status != FV_OK) return status;
-    status = fv_llm_agree(from->llm, fv_sequence_fill(made, from), NULL);
+    status = ranks_fill(made, from);
     if (status == FV_OK) status = fv_sequence_set_policy(made, &from->policy, message);
     if (status != FV_OK) {
         fv_sequence_close(made);
@@ -169,7 +198,7 @@ fv_status fv_sequence_copy(fv_sequence *to, const fv_sequence *from) {
     fv_sequence *made = NULL; /* `to` is as it was if there is no memory */
     status = fv_sequence_open(&made, to->llm, to->pool, &to->config, NULL);
     if (status != FV_OK) return status;
-    status = fv_llm_agree(to->llm, fv_sequence_fill(made, from), NULL);
+    status = ranks_fill(made, from);
     if (status == FV_OK)
         fv_sequence_become(to, made);
     else
@@ -210,17 +239,22 @@ fv_status fv_sequence_set_policy(fv_sequence *sequence, const fv_policy *policy,
     if (!sequence || !policy) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
     fv_status status = fv_session_policy_check(policy, &sequence->shape, message);
     if (status == FV_OK) status = fv_llm_check_divides(sequence->llm, policy, message);
-    if (status == FV_OK && sequence->number) {
-        fv_session_config config = sequence->config;
-        config.policy = *policy;
+    fv_session_config config = sequence->config;
+    config.policy = *policy;
+    fv_lead_begin(sequence->llm);
+    if (status == FV_OK && sequence->led) status = fv_lead_policy(sequence->llm, sequence->led, &config);
+    fv_lead_end(sequence->llm);
+    if (status == FV_OK && sequence->number)
         status =
             fv_stage_mirror_open(sequence->llm->hub, FV_STAGE_SEQUENCE_POLICY, sequence->number, 1, &config, message);
-    }
     if (status == FV_OK) sequence->policy = *policy;
     return status;
 }
 
 void fv_sequence_report_reset(fv_sequence *sequence) {
     sequence->report = fv_session_report_new(sequence->kernels);
+    fv_lead_begin(sequence->llm);
+    if (sequence->led) (void)fv_lead_tell(sequence->llm, FV_STAGE_REPORT_RESET, sequence->led, 0);
+    fv_lead_end(sequence->llm);
     if (sequence->number) fv_stage_mirror_tell(sequence->llm->hub, FV_STAGE_REPORT_RESET, sequence->number);
 }

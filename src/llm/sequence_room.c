@@ -1,6 +1,6 @@
 /* sequence_room.c - a sequence's segments come before a step, and go after it or when tokens are taken back. One that
  * somebody else has too is copied before it is written. */
-#include "llm/divided.h"
+#include "llm/lead.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/session_shape.h"
@@ -212,7 +212,10 @@ static fv_status caches_truncate(fv_sequence *sequence, uint32_t tokens) {
 /* Here and in the other stages. */
 static fv_status sequence_cut(fv_sequence *sequence, uint32_t tokens) {
     const room wanted = {.tokens = tokens, .end = segments_of(tokens)};
-    fv_status status = fv_llm_agree(sequence->llm, segments_own(sequence, &wanted, 0), NULL);
+    fv_lead_begin(sequence->llm);
+    fv_status status = fv_lead_tell(sequence->llm, FV_STAGE_SEQUENCE_CUT, sequence->led, tokens);
+    if (status == FV_OK) status = fv_llm_agree(sequence->llm, segments_own(sequence, &wanted, 0), NULL);
+    fv_lead_end(sequence->llm);
     if (status == FV_OK && sequence->number) status = fv_stage_mirror_cut(sequence->llm->hub, sequence->number, tokens);
     return status == FV_OK ? caches_truncate(sequence, tokens) : status;
 }

@@ -30,6 +30,7 @@ struct fv_sequence {
     size_t id_room;
     const fv_kernels *kernels; /* in their memory */
     void *kernels_memory;
+    uint32_t led;     /* its number at ranks that hold its context with this one, where they are told */
     uint32_t number;  /* in other stages, where there are any */
     uint64_t ticket;  /* of its last step there */
     fv_report *whole; /* of all stages, as it was when somebody asked */

@@ -30,6 +30,16 @@ static uint64_t step_bytes(const fv_stage_message *message, size_t width, bool a
     return count * (uint64_t)sizeof(fv_stage_part) + rows * width * sizeof(float);
 }
 
+/* Likewise of a call, which has ids in place of rows. */
+static uint64_t call_bytes(const fv_stage_message *message) {
+    uint32_t count = fv_stage_head_of(message)->count;
+    uint64_t ids = 0, room = message->count - sizeof(fv_stage_head);
+    if (count > room / sizeof(fv_stage_part)) return UINT64_MAX;
+    const fv_stage_part *parts = fv_stage_body(message);
+    for (uint32_t i = 0; i < count; i++) ids += parts[i].count;
+    return count * (uint64_t)sizeof(fv_stage_part) + ids * sizeof(int32_t);
+}
+
 bool fv_stage_is_whole(const fv_stage_message *message, size_t width, bool answer) {
     if (message->count < sizeof(fv_stage_head) || !message->bytes) return false;
     const fv_stage_head *head = fv_stage_head_of(message);
@@ -48,6 +58,10 @@ bool fv_stage_is_whole(const fv_stage_message *message, size_t width, bool answe
         break;
     case FV_STAGE_STEP:
         bytes = step_bytes(message, width, answer);
+        break;
+    case FV_STAGE_CALL:
+    case FV_STAGE_CALL_EACH:
+        bytes = call_bytes(message);
         break;
     case FV_STAGE_ROWS:
         bytes = count * (answer ? width * sizeof(float) : sizeof(fv_stage_row));

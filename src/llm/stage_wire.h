@@ -20,6 +20,8 @@ typedef enum fv_stage_kind {
     FV_STAGE_STEP, /* fv_stage_part [count], then rows of those that did not fail: all, in the answer the last of each
                     */
     FV_STAGE_ROWS, /* fv_stage_row [count] of the stepper's last step; in the answer the normed rows */
+    FV_STAGE_CALL, /* to ranks that hold contexts together: fv_stage_part [count], then the ids of all of them */
+    FV_STAGE_CALL_EACH, /* likewise, of parts that fail alone */
     FV_STAGE_KINDS
 } fv_stage_kind;
 

@@ -1,6 +1,7 @@
 /* stage_worker.c - sequences and steppers of a later stage, by the numbers that the first stage gave them; what each
  * message asks for. */
 #include "fovea/report_sum.h"
+#include "llm/divided.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/stage_wire.h"
@@ -48,7 +49,8 @@ struct fv_stage_worker {
 fv_status fv_stage_worker_open(fv_stage_worker **worker, const fv_engine *engine, fv_message *message) {
     if (!worker || !engine) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
     const fv_llm *llm = fv_engine_llm(engine);
-    if (llm->loaded.range.first == 0 || llm->hub)
+    bool follows = llm->exchange && llm->exchange->rank > 0; /* whatever layers it has */
+    if (!follows && (llm->loaded.range.first == 0 || llm->hub))
         return fv_message_set(message, FV_ERROR_ARGUMENT, "%s: a later stage does not have the first layer",
                               fv_gguf_path(llm->gguf));
     fv_stage_worker *made = calloc(1, sizeof *made);
@@ -257,7 +259,7 @@ static fv_status sequence_work(fv_stage_worker *worker, const fv_stage_message *
     case FV_STAGE_SEQUENCE_FILL:
         from = sequence_of(worker, head->count);
         if (!from || from == held) return strange(fault, "names a sequence that there is not");
-        fail(message, fv_sequence_fill(held->sequence, from->sequence));
+        fail(message, fv_llm_agree(worker->llm, fv_sequence_fill(held->sequence, from->sequence), NULL));
         break;
     case FV_STAGE_SEQUENCE_CUT:
         if (head->count < fv_sequence_tokens(held->sequence))
@@ -350,6 +352,27 @@ static fv_status step(fv_stage_worker *worker, fv_stage_message *message, fv_mes
     return FV_OK;
 }
 
+/* What rank 0 evaluates, which tells all that hold contexts with it; what became of it is the same at all. */
+static fv_status call(fv_stage_worker *worker, const fv_stage_message *message, fv_message *fault) {
+    uint32_t count = fv_stage_head_of(message)->count;
+    const held_stepper *held = stepper_of(worker, fv_stage_head_of(message)->subject);
+    const fv_stage_part *parts = fv_stage_body(message);
+    const int32_t *ids = (const int32_t *)(const void *)(parts + count);
+    if (!held || count > fv_stepper_batch_tokens(held->stepper))
+        return strange(fault, "names a stepper that there is not");
+    if (!step_reserve(worker, count)) return fv_message_set(fault, FV_ERROR_MEMORY, "no memory for a step");
+    for (uint32_t i = 0; i < count; ids += parts[i++].count) {
+        const held_sequence *one = sequence_of(worker, parts[i].sequence);
+        if (!one) return strange(fault, "names a sequence that there is not");
+        worker->parts[i] = (fv_step_part){.sequence = one->sequence, .tokens = ids, .count = parts[i].count};
+    }
+    if (fv_stage_kind_of(message) == FV_STAGE_CALL)
+        (void)fv_stepper_run(held->stepper, worker->parts, count);
+    else
+        (void)fv_stepper_run_each(held->stepper, worker->parts, count, worker->outcomes);
+    return FV_OK;
+}
+
 /* Normed rows of the stepper's last step. */
 static fv_status rows_answer(const fv_stage_worker *worker, fv_stage_message *message, fv_message *fault) {
     uint32_t count = fv_stage_head_of(message)->count;
@@ -392,6 +415,9 @@ fv_status fv_stage_worker_run(fv_stage_worker *worker, fv_stage_message *message
         return FV_OK;
     case FV_STAGE_STEP:
         return step(worker, message, fault);
+    case FV_STAGE_CALL:
+    case FV_STAGE_CALL_EACH:
+        return call(worker, message, fault);
     case FV_STAGE_ROWS:
         return is_last(worker) ? rows_answer(worker, message, fault) : FV_OK;
     case FV_STAGE_END:

@@ -1,6 +1,6 @@
 /* step.c - steps over sequences: segments first, then the forward pass, then tokens. */
 #include "fovea/step.h"
-#include "llm/divided.h"
+#include "llm/lead.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/session_shape.h"
@@ -56,6 +56,19 @@ static fv_status stepper_build(fv_stepper *stepper, const fv_session_config *con
     return exchange_build(stepper, message);
 }
 
+/* What is made here is made at all ranks, or at none. What all of them refuse is not told. */
+static fv_status ranks_open(fv_stepper *stepper, const fv_session_config *config, uint32_t parts, fv_status status,
+                            fv_message *message) {
+    const fv_llm *llm = stepper->llm;
+    if (status != FV_OK && status != FV_ERROR_MEMORY) return status;
+    fv_lead_begin(llm);
+    fv_status told = fv_lead_open(llm, FV_STAGE_STEPPER_OPEN, parts, config, &stepper->led);
+    if (told == FV_OK) told = fv_llm_agree(llm, status, NULL);
+    fv_lead_end(llm);
+    if (told == FV_OK || told == status) return told;
+    return fv_message_set(message, told, "steps can't be made at all ranks: %s", fv_status_text(told));
+}
+
 fv_status fv_stepper_open_parts(fv_stepper **stepper, const fv_llm *llm, const fv_session_config *config,
                                 uint32_t parts, fv_pool *pool, fv_message *message) {
     if (!stepper || !llm || !config) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
@@ -69,6 +82,7 @@ fv_status fv_stepper_open_parts(fv_stepper **stepper, const fv_llm *llm, const f
     made->llm = llm;
     made->parallel = fv_pool_parallel(pool);
     status = stepper_build(made, config, parts, message);
+    if (llm->exchange) status = ranks_open(made, config, parts, status, message);
     if (status == FV_OK && llm->hub)
         status = fv_stage_steps_open(&made->stages, llm->hub, config, made->shape.parts, made->shape.width, message);
     if (status == FV_OK)
@@ -85,6 +99,11 @@ fv_status fv_stepper_open(fv_stepper **stepper, const fv_llm *llm, const fv_sess
 
 void fv_stepper_close(fv_stepper *stepper) {
     if (!stepper) return;
+    if (stepper->led) {
+        fv_lead_begin(stepper->llm);
+        (void)fv_lead_tell(stepper->llm, FV_STAGE_STEPPER_CLOSE, stepper->led, 0);
+        fv_lead_end(stepper->llm);
+    }
     fv_stage_steps_close(stepper->stages);
     free(stepper->hidden);
     fv_pages_unmap(stepper->memory, stepper->memory_bytes);
@@ -107,6 +126,7 @@ static fv_status part_check(const fv_stepper *stepper, const fv_step_part *part)
     const fv_sequence *sequence = part->sequence;
     if (!sequence || part->count < 1 || sequence->llm != stepper->llm) return FV_ERROR_ARGUMENT;
     if (!part->tokens && !stepper->inputs) return FV_ERROR_ARGUMENT;
+    if (part->deadline && fv_llm_ranks(stepper->llm) > 1) return FV_ERROR_UNSUPPORTED;
     if (part->count > sequence->shape.batch_tokens) return FV_ERROR_ARGUMENT;
     if (sequence->shape.cache.max_tokens > stepper->shape.cache.max_tokens) return FV_ERROR_ARGUMENT;
     for (uint32_t i = 0; part->tokens && i < part->count; i++)
@@ -161,8 +181,10 @@ static void place_memory(fv_stepper *stepper) {
 }
 
 /* All is there that stepper->parts need, or nothing is changed. */
-static fv_status parts_make(fv_stepper *stepper, const fv_step_part *parts, size_t count, size_t *refused) {
+static fv_status parts_make(fv_stepper *stepper, const fv_step_part *parts, size_t count, fv_stage_kind kind,
+                            size_t *refused) {
     fv_status status = parts_check(stepper, parts, count, refused);
+    if (status == FV_OK && stepper->led) status = fv_lead_step(stepper->llm, kind, stepper->led, parts, count);
     if (status == FV_OK) status = parts_prepare(parts, count, &stepper->replaced, refused);
     if (status != FV_OK) return status;
     for (size_t i = 0; i < count; i++) {
@@ -251,10 +273,10 @@ const float *fv_stepper_stream(const fv_stepper *stepper) { return fv_model_stre
 
 /* --- running ----------------------------------------------------------------------------------------------------- */
 
-fv_status fv_stepper_run(fv_stepper *stepper, const fv_step_part *parts, size_t count) {
+static fv_status step_run(fv_stepper *stepper, const fv_step_part *parts, size_t count) {
     size_t refused = 0;
     fv_status status = stages_look(stepper);
-    if (status == FV_OK) status = parts_make(stepper, parts, count, &refused);
+    if (status == FV_OK) status = parts_make(stepper, parts, count, FV_STAGE_CALL, &refused);
     if (status != FV_OK) return status;
     status = fv_model_step(stepper->model, stepper->parts, (uint32_t)count, stepper->parallel);
     for (size_t i = 0; i < count; i++) part_settle(&parts[i], status);
@@ -262,11 +284,11 @@ fv_status fv_stepper_run(fv_stepper *stepper, const fv_step_part *parts, size_t 
     return stages_send(stepper, parts, count, status);
 }
 
-fv_status fv_stepper_run_each(fv_stepper *stepper, const fv_step_part *parts, size_t count, fv_part_outcome *outcomes) {
+static fv_status step_run_each(fv_stepper *stepper, const fv_step_part *parts, size_t count,
+                               fv_part_outcome *outcomes) {
     size_t refused = SIZE_MAX;
-    if (!outcomes) return FV_ERROR_ARGUMENT;
     fv_status status = stages_look(stepper);
-    if (status == FV_OK) status = parts_make(stepper, parts, count, &refused);
+    if (status == FV_OK) status = parts_make(stepper, parts, count, FV_STAGE_CALL_EACH, &refused);
     for (size_t i = 0; i < count; i++) outcomes[i] = (fv_part_outcome){.status = i == refused ? status : FV_OK};
     if (status != FV_OK) return status;
     inputs_place(stepper, parts, count);
@@ -279,6 +301,22 @@ fv_status fv_stepper_run_each(fv_stepper *stepper, const fv_step_part *parts, si
     }
     if (status == FV_OK) place_memory(stepper);
     return stages_each(stepper, parts, count, outcomes, status);
+}
+
+fv_status fv_stepper_run(fv_stepper *stepper, const fv_step_part *parts, size_t count) {
+    if (!stepper) return FV_ERROR_ARGUMENT;
+    fv_lead_begin(stepper->llm);
+    fv_status status = step_run(stepper, parts, count);
+    fv_lead_end(stepper->llm);
+    return status;
+}
+
+fv_status fv_stepper_run_each(fv_stepper *stepper, const fv_step_part *parts, size_t count, fv_part_outcome *outcomes) {
+    if (!stepper || !outcomes) return FV_ERROR_ARGUMENT;
+    fv_lead_begin(stepper->llm);
+    fv_status status = step_run_each(stepper, parts, count, outcomes);
+    fv_lead_end(stepper->llm);
+    return status;
 }
 
 /* Of those in the step, the ones with a fault go; how many are left. */

@@ -22,6 +22,7 @@ struct fv_stepper {
     fv_replaced_list replaced;
     const fv_kernels *kernels;
     void *kernels_memory;
+    uint32_t led;           /* its number at ranks that hold contexts together, where they are told */
     fv_stage_steps *stages; /* NULL, or the same in the other stages: this is the first */
     fv_model_fault fault;   /* then */
     float *hidden;          /* then: rows that came back, [hidden_rows][shape.width] */

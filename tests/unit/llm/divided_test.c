@@ -1,5 +1,6 @@
 /* divided_test.c - two or three ranks, as threads, hold the contexts of a model: text, logits, reports and memory are
  * those of one process; what fails at one rank fails at all, and leaves sequences as they were; what is refused. */
+#include "fovea/engine.h"
 #include "fovea/session_file.h"
 #include "fovea/step.h"
 #include "support/random.h"
@@ -24,7 +25,9 @@ typedef struct talk {
     fv_selector selector;
     const fv_exchange *exchange; /* NULL: one process */
     uint64_t pool_bytes;         /* of segments; 0: no limit */
-    fv_llm *llm;
+    bool led;                    /* rank 0 tells the others what to do */
+    fv_engine *engine;
+    const fv_llm *llm;
     fv_segments *pool;
     fv_sequence *sequence, *fork;
     fv_stepper *stepper;
@@ -49,9 +52,20 @@ static fv_session_config config_of(const talk *t) {
     return config;
 }
 
+static fv_status talk_engine(talk *t) {
+    fv_engine_config config;
+    fv_engine_config_default(&config);
+    config.model = t->model;
+    config.tune = "none";
+    config.pool.threads = 1;
+    t->status = fv_engine_open(&t->engine, &config, &t->message);
+    if (t->status == FV_OK && t->exchange) t->status = fv_engine_divide(t->engine, t->exchange, &t->message);
+    if (t->status == FV_OK) t->llm = fv_engine_llm(t->engine);
+    return t->status;
+}
+
 static fv_status talk_open(talk *t) {
-    t->status = fv_llm_open(&t->llm, t->model, &t->message);
-    if (t->status == FV_OK && t->exchange) t->status = fv_llm_divide(t->llm, t->exchange, &t->message);
+    if (talk_engine(t) == FV_OK && t->led) t->status = fv_engine_lead(t->engine, &t->message);
     if (t->status == FV_OK) t->status = fv_segments_open(&t->pool, t->pool_bytes, &t->message);
     const fv_session_config config = config_of(t);
     if (t->status == FV_OK) t->status = fv_sequence_open(&t->sequence, t->llm, t->pool, &config, &t->message);
@@ -65,9 +79,9 @@ static void talk_close(talk *t) {
     fv_sequence_close(t->fork);
     fv_stepper_close(t->stepper);
     fv_segments_close(t->pool);
-    fv_llm_close(t->llm);
+    fv_engine_close(t->engine);
     free(t->logits);
-    t->sequence = t->fork = NULL, t->stepper = NULL, t->pool = NULL, t->llm = NULL, t->logits = NULL;
+    t->sequence = t->fork = NULL, t->stepper = NULL, t->pool = NULL, t->engine = NULL, t->logits = NULL;
 }
 
 static fv_status feed(talk *t, fv_sequence *sequence, size_t first, size_t end) {
@@ -111,7 +125,19 @@ static fv_status talk_run(talk *t) {
 
 static void *talk_main(void *context) {
     talk *t = context;
+    if (t->led && t->exchange->rank > 0) {
+        if (talk_engine(t) == FV_OK) t->status = fv_engine_follow(t->engine, &t->message);
+        talk_close(t);
+        return NULL;
+    }
     if (talk_open(t) == FV_OK) t->status = talk_run(t);
+    return NULL;
+}
+
+static void *leading_main(void *context) {
+    talk *t = context;
+    talk_main(t);
+    talk_close(t); /* which tells the others to end */
     return NULL;
 }
 
@@ -152,6 +178,23 @@ static void test_text(void **state) {
     check_text(LLAMA, FV_SELECTOR_FOVEA, 3);
     check_text(LLAMA, FV_SELECTOR_WINDOW, 2);
     check_text(GEMMA, FV_SELECTOR_FOVEA, 2);
+}
+
+/* Ranks that are told what to do. */
+static void test_a_lead(void **state) {
+    (void)state;
+    talk one = {.model = GEMMA, .selector = FV_SELECTOR_FOVEA}, ranks[3];
+    leading_main(&one);
+    rank_group group;
+    rank_group_make(&group, 3);
+    for (uint32_t r = 0; r < 3; r++)
+        ranks[r] = (talk){.model = GEMMA, .selector = FV_SELECTOR_FOVEA, .exchange = &group.exchange[r], .led = true};
+    assert_true(rank_group_run(&group, leading_main, ranks, sizeof *ranks));
+    assert_false(group.differs);
+    check_same(&one, &ranks[0]);
+    for (uint32_t r = 1; r < 3; r++)
+        if (ranks[r].status != FV_OK) fail_msg("%s", ranks[r].message.text);
+    rank_group_close(&group);
 }
 
 /* Half of a prompt, then a step that fails, then the rest of the prompt. */
@@ -234,6 +277,13 @@ static void test_one_rank_is_full(void **state) {
     talk_close(&one);
 }
 
+/* The others say that all is well. */
+static fv_status lonely_gather(void *self, void *all, const size_t *bytes) {
+    (void)self;
+    memset((unsigned char *)all + bytes[0], 0, bytes[1]);
+    return FV_OK;
+}
+
 static uint64_t no_time(void *context) {
     (void)context;
     return 0;
@@ -241,26 +291,26 @@ static uint64_t no_time(void *context) {
 
 static void test_what_is_refused(void **state) {
     (void)state;
-    rank_group group;
-    rank_group_make(&group, 2);
-    talk t = {.model = LLAMA, .selector = FV_SELECTOR_PATTERN, .exchange = &group.exchange[0]};
+    const fv_exchange lonely = {.all_gather = lonely_gather, .ranks = 2};
+    talk t = {.model = LLAMA, .selector = FV_SELECTOR_PATTERN, .exchange = &lonely};
     assert_int_equal(talk_open(&t), FV_ERROR_POLICY);
     assert_non_null(strstr(t.message.text, "2 ranks hold the context together"));
     talk_close(&t);
-    t = (talk){.model = LLAMA, .selector = FV_SELECTOR_DENSE, .exchange = &group.exchange[0]};
+    t = (talk){.model = LLAMA, .selector = FV_SELECTOR_DENSE, .exchange = &lonely};
     assert_int_equal(talk_open(&t), FV_OK);
     fv_policy policy = test_policy(FV_SELECTOR_CASCADE);
     assert_int_equal(fv_sequence_set_policy(t.sequence, &policy, &t.message), FV_ERROR_POLICY);
     const fv_token_deadline deadline = {.clock = no_time, .token_ns = 1};
     assert_int_equal(fv_sequence_set_deadline(t.sequence, &deadline, &t.message), FV_ERROR_UNSUPPORTED);
     assert_non_null(strstr(t.message.text, "no common clock"));
-    assert_int_equal(fv_llm_divide(t.llm, NULL, &t.message), FV_ERROR_ARGUMENT);
-    fv_exchange wrong = group.exchange[0];
+    assert_int_equal(fv_engine_divide(t.engine, NULL, &t.message), FV_ERROR_ARGUMENT);
+    fv_exchange wrong = lonely;
     wrong.rank = 2;
-    assert_int_equal(fv_llm_divide(t.llm, &wrong, &t.message), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_engine_divide(t.engine, &wrong, &t.message), FV_ERROR_ARGUMENT);
     assert_non_null(strstr(t.message.text, "rank 2 of 2"));
+    assert_int_equal(fv_engine_lead(t.engine, &t.message), FV_ERROR_ARGUMENT);   /* a session is open */
+    assert_int_equal(fv_engine_follow(t.engine, &t.message), FV_ERROR_ARGUMENT); /* the first leads */
     talk_close(&t);
-    rank_group_close(&group);
 }
 
 /* What a rank plans for is its part. */
@@ -274,8 +324,8 @@ static void test_memory_plan(void **state) {
     config.context_tokens = 10240;
     assert_int_equal(fv_session_memory_plan(t.llm, &config, 1, &whole, &t.message), FV_OK);
     talk_close(&t);
-    assert_int_equal(fv_llm_open(&t.llm, LLAMA, &t.message), FV_OK);
-    assert_int_equal(fv_llm_divide(t.llm, &exchange, &t.message), FV_OK);
+    t.exchange = &exchange;
+    assert_int_equal(talk_engine(&t), FV_OK);
     assert_int_equal(fv_session_memory_plan(t.llm, &config, 1, &half, &t.message), FV_OK);
     assert_int_equal(half.key_bytes * 2, whole.key_bytes);
     assert_int_equal(half.token_bytes * 2, whole.token_bytes);
@@ -285,8 +335,11 @@ static void test_memory_plan(void **state) {
 int main(void) {
     test_random random = test_random_make(61);
     for (size_t i = 0; i < CONTEXT; i++) text[i] = (int32_t)test_random_in(&random, 4, 250);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_text), cmocka_unit_test(test_a_failing_exchange),
-                                       cmocka_unit_test(test_one_rank_is_full), cmocka_unit_test(test_what_is_refused),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_text),
+                                       cmocka_unit_test(test_a_lead),
+                                       cmocka_unit_test(test_a_failing_exchange),
+                                       cmocka_unit_test(test_one_rank_is_full),
+                                       cmocka_unit_test(test_what_is_refused),
                                        cmocka_unit_test(test_memory_plan)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,8 @@ static int32_t text[PROMPT];
 
 /* What one rank of the first stage sees; all see the same. */
 typedef struct talk {
-    const fv_engine *engine;
+    fv_engine *engine;
+    bool led, follows;
     fv_selector selector;
     int32_t said[SAID];
     float top[SAID];
@@ -43,6 +44,11 @@ static fv_status talk_run(talk *t, fv_session *session) {
 
 static void *talk_main(void *context) {
     talk *t = context;
+    if (t->follows) {
+        t->status = fv_engine_follow(t->engine, NULL);
+        fv_engine_close(t->engine);
+        return NULL;
+    }
     fv_session *session = NULL;
     fv_session_config config;
     fv_session_config_default(&config);
@@ -53,6 +59,7 @@ static void *talk_main(void *context) {
     t->status = fv_engine_session_open(t->engine, &config, &session, NULL);
     if (t->status == FV_OK) t->status = talk_run(t, session);
     fv_session_close(session);
+    if (t->led) fv_engine_close(t->engine); /* which tells the other rank to end */
     return NULL;
 }
 
@@ -74,7 +81,8 @@ static talk whole_make(fv_selector selector) {
     return made;
 }
 
-static void check_talk(fv_selector selector) {
+/* led: rank 0 tells the other one what to do; else both do the same. */
+static void check_talk(fv_selector selector, bool led) {
     static stage_ring rings[RANKS];
     const uint32_t layers[STAGES] = {3, 2};
     rank_group groups[STAGES];
@@ -85,12 +93,15 @@ static void check_talk(fv_selector selector) {
         const fv_exchange *exchanges[STAGES] = {&groups[0].exchange[r], &groups[1].exchange[r]};
         ring_open_divided(&rings[r], STORY, layers, STAGES, exchanges, NULL, NULL);
         if (ring_link(&rings[r], &message) != FV_OK) fail_msg("%s", message.text);
-        got[r] = (talk){.engine = rings[r].stages[0].engine, .selector = selector};
+        got[r] = (talk){.engine = rings[r].stages[0].engine, .selector = selector, .led = led, .follows = led && r};
+        if (led) rings[r].stages[0].engine = NULL;
+        if (led && r == 0) assert_int_equal(fv_engine_lead(got[r].engine, &message), FV_OK);
     }
     assert_true(rank_group_run(&groups[0], talk_main, got, sizeof *got));
     for (uint32_t r = 0; r < RANKS; r++) {
         ring_close(&rings[r], FV_OK);
         assert_int_equal(got[r].status, FV_OK);
+        if (got[r].follows) continue;
         assert_memory_equal(got[r].said, want.said, sizeof want.said);
         assert_memory_equal(got[r].top, want.top, sizeof want.top);
         assert_memory_equal(&got[r].report, &want.report, sizeof want.report);
@@ -104,8 +115,9 @@ static void check_talk(fv_selector selector) {
 
 static void two_stages_of_two_ranks_have_the_bits_of_one_process(void **state) {
     (void)state;
-    check_talk(FV_SELECTOR_FOVEA);
-    check_talk(FV_SELECTOR_DENSE);
+    check_talk(FV_SELECTOR_FOVEA, false);
+    check_talk(FV_SELECTOR_FOVEA, true);
+    check_talk(FV_SELECTOR_DENSE, true);
 }
 
 int main(void) {
