@@ -41,18 +41,25 @@ INLINE void score_block(element type, bool ahead, size_t rows, const fv_listed_r
         }
 }
 
-#define SCORE_BLOCK(ahead, rows) score_block(type, ahead, rows, list, head_dim, query, key, next, key_scale, score)
+#define SCORE_BLOCK(ahead, rows, list) \
+    score_block(type, ahead, rows, list, head_dim, query, key, next, key_scale, score)
 INLINE void score_list(element type, size_t rows, const fv_listed_row *list, size_t head_dim, const float *query,
                        const void *key, const void *next, const float *key_scale, float *score) {
-    for (; rows >= 6; rows -= 6, list += 6, next = NULL) {
-        if (next) SCORE_BLOCK(true, 6);
-        if (!next) SCORE_BLOCK(false, 6);
+    fv_listed_row last[6];
+    while (rows >= 4) {
+        const fv_listed_row *six = list;
+        if (rows < 6) { /* the last one again: of four or five rows gcc stores all sums at each channel */
+            for (size_t i = 0; i < 6; i++) last[i] = list[i < rows ? i : rows - 1];
+            six = last;
+        }
+        if (next) SCORE_BLOCK(true, 6, six);
+        if (!next) SCORE_BLOCK(false, 6, six);
+        if (rows <= 6) return;
+        rows -= 6, list += 6, next = NULL;
     }
-    if (rows == 5) SCORE_BLOCK(false, 5);
-    if (rows == 4) SCORE_BLOCK(false, 4);
-    if (rows == 3) SCORE_BLOCK(false, 3);
-    if (rows == 2) SCORE_BLOCK(false, 2);
-    if (rows == 1) SCORE_BLOCK(false, 1);
+    if (rows == 3) SCORE_BLOCK(false, 3, list);
+    if (rows == 2) SCORE_BLOCK(false, 2, list);
+    if (rows == 1) SCORE_BLOCK(false, 1, list);
 }
 
 #define SCORE_LIST(type, name) \
@@ -121,7 +128,7 @@ INLINE void value_list(element type, size_t rows, const fv_listed_row *list, siz
     }
     if (rows == 5) VALUE_ROWS(false, 5, 2);
     if (rows == 4) VALUE_ROWS(false, 4, 2);
-    if (rows == 3) VALUE_ROWS(false, 3, 4);
+    if (rows == 3) VALUE_ROWS(false, 3, 2);
     if (rows == 2) VALUE_ROWS(false, 2, 4);
     if (rows == 1) VALUE_ROWS(false, 1, 4);
 }
