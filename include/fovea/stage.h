@@ -13,14 +13,17 @@
 extern "C" {
 #endif
 
+#define FV_STAGE_SLACK ((uint64_t)8 << 20) /* bytes that work is evened out by */
+
 /* --- who has which layers ----------------------------------------------------------------------------------------- */
 
 /**
  * Divides the layers of a model over `stages` stages.
  *
  * The most layers of any stage, by bytes of weights, are as few as they can be while no stage's weights and caches of a
- * full context are more than 1 / stages of all plus one layer's: the first has embedding and vocabulary beside its
- * layers. Where that can't be (a vocabulary of more than 1 / stages), the largest stage is as small as it can be.
+ * full context are more than 1 / stages of all plus one layer's and FV_STAGE_SLACK: the first has embedding and
+ * vocabulary beside its layers. Where that can't be (a vocabulary of more than 1 / stages), the largest stage is as
+ * small as it can be.
  *
  * llm      of the whole file (fv_llm_open()): no weight is read.
  * config   context_tokens, element types and policy of the caches.

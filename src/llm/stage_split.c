@@ -139,7 +139,7 @@ static fv_status sums_divide(const layer_sums *sums, uint32_t stages, uint32_t *
     size_t width = (size_t)sums->layers + 1, cells = ((size_t)stages + 1) * width;
     split_table table = {fv_array_new(cells, sizeof *table.cost), fv_array_new(cells, sizeof *table.last)};
     bool good = table.cost && table.last;
-    uint64_t most = (sums->all[sums->layers] + sums->tables) / stages + sums->largest;
+    uint64_t most = (sums->all[sums->layers] + sums->tables) / stages + sums->largest + FV_STAGE_SLACK;
     if (good && !table_fill(&table, sums, stages, most)) (void)table_fill(&table, sums, stages, 0);
     for (uint32_t s = stages, end = sums->layers; good && s > 0; end -= layers[--s])
         layers[s - 1] = table.last[s * width + end];
