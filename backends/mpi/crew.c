@@ -5,6 +5,7 @@
 #include "rank_link.h"
 #include "rank_setup.h"
 #include "rank_share.h"
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,11 +28,36 @@ bool fv_crew_launched(void) {
 
 /* --- joining and leaving ----------------------------------------------------------------------------------------- */
 
-static fv_status join(fv_crew *crew, const fv_crew_config *config, const fv_wire_table *table, fv_message *message) {
+/* MPI_Init waits for all ranks without a limit: here is one. What the handler writes is made before. */
+static char late[256];
+static void on_late(int number) {
+    (void)number;
+    if (write(STDERR_FILENO, late, strlen(late)) < 0) _exit(2);
+    _exit(1);
+}
+
+/* The ranks come together, or the process ends: rank 0 says it first. */
+static bool start(const fv_wire_table *table, const fv_launch *launch, double seconds, void **wire,
+                  fv_wire_self *self) {
+    char host[FV_WIRE_HOST_BYTES] = "";
+    (void)gethostname(host, sizeof host - 1);
+    if (launch->rank == 0)
+        snprintf(late, sizeof late, "fovea: error: rank 0 on %.100s: not all of %u ranks started within %.3g seconds\n",
+                 host, launch->ranks, seconds);
+    signal(SIGALRM, on_late);
+    alarm((unsigned)seconds + (launch->rank == 0 ? 1 : 3));
+    bool ok = table->start(wire, self);
+    alarm(0);
+    signal(SIGALRM, SIG_DFL);
+    return ok;
+}
+
+static fv_status join(fv_crew *crew, const fv_crew_config *config, const fv_launch *launch, const fv_wire_table *table,
+                      fv_message *message) {
     fv_wire_self self;
     void *wire = NULL;
     const fv_job_config job = {(uint64_t)(config->timeout_seconds * 1e9), config->on_fault, config->context};
-    if (!table->start(&wire, &self))
+    if (!start(table, launch, config->timeout_seconds, &wire, &self))
         return fv_message_set(message, FV_ERROR_FILE, "%s does not start: %s", table->name, table->error(NULL));
     crew->per_stage = config->ranks_per_stage;
     if (crew->per_stage < 1 || self.ranks % crew->per_stage != 0)
@@ -59,7 +85,7 @@ fv_status fv_crew_open(fv_crew **crew, const fv_crew_config *config, fv_message 
     made->timeout_seconds = config->timeout_seconds;
     fv_status status = fv_launch_load(&launch, &table, message);
     if (status == FV_OK) status = fv_rank_guard(launch.rank, message);
-    if (status == FV_OK) status = join(made, config, table, message);
+    if (status == FV_OK) status = join(made, config, &launch, table, message);
     if (status == FV_OK) {
         *crew = made;
         return FV_OK;

@@ -38,7 +38,8 @@ static void watch(uint32_t rank, pid_t worker, const sigset_t *signals) {
         if (WIFEXITED(status)) _exit(WEXITSTATUS(status));
         if (!WIFSIGNALED(status)) continue;
         if (!is_ending) say_killed(rank, WTERMSIG(status));
-        _exit(1);
+        /* Launchers end a job at a signal; at an exit code not always, while ranks still wait for each other. */
+        kill(getpid(), SIGKILL);
     }
 }
 

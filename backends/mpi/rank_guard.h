@@ -8,7 +8,7 @@
 
 /**
  * Returns in a new process, which does the work and dies with the first one; the first hands signals on, waits, says on
- * stderr which rank on which host was killed by what, and ends with the other's exit code. Call it while there is one
+ * stderr which rank on which host was killed by what, and ends as the other did. Call it while there is one
  * thread.
  *
  * returns  FV_OK, FV_ERROR_MEMORY: no process can be had.

@@ -14,7 +14,7 @@ import tempfile
 import time
 import unittest
 
-from mpi_runner import command, end, environment, launchers, main, model, mpirun, workers
+from mpi_runner import FOVEA, command, end, environment, launchers, main, model, mpirun, workers
 
 RUNS = int(os.environ.get("FV_RUNS", "3"))
 # Long enough to be killed in.
@@ -49,6 +49,27 @@ class FailureTest(unittest.TestCase):
                     time.sleep(random.random() * 1.5)
                     os.kill(pids[rank], signal.SIGKILL)
                     self.ends(process, 10, "rank %d on %s: was killed by signal 9" % (rank, host))
+
+    def test_a_rank_that_dies_before_the_others_meet_it(self):
+        """While it is stopped the others wait for it, within the library of MPI."""
+        for launcher in launchers():
+            with self.subTest(launcher=launcher):
+                process = self.start(launcher, 2, *LONG)
+                pids = workers(process.pid, 2)
+                os.kill(pids[1], signal.SIGKILL)  # as soon as it is there
+                self.ends(process, 5, "rank 1 on ", "was killed by signal 9")
+
+    def test_ranks_that_do_not_come_together(self):
+        """A launcher that says there are two ranks, and starts one; both libraries wait for the other without a limit."""
+        script = 'if [ "${PMI_RANK:-$OMPI_COMM_WORLD_RANK}" = 1 ]; then sleep 15; else exec "$0" "$@"; fi'
+        for launcher in launchers():
+            with self.subTest(launcher=launcher):
+                words = command(launcher, 2, "run", "-m", model("story"), "-p", "a", "-n", "1", "--timeout", "2")
+                at = words.index(FOVEA)
+                process = subprocess.Popen(words[:at] + ["sh", "-c", script] + words[at:], stdin=subprocess.DEVNULL,
+                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+                self.addCleanup(end, process)
+                self.ends(process, 15, "rank 0 on ", "not all of 2 ranks started within 2 seconds")
 
     def test_a_rank_that_stands_still(self):
         for launcher in launchers():

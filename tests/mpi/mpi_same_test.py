@@ -6,6 +6,7 @@ Called as: mpi_same_test.py BUILD/fovea SOURCE_FOLDER [unittest arguments].
 """
 import json
 import os
+import re
 import tempfile
 import unittest
 
@@ -104,6 +105,17 @@ class SameTest(unittest.TestCase):
         if not os.path.exists(REAL):
             self.skipTest("skipped: no models/SmolLM2 (tools/model.py smollm2)")
         self.same("run", "-m", REAL, "-f", self.text(40), "-n", "8", "--temp", "0", "-t", "1", "-ub", "128", ranks=(2, 4))
+
+    def test_layers_beside_a_large_vocabulary_are_divided_evenly(self):
+        """The first rank has embedding and vocabulary and few layers; the others have alike many."""
+        if not os.path.exists(REAL):
+            self.skipTest("skipped: no models/SmolLM2 (tools/model.py smollm2)")
+        done = mpirun(launchers()[0], 4, "run", "-m", REAL, "-p", "a", "-n", "1", "-c", "512", "-v", "-t", "1")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        ends = [(int(first), int(last)) for first, last in re.findall(rb"rank \d on .*: layers (\d+) to (\d+),", done.stderr)]
+        counts = [last - first + 1 for first, last in ends]
+        self.assertEqual((len(counts), sum(counts)), (4, 30))
+        self.assertLessEqual(max(counts[1:]) - min(counts[1:]), 1)
 
     def test_layers_are_divided_as_told(self):
         launcher = launchers()[0]
