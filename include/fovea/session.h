@@ -65,7 +65,8 @@ FV_API fv_status fv_llm_repack(fv_llm *llm, fv_message *message);
  * From now on contexts are divided over the ranks of `exchange`: sequences, sessions and steppers of this model hold
  * the segments of this rank (fv_exchange_owner()) and evaluate the same rows as the others', with the bits of one
  * process. Every rank opens the same sequences with the same settings and makes the same calls in the same order, of
- * everything that evaluates, truncates, forks or copies; what fails at one rank for want of memory fails at all.
+ * everything that evaluates, truncates, forks or copies, or is told by rank 0 (fv_engine_lead()); what fails at one
+ * rank for want of memory fails at all.
  *
  * exchange  the caller's; outlives the model. NULL: contexts are whole again.
  * returns   FV_OK, FV_ERROR_ARGUMENT (a session is open, a rank out of range).
