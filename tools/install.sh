@@ -37,7 +37,6 @@ mpi                 command:mpirun.mpich mpich
 mpi                 library:mpich        libmpich-dev
 mpi                 command:mpirun.openmpi openmpi-bin
 mpi                 library:ompi-c       libopenmpi-dev
-mpi                 command:tc           iproute2
 ci,page             command:chromium     chromium
 ci,page             command:chromedriver chromium-driver
 ci,page             selenium             python3-selenium

@@ -7,10 +7,14 @@ Called as: mpi_same_test.py BUILD/fovea SOURCE_FOLDER [unittest arguments].
 import json
 import os
 import re
+import signal
+import socket
+import subprocess
 import tempfile
+import time
 import unittest
 
-from mpi_runner import REAL, launchers, main, model, mpirun, run
+from mpi_runner import REAL, command, end, environment, launchers, main, model, mpirun, run, workers
 
 POLICY = "fovea:pages=6,window=32,sinks=16,dense-below=0"
 # What a clock or the memory of a process says differs, and all that is of the first rank alone.
@@ -25,6 +29,28 @@ def steady(value):
     if isinstance(value, list):
         return [steady(item) for item in value]
     return value
+
+
+def ask(path, body, seconds=20):
+    """What a server on a socket answers, once it is there."""
+    limit = time.time() + seconds
+    while True:
+        try:
+            with socket.socket(socket.AF_UNIX) as line:
+                line.settimeout(seconds)
+                line.connect(path)
+                line.sendall(b"POST /completion HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                parts = []
+                while not parts or parts[-1]:
+                    parts.append(line.recv(65536))
+                head, answer = b"".join(parts).split(b"\r\n\r\n", 1)
+                if b" 503 " not in head.split(b"\r\n")[0] or time.time() > limit:
+                    assert b" 200 " in head.split(b"\r\n")[0], (head, answer)
+                    return answer
+        except (FileNotFoundError, ConnectionRefusedError):
+            if time.time() > limit:
+                raise
+        time.sleep(0.05)  # the model is not there yet
 
 
 class SameTest(unittest.TestCase):
@@ -149,6 +175,30 @@ class SameTest(unittest.TestCase):
                 per_token = (bytes_of[decodes, 120] - bytes_of[decodes, 20]) / 100
                 self.assertGreaterEqual(per_token, 4 * width)
                 self.assertLessEqual(per_token, 4 * width + most)
+
+    def test_server(self):
+        """Answers over HTTP are those of the program alone, and SIGTERM ends all ranks with 0."""
+        words = ("-m", model("story"), "-p", "Once upon a", "-n", "12", "--temp", "0", "-t", "1")
+        alone = run("run", "-no-cnv", "--no-display-prompt", *words).stdout.decode()
+        path = os.path.join(self.folder, "s.sock")
+        for launcher in launchers():
+            with self.subTest(launcher=launcher):
+                process = subprocess.Popen(command(launcher, 2, "serve", "-m", model("story"), "--host", path, "-t", "1"),
+                                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+                self.addCleanup(end, process)
+                body = json.dumps({"prompt": "Once upon a", "n_predict": 12, "temperature": 0}).encode()
+                answer = json.loads(ask(path, body))
+                self.assertEqual(answer["content"].strip(), alone.strip())
+                os.kill(workers(process.pid, 2)[0], signal.SIGTERM)
+                errors = process.communicate(timeout=30)[1]
+                self.assertEqual(process.returncode, 0, errors)
+
+    def test_sessions_are_refused(self):
+        done = mpirun(launchers()[0], 2, "run", "-m", model("story"), "-p", "a", "-n", "1", "-t", "1", "--prompt-cache",
+                      os.path.join(self.folder, "kept"))
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(b"can't be saved or woken", done.stderr)
+        self.assertEqual(os.listdir(self.folder), [])
 
     def test_only_rank_0_speaks(self):
         for launcher in launchers():
