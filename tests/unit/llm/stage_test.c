@@ -272,7 +272,6 @@ static void moves_check(const char *path, const uint32_t *layers, uint32_t stage
         fv_sequence_close(pairs[i].one), fv_sequence_close(pairs[i].several);
     }
     side_close(&one), side_close(&several);
-    for (uint32_t i = 1; i < stages; i++) ring.stages[i].bytes = 0;
     fv_engine_close(whole);
     ring_close(&ring, FV_OK);
 }
