@@ -65,7 +65,7 @@ def picture(rows, path):
     axes.set_xticks(ticks, ["%g" % (1 - tick) if tick > 1e-4 else "1" for tick in ticks])
     axes.minorticks_off()
     axes.set_xlabel("recall of the 10 nearest")
-    axes.set_ylabel("queries a second, one thread")
+    axes.set_ylabel("queries a second of one processor")
     axes.set_title(rows[0]["title"], fontsize=10)
     axes.grid(True, alpha=0.3)
     axes.legend(fontsize=9)
