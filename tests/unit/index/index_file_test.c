@@ -213,6 +213,39 @@ static void files_are_pinned(void **state) {
     }
 }
 
+/* The same of rows that are codes or halves. */
+static void files_of_other_rows_are_pinned(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t type, metric, lean;
+        uint64_t hash;
+    } pinned[] = {{FV_INDEX_Q4, FV_INDEX_IP, 1, 0x5ee3d6f9659eadf7u}, {FV_INDEX_F16, FV_INDEX_L2, 0, 0xa0f3e6a655da1ca3u}, {7, FV_INDEX_COSINE, 0, 0xc8343cbfa0ff6426u}};
+    enum { PINNED_DIM = 100, PINNED_ROWS = 150 };
+    static float some[PINNED_ROWS * PINNED_DIM];
+    if (getenv("FV_SEED")) skip(); /* other vectors */
+    manifold_fill(21, 0, PINNED_ROWS, PINNED_DIM, some);
+    for (size_t i = 0; i < sizeof pinned / sizeof pinned[0]; i++) {
+        size_t count;
+        fv_index_config config;
+        fv_index_link_config link;
+        fv_index *index = NULL;
+        fv_index_config_default(PINNED_DIM, pinned[i].metric, &config);
+        config.row_type = pinned[i].type;
+        fv_index_link_config_default(&link);
+        link.beam = 30;
+        link.lean = pinned[i].lean;
+        WORLD_OK(fv_index_make(&index, &config, why));
+        WORLD_OK(fv_index_add(index, PINNED_ROWS, PINNED_DIM, some, NULL, NULL, why));
+        WORLD_OK(fv_index_link(index, &link, NULL, why));
+        uint8_t *bytes = written(index, &count);
+        uint64_t hash = fv_hash64(0, bytes, count);
+        if (hash != pinned[i].hash) fail_msg("type %u: %#llx", pinned[i].type, (unsigned long long)hash);
+        free(bytes);
+        fv_index_close(index);
+        remove(PATH);
+    }
+}
+
 static int fill(void **state) {
     (void)state;
     manifold_fill(7, 0, ROWS, DIM, vectors);
@@ -228,6 +261,7 @@ int main(void) {
         cmocka_unit_test(other_files_and_versions_are_named),
         cmocka_unit_test(a_kill_leaves_the_old_or_the_new),
         cmocka_unit_test(files_are_pinned),
+        cmocka_unit_test(files_of_other_rows_are_pinned),
     };
     return cmocka_run_group_tests(tests, fill, NULL);
 }

@@ -29,26 +29,11 @@ static fv_index *linked(uint32_t metric, uint32_t dim, size_t rows, const float 
     return index;
 }
 
-static fv_index_report nearest(const fv_index *index, const float *queries, size_t count, uint32_t k, uint32_t beam,
-                               uint64_t *labels, float *distances) {
-    fv_index_report report = {.struct_bytes = sizeof report};
-    fv_index_info info;
-    fv_index_search search;
-    fv_index_info_get(index, &info);
-    fv_index_search_default(info.dimension, &search);
-    search.queries = queries;
-    search.count = count;
-    search.k = k;
-    search.beam = beam;
-    WORLD_OK(fv_index_nearest(index, &search, labels, distances, &report, why));
-    return report;
-}
-
 static double recall(const fv_index *index, const float *queries, uint32_t beam, fv_index_report *report) {
     static uint64_t exact[QUERIES * K], found[QUERIES * K];
     static float distances[2][QUERIES * K];
-    nearest(index, queries, QUERIES, K, 0, exact, distances[0]);
-    *report = nearest(index, queries, QUERIES, K, beam, found, distances[1]);
+    world_search(index, &(world_query){queries, QUERIES, K, 0}, exact, distances[0]);
+    *report = world_search(index, &(world_query){queries, QUERIES, K, beam}, found, distances[1]);
     size_t right = 0;
     for (size_t i = 0; i < QUERIES * K; i++) right += distances[1][i] <= distances[0][i / K * K + K - 1];
     return (double)right / (QUERIES * K);
@@ -138,8 +123,8 @@ static void any_threads_and_any_processor_build_the_same_file(void **state) {
         static float distances[2][QUERIES * K];
         WORLD_OK(fv_index_open_memory(&opened, bytes[0], count[0], "x", why));
         WORLD_OK(fv_index_check(opened, why));
-        nearest(many, vectors, QUERIES, K, 20, labels[0], distances[0]);
-        nearest(opened, vectors, QUERIES, K, 20, labels[1], distances[1]);
+        world_search(many, &(world_query){vectors, QUERIES, K, 20}, labels[0], distances[0]);
+        world_search(opened, &(world_query){vectors, QUERIES, K, 20}, labels[1], distances[1]);
         assert_memory_equal(labels[0], labels[1], sizeof labels[0]);
         assert_memory_equal(distances[0], distances[1], sizeof distances[0]);
         fv_index_close(opened);
@@ -169,7 +154,7 @@ static void a_damaged_graph_is_walked_inside_the_file(void **state) {
         for (int i = 0; i < 50; i++)
             bytes[test_random_in(&random, (uint32_t)begin, (uint32_t)count - 1)] = (uint8_t)test_random_u32(&random);
         WORLD_OK(fv_index_open_memory(&opened, bytes, count, "x", why));
-        nearest(opened, vectors, 1, K, 30, labels, distances);
+        world_search(opened, &(world_query){vectors, 1, K, 30}, labels, distances);
         assert_int_equal(fv_index_check(opened, NULL), FV_ERROR_CORRUPT);
         fv_index_close(opened);
     }
@@ -196,7 +181,7 @@ static void defects_6_14_and_15_small_and_equal_sets_work(void **state) {
             for (size_t row = 0; row < rows; row++)
                 for (size_t i = 0; i < 32; i++) assert_true(fv_graph_ids(index, row)[i] < rows);
             for (uint32_t beam = 1; beam <= 64; beam *= 2) { /* however small: k results if there are as many */
-                nearest(index, vectors, 1, 50, beam, labels, distances);
+                world_search(index, &(world_query){vectors, 1, 50, beam}, labels, distances);
                 for (size_t i = 0; i < 50; i++) assert_true((labels[i] == FV_INDEX_NO_LABEL) == (i >= rows));
                 if (rows) assert_true(distances[0] == 0);
             }
@@ -277,7 +262,7 @@ static void a_graph_outlives_changes_and_bad_links_are_refused(void **state) {
     assert_true(info.degree == 64 && info.rows == ROWS - 1);
     uint64_t label;
     float distance;
-    nearest(index, vectors + 9 * DIM, 1, 1, 0, &label, &distance);
+    world_search(index, &(world_query){vectors + 9 * DIM, 1, 1, 0}, &label, &distance);
     assert_true(label == 9 && distance == 0);
     fv_index_close(index);
 }

@@ -25,22 +25,11 @@ static fv_index *linked(uint32_t metric, size_t rows, const float *vectors, uint
     return index;
 }
 
-static void nearest(const fv_index *index, const float *queries, size_t count, uint32_t k, uint32_t beam,
-                    uint64_t *labels, float *distances) {
-    fv_index_search search;
-    fv_index_search_default(DIM, &search);
-    search.queries = queries;
-    search.count = count;
-    search.k = k;
-    search.beam = beam;
-    WORLD_OK(fv_index_nearest(index, &search, labels, distances, NULL, why));
-}
-
 static double recall(const fv_index *index, const float *queries, uint32_t beam) {
     static uint64_t labels[2][QUERIES * K];
     static float distances[2][QUERIES * K];
-    nearest(index, queries, QUERIES, K, 0, labels[0], distances[0]);
-    nearest(index, queries, QUERIES, K, beam, labels[1], distances[1]);
+    world_search(index, &(world_query){queries, QUERIES, K, 0}, labels[0], distances[0]);
+    world_search(index, &(world_query){queries, QUERIES, K, beam}, labels[1], distances[1]);
     size_t right = 0;
     for (size_t i = 0; i < QUERIES * K; i++) right += distances[1][i] <= distances[0][i / K * K + K - 1];
     return (double)right / (QUERIES * K);
@@ -168,7 +157,7 @@ static void what_is_there_is_found(void **state) {
             if (is_there[label]) memcpy(at + label * DIM, vector, sizeof got);
             size_t rows = 0;
             for (size_t i = 0; i < MOST; i++) rows += is_there[i];
-            nearest(index, vector, 1, MOST, 1 + (uint32_t)run % 3 * 20, found, distances);
+            world_search(index, &(world_query){vector, 1, MOST, 1 + (uint32_t)run % 3 * 20}, found, distances);
             for (size_t i = 0; i < MOST; i++) assert_true((found[i] == FV_INDEX_NO_LABEL) == (i >= rows));
             for (size_t i = 0; i < rows; i++) {
                 assert_true(is_there[found[i]]);
@@ -224,7 +213,7 @@ static void *read_on(void *context) {
     float distances[GROUP], last = 0;
     while (!atomic_load(&with->is_over)) {
         uint32_t met = 0;
-        nearest(with->index, zero, 1, GROUP, with->beam, labels, distances);
+        world_search(with->index, &(world_query){zero, 1, GROUP, with->beam}, labels, distances);
         for (size_t i = 0; i < GROUP && labels[i] < GROUP; i++) {
             bool good = !(met >> labels[i] & 1) && distances[i] == distances[0] && distances[0] >= last;
             if (!good) atomic_fetch_add(&with->faults, 1);
