@@ -28,7 +28,8 @@ TARGETS = [0.90, 0.95, 0.99]
 class Config(ctypes.Structure):
     """fv_index_config"""
     _fields_ = [("seed", ctypes.c_uint64), ("dimension", ctypes.c_uint32), ("metric", ctypes.c_uint32),
-                ("isa_limit", ctypes.c_uint32), ("row_type", ctypes.c_uint32), ("reserved", ctypes.c_uint32 * 10)]
+                ("isa_limit", ctypes.c_uint32), ("row_type", ctypes.c_uint32),
+                ("refine_bits", ctypes.c_uint32), ("reserved", ctypes.c_uint32 * 9)]
 
 
 class LinkConfig(ctypes.Structure):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What rows are kept as, and lean graphs, over one set of vectors in one run: bytes against those of the vectors in f32, the most that a
+"""What rows are kept as, lean graphs, and scans that refine by codes of 4 bits, over one set of vectors in one run: bytes against those of the vectors in f32, the most that a
 search finds of the 10 nearest (by f32), and queries a second of one thread at recalls 0.90, 0.95 and 0.99. Prints a table; it is no test.
 Wants NumPy; for a .gguf the package gguf as well.
 
@@ -13,7 +13,7 @@ import index_data
 from index_pair import HERE, Judge, Ours, at_recall, measure
 
 TYPES = {"f32": 0, "f16": 16, "bf16": 17, "q8": 8, "q6": 6, "q5": 5, "q4": 4, "q3": 3, "q2": 2}
-FORMS = ("graph", "lean", "flat")
+FORMS = ("graph", "lean", "flat", "fine")
 
 
 class OursAs(Ours):
@@ -22,9 +22,10 @@ class OursAs(Ours):
 
     def config_change(self, config):
         config.row_type = self.row_type
+        config.refine_bits = 4 if self.form == "fine" else 0
 
     def link(self, parallel, message):
-        if self.form != "flat":
+        if self.form not in ("flat", "fine"):
             super().link(parallel, message)
 
     def link_change(self, config):
@@ -46,7 +47,7 @@ def main():
     parser.add_argument("--intrinsic", type=int, default=16)
     parser.add_argument("--metric", choices=("l2", "ip", "cosine"), default="l2")
     parser.add_argument("--types", default="f32,f16,bf16,q8,q4", help="of rows, with commas")
-    parser.add_argument("--forms", default="graph,lean,flat")
+    parser.add_argument("--forms", default=",".join(FORMS))
     parser.add_argument("--threads", type=int, default=2, help="that build; one searches")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--build", default=os.path.join(HERE, "..", "build"))
@@ -58,8 +59,10 @@ def main():
     print("rows  form    build s       MB  share   qps 0.90     0.95     0.99  most", flush=True)
     for form in arguments.forms.split(","):
         for name in arguments.types.split(","):
+            if form == "fine" and name.startswith("q"):
+                continue
             OursAs.row_type, OursAs.form = TYPES[name], form
-            OursAs.efforts = [0] if form == "flat" else Ours.efforts
+            OursAs.efforts = [0] if form in ("flat", "fine") else Ours.efforts
             start = time.perf_counter()
             method = OursAs(base, arguments.metric, arguments)
             seconds = time.perf_counter() - start

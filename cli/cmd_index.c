@@ -12,7 +12,7 @@
 typedef struct index_options {
     const char *first, *second; /* files */
     const char *out, *labels, *truth, *filter, *labels_out, *distances_out;
-    uint32_t metric, rows;
+    uint32_t metric, rows, refine;
     int kind;
     uint32_t degree, build_beam, k;
     int64_t beam, seed, threads;
@@ -47,6 +47,8 @@ static const cli_option build_flags[] = {
                 "is measured to be less work at a recall of 0.95"),
     CLI_FLAG(CHOICE, "--rows", rows, .value = "NAME", .choices = "f32 f16 bf16 q8 q7 q6 q5 q4 q3 q2",
              .help = "build: what vectors are kept as; q8 to q2: codes of so many bits a channel"),
+    CLI_FLAG(U32, "--refine", refine, .low = 0, .high = 8,
+             .help = "build: bits of a second code that scans refine by, 2 to 8; 0: none"),
     CLI_FLAG(SWITCH, "--lean", lean, .help = "build: a graph without codes of neighbours: less memory, and slower"),
     CLI_FLAG(U32, "-R --degree", degree, .low = 32, .high = 256,
              .help = "build: neighbours of each vector of a graph, a multiple of 32"),
@@ -181,6 +183,7 @@ static int build(index_state *state) {
     fv_index_config_default(dimension, options->metric, &config);
     config.seed = (uint64_t)options->seed;
     config.row_type = row_types[options->rows].type;
+    config.refine_bits = options->refine;
     int result = cli_outcome(fv_index_make(&state->index, &config, &message), &message);
     if (result == CLI_GO_ON) result = put(state, options->first, fv_index_add);
     if (result == CLI_GO_ON && options->kind != KIND_FLAT)

@@ -49,12 +49,15 @@ typedef enum fv_index_row_type {
 
 /** What an index is. Start from fv_index_config_default(). */
 typedef struct fv_index_config {
-    uint64_t seed;         /* of the rotation before vectors are coded; default 0 */
-    uint32_t dimension;    /* elements of a vector, 1..FV_INDEX_DIMENSIONS */
-    uint32_t metric;       /* fv_index_metric */
-    uint32_t isa_limit;    /* fv_isa; default FV_ISA_BEST. Results do not depend on it */
-    uint32_t row_type;     /* fv_index_row_type; default FV_INDEX_F32 */
-    uint32_t reserved[10]; /* 0, or it is refused: where new fields go */
+    uint64_t seed;      /* of the rotation before vectors are coded; default 0 */
+    uint32_t dimension; /* elements of a vector, 1..FV_INDEX_DIMENSIONS */
+    uint32_t metric;    /* fv_index_metric */
+    uint32_t isa_limit; /* fv_isa; default FV_ISA_BEST. Results do not depend on it */
+    uint32_t row_type;  /* fv_index_row_type; default FV_INDEX_F32 */
+    uint32_t
+        refine_bits; /* 0 (default), or 2 to 8: a second code of so many bits a channel for each vector, which scans
+                        read of what the first lets pass: fewer vectors are computed. Not for rows of codes */
+    uint32_t reserved[9]; /* 0, or it is refused: where new fields go */
 } fv_index_config;
 
 FV_API void fv_index_config_default(uint32_t dimension, uint32_t metric, fv_index_config *config);

@@ -16,6 +16,17 @@ typedef struct code_job {
 
 /* r = o - c. L2: |o - q|^2 = |r|^2 + |q - c|^2 - 2 r . (q - c). Product: o . q = c . q + w r . c + r . (q - w c) for
  * any w. 2^-17 is taken off what bounds, for the rounding of exact distances. */
+static void code_fine(const fv_index *index, size_t row, float add, const float *rotated) {
+    size_t bits = index->config.refine_bits;
+    uint8_t *to = (uint8_t *)(uintptr_t)fv_index_fine(index, row);
+    float *factors = (float *)(void *)(to + fv_level_code_bytes(index->rotated, bits));
+    float times = index->config.metric == FV_INDEX_L2 ? 2 : 1;
+    fv_level_code code = fv_level_code_put(index->rotated, bits, rotated, to);
+    factors[0] = add;
+    factors[1] = -times * code.product;
+    factors[2] = times * code.spread;
+}
+
 static void code_row(const fv_index *index, size_t row, uint8_t *block, float *less, float *rotated) {
     float *factors = (float *)(void *)(block + fv_block_code_bytes(index->rotated));
     size_t lane = row % FV_BLOCK_CODES;
@@ -25,6 +36,7 @@ static void code_row(const fv_index *index, size_t row, uint8_t *block, float *l
     factors[lane] = l2 ? code.square * (1 - 0x1p-17f) : (float)-fv_kept_along(index, row, less);
     factors[32 + lane] = l2 ? -2 * code.product : -code.product;
     factors[64 + lane] = l2 ? 2 * code.spread : code.spread;
+    if (index->fine_bytes) code_fine(index, row, factors[lane], rotated);
 }
 
 static void code_task(void *context, size_t task, size_t worker) {
@@ -58,6 +70,7 @@ bool fv_index_arrays_copy(const fv_index *index, size_t capacity, fv_index_array
     if (!index->rows) return true;
     memcpy(arrays->vectors, index->arrays.vectors, index->rows * index->row_bytes);
     memcpy(arrays->blocks, index->arrays.blocks, fv_index_blocks(index->rows) * fv_index_block_bytes(index));
+    if (index->fine_bytes) memcpy(arrays->fine, index->arrays.fine, index->rows * index->fine_bytes);
     memcpy(arrays->labels, index->arrays.labels, index->rows * sizeof(uint64_t));
     return true;
 }

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const section_names[] = {"centre", "labels", "codes", "vectors"};
+static const char *const section_names[] = {"centre", "labels", "codes", "vectors", "finer codes"};
 
 static bool is_little_endian(void) {
     const uint16_t one = 1;
@@ -19,10 +19,14 @@ static bool is_little_endian(void) {
     return first == 1;
 }
 
+size_t fv_index_section_count(const fv_index *index) {
+    return index->fine_bytes ? FV_INDEX_SECTIONS : (size_t)FV_INDEX_FINE;
+}
+
 bool fv_index_sections_make(const fv_index *index, fv_index_sections *sections) {
-    const size_t count[] = {1, index->rows, fv_index_blocks(index->rows), index->rows};
+    const size_t count[] = {1, index->rows, fv_index_blocks(index->rows), index->rows, index->rows};
     const size_t each[] = {index->config.dimension * sizeof(float), sizeof(uint64_t), fv_index_block_bytes(index),
-                           index->row_bytes};
+                           index->row_bytes, index->fine_bytes};
     size_t total = FV_INDEX_HEADER;
     for (size_t i = 0; i < FV_INDEX_SECTIONS; i++) {
         sections->offset[i] = total;
@@ -40,7 +44,8 @@ static uint64_t section_checksum(const void *data, size_t bytes) {
 }
 
 static const void *section_data(const fv_index *index, size_t section) {
-    const void *const all[] = {index->centre, index->arrays.labels, index->arrays.blocks, index->arrays.vectors};
+    const void *const all[] = {index->centre, index->arrays.labels, index->arrays.blocks, index->arrays.vectors,
+                               index->arrays.fine};
     return all[section];
 }
 
@@ -61,10 +66,11 @@ static void put_header(const fv_index *index, const fv_index_sections *sections,
     fv_le32_put(header + FV_INDEX_AT_ENTRY, index->entry);
     fv_le32_put(header + FV_INDEX_AT_ROW_TYPE, index->config.row_type);
     fv_le32_put(header + FV_INDEX_AT_LEAN, index->is_lean);
+    fv_le32_put(header + FV_INDEX_AT_REFINE, index->config.refine_bits);
     fv_calibration_put(&index->calibration, header + FV_INDEX_AT_CALIBRATION);
     fv_le64_put(header + FV_INDEX_AT_DEAD, index->dead);
     fv_le64_put(header + FV_INDEX_AT_REPLACED, replaced);
-    for (size_t i = 0; i < FV_INDEX_SECTIONS; i++)
+    for (size_t i = 0; i < fv_index_section_count(index); i++)
         fv_le64_put(header + FV_INDEX_AT_CHECKSUMS + 8 * i,
                     section_checksum(section_data(index, i), sections->bytes[i]));
     fv_le64_put(header + FV_INDEX_AT_CHECKSUM, fv_hash64(0, header, FV_INDEX_AT_CHECKSUM));
@@ -148,7 +154,9 @@ static fv_status check_header(const uint8_t *bytes, size_t count, const char *na
     if (!is_little_endian())
         return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: this processor is big-endian", name);
     bool zero = fv_le32_get(bytes + FV_INDEX_AT_HEADER_BYTES) == FV_INDEX_HEADER;
-    zero &= version > 1 || fv_le64_get(bytes + FV_INDEX_AT_ROW_TYPE) == 0;
+    zero &= version > 1 || (fv_le64_get(bytes + FV_INDEX_AT_ROW_TYPE) | fv_le32_get(bytes + FV_INDEX_AT_REFINE)) == 0;
+    zero &=
+        fv_le32_get(bytes + FV_INDEX_AT_REFINE) || fv_le64_get(bytes + FV_INDEX_AT_CHECKSUMS + 8 * FV_INDEX_FINE) == 0;
     for (size_t i = FV_INDEX_AT_ZEROS; i < FV_INDEX_AT_REPLACED; i++) zero &= bytes[i] == 0;
     for (size_t i = FV_INDEX_AT_CHECKSUMS + 8 * FV_INDEX_SECTIONS; i < FV_INDEX_AT_CHECKSUM; i++) zero &= bytes[i] == 0;
     if (!zero) return damaged(name, "its header", message);
@@ -168,10 +176,11 @@ static fv_status begin(fv_index **index, const uint8_t *bytes, const char *name,
                             &config);
     config.seed = fv_le64_get(bytes + FV_INDEX_AT_SEED);
     config.row_type = fv_le32_get(bytes + FV_INDEX_AT_ROW_TYPE);
+    config.refine_bits = fv_le32_get(bytes + FV_INDEX_AT_REFINE);
     if (config.dimension < 1 || config.dimension > FV_INDEX_DIMENSIONS || config.metric > FV_INDEX_COSINE ||
-        !fv_row_type_is(config.row_type) || rows >= FV_INDEX_ROWS || is_centred > 1 || (rows && !is_centred) ||
-        degree > 256 || degree % FV_BLOCK_CODES || (entry && entry >= rows) || dead > rows || is_lean > 1 ||
-        (is_lean && !degree))
+        !fv_row_type_is(config.row_type) || !fv_refine_bits_are(&config) || rows >= FV_INDEX_ROWS || is_centred > 1 ||
+        (rows && !is_centred) || degree > 256 || degree % FV_BLOCK_CODES || (entry && entry >= rows) || dead > rows ||
+        is_lean > 1 || (is_lean && !degree))
         return damaged(name, "numbers of its header", message);
     fv_status status = fv_index_begin(index, &config, message);
     if (status != FV_OK) return status;
@@ -203,6 +212,7 @@ static fv_status place_arrays(fv_index *index, const uint8_t *bytes, size_t coun
     uint8_t *own = (uint8_t *)(uintptr_t)bytes; /* read only, all the same: is_mapped says so */
     index->arrays =
         (fv_index_arrays){(float *)(void *)(own + at.offset[FV_INDEX_VECTORS]), own + at.offset[FV_INDEX_BLOCKS],
+                          index->fine_bytes ? own + at.offset[FV_INDEX_FINE] : NULL,
                           (uint64_t *)(void *)(own + at.offset[FV_INDEX_LABELS])};
     index->bytes = bytes;
     return FV_OK;
@@ -249,7 +259,7 @@ fv_status fv_index_check_file(const fv_index *index, fv_message *message) {
     if (!index->is_mapped) return FV_OK;
     const char *name = index->map.bytes ? fv_file_map_path(&index->map) : "the index";
     if (!fv_index_sections_make(index, &at)) return damaged(name, "numbers of its header", message);
-    for (size_t i = 0; i < FV_INDEX_SECTIONS; i++) {
+    for (size_t i = 0; i < fv_index_section_count(index); i++) {
         const uint8_t *from = index->bytes + at.offset[i], *end = from + at.bytes[i];
         uint64_t checksum =
             fv_hash64(fv_hash64(0, from, at.bytes[i]), end, at.offset[i + 1] - at.offset[i] - at.bytes[i]);

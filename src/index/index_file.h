@@ -23,7 +23,8 @@ enum fv_index_place { /* offsets in the header; what is not named is zero */
                       FV_INDEX_AT_ENTRY = 56,
                       FV_INDEX_AT_ROW_TYPE = 60, /* this and the next from version 2 on */
                       FV_INDEX_AT_LEAN = 64,
-                      FV_INDEX_AT_ZEROS = 68,
+                      FV_INDEX_AT_REFINE = 68,
+                      FV_INDEX_AT_ZEROS = 72,
                       FV_INDEX_AT_REPLACED = 112,    /* base of the journal whose changes it has; 0: none */
                       FV_INDEX_AT_DEAD = 120,        /* rows, among all */
                       FV_INDEX_AT_CALIBRATION = 128, /* calibration.h */
@@ -31,13 +32,16 @@ enum fv_index_place { /* offsets in the header; what is not named is zero */
                       FV_INDEX_AT_CHECKSUM = 248     /* of the header before it */
 };
 
-enum { FV_INDEX_CENTRE, FV_INDEX_LABELS, FV_INDEX_BLOCKS, FV_INDEX_VECTORS, FV_INDEX_SECTIONS };
+enum { FV_INDEX_CENTRE, FV_INDEX_LABELS, FV_INDEX_BLOCKS, FV_INDEX_VECTORS, FV_INDEX_FINE, FV_INDEX_SECTIONS };
 
 /* Where sections lie, and how many bytes of each are in use. */
 typedef struct fv_index_sections {
     size_t offset[FV_INDEX_SECTIONS + 1]; /* the last: bytes of the file */
     size_t bytes[FV_INDEX_SECTIONS];
 } fv_index_sections;
+
+/* Sections that its file has; others are empty, and have no checksum. */
+size_t fv_index_section_count(const fv_index *index);
 
 /* Of an index with config and rows. False: they do not fit a size_t. */
 bool fv_index_sections_make(const fv_index *index, fv_index_sections *sections);

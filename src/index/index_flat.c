@@ -126,9 +126,26 @@ static bool is_allowed(const flat_job *job, size_t code) {
     return job->subset || fv_index_allows(job->search, job->index->arrays.labels[code]);
 }
 
+/* The bound by the finer code, as by that of one bit: scan_kernels.h. */
+static float fine_bound(const flat_job *job, size_t query, size_t row) {
+    const fv_index *index = job->index;
+    const fv_scan_query *of = job->ready.query + query;
+    const fv_query_levels *levels = &job->ready.probe[query].levels;
+    size_t bits = index->config.refine_bits;
+    const uint8_t *code = fv_index_fine(index, row);
+    const float *factors = (const float *)(const void *)(code + fv_level_code_bytes(index->rotated, bits));
+    int32_t sum = index->kernels->scan_levels(index->rotated, bits, code, levels->level);
+    float near = (factors[0] * of->weight + of->base) + factors[1] * fv_level_product(levels, bits, sum);
+    return near - factors[2] * of->spread;
+}
+
 static void take_row(const flat_job *job, size_t query, size_t code, fv_near_list *list, fv_search_counts *counts) {
     if (!is_allowed(job, code)) return;
     size_t row = row_of(job, code);
+    if (job->index->fine_bytes && fv_near_limit(list) < INFINITY) {
+        counts->fine++;
+        if (!(fine_bound(job, query, row) < fv_near_limit(list))) return;
+    }
     uint64_t label = job->index->arrays.labels[row];
     fv_near_offer(list, fv_index_distance(job->index, job->ready.probe + query, row), label);
     counts->rows++;
@@ -157,7 +174,10 @@ static void fetch_rows(const flat_job *job, const flat_scratch *scratch, size_t 
     for (size_t t = 0; under; t++, under >>= 1) {
         if (!(under & 1) || !(scratch->low[slot][block * 32 + t] < limit)) continue;
         size_t row = row_of(job, (first_block + block) * FV_BLOCK_CODES + t);
-        job->index->kernels->scan_fetch(fv_index_row(job->index, row), job->index->kept_bytes);
+        const void *first = job->index->fine_bytes ? (const void *)fv_index_fine(job->index, row)
+                                                   : (const void *)fv_index_row(job->index, row);
+        job->index->kernels->scan_fetch(first,
+                                        job->index->fine_bytes ? job->index->fine_bytes : job->index->kept_bytes);
     }
 }
 
@@ -216,7 +236,8 @@ static void scan_task(void *context, size_t task, size_t worker) {
     }
     size_t last = end * FV_BLOCK_CODES < job->rows ? end * FV_BLOCK_CODES : job->rows;
     counts->codes = queries * (last - shard * SHARD * FV_BLOCK_CODES);
-    counts->bytes = (end - shard * SHARD) * fv_index_block_bytes(job->index) + counts->rows * job->index->kept_bytes;
+    counts->bytes = (end - shard * SHARD) * fv_index_block_bytes(job->index) + counts->rows * job->index->kept_bytes +
+                    counts->fine * job->index->fine_bytes;
 }
 
 /* ---- batches ---- */
@@ -252,6 +273,7 @@ static void run_batch(flat_job *job, const fv_parallel *parallel, fv_near_list *
         counts->codes += job->counts[i].codes;
         counts->rows += job->counts[i].rows;
         counts->bytes += job->counts[i].bytes;
+        counts->fine += job->counts[i].fine;
     }
 }
 

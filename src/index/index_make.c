@@ -25,6 +25,11 @@ static fv_status check_config(const fv_index_config *config, fv_message *message
     if (!fv_row_type_is(config->row_type))
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "row type %" PRIu32 " is none of f32, f16, bf16 and 2 to 8 bits", config->row_type);
+    if (!fv_refine_bits_are(config))
+        return fv_message_set(message, FV_ERROR_ARGUMENT,
+                              "refine_bits is %" PRIu32 ", row type %" PRIu32
+                              ": 2 to 8 are allowed, and 0 where rows are codes",
+                              config->refine_bits, config->row_type);
     if (reserved) return fv_message_set(message, FV_ERROR_ARGUMENT, "a reserved field of the configuration is not 0");
     return FV_OK;
 }
@@ -61,6 +66,7 @@ fv_status fv_index_begin(fv_index **index, const fv_index_config *config, fv_mes
     made->kernels = kernels;
     made->rotated = fv_rotated_dim(config->dimension);
     made->kept_bytes = made->row_bytes = fv_kept_bytes(made);
+    made->fine_bytes = fv_fine_bytes(made);
     made->centre = centre;
     made->lock = lock;
     *index = made;

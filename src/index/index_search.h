@@ -31,6 +31,7 @@ float fv_index_distance(const fv_index *index, const fv_probe *probe, size_t row
 
 typedef struct fv_search_counts {
     uint64_t codes, rows, bytes, visits;
+    uint64_t fine;         /* codes that were refined by */
     uint64_t walks, lists; /* queries that were answered so; the others by scans */
 } fv_search_counts;
 

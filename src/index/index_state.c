@@ -40,8 +40,9 @@ fv_status fv_index_inspect(size_t rows, size_t dimension, const float *vectors, 
 bool fv_index_arrays_make(const fv_index *index, size_t capacity, fv_index_arrays *arrays) {
     *arrays = (fv_index_arrays){fv_array_new_huge(capacity, index->row_bytes),
                                 fv_array_new_huge(fv_index_blocks(capacity), fv_index_block_bytes(index)),
+                                index->fine_bytes ? fv_array_new_huge(capacity, index->fine_bytes) : NULL,
                                 fv_array_new(capacity, sizeof(uint64_t))};
-    if (arrays->vectors && arrays->blocks && arrays->labels) return true;
+    if (arrays->vectors && arrays->blocks && arrays->labels && (arrays->fine || !index->fine_bytes)) return true;
     fv_index_arrays_free(arrays);
     return false;
 }
@@ -49,6 +50,7 @@ bool fv_index_arrays_make(const fv_index *index, size_t capacity, fv_index_array
 void fv_index_arrays_free(fv_index_arrays *arrays) {
     free(arrays->vectors);
     free(arrays->blocks);
+    free(arrays->fine);
     free(arrays->labels);
     *arrays = (fv_index_arrays){0};
 }
@@ -72,12 +74,12 @@ void fv_index_close(fv_index *index) {
 }
 
 uint32_t fv_index_version(const fv_index *index) {
-    return index->config.row_type == FV_INDEX_F32 && !index->is_lean ? 1 : FV_INDEX_VERSION;
+    return index->config.row_type == FV_INDEX_F32 && !index->is_lean && !index->fine_bytes ? 1 : FV_INDEX_VERSION;
 }
 
 void fv_index_info_get(const fv_index *index, fv_index_info *info) {
     fv_turn_read_begin(index->lock);
-    size_t row = index->row_bytes + sizeof(uint64_t);
+    size_t row = index->row_bytes + index->fine_bytes + sizeof(uint64_t);
     size_t own =
         index->is_mapped ? 0 : index->capacity * row + fv_index_blocks(index->capacity) * fv_index_block_bytes(index);
     *info = (fv_index_info){

@@ -17,6 +17,7 @@
 typedef struct fv_index_arrays {
     float *vectors;   /* [rows], row_bytes apart: what kept_row.h says, and in a graph what index_graph.h says */
     uint8_t *blocks;  /* [rows / 32, rounded up][fv_index_block_bytes()] */
+    uint8_t *fine;    /* [rows][fine_bytes]: codes that scans refine by; NULL: there are none */
     uint64_t *labels; /* [rows]; FV_INDEX_NO_LABEL: of a dead row, which walks pass and nobody finds */
 } fv_index_arrays;
 
@@ -27,6 +28,7 @@ struct fv_index {
     fv_turn_lock *lock;          /* readers read, and changes publish, under it */
     size_t rows, capacity, dead; /* dead ones are among the rows */
     size_t kept_bytes;           /* of a vector */
+    size_t fine_bytes;           /* of a code to refine by; 0: there are none */
     size_t row_bytes;            /* from a vector to the next */
     uint32_t degree;             /* of the graph; 0: there is none */
     bool is_lean;                /* its rows hold no codes of neighbours */
@@ -59,6 +61,11 @@ static inline size_t fv_index_blocks(size_t rows) { return (rows + FV_BLOCK_CODE
 
 static inline const float *fv_index_row(const fv_index *index, size_t row) {
     return (const float *)(const void *)((const uint8_t *)index->arrays.vectors + row * index->row_bytes);
+}
+
+/* A code that scans refine by: it, then f32 add, scale and error, as a block has them. */
+static inline const uint8_t *fv_index_fine(const fv_index *index, size_t row) {
+    return index->arrays.fine + row * index->fine_bytes;
 }
 
 /* An empty index with the kernels of this machine. FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_UNSUPPORTED, FV_ERROR_MEMORY. */

@@ -29,6 +29,11 @@ size_t fv_kept_bytes(const fv_index *index) {
     return dimension * (index->config.row_type == FV_INDEX_F32 ? sizeof(float) : sizeof(uint16_t));
 }
 
+size_t fv_fine_bytes(const fv_index *index) {
+    size_t bits = index->config.refine_bits;
+    return bits ? fv_level_code_bytes(index->rotated, bits) + 3 * sizeof(float) : 0;
+}
+
 float fv_kept_largest(const fv_index *index) {
     bool is_f16 = index->config.row_type == FV_INDEX_F16 && index->config.metric != FV_INDEX_COSINE;
     return is_f16 ? 65504.0f : FV_INDEX_LARGEST;
@@ -159,7 +164,7 @@ fv_probe fv_probe_make(const fv_index *index, const float *vector, double weight
     size_t dimension = index->config.dimension;
     fv_probe probe = {.vector = vector, .weight = (float)weight};
     double square = 0;
-    if (!fv_row_bits(index)) return probe;
+    if (!fv_row_bits(index) && !index->fine_bytes) return probe;
     for (size_t i = 0; i < dimension; i++) {
         double less = (double)vector[i] - (double)index->centre[i];
         square += less * less;

@@ -21,6 +21,15 @@ static inline size_t fv_row_bits(const fv_index *index) {
     return index->config.row_type <= FV_LEVEL_MOST_BITS ? index->config.row_type : 0;
 }
 
+static inline bool fv_refine_bits_are(const fv_index_config *config) {
+    uint32_t bits = config->refine_bits;
+    bool is_coded = config->row_type >= FV_LEVEL_LEAST_BITS && config->row_type <= FV_LEVEL_MOST_BITS;
+    return !bits || (!is_coded && bits >= FV_LEVEL_LEAST_BITS && bits <= FV_LEVEL_MOST_BITS);
+}
+
+/* Bytes of a code that scans refine by. */
+size_t fv_fine_bytes(const fv_index *index);
+
 /* Bytes of a vector. */
 size_t fv_kept_bytes(const fv_index *index);
 
@@ -46,7 +55,7 @@ bool fv_kept_is_sound(const fv_index *index, size_t row);
 double fv_kept_square(const fv_index *index, size_t row);
 
 /* What distances are computed from: a vector [dimension], and of d = vector - weight * centre the rotation in whole
- * numbers, which rows of codes want. */
+ * numbers, which codes want. */
 typedef struct fv_probe {
     const float *vector;
     fv_query_levels levels;

@@ -80,7 +80,7 @@ static fv_status find_truth(trial *job, fv_message *message) {
     return status;
 }
 
-/* Rows that scans for the 1, 10, 100 nearest compute. */
+/* Rows that scans for the 1, 10, 100 nearest compute, and finer codes that they read, by their bytes. */
 static fv_status count_rows(trial *job, fv_calibration *calibration, fv_message *message) {
     size_t queries = job->count < SCANNED ? job->count : SCANNED;
     for (size_t i = 0; i < FV_CALIBRATED_COUNTS; i++) {
@@ -90,7 +90,8 @@ static fv_status count_rows(trial *job, fv_calibration *calibration, fv_message 
         begin_lists(job, queries, most);
         fv_status status = fv_index_flat(job->index, &search, NULL, job->lists, &counts, message);
         if (status != FV_OK) return status;
-        calibration->rows[i] = (float)counts.rows / (float)queries;
+        double fine = (double)counts.fine * (double)job->index->fine_bytes / (double)job->index->kept_bytes;
+        calibration->rows[i] = (float)(((double)counts.rows + fine) / (double)queries);
     }
     return FV_OK;
 }

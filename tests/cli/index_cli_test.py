@@ -123,6 +123,12 @@ class IndexTest(FolderTest):
             self.assertEqual((info["rows"], info["lean"], info["version"]), (rows, lean, 2))
             _, labels, _ = self.search("-k", "5", "--ef", "100")
             self.assertGreaterEqual(sum(len(set(a) & set(b)) for a, b in zip(labels, self.truth(5))), least)
+        self.build("--kind", "flat", "--rows", "bf16", "--refine", "4")
+        _, labels, _ = self.search("-k", "5")
+        self.assertGreaterEqual(sum(len(set(a) & set(b)) for a, b in zip(labels, self.truth(5))), 33)
+        self.fails(1, "index", "build", self.path("data.npy"), "-o", self.path("y.fvi"), "--rows", "q4", "--refine", "4",
+                   says=("refine_bits",))
+        self.build("--kind", "graph", "--build-ef", "60", "--rows", "q3", "--lean")
         self.assertIn("lean graph, l2, %d vectors of dimension %d as q3" % (self.ROWS, self.DIM),
                       self.ok("index", "inspect", self.path("x.fvi")).stdout.decode())
         self.fails(2, "index", "build", self.path("data.npy"), "-o", self.path("y.fvi"), "--rows", "q9", says=("q9",))

@@ -21,18 +21,22 @@ static void header_mend(uint8_t *bytes) {
 static void sections_mend(uint8_t *bytes, size_t count) {
     fv_index index = {.config = {.dimension = fv_le32_get(bytes + FV_INDEX_AT_DIMENSION),
                                  .metric = fv_le32_get(bytes + FV_INDEX_AT_METRIC),
-                                 .row_type = fv_le32_get(bytes + FV_INDEX_AT_ROW_TYPE)},
+                                 .row_type = fv_le32_get(bytes + FV_INDEX_AT_ROW_TYPE),
+                                 .refine_bits = fv_le32_get(bytes + FV_INDEX_AT_REFINE)},
                       .is_lean = fv_le32_get(bytes + FV_INDEX_AT_LEAN) == 1};
     fv_index_sections at;
-    if (index.config.dimension > FV_INDEX_DIMENSIONS || !fv_row_type_is(index.config.row_type)) return;
+    if (index.config.dimension > FV_INDEX_DIMENSIONS || !fv_row_type_is(index.config.row_type) ||
+        !fv_refine_bits_are(&index.config))
+        return;
     index.rotated = (index.config.dimension + 63u) / 64 * 64;
     index.kept_bytes = fv_kept_bytes(&index);
+    index.fine_bytes = fv_fine_bytes(&index);
     index.rows = (size_t)fv_le64_get(bytes + FV_INDEX_AT_ROWS);
     uint32_t degree = fv_le32_get(bytes + FV_INDEX_AT_DEGREE);
     if (degree > 256) return;
     index.row_bytes = fv_graph_row_bytes(&index, degree / 32 * 32);
     if (!fv_index_sections_make(&index, &at)) return;
-    for (size_t i = 0; i < FV_INDEX_SECTIONS && at.offset[i + 1] <= count; i++) {
+    for (size_t i = 0; i < fv_index_section_count(&index) && at.offset[i + 1] <= count; i++) {
         size_t end = at.offset[i] + at.bytes[i];
         uint64_t checksum =
             fv_hash64(fv_hash64(0, bytes + at.offset[i], at.bytes[i]), bytes + end, at.offset[i + 1] - end);

@@ -60,6 +60,9 @@ class Index(_fovea.Index):
     dtype : "f32", "f16", "bf16" or "q8" to "q2"
         What vectors are kept as: f16 up to 65,504, "q8" and so on as codes of so many bits a channel. Distances are those from what is
         kept; fewer bits tell fewer apart.
+    refine : 0 or 2 to 8
+        Bits a channel of a second code of each vector, which scans read of what the first lets pass: fewer vectors are computed. Not for
+        a dtype that is a code itself.
     seed : int
         Of the rotation before vectors are coded. The same vectors, seed and calls give the same index on every machine.
 
@@ -85,13 +88,13 @@ class Index(_fovea.Index):
     _building: threading.Lock
     _scanned: int = 0  # vectors of which "auto" found that a scan is less work
 
-    def __init__(self, dimension: int, metric: str = "l2", kind: str = "auto", *, seed: int = 0, dtype: str = "f32") -> None:
+    def __init__(self, dimension: int, metric: str = "l2", kind: str = "auto", *, seed: int = 0, dtype: str = "f32", refine: int = 0) -> None:
         if metric not in _METRICS or kind not in _KINDS or dtype not in _TYPES:
             raise ValueError("metric is one of %s, kind of %s, and dtype of %s, not %r, %r and %r" %
                              (_METRICS, _KINDS, tuple(_TYPES), metric, kind, dtype))
         if not 1 <= dimension <= 65535:
             raise ArgumentError("the dimension is 1 to 65,535, not %r" % (dimension,))
-        super().__init__(dimension, _METRICS.index(metric), seed, _TYPES[dtype])
+        super().__init__(dimension, _METRICS.index(metric), seed, _TYPES[dtype], refine)
         self._kind, self._building = kind, threading.Lock()
 
     @classmethod

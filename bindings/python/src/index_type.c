@@ -39,10 +39,10 @@ void index_threads_give(index_threads *threads) {
     fv_pool_close(threads->own);
 }
 
-/* Index(dimension, metric, seed, row type). */
+/* Index(dimension, metric, seed, row type, bits to refine by). */
 static int index_init(PyObject *object, PyObject *arguments, PyObject *keywords) {
     index_object *self = (index_object *)object;
-    unsigned int dimension, metric, row_type;
+    unsigned int dimension, metric, row_type, refine;
     unsigned long long seed;
     fv_index_config config;
     fv_message message = {.text = ""};
@@ -50,10 +50,11 @@ static int index_init(PyObject *object, PyObject *arguments, PyObject *keywords)
         PyErr_SetString(PyExc_TypeError, "an index is made once, with positional arguments");
         return -1;
     }
-    if (!PyArg_ParseTuple(arguments, "IIKI:Index", &dimension, &metric, &seed, &row_type)) return -1;
+    if (!PyArg_ParseTuple(arguments, "IIKII:Index", &dimension, &metric, &seed, &row_type, &refine)) return -1;
     fv_index_config_default(dimension, metric, &config);
     config.seed = seed;
     config.row_type = row_type;
+    config.refine_bits = refine;
     fv_status status = fv_index_make(&self->index, &config, &message);
     if (status != FV_OK) binding_raise(status, &message);
     return status == FV_OK ? 0 : -1;

@@ -70,8 +70,11 @@ class IndexTest(unittest.TestCase):
                 self.assertEqual((again.dtype, again.kind), (dtype, "graph"))
                 self.assertTrue((again.search(self.queries, 5, ef=150)[0] == labels).all())
         self.assertLess(np.abs(index[3] - self.vectors[3] / np.linalg.norm(self.vectors[3])).max(), 0.5)
-        with self.assertRaises(ValueError):
-            fovea.Index(3, dtype="q9")
+        finer = fovea.Index(24, "cosine", "flat", refine=4)
+        finer.add(self.vectors)
+        self.assertGreaterEqual(np.mean(finer.search(self.queries, 5)[0] == self.nearest(5, metric="cosine")), 0.98)
+        for call in (lambda: fovea.Index(3, dtype="q9"), lambda: fovea.Index(3, refine=9), lambda: fovea.Index(3, dtype="q8", refine=4)):
+            self.assertRaises(ValueError, call)
         with self.assertRaises(fovea.RangeError):
             fovea.Index(3, dtype="f16").add([[1e5, 0, 0]])
 

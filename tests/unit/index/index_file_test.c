@@ -219,7 +219,9 @@ static void files_of_other_rows_are_pinned(void **state) {
     static const struct {
         uint32_t type, metric, lean;
         uint64_t hash;
-    } pinned[] = {{FV_INDEX_Q4, FV_INDEX_IP, 1, 0x5ee3d6f9659eadf7u}, {FV_INDEX_F16, FV_INDEX_L2, 0, 0xa0f3e6a655da1ca3u}, {7, FV_INDEX_COSINE, 0, 0xc8343cbfa0ff6426u}};
+    } pinned[] = {{FV_INDEX_Q4, FV_INDEX_IP, 1, 0x5ee3d6f9659eadf7u},
+                  {FV_INDEX_F16, FV_INDEX_L2, 0, 0xa0f3e6a655da1ca3u},
+                  {7, FV_INDEX_COSINE, 0, 0xc8343cbfa0ff6426u}};
     enum { PINNED_DIM = 100, PINNED_ROWS = 150 };
     static float some[PINNED_ROWS * PINNED_DIM];
     if (getenv("FV_SEED")) skip(); /* other vectors */

@@ -195,15 +195,73 @@ static void every_bit_and_byte_of_a_file_matters(void **state) {
     remove(PATH);
 }
 
+static fv_index *refined(uint32_t metric, uint32_t type, uint32_t bits) {
+    fv_index_config config;
+    fv_index *index = NULL;
+    fv_index_config_default(DIM, metric, &config);
+    config.row_type = type;
+    config.refine_bits = bits;
+    WORLD_OK(fv_index_make(&index, &config, why));
+    WORLD_OK(fv_index_add(index, 500, DIM, vectors, NULL, NULL, why));
+    WORLD_OK(fv_index_add(index, ROWS - 500, DIM, vectors + 500 * DIM, NULL, NULL, why));
+    return index;
+}
+
+/* What is found stays, fewer rows are computed the more bits there are; in files, after changes, and by radius. */
+static void scans_refine_by_finer_codes(void **state) {
+    (void)state;
+    static const uint32_t bits[] = {0, 2, 4, 8};
+    static uint64_t labels[3][QUERIES * K], gone[ROWS / 3];
+    static float distances[3][QUERIES * K];
+    world_query all = {queries, QUERIES, K, 0};
+    for (size_t i = 0; i < ROWS / 3; i++) gone[i] = i * 3;
+    for (uint32_t metric = 0; metric <= FV_INDEX_COSINE; metric++) {
+        uint64_t before = UINT64_MAX;
+        for (size_t b = 0; b < 4; b++) {
+            fv_index *index = refined(metric, b % 2 ? FV_INDEX_F16 : FV_INDEX_F32, bits[b]), *opened = NULL;
+            fv_index_report report = world_search(index, &all, labels[b > 0], distances[b > 0]);
+            printf("metric %u, %u bits: %.1f rows of %d computed\n", metric, bits[b], (double)report.rows / QUERIES,
+                   ROWS);
+            assert_true(share_of(labels[0], labels[b > 0]) >= 0.98 && (b < 2 || report.rows < before));
+            before = report.rows;
+            WORLD_OK(fv_index_save(index, PATH, why));
+            WORLD_OK(fv_index_open(&opened, PATH, why));
+            WORLD_OK(fv_index_check(opened, why));
+            world_search(opened, &all, labels[2], distances[2]);
+            assert_memory_equal(distances[2], distances[b > 0], sizeof distances[2]);
+            size_t count;
+            uint8_t *bytes = world_file(PATH, &count);
+            for (size_t i = count - 4096; i < count; i += 53) { /* the finer codes are the last */
+                bytes[i] ^= 4;
+                assert_int_not_equal(check_bytes(bytes, count), FV_OK);
+                bytes[i] ^= 4;
+            }
+            assert_int_equal(check_bytes(bytes, count - 64), FV_ERROR_CORRUPT);
+            free(bytes);
+            fv_index *both[] = {index, opened};
+            for (size_t i = 0; i < 2; i++) { /* more than a fifth: they are taken out */
+                WORLD_OK(fv_index_remove(both[i], ROWS / 3, gone, why));
+                world_search(both[i], &all, labels[1 + i], distances[1 + i]);
+            }
+            assert_memory_equal(distances[1], distances[2], sizeof distances[1]);
+            for (size_t i = 0; i < QUERIES * K; i++) assert_true(labels[1][i] % 3 != 0);
+            fv_index_close(index);
+            fv_index_close(opened);
+        }
+    }
+    remove(PATH);
+}
+
 /* Headers with right checksums that say what can't be. */
 static void hostile_headers_are_refused(void **state) {
     (void)state;
     static const struct {
         size_t at;
         uint32_t value;
-    } lies[] = {{FV_INDEX_AT_ROW_TYPE, 1},   {FV_INDEX_AT_ROW_TYPE, 9}, {FV_INDEX_AT_ROW_TYPE, 18},
-                {FV_INDEX_AT_ROW_TYPE, 3},   {FV_INDEX_AT_LEAN, 2},     {FV_INDEX_AT_LEAN, 0},
-                {FV_INDEX_AT_ROW_TYPE, ~0u}, {FV_INDEX_AT_VERSION, 1},  {FV_INDEX_AT_DEGREE, 0}};
+    } lies[] = {{FV_INDEX_AT_ROW_TYPE, 1},   {FV_INDEX_AT_ROW_TYPE, 9},      {FV_INDEX_AT_ROW_TYPE, 18},
+                {FV_INDEX_AT_ROW_TYPE, 3},   {FV_INDEX_AT_LEAN, 2},          {FV_INDEX_AT_LEAN, 0},
+                {FV_INDEX_AT_ROW_TYPE, ~0u}, {FV_INDEX_AT_VERSION, 1},       {FV_INDEX_AT_DEGREE, 0},
+                {FV_INDEX_AT_REFINE, 4},     {FV_INDEX_AT_CHECKSUMS + 32, 1}};
     size_t count;
     fv_index *index = made(FV_INDEX_L2, FV_INDEX_Q4, LEAN, 50, FV_ISA_BEST, NULL);
     WORLD_OK(fv_index_save(index, PATH, why));
@@ -230,6 +288,10 @@ static void defect_15_what_is_wrong_is_refused(void **state) {
     config.row_type = 9;
     assert_int_equal(fv_index_make(&none, &config, &message), FV_ERROR_ARGUMENT);
     assert_non_null(strstr(message.text, "row type 9"));
+    config.row_type = FV_INDEX_Q8;
+    config.refine_bits = 4;
+    assert_int_equal(fv_index_make(&none, &config, &message), FV_ERROR_ARGUMENT);
+    assert_non_null(strstr(message.text, "refine_bits is 4"));
     for (size_t t = 0; t < TYPES; t++)
         for (form what = FLAT; what <= LEAN; what++) {
             static uint64_t labels[QUERIES * K];
@@ -264,6 +326,7 @@ int main(void) {
         cmocka_unit_test(processors_and_threads_change_no_bit),
         cmocka_unit_test(rows_live_through_changes),
         cmocka_unit_test(every_bit_and_byte_of_a_file_matters),
+        cmocka_unit_test(scans_refine_by_finer_codes),
         cmocka_unit_test(hostile_headers_are_refused),
         cmocka_unit_test(defect_15_what_is_wrong_is_refused),
     };

@@ -91,9 +91,9 @@ static void bad_configurations_are_refused(void **state) {
     fv_index_config_default(4, 3, &config);
     expect(fv_index_make(&index, &config, &message), FV_ERROR_ARGUMENT, &message, "metric 3");
     fv_index_config_default(4, FV_INDEX_L2, &config);
-    config.reserved[9] = 1;
+    config.reserved[8] = 1;
     expect(fv_index_make(&index, &config, &message), FV_ERROR_ARGUMENT, &message, "reserved");
-    config.reserved[9] = 0;
+    config.reserved[8] = 0;
     config.isa_limit = 99;
     expect(fv_index_make(&index, &config, &message), FV_ERROR_ARGUMENT, &message, "isa_limit 99");
     expect(fv_index_make(NULL, &config, &message), FV_ERROR_ARGUMENT, &message, "NULL");
