@@ -98,7 +98,7 @@ static void processors_and_threads_change_no_bit(void **state) {
     static float distances[2][QUERIES * K];
     fv_pool *pool = NULL;
     assert_int_equal(fv_pool_open(&pool, 3, NULL), FV_OK);
-    for (size_t t = 1; t < TYPES; t++)
+    for (size_t t = 1; t < TYPES; t += 2)
         for (form what = GRAPH; what <= LEAN; what++) {
             size_t count[2];
             uint8_t *bytes[2];
@@ -132,6 +132,7 @@ static void rows_live_through_changes(void **state) {
     for (size_t t = 0; t < TYPES; t++)
         for (form what = FLAT; what <= LEAN; what++) {
             uint32_t metric = (uint32_t)(t + what) % 3;
+            if ((t + what) % 2) continue; /* each type, and each form with three of them */
             fv_index *index = made(metric, types[t], what, FIRST, FV_ISA_BEST, NULL), *opened = NULL;
             WORLD_OK(fv_index_save(index, PATH, why));
             WORLD_OK(fv_index_open_journal(&opened, PATH, NULL, why));
