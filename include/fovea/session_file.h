@@ -65,6 +65,8 @@ FV_API fv_status fv_session_file_check(const fv_session_file *file, fv_message *
  * Writes what the sequence holds in the place of what is at `path`: whole and durable, or not at all. A cut or the end
  * of the process at any moment leaves the old file or the new one.
  *
+ * Where layers are divided over stages (fovea/stage.h), each stage writes a file of its own layers.
+ *
  * end      fv_session_end: what the text ends with.
  * returns  FV_OK, FV_ERROR_ARGUMENT (there are no tokens), FV_ERROR_FILE (also: another process is writing that file),
  *          FV_ERROR_MEMORY, FV_ERROR_OVERFLOW. The sequence is only read. O(bytes).
@@ -77,12 +79,14 @@ FV_API fv_status fv_sequence_save(fv_sequence *sequence, const char *path, uint3
  * shared by all that wake from the file; the last one, and what is written later, is copied.
  *
  * sequence  opened with the model, element types and exact_activations that the file was made with, and a policy with
- *           the same needs (fv_policy_needs()); fv_sequence_set_policy() may name another one afterwards.
+ *           the same needs (fv_policy_needs()); fv_sequence_set_policy() may name another one afterwards. Where layers
+ *           are divided over stages (fovea/stage.h), saved by stages of the same layers.
  * tokens    1 to info.tokens.
- * returns   FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_UNSUPPORTED (another model, other types or needs: the message has those
- *           of the file), FV_ERROR_CORRUPT, FV_ERROR_FULL (the context or the pool), FV_ERROR_RANGE (layers with a
- *           sliding window do not have what so few tokens need: evaluate them again), FV_ERROR_MEMORY; `sequence` is
- *           untouched on error. Cost: checks the segments that are taken up for the first time.
+ * returns   FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_UNSUPPORTED (another model, other types, needs or stages: the message
+ *           has those of the file), FV_ERROR_FILE (a stage's file is missing), FV_ERROR_CORRUPT, FV_ERROR_FULL (the
+ *           context or the pool), FV_ERROR_RANGE (layers with a sliding window do not have what so few tokens need:
+ *           evaluate them again), FV_ERROR_MEMORY; `sequence` is untouched on error. Cost: checks the segments that are
+ *           taken up for the first time.
  */
 FV_API fv_status fv_sequence_wake(fv_sequence *sequence, fv_session_file *file, size_t tokens, fv_message *message);
 

@@ -117,7 +117,13 @@ typedef struct fv_stage_link {
  * - fv_stepper_logits() waits for the rows that it needs: the last one of each part comes by itself, others are asked
  *   for.
  *
- * Refused with FV_ERROR_UNSUPPORTED: deadlines, saving and waking, and what reads caches itself.
+ * A session is saved in a file of each stage: the first one's has the name that was given, that of stage r is
+ * NAME.STAMP.rank<r>, in a folder of the same name where that stage runs. The first one's takes its name last, and
+ * until then what was saved before is there whole. Such a session wakes only where stages have the layers that they
+ * had.
+ *
+ * Refused with FV_ERROR_UNSUPPORTED: deadlines, folders of sessions (prefix_store.h), waking with noise, and what reads
+ * caches itself.
  * Observers (fv_stepper_observe()) see the first stage's layers: fv_stage_worker_observe() has the others'.
  *
  * link     copied; its context must live until the engine, its sessions and its sequences are closed: then the other

@@ -119,6 +119,9 @@ fv_status fv_sequence_wake_dithered(fv_sequence *sequence, fv_session_file *file
                                     fv_message *message) {
     fv_sequence *stored = NULL, *made = NULL; /* `sequence` is as it was on error */
     if (!sequence || !file) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
+    if (sequence->layers_end - sequence->first_layer < sequence->shape.layers)
+        return fv_message_set(message, FV_ERROR_UNSUPPORTED,
+                              "sessions of a model whose layers are divided over processes can't be woken with noise");
     fv_status status = types_check(&sequence->config, fv_session_file_info(file), message);
     if (status == FV_OK) status = stored_wake(sequence, file, tokens, &stored, message);
     if (status == FV_OK) status = fv_sequence_open(&made, sequence->llm, sequence->pool, &sequence->config, message);

@@ -1,19 +1,21 @@
 /* sequence_file.c - sequences to files and back. Whole segments are read where the file is mapped; what the next token
  * may be written to is the sequence's own. */
-#include "fovea/policy_text.h"
+#include "fovea/stage.h"
 #include "llm/divided.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
 #include "llm/session_layout.h"
 #include "llm/session_segments.h"
 #include "llm/session_shape.h"
+#include "llm/stage_files.h"
+#include "llm/stage_session.h"
 #include "platform/array.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char LAYERS_MISSING[] =
-    "sessions of a model whose layers are divided over processes can't be saved or woken";
+    "where the layers of a model are divided over processes, sessions are in files that one names, not in a folder";
 
 static bool lacks_layers(const fv_sequence *sequence) {
     return sequence->layers_end - sequence->first_layer < sequence->shape.layers;
@@ -21,55 +23,23 @@ static bool lacks_layers(const fv_sequence *sequence) {
 
 /* ---- saving ---- */
 
-static const void *segment_at(void *context, uint32_t layer, uint32_t index) {
-    const fv_sequence *sequence = context;
-    return fv_cache_segment_at(sequence->caches[layer], index);
-}
-
-static void segment_clear(void *context, uint32_t layer, uint32_t index, void *copy) {
-    const fv_sequence *sequence = context;
-    (void)fv_cache_segment_clear(sequence->caches[layer], index, copy);
-}
-
-/* The name without its folder. */
-static const char *name_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 fv_status fv_sequence_save(fv_sequence *sequence, const char *path, uint32_t end, fv_message *message) {
     if (!sequence || !path) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
-    return fv_sequence_save_part(sequence, (uint32_t)fv_sequence_tokens(sequence), path, end, NULL, message);
+    fv_status status = fv_sequence_await(sequence);
+    if (status != FV_OK) return fv_sequence_explain(sequence, status, message);
+    if (sequence->number) return fv_stage_session_save(sequence, path, end, message);
+    uint64_t before = fv_session_stamp_at(path);
+    status = fv_sequence_save_part(sequence, (uint32_t)fv_sequence_tokens(sequence), path, end, NULL, message);
+    if (status == FV_OK) fv_stage_files_drop(path, before);
+    return status;
 }
 
 fv_status fv_sequence_save_part(fv_sequence *sequence, uint32_t tokens, const char *path, uint32_t end, bool *busy,
                                 fv_message *message) {
     if (tokens == 0) return fv_message_set(message, FV_ERROR_ARGUMENT, "%s: there is nothing to save", path);
     if (lacks_layers(sequence)) return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s: %s", path, LAYERS_MISSING);
-    fv_status status = fv_llm_check_whole(sequence->llm, "no session of it can be saved", message);
-    if (status != FV_OK) return status;
-    char attention[FV_POLICY_TEXT_BYTES] = "";
-    fv_policy policy = sequence->policy;
-    policy.head_share = NULL; /* shares are the model's tune file's */
-    policy.head_share_count = 0;
-    if (fv_policy_format(&policy, attention, sizeof attention) != FV_OK) attention[0] = 0;
-    fv_session_info info = {.model = fv_llm_identity(sequence->llm),
-                            .cache = sequence->shape.cache,
-                            .vocabulary = sequence->shape.vocabulary,
-                            .layers = sequence->shape.layers,
-                            .tokens = tokens,
-                            .exact_activations = sequence->shape.exact_activations,
-                            .end = end,
-                            .model_name = name_of(fv_gguf_path(sequence->llm->gguf)),
-                            .attention = attention};
-    fv_session_image image = {.info = &info,
-                              .segment_bytes = sequence->segment_bytes,
-                              .tokens = fv_sequence_ids(sequence),
-                              .segment = segment_at,
-                              .clear = segment_clear,
-                              .context = sequence,
-                              .busy = busy};
-    return fv_session_file_write(&image, path, message);
+    fv_session_image image = {.busy = busy};
+    return fv_sequence_write(sequence, &image, tokens, path, end, message);
 }
 
 /* ---- waking ---- */
@@ -83,12 +53,34 @@ static fv_status another(const char *what, const fv_session_info *info, fv_messa
                           info->attention, info->model_name);
 }
 
+/* Whether the file is of the layers that the sequence has. */
+static fv_status check_split(const fv_sequence *sequence, const fv_session_file *file, fv_message *message) {
+    const fv_session_split *split = fv_session_file_split(file);
+    char layers[FV_SPLIT_TEXT];
+    fv_layer_range range;
+    if (!lacks_layers(sequence) && split->stages == 1) return FV_OK;
+    if (split->stages == 1)
+        return fv_message_set(message, FV_ERROR_UNSUPPORTED,
+                              "the session was saved by one process, and here layers are divided over several; go on "
+                              "in one, or read the document again");
+    fv_stage_layers(split->layers, split->index, &range);
+    if (range.first == sequence->first_layer && range.first + range.count == sequence->layers_end) return FV_OK;
+    if (split->index > 0)
+        return fv_message_set(message, FV_ERROR_UNSUPPORTED,
+                              "it has the layers of rank %" PRIu32 " alone; name the file of rank 0", split->index);
+    fv_split_text(split, layers);
+    return fv_message_set(message, FV_ERROR_UNSUPPORTED,
+                          "the session was saved by %" PRIu32 " ranks with layers %s; go on with the same ranks and "
+                          "layers, or read the document again",
+                          split->stages, layers);
+}
+
 /* Whether the sequence's model and caches are those that the file is of. */
 static fv_status check_shape(const fv_sequence *sequence, const fv_session_file *file, fv_message *message) {
     const fv_session_info *info = fv_session_file_info(file);
     const fv_cache_config *a = &sequence->shape.cache, *b = &info->cache;
-    if (lacks_layers(sequence)) return fv_message_set(message, FV_ERROR_UNSUPPORTED, "%s", LAYERS_MISSING);
     fv_status status = fv_llm_check_whole(sequence->llm, "no saved session can become it", message);
+    if (status == FV_OK) status = check_split(sequence, file, message);
     if (status != FV_OK) return status;
     if (info->layers != sequence->shape.layers || info->vocabulary != sequence->shape.vocabulary ||
         a->kv_heads != b->kv_heads || a->head_dim != b->head_dim || info->model != fv_llm_identity(sequence->llm))
@@ -193,11 +185,13 @@ fv_status fv_sequence_wake(fv_sequence *sequence, fv_session_file *file, size_t 
     if (!sequence || !file || tokens == 0 || tokens > fv_session_file_info(file)->tokens)
         return fv_message_set(message, FV_ERROR_ARGUMENT, "the session has not so many tokens");
     fv_status status = check_shape(sequence, file, message);
+    if (status == FV_OK && sequence->number) status = fv_stage_session_fits(sequence, file, message);
     if (status != FV_OK) return status;
     status = fv_sequence_open(&made, sequence->llm, sequence->pool, &sequence->config, message);
     if (status != FV_OK) return status;
     if (message) message->text[0] = 0; /* a remark that was made when it was opened */
     status = sequence_fill(made, file, (uint32_t)tokens, message);
+    if (status == FV_OK && made->number) status = fv_stage_session_wake(made, file, (uint32_t)tokens, message);
     if (status == FV_OK)
         fv_sequence_become(sequence, made);
     else

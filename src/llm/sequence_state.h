@@ -101,6 +101,13 @@ fv_status fv_sequence_fill(fv_sequence *to, const fv_sequence *from);
 fv_status fv_sequence_save_part(fv_sequence *sequence, uint32_t tokens, const char *path, uint32_t end, bool *busy,
                                 fv_message *message);
 
+/* --- sequence_image.c --- */
+
+/* Writes the first `tokens` tokens to a file. `image` has split, others and busy; the rest is filled here. */
+struct fv_session_image;
+fv_status fv_sequence_write(fv_sequence *sequence, struct fv_session_image *image, uint32_t tokens, const char *path,
+                            uint32_t end, fv_message *message);
+
 /* --- sequence.c --- */
 
 /* A part of it failed, whose rows follow `tokens` tokens: for fv_sequence_explain(). */

@@ -36,8 +36,10 @@ struct fv_session_file {
     char *path; /* for messages */
     fv_session_info info;
     fv_session_places places;
-    int32_t *tokens;       /* [info.tokens] */
-    session_layer *layers; /* [info.layers] */
+    fv_session_split split;
+    uint32_t *split_layers; /* [split.stages] */
+    int32_t *tokens;        /* [info.tokens] */
+    session_layer *layers;  /* [info.layers] */
     session_part *parts;
     size_t part_count;
     char *texts; /* of the info */
@@ -71,24 +73,60 @@ static fv_status read_header(fv_session_file *file, fv_session_numbers *numbers,
     return FV_OK;
 }
 
-/* Where each layer begins, and how many segments there are. The head is whole: what is not believed yet are the counts
- * in it. */
-static fv_status read_layers(fv_session_file *file, const fv_session_numbers *numbers, fv_message *message) {
+/* The head is whole: what is not believed yet are the counts in it. */
+static fv_status read_records(fv_session_file *file, const fv_session_numbers *numbers, uint32_t *stage_of,
+                              fv_message *message) {
     uint32_t segments = fv_session_segments(numbers->tokens);
-    if (!fv_session_places_make(numbers, 0, &file->places) || file->places.bytes > numbers->head_bytes)
-        return damaged(file, "its head is too short", message);
-    file->layers = fv_array_new(numbers->layers, sizeof *file->layers);
-    if (!file->layers) return no_memory(file, message);
     for (uint32_t layer = 0; layer < numbers->layers; layer++) {
         const uint8_t *record = file->bytes + FV_SESSION_HEADER + FV_SESSION_LAYER * (size_t)layer;
         session_layer *read = &file->layers[layer];
-        *read = (session_layer){.first = fv_le32_get(record), .first_part = file->part_count};
+        bool elsewhere = numbers->stamp && fv_le32_get(record + 4) == 0;
+        stage_of[layer] = elsewhere ? fv_le32_get(record) : UINT32_MAX;
+        *read = (session_layer){.first = elsewhere ? segments : fv_le32_get(record), .first_part = file->part_count};
+        if (elsewhere && stage_of[layer] == UINT32_MAX) return damaged(file, "a layer is nobody's", message);
+        if (elsewhere) continue;
         if (read->first >= segments) return damaged(file, "a layer has no segments", message);
         if (fv_le32_get(record + 4) == 0 ||
             !fv_size_add(&read->segment_bytes, fv_le32_get(record + 4), FV_SESSION_UNIT, 1))
             return damaged(file, "the size of a segment can't be", message);
         file->part_count += segments - read->first;
     }
+    return FV_OK;
+}
+
+/* Stages have layers that follow each other, and this file those of one. stage_of[layer]: UINT32_MAX: this one's. */
+static fv_status read_split(fv_session_file *file, const fv_session_numbers *numbers, const uint32_t *stage_of,
+                            fv_message *message) {
+    uint32_t stage = 0, own = UINT32_MAX;
+    file->split_layers = fv_array_new(numbers->layers, sizeof *file->split_layers);
+    if (!file->split_layers) return no_memory(file, message);
+    memset(file->split_layers, 0, numbers->layers * sizeof *file->split_layers);
+    for (uint32_t layer = 0; layer < numbers->layers; layer++) {
+        bool is_own = stage_of[layer] == UINT32_MAX;
+        bool begins = layer > 0 && (is_own ? own == UINT32_MAX : stage_of[layer] != stage || own == stage);
+        if (begins) stage++;
+        if (is_own && own == UINT32_MAX) own = stage;
+        if (is_own ? own != stage : stage_of[layer] != stage)
+            return damaged(file, "the layers of its ranks do not follow each other", message);
+        file->split_layers[stage]++;
+    }
+    if (own == UINT32_MAX || (numbers->stamp == 0) != (stage == 0))
+        return damaged(file, "it has not the layers of one rank", message);
+    file->split = (fv_session_split){numbers->stamp, file->split_layers, stage + 1, own};
+    return FV_OK;
+}
+
+/* Where each layer begins, and how many segments there are. */
+static fv_status read_layers(fv_session_file *file, const fv_session_numbers *numbers, fv_message *message) {
+    if (!fv_session_places_make(numbers, 0, &file->places) || file->places.bytes > numbers->head_bytes)
+        return damaged(file, "its head is too short", message);
+    file->layers = fv_array_new(numbers->layers, sizeof *file->layers);
+    uint32_t *stage_of = fv_array_new(numbers->layers, sizeof *stage_of);
+    fv_status status = file->layers && stage_of ? FV_OK : no_memory(file, message);
+    if (status == FV_OK) status = read_records(file, numbers, stage_of, message);
+    if (status == FV_OK) status = read_split(file, numbers, stage_of, message);
+    free(stage_of);
+    if (status != FV_OK) return status;
     if (!fv_session_places_make(numbers, file->part_count, &file->places) || file->places.bytes != numbers->head_bytes)
         return damaged(file, "its head has another length", message);
     return FV_OK;
@@ -138,7 +176,7 @@ static fv_status fill_info(fv_session_file *file, const fv_session_numbers *numb
     file->info = (fv_session_info){.model = numbers->model,
                                    .file_bytes = numbers->file_bytes,
                                    .cache = numbers->cache,
-                                   .version = FV_SESSION_VERSION,
+                                   .version = numbers->stamp ? FV_SESSION_VERSION_STAGE : FV_SESSION_VERSION,
                                    .vocabulary = numbers->vocabulary,
                                    .layers = numbers->layers,
                                    .tokens = numbers->tokens,
@@ -198,6 +236,7 @@ void fv_session_file_close(fv_session_file *file) {
     free(file->tokens);
     free(file->layers);
     free(file->parts);
+    free(file->split_layers);
     free(file->texts);
     free(file);
 }
@@ -215,6 +254,8 @@ bool fv_session_file_is(const char *path) {
 
 const fv_session_info *fv_session_file_info(const fv_session_file *file) { return &file->info; }
 const int32_t *fv_session_file_tokens(const fv_session_file *file) { return file->tokens; }
+const fv_session_split *fv_session_file_split(const fv_session_file *file) { return &file->split; }
+const char *fv_session_file_path(const fv_session_file *file) { return file->path; }
 uint32_t fv_session_file_first(const fv_session_file *file, uint32_t layer) { return file->layers[layer].first; }
 
 size_t fv_session_file_segment_bytes(const fv_session_file *file, uint32_t layer) {

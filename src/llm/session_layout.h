@@ -9,8 +9,9 @@
 
 #define FV_SESSION_MAGIC "fvsess\0" /* 8 bytes with the closing zero */
 #define FV_SESSION_VERSION 1
-#define FV_SESSION_HEADER 128 /* bytes */
-#define FV_SESSION_ALIGN 4096 /* where segments begin */
+#define FV_SESSION_VERSION_STAGE 2 /* one of several files of a save: each has some layers */
+#define FV_SESSION_HEADER 128      /* bytes */
+#define FV_SESSION_ALIGN 4096      /* where segments begin */
 #define FV_SESSION_SEGMENT_TOKENS 1024
 #define FV_SESSION_LAYER 8        /* bytes of a layer's record: its first segment, units of a segment */
 #define FV_SESSION_ENTRY 16       /* bytes of the table of one segment: its bytes, their checksum */
@@ -23,7 +24,7 @@ enum fv_session_place { /* offsets in the header */
                         FV_SESSION_AT_HEAD_BYTES = 16,
                         FV_SESSION_AT_FILE_BYTES = 24,
                         FV_SESSION_AT_MODEL = 32,
-                        FV_SESSION_AT_RESERVED = 40,       /* 8 zero bytes */
+                        FV_SESSION_AT_STAMP = 40,          /* of the save, not 0; version 1: 0 */
                         FV_SESSION_AT_NUMBERS = 48,        /* FV_SESSION_NUMBERS, 4 bytes each */
                         FV_SESSION_AT_HEAD_CHECKSUM = 112, /* of the head after the header */
                         FV_SESSION_AT_CHECKSUM = 120       /* of the header before it */
@@ -51,6 +52,7 @@ enum fv_session_place { /* offsets in the header */
 /* The numbers of a header, and where the rest of the head lies. */
 typedef struct fv_session_numbers {
     uint64_t model, head_bytes, file_bytes;
+    uint64_t stamp;        /* 0: the file has all layers, and is of version 1 */
     fv_cache_config cache; /* max_tokens is 0 */
     uint32_t vocabulary, layers, tokens, segment_tokens, exact_activations, end, name_bytes, attention_bytes;
 } fv_session_numbers;
@@ -72,5 +74,8 @@ void fv_session_header_put(const fv_session_numbers *numbers, uint64_t head_chec
 
 /* What is wrong with a header of FV_SESSION_HEADER bytes; NULL: nothing, and *numbers is filled. *status with it. */
 const char *fv_session_header_get(const uint8_t *header, fv_session_numbers *numbers, fv_status *status);
+
+/* The stamp that the file at `path` has in its header; 0: it has none, or there is no such file. */
+uint64_t fv_session_stamp_at(const char *path);
 
 #endif

@@ -4,6 +4,17 @@
 
 #include "fovea/session_file.h"
 
+/* Which layers each file of a save has. */
+typedef struct fv_session_split {
+    uint64_t stamp;         /* of the save; 0: one file has all layers */
+    const uint32_t *layers; /* [stages] */
+    uint32_t stages, index; /* index: of the stage whose file it is */
+} fv_session_split;
+
+/* Of an open file; valid until it is closed. One of all layers: one stage. */
+const fv_session_split *fv_session_file_split(const fv_session_file *file);
+const char *fv_session_file_path(const fv_session_file *file); /* that it was opened by */
+
 /* The first segment that a layer has in the file: those before it lie outside its window. */
 uint32_t fv_session_file_first(const fv_session_file *file, uint32_t layer);
 size_t fv_session_file_segment_bytes(const fv_session_file *file, uint32_t layer); /* in memory */
@@ -42,6 +53,11 @@ typedef struct fv_session_image {
     void (*clear)(void *context, uint32_t layer, uint32_t index, void *copy);
     void *context;
     bool *busy; /* out, may be NULL: set if another process is writing the same file, which is FV_ERROR_FILE */
+    const fv_session_split *split; /* NULL: the file has all layers */
+    /* Writes the save's other files, while nobody else writes this one; before it takes its name. NULL: there are none.
+     */
+    fv_status (*others)(void *others_context, fv_message *message);
+    void *others_context;
 } fv_session_image;
 
 /*

@@ -29,7 +29,8 @@ static size_t text_bytes(const char *text) {
     return length < FV_SESSION_TEXT_MOST ? length : FV_SESSION_TEXT_MOST;
 }
 
-static fv_session_numbers numbers_of(const fv_session_info *info) {
+static fv_session_numbers numbers_of(const fv_session_image *image) {
+    const fv_session_info *info = image->info;
     fv_session_numbers numbers = {.model = info->model,
                                   .cache = info->cache,
                                   .vocabulary = info->vocabulary,
@@ -38,6 +39,7 @@ static fv_session_numbers numbers_of(const fv_session_info *info) {
                                   .segment_tokens = FV_SESSION_SEGMENT_TOKENS,
                                   .exact_activations = info->exact_activations,
                                   .end = info->end,
+                                  .stamp = image->split ? image->split->stamp : 0,
                                   .name_bytes = (uint32_t)text_bytes(info->model_name),
                                   .attention_bytes = (uint32_t)text_bytes(info->attention)};
     numbers.cache.max_tokens = 0;
@@ -53,11 +55,23 @@ static bool numbers_fit(const fv_session_numbers *numbers) {
     return !fv_session_header_get(header, &read, &status);
 }
 
+/* The stage whose file has a layer. */
+static uint32_t stage_of(const fv_session_split *split, uint32_t layer) {
+    uint32_t stage = 0;
+    for (uint32_t end = split->layers[0]; layer >= end && stage + 1 < split->stages; end += split->layers[stage])
+        stage++;
+    return stage;
+}
+
+static bool is_elsewhere(const fv_session_image *image, uint32_t layer) {
+    return image->split && stage_of(image->split, layer) != image->split->index;
+}
+
 /* What the layers have, and the memory for the head. */
 static fv_status writer_make(session_writer *writer, fv_message *message) {
     const fv_session_image *image = writer->image;
     size_t entries = 0, largest = 0;
-    writer->numbers = numbers_of(image->info);
+    writer->numbers = numbers_of(image);
     if (!numbers_fit(&writer->numbers))
         return fv_message_set(message, FV_ERROR_ARGUMENT, "a session of %u tokens can't be saved: out of range",
                               (unsigned)writer->numbers.tokens);
@@ -67,6 +81,8 @@ static fv_status writer_make(session_writer *writer, fv_message *message) {
     for (uint32_t layer = 0; layer < writer->numbers.layers; layer++) {
         uint32_t first = writer->segments;
         size_t bytes = image->segment_bytes[layer];
+        writer->first[layer] = first;
+        if (is_elsewhere(image, layer)) continue;
         if (bytes == 0 || bytes % FV_SESSION_UNIT != 0 || bytes / FV_SESSION_UNIT > UINT32_MAX)
             return fv_message_set(message, FV_ERROR_ARGUMENT, "segments of layer %u can't be saved", (unsigned)layer);
         while (first > 0 && image->segment(image->context, layer, first - 1)) first--;
@@ -93,8 +109,10 @@ static void fill_head(session_writer *writer) {
     const fv_session_info *info = writer->image->info;
     for (uint32_t layer = 0; layer < info->layers; layer++) {
         uint8_t *record = writer->head + FV_SESSION_HEADER + FV_SESSION_LAYER * (size_t)layer;
-        fv_le32_put(record, writer->first[layer]);
-        fv_le32_put(record + 4, (uint32_t)(writer->image->segment_bytes[layer] / FV_SESSION_UNIT));
+        bool elsewhere = is_elsewhere(writer->image, layer);
+        size_t units = elsewhere ? 0 : writer->image->segment_bytes[layer] / FV_SESSION_UNIT;
+        fv_le32_put(record, elsewhere ? stage_of(writer->image->split, layer) : writer->first[layer]);
+        fv_le32_put(record + 4, (uint32_t)units);
     }
     for (uint32_t i = 0; i < info->tokens; i++)
         fv_le32_put(writer->head + writer->places.ids + 4 * (size_t)i, (uint32_t)writer->image->tokens[i]);
@@ -161,7 +179,10 @@ fv_status fv_session_file_write(const fv_session_image *image, const char *path,
     }
     if (status == FV_OK) {
         writer.file = made.file;
-        status = fv_replacement_end(&made, made.file && write_all(&writer), message);
+        if (made.file && image->others) status = image->others(image->others_context, message);
+        bool good = status == FV_OK && made.file && write_all(&writer);
+        fv_status ended = fv_replacement_end(&made, good, status == FV_OK ? message : NULL);
+        if (status == FV_OK) status = ended;
     }
     free(writer.first);
     free(writer.head);

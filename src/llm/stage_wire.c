@@ -40,10 +40,23 @@ static uint64_t call_bytes(const fv_stage_message *message) {
     return count * (uint64_t)sizeof(fv_stage_part) + ids * sizeof(int32_t);
 }
 
+/* What has a number for each stage. */
+static bool is_of_layers(const fv_stage_message *message) {
+    fv_stage_kind kind = fv_stage_kind_of(message);
+    return kind == FV_STAGE_LAYERS || kind == FV_STAGE_SESSION_SAVE || kind == FV_STAGE_SESSION_WAKE ||
+           kind == FV_STAGE_SESSION_DROP;
+}
+
+static uint64_t layers_bytes(const fv_stage_message *message) {
+    uint64_t bytes = fv_stage_head_of(message)->count * (uint64_t)sizeof(uint32_t);
+    return fv_stage_kind_of(message) == FV_STAGE_LAYERS ? bytes : bytes + sizeof(fv_stage_session);
+}
+
 bool fv_stage_is_whole(const fv_stage_message *message, size_t width, bool answer) {
     if (message->count < sizeof(fv_stage_head) || !message->bytes) return false;
     const fv_stage_head *head = fv_stage_head_of(message);
     uint64_t bytes = 0, count = head->count, body = message->count - sizeof *head;
+    if (is_of_layers(message)) return layers_bytes(message) == body;
     switch (fv_stage_kind_of(message)) {
     case FV_STAGE_HELLO:
         bytes = sizeof(fv_stage_hello);

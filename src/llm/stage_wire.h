@@ -21,7 +21,11 @@ typedef enum fv_stage_kind {
                     */
     FV_STAGE_ROWS, /* fv_stage_row [count] of the stepper's last step; in the answer the normed rows */
     FV_STAGE_CALL, /* to ranks that hold contexts together: fv_stage_part [count], then the ids of all of them */
-    FV_STAGE_CALL_EACH, /* likewise, of parts that fail alone */
+    FV_STAGE_CALL_EACH,    /* likewise, of parts that fail alone */
+    FV_STAGE_LAYERS,       /* uint32_t [count]: layers of each stage, count: stages */
+    FV_STAGE_SESSION_SAVE, /* fv_stage_session of a sequence, then what FV_STAGE_LAYERS found; count: stages */
+    FV_STAGE_SESSION_WAKE, /* likewise */
+    FV_STAGE_SESSION_DROP, /* likewise: files of the stamp go */
     FV_STAGE_KINDS
 } fv_stage_kind;
 
@@ -57,6 +61,16 @@ typedef struct fv_stage_part {
 typedef struct fv_stage_row {
     uint32_t part, row; /* of those that were sent; the part's own */
 } fv_stage_row;
+
+#define FV_STAGE_PATH 4096
+
+typedef struct fv_stage_session {
+    uint64_t stamp;           /* of the save */
+    uint64_t kept;            /* of the save before it, whose files stay until it is done; 0: there is none */
+    uint32_t tokens, end;     /* end: fv_session_end */
+    char path[FV_STAGE_PATH]; /* the first stage's file, zero-terminated */
+    char text[FV_MESSAGE_BYTES];
+} fv_stage_session;
 
 _Static_assert(sizeof(fv_stage_head) + sizeof(fv_stage_part) <= FV_STAGE_OVERHEAD, "of a step of one token");
 _Static_assert(sizeof(fv_stage_head) % 8 == 0 && sizeof(fv_stage_part) % 8 == 0, "bodies are aligned");

@@ -4,6 +4,7 @@
 #include "llm/divided.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
+#include "llm/stage_keeper.h"
 #include "llm/stage_wire.h"
 #include "llm/stepper_parts.h"
 #include "platform/array.h"
@@ -28,6 +29,7 @@ typedef struct held_stepper {
 
 struct fv_stage_worker {
     fv_llm *llm;
+    uint32_t index; /* of the stage; 0: nobody has said it yet */
     fv_pool *pool;
     fv_segments *segments;
     held_sequence *sequences;
@@ -155,6 +157,7 @@ static fv_status hello(fv_stage_worker *worker, const fv_stage_message *message,
                                 said->stages, range->first, said->next_layer);
     if (status != FV_OK && fv_stage_head_of(message)->status == FV_OK) text_put(said->text, text.text);
     fail(message, status);
+    worker->index = said->stages;
     said->next_layer = range->first + range->count;
     said->stages++;
     worker->llm->steps_kept = FV_STAGE_FLIGHT(said->of_stages) + 1;
@@ -248,6 +251,29 @@ static void close_one(fv_stage_worker *worker, const fv_stage_message *message) 
         stepper_drop(stepper);
         *stepper = worker->steppers[--worker->stepper_count];
     }
+}
+
+static fv_status layers_tell(const fv_stage_worker *worker, const fv_stage_message *message, fv_message *fault) {
+    uint32_t *layers = fv_stage_body(message);
+    if (worker->index == 0 || worker->index >= fv_stage_head_of(message)->count)
+        return strange(fault, "counts stages wrongly");
+    layers[worker->index] = worker->llm->loaded.range.count;
+    return FV_OK;
+}
+
+/* Its file of a session. */
+static fv_status session_work(const fv_stage_worker *worker, const fv_stage_message *message, fv_message *fault) {
+    const held_sequence *held = sequence_of(worker, fv_stage_head_of(message)->subject);
+    if (!held) return strange(fault, "names a sequence that there is not");
+    if (!fv_stage_keeper_takes(message, worker->llm, worker->index))
+        return strange(fault, "has no session's name or numbers");
+    if (fv_stage_head_of(message)->status != FV_OK) return FV_OK;
+    fv_stage_session *session = fv_stage_body(message);
+    fv_message text = {{0}};
+    fv_status status = fv_stage_keeper_run(held->sequence, message, worker->index, &text);
+    if (status != FV_OK) text_put(session->text, text.text);
+    fail(message, status);
+    return FV_OK;
 }
 
 /* What is done to one sequence. */
@@ -420,6 +446,12 @@ fv_status fv_stage_worker_run(fv_stage_worker *worker, fv_stage_message *message
         return call(worker, message, fault);
     case FV_STAGE_ROWS:
         return is_last(worker) ? rows_answer(worker, message, fault) : FV_OK;
+    case FV_STAGE_LAYERS:
+        return layers_tell(worker, message, fault);
+    case FV_STAGE_SESSION_SAVE:
+    case FV_STAGE_SESSION_WAKE:
+    case FV_STAGE_SESSION_DROP:
+        return session_work(worker, message, fault);
     case FV_STAGE_END:
         *ended = true;
         return FV_OK;

@@ -14,7 +14,7 @@ import tempfile
 import time
 import unittest
 
-from mpi_runner import FOVEA, command, end, environment, launchers, main, model, mpirun, workers
+from mpi_runner import FOVEA, command, end, environment, launchers, main, model, mpirun, run, workers
 
 RUNS = int(os.environ.get("FV_RUNS", "3"))
 # Long enough to be killed in.
@@ -87,6 +87,35 @@ class FailureTest(unittest.TestCase):
                                 os.kill(pid, signal.SIGKILL)
                             except OSError:
                                 pass
+
+    def test_a_rank_that_is_killed_while_it_keeps_a_session(self):
+        """What was there stays, or what is new is there whole."""
+        with tempfile.TemporaryDirectory() as folder:
+            kept, texts = os.path.join(folder, "kept"), []
+            alike = ("-m", model("story"), "-c", "2048", "-t", "1")
+            reads, asks = [], ("run", *alike, "-p", "So", "-n", "8", "--temp", "0", "-no-cnv", "--session")
+            for words in ("the cat and the sun. ", "an old dog in the rain. "):
+                path = os.path.join(folder, "text%d" % len(texts))
+                with open(path, "w") as file:
+                    file.write(words * 60)
+                reads.append(("read", *alike, "-f", path, "-o"))
+                self.assertEqual(run(*reads[-1], path + ".alone").returncode, 0)
+                texts.append(run(*asks, path + ".alone").stdout)
+            self.assertNotEqual(*texts)
+            for launcher in launchers():
+                self.assertEqual(mpirun(launcher, 2, *reads[0], kept).returncode, 0)
+                for number in range(RUNS):
+                    process = self.start(launcher, 2, *reads[1 - number % 2], kept)
+                    pid = workers(process.pid, 2)[random.randrange(2)]
+                    time.sleep(random.random() * 0.3)
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                    except OSError:
+                        pass  # it has read all
+                    process.communicate(timeout=10 + PATIENCE)
+                    done = mpirun(launcher, 2, *asks, kept)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertIn(done.stdout, texts)
 
     def test_what_a_rank_cannot_open(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -193,12 +193,41 @@ class SameTest(unittest.TestCase):
                 errors = process.communicate(timeout=30)[1]
                 self.assertEqual(process.returncode, 0, errors)
 
-    def test_sessions_are_refused(self):
-        done = mpirun(launchers()[0], 2, "run", "-m", model("story"), "-p", "a", "-n", "1", "-t", "1", "--prompt-cache",
-                      os.path.join(self.folder, "kept"))
+    def test_sessions(self):
+        """Read and asked by ranks: what one process says. Neither wakes the other's."""
+        path = self.text(40)
+        kept, alone = os.path.join(self.folder, "kept"), os.path.join(self.folder, "alone")
+        read = ("read", "-m", model("story"), "-f", path, "-t", "1", "-ub", "64", "-c", "2048")
+        ask_it = ("run", "-m", model("story"), "-p", "Then the", "-n", "12", "--temp", "0", "-t", "1", "-c", "2048",
+                  "-no-cnv", "--session")
+        self.assertEqual(run(*read, "-o", alone).returncode, 0)
+        expected = run(*ask_it, alone)
+        self.assertEqual(expected.returncode, 0, expected.stderr)
+        for launcher in launchers():
+            with self.subTest(launcher=launcher):
+                done = mpirun(launcher, 2, *read, "-o", kept)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(len([name for name in os.listdir(self.folder) if name.endswith(".rank1")]), 1)
+                done = mpirun(launcher, 2, *ask_it, kept)
+                self.assertEqual((done.returncode, done.stdout), (0, expected.stdout), done.stderr)
+        for ranks, file, says in ((3, kept, b"was saved by 2 ranks with layers"), (2, alone, b"was saved by one process")):
+            done = mpirun(launchers()[0], ranks, *ask_it, file)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn(says, done.stderr)
+        done = run(*ask_it, kept)
         self.assertEqual(done.returncode, 1, done.stderr)
-        self.assertIn(b"can't be saved or woken", done.stderr)
-        self.assertEqual(os.listdir(self.folder), [])
+        self.assertIn(b"was saved by 2 ranks with layers", done.stderr)
+
+    def test_a_prompt_cache(self):
+        kept = os.path.join(self.folder, "kept")
+        words = ("run", "-m", model("story"), "-p", "Once upon a time there was", "-n", "8", "--temp", "0", "-t", "1", "-no-cnv")
+        expected = run(*words)
+        for _ in range(2):  # makes it, takes it up
+            done = mpirun(launchers()[0], 2, *words, "--prompt-cache", kept)
+            self.assertEqual((done.returncode, done.stdout), (0, expected.stdout), done.stderr)
+        self.assertEqual(len(os.listdir(self.folder)), 2)
+        done = mpirun(launchers()[0], 2, *words, "--prompt-cache", kept, "--ranks-per-stage", "2")
+        self.assertEqual(done.returncode, 1, done.stderr)
 
     def test_only_rank_0_speaks(self):
         for launcher in launchers():

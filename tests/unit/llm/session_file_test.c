@@ -199,7 +199,7 @@ static void numbers_that_lie_are_not_believed(void **state) {
             (void)open_and_check(lie, count); /* no read outside, no overflow: the sanitizers look */
         }
     memcpy(lie, bytes, count);
-    fv_le32_put(lie + FV_SESSION_AT_VERSION, FV_SESSION_VERSION + 1);
+    fv_le32_put(lie + FV_SESSION_AT_VERSION, FV_SESSION_VERSION_STAGE + 1);
     checksums_mend(lie);
     assert_int_equal(open_and_check(lie, count), FV_ERROR_UNSUPPORTED);
     free(lie);
