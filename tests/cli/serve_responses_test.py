@@ -16,16 +16,8 @@ CLOSE = ["response.output_text.done", "response.content_part.done", "response.ou
 
 class ResponsesTest(ServeTest):
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.server = Server(tiny_model(cls.folder.name))
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-        cls.folder.cleanup()
-        super().tearDownClass()
+    def path(cls):
+        return tiny_model(cls.folder.name)
 
     def chat(self, messages):
         status, answer = self.server.post("/v1/chat/completions", {"messages": messages, "max_tokens": 12, "temperature": 0, "seed": 1})

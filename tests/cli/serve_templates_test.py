@@ -19,16 +19,8 @@ CLOCK = {"type": "function", "function": {"name": "clock", "parameters": {}}}
 
 class TemplateTest(ServeTest):
     @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.folder = tempfile.TemporaryDirectory()
-        cls.server = Server(tiny_model(cls.folder.name, **{"tokenizer.chat_template": OWN}))
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-        cls.folder.cleanup()
-        super().tearDownClass()
+    def path(cls):
+        return tiny_model(cls.folder.name, **{"tokenizer.chat_template": OWN})
 
     def prompt(self, **body):
         status, answer = self.server.post("/apply-template", dict({"messages": [USER]}, **body))
