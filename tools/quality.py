@@ -87,13 +87,18 @@ def groups(rows):
     return found
 
 
+def name_of(model):
+    """Of a file: without its ending and the type of its weights."""
+    return re.sub(r"([.-]I?Q\d\w*)?\.gguf$", "", model, flags=re.I)
+
+
 def table(rows):
     lines = ["", "| model | text | context | pass | attention | bytes read | density | ppl | KL | top-1 |",
              "|---|---|---|---|---|---|---|---|---|---|"]
     for (model, text, context, kind), members in groups(rows).items():
         for row in members:
             lines.append("| %s | %s | %s | %s | `%s` | %.1f %% | %.1f %% | %+.2f %% | %.4f | %.1f %% |" % (
-                model.split(".")[0], text, context, kind, row["attention"], 100 * float(row["bytes_ratio"]),
+                name_of(model), text, context, kind, row["attention"], 100 * float(row["bytes_ratio"]),
                 100 * float(row["density"]), 100 * (float(row["ppl_ratio"]) - 1), float(row["kl"]),
                 100 * float(row["top1"])))
     return "\n".join(lines) + "\n"
@@ -136,7 +141,7 @@ def picture(rows, path):
             if points:
                 axis.plot(*zip(*points), marker="o", markersize=4, label=name, color="C%d" % families.index(name))
         axis.set_yscale("log")
-        axis.set_title("%s, %s" % (model.split(".")[0], text), fontsize=9)
+        axis.set_title("%s, %s" % (name_of(model), text), fontsize=9)
         axis.minorticks_off()
         axis.grid(True, alpha=0.3)
     for axis in axes[-1]:
