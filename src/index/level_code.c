@@ -64,11 +64,12 @@ static grid_sums sums_of(size_t n, const float *r, double per_step, double half)
 /* Steps of the grid for one of r that point most nearly along it. The outermost level stands for the largest channel,
  * or for as little as a third of it. */
 static double best_step(size_t n, const float *r, double half) {
-    double most = 0, best = 0, cosine = -1;
-    for (size_t i = 0; i < n; i++) most = fmax(most, fabs((double)r[i]));
+    float most = 0; /* no fmax(): gcc 12 for Arm fails to vectorise it */
+    double best = 0, cosine = -1;
+    for (size_t i = 0; i < n; i++) most = fabsf(r[i]) > most ? fabsf(r[i]) : most;
     if (!(most > 0)) return 0;
     for (int i = 0; i < TRIES; i++) {
-        double per_step = (half + 0.5) / most * (0.9 + 2.1 * i / (TRIES - 1));
+        double per_step = (half + 0.5) / (double)most * (0.9 + 2.1 * i / (TRIES - 1));
         grid_sums sums = sums_of(n, r, per_step, half);
         double along = sums.product / sqrt(sums.size);
         if (along > cosine) best = per_step;
