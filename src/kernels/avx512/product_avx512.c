@@ -1,6 +1,6 @@
 /* AVX-512 VNNI. Limit: dpbusd, two a cycle; of 11 operations on its ports per 512 products 8 are dpbusd, 3 apply
  * scales. */
-#include "kernels/avx2/packed_avx2.h"
+#include "kernels/avx2/packed_pairs.h"
 #include "kernels/kernels.h"
 
 enum { TOKENS = 4, VECTORS = FV_PANEL_ROWS / 16 }; /* 8 dot products, 16 sums: 24 of 32 registers, and 8 hide dpbusd */
@@ -85,30 +85,14 @@ INLINE __m256 packed_dot(fv_packed_type type, size_t count, const __m256i *steps
     return _mm256_cvtepi32_ps(_mm256_add_epi32(even, odd));
 }
 
-/* One token apart: that is decode, and must not share its registers. */
-#define PRODUCT(NAME, name) \
-    static __attribute__((noinline)) void single_##name(size_t columns, size_t eights, const void *packed, \
-                                                        const fv_q8_rows *x, float *out) { \
-        packed_single(FV_PACKED_##NAME, packed_dot, columns, eights, packed, x, out); \
-    } \
-    static __attribute__((noinline)) void several_##name(size_t columns, size_t eights, const void *packed, \
-                                                         size_t tokens, const fv_q8_rows *x, float *out, \
-                                                         size_t out_stride) { \
-        packed_product(FV_PACKED_##NAME, packed_dot, columns, eights, packed, tokens, x, out, out_stride); \
-    }
+#define PRODUCT(NAME, name) PACKED_PAIR(NAME, name, avx512, packed_dot)
 FV_PACKED_LIST(PRODUCT)
 #undef PRODUCT
 
 bool fv_product_packed_avx512(fv_packed_type type, size_t columns, size_t eights, const void *packed, size_t tokens,
                               const fv_q8_rows *x, float *out, size_t out_stride) {
     if (tokens > PACKED_TOKENS) return false; /* panels use the whole width of the registers */
-#define PRODUCT_CASE(NAME, name) \
-    case FV_PACKED_##NAME: \
-        if (tokens == 1) \
-            single_##name(columns, eights, packed, x, out); \
-        else \
-            several_##name(columns, eights, packed, tokens, x, out, out_stride); \
-        return true;
+#define PRODUCT_CASE(NAME, name) PACKED_PAIR_CASE(NAME, name, avx512)
     switch (type) {
         FV_PACKED_LIST(PRODUCT_CASE)
     case FV_PACKED_COUNT:

@@ -1,6 +1,6 @@
 /* AVX-VNNI. Limit: dpbusd, two a cycle; of 12 operations on its ports per 256 products 8 are dpbusd, 4 apply scales.
  * Three tokens by 32 rows are 12 chains of dpbusd, which hide its latency; sums wait in memory. Exact for any byte. */
-#include "kernels/avx2/packed_avx2.h"
+#include "kernels/avx2/packed_pairs.h"
 #include "kernels/avx2/panel_avx2.h"
 #include "kernels/kernels.h"
 
@@ -47,29 +47,14 @@ INLINE __m256 packed_dot(fv_packed_type type, size_t count, const __m256i *steps
     return _mm256_cvtepi32_ps(_mm256_add_epi32(even, odd));
 }
 
-/* One token apart: that is decode, and must not share its registers. */
-#define PRODUCT(NAME, name) \
-    static __attribute__((noinline)) void one_##name(size_t columns, size_t eights, const void *packed, \
-                                                     const fv_q8_rows *x, float *out) { \
-        packed_single(FV_PACKED_##NAME, packed_dot, columns, eights, packed, x, out); \
-    } \
-    static __attribute__((noinline)) void few_##name(size_t columns, size_t eights, const void *packed, size_t tokens, \
-                                                     const fv_q8_rows *x, float *out, size_t out_stride) { \
-        packed_product(FV_PACKED_##NAME, packed_dot, columns, eights, packed, tokens, x, out, out_stride); \
-    }
+#define PRODUCT(NAME, name) PACKED_PAIR(NAME, name, avxvnni, packed_dot)
 FV_PACKED_LIST(PRODUCT)
 #undef PRODUCT
 
 bool fv_product_packed_avxvnni(fv_packed_type type, size_t columns, size_t eights, const void *packed, size_t tokens,
                                const fv_q8_rows *x, float *out, size_t out_stride) {
     if (tokens > PACKED_TOKENS) return false; /* a panel's sums share what is loaded */
-#define PRODUCT_CASE(NAME, name) \
-    case FV_PACKED_##NAME: \
-        if (tokens == 1) \
-            one_##name(columns, eights, packed, x, out); \
-        else \
-            few_##name(columns, eights, packed, tokens, x, out, out_stride); \
-        return true;
+#define PRODUCT_CASE(NAME, name) PACKED_PAIR_CASE(NAME, name, avxvnni)
     switch (type) {
         FV_PACKED_LIST(PRODUCT_CASE)
     case FV_PACKED_COUNT:
