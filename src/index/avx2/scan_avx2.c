@@ -1,5 +1,5 @@
 /* scan_avx2.c - two groups of four channels in a register. */
-#include "index/scan_kernels.h"
+#include "index/scan_pairs.h"
 #include <immintrin.h>
 #include <stdbool.h>
 #include <string.h>
@@ -105,9 +105,6 @@ void fv_scan_code_avx2(size_t n, const float *self, const float *other, uint8_t 
 
 /* ---- pairs ---- */
 
-/* What elements are kept as. */
-typedef enum element { F32, F16, BF16 } element;
-
 static inline __m256 load_eight(element type, const void *x, size_t i) {
     if (type == F32) return _mm256_loadu_ps((const float *)x + i);
     __m128i half = _mm_loadu_si128((const __m128i *)(const void *)((const uint16_t *)x + i));
@@ -125,43 +122,15 @@ static inline void pair_step(bool is_product, element x_type, element y_type, co
 }
 
 static inline float pair_sum(bool is_product, element x_type, element y_type, size_t n, const void *x, const void *y) {
-    const size_t x_bytes = x_type == F32 ? 4 : 2, y_bytes = y_type == F32 ? 4 : 2;
     __m256 lane[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
     size_t i = 0;
     for (; n - i >= 32; i += 32) pair_step(is_product, x_type, y_type, x, y, i, lane);
     if (i < n) {
-        float rest[2][32] = {{0}};
-        memcpy(rest[0], (const uint8_t *)x + i * x_bytes, (n - i) * x_bytes);
-        memcpy(rest[1], (const uint8_t *)y + i * y_bytes, (n - i) * y_bytes);
+        float rest[2][32];
+        pair_rest(x_type, y_type, n, x, y, i, rest);
         pair_step(is_product, x_type, y_type, rest[0], rest[1], 0, lane);
     }
     return lanes_total(lane);
 }
 
-float fv_scan_distance_avx2(size_t n, const float *x, const float *y) { return pair_sum(false, F32, F32, n, x, y); }
-
-float fv_scan_product_avx2(size_t n, const float *x, const float *y) { return pair_sum(true, F32, F32, n, x, y); }
-
-float fv_scan_distance_f16_avx2(size_t n, const float *x, const uint16_t *y) {
-    return pair_sum(false, F32, F16, n, x, y);
-}
-
-float fv_scan_product_f16_avx2(size_t n, const float *x, const uint16_t *y) {
-    return pair_sum(true, F32, F16, n, x, y);
-}
-
-float fv_scan_distance_bf16_avx2(size_t n, const float *x, const uint16_t *y) {
-    return pair_sum(false, F32, BF16, n, x, y);
-}
-
-float fv_scan_product_bf16_avx2(size_t n, const float *x, const uint16_t *y) {
-    return pair_sum(true, F32, BF16, n, x, y);
-}
-
-float fv_scan_distance_f16_f16_avx2(size_t n, const uint16_t *x, const uint16_t *y) {
-    return pair_sum(false, F16, F16, n, x, y);
-}
-
-float fv_scan_distance_bf16_bf16_avx2(size_t n, const uint16_t *x, const uint16_t *y) {
-    return pair_sum(false, BF16, BF16, n, x, y);
-}
+FV_SCAN_PAIRS(avx2)

@@ -1,5 +1,5 @@
 /* scan_avx512.c - four groups of four channels in a register. */
-#include "index/scan_kernels.h"
+#include "index/scan_pairs.h"
 #include <immintrin.h>
 #include <stdbool.h>
 #include <string.h>
@@ -108,9 +108,6 @@ void fv_scan_code_avx512(size_t n, const float *self, const float *other, uint8_
 
 /* ---- pairs ---- */
 
-/* What elements are kept as. */
-typedef enum element { F32, F16, BF16 } element;
-
 static inline __m512 load_sixteen(element type, const void *x, size_t i) {
     if (type == F32) return _mm512_loadu_ps((const float *)x + i);
     __m256i half = _mm256_loadu_si256((const __m256i *)(const void *)((const uint16_t *)x + i));
@@ -126,7 +123,6 @@ static inline __m512 pair_step(bool is_product, element x_type, element y_type, 
 }
 
 static inline float pair_sum(bool is_product, element x_type, element y_type, size_t n, const void *x, const void *y) {
-    const size_t x_bytes = x_type == F32 ? 4 : 2, y_bytes = y_type == F32 ? 4 : 2;
     __m512 low = _mm512_setzero_ps(), high = low;
     size_t i = 0;
     for (; n - i >= 32; i += 32) {
@@ -134,39 +130,12 @@ static inline float pair_sum(bool is_product, element x_type, element y_type, si
         high = pair_step(is_product, x_type, y_type, x, y, i + 16, high);
     }
     if (i < n) {
-        float rest[2][32] = {{0}};
-        memcpy(rest[0], (const uint8_t *)x + i * x_bytes, (n - i) * x_bytes);
-        memcpy(rest[1], (const uint8_t *)y + i * y_bytes, (n - i) * y_bytes);
+        float rest[2][32];
+        pair_rest(x_type, y_type, n, x, y, i, rest);
         low = pair_step(is_product, x_type, y_type, rest[0], rest[1], 0, low);
         high = pair_step(is_product, x_type, y_type, rest[0], rest[1], 16, high);
     }
     return lanes_total(low, high);
 }
 
-float fv_scan_distance_avx512(size_t n, const float *x, const float *y) { return pair_sum(false, F32, F32, n, x, y); }
-
-float fv_scan_product_avx512(size_t n, const float *x, const float *y) { return pair_sum(true, F32, F32, n, x, y); }
-
-float fv_scan_distance_f16_avx512(size_t n, const float *x, const uint16_t *y) {
-    return pair_sum(false, F32, F16, n, x, y);
-}
-
-float fv_scan_product_f16_avx512(size_t n, const float *x, const uint16_t *y) {
-    return pair_sum(true, F32, F16, n, x, y);
-}
-
-float fv_scan_distance_bf16_avx512(size_t n, const float *x, const uint16_t *y) {
-    return pair_sum(false, F32, BF16, n, x, y);
-}
-
-float fv_scan_product_bf16_avx512(size_t n, const float *x, const uint16_t *y) {
-    return pair_sum(true, F32, BF16, n, x, y);
-}
-
-float fv_scan_distance_f16_f16_avx512(size_t n, const uint16_t *x, const uint16_t *y) {
-    return pair_sum(false, F16, F16, n, x, y);
-}
-
-float fv_scan_distance_bf16_bf16_avx512(size_t n, const uint16_t *x, const uint16_t *y) {
-    return pair_sum(false, BF16, BF16, n, x, y);
-}
+FV_SCAN_PAIRS(avx512)

@@ -1,5 +1,5 @@
 /* scan_neon.c - one group of four channels in a register. */
-#include "index/scan_kernels.h"
+#include "index/scan_pairs.h"
 #include <arm_neon.h>
 #include <stdbool.h>
 #include <string.h>
@@ -101,9 +101,6 @@ void fv_scan_code_neon(size_t n, const float *self, const float *other, uint8_t 
 
 /* ---- pairs ---- */
 
-/* What elements are kept as. */
-typedef enum element { F32, F16, BF16 } element;
-
 static inline float32x4_t load_four(element type, const void *x, size_t i) {
     if (type == F32) return vld1q_f32((const float *)x + i);
     uint16x4_t half = vld1_u16((const uint16_t *)x + i);
@@ -120,44 +117,16 @@ static inline void pair_step(bool is_product, element x_type, element y_type, co
 }
 
 static inline float pair_sum(bool is_product, element x_type, element y_type, size_t n, const void *x, const void *y) {
-    const size_t x_bytes = x_type == F32 ? 4 : 2, y_bytes = y_type == F32 ? 4 : 2;
     float32x4_t lane[8];
     for (size_t j = 0; j < 8; j++) lane[j] = vdupq_n_f32(0);
     size_t i = 0;
     for (; n - i >= 32; i += 32) pair_step(is_product, x_type, y_type, x, y, i, lane);
     if (i < n) {
-        float rest[2][32] = {{0}};
-        memcpy(rest[0], (const uint8_t *)x + i * x_bytes, (n - i) * x_bytes);
-        memcpy(rest[1], (const uint8_t *)y + i * y_bytes, (n - i) * y_bytes);
+        float rest[2][32];
+        pair_rest(x_type, y_type, n, x, y, i, rest);
         pair_step(is_product, x_type, y_type, rest[0], rest[1], 0, lane);
     }
     return lanes_total(lane);
 }
 
-float fv_scan_distance_neon(size_t n, const float *x, const float *y) { return pair_sum(false, F32, F32, n, x, y); }
-
-float fv_scan_product_neon(size_t n, const float *x, const float *y) { return pair_sum(true, F32, F32, n, x, y); }
-
-float fv_scan_distance_f16_neon(size_t n, const float *x, const uint16_t *y) {
-    return pair_sum(false, F32, F16, n, x, y);
-}
-
-float fv_scan_product_f16_neon(size_t n, const float *x, const uint16_t *y) {
-    return pair_sum(true, F32, F16, n, x, y);
-}
-
-float fv_scan_distance_bf16_neon(size_t n, const float *x, const uint16_t *y) {
-    return pair_sum(false, F32, BF16, n, x, y);
-}
-
-float fv_scan_product_bf16_neon(size_t n, const float *x, const uint16_t *y) {
-    return pair_sum(true, F32, BF16, n, x, y);
-}
-
-float fv_scan_distance_f16_f16_neon(size_t n, const uint16_t *x, const uint16_t *y) {
-    return pair_sum(false, F16, F16, n, x, y);
-}
-
-float fv_scan_distance_bf16_bf16_neon(size_t n, const uint16_t *x, const uint16_t *y) {
-    return pair_sum(false, BF16, BF16, n, x, y);
-}
+FV_SCAN_PAIRS(neon)
