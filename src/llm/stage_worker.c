@@ -80,6 +80,14 @@ static void stepper_drop(held_stepper *held) {
     free(held->rows);
 }
 
+static void step_free(fv_stage_worker *worker) {
+    free(worker->parts);
+    free(worker->inputs);
+    free(worker->outcomes);
+    free(worker->first_rows);
+    free(worker->places);
+}
+
 void fv_stage_worker_close(fv_stage_worker *worker) {
     if (!worker) return;
     for (size_t i = 0; i < worker->sequence_count; i++) sequence_drop(&worker->sequences[i]);
@@ -87,11 +95,7 @@ void fv_stage_worker_close(fv_stage_worker *worker) {
     fv_segments_close(worker->segments);
     free(worker->sequences);
     free(worker->steppers);
-    free(worker->parts);
-    free(worker->inputs);
-    free(worker->outcomes);
-    free(worker->first_rows);
-    free(worker->places);
+    step_free(worker);
     free(worker);
 }
 
@@ -304,11 +308,7 @@ static fv_status sequence_work(fv_stage_worker *worker, const fv_stage_message *
 
 static bool step_reserve(fv_stage_worker *worker, size_t count) {
     if (count <= worker->room) return true;
-    free(worker->parts);
-    free(worker->inputs);
-    free(worker->outcomes);
-    free(worker->first_rows);
-    free(worker->places);
+    step_free(worker);
     worker->parts = fv_array_new(count, sizeof *worker->parts);
     worker->inputs = fv_array_new(count, sizeof *worker->inputs);
     worker->outcomes = fv_array_new(count, sizeof *worker->outcomes);
