@@ -1,4 +1,5 @@
 #include "job.h"
+#include "fovea/machine.h"
 #include "job_hello.h"
 #include <pthread.h>
 #include <sched.h>
@@ -35,12 +36,6 @@ struct fv_job {
     pthread_mutex_t lock; /* of all above, and of the wire */
     pthread_cond_t wake;
 };
-
-static uint64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
-}
 
 /* --- faults ------------------------------------------------------------------------------------------------------ */
 
@@ -123,14 +118,12 @@ static void forgive_sleep(fv_job *job, uint64_t now) {
 }
 
 static bool turn(fv_job *job) {
-    uint64_t now = now_ns();
+    uint64_t now = fv_machine_clock_ns();
     forgive_sleep(job, now);
     memset(job->came, 0, job->self.ranks);
     bool ok = fv_mailbox_turn(job->mailbox, job->came);
-    for (uint32_t rank = 0; rank < job->self.ranks; rank++) {
-        if (!job->came[rank]) continue;
-        job->others[rank].heard_ns = now;
-    }
+    for (uint32_t rank = 0; rank < job->self.ranks; rank++)
+        if (job->came[rank]) job->others[rank].heard_ns = now;
     if (fv_mailbox_busy(job->mailbox)) job->busy_ns = now;
     if (ok) read_words(job);
     ok = ok && !fv_mailbox_fault_of(job->mailbox)->is_set && send_pulses(job, now) && check_silence(job, now);
@@ -157,12 +150,12 @@ typedef bool until_fn(fv_job *job, void *context);
 
 /* Turns until `until` holds; false: a fault. Called and left with the lock held. */
 static bool turn_until(fv_job *job, until_fn *until, void *context) {
-    uint64_t begin = now_ns();
+    uint64_t begin = fv_machine_clock_ns();
     for (;;) {
         if (!turn(job)) return false;
         if (until(job, context)) return true;
         pthread_mutex_unlock(&job->lock);
-        nap(now_ns() - begin);
+        nap(fv_machine_clock_ns() - begin);
         pthread_mutex_lock(&job->lock);
     }
 }
@@ -288,7 +281,7 @@ static void job_free(fv_job *job) {
 
 /* Pulses come ten in the time that a rank may be silent. */
 static void set_times(fv_job *job) {
-    uint64_t now = now_ns();
+    uint64_t now = fv_machine_clock_ns();
     job->pulse_ns = job->config.timeout_ns / 10 < SECOND ? job->config.timeout_ns / 10 : SECOND;
     job->turned_ns = now;
     job->next_pulse_ns = now + job->pulse_ns;
@@ -363,14 +356,14 @@ void fv_job_close(fv_job *job, int code) {
 static bool never(fv_job *job, void *context) {
     uint64_t *end = context;
     (void)job;
-    return now_ns() > *end;
+    return fv_machine_clock_ns() > *end;
 }
 
 void fv_job_fail(fv_job *job, const char *why) {
     char text[FV_WIRE_TEXT_BYTES];
     snprintf(text, sizeof text, "%s", why[0] ? why : "it failed");
     const fv_piece piece = {text, strlen(text)};
-    uint64_t end = now_ns() + job->config.timeout_ns;
+    uint64_t end = fv_machine_clock_ns() + job->config.timeout_ns;
     pthread_mutex_lock(&job->lock);
     bool told = job->self.rank > 0 && fv_mailbox_send(job->mailbox, 0, FV_FRAME_FAULT, &piece, 1) &&
                 turn_until(job, never, &end);
