@@ -30,6 +30,7 @@ struct fv_job {
     uint64_t turned_ns, next_pulse_ns, pulse_ns, busy_ns;
     bool is_told;  /* of the fault */
     bool is_ended; /* the end came, or is under way */
+    bool is_done;  /* this rank said goodbye: nothing of it follows */
     int code;
     bool has_thread, stops;
     pthread_t thread;
@@ -83,7 +84,7 @@ static bool listens_to(const fv_job *job, uint32_t rank) {
 }
 
 static bool send_pulses(fv_job *job, uint64_t now) {
-    if (now < job->next_pulse_ns) return true;
+    if (job->is_done || now < job->next_pulse_ns) return true;
     job->next_pulse_ns = now + job->pulse_ns;
     for (uint32_t rank = 0; rank < job->self.ranks; rank++) {
         if (!listens_to(job, rank) || job->others[rank].is_gone) continue;
@@ -325,20 +326,31 @@ static bool all_are_gone(fv_job *job, void *context) {
     return true;
 }
 
-static bool goodbye_is_taken(fv_job *job, void *context) {
+static bool all_is_taken(fv_job *job, void *context) {
     (void)context;
-    return fv_mailbox_on_the_way(job->mailbox, 0, FV_WIRE_WORD) == 0;
+    return !fv_mailbox_busy(job->mailbox) && (job->self.rank == 0 || !job->is_done || job->others[0].is_gone);
 }
 
+static bool send_bye(fv_job *job, uint32_t rank) {
+    job->is_done = true;
+    return fv_mailbox_send(job->mailbox, rank, FV_FRAME_BYE, NULL, 0);
+}
+
+/* A rank says goodbye to rank 0 when all that it sent was taken, and takes what comes until rank 0, which heard that of
+ * all, says it too: nothing is on its way then. What a library finds unfinished at its end it may complain of, and UCX
+ * does so on standard output. */
 static bool say_goodbye(fv_job *job, int code) {
     int32_t number = code;
     const fv_piece piece = {&number, sizeof number};
     job->is_ended = true;
     if (job->self.rank > 0)
-        return fv_mailbox_send(job->mailbox, 0, FV_FRAME_BYE, NULL, 0) && turn_until(job, goodbye_is_taken, NULL);
+        return turn_until(job, all_is_taken, NULL) && send_bye(job, 0) && turn_until(job, all_is_taken, NULL);
     for (uint32_t rank = 1; rank < job->self.ranks; rank++)
         if (!fv_mailbox_send(job->mailbox, rank, FV_FRAME_END, &piece, 1)) return false;
-    return turn_until(job, all_are_gone, NULL);
+    if (!turn_until(job, all_are_gone, NULL)) return false;
+    for (uint32_t rank = 1; rank < job->self.ranks; rank++)
+        if (!send_bye(job, rank)) return false;
+    return turn_until(job, all_is_taken, NULL);
 }
 
 void fv_job_close(fv_job *job, int code) {

@@ -25,6 +25,7 @@ typedef struct queue_net {
     bool is_broken[QUEUE_RANKS]; /* its calls fail */
     int ended_with[QUEUE_RANKS]; /* code of end_all() */
     int finished;
+    int left; /* messages to ranks that had finished, or from them: nobody takes them any more */
 } queue_net;
 
 typedef struct queue_end {
@@ -122,6 +123,10 @@ static inline void queue_finish(void *context) {
     queue_end *end = context;
     pthread_mutex_lock(&end->net->lock);
     end->net->finished++;
+    for (int to = 0; to < QUEUE_RANKS; to++)
+        for (int channel = 0; channel < FV_WIRE_CHANNELS; channel++)
+            for (const queued *at = end->net->first[to][channel]; at; at = at->next)
+                end->net->left += at->from == end->rank || to == (int)end->rank;
     pthread_mutex_unlock(&end->net->lock);
 }
 
