@@ -56,6 +56,9 @@
 
 #if FV_BUILD_AVX512 && FV_BUILD_MODEL
 #define FV_AVX512_MODEL_LIST(K) \
+    K(silu_f32, avx512) \
+    K(gelu_f32, avx512) \
+    K(quantize_q8, avx512) \
     K(product_panel, avx512) \
     K(product_packed, avx512) \
     K(product_f32, avx512) \

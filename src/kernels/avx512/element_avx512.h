@@ -2,13 +2,11 @@
 #ifndef FV_ELEMENT_AVX512_H
 #define FV_ELEMENT_AVX512_H
 
+#include "kernels/avx512/lanes_avx512.h"
 #include "kernels/element_kind.h"
 #include "kernels/q4_layout.h"
-#include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#define INLINE static inline __attribute__((always_inline))
 
 enum { LINE_BYTES = 64 };
 
