@@ -54,13 +54,19 @@ void fv_rope_table(uint32_t first_position, uint32_t tokens, uint32_t pairs, con
         }
 }
 
-void fv_rope_apply(uint32_t pairs, int halves, const float *table, float *x) {
+/* The table never overlaps the values: said so, compilers work on several pairs at once. */
+void fv_rope_apply(uint32_t pairs, int halves, const float *restrict table, float *restrict x) {
     const float *sines = table + pairs;
-    size_t step = halves ? 1 : 2, apart = halves ? pairs : 1;
-    for (size_t i = 0; i < pairs; i++) {
-        float a = x[i * step], b = x[i * step + apart];
-        x[i * step] = a * table[i] - b * sines[i];
-        x[i * step + apart] = a * sines[i] + b * table[i];
+    float *upper = x + pairs;
+    for (size_t i = 0; halves && i < pairs; i++) {
+        float a = x[i], b = upper[i];
+        x[i] = a * table[i] - b * sines[i];
+        upper[i] = a * sines[i] + b * table[i];
+    }
+    for (size_t i = 0; !halves && i < pairs; i++) {
+        float a = x[2 * i], b = x[2 * i + 1];
+        x[2 * i] = a * table[i] - b * sines[i];
+        x[2 * i + 1] = a * sines[i] + b * table[i];
     }
 }
 
