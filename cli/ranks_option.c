@@ -74,7 +74,7 @@ static int front(int argc, char **argv, int (*verb)(int argc, char **argv)) {
     int code = fv_crew_per_stage(job) > 1 ? make_alike(argc, argv) : CLI_GO_ON;
     if (code == CLI_GO_ON) code = verb(argc, argv);
     code = cli_finish(code);
-    fv_crew_await_end(job);
+    fv_crew_await_end(job, code);
     return code;
 }
 

@@ -114,11 +114,22 @@ uint32_t fv_crew_per_stage(const fv_crew *crew) { return crew->per_stage; }
 bool fv_crew_has_front(const fv_crew *crew) { return fv_job_rank(crew->job) < crew->per_stage; }
 uint32_t fv_crew_seed(const fv_crew *crew) { return fv_job_seed(crew->job); }
 
-void fv_crew_await_end(fv_crew *crew) {
+/* Front ends of one context do the same, but not at the same time: the end that rank 0 tells all ranks of would
+ * overtake what the slower ones still wait for from other ranks. */
+void fv_crew_await_end(fv_crew *crew, int code) {
     fv_letter *letter = NULL;
     bool ended = false;
-    if (fv_job_rank(crew->job) > 0) (void)fv_job_take(crew->job, 0, FV_KIND_BIT(FV_FRAME_SETUP), &letter, &ended, NULL);
-    fv_letter_free(letter);
+    if (fv_job_rank(crew->job) > 0) {
+        const fv_piece piece = {"", 1};
+        if (fv_job_send(crew->job, 0, FV_FRAME_READY, &piece, 1, NULL) == FV_OK)
+            (void)fv_job_take(crew->job, 0, FV_KIND_BIT(FV_FRAME_SETUP), &letter, &ended, NULL);
+        fv_letter_free(letter);
+        return;
+    }
+    for (uint32_t rank = 1; rank < crew->per_stage && code == 0; rank++) {
+        if (fv_job_take(crew->job, rank, FV_KIND_BIT(FV_FRAME_READY), &letter, NULL, NULL) != FV_OK) return;
+        fv_letter_free(letter);
+    }
 }
 
 /* The contexts of an engine are divided over the ranks of its stage, if these are several. */

@@ -42,8 +42,11 @@ uint32_t fv_crew_self(const fv_crew *crew);  /* this process's rank */
 bool fv_crew_has_front(const fv_crew *crew); /* it is of the first stage */
 uint32_t fv_crew_per_stage(const fv_crew *crew);
 uint32_t fv_crew_seed(const fv_crew *crew); /* a random number, the same on all ranks */
-void fv_crew_await_end(fv_crew *crew);      /* until rank 0 ends the job; at once on rank 0 */
 uint32_t fv_crew_count(const fv_crew *crew);
+
+/** What a rank with a front end that came to its end with `code` waits for: rank 0 that the others have come there,
+ * too, unless it failed; they that rank 0 ends the job. */
+void fv_crew_await_end(fv_crew *crew, int code);
 
 /** What ranks without a front end do: open what they are told, compute, until rank 0 ends the job. The exit code. */
 int fv_crew_work(fv_crew *crew);
