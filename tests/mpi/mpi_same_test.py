@@ -9,12 +9,11 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import tempfile
 import time
 import unittest
 
-from mpi_runner import REAL, command, end, environment, launchers, main, model, mpirun, run, workers
+from mpi_runner import PATIENCE, REAL, Job, command, launchers, main, model, mpirun, run, workers
 
 POLICY = "fovea:pages=6,window=32,sinks=16,dense-below=0"
 # What a clock or the memory of a process says differs, and all that is of the first rank alone.
@@ -31,7 +30,7 @@ def steady(value):
     return value
 
 
-def ask(path, body, seconds=20):
+def ask(path, body, seconds=PATIENCE):
     """What a server on a socket answers, once it is there."""
     limit = time.time() + seconds
     while True:
@@ -183,15 +182,14 @@ class SameTest(unittest.TestCase):
         path = os.path.join(self.folder, "s.sock")
         for launcher in launchers():
             with self.subTest(launcher=launcher):
-                process = subprocess.Popen(command(launcher, 2, "serve", "-m", model("story"), "--host", path, "-t", "1"),
-                                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
-                self.addCleanup(end, process)
+                job = Job(command(launcher, 2, "serve", "-m", model("story"), "--host", path, "-t", "1"))
+                self.addCleanup(job.end)
                 body = json.dumps({"prompt": "Once upon a", "n_predict": 12, "temperature": 0}).encode()
                 answer = json.loads(ask(path, body))
                 self.assertEqual(answer["content"].strip(), alone.strip())
-                os.kill(workers(process.pid, 2)[0], signal.SIGTERM)
-                errors = process.communicate(timeout=30)[1]
-                self.assertEqual(process.returncode, 0, errors)
+                os.kill(workers(job.pid, 2)[0], signal.SIGTERM)
+                done = job.finish()
+                self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_sessions(self):
         """Read and asked by ranks: what one process says. Neither wakes the other's."""
