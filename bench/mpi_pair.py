@@ -5,11 +5,13 @@ each of four ranks. One thread a rank.
     bench/mpi_pair.py BUILD MODEL [--tokens 8128] [--rounds 3] [--split 15,15] [--json]
 
 BUILD was configured with -DFV_MPI=ON. Memory is the peak of pages that a rank's process had (VmHWM), also of the model's file, as
-it runs `fovea run` over a text; what may be is a quarter of weights and cache, the largest layer, and 32 MiB.
+it runs `fovea run` over a text; what may be is a quarter of weights and of the cache as far as it is filled, the largest layer, and
+32 MiB.
 """
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -59,14 +61,27 @@ def memory(start, build, model, words, ranks):
         text.write("the rain in the inn on the ring and her thinner tin " * (words // 11))
         text.flush()
         process = subprocess.Popen([*start, "-n", str(ranks), os.path.join(build, "fovea"), "run", "-no-cnv", "-m", model, "-f", text.name,
-                                    "-n", "4", "-t", "1", "-ub", "128", "--temp", "0"], stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)
+                                    "-n", "4", "-t", "1", "-ub", "128", "--temp", "0", "-v"], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE)
         found = {}
         watch = threading.Thread(target=peaks, args=(process.pid, found))
         watch.start()
-        process.wait()
+        said = process.communicate()[1].decode()
         watch.join()
-    return sorted(found.values(), reverse=True)[:ranks]
+    return sorted(found.values(), reverse=True)[:ranks], allowed(said, ranks)
+
+
+def allowed(said, ranks):
+    """Bytes that a rank may have, from what the ranks say of their layers; those of the first are beside embedding and vocabulary, so
+    that the largest layer is another's."""
+    shares = [(int(last) - int(first) + 1, float(weights), float(cache)) for first, last, weights, cache in re.findall(
+        r"layers (\d+) to (\d+), ([0-9.]+) MiB of weights, ([0-9.]+) MiB of a full cache", said)]
+    used, room = (int(re.search(words, said).group(1)) for words in (r"context: (\d+) of", r"trained on (\d+) tokens"))
+    if len(shares) < 2:
+        return 0
+    held = sum(weights + cache * used / room for _, weights, cache in shares)
+    layer = max((weights + cache * used / room) / layers for layers, weights, cache in shares[1:])
+    return (held / ranks + layer + 32) * 2 ** 20
 
 
 def main():
@@ -94,8 +109,8 @@ def main():
     for name, (one, two) in rates.items():
         result[name] = {"one": statistics.median(one), "two": statistics.median(two),
                         "ratio": statistics.median(b / a for a, b in zip(one, two))}
-    result["memory_of_1"] = memory([*start], options.build, options.model, options.memory_words, 1)
-    result["memory_of_4"] = memory(start, options.build, options.model, options.memory_words, 4)
+    result["memory_of_1"], _ = memory([*start], options.build, options.model, options.memory_words, 1)
+    result["memory_of_4"], result["memory_allowed"] = memory(start, options.build, options.model, options.memory_words, 4)
     if options.json:
         print(json.dumps(result, indent=1))
         return
@@ -104,6 +119,7 @@ def main():
     print("border  %.0f bytes for a decoded token" % result["border_bytes_per_decoded_token"])
     for count in (1, 4):
         print("memory  %d rank(s): %s MiB" % (count, ", ".join("%.1f" % (b / 2 ** 20) for b in result["memory_of_%d" % count])))
+    print("        of 4 may have %.1f MiB" % (result["memory_allowed"] / 2 ** 20))
 
 
 if __name__ == "__main__":

@@ -13,17 +13,18 @@
 extern "C" {
 #endif
 
-#define FV_STAGE_SLACK ((uint64_t)8 << 20) /* bytes that work is evened out by */
+#define FV_STAGE_SLACK ((uint64_t)36 << 20) /* bytes that work is evened out by, of all stages together */
 
 /* --- who has which layers ----------------------------------------------------------------------------------------- */
 
 /**
  * Divides the layers of a model over `stages` stages.
  *
- * The most layers of any stage, by bytes of weights, are as few as they can be while no stage's weights and caches of a
- * full context are more than 1 / stages of all plus one layer's and FV_STAGE_SLACK: the first has embedding and
- * vocabulary beside its layers. Where that can't be (a vocabulary of more than 1 / stages), the largest stage is as
- * small as it can be.
+ * The most layers of any stage, by bytes of weights, are as few as they can be while no stage holds more weights and
+ * caches than 1 / stages of all, one layer's and FV_STAGE_SLACK / stages: however full the context is; or where that
+ * can't be, from a quarter of it on; or a full one. The first has vocabulary, tokenizer and sampler beside its layers,
+ * and its embedding stays in the file where that is another matrix. Where no way is left (a vocabulary of more than 1 /
+ * stages), the largest stage is as small as it can be.
  *
  * llm      of the whole file (fv_llm_open()): no weight is read.
  * config   context_tokens, element types and policy of the caches.
@@ -104,8 +105,8 @@ typedef struct fv_stage_link {
 
 /**
  * Layers that `engine` does not have are those of the stages that `link` leads to. Waits for all of them to say that
- * they have the same file and the layers that follow. From now on sequences, steppers and sessions of this engine are
- * mirrored there:
+ * they have the same file and the layers that follow. From now on
+ * sequences, steppers and sessions of this engine are mirrored there:
  *
  * - opening, closing, truncating, forking, copying, policies and reports are as in one process. Reports are sums over
  *   all stages; reading one, fv_sequence_report(), asks them all.

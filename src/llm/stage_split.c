@@ -37,10 +37,17 @@ static uint64_t table_weights(const fv_llm *llm) {
     return weight_bytes(&w->embedding) + (w->output.data == w->embedding.data ? 0 : weight_bytes(&w->output));
 }
 
+/* What the first stage holds beside its layers: the vocabulary's matrix, and for each token tables of the tokenizer, a
+ * logit and what samplers note. An embedding of its own stays in the file, and only rows that texts have are read. */
+static uint64_t front_bytes(const fv_llm *llm) {
+    const uint64_t token_bytes = 100;
+    return weight_bytes(&llm->loaded.weights.output) + token_bytes * llm->loaded.config.vocabulary;
+}
+
 /* Sums before each layer: [layers + 1]. */
 typedef struct layer_sums {
-    uint64_t *weights, *all;
-    uint64_t tables, largest;
+    uint64_t *weights, *caches; /* caches: of a full context */
+    uint64_t tables, front;
     uint32_t layers;
 } layer_sums;
 
@@ -48,27 +55,43 @@ static fv_status sums_make(layer_sums *sums, const fv_llm *llm, const fv_session
     fv_model_config shape;
     fv_status status = fv_session_shape_make(&shape, llm, config, 1, message);
     if (status != FV_OK) return status;
-    *sums = (layer_sums){.layers = shape.layers, .tables = table_weights(llm)};
+    *sums = (layer_sums){.layers = shape.layers, .tables = table_weights(llm), .front = front_bytes(llm)};
     sums->weights = fv_array_new((size_t)shape.layers + 1, sizeof *sums->weights);
-    sums->all = fv_array_new((size_t)shape.layers + 1, sizeof *sums->all);
-    if (!sums->weights || !sums->all) status = fv_message_set(message, FV_ERROR_MEMORY, "no memory to divide layers");
+    sums->caches = fv_array_new((size_t)shape.layers + 1, sizeof *sums->caches);
+    if (!sums->weights || !sums->caches)
+        status = fv_message_set(message, FV_ERROR_MEMORY, "no memory to divide layers");
     for (uint32_t i = 0; i < shape.layers && status == FV_OK; i++) {
         const fv_session_layers one = {{i, 1}, 1, fv_llm_ranks(llm)};
         fv_session_memory memory;
         size_t scratch = 0;
         status = fv_session_memory_of(&shape, &one, 1, &memory, &scratch, message);
         if (status != FV_OK) break;
-        uint64_t weights = layer_weights(llm, i), all = weights + memory.cache_bytes;
-        sums->weights[i + 1] = sums->weights[i] + weights;
-        sums->all[i + 1] = sums->all[i] + all;
-        if (all > sums->largest) sums->largest = all;
+        sums->weights[i + 1] = sums->weights[i] + layer_weights(llm, i);
+        sums->caches[i + 1] = sums->caches[i] + memory.cache_bytes;
     }
     return status;
 }
 
+/* A context is filled to so many quarters. */
+enum { EMPTY = 0, QUARTER = 1, FULL = 4 };
+
+/* Weights and caches of layers first..end-1. */
+static uint64_t layers_bytes(const layer_sums *sums, uint32_t first, uint32_t end, uint32_t quarters) {
+    return sums->weights[end] - sums->weights[first] + (sums->caches[end] - sums->caches[first]) / FULL * quarters;
+}
+
+static uint64_t largest_layer(const layer_sums *sums, uint32_t quarters) {
+    uint64_t largest = 0;
+    for (uint32_t i = 0; i < sums->layers; i++) {
+        uint64_t bytes = layers_bytes(sums, i, i + 1, quarters);
+        if (bytes > largest) largest = bytes;
+    }
+    return largest;
+}
+
 static void sums_free(layer_sums *sums) {
     free(sums->weights);
-    free(sums->all);
+    free(sums->caches);
 }
 
 static fv_status llm_check(const fv_llm *llm, fv_message *message) {
@@ -90,9 +113,9 @@ fv_status fv_stage_bytes_plan(const fv_llm *llm, const fv_session_config *config
         uint32_t first = range->first, end = first + range->count;
         uint64_t weights = sums.weights[end] - sums.weights[first];
         *bytes = (fv_stage_bytes){.weights = weights + (first == 0 ? sums.tables : 0),
-                                  .cache = sums.all[end] - sums.all[first] - weights,
-                                  .largest_layer = sums.largest,
-                                  .all = sums.all[sums.layers] + sums.tables};
+                                  .cache = sums.caches[end] - sums.caches[first],
+                                  .largest_layer = largest_layer(&sums, FULL),
+                                  .all = layers_bytes(&sums, 0, sums.layers, FULL) + sums.tables};
     }
     sums_free(&sums);
     return status;
@@ -107,17 +130,33 @@ typedef struct split_table {
     uint32_t *last;
 } split_table;
 
-/* Of layers first..end-1 in one stage: bytes of weights, or none where all of its bytes are more than `most`. most 0:
- * all of its bytes. */
-static uint64_t stage_cost(const layer_sums *sums, uint32_t first, uint32_t end, uint64_t most) {
-    uint64_t all = sums->all[end] - sums->all[first] + (first == 0 ? sums->tables : 0);
-    if (most == 0) return all;
-    return all <= most ? sums->weights[end] - sums->weights[first] : UINT64_MAX;
+/* What a stage may hold where the context is as full as `quarters` says, and where it is full. */
+typedef struct split_limit {
+    uint32_t quarters;
+    uint64_t then, full;
+} split_limit;
+
+static uint64_t fair_share(const layer_sums *sums, uint32_t stages, uint32_t quarters) {
+    uint64_t all = layers_bytes(sums, 0, sums->layers, quarters) + sums->tables;
+    return all / stages + largest_layer(sums, quarters) + FV_STAGE_SLACK / stages;
+}
+
+static uint64_t held_bytes(const layer_sums *sums, uint32_t first, uint32_t end, uint32_t quarters) {
+    return layers_bytes(sums, first, end, quarters) + (first == 0 ? sums->front : 0);
+}
+
+/* Of layers first..end-1 in one stage: bytes of weights, or none where it holds more than it may. limit: NULL: all that
+ * it holds of a full context. */
+static uint64_t stage_cost(const layer_sums *sums, uint32_t first, uint32_t end, const split_limit *limit) {
+    uint64_t full = held_bytes(sums, first, end, FULL);
+    if (!limit) return full;
+    bool fits = full <= limit->full && held_bytes(sums, first, end, limit->quarters) <= limit->then;
+    return fits ? sums->weights[end] - sums->weights[first] : UINT64_MAX;
 }
 
 /* false: there is no way. Of several best ways the one with most layers in later stages: the first has the vocabulary.
  */
-static bool table_fill(split_table *table, const layer_sums *sums, uint32_t stages, uint64_t most) {
+static bool table_fill(split_table *table, const layer_sums *sums, uint32_t stages, const split_limit *limit) {
     size_t width = (size_t)sums->layers + 1;
     for (size_t end = 0; end < width; end++) table->cost[end] = end ? UINT64_MAX : 0;
     for (uint32_t s = 1; s <= stages; s++)
@@ -126,7 +165,7 @@ static bool table_fill(split_table *table, const layer_sums *sums, uint32_t stag
             *best = UINT64_MAX;
             for (uint32_t count = 1; count <= end; count++) {
                 uint64_t before = table->cost[(s - 1) * width + end - count];
-                uint64_t own = stage_cost(sums, end - count, end, most), larger = own > before ? own : before;
+                uint64_t own = stage_cost(sums, end - count, end, limit), larger = own > before ? own : before;
                 if (larger > *best || larger == UINT64_MAX) continue;
                 *best = larger;
                 table->last[s * width + end] = count;
@@ -138,9 +177,13 @@ static bool table_fill(split_table *table, const layer_sums *sums, uint32_t stag
 static fv_status sums_divide(const layer_sums *sums, uint32_t stages, uint32_t *layers, fv_message *message) {
     size_t width = (size_t)sums->layers + 1, cells = ((size_t)stages + 1) * width;
     split_table table = {fv_array_new(cells, sizeof *table.cost), fv_array_new(cells, sizeof *table.last)};
-    bool good = table.cost && table.last;
-    uint64_t most = (sums->all[sums->layers] + sums->tables) / stages + sums->largest + FV_STAGE_SLACK;
-    if (good && !table_fill(&table, sums, stages, most)) (void)table_fill(&table, sums, stages, 0);
+    bool good = table.cost && table.last, done = !good;
+    static const uint32_t fills[] = {EMPTY, QUARTER, FULL};
+    for (size_t i = 0; i < sizeof fills / sizeof *fills && !done; i++) {
+        const split_limit limit = {fills[i], fair_share(sums, stages, fills[i]), fair_share(sums, stages, FULL)};
+        done = table_fill(&table, sums, stages, &limit);
+    }
+    if (!done) (void)table_fill(&table, sums, stages, NULL);
     for (uint32_t s = stages, end = sums->layers; good && s > 0; end -= layers[--s])
         layers[s - 1] = table.last[s * width + end];
     free(table.cost);

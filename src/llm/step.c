@@ -1,5 +1,6 @@
 /* step.c - steps over sequences: segments first, then the forward pass, then tokens. */
 #include "fovea/step.h"
+#include "gguf/gguf_map.h"
 #include "llm/lead.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
@@ -11,6 +12,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { EMBEDDED_MOST = 512 /* tokens until rows of the embedding are given back */ };
 
 /* Steps together with the other ranks that hold the contexts. */
 static fv_status exchange_build(fv_stepper *stepper, fv_message *message) {
@@ -209,6 +212,18 @@ static void part_settle(const fv_step_part *part, fv_status status) {
 
 /* --- stages ------------------------------------------------------------------------------------------------------ */
 
+/* The first of several stages is not to fill up with an embedding of which it reads a few rows: those that were read
+ * stay in the system's cache of the file, and are not this process's. What was repacked lies elsewhere. */
+static void embedding_release(fv_stepper *stepper, const fv_step_part *parts, size_t count) {
+    const fv_weight *embedding = &stepper->llm->loaded.weights.embedding;
+    if (embedding->data == stepper->llm->loaded.weights.output.data) return;
+    for (size_t i = 0; i < count; i++) stepper->embedded += parts[i].count;
+    if (stepper->embedded < EMBEDDED_MOST) return;
+    stepper->embedded = 0;
+    fv_gguf_release(stepper->llm->gguf, embedding->data,
+                    embedding->rows * fv_weight_row_bytes(embedding->type, embedding->columns));
+}
+
 /* What failed later, if it is known by now. */
 static fv_status stages_look(fv_stepper *stepper) {
     if (!stepper || !stepper->stages) return FV_OK;
@@ -230,6 +245,7 @@ static fv_status stages_take_back(fv_stepper *stepper, const fv_step_part *parts
 /* The step is made here. */
 static fv_status stages_send(fv_stepper *stepper, const fv_step_part *parts, size_t count, fv_status status) {
     if (!stepper->stages) return status;
+    embedding_release(stepper, parts, count);
     if (status == FV_OK) {
         status = fv_stage_steps_send(stepper->stages, parts, count, NULL, fv_model_stream(stepper->model), true);
         return status == FV_OK ? FV_OK : stages_take_back(stepper, parts, count, NULL, status);
@@ -243,6 +259,7 @@ static fv_status stages_send(fv_stepper *stepper, const fv_step_part *parts, siz
 static fv_status stages_each(fv_stepper *stepper, const fv_step_part *parts, size_t count, fv_part_outcome *outcomes,
                              fv_status status) {
     if (!stepper->stages || status != FV_OK) return stages_send(stepper, parts, count, status);
+    embedding_release(stepper, parts, count);
     status = fv_stage_steps_send(stepper->stages, parts, count, outcomes, fv_model_stream(stepper->model), false);
     if (status != FV_OK) return stages_take_back(stepper, parts, count, outcomes, status);
     if (stepper->defers) return FV_OK;

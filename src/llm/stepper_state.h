@@ -28,6 +28,7 @@ struct fv_stepper {
     float *hidden;          /* then: rows that came back, [hidden_rows][shape.width] */
     size_t hidden_rows;
     const float *const *inputs; /* of a later stage: rows of each part of the step at work */
+    uint32_t embedded;          /* then: tokens since rows of the embedding were given back */
     bool defers;                /* nobody waits for the other stages in the step at work */
 };
 
