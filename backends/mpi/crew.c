@@ -19,6 +19,7 @@ struct fv_crew {
     fv_rank_share_group group;
     fv_rank_ready *ready;  /* [ranks], of those that this one's front end set up */
     fv_stage_bytes *bytes; /* [ranks], likewise */
+    uint64_t *sums;        /* [stages] fv_stage_sum() */
 };
 
 bool fv_crew_launched(void) {
@@ -67,7 +68,8 @@ static fv_status join(fv_crew *crew, const fv_crew_config *config, const fv_laun
     crew->column = self.rank % crew->per_stage;
     crew->ready = calloc(self.ranks, sizeof *crew->ready);
     crew->bytes = calloc(self.ranks, sizeof *crew->bytes);
-    if (!crew->ready || !crew->bytes)
+    crew->sums = calloc(crew->stages, sizeof *crew->sums);
+    if (!crew->ready || !crew->bytes || !crew->sums)
         return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for %u ranks", self.ranks);
     fv_status status = fv_job_open(&crew->job, table, wire, &self, &job, message);
     if (status != FV_OK) return status;
@@ -92,6 +94,7 @@ fv_status fv_crew_open(fv_crew **crew, const fv_crew_config *config, fv_message 
     }
     free(made->ready);
     free(made->bytes);
+    free(made->sums);
     free(made);
     if (launch.rank > 0) sleep(1); /* what keeps all from joining is said by one: the launcher ends the others */
     return status;
@@ -104,6 +107,7 @@ void fv_crew_close(fv_crew *crew, int code) {
     alarm(0);
     free(crew->ready);
     free(crew->bytes);
+    free(crew->sums);
     free(crew);
 }
 
@@ -149,6 +153,11 @@ static void share_processors(const fv_crew *crew, fv_pool_config *pool) {
 
 /* --- ranks but 0 ------------------------------------------------------------------------------------------------- */
 
+static fv_status sum_refuse(const char *model, fv_message *message) {
+    return fv_message_set(message, FV_ERROR_ARGUMENT, "%s is another model here than rank 0's file of that name",
+                          model);
+}
+
 static fv_status answer_ready(fv_crew *crew, const fv_engine *engine, const fv_rank_setup *setup, fv_message *message) {
     fv_rank_ready ready;
     memset(&ready, 0, sizeof ready);
@@ -167,6 +176,8 @@ static fv_status serve(fv_crew *crew, const fv_letter *letter, fv_message *messa
     if (wrong) return fv_message_set(message, FV_ERROR_CORRUPT, "the setup %s", wrong);
     share_processors(crew, &setup.config.pool);
     fv_status status = fv_engine_open_range(&engine, &setup.config, &setup.range, message);
+    if (status == FV_OK && fv_stage_sum(fv_engine_llm(engine), &setup.range) != setup.sum)
+        status = sum_refuse(setup.config.model, message);
     if (status == FV_OK) status = divide(crew, engine, message);
     if (status == FV_OK) status = fv_stage_worker_open(&worker, engine, message);
     if (status == FV_OK) status = answer_ready(crew, engine, &setup, message);
@@ -220,6 +231,7 @@ static fv_status split_make(fv_crew *crew, const fv_engine_config *config, const
         fv_stage_bytes *bytes = &crew->bytes[stage * crew->per_stage + crew->column];
         status = fv_stage_bytes_plan(llm, &session, &range, bytes, message);
         if (status == FV_OK) bytes->cache /= crew->per_stage;
+        crew->sums[stage] = fv_stage_sum(llm, &range);
     }
     fv_llm_close(llm);
     return status;
@@ -233,12 +245,31 @@ static fv_status send_setup(fv_crew *crew, const fv_engine_config *config, const
         size_t bytes = 0;
         uint32_t rank = stage * crew->per_stage + crew->column;
         fv_stage_layers(layers, stage, &range);
-        uint8_t *letter = fv_setup_pack(config, &range, &bytes);
+        uint8_t *letter = fv_setup_pack(config, &range, crew->sums[stage], &bytes);
         if (!letter) return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for the setup of rank %u", rank);
         const fv_piece piece = {letter, bytes};
         status = fv_job_send(crew->job, rank, FV_FRAME_SETUP, &piece, 1, message);
         free(letter);
     }
+    return status;
+}
+
+/* Ranks that have the first layers with rank 0 open their own files. */
+static fv_status compare_fronts(fv_crew *crew, const char *model, fv_message *message) {
+    const size_t length = crew->stages * sizeof *crew->sums;
+    const fv_piece piece = {crew->sums, length};
+    fv_status status = FV_OK;
+    fv_letter *letter = NULL;
+    for (uint32_t rank = 1; rank < crew->per_stage && crew->column == 0 && status == FV_OK; rank++)
+        status = fv_job_send(crew->job, rank, FV_FRAME_READY, &piece, 1, message);
+    if (crew->column == 0) return status;
+    status = fv_job_take(crew->job, 0, FV_KIND_BIT(FV_FRAME_READY), &letter, NULL, message);
+    if (status != FV_OK) return status;
+    if (letter->length != length || memcmp(letter->bytes, crew->sums, length) != 0) {
+        status = sum_refuse(model, message);
+        fv_job_fail(crew->job, message->text);
+    }
+    fv_letter_free(letter);
     return status;
 }
 
@@ -281,6 +312,7 @@ fv_status fv_crew_engine_open(fv_crew *crew, fv_engine **engine, const fv_engine
     if (!layers) return fv_message_set(message, FV_ERROR_MEMORY, "out of memory for ranks");
     fv_job_expect(crew->job, FV_STAGE_MESSAGE_MOST);
     fv_status status = split_make(crew, config, split, context_tokens, layers, message);
+    if (status == FV_OK) status = compare_fronts(crew, config->model, message);
     if (status == FV_OK) status = send_setup(crew, config, layers, message);
     if (status == FV_OK) status = open_own(crew, &made, config, layers, message);
     if (status == FV_OK) status = take_ready(crew, layers, message);

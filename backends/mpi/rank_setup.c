@@ -8,9 +8,10 @@ typedef struct setup_head {
     uint32_t keys, text_bytes;
     fv_layer_range range;
     fv_pool_config pool;
+    uint64_t sum;
 } setup_head;
 
-uint8_t *fv_setup_pack(const fv_engine_config *config, const fv_layer_range *range, size_t *bytes) {
+uint8_t *fv_setup_pack(const fv_engine_config *config, const fv_layer_range *range, uint64_t sum, size_t *bytes) {
     const fv_session_config *session = &config->session;
     size_t text = strlen(config->model) + 1;
     if (config->allowed_key_count > FV_SETUP_KEYS) return NULL;
@@ -30,6 +31,7 @@ uint8_t *fv_setup_pack(const fv_engine_config *config, const fv_layer_range *ran
     head.text_bytes = (uint32_t)text;
     head.range = *range;
     head.pool = config->pool;
+    head.sum = sum;
     memcpy(made, &head, sizeof head);
     char *at = (char *)made + sizeof head;
     for (uint32_t k = 0; k <= head.keys; k++) {
@@ -65,6 +67,7 @@ const char *fv_setup_unpack(fv_rank_setup *setup, const fv_letter *letter) {
     if (head.repack > FV_REPACK_OFF) return "has an unknown way to repack";
     fv_engine_config_default(&setup->config);
     setup->range = head.range;
+    setup->sum = head.sum;
     setup->config.repack = head.repack;
     setup->config.pool = head.pool;
     setup->config.session.exact_activations = head.exact_activations;

@@ -55,6 +55,16 @@ typedef struct fv_stage_bytes {
 FV_API fv_status fv_stage_bytes_plan(const fv_llm *llm, const fv_session_config *config, const fv_layer_range *range,
                                      fv_stage_bytes *bytes, fv_message *message);
 
+/**
+ * A number that differs where a model file has other metadata, tensors of other shapes, or other weights in the tensors
+ * of these layers (with the first layer: embedding and vocabulary, too): by a few bytes of each tensor, so that little
+ * is read, and none of it stays in memory. That files are the same in every byte it does not say. Whoever starts stages
+ * compares it, since fv_engine_link() sees shapes alone.
+ *
+ * llm      of the whole file or of any layers.
+ */
+FV_API uint64_t fv_stage_sum(const fv_llm *llm, const fv_layer_range *range);
+
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
 /** fv_engine_open() of some layers: on a stage without the first one `tune` is not read, shares come with sequences. */
@@ -105,7 +115,7 @@ typedef struct fv_stage_link {
 
 /**
  * Layers that `engine` does not have are those of the stages that `link` leads to. Waits for all of them to say that
- * they have the same file and the layers that follow. From now on
+ * they have a file of the same shapes (fv_stage_sum() tells other weights) and the layers that follow. From now on
  * sequences, steppers and sessions of this engine are mirrored there:
  *
  * - opening, closing, truncating, forking, copying, policies and reports are as in one process. Reports are sums over

@@ -125,6 +125,25 @@ class FailureTest(unittest.TestCase):
                 self.assertNotEqual(done.returncode, 0, done.stderr)
                 self.assertEqual(done.stderr.count(b"fovea: error:"), 1, done.stderr)
 
+    def test_a_file_of_other_weights(self):
+        """Of the same name and shapes, on another machine: one rank is in another folder."""
+        script = 'if [ "${PMI_RANK:-$OMPI_COMM_WORLD_RANK}" = 1 ]; then cd other; fi; exec "$0" "$@"'
+        with tempfile.TemporaryDirectory() as folder:
+            with open(model("story"), "rb") as file:
+                sound = file.read()
+            half = len(sound) // 2
+            os.mkdir(os.path.join(folder, "other"))
+            for path, data in (("m.gguf", sound), ("other/m.gguf", sound[:half] + bytes(byte ^ 1 for byte in sound[half:]))):
+                with open(os.path.join(folder, path), "wb") as copy:
+                    copy.write(data)
+            for launcher in launchers():
+                for more in ((), ("--ranks-per-stage", "2")):
+                    with self.subTest(launcher=launcher, more=more):
+                        words = command(launcher, 2, "run", "-m", "m.gguf", "-p", "a", "-n", "1", *more)
+                        at = words.index(FOVEA)
+                        job = self.start(words[:at] + ["sh", "-c", script, os.path.abspath(FOVEA)] + words[at + 1:], folder=folder)
+                        self.ends(job, "rank 1 on %s: m.gguf is another model here" % socket.gethostname())
+
     def test_no_process_is_left(self):
         job = self.start_long(launchers()[0], 3)
         pids = workers(job.pid, 3)
