@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs every test that CMake knows and counts what is inside them. Standard library only.
 
-    tools/test.py BUILD [-l] [-v] [-k WORD…] [-x WORD…] [-j JOBS]
+    tools/test.py BUILD [-l] [-v] [-k WORD…] [-x WORD…] [-c] [-j JOBS]
 
 A program's own tests are counted (cmocka, unittest, or a last line "N passed, M failed, K skipped"); one that reports
 nothing counts as one test. Exit code 77 means that all of it was skipped. Whole outputs are in BUILD/test-logs/. The last
@@ -129,11 +129,14 @@ def main():
     parser.add_argument("-v", "--verbose", action="store_true", help="print all output")
     parser.add_argument("-k", "--filter", nargs="+", default=[""], help="only programs whose name has one of these in it (=NAME: is NAME)")
     parser.add_argument("-x", "--without", nargs="+", default=[], help="but none whose name has one of these in it")
+    parser.add_argument("-c", "--compiled", action="store_true", help="only what a compiler made, no scripts")
     parser.add_argument("-j", "--jobs", type=int, default=os.cpu_count() or 1, help="programs at a time")
     options = parser.parse_args()
     build = os.path.abspath(options.build)
     tests = [test for test in known_tests(build) if any(word in "=" + test[0] for word in options.filter) and
              not any(word in "=" + test[0] for word in options.without)]
+    if options.compiled:
+        tests = [test for test in tests if not any(word.endswith(".py") for word in test[1])]
     if options.list:
         print("\n".join(name for name, _, _ in tests))
         return 0
