@@ -24,9 +24,9 @@ typedef struct list_walk {
     fv_attend_job *job;
     const uint16_t *readers;
     list_kernels kernels;
-    fv_listed_row *list; /* [rows] */
-    float *score;        /* [BLOCK_CHUNKS][rows][FV_CHUNK_KEYS]: a row's own pages, one after the other */
-    size_t rows;         /* positions * group */
+    fv_listed_rows *list; /* [positions] */
+    float *score;         /* [BLOCK_CHUNKS][rows][FV_CHUNK_KEYS]: a row's own pages, one after the other */
+    size_t rows;          /* positions * group */
     uint32_t page[BLOCK_PAGES], pages;
     uint32_t own[FV_TILE_ROWS]; /* pages of the block that a position has so far */
 } list_walk;
@@ -36,7 +36,7 @@ static size_t rows_of(const fv_attend_config *config) {
 }
 
 static size_t score_offset(const fv_attend_config *config, size_t *bytes) {
-    fv_size_reserve(bytes, rows_of(config), sizeof(fv_listed_row));
+    fv_size_reserve(bytes, fv_attend_rows(config), sizeof(fv_listed_rows));
     return fv_size_reserve(bytes, rows_of(config), BLOCK_CHUNKS * FV_CHUNK_KEYS * sizeof(float));
 }
 
@@ -62,29 +62,32 @@ static fv_value_list_fn *value_of(const fv_kernels *kernels, uint32_t type) {
     return kernels->value_list_f32;
 }
 
-/* The rows of the positions that read a page, each with its next place. */
-static size_t list_make(list_walk *walk, uint32_t readers) {
-    size_t group = walk->job->group, listed = 0;
+/* The positions that read a page, each with its next place. */
+static fv_row_list list_make(list_walk *walk, uint32_t readers) {
+    size_t group = walk->job->group;
+    fv_row_list list = {.group = group, .at = walk->list};
     for (uint32_t i = 0; readers; i++, readers >>= 1) {
         if (!(readers & 1)) continue;
         uint32_t own = walk->own[i]++;
         size_t row = i * group,
                place = (own / FV_CHUNK_PAGES * walk->rows + row) * FV_CHUNK_KEYS + own % FV_CHUNK_PAGES * PAGE;
-        for (size_t g = 0; g < group; g++, place += FV_CHUNK_KEYS)
-            walk->list[listed++] = (fv_listed_row){(uint32_t)(row + g), (uint32_t)place};
+        walk->list[list.positions++] = (fv_listed_rows){(uint32_t)row, (uint32_t)place};
     }
-    return listed;
+    return list;
 }
 
-/* Rows of the list from `first` on that lie side by side, and so do their places. */
-static size_t list_run(const list_walk *walk, size_t first, size_t listed) {
-    const fv_listed_row *list = walk->list;
+/* Positions of the list from `first` on whose rows lie side by side, and so do their places. */
+static size_t list_run(const fv_row_list *list, size_t first) {
+    const fv_listed_rows *at = list->at;
+    uint32_t rows = (uint32_t)list->group;
     size_t n = first + 1;
-    while (n < listed && list[n].row == list[n - 1].row + 1 && list[n].place == list[n - 1].place + FV_CHUNK_KEYS) n++;
+    while (n < list->positions && at[n].row == at[n - 1].row + rows &&
+           at[n].place == at[n - 1].place + rows * FV_CHUNK_KEYS)
+        n++;
     return n - first;
 }
 
-static uint32_t keys_of(const list_walk *walk, uint32_t page, const fv_listed_row *at) {
+static uint32_t keys_of(const list_walk *walk, uint32_t page, const fv_listed_rows *at) {
     uint32_t position = walk->job->plan->first_token + at->row / walk->job->group, left = position + 1 - page * PAGE;
     return left < PAGE ? left : PAGE;
 }
@@ -95,30 +98,36 @@ static bool is_cut(const list_walk *walk, uint32_t page) {
 }
 
 /* Soft cap, and the mask of what comes after a row. */
-static void scores_finish(const list_walk *walk, uint32_t page, size_t listed) {
+static void scores_finish(const list_walk *walk, uint32_t page, const fv_row_list *list) {
     const fv_attend_job *job = walk->job;
-    for (size_t i = 0; fv_attend_is_capped(job->config) && i < listed; i++)
-        job->kernels->softcap_f32(PAGE, job->config->scale, job->config->softcap, walk->score + walk->list[i].place);
-    for (size_t i = 0; is_cut(walk, page) && i < listed; i++)
-        for (uint32_t t = keys_of(walk, page, &walk->list[i]); t < PAGE; t++)
-            walk->score[walk->list[i].place + t] = fv_f32_from_bits(0xFF800000); /* -infinity */
+    bool cut = is_cut(walk, page);
+    if (!cut && !fv_attend_is_capped(job->config)) return;
+    for (size_t i = 0; i < list->positions * list->group; i++) {
+        const fv_listed_rows *at = &list->at[i / list->group];
+        float *score = walk->score + at->place + i % list->group * FV_CHUNK_KEYS;
+        if (fv_attend_is_capped(job->config))
+            job->kernels->softcap_f32(PAGE, job->config->scale, job->config->softcap, score);
+        for (uint32_t t = cut ? keys_of(walk, page, at) : PAGE; t < PAGE; t++)
+            score[t] = fv_f32_from_bits(0xFF800000); /* -infinity */
+    }
 }
 
 static void page_scores(list_walk *walk, uint32_t place) {
     const fv_attend_job *job = walk->job;
     uint32_t page = walk->page[place];
-    size_t listed = list_make(walk, walk->readers[page]), dim = job->config->head_dim;
+    fv_row_list list = list_make(walk, walk->readers[page]);
+    size_t dim = job->config->head_dim;
     const void *key = fv_cache_key_page(job->cache, job->kv_head, page), *next = NULL;
     const float *scale = fv_cache_key_scale(job->cache, job->kv_head, page * PAGE);
     if (place + 1 < walk->pages) next = fv_cache_key_page(job->cache, job->kv_head, walk->page[place + 1]);
-    if (walk->kernels.score) walk->kernels.score(listed, walk->list, dim, job->query, key, next, scale, walk->score);
-    for (size_t i = 0, run; !walk->kernels.score && i < listed; i += run) {
-        run = list_run(walk, i, listed);
-        fv_element_score(job->kernels, job->cache->config.key_type)(run, 1, dim, job->query + walk->list[i].row * dim,
-                                                                    dim, &key, NULL, scale,
-                                                                    walk->score + walk->list[i].place, FV_CHUNK_KEYS);
+    if (walk->kernels.score) walk->kernels.score(&list, dim, job->query, key, next, scale, walk->score);
+    for (size_t i = 0, run; !walk->kernels.score && i < list.positions; i += run) {
+        run = list_run(&list, i);
+        fv_element_score(job->kernels,
+                         job->cache->config.key_type)(run * list.group, 1, dim, job->query + list.at[i].row * dim, dim,
+                                                      &key, NULL, scale, walk->score + list.at[i].place, FV_CHUNK_KEYS);
     }
-    scores_finish(walk, page, listed);
+    scores_finish(walk, page, &list);
 }
 
 /* The weights of a row's chunks before `chunk`, whose maximum has risen since: an exact factor. */
@@ -146,35 +155,44 @@ static void position_softmax(list_walk *walk, uint32_t position) {
     }
 }
 
-/* Adds the first `keys` values of a page for listed rows. */
-static void values_add(list_walk *walk, const fv_listed_row *list, size_t listed, uint32_t keys, const void *value,
+/* Adds the first `keys` values of a page for listed positions. */
+static void values_add(const list_walk *walk, const fv_row_list *list, uint32_t keys, const void *value,
                        const void *next) {
     const fv_attend_job *job = walk->job;
     size_t dim = job->config->head_dim;
     if (walk->kernels.value) {
-        walk->kernels.value(listed, list, dim, keys, walk->score, value, next, job->state.out);
+        walk->kernels.value(list, dim, keys, walk->score, value, next, job->state.out);
         return;
     }
-    for (size_t i = 0, run; i < listed; i += run) {
-        run = list_run(walk, (size_t)(list - walk->list) + i, (size_t)(list - walk->list) + listed);
-        walk->kernels.sum(run, dim, keys, walk->score + list[i].place, FV_CHUNK_KEYS, value, NULL,
-                          job->state.out + list[i].row * dim, dim);
+    for (size_t i = 0, run; i < list->positions; i += run) {
+        run = list_run(list, i);
+        walk->kernels.sum(run * list->group, dim, keys, walk->score + list->at[i].place, FV_CHUNK_KEYS, value, NULL,
+                          job->state.out + list->at[i].row * dim, dim);
+    }
+}
+
+/* Takes the scales of a page's values into the weights. */
+static void weights_scale(const list_walk *walk, uint32_t page, const fv_row_list *list, const float *scale) {
+    for (size_t i = 0; i < list->positions * list->group; i++) {
+        const fv_listed_rows *at = &list->at[i / list->group];
+        float *weight = walk->score + at->place + i % list->group * FV_CHUNK_KEYS;
+        for (uint32_t t = 0, keys = keys_of(walk, page, at); t < keys; t++) weight[t] *= scale[t];
     }
 }
 
 static void page_values(list_walk *walk, uint32_t place) {
     const fv_attend_job *job = walk->job;
     uint32_t page = walk->page[place];
-    size_t listed = list_make(walk, walk->readers[page]), group = job->group;
+    fv_row_list list = list_make(walk, walk->readers[page]);
     const void *value = fv_cache_value_row(job->cache, job->kv_head, page * PAGE), *next = NULL;
     const float *scale = fv_cache_value_scale(job->cache, job->kv_head, page * PAGE);
     if (place + 1 < walk->pages) next = fv_cache_value_row(job->cache, job->kv_head, walk->page[place + 1] * PAGE);
-    for (size_t i = 0; scale && i < listed; i++)
-        for (uint32_t t = 0, keys = keys_of(walk, page, &walk->list[i]); t < keys; t++)
-            walk->score[walk->list[i].place + t] *= scale[t];
-    if (!is_cut(walk, page)) values_add(walk, walk->list, listed, PAGE, value, next);
-    for (size_t i = 0; is_cut(walk, page) && i < listed; i += group)
-        values_add(walk, walk->list + i, group, keys_of(walk, page, &walk->list[i]), value, NULL);
+    if (scale) weights_scale(walk, page, &list, scale);
+    if (!is_cut(walk, page)) values_add(walk, &list, PAGE, value, next);
+    for (size_t i = 0; is_cut(walk, page) && i < list.positions; i++) {
+        const fv_row_list one = {.positions = 1, .group = list.group, .at = list.at + i};
+        values_add(walk, &one, keys_of(walk, page, one.at), value, NULL);
+    }
 }
 
 /* The next pages from *page on that any position reads. */
@@ -201,7 +219,7 @@ static void walk_make(list_walk *walk, fv_attend_job *job, const uint16_t *reade
     size_t bytes = 0;
     walk->job = job;
     walk->readers = readers;
-    walk->list = (fv_listed_row *)memory;
+    walk->list = (fv_listed_rows *)memory;
     walk->rows = (size_t)job->plan->rows * job->group;
     walk->score = (float *)(void *)((unsigned char *)memory + score_offset(job->config, &bytes));
     walk->kernels = (list_kernels){score_of(job->kernels, cache->key_type), value_of(job->kernels, cache->value_type),

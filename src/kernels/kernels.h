@@ -51,22 +51,31 @@ typedef void fv_value_parts_fn(size_t positions, size_t group, size_t head_dim, 
                                const float *weight, size_t weight_stride, const void *value, float *out,
                                size_t out_stride);
 
-/* A row of a list: its number, and where its sixteen scores of the page, later its weights, lie. */
-typedef struct fv_listed_row {
+/* The first of the `group` rows of a position, and where its sixteen scores of a page, later its weights, lie; the
+ * other rows follow it, their scores FV_CHUNK_KEYS apart. */
+typedef struct fv_listed_rows {
     uint32_t row, place;
-} fv_listed_row;
+} fv_listed_rows;
 
-/* The bits of score_page for one page and listed rows, which need not follow each other:
- *   score[list[i].place + t] = sum over c, ascending, of query[list[i].row * head_dim + c] * key[c][t], t = 0..15
+/* Positions, each with `group` rows, which a kernel can thus address from one place. */
+typedef struct fv_row_list {
+    size_t positions, group;
+    const fv_listed_rows *at; /* [positions] */
+} fv_row_list;
+
+/* The bits of score_page for one page and listed positions, which need not follow each other:
+ *   score[at[i].place + g * FV_CHUNK_KEYS + t] =
+ *       sum over c, ascending, of query[(at[i].row + g) * head_dim + c] * key[c][t], t = 0..15, g < group
  * next: NULL, or a page that will be read after it. Optional: where a table lacks it, score_page does the work run by
  * run. */
-typedef void fv_score_list_fn(size_t rows, const fv_listed_row *list, size_t head_dim, const float *query,
-                              const void *key, const void *next, const float *key_scale, float *score);
+typedef void fv_score_list_fn(const fv_row_list *list, size_t head_dim, const float *query, const void *key,
+                              const void *next, const float *key_scale, float *score);
 
 /* The bits of value_sum for the same; places of weights:
- *   out[list[i].row * head_dim + c] += sum over t < keys, ascending, of weight[list[i].place + t] * value[t][c]
+ *   out[(at[i].row + g) * head_dim + c] +=
+ *       sum over t < keys, ascending, of weight[at[i].place + g * FV_CHUNK_KEYS + t] * value[t][c]
  * keys <= 16. Optional. */
-typedef void fv_value_list_fn(size_t rows, const fv_listed_row *list, size_t head_dim, size_t keys, const float *weight,
+typedef void fv_value_list_fn(const fv_row_list *list, size_t head_dim, size_t keys, const float *weight,
                               const void *value, const void *next, float *out);
 
 /* Sixteen rows side by side: out[16 * c + t] = x[t * stride + c], c < columns. Exact; optional. */

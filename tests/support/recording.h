@@ -40,14 +40,14 @@ static uint64_t recorded_calls[RECORDED_SLOTS]; /* by slot */
                 (positions, group, dim, part, weight, weight_stride, value, out, stride))
 #define RECORD_fv_score_list_fn(slot) \
     RECORD_VOID(slot, \
-                (size_t rows, const fv_listed_row *list, size_t dim, const float *query, const void *key, \
-                 const void *next, const float *scale, float *score), \
-                (rows, list, dim, query, key, next, scale, score))
+                (const fv_row_list *list, size_t dim, const float *query, const void *key, const void *next, \
+                 const float *scale, float *score), \
+                (list, dim, query, key, next, scale, score))
 #define RECORD_fv_value_list_fn(slot) \
     RECORD_VOID(slot, \
-                (size_t rows, const fv_listed_row *list, size_t dim, size_t keys, const float *weight, \
-                 const void *value, const void *next, float *out), \
-                (rows, list, dim, keys, weight, value, next, out))
+                (const fv_row_list *list, size_t dim, size_t keys, const float *weight, const void *value, \
+                 const void *next, float *out), \
+                (list, dim, keys, weight, value, next, out))
 #define RECORD_fv_transpose16_fn(slot) \
     RECORD_VOID(slot, (size_t columns, const float *x, size_t stride, float *out), (columns, x, stride, out))
 #define RECORD_fv_softmax_chunk_fn(slot) \

@@ -4,6 +4,30 @@
 #include "kernels/avx2/element_avx2.h"
 #include "kernels/kernels.h"
 
+/* A row by itself, and which of the list's is the next one. */
+typedef struct one_row {
+    uint32_t row, place;
+} one_row;
+typedef struct row_cursor {
+    const fv_listed_rows *at;
+    size_t g, group, left;
+} row_cursor;
+
+INLINE row_cursor cursor_make(const fv_row_list *list) {
+    return (row_cursor){list->at, 0, list->group, list->positions * list->group};
+}
+
+INLINE void rows_take(row_cursor *cursor, size_t rows, one_row *list) {
+    cursor->left -= rows;
+    for (size_t i = 0; i < rows; i++) {
+        uint32_t g = (uint32_t)cursor->g;
+        list[i] = (one_row){cursor->at->row + g, cursor->at->place + g * FV_CHUNK_KEYS};
+        if (++cursor->g < cursor->group) continue;
+        cursor->g = 0;
+        cursor->at++;
+    }
+}
+
 /* A few lines of what is read next. Into L2: it comes from the third cache, or from memory. */
 INLINE void prefetch(const unsigned char *next, size_t begin, size_t end) {
     for (size_t i = begin / 64 * 64; i < end; i += 64) _mm_prefetch((const char *)next + i, _MM_HINT_T1);
@@ -19,9 +43,8 @@ INLINE void score_channel(element type, size_t rows, size_t head_dim, size_t c, 
     }
 }
 
-INLINE void score_block(element type, bool ahead, size_t rows, const fv_listed_row *list, size_t head_dim,
-                        const float *query, const unsigned char *key, const unsigned char *next, const float *key_scale,
-                        float *score) {
+INLINE void score_block(element type, bool ahead, size_t rows, const one_row *list, size_t head_dim, const float *query,
+                        const unsigned char *key, const unsigned char *next, const float *key_scale, float *score) {
     const float *from[6];
     __m256 sum[12];
     size_t c = 0, bytes = row_bytes8(type, 2 * 16); /* about those of two channels */
@@ -43,29 +66,29 @@ INLINE void score_block(element type, bool ahead, size_t rows, const fv_listed_r
 
 #define SCORE_BLOCK(ahead, rows, list) \
     score_block(type, ahead, rows, list, head_dim, query, key, next, key_scale, score)
-INLINE void score_list(element type, size_t rows, const fv_listed_row *list, size_t head_dim, const float *query,
-                       const void *key, const void *next, const float *key_scale, float *score) {
-    fv_listed_row last[6];
-    while (rows >= 4) {
-        const fv_listed_row *six = list;
-        if (rows < 6) { /* the last one again: of four or five rows gcc stores all sums at each channel */
-            for (size_t i = 0; i < 6; i++) last[i] = list[i < rows ? i : rows - 1];
-            six = last;
-        }
-        if (next) SCORE_BLOCK(true, 6, six);
-        if (!next) SCORE_BLOCK(false, 6, six);
-        if (rows <= 6) return;
-        rows -= 6, list += 6, next = NULL;
+INLINE void score_list(element type, const fv_row_list *list, size_t head_dim, const float *query, const void *key,
+                       const void *next, const float *key_scale, float *score) {
+    row_cursor cursor = cursor_make(list);
+    one_row row[6];
+    for (; cursor.left >= 4; next = NULL) {
+        size_t rows = cursor.left < 6 ? cursor.left : 6;
+        rows_take(&cursor, rows, row);
+        /* the last one again: of four or five rows gcc stores all sums at each channel */
+        for (size_t i = rows; i < 6; i++) row[i] = row[rows - 1];
+        if (next) SCORE_BLOCK(true, 6, row);
+        if (!next) SCORE_BLOCK(false, 6, row);
     }
-    if (rows == 3) SCORE_BLOCK(false, 3, list);
-    if (rows == 2) SCORE_BLOCK(false, 2, list);
-    if (rows == 1) SCORE_BLOCK(false, 1, list);
+    size_t rows = cursor.left;
+    rows_take(&cursor, rows, row);
+    if (rows == 3) SCORE_BLOCK(false, 3, row);
+    if (rows == 2) SCORE_BLOCK(false, 2, row);
+    if (rows == 1) SCORE_BLOCK(false, 1, row);
 }
 
 #define SCORE_LIST(type, name) \
-    void fv_score_list_##name##_avx2(size_t rows, const fv_listed_row *list, size_t head_dim, const float *query, \
-                                     const void *key, const void *next, const float *key_scale, float *score) { \
-        score_list(type, rows, list, head_dim, query, key, next, key_scale, score); \
+    void fv_score_list_##name##_avx2(const fv_row_list *list, size_t head_dim, const float *query, const void *key, \
+                                     const void *next, const float *key_scale, float *score) { \
+        score_list(type, list, head_dim, query, key, next, key_scale, score); \
     }
 SCORE_LIST(ELEMENT_F32, f32)
 SCORE_LIST(ELEMENT_F16, f16)
@@ -74,7 +97,7 @@ SCORE_LIST(ELEMENT_BF16, bf16)
 SCORE_LIST(ELEMENT_Q4, q4)
 
 /* rows x (8 * vectors) channels, from channel `first` on. */
-INLINE void value_block(element type, bool ahead, size_t rows, size_t vectors, size_t first, const fv_listed_row *list,
+INLINE void value_block(element type, bool ahead, size_t rows, size_t vectors, size_t first, const one_row *list,
                         size_t head_dim, size_t keys, const float *weight, const unsigned char *value,
                         const unsigned char *next, float *out) {
     const size_t bytes = row_bytes8(type, head_dim), begin = row_bytes8(type, first);
@@ -101,7 +124,7 @@ INLINE void value_block(element type, bool ahead, size_t rows, size_t vectors, s
 
 /* `wide` vectors while they fit, then one at a time, then single channels: each channel is the same chain in all three.
  */
-INLINE void value_rows(element type, bool ahead, size_t rows, size_t wide, const fv_listed_row *list, size_t head_dim,
+INLINE void value_rows(element type, bool ahead, size_t rows, size_t wide, const one_row *list, size_t head_dim,
                        size_t keys, const float *weight, const unsigned char *value, const unsigned char *next,
                        float *out) {
     size_t c = 0;
@@ -118,14 +141,18 @@ INLINE void value_rows(element type, bool ahead, size_t rows, size_t wide, const
             }
 }
 
-#define VALUE_ROWS(ahead, rows, wide) \
-    value_rows(type, ahead, rows, wide, list, head_dim, keys, weight, value, next, out)
-INLINE void value_list(element type, size_t rows, const fv_listed_row *list, size_t head_dim, size_t keys,
-                       const float *weight, const void *value, const void *next, float *out) {
-    for (; rows >= 6; rows -= 6, list += 6, next = NULL) {
+#define VALUE_ROWS(ahead, rows, wide) value_rows(type, ahead, rows, wide, row, head_dim, keys, weight, value, next, out)
+INLINE void value_list(element type, const fv_row_list *list, size_t head_dim, size_t keys, const float *weight,
+                       const void *value, const void *next, float *out) {
+    row_cursor cursor = cursor_make(list);
+    one_row row[6];
+    for (; cursor.left >= 6; next = NULL) {
+        rows_take(&cursor, 6, row);
         if (next) VALUE_ROWS(true, 6, 2);
         if (!next) VALUE_ROWS(false, 6, 2);
     }
+    size_t rows = cursor.left;
+    rows_take(&cursor, rows, row);
     if (rows == 5) VALUE_ROWS(false, 5, 2);
     if (rows == 4) VALUE_ROWS(false, 4, 2);
     if (rows == 3) VALUE_ROWS(false, 3, 2);
@@ -134,9 +161,9 @@ INLINE void value_list(element type, size_t rows, const fv_listed_row *list, siz
 }
 
 #define VALUE_LIST(type, name) \
-    void fv_value_list_##name##_avx2(size_t rows, const fv_listed_row *list, size_t head_dim, size_t keys, \
-                                     const float *weight, const void *value, const void *next, float *out) { \
-        value_list(type, rows, list, head_dim, keys, weight, value, next, out); \
+    void fv_value_list_##name##_avx2(const fv_row_list *list, size_t head_dim, size_t keys, const float *weight, \
+                                     const void *value, const void *next, float *out) { \
+        value_list(type, list, head_dim, keys, weight, value, next, out); \
     }
 VALUE_LIST(ELEMENT_F32, f32)
 VALUE_LIST(ELEMENT_F16, f16)

@@ -1,84 +1,164 @@
-/* Scores and value sums of one page for listed rows, over all types; the chains of the other kernels. Limit: loads, a
- * broadcast for each FMA of scores. Twelve rows share what is loaded or converted. */
+/* Scores and value sums of one page for listed positions, over all types; the chains of the other kernels. Rows of a
+ * position are addressed from one pointer: a pointer each would leave no register for more than a dozen rows. Scores:
+ * some 24 rows share a vector of keys, since each FMA loads its query. Value sums: 12 to 16 sums at a time, which hide
+ * the latency and let the next ones' loads begin early. */
 #include "kernels/avx512/element_avx512.h"
 #include "kernels/kernels.h"
 
-INLINE void score_listed(element type, size_t rows, const fv_listed_row *list, size_t head_dim, const float *query,
-                         const void *key, const void *next, const float *key_scale, float *score) {
-    const float *from[12];
-    __m512 sum[12];
-    for (size_t r = 0; r < rows; r++) from[r] = query + list[r].row * head_dim;
-    for (size_t r = 0; r < rows; r++) sum[r] = _mm512_setzero_ps();
+/* Of a group's rows that are left, how many go together: 1, 2, 3, 4 or 6. */
+INLINE size_t run_of(size_t left) {
+    if (left == 5) return 3;
+    if (left == 7 || left == 8) return 4;
+    return left > 6 ? 6 : left;
+}
+
+/* `run` rows of `positions` positions. */
+INLINE void score_block(element type, size_t positions, size_t run, const fv_listed_rows *at, size_t head_dim,
+                        const float *query, const void *key, const void *next, const float *key_scale, float *score) {
+    const float *from[8];
+    __m512 sum[24];
+    for (size_t p = 0; p < positions; p++) from[p] = query + at[p].row * head_dim;
+    for (size_t i = 0; i < positions * run; i++) sum[i] = _mm512_setzero_ps();
     for (size_t c = 0; c < head_dim; c++) {
         prefetch_line(1, next, c * lane_bytes(type));
         __m512 k = keys16(type, key, head_dim, c);
-        for (size_t r = 0; r < rows; r++) sum[r] = _mm512_fmadd_ps(_mm512_set1_ps(from[r][c]), k, sum[r]);
+        for (size_t p = 0; p < positions; p++)
+            for (size_t r = 0; r < run; r++)
+                sum[p * run + r] = _mm512_fmadd_ps(_mm512_set1_ps(from[p][r * head_dim + c]), k, sum[p * run + r]);
     }
-    for (size_t r = 0; r < rows; r++) {
-        if (type == ELEMENT_Q8) sum[r] = _mm512_mul_ps(sum[r], _mm512_loadu_ps(key_scale));
-        _mm512_storeu_ps(score + list[r].place, sum[r]);
-    }
+    for (size_t p = 0; p < positions; p++)
+        for (size_t r = 0; r < run; r++) {
+            __m512 x = sum[p * run + r];
+            if (type == ELEMENT_Q8) x = _mm512_mul_ps(x, _mm512_loadu_ps(key_scale));
+            _mm512_storeu_ps(score + at[p].place + r * FV_CHUNK_KEYS, x);
+        }
+}
+
+#define SCORE_BLOCKS(count, run) \
+    for (; left >= count; left -= count, at += count, next = NULL) \
+    score_block(type, count, run, at, head_dim, query, key, next, key_scale, score)
+
+/* A run of rows of all positions of a list. */
+INLINE void score_run(element type, size_t run, const fv_row_list *list, size_t head_dim, const float *query,
+                      const void *key, const void *next, const float *key_scale, float *score) {
+    const fv_listed_rows *at = list->at;
+    size_t left = list->positions;
+    if (run <= 3) SCORE_BLOCKS(8, run);
+    if (run == 4) SCORE_BLOCKS(6, run);
+    if (run != 4) SCORE_BLOCKS(4, run);
+    if (run == 4) SCORE_BLOCKS(3, run);
+    SCORE_BLOCKS(2, run);
+    SCORE_BLOCKS(1, run);
 }
 
 /* rows x (16 * vectors) channels, from channel `first` on; `last` masks the last vector's. */
-INLINE void value_listed(element type, size_t rows, size_t vectors, size_t first, __mmask16 last,
-                         const fv_listed_row *list, size_t head_dim, size_t keys, const float *weight,
-                         const unsigned char *value, float *out) {
-    const float *from[12];
-    __m512 sum[24], v[2];
-    for (size_t r = 0; r < rows; r++) {
-        from[r] = weight + list[r].place;
-        for (size_t j = 0; j < vectors; j++)
-            sum[r * vectors + j] =
-                _mm512_maskz_loadu_ps(j + 1 < vectors ? 0xFFFF : last, out + list[r].row * head_dim + first + 16 * j);
+INLINE void value_block(element type, size_t positions, size_t run, size_t vectors, size_t first, __mmask16 last,
+                        const fv_listed_rows *at, size_t head_dim, size_t keys, const float *weight,
+                        const unsigned char *value, float *out) {
+    const float *from[4];
+    __m512 sum[16], v[4];
+    for (size_t p = 0; p < positions; p++) {
+        from[p] = weight + at[p].place;
+        for (size_t r = 0; r < run; r++)
+            for (size_t j = 0; j < vectors; j++)
+                sum[(p * run + r) * vectors + j] = _mm512_maskz_loadu_ps(
+                    j + 1 < vectors ? 0xFFFF : last, out + (at[p].row + r) * head_dim + first + 16 * j);
     }
     for (size_t t = 0; t < keys; t++) {
         row_widen(type, vectors, value + t * row_bytes16(type, head_dim), first, last, v);
-        for (size_t r = 0; r < rows; r++)
+        for (size_t p = 0; p < positions; p++)
+            for (size_t r = 0; r < run; r++) {
+                __m512 w = _mm512_set1_ps(from[p][r * FV_CHUNK_KEYS + t]);
+                __m512 *to = sum + (p * run + r) * vectors;
+                for (size_t j = 0; j < vectors; j++) to[j] = _mm512_fmadd_ps(w, v[j], to[j]);
+            }
+    }
+    for (size_t p = 0; p < positions; p++)
+        for (size_t r = 0; r < run; r++)
             for (size_t j = 0; j < vectors; j++)
-                sum[r * vectors + j] = _mm512_fmadd_ps(_mm512_set1_ps(from[r][t]), v[j], sum[r * vectors + j]);
-    }
-    for (size_t r = 0; r < rows; r++)
-        for (size_t j = 0; j < vectors; j++)
-            _mm512_mask_storeu_ps(out + list[r].row * head_dim + first + 16 * j, j + 1 < vectors ? 0xFFFF : last,
-                                  sum[r * vectors + j]);
+                _mm512_mask_storeu_ps(out + (at[p].row + r) * head_dim + first + 16 * j,
+                                      j + 1 < vectors ? 0xFFFF : last, sum[(p * run + r) * vectors + j]);
 }
 
-/* Two vectors while there is more than one. */
-INLINE void value_list(element type, size_t rows, const fv_listed_row *list, size_t head_dim, size_t keys,
-                       const float *weight, const void *value, float *out) {
-    for (size_t c = 0; c < head_dim; c += 32) {
-        size_t left = head_dim - c, end = left < 32 ? left : 32, vectors = end > 16 ? 2 : 1;
-        __mmask16 last = (__mmask16)((1u << (end - 16 * (vectors - 1))) - 1);
-        if (end == 32)
-            value_listed(type, rows, 2, c, 0xFFFF, list, head_dim, keys, weight, value, out);
-        else if (vectors == 2)
-            value_listed(type, rows, 2, c, last, list, head_dim, keys, weight, value, out);
-        else
-            value_listed(type, rows, 1, c, last, list, head_dim, keys, weight, value, out);
+/* `wide` vectors of all positions while they fit, then two, of which a block of Q4_0 is made, or one of each. */
+INLINE void value_rows(element type, size_t positions, size_t run, size_t wide, const fv_listed_rows *at,
+                       size_t head_dim, size_t keys, const float *weight, const void *value, float *out) {
+    size_t c = 0;
+    for (; c + 16 * wide <= head_dim; c += 16 * wide)
+        value_block(type, positions, run, wide, c, 0xFFFF, at, head_dim, keys, weight, value, out);
+    for (; c < head_dim; c += 32) {
+        size_t left = head_dim - c;
+        __mmask16 last = (__mmask16)(left % 16 && left < 32 ? (1u << left % 16) - 1 : 0xFFFF);
+        for (size_t p = 0; p < positions; p++) {
+            if (left > 16) value_block(type, 1, run, 2, c, last, at + p, head_dim, keys, weight, value, out);
+            if (left <= 16) value_block(type, 1, run, 1, c, last, at + p, head_dim, keys, weight, value, out);
+        }
     }
 }
 
-#define LISTED(rows, n, call) \
-    for (; rows >= n; rows -= n, list += n, next = NULL) call
-#define SCORE_LIST(type, name) \
-    void fv_score_list_##name##_avx512(size_t rows, const fv_listed_row *list, size_t head_dim, const float *query, \
-                                       const void *key, const void *next, const float *key_scale, float *score) { \
-        LISTED(rows, 12, score_listed(type, 12, list, head_dim, query, key, next, key_scale, score)); \
-        LISTED(rows, 6, score_listed(type, 6, list, head_dim, query, key, next, key_scale, score)); \
-        LISTED(rows, 3, score_listed(type, 3, list, head_dim, query, key, next, key_scale, score)); \
-        LISTED(rows, 1, score_listed(type, 1, list, head_dim, query, key, next, key_scale, score)); \
+/* A run of rows of all positions of a list. */
+INLINE void value_run(element type, size_t together, size_t run, size_t wide, const fv_row_list *list, size_t head_dim,
+                      size_t keys, const float *weight, const void *value, float *out) {
+    const fv_listed_rows *at = list->at;
+    size_t left = list->positions;
+    for (; left >= together; left -= together, at += together)
+        value_rows(type, together, run, wide, at, head_dim, keys, weight, value, out);
+    for (; left; left--, at++) value_rows(type, 1, run, wide, at, head_dim, keys, weight, value, out);
+}
+
+typedef void value_run_fn(const fv_row_list *list, size_t head_dim, size_t keys, const float *weight, const void *value,
+                          float *out);
+
+/* With constant numbers of channels, as f16 has them here, and of keys, distances and loops are constants, too. */
+#define KNOWN_DIM(type, dim) (type == ELEMENT_F16 && head_dim == dim)
+
+/* Runs of all lengths, each in a function of its own: together they would share registers badly. */
+#define RUN(type, name, run, together, wide) \
+    static __attribute__((noinline)) void score_##name##_##run(const fv_row_list *list, size_t head_dim, \
+                                                               const float *query, const void *key, const void *next, \
+                                                               const float *key_scale, float *score) { \
+        if (KNOWN_DIM(type, 64)) \
+            score_run(type, run, list, 64, query, key, next, key_scale, score); \
+        else if (KNOWN_DIM(type, 128)) \
+            score_run(type, run, list, 128, query, key, next, key_scale, score); \
+        else \
+            score_run(type, run, list, head_dim, query, key, next, key_scale, score); \
+    } \
+    static __attribute__((noinline)) void value_##name##_##run(const fv_row_list *list, size_t head_dim, size_t keys, \
+                                                               const float *weight, const void *value, float *out) { \
+        if (KNOWN_DIM(type, 64) && keys == 16) \
+            value_run(type, together, run, wide, list, 64, 16, weight, value, out); \
+        else if (KNOWN_DIM(type, 128) && keys == 16) \
+            value_run(type, together, run, wide, list, 128, 16, weight, value, out); \
+        else \
+            value_run(type, together, run, wide, list, head_dim, keys, weight, value, out); \
     }
-#define VALUE_LIST(type, name) \
-    void fv_value_list_##name##_avx512(size_t rows, const fv_listed_row *list, size_t head_dim, size_t keys, \
-                                       const float *weight, const void *value, const void *next, float *out) { \
+#define LISTS(type, name) \
+    RUN(type, name, 1, 4, 4) \
+    RUN(type, name, 2, 2, 4) \
+    RUN(type, name, 3, 2, 2) \
+    RUN(type, name, 4, 1, 4) \
+    RUN(type, name, 6, 1, 2) \
+    void fv_score_list_##name##_avx512(const fv_row_list *list, size_t head_dim, const float *query, const void *key, \
+                                       const void *next, const float *key_scale, float *score) { \
+        static fv_score_list_fn *const runs[] = { \
+            score_##name##_1, score_##name##_2, score_##name##_3, score_##name##_4, NULL, score_##name##_6}; \
+        for (size_t first = 0, run; first < list->group; first += run, next = NULL) { \
+            run = run_of(list->group - first); \
+            runs[run - 1](list, head_dim, query + first * head_dim, key, next, key_scale, \
+                          score + first * FV_CHUNK_KEYS); \
+        } \
+    } \
+    void fv_value_list_##name##_avx512(const fv_row_list *list, size_t head_dim, size_t keys, const float *weight, \
+                                       const void *value, const void *next, float *out) { \
+        static value_run_fn *const runs[] = { \
+            value_##name##_1, value_##name##_2, value_##name##_3, value_##name##_4, NULL, value_##name##_6}; \
         for (size_t i = 0; next && i < keys * row_bytes16(type, head_dim); i += LINE_BYTES) prefetch_line(1, next, i); \
-        LISTED(rows, 12, value_list(type, 12, list, head_dim, keys, weight, value, out)); \
-        LISTED(rows, 6, value_list(type, 6, list, head_dim, keys, weight, value, out)); \
-        LISTED(rows, 3, value_list(type, 3, list, head_dim, keys, weight, value, out)); \
-        LISTED(rows, 1, value_list(type, 1, list, head_dim, keys, weight, value, out)); \
+        for (size_t first = 0, run; first < list->group; first += run) { \
+            run = run_of(list->group - first); \
+            runs[run - 1](list, head_dim, keys, weight + first * FV_CHUNK_KEYS, value, out + first * head_dim); \
+        } \
     }
-#define LISTS(type, name) SCORE_LIST(type, name) VALUE_LIST(type, name)
 LISTS(ELEMENT_F32, f32)
 LISTS(ELEMENT_F16, f16)
 LISTS(ELEMENT_BF16, bf16)
