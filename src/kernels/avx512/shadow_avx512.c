@@ -1,5 +1,5 @@
-/* AVX-512 VNNI. Limit of means: dpbusd, one for 16 keys x four channels of a row. Of codes: byte shuffles, one for 64
- * keys x four channels of a row; four pages go together, a quarter of a vector each, and rows share their nibbles. */
+/* AVX-512 VNNI. Limit of means: dpbusd, one for 16 keys x four channels of a row. Of codes: byte shuffles, one for 16
+ * keys x 16 channels of a row and plane; rows share a page's nibbles. */
 #include "kernels/avx2/score_avx2.h"
 #include "kernels/kernels.h"
 #include <immintrin.h>
@@ -67,201 +67,208 @@ void fv_mean_score_avx512(const fv_shadow_rows *query, size_t panels, const uint
     for (; r < query->rows; r++) mean_score(1, r, query, dim, panels, mean, step, out, out_stride);
 }
 
-enum { MOST_DIM = 512 }; /* of the places on the stack */
+/* ---- codes ---- */
 
-/* Four vectors of four parts, each of 16 bytes: part i of all four in vector i. */
-INLINE void parts_turn(__m512i *x) {
-    __m512i low = _mm512_shuffle_i32x4(x[0], x[1], 0x44), next = _mm512_shuffle_i32x4(x[2], x[3], 0x44);
-    __m512i high = _mm512_shuffle_i32x4(x[0], x[1], 0xEE), last = _mm512_shuffle_i32x4(x[2], x[3], 0xEE);
-    x[0] = _mm512_shuffle_i32x4(low, next, 0x88);
-    x[1] = _mm512_shuffle_i32x4(low, next, 0xDD);
-    x[2] = _mm512_shuffle_i32x4(high, last, 0x88);
-    x[3] = _mm512_shuffle_i32x4(high, last, 0xDD);
+/* Bytes of tables that are made ready at once, most rows of them, vectors of tables or of places for 64 channels. */
+enum { TABLE_BYTES = 16384, MOST_ROWS = 24, GROUP = 4, MOST_VECTORS = 64 };
+
+INLINE size_t groups_of(size_t dim) { return (dim + 63) / 64; }
+
+/* Of the vector of a plane that begins at channel c: it has 32 channels of a page, eight in each part. */
+INLINE __mmask8 vector_there(size_t dim, size_t c) { return dim >= c + 32 ? 0xFF : dim > c ? 0x0F : 0; }
+
+/* A row's tables in the order of a plane's parts: for low and for high nibbles of one vector, then of the next. */
+INLINE void tables_make(size_t dim, const uint8_t *table, __m512i *out) {
+    for (size_t c = 0; c < 64 * groups_of(dim); c += 32, table += 128, out += 2) {
+        __m512i first = _mm512_setzero_si512(), second = first;
+        if (c < dim) first = _mm512_loadu_si512(table);
+        if (c + 16 < dim) second = _mm512_loadu_si512(table + 64);
+        out[0] = _mm512_shuffle_i32x4(first, second, 0x44);
+        out[1] = _mm512_shuffle_i32x4(first, second, 0xEE);
+    }
 }
 
-/* Four pages, of which `count` are there: a vector has a part for each. */
-typedef struct pages4 {
-    size_t count;
-    uint32_t page[4];
-    bool block; /* they are one block */
-} pages4;
-
-INLINE pages4 pages_of(const uint32_t *pages, size_t count) {
-    pages4 four = {.count = count, .block = count == 4 && pages[0] % 4 == 0 && pages[3] == pages[0] + 3};
-    for (size_t i = 0; i < 4; i++) four.page[i] = pages[i < count ? i : 0];
-    return four;
-}
-
-/* A plane's nibbles as places in tables, [dim / 16][4 tables]. */
-INLINE void plane_places(size_t dim, const pages4 *four, const uint8_t *plane, __m512i *place) {
+/* Nibbles of a page's plane as places in tables, 64 channels from c on. */
+INLINE void places_make(size_t dim, size_t c, const uint8_t *plane, __m512i *place) {
     const __m512i low = _mm512_set1_epi8(15);
-    for (size_t j = 0; j < dim / 16; j += 2) {
-        bool both = dim / 16 - j >= 2;
-        __m512i x[4];
-        for (size_t i = 0; i < 4; i++)
-            x[i] = _mm512_maskz_loadu_epi32(both ? 0xFFFF : 0xFF, plane + four->page[i] * 2 * dim + 32 * j);
-        parts_turn(x);
-        for (size_t i = 0; i < (both ? 4 : 2); i++) {
-            __m512i *to = place + 4 * (j + i / 2) + i % 2;
-            to[0] = _mm512_and_si512(x[i], low);
-            to[2] = _mm512_and_si512(_mm512_srli_epi16(x[i], 4), low);
+    __m512i x = _mm512_maskz_loadu_epi64(vector_there(dim, c), plane + 2 * c);
+    __m512i y = _mm512_maskz_loadu_epi64(vector_there(dim, c + 32), plane + 2 * c + 64);
+    place[0] = _mm512_and_si512(x, low);
+    place[1] = _mm512_and_si512(_mm512_srli_epi16(x, 4), low);
+    place[2] = _mm512_and_si512(y, low);
+    place[3] = _mm512_and_si512(_mm512_srli_epi16(y, 4), low);
+}
+
+/* Sums of 64 channels, four entries a byte, which they fit; a key's four parts side by side. */
+INLINE __m512i entries_sum(const __m512i *table, const __m512i *place) {
+    const __m512i parts = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i keys = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    __m512i low = _mm512_add_epi8(_mm512_shuffle_epi8(table[0], place[0]), _mm512_shuffle_epi8(table[1], place[1]));
+    __m512i high = _mm512_add_epi8(_mm512_shuffle_epi8(table[2], place[2]), _mm512_shuffle_epi8(table[3], place[3]));
+    return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(parts, _mm512_add_epi8(low, high)), keys);
+}
+
+/* weight * plane - less of a page's keys; every nibble is 4 * FV_COARSE_MOST too large. */
+INLINE __m512i plane_add(size_t dim, const __m512i *table, const __m512i *place, char weight, __m512i dot) {
+    for (size_t i = 0; i < GROUP * groups_of(dim); i += GROUP)
+        dot = _mm512_dpbusd_epi32(dot, entries_sum(table + i, place + i), _mm512_set1_epi8(weight));
+    return dot;
+}
+
+INLINE __m512 steps16(const uint16_t *steps) {
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)steps));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+/* The scores of the first `count` of a row's four pages, whose blocks' bases are added. */
+INLINE void scores_put(const int32_t *base, const uint32_t *page, size_t count, __m128i score, int32_t *to) {
+    int32_t held[4];
+    if (count == 4 && page[0] % 4 == 0 && page[3] == page[0] + 3) { /* one block */
+        _mm_storeu_si128((__m128i *)(void *)to, _mm_add_epi32(score, _mm_set1_epi32(base[page[0] / 4])));
+        return;
+    }
+    _mm_storeu_si128((__m128i *)(void *)held, score);
+    for (size_t i = 0; i < count; i++) to[i] = held[i] + base[page[i] / 4];
+}
+
+/* fv_score_power() of a page's keys. */
+INLINE __m512 powers(__m512i dot, __m512 step, __m512 factor) {
+    const __m512 most = _mm512_set1_ps(FV_SCORE_MOST), least = _mm512_set1_ps(-FV_SCORE_MOST);
+    const __m512 magic = _mm512_set1_ps(12582912.0f + 127 * 256); /* rounds; what it adds above bit 16 is shifted out */
+    __m512 x = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(dot), step), factor);
+    x = _mm512_add_ps(_mm512_max_ps(_mm512_min_ps(x, most), least), magic);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 15));
+}
+
+/* Neighbours of two vectors added, by part. */
+INLINE __m512 neighbours_add(__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xDD));
+}
+
+/* fv_power_score() of the masses of four pages by their keys' powers, in the order of masses() in score_avx2.h: pairs,
+ * fours, eights, all. */
+INLINE __m128i masses4(const __m512 *power) {
+    __m512 all = neighbours_add(neighbours_add(power[0], power[1]), neighbours_add(power[2], power[3]));
+    all = _mm512_add_ps(all, _mm512_shuffle_f32x4(all, all, 0xB1));
+    all = _mm512_add_ps(all, _mm512_shuffle_f32x4(all, all, 0x4E));
+    return _mm_sub_epi32(_mm_srli_epi32(_mm_castps_si128(_mm512_castps512_ps128(all)), 15), _mm_set1_epi32(127 * 256));
+}
+
+/* What rows are scored with and against. */
+typedef struct code_rows {
+    size_t rows;
+    __m512i table[TABLE_BYTES / 64];
+    int32_t less[MOST_ROWS]; /* what the sums of tables are too large by, negative */
+    float factor[MOST_ROWS];
+    const uint8_t *signs, *sizes;
+    const uint16_t *steps;
+} code_rows;
+
+INLINE void rows_make(size_t dim, bool whole, const fv_shadow_rows *query, size_t first, code_rows *out) {
+    const size_t vectors = GROUP * groups_of(dim), left = query->rows - first, room = TABLE_BYTES / 64 / vectors;
+    const int32_t weight = whole ? 3 : 1;
+    out->rows = left < room ? left : room;
+    if (out->rows > MOST_ROWS) out->rows = MOST_ROWS;
+    for (size_t r = 0; r < out->rows; r++) {
+        tables_make(dim, query->table + (first + r) * 4 * dim, out->table + r * vectors);
+        out->less[r] = -weight * (2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[first + r]);
+        out->factor[r] = (whole ? 0.5f : 0.82f) * query->coarse_factor[first + r];
+    }
+}
+
+/* By both planes: the powers of four pages' keys. */
+INLINE void powers_make(size_t dim, const code_rows *rows, const uint32_t *pages, __m512 (*power)[4]) {
+    for (size_t i = 0; i < 4; i++) {
+        const size_t page = pages[i];
+        const __m512 step = steps16(rows->steps + page * 16);
+        __m512i sign[MOST_VECTORS], size[MOST_VECTORS];
+        for (size_t c = 0; c < dim; c += 64) {
+            places_make(dim, c, rows->signs + page * 2 * dim, sign + c / 64 * GROUP);
+            places_make(dim, c, rows->sizes + page * 2 * dim, size + c / 64 * GROUP);
+        }
+        for (size_t r = 0; r < rows->rows; r++) {
+            const __m512i *table = rows->table + r * GROUP * groups_of(dim);
+            __m512i dot = plane_add(dim, table, sign, 4, _mm512_set1_epi32(rows->less[r]));
+            power[r][i] = powers(plane_add(dim, table, size, 2, dot), step, _mm512_set1_ps(rows->factor[r]));
         }
     }
 }
 
-/* Of a page's 16 keys a part has four: vectors 0 and 1 the even and the odd ones of the first eight, 2 and 3 of the
- * rest. */
-INLINE void steps_turn(const pages4 *four, const uint16_t *steps, __m512 *step) {
-    const __m512i order = _mm512_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15);
-    __m512i x[4];
+/* By signs: the best keys of four pages. */
+INLINE void bests_make(size_t dim, const code_rows *rows, const uint32_t *pages, float (*best)[4]) {
     for (size_t i = 0; i < 4; i++) {
-        __m256i page = _mm256_loadu_si256((const __m256i *)(const void *)(steps + four->page[i] * 16));
-        x[i] = _mm512_permutexvar_epi32(order, _mm512_slli_epi32(_mm512_cvtepu16_epi32(page), 16));
-    }
-    parts_turn(x);
-    for (size_t i = 0; i < 4; i++) step[i] = _mm512_castsi512_ps(x[i]);
-}
-
-/* Sums of 16 channels of a plane by key; four entries fit a byte. */
-INLINE __m512i entries_sum(const __m512i *table, const __m512i *place) {
-    __m512i sum = _mm512_shuffle_epi8(table[0], place[0]);
-    for (size_t i = 1; i < 4; i++) sum = _mm512_add_epi8(sum, _mm512_shuffle_epi8(table[i], place[i]));
-    return sum;
-}
-
-/* dot[i] = 4 * signs + 2 * sizes - less, or, without sizes, 2 * signs - less, of the keys of steps_turn(); every nibble
- * is 4 * FV_COARSE_MOST too large. */
-INLINE void page_dots(size_t dim, const uint8_t *table, const __m512i *signs, const __m512i *sizes, int32_t less,
-                      __m512i *dot) {
-    const __m512i even = _mm512_set1_epi32(sizes ? 0x0204 : 0x0002), odd = _mm512_slli_epi32(even, 16);
-    for (size_t i = 0; i < 4; i++) dot[i] = _mm512_set1_epi32(-less);
-    for (size_t j = 0; j < dim / 16; j++, table += 64) {
-        __m512i tables[4];
-        for (size_t i = 0; i < 4; i++)
-            tables[i] = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)(table + 16 * i)));
-        __m512i sign = entries_sum(tables, signs + 4 * j);
-        __m512i size = sizes ? entries_sum(tables, sizes + 4 * j) : _mm512_setzero_si512();
-        __m512i low = _mm512_unpacklo_epi8(sign, size), high = _mm512_unpackhi_epi8(sign, size);
-        dot[0] = _mm512_dpbusd_epi32(dot[0], low, even);
-        dot[1] = _mm512_dpbusd_epi32(dot[1], low, odd);
-        dot[2] = _mm512_dpbusd_epi32(dot[2], high, even);
-        dot[3] = _mm512_dpbusd_epi32(dot[3], high, odd);
+        const size_t page = pages[i];
+        const __m512 step = steps16(rows->steps + page * 16);
+        __m512i sign[MOST_VECTORS];
+        for (size_t c = 0; c < dim; c += 64) places_make(dim, c, rows->signs + page * 2 * dim, sign + c / 64 * GROUP);
+        for (size_t r = 0; r < rows->rows; r++) {
+            const __m512i *table = rows->table + r * GROUP * groups_of(dim);
+            __m512i dot = plane_add(dim, table, sign, 2, _mm512_set1_epi32(rows->less[r]));
+            best[r][i] = _mm512_reduce_max_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(dot), step));
+        }
     }
 }
 
-/* One float of each page, the same in all of its part. */
-INLINE __m128 of_pages(__m512 x) {
-    const __m512i first = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-    return _mm512_castps512_ps128(_mm512_permutexvar_ps(first, x));
+INLINE __m128i bests_round(const float *best, float factor) {
+    __m128 x = _mm_mul_ps(_mm_loadu_ps(best), _mm_set1_ps(factor));
+    return _mm_cvtps_epi32(_mm_min_ps(_mm_max_ps(x, _mm_set1_ps(-0x1p28f)), _mm_set1_ps(0x1p28f)));
 }
 
-/* The scores of a row's pages, whose blocks' bases are added. */
-INLINE void scores_put(const fv_shadow_rows *query, size_t row, const pages4 *four, __m128i score, int32_t *to) {
-    const int32_t *base = query->base + row * query->base_stride;
-    int32_t held[4];
-    if (four->block) {
-        _mm_storeu_si128((__m128i *)(void *)to, _mm_add_epi32(score, _mm_set1_epi32(base[four->page[0] / 4])));
-        return;
-    }
-    _mm_storeu_si128((__m128i *)(void *)held, score);
-    for (size_t i = 0; i < four->count; i++) to[i] = held[i] + base[four->page[i] / 4];
+/* `count` of four pages, by both planes or by signs; base, out: of the first row. */
+INLINE void block_score(size_t dim, bool whole, const code_rows *rows, const uint32_t *pages, size_t count,
+                        const int32_t *base, size_t base_stride, int32_t *out, size_t out_stride) {
+    union {
+        __m512 power[MOST_ROWS][4];
+        float best[MOST_ROWS][4];
+    } made;
+    if (whole)
+        powers_make(dim, rows, pages, made.power);
+    else
+        bests_make(dim, rows, pages, made.best);
+    for (size_t r = 0; r < rows->rows; r++)
+        scores_put(base + r * base_stride, pages, count,
+                   whole ? masses4(made.power[r]) : bests_round(made.best[r], rows->factor[r]), out + r * out_stride);
 }
 
-INLINE void sign_block(const fv_shadow_rows *query, size_t dim, const pages4 *four, const uint8_t *signs,
-                       const uint16_t *steps, int32_t *out, size_t out_stride) {
-    __m512i place[MOST_DIM / 4];
-    __m512 step[4];
-    plane_places(dim, four, signs, place);
-    steps_turn(four, steps, step);
-    for (size_t r = 0; r < query->rows; r++) {
-        __m512i dot[4];
-        int32_t less = 2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[r];
-        page_dots(dim, query->table + r * 4 * dim, place, NULL, less, dot);
-        __m512 most = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[0]), step[0]);
-        for (size_t i = 1; i < 4; i++) most = _mm512_max_ps(most, _mm512_mul_ps(_mm512_cvtepi32_ps(dot[i]), step[i]));
-        most = _mm512_max_ps(most, _mm512_shuffle_ps(most, most, 0xB1));
-        most = _mm512_max_ps(most, _mm512_shuffle_ps(most, most, 0x4E));
-        __m128 best = _mm_mul_ps(of_pages(most), _mm_set1_ps(0.82f * query->coarse_factor[r]));
-        best = _mm_min_ps(_mm_max_ps(best, _mm_set1_ps(-0x1p28f)), _mm_set1_ps(0x1p28f));
-        scores_put(query, r, four, _mm_cvtps_epi32(best), out + r * out_stride);
+/* Of listed pages, or, by signs, of the first `count`. */
+INLINE void codes_score(size_t dim, bool whole, const fv_shadow_rows *query, code_rows *rows, size_t count,
+                        const uint32_t *pages, int32_t *out, size_t out_stride) {
+    for (size_t first = 0; first < query->rows; first += rows->rows) {
+        const int32_t *base = query->base + first * query->base_stride;
+        rows_make(dim, whole, query, first, rows);
+        for (size_t n = 0; n < count; n += 4) {
+            uint32_t four[4];
+            size_t left = count - n < 4 ? count - n : 4;
+            for (size_t i = n + PLANES_AHEAD; whole && i < count && i < n + PLANES_AHEAD + 4; i++)
+                prefetch_planes(dim, pages[i], rows->signs, rows->sizes);
+            for (size_t i = 0; i < 4; i++) {
+                size_t place = n + (i < left ? i : 0);
+                four[i] = whole ? pages[place] : (uint32_t)place;
+            }
+            block_score(dim, whole, rows, four, left, base, query->base_stride, out + first * out_stride + n,
+                        out_stride);
+        }
     }
 }
 
-INLINE void sign_score(const fv_shadow_rows *query, size_t dim, size_t pages, const uint8_t *signs,
-                       const uint16_t *steps, int32_t *out, size_t out_stride) {
-    for (size_t p = 0; p < pages; p += 4) {
-        const uint32_t list[4] = {(uint32_t)p, (uint32_t)p + 1, (uint32_t)p + 2, (uint32_t)p + 3};
-        pages4 four = pages_of(list, pages - p < 4 ? pages - p : 4);
-        sign_block(query, dim, &four, signs, steps, out + p, out_stride);
-    }
+void fv_sign_score_avx512(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps,
+                          int32_t *out, size_t out_stride) {
+    code_rows rows;
+    rows.signs = signs, rows.steps = steps;
+    codes_score(query->dim, false, query, &rows, pages, NULL, out, out_stride);
 }
 
 /* A constant number of channels lets the compiler unroll the sums. */
-void fv_sign_score_avx512(const fv_shadow_rows *query, size_t pages, const uint8_t *signs, const uint16_t *steps,
-                          int32_t *out, size_t out_stride) {
-    if (query->dim > MOST_DIM)
-        fv_sign_score_scalar(query, pages, signs, steps, out, out_stride);
-    else if (query->dim == 64)
-        sign_score(query, 64, pages, signs, steps, out, out_stride);
-    else
-        sign_score(query, query->dim, pages, signs, steps, out, out_stride);
-}
-
-/* fv_power_score() of the masses of four pages by their keys' powers, in the order of masses() in score_avx2.h. */
-INLINE __m128i masses4(const __m512 *power) {
-    __m512 low = _mm512_add_ps(power[0], power[1]), high = _mm512_add_ps(power[2], power[3]);
-    __m512 all = _mm512_add_ps(_mm512_shuffle_ps(low, high, 0x88), _mm512_shuffle_ps(low, high, 0xDD));
-    all = _mm512_add_ps(all, _mm512_shuffle_ps(all, all, 0xB1));
-    all = _mm512_add_ps(all, _mm512_shuffle_ps(all, all, 0x4E));
-    return _mm_sub_epi32(_mm_srli_epi32(_mm_castps_si128(of_pages(all)), 15), _mm_set1_epi32(127 * 256));
-}
-
-INLINE void powers4(const __m512i *dot, const __m512 *step, __m512 factor, __m512 *power) {
-    const __m512 most = _mm512_set1_ps(FV_SCORE_MOST), least = _mm512_set1_ps(-FV_SCORE_MOST);
-    const __m512 magic = _mm512_set1_ps(12582912.0f + 127 * 256); /* rounds; what it adds above bit 16 is shifted out */
-    for (size_t i = 0; i < 4; i++) {
-        __m512 x = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(dot[i]), step[i]), factor);
-        x = _mm512_add_ps(_mm512_max_ps(_mm512_min_ps(x, most), least), magic);
-        power[i] = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 15));
-    }
-}
-
-INLINE void shadow_block(const fv_shadow_rows *query, size_t dim, const pages4 *four, const uint8_t *signs,
-                         const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
-    __m512i sign[MOST_DIM / 4], size[MOST_DIM / 4];
-    __m512 step[4];
-    plane_places(dim, four, signs, sign);
-    plane_places(dim, four, sizes, size);
-    steps_turn(four, steps, step);
-    for (size_t r = 0; r < query->rows; r++) {
-        __m512i dot[4];
-        __m512 power[4];
-        int32_t less = 6 * FV_COARSE_MOST * (int32_t)dim + 3 * query->coarse_sum[r];
-        page_dots(dim, query->table + r * 4 * dim, sign, size, less, dot);
-        powers4(dot, step, _mm512_set1_ps(0.5f * query->coarse_factor[r]), power);
-        scores_put(query, r, four, masses4(power), out + r * out_stride);
-    }
-}
-
-INLINE void shadow_score(const fv_shadow_rows *query, size_t dim, size_t count, const uint32_t *pages,
-                         const uint8_t *signs, const uint8_t *sizes, const uint16_t *steps, int32_t *out,
-                         size_t out_stride) {
-    for (size_t n = 0; n < count; n += 4) {
-        for (size_t i = n + PLANES_AHEAD; i < count && i < n + PLANES_AHEAD + 4; i++)
-            prefetch_planes(dim, pages[i], signs, sizes);
-        pages4 four = pages_of(pages + n, count - n < 4 ? count - n : 4);
-        shadow_block(query, dim, &four, signs, sizes, steps, out + n, out_stride);
-    }
-}
-
 void fv_shadow_score_avx512(const fv_shadow_rows *query, size_t listed, const uint32_t *pages, const uint8_t *signs,
                             const uint8_t *sizes, const uint16_t *steps, int32_t *out, size_t out_stride) {
-    if (query->dim > MOST_DIM)
-        fv_shadow_score_scalar(query, listed, pages, signs, sizes, steps, out, out_stride);
-    else if (query->dim == 64)
-        shadow_score(query, 64, listed, pages, signs, sizes, steps, out, out_stride);
+    code_rows rows;
+    rows.signs = signs, rows.sizes = sizes, rows.steps = steps;
+    if (query->dim == 64)
+        codes_score(64, true, query, &rows, listed, pages, out, out_stride);
+    else if (query->dim == 128)
+        codes_score(128, true, query, &rows, listed, pages, out, out_stride);
     else
-        shadow_score(query, query->dim, listed, pages, signs, sizes, steps, out, out_stride);
+        codes_score(query->dim, true, query, &rows, listed, pages, out, out_stride);
 }
 
 /* ---- weights ---- */
@@ -277,7 +284,7 @@ INLINE __m512i power_above(__m512i x, __m512i level) {
 INLINE __mmask16 lanes(size_t left) { return (__mmask16)(left < 16 ? (1u << left) - 1 : 0xFFFF); }
 
 /* Of at most 16,384 pages: below 2^31. */
-INLINE uint32_t powers(size_t pages, const int32_t *score, __m512i level) {
+INLINE uint32_t powers_sum(size_t pages, const int32_t *score, __m512i level) {
     __m512i sum = _mm512_setzero_si512();
     for (size_t p = 0; p < pages; p += 16) {
         __mmask16 valid = lanes(pages - p);
@@ -297,7 +304,7 @@ void fv_page_weight_avx512(size_t pages, const int32_t *score, uint32_t *weight)
     int32_t best = _mm512_reduce_max_epi32(most);
     __m512i level = _mm512_set1_epi32(best - POWER_ONE);
     for (size_t p = 0; p < pages; p += TOGETHER)
-        total += powers(pages - p < TOGETHER ? pages - p : TOGETHER, score + p, level);
+        total += powers_sum(pages - p < TOGETHER ? pages - p : TOGETHER, score + p, level);
     uint32_t whole = (uint32_t)(best + fv_log2_of(total) - 16 * 256);
     __m512i shift = _mm512_set1_epi32((int32_t)(FV_WEIGHT_WHOLE - whole));
     for (size_t p = 0; p < pages; p += 16) {
