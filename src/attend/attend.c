@@ -8,8 +8,14 @@
 #include "numeric/size.h"
 #include <float.h>
 
-/* The chunk being read and the one after it. */
+/* The chunk being read and what is fetched meanwhile. */
 enum { JOB_CHUNKS = FV_BUILD_AHEAD ? 2 : 1 };
+
+/* Pages that are fetched before they are read: fewer wait for memory, more are pushed out; at most a chunk. */
+enum { PAGES_AHEAD = FV_CHUNK_PAGES };
+
+/* Of these rows, groups of positions, kernels fetch: more of them take longer than memory does. */
+enum { FETCHED_ROWS = 8 };
 
 fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout *layout) {
     if (!config || config->kv_heads < 1 || config->head_dim < 1 || config->head_dim > 1024) return FV_ERROR_ARGUMENT;
@@ -162,29 +168,75 @@ static void walk_fill(span_walk *walk, uint32_t to, fv_key_chunk *chunk) {
     }
 }
 
-/* The chunk after the current one is known, so that few rows can fetch it meanwhile; after the last one it is what
- * lies ahead. */
+#if FV_BUILD_AHEAD
+/* What is read some pages later: on to the end of the range, then where reading is likely to go on. */
+typedef struct span_scout {
+    const fv_attend_job *job;
+    const fv_token_range *tokens;
+    uint32_t kv_head, step, token;
+    uint32_t end; /* of what it sees: UINT32_MAX once it is past the range */
+} span_scout;
+
+static void scout_pass(span_scout *scout) {
+    const fv_token_range *tokens = scout->tokens;
+    scout->end = UINT32_MAX;
+    if (tokens->ahead == tokens->end && tokens->ahead_head == scout->kv_head) return; /* it is there */
+    scout->kv_head = tokens->ahead_head;
+    scout->token = tokens->ahead;
+    scout->step = span_find(scout->job->plan, scout->token);
+}
+
+/* To the next token that is read; false: there is none. */
+static bool scout_find(span_scout *scout) {
+    const fv_plan *plan = scout->job->plan;
+    for (;;) {
+        if (scout->step < plan->count) {
+            const fv_step *step = &plan->steps[scout->step];
+            if (scout->token < step->begin && step->kind == FV_STEP_SPAN) scout->token = step->begin;
+            if (scout->token < scout->end) {
+                if (scout->token < step->end && step->kind == FV_STEP_SPAN) return true;
+                scout->step++;
+                continue;
+            }
+        } else if (scout->end == UINT32_MAX)
+            return false;
+        scout_pass(scout);
+    }
+}
+
+/* The next `most` pages, past which it goes. */
+static void scout_fill(span_scout *scout, uint32_t most, fv_key_chunk *chunk) {
+    const fv_cache *cache = scout->job->cache;
+    for (chunk->count = 0; chunk->count < most && scout_find(scout); chunk->count++) {
+        uint32_t page = scout->token / FV_PAGE_TOKENS;
+        chunk->keys[chunk->count] = fv_cache_key_page(cache, scout->kv_head, page);
+        chunk->slots[chunk->count].values = fv_cache_value_row(cache, scout->kv_head, page * FV_PAGE_TOKENS);
+        scout->token = (page + 1) * FV_PAGE_TOKENS;
+    }
+    for (uint32_t s = chunk->count; s && s < FV_CHUNK_PAGES; s++) chunk->keys[s] = chunk->keys[s - 1];
+}
+#endif
+
+/* With few rows, as many pages are fetched with each chunk as it has, those that are read PAGES_AHEAD pages later:
+ * every page is asked for once, whatever chunks it and its neighbours are cut into. */
 static void spans_attend(fv_attend_job *job, const fv_token_range *tokens) {
     span_walk walk = {.job = job};
     fv_key_chunk *now = job->chunks;
     walk_begin(&walk, job->kv_head, tokens->begin);
-    walk_fill(&walk, tokens->end, now);
-#if !FV_BUILD_AHEAD
-    for (; now->count; walk_fill(&walk, tokens->end, now)) fv_chunk_attend(job, now, NULL);
-#else
-    for (bool last = false; !last && now->count;) {
-        fv_key_chunk *next = now == job->chunks ? now + 1 : job->chunks;
-        walk_fill(&walk, tokens->end, next);
-        last = next->count == 0;
-        if (last) {
-            walk_begin(&walk, tokens->ahead_head, tokens->ahead);
-            walk_fill(&walk, UINT32_MAX, next);
-        }
-        for (uint32_t s = next->count; s && s < FV_CHUNK_PAGES; s++) next->keys[s] = next->keys[s - 1];
-        fv_chunk_attend(job, now, next->count ? next : NULL);
-        now = next;
-    }
+#if FV_BUILD_AHEAD
+    fv_key_chunk *next = now + 1;
+    span_scout scout = {job, tokens, job->kv_head, walk.step, walk.token, tokens->end};
+    const bool fetches = (size_t)job->plan->rows * job->group <= FETCHED_ROWS;
+    if (fetches) scout_fill(&scout, PAGES_AHEAD, next);
 #endif
+    for (walk_fill(&walk, tokens->end, now); now->count; walk_fill(&walk, tokens->end, now)) {
+#if FV_BUILD_AHEAD
+        if (fetches) scout_fill(&scout, now->count, next);
+        fv_chunk_attend(job, now, fetches && next->count ? next : NULL);
+#else
+        fv_chunk_attend(job, now, NULL);
+#endif
+    }
 }
 
 void fv_attend_segments(const fv_plan *plan, uint32_t *first, uint32_t *end) {
