@@ -1,6 +1,7 @@
 /* AVX-512 VNNI. Limit: dpbusd, two a cycle; of 11 operations on its ports per 512 products 8 are dpbusd, 3 apply
  * scales. */
 #include "kernels/avx2/packed_pairs.h"
+#include "kernels/avx512/packed_sixteen_avx512.h"
 #include "kernels/kernels.h"
 
 enum { TOKENS = 4, VECTORS = FV_PANEL_ROWS / 16 }; /* 8 dot products, 16 sums: 24 of 32 registers, and 8 hide dpbusd */
@@ -85,13 +86,46 @@ INLINE __m256 packed_dot(fv_packed_type type, size_t count, const __m256i *steps
     return _mm256_cvtepi32_ps(_mm256_add_epi32(even, odd));
 }
 
-#define PRODUCT(NAME, name) PACKED_PAIR(NAME, name, avx512, packed_dot)
+/* One token apart: that is decode, and must not share its registers. */
+#define PRODUCT(NAME, name) \
+    PACKED_PAIR(NAME, name, avx512, packed_dot) \
+    static __attribute__((noinline)) void one_sixteen_##name(size_t columns, const uint8_t *eight, size_t bytes, \
+                                                             const fv_q8_rows *x, float *out) { \
+        sixteen_product(FV_PACKED_##NAME, 1, columns, eight, bytes, x, out, 0); \
+    } \
+    static __attribute__((noinline)) void few_sixteen_##name(size_t columns, const uint8_t *eight, size_t bytes, \
+                                                             size_t tokens, const fv_q8_rows *x, float *out, \
+                                                             size_t out_stride) { \
+        if (tokens == 4) \
+            sixteen_product(FV_PACKED_##NAME, 4, columns, eight, bytes, x, out, out_stride); \
+        else if (tokens == 3) \
+            sixteen_product(FV_PACKED_##NAME, 3, columns, eight, bytes, x, out, out_stride); \
+        else \
+            sixteen_product(FV_PACKED_##NAME, 2, columns, eight, bytes, x, out, out_stride); \
+    }
 FV_PACKED_LIST(PRODUCT)
 #undef PRODUCT
 
-bool fv_product_packed_avx512(fv_packed_type type, size_t columns, size_t eights, const void *packed, size_t tokens,
-                              const fv_q8_rows *x, float *out, size_t out_stride) {
-    if (tokens > PACKED_TOKENS) return false; /* panels use the whole width of the registers */
+/* Sixteen rows. */
+static void product_sixteen(fv_packed_type type, size_t columns, const uint8_t *eight, size_t bytes, size_t tokens,
+                            const fv_q8_rows *x, float *out, size_t out_stride) {
+#define PRODUCT_CASE(NAME, name) \
+    case FV_PACKED_##NAME: \
+        if (tokens == 1) \
+            one_sixteen_##name(columns, eight, bytes, x, out); \
+        else \
+            few_sixteen_##name(columns, eight, bytes, tokens, x, out, out_stride); \
+        break;
+    switch (type) {
+        FV_PACKED_LIST(PRODUCT_CASE)
+    case FV_PACKED_COUNT:
+        break;
+    }
+#undef PRODUCT_CASE
+}
+
+static bool product_eights(fv_packed_type type, size_t columns, size_t eights, const void *packed, size_t tokens,
+                           const fv_q8_rows *x, float *out, size_t out_stride) {
 #define PRODUCT_CASE(NAME, name) PACKED_PAIR_CASE(NAME, name, avx512)
     switch (type) {
         FV_PACKED_LIST(PRODUCT_CASE)
@@ -100,4 +134,19 @@ bool fv_product_packed_avx512(fv_packed_type type, size_t columns, size_t eights
     }
 #undef PRODUCT_CASE
     return false;
+}
+
+bool fv_product_packed_avx512(fv_packed_type type, size_t columns, size_t eights, const void *packed, size_t tokens,
+                              const fv_q8_rows *x, float *out, size_t out_stride) {
+    if (type >= FV_PACKED_COUNT || tokens > PACKED_TOKENS) return false; /* panels share what is loaded by more */
+    const size_t bytes = columns / fv_packed_block_values(type) * fv_packed_block_bytes(type);
+    const uint8_t *eight = (const uint8_t *)packed;
+    /* bytes as they are need no unpacking: eight rows, one stream, read them 2 to 6 % faster */
+    size_t alone = type == FV_PACKED_Q8_0 && tokens == 1 ? eights : eights % SIXTEEN_EIGHTS;
+    for (eights -= alone; eights; eights -= SIXTEEN_EIGHTS) {
+        product_sixteen(type, columns, eight, bytes, tokens, x, out, out_stride);
+        eight += SIXTEEN_EIGHTS * bytes;
+        out += SIXTEEN_EIGHTS * FV_PACKED_ROWS;
+    }
+    return !alone || product_eights(type, columns, alone, eight, tokens, x, out, out_stride);
 }
