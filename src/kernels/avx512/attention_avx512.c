@@ -71,13 +71,17 @@ INLINE void score_block(element type, size_t rows, size_t pages, size_t head_dim
         }
 }
 
-/* `together` pages while they fit, then one at a time. */
+/* `together` pages while they fit, of few rows then two, whose chains of sums are too few to fill the pipes by one,
+ * then one at a time. */
 INLINE void score_rows(element type, size_t rows, size_t together, size_t pages, size_t head_dim, const float *query,
                        size_t query_stride, const void *const *key, const void *const *next, const float *key_scale,
                        float *score, size_t score_stride) {
     size_t p = 0;
     for (; p + together <= pages; p += together)
         score_block(type, rows, together, head_dim, query, query_stride, key + p, next ? next + p : NULL,
+                    type == ELEMENT_Q8 ? key_scale + 16 * p : NULL, score + 16 * p, score_stride);
+    for (; together > 2 && p + 2 <= pages; p += 2)
+        score_block(type, rows, 2, head_dim, query, query_stride, key + p, next ? next + p : NULL,
                     type == ELEMENT_Q8 ? key_scale + 16 * p : NULL, score + 16 * p, score_stride);
     for (; p < pages; p++)
         score_block(type, rows, 1, head_dim, query, query_stride, key + p, next ? next + p : NULL,

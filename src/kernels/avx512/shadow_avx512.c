@@ -23,12 +23,17 @@ INLINE __m512i round_held(__m512 x, float most) {
 
 /* ---- scores ---- */
 
+enum { PANELS_AHEAD = 4 }; /* of means, that are asked for before they are scored */
+
 /* `rows` rows x `panels` panels that lie `dim` * 16 bytes apart. */
 INLINE void mean_dot(size_t rows, size_t panels, size_t dim, const int8_t *q, const uint8_t *mean, __m512i *dot) {
     for (size_t i = 0; i < rows * panels; i++) dot[i] = _mm512_setzero_si512();
     for (size_t j = 0; j < dim / 4; j++) {
         __m512i key[2];
-        for (size_t p = 0; p < panels; p++) key[p] = _mm512_loadu_si512(mean + (p * dim + j * 4) * 16);
+        for (size_t p = 0; p < panels; p++) {
+            key[p] = _mm512_loadu_si512(mean + (p * dim + j * 4) * 16);
+            _mm_prefetch((const char *)mean + ((p + PANELS_AHEAD) * dim + j * 4) * 16, _MM_HINT_T0);
+        }
         for (size_t r = 0; r < rows; r++) {
             __m512i four = broadcast4(q + r * dim + 4 * j);
             for (size_t p = 0; p < panels; p++)
@@ -131,12 +136,13 @@ INLINE void scores_put(const int32_t *base, const uint32_t *page, size_t count, 
     for (size_t i = 0; i < count; i++) to[i] = held[i] + base[page[i] / 4];
 }
 
-/* fv_score_power() of a page's keys. */
-INLINE __m512 powers(__m512i dot, __m512 step, __m512 factor) {
+/* fv_score_power() of a page's keys; held: some may be beyond FV_SCORE_MOST. */
+INLINE __m512 powers(bool held, __m512i dot, __m512 step, __m512 factor) {
     const __m512 most = _mm512_set1_ps(FV_SCORE_MOST), least = _mm512_set1_ps(-FV_SCORE_MOST);
     const __m512 magic = _mm512_set1_ps(12582912.0f + 127 * 256); /* rounds; what it adds above bit 16 is shifted out */
     __m512 x = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(dot), step), factor);
-    x = _mm512_add_ps(_mm512_max_ps(_mm512_min_ps(x, most), least), magic);
+    if (held) x = _mm512_max_ps(_mm512_min_ps(x, most), least);
+    x = _mm512_add_ps(x, magic);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 15));
 }
 
@@ -160,24 +166,46 @@ typedef struct code_rows {
     __m512i table[TABLE_BYTES / 64];
     int32_t less[MOST_ROWS]; /* what the sums of tables are too large by, negative */
     float factor[MOST_ROWS];
+    float step_most; /* no key of a smaller step has a score beyond FV_SCORE_MOST, for none of the rows */
     const uint8_t *signs, *sizes;
     const uint16_t *steps;
 } code_rows;
 
+/* Sum of the magnitudes of a coarse query. */
+INLINE float coarse_size(size_t dim, const uint8_t *table) {
+    int32_t size = 0;
+    for (size_t c = 0; c < dim; c += 4, table += 16)
+        for (size_t i = 1; i < 16; i *= 2) {
+            int32_t x = table[i] - 4 * FV_COARSE_MOST;
+            size += x < 0 ? -x : x;
+        }
+    return (float)size;
+}
+
 INLINE void rows_make(size_t dim, bool whole, const fv_shadow_rows *query, size_t first, code_rows *out) {
     const size_t vectors = GROUP * groups_of(dim), left = query->rows - first, room = TABLE_BYTES / 64 / vectors;
     const int32_t weight = whole ? 3 : 1;
+    float most = 1.0f;
     out->rows = left < room ? left : room;
     if (out->rows > MOST_ROWS) out->rows = MOST_ROWS;
     for (size_t r = 0; r < out->rows; r++) {
         tables_make(dim, query->table + (first + r) * 4 * dim, out->table + r * vectors);
         out->less[r] = -weight * (2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[first + r]);
         out->factor[r] = (whole ? 0.5f : 0.82f) * query->coarse_factor[first + r];
+        float reach = 3.0f * coarse_size(dim, query->table + (first + r) * 4 * dim) * out->factor[r];
+        if (reach > most) most = reach;
     }
+    out->step_most = 0.999f * FV_SCORE_MOST / most; /* rounding is far less */
+}
+
+INLINE bool steps_are_small(const code_rows *rows, const uint32_t *pages) {
+    __m512 most = steps16(rows->steps + (size_t)pages[0] * 16);
+    for (size_t i = 1; i < 4; i++) most = _mm512_max_ps(most, steps16(rows->steps + (size_t)pages[i] * 16));
+    return !_mm512_cmp_ps_mask(most, _mm512_set1_ps(rows->step_most), _CMP_NLT_UQ);
 }
 
 /* By both planes: the powers of four pages' keys. */
-INLINE void powers_make(size_t dim, const code_rows *rows, const uint32_t *pages, __m512 (*power)[4]) {
+INLINE void powers_make(size_t dim, bool held, const code_rows *rows, const uint32_t *pages, __m512 (*power)[4]) {
     for (size_t i = 0; i < 4; i++) {
         const size_t page = pages[i];
         const __m512 step = steps16(rows->steps + page * 16);
@@ -189,7 +217,7 @@ INLINE void powers_make(size_t dim, const code_rows *rows, const uint32_t *pages
         for (size_t r = 0; r < rows->rows; r++) {
             const __m512i *table = rows->table + r * GROUP * groups_of(dim);
             __m512i dot = plane_add(dim, table, sign, 4, _mm512_set1_epi32(rows->less[r]));
-            power[r][i] = powers(plane_add(dim, table, size, 2, dot), step, _mm512_set1_ps(rows->factor[r]));
+            power[r][i] = powers(held, plane_add(dim, table, size, 2, dot), step, _mm512_set1_ps(rows->factor[r]));
         }
     }
 }
@@ -221,8 +249,10 @@ INLINE void block_score(size_t dim, bool whole, const code_rows *rows, const uin
         __m512 power[MOST_ROWS][4];
         float best[MOST_ROWS][4];
     } made;
-    if (whole)
-        powers_make(dim, rows, pages, made.power);
+    if (whole && steps_are_small(rows, pages))
+        powers_make(dim, false, rows, pages, made.power);
+    else if (whole)
+        powers_make(dim, true, rows, pages, made.power);
     else
         bests_make(dim, rows, pages, made.best);
     for (size_t r = 0; r < rows->rows; r++)
