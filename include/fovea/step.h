@@ -112,6 +112,33 @@ FV_API size_t fv_stepper_rows(const fv_stepper *stepper);
  *  failed), FV_ERROR_NOT_FINITE (of one of them; all are written). */
 FV_API fv_status fv_stepper_logits(fv_stepper *stepper, const uint32_t *rows, size_t count, float *logits);
 
+/**
+ * A step of a stepper on its way. Where later layers are in other stages (stage.h), several steps of one stepper can be
+ * in them at the same time, each in a lane of its own, so that no stage waits for the others; a sequence is in one of
+ * them. Where all layers are here, a lane's step is over when it has begun. fv_schedule does this for callers in many
+ * threads. One thread at a time calls begin and logits of all lanes of a stepper, and nothing else of the stepper while
+ * a step is on its way; `end` any thread.
+ */
+typedef struct fv_stepper_lane fv_stepper_lane;
+
+FV_API uint32_t fv_stepper_lanes(const fv_stepper *stepper); /* that are of use: one for each stage */
+
+/** FV_OK, FV_ERROR_MEMORY; *lane untouched then. Closed before the stepper, after its step. */
+FV_API fv_status fv_stepper_lane_open(fv_stepper_lane **lane, fv_stepper *stepper);
+FV_API void fv_stepper_lane_close(fv_stepper_lane *lane); /* NULL is allowed */
+
+/** fv_stepper_run_rest() as far as layers here go. `outcomes` is not final until the lane's end. */
+FV_API fv_status fv_stepper_lane_begin(fv_stepper_lane *lane, const fv_step_part *parts, size_t count,
+                                       fv_part_outcome *outcomes, uint32_t *first_rows);
+
+/** Waits for the rest of a step that began with FV_OK, and says what became of its parts there; what
+ *  fv_stepper_run_rest() returns. */
+FV_API fv_status fv_stepper_lane_end(fv_stepper_lane *lane, fv_part_outcome *outcomes);
+
+/** fv_stepper_logits() of the lane's step, which ended: of last rows of parts, or, if the stepper has begun no other
+ *  step since, of any. */
+FV_API fv_status fv_stepper_lane_logits(fv_stepper_lane *lane, const uint32_t *rows, size_t count, float *logits);
+
 /** Feeds one sequence alone, in steps of at most batch_tokens, of the stepper or of the sequence; one token with the
  *  sequence's deadline (fv_sequence_set_deadline()). progress: as of fv_session_feed(). Returns what fv_stepper_run()
  * returns, FV_ERROR_INTERRUPTED. What was evaluated before an error stays. */

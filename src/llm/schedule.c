@@ -5,7 +5,6 @@
 #include "fovea/machine.h"
 #include "llm/llm.h"
 #include "llm/sequence_state.h"
-#include "llm/stepper_parts.h"
 #include "platform/array.h"
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* worker.c - a step takes one token of every answer and, in turn, chunks of prompts. Sequences are this thread's alone,
- * so any of them can be forked between two steps. */
+ * so any of them can be forked while no step is on its way. */
 #include "worker.h"
 #include "batch.h"
 #include "fovea/report_sum.h"
@@ -183,6 +183,7 @@ static void settle(fv_worker *worker) {
         const fv_choice *choice = slot->choice;
         fv_status status = worker->batch.statuses[i];
         fv_message why = {""};
+        if (worker->batch.flies[i]) continue;
         if (choice && status != FV_OK) (void)fv_sequence_explain(slot->sequence, status, &why);
         if (choice && status == FV_ERROR_FULL) (void)fv_message_set(&why, status, "%s", no_room);
         if (choice && status != FV_OK)
@@ -252,16 +253,38 @@ static void cut(fv_worker *worker) {
     pthread_mutex_unlock(&worker->lock);
 }
 
+/* Whether sequences are to be given, taken or forked, which no step may hold then. */
+static bool changes_slots(fv_worker *worker) {
+    bool has_free = false, has_gone = false;
+    for (uint32_t i = 0; i < worker->slots.count; i++) {
+        const fv_choice *choice = worker->slots.items[i].choice;
+        has_free = has_free || !choice;
+        has_gone = has_gone || (choice && fv_request_gone(choice->request));
+    }
+    pthread_mutex_lock(&worker->lock);
+    bool asked = worker->actions || (worker->first && has_free);
+    pthread_mutex_unlock(&worker->lock);
+    return asked || has_gone;
+}
+
+static void end_steps(fv_worker *worker) {
+    while (fv_batch_end(&worker->batch, &worker->slots)) settle(worker);
+}
+
 static void *work(void *context) {
     fv_worker *worker = context;
     while (await(worker)) {
-        drop_gone(worker);
-        do_actions(worker, false);
-        begin_choices(worker);
+        if (changes_slots(worker)) end_steps(worker);
+        if (worker->batch.flying == 0) {
+            drop_gone(worker);
+            do_actions(worker, false);
+            begin_choices(worker);
+        }
         fv_batch_step(&worker->batch, &worker->slots);
         settle(worker);
         view(worker);
     }
+    end_steps(worker);
     do_actions(worker, true);
     cut(worker);
     return NULL;

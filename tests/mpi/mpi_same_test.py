@@ -12,8 +12,9 @@ import socket
 import tempfile
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
-from mpi_runner import PATIENCE, REAL, Job, command, launchers, main, model, mpirun, run, workers
+from mpi_runner import FOVEA, PATIENCE, REAL, Job, command, launchers, main, model, mpirun, run, workers
 
 POLICY = "fovea:pages=6,window=32,sinks=16,dense-below=0"
 # What a clock or the memory of a process says differs, and all that is of the first rank alone.
@@ -30,7 +31,7 @@ def steady(value):
     return value
 
 
-def ask(path, body, seconds=PATIENCE):
+def ask(path, body, seconds=PATIENCE, route="/completion"):
     """What a server on a socket answers, once it is there."""
     limit = time.time() + seconds
     while True:
@@ -38,7 +39,7 @@ def ask(path, body, seconds=PATIENCE):
             with socket.socket(socket.AF_UNIX) as line:
                 line.settimeout(seconds)
                 line.connect(path)
-                line.sendall(b"POST /completion HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                line.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (route.encode(), len(body)) + body)
                 parts = []
                 while not parts or parts[-1]:
                     parts.append(line.recv(65536))
@@ -190,6 +191,40 @@ class SameTest(unittest.TestCase):
                 os.kill(workers(job.pid, 2)[0], signal.SIGTERM)
                 done = job.finish()
                 self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_server_of_many_at_once(self):
+        """Steps of some are in one stage while others are in another: answers, prompts of several chunks, log-probabilities, one that
+        reads the whole prompt's; each says what it says alone in one process."""
+        bodies = [{"prompt": "%s the %s" % (first, second), "n_predict": 30 + number, "temperature": 0} for number, (first, second) in
+                  enumerate((a, b) for a in ("Once", "Then", "So") for b in ("cat", "old dog"))]
+        bodies.append({"prompt": "the cat and the sun. " * 60, "n_predict": 20, "temperature": 0})
+        bodies.append({"prompt": "an old dog in the rain. " * 50, "n_predict": 20, "temperature": 0.8, "seed": 7})
+        bodies.append({"prompt": "Once upon a time", "n_predict": 25, "temperature": 0, "n_probs": 3})
+        echo = {"prompt": "So the sun and the cat", "max_tokens": 9, "temperature": 0, "echo": True, "logprobs": 2}
+        arguments = ("serve", "-m", model("story"), "-t", "1", "--parallel", "5", "-c", "8192", "-ub", "64", "--attention", POLICY)
+
+        def talk(words, at_once):
+            path = os.path.join(self.folder, "m.sock")
+            job = Job(words + ["--host", path])
+            self.addCleanup(job.end)
+            ask(path, json.dumps({"prompt": "a", "n_predict": 1}).encode())
+            with ThreadPoolExecutor(1 + len(bodies) if at_once else 1) as pool:
+                echoed = pool.submit(ask, path, json.dumps(echo).encode(), PATIENCE, "/v1/completions")
+                texts = list(pool.map(lambda body: json.loads(ask(path, json.dumps(body).encode())), bodies))
+            (choice,) = json.loads(echoed.result())["choices"]
+            return job, choice, [(text["content"], text["tokens_predicted"], text.get("completion_probabilities")) for text in texts]
+
+        job, *expected = talk([FOVEA, *arguments], False)
+        job.process.send_signal(signal.SIGTERM)
+        job.process.wait(PATIENCE)
+        for launcher in launchers():
+            for ranks in (2, 3):
+                with self.subTest(launcher=launcher, ranks=ranks):
+                    job, *got = talk(command(launcher, ranks, *arguments), True)
+                    self.assertEqual(got, expected)
+                    os.kill(workers(job.pid, ranks)[0], signal.SIGTERM)
+                    done = job.finish()
+                    self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_sessions(self):
         """Read and asked by ranks: what one process says. Neither wakes the other's."""
