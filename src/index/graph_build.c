@@ -30,6 +30,7 @@ typedef struct build_job {
     uint32_t degree;
     size_t room;            /* candidates of a vector, at most */
     float *rotated;         /* [rows][index->rotated], of vectors less the centre */
+    uint32_t *order;        /* [rows]: whose turn it is, near ones together, for what they look at is the same */
     uint32_t *lists;        /* [rows][degree], of this round: kept ones, then the nearest others, then the row itself */
     uint32_t *counts;       /* [rows], of kept ones: in the list, and once rows are joined in the row */
     size_t *back;           /* [rows + 1]: where a row's list in back_rows begins */
@@ -41,14 +42,15 @@ typedef struct build_job {
 
 /* ---- a round ---- */
 
-/* What a vector's walk visited, and its neighbours so far. */
-static void take_walk(const build_job *job, size_t row, const fv_beam *beam, fv_visit *candidates) {
+/* What a vector's walk visited, and its neighbours so far. beam: of that walk, or empty. */
+static void take_walk(const build_job *job, size_t row, fv_beam *beam, fv_visit *candidates) {
     const fv_index *index = job->index;
     size_t count = 0;
     for (size_t i = 0; i < beam->visit_count && count < job->room; i++)
         candidates[count++] = fv_graph_visited(index, row, beam->visits + i);
+    const uint32_t *ids = fv_graph_ids(index, row);
     for (size_t i = 0; i < job->degree && count < job->room; i++)
-        candidates[count++] = fv_graph_candidate(index, row, fv_graph_ids(index, row)[i]);
+        if (fv_beam_mark(beam, ids[i])) candidates[count++] = fv_graph_candidate(index, row, ids[i]);
     count = fv_graph_order(candidates, count, (uint32_t)row);
     job->counts[row] = (uint32_t)fv_graph_prune(index, candidates, count, job->degree);
     for (size_t i = 0; i < job->degree; i++)
@@ -58,9 +60,11 @@ static void take_walk(const build_job *job, size_t row, const fv_beam *beam, fv_
 /* Neighbours by the lists that the graph begins with. */
 static void start_task(void *context, size_t task, size_t worker) {
     const build_job *job = context;
-    const fv_beam none = {0};
-    memcpy(fv_graph_ids(job->index, task), job->lists + task * job->degree, job->degree * sizeof *job->lists);
-    take_walk(job, task, &none, job->scratch[worker].candidates);
+    fv_beam *none = &job->scratch[worker].walks[0].beam;
+    size_t row = job->order[task];
+    memcpy(fv_graph_ids(job->index, row), job->lists + row * job->degree, job->degree * sizeof *job->lists);
+    fv_beam_begin(none);
+    take_walk(job, row, none, job->scratch[worker].candidates);
 }
 
 static void walk_task(void *context, size_t task, size_t worker) {
@@ -68,16 +72,17 @@ static void walk_task(void *context, size_t task, size_t worker) {
     const fv_index *index = job->index;
     build_scratch *scratch = job->scratch + worker;
     size_t first = (job->first + task) * GROUP, rest = index->rows - first, count = rest < GROUP ? rest : GROUP;
+    const uint32_t *rows = job->order + first;
     for (size_t i = 0; i < count; i++) {
         fv_walk *walk = scratch->walks + i;
         uint8_t *table = scratch->tables + i * 4 * index->rotated;
-        float step = fv_code_table_make(index->rotated, job->rotated + (first + i) * index->rotated, table);
-        walk->probe = (fv_probe){.vector = fv_index_row(index, first + i), .weight = 1};
+        float step = fv_code_table_make(index->rotated, job->rotated + rows[i] * index->rotated, table);
+        walk->probe = (fv_probe){.vector = fv_index_row(index, rows[i]), .weight = 1};
         walk->table = table;
         walk->query = (fv_scan_query){.zero = (int32_t)(FV_TABLE_ZERO * (index->rotated / 4)), .step = step};
     }
     fv_graph_walk(index, scratch->walks, count, 0);
-    for (size_t i = 0; i < count; i++) take_walk(job, first + i, &scratch->walks[i].beam, scratch->candidates);
+    for (size_t i = 0; i < count; i++) take_walk(job, rows[i], &scratch->walks[i].beam, scratch->candidates);
 }
 
 /* Who has an edge to whom, in rising order. */
@@ -99,27 +104,27 @@ static void turn_edges(const build_job *job) {
 static void join_task(void *context, size_t task, size_t worker) {
     const build_job *job = context;
     build_scratch *scratch = job->scratch + worker;
-    uint32_t *ids = fv_graph_ids(job->index, task), self = (uint32_t)task;
+    uint32_t self = job->order[task], *ids = fv_graph_ids(job->index, self);
     size_t count = 0, rows = job->index->rows;
-    for (size_t i = 0; i < job->counts[task]; i++)
-        scratch->candidates[count++] = fv_graph_candidate(job->index, task, job->lists[task * job->degree + i]);
-    for (size_t i = job->back[task]; i < job->back[task + 1] && count < job->room; i++)
-        scratch->candidates[count++] = fv_graph_candidate(job->index, task, job->back_rows[i]);
+    for (size_t i = 0; i < job->counts[self]; i++)
+        scratch->candidates[count++] = fv_graph_candidate(job->index, self, job->lists[self * job->degree + i]);
+    for (size_t i = job->back[self]; i < job->back[self + 1] && count < job->room; i++)
+        scratch->candidates[count++] = fv_graph_candidate(job->index, self, job->back_rows[i]);
     count = fv_graph_order(scratch->candidates, count, self);
     size_t kept = fv_graph_prune(job->index, scratch->candidates, count, job->degree);
     if (count > job->degree) count = job->degree;
-    for (size_t i = job->counts[task]; i < job->degree && count < job->degree;
+    for (size_t i = job->counts[self]; i < job->degree && count < job->degree;
          i++) { /* the nearest that were occluded */
-        uint32_t other = job->lists[task * job->degree + i];
+        uint32_t other = job->lists[self * job->degree + i];
         bool is_there = other == self;
         for (size_t j = 0; j < count && !is_there; j++) is_there = scratch->candidates[j].row == other;
         if (!is_there) scratch->candidates[count++].row = other;
     }
     for (size_t i = 0; i < job->degree; i++)
         scratch->kept[i] =
-            i < count ? scratch->candidates[i].row : (uint32_t)(fv_splitmix(job->seed, task * job->degree + i) % rows);
+            i < count ? scratch->candidates[i].row : (uint32_t)(fv_splitmix(job->seed, self * job->degree + i) % rows);
     memcpy(ids, scratch->kept, job->degree * sizeof *ids);
-    job->counts[task] = (uint32_t)kept;
+    job->counts[self] = (uint32_t)kept;
 }
 
 /* ---- codes ---- */
@@ -135,11 +140,12 @@ static void rotate_task(void *context, size_t task, size_t worker) {
 static void code_task(void *context, size_t task, size_t worker) {
     const build_job *job = context;
     const fv_index *index = job->index;
-    const uint32_t *ids = fv_graph_ids(index, task);
+    size_t row = job->order[task];
+    const uint32_t *ids = fv_graph_ids(index, row);
     for (size_t i = 0; i < job->degree; i++)
         index->kernels->scan_fetch(job->rotated + ids[i] * index->rotated, index->rotated * sizeof(float));
     for (size_t i = 0; i < job->degree; i++)
-        fv_graph_code(index, fv_graph_blocks(index, task), i, job->rotated + task * index->rotated,
+        fv_graph_code(index, fv_graph_blocks(index, row), i, job->rotated + row * index->rotated,
                       job->rotated + ids[i] * index->rotated, fv_graph_rest(index, ids[i]), job->scratch[worker].less);
 }
 
@@ -248,7 +254,7 @@ static fv_status run_rounds(build_job *job, const fv_index_link_config *config, 
     begin_rows(job->index);
     fv_parallel_run(parallel, rows, rotate_task, job);
     job->seed = job->index->config.seed;
-    if (!fv_graph_start(job->index, job->seed, job->degree, job->lists, parallel)) return FV_ERROR_MEMORY;
+    if (!fv_graph_start(job->index, job->seed, job->degree, job->lists, job->order, parallel)) return FV_ERROR_MEMORY;
     fv_parallel_run(parallel, rows, start_task, job);
     join(job, parallel);
     for (uint32_t round = 0; round < config->rounds; round++) {
@@ -262,12 +268,13 @@ static bool make_job(build_job *job, size_t workers, size_t beam) {
     const fv_index *index = job->index;
     size_t rows = index->rows;
     job->rotated = fv_array_new(rows, index->rotated * sizeof *job->rotated);
+    job->order = fv_array_new(rows, sizeof *job->order);
     job->lists = fv_array_new(rows, job->degree * sizeof *job->lists);
     job->counts = fv_array_new(rows, sizeof *job->counts);
     job->back = fv_array_new(rows + 1, sizeof *job->back);
     job->back_rows = fv_array_new(rows, job->degree * sizeof *job->back_rows);
     job->scratch = fv_array_new(workers, sizeof *job->scratch);
-    bool good = job->rotated && job->lists && job->counts && job->back && job->back_rows && job->scratch;
+    bool good = job->rotated && job->order && job->lists && job->counts && job->back && job->back_rows && job->scratch;
     for (size_t i = 0; good && i < workers; i++) {
         build_scratch *scratch = job->scratch + i;
         for (size_t j = 0; good && j < GROUP; j++) good = fv_graph_beam_make(index, beam, &scratch->walks[j].beam);
@@ -289,7 +296,7 @@ static void free_job(build_job *job, size_t workers) {
         free(job->scratch[i].tables);
         free(job->scratch[i].less);
     }
-    void *all[] = {job->rotated, job->lists, job->counts, job->back, job->back_rows, job->scratch};
+    void *all[] = {job->rotated, job->order, job->lists, job->counts, job->back, job->back_rows, job->scratch};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }
 

@@ -4,18 +4,50 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_CANDIDATES = 400 }; /* of a vector: what comes after is never kept in practice */
+enum {
+    MOST_CANDIDATES = 400, /* of a vector: what comes after is never kept in practice */
+    SHORT = 16
+};
 
 static float pair_distance(const fv_index *index, size_t a, size_t b) {
     float rest = fv_graph_rest(index, a) - fv_graph_rest(index, b);
     return fv_kept_pair(index, a, b) + rest * rest;
 }
 
-static int by_distance(const void *a, const void *b) {
-    const fv_visit *x = a, *y = b;
-    if (x->distance != y->distance) return x->distance > y->distance ? 1 : -1;
-    if (x->tie != y->tie) return x->tie > y->tie ? 1 : -1;
-    return (x->row > y->row) - (x->row < y->row);
+static bool is_before(const fv_visit *a, const fv_visit *b) {
+    if (a->distance != b->distance) return a->distance < b->distance;
+    return a->tie != b->tie ? a->tie < b->tie : a->row < b->row;
+}
+
+/* Quicksort (Hoare 1961); what is short is left to insertion. */
+static void sort(fv_visit *visits, size_t count) {
+    while (count > SHORT) {
+        fv_visit bound = visits[count / 2];
+        size_t i = 0, j = count - 1;
+        for (;; i++, j--) {
+            while (is_before(visits + i, &bound)) i++;
+            while (is_before(&bound, visits + j)) j--;
+            if (i >= j) break;
+            fv_visit moved = visits[i];
+            visits[i] = visits[j];
+            visits[j] = moved;
+        }
+        size_t cut = i ? i : 1; /* [0, cut) <= [cut, count), and neither is all */
+        if (cut < count - cut) {
+            sort(visits, cut);
+            visits += cut;
+            count -= cut;
+        } else {
+            sort(visits + cut, count - cut);
+            count = cut;
+        }
+    }
+    for (size_t i = 1; i < count; i++) {
+        fv_visit moved = visits[i];
+        size_t place = i;
+        for (; place > 0 && is_before(&moved, visits + place - 1); place--) visits[place] = visits[place - 1];
+        visits[place] = moved;
+    }
 }
 
 /* Of vectors that are all the same each has neighbours of its own, or most would be out of reach. */
@@ -31,7 +63,7 @@ fv_visit fv_graph_visited(const fv_index *index, size_t self, const fv_visit *vi
 /* Sorts, each row once, the vector itself not, at most MOST_CANDIDATES; how many. */
 size_t fv_graph_order(fv_visit *candidates, size_t count, uint32_t self) {
     size_t unique = 0;
-    qsort(candidates, count, sizeof *candidates, by_distance);
+    sort(candidates, count);
     for (size_t i = 0; i < count && unique < MOST_CANDIDATES; i++) {
         bool is_there = candidates[i].row == self;
         for (size_t j = unique; j-- > 0 && candidates[j].distance == candidates[i].distance && !is_there;)
@@ -41,18 +73,29 @@ size_t fv_graph_order(fv_visit *candidates, size_t count, uint32_t self) {
     return unique;
 }
 
-/* Keeps a candidate unless one that was kept is nearer to it, by so much, than the vector is (Toussaint 1980; Malkov &
- * Yashunin 2018). Kept ones are moved to the front; how many. */
+/* Whether one of those kept, nearer to it by so much than the vector is, occludes the candidate. What does is asked
+ * first next time: in the middle of many a few occlude nearly all. turns [kept]: places of those kept. */
+static bool is_occluded(const fv_index *index, const fv_visit *kept, size_t count, uint16_t *turns,
+                        const fv_visit *candidate) {
+    for (size_t i = 0; i < count; i++) {
+        uint16_t place = turns[i];
+        if (!(pair_distance(index, kept[place].row, candidate->row) * FV_OCCLUDING < candidate->distance)) continue;
+        memmove(turns + 1, turns, i * sizeof *turns);
+        turns[0] = place;
+        return true;
+    }
+    return false;
+}
+
 size_t fv_graph_prune(const fv_index *index, fv_visit *candidates, size_t count, size_t degree) {
+    uint16_t turns[FV_GRAPH_DEGREE];
     size_t kept = 0;
     for (size_t i = 0; i < count && kept < degree; i++) {
         fv_visit candidate = candidates[i];
-        bool is_occluded = false;
-        for (size_t j = 0; j < kept && !is_occluded; j++)
-            is_occluded = pair_distance(index, candidates[j].row, candidate.row) * FV_OCCLUDING < candidate.distance;
-        if (is_occluded) continue;
+        if (is_occluded(index, candidates, kept, turns, &candidate)) continue;
         memmove(candidates + kept + 1, candidates + kept,
                 (i - kept) * sizeof *candidates); /* the rest stays in order */
+        turns[kept] = (uint16_t)kept;
         candidates[kept++] = candidate;
     }
     return kept;

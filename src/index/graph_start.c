@@ -159,7 +159,7 @@ static void run_tree(start_job *job, const fv_parallel *parallel) {
     fv_parallel_run(parallel, (size_t)1 << job->level, leaf_task, job);
 }
 
-bool fv_graph_start(const fv_index *index, uint64_t seed, uint32_t degree, uint32_t *lists,
+bool fv_graph_start(const fv_index *index, uint64_t seed, uint32_t degree, uint32_t *lists, uint32_t *order,
                     const fv_parallel *parallel) {
     size_t rows = index->rows, workers = parallel && parallel->workers > 1 ? parallel->workers : 1;
     start_job job = {.index = index,
@@ -178,6 +178,7 @@ bool fv_graph_start(const fv_index *index, uint64_t seed, uint32_t degree, uint3
         run_tree(&job, parallel);
         if (!job.level) break; /* one part: all trees are the same */
     }
+    for (size_t i = 0; good && i < rows; i++) order[i] = job.order[i].row;
     free(job.order);
     free(job.near);
     free(job.scratch);

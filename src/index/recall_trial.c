@@ -12,7 +12,7 @@
 
 enum {
     MOST_QUERIES = 2048,
-    LEAST_QUERIES = 256, /* own vectors: one of 16, within these */
+    LEAST_QUERIES = 256, /* own vectors: one of 32, within these */
     SCANNED = 64,        /* queries by which rows of scans are counted */
     NEAREST = 100,
     WALKED = 1 << 17,   /* beams of all queries together, of a step: fewer queries for large beams ... */
@@ -28,10 +28,12 @@ enum {
 typedef struct trial {
     const fv_index *index;
     const fv_parallel *parallel;
-    float *queries;   /* [count][dimension] */
-    uint32_t *hidden; /* [count] rows that the queries are; NULL: they are the caller's */
+    float *queries;   /* [open][dimension], of [count] */
+    uint32_t *hidden; /* [open] rows that the queries are; NULL: they are the caller's */
+    uint32_t *number; /* [open], rising: which of all a query is */
     size_t count, k;  /* queries; of the truth */
-    float *truth;     /* [count][k] distances */
+    size_t open;      /* queries of which a walk has not found all yet */
+    float *truth;     /* [open][k] distances */
     fv_near_list *lists;
     fv_near *entries; /* [count][k + 1] */
     uint32_t beam[MOST_STEPS];
@@ -96,41 +98,64 @@ static fv_status count_rows(trial *job, fv_calibration *calibration, fv_message 
     return FV_OK;
 }
 
-/* Of the k nearest of the first `queries`, what share is in the lists. */
-static double share_of(const trial *job, size_t queries, size_t k) {
+/* Of the k nearest of an open query, how many are in its list. */
+static size_t found_of(const trial *job, size_t query, size_t k) {
+    const fv_near_list *list = job->lists + query;
+    float last = job->truth[query * job->k + k - 1];
     size_t found = 0;
-    for (size_t q = 0; q < queries; q++) {
-        const fv_near_list *list = job->lists + q;
-        float last = job->truth[q * job->k + k - 1];
-        for (size_t i = 0; i < k && i < list->count; i++) found += list->entries[i].distance <= last;
-    }
+    for (size_t i = 0; i < k && i < list->count; i++) found += list->entries[i].distance <= last;
+    return found;
+}
+
+/* Of the k nearest of `queries`, what share is in the lists of `walked` ones of them, and was found of the others. */
+static double share_of(const trial *job, size_t queries, size_t walked, size_t k) {
+    size_t found = (queries - walked) * k;
+    for (size_t q = 0; q < walked; q++) found += found_of(job, q, k);
     return (double)found / ((double)queries * (double)k);
 }
 
-/* One beam: shares of those counts that it has room for. */
+/* A query whose nearest were all found is walked for no more: wider beams would find them, too. */
+static void close_found(trial *job, size_t walked) {
+    size_t dimension = job->index->config.dimension, open = 0;
+    for (size_t q = 0; q < job->open; q++) {
+        if (q < walked && found_of(job, q, job->k) == job->k) continue;
+        memmove(job->queries + open * dimension, job->queries + q * dimension, dimension * sizeof *job->queries);
+        memmove(job->truth + open * job->k, job->truth + q * job->k, job->k * sizeof *job->truth);
+        if (job->hidden) job->hidden[open] = job->hidden[q];
+        job->number[open++] = job->number[q];
+    }
+    job->open = open;
+}
+
+/* One beam, of the first `queries`: shares of those counts that it has room for. visits: of a walk; as they were where
+ * there is none. */
 static fv_status walk_with(trial *job, uint32_t beam, size_t queries, double *visits, fv_message *message) {
-    fv_index_search search = search_of(job, queries, beam < job->k ? beam : job->k);
+    size_t walked = 0;
+    while (walked < job->open && job->number[walked] < queries) walked++;
+    fv_index_search search = search_of(job, walked, beam < job->k ? beam : job->k);
     fv_search_counts counts = {0};
     search.beam = beam;
-    begin_lists(job, queries, job->k);
+    begin_lists(job, walked, job->k);
     fv_status status = fv_graph_search(job->index, &search, job->hidden, job->lists, &counts, message);
     if (status != FV_OK) return status;
-    for (size_t q = 0; q < queries; q++) fv_near_sort(job->lists + q);
+    for (size_t q = 0; q < walked; q++) fv_near_sort(job->lists + q);
     for (size_t i = 0; i < FV_CALIBRATED_COUNTS; i++) {
         size_t k = counted[i] < job->k ? counted[i] : job->k;
-        job->shares[i][job->steps] = k <= beam ? share_of(job, queries, k) : 0;
+        job->shares[i][job->steps] = k <= beam ? share_of(job, queries, walked, k) : 0;
     }
     job->beam[job->steps++] = beam;
-    *visits = (double)counts.visits / (double)queries;
+    if (walked) *visits = (double)counts.visits / (double)walked;
+    close_found(job, walked);
     return FV_OK;
 }
 
-/* Until all is found, or walks cost more than scans do. */
+static uint32_t next_beam(uint32_t beam) { return beam + beam / (beam < NARROW_BEAM ? 4 : 2) + 1; }
+
+/* Until all is found, or walks cost more than scans do, or would with the next beam. */
 static fv_status walk(trial *job, fv_calibration *calibration, fv_message *message) {
     double limit = fv_scan_work(job->index, (double)job->index->rows, (double)calibration->rows[2]), visits = 0;
     bool is_typical = true;
-    for (uint32_t beam = LEAST_BEAM; beam <= MOST_BEAM && job->steps < MOST_STEPS;
-         beam += beam / (beam < NARROW_BEAM ? 4 : 2) + 1) {
+    for (uint32_t beam = LEAST_BEAM; beam <= MOST_BEAM && job->steps < MOST_STEPS; beam = next_beam(beam)) {
         size_t queries = WALKED / beam < WALKED_LEAST ? WALKED_LEAST : WALKED / beam;
         if (beam >= job->index->rows && job->steps) break;
         fv_status status = walk_with(job, beam, queries < job->count ? queries : job->count, &visits, message);
@@ -139,7 +164,7 @@ static fv_status walk(trial *job, fv_calibration *calibration, fv_message *messa
         for (size_t i = 0; i < FV_CALIBRATED_COUNTS; i++) is_done &= job->shares[i][job->steps - 1] > ENOUGH;
         if (is_typical) calibration->visits = (float)(visits / (double)beam);
         is_typical = job->shares[1][job->steps - 1] < 0.95;
-        if (is_done || fv_walk_work(job->index, visits) > limit) break;
+        if (is_done || fv_walk_work(job->index, visits * next_beam(beam) / beam) > limit) break;
     }
     for (size_t i = 0; i < FV_CALIBRATED_COUNTS; i++)
         fv_calibration_fill(calibration, i, job->steps, job->beam, job->shares[i]);
@@ -168,16 +193,18 @@ static void draw_given(trial *job, size_t count, const float *queries) {
 
 static size_t queries_of(size_t rows, size_t given) {
     if (given) return given < MOST_QUERIES ? given : MOST_QUERIES;
-    return rows / 16 < LEAST_QUERIES ? LEAST_QUERIES : rows / 16 < MOST_QUERIES ? rows / 16 : MOST_QUERIES;
+    return rows / 32 < LEAST_QUERIES ? LEAST_QUERIES : rows / 32 < MOST_QUERIES ? rows / 32 : MOST_QUERIES;
 }
 
 static bool make(trial *job, bool own) {
     job->queries = fv_array_new(job->count, job->index->config.dimension * sizeof *job->queries);
+    job->number = fv_array_new(job->count, sizeof *job->number);
     job->truth = fv_array_new(job->count, job->k * sizeof *job->truth);
     job->lists = fv_array_new(job->count, sizeof *job->lists);
     job->entries = fv_array_new(job->count, (job->k + 1) * sizeof *job->entries);
     job->hidden = own ? fv_array_new(job->count, sizeof *job->hidden) : NULL;
-    return job->queries && job->truth && job->lists && job->entries && (!own || job->hidden);
+    for (size_t i = 0; job->number && i < job->count; i++) job->number[i] = (uint32_t)i;
+    return job->queries && job->number && job->truth && job->lists && job->entries && (!own || job->hidden);
 }
 
 fv_status fv_calibration_measure(fv_index *index, size_t count, const float *queries, const fv_parallel *parallel,
@@ -201,9 +228,10 @@ fv_status fv_calibration_measure(fv_index *index, size_t count, const float *que
     made.is_given = count > 0;
     if (status == FV_OK) status = count_rows(&job, &made, message);
     if (status == FV_OK && index->degree) status = find_truth(&job, message);
+    job.open = job.count;
     if (status == FV_OK && index->degree) status = walk(&job, &made, message);
     if (status == FV_OK) index->calibration = made;
-    void *all[] = {job.queries, job.truth, job.lists, job.entries, job.hidden, scratch};
+    void *all[] = {job.queries, job.number, job.truth, job.lists, job.entries, job.hidden, scratch};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
     return status;
 }
