@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Our index beside its peers, over one set of vectors in one run: seconds to build (--threads) and those of all processors, bytes, and
 queries a second of one thread's time at recalls 0.90, 0.95 and 0.99 of the 10 nearest, interpolated over the beam (for ours also over the
-recall that is asked for, by which it picks beam or scan). Prints a table; it is no test.
+recall that is asked for, by which it picks beam or scan). Prints a table; it is no test. --keep: the lines go into
+bench/results/MACHINE/index.csv, too, from which tools/bench_tables.py makes a table.
 Wants NumPy, and of hnswlib, faiss-cpu and usearch those that are to be compared; a peer that is not installed is left out.
 
-    bench/index_pair.py [--data manifold|FILE.npy|FILE.gguf] [--rows 200000] [--metric l2|ip|cosine] [--only NAME,...]
+    bench/index_pair.py [--data manifold|FILE.npy|FILE.gguf] [--rows 200000] [--metric l2|ip|cosine] [--only NAME,...] [--keep]
 """
 import argparse
 import ctypes
@@ -15,6 +16,7 @@ import time
 import numpy
 
 import index_data
+import results_csv
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 K = 10
@@ -23,6 +25,7 @@ PROBES = [1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512]
 RECALLS = [0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.985, 0.99, 0.995]  # what a search with a recall is asked for
 METRICS = {"l2": 0, "ip": 1, "cosine": 2}
 TARGETS = [0.90, 0.95, 0.99]
+KEYS = ["data", "rows", "dimension", "metric", "build_threads", "index"]
 
 
 class Config(ctypes.Structure):
@@ -302,12 +305,25 @@ def measure(method, efforts, queries, judge, repeats):
     return points
 
 
-def print_line(name, seconds, busy, memory, points, details):
+def row_of(name, seconds, busy, memory, points):
     pairs = [(recall, qps) for recall, qps, _ in points]
-    cells = ["%8.0f" % qps if (qps := at_recall(pairs, target)) else "%8s" % "-" for target in TARGETS]
-    print("%-18s %8.1f %8.1f %8.1f  %s  %.4f" % (name, seconds, busy, memory / 1e6, " ".join(cells), max(pairs)[0]), flush=True)
-    for recall, qps, effort in points if details else []:
-        print("    %6d  %.4f  %8.0f" % (effort, recall, qps), flush=True)
+    row = {"index": name, "build_s": seconds, "build_cpu_s": busy, "bytes": memory}
+    row.update(("qps_%.0f" % (100 * target), at_recall(pairs, target)) for target in TARGETS)
+    return dict(row, most_recall=max(pairs)[0])
+
+
+def print_row(row, points):
+    cells = ["%8.0f" % row[key] if row[key] else "%8s" % "-" for key in row if key.startswith("qps_")]
+    print("%-18s %8.1f %8.1f %8.1f  %s  %.4f" % (row["index"], row["build_s"], row["build_cpu_s"], row["bytes"] / 1e6, " ".join(cells),
+                                                 row["most_recall"]), flush=True)
+    for recall, qps, effort in points:
+        print("    %6g  %.4f  %8.0f" % (effort, recall, qps), flush=True)
+
+
+def results_of(build):
+    """The machine is named by what its processor runs, as by all benchmarks."""
+    command = [os.path.join(build, "fovea"), "bench", "attention", "--tokens", "16", "--layers", "1", "-t", "1", "-r", "1", "--json"]
+    return results_csv.results_path(results_csv.document_of(command)["isa"], "index")
 
 
 def main():
@@ -321,6 +337,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", default="", help="names of the table, with commas")
     parser.add_argument("--details", action="store_true", help="each beam, too")
+    parser.add_argument("--keep", action="store_true", help="into bench/results")
     parser.add_argument("--build", default=os.path.join(HERE, "..", "build"))
     for name in ("degree", "build-beam", "rounds"):
         parser.add_argument("--" + name, type=int, default=0, help="of our graph; 0: as the library has it")
@@ -328,6 +345,9 @@ def main():
     base, queries = index_data.load(arguments.data, arguments.rows, arguments.dimension, arguments.intrinsic)
     judge = Judge(base, queries, arguments.metric)
     print("%s: %d x %d, %s, %d queries" % (arguments.data, *base.shape, arguments.metric, len(queries)))
+    results = results_of(arguments.build) if arguments.keep else None
+    about = {"data": os.path.basename(arguments.data), "rows": len(base), "dimension": base.shape[1], "metric": arguments.metric,
+             "queries": len(queries), "build_threads": arguments.threads}
     print("%-18s %8s %8s %8s  %s  %s" % ("", "build s", "CPU s", "MB", " ".join("%8s" % ("qps %.2f" % t) for t in TARGETS), "most"), flush=True)
     for name, kind in METHODS.items():
         if arguments.only and name not in arguments.only.split(","):
@@ -338,7 +358,10 @@ def main():
             seconds, busy = time.perf_counter() - start, time.process_time() - busy
             for way, efforts in ways_of(name, method).items():
                 points = measure(method, efforts, queries, judge, arguments.repeats)
-                print_line(way, seconds, busy, method.memory(), points, arguments.details)
+                row = row_of(way, seconds, busy, method.memory(), points)
+                print_row(row, points if arguments.details else [])
+                if results:
+                    results_csv.add_rows(results, KEYS, [{**about, **row}])
             if hasattr(method, "close"):
                 method.close()
             del method
