@@ -24,9 +24,10 @@ typedef struct list_walk {
     fv_attend_job *job;
     const uint16_t *readers;
     list_kernels kernels;
-    fv_listed_rows *list; /* [positions] */
-    float *score;         /* [BLOCK_CHUNKS][rows][FV_CHUNK_KEYS]: a row's own pages, one after the other */
-    size_t rows;          /* positions * group */
+    fv_listed_rows *listed;        /* [BLOCK_PAGES][positions] */
+    fv_row_list list[BLOCK_PAGES]; /* of the block's pages: who reads them */
+    float *score;                  /* [BLOCK_CHUNKS][rows][FV_CHUNK_KEYS]: a row's own pages, one after the other */
+    size_t rows;                   /* positions * group */
     uint32_t page[BLOCK_PAGES], pages;
     uint32_t own[FV_TILE_ROWS]; /* pages of the block that a position has so far */
 } list_walk;
@@ -36,7 +37,7 @@ static size_t rows_of(const fv_attend_config *config) {
 }
 
 static size_t score_offset(const fv_attend_config *config, size_t *bytes) {
-    fv_size_reserve(bytes, fv_attend_rows(config), sizeof(fv_listed_rows));
+    fv_size_reserve(bytes, fv_attend_rows(config), BLOCK_PAGES * sizeof(fv_listed_rows));
     return fv_size_reserve(bytes, rows_of(config), BLOCK_CHUNKS * FV_CHUNK_KEYS * sizeof(float));
 }
 
@@ -62,18 +63,19 @@ static fv_value_list_fn *value_of(const fv_kernels *kernels, uint32_t type) {
     return kernels->value_list_f32;
 }
 
-/* The positions that read a page, each with its next place. */
-static fv_row_list list_make(list_walk *walk, uint32_t readers) {
-    size_t group = walk->job->group;
-    fv_row_list list = {.group = group, .at = walk->list};
-    for (uint32_t i = 0; readers; i++, readers >>= 1) {
+/* The positions that read a page of the block, each with its next place. */
+static const fv_row_list *list_make(list_walk *walk, uint32_t page) {
+    size_t group = walk->job->group, positions = 0;
+    fv_listed_rows *at = walk->listed + page * walk->job->plan->rows;
+    uint32_t row = 0, rows = (uint32_t)group, next_chunk = (uint32_t)walk->rows * FV_CHUNK_KEYS;
+    for (uint32_t i = 0, readers = walk->readers[walk->page[page]]; readers; i++, readers >>= 1, row += rows) {
         if (!(readers & 1)) continue;
         uint32_t own = walk->own[i]++;
-        size_t row = i * group,
-               place = (own / FV_CHUNK_PAGES * walk->rows + row) * FV_CHUNK_KEYS + own % FV_CHUNK_PAGES * PAGE;
-        walk->list[list.positions++] = (fv_listed_rows){(uint32_t)row, (uint32_t)place};
+        at[positions++] = (fv_listed_rows){row, own / FV_CHUNK_PAGES * next_chunk + row * FV_CHUNK_KEYS +
+                                                    own % FV_CHUNK_PAGES * PAGE};
     }
-    return list;
+    walk->list[page] = (fv_row_list){.positions = positions, .group = group, .at = at};
+    return &walk->list[page];
 }
 
 /* Positions of the list from `first` on whose rows lie side by side, and so do their places. */
@@ -115,19 +117,19 @@ static void scores_finish(const list_walk *walk, uint32_t page, const fv_row_lis
 static void page_scores(list_walk *walk, uint32_t place) {
     const fv_attend_job *job = walk->job;
     uint32_t page = walk->page[place];
-    fv_row_list list = list_make(walk, walk->readers[page]);
+    const fv_row_list *list = list_make(walk, place);
     size_t dim = job->config->head_dim;
     const void *key = fv_cache_key_page(job->cache, job->kv_head, page), *next = NULL;
     const float *scale = fv_cache_key_scale(job->cache, job->kv_head, page * PAGE);
     if (place + 1 < walk->pages) next = fv_cache_key_page(job->cache, job->kv_head, walk->page[place + 1]);
-    if (walk->kernels.score) walk->kernels.score(&list, dim, job->query, key, next, scale, walk->score);
-    for (size_t i = 0, run; !walk->kernels.score && i < list.positions; i += run) {
-        run = list_run(&list, i);
-        fv_element_score(job->kernels,
-                         job->cache->config.key_type)(run * list.group, 1, dim, job->query + list.at[i].row * dim, dim,
-                                                      &key, NULL, scale, walk->score + list.at[i].place, FV_CHUNK_KEYS);
+    if (walk->kernels.score) walk->kernels.score(list, dim, job->query, key, next, scale, walk->score);
+    for (size_t i = 0, run; !walk->kernels.score && i < list->positions; i += run) {
+        run = list_run(list, i);
+        fv_element_score(job->kernels, job->cache->config.key_type)(
+            run * list->group, 1, dim, job->query + list->at[i].row * dim, dim, &key, NULL, scale,
+            walk->score + list->at[i].place, FV_CHUNK_KEYS);
     }
-    scores_finish(walk, page, &list);
+    scores_finish(walk, page, list);
 }
 
 /* The weights of a row's chunks before `chunk`, whose maximum has risen since: an exact factor. */
@@ -183,14 +185,14 @@ static void weights_scale(const list_walk *walk, uint32_t page, const fv_row_lis
 static void page_values(list_walk *walk, uint32_t place) {
     const fv_attend_job *job = walk->job;
     uint32_t page = walk->page[place];
-    fv_row_list list = list_make(walk, walk->readers[page]);
+    const fv_row_list *list = &walk->list[place];
     const void *value = fv_cache_value_row(job->cache, job->kv_head, page * PAGE), *next = NULL;
     const float *scale = fv_cache_value_scale(job->cache, job->kv_head, page * PAGE);
     if (place + 1 < walk->pages) next = fv_cache_value_row(job->cache, job->kv_head, walk->page[place + 1] * PAGE);
-    if (scale) weights_scale(walk, page, &list, scale);
-    if (!is_cut(walk, page)) values_add(walk, &list, PAGE, value, next);
-    for (size_t i = 0; is_cut(walk, page) && i < list.positions; i++) {
-        const fv_row_list one = {.positions = 1, .group = list.group, .at = list.at + i};
+    if (scale) weights_scale(walk, page, list, scale);
+    if (!is_cut(walk, page)) values_add(walk, list, PAGE, value, next);
+    for (size_t i = 0; is_cut(walk, page) && i < list->positions; i++) {
+        const fv_row_list one = {.positions = 1, .group = list->group, .at = list->at + i};
         values_add(walk, &one, keys_of(walk, page, one.at), value, NULL);
     }
 }
@@ -202,15 +204,10 @@ static bool block_find(list_walk *walk, uint32_t *page, uint32_t end) {
     return walk->pages > 0;
 }
 
-static void own_clear(list_walk *walk) {
-    for (uint32_t i = 0; i < walk->job->plan->rows; i++) walk->own[i] = 0;
-}
-
 static void block_attend(list_walk *walk) {
-    own_clear(walk);
+    for (uint32_t i = 0; i < walk->job->plan->rows; i++) walk->own[i] = 0;
     for (uint32_t p = 0; p < walk->pages; p++) page_scores(walk, p);
     for (uint32_t i = 0; i < walk->job->plan->rows; i++) position_softmax(walk, i);
-    own_clear(walk);
     for (uint32_t p = 0; p < walk->pages; p++) page_values(walk, p);
 }
 
@@ -219,7 +216,7 @@ static void walk_make(list_walk *walk, fv_attend_job *job, const uint16_t *reade
     size_t bytes = 0;
     walk->job = job;
     walk->readers = readers;
-    walk->list = (fv_listed_rows *)memory;
+    walk->listed = (fv_listed_rows *)memory;
     walk->rows = (size_t)job->plan->rows * job->group;
     walk->score = (float *)(void *)((unsigned char *)memory + score_offset(job->config, &bytes));
     walk->kernels = (list_kernels){score_of(job->kernels, cache->key_type), value_of(job->kernels, cache->value_type),

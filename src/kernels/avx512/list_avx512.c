@@ -4,6 +4,7 @@
  * the latency and let the next ones' loads begin early. */
 #include "kernels/avx512/element_avx512.h"
 #include "kernels/kernels.h"
+#include <stdbool.h>
 
 /* Of a group's rows that are left, how many go together: 1, 2, 3, 4 or 6. */
 INLINE size_t run_of(size_t left) {
@@ -51,12 +52,25 @@ INLINE void score_run(element type, size_t run, const fv_row_list *list, size_t 
     SCORE_BLOCKS(1, run);
 }
 
+/* Token t of a page. */
+INLINE void value_add(element type, size_t positions, size_t run, size_t vectors, size_t first, __mmask16 last,
+                      const float *const *from, size_t t, size_t head_dim, const unsigned char *value, __m512 *sum) {
+    __m512 v[4];
+    row_widen(type, vectors, value + t * row_bytes16(type, head_dim), first, last, v);
+    for (size_t p = 0; p < positions; p++)
+        for (size_t r = 0; r < run; r++) {
+            __m512 w = _mm512_set1_ps(from[p][r * FV_CHUNK_KEYS + t]);
+            __m512 *to = sum + (p * run + r) * vectors;
+            for (size_t j = 0; j < vectors; j++) to[j] = _mm512_fmadd_ps(w, v[j], to[j]);
+        }
+}
+
 /* rows x (16 * vectors) channels, from channel `first` on; `last` masks the last vector's. */
-INLINE void value_block(element type, size_t positions, size_t run, size_t vectors, size_t first, __mmask16 last,
-                        const fv_listed_rows *at, size_t head_dim, size_t keys, const float *weight,
+INLINE void value_block(element type, bool known, size_t positions, size_t run, size_t vectors, size_t first,
+                        __mmask16 last, const fv_listed_rows *at, size_t head_dim, size_t keys, const float *weight,
                         const unsigned char *value, float *out) {
     const float *from[4];
-    __m512 sum[16], v[4];
+    __m512 sum[16];
     for (size_t p = 0; p < positions; p++) {
         from[p] = weight + at[p].place;
         for (size_t r = 0; r < run; r++)
@@ -64,15 +78,13 @@ INLINE void value_block(element type, size_t positions, size_t run, size_t vecto
                 sum[(p * run + r) * vectors + j] = _mm512_maskz_loadu_ps(
                     j + 1 < vectors ? 0xFFFF : last, out + (at[p].row + r) * head_dim + first + 16 * j);
     }
-    for (size_t t = 0; t < keys; t++) {
-        row_widen(type, vectors, value + t * row_bytes16(type, head_dim), first, last, v);
-        for (size_t p = 0; p < positions; p++)
-            for (size_t r = 0; r < run; r++) {
-                __m512 w = _mm512_set1_ps(from[p][r * FV_CHUNK_KEYS + t]);
-                __m512 *to = sum + (p * run + r) * vectors;
-                for (size_t j = 0; j < vectors; j++) to[j] = _mm512_fmadd_ps(w, v[j], to[j]);
-            }
+    if (known) {
+#pragma GCC unroll 16
+        for (size_t t = 0; t < 16; t++)
+            value_add(type, positions, run, vectors, first, last, from, t, head_dim, value, sum);
     }
+    for (size_t t = 0; !known && t < keys; t++)
+        value_add(type, positions, run, vectors, first, last, from, t, head_dim, value, sum);
     for (size_t p = 0; p < positions; p++)
         for (size_t r = 0; r < run; r++)
             for (size_t j = 0; j < vectors; j++)
@@ -81,29 +93,29 @@ INLINE void value_block(element type, size_t positions, size_t run, size_t vecto
 }
 
 /* `wide` vectors of all positions while they fit, then two, of which a block of Q4_0 is made, or one of each. */
-INLINE void value_rows(element type, size_t positions, size_t run, size_t wide, const fv_listed_rows *at,
+INLINE void value_rows(element type, bool known, size_t positions, size_t run, size_t wide, const fv_listed_rows *at,
                        size_t head_dim, size_t keys, const float *weight, const void *value, float *out) {
     size_t c = 0;
     for (; c + 16 * wide <= head_dim; c += 16 * wide)
-        value_block(type, positions, run, wide, c, 0xFFFF, at, head_dim, keys, weight, value, out);
+        value_block(type, known, positions, run, wide, c, 0xFFFF, at, head_dim, keys, weight, value, out);
     for (; c < head_dim; c += 32) {
         size_t left = head_dim - c;
         __mmask16 last = (__mmask16)(left % 16 && left < 32 ? (1u << left % 16) - 1 : 0xFFFF);
         for (size_t p = 0; p < positions; p++) {
-            if (left > 16) value_block(type, 1, run, 2, c, last, at + p, head_dim, keys, weight, value, out);
-            if (left <= 16) value_block(type, 1, run, 1, c, last, at + p, head_dim, keys, weight, value, out);
+            if (left > 16) value_block(type, false, 1, run, 2, c, last, at + p, head_dim, keys, weight, value, out);
+            if (left <= 16) value_block(type, false, 1, run, 1, c, last, at + p, head_dim, keys, weight, value, out);
         }
     }
 }
 
 /* A run of rows of all positions of a list. */
-INLINE void value_run(element type, size_t together, size_t run, size_t wide, const fv_row_list *list, size_t head_dim,
-                      size_t keys, const float *weight, const void *value, float *out) {
+INLINE void value_run(element type, bool known, size_t together, size_t run, size_t wide, const fv_row_list *list,
+                      size_t head_dim, size_t keys, const float *weight, const void *value, float *out) {
     const fv_listed_rows *at = list->at;
     size_t left = list->positions;
     for (; left >= together; left -= together, at += together)
-        value_rows(type, together, run, wide, at, head_dim, keys, weight, value, out);
-    for (; left; left--, at++) value_rows(type, 1, run, wide, at, head_dim, keys, weight, value, out);
+        value_rows(type, known, together, run, wide, at, head_dim, keys, weight, value, out);
+    for (; left; left--, at++) value_rows(type, known, 1, run, wide, at, head_dim, keys, weight, value, out);
 }
 
 typedef void value_run_fn(const fv_row_list *list, size_t head_dim, size_t keys, const float *weight, const void *value,
@@ -127,11 +139,11 @@ typedef void value_run_fn(const fv_row_list *list, size_t head_dim, size_t keys,
     static __attribute__((noinline)) void value_##name##_##run(const fv_row_list *list, size_t head_dim, size_t keys, \
                                                                const float *weight, const void *value, float *out) { \
         if (KNOWN_DIM(type, 64) && keys == 16) \
-            value_run(type, together, run, wide, list, 64, 16, weight, value, out); \
+            value_run(type, true, together, run, wide, list, 64, 16, weight, value, out); \
         else if (KNOWN_DIM(type, 128) && keys == 16) \
-            value_run(type, together, run, wide, list, 128, 16, weight, value, out); \
+            value_run(type, true, together, run, wide, list, 128, 16, weight, value, out); \
         else \
-            value_run(type, together, run, wide, list, head_dim, keys, weight, value, out); \
+            value_run(type, false, together, run, wide, list, head_dim, keys, weight, value, out); \
     }
 #define LISTS(type, name) \
     RUN(type, name, 1, 4, 4) \
