@@ -1,6 +1,6 @@
 /* packed_sixteen_avx512.h - a few tokens with sixteen packed rows, two eights side by side. A register holds two steps
- * of an eight: half as many loads and operations for a weight as with eight lanes. Limit: main memory, where the next
- * two eights are asked for while these are multiplied; by itself the hardware follows two short streams badly. */
+ * of an eight: half as many loads and operations for a weight as with eight lanes. The next two eights are asked for
+ * while these are multiplied; by itself the hardware follows two short streams badly. */
 #ifndef FV_PACKED_SIXTEEN_AVX512_H
 #define FV_PACKED_SIXTEEN_AVX512_H
 
@@ -104,11 +104,6 @@ INLINE void sixteen_scales(fv_packed_type type, const uint8_t *const block[SIXTE
         *offset = _mm512_mul_ps(*scale, _mm512_set1_ps(fv_packed_bias(type)));
 }
 
-/* Asks for `bytes` from `next` on, in the order in which they lie: one stream. There need not be any. */
-INLINE void sixteen_prefetch(const uint8_t *next, size_t bytes) {
-    for (size_t line = 0; line < bytes; line += 64) _mm_prefetch((const char *)next + line, _MM_HINT_T0);
-}
-
 /* `tokens` rows with two eights, `bytes` apart. */
 INLINE void sixteen_product(fv_packed_type type, size_t tokens, size_t columns, const uint8_t *eight, size_t bytes,
                             const fv_q8_rows *x, float *out, size_t out_stride) {
@@ -123,7 +118,7 @@ INLINE void sixteen_product(fv_packed_type type, size_t tokens, size_t columns, 
         sixteen_header header;
         sixteen_header_load(type, block, &header);
         for (size_t g = 0; g < groups; g++) {
-            sixteen_prefetch(next, share);
+            packed_ask(next, share);
             next += share;
             size_t place = fv_packed_header_bytes(type) + g * fv_packed_group_bytes(type);
             __m512i step[SIXTEEN_EIGHTS][SIXTEEN_STEPS], four[PACKED_TOKENS][SIXTEEN_STEPS];

@@ -86,16 +86,11 @@ INLINE __m256 packed_dot(fv_packed_type type, size_t count, const __m256i *steps
     return _mm256_cvtepi32_ps(_mm256_add_epi32(even, odd));
 }
 
-/* One token apart: that is decode, and must not share its registers. */
 #define PRODUCT(NAME, name) \
     PACKED_PAIR(NAME, name, avx512, packed_dot) \
-    static __attribute__((noinline)) void one_sixteen_##name(size_t columns, const uint8_t *eight, size_t bytes, \
-                                                             const fv_q8_rows *x, float *out) { \
-        sixteen_product(FV_PACKED_##NAME, 1, columns, eight, bytes, x, out, 0); \
-    } \
-    static __attribute__((noinline)) void few_sixteen_##name(size_t columns, const uint8_t *eight, size_t bytes, \
-                                                             size_t tokens, const fv_q8_rows *x, float *out, \
-                                                             size_t out_stride) { \
+    static __attribute__((noinline)) void sixteen_##name(size_t columns, const uint8_t *eight, size_t bytes, \
+                                                         size_t tokens, const fv_q8_rows *x, float *out, \
+                                                         size_t out_stride) { \
         if (tokens == 4) \
             sixteen_product(FV_PACKED_##NAME, 4, columns, eight, bytes, x, out, out_stride); \
         else if (tokens == 3) \
@@ -106,15 +101,11 @@ INLINE __m256 packed_dot(fv_packed_type type, size_t count, const __m256i *steps
 FV_PACKED_LIST(PRODUCT)
 #undef PRODUCT
 
-/* Sixteen rows. */
 static void product_sixteen(fv_packed_type type, size_t columns, const uint8_t *eight, size_t bytes, size_t tokens,
                             const fv_q8_rows *x, float *out, size_t out_stride) {
 #define PRODUCT_CASE(NAME, name) \
     case FV_PACKED_##NAME: \
-        if (tokens == 1) \
-            one_sixteen_##name(columns, eight, bytes, x, out); \
-        else \
-            few_sixteen_##name(columns, eight, bytes, tokens, x, out, out_stride); \
+        sixteen_##name(columns, eight, bytes, tokens, x, out, out_stride); \
         break;
     switch (type) {
         FV_PACKED_LIST(PRODUCT_CASE)
@@ -141,8 +132,8 @@ bool fv_product_packed_avx512(fv_packed_type type, size_t columns, size_t eights
     if (type >= FV_PACKED_COUNT || tokens > PACKED_TOKENS) return false; /* panels share what is loaded by more */
     const size_t bytes = columns / fv_packed_block_values(type) * fv_packed_block_bytes(type);
     const uint8_t *eight = (const uint8_t *)packed;
-    /* bytes as they are need no unpacking: eight rows, one stream, read them 2 to 6 % faster */
-    size_t alone = type == FV_PACKED_Q8_0 && tokens == 1 ? eights : eights % SIXTEEN_EIGHTS;
+    /* one token waits for memory, which is read fastest as one stream: by eights */
+    size_t alone = tokens == 1 ? eights : eights % SIXTEEN_EIGHTS;
     for (eights -= alone; eights; eights -= SIXTEEN_EIGHTS) {
         product_sixteen(type, columns, eight, bytes, tokens, x, out, out_stride);
         eight += SIXTEEN_EIGHTS * bytes;
