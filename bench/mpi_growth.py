@@ -42,6 +42,15 @@ def split(layers, stages):
     return [layers // stages + (stage >= stages - layers % stages) for stage in range(stages)]
 
 
+def split_for_answers(layers, stages, layer, vocabulary):
+    """As `--split answers`: the first stage's seconds with the vocabulary's product are no more than another's, if that can be."""
+    def others(first):
+        return split(layers - first, stages - 1) if stages > 1 else []
+    first = min(range(1, layers - stages + 2) if stages > 1 else [layers],
+                key=lambda count: max([count * layer + vocabulary] + [layer * other for other in others(count)]))
+    return [first] + others(first)
+
+
 def flow(times, send, latency):
     """When the last of chunks is through all stages. times[stage][chunk]; send: seconds that a link is busy with one."""
     come = [0.0] * len(times[0])
@@ -72,12 +81,14 @@ def prompt_seconds(shape, machine, network, stages, tokens, density):
 
 
 def token_seconds(shape, machine, network, stages, context, density, flight=1):
-    """Of one token of one sequence; flight: sequences in turn, of which as many as stages are computed at once."""
+    """Of one token of one sequence; flight: sequences in turn, of which as many as stages are computed at once, by layers that are
+    divided for them."""
     layer, vocabulary = weights_of(shape)
     share = min(1.0, max(density, 2048 / context))
     cache = 4 * shape[3] * context * (share + (1 / 8 if density < 1 else 0))  # f16 keys and values; 2 bits of each key
-    stage = [layers * (layer * WEIGHT_BYTES + cache) / machine.memory for layers in split(shape[0], stages)]
-    stage[0] += vocabulary * WEIGHT_BYTES / machine.memory
+    one, last = (layer * WEIGHT_BYTES + cache) / machine.memory, vocabulary * WEIGHT_BYTES / machine.memory
+    stage = [layers * one for layers in (split(shape[0], stages) if flight == 1 else split_for_answers(shape[0], stages, one, last))]
+    stage[0] += last
     latency, bandwidth = network
     border = 0 if stages == 1 else stages * (latency + (4 * shape[1] + OVERHEAD) / bandwidth)
     alone = sum(stage) + border

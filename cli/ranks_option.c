@@ -19,8 +19,8 @@ uint32_t cli_ranks_seed(void) { return fv_machine_seed(); }
 
 #define CLI_TARGET cli_model_options
 const cli_option cli_ranks_flags[] = {
-    CLI_FLAG(TEXT, "--split", split, .value = "N,N,...",
-             .help = "layers of each stage (default: by bytes of weights and cache)"),
+    CLI_FLAG(TEXT, "--split", split, .value = "N,N,...|answers",
+             .help = "layers of each stage (default: by bytes, for prompts; answers: for those of many sequences)"),
     CLI_FLAG(U32, "--ranks-per-stage", ranks_per_stage, .low = 1, .high = FV_EXCHANGE_RANKS,
              .help = "ranks that have the same layers, and each some of a context's segments"),
     CLI_FLAG(REAL, "--timeout", timeout, .value = "SECONDS", .low = FV_CREW_TIMEOUT_LEAST, .high = FV_CREW_TIMEOUT_MOST,

@@ -221,10 +221,10 @@ static fv_status split_make(fv_crew *crew, const fv_engine_config *config, const
     if (model_layers < count)
         status = fv_message_set(message, FV_ERROR_ARGUMENT, "%s has %u layers, too few for %u stages", config->model,
                                 model_layers, count);
-    else if (split)
+    else if (split && strcmp(split, "answers") != 0)
         status = fv_stage_split_parse(split, model_layers, count, layers, message);
     else
-        status = fv_stage_split(llm, &session, count, layers, message);
+        status = fv_stage_split(llm, &session, count, split ? FV_STAGE_ANSWERS : FV_STAGE_PROMPTS, layers, message);
     for (uint32_t stage = 0; stage < count && status == FV_OK; stage++) {
         fv_layer_range range;
         fv_stage_layers(layers, stage, &range);

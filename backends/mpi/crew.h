@@ -55,8 +55,8 @@ int fv_crew_work(fv_crew *crew);
  * fv_engine_open() whose layers are divided over all ranks; one such engine is open at a time. Threads: as many as
  * config->pool says on each rank; 0: the processors that a rank may use are shared out among the ranks of its host.
  *
- * split     NULL: by bytes of weights and of caches for `context_tokens` (0: the training context); else numbers of
- *           layers (fv_stage_split_parse()).
+ * split     NULL: by bytes of weights and of caches for `context_tokens` (0: the training context), for prompts;
+ *           "answers": for answers (FV_STAGE_ANSWERS); else numbers of layers (fv_stage_split_parse()).
  * returns   FV_OK, what fv_stage_split(), fv_stage_split_parse(), fv_engine_open_range() and fv_engine_link() return. A
  *           model with fewer layers than ranks is FV_ERROR_ARGUMENT.
  */

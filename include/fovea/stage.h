@@ -17,10 +17,17 @@ extern "C" {
 
 /* --- who has which layers ----------------------------------------------------------------------------------------- */
 
+/** Of what the stages' work is evened out. */
+typedef enum fv_stage_work {
+    FV_STAGE_PROMPTS =
+        0, /* of many tokens that go through the layers together: the vocabulary's product counts for nothing */
+    FV_STAGE_ANSWERS = 1, /* of single tokens, whose logits are wanted: it counts by its bytes, as layers do */
+} fv_stage_work;
+
 /**
  * Divides the layers of a model over `stages` stages.
  *
- * The most layers of any stage, by bytes of weights, are as few as they can be while no stage holds more weights and
+ * The most work of any stage, by bytes of weights, is as little as it can be while no stage holds more weights and
  * caches than 1 / stages of all, one layer's and FV_STAGE_SLACK / stages: however full the context is; or where that
  * can't be, from a quarter of it on; or a full one. The first has vocabulary, tokenizer and sampler beside its layers,
  * and its embedding stays in the file where that is another matrix. Where no way is left (a vocabulary of more than 1 /
@@ -28,12 +35,13 @@ extern "C" {
  *
  * llm      of the whole file (fv_llm_open()): no weight is read.
  * config   context_tokens, element types and policy of the caches.
+ * work     what the stages are to do at the same time.
  * layers   [stages], out: how many each has, at least 1.
- * returns  FV_OK, FV_ERROR_ARGUMENT (NULL, no stages or more than layers), what fv_session_memory_plan() returns;
- *          *layers untouched on error. Pure: all stages come to the same. O(stages * layers^2).
+ * returns  FV_OK, FV_ERROR_ARGUMENT (NULL, no stages or more than layers, another work), what fv_session_memory_plan()
+ * returns; *layers untouched on error. Pure: all stages come to the same. O(stages * layers^2).
  */
-FV_API fv_status fv_stage_split(const fv_llm *llm, const fv_session_config *config, uint32_t stages, uint32_t *layers,
-                                fv_message *message);
+FV_API fv_status fv_stage_split(const fv_llm *llm, const fv_session_config *config, uint32_t stages, fv_stage_work work,
+                                uint32_t *layers, fv_message *message);
 
 /** The same from text, such as "8,8,7,7": one number for each stage, which add up to `model_layers`. FV_OK,
  *  FV_ERROR_ARGUMENT with a sentence; *layers untouched on error. */

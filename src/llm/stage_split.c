@@ -48,6 +48,7 @@ static uint64_t front_bytes(const fv_llm *llm) {
 typedef struct layer_sums {
     uint64_t *weights, *caches; /* caches: of a full context */
     uint64_t tables, front;
+    uint64_t first_work; /* bytes of weights that the first stage reads beside its layers' */
     uint32_t layers;
 } layer_sums;
 
@@ -145,13 +146,14 @@ static uint64_t held_bytes(const layer_sums *sums, uint32_t first, uint32_t end,
     return layers_bytes(sums, first, end, quarters) + (first == 0 ? sums->front : 0);
 }
 
-/* Of layers first..end-1 in one stage: bytes of weights, or none where it holds more than it may. limit: NULL: all that
- * it holds of a full context. */
+/* Of layers first..end-1 in one stage: bytes of weights that it reads, or none where it holds more than it may. limit:
+ * NULL: all that it holds of a full context. */
 static uint64_t stage_cost(const layer_sums *sums, uint32_t first, uint32_t end, const split_limit *limit) {
     uint64_t full = held_bytes(sums, first, end, FULL);
     if (!limit) return full;
     bool fits = full <= limit->full && held_bytes(sums, first, end, limit->quarters) <= limit->then;
-    return fits ? sums->weights[end] - sums->weights[first] : UINT64_MAX;
+    uint64_t work = sums->weights[end] - sums->weights[first] + (first == 0 ? sums->first_work : 0);
+    return fits ? work : UINT64_MAX;
 }
 
 /* false: there is no way. Of several best ways the one with most layers in later stages: the first has the vocabulary.
@@ -191,9 +193,10 @@ static fv_status sums_divide(const layer_sums *sums, uint32_t stages, uint32_t *
     return good ? FV_OK : fv_message_set(message, FV_ERROR_MEMORY, "no memory to divide layers");
 }
 
-fv_status fv_stage_split(const fv_llm *llm, const fv_session_config *config, uint32_t stages, uint32_t *layers,
-                         fv_message *message) {
-    if (!llm || !config || !layers) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
+fv_status fv_stage_split(const fv_llm *llm, const fv_session_config *config, uint32_t stages, fv_stage_work work,
+                         uint32_t *layers, fv_message *message) {
+    if (!llm || !config || !layers || (work != FV_STAGE_PROMPTS && work != FV_STAGE_ANSWERS))
+        return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is missing");
     layer_sums sums = {0};
     fv_status status = llm_check(llm, message);
     if (status == FV_OK && (stages < 1 || stages > llm->loaded.config.layers))
@@ -201,6 +204,7 @@ fv_status fv_stage_split(const fv_llm *llm, const fv_session_config *config, uin
                                 "%" PRIu32 " layers can't be divided over %" PRIu32 " processes: each has at least one",
                                 llm->loaded.config.layers, stages);
     if (status == FV_OK) status = sums_make(&sums, llm, config, message);
+    if (work == FV_STAGE_ANSWERS) sums.first_work = weight_bytes(&llm->loaded.weights.output);
     if (status == FV_OK) status = sums_divide(&sums, stages, layers, message);
     sums_free(&sums);
     return status;

@@ -151,6 +151,9 @@ class SameTest(unittest.TestCase):
         for says in (b"rank 0 on ", b": layers 0 to 0,", b": layers 1 to 3,", b": layers 4 to 4,"):
             self.assertIn(says, done.stderr)
         self.assertEqual(done.stdout, mpirun(launcher, 2, *told).stdout)
+        done = mpirun(launcher, 2, *told, "--split", "answers")
+        self.assertEqual((done.returncode, done.stdout), (0, mpirun(launcher, 2, *told).stdout), done.stderr)
+        self.assertIn(b": layers 0 to 1,", done.stderr)  # of five: the vocabulary's product is worth one
         for split, says in (("1,3", b"3"), ("2,2,2", b"5"), ("0,3,2", b"0"), ("x", b"x")):
             done = mpirun(launcher, 3, *told, "--split", split)
             self.assertEqual(done.returncode, 1, done.stderr)

@@ -399,7 +399,7 @@ static void layers_are_divided_by_bytes(void **state) {
     assert_int_equal(fv_llm_open(&llm, GEMMA, NULL), FV_OK);
     for (uint32_t stages = 1; stages <= 7; stages++) {
         uint32_t sum = 0, most = 0;
-        assert_int_equal(fv_stage_split(llm, &config, stages, layers, NULL), FV_OK);
+        assert_int_equal(fv_stage_split(llm, &config, stages, FV_STAGE_PROMPTS, layers, NULL), FV_OK);
         for (uint32_t i = 0; i < stages; i++) {
             fv_layer_range range;
             fv_stage_bytes bytes;
@@ -415,8 +415,11 @@ static void layers_are_divided_by_bytes(void **state) {
         assert_int_equal(sum, 7);
         assert_int_equal(most, (7 + stages - 1) / stages);
     }
-    assert_int_equal(fv_stage_split(llm, &config, 0, layers, NULL), FV_ERROR_ARGUMENT);
-    assert_int_equal(fv_stage_split(llm, &config, 8, layers, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_stage_split(llm, &config, 0, FV_STAGE_PROMPTS, layers, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_stage_split(llm, &config, 8, FV_STAGE_PROMPTS, layers, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_stage_split(llm, &config, 2, (fv_stage_work)2, layers, NULL), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_stage_split(llm, &config, 2, FV_STAGE_ANSWERS, layers, NULL), FV_OK);
+    assert_true(layers[0] < layers[1]); /* the vocabulary's product is the first one's */
     fv_llm_close(llm);
 }
 
