@@ -259,6 +259,27 @@ static void stages_that_do_not_fit_are_refused(void **state) {
 
 static uint64_t no_time(void *context) { return (void)context, 0; }
 
+static uint64_t sum_of(const char *path, uint32_t first, uint32_t count, const fv_layer_range *opened) {
+    fv_llm *llm = NULL;
+    assert_int_equal(fv_llm_open_range(&llm, path, NULL, 0, opened, NULL), FV_OK);
+    uint64_t sum = fv_stage_sum(llm, &(fv_layer_range){first, count});
+    fv_llm_close(llm);
+    return sum;
+}
+
+/* Whoever starts stages sees it before they are linked: shapes are the same. */
+static void a_sum_tells_files_of_other_weights(void **state) {
+    (void)state;
+    model_damage(2.0f); /* in layer 5 */
+    assert_true(sum_of(SOUND, 0, 5, NULL) == sum_of(DAMAGED, 0, 5, NULL));
+    assert_true(sum_of(SOUND, 6, 1, NULL) == sum_of(DAMAGED, 6, 1, NULL));
+    assert_true(sum_of(SOUND, 4, 2, NULL) != sum_of(DAMAGED, 4, 2, NULL));
+    assert_true(sum_of(SOUND, 0, 5, NULL) != sum_of(SOUND, 1, 4, NULL)); /* the embedding is the first one's */
+    const fv_layer_range own = {4, 2};
+    assert_true(sum_of(SOUND, 4, 2, &own) == sum_of(SOUND, 4, 2, NULL)); /* whatever of it is open */
+    assert_true(sum_of(SOUND, 0, 3, NULL) != sum_of(STORY, 0, 3, NULL));
+}
+
 static void deadlines_are_refused(void **state) {
     (void)state;
     static stage_ring ring;
@@ -361,6 +382,7 @@ int main(void) {
         cmocka_unit_test(a_part_fails_alone_or_with_its_step),
         cmocka_unit_test(a_link_is_lost),
         cmocka_unit_test(stages_that_do_not_fit_are_refused),
+        cmocka_unit_test(a_sum_tells_files_of_other_weights),
         cmocka_unit_test(deadlines_are_refused),
         cmocka_unit_test(a_damaged_message_harms_nothing_else),
     };
