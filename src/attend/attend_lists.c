@@ -11,7 +11,7 @@
 
 #if FV_BUILD_LISTS
 
-enum { PAGE = FV_PAGE_TOKENS, BLOCK_PAGES = 8, BLOCK_CHUNKS = BLOCK_PAGES / FV_CHUNK_PAGES };
+enum { PAGE = FV_PAGE_TOKENS, BLOCK_PAGES = 8, BLOCK_CHUNKS = BLOCK_PAGES / FV_CHUNK_PAGES, SOFTMAX_ROWS = 8 };
 
 /* What reads an element type; the lists may be NULL. */
 typedef struct list_kernels {
@@ -146,13 +146,17 @@ static void position_softmax(list_walk *walk, uint32_t position) {
     float factor = fv_softmax_factor(job->config);
     for (uint32_t k = 0, own = walk->own[position]; k * FV_CHUNK_PAGES < own; k++) {
         uint32_t left = own - k * FV_CHUNK_PAGES;
-        size_t rows = k ? 1 : job->group, columns = (left < FV_CHUNK_PAGES ? left : FV_CHUNK_PAGES) * PAGE;
-        for (size_t row = first; row < first + job->group; row += rows) {
-            float before = state->maximum[row];
+        size_t columns = (left < FV_CHUNK_PAGES ? left : FV_CHUNK_PAGES) * PAGE, end = first + job->group;
+        for (size_t row = first, rows; row < end; row += rows) {
+            float before[SOFTMAX_ROWS];
+            rows = end - row < SOFTMAX_ROWS ? end - row : SOFTMAX_ROWS;
+            for (size_t r = 0; k && r < rows; r++) before[r] = state->maximum[row + r];
             job->kernels->softmax_chunk(rows, columns, dim, factor,
                                         walk->score + (k * walk->rows + row) * FV_CHUNK_KEYS, state->maximum + row,
                                         state->sum + row * FV_SUM_LANES, state->out + row * dim, dim);
-            if (k && state->maximum[row] != before) weights_lower(walk, row, k, before - state->maximum[row]);
+            for (size_t r = 0; k && r < rows; r++)
+                if (state->maximum[row + r] != before[r])
+                    weights_lower(walk, row + r, k, before[r] - state->maximum[row + r]);
         }
     }
 }

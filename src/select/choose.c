@@ -198,9 +198,11 @@ fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scr
     uint32_t chosen = fv_chooser_has_choice(chooser) ? scratch->chosen_count : 0;
     if (chosen == chooser->end - chooser->begin) return span_add(plan, FV_REASON_WHOLE, 0, chooser->position + rows);
     fv_status status = span_add(plan, FV_REASON_SINK, 0, chooser->sinks_end);
-    for (uint32_t i = 0; i < chosen && status == FV_OK; i++) {
-        uint32_t token = scratch->page[scratch->first + scratch->chosen[i]] * PAGE;
-        status = span_add(plan, FV_REASON_CHOSEN, token, token + PAGE);
+    const uint32_t *page = scratch->page + scratch->first, *place = scratch->chosen;
+    for (uint32_t i = 0, begin, end; i < chosen && status == FV_OK;) { /* neighbours at once */
+        begin = end = page[place[i]];
+        while (i < chosen && page[place[i]] == end) i++, end++;
+        status = span_add(plan, FV_REASON_CHOSEN, begin * PAGE, end * PAGE);
     }
     if (status != FV_OK) return status;
     return span_add(plan, FV_REASON_WINDOW, chooser->window_begin, chooser->position + rows);
