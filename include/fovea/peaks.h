@@ -34,8 +34,8 @@ FV_API fv_status fv_peak_operations(fv_isa limit, fv_peak kind, const fv_paralle
 
 /**
  * Bytes per nanosecond (GB a second) at which all workers together read `bytes` again and again, each its own part: the
- * size decides which memory that is. Best of short repetitions, about 30 ms (main memory: 100 ms) after writing it
- * once.
+ * size decides which memory that is. Best of short repetitions, as they lie and, with AVX2, asked for 8 KiB ahead;
+ * about 60 ms (main memory: 200 ms) after writing it once.
  *
  * bytes     >= 1; rounded up to 1 KiB a worker.  returns also FV_ERROR_MEMORY.
  */

@@ -27,7 +27,7 @@ fv_peak_loop_fn fv_peak_f32_scalar;
 fv_peak_read_fn fv_peak_read_scalar;
 
 fv_peak_loop_fn fv_peak_f32_avx2, fv_peak_int8_avx2;
-fv_peak_read_fn fv_peak_read_avx2;
+fv_peak_read_fn fv_peak_read_avx2, fv_peak_read_ahead_avx2;
 
 fv_peak_loop_fn fv_peak_int8_avxvnni;
 

@@ -42,3 +42,15 @@ uint64_t fv_peak_read_avx2(const void *memory, size_t bytes) {
     for (size_t k = 0; k < 8; k++) all = _mm256_or_si256(all, any[k]);
     return (uint64_t)_mm256_movemask_epi8(all);
 }
+
+/* Asks for each line 8 KiB before it is read: from main memory the hardware's own prefetching is slower. */
+uint64_t fv_peak_read_ahead_avx2(const void *memory, size_t bytes) {
+    const unsigned char *line = memory;
+    __m256i all = _mm256_setzero_si256(), other = all;
+    for (size_t i = 0; i < bytes; i += 64, line += 64) {
+        _mm_prefetch((const char *)line + 8192, _MM_HINT_T0);
+        all = _mm256_or_si256(all, _mm256_load_si256((const __m256i *)(const void *)line));
+        other = _mm256_or_si256(other, _mm256_load_si256((const __m256i *)(const void *)(line + 32)));
+    }
+    return (uint64_t)_mm256_movemask_epi8(_mm256_or_si256(all, other));
+}

@@ -16,7 +16,7 @@
 
 typedef struct peak_loops {
     fv_peak_loop_fn *operations[FV_PEAK_COUNT]; /* NULL: there is none */
-    fv_peak_read_fn *read;
+    fv_peak_read_fn *read, *read_ahead;         /* read_ahead: NULL: there is none */
 } peak_loops;
 
 static peak_loops loops_of(fv_isa limit) {
@@ -28,17 +28,18 @@ static peak_loops loops_of(fv_isa limit) {
 #if FV_BUILD_AVX512
     if (fv_isa_includes(isa, FV_ISA_AVX512))
         return (peak_loops){{fv_peak_f32_avx512, fv_cpu_has_bf16() ? fv_peak_bf16_avx512 : NULL, fv_peak_int8_avx512},
-                            fv_peak_read_avx512};
+                            fv_peak_read_avx512,
+                            fv_peak_read_ahead_avx2};
 #endif
 #if FV_BUILD_AVXVNNI
     if (fv_isa_includes(isa, FV_ISA_AVXVNNI))
-        return (peak_loops){{fv_peak_f32_avx2, NULL, fv_peak_int8_avxvnni}, fv_peak_read_avx2};
+        return (peak_loops){{fv_peak_f32_avx2, NULL, fv_peak_int8_avxvnni}, fv_peak_read_avx2, fv_peak_read_ahead_avx2};
 #endif
 #if FV_BUILD_AVX2
     if (fv_isa_includes(isa, FV_ISA_AVX2))
-        return (peak_loops){{fv_peak_f32_avx2, NULL, fv_peak_int8_avx2}, fv_peak_read_avx2};
+        return (peak_loops){{fv_peak_f32_avx2, NULL, fv_peak_int8_avx2}, fv_peak_read_avx2, fv_peak_read_ahead_avx2};
 #endif
-    return (peak_loops){{fv_peak_f32_scalar, NULL, NULL}, fv_peak_read_scalar};
+    return (peak_loops){{fv_peak_f32_scalar, NULL, NULL}, fv_peak_read_scalar, NULL};
 }
 
 static bool is_limit(fv_isa limit) { return limit < FV_ISA_COUNT || limit == FV_ISA_BEST; }
@@ -107,7 +108,6 @@ static void read_task(void *context, size_t task, size_t worker) {
 
 static double read_rate(const fv_parallel *parallel, read_run *run) {
     double bytes = (double)run->part * workers_of(parallel), best = 0.0;
-    (void)run_ns(parallel, write_task, run);
     while (run_ns(parallel, read_task, run) < REPETITION_NS) run->passes *= 2;
     for (int i = 0; i < REPETITIONS; i++) {
         double made = bytes * (double)run->passes / run_ns(parallel, read_task, run);
@@ -120,10 +120,15 @@ fv_status fv_peak_read(fv_isa limit, size_t bytes, const fv_parallel *parallel, 
     if (!rate || !is_limit(limit) || bytes < 1 || bytes > SIZE_MAX / 4) return FV_ERROR_ARGUMENT;
     size_t workers = workers_of(parallel), part = (bytes / workers / 1024 + 1) * 1024;
     if (bytes % (1024 * workers) == 0) part = bytes / workers;
-    read_run run = {.read = loops_of(limit).read, .part = part, .passes = 1};
+    peak_loops loops = loops_of(limit);
+    read_run run = {.read = loops.read, .part = part, .passes = 1};
     run.memory = fv_pages_map(part * workers);
     if (!run.memory) return FV_ERROR_MEMORY;
+    (void)run_ns(parallel, write_task, &run);
     *rate = read_rate(parallel, &run);
+    run.read = loops.read_ahead;
+    double ahead = run.read ? read_rate(parallel, &run) : 0.0;
+    if (ahead > *rate) *rate = ahead;
     fv_pages_unmap(run.memory, part * workers);
     return FV_OK;
 }

@@ -15,14 +15,14 @@ static void every_byte_is_read(void **state) {
     const size_t bytes = 4096;
     uint64_t *memory = aligned_alloc(64, bytes);
     assert_non_null(memory);
-    fv_peak_read_fn *loops[3] = {fv_peak_read_scalar};
+    fv_peak_read_fn *loops[4] = {fv_peak_read_scalar};
 #if FV_BUILD_AVX2
-    if (fv_isa_includes(fv_cpu_isa(), FV_ISA_AVX2)) loops[1] = fv_peak_read_avx2;
+    if (fv_isa_includes(fv_cpu_isa(), FV_ISA_AVX2)) loops[1] = fv_peak_read_avx2, loops[3] = fv_peak_read_ahead_avx2;
 #endif
 #if FV_BUILD_AVX512
     if (fv_isa_includes(fv_cpu_isa(), FV_ISA_AVX512)) loops[2] = fv_peak_read_avx512;
 #endif
-    for (size_t isa = 0; isa < 3; isa++)
+    for (size_t isa = 0; isa < 4; isa++)
         for (size_t word = 0; loops[isa] && word < bytes / sizeof *memory; word++) {
             memset(memory, 0, bytes);
             assert_int_equal(loops[isa](memory, bytes), 0);
