@@ -14,8 +14,8 @@ enum { JOB_CHUNKS = FV_BUILD_AHEAD ? 2 : 1 };
 /* Pages that are fetched before they are read: fewer wait for memory, more are pushed out; at most a chunk. */
 enum { PAGES_AHEAD = FV_CHUNK_PAGES };
 
-/* Of these rows, groups of positions, kernels fetch: more of them take longer than memory does. */
-enum { FETCHED_ROWS = 8 };
+/* Rows of all positions that kernels may fetch for, eight at a time: more of them take longer than memory does. */
+enum { FETCHED_ROWS = 16 };
 
 fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout *layout) {
     if (!config || config->kv_heads < 1 || config->head_dim < 1 || config->head_dim > 1024) return FV_ERROR_ARGUMENT;
