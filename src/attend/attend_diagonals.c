@@ -68,8 +68,79 @@ static void step_values(fv_attend_job *job, const fv_step *step, uint8_t *column
     run_values(job, first, row_begin, step->row_end);
 }
 
+/* Sixteen rows side by side. */
+static void rows_turn(const fv_kernels *kernels, size_t columns, const float *x, size_t stride, float *out) {
+    if (kernels->transpose16_f32)
+        kernels->transpose16_f32(columns, x, stride, out);
+    else
+        for (size_t t = 0; t < FV_PAGE_TOKENS; t++)
+            for (size_t c = 0; c < columns; c++) out[FV_PAGE_TOKENS * c + t] = x[t * stride + c];
+}
+
+/* The keys that a step's sixteen positions read are a page. */
+static bool step_is_page(const fv_plan *plan, const fv_step *step) {
+    return step->row_begin == 0 && step->row_end == FV_PAGE_TOKENS && !step->ahead &&
+           step->begin % FV_PAGE_TOKENS == 0 && step->begin <= plan->first_token;
+}
+
+/* Whether each of sixteen positions has the same place in every page that it reads a key of. */
+static bool plan_is_pages(const fv_attend_job *job) {
+    const fv_plan *plan = job->plan;
+    const fv_cache_config *cache = &job->cache->config;
+    if (!job->kernels->score_own_f32 || !job->kernels->value_own_f32 || job->config->head_dim < 2 * FV_PAGE_TOKENS)
+        return false;
+    if (cache->key_type != FV_ELEMENT_F32 || cache->value_type != FV_ELEMENT_F32) return false;
+    if (plan->rows != FV_PAGE_TOKENS || plan->first_token % FV_PAGE_TOKENS != 0) return false;
+    for (uint32_t s = 0; s < plan->count; s++)
+        if (plan->steps[s].kind == FV_STEP_DIAG && !step_is_page(plan, &plan->steps[s])) return false;
+    return true;
+}
+
+/* Scores of one head of the group: a row of the turned queries meets a row of a page's keys as they lie. */
+static void pages_scores(const fv_attend_job *job, uint32_t pages, const float *const *keys, uint32_t g) {
+    enum { PLACES = FV_PAGE_TOKENS * BATCH_STEPS };
+    size_t dim = job->config->head_dim;
+    float *by_page = job->values, *by_row = by_page + PLACES; /* head_dim is large enough for both */
+    rows_turn(job->kernels, dim, job->query + g * dim, job->group * dim, job->keys);
+    job->kernels->score_own_f32(pages, dim, job->keys, keys, by_page);
+    if (fv_attend_is_capped(job->config))
+        job->kernels->softcap_f32(pages * (size_t)FV_PAGE_TOKENS, job->config->scale, job->config->softcap, by_page);
+    for (size_t i = pages * (size_t)FV_PAGE_TOKENS; i < PLACES; i++) by_page[i] = fv_f32_from_bits(0xFF800000);
+    rows_turn(job->kernels, BATCH_STEPS, by_page, FV_PAGE_TOKENS, by_row);
+    for (size_t row = 0; row < FV_PAGE_TOKENS; row++)
+        for (size_t i = 0; i < BATCH_STEPS; i++)
+            job->score[(row * job->group + g) * FV_CHUNK_KEYS + i] = by_row[row * BATCH_STEPS + i];
+}
+
+/* The same scores and sums as step by step, sixteen positions at once. */
+static void pages_attend(fv_attend_job *job) {
+    const fv_plan *plan = job->plan;
+    size_t rows = (size_t)FV_PAGE_TOKENS * job->group, dim = job->config->head_dim;
+    for (uint32_t s = 0; s < plan->count;) {
+        const float *keys[BATCH_STEPS], *values[BATCH_STEPS];
+        uint32_t pages = 0;
+        for (; s < plan->count && pages < BATCH_STEPS; s++) {
+            if (plan->steps[s].kind != FV_STEP_DIAG) continue;
+            uint32_t token = plan->first_token - plan->steps[s].begin;
+            keys[pages] = (const float *)fv_cache_key_page(job->cache, job->kv_head, token / FV_PAGE_TOKENS);
+            values[pages++] = (const float *)fv_cache_value_row(job->cache, job->kv_head, token);
+        }
+        if (!pages) return;
+        for (uint32_t g = 0; g < job->group; g++) pages_scores(job, pages, keys, g);
+        job->kernels->softmax_chunk(rows, FV_SUM_LANES, dim, fv_softmax_factor(job->config), job->score,
+                                    job->state.maximum, job->state.sum, job->state.out, dim);
+        for (size_t g = 0; g < job->group; g++)
+            job->kernels->value_own_f32(pages, dim, job->score + g * FV_CHUNK_KEYS, job->group * FV_CHUNK_KEYS, values,
+                                        job->state.out + g * dim, job->group * dim);
+    }
+}
+
 void fv_pages_diagonals_attend(fv_attend_job *job) {
     const fv_plan *plan = job->plan;
+    if (plan_is_pages(job)) {
+        pages_attend(job);
+        return;
+    }
     size_t rows = (size_t)plan->rows * job->group, dim = job->config->head_dim;
     uint8_t *scored = job->chunks->slots[0].begin, *summed = job->chunks->slots[0].end; /* no page is at work */
     for (uint32_t i = 0; i < plan->rows; i++) scored[i] = summed[i] = 0;

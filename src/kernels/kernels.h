@@ -78,6 +78,17 @@ typedef void fv_score_list_fn(const fv_row_list *list, size_t head_dim, const fl
 typedef void fv_value_list_fn(const fv_row_list *list, size_t head_dim, size_t keys, const float *weight,
                               const void *value, const void *next, float *out);
 
+/* Sixteen positions, each against a key of its own in each of `pages` pages, at most 16:
+ *   score[16 * n + t] = sum over c, ascending, of query[16 * c + t] * key[n][16 * c + t], t < 16
+ * The chain of score_page_f32; query as fv_transpose16_fn has it. Optional. */
+typedef void fv_score_own_fn(size_t pages, size_t head_dim, const float *query, const float *const *key, float *score);
+
+/* Values likewise, of rows out_stride apart:
+ *   out[t][c] += sum over n < pages, ascending, of weight[t * weight_stride + n] * value[n][t * head_dim + c], t < 16
+ * The chain of value_sum_f32. Optional. */
+typedef void fv_value_own_fn(size_t pages, size_t head_dim, const float *weight, size_t weight_stride,
+                             const float *const *value, float *out, size_t out_stride);
+
 /* Sixteen rows side by side: out[16 * c + t] = x[t * stride + c], c < columns. Exact; optional. */
 typedef void fv_transpose16_fn(size_t columns, const float *x, size_t stride, float *out);
 
@@ -438,6 +449,8 @@ extern const float fv_rotate_norms[11];
     K(value_parts_bf16, fv_value_parts_fn) \
     K(value_parts_q8, fv_value_parts_fn) \
     K(value_parts_q4, fv_value_parts_fn) \
+    K(score_own_f32, fv_score_own_fn) \
+    K(value_own_f32, fv_value_own_fn) \
     K(transpose16_f32, fv_transpose16_fn) \
     FV_KERNEL_LISTED_LIST(K)
 

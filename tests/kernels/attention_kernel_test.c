@@ -300,6 +300,58 @@ PARTS_CHECK(q8, ELEMENT_Q8)
 PARTS_CHECK(bf16, ELEMENT_BF16)
 PARTS_CHECK(q4, ELEMENT_Q4)
 
+enum { OWN_PAGES = 16, OWN_ROWS = 16 };
+
+/* The bits of score_page_f32, one position and column at a time. */
+static void check_score_own_f32(const fv_kernels *table) {
+    static float query[OWN_ROWS * MAX_DIM], turned[OWN_ROWS * MAX_DIM], keys[OWN_PAGES][OWN_ROWS * MAX_DIM];
+    test_random random = test_random_make(41);
+    for (size_t dim = 1; table->score_own_f32 && dim <= MAX_DIM; dim = next_dim(dim)) {
+        size_t pages = test_random_in(&random, 1, OWN_PAGES);
+        const float *key[OWN_PAGES];
+        const void *page[OWN_PAGES];
+        float one[16 * OWN_PAGES], score[16 * OWN_PAGES];
+        test_fill_f32(&random, query, OWN_ROWS * dim, 1.0f);
+        for (size_t t = 0; t < OWN_ROWS; t++)
+            for (size_t c = 0; c < dim; c++) turned[16 * c + t] = query[t * dim + c];
+        for (size_t n = 0; n < pages; n++) {
+            test_fill_f32(&random, keys[n], OWN_ROWS * dim, 1.0f);
+            page[n] = key[n] = keys[n];
+        }
+        table->score_own_f32(pages, dim, turned, key, score);
+        for (size_t t = 0; t < OWN_ROWS; t++) {
+            for (size_t n = 0; n < pages; n++) {
+                table->score_page_f32(1, 1, dim, query + t * dim, dim, page + n, NULL, NULL, one, 16);
+                assert_memory_equal(&score[16 * n + t], &one[t], 4);
+            }
+        }
+    }
+}
+
+/* The bits of value_sum_f32, one value at a time. */
+static void check_value_own_f32(const fv_kernels *table) {
+    static float values[OWN_PAGES][OWN_ROWS * MAX_DIM], out[OWN_ROWS * (MAX_DIM + 9)], wanted[OWN_ROWS * (MAX_DIM + 9)];
+    test_random random = test_random_make(42);
+    for (size_t dim = 1; table->value_own_f32 && dim <= MAX_DIM; dim = next_dim(dim)) {
+        size_t pages = test_random_in(&random, 1, OWN_PAGES), stride = dim + test_random_in(&random, 0, 9);
+        const float *value[OWN_PAGES];
+        float weight[OWN_ROWS * 20];
+        test_fill_f32(&random, weight, OWN_ROWS * 20, 1.0f);
+        test_fill_f32(&random, out, OWN_ROWS * stride, 1.0f);
+        memcpy(wanted, out, OWN_ROWS * stride * 4);
+        for (size_t n = 0; n < pages; n++) {
+            test_fill_f32(&random, values[n], OWN_ROWS * dim, 1.0f);
+            value[n] = values[n];
+        }
+        table->value_own_f32(pages, dim, weight, 20, value, out, stride);
+        for (size_t t = 0; t < OWN_ROWS; t++)
+            for (size_t n = 0; n < pages; n++)
+                table->value_sum_f32(1, dim, 1, weight + t * 20 + n, 20, values[n] + t * dim, NULL, wanted + t * stride,
+                                     stride);
+        assert_memory_equal(out, wanted, OWN_ROWS * stride * 4);
+    }
+}
+
 static void check_transpose16_f32(const fv_kernels *table) {
     test_random random = test_random_make(40);
     for (size_t dim = 1; table->transpose16_f32 && dim <= MAX_DIM; dim = next_dim(dim)) {

@@ -2,6 +2,7 @@
  * without a reason that is named here, and prompts, decodes and choices call every slot of the table. */
 #include "fovea/measure/mass.h"
 #include "fovea/model.h"
+#include "fovea/reference/pattern.h"
 #include "support/choose_world.h"
 #include "support/recording.h"
 #include "support/tables.h"
@@ -263,6 +264,26 @@ static void run_tail(const fv_kernels *kernels) {
     world_free(&w);
 }
 
+/* Strided keys of whole tiles. */
+static void run_pattern(const fv_kernels *kernels) {
+    enum { TOKENS = 320, DIM = 64 };
+    static float rows[TOKENS * DIM], out[TOKENS * DIM];
+    fv_pattern_config config;
+    fv_pattern *pattern;
+    size_t bytes;
+    fv_pattern_config_default(&config);
+    config.max_tokens = TOKENS;
+    config.query_heads = config.kv_heads = 1;
+    config.head_dim = DIM;
+    assert_int_equal(fv_pattern_size(&config, &bytes), FV_OK);
+    void *memory = world_memory(bytes);
+    assert_int_equal(fv_pattern_init(&pattern, &config, kernels, memory, bytes), FV_OK);
+    fv_tensor shape = {rows, TOKENS, 1, DIM};
+    fv_pattern_call call = {.query = shape, .keys = shape, .values = shape};
+    assert_int_equal(fv_pattern_forward(pattern, &call, out), FV_OK);
+    free(memory);
+}
+
 static void test_every_slot_runs(void **state) {
     (void)state;
     test_tables tables;
@@ -274,6 +295,7 @@ static void test_every_slot_runs(void **state) {
             run_model(&table, element == FV_ELEMENT_F32 ? LAYERS : 1, element,
                       element % 2 ? FV_ACTIVATION_GELU : FV_ACTIVATION_SILU, element == FV_ELEMENT_F32 ? 20.0f : 0.0f);
         run_tail(&table);
+        run_pattern(&table);
 #define RUN_SLOT(slot, type) \
     if (tables.table[k]->slot && recorded_calls[RECORDED_##slot] == 0) \
         fail_msg("%s: nothing calls %s", test_table_name(tables.table[k]), #slot);

@@ -48,6 +48,14 @@ static uint64_t recorded_calls[RECORDED_SLOTS]; /* by slot */
                 (const fv_row_list *list, size_t dim, size_t keys, const float *weight, const void *value, \
                  const void *next, float *out), \
                 (list, dim, keys, weight, value, next, out))
+#define RECORD_fv_score_own_fn(slot) \
+    RECORD_VOID(slot, (size_t pages, size_t dim, const float *query, const float *const *key, float *score), \
+                (pages, dim, query, key, score))
+#define RECORD_fv_value_own_fn(slot) \
+    RECORD_VOID(slot, \
+                (size_t pages, size_t dim, const float *weight, size_t weight_stride, const float *const *value, \
+                 float *out, size_t stride), \
+                (pages, dim, weight, weight_stride, value, out, stride))
 #define RECORD_fv_transpose16_fn(slot) \
     RECORD_VOID(slot, (size_t columns, const float *x, size_t stride, float *out), (columns, x, stride, out))
 #define RECORD_fv_softmax_chunk_fn(slot) \

@@ -189,6 +189,50 @@ VALUE_PARTS(ELEMENT_F32, f32)
 VALUE_PARTS(ELEMENT_F16, f16)
 VALUE_PARTS(ELEMENT_Q8, q8)
 
+/* `pages` at once: twice as many chains. */
+INLINE void own_scores(size_t pages, size_t head_dim, const float *query, const float *const *key, float *score) {
+    __m256 sum[8];
+    for (size_t i = 0; i < 2 * pages; i++) sum[i] = _mm256_setzero_ps();
+    for (size_t c = 0; c < head_dim; c++) {
+        __m256 low = _mm256_loadu_ps(query + 16 * c), high = _mm256_loadu_ps(query + 16 * c + 8);
+        for (size_t p = 0; p < pages; p++) {
+            sum[2 * p] = _mm256_fmadd_ps(low, _mm256_loadu_ps(key[p] + 16 * c), sum[2 * p]);
+            sum[2 * p + 1] = _mm256_fmadd_ps(high, _mm256_loadu_ps(key[p] + 16 * c + 8), sum[2 * p + 1]);
+        }
+    }
+    for (size_t i = 0; i < 2 * pages; i++) _mm256_storeu_ps(score + 8 * i, sum[i]);
+}
+
+void fv_score_own_f32_avx2(size_t pages, size_t head_dim, const float *query, const float *const *key, float *score) {
+    size_t p = 0;
+    for (; p + 4 <= pages; p += 4) own_scores(4, head_dim, query, key + p, score + 16 * p);
+    for (; p + 2 <= pages; p += 2) own_scores(2, head_dim, query, key + p, score + 16 * p);
+    if (p < pages) own_scores(1, head_dim, query, key + p, score + 16 * p);
+}
+
+INLINE void own_values(size_t vectors, size_t pages, size_t at, const float *weight, const float *const *value,
+                       float *out) {
+    __m256 sum[8];
+    for (size_t j = 0; j < vectors; j++) sum[j] = _mm256_loadu_ps(out + 8 * j);
+    for (size_t p = 0; p < pages; p++) {
+        __m256 w = _mm256_broadcast_ss(weight + p);
+        for (size_t j = 0; j < vectors; j++)
+            sum[j] = _mm256_fmadd_ps(w, _mm256_loadu_ps(value[p] + at + 8 * j), sum[j]);
+    }
+    for (size_t j = 0; j < vectors; j++) _mm256_storeu_ps(out + 8 * j, sum[j]);
+}
+
+void fv_value_own_f32_avx2(size_t pages, size_t head_dim, const float *weight, size_t weight_stride,
+                           const float *const *value, float *out, size_t out_stride) {
+    for (size_t t = 0; t < 16; t++, weight += weight_stride, out += out_stride) {
+        size_t c = 0, row = t * head_dim;
+        for (; c + 64 <= head_dim; c += 64) own_values(8, pages, row + c, weight, value, out + c);
+        for (; c + 8 <= head_dim; c += 8) own_values(1, pages, row + c, weight, value, out + c);
+        for (; c < head_dim; c++)
+            for (size_t p = 0; p < pages; p++) out[c] = __builtin_fmaf(weight[p], value[p][row + c], out[c]);
+    }
+}
+
 /* The maximum of one row rises to hold `best`; rare once a few chunks are read. */
 INLINE void raise_maximum(size_t head_dim, float best, float *maximum, float *sum, float *out) {
     __m256 whole = _mm256_round_ps(_mm256_set1_ps(best), _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);

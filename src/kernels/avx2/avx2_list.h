@@ -26,6 +26,8 @@
     K(value_parts_q8, avx2) \
     K(value_parts_bf16, avx2) \
     K(value_parts_q4, avx2) \
+    K(score_own_f32, avx2) \
+    K(value_own_f32, avx2) \
     K(softmax_chunk, avx2) \
     K(narrow_f16, avx2) \
     K(widen_f16, avx2) \

@@ -264,6 +264,51 @@ VALUE_PARTS(ELEMENT_BF16, bf16)
 VALUE_PARTS(ELEMENT_Q8, q8)
 VALUE_PARTS(ELEMENT_Q4, q4)
 
+/* `pages` at once: as many chains. */
+INLINE void own_scores(size_t pages, size_t head_dim, const float *query, const float *const *key, float *score) {
+    __m512 sum[4];
+    for (size_t p = 0; p < pages; p++) sum[p] = _mm512_setzero_ps();
+    for (size_t c = 0; c < head_dim; c++) {
+        __m512 q = _mm512_loadu_ps(query + 16 * c);
+        for (size_t p = 0; p < pages; p++) sum[p] = _mm512_fmadd_ps(q, _mm512_loadu_ps(key[p] + 16 * c), sum[p]);
+    }
+    for (size_t p = 0; p < pages; p++) _mm512_storeu_ps(score + 16 * p, sum[p]);
+}
+
+void fv_score_own_f32_avx512(size_t pages, size_t head_dim, const float *query, const float *const *key, float *score) {
+    size_t p = 0;
+    for (; p + 4 <= pages; p += 4) own_scores(4, head_dim, query, key + p, score + 16 * p);
+    for (; p + 2 <= pages; p += 2) own_scores(2, head_dim, query, key + p, score + 16 * p);
+    if (p < pages) own_scores(1, head_dim, query, key + p, score + 16 * p);
+}
+
+/* `vectors` of a row's channels; `last` masks the last one's. */
+INLINE void own_values(size_t vectors, __mmask16 last, size_t pages, size_t at, const float *weight,
+                       const float *const *value, float *out) {
+    __m512 sum[4];
+    for (size_t j = 0; j < vectors; j++) sum[j] = _mm512_maskz_loadu_ps(j + 1 < vectors ? 0xFFFF : last, out + 16 * j);
+    for (size_t p = 0; p < pages; p++) {
+        __m512 w = _mm512_set1_ps(weight[p]);
+        for (size_t j = 0; j < vectors; j++) {
+            __m512 v = _mm512_maskz_loadu_ps(j + 1 < vectors ? 0xFFFF : last, value[p] + at + 16 * j);
+            sum[j] = _mm512_fmadd_ps(w, v, sum[j]);
+        }
+    }
+    for (size_t j = 0; j < vectors; j++) _mm512_mask_storeu_ps(out + 16 * j, j + 1 < vectors ? 0xFFFF : last, sum[j]);
+}
+
+void fv_value_own_f32_avx512(size_t pages, size_t head_dim, const float *weight, size_t weight_stride,
+                             const float *const *value, float *out, size_t out_stride) {
+    for (size_t t = 0; t < 16; t++, weight += weight_stride, out += out_stride) {
+        size_t c = 0;
+        for (; c + 64 <= head_dim; c += 64) own_values(4, 0xFFFF, pages, t * head_dim + c, weight, value, out + c);
+        for (; c < head_dim; c += 16) {
+            __mmask16 last = (__mmask16)(head_dim - c >= 16 ? 0xFFFF : (1u << (head_dim - c)) - 1);
+            own_values(1, last, pages, t * head_dim + c, weight, value, out + c);
+        }
+    }
+}
+
 /* Turns 16 x 16: four neighbouring quarters at a time, within them first, then among them. */
 INLINE void turn16(const float *x, size_t stride, __mmask16 columns, size_t rows_out, float *out) {
     __m512 a[16], b[16];

@@ -26,6 +26,8 @@
     K(value_parts_q8, avx512) \
     K(value_parts_bf16, avx512) \
     K(value_parts_q4, avx512) \
+    K(score_own_f32, avx512) \
+    K(value_own_f32, avx512) \
     K(transpose16_f32, avx512) \
     K(softmax_chunk, avx512) \
     K(mean_score, avx512) \
