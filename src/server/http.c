@@ -306,7 +306,8 @@ fv_status fv_http_start(fv_server *server, fv_message *message) {
         config->tls_key ? tls : tls + 2, MHD_OPTION_END);
     if (server->daemon) return FV_OK;
     return fv_message_set(message, FV_ERROR_FILE, "the HTTP server can't be started%s",
-                          config->tls_key ? ": key and certificate must be PEM and belong together" : "");
+                          config->tls_key ? ": key and certificate must be PEM and belong together"
+                                          : ": there is no memory or no thread for it");
 }
 
 void fv_http_quiesce(fv_server *server) {
