@@ -309,6 +309,40 @@ static bool end(fv_batch *batch, fv_slots *slots) {
     return true;
 }
 
+/* ---- a prompt alone ---- */
+
+/* Its slot, where all stages are free for it and it has more than one step; NULL: there is none. */
+static fv_slot *lone_prompt(const fv_batch *batch, fv_slots *slots) {
+    if (batch->lanes == 1 || batch->flying > 0 || busy_slots(slots) != 1) return NULL;
+    fv_slot *slot = slots->items;
+    while (!slot->choice) slot++;
+    const fv_choice *choice = slot->choice;
+    bool is_long =
+        reads_prompt(choice) && choice->prompt->tokens.count - choice->read > fv_stepper_batch_tokens(batch->stepper);
+    return is_long && !wants_all(choice) ? slot : NULL;
+}
+
+static bool goes_on(void *context, size_t done, size_t total) {
+    fv_batch *batch = context;
+    (void)done, (void)total;
+    batch->steps++;
+    return !batch->is_wanted(batch->context);
+}
+
+/* All but its last step, whose logits are wanted. */
+static void feed(fv_batch *batch, fv_slots *slots, fv_slot *slot) {
+    fv_choice *choice = slot->choice;
+    size_t most = fv_stepper_batch_tokens(batch->stepper), before = fv_sequence_tokens(slot->sequence);
+    size_t count = (choice->prompt->tokens.count - choice->read - 1) / most * most;
+    const int32_t *tokens = choice->prompt->tokens.ids + choice->read;
+    fv_status status = fv_sequence_feed(slot->sequence, batch->stepper, tokens, count, goes_on, batch);
+    size_t fed = fv_sequence_tokens(slot->sequence) - before;
+    choice->read += fed;
+    batch->rows_run += fed;
+    if (status == FV_ERROR_INTERRUPTED || (status == FV_ERROR_FULL && fv_slots_forget(slots))) status = FV_OK;
+    batch->statuses[slot - slots->items] = status;
+}
+
 static void statuses_clear(fv_batch *batch) {
     for (uint32_t i = 0; i < batch->slots; i++) batch->statuses[i] = FV_OK;
 }
@@ -316,6 +350,11 @@ static void statuses_clear(fv_batch *batch) {
 void fv_batch_step(fv_batch *batch, fv_slots *slots) {
     bool alone = false;
     statuses_clear(batch);
+    fv_slot *lone = lone_prompt(batch, slots);
+    if (lone) {
+        feed(batch, slots, lone);
+        return;
+    }
     bool has_begun = begin(batch, slots, &alone);
     if (!has_begun || alone || batch->flying == batch->lanes) (void)end(batch, slots);
 }

@@ -33,19 +33,23 @@ typedef struct fv_batch {
     float *logits;     /* [logit_rows][vocabulary] */
     float *scratch;    /* [vocabulary] */
     fv_read_watch *watch;
-    size_t *watched;     /* [slots] its row; SIZE_MAX: none */
-    fv_status *statuses; /* [slots] of the step that ended */
-    uint32_t turn;       /* slot whose prompt is served first */
+    size_t *watched;                  /* [slots] its row; SIZE_MAX: none */
+    fv_status *statuses;              /* [slots] of the step that ended */
+    uint32_t turn;                    /* slot whose prompt is served first */
+    bool (*is_wanted)(void *context); /* whether there is something else to do */
+    void *context;
     uint64_t steps, rows_run, guessed, right;
 } fv_batch;
 
+/** is_wanted, context: the caller's to set before the first step. */
 fv_status fv_batch_open(fv_batch *batch, const fv_server *server, fv_message *message);
 void fv_batch_close(fv_batch *batch);
 
 /**
  * Begins a step of slots that are in none, and ends the oldest one, unless there is room for another beside it: where
- * layers are in other stages, as many steps are on their way as there are stages. Statuses say what became of each slot
- * of the one that ended, its choice whether it is over. Nothing where no slot works.
+ * layers are in other stages, as many steps are on their way as there are stages. There, a long prompt that is alone
+ * goes through them one chunk after the other until something else is wanted. Statuses say what became of each slot of
+ * the one that ended, its choice whether it is over. Nothing where no slot works.
  */
 void fv_batch_step(fv_batch *batch, fv_slots *slots);
 

@@ -267,6 +267,14 @@ static bool changes_slots(fv_worker *worker) {
     return asked || has_gone;
 }
 
+static bool is_wanted(void *context) {
+    fv_worker *worker = context;
+    pthread_mutex_lock(&worker->lock);
+    bool closing = worker->closing;
+    pthread_mutex_unlock(&worker->lock);
+    return closing || changes_slots(worker);
+}
+
 static void end_steps(fv_worker *worker) {
     while (fv_batch_end(&worker->batch, &worker->slots)) settle(worker);
 }
@@ -296,6 +304,8 @@ static fv_status worker_start(fv_worker *worker, fv_message *message) {
     fv_status status = fv_slots_open(&worker->slots, worker->server, message);
     if (status == FV_OK) status = fv_batch_open(&worker->batch, worker->server, message);
     if (status != FV_OK) return status;
+    worker->batch.is_wanted = is_wanted;
+    worker->batch.context = worker;
     worker->views = calloc(worker->slots.count, sizeof *worker->views);
     if (!worker->views) return fv_message_set(message, FV_ERROR_MEMORY, "no memory for slots");
     worker->started = pthread_create(&worker->thread, NULL, work, worker) == 0;

@@ -211,11 +211,12 @@ class SameTest(unittest.TestCase):
             job = Job(words + ["--host", path])
             self.addCleanup(job.end)
             ask(path, json.dumps({"prompt": "a", "n_predict": 1}).encode())
+            long = json.loads(ask(path, json.dumps({"prompt": "the rain and the sun. " * 90, "n_predict": 9, "temperature": 0}).encode()))
             with ThreadPoolExecutor(1 + len(bodies) if at_once else 1) as pool:
                 echoed = pool.submit(ask, path, json.dumps(echo).encode(), PATIENCE, "/v1/completions")
                 texts = list(pool.map(lambda body: json.loads(ask(path, json.dumps(body).encode())), bodies))
             (choice,) = json.loads(echoed.result())["choices"]
-            return job, choice, [(text["content"], text["tokens_predicted"], text.get("completion_probabilities")) for text in texts]
+            return job, long["content"], choice, [(text["content"], text["tokens_predicted"], text.get("completion_probabilities")) for text in texts]
 
         job, *expected = talk([FOVEA, *arguments], False)
         job.process.send_signal(signal.SIGTERM)
