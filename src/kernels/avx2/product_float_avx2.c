@@ -4,7 +4,7 @@
 #include "kernels/kernels.h"
 #include "numeric/half.h"
 
-enum { ROWS = 4, TOKENS = 3 };
+enum { ROWS = 4, TOKENS = 3, AHEAD = 2048 /* bytes of each row that are asked for */ };
 
 INLINE size_t value_bytes(uint32_t type) { return type == FV_WEIGHT_F32 ? 4 : 2; }
 
@@ -43,6 +43,8 @@ INLINE void float_block(uint32_t type, size_t tokens, size_t columns, size_t row
         for (size_t t = 0; t < tokens; t++) sum[t][r] = _mm256_setzero_ps();
     }
     for (; c + 8 <= columns; c += 8) {
+        if (tokens == 1 && bytes == 2 && c % 32 == 0) /* of f32 the hardware alone reads more */
+            for (size_t r = 0; r < ROWS; r++) packed_ask(row[r] + c * bytes + AHEAD, 64);
         __m256 y[TOKENS];
         for (size_t t = 0; t < tokens; t++) y[t] = _mm256_loadu_ps(x + t * columns + c);
         for (size_t r = 0; r < ROWS; r++) {

@@ -60,9 +60,11 @@ INLINE void float_rows(uint32_t type, size_t columns, size_t rows, const unsigne
         const unsigned char *row = weight + (r < rows ? r : rows - 1) * columns * value_bytes(type);
         size_t c = 0;
         sum[r] = _mm512_setzero_ps();
-        for (; c + 16 <= columns; c += 16)
+        for (; c + 16 <= columns; c += 16) {
+            packed_ask(row + c * value_bytes(type) + PACKED_AHEAD, 16 * value_bytes(type));
             sum[r] =
                 _mm512_fmadd_ps(weights16(type, row + c * value_bytes(type), 0xFFFF), _mm512_loadu_ps(x + c), sum[r]);
+        }
         __mmask16 mask = (__mmask16)((1u << (columns - c)) - 1u);
         if (mask)
             sum[r] = _mm512_fmadd_ps(weights16(type, row + c * value_bytes(type), mask),
