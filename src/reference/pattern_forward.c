@@ -26,8 +26,32 @@ static void forward_shape(fv_pattern *pattern, const fv_pattern_call *call, bool
                                          .gated = gated};
 }
 
-/* Packs keys and values, then hands the rows over, `tile` at a time. */
-static fv_status forward_run(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
+/* Tokens whose keys and values are checked and packed together: when they are packed they are near. */
+enum { PACKED_TOKENS = 64 };
+
+/* Those of a tensor, from `first` on. */
+static fv_tensor tensor_part(const fv_tensor *tensor, uint32_t first, uint32_t tokens) {
+    fv_tensor part = *tensor;
+    part.data += (size_t)first * tensor->heads * tensor->head_dim;
+    part.tokens = tokens;
+    return part;
+}
+
+static fv_status forward_pack(const fv_pattern_call *call, bool checked, fv_cache *cache) {
+    uint32_t tokens = call->keys.tokens;
+    size_t width = (size_t)call->keys.heads * call->keys.head_dim;
+    fv_status status = FV_OK;
+    for (uint32_t first = 0, count; status == FV_OK && first < tokens; first += count) {
+        count = PACKED_TOKENS < tokens - first ? PACKED_TOKENS : tokens - first;
+        fv_tensor keys = tensor_part(&call->keys, first, count), values = tensor_part(&call->values, first, count);
+        status = fv_pattern_inputs_check(checked, NULL, &keys, &values);
+        if (status == FV_OK) status = fv_cache_append(cache, count, keys.data, width, values.data, width);
+    }
+    return status;
+}
+
+/* Packs keys and values, then hands the rows over, `tile` at a time. checked: keys and values are to be. */
+static fv_status forward_run(fv_pattern *pattern, const fv_pattern_call *call, bool checked, float *out) {
     fv_pattern_job *job = &pattern->job;
     const fv_call_shape *shape = &job->shape;
     fv_cache *cache;
@@ -35,8 +59,8 @@ static fv_status forward_run(fv_pattern *pattern, const fv_pattern_call *call, f
     if (status == FV_OK)
         status = fv_cache_init(&cache, &job->layout.cache, pattern->kernels, pattern->arena, job->layout.cache_bytes);
     if (status != FV_OK) return status;
-    size_t kv_width = (size_t)shape->kv_heads * shape->head_dim, width = (size_t)shape->query_heads * shape->head_dim;
-    status = fv_cache_append(cache, shape->tokens, call->keys.data, kv_width, call->values.data, kv_width);
+    size_t width = (size_t)shape->query_heads * shape->head_dim;
+    status = forward_pack(call, checked, cache);
     uint32_t tile = call->tile ? call->tile : shape->tokens;
     for (uint32_t first = 0, count; status == FV_OK && first < shape->tokens; first += count) {
         count = tile < shape->tokens - first ? tile : shape->tokens - first;
@@ -63,13 +87,13 @@ static fv_status forward_check(const fv_pattern *pattern, const fv_pattern_call 
     return fv_tensor_is_given(&call->values) ? FV_OK : FV_ERROR_ARGUMENT;
 }
 
-/* Room first, then the elements. */
+/* Room first, then the elements; keys and values only for a gate, which reads them before they are packed. */
 static fv_status forward_start(fv_pattern *pattern, const fv_pattern_call *call, bool gated) {
     forward_shape(pattern, call, gated);
     fv_status status = fv_pattern_job_layout(pattern);
-    return status == FV_OK
-               ? fv_pattern_inputs_check(pattern->config.checked != 0, &call->query, &call->keys, &call->values)
-               : status;
+    return status == FV_OK ? fv_pattern_inputs_check(pattern->config.checked != 0, &call->query,
+                                                     gated ? &call->keys : NULL, gated ? &call->values : NULL)
+                           : status;
 }
 
 fv_status fv_pattern_forward(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
@@ -78,7 +102,7 @@ fv_status fv_pattern_forward(fv_pattern *pattern, const fv_pattern_call *call, f
     if (status != FV_OK || empty) return status;
     if (!fv_masks_reach(fv_pattern_call_policy(pattern, call), call->query.tokens)) return FV_ERROR_SHAPE;
     status = forward_start(pattern, call, false);
-    return status == FV_OK ? forward_run(pattern, call, out) : status;
+    return status == FV_OK ? forward_run(pattern, call, pattern->config.checked != 0, out) : status;
 }
 
 fv_status fv_pattern_forward_dense(fv_pattern *pattern, const fv_pattern_call *call, float *out) {
@@ -87,7 +111,7 @@ fv_status fv_pattern_forward_dense(fv_pattern *pattern, const fv_pattern_call *c
     if (status != FV_OK || empty) return status;
     fv_pattern_call_policy(pattern, call)->selector = FV_SELECTOR_DENSE; /* which looks at `causal` alone */
     status = forward_start(pattern, call, false);
-    return status == FV_OK ? forward_run(pattern, call, out) : status;
+    return status == FV_OK ? forward_run(pattern, call, pattern->config.checked != 0, out) : status;
 }
 
 #if FV_BUILD_GATE
@@ -113,6 +137,6 @@ fv_status fv_pattern_forward_gated(fv_pattern *pattern, fv_gate *gate, fv_keep_s
     policy->keep = NULL;
     policy->keep_until = until;
     policy->keep_tokens = tokens;
-    return forward_run(pattern, call, out);
+    return forward_run(pattern, call, false, out);
 }
 #endif
