@@ -200,8 +200,8 @@ FV_API void fv_index_link_config_default(fv_index_link_config *config);
  * returns  FV_OK, FV_ERROR_ARGUMENT, FV_ERROR_OVERFLOW (2^31 vectors or more), FV_ERROR_CORRUPT (a file),
  *          FV_ERROR_MEMORY, FV_ERROR_INTERRUPTED (`progress` said so); the index is as before on error. The same
  *          graph for any number of threads. Memory while it works: twice the vectors in f32, codes and lists; to stay:
- * degree * (dimension / 8 + 12) bytes a vector, degree * 4 of a lean graph. O(rounds * rows * (beam + degree) * degree
- * * dimension).
+ * degree * (dimension / 8 + 12) bytes a vector, degree * 4 of a lean graph, 3 with rows of codes and fewer than 2^23
+ * vectors. O(rounds * rows * (beam + degree) * degree * dimension).
  */
 FV_API fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, const fv_parallel *parallel,
                                fv_message *message);

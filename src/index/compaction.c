@@ -29,15 +29,16 @@ static bool is_live(const compact_job *job, uint32_t row) {
 /* Neighbours of `self` that live, and those of the dead ones; how many. */
 static size_t take_candidates(const compact_job *job, uint32_t self, fv_visit *candidates) {
     const fv_index *index = job->index;
-    const uint32_t *ids = fv_graph_ids(index, self);
+    uint32_t ids[FV_GRAPH_DEGREE];
     size_t count = 0;
+    fv_graph_tail_get(index, fv_graph_blocks(index, self), ids);
     for (size_t i = 0; i < index->degree; i++) {
         if (is_live(job, ids[i])) {
             candidates[count++] = fv_graph_candidate(index, self, ids[i]);
             continue;
         }
         for (size_t j = 0; j < index->degree && ids[i] < index->rows; j++) {
-            uint32_t other = fv_graph_ids(index, ids[i])[j];
+            uint32_t other = fv_graph_id(index, ids[i], j);
             if (is_live(job, other)) candidates[count++] = fv_graph_candidate(index, self, other);
         }
     }
@@ -47,14 +48,14 @@ static size_t take_candidates(const compact_job *job, uint32_t self, fv_visit *c
 static void mend_row(const compact_job *job, uint32_t self, uint8_t *tail, compact_scratch *scratch) {
     const fv_index *index = job->index;
     size_t degree = index->degree, count = take_candidates(job, self, scratch->candidates);
-    uint32_t *ids = fv_graph_tail_ids(index, tail);
     if (count > degree) fv_graph_prune(index, scratch->candidates, count, degree);
     if (count > degree) count = degree;
     fv_graph_rejoin(index, self, scratch->candidates, count, tail, scratch->less);
     for (size_t i = 0; i < degree; i++) {
-        if (is_live(job, ids[i])) continue; /* else there were too few: one by chance */
-        ids[i] = job->old[fv_splitmix(index->config.seed, self * degree + i) % job->made.rows];
-        fv_graph_recode(index, tail, i, ids[i], scratch->less);
+        if (is_live(job, fv_graph_tail_id(index, tail, i))) continue; /* else there were too few: one by chance */
+        uint32_t other = job->old[fv_splitmix(index->config.seed, self * degree + i) % job->made.rows];
+        fv_graph_tail_put(index, tail, i, other);
+        fv_graph_recode(index, tail, i, other, scratch->less);
     }
 }
 
@@ -66,11 +67,12 @@ static void move_task(void *context, size_t task, size_t worker) {
     memcpy(to, fv_index_row(index, row), index->row_bytes);
     job->made.arrays.labels[task] = index->arrays.labels[row];
     if (!index->degree) return;
-    uint32_t *ids = fv_graph_ids(&job->made, task);
+    uint8_t *tail = fv_graph_blocks(&job->made, task);
     bool is_whole = true;
-    for (size_t i = 0; i < index->degree; i++) is_whole &= is_live(job, ids[i]);
-    if (!is_whole) mend_row(job, row, fv_graph_blocks(&job->made, task), job->scratch + worker);
-    for (size_t i = 0; i < index->degree; i++) ids[i] = job->fresh[ids[i]];
+    for (size_t i = 0; i < index->degree; i++) is_whole &= is_live(job, fv_graph_tail_id(index, tail, i));
+    if (!is_whole) mend_row(job, row, tail, job->scratch + worker);
+    for (size_t i = 0; i < index->degree; i++)
+        fv_graph_tail_put(index, tail, i, job->fresh[fv_graph_tail_id(index, tail, i)]);
 }
 
 /* The row that walks begin at, or what is nearest to the centre if it is dead. */

@@ -327,7 +327,7 @@ static bool make_wide(const fv_index *index, uint32_t degree, float *scratch, fv
     *wide = *index;
     wide->config.row_type = FV_INDEX_F32;
     wide->degree = degree;
-    wide->is_lean = false;
+    wide->is_lean = wide->is_packed = false;
     wide->kept_bytes = fv_kept_bytes(wide);
     wide->row_bytes = fv_graph_row_bytes(wide, degree);
     wide->arrays.vectors = fv_array_new_huge(index->rows, wide->row_bytes);
@@ -342,6 +342,7 @@ static bool narrow(const fv_index *index, bool is_lean, fv_index *wide) {
     if (index->config.row_type == FV_INDEX_F32 && !is_lean) return true;
     made.config = index->config;
     made.is_lean = is_lean;
+    made.is_packed = is_lean && fv_row_bits(&made) && made.rows < FV_PACKED_BEGIN;
     made.kept_bytes = index->kept_bytes;
     made.row_bytes = fv_graph_row_bytes(&made, made.degree);
     made.arrays.vectors = fv_array_new_huge(made.rows, made.row_bytes);
@@ -352,7 +353,8 @@ static bool narrow(const fv_index *index, bool is_lean, fv_index *wide) {
         memcpy(to, fv_index_row(index, row), made.kept_bytes);
         if (fv_graph_has_rest(wide)) memcpy(to + fv_graph_rest_offset(&made), &rest, sizeof rest);
         memcpy(fv_graph_blocks(&made, row), fv_graph_blocks(wide, row), blocks);
-        memcpy(fv_graph_ids(&made, row), fv_graph_ids(wide, row), made.degree * sizeof(uint32_t));
+        for (size_t i = 0; i < made.degree; i++)
+            fv_graph_tail_put(&made, fv_graph_blocks(&made, row), i, fv_graph_ids(wide, row)[i]);
     }
     if (!made.arrays.vectors) return false;
     free(wide->arrays.vectors);

@@ -145,12 +145,14 @@ static bool is_wanted(const fv_visit *wanted, size_t count, uint32_t row) {
 void fv_graph_rejoin(const fv_index *index, size_t self, const fv_visit *wanted, size_t count, uint8_t *tail,
                      float *scratch) {
     size_t lane = 0, degree = index->degree;
-    uint32_t *ids = fv_graph_tail_ids(index, tail);
+    uint32_t ids[FV_GRAPH_DEGREE];
+    fv_graph_tail_get(index, tail, ids);
     if (!index->is_lean) fv_graph_rotate(index, self, scratch, scratch + index->rotated);
     for (size_t i = 0; i < count; i++) {
         if (has_row(ids, degree, wanted[i].row)) continue;
         while (is_wanted(wanted, count, ids[lane]) && !has_row(ids, lane, ids[lane])) lane++;
         ids[lane] = wanted[i].row;
+        fv_graph_tail_put(index, tail, lane, wanted[i].row);
         fv_graph_recode(index, tail, lane, wanted[i].row, scratch);
     }
 }

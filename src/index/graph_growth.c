@@ -116,10 +116,11 @@ static void walk_task(void *context, size_t task, size_t worker) {
     count = fv_graph_order(scratch->candidates, count, (uint32_t)row);
     find_anchor(growth, task, scratch, count);
     fv_graph_prune(index, scratch->candidates, count, degree);
-    uint32_t *ids = fv_graph_ids(index, row);
+    uint8_t *tail = fv_graph_blocks(index, row);
     for (size_t i = 0; i < degree; i++)
-        ids[i] = i < count ? scratch->candidates[i].row
-                           : (uint32_t)(fv_splitmix(index->config.seed, row * degree + i) % growth->end);
+        fv_graph_tail_put(index, tail, i,
+                          i < count ? scratch->candidates[i].row
+                                    : (uint32_t)(fv_splitmix(index->config.seed, row * degree + i) % growth->end));
 }
 
 static void code_task(void *context, size_t task, size_t worker) {
@@ -130,7 +131,7 @@ static void code_task(void *context, size_t task, size_t worker) {
     if (index->is_lean) return;
     fv_graph_rotate(index, row, scratch->less, scratch->less + index->rotated);
     for (size_t i = 0; i < index->degree; i++)
-        fv_graph_recode(index, fv_graph_blocks(index, row), i, fv_graph_ids(index, row)[i], scratch->less);
+        fv_graph_recode(index, fv_graph_blocks(index, row), i, fv_graph_id(index, row, i), scratch->less);
 }
 
 /* ---- edges back ---- */
@@ -143,12 +144,12 @@ static int by_from(const void *a, const void *b) {
 
 /* To all of its neighbours, not only to those that it keeps: many of them keep it. */
 static void put_edges(fv_graph_growth *growth, size_t row) {
-    const uint32_t *ids = fv_graph_ids(growth->index, row);
     uint32_t anchor = growth->anchors[row - growth->first];
     bool has_anchor = anchor == FV_NO_ROW;
     for (size_t i = 0; i < growth->index->degree; i++) {
-        if (ids[i] != row) growth->edges[growth->edge_count++] = (back_edge){ids[i], (uint32_t)row, ids[i] == anchor};
-        has_anchor |= ids[i] == anchor;
+        uint32_t id = fv_graph_id(growth->index, row, i);
+        if (id != row) growth->edges[growth->edge_count++] = (back_edge){id, (uint32_t)row, id == anchor};
+        has_anchor |= id == anchor;
     }
     uint32_t lead = growth->leads[row - growth->first];
     if (!has_anchor) growth->edges[growth->edge_count++] = (back_edge){anchor, (uint32_t)row, true};
@@ -187,7 +188,8 @@ static void keep_anchored(const back_edge *edges, size_t edge_count, fv_visit *c
 static size_t take_neighbours(const fv_graph_growth *growth, uint32_t self, const back_edge *edges, size_t edge_count,
                               growth_scratch *scratch) {
     const fv_index *index = growth->index;
-    const uint32_t *ids = fv_graph_ids(index, self);
+    uint32_t ids[FV_GRAPH_DEGREE];
+    fv_graph_tail_get(index, fv_graph_blocks(index, self), ids);
     size_t degree = index->degree, count = 0, leaving = 0;
     fv_visit *live = scratch->candidates, *left = live + degree + edge_count, *end = left + degree;
     for (size_t i = 0; i < degree; i++) {

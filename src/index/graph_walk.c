@@ -8,7 +8,7 @@
 
 size_t fv_graph_row_bytes(const fv_index *index, uint32_t degree) {
     if (!degree) return index->kept_bytes;
-    size_t rest = degree / FV_BLOCK_CODES * fv_graph_block_bytes(index) + degree * sizeof(uint32_t);
+    size_t rest = degree / FV_BLOCK_CODES * fv_graph_block_bytes(index) + fv_graph_ids_bytes(index, degree);
     size_t align = index->is_lean ? sizeof(uint32_t) : 64;
     return (fv_graph_head_bytes(index) + rest + align - 1) / align * align;
 }
@@ -57,7 +57,7 @@ static void visit_more(const fv_index *index, const fv_probe *probe, size_t leas
     if (least > beam->most_visits) least = beam->most_visits;
     for (size_t i = 0; i < beam->visit_count && beam->visit_count < least; i++)
         for (size_t j = 0; j < index->degree && beam->visit_count < least; j++) {
-            uint32_t row = fv_graph_ids(index, beam->visits[i].row)[j];
+            uint32_t row = fv_graph_id(index, beam->visits[i].row, j);
             if (row >= index->rows || !fv_beam_mark(beam, row)) continue;
             beam->visits[beam->visit_count++] = (fv_visit){visit_distance(index, probe, row), row, 0};
             if (fv_index_is_dead(index, row) && least < beam->most_visits) least++;
@@ -93,7 +93,8 @@ static void lean_meet(const fv_index *index, fv_walk *walk, size_t first, size_t
 
 /* Fetches the neighbours of the next row that were not met; of rows that have none it goes on at once. */
 static void lean_next(const fv_index *index, fv_walk *walk) {
-    const uint32_t *ids = fv_graph_ids(index, walk->row);
+    uint32_t ids[FV_GRAPH_DEGREE];
+    fv_graph_tail_get(index, fv_graph_blocks(index, walk->row), ids);
     walk->waiting_count = 0;
     for (size_t i = 0; i < index->degree; i++) {
         if (ids[i] >= index->rows || !fv_beam_mark(&walk->beam, ids[i])) continue;
@@ -116,7 +117,8 @@ static void lean_step(const fv_index *index, fv_walk *walk) {
     }
     walk->waiting_count = 0;
     walk->is_going = fv_beam_take(beam, &walk->row);
-    if (walk->is_going) index->kernels->scan_fetch(fv_graph_ids(index, walk->row), index->degree * sizeof(uint32_t));
+    if (!walk->is_going) return;
+    index->kernels->scan_fetch(fv_graph_blocks(index, walk->row), fv_graph_ids_bytes(index, index->degree));
 }
 
 static void lean_begin(const fv_index *index, fv_walk *walk) {

@@ -82,6 +82,7 @@ void fv_index_assign(fv_index *index, const fv_index *made) {
     index->row_bytes = made->row_bytes;
     index->degree = made->degree;
     index->is_lean = made->is_lean;
+    index->is_packed = made->is_packed;
     index->entry = made->entry;
     index->calibration = made->calibration;
     index->reach = made->reach;

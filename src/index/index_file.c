@@ -65,7 +65,7 @@ static void put_header(const fv_index *index, const fv_index_sections *sections,
     fv_le32_put(header + FV_INDEX_AT_DEGREE, index->degree);
     fv_le32_put(header + FV_INDEX_AT_ENTRY, index->entry);
     fv_le32_put(header + FV_INDEX_AT_ROW_TYPE, index->config.row_type);
-    fv_le32_put(header + FV_INDEX_AT_LEAN, index->is_lean);
+    fv_le32_put(header + FV_INDEX_AT_LEAN, index->is_packed ? 2 : index->is_lean);
     fv_le32_put(header + FV_INDEX_AT_REFINE, index->config.refine_bits);
     fv_calibration_put(&index->calibration, header + FV_INDEX_AT_CALIBRATION);
     fv_le64_put(header + FV_INDEX_AT_DEAD, index->dead);
@@ -170,7 +170,7 @@ static fv_status check_header(const uint8_t *bytes, size_t count, const char *na
 static fv_status begin(fv_index **index, const uint8_t *bytes, const char *name, fv_message *message) {
     fv_index_config config;
     uint64_t rows = fv_le64_get(bytes + FV_INDEX_AT_ROWS), dead = fv_le64_get(bytes + FV_INDEX_AT_DEAD);
-    uint32_t is_centred = fv_le32_get(bytes + FV_INDEX_AT_IS_CENTRED), is_lean = fv_le32_get(bytes + FV_INDEX_AT_LEAN);
+    uint32_t is_centred = fv_le32_get(bytes + FV_INDEX_AT_IS_CENTRED), lean = fv_le32_get(bytes + FV_INDEX_AT_LEAN);
     uint32_t degree = fv_le32_get(bytes + FV_INDEX_AT_DEGREE), entry = fv_le32_get(bytes + FV_INDEX_AT_ENTRY);
     fv_index_config_default(fv_le32_get(bytes + FV_INDEX_AT_DIMENSION), fv_le32_get(bytes + FV_INDEX_AT_METRIC),
                             &config);
@@ -180,14 +180,15 @@ static fv_status begin(fv_index **index, const uint8_t *bytes, const char *name,
     if (config.dimension < 1 || config.dimension > FV_INDEX_DIMENSIONS || config.metric > FV_INDEX_COSINE ||
         !fv_row_type_is(config.row_type) || !fv_refine_bits_are(&config) || rows >= FV_INDEX_ROWS || is_centred > 1 ||
         (rows && !is_centred) || degree > 256 || degree % FV_BLOCK_CODES || (entry && entry >= rows) || dead > rows ||
-        is_lean > 1 || (is_lean && !degree))
+        lean > (fv_le32_get(bytes + FV_INDEX_AT_VERSION) > 2 ? 2 : 1) || (lean && !degree))
         return damaged(name, "numbers of its header", message);
     fv_status status = fv_index_begin(index, &config, message);
     if (status != FV_OK) return status;
     (*index)->rows = (*index)->capacity = (size_t)rows;
     (*index)->is_centred = is_centred;
     (*index)->degree = degree;
-    (*index)->is_lean = is_lean;
+    (*index)->is_lean = lean > 0;
+    (*index)->is_packed = lean == 2;
     (*index)->entry = entry;
     (*index)->dead = (size_t)dead;
     (*index)->row_bytes = fv_graph_row_bytes(*index, degree);

@@ -74,7 +74,8 @@ void fv_index_close(fv_index *index) {
 }
 
 uint32_t fv_index_version(const fv_index *index) {
-    return index->config.row_type == FV_INDEX_F32 && !index->is_lean && !index->fine_bytes ? 1 : FV_INDEX_VERSION;
+    if (index->is_packed) return FV_INDEX_VERSION;
+    return index->config.row_type == FV_INDEX_F32 && !index->is_lean && !index->fine_bytes ? 1 : 2;
 }
 
 void fv_index_info_get(const fv_index *index, fv_index_info *info) {

@@ -12,7 +12,7 @@
 #include "index/sign_code.h"
 #include "platform/turn_lock.h"
 
-#define FV_INDEX_VERSION 2 /* of the file, the latest; what has rows of f32 is of version 1 */
+#define FV_INDEX_VERSION 3 /* of the file, the latest: see fv_index_version() */
 
 typedef struct fv_index_arrays {
     float *vectors;   /* [rows], row_bytes apart: what kept_row.h says, and in a graph what index_graph.h says */
@@ -32,6 +32,7 @@ struct fv_index {
     size_t row_bytes;            /* from a vector to the next */
     uint32_t degree;             /* of the graph; 0: there is none */
     bool is_lean;                /* its rows hold no codes of neighbours */
+    bool is_packed;              /* and their numbers in 24 bits each */
     uint32_t entry;              /* row that walks begin at */
     fv_calibration calibration;
     double reach;           /* square of the length that a graph gives all vectors of an inner product; 0: not known */

@@ -219,7 +219,7 @@ static void put_edge(fv_index *index, const row_plan *plan) {
 fv_status fv_index_apply(fv_index *index, const fv_row_change *change, fv_message *message) {
     row_plan plan = {0};
     fv_status status = FV_OK;
-    if (index->degree && change->rows >= FV_BEAM_ROWS - index->rows)
+    if (index->degree && change->rows >= fv_graph_most_rows(index) - index->rows)
         status =
             fv_message_set(message, FV_ERROR_OVERFLOW, "%zu more vectors are more than a graph holds", change->rows);
     if (status == FV_OK) status = fv_index_own(index, index->rows + change->rows, message);

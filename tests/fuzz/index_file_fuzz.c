@@ -23,7 +23,8 @@ static void sections_mend(uint8_t *bytes, size_t count) {
                                  .metric = fv_le32_get(bytes + FV_INDEX_AT_METRIC),
                                  .row_type = fv_le32_get(bytes + FV_INDEX_AT_ROW_TYPE),
                                  .refine_bits = fv_le32_get(bytes + FV_INDEX_AT_REFINE)},
-                      .is_lean = fv_le32_get(bytes + FV_INDEX_AT_LEAN) == 1};
+                      .is_lean = fv_le32_get(bytes + FV_INDEX_AT_LEAN) > 0,
+                      .is_packed = fv_le32_get(bytes + FV_INDEX_AT_LEAN) == 2};
     fv_index_sections at;
     if (index.config.dimension > FV_INDEX_DIMENSIONS || !fv_row_type_is(index.config.row_type) ||
         !fv_refine_bits_are(&index.config))

@@ -181,7 +181,7 @@ static void every_bit_and_byte_of_a_file_matters(void **state) {
         fv_index *index = made(FV_INDEX_IP, types[t], t % 2 ? LEAN : GRAPH, FEW, FV_ISA_BEST, NULL);
         WORLD_OK(fv_index_save(index, PATH, why));
         uint8_t *bytes = world_file(PATH, &count);
-        assert_int_equal(fv_le32_get(bytes + FV_INDEX_AT_VERSION), 2);
+        assert_int_equal(fv_le32_get(bytes + FV_INDEX_AT_VERSION), t % 2 && fv_row_bits(index) ? 3 : 2);
         assert_int_equal(check_bytes(bytes, count), FV_OK);
         for (size_t i = 0; i < count; i++) {
             if (i % 7 && i >= FV_INDEX_HEADER) continue;
@@ -194,6 +194,80 @@ static void every_bit_and_byte_of_a_file_matters(void **state) {
         fv_index_close(index);
     }
     remove(PATH);
+}
+
+/* Makes a lean graph one with whole numbers of neighbours, as those of version 2 are, and of the largest graphs. */
+static void unpack(fv_index *index) {
+    fv_index wide = *index;
+    wide.is_packed = false;
+    wide.row_bytes = fv_graph_row_bytes(&wide, wide.degree);
+    assert_true(fv_index_arrays_make(&wide, wide.capacity, &wide.arrays));
+    memcpy(wide.arrays.labels, index->arrays.labels, index->rows * sizeof(uint64_t));
+    memcpy(wide.arrays.blocks, index->arrays.blocks, fv_index_blocks(index->rows) * fv_index_block_bytes(index));
+    for (size_t row = 0; row < index->rows; row++) {
+        memcpy((uint8_t *)(uintptr_t)fv_index_row(&wide, row), fv_index_row(index, row), fv_graph_head_bytes(index));
+        fv_graph_tail_get(index, fv_graph_blocks(index, row), fv_graph_ids(&wide, row));
+    }
+    WORLD_OK(fv_index_replace(index, &wide, why));
+}
+
+static fv_index *saved_and_opened(fv_index *index, uint32_t version) {
+    fv_index *opened = NULL;
+    fv_index_info info;
+    WORLD_OK(fv_index_save(index, PATH, why));
+    fv_index_close(index);
+    WORLD_OK(fv_index_open(&opened, PATH, why));
+    WORLD_OK(fv_index_check(opened, why));
+    fv_index_info_get(opened, &info);
+    assert_true(info.version == version && info.is_lean == 1);
+    return opened;
+}
+
+static void neighbours_of_lean_rows_are_packed(void **state) {
+    (void)state;
+    static uint64_t labels[2][QUERIES * K], gone[ROWS / 3];
+    static float distances[2][QUERIES * K];
+    for (size_t i = 0; i < ROWS / 3; i++) gone[i] = i * 3;
+    for (uint32_t metric = FV_INDEX_L2; metric <= FV_INDEX_IP; metric++) {
+        fv_index *both[2];
+        for (size_t i = 0; i < 2; i++) {
+            both[i] = made(metric, FV_INDEX_Q8, LEAN, ROWS - 200, FV_ISA_BEST, NULL);
+            assert_true(both[i]->is_packed);
+            if (i) unpack(both[i]);
+            both[i] = saved_and_opened(both[i], i ? 2 : 3);
+        }
+        assert_int_equal(both[1]->row_bytes - both[0]->row_bytes, 32);
+        for (int change = 0; change < 3; change++) {
+            for (size_t i = 0; i < 2; i++) {
+                if (change == 1)
+                    WORLD_OK(fv_index_add(both[i], 200, DIM, vectors + (ROWS - 200) * DIM, NULL, NULL, why));
+                if (change == 2) WORLD_OK(fv_index_remove(both[i], ROWS / 3, gone, why));
+                search_with(both[i], 60, labels[i], distances[i]);
+            }
+            assert_memory_equal(labels[0], labels[1], sizeof labels[0]);
+            assert_memory_equal(distances[0], distances[1], sizeof distances[0]);
+        }
+        fv_index_close(both[0]);
+        fv_index_close(both[1]);
+    }
+    remove(PATH);
+}
+
+static void packed_numbers_have_24_bits(void **state) {
+    (void)state;
+    fv_index *index = made(FV_INDEX_L2, FV_INDEX_Q4, LEAN, 50, FV_ISA_BEST, NULL);
+    fv_message message = {""};
+    uint8_t *tail = fv_graph_blocks(index, 7);
+    uint32_t ids[FV_GRAPH_DEGREE];
+    for (uint32_t i = 0; i < 32; i++) fv_graph_tail_put(index, tail, i, (0xFFFFFFu >> i % 24) ^ i);
+    fv_graph_tail_get(index, tail, ids);
+    for (uint32_t i = 0; i < 32; i++)
+        assert_true(ids[i] == ((0xFFFFFFu >> i % 24) ^ i) && fv_graph_id(index, 7, i) == ids[i]);
+    index->rows = FV_PACKED_ROWS - 1; /* nothing is looked at before it is refused */
+    assert_int_equal(fv_index_add(index, 1, DIM, vectors, (const uint64_t[]){1u << 25}, NULL, &message),
+                     FV_ERROR_OVERFLOW);
+    index->rows = 50;
+    fv_index_close(index);
 }
 
 static fv_index *refined(uint32_t metric, uint32_t type, uint32_t bits) {
@@ -259,10 +333,11 @@ static void hostile_headers_are_refused(void **state) {
     static const struct {
         size_t at;
         uint32_t value;
-    } lies[] = {{FV_INDEX_AT_ROW_TYPE, 1},   {FV_INDEX_AT_ROW_TYPE, 9},      {FV_INDEX_AT_ROW_TYPE, 18},
-                {FV_INDEX_AT_ROW_TYPE, 3},   {FV_INDEX_AT_LEAN, 2},          {FV_INDEX_AT_LEAN, 0},
-                {FV_INDEX_AT_ROW_TYPE, ~0u}, {FV_INDEX_AT_VERSION, 1},       {FV_INDEX_AT_DEGREE, 0},
-                {FV_INDEX_AT_REFINE, 4},     {FV_INDEX_AT_CHECKSUMS + 32, 1}};
+    } lies[] = {{FV_INDEX_AT_ROW_TYPE, 1},      {FV_INDEX_AT_ROW_TYPE, 9}, {FV_INDEX_AT_ROW_TYPE, 18},
+                {FV_INDEX_AT_ROW_TYPE, 3},      {FV_INDEX_AT_LEAN, 3},     {FV_INDEX_AT_LEAN, 1},
+                {FV_INDEX_AT_LEAN, 0},          {FV_INDEX_AT_VERSION, 2},  {FV_INDEX_AT_ROW_TYPE, ~0u},
+                {FV_INDEX_AT_VERSION, 1},       {FV_INDEX_AT_DEGREE, 0},   {FV_INDEX_AT_REFINE, 4},
+                {FV_INDEX_AT_CHECKSUMS + 32, 1}};
     size_t count;
     fv_index *index = made(FV_INDEX_L2, FV_INDEX_Q4, LEAN, 50, FV_ISA_BEST, NULL);
     WORLD_OK(fv_index_save(index, PATH, why));
@@ -327,6 +402,8 @@ int main(void) {
         cmocka_unit_test(processors_and_threads_change_no_bit),
         cmocka_unit_test(rows_live_through_changes),
         cmocka_unit_test(every_bit_and_byte_of_a_file_matters),
+        cmocka_unit_test(neighbours_of_lean_rows_are_packed),
+        cmocka_unit_test(packed_numbers_have_24_bits),
         cmocka_unit_test(scans_refine_by_finer_codes),
         cmocka_unit_test(hostile_headers_are_refused),
         cmocka_unit_test(defect_15_what_is_wrong_is_refused),
