@@ -52,7 +52,9 @@ INLINE __m512 sixteen_dot(size_t first, size_t count, __m512i step[SIXTEEN_EIGHT
         dot[e] = _mm512_setzero_si512();
         for (size_t j = first; j < first + count; j++) dot[e] = _mm512_dpbusd_epi32(dot[e], step[e][j], four[j]);
     }
-    __m512i low = _mm512_shuffle_i64x2(dot[0], dot[1], 0x44), high = _mm512_shuffle_i64x2(dot[0], dot[1], 0xEE);
+    __m512 first_eight = _mm512_castsi512_ps(dot[0]), second_eight = _mm512_castsi512_ps(dot[1]);
+    __m512i low = _mm512_castps_si512(_mm512_shuffle_f32x4(first_eight, second_eight, 0x44));
+    __m512i high = _mm512_castps_si512(_mm512_shuffle_f32x4(first_eight, second_eight, 0xEE));
     return _mm512_cvtepi32_ps(_mm512_add_epi32(low, high));
 }
 

@@ -83,11 +83,12 @@ void fv_quantize_q8_avx512(size_t n, const float *x, int8_t *quants, float *scal
     if (!left) return;
     for (size_t i = 0; i < HALVES; i++)
         values[i] = i < 2 * left ? _mm512_loadu_ps(x + 32 * b + 16 * i) : _mm512_setzero_ps();
-    __mmask8 one = (__mmask8)((1u << left) - 1), two = (__mmask8)((1u << 2 * left) - 1);
+    __mmask8 one = (__mmask8)((1u << left) - 1);
+    __mmask16 two = (__mmask16)((1u << 2 * left) - 1);
     _mm_mask_storeu_ps(scale + b, one, blocks_quantize(values, bytes, &sums16, &sums32));
     for (size_t i = 0; i < left; i++)
         _mm256_storeu_si256((__m256i *)(void *)(quants + 32 * (b + i)),
                             i % 2 ? _mm512_extracti64x4_epi64(bytes[i / 2], 1) : _mm512_castsi512_si256(bytes[i / 2]));
-    _mm256_mask_storeu_ps(sum16 + 2 * b, two, sums16);
+    _mm512_mask_storeu_ps(sum16 + 2 * b, two, _mm512_castps256_ps512(sums16));
     _mm_mask_storeu_ps(sum32 + b, one, sums32);
 }
