@@ -87,7 +87,7 @@ static bool step_is_page(const fv_plan *plan, const fv_step *step) {
 static bool plan_is_pages(const fv_attend_job *job) {
     const fv_plan *plan = job->plan;
     const fv_cache_config *cache = &job->cache->config;
-    if (!job->kernels->score_own_f32 || !job->kernels->value_own_f32 || job->config->head_dim < 2 * FV_PAGE_TOKENS)
+    if (!job->kernels->score_own_f32 || !job->kernels->value_own_f32 || job->config->head_dim < 3 * FV_PAGE_TOKENS)
         return false;
     if (cache->key_type != FV_ELEMENT_F32 || cache->value_type != FV_ELEMENT_F32) return false;
     if (plan->rows != FV_PAGE_TOKENS || plan->first_token % FV_PAGE_TOKENS != 0) return false;
@@ -96,11 +96,12 @@ static bool plan_is_pages(const fv_attend_job *job) {
     return true;
 }
 
+enum { PLACES = FV_PAGE_TOKENS * BATCH_STEPS }; /* of scores by page, and by row, then of pointers: of 48 channels */
+
 /* Scores of one head of the group: a row of the turned queries meets a row of a page's keys as they lie. */
 static void pages_scores(const fv_attend_job *job, uint32_t pages, const float *const *keys, uint32_t g) {
-    enum { PLACES = FV_PAGE_TOKENS * BATCH_STEPS };
     size_t dim = job->config->head_dim;
-    float *by_page = job->values, *by_row = by_page + PLACES; /* head_dim is large enough for both */
+    float *by_page = job->values, *by_row = by_page + PLACES;
     rows_turn(job->kernels, dim, job->query + g * dim, job->group * dim, job->keys);
     job->kernels->score_own_f32(pages, dim, job->keys, keys, by_page);
     if (fv_attend_is_capped(job->config))
@@ -116,8 +117,8 @@ static void pages_scores(const fv_attend_job *job, uint32_t pages, const float *
 static void pages_attend(fv_attend_job *job) {
     const fv_plan *plan = job->plan;
     size_t rows = (size_t)FV_PAGE_TOKENS * job->group, dim = job->config->head_dim;
+    const float **keys = (const float **)(void *)(job->values + 2 * PLACES), **values = keys + BATCH_STEPS;
     for (uint32_t s = 0; s < plan->count;) {
-        const float *keys[BATCH_STEPS], *values[BATCH_STEPS];
         uint32_t pages = 0;
         for (; s < plan->count && pages < BATCH_STEPS; s++) {
             if (plan->steps[s].kind != FV_STEP_DIAG) continue;

@@ -29,23 +29,16 @@ static void forward_shape(fv_pattern *pattern, const fv_pattern_call *call, bool
 /* Tokens whose keys and values are checked and packed together: when they are packed they are near. */
 enum { PACKED_TOKENS = 64 };
 
-/* Those of a tensor, from `first` on. */
-static fv_tensor tensor_part(const fv_tensor *tensor, uint32_t first, uint32_t tokens) {
-    fv_tensor part = *tensor;
-    part.data += (size_t)first * tensor->heads * tensor->head_dim;
-    part.tokens = tokens;
-    return part;
-}
-
 static fv_status forward_pack(const fv_pattern_call *call, bool checked, fv_cache *cache) {
-    uint32_t tokens = call->keys.tokens;
-    size_t width = (size_t)call->keys.heads * call->keys.head_dim;
+    const fv_tensor *keys = &call->keys, *values = &call->values;
+    size_t width = (size_t)keys->heads * keys->head_dim;
     fv_status status = FV_OK;
-    for (uint32_t first = 0, count; status == FV_OK && first < tokens; first += count) {
-        count = PACKED_TOKENS < tokens - first ? PACKED_TOKENS : tokens - first;
-        fv_tensor keys = tensor_part(&call->keys, first, count), values = tensor_part(&call->values, first, count);
-        status = fv_pattern_inputs_check(checked, NULL, &keys, &values);
-        if (status == FV_OK) status = fv_cache_append(cache, count, keys.data, width, values.data, width);
+    for (uint32_t first = 0, count; status == FV_OK && first < keys->tokens; first += count) {
+        count = PACKED_TOKENS < keys->tokens - first ? PACKED_TOKENS : keys->tokens - first;
+        if (checked &&
+            !(fv_tensor_part_is_finite(keys, first, count) && fv_tensor_part_is_finite(values, first, count)))
+            return FV_ERROR_NOT_FINITE;
+        status = fv_cache_append(cache, count, keys->data + first * width, width, values->data + first * width, width);
     }
     return status;
 }

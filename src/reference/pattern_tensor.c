@@ -9,7 +9,9 @@ bool fv_tensor_is_given(const fv_tensor *tensor) {
            fv_size_add(&elements, rows, tensor->head_dim, 1) && elements != 0 && elements <= SIZE_MAX / sizeof(float);
 }
 
-bool fv_tensor_is_finite(const fv_tensor *tensor) {
-    return fv_none_within((size_t)tensor->tokens * tensor->heads * tensor->head_dim, tensor->data, FV_BITS_INFINITE,
-                          0x80000000);
+bool fv_tensor_part_is_finite(const fv_tensor *tensor, uint32_t first, uint32_t tokens) {
+    size_t width = (size_t)tensor->heads * tensor->head_dim;
+    return fv_none_within(tokens * width, tensor->data + first * width, FV_BITS_INFINITE, 0x80000000);
 }
+
+bool fv_tensor_is_finite(const fv_tensor *tensor) { return fv_tensor_part_is_finite(tensor, 0, tensor->tokens); }

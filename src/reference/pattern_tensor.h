@@ -9,6 +9,7 @@ bool fv_tensor_is_given(const fv_tensor *tensor);
 
 /* Of an array that is given, or empty. */
 bool fv_tensor_is_finite(const fv_tensor *tensor);
+bool fv_tensor_part_is_finite(const fv_tensor *tensor, uint32_t first, uint32_t tokens);
 
 /* FV_ERROR_NOT_FINITE if `checked` and an element is not finite. NULL: there is none. Reads whole arrays: only after
  * their sizes have been compared with everything that they must fit. */
