@@ -143,6 +143,7 @@ EMULATED float emulated_reduce_max_ps(__m512 a) {
 
 EMULATED_MASKZ_LOADU(loadu_ps, __m512, __mmask16, float, 16)
 EMULATED_MASKZ_LOADU(loadu_epi32, __m512i, __mmask16, int32_t, 16)
+EMULATED_MASKZ_LOADU(loadu_epi64, __m512i, __mmask8, int64_t, 8)
 EMULATED_MASKZ_LOADU(loadu_epi16_256, __m256i, __mmask16, int16_t, 16)
 EMULATED_MASKZ_LOADU(loadu_epi8_128, __m128i, __mmask16, int8_t, 16)
 EMULATED_MASK_STOREU(storeu_ps, __m512, __mmask16, float, 16)
@@ -150,6 +151,7 @@ EMULATED_MASK_STOREU(storeu_epi32, __m512i, __mmask16, int32_t, 16)
 EMULATED_MASK_STOREU(storeu_ps_128, __m128, __mmask8, float, 4)
 #define _mm512_maskz_loadu_ps emulated_maskz_loadu_ps
 #define _mm512_maskz_loadu_epi32 emulated_maskz_loadu_epi32
+#define _mm512_maskz_loadu_epi64 emulated_maskz_loadu_epi64
 #define _mm256_maskz_loadu_epi16 emulated_maskz_loadu_epi16_256
 #define _mm_maskz_loadu_epi8 emulated_maskz_loadu_epi8_128
 #define _mm512_mask_storeu_ps emulated_mask_storeu_ps
