@@ -27,6 +27,7 @@ typedef struct fv_crew_config {
 /** Range of the time-out. */
 #define FV_CREW_TIMEOUT_LEAST 0.1
 #define FV_CREW_TIMEOUT_MOST 86400.0
+#define FV_CREW_END_SECONDS 5 /* for a library to come to its end, when all ranks have said goodbye */
 
 /**
  * Joins the job, in a process of its own (rank_guard.h): call it first, while there is one thread and nothing is open.

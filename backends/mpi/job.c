@@ -28,9 +28,10 @@ struct fv_job {
     other_rank *others; /* [ranks] */
     bool *came;         /* [ranks] */
     uint64_t turned_ns, next_pulse_ns, pulse_ns, busy_ns;
-    bool is_told;  /* of the fault */
-    bool is_ended; /* the end came, or is under way */
-    bool is_done;  /* this rank said goodbye: nothing of it follows */
+    bool is_told;               /* of the fault */
+    bool is_ended;              /* the end came, or is under way */
+    bool is_done;               /* this rank said goodbye: nothing of it follows */
+    bool has_parted, is_parted; /* goodbyes were tried, and all were heard */
     int code;
     bool has_thread, stops;
     pthread_t thread;
@@ -353,13 +354,18 @@ static bool say_goodbye(fv_job *job, int code) {
     return turn_until(job, all_is_taken, NULL);
 }
 
-void fv_job_close(fv_job *job, int code) {
-    if (!job) return;
+bool fv_job_part(fv_job *job, int code) {
     pthread_mutex_lock(&job->lock);
-    bool ok = !fv_mailbox_fault_of(job->mailbox)->is_set && say_goodbye(job, code);
-    job->stops = true;
+    if (!job->has_parted) job->is_parted = !fv_mailbox_fault_of(job->mailbox)->is_set && say_goodbye(job, code);
+    job->has_parted = job->stops = true;
     pthread_cond_broadcast(&job->wake);
     pthread_mutex_unlock(&job->lock);
+    return job->is_parted;
+}
+
+void fv_job_close(fv_job *job, int code) {
+    if (!job) return;
+    bool ok = fv_job_part(job, code);
     if (job->has_thread) pthread_join(job->thread, NULL);
     if (ok) job->table->finish(job->wire); /* after a fault it would wait for who is gone */
     job_free(job);

@@ -31,8 +31,11 @@ typedef struct fv_job fv_job;
 fv_status fv_job_open(fv_job **job, const fv_wire_table *table, void *wire, const fv_wire_self *self,
                       const fv_job_config *config, fv_message *message);
 
-/** Rank 0 tells all others to end, and waits for them; they call it after the end has come. Then the wire is finished.
- *  code: what others return from fv_job_ended(). NULL is allowed. */
+/** Rank 0 tells all others to end, and waits for them; they call it after the end has come. From then on nothing of any
+ *  rank is on its way, and only close may be called. code: what others return from fv_job_ended(). false: a fault. */
+bool fv_job_part(fv_job *job, int code);
+
+/** Parts, if that was not done, and finishes the wire. NULL is allowed. */
 void fv_job_close(fv_job *job, int code);
 
 uint32_t fv_job_rank(const fv_job *job);
