@@ -85,16 +85,8 @@ static void close_all(void) {
     for (uint32_t r = 0; r < ranks; r++) pthread_join(members[r].thread, NULL);
 }
 
-/* What still lies in the queues after a fault. */
 static void sweep(void) {
-    for (int r = 0; r < QUEUE_RANKS; r++)
-        for (int channel = 0; channel < FV_WIRE_CHANNELS; channel++)
-            while (net.first[r][channel]) {
-                queued *gone = net.first[r][channel];
-                net.first[r][channel] = gone->next;
-                free(gone->taken);
-                free(gone);
-            }
+    queue_sweep(&net);
     pthread_mutex_destroy(&net.lock);
 }
 

@@ -34,6 +34,7 @@ static int teardown(void **state) {
         for (int r = 0; r < 2; r++) (void)fv_mailbox_turn(made->boxes[r], NULL);
     for (int r = 0; r < 2; r++) fv_mailbox_free(made->boxes[r]);
     for (int r = 0; r < 2; r++) free(made->ends[r].told);
+    queue_sweep(&made->net);
     pthread_mutex_destroy(&made->net.lock);
     free(made);
     return 0;

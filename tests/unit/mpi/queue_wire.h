@@ -10,17 +10,24 @@
 
 enum { QUEUE_RANKS = 4 };
 
+/* The net owns it, so that a rank which ends after a fault need not ask for those that are on their way. */
+typedef struct queue_request {
+    struct queue_request *next;
+    bool done;
+} queue_request;
+
 typedef struct queued {
     struct queued *next;
     uint32_t from;
     size_t size;
-    bool *taken; /* of its sender's request; NULL: nobody asks */
+    queue_request *request; /* its sender's; NULL: nobody asks */
     uint8_t bytes[];
 } queued;
 
 typedef struct queue_net {
     pthread_mutex_t lock;
     queued *first[QUEUE_RANKS][FV_WIRE_CHANNELS];
+    queue_request *requests;     /* all that were made */
     bool is_cut[QUEUE_RANKS];    /* nothing goes from it or to it */
     bool is_broken[QUEUE_RANKS]; /* its calls fail */
     int ended_with[QUEUE_RANKS]; /* code of end_all() */
@@ -34,11 +41,21 @@ typedef struct queue_end {
     queued *told; /* by arrived(), and not taken yet */
 } queue_end;
 
+static inline queue_request *queue_request_new(queue_net *net, bool done) {
+    queue_request *made = malloc(sizeof *made);
+    if (!made) abort();
+    pthread_mutex_lock(&net->lock);
+    *made = (queue_request){net->requests, done};
+    net->requests = made;
+    pthread_mutex_unlock(&net->lock);
+    return made;
+}
+
 static inline void queue_put(queue_net *net, uint32_t from, uint32_t to, int channel, const void *bytes, size_t size,
-                             bool *taken) {
+                             queue_request *request) {
     queued *made = malloc(sizeof *made + size);
     if (!made) abort();
-    *made = (queued){.from = from, .size = size, .taken = taken};
+    *made = (queued){.from = from, .size = size, .request = request};
     if (size) memcpy(made->bytes, bytes, size);
     pthread_mutex_lock(&net->lock);
     queued **at = &net->first[to][channel];
@@ -56,13 +73,10 @@ static inline bool queue_start(void **context, fv_wire_self *self) {
 static inline bool queue_send(void *context, uint32_t to, fv_wire_channel channel, const void *bytes, size_t size,
                               void **request) {
     queue_end *end = context;
-    bool *taken = calloc(1, sizeof *taken);
-    if (!taken || end->net->is_broken[end->rank]) {
-        free(taken);
-        return false;
-    }
-    *request = taken;
-    queue_put(end->net, end->rank, to, (int)channel, bytes, size, taken);
+    if (end->net->is_broken[end->rank]) return false;
+    queue_request *made = queue_request_new(end->net, false);
+    queue_put(end->net, end->rank, to, (int)channel, bytes, size, made);
+    *request = made;
     return true;
 }
 
@@ -75,7 +89,7 @@ static inline bool queue_arrived(void *context, fv_wire_channel channel, uint32_
         queued *this = *at;
         if (net->is_cut[this->from]) continue;
         *at = this->next;
-        if (this->taken) *this->taken = true;
+        if (this->request) this->request->done = true;
         *from = this->from;
         *size = this->size;
         *message = end->told = this;
@@ -89,21 +103,17 @@ static inline bool queue_take(void *context, void *message, void *bytes, size_t 
     queued *taken = message;
     queue_end *end = context;
     end->told = NULL;
-    bool *done = malloc(sizeof *done);
-    if (!done) abort();
-    *done = true;
     memcpy(bytes, taken->bytes, size);
     free(taken);
-    *request = done;
+    *request = queue_request_new(end->net, true);
     return true;
 }
 
 static inline bool queue_done(void *context, void *request, bool *done) {
     queue_end *end = context;
     pthread_mutex_lock(&end->net->lock);
-    *done = *(bool *)request;
+    *done = ((const queue_request *)request)->done;
     pthread_mutex_unlock(&end->net->lock);
-    if (*done) free(request);
     return true;
 }
 
@@ -128,6 +138,14 @@ static inline void queue_finish(void *context) {
             for (const queued *at = end->net->first[to][channel]; at; at = at->next)
                 end->net->left += at->from == end->rank || to == (int)end->rank;
     pthread_mutex_unlock(&end->net->lock);
+}
+
+/* What still lies in the queues, and the requests: when no rank uses the net any more. */
+static inline void queue_sweep(queue_net *net) {
+    for (int to = 0; to < QUEUE_RANKS; to++)
+        for (int channel = 0; channel < FV_WIRE_CHANNELS; channel++)
+            for (queued *at; (at = net->first[to][channel]); free(at)) net->first[to][channel] = at->next;
+    for (queue_request *at; (at = net->requests); free(at)) net->requests = at->next;
 }
 
 static const fv_wire_table queue_table = {FV_WIRE_VERSION, "queues",   queue_start, queue_send,    queue_arrived,
