@@ -120,8 +120,8 @@ static void page_code(const fv_cache *cache, uint32_t head, uint32_t page) {
     centre_read(cache, head, page / BLOCK_PAGES, centre);
     for (size_t c = 0; c < dim; c++)
         for (uint32_t t = 0; t < LANES; t++) keys[c * LANES + t] -= centre[c];
-    fv_codes_make(dim, 0, LANES, keys, code, fv_shadow_steps(shadow, head, page * LANES));
-    fv_codes_pack(dim, 0, LANES, code, fv_shadow_signs(shadow, head, page), fv_shadow_sizes(shadow, head, page));
+    fv_codes_make(dim, keys, code, fv_shadow_steps(shadow, head, page * LANES));
+    fv_codes_pack(dim, code, fv_shadow_signs(shadow, head, page), fv_shadow_sizes(shadow, head, page));
 }
 
 void fv_shadow_update(fv_cache *cache, uint32_t first) {

@@ -32,7 +32,7 @@ static void page_code(const fv_cache *cache, uint32_t head, uint32_t page) {
         for (size_t c = 0; c < dim; c++) values[c * LANES + t] = value[c];
     }
     cache->kernels->rotate_page(dim, 0, LANES, values);
-    fv_codes_make(dim, 0, LANES, values, code, page_steps(tail, out));
+    fv_codes_make(dim, values, code, page_steps(tail, out));
     fv_codes_pack_for_sums(dim, code, out);
 }
 

@@ -9,13 +9,13 @@
 /* Nearest even, at most 2^100; NaN is 0. */
 static uint16_t step_code(float x) { return x > 0x1p100f ? 0x7180 : x == x ? fv_bf16_from_f32(x) : 0; }
 
-void fv_codes_make(size_t dim, uint32_t first, uint32_t end, const float *x, uint8_t *code, uint16_t *step) {
+void fv_codes_make(size_t dim, const float *x, uint8_t *code, uint16_t *step) {
     float square[FV_CODES_LANES] = {0}, product[FV_CODES_LANES] = {0}, norm[FV_CODES_LANES] = {0};
     for (size_t c = 0; c < dim; c++)
-        for (uint32_t t = first; t < end; t++) square[t] += x[c * FV_CODES_LANES + t] * x[c * FV_CODES_LANES + t];
-    for (uint32_t t = first; t < end; t++) square[t] /= (float)dim;
+        for (size_t t = 0; t < FV_CODES_LANES; t++) square[t] += x[c * FV_CODES_LANES + t] * x[c * FV_CODES_LANES + t];
+    for (size_t t = 0; t < FV_CODES_LANES; t++) square[t] /= (float)dim;
     for (size_t c = 0; c < dim; c++)
-        for (uint32_t t = first; t < end; t++) {
+        for (size_t t = 0; t < FV_CODES_LANES; t++) {
             float value = x[c * FV_CODES_LANES + t];
             bool outer = value * value >= square[t];
             float level = value >= 0.0f ? (outer ? 1.5f : 0.5f) : (outer ? -1.5f : -0.5f);
@@ -23,12 +23,12 @@ void fv_codes_make(size_t dim, uint32_t first, uint32_t end, const float *x, uin
             product[t] += value * level;
             norm[t] += level * level;
         }
-    for (uint32_t t = first; t < end; t++) step[t] = step_code(product[t] / norm[t]);
+    for (size_t t = 0; t < FV_CODES_LANES; t++) step[t] = step_code(product[t] / norm[t]);
 }
 
-void fv_codes_pack(size_t dim, uint32_t first, uint32_t end, const uint8_t *code, uint8_t *signs, uint8_t *sizes) {
+void fv_codes_pack(size_t dim, const uint8_t *code, uint8_t *signs, uint8_t *sizes) {
     for (size_t j = 0; j < fv_codes_dim(dim) / 8; j++) /* byte row (j / 2, j % 2) */
-        for (uint32_t t = first; t < end; t++) {
+        for (size_t t = 0; t < FV_CODES_LANES; t++) {
             uint32_t sign = 0, size = 0;
             for (size_t i = 0; i < 8; i++) {
                 size_t c = j / 2 * 16 + j % 2 * 4 + i / 4 * 8 + i % 4;

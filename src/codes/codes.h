@@ -1,7 +1,7 @@
 /* codes.h - vectors in 2 bits a channel, sixteen side by side: x ~ step * (code - 1.5). For vectors that were rotated
  * (fv_rotate_page_fn), so that no channel stands out. Method: random rotation and one step a vector as in RaBitQ (Gao &
  * Long 2024) and TurboQuant (Zandieh et al. 2025). Every number is one chain of f32 operations in a fixed order: the
- * same bits on every machine, for any first and end. */
+ * same bits on every machine. */
 #ifndef FV_CODES_H
 #define FV_CODES_H
 
@@ -13,15 +13,15 @@
 /* Channels with padding. */
 static inline size_t fv_codes_dim(size_t dim) { return (dim + 15) / 16 * 16; }
 
-/* Codes of vectors first..end-1 of x [dim][16]: code [dim][16], 0..3, and step [16], bf16, 0..2^100. A level is one
- * step apart from the next; the outer ones are for what is larger than the root mean square; the step then minimises
- * the squared error. O(dim). */
-void fv_codes_make(size_t dim, uint32_t first, uint32_t end, const float *x, uint8_t *code, uint16_t *step);
+/* Codes of vectors x [dim][16]: code [dim][16], 0..3, and step [16], bf16, 0..2^100. A level is one step apart from the
+ * next; the outer ones are for what is larger than the root mean square; the step then minimises the squared error.
+ * O(dim). */
+void fv_codes_make(size_t dim, const float *x, uint8_t *code, uint16_t *step);
 
 /* Codes to planes of bits, code = 2 * sign + size: signs and sizes [fv_codes_dim(dim) / 16][2][16 vectors], of which
  * bits 0..3 of byte (j, l, t) are channels 16j + 4l + 0..3 of vector t, bits 4..7 channels 16j + 8 + 4l + 0..3. A
- * channel that is padding has bits 0. Vectors first..end-1 only. */
-void fv_codes_pack(size_t dim, uint32_t first, uint32_t end, const uint8_t *code, uint8_t *signs, uint8_t *sizes);
+ * channel that is padding has bits 0. */
+void fv_codes_pack(size_t dim, const uint8_t *code, uint8_t *signs, uint8_t *sizes);
 
 /* Vector `lane` back, [dim]. */
 void fv_codes_read(size_t dim, const uint8_t *signs, const uint8_t *sizes, uint16_t step, uint32_t lane, float *out);

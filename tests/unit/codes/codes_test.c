@@ -32,7 +32,7 @@ static void test_a_code_is_the_nearest_of_its_levels(void **state) {
         uint8_t code[DIM_MOST * LANES];
         uint16_t step[LANES];
         test_fill_f32(&random, x, dim * LANES, run % 3 ? 3.0f : 1e-3f);
-        fv_codes_make(dim, 0, LANES, x, code, step);
+        fv_codes_make(dim, x, code, step);
         for (size_t t = 0; t < LANES; t++) {
             double square = 0, product = 0, norm = 0;
             for (size_t c = 0; c < dim; c++) square += (double)x[c * LANES + t] * (double)x[c * LANES + t];
@@ -49,7 +49,7 @@ static void test_a_code_is_the_nearest_of_its_levels(void **state) {
     }
 }
 
-/* Vectors one by one, some of them, or all at once: the same codes, and the others are left alone. */
+/* What is in some of the vectors changes no code of the others. */
 static void test_lanes_do_not_feel_each_other(void **state) {
     (void)state;
     test_random random = test_random_make(202);
@@ -61,22 +61,18 @@ static void test_lanes_do_not_feel_each_other(void **state) {
         uint8_t all[DIM_MOST * LANES], some[DIM_MOST * LANES], planes[2][2 * PADDED_MOST], part[2][2 * PADDED_MOST];
         uint16_t all_steps[LANES], steps[LANES];
         test_fill_f32(&random, x, dim * LANES, 1.0f);
-        fv_codes_make(dim, 0, LANES, x, all, all_steps);
-        fv_codes_pack(dim, 0, LANES, all, planes[0], planes[1]);
-        memset(some, 0x77, sizeof some);
-        memset(steps, 0x77, sizeof steps);
-        memset(part, 0x77, sizeof part);
+        fv_codes_make(dim, x, all, all_steps);
+        fv_codes_pack(dim, all, planes[0], planes[1]);
         for (size_t c = 0; c < dim; c++)
             for (size_t t = 0; t < LANES; t++)
                 if (t < first || t >= end) x[c * LANES + t] = NAN;
-        fv_codes_make(dim, first, end, x, some, steps);
-        fv_codes_pack(dim, first, end, some, part[0], part[1]);
-        for (size_t t = 0; t < LANES; t++) {
-            bool made = t >= first && t < end;
-            assert_int_equal(steps[t], made ? all_steps[t] : 0x7777);
-            for (size_t c = 0; c < dim; c++) assert_int_equal(some[c * LANES + t], made ? all[c * LANES + t] : 0x77);
+        fv_codes_make(dim, x, some, steps);
+        fv_codes_pack(dim, some, part[0], part[1]);
+        for (size_t t = first; t < end; t++) {
+            assert_int_equal(steps[t], all_steps[t]);
+            for (size_t c = 0; c < dim; c++) assert_int_equal(some[c * LANES + t], all[c * LANES + t]);
             for (size_t i = t; i < plane; i += LANES)
-                for (size_t p = 0; p < 2; p++) assert_int_equal(part[p][i], made ? planes[p][i] : 0x77);
+                for (size_t p = 0; p < 2; p++) assert_int_equal(part[p][i], planes[p][i]);
         }
     }
 }
@@ -96,7 +92,7 @@ static void test_packed_codes_come_back(void **state) {
         memset(signs, 0xFF, sizeof signs);
         memset(sizes, 0xFF, sizeof sizes);
         memset(sums, 0xFF, sizeof sums);
-        fv_codes_pack(dim, 0, LANES, code, signs, sizes);
+        fv_codes_pack(dim, code, signs, sizes);
         fv_codes_pack_for_sums(dim, code, sums);
         for (uint32_t t = 0; t < LANES; t++) {
             fv_codes_read(dim, signs, sizes, step, t, back);
@@ -162,8 +158,8 @@ static void test_scores_of_plain_arrays(void **state) {
             for (size_t c = 0; c < DIM; c++)
                 for (uint32_t t = 0; t < LANES; t++) lanes[c * LANES + t] = vectors[page * LANES + t][c];
             kernels->rotate_page(DIM, 0, LANES, lanes);
-            fv_codes_make(DIM, 0, LANES, lanes, code, steps + page * LANES);
-            fv_codes_pack(DIM, 0, LANES, code, signs[page], sizes[page]);
+            fv_codes_make(DIM, lanes, code, steps + page * LANES);
+            fv_codes_pack(DIM, code, signs[page], sizes[page]);
         }
         int8_t rounded[DIM];
         uint8_t table[4 * DIM];
