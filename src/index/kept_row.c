@@ -198,37 +198,27 @@ static float product_less(const fv_index *index, const fv_probe *probe, size_t r
     return has_along(index) ? product + (probe->weight - 1) * number[ALONG] : product;
 }
 
+/* A vector and a row that is no code. */
+static float compare_wide(const fv_index *index, const float *vector, size_t row, bool by_product) {
+    const fv_scan_kernels *k = index->kernels;
+    size_t n = index->config.dimension;
+    if (index->config.row_type == FV_INDEX_F32)
+        return (by_product ? k->scan_product : k->scan_distance)(n, vector, fv_index_row(index, row));
+    if (index->config.row_type == FV_INDEX_F16)
+        return (by_product ? k->scan_product_f16 : k->scan_distance_f16)(n, vector, halves(index, row));
+    return (by_product ? k->scan_product_bf16 : k->scan_distance_bf16)(n, vector, halves(index, row));
+}
+
 float fv_kept_distance(const fv_index *index, const fv_probe *probe, size_t row) {
-    const fv_scan_kernels *kernels = index->kernels;
-    size_t dimension = index->config.dimension;
-    switch (index->config.row_type) {
-    case FV_INDEX_F32:
-        return kernels->scan_distance(dimension, probe->vector, fv_index_row(index, row));
-    case FV_INDEX_F16:
-        return kernels->scan_distance_f16(dimension, probe->vector, halves(index, row));
-    case FV_INDEX_BF16:
-        return kernels->scan_distance_bf16(dimension, probe->vector, halves(index, row));
-    default: {
-        float sum = numbers_of(index, row)[SQUARE] + probe->square;
-        float distance = sum - 2 * product_less(index, probe, row);
-        return distance < 0 ? 0 : distance;
-    }
-    }
+    if (!fv_row_bits(index)) return compare_wide(index, probe->vector, row, false);
+    float sum = numbers_of(index, row)[SQUARE] + probe->square;
+    float distance = sum - 2 * product_less(index, probe, row);
+    return distance < 0 ? 0 : distance;
 }
 
 float fv_kept_product(const fv_index *index, const fv_probe *probe, size_t row) {
-    const fv_scan_kernels *kernels = index->kernels;
-    size_t dimension = index->config.dimension;
-    switch (index->config.row_type) {
-    case FV_INDEX_F32:
-        return kernels->scan_product(dimension, probe->vector, fv_index_row(index, row));
-    case FV_INDEX_F16:
-        return kernels->scan_product_f16(dimension, probe->vector, halves(index, row));
-    case FV_INDEX_BF16:
-        return kernels->scan_product_bf16(dimension, probe->vector, halves(index, row));
-    default:
-        return probe->along + (product_less(index, probe, row) + numbers_of(index, row)[ALONG]);
-    }
+    if (!fv_row_bits(index)) return compare_wide(index, probe->vector, row, true);
+    return probe->along + (product_less(index, probe, row) + numbers_of(index, row)[ALONG]);
 }
 
 static float code_pair(const fv_index *index, size_t a, size_t b) {
