@@ -5,12 +5,13 @@ recall that is asked for, by which it picks beam or scan). Prints a table; it is
 bench/results/MACHINE/index.csv, too, from which tools/bench_tables.py makes a table.
 Wants NumPy, and of hnswlib, faiss-cpu and usearch those that are to be compared; a peer that is not installed is left out.
 
-    bench/index_pair.py [--data manifold|FILE.npy|FILE.gguf] [--rows 200000] [--metric l2|ip|cosine] [--only NAME,...] [--keep]
+    bench/index_pair.py [--data manifold|FILE.npy|FILE.gguf] [--rows 200000] [--metric l2|ip|cosine] [--only NAME,...] [--enough 0.99] [--progress] [--keep]
 """
 import argparse
 import ctypes
 import math
 import os
+import sys
 import time
 
 import numpy
@@ -288,8 +289,8 @@ def ways_of(name, method):
     return getattr(method, "ways", {name: method.efforts})
 
 
-def measure(method, efforts, queries, judge, repeats):
-    """[(recall, queries a second of processor time, effort)], up to a recall of 0.995; the best of a few runs of at most two seconds."""
+def measure(method, efforts, queries, judge, repeats, enough=0.995):
+    """[(recall, queries a second of processor time, effort)], up to a recall of `enough`; the best of a few runs of at most two seconds."""
     points = []
     for effort in efforts:
         best = math.inf
@@ -300,7 +301,7 @@ def measure(method, efforts, queries, judge, repeats):
             if best > 2:
                 break
         points.append((judge.recall(found), len(queries) / best, effort))
-        if points[-1][0] >= 0.995:
+        if points[-1][0] >= enough:
             break
     return points
 
@@ -320,6 +321,11 @@ def print_row(row, points):
         print("    %6g  %.4f  %8.0f" % (effort, recall, qps), flush=True)
 
 
+def said(arguments, text):
+    if arguments.progress:
+        print("%s  %s" % (time.strftime("%H:%M:%S"), text), file=sys.stderr, flush=True)
+
+
 def results_of(build):
     """The machine is named by what its processor runs, as by all benchmarks."""
     command = [os.path.join(build, "fovea"), "bench", "attention", "--tokens", "16", "--layers", "1", "-t", "1", "-r", "1", "--json"]
@@ -336,13 +342,19 @@ def main():
     parser.add_argument("--threads", type=int, default=2, help="that build; one searches")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", default="", help="names of the table, with commas")
+    parser.add_argument("--enough", type=float, default=0.995, help="recall at which beams are not made wider; at least 0.99")
+    parser.add_argument("--progress", action="store_true", help="what is being built and measured, on standard error")
     parser.add_argument("--details", action="store_true", help="each beam, too")
     parser.add_argument("--keep", action="store_true", help="into bench/results")
     parser.add_argument("--build", default=os.path.join(HERE, "..", "build"))
     for name in ("degree", "build-beam", "rounds"):
         parser.add_argument("--" + name, type=int, default=0, help="of our graph; 0: as the library has it")
     arguments = parser.parse_args()
+    if arguments.enough < TARGETS[-1]:
+        parser.error("--enough is %g at least" % TARGETS[-1])
+    said(arguments, "reading " + arguments.data)
     base, queries = index_data.load(arguments.data, arguments.rows, arguments.dimension, arguments.intrinsic)
+    said(arguments, "looking for the true neighbours")
     judge = Judge(base, queries, arguments.metric)
     print("%s: %d x %d, %s, %d queries" % (arguments.data, *base.shape, arguments.metric, len(queries)))
     results = results_of(arguments.build) if arguments.keep else None
@@ -353,11 +365,13 @@ def main():
         if arguments.only and name not in arguments.only.split(","):
             continue
         try:
+            said(arguments, "building " + name)
             start, busy = time.perf_counter(), time.process_time()
             method = kind(base, arguments.metric, arguments)
             seconds, busy = time.perf_counter() - start, time.process_time() - busy
             for way, efforts in ways_of(name, method).items():
-                points = measure(method, efforts, queries, judge, arguments.repeats)
+                said(arguments, "measuring " + way)
+                points = measure(method, efforts, queries, judge, arguments.repeats, arguments.enough)
                 row = row_of(way, seconds, busy, method.memory(), points)
                 print_row(row, points if arguments.details else [])
                 if results:

@@ -14,7 +14,7 @@ typedef struct index_options {
     const char *out, *labels, *truth, *filter, *labels_out, *distances_out;
     uint32_t metric, rows, refine;
     int kind;
-    uint32_t degree, build_beam, k;
+    uint32_t degree, build_beam, k; /* degree: 32 each; 0: automatic */
     int64_t beam, seed, threads;
     double recall;
     bool lean, check, json;
@@ -50,8 +50,10 @@ static const cli_option build_flags[] = {
     CLI_FLAG(U32, "--refine", refine, .low = 0, .high = 8,
              .help = "build: bits of a second code that scans refine by, 2 to 8; 0: none"),
     CLI_FLAG(SWITCH, "--lean", lean, .help = "build: a graph without codes of neighbours: less memory, and slower"),
-    CLI_FLAG(U32, "-R --degree", degree, .low = 32, .high = 256,
-             .help = "build: neighbours of each vector of a graph, a multiple of 32"),
+    CLI_FLAG(CHOICE, "-R --degree", degree, .value = "N|auto", .choices = "auto 32 64 96 128 160 192 224 256",
+             .help =
+                 "build: neighbours of each vector of a graph; auto: 32, or 64 of many vectors that\nspread in many "
+                 "directions, as a sample of them shows"),
     CLI_FLAG(U32, "--build-ef", build_beam, .low = 1, .high = FV_INDEX_BEAM,
              .help = "build: beam of the walks that look for neighbours"),
     CLI_FLAG(INTEGER, "--seed", seed, .low = 0, .high = CLI_SEED_MAX, .help = "build: of the rotation of vectors"),
@@ -130,12 +132,12 @@ static int put(index_state *state, const char *data, put_fn *call) {
     return cli_outcome(status, &message);
 }
 
-static int link(index_state *state, uint32_t degree, bool if_less) {
+static int link(index_state *state, bool if_less) {
     fv_message message = {""};
     fv_index_link_config config;
     cli_progress progress;
     fv_index_link_config_default(&config);
-    config.degree = degree;
+    config.degree = 32 * state->options->degree;
     config.beam = state->options->build_beam;
     config.if_less = if_less;
     config.lean = state->options->lean;
@@ -158,13 +160,15 @@ static int save(index_state *state, const char *path, uint64_t start_ns) {
     fv_index_close(saved);
     double seconds = seconds_since(start_ns);
     if (!state->options->json) {
-        cli_print("%s: %s, %" PRIu64 " vectors of dimension %" PRIu32 ", %" PRIu64 " bytes, %.2f s\n", path,
-                  kind_name(&info), info.rows, info.dimension, info.file_bytes, seconds);
+        cli_print("%s: %s, %" PRIu64 " vectors of dimension %" PRIu32, path, kind_name(&info), info.rows,
+                  info.dimension);
+        if (info.degree) cli_print(", %" PRIu32 " neighbours each", info.degree);
+        cli_print(", %" PRIu64 " bytes, %.2f s\n", info.file_bytes, seconds);
         return cli_flush() ? CLI_DONE : CLI_FAILED;
     }
     json_t *document = json_object();
     CLI_ADD(document, {"vectors", cli_count(info.rows)}, {"dimension", cli_count(info.dimension)},
-            {"kind", cli_text(kind_name(&info))}, {"seconds", cli_real(seconds)},
+            {"kind", cli_text(kind_name(&info))}, {"degree", cli_count(info.degree)}, {"seconds", cli_real(seconds)},
             {"bytes", cli_count(info.file_bytes)});
     return cli_json_print(document);
 }
@@ -187,7 +191,7 @@ static int build(index_state *state) {
     int result = cli_outcome(fv_index_make(&state->index, &config, &message), &message);
     if (result == CLI_GO_ON) result = put(state, options->first, fv_index_add);
     if (result == CLI_GO_ON && options->kind != KIND_FLAT)
-        result = link(state, options->degree, options->kind == KIND_AUTO);
+        result = link(state, options->kind == KIND_AUTO);
     else if (result == CLI_GO_ON)
         result = cli_outcome(
             fv_index_calibrate(state->index, 0, dimension, NULL, fv_pool_parallel(state->pool), &message), &message);
@@ -467,7 +471,7 @@ static int run_action(const struct action *action, const index_options *options)
 }
 
 int cmd_index(int argc, char **argv) {
-    index_options options = {.degree = 32, .build_beam = 200, .k = 10, .beam = -1, .threads = -1, .recall = 0.95};
+    index_options options = {.build_beam = 200, .k = 10, .beam = -1, .threads = -1, .recall = 0.95};
     const cli_option_group groups[] = {CLI_GROUP("making", build_flags, &options),
                                        CLI_GROUP("searching", search_flags, &options),
                                        CLI_GROUP("all", common_flags, &options)};

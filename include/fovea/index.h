@@ -172,9 +172,14 @@ FV_API fv_status fv_index_check(const fv_index *index, fv_message *message);
  */
 FV_API fv_status fv_index_save(const fv_index *index, const char *path, fv_message *message);
 
-/** How a graph is made. Start from fv_index_link_config_default(). */
+/** How a graph is made. Start from fv_index_link_config_default().
+ *
+ * With a degree of 0 vectors have 32 neighbours, or 64 where there are 2^15 of them or more, the graph is not lean, and
+ * most of a sample spread in more than 19 dimensions around where they lie: walks over such find more then, in less
+ * work, for about twice the memory of the graph. The same vectors and seed have the same degree, on every processor
+ * and with any number of threads; fv_index_info says which. An index keeps it until it is linked again. */
 typedef struct fv_index_link_config {
-    uint32_t degree;      /* neighbours of each vector: a multiple of 32, 32..256; default 32 */
+    uint32_t degree;      /* neighbours of each vector: a multiple of 32 up to 256; default 0: see above */
     uint32_t beam;        /* of the walks that look for them, 1..FV_INDEX_BEAM; default 200 */
     uint32_t rounds;      /* of such walks, up to 16; default 0: 1, and 2 for inner products */
     uint32_t if_less;     /* 1: nothing is linked unless searches for 10 at a recall of 0.95 turn out to be less work by

@@ -4,6 +4,7 @@
  * before it, vector by vector: the same graph for any number of threads, at the price of a second copy of all lists. */
 #include "index/code_table.h"
 #include "index/compaction.h"
+#include "index/graph_degree.h"
 #include "index/graph_edges.h"
 #include "index/graph_start.h"
 #include "index/index_choice.h"
@@ -300,15 +301,14 @@ static void free_job(build_job *job, size_t workers) {
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) free(all[i]);
 }
 
-void fv_index_link_config_default(fv_index_link_config *config) {
-    *config = (fv_index_link_config){.degree = 32, .beam = 200};
-}
+void fv_index_link_config_default(fv_index_link_config *config) { *config = (fv_index_link_config){.beam = 200}; }
 
 static fv_status check_link(const fv_index *index, const fv_index_link_config *config, fv_message *message) {
     if (!index || !config) return fv_message_set(message, FV_ERROR_ARGUMENT, "an argument is NULL");
-    if (config->degree < 32 || config->degree > 256 || config->degree % 32)
+    if (config->degree > FV_GRAPH_DEGREE || config->degree % FV_BLOCK_CODES)
         return fv_message_set(message, FV_ERROR_ARGUMENT,
-                              "degree is %" PRIu32 ": multiples of 32 up to 256 are allowed", config->degree);
+                              "degree is %" PRIu32 ": 0 and multiples of %d up to %d are allowed", config->degree,
+                              FV_BLOCK_CODES, FV_GRAPH_DEGREE);
     if (config->beam < 1 || config->beam > FV_INDEX_BEAM || config->rounds > 16)
         return fv_message_set(message, FV_ERROR_ARGUMENT,
                               "beam is %" PRIu32 " and rounds %" PRIu32 ": 1 to %d and 0 to 16 are allowed",
@@ -399,7 +399,7 @@ static bool is_worth_a_try(fv_index *index, uint32_t degree, const fv_parallel *
         index->calibration = flat.calibration;
         fv_turn_publish_end(index->lock);
     }
-    return *status == FV_OK && fv_walks_may_be_less(&flat, degree);
+    return *status == FV_OK && fv_walks_may_be_less(&flat, degree ? degree : FV_GRAPH_DEGREE_LEAST);
 }
 
 fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, const fv_parallel *parallel,
@@ -415,8 +415,10 @@ fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, con
     if (status == FV_OK) status = fv_index_own(index, index->rows, message);
     if (status == FV_OK && index->dead && !fv_index_compact(index, parallel))
         status = fv_message_set(message, FV_ERROR_MEMORY, "no memory to take removed vectors out");
-    if (status == FV_OK && (!config->if_less || is_worth_a_try(index, config->degree, parallel, &status, message)))
-        status = link_rows(index, config, parallel, message);
+    if (status == FV_OK && (!config->if_less || is_worth_a_try(index, whole.degree, parallel, &status, message))) {
+        if (!whole.degree) whole.degree = fv_graph_degree_for(index, whole.lean, parallel);
+        status = link_rows(index, &whole, parallel, message);
+    }
     fv_turn_change_end(index->lock);
     return status;
 }

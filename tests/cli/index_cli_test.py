@@ -104,6 +104,7 @@ class IndexTest(FolderTest):
         self.assertEqual(made["kind"], "graph")
         info = self.document("index", "inspect", self.path("x.fvi"), "--check", "--json")
         self.assertEqual((info["kind"], info["degree"], info["vectors"], info["metric"]), ("graph", 32, self.ROWS, "l2"))
+        self.assertEqual(made["degree"], 32)
         found, labels, _ = self.search("-k", "5", "--ef", "100")
         self.assertEqual(found["kind"], "graph")
         self.assertGreater(found["visits"], 0)
@@ -115,6 +116,16 @@ class IndexTest(FolderTest):
         self.assertEqual([line["ef"] for line in lines], sorted(line["ef"] for line in lines))
         self.assertGreaterEqual(lines[-1]["recall"], 0.99)
         self.assertTrue(all(line["qps"] > 0 for line in lines))
+
+    def test_the_degree_is_automatic_or_what_is_said(self):
+        for flags, degree in (([], 32), (["--degree", "auto"], 32), (["-R", "32"], 32), (["--degree", "64"], 64), (["-R", "256"], 256)):
+            self.assertEqual(self.build("--kind", "graph", "--build-ef", "20", *flags)["degree"], degree)
+            self.assertEqual(self.document("index", "inspect", self.path("x.fvi"), "--check", "--json")["degree"], degree)
+        self.assertEqual(self.build("--kind", "flat")["degree"], 0)
+        said = self.ok("index", "build", self.path("data.npy"), "-o", self.path("y.fvi"), "--kind", "graph", "-R", "64").stdout.decode()
+        self.assertIn(", 64 neighbours each, ", said)
+        for wrong in ("0", "40", "288", "many"):
+            self.fails(2, "index", "build", self.path("data.npy"), "-o", self.path("y.fvi"), "--degree", wrong, says=("--degree", wrong))
 
     def test_rows_are_kept_as_is_said(self):
         for rows, lean, least in (("f16", False, 33), ("q8", True, 33), ("q4", False, 25), ("q3", True, 20)):

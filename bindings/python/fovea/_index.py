@@ -146,19 +146,21 @@ class Index(_fovea.Index):
         then."""
         self._remove(labels_of(labels))
 
-    def build(self, *, degree: int = 32, ef: int = 200, rounds: int | None = None, lean: bool = False,
+    def build(self, *, degree: int | None = None, ef: int = 200, rounds: int | None = None, lean: bool = False,
               threads: int | None = None, progress: Callable[[int, int], object] | None = None) -> None:
         """Makes the graph that searches walk, from all vectors: minutes for a million. It grows and shrinks with `add`, `update` and
         `remove`. A search that wants one makes it, if there is none.
 
-        degree : neighbours of each vector, a multiple of 32 up to 256. ef : beam of the walks that look for them. rounds : of such
-        walks. lean : without codes of neighbours: less than half of the memory, and slower. progress : called now and then with how much
-        is done, and of how much. Ctrl-C, or what it raises, leaves the index as it was.
+        degree : neighbours of each vector, a multiple of 32 up to 256; None or 0: 32, or 64 of many vectors that spread in many
+        directions, as a sample of them shows. ef : beam of the walks that look for them. rounds : of such walks. lean : without codes
+        of neighbours: less than half of the memory, and slower. progress : called now and then with how much is done, and of how much.
+        Ctrl-C, or what it raises, leaves the index as it was.
         """
-        link = tuple(_count_of(name, value, most) for name, value, most in
-                     (("degree", degree, 256), ("ef", ef, 65536), ("rounds", rounds or 1, 16)))
-        self._link_graph(link[0], link[1], rounds or 0, lean, False, progress, _thread_count(threads))
-        self._link = (degree, ef, rounds or 0, lean)
+        for name, value, most in (("degree", degree or 32, 256), ("ef", ef, 65536), ("rounds", rounds or 1, 16)):
+            _count_of(name, value, most)
+        link = (degree or 0, ef, rounds or 0, lean)
+        self._link_graph(*link, False, progress, _thread_count(threads))
+        self._link = link
         if self._kind == "flat":
             self._kind = "graph"
 

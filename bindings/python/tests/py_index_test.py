@@ -181,6 +181,14 @@ class IndexTest(unittest.TestCase):
         with self.assertRaises(ZeroDivisionError):
             index.within(self.queries, radius, filter=lambda label: 1 // 0)
 
+    def test_the_degree_is_automatic_or_what_is_said(self):
+        for said, degree in ((None, 32), (0, 32), (64, 64), (32, 32)):
+            index = self.index(kind="graph")
+            index.build(degree=said, ef=20)
+            self.assertEqual(index.degree, degree)
+            index.add(self.queries, np.arange(9000, 9000 + len(self.queries), dtype=np.uint64))
+            self.assertEqual(index.degree, degree)
+
     def test_a_graph(self):
         vectors, queries = clustered(4, 1500, 16, 40), clustered(4, 1520, 16, 40)[1500:]
         index = self.index(kind="graph", vectors=vectors)
