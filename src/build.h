@@ -18,6 +18,12 @@
 #ifndef FV_BUILD_BF16
 #define FV_BUILD_BF16 1
 #endif
+/* Products of pairs of bf16, where an instruction set that has them is in the build. */
+#if defined FV_BUILD_AVX512BF16
+#define FV_BUILD_PAIRS (FV_BUILD_BF16 && FV_BUILD_AVX512BF16)
+#else
+#define FV_BUILD_PAIRS 0
+#endif
 #ifndef FV_BUILD_Q8
 #define FV_BUILD_Q8 1
 #endif

@@ -41,7 +41,7 @@ PORTABLE_CPU = "#else /* Only the portable kernels are here: no processor is ask
                "static inline bool fv_cpu_has_avxvnni(void) { return false; }\n#endif\n"
 UNUSED = "#ifdef __GNUC__ /* of what is private, some may have no caller where a switch is off */\n" \
          '#pragma GCC diagnostic ignored "-Wunused-function"\n#endif\n\n'
-OLD_COMPILER = "#if defined __clang__ ? __clang_major__ >= 12 : __GNUC__ >= 11\n#define FV_BUILD_%s 1\n#endif"  # avxvnni
+OLD_COMPILER = "#if defined __clang__ ? __clang_major__ >= 12 : __GNUC__ >= 11\n#define FV_BUILD_%s 1\n#endif"  # avxvnni, avx512bf16
 OLD_CLANG = "#if !defined __clang__ || __clang_major__ >= 16 /* before, arm_neon.h has them for whole files only */\n" \
             "#define FV_BUILD_%s 1\n#endif"
 FAMILIES = {"X86": ("fovea_x86.c", "__x86_64__", "immintrin.h"), "ARM": ("fovea_arm.c", "__aarch64__", "arm_neon.h")}
@@ -73,7 +73,7 @@ def switches():
         lines += ["#if defined(%s) && defined(__GNUC__)" % processor]
         for name, of, flags in instruction_sets():
             if of == family:
-                line = OLD_CLANG if family == "ARM" and flags else OLD_COMPILER if "-mavxvnni" in flags else "#define FV_BUILD_%s 1"
+                line = OLD_CLANG if family == "ARM" and flags else OLD_COMPILER if {"-mavxvnni", "-mavx512bf16"} & set(flags) else "#define FV_BUILD_%s 1"
                 lines.append(line % name.upper())
         lines += ["#endif"]
     return "\n".join(lines + ["#endif\n"])

@@ -13,8 +13,8 @@ extern "C" {
 #endif
 
 /* X(NAME, name, family, level): a set has what those of lower levels of its family have, and nothing of another one of
- * its own level. Numbers (reports and bindings keep them) are places in this list, so a new line goes to the end,
- * whatever its family and level. */
+ * its own level; AVXVNNI is part of no other set. Numbers (reports and bindings keep them) are places in this list, so
+ * a new line goes to the end, whatever its family and level. */
 #define FV_ISA_LIST(X) \
     X(SCALAR, scalar, ANY, 0) \
     X(AVX2, avx2, X86, 1) \
@@ -22,7 +22,8 @@ extern "C" {
     X(NEON, neon, ARM, 1) \
     X(NEON_DOTPROD, neon_dotprod, ARM, 2) \
     X(NEON_I8MM, neon_i8mm, ARM, 3) \
-    X(AVXVNNI, avxvnni, X86, 2)
+    X(AVXVNNI, avxvnni, X86, 2) \
+    X(AVX512BF16, avx512bf16, X86, 3)
 
 #define FV_ISA_ENUM(NAME, name, family, level) FV_ISA_##NAME,
 typedef enum fv_isa { FV_ISA_LIST(FV_ISA_ENUM) FV_ISA_COUNT, FV_ISA_BEST = 255 /* no limit */ } fv_isa;

@@ -37,6 +37,9 @@ fv_status fv_attend_layout_make(const fv_attend_config *config, fv_attend_layout
            state = FV_BUILD_PROMPT ? fv_state_floats(rows, dim) : 0;
     size_t *bytes = &layout->bytes;
     layout->query_offset = fv_size_reserve(bytes, query, sizeof(float));
+#if FV_BUILD_PAIRS
+    layout->packed_offset = fv_size_reserve(bytes, rows * dim, sizeof(float));
+#endif
     layout->state_offset = fv_size_reserve(bytes, state, sizeof(float));
     layout->segment_offset = fv_size_reserve(bytes, state, sizeof(float));
     layout->score_offset = fv_size_reserve(bytes, rows, FV_CHUNK_KEYS * sizeof(float));
@@ -263,6 +266,15 @@ static const float *query_gather(const fv_attend_job *job, const float *query, s
     return out;
 }
 
+#if FV_BUILD_PAIRS
+static const float *query_pack(const fv_attend_job *job, float *out) {
+    size_t dim = job->config->head_dim;
+    if (job->cache->config.key_type != FV_ELEMENT_BF16 || !job->kernels->query_pack_bf16) return job->query;
+    job->kernels->query_pack_bf16((size_t)job->plan->rows * job->group, dim, job->query, dim, out);
+    return out;
+}
+#endif
+
 fv_attend_job *fv_attend_begin(const fv_attend_setting *setting, const fv_plan *plan, uint32_t kv_head,
                                const float *query, void *scratch) {
     const fv_attend_layout *layout = setting->layout;
@@ -284,6 +296,9 @@ fv_attend_job *fv_attend_begin(const fv_attend_setting *setting, const fv_plan *
     job->values = (float *)(void *)(base + layout->value_offset);
     job->chunks = (fv_key_chunk *)(void *)(base + layout->chunk_offset);
     job->query = query_gather(job, query, setting->query_stride, (float *)(void *)(base + layout->query_offset));
+#if FV_BUILD_PAIRS
+    job->packed = query_pack(job, (float *)(void *)(base + layout->packed_offset));
+#endif
     return job;
 }
 

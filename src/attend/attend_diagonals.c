@@ -16,8 +16,9 @@ static void diagonal_scores(const fv_attend_job *job, uint32_t token, uint32_t r
     uint32_t page = token / FV_PAGE_TOKENS;
     const void *keys = fv_cache_key_page(job->cache, job->kv_head, page);
     float *score = job->score + first * FV_CHUNK_KEYS;
-    fv_score_page_fn *score_page = fv_element_score(job->kernels, job->cache->config.key_type);
-    score_page(rows, 1, dim, job->query + first * dim, dim, &keys, NULL,
+    uint32_t type = job->cache->config.key_type;
+    fv_score_page_fn *score_page = fv_element_score(job->kernels, type);
+    score_page(rows, 1, dim, fv_job_query(job, type, first), dim, &keys, NULL,
                fv_cache_key_scale(job->cache, job->kv_head, page * FV_PAGE_TOKENS), score + BESIDE, FV_CHUNK_KEYS);
     for (uint32_t i = row; i < row_end; i++, token++)
         for (uint32_t g = 0; g < job->group; g++, score += FV_CHUNK_KEYS) {

@@ -59,12 +59,16 @@ static void row_diagonals(fv_attend_job *job, uint32_t row) {
     gathered_attend(job, count, row, row + 1);
 }
 
-/* Whether gathered keys and values are what the kernels would read: an integer would be rounded once more. */
-static bool gathers_exactly(uint32_t type) { return !FV_ELEMENT_IS(type, Q8_0) && !FV_ELEMENT_IS(type, Q4_0); }
+/* Whether gathered keys and values give what the kernels would make of them: an integer would be rounded once more, and
+ * kernels for pairs of bf16 round what meets them. */
+static bool gathers_exactly(const fv_kernels *kernels, uint32_t type) {
+    if (FV_BUILD_PAIRS && FV_ELEMENT_IS(type, BF16)) return !kernels->query_pack_bf16;
+    return !FV_ELEMENT_IS(type, Q8_0) && !FV_ELEMENT_IS(type, Q4_0);
+}
 
 void fv_diagonals_attend(fv_attend_job *job) {
     const fv_cache_config *cache = &job->cache->config;
-    bool gathers = gathers_exactly(cache->key_type) && gathers_exactly(cache->value_type);
+    bool gathers = gathers_exactly(job->kernels, cache->key_type) && gathers_exactly(job->kernels, cache->value_type);
     if (job->plan->rows == 1 && gathers) row_diagonals(job, 0);
 #if FV_DIAGONALS_BY_PAGE
     else

@@ -34,7 +34,10 @@ struct fv_attend_job {
     const fv_cache *cache;
     const fv_plan *plan;
     uint32_t kv_head, group;
-    const float *query;                                     /* [rows * group][head_dim] */
+    const float *query; /* [rows * group][head_dim] */
+#if FV_BUILD_PAIRS
+    const float *packed; /* likewise, as what reads the keys of pages wants them */
+#endif
     fv_state state;                                         /* at work */
     float *states[2];                                       /* room for that of all and for that of a part */
     float *score;                                           /* [rows * group][64] */
@@ -64,6 +67,16 @@ static inline uint32_t fv_place_ahead(const fv_key_chunk *next, uint32_t s) {
     return s < next->count ? s : next->count - 1;
 }
 
+/* The queries as what reads keys of this type wants them, from `row` on, of all heads. */
+static inline const float *fv_job_query(const fv_attend_job *job, uint32_t key_type, size_t row) {
+    const float *query = job->query;
+#if FV_BUILD_PAIRS
+    if (key_type == FV_ELEMENT_BF16) query = job->packed;
+#endif
+    (void)key_type;
+    return query + row * job->config->head_dim;
+}
+
 static inline bool fv_attend_is_capped(const fv_attend_config *config) {
     return FV_BUILD_SOFTCAP && config->softcap > 0.0f;
 }
@@ -87,7 +100,7 @@ static inline bool fv_diagonal_token(const fv_attend_job *job, const fv_step *st
 }
 
 /* The keys that the plan's DIAG steps read, and its MARK steps. One row of a type that is gathered needs no pages. */
-#define FV_DIAGONALS_BY_PAGE (FV_BUILD_PROMPT || FV_BUILD_Q8 || FV_BUILD_Q4)
+#define FV_DIAGONALS_BY_PAGE (FV_BUILD_PROMPT || FV_BUILD_PAIRS || FV_BUILD_Q8 || FV_BUILD_Q4)
 void fv_pages_diagonals_attend(fv_attend_job *job);
 void fv_diagonals_attend(fv_attend_job *job);
 void fv_marks_attend(fv_attend_job *job);

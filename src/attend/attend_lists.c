@@ -116,18 +116,17 @@ static void scores_finish(const list_walk *walk, uint32_t page, const fv_row_lis
 
 static void page_scores(list_walk *walk, uint32_t place) {
     const fv_attend_job *job = walk->job;
-    uint32_t page = walk->page[place];
+    uint32_t page = walk->page[place], type = job->cache->config.key_type;
     const fv_row_list *list = list_make(walk, place);
     size_t dim = job->config->head_dim;
     const void *key = fv_cache_key_page(job->cache, job->kv_head, page), *next = NULL;
     const float *scale = fv_cache_key_scale(job->cache, job->kv_head, page * PAGE);
     if (place + 1 < walk->pages) next = fv_cache_key_page(job->cache, job->kv_head, walk->page[place + 1]);
-    if (walk->kernels.score) walk->kernels.score(list, dim, job->query, key, next, scale, walk->score);
+    if (walk->kernels.score) walk->kernels.score(list, dim, fv_job_query(job, type, 0), key, next, scale, walk->score);
     for (size_t i = 0, run; !walk->kernels.score && i < list->positions; i += run) {
         run = list_run(list, i);
-        fv_element_score(job->kernels, job->cache->config.key_type)(
-            run * list->group, 1, dim, job->query + list->at[i].row * dim, dim, &key, NULL, scale,
-            walk->score + list->at[i].place, FV_CHUNK_KEYS);
+        fv_element_score(job->kernels, type)(run * list->group, 1, dim, fv_job_query(job, type, list->at[i].row), dim,
+                                             &key, NULL, scale, walk->score + list->at[i].place, FV_CHUNK_KEYS);
     }
     scores_finish(walk, page, list);
 }

@@ -28,7 +28,7 @@ static void run_scores(const fv_attend_job *job, const fv_key_chunk *chunk, cons
     size_t dim = job->config->head_dim, row = (size_t)slot->row_begin * job->group, columns = count * FV_PAGE_TOKENS;
     size_t rows = (size_t)(slot->row_end - slot->row_begin) * job->group;
     float *out = job->score + row * FV_CHUNK_KEYS + first * FV_PAGE_TOKENS;
-    score(rows, count, dim, job->query + row * dim, dim, chunk->keys + first,
+    score(rows, count, dim, fv_job_query(job, chunk->key_type, row), dim, chunk->keys + first,
           FV_BUILD_AHEAD && next ? next->keys + first : NULL, scales ? scales + first * FV_PAGE_TOKENS : NULL, out,
           FV_CHUNK_KEYS);
     if (!fv_attend_is_capped(job->config)) return;

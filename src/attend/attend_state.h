@@ -3,6 +3,7 @@
 #ifndef FV_ATTEND_STATE_H
 #define FV_ATTEND_STATE_H
 
+#include "build.h"
 #include "fovea/attend.h"
 #include "fovea/state.h"
 #include <stdbool.h>
@@ -19,6 +20,9 @@ static inline fv_state fv_state_row(const fv_state *state, size_t row, size_t he
  */
 typedef struct fv_attend_layout {
     size_t query_offset, state_offset, segment_offset, score_offset, key_offset, value_offset, chunk_offset;
+#if FV_BUILD_PAIRS
+    size_t packed_offset;
+#endif
     size_t scale_offset, job_offset, bytes;
     uint32_t gather; /* strided keys and landmarks that there is room for */
 } fv_attend_layout;

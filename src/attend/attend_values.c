@@ -33,6 +33,12 @@ static void value_sum(const fv_attend_job *job, uint32_t type, const void *value
                       uint32_t keys, uint32_t row, uint32_t row_end) {
     fv_value_sum_fn *sum = kernels_of(job->kernels, type).sum;
     size_t dim = job->config->head_dim, first = (size_t)row * job->group, rows = (size_t)(row_end - row) * job->group;
+    if (FV_BUILD_PAIRS && FV_ELEMENT_IS(type, BF16) && column % 2 && keys > 1) { /* pairs begin at even keys */
+        value_sum(job, type, values, ahead, column, 1, row, row_end);
+        values = (const unsigned char *)values + fv_element_row_bytes(type, dim);
+        if (ahead) ahead = (const unsigned char *)ahead + fv_element_row_bytes(type, dim);
+        column++, keys--;
+    }
     if (keys)
         sum(rows, dim, keys, job->score + first * FV_CHUNK_KEYS + column, FV_CHUNK_KEYS, values, ahead,
             job->state.out + first * dim, dim);
@@ -81,6 +87,7 @@ static void slot_values(fv_attend_job *job, const fv_key_chunk *chunk, const fv_
         if (begin < slot->begin[i]) begin = slot->begin[i];
         if (end > slot->end[i]) end = slot->end[i];
     }
+    if (FV_BUILD_PAIRS) begin = (begin + 1) / 2 * 2, end = end / 2 * 2; /* pairs of keys stay together */
     if (end < begin + SHARED_ENOUGH) {
         slot_parts(job, chunk, slot, column, 0, FV_PAGE_TOKENS);
         return;

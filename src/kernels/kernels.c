@@ -93,6 +93,7 @@ static uint32_t rank_of(fv_isa isa) {
 bool fv_isa_includes(fv_isa isa, fv_isa level) {
     uint32_t has = rank_of(isa), wants = rank_of(level);
     if (level == FV_ISA_SCALAR || level >= FV_ISA_COUNT) return level == FV_ISA_SCALAR;
+    if (level == FV_ISA_AVXVNNI) return isa == level;
     return isa == level || (has / ISA_LEVELS == wants / ISA_LEVELS && has > wants);
 }
 

@@ -39,6 +39,15 @@ typedef void fv_score_page_fn(size_t rows, size_t pages, size_t head_dim, const 
 typedef void fv_value_sum_fn(size_t rows, size_t head_dim, size_t keys, const float *weight, size_t weight_stride,
                              const void *value, const void *next, float *out, size_t out_stride);
 
+/* Scores and value sums of bf16 may round their queries and weights to bf16, nearest even, as processors do that
+ * multiply pairs of bf16: their bounds are then 2^-8 * sum |query * key| and 2^-8 * sum |weight * value|, what is below
+ * 2^-126 may become 0, and the chain has the odd element of each pair first, then the even one: channels 2 i and 2 i +
+ * 1, keys t and t + 1 of a call. So that a value's pair is the same one in any cutting, calls begin at even keys of a
+ * page, or have a single key. Queries are given to score_page_bf16 and score_list_bf16 as this kernel makes them, rows
+ * head_dim apart, where a table has it (NULL elsewhere: as they are): what those read of `rows` queries that are
+ * query_stride apart. */
+typedef void fv_query_pack_fn(size_t rows, size_t head_dim, const float *query, size_t query_stride, float *out);
+
 /* The values of one position: from row `first` on, with the weights from `column` on. */
 typedef struct fv_value_part {
     uint8_t first, keys, column;
@@ -449,6 +458,7 @@ extern const float fv_rotate_norms[11];
     K(value_parts_bf16, fv_value_parts_fn) \
     K(value_parts_q8, fv_value_parts_fn) \
     K(value_parts_q4, fv_value_parts_fn) \
+    K(query_pack_bf16, fv_query_pack_fn) \
     K(score_own_f32, fv_score_own_fn) \
     K(value_own_f32, fv_value_own_fn) \
     K(transpose16_f32, fv_transpose16_fn) \

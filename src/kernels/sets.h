@@ -5,6 +5,7 @@
 
 #include "kernels/avx2/avx2_list.h"
 #include "kernels/avx512/avx512_list.h"
+#include "kernels/avx512bf16/avx512bf16_list.h"
 #include "kernels/avxvnni/avxvnni_list.h"
 #include "kernels/neon/neon_list.h"
 #include "kernels/neon_dotprod/neon_dotprod_list.h"

@@ -78,7 +78,8 @@ static fv_score_page_fn *kernel_of(const fv_attention_seen *seen) {
     uint32_t type = fv_cache_shape(seen->cache)->key_type;
     if (type == FV_ELEMENT_F32) return seen->kernels->score_page_f32;
     if (type == FV_ELEMENT_F16) return seen->kernels->score_page_f16;
-    return type == FV_ELEMENT_BF16 ? seen->kernels->score_page_bf16 : NULL;
+    bool rounds = seen->kernels->query_pack_bf16 != NULL;
+    return type == FV_ELEMENT_BF16 && !rounds ? seen->kernels->score_page_bf16 : NULL;
 }
 
 /* false: the page is not there. */

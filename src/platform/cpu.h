@@ -13,6 +13,12 @@ static inline bool fv_cpu_has_avxvnni(void) {
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
 
+/* Dot products of bf16; in 512-bit registers where the processor has AVX-512. */
+static inline bool fv_cpu_has_bf16(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
+}
+
 /* XCR0 says which registers the operating system saves: a processor flag alone is not enough. */
 static inline fv_isa fv_cpu_isa(void) {
     unsigned a, b, c, d, low, high;
@@ -24,13 +30,7 @@ static inline fv_isa fv_cpu_isa(void) {
     bool f = b >> 16 & 1, dq = b >> 17 & 1, bw = b >> 30 & 1, vl = b >> 31 & 1, vnni = c >> 11 & 1;
     if ((low & 0xE6) != 0xE6 || !f || !dq || !bw || !vl || !vnni)
         return fv_cpu_has_avxvnni() ? FV_ISA_AVXVNNI : FV_ISA_AVX2;
-    return FV_ISA_AVX512;
-}
-
-/* Dot products of bf16 in 512-bit registers; meaningful where fv_cpu_isa() is FV_ISA_AVX512. */
-static inline bool fv_cpu_has_bf16(void) {
-    unsigned a, b, c, d;
-    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
+    return fv_cpu_has_bf16() ? FV_ISA_AVX512BF16 : FV_ISA_AVX512;
 }
 #elif defined(__aarch64__)
 #if defined(__linux__) && __STDC_HOSTED__

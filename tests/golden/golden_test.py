@@ -28,7 +28,7 @@ def main():
     program = os.path.join(os.path.dirname(sys.argv[1]), "golden")
     vectors = os.path.join(sys.argv[2], "tests", "golden", "reference")
     arm = platform.machine() in ("aarch64", "arm64")
-    names = ("scalar", "neon", "neon_dotprod", "neon_i8mm") if arm else ("scalar", "avx2", "avxvnni", "avx512")
+    names = ("scalar", "neon", "neon_dotprod", "neon_i8mm") if arm else ("scalar", "avx2", "avxvnni", "avx512", "avx512bf16")
     for isa in names:
         golden(program, isa, vectors)
     outputs = {golden(program, names[-1], "-t", str(threads), "--bits", vectors) for threads in (1, 2, 3, 7)}

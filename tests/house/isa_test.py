@@ -2,7 +2,7 @@
 """Checks that instructions of a newer processor stay in their folder under src/kernels, src/platform or src/index, and that the objects there export
 nothing but their kernels (anything else could be taken by the linker for everyone), each of which is in the folder's list: a kernel
 that is in no list is in no table, and nobody would notice that it never runs. x86-64: no ymm register outside
-avx2, avxvnni and avx512, no zmm register outside avx512; AVX-VNNI's dot products in avxvnni only, AVX-512's in avx512 only. Arm: dot products in neon_dotprod only, matrix products in neon_i8mm only.
+avx2, avxvnni, avx512 and avx512bf16, no zmm register outside the last two; rounding to bf16 in avx512bf16 only; AVX-VNNI's dot products in avxvnni only, AVX-512's in avx512 only. Arm: dot products in neon_dotprod only, matrix products in neon_i8mm only.
 
 Called as: isa_test.py BUILD/fovea SOURCE_FOLDER. A cross build needs the objdump of its tools (aarch64-linux-gnu-objdump).
 """
@@ -13,7 +13,8 @@ import subprocess
 import sys
 
 FAMILIES = {  # ELF's number of the machine -> family in isa.h, what may stand in which folders only, prefix of the cross tools
-    62: ("X86", {re.compile(r"%ymm[0-9]"): ("avx2", "avxvnni", "avx512"), re.compile(r"%zmm[0-9]"): ("avx512",),
+    62: ("X86", {re.compile(r"%ymm[0-9]"): ("avx2", "avxvnni", "avx512", "avx512bf16"),
+                 re.compile(r"%zmm[0-9]"): ("avx512", "avx512bf16"), re.compile(r"\tvcvtne\w*bf16"): ("avx512bf16",),
                  re.compile(r"\{vex\} vpdp"): ("avxvnni",), re.compile(r"\tvpdp\w+"): ("avx512",)}, "x86_64-linux-gnu-"),
     183: ("ARM", {re.compile(r"\t[su]dot\t"): ("neon_dotprod",), re.compile(r"\t(?:[su]mmla|usmmla|usdot|sudot)\t"): ("neon_i8mm",)},
           "aarch64-linux-gnu-"),

@@ -107,9 +107,54 @@ static void check_near(const shape *s, size_t row, size_t column, float got, dou
             bound, s->seed);
 }
 
+/* One product of pairs as processors define it: the odd one first, each rounded once, what is below 2^-126 is 0. */
+static float flushed(float x) { return fabsf(x) < FLT_MIN ? copysignf(0.0f, x) : x; }
+static float pair_step(float sum, float x0, float x1, float y0, float y1) {
+    sum = flushed(fmaf(flushed(x1), flushed(y1), flushed(sum)));
+    return flushed(fmaf(flushed(x0), flushed(y0), sum));
+}
+
+static float narrowed(float x) { return fv_f32_from_bf16(fv_bf16_from_f32(flushed(x))); }
+
+/* The bits that kernels for pairs give a score. */
+static float score_of_pairs(size_t dim, const float *query, const void *panel, size_t t) {
+    float sum = 0;
+    for (size_t c = 0; c < dim; c += 2) {
+        bool both = c + 1 < dim;
+        sum = pair_step(sum, narrowed(query[c]), both ? narrowed(query[c + 1]) : 0,
+                        (float)key_at(ELEMENT_BF16, panel, dim, t, c),
+                        both ? (float)key_at(ELEMENT_BF16, panel, dim, t, c + 1) : 0);
+    }
+    return sum;
+}
+
+/* Likewise one of a value. */
+static float value_of_pairs(float out, size_t dim, size_t keys, const float *weight, const void *value, size_t c) {
+    for (size_t t = 0; t < keys; t += 2) {
+        bool both = t + 1 < keys;
+        out = pair_step(out, narrowed(weight[t]), both ? narrowed(weight[t + 1]) : 0,
+                        (float)value_at(ELEMENT_BF16, value, dim, t, c),
+                        both ? (float)value_at(ELEMENT_BF16, value, dim, t + 1, c) : 0);
+    }
+    return out;
+}
+
+/* What a table's kernels read of queries: as they are, or packed. */
+typedef struct packed_query {
+    const float *rows;
+    size_t stride;
+} packed_query;
+
+static packed_query query_packed(fv_query_pack_fn *pack, const shape *s, const float *query) {
+    static float packed[MAX_ROWS * MAX_DIM];
+    if (!pack) return (packed_query){query, s->stride};
+    pack(s->rows, s->dim, query, s->stride, packed);
+    return (packed_query){packed, s->dim};
+}
+
 /* Scores of one shape: everything that the contract says. */
-static void score_shape(element type, fv_score_page_fn *scalar, fv_score_page_fn *tested, bool is_scalar, shape s,
-                        test_random *random) {
+static void score_shape(element type, fv_score_page_fn *scalar, fv_score_page_fn *tested, fv_query_pack_fn *pack,
+                        shape s, test_random *random) {
     float *query = fence_place(&query_fence, ((s.rows - 1) * s.stride + s.dim) * 4);
     void *key = fence_place(&key_fence, s.keys / PAGE * panel_bytes(type, s.dim));
     float *scale = fence_place(&scale_fence, s.keys * 4);
@@ -121,7 +166,8 @@ static void score_shape(element type, fv_score_page_fn *scalar, fv_score_page_fn
     size_t pages = s.keys / PAGE, page_bytes = panel_bytes(type, s.dim);
     const void *page[FV_CHUNK_KEYS / PAGE];
     for (size_t p = 0; p < pages; p++) page[p] = (char *)key + (pages - 1 - p) * page_bytes; /* in any order */
-    tested(s.rows, pages, s.dim, query, s.stride, page, s.rows % 2 ? page : NULL, scales, score, s.out_stride);
+    const packed_query read = query_packed(pack, &s, query);
+    tested(s.rows, pages, s.dim, read.rows, read.stride, page, s.rows % 2 ? page : NULL, scales, score, s.out_stride);
     assert_true(fence_is_whole(&score_fence, s.rows, s.keys * 4, s.out_stride * 4));
     scalar(s.rows, pages, s.dim, query, s.stride, page, NULL, scales, expected, s.keys);
     for (size_t r = 0; r < s.rows; r++)
@@ -134,20 +180,23 @@ static void score_shape(element type, fv_score_page_fn *scalar, fv_score_page_fn
                 mass += fabs(term);
             }
             check_near(&s, r, t, expected[r * s.keys + t], sum, (double)(s.dim + 2) * 0x1p-24 * mass);
-            if (!is_scalar)
+            if (scalar != tested)
                 check_near(&s, r, t, score[r * s.out_stride + t], (double)expected[r * s.keys + t],
-                           (double)s.dim * 0x1p-23 * mass);
+                           ((double)s.dim * 0x1p-23 + (pack ? 0x1p-8 : 0)) * mass);
+            if (pack)
+                assert_true(score[r * s.out_stride + t] ==
+                            score_of_pairs(s.dim, query + r * s.stride, page[t / PAGE], t % PAGE));
         }
     for (size_t r = 0; r < s.rows; r++) { /* one row and page at a time: the same bits */
         for (size_t p = 0; p < pages; p++)
-            tested(1, 1, s.dim, query + r * s.stride, s.stride, page + p, NULL, scales ? scales + p * PAGE : NULL,
-                   again + p * PAGE, PAGE);
+            tested(1, 1, s.dim, read.rows + r * read.stride, read.stride, page + p, NULL,
+                   scales ? scales + p * PAGE : NULL, again + p * PAGE, PAGE);
         assert_memory_equal(again, score + r * s.out_stride, s.keys * 4);
     }
 }
 
 static void score_check(const char *slot, element type, fv_score_page_fn *scalar, fv_score_page_fn *tested,
-                        const char *isa) {
+                        fv_query_pack_fn *pack, const char *isa) {
     test_random random = test_random_make(type);
     for (size_t dim = 1; dim <= MAX_DIM; dim = next_dim(dim))
         for (size_t rows = 1; rows <= MAX_ROWS; rows++) {
@@ -160,13 +209,14 @@ static void score_check(const char *slot, element type, fv_score_page_fn *scalar
                        dim + test_random_in(&random, 0, 9),
                        PAGE * pages + test_random_in(&random, 0, 9),
                        random.seed};
-            score_shape(type, scalar, tested, scalar == tested, s, &random);
+            score_shape(type, scalar, tested, pack, s, &random);
         }
 }
 
 #define SCORE_CHECK(slot, type) \
     static void check_##slot(const fv_kernels *table) { \
-        score_check(#slot, type, tables.table[0]->slot, table->slot, test_table_name(table)); \
+        score_check(#slot, type, tables.table[0]->slot, table->slot, \
+                    type == ELEMENT_BF16 ? table->query_pack_bf16 : NULL, test_table_name(table)); \
     }
 SCORE_CHECK(score_page_f32, ELEMENT_F32)
 SCORE_CHECK(score_page_f16, ELEMENT_F16)
@@ -174,8 +224,9 @@ SCORE_CHECK(score_page_q8, ELEMENT_Q8)
 SCORE_CHECK(score_page_bf16, ELEMENT_BF16)
 SCORE_CHECK(score_page_q4, ELEMENT_Q4)
 
-static void value_shape(element type, fv_value_sum_fn *scalar, fv_value_sum_fn *tested, bool is_scalar, shape s,
+static void value_shape(element type, fv_value_sum_fn *scalar, fv_value_sum_fn *tested, bool pairs, shape s,
                         test_random *random) {
+    float before[MAX_DIM];
     size_t bytes = row_bytes(type, s.dim);
     float *weight = fence_place(&weight_fence, ((s.rows - 1) * s.stride + s.keys) * 4);
     unsigned char *value = fence_place(&value_fence, s.keys * bytes);
@@ -199,9 +250,10 @@ static void value_shape(element type, fv_value_sum_fn *scalar, fv_value_sum_fn *
     tested(s.rows, s.dim, s.keys, weight, s.stride, value, s.rows % 2 ? value : NULL, out, s.out_stride);
     assert_true(fence_is_whole(&out_fence, s.rows, s.dim * 4, s.out_stride * 4));
     scalar(s.rows, s.dim, s.keys, weight, s.stride, value, NULL, expected, MAX_STRIDE);
-    size_t half = s.keys / 2;
+    size_t half = s.keys / 4 * 2;         /* pairs stay together */
     for (size_t r = 0; r < s.rows; r++) { /* a row at a time, in two runs of keys: the same bits */
         float *row = again + r * MAX_STRIDE;
+        memcpy(before, row, s.dim * 4);
         tested(1, s.dim, half, weight + r * s.stride, s.stride, value, NULL, row, s.dim);
         tested(1, s.dim, s.keys - half, weight + r * s.stride + half, s.stride, value + half * bytes, NULL, row, s.dim);
         assert_memory_equal(row, out + r * s.out_stride, s.dim * 4);
@@ -209,13 +261,17 @@ static void value_shape(element type, fv_value_sum_fn *scalar, fv_value_sum_fn *
             size_t i = r * MAX_STRIDE + c;
             double mass = (double)exact_mass[i] * (1 + 0x1p-16);
             check_near(&s, r, c, expected[i], exact[i], (double)(s.keys + 2) * 0x1p-24 * mass);
-            if (!is_scalar)
-                check_near(&s, r, c, out[r * s.out_stride + c], (double)expected[i], (double)s.keys * 0x1p-23 * mass);
+            if (scalar != tested)
+                check_near(&s, r, c, out[r * s.out_stride + c], (double)expected[i],
+                           ((double)s.keys * 0x1p-23 + (pairs ? 0x1p-8 : 0)) * mass);
+            if (pairs)
+                assert_true(out[r * s.out_stride + c] ==
+                            value_of_pairs(before[c], s.dim, s.keys, weight + r * s.stride, value, c));
         }
     }
 }
 
-static void value_check(const char *slot, element type, fv_value_sum_fn *scalar, fv_value_sum_fn *tested,
+static void value_check(const char *slot, element type, fv_value_sum_fn *scalar, fv_value_sum_fn *tested, bool pairs,
                         const char *isa) {
     test_random random = test_random_make(10 + type);
     for (size_t dim = 1; dim <= MAX_DIM; dim = next_dim(dim)) {
@@ -229,18 +285,19 @@ static void value_check(const char *slot, element type, fv_value_sum_fn *scalar,
                        keys + test_random_in(&random, 0, 9),
                        dim + test_random_in(&random, 0, 9),
                        random.seed};
-            value_shape(type, scalar, tested, scalar == tested, s, &random);
+            value_shape(type, scalar, tested, pairs, s, &random);
         }
         for (size_t keys = 1; keys <= FV_CHUNK_KEYS; keys += dim > 64 ? test_random_in(&random, 1, 7) : 1) {
             shape s = {slot, isa, test_random_in(&random, 1, 3), dim, keys, FV_CHUNK_KEYS, dim, random.seed};
-            value_shape(type, scalar, tested, scalar == tested, s, &random);
+            value_shape(type, scalar, tested, pairs, s, &random);
         }
     }
 }
 
 #define VALUE_CHECK(slot, type) \
     static void check_##slot(const fv_kernels *table) { \
-        value_check(#slot, type, tables.table[0]->slot, table->slot, test_table_name(table)); \
+        value_check(#slot, type, tables.table[0]->slot, table->slot, type == ELEMENT_BF16 && table->query_pack_bf16, \
+                    test_table_name(table)); \
     }
 VALUE_CHECK(value_sum_f32, ELEMENT_F32)
 VALUE_CHECK(value_sum_f16, ELEMENT_F16)
@@ -268,9 +325,15 @@ static void parts_shape(element type, fv_value_parts_fn *tested, fv_value_sum_fn
         part[p] = (fv_value_part){.first = (uint8_t)test_random_in(random, 0, (uint32_t)(ROWS_OF_VALUES - keys)),
                                   .keys = (uint8_t)keys,
                                   .column = (uint8_t)test_random_in(random, 0, (uint32_t)(s.keys - keys))};
-        for (size_t r = p * group; keys && r < (p + 1) * group; r++)
-            sum(1, s.dim, keys, weight + r * s.stride + part[p].column, s.stride, value + part[p].first * bytes, NULL,
-                expected + r * MAX_STRIDE, MAX_STRIDE);
+        size_t odd = keys && part[p].column % 2; /* a key that is the odd one of its pair is added alone */
+        for (size_t r = p * group; r < (p + 1) * group; r++) {
+            const float *weights = weight + r * s.stride + part[p].column;
+            const unsigned char *values = value + part[p].first * bytes;
+            float *row = expected + r * MAX_STRIDE;
+            if (odd) sum(1, s.dim, 1, weights, s.stride, values, NULL, row, MAX_STRIDE);
+            if (keys > odd)
+                sum(1, s.dim, keys - odd, weights + odd, s.stride, values + odd * bytes, NULL, row, MAX_STRIDE);
+        }
     }
     tested(positions, group, s.dim, part, weight, s.stride, value, out, s.out_stride);
     assert_true(fence_is_whole(&out_fence, rows, s.dim * 4, s.out_stride * 4));
@@ -299,6 +362,26 @@ PARTS_CHECK(f16, ELEMENT_F16)
 PARTS_CHECK(q8, ELEMENT_Q8)
 PARTS_CHECK(bf16, ELEMENT_BF16)
 PARTS_CHECK(q4, ELEMENT_Q4)
+
+/* Nearest bf16, side by side. */
+static void check_query_pack_bf16(const fv_kernels *table) {
+    test_random random = test_random_make(40);
+    for (size_t dim = 1; table->query_pack_bf16 && dim <= MAX_DIM; dim = next_dim(dim)) {
+        size_t rows = test_random_in(&random, 1, MAX_ROWS), stride = dim + test_random_in(&random, 0, 9);
+        float *query = fence_place(&query_fence, ((rows - 1) * stride + dim) * 4);
+        float *out = fence_place(&out_fence, rows * dim * 4);
+        test_fill_f32(&random, query, (rows - 1) * stride + dim, 3.0f);
+        query[0] = INFINITY;
+        table->query_pack_bf16(rows, dim, query, stride, out);
+        assert_true(fence_is_whole(&out_fence, rows, (dim + 1) / 2 * 4, dim * 4));
+        for (size_t r = 0; r < rows; r++)
+            for (size_t c = 0; c < dim; c++) {
+                uint16_t got;
+                memcpy(&got, (const char *)(out + r * dim) + 2 * c, sizeof got);
+                assert_int_equal(got, fv_bf16_from_f32(query[r * stride + c]));
+            }
+    }
+}
 
 enum { OWN_PAGES = 16, OWN_ROWS = 16 };
 

@@ -19,6 +19,7 @@
     X(value_parts_q8) \
     X(value_parts_bf16) \
     X(value_parts_q4) \
+    X(query_pack_bf16) \
     X(score_own_f32) \
     X(value_own_f32) \
     X(transpose16_f32) \

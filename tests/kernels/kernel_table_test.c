@@ -98,6 +98,7 @@ static void test_numbers_stay(void **state) {
     assert_int_equal(FV_ISA_NEON_DOTPROD, 4);
     assert_int_equal(FV_ISA_NEON_I8MM, 5);
     assert_int_equal(FV_ISA_AVXVNNI, 6);
+    assert_int_equal(FV_ISA_AVX512BF16, 7);
     assert_int_equal(FV_ISA_BEST, 255);
 }
 
@@ -109,6 +110,8 @@ static void test_families_and_levels(void **state) {
     assert_true(fv_isa_includes(FV_ISA_NEON_I8MM, FV_ISA_NEON));
     assert_true(fv_isa_includes(FV_ISA_AVXVNNI, FV_ISA_AVX2) && fv_isa_includes(FV_ISA_AVXVNNI, FV_ISA_AVXVNNI));
     assert_false(fv_isa_includes(FV_ISA_AVX512, FV_ISA_AVXVNNI) || fv_isa_includes(FV_ISA_AVXVNNI, FV_ISA_AVX512));
+    assert_true(fv_isa_includes(FV_ISA_AVX512BF16, FV_ISA_AVX512) && fv_isa_includes(FV_ISA_AVX512BF16, FV_ISA_AVX2));
+    assert_false(fv_isa_includes(FV_ISA_AVX512BF16, FV_ISA_AVXVNNI));
     for (int isa = 0; isa < FV_ISA_COUNT; isa++) assert_true(fv_isa_includes((fv_isa)isa, FV_ISA_SCALAR));
     assert_false(fv_isa_includes(FV_ISA_COUNT, FV_ISA_AVX2) || fv_isa_includes(FV_ISA_AVX2, FV_ISA_COUNT));
     uint64_t memory[FV_KERNELS_BYTES / 8];

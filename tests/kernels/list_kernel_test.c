@@ -44,6 +44,14 @@ static size_t next_dim(size_t dim) {
     return dim < 34 ? dim + 1 : dim < 64 ? 64 : dim < 80 ? 80 : dim < 128 ? 128 : 160;
 }
 
+/* What a table's kernels read of queries. */
+static const float *query_packed(const fv_kernels *table, uint32_t type, size_t dim, const float *query) {
+    static float packed[MAX_ROWS * MAX_DIM];
+    if (type != FV_ELEMENT_BF16 || !table->query_pack_bf16) return query;
+    table->query_pack_bf16(MAX_ROWS, dim, query, dim, packed);
+    return packed;
+}
+
 static void score_check(fv_score_list_fn *tested, fv_score_page_fn *page_of, uint32_t type, const fv_kernels *table) {
     test_random random = test_random_make(60 + type);
     float x[MAX_DIM], scale[PAGE], want[PAGE];
@@ -60,10 +68,11 @@ static void score_check(fv_score_list_fn *tested, fv_score_page_fn *page_of, uin
             test_fill_f32(&random, x, dim, 1.0f);
             fv_element_key_store(table, type, dim, x, key, t, &scale[t]);
         }
-        tested(&list, dim, query, key, dim % 2 ? next : NULL, scale, score);
+        const float *packed = query_packed(table, type, dim, query);
+        tested(&list, dim, packed, key, dim % 2 ? next : NULL, scale, score);
         for (size_t r = 0; r < list.positions * group; r++) {
             const void *pages[] = {key};
-            page_of(1, 1, dim, query + row_at(&list, r) * dim, dim, pages, NULL, scale, want, PAGE);
+            page_of(1, 1, dim, packed + row_at(&list, r) * dim, dim, pages, NULL, scale, want, PAGE);
             assert_memory_equal(score + place_at(&list, r), want, sizeof want);
             memset(score + place_at(&list, r), FENCE_POISON, sizeof want);
         }

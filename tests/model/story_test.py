@@ -38,7 +38,7 @@ class Story(unittest.TestCase):
         self.assertLess(os.path.getsize(MODEL), 1000000)
 
     def test_greedy_text(self):
-        for isa in ("scalar", "avx2", "avxvnni", "avx512"):  # a limit: what the processor lacks is not used
+        for isa in ("scalar", "avx2", "avxvnni", "avx512", "avx512bf16"):  # a limit: what the processor lacks is not used
             for threads in ("1", "2"):
                 text = run(FOVEA, "run", "-m", MODEL, "-p", "", "--temp", "0", "-t", threads, isa=isa)
                 self.assertEqual(text.rstrip("\n"), pinned(), isa)
@@ -49,7 +49,7 @@ class Story(unittest.TestCase):
         return {result["attention"].split(":")[0]: result["ppl"] for result in results}
 
     def test_perplexity(self):
-        for isa in ("scalar", "avx2", "avxvnni", "avx512"):
+        for isa in ("scalar", "avx2", "avxvnni", "avx512", "avx512bf16"):
             found = self.perplexities(isa)
             print("%s: perplexity %.4f, window of 32 %.4f, pinned %.4f" % (isa, found["dense"], found["window"], PERPLEXITY))
             self.assertLess(abs(found["dense"] / PERPLEXITY - 1), 0.005)

@@ -4,6 +4,7 @@
 #define FV_TEST_ATTENTION_WORLD_H
 
 #include "fovea/attention.h"
+#include "kernels/kernels.h"
 #include "support/random.h"
 #include "support/read_set.h"
 #include <math.h>
@@ -21,6 +22,12 @@ typedef struct attention_world {
     fv_cache *cache;
     void *cache_memory;
 } attention_world;
+
+/* Kernels for pairs round queries and weights to bf16 where they meet keys or values of that type. */
+static inline bool world_rounds(const attention_world *w) {
+    bool pairs = w->shape.key_type == FV_ELEMENT_BF16 || w->shape.value_type == FV_ELEMENT_BF16;
+    return pairs && w->kernels->query_pack_bf16;
+}
 
 /* The last `rows` tokens of the cache. */
 static inline fv_status test_attention_run(fv_attention *attention, const fv_cache *cache, const fv_policy *policy,

@@ -107,7 +107,8 @@ static inline void certified_query(const certified_world *made, test_random *ran
 
 /* One query head of the KV head's group, over those of the first `count` tokens that were read (NULL: dense). How far
  * the executor's outputs may be from it for the rounding of its own f32 sums: a score of many terms is off by their
- * number times 2^-24 of their magnitudes, a weight by as much in proportion. In parts of the largest value. */
+ * number times 2^-24 of their magnitudes, a weight by as much in proportion; 2^-8 where they are rounded to bf16. In
+ * parts of the largest value. */
 static inline double certified_softmax(const certified_world *made, uint32_t kv_head, uint32_t count, const bool *read,
                                        const float *query, double *out) {
     uint32_t dim = made->w.shape.head_dim;
@@ -132,7 +133,7 @@ static inline double certified_softmax(const certified_world *made, uint32_t kv_
         for (uint32_t c = 0; c < dim; c++) out[c] += weight * values[t * dim + c];
     }
     for (uint32_t c = 0; c < dim; c++) out[c] /= sum;
-    return 2e-5 + dim * magnitude * 0x1p-24;
+    return 2e-5 + dim * magnitude * 0x1p-24 + (world_rounds(&made->w) ? (magnitude + 1) * 0x1p-8 : 0);
 }
 
 #endif

@@ -56,6 +56,9 @@ static uint64_t recorded_calls[RECORDED_SLOTS]; /* by slot */
                 (size_t pages, size_t dim, const float *weight, size_t weight_stride, const float *const *value, \
                  float *out, size_t stride), \
                 (pages, dim, weight, weight_stride, value, out, stride))
+#define RECORD_fv_query_pack_fn(slot) \
+    RECORD_VOID(slot, (size_t rows, size_t dim, const float *query, size_t query_stride, float *out), \
+                (rows, dim, query, query_stride, out))
 #define RECORD_fv_transpose16_fn(slot) \
     RECORD_VOID(slot, (size_t columns, const float *x, size_t stride, float *out), (columns, x, stride, out))
 #define RECORD_fv_softmax_chunk_fn(slot) \
