@@ -39,7 +39,7 @@ def machine_name(isa):
     parts = [lines.get("model name", lines.get("CPU part", "unknown"))]
     if "cpu family" in lines:
         parts.append("%s %s" % (lines["cpu family"], lines.get("model", "")))
-    parts.append(isa)
+    parts.append("avx512" if isa == "avx512bf16" else isa)  # the same machine: it differs in caches of bf16 alone
     return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-")
 
 
