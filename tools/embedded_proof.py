@@ -23,7 +23,8 @@ OFTEN = {"score": ["fv_score_page_*_scalar"], "score_page": ["fv_score_page_*_sc
          "unpack": ["fv_unpack_*_scalar"], "dequant": ["fv_dequant_*_scalar"], "floats": ["fv_product_*_scalar"], "task": ["*_task"], "step": ["step_*"], "fill": ["list_*"],
          "accept": ["slot_accept"]}
 RUNNERS = {"step_run", "step_task"}  # make such calls themselves
-LARGER = {"parts", "score_own_f32", "value_own_f32", "transpose16_f32"}  # slots that no scalar kernel fills: NULL on a chip
+LARGER = {"parts", "score_own_f32", "value_own_f32", "transpose16_f32", "mix_f32", "copy_rows_f32", "finish16_f32", "mean_add_f32",
+          "largest_f32"}  # slots that no scalar kernel fills: NULL on a chip
 CALLERS = {"observer", "run", "read", "write", "sync", "clock"}  # functions that the user of the library hands in
 
 

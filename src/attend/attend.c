@@ -220,6 +220,58 @@ static void scout_fill(span_scout *scout, uint32_t most, fv_key_chunk *chunk) {
 }
 #endif
 
+#define SCOUTS_STRIDES (FV_BUILD_AHEAD && FV_BUILD_PROMPT && FV_BUILD_AVX2) /* kernels that fetch */
+
+#if SCOUTS_STRIDES
+/* Strides from this one on lead to what may have left the second cache since it was a window's. */
+enum { FAR_TOKENS = 512 };
+
+static bool step_is_far(const fv_attend_job *job, const fv_step *step) {
+    return step->kind == FV_STEP_DIAG && !step->ahead && step->begin >= FAR_TOKENS &&
+           step->begin <= job->plan->first_token;
+}
+
+/* Of a tile with strides. Its window is near, as that of the tile before had all but its last page. What is fetched
+ * while the window is read is this page, twice as no values are fetched beside the first page of a window, which is
+ * read in part; then what strides lead to, the farthest first. */
+typedef struct stride_scout {
+    const fv_attend_job *job;
+    uint32_t own, step; /* how often its own page, and past the next step */
+} stride_scout;
+
+/* To the next of it; false: there is none. */
+static bool strides_find(stride_scout *scout, uint32_t *token) {
+    const fv_plan *plan = scout->job->plan;
+    *token = plan->first_token;
+    if (scout->own && scout->own--) return true;
+    while (scout->step > 0)
+        if (step_is_far(scout->job, &plan->steps[--scout->step])) {
+            *token -= plan->steps[scout->step].begin;
+            return true;
+        }
+    return false;
+}
+
+static void strides_fill(stride_scout *scout, uint32_t most, fv_key_chunk *chunk) {
+    const fv_cache *cache = scout->job->cache;
+    chunk->count = 0;
+    for (uint32_t token; chunk->count < most && strides_find(scout, &token);) {
+        const uint32_t page = token / FV_PAGE_TOKENS;
+        if (!fv_cache_has(cache, token, token + 1)) continue;
+        chunk->keys[chunk->count] = fv_cache_key_page(cache, scout->job->kv_head, page);
+        chunk->slots[chunk->count++].values = fv_cache_value_row(cache, scout->job->kv_head, page * FV_PAGE_TOKENS);
+    }
+    for (uint32_t s = chunk->count; s && s < FV_CHUNK_PAGES; s++) chunk->keys[s] = chunk->keys[s - 1];
+}
+
+static bool plan_is_far(const fv_attend_job *job) {
+    const fv_plan *plan = job->plan;
+    for (uint32_t s = plan->count; plan->rows == FV_TILE_ROWS && s > 0; s--)
+        if (step_is_far(job, &plan->steps[s - 1])) return true;
+    return false;
+}
+#endif
+
 /* With few rows, as many pages are fetched with each chunk as it has, those that are read PAGES_AHEAD pages later:
  * every page is asked for once, whatever chunks it and its neighbours are cut into. */
 static void spans_attend(fv_attend_job *job, const fv_token_range *tokens) {
@@ -231,10 +283,19 @@ static void spans_attend(fv_attend_job *job, const fv_token_range *tokens) {
     span_scout scout = {job, tokens, job->kv_head, walk.step, walk.token, tokens->end};
     const bool fetches = (size_t)job->plan->rows * job->group <= FETCHED_ROWS;
     if (fetches) scout_fill(&scout, PAGES_AHEAD, next);
+#if SCOUTS_STRIDES
+    const bool strided = fetches && plan_is_far(job);
+    stride_scout strides = {job, 2, job->plan->count};
+#else
+    const bool strided = false;
+#endif
 #endif
     for (walk_fill(&walk, tokens->end, now); now->count; walk_fill(&walk, tokens->end, now)) {
 #if FV_BUILD_AHEAD
-        if (fetches) scout_fill(&scout, now->count, next);
+#if SCOUTS_STRIDES
+        if (strided) strides_fill(&strides, now->count, next);
+#endif
+        if (fetches && !strided) scout_fill(&scout, now->count, next);
         fv_chunk_attend(job, now, fetches && next->count ? next : NULL);
 #else
         fv_chunk_attend(job, now, NULL);
@@ -258,6 +319,10 @@ static const float *query_gather(const fv_attend_job *job, const float *query, s
     size_t dim = job->config->head_dim, width = job->group * dim;
     query += job->kv_head * width;
     if ((!FV_BUILD_PROMPT || job->plan->rows == 1) && !FV_ELEMENT_IS(type, Q4_0)) return query;
+    if (FV_BUILD_AVX2 && job->kernels->copy_rows_f32 && !FV_ELEMENT_IS(type, Q4_0)) {
+        job->kernels->copy_rows_f32(job->plan->rows, width, query, query_stride, out);
+        return out;
+    }
     for (size_t i = 0; i < job->plan->rows; i++) {
         const float *restrict row = query + i * query_stride;
         for (size_t c = 0; c < width; c++) out[i * width + c] = row[c];
@@ -359,7 +424,7 @@ const fv_state *fv_attend_plan(fv_attend_job *job) {
          segment = segment_find(job->plan, segment + 1, end)) {
         if (segment >= end) gathered = false;
         segment_attend(job, segment, segment >= end);
-        if (parts++) fv_state_merge(&total, &job->state, rows, dim);
+        if (parts++) fv_state_merge_by(job->kernels, &total, &job->state, rows, dim);
         job->state = job_state(job, true);
     }
     job->state = total;
@@ -380,7 +445,7 @@ fv_status fv_attend_tile(const fv_attend_config *config, const fv_kernels *kerne
     if (!scratch || scratch_bytes < layout.bytes || (uintptr_t)scratch % FV_CACHE_ALIGN != 0) return FV_ERROR_MEMORY;
     fv_attend_setting setting = {config, &layout, kernels, cache, query_stride};
     const fv_state *state = fv_attend_plan(fv_attend_begin(&setting, plan, kv_head, query, scratch));
-    fv_state_write(config, state, plan->rows, kv_head, out, out_stride);
+    fv_state_write(config, kernels, state, plan->rows, kv_head, out, out_stride);
     return FV_OK;
 }
 #endif

@@ -4,23 +4,38 @@
 #include "cache/element.h"
 #include "numeric/half.h"
 
-static void mask(const fv_attend_job *job, uint32_t row, uint32_t begin, uint32_t end) {
-    const float masked = fv_f32_from_bits(0xFF800000); /* -infinity */
-    float *score = job->score + (size_t)row * job->group * FV_CHUNK_KEYS;
-    for (uint32_t g = 0; g < job->group; g++, score += FV_CHUNK_KEYS)
-        for (uint32_t t = begin; t < end; t++) score[t] = masked;
+enum { COLUMNS = FV_PAGE_TOKENS, VECTORS = FV_BUILD_AVX2 || FV_BUILD_NEON };
+
+/* All bits of the columns of a page, between none: from COLUMNS - first on, what is not before column `first`; from
+ * 2 * COLUMNS - end on, what is before column `end`. */
+#define EACH16(x) x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x
+static const uint32_t read_columns[3 * COLUMNS] = {EACH16(0), EACH16(UINT32_MAX), EACH16(0)};
+
+/* Masks all but the columns first..end-1 of a page at column `column`; with vectors without a branch, as these
+ * differ from row to row. */
+static void mask(const fv_attend_job *job, uint32_t row, uint32_t column, uint32_t first, uint32_t end) {
+    const uint32_t masked = 0xFF800000; /* -infinity */
+    const uint32_t *from = read_columns + COLUMNS - first, *to = read_columns + 2 * COLUMNS - end;
+    float *score = job->score + (size_t)row * job->group * FV_CHUNK_KEYS + column;
+    for (uint32_t g = 0; g < job->group; g++, score += FV_CHUNK_KEYS) {
+        for (uint32_t t = 0; !VECTORS && t < first; t++) score[t] = fv_f32_from_bits(masked);
+        for (uint32_t t = end; !VECTORS && t < COLUMNS; t++) score[t] = fv_f32_from_bits(masked);
+        for (uint32_t t = 0; VECTORS && t < COLUMNS; t++) {
+            uint32_t keep = from[t] & to[t];
+            score[t] = fv_f32_from_bits((fv_bits_from_f32(score[t]) & keep) | (masked & ~keep));
+        }
+    }
 }
 
 /* Masks what the positions first..end-1 do not read of a page at column `column` of the chunk. */
 static void slot_mask(const fv_attend_job *job, const fv_page_slot *slot, uint32_t column, uint32_t first,
                       uint32_t end) {
-    for (uint32_t i = first; FV_BUILD_PROMPT && i < slot->row_begin; i++) mask(job, i, column, column + FV_PAGE_TOKENS);
-    for (uint32_t i = slot->row_end; FV_BUILD_PROMPT && i < end; i++) mask(job, i, column, column + FV_PAGE_TOKENS);
-    if (fv_slot_is_uniform(slot) && slot->low == 0 && slot->high == FV_PAGE_TOKENS) return;
-    for (uint32_t i = slot->row_begin; i < slot->row_end; i++) {
-        mask(job, i, column, column + (fv_slot_is_uniform(slot) ? slot->low : slot->begin[i]));
-        mask(job, i, column + (fv_slot_is_uniform(slot) ? slot->high : slot->end[i]), column + FV_PAGE_TOKENS);
-    }
+    for (uint32_t i = first; FV_BUILD_PROMPT && i < slot->row_begin; i++) mask(job, i, column, 0, 0);
+    for (uint32_t i = slot->row_end; FV_BUILD_PROMPT && i < end; i++) mask(job, i, column, 0, 0);
+    const bool uniform = fv_slot_is_uniform(slot);
+    if (uniform && slot->low == 0 && slot->high == FV_PAGE_TOKENS) return;
+    for (uint32_t i = slot->row_begin; i < slot->row_end; i++)
+        mask(job, i, column, uniform ? slot->low : slot->begin[i], uniform ? slot->high : slot->end[i]);
 }
 
 /* The integers' scales go into the weights; those of masked keys are 0, whatever lies where the scale would be. */

@@ -246,7 +246,7 @@ const fv_state *fv_attend_lists(fv_attend_job *job, const uint16_t *readers, uin
         end = (page / FV_SEGMENT_PAGES + 1) * FV_SEGMENT_PAGES;
         if (end > pages) end = pages;
         if (!segment_attend(&walk, parts ? part : total, page, end)) continue;
-        if (parts++) fv_state_merge(&total, &part, rows, dim);
+        if (parts++) fv_state_merge_by(job->kernels, &total, &part, rows, dim);
     }
     if (!parts) fv_state_clear(total, rows, dim);
     job->state = total;

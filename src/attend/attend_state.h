@@ -16,6 +16,10 @@ static inline fv_state fv_state_row(const fv_state *state, size_t row, size_t he
         .maximum = state->maximum + row, .sum = state->sum + row * FV_STATE_LANES, .out = state->out + row * head_dim};
 }
 
+/* fv_state_merge() by the kernels of a table. */
+void fv_state_merge_by(const fv_kernels *kernels, const fv_state *into, const fv_state *from, size_t rows,
+                       size_t head_dim);
+
 /* Where things lie in the scratch of a call. Computed once: for few keys the checks would cost as much as the reading.
  */
 typedef struct fv_attend_layout {
@@ -70,8 +74,8 @@ typedef struct fv_token_range {
 void fv_attend_spans(fv_attend_job *job, fv_state state, const fv_token_range *tokens);
 
 /* Of `rows` positions and the heads of kv_head: attention, 0 where nothing was read, and log-sum-exps. */
-void fv_state_write(const fv_attend_config *config, const fv_state *state, uint32_t rows, uint32_t kv_head, float *out,
-                    size_t out_stride);
+void fv_state_write(const fv_attend_config *config, const fv_kernels *kernels, const fv_state *state, uint32_t rows,
+                    uint32_t kv_head, float *out, size_t out_stride);
 void fv_state_write_lse(const fv_attend_config *config, const fv_state *state, uint32_t rows, uint32_t kv_head,
                         float *lse, size_t lse_stride);
 

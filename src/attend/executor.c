@@ -55,7 +55,7 @@ static void head_task(void *context, size_t head, size_t worker) {
     part_attend(run, job, 0, total);
     for (uint32_t p = 1; p < run->parts; p++) {
         part_attend(run, job, p, part);
-        fv_state_merge(&total, &part, run->rows, dim);
+        fv_state_merge_by(job->kernels, &total, &part, run->rows, dim);
     }
 }
 #endif

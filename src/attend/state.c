@@ -21,8 +21,11 @@ void fv_state_clear(fv_state state, size_t rows, size_t head_dim) {
     for (size_t i = 0; i < rows * head_dim; i++) state.out[i] = 0.0f;
 }
 
-static void add_scaled(size_t n, float keep, float *into, float add, const float *from) {
-    for (size_t i = 0; i < n; i++) into[i] = into[i] * keep + from[i] * add;
+static void mix(const fv_kernels *kernels, size_t n, float keep, float *into, float add, const float *from) {
+    if (FV_BUILD_AVX2 && kernels && kernels->mix_f32)
+        kernels->mix_f32(n, keep, into, add, from);
+    else
+        for (size_t i = 0; i < n; i++) into[i] = into[i] * keep + from[i] * add;
 }
 
 /* Of a whole number, 0 at most. */
@@ -30,15 +33,20 @@ static float power_of_two(float whole) {
     return whole >= -126.0f ? fv_f32_from_bits((uint32_t)((int32_t)whole + 127) << 23) : 0.0f;
 }
 
-void fv_state_merge(const fv_state *into, const fv_state *from, size_t rows, size_t head_dim) {
+void fv_state_merge_by(const fv_kernels *kernels, const fv_state *into, const fv_state *from, size_t rows,
+                       size_t head_dim) {
     for (size_t r = 0; r < rows; r++) {
         if (from->maximum[r] == -FV_NO_MAXIMUM) continue; /* read nothing */
         float best = into->maximum[r] > from->maximum[r] ? into->maximum[r] : from->maximum[r];
         float keep = power_of_two(into->maximum[r] - best), add = power_of_two(from->maximum[r] - best);
-        add_scaled(head_dim, keep, into->out + r * head_dim, add, from->out + r * head_dim);
-        add_scaled(FV_SUM_LANES, keep, into->sum + r * FV_SUM_LANES, add, from->sum + r * FV_SUM_LANES);
+        mix(kernels, head_dim, keep, into->out + r * head_dim, add, from->out + r * head_dim);
+        mix(kernels, FV_SUM_LANES, keep, into->sum + r * FV_SUM_LANES, add, from->sum + r * FV_SUM_LANES);
         into->maximum[r] = best;
     }
+}
+
+void fv_state_merge(const fv_state *into, const fv_state *from, size_t rows, size_t head_dim) {
+    fv_state_merge_by(NULL, into, from, rows, head_dim);
 }
 
 static float total(const float *sum) {
@@ -53,12 +61,18 @@ static void row_finish(const fv_state *state, size_t row, size_t head_dim, float
     for (size_t c = 0; c < head_dim; c++) out[c] = from[c] * factor;
 }
 
-void fv_state_write(const fv_attend_config *config, const fv_state *state, uint32_t rows, uint32_t kv_head, float *out,
-                    size_t out_stride) {
-    size_t group = fv_attend_group(config), dim = config->head_dim;
-    for (size_t i = 0; i < rows; i++)
-        for (size_t g = 0; g < group; g++)
-            row_finish(state, i * group + g, dim, out + i * out_stride + (kv_head * group + g) * dim);
+void fv_state_write(const fv_attend_config *config, const fv_kernels *kernels, const fv_state *state, uint32_t rows,
+                    uint32_t kv_head, float *out, size_t out_stride) {
+    enum { TOGETHER = 16 };
+    size_t group = fv_attend_group(config), dim = config->head_dim, i = 0;
+    out += kv_head * group * dim;
+    for (; FV_BUILD_AVX2 && kernels->finish16_f32 && i + TOGETHER <= rows; i += TOGETHER)
+        for (size_t g = 0; g < group; g++) {
+            fv_state at = fv_state_row(state, i * group + g, dim);
+            kernels->finish16_f32(group, dim, at.sum, at.out, out + i * out_stride + g * dim, out_stride);
+        }
+    for (; i < rows; i++)
+        for (size_t g = 0; g < group; g++) row_finish(state, i * group + g, dim, out + i * out_stride + g * dim);
 }
 
 #if FV_BUILD_STATE

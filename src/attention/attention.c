@@ -72,6 +72,7 @@ static fv_status call_make(fv_attention *attention, const fv_cache *cache, const
     call->local_window = rows->local_window;
     call->layer = rows->layer;
     call->chooses = fv_policy_chooses(policy) && !rows->local_window;
+    call->tallied = true;
     call->first_token = rows->first_token;
     call->read_from = 0;
     call->rows = rows->count;
@@ -114,6 +115,7 @@ fv_status fv_attention_run(fv_attention *attention, const fv_cache *cache, const
         return fv_rounds_run(call, rows, report);
     }
 #endif
+    call->tallied = report || attention->observer;
     fv_counts_clear(attention);
     status = call_read(call);
     if (status != FV_OK) return status;

@@ -40,6 +40,7 @@ typedef struct fv_attention_call {
     fv_status failed; /* what an executor of the caller's returned, if not FV_OK */
     uint32_t local_window, first_token, rows, layer;
     bool chooses;       /* here: not in a layer with a sliding window */
+    bool tallied;       /* somebody wants to know what was read: a report, an observer, a deadline */
     fv_plan_view view;  /* of attention->plans */
     uint32_t plan_rows; /* of them */
     uint32_t read_from; /* tokens from this one on were read of those plans: all, unless a deadline came first */
@@ -138,7 +139,8 @@ static inline void fv_call_tile(const fv_attention_call *call, uint32_t tile, fv
 static inline void fv_call_write(const fv_attention_call *call, const fv_state *state, uint32_t rows, uint32_t kv_head,
                                  size_t row) {
     const fv_attend_config *config = call->setting.config;
-    fv_state_write(config, state, rows, kv_head, call->out + row * call->out_stride, call->out_stride);
+    fv_state_write(config, call->setting.kernels, state, rows, kv_head, call->out + row * call->out_stride,
+                   call->out_stride);
 #if FV_BUILD_STATE
     if (call->lse)
         fv_state_write_lse(config, state, rows, kv_head, call->lse + row * call->lse_stride, call->lse_stride);

@@ -104,7 +104,7 @@ static void merge_task(void *context, size_t head, size_t worker) {
         if (!is_read(call, ranks->round[i].segment, head)) continue;
         fv_state part = state_at(call, ranks->all + ranks->round[i].offset, head);
         if (ranks->begun[head])
-            fv_state_merge(&total, &part, rows, dim);
+            fv_state_merge_by(call->setting.kernels, &total, &part, rows, dim);
         else
             fv_bytes_copy(total.out, part.out, fv_state_floats(rows, dim) * sizeof(float));
         ranks->begun[head] = true;

@@ -52,7 +52,7 @@ void fv_tails_merge(const fv_attention_call *call, const fv_state *state, const 
     for (uint32_t row = 0; row < plan->rows; row++) {
         fv_state tail = tail_state(call, place, plan->first_token + row);
         fv_state one = fv_state_row(state, row * group, attend->head_dim);
-        fv_state_merge(&one, &tail, group, attend->head_dim);
+        fv_state_merge_by(call->setting.kernels, &one, &tail, group, attend->head_dim);
     }
 }
 

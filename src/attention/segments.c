@@ -98,7 +98,7 @@ void fv_states_merge(const fv_attention_call *call) {
         fv_state total = fv_row_state(call, head, 0);
         for (uint32_t segment = 1; segment < call->segments; segment++) {
             fv_state part = fv_row_state(call, head, segment);
-            fv_state_merge(&total, &part, rows, attend->head_dim);
+            fv_state_merge_by(call->setting.kernels, &total, &part, rows, attend->head_dim);
         }
         if (fv_call_has_tail(call)) fv_tails_merge(call, &total, &call->attention->plans[head], head);
     }

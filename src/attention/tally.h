@@ -46,7 +46,7 @@ void fv_plan_tally(const fv_attention_call *call, const fv_plan *plan, uint32_t 
 
 static inline void fv_plan_note(const fv_attention_call *call, const fv_plan *plan, uint32_t kv_head, size_t row,
                                 size_t worker) {
-    if (FV_BUILD_REPORT) fv_plan_tally(call, plan, kv_head, row, worker);
+    if (FV_BUILD_REPORT && call->tallied) fv_plan_tally(call, plan, kv_head, row, worker);
 }
 
 static inline void fv_counts_clear(fv_attention *attention) {

@@ -235,10 +235,13 @@ static void tokens_store(fv_cache *cache, uint32_t head, uint32_t token, uint32_
     float *key_scale = fv_cache_key_scale(cache, head, token), *value_scale = fv_cache_value_scale(cache, head, token);
     bool whole = tokens == FV_PAGE_TOKENS &&
                  fv_element_page_store(cache->kernels, config->key_type, config->head_dim, key, key_stride, panel);
+    bool copied = FV_BUILD_AVX2 && config->value_type == FV_ELEMENT_F32 && cache->kernels->copy_rows_f32;
+    if (copied) cache->kernels->copy_rows_f32(tokens, config->head_dim, value, value_stride, (float *)(void *)row);
     for (uint32_t t = 0; t < tokens; t++, row += cache->value_row_bytes) {
         if (!whole)
             fv_element_key_store(cache->kernels, config->key_type, config->head_dim, key + t * key_stride, panel,
                                  column + t, key_scale ? key_scale + t : NULL);
+        if (copied) continue;
         fv_element_row_store(cache->kernels, config->value_type, config->head_dim, value + t * value_stride, row,
                              value_scale ? value_scale + t : NULL);
     }
@@ -259,35 +262,52 @@ static bool tokens_fit(const fv_cache *cache, uint32_t tokens, const float *keys
     size_t row = (size_t)config->kv_heads * config->head_dim;
     if (FV_BUILD_PROMPT && key_stride == row && value_stride == row) row *= tokens, tokens = 1;
     for (size_t t = 0; t < tokens; t++)
-        if (!fv_element_holds(config->key_type, row, keys + t * key_stride) ||
-            !fv_element_holds(config->value_type, row, values + t * value_stride))
+        if (!fv_element_holds(cache->kernels, config->key_type, row, keys + t * key_stride) ||
+            !fv_element_holds(cache->kernels, config->value_type, row, values + t * value_stride))
             return false;
     return true;
+}
+
+/* Tokens of a head that are stored before another head's, so that each goes to lines that follow each other and its
+ * inputs are near for the next. */
+enum { STORED_TOKENS = 4 * FV_PAGE_TOKENS };
+
+/* Of one head, page by page. */
+static void head_store(fv_cache *cache, uint32_t head, uint32_t first, uint32_t tokens, const float *key,
+                       size_t key_stride, const float *value, size_t value_stride) {
+    for (uint32_t done = 0, count; done < tokens; done += count) {
+        count = run_tokens(cache, first + done, tokens - done);
+        if (fv_cache_is_foreign(cache, (first + done) / FV_PAGE_TOKENS)) continue;
+        const float *keys = key + done * key_stride, *values = value + done * value_stride;
+        tokens_store(cache, head, first + done, count, keys, key_stride, values, value_stride);
+        if (cache->config.landmark_tokens)
+            fv_landmark_add(cache, head, first + done, count, keys, key_stride, values, value_stride);
+    }
+}
+
+void fv_cache_add(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,
+                  size_t value_stride) {
+    const size_t dim = cache->config.head_dim;
+    for (uint32_t done = 0, count; done < tokens; done += count) {
+        count = STORED_TOKENS < tokens - done ? STORED_TOKENS : tokens - done;
+        for (uint32_t head = 0; head < cache->config.kv_heads; head++)
+            head_store(cache, head, cache->tokens + done, count, keys + done * key_stride + head * dim, key_stride,
+                       values + done * value_stride + head * dim, value_stride);
+    }
+    cache->tokens += tokens;
+    fv_summaries_update(cache, cache->tokens - tokens);
 }
 
 fv_status fv_cache_append(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,
                           size_t value_stride) {
     if (!cache) return FV_ERROR_ARGUMENT;
     if (tokens == 0) return FV_OK;
-    size_t dim = cache->config.head_dim, row = dim * cache->config.kv_heads;
+    size_t row = (size_t)cache->config.head_dim * cache->config.kv_heads;
     if (!keys || !values || key_stride < row || value_stride < row) return FV_ERROR_ARGUMENT;
     if (tokens > cache->config.max_tokens - cache->tokens) return FV_ERROR_FULL;
     if (!fv_cache_holds(cache, cache->tokens - (cache->tokens > 0), cache->tokens + tokens)) return FV_ERROR_FULL;
     if (!tokens_fit(cache, tokens, keys, key_stride, values, value_stride)) return FV_ERROR_RANGE;
-    for (uint32_t done = 0, count; done < tokens; done += count) {
-        uint32_t first = cache->tokens + done;
-        count = run_tokens(cache, first, tokens - done);
-        if (fv_cache_is_foreign(cache, first / FV_PAGE_TOKENS)) continue;
-        for (uint32_t head = 0; head < cache->config.kv_heads; head++) {
-            const float *key = keys + done * key_stride + head * dim,
-                        *value = values + done * value_stride + head * dim;
-            tokens_store(cache, head, first, count, key, key_stride, value, value_stride);
-            if (cache->config.landmark_tokens)
-                fv_landmark_add(cache, head, first, count, key, key_stride, value, value_stride);
-        }
-    }
-    cache->tokens += tokens;
-    fv_summaries_update(cache, cache->tokens - tokens);
+    fv_cache_add(cache, tokens, keys, key_stride, values, value_stride);
     return FV_OK;
 }
 

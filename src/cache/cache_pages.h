@@ -149,6 +149,10 @@ static inline bool fv_cache_shape_equals(const fv_cache_config *a, const fv_cach
            a->value_type == b->value_type && a->landmark_tokens == b->landmark_tokens;
 }
 
+/* fv_cache_append() of tokens that there is room for, all of them in the range of the cache's elements. */
+void fv_cache_add(fv_cache *cache, uint32_t tokens, const float *keys, size_t key_stride, const float *values,
+                  size_t value_stride);
+
 /* Cache lines of 64 bytes that a page of keys and values takes (one head); what reports count as bytes read. */
 uint64_t fv_cache_page_bytes(const fv_cache *cache);
 

@@ -25,8 +25,15 @@ uint32_t fv_element_largest_bits(uint32_t type) {
     return fv_bits_from_f32(FV_ELEMENT_IS(type, Q4_0) ? 8.0f * 65504.0f : FV_CACHE_LARGEST);
 }
 
-bool fv_element_holds(uint32_t type, size_t n, const float *x) {
-    return fv_none_within(n, x, fv_element_largest_bits(type) + 1, FV_BITS_INFINITE);
+bool fv_element_all_below(const fv_kernels *kernels, size_t n, const float *x, uint32_t first) {
+    return FV_BUILD_AVX2 && kernels->largest_f32 ? kernels->largest_f32(n, x) < first
+                                                 : fv_none_within(n, x, first, 0x80000000);
+}
+
+bool fv_element_holds(const fv_kernels *kernels, uint32_t type, size_t n, const float *x) {
+    uint32_t first = fv_element_largest_bits(type) + 1;
+    return (FV_BUILD_AVX2 && kernels->largest_f32 && kernels->largest_f32(n, x) < first) ||
+           fv_none_within(n, x, first, FV_BITS_INFINITE);
 }
 
 size_t fv_element_panel_bytes(uint32_t type, size_t head_dim) {

@@ -23,8 +23,11 @@ bool fv_element_is_built(uint32_t type);
 
 uint32_t fv_element_largest_bits(uint32_t type); /* of the largest magnitude that it takes */
 
+/* Whether the bits of each of n magnitudes are below `first`. */
+bool fv_element_all_below(const fv_kernels *kernels, size_t n, const float *x, uint32_t first);
+
 /* Whether each finite one of n numbers can be held, as fv_cache_append() says; what is not finite is not asked. */
-bool fv_element_holds(uint32_t type, size_t n, const float *x);
+bool fv_element_holds(const fv_kernels *kernels, uint32_t type, size_t n, const float *x);
 
 size_t fv_element_panel_bytes(uint32_t type, size_t head_dim);
 size_t fv_element_row_bytes(uint32_t type, size_t head_dim);

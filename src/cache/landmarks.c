@@ -3,18 +3,18 @@
 #include "cache/cache_pages.h"
 #include "cache/cache_read.h"
 #include "cache/element.h"
+#include "kernels/kernels.h"
 
-void fv_rows_mean_add(uint32_t before, uint32_t tokens, size_t channels, const float *x, size_t x_stride, float *mean) {
-    for (size_t first = 0; first < channels; first += 64) {
-        float held[64] = {0};
-        size_t n = channels - first < 64 ? channels - first : 64;
-        for (size_t c = 0; before && c < n; c++) held[c] = mean[first + c];
-        for (uint32_t t = 0; t < tokens; t++) {
-            const float *row = x + t * x_stride + first;
-            float count = (float)(before + t + 1);
-            for (size_t c = 0; c < n; c++) held[c] = held[c] + (row[c] - held[c]) / count;
-        }
-        for (size_t c = 0; c < n; c++) mean[first + c] = held[c];
+void fv_rows_mean_add(const fv_kernels *kernels, uint32_t before, uint32_t tokens, size_t channels, const float *x,
+                      size_t x_stride, float *mean) {
+    if (FV_BUILD_AVX2 && kernels->mean_add_f32) {
+        kernels->mean_add_f32(before, tokens, channels, x, x_stride, mean);
+        return;
+    }
+    for (size_t c = 0; !before && c < channels; c++) mean[c] = 0.0f;
+    for (uint32_t t = 0; t < tokens; t++) {
+        const float *row = x + t * x_stride, share = 1.0f / (float)(before + t + 1);
+        for (size_t c = 0; c < channels; c++) mean[c] = mean[c] + (row[c] - mean[c]) * share;
     }
 }
 
@@ -26,9 +26,9 @@ void fv_landmark_rebuild(fv_cache *cache, uint32_t head, uint32_t first) {
             uint32_t before = token % cache->config.landmark_tokens, mark = token / cache->config.landmark_tokens;
             size_t n = dim - c < FV_ELEMENT_RUN ? dim - c : FV_ELEMENT_RUN;
             fv_cache_key_run(cache, head, token, c, n, run);
-            fv_rows_mean_add(before, 1, n, run, dim, fv_cache_mark_key_row(cache, head, mark) + c);
+            fv_rows_mean_add(cache->kernels, before, 1, n, run, dim, fv_cache_mark_key_row(cache, head, mark) + c);
             fv_cache_value_run(cache, head, token, c, n, run);
-            fv_rows_mean_add(before, 1, n, run, dim, fv_cache_mark_value_row(cache, head, mark) + c);
+            fv_rows_mean_add(cache->kernels, before, 1, n, run, dim, fv_cache_mark_value_row(cache, head, mark) + c);
         }
 }
 

@@ -9,6 +9,7 @@
 #include "build.h"
 #include "fovea/isa.h"
 #include "fovea/weight.h"
+#include "kernels/f32_loops.h"
 #include "kernels/packed.h"
 #include "kernels/sets.h"
 #include "numeric/half.h"
@@ -462,6 +463,7 @@ extern const float fv_rotate_norms[11];
     K(score_own_f32, fv_score_own_fn) \
     K(value_own_f32, fv_value_own_fn) \
     K(transpose16_f32, fv_transpose16_fn) \
+    FV_KERNEL_LOOP_LIST(K) \
     FV_KERNEL_LISTED_LIST(K)
 
 #define FV_KERNEL_SLOT(name, type) type *name;

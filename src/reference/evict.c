@@ -41,7 +41,8 @@ fv_status fv_evict_append(fv_cache *cache, const fv_evict_config *config, uint32
     const fv_cache_config *cached = &cache->config;
     size_t width = (size_t)cached->kv_heads * cached->head_dim;
     uint32_t leaves = FV_EVICT_NONE;
-    if (!fv_element_holds(cached->key_type, width, key) || !fv_element_holds(cached->value_type, width, value))
+    if (!fv_element_holds(cache->kernels, cached->key_type, width, key) ||
+        !fv_element_holds(cache->kernels, cached->value_type, width, value))
         return FV_ERROR_RANGE; /* before anything leaves */
     if (cache->tokens == cache->config.max_tokens) {
         if (scores_count != cache->tokens) return FV_ERROR_SHAPE;

@@ -28,7 +28,7 @@ static fv_status append_check(const fv_pattern *pattern, const fv_cache *cache, 
                               const fv_tensor *values) {
     fv_status status = entry_check(cache, room, keys, values);
     if (status != FV_OK || keys->tokens == 0) return status;
-    return fv_pattern_inputs_check(pattern->config.checked != 0, NULL, keys, values);
+    return fv_pattern_inputs_check(pattern, NULL, keys, values);
 }
 
 fv_status fv_pattern_append(const fv_pattern *pattern, fv_cache *cache, const fv_tensor *keys,
@@ -145,7 +145,7 @@ fv_status fv_pattern_decode(fv_pattern *pattern, const fv_cache *cache, const fv
     status = query_check(cache, call);
     if (status == FV_OK) status = policy_fits(&job->policy, cache, cache->tokens);
     if (status == FV_OK && width) status = decode_make(pattern, cache, call, 0);
-    if (status == FV_OK && width && pattern->config.checked && !fv_tensor_is_finite(&call->query))
+    if (status == FV_OK && width && pattern->config.checked && !fv_tensor_is_finite(pattern->kernels, &call->query))
         status = FV_ERROR_NOT_FINITE;
     if (status == FV_OK) status = watch_start(call, job);
     if (status == FV_OK && width) status = decode_run(job, cache, call, 0, 1, out);
@@ -219,8 +219,7 @@ fv_status fv_pattern_decode_batch(fv_pattern *pattern, fv_cache *cache, const fv
         status = decode_make(pattern, cache, call, staged ? tokens : 0);
     }
     if (status == FV_OK)
-        status = fv_pattern_inputs_check(pattern->config.checked != 0, call->query.heads ? &call->query : NULL,
-                                         &call->keys, &call->values);
+        status = fv_pattern_inputs_check(pattern, call->query.heads ? &call->query : NULL, &call->keys, &call->values);
     if (status != FV_OK) return status;
     return watch_end(call, job, batch_run(job, cache, call, staged, out));
 }

@@ -1,4 +1,6 @@
 /* Forward calls: a cache and an fv_attention are laid out in the arena, and run. No sum is made here. */
+#include "cache/cache_pages.h"
+#include "cache/element.h"
 #include "reference/pattern_job.h"
 #include "reference/pattern_tensor.h"
 
@@ -29,16 +31,27 @@ static void forward_shape(fv_pattern *pattern, const fv_pattern_call *call, bool
 /* Tokens whose keys and values are checked and packed together: when they are packed they are near. */
 enum { PACKED_TOKENS = 64 };
 
-static fv_status forward_pack(const fv_pattern_call *call, bool checked, fv_cache *cache) {
-    const fv_tensor *keys = &call->keys, *values = &call->values;
-    size_t width = (size_t)keys->heads * keys->head_dim;
+/* Whether keys and values of these tokens have magnitudes of bits below `bits`. */
+static bool tokens_are_below(const fv_kernels *kernels, const fv_pattern_call *call, uint32_t first, uint32_t count,
+                             uint32_t bits) {
+    return fv_tensor_part_is_below(kernels, &call->keys, first, count, bits) &&
+           fv_tensor_part_is_below(kernels, &call->values, first, count, bits);
+}
+
+/* What an F32 cache takes is finite: one look at each element. */
+static fv_status forward_pack(const fv_kernels *kernels, const fv_pattern_call *call, bool checked, fv_cache *cache) {
+    const uint32_t stored = fv_element_largest_bits(FV_ELEMENT_F32) + 1, tokens = call->keys.tokens;
+    size_t width = (size_t)call->keys.heads * call->keys.head_dim;
     fv_status status = FV_OK;
-    for (uint32_t first = 0, count; status == FV_OK && first < keys->tokens; first += count) {
-        count = PACKED_TOKENS < keys->tokens - first ? PACKED_TOKENS : keys->tokens - first;
-        if (checked &&
-            !(fv_tensor_part_is_finite(keys, first, count) && fv_tensor_part_is_finite(values, first, count)))
-            return FV_ERROR_NOT_FINITE;
-        status = fv_cache_append(cache, count, keys->data + first * width, width, values->data + first * width, width);
+    for (uint32_t first = 0, count; status == FV_OK && first < tokens; first += count) {
+        const float *key = call->keys.data + first * width, *value = call->values.data + first * width;
+        count = PACKED_TOKENS < tokens - first ? PACKED_TOKENS : tokens - first;
+        if (tokens_are_below(kernels, call, first, count, stored)) {
+            fv_cache_add(cache, count, key, width, value, width);
+            continue;
+        }
+        if (checked && !tokens_are_below(kernels, call, first, count, FV_BITS_INFINITE)) return FV_ERROR_NOT_FINITE;
+        status = fv_cache_append(cache, count, key, width, value, width);
     }
     return status;
 }
@@ -53,7 +66,7 @@ static fv_status forward_run(fv_pattern *pattern, const fv_pattern_call *call, b
         status = fv_cache_init(&cache, &job->layout.cache, pattern->kernels, pattern->arena, job->layout.cache_bytes);
     if (status != FV_OK) return status;
     size_t width = (size_t)shape->query_heads * shape->head_dim;
-    status = forward_pack(call, checked, cache);
+    status = forward_pack(pattern->kernels, call, checked, cache);
     uint32_t tile = call->tile ? call->tile : shape->tokens;
     for (uint32_t first = 0, count; status == FV_OK && first < shape->tokens; first += count) {
         count = tile < shape->tokens - first ? tile : shape->tokens - first;
@@ -84,8 +97,8 @@ static fv_status forward_check(const fv_pattern *pattern, const fv_pattern_call 
 static fv_status forward_start(fv_pattern *pattern, const fv_pattern_call *call, bool gated) {
     forward_shape(pattern, call, gated);
     fv_status status = fv_pattern_job_layout(pattern);
-    return status == FV_OK ? fv_pattern_inputs_check(pattern->config.checked != 0, &call->query,
-                                                     gated ? &call->keys : NULL, gated ? &call->values : NULL)
+    return status == FV_OK ? fv_pattern_inputs_check(pattern, &call->query, gated ? &call->keys : NULL,
+                                                     gated ? &call->values : NULL)
                            : status;
 }
 

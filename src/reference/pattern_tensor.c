@@ -1,6 +1,6 @@
 /* Sizes and elements of arrays, before anything is made of them. */
 #include "reference/pattern_tensor.h"
-#include "numeric/magnitude.h"
+#include "cache/element.h"
 #include "numeric/size.h"
 
 bool fv_tensor_is_given(const fv_tensor *tensor) {
@@ -9,9 +9,8 @@ bool fv_tensor_is_given(const fv_tensor *tensor) {
            fv_size_add(&elements, rows, tensor->head_dim, 1) && elements != 0 && elements <= SIZE_MAX / sizeof(float);
 }
 
-bool fv_tensor_part_is_finite(const fv_tensor *tensor, uint32_t first, uint32_t tokens) {
+bool fv_tensor_part_is_below(const fv_kernels *kernels, const fv_tensor *tensor, uint32_t first, uint32_t tokens,
+                             uint32_t bits) {
     size_t width = (size_t)tensor->heads * tensor->head_dim;
-    return fv_none_within(tokens * width, tensor->data + first * width, FV_BITS_INFINITE, 0x80000000);
+    return fv_element_all_below(kernels, tokens * width, tensor->data + first * width, bits);
 }
-
-bool fv_tensor_is_finite(const fv_tensor *tensor) { return fv_tensor_part_is_finite(tensor, 0, tensor->tokens); }

@@ -33,23 +33,30 @@ uint32_t fv_policy_gathered(const fv_policy *policy, uint32_t max_tokens) {
     return policy->selector == FV_SELECTOR_PATTERN ? 2 + stride_count(policy, max_tokens) : 0;
 }
 
-static fv_step step_for(fv_step_kind kind, uint32_t begin, uint32_t end, uint32_t window, uint32_t row_begin,
-                        uint32_t row_end) {
-    return (fv_step){.kind = (uint16_t)kind,
-                     .reason = (uint16_t)(kind == FV_STEP_DIAG ? FV_REASON_STRIDE : FV_REASON_LANDMARK),
-                     .begin = begin,
-                     .end = end,
-                     .window = window,
-                     .row_begin = (uint16_t)row_begin,
-                     .row_end = (uint16_t)row_end};
+/* As fv_plan_add(), field by field into its place: a copy of a step that was just made waits for its parts. */
+static fv_status add_step(fv_plan *plan, fv_step_kind kind, fv_reason reason, uint32_t begin, uint32_t end,
+                          uint32_t row_begin, uint32_t row_end) {
+    if ((kind != FV_STEP_DIAG && begin >= end) || row_begin >= row_end) return FV_OK;
+    if (plan->count == plan->capacity) return FV_ERROR_FULL;
+    fv_step *step = &plan->steps[plan->count++];
+    step->kind = (uint16_t)kind;
+    step->reason = (uint16_t)reason;
+    step->begin = begin;
+    step->end = end;
+    step->window = step->ahead = 0;
+    step->row_begin = (uint16_t)row_begin;
+    step->row_end = (uint16_t)row_end;
+    return FV_OK;
 }
 
 static fv_status add_span(fv_plan *plan, fv_reason reason, uint32_t begin, uint32_t end, uint32_t window,
                           uint32_t ahead) {
-    fv_step step = step_for(FV_STEP_SPAN, begin, end, window, 0, plan->rows);
-    step.reason = (uint16_t)reason;
-    step.ahead = ahead;
-    return fv_plan_add(plan, step);
+    const uint32_t before = plan->count;
+    fv_status status = add_step(plan, FV_STEP_SPAN, reason, begin, end, 0, plan->rows);
+    if (plan->count == before) return status;
+    plan->steps[before].window = window;
+    plan->steps[before].ahead = ahead;
+    return FV_OK;
 }
 
 /* First token that the oldest row still sees through a window of `window` tokens (0: all). */
@@ -130,16 +137,33 @@ static bool takes_stride(const pattern_job *job, uint32_t position, uint32_t off
     return !job->policy->keep_until || position < job->policy->keep_until[token];
 }
 
-/* One stride outside the window, for the runs of rows that take it. */
+static bool has_global(const pattern_job *job, uint32_t begin, uint32_t end) {
+    for (uint32_t i = 0; i < job->globals_count; i++)
+        if (job->globals[i] >= begin && job->globals[i] < end) return true;
+    return false;
+}
+
+static fv_status add_stride(const pattern_job *job, uint32_t offset, bool forward, uint32_t row, uint32_t stop) {
+    const uint32_t before = job->plan->count;
+    fv_status status = add_step(job->plan, FV_STEP_DIAG, FV_REASON_STRIDE, forward ? 0 : offset, 0, row, stop);
+    if (forward && job->plan->count > before) job->plan->steps[before].ahead = offset;
+    return status;
+}
+
+/* One stride outside the window, for the runs of rows that take it: one run where nothing is on its way. */
 static fv_status pattern_stride(const pattern_job *job, uint32_t offset, bool forward) {
     uint32_t first = job->view->first_token, rows = job->view->rows;
+    if (!forward && !job->policy->keep && !job->policy->keep_until) {
+        uint32_t row = offset > first ? offset - first : 0;
+        if (row >= rows) return FV_OK;
+        if (!has_global(job, first + row - offset, first + rows - offset))
+            return add_stride(job, offset, forward, row, rows);
+    }
     for (uint32_t row = 0, stop; row < rows; row = stop + 1) {
         while (row < rows && !takes_stride(job, first + row, offset, forward)) row++;
         stop = row;
         while (stop < rows && takes_stride(job, first + stop, offset, forward)) stop++;
-        fv_step step = step_for(FV_STEP_DIAG, forward ? 0 : offset, 0, 0, row, stop);
-        if (forward) step.ahead = offset;
-        fv_status status = fv_plan_add(job->plan, step);
+        fv_status status = add_stride(job, offset, forward, row, stop);
         if (status != FV_OK) return status;
     }
     return FV_OK;
@@ -156,7 +180,7 @@ static fv_status pattern_strides(const pattern_job *job) {
 }
 
 static fv_status add_mark(const pattern_job *job, uint32_t mark, uint32_t count, uint32_t row, uint32_t stop) {
-    return fv_plan_add(job->plan, step_for(FV_STEP_MARK, mark, mark + count, 0, row, stop));
+    return add_step(job->plan, FV_STEP_MARK, FV_REASON_LANDMARK, mark, mark + count, row, stop);
 }
 
 /* Landmarks of the rows row..stop-1, which see the same `available` complete blocks: the last two, then strides back.
@@ -182,11 +206,6 @@ static fv_status marks_both_ways(const pattern_job *job, uint32_t pivot, uint32_
     return status;
 }
 
-/* What the landmarks of a row depend on. */
-static uint32_t row_blocks(const pattern_job *job, uint32_t row) {
-    return (job->view->first_token + row + job->policy->causal) / job->policy->block;
-}
-
 static fv_status plan_pattern(const fv_policy *policy, const fv_plan_view *view, fv_plan *plan) {
     pattern_job job = {.policy = policy, .view = view, .plan = plan, .end = view_end(policy, view)};
     if ((policy->keep || policy->keep_until) && policy->keep_tokens < job.end) return FV_ERROR_ARGUMENT;
@@ -196,9 +215,9 @@ static fv_status plan_pattern(const fv_policy *policy, const fv_plan_view *view,
     fv_status status = pattern_spans(&job);
     if (status == FV_OK && policy->log_stride) status = pattern_strides(&job);
     for (uint32_t row = 0, stop; status == FV_OK && policy->landmarks && row < view->rows; row = stop) {
-        uint32_t blocks = row_blocks(&job, row);
-        stop = row + 1;
-        while (stop < view->rows && row_blocks(&job, stop) == blocks) stop++;
+        uint32_t own = view->first_token + row + policy->causal, blocks = own / policy->block;
+        uint32_t left = policy->block - own % policy->block; /* rows that see as many */
+        stop = left < view->rows - row ? row + left : view->rows;
         status = policy->causal ? marks_causal(&job, blocks, row, stop) : marks_both_ways(&job, blocks, row, stop);
     }
     return status;

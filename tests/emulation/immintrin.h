@@ -114,6 +114,22 @@ EMULATED int32_t emulated_reduce_max_epi32(__m512i a) {
 }
 #define _mm512_reduce_max_epi32 emulated_reduce_max_epi32
 
+EMULATED uint32_t emulated_reduce_max_epu32(__m512i a) {
+    emulated_lanes x = {.si = a};
+    for (int i = 1; i < 16; i++)
+        if (x.u32[i] > x.u32[0]) x.u32[0] = x.u32[i];
+    return x.u32[0];
+}
+#define _mm512_reduce_max_epu32 emulated_reduce_max_epu32
+
+EMULATED __m512 emulated_i32gather_ps(__m512i index, const void *base, int scale) {
+    emulated_lanes x = {.si = index}, y;
+    for (int i = 0; i < 16; i++)
+        y.f32[i] = *(const float *)(const void *)((const char *)base + (ptrdiff_t)x.i32[i] * scale);
+    return y.ps;
+}
+#define _mm512_i32gather_ps emulated_i32gather_ps
+
 EMULATED float emulated_reduce_max_ps(__m512 a) {
     emulated_lanes x = {.ps = a};
     for (int half = 8; half > 0; half /= 2)

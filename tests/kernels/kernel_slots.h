@@ -45,7 +45,12 @@
     X(rms_norm_f32) \
     X(silu_f32) \
     X(gelu_f32) \
-    X(dot_f32)
+    X(dot_f32) \
+    X(mix_f32) \
+    X(copy_rows_f32) \
+    X(finish16_f32) \
+    X(mean_add_f32) \
+    X(largest_f32)
 
 #define PRODUCT_SLOTS(X) \
     X(quantize_q8) \

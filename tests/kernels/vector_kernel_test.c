@@ -197,6 +197,103 @@ static void check_dot_f32(const fv_kernels *table) {
         }
 }
 
+/* The bits of plain C. */
+static void check_mix_f32(const fv_kernels *table) {
+    test_random random = test_random_make(6);
+    for (size_t n = 0; table->mix_f32 && n <= MAX_N; n = n < 131 ? n + 1 : next_n(n)) {
+        float *into = fence_place(&out_fence, n * 4), *from = fence_place(&x_fence, n * 4), want[MAX_N];
+        const float keep = ldexpf(1.0f, -(int)(n % 5)), add = ldexpf(1.0f, -(int)(n % 3));
+        test_fill_f32(&random, into, n, 1.0f);
+        test_fill_f32(&random, from, n, n % 2 ? 1.0f : 1e-37f);
+        for (size_t i = 0; i < n; i++) {
+            const float kept = into[i] * keep, added = from[i] * add;
+            want[i] = kept + added;
+        }
+        table->mix_f32(n, keep, into, add, from);
+        assert_memory_equal(into, want, n * 4);
+        assert_true(fence_is_whole(&out_fence, 1, 0, 0));
+    }
+}
+
+static void check_copy_rows_f32(const fv_kernels *table) {
+    test_random random = test_random_make(7);
+    for (size_t n = 1; table->copy_rows_f32 && n <= 300; n = next_n(n)) {
+        const uint32_t most = MAX_N / (uint32_t)n;
+        size_t rows = test_random_in(&random, 0, most < 17 ? most : 17), stride = MAX_N / (rows ? rows : 1);
+        uint32_t *x = fence_place(&x_fence, (rows ? (rows - 1) * stride + n : 0) * 4);
+        uint32_t *out = fence_place(&out_fence, rows * n * 4);
+        test_fill_bytes(&random, x, (rows ? (rows - 1) * stride + n : 0) * 4); /* also what no number is */
+        table->copy_rows_f32(rows, n, (const float *)(const void *)x, stride, (float *)(void *)out);
+        assert_true(fence_is_whole(&out_fence, 1, 0, 0));
+        for (size_t t = 0; t < rows; t++) assert_memory_equal(out + t * n, x + t * stride, n * 4);
+    }
+}
+
+/* The bits of plain C, and zeros where nothing was read. */
+static void check_finish16_f32(const fv_kernels *table) {
+    enum { ROWS = 16, GROUPS = 3, MAX_DIM = 128 };
+    static float sum[ROWS * GROUPS * FV_SUM_LANES], x[ROWS * GROUPS * MAX_DIM], out[ROWS * GROUPS * MAX_DIM],
+        want[ROWS * GROUPS * MAX_DIM];
+    test_random random = test_random_make(8);
+    for (size_t dim = 1; table->finish16_f32 && dim <= MAX_DIM; dim++)
+        for (size_t group = 1; group <= GROUPS; group++) {
+            const size_t head = test_random_in(&random, 0, (uint32_t)group - 1), stride = group * dim;
+            test_fill_f32(&random, sum, ROWS * group * FV_SUM_LANES, 1.0f);
+            test_fill_f32(&random, x, ROWS * group * dim, 1.0f);
+            test_fill_f32(&random, out, ROWS * stride, 1.0f);
+            for (size_t i = 0; i < ROWS * group * FV_SUM_LANES; i++) sum[i] = fabsf(sum[i]);
+            memset(sum, 0, FV_SUM_LANES * sizeof *sum);
+            memcpy(want, out, ROWS * stride * 4);
+            for (size_t t = 0; t < ROWS; t++) {
+                float all = 0.0f;
+                for (size_t i = 0; i < FV_SUM_LANES; i++) all += sum[(t * group + head) * FV_SUM_LANES + i];
+                const float factor = all > 0.0f ? 1.0f / all : 0.0f;
+                for (size_t c = 0; c < dim; c++)
+                    want[t * stride + head * dim + c] = x[(t * group + head) * dim + c] * factor;
+            }
+            table->finish16_f32(group, dim, sum + head * FV_SUM_LANES, x + head * dim, out + head * dim, stride);
+            assert_memory_equal(out, want, ROWS * stride * 4);
+        }
+}
+
+/* The bits of plain C, however the rows are cut. */
+static void check_mean_add_f32(const fv_kernels *table) {
+    test_random random = test_random_make(9);
+    for (size_t n = 1; table->mean_add_f32 && n <= 300; n = next_n(n)) {
+        uint32_t rows = test_random_in(&random, 1, MAX_N / (uint32_t)n < 16 ? MAX_N / (uint32_t)n : 16),
+                 first = test_random_in(&random, 0, rows), before = n % 3 ? (uint32_t)n * 7 : 0;
+        float *x = fence_place(&x_fence, rows * n * 4), *mean = fence_place(&out_fence, n * 4), want[300], start[300];
+        test_fill_f32(&random, x, rows * n, 1.0f);
+        test_fill_f32(&random, start, n, 1.0f);
+        for (size_t i = 0; i < n; i++) {
+            float held = before ? start[i] : 0.0f;
+            for (uint32_t t = 0; t < rows; t++) {
+                const float share = 1.0f / (float)(before + t + 1), step = (x[t * n + i] - held) * share;
+                held = held + step;
+            }
+            want[i] = held;
+        }
+        memcpy(mean, start, n * 4);
+        table->mean_add_f32(before, first, n, x, n, mean);
+        table->mean_add_f32(before + first, rows - first, n, x + first * n, n, mean);
+        assert_memory_equal(mean, want, n * 4);
+        assert_true(fence_is_whole(&out_fence, 1, 0, 0));
+    }
+}
+
+static void check_largest_f32(const fv_kernels *table) {
+    test_random random = test_random_make(10);
+    for (size_t n = 0; table->largest_f32 && n <= MAX_N; n = n < 300 ? n + 1 : next_n(n)) {
+        uint32_t *x = fence_place(&x_fence, n * 4), most = 0;
+        test_fill_bytes(&random, x, n * 4);
+        for (size_t i = 0; i < n; i++) {
+            if (n % 2) x[i] &= 0xBFFFFFFF; /* with and without NaN and infinity */
+            most = most > (x[i] & INT32_MAX) ? most : x[i] & INT32_MAX;
+        }
+        assert_int_equal(table->largest_f32(n, (const float *)(const void *)x), most);
+    }
+}
+
 /* A slot that no program checks. */
 static void test_no_slot_is_forgotten(void **state) {
     (void)state;

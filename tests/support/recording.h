@@ -61,6 +61,17 @@ static uint64_t recorded_calls[RECORDED_SLOTS]; /* by slot */
                 (rows, dim, query, query_stride, out))
 #define RECORD_fv_transpose16_fn(slot) \
     RECORD_VOID(slot, (size_t columns, const float *x, size_t stride, float *out), (columns, x, stride, out))
+#define RECORD_fv_finish16_fn(slot) \
+    RECORD_VOID(slot, (size_t group, size_t dim, const float *sum, const float *x, float *out, size_t stride), \
+                (group, dim, sum, x, out, stride))
+#define RECORD_fv_mix_fn(slot) \
+    RECORD_VOID(slot, (size_t n, float keep, float *into, float add, const float *from), (n, keep, into, add, from))
+#define RECORD_fv_copy_rows_fn(slot) \
+    RECORD_VOID(slot, (size_t rows, size_t n, const float *x, size_t stride, float *out), (rows, n, x, stride, out))
+#define RECORD_fv_mean_add_fn(slot) \
+    RECORD_VOID(slot, (uint32_t before, uint32_t rows, size_t n, const float *x, size_t stride, float *mean), \
+                (before, rows, n, x, stride, mean))
+#define RECORD_fv_largest_fn(slot) RECORD(slot, uint32_t, (size_t n, const float *x), (n, x))
 #define RECORD_fv_softmax_chunk_fn(slot) \
     RECORD_VOID(slot, \
                 (size_t rows, size_t columns, size_t dim, float factor, float *score, float *maximum, float *sum, \

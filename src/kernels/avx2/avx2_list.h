@@ -28,6 +28,11 @@
     K(value_parts_q4, avx2) \
     K(score_own_f32, avx2) \
     K(value_own_f32, avx2) \
+    K(mix_f32, avx2) \
+    K(copy_rows_f32, avx2) \
+    K(finish16_f32, avx2) \
+    K(mean_add_f32, avx2) \
+    K(largest_f32, avx2) \
     K(softmax_chunk, avx2) \
     K(narrow_f16, avx2) \
     K(widen_f16, avx2) \

@@ -29,6 +29,11 @@
     K(score_own_f32, avx512) \
     K(value_own_f32, avx512) \
     K(transpose16_f32, avx512) \
+    K(mix_f32, avx512) \
+    K(copy_rows_f32, avx512) \
+    K(finish16_f32, avx512) \
+    K(mean_add_f32, avx512) \
+    K(largest_f32, avx512) \
     K(softmax_chunk, avx512) \
     K(mean_score, avx512) \
     K(sign_score, avx512) \

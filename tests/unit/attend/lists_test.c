@@ -69,8 +69,8 @@ static void lists_run(const attention_world *w, const uint16_t *readers, uint32_
     fv_attend_setting setting = {&w->attend, &layout, w->kernels, w->cache, w->query_stride};
     fv_plan plan = {.first_token = first, .rows = rows};
     fv_attend_job *job = fv_attend_begin(&setting, &plan, kv_head, w->queries + first * w->query_stride, scratch);
-    fv_state_write(&w->attend, fv_attend_lists(job, readers, (first + rows - 1) / FV_PAGE_TOKENS + 1, memory), rows,
-                   kv_head, out, width);
+    const fv_state *state = fv_attend_lists(job, readers, (first + rows - 1) / FV_PAGE_TOKENS + 1, memory);
+    fv_state_write(&w->attend, w->kernels, state, rows, kv_head, out, width);
     for (size_t i = 0; i < 64; i++) assert_int_equal(memory[bytes + i], 0xFF);
     free(scratch), free(memory);
 }

@@ -97,7 +97,7 @@ static void model_mark(const model *m, uint32_t mark, uint32_t head, const float
     for (uint32_t c = 0; c < dim; c++) {
         mean[c] = 0.0f;
         for (uint32_t i = 0; i < m->config.landmark_tokens && first + i < m->tokens; i++)
-            mean[c] += (rows[first + i][head * dim + c] - mean[c]) / (float)(i + 1);
+            mean[c] += (rows[first + i][head * dim + c] - mean[c]) * (1.0f / (float)(i + 1));
     }
 }
 
