@@ -145,7 +145,7 @@ def speed_table():
     """The README's: the faster of dense and fovea, beside the better setting of llama.cpp in the same run and, from runs of
     its own, ik_llama.cpp."""
     rows = rows_of(os.path.join(ROOT, "bench", "results", README_MACHINE, "model.csv"))
-    beside = {row["test"]: row for row in ik_rows() if row["model"].startswith("SmolLM2")}
+    beside = {row["test"]: row for row in ik_rows() if row["model"].startswith("SmolLM2") and "bf16" not in row["settings"]}
     made = []
     for test, words in README_TESTS.items():
         best = {row["engine"] + row["settings"]: float(row["best_ts"]) for row in rows

@@ -56,20 +56,14 @@ static fv_status forward_pack(const fv_kernels *kernels, const fv_pattern_call *
     return status;
 }
 
-/* Packs keys and values, then hands the rows over, `tile` at a time. checked: keys and values are to be. */
-static fv_status forward_run(fv_pattern *pattern, const fv_pattern_call *call, bool checked, float *out) {
+/* Hands the rows over, `tile` at a time. */
+static fv_status forward_rows(fv_pattern *pattern, const fv_pattern_call *call, const fv_cache *cache, float *out) {
     fv_pattern_job *job = &pattern->job;
-    const fv_call_shape *shape = &job->shape;
-    fv_cache *cache;
-    fv_status status = fv_pattern_attention_make(pattern);
-    if (status == FV_OK)
-        status = fv_cache_init(&cache, &job->layout.cache, pattern->kernels, pattern->arena, job->layout.cache_bytes);
-    if (status != FV_OK) return status;
-    size_t width = (size_t)shape->query_heads * shape->head_dim;
-    status = forward_pack(pattern->kernels, call, checked, cache);
-    uint32_t tile = call->tile ? call->tile : shape->tokens;
-    for (uint32_t first = 0, count; status == FV_OK && first < shape->tokens; first += count) {
-        count = tile < shape->tokens - first ? tile : shape->tokens - first;
+    const uint32_t tokens = job->shape.tokens, tile = call->tile ? call->tile : tokens;
+    const size_t width = (size_t)job->shape.query_heads * job->shape.head_dim;
+    fv_status status = FV_OK;
+    for (uint32_t first = 0, count; status == FV_OK && first < tokens; first += count) {
+        count = tile < tokens - first ? tile : tokens - first;
         job->rows = (fv_attention_rows){.first_token = first,
                                         .count = count,
                                         .query = call->query.data + first * width,
@@ -79,6 +73,18 @@ static fv_status forward_run(fv_pattern *pattern, const fv_pattern_call *call, b
         status = fv_attention_run(job->attention, cache, &job->policy, &job->rows, call->parallel, call->report);
     }
     return status;
+}
+
+/* checked: keys and values are to be, as they are packed. */
+static fv_status forward_run(fv_pattern *pattern, const fv_pattern_call *call, bool checked, float *out) {
+    fv_pattern_job *job = &pattern->job;
+    fv_cache *cache;
+    fv_status status = fv_pattern_attention_make(pattern);
+    if (status == FV_OK)
+        status = fv_cache_init(&cache, &job->layout.cache, pattern->kernels, pattern->arena, job->layout.cache_bytes);
+    if (status != FV_OK) return status;
+    status = forward_pack(pattern->kernels, call, checked, cache);
+    return status == FV_OK ? forward_rows(pattern, call, cache, out) : status;
 }
 
 /* All that can be said of a forward call without a look into its arrays; *empty: there is nothing to do. */
