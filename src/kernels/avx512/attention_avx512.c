@@ -3,6 +3,7 @@
  * are 24 of 32 registers of sums, fed by two of keys and a broadcast: 14 loads for 24 FMA. */
 #include "kernels/avx512/element_avx512.h"
 #include "kernels/avx512/exp_avx512.h"
+#include "kernels/avx512/row_blocks_avx512.h"
 #include "kernels/kernels.h"
 
 /* One channel of `rows` queries times `pages` x 16 keys. */
@@ -104,12 +105,6 @@ INLINE void score_many(element type, size_t rows, size_t pages, size_t head_dim,
         score_rows(type, rows, 2, pages, head_dim, query, query_stride, key, next, key_scale, score, score_stride);
 }
 
-/* Rows of the next block: twelve, but two times eight for sixteen. */
-INLINE size_t block_rows(size_t rows) {
-    if (rows >= 12 && rows != 16) return 12;
-    return rows >= 8 ? 8 : rows;
-}
-
 INLINE void score_page(element type, size_t rows, size_t pages, size_t head_dim, const float *query,
                        size_t query_stride, const void *const *key, const void *const *next, const float *key_scale,
                        float *score, size_t score_stride) {
@@ -187,7 +182,7 @@ INLINE void value_rows(element type, size_t rows, size_t wide, size_t head_dim, 
         value_block(type, rows, 2, c, last, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
     }
     if (c >= head_dim) return;
-    __mmask16 last = (__mmask16)(head_dim - c >= 16 ? 0xFFFF : (1u << (head_dim - c)) - 1);
+    __mmask16 last = lanes_of(head_dim - c);
     value_block(type, rows, 1, c, last, head_dim, keys, weight, weight_stride, value, next, out, out_stride);
 }
 
@@ -303,7 +298,7 @@ void fv_value_own_f32_avx512(size_t pages, size_t head_dim, const float *weight,
         size_t c = 0;
         for (; c + 64 <= head_dim; c += 64) own_values(4, 0xFFFF, pages, t * head_dim + c, weight, value, out + c);
         for (; c < head_dim; c += 16) {
-            __mmask16 last = (__mmask16)(head_dim - c >= 16 ? 0xFFFF : (1u << (head_dim - c)) - 1);
+            __mmask16 last = lanes_of(head_dim - c);
             own_values(1, last, pages, t * head_dim + c, weight, value, out + c);
         }
     }

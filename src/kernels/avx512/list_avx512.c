@@ -3,15 +3,9 @@
  * some 24 rows share a vector of keys, since each FMA loads its query. Value sums: 12 to 16 sums at a time, which hide
  * the latency and let the next ones' loads begin early. */
 #include "kernels/avx512/element_avx512.h"
+#include "kernels/avx512/row_blocks_avx512.h"
 #include "kernels/kernels.h"
 #include <stdbool.h>
-
-/* Of a group's rows that are left, how many go together: 1, 2, 3, 4 or 6. */
-INLINE size_t run_of(size_t left) {
-    if (left == 5) return 3;
-    if (left == 7 || left == 8) return 4;
-    return left > 6 ? 6 : left;
-}
 
 /* `run` rows of `positions` positions. */
 INLINE void score_block(element type, size_t positions, size_t run, const fv_listed_rows *at, size_t head_dim,

@@ -29,9 +29,6 @@ void fv_silu_f32_avx512(size_t n, const float *gate, const float *up, float *out
 
 void fv_gelu_f32_avx512(size_t n, const float *gate, const float *up, float *out) { gated(1, n, gate, up, out); }
 
-/* The lanes that are left of n, sixteen at most. */
-INLINE __mmask16 lanes_of(size_t n) { return (__mmask16)(n >= 16 ? 0xFFFF : (1u << n) - 1); }
-
 void fv_mix_f32_avx512(size_t n, float keep, float *into, float add, const float *from) {
     const __m512 k = _mm512_set1_ps(keep), a = _mm512_set1_ps(add);
     for (size_t i = 0; i < n; i += 16) {

@@ -1,6 +1,7 @@
 /* Scores and value sums over bf16 by products of pairs: queries and weights are rounded to bf16, too. Limit: the
  * products, of which one does the work of two FMA, for eight rows and more; memory for the few of a decode. Blocks are
  * those of AVX-512's kernels: a register of keys or values takes one load and one permutation for two of them. */
+#include "kernels/avx512/row_blocks_avx512.h"
 #include "kernels/avx512bf16/pairs_avx512bf16.h"
 #include "kernels/kernels.h"
 
@@ -8,7 +9,7 @@ void fv_query_pack_bf16_avx512bf16(size_t rows, size_t head_dim, const float *qu
     for (size_t r = 0; r < rows; r++, query += query_stride, out += head_dim)
         for (size_t c = 0; c < head_dim; c += 32) {
             size_t left = head_dim - c < 32 ? head_dim - c : 32;
-            __mmask16 low = (__mmask16)(left < 16 ? (1u << left) - 1 : 0xFFFF);
+            __mmask16 low = lanes_of(left);
             __mmask16 high = (__mmask16)(left > 16 ? (1u << (left - 16)) - 1 : 0);
             __m512bh pairs = _mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(high, query + c + 16 * (left > 16)),
                                                  _mm512_maskz_loadu_ps(low, query + c));
@@ -65,12 +66,6 @@ INLINE void score_many(size_t rows, size_t pages, size_t head_dim, const float *
         score_rows(rows, 2, pages, 256, query, 256, key, next, score, OUT);
     else
         score_rows(rows, 2, pages, head_dim, query, query_stride, key, next, score, score_stride);
-}
-
-/* Rows of the next block: twelve, but two times eight for sixteen. */
-INLINE size_t block_rows(size_t rows) {
-    if (rows >= 12 && rows != 16) return 12;
-    return rows >= 8 ? 8 : rows;
 }
 
 void fv_score_page_bf16_avx512bf16(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
@@ -147,7 +142,7 @@ INLINE void value_rows(size_t rows, size_t wide, size_t head_dim, size_t keys, c
         for (; c + 16 * wide <= head_dim; c += 16 * wide)
             value_block(rows, wide, c, 0xFFFF, head_dim, some, pairs, value, next, out, out_stride);
         for (; c < head_dim; c += 16) {
-            __mmask16 last = (__mmask16)(head_dim - c >= 16 ? 0xFFFF : (1u << (head_dim - c)) - 1);
+            __mmask16 last = lanes_of(head_dim - c);
             value_block(rows, 1, c, last, head_dim, some, pairs, value, next, out, out_stride);
         }
         if (next) next += some * head_dim;

@@ -1,14 +1,8 @@
 /* Scores and value sums of one page of bf16 for listed positions: the chains of score_page and value_sum of this folder
  * in the blocks of AVX-512's lists. */
+#include "kernels/avx512/row_blocks_avx512.h"
 #include "kernels/avx512bf16/pairs_avx512bf16.h"
 #include "kernels/kernels.h"
-
-/* Of a group's rows that are left, how many go together: 1, 2, 3, 4 or 6. */
-INLINE size_t run_of(size_t left) {
-    if (left == 5) return 3;
-    if (left == 7 || left == 8) return 4;
-    return left > 6 ? 6 : left;
-}
 
 /* `run` rows of `positions` positions. */
 INLINE void score_block(size_t positions, size_t run, const fv_listed_rows *at, size_t head_dim, const float *query,
@@ -85,7 +79,7 @@ INLINE void value_rows(size_t positions, size_t run, size_t wide, const fv_liste
     for (; c + 16 * wide <= head_dim; c += 16 * wide)
         value_block(positions, run, wide, c, 0xFFFF, at, head_dim, keys, pairs, (const uint16_t *)value, out);
     for (; c < head_dim; c += 16) {
-        __mmask16 last = (__mmask16)(head_dim - c >= 16 ? 0xFFFF : (1u << (head_dim - c)) - 1);
+        __mmask16 last = lanes_of(head_dim - c);
         value_block(positions, run, 1, c, last, at, head_dim, keys, pairs, (const uint16_t *)value, out);
     }
 }

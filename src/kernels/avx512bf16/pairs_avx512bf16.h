@@ -44,7 +44,7 @@ INLINE __m512 pair_add(__m512 sum, __m512i x, __m512i y) { return _mm512_dpbf16_
 
 /* Up to sixteen weights to pairs; an odd last one has 0 beside it. */
 INLINE void weights_pack(size_t keys, const float *weight, uint32_t *pair) {
-    __mmask16 some = (__mmask16)(keys < 16 ? (1u << keys) - 1 : 0xFFFF);
+    __mmask16 some = lanes_of(keys);
     __m256bh narrow = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(some, weight));
     _mm256_storeu_si256((__m256i *)(void *)pair, (__m256i)narrow);
 }
