@@ -131,7 +131,11 @@ static double tolerance(uint32_t type) {
 
 /* What processors that multiply pairs of bf16 may round queries and weights by, of scores and values of these sizes. */
 static double narrowing(const fv_array_attention *call) {
-    return call->keys.type == FV_ELEMENT_BF16 || call->values.type == FV_ELEMENT_BF16 ? 0x1p-8 : 0;
+    static _Alignas(8) unsigned char memory[FV_KERNELS_BYTES];
+    static const fv_kernels *best;
+    if (!best) assert_int_equal(fv_kernels_init(&best, FV_ISA_BEST, memory, sizeof memory), FV_OK);
+    bool pairs = call->keys.type == FV_ELEMENT_BF16 || call->values.type == FV_ELEMENT_BF16;
+    return pairs && fv_isa_includes(fv_kernels_isa(best), FV_ISA_AVX512BF16) ? 0x1p-8 : 0;
 }
 
 static void compare(const fv_array_attention *call, const char *what) {
