@@ -31,7 +31,8 @@ static const cli_option eval_flags[] = {
                      "(default: all)"),
     CLI_FLAG(INTEGER, "-n --questions", questions, .low = 1, .high = 100000, .help = "questions of each task"),
     CLI_FLAG(INTEGER, "--per-document", per_document, .low = 1, .high = FV_EVAL_QUESTIONS_MAX,
-             .help = "most questions about one document"),
+             .help = "most questions about one document, which is read once; their answers are those\n"
+                     "that each would have alone"),
     CLI_FLAG(INTEGER, "-c --ctx-size", model.context, .env = "LLAMA_ARG_CTX_SIZE", .low = 256, .high = CLI_CONTEXT_MAX,
              .help = "tokens of document, question and answer"),
     CLI_FLAG(INTEGER, "-s --seed", seed, .high = CLI_SEED_MAX, .help = "documents and questions follow from it"),
@@ -124,11 +125,15 @@ static int open_policies(eval_state *state) {
 
 static json_t *task_json(const eval_state *state, size_t policy, fv_eval_task task) {
     const fv_eval_sum *sum = fv_eval_of(state->eval, policy, task), *dense = fv_eval_of(state->eval, 0, task);
+    size_t documents = fv_eval_document_count(state->eval, task);
+    double half = fv_eval_documents_95(fv_eval_documents(state->eval, policy, task), documents);
     json_t *object = json_object();
     CLI_ADD(object, {"task", cli_text(fv_eval_task_name(task))}, {"questions", cli_count(sum->questions)},
             {"right", cli_count(sum->right)}, {"dense_right", cli_count(dense->right)},
             {"counts", json_boolean(fv_eval_counts(dense))}, {"of_dense", cli_real(fv_eval_of_dense(sum, dense))},
-            {"difference", cli_real(fv_eval_difference(sum))}, {"difference_95", cli_real(fv_eval_difference_95(sum))});
+            {"difference", cli_real(fv_eval_difference(sum))}, {"difference_95", cli_real(fv_eval_difference_95(sum))},
+            {"better", cli_count(sum->better)}, {"worse", cli_count(sum->worse)},
+            {"documents", cli_count((uint64_t)documents)}, {"documents_95", cli_real(half)});
     return object;
 }
 
@@ -166,24 +171,28 @@ static int print_line(eval_state *state, fv_eval_task task) {
 
 static void print_task(const eval_state *state, fv_eval_task task) {
     const fv_eval_sum *dense = fv_eval_of(state->eval, 0, task);
+    size_t documents = fv_eval_document_count(state->eval, task);
     for (size_t i = 0; i < state->attention.count && dense->questions > 0; i++) {
         const fv_eval_sum *sum = fv_eval_of(state->eval, i, task);
         cli_print("| %s%s | %s | %llu of %llu | ", fv_eval_task_name(task),
                   fv_eval_counts(dense) ? "" : " (does not count)", state->attention.texts[i],
                   (unsigned long long)sum->right, (unsigned long long)sum->questions);
+        double half = fv_eval_documents_95(fv_eval_documents(state->eval, i, task), documents);
         if (i == 0 || dense->right == 0)
-            cli_print("| |\n");
+            cli_print("| | | |\n");
         else
-            cli_print("%.1f %% | %+.1f ± %.1f |\n", 100 * fv_eval_of_dense(sum, dense), 100 * fv_eval_difference(sum),
-                      100 * fv_eval_difference_95(sum));
+            cli_print("%.1f %% | %llu, %llu | %+.1f ± %.1f | ± %.1f, %zu |\n", 100 * fv_eval_of_dense(sum, dense),
+                      (unsigned long long)sum->better, (unsigned long long)sum->worse, 100 * fv_eval_difference(sum),
+                      100 * fv_eval_difference_95(sum), 100 * half, documents);
     }
 }
 
 static int print_results(eval_state *state) {
     if (state->options->lines) return CLI_DONE; /* they are there already */
     if (state->options->json) return cli_json_print(results_json(state, state->tasks));
-    cli_print("| task | attention | right | of dense | difference, points (95 %%) |\n"
-              "| --- | --- | ---: | ---: | ---: |\n");
+    cli_print("| task | attention | right | of dense | only it, only dense | difference, points (95 %%) "
+              "| by documents, how many |\n"
+              "| --- | --- | ---: | ---: | ---: | ---: | ---: |\n");
     for (int task = 0; task < FV_EVAL_TASK_COUNT; task++) print_task(state, (fv_eval_task)task);
     cli_print("\n");
     for (size_t i = 0; i < state->attention.count; i++)
@@ -191,6 +200,15 @@ static int print_results(eval_state *state) {
     cli_print("A task counts where dense attention is right in at least %.0f %% of the questions.\n",
               100 * FV_EVAL_COUNTS_FROM);
     return cli_flush() ? CLI_DONE : CLI_FAILED;
+}
+
+/* Reading and answering, so far. */
+static void say_seconds(const eval_state *state) {
+    for (size_t i = 0; i < state->attention.count; i++) {
+        double reading, answering;
+        fv_eval_seconds(state->eval, i, &reading, &answering);
+        cli_note("%s: %.1f s of reading, %.1f s of answering", state->attention.texts[i], reading, answering);
+    }
 }
 
 /* Asks all that is wanted; *printed: whether the lines of it could be written. */
@@ -205,6 +223,7 @@ static fv_status ask_tasks(eval_state *state, int *printed) {
         if (!state->tasks[task]) continue;
         status = fv_eval_run(state->eval, (fv_eval_task)task);
         cli_progress_end(&state->progress);
+        say_seconds(state);
         *printed = print_line(state, (fv_eval_task)task);
     }
     return status;

@@ -35,6 +35,9 @@ class Eval(CliTest):
         self.assertEqual(len(mine), better + worse)
         self.assertEqual(task["dense_right"] + better - worse, task["right"])
         self.assertAlmostEqual((better - worse) / task["questions"], task["difference"])
+        self.assertEqual((better, worse), (task["better"], task["worse"]))
+        self.assertEqual(2, task["documents"])
+        self.assertLess(0, task["documents_95"] + (better + worse == 0))
         self.assertEqual(task["dense_right"] / task["questions"] >= 0.4, task["counts"])
         for d in mine:
             self.assertTrue(d["question"] and d["expected"] and 0 <= d["depth"] <= 1)
@@ -61,7 +64,9 @@ class Eval(CliTest):
         for i in (0, 1):
             self.assertEqual(whole["policies"][i]["tasks"], [t for one in lines for t in one["policies"][i]["tasks"]])
         self.assertEqual(whole["differences"], [d for one in lines for d in one["differences"]])
-        self.assertRegex(self.ok(*arguments).stderr.decode(), r"needle: 2 of 3 questions, \d+ s left in all")
+        said = self.ok(*arguments).stderr.decode()
+        self.assertRegex(said, r"needle: 2 of 3 questions, \d+ s left in all")
+        self.assertRegex(said, r"dense: \d+\.\d s of reading, \d+\.\d s of answering")
 
     def test_the_table(self):
         text = self.ok("eval", *SMALL, "--task", "needle").stdout.decode()

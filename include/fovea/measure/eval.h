@@ -29,6 +29,16 @@ FV_API double fv_eval_difference(
 FV_API double fv_eval_difference_95(
     const fv_eval_sum *sum); /* half of that difference's 95 % interval, of paired answers; 1 below 2 questions */
 
+/**
+ * Half of the 95 % interval of the difference over `count` documents, which need not be alike: questions about one
+ * document are not independent, so the spread is that of whole documents (a cluster-robust standard error).
+ *
+ *   t(count - 1) sqrt(count / (count - 1) sum over documents of (better - worse - questions mean)^2) / all questions
+ *
+ * documents  [count]. t is the 97.5 % point of Student's distribution. 1 below 2 documents. Pure.
+ */
+FV_API double fv_eval_documents_95(const fv_eval_sum *documents, size_t count);
+
 /** What one policy answered. */
 typedef struct fv_eval_answer {
     fv_text text;
@@ -86,6 +96,16 @@ FV_API fv_status fv_eval_explain(const fv_eval *eval, fv_status status, fv_messa
 FV_API const fv_eval_sum *fv_eval_of(const fv_eval *eval, size_t policy, fv_eval_task task);
 FV_API const fv_report *fv_eval_report(const fv_eval *eval,
                                        size_t policy); /* of the questions and answers that count */
+
+/** Documents of a task with at least one answered question. */
+FV_API size_t fv_eval_document_count(const fv_eval *eval, fv_eval_task task);
+
+/** What a policy answered, document by document, in the order of asking: [fv_eval_document_count()], valid until the
+ *  next fv_eval_run(). The last has fewer questions where the task was cut short. */
+FV_API const fv_eval_sum *fv_eval_documents(const fv_eval *eval, size_t policy, fv_eval_task task);
+
+/** Seconds that a policy has taken so far: in reading documents, and in questions and answers. */
+FV_API void fv_eval_seconds(const fv_eval *eval, size_t policy, double *reading, double *answering);
 
 #ifdef __cplusplus
 }

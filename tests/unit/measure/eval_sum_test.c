@@ -49,6 +49,43 @@ static void the_interval_is_that_of_paired_answers(void **state) {
     assert_true(fv_eval_difference_95(&(fv_eval_sum){0}) == 1);
 }
 
+/* With one question each, documents are questions: the same standard error, with Student's t in place of 1.96. */
+static void a_document_with_one_question_is_a_question(void **state) {
+    fv_eval_sum documents[40] = {{0}};
+    const fv_eval_sum all = {40, 28, 3, 5};
+    (void)state;
+    for (int i = 0; i < 40; i++) documents[i] = (fv_eval_sum){1, i < 28, i < 3, i >= 35};
+    assert_true(fabs(fv_eval_documents_95(documents, 40) / (fv_eval_difference_95(&all) / 1.96) - 2.0227) < 1e-4);
+}
+
+/* Differences of -2, 0 and 2 of 10 each: mean 0, squares 8, n/(n-1) = 3/2, so sqrt(12)/30; t of 2 is 4.303. */
+static void documents_are_spread_as_wholes(void **state) {
+    const fv_eval_sum documents[] = {{10, 5, 0, 2}, {10, 5, 1, 1}, {10, 7, 2, 0}},
+                      alike[] = {{10, 5, 0, 2}, {5, 2, 0, 1}};
+    (void)state;
+    assert_true(near(fv_eval_documents_95(documents, 3), 4.303 * sqrt(12) / 30));
+    assert_true(near(fv_eval_documents_95(alike, 2), 0));
+    assert_true(fv_eval_documents_95(documents, 1) == 1);
+    assert_true(fv_eval_documents_95(documents, 0) == 1);
+    assert_true(fv_eval_documents_95((fv_eval_sum[2]){{0}}, 2) == 1);
+}
+
+/* Student's t as it comes through: documents with mean 0 whose squares sum to n - 1. */
+static void the_interval_of_documents_is_that_of_student(void **state) {
+    static const struct {
+        size_t documents;
+        double t;
+    } rows[] = {{2, 12.706}, {6, 2.5706}, {10, 2.2622}, {20, 2.0930}, {200, 1.9720}};
+    (void)state;
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        fv_eval_sum documents[200] = {{0}};
+        size_t n = rows[r].documents;
+        for (size_t i = 0; i < n; i++) documents[i] = (fv_eval_sum){1, 0, i % 2, (i + 1) % 2};
+        double expected = rows[r].t * sqrt((double)n * (double)n / (double)(n - 1)) / (double)n;
+        assert_true(fabs(fv_eval_documents_95(documents, n) / expected - 1) < 2e-3);
+    }
+}
+
 static void a_task_counts_from_two_fifths_on(void **state) {
     (void)state;
     assert_true(fv_eval_counts(&(fv_eval_sum){.questions = 40, .right = 16}));
@@ -126,6 +163,17 @@ static void every_question_is_asked_of_every_policy(void **state) {
     assert_int_equal(window->better, watch.better);
     assert_int_equal(window->better + window->worse, watch.differ);
     assert_int_equal(fv_eval_of(eval, 0, FV_EVAL_TASK_COUNTING)->questions, 0);
+    const fv_eval_sum *sums = fv_eval_documents(eval, 1, FV_EVAL_TASK_NEEDLE);
+    assert_int_equal(fv_eval_document_count(eval, FV_EVAL_TASK_NEEDLE), 2);
+    assert_int_equal(sums[0].questions, 3);
+    assert_int_equal(sums[1].questions, 1);
+    assert_int_equal(sums[0].better + sums[1].better, window->better);
+    assert_int_equal(sums[0].worse + sums[1].worse, window->worse);
+    assert_int_equal(sums[0].right + sums[1].right, window->right);
+    assert_int_equal(fv_eval_document_count(eval, FV_EVAL_TASK_COUNTING), 0);
+    double reading = 0, answering = 0;
+    fv_eval_seconds(eval, 1, &reading, &answering);
+    assert_true(reading > 0 && answering > 0);
     assert_true(fv_eval_report(eval, 0)->keys_read == fv_eval_report(eval, 0)->keys_visible);
     assert_true(fv_eval_report(eval, 1)->keys_read < fv_eval_report(eval, 1)->keys_visible / 4);
     fv_eval_close(eval);
@@ -158,6 +206,8 @@ static void an_interrupted_question_does_not_count(void **state) {
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(fv_eval_of(eval, i, FV_EVAL_TASK_NEEDLE)->questions, 1);
         assert_true(fv_eval_report(eval, i)->keys_visible > 0);
+        assert_int_equal(fv_eval_documents(eval, i, FV_EVAL_TASK_NEEDLE)[0].questions, 1);
+        assert_int_equal(fv_eval_document_count(eval, FV_EVAL_TASK_NEEDLE), 1);
     }
     assert_true(fv_eval_report(eval, 0)->keys_visible == fv_eval_report(eval, 1)->keys_visible);
     fv_eval_close(eval);
@@ -190,6 +240,9 @@ int main(void) {
         cmocka_unit_test(answers_are_counted_beside_dense_ones),
         cmocka_unit_test(shares_and_differences),
         cmocka_unit_test(the_interval_is_that_of_paired_answers),
+        cmocka_unit_test(a_document_with_one_question_is_a_question),
+        cmocka_unit_test(documents_are_spread_as_wholes),
+        cmocka_unit_test(the_interval_of_documents_is_that_of_student),
         cmocka_unit_test(a_task_counts_from_two_fifths_on),
         cmocka_unit_test(every_question_is_asked_of_every_policy),
         cmocka_unit_test(counters_are_those_of_questions_and_answers),
