@@ -104,15 +104,12 @@ typedef struct packed_products {
 static const packed_products products[] = {FV_PACKED_LIST(PRODUCTS)};
 #undef PRODUCTS
 
-/* Blocks of tokens as even as can be: none is left alone. */
 static void rows_all(const packed_products *product, size_t columns, const uint8_t *eight, size_t bytes, size_t tokens,
                      const fv_q8_rows *x, float *out, size_t out_stride) {
-    size_t blocks = (tokens + ROWS_TOKENS - 1) / ROWS_TOKENS;
-    for (size_t t = 0; blocks; blocks--) {
-        size_t some = (tokens - t + blocks - 1) / blocks;
+    for (size_t t = 0, some; t < tokens; t += some) {
         fv_q8_rows from = fv_q8_rows_from(x, columns, t);
+        some = packed_some(tokens - t);
         product->rows[some - 2](columns, eight, bytes, &from, out + t * out_stride, out_stride);
-        t += some;
     }
 }
 

@@ -197,18 +197,28 @@ INLINE void packed_single(fv_packed_type type, packed_dot_fn *dot_of, size_t col
         packed_eight(type, dot_of, 1, columns, eight, x, out, 0);
 }
 
-/* Up to PACKED_TOKENS rows with all the packed ones; each size of block is compiled by itself. */
+/* How many of `left` tokens are next: blocks are as even as can be, so that none is left alone. */
+INLINE size_t packed_some(size_t left) {
+    size_t blocks = (left + PACKED_TOKENS - 1) / PACKED_TOKENS;
+    return (left + blocks - 1) / blocks;
+}
+
+/* Two rows and more with all the packed ones; each size of block is compiled by itself. */
 INLINE void packed_product(fv_packed_type type, packed_dot_fn *dot_of, size_t columns, size_t eights,
                            const void *packed, size_t tokens, const fv_q8_rows *x, float *out, size_t out_stride) {
     const size_t bytes = columns / fv_packed_block_values(type) * fv_packed_block_bytes(type);
     const uint8_t *eight = (const uint8_t *)packed;
     for (size_t e = 0; e < eights; e++, eight += bytes, out += FV_PACKED_ROWS)
-        if (tokens == 4)
-            packed_eight(type, dot_of, 4, columns, eight, x, out, out_stride);
-        else if (tokens == 3)
-            packed_eight(type, dot_of, 3, columns, eight, x, out, out_stride);
-        else
-            packed_eight(type, dot_of, 2, columns, eight, x, out, out_stride);
+        for (size_t t = 0, some; t < tokens; t += some) {
+            fv_q8_rows from = fv_q8_rows_from(x, columns, t);
+            some = packed_some(tokens - t);
+            if (some == 4)
+                packed_eight(type, dot_of, 4, columns, eight, &from, out + t * out_stride, out_stride);
+            else if (some == 3)
+                packed_eight(type, dot_of, 3, columns, eight, &from, out + t * out_stride, out_stride);
+            else
+                packed_eight(type, dot_of, 2, columns, eight, &from, out + t * out_stride, out_stride);
+        }
 }
 
 #endif

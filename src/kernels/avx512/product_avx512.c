@@ -130,18 +130,6 @@ static bool product_eights(fv_packed_type type, size_t columns, size_t eights, c
 /* Tokens up to which unpacking weights for every block of tokens costs less than a panel. */
 enum { FEW_TOKENS = 16 };
 
-/* Blocks of tokens as even as can be: none is left alone. */
-static void sixteen_blocks(fv_packed_type type, size_t columns, const uint8_t *eight, size_t bytes, size_t tokens,
-                           const fv_q8_rows *x, float *out, size_t out_stride) {
-    size_t blocks = (tokens + PACKED_TOKENS - 1) / PACKED_TOKENS;
-    for (size_t t = 0; blocks; blocks--) {
-        size_t some = (tokens - t + blocks - 1) / blocks;
-        fv_q8_rows from = fv_q8_rows_from(x, columns, t);
-        product_sixteen(type, columns, eight, bytes, some, &from, out + t * out_stride, out_stride);
-        t += some;
-    }
-}
-
 bool fv_product_packed_avx512(fv_packed_type type, size_t columns, size_t eights, const void *packed, size_t tokens,
                               const fv_q8_rows *x, float *out, size_t out_stride) {
     if (type >= FV_PACKED_COUNT || tokens > FEW_TOKENS) return false; /* panels share what is loaded by more */
@@ -150,14 +138,13 @@ bool fv_product_packed_avx512(fv_packed_type type, size_t columns, size_t eights
     /* one token waits for memory, which is read fastest as one stream: by eights */
     size_t alone = tokens == 1 ? eights : eights % SIXTEEN_EIGHTS;
     for (eights -= alone; eights; eights -= SIXTEEN_EIGHTS) {
-        sixteen_blocks(type, columns, eight, bytes, tokens, x, out, out_stride);
+        for (size_t t = 0, some; t < tokens; t += some) {
+            fv_q8_rows from = fv_q8_rows_from(x, columns, t);
+            some = packed_some(tokens - t);
+            product_sixteen(type, columns, eight, bytes, some, &from, out + t * out_stride, out_stride);
+        }
         eight += SIXTEEN_EIGHTS * bytes;
         out += SIXTEEN_EIGHTS * FV_PACKED_ROWS;
     }
-    for (size_t t = 0; alone && t < tokens; t += PACKED_TOKENS) {
-        size_t some = tokens - t < PACKED_TOKENS ? tokens - t : PACKED_TOKENS;
-        fv_q8_rows from = fv_q8_rows_from(x, columns, t);
-        product_eights(type, columns, alone, eight, some, &from, out + t * out_stride, out_stride);
-    }
-    return true;
+    return !alone || product_eights(type, columns, alone, eight, tokens, x, out, out_stride);
 }

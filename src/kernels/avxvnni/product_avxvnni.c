@@ -51,9 +51,12 @@ INLINE __m256 packed_dot(fv_packed_type type, size_t count, const __m256i *steps
 FV_PACKED_LIST(PRODUCT)
 #undef PRODUCT
 
+/* Tokens up to which unpacking weights for every block of tokens costs less than a panel. */
+enum { FEW_TOKENS = 16 };
+
 bool fv_product_packed_avxvnni(fv_packed_type type, size_t columns, size_t eights, const void *packed, size_t tokens,
                                const fv_q8_rows *x, float *out, size_t out_stride) {
-    if (tokens > PACKED_TOKENS) return false; /* a panel's sums share what is loaded */
+    if (tokens > FEW_TOKENS) return false; /* panels share what is loaded by more */
 #define PRODUCT_CASE(NAME, name) PACKED_PAIR_CASE(NAME, name, avxvnni)
     switch (type) {
         FV_PACKED_LIST(PRODUCT_CASE)
