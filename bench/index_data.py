@@ -44,16 +44,16 @@ def gguf_embeddings(path):
     raise SystemExit("%s: has no token_embd.weight" % path)
 
 
-def unlike(rows, dimension, intrinsic, seed):
-    """Vectors of lognormal lengths, and queries from another surface: what an inner product may meet."""
-    lengths = numpy.random.default_rng([seed, 2]).lognormal(0.0, 0.5, (rows, 1)).astype(numpy.float32)
+def unlike(rows, dimension, intrinsic, seed, deviation):
+    """Vectors of lognormal lengths of that deviation, and queries from another surface: what an inner product may meet."""
+    lengths = numpy.random.default_rng([seed, 2]).lognormal(0.0, deviation, (rows, 1)).astype(numpy.float32)
     return manifold(rows, dimension, intrinsic, seed, 0) * lengths, manifold(QUERIES, dimension, intrinsic, seed + 1, 1)
 
 
 def load(source, rows, dimension=128, intrinsic=16, seed=1):
-    """Base and queries of `source`: "manifold", "unlike", FILE.npy or FILE.gguf; at most `rows` rows, 0 = all."""
-    if source == "unlike":
-        return unlike(rows or 1000000, dimension, intrinsic, seed)
+    """Base and queries of `source`: "manifold", "unlike", "unlike-even", FILE.npy or FILE.gguf; at most `rows` rows, 0 = all."""
+    if source in ("unlike", "unlike-even"):
+        return unlike(rows or 1000000, dimension, intrinsic, seed, 0.5 if source == "unlike" else 0.0)
     if source == "manifold":
         return (manifold(rows or 1000000, dimension, intrinsic, seed, 0), manifold(QUERIES, dimension, intrinsic, seed, 1))
     matrix = gguf_embeddings(source) if source.endswith(".gguf") else numpy.load(source).astype(numpy.float32)
@@ -76,7 +76,7 @@ def spread(base, unit, sample=4096, probes=256, near=20):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="manifold", help="manifold, unlike, FILE.npy or FILE.gguf")
+    parser.add_argument("--data", default="manifold", help="manifold, unlike, unlike-even, FILE.npy or FILE.gguf")
     parser.add_argument("--rows", type=int, default=1000000)
     parser.add_argument("--dimension", type=int, default=128)
     parser.add_argument("--intrinsic", type=int, default=16)

@@ -5,7 +5,7 @@ recall that is asked for, by which it picks beam or scan). Prints a table; it is
 bench/results/MACHINE/index.csv, too, from which tools/bench_tables.py makes a table.
 Wants NumPy, and of hnswlib, faiss-cpu and usearch those that are to be compared; a peer that is not installed is left out.
 
-    bench/index_pair.py [--data manifold|unlike|FILE.npy|FILE.gguf] [--rows 200000] [--metric l2|ip|cosine] [--only NAME,...] [--enough 0.99] [--progress] [--keep]
+    bench/index_pair.py [--data manifold|unlike|unlike-even|FILE.npy|FILE.gguf] [--rows 200000] [--metric l2|ip|cosine] [--only NAME,...] [--enough 0.99] [--progress] [--keep]
 """
 import argparse
 import ctypes
@@ -334,7 +334,7 @@ def results_of(build):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="manifold", help="manifold, unlike (queries from another surface, vectors of lognormal lengths), FILE.npy or FILE.gguf")
+    parser.add_argument("--data", default="manifold", help="manifold, unlike (queries from another surface, vectors of lognormal lengths), unlike-even (lengths alike), FILE.npy or FILE.gguf")
     parser.add_argument("--rows", type=int, default=200000, help="at most; 0: all of a file")
     parser.add_argument("--dimension", type=int, default=128)
     parser.add_argument("--intrinsic", type=int, default=16)

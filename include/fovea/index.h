@@ -181,7 +181,7 @@ FV_API fv_status fv_index_save(const fv_index *index, const char *path, fv_messa
 typedef struct fv_index_link_config {
     uint32_t degree;      /* neighbours of each vector: a multiple of 32 up to 256; default 0: see above */
     uint32_t beam;        /* of the walks that look for them, 1..FV_INDEX_BEAM; default 200 */
-    uint32_t rounds;      /* of such walks, up to 16; default 0: 1, and 2 for inner products */
+    uint32_t rounds;      /* of such walks, up to 16; default 0: 1 */
     uint32_t if_less;     /* 1: nothing is linked unless searches for 10 at a recall of 0.95 turn out to be less work by
                              the graph than by scans; one that can't be, of a few thousand vectors, is not begun.
                              Default 0 */
@@ -213,10 +213,11 @@ FV_API fv_status fv_index_link(fv_index *index, const fv_index_link_config *conf
 
 /**
  * Measures with which beams walks find what share of the nearest, and how many rows scans compute: what searches with a
- * `recall` go by. fv_index_link() does it with vectors of the index, each left out of its own results; call it for
- * queries that are unlike the vectors (texts for pictures, users for goods), and then before fv_index_save(), which
- * keeps it. Shares are measured for the 1, 10 and 100 nearest, and interpolated. A graph that has grown by half since
- * is measured again with vectors of its own; what was measured with the caller's queries stays.
+ * `recall` go by. fv_index_link() does it with vectors of the index, each left out of its own results; for inner
+ * products every second one is turned into a direction by chance, and the worse half counts. Call it for queries that
+ * are unlike the vectors (texts for pictures, users for goods), and then before fv_index_save(), which keeps it. Shares
+ * are measured for the 1, 10 and 100 nearest, and interpolated. A graph that has grown by half since is measured again
+ * with vectors of its own; what was measured with the caller's queries stays.
  *
  * queries    [count][dimension] f32, of which 2,048 are taken; a few hundred at least are worth it. count 0: up to
  *            2,048 vectors of the index. Fewer than 200 vectors are not measured: they are scanned.

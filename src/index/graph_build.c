@@ -38,6 +38,9 @@ typedef struct build_job {
     uint32_t *back_rows;    /* [rows * degree]: who has an edge to it */
     build_scratch *scratch; /* [workers] */
     uint64_t seed;
+    uint32_t longest[FV_GRAPH_DEGREE + 1]; /* of inner products: rows, the longest first; at most degree + 1 */
+    double squares[FV_GRAPH_DEGREE + 1];   /* of their lengths */
+    size_t longest_count;
     size_t first; /* group of vectors of the part that runs */
 } build_job;
 
@@ -152,24 +155,50 @@ static void code_task(void *context, size_t task, size_t worker) {
 
 /* ---- the whole ---- */
 
+/* Of equally long ones the row that came first. */
+static void offer_longest(build_job *job, uint32_t row, double square) {
+    size_t place = job->longest_count;
+    if (place > job->degree && !(square > job->squares[place - 1])) return;
+    if (place > job->degree) place--;
+    for (job->longest_count = place + 1; place > 0 && square > job->squares[place - 1]; place--) {
+        job->longest[place] = job->longest[place - 1];
+        job->squares[place] = job->squares[place - 1];
+    }
+    job->longest[place] = row;
+    job->squares[place] = square;
+}
+
 /* Lengths are made equal for products; the entry is what is nearest to the centre. */
-static void begin_rows(fv_index *index) {
+static void begin_rows(build_job *job) {
+    fv_index *index = job->index;
     size_t dimension = index->config.dimension;
-    double most = 0;
+    bool has_rest = fv_graph_has_rest(index);
     float nearest = INFINITY;
-    for (size_t row = 0; row < index->rows && index->config.metric == FV_INDEX_IP; row++)
-        most = fmax(most, fv_index_product(dimension, fv_index_row(index, row), fv_index_row(index, row)));
+    for (size_t row = 0; row < index->rows && has_rest; row++)
+        offer_longest(job, (uint32_t)row,
+                      fv_index_product(dimension, fv_index_row(index, row), fv_index_row(index, row)));
+    double most = has_rest ? job->squares[0] : 0;
     index->reach = most;
     for (size_t row = 0; row < index->rows; row++) {
         const float *vector = fv_index_row(index, row);
         double rest = most - fv_index_product(dimension, vector, vector);
-        if (fv_graph_has_rest(index))
+        if (has_rest)
             index->arrays.vectors[row * index->row_bytes / sizeof(float) + dimension] =
                 rest > 0 ? (float)sqrt(rest) : 0;
         float distance = index->kernels->scan_distance(dimension, vector, index->centre);
         if (distance < nearest) index->entry = (uint32_t)row;
         nearest = distance < nearest ? distance : nearest;
     }
+}
+
+/* Searches for products begin at the longest vectors, for most of what is wanted lies among such: they are the
+ * neighbours of the entry. Walks to vectors, which are of any length, do not. */
+static void lead_to_longest(const build_job *job) {
+    uint32_t entry = job->longest[0], *ids = fv_graph_ids(job->index, entry);
+    if (job->longest_count <= job->degree) return;
+    memcpy(ids, job->longest + 1, job->degree * sizeof *ids);
+    job->counts[entry] = job->degree;
+    job->index->entry = entry;
 }
 
 /* Puts a row in the place of the last neighbour of `other` that others have, too. */
@@ -227,11 +256,12 @@ static void leave_none_out(const build_job *job) {
 }
 
 /* Edges from lists, and codes. */
-static void join(build_job *job, const fv_parallel *parallel) {
+static void join(build_job *job, bool is_last, const fv_parallel *parallel) {
     size_t rows = job->index->rows;
     job->seed += FV_SPLITMIX_STEP;
     turn_edges(job);
     fv_parallel_run(parallel, rows, join_task, job);
+    if (is_last) lead_to_longest(job);
     leave_none_out(job);
     fv_parallel_run(parallel, rows, code_task, job);
 }
@@ -252,15 +282,15 @@ static bool walk_all(build_job *job, const fv_index_link_config *config, uint32_
 /* FV_OK, FV_ERROR_MEMORY, FV_ERROR_INTERRUPTED. */
 static fv_status run_rounds(build_job *job, const fv_index_link_config *config, const fv_parallel *parallel) {
     size_t rows = job->index->rows;
-    begin_rows(job->index);
+    begin_rows(job);
     fv_parallel_run(parallel, rows, rotate_task, job);
     job->seed = job->index->config.seed;
     if (!fv_graph_start(job->index, job->seed, job->degree, job->lists, job->order, parallel)) return FV_ERROR_MEMORY;
     fv_parallel_run(parallel, rows, start_task, job);
-    join(job, parallel);
+    join(job, config->rounds == 0, parallel);
     for (uint32_t round = 0; round < config->rounds; round++) {
         if (!walk_all(job, config, round, parallel)) return FV_ERROR_INTERRUPTED;
-        join(job, parallel);
+        join(job, round + 1 == config->rounds, parallel);
     }
     return FV_OK;
 }
@@ -406,8 +436,8 @@ fv_status fv_index_link(fv_index *index, const fv_index_link_config *config, con
                         fv_message *message) {
     fv_status status = check_link(index, config, message);
     if (status != FV_OK) return status;
-    fv_index_link_config whole = *config; /* by one round alone, lengths that differ widely want beams twice as wide */
-    if (!whole.rounds) whole.rounds = index->config.metric == FV_INDEX_IP ? 2 : 1;
+    fv_index_link_config whole = *config;
+    if (!whole.rounds) whole.rounds = 1;
     config = &whole;
     fv_turn_change_begin(index->lock);
     if (index->rows >= FV_BEAM_ROWS)

