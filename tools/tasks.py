@@ -73,7 +73,9 @@ def run(options):
             for spec in specs:
                 command += ["--attention", spec]
             print("%s, document %d of %d" % (task, seed, options.seeds), file=sys.stderr, flush=True)
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", check=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8")
+            if done.returncode != 0:
+                sys.exit(done.stderr)
             rows_write(rows + [row for row in rows_of(json.loads(done.stdout), done.stderr) if row["attention"] not in here])
 
 
