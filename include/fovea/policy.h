@@ -72,7 +72,8 @@ typedef struct fv_policy {
     uint32_t pages;       /* pages of 16 tokens, at least fv_policy_min_pages(); 0 = not by number (default) */
     float top_p;          /* FOVEA: share of the mass that the copy estimates, above 0, at most 1; 0 = not by mass
                              (default) */
-    uint32_t floor;       /* pages, least of budget and top_p, at most `cap`; default FV_POLICY_FLOOR_DEFAULT */
+    uint32_t floor;       /* pages, least of budget and top_p, at most `cap`; default FV_POLICY_FLOOR_DEFAULT; held by
+                             floor_share */
     uint32_t cap;         /* pages, most of top_p, default 2^30 */
     uint32_t dense_below; /* rows with fewer tokens in the pages before theirs read all; FV_POLICY_AUTO (default): where
                              that reads no more bytes than choosing */
@@ -85,21 +86,23 @@ typedef struct fv_policy {
     uint32_t tail;        /* 0 or 1, default 0: trades 1/8 of the page budget for approximate pages: the next-best
                              ones enter the softmax by their 2-bit keys and values, as many as fit in the bytes saved.
                              Needs a cache with a tail, scores without a cap and no certificate */
-    uint32_t reserved[5]; /* 0 */
+    float floor_share;    /* share of the visible keys, 0..1, that the floor holds at most, though never less than
+                             FV_POLICY_FLOOR_DEFAULT pages of it; 0 = all of it (default) */
+    uint32_t reserved[4]; /* 0 */
 } fv_policy;
 
 /**
  * The default of `selector`, as the comments above say. Of FOVEA it is what `fovea` alone means everywhere: 16 % of the
  * visible keys, at least 64 pages. That floor belongs to the default amount: a caller that names another one by
- * fv_policy_set_budget(), _pages() or _top_p() has a floor of 0 until they set `floor` after it. `fovea:budget=0.12` in
- * text is the same.
+ * fv_policy_set_budget(), _pages() or _top_p() has a floor of 0 until they set `floor` after it, and no floor_share.
+ * `fovea:budget=0.12` in text is the same.
  */
 FV_API void fv_policy_default(fv_selector selector, fv_policy *policy);
 
 /** Sets how much a choosing policy reads, one of three ways; the values are those of the fields. */
 static inline void fv_policy_set_budget(fv_policy *policy, float budget) {
     policy->budget = budget;
-    policy->top_p = 0.0f;
+    policy->top_p = policy->floor_share = 0.0f;
     policy->pages = policy->floor = 0;
 }
 static inline void fv_policy_set_pages(fv_policy *policy, uint32_t pages) {
@@ -151,7 +154,8 @@ FV_API uint32_t fv_policy_min_pages(const fv_policy *policy);
     X(CACHE_SHADOW, "selector", "needs a cache with a shadow") \
     X(CACHE_MARGINS, "certificate", "needs a cache with margins") \
     X(CACHE_TAIL, "tail", "needs a cache with a tail") \
-    X(SOFTCAP, "certificate or tail", "needs a model that does not cap its scores")
+    X(SOFTCAP, "certificate or tail", "needs a model that does not cap its scores") \
+    X(FLOOR_SHARE, "floor_share", "must be 0 to 1") /* of a policy, as those before CACHE_LANDMARKS */
 #define FV_POLICY_FAULT_ENUM(NAME, field, text) FV_POLICY_FAULT_##NAME,
 typedef enum fv_policy_fault { FV_POLICY_FAULT_LIST(FV_POLICY_FAULT_ENUM) FV_POLICY_FAULT_COUNT } fv_policy_fault;
 #undef FV_POLICY_FAULT_ENUM

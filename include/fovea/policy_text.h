@@ -13,6 +13,7 @@
  *   pages          pages of 16 tokens                              > at most one of the three; without `floor`, floor
  *   top-p          share of the estimated mass, above 0, at most 1 /  is then 0 (fv_policy_set_budget() and its kin)
  *   floor, cap     least pages of budget and top-p, most pages of top-p
+ *   floor-share    share of the visible keys that the floor holds at most, above 0, at most 1
  *   window, sinks  newest and first tokens that are always read
  *   dense-below    tokens, or auto
  *   tail           codes or off

@@ -43,6 +43,7 @@ static const text_key fovea_keys[] = {
     {.name = "pages", .kind = KEY_NUMBER, .offset = FIELD(pages), .low = 1, .high = LARGEST, .multiple = 1},
     {.name = "top-p", .kind = KEY_SHARE, .offset = FIELD(top_p), .high = 1},
     {.name = "floor", .kind = KEY_NUMBER, .offset = FIELD(floor), .high = LARGEST, .multiple = 1},
+    {.name = "floor-share", .kind = KEY_SHARE, .offset = FIELD(floor_share), .high = 1},
     {.name = "cap", .kind = KEY_NUMBER, .offset = FIELD(cap), .low = 1, .high = LARGEST, .multiple = 1},
     {.name = "window", .kind = KEY_NUMBER, .offset = FIELD(window), .low = 1, .high = LARGEST, .multiple = 1},
     {.name = "sinks", .kind = KEY_NUMBER, .offset = FIELD(sinks), .high = LARGEST, .multiple = 1},
@@ -285,6 +286,7 @@ static fv_status read_key(reading *to, piece item) {
 static fv_status settle(reading *to) {
     fv_policy *policy = &to->policy;
     uint32_t floor = policy->floor;
+    float floor_share = policy->floor_share;
     bool budget = is_given(to, "budget"), pages = is_given(to, "pages"), top_p = is_given(to, "top-p");
     if (budget + pages + top_p > 1)
         return fv_message_set(to->message, FV_ERROR_POLICY, "give one of budget, pages and top-p, not several");
@@ -292,6 +294,7 @@ static fv_status settle(reading *to) {
     if (pages) fv_policy_set_pages(policy, policy->pages);
     if (top_p) fv_policy_set_top_p(policy, policy->top_p);
     if (is_given(to, "floor")) policy->floor = floor;
+    policy->floor_share = floor_share;
     if (!is_given(to, "quality")) return FV_OK;
     if (is_given(to, "certificate") && !policy->certificate)
         return fv_message_set(to->message, FV_ERROR_POLICY, "quality needs a certificate, not certificate=off");

@@ -10,12 +10,24 @@ enum { PAGE = FV_PAGE_TOKENS };
 
 static uint64_t pages_of_tokens(uint64_t tokens) { return (tokens + PAGE - 1) / PAGE; }
 
+static uint64_t share_of(float share, uint64_t visible) {
+    return (uint64_t)(uint32_t)(share * 0x1p24f) * visible >> 24;
+}
+
+/* Tokens that the row reads at least, if it sees as many. */
+static uint64_t floor_tokens(const fv_policy *policy, uint64_t visible) {
+    uint64_t floor = (uint64_t)policy->floor * PAGE, kept = (uint64_t)FV_POLICY_FLOOR_DEFAULT * PAGE;
+    if (policy->floor_share == 0.0f || floor <= kept) return floor;
+    uint64_t most = share_of(policy->floor_share, visible);
+    if (most < kept) return kept;
+    return most < floor ? most : floor;
+}
+
 /* Tokens that the row may read, by the policy. */
 static uint64_t tokens_allowed(const fv_policy *policy, uint64_t visible) {
     if (policy->top_p != 0.0f) return (uint64_t)policy->cap * PAGE;
     if (policy->pages) return (uint64_t)policy->pages * PAGE;
-    uint64_t share = (uint64_t)(uint32_t)(policy->budget * 0x1p24f) * visible >> 24,
-             least = (uint64_t)policy->floor * PAGE;
+    uint64_t share = share_of(policy->budget, visible), least = floor_tokens(policy, visible);
     return share > least ? share : least;
 }
 
@@ -128,7 +140,8 @@ static uint32_t top_p_pages(const fv_chooser *chooser, const fv_choose_scratch *
     uint64_t left = linear_sum(list->weight, list->first, list->first + list->candidates, 0);
     uint64_t wanted = (total >> 8) * (uint32_t)(policy->top_p * 0x1p16f) >> 8;
     uint64_t always = pages_of_tokens((uint64_t)chooser->sinks_end + chooser->position + 1 - chooser->window_begin);
-    uint64_t least = policy->floor > always ? policy->floor - always : 0;
+    uint64_t floor = floor_tokens(policy, (uint64_t)chooser->position + 1) / PAGE;
+    uint64_t least = floor > always ? floor - always : 0;
     if (least > most) least = most;
     wanted = wanted > total - left ? wanted - (total - left) : 0;
     return pages_for_mass(chooser->kernels, list, wanted, (uint32_t)least, most);

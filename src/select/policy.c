@@ -39,6 +39,7 @@ static fv_policy_fault amount_fault(const fv_policy *policy) {
     if (by_number && (policy->pages > FV_POLICY_MOST || policy->pages < fv_policy_min_pages(policy)))
         return FV_POLICY_FAULT_PAGES;
     if (policy->floor > policy->cap) return FV_POLICY_FAULT_FLOOR;
+    if (!(policy->floor_share >= 0.0f && policy->floor_share <= 1.0f)) return FV_POLICY_FAULT_FLOOR_SHARE;
     return policy->cap > FV_POLICY_MOST ? FV_POLICY_FAULT_CAP : FV_POLICY_FAULT_NONE;
 }
 

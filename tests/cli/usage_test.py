@@ -133,7 +133,7 @@ class Attention(CliTest):
         self.refused("window:window=3,", "window, sinks")
 
     def test_fovea(self):
-        keys = "selector, budget, pages, top-p, floor, cap, window, sinks"
+        keys = "selector, budget, pages, top-p, floor, floor-share, cap, window, sinks"
         self.refused("fovea:windw=3", "'windw'", keys)
         for share in ("1.5", "0", "nan", "-0.1", "1e-1", "inf", "", "0.1.2"):
             self.refused("fovea:budget=" + share, "above 0, at most 1")

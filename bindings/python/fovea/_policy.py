@@ -28,15 +28,16 @@ class Policy:
     `text` is a name and keys: ``dense``; ``window:window=512,sinks=16``; ``fovea:budget=0.12``. Keys may also be given as
     arguments, `-` being `_`. Numbers are shares (0 to 1), tokens, or pages of 16 tokens, as their names say:
 
-    ============= ========================================================================================
-    ``budget``    share of the visible keys that a row reads, above 0, at most 1
-    ``pages``     the same in pages of 16 tokens
-    ``top_p``     the same as a share of the estimated mass; at most one of the three
-    ``floor``     least pages of ``budget`` and ``top_p``
-    ``window``    newest tokens that are always read
-    ``sinks``     first tokens that are always read
-    ``quality``   relative error that is aimed at; an estimate, no bound
-    ============= ========================================================================================
+    =============== ========================================================================================
+    ``budget``      share of the visible keys that a row reads, above 0, at most 1
+    ``pages``       the same in pages of 16 tokens
+    ``top_p``       the same as a share of the estimated mass; at most one of the three
+    ``floor``       least pages of ``budget`` and ``top_p``
+    ``floor_share`` of a floor of more than 64 pages, the share of the visible keys that it holds at most
+    ``window``      newest tokens that are always read
+    ``sinks``       first tokens that are always read
+    ``quality``     relative error that is aimed at; an estimate, no bound
+    =============== ========================================================================================
 
     Raises PolicyError for a text that it can't be; the message names the key. Immutable.
 

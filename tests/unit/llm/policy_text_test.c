@@ -25,7 +25,8 @@ static bool is_same(const fv_policy *a, const fv_policy *b) {
            a->landmarks == b->landmarks && memcmp(a->globals, b->globals, sizeof a->globals) == 0 &&
            a->budget == b->budget && a->pages == b->pages && a->top_p == b->top_p && a->floor == b->floor &&
            a->cap == b->cap && a->dense_below == b->dense_below && a->certificate == b->certificate &&
-           a->quality == b->quality && a->tail == b->tail && !a->keep && !a->keep_until && !a->head_share;
+           a->quality == b->quality && a->tail == b->tail && a->floor_share == b->floor_share && !a->keep &&
+           !a->keep_until && !a->head_share;
 }
 
 static void names_alone_are_the_defaults_of_c(void **state) {
@@ -97,6 +98,9 @@ static void every_key_has_its_field(void **state) {
     assert_true(fovea.sinks == 0 && fovea.dense_below == 7 && fovea.quality == 12.5f && fovea.certificate == 1);
     assert_int_equal(parse("fovea:dense-below=auto").dense_below, FV_POLICY_AUTO);
     assert_int_equal(parse("fovea:tail=codes").tail, 1);
+    fv_policy share = parse("fovea:floor-share=0.25,floor=128,budget=0.12");
+    assert_true(share.floor_share == 0.25f && share.floor == 128 && share.budget == 0.12f);
+    assert_true(parse("fovea:budget=0.12").floor_share == 0.0f);
     assert_int_equal(parse("fovea:certificate=on").certificate, 1);
     assert_true(parse("fovea:budget=1").budget == 1.0f && parse("fovea:budget=.5").budget == 0.5f);
     assert_true(parse("fovea:budget=0.1200000000000000000000000000000000000000000000").budget == 0.12f);
@@ -130,6 +134,7 @@ static void texts_are_the_shortest(void **state) {
                                        "fovea:budget=0.12",
                                        "fovea:budget=0.16",
                                        "fovea:budget=0.2,floor=64",
+                                       "fovea:budget=0.12,floor=128,floor-share=0.25",
                                        "fovea:pages=50,sinks=0",
                                        "fovea:top-p=0.95,cap=700",
                                        "fovea:selector=cascade",
@@ -179,6 +184,7 @@ static fv_policy any_policy(test_random *random) {
     if (amount == 2) fv_policy_set_pages(&policy, fv_policy_min_pages(&policy) + test_random_in(random, 0, 99));
     if (amount == 3) fv_policy_set_top_p(&policy, any_share(random));
     if (test_random_in(random, 0, 1)) policy.floor = test_random_in(random, 0, 100);
+    if (test_random_in(random, 0, 1)) policy.floor_share = any_share(random);
     if (test_random_in(random, 0, 1)) policy.cap = test_random_in(random, 100, 1u << 30);
     if (test_random_in(random, 0, 1)) policy.dense_below = test_random_in(random, 0, 9999);
     policy.certificate = fovea && test_random_in(random, 0, 2) == 0;
@@ -245,7 +251,8 @@ static void refusals_say_what_is_allowed(void **state) {
         {"pattern:globals=1+", "globals takes token positions", "none"},
         {"pattern:globals=", "globals takes token positions", "none"},
         {"pattern:globals=0+1+2+3+4+5+6+7+8+9+10+11+12+13+14+15+16", "at most 16", "'0+1"},
-        {"fovea:windw=3", "'windw'", "selector, budget, pages, top-p, floor, cap, window, sinks, dense-below, tail"},
+        {"fovea:windw=3", "'windw'",
+         "selector, budget, pages, top-p, floor, floor-share, cap, window, sinks, dense-below, tail"},
         {"fovea:budget=1.5", "budget takes a number above 0, at most 1", "'1.5'"},
         {"fovea:budget=0", "budget takes a number above 0, at most 1", "'0'"},
         {"fovea:budget=nan", "above 0", "'nan'"},
@@ -261,6 +268,8 @@ static void refusals_say_what_is_allowed(void **state) {
         {"fovea:budget=0.1,top-p=0.1", "one of budget, pages and top-p", ""},
         {"fovea:budget=0.1,budget=0.1", "budget is given twice", ""},
         {"fovea:floor=9,cap=8", "floor takes at most cap, which is 8", "'9'"},
+        {"fovea:floor-share=1.5", "floor-share takes a number above 0, at most 1", "'1.5'"},
+        {"fovea:floor-share=0", "floor-share takes a number above 0", "'0'"},
         {"fovea:cap=63", "floor takes at most cap, which is 63", "'64'"},
         {"fovea:selector=quest", "'quest'", "there are: shadow, cascade"},
         {"fovea:selector=cascade,top-p=0.9", "top-p needs selector=shadow", ""},

@@ -87,6 +87,38 @@ static void test_allowances(void **state) {
     free(cache);
 }
 
+/* A floor holds a share of what a row sees, and 64 pages at least; more than all of itself it never does. */
+static void test_floor_share(void **state) {
+    (void)state;
+    const struct {
+        uint32_t floor;
+        float share, budget;
+        uint32_t position, pages; /* that are read, sinks, window and the row's own among them */
+    } rows[] = {
+        {128, 0.25f, 0.12f, 4095, 64},   {128, 0.25f, 0.12f, 4607, 72},  {128, 0.25f, 0.12f, 6143, 96},
+        {128, 0.25f, 0.12f, 8191, 128},  {128, 0.25f, 0.12f, 9999, 128}, {128, 0.25f, 0.12f, 17615, 132},
+        {128, 0.0f, 0.12f, 6143, 128},   {128, 1.0f, 0.12f, 6143, 128},  {128, 0.001f, 0.12f, 6143, 64},
+        {40, 0.001f, 0.0625f, 6143, 40}, {64, 0.25f, 0.125f, 2047, 64},
+    };
+    fv_cache *cache = cache_of(1, 64, FV_ELEMENT_F16);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        fv_policy policy;
+        fv_policy_default(FV_SELECTOR_FOVEA, &policy);
+        fv_policy_set_budget(&policy, rows[i].budget);
+        policy.floor = rows[i].floor, policy.floor_share = rows[i].share, policy.dense_below = 0;
+        fv_chooser got = chooser_of(&policy, cache, 0, 0, rows[i].position);
+        uint32_t always = got.sinks_end + (rows[i].position + 1 - got.window_begin);
+        if (got.allowance + always / 16 != rows[i].pages)
+            fail_msg("row %zu: %u pages besides %u tokens", i, got.allowance, always);
+    }
+    fv_policy policy;
+    fv_policy_default(FV_SELECTOR_FOVEA, &policy);
+    policy.floor_share = 0.5f;
+    fv_policy_set_budget(&policy, 0.5f);
+    assert_true(policy.floor_share == 0.0f);
+    free(cache);
+}
+
 /* Each layer and head has a share of its own, of what is left beyond sinks and window. */
 static void test_head_shares(void **state) {
     (void)state;
@@ -201,9 +233,9 @@ static void test_cascade_width(void **state) {
 int main(void) {
     test_tables_make(&tables);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_allowances),    cmocka_unit_test(test_head_shares),
-        cmocka_unit_test(test_dense_below),   cmocka_unit_test(test_dense_below_auto),
-        cmocka_unit_test(test_cascade_width),
+        cmocka_unit_test(test_allowances),       cmocka_unit_test(test_head_shares),
+        cmocka_unit_test(test_floor_share),      cmocka_unit_test(test_dense_below),
+        cmocka_unit_test(test_dense_below_auto), cmocka_unit_test(test_cascade_width),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

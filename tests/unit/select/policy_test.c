@@ -23,7 +23,7 @@ static void every_fault_is_named(void **state) {
     const fv_policy window = test_policy(FV_SELECTOR_WINDOW), pattern = test_policy(FV_SELECTOR_PATTERN);
     const fv_policy fovea = test_policy(FV_SELECTOR_FOVEA), cascade = test_policy(FV_SELECTOR_CASCADE);
     FAULT(SELECTOR, fovea, bad.selector = FV_SELECTOR_COUNT);
-    FAULT(RESERVED, window, bad.reserved[4] = 1);
+    FAULT(RESERVED, window, bad.reserved[3] = 1);
     FAULT(CAUSAL, window, bad.causal = 2);
     FAULT(CAUSAL, fovea, bad.causal = 0);
     FAULT(WINDOW, window, bad.window = 0);
@@ -40,6 +40,8 @@ static void every_fault_is_named(void **state) {
     FAULT(TOP_P, fovea, fv_policy_set_top_p(&bad, 1.5f));
     FAULT(TOP_P, cascade, fv_policy_set_top_p(&bad, 0.5f));
     FAULT(FLOOR, fovea, bad.cap = 63);
+    FAULT(FLOOR_SHARE, fovea, bad.floor_share = NAN);
+    FAULT(FLOOR_SHARE, fovea, bad.floor_share = 1.5f);
     FAULT(CAP, fovea, bad.cap = FV_POLICY_MOST + 1);
     FAULT(CERTIFICATE, cascade, bad.certificate = 1);
     FAULT(QUALITY, fovea, bad.quality = 0.1f);
