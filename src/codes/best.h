@@ -7,8 +7,9 @@
 
 #define FV_CHOSEN UINT32_MAX /* the weight of what was chosen before */
 
-/* The largest number that `goal` weights reach, or 1 if fewer do: first down from a page that has all mass in steps
- * that double, then by halves. A number that exactly `goal` reach will do as well. */
+/* The largest number that `goal` weights reach, or 1 if fewer do; goal <= count. First down from a page that has all
+ * mass in steps that double, then by turns where it would be if weights were spread evenly, and by halves. A number
+ * that exactly `goal` reach will do as well. */
 uint32_t fv_list_threshold(const fv_kernels *kernels, const uint32_t *weight, uint32_t count, size_t goal);
 
 /* Of the `count` weights the best that are not FV_CHOSEN yet, `most` of them if there are as many; of equal ones at the
