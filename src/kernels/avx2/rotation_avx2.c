@@ -77,17 +77,22 @@ INLINE __m128i narrow8(__m256i x) {
     return _mm_packs_epi16(words, words);
 }
 
-/* The tables of channels c..c+15. */
-INLINE void tables16(const int8_t *coarse, uint8_t *table) {
-    const __m128i bit[4] = {_mm_setr_epi8(0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1, 0, -1),
-                            _mm_setr_epi8(0, 0, -1, -1, 0, 0, -1, -1, 0, 0, -1, -1, 0, 0, -1, -1),
-                            _mm_setr_epi8(0, 0, 0, 0, -1, -1, -1, -1, 0, 0, 0, 0, -1, -1, -1, -1),
-                            _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, -1, -1, -1, -1, -1, -1, -1, -1)};
-    for (size_t group = 0; group < 4; group++) {
-        __m128i sum = _mm_set1_epi8(4 * FV_COARSE_MOST);
-        for (size_t i = 0; i < 4; i++)
-            sum = _mm_add_epi8(sum, _mm_and_si128(_mm_set1_epi8(coarse[4 * group + i]), bit[i]));
-        _mm_storeu_si128((__m128i *)(void *)(table + 16 * group), sum);
+/* The tables of channels c..c+15, of which two lie in a register: where a channel's bit is set, the place of the
+ * channel among the eight of both, otherwise none. */
+INLINE void tables16(__m128i coarse, uint8_t *table) {
+    const __m256i second = _mm256_setr_epi64x(0, 0, 0x0404040404040404, 0x0404040404040404),
+                  none = _mm256_set1_epi8(-1);
+    const __m256i bit[4] = {_mm256_set1_epi16((int16_t)0xFF00), _mm256_set1_epi32((int32_t)0xFFFF0000),
+                            _mm256_set1_epi64x((int64_t)0xFFFFFFFF00000000), _mm256_setr_epi64x(0, -1, 0, -1)};
+    __m256i eight = _mm256_broadcastsi128_si256(coarse);
+    for (size_t pair = 0; pair < 2; pair++, eight = _mm256_bsrli_epi128(eight, 8)) {
+        __m256i sum = _mm256_set1_epi8(4 * FV_COARSE_MOST);
+        for (size_t i = 0; i < 4; i++) {
+            __m256i place = _mm256_add_epi8(second, _mm256_set1_epi8((char)i));
+            place = _mm256_or_si256(place, _mm256_xor_si256(bit[i], none));
+            sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(eight, place));
+        }
+        _mm256_storeu_si256((__m256i *)(void *)(table + 32 * pair), sum);
     }
 }
 
@@ -103,17 +108,16 @@ float fv_shadow_query_avx2(size_t dim, size_t padded, float *x, int8_t *query, u
     __m256 inverse = _mm256_set1_ps(fit ? 127.0f / most : 0.0f),
            coarse_inverse = _mm256_set1_ps(fit ? (float)FV_COARSE_MOST / most : 0.0f);
     for (size_t c = 0; c < padded; c += 16) {
-        int8_t coarse[16] = {0};
-        __builtin_memset(query + c, 0, 16);
-        for (size_t i = 0; fit && i < 16 && c + i < dim; i += 8) {
-            __m256 y = _mm256_loadu_ps(x + c + i);
+        __m128i rounded[2] = {_mm_setzero_si128(), _mm_setzero_si128()}, coarse[2] = {rounded[0], rounded[0]};
+        for (size_t i = 0; fit && i < 2 && c + 8 * i < dim; i++) {
+            __m256 y = _mm256_loadu_ps(x + c + 8 * i);
             __m256i part = round_held(_mm256_mul_ps(y, coarse_inverse), (float)FV_COARSE_MOST);
-            _mm_storel_epi64((__m128i *)(void *)(query + c + i),
-                             narrow8(round_held(_mm256_mul_ps(y, inverse), 127.0f)));
-            _mm_storel_epi64((__m128i *)(void *)(coarse + i), narrow8(part));
+            rounded[i] = narrow8(round_held(_mm256_mul_ps(y, inverse), 127.0f));
+            coarse[i] = narrow8(part);
             sum = _mm256_add_epi32(sum, part);
         }
-        tables16(coarse, table + 4 * c);
+        _mm_storeu_si128((__m128i *)(void *)(query + c), _mm_unpacklo_epi64(rounded[0], rounded[1]));
+        tables16(_mm_unpacklo_epi64(coarse[0], coarse[1]), table + 4 * c);
     }
     __m128i sums = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
     sums = _mm_add_epi32(sums, _mm_shuffle_epi32(sums, 0x4E));
