@@ -56,16 +56,31 @@ void fv_tails_merge(const fv_attention_call *call, const fv_state *state, const 
     }
 }
 
-fv_status fv_chosen_plan(fv_choosing *at, uint32_t position, size_t worker, fv_plan *plan) {
+/* The cleared state of a position's tail, in *tail; NULL: the call has none. */
+static const fv_state *tail_begin(const fv_choosing *at, uint32_t position, fv_state *tail) {
     const fv_attention_call *call = at->call;
-    bool has_tail = fv_call_has_tail(call);
-    fv_state tail;
-    if (has_tail) {
-        tail = tail_state(call, at->tail_place, position);
-        fv_state_clear(tail, at->rows.group, call->attention->config.attend.head_dim);
-    }
-    return fv_select_row(&at->rows, position, has_tail ? &tail : NULL, &call->attention->counts[worker].bytes, plan);
+    if (!fv_call_has_tail(call)) return NULL;
+    *tail = tail_state(call, at->tail_place, position);
+    fv_state_clear(*tail, at->rows.group, call->attention->config.attend.head_dim);
+    return tail;
 }
+
+fv_status fv_chosen_plan(fv_choosing *at, uint32_t position, size_t worker, fv_plan *plan) {
+    fv_state tail;
+    return fv_select_row(&at->rows, position, tail_begin(at, position, &tail),
+                         &at->call->attention->counts[worker].bytes, plan);
+}
+
+#if FV_BUILD_LISTS
+bool fv_chosen_readers(fv_choosing *at, uint32_t position, size_t worker, uint16_t reader, uint16_t *readers) {
+    fv_work_count *count = &at->call->attention->counts[worker];
+    fv_state tail;
+    uint64_t keys = fv_select_readers(&at->rows, position, tail_begin(at, position, &tail), &count->bytes, reader,
+                                      readers, count->by_reason);
+    count->keys += keys;
+    return keys > 0;
+}
+#endif
 
 float fv_choosing_certify(fv_choosing *at, fv_state state, fv_certified *into) {
     const fv_attention_call *call = at->call;

@@ -11,6 +11,12 @@ fv_choosing *fv_choosing_make(const fv_attention_call *call, const fv_plan_view 
 /* The plan of one row by its queries, or of as many as read all; rows of a tile come in rising order. */
 fv_status fv_chosen_plan(fv_choosing *at, uint32_t position, size_t worker, fv_plan *plan);
 
+#if FV_BUILD_LISTS
+/* Without a plan, for a row that is not short: `reader` is added to what stands for each page that it reads, and its
+ * keys are counted. False: it reads all because it is short, and has to be planned. */
+bool fv_chosen_readers(fv_choosing *at, uint32_t position, size_t worker, uint16_t reader, uint16_t *readers);
+#endif
+
 /* If the call has tails: adds them to the state of what was read of one row, or of two. More rows read all. */
 void fv_tails_merge(const fv_attention_call *call, const fv_state *state, const fv_plan *plan, size_t place);
 

@@ -148,6 +148,10 @@ static void tile_attend(fv_choosing *at, uint32_t begin, fv_plan *plan, size_t w
     uint32_t first = begin, end = at->rows.end; /* first: of the rows that have chosen and are not read yet */
     for (uint32_t page = 0; page * FV_PAGE_TOKENS < end; page++) readers[page] = 0;
     for (uint32_t position = begin; position < end; position += plan->rows) {
+        plan->rows = 1; /* a plan that nobody looks at is not made */
+        if (!attention->observer &&
+            fv_chosen_readers(at, position, worker, (uint16_t)(1u << (position - first)), readers))
+            continue;
         if (fv_chosen_plan(at, position, worker, plan) != FV_OK) return;
         if (plan->rows == 1) {
             if (FV_BUILD_REPORT) fv_plan_see(call, plan, at->rows.kv_head, position - call->first_token, worker);

@@ -194,6 +194,11 @@ uint32_t fv_choose_more(const fv_chooser *chooser, fv_choose_scratch *scratch, u
     return scratch->candidates - scratch->chosen_count;
 }
 
+/* Pages that are chosen of the candidates. */
+static uint32_t chosen_of(const fv_chooser *chooser, const fv_choose_scratch *scratch) {
+    return fv_chooser_has_choice(chooser) ? scratch->chosen_count : 0;
+}
+
 static fv_status span_add(fv_plan *plan, fv_reason reason, uint32_t begin, uint32_t end) {
     fv_step *last = plan->count ? &plan->steps[plan->count - 1] : NULL;
     if (last && last->end == begin && last->reason == reason) {
@@ -208,7 +213,7 @@ fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scr
     plan->count = 0;
     plan->first_token = chooser->position;
     plan->rows = rows;
-    uint32_t chosen = fv_chooser_has_choice(chooser) ? scratch->chosen_count : 0;
+    uint32_t chosen = chosen_of(chooser, scratch);
     if (chosen == chooser->end - chooser->begin) return span_add(plan, FV_REASON_WHOLE, 0, chooser->position + rows);
     fv_status status = span_add(plan, FV_REASON_SINK, 0, chooser->sinks_end);
     const uint32_t *page = scratch->page + scratch->first, *place = scratch->chosen;
@@ -220,5 +225,32 @@ fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scr
     if (status != FV_OK) return status;
     return span_add(plan, FV_REASON_WINDOW, chooser->window_begin, chooser->position + rows);
 }
+
+#if FV_BUILD_LISTS
+static void readers_add(uint16_t reader, uint32_t begin, uint32_t end, uint16_t *readers) {
+    for (uint32_t page = begin / PAGE; page * PAGE < end; page++) readers[page] = (uint16_t)(readers[page] | reader);
+}
+
+uint64_t fv_choose_readers(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint16_t reader,
+                           uint16_t *readers, uint64_t *by_reason) {
+    const uint32_t chosen = chosen_of(chooser, scratch), end = chooser->position + 1;
+    const uint32_t *page = scratch->page + scratch->first;
+    if (chosen == chooser->end - chooser->begin) {
+        readers_add(reader, 0, end, readers);
+        by_reason[FV_REASON_WHOLE] += end;
+        return end;
+    }
+    readers_add(reader, 0, chooser->sinks_end, readers);
+    for (uint32_t i = 0; i < chosen; i++) {
+        uint16_t *to = &readers[page[scratch->chosen[i]]];
+        *to = (uint16_t)(*to | reader);
+    }
+    readers_add(reader, chooser->window_begin, end, readers);
+    by_reason[FV_REASON_SINK] += chooser->sinks_end;
+    by_reason[FV_REASON_CHOSEN] += (uint64_t)chosen * PAGE;
+    by_reason[FV_REASON_WINDOW] += end - chooser->window_begin;
+    return chooser->sinks_end + (uint64_t)chosen * PAGE + (end - chooser->window_begin);
+}
+#endif
 
 #endif

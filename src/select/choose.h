@@ -117,4 +117,11 @@ void fv_tail_make(const fv_chooser *chooser, const fv_choose_scratch *scratch, f
 /* Writes the plan of `rows` rows from the chooser's on; the list is not read if there is no choice. */
 fv_status fv_choose_plan(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint32_t rows, fv_plan *plan);
 
+#if FV_BUILD_LISTS
+/* The same for the chooser's row alone, without a plan: `reader` is added to what stands for each page that it reads,
+ * its keys to by_reason [FV_REASON_COUNT]. How many keys. */
+uint64_t fv_choose_readers(const fv_chooser *chooser, const fv_choose_scratch *scratch, uint16_t reader,
+                           uint16_t *readers, uint64_t *by_reason);
+#endif
+
 #endif

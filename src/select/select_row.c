@@ -51,6 +51,16 @@ fv_status fv_select_row(fv_select_rows *rows, uint32_t position, const fv_state 
     return fv_choose_plan(chooser, &rows->scratch, 1, plan);
 }
 
+#if FV_BUILD_LISTS
+uint64_t fv_select_readers(fv_select_rows *rows, uint32_t position, const fv_state *tail, uint64_t *bytes,
+                           uint16_t reader, uint16_t *readers, uint64_t *by_reason) {
+    const fv_chooser *chooser = fv_select_at(rows, position);
+    if (fv_chooser_reads_all(chooser)) return 0;
+    if (fv_chooser_has_choice(chooser)) row_choose(rows, rows->end - position, tail, bytes);
+    return fv_choose_readers(chooser, &rows->scratch, reader, readers, by_reason);
+}
+#endif
+
 #if FV_BUILD_EXCHANGE
 bool fv_select_scores(fv_select_rows *rows, uint32_t position) {
     const fv_chooser *chooser = fv_select_at(rows, position);

@@ -38,6 +38,13 @@ const fv_chooser *fv_select_at(fv_select_rows *rows, uint32_t position);
  */
 fv_status fv_select_row(fv_select_rows *rows, uint32_t position, const fv_state *tail, uint64_t *bytes, fv_plan *plan);
 
+#if FV_BUILD_LISTS
+/* The same without a plan, for a row that is not short: it is added to who reads which page, as by fv_choose_readers().
+ * How many keys; 0: the row reads all because it is short, and nothing was done. */
+uint64_t fv_select_readers(fv_select_rows *rows, uint32_t position, const fv_state *tail, uint64_t *bytes,
+                           uint16_t reader, uint16_t *readers, uint64_t *by_reason);
+#endif
+
 #if FV_BUILD_EXCHANGE
 /* Whether a row chooses by scores. */
 bool fv_select_scores(fv_select_rows *rows, uint32_t position);
