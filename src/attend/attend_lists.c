@@ -67,12 +67,14 @@ static fv_value_list_fn *value_of(const fv_kernels *kernels, uint32_t type) {
 static const fv_row_list *list_make(list_walk *walk, uint32_t page) {
     size_t group = walk->job->group, positions = 0;
     fv_listed_rows *at = walk->listed + page * walk->job->plan->rows;
-    uint32_t row = 0, rows = (uint32_t)group, next_chunk = (uint32_t)walk->rows * FV_CHUNK_KEYS;
-    for (uint32_t i = 0, readers = walk->readers[walk->page[page]]; readers; i++, readers >>= 1, row += rows) {
-        if (!(readers & 1)) continue;
-        uint32_t own = walk->own[i]++;
-        at[positions++] = (fv_listed_rows){row, own / FV_CHUNK_PAGES * next_chunk + row * FV_CHUNK_KEYS +
-                                                    own % FV_CHUNK_PAGES * PAGE};
+    const uint32_t rows = (uint32_t)group, next_chunk = (uint32_t)walk->rows * FV_CHUNK_KEYS;
+    const uint32_t readers = walk->readers[walk->page[page]], end = walk->job->plan->rows;
+    for (uint32_t i = 0, row = 0; i < end; i++, row += rows) { /* no branch: who reads a page is no pattern */
+        const uint32_t reads = readers >> i & 1, own = walk->own[i];
+        at[positions].row = row;
+        at[positions].place = own / FV_CHUNK_PAGES * next_chunk + row * FV_CHUNK_KEYS + own % FV_CHUNK_PAGES * PAGE;
+        walk->own[i] = own + reads;
+        positions += reads;
     }
     walk->list[page] = (fv_row_list){.positions = positions, .group = group, .at = at};
     return &walk->list[page];
