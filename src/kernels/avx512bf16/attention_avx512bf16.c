@@ -17,15 +17,46 @@ void fv_query_pack_bf16_avx512bf16(size_t rows, size_t head_dim, const float *qu
         }
 }
 
+enum { FEW_CHANNELS = 64 }; /* pages of 4 KiB and more lose by what comes next, and by L1 */
+
+/* Into L1: these kernels are through with a line before one comes from L2. */
+INLINE void prefetch_near(size_t rows, const unsigned char *line) {
+    if (rows <= 8 && line) _mm_prefetch((const char *)line, _MM_HINT_T0);
+}
+
+/* Key pages ahead, one after the other: memory gives lines in a row sooner than those of several pages in turn. */
+typedef struct pages_ahead {
+    const void *const *next;
+    const unsigned char *at;
+    size_t pages, page, turns, left;
+} pages_ahead;
+
+/* `pages` lines at each turn, one for each pair of channels; next may be NULL. */
+INLINE pages_ahead pages_ahead_of(size_t pages, size_t head_dim, const void *const *next) {
+    size_t turns = head_dim <= FEW_CHANNELS ? head_dim / 2 / pages : 0;
+    return (pages_ahead){next, next && turns ? (const unsigned char *)next[0] : NULL, pages, 0, turns, turns};
+}
+
+INLINE void pages_ahead_turn(size_t rows, pages_ahead *ahead) {
+    if (rows > 8 || !ahead->at) return;
+    for (size_t p = 0; p < ahead->pages; p++) prefetch_near(rows, ahead->at + p * LINE_BYTES);
+    ahead->at += ahead->pages * LINE_BYTES;
+    if (--ahead->left) return;
+    ahead->left = ahead->turns;
+    ahead->at = ++ahead->page < ahead->pages ? (const unsigned char *)ahead->next[ahead->page] : NULL;
+}
+
 /* `rows` x `pages` at once: as many chains. */
 INLINE void score_block(size_t rows, size_t pages, size_t head_dim, const float *query, size_t query_stride,
                         const void *const *key, const void *const *next, float *score, size_t score_stride) {
     __m512 sum[24];
     for (size_t i = 0; i < rows * pages; i++) sum[i] = _mm512_setzero_ps();
+    pages_ahead ahead = pages_ahead_of(pages, head_dim, next);
     for (size_t i = 0; i < (head_dim + 1) / 2; i++) {
         __m512i k[4];
+        pages_ahead_turn(rows, &ahead);
         for (size_t p = 0; p < pages; p++) {
-            prefetch_line(rows, next ? next[p] : NULL, i * LINE_BYTES);
+            if (head_dim > FEW_CHANNELS) prefetch_line(rows, next ? next[p] : NULL, i * LINE_BYTES);
             k[p] = key_pair((const uint16_t *)key[p], head_dim, i);
         }
         for (size_t r = 0; r < rows; r++) {
@@ -109,11 +140,14 @@ INLINE void value_block(size_t rows, size_t vectors, size_t first, __mmask16 las
                 _mm512_maskz_loadu_ps(j + 1 < vectors ? 0xFFFF : last, out + r * out_stride + first + 16 * j);
     for (size_t t = 0; t < keys; t += 2) {
         __m512i v[8];
-        for (size_t i = 0; i < 16 * vectors; i += LINE_BYTES / 2) {
-            prefetch_line(rows, next ? (const unsigned char *)(next + t * head_dim + first + i) : NULL, 0);
-            if (t + 1 < keys)
-                prefetch_line(rows, next ? (const unsigned char *)(next + (t + 1) * head_dim + first + i) : NULL, 0);
-        }
+        for (size_t row = t; row < t + 2 && row < keys; row++)
+            for (size_t i = 0; i < 16 * vectors; i += LINE_BYTES / 2) {
+                const unsigned char *line = next ? (const unsigned char *)(next + row * head_dim + first + i) : NULL;
+                if (head_dim <= FEW_CHANNELS)
+                    prefetch_near(rows, line);
+                else
+                    prefetch_line(rows, line, 0);
+            }
         for (size_t j = 0; j < vectors; j++)
             v[j] = value_pair(value + t * head_dim + first + 16 * j, head_dim, t + 1 < keys,
                               j + 1 < vectors ? 0xFFFF : last);
