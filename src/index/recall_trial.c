@@ -1,7 +1,7 @@
 /* recall_trial.c - calibrates an index (calibration.h): queries are scanned for, which is the truth, and walked for
  * with rising beams. They are the caller's, or vectors of the index, each left out of its own results and of the walk,
  * so that they are as hard to find neighbours of as vectors that are not there. For inner products every second one is
- * turned into a direction by chance, for queries need not be like the vectors: what counts is the worse half. */
+ * given a random direction, for queries need not be like the vectors: what counts is the worse half. */
 #include "index/index_choice.h"
 #include "index/index_graph.h"
 #include "index/kac_rotation.h"
