@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-enum { MAX_COLUMNS = 32 * 20, MAX_TOKENS = 17, MAX_PANELS = 9, ROWS = FV_PANEL_ROWS };
+enum { MAX_COLUMNS = 32 * 20, MAX_TOKENS = 33, MAX_PANELS = 9, ROWS = FV_PANEL_ROWS };
 
 /* The bytes of eight rows in a panel: quants 32 of each 4 * ROWS, scales 8 of each ROWS. */
 enum { EIGHTS = ROWS / 8 };

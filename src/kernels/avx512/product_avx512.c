@@ -128,7 +128,7 @@ static bool product_eights(fv_packed_type type, size_t columns, size_t eights, c
 }
 
 /* Tokens up to which unpacking weights for every block of tokens costs less than a panel. */
-enum { FEW_TOKENS = 16 };
+enum { FEW_TOKENS = 32 };
 
 bool fv_product_packed_avx512(fv_packed_type type, size_t columns, size_t eights, const void *packed, size_t tokens,
                               const fv_q8_rows *x, float *out, size_t out_stride) {

@@ -52,7 +52,7 @@ FV_PACKED_LIST(PRODUCT)
 #undef PRODUCT
 
 /* Tokens up to which unpacking weights for every block of tokens costs less than a panel. */
-enum { FEW_TOKENS = 16 };
+enum { FEW_TOKENS = 8 };
 
 bool fv_product_packed_avxvnni(fv_packed_type type, size_t columns, size_t eights, const void *packed, size_t tokens,
                                const fv_q8_rows *x, float *out, size_t out_stride) {
