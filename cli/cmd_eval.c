@@ -21,7 +21,7 @@ typedef struct eval_options {
     cli_texts attention;
     int64_t questions, seed, per_document;
     int pass; /* index of CLI_PASS_WORDS */
-    bool json, lines;
+    bool json, lines, dense_questions;
 } eval_options;
 
 #define CLI_TARGET eval_options
@@ -39,6 +39,8 @@ static const cli_option eval_flags[] = {
     CLI_FLAG(CHOICE, "--pass", pass, .value = "prompt|decode", .choices = CLI_PASS_WORDS,
              .help = "prompt: the policy reads everything; decode: the document is read\ndensely, "
                      "question and answer with the policy"),
+    CLI_FLAG(SWITCH, "--dense-questions", dense_questions,
+             .help = "questions are read densely; document and answer are as --pass says"),
     CLI_FLAG(TEXTS, "--attention", attention, .value = "SPEC", .help = cli_attention_help),
     CLI_FLAG(SWITCH, "--json", json,
              .help = "one JSON document, with the questions that a policy and dense attention\nanswered differently"),
@@ -116,6 +118,7 @@ static int open_policies(eval_state *state) {
     config.seed = (uint32_t)options->seed;
     config.questions = (size_t)options->questions;
     config.per_document = (size_t)options->per_document;
+    config.dense_questions = options->dense_questions;
     config.watch = (fv_eval_watch){state, show_reading, cli_go_on, answered};
     state->differences = json_array();
     return cli_outcome(fv_eval_open(&state->eval, &config, &message), &message);
@@ -154,6 +157,7 @@ static json_t *results_json(const eval_state *state, bool wanted[FV_EVAL_TASK_CO
     for (size_t i = 0; i < state->attention.count; i++) cli_json_append(policies, policy_json(state, i, wanted));
     CLI_ADD(document, {"model", cli_text(state->options->model.model)}, {"context", cli_count(state->context)},
             {"pass", cli_text(state->options->pass ? "decode" : "prompt")},
+            {"dense_questions", json_boolean(state->options->dense_questions)},
             {"seed", cli_count((uint64_t)state->options->seed)}, {"policies", policies},
             {"differences", json_incref(state->differences)});
     return document;

@@ -56,6 +56,13 @@ class Eval(CliTest):
                                 "window:window=32,sinks=4")
         self.assertEqual("decode", figures["pass"])
 
+    def test_dense_questions_are_read_whole(self):
+        arguments = ("eval", *SMALL, "--task", "needle", "--json", "--attention", "window:window=32,sinks=4")
+        kept, dense = self.document(*arguments), self.document(*arguments, "--dense-questions")
+        self.assertEqual((False, True), (kept["dense_questions"], dense["dense_questions"]))
+        self.assertEqual(kept["policies"][0], dense["policies"][0])
+        self.assertLess(kept["policies"][1]["density"], dense["policies"][1]["density"])
+
     def test_a_line_for_each_task(self):
         arguments = ("eval", *SMALL, "--task", "needle,imports", "--attention", "window:window=32,sinks=4")
         lines = [json.loads(line) for line in self.ok(*arguments, "--jsonl").stdout.splitlines()]
