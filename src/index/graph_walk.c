@@ -27,20 +27,25 @@ static size_t lowest_bit(uint32_t bits) {
     return places[(bits & (~bits + 1)) * 0x077CB531u >> 27];
 }
 
+/* Estimates of a block of neighbours: a bit for each that is under the limit. */
+static uint32_t block_estimates(const fv_index *index, const uint8_t *block, const fv_scan_query *query,
+                                const uint8_t *table, float limit, float near[FV_BLOCK_CODES]) {
+    uint32_t sum[FV_BLOCK_CODES];
+    const uint8_t *factors = block + fv_block_code_bytes(index->rotated);
+    index->kernels->scan_sums(index->rotated / 4, block, table, sum);
+    return index->kernels->scan_estimates((const float *)(const void *)factors, sum, query, limit, near);
+}
+
 /* Estimates of the neighbours of `row`, whose distance without the last channel is in query->base. */
 static void meet_neighbours(const fv_index *index, size_t row, const fv_scan_query *query, const uint8_t *table,
                             fv_beam *beam) {
     const uint8_t *block = fv_graph_blocks(index, row);
     const uint32_t *ids = fv_graph_ids(index, row);
-    size_t code_bytes = fv_block_code_bytes(index->rotated);
     for (size_t first = 0; first < index->degree; first += FV_BLOCK_CODES, block += fv_graph_block_bytes(index)) {
-        uint32_t sum[FV_BLOCK_CODES];
         float near[FV_BLOCK_CODES];
         uint64_t fresh[FV_BLOCK_CODES];
         size_t count = 0;
-        index->kernels->scan_sums(index->rotated / 4, block, table, sum);
-        uint32_t under = index->kernels->scan_estimates((const float *)(const void *)(block + code_bytes), sum, query,
-                                                        fv_beam_limit(beam), near);
+        uint32_t under = block_estimates(index, block, query, table, fv_beam_limit(beam), near);
         for (; under; under &= under - 1) {
             size_t t = lowest_bit(under);
             uint32_t other = ids[first + t];
@@ -103,73 +108,53 @@ static void begin_exactly(const fv_index *index, fv_walk *walk) {
     meet_waiting(index, walk);
 }
 
-/* ---- a walk over a lean graph ---- */
+/* Where it was not met: it waits, and is fetched meanwhile. Rows that are not there are of a damaged file. */
+static void wait_for(const fv_index *index, fv_walk *walk, uint32_t row) {
+    if (row >= index->rows || !fv_beam_mark(&walk->beam, row)) return;
+    walk->waiting[walk->waiting_count++] = row;
+    index->kernels->scan_fetch(fv_index_row(index, row), fv_graph_head_bytes(index));
+}
 
-/* Fetches the neighbours of the next row that were not met; of rows that have none it goes on at once. */
-static void lean_next(const fv_index *index, fv_walk *walk) {
+/* In a lean graph: all neighbours of the row. */
+static void wait_for_all(const fv_index *index, fv_walk *walk) {
     uint32_t ids[FV_GRAPH_DEGREE];
     fv_graph_tail_get(index, fv_graph_blocks(index, walk->row), ids);
-    walk->waiting_count = 0;
-    for (size_t i = 0; i < index->degree; i++) {
-        if (ids[i] >= index->rows || !fv_beam_mark(&walk->beam, ids[i])) continue;
-        walk->waiting[walk->waiting_count++] = ids[i];
-        index->kernels->scan_fetch(fv_index_row(index, ids[i]), fv_graph_head_bytes(index));
-    }
+    for (size_t i = 0; i < index->degree; i++) wait_for(index, walk, ids[i]);
 }
 
-/* By turns: the numbers of neighbours were fetched, then the neighbours. */
-static void lean_step(const fv_index *index, fv_walk *walk) {
-    fv_beam *beam = &walk->beam;
-    if (!walk->waiting_count) {
-        beam->visits[beam->visit_count++] = (fv_visit){beam->near, walk->row, 0};
-        lean_next(index, walk);
-        if (walk->waiting_count) return;
-    }
-    meet_waiting(index, walk);
-    walk->is_going = fv_beam_take(beam, &walk->row);
-    if (!walk->is_going) return;
-    index->kernels->scan_fetch(fv_graph_blocks(index, walk->row), fv_graph_ids_bytes(index, index->degree));
-}
-
-/* ---- an exact walk over a graph with codes ---- */
-
-/* Fetches the neighbours of the row, by their codes nearer than the limit, that were not met. base: its distance
- * without the last channel. */
-static void exact_next(const fv_index *index, fv_walk *walk, float base) {
+/* Those that are nearer than the limit by their codes. base: the row's distance without the last channel. */
+static void wait_for_near(const fv_index *index, fv_walk *walk, float base) {
     const uint8_t *block = fv_graph_blocks(index, walk->row);
     const uint32_t *ids = fv_graph_ids(index, walk->row);
-    size_t code_bytes = fv_block_code_bytes(index->rotated);
     float limit = fv_beam_limit(&walk->beam);
     walk->query.base = base;
-    walk->waiting_count = 0;
     for (size_t first = 0; first < index->degree; first += FV_BLOCK_CODES, block += fv_graph_block_bytes(index)) {
-        uint32_t sum[FV_BLOCK_CODES];
         float near[FV_BLOCK_CODES];
-        index->kernels->scan_sums(index->rotated / 4, block, walk->table, sum);
-        uint32_t under = index->kernels->scan_estimates((const float *)(const void *)(block + code_bytes), sum,
-                                                        &walk->query, limit, near);
-        for (; under; under &= under - 1) {
-            uint32_t other = ids[first + lowest_bit(under)];
-            if (other >= index->rows || !fv_beam_mark(&walk->beam, other)) continue;
-            walk->waiting[walk->waiting_count++] = other;
-            index->kernels->scan_fetch(fv_index_row(index, other), fv_graph_head_bytes(index));
-        }
+        uint32_t under = block_estimates(index, block, &walk->query, walk->table, limit, near);
+        for (; under; under &= under - 1) wait_for(index, walk, ids[first + lowest_bit(under)]);
     }
 }
 
-/* By turns: the codes of neighbours were fetched, then the neighbours. */
+/* By turns: what says which the neighbours are was fetched, then the neighbours; of a row for none of which is to be
+ * waited it goes on at once. */
 static void exact_step(const fv_index *index, fv_walk *walk) {
     fv_beam *beam = &walk->beam;
     if (!walk->waiting_count) {
-        float rest = fv_graph_rest(index, walk->row);
         beam->visits[beam->visit_count++] = (fv_visit){beam->near, walk->row, 0};
-        exact_next(index, walk, beam->near - rest * rest);
+        if (index->is_lean) {
+            wait_for_all(index, walk);
+        } else {
+            float rest = fv_graph_rest(index, walk->row);
+            wait_for_near(index, walk, beam->near - rest * rest);
+        }
         if (walk->waiting_count) return;
     }
     meet_waiting(index, walk);
     walk->is_going = fv_beam_take(beam, &walk->row);
     if (!walk->is_going) return;
-    index->kernels->scan_fetch(fv_graph_blocks(index, walk->row), index->row_bytes - fv_graph_head_bytes(index));
+    size_t lean_bytes = fv_graph_ids_bytes(index, index->degree);
+    index->kernels->scan_fetch(fv_graph_blocks(index, walk->row),
+                               index->is_lean ? lean_bytes : index->row_bytes - fv_graph_head_bytes(index));
 }
 
 /* ---- all walks ---- */
@@ -202,9 +187,7 @@ void fv_graph_walk(const fv_index *index, fv_walk *walks, size_t count, size_t l
     while (going)
         for (size_t i = 0; i < count; i++) {
             if (!walks[i].is_going) continue;
-            if (index->is_lean)
-                lean_step(index, walks + i);
-            else if (walks[i].is_exact)
+            if (index->is_lean || walks[i].is_exact)
                 exact_step(index, walks + i);
             else
                 walk_step(index, walks + i);
