@@ -12,12 +12,13 @@ from PyPI): --svg has all models and texts, --glance the one panel that still re
 """
 import argparse
 import collections
-import csv
 import json
 import os
 import re
 import subprocess
 import sys
+
+import marked_table
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CSV = os.path.join(ROOT, "bench", "results", "quality.csv")
@@ -26,21 +27,9 @@ FIGURES = ["ppl", "ppl_ratio", "kl", "top1", "density", "bytes_per_token", "byte
 BEGIN, END = "<!-- quality: made by tools/quality.py report -->", "<!-- quality: end -->"
 
 
-def rows_read():
-    if not os.path.exists(CSV):
-        return []
-    with open(CSV, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def rows_write(rows):
-    os.makedirs(os.path.dirname(CSV), exist_ok=True)
     rows = sorted(rows, key=lambda row: (row["model"], row["text"], int(row["context"]), row["pass"], float(row["bytes_ratio"])))
-    with open(CSV + ".part", "w", newline="") as file:
-        writer = csv.DictWriter(file, KEYS + FIGURES, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(CSV + ".part", CSV)
+    marked_table.rows_write(CSV, KEYS + FIGURES, rows)
 
 
 def measure(options, text, context, kind, specs):
@@ -68,7 +57,7 @@ def run(options):
     for context in options.context:
         for text in options.text:
             for kind in options.kind:
-                rows = rows_read()
+                rows = marked_table.rows_read(CSV)
                 here = {row["attention"] for row in rows
                         if (row["model"], row["text"], row["context"], row["pass"], row["scored"], row["skip"])
                         == (os.path.basename(options.model), text, str(context), kind, str(options.score), str(options.skip))}
@@ -191,20 +180,12 @@ def shorten(path):
 
 
 def report(options):
-    rows = rows_read()
+    rows = marked_table.rows_read(CSV)
     if not rows:
         sys.exit("%s has no rows" % CSV)
     if options.into:
-        with open(options.into) as file:
-            text = file.read()
-        if BEGIN not in text or END not in text:
-            sys.exit("%s: no lines '%s' and '%s'" % (options.into, BEGIN, END))
-        before = text
-        text = text[:text.index(BEGIN) + len(BEGIN)] + "\n" + table(rows) + "\n" + text[text.index(END):]
-        if options.check:
-            sys.exit("%s is not what %s says; run tools/quality.py report" % (options.into, CSV) if text != before else 0)
-        with open(options.into, "w") as file:
-            file.write(text)
+        marked_table.put(options.into, BEGIN, END, table(rows), options.check,
+                         "%s is not what %s says; run tools/quality.py report" % (options.into, CSV))
     else:
         print(table(rows))
     if options.svg:

@@ -12,13 +12,14 @@ cluster-robust standard error times Student's t.
 """
 import argparse
 import collections
-import csv
 import json
 import math
 import os
 import re
 import subprocess
 import sys
+
+import marked_table
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CSV = os.path.join(ROOT, "bench", "results", "tasks.csv")
@@ -27,20 +28,9 @@ FIGURES = ["questions", "right", "better", "worse", "density", "reading_s", "ans
 BEGIN, END = "<!-- tasks: made by tools/tasks.py report -->", "<!-- tasks: end -->"
 
 
-def rows_read():
-    if not os.path.exists(CSV):
-        return []
-    with open(CSV, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def rows_write(rows):
     rows = sorted(rows, key=lambda row: [row["model"], int(row["context"]), row["pass"], row["task"], row["attention"], int(row["seed"])])
-    with open(CSV + ".part", "w", newline="") as file:
-        writer = csv.DictWriter(file, KEYS + FIGURES, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(CSV + ".part", CSV)
+    marked_table.rows_write(CSV, KEYS + FIGURES, rows)
 
 
 def rows_of(results, said):
@@ -62,7 +52,7 @@ def rows_of(results, said):
 def run(options):
     for task in options.task:
         for seed in range(1, options.seeds + 1):
-            rows = rows_read()
+            rows = marked_table.rows_read(CSV)
             wanted = [os.path.basename(options.model), str(options.context), options.kind, task, str(seed)]
             here = {row["attention"] for row in rows if [row[key] for key in KEYS[:-1]] == wanted}
             specs = [spec for spec in options.specs if spec not in here]
@@ -123,19 +113,12 @@ def table(rows):
 
 
 def report(options):
-    rows = rows_read()
+    rows = marked_table.rows_read(CSV)
     if not options.into:
         print(table(rows))
         return
-    with open(options.into) as file:
-        before = file.read()
-    if BEGIN not in before or END not in before:
-        sys.exit("%s: no lines '%s' and '%s'" % (options.into, BEGIN, END))
-    text = before[:before.index(BEGIN) + len(BEGIN)] + "\n" + table(rows) + "\n" + before[before.index(END):]
-    if options.check:
-        sys.exit("%s is not what %s says; run tools/tasks.py report" % (options.into, CSV) if text != before else 0)
-    with open(options.into, "w") as file:
-        file.write(text)
+    marked_table.put(options.into, BEGIN, END, table(rows), options.check,
+                     "%s is not what %s says; run tools/tasks.py report" % (options.into, CSV))
 
 
 def main():
