@@ -4,6 +4,7 @@
     bench/model_speed.py -m MODEL --peer DIR [-t N] [--seconds N] [--samples N] [--test NAME] [--attention SPEC] ...
     bench/model_speed.py --table [-m MODEL ...] --peer DIR [-t N] [--attention SPEC] ...
 
+fovea runs with the type of keys and values that it takes by itself, or with --type; a row says which, where it is not f16.
 DIR is what tools/peer_build.sh has filled, with llama.cpp or with its fork ik_llama.cpp. Tests: pp512 pp2048 pp8128 tg32
 tg32@d7600 (any ppN, tgN, @dN). llama-bench runs with -fa 0 and -fa 1 (the fork with -fa 1, with and without -rtr 1), fovea with
 each SPEC (default: dense). A round runs every test once, one program after the other; short tests get more rounds until each has
@@ -37,6 +38,7 @@ class Run:
 
     def __init__(self, test, engine, settings, command):
         self.test, self.engine, self.settings, self.command = test, engine, settings, command
+        self.attention = settings  # of fovea: the type of its cache comes to it
         self.rates, self.seconds, self.last = [], 0.0, {}
 
     def once(self):
@@ -44,6 +46,8 @@ class Run:
         rows = results_csv.document_of(self.command)
         self.seconds = time.monotonic() - start
         self.last = rows[0]
+        if self.engine == "fovea":
+            self.settings = results_csv.with_type(self.attention, rows[0])
         self.rates += rows[0]["samples_ts"]
 
 
@@ -91,7 +95,7 @@ def runs_of(arguments, model, test, settings=None):
     common = ["-m", model, "-t", str(arguments.threads), "-o", "json"]
     made = []
     for spec in arguments.attention or ["dense"]:
-        command = [os.path.join(arguments.build, "fovea"), "bench", "--attention", spec]
+        command = [os.path.join(arguments.build, "fovea"), "bench", "--attention", spec, "-ctk", arguments.type, "-ctv", arguments.type]
         made.append(Run(test, "fovea", spec, command + common + flags_of(test)))
     peer = peer_name(arguments.peer)
     flags = flags_of(test) if peer == "llama.cpp" else fork_flags_of(test)
@@ -166,6 +170,7 @@ def main():
     parser.add_argument("-t", "--threads", type=int, default=1)
     parser.add_argument("--test", action="append")
     parser.add_argument("--attention", action="append")
+    parser.add_argument("--type", default="auto", help="of fovea's keys and values: f16, bf16, ... (default: auto)")
     parser.add_argument("--seconds", type=float, default=420)
     parser.add_argument("--samples", type=int, default=7)
     parser.add_argument("--dry", action="store_true", help="print, keep nothing")

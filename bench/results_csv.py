@@ -18,6 +18,12 @@ def document_of(command, timeout=None, env=None):
     return json.loads(done.stdout.decode("utf-8"))
 
 
+def with_type(attention, row):
+    """What the tables call a row of `fovea bench`: its attention, and the type of keys and values where that is not f16."""
+    types = [row["type_k"]] + [row["type_v"]] * (row["type_v"] != row["type_k"])
+    return attention if types == ["f16"] else "%s, %s" % (attention, "/".join(types))
+
+
 def processor_lines():
     """What the system says about the first processor: {"model name": ..., "cpu family": ...}."""
     lines = {}

@@ -42,7 +42,8 @@ def main():
         for threads, samples in rates.items():
             best, median = max(samples), statistics.median(samples)
             rows.append({"model": os.path.basename(arguments.model), "test": test, "threads": threads,
-                         "attention": arguments.attention, "samples": len(samples), "best_ts": best, "median_ts": median,
+                         "attention": results_csv.with_type(arguments.attention, row), "samples": len(samples),
+                         "best_ts": best, "median_ts": median,
                          "ratio_best": best / max(rates[1]), "ratio_median": median / statistics.median(rates[1])})
             print("%-12s %d threads %8.2f tokens/s best (x%.2f), %8.2f median (x%.2f) of %d" % (
                 test, threads, best, rows[-1]["ratio_best"], median, rows[-1]["ratio_median"], len(samples)), flush=True)

@@ -23,14 +23,15 @@ static int read_types(const cli_texts *texts, const char *flag, bench_numbers *l
     for (size_t i = 0; i < texts->count; i++)
         for (const char *word = texts->items[i];; word++) {
             size_t length = strcspn(word, ",");
-            int type = fv_words_find(CLI_ELEMENT_WORDS, word, length);
+            int type = fv_words_find(CLI_TYPE_WORDS, word, length);
             if (type < 0 || list->count == BENCH_VALUES_MAX)
-                return cli_usage_error("bench", "%s takes f32, f16 or q8_0, not '%.*s'", flag, (int)length, word);
-            list->values[list->count++] = type;
+                return cli_usage_error("bench", "%s takes one of " CLI_TYPE_WORDS ", not '%.*s'", flag, (int)length,
+                                       word);
+            list->values[list->count++] = cli_cache_type((uint32_t)type);
             word += length;
             if (!*word) break;
         }
-    if (list->count == 0) list->values[list->count++] = FV_ELEMENT_F16;
+    if (list->count == 0) list->values[list->count++] = cli_cache_type(CLI_TYPE_AUTO);
     return CLI_GO_ON;
 }
 

@@ -155,7 +155,10 @@ static json_t *policy_json(const eval_state *state, size_t policy, bool wanted[F
 static json_t *results_json(const eval_state *state, bool wanted[FV_EVAL_TASK_COUNT]) {
     json_t *document = json_object(), *policies = json_array();
     for (size_t i = 0; i < state->attention.count; i++) cli_json_append(policies, policy_json(state, i, wanted));
+    fv_session_config types = cli_session_config(&state->options->model);
     CLI_ADD(document, {"model", cli_text(state->options->model.model)}, {"context", cli_count(state->context)},
+            {"key_type", cli_text(fv_element_name(types.key_type))},
+            {"value_type", cli_text(fv_element_name(types.value_type))},
             {"pass", cli_text(state->options->pass ? "decode" : "prompt")},
             {"dense_questions", json_boolean(state->options->dense_questions)},
             {"seed", cli_count((uint64_t)state->options->seed)}, {"policies", policies},

@@ -205,6 +205,7 @@ static json_t *policy_json(const ppl_state *state, size_t policy) {
     const fv_perplexity_figures *figures = fv_perplexity_of(state->perplexity, policy);
     const fv_mass_table *mass = fv_perplexity_mass(state->perplexity, policy);
     const fv_report *report = &figures->scored.report;
+    fv_session_config types = cli_session_config(&state->options->model);
     json_t *object = json_object();
     CLI_ADD(object, {"attention", cli_text(state->attention.texts[policy])},
             {"model", cli_text(state->options->model.model)},
@@ -218,6 +219,8 @@ static json_t *policy_json(const ppl_state *state, size_t policy) {
             {"mass", cli_real(mass ? fv_mass_table_mean(mass) : (double)NAN)});
     if (report->certified_rows > 0) cli_json_set(object, "certificate", certificate_json(report));
     CLI_ADD(object, {"seconds", cli_real((double)figures->scored.ns * 1e-9)}, {"context", cli_count(state->context)},
+            {"key_type", cli_text(fv_element_name(types.key_type))},
+            {"value_type", cli_text(fv_element_name(types.value_type))},
             {"base", cli_text(state->base ? state->options->base : "dense")});
     return object;
 }
@@ -265,8 +268,10 @@ static int measure(ppl_state *state) {
     fv_status status = FV_OK;
     fv_message message = {""};
     bool text = !state->options->json;
-    cli_note("chunks: %zu of %u tokens, the last %u positions of each scored, %s pass", state->chunks, state->context,
-             fv_perplexity_scored(state->perplexity), state->options->pass ? "decode" : "prompt");
+    fv_session_config types = cli_session_config(&state->options->model);
+    cli_note("chunks: %zu of %u tokens, the last %u positions of each scored, %s pass, K %s, V %s", state->chunks,
+             state->context, fv_perplexity_scored(state->perplexity), state->options->pass ? "decode" : "prompt",
+             fv_element_name(types.key_type), fv_element_name(types.value_type));
     cli_progress_start(&state->progress, "ppl", "tokens");
     while (state->chunks_done < state->chunks && status == FV_OK) {
         uint64_t start_ns = fv_machine_clock_ns();

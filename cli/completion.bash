@@ -9,7 +9,7 @@ _fovea() {
     elif [ "$before" = --attention ]; then
         COMPREPLY=($(compgen -W "dense window pattern fovea" -- "$word"))
     elif [ "$before" = -ctk ] || [ "$before" = -ctv ]; then
-        COMPREPLY=($(compgen -W "f32 f16 bf16 q8_0 q4_0" -- "$word"))
+        COMPREPLY=($(compgen -W "auto f32 f16 bf16 q8_0 q4_0" -- "$word"))
     elif [ "${word#-}" != "$word" ]; then
         COMPREPLY=($(compgen -W "$("$program" "$verb" --help 2>/dev/null | grep -o '^  -[^ ].*' | grep -oE '(^| |/ )--?[A-Za-z][A-Za-z0-9-]*')" -- "$word"))
     fi

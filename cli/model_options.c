@@ -53,9 +53,11 @@ const size_t cli_weight_flags_count = sizeof cli_weight_flags / sizeof cli_weigh
 
 const cli_option cli_cache_flags[] = {
     CLI_FLAG(CHOICE, "-ctk --cache-type-k", session.key_type, .value = "TYPE", .env = "LLAMA_ARG_CACHE_TYPE_K",
-             .choices = CLI_ELEMENT_WORDS, .help = "type of the cached keys: f32, f16, bf16, q8_0, q4_0"),
+             .choices = CLI_TYPE_WORDS, .standard = "",
+             .help = "type of the cached keys: auto, f32, f16, bf16, q8_0, q4_0 (default: auto: bf16 where the\n"
+                     "instruction set avx512bf16 is in use, which multiplies pairs of bf16; else f16)"),
     CLI_FLAG(CHOICE, "-ctv --cache-type-v", session.value_type, .value = "TYPE", .env = "LLAMA_ARG_CACHE_TYPE_V",
-             .choices = CLI_ELEMENT_WORDS, .help = "type of the cached values, likewise"),
+             .choices = CLI_TYPE_WORDS, .help = "type of the cached values, likewise"),
     CLI_FLAG(U32, "-ub --ubatch-size", session.batch_tokens, .env = "LLAMA_ARG_UBATCH", .low = 1, .high = 65536,
              .help = "tokens of a prompt that are evaluated at once"),
     CLI_FLAG(INTEGER, "-b --batch-size", batch, .env = "LLAMA_ARG_BATCH", .low = 1, .high = 1048576,
@@ -133,6 +135,7 @@ cli_model_options cli_model_options_default(void) {
                                  .timeout = CLI_TIMEOUT,
                                  .ranks_per_stage = 1};
     fv_session_config_default(&options.session);
+    options.session.key_type = options.session.value_type = CLI_TYPE_AUTO;
     return options;
 }
 
@@ -147,8 +150,15 @@ fv_repack cli_repack_of(const cli_model_options *options) {
     return options->repack % 2 == FV_REPACK_ON % 2 ? FV_REPACK_ON : FV_REPACK_OFF;
 }
 
+uint32_t cli_cache_type(uint32_t word) {
+    if (word != CLI_TYPE_AUTO) return word;
+    return fv_isa_includes(cli_ranks_isa(), FV_ISA_AVX512BF16) ? FV_ELEMENT_BF16 : FV_ELEMENT_F16;
+}
+
 fv_session_config cli_session_config(const cli_model_options *options) {
     fv_session_config config = options->session;
+    config.key_type = cli_cache_type(config.key_type);
+    config.value_type = cli_cache_type(config.value_type);
     if (config.batch_tokens > options->batch) config.batch_tokens = (uint32_t)options->batch;
     config.exact_activations = options->exact;
     return config;

@@ -29,9 +29,8 @@ typedef struct cli_model_options {
     int64_t threads; /* -1: one per processor */
     cli_thread_options placement;
     int64_t context;           /* -1: not given; 0: the model's training context */
-    fv_session_config session; /* types, micro-batch */
+    fv_session_config session; /* types, of which CLI_TYPE_AUTO is one; micro-batch */
     int64_t batch;
-    uint32_t cache_given; /* bit i: flag i of the cache group: CLI_KEY_TYPE, CLI_VALUE_TYPE */
     bool exact, verbose, check_tensors;
     int repack;        /* index of its words: see cli_repack_of() */
     const char *split; /* NULL: by bytes; of layers over ranks, and the seconds that a rank may be silent */
@@ -39,9 +38,10 @@ typedef struct cli_model_options {
     uint32_t ranks_per_stage;
 } cli_model_options;
 
-enum { CLI_KEY_TYPE, CLI_VALUE_TYPE }; /* the first flags of the cache group */
 #define CLI_ELEMENT_WORD(NAME, name) #name " "
 #define CLI_ELEMENT_WORDS FV_ELEMENT_LIST(CLI_ELEMENT_WORD) /* for CLI_CHOICE: the index is the fv_element */
+#define CLI_TYPE_WORDS CLI_ELEMENT_WORDS "auto"             /* likewise, and CLI_TYPE_AUTO */
+enum { CLI_TYPE_AUTO = FV_ELEMENT_COUNT };
 
 cli_model_options cli_model_options_default(void);
 
@@ -59,7 +59,7 @@ extern const size_t cli_ranks_flags_count;
 /** The flag groups of every verb that runs a model; a verb adds its own -c, since its meaning differs. */
 #define CLI_MODEL_GROUPS(OPTIONS) \
     CLI_COUNTED("model", cli_model_flags, OPTIONS), CLI_COUNTED("weights", cli_weight_flags, OPTIONS), \
-        {"cache", cli_cache_flags, cli_cache_flags_count, OPTIONS, &(OPTIONS)->cache_given}, \
+        CLI_COUNTED("cache", cli_cache_flags, OPTIONS), \
         CLI_COUNTED("where threads run", cli_thread_flags, &(OPTIONS)->placement), \
         CLI_RANKS_GROUP(OPTIONS) CLI_COUNTED("llama.cpp's flags without effect here", cli_ignored_flags, OPTIONS)
 extern const cli_option cli_model_flags[], cli_weight_flags[], cli_cache_flags[], cli_ignored_flags[];
@@ -67,7 +67,11 @@ extern const size_t cli_model_flags_count, cli_weight_flags_count, cli_cache_fla
 
 fv_repack cli_repack_of(const cli_model_options *options);
 
-/** The options' types, batch and activations. */
+/** The fv_element of one of CLI_TYPE_WORDS. auto: bf16 where keys and values are multiplied as pairs of bf16, as the
+ * instruction set in use says (under mpirun that of rank 0); else f16. */
+uint32_t cli_cache_type(uint32_t word);
+
+/** The options' types, none of them auto any more, batch and activations. */
 fv_session_config cli_session_config(const cli_model_options *options);
 
 /** Adds to what the library says of a model the flag that it advises. */

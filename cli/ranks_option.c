@@ -1,6 +1,13 @@
 #include "ranks_option.h"
 #include "fovea/machine.h"
 
+/* Where FV_ISA names none, opening a model will say so. */
+static fv_isa own_isa(void) {
+    fv_isa limit, reached = FV_ISA_SCALAR;
+    (void)fv_machine_isa(&limit, &reached, NULL);
+    return reached;
+}
+
 #if !CLI_HAVE_MPI
 uint32_t cli_ranks_count(uint64_t *border_bytes) {
     *border_bytes = 0;
@@ -8,6 +15,8 @@ uint32_t cli_ranks_count(uint64_t *border_bytes) {
 }
 
 uint32_t cli_ranks_seed(void) { return fv_machine_seed(); }
+
+fv_isa cli_ranks_isa(void) { return own_isa(); }
 #else
 #include <fcntl.h>
 #include <inttypes.h>
@@ -94,6 +103,8 @@ int cli_ranks_main(int argc, char **argv, int (*verb)(int argc, char **argv)) {
 }
 
 uint32_t cli_ranks_seed(void) { return job ? fv_crew_seed(job) : fv_machine_seed(); }
+
+fv_isa cli_ranks_isa(void) { return job ? (fv_isa)fv_crew_isa(job) : own_isa(); }
 
 #define MIB (1024.0 * 1024.0)
 

@@ -22,6 +22,9 @@ fv_status cli_ranks_engine_open(fv_engine **engine, const fv_engine_config *conf
 /** A random seed, the same on all ranks. */
 uint32_t cli_ranks_seed(void);
 
+/** The instruction set in use, under mpirun at rank 0, so that all ranks do the same. */
+fv_isa cli_ranks_isa(void);
+
 /** Ranks that share the work, 1 without mpirun; *border_bytes: out, that went from rank 0 to the next so far. */
 uint32_t cli_ranks_count(uint64_t *border_bytes);
 

@@ -113,6 +113,7 @@ void cli_run_report_print(const cli_run_report *report) {
                 (double)local / (double)fv_generator_decode(generator)->tokens);
     print_certificate(generator);
     cli_deadline_print(report->deadline, report->session);
+    fv_session_config types = cli_session_config(report->options);
     fv_machine_limits limits;
     fv_machine_limits_read(&limits);
     fprintf(stderr, "attention: %s, %s, %" PRIu32 " thread%s", report->attention, isa_name(generator),
@@ -123,8 +124,8 @@ void cli_run_report_print(const cli_run_report *report) {
     fprintf(stderr, "\n");
     fprintf(stderr, "context: %zu of %zu tokens (the model was trained on %" PRIu32 "), K %s, V %s\n",
             fv_session_tokens(report->session), fv_session_context_tokens(report->session),
-            fv_llm_config(fv_engine_llm(report->engine))->cache.max_tokens,
-            fv_element_name(report->options->session.key_type), fv_element_name(report->options->session.value_type));
+            fv_llm_config(fv_engine_llm(report->engine))->cache.max_tokens, fv_element_name(types.key_type),
+            fv_element_name(types.value_type));
     fprintf(stderr, "weights: %.1f MiB, %.1f MiB of them repacked into private pages in place of the file's\n",
             (double)fv_llm_weight_bytes(fv_engine_llm(report->engine)) / MIB,
             (double)fv_llm_packed_bytes(fv_engine_llm(report->engine)) / MIB);
@@ -203,6 +204,7 @@ int cli_run_report_json(const cli_run_report *report) {
     CLI_ADD(document, {"model", cli_text(report->options->model)},
             {"text", cli_json_string(text->bytes ? text->bytes : "", text->length)});
     set_tokens(document, fv_generator_tokens(generator));
+    fv_session_config types = cli_session_config(report->options);
     CLI_ADD(document, {"stop", cli_text(fv_stop_name(report->stop))}, {"chat", json_boolean(report->chat)},
             {"prompt_tokens", cli_count(report->prompt_tokens)}, {"reused_tokens", cli_count(report->reused_tokens)},
             {"generated_tokens", cli_count(fv_generator_tokens(generator)->count)},
@@ -216,10 +218,10 @@ int cli_run_report_json(const cli_run_report *report) {
             {"context_tokens", cli_count(fv_session_context_tokens(report->session))},
             {"used_tokens", cli_count(fv_session_tokens(report->session))},
             {"training_context_tokens", cli_count(fv_llm_config(fv_engine_llm(report->engine))->cache.max_tokens)},
-            {"key_type", cli_text(fv_element_name(report->options->session.key_type))},
-            {"value_type", cli_text(fv_element_name(report->options->session.value_type))},
-            {"isa", cli_text(isa_name(generator))}, {"threads", cli_count(fv_engine_threads(report->engine))},
-            {"seed", cli_count(report->seed)}, {"sampling", sampling_json(report)});
+            {"key_type", cli_text(fv_element_name(types.key_type))},
+            {"value_type", cli_text(fv_element_name(types.value_type))}, {"isa", cli_text(isa_name(generator))},
+            {"threads", cli_count(fv_engine_threads(report->engine))}, {"seed", cli_count(report->seed)},
+            {"sampling", sampling_json(report)});
     fv_machine_limits limits;
     fv_machine_limits_read(&limits);
     CLI_ADD(document, {"processors", cli_count(limits.processors)},

@@ -66,15 +66,14 @@ static int open_file(cli_kept *kept) {
 }
 
 /* A type that nobody asked for is the file's; with noise, one that holds it. */
-static int choose_type(const cli_kept *kept, const cli_model_options *model, int flag, uint32_t held, uint32_t *type) {
-    bool given = model->cache_given >> flag & 1, dithers = kept->options->dither >= 0;
-    bool narrow = held == FV_ELEMENT_Q8_0 || held == FV_ELEMENT_Q4_0;
-    if (!given && dithers) *type = narrow ? FV_ELEMENT_F16 : FV_ELEMENT_F32;
-    if (!given && !dithers) *type = held;
-    if (*type == held || dithers) return CLI_GO_ON;
+static int choose_type(const cli_kept *kept, bool is_key, uint32_t held, uint32_t *type) {
+    bool dithers = kept->options->dither >= 0, narrow = held == FV_ELEMENT_Q8_0 || held == FV_ELEMENT_Q4_0;
+    uint32_t noisy = narrow ? FV_ELEMENT_F16 : FV_ELEMENT_F32;
+    if (*type == CLI_TYPE_AUTO) *type = dithers ? noisy : held;
+    if (*type == held || dithers || !kept->options->session) return CLI_GO_ON;
     return cli_fail("%s: its %s are of type %s, so %s %s can't be had: leave it out, or read the document with it",
-                    path_of(kept), flag == CLI_KEY_TYPE ? "keys" : "values", fv_element_name(held),
-                    flag == CLI_KEY_TYPE ? "-ctk" : "-ctv", fv_element_name(*type));
+                    path_of(kept), is_key ? "keys" : "values", fv_element_name(held), is_key ? "-ctk" : "-ctv",
+                    fv_element_name(*type));
 }
 
 int cli_kept_open(cli_kept *kept, cli_model_options *model, const char **attention, fv_policy *caches) {
@@ -86,11 +85,8 @@ int cli_kept_open(cli_kept *kept, cli_model_options *model, const char **attenti
     if (info) {
         if (fv_policy_parse(caches, info->attention, &message) != FV_OK)
             return cli_fail("%s: attention of the session: %s", path_of(kept), message.text);
-        fv_session_config *types = &model->session;
-        if (kept->options->session)
-            result = choose_type(kept, model, CLI_KEY_TYPE, info->cache.key_type, &types->key_type);
-        if (kept->options->session && result == CLI_GO_ON)
-            result = choose_type(kept, model, CLI_VALUE_TYPE, info->cache.value_type, &types->value_type);
+        result = choose_type(kept, true, info->cache.key_type, &model->session.key_type);
+        if (result == CLI_GO_ON) result = choose_type(kept, false, info->cache.value_type, &model->session.value_type);
         if (result != CLI_GO_ON) return result;
     }
     if (!*attention && info) *attention = info->attention;

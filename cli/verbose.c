@@ -46,6 +46,9 @@ void cli_verbose_engine(const fv_engine *engine) {
     cli_note("weights: %.1f MiB, %.1f MiB of them repacked", (double)fv_llm_weight_bytes(llm) / MIB,
              (double)fv_llm_packed_bytes(llm) / MIB);
     note_tokenizer(llm);
+    fv_session_config session;
+    fv_engine_session_config(engine, &session);
+    cli_note("cache: K %s, V %s", fv_element_name(session.key_type), fv_element_name(session.value_type));
     note_limits(engine);
 }
 

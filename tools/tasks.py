@@ -59,7 +59,8 @@ def run(options):
             if here and not specs:
                 continue
             command = [options.fovea, "eval", "-m", options.model, "-c", str(options.context), "-n", str(options.questions),
-                       "-s", str(seed), "--task", task, "--pass", options.kind, "-t", str(options.threads), "--jsonl"]
+                       "-s", str(seed), "--task", task, "--pass", options.kind, "-t", str(options.threads), "--jsonl",
+                       "-ctk", "f16", "-ctv", "f16"]  # on any machine
             for spec in specs:
                 command += ["--attention", spec]
             print("%s, document %d of %d" % (task, seed, options.seeds), file=sys.stderr, flush=True)

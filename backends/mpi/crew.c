@@ -130,6 +130,7 @@ uint32_t fv_crew_count(const fv_crew *crew) { return fv_job_ranks(crew->job); }
 uint32_t fv_crew_per_stage(const fv_crew *crew) { return crew->per_stage; }
 bool fv_crew_has_front(const fv_crew *crew) { return fv_job_rank(crew->job) < crew->per_stage; }
 uint32_t fv_crew_seed(const fv_crew *crew) { return fv_job_seed(crew->job); }
+uint32_t fv_crew_isa(const fv_crew *crew) { return fv_job_isa(crew->job); }
 
 /* Front ends of one context do the same, but not at the same time: the end that rank 0 tells all ranks of would
  * overtake what the slower ones still wait for from other ranks. */

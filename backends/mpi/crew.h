@@ -43,6 +43,7 @@ uint32_t fv_crew_self(const fv_crew *crew);  /* this process's rank */
 bool fv_crew_has_front(const fv_crew *crew); /* it is of the first stage */
 uint32_t fv_crew_per_stage(const fv_crew *crew);
 uint32_t fv_crew_seed(const fv_crew *crew); /* a random number, the same on all ranks */
+uint32_t fv_crew_isa(const fv_crew *crew);  /* fv_isa of rank 0, likewise */
 uint32_t fv_crew_count(const fv_crew *crew);
 
 /** What a rank with a front end that came to its end with `code` waits for: rank 0 that the others have come there,

@@ -16,6 +16,7 @@ typedef struct other_rank {
     bool is_known;     /* its hello came */
     bool is_gone;      /* it said goodbye */
     uint64_t seed;
+    uint32_t isa;
     char host[FV_WIRE_HOST_BYTES];
 } other_rank;
 
@@ -241,6 +242,7 @@ static bool all_are_known(fv_job *job, void *context) {
         if (wrong) continue;
         memcpy(job->others[letter->from].host, hello.host, sizeof hello.host);
         job->others[letter->from].seed = hello.seed;
+        job->others[letter->from].isa = hello.isa;
         job->others[letter->from].is_known = true;
     }
     for (uint32_t rank = 0; rank < job->self.ranks; rank++) all = all && job->others[rank].is_known;
@@ -251,6 +253,7 @@ static bool greet(fv_job *job) {
     fv_hello hello;
     fv_hello_make(&hello, &job->self, job->config.timeout_ns);
     job->others[job->self.rank].seed = hello.seed;
+    job->others[job->self.rank].isa = hello.isa;
     const fv_piece piece = {&hello, sizeof hello};
     for (uint32_t rank = 0; rank < job->self.ranks; rank++)
         if (rank != job->self.rank && !fv_mailbox_send(job->mailbox, rank, FV_FRAME_HELLO, &piece, 1)) return false;
@@ -398,6 +401,7 @@ uint32_t fv_job_ranks(const fv_job *job) { return job->self.ranks; }
 const char *fv_job_host(const fv_job *job, uint32_t rank) { return job->others[rank].host; }
 
 uint32_t fv_job_seed(const fv_job *job) { return (uint32_t)job->others[0].seed; }
+uint32_t fv_job_isa(const fv_job *job) { return job->others[0].isa; }
 
 uint32_t fv_job_neighbours(const fv_job *job) {
     uint32_t count = 0;

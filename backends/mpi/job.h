@@ -46,6 +46,9 @@ uint32_t fv_job_neighbours(const fv_job *job); /* ranks on this host, this one i
 /** A random number that all ranks know. */
 uint32_t fv_job_seed(const fv_job *job);
 
+/** The fv_isa in use at rank 0. */
+uint32_t fv_job_isa(const fv_job *job);
+
 /** Longest letter that may come from now on, without its frame. */
 void fv_job_expect(fv_job *job, size_t most_bytes);
 

@@ -13,6 +13,9 @@ void fv_hello_make(fv_hello *hello, const fv_wire_self *self, uint64_t timeout_n
     hello->sizes[3] = 0x01020304u;
     hello->rank = self->rank;
     hello->ranks = self->ranks;
+    fv_isa limit, reached = FV_ISA_SCALAR;
+    (void)fv_machine_isa(&limit, &reached, NULL); /* an FV_ISA that is none is told when a model is opened */
+    hello->isa = reached;
     hello->timeout_ns = timeout_ns;
     hello->seed = fv_machine_seed();
     memcpy(hello->host, self->host, sizeof hello->host);

@@ -9,6 +9,7 @@ typedef struct fv_hello {
     char version[32];
     uint32_t sizes[4]; /* of pointers, of what travels; and a number whose bytes lie in this processor's order */
     uint32_t rank, ranks;
+    uint32_t isa; /* fv_isa in use there */
     uint64_t timeout_ns, seed;
     char host[FV_WIRE_HOST_BYTES];
 } fv_hello;

@@ -1,4 +1,5 @@
-/* slot_action.c - a file holds tokens that were read with one attention, and is taken up with that one only. */
+/* slot_action.c - a file holds tokens that were read with one attention, kept as one type of keys and one of values,
+ * and is taken up with those only. */
 #include "slot_action.h"
 #include "fovea/machine.h"
 #include "fovea/session_file.h"
@@ -54,13 +55,15 @@ static void save(fv_slots *slots, fv_slot *slot, fv_slot_action *action) {
                             "save_ms", ms_since(began_ns)));
 }
 
-/* A sequence with the attention that the file was read with. */
+/* A sequence with the attention and the types that the file was read with. */
 static fv_status wake(fv_slots *slots, fv_session_file *file, fv_sequence **sequence, char *policy,
                       fv_message *message) {
     const fv_session_info *info = fv_session_file_info(file);
     fv_session_config config;
     bool attached = false;
     fv_slots_session(slots->server, &config);
+    config.key_type = info->cache.key_type;
+    config.value_type = info->cache.value_type;
     if (info->tokens > slots->server->slot_tokens)
         return fv_message_set(message, FV_ERROR_FULL, "the file has %u tokens, the context of a slot holds %u",
                               info->tokens, slots->server->slot_tokens);

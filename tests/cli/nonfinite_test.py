@@ -158,7 +158,7 @@ class NonFinite(FolderTest):
         with open(path, "wb") as file:
             file.write(data)
         for verb in (("run", "-m", path, "-p", "in the rain", "-n", "4", "-no-cnv"), ("ppl", "-m", path, "-f", self.text, "-c", "64")):
-            done = run(*verb)
+            done = run(*verb, "-ctv", "f16")
             self.assertEqual(done.returncode, 1)
             for part in ("token 0", "a value of layer 0", "65504", "f16", "take f32 or bf16 for values", "-ctv"):
                 self.assertIn(part, done.stderr.decode())

@@ -84,7 +84,7 @@ class Read(SessionTest):
         self.assertEqual(after["tokens"], whole["tokens"])
 
     def test_what_does_not_fit_is_a_sentence_and_nothing_is_lost(self):
-        kept, figures = self.read(TEXT * 3)
+        kept, figures = self.read(TEXT * 3, "kept", "-ctk", "f16", "-ctv", "f16")
         before = self.bytes_of(kept)
         common = ("run", "-no-cnv", "--session", kept, "-p", "in", "-n", "1", "--save")
         self.fails(1, *common, "-m", model("llama_q8_0"), says=(kept, "another model", "llama_f32.gguf"))
@@ -99,12 +99,31 @@ class Read(SessionTest):
                       "--attention", "window:window=16,sinks=4")
 
     def test_types_given_by_hand_are_the_file_s_or_an_error(self):
-        kept, _ = self.read(TEXT * 3, "kept", "-ctk", "q8_0")
+        kept, _ = self.read(TEXT * 3, "kept", "-ctk", "q8_0", "-ctv", "f16")
         common = ("run", "-no-cnv", "-m", LLAMA, "--session", kept, "-p", "in", "-n", "3", "--json", "--temp", "0")
         plain = self.document(*common)
         self.assertEqual((plain["key_type"], plain["value_type"]), ("q8_0", "f16"))
         self.assertEqual(self.document(*common, "-ctk", "q8_0", "-ctv", "f16")["tokens"], plain["tokens"])
-        self.fails(1, *common, "-ctk", "f16", says=("keys are of type q8_0", "-ctk f16"))  # the default, but asked for
+        self.fails(1, *common, "-ctk", "f16", says=("keys are of type q8_0", "-ctk f16"))
+
+    def test_types_that_nobody_names_are_the_file_s(self):
+        question = ("run", "-no-cnv", "-m", LLAMA, "-n", "3", "--json", "--temp", "0")
+        for held in ("f16", "bf16"):
+            types = ("-ctk", held, "-ctv", held)
+            kept, read = self.read(TEXT * 3, "kept", *types)
+            named = self.document(*question, *types, "--session", kept, "-p", "in")
+            cached = self.document(*question, *types, "--prompt-cache", self.path("cache-" + held), "-p", TEXT * 3)
+            for isa in ("scalar", None):
+                for flags in ((), ("-ctk", "auto", "-ctv", "auto")):
+                    env = {"FV_ISA": isa} if isa else {}
+                    went_on = self.document(*question, *flags, "--session", kept, "-p", "in", env=env)
+                    self.assertEqual((held, held), (went_on["key_type"], went_on["value_type"]))
+                    self.assertEqual(read["tokens"], went_on["reused_tokens"])
+                    again = self.document(*question, *flags, "--prompt-cache", self.path("cache-" + held), "-p", TEXT * 3, env=env)
+                    self.assertEqual((held, held), (again["key_type"], again["value_type"]))
+                    self.assertEqual(cached["prompt_tokens"] + cached["reused_tokens"] - 1, again["reused_tokens"])
+            self.assertEqual(named["tokens"], went_on["tokens"])
+            self.assertEqual(cached["tokens"], again["tokens"])
 
     def test_noise_is_of_its_seed(self):
         kept, figures = self.read(TEXT * 20, "kept", "-ctk", "q4_0", "-ctv", "q8_0")
@@ -244,7 +263,7 @@ class SessionFolder(SessionTest):
 
 class Inspect(SessionTest):
     def test_a_session_file(self):
-        kept, figures = self.read(TEXT * 4, "kept", "--attention", "fovea:tail=codes")
+        kept, figures = self.read(TEXT * 4, "kept", "--attention", "fovea:tail=codes", "-ctk", "f16")
         info = self.document("inspect", kept, "--json")
         self.assertEqual((info["kind"], info["version"], info["tokens"], info["whole"]), ("session", 1, figures["tokens"], True))
         self.assertEqual((info["key_type"], info["shadow"], info["tail"], info["model"]), ("f16", True, True, "llama_f32.gguf"))

@@ -329,7 +329,7 @@ class SlotFileTest(unittest.TestCase):
         ask = {"prompt": "hello " * 200, "max_tokens": 8, "temperature": 0, "ignore_eos": True}
         with tempfile.TemporaryDirectory() as folder:
             path, flags = tiny_model(folder), ("-np", "2", "-c", "8192", "--slot-save-path", folder)
-            server = Server(path, *flags)
+            server = Server(path, *flags, "-ctk", "f16", "-ctv", "q8_0")
             self.assertEqual(server.post("/slots/0?action=save", {"filename": "a.fovea"})[0], 400)  # it is empty
             first = server.post("/v1/completions", ask)[1]
             slot = next(slot["id"] for slot in server.get("/slots")[1] if slot["n_tokens"])
@@ -345,7 +345,7 @@ class SlotFileTest(unittest.TestCase):
                 self.assertIn(says, answer["error"]["message"])
             self.assertEqual(server.post("/slots/2?action=erase", b"")[0], 400)
             self.assertEqual(server.stop(), 0)
-            server = Server(path, *flags)
+            server = Server(path, *flags)  # of other types: the slot takes the file's
             status, woken = server.post("/slots/1?action=restore", {"filename": "a.fovea"})
             self.assertEqual((status, woken["n_restored"], woken["n_read"]), (200, saved["n_saved"], saved["n_written"]), woken)
             again = server.post("/v1/completions", ask)[1]

@@ -12,6 +12,11 @@ from cli_runner import CliTest, model, run
 VERBS = ("run", "ppl", "bench", "inspect", "tokenize")
 
 
+def auto_type(figures):
+    """What keys and values are where nobody names a type."""
+    return "bf16" if figures["isa"] == "avx512bf16" else "f16"
+
+
 class Help(CliTest):
     def test_each_verb_has_help_on_standard_output(self):
         for verb in VERBS:
@@ -52,7 +57,7 @@ class WrongUsage(CliTest):
         self.fails(2, "run", "-n", "99999999999999999999", says=("-n takes",))
         self.fails(2, "run", "--temp", "nan", says=("--temp takes a number",))
         self.fails(2, "run", "--temp", "1x", says=("--temp takes a number",))
-        self.fails(2, "run", "-ctk", "q4_1", says=("f32 f16 q8_0 bf16 q4_0", "'q4_1'"))
+        self.fails(2, "run", "-ctk", "q4_1", says=("f32 f16 q8_0 bf16 q4_0 auto", "'q4_1'"))
         self.fails(2, "run", "-m", says=("-m needs a value",))
         self.fails(2, "run", "--ignore-eos=1", says=("takes no value",))
         self.fails(2, "run", "loose", says=("'loose'",))
@@ -110,8 +115,30 @@ class Environment(CliTest):
     def test_an_empty_variable_is_not_set(self):
         env = {"LLAMA_ARG_CTX_SIZE": "", "LLAMA_ARG_TEMPERATURE": "", "LLAMA_ARG_CACHE_TYPE_K": "", "LLAMA_ARG_MODEL": ""}
         figures = self.document("run", "-p", "ab", "-n", "1", "--json", "-m", model("llama_f32"), env=env)
-        self.assertEqual((256, "f16"), (figures["training_context_tokens"], figures["key_type"]))
+        self.assertEqual((256, auto_type(figures)), (figures["training_context_tokens"], figures["key_type"]))
         self.fails(2, "run", "-p", "ab", env=env, says=("no model",))
+
+    def test_types_by_the_instruction_set(self):
+        llama = model("llama_f32")
+        text = ("-p", "the rain in the inn")
+        for isa in ("scalar", None):
+            env = {"FV_ISA": isa} if isa else {}
+            figures = self.document("run", "-n", "1", "--json", "-m", llama, *text, env=env)
+            wanted = auto_type(figures)
+            print("%s: %s" % (figures["isa"], wanted))
+            self.assertEqual((wanted, wanted), (figures["key_type"], figures["value_type"]))
+            report = self.ok("run", "-n", "1", "-m", llama, *text, env=env).stderr.decode()
+            self.assertIn("K %s, V %s" % (wanted, wanted), report)
+            mixed = self.document("run", "-n", "1", "--json", "-m", llama, *text, "-ctv", "q8_0", env=dict(env, LLAMA_ARG_CACHE_TYPE_K="auto"))
+            self.assertEqual((wanted, "q8_0"), (mixed["key_type"], mixed["value_type"]))
+            before = self.document("run", "-n", "1", "--json", "-m", llama, *text, "-ctk", "f16", "-ctv", "f16", env=env)
+            self.assertEqual(("f16", "f16"), (before["key_type"], before["value_type"]))
+            rows = self.document("bench", "-m", llama, "-p", "4", "-n", "0", "-r", "1", "-ctk", "auto,f32", "-o", "json", env=env)
+            self.assertEqual([(wanted, wanted), ("f32", wanted)], [(row["type_k"], row["type_v"]) for row in rows])
+            figures = self.document("ppl", "-m", llama, "-p", "the rain in the inn " * 8, "-c", "16", "--json", env=env)[0]
+            self.assertEqual((wanted, wanted), (figures["key_type"], figures["value_type"]))
+            memory = self.document("inspect", llama, "--json", env=env)["memory"]
+            self.assertEqual((wanted, wanted), (memory["key_type"], memory["value_type"]))
 
     def test_spellings(self):
         for arguments in (("--ctx-size=66",), ("--ctx_size", "66"), ("-c", "66")):

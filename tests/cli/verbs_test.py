@@ -522,7 +522,7 @@ class Bench(CliTest):
         self.fails(2, "bench", "-m", LLAMA, "--poll", "101", says=("--poll",))
 
     def test_sql_and_a_second_output(self):
-        done = self.bench("-o", "sql", "-oe", "jsonl")
+        done = self.bench("-o", "sql", "-oe", "jsonl", "-ctk", "f16")
         base = sqlite3.connect(":memory:")
         base.row_factory = sqlite3.Row
         base.executescript(done.stdout.decode())

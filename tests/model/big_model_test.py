@@ -42,12 +42,13 @@ class BigModel(unittest.TestCase):
     def test_smollm2_greedy_text(self):
         self.need(SMOLLM2)
         text = fovea("run", "-m", SMOLLM2, "-p", "One, two, three, four,", "-n", "12", "--temp", "0", "-no-cnv",
-                     "--no-display-prompt")
+                     "--no-display-prompt", "-ctk", "f16", "-ctv", "f16")
         self.assertEqual(text.strip(), "five, six, seven, eight, nine, ten,")
 
     def test_gemma3_greedy_text(self):
         self.need(GEMMA3)
-        text = fovea("run", "-m", GEMMA3, "-p", "One, two, three, four,", "-n", "12", "--temp", "0", "--no-display-prompt")
+        text = fovea("run", "-m", GEMMA3, "-p", "One, two, three, four,", "-n", "12", "--temp", "0", "--no-display-prompt",
+                     "-ctk", "f16", "-ctv", "f16")
         self.assertEqual(text.strip(), "five, six, seven, eight, nine, ten,")
 
     def test_smollm2_perplexity(self):

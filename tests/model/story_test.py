@@ -40,7 +40,7 @@ class Story(unittest.TestCase):
     def test_greedy_text(self):
         for isa in ("scalar", "avx2", "avxvnni", "avx512", "avx512bf16"):  # a limit: what the processor lacks is not used
             for threads in ("1", "2"):
-                text = run(FOVEA, "run", "-m", MODEL, "-p", "", "--temp", "0", "-t", threads, isa=isa)
+                text = run(FOVEA, "run", "-m", MODEL, "-p", "", "--temp", "0", "-t", threads, "-ctk", "f16", "-ctv", "f16", isa=isa)
                 self.assertEqual(text.rstrip("\n"), pinned(), isa)
 
     def perplexities(self, isa):

@@ -1,5 +1,6 @@
 /* job_test.c - the ranks of a job as threads: greeting, letters, the end; and that a rank which falls silent, fails or
  * speaks nonsense ends it in time with one sentence that names it and its host. */
+#include "fovea/machine.h"
 #include "mpi/job.h"
 #include "mpi/job_hello.h"
 #include "queue_wire.h"
@@ -106,6 +107,9 @@ static void letters_go_round_and_the_end_comes(void **state) {
     open_all(4);
     for (uint32_t r = 0; r < 4; r++) assert_string_equal(fv_job_host(members[r].job, 3), "host1");
     assert_int_equal(fv_job_neighbours(members[0].job), 2);
+    fv_isa limit, reached;
+    assert_int_equal(fv_machine_isa(&limit, &reached, NULL), FV_OK);
+    for (uint32_t r = 0; r < 4; r++) assert_int_equal(fv_job_isa(members[r].job), reached);
     for (uint32_t r = 1; r < 4; r++) pthread_create(&members[r].thread, NULL, pass_on, &members[r]);
     for (uint32_t i = 0; i < 20; i++) {
         const fv_piece piece = {&i, sizeof i};
