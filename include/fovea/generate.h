@@ -86,7 +86,8 @@ FV_API const fv_generate_guesses *fv_generator_guesses(const fv_generator *gener
 
 /**
  * Evaluates a prompt after what the session holds: first the last token of an answer, where that is still pending (see
- * fv_generator_pending()), then `tokens`. They count for the sampler's penalties. A deadline of the session is for
+ * fv_generator_pending()), then `tokens`. They count for the sampler's penalties. As of
+ * fv_session_feed_prompt(), the last ones read everything if the policy says so, and a deadline of the session is for
  * answers: a prompt has none, even where it is one token.
  *
  * progress  as for fv_session_feed(); may be NULL.

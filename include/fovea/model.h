@@ -153,6 +153,8 @@ typedef struct fv_model_part {
     fv_cache *const *caches;     /* [layers] of the sequence, each with as many tokens; NULL: the model's own */
     const int32_t *tokens;       /* [count] ids, which follow those in the caches */
     uint32_t count;              /* >= 1 */
+    uint32_t dense_rows;         /* the last ones, at most count, read everything whatever the policy is; 0 with a
+                                    deadline, and where this build has no steps of many */
     const fv_policy *policy;     /* of the layers without a sliding window; their caches have what it needs
                                     (fv_policy_suits()) */
     fv_report *report;           /* counters are added to; NULL or this part's own */

@@ -30,10 +30,11 @@ extern "C" {
 typedef enum fv_selector { FV_SELECTOR_LIST(FV_SELECTOR_ENUM) FV_SELECTOR_COUNT } fv_selector;
 #undef FV_SELECTOR_ENUM
 
-#define FV_POLICY_GLOBALS 16        /* most global tokens */
-#define FV_POLICY_AUTO UINT32_MAX   /* of dense_below */
-#define FV_POLICY_MOST (1u << 30)   /* most tokens and pages that a field may say */
-#define FV_POLICY_FLOOR_DEFAULT 64u /* pages, 1,024 tokens: short contexts keep their quality */
+#define FV_POLICY_GLOBALS 16            /* most global tokens */
+#define FV_POLICY_AUTO UINT32_MAX       /* of dense_below */
+#define FV_POLICY_MOST (1u << 30)       /* most tokens and pages that a field may say */
+#define FV_POLICY_FLOOR_DEFAULT 64u     /* pages, 1,024 tokens: short contexts keep their quality */
+#define FV_POLICY_QUESTION_DEFAULT 128u /* tokens: what a question and its template take (docs/lab/choosing.md) */
 
 /**
  * A policy. Start from fv_policy_default(), then set what differs; fields that a selector does not use are ignored.
@@ -88,7 +89,11 @@ typedef struct fv_policy {
                              Needs a cache with a tail, scores without a cap and no certificate */
     float floor_share;    /* share of the visible keys, 0..1, that the floor holds at most, though never less than
                              FV_POLICY_FLOOR_DEFAULT pages of it; 0 = all of it (default) */
-    uint32_t reserved[4]; /* 0 */
+    uint32_t question;    /* tokens, 0..2^30: the last ones of each prompt read everything. Default, choosing:
+                             FV_POLICY_QUESTION_DEFAULT, else 0. Attention knows no prompts: whoever feeds one
+                             says which rows those are (fv_policy_question_rows()), as fv_session_feed_prompt(),
+                             fv_generator_feed() and the server do */
+    uint32_t reserved[3]; /* 0 */
 } fv_policy;
 
 /**
@@ -124,6 +129,13 @@ static inline bool fv_policy_divides(const fv_policy *policy) {
     return policy->selector == FV_SELECTOR_DENSE || policy->selector == FV_SELECTOR_WINDOW;
 }
 
+/** How many of the next `rows` tokens of a prompt, of which `left` are still to come with these, are of its question:
+ * they are the last ones. Pure. O(1). */
+static inline uint32_t fv_policy_question_rows(const fv_policy *policy, uint64_t left, uint32_t rows) {
+    uint64_t before = left > policy->question ? left - policy->question : 0;
+    return rows > before ? rows - (uint32_t)before : 0;
+}
+
 /** Pages that a row of a choosing policy reads at least: sinks, window, its own. O(1). */
 FV_API uint32_t fv_policy_min_pages(const fv_policy *policy);
 
@@ -155,7 +167,9 @@ FV_API uint32_t fv_policy_min_pages(const fv_policy *policy);
     X(CACHE_MARGINS, "certificate", "needs a cache with margins") \
     X(CACHE_TAIL, "tail", "needs a cache with a tail") \
     X(SOFTCAP, "certificate or tail", "needs a model that does not cap its scores") \
-    X(FLOOR_SHARE, "floor_share", "must be 0 to 1") /* of a policy, as those before CACHE_LANDMARKS */
+    /* of a policy, as those before CACHE_LANDMARKS: */ \
+    X(FLOOR_SHARE, "floor_share", "must be 0 to 1") \
+    X(QUESTION, "question", "must be at most 2^30")
 #define FV_POLICY_FAULT_ENUM(NAME, field, text) FV_POLICY_FAULT_##NAME,
 typedef enum fv_policy_fault { FV_POLICY_FAULT_LIST(FV_POLICY_FAULT_ENUM) FV_POLICY_FAULT_COUNT } fv_policy_fault;
 #undef FV_POLICY_FAULT_ENUM

@@ -19,6 +19,7 @@
  *   tail           codes or off
  *   certificate    on or off
  *   quality        relative error, above 0; turns the certificate on
+ *   question       last tokens of each prompt that read everything; also of window
  */
 #ifndef FOVEA_POLICY_TEXT_H
 #define FOVEA_POLICY_TEXT_H

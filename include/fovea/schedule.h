@@ -43,6 +43,11 @@ FV_API void fv_schedule_close(fv_schedule *schedule); /* when nobody feeds by it
 FV_API fv_status fv_schedule_feed(fv_schedule *schedule, fv_sequence *sequence, const int32_t *tokens, size_t count,
                                   float *logits, fv_session_progress_fn *progress, void *context);
 
+/** The same of a whole prompt: its last tokens read everything if the sequence's policy says so
+ *  (fv_sequence_feed_prompt()), and it has no deadline. */
+FV_API fv_status fv_schedule_feed_prompt(fv_schedule *schedule, fv_sequence *sequence, const int32_t *tokens,
+                                         size_t count, float *logits, fv_session_progress_fn *progress, void *context);
+
 /** What the steps so far were. */
 typedef struct fv_schedule_counts {
     uint64_t steps, rows, parts;

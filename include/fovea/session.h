@@ -134,6 +134,11 @@ typedef bool fv_session_progress_fn(void *context, size_t done, size_t total);
 FV_API fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count,
                                  fv_session_progress_fn *progress, void *context);
 
+/** fv_session_feed() of a prompt, or of a piece of it with `later` tokens still to come: the last tokens of the prompt,
+ *  as many as the policy's `question` says, read everything, in whatever pieces it comes, and it has no deadline. */
+FV_API fv_status fv_session_feed_prompt(fv_session *session, const int32_t *tokens, size_t count, size_t later,
+                                        fv_session_progress_fn *progress, void *context);
+
 /**
  * Logits of rows of the last micro-batch: the last 1 + (count - 1) % batch_tokens tokens of the last feed, as many as
  * fv_session_batch_rows() says. Row 0 is its first token; the vocabulary product is done here, for these rows only.

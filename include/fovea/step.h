@@ -36,6 +36,8 @@ typedef struct fv_step_part {
     fv_sequence *sequence;
     const int32_t *tokens;       /* [count] */
     uint32_t count;              /* >= 1 */
+    uint32_t dense_rows;         /* the last ones that read everything; 0 with a deadline. Of a prompt:
+                                    fv_policy_question_rows() */
     const fv_deadline *deadline; /* NULL, or when its rows must be through the layers; see fv_model_part */
     fv_progress *progress;       /* likewise */
 } fv_step_part;
@@ -144,6 +146,10 @@ FV_API fv_status fv_stepper_lane_logits(fv_stepper_lane *lane, const uint32_t *r
  * returns, FV_ERROR_INTERRUPTED. What was evaluated before an error stays. */
 FV_API fv_status fv_sequence_feed(fv_sequence *sequence, fv_stepper *stepper, const int32_t *tokens, size_t count,
                                   fv_session_progress_fn *progress, void *context);
+
+/** fv_session_feed_prompt() of one sequence alone, as fv_sequence_feed(). */
+FV_API fv_status fv_sequence_feed_prompt(fv_sequence *sequence, fv_stepper *stepper, const int32_t *tokens,
+                                         size_t count, size_t later, fv_session_progress_fn *progress, void *context);
 
 /** Of the last call that returned FV_ERROR_NOT_FINITE or FV_ERROR_RANGE: see fv_model_last_fault(). Never NULL. */
 FV_API const fv_model_fault *fv_stepper_last_fault(const fv_stepper *stepper);

@@ -160,19 +160,29 @@ static void phase_add(fv_generate_phase *phase, const fv_session *session, uint6
     fv_report_sum(&phase->report, fv_session_report(session));
 }
 
-/* Evaluates tokens, then the logits of the last `wanted` of them. */
-static fv_status evaluate(fv_generator *generator, const int32_t *tokens, size_t count, size_t wanted,
-                          fv_session_progress_fn *progress, void *context) {
+/* Before tokens of a prompt or an answer are fed. */
+static fv_status announce(fv_generator *generator, const int32_t *tokens, size_t count) {
     const fv_generate_watch *watch = &generator->watch;
+    fv_session_report_reset(generator->session);
+    return watch->evaluate ? watch->evaluate(watch->context, tokens, count) : FV_OK;
+}
+
+/* The logits of the last `wanted` tokens that were fed. */
+static fv_status logits_take(fv_generator *generator, size_t wanted) {
     fv_session *session = generator->session;
-    fv_session_report_reset(session);
-    fv_status status = watch->evaluate ? watch->evaluate(watch->context, tokens, count) : FV_OK;
-    if (status == FV_OK) status = fv_session_feed(session, tokens, count, progress, context);
     size_t rows = fv_session_batch_rows(session);
-    if (status == FV_OK && rows < wanted) status = FV_ERROR_ARGUMENT;
-    if (status == FV_OK) status = fv_session_logits(session, rows - wanted, wanted, generator->logits);
+    fv_status status =
+        rows < wanted ? FV_ERROR_ARGUMENT : fv_session_logits(session, rows - wanted, wanted, generator->logits);
     if (status == FV_OK) generator->rows = (uint32_t)wanted, generator->row = 0;
     return status;
+}
+
+/* The joined tokens of a step of an answer, and the logits of each. */
+static fv_status evaluate(fv_generator *generator) {
+    const fv_tokens *joined = &generator->joined;
+    fv_status status = announce(generator, joined->ids, joined->count);
+    if (status == FV_OK) status = fv_session_feed(generator->session, joined->ids, joined->count, NULL, NULL);
+    return status == FV_OK ? logits_take(generator, joined->count) : status;
 }
 
 /* What was pending and the new tokens in one piece. */
@@ -184,14 +194,18 @@ static fv_status join(fv_generator *generator, const int32_t *tokens, size_t cou
     return status == FV_OK && generator->joined.count == 0 ? FV_ERROR_ARGUMENT : status;
 }
 
-static fv_status prompt_feed(fv_generator *generator, const int32_t *tokens, size_t count,
-                             fv_session_progress_fn *progress, void *progress_context) {
+fv_status fv_generator_feed(fv_generator *generator, const int32_t *tokens, size_t count,
+                            fv_session_progress_fn *progress, void *progress_context) {
     fv_session *session = generator->session;
     size_t before = fv_session_tokens(session);
     fv_status status = join(generator, tokens, count);
     if (status != FV_OK) return status;
     uint64_t start_ns = fv_machine_clock_ns();
-    status = evaluate(generator, generator->joined.ids, generator->joined.count, 1, progress, progress_context);
+    const fv_tokens *joined = &generator->joined;
+    status = announce(generator, joined->ids, joined->count);
+    if (status == FV_OK)
+        status = fv_session_feed_prompt(session, joined->ids, joined->count, 0, progress, progress_context);
+    if (status == FV_OK) status = logits_take(generator, 1);
     phase_add(&generator->prompt, session, fv_session_tokens(session) - before, start_ns);
     if (status != FV_OK) {
         (void)fv_session_rewind(session, before); /* evaluates again only what a sliding window has lost */
@@ -201,15 +215,6 @@ static fv_status prompt_feed(fv_generator *generator, const int32_t *tokens, siz
     generator->pending = -1; /* its sampler has it since it was chosen */
     fv_generator_recall(generator, tokens, count);
     return FV_OK;
-}
-
-fv_status fv_generator_feed(fv_generator *generator, const int32_t *tokens, size_t count,
-                            fv_session_progress_fn *progress, void *progress_context) {
-    fv_token_deadline *deadline = &fv_session_sequence(generator->session)->deadline, held = *deadline;
-    deadline->clock = NULL; /* a prompt is read whole, also where it is one token */
-    fv_status status = prompt_feed(generator, tokens, count, progress, progress_context);
-    *deadline = held;
-    return status;
 }
 
 void fv_generator_recall(fv_generator *generator, const int32_t *tokens, size_t count) {
@@ -246,7 +251,7 @@ static fv_status evaluate_with(fv_generator *generator, uint32_t count) {
     uint64_t start_ns = fv_machine_clock_ns();
     size_t before = fv_session_tokens(session);
     fv_status status = join(generator, generator->guesses, count);
-    if (status == FV_OK) status = evaluate(generator, generator->joined.ids, 1 + count, 1 + count, NULL, NULL);
+    if (status == FV_OK) status = evaluate(generator);
     bool counts = count > 0 ? status == FV_OK : fv_session_tokens(session) > before;
     phase_add(&generator->decode, session, counts, start_ns);
     if (status != FV_OK && count > 0) {

@@ -29,6 +29,7 @@ typedef struct text_key {
 static const text_key window_keys[] = {
     {.name = "window", .kind = KEY_NUMBER, .offset = FIELD(window), .low = 1, .high = LARGEST, .multiple = 1},
     {.name = "sinks", .kind = KEY_NUMBER, .offset = FIELD(sinks), .high = LARGEST, .multiple = 1},
+    {.name = "question", .kind = KEY_NUMBER, .offset = FIELD(question), .high = LARGEST, .multiple = 1},
 };
 static const text_key pattern_keys[] = {
     {.name = "window", .kind = KEY_NUMBER, .offset = FIELD(window), .high = LARGEST, .multiple = 1},
@@ -51,6 +52,7 @@ static const text_key fovea_keys[] = {
     {.name = "tail", .kind = KEY_WORDS, .offset = FIELD(tail), .words = {"off", "codes"}},
     {.name = "certificate", .kind = KEY_WORDS, .offset = FIELD(certificate), .words = ON_OFF},
     {.name = "quality", .kind = KEY_SHARE, .offset = FIELD(quality), .high = 1000000},
+    {.name = "question", .kind = KEY_NUMBER, .offset = FIELD(question), .high = LARGEST, .multiple = 1},
 };
 
 /* The names, and the `selector` where one name has several. */

@@ -18,6 +18,7 @@ typedef struct ticket {
     fv_sequence *sequence;
     const int32_t *tokens;
     size_t count, done;
+    bool is_prompt;
     float *logits;
     fv_token_time time;
     fv_status status;
@@ -141,6 +142,7 @@ static void take(lane *step, ticket *t, size_t most, size_t *parts, size_t *rows
     *rows += count;
     fv_step_part *part = &step->parts[*parts];
     *part = (fv_step_part){.sequence = t->sequence, .tokens = t->tokens + t->done, .count = (uint32_t)count};
+    if (t->is_prompt) part->dense_rows = fv_policy_question_rows(&t->sequence->policy, left_of(t), part->count);
     fv_token_time_attach(&t->time, part);
     step->taken[(*parts)++] = t;
 }
@@ -333,14 +335,14 @@ static void ticket_withdraw(fv_schedule *schedule, ticket *t) {
     t->status = FV_ERROR_INTERRUPTED;
 }
 
-fv_status fv_schedule_feed(fv_schedule *schedule, fv_sequence *sequence, const int32_t *tokens, size_t count,
-                           float *logits, fv_session_progress_fn *progress, void *context) {
+static fv_status feed(fv_schedule *schedule, fv_sequence *sequence, const int32_t *tokens, size_t count, bool is_prompt,
+                      float *logits, fv_session_progress_fn *progress, void *context) {
     if (!schedule || !sequence || (count && !tokens)) return FV_ERROR_ARGUMENT;
     if (count == 0) return FV_OK;
     if (count > fv_sequence_context_tokens(sequence) - fv_sequence_tokens(sequence)) return FV_ERROR_FULL;
-    ticket t = {.sequence = sequence, .tokens = tokens, .count = count, .logits = logits};
+    ticket t = {.sequence = sequence, .tokens = tokens, .count = count, .is_prompt = is_prompt, .logits = logits};
     bool goes_on = true;
-    fv_token_time_begin(&t.time, sequence, count);
+    fv_token_time_begin(&t.time, sequence, is_prompt ? 0 : count);
     pthread_mutex_lock(&schedule->lock);
     line_add(schedule, &t);
     pthread_cond_signal(&schedule->arrived);
@@ -355,4 +357,14 @@ fv_status fv_schedule_feed(fv_schedule *schedule, fv_sequence *sequence, const i
     if (!goes_on) ticket_withdraw(schedule, &t);
     pthread_mutex_unlock(&schedule->lock);
     return t.status;
+}
+
+fv_status fv_schedule_feed(fv_schedule *schedule, fv_sequence *sequence, const int32_t *tokens, size_t count,
+                           float *logits, fv_session_progress_fn *progress, void *context) {
+    return feed(schedule, sequence, tokens, count, false, logits, progress, context);
+}
+
+fv_status fv_schedule_feed_prompt(fv_schedule *schedule, fv_sequence *sequence, const int32_t *tokens, size_t count,
+                                  float *logits, fv_session_progress_fn *progress, void *context) {
+    return feed(schedule, sequence, tokens, count, true, logits, progress, context);
 }

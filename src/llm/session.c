@@ -108,6 +108,16 @@ fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t cou
     return book_failure(session, status, fv_session_tokens(session));
 }
 
+fv_status fv_session_feed_prompt(fv_session *session, const int32_t *tokens, size_t count, size_t later,
+                                 fv_session_progress_fn *progress, void *context) {
+    if (!session) return FV_ERROR_ARGUMENT;
+    if (count == 0) return FV_OK;
+    feed_watch watch = {session, progress, context};
+    fv_status status =
+        fv_sequence_feed_prompt(session->sequence, session->stepper, tokens, count, later, feed_goes_on, &watch);
+    return book_failure(session, status, fv_session_tokens(session));
+}
+
 fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, float *logits) {
     if (!session || !logits) return FV_ERROR_ARGUMENT;
     size_t held = fv_session_batch_rows(session);

@@ -114,8 +114,10 @@ fv_status fv_stage_steps_send(fv_stage_steps *steps, const fv_step_part *parts, 
         if (part->place == NOT_SENT) continue;
         const fv_sequence *sequence = parts[i].sequence;
         uint32_t tokens = (uint32_t)fv_sequence_tokens(sequence);
-        wire[part->place] =
-            (fv_stage_part){.sequence = sequence->number, .count = part->count, .position = tokens - part->count};
+        wire[part->place] = (fv_stage_part){.sequence = sequence->number,
+                                            .count = part->count,
+                                            .position = tokens - part->count,
+                                            .dense_rows = parts[i].dense_rows};
         memcpy(to, rows + (size_t)part->first_row * steps->width, part->count * row_bytes);
         to += (size_t)part->count * steps->width;
     }

@@ -133,6 +133,7 @@ uint64_t fv_stage_build(void) {
                                 FV_STAGE_KINDS,
                                 (uint32_t)sizeof(fv_session_config),
                                 (uint32_t)sizeof(fv_stage_opening),
+                                (uint32_t)sizeof(fv_stage_part),
                                 (uint32_t)sizeof(fv_report)};
     return fv_hash64(0, numbers, sizeof numbers);
 }

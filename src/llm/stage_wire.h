@@ -55,7 +55,10 @@ typedef struct fv_stage_opening {
 typedef struct fv_stage_part {
     uint32_t sequence, count, position; /* rows; tokens before them */
     int32_t status;                     /* FV_ERROR_INTERRUPTED: rows before them failed */
-    fv_model_fault fault;               /* `row` is the part's own */
+    union {
+        uint32_t dense_rows;  /* FV_OK: the last rows that read everything */
+        fv_model_fault fault; /* else; `row` is the part's own */
+    };
 } fv_stage_part;
 
 typedef struct fv_stage_row {

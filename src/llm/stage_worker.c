@@ -335,7 +335,8 @@ static size_t parts_take(fv_stage_worker *worker, const fv_stage_message *messag
             parts[i].status = FV_ERROR_INTERRUPTED;
             continue;
         }
-        worker->parts[taken] = (fv_step_part){.sequence = held->sequence, .count = parts[i].count};
+        worker->parts[taken] =
+            (fv_step_part){.sequence = held->sequence, .count = parts[i].count, .dense_rows = parts[i].dense_rows};
         worker->inputs[taken] = own;
         worker->places[taken++] = i;
     }
@@ -351,7 +352,7 @@ static void parts_answer(const fv_stage_worker *worker, held_stepper *held, size
     for (size_t i = 0; i < taken; i++) {
         fv_stage_part *part = &parts[worker->places[i]];
         part->status = worker->outcomes[i].status;
-        part->fault = worker->outcomes[i].fault;
+        if (part->status != FV_OK) part->fault = worker->outcomes[i].fault;
         if (part->status != FV_OK) continue;
         size_t skipped = is_last(worker) ? part->count - 1 : 0, rows = part->count - skipped;
         memmove(to, stream + (worker->first_rows[i] + skipped) * width, rows * width * sizeof *to);
@@ -390,7 +391,8 @@ static fv_status call(fv_stage_worker *worker, const fv_stage_message *message, 
     for (uint32_t i = 0; i < count; ids += parts[i++].count) {
         const held_sequence *one = sequence_of(worker, parts[i].sequence);
         if (!one) return strange(fault, "names a sequence that there is not");
-        worker->parts[i] = (fv_step_part){.sequence = one->sequence, .tokens = ids, .count = parts[i].count};
+        worker->parts[i] = (fv_step_part){
+            .sequence = one->sequence, .tokens = ids, .count = parts[i].count, .dense_rows = parts[i].dense_rows};
     }
     if (fv_stage_kind_of(message) == FV_STAGE_CALL)
         (void)fv_stepper_run(held->stepper, worker->parts, count);

@@ -129,8 +129,8 @@ static fv_status part_check(const fv_stepper *stepper, const fv_step_part *part)
     const fv_sequence *sequence = part->sequence;
     if (!sequence || part->count < 1 || sequence->llm != stepper->llm) return FV_ERROR_ARGUMENT;
     if (!part->tokens && !stepper->inputs) return FV_ERROR_ARGUMENT;
-    if (part->deadline && fv_llm_ranks(stepper->llm) > 1) return FV_ERROR_UNSUPPORTED;
-    if (part->count > sequence->shape.batch_tokens) return FV_ERROR_ARGUMENT;
+    if (part->deadline && (part->dense_rows || fv_llm_ranks(stepper->llm) > 1)) return FV_ERROR_UNSUPPORTED;
+    if (part->count > sequence->shape.batch_tokens || part->dense_rows > part->count) return FV_ERROR_ARGUMENT;
     if (sequence->shape.cache.max_tokens > stepper->shape.cache.max_tokens) return FV_ERROR_ARGUMENT;
     for (uint32_t i = 0; part->tokens && i < part->count; i++)
         if (part->tokens[i] < 0 || (uint32_t)part->tokens[i] >= stepper->shape.vocabulary) return FV_ERROR_ARGUMENT;
@@ -195,6 +195,7 @@ static fv_status parts_make(fv_stepper *stepper, const fv_step_part *parts, size
         stepper->parts[i] = (fv_model_part){.caches = sequence->caches,
                                             .tokens = parts[i].tokens,
                                             .count = parts[i].count,
+                                            .dense_rows = parts[i].dense_rows,
                                             .policy = &sequence->policy,
                                             .report = &sequence->report,
                                             .deadline = parts[i].deadline,
@@ -425,8 +426,9 @@ fv_status fv_stepper_logits_run(fv_stepper *stepper, uint32_t first_row, uint32_
     return fv_model_logits(stepper->model, first_row, rows, stepper->parallel, logits);
 }
 
-fv_status fv_sequence_feed(fv_sequence *sequence, fv_stepper *stepper, const int32_t *tokens, size_t count,
-                           fv_session_progress_fn *progress, void *context) {
+/* later: of a prompt, how many tokens come after these; UINT64_MAX: no prompt. */
+static fv_status feed(fv_sequence *sequence, fv_stepper *stepper, const int32_t *tokens, size_t count, uint64_t later,
+                      fv_session_progress_fn *progress, void *context) {
     if (!sequence || !stepper || (count && !tokens)) return FV_ERROR_ARGUMENT;
     if (count > fv_sequence_context_tokens(sequence) - fv_sequence_tokens(sequence)) return FV_ERROR_FULL;
     for (size_t i = 0; i < count; i++)
@@ -434,11 +436,13 @@ fv_status fv_sequence_feed(fv_sequence *sequence, fv_stepper *stepper, const int
     uint32_t most = sequence->shape.batch_tokens;
     if (stepper->shape.batch_tokens < most) most = stepper->shape.batch_tokens;
     fv_token_time time;
-    fv_token_time_begin(&time, sequence, count);
+    bool is_prompt = later != UINT64_MAX;
+    fv_token_time_begin(&time, sequence, is_prompt ? 0 : count);
     for (size_t done = 0; done < count;) {
         fv_step_part part = {.sequence = sequence,
                              .tokens = tokens + done,
                              .count = count - done < most ? (uint32_t)(count - done) : most};
+        if (is_prompt) part.dense_rows = fv_policy_question_rows(&sequence->policy, later + (count - done), part.count);
         fv_token_time_attach(&time, &part);
         fv_status status = fv_stepper_run(stepper, &part, 1);
         fv_token_time_end(&time, sequence, status);
@@ -451,6 +455,16 @@ fv_status fv_sequence_feed(fv_sequence *sequence, fv_stepper *stepper, const int
         }
     }
     return FV_OK;
+}
+
+fv_status fv_sequence_feed(fv_sequence *sequence, fv_stepper *stepper, const int32_t *tokens, size_t count,
+                           fv_session_progress_fn *progress, void *context) {
+    return feed(sequence, stepper, tokens, count, UINT64_MAX, progress, context);
+}
+
+fv_status fv_sequence_feed_prompt(fv_sequence *sequence, fv_stepper *stepper, const int32_t *tokens, size_t count,
+                                  size_t later, fv_session_progress_fn *progress, void *context) {
+    return feed(sequence, stepper, tokens, count, later, progress, context);
 }
 
 void fv_stepper_observe(fv_stepper *stepper, fv_attention_observer_fn *observer, void *context) {

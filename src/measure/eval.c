@@ -242,7 +242,8 @@ static fv_status ask_policy(fv_eval *eval, size_t i, const fv_eval_question *que
     fv_session_report_reset(session);
     if (status == FV_OK && eval->config.dense_questions)
         status = fv_session_set_policy(session, &eval->runs[0].policy, NULL);
-    if (status == FV_OK) status = fv_session_feed(session, eval->question.ids, eval->question.count, NULL, NULL);
+    if (status == FV_OK)
+        status = fv_session_feed_prompt(session, eval->question.ids, eval->question.count, 0, NULL, NULL);
     if (status == FV_OK) status = fv_session_set_policy(session, &eval->runs[i].policy, NULL);
     if (status == FV_OK) status = write_answer(eval, session, &answer->text);
     answer->right = status == FV_OK && fv_eval_answer_is_right(question, answer->text.bytes);

@@ -37,7 +37,7 @@ static fv_status read_prompt(bench *run, uint32_t count) {
         for (uint32_t i = 0; i < rows; i++) run->tokens[i] = random_token(run);
         if (done == 0 && fv_tokenizer_adds_bos(tokenizer) && fv_tokenizer_bos(tokenizer) >= 0)
             run->tokens[0] = fv_tokenizer_bos(tokenizer);
-        fv_status status = fv_session_feed(run->session, run->tokens, rows, NULL, NULL);
+        fv_status status = fv_session_feed_prompt(run->session, run->tokens, rows, count - done - rows, NULL, NULL);
         if (status == FV_OK)
             status = fv_session_logits(run->session, fv_session_batch_rows(run->session) - 1, 1, run->logits);
         if (status != FV_OK) return status;

@@ -21,6 +21,7 @@ void fv_policy_default(fv_selector selector, fv_policy *policy) {
         policy->floor = FV_POLICY_FLOOR_DEFAULT;
         policy->cap = FV_POLICY_MOST;
         policy->dense_below = FV_POLICY_AUTO;
+        policy->question = FV_POLICY_QUESTION_DEFAULT;
     }
 }
 
@@ -71,6 +72,7 @@ fv_policy_fault fv_policy_find_fault(const fv_policy *policy) {
     for (uint32_t i = 0; i < sizeof policy->reserved / sizeof policy->reserved[0]; i++)
         if (policy->reserved[i]) return FV_POLICY_FAULT_RESERVED;
     if (policy->causal > 1) return FV_POLICY_FAULT_CAUSAL;
+    if (policy->question > FV_POLICY_MOST) return FV_POLICY_FAULT_QUESTION;
     if (fv_policy_is_dynamic(policy)) return choice_fault(policy);
     if (policy->selector == FV_SELECTOR_PATTERN) return pattern_fault(policy);
     return policy->selector == FV_SELECTOR_WINDOW && policy->window < 1 ? FV_POLICY_FAULT_WINDOW : FV_POLICY_FAULT_NONE;

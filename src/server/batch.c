@@ -77,7 +77,8 @@ void fv_batch_close(fv_batch *batch) {
 
 /* ---- filling ---- */
 
-static bool reads_prompt(const fv_choice *choice) { return choice->read < choice->prompt->tokens.count; }
+static size_t prompt_left(const fv_choice *choice) { return choice->prompt->tokens.count - choice->read; }
+static bool reads_prompt(const fv_choice *choice) { return prompt_left(choice) > 0; }
 
 /* The row that the next token will be chosen from, where it is wanted to know what it reads. */
 static void watch_part(fv_batch *batch, const fv_slot *slot, uint32_t index, size_t count) {
@@ -134,9 +135,13 @@ static void add_part(fv_batch *batch, fv_flight *flight, const fv_slots *slots, 
     size_t place = flight->part_count++;
     batch->flies[index] = true;
     flight->owners[place] = index;
-    flight->parts[place] = (fv_step_part){.sequence = slot->sequence, .tokens = tokens, .count = (uint32_t)count};
+    fv_step_part *part = &flight->parts[place];
+    *part = (fv_step_part){.sequence = slot->sequence, .tokens = tokens, .count = (uint32_t)count};
+    if (reads_prompt(slot->choice))
+        part->dense_rows =
+            fv_policy_question_rows(fv_sequence_policy(slot->sequence), prompt_left(slot->choice), part->count);
     fv_token_time_begin(&flight->times[place], slot->sequence, reads_prompt(slot->choice) ? 0 : count);
-    fv_token_time_attach(&flight->times[place], &flight->parts[place]);
+    fv_token_time_attach(&flight->times[place], part);
     watch_part(batch, slot, index, count);
 }
 
@@ -165,7 +170,7 @@ static size_t fill(fv_batch *batch, fv_flight *flight, fv_slots *slots, bool alo
         uint32_t i = (batch->turn + n) % slots->count;
         fv_choice *choice = slots->items[i].choice;
         if (!choice || !reads_prompt(choice) || batch->flies[i]) continue;
-        size_t left = choice->prompt->tokens.count - choice->read, count = left < room - rows ? left : room - rows;
+        size_t left = prompt_left(choice), count = left < room - rows ? left : room - rows;
         add_part(batch, flight, slots, i, choice->prompt->tokens.ids + choice->read, count);
         rows += count;
         if (count < left) batch->turn = i + 1;
@@ -317,8 +322,7 @@ static fv_slot *lone_prompt(const fv_batch *batch, fv_slots *slots) {
     fv_slot *slot = slots->items;
     while (!slot->choice) slot++;
     const fv_choice *choice = slot->choice;
-    bool is_long =
-        reads_prompt(choice) && choice->prompt->tokens.count - choice->read > fv_stepper_batch_tokens(batch->stepper);
+    bool is_long = prompt_left(choice) > fv_stepper_batch_tokens(batch->stepper);
     return is_long && !wants_all(choice) ? slot : NULL;
 }
 
@@ -333,9 +337,10 @@ static bool goes_on(void *context, size_t done, size_t total) {
 static void feed(fv_batch *batch, fv_slots *slots, fv_slot *slot) {
     fv_choice *choice = slot->choice;
     size_t most = fv_stepper_batch_tokens(batch->stepper), before = fv_sequence_tokens(slot->sequence);
-    size_t count = (choice->prompt->tokens.count - choice->read - 1) / most * most;
+    size_t left = prompt_left(choice), count = (left - 1) / most * most;
     const int32_t *tokens = choice->prompt->tokens.ids + choice->read;
-    fv_status status = fv_sequence_feed(slot->sequence, batch->stepper, tokens, count, goes_on, batch);
+    fv_status status =
+        fv_sequence_feed_prompt(slot->sequence, batch->stepper, tokens, count, left - count, goes_on, batch);
     size_t fed = fv_sequence_tokens(slot->sequence) - before;
     choice->read += fed;
     batch->rows_run += fed;

@@ -55,6 +55,18 @@ class StoryTest(ServeTest):
         own = self.server.post("/completion", {"prompt": PROMPT, "n_predict": 24, "temperature": 0})[1]
         self.assertEqual((own["content"] + "\n", own["stop_type"], own["tokens_predicted"]), (wanted, "limit", 24))
 
+    def test_a_question_reads_everything_as_in_run(self):
+        prompt = "Anna went to the inn. Ben came to the mill. " * 8 + PROMPT
+
+        def texts(attention):
+            own = run("run", "-m", model("story"), "-p", prompt, "-n", "24", "--temp", "0", "-no-cnv", "--no-display-prompt",
+                      "--attention", attention).stdout.decode()
+            return own, self.complete(prompt=prompt, fovea={"attention": attention})["choices"][0]["text"] + "\n"
+        with_question, without = texts("window:window=4,sinks=0,question=9"), texts("window:window=4,sinks=0")
+        self.assertEqual(with_question[0], with_question[1])
+        self.assertEqual(without[0], without[1])
+        self.assertNotEqual(with_question[0], without[0])
+
     def test_a_stream_has_the_same_text(self):
         whole = self.complete()["choices"][0]["text"]
         events = self.server.stream("/v1/completions", {"prompt": PROMPT, "max_tokens": 24, "temperature": 0,

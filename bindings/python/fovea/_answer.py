@@ -46,8 +46,8 @@ class _Watched:
         self.sequence = sequence
         self.rows: list[numpy.ndarray[Any, Any]] = []
 
-    def feed(self, tokens: Tokens) -> numpy.ndarray[Any, Any]:
-        logits = numpy.frombuffer(self.watch._feed(self.sequence, bytes_of(tokens)), numpy.float32)
+    def feed(self, tokens: Tokens, *, prompt: bool) -> numpy.ndarray[Any, Any]:
+        logits = numpy.frombuffer(self.watch._feed(self.sequence, bytes_of(tokens), prompt), numpy.float32)
         self.rows.append(numpy.frombuffer(self.watch._pages((len(self.sequence) - 1) // PAGE_TOKENS + 1), numpy.float32))
         return logits
 
@@ -85,8 +85,8 @@ def answer(sequence: Sequence, prompt: str | Tokens, max_tokens: int | None = No
     room = sequence._room(fed, max_tokens)
     reason = "limit" if max_tokens is not None and 0 <= max_tokens <= len(room) else "context"
     text, chosen = "", []
-    for _ in room:
-        token = sampler.next(feed(fed))
+    for number in room:
+        token = sampler.next(feed(fed, prompt=number == 0))
         if engine.is_end(token):
             reason = "end"
             break

@@ -174,25 +174,26 @@ class Sequence(_fovea.Sequence):
         self.engine = engine
         self._attention = engine.attention if attention is None else str(attention)
 
-    def feed(self, tokens: Tokens, logits: str | None = "last") -> Any:
+    def feed(self, tokens: Tokens, logits: str | None = "last", *, prompt: bool = False) -> Any:
         """Evaluates `tokens` after those that are held.
 
         logits: "last": returns those of the last token, f32 [vocabulary]; "all": of all, f32 [tokens, vocabulary]; None.
+        prompt: they are a prompt: its last ones, as many as the policy's `question` says, read everything.
         Threads that feed sequences of one engine at the same time share steps: the weights are read once for all. Ctrl-C ends
         it after a batch; what was evaluated stays. Raises FullError (nothing is evaluated), ValueError (an id outside the
         vocabulary), NotFiniteError and RangeError (damaged weights, or values beyond the cache's type: the text says where).
         """
         if logits not in ("last", "all", None):
             raise ValueError('logits: "last", "all" or None, not %r' % (logits,))
-        found = self._feed(bytes_of(tokens), 0 if logits is None else 1 if logits == "last" else 2)
+        found = self._feed(bytes_of(tokens), 0 if logits is None else 1 if logits == "last" else 2, prompt)
         if found is None:
             return None
         rows = numpy.frombuffer(found, numpy.float32)
         return rows if logits == "last" else rows.reshape(-1, self.engine.vocabulary)
 
-    async def afeed(self, tokens: Tokens, logits: str | None = "last") -> Any:
+    async def afeed(self, tokens: Tokens, logits: str | None = "last", *, prompt: bool = False) -> Any:
         """`feed` that others need not wait for: in a thread, in steps with whoever feeds at the same time."""
-        return await asyncio.to_thread(self.feed, tokens, logits)
+        return await asyncio.to_thread(self.feed, tokens, logits, prompt=prompt)
 
     def fork(self) -> Sequence:
         """A second sequence with the same tokens; both share memory until one of them writes. O(tokens / 1,024)."""
@@ -213,11 +214,11 @@ class Sequence(_fovea.Sequence):
 
     def generate(self, tokens: Tokens, max_tokens: int | None = None, sampling: Sampling = Sampling(), *,
                  ignore_end: bool = False) -> Iterator[int]:
-        """Evaluates `tokens`, then yields the answer's, one by one; a token is evaluated when the next one is wanted. It ends with
+        """Evaluates `tokens` as a prompt, then yields the answer's, one by one; a token is evaluated when the next one is wanted. It ends with
         an end token, which is not yielded, after `max_tokens`, or when the context is full."""
         sampler, fed = self._sampler(tokens, sampling, ignore_end)
-        for _ in self._room(fed, max_tokens):
-            token = sampler.next(self.feed(fed))
+        for number in self._room(fed, max_tokens):
+            token = sampler.next(self.feed(fed, prompt=number == 0))
             if self.engine.is_end(token):
                 return
             sampler.accept(token)
@@ -228,8 +229,8 @@ class Sequence(_fovea.Sequence):
                         ignore_end: bool = False) -> AsyncIterator[int]:
         """`generate` for `async for`: the same tokens, evaluated in steps with all that generate at the same time."""
         sampler, fed = self._sampler(tokens, sampling, ignore_end)
-        for _ in self._room(fed, max_tokens):
-            token = sampler.next(await self.afeed(fed))
+        for number in self._room(fed, max_tokens):
+            token = sampler.next(await self.afeed(fed, prompt=number == 0))
             if self.engine.is_end(token):
                 return
             sampler.accept(token)

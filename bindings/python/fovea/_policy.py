@@ -36,6 +36,7 @@ class Policy:
     ``floor_share`` of a floor of more than 64 pages, the share of the visible keys that it holds at most
     ``window``      newest tokens that are always read
     ``sinks``       first tokens that are always read
+    ``question``    last tokens of each prompt that read everything
     ``quality``     relative error that is aimed at; an estimate, no bound
     =============== ========================================================================================
 

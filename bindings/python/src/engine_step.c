@@ -47,10 +47,11 @@ static bool schedule_ready(engine_object *engine) {
     return status == FV_OK;
 }
 
-static fv_status feed_scheduled(sequence_object *self, const int32_t *ids, size_t count, float *logits) {
+static fv_status feed_scheduled(sequence_object *self, const int32_t *ids, size_t count, bool is_prompt,
+                                float *logits) {
     engine_pause pause = {PyEval_SaveThread(), false};
-    fv_status status =
-        fv_schedule_feed(self->engine->schedule, self->sequence, ids, count, logits, engine_goes_on, &pause);
+    fv_status status = (is_prompt ? fv_schedule_feed_prompt : fv_schedule_feed)(
+        self->engine->schedule, self->sequence, ids, count, logits, engine_goes_on, &pause);
     PyEval_RestoreThread(pause.state);
     return status;
 }
@@ -70,7 +71,7 @@ static fv_status logits_of_all(fv_stepper *stepper, size_t count, uint32_t *rows
     return fv_stepper_logits(stepper, rows, count, logits);
 }
 
-static fv_status feed_all_rows(sequence_object *self, const int32_t *ids, size_t count, float *logits) {
+static fv_status feed_all_rows(sequence_object *self, const int32_t *ids, size_t count, bool is_prompt, float *logits) {
     engine_object *engine = self->engine;
     size_t batch = fv_stepper_batch_tokens(engine->stepper), vocabulary = vocabulary_of(engine);
     uint32_t *rows = PyMem_Malloc(batch * sizeof *rows);
@@ -80,7 +81,9 @@ static fv_status feed_all_rows(sequence_object *self, const int32_t *ids, size_t
         part = count - done < batch ? count - done : batch;
         (void)pthread_mutex_lock(&engine->lock);
         fv_part_outcome outcome;
-        const fv_step_part step = {.sequence = self->sequence, .tokens = ids + done, .count = (uint32_t)part};
+        fv_step_part step = {.sequence = self->sequence, .tokens = ids + done, .count = (uint32_t)part};
+        if (is_prompt)
+            step.dense_rows = fv_policy_question_rows(fv_sequence_policy(self->sequence), count - done, step.count);
         status = fv_stepper_run_each(engine->stepper, &step, 1, &outcome);
         if (status == FV_OK) status = logits_of_all(engine->stepper, part, rows, logits + done * vocabulary);
         (void)pthread_mutex_unlock(&engine->lock);
@@ -91,15 +94,16 @@ static fv_status feed_all_rows(sequence_object *self, const int32_t *ids, size_t
     return status;
 }
 
-/* wants: 0 nothing, 1 the logits of the last token, 2 of all. */
+/* wants: 0 nothing, 1 the logits of the last token, 2 of all; whether it is a prompt. */
 PyObject *sequence_feed(PyObject *object, PyObject *arguments) {
     sequence_object *self = (sequence_object *)object;
     PyObject *bytes, *logits = NULL;
-    int wants;
+    int wants, is_prompt;
     const int32_t *ids;
     size_t count;
     fv_message message = {.text = ""};
-    if (!PyArg_ParseTuple(arguments, "Oi:feed", &bytes, &wants) || !engine_ids(bytes, &ids, &count)) return NULL;
+    if (!PyArg_ParseTuple(arguments, "Oip:feed", &bytes, &wants, &is_prompt) || !engine_ids(bytes, &ids, &count))
+        return NULL;
     if (!sequence_begin(self)) return NULL;
     if (count == 0)
         PyErr_SetString(PyExc_ValueError, "there is no token to evaluate");
@@ -109,7 +113,8 @@ PyObject *sequence_feed(PyObject *object, PyObject *arguments) {
     fv_status status = FV_OK;
     if (ready) {
         float *rows = logits ? rows_of(logits) : NULL;
-        status = wants == 2 ? feed_all_rows(self, ids, count, rows) : feed_scheduled(self, ids, count, rows);
+        status = wants == 2 ? feed_all_rows(self, ids, count, is_prompt, rows)
+                            : feed_scheduled(self, ids, count, is_prompt, rows);
         if (status != FV_OK) sequence_raise(self, status, &message);
     }
     sequence_end(self);

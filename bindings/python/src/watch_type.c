@@ -41,28 +41,35 @@ static void watch_dealloc(PyObject *object) {
 }
 
 /* All but the last in batches, the last in a step of its own, watched. Without the GIL. */
-static fv_status feed(watch_object *self, sequence_object *of, const int32_t *ids, size_t count, float *logits,
-                      engine_pause *pause) {
+static fv_status feed(watch_object *self, sequence_object *of, const int32_t *ids, size_t count, bool is_prompt,
+                      float *logits, engine_pause *pause) {
+    const int32_t *end = ids + count - 1;
+    fv_status status = FV_OK;
     size_t row;
     const uint32_t last = 0;
     fv_read_watch_begin(self->watch);
-    fv_status status =
-        count > 1 ? fv_sequence_feed(of->sequence, self->stepper, ids, count - 1, engine_goes_on, pause) : FV_OK;
+    if (is_prompt)
+        status = fv_sequence_feed_prompt(of->sequence, self->stepper, ids, count - 1, 1, engine_goes_on, pause);
+    else
+        status = fv_sequence_feed(of->sequence, self->stepper, ids, count - 1, engine_goes_on, pause);
     if (status == FV_OK)
         status = fv_read_watch_add(self->watch, of->sequence, (uint32_t)fv_sequence_tokens(of->sequence), &row);
     if (status == FV_OK)
-        status = fv_sequence_feed(of->sequence, self->stepper, ids + count - 1, 1, engine_goes_on, pause);
+        status = is_prompt ? fv_sequence_feed_prompt(of->sequence, self->stepper, end, 1, 0, engine_goes_on, pause)
+                           : fv_sequence_feed(of->sequence, self->stepper, end, 1, engine_goes_on, pause);
     return status == FV_OK ? fv_stepper_logits(self->stepper, &last, 1, logits) : status;
 }
 
-/* _feed(sequence, ids) -> the logits of the last token */
+/* _feed(sequence, ids, is_prompt) -> the logits of the last token */
 static PyObject *watch_feed(PyObject *object, PyObject *arguments) {
     watch_object *self = (watch_object *)object;
     PyObject *sequence, *bytes;
+    int is_prompt;
     const int32_t *ids;
     size_t count;
     fv_message message = {.text = ""};
-    if (!PyArg_ParseTuple(arguments, "OO:feed", &sequence, &bytes) || !engine_ids(bytes, &ids, &count)) return NULL;
+    if (!PyArg_ParseTuple(arguments, "OOp:feed", &sequence, &bytes, &is_prompt) || !engine_ids(bytes, &ids, &count))
+        return NULL;
     sequence_object *of = sequence_of(sequence, self->engine);
     if (!of || count == 0) return of ? PyErr_Format(PyExc_ValueError, "there is no token to evaluate") : NULL;
     size_t vocabulary = fv_llm_config(fv_engine_llm(self->engine->engine))->vocabulary;
@@ -72,7 +79,7 @@ static PyObject *watch_feed(PyObject *object, PyObject *arguments) {
     fv_status status = FV_OK;
     if (begun) {
         engine_pause pause = {PyEval_SaveThread(), false};
-        status = feed(self, of, ids, count, (float *)(void *)PyByteArray_AsString(logits), &pause);
+        status = feed(self, of, ids, count, is_prompt, (float *)(void *)PyByteArray_AsString(logits), &pause);
         PyEval_RestoreThread(pause.state);
         if (status != FV_OK) sequence_raise(of, status, &message);
         sequence_end(of);

@@ -77,6 +77,21 @@ class EngineTest(unittest.TestCase):
         for number in range(3):
             self.assertTrue((rows[number] == every[50 + number]).all())
 
+    def test_a_question_reads_everything(self):
+        narrow, dense = "window:window=4,sinks=0,question=30", "dense"
+        by_hand = self.engine.sequence(narrow)
+        by_hand.feed(self.tokens[:170], None)
+        by_hand.attention = dense
+        wanted = by_hand.feed(self.tokens[170:])
+        for logits in ("last", "all"):
+            rows = self.engine.sequence(narrow).feed(self.tokens, logits, prompt=True)
+            self.assertTrue(((rows if logits == "last" else rows[-1]) == wanted).all())
+        self.assertFalse((self.engine.sequence(narrow).feed(self.tokens) == wanted).all())
+        self.assertEqual(next(self.engine.sequence(narrow).generate(self.tokens)), int(wanted.argmax()))
+        for reads in (False, True):
+            answer = fovea.answer(self.engine.sequence(narrow), self.tokens, 1, fovea.Sampling(temperature=0), reads=reads)
+            self.assertEqual(answer.tokens, (int(wanted.argmax()),))
+
     def test_threads_share_steps(self):
         results = {}
 

@@ -31,7 +31,7 @@ class ModelLongTest(unittest.TestCase):
             fork.feed([6, 7], "all")
             engine.step([(fork, [8]), (held.fork(), [9])])
             fork.truncate(3)
-            watch._feed(fork, b"\5\0\0\0")
+            watch._feed(fork, b"\5\0\0\0", False)
             watch._pages(3)
             fork.attention = "dense"
             engine.detokenize(engine.tokenize("a b c") + fork.tokens[:fork.report.keys_read > 0])

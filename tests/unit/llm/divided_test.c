@@ -49,6 +49,7 @@ static fv_session_config config_of(const talk *t) {
     config.policy = test_policy(t->selector);
     if (t->selector == FV_SELECTOR_FOVEA) config.policy.dense_below = 0, fv_policy_set_budget(&config.policy, 0.2f);
     if (t->selector == FV_SELECTOR_WINDOW) config.policy.window = 1200;
+    config.policy.question = 40;
     return config;
 }
 
@@ -85,7 +86,7 @@ static void talk_close(talk *t) {
 }
 
 static fv_status feed(talk *t, fv_sequence *sequence, size_t first, size_t end) {
-    return fv_sequence_feed(sequence, t->stepper, text + first, end - first, NULL, NULL);
+    return fv_sequence_feed_prompt(sequence, t->stepper, text + first, end - first, 0, NULL, NULL);
 }
 
 /* A few tokens by the largest logit. */

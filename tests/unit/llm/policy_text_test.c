@@ -25,8 +25,8 @@ static bool is_same(const fv_policy *a, const fv_policy *b) {
            a->landmarks == b->landmarks && memcmp(a->globals, b->globals, sizeof a->globals) == 0 &&
            a->budget == b->budget && a->pages == b->pages && a->top_p == b->top_p && a->floor == b->floor &&
            a->cap == b->cap && a->dense_below == b->dense_below && a->certificate == b->certificate &&
-           a->quality == b->quality && a->tail == b->tail && a->floor_share == b->floor_share && !a->keep &&
-           !a->keep_until && !a->head_share;
+           a->quality == b->quality && a->tail == b->tail && a->floor_share == b->floor_share &&
+           a->question == b->question && !a->keep && !a->keep_until && !a->head_share;
 }
 
 static void names_alone_are_the_defaults_of_c(void **state) {
@@ -101,6 +101,11 @@ static void every_key_has_its_field(void **state) {
     fv_policy share = parse("fovea:floor-share=0.25,floor=128,budget=0.12");
     assert_true(share.floor_share == 0.25f && share.floor == 128 && share.budget == 0.12f);
     assert_true(parse("fovea:budget=0.12").floor_share == 0.0f);
+    assert_int_equal(parse("fovea:question=64,budget=0.12").question, 64);
+    assert_int_equal(parse("window:question=64").question, 64);
+    assert_int_equal(parse("fovea").question, FV_POLICY_QUESTION_DEFAULT);
+    assert_int_equal(parse("fovea:question=0").question, 0);
+    assert_int_equal(parse("window").question, 0);
     assert_int_equal(parse("fovea:certificate=on").certificate, 1);
     assert_true(parse("fovea:budget=1").budget == 1.0f && parse("fovea:budget=.5").budget == 0.5f);
     assert_true(parse("fovea:budget=0.1200000000000000000000000000000000000000000000").budget == 0.12f);
@@ -135,6 +140,8 @@ static void texts_are_the_shortest(void **state) {
                                        "fovea:budget=0.16",
                                        "fovea:budget=0.2,floor=64",
                                        "fovea:budget=0.12,floor=128,floor-share=0.25",
+                                       "fovea:budget=0.12,floor=128,question=64",
+                                       "window:window=100,question=1",
                                        "fovea:pages=50,sinks=0",
                                        "fovea:top-p=0.95,cap=700",
                                        "fovea:selector=cascade",

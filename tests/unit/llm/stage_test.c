@@ -191,8 +191,12 @@ static void pairs_step(pair *pairs, size_t count, side *one, side *several, test
         uint32_t rows_of = test_random_in(random, 0, 9);
         if (rows_of == 0) continue;
         const int32_t *tokens = text + test_random_in(random, 0, 900);
-        parts[0][used] = (fv_step_part){.sequence = pairs[i].one, .tokens = tokens, .count = rows_of};
-        parts[1][used] = (fv_step_part){.sequence = pairs[i].several, .tokens = tokens, .count = rows_of};
+        parts[0][used] = (fv_step_part){.sequence = pairs[i].one,
+                                        .tokens = tokens,
+                                        .count = rows_of,
+                                        .dense_rows = test_random_in(random, 0, 1) ? rows_of / 2 : 0};
+        parts[1][used] = parts[0][used];
+        parts[1][used].sequence = pairs[i].several;
         rows[used++] = first + test_random_in(random, 0, rows_of - 1);
         first += rows_of;
     }

@@ -107,7 +107,11 @@ static void answer_greedily(const fv_llm *llm, fv_session *session, float *logit
     }
 }
 
-/* Document and question in one feed of a session of their own, beside a session that has the document and is cut back
+static fv_status ask(fv_session *session, const fv_tokens *whole, size_t document) {
+    return fv_session_feed_prompt(session, whole->ids + document, whole->count - document, 0, NULL, NULL);
+}
+
+/* Document and question in a session of their own, beside a session that has the document and is cut back
  * to it. The first is what the answers of fv_eval_run() are compared with. */
 static void check_policy(const fv_llm *llm, const fv_policy *policy, const fv_eval_document *document,
                          const fv_tokens *tokens, char answers[QUESTIONS][256]) {
@@ -124,10 +128,10 @@ static void check_policy(const fv_llm *llm, const fv_policy *policy, const fv_ev
         assert_int_equal(fv_tokens_append(&whole, tokens->ids, tokens->count), FV_OK);
         assert_int_equal(fv_tokenizer_encode(fv_llm_tokenizer(llm), prompt, strlen(prompt), 0, &whole), FV_OK);
         fv_session *fresh = open_session(llm, policy);
-        assert_int_equal(fv_session_feed(fresh, whole.ids, whole.count, NULL, NULL), FV_OK);
+        assert_int_equal(fv_session_feed(fresh, whole.ids, tokens->count, NULL, NULL), FV_OK);
+        assert_int_equal(ask(fresh, &whole, tokens->count), FV_OK);
         assert_int_equal(fv_session_rewind(kept, tokens->count), FV_OK);
-        assert_int_equal(fv_session_feed(kept, whole.ids + tokens->count, whole.count - tokens->count, NULL, NULL),
-                         FV_OK);
+        assert_int_equal(ask(kept, &whole, tokens->count), FV_OK);
         last_logits(fresh, fresh_logits);
         last_logits(kept, kept_logits);
         assert_memory_equal(fresh_logits, kept_logits, bytes);

@@ -23,7 +23,7 @@ static void every_fault_is_named(void **state) {
     const fv_policy window = test_policy(FV_SELECTOR_WINDOW), pattern = test_policy(FV_SELECTOR_PATTERN);
     const fv_policy fovea = test_policy(FV_SELECTOR_FOVEA), cascade = test_policy(FV_SELECTOR_CASCADE);
     FAULT(SELECTOR, fovea, bad.selector = FV_SELECTOR_COUNT);
-    FAULT(RESERVED, window, bad.reserved[3] = 1);
+    FAULT(RESERVED, window, bad.reserved[2] = 1);
     FAULT(CAUSAL, window, bad.causal = 2);
     FAULT(CAUSAL, fovea, bad.causal = 0);
     FAULT(WINDOW, window, bad.window = 0);
@@ -42,6 +42,7 @@ static void every_fault_is_named(void **state) {
     FAULT(FLOOR, fovea, bad.cap = 63);
     FAULT(FLOOR_SHARE, fovea, bad.floor_share = NAN);
     FAULT(FLOOR_SHARE, fovea, bad.floor_share = 1.5f);
+    FAULT(QUESTION, fovea, bad.question = FV_POLICY_MOST + 1);
     FAULT(CAP, fovea, bad.cap = FV_POLICY_MOST + 1);
     FAULT(CERTIFICATE, cascade, bad.certificate = 1);
     FAULT(QUALITY, fovea, bad.quality = 0.1f);
