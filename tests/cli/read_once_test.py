@@ -38,7 +38,7 @@ class SessionTest(FolderTest):
 class Read(SessionTest):
     def test_a_question_to_a_session_is_answered_as_after_the_whole_text(self):
         document, question = TEXT * 40, "\nthe inn"
-        for gguf, flags in ((LLAMA, ()), (LLAMA, ("--attention", "fovea")), (GEMMA, ()), (LLAMA, ("-ctk", "q8_0", "-ctv", "q4_0"))):
+        for gguf, flags in ((LLAMA, ()), (LLAMA, ("--attention", "fovea:question=0")), (GEMMA, ()), (LLAMA, ("-ctk", "q8_0", "-ctv", "q4_0"))):
             kept, figures = self.read(document.rstrip(), "kept", *flags, gguf=gguf)
             self.assertEqual(figures["file"], kept)
             self.assertEqual(figures["bytes"], os.path.getsize(kept))
