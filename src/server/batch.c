@@ -170,7 +170,9 @@ static size_t fill(fv_batch *batch, fv_flight *flight, fv_slots *slots, bool alo
         uint32_t i = (batch->turn + n) % slots->count;
         fv_choice *choice = slots->items[i].choice;
         if (!choice || !reads_prompt(choice) || batch->flies[i]) continue;
-        size_t left = prompt_left(choice), count = left < room - rows ? left : room - rows;
+        size_t left = prompt_left(choice), most = left < room - rows ? left : room - rows;
+        size_t count = fv_slot_piece(&slots->items[i], most);
+        if (batch->flying == 0) fv_slot_keep_base(&slots->items[i]);
         add_part(batch, flight, slots, i, choice->prompt->tokens.ids + choice->read, count);
         rows += count;
         if (count < left) batch->turn = i + 1;
@@ -337,7 +339,8 @@ static bool goes_on(void *context, size_t done, size_t total) {
 static void feed(fv_batch *batch, fv_slots *slots, fv_slot *slot) {
     fv_choice *choice = slot->choice;
     size_t most = fv_stepper_batch_tokens(batch->stepper), before = fv_sequence_tokens(slot->sequence);
-    size_t left = prompt_left(choice), count = (left - 1) / most * most;
+    size_t left = prompt_left(choice), count = fv_slot_piece(slot, (left - 1) / most * most);
+    fv_slot_keep_base(slot);
     const int32_t *tokens = choice->prompt->tokens.ids + choice->read;
     fv_status status =
         fv_sequence_feed_prompt(slot->sequence, batch->stepper, tokens, count, left - count, goes_on, batch);

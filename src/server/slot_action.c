@@ -84,9 +84,7 @@ static void restore(fv_slots *slots, fv_slot *slot, fv_slot_action *action) {
     fv_status status = fv_session_file_open(&file, path, &message);
     if (status == FV_OK) status = wake(slots, file, &sequence, policy, &message);
     if (status == FV_OK) {
-        fv_sequence_close(slot->sequence);
-        slot->sequence = sequence;
-        strcpy(slot->policy, policy);
+        fv_slot_fill(slot, sequence, policy);
         slot->used = ++slots->uses;
         fv_reply_json(action->reply, 200,
                       json_pack("{s:i, s:s, s:I, s:I, s:{s:f}}", "id_slot", (int)action->slot, "filename", action->file,
@@ -102,8 +100,7 @@ static void restore(fv_slots *slots, fv_slot *slot, fv_slot_action *action) {
 
 static void erase(fv_slot *slot, fv_slot_action *action) {
     size_t tokens = slot->sequence ? fv_sequence_tokens(slot->sequence) : 0;
-    fv_sequence_close(slot->sequence);
-    slot->sequence = NULL;
+    fv_slot_fill(slot, NULL, slot->policy);
     fv_reply_json(action->reply, 200,
                   json_pack("{s:i, s:I}", "id_slot", (int)action->slot, "n_erased", (json_int_t)tokens));
 }

@@ -1,6 +1,7 @@
 /* slot_table.c - the longest common beginning of a prompt and of all that is in the slots. A slot at work is forked; a
  * free one goes on itself where most of it is common, else it is forked, too, and the one that was used longest ago is
- * given. */
+ * given. Tokens that were a question were read by another rule than the same tokens in the midst of a longer prompt: an
+ * answer goes on from them only where its prompt is as long, so that it has the bits that it would have alone. */
 #include "slot_table.h"
 #include "fovea/machine.h"
 #include "slot_store.h"
@@ -43,7 +44,7 @@ fv_status fv_slots_open(fv_slots *slots, const fv_server *server, fv_message *me
 }
 
 void fv_slots_close(fv_slots *slots) {
-    for (uint32_t i = 0; slots->items && i < slots->count; i++) fv_sequence_close(slots->items[i].sequence);
+    for (uint32_t i = 0; slots->items && i < slots->count; i++) fv_slot_fill(&slots->items[i], NULL, "");
     free(slots->items);
     fv_segments_close(slots->segments);
     fv_prefix_store_close(slots->store);
@@ -64,6 +65,17 @@ static size_t common(const int32_t *a, size_t a_count, const int32_t *b, size_t 
     return count;
 }
 
+/* Where the question of a prompt begins; SIZE_MAX: its rows have the bits of those before it. Rows that see no more
+ * than the policy reads anyway have them, too. */
+static size_t question_begin(const fv_policy *policy, size_t prompt_tokens) {
+    size_t floor = policy->floor < FV_POLICY_FLOOR_DEFAULT ? policy->floor : FV_POLICY_FLOOR_DEFAULT;
+    size_t whole = fv_policy_is_dynamic(policy) ? floor * FV_PAGE_TOKENS : policy->window;
+    if (policy->question == 0 || policy->selector == FV_SELECTOR_DENSE || prompt_tokens <= whole) return SIZE_MAX;
+    return prompt_tokens > policy->question ? prompt_tokens - policy->question : 0;
+}
+
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
 /* Tokens of the prompt that may be reused at most: the last one's logits are needed, and where its own
  * log-probabilities are wanted, all. */
 static size_t most_reused(const fv_choice *choice) {
@@ -71,12 +83,21 @@ static size_t most_reused(const fv_choice *choice) {
     return choice->prompt->tokens.count - 1;
 }
 
+/* The same of what was read with another prompt, of `prompt_tokens`: neither question may be in it, unless both begin
+ * at the same token. 0: it is not known what was read. */
+static size_t most_alike(const fv_choice *choice, size_t prompt_tokens) {
+    const fv_policy *policy = &choice->request->settings.policy;
+    size_t most = most_reused(choice), count = choice->prompt->tokens.count;
+    if (prompt_tokens == 0 || prompt_tokens == count) return most;
+    return least(most, least(question_begin(policy, prompt_tokens), question_begin(policy, count)));
+}
+
 static size_t shared_by(const fv_slot *slot, const fv_choice *choice) {
-    size_t most = most_reused(choice);
     if (!slot->sequence || strcmp(slot->policy, choice->request->settings.policy_text) != 0) return 0;
     size_t sound = fv_sequence_tokens(slot->sequence);
     if (slot->choice && slot->choice->cut > 0) sound = slot->choice->prompt->tokens.count;
-    return common(fv_sequence_ids(slot->sequence), sound, choice->prompt->tokens.ids, most);
+    return common(fv_sequence_ids(slot->sequence), sound, choice->prompt->tokens.ids,
+                  most_alike(choice, slot->prompt_tokens));
 }
 
 /* The same, once the slot has read its whole prompt. */
@@ -85,7 +106,7 @@ static size_t shared_soon(const fv_slot *slot, const fv_choice *choice) {
     if (!other || other->read == other->prompt->tokens.count) return 0;
     if (strcmp(slot->policy, choice->request->settings.policy_text) != 0) return 0;
     return common(other->prompt->tokens.ids, other->prompt->tokens.count, choice->prompt->tokens.ids,
-                  most_reused(choice));
+                  most_alike(choice, other->prompt->tokens.count));
 }
 
 static fv_slot *longest_shared(fv_slots *slots, const fv_choice *choice, size_t *shared) {
@@ -120,23 +141,32 @@ static fv_status sequence_new(const fv_slots *slots, const fv_settings *settings
     return fv_sequence_open(sequence, slots->server->llm, slots->segments, &config, message);
 }
 
-static void fill(fv_slot *slot, fv_sequence *sequence, const char *policy) {
+void fv_slot_fill(fv_slot *slot, fv_sequence *sequence, const char *policy) {
     fv_sequence_close(slot->sequence);
+    fv_sequence_close(slot->base);
     slot->sequence = sequence;
+    slot->base = NULL;
+    slot->prompt_tokens = 0;
     if (policy != slot->policy) strcpy(slot->policy, policy);
 }
 
 static fv_status begin_anew(fv_slots *slots, fv_slot *slot, const fv_settings *settings, fv_message *message) {
-    fill(slot, NULL, settings->policy_text);
+    fv_slot_fill(slot, NULL, settings->policy_text);
     return sequence_new(slots, settings, &slot->sequence, message);
 }
 
-/* The slot's sequence begins as the first `shared` tokens of `from`; false where that can't be had. */
-static bool begin_as(fv_slot *slot, const fv_slot *from, size_t shared) {
-    fv_sequence *fork = NULL;
+/* The slot's sequence begins as the first `shared` tokens of `from`, or of its base where that has them; false where
+ * that can't be had. */
+static bool begin_as(fv_slot *slot, fv_slot *from, size_t shared) {
+    bool is_base = from->base && shared <= fv_sequence_tokens(from->base);
+    fv_sequence *begun = NULL;
     if (slot != from) {
-        if (fv_sequence_fork(&fork, from->sequence, NULL) != FV_OK) return false;
-        fill(slot, fork, from->policy);
+        if (fv_sequence_fork(&begun, is_base ? from->base : from->sequence, NULL) != FV_OK) return false;
+        fv_slot_fill(slot, begun, from->policy);
+    } else if (is_base) {
+        begun = from->base;
+        from->base = NULL;
+        fv_slot_fill(slot, begun, from->policy);
     }
     return fv_sequence_truncate(slot->sequence, shared) == FV_OK;
 }
@@ -146,12 +176,12 @@ static bool begin_as(fv_slot *slot, const fv_slot *from, size_t shared) {
 static size_t begin_from_store(fv_slots *slots, fv_slot *slot, const fv_choice *choice, size_t shared) {
     const fv_settings *settings = &choice->request->settings;
     fv_sequence *made = NULL;
-    size_t most = most_reused(choice);
+    size_t most = least(most_reused(choice), question_begin(&settings->policy, choice->prompt->tokens.count));
     if (!fv_slot_store_may_have(slots->store, shared, most)) return 0;
     if (sequence_new(slots, settings, &made, NULL) != FV_OK) return 0;
     size_t tokens = fv_slot_store_wake(slots->store, choice, shared, most, made);
     if (tokens > 0)
-        fill(slot, made, settings->policy_text);
+        fv_slot_fill(slot, made, settings->policy_text);
     else
         fv_sequence_close(made);
     return tokens;
@@ -193,6 +223,7 @@ fv_status fv_slots_give(fv_slots *slots, fv_choice *choice, fv_slot **slot, fv_m
     fv_sequence_report_reset(given->sequence);
     choice->cached = choice->read = shared;
     given->choice = choice;
+    given->prompt_tokens = choice->prompt->tokens.count;
     given->used = ++slots->uses;
     *slot = given;
     return FV_OK;
@@ -204,15 +235,48 @@ bool fv_slots_forget(fv_slots *slots) {
         fv_slot *slot = &slots->items[i];
         if (!slot->choice && slot->sequence && (!oldest || slot->used < oldest->used)) oldest = slot;
     }
-    if (oldest) fill(oldest, NULL, "");
-    return oldest != NULL;
+    if (oldest) {
+        fv_slot_fill(oldest, NULL, "");
+        return true;
+    }
+    for (uint32_t i = 0; i < slots->count; i++) {
+        fv_slot *slot = &slots->items[i];
+        if (!slot->base) continue;
+        fv_sequence_close(slot->base);
+        slot->base = NULL;
+        return true;
+    }
+    return false;
+}
+
+static size_t own_question_begin(const fv_slot *slot) {
+    return question_begin(fv_sequence_policy(slot->sequence), slot->prompt_tokens);
+}
+
+size_t fv_slot_piece(const fv_slot *slot, size_t most) {
+    size_t read = slot->choice->read, begin = own_question_begin(slot);
+    return read < begin && begin - read < most ? begin - read : most;
+}
+
+void fv_slot_keep_base(fv_slot *slot) {
+    if (!slot->base && slot->choice->read == own_question_begin(slot))
+        (void)fv_sequence_fork(&slot->base, slot->sequence, NULL); /* of use, no more */
+}
+
+/* Of the slot, what any prompt may go on from. */
+static fv_sequence *sequence_to_keep(fv_slot *slot) {
+    fv_sequence *sequence = slot->sequence;
+    if (slot->base || !sequence) return slot->base;
+    size_t begin = own_question_begin(slot);
+    bool is_alike = fv_sequence_tokens(sequence) <= begin || fv_sequence_truncate(sequence, begin) == FV_OK;
+    return is_alike ? sequence : NULL;
 }
 
 fv_status fv_slots_keep(fv_slots *slots, fv_message *message) {
     fv_status all = FV_OK;
     for (uint32_t i = 0; i < slots->count && slots->store; i++) {
         fv_message why = {""};
-        fv_sequence *sequence = slots->items[i].sequence;
+        fv_sequence *sequence = sequence_to_keep(&slots->items[i]);
         fv_status status = sequence ? fv_prefix_store_keep(slots->store, sequence, &why) : FV_OK;
         if (all != FV_OK || status == FV_OK) continue;
         all = fv_message_set(message, status, "slot %u: %.400s", i, why.text[0] ? why.text : fv_status_text(status));
@@ -223,7 +287,5 @@ fv_status fv_slots_keep(fv_slots *slots, fv_message *message) {
 void fv_slots_return(fv_slots *slots, fv_slot *slot, bool keep) {
     slot->choice = NULL;
     slot->used = ++slots->uses;
-    if (keep) return;
-    fv_sequence_close(slot->sequence);
-    slot->sequence = NULL;
+    if (!keep) fv_slot_fill(slot, NULL, slot->policy);
 }

@@ -9,6 +9,9 @@
 
 typedef struct fv_slot {
     fv_sequence *sequence; /* NULL: none yet */
+    fv_sequence *base;     /* what it held before the question of its prompt was read, which prompts with another
+                              question go on from; NULL: nothing */
+    size_t prompt_tokens;  /* of the prompt that was read last; 0: not known */
     char policy[FV_POLICY_TEXT_BYTES];
     fv_choice *choice; /* NULL: free */
     uint64_t used;     /* when it was given away last */
@@ -38,12 +41,24 @@ void fv_slots_session(const fv_server *server, fv_session_config *config);
  */
 fv_status fv_slots_give(fv_slots *slots, fv_choice *choice, fv_slot **slot, fv_message *message);
 
-/** Empties the free slot that was used longest ago, where memory is short. false: none has anything. */
+/** How many of the next `most` tokens of the slot's prompt may be read in one step: what comes before its question and
+ *  the question are read apart. */
+size_t fv_slot_piece(const fv_slot *slot, size_t most);
+
+/** Before a piece is read: where the question begins, what the slot holds is kept for prompts with another one. Its
+ *  sequence is in no step. */
+void fv_slot_keep_base(fv_slot *slot);
+
+/** Empties the free slot that was used longest ago, where memory is short; else drops a base. false: none has anything.
+ */
 bool fv_slots_forget(fv_slots *slots);
 
 /** Keeps what all slots have read in the store, if there is one. FV_OK; else status and message are of the first that
  *  could not be: FV_ERROR_FILE, FV_ERROR_MEMORY. */
 fv_status fv_slots_keep(fv_slots *slots, fv_message *message);
+
+/** The slot holds `sequence`, of which nothing is known but its policy, in place of what it held; NULL: nothing. */
+void fv_slot_fill(fv_slot *slot, fv_sequence *sequence, const char *policy);
 
 /** The answer has ended; what was read stays, unless its sequence can't be trusted. */
 void fv_slots_return(fv_slots *slots, fv_slot *slot, bool keep);

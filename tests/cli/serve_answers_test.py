@@ -67,6 +67,24 @@ class StoryTest(ServeTest):
         self.assertEqual(without[0], without[1])
         self.assertNotEqual(with_question[0], without[0])
 
+    def test_another_question_has_the_text_that_it_has_alone(self):
+        text = "Anna went to the inn. Ben came to the mill. " * 8
+        asks = [text + PROMPT, text + "Ben", text + PROMPT, text + PROMPT + " mill. Ben came", text + "Anna went to the mill."]
+        narrow = {"attention": "window:window=4,sinks=0,question=30"}
+
+        def answer(prompt, **fields):
+            found = self.complete(prompt=prompt, fovea=narrow, **fields)
+            return found["choices"][0]["text"], found["fovea"]["reused_tokens"]
+        asks.extend(text[:-cut] for cut in (1, 5, 9, 14, 21, 30))
+        alone = [answer(prompt, cache_prompt=False)[0] for prompt in asks]
+        for _ in range(2):
+            found = [answer(prompt) for prompt in asks]
+            self.assertEqual([one[0] for one in found], alone)
+        self.assertTrue(all(one[1] > 40 for one in found), found)
+        self.assertEqual([one[0] for one in together(*(lambda prompt=prompt: answer(prompt) for prompt in asks))], alone)
+        longer = text + PROMPT + alone[0] + " Ben"  # a conversation that goes on
+        self.assertEqual(answer(longer)[0], answer(longer, cache_prompt=False)[0])
+
     def test_a_stream_has_the_same_text(self):
         whole = self.complete()["choices"][0]["text"]
         events = self.server.stream("/v1/completions", {"prompt": PROMPT, "max_tokens": 24, "temperature": 0,

@@ -115,14 +115,15 @@ class SessionTest(unittest.TestCase):
         return answer["choices"][0]["text"], answer["usage"]["prompt_tokens_details"]["cached_tokens"]
 
     def test_the_next_server_goes_on(self):
-        for spec, other in (("dense", "window:window=40,sinks=4"), ("fovea:pages=5,window=32", "fovea:pages=6,window=32")):
+        for spec, other, question in (("dense", "window:window=40,sinks=4", 1),
+                                      ("fovea:pages=5,window=32", "fovea:pages=6,window=32", 128)):
             server = self.serve("--attention", spec)
             alone, cached = self.complete(server)
             self.assertEqual(cached, 0)
             self.assertEqual(server.stop(), 0)
             server = self.serve("--attention", spec, "-np", "2")
             self.assertEqual(self.complete(server), (alone, 2048))
-            self.assertEqual(self.complete(server, prompt=self.ask["prompt"][:1500])[1], 1499)  # of the slot now
+            self.assertEqual(self.complete(server, prompt=self.ask["prompt"][:1500])[1], 1500 - question)  # of the slot now
             self.assertEqual(self.complete(server, prompt="b" + self.ask["prompt"])[1], 0)
             self.assertEqual(self.complete(server, cache_prompt=False), (alone, 0))
             self.assertEqual(self.complete(server, fovea={"attention": other})[1], 0)

@@ -134,6 +134,23 @@ static void a_question_longer_than_the_prompt_is_all_of_it(void **state) {
     assert_memory_equal(got[0], got[1], logit_bytes);
 }
 
+static void a_short_prompt_has_the_bits_of_dense_rows_anyway(void **state) {
+    float got[2][MOST_VOCABULARY];
+    (void)state;
+    for (uint32_t i = 0; i < 2; i++) {
+        fv_session *session = NULL;
+        fv_session_config config = config_of(0);
+        config.policy = test_policy(i ? FV_SELECTOR_FOVEA : FV_SELECTOR_DENSE);
+        config.policy.dense_below = 0;
+        config.policy.question = 0;
+        assert_int_equal(fv_session_open(&session, llm, &config, NULL, NULL), FV_OK);
+        assert_int_equal(fv_session_feed_prompt(session, prompt, PROMPT, 0, NULL, NULL), FV_OK);
+        last_logits(session, got[i]);
+        fv_session_close(session);
+    }
+    assert_memory_equal(got[0], got[1], logit_bytes);
+}
+
 static void a_generator_feeds_prompts(void **state) {
     fv_session *session = session_new(QUESTION);
     fv_generator *generator = NULL;
@@ -204,6 +221,7 @@ int main(void) {
         cmocka_unit_test(a_session_in_any_pieces),
         cmocka_unit_test(without_a_question_the_policy_reads_all_of_it),
         cmocka_unit_test(a_question_longer_than_the_prompt_is_all_of_it),
+        cmocka_unit_test(a_short_prompt_has_the_bits_of_dense_rows_anyway),
         cmocka_unit_test(a_generator_feeds_prompts),
         cmocka_unit_test(a_schedule_cuts_prompts),
         cmocka_unit_test(what_is_refused),
