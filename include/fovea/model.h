@@ -162,11 +162,15 @@ typedef struct fv_model_part {
                                     have the same clock */
     fv_progress *progress;       /* with a deadline, out: keys of all layers, rows of which none lacks any; NULL only if
                                     on_deadline is FV_DEADLINE_FAIL */
+    uint32_t output_rows;        /* the last ones, at most count, which alone have logits; 0: all. With a deadline, and
+                                    where this build has no steps of many, 0 */
 } fv_model_part;
 
 /**
  * Evaluates the rows of `part_count` sequences in one forward pass: weights are read once for all of them. Prompts and
- * single tokens may be mixed. Keeps the normed output rows for fv_model_logits(), in the order of the parts.
+ * single tokens may be mixed. Keeps the normed output rows for fv_model_logits(), in the order of the parts. Of rows
+ * of the first part that have no logits the last layer makes keys and values only, unless somebody observes: 3 % of a
+ * prompt where there are 30 layers. Reports count what was read.
  *
  * parts     [part_count], at most config.parts, or 1; at most config.batch_tokens rows in all. No two share a cache or
  *           a report.
@@ -253,7 +257,8 @@ FV_API fv_status fv_model_forward(fv_model *model, const int32_t *tokens, uint32
                                   const fv_parallel *parallel, fv_report *report);
 
 /** Logits of rows first_row .. first_row + rows - 1 of the last step. logits [rows][vocabulary] f32.
- *  FV_OK, FV_ERROR_ARGUMENT or, with logits written, FV_ERROR_NOT_FINITE: see fv_model_last_fault(). */
+ *  FV_OK, FV_ERROR_ARGUMENT (also: one of them has none) or, with logits written, FV_ERROR_NOT_FINITE: see
+ * fv_model_last_fault(). */
 FV_API fv_status fv_model_logits(fv_model *model, uint32_t first_row, uint32_t rows, const fv_parallel *parallel,
                                  float *logits);
 

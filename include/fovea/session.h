@@ -135,7 +135,8 @@ FV_API fv_status fv_session_feed(fv_session *session, const int32_t *tokens, siz
                                  fv_session_progress_fn *progress, void *context);
 
 /** fv_session_feed() of a prompt, or of a piece of it with `later` tokens still to come: the last tokens of the prompt,
- *  as many as the policy's `question` says, read everything, in whatever pieces it comes, and it has no deadline. */
+ *  as many as the policy's `question` says, read everything, in whatever pieces it comes, and it has no deadline. Of a
+ *  micro-batch the last row alone has logits: fv_session_logits(session, fv_session_batch_rows(session) - 1, 1, ..). */
 FV_API fv_status fv_session_feed_prompt(fv_session *session, const int32_t *tokens, size_t count, size_t later,
                                         fv_session_progress_fn *progress, void *context);
 
@@ -144,7 +145,8 @@ FV_API fv_status fv_session_feed_prompt(fv_session *session, const int32_t *toke
  * fv_session_batch_rows() says. Row 0 is its first token; the vocabulary product is done here, for these rows only.
  * There are no rows before the first feed, after a copy, after an error midway, and once any token was taken back.
  * logits  [rows][vocabulary] f32.
- * returns FV_OK (also for 0 rows: nothing is written), FV_ERROR_ARGUMENT (there are no such rows),
+ * returns FV_OK (also for 0 rows: nothing is written), FV_ERROR_ARGUMENT (there are no such rows, or of a prompt:
+ *         fv_session_feed_prompt()),
  *         FV_ERROR_NOT_FINITE (a logit is NaN, infinite or beyond 2^60; they are written).
  */
 FV_API fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, float *logits);

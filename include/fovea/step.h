@@ -40,6 +40,8 @@ typedef struct fv_step_part {
                                     fv_policy_question_rows() */
     const fv_deadline *deadline; /* NULL, or when its rows must be through the layers; see fv_model_part */
     fv_progress *progress;       /* likewise */
+    uint32_t output_rows;        /* the last ones, at most count, whose logits may be asked for; 0: all. Of a prompt 1,
+                                    which saves most of the last layer of the first part of a step. 0 with a deadline */
 } fv_step_part;
 
 /**
@@ -110,8 +112,8 @@ FV_API bool fv_token_times_suit(const fv_token_time *one, const fv_token_time *o
 /** Rows of the last step, in the order of its parts. */
 FV_API size_t fv_stepper_rows(const fv_stepper *stepper);
 /** Logits of `count` of them, by their numbers; the vocabulary's matrix is read once for all. logits
- *  [count][vocabulary] f32. At most batch_tokens at a time. FV_OK, FV_ERROR_ARGUMENT (there is no such row, or its part
- *  failed), FV_ERROR_NOT_FINITE (of one of them; all are written). */
+ *  [count][vocabulary] f32. At most batch_tokens at a time. FV_OK, FV_ERROR_ARGUMENT (there is no such row, it is not
+ * of the output_rows, or its part failed), FV_ERROR_NOT_FINITE (of one of them; all are written). */
 FV_API fv_status fv_stepper_logits(fv_stepper *stepper, const uint32_t *rows, size_t count, float *logits);
 
 /**

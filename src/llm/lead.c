@@ -94,8 +94,10 @@ fv_status fv_lead_step(const fv_llm *llm, fv_stage_kind kind, uint32_t number, c
     fv_stage_part *wire = fv_stage_body(message);
     int32_t *to = (int32_t *)(void *)(wire + count);
     for (size_t i = 0; i < count; to += parts[i++].count) {
-        wire[i] = (fv_stage_part){
-            .sequence = parts[i].sequence->led, .count = parts[i].count, .dense_rows = parts[i].dense_rows};
+        wire[i] = (fv_stage_part){.sequence = parts[i].sequence->led,
+                                  .count = parts[i].count,
+                                  .dense_rows = parts[i].dense_rows,
+                                  .output_rows = parts[i].output_rows};
         memcpy(to, parts[i].tokens, parts[i].count * sizeof *to);
     }
     return pass(llm->lead);

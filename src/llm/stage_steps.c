@@ -12,6 +12,7 @@
 /* A part of the last step. */
 typedef struct sent_part {
     uint32_t first_row, count;
+    uint32_t muted;    /* the first of them, without logits */
     uint32_t place;    /* among those that were sent */
     uint32_t sequence; /* its number */
     fv_status status;
@@ -86,6 +87,7 @@ static uint64_t parts_note(fv_stage_steps *steps, const fv_step_part *parts, con
         fv_status status = outcomes ? (fv_status)outcomes[i].status : FV_OK;
         steps->parts[i] = (sent_part){.first_row = first,
                                       .count = parts[i].count,
+                                      .muted = parts[i].output_rows ? parts[i].count - parts[i].output_rows : 0,
                                       .place = status == FV_OK ? (*sent)++ : NOT_SENT,
                                       .status = status};
         if (status == FV_OK) rows += parts[i].count;
@@ -117,7 +119,8 @@ fv_status fv_stage_steps_send(fv_stage_steps *steps, const fv_step_part *parts, 
         wire[part->place] = (fv_stage_part){.sequence = sequence->number,
                                             .count = part->count,
                                             .position = tokens - part->count,
-                                            .dense_rows = parts[i].dense_rows};
+                                            .dense_rows = parts[i].dense_rows,
+                                            .output_rows = parts[i].output_rows};
         memcpy(to, rows + (size_t)part->first_row * steps->width, part->count * row_bytes);
         to += (size_t)part->count * steps->width;
     }
@@ -189,7 +192,8 @@ fv_status fv_stage_steps_look(fv_stage_steps *steps, fv_model_fault *fault) {
 static const sent_part *part_of(const fv_stage_steps *steps, uint32_t row) {
     for (uint32_t i = 0; i < steps->count; i++) {
         const sent_part *part = &steps->parts[i];
-        if (row - part->first_row < part->count) return part->status == FV_OK ? part : NULL;
+        if (row - part->first_row < part->count)
+            return part->status == FV_OK && row - part->first_row >= part->muted ? part : NULL;
     }
     return NULL;
 }

@@ -56,7 +56,9 @@ typedef struct fv_stage_part {
     uint32_t sequence, count, position; /* rows; tokens before them */
     int32_t status;                     /* FV_ERROR_INTERRUPTED: rows before them failed */
     union {
-        uint32_t dense_rows;  /* FV_OK: the last rows that read everything */
+        struct {
+            uint32_t dense_rows, output_rows; /* FV_OK: as of an fv_step_part */
+        };
         fv_model_fault fault; /* else; `row` is the part's own */
     };
 } fv_stage_part;

@@ -335,8 +335,10 @@ static size_t parts_take(fv_stage_worker *worker, const fv_stage_message *messag
             parts[i].status = FV_ERROR_INTERRUPTED;
             continue;
         }
-        worker->parts[taken] =
-            (fv_step_part){.sequence = held->sequence, .count = parts[i].count, .dense_rows = parts[i].dense_rows};
+        worker->parts[taken] = (fv_step_part){.sequence = held->sequence,
+                                              .count = parts[i].count,
+                                              .dense_rows = parts[i].dense_rows,
+                                              .output_rows = parts[i].output_rows};
         worker->inputs[taken] = own;
         worker->places[taken++] = i;
     }
@@ -391,8 +393,11 @@ static fv_status call(fv_stage_worker *worker, const fv_stage_message *message, 
     for (uint32_t i = 0; i < count; ids += parts[i++].count) {
         const held_sequence *one = sequence_of(worker, parts[i].sequence);
         if (!one) return strange(fault, "names a sequence that there is not");
-        worker->parts[i] = (fv_step_part){
-            .sequence = one->sequence, .tokens = ids, .count = parts[i].count, .dense_rows = parts[i].dense_rows};
+        worker->parts[i] = (fv_step_part){.sequence = one->sequence,
+                                          .tokens = ids,
+                                          .count = parts[i].count,
+                                          .dense_rows = parts[i].dense_rows,
+                                          .output_rows = parts[i].output_rows};
     }
     if (fv_stage_kind_of(message) == FV_STAGE_CALL)
         (void)fv_stepper_run(held->stepper, worker->parts, count);

@@ -129,8 +129,10 @@ static fv_status part_check(const fv_stepper *stepper, const fv_step_part *part)
     const fv_sequence *sequence = part->sequence;
     if (!sequence || part->count < 1 || sequence->llm != stepper->llm) return FV_ERROR_ARGUMENT;
     if (!part->tokens && !stepper->inputs) return FV_ERROR_ARGUMENT;
-    if (part->deadline && (part->dense_rows || fv_llm_ranks(stepper->llm) > 1)) return FV_ERROR_UNSUPPORTED;
+    if (part->deadline && (part->dense_rows || part->output_rows || fv_llm_ranks(stepper->llm) > 1))
+        return FV_ERROR_UNSUPPORTED;
     if (part->count > sequence->shape.batch_tokens || part->dense_rows > part->count) return FV_ERROR_ARGUMENT;
+    if (part->output_rows > part->count) return FV_ERROR_ARGUMENT;
     if (sequence->shape.cache.max_tokens > stepper->shape.cache.max_tokens) return FV_ERROR_ARGUMENT;
     for (uint32_t i = 0; part->tokens && i < part->count; i++)
         if (part->tokens[i] < 0 || (uint32_t)part->tokens[i] >= stepper->shape.vocabulary) return FV_ERROR_ARGUMENT;
@@ -199,7 +201,8 @@ static fv_status parts_make(fv_stepper *stepper, const fv_step_part *parts, size
                                             .policy = &sequence->policy,
                                             .report = &sequence->report,
                                             .deadline = parts[i].deadline,
-                                            .progress = parts[i].progress};
+                                            .progress = parts[i].progress,
+                                            .output_rows = parts[i].output_rows};
     }
     return FV_OK;
 }
@@ -442,7 +445,10 @@ static fv_status feed(fv_sequence *sequence, fv_stepper *stepper, const int32_t 
         fv_step_part part = {.sequence = sequence,
                              .tokens = tokens + done,
                              .count = count - done < most ? (uint32_t)(count - done) : most};
-        if (is_prompt) part.dense_rows = fv_policy_question_rows(&sequence->policy, later + (count - done), part.count);
+        if (is_prompt) {
+            part.dense_rows = fv_policy_question_rows(&sequence->policy, later + (count - done), part.count);
+            part.output_rows = 1;
+        }
         fv_token_time_attach(&time, &part);
         fv_status status = fv_stepper_run(stepper, &part, 1);
         fv_token_time_end(&time, sequence, status);

@@ -4,6 +4,7 @@
 
 typedef struct model_products {
     double layers, output; /* multiply-adds of a token; of a row of logits */
+    double muted;          /* of `layers`, those that a row without logits has no need of in the last layer */
     double layer_bytes, output_bytes;
     bool quantised;
 } model_products;
@@ -18,6 +19,8 @@ static model_products products_of(const fv_llm *llm) {
     model_products made = {.output = table, .output_bytes = output ? (double)output->bytes : embedded};
     made.layers = (double)fv_llm_parameters(llm) - (output ? 2 : 1) * table;
     made.layer_bytes = (double)fv_llm_weight_bytes(llm) - embedded - (output ? made.output_bytes : 0);
+    double keys = 2.0 * config->width * config->cache.kv_heads * config->cache.head_dim; /* and values */
+    made.muted = made.layers / config->layers - keys;
     made.quantised = made.layer_bytes < 1.5 * made.layers; /* bytes; 16 and 32 bits are multiplied as f32 */
     return made;
 }
@@ -31,6 +34,7 @@ void fv_model_bench_work(const fv_llm *llm, const fv_model_bench_test *test, con
     double prompt = test->prompt, generated = test->generated, samples = result->samples ? (double)result->samples : 1;
     double logits = rows_up(prompt, test->batch) + generated, batches = rows_up(prompt, test->micro_batch) + generated;
     double operations = 2 * ((prompt + generated) * products.layers + logits * products.output);
+    operations -= 2 * (prompt + generated - batches) * products.muted; /* a batch has one row of logits at most */
     double keys = (double)(result->report.keys_read + result->report.local_keys) / samples;
     double group = (double)config->query_heads / config->cache.kv_heads;
     *work = (fv_peak_work){.f32_operations = 4 * keys * group * config->cache.head_dim};

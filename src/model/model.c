@@ -61,14 +61,17 @@ fv_status fv_model_copy(fv_model *to, const fv_model *from) {
 
 static void step_task(void *context, size_t task, size_t worker) {
     const fv_forward_call *call = (const fv_forward_call *)context;
-    size_t begin = task * TASK_TOKENS, end = begin + TASK_TOKENS < call->count ? begin + TASK_TOKENS : call->count;
+    size_t begin = call->first + task * TASK_TOKENS,
+           end = begin + TASK_TOKENS < call->count ? begin + TASK_TOKENS : call->count;
     (void)worker;
     for (size_t token = begin; token < end; token++) call->step(call, token);
 }
 
-static void step_run(fv_forward_call *call, void (*step)(const fv_forward_call *call, size_t token)) {
+/* For the rows of the step from `first` on. */
+static void step_run(fv_forward_call *call, uint32_t first, void (*step)(const fv_forward_call *call, size_t token)) {
     call->step = step;
-    fv_parallel_run(call->parallel, (call->count + TASK_TOKENS - 1) / TASK_TOKENS, step_task, call);
+    call->first = first;
+    fv_parallel_run(call->parallel, (call->count - first + TASK_TOKENS - 1) / TASK_TOKENS, step_task, call);
 }
 
 /* Prepares a row for products: int8 unless the model computes in f32. A row that is not whole blocks is only ever met
@@ -79,23 +82,26 @@ static void row_quantize(const fv_model *model, size_t token, const float *row, 
                                 model->sum16 + token * (columns / 16), model->sum32 + token * (columns / 32));
 }
 
-/* The first `count` of call->products. */
-static void products_run(fv_forward_call *call, const float *rows, size_t columns, size_t count) {
+/* The first `count` of call->products, of the rows of the step from `first` on. */
+static void products_run(fv_forward_call *call, uint32_t first, const float *rows, size_t columns, size_t count) {
     fv_model *model = call->model;
     uint64_t begin_ns = time_now(model);
-    call->input = (fv_linear_input){.rows = rows,
-                                    .q8 = {model->quants, model->scale, model->sum16, model->sum32},
+    const fv_q8_rows q8 = {model->quants, model->scale, model->sum16, model->sum32};
+    for (size_t i = 0; i < count; i++) call->products[i].out += first * call->products[i].out_stride;
+    call->input = (fv_linear_input){.rows = rows + first * columns,
+                                    .q8 = fv_q8_rows_from(&q8, columns, first),
                                     .columns = (uint32_t)columns,
-                                    .tokens = call->count,
+                                    .tokens = call->count - first,
                                     .exact = model->config.exact_activations != 0};
     fv_linear_run(model->kernels, call->products, count, &call->input, call->parallel, model->linear,
                   model->linear_bytes);
     model->product_ns += time_now(model) - begin_ns;
 }
 
-static void product_run(fv_forward_call *call, const float *rows, size_t columns, const fv_weight *weight, float *out) {
+static void product_run(fv_forward_call *call, uint32_t first, const float *rows, size_t columns,
+                        const fv_weight *weight, float *out) {
     call->products[0] = (fv_linear_product){weight, out, weight->rows};
-    products_run(call, rows, columns, 1);
+    products_run(call, first, rows, columns, 1);
 }
 
 static void step_embed(const fv_forward_call *call, size_t token) {
@@ -159,13 +165,15 @@ static void step_rotate(const fv_forward_call *call, size_t token) {
     const float *tables = call->local ? model->rope_local : model->rope;
     const float *table = call->rotates ? tables + token * config->rope_dims : NULL;
     float *query = model->query + token * fv_query_width(config), *key = model->key + token * fv_kv_width(config);
-    bias_add(&call->layer->query_bias, query);
     bias_add(&call->layer->key_bias, key);
     bias_add(&call->layer->value_bias, model->value + token * fv_kv_width(config));
-    heads_rotate(model, &call->layer->query_norm, table, config->query_heads, query);
-    query_scale(call, token, query);
     heads_rotate(model, &call->layer->key_norm, table, config->cache.kv_heads, key);
-    fv_sound_mark(model, token);
+    if (token >= fv_call_muted(call)) {
+        bias_add(&call->layer->query_bias, query);
+        heads_rotate(model, &call->layer->query_norm, table, config->query_heads, query);
+        query_scale(call, token, query);
+    }
+    fv_sound_mark(call, token);
 }
 
 static void step_mixed(const fv_forward_call *call, size_t token) {
@@ -209,6 +217,16 @@ static void step_output_norm(const fv_forward_call *call, size_t token) {
     row_norm(call->model, &call->model->weights.output_norm, row, row);
 }
 
+/* In the last layer of all: rows of the first part that have no logits, which nothing reads but through the cache. */
+static void call_mute(fv_forward_call *call, uint32_t layer) {
+#if FV_BUILD_STEP
+    bool last = layer + 1 == call->model->config.layers;
+    call->muted = last && !call->model->observed ? call->model->places[0].first_output : 0;
+#else
+    (void)call, (void)layer;
+#endif
+}
+
 static fv_status layer_run(fv_forward_call *call, uint32_t layer) {
     fv_model *model = call->model;
     const fv_model_config *config = &model->config;
@@ -218,24 +236,27 @@ static fv_status layer_run(fv_forward_call *call, uint32_t layer) {
     call->layer = weights;
     call->local = fv_model_is_local(config, layer);
     call->rotates = fv_is_rotated(config, layer);
-    step_run(call, step_attention_norm);
-    call->products[0] = (fv_linear_product){&weights->query, model->query, queries};
-    call->products[1] = (fv_linear_product){&weights->key, model->key, keys};
-    call->products[2] = (fv_linear_product){&weights->value, model->value, keys};
-    products_run(call, model->normed, width, 3);
-    step_run(call, step_rotate);
+    call_mute(call, layer);
+    const uint32_t muted = fv_call_muted(call);
+    step_run(call, 0, step_attention_norm);
+    call->products[0] = (fv_linear_product){&weights->key, model->key, keys};
+    call->products[1] = (fv_linear_product){&weights->value, model->value, keys};
+    call->products[2] = (fv_linear_product){&weights->query, model->query, queries};
+    products_run(call, 0, model->normed, width, muted ? 2 : 3);
+    if (muted) product_run(call, muted, model->normed, width, &weights->query, model->query);
+    step_run(call, 0, step_rotate);
     fv_status status = fv_sound_check(call, layer);
     if (status == FV_OK) status = fv_model_parts_attend(call, layer);
     if (status != FV_OK) return status;
-    step_run(call, step_mixed);
-    product_run(call, model->mixed, queries, &weights->output, model->normed);
-    step_run(call, step_feed_norm);
+    step_run(call, muted, step_mixed);
+    product_run(call, muted, model->mixed, queries, &weights->output, model->normed);
+    step_run(call, muted, step_feed_norm);
     call->products[0] = (fv_linear_product){&weights->gate, model->gate, feed};
     call->products[1] = (fv_linear_product){&weights->up, model->up, feed};
-    products_run(call, model->normed, width, 2);
-    step_run(call, step_gate);
-    product_run(call, model->gate, feed, &weights->down, model->normed);
-    step_run(call, step_feed_add);
+    products_run(call, muted, model->normed, width, 2);
+    step_run(call, muted, step_gate);
+    product_run(call, muted, model->gate, feed, &weights->down, model->normed);
+    step_run(call, muted, step_feed_add);
     return FV_OK;
 }
 
@@ -263,18 +284,18 @@ static fv_status call_run(fv_model *model) {
         model->attended_ns = fv_model_parts_attended_ns(call);
         model->product_ns = 0;
     }
+    model->lacks_rows = false;
     fv_model_parts_place(call);
     fv_model_deadline_begin(call);
     model->batch_rows = 0; /* the last step's rows are overwritten from here on, also if this one is refused midway */
-    model->lacks_rows = false;
-    if (fv_has_first_layer(model)) step_run(call, step_embed);
+    if (fv_has_first_layer(model)) step_run(call, 0, step_embed);
     for (uint32_t layer = fv_first_layer(model); layer < fv_layers_end(model); layer++) {
         fv_status status = layer_run(call, layer);
         if (status == FV_OK) continue;
         fv_model_parts_take_back(call);
         return status;
     }
-    if (fv_has_last_layer(model)) step_run(call, step_output_norm);
+    if (fv_has_last_layer(model)) step_run(call, fv_call_muted(call), step_output_norm);
     model->batch_rows = call->count;
     if (FV_BUILD_REPORT && model->clock) reports_time(call);
     return FV_OK;
@@ -332,7 +353,7 @@ static fv_status logits_make(fv_model *model, const float *hidden, uint32_t rows
     const fv_model_config *config = &model->config;
     for (uint32_t r = 0; r < rows; r++) row_quantize(model, r, hidden + (size_t)r * config->width, config->width);
     model->call = (fv_forward_call){.model = model, .parallel = parallel, .count = rows};
-    product_run(&model->call, hidden, config->width, &model->weights.output, logits);
+    product_run(&model->call, 0, hidden, config->width, &model->weights.output, logits);
     fv_status status = fv_sound_logits(model, hidden, rows, logits);
     size_t values = (size_t)rows * config->vocabulary;
     if (config->logit_scale != 1.0f)

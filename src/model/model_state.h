@@ -11,7 +11,10 @@
 typedef struct fv_part_place {
     uint32_t first_row, first_token; /* in the step; in its caches */
     fv_status status;                /* after a layer, and after the step: of a part that failed alone */
-    fv_attention_rows rows;          /* what attention is told in the layer at work */
+#if FV_BUILD_STEP
+    uint32_t first_output; /* the row of the step from which on there are logits */
+#endif
+    fv_attention_rows rows; /* what attention is told in the layer at work */
 } fv_part_place;
 
 /* One step's surroundings; the steps between products are tasks over ranges of its rows. */
@@ -22,7 +25,9 @@ typedef struct fv_forward_call {
     const fv_model_part *parts;
     uint32_t part_count, count; /* rows of all parts */
     uint32_t layer_index;
+    uint32_t first; /* row of the step at work */
 #if FV_BUILD_STEP
+    uint32_t muted;            /* the first rows, of which the layer at work makes keys and values only */
     uint32_t alive;            /* parts that did not fail */
     fv_part_outcome *outcomes; /* NULL: a part that fails ends the step */
 #endif
@@ -64,7 +69,7 @@ struct fv_model {
 #endif
     uint32_t workers, batch_rows;
     bool observed;
-    bool lacks_rows;      /* of the last step, those of parts that failed */
+    bool lacks_rows;      /* of the last step, those of parts that failed, or that nobody asked for */
     fv_model_fault fault; /* of the last call that failed so */
     fv_clock_fn *clock;   /* NULL: no time is taken */
     void *clock_context;
@@ -96,6 +101,15 @@ static inline const fv_exchange *fv_model_exchange(const fv_model *model) {
 
 static inline bool fv_has_first_layer(const fv_model *model) { return fv_first_layer(model) == 0; }
 static inline bool fv_has_last_layer(const fv_model *model) { return fv_layers_end(model) == model->config.layers; }
+
+static inline uint32_t fv_call_muted(const fv_forward_call *call) {
+#if FV_BUILD_STEP
+    return call->muted;
+#else
+    (void)call;
+    return 0;
+#endif
+}
 
 static inline uint32_t fv_call_parts(const fv_forward_call *call) { return FV_BUILD_STEP ? call->part_count : 1; }
 
@@ -130,7 +144,7 @@ bool fv_model_part_is_out(const fv_forward_call *call, uint32_t index);
 bool fv_model_part_drop(fv_forward_call *call, uint32_t index, fv_status status);
 #endif
 
-/* Of the last step, whose rows are more than `row`: whether its part came through. */
+/* Of the last step, whose rows are more than `row`: whether it was asked for and its part came through. */
 bool fv_model_has_row(const fv_model *model, uint32_t row);
 
 static inline fv_cache *const *fv_part_caches(const fv_model *model, const fv_model_part *part) {

@@ -49,8 +49,8 @@ static fv_status part_check(const fv_model *model, const fv_model_part *part) {
     status = fv_model_deadline_check(part);
     if (status != FV_OK) return status;
     if (part->deadline && !(has_ids && fv_has_last_layer(model))) return FV_ERROR_UNSUPPORTED;
-    if (part->dense_rows > part->count) return FV_ERROR_ARGUMENT;
-    if (part->dense_rows && (part->deadline || !FV_BUILD_STEP)) return FV_ERROR_UNSUPPORTED;
+    if (part->dense_rows > part->count || part->output_rows > part->count) return FV_ERROR_ARGUMENT;
+    if ((part->dense_rows || part->output_rows) && (part->deadline || !FV_BUILD_STEP)) return FV_ERROR_UNSUPPORTED;
     for (uint32_t i = 0; has_ids && i < part->count; i++)
         if (part->tokens[i] < 0 || (uint32_t)part->tokens[i] >= config->vocabulary) return FV_ERROR_ARGUMENT;
     if (FV_BUILD_STEP && part->caches) return caches_check(model, part);
@@ -95,6 +95,10 @@ void fv_model_parts_place(fv_forward_call *call) {
         fv_part_place *place = &model->places[i];
         *place = (fv_part_place){.first_row = call->count, .first_token = fv_cache_tokens(fv_part_cache(model, part))};
         call->count += part->count;
+#if FV_BUILD_STEP
+        place->first_output = call->count - (part->output_rows ? part->output_rows : part->count);
+        model->lacks_rows |= part->output_rows != 0;
+#endif
         if (config->rope_kind == FV_ROPE_NONE) continue;
         fv_rope_table(place->first_token, part->count, pairs, model->weights.rope_frequencies, config->rope_magnitude,
                       model->rope + table);
@@ -120,19 +124,25 @@ uint64_t fv_model_parts_attended_ns(const fv_forward_call *call) {
 /* The row of the step in which a part begins. */
 static inline size_t first_row(const fv_part_place *place) { return FV_BUILD_STEP ? place->first_row : 0; }
 
+/* The first `count` of the rows are done with. */
+static void rows_skip(fv_attention_rows *rows, uint32_t count) {
+    rows->first_token += count;
+    rows->count -= count;
+    rows->query += count * rows->query_stride;
+    rows->out += count * rows->out_stride;
+}
+
 /* The part's policy for the first of its rows, everything for the last. */
 static fv_status rows_attend(const fv_model_part *part, const fv_cache *cache, fv_attention *attention,
                              fv_attention_rows *rows, const fv_parallel *parallel) {
     static const fv_policy dense = {.selector = FV_SELECTOR_DENSE, .causal = 1};
-    uint32_t chosen = part->count - part->dense_rows;
+    uint32_t all = rows->count, chosen = all > part->dense_rows ? all - part->dense_rows : 0;
     fv_status status = FV_OK;
     rows->count = chosen;
     if (chosen > 0) status = fv_attention_run(attention, cache, part->policy, rows, parallel, part->report);
     if (status != FV_OK || part->dense_rows == 0) return status;
-    rows->first_token += chosen;
-    rows->count = part->dense_rows;
-    rows->query += chosen * rows->query_stride;
-    rows->out += chosen * rows->out_stride;
+    rows->count = all;
+    rows_skip(rows, chosen);
     return fv_attention_run(attention, cache, &dense, rows, parallel, part->report);
 }
 
@@ -157,6 +167,7 @@ static fv_status part_attend(fv_forward_call *call, uint32_t index, fv_attention
     rows->query = model->query + first_row(place) * queries;
     rows->out = model->mixed + first_row(place) * queries;
     rows->query_stride = rows->out_stride = queries;
+    if (index == 0) rows_skip(rows, fv_call_muted(call));
     if (part->deadline) fv_model_deadline_set(call, part, call->layer_index, rows);
     status = FV_BUILD_STEP ? rows_attend(part, cache, attention, rows, parallel)
                            : fv_attention_run(attention, cache, part->policy, rows, parallel, part->report);

@@ -55,7 +55,7 @@ bool fv_model_part_drop(fv_forward_call *call, uint32_t index, fv_status status)
 bool fv_model_has_row(const fv_model *model, uint32_t row) {
     const fv_part_place *place = model->places;
     while (place[1].first_row <= row) place++;
-    return place->status == FV_OK;
+    return place->status == FV_OK && row >= place->first_output;
 }
 #endif
 

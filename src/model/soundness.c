@@ -31,11 +31,13 @@ static bool blame(fv_model *model, uint32_t place, uint32_t row, const float *x,
     return true;
 }
 
-void fv_sound_mark(const fv_model *model, size_t token) {
+void fv_sound_mark(const fv_forward_call *call, size_t token) {
+    const fv_model *model = call->model;
     size_t queries = fv_query_width(&model->config), keys = fv_kv_width(&model->config);
-    bool sound = row_is_sound(model->kernels, queries, model->query + token * queries) &&
-                 row_is_sound(model->kernels, keys, model->key + token * keys) &&
-                 row_is_sound(model->kernels, keys, model->value + token * keys);
+    bool sound =
+        (token < fv_call_muted(call) || row_is_sound(model->kernels, queries, model->query + token * queries)) &&
+        row_is_sound(model->kernels, keys, model->key + token * keys) &&
+        row_is_sound(model->kernels, keys, model->value + token * keys);
     model->mixed[token * queries] = sound ? 1.0f : 0.0f;
 }
 
@@ -50,7 +52,8 @@ fv_status fv_sound_check(fv_forward_call *call, uint32_t layer) {
 #endif
         model->fault.layer = layer;
         (void)(blame(model, FV_PLACE_INPUT, t, model->stream + t * width, width, BITS_MOST + 1) ||
-               blame(model, FV_PLACE_QUERY, t, model->query + t * queries, queries, BITS_MOST + 1) ||
+               (t >= fv_call_muted(call) &&
+                blame(model, FV_PLACE_QUERY, t, model->query + t * queries, queries, BITS_MOST + 1)) ||
                blame(model, FV_PLACE_KEY, t, model->key + t * keys, keys, BITS_MOST + 1) ||
                blame(model, FV_PLACE_VALUE, t, model->value + t * keys, keys, BITS_MOST + 1));
 #if FV_BUILD_STEP

@@ -6,8 +6,8 @@
 #include "model/model_state.h"
 
 /* Marks a token whose query, key or value is not finite, or beyond 2^60, in the first element of its row of `mixed`,
- * which is free until attention. */
-void fv_sound_mark(const fv_model *model, size_t token);
+ * which is free until attention. A muted one has no query. */
+void fv_sound_mark(const fv_forward_call *call, size_t token);
 
 /* After all tokens of the call are marked. FV_OK (parts that can fail alone may have) or FV_ERROR_NOT_FINITE, and
  * model->fault says where. */

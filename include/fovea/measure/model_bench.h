@@ -43,8 +43,9 @@ FV_API fv_status fv_model_bench_run(const fv_llm *llm, fv_session *session, cons
                                     bool warm_up, size_t repetitions, const fv_model_bench_watch *watch,
                                     fv_model_bench_result *result);
 
-/** Of the mean sample: products with the weights (int8, where they are quantised), attention's (f32), the bytes of the
- *  weights once for every evaluated batch, and the cache lines of keys and values. */
+/** Of the mean sample: products with the weights (int8, where they are quantised; of a prompt's rows but the last of
+ * each batch without most of the last layer, as fv_session_feed_prompt() makes them), attention's (f32), the bytes of
+ * the weights once for every evaluated batch, and the cache lines of keys and values. */
 FV_API void fv_model_bench_work(const fv_llm *llm, const fv_model_bench_test *test, const fv_model_bench_result *result,
                                 fv_peak_work *work);
 

@@ -226,7 +226,7 @@ static void test_a_failing_exchange(void **state) {
     (void)state;
     failing one = {.t = {.model = LLAMA, .selector = FV_SELECTOR_FOVEA}};
     failing_main(&one);
-    for (uint32_t fail_after = 1; fail_after < 26; fail_after += 4) {
+    for (uint32_t fail_after = 1; fail_after < 14; fail_after += 2) {
         rank_group group;
         failing ranks[2];
         rank_group_make(&group, 2);

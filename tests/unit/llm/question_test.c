@@ -128,6 +128,8 @@ static void a_question_longer_than_the_prompt_is_all_of_it(void **state) {
         if (i) assert_int_equal(fv_session_set_policy(session, &dense, NULL), FV_OK);
         assert_int_equal(fv_session_feed_prompt(session, prompt, PROMPT, 0, NULL, NULL), FV_OK);
         assert_true(fv_session_report(session)->keys_read == fv_session_report(session)->keys_visible);
+        assert_true(fv_session_batch_rows(session) > 1); /* of which the last one alone has logits */
+        assert_int_equal(fv_session_logits(session, fv_session_batch_rows(session) - 2, 1, got[i]), FV_ERROR_ARGUMENT);
         last_logits(session, got[i]);
         fv_session_close(session);
     }
@@ -195,10 +197,21 @@ static void what_is_refused(void **state) {
     part.dense_rows = 5;
     part.deadline = &deadline;
     assert_int_equal(fv_stepper_run(stepper, &part, 1), FV_ERROR_UNSUPPORTED);
-    assert_int_equal(fv_sequence_tokens(sequence), 0);
+    part.dense_rows = 0;
+    part.output_rows = 1;
+    assert_int_equal(fv_stepper_run(stepper, &part, 1), FV_ERROR_UNSUPPORTED);
+    part.output_rows = 6;
     part.deadline = NULL;
+    assert_int_equal(fv_stepper_run(stepper, &part, 1), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_sequence_tokens(sequence), 0);
+    part.dense_rows = 5;
+    part.output_rows = 2;
     assert_int_equal(fv_stepper_run(stepper, &part, 1), FV_OK);
     assert_int_equal(fv_sequence_tokens(sequence), 5);
+    static float logits[2 * MOST_VOCABULARY];
+    const uint32_t rows[3] = {3, 4, 2};
+    assert_int_equal(fv_stepper_logits(stepper, rows, 2, logits), FV_OK);
+    assert_int_equal(fv_stepper_logits(stepper, rows + 2, 1, logits), FV_ERROR_ARGUMENT);
     fv_sequence_close(sequence);
 }
 

@@ -185,7 +185,7 @@ static void pairs_step(pair *pairs, size_t count, side *one, side *several, test
     static float want[SEQUENCES * VOCABULARY_MOST], got[SEQUENCES * VOCABULARY_MOST];
     fv_step_part parts[2][SEQUENCES];
     fv_part_outcome outcomes[SEQUENCES];
-    uint32_t rows[SEQUENCES], first = 0;
+    uint32_t rows[SEQUENCES], first = 0, silent = UINT32_MAX;
     size_t used = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t rows_of = test_random_in(random, 0, 9);
@@ -194,10 +194,13 @@ static void pairs_step(pair *pairs, size_t count, side *one, side *several, test
         parts[0][used] = (fv_step_part){.sequence = pairs[i].one,
                                         .tokens = tokens,
                                         .count = rows_of,
-                                        .dense_rows = test_random_in(random, 0, 1) ? rows_of / 2 : 0};
+                                        .dense_rows = test_random_in(random, 0, 1) ? rows_of / 2 : 0,
+                                        .output_rows = test_random_in(random, 0, rows_of)};
         parts[1][used] = parts[0][used];
         parts[1][used].sequence = pairs[i].several;
-        rows[used++] = first + test_random_in(random, 0, rows_of - 1);
+        uint32_t muted = parts[0][used].output_rows ? rows_of - parts[0][used].output_rows : 0;
+        if (muted) silent = first + test_random_in(random, 0, muted - 1);
+        rows[used++] = first + test_random_in(random, muted, rows_of - 1);
         first += rows_of;
     }
     if (used == 0) return;
@@ -212,6 +215,8 @@ static void pairs_step(pair *pairs, size_t count, side *one, side *several, test
     assert_int_equal(fv_stepper_logits(one->stepper, rows, used, want), FV_OK);
     assert_int_equal(fv_stepper_logits(several->stepper, rows, used, got), FV_OK);
     assert_memory_equal(got, want, bytes);
+    assert_int_equal(fv_stepper_logits(one->stepper, &silent, 1, want), FV_ERROR_ARGUMENT);
+    assert_int_equal(fv_stepper_logits(several->stepper, &silent, 1, got), FV_ERROR_ARGUMENT);
 }
 
 static void pair_move(pair *pairs, side *one, side *several, const fv_session_config *config, test_random *random) {

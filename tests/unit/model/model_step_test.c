@@ -120,8 +120,9 @@ static fv_model_part part_like(fv_cache *const *caches, const int32_t *tokens, u
     return (fv_model_part){.caches = caches, .tokens = tokens, .count = count, .policy = policy, .report = report};
 }
 
-/* Chunks and single tokens of some sequences; `single`: single tokens alone. Returns how many parts. */
-static uint32_t parts_draw(test_random *random, bool single, fv_model_part *parts, sequence **of) {
+/* Chunks and single tokens of some sequences; `single`: single tokens alone; `asked`: not all rows are to have logits.
+ * Returns how many parts. */
+static uint32_t parts_draw(test_random *random, bool single, bool asked, fv_model_part *parts, sequence **of) {
     uint32_t count = 0, left = BATCH;
     for (uint32_t i = 0; i < SEQUENCES && left; i++) {
         sequence *s = &world.sequences[i];
@@ -130,10 +131,27 @@ static uint32_t parts_draw(test_random *random, bool single, fv_model_part *part
         some = some < most ? some : most;
         some = some < left ? some : left;
         of[count] = s;
-        parts[count++] = part_of(s, some);
+        parts[count] = part_of(s, some);
+        if (asked) parts[count].output_rows = test_random_in(random, 0, some);
+        count++;
         left -= some;
     }
     return count;
+}
+
+static uint32_t muted_rows(const fv_model_part *part) {
+    return part->output_rows ? part->count - part->output_rows : 0;
+}
+
+/* Rows that nobody asked for have no logits, alone or with others. */
+static void check_muted(uint32_t first, uint32_t count) {
+    static float logits[BATCH][VOCABULARY];
+    for (uint32_t row = first; row < first + count; row++) {
+        const uint32_t both[2] = {first + count, row};
+        assert_int_equal(fv_model_logits(world.model, row, 1, NULL, logits[0]), FV_ERROR_ARGUMENT);
+        assert_int_equal(fv_model_logits_of(world.model, both, 2, NULL, logits[0]), FV_ERROR_ARGUMENT);
+    }
+    if (count) assert_int_equal(fv_model_logits(world.model, first, count + 1, NULL, logits[0]), FV_ERROR_ARGUMENT);
 }
 
 /* The rows' logits in their order, and in a stranger one. */
@@ -142,37 +160,55 @@ static void check_rows(const fv_model_part *parts, sequence **of, uint32_t count
     uint32_t rows = 0, lasts[SEQUENCES];
     for (uint32_t i = 0; i < count; i++) lasts[count - 1 - i] = (rows += parts[i].count) - 1;
     assert_int_equal(fv_model_batch_rows(world.model), rows);
-    assert_int_equal(fv_model_logits(world.model, 0, rows, parallel, logits[0]), FV_OK);
     assert_int_equal(fv_model_logits_of(world.model, lasts, count, parallel, picked[0]), FV_OK);
     rows = 0;
     for (uint32_t i = 0; i < count; i++) {
-        assert_memory_equal(logits[rows], of[i]->want[of[i]->done], parts[i].count * sizeof *logits);
+        uint32_t muted = muted_rows(&parts[i]), first = rows + muted, made = parts[i].count - muted;
+        check_muted(rows, muted);
+        assert_int_equal(fv_model_logits(world.model, first, made, parallel, logits[first]), FV_OK);
+        assert_memory_equal(logits[first], of[i]->want[of[i]->done + muted], made * sizeof *logits);
         rows += parts[i].count;
         assert_memory_equal(picked[count - 1 - i], logits[rows - 1], sizeof *picked);
         of[i]->done += parts[i].count;
     }
 }
 
-static void check_schedule(const fv_kernels *kernels, const fv_parallel *parallel, uint32_t stream) {
+/* What is read where nobody asks for some rows: as much but in the last layer, where it is less, or with an observer
+ * all. */
+static void check_reports(bool asked, bool observed) {
+    uint64_t got_keys = 0, want_keys = 0;
+    for (uint32_t i = 0; i < SEQUENCES; i++) {
+        const fv_report *got = &world.sequences[i].report, *want = &world.sequences[i].alone;
+        assert_int_equal(got->local_keys, want->local_keys);
+        got_keys += got->keys_read, want_keys += want->keys_read;
+        if (asked && !observed) continue;
+        assert_int_equal(got->keys_visible, want->keys_visible);
+        assert_int_equal(got->keys_read, want->keys_read);
+    }
+    if (asked && !observed) assert_true(got_keys < want_keys);
+}
+
+static void observe_nothing(void *context, const fv_attention_seen *seen, size_t worker) {
+    (void)context, (void)seen, (void)worker;
+}
+
+static void check_schedule(const fv_kernels *kernels, const fv_parallel *parallel, bool asked, uint32_t stream) {
+    bool observed = asked && stream % 2 == 1;
     test_random random = test_random_make(stream);
     fv_model_config config = step_config(true);
     world_rewind();
     world.memory = model_new(&world.model, &config, kernels, parallel ? parallel->workers : 1);
+    if (observed) fv_model_observe(world.model, observe_nothing, NULL);
     fv_model_part parts[SEQUENCES];
     sequence *of[SEQUENCES];
     for (uint32_t step = 0, left = 1; left; step++) {
-        uint32_t count = parts_draw(&random, step % 3 == 0, parts, of);
+        uint32_t count = parts_draw(&random, step % 3 == 0, asked, parts, of);
         if (count) assert_int_equal(fv_model_step(world.model, parts, count, parallel), FV_OK);
         if (count) check_rows(parts, of, count, parallel);
         left = 0;
         for (uint32_t i = 0; i < SEQUENCES; i++) left += world.sequences[i].length - world.sequences[i].done;
     }
-    for (uint32_t i = 0; i < SEQUENCES; i++) {
-        const fv_report *got = &world.sequences[i].report, *want = &world.sequences[i].alone;
-        assert_int_equal(got->keys_visible, want->keys_visible);
-        assert_int_equal(got->keys_read, want->keys_read);
-        assert_int_equal(got->local_keys, want->local_keys);
-    }
+    check_reports(asked, observed);
     free(world.memory);
 }
 
@@ -184,13 +220,15 @@ static void test_company_shows_in_no_bit(void **state) {
         for (size_t i = 0; i < sizeof threads / sizeof *threads; i++) {
             fv_pool *started = NULL;
             assert_int_equal(fv_pool_open(&started, threads[i], NULL), FV_OK);
-            check_schedule(tables.table[k], fv_pool_parallel(started), (uint32_t)i);
+            check_schedule(tables.table[k], fv_pool_parallel(started), false, (uint32_t)i);
+            check_schedule(tables.table[k], fv_pool_parallel(started), true, (uint32_t)i);
             fv_pool_close(started);
         }
         shuffle_pool shuffle = {test_random_make(9), 5};
         fv_parallel parallel = shuffle_parallel(&shuffle);
-        check_schedule(tables.table[k], &parallel, 8);
-        check_schedule(tables.table[k], NULL, 9);
+        check_schedule(tables.table[k], &parallel, false, 8);
+        check_schedule(tables.table[k], NULL, false, 9);
+        check_schedule(tables.table[k], NULL, true, 10);
         world_close();
     }
 }
@@ -262,6 +300,9 @@ static void test_a_refused_step_changes_nothing(void **state) {
         fv_model_part parts[3] = {good[0], good[1], bad[i].part};
         check_untouched(parts, 3, bad[i].status);
     }
+    fv_model_part many[3] = {good[0], good[1], good[2]};
+    many[2].output_rows = many[2].count + 1;
+    check_untouched(many, 3, FV_ERROR_ARGUMENT);
     check_untouched(good, 0, FV_ERROR_ARGUMENT);
     check_untouched(good, SEQUENCES + 1, FV_ERROR_ARGUMENT);
     check_untouched(NULL, 1, FV_ERROR_ARGUMENT);
