@@ -136,11 +136,17 @@ INLINE void scores_put(const int32_t *base, const uint32_t *page, size_t count, 
     for (size_t i = 0; i < count; i++) to[i] = held[i] + base[page[i] / 4];
 }
 
-/* fv_score_power() of a page's keys; held: some may be beyond FV_SCORE_MOST. */
+/* A whole number of few bits that is added to this one's bits is the f32 of their sum. */
+#define WHOLE_BITS 0x4B400000
+#define WHOLE 12582912.0f
+
+/* fv_score_power() of a page's keys; dot: with WHOLE_BITS; held: some may be beyond FV_SCORE_MOST. Whole number times
+ * step is exact, so that one FMA may take WHOLE away again. */
 INLINE __m512 powers(bool held, __m512i dot, __m512 step, __m512 factor) {
     const __m512 most = _mm512_set1_ps(FV_SCORE_MOST), least = _mm512_set1_ps(-FV_SCORE_MOST);
-    const __m512 magic = _mm512_set1_ps(12582912.0f + 127 * 256); /* rounds; what it adds above bit 16 is shifted out */
-    __m512 x = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(dot), step), factor);
+    const __m512 magic = _mm512_set1_ps(WHOLE + 127 * 256); /* rounds; what it adds above bit 16 is shifted out */
+    __m512 none = _mm512_mul_ps(step, _mm512_set1_ps(-WHOLE));
+    __m512 x = _mm512_mul_ps(_mm512_fmadd_ps(_mm512_castsi512_ps(dot), step, none), factor);
     if (held) x = _mm512_max_ps(_mm512_min_ps(x, most), least);
     x = _mm512_add_ps(x, magic);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 15));
@@ -151,35 +157,53 @@ INLINE __m512 neighbours_add(__m512 a, __m512 b) {
     return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xDD));
 }
 
-/* fv_power_score() of the masses of four pages by their keys' powers, in the order of masses() in score_avx2.h: pairs,
- * fours, eights, all. */
-INLINE __m128i masses4(const __m512 *power) {
-    __m512 all = neighbours_add(neighbours_add(power[0], power[1]), neighbours_add(power[2], power[3]));
+/* Of four pages, by part: the powers of four keys, of what powers_make() has made. */
+INLINE __m512 fours_add(size_t together, const __m512 *power) {
+    if (together == 2) return neighbours_add(power[0], power[1]);
+    return neighbours_add(neighbours_add(power[0], power[1]), neighbours_add(power[2], power[3]));
+}
+
+/* The masses of four pages, in the order of masses() in score_avx2.h: pairs, fours, eights, all. */
+INLINE __m128i masses4(size_t together, const __m512 *power) {
+    __m512 all = fours_add(together, power);
     all = _mm512_add_ps(all, _mm512_shuffle_f32x4(all, all, 0xB1));
     all = _mm512_add_ps(all, _mm512_shuffle_f32x4(all, all, 0x4E));
     return _mm_sub_epi32(_mm_srli_epi32(_mm_castps_si128(_mm512_castps512_ps128(all)), 15), _mm_set1_epi32(127 * 256));
+}
+
+/* The parts of two vectors added, those of the first and then those of the second. */
+INLINE __m512 parts_add(__m512 a, __m512 b) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
+}
+
+/* Of four rows; a row's are one part. */
+INLINE __m512i masses16(size_t together, __m512 (*power)[4]) {
+    __m512 first = parts_add(fours_add(together, power[0]), fours_add(together, power[1]));
+    __m512 second = parts_add(fours_add(together, power[2]), fours_add(together, power[3]));
+    __m512i mass = _mm512_castps_si512(parts_add(first, second));
+    return _mm512_sub_epi32(_mm512_srli_epi32(mass, 15), _mm512_set1_epi32(127 * 256));
 }
 
 /* What rows are scored with and against. */
 typedef struct code_rows {
     size_t rows;
     __m512i table[TABLE_BYTES / 64];
-    int32_t less[MOST_ROWS]; /* what the sums of tables are too large by, negative */
+    int32_t less[MOST_ROWS]; /* what the sums of tables are too large by, negative; by both planes with WHOLE_BITS */
     float factor[MOST_ROWS];
     float step_most; /* no key of a smaller step has a score beyond FV_SCORE_MOST, for none of the rows */
     const uint8_t *signs, *sizes;
     const uint16_t *steps;
 } code_rows;
 
-/* Sum of the magnitudes of a coarse query. */
+/* Sum of the magnitudes of a coarse query: of the entries of single channels. */
 INLINE float coarse_size(size_t dim, const uint8_t *table) {
-    int32_t size = 0;
-    for (size_t c = 0; c < dim; c += 4, table += 16)
-        for (size_t i = 1; i < 16; i *= 2) {
-            int32_t x = table[i] - 4 * FV_COARSE_MOST;
-            size += x < 0 ? -x : x;
-        }
-    return (float)size;
+    const __m512i none = _mm512_set1_epi8(4 * FV_COARSE_MOST);
+    __m512i size = _mm512_setzero_si512();
+    for (size_t c = 0; c < dim; c += 16, table += 64) {
+        __m512i entries = _mm512_maskz_sub_epi8(0x0116011601160116, _mm512_loadu_si512(table), none);
+        size = _mm512_dpbusd_epi32(size, _mm512_abs_epi8(entries), _mm512_set1_epi8(1));
+    }
+    return (float)_mm512_reduce_add_epi32(size);
 }
 
 INLINE void rows_make(size_t dim, bool whole, const fv_shadow_rows *query, size_t first, code_rows *out) {
@@ -190,7 +214,8 @@ INLINE void rows_make(size_t dim, bool whole, const fv_shadow_rows *query, size_
     if (out->rows > MOST_ROWS) out->rows = MOST_ROWS;
     for (size_t r = 0; r < out->rows; r++) {
         tables_make(dim, query->table + (first + r) * 4 * dim, out->table + r * vectors);
-        out->less[r] = -weight * (2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[first + r]);
+        out->less[r] =
+            -weight * (2 * FV_COARSE_MOST * (int32_t)dim + query->coarse_sum[first + r]) + (whole ? WHOLE_BITS : 0);
         out->factor[r] = (whole ? 0.5f : 0.82f) * query->coarse_factor[first + r];
         float reach = 3.0f * coarse_size(dim, query->table + (first + r) * 4 * dim) * out->factor[r];
         if (reach > most) most = reach;
@@ -204,20 +229,31 @@ INLINE bool steps_are_small(const code_rows *rows, const uint32_t *pages) {
     return !_mm512_cmp_ps_mask(most, _mm512_set1_ps(rows->step_most), _CMP_NLT_UQ);
 }
 
-/* By both planes: the powers of four pages' keys. */
+INLINE size_t pages_together(size_t dim) { return dim == 64 ? 2 : 1; } /* whose places fit the registers */
+
+/* Of four pages; two pages that go together are one vector, of keys 2 i and 2 i + 1 added. */
 INLINE void powers_make(size_t dim, bool held, const code_rows *rows, const uint32_t *pages, __m512 (*power)[4]) {
-    for (size_t i = 0; i < 4; i++) {
-        const size_t page = pages[i];
-        const __m512 step = steps16(rows->steps + page * 16);
-        __m512i sign[MOST_VECTORS], size[MOST_VECTORS];
-        for (size_t c = 0; c < dim; c += 64) {
-            places_make(dim, c, rows->signs + page * 2 * dim, sign + c / 64 * GROUP);
-            places_make(dim, c, rows->sizes + page * 2 * dim, size + c / 64 * GROUP);
+    const size_t together = pages_together(dim);
+    for (size_t i = 0; i < 4; i += together) {
+        __m512i place[2][2][MOST_VECTORS];
+        __m512 step[2];
+        for (size_t p = 0; p < together; p++) {
+            const size_t page = pages[i + p];
+            step[p] = steps16(rows->steps + page * 16);
+            for (size_t c = 0; c < dim; c += 64) {
+                places_make(dim, c, rows->signs + page * 2 * dim, place[p][0] + c / 64 * GROUP);
+                places_make(dim, c, rows->sizes + page * 2 * dim, place[p][1] + c / 64 * GROUP);
+            }
         }
         for (size_t r = 0; r < rows->rows; r++) {
             const __m512i *table = rows->table + r * GROUP * groups_of(dim);
-            __m512i dot = plane_add(dim, table, sign, 4, _mm512_set1_epi32(rows->less[r]));
-            power[r][i] = powers(held, plane_add(dim, table, size, 2, dot), step, _mm512_set1_ps(rows->factor[r]));
+            __m512 made[2];
+            for (size_t p = 0; p < together; p++) {
+                __m512i dot = plane_add(dim, table, place[p][0], 4, _mm512_set1_epi32(rows->less[r]));
+                dot = plane_add(dim, table, place[p][1], 2, dot);
+                made[p] = powers(held, dot, step[p], _mm512_set1_ps(rows->factor[r]));
+            }
+            power[r][i / together] = together == 2 ? neighbours_add(made[0], made[1]) : made[0];
         }
     }
 }
@@ -249,15 +285,27 @@ INLINE void block_score(size_t dim, bool whole, const code_rows *rows, const uin
         __m512 power[MOST_ROWS][4];
         float best[MOST_ROWS][4];
     } made;
+    size_t r = 0;
     if (whole && steps_are_small(rows, pages))
         powers_make(dim, false, rows, pages, made.power);
     else if (whole)
         powers_make(dim, true, rows, pages, made.power);
     else
         bests_make(dim, rows, pages, made.best);
-    for (size_t r = 0; r < rows->rows; r++)
+    for (; whole && r + 4 <= rows->rows; r += 4) {
+        __m512i score = masses16(pages_together(dim), made.power + r);
+        scores_put(base + r * base_stride, pages, count, _mm512_castsi512_si128(score), out + r * out_stride);
+        scores_put(base + (r + 1) * base_stride, pages, count, _mm512_extracti32x4_epi32(score, 1),
+                   out + (r + 1) * out_stride);
+        scores_put(base + (r + 2) * base_stride, pages, count, _mm512_extracti32x4_epi32(score, 2),
+                   out + (r + 2) * out_stride);
+        scores_put(base + (r + 3) * base_stride, pages, count, _mm512_extracti32x4_epi32(score, 3),
+                   out + (r + 3) * out_stride);
+    }
+    for (; r < rows->rows; r++)
         scores_put(base + r * base_stride, pages, count,
-                   whole ? masses4(made.power[r]) : bests_round(made.best[r], rows->factor[r]), out + r * out_stride);
+                   whole ? masses4(pages_together(dim), made.power[r]) : bests_round(made.best[r], rows->factor[r]),
+                   out + r * out_stride);
 }
 
 /* Of listed pages, or, by signs, of the first `count`. */
