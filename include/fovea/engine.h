@@ -78,10 +78,10 @@ FV_API const fv_tune *fv_engine_tune(const fv_engine *engine); /* NULL: there is
  */
 FV_API fv_status fv_engine_tune_attach(const fv_engine *engine, fv_policy *policy, bool *attached, fv_message *message);
 
-/** What `fovea run`, `read` and `serve` take where no policy is named: rows read 12 % of the keys that they see, and
- *  2,048 tokens at least. It loses answers where several facts must be combined, or one told from many
- *  of its form: docs/results.md, "The default". */
-#define FV_ENGINE_ATTENTION "fovea:budget=0.12,floor=128"
+/** What `fovea run`, `read` and `serve` take where no policy is named: a row reads a quarter of the keys that it
+ *  sees up to 8,192, 2,048 of them up to 17,000, 12 % beyond, and 1,024 at least; the last 128 of a prompt read all.
+ *  What that costs: docs/results.md, "The default". */
+#define FV_ENGINE_ATTENTION "fovea:budget=0.12,floor=128,floor-share=0.25"
 #define FV_ENGINE_ATTENTION_TOKENS 4096 /* contexts of no more are read densely: little could be left out */
 
 /**

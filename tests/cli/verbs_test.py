@@ -79,7 +79,7 @@ class Run(CliTest):
         self.assertRegex(done.stderr.decode(), r"a full context of 1000000000 tokens would take \d+\.\d MiB .* about \d+ tokens fit")
 
     def test_long_contexts_are_chosen_from_unless_told_otherwise(self):
-        chosen = "fovea:budget=0.12,floor=128"
+        chosen = "fovea:budget=0.12,floor=128,floor-share=0.25"
         for flags, attention in (((), "dense"), (("-c", "4096"), "dense"), (("-c", "8192"), chosen),
                                  (("-c", "8192", "--attention", "dense"), "dense")):
             self.assertEqual(attention, self.document("run", "-m", LLAMA, "-p", "ab", "-n", "1", "--json", *flags)["attention"])
