@@ -50,19 +50,26 @@ static void world_close(world *w) {
     fv_engine_close(w->engine);
 }
 
-static fv_sequence *text_feed(const world *w, fv_sequence *sequence, const char *text, uint32_t flags) {
+static fv_tokens tokens_of(const world *w, const char *text, uint32_t flags) {
     fv_tokens tokens = {0};
     must(fv_tokenizer_encode(fv_llm_tokenizer(w->llm), text, strlen(text), flags, &tokens));
-    must(fv_sequence_feed(sequence, w->stepper, tokens.ids, tokens.count, NULL, NULL));
+    return tokens;
+}
+
+/* The last tokens of a prompt read everything, if the policy says so; those of a text read what it says. */
+static void ask(const world *w, fv_sequence *sequence, const char *question) {
+    fv_tokens tokens = tokens_of(w, question, 0);
+    must(fv_sequence_feed_prompt(sequence, w->stepper, tokens.ids, tokens.count, 0, NULL, NULL));
     fv_tokens_free(&tokens);
-    return sequence;
 }
 
 /* Could be yesterday, and another process. */
 static void read_once(const world *w, const char *text, const char *path) {
     fv_sequence *sequence;
     must(fv_sequence_open(&sequence, w->llm, w->segments, &w->config, &message));
-    text_feed(w, sequence, text, FV_TOKENIZE_ADD_SPECIAL);
+    fv_tokens tokens = tokens_of(w, text, FV_TOKENIZE_ADD_SPECIAL);
+    must(fv_sequence_feed(sequence, w->stepper, tokens.ids, tokens.count, NULL, NULL));
+    fv_tokens_free(&tokens);
     must(fv_sequence_save(sequence, path, FV_SESSION_END_PLAIN, &message));
     printf("read %zu tokens\n", fv_sequence_tokens(sequence));
     fv_sequence_close(sequence);
@@ -122,7 +129,7 @@ int main(int argc, char **argv) {
     if (!logits) must(FV_ERROR_MEMORY);
     for (size_t i = 0; i < count; i++) {
         must(fv_sequence_fork(&asked[i], text, &message));
-        text_feed(&w, asked[i], argv[4 + i], 0);
+        ask(&w, asked[i], argv[4 + i]);
         int32_t token = next_token(&w, (uint32_t)fv_stepper_rows(w.stepper) - 1, logits);
         must(fv_tokens_append(&answers[i], &token, 1));
     }
