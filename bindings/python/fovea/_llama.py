@@ -242,10 +242,11 @@ class Llama:
         self._logits = None
 
     def eval(self, tokens: Series[int]) -> None:
-        """Evaluates tokens after those that are held. FullError: they don't fit; nothing is evaluated."""
+        """Evaluates tokens after those that are held; several are a prompt (`Sequence.feed`), but with logits_all. FullError: they don't
+        fit; nothing is evaluated."""
         if not self._logits_all:
             self._logits = None
-            self._logits = self.sequence.feed(tokens)
+            self._logits = self.sequence.feed(tokens, prompt=len(tokens) > 1)
             return
         for first in range(0, len(tokens), self.n_batch):
             batch = tokens[first:first + self.n_batch]

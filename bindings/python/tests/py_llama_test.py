@@ -151,7 +151,7 @@ class LlamaTest(unittest.TestCase):
         llm, ids = llama(), self.llm.tokenize(PROMPT.encode())
         fed = []
         feed = llm.sequence.feed
-        llm.sequence.feed = lambda tokens, *arguments: (fed.append(len(tokens)), feed(tokens, *arguments))[1]
+        llm.sequence.feed = lambda tokens, **keywords: (fed.append(len(tokens)), feed(tokens, **keywords))[1]
         llm(ids, max_tokens=1)
         llm(ids, max_tokens=1)
         llm(ids + [9, 10], max_tokens=1)
