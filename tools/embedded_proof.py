@@ -102,7 +102,7 @@ class Graph:
         patterns = OFTEN.get(name, ["fv_%s_scalar" % name])
         titles = [title for known, titles in self.by_name.items() for title in titles
                   if any(fnmatch.fnmatch(known, pattern) for pattern in patterns)]
-        titles = [title for title in titles if title.split(":")[-1].split(".")[0] not in RUNNERS]
+        titles = [title for title in titles if re.split("[.$]", title.split(":")[-1])[0] not in RUNNERS]
         if name in ("task", "step", "fill"):  # handed over within a file
             files = {title.rsplit(":", 1)[0] for title in self.users(source)}
             titles = [title for title in titles if title.rsplit(":", 1)[0] in files]
