@@ -117,7 +117,9 @@ static fv_status eval_make(fv_eval *eval, fv_message *message) {
     session.context_tokens = config->context;
     while (eval->count < config->policy_count && status == FV_OK) {
         policy_run *run = &eval->runs[eval->count];
-        session.policy = run->policy = config->policies[eval->count++];
+        run->policy = config->policies[eval->count++];
+        if (config->dense_questions) run->policy.question = FV_POLICY_MOST;
+        session.policy = run->policy;
         status = fv_session_open(&run->session, config->llm, &session, config->pool, message);
     }
     return status;
@@ -240,11 +242,8 @@ static fv_status ask_policy(fv_eval *eval, size_t i, const fv_eval_question *que
     fv_status status = eval->config.decode ? fv_rewind_dense(session, eval->tokens.count)
                                            : fv_session_rewind(session, eval->tokens.count);
     fv_session_report_reset(session);
-    if (status == FV_OK && eval->config.dense_questions)
-        status = fv_session_set_policy(session, &eval->runs[0].policy, NULL);
     if (status == FV_OK)
         status = fv_session_feed_prompt(session, eval->question.ids, eval->question.count, 0, NULL, NULL);
-    if (status == FV_OK) status = fv_session_set_policy(session, &eval->runs[i].policy, NULL);
     if (status == FV_OK) status = write_answer(eval, session, &answer->text);
     answer->right = status == FV_OK && fv_eval_answer_is_right(question, answer->text.bytes);
     return status;

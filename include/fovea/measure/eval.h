@@ -70,7 +70,7 @@ typedef struct fv_eval_config {
     size_t questions; /* of each task, >= 1; default 40 */
     size_t per_document; /* most questions about one document, 1..FV_EVAL_QUESTIONS_MAX (default) */
     fv_eval_watch watch;
-    uint32_t dense_questions; /* 1: questions are read by the first policy; default 0: by the one that answers */
+    uint32_t dense_questions; /* 1: questions read everything; default 0: as much as policies say */
 } fv_eval_config;
 
 FV_API void fv_eval_config_default(fv_eval_config *config);
