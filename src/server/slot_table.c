@@ -70,7 +70,7 @@ static size_t common(const int32_t *a, size_t a_count, const int32_t *b, size_t 
 static size_t question_begin(const fv_policy *policy, size_t prompt_tokens) {
     size_t floor = policy->floor < FV_POLICY_FLOOR_DEFAULT ? policy->floor : FV_POLICY_FLOOR_DEFAULT;
     size_t whole = fv_policy_is_dynamic(policy) ? floor * FV_PAGE_TOKENS : policy->window;
-    if (policy->question == 0 || policy->selector == FV_SELECTOR_DENSE || prompt_tokens <= whole) return SIZE_MAX;
+    if (policy->question == 0 || prompt_tokens <= whole) return SIZE_MAX;
     return prompt_tokens > policy->question ? prompt_tokens - policy->question : 0;
 }
 
@@ -159,15 +159,10 @@ static fv_status begin_anew(fv_slots *slots, fv_slot *slot, const fv_settings *s
  * that can't be had. */
 static bool begin_as(fv_slot *slot, fv_slot *from, size_t shared) {
     bool is_base = from->base && shared <= fv_sequence_tokens(from->base);
-    fv_sequence *begun = NULL;
-    if (slot != from) {
-        if (fv_sequence_fork(&begun, is_base ? from->base : from->sequence, NULL) != FV_OK) return false;
-        fv_slot_fill(slot, begun, from->policy);
-    } else if (is_base) {
-        begun = from->base;
-        from->base = NULL;
-        fv_slot_fill(slot, begun, from->policy);
-    }
+    fv_sequence **source = is_base ? &from->base : &from->sequence, *begun = NULL;
+    if (slot != from && fv_sequence_fork(&begun, *source, NULL) != FV_OK) return false;
+    if (slot == from && is_base) begun = *source, *source = NULL;
+    if (begun) fv_slot_fill(slot, begun, from->policy);
     return fv_sequence_truncate(slot->sequence, shared) == FV_OK;
 }
 
