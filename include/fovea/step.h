@@ -37,12 +37,19 @@ typedef struct fv_step_part {
     const int32_t *tokens;       /* [count] */
     uint32_t count;              /* >= 1 */
     uint32_t dense_rows;         /* the last ones that read everything; 0 with a deadline. Of a prompt:
-                                    fv_policy_question_rows() */
+                                    fv_step_part_ask() */
     const fv_deadline *deadline; /* NULL, or when its rows must be through the layers; see fv_model_part */
     fv_progress *progress;       /* likewise */
     uint32_t output_rows;        /* the last ones, at most count, whose logits may be asked for; 0: all. Of a prompt 1,
                                     which saves most of the last layer of the first part of a step. 0 with a deadline */
 } fv_step_part;
+
+/** The part is of a prompt, of which `left` tokens are still to come with its own: sets dense_rows, by the policy of
+ * its sequence, and output_rows, to 1. */
+static inline void fv_step_part_ask(fv_step_part *part, uint64_t left) {
+    part->dense_rows = fv_policy_question_rows(fv_sequence_policy(part->sequence), left, part->count);
+    part->output_rows = 1;
+}
 
 /**
  * Evaluates the tokens of all parts after those of their sequences: prompts' chunks and single tokens mixed.

@@ -142,10 +142,7 @@ static void take(lane *step, ticket *t, size_t most, size_t *parts, size_t *rows
     *rows += count;
     fv_step_part *part = &step->parts[*parts];
     *part = (fv_step_part){.sequence = t->sequence, .tokens = t->tokens + t->done, .count = (uint32_t)count};
-    if (t->is_prompt) {
-        part->dense_rows = fv_policy_question_rows(&t->sequence->policy, left_of(t), part->count);
-        part->output_rows = 1;
-    }
+    if (t->is_prompt) fv_step_part_ask(part, left_of(t));
     fv_token_time_attach(&t->time, part);
     step->taken[(*parts)++] = t;
 }

@@ -99,23 +99,25 @@ static fv_status book_failure(fv_session *session, fv_status status, size_t toke
     return status;
 }
 
-fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count, fv_session_progress_fn *progress,
-                          void *context) {
-    if (!session) return FV_ERROR_ARGUMENT;
-    if (count == 0) return FV_OK;
-    feed_watch watch = {session, progress, context};
-    fv_status status = fv_sequence_feed(session->sequence, session->stepper, tokens, count, feed_goes_on, &watch);
-    return book_failure(session, status, fv_session_tokens(session));
-}
-
-fv_status fv_session_feed_prompt(fv_session *session, const int32_t *tokens, size_t count, size_t later,
-                                 fv_session_progress_fn *progress, void *context) {
+/* later: as of fv_sequence_feed_piece(). */
+static fv_status feed(fv_session *session, const int32_t *tokens, size_t count, uint64_t later,
+                      fv_session_progress_fn *progress, void *context) {
     if (!session) return FV_ERROR_ARGUMENT;
     if (count == 0) return FV_OK;
     feed_watch watch = {session, progress, context};
     fv_status status =
-        fv_sequence_feed_prompt(session->sequence, session->stepper, tokens, count, later, feed_goes_on, &watch);
+        fv_sequence_feed_piece(session->sequence, session->stepper, tokens, count, later, feed_goes_on, &watch);
     return book_failure(session, status, fv_session_tokens(session));
+}
+
+fv_status fv_session_feed(fv_session *session, const int32_t *tokens, size_t count, fv_session_progress_fn *progress,
+                          void *context) {
+    return feed(session, tokens, count, UINT64_MAX, progress, context);
+}
+
+fv_status fv_session_feed_prompt(fv_session *session, const int32_t *tokens, size_t count, size_t later,
+                                 fv_session_progress_fn *progress, void *context) {
+    return feed(session, tokens, count, later, progress, context);
 }
 
 fv_status fv_session_logits(fv_session *session, size_t first_row, size_t rows, float *logits) {

@@ -429,9 +429,8 @@ fv_status fv_stepper_logits_run(fv_stepper *stepper, uint32_t first_row, uint32_
     return fv_model_logits(stepper->model, first_row, rows, stepper->parallel, logits);
 }
 
-/* later: of a prompt, how many tokens come after these; UINT64_MAX: no prompt. */
-static fv_status feed(fv_sequence *sequence, fv_stepper *stepper, const int32_t *tokens, size_t count, uint64_t later,
-                      fv_session_progress_fn *progress, void *context) {
+fv_status fv_sequence_feed_piece(fv_sequence *sequence, fv_stepper *stepper, const int32_t *tokens, size_t count,
+                                 uint64_t later, fv_session_progress_fn *progress, void *context) {
     if (!sequence || !stepper || (count && !tokens)) return FV_ERROR_ARGUMENT;
     if (count > fv_sequence_context_tokens(sequence) - fv_sequence_tokens(sequence)) return FV_ERROR_FULL;
     for (size_t i = 0; i < count; i++)
@@ -445,10 +444,7 @@ static fv_status feed(fv_sequence *sequence, fv_stepper *stepper, const int32_t 
         fv_step_part part = {.sequence = sequence,
                              .tokens = tokens + done,
                              .count = count - done < most ? (uint32_t)(count - done) : most};
-        if (is_prompt) {
-            part.dense_rows = fv_policy_question_rows(&sequence->policy, later + (count - done), part.count);
-            part.output_rows = 1;
-        }
+        if (is_prompt) fv_step_part_ask(&part, later + (count - done));
         fv_token_time_attach(&time, &part);
         fv_status status = fv_stepper_run(stepper, &part, 1);
         fv_token_time_end(&time, sequence, status);
@@ -465,12 +461,12 @@ static fv_status feed(fv_sequence *sequence, fv_stepper *stepper, const int32_t 
 
 fv_status fv_sequence_feed(fv_sequence *sequence, fv_stepper *stepper, const int32_t *tokens, size_t count,
                            fv_session_progress_fn *progress, void *context) {
-    return feed(sequence, stepper, tokens, count, UINT64_MAX, progress, context);
+    return fv_sequence_feed_piece(sequence, stepper, tokens, count, UINT64_MAX, progress, context);
 }
 
 fv_status fv_sequence_feed_prompt(fv_sequence *sequence, fv_stepper *stepper, const int32_t *tokens, size_t count,
                                   size_t later, fv_session_progress_fn *progress, void *context) {
-    return feed(sequence, stepper, tokens, count, later, progress, context);
+    return fv_sequence_feed_piece(sequence, stepper, tokens, count, later, progress, context);
 }
 
 void fv_stepper_observe(fv_stepper *stepper, fv_attention_observer_fn *observer, void *context) {

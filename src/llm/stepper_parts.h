@@ -16,6 +16,10 @@ fv_status fv_stepper_run_rows(fv_stepper *stepper, const fv_step_part *parts, co
 /* Rows of its last step as the next stage reads them, or normed after the last layer: [rows][width]. */
 const float *fv_stepper_stream(const fv_stepper *stepper);
 
+/* fv_sequence_feed_prompt() with `later` tokens to come; UINT64_MAX: fv_sequence_feed(). */
+fv_status fv_sequence_feed_piece(fv_sequence *sequence, fv_stepper *stepper, const int32_t *tokens, size_t count,
+                                 uint64_t later, fv_session_progress_fn *progress, void *context);
+
 /* Logits of rows that follow each other: fv_model_logits(). */
 fv_status fv_stepper_logits_run(fv_stepper *stepper, uint32_t first_row, uint32_t rows, float *logits);
 

@@ -137,11 +137,8 @@ static void add_part(fv_batch *batch, fv_flight *flight, const fv_slots *slots, 
     flight->owners[place] = index;
     fv_step_part *part = &flight->parts[place];
     *part = (fv_step_part){.sequence = slot->sequence, .tokens = tokens, .count = (uint32_t)count};
-    if (reads_prompt(slot->choice)) {
-        part->dense_rows =
-            fv_policy_question_rows(fv_sequence_policy(slot->sequence), prompt_left(slot->choice), part->count);
-        part->output_rows = !fv_choice_wants_rows(slot->choice); /* the last, or all */
-    }
+    if (reads_prompt(slot->choice)) fv_step_part_ask(part, prompt_left(slot->choice));
+    if (fv_choice_wants_rows(slot->choice)) part->output_rows = 0;
     fv_token_time_begin(&flight->times[place], slot->sequence, reads_prompt(slot->choice) ? 0 : count);
     fv_token_time_attach(&flight->times[place], part);
     watch_part(batch, slot, index, count);

@@ -82,8 +82,8 @@ static fv_status feed_all_rows(sequence_object *self, const int32_t *ids, size_t
         (void)pthread_mutex_lock(&engine->lock);
         fv_part_outcome outcome;
         fv_step_part step = {.sequence = self->sequence, .tokens = ids + done, .count = (uint32_t)part};
-        if (is_prompt)
-            step.dense_rows = fv_policy_question_rows(fv_sequence_policy(self->sequence), count - done, step.count);
+        if (is_prompt) fv_step_part_ask(&step, count - done);
+        step.output_rows = 0; /* all have logits */
         status = fv_stepper_run_each(engine->stepper, &step, 1, &outcome);
         if (status == FV_OK) status = logits_of_all(engine->stepper, part, rows, logits + done * vocabulary);
         (void)pthread_mutex_unlock(&engine->lock);
