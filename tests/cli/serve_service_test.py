@@ -181,7 +181,7 @@ class LimitTest(ServeTest):
     def test_where_all_are_needed_one_is_told(self):
         answers = []
         threads = [threading.Thread(target=lambda seed=seed: answers.append(
-            self.complete(seed, ("one", "two")[seed % 2], max_tokens=900, ignore_eos=True))) for seed in range(20, 26)]
+            self.complete(seed, ("one", "two")[seed % 2], max_tokens=3000, ignore_eos=True))) for seed in range(20, 26)]
         for thread in threads:
             thread.start()
         for thread in threads:
